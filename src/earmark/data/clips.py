@@ -1,0 +1,86 @@
+"""The one table type: which stretch of which recording carries which label. No samples, no torch."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True)
+class Clip:
+    """One stretch of sound and what is known about it. Holds no samples; :mod:`earmark.data.decode` reads them.
+
+    Attributes:
+        source: what messages and result files call this clip: its path as given, or ``"data.parquet row 7"``.
+        label: class name; ``None`` when unknown (prediction).
+        path: file to read, absolute or relative to the working directory; ``None`` when ``read_bytes`` is set.
+        read_bytes: returns the encoded file (wav, flac, ...), for tables that embed their audio. Called on demand,
+            so a table of 100,000 embedded clips does not have to sit in memory. Must be picklable.
+        group: clips of one group (speaker, tape, site) never go to two splits.
+        fold: name of the official fold, where the data set has them.
+        offset_s: start within the recording, in seconds.
+        duration_s: length from there in seconds; ``None`` for the rest of the recording.
+    """
+
+    source: str
+    label: str | None = None
+    path: str | None = None
+    read_bytes: Callable[[], bytes] | None = None
+    group: str | None = None
+    fold: str | None = None
+    offset_s: float = 0.0
+    duration_s: float | None = None
+
+
+@dataclass(frozen=True)
+class ClipTable(Sequence[Clip]):  # type: ignore[misc]  # __getitem__ takes an index only, not a slice
+    """Clips of one split, in a fixed order.
+
+    Attributes:
+        clips: the rows.
+        origin: where they came from, for messages: a folder, a manifest, a data set's name.
+    """
+
+    clips: list[Clip]
+    origin: str
+
+    def __len__(self) -> int:
+        return len(self.clips)
+
+    def __getitem__(self, index: int) -> Clip:  # type: ignore[override]
+        return self.clips[index]
+
+    def __iter__(self) -> Iterator[Clip]:
+        return iter(self.clips)
+
+    def labels(self) -> list[str]:
+        """Class names that occur, sorted."""
+        return sorted({clip.label for clip in self.clips if clip.label is not None})
+
+    def label_counts(self) -> dict[str, int]:
+        """Clips per class name, most frequent first."""
+        counts = Counter(clip.label for clip in self.clips if clip.label is not None)
+        return dict(counts.most_common())
+
+    def keep(self, indices: Sequence[int]) -> ClipTable:
+        """The rows at ``indices``, in that order, with the same origin."""
+        return ClipTable([self.clips[i] for i in indices], self.origin)
+
+
+@dataclass
+class Splits:
+    """What a source gave, split by split.
+
+    Attributes:
+        train: clips to learn from; ``None`` when the source has only evaluation clips.
+        validation: clips to choose and judge by while training.
+        test: clips touched once, at the end.
+        notes: one line for each thing done that the user did not ask for in so many words (a split that was made,
+            a folder that was passed over). The command line prints them.
+    """
+
+    train: ClipTable | None = None
+    validation: ClipTable | None = None
+    test: ClipTable | None = None
+    notes: list[str] = field(default_factory=list)
