@@ -1,0 +1,220 @@
+"""The settings behind the flags. Imports neither torch nor Transformers.
+
+One dataclass a subject: :class:`DataArguments`, :class:`ModelArguments`, :class:`RunArguments` and, beside
+the trainer because it needs Transformers, ``earmark.train.arguments.EarmarkTrainingArguments``. Field names
+are those of Transformers' example scripts wherever these have one. :mod:`earmark.config_files` reads and
+writes them.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from earmark.errors import UsageError
+
+
+def _flag(default: Any, help: str) -> Any:
+    """A field with the text that ``--help`` shows for it."""
+    return field(default=default, metadata={"help": help})
+
+
+def _require(condition: bool, flag: str, value: object, expected: str) -> None:
+    """Raise a one-line :class:`UsageError` for a value out of range."""
+    if not condition:
+        raise UsageError(f"--{flag} {value}: expected {expected}")
+
+
+@dataclass
+class DataArguments:
+    """Which recordings, in which splits, with which labels.
+
+    Raises:
+        UsageError: a number is out of range.
+    """
+
+    dataset_name: str | None = _flag(None, "data set on the hub, or a local snapshot or save_to_disk folder")
+    dataset_config_name: str | None = _flag(None, "configuration of the data set, e.g. ks for superb")
+    dataset_revision: str | None = _flag(None, "branch, tag or commit of the data set")
+    data_dir: str | None = _flag(
+        None,
+        "folder of recordings: class folders, with or without train/validation/test above them, an "
+        "audiofolder, or (with --dataset_name superb --dataset_config_name ks) the Speech Commands archive",
+    )
+    train_file: str | None = _flag(None, "manifest to train on: .csv, .tsv, .jsonl or .parquet")
+    eval_file: str | None = _flag(None, "manifest of the validation clips")
+    test_file: str | None = _flag(None, "manifest of the test clips")
+    train_split_name: str = _flag("train", "name of the training split")
+    eval_split_name: str = _flag("validation", "name of the validation split")
+    test_split_name: str = _flag("test", "name of the test split")
+    audio_column_name: str = _flag("audio", "column with the recording: a path or bytes")
+    label_column_name: str = _flag("label", "column with the class name")
+    group_column: str | None = _flag(
+        None, "column whose values (speaker, tape, site) must not be in two splits, when a split is made"
+    )
+    validation_fraction: float = _flag(
+        0.1, "share of the training clips set aside for validation when the data has no validation split"
+    )
+    max_length_seconds: float | None = _flag(
+        None,
+        "longest stretch of a clip the model sees, in seconds; longer training clips are cut at random, "
+        "others in the middle (default: the longest training clip, at most 20 s as in Transformers' example)",
+    )
+    max_train_samples: int | None = _flag(None, "use this many training clips only, drawn with --seed")
+    max_eval_samples: int | None = _flag(None, "use this many validation clips only, drawn with --seed")
+    on_bad_audio: Literal["fail", "skip"] = _flag(
+        "fail",
+        "unreadable recordings: fail lists all of them before training starts, skip leaves them out, "
+        "counts them and lists them in bad_audio.csv",
+    )
+    silence_percentage: float | None = _flag(
+        None,
+        "Speech Commands only: silence clips cut from _background_noise_, in percent of the training clips "
+        "(default: what SUPERB does)",
+    )
+    preprocessing_num_workers: int | None = _flag(
+        None, "processes that read and decode recordings (default: one a core)"
+    )
+
+    def __post_init__(self) -> None:
+        share = self.validation_fraction
+        _require(0 < share < 1, "validation_fraction", share, "between 0 and 1")
+        seconds = self.max_length_seconds
+        ok = seconds is None or (math.isfinite(seconds) and seconds > 0)
+        _require(ok, "max_length_seconds", seconds, "seconds above 0")
+        percent = self.silence_percentage
+        _require(percent is None or percent >= 0, "silence_percentage", percent, "0 or more")
+        _require(self.on_bad_audio in ("fail", "skip"), "on_bad_audio", self.on_bad_audio, "fail or skip")
+        for name in ("max_train_samples", "max_eval_samples", "preprocessing_num_workers"):
+            value = getattr(self, name)
+            _require(value is None or value >= 1, name, value, "a whole number from 1 on")
+
+
+@dataclass
+class PretrainedArguments:
+    """Where a checkpoint comes from and what loading it may do."""
+
+    model_name_or_path: str | None = _flag(None, "local folder or hub name of the checkpoint")
+    model_revision: str = _flag("main", "branch, tag or commit of the checkpoint")
+    cache_dir: str | None = _flag(None, "folder for downloads (default: the hub's own cache)")
+    token: str | None = _flag(
+        None, "hub token for private repositories (default: the one of `hf auth login`)"
+    )
+    trust_remote_code: bool = _flag(False, "run Python code that comes with the checkpoint or the data set")
+    allow_pickle: bool = _flag(
+        False, "load pickled weights (pytorch_model.bin), which can run code; off: safetensors only"
+    )
+
+
+@dataclass
+class ModelArguments(PretrainedArguments):
+    """Which network is trained and which part of it is frozen.
+
+    Raises:
+        UsageError: ``freeze`` is not one of its values.
+    """
+
+    model_type: str | None = _flag(
+        None,
+        "start from random weights: tc_resnet (1 M parameters, for CPUs) or a model type of Transformers",
+    )
+    config_name: str | None = _flag(
+        None, "folder or hub name of the model's config, where it is not the checkpoint's"
+    )
+    config_overrides: str | None = _flag(
+        None, "changes to the model's config: hidden_size=32,num_hidden_layers=2 or a JSON object"
+    )
+    feature_extractor_name: str | None = _flag(
+        None, "folder or hub name of the preprocessor, where it is another"
+    )
+    attention_mask: bool = _flag(True, "tell the model which samples of a batch are padding")
+    freeze: str | None = _flag(
+        None,
+        "none, feature_encoder, encoder or last-N (train the last N layers and the head) (default: "
+        "feature_encoder where the model has a convolutional waveform encoder, as in Transformers' example)",
+    )
+    ignore_mismatched_sizes: bool = _flag(
+        False, "accepted for old command lines: the head is always made to fit"
+    )
+
+    def __post_init__(self) -> None:
+        known = r"none|feature_encoder|encoder|last-[1-9][0-9]*"
+        ok = self.freeze is None or re.fullmatch(known, self.freeze) is not None
+        _require(ok, "freeze", self.freeze, "none, feature_encoder, encoder or last-N, e.g. last-2")
+
+
+@dataclass
+class RunArguments:
+    """How and where this one run happens."""
+
+    device: str = _flag("auto", "auto, cpu, cuda, npu or mps; auto takes the first accelerator that is there")
+    overwrite_output_dir: bool = _flag(False, "replace a run that is already in the output folder")
+    metric: str | None = _flag(None, "folder of a local `evaluate` metric, computed beside the built-in ones")
+    logging_dir: str | None = _flag(
+        None, "folder for TensorBoard events (default: runs/ in the output folder)"
+    )
+
+
+@dataclass
+class EvaluateOptions(PretrainedArguments, DataArguments):
+    """``earmark evaluate``: the data settings, a checkpoint, and these.
+
+    Raises:
+        UsageError: no checkpoint, or a number is out of range.
+    """
+
+    split: Literal["validation", "test"] = _flag("validation", "which split to score")
+    output_dir: str | None = _flag(
+        None, "folder for metrics and predictions (default: inside the model's folder)"
+    )
+    per_device_eval_batch_size: int = _flag(32, "clips a batch on each device")
+    seed: int = _flag(42, "seed of a validation split that has to be made; the same as in training")
+    device: str = _flag("auto", "auto, cpu, cuda, npu or mps; auto takes the first accelerator that is there")
+    metric: str | None = _flag(None, "folder of a local `evaluate` metric, computed beside the built-in ones")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.model_name_or_path:
+            raise UsageError("which model? name its folder first: earmark evaluate MODEL --data_dir DIR")
+        size = self.per_device_eval_batch_size
+        _require(size >= 1, "per_device_eval_batch_size", size, "a whole number from 1 on")
+
+
+@dataclass
+class PredictOptions(PretrainedArguments):
+    """``earmark predict``: a checkpoint, recordings, and the form of the answer.
+
+    A recording that cannot be read gets a row with an empty label and the reason in the column ``error``: a
+    folder of 10,000 files must not die on one of them.
+
+    Raises:
+        UsageError: no checkpoint, no inputs, or a number is out of range.
+    """
+
+    inputs: list[str] = field(default_factory=list, metadata={"help": "recordings and folders of recordings"})
+    output: str | None = _flag(None, "file to write (default: CSV on standard output)")
+    format: Literal["csv", "jsonl"] | None = _flag(
+        None, "csv or jsonl (default: by the suffix of --output, else csv)"
+    )
+    top_k: int = _flag(1, "how many classes to name for each recording, most likely first")
+    batch_size: int = _flag(32, "recordings a batch")
+    num_workers: int | None = _flag(None, "processes that decode recordings (default: one a core)")
+    device: str = _flag("auto", "auto, cpu, cuda, npu or mps; auto takes the first accelerator that is there")
+    on_bad_audio: Literal["fail", "skip"] = _flag(
+        "skip", "unreadable recordings: skip gives them a row with the reason in its error column, fail stops"
+    )
+
+    def __post_init__(self) -> None:
+        if not self.model_name_or_path or not self.inputs:
+            raise UsageError("name a model and what to listen to: earmark predict MODEL FILES_OR_FOLDERS...")
+        for name in ("top_k", "batch_size"):
+            _require(getattr(self, name) >= 1, name, getattr(self, name), "a whole number from 1 on")
+        if self.format is None and self.output is not None:
+            suffix = Path(self.output).suffix.lower()
+            if suffix not in (".csv", ".jsonl"):
+                raise UsageError(f"--output {self.output}: end it in .csv or .jsonl, or add --format")
+            self.format = "csv" if suffix == ".csv" else "jsonl"
+        self.format = self.format or "csv"
