@@ -1,0 +1,1 @@
+"""From a table of clips to batches of model inputs."""

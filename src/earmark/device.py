@@ -1,0 +1,131 @@
+"""The only file that names a backend: which device, which precision, what to call it in results.
+
+Order of preference for ``auto``: npu, cuda, xpu, mps, cpu. A device that was asked for by name and is not there stops
+the program with the reason; nothing ever moves to the CPU on its own.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+from typing import TYPE_CHECKING
+
+from earmark.errors import DeviceError
+
+if TYPE_CHECKING:
+    import torch
+
+ACCELERATORS = ("npu", "cuda", "xpu", "mps")
+_NAME = re.compile(r"(auto|cpu|npu|cuda|xpu|mps)(?::(\d+))?")
+
+
+def _backend(kind: str) -> object | None:
+    """``torch.npu``, ``torch.cuda``...: the module, or ``None`` where this torch does not have it."""
+    import torch
+
+    return getattr(torch.backends if kind == "mps" else torch, kind, None)
+
+
+def is_available(kind: str) -> bool:
+    """Whether at least one device of this kind can be used."""
+    backend = _backend(kind)
+    return backend is not None and bool(backend.is_available())  # type: ignore[attr-defined]
+
+
+def select_device(name: str = "auto") -> torch.device:
+    """Turn ``auto|npu|cuda|xpu|mps|cpu[:index]`` into a device that exists.
+
+    Under a launcher (torchrun) an accelerator without an index is the one of this process's ``LOCAL_RANK``.
+
+    Raises:
+        DeviceError: the name is not a device, or the device is not there.
+    """
+    import torch
+
+    match = _NAME.fullmatch(name)
+    if match is None:
+        raise DeviceError(f"--device {name}: not a device; use auto, cpu, or npu, cuda, xpu, mps with an index (npu:0)")
+    kind, index = match.group(1), match.group(2)
+    if kind == "auto":
+        kind = next((kind for kind in ACCELERATORS if is_available(kind)), "cpu")
+    if kind == "cpu":
+        return torch.device("cpu")
+    if not is_available(kind):
+        raise DeviceError(_why_absent(name, kind))
+    if kind == "mps":
+        return torch.device("mps")
+    count = _backend(kind).device_count()  # type: ignore[union-attr]
+    number = int(index if index is not None else os.environ.get("LOCAL_RANK", 0))
+    if number >= count:
+        raise DeviceError(f"--device {name}: there are {count} {kind} devices, {kind}:0 to {kind}:{count - 1}")
+    return torch.device(kind, number)
+
+
+def _why_absent(name: str, kind: str) -> str:
+    if kind == "npu" and _backend("npu") is None:
+        return (
+            f"--device {name}: this torch has no NPU support; install the torch_npu that matches it "
+            "(pip install torch_npu==<the version of torch>) and source CANN's set_env.sh"
+        )
+    return f"--device {name}: no {kind} device was found by this torch; --device cpu runs without one"
+
+
+def supports_bf16(device: torch.device) -> bool:
+    """Whether bfloat16 arithmetic is native, so that mixed precision pays.
+
+    CPUs: AVX-512 BF16 or AMX. CUDA: Ampere and later. NPU: as torch_npu reports (910B and later).
+    """
+    import torch
+
+    if device.type == "cpu":
+        checks = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+        return any(bool(getattr(torch.cpu, check, bool)()) for check in checks)
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    report = getattr(_backend(device.type), "is_bf16_supported", None)
+    return bool(report()) if report is not None else False
+
+
+def choose_precision(device: torch.device, *, bf16: bool, fp16: bool) -> tuple[str, str | None]:
+    """The precision of training on ``device``.
+
+    Args:
+        device: where training runs.
+        bf16: the user asked for bfloat16.
+        fp16: the user asked for float16.
+
+    Returns:
+        ``(precision, note)``: ``"bf16"``, ``"fp16"`` or ``"fp32"``, and a line to show when the choice is not the one
+        that was asked for, else ``None``.
+    """
+    native = supports_bf16(device)
+    if fp16 and device.type == "cpu":
+        instead = "bf16" if native else "fp32"
+        return instead, f"--fp16 has no gradient scaler on a CPU: training in {instead} instead"
+    if bf16 and device.type != "cpu" and not native:
+        raise DeviceError(f"--bf16: {describe_device(device)} has no bfloat16 arithmetic; use --fp16 or neither")
+    if bf16 or fp16:
+        return ("bf16" if bf16 else "fp16"), None
+    if native:
+        return "bf16", None
+    return ("fp32" if device.type in ("cpu", "mps") else "fp16"), None
+
+
+def describe_device(device: torch.device) -> str:
+    """What a results table calls the device: ``"NVIDIA H100"``, ``"Ascend910B1"``, ``"AMD EPYC 9B14 (2 cores)"``."""
+    if device.type == "cpu":
+        return f"{_cpu_model()} ({len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()} cores)"
+    name = getattr(_backend(device.type), "get_device_name", None)
+    return str(name(device)) if name is not None else device.type
+
+
+def _cpu_model() -> str:
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as lines:
+            for line in lines:
+                if line.startswith("model name"):
+                    return line.split(":", 1)[1].strip()
+    except OSError:
+        pass  # not Linux: the platform module's word has to do
+    return platform.processor() or platform.machine()

@@ -1,0 +1,1 @@
+"""Body, head and frontend: from a checkpoint folder, the hub, or random weights."""

@@ -1,0 +1,287 @@
+"""Make a classifier: body from a checkpoint or from random weights, a head of the right size, its frontend.
+
+Every architecture of Transformers' audio-classification mapping takes this way, and so does the project's own TC-ResNet.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+from transformers import AutoConfig, AutoFeatureExtractor, AutoModelForAudioClassification
+from transformers.models.auto.configuration_auto import CONFIG_MAPPING
+from transformers.models.auto.modeling_auto import MODEL_FOR_AUDIO_CLASSIFICATION_MAPPING_NAMES
+
+from earmark.errors import ModelError
+from earmark.models import tc_resnet  # noqa: F401  (registers the small model with the Auto classes)
+from earmark.models.checkpoint import find_checkpoint
+from earmark.models.clip_length import cut_to_length, min_samples, native_length_s
+from earmark.models.freeze import head_parameters
+from earmark.models.frontend import Frontend
+
+logger = logging.getLogger(__name__)
+
+# What earmark adds to config.json; plain Transformers carries it along unread.
+CONFIG_KEY = "earmark"
+# Longest window scored at once by a model that has no length of its own and was not trained here.
+_DEFAULT_WINDOW_S = 30.0
+
+
+@dataclass(frozen=True)
+class ModelSource:
+    """Where a model comes from.
+
+    Attributes:
+        name_or_path: checkpoint folder or hub name; ``None`` for random weights.
+        model_type: architecture for random weights, e.g. ``"wav2vec2"``.
+        config_overrides: ``"hidden_size=32,num_hidden_layers=2"`` or a JSON object, over the checkpoint's or the architecture's settings.
+        feature_extractor: folder or hub name of another model's feature extractor.
+        attention_mask: whether the frontend gives a mask where clips of a batch differ in length.
+    """
+
+    name_or_path: str | None = None
+    model_type: str | None = None
+    config_overrides: str | None = None
+    config_name: str | None = None
+    feature_extractor: str | None = None
+    attention_mask: bool = True
+    revision: str = "main"
+    token: str | None = None
+    cache_dir: str | None = None
+    allow_pickle: bool = False
+    trust_remote_code: bool = False
+
+    def find(self, name: str) -> Path:
+        """The local folder of ``name``."""
+        return find_checkpoint(
+            name,
+            revision=self.revision,
+            token=self.token,
+            cache_dir=self.cache_dir,
+            allow_pickle=self.allow_pickle,
+            trust_remote_code=self.trust_remote_code,
+        )
+
+
+@dataclass
+class AudioModel:
+    """A classifier with its frontend.
+
+    Attributes:
+        model: Transformers classifier; ``model(**frontend(waveforms)).logits`` is (B, C) float32.
+        frontend: waveforms to model inputs.
+        labels: class names, index by index.
+    """
+
+    model: Any
+    frontend: Frontend
+    labels: list[str]
+
+    def save(self, folder: str | Path) -> None:
+        """Write weights (safetensors), configuration and preprocessor, readable by plain Transformers."""
+        self.model.save_pretrained(folder)
+        self.frontend.save(folder)
+
+
+def supported_architectures() -> list[str]:
+    """``model_type`` of every architecture that can become an audio classifier."""
+    return sorted([*MODEL_FOR_AUDIO_CLASSIFICATION_MAPPING_NAMES, tc_resnet.TCResNetConfig.model_type])
+
+
+def build_for_training(source: ModelSource, labels: Sequence[str], length_s: float | None, longest_s: float) -> AudioModel:
+    """A classifier ready to learn ``labels`` from clips of at most ``length_s``.
+
+    Args:
+        source: checkpoint or architecture.
+        labels: class names; the head gets this size whatever the checkpoint had.
+        length_s: clip length asked for, in seconds; ``None``: as long as the longest training clip, as far as the
+            architecture allows.
+        longest_s: duration of the longest training clip, in seconds.
+
+    Raises:
+        ModelError: see :func:`load_config` and :mod:`earmark.models.checkpoint`; weights missing from the body.
+    """
+    folder = source.find(source.name_or_path) if source.name_or_path else None
+    config = load_config(source, folder)
+    config.label2id = {label: i for i, label in enumerate(labels)}
+    config.id2label = dict(enumerate(labels))
+    if folder is None:
+        model = AutoModelForAudioClassification.from_config(config, trust_remote_code=source.trust_remote_code)
+    else:
+        model = _load_weights(folder, config, source, fresh_head=True)
+    extractor = load_extractor(source, folder, model.config)
+    if length_s is None:
+        native_s = native_length_s(model, extractor)
+        length_s = min(longest_s, native_s) if native_s is not None else longest_s
+    extractor, length_s = cut_to_length(model, extractor, length_s)
+    model.config.earmark = {"max_length_seconds": length_s}
+    return AudioModel(model, _frontend(extractor, model.config, length_s), list(labels))
+
+
+def load_trained(source: ModelSource) -> AudioModel:
+    """A classifier as it was saved, head and labels included, in evaluation mode.
+
+    Raises:
+        ModelError: not an audio classifier, or its weights do not fill it (a checkpoint without a trained head).
+    """
+    assert source.name_or_path is not None, "a trained model has a folder or a name"
+    folder = source.find(source.name_or_path)
+    config = load_config(source, folder)
+    model = _load_weights(folder, config, source, fresh_head=False).eval()
+    extractor = load_extractor(source, folder, config)
+    saved = getattr(config, CONFIG_KEY, None) or {}
+    length_s = saved.get("max_length_seconds") or native_length_s(model, extractor) or _DEFAULT_WINDOW_S
+    labels = [config.id2label[i] for i in range(config.num_labels)]
+    return AudioModel(model, _frontend(extractor, config, length_s), labels)
+
+
+def load_config(source: ModelSource, folder: Path | None) -> Any:
+    """The configuration, with the overrides applied.
+
+    Raises:
+        ModelError: unreadable, of an architecture that has no audio-classification head, or unknown overrides.
+    """
+    name = source.config_name or source.name_or_path
+    if name is None:
+        config = _config_of_type(source.model_type)
+    else:
+        place = source.find(source.config_name) if source.config_name else folder
+        try:
+            config = AutoConfig.from_pretrained(place, trust_remote_code=source.trust_remote_code)
+        except (OSError, ValueError, KeyError, TypeError) as exc:
+            raise ModelError(f"{name}: config.json cannot be read ({_first_line(exc)})") from exc
+    if source.config_overrides:
+        _override(config, source.config_overrides)
+    if config.model_type not in supported_architectures() and not source.trust_remote_code:
+        raise ModelError(
+            f"{name}: {config.model_type} has no audio-classification head in Transformers; "
+            f"those that do: {', '.join(supported_architectures())}"
+        )
+    return config
+
+
+def _config_of_type(model_type: str | None) -> Any:
+    if model_type is None:
+        raise ModelError(
+            "no model: give --model_name_or_path FOLDER_OR_NAME, or --model_type for random weights "
+            f"(tc_resnet learns from scratch on a CPU; others: {', '.join(supported_architectures())})"
+        )
+    if model_type not in supported_architectures():
+        raise ModelError(f"--model_type {model_type}: not one of {', '.join(supported_architectures())}")
+    return CONFIG_MAPPING[model_type]()
+
+
+def _override(config: Any, text: str) -> None:
+    """Apply ``name=value,...`` or a JSON object to ``config``, each value in the type of the one it replaces."""
+    try:
+        if text.lstrip().startswith("{"):
+            values = json.loads(text)
+            unknown = [name for name in values if not hasattr(config, name)]
+            if unknown:
+                raise ValueError(f"no setting {unknown[0]!r}")
+            config.update(values)
+        else:
+            config.update_from_string(text)
+    except (ValueError, TypeError, AttributeError) as exc:
+        raise ModelError(
+            f"--config_overrides: {_first_line(exc)} in a {config.model_type} configuration; write name=value,name=value "
+            'or a JSON object {"name": value} where a value is a list'
+        ) from exc
+
+
+def load_extractor(source: ModelSource, folder: Path | None, config: Any) -> Any:
+    """The feature extractor: of the checkpoint, of another model, or the architecture's own.
+
+    Raises:
+        ModelError: ``preprocessor_config.json`` cannot be read.
+    """
+    place = source.find(source.feature_extractor) if source.feature_extractor else folder
+    if place is not None and (place / "preprocessor_config.json").is_file():
+        try:
+            extractor = AutoFeatureExtractor.from_pretrained(place, trust_remote_code=source.trust_remote_code)
+        except (OSError, ValueError, KeyError, TypeError) as exc:
+            raise ModelError(f"{place}: preprocessor_config.json cannot be read ({_first_line(exc)})") from exc
+    else:
+        extractor = _default_extractor(config)
+        if place is not None:
+            logger.info("%s: no preprocessor_config.json; using the %s of its architecture", place, type(extractor).__name__)
+    if hasattr(extractor, "return_attention_mask") and native_length_is_open(config):
+        extractor.return_attention_mask = source.attention_mask
+    return extractor
+
+
+def native_length_is_open(config: Any) -> bool:
+    """Whether the architecture takes clips of any length (all but Whisper and AST do)."""
+    return config.model_type not in ("whisper", "audio-spectrogram-transformer")
+
+
+def _default_extractor(config: Any) -> Any:
+    kind = config.model_type
+    if kind == "whisper":
+        seconds = config.max_source_positions * 2 // 100  # 100 mel frames a second, two frames a position
+        return transformers.WhisperFeatureExtractor(feature_size=config.num_mel_bins, chunk_length=seconds)
+    if kind == "audio-spectrogram-transformer":
+        return transformers.ASTFeatureExtractor(num_mel_bins=config.num_mel_bins, max_length=config.max_length)
+    if kind == "wav2vec2-bert":
+        return transformers.SeamlessM4TFeatureExtractor(stride=config.feature_projection_input_dim // 80)
+    # TC-ResNet normalises its own log-mel; the others were trained on clips of zero mean and unit variance
+    return transformers.Wav2Vec2FeatureExtractor(do_normalize=kind != "tc_resnet", return_attention_mask=True)
+
+
+def _load_weights(folder: Path, config: Any, source: ModelSource, *, fresh_head: bool) -> Any:
+    try:
+        with _quiet_transformers():
+            model, report = AutoModelForAudioClassification.from_pretrained(
+                folder,
+                config=config,
+                dtype=torch.float32,
+                ignore_mismatched_sizes=fresh_head,
+                use_safetensors=None if source.allow_pickle else True,
+                trust_remote_code=source.trust_remote_code,
+                output_loading_info=True,
+            )
+    except Exception as exc:  # safetensors, torch and Transformers share no base class for a broken weights file
+        raise ModelError(f"{folder}: its weights cannot be loaded ({_first_line(exc)})") from exc
+    head = head_parameters(model)
+    wrong = {*report["missing_keys"], *(key for key, *_ in report["mismatched_keys"])}
+    lacking = sorted(wrong - head if fresh_head else wrong)
+    lacking = [name for name in lacking if not name.endswith("masked_spec_embed")]  # only training draws on it
+    if lacking:
+        what = "the head" if set(lacking) <= head else f"{len(lacking)} weights"
+        raise ModelError(
+            f"{folder}: {what} of {type(model).__name__} cannot be filled from it, first {lacking[0]}; "
+            + ("is this checkpoint of another size or kind?" if fresh_head else "train it first, or give a trained model")
+        )
+    return model
+
+
+def _frontend(extractor: Any, config: Any, length_s: float) -> Frontend:
+    rate = int(extractor.sampling_rate)
+    return Frontend(
+        extractor,
+        min_samples=min_samples(config, rate),
+        max_samples=max(1, round(length_s * rate)),
+    )
+
+
+@contextlib.contextmanager
+def _quiet_transformers() -> Iterator[None]:
+    """No table of fresh head weights: a new head is what was asked for, and anything else missing is an error here."""
+    log = logging.getLogger("transformers.modeling_utils")
+    level = log.level
+    log.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        log.setLevel(level)
+
+
+def _first_line(exc: BaseException) -> str:
+    return (str(exc).strip().splitlines() or [type(exc).__name__])[0]

@@ -1,0 +1,150 @@
+"""Where a checkpoint's files lie: a local folder, a folder beside the script, or the hub's cache.
+
+Everything after this file reads a local folder, so local weights and weights from the hub take the same way.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from pathlib import Path
+
+from earmark.errors import ModelError, NetworkError
+
+logger = logging.getLogger(__name__)
+
+_SAFE = "model.safetensors"
+_PICKLED = "pytorch_model.bin"
+
+
+def find_checkpoint(
+    name_or_path: str,
+    *,
+    revision: str = "main",
+    token: str | None = None,
+    cache_dir: str | None = None,
+    allow_pickle: bool = False,
+    trust_remote_code: bool = False,
+) -> Path:
+    """The local folder that holds a checkpoint, downloaded first when it is a hub name.
+
+    Args:
+        name_or_path: folder, or ``org/name`` on the hub. As in the original recipe, a folder ``name`` in the working
+            directory is taken for ``org/name`` before the hub is asked; a log line says so.
+        revision: branch, tag or commit on the hub.
+        token: access token for gated models.
+        cache_dir: where downloads go; the hub library's own place when ``None``.
+        allow_pickle: also accept pickled weights (``pytorch_model.bin``), which can run code when loaded.
+        trust_remote_code: also fetch the checkpoint's Python files.
+
+    Raises:
+        ModelError: no such folder or model, or files are missing from it.
+        NetworkError: the hub could not be reached and the model is not in its cache.
+    """
+    folder = Path(name_or_path).expanduser()
+    if folder.is_file():
+        raise ModelError(f"{name_or_path}: a file; give the folder that holds config.json and {_SAFE}")
+    if not folder.is_dir():
+        beside = Path(folder.name)
+        if name_or_path.count("/") == 1 and beside.is_dir() and not folder.is_absolute():
+            logger.info("%s: using the folder ./%s", name_or_path, beside)
+            folder = beside
+        elif folder.is_absolute() or name_or_path.startswith((".", "~")) or name_or_path.count("/") > 1:
+            raise ModelError(f"{name_or_path}: no such folder")
+        else:
+            folder = _download(name_or_path, revision, token, cache_dir, allow_pickle, trust_remote_code)
+    check_checkpoint(folder, allow_pickle=allow_pickle)
+    return folder
+
+
+def check_checkpoint(folder: Path, *, allow_pickle: bool = False) -> None:
+    """Name what is missing from a checkpoint folder before any library fails on it.
+
+    Raises:
+        ModelError: no ``config.json``, no weights, only pickled weights, or a shard that is not there.
+    """
+    if not (folder / "config.json").is_file():
+        raise ModelError(f"{folder}: no config.json, so this is not a checkpoint folder")
+    index = folder / f"{_SAFE}.index.json"
+    if index.is_file():
+        try:
+            shards = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
+        except (ValueError, KeyError, AttributeError, UnicodeDecodeError) as exc:
+            raise ModelError(f"{index}: not a weights index; copy it again from where the model came from") from exc
+        missing = sorted(shard for shard in shards if not (folder / shard).is_file())
+        if missing:
+            raise ModelError(f"{folder}: weights file {missing[0]} is missing ({len(missing)} of {len(shards)} shards)")
+    elif not (folder / _SAFE).is_file():
+        pickled = (folder / _PICKLED).is_file() or (folder / f"{_PICKLED}.index.json").is_file()
+        if pickled and not allow_pickle:
+            raise ModelError(
+                f"{folder}: only pickled weights ({_PICKLED}), which can run code when loaded; convert them to {_SAFE}, "
+                "or pass --allow_pickle if you trust where they come from"
+            )
+        if not pickled:
+            raise ModelError(f"{folder}: weights file {_SAFE} is missing")
+
+
+def _download(
+    name: str,
+    revision: str,
+    token: str | None,
+    cache_dir: str | None,
+    allow_pickle: bool,
+    trust_remote_code: bool,
+) -> Path:
+    """Fetch ``name`` into the hub's cache, or find it there when the network is off or absent."""
+    import huggingface_hub as hub
+    from huggingface_hub import errors as hub_errors
+
+    patterns = ["*.json", "model*.safetensors"]
+    patterns += ["pytorch_model*.bin"] if allow_pickle else []
+    patterns += ["*.py"] if trust_remote_code else []
+    offline = hub.constants.is_offline_mode()
+    try:
+        if not offline:
+            # asked first and alone, so that an unreachable hub is told from a missing model; the library's own
+            # fall-back to the cache would be silent
+            hub.HfApi(token=token).model_info(name, revision=revision, timeout=10)
+    except hub_errors.GatedRepoError as exc:
+        raise ModelError(f"{name}: a gated model; accept its terms on the hub and pass --token") from exc
+    except hub_errors.RepositoryNotFoundError as exc:
+        raise ModelError(f"{name}: neither a folder here nor a model on the hub (a private one needs --token)") from exc
+    except hub_errors.RevisionNotFoundError as exc:
+        raise ModelError(f"{name}: the hub has no revision {revision!r} of it") from exc
+    except hub_errors.HFValidationError as exc:
+        raise ModelError(f"{name}: neither a folder here nor a possible name on the hub") from exc
+    except (OSError, hub_errors.HTTPError) as exc:
+        logger.info("hub: %s cannot be reached (%s); looking for %s in the cache", _endpoint(), _cause(exc), name)
+        offline = True
+    try:
+        folder = hub.snapshot_download(
+            name,
+            revision=revision,
+            token=token,
+            cache_dir=cache_dir,
+            allow_patterns=patterns,
+            ignore_patterns=["*/*"],
+            local_files_only=offline,
+        )
+    except hub_errors.LocalEntryNotFoundError as exc:
+        why = "offline mode is on" if hub.constants.is_offline_mode() else f"{_endpoint()} cannot be reached"
+        raise NetworkError(
+            f"{name}: not a folder here and not in the hub's cache, and {why}; put the weights in ./{Path(name).name} "
+            "or give their folder with --model_name_or_path"
+        ) from exc
+    except (OSError, hub_errors.HTTPError) as exc:
+        raise NetworkError(f"{name}: the download from {_endpoint()} broke off ({_cause(exc)}); run again") from exc
+    return Path(folder)
+
+
+def _endpoint() -> str:
+    import huggingface_hub as hub
+
+    return os.environ.get("HF_ENDPOINT") or hub.constants.ENDPOINT
+
+
+def _cause(exc: BaseException) -> str:
+    """The first line of an error, or its type where it says nothing."""
+    return (str(exc).strip().splitlines() or [type(exc).__name__])[0]

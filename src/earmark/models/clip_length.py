@@ -1,0 +1,122 @@
+"""Clip lengths: encoders that take one length only are cut to the clip, and every model's shortest input is computed.
+
+Whisper and AST are built for 30 s and 10.24 s and refuse anything else. Their position tables are learned (AST) or
+fixed (Whisper) per position, so a shorter model is the same model with the first positions of the table; a 1 s clip
+then costs 1 s.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import nn
+
+from earmark.errors import ModelError
+
+_WHISPER_FRAMES_PER_POSITION = 2  # the second convolution has stride 2
+_AST_WINDOW_S, _AST_HOP_S = 0.025, 0.010  # Kaldi's filter bank, in ASTFeatureExtractor
+
+
+def native_length_s(model: nn.Module, extractor: Any) -> float | None:
+    """The one clip length a fixed-length encoder takes, in seconds; ``None`` where any length goes."""
+    config = model.config
+    if config.model_type == "whisper":
+        frames = config.max_source_positions * _WHISPER_FRAMES_PER_POSITION
+        return frames * extractor.hop_length / extractor.sampling_rate
+    if config.model_type == "audio-spectrogram-transformer":
+        return _ast_seconds(config.max_length)
+    return None
+
+
+def cut_to_length(model: nn.Module, extractor: Any, length_s: float) -> tuple[Any, float]:
+    """Make a fixed-length encoder as long as the clips; leaves all other models alone.
+
+    Args:
+        model: classifier, at the length its checkpoint was made for.
+        extractor: its feature extractor.
+        length_s: clip length wanted, in seconds.
+
+    Returns:
+        ``(extractor, seconds)``: the extractor for that length, and the length the model really takes: Whisper's
+        extractor knows whole seconds only, so its length is rounded up.
+
+    Raises:
+        ModelError: the clips are longer than the position table.
+    """
+    native_s = native_length_s(model, extractor)
+    if native_s is None:
+        return extractor, length_s
+    if length_s > native_s + 1e-6:
+        raise ModelError(
+            f"--max_length_seconds {length_s:g}: this {model.config.model_type} model has positions for {native_s:g} s; "
+            f"use at most {native_s:g}"
+        )
+    if length_s >= native_s - 1e-6:
+        return extractor, native_s
+    if model.config.model_type == "whisper":
+        seconds = min(math.ceil(length_s), round(native_s))
+        return _cut_whisper(model, extractor, seconds), float(seconds)
+    return _cut_ast(model, extractor, length_s)
+
+
+def _cut_whisper(model: nn.Module, extractor: Any, seconds: int) -> Any:
+    frames = seconds * extractor.sampling_rate // extractor.hop_length
+    positions = frames // _WHISPER_FRAMES_PER_POSITION
+    encoder = model.get_submodule("encoder")
+    table = encoder.embed_positions.weight.detach()[:positions].clone()  # (positions, width)
+    encoder.embed_positions = nn.Embedding.from_pretrained(table, freeze=True)
+    encoder.max_source_positions = positions
+    model.config.max_source_positions = positions
+    settings = {**extractor.to_dict(), "chunk_length": seconds}
+    return type(extractor).from_dict(settings)
+
+
+def _cut_ast(model: nn.Module, extractor: Any, length_s: float) -> tuple[Any, float]:
+    config = model.config
+    embeddings = model.get_submodule("audio_spectrogram_transformer.embeddings")
+    rows, old_columns = embeddings.get_shape(config)
+    # at least one patch, and no more frames than the table has columns for
+    samples = round(length_s * extractor.sampling_rate)
+    window, hop = (round(s * extractor.sampling_rate) for s in (_AST_WINDOW_S, _AST_HOP_S))
+    frames = min(max(config.patch_size, 1 + max(0, samples - window) // hop), config.max_length)
+    config.max_length = frames
+    columns = embeddings.get_shape(config)[1]
+    table = embeddings.position_embeddings.detach()  # (1, 2 + rows * old_columns, width)
+    special, grid = table[:, :2], table[:, 2:].reshape(1, rows, old_columns, -1)
+    # The extractor pads at the end, so the first columns are where short clips lay when the table was learned.
+    cut = grid[:, :, :columns].reshape(1, rows * columns, -1)
+    embeddings.position_embeddings = nn.Parameter(torch.cat([special, cut], dim=1))
+    return type(extractor).from_dict({**extractor.to_dict(), "max_length": frames}), max(length_s, _ast_seconds(frames))
+
+
+def _ast_seconds(frames: int) -> float:
+    """Seconds of sound that fill ``frames`` frames; AST's 1,024 are 10.24 s by its authors' count."""
+    return frames * _AST_HOP_S
+
+
+def min_samples(config: Any, sampling_rate_hz: int) -> int:
+    """The fewest samples a model can take; shorter clips are padded with silence up to here.
+
+    For convolutional waveform encoders: enough for one frame, or for one SpecAugment span where that is longer, since
+    Transformers refuses to mask a sequence shorter than a span. For mel models: one window (25 ms); Wav2Vec2-BERT
+    normalises over frames and so needs a few of them.
+    """
+    spans = _span_frames(config)
+    window, hop = round(0.025 * sampling_rate_hz), round(0.010 * sampling_rate_hz)
+    if hasattr(config, "conv_kernel") and hasattr(config, "conv_stride"):
+        frames = spans * getattr(config, "squeeze_factor", 1)
+        samples = frames
+        for kernel, stride in zip(reversed(config.conv_kernel), reversed(config.conv_stride), strict=True):
+            samples = (samples - 1) * stride + kernel
+        return samples
+    if config.model_type == "wav2vec2-bert":
+        stride = config.feature_projection_input_dim // 80  # mel frames stacked into one
+        return window + hop * (max(spans, 2) * stride - 1)
+    return window
+
+
+def _span_frames(config: Any) -> int:
+    masks = getattr(config, "apply_spec_augment", True) and getattr(config, "mask_time_prob", 0.0) > 0
+    return max(1, int(getattr(config, "mask_time_length", 1))) if masks else 1

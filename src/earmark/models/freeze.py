@@ -1,0 +1,94 @@
+"""Which weights learn: ``none``, ``feature_encoder``, ``encoder`` or ``last-N``, for every architecture."""
+
+from __future__ import annotations
+
+import re
+
+from torch import nn
+
+from earmark.errors import ModelError
+
+# The part that turns samples or mel bins into the first frame features, by its name inside the body. The wav2vec2
+# family has its own method for this, which also spares the gradient of its input; the others are named here.
+_FEATURE_ENCODERS = {
+    "audio-spectrogram-transformer": ("embeddings.patch_embeddings",),
+    "wav2vec2-bert": ("feature_projection",),
+    "whisper": ("conv1", "conv2"),
+    "tc_resnet": ("stem",),
+}
+_CHOICES = "none, feature_encoder, encoder or last-N (the last N layers and the head learn)"
+
+
+def body_of(model: nn.Module) -> nn.Module:
+    """The pretrained part of a classifier, without its head.
+
+    Raises:
+        ModelError: the architecture does not tell its body from its head.
+    """
+    body = getattr(model, "base_model", model)
+    if body is model:  # Whisper's classifier holds its encoder under another name than its family's prefix
+        body = getattr(model, "encoder", model)
+    if body is model:
+        raise ModelError(f"{type(model).__name__}: its body cannot be told from its head, so --freeze cannot work on it")
+    return body
+
+
+def head_parameters(model: nn.Module) -> set[str]:
+    """Names of the parameters outside the body: projector, classifier, layer weights."""
+    in_body = {id(parameter) for parameter in body_of(model).parameters()}
+    return {name for name, parameter in model.named_parameters() if id(parameter) not in in_body}
+
+
+def encoder_layers(model: nn.Module) -> nn.ModuleList:
+    """The stack of equal layers inside the body, first to last."""
+    stacks = [
+        module
+        for name, module in body_of(model).named_modules()
+        if isinstance(module, nn.ModuleList) and name.split(".")[-1] in ("layers", "layer", "blocks")
+    ]
+    if not stacks:
+        raise ModelError(f"{type(model).__name__}: no stack of layers to freeze; use none, feature_encoder or encoder")
+    return max(stacks, key=len)
+
+
+def freeze(model: nn.Module, what: str | None) -> str:
+    """Stop some weights from learning.
+
+    Args:
+        model: an audio classifier.
+        what: one of the choices above. ``None``: the convolutional waveform encoder where there is one, as the original example
+            does, else nothing.
+
+    Returns:
+        The choice that was applied.
+
+    Raises:
+        ModelError: not a choice, or more layers than the model has.
+    """
+    if what is None:
+        what = "feature_encoder" if hasattr(model, "freeze_feature_encoder") else "none"
+    last = re.fullmatch(r"last-(\d+)", what)
+    if what not in ("none", "feature_encoder", "encoder") and last is None:
+        raise ModelError(f"--freeze {what}: not a choice; use {_CHOICES}")
+    if what == "feature_encoder":
+        _freeze_feature_encoder(model)
+    elif what == "encoder":
+        body_of(model).requires_grad_(False)
+    elif last is not None:
+        layers = encoder_layers(model)
+        count = int(last.group(1))
+        if count > len(layers):
+            raise ModelError(f"--freeze {what}: the model has {len(layers)} layers")
+        body_of(model).requires_grad_(False)
+        for layer in list(layers)[len(layers) - count :]:
+            layer.requires_grad_(True)
+    return what
+
+
+def _freeze_feature_encoder(model: nn.Module) -> None:
+    if hasattr(model, "freeze_feature_encoder"):
+        model.freeze_feature_encoder()
+        return
+    body = body_of(model)
+    for name in _FEATURE_ENCODERS[model.config.model_type]:
+        body.get_submodule(name).requires_grad_(False)
