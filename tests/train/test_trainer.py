@@ -1,0 +1,96 @@
+"""The trainer: gradients under accumulation, evaluation through the scoring loop."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from tests.tiny import overrides, write_tones
+from transformers import TrainerCallback
+
+from earmark.data.folders import load_folder
+from earmark.models.build import AudioModel, ModelSource, build_for_training
+from earmark.scoring.table import score_table
+from earmark.train.arguments import EarmarkTrainingArguments
+from earmark.train.trainer import AudioTrainer, ClipLoss, targets_of
+
+
+class _Gradients(TrainerCallback):
+    """Keeps the gradients of the first step, before the optimizer clears them."""
+
+    def __init__(self) -> None:
+        self.first: dict[str, torch.Tensor] = {}
+
+    def on_pre_optimizer_step(self, args, state, control, model=None, **kwargs) -> None:
+        if not self.first:
+            self.first = {
+                name: parameter.grad.clone() for name, parameter in model.named_parameters() if parameter.grad is not None
+            }
+
+
+def build() -> AudioModel:
+    torch.manual_seed(0)
+    source = ModelSource(
+        model_type="wav2vec2",
+        config_overrides=overrides("wav2vec2")[:-1]
+        + ', "mask_time_prob": 0.0, "hidden_dropout": 0.0, "attention_dropout": 0.0, "activation_dropout": 0.0,'
+        + ' "feat_proj_dropout": 0.0, "final_dropout": 0.0}',
+    )
+    return build_for_training(source, ["high", "low"], 0.5, longest_s=0.5)
+
+
+def first_gradients(folder: Path, output: Path, per_device: int, accumulation: int) -> dict[str, torch.Tensor]:
+    splits = load_folder(folder)
+    args = EarmarkTrainingArguments(
+        output_dir=str(output),
+        per_device_train_batch_size=per_device,
+        gradient_accumulation_steps=accumulation,
+        max_steps=1,
+        learning_rate=1e-3,
+        max_grad_norm=0.0,
+        use_cpu=True,
+        eval_strategy="no",
+        save_strategy="no",
+        load_best_model_at_end=False,
+    )
+    trainer = AudioTrainer(build(), args, splits.train, None, num_threads=1)
+    seen = _Gradients()
+    trainer.add_callback(seen)
+    trainer.train()
+    return seen.first
+
+
+@pytest.mark.parametrize(("per_device", "accumulation"), [(8, 4), (4, 8)])
+def test_accumulated_gradients_are_those_of_one_batch(tmp_path: Path, per_device: int, accumulation: int) -> None:
+    write_tones(tmp_path / "tones", per_class=16)
+    whole = first_gradients(tmp_path / "tones", tmp_path / "a", 32, 1)
+    parts = first_gradients(tmp_path / "tones", tmp_path / "b", per_device, accumulation)
+    assert whole.keys() == parts.keys()
+    assert sum(float(g.norm()) for g in whole.values()) > 0
+    for name, gradient in whole.items():
+        torch.testing.assert_close(parts[name], gradient, rtol=1e-3, atol=1e-6)
+
+
+def test_the_loss_is_the_mean_over_all_clips_of_the_step() -> None:
+    logits, labels = torch.randn(6, 3), torch.tensor([0, 1, 2, 0, 1, 2])
+    whole = ClipLoss()({"logits": logits}, labels, torch.tensor(6))
+    parts = sum(ClipLoss()({"logits": logits[i:j]}, labels[i:j], torch.tensor(6)) for i, j in ((0, 4), (4, 6)))
+    torch.testing.assert_close(parts, whole)
+    torch.testing.assert_close(whole, torch.nn.functional.cross_entropy(logits, labels))
+
+
+def test_validation_is_the_loop_that_predicts(tmp_path: Path) -> None:
+    splits = load_folder(write_tones(tmp_path / "tones", per_class=4))
+    assert splits.validation is not None
+    audio = build()
+    args = EarmarkTrainingArguments(output_dir=str(tmp_path / "out"), use_cpu=True, learning_rate=1e-3)
+    trainer = AudioTrainer(audio, args, splits.train, splits.validation, num_threads=1)
+    figures = trainer.evaluate()
+    logits = score_table(
+        audio.model, audio.frontend, splits.validation, batch_size=1, device=torch.device("cpu"), num_threads=1
+    )
+    hits = logits.argmax(axis=1) == targets_of(splits.validation, audio.labels)
+    assert figures["eval_accuracy"] == pytest.approx(np.mean(hits))
+    assert figures["eval_loss"] > 0
