@@ -150,7 +150,7 @@ class ModelArguments(PretrainedArguments):
 class RunArguments:
     """How and where this one run happens."""
 
-    device: str = _flag("auto", "auto, cpu, cuda, npu or mps; auto takes the first accelerator that is there")
+    device: str = _flag("auto", "auto, npu, cuda, xpu, mps or cpu; auto takes the first accelerator there is")
     overwrite_output_dir: bool = _flag(False, "replace a run that is already in the output folder")
     metric: str | None = _flag(None, "folder of a local `evaluate` metric, computed beside the built-in ones")
     logging_dir: str | None = _flag(
@@ -172,7 +172,7 @@ class EvaluateOptions(PretrainedArguments, DataArguments):
     )
     per_device_eval_batch_size: int = _flag(32, "clips a batch on each device")
     seed: int = _flag(42, "seed of a validation split that has to be made; the same as in training")
-    device: str = _flag("auto", "auto, cpu, cuda, npu or mps; auto takes the first accelerator that is there")
+    device: str = _flag("auto", "auto, npu, cuda, xpu, mps or cpu; auto takes the first accelerator there is")
     metric: str | None = _flag(None, "folder of a local `evaluate` metric, computed beside the built-in ones")
 
     def __post_init__(self) -> None:
@@ -202,7 +202,7 @@ class PredictOptions(PretrainedArguments):
     top_k: int = _flag(1, "how many classes to name for each recording, most likely first")
     batch_size: int = _flag(32, "recordings a batch")
     num_workers: int | None = _flag(None, "processes that decode recordings (default: one a core)")
-    device: str = _flag("auto", "auto, cpu, cuda, npu or mps; auto takes the first accelerator that is there")
+    device: str = _flag("auto", "auto, npu, cuda, xpu, mps or cpu; auto takes the first accelerator there is")
     on_bad_audio: Literal["fail", "skip"] = _flag(
         "skip", "unreadable recordings: skip gives them a row with the reason in its error column, fail stops"
     )

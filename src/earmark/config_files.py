@@ -18,6 +18,7 @@ _NOT_SAVED = {
     "token",
     "hub_token",
     "local_rank",
+    "use_cpu",  # said by "device", which may be auto: another machine may have an accelerator
     "overwrite_output_dir",
     "disable_tqdm",
     "parallelism_config",

@@ -34,8 +34,12 @@ class EarmarkTrainingArguments(TrainingArguments):
     eval_strategy: IntervalStrategy | str = _changed(  # noqa: RUF009 - returns a field
         "epoch", "evaluate every epoch, every --eval_steps, or no"
     )
-    save_strategy: str | None = _changed(
-        None, "save every epoch, --save_steps, best or no (default: as evaluated)"
+    save_strategy: str | None = field(
+        default=None,
+        metadata={
+            "help": "save every epoch, every --save_steps, the best, or no (default: as often as evaluated)",
+            "choices": ["epoch", "steps", "best", "no"],
+        },
     )
     # 500 in Transformers: every evaluated model should be one that is kept.
     save_steps: float | None = _changed(

@@ -1,0 +1,340 @@
+"""From words and files to settings: defaults < configuration file < flags, and one line for every mistake.
+
+Transformers' own ``HfArgumentParser`` reads the dataclasses, so that all of its flags keep their spelling. A
+file is turned into words in front of the command line's, so that both go through the same checks.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import difflib
+import json
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, get_args, get_origin, get_type_hints
+
+from earmark.cli.legacy import LEGACY_FLAGS, translate
+from earmark.config import DataArguments, EvaluateOptions, ModelArguments, PredictOptions, RunArguments
+from earmark.config_files import read_config_file
+from earmark.errors import UsageError
+
+if TYPE_CHECKING:
+    from earmark.train.arguments import EarmarkTrainingArguments
+
+T = TypeVar("T")
+_SCALARS = (str, int, float, bool)
+_NEGATIVE_NUMBER = re.compile(r"^-(\d+\.?\d*|\.\d+)(e[-+]?\d+)?$", re.IGNORECASE)  # argparse: no exponent
+
+# A training file given to `earmark evaluate` says which data; these say where training began and ended.
+_NOT_FOR_EVALUATION = {"model_name_or_path", "model_revision", "output_dir"}
+
+
+@dataclass
+class TrainSettings:
+    """What a training command line came to.
+
+    Attributes:
+        data: data settings.
+        model: model settings.
+        run: run settings.
+        training: Transformers' settings; ``do_train`` and ``do_eval`` are set as they will be done.
+        notes: one line for each old flag that was translated or left out.
+    """
+
+    data: DataArguments
+    model: ModelArguments
+    run: RunArguments
+    training: EarmarkTrainingArguments
+    notes: list[str] = field(default_factory=list)
+
+
+class UsageErrorParser(argparse.ArgumentParser):
+    """An argparse parser that raises a one-line :class:`UsageError` instead of printing usage and exiting."""
+
+    dataclass_types: Sequence[type] = ()  # set by HfArgumentParser
+
+    def error(self, message: str) -> NoReturn:
+        """Raise, with only the first spelling of the flag."""
+        raise UsageError(re.sub(r"^argument (\S+?)(?:/\S+)*: ", r"\1: ", message))
+
+    def parse_flags(self, words: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
+        """Parse flags wherever they stand and return them with the words that are none.
+
+        Raises:
+            UsageError: an unknown flag, with the nearest known one, or a value of the wrong type.
+        """
+        flags, after = _split_at_dashes(words)
+        namespace, rest = self.parse_known_args(flags)
+        for word in rest:
+            if word.startswith("-") and word != "-":
+                raise UsageError(f"unknown flag {self._name_and_suggestion(word)}")
+        return namespace, [*rest, *after]
+
+    def _name_and_suggestion(self, word: str) -> str:
+        name = word.partition("=")[0]
+        known = sorted({action.dest for action in self._actions} | LEGACY_FLAGS)
+        return f"{name}{_suggestion(name.lstrip('-').replace('-', '_'), known, '--')}"
+
+
+def parse_train(words: Sequence[str]) -> TrainSettings:
+    """Settings of ``earmark train``, which trains and evaluates.
+
+    Raises:
+        UsageError: a flag or the configuration file is wrong, or settings contradict each other.
+    """
+    values, notes = _train_values(words)
+    return _train_settings({**values, "do_train": True, "do_eval": True}, notes)
+
+
+def parse_example(words: Sequence[str]) -> TrainSettings:
+    """Settings of ``run_audio_classification.py``, which does what ``--do_train`` and ``--do_eval`` say.
+
+    A first word that ends in .json, .yaml or .yml is the configuration file, as in Transformers' example.
+
+    Raises:
+        UsageError: as :func:`parse_train`, or there is nothing to do.
+    """
+    words = list(words)
+    if words and words[0].endswith((".json", ".yaml", ".yml")):
+        words.insert(0, "--config")
+    values, notes = _train_values(words)
+    if not values["do_train"] and not values["do_eval"]:
+        raise UsageError("nothing to do: add --do_train, --do_eval or both")
+    return _train_settings(values, notes)
+
+
+def parse_evaluate(words: Sequence[str]) -> tuple[EvaluateOptions, list[str]]:
+    """Options of ``earmark evaluate [MODEL]`` and the lines to show.
+
+    Raises:
+        UsageError: a flag or the configuration file is wrong.
+    """
+    parser = build_parser(EvaluateOptions)
+    path, words = _take_config(words)
+    file_words, notes = _evaluation_file_words(path, parser) if path else ([], [])
+    namespace, rest = parser.parse_flags([*file_words, *words])
+    _refuse_words(rest[1:])
+    values = vars(namespace)
+    if rest:
+        if any(word.replace("-", "_").startswith("__model_name_or_path") for word in words):
+            raise UsageError(f"two models: {rest[0]} and --model_name_or_path {values['model_name_or_path']}")
+        values["model_name_or_path"] = rest[0]
+    return _construct(EvaluateOptions, values), notes
+
+
+def parse_predict(words: Sequence[str]) -> PredictOptions:
+    """Options of ``earmark predict MODEL INPUTS...``; with ``--model_name_or_path`` every word is an input.
+
+    Raises:
+        UsageError: a flag or the configuration file is wrong.
+    """
+    parser = build_parser(PredictOptions)
+    path, words = _take_config(words)
+    file_words = _plain_file_words(path, read_config_file(path), parser) if path else []
+    namespace, rest = parser.parse_flags([*file_words, *words])
+    values = vars(namespace)
+    if rest and not values["model_name_or_path"]:
+        values["model_name_or_path"] = rest.pop(0)
+    return _construct(PredictOptions, {**values, "inputs": [*values["inputs"], *rest]})
+
+
+def evaluation_of(settings: TrainSettings) -> EvaluateOptions:
+    """What ``--do_eval`` without ``--do_train`` asks for: the validation score of the checkpoint given."""
+    values: dict[str, Any] = {}
+    for part in (settings.training, settings.data, settings.model, settings.run):
+        values.update(vars(part))
+    names = [f.name for f in dataclasses.fields(EvaluateOptions)]
+    return EvaluateOptions(**{name: values[name] for name in names if name in values})
+
+
+def build_parser(*classes: type) -> UsageErrorParser:
+    """A parser with one flag a field, spelled and typed as in Transformers' examples; no abbreviations."""
+    from transformers.hf_argparser import HfArgumentParser, string_to_bool
+
+    class Parser(UsageErrorParser, HfArgumentParser):
+        pass
+
+    parser = Parser(classes, allow_abbrev=False, add_help=False, prog="")
+    parser._negative_number_matcher = _NEGATIVE_NUMBER
+    for action in parser._actions:
+        if action.type is string_to_bool and action.nargs is None:
+            action.nargs, action.const = "?", True  # `bool | None`: a bare flag is true there too
+        if get_origin(action.type) is dict:
+            action.type = json.loads
+    return parser
+
+
+def train_classes() -> tuple[type, ...]:
+    """The dataclasses behind the flags of ``earmark train``. Imports Transformers and torch."""
+    from earmark.train.arguments import EarmarkTrainingArguments
+
+    return DataArguments, ModelArguments, RunArguments, EarmarkTrainingArguments
+
+
+def _train_values(words: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
+    """Field name to value, over all training dataclasses, and the notes on old flags."""
+    parser = build_parser(*train_classes())
+    path, words = _take_config(words)
+    file_words, file_notes = _train_file_words(path, parser) if path else ([], [])
+    words, notes = translate(words)
+    namespace, rest = parser.parse_flags([*file_words, *words])
+    _refuse_words(rest)
+    return vars(namespace), file_notes + notes
+
+
+def _train_settings(values: dict[str, Any], notes: list[str]) -> TrainSettings:
+    if not values["output_dir"]:
+        raise UsageError("no output folder: add --output_dir, e.g. --output_dir runs/first")
+    _settle_model(values)
+    _settle_device(values)
+    data, model, run, training = (_construct(cls, values) for cls in train_classes())
+    return TrainSettings(data, model, run, training, notes)
+
+
+def _settle_model(values: dict[str, Any]) -> None:
+    path, model_type = values["model_name_or_path"], values["model_type"]
+    if path and model_type:
+        raise UsageError(f"--model_name_or_path {path} and --model_type {model_type} contradict: keep one")
+    if not (path or model_type or values["config_name"]):
+        raise UsageError(
+            "no model: add --model_name_or_path FOLDER_OR_NAME, or --model_type tc_resnet for random weights"
+        )
+
+
+def _settle_device(values: dict[str, Any]) -> None:
+    """Transformers picks its device when its settings are made, so ours has to reach them before."""
+    from earmark.device import select_device
+
+    if values["use_cpu"]:
+        if values["device"] not in ("auto", "cpu"):
+            raise UsageError(f"--use_cpu and --device {values['device']} contradict each other: keep one")
+        values["device"] = "cpu"
+    values["use_cpu"] = select_device(values["device"]).type == "cpu"
+
+
+def _construct(cls: type[T], values: dict[str, Any]) -> T:
+    """Make a settings object, with Transformers' own complaints as one line."""
+    fields = dataclasses.fields(cls)  # type: ignore[arg-type]
+    try:
+        return cls(**{f.name: values[f.name] for f in fields if f.init})
+    except (ValueError, TypeError, ImportError, OSError) as exc:
+        message = re.sub(r"\b\w+Strategy\.([A-Z]+)", lambda match: match[1].lower(), str(exc))
+        raise UsageError(" ".join(message.split())) from exc
+
+
+def _take_config(words: Sequence[str]) -> tuple[str | None, list[str]]:
+    """Cut ``--config FILE`` out of the words."""
+    parser = UsageErrorParser(allow_abbrev=False, add_help=False)
+    parser.add_argument("--config", action="append", default=[])
+    flags, after = _split_at_dashes(words)
+    namespace, rest = parser.parse_known_args(flags)
+    if len(namespace.config) > 1:
+        raise UsageError(f"--config is given {len(namespace.config)} times: one file at a time")
+    return (namespace.config or [None])[0], rest + (["--", *after] if after else [])
+
+
+def _train_file_words(path: str, parser: UsageErrorParser) -> tuple[list[str], list[str]]:
+    """Words of a training file, in which old names are translated as on the command line."""
+    words = _file_words(path, read_config_file(path), parser, also=LEGACY_FLAGS)
+    with _naming(path):
+        words, notes = translate(words)
+        parser.parse_flags(words)
+    return words, [f"{path}: {note}" for note in notes]
+
+
+def _evaluation_file_words(path: str, parser: UsageErrorParser) -> tuple[list[str], list[str]]:
+    """Words of a file for ``earmark evaluate``, which may be the one a run was trained with."""
+    settings = read_config_file(path)
+    own = {action.dest for action in parser._actions}
+    trained = LEGACY_FLAGS | {f.name for cls in train_classes() for f in dataclasses.fields(cls)}
+    unused = {name for name in settings if name not in own and name in trained}
+    if not unused:
+        return _plain_file_words(path, settings, parser), []
+    unused |= _NOT_FOR_EVALUATION & set(settings)
+    words = _plain_file_words(path, {k: v for k, v in settings.items() if k not in unused}, parser)
+    return words, [f"{path}: a training configuration; {len(unused)} settings do not concern evaluation"]
+
+
+def _plain_file_words(path: str, settings: dict[str, Any], parser: UsageErrorParser) -> list[str]:
+    words = _file_words(path, settings, parser)
+    with _naming(path):
+        parser.parse_flags(words)
+    return words
+
+
+@contextmanager
+def _naming(path: str) -> Iterator[None]:
+    """Put the file's name in front of what is wrong with its settings."""
+    try:
+        yield
+    except UsageError as exc:
+        raise UsageError(f"{path}: {exc}") from exc
+
+
+def _file_words(
+    path: str, settings: dict[str, Any], parser: UsageErrorParser, also: Iterable[str] = ()
+) -> list[str]:
+    """The words that say on a command line what the file says; nulls and empty lists become defaults."""
+    actions = {action.dest: action for action in parser._actions}
+    words: list[str] = []
+    for key, value in settings.items():
+        name = key.replace("-", "_")
+        action = actions.get(name)
+        if action is None and name not in also:
+            raise UsageError(f"{path}: unknown setting {key}{_suggestion(name, sorted(actions))}")
+        if value is None and name not in _nullable(parser.dataclass_types):
+            raise UsageError(f"{path}: {name}: expected a value, found null")
+        if value is None or (value == [] and action is not None and action.nargs == "+"):
+            parser.set_defaults(**{name: value})
+        else:
+            words += _value_words(path, name, value, action)
+    return words
+
+
+def _value_words(path: str, name: str, value: Any, action: argparse.Action | None) -> list[str]:
+    if isinstance(value, list):
+        if action is None or action.nargs != "+" or not all(isinstance(item, _SCALARS) for item in value):
+            raise UsageError(f"{path}: {name}: expected one value, found a list")
+        return [f"--{name}", *map(_word, value)]
+    if isinstance(value, dict):
+        if name not in _mapping_settings():
+            raise UsageError(f"{path}: {name}: expected one value, found a mapping")
+        return [f"--{name}={json.dumps(value)}"]
+    return [f"--{name}={_word(value)}"]
+
+
+def _nullable(classes: Iterable[type]) -> set[str]:
+    """Names of the fields that may be ``None``."""
+    hints = [item for cls in classes for item in get_type_hints(cls).items()]
+    return {name for name, hint in hints if type(None) in get_args(hint)}
+
+
+def _mapping_settings() -> set[str]:
+    """Names of the fields that take a JSON object."""
+    from transformers import TrainingArguments
+
+    return {"config_overrides", "liger_kernel_config", *TrainingArguments._VALID_DICT_FIELDS}
+
+
+def _word(value: str | int | float | bool) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _split_at_dashes(words: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Flags, and the words after a bare ``--``, which are never flags."""
+    words = list(words)
+    at = words.index("--") if "--" in words else len(words)
+    return words[:at], words[at + 1 :]
+
+
+def _refuse_words(words: Sequence[str]) -> None:
+    if words:
+        raise UsageError(f"unexpected word {words[0]!r}: flags begin with --, and one value follows each")
+
+
+def _suggestion(name: str, known: Sequence[str], prefix: str = "") -> str:
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.7)
+    return f"; did you mean {prefix}{near[0]}?" if near else ""
