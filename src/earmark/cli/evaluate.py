@@ -1,0 +1,23 @@
+"""``earmark evaluate``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from earmark.cli import help as pages
+
+
+def help_text() -> str:
+    """The help page."""
+    return pages.evaluate_help()
+
+
+def run(words: Sequence[str]) -> None:
+    """Score a model as told and print the result."""
+    from earmark.cli.parsing import parse_evaluate
+    from earmark.cli.train import show
+    from earmark.evaluate.run import evaluate
+
+    options, notes = parse_evaluate(words)
+    show(notes)
+    print(evaluate(options).summary)

@@ -1,0 +1,208 @@
+"""The help pages. They import neither torch nor Transformers, so that help comes at once.
+
+Flags of this project come from their dataclasses. Of the hundred flags of Transformers' trainer the page shows
+the ones in :data:`TRAINING_FLAGS`, in our words; ``--help_all`` shows every one.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+import textwrap
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, get_args, get_origin, get_type_hints
+
+from earmark.config import DataArguments, EvaluateOptions, ModelArguments, PredictOptions, RunArguments
+
+_GIVEN_AS_WORDS = {"inputs"}  # fields without a flag of their own on the page
+_METAVAR = {int: "N", float: "X"}
+
+
+@dataclass(frozen=True)
+class Flag:
+    """One entry of a help page.
+
+    Attributes:
+        name: field name, without dashes.
+        metavar: what stands for its value; empty for a boolean that is off by default.
+        default: its default as shown; empty when the text says it or there is none.
+        text: what it does.
+    """
+
+    name: str
+    metavar: str
+    default: str
+    text: str
+
+
+TRAINING_FLAGS = (
+    Flag("num_train_epochs", "X", "3.0", "times through the training clips"),
+    Flag(
+        "max_steps", "N", "", "stop after this many optimizer steps, whatever the epochs (default: no limit)"
+    ),
+    Flag(
+        "learning_rate", "X", "", "peak learning rate (default: by model family, shown when training starts)"
+    ),
+    Flag(
+        "warmup_steps", "X", "0.1", "rise to that rate: below 1 a share of all steps, else a number of steps"
+    ),
+    Flag(
+        "lr_scheduler_type", "NAME", "linear", "how the rate falls afterwards: linear, cosine, constant, ..."
+    ),
+    Flag("per_device_train_batch_size", "N", "32", "clips a batch on each device"),
+    Flag(
+        "gradient_accumulation_steps",
+        "N",
+        "1",
+        "batches added up before each step; devices x batch x this = clips a step (the published recipes: 128)",
+    ),
+    Flag("per_device_eval_batch_size", "N", "32", "clips a batch on each device, in evaluation"),
+    Flag("weight_decay", "X", "0.0", "decoupled weight decay (AdamW)"),
+    Flag("eval_strategy", "epoch|steps|no", "epoch", "when to evaluate; with steps, every --eval_steps"),
+    Flag("metric_for_best_model", "NAME", "accuracy", "which number makes a model the best, which is kept"),
+    Flag("fp16", "", "", "mixed precision in float16"),
+    Flag("bf16", "", "", "mixed precision in bfloat16"),
+    Flag("dataloader_num_workers", "N", "0", "extra processes that make batches"),
+    Flag("seed", "N", "42", "seed of the head's weights, the order of the clips and a split that is made"),
+)
+
+OUTPUT_FLAGS = (
+    Flag(
+        "output_dir", "DIR", "", "the run folder: model, labels, metrics, predictions, model card (required)"
+    ),
+    Flag("save_total_limit", "N", "2", "checkpoints kept, the best one among them"),
+    Flag("resume_from_checkpoint", "DIR", "", "go on from this checkpoint folder"),
+    Flag("report_to", "NAME...", "none", "tensorboard, trackio, ...: where else the numbers go"),
+    Flag("logging_steps", "X", "10", "steps between two lines of numbers"),
+    Flag("push_to_hub", "", "", "upload the model, to --hub_model_id NAME"),
+)
+
+CONFIG_FLAG = Flag("config", "FILE", "", "settings from a YAML or JSON file; flags override it")
+
+_TRAIN_HEAD = """\
+earmark train: train an audio classifier, evaluate it, write a run folder
+
+usage: earmark train --data_dir DIR --model_name_or_path MODEL --output_dir DIR [flags]
+       earmark train --config recipe.yaml [flags]
+"""
+
+_TRAIN_TAIL = """\
+every other flag of Transformers' trainer works too: earmark train --help_all
+
+examples
+  class folders, a small network from scratch, on a laptop:
+    earmark train --data_dir recordings --model_type tc_resnet --output_dir runs/first
+  a recipe, with one setting changed:
+    earmark train --config recipes/superb_ks_wav2vec2_base.yaml --data_dir speech_commands_v0.01 --seed 1
+  the same on 8 devices:
+    torchrun --nproc_per_node 8 -m earmark train --config recipes/superb_ks_wav2vec2_base.yaml
+"""
+
+_EVALUATE_HEAD = """\
+earmark evaluate: score a trained model on labelled recordings
+
+usage: earmark evaluate MODEL --data_dir DIR [flags]
+       MODEL is a run folder, a model folder or a hub name
+"""
+
+_EVALUATE_TAIL = """\
+examples
+  the test split of the folder it was trained on:
+    earmark evaluate runs/first --data_dir recordings --split test
+  with the data settings of its training:
+    earmark evaluate runs/first --config recipes/superb_ks_wav2vec2_base.yaml --split test
+"""
+
+_PREDICT_HEAD = """\
+earmark predict: label recordings
+
+usage: earmark predict MODEL FILES_OR_FOLDERS... [flags]
+       MODEL is a run folder, a model folder or a hub name
+"""
+
+_PREDICT_TAIL = """\
+a recording that cannot be read gets a row with an empty label and the reason in the column error;
+the exit code is 2 only if none could be read
+
+examples
+  earmark predict runs/first new_recordings --output labels.csv
+  earmark predict runs/first a.wav b.mp3 --top_k 3
+"""
+
+
+def train_help() -> str:
+    """The page of ``earmark train``."""
+    return _page(
+        _TRAIN_HEAD,
+        {
+            "data": _flags(DataArguments),
+            "model": _flags(ModelArguments),
+            "training": TRAINING_FLAGS,
+            "output": OUTPUT_FLAGS,
+            "run": [CONFIG_FLAG, *_flags(RunArguments)],
+        },
+        _TRAIN_TAIL,
+    )
+
+
+def train_help_all() -> str:
+    """Every flag of ``earmark train``, as argparse writes them. Imports Transformers and torch."""
+    from earmark.cli.parsing import build_parser, train_classes
+
+    text = build_parser(*train_classes()).format_help()
+    return text[text.index("options:") :]
+
+
+def evaluate_help() -> str:
+    """The page of ``earmark evaluate``."""
+    shared = {f.name for f in dataclasses.fields(DataArguments)}
+    own = [flag for flag in _flags(EvaluateOptions) if flag.name not in shared]
+    groups = {"evaluation": [*own, CONFIG_FLAG], "data": _flags(DataArguments)}
+    return _page(_EVALUATE_HEAD, groups, _EVALUATE_TAIL)
+
+
+def predict_help() -> str:
+    """The page of ``earmark predict``."""
+    return _page(_PREDICT_HEAD, {"flags": [*_flags(PredictOptions), CONFIG_FLAG]}, _PREDICT_TAIL)
+
+
+def _page(head: str, groups: dict[str, Sequence[Flag]], tail: str) -> str:
+    width = max(60, min(100, shutil.get_terminal_size((100, 24)).columns))
+    parts = [head]
+    for title, flags in groups.items():
+        parts.append("\n".join([title, *(_entry(flag, width) for flag in flags)]) + "\n")
+    return "\n".join([*parts, tail]).rstrip()
+
+
+def _entry(flag: Flag, width: int) -> str:
+    default = f" (default: {flag.default})" if flag.default else ""
+    text = textwrap.fill(
+        flag.text + default, width, initial_indent=" " * 6, subsequent_indent=" " * 6, break_on_hyphens=False
+    )
+    return f"  --{flag.name} {flag.metavar}".rstrip() + f"\n{text}"
+
+
+def _flags(cls: type[Any]) -> list[Flag]:
+    """The flags of a dataclass, in its order."""
+    hints = get_type_hints(cls)
+    fields = [f for f in dataclasses.fields(cls) if f.name not in _GIVEN_AS_WORDS]
+    return [_flag(f, hints[f.name]) for f in fields]
+
+
+def _flag(field: dataclasses.Field[Any], hint: Any) -> Flag:
+    text = field.metadata["help"]
+    shown = field.default is not None and field.default is not False and "(default:" not in text
+    default = str(field.default).lower() if field.default is True else str(field.default)
+    return Flag(field.name, _metavar(field, hint), default if shown else "", text)
+
+
+def _metavar(field: dataclasses.Field[Any], hint: Any) -> str:
+    choices = [hint, *get_args(hint)]
+    literal = next((choice for choice in choices if get_origin(choice) is Literal), None)
+    if literal is not None:
+        return "|".join(get_args(literal))
+    if hint is bool:
+        return "true|false" if field.default else ""
+    number = next((_METAVAR[choice] for choice in choices if choice in _METAVAR), None)
+    return number or field.name.rsplit("_", 1)[-1].upper()

@@ -1,0 +1,177 @@
+"""``earmark COMMAND ...``: finds the command, sets logging up, turns errors into one line and an exit code.
+
+Imports nothing heavy: a command's module is imported when it is called, torch when the command runs.
+"""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import os
+import platform
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from importlib import metadata
+
+from earmark.errors import EarmarkError, UsageError
+from earmark.progress import is_main_process
+
+# command -> what it is for; its module is earmark.cli.<command> with help_text() and run(words)
+COMMANDS = {
+    "quickstart": "a spoken-command classifier from nothing, in two minutes on a CPU",
+    "train": "train a classifier on labelled recordings, evaluate it, write a run folder",
+    "evaluate": "score a trained model on labelled recordings",
+    "predict": "label recordings",
+    "results": "one table for many runs",
+    "synth": "write a synthetic spoken-command corpus",
+}
+
+_HELP_TAIL = """\
+  --version       versions of earmark and of what it stands on
+  --debug         with any command: the whole traceback of an error (also EARMARK_DEBUG=1)
+
+examples
+  earmark quickstart
+  earmark train --data_dir recordings --model_type tc_resnet --output_dir runs/first
+  earmark predict runs/first new_recordings --output labels.csv
+
+exit codes: 0 done, 2 something to put right (one line says what), 1 a defect of earmark, 130 interrupted"""
+
+# Values of the flag of the same name in Transformers' trainer, which stays what it was.
+_TRAINER_DEBUG = {"underflow_overflow", "tpu_metrics_debug"}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command.
+
+    Args:
+        argv: words after the program's name; ``None`` for the process's own.
+
+    Returns:
+        The exit code: 0 done, 2 for a user's mistake, 1 for a defect, 130 after an interrupt.
+    """
+    words, debug = _take_debug(sys.argv[1:] if argv is None else argv)
+    return guarded(lambda: _dispatch(words), debug)
+
+
+def run_example(argv: Sequence[str] | None = None) -> int:
+    """Run a command line of Transformers' ``run_audio_classification.py``; else as :func:`main`."""
+    words, debug = _take_debug(sys.argv[1:] if argv is None else argv)
+
+    def run() -> None:
+        from earmark.cli import train
+
+        if _asks_for_help(words):
+            print(train.help_text())
+        else:
+            train.run_example(words)
+
+    return guarded(run, debug)
+
+
+def guarded(run: Callable[[], None], debug: bool) -> int:
+    """Call ``run`` with logging set up; report what it raises and return the exit code."""
+    set_up_logging()
+    try:
+        run()
+        sys.stdout.flush()
+    except EarmarkError as exc:
+        if debug:
+            traceback.print_exc()
+        # All ranks of a launcher read the same command line: one is enough to say what is wrong with it.
+        if is_main_process() or not isinstance(exc, UsageError):
+            print(f"earmark: error: {exc}", file=sys.stderr)
+        return exc.exit_code
+    except KeyboardInterrupt:
+        print("earmark: interrupted", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        # Whoever read our output has gone (`| head`). Python would complain about it once more at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except Exception:  # the outermost boundary: nothing above can report it
+        traceback.print_exc()
+        print("earmark: this is a defect of earmark, please report it with the lines above", file=sys.stderr)
+        return 1
+    return 0
+
+
+def set_up_logging() -> None:
+    """Show this project's log lines on stderr, on rank 0; of other ranks and of the libraries, less."""
+    speaks = is_main_process()
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    logger = logging.getLogger("earmark")
+    logger.handlers = [handler]
+    logger.setLevel(logging.INFO if speaks else logging.ERROR)
+    logger.propagate = False
+    # Read by these libraries when they are imported; what the user has set stays.
+    for name in ("TRANSFORMERS_VERBOSITY", "DATASETS_VERBOSITY", "HF_HUB_VERBOSITY"):
+        os.environ.setdefault(name, "warning" if speaks else "error")
+
+
+def top_help() -> str:
+    """The page of ``earmark --help``."""
+    lines = [f"earmark {_version()}: labelled recordings in, an audio classifier out", ""]
+    lines += [
+        "usage: earmark COMMAND ...        what a command takes: earmark COMMAND --help",
+        "",
+        "commands",
+    ]
+    lines += [f"  {name:<14}  {summary}" for name, summary in COMMANDS.items()]
+    return "\n".join([*lines, "", _HELP_TAIL])
+
+
+def version_line() -> str:
+    """Versions that a bug report needs."""
+    parts = [f"earmark {_version()}", f"Python {platform.python_version()}"]
+    for package in ("torch", "torch_npu", "transformers", "accelerate"):
+        try:
+            parts.append(f"{package} {metadata.version(package)}")
+        except metadata.PackageNotFoundError:
+            continue
+    return ", ".join(parts)
+
+
+def _dispatch(words: Sequence[str]) -> None:
+    command, *rest = words or ["--help"]
+    if command in ("-h", "--help", "help"):
+        print(top_help())
+    elif command in ("-V", "--version", "version"):
+        print(version_line())
+    elif command not in COMMANDS:
+        raise UsageError(f"unknown command {command}: expected {', '.join(COMMANDS)}")
+    else:
+        module = importlib.import_module(f"earmark.cli.{command}")
+        if _asks_for_help(rest):
+            print(module.help_text())
+        else:
+            module.run(rest)
+
+
+def _asks_for_help(words: Sequence[str]) -> bool:
+    flags = words[: words.index("--")] if "--" in words else words
+    return "-h" in flags or "--help" in flags
+
+
+def _take_debug(words: Sequence[str]) -> tuple[list[str], bool]:
+    """Cut a bare ``--debug`` out; ``--debug underflow_overflow`` is for Transformers' trainer."""
+    kept: list[str] = []
+    debug = os.environ.get("EARMARK_DEBUG", "0") not in ("", "0")
+    for word, following in zip(words, [*words[1:], ""], strict=True):
+        if word == "--debug" and following not in _TRAINER_DEBUG:
+            debug = True
+        else:
+            kept.append(word)
+    return kept, debug
+
+
+def _version() -> str:
+    from earmark import __version__
+
+    return __version__
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,59 @@
+"""``earmark train``, and the command line of Transformers' ``run_audio_classification.py``."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from earmark.cli import help as pages
+
+if TYPE_CHECKING:
+    from earmark.cli.parsing import TrainSettings
+
+logger = logging.getLogger(__name__)
+
+
+def help_text() -> str:
+    """The help page."""
+    return pages.train_help()
+
+
+def run(words: Sequence[str]) -> None:
+    """Train as told and print how it went."""
+    if "--help_all" in words:
+        print(pages.train_help_all())
+        return
+    from earmark.cli.parsing import parse_train
+
+    _train(parse_train(words))
+
+
+def run_example(words: Sequence[str]) -> None:
+    """Train, evaluate or both, as ``--do_train`` and ``--do_eval`` say."""
+    from earmark.cli.parsing import evaluation_of, parse_example
+
+    settings = parse_example(words)
+    if settings.training.do_train:
+        _train(settings)
+        return
+    from earmark.evaluate.run import evaluate
+
+    show(settings.notes)
+    print(evaluate(evaluation_of(settings)).summary)
+
+
+def _train(settings: TrainSettings) -> None:
+    from earmark.train.run import train
+
+    show(settings.notes)
+    if settings.run.logging_dir:
+        os.environ["TENSORBOARD_LOGGING_DIR"] = settings.run.logging_dir  # where Transformers' callback looks
+    print(train(settings.data, settings.model, settings.run, settings.training).summary)
+
+
+def show(notes: Sequence[str]) -> None:
+    """Show one line for each thing that was read otherwise than it was written."""
+    for note in notes:
+        logger.info("note: %s", note)
