@@ -103,6 +103,8 @@ def min_samples(config: Any, sampling_rate_hz: int) -> int:
     Transformers refuses to mask a sequence shorter than a span. For mel models: one window (25 ms); Wav2Vec2-BERT
     normalises over frames and so needs a few of them.
     """
+    if hasattr(config, "min_samples"):  # TC-ResNet knows its own
+        return int(config.min_samples)
     spans = _span_frames(config)
     window, hop = round(0.025 * sampling_rate_hz), round(0.010 * sampling_rate_hz)
     if hasattr(config, "conv_kernel") and hasattr(config, "conv_stride"):

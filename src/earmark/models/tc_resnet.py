@@ -1,0 +1,320 @@
+"""TC-ResNet: a small classifier that learns from scratch on a CPU, as a Transformers model.
+
+A residual network of temporal convolutions over a log-mel spectrogram, mel bins being its input channels (Choi et al.
+2019, "Temporal Convolution for Real-time Keyword Spotting on Mobile Devices", arXiv:1904.03814): the 14-layer network of
+that paper, made wider to 1 M parameters. It takes waveforms; the log-mel is part of it, as matrix products, which run on
+every device and export without an FFT.
+
+Importing this module registers the model with Transformers' Auto classes.
+
+Shapes: B batch, T samples, F frames, M mel bins, D channels, C classes.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import nn
+from transformers import (
+    AutoConfig,
+    AutoFeatureExtractor,
+    AutoModel,
+    AutoModelForAudioClassification,
+    PreTrainedConfig,
+    PreTrainedModel,
+    Wav2Vec2FeatureExtractor,
+)
+from transformers.modeling_outputs import BaseModelOutput, SequenceClassifierOutput
+
+_LOG_FLOOR = 1e-6  # added to the mel energies: about -60 dB of a full-scale tone, so that digital silence is finite
+
+
+class TCResNetConfig(PreTrainedConfig):
+    """Configuration of :class:`TCResNetForAudioClassification`; the defaults are the 1 M parameter model.
+
+    Args:
+        sampling_rate: of the waveforms, in hertz.
+        window_samples: length of a spectrogram frame (25 ms at 16 kHz).
+        hop_samples: distance of two frames (10 ms at 16 kHz).
+        num_mel_bins: mel filters between ``min_frequency`` and half the sampling rate.
+        min_frequency: lower edge of the first mel filter, in hertz.
+        stem_channels: output channels of the first convolution, of kernel 3.
+        channels: output channels of each residual block; where they grow, the block halves the frame rate.
+        kernel_size: frames seen by each convolution of a block.
+        dropout: before the classifier, in training.
+        time_shift_ms: in training, each clip is moved by up to this much either way.
+        time_mask_frames: in training, longest stretch of frames hidden, twice a clip (SpecAugment, arXiv:1904.08779).
+        frequency_mask_bins: in training, widest band of mel bins hidden, once a clip.
+    """
+
+    model_type = "tc_resnet"
+
+    def __init__(
+        self,
+        sampling_rate: int = 16_000,
+        window_samples: int = 400,
+        hop_samples: int = 160,
+        num_mel_bins: int = 40,
+        min_frequency: float = 20.0,
+        stem_channels: int = 48,
+        channels: list[int] | tuple[int, ...] = (72, 72, 96, 96, 128, 128),
+        kernel_size: int = 9,
+        dropout: float = 0.2,
+        time_shift_ms: float = 100.0,
+        time_mask_frames: int = 15,
+        frequency_mask_bins: int = 6,
+        **kwargs: Any,
+    ) -> None:
+        self.sampling_rate = sampling_rate
+        self.window_samples = window_samples
+        self.hop_samples = hop_samples
+        self.num_mel_bins = num_mel_bins
+        self.min_frequency = min_frequency
+        self.stem_channels = stem_channels
+        self.channels = list(channels)
+        self.kernel_size = kernel_size
+        self.dropout = dropout
+        self.time_shift_ms = time_shift_ms
+        self.time_mask_frames = time_mask_frames
+        self.frequency_mask_bins = frequency_mask_bins
+        super().__init__(**kwargs)
+
+    @property
+    def min_samples(self) -> int:
+        """Fewest samples that leave two frames after the last block: batch normalisation cannot learn from a single one."""
+        halvings = sum(b > a for a, b in zip([self.stem_channels, *self.channels], self.channels, strict=False))
+        return self.window_samples + self.hop_samples * 2**halvings
+
+
+class LogMel(nn.Module):
+    """Waveform (B, T) to log-mel energies (B, F, M): Hann window, discrete Fourier transform as a matrix, HTK mel filters.
+
+    Both matrices are saved with the weights, so a model keeps the frontend it was trained with.
+    """
+
+    def __init__(self, config: TCResNetConfig) -> None:
+        super().__init__()
+        self.window_samples = config.window_samples
+        self.hop_samples = config.hop_samples
+        self.register_buffer("fourier", torch.from_numpy(_fourier_matrix(config.window_samples)))
+        self.register_buffer("filters", torch.from_numpy(_mel_filters(config)))
+
+    def frames(self, samples: torch.Tensor | int) -> torch.Tensor | int:
+        """Whole frames in so many samples, at least one."""
+        count = (samples - self.window_samples) // self.hop_samples + 1
+        return count.clamp(min=1) if isinstance(count, torch.Tensor) else max(count, 1)
+
+    def forward(self, waveform: torch.Tensor) -> torch.Tensor:
+        """Log-mel (B, F, M) float32, whatever autocast is on: its range does not fit 8 bits of mantissa."""
+        with torch.autocast(waveform.device.type, enabled=False):
+            missing = self.window_samples - waveform.shape[-1]
+            wave = F.pad(waveform.float(), (0, missing)) if missing > 0 else waveform.float()
+            frames = wave.unfold(-1, self.window_samples, self.hop_samples)  # (B, F, window)
+            real, imaginary = (frames @ self.fourier.float()).chunk(2, dim=-1)  # (B, F, bins) each
+            energies = (real.square() + imaginary.square()) @ self.filters.float()  # (B, F, M)
+            return (energies + _LOG_FLOOR).log()
+
+
+def _fourier_matrix(window: int) -> np.ndarray:
+    """Hann-windowed cosines and sines, float32 (window, 2 * bins), scaled so that a full-scale tone has energy about 1."""
+    time = np.arange(window)[:, None]
+    angle = 2 * np.pi * time * np.arange(window // 2 + 1)[None, :] / window
+    hann = 0.5 - 0.5 * np.cos(2 * np.pi * time / window)
+    basis = np.concatenate([np.cos(angle) * hann, -np.sin(angle) * hann], axis=1)
+    return (basis * 2 / hann.sum()).astype(np.float32)
+
+
+def _mel_filters(config: TCResNetConfig) -> np.ndarray:
+    """Triangular filters, float32 (bins, M), equally wide on the HTK mel scale, 2595 log10(1 + f / 700)."""
+    highest_hz = config.sampling_rate / 2
+    lowest_mel, highest_mel = (2595 * math.log10(1 + f / 700) for f in (config.min_frequency, highest_hz))
+    edges_mel = np.linspace(lowest_mel, highest_mel, config.num_mel_bins + 2)
+    edges_hz = 700 * (10 ** (edges_mel / 2595) - 1)
+    bins_hz = np.linspace(0, highest_hz, config.window_samples // 2 + 1)[:, None]
+    rising = (bins_hz - edges_hz[:-2]) / (edges_hz[1:-1] - edges_hz[:-2])
+    falling = (edges_hz[2:] - bins_hz) / (edges_hz[2:] - edges_hz[1:-1])
+    return np.clip(np.minimum(rising, falling), 0, None).astype(np.float32)
+
+
+class TCResNetBlock(nn.Module):
+    """Two temporal convolutions and a shortcut: (B, D_in, F) to (B, D_out, ceil(F / stride))."""
+
+    def __init__(self, in_channels: int, out_channels: int, kernel_size: int, stride: int) -> None:
+        super().__init__()
+        self.stride = stride
+        padding = kernel_size // 2
+        self.conv1 = nn.Conv1d(in_channels, out_channels, kernel_size, stride, padding, bias=False)
+        self.norm1 = nn.BatchNorm1d(out_channels)
+        self.conv2 = nn.Conv1d(out_channels, out_channels, kernel_size, 1, padding, bias=False)
+        self.norm2 = nn.BatchNorm1d(out_channels)
+        self.shortcut: nn.Module = nn.Identity()
+        if stride != 1 or in_channels != out_channels:
+            convolution = nn.Conv1d(in_channels, out_channels, 1, stride, bias=False)
+            self.shortcut = nn.Sequential(convolution, nn.BatchNorm1d(out_channels))
+
+    def forward(self, hidden: torch.Tensor, mask: torch.Tensor | None) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """Frames and their mask (B, 1, F), both at the new frame rate; padding stays zero so that it reaches no frame."""
+        mask = mask[..., :: self.stride] if mask is not None else None
+        inner = _masked(F.relu(self.norm1(self.conv1(hidden))), mask)
+        outer = self.norm2(self.conv2(inner)) + self.shortcut(hidden)
+        return _masked(F.relu(outer), mask), mask
+
+
+def _masked(hidden: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
+    return hidden if mask is None else hidden * mask
+
+
+class TCResNetPreTrainedModel(PreTrainedModel):
+    """What the body and the classifier share."""
+
+    config_class = TCResNetConfig
+    base_model_prefix = "tc_resnet"
+    main_input_name = "input_values"
+    input_modalities = ("audio",)
+
+    @torch.no_grad()
+    def _init_weights(self, module: nn.Module) -> None:
+        if isinstance(module, nn.Conv1d):
+            nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+        elif isinstance(module, nn.Linear):
+            nn.init.normal_(module.weight, std=0.02)
+            nn.init.zeros_(module.bias)
+        elif isinstance(module, nn.BatchNorm1d):
+            nn.init.ones_(module.weight)
+            nn.init.zeros_(module.bias)
+            module.reset_running_stats()
+        elif isinstance(module, LogMel):
+            module.fourier.copy_(torch.from_numpy(_fourier_matrix(self.config.window_samples)))
+            module.filters.copy_(torch.from_numpy(_mel_filters(self.config)))
+
+
+class TCResNetModel(TCResNetPreTrainedModel):
+    """Waveform to frame features.
+
+    The log-mel of a clip is centred on its own mean, so that a recording's level does not matter, and augmented in
+    training.
+    """
+
+    def __init__(self, config: TCResNetConfig) -> None:
+        super().__init__(config)
+        self.log_mel = LogMel(config)
+        self.stem = nn.Sequential(
+            nn.Conv1d(config.num_mel_bins, config.stem_channels, 3, padding=1, bias=False),
+            nn.BatchNorm1d(config.stem_channels),
+            nn.ReLU(),
+        )
+        widths = [config.stem_channels, *config.channels]
+        self.layers = nn.ModuleList(
+            TCResNetBlock(before, after, config.kernel_size, stride=2 if after > before else 1)
+            for before, after in zip(widths[:-1], widths[1:], strict=True)
+        )
+        self.post_init()
+
+    def forward(
+        self, input_values: torch.Tensor, attention_mask: torch.Tensor | None = None, **kwargs: Any
+    ) -> BaseModelOutput:
+        """Frame features ``last_hidden_state`` (B, F / 8, D) and, in ``attentions``' place, nothing.
+
+        Args:
+            input_values: waveforms (B, T) float32.
+            attention_mask: (B, T), 1 for samples and 0 for padding behind them.
+        """
+        hidden, _ = self.encode(input_values, attention_mask)
+        return BaseModelOutput(last_hidden_state=hidden.transpose(1, 2))
+
+    def encode(
+        self, input_values: torch.Tensor, attention_mask: torch.Tensor | None
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """Features (B, D, F) and their mask (B, 1, F), ``None`` when nothing is padded."""
+        if self.training and self.config.time_shift_ms > 0:
+            input_values = self._shift(input_values)
+        features = self.log_mel(input_values)  # (B, F, M)
+        mask = None
+        if attention_mask is not None:
+            valid = self.log_mel.frames(attention_mask.sum(-1))[:, None]  # (B, 1)
+            mask = (torch.arange(features.shape[1], device=features.device) < valid).to(features.dtype)[:, None]
+        hidden = _masked(_centred(features.transpose(1, 2), mask), mask)  # (B, M, F)
+        if self.training:
+            hidden = self._hide(hidden)
+        hidden = _masked(self.stem(hidden), mask)
+        for layer in self.layers:
+            hidden, mask = layer(hidden, mask)
+        return hidden, mask
+
+    def _shift(self, waveform: torch.Tensor) -> torch.Tensor:
+        """Move each clip (B, T) in time by its own random amount, silence coming in behind it."""
+        reach = round(self.config.time_shift_ms / 1000 * self.config.sampling_rate)
+        samples = waveform.shape[-1]
+        reach = min(reach, samples // 4)
+        if reach < 1:
+            return waveform
+        offsets = torch.randint(0, 2 * reach + 1, (len(waveform), 1), device=waveform.device)
+        where = torch.arange(samples, device=waveform.device) + offsets  # (B, T) into the padded clip
+        return F.pad(waveform, (reach, reach)).gather(1, where)
+
+    def _hide(self, hidden: torch.Tensor) -> torch.Tensor:
+        """SpecAugment on (B, M, F): bands and stretches set to zero, which is the clip's mean."""
+        batch, bins, frames = hidden.shape
+        for _ in range(2):
+            hidden = hidden * _gap(batch, frames, min(self.config.time_mask_frames, frames // 4), hidden)[:, None, :]
+        return hidden * _gap(batch, bins, min(self.config.frequency_mask_bins, bins // 4), hidden)[:, :, None]
+
+
+def _centred(features: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
+    """Log-mel (B, M, F) less each clip's mean over its valid frames and all bins."""
+    if mask is None:
+        return features - features.mean(dim=(1, 2), keepdim=True)
+    mean = (features * mask).sum(dim=(1, 2), keepdim=True) / (mask.sum(dim=(1, 2), keepdim=True) * features.shape[1])
+    return features - mean
+
+
+def _gap(batch: int, length: int, longest: int, like: torch.Tensor) -> torch.Tensor:
+    """Ones (B, length) with one stretch of zeros each, of random start and length up to ``longest``."""
+    width = torch.rand(batch, 1, device=like.device) * longest
+    start = torch.rand(batch, 1, device=like.device) * (length - width)
+    position = torch.arange(length, device=like.device)
+    return ((position < start) | (position >= start + width)).to(like.dtype)
+
+
+class TCResNetForAudioClassification(TCResNetPreTrainedModel):
+    """Frame features averaged over the clip, and a linear classifier."""
+
+    def __init__(self, config: TCResNetConfig) -> None:
+        super().__init__(config)
+        self.tc_resnet = TCResNetModel(config)
+        self.dropout = nn.Dropout(config.dropout)
+        self.classifier = nn.Linear(config.channels[-1], config.num_labels)
+        self.post_init()
+
+    def forward(
+        self,
+        input_values: torch.Tensor,
+        attention_mask: torch.Tensor | None = None,
+        labels: torch.Tensor | None = None,
+        **kwargs: Any,
+    ) -> SequenceClassifierOutput:
+        """Classify waveforms.
+
+        Args:
+            input_values: (B, T) float32, at the configuration's sampling rate.
+            attention_mask: (B, T), 1 for samples and 0 for padding behind them; a clip's logits do not depend on padding.
+            labels: (B,) int64 class indices.
+
+        Returns:
+            ``logits`` (B, C), and ``loss``, the mean cross-entropy, when there are labels.
+        """
+        hidden, mask = self.tc_resnet.encode(input_values, attention_mask)
+        pooled = hidden.mean(-1) if mask is None else (hidden * mask).sum(-1) / mask.sum(-1)  # (B, D)
+        logits = self.classifier(self.dropout(pooled))
+        loss = F.cross_entropy(logits.float(), labels) if labels is not None else None
+        return SequenceClassifierOutput(loss=loss, logits=logits)
+
+
+AutoConfig.register(TCResNetConfig.model_type, TCResNetConfig, exist_ok=True)
+AutoModel.register(TCResNetConfig, TCResNetModel, exist_ok=True)
+AutoModelForAudioClassification.register(TCResNetConfig, TCResNetForAudioClassification, exist_ok=True)
+AutoFeatureExtractor.register(TCResNetConfig, Wav2Vec2FeatureExtractor, exist_ok=True)
