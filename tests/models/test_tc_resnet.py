@@ -45,9 +45,9 @@ def test_padding_behind_a_clip_changes_no_answer(model: TCResNetForAudioClassifi
 
 
 def test_level_changes_no_answer(model: TCResNetForAudioClassification) -> None:
-    clip = torch.from_numpy(tone(500, 1.0))[None]
+    noise = 0.3 * torch.randn(1, 16_000, generator=torch.Generator().manual_seed(0))  # well above the log's floor
     with torch.inference_mode():
-        torch.testing.assert_close(model(clip * 0.5).logits, model(clip).logits, atol=2e-2, rtol=0)
+        torch.testing.assert_close(model(noise * 0.5).logits, model(noise).logits, atol=1e-2, rtol=0)
 
 
 def test_a_tone_lights_up_the_mel_bin_at_its_frequency() -> None:
