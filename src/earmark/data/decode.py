@@ -1,0 +1,270 @@
+"""From a file or bytes to float32 samples ``(samples,)``, mono, at the rate a model takes.
+
+soundfile decodes; what it cannot read goes to PyAV (an extra); soxr resamples. A recording that is broken in
+any way raises :class:`~earmark.errors.AudioError` with the reason: nothing is repaired, shortened or replaced
+on the quiet.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+import os
+import re
+import stat
+from typing import BinaryIO
+
+import numpy as np
+import soundfile
+import soxr
+
+from earmark.data.clips import Clip
+from earmark.data.decode_pyav import read_with_pyav
+from earmark.errors import AudioError
+
+_SUFFIXES = (
+    "wav wave w64 rf64 flac ogg oga opus mp3 mp2 aif aiff aifc au snd caf voc nist sph "
+    "m4a aac ac3 amr wma mp4 mov webm mka mkv avi 3gp"
+)
+# what a scan of a folder takes for a recording
+AUDIO_SUFFIXES = frozenset(f".{suffix}" for suffix in _SUFFIXES.split())
+
+_BLOCK = 1 << 22  # frames decoded at a time, so that a header that promises petabytes allocates little
+_UNKNOWN_FRAMES = 1 << 40  # libsndfile says 2**63 - 1 for a stream whose header gives no length
+_ROUNDING_S = 0.1  # manifests round durations; a cut that ends further behind the end is a wrong cut
+_MOST_CHANNELS = 64  # wider arrays with fewer rows than columns are (channels, samples), the wrong way round
+
+# libsndfile notes in its log what a header promises and what the file has
+_CUT_SHORT = re.compile(r"^\s*(?:data|SSND|Data Size|riff)\s*:\s*(\d+) \(should be (\d+)\)", re.MULTILINE)
+_STREAMED_BYTES = 0x7FFFF000  # recorders that write to a pipe put a length from here up, for "unknown"
+# libsndfile's codes for: format not recognised, encoding not supported, encoding not implemented
+_NOT_FOR_SOUNDFILE = {1, 4, 18}
+
+
+class _NotForSoundfileError(Exception):
+    """Soundfile does not know this format; PyAV may."""
+
+
+def read_clip(clip: Clip, sampling_rate_hz: int) -> np.ndarray:
+    """Decode the stretch of a recording that a clip names.
+
+    A cut is sought, not decoded from the start, so one second of a ten-hour file costs about one second.
+
+    Args:
+        clip: what to read; its offset and duration are in seconds.
+        sampling_rate_hz: rate wanted.
+
+    Returns:
+        float32 ``(samples,)``, at least one sample.
+
+    Raises:
+        AudioError: the recording is missing, a folder, not readable, empty, cut short, not audio, has NaN or
+            infinite samples, or ends before the cut.
+    """
+    try:
+        if clip.read_bytes is not None:
+            return _decode(io.BytesIO(clip.read_bytes()), clip, sampling_rate_hz)
+        if clip.path is None:
+            raise AudioError(clip.source, "has neither a path nor bytes")
+        if not stat.S_ISREG(os.stat(clip.path).st_mode):
+            what = "a folder" if os.path.isdir(clip.path) else "a pipe or device"
+            raise AudioError(clip.source, f"is {what}, not a recording")
+        with open(clip.path, "rb", buffering=0) as file:
+            return _decode(file, clip, sampling_rate_hz)
+    except FileNotFoundError as exc:
+        raise AudioError(clip.source, "no such file") from exc
+    except PermissionError as exc:
+        raise AudioError(clip.source, "no permission to read it") from exc
+    except OSError as exc:
+        raise AudioError(clip.source, f"cannot be read ({exc.strerror or exc})") from exc
+    except ValueError as exc:  # os.stat, for a path with a NUL in it
+        raise AudioError(clip.source, f"is not a path ({exc})") from exc
+
+
+def decode_bytes(data: bytes, sampling_rate_hz: int, source: str = "<bytes>") -> np.ndarray:
+    """Decode a whole recording held in memory.
+
+    Args:
+        data: the encoded file: wav, flac, mp3...
+        sampling_rate_hz: rate wanted.
+        source: what messages call it.
+
+    Returns:
+        float32 ``(samples,)``, at least one sample.
+
+    Raises:
+        AudioError: as for :func:`read_clip`.
+    """
+    return _decode(io.BytesIO(data), Clip(source=source), sampling_rate_hz)
+
+
+def to_mono_at_rate(samples: np.ndarray, from_hz: int, to_hz: int, source: str) -> np.ndarray:
+    """Average the channels and resample (soxr, quality HQ).
+
+    Args:
+        samples: ``(samples,)`` or ``(samples, channels)``; floating point in [-1, 1], or integers, which are
+            scaled by their type (unsigned ones are centred first).
+        from_hz: rate of ``samples``.
+        to_hz: rate wanted.
+        source: what messages call the recording.
+
+    Returns:
+        float32 ``(samples,)``, at least one sample.
+
+    Raises:
+        AudioError: no samples, NaN or infinite ones, a shape or type that is no sound, a rate that is not
+            positive.
+    """
+    mono = _mono(samples, source)
+    if not from_hz > 0:
+        raise AudioError(source, f"a rate of {from_hz} Hz cannot be: rates are above 0")
+    if len(mono) == 0:
+        raise AudioError(source, "holds no samples")
+    finite = np.isfinite(mono)
+    if not finite.all():
+        first_s = int(np.argmin(finite)) / from_hz
+        count = int((~finite).sum())
+        raise AudioError(source, f"{count} samples are NaN or infinite, the first at {first_s:.3f} s")
+    if from_hz == to_hz:
+        return mono
+    resampled: np.ndarray = soxr.resample(mono, from_hz, to_hz, quality="HQ")
+    # a sample or two at a high rate are less than one at a low rate, for which soxr gives none
+    return resampled if len(resampled) else mono.mean(keepdims=True)
+
+
+def _mono(samples: np.ndarray, source: str) -> np.ndarray:
+    """Average over channels: (samples,) or (samples, channels) of any number type to float32 (samples,)."""
+    kind = samples.dtype.kind
+    if kind not in "fiu":
+        raise AudioError(source, f"samples of type {samples.dtype} are no sound: give floats or integers")
+    if samples.ndim not in (1, 2):
+        raise AudioError(source, f"shape {samples.shape} is neither (samples,) nor (samples, channels)")
+    if samples.ndim == 2 and samples.shape[1] > max(_MOST_CHANNELS, samples.shape[0]):
+        raise AudioError(
+            source,
+            f"shape {samples.shape} looks like (channels, samples): pass the transpose, (samples, channels)",
+        )
+    if kind in "iu":
+        half = 2.0 ** (8 * samples.dtype.itemsize - 1)
+        samples = samples / half - (1.0 if kind == "u" else 0.0)
+    if samples.ndim == 2:
+        samples = samples[:, 0] if samples.shape[1] == 1 else samples.mean(axis=1)
+    with np.errstate(over="ignore"):  # what does not fit becomes infinite and is reported as such
+        return np.ascontiguousarray(samples, dtype=np.float32)
+
+
+def _decode(file: BinaryIO, clip: Clip, sampling_rate_hz: int) -> np.ndarray:
+    offset_s, duration_s = clip.offset_s, clip.duration_s
+    if not (math.isfinite(offset_s) and offset_s >= 0):
+        raise AudioError(clip.source, f"an offset of {offset_s} s cannot be: it is 0 or more")
+    if duration_s is not None and not (math.isfinite(duration_s) and duration_s > 0):
+        raise AudioError(clip.source, f"a duration of {duration_s} s cannot be: it is above 0")
+    head = file.read(4)
+    if not head:
+        raise AudioError(clip.source, "the file is empty (0 bytes)")
+    if head == b"OggS":
+        _check_last_ogg_page(file, clip.source)
+    file.seek(0)
+    try:
+        samples, rate_hz = _read_with_soundfile(file, clip.source, offset_s, duration_s)
+    except _NotForSoundfileError:
+        file.seek(0)
+        samples, rate_hz = read_with_pyav(file, clip.source, offset_s, duration_s)
+        wanted = round(duration_s * rate_hz) if duration_s is not None else 1
+        _check_cut(clip.source, len(samples), wanted, rate_hz, offset_s)
+    return to_mono_at_rate(samples, rate_hz, sampling_rate_hz, clip.source)
+
+
+def _read_with_soundfile(
+    file: BinaryIO, source: str, offset_s: float, duration_s: float | None
+) -> tuple[np.ndarray, int]:
+    """Read float32 (samples,) at the file's own rate, channels averaged, and that rate in hertz."""
+    # libsndfile reads a descriptor itself, without the interpreter lock; soundfile would trust a name's ending
+    target = file if isinstance(file, io.BytesIO) else file.fileno()
+    try:
+        with soundfile.SoundFile(target, closefd=False) as sound:
+            if sound.frames >= _UNKNOWN_FRAMES:
+                raise _NotForSoundfileError
+            _check_promised_bytes(sound.extra_info, source)
+            rate_hz: int = sound.samplerate
+            if sound.frames == 0:
+                raise AudioError(source, "holds no samples")
+            start = round(offset_s * rate_hz)
+            wanted = sound.frames - start if duration_s is None else max(1, round(duration_s * rate_hz))
+            _check_cut(source, sound.frames - start, wanted, rate_hz, offset_s)
+            _seek(sound, start)
+            samples = _read_frames(sound, min(wanted, sound.frames - start), source)
+    except soundfile.LibsndfileError as exc:
+        if exc.code in _NOT_FOR_SOUNDFILE:
+            raise _NotForSoundfileError from exc
+        raise AudioError(source, f"damaged or cut short ({exc.error_string.strip().rstrip('.')})") from exc
+    return samples, rate_hz
+
+
+def _seek(sound: soundfile.SoundFile, start: int) -> None:
+    """Go to frame ``start``.
+
+    libsndfile 1.2.2 arrives 128 frames off in the last page of a Vorbis stream, whose end is trimmed. So there
+    this seeks a page's worth (255 packets of 1,024 frames) earlier and decodes the way to ``start``.
+    """
+    behind = min(start, 255 * 1024) if sound.subtype == "VORBIS" else 0
+    if start > behind:
+        sound.seek(start - behind)
+    if behind:
+        sound.read(behind, dtype="float32")
+
+
+def _read_frames(sound: soundfile.SoundFile, wanted: int, source: str) -> np.ndarray:
+    """Exactly ``wanted`` frames as float32 (samples,), channels averaged block by block."""
+    blocks: list[np.ndarray] = []
+    missing = wanted
+    while missing:
+        block = sound.read(min(missing, _BLOCK), dtype="float32", always_2d=True)  # (samples, channels)
+        if not len(block):
+            there = wanted - missing
+            raise AudioError(source, f"cut short: {wanted} frames announced, {there} there")
+        blocks.append(_mono(block, source))
+        missing -= len(block)
+    return blocks[0] if len(blocks) == 1 else np.concatenate(blocks)
+
+
+def _check_cut(source: str, there: int, wanted: int, rate_hz: int, offset_s: float) -> None:
+    """A cut must lie inside the recording; ``there`` counts the frames from the offset on."""
+    if there <= 0:
+        end = f" ({offset_s + there / rate_hz:.3f} s)" if there < 0 else ""
+        raise AudioError(source, f"the offset of {offset_s} s is not before the end of the recording{end}")
+    if wanted - there > _ROUNDING_S * rate_hz:
+        raise AudioError(
+            source,
+            f"the cut ends at {offset_s + wanted / rate_hz:.3f} s, "
+            f"the recording at {offset_s + there / rate_hz:.3f} s",
+        )
+
+
+def _check_promised_bytes(log: str, source: str) -> None:
+    """WAV, AIFF, AU, W64: libsndfile reads what is there and only logs that more was promised."""
+    found = _CUT_SHORT.search(log)
+    if found is None:
+        return
+    promised, there = int(found[1]), int(found[2])
+    if there < promised < _STREAMED_BYTES:
+        raise AudioError(
+            source, f"cut short: the header promises {promised} bytes of sound, {there} are there"
+        )
+
+
+def _check_last_ogg_page(file: BinaryIO, source: str) -> None:
+    """Ogg: libsndfile takes the last whole page for the end, so a page that breaks off has to be looked for.
+
+    The page header (RFC 3533) is 27 bytes, the last of which counts the lengths that follow it. A file cut
+    exactly between two pages looks like one by a recorder that writes no end mark, and is taken for that.
+    """
+    size = file.seek(0, os.SEEK_END)
+    file.seek(max(0, size - 70_000))  # a page has at most 65,307 bytes
+    tail = file.read()
+    start = tail.rfind(b"OggS")
+    page = tail[start:]
+    count = page[26] if len(page) > 26 else 0
+    whole = len(page) > 26 and len(page) >= 27 + count + sum(page[27 : 27 + count])
+    if start < 0 or not whole:
+        raise AudioError(source, "cut short: the last Ogg page breaks off")
