@@ -1,0 +1,1 @@
+"""From a model and waveforms to logits, and from logits to numbers."""

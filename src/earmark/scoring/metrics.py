@@ -1,0 +1,158 @@
+"""Scores and targets to numbers, in process, with the rate of the most frequent class always beside them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from sklearn.metrics import confusion_matrix, precision_recall_fscore_support, top_k_accuracy_score
+
+from earmark.errors import ModelError
+
+_TOP_K = (3, 5)
+
+
+@dataclass(frozen=True)
+class ClassFigures:
+    """One class. ``precision`` is ``None`` when it was never predicted, ``recall`` and ``f1`` when it has no clips."""
+
+    label: str
+    precision: float | None
+    recall: float | None
+    f1: float | None
+    support: int
+
+
+@dataclass(frozen=True)
+class Metrics:
+    """How well N clips were classified into C classes.
+
+    Attributes:
+        num_clips: N.
+        accuracy: share of clips whose most likely class is the right one.
+        balanced_accuracy: mean recall over the classes that have clips.
+        macro_f1: mean F1 over the classes that have clips.
+        loss: mean cross-entropy, in nats.
+        top_k_accuracy: share of clips whose class is among the k most likely, by k (3 and 5, where C is larger).
+        majority_class: the most frequent class of these clips.
+        majority_class_rate: its share, which is the accuracy of always answering it.
+        predicted_classes: how many classes were predicted at all.
+        per_class: one row a class, in the order of the labels.
+        confusion: clips by true class (row) and predicted class (column), int64 (C, C).
+    """
+
+    num_clips: int
+    accuracy: float
+    balanced_accuracy: float
+    macro_f1: float
+    loss: float
+    top_k_accuracy: dict[int, float]
+    majority_class: str
+    majority_class_rate: float
+    predicted_classes: int
+    per_class: list[ClassFigures]
+    confusion: np.ndarray
+
+    @property
+    def balanced_majority_rate(self) -> float:
+        """Balanced accuracy of always answering one class: 1 over the number of classes that have clips."""
+        return 1 / sum(row.support > 0 for row in self.per_class)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON; undefined figures are ``None``."""
+        return {
+            "num_clips": self.num_clips,
+            "accuracy": self.accuracy,
+            "majority_class_rate": self.majority_class_rate,
+            "majority_class": self.majority_class,
+            "balanced_accuracy": self.balanced_accuracy,
+            "macro_f1": self.macro_f1,
+            "loss": self.loss,
+            **{f"top_{k}_accuracy": value for k, value in self.top_k_accuracy.items()},
+            "predicted_classes": self.predicted_classes,
+            "per_class": {
+                row.label: {"precision": row.precision, "recall": row.recall, "f1": row.f1, "support": row.support}
+                for row in self.per_class
+            },
+            "labels": [row.label for row in self.per_class],
+            "confusion_matrix": self.confusion.tolist(),
+        }
+
+    def summary_lines(self) -> list[str]:
+        """The figures a person looks for first."""
+        top = "".join(f", top-{k} {value:.4f}" for k, value in self.top_k_accuracy.items())
+        return [
+            f"accuracy {self.accuracy:.4f} on {self.num_clips:,} clips "
+            f"(always answering {self.majority_class!r}: {self.majority_class_rate:.4f})",
+            f"balanced accuracy {self.balanced_accuracy:.4f}, macro-F1 {self.macro_f1:.4f}, loss {self.loss:.4f}{top}",
+        ]
+
+
+def compute_metrics(logits: np.ndarray, targets: np.ndarray, labels: Sequence[str]) -> Metrics:
+    """All figures of one split.
+
+    Args:
+        logits: float (N, C), N >= 1.
+        targets: int (N,), class indices.
+        labels: C class names.
+
+    Raises:
+        ModelError: logits that are NaN or infinite.
+    """
+    broken = int((~np.isfinite(logits)).any(axis=1).sum())
+    if broken:
+        raise ModelError(
+            f"the model answers NaN or infinity for {broken} of {len(logits)} clips; "
+            "its weights are broken, or training diverged (lower --learning_rate)"
+        )
+    indices = np.arange(len(labels))
+    predicted = logits.argmax(axis=1)
+    confusion = confusion_matrix(targets, predicted, labels=indices)
+    per_class = _per_class(targets, predicted, labels)
+    present = [row for row in per_class if row.support]
+    majority = max(present, key=lambda row: row.support)
+    return Metrics(
+        num_clips=len(targets),
+        accuracy=float((predicted == targets).mean()),
+        balanced_accuracy=float(np.mean([row.recall for row in present])),
+        macro_f1=float(np.mean([row.f1 for row in present])),
+        loss=_cross_entropy(logits, targets),
+        top_k_accuracy={
+            k: float(top_k_accuracy_score(targets, logits, k=k, labels=indices)) for k in _TOP_K if k < len(labels)
+        },
+        majority_class=majority.label,
+        majority_class_rate=majority.support / len(targets),
+        predicted_classes=len(np.unique(predicted)),
+        per_class=per_class,
+        confusion=confusion,
+    )
+
+
+def _per_class(targets: np.ndarray, predicted: np.ndarray, labels: Sequence[str]) -> list[ClassFigures]:
+    indices = np.arange(len(labels))
+    figures = precision_recall_fscore_support(targets, predicted, labels=indices, zero_division=math.nan)
+    precision, recall, f1, support = (np.asarray(column) for column in figures)
+    rows = []
+    for i, label in enumerate(labels):
+        has_clips = bool(support[i])
+        rows.append(
+            ClassFigures(
+                label=label,
+                precision=None if np.isnan(precision[i]) else float(precision[i]),
+                recall=float(recall[i]) if has_clips else None,
+                # never predicted and never right: an F1 of zero, not an undefined one
+                f1=float(np.nan_to_num(f1[i])) if has_clips else None,
+                support=int(support[i]),
+            )
+        )
+    return rows
+
+
+def _cross_entropy(logits: np.ndarray, targets: np.ndarray) -> float:
+    wide = logits.astype(np.float64)
+    shifted = wide - wide.max(axis=1, keepdims=True)
+    log_total = np.log(np.exp(shifted).sum(axis=1))
+    return float((log_total - shifted[np.arange(len(targets)), targets]).mean())
