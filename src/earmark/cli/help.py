@@ -1,7 +1,7 @@
 """The help pages. They import neither torch nor Transformers, so that help comes at once.
 
-Flags of this project come from their dataclasses. Of the hundred flags of Transformers' trainer the page shows
-the ones in :data:`TRAINING_FLAGS`, in our words; ``--help_all`` shows every one.
+Flags of this project come from their dataclasses. Of the hundred flags of Transformers' trainer the page
+shows the ones in :data:`TRAINING_FLAGS`, in our words; ``--help_all`` shows all.
 """
 
 from __future__ import annotations
@@ -9,11 +9,18 @@ from __future__ import annotations
 import dataclasses
 import shutil
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
-from earmark.config import DataArguments, EvaluateOptions, ModelArguments, PredictOptions, RunArguments
+from earmark.config import (
+    DataArguments,
+    EvaluateOptions,
+    ModelArguments,
+    PredictOptions,
+    PretrainedArguments,
+    RunArguments,
+)
 
 _GIVEN_AS_WORDS = {"inputs"}  # fields without a flag of their own on the page
 _METAVAR = {int: "N", float: "X"}
@@ -55,7 +62,7 @@ TRAINING_FLAGS = (
         "gradient_accumulation_steps",
         "N",
         "1",
-        "batches added up before each step; devices x batch x this = clips a step (the published recipes: 128)",
+        "batches added up before each step; devices x batch x this = clips a step (published recipes: 128)",
     ),
     Flag("per_device_eval_batch_size", "N", "32", "clips a batch on each device, in evaluation"),
     Flag("weight_decay", "X", "0.0", "decoupled weight decay (AdamW)"),
@@ -156,18 +163,24 @@ def train_help_all() -> str:
 
 def evaluate_help() -> str:
     """The page of ``earmark evaluate``."""
-    shared = {f.name for f in dataclasses.fields(DataArguments)}
-    own = [flag for flag in _flags(EvaluateOptions) if flag.name not in shared]
-    groups = {"evaluation": [*own, CONFIG_FLAG], "data": _flags(DataArguments)}
+    groups = {
+        "evaluation": [*_own_flags(EvaluateOptions), CONFIG_FLAG],
+        "data": _flags(DataArguments),
+        "loading the model": _flags(PretrainedArguments),
+    }
     return _page(_EVALUATE_HEAD, groups, _EVALUATE_TAIL)
 
 
 def predict_help() -> str:
     """The page of ``earmark predict``."""
-    return _page(_PREDICT_HEAD, {"flags": [*_flags(PredictOptions), CONFIG_FLAG]}, _PREDICT_TAIL)
+    groups = {
+        "prediction": [*_own_flags(PredictOptions), CONFIG_FLAG],
+        "loading the model": _flags(PretrainedArguments),
+    }
+    return _page(_PREDICT_HEAD, groups, _PREDICT_TAIL)
 
 
-def _page(head: str, groups: dict[str, Sequence[Flag]], tail: str) -> str:
+def _page(head: str, groups: Mapping[str, Sequence[Flag]], tail: str) -> str:
     width = max(60, min(100, shutil.get_terminal_size((100, 24)).columns))
     parts = [head]
     for title, flags in groups.items():
@@ -188,6 +201,12 @@ def _flags(cls: type[Any]) -> list[Flag]:
     hints = get_type_hints(cls)
     fields = [f for f in dataclasses.fields(cls) if f.name not in _GIVEN_AS_WORDS]
     return [_flag(f, hints[f.name]) for f in fields]
+
+
+def _own_flags(cls: type[Any]) -> list[Flag]:
+    """The flags of a dataclass without those it inherits."""
+    inherited = {f.name for base in cls.__bases__ for f in dataclasses.fields(base)}
+    return [flag for flag in _flags(cls) if flag.name not in inherited]
 
 
 def _flag(field: dataclasses.Field[Any], hint: Any) -> Flag:

@@ -159,7 +159,7 @@ def _take_debug(words: Sequence[str]) -> tuple[list[str], bool]:
     """Cut a bare ``--debug`` out; ``--debug underflow_overflow`` is for Transformers' trainer."""
     kept: list[str] = []
     debug = os.environ.get("EARMARK_DEBUG", "0") not in ("", "0")
-    for word, following in zip(words, [*words[1:], ""], strict=True):
+    for word, following in zip(words, [*words[1:], ""], strict=False):
         if word == "--debug" and following not in _TRAINER_DEBUG:
             debug = True
         else:

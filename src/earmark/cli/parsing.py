@@ -154,10 +154,8 @@ def build_parser(*classes: type) -> UsageErrorParser:
     """A parser with one flag a field, spelled and typed as in Transformers' examples; no abbreviations."""
     from transformers.hf_argparser import HfArgumentParser, string_to_bool
 
-    class Parser(UsageErrorParser, HfArgumentParser):
-        pass
-
-    parser = Parser(classes, allow_abbrev=False, add_help=False, prog="")
+    parser_class: Any = type("Parser", (UsageErrorParser, HfArgumentParser), {})
+    parser: UsageErrorParser = parser_class(classes, allow_abbrev=False, add_help=False, prog="")
     parser._negative_number_matcher = _NEGATIVE_NUMBER
     for action in parser._actions:
         if action.type is string_to_bool and action.nargs is None:
@@ -186,12 +184,19 @@ def _train_values(words: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
 
 
 def _train_settings(values: dict[str, Any], notes: list[str]) -> TrainSettings:
+    from earmark.train.arguments import EarmarkTrainingArguments
+
     if not values["output_dir"]:
         raise UsageError("no output folder: add --output_dir, e.g. --output_dir runs/first")
     _settle_model(values)
     _settle_device(values)
-    data, model, run, training = (_construct(cls, values) for cls in train_classes())
-    return TrainSettings(data, model, run, training, notes)
+    return TrainSettings(
+        data=_construct(DataArguments, values),
+        model=_construct(ModelArguments, values),
+        run=_construct(RunArguments, values),
+        training=_construct(EarmarkTrainingArguments, values),
+        notes=notes,
+    )
 
 
 def _settle_model(values: dict[str, Any]) -> None:

@@ -41,6 +41,8 @@ class EarmarkTrainingArguments(TrainingArguments):
             "choices": ["epoch", "steps", "best", "no"],
         },
     )
+    # logging_steps in Transformers: with the 10 above, that would be an evaluation every 10 steps.
+    eval_steps: float | None = _changed(None, "steps between two evaluations (default: --save_steps)")
     # 500 in Transformers: every evaluated model should be one that is kept.
     save_steps: float | None = _changed(
         None, "steps between two saved models (default: --eval_steps, else 500)"
@@ -62,7 +64,7 @@ class EarmarkTrainingArguments(TrainingArguments):
     # True in Transformers: the columns are made by this project's own collator, none is unused.
     remove_unused_columns: bool = _changed(False, "drop columns that the model's forward does not name")
     # One name in Transformers' own parser; several are meant to be possible.
-    report_to: list[str] = field(  # type: ignore[assignment]
+    report_to: list[str] = field(
         default_factory=lambda: ["none"], metadata={"help": "none, tensorboard, trackio, ...; one or several"}
     )
 
@@ -79,7 +81,7 @@ class EarmarkTrainingArguments(TrainingArguments):
         if self.save_steps is None:
             self.save_steps = self.eval_steps or 500
         if evaluated == "steps" and not self.eval_steps:
-            self.eval_steps = self.save_steps  # Transformers would take logging_steps: an evaluation every 10
+            self.eval_steps = self.save_steps
         if self.load_best_model_at_end is None:
             self.load_best_model_at_end = evaluated != "no" and self.save_strategy in (evaluated, "best")
 

@@ -1,0 +1,124 @@
+from __future__ import annotations
+
+import pytest
+
+from earmark.cli.legacy import LEGACY_FLAGS, translate
+from earmark.errors import UsageError
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "note"),
+    [
+        ("--evaluation_strategy epoch", ["--eval_strategy=epoch"], "now --eval_strategy"),
+        ("--evaluation-strategy=epoch", ["--eval_strategy=epoch"], "now --eval_strategy"),
+        ("--warmup_ratio 0.1", ["--warmup_steps=0.1"], "now --warmup_steps 0.1"),
+        ("--warmup_ratio=0", ["--warmup_steps=0"], "now --warmup_steps 0"),
+        ("--fp16_opt_level O1", [], "--fp16_opt_level O1 is not used"),
+        ("--half_precision_backend apex", [], "without apex"),
+        ("--fp16_backend auto", [], "without apex"),
+        ("--loss_scale 16", [], "--loss_scale 16 is not used: torch's GradScaler"),
+        ("--group_by_length", ["--train_sampling_strategy=group_by_length"], "now --train_sampling_strategy"),
+        ("--group_by_length False", ["--train_sampling_strategy=random"], "--train_sampling_strategy random"),
+        ("--freeze_feature_extractor", ["--freeze=feature_encoder"], "now --freeze feature_encoder"),
+        ("--freeze_feature_extractor True", ["--freeze=feature_encoder"], "now --freeze feature_encoder"),
+        ("--freeze_feature_encoder False", ["--freeze=none"], "now --freeze none"),
+        ("--no_freeze_feature_encoder", ["--freeze=none"], "now --freeze none"),
+        ("--freeze_base_model", ["--freeze=encoder"], "now --freeze encoder"),
+        ("--use_auth_token", [], "used by itself"),
+        ("--use_auth_token True", [], "used by itself"),
+        ("--use_auth_token False", [], "HF_HUB_DISABLE_IMPLICIT_TOKEN=1"),
+        ("--use_auth_token hf_secret", ["--token=hf_secret"], "now --token"),
+        ("--save_safetensors", [], "always saved as safetensors"),
+        ("--save_safetensors False", [], "cannot be done"),
+        ("--logging_dir logs", ["--logging_dir", "logs"], "TensorBoard events go to logs"),
+        ("--overwrite_output_dir", ["--overwrite_output_dir"], "is replaced"),
+        ("--no_cuda", ["--use_cpu=true"], "now --use_cpu"),
+        ("--no_cuda False", ["--use_cpu=False"], "now --use_cpu"),
+        ("--per_gpu_train_batch_size 8", ["--per_device_train_batch_size=8"], "per_device_train_batch_size"),
+        ("--per_gpu_eval_batch_size 8", ["--per_device_eval_batch_size=8"], "per_device_eval_batch_size"),
+        ("--push_to_hub_model_id me/x", ["--hub_model_id=me/x"], "now --hub_model_id"),
+        ("--push_to_hub_token hf_secret", ["--hub_token=hf_secret"], "now --hub_token"),
+        ("--adafactor", ["--optim=adafactor"], "now --optim adafactor"),
+        ("--use_ipex", [], "--use_ipex is not used"),
+    ],
+)
+def test_an_old_flag_becomes_todays_and_says_so(old: str, new: list[str], note: str) -> None:
+    words, notes = translate(old.split())
+    assert words == new
+    assert len(notes) == 1
+    assert note in notes[0]
+    assert "hf_secret" not in notes[0]
+    assert "\n" not in notes[0]
+
+
+@pytest.mark.parametrize(
+    "words",
+    ["--freeze_base_model False", "--adafactor no", "--overwrite_output_dir False", "--learning_rate 3e-5"],
+)
+def test_what_changes_nothing_says_nothing(words: str) -> None:
+    assert translate(words.split())[1] == []
+
+
+def test_everything_else_stays_as_it_was() -> None:
+    words = ["model", "--max_steps", "-1", "--attention_mask", "False", "--report_to", "a", "b", "--seed=1"]
+    assert translate(words) == (words, [])
+
+
+def test_every_flag_has_a_translation_that_works_bare() -> None:
+    for flag in LEGACY_FLAGS - {"warmup_ratio", "push_to_hub_organization"}:
+        translate([f"--{flag}"])
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "--evaluation_strategy steps --eval_strategy epoch",
+        "--eval_strategy epoch --evaluation_strategy steps",
+        "--warmup_ratio 0.1 --warmup_steps 500",
+        "--freeze_feature_extractor --freeze last-2",
+        "--no_cuda --use_cpu False",
+    ],
+)
+def test_old_and_new_that_contradict(words: str) -> None:
+    with pytest.raises(UsageError, match="contradict each other"):
+        translate(words.split())
+
+
+def test_old_and_new_that_agree() -> None:
+    words, _ = translate(["--evaluation_strategy", "epoch", "--eval_strategy", "epoch"])
+    assert words == ["--eval_strategy=epoch", "--eval_strategy", "epoch"]
+
+
+@pytest.mark.parametrize(
+    ("words", "kept"),
+    [
+        ("--warmup_ratio 0.1 --warmup_steps 0", ["--warmup_steps=0.1"]),
+        ("--warmup_ratio 0.0 --warmup_steps 500", ["--warmup_steps", "500"]),
+        ("--warmup_ratio 0 --warmup_steps 0", ["--warmup_steps", "0"]),
+    ],
+)
+def test_a_warmup_of_zero_meant_unset(words: str, kept: list[str]) -> None:
+    assert translate(words.split())[0] == kept
+
+
+def test_freezing_the_base_model_includes_the_feature_encoder() -> None:
+    words, notes = translate(["--freeze_feature_extractor", "False", "--freeze_base_model"])
+    assert words == ["--freeze=encoder"]
+    assert notes == ["--freeze_base_model is now --freeze encoder, the feature encoder included"]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("--warmup_ratio 1.5", "--warmup_ratio 1.5: expected a share of all steps"),
+        ("--warmup_ratio 1", "from 0 to below 1"),
+        ("--warmup_ratio nan", "expected a share"),
+        ("--warmup_ratio ten", "--warmup_ratio ten: expected a number"),
+        ("--group_by_length maybe", "--group_by_length maybe: expected true or false"),
+        ("--push_to_hub_organization us", "give --hub_model_id us/NAME"),
+    ],
+)
+def test_values_that_cannot_be_translated(words: str, message: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        translate(words.split())
+    assert message in str(caught.value)

@@ -1,0 +1,170 @@
+from __future__ import annotations
+
+import logging
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from earmark.cli import main as cli
+from earmark.errors import DataError, UsageError
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(autouse=True)
+def _quiet(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Undo what main does to the process: its logger and its environment."""
+    logger = logging.getLogger("earmark")
+    monkeypatch.setattr(logger, "handlers", [])
+    monkeypatch.setattr(logger, "propagate", True)
+    monkeypatch.setattr(logger, "level", logging.NOTSET)
+    for name in ("TRANSFORMERS_VERBOSITY", "DATASETS_VERBOSITY", "HF_HUB_VERBOSITY"):
+        monkeypatch.setenv(name, "warning")
+    monkeypatch.delenv("EARMARK_DEBUG", raising=False)
+
+
+def run(*words: str, **env: str) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "src"), **env}
+    command = [sys.executable, "-m", "earmark", *words]
+    return subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+
+
+def raising(error: BaseException) -> None:
+    raise error
+
+
+def test_help_comes_in_under_300_ms_and_without_torch() -> None:
+    run("--help")  # warm the file cache
+    seconds = []
+    for _ in range(3):
+        start = time.perf_counter()
+        done = run("--help")
+        seconds.append(time.perf_counter() - start)
+    assert done.returncode == 0
+    assert min(seconds) < 0.3
+    for command in cli.COMMANDS:
+        assert f"\n  {command} " in done.stdout
+    code = "import sys; from earmark.cli.main import main; main(['train', '--help']); print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert not {"torch", "transformers"} & set(loaded.stdout.split())
+
+
+@pytest.mark.parametrize("words", [[], ["--help"], ["-h"], ["help"]])
+def test_no_words_show_the_help(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(words) == 0
+    assert "usage: earmark COMMAND" in capsys.readouterr().out
+
+
+def test_version_names_what_a_bug_report_needs(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["--version"]) == 0
+    out = capsys.readouterr().out
+    assert out.startswith("earmark ")
+    for name in ("Python 3.", "torch 2.", "transformers "):
+        assert name in out
+
+
+@pytest.mark.parametrize("command", cli.COMMANDS)
+def test_every_command_has_a_page(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main([command, "--help"]) == 0
+    out = capsys.readouterr().out
+    assert out.startswith(f"earmark {command}: ")
+    assert "usage: earmark " in out
+    assert max(map(len, out.splitlines())) <= 112
+
+
+def test_an_unknown_command(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["trian"]) == 2
+    assert capsys.readouterr().err.startswith(
+        "earmark: error: unknown command trian: expected quickstart, train"
+    )
+
+
+def test_a_users_mistake_is_one_line_and_exit_code_2() -> None:
+    done = run("train", "--lerning_rate", "3")
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert done.stderr == "earmark: error: unknown flag --lerning_rate; did you mean --learning_rate?\n"
+
+
+@pytest.mark.parametrize(("words", "env"), [(["--debug"], {}), ([], {"EARMARK_DEBUG": "1"})])
+def test_debug_shows_the_traceback_too(words: list[str], env: dict[str, str]) -> None:
+    done = run("train", *words, "--lerning_rate", "3", **env)
+    assert done.returncode == 2
+    assert "Traceback" in done.stderr
+    assert done.stderr.endswith("did you mean --learning_rate?\n")
+
+
+def test_debug_of_the_trainer_stays_the_trainers() -> None:
+    words = ["train", "--debug", "underflow_overflow", "--debug"]
+    assert cli._take_debug(words) == (["train", "--debug", "underflow_overflow"], True)
+    assert cli._take_debug(words[:-1]) == (words[:-1], False)
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "line"),
+    [
+        (UsageError("wrong"), 2, "earmark: error: wrong\n"),
+        (DataError("a.csv row 3: no label"), 2, "earmark: error: a.csv row 3: no label\n"),
+        (KeyboardInterrupt(), 130, "earmark: interrupted\n"),
+    ],
+)
+def test_exit_codes(error: BaseException, code: int, line: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.guarded(lambda: raising(error), debug=False) == code
+    assert capsys.readouterr().err == line
+
+
+def test_a_defect_shows_its_traceback_and_says_so(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.guarded(lambda: raising(ZeroDivisionError("oops")), debug=False) == 1
+    err = capsys.readouterr().err
+    assert "ZeroDivisionError: oops" in err
+    assert err.endswith("earmark: this is a defect of earmark, please report it with the lines above\n")
+
+
+def test_other_ranks_leave_the_command_lines_mistakes_to_the_first(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RANK", "3")
+    assert cli.guarded(lambda: raising(UsageError("wrong")), debug=False) == 2
+    assert capsys.readouterr().err == ""
+    assert cli.guarded(lambda: raising(DataError("gone")), debug=False) == 2
+    assert capsys.readouterr().err == "earmark: error: gone\n"
+
+
+@pytest.mark.parametrize(("rank", "shown"), [("0", "news\ntrouble\n"), ("1", "trouble\n")])
+def test_the_first_rank_speaks(
+    rank: str, shown: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RANK", rank)
+    cli.set_up_logging()
+    cli.set_up_logging()  # twice: still one line each
+    logging.getLogger("earmark.data").info("news")
+    logging.getLogger("earmark.data").error("trouble")
+    assert capsys.readouterr().err == shown
+
+
+def test_a_reader_that_leaves_early_is_no_error() -> None:
+    command = f"{sys.executable} -m earmark train --help | head -1; exit ${{PIPESTATUS[0]}}"
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "src"), "PYTHONUNBUFFERED": "1"}
+    done = subprocess.run(
+        ["bash", "-c", command], capture_output=True, text=True, env=environment, check=False
+    )
+    assert done.returncode == 0
+    assert done.stderr == ""
+
+
+def test_the_old_script_reads_the_old_command_line() -> None:
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
+    script = str(ROOT / "run_audio_classification.py")
+    done = subprocess.run(
+        [sys.executable, script, "--evaluation_strategy", "epoch", "--output_dir", "o", "--model_type", "x"],
+        capture_output=True,
+        text=True,
+        env=environment,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert done.stderr == "earmark: error: nothing to do: add --do_train, --do_eval or both\n"

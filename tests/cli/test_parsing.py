@@ -1,0 +1,353 @@
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+
+import pytest
+
+from earmark.cli.parsing import (
+    TrainSettings,
+    evaluation_of,
+    parse_evaluate,
+    parse_example,
+    parse_predict,
+    parse_train,
+)
+from earmark.config_files import resolved_config, save_config
+from earmark.errors import DeviceError, UsageError
+
+# The command line of the Ascend port of Transformers' example, word for word.
+SEED = """--model_name_or_path facebook/wav2vec2-base --dataset_name superb --dataset_config_name ks
+--remove_unused_columns False --do_train --do_eval --learning_rate 3e-5 --max_length_seconds 1
+--attention_mask False --warmup_ratio 0.1 --num_train_epochs 5 --per_device_train_batch_size 32
+--gradient_accumulation_steps 4 --per_device_eval_batch_size 32 --dataloader_num_workers 4
+--logging_strategy steps --logging_steps 10 --evaluation_strategy epoch --save_strategy epoch
+--load_best_model_at_end True --metric_for_best_model accuracy --save_total_limit 3 --seed 0
+--overwrite_output_dir --output_dir ./output"""
+APEX = "--fp16 --fp16_opt_level O1 --half_precision_backend apex --loss_scale 16"
+MINIMAL = ["--output_dir", "out", "--model_type", "tc_resnet"]
+
+
+def config(settings: TrainSettings) -> dict[str, object]:
+    return resolved_config(settings.data, settings.model, settings.run, settings.training)
+
+
+def write(folder: Path, text: str, name: str = "recipe.yaml") -> str:
+    (folder / name).write_text(text, encoding="utf-8")
+    return str(folder / name)
+
+
+def test_the_seed_command_line_word_for_word() -> None:
+    settings = parse_example(SEED.split())
+    data, model, run, training = settings.data, settings.model, settings.run, settings.training
+    assert (data.dataset_name, data.dataset_config_name, data.max_length_seconds) == ("superb", "ks", 1.0)
+    assert (model.model_name_or_path, model.attention_mask) == ("facebook/wav2vec2-base", False)
+    assert (run.overwrite_output_dir, training.output_dir) == (True, "./output")
+    assert (training.do_train, training.do_eval, training.remove_unused_columns) == (True, True, False)
+    assert (training.learning_rate, training.warmup_steps, training.num_train_epochs) == (3e-5, 0.1, 5.0)
+    assert (training.per_device_train_batch_size, training.gradient_accumulation_steps) == (32, 4)
+    assert (training.per_device_eval_batch_size, training.dataloader_num_workers) == (32, 4)
+    assert (training.logging_strategy, training.logging_steps) == ("steps", 10)
+    assert (training.eval_strategy, training.save_strategy, training.save_total_limit) == (
+        "epoch",
+        "epoch",
+        3,
+    )
+    assert (training.load_best_model_at_end, training.metric_for_best_model) == (True, "accuracy")
+    assert (training.seed, training.fp16) == (0, False)
+    assert training.get_warmup_steps(1000) == 100
+    assert [note.split()[0].rstrip(":") for note in settings.notes] == [
+        "--warmup_ratio",
+        "--evaluation_strategy",
+        "--overwrite_output_dir",
+    ]
+
+
+def test_the_apex_command_line_with_the_conformer() -> None:
+    words = f"{SEED} {APEX}".replace("wav2vec2-base", "wav2vec2-conformer-rel-pos-large").split()
+    settings = parse_example(words)
+    assert settings.model.model_name_or_path == "facebook/wav2vec2-conformer-rel-pos-large"
+    assert settings.training.fp16 is True
+    assert len(settings.notes) == 6
+
+
+def test_values_joined_with_an_equals_sign_and_hyphens() -> None:
+    words = ["--output-dir=out", "--model_type=tc_resnet", "--num-train-epochs=2", "--attention_mask=false"]
+    settings = parse_train(words)
+    assert (settings.training.output_dir, settings.training.num_train_epochs) == ("out", 2.0)
+    assert settings.model.attention_mask is False
+
+
+def test_defaults_differ_from_transformers_where_documented() -> None:
+    training = parse_train(MINIMAL).training
+    assert training.learning_rate is None
+    assert (training.warmup_steps, training.logging_steps, training.save_total_limit) == (0.1, 10, 2)
+    assert (training.eval_strategy, training.save_strategy) == ("epoch", "epoch")
+    assert training.load_best_model_at_end is True
+    assert (training.metric_for_best_model, training.greater_is_better) == ("accuracy", True)
+    assert (training.per_device_train_batch_size, training.per_device_eval_batch_size) == (32, 32)
+    assert (training.remove_unused_columns, training.logging_nan_inf_filter) == (False, False)
+    assert training.report_to == []
+    assert (training.do_train, training.do_eval) == (True, True)
+
+
+@pytest.mark.parametrize(
+    ("words", "save_strategy", "save_steps", "eval_steps", "best"),
+    [
+        ("--eval_strategy steps --eval_steps 50", "steps", 50, 50, True),
+        ("--eval_strategy steps --eval_steps 50 --save_steps 100", "steps", 100, 50, True),
+        ("--eval_strategy steps", "steps", 500, 500, True),
+        ("--eval_strategy no", "epoch", 500, None, False),
+        ("--save_strategy steps", "steps", 500, None, False),
+        ("--save_strategy best", "best", 500, None, True),
+        ("--load_best_model_at_end False", "epoch", 500, None, False),
+    ],
+)
+def test_saving_follows_evaluating(
+    words: str, save_strategy: str, save_steps: int, eval_steps: int | None, best: bool
+) -> None:
+    training = parse_train([*MINIMAL, *words.split()]).training
+    assert (training.save_strategy, training.save_steps, training.eval_steps) == (
+        save_strategy,
+        save_steps,
+        eval_steps,
+    )
+    assert training.load_best_model_at_end is best
+
+
+def test_words_that_older_versions_took() -> None:
+    words = ["--local_rank=0", "--gradient_checkpointing", "--weight_decay", "-1e-3", "--max_steps", "-1"]
+    training = parse_train([*MINIMAL, *words, "--report_to", "tensorboard", "trackio"]).training
+    assert training.gradient_checkpointing is True
+    assert (training.weight_decay, training.max_steps) == (-1e-3, -1)
+    assert training.report_to == ["tensorboard", "trackio"]
+
+
+def test_the_cpu_reaches_transformers_in_time() -> None:
+    settings = parse_train([*MINIMAL, "--device", "cpu", "--bf16"])  # bf16 without a GPU needs use_cpu
+    assert settings.training.use_cpu is True
+    assert settings.training.device.type == "cpu"
+    assert parse_train([*MINIMAL, "--use_cpu"]).run.device == "cpu"
+
+
+def test_defaults_file_flags(tmp_path: Path) -> None:
+    path = write(
+        tmp_path,
+        "model_type: tc_resnet\noutput_dir: out\nseed: 7\nlearning_rate: 3e-5\nfp16: true\n"
+        "eval_strategy: no\nsave_total_limit: null\nreport_to: [tensorboard, trackio]\n"
+        "config_overrides: {hidden_size: 32}\nlr_scheduler_kwargs: {num_cycles: 0.5}\n"
+        "attention-mask: false\n",
+    )
+    settings = parse_train(["--seed", "8", "--config", path, "--fp16", "false"])
+    training = settings.training
+    assert (training.seed, training.fp16, training.learning_rate) == (8, False, 3e-5)
+    assert (training.eval_strategy, training.save_total_limit) == ("no", None)
+    assert training.report_to == ["tensorboard", "trackio"]
+    assert json.loads(settings.model.config_overrides or "") == {"hidden_size": 32}
+    assert training.lr_scheduler_kwargs == {"num_cycles": 0.5}
+    assert settings.model.attention_mask is False
+
+
+def test_a_json_argument_file_as_before_and_with_flags_behind_it(tmp_path: Path) -> None:
+    arguments = {
+        "model_name_or_path": "facebook/wav2vec2-base",
+        "output_dir": "out",
+        "do_train": True,
+        "evaluation_strategy": "no",
+        "warmup_ratio": 0.1,
+        "warmup_steps": 0,
+        "attention_mask": False,
+        "save_total_limit": 3,
+    }
+    path = write(tmp_path, json.dumps(arguments), "args.json")
+    settings = parse_example([path])
+    assert (settings.training.do_train, settings.training.warmup_steps) == (True, 0.1)
+    assert (settings.training.eval_strategy, settings.model.attention_mask) == ("no", False)
+    assert settings.notes[0] == f"{path}: --evaluation_strategy is now --eval_strategy and was read as that"
+    assert parse_example([path, "--save_total_limit", "1"]).training.save_total_limit == 1
+
+
+def test_the_resolved_settings_read_back_to_the_same(tmp_path: Path) -> None:
+    secret = ["--token", "hf_one", "--hub_token", "hf_two", "--use_auth_token", "hf_one"]
+    words = [*SEED.split(), *secret, "--silence_percentage", "10", "--save_strategy", "best"]
+    first = config(parse_example(words))
+    path = tmp_path / "config.yaml"
+    save_config(first, path)
+    assert "hf_" not in path.read_text()
+    assert not {"overwrite_output_dir", "local_rank", "use_cpu"} & set(first)
+    assert config(parse_train(["--config", str(path)])) == first
+    json_path = write(tmp_path, json.dumps(first), "config.json")
+    assert config(parse_train(["--config", json_path])) == first
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("--lerning_rate 3", "unknown flag --lerning_rate; did you mean --learning_rate?"),
+        ("--learning-rat=3", "unknown flag --learning-rat; did you mean --learning_rate?"),
+        ("--xyzzy", "unknown flag --xyzzy"),
+        ("-x", "unknown flag -x"),
+        ("--num_train_epoch 3", "unknown flag --num_train_epoch; did you mean --num_train_epochs?"),
+        ("word", "unexpected word 'word'"),
+        ("--num_train_epochs many", "--num_train_epochs: invalid float value: 'many'"),
+        ("--seed 1.5", "--seed: invalid int value: '1.5'"),
+        ("--seed", "--seed: expected one argument"),
+        ("--fp16 maybe", "--fp16: Truthy value expected"),
+        ("--on_bad_audio ignore", "--on_bad_audio: invalid choice: 'ignore' (choose from"),
+        ("--save_strategy often", "--save_strategy: invalid choice: 'often'"),
+        ("--fp16 --bf16 --device cpu", "At most one of fp16 and bf16"),
+        (
+            "--load_best_model_at_end --save_strategy steps",
+            "Evaluation strategy: epoch - Save strategy: steps",
+        ),
+        ("--warmup_steps -1", "warmup_steps >= 0"),
+        ("--model_name_or_path x", "--model_name_or_path x and --model_type tc_resnet contradict: keep one"),
+        ("--use_cpu --device cuda", "--use_cpu and --device cuda contradict each other"),
+        ("--freeze last", "--freeze last: expected none"),
+        ("--config a.yaml --config b.yaml", "--config is given 2 times"),
+        ("--config none.yaml", "none.yaml: cannot read this configuration file (No such file or directory)"),
+    ],
+)
+def test_mistakes_are_one_line(words: str, message: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        parse_train([*MINIMAL, *words.split()])
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_what_a_training_needs() -> None:
+    with pytest.raises(UsageError, match="no output folder: add --output_dir"):
+        parse_train(["--model_type", "tc_resnet"])
+    with pytest.raises(UsageError, match="no model: add --model_name_or_path"):
+        parse_train(["--output_dir", "out"])
+    with pytest.raises(UsageError, match="nothing to do: add --do_train"):
+        parse_example(MINIMAL)
+    with pytest.raises(DeviceError, match="not a device"):
+        parse_train([*MINIMAL, "--device", "toaster"])
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("lerning_rate: 1\n", "unknown setting lerning_rate; did you mean learning_rate?"),
+        ("seed: [1, 2]\n", "seed: expected one value, found a list"),
+        ("report_to: [{a: 1}]\n", "report_to: expected one value, found a list"),
+        ("model_name_or_path: {a: 1}\n", "model_name_or_path: expected one value, found a mapping"),
+        ("evaluation_strategy: [no]\n", "evaluation_strategy: expected one value, found a list"),
+        ("num_train_epochs: null\n", "num_train_epochs: expected a value, found null"),
+        ("num_train_epochs: many\n", "--num_train_epochs: invalid float value: 'many'"),
+        ("eval_strategy: off\n", "--eval_strategy: invalid choice: 'off'"),
+        ("warmup_ratio: 2\n", "--warmup_ratio 2: expected a share"),
+        ("evaluation_strategy: no\neval_strategy: epoch\n", "contradict each other"),
+    ],
+)
+def test_mistakes_in_a_file_name_it(tmp_path: Path, text: str, message: str) -> None:
+    path = write(tmp_path, text)
+    with pytest.raises(UsageError) as caught:
+        parse_train([*MINIMAL, "--config", path])
+    assert str(caught.value).startswith(path)
+    assert message in str(caught.value)
+    assert str(caught.value).count(path) == 1
+
+
+def test_an_empty_list_in_a_file_means_none(tmp_path: Path) -> None:
+    path = write(tmp_path, "report_to: []\ndebug: []\n")
+    training = parse_train([*MINIMAL, "--config", path]).training
+    assert (training.report_to, training.debug) == ([], [])
+
+
+def test_evaluation_alone_through_the_old_command_line() -> None:
+    words = ["--do_eval", "--model_name_or_path=m", "--data_dir=d", "--output_dir=o", "--seed=3"]
+    more = ["--eval_split_name=test", "--per_device_eval_batch_size=4", "--metric=accuracy"]
+    settings = parse_example([*words, *more])
+    assert (settings.training.do_train, settings.training.do_eval) == (False, True)
+    options = evaluation_of(settings)
+    assert (options.model_name_or_path, options.data_dir, options.output_dir) == ("m", "d", "o")
+    assert (options.eval_split_name, options.seed, options.metric) == ("test", 3, "accuracy")
+    assert (options.per_device_eval_batch_size, options.split) == (4, "validation")
+
+
+def test_evaluate_takes_the_model_as_a_word_or_a_flag() -> None:
+    by_word, notes = parse_evaluate(["m", "--data_dir", "d", "--split", "test"])
+    by_flag, _ = parse_evaluate(["--data_dir", "d", "--model_name_or_path", "m", "--split", "test"])
+    assert by_word == by_flag
+    assert notes == []
+    assert (by_word.model_name_or_path, by_word.data_dir, by_word.split) == ("m", "d", "test")
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("", "which model?"),
+        ("m n", "unexpected word 'n'"),
+        ("m --model-name-or-path n", "two models: m and --model_name_or_path n"),
+        ("m --split train", "--split: invalid choice: 'train'"),
+        ("m --learning_rate 1", "unknown flag --learning_rate"),
+    ],
+)
+def test_mistakes_in_evaluate(words: str, message: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        parse_evaluate(words.split())
+    assert message in str(caught.value)
+
+
+def test_evaluate_with_the_file_a_run_was_trained_with(tmp_path: Path) -> None:
+    path = write(
+        tmp_path,
+        "model_name_or_path: base\noutput_dir: out\ndata_dir: d\nlabel_column_name: word\n"
+        "learning_rate: 3e-5\nevaluation_strategy: epoch\nper_device_eval_batch_size: 8\n",
+    )
+    options, notes = parse_evaluate(["runs/a", "--config", path, "--per_device_eval_batch_size", "4"])
+    assert (options.model_name_or_path, options.output_dir) == ("runs/a", None)
+    assert (options.data_dir, options.label_column_name) == ("d", "word")
+    assert options.per_device_eval_batch_size == 4
+    assert notes == [f"{path}: a training configuration; 4 settings do not concern evaluation"]
+    with pytest.raises(UsageError, match="which model"):
+        parse_evaluate(["--config", path])
+
+
+def test_a_file_made_for_evaluate_may_name_the_model(tmp_path: Path) -> None:
+    path = write(tmp_path, "model_name_or_path: m\noutput_dir: o\ndata_dir: d\n")
+    options, notes = parse_evaluate(["--config", path])
+    assert (options.model_name_or_path, options.output_dir, notes) == ("m", "o", [])
+    assert parse_evaluate(["n", "--config", path])[0].model_name_or_path == "n"
+    with pytest.raises(UsageError, match="unknown setting splt; did you mean split"):
+        parse_evaluate(["m", "--config", write(tmp_path, "splt: test\n")])
+
+
+def test_predict_finds_its_words_among_the_flags() -> None:
+    options = parse_predict(["m", "a.wav", "--top_k", "3", "b", "--output", "o.jsonl", "--", "--odd.wav"])
+    assert options.model_name_or_path == "m"
+    assert options.inputs == ["a.wav", "b", "--odd.wav"]
+    assert (options.top_k, options.output, options.format) == (3, "o.jsonl", "jsonl")
+    assert options.on_bad_audio == "skip"
+    assert parse_predict(["--model_name_or_path", "m", "a.wav"]).inputs == ["a.wav"]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("", "name a model and what to listen to"),
+        ("m", "name a model and what to listen to"),
+        ("m a.wav --topk 3", "unknown flag --topk; did you mean --top_k?"),
+        ("m a.wav --format xml", "--format: invalid choice: 'xml'"),
+        ("m a.wav --output o.txt", "--output o.txt: end it in .csv or .jsonl"),
+    ],
+)
+def test_mistakes_in_predict(words: str, message: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        parse_predict(words.split())
+    assert message in str(caught.value)
+
+
+def test_predict_with_a_file(tmp_path: Path) -> None:
+    path = write(tmp_path, "inputs: [a.wav, b.wav]\nmodel_name_or_path: m\ntop_k: 2\n")
+    options = parse_predict(["--config", path, "c.wav"])
+    assert (options.inputs, options.top_k) == (["a.wav", "b.wav", "c.wav"], 2)
+
+
+def test_every_field_has_a_help_text() -> None:
+    settings = parse_train(MINIMAL)
+    for part in (settings.data, settings.model, settings.run):
+        assert all(field.metadata["help"] for field in dataclasses.fields(part))

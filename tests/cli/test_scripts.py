@@ -1,0 +1,90 @@
+from __future__ import annotations
+
+import os
+import shlex
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from earmark.cli.parsing import parse_example
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def interpreter(tmp_path: Path) -> str:
+    """Stands in for Python: prints its words one a line, exits with $FAKE_STATUS."""
+    path = tmp_path / "python"
+    path.write_text('#!/bin/sh\nprintf "word %s\\n" "$@"\nexit "${FAKE_STATUS:-0}"\n')
+    path.chmod(0o755)
+    return str(path)
+
+
+def run(
+    script: str, interpreter: str, cwd: Path, *words: str, **env: str
+) -> subprocess.CompletedProcess[str]:
+    names = {"NPROC", "MODEL", "DATA_DIR", "OUTPUT_DIR", "LOG_FILE"}
+    environment = {name: value for name, value in os.environ.items() if name not in names}
+    return subprocess.run(
+        ["bash", str(ROOT / "scripts" / script), *words],
+        capture_output=True,
+        text=True,
+        cwd=cwd,
+        env={**environment, "PYTHON": interpreter, **env},
+        check=False,
+    )
+
+
+def words_of(done: subprocess.CompletedProcess[str]) -> list[str]:
+    return [line[len("word ") :] for line in done.stdout.splitlines() if line.startswith("word ")]
+
+
+def test_the_defaults_are_the_published_ones(interpreter: str, tmp_path: Path) -> None:
+    done = run("run_wav2vec2.sh", interpreter, tmp_path)
+    words = words_of(done)
+    assert words[:4] == ["-m", "torch.distributed.run", "--nproc_per_node", "8"]
+    assert words[4] == str(ROOT / "run_audio_classification.py")
+    settings = parse_example(words[5:])
+    assert settings.model.model_name_or_path == "facebook/wav2vec2-base"
+    assert (settings.training.output_dir, settings.training.num_train_epochs) == ("./output", 5.0)
+    assert settings.training.fp16 is False
+    assert done.stdout.splitlines()[-1].startswith("end to end: ")
+    assert (tmp_path / "output.log").read_text().splitlines()[-1] == "end to end: 0 s, exit code: 0"
+
+
+def test_everything_can_be_changed(interpreter: str, tmp_path: Path) -> None:
+    done = run(
+        "run_wav2vec2.sh",
+        interpreter,
+        tmp_path,
+        *["--max_steps", "3", "--run_name", "two words"],
+        NPROC="1",
+        MODEL="./my model",
+        DATA_DIR="my data",
+        OUTPUT_DIR="runs/a",
+    )
+    words = words_of(done)
+    assert words[3] == "1"
+    settings = parse_example(words[5:])
+    assert (settings.model.model_name_or_path, settings.data.data_dir) == ("./my model", "my data")
+    assert (settings.training.max_steps, settings.training.run_name) == (3, "two words")
+    assert "word --max_steps" in (tmp_path / "runs" / "a.log").read_text()
+
+
+def test_the_conformer_brings_its_apex_flags(interpreter: str, tmp_path: Path) -> None:
+    words = words_of(run("run_wav2vec2_conformer.sh", interpreter, tmp_path, NPROC="2"))
+    assert words[3] == "2"
+    assert (
+        shlex.join(words[-7:]) == "--fp16 --fp16_opt_level O1 --half_precision_backend apex --loss_scale 16"
+    )
+    settings = parse_example(words[5:])
+    assert settings.model.model_name_or_path == "facebook/wav2vec2-conformer-rel-pos-large"
+    assert (settings.training.output_dir, settings.training.fp16) == ("./output_conformer", True)
+
+
+@pytest.mark.parametrize("script", ["run_wav2vec2.sh", "run_wav2vec2_conformer.sh"])
+def test_the_exit_code_is_the_runs(script: str, interpreter: str, tmp_path: Path) -> None:
+    done = run(script, interpreter, tmp_path, FAKE_STATUS="3")
+    assert done.returncode == 3
+    assert done.stdout.splitlines()[-1].endswith("exit code: 3")
