@@ -1,0 +1,1 @@
+"""Labels for recordings: the public class, and files and folders from the command line."""

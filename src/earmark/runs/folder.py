@@ -1,0 +1,168 @@
+"""The files of a run folder, their names in one place, written so that a reader never sees half of one."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TextIO
+
+from earmark.errors import DataError, OutputError
+
+# What Transformers writes; the patterns are matched against names in the folder itself.
+_MODEL_FILES = r"config\.json|preprocessor_config\.json|model.*\.safetensors(\.index\.json)?|training_args\.bin"
+_TRAINER_ENTRIES = r"checkpoint-\d+|runs|trainer_state\.json|(all|train|eval)_results\.json"
+_OWN_FILES = (
+    r"run_config\.yaml|labels\.json|environment\.json|metrics\.json|results_row\.json|README\.md|bad_audio\.csv|"
+    r"predictions_\w+\.csv"
+)
+_WRITTEN = re.compile(f"{_MODEL_FILES}|{_TRAINER_ENTRIES}|{_OWN_FILES}")
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """Paths inside a run folder.
+
+    Attributes:
+        path: the folder. The model itself (``config.json``, ``model.safetensors``, ``preprocessor_config.json``) lies in
+            it directly, so that the folder loads as a checkpoint.
+    """
+
+    path: Path
+
+    @property
+    def config(self) -> Path:
+        """All settings of the run; ``--config`` reads it back."""
+        return self.path / "run_config.yaml"
+
+    @property
+    def labels(self) -> Path:
+        """Class names, index by index."""
+        return self.path / "labels.json"
+
+    @property
+    def environment(self) -> Path:
+        """Package versions and the device."""
+        return self.path / "environment.json"
+
+    @property
+    def metrics(self) -> Path:
+        """All figures: ``train``, ``validation``, ``test``."""
+        return self.path / "metrics.json"
+
+    @property
+    def results_row(self) -> Path:
+        """The run's row of a results table."""
+        return self.path / "results_row.json"
+
+    @property
+    def bad_audio(self) -> Path:
+        """Recordings that were left out, and why."""
+        return self.path / "bad_audio.csv"
+
+    @property
+    def card(self) -> Path:
+        """The model card."""
+        return self.path / "README.md"
+
+    def predictions(self, split: str) -> Path:
+        """One row for each clip of a split."""
+        return self.path / f"predictions_{split}.csv"
+
+    def is_run(self) -> bool:
+        """Whether a run, finished or not, is in the folder."""
+        return self.config.is_file() or self.metrics.is_file() or any(self.path.glob("checkpoint-*"))
+
+
+def prepare_output_dir(folder: RunFolder, *, overwrite: bool, resume: bool) -> None:
+    """Make the folder ready for a new run.
+
+    Args:
+        folder: where the run goes.
+        overwrite: remove what an earlier run wrote there; files of any other name stay.
+        resume: the earlier run is gone on with.
+
+    Raises:
+        OutputError: a run is there already, something else is in the way, or the folder cannot be written.
+    """
+    path = folder.path
+    if path.exists() and not path.is_dir():
+        raise OutputError(f"{path}: a file is in the way of the output folder; give another --output_dir")
+    if path.is_dir() and folder.is_run() and not resume:
+        if not overwrite:
+            raise OutputError(
+                f"{path}: holds a run already; give another --output_dir, go on with it (--resume_from_checkpoint True), "
+                "or replace it (--overwrite_output_dir)"
+            )
+        _remove_run(path)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path):
+            pass
+    except OSError as exc:
+        raise OutputError(f"{path}: cannot write into the output folder ({exc.strerror})") from exc
+
+
+def _remove_run(path: Path) -> None:
+    for entry in path.iterdir():
+        if not _WRITTEN.fullmatch(entry.name):
+            continue
+        try:
+            shutil.rmtree(entry) if entry.is_dir() and not entry.is_symlink() else entry.unlink()
+        except OSError as exc:
+            raise OutputError(f"{entry}: cannot remove the earlier run's file ({exc.strerror})") from exc
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[TextIO]:
+    """Open a text file that appears under its name only when it is complete.
+
+    Raises:
+        OutputError: it cannot be written; an earlier file of that name is then still whole.
+    """
+    part = path.with_name(f".{path.name}.part")
+    try:
+        with open(part, "w", encoding="utf-8", newline="") as stream:
+            yield stream
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.replace(part, path)
+    except OSError as exc:
+        part.unlink(missing_ok=True)
+        raise OutputError(f"{path}: cannot be written ({exc.strerror})") from exc
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write JSON, whole or not at all.
+
+    Raises:
+        OutputError: the file cannot be written.
+    """
+    with writing(path) as stream:
+        json.dump(value, stream, indent=2, ensure_ascii=False, allow_nan=False)
+        stream.write("\n")
+
+
+def read_json(path: Path) -> Any:
+    """Read one of the run's JSON files.
+
+    Raises:
+        DataError: it is missing or damaged.
+    """
+    return _read(path, json.loads)
+
+
+def _read(path: Path, parse: Callable[[str], Any]) -> Any:
+    try:
+        return parse(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as exc:
+        what = "no such folder" if not path.parent.is_dir() else f"no {path.name} in it, so not a finished run"
+        raise DataError(f"{path.parent}: {what}") from exc
+    except (OSError, ValueError) as exc:
+        raise DataError(f"{path}: damaged ({exc}); train or evaluate again to write it anew") from exc

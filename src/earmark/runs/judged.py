@@ -1,0 +1,87 @@
+"""One split, scored: its metrics and its per-clip predictions."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from earmark.data.clips import ClipTable
+from earmark.runs.folder import RunFolder, writing
+from earmark.scoring.forward import softmax
+from earmark.scoring.metric_folder import run_metric_folder
+from earmark.scoring.metrics import Metrics, compute_metrics
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A scored split.
+
+    Attributes:
+        table: its N clips.
+        targets: their class indices, int64 (N,).
+        logits: float32 (N, C).
+        labels: class names.
+        metrics: all figures.
+        extra: figures of a local metric folder, by name.
+    """
+
+    table: ClipTable
+    targets: np.ndarray
+    logits: np.ndarray
+    labels: Sequence[str]
+    metrics: Metrics
+    extra: dict[str, float] = field(default_factory=dict)
+
+    def to_dict(self) -> dict[str, Any]:
+        """All figures, for ``metrics.json``."""
+        return {**self.metrics.to_dict(), **({"metric_folder": self.extra} if self.extra else {})}
+
+    def summary_lines(self) -> list[str]:
+        """All figures a person looks for first."""
+        extra = ", ".join(f"{name} {value:.4f}" for name, value in self.extra.items())
+        return [*self.metrics.summary_lines(), *([f"metric folder: {extra}"] if extra else [])]
+
+
+def targets_of(table: ClipTable, labels: Sequence[str]) -> np.ndarray:
+    """Class indices int64 (N,) of a labelled table."""
+    index = {label: i for i, label in enumerate(labels)}
+    return np.array([index[clip.label or ""] for clip in table], dtype=np.int64)
+
+
+def judge(logits: np.ndarray, table: ClipTable, labels: Sequence[str], metric_folder: str | None = None) -> Judged:
+    """Hold logits (N, C) against the labels of N clips.
+
+    Args:
+        logits: float32 (N, C), in the order of the table.
+        table: labelled clips.
+        labels: class names, index by index.
+        metric_folder: folder of a local ``evaluate`` metric to compute as well.
+    """
+    targets = targets_of(table, labels)
+    metrics = compute_metrics(logits, targets, labels)
+    extra = run_metric_folder(metric_folder, logits.argmax(axis=1), targets) if metric_folder else {}
+    return Judged(table, targets, logits, labels, metrics, extra)
+
+
+def write_predictions(folder: RunFolder, split: str, judged: Judged) -> None:
+    """Write ``predictions_SPLIT.csv``: path, label, predicted, score, correct, and the probability of every class."""
+    probabilities = softmax(judged.logits)
+    best = probabilities.argmax(axis=1)
+    with writing(folder.predictions(split)) as stream:
+        rows = csv.writer(stream, lineterminator="\n")
+        rows.writerow(["path", "label", "predicted", "score", "correct", *(f"p({label})" for label in judged.labels)])
+        for clip, target, guess, row in zip(judged.table, judged.targets, best, probabilities, strict=True):
+            rows.writerow(
+                [
+                    clip.source,
+                    judged.labels[target],
+                    judged.labels[guess],
+                    f"{row[guess]:.6g}",
+                    int(target == guess),
+                    *(f"{value:.6g}" for value in row),
+                ]
+            )

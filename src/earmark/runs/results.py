@@ -1,0 +1,91 @@
+"""The results table: Architecture | Pretrained model | Recipe | Device | Samples/s | Accuracy, a row a run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from earmark.errors import DataError
+from earmark.runs.folder import RunFolder, read_json, write_json
+
+_HEADINGS = (
+    "Architecture",
+    "Pretrained model",
+    "Recipe",
+    "Device",
+    "Samples/s (training)",
+    "Accuracy",
+    "Majority rate",
+    "Split",
+)
+
+
+@dataclass(frozen=True)
+class ResultsRow:
+    """One run of the results table.
+
+    Attributes:
+        architecture: ``model_type``.
+        pretrained: name of the checkpoint, or ``"from scratch"``.
+        recipe: configuration file, or the folder of the run.
+        device: name and number of devices.
+        samples_per_second: clips trained a second over all devices, evaluation left out; ``None`` when not trained.
+        accuracy: on ``split``.
+        majority_class_rate: accuracy of always answering the most frequent class of ``split``.
+        split: ``test`` when the data has one, else ``validation``.
+    """
+
+    architecture: str
+    pretrained: str
+    recipe: str
+    device: str
+    samples_per_second: float | None
+    accuracy: float
+    majority_class_rate: float
+    split: str
+
+    def save(self, folder: RunFolder) -> None:
+        """Write ``results_row.json``."""
+        write_json(folder.results_row, asdict(self))
+
+    def cells(self) -> tuple[str, ...]:
+        """The row as text, in the order of the headings."""
+        speed = "" if self.samples_per_second is None else f"{self.samples_per_second:,.1f}"
+        numbers = (speed, f"{self.accuracy:.4f}", f"{self.majority_class_rate:.4f}")
+        return (self.architecture, self.pretrained, self.recipe, self.device, *numbers, self.split)
+
+
+def load_row(folder: str | Path) -> ResultsRow:
+    """The row that a run saved.
+
+    Raises:
+        DataError: not a finished run.
+    """
+    run = RunFolder(Path(folder))
+    values = read_json(run.results_row)
+    try:
+        return ResultsRow(**values)
+    except TypeError as exc:
+        raise DataError(f"{run.results_row}: not a results row; train or evaluate again to write it anew") from exc
+
+
+def markdown(rows: Iterable[ResultsRow]) -> str:
+    """A Markdown table, columns aligned for reading as text too."""
+    lines = [_HEADINGS, *(tuple(cell.replace("|", "\\|") for cell in row.cells()) for row in rows)]
+    widths = [max(len(line[i]) for line in lines) for i in range(len(_HEADINGS))]
+    rule = tuple("-" * width for width in widths)
+    return "\n".join(_line(line, widths) for line in (lines[0], rule, *lines[1:]))
+
+
+def results_table(run_dirs: Sequence[str]) -> str:
+    """The Markdown table of several run folders, in the order given.
+
+    Raises:
+        DataError: one of them is not a finished run.
+    """
+    return markdown(load_row(folder) for folder in run_dirs)
+
+
+def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
+    return "| " + " | ".join(cell.ljust(width) for cell, width in zip(cells, widths, strict=True)) + " |"

@@ -1,0 +1,89 @@
+"""Say it in words when a model has learned nothing, with the likely cause.
+
+The published result that this project starts from is such a case: accuracy 0.6371 is the share of ``_unknown_`` in
+SUPERB KS, reached because 8 cards x 32 clips x 4 accumulation steps left 250 steps at an unchanged learning rate of 3e-5.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from earmark.scoring.metrics import Metrics
+
+# Sum of the learning rate over all steps, for fine-tuning a wav2vec2-base with linear warm-up and decay on SUPERB KS:
+# 250 steps at 3e-5 (0.0038) stayed at the majority rate, the original example's recipe is 0.030; 0.018 works as well.
+COLLAPSED_RATE_SUM = 0.0038
+WORKING_RATE_SUM = 0.018
+# Within this much of the majority rate a model has hardly begun to tell classes apart.
+_BARELY = 0.02
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """How a model was trained, as far as it explains a failure.
+
+    Attributes:
+        steps: optimizer steps.
+        learning_rate: peak rate; linear warm-up and decay make the sum over steps half of rate times steps.
+        global_batch_size: clips in one step, over all cards and accumulation steps.
+        pretrained: whether the body came from a checkpoint.
+    """
+
+    steps: int
+    learning_rate: float
+    global_batch_size: int
+    pretrained: bool
+
+    @property
+    def rate_sum(self) -> float:
+        """Sum of the learning rates over all steps, for a linear schedule."""
+        return self.steps * self.learning_rate / 2
+
+
+def diagnose(metrics: Metrics, schedule: Schedule | None = None) -> list[str]:
+    """Sentences about what went wrong; none when the model clearly beats the majority rate.
+
+    Args:
+        metrics: of the split that is reported.
+        schedule: how it was trained, when that is known.
+    """
+    finding = _finding(metrics)
+    if finding is None:
+        return []
+    return [finding, _advice(schedule)]
+
+
+def _finding(metrics: Metrics) -> str | None:
+    rate = f"the rate of always answering {metrics.majority_class!r}, {metrics.majority_class_rate:.4f}"
+    if metrics.predicted_classes == 1 and len(metrics.per_class) > 1:
+        return (
+            f"The model answers the same class for all {metrics.num_clips:,} clips: its accuracy, {metrics.accuracy:.4f}, "
+            "is no result; it has learned nothing about the sound."
+        )
+    if metrics.accuracy <= metrics.majority_class_rate:
+        if metrics.balanced_accuracy > 2 * metrics.balanced_majority_rate:
+            return None  # it trades the frequent class for the rare ones, which is not a failure to learn
+        return f"Accuracy {metrics.accuracy:.4f} does not beat {rate}: the model has learned little or nothing."
+    near = metrics.accuracy < metrics.majority_class_rate + _BARELY
+    if near and metrics.balanced_accuracy < 1.5 * metrics.balanced_majority_rate:
+        return f"Accuracy {metrics.accuracy:.4f} hardly beats {rate}."
+    return None
+
+
+def _advice(schedule: Schedule | None) -> str:
+    if schedule is None:
+        return "Train longer or at a higher --learning_rate; check that the labels fit the recordings."
+    how = (
+        f"{schedule.steps:,} steps of {schedule.global_batch_size:,} clips at a peak learning rate of "
+        f"{schedule.learning_rate:g} (the rates of all steps add up to {schedule.rate_sum:.2g})"
+    )
+    if schedule.pretrained and schedule.rate_sum < WORKING_RATE_SUM:
+        return (
+            f"Likely cause: too little training, {how}. Fine-tuning wav2vec2-base stayed at the majority rate with a sum "
+            f"of {COLLAPSED_RATE_SUM:g} and worked from {WORKING_RATE_SUM:g} on: use a smaller global batch (fewer "
+            "--gradient_accumulation_steps), more --num_train_epochs, or a --learning_rate that grows with the batch."
+        )
+    return (
+        f"It was trained for {how}. Try more --num_train_epochs; a lower --learning_rate if the loss jumped or rose, a "
+        "higher one if it hardly fell; and check that the labels fit the recordings."
+    )

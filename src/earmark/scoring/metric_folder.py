@@ -1,0 +1,49 @@
+"""A metric from a local folder of the ``evaluate`` library (the seed recipe's ``accuracy/``), without a network."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+
+from earmark.errors import UsageError
+from earmark.extras import require
+
+
+def run_metric_folder(folder: str, predictions: np.ndarray, references: np.ndarray) -> dict[str, float]:
+    """Compute a local metric.
+
+    Args:
+        folder: holds a script of the folder's own name, as the metrics of the ``evaluate`` library do.
+        predictions: class indices int (N,).
+        references: class indices int (N,).
+
+    Returns:
+        The metric's scalar figures, by name.
+
+    Raises:
+        UsageError: no such folder or script, or the metric failed.
+        MissingExtraError: the ``evaluate`` package is not installed.
+    """
+    script = Path(folder) / f"{Path(folder).resolve().name}.py"
+    if not script.is_file():
+        raise UsageError(f"--metric {folder}: no {script.name} in it; give the folder of a metric, e.g. ./accuracy")
+    evaluate = require("evaluate")
+    try:
+        metric = evaluate.load(str(script), download_config=_offline())
+        result = metric.compute(predictions=predictions.tolist(), references=references.tolist())
+    except Exception as exc:  # a metric is somebody's script: it can raise anything
+        first_line = (str(exc).strip().splitlines() or [type(exc).__name__])[0]
+        raise UsageError(f"--metric {folder}: the metric failed ({type(exc).__name__}: {first_line})") from exc
+    return {
+        name: float(value)
+        for name, value in (result or {}).items()
+        if isinstance(value, (int, float, np.number)) and math.isfinite(value)
+    }
+
+
+def _offline() -> object:
+    """Settings that keep ``evaluate`` from asking the hub for a script that lies on this machine."""
+    datasets = require("datasets")
+    return datasets.DownloadConfig(local_files_only=True)
