@@ -1,0 +1,208 @@
+"""From the columns of any table (CSV, JSON, Parquet, data set) to clips: which column is what, and what a cell means."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from earmark.data.clips import Clip
+from earmark.errors import DataError
+
+# looked for in this order where the column that was asked for is not there
+PATH_COLUMNS = ("path", "file", "file_name", "filename", "audio", "audio_filepath", "filepath")
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Names of the columns that were asked for.
+
+    Attributes:
+        audio: the recording: a path, bytes, or both as ``{"path", "bytes"}``.
+        label: the class name.
+        group: what must not be in two splits (a speaker, a site); ``None`` for nothing.
+    """
+
+    audio: str = "audio"
+    label: str = "label"
+    group: str | None = None
+
+
+@dataclass(frozen=True)
+class FoundColumns:
+    """Names of the columns that are there. ``offset`` and ``duration`` are in seconds."""
+
+    audio: str
+    label: str
+    group: str | None = None
+    fold: str | None = None
+    offset: str | None = None
+    duration: str | None = None
+
+    def used(self) -> list[str]:
+        """The columns to read."""
+        names = (self.audio, self.label, self.group, self.fold, self.offset, self.duration)
+        return list(dict.fromkeys(name for name in names if name is not None))
+
+
+def find_columns(names: Sequence[str], wanted: Columns, origin: str) -> FoundColumns:
+    """Match what was asked for with what is there; letter case and blanks around names do not count.
+
+    The manifests of NeMo are understood: ``audio_filepath``, ``offset`` and ``duration`` in seconds, ``label`` or
+    ``command``. In other tables ``duration`` is read only beside ``offset``: alone it may be in any unit.
+
+    Args:
+        names: columns of the table.
+        wanted: columns asked for.
+        origin: the table, for messages.
+
+    Raises:
+        DataError: no column with recordings, with labels or with groups; the message lists the columns there are.
+    """
+    by_name = {name.strip().casefold(): name for name in reversed(names)} | {name: name for name in names}
+
+    def find(name: str) -> str | None:
+        return by_name.get(name) or by_name.get(name.strip().casefold())
+
+    there = "the columns are " + ", ".join(names) if names else "it has no columns"
+    audio = next(filter(None, map(find, (wanted.audio, *PATH_COLUMNS))), None)
+    if audio is None:
+        raise DataError(
+            f"{origin}: no column {wanted.audio!r} with the recordings ({there}); name it with --audio_column_name"
+        )
+    is_nemo = audio == "audio_filepath"
+    label = find(wanted.label) or (find("command") if is_nemo and wanted.label == "label" else None)
+    if label is None:
+        raise DataError(
+            f"{origin}: no column {wanted.label!r} with the labels ({there}); name it with --label_column_name"
+        )
+    group = find(wanted.group) if wanted.group else None
+    if wanted.group and group is None:
+        raise DataError(f"{origin}: no column {wanted.group!r} ({there}); mend --group_column")
+    offset = find("offset")
+    duration = find("duration") if is_nemo or offset else None
+    return FoundColumns(audio, label, group, find("fold"), offset, duration)
+
+
+def label_text(value: Any, where: str, names: Sequence[str] | None = None) -> str:
+    """The class name in a cell.
+
+    Args:
+        value: the cell; whole numbers become text, or the name they stand for.
+        where: table and row, for messages.
+        names: class names by number, where the table has them.
+
+    Raises:
+        DataError: nothing in it, a list, or a number that is not whole.
+    """
+    if isinstance(value, str):
+        if value.strip():
+            return value
+        raise DataError(f"{where}: has no label")
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, float) and math.isfinite(value) and not value.is_integer():
+        raise DataError(
+            f"{where}: the label {value} is a measurement, not a class: give class names or whole numbers"
+        )
+    if isinstance(value, int) or (isinstance(value, float) and math.isfinite(value)):
+        return _class_name(int(value), where, names)
+    if value is None or isinstance(value, float):
+        raise DataError(f"{where}: has no label")
+    raise DataError(
+        f"{where}: the label is a {type(value).__name__} ({value!r:.60}); give each clip one class name or whole number"
+    )
+
+
+def _class_name(number: int, where: str, names: Sequence[str] | None) -> str:
+    if names is None:
+        return str(number)
+    if number == -1:  # how data sets with class names mark a clip without one
+        raise DataError(f"{where}: has no label")
+    if not 0 <= number < len(names):
+        raise DataError(
+            f"{where}: the label {number} has no name: the table names {len(names)} classes, 0 to {len(names) - 1}"
+        )
+    return names[number]
+
+
+def text_or_none(value: Any) -> str | None:
+    """A group or fold as text; ``None`` for an empty cell."""
+    if value is None or value == "" or (isinstance(value, float) and math.isnan(value)):
+        return None
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    return str(value)
+
+
+def seconds(value: Any, what: str, where: str) -> float | None:
+    """A number of seconds; ``None`` for an empty cell."""
+    if value is None or value == "":
+        return None
+    try:
+        return float(value)
+    except (TypeError, ValueError) as exc:
+        raise DataError(f"{where}: the {what} {value!r} is not a number of seconds") from exc
+
+
+def path_resolver(folder: str) -> Callable[[str, str], str]:
+    """How paths in a table that lies in ``folder`` are read.
+
+    A relative path counts from the table's folder; a file that is not there but is in the working directory is taken
+    from there. Backslashes of a table written on Windows become slashes where no file has them in its name.
+
+    Returns:
+        ``resolve(path, where) -> path``, which raises ``DataError`` for a web address.
+    """
+
+    def resolve(path: str, where: str) -> str:
+        if "://" in path:
+            raise DataError(f"{where}: {path} is a web address: download the recordings and give their paths")
+        path = os.path.expanduser(path)
+        beside = os.path.join(folder, path)
+        if os.path.isabs(path) or os.path.exists(beside):
+            return beside
+        if os.path.exists(path):
+            return path
+        if os.sep == "/" and "\\" in path:
+            return resolve(path.replace("\\", "/"), where)
+        return beside
+
+    return resolve
+
+
+def clips_from_rows(
+    rows: Iterable[tuple[str, Mapping[str, Any]]], found: FoundColumns, folder: str
+) -> list[Clip]:
+    """Clips of a table whose recordings are files.
+
+    Args:
+        rows: ``(where, cells)`` pairs; ``where`` is the table and row, for messages.
+        found: its columns.
+        folder: where the table lies.
+
+    Raises:
+        DataError: a row without recording or label, or with one of the wrong type; the message names the row.
+    """
+    resolve = path_resolver(folder)
+    clips = []
+    for where, row in rows:
+        path = row.get(found.audio)
+        if isinstance(path, Mapping):
+            path = path.get("path")
+        if not isinstance(path, str) or not path.strip():
+            raise DataError(f"{where}: column {found.audio!r} has no path ({path!r:.60})")
+        clips.append(
+            Clip(
+                source=path,
+                path=resolve(path, where),
+                label=label_text(row.get(found.label), where),
+                group=text_or_none(row.get(found.group)) if found.group else None,
+                fold=text_or_none(row.get(found.fold)) if found.fold else None,
+                offset_s=(seconds(row.get(found.offset), "offset", where) if found.offset else None) or 0.0,
+                duration_s=seconds(row.get(found.duration), "duration", where) if found.duration else None,
+            )
+        )
+    return clips
