@@ -76,7 +76,7 @@ class DataArguments:
         "(default: what SUPERB does)",
     )
     preprocessing_num_workers: int | None = _flag(
-        None, "processes that read and decode recordings (default: one a core)"
+        None, "threads that read and decode recordings (default: one a core)"
     )
 
     def __post_init__(self) -> None:
@@ -196,12 +196,13 @@ class PredictOptions(PretrainedArguments):
 
     inputs: list[str] = field(default_factory=list, metadata={"help": "recordings and folders of recordings"})
     output: str | None = _flag(None, "file to write (default: CSV on standard output)")
+    overwrite: bool = _flag(False, "replace an --output file that is already there")
     format: Literal["csv", "jsonl"] | None = _flag(
         None, "csv or jsonl (default: by the suffix of --output, else csv)"
     )
     top_k: int = _flag(1, "how many classes to name for each recording, most likely first")
     batch_size: int = _flag(32, "recordings a batch")
-    num_workers: int | None = _flag(None, "processes that decode recordings (default: one a core)")
+    num_workers: int | None = _flag(None, "threads that decode recordings (default: 2)")
     device: str = _flag("auto", "auto, npu, cuda, xpu, mps or cpu; auto takes the first accelerator there is")
     on_bad_audio: Literal["fail", "skip"] = _flag(
         "skip", "unreadable recordings: skip gives them a row with the reason in its error column, fail stops"

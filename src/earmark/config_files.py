@@ -43,7 +43,6 @@ def resolved_config(
     for part in (data, model, run):
         settings.update(dataclasses.asdict(part))
     settings.update(training.to_dict())
-    settings["report_to"] = settings["report_to"] or ["none"]  # an empty list is "none" once resolved
     kept = {name: value for name, value in settings.items() if name not in _NOT_SAVED}
     return dict(json.loads(json.dumps(kept, default=str)))
 

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from earmark.cli.legacy import LEGACY_FLAGS, translate
@@ -122,3 +124,9 @@ def test_values_that_cannot_be_translated(words: str, message: str) -> None:
     with pytest.raises(UsageError) as caught:
         translate(words.split())
     assert message in str(caught.value)
+
+
+def test_the_documentation_has_every_old_flag() -> None:
+    table = (Path(__file__).parents[2] / "docs" / "recipes.md").read_text(encoding="utf-8")
+    for flag in LEGACY_FLAGS - {"no_freeze_feature_encoder"}:
+        assert f"`--{flag}" in table

@@ -80,3 +80,20 @@ def test_the_commands_of_the_esc50_recipe(tmp_path: Path) -> None:
     audio = tmp_path / "ESC-50-master" / "audio"
     assert (audio / "train.csv").read_text().splitlines() == rows[:2]
     assert (audio / "eval.csv").read_text().splitlines() == [rows[0], rows[2]]
+
+
+def test_the_documentation_has_every_recipe_with_its_figures() -> None:
+    table = (ROOT / "docs" / "recipes.md").read_text(encoding="utf-8")
+    for path in RECIPES:
+        row = next(line for line in table.splitlines() if line.startswith(f"| `{path.stem}` |"))
+        head = path.read_text(encoding="utf-8").split("\n\n")[0]
+        for figure in re.findall(r"(?<!-)0\.\d{3,4}", row):
+            assert figure in head
+
+
+def test_the_documented_file_parses(tmp_path: Path) -> None:
+    text = (ROOT / "docs" / "recipes.md").read_text(encoding="utf-8").split("```yaml\n")[1].split("```")[0]
+    (tmp_path / "recipe.yaml").write_text(text, encoding="utf-8")
+    settings = parse_train(["--config", str(tmp_path / "recipe.yaml")])
+    assert settings.training.save_total_limit is None
+    assert settings.training.eval_strategy == "no"

@@ -12,9 +12,10 @@ from transformers import TrainerCallback
 
 from earmark.data.folders import load_folder
 from earmark.models.build import AudioModel, ModelSource, build_for_training
+from earmark.runs.judged import targets_of
 from earmark.scoring.table import score_table
 from earmark.train.arguments import EarmarkTrainingArguments
-from earmark.train.trainer import AudioTrainer, ClipLoss, targets_of
+from earmark.train.trainer import AudioTrainer, ClipLoss
 
 
 class _Gradients(TrainerCallback):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -14,6 +15,15 @@ from earmark.data.decode import read_clip
 from earmark.errors import AudioError
 
 _AHEAD_PER_THREAD = 16
+_MOST_THREADS = 8  # more than the model can use on any machine seen so far
+
+
+def decoder_threads(asked: int | None) -> int:
+    """As many threads as asked for, else one for each core that this process may use, at most 8."""
+    if asked is not None:
+        return asked
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(cores, _MOST_THREADS)
 
 
 def read_in_order(

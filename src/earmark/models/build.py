@@ -34,7 +34,7 @@ CONFIG_KEY = "earmark"
 _DEFAULT_WINDOW_S = 30.0
 
 
-@dataclass(frozen=True)
+@dataclass
 class ModelSource:
     """Where a model comes from.
 

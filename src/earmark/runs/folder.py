@@ -101,6 +101,15 @@ def prepare_output_dir(folder: RunFolder, *, overwrite: bool, resume: bool) -> N
                 "or replace it (--overwrite_output_dir)"
             )
         _remove_run(path)
+    prepare_folder(path)
+
+
+def prepare_folder(path: Path) -> None:
+    """Create a folder where needed and see that it can be written.
+
+    Raises:
+        OutputError: it cannot.
+    """
     try:
         path.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=path):

@@ -21,6 +21,7 @@ from earmark.batch.dataset import Collator, TrainingClips
 from earmark.data.clips import ClipTable
 from earmark.models.build import AudioModel
 from earmark.progress import Progress
+from earmark.runs.judged import targets_of
 from earmark.scoring.metrics import Metrics, compute_metrics
 from earmark.scoring.table import score_table
 
@@ -52,6 +53,7 @@ class AudioTrainer(Trainer):
 
     Attributes:
         training_s: seconds spent training so far, evaluation and saving left out.
+        trained_clips: clips trained on in that time.
     """
 
     def __init__(
@@ -72,6 +74,7 @@ class AudioTrainer(Trainer):
         self.audio = audio
         self.num_threads = num_threads
         self.training_s = 0.0
+        self.trained_clips = 0
         self._started: float | None = None
         for shown_otherwise in (ProgressCallback, PrinterCallback):
             self.remove_callback(shown_otherwise)
@@ -123,12 +126,6 @@ class AudioTrainer(Trainer):
             super()._save_checkpoint(*args, **kwargs)
 
 
-def targets_of(table: ClipTable, labels: Sequence[str]) -> Any:
-    """Class indices (N,) int64 of a labelled table."""
-    index = {label: i for i, label in enumerate(labels)}
-    return torch.tensor([index[clip.label or ""] for clip in table], dtype=torch.int64).numpy()
-
-
 class _Paused:
     """Stops the training clock."""
 
@@ -164,6 +161,7 @@ class _ClipProgress(TrainerCallback):
         self.trainer._started = time.perf_counter()
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self.trainer.trained_clips += self.step_clips
         if self.bar is not None:
             self.bar.update(self.step_clips, self.note)
 

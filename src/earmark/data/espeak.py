@@ -1,0 +1,158 @@
+"""Speech from eSpeak NG through ctypes: the shared library and its voices come in the wheel ``espeakng-loader``.
+
+The constants are those of the library's public header, ``speak_lib.h``.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from earmark import extras
+from earmark.errors import DataError, MissingExtraError, UsageError
+
+_AUDIO_OUTPUT_SYNCHRONOUS = 2  # samples go to the callback, and the call returns when all are there
+_DONT_EXIT = 0x8000  # otherwise missing voice data ends the process
+_CHARS_UTF8 = 1
+_RATE, _VOLUME, _PITCH, _RANGE = 1, 2, 3, 4
+_OK = 0
+
+_Callback = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.c_void_p)
+
+
+@dataclass(frozen=True, slots=True)
+class Voice:
+    """How a speaker sounds.
+
+    Attributes:
+        accent: a language of eSpeak NG, e.g. ``"en-us"``; British English is ``"en"``.
+        variant: one of its voice variants, e.g. ``"f3"``; empty for the plain voice.
+        rate_wpm: words a minute, 80 to 450.
+        pitch: 0 to 100; 50 is the variant's own.
+        pitch_range: liveliness of the intonation, 0 (monotone) to 100.
+        volume: 0 to 200; 100 is full scale for most variants.
+    """
+
+    accent: str = "en-us"
+    variant: str = ""
+    rate_wpm: int = 175
+    pitch: int = 50
+    pitch_range: int = 50
+    volume: int = 80
+
+    @property
+    def name(self) -> str:
+        """What eSpeak NG calls it: ``accent+variant``."""
+        return f"{self.accent}+{self.variant}" if self.variant else self.accent
+
+
+class Espeak:
+    """The engine. Its state is global to the process, so use the one that :func:`engine` gives.
+
+    Attributes:
+        sampling_rate_hz: rate of what :meth:`speak` returns (22,050).
+    """
+
+    def __init__(self) -> None:
+        loader = extras.require("espeakng_loader")
+        self._library = _load_library(loader.get_library_path())
+        data_path = str(loader.get_data_path())
+        self._variants_folder = Path(data_path, "voices", "!v")
+        self.sampling_rate_hz = int(
+            self._library.espeak_Initialize(_AUDIO_OUTPUT_SYNCHRONOUS, 0, data_path.encode(), _DONT_EXIT)
+        )
+        if self.sampling_rate_hz <= 0:
+            raise MissingExtraError(
+                f"eSpeak NG cannot read its voices in {data_path} (it fails where that path is too long for it); "
+                "reinstall it under a shorter path: pip install --force-reinstall 'earmark[synth]'"
+            )
+        self._lock = threading.Lock()
+        self._chunks: list[np.ndarray] = []
+        self._callback = _Callback(self._collect)  # kept: ctypes does not hold on to it
+        self._library.espeak_SetSynthCallback(self._callback)
+
+    def speak(self, text: str, voice: Voice) -> np.ndarray:
+        """Say something.
+
+        Args:
+            text: English words.
+            voice: who says it.
+
+        Returns:
+            int16 ``(samples,)`` at :attr:`sampling_rate_hz`.
+
+        Raises:
+            UsageError: there is no such accent or variant.
+            DataError: the engine gave no sound.
+        """
+        encoded = text.encode()
+        with self._lock:
+            self._set_voice(voice)
+            self._chunks = []
+            status = self._library.espeak_Synth(encoded, len(encoded) + 1, 0, 0, 0, _CHARS_UTF8, None, None)
+            chunks, self._chunks = self._chunks, []
+        if status != _OK or not chunks:
+            raise DataError(f"eSpeak NG gave no sound for {text!r} with voice {voice.name} (status {status})")
+        return np.concatenate(chunks)
+
+    def _set_voice(self, voice: Voice) -> None:
+        # the engine itself would take a variant that it lacks for the plain voice, without a word
+        if voice.variant and not (self._variants_folder / voice.variant).is_file():
+            raise UsageError(f"eSpeak NG has no voice variant {voice.variant}; give one of its own, e.g. f3")
+        if self._library.espeak_SetVoiceByName(voice.name.encode()) != _OK:
+            raise UsageError(f"eSpeak NG has no voice {voice.name}; give one of its languages, e.g. en-us")
+        # after the voice, which resets them
+        for parameter, value in (
+            (_RATE, voice.rate_wpm),
+            (_VOLUME, voice.volume),
+            (_PITCH, voice.pitch),
+            (_RANGE, voice.pitch_range),
+        ):
+            self._library.espeak_SetParameter(parameter, value, 0)
+
+    def _collect(self, samples: Any, count: int, _events: Any) -> int:
+        if samples and count > 0:
+            self._chunks.append(np.ctypeslib.as_array(samples, (count,)).copy())  # the buffer is used again
+        return 0  # go on
+
+
+def _load_library(path: str) -> ctypes.CDLL:
+    try:
+        library = ctypes.CDLL(str(Path(path)))
+    except OSError as exc:
+        raise MissingExtraError(
+            f"the shared library of eSpeak NG does not load ({exc}); "
+            "reinstall it: pip install --force-reinstall 'earmark[synth]'"
+        ) from exc
+    unsigned, pointer = ctypes.c_uint, ctypes.c_void_p
+    library.espeak_Initialize.argtypes = [ctypes.c_int, ctypes.c_int, ctypes.c_char_p, ctypes.c_int]
+    library.espeak_SetSynthCallback.argtypes = [_Callback]
+    library.espeak_SetSynthCallback.restype = None
+    library.espeak_SetVoiceByName.argtypes = [ctypes.c_char_p]
+    library.espeak_SetParameter.argtypes = [ctypes.c_int] * 3
+    library.espeak_Synth.argtypes = [
+        ctypes.c_char_p, ctypes.c_size_t, unsigned, ctypes.c_int, unsigned, unsigned, pointer, pointer,
+    ]  # fmt: skip
+    return library
+
+
+_engine: Espeak | None = None
+_engine_lock = threading.Lock()
+
+
+def engine() -> Espeak:
+    """The one engine of this process, started on first use.
+
+    Raises:
+        MissingExtraError: the wheel ``espeakng-loader`` is missing or broken.
+    """
+    global _engine
+    with _engine_lock:
+        if _engine is None:
+            _engine = Espeak()
+        return _engine

@@ -1,0 +1,178 @@
+"""What is wrong with the data, before anything is trained on it: recordings that do not decode, labels that do not fit."""
+
+from __future__ import annotations
+
+import csv
+import os
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from earmark.data.clips import Clip, ClipTable, Splits
+from earmark.data.decode import read_clip
+from earmark.errors import AudioError, DataError, OutputError
+
+_CHUNK = 64  # clips a thread takes at a time
+_NAMED = 10  # labels named in a message
+
+
+@dataclass(frozen=True)
+class BadClip:
+    """A clip that cannot be used.
+
+    Attributes:
+        index: its row in the table that was scanned.
+        source: its path, or the row it came from.
+        reason: what is wrong with it.
+    """
+
+    index: int
+    source: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class ScanResult:
+    """What decoding every clip of a table of N showed.
+
+    Attributes:
+        durations_s: float64 (N,), seconds of sound in each clip; NaN where it cannot be used.
+        bad: the clips that cannot be used, by row.
+    """
+
+    durations_s: np.ndarray
+    bad: list[BadClip]
+
+
+def scan_clips(
+    table: ClipTable,
+    sampling_rate_hz: int,
+    *,
+    num_workers: int = 2,
+    progress: Callable[[int, int], None] | None = None,
+) -> ScanResult:
+    """Decode every clip, all of it, and keep only its duration or what is wrong with it.
+
+    Args:
+        table: N clips.
+        sampling_rate_hz: rate the clips will be used at.
+        num_workers: decoder threads; soundfile and soxr let go of the interpreter lock.
+        progress: called now and then, in this thread, with the clips done and N.
+    """
+    durations_s = np.full(len(table), np.nan)
+    bad: list[BadClip] = []
+
+    def scan_chunk(start: int) -> list[tuple[int, float | AudioError]]:
+        chunk = range(start, min(start + _CHUNK, len(table)))
+        return [(index, _duration_or_error(table[index], sampling_rate_hz)) for index in chunk]
+
+    done = 0
+    with ThreadPoolExecutor(max(1, num_workers), thread_name_prefix="scan") as pool:
+        try:
+            for chunk in pool.map(scan_chunk, range(0, len(table), _CHUNK)):
+                for index, result in chunk:
+                    if isinstance(result, AudioError):
+                        bad.append(BadClip(index, result.source, result.reason))
+                    else:
+                        durations_s[index] = result
+                done += len(chunk)
+                if progress is not None:
+                    progress(done, len(table))
+        except BaseException:
+            pool.shutdown(cancel_futures=True)  # Ctrl-C must not wait for a million recordings
+            raise
+    return ScanResult(durations_s, bad)
+
+
+def _duration_or_error(clip: Clip, sampling_rate_hz: int) -> float | AudioError:
+    try:
+        return len(read_clip(clip, sampling_rate_hz)) / sampling_rate_hz
+    except AudioError as exc:
+        return exc
+
+
+def drop_bad(table: ClipTable, result: ScanResult) -> ClipTable:
+    """The clips that can be used, in their order."""
+    bad = {clip.index for clip in result.bad}
+    return table.keep([index for index in range(len(table)) if index not in bad])
+
+
+def write_bad_audio(path: str | os.PathLike[str], rows: Iterable[tuple[str, BadClip]]) -> None:
+    """Write ``bad_audio.csv``: ``path,split,reason``.
+
+    Args:
+        path: file to write.
+        rows: ``(split, clip)`` pairs.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    try:
+        with Path(path).open("w", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file)
+            writer.writerow(["path", "split", "reason"])
+            writer.writerows([clip.source, split, clip.reason] for split, clip in rows)
+    except OSError as exc:
+        raise OutputError(f"{path}: cannot be written ({exc.strerror})") from exc
+
+
+def check_tables(splits: Splits) -> None:
+    """See that a classifier can be learned from the training clips and judged on the others.
+
+    Raises:
+        DataError: a split without clips, fewer than two classes, one label in two spellings, or a class in validation
+            or test that training lacks.
+    """
+    named = {"training": splits.train, "validation": splits.validation, "test": splits.test}
+    tables = {name: table for name, table in named.items() if table is not None}
+    for name, table in tables.items():
+        if not len(table):
+            raise DataError(f"{table.origin}: no {name} clips")
+    _check_spelling(tables)
+    if splits.train is None:
+        return
+    learned = splits.train.labels()
+    if len(learned) < 2:
+        raise DataError(
+            f"{splits.train.origin}: all {len(splits.train)} training clips have the label {learned[0]!r}; "
+            "a classifier needs at least two classes"
+        )
+    for name, table in tables.items():
+        _check_known(name, table, splits.train)
+
+
+def _check_known(name: str, table: ClipTable, train: ClipTable) -> None:
+    known = set(train.labels())
+    unknown = {label: count for label, count in table.label_counts().items() if label not in known}
+    if not unknown:
+        return
+    named = [f"{label!r} ({count} clips)" for label, count in list(unknown.items())[:_NAMED]]
+    if len(unknown) > _NAMED:
+        named.append(f"{len(unknown) - _NAMED} more")
+    raise DataError(
+        f"{table.origin}: the {name} split has labels that no training clip has: {', '.join(named)}; training knows "
+        f"{', '.join(repr(label) for label in train.labels()[:_NAMED])}{', ...' if len(known) > _NAMED else ''}. "
+        f"Add training clips of these classes, or take them out of the {name} split"
+    )
+
+
+def _check_spelling(tables: dict[str, ClipTable]) -> None:
+    counts: dict[str, dict[str, int]] = defaultdict(lambda: defaultdict(int))
+    for table in tables.values():
+        for label, count in table.label_counts().items():
+            counts[label.strip().casefold()][label] += count
+    twice = [spellings for spellings in counts.values() if len(spellings) > 1]
+    if twice:
+        named = "; ".join(
+            " and ".join(f"{label!r} ({count} clips)" for label, count in sorted(spellings.items()))
+            for spellings in twice[:_NAMED]
+        )
+        origins = ", ".join(dict.fromkeys(table.origin for table in tables.values()))
+        raise DataError(
+            f"{origins}: labels that differ only in letter case or blanks count as different classes: {named}; "
+            "spell each class one way"
+        )

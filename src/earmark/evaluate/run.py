@@ -1,0 +1,133 @@
+"""``earmark evaluate``: a trained model on labelled recordings."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from earmark.config import EvaluateOptions
+from earmark.data.clips import ClipTable
+from earmark.data.scan import write_bad_audio
+from earmark.data.sources import load_splits
+from earmark.data.usable import keep_usable
+from earmark.device import describe_device, select_device
+from earmark.errors import DataError
+from earmark.models.build import AudioModel, load_trained
+from earmark.models.source import source_of
+from earmark.runs.environment import describe_environment
+from earmark.runs.folder import RunFolder, prepare_folder, read_json, write_json
+from earmark.runs.judged import Judged, judge, write_predictions
+from earmark.runs.results import ResultsRow, load_row, markdown
+from earmark.scoring.diagnosis import diagnose
+from earmark.scoring.table import score_table
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass
+class EvaluateOutcome:
+    """What an evaluation came to.
+
+    Attributes:
+        folder: where it was written.
+        metrics: all figures of the split.
+        summary: the same for a reader, with the paths of what was written.
+    """
+
+    folder: Path
+    metrics: dict[str, Any]
+    summary: str
+
+
+def evaluate(options: EvaluateOptions) -> EvaluateOutcome:
+    """Score a split, write its metrics, its per-clip predictions and its row of the results table.
+
+    The results go into ``--output_dir``, by default ``evaluation_SPLIT`` in the model's folder when that is a folder here.
+
+    Raises:
+        EarmarkError: the model, the data or the device cannot be used; a label the model does not know.
+    """
+    device = select_device(options.device)
+    audio = load_trained(source_of(options))
+    audio.model.to(device)
+    logger.info("device: %s, %s", device, describe_device(device))
+    table = _table(options)
+    _check_labels(table, audio)
+    folder = RunFolder(_output_dir(options))
+    prepare_folder(folder.path)
+    usable, bad = keep_usable(
+        {options.split: table}, audio.frontend.sampling_rate_hz, options.on_bad_audio, options.preprocessing_num_workers
+    )
+    if bad:
+        write_bad_audio(folder.bad_audio, bad)
+    table = usable[options.split].table
+    logits = score_table(
+        audio.model, audio.frontend, table, batch_size=options.per_device_eval_batch_size, device=device, what="evaluating"
+    )
+    judged = judge(logits, table, audio.labels, options.metric)
+    return _write(folder, judged, audio, options, describe_device(device))
+
+
+def _table(options: EvaluateOptions) -> ClipTable:
+    splits = load_splits(options, seed=options.seed)
+    for note in splits.notes:
+        logger.info("%s", note)
+    table = splits.test if options.split == "test" else splits.validation
+    if table is None or not len(table):
+        there = [name for name in ("train", "validation", "test") if getattr(splits, name) is not None]
+        raise DataError(f"no {options.split} clips in this data; it has: {', '.join(there) or 'nothing'}")
+    return table
+
+
+def _check_labels(table: ClipTable, audio: AudioModel) -> None:
+    unlabelled = [clip.source for clip in table if clip.label is None]
+    if unlabelled:
+        raise DataError(f"{unlabelled[0]}: no label ({len(unlabelled)} of {len(table)} clips have none)")
+    unknown = sorted(set(table.labels()) - set(audio.labels))
+    if unknown:
+        shown = ", ".join(repr(label) for label in unknown[:10])
+        raise DataError(
+            f"{table.origin}: {len(unknown)} labels that the model does not know: {shown}; it knows "
+            f"{', '.join(repr(label) for label in audio.labels[:20])}"
+        )
+
+
+def _output_dir(options: EvaluateOptions) -> Path:
+    if options.output_dir:
+        return Path(options.output_dir)
+    model = Path(str(options.model_name_or_path))
+    return (model if model.is_dir() else Path(model.name)) / f"evaluation_{options.split}"
+
+
+def _write(
+    folder: RunFolder, judged: Judged, audio: AudioModel, options: EvaluateOptions, device_name: str
+) -> EvaluateOutcome:
+    metrics = judged.to_dict()
+    write_json(folder.metrics, {options.split: metrics})
+    write_json(folder.environment, describe_environment(device_name))
+    write_predictions(folder, options.split, judged)
+    row = _row(judged, audio, options, device_name)
+    row.save(folder)
+    lines = [f"{options.split}: {line}" for line in judged.summary_lines()]
+    lines += [f"warning: {line}" for line in diagnose(judged.metrics)]
+    lines += ["", markdown([row]), "", f"metrics      {folder.metrics}"]
+    lines += [f"predictions  {folder.predictions(options.split)}"]
+    return EvaluateOutcome(folder.path, metrics, "\n".join(lines))
+
+
+def _row(judged: Judged, audio: AudioModel, options: EvaluateOptions, device_name: str) -> ResultsRow:
+    """The row of the run the model came from where it is one, with this evaluation's figures."""
+    model = Path(str(options.model_name_or_path))
+    trained = load_row(model) if RunFolder(model).results_row.is_file() else None
+    return ResultsRow(
+        architecture=audio.model.config.model_type,
+        pretrained=trained.pretrained if trained else model.name,
+        recipe=trained.recipe if trained else "",
+        device=trained.device if trained else device_name,
+        samples_per_second=trained.samples_per_second if trained else None,
+        accuracy=judged.metrics.accuracy,
+        majority_class_rate=judged.metrics.majority_class_rate,
+        split=options.split,
+    )

@@ -1,0 +1,143 @@
+"""The model card: what a model is, how good it is and how to use it, in the form the hub reads."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from huggingface_hub import EvalResult, ModelCardData
+
+from earmark.scoring.metrics import Metrics
+
+_LISTED_LABELS = 50
+
+
+@dataclass(frozen=True)
+class CardFacts:
+    """What the card tells.
+
+    Attributes:
+        name: of the model, e.g. the run folder's.
+        architecture: ``model_type``.
+        base_model: checkpoint it started from; ``None`` when from scratch.
+        dataset: of the recordings.
+        labels: class names.
+        sampling_rate_hz: the model's.
+        max_length_s: longest stretch the model hears at once, in seconds.
+        splits: metrics of each scored split, by its name.
+        training: settings worth telling, by their name.
+        environment: package versions and device, by name.
+    """
+
+    name: str
+    architecture: str
+    base_model: str | None
+    dataset: str
+    labels: Sequence[str]
+    sampling_rate_hz: int
+    max_length_s: float
+    splits: Mapping[str, Metrics]
+    training: Mapping[str, object] = field(default_factory=dict)
+    environment: Mapping[str, object] = field(default_factory=dict)
+
+
+def model_card(facts: CardFacts) -> str:
+    """``README.md`` with a ``model-index``."""
+    results = [
+        EvalResult(
+            task_type="audio-classification",
+            task_name="Audio classification",
+            dataset_type=_slug(facts.dataset),
+            dataset_name=facts.dataset,
+            dataset_split=split,
+            metric_type=metric,
+            metric_name=label,
+            metric_value=round(value, 4),
+        )
+        for split, metrics in facts.splits.items()
+        for metric, label, value in (
+            ("accuracy", "Accuracy", metrics.accuracy),
+            ("f1", "Macro F1", metrics.macro_f1),
+        )
+    ]
+    data = ModelCardData(
+        model_name=facts.name,
+        eval_results=results or None,
+        library_name="transformers",
+        pipeline_tag="audio-classification",
+        base_model=facts.base_model if _is_hub_name(facts.base_model) else None,
+        tags=["audio-classification", "earmark", facts.architecture],
+    )
+    sections = [_what(facts), _results(facts), _usage(facts), _table("Training", facts.training), _limits(facts)]
+    sections.append(_table("Environment", facts.environment))
+    body = "\n\n".join(section for section in sections if section)
+    return f"---\n{data.to_yaml()}\n---\n\n# {facts.name}\n\n{body}\n"
+
+
+def _what(facts: CardFacts) -> str:
+    start = f"fine-tuned from `{facts.base_model}`" if facts.base_model else "trained from random weights"
+    listed = ", ".join(f"`{label}`" for label in facts.labels[:_LISTED_LABELS])
+    more = f" and {len(facts.labels) - _LISTED_LABELS} more" if len(facts.labels) > _LISTED_LABELS else ""
+    return (
+        f"An audio classifier ({facts.architecture}), {start} on {facts.dataset}. It tells {len(facts.labels)} classes "
+        f"apart: {listed}{more}."
+    )
+
+
+def _results(facts: CardFacts) -> str:
+    if not facts.splits:
+        return ""
+    lines = ["## Results", "", "| Split | Clips | Accuracy | Majority rate | Balanced accuracy | Macro F1 |"]
+    lines.append("|---|---|---|---|---|---|")
+    for split, m in facts.splits.items():
+        lines.append(
+            f"| {split} | {m.num_clips:,} | {m.accuracy:.4f} | {m.majority_class_rate:.4f} | {m.balanced_accuracy:.4f} "
+            f"| {m.macro_f1:.4f} |"
+        )
+    lines += ["", "The majority rate is the accuracy of always answering the most frequent class."]
+    split, metrics = list(facts.splits.items())[-1]
+    lines += ["", f"By class, on {split}:", "", "| Class | Precision | Recall | F1 | Clips |", "|---|---|---|---|---|"]
+    for row in metrics.per_class:
+        cells = [_figure(row.precision), _figure(row.recall), _figure(row.f1), f"{row.support:,}"]
+        lines.append(f"| {row.label} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def _usage(facts: CardFacts) -> str:
+    lines = ["## Use", "", "```python", "import earmark", ""]
+    lines += ['classifier = earmark.Classifier.from_pretrained("PATH_OR_NAME_OF_THIS_MODEL")']
+    lines += ['classifier.predict("recording.wav", top_k=3)', "```"]
+    lines += ["", "Or with Transformers alone:", "", "```python"]
+    if facts.architecture == "tc_resnet":
+        lines += ["import earmark.models.tc_resnet  # registers the architecture"]
+    lines += ["from transformers import pipeline", ""]
+    lines += ['pipeline("audio-classification", model="PATH_OR_NAME_OF_THIS_MODEL")("recording.wav")', "```"]
+    return "\n".join(lines)
+
+
+def _limits(facts: CardFacts) -> str:
+    return (
+        "## Limits\n\n"
+        f"It hears {facts.sampling_rate_hz:,} Hz mono sound, at most {facts.max_length_s:g} s at once; longer recordings are "
+        "scored in windows whose probabilities are averaged. It answers one of its classes whatever it hears, also for "
+        "sounds unlike anything it was trained on."
+    )
+
+
+def _table(title: str, values: Mapping[str, object]) -> str:
+    if not values:
+        return ""
+    rows = "\n".join(f"| {name} | {value} |" for name, value in values.items())
+    return f"## {title}\n\n| | |\n|---|---|\n{rows}"
+
+
+def _figure(value: float | None) -> str:
+    return "" if value is None else f"{value:.3f}"
+
+
+def _is_hub_name(name: str | None) -> bool:
+    return name is not None and name.count("/") == 1 and not name.startswith((".", "/", "~"))
+
+
+def _slug(name: str) -> str:
+    return "".join(char if char.isalnum() or char in "-_./" else "-" for char in name).strip("-") or "unnamed"

@@ -1,0 +1,175 @@
+"""What a finished training run writes about itself."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from earmark.config import DataArguments, ModelArguments
+from earmark.device import describe_device
+from earmark.runs.card import CardFacts, model_card
+from earmark.runs.environment import describe_environment
+from earmark.runs.folder import RunFolder, write_json, writing
+from earmark.runs.judged import Judged, write_predictions
+from earmark.runs.results import ResultsRow, markdown
+from earmark.scoring.diagnosis import Schedule, diagnose
+
+if TYPE_CHECKING:
+    from earmark.train.trainer import AudioTrainer
+
+
+@dataclass(frozen=True)
+class TrainingFigures:
+    """How training went.
+
+    Attributes:
+        steps: optimizer steps done.
+        epochs: passes over the training clips.
+        clips: clips trained on, repeats counted.
+        training_s: seconds spent training, evaluation and saving left out.
+        samples_per_second: clips a second over all devices.
+        global_batch_size: clips in one step.
+        learning_rate: peak rate.
+        best_checkpoint: the one that was kept; ``None`` when the last was.
+    """
+
+    steps: int
+    epochs: float
+    clips: int
+    training_s: float
+    samples_per_second: float
+    global_batch_size: int
+    learning_rate: float
+    best_checkpoint: str | None
+
+    @classmethod
+    def of(cls, trainer: AudioTrainer) -> TrainingFigures:
+        """Read them off a trainer that has finished."""
+        args, state = trainer.args, trainer.state
+        global_batch = args.train_batch_size * args.gradient_accumulation_steps * args.world_size
+        clips = round((state.epoch or 0.0) * len(trainer.train_dataset))
+        best = state.best_model_checkpoint if args.load_best_model_at_end else None
+        return cls(
+            steps=state.global_step,
+            epochs=state.epoch or 0.0,
+            clips=clips,
+            training_s=trainer.training_s,
+            samples_per_second=trainer.trained_clips / max(trainer.training_s, 1e-9),
+            global_batch_size=global_batch,
+            learning_rate=args.learning_rate,
+            best_checkpoint=Path(best).name if best else None,
+        )
+
+
+def write_reports(
+    folder: RunFolder,
+    trainer: AudioTrainer,
+    figures: TrainingFigures,
+    judged: Mapping[str, Judged],
+    data: DataArguments,
+    model: ModelArguments,
+) -> tuple[dict[str, Any], str]:
+    """Write metrics, predictions, the results row and the model card.
+
+    Returns:
+        ``(metrics, summary)``: what ``metrics.json`` holds, and lines for the reader.
+    """
+    metrics = {"train": asdict(figures), **{split: one.to_dict() for split, one in judged.items()}}
+    write_json(folder.metrics, metrics)
+    for split, one in judged.items():
+        write_predictions(folder, split, one)
+    device_name = describe_device(trainer.args.device)
+    with writing(folder.card) as stream:
+        stream.write(model_card(_card_facts(folder, trainer, figures, judged, data, model, device_name)))
+    lines: list[str] = []
+    for split, one in judged.items():
+        lines += [f"{split}: {line}" for line in one.summary_lines()]
+    if judged:
+        split = "test" if "test" in judged else "validation"
+        row = _results_row(folder, trainer, figures, judged[split], split, model, device_name)
+        row.save(folder)
+        schedule = Schedule(figures.steps, figures.learning_rate, figures.global_batch_size, bool(model.model_name_or_path))
+        lines += [f"warning: {line}" for line in diagnose(judged[split].metrics, schedule)]
+        lines += ["", markdown([row])]
+    lines += ["", *_paths(folder, judged)]
+    return metrics, "\n".join(lines)
+
+
+def _results_row(
+    folder: RunFolder,
+    trainer: AudioTrainer,
+    figures: TrainingFigures,
+    judged: Judged,
+    split: str,
+    model: ModelArguments,
+    device_name: str,
+) -> ResultsRow:
+    world = trainer.args.world_size
+    return ResultsRow(
+        architecture=trainer.audio.model.config.model_type,
+        pretrained=Path(model.model_name_or_path).name if model.model_name_or_path else "from scratch",
+        recipe=folder.path.name,
+        device=f"{world} x {device_name}" if world > 1 else device_name,
+        samples_per_second=round(figures.samples_per_second, 1),
+        accuracy=judged.metrics.accuracy,
+        majority_class_rate=judged.metrics.majority_class_rate,
+        split=split,
+    )
+
+
+def dataset_name(data: Any) -> str:
+    """What to call the recordings in a card."""
+    named = " ".join(part for part in (data.dataset_name, data.dataset_config_name) if part)
+    place = data.train_file or data.data_dir or data.eval_file
+    return named or (Path(place).name if place else "unnamed recordings")
+
+
+def _card_facts(
+    folder: RunFolder,
+    trainer: AudioTrainer,
+    figures: TrainingFigures,
+    judged: Mapping[str, Judged],
+    data: DataArguments,
+    model: ModelArguments,
+    device_name: str,
+) -> CardFacts:
+    args, frontend = trainer.args, trainer.audio.frontend
+    environment = describe_environment(device_name)
+    packages = environment.pop("packages")
+    assert isinstance(packages, dict)
+    return CardFacts(
+        name=folder.path.resolve().name,
+        architecture=trainer.audio.model.config.model_type,
+        base_model=model.model_name_or_path,
+        dataset=dataset_name(data),
+        labels=trainer.audio.labels,
+        sampling_rate_hz=frontend.sampling_rate_hz,
+        max_length_s=frontend.max_samples / frontend.sampling_rate_hz,
+        splits={split: one.metrics for split, one in judged.items()},
+        training={
+            "epochs": f"{figures.epochs:g}",
+            "optimizer steps": figures.steps,
+            "clips a step": figures.global_batch_size,
+            "peak learning rate": f"{figures.learning_rate:g}",
+            "schedule": f"{args.lr_scheduler_type.value}, warm-up {args.warmup_steps:g}",
+            "seed": args.seed,
+            "trained clips a second": f"{figures.samples_per_second:.1f}",
+        },
+        environment={**environment, **packages},
+    )
+
+
+def _paths(folder: RunFolder, judged: Mapping[str, Judged]) -> list[str]:
+    rows = [
+        ("model", folder.path),
+        ("metrics", folder.metrics),
+        *((f"predictions ({split})", folder.predictions(split)) for split in judged),
+        ("model card", folder.card),
+        ("settings", folder.config),
+    ]
+    if folder.bad_audio.exists():
+        rows.append(("left out", folder.bad_audio))
+    width = max(len(name) for name, _ in rows)
+    return [f"{name.ljust(width)}  {path}" for name, path in rows]

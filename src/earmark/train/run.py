@@ -1,0 +1,193 @@
+"""``earmark train`` from settings to run folder."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import transformers
+
+from earmark.config import DataArguments, ModelArguments, RunArguments
+from earmark.config_files import resolved_config, save_config
+from earmark.data.reading import decoder_threads
+from earmark.data.scan import write_bad_audio
+from earmark.device import choose_precision, describe_device, select_device
+from earmark.errors import UsageError
+from earmark.models.build import AudioModel, ModelSource, build_for_training, load_config, load_extractor
+from earmark.models.freeze import freeze
+from earmark.models.source import source_of
+from earmark.progress import format_seconds, is_main_process
+from earmark.runs.environment import describe_environment
+from earmark.runs.folder import RunFolder, prepare_output_dir, write_json
+from earmark.runs.judged import judge
+from earmark.train.arguments import EarmarkTrainingArguments
+from earmark.train.prepare import PreparedData, prepare_data
+from earmark.train.ranks import on_main_process
+from earmark.train.recipe import default_learning_rate
+from earmark.train.report import TrainingFigures, write_reports
+from earmark.train.trainer import AudioTrainer
+
+logger = logging.getLogger(__name__)
+
+# Transformers' example cuts clips at 20 s unless told otherwise.
+_DEFAULT_LONGEST_S = 20.0
+
+
+@dataclass
+class TrainOutcome:
+    """What a run came to.
+
+    Attributes:
+        folder: the run folder.
+        metrics: what ``metrics.json`` holds.
+        summary: the same for a reader, with the paths of what was written.
+    """
+
+    folder: Path
+    metrics: dict[str, Any]
+    summary: str
+
+
+def train(
+    data: DataArguments, model: ModelArguments, run: RunArguments, training: EarmarkTrainingArguments
+) -> TrainOutcome:
+    """Train a classifier and leave a complete run folder.
+
+    Args:
+        data: which recordings.
+        model: which network, and what of it learns.
+        run: device and output.
+        training: Transformers' settings.
+
+    Raises:
+        EarmarkError: whatever of these cannot work, before training starts wherever it can be known.
+    """
+    if not training.output_dir:
+        raise UsageError("where to? give --output_dir FOLDER")
+    source = source_of(model)
+    training = _with_device(training, run.device)
+    folder = RunFolder(Path(training.output_dir))
+    resume = training.resume_from_checkpoint is not None
+    on_main_process(lambda: prepare_output_dir(folder, overwrite=run.overwrite_output_dir, resume=resume))
+    prepared = on_main_process(
+        lambda: prepare_data(
+            data, _sampling_rate_hz(source), seed=training.seed, num_workers=data.preprocessing_num_workers
+        )
+    )
+    transformers.set_seed(training.seed)  # before the head's random weights are drawn
+    audio = _build(source, prepared, data, model)
+    training = _with_learning_rate(training, audio, model)
+    trainer = AudioTrainer(
+        audio, training, prepared.splits.train, prepared.splits.validation, num_threads=decoder_threads(data.preprocessing_num_workers)
+    )
+    if is_main_process():
+        save_config(resolved_config(data, model, run, training), folder.config)
+        write_json(folder.labels, audio.labels)
+        write_json(folder.environment, describe_environment(describe_device(training.device)))
+        if prepared.bad:
+            write_bad_audio(folder.bad_audio, prepared.bad)
+    _log_plan(trainer, prepared, model)
+    trainer.train(resume_from_checkpoint=_resume_flag(training.resume_from_checkpoint))
+    return _finish(folder, trainer, prepared, data, model, run)
+
+
+def _sampling_rate_hz(source: ModelSource) -> int:
+    folder = source.find(source.name_or_path) if source.name_or_path else None
+    return int(load_extractor(source, folder, load_config(source, folder)).sampling_rate)
+
+
+def _with_device(training: EarmarkTrainingArguments, name: str) -> EarmarkTrainingArguments:
+    """Training settings for the device and precision that will be used; said in the log."""
+    device = select_device("cpu" if training.use_cpu else name)
+    precision, note = choose_precision(device, bf16=training.bf16, fp16=training.fp16)
+    if note is not None:
+        logger.warning("%s", note)
+    logger.info("device: %s, %s, training in %s", device, describe_device(device), precision)
+    return dataclasses.replace(
+        training, use_cpu=device.type == "cpu", bf16=precision == "bf16", fp16=precision == "fp16"
+    )
+
+
+def _build(source: ModelSource, prepared: PreparedData, data: DataArguments, model: ModelArguments) -> AudioModel:
+    longest_s = min(prepared.longest_s, _DEFAULT_LONGEST_S)
+    audio = build_for_training(source, prepared.labels, data.max_length_seconds, longest_s)
+    frozen = freeze(audio.model, model.freeze)
+    total = sum(parameter.numel() for parameter in audio.model.parameters())
+    learning = sum(parameter.numel() for parameter in audio.model.parameters() if parameter.requires_grad)
+    logger.info(
+        "model: %s, %s parameters, %s of them learning (--freeze %s), clips of at most %.4g s",
+        type(audio.model).__name__,
+        f"{total:,}",
+        f"{learning:,}",
+        frozen,
+        audio.frontend.max_samples / audio.frontend.sampling_rate_hz,
+    )
+    return audio
+
+
+def _with_learning_rate(
+    training: EarmarkTrainingArguments, audio: AudioModel, model: ModelArguments
+) -> EarmarkTrainingArguments:
+    if training.learning_rate is not None:
+        return training
+    rate = default_learning_rate(
+        audio.model.config.model_type, pretrained=model.model_name_or_path is not None, freeze=model.freeze
+    )
+    return dataclasses.replace(training, learning_rate=rate)
+
+
+def _resume_flag(value: str | bool | None) -> str | bool | None:
+    return {"True": True, "true": True, "False": None, "false": None}.get(str(value), value)
+
+
+def _log_plan(trainer: AudioTrainer, prepared: PreparedData, model: ModelArguments) -> None:
+    args, splits = trainer.args, prepared.splits
+    global_batch = args.train_batch_size * args.gradient_accumulation_steps * args.world_size
+    counts = {
+        name: len(table)
+        for name, table in (("training", splits.train), ("validation", splits.validation), ("test", splits.test))
+        if table is not None
+    }
+    logger.info(
+        "data: %s; %d classes", ", ".join(f"{count:,} {name} clips" for name, count in counts.items()), len(prepared.labels)
+    )
+    steps = _total_steps(trainer, counts["training"], global_batch)
+    logger.info(
+        "training: %s steps of %d clips, peak learning rate %g, seed %d", f"{steps:,}", global_batch, args.learning_rate, args.seed
+    )
+
+
+def _total_steps(trainer: AudioTrainer, num_clips: int, global_batch: int) -> int:
+    if trainer.args.max_steps > 0:
+        return trainer.args.max_steps
+    return math.ceil(math.ceil(num_clips / global_batch) * trainer.args.num_train_epochs)
+
+
+def _finish(
+    folder: RunFolder,
+    trainer: AudioTrainer,
+    prepared: PreparedData,
+    data: DataArguments,
+    model: ModelArguments,
+    run: RunArguments,
+) -> TrainOutcome:
+    """Judge the model that is kept, save it and write everything about it."""
+    figures = TrainingFigures.of(trainer)
+    judged = {
+        name: judge(trainer.score(table, name), table, trainer.audio.labels, run.metric)
+        for name, table in (("validation", prepared.splits.validation), ("test", prepared.splits.test))
+        if table is not None
+    }
+    summary = ""
+    metrics: dict[str, Any] = {}
+    if is_main_process():
+        trainer.audio.model = trainer.accelerator.unwrap_model(trainer.model)
+        trainer.audio.save(folder.path)
+        metrics, summary = write_reports(folder, trainer, figures, judged, data, model)
+        logger.info("trained in %s", format_seconds(figures.training_s))
+    trainer.accelerator.wait_for_everyone()
+    return TrainOutcome(folder.path, metrics, summary)
