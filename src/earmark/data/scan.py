@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import os
+import unicodedata
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -164,7 +165,7 @@ def _check_spelling(tables: dict[str, ClipTable]) -> None:
     counts: dict[str, dict[str, int]] = defaultdict(lambda: defaultdict(int))
     for table in tables.values():
         for label, count in table.label_counts().items():
-            counts[label.strip().casefold()][label] += count
+            counts[_folded(label)][label] += count
     twice = [spellings for spellings in counts.values() if len(spellings) > 1]
     if twice:
         named = "; ".join(
@@ -173,6 +174,10 @@ def _check_spelling(tables: dict[str, ClipTable]) -> None:
         )
         origins = ", ".join(dict.fromkeys(table.origin for table in tables.values()))
         raise DataError(
-            f"{origins}: labels that differ only in letter case or blanks count as different classes: {named}; "
+            f"{origins}: labels that differ only in letter case, blanks or Unicode form count as different classes: {named}; "
             "spell each class one way"
         )
+
+
+def _folded(label: str) -> str:
+    return unicodedata.normalize("NFC", label).strip().casefold()

@@ -8,7 +8,8 @@ from collections import Counter, defaultdict
 from earmark.data.clips import Clip, ClipTable
 from earmark.errors import DataError
 
-_Key = tuple[str, float, float]
+_Unit = tuple[str, str]
+_TRIED = 100  # groups tried for a class that would otherwise be missing from validation
 
 
 def make_validation_split(table: ClipTable, fraction: float, seed: int) -> tuple[ClipTable, ClipTable]:
@@ -46,43 +47,55 @@ def make_validation_split(table: ClipTable, fraction: float, seed: int) -> tuple
     return table.keep([i for i in range(len(table)) if i not in aside]), table.keep(validation)
 
 
-def _units(table: ClipTable) -> dict[tuple[str, str], list[int]]:
+def _units(table: ClipTable) -> dict[_Unit, list[int]]:
     """What moves as one: the clips of a group, a recording cut into several clips, or a single clip."""
-    units: dict[tuple[str, str], list[int]] = defaultdict(list)
+    units: dict[_Unit, list[int]] = defaultdict(list)
     for index, clip in enumerate(table):
-        units[("group", clip.group) if clip.group is not None else ("clip", clip.path or clip.source)].append(index)
+        units[("group", clip.group) if clip.group is not None else ("clip", clip.path or clip.source)].append(
+            index
+        )
     return dict(units)
 
 
-def _key(clip: Clip) -> _Key:
+def _key(clip: Clip) -> tuple[str, float, float]:
     return clip.path or clip.source, clip.offset_s, clip.duration_s or 0.0
 
 
-def _choose(
-    order: list[tuple[str, str]], content: dict[tuple[str, str], Counter[str | None]], fraction: float
-) -> list[tuple[str, str]]:
-    """Units for validation, rarest class first, each class up to its share."""
+def _choose(order: list[_Unit], content: dict[_Unit, Counter[str | None]], fraction: float) -> list[_Unit]:
+    """Units for validation: each that brings the classes nearer to their shares, in the given order."""
     total: Counter[str | None] = Counter()
-    units_with: dict[str | None, list[tuple[str, str]]] = defaultdict(list)
+    left: Counter[str | None] = Counter()  # units of each class still in training
     for unit in order:
         total.update(content[unit])
-        for label in content[unit]:
-            units_with[label].append(unit)
-    left_in_train = {label: len(units) for label, units in units_with.items()}  # in units
+        left.update(content[unit].keys())
+    target = {label: max(1.0, fraction * count) for label, count in total.items()}
     moved: Counter[str | None] = Counter()
-    chosen: dict[tuple[str, str], None] = {}
-    for label in sorted(total, key=lambda name: (len(units_with[name]), str(name))):
-        target = max(1, round(fraction * total[label]))
-        for unit in units_with[label]:
-            if moved[label] >= target:
+    chosen: dict[_Unit, None] = {}
+
+    def take(unit: _Unit) -> None:
+        chosen[unit] = None
+        moved.update(content[unit])
+        left.subtract(content[unit].keys())
+
+    def may_go(unit: _Unit) -> bool:
+        return unit not in chosen and all(left[label] > 1 for label in content[unit])
+
+    def change_of_misfit(unit: _Unit) -> float:
+        return sum(
+            ((moved[label] + count - target[label]) ** 2 - (moved[label] - target[label]) ** 2)
+            / target[label]
+            for label, count in content[unit].items()
+        )
+
+    for unit in order:
+        if may_go(unit) and change_of_misfit(unit) < 0:
+            take(unit)
+    for label in sorted(total, key=str):  # classes that only come in groups too large for their share
+        if not moved[label]:
+            smallest_first = sorted(
+                (u for u in order if label in content[u]), key=lambda u: content[u].total()
+            )
+            for unit in filter(may_go, smallest_first[:_TRIED]):
+                take(unit)
                 break
-            keeps_every_class = all(left_in_train[other] > 1 for other in content[unit])
-            # going past the share is allowed only where the class would have nothing, or ends nearer to its share
-            nearer = abs(moved[label] + content[unit][label] - target) < target - moved[label]
-            if unit in chosen or not keeps_every_class or not (nearer or moved[label] == 0):
-                continue
-            chosen[unit] = None
-            moved.update(content[unit])
-            for other in content[unit]:
-                left_in_train[other] -= 1
     return list(chosen)
