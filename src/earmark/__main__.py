@@ -1,4 +1,4 @@
-"""``python -m earmark``, and ``torchrun -m earmark`` for many devices."""
+"""``python -m earmark``."""
 
 import sys
 
