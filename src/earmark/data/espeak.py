@@ -1,11 +1,17 @@
-"""Speech from eSpeak NG through ctypes: the shared library and its voices come in the wheel ``espeakng-loader``.
+"""Speech from eSpeak NG through ctypes; its library and voices come in the wheel ``espeakng-loader``.
 
-The constants are those of the library's public header, ``speak_lib.h``.
+The engine carries state (phases, flutter, random numbers) from one utterance to the next: the same sequence from
+the start of a fresh process gives the same samples, the same utterance later in a process does not. The constants
+are those of the library's public header, ``speak_lib.h``.
 """
 
 from __future__ import annotations
 
+import atexit
 import ctypes
+import os
+import shutil
+import tempfile
 import threading
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +27,7 @@ _DONT_EXIT = 0x8000  # otherwise missing voice data ends the process
 _CHARS_UTF8 = 1
 _RATE, _VOLUME, _PITCH, _RANGE = 1, 2, 3, 4
 _OK = 0
+_LONGEST_PATH_BYTES = 100  # the engine keeps paths in buffers of 160 bytes and cuts longer ones on the quiet
 
 _Callback = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.c_void_p)
 
@@ -64,13 +71,16 @@ class Espeak:
         data_path = str(loader.get_data_path())
         self._variants_folder = Path(data_path, "voices", "!v")
         self.sampling_rate_hz = int(
-            self._library.espeak_Initialize(_AUDIO_OUTPUT_SYNCHRONOUS, 0, data_path.encode(), _DONT_EXIT)
+            self._library.espeak_Initialize(
+                _AUDIO_OUTPUT_SYNCHRONOUS, 0, os.fsencode(_short(data_path)), _DONT_EXIT
+            )
         )
         if self.sampling_rate_hz <= 0:
             raise MissingExtraError(
-                f"eSpeak NG cannot read its voices in {data_path} (it fails where that path is too long for it); "
-                "reinstall it under a shorter path: pip install --force-reinstall 'earmark[synth]'"
+                f"eSpeak NG cannot read its voices in {data_path}; "
+                "reinstall it: pip install --force-reinstall 'earmark[synth]'"
             )
+        self._library.espeak_ng_SetRandSeed(0)  # instead of the clock
         self._lock = threading.Lock()
         self._chunks: list[np.ndarray] = []
         self._callback = _Callback(self._collect)  # kept: ctypes does not hold on to it
@@ -121,9 +131,20 @@ class Espeak:
         return 0  # go on
 
 
+def _short(data_path: str) -> str:
+    """The path itself, or a link to it under a short path that lives as long as this process."""
+    if len(os.fsencode(data_path)) <= _LONGEST_PATH_BYTES:
+        return data_path
+    folder = tempfile.mkdtemp(prefix="espeak-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    link = os.path.join(folder, "espeak-ng-data")
+    os.symlink(data_path, link)
+    return link
+
+
 def _load_library(path: str) -> ctypes.CDLL:
     try:
-        library = ctypes.CDLL(str(Path(path)))
+        library = ctypes.CDLL(path)
     except OSError as exc:
         raise MissingExtraError(
             f"the shared library of eSpeak NG does not load ({exc}); "
@@ -133,6 +154,7 @@ def _load_library(path: str) -> ctypes.CDLL:
     library.espeak_Initialize.argtypes = [ctypes.c_int, ctypes.c_int, ctypes.c_char_p, ctypes.c_int]
     library.espeak_SetSynthCallback.argtypes = [_Callback]
     library.espeak_SetSynthCallback.restype = None
+    library.espeak_ng_SetRandSeed.argtypes = [ctypes.c_long]
     library.espeak_SetVoiceByName.argtypes = [ctypes.c_char_p]
     library.espeak_SetParameter.argtypes = [ctypes.c_int] * 3
     library.espeak_Synth.argtypes = [
