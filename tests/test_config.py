@@ -107,9 +107,7 @@ def test_yaml_scalars_come_back_as_written(tmp_path: Path) -> None:
 
 
 def test_yaml_mappings_are_typed(tmp_path: Path) -> None:
-    path = write(
-        tmp_path, "config_overrides: {size: 32, rate: 2e-3, share: 0.5, act: no, on: true, x: null}\n"
-    )
+    path = write(tmp_path, "config_overrides: {size: 32, rate: 2e-3, share: 0.5, act: no, on: true, x: null}\n")
     expected = {"size": 32, "rate": 0.002, "share": 0.5, "act": "no", "on": True, "x": None}
     assert read_config_file(path) == {"config_overrides": expected}
 

@@ -75,9 +75,7 @@ class DataArguments:
         "Speech Commands only: silence clips cut from _background_noise_, in percent of the training clips "
         "(default: what SUPERB does)",
     )
-    preprocessing_num_workers: int | None = _flag(
-        None, "threads that read and decode recordings (default: one a core)"
-    )
+    preprocessing_num_workers: int | None = _flag(None, "threads that read and decode recordings (default: one a core)")
 
     def __post_init__(self) -> None:
         share = self.validation_fraction
@@ -100,9 +98,7 @@ class PretrainedArguments:
     model_name_or_path: str | None = _flag(None, "local folder or hub name of the checkpoint")
     model_revision: str = _flag("main", "branch, tag or commit of the checkpoint")
     cache_dir: str | None = _flag(None, "folder for downloads (default: the hub's own cache)")
-    token: str | None = _flag(
-        None, "hub token for private repositories (default: the one of `hf auth login`)"
-    )
+    token: str | None = _flag(None, "hub token for private repositories (default: the one of `hf auth login`)")
     trust_remote_code: bool = _flag(False, "run Python code that comes with the checkpoint or the data set")
     allow_pickle: bool = _flag(
         False, "load pickled weights (pytorch_model.bin), which can run code; off: safetensors only"
@@ -121,24 +117,18 @@ class ModelArguments(PretrainedArguments):
         None,
         "start from random weights: tc_resnet (1 M parameters, for CPUs) or a model type of Transformers",
     )
-    config_name: str | None = _flag(
-        None, "folder or hub name of the model's config, where it is not the checkpoint's"
-    )
+    config_name: str | None = _flag(None, "folder or hub name of the model's config, where it is not the checkpoint's")
     config_overrides: str | None = _flag(
         None, "changes to the model's config: hidden_size=32,num_hidden_layers=2 or a JSON object"
     )
-    feature_extractor_name: str | None = _flag(
-        None, "folder or hub name of the preprocessor, where it is another"
-    )
+    feature_extractor_name: str | None = _flag(None, "folder or hub name of the preprocessor, where it is another")
     attention_mask: bool = _flag(True, "tell the model which samples of a batch are padding")
     freeze: str | None = _flag(
         None,
         "none, feature_encoder, encoder or last-N (train the last N layers and the head) (default: "
         "feature_encoder where the model has a convolutional waveform encoder, as in Transformers' example)",
     )
-    ignore_mismatched_sizes: bool = _flag(
-        False, "accepted for old command lines: the head is always made to fit"
-    )
+    ignore_mismatched_sizes: bool = _flag(False, "accepted for old command lines: the head is always made to fit")
 
     def __post_init__(self) -> None:
         known = r"none|feature_encoder|encoder|last-[1-9][0-9]*"
@@ -153,9 +143,7 @@ class RunArguments:
     device: str = _flag("auto", "auto, npu, cuda, xpu, mps or cpu; auto takes the first accelerator there is")
     overwrite_output_dir: bool = _flag(False, "replace a run that is already in the output folder")
     metric: str | None = _flag(None, "folder of a local `evaluate` metric, computed beside the built-in ones")
-    logging_dir: str | None = _flag(
-        None, "folder for TensorBoard events (default: runs/ in the output folder)"
-    )
+    logging_dir: str | None = _flag(None, "folder for TensorBoard events (default: runs/ in the output folder)")
 
 
 @dataclass
@@ -167,9 +155,7 @@ class EvaluateOptions(PretrainedArguments, DataArguments):
     """
 
     split: Literal["validation", "test"] = _flag("validation", "which split to score")
-    output_dir: str | None = _flag(
-        None, "folder for metrics and predictions (default: inside the model's folder)"
-    )
+    output_dir: str | None = _flag(None, "folder for metrics and predictions (default: inside the model's folder)")
     per_device_eval_batch_size: int = _flag(32, "clips a batch on each device")
     seed: int = _flag(42, "seed of a validation split that has to be made; the same as in training")
     device: str = _flag("auto", "auto, npu, cuda, xpu, mps or cpu; auto takes the first accelerator there is")
@@ -197,9 +183,7 @@ class PredictOptions(PretrainedArguments):
     inputs: list[str] = field(default_factory=list, metadata={"help": "recordings and folders of recordings"})
     output: str | None = _flag(None, "file to write (default: CSV on standard output)")
     overwrite: bool = _flag(False, "replace an --output file that is already there")
-    format: Literal["csv", "jsonl"] | None = _flag(
-        None, "csv or jsonl (default: by the suffix of --output, else csv)"
-    )
+    format: Literal["csv", "jsonl"] | None = _flag(None, "csv or jsonl (default: by the suffix of --output, else csv)")
     top_k: int = _flag(1, "how many classes to name for each recording, most likely first")
     batch_size: int = _flag(32, "recordings a batch")
     num_workers: int | None = _flag(None, "threads that decode recordings (default: 2)")

@@ -25,9 +25,7 @@ _NOT_SAVED = {
 }
 
 
-def resolved_config(
-    data: DataArguments, model: ModelArguments, run: RunArguments, training: Any
-) -> dict[str, Any]:
+def resolved_config(data: DataArguments, model: ModelArguments, run: RunArguments, training: Any) -> dict[str, Any]:
     """Every setting of a training run after defaults, file and flags, as ``--config`` reads it back.
 
     Args:

@@ -78,9 +78,7 @@ def test_every_command_has_a_page(command: str, capsys: pytest.CaptureFixture[st
 
 def test_an_unknown_command(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["trian"]) == 2
-    assert capsys.readouterr().err.startswith(
-        "earmark: error: unknown command trian: expected quickstart, train"
-    )
+    assert capsys.readouterr().err.startswith("earmark: error: unknown command trian: expected quickstart, train")
 
 
 def test_a_users_mistake_is_one_line_and_exit_code_2() -> None:
@@ -150,9 +148,7 @@ def test_a_reader_that_leaves_early_is_no_error() -> None:
     code = "import sys; from earmark.cli.main import guarded; write = lambda: print('x' * 1_000_000)"
     command = f'{sys.executable} -c "{code}; sys.exit(guarded(write, False))" | true; exit ${{PIPESTATUS[0]}}'
     environment = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
-    done = subprocess.run(
-        ["bash", "-c", command], capture_output=True, text=True, env=environment, check=False
-    )
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, env=environment, check=False)
     assert done.returncode == 0
     assert done.stderr == ""
 

@@ -21,9 +21,7 @@ def interpreter(tmp_path: Path) -> str:
     return str(path)
 
 
-def run(
-    script: str, interpreter: str, cwd: Path, *words: str, **env: str
-) -> subprocess.CompletedProcess[str]:
+def run(script: str, interpreter: str, cwd: Path, *words: str, **env: str) -> subprocess.CompletedProcess[str]:
     names = {"NPROC", "MODEL", "DATA_DIR", "OUTPUT_DIR", "LOG_FILE"}
     environment = {name: value for name, value in os.environ.items() if name not in names}
     return subprocess.run(
@@ -75,9 +73,7 @@ def test_everything_can_be_changed(interpreter: str, tmp_path: Path) -> None:
 def test_the_conformer_brings_its_apex_flags(interpreter: str, tmp_path: Path) -> None:
     words = words_of(run("run_wav2vec2_conformer.sh", interpreter, tmp_path, NPROC="2"))
     assert words[3] == "2"
-    assert (
-        shlex.join(words[-7:]) == "--fp16 --fp16_opt_level O1 --half_precision_backend apex --loss_scale 16"
-    )
+    assert shlex.join(words[-7:]) == "--fp16 --fp16_opt_level O1 --half_precision_backend apex --loss_scale 16"
     settings = parse_example(words[5:])
     assert settings.model.model_name_or_path == "facebook/wav2vec2-conformer-rel-pos-large"
     assert (settings.training.output_dir, settings.training.fp16) == ("./output_conformer", True)

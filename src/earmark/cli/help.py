@@ -45,18 +45,10 @@ class Flag:
 
 TRAINING_FLAGS = (
     Flag("num_train_epochs", "X", "3.0", "times through the training clips"),
-    Flag(
-        "max_steps", "N", "", "stop after this many optimizer steps, whatever the epochs (default: no limit)"
-    ),
-    Flag(
-        "learning_rate", "X", "", "peak learning rate (default: by model family, shown when training starts)"
-    ),
-    Flag(
-        "warmup_steps", "X", "0.1", "rise to that rate: below 1 a share of all steps, else a number of steps"
-    ),
-    Flag(
-        "lr_scheduler_type", "NAME", "linear", "how the rate falls afterwards: linear, cosine, constant, ..."
-    ),
+    Flag("max_steps", "N", "", "stop after this many optimizer steps, whatever the epochs (default: no limit)"),
+    Flag("learning_rate", "X", "", "peak learning rate (default: by model family, shown when training starts)"),
+    Flag("warmup_steps", "X", "0.1", "rise to that rate: below 1 a share of all steps, else a number of steps"),
+    Flag("lr_scheduler_type", "NAME", "linear", "how the rate falls afterwards: linear, cosine, constant, ..."),
     Flag("per_device_train_batch_size", "N", "32", "clips a batch on each device"),
     Flag(
         "gradient_accumulation_steps",
@@ -75,9 +67,7 @@ TRAINING_FLAGS = (
 )
 
 OUTPUT_FLAGS = (
-    Flag(
-        "output_dir", "DIR", "", "the run folder: model, labels, metrics, predictions, model card (required)"
-    ),
+    Flag("output_dir", "DIR", "", "the run folder: model, labels, metrics, predictions, model card (required)"),
     Flag("save_total_limit", "N", "2", "checkpoints kept, the best one among them"),
     Flag("resume_from_checkpoint", "DIR", "", "go on from this checkpoint folder"),
     Flag("report_to", "NAME...", "none", "tensorboard, trackio, ...: where else the numbers go"),

@@ -124,9 +124,7 @@ def _refuse_contradiction(old: _Given, word: str, given: dict[str, _Given]) -> N
     name, _, value = word[2:].partition("=")
     new = given.get(name)
     if new is not None and name != old.name and new.value != value:
-        raise UsageError(
-            f"--{old.name} {old.value} and --{name} {new.value} contradict each other: keep --{name}"
-        )
+        raise UsageError(f"--{old.name} {old.value} and --{name} {new.value} contradict each other: keep --{name}")
 
 
 def _number(flag: _Given) -> float:

@@ -279,9 +279,7 @@ def _naming(path: str) -> Iterator[None]:
         raise UsageError(f"{path}: {exc}") from exc
 
 
-def _file_words(
-    path: str, settings: dict[str, Any], parser: UsageErrorParser, also: Iterable[str] = ()
-) -> list[str]:
+def _file_words(path: str, settings: dict[str, Any], parser: UsageErrorParser, also: Iterable[str] = ()) -> list[str]:
     """The words that say on a command line what the file says; nulls and empty lists become defaults."""
     actions = {action.dest: action for action in parser._actions}
     words: list[str] = []

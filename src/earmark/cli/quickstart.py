@@ -22,7 +22,7 @@ flags
   --device DEVICE
       auto, npu, cuda, xpu, mps or cpu; auto takes the first accelerator there is (default: auto)
 
-DIR receives the corpus and the run (default: quickstart)"""
+DIR receives corpus/ (kept for the next time) and run/ (replaced) (default: quickstart)"""
 
 
 def help_text() -> str:
@@ -51,4 +51,4 @@ def run(words: Sequence[str]) -> None:
     options = parse_quickstart(words)
     from earmark.quickstart import run as run_quickstart
 
-    run_quickstart(options.folder, seed=options.seed, device=options.device)
+    print(run_quickstart(options.folder, seed=options.seed, device=options.device).summary)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from pathlib import Path
 
 from earmark.cli.parsing import UsageErrorParser
 from earmark.errors import UsageError
@@ -49,9 +50,13 @@ def parse_synth(words: Sequence[str]) -> argparse.Namespace:
 
 
 def run(words: Sequence[str]) -> None:
-    """Write the corpus and print where it is."""
+    """Write the corpus and print what is in it."""
     options = parse_synth(words)
     from earmark.data.synth import write_corpus
+    from earmark.progress import Progress
 
-    write_corpus(options.folder, utterances=options.utterances, seed=options.seed, progress=True)
-    print(options.folder)
+    with Progress("synthesising speech", None) as progress:
+        written = write_corpus(
+            Path(options.folder), utterances=options.utterances, seed=options.seed, progress=progress.to
+        )
+    print(written.summary)

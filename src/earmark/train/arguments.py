@@ -44,9 +44,7 @@ class EarmarkTrainingArguments(TrainingArguments):
     # logging_steps in Transformers: with the 10 above, that would be an evaluation every 10 steps.
     eval_steps: float | None = _changed(None, "steps between two evaluations (default: --save_steps)")
     # 500 in Transformers: every evaluated model should be one that is kept.
-    save_steps: float | None = _changed(
-        None, "steps between two saved models (default: --eval_steps, else 500)"
-    )
+    save_steps: float | None = _changed(None, "steps between two saved models (default: --eval_steps, else 500)")
     # 500 in Transformers: a small data set has fewer steps than that in a whole run.
     logging_steps: float = _changed(10, "steps between two log lines; below 1: a share of all steps")
     # True in Transformers: copies the loss to the host at every micro-batch, and hides that it is NaN.
@@ -56,9 +54,7 @@ class EarmarkTrainingArguments(TrainingArguments):
         None, "keep the best model, not the last (default: yes, where models are saved as often as evaluated)"
     )
     # None (the loss) in Transformers: accuracy is what is reported.
-    metric_for_best_model: str | None = _changed(
-        "accuracy", "which number of the evaluation makes a model best"
-    )
+    metric_for_best_model: str | None = _changed("accuracy", "which number of the evaluation makes a model best")
     # None (all) in Transformers: a checkpoint of a 95 M parameter model with its optimizer is 1.1 GB.
     save_total_limit: int | None = _changed(2, "checkpoints kept, the best one among them")
     # True in Transformers: the columns are made by this project's own collator, none is unused.
