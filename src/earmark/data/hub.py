@@ -1,0 +1,312 @@
+"""Tables that the package ``datasets`` reads: hub data sets, snapshots of them, ``save_to_disk`` folders, Parquet.
+
+Recordings are never decoded by ``datasets`` (``Audio(decode=False)``), so neither torchcodec nor FFmpeg is needed.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from earmark.data.clips import Clip, ClipTable, Splits
+from earmark.data.columns import Columns, FoundColumns, find_columns, label_text, path_resolver, text_or_none
+from earmark.data.folders import SPLIT_NAMES, SplitNames, load_folder
+from earmark.errors import DataError, NetworkError
+from earmark.extras import require
+
+_BATCH = 1000  # rows looked at together while a table is listed
+_TIMEOUT_S = 10.0
+_NO_LABEL = (None, -1, "")  # what hub data sets put where the labels of a test split are kept back
+
+
+@dataclass(frozen=True)
+class HubSource:
+    """Which data set of the hub.
+
+    Attributes:
+        name: its name, or a folder that holds a snapshot of it.
+        config: its configuration; ``None`` for the only one.
+        revision: branch, tag or commit.
+        token: for private and gated data sets.
+        cache_dir: where downloads and converted tables go; ``None`` for the usual place.
+    """
+
+    name: str
+    config: str | None = None
+    revision: str | None = None
+    token: str | None = None
+    cache_dir: str | None = None
+
+
+@dataclass(frozen=True)
+class EmbeddedAudio:
+    """Reads the bytes of one row on demand; the table stays on disk, mapped into memory.
+
+    Attributes:
+        table: a ``datasets.Dataset`` of the audio column alone, in Arrow format.
+        row: which row.
+    """
+
+    table: Any
+    row: int
+
+    def __call__(self) -> bytes:
+        """The encoded recording."""
+        cell = self.table[self.row : self.row + 1].column(0)[0].as_py()
+        data: bytes = cell["bytes"] if isinstance(cell, Mapping) else cell
+        return data
+
+
+def load_hub(source: HubSource, columns: Columns, names: SplitNames) -> Splits:
+    """Download a data set (or take it from the cache) and list its clips.
+
+    ``HF_ENDPOINT`` and ``HF_HUB_OFFLINE`` are honoured.
+
+    Raises:
+        NetworkError: the hub cannot be reached, or broke off.
+        DataError: no such data set, configuration, split or column; or it comes as a script.
+        MissingExtraError: the package ``datasets`` is not installed.
+    """
+    datasets = require("datasets")
+    _check_reachable(source)
+    arguments = {"revision": source.revision, "token": source.token, "cache_dir": source.cache_dir}
+    with _translated_errors(source.name):
+        builder = datasets.load_dataset_builder(source.name, source.config, **arguments)
+        if "audiofolder" in type(builder).__module__:
+            return load_folder(_download_snapshot(source), names, columns)
+        tables = datasets.load_dataset(source.name, source.config, **arguments)
+    title = f"{source.name} {source.config}" if source.config else source.name
+    return _splits(tables, title, os.curdir, columns, names)
+
+
+def load_snapshot(source: HubSource, columns: Columns, names: SplitNames) -> Splits:
+    """List the clips of a local snapshot with data files (Parquet) in the layout of the hub.
+
+    Raises:
+        DataError: no such configuration, split or column, or the files cannot be read.
+        MissingExtraError: the package ``datasets`` is not installed.
+    """
+    datasets = require("datasets")
+    with _translated_errors(source.name):
+        tables = datasets.load_dataset(source.name, source.config, cache_dir=source.cache_dir)
+    return _splits(tables, source.name, source.name, columns, names)
+
+
+def load_saved(folder: Path, columns: Columns, names: SplitNames) -> Splits:
+    """List the clips of a folder written by ``save_to_disk``.
+
+    Raises:
+        DataError: no such split or column, or the files cannot be read.
+        MissingExtraError: the package ``datasets`` is not installed.
+    """
+    datasets = require("datasets")
+    with _translated_errors(str(folder)):
+        tables = datasets.load_from_disk(str(folder))
+    if isinstance(tables, datasets.Dataset):
+        return Splits(train=clip_table(tables, str(folder), str(folder), columns))
+    return _splits(tables, str(folder), str(folder), columns, names)
+
+
+def load_parquet(path: Path, columns: Columns) -> ClipTable:
+    """List the clips of one Parquet file, whose recordings are paths or embedded bytes.
+
+    Raises:
+        DataError: not Parquet, no rows, a column that is missing, or a row without recording or usable label.
+        MissingExtraError: the package ``datasets`` is not installed.
+    """
+    datasets = require("datasets")
+    with _translated_errors(str(path)):
+        table = datasets.Dataset.from_parquet(str(path))
+    return clip_table(table, str(path), str(path.parent), columns)
+
+
+def _splits(tables: Any, title: str, folder: str, columns: Columns, names: SplitNames) -> Splits:
+    splits = Splits()
+    there = {name.casefold(): name for name in tables}
+    for split in SPLIT_NAMES:
+        wanted = names.of(split)
+        found = next((there[name.casefold()] for name in wanted if name.casefold() in there), None)
+        if found is None:
+            if getattr(names, split) != split:
+                raise DataError(f"{title}: no split {getattr(names, split)!r}; its splits are {', '.join(tables)}")
+            continue
+        origin = f"{title} {found}"
+        if split == "test" and _labels_are_kept_back(tables[found], columns, origin):
+            splits.notes.append(f"{origin}: passed over, its labels are kept back")
+            continue
+        setattr(splits, split, clip_table(tables[found], origin, folder, columns))
+    if splits.train is None and splits.validation is None and splits.test is None:
+        raise DataError(
+            f"{title}: no split called train, validation or test; its splits are {', '.join(tables)}: name them with "
+            "--train_split_name, --eval_split_name and --test_split_name"
+        )
+    return splits
+
+
+def _labels_are_kept_back(dataset: Any, columns: Columns, origin: str) -> bool:
+    found = find_columns(dataset.column_names, columns, origin)
+    values = dataset.select_columns([found.label])
+    return len(values) > 0 and all(row[found.label] in _NO_LABEL for row in values)
+
+
+def clip_table(dataset: Any, origin: str, folder: str, columns: Columns) -> ClipTable:
+    """List the clips of a ``datasets.Dataset`` without reading its recordings.
+
+    Args:
+        dataset: the table.
+        origin: what messages call it.
+        folder: where relative paths in it start.
+        columns: columns asked for.
+
+    Raises:
+        DataError: no rows, a column that is missing, or a row without recording or usable label.
+    """
+    datasets = require("datasets")
+    if not len(dataset):
+        raise DataError(f"{origin}: has no rows")
+    found = find_columns(dataset.column_names, columns, origin)
+    if isinstance(dataset.features[found.audio], datasets.Audio):
+        dataset = dataset.cast_column(found.audio, datasets.Audio(decode=False))
+    feature = dataset.features[found.label]
+    class_names = feature.names if isinstance(feature, datasets.ClassLabel) else None
+    audio = dataset.select_columns([found.audio]).with_format("arrow")
+    facts = dataset.select_columns([name for name in found.used() if name != found.audio]).with_format(None)
+    resolve = path_resolver(folder)
+    clips: list[Clip] = []
+    for start in range(0, len(dataset), _BATCH):
+        cells = facts[start : start + _BATCH]
+        recordings = _paths_and_bytes(audio[start : start + _BATCH].column(0))
+        for i, (path, has_bytes) in enumerate(recordings):
+            where = f"{origin} row {start + i + 1}"
+            if not has_bytes and not path:
+                raise DataError(f"{where}: column {found.audio!r} has no recording")
+            clips.append(
+                Clip(
+                    source=where if has_bytes else str(path),
+                    path=None if has_bytes else resolve(str(path), where),
+                    read_bytes=EmbeddedAudio(audio, start + i) if has_bytes else None,
+                    label=label_text(cells[found.label][i], where, class_names),
+                    **_optional(cells, i, found),
+                )
+            )
+    return ClipTable(clips, origin)
+
+
+def _optional(cells: Mapping[str, list[Any]], i: int, found: FoundColumns) -> dict[str, Any]:
+    values: dict[str, Any] = {}
+    if found.group:
+        values["group"] = text_or_none(cells[found.group][i])
+    if found.fold:
+        values["fold"] = text_or_none(cells[found.fold][i])
+    if found.offset:
+        values["offset_s"] = float(cells[found.offset][i] or 0.0)
+    if found.duration and cells[found.duration][i] is not None:
+        values["duration_s"] = float(cells[found.duration][i])
+    return values
+
+
+def _paths_and_bytes(column: Any) -> Iterator[tuple[str | None, bool]]:
+    """For each cell its path, and whether it holds the recording itself, without copying any recording."""
+    pyarrow = require("pyarrow")
+    import pyarrow.compute as compute
+
+    kind = column.type
+    if pyarrow.types.is_struct(kind):
+        fields = {kind.field(i).name for i in range(kind.num_fields)}
+        nothing = [None] * len(column)
+        paths = compute.struct_field(column, "path").to_pylist() if "path" in fields else nothing
+        if "bytes" in fields:
+            return zip(paths, compute.is_valid(compute.struct_field(column, "bytes")).to_pylist(), strict=True)
+        return ((path, False) for path in paths)
+    if pyarrow.types.is_binary(kind) or pyarrow.types.is_large_binary(kind):
+        return ((None, there) for there in compute.is_valid(column).to_pylist())
+    return ((path if isinstance(path, str) else None, False) for path in column.to_pylist())
+
+
+def _check_reachable(source: HubSource) -> None:
+    """Ask the hub for the data set's name once, since ``datasets`` retries a dead line for half a minute."""
+    import huggingface_hub as hub
+    from huggingface_hub import errors
+
+    if hub.constants.is_offline_mode():
+        return
+    try:
+        hub.HfApi(token=source.token).dataset_info(source.name, revision=source.revision, timeout=_TIMEOUT_S)
+    except errors.GatedRepoError as exc:
+        raise DataError(
+            f"{source.name}: the data set asks for consent: accept its terms on its page, then log in (hf auth login) "
+            "or give --token"
+        ) from exc
+    except errors.RevisionNotFoundError as exc:
+        raise DataError(f"{source.name}: no revision {source.revision!r}") from exc
+    except (errors.RepositoryNotFoundError, errors.HFValidationError) as exc:
+        raise DataError(
+            f"{source.name}: no such folder here and no such data set on the hub (or it is private: --token)"
+        ) from exc
+    except (OSError, errors.HTTPError) as exc:
+        raise _network_error(source.name, exc) from exc
+
+
+def _network_error(name: str, exc: Exception) -> NetworkError:
+    import huggingface_hub as hub
+
+    if hub.constants.is_offline_mode():
+        fault = "it is not in the cache and HF_HUB_OFFLINE forbids the network"
+    else:
+        fault = f"network fault: {hub.constants.ENDPOINT} cannot be reached or broke off ({str(exc).splitlines()[0]})"
+    return NetworkError(
+        f"{name}: {fault}. Without a network give a local copy with --data_dir FOLDER or --train_file MANIFEST; what was "
+        "downloaded before is used with HF_HUB_OFFLINE=1"
+    )
+
+
+def _download_snapshot(source: HubSource) -> str:
+    """Fetch a data set of plain audio files, which ``datasets`` itself reads only with torchcodec."""
+    import huggingface_hub as hub
+
+    folder: str = hub.snapshot_download(
+        source.name,
+        repo_type="dataset",
+        revision=source.revision,
+        token=source.token,
+        cache_dir=os.path.join(source.cache_dir, "hub") if source.cache_dir else None,
+    )
+    return folder
+
+
+@contextmanager
+def _translated_errors(name: str) -> Iterator[None]:
+    """Turn what ``datasets`` raises into a ``DataError`` or ``NetworkError``."""
+    from datasets import exceptions
+    from huggingface_hub import errors
+
+    try:
+        yield
+    except (errors.HTTPError, ConnectionError) as exc:
+        raise _network_error(name, exc) from exc
+    except exceptions.DatasetGenerationError as exc:
+        cause = exc.__cause__ or exc
+        raise DataError(f"{name}: its files cannot be read ({_first_line(cause)})") from exc
+    except RuntimeError as exc:
+        if "scripts are no longer supported" not in str(exc):
+            raise
+        raise DataError(
+            f"{name}: comes as a Python script, which `datasets` no longer runs; use a version of it in Parquet "
+            "(--dataset_revision refs/convert/parquet, where it has one) or a local copy with --data_dir. For superb ks: "
+            "--dataset_name superb --dataset_config_name ks --data_dir SPEECH_COMMANDS_ARCHIVE"
+        ) from exc
+    except ValueError as exc:
+        said = " ".join(str(exc).split())
+        if "BuilderConfig" not in said and "Config name" not in said:
+            raise DataError(f"{name}: cannot be read ({said:.300})") from exc
+        raise DataError(f"{name}: {said:.300}; mend --dataset_config_name") from exc
+    except OSError as exc:  # of which "no such data set" and "no data files" are kinds
+        raise DataError(f"{name}: {_first_line(exc)}") from exc
+
+
+def _first_line(exc: BaseException) -> str:
+    return (str(exc).splitlines() or [type(exc).__name__])[0][:300]
