@@ -1,8 +1,8 @@
 """Speech from eSpeak NG through ctypes; its library and voices come in the wheel ``espeakng-loader``.
 
-The engine carries state (phases, flutter, random numbers) from one utterance to the next: the same sequence from
-the start of a fresh process gives the same samples, the same utterance later in a process does not. The constants
-are those of the library's public header, ``speak_lib.h``.
+The engine carries state (phases, flutter, random numbers) from one utterance to the next: the same sequence
+from the start of a fresh process gives the same samples, the same utterance later in a process does not. The
+constants are those of the library's public header, ``speak_lib.h``.
 """
 
 from __future__ import annotations
@@ -71,9 +71,7 @@ class Espeak:
         data_path = str(loader.get_data_path())
         self._variants_folder = Path(data_path, "voices", "!v")
         self.sampling_rate_hz = int(
-            self._library.espeak_Initialize(
-                _AUDIO_OUTPUT_SYNCHRONOUS, 0, os.fsencode(_short(data_path)), _DONT_EXIT
-            )
+            self._library.espeak_Initialize(_AUDIO_OUTPUT_SYNCHRONOUS, 0, os.fsencode(_short(data_path)), _DONT_EXIT)
         )
         if self.sampling_rate_hz <= 0:
             raise MissingExtraError(
