@@ -6,6 +6,7 @@ its second, adds background and writes the file.
 
 from __future__ import annotations
 
+import io
 import json
 import logging
 import multiprocessing
@@ -111,7 +112,7 @@ def write_corpus(
         What the corpus holds.
 
     Raises:
-        UsageError: too few utterances.
+        UsageError: too few utterances, or a negative seed.
         OutputError: the folder holds something else, or cannot be written.
         MissingExtraError: the wheel ``espeakng-loader`` is not installed.
     """
@@ -120,6 +121,8 @@ def write_corpus(
             f"{utterances} utterances are too few for every word to occur in every split; "
             f"give {_FEWEST_UTTERANCES} or more"
         )
+    if seed < 0:
+        raise UsageError(f"seed {seed}: expected a whole number from 0 on")
     root = Path(folder)
     settings = {"version": _VERSION, "utterances": utterances, "seed": seed}
     plan = make_plan(utterances, seed)
@@ -131,7 +134,7 @@ def write_corpus(
         _write_marker(root, settings | {"complete": False})
         _write_files(root, plan, utterances, seed, progress)
         _write_marker(root, settings | {"complete": True})
-    except (OSError, soundfile.LibsndfileError) as exc:
+    except OSError as exc:
         raise OutputError(f"{root}: the corpus cannot be written ({exc}); name another folder") from exc
     return _summarise(root, plan, utterances, reused=False)
 
@@ -256,7 +259,9 @@ def _rms(wave: np.ndarray) -> float:
 
 
 def _write_wav(path: Path, wave: np.ndarray) -> None:
-    soundfile.write(path, wave, _RATE_HZ, subtype="PCM_16")
+    encoded = io.BytesIO()  # straight to the file, soundfile waits for the disk each time
+    soundfile.write(encoded, wave, _RATE_HZ, format="WAV", subtype="PCM_16")
+    path.write_bytes(encoded.getvalue())
 
 
 def _spoken(requests: list[tuple[str, Voice]]) -> Iterator[np.ndarray]:
