@@ -11,19 +11,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from tests.tiny import tone
 
 from earmark.data.clips import Clip
 from earmark.data.decode import decode_bytes, read_clip, to_mono_at_rate
 from earmark.errors import AudioError
+from tests.tiny import tone
 
 RATE_HZ = 16_000
 WAVE = tone(440.0, 3.0, seed=1)
 
 
-def encode(
-    samples: np.ndarray, rate_hz: int = RATE_HZ, container: str = "WAV", codec: str | None = None
-) -> bytes:
+def encode(samples: np.ndarray, rate_hz: int = RATE_HZ, container: str = "WAV", codec: str | None = None) -> bytes:
     buffer = io.BytesIO()
     soundfile.write(buffer, samples, rate_hz, format=container, subtype=codec)
     return buffer.getvalue()
@@ -163,9 +161,7 @@ def test_a_file_cut_short_is_found_out(container, codec, kept, tmp_path):
         read_clip(clip_of(path), RATE_HZ)
 
 
-@pytest.mark.parametrize(
-    ("container", "codec"), [("mp4", "aac"), ("webm", "libopus"), ("matroska", "libopus")]
-)
+@pytest.mark.parametrize(("container", "codec"), [("mp4", "aac"), ("webm", "libopus"), ("matroska", "libopus")])
 def test_what_soundfile_cannot_read_goes_to_pyav(container, codec, tmp_path):
     path = tmp_path / "a"
     path.write_bytes(encode_av(container, codec))

@@ -99,9 +99,7 @@ def test_links_are_followed_but_not_in_circles(tmp_path):
 
 def test_audiofolder(tmp_path):
     touch(tmp_path, "clips/1.wav", "2.wav")
-    (tmp_path / "metadata.csv").write_text(
-        "file_name,text,label,who\nclips/1.wav,hello,a,s1\n2.wav,bye,b,s2\n"
-    )
+    (tmp_path / "metadata.csv").write_text("file_name,text,label,who\nclips/1.wav,hello,a,s1\n2.wav,bye,b,s2\n")
     table = load_folder(tmp_path, columns=Columns(group="who")).train
     assert [(clip.path, clip.label, clip.group) for clip in table] == [
         (str(tmp_path / "clips/1.wav"), "a", "s1"), (str(tmp_path / "2.wav"), "b", "s2"),

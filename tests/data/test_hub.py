@@ -14,13 +14,13 @@ from typing import Any
 import numpy as np
 import pytest
 import soundfile
-from tests.tiny import tone
 
 from earmark.data.columns import Columns
 from earmark.data.decode import read_clip
 from earmark.data.folders import SplitNames
 from earmark.data.hub import HubSource, load_parquet, load_saved, load_snapshot
 from earmark.errors import DataError
+from tests.tiny import tone
 
 datasets = pytest.importorskip("datasets")
 pyarrow = pytest.importorskip("pyarrow")

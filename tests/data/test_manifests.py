@@ -28,7 +28,8 @@ def test_csv_paths_count_from_its_folder_then_the_working_directory(tmp_path, mo
     touch(tmp_path / "data", "a.wav", "yes/b.wav")
     touch(tmp_path / "elsewhere", "c.wav")
     monkeypatch.chdir(tmp_path / "elsewhere")
-    text = f"path,label,speaker,fold\na.wav,yes,s1,1\nyes\\b.wav,no,,2\nc.wav,3,s2,\n{tmp_path}/data/a.wav,no,s1,1\nd.wav,no,s,1\n"
+    text = "path,label,speaker,fold\na.wav,yes,s1,1\nyes\\b.wav,no,,2\nc.wav,3,s2,\n"
+    text += f"{tmp_path}/data/a.wav,no,s1,1\nd.wav,no,s,1\n"
     table = load_manifest(write(tmp_path / "data" / "train.csv", text), Columns(group="speaker"))
     data = tmp_path / "data"
     assert [clip.path for clip in table] == [
@@ -118,7 +119,7 @@ def test_csv_errors_name_the_row(text, said, tmp_path):
     ],
 )
 def test_labels_of_the_wrong_type(label, said, tmp_path):
-    text = '{"path": "a.wav", "label": "x"}\n{"path": "b.wav", "label": %s}\n' % label
+    text = '{"path": "a.wav", "label": "x"}\n{"path": "b.wav", "label": LABEL}\n'.replace("LABEL", label)
     with pytest.raises(DataError, match=r"train\.jsonl row 2: ") as caught:
         load_manifest(write(tmp_path / "train.jsonl", text))
     assert said in str(caught.value)
@@ -137,6 +138,13 @@ def test_json_errors_name_the_row(text, said, tmp_path):
     with pytest.raises(DataError) as caught:
         load_manifest(write(tmp_path / "a.jsonl", text))
     assert said in str(caught.value)
+
+
+def test_an_audio_column_that_was_asked_for_is_the_only_one_that_will_do(tmp_path):
+    path = write(tmp_path / "a.csv", "path,clean,label\na.wav,b.wav,x\n")
+    assert load_manifest(path, Columns(audio="clean"))[0].source == "b.wav"
+    with pytest.raises(DataError, match="no column 'dirty'"):
+        load_manifest(path, Columns(audio="dirty"))
 
 
 def test_whole_numbers_are_class_names(tmp_path):

@@ -195,7 +195,7 @@ def test_no_source_or_two(options, said):
 
 
 def test_folders_that_are_nothing(tmp_path):
-    (tmp_path / "empty").mkdir()
+    touch(tmp_path / "empty", "README.txt", "docs/a.txt")
     touch(tmp_path / "loose", "1.wav", "2.wav")
     for name, said in (
         ("empty", "Looked for class folders"),

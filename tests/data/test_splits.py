@@ -52,9 +52,7 @@ def test_rows_keep_the_order_of_the_table():
 def test_no_group_is_on_both_sides():
     rng = random.Random(0)
     clips = [
-        Clip(
-            source=str(i), path=str(i), label=rng.choice("abcde"), group=f"s{int(rng.paretovariate(1)) % 60}"
-        )
+        Clip(source=str(i), path=str(i), label=rng.choice("abcde"), group=f"s{int(rng.paretovariate(1)) % 60}")
         for i in range(3000)
     ]
     table = ClipTable(clips, "data")

@@ -1,4 +1,4 @@
-"""From the columns of any table (CSV, JSON, Parquet, data set) to clips: which column is what, and what a cell means."""
+"""From the columns of any table (CSV, JSON, Parquet, data set) to clips: which column is what, what a cell means."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 from earmark.data.clips import Clip
 from earmark.errors import DataError
 
-# looked for in this order where the column that was asked for is not there
+# looked for in this order where no column was asked for
 PATH_COLUMNS = ("path", "file", "file_name", "filename", "audio", "audio_filepath", "filepath")
 
 
@@ -67,7 +67,8 @@ def find_columns(names: Sequence[str], wanted: Columns, origin: str) -> FoundCol
         return by_name.get(name) or by_name.get(name.strip().casefold())
 
     there = "the columns are " + ", ".join(names) if names else "it has no columns"
-    audio = next(filter(None, map(find, (wanted.audio, *PATH_COLUMNS))), None)
+    usual = PATH_COLUMNS if wanted.audio == Columns.audio else ()  # a name that was given is the only one that will do
+    audio = next(filter(None, map(find, (wanted.audio, *usual))), None)
     if audio is None:
         raise DataError(
             f"{origin}: no column {wanted.audio!r} with the recordings ({there}); name it with --audio_column_name"
@@ -104,9 +105,7 @@ def label_text(value: Any, where: str, names: Sequence[str] | None = None) -> st
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, float) and math.isfinite(value) and not value.is_integer():
-        raise DataError(
-            f"{where}: the label {value} is a measurement, not a class: give class names or whole numbers"
-        )
+        raise DataError(f"{where}: the label {value} is a measurement, not a class: give class names or whole numbers")
     if isinstance(value, int) or (isinstance(value, float) and math.isfinite(value)):
         return _class_name(int(value), where, names)
     if value is None or isinstance(value, float):
@@ -173,9 +172,7 @@ def path_resolver(folder: str) -> Callable[[str, str], str]:
     return resolve
 
 
-def clips_from_rows(
-    rows: Iterable[tuple[str, Mapping[str, Any]]], found: FoundColumns, folder: str
-) -> list[Clip]:
+def clips_from_rows(rows: Iterable[tuple[str, Mapping[str, Any]]], found: FoundColumns, folder: str) -> list[Clip]:
     """Clips of a table whose recordings are files.
 
     Args:

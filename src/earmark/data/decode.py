@@ -72,7 +72,8 @@ def read_clip(clip: Clip, sampling_rate_hz: int) -> np.ndarray:
         with open(clip.path, "rb", buffering=0) as file:
             return _decode(file, clip, sampling_rate_hz)
     except FileNotFoundError as exc:
-        raise AudioError(clip.source, "no such file") from exc
+        where = "" if clip.path == clip.source else f" (looked for {clip.path})"
+        raise AudioError(clip.source, f"no such file{where}") from exc
     except PermissionError as exc:
         raise AudioError(clip.source, "no permission to read it") from exc
     except OSError as exc:
@@ -236,8 +237,7 @@ def _check_cut(source: str, there: int, wanted: int, rate_hz: int, offset_s: flo
     if wanted - there > _ROUNDING_S * rate_hz:
         raise AudioError(
             source,
-            f"the cut ends at {offset_s + wanted / rate_hz:.3f} s, "
-            f"the recording at {offset_s + there / rate_hz:.3f} s",
+            f"the cut ends at {offset_s + wanted / rate_hz:.3f} s, the recording at {offset_s + there / rate_hz:.3f} s",
         )
 
 
@@ -248,9 +248,7 @@ def _check_promised_bytes(log: str, source: str) -> None:
         return
     promised, there = int(found[1]), int(found[2])
     if there < promised < _STREAMED_BYTES:
-        raise AudioError(
-            source, f"cut short: the header promises {promised} bytes of sound, {there} are there"
-        )
+        raise AudioError(source, f"cut short: the header promises {promised} bytes of sound, {there} are there")
 
 
 def _check_last_ogg_page(file: BinaryIO, source: str) -> None:

@@ -13,9 +13,7 @@ _PREROLL_S = 0.5  # decoded and thrown away before a cut: AAC and Opus need the 
 _SHORTFALL_S = 0.1  # encoders round lengths to whole packets; what is missing beyond that was cut off
 
 
-def read_with_pyav(
-    file: BinaryIO, source: str, offset_s: float, duration_s: float | None
-) -> tuple[np.ndarray, int]:
+def read_with_pyav(file: BinaryIO, source: str, offset_s: float, duration_s: float | None) -> tuple[np.ndarray, int]:
     """Decode one stretch of the first sound track.
 
     Args:

@@ -127,16 +127,12 @@ def _split_places(root: Path, names: SplitNames) -> dict[str, Path]:
     """
     places: dict[str, Path] = {}
     for entry in _folders(root):
-        split = next(
-            (s for s in SPLIT_NAMES if entry.name.casefold() in map(str.casefold, names.of(s))), None
-        )
+        split = next((s for s in SPLIT_NAMES if entry.name.casefold() in map(str.casefold, names.of(s))), None)
         place = Path(entry.path)
         if split is None or not (metadata_file(place) or _is_layer_of_classes(place)):
             continue
         if split in places:
-            raise DataError(
-                f"{root}: {places[split].name} and {place.name} are both the {split} split; rename one"
-            )
+            raise DataError(f"{root}: {places[split].name} and {place.name} are both the {split} split; rename one")
         places[split] = place
     return {split: places[split] for split in SPLIT_NAMES if split in places}
 

@@ -259,8 +259,8 @@ def _network_error(name: str, exc: Exception) -> NetworkError:
     else:
         fault = f"network fault: {hub.constants.ENDPOINT} cannot be reached or broke off ({str(exc).splitlines()[0]})"
     return NetworkError(
-        f"{name}: {fault}. Without a network give a local copy with --data_dir FOLDER or --train_file MANIFEST; what was "
-        "downloaded before is used with HF_HUB_OFFLINE=1"
+        f"{name}: {fault}. Without a network give a local copy with --data_dir FOLDER or --train_file MANIFEST; what "
+        "was downloaded before is used with HF_HUB_OFFLINE=1"
     )
 
 
@@ -296,8 +296,8 @@ def _translated_errors(name: str) -> Iterator[None]:
             raise
         raise DataError(
             f"{name}: comes as a Python script, which `datasets` no longer runs; use a version of it in Parquet "
-            "(--dataset_revision refs/convert/parquet, where it has one) or a local copy with --data_dir. For superb ks: "
-            "--dataset_name superb --dataset_config_name ks --data_dir SPEECH_COMMANDS_ARCHIVE"
+            "(--dataset_revision refs/convert/parquet, where it has one) or a local copy with --data_dir. For superb "
+            "ks: --dataset_name superb --dataset_config_name ks --data_dir SPEECH_COMMANDS_ARCHIVE"
         ) from exc
     except ValueError as exc:
         said = " ".join(str(exc).split())

@@ -84,9 +84,7 @@ def _read_text(path: Path) -> str:
 def _csv_rows(text: str, path: Path, suffix: str) -> _Rows:
     header_line = text.lstrip().split("\n", 1)[0]
     delimiter = "\t" if suffix == ".tsv" else ","
-    if (
-        delimiter not in header_line and ";" in header_line
-    ):  # spreadsheets where the comma is the decimal sign
+    if delimiter not in header_line and ";" in header_line:  # spreadsheets where the comma is the decimal sign
         delimiter = ";"
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     rows: _Rows = []

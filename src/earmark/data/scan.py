@@ -1,4 +1,4 @@
-"""What is wrong with the data, before anything is trained on it: recordings that do not decode, labels that do not fit."""
+"""What is wrong with the data, before training on it: recordings that do not decode, labels that do not fit."""
 
 from __future__ import annotations
 
@@ -174,8 +174,8 @@ def _check_spelling(tables: dict[str, ClipTable]) -> None:
         )
         origins = ", ".join(dict.fromkeys(table.origin for table in tables.values()))
         raise DataError(
-            f"{origins}: labels that differ only in letter case, blanks or Unicode form count as different classes: {named}; "
-            "spell each class one way"
+            f"{origins}: labels that differ only in letter case, blanks or Unicode form are different classes: "
+            f"{named}; spell each class one way"
         )
 
 

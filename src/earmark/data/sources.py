@@ -8,6 +8,7 @@ from pathlib import Path
 from earmark.config import DataArguments
 from earmark.data.clips import ClipTable, Splits
 from earmark.data.columns import Columns
+from earmark.data.decode import AUDIO_SUFFIXES
 from earmark.data.folders import (
     SPLIT_NAMES,
     SplitNames,
@@ -61,8 +62,7 @@ def _load(options: DataArguments, seed: int, token: str | None, cache_dir: str |
         if name or options.data_dir:
             raise UsageError("recordings from two sources: give manifests (--train_file, --eval_file, --test_file) "
                              "or --data_dir or --dataset_name, not both")  # fmt: skip
-        given = {split: load_manifest(path, columns) for split, path in files.items() if path}
-        return Splits(**given)
+        return _load_manifests({split: Path(path) for split, path in files.items() if path}, columns)
     if name and name.split("/")[-1].casefold() == "superb" and config == "ks":
         if folder is None:
             raise DataError(_HOW_TO_GET_SUPERB_KS)
@@ -115,16 +115,22 @@ def load_data_dir(
             return load_folder(root, names, columns)
         manifests = _split_manifests(root, names)
         if manifests:
-            return Splits(**{split: load_manifest(path, columns) for split, path in manifests.items()})
+            return _load_manifests(manifests, columns)
         if _is_table_folder(root):
             return _load_snapshot(root, columns, names, config, cache_dir)
-        if not is_class_folder_tree(root, names) and not any(path.is_file() for path in root.iterdir()):
+        has_loose_recordings = any(path.suffix.casefold() in AUDIO_SUFFIXES for path in root.iterdir())
+        if not has_loose_recordings and not is_class_folder_tree(root, names):
             raise DataError(
                 f"{root}: nothing to learn from. Looked for class folders with recordings (also under train/, "
                 "validation/, test/), metadata.csv or .jsonl, a manifest a split (train.csv), Parquet files, and a "
                 "save_to_disk folder"
             )
     return load_folder(root, names, columns)
+
+
+def _load_manifests(paths: dict[str, Path], columns: Columns) -> Splits:
+    tables = {split: load_manifest(path, columns) for split, path in paths.items()}
+    return Splits(tables.get("train"), tables.get("validation"), tables.get("test"))
 
 
 def _load_snapshot(
@@ -173,8 +179,8 @@ def _set_validation_aside(splits: Splits, options: DataArguments, seed: int) -> 
     splits.train, splits.validation = make_validation_split(everything, options.validation_fraction, seed)
     how = f"whole groups of {options.group_column}" if options.group_column else "stratified by label"
     splits.notes.append(
-        f"{everything.origin}: no validation split, so {len(splits.validation):,} of {len(everything):,} training clips "
-        f"were set aside for validation ({how}, seed {seed})"
+        f"{everything.origin}: no validation split, so {len(splits.validation):,} of {len(everything):,} training "
+        f"clips were set aside for validation ({how}, seed {seed})"
     )
 
 

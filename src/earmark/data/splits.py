@@ -51,9 +51,7 @@ def _units(table: ClipTable) -> dict[_Unit, list[int]]:
     """What moves as one: the clips of a group, a recording cut into several clips, or a single clip."""
     units: dict[_Unit, list[int]] = defaultdict(list)
     for index, clip in enumerate(table):
-        units[("group", clip.group) if clip.group is not None else ("clip", clip.path or clip.source)].append(
-            index
-        )
+        units[("group", clip.group) if clip.group is not None else ("clip", clip.path or clip.source)].append(index)
     return dict(units)
 
 
@@ -82,8 +80,7 @@ def _choose(order: list[_Unit], content: dict[_Unit, Counter[str | None]], fract
 
     def change_of_misfit(unit: _Unit) -> float:
         return sum(
-            ((moved[label] + count - target[label]) ** 2 - (moved[label] - target[label]) ** 2)
-            / target[label]
+            ((moved[label] + count - target[label]) ** 2 - (moved[label] - target[label]) ** 2) / target[label]
             for label, count in content[unit].items()
         )
 
@@ -92,9 +89,7 @@ def _choose(order: list[_Unit], content: dict[_Unit, Counter[str | None]], fract
             take(unit)
     for label in sorted(total, key=str):  # classes that only come in groups too large for their share
         if not moved[label]:
-            smallest_first = sorted(
-                (u for u in order if label in content[u]), key=lambda u: content[u].total()
-            )
+            smallest_first = sorted((u for u in order if label in content[u]), key=lambda u: content[u].total())
             for unit in filter(may_go, smallest_first[:_TRIED]):
                 take(unit)
                 break
