@@ -37,6 +37,6 @@ def parse_results(words: Sequence[str]) -> list[str]:
 def run(words: Sequence[str]) -> None:
     """Print the table."""
     folders = parse_results(words)
-    from earmark.evaluate.results import results_table
+    from earmark.runs.results import results_table
 
     print(results_table(folders))

@@ -71,7 +71,7 @@ def evaluate(options: EvaluateOptions) -> EvaluateOutcome:
 
 
 def _table(options: EvaluateOptions) -> ClipTable:
-    splits = load_splits(options, seed=options.seed)
+    splits = load_splits(options, seed=options.seed, token=options.token, cache_dir=options.cache_dir)
     for note in splits.notes:
         logger.info("%s", note)
     table = splits.test if options.split == "test" else splits.validation

@@ -28,6 +28,9 @@ from earmark.models.frontend import Frontend
 
 logger = logging.getLogger(__name__)
 
+# bars for "loading weights" and "writing shards", which take no time here, would tear this project's own apart
+transformers.utils.logging.disable_progress_bar()
+
 # What earmark adds to config.json; plain Transformers carries it along unread.
 CONFIG_KEY = "earmark"
 # Longest window scored at once by a model that has no length of its own and was not trained here.

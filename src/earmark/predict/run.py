@@ -9,7 +9,7 @@ from pathlib import Path
 
 from earmark.config import PredictOptions
 from earmark.data.clips import Clip
-from earmark.data.folders import list_audio
+from earmark.data.listing import list_audio
 from earmark.errors import AudioError, DataError
 from earmark.predict.classifier import Classifier
 from earmark.predict.outputs import open_writer

@@ -33,7 +33,7 @@ class PreparedData:
 
 
 def prepare_data(
-    options: DataArguments, sampling_rate_hz: int, *, seed: int, num_workers: int | None
+    options: DataArguments, sampling_rate_hz: int, *, seed: int, token: str | None, cache_dir: str | None
 ) -> PreparedData:
     """Load the splits, decode every clip once, and stop or skip where one cannot be read.
 
@@ -41,12 +41,13 @@ def prepare_data(
         options: which recordings.
         sampling_rate_hz: rate the model takes.
         seed: for the splits and subsets that are made.
-        num_workers: decoder threads; ``None`` for one a core.
+        token: for private data sets of the hub.
+        cache_dir: where the hub's files go; ``None`` for the usual place.
 
     Raises:
         DataError: no training clips, labels that cannot be learned, or unreadable clips under ``on_bad_audio=fail``.
     """
-    splits = load_splits(options, seed=seed)
+    splits = load_splits(options, seed=seed, token=token, cache_dir=cache_dir)
     for note in splits.notes:
         logger.info("%s", note)
     if splits.train is None:
@@ -57,7 +58,7 @@ def prepare_data(
         for name, table in (("train", splits.train), ("validation", splits.validation), ("test", splits.test))
         if table is not None
     }
-    usable, bad = keep_usable(tables, sampling_rate_hz, options.on_bad_audio, num_workers)
+    usable, bad = keep_usable(tables, sampling_rate_hz, options.on_bad_audio, options.preprocessing_num_workers)
     kept = {name: clips.table for name, clips in usable.items()}
     readable = Splits(kept["train"], kept.get("validation"), kept.get("test"), splits.notes)
     if bad:

@@ -75,7 +75,7 @@ def train(
     on_main_process(lambda: prepare_output_dir(folder, overwrite=run.overwrite_output_dir, resume=resume))
     prepared = on_main_process(
         lambda: prepare_data(
-            data, _sampling_rate_hz(source), seed=training.seed, num_workers=data.preprocessing_num_workers
+            data, _sampling_rate_hz(source), seed=training.seed, token=model.token, cache_dir=model.cache_dir
         )
     )
     transformers.set_seed(training.seed)  # before the head's random weights are drawn

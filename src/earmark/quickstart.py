@@ -1,0 +1,104 @@
+"""``earmark quickstart``: the main job on a built-in example, from nothing to labelled recordings."""
+
+from __future__ import annotations
+
+import logging
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from earmark.config import DataArguments, ModelArguments, PredictOptions, RunArguments
+from earmark.data.synth import write_corpus
+from earmark.progress import Progress, format_seconds
+
+logger = logging.getLogger(__name__)
+
+# Chosen by measurement for two CPU cores: accuracy on unheard voices against a minute of training.
+_UTTERANCES = 3_000
+_EPOCHS = 12
+_BATCH = 64
+_LEARNING_RATE = 2e-3
+_SILENCE_PERCENTAGE = 10.0
+_SHOWN = 6  # held-out recordings labelled at the end
+
+
+@dataclass
+class QuickstartOutcome:
+    """Where things are, and what to print."""
+
+    corpus: Path
+    run: Path
+    accuracy: float
+    summary: str
+
+
+def run(folder: str = "quickstart", *, seed: int = 0, device: str = "auto") -> QuickstartOutcome:
+    """Synthesise a spoken-command corpus, train on it from scratch, evaluate on unheard voices, label a few recordings.
+
+    Args:
+        folder: receives ``corpus/`` (kept for the next time) and ``run/`` (replaced).
+        seed: of corpus and training.
+        device: as everywhere.
+
+    Raises:
+        MissingExtraError: the speech synthesiser is not installed.
+        EarmarkError: as of training.
+    """
+    start = time.monotonic()
+    corpus, run_dir = Path(folder) / "corpus", Path(folder) / "run"
+    with Progress("synthesising speech", None) as progress:
+        written = write_corpus(corpus, utterances=_UTTERANCES, seed=seed, progress=progress.to)
+    logger.info("%s", written.summary)
+
+    from earmark.train.arguments import EarmarkTrainingArguments
+    from earmark.train.run import train
+
+    outcome = train(
+        DataArguments(
+            dataset_name="superb",
+            dataset_config_name="ks",
+            data_dir=str(corpus),
+            max_length_seconds=1.0,
+            silence_percentage=_SILENCE_PERCENTAGE,
+        ),
+        ModelArguments(model_type="tc_resnet"),
+        RunArguments(device=device, overwrite_output_dir=True),
+        EarmarkTrainingArguments(
+            output_dir=str(run_dir),
+            num_train_epochs=_EPOCHS,
+            per_device_train_batch_size=_BATCH,
+            per_device_eval_batch_size=_BATCH,
+            learning_rate=_LEARNING_RATE,
+            seed=seed,
+        ),
+    )
+    labelled = _label_some(corpus, run_dir, device)
+    seconds = time.monotonic() - start
+    accuracy = outcome.metrics["test"]["accuracy"]
+    summary = "\n".join(
+        [
+            outcome.summary,
+            "",
+            "held-out recordings (path, label, score):",
+            *(f"  {line}" for line in labelled),
+            "",
+            f"accuracy {accuracy:.4f} on voices never heard, {format_seconds(seconds)} in all",
+            f"label your own: earmark predict {run_dir} FILES_OR_FOLDERS",
+        ]
+    )
+    return QuickstartOutcome(corpus, run_dir, accuracy, summary)
+
+
+def _label_some(corpus: Path, run_dir: Path, device: str) -> list[str]:
+    """Rows of ``earmark predict`` for one test recording of each of a few words."""
+    from earmark.predict.run import predict_files
+
+    words = sorted(path for path in (corpus / "speech_commands_test_set_v0.01").iterdir() if path.is_dir())
+    chosen = [next(iter(sorted(word.glob("*.wav")))) for word in words[:: max(1, len(words) // _SHOWN)]][:_SHOWN]
+    output = run_dir / "predictions_examples.csv"
+    predict_files(
+        PredictOptions(
+            model_name_or_path=str(run_dir), inputs=[str(path) for path in chosen], output=str(output), device=device
+        )
+    )
+    return output.read_text(encoding="utf-8").splitlines()[1:]
