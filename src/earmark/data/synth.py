@@ -26,9 +26,9 @@ import soxr
 
 from earmark import extras
 from earmark.data.espeak import Voice, engine
+from earmark.data.speech_commands import BACKGROUND, COMMANDS, SILENCE, UNKNOWN
 from earmark.data.synth_noise import background_recordings
 from earmark.data.synth_plan import (
-    COMMANDS,
     OTHER_WORDS,
     TEST_SET,
     Plan,
@@ -42,7 +42,6 @@ logger = logging.getLogger(__name__)
 
 DEFAULT_UTTERANCES = 3_000
 TEST_SET_FOLDER = "speech_commands_test_set_v0.01"
-BACKGROUND_FOLDER = "_background_noise_"
 
 _FEWEST_UTTERANCES = 300  # below, some words would be missing from a split
 _RATE_HZ = 16_000
@@ -171,16 +170,16 @@ def _clear(root: Path) -> None:
             )
         return
     logger.info("%s: the corpus there is unfinished or has other settings, so it is written anew", root)
-    for name in (*COMMANDS, *OTHER_WORDS, BACKGROUND_FOLDER, TEST_SET_FOLDER):
+    for name in (*COMMANDS, *OTHER_WORDS, BACKGROUND, TEST_SET_FOLDER):
         shutil.rmtree(root / name, ignore_errors=True)
 
 
 def _write_files(
     root: Path, plan: Plan, utterances: int, seed: int, progress: Callable[[int, int], None] | None
 ) -> None:
-    for name in (*COMMANDS, *OTHER_WORDS, BACKGROUND_FOLDER):
+    for name in (*COMMANDS, *OTHER_WORDS, BACKGROUND):
         (root / name).mkdir()
-    for name in (*COMMANDS, "_unknown_", "_silence_"):
+    for name in (*COMMANDS, UNKNOWN, SILENCE):
         (root / TEST_SET_FOLDER / name).mkdir(parents=True)
     (root / "README.txt").write_text(_README, encoding="utf-8")
     for split in ("validation", "testing"):
@@ -195,7 +194,9 @@ def _write_files(
         for index, (split, bank) in enumerate(plan.babble.items())
     }
     for name, wave in backgrounds["train"].items():
-        _write_wav(root / BACKGROUND_FOLDER / f"{name}.wav", wave)
+        _write_wav(root / BACKGROUND / f"{name}.wav", wave)
+    # the reader keeps the last fifth of each for the silence of validation, so no training word may hold it
+    backgrounds["train"] = {name: wave[: len(wave) * 4 // 5] for name, wave in backgrounds["train"].items()}
     _write_silence(root, list(backgrounds[TEST_SET].values()), utterances, seed)
     for index, (said, speech) in enumerate(zip(plan.utterances, spoken, strict=True)):
         noises = list(backgrounds[said.split].values())
@@ -221,7 +222,7 @@ def _write_silence(root: Path, noises: list[np.ndarray], utterances: int, seed: 
         noise = noises[index % len(noises)]
         start = int(rng.integers(len(noise) - _RATE_HZ))
         cut = noise[start : start + _RATE_HZ] * 10 ** (rng.uniform(-10, 0) / 20)
-        _write_wav(root / TEST_SET_FOLDER / "_silence_" / f"{index:03d}.wav", cut)
+        _write_wav(root / TEST_SET_FOLDER / SILENCE / f"{index:03d}.wav", cut)
 
 
 def _place(speech: np.ndarray, noises: list[np.ndarray], rng: np.random.Generator, said: Utterance) -> np.ndarray:

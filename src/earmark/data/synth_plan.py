@@ -13,8 +13,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from earmark.data.espeak import Voice
+from earmark.data.speech_commands import COMMANDS, UNKNOWN
 
-COMMANDS = ("yes", "no", "up", "down", "left", "right", "on", "off", "stop", "go")
 _OTHER_WORDS = "bed bird cat dog eight five four happy house marvin nine one seven sheila six three tree two wow zero"
 OTHER_WORDS = tuple(_OTHER_WORDS.split())
 TEST_SET = "test_set"
@@ -121,7 +121,7 @@ def _words(count: int) -> list[tuple[str, str]]:
 def _test_set_words(utterances: int) -> list[tuple[str, str]]:
     size = test_set_class_size(utterances)
     commands = [(word, word) for word in COMMANDS for _ in range(size)]
-    return commands + [("_unknown_", OTHER_WORDS[i % len(OTHER_WORDS)]) for i in range(size)]
+    return commands + [(UNKNOWN, OTHER_WORDS[i % len(OTHER_WORDS)]) for i in range(size)]
 
 
 def _make_speakers(split: str, utterances: int, rng: np.random.Generator) -> dict[str, Voice]:

@@ -1,0 +1,117 @@
+"""Tar archives, extracted once into a cache folder and found there afterwards."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import logging
+import os
+import shutil
+import sys
+import tarfile
+import tempfile
+import time
+import zlib
+from pathlib import Path
+
+from earmark.errors import DataError, OutputError
+
+logger = logging.getLogger(__name__)
+
+CACHE_VARIABLE = "EARMARK_CACHE"
+
+_STALE_S = 24 * 3600  # half-extracted folders this old belong to killed runs
+# what a broken file makes tarfile raise; the last is an OSError, so it must be told apart before those
+_BROKEN = (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile)
+
+
+def cache_folder() -> Path:
+    """``$EARMARK_CACHE``, or ``~/.cache/earmark``."""
+    return Path(os.environ.get(CACHE_VARIABLE) or Path.home() / ".cache" / "earmark")
+
+
+def extracted(archive: Path) -> Path:
+    """Extract an archive, or find it extracted.
+
+    The cache is keyed by the archive's name, size and time of change. The folder appears under its final name only
+    when it is whole, so several processes may ask at once and a killed one leaves nothing that is mistaken for it.
+
+    Args:
+        archive: a tar file, compressed or not.
+
+    Returns:
+        The folder with the archive's members; where all of them lie in one top folder, that folder.
+
+    Raises:
+        DataError: the archive is not a tar file, is cut short, would write outside its folder, or this Python
+            cannot extract safely.
+        OutputError: the cache folder cannot be written.
+    """
+    # added to 3.10.12 and 3.11.4: without it a member named ../x writes outside the folder
+    if not hasattr(tarfile, "data_filter"):
+        raise DataError(
+            f"{archive}: Python {sys.version.split()[0]} cannot extract archives safely (3.10.12, 3.11.4 or 3.12 "
+            "can); update it, or extract the archive yourself and give the folder"
+        )
+    status = archive.stat()
+    identity = f"{archive.name}\0{status.st_size}\0{status.st_mtime_ns}"
+    key = hashlib.sha256(identity.encode("utf-8", "surrogateescape")).hexdigest()[:12]
+    target = cache_folder() / "archives" / f"{archive.name.split('.tar')[0]}-{key}"
+    if not target.is_dir():
+        _extract(archive, target)
+    return _top_folder(target)
+
+
+def _extract(archive: Path, target: Path) -> None:
+    partial = None
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        _remove_stale(target.parent)
+        partial = Path(tempfile.mkdtemp(prefix=".partial-", dir=target.parent))
+        logger.info("extracting %s into %s, once", archive, target)
+        _extract_members(archive, partial)
+        _put_in_place(partial, target)
+    except OSError as exc:
+        raise OutputError(
+            f"{archive} cannot be extracted into {target.parent} ({exc.strerror or exc}); make room there, or set "
+            f"{CACHE_VARIABLE} to another folder"
+        ) from exc
+    finally:
+        if partial is not None:
+            shutil.rmtree(partial, ignore_errors=True)
+
+
+def _extract_members(archive: Path, folder: Path) -> None:
+    try:
+        file = archive.open("rb")
+    except OSError as exc:
+        raise DataError(f"{archive}: cannot be read ({exc.strerror or exc})") from exc
+    try:
+        with file, tarfile.open(fileobj=file) as tar:
+            tar.extractall(folder, filter="data")
+    except _BROKEN as exc:
+        raise DataError(f"{archive}: not a tar archive, cut short or damaged ({exc}); download it again") from exc
+
+
+def _put_in_place(partial: Path, target: Path) -> None:
+    partial.chmod(0o755)  # mkdtemp keeps everyone else out
+    try:
+        partial.rename(target)
+    except OSError:
+        if not target.is_dir():  # otherwise another process was first, with the same content
+            raise
+
+
+def _remove_stale(folder: Path) -> None:
+    for partial in folder.glob(".partial-*"):
+        try:
+            stale = time.time() - partial.stat().st_mtime > _STALE_S
+        except FileNotFoundError:
+            continue
+        if stale:
+            shutil.rmtree(partial, ignore_errors=True)
+
+
+def _top_folder(folder: Path) -> Path:
+    entries = list(folder.iterdir())
+    return entries[0] if len(entries) == 1 and entries[0].is_dir() else folder
