@@ -10,7 +10,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -83,16 +84,17 @@ class AudioTrainer(Trainer):
     def score(self, table: ClipTable, what: str = "scoring") -> Any:
         """Logits (N, C) float32 of a table, through the loop that predicts, in fp32 unless a full-eval flag asks for less."""
         half = {self.args.bf16_full_eval: torch.bfloat16, self.args.fp16_full_eval: torch.float16}
-        return score_table(
-            self.model,
-            self.audio.frontend,
-            table,
-            batch_size=self.args.per_device_eval_batch_size,
-            device=self.args.device,
-            dtype=half.get(True),
-            num_threads=self.num_threads,
-            what=what,
-        )
+        with _own_forward(self.model):
+            return score_table(
+                self.model.to(self.args.device),
+                self.audio.frontend,
+                table,
+                batch_size=self.args.per_device_eval_batch_size,
+                device=self.args.device,
+                dtype=half.get(True),
+                num_threads=self.num_threads,
+                what=what,
+            )
 
     def judge(self, table: ClipTable, logits: Any) -> Metrics:
         """Metrics of a table's logits."""
@@ -124,6 +126,23 @@ class AudioTrainer(Trainer):
     def _save_checkpoint(self, *args: Any, **kwargs: Any) -> None:
         with _Paused(self):
             super()._save_checkpoint(*args, **kwargs)
+
+
+@contextmanager
+def _own_forward(model: Any) -> Iterator[None]:
+    """The model without the autocast that accelerate puts round its ``forward`` for good.
+
+    With it validation would be scored in the precision of training, and a saved model would answer otherwise.
+    """
+    wrapped = vars(model).get("forward")
+    if wrapped is None or not hasattr(model, "_original_forward"):
+        yield
+        return
+    model.forward = model._original_forward
+    try:
+        yield
+    finally:
+        model.forward = wrapped
 
 
 class _Paused:
