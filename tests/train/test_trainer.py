@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from tests.tiny import overrides, write_tones
@@ -98,6 +99,7 @@ def test_validation_is_the_loop_that_predicts_whatever_the_precision_of_training
     logits = score_table(
         saved.model, saved.frontend, splits.validation, batch_size=1, device=torch.device("cpu"), num_threads=1
     )
+    np.testing.assert_allclose(trainer.score(splits.validation), logits, atol=1e-6)
     metrics = compute_metrics(logits, targets_of(splits.validation, audio.labels), audio.labels)
     assert figures["eval_accuracy"] == metrics.accuracy
     assert figures["eval_loss"] == pytest.approx(metrics.loss, abs=1e-6)
