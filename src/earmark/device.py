@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import platform
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from earmark.errors import DeviceError
 
@@ -20,7 +20,7 @@ ACCELERATORS = ("npu", "cuda", "xpu", "mps")
 _NAME = re.compile(r"(auto|cpu|npu|cuda|xpu|mps)(?::(\d+))?")
 
 
-def _backend(kind: str) -> object | None:
+def _backend(kind: str) -> Any:
     """``torch.npu``, ``torch.cuda``...: the module, or ``None`` where this torch does not have it."""
     import torch
 
@@ -30,7 +30,7 @@ def _backend(kind: str) -> object | None:
 def is_available(kind: str) -> bool:
     """Whether at least one device of this kind can be used."""
     backend = _backend(kind)
-    return backend is not None and bool(backend.is_available())  # type: ignore[attr-defined]
+    return backend is not None and bool(backend.is_available())
 
 
 def select_device(name: str = "auto") -> torch.device:
@@ -55,7 +55,7 @@ def select_device(name: str = "auto") -> torch.device:
         raise DeviceError(_why_absent(name, kind))
     if kind == "mps":
         return torch.device("mps")
-    count = _backend(kind).device_count()  # type: ignore[union-attr]
+    count = _backend(kind).device_count()
     number = int(index if index is not None else os.environ.get("LOCAL_RANK", 0))
     if number >= count:
         raise DeviceError(f"--device {name}: there are {count} {kind} devices, {kind}:0 to {kind}:{count - 1}")
@@ -115,7 +115,8 @@ def choose_precision(device: torch.device, *, bf16: bool, fp16: bool) -> tuple[s
 def describe_device(device: torch.device) -> str:
     """What a results table calls the device: ``"NVIDIA H100"``, ``"Ascend910B1"``, ``"AMD EPYC 9B14 (2 cores)"``."""
     if device.type == "cpu":
-        return f"{_cpu_model()} ({len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()} cores)"
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+        return f"{_cpu_model()} ({cores} cores)"
     name = getattr(_backend(device.type), "get_device_name", None)
     return str(name(device)) if name is not None else device.type
 

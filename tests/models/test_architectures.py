@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from tests.tiny import ARCHITECTURES, RATE_HZ, overrides, tone
 from transformers import AutoModelForAudioClassification, pipeline
 
 from earmark.errors import ModelError
@@ -18,6 +17,7 @@ from earmark.models.build import (
 )
 from earmark.models.freeze import body_of, encoder_layers, freeze, head_parameters
 from earmark.scoring.forward import score_waveforms
+from tests.tiny import ARCHITECTURES, RATE_HZ, overrides, tone
 
 LABELS = ["high", "low", "other"]
 CPU = torch.device("cpu")

@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from tests.tiny import tone
 from transformers import Wav2Vec2FeatureExtractor
 
 from earmark.models.tc_resnet import LogMel, TCResNetConfig, TCResNetForAudioClassification
+from tests.tiny import tone
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +32,9 @@ def test_it_has_about_a_million_parameters(model: TCResNetForAudioClassification
 
 
 @pytest.mark.parametrize("lengths", [(16_000, 9_999), (401, 16_000), (3_333, 5_001, 12_345)])
-def test_padding_behind_a_clip_changes_no_answer(model: TCResNetForAudioClassification, lengths: tuple[int, ...]) -> None:
+def test_padding_behind_a_clip_changes_no_answer(
+    model: TCResNetForAudioClassification, lengths: tuple[int, ...]
+) -> None:
     clips = [torch.from_numpy(tone(500, n / 16_000, seed=n)) for n in lengths]
     longest = max(lengths)
     batch = torch.stack([torch.nn.functional.pad(clip, (0, longest - len(clip))) for clip in clips])

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from tests.tiny import RATE_HZ, overrides, tone
 
 from earmark.models.build import AudioModel, ModelSource, build_for_training
 from earmark.scoring.forward import score_waveforms, softmax, split_into_windows
+from tests.tiny import RATE_HZ, overrides, tone
 
 CPU = torch.device("cpu")
 
@@ -21,9 +21,7 @@ def audio() -> AudioModel:
 
 
 def score(audio: AudioModel, waveforms: list[np.ndarray], batch_size: int = 4) -> np.ndarray:
-    return np.stack(
-        list(score_waveforms(audio.model, audio.frontend, waveforms, batch_size=batch_size, device=CPU))
-    )
+    return np.stack(list(score_waveforms(audio.model, audio.frontend, waveforms, batch_size=batch_size, device=CPU)))
 
 
 def test_a_clip_has_one_answer_alone_and_in_any_company(audio: AudioModel) -> None:

@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from tests.tiny import overrides, write_tones
 from transformers import TrainerCallback
 
 from earmark.data.folders import load_folder
@@ -17,6 +16,7 @@ from earmark.scoring.metrics import compute_metrics
 from earmark.scoring.table import score_table
 from earmark.train.arguments import EarmarkTrainingArguments
 from earmark.train.trainer import AudioTrainer, ClipLoss
+from tests.tiny import overrides, write_tones
 
 
 class _Gradients(TrainerCallback):
@@ -28,7 +28,9 @@ class _Gradients(TrainerCallback):
     def on_pre_optimizer_step(self, args, state, control, model=None, **kwargs) -> None:
         if not self.first:
             self.first = {
-                name: parameter.grad.clone() for name, parameter in model.named_parameters() if parameter.grad is not None
+                name: parameter.grad.clone()
+                for name, parameter in model.named_parameters()
+                if parameter.grad is not None
             }
 
 

@@ -27,12 +27,11 @@ class TrainingClips(Dataset[Example]):
         table: labelled clips.
         label2id: index of each class name.
         sampling_rate_hz: rate wanted.
-        max_samples: longer clips give a random crop of this length, a new one each epoch, drawn from torch's seeded generator.
+        max_samples: longer clips give a random crop of this length, a new one each epoch, drawn from torch's seeded
+            generator.
     """
 
-    def __init__(
-        self, table: ClipTable, label2id: Mapping[str, int], sampling_rate_hz: int, max_samples: int
-    ) -> None:
+    def __init__(self, table: ClipTable, label2id: Mapping[str, int], sampling_rate_hz: int, max_samples: int) -> None:
         self.table = table
         self.label2id = label2id
         self.sampling_rate_hz = sampling_rate_hz
@@ -62,5 +61,6 @@ class Collator:
         self.frontend = frontend
 
     def __call__(self, examples: Sequence[Example]) -> dict[str, torch.Tensor]:
+        """Model inputs of B examples, and ``labels``."""
         inputs = self.frontend([example["waveform"] for example in examples])
         return {**inputs, "labels": torch.tensor([example["label"] for example in examples])}

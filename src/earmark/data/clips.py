@@ -34,7 +34,7 @@ class Clip:
 
 
 @dataclass(frozen=True)
-class ClipTable(Sequence[Clip]):  # type: ignore[misc]  # __getitem__ takes an index only, not a slice
+class ClipTable(Sequence[Clip]):
     """Clips of one split, in a fixed order.
 
     Attributes:

@@ -17,7 +17,7 @@ from earmark.errors import DataError
 from earmark.models.build import AudioModel, load_trained
 from earmark.models.source import source_of
 from earmark.runs.environment import describe_environment
-from earmark.runs.folder import RunFolder, prepare_folder, read_json, write_json
+from earmark.runs.folder import RunFolder, prepare_folder, write_json
 from earmark.runs.judged import Judged, judge, write_predictions
 from earmark.runs.results import ResultsRow, load_row, markdown
 from earmark.scoring.diagnosis import diagnose
@@ -44,7 +44,7 @@ class EvaluateOutcome:
 def evaluate(options: EvaluateOptions) -> EvaluateOutcome:
     """Score a split, write its metrics, its per-clip predictions and its row of the results table.
 
-    The results go into ``--output_dir``, by default ``evaluation_SPLIT`` in the model's folder when that is a folder here.
+    The results go into ``--output_dir``, by default ``evaluation_SPLIT`` in the model's folder where that is a folder.
 
     Raises:
         EarmarkError: the model, the data or the device cannot be used; a label the model does not know.
@@ -64,7 +64,12 @@ def evaluate(options: EvaluateOptions) -> EvaluateOutcome:
         write_bad_audio(folder.bad_audio, bad)
     table = usable[options.split].table
     logits = score_table(
-        audio.model, audio.frontend, table, batch_size=options.per_device_eval_batch_size, device=device, what="evaluating"
+        audio.model,
+        audio.frontend,
+        table,
+        batch_size=options.per_device_eval_batch_size,
+        device=device,
+        what="evaluating",
     )
     judged = judge(logits, table, audio.labels, options.metric)
     return _write(folder, judged, audio, options, describe_device(device))

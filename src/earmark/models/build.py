@@ -1,6 +1,6 @@
 """Make a classifier: body from a checkpoint or from random weights, a head of the right size, its frontend.
 
-Every architecture of Transformers' audio-classification mapping takes this way, and so does the project's own TC-ResNet.
+Every architecture of Transformers' audio-classification mapping takes this way, and so does this project's TC-ResNet.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import contextlib
 import json
 import logging
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 from transformers.models.auto.modeling_auto import MODEL_FOR_AUDIO_CLASSIFICATION_MAPPING_NAMES
 
 from earmark.errors import ModelError
-from earmark.models import tc_resnet  # noqa: F401  (registers the small model with the Auto classes)
+from earmark.models import tc_resnet
 from earmark.models.checkpoint import find_checkpoint
 from earmark.models.clip_length import cut_to_length, min_samples, native_length_s
 from earmark.models.freeze import head_parameters
@@ -44,7 +44,9 @@ class ModelSource:
     Attributes:
         name_or_path: checkpoint folder or hub name; ``None`` for random weights.
         model_type: architecture for random weights, e.g. ``"wav2vec2"``.
-        config_overrides: ``"hidden_size=32,num_hidden_layers=2"`` or a JSON object, over the checkpoint's or the architecture's settings.
+        config_overrides: ``"hidden_size=32,num_hidden_layers=2"`` or a JSON object; replaces settings of the checkpoint
+            or of the architecture.
+        config_name: folder or hub name of another model's configuration.
         feature_extractor: folder or hub name of another model's feature extractor.
         attention_mask: whether the frontend gives a mask where clips of a batch differ in length.
     """
@@ -60,9 +62,15 @@ class ModelSource:
     cache_dir: str | None = None
     allow_pickle: bool = False
     trust_remote_code: bool = False
+    _found: dict[str, Path] = field(default_factory=dict, repr=False)
 
     def find(self, name: str) -> Path:
-        """The local folder of ``name``."""
+        """The local folder of ``name``; the hub is asked once."""
+        if name not in self._found:
+            self._found[name] = self._find(name)
+        return self._found[name]
+
+    def _find(self, name: str) -> Path:
         return find_checkpoint(
             name,
             revision=self.revision,
@@ -98,7 +106,9 @@ def supported_architectures() -> list[str]:
     return sorted([*MODEL_FOR_AUDIO_CLASSIFICATION_MAPPING_NAMES, tc_resnet.TCResNetConfig.model_type])
 
 
-def build_for_training(source: ModelSource, labels: Sequence[str], length_s: float | None, longest_s: float) -> AudioModel:
+def build_for_training(
+    source: ModelSource, labels: Sequence[str], length_s: float | None, longest_s: float
+) -> AudioModel:
     """A classifier ready to learn ``labels`` from clips of at most ``length_s``.
 
     Args:
@@ -194,8 +204,8 @@ def _override(config: Any, text: str) -> None:
             config.update_from_string(text)
     except (ValueError, TypeError, AttributeError) as exc:
         raise ModelError(
-            f"--config_overrides: {_first_line(exc)} in a {config.model_type} configuration; write name=value,name=value "
-            'or a JSON object {"name": value} where a value is a list'
+            f"--config_overrides: {_first_line(exc)} in a {config.model_type} configuration; write name=value,"
+            'name=value or a JSON object {"name": value} where a value is a list'
         ) from exc
 
 
@@ -214,7 +224,9 @@ def load_extractor(source: ModelSource, folder: Path | None, config: Any) -> Any
     else:
         extractor = _default_extractor(config)
         if place is not None:
-            logger.info("%s: no preprocessor_config.json; using the %s of its architecture", place, type(extractor).__name__)
+            logger.info(
+                "%s: no preprocessor_config.json; using the %s of its architecture", place, type(extractor).__name__
+            )
     if hasattr(extractor, "return_attention_mask") and native_length_is_open(config):
         extractor.return_attention_mask = source.attention_mask
     return extractor
@@ -260,7 +272,11 @@ def _load_weights(folder: Path, config: Any, source: ModelSource, *, fresh_head:
         what = "the head" if set(lacking) <= head else f"{len(lacking)} weights"
         raise ModelError(
             f"{folder}: {what} of {type(model).__name__} cannot be filled from it, first {lacking[0]}; "
-            + ("is this checkpoint of another size or kind?" if fresh_head else "train it first, or give a trained model")
+            + (
+                "is this checkpoint of another size or kind?"
+                if fresh_head
+                else "train it first, or give a trained model"
+            )
         )
     return model
 
@@ -277,7 +293,7 @@ def _frontend(extractor: Any, config: Any, length_s: float) -> Frontend:
 @contextlib.contextmanager
 def _quiet_transformers() -> Iterator[None]:
     """No table of fresh head weights: a new head is what was asked for, and anything else missing is an error here."""
-    log = logging.getLogger("transformers.modeling_utils")
+    log = logging.getLogger("transformers")
     level = log.level
     log.setLevel(logging.ERROR)
     try:

@@ -79,8 +79,8 @@ def check_checkpoint(folder: Path, *, allow_pickle: bool = False) -> None:
         pickled = (folder / _PICKLED).is_file() or (folder / f"{_PICKLED}.index.json").is_file()
         if pickled and not allow_pickle:
             raise ModelError(
-                f"{folder}: only pickled weights ({_PICKLED}), which can run code when loaded; convert them to {_SAFE}, "
-                "or pass --allow_pickle if you trust where they come from"
+                f"{folder}: only pickled weights ({_PICKLED}), which can run code when loaded; convert them to "
+                f"{_SAFE}, or pass --allow_pickle if you trust where they come from"
             )
         if not pickled:
             raise ModelError(f"{folder}: weights file {_SAFE} is missing")

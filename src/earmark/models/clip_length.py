@@ -19,7 +19,7 @@ _WHISPER_FRAMES_PER_POSITION = 2  # the second convolution has stride 2
 _AST_WINDOW_S, _AST_HOP_S = 0.025, 0.010  # Kaldi's filter bank, in ASTFeatureExtractor
 
 
-def native_length_s(model: nn.Module, extractor: Any) -> float | None:
+def native_length_s(model: Any, extractor: Any) -> float | None:
     """The one clip length a fixed-length encoder takes, in seconds; ``None`` where any length goes."""
     config = model.config
     if config.model_type == "whisper":
@@ -30,7 +30,7 @@ def native_length_s(model: nn.Module, extractor: Any) -> float | None:
     return None
 
 
-def cut_to_length(model: nn.Module, extractor: Any, length_s: float) -> tuple[Any, float]:
+def cut_to_length(model: Any, extractor: Any, length_s: float) -> tuple[Any, float]:
     """Make a fixed-length encoder as long as the clips; leaves all other models alone.
 
     Args:
@@ -50,8 +50,8 @@ def cut_to_length(model: nn.Module, extractor: Any, length_s: float) -> tuple[An
         return extractor, length_s
     if length_s > native_s + 1e-6:
         raise ModelError(
-            f"--max_length_seconds {length_s:g}: this {model.config.model_type} model has positions for {native_s:g} s; "
-            f"use at most {native_s:g}"
+            f"--max_length_seconds {length_s:g}: this {model.config.model_type} model has positions for {native_s:g} "
+            f"s; use at most {native_s:g}"
         )
     if length_s >= native_s - 1e-6:
         return extractor, native_s
@@ -61,7 +61,7 @@ def cut_to_length(model: nn.Module, extractor: Any, length_s: float) -> tuple[An
     return _cut_ast(model, extractor, length_s)
 
 
-def _cut_whisper(model: nn.Module, extractor: Any, seconds: int) -> Any:
+def _cut_whisper(model: Any, extractor: Any, seconds: int) -> Any:
     frames = seconds * extractor.sampling_rate // extractor.hop_length
     positions = frames // _WHISPER_FRAMES_PER_POSITION
     encoder = model.get_submodule("encoder")
@@ -73,7 +73,7 @@ def _cut_whisper(model: nn.Module, extractor: Any, seconds: int) -> Any:
     return type(extractor).from_dict(settings)
 
 
-def _cut_ast(model: nn.Module, extractor: Any, length_s: float) -> tuple[Any, float]:
+def _cut_ast(model: Any, extractor: Any, length_s: float) -> tuple[Any, float]:
     config = model.config
     embeddings = model.get_submodule("audio_spectrogram_transformer.embeddings")
     rows, old_columns = embeddings.get_shape(config)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 from torch import nn
 
@@ -29,7 +30,9 @@ def body_of(model: nn.Module) -> nn.Module:
     if body is model:  # Whisper's classifier holds its encoder under another name than its family's prefix
         body = getattr(model, "encoder", model)
     if body is model:
-        raise ModelError(f"{type(model).__name__}: its body cannot be told from its head, so --freeze cannot work on it")
+        raise ModelError(
+            f"{type(model).__name__}: its body cannot be told from its head, so --freeze cannot work on it"
+        )
     return body
 
 
@@ -51,13 +54,13 @@ def encoder_layers(model: nn.Module) -> nn.ModuleList:
     return max(stacks, key=len)
 
 
-def freeze(model: nn.Module, what: str | None) -> str:
+def freeze(model: Any, what: str | None) -> str:
     """Stop some weights from learning.
 
     Args:
         model: an audio classifier.
-        what: one of the choices above. ``None``: the convolutional waveform encoder where there is one, as the original example
-            does, else nothing.
+        what: one of the choices above. ``None``: the convolutional waveform encoder where there is one, as the original
+            example does, else nothing.
 
     Returns:
         The choice that was applied.
@@ -85,7 +88,7 @@ def freeze(model: nn.Module, what: str | None) -> str:
     return what
 
 
-def _freeze_feature_encoder(model: nn.Module) -> None:
+def _freeze_feature_encoder(model: Any) -> None:
     if hasattr(model, "freeze_feature_encoder"):
         model.freeze_feature_encoder()
         return

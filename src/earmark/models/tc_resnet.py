@@ -1,9 +1,9 @@
 """TC-ResNet: a small classifier that learns from scratch on a CPU, as a Transformers model.
 
 A residual network of temporal convolutions over a log-mel spectrogram, mel bins being its input channels (Choi et al.
-2019, "Temporal Convolution for Real-time Keyword Spotting on Mobile Devices", arXiv:1904.03814): the 14-layer network of
-that paper, made wider to 1 M parameters. It takes waveforms; the log-mel is part of it, as matrix products, which run on
-every device and export without an FFT.
+2019, "Temporal Convolution for Real-time Keyword Spotting on Mobile Devices", arXiv:1904.03814): the 14-layer network
+of that paper, made wider to 1 M parameters. It takes waveforms; the log-mel is part of it, as matrix products, which
+run on every device and export without an FFT.
 
 Importing this module registers the model with Transformers' Auto classes.
 
@@ -13,6 +13,7 @@ Shapes: B batch, T samples, F frames, M mel bins, D channels, C classes.
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -85,16 +86,19 @@ class TCResNetConfig(PreTrainedConfig):
 
     @property
     def min_samples(self) -> int:
-        """Fewest samples that leave two frames after the last block: batch normalisation cannot learn from a single one."""
-        halvings = sum(b > a for a, b in zip([self.stem_channels, *self.channels], self.channels, strict=False))
+        """Fewest samples that leave two frames after the last block: batch normalisation cannot learn from one."""
+        halvings = sum(after > before for before, after in pairwise([self.stem_channels, *self.channels]))
         return self.window_samples + self.hop_samples * 2**halvings
 
 
 class LogMel(nn.Module):
-    """Waveform (B, T) to log-mel energies (B, F, M): Hann window, discrete Fourier transform as a matrix, HTK mel filters.
+    """Waveform (B, T) to log-mel energies (B, F, M): Hann window, Fourier transform as a matrix, HTK mel filters.
 
     Both matrices are saved with the weights, so a model keeps the frontend it was trained with.
     """
+
+    fourier: torch.Tensor
+    filters: torch.Tensor
 
     def __init__(self, config: TCResNetConfig) -> None:
         super().__init__()
@@ -103,10 +107,9 @@ class LogMel(nn.Module):
         self.register_buffer("fourier", torch.from_numpy(_fourier_matrix(config.window_samples)))
         self.register_buffer("filters", torch.from_numpy(_mel_filters(config)))
 
-    def frames(self, samples: torch.Tensor | int) -> torch.Tensor | int:
-        """Whole frames in so many samples, at least one."""
-        count = (samples - self.window_samples) // self.hop_samples + 1
-        return count.clamp(min=1) if isinstance(count, torch.Tensor) else max(count, 1)
+    def frames(self, samples: torch.Tensor) -> torch.Tensor:
+        """Whole frames in so many samples (B,), at least one."""
+        return ((samples - self.window_samples) // self.hop_samples + 1).clamp(min=1)
 
     def forward(self, waveform: torch.Tensor) -> torch.Tensor:
         """Log-mel (B, F, M) float32, whatever autocast is on: its range does not fit 8 bits of mantissa."""
@@ -120,7 +123,7 @@ class LogMel(nn.Module):
 
 
 def _fourier_matrix(window: int) -> np.ndarray:
-    """Hann-windowed cosines and sines, float32 (window, 2 * bins), scaled so that a full-scale tone has energy about 1."""
+    """Hann-windowed cosines and sines, float32 (window, 2 * bins); a full-scale tone has energy about 1."""
     time = np.arange(window)[:, None]
     angle = 2 * np.pi * time * np.arange(window // 2 + 1)[None, :] / window
     hann = 0.5 - 0.5 * np.cos(2 * np.pi * time / window)
@@ -157,7 +160,7 @@ class TCResNetBlock(nn.Module):
             self.shortcut = nn.Sequential(convolution, nn.BatchNorm1d(out_channels))
 
     def forward(self, hidden: torch.Tensor, mask: torch.Tensor | None) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """Frames and their mask (B, 1, F), both at the new frame rate; padding stays zero so that it reaches no frame."""
+        """Frames and their mask (B, 1, F), both at the new frame rate; padding stays zero and so reaches no frame."""
         mask = mask[..., :: self.stride] if mask is not None else None
         inner = _masked(F.relu(self.norm1(self.conv1(hidden))), mask)
         outer = self.norm2(self.conv2(inner)) + self.shortcut(hidden)
@@ -188,8 +191,10 @@ class TCResNetPreTrainedModel(PreTrainedModel):
             nn.init.zeros_(module.bias)
             module.reset_running_stats()
         elif isinstance(module, LogMel):
-            module.fourier.copy_(torch.from_numpy(_fourier_matrix(self.config.window_samples)))
-            module.filters.copy_(torch.from_numpy(_mel_filters(self.config)))
+            config = self.config
+            assert isinstance(config, TCResNetConfig)
+            module.fourier.copy_(torch.from_numpy(_fourier_matrix(config.window_samples)))
+            module.filters.copy_(torch.from_numpy(_mel_filters(config)))
 
 
 class TCResNetModel(TCResNetPreTrainedModel):
@@ -210,7 +215,7 @@ class TCResNetModel(TCResNetPreTrainedModel):
         widths = [config.stem_channels, *config.channels]
         self.layers = nn.ModuleList(
             TCResNetBlock(before, after, config.kernel_size, stride=2 if after > before else 1)
-            for before, after in zip(widths[:-1], widths[1:], strict=True)
+            for before, after in pairwise(widths)
         )
         self.post_init()
 
@@ -301,7 +306,7 @@ class TCResNetForAudioClassification(TCResNetPreTrainedModel):
 
         Args:
             input_values: (B, T) float32, at the configuration's sampling rate.
-            attention_mask: (B, T), 1 for samples and 0 for padding behind them; a clip's logits do not depend on padding.
+            attention_mask: (B, T), 1 for samples and 0 for padding behind them, which then changes no logits.
             labels: (B,) int64 class indices.
 
         Returns:

@@ -88,7 +88,7 @@ class Classifier:
             UsageError: an array without a sampling rate.
         """
         several = isinstance(audio, (list, tuple))
-        items = list(audio) if isinstance(audio, (list, tuple)) else [audio]
+        items: list[Any] = list(audio) if isinstance(audio, (list, tuple)) else [audio]
         waveforms = (self._waveform(item, sampling_rate) for item in items)
         answers = [self.top(row, top_k) for row in self._probabilities(waveforms)]
         return answers if several else answers[0]

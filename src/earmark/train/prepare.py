@@ -6,7 +6,7 @@ import logging
 from dataclasses import dataclass, field
 
 from earmark.config import DataArguments
-from earmark.data.clips import Splits
+from earmark.data.clips import ClipTable, Splits
 from earmark.data.scan import BadClip, check_tables
 from earmark.data.sources import load_splits
 from earmark.data.usable import keep_usable
@@ -20,13 +20,17 @@ class PreparedData:
     """Readable clips, split by split.
 
     Attributes:
-        splits: what is left after unreadable clips were dropped.
+        train: clips to learn from.
+        validation: clips to choose and judge by while training, if any.
+        test: clips to touch once, at the end, if any.
         labels: class names of the training split, sorted; index = class.
         longest_s: duration of the longest training clip, in seconds.
         bad: ``(split, clip)`` for every clip left out.
     """
 
-    splits: Splits
+    train: ClipTable
+    validation: ClipTable | None
+    test: ClipTable | None
     labels: list[str]
     longest_s: float
     bad: list[tuple[str, BadClip]] = field(default_factory=list)
@@ -60,7 +64,13 @@ def prepare_data(
     }
     usable, bad = keep_usable(tables, sampling_rate_hz, options.on_bad_audio, options.preprocessing_num_workers)
     kept = {name: clips.table for name, clips in usable.items()}
-    readable = Splits(kept["train"], kept.get("validation"), kept.get("test"), splits.notes)
     if bad:
-        check_tables(readable)
-    return PreparedData(readable, kept["train"].labels(), float(usable["train"].durations_s.max()), bad)
+        check_tables(Splits(kept["train"], kept.get("validation"), kept.get("test")))
+    return PreparedData(
+        train=kept["train"],
+        validation=kept.get("validation"),
+        test=kept.get("test"),
+        labels=kept["train"].labels(),
+        longest_s=float(usable["train"].durations_s.max()),
+        bad=bad,
+    )

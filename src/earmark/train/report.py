@@ -90,7 +90,9 @@ def write_reports(
         split = "test" if "test" in judged else "validation"
         row = _results_row(folder, trainer, figures, judged[split], split, model, device_name)
         row.save(folder)
-        schedule = Schedule(figures.steps, figures.learning_rate, figures.global_batch_size, bool(model.model_name_or_path))
+        schedule = Schedule(
+            figures.steps, figures.learning_rate, figures.global_batch_size, bool(model.model_name_or_path)
+        )
         lines += [f"warning: {line}" for line in diagnose(judged[split].metrics, schedule)]
         lines += ["", markdown([row])]
     lines += ["", *_paths(folder, judged)]

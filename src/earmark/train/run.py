@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import transformers
+from transformers.trainer_utils import get_last_checkpoint
 
 from earmark.config import DataArguments, ModelArguments, RunArguments
 from earmark.config_files import resolved_config, save_config
 from earmark.data.reading import decoder_threads
 from earmark.data.scan import write_bad_audio
 from earmark.device import choose_precision, describe_device, select_device
-from earmark.errors import UsageError
+from earmark.errors import OutputError, UsageError
 from earmark.models.build import AudioModel, ModelSource, build_for_training, load_config, load_extractor
 from earmark.models.freeze import freeze
 from earmark.models.source import source_of
@@ -71,8 +72,10 @@ def train(
     source = source_of(model)
     training = _with_device(training, run.device)
     folder = RunFolder(Path(training.output_dir))
-    resume = training.resume_from_checkpoint is not None
-    on_main_process(lambda: prepare_output_dir(folder, overwrite=run.overwrite_output_dir, resume=resume))
+    checkpoint = _checkpoint_to_resume(training.resume_from_checkpoint, folder)
+    on_main_process(
+        lambda: prepare_output_dir(folder, overwrite=run.overwrite_output_dir, resume=checkpoint is not None)
+    )
     prepared = on_main_process(
         lambda: prepare_data(
             data, _sampling_rate_hz(source), seed=training.seed, token=model.token, cache_dir=model.cache_dir
@@ -82,7 +85,11 @@ def train(
     audio = _build(source, prepared, data, model)
     training = _with_learning_rate(training, audio, model)
     trainer = AudioTrainer(
-        audio, training, prepared.splits.train, prepared.splits.validation, num_threads=decoder_threads(data.preprocessing_num_workers)
+        audio,
+        training,
+        prepared.train,
+        prepared.validation,
+        num_threads=decoder_threads(data.preprocessing_num_workers),
     )
     if is_main_process():
         save_config(resolved_config(data, model, run, training), folder.config)
@@ -91,7 +98,7 @@ def train(
         if prepared.bad:
             write_bad_audio(folder.bad_audio, prepared.bad)
     _log_plan(trainer, prepared, model)
-    trainer.train(resume_from_checkpoint=_resume_flag(training.resume_from_checkpoint))
+    trainer.train(resume_from_checkpoint=checkpoint)
     return _finish(folder, trainer, prepared, data, model, run)
 
 
@@ -107,9 +114,18 @@ def _with_device(training: EarmarkTrainingArguments, name: str) -> EarmarkTraini
     if note is not None:
         logger.warning("%s", note)
     logger.info("device: %s, %s, training in %s", device, describe_device(device), precision)
-    return dataclasses.replace(
-        training, use_cpu=device.type == "cpu", bf16=precision == "bf16", fp16=precision == "fp16"
-    )
+    changes = {"use_cpu": device.type == "cpu", "bf16": precision == "bf16", "fp16": precision == "fp16"}
+    training = dataclasses.replace(training, **changes)  # type: ignore[arg-type]  # fields of Transformers' base class
+    used = training.device  # the first look at it starts the process group of a distributed run
+    if ":" in name and used != device:
+        raise UsageError(
+            f"--device {name}: training takes {used}; choose the card with ASCEND_RT_VISIBLE_DEVICES or "
+            "CUDA_VISIBLE_DEVICES, or start one process a card with torchrun"
+        )
+    training._n_gpu = min(
+        training._n_gpu, 1
+    )  # one process a card: Trainer would split batches over all cards otherwise
+    return training
 
 
 def _build(source: ModelSource, prepared: PreparedData, data: DataArguments, model: ModelArguments) -> AudioModel:
@@ -140,24 +156,40 @@ def _with_learning_rate(
     return dataclasses.replace(training, learning_rate=rate)
 
 
-def _resume_flag(value: str | bool | None) -> str | bool | None:
-    return {"True": True, "true": True, "False": None, "false": None}.get(str(value), value)
+def _checkpoint_to_resume(asked: str | bool | None, folder: RunFolder) -> str | None:
+    """The checkpoint folder of ``--resume_from_checkpoint``: a path, or the newest one of the run for ``True``."""
+    if asked is None or str(asked).lower() == "false":
+        return None
+    if str(asked).lower() != "true":
+        if not Path(str(asked)).is_dir():
+            raise OutputError(f"--resume_from_checkpoint {asked}: no such folder")
+        return str(asked)
+    newest = get_last_checkpoint(folder.path) if folder.path.is_dir() else None
+    if newest is None:
+        raise OutputError(f"--resume_from_checkpoint: no checkpoint in {folder.path}")
+    return str(newest)
 
 
 def _log_plan(trainer: AudioTrainer, prepared: PreparedData, model: ModelArguments) -> None:
-    args, splits = trainer.args, prepared.splits
+    args = trainer.args
     global_batch = args.train_batch_size * args.gradient_accumulation_steps * args.world_size
     counts = {
         name: len(table)
-        for name, table in (("training", splits.train), ("validation", splits.validation), ("test", splits.test))
+        for name, table in (("training", prepared.train), ("validation", prepared.validation), ("test", prepared.test))
         if table is not None
     }
     logger.info(
-        "data: %s; %d classes", ", ".join(f"{count:,} {name} clips" for name, count in counts.items()), len(prepared.labels)
+        "data: %s; %d classes",
+        ", ".join(f"{count:,} {name} clips" for name, count in counts.items()),
+        len(prepared.labels),
     )
     steps = _total_steps(trainer, counts["training"], global_batch)
     logger.info(
-        "training: %s steps of %d clips, peak learning rate %g, seed %d", f"{steps:,}", global_batch, args.learning_rate, args.seed
+        "training: %s steps of %d clips, peak learning rate %g, seed %d",
+        f"{steps:,}",
+        global_batch,
+        args.learning_rate,
+        args.seed,
     )
 
 
@@ -179,7 +211,7 @@ def _finish(
     figures = TrainingFigures.of(trainer)
     judged = {
         name: judge(trainer.score(table, name), table, trainer.audio.labels, run.metric)
-        for name, table in (("validation", prepared.splits.validation), ("test", prepared.splits.test))
+        for name, table in (("validation", prepared.validation), ("test", prepared.test))
         if table is not None
     }
     summary = ""

@@ -82,7 +82,7 @@ class AudioTrainer(Trainer):
         self.add_callback(_ClipProgress(self))
 
     def score(self, table: ClipTable, what: str = "scoring") -> Any:
-        """Logits (N, C) float32 of a table, through the loop that predicts, in fp32 unless a full-eval flag asks for less."""
+        """Logits (N, C) float32 of a table, through the loop that predicts; in fp32 unless a full-eval flag is set."""
         half = {self.args.bf16_full_eval: torch.bfloat16, self.args.fp16_full_eval: torch.float16}
         with _own_forward(self.model):
             return score_table(
@@ -120,7 +120,7 @@ class AudioTrainer(Trainer):
         figures[f"{metric_key_prefix}_runtime"] = round(seconds, 3)
         figures[f"{metric_key_prefix}_samples_per_second"] = round(len(table) / seconds, 1)
         self.log(figures)
-        self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, figures)
+        self.control: Any = self.callback_handler.on_evaluate(self.args, self.state, self.control, figures)
         return figures
 
     def _save_checkpoint(self, *args: Any, **kwargs: Any) -> None:
