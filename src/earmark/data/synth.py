@@ -43,7 +43,7 @@ logger = logging.getLogger(__name__)
 DEFAULT_UTTERANCES = 3_000
 TEST_SET_FOLDER = "speech_commands_test_set_v0.01"
 
-_FEWEST_UTTERANCES = 300  # below, some words would be missing from a split
+_FEWEST_UTTERANCES = 300  # below, validation would have hardly two of a command
 _RATE_HZ = 16_000
 _VERSION = 1  # raised whenever the same settings give other files
 _MARKER = "synthetic.json"
@@ -117,8 +117,7 @@ def write_corpus(
     """
     if utterances < _FEWEST_UTTERANCES:
         raise UsageError(
-            f"{utterances} utterances are too few for every word to occur in every split; "
-            f"give {_FEWEST_UTTERANCES} or more"
+            f"{utterances} utterances are too few to fill 12 classes in three splits; give {_FEWEST_UTTERANCES} or more"
         )
     if seed < 0:
         raise UsageError(f"seed {seed}: expected a whole number from 0 on")

@@ -112,10 +112,10 @@ def apportion(total: int, weights: Sequence[float]) -> list[int]:
 
 
 def _words(count: int) -> list[tuple[str, str]]:
-    """``(folder, word)`` for each utterance of a split; a command is ten times as frequent as another word."""
-    words = COMMANDS + OTHER_WORDS
-    counts = apportion(count, [10] * len(COMMANDS) + [1] * len(OTHER_WORDS))
-    return [(word, word) for word, times in zip(words, counts, strict=True) for _ in range(times)]
+    """``(folder, word)`` for each utterance of a split; all other words together are two commands' worth."""
+    *commands, others = apportion(count, [1] * len(COMMANDS) + [2])
+    counts = commands + apportion(others, [1] * len(OTHER_WORDS))
+    return [(word, word) for word, times in zip(COMMANDS + OTHER_WORDS, counts, strict=True) for _ in range(times)]
 
 
 def _test_set_words(utterances: int) -> list[tuple[str, str]]:

@@ -55,7 +55,9 @@ class CsvWriter:
         if self._bad_audio is not None:
             new = not self._bad_audio.exists()
             with open(self._bad_audio, "a", encoding="utf-8", newline="") as stream:
-                csv.writer(stream, lineterminator="\n").writerows([*([["path", "reason"]] if new else []), [source, reason]])
+                csv.writer(stream, lineterminator="\n").writerows(
+                    [*([["path", "reason"]] if new else []), [source, reason]]
+                )
 
     def _row(self, cells: Sequence[str]) -> None:
         self._rows.writerow(cells)

@@ -52,9 +52,7 @@ def score_table(
     with Progress(what, len(mine)) as progress:
         rows = []
         waveforms = _readable((table[i] for i in mine), frontend.sampling_rate_hz, num_threads)
-        for row in score_waveforms(
-            model, frontend, waveforms, batch_size=batch_size, device=device, dtype=dtype
-        ):
+        for row in score_waveforms(model, frontend, waveforms, batch_size=batch_size, device=device, dtype=dtype):
             rows.append(row)
             progress.update(1)
     if world == 1:

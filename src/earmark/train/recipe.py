@@ -13,7 +13,7 @@ _PRETRAINED = {
 _WAVEFORM_ENCODERS = 3e-5
 # Only a linear head learns, on features that stay put.
 _FROZEN_ENCODER = 1e-3
-_FROM_SCRATCH = {"tc_resnet": 2e-3}
+_FROM_SCRATCH = {"tc_resnet": 4e-3}
 _FROM_SCRATCH_OTHERS = 3e-4
 
 
