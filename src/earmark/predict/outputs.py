@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import os
 import sys
@@ -12,6 +13,8 @@ from pathlib import Path
 from typing import Any, Protocol, TextIO
 
 from earmark.errors import OutputError
+
+_ANY_NAME = "surrogateescape"  # file names need not be UTF-8; they are written as the bytes they are
 
 
 class Ranked(Protocol):
@@ -33,7 +36,7 @@ class Writer(Protocol):
 class CsvWriter:
     """``path,label,score``, then ``label_2,score_2`` and so on; an unreadable recording has empty cells.
 
-    Why a recording could not be read stands in ``bad_audio``, a second table ``path,reason`` that exists only if needed.
+    Why a recording could not be read stands in a second table, ``path,reason``, that exists only if needed.
     """
 
     def __init__(self, stream: TextIO, top_k: int, bad_audio: Path | None) -> None:
@@ -54,7 +57,7 @@ class CsvWriter:
         self._row([source, *[""] * (2 * self._top_k)])
         if self._bad_audio is not None:
             new = not self._bad_audio.exists()
-            with open(self._bad_audio, "a", encoding="utf-8", newline="") as stream:
+            with open(self._bad_audio, "a", encoding="utf-8", errors=_ANY_NAME, newline="") as stream:
                 csv.writer(stream, lineterminator="\n").writerows(
                     [*([["path", "reason"]] if new else []), [source, reason]]
                 )
@@ -80,7 +83,7 @@ class JsonlWriter:
         self._line({"path": source, "error": reason})
 
     def _line(self, value: dict[str, Any]) -> None:
-        self._stream.write(json.dumps(value, ensure_ascii=False) + "\n")
+        self._stream.write(json.dumps(value, ensure_ascii=False, allow_nan=False) + "\n")
         self._stream.flush()
 
 
@@ -99,20 +102,47 @@ def open_writer(output: str | None, format: str, top_k: int, *, overwrite: bool 
         OutputError: the file exists, or cannot be written.
     """
     if output is None:
+        if isinstance(sys.stdout, io.TextIOWrapper):
+            sys.stdout.reconfigure(errors=_ANY_NAME)
         yield CsvWriter(sys.stdout, top_k, None) if format == "csv" else JsonlWriter(sys.stdout)
         return
-    path, part = Path(output), Path(f"{output}.part")
+    path, part, bad_audio = Path(output), Path(f"{output}.part"), Path(f"{output}.bad_audio.csv")
+    if path.is_dir():
+        raise OutputError(f"{output}: a folder; name a file")
     if path.exists() and not overwrite:
         raise OutputError(f"{output}: exists already; name another file or add --overwrite")
-    bad_audio = Path(f"{output}.bad_audio.csv")
-    try:
+    with _translated(output, ""):
+        stream = open(part, "w", encoding="utf-8", errors=_ANY_NAME, newline="")  # noqa: SIM115  (closed below)
         bad_audio.unlink(missing_ok=True)
-        stream = open(part, "w", encoding="utf-8", newline="")  # noqa: SIM115  (closed below, before the rename)
-    except OSError as exc:
-        raise OutputError(f"{output}: cannot be written ({exc.strerror})") from exc
-    try:
-        with stream:
-            yield CsvWriter(stream, top_k, bad_audio) if format == "csv" else JsonlWriter(stream)
+    with stream:
+        writer = CsvWriter(stream, top_k, bad_audio) if format == "csv" else JsonlWriter(stream)
+        yield _Translating(writer, output, part)
+    with _translated(output, ""):
         os.replace(part, path)
+
+
+class _Translating:
+    """A writer whose failures (a full disk) say which file, and where the rows so far are."""
+
+    def __init__(self, writer: Writer, output: str, part: Path) -> None:
+        self._writer = writer
+        self._output = output
+        self._hint = f"; the rows so far are in {part}"
+
+    def write(self, source: str, predictions: Sequence[Ranked]) -> None:
+        """Write the classes of one recording."""
+        with _translated(self._output, self._hint):
+            self._writer.write(source, predictions)
+
+    def write_bad(self, source: str, reason: str) -> None:
+        """Write that one recording could not be read."""
+        with _translated(self._output, self._hint):
+            self._writer.write_bad(source, reason)
+
+
+@contextmanager
+def _translated(output: str, hint: str) -> Iterator[None]:
+    try:
+        yield
     except OSError as exc:
-        raise OutputError(f"{output}: cannot be written ({exc.strerror}); the rows so far are in {part}") from exc
+        raise OutputError(f"{output}: cannot be written ({exc.strerror}){hint}") from exc

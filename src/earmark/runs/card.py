@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from huggingface_hub import EvalResult, ModelCardData
 
@@ -98,8 +99,9 @@ def _results(facts: CardFacts) -> str:
     split, metrics = list(facts.splits.items())[-1]
     lines += ["", f"By class, on {split}:", "", "| Class | Precision | Recall | F1 | Clips |", "|---|---|---|---|---|"]
     for row in metrics.per_class:
+        label = row.label.replace("|", "\\|").replace("\n", " ")
         cells = [_figure(row.precision), _figure(row.recall), _figure(row.f1), f"{row.support:,}"]
-        lines.append(f"| {row.label} | {' | '.join(cells)} |")
+        lines.append(f"| {label} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
@@ -118,9 +120,9 @@ def _usage(facts: CardFacts) -> str:
 def _limits(facts: CardFacts) -> str:
     return (
         "## Limits\n\n"
-        f"It hears {facts.sampling_rate_hz:,} Hz mono sound, at most {facts.max_length_s:g} s at once; longer recordings are "
-        "scored in windows whose probabilities are averaged. It answers one of its classes whatever it hears, also for "
-        "sounds unlike anything it was trained on."
+        f"It hears {facts.sampling_rate_hz:,} Hz mono sound, at most {facts.max_length_s:g} s at once; longer "
+        "recordings are scored in windows whose probabilities are averaged. It answers one of its classes whatever it "
+        "hears, also for sounds unlike anything it was trained on."
     )
 
 
@@ -136,7 +138,9 @@ def _figure(value: float | None) -> str:
 
 
 def _is_hub_name(name: str | None) -> bool:
-    return name is not None and name.count("/") == 1 and not name.startswith((".", "/", "~"))
+    if name is None or Path(name).expanduser().exists():
+        return False
+    return name.count("/") <= 1 and not name.startswith((".", "/", "~"))
 
 
 def _slug(name: str) -> str:

@@ -15,14 +15,16 @@ from typing import Any, TextIO
 
 from earmark.errors import DataError, OutputError
 
-# What Transformers writes; the patterns are matched against names in the folder itself.
-_MODEL_FILES = r"config\.json|preprocessor_config\.json|model.*\.safetensors(\.index\.json)?|training_args\.bin"
-_TRAINER_ENTRIES = r"checkpoint-\d+|runs|trainer_state\.json|(all|train|eval)_results\.json"
+# What a run writes; the patterns are matched against names in the folder itself, and nothing else is ever removed.
+_WEIGHTS = r"model(-\d+-of-\d+)?\.safetensors|model\.safetensors\.index\.json|pytorch_model.*\.bin"
+_MODEL_FILES = rf"config\.json|preprocessor_config\.json|training_args\.bin|{_WEIGHTS}"
+_TRAINER_ENTRIES = r"checkpoint-\d+|trainer_state\.json"
 _OWN_FILES = (
     r"run_config\.yaml|labels\.json|environment\.json|metrics\.json|results_row\.json|README\.md|bad_audio\.csv|"
-    r"predictions_\w+\.csv"
+    r"predictions_\w+\.csv|evaluation_(validation|test)"
 )
 _WRITTEN = re.compile(f"{_MODEL_FILES}|{_TRAINER_ENTRIES}|{_OWN_FILES}")
+_TENSORBOARD = "events.out.tfevents*"  # inside runs/, where Transformers puts them
 
 
 @dataclass(frozen=True)
@@ -30,8 +32,8 @@ class RunFolder:
     """Paths inside a run folder.
 
     Attributes:
-        path: the folder. The model itself (``config.json``, ``model.safetensors``, ``preprocessor_config.json``) lies in
-            it directly, so that the folder loads as a checkpoint.
+        path: the folder. The model itself (``config.json``, ``model.safetensors``, ``preprocessor_config.json``) lies
+            in it directly, so that the folder loads as a checkpoint.
     """
 
     path: Path
@@ -77,7 +79,12 @@ class RunFolder:
 
     def is_run(self) -> bool:
         """Whether a run, finished or not, is in the folder."""
-        return self.config.is_file() or self.metrics.is_file() or any(self.path.glob("checkpoint-*"))
+        return self.config.is_file() or self.metrics.is_file() or any(self.path.glob("checkpoint-[0-9]*"))
+
+    def holds_foreign_model(self) -> bool:
+        """Whether there are weights in the folder that no run of ours put there."""
+        names = (entry.name for entry in self.path.iterdir()) if self.path.is_dir() else ()
+        return not self.is_run() and any(re.fullmatch(_WEIGHTS, name) for name in names)
 
 
 def prepare_output_dir(folder: RunFolder, *, overwrite: bool, resume: bool) -> None:
@@ -89,16 +96,19 @@ def prepare_output_dir(folder: RunFolder, *, overwrite: bool, resume: bool) -> N
         resume: the earlier run is gone on with.
 
     Raises:
-        OutputError: a run is there already, something else is in the way, or the folder cannot be written.
+        OutputError: a run is there already, or a model that is none (whatever ``overwrite`` says: pretrained weights
+            are not replaced), something else is in the way, or the folder cannot be written.
     """
     path = folder.path
     if path.exists() and not path.is_dir():
         raise OutputError(f"{path}: a file is in the way of the output folder; give another --output_dir")
+    if folder.holds_foreign_model():
+        raise OutputError(f"{path}: holds a model that is not a run of earmark; give another --output_dir")
     if path.is_dir() and folder.is_run() and not resume:
         if not overwrite:
             raise OutputError(
-                f"{path}: holds a run already; give another --output_dir, go on with it (--resume_from_checkpoint True), "
-                "or replace it (--overwrite_output_dir)"
+                f"{path}: holds a run already; give another --output_dir, go on with it "
+                "(--resume_from_checkpoint True), or replace it (--overwrite_output_dir)"
             )
         _remove_run(path)
     prepare_folder(path)
@@ -119,9 +129,8 @@ def prepare_folder(path: Path) -> None:
 
 
 def _remove_run(path: Path) -> None:
-    for entry in path.iterdir():
-        if not _WRITTEN.fullmatch(entry.name):
-            continue
+    mine = [entry for entry in path.iterdir() if _WRITTEN.fullmatch(entry.name)]
+    for entry in [*mine, *path.glob(f"runs/*/{_TENSORBOARD}"), *path.glob(f"runs/{_TENSORBOARD}")]:
         try:
             shutil.rmtree(entry) if entry.is_dir() and not entry.is_symlink() else entry.unlink()
         except OSError as exc:
@@ -143,8 +152,9 @@ def writing(path: Path) -> Iterator[TextIO]:
             os.fsync(stream.fileno())
         os.replace(part, path)
     except OSError as exc:
-        part.unlink(missing_ok=True)
         raise OutputError(f"{path}: cannot be written ({exc.strerror})") from exc
+    finally:
+        part.unlink(missing_ok=True)  # gone already where all went well
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -65,9 +65,11 @@ def load_row(folder: str | Path) -> ResultsRow:
     run = RunFolder(Path(folder))
     values = read_json(run.results_row)
     try:
-        return ResultsRow(**values)
-    except TypeError as exc:
+        row = ResultsRow(**values)
+        row.cells()
+    except (TypeError, ValueError, AttributeError) as exc:
         raise DataError(f"{run.results_row}: not a results row; train or evaluate again to write it anew") from exc
+    return row
 
 
 def markdown(rows: Iterable[ResultsRow]) -> str:

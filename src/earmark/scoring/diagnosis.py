@@ -1,7 +1,7 @@
 """Say it in words when a model has learned nothing, with the likely cause.
 
 The published result that this project starts from is such a case: accuracy 0.6371 is the share of ``_unknown_`` in
-SUPERB KS, reached because 8 cards x 32 clips x 4 accumulation steps left 250 steps at an unchanged learning rate of 3e-5.
+SUPERB KS, reached because 8 cards x 32 clips x 4 accumulation steps left 250 steps at an unchanged learning rate, 3e-5.
 """
 
 from __future__ import annotations
@@ -54,11 +54,13 @@ def diagnose(metrics: Metrics, schedule: Schedule | None = None) -> list[str]:
 
 
 def _finding(metrics: Metrics) -> str | None:
+    if metrics.majority_class_rate == 1.0:
+        return None  # clips of one class only: no accuracy can beat the rate, and nothing follows from that
     rate = f"the rate of always answering {metrics.majority_class!r}, {metrics.majority_class_rate:.4f}"
     if metrics.predicted_classes == 1 and len(metrics.per_class) > 1:
         return (
-            f"The model answers the same class for all {metrics.num_clips:,} clips: its accuracy, {metrics.accuracy:.4f}, "
-            "is no result; it has learned nothing about the sound."
+            f"The model answers the same class for all {metrics.num_clips:,} clips: its accuracy, "
+            f"{metrics.accuracy:.4f}, is no result; it has learned nothing about the sound."
         )
     if metrics.accuracy <= metrics.majority_class_rate:
         if metrics.balanced_accuracy > 2 * metrics.balanced_majority_rate:
@@ -79,8 +81,8 @@ def _advice(schedule: Schedule | None) -> str:
     )
     if schedule.pretrained and schedule.rate_sum < WORKING_RATE_SUM:
         return (
-            f"Likely cause: too little training, {how}. Fine-tuning wav2vec2-base stayed at the majority rate with a sum "
-            f"of {COLLAPSED_RATE_SUM:g} and worked from {WORKING_RATE_SUM:g} on: use a smaller global batch (fewer "
+            f"Likely cause: too little training, {how}. Fine-tuning wav2vec2-base stayed at the majority rate with a "
+            f"sum of {COLLAPSED_RATE_SUM:g} and worked from {WORKING_RATE_SUM:g} on: use a smaller global batch (fewer "
             "--gradient_accumulation_steps), more --num_train_epochs, or a --learning_rate that grows with the batch."
         )
     return (

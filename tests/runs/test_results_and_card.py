@@ -1,0 +1,66 @@
+"""The results table and the model card."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from huggingface_hub import ModelCard
+
+from earmark.errors import DataError
+from earmark.runs.card import CardFacts, model_card
+from earmark.runs.folder import RunFolder, write_json
+from earmark.runs.results import ResultsRow, results_table
+from earmark.scoring.metrics import compute_metrics
+
+ROW = ResultsRow("wav2vec2", "wav2vec2-base", "ks", "8 x Ascend910B1", 1234.56, 0.98, 0.6371, "test")
+
+
+def test_the_table_has_a_row_a_run_in_the_order_given(tmp_path: Path) -> None:
+    for name, row in (("b", ROW), ("a", ResultsRow("a|b", "x", "y", "cpu", None, 0.5, 0.25, "validation"))):
+        (tmp_path / name).mkdir()
+        row.save(RunFolder(tmp_path / name))
+    lines = results_table([str(tmp_path / "b"), str(tmp_path / "a")]).splitlines()
+    assert [cell.strip() for cell in lines[2].strip("|").split("|")] == [
+        "wav2vec2", "wav2vec2-base", "ks", "8 x Ascend910B1", "1,234.6", "0.9800", "0.6371", "test"
+    ]  # fmt: skip
+    assert r"a\|b" in lines[3]
+    assert len({len(line) for line in lines}) == 1
+
+
+def test_what_is_no_run_is_named(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="not a finished run"):
+        results_table([str(tmp_path)])
+    write_json(RunFolder(tmp_path).results_row, {**ROW.__dict__, "accuracy": "high"})
+    with pytest.raises(DataError, match="not a results row"):
+        results_table([str(tmp_path)])
+
+
+def facts(base_model: str | None) -> CardFacts:
+    logits = np.eye(3, dtype=np.float32)[[0, 1, 1, 2]]
+    labels = ["yes", "no|maybe", "off"]
+    metrics = compute_metrics(logits, np.array([0, 1, 2, 2]), labels)
+    return CardFacts("my model", "wav2vec2", base_model, "field tapes", labels, 16_000, 1.0, {"test": metrics})
+
+
+def test_the_card_reads_back_with_its_model_index() -> None:
+    card = ModelCard(model_card(facts("facebook/wav2vec2-base")))
+    assert card.data.base_model == "facebook/wav2vec2-base"
+    assert card.data.pipeline_tag == "audio-classification"
+    assert card.data.library_name == "transformers"
+    figures = {result.metric_type: result.metric_value for result in card.data.eval_results or []}
+    assert figures["accuracy"] == 0.75
+    assert "| test | 4 | 0.7500 | 0.5000 |" in card.text
+    assert r"no\|maybe |" in card.text
+
+
+@pytest.mark.parametrize("base_model", [None, "./weights", "/data/weights"])
+def test_a_local_folder_is_no_hub_model(base_model: str | None) -> None:
+    assert ModelCard(model_card(facts(base_model))).data.base_model is None
+
+
+def test_an_existing_folder_is_no_hub_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "models" / "w2v").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    assert ModelCard(model_card(facts("models/w2v"))).data.base_model is None

@@ -1,0 +1,52 @@
+"""A local metric of the evaluate library, without a network."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from earmark.errors import UsageError
+from earmark.scoring.metric_folder import run_metric_folder
+
+SCRIPT = """
+import datasets
+import evaluate
+
+class Agreement(evaluate.Metric):
+    def _info(self):
+        features = datasets.Features({"predictions": datasets.Value("int32"), "references": datasets.Value("int32")})
+        return evaluate.MetricInfo(description="d", citation="c", inputs_description="i", features=features)
+
+    def _compute(self, predictions, references):
+        RAISE
+        return {"agreement": sum(a == b for a, b in zip(predictions, references)) / len(predictions)}
+"""
+
+
+def write_metric(folder: Path, statement: str = "pass") -> Path:
+    folder.mkdir()
+    (folder / f"{folder.name}.py").write_text(SCRIPT.replace("RAISE", statement))
+    return folder
+
+
+def test_it_runs_without_a_network(tmp_path: Path) -> None:
+    folder = write_metric(tmp_path / "agreement")
+    code = (
+        "import socket, sys, numpy as np\n"
+        "def refuse(*a, **k): raise SystemExit('the network was asked')\n"
+        "socket.socket.connect = socket.create_connection = socket.getaddrinfo = refuse\n"
+        "from earmark.scoring.metric_folder import run_metric_folder\n"
+        "print(run_metric_folder(sys.argv[1], np.array([0, 1, 1, 2]), np.array([0, 1, 2, 2])))"
+    )
+    env = {"HF_HOME": str(tmp_path / "cache"), "PATH": "/usr/bin:/bin"}
+    done = subprocess.run([sys.executable, "-c", code, str(folder)], capture_output=True, text=True, env=env)
+    assert done.stdout.strip() == "{'agreement': 0.75}", done.stderr
+
+
+def test_a_folder_without_a_metric(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=rf"no {tmp_path.name}\.py"):
+        run_metric_folder(str(tmp_path), np.array([0]), np.array([0]))
