@@ -50,7 +50,9 @@ def _train(settings: TrainSettings) -> None:
     show(settings.notes)
     if settings.run.logging_dir:
         os.environ["TENSORBOARD_LOGGING_DIR"] = settings.run.logging_dir  # where Transformers' callback looks
-    print(train(settings.data, settings.model, settings.run, settings.training).summary)
+    summary = train(settings.data, settings.model, settings.run, settings.training).summary
+    if summary:  # of rank 0; the others have nothing to add
+        print(summary)
 
 
 def show(notes: Sequence[str]) -> None:
