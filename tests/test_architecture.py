@@ -1,0 +1,59 @@
+"""Imports run one way, and the light modules stay light."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parents[1] / "src" / "earmark"
+ROOMS = [
+    {"errors", "extras", "progress"},
+    {"config", "config_files"},
+    {"device"},
+    {"data"},
+    {"batch"},
+    {"models"},
+    {"scoring"},
+    {"runs"},
+    {"train", "evaluate", "predict"},
+    {"quickstart"},
+    {"cli"},
+]
+LEVEL = {room: level for level, rooms in enumerate(ROOMS) for room in rooms}
+HEAVY = {"torch", "transformers", "accelerate", "datasets", "sklearn"}
+
+
+def room_of(module: str) -> str | None:
+    parts = module.split(".")
+    return parts[1] if parts[0] == "earmark" and len(parts) > 1 else None
+
+
+def imports_of(path: Path) -> set[str]:
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    named = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
+    return named | {node.module or "" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
+
+
+@pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.py")), ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_imports_run_one_way(path: Path) -> None:
+    own = path.relative_to(PACKAGE).with_suffix("").parts[0]
+    if own in ("__init__", "__main__"):
+        return
+    for module in imports_of(path):
+        room = room_of(module)
+        if room is None or room == own:
+            continue
+        assert LEVEL[room] < LEVEL[own] or {room, own} <= ROOMS[0] | ROOMS[1], f"{path}: imports {module}"
+
+
+@pytest.mark.parametrize(
+    "module", ["earmark", "earmark.cli.main", "earmark.config", "earmark.data.sources", "earmark.device"]
+)
+def test_light_modules_load_nothing_heavy(module: str) -> None:
+    code = f"import sys, {module}; print(*sorted({HEAVY!r} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == ""
