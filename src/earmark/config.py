@@ -61,7 +61,7 @@ class DataArguments:
     max_length_seconds: float | None = _flag(
         None,
         "longest stretch of a clip the model sees, in seconds; longer training clips are cut at random, "
-        "others in the middle (default: the longest training clip, at most 20 s as in Transformers' example)",
+        "others scored in windows (default: the longest training clip, at most 20 s as in Transformers' example)",
     )
     max_train_samples: int | None = _flag(None, "use this many training clips only, drawn with --seed")
     max_eval_samples: int | None = _flag(None, "use this many validation clips only, drawn with --seed")
@@ -173,8 +173,8 @@ class EvaluateOptions(PretrainedArguments, DataArguments):
 class PredictOptions(PretrainedArguments):
     """``earmark predict``: a checkpoint, recordings, and the form of the answer.
 
-    A recording that cannot be read gets a row with an empty label and the reason in the column ``error``: a
-    folder of 10,000 files must not die on one of them.
+    A recording that cannot be read gets a row with empty cells, and its reason in a table beside the output: a folder of
+    10,000 files must not die on one of them.
 
     Raises:
         UsageError: no checkpoint, no inputs, or a number is out of range.
@@ -189,7 +189,7 @@ class PredictOptions(PretrainedArguments):
     num_workers: int | None = _flag(None, "threads that decode recordings (default: 2)")
     device: str = _flag("auto", "auto, npu, cuda, xpu, mps or cpu; auto takes the first accelerator there is")
     on_bad_audio: Literal["fail", "skip"] = _flag(
-        "skip", "unreadable recordings: skip gives them a row with the reason in its error column, fail stops"
+        "skip", "unreadable recordings: skip gives them an empty row and lists the reason, fail stops at the first"
     )
 
     def __post_init__(self) -> None:

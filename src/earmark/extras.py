@@ -36,9 +36,7 @@ def require(module: str) -> ModuleType:
         return importlib.import_module(module)
     except ImportError as exc:
         if isinstance(exc, ModuleNotFoundError) and exc.name and exc.name.split(".")[0] == module:
-            raise MissingExtraError(
-                f"{purpose} need the package {module}: pip install 'earmark[{extra}]'"
-            ) from exc
+            raise MissingExtraError(f"{purpose} need the package {module}: pip install 'earmark[{extra}]'") from exc
         raise MissingExtraError(
             f"{purpose} need the package {module}, which is installed but does not import ({exc}); "
             f"reinstall it: pip install --force-reinstall 'earmark[{extra}]'"

@@ -1,0 +1,92 @@
+"""What the documents promise: commands that parse, links that lead somewhere, an example that runs."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from earmark import quickstart
+from earmark.cli.main import COMMANDS
+from earmark.cli.parsing import parse_evaluate, parse_example, parse_predict, parse_train
+from earmark.cli.quickstart import parse_quickstart
+from earmark.cli.results import parse_results
+from earmark.cli.synth import parse_synth
+
+ROOT = Path(__file__).parents[1]
+DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
+PARSERS = {
+    "train": parse_train,
+    "evaluate": parse_evaluate,
+    "predict": parse_predict,
+    "quickstart": parse_quickstart,
+    "results": parse_results,
+    "synth": parse_synth,
+}
+
+
+def blocks(document: Path, language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", document.read_text(encoding="utf-8"), flags=re.M | re.S)
+
+
+def command_lines(document: Path) -> list[list[str]]:
+    text = "\n".join(block for language in ("bash", "console", "") for block in blocks(document, language))
+    lines = (line.removeprefix("$ ") for line in text.replace("\\\n", " ").splitlines())
+    return [shlex.split(line, comments=True) for line in lines if line.startswith("earmark ")]
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_commands_parse(document: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    for _, command, *words in command_lines(document):
+        assert command in COMMANDS
+        if "..." not in words and "--help" not in words:
+            PARSERS[command](words)
+
+
+def test_there_are_commands_to_parse() -> None:
+    assert len(command_lines(ROOT / "README.md")) >= 4
+    assert len(command_lines(ROOT / "README.zh-CN.md")) >= 4
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_links_lead_to_files(document: Path) -> None:
+    for target in re.findall(r"\]\(([^)#:]+)\)", document.read_text(encoding="utf-8")):
+        assert (document.parent / target).exists(), f"{document.name}: {target}"
+
+
+def test_the_trees_files_exist() -> None:
+    tree = next(block for block in blocks(ROOT / "README.md", "text") if "src/earmark/" in block)
+    for name in re.findall(r"[\w/.]+(?:\.py|\.sh|/)", tree):
+        assert any((base / name).exists() for base in (ROOT, ROOT / "src" / "earmark", ROOT / "scripts")), name
+
+
+def test_the_training_scripts_flags_parse() -> None:
+    text = (ROOT / "scripts" / "run_wav2vec2.sh").read_text(encoding="utf-8")
+    flags = re.findall(r"^  (--[^\n]*?) ?\\?$", text.split('run_audio_classification.py" ')[1], flags=re.M)
+    words = [word for flag in flags for word in shlex.split(flag.replace("$MODEL", "x").replace("$OUTPUT_DIR", "y"))]
+    settings = parse_example([*words, "--dataset_name", "superb", "--use_cpu"])
+    assert settings.training.learning_rate == 3e-5
+    assert settings.training.gradient_accumulation_steps == 4
+
+
+def test_quickstart_and_the_example_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("espeakng_loader")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(quickstart, "_UTTERANCES", 300)
+    monkeypatch.setattr(quickstart, "_EPOCHS", 1)
+    outcome = quickstart.run("quickstart", device="cpu")
+    assert outcome.run == Path("quickstart/run")
+    assert "held-out recordings" in outcome.summary
+    assert 0 <= outcome.accuracy <= 1
+    (example,) = blocks(ROOT / "README.md", "python")
+    capsys.readouterr()
+    exec(compile(example, "README.md", "exec"), {})  # the reader's own paste
+    (shown,) = (block for block in blocks(ROOT / "README.md", "text") if "Hz," in block)
+    printed = capsys.readouterr().out
+    scores = re.compile(r"0\.\d+(e-\d+)?|'[a-z_]+'(?=, 'score')")  # another model: other labels and scores
+    assert scores.sub("", printed) == scores.sub("", shown)
