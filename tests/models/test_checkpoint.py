@@ -1,0 +1,145 @@
+"""Where weights come from: local folders and what is missing from them, and a hub on loopback."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from earmark.errors import ModelError
+from earmark.models.build import ModelSource, build_for_training, load_trained
+from earmark.models.checkpoint import find_checkpoint
+from tests.models.hub_stand_in import serve
+from tests.tiny import overrides
+
+
+@pytest.fixture
+def saved(tmp_path: Path) -> Path:
+    source = ModelSource(model_type="wav2vec2", config_overrides=overrides("wav2vec2"))
+    build_for_training(source, ["a", "b"], 0.5, longest_s=0.5).save(tmp_path / "wav2vec2-base")
+    return tmp_path / "wav2vec2-base"
+
+
+def test_a_folder_beside_is_taken_for_the_hub_name(
+    saved: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.chdir(saved.parent)
+    with caplog.at_level(logging.INFO, "earmark"):
+        assert find_checkpoint("facebook/wav2vec2-base") == Path("wav2vec2-base")
+    assert "using the folder ./wav2vec2-base" in caplog.text
+
+
+def test_missing_files_are_named(saved: Path) -> None:
+    (saved / "model.safetensors").rename(saved / "pytorch_model.bin")
+    with pytest.raises(ModelError, match="only pickled weights"):
+        find_checkpoint(str(saved))
+    assert find_checkpoint(str(saved), allow_pickle=True) == saved
+    (saved / "pytorch_model.bin").unlink()
+    with pytest.raises(ModelError, match=r"weights file model\.safetensors is missing"):
+        find_checkpoint(str(saved))
+    index = {"weight_map": {"a": "model-00001-of-00002.safetensors", "b": "model-00002-of-00002.safetensors"}}
+    (saved / "model.safetensors.index.json").write_text(json.dumps(index))
+    (saved / "model-00001-of-00002.safetensors").write_bytes(b"")
+    with pytest.raises(ModelError, match=r"model-00002-of-00002\.safetensors is missing \(1 of 2 shards\)"):
+        find_checkpoint(str(saved))
+    (saved / "config.json").unlink()
+    with pytest.raises(ModelError, match=r"no config\.json"):
+        find_checkpoint(str(saved))
+    with pytest.raises(ModelError, match="no such folder"):
+        find_checkpoint(str(saved / "none"))
+
+
+@pytest.mark.parametrize("damage", [lambda data: b"", lambda data: data[: len(data) // 2], lambda data: b"x" * 100])
+def test_damaged_weights(saved: Path, damage) -> None:
+    weights = saved / "model.safetensors"
+    weights.write_bytes(damage(weights.read_bytes()))
+    with pytest.raises(ModelError, match="weights cannot be loaded"):
+        load_trained(ModelSource(name_or_path=str(saved)))
+
+
+def test_an_architecture_without_an_audio_head(saved: Path) -> None:
+    (saved / "config.json").write_text('{"model_type": "bert"}')
+    with pytest.raises(ModelError, match="bert has no audio-classification head"):
+        build_for_training(ModelSource(name_or_path=str(saved)), ["a", "b"], None, longest_s=1.0)
+
+
+def test_weights_of_another_size_are_an_error_not_fresh_weights(saved: Path) -> None:
+    config = json.loads((saved / "config.json").read_text())
+    (saved / "config.json").write_text(json.dumps(config | {"intermediate_size": 64}))
+    with pytest.raises(ModelError, match="cannot be filled"):
+        build_for_training(ModelSource(name_or_path=str(saved)), ["a", "b"], None, longest_s=1.0)
+
+
+def test_a_body_without_a_trained_head_cannot_predict(saved: Path) -> None:
+    from safetensors.torch import load_file, save_file
+
+    state = load_file(saved / "model.safetensors")
+    body = {name: weight for name, weight in state.items() if not name.startswith(("classifier", "projector"))}
+    save_file(body, saved / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(ModelError, match="the head"):
+        load_trained(ModelSource(name_or_path=str(saved)))
+    build_for_training(ModelSource(name_or_path=str(saved)), ["x", "y", "z"], None, longest_s=1.0)
+
+
+LOAD = (
+    "import sys, logging; logging.basicConfig(level=logging.INFO, format='%(message)s')\n"
+    "from earmark.models.build import ModelSource, load_trained\n"
+    "from earmark.errors import EarmarkError\n"
+    "try: print(load_trained(ModelSource(name_or_path='org/tiny', cache_dir=sys.argv[1])).labels)\n"
+    "except EarmarkError as exc: print(type(exc).__name__, exc)"
+)
+
+
+def load_from(endpoint: str, folder: Path, **settings: str) -> tuple[str, str]:
+    """Load org/tiny in a process of its own: the hub library reads its settings when it is imported."""
+    env = {**os.environ, "HF_ENDPOINT": endpoint, "HF_HUB_DISABLE_XET": "1", **settings}
+    done = subprocess.run(
+        [sys.executable, "-c", LOAD, str(folder / "cache")],
+        capture_output=True,
+        text=True,
+        env=env,
+        cwd=folder,
+        timeout=120,
+    )
+    return done.stdout.strip(), done.stderr
+
+
+def test_a_model_from_a_hub_then_from_its_cache(saved: Path) -> None:
+    folder = saved.parent
+    with serve(saved, "org/tiny") as endpoint:
+        assert load_from(endpoint, folder)[0] == "['a', 'b']"
+    out, err = load_from(endpoint, folder)  # the hub has gone
+    assert out == "['a', 'b']"
+    assert "cannot be reached" in err
+    assert load_from(endpoint, folder, HF_HUB_OFFLINE="1")[0] == "['a', 'b']"
+
+
+def test_network_faults_are_called_that(tmp_path: Path) -> None:
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        endpoint = f"http://127.0.0.1:{closed.getsockname()[1]}"
+        out, _ = load_from(endpoint, tmp_path)
+    assert out.startswith("NetworkError org/tiny: not a folder here")
+    assert f"{endpoint} cannot be reached" in out
+    assert "offline mode is on" in load_from(endpoint, tmp_path, HF_HUB_OFFLINE="1")[0]
+
+
+def test_a_model_that_the_hub_does_not_have(saved: Path) -> None:
+    with serve(saved, "org/other") as endpoint:
+        out, _ = load_from(endpoint, saved.parent)
+    assert out.startswith("ModelError org/tiny: neither a folder here nor a model on the hub")
+
+
+def test_pickled_weights_load_when_allowed(saved: Path) -> None:
+    from safetensors.torch import load_file
+
+    torch.save(load_file(saved / "model.safetensors"), saved / "pytorch_model.bin")
+    (saved / "model.safetensors").unlink()
+    assert load_trained(ModelSource(name_or_path=str(saved), allow_pickle=True)).labels == ["a", "b"]
