@@ -173,7 +173,7 @@ class EvaluateOptions(PretrainedArguments, DataArguments):
 class PredictOptions(PretrainedArguments):
     """``earmark predict``: a checkpoint, recordings, and the form of the answer.
 
-    A recording that cannot be read gets a row with empty cells, and its reason in a table beside the output: a folder of
+    A recording that cannot be read gets a row with empty cells, its reason in a table beside the output: a folder of
     10,000 files must not die on one of them.
 
     Raises:

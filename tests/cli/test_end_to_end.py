@@ -1,0 +1,221 @@
+"""The commands on generated recordings: train, evaluate, predict, results, and what bad input gets."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from earmark.cli.main import main, run_example
+from earmark.runs.folder import RunFolder
+from tests.tiny import RATE_HZ, overrides, tone, write_tones
+
+TINY = ["--model_type", "wav2vec2", "--config_overrides", overrides("wav2vec2"), "--device", "cpu"]
+QUICK = ["--max_steps", "4", "--per_device_train_batch_size", "4", "--eval_strategy", "no", "--save_strategy", "no"]
+
+
+@pytest.fixture(scope="module")
+def tones(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_tones(tmp_path_factory.mktemp("data") / "tones", per_class=16, seconds=0.3)
+
+
+@pytest.fixture(scope="module")
+def run(tones: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("runs") / "run"
+    words = ["--data_dir", str(tones), "--model_type", "tc_resnet", "--num_train_epochs", "6", "--device", "cpu"]
+    words += ["--per_device_train_batch_size", "4", "--output_dir", str(folder), "--report_to", "tensorboard"]
+    assert main(["train", *words]) == 0
+    return folder
+
+
+def refusal(capsys: pytest.CaptureFixture[str], *words: str) -> str:
+    """Run a command that must fail as a user's mistake, and return its one line."""
+    capsys.readouterr()
+    assert main(list(words)) == 2
+    err = capsys.readouterr().err
+    assert "Traceback" not in err
+    lines = err.strip().splitlines()
+    (start,) = (i for i, line in enumerate(lines) if line.startswith("earmark: error: "))
+    return "\n".join(lines[start:])
+
+
+def test_a_run_folder_is_complete_and_learned_something(run: Path, tones: Path) -> None:
+    folder = RunFolder(run)
+    for path in (folder.config, folder.labels, folder.environment, folder.metrics, folder.results_row, folder.card):
+        assert path.is_file(), path
+    for name in ("model.safetensors", "config.json", "preprocessor_config.json"):
+        assert (run / name).is_file()
+    metrics = json.loads(folder.metrics.read_text())
+    assert metrics["validation"]["accuracy"] > 0.9
+    assert metrics["train"]["steps"] == 48
+    with folder.predictions("validation").open(newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    assert len(rows) == metrics["validation"]["num_clips"] == 16
+    assert sum(int(row["correct"]) for row in rows) / 16 == metrics["validation"]["accuracy"]
+    assert list(run.glob("runs/**/events.out.tfevents*"))
+
+
+def test_evaluate_gives_the_figures_of_training(run: Path, tones: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["evaluate", str(run), "--data_dir", str(tones), "--device", "cpu"]) == 0
+    assert "validation: accuracy" in capsys.readouterr().out
+    again = json.loads((run / "evaluation_validation" / "metrics.json").read_text())["validation"]
+    trained = json.loads((run / "metrics.json").read_text())["validation"]
+    assert again["accuracy"] == trained["accuracy"]
+    assert again["loss"] == pytest.approx(trained["loss"], abs=1e-5)
+    assert main(["results", str(run), str(run / "evaluation_validation")]) == 0
+    table = capsys.readouterr().out.strip().splitlines()
+    assert len(table) == 4
+    assert table[2] == table[3]
+
+
+def test_predict_writes_rows_in_order(run: Path, tones: Path, tmp_path: Path) -> None:
+    broken = tmp_path / "broken.wav"
+    broken.write_bytes(b"")
+    output = tmp_path / "labels.csv"
+    inputs = [str(broken), str(tones / "validation" / "low"), str(tones / "validation" / "high" / "validation_0.wav")]
+    assert main(["predict", str(run), *inputs, "--output", str(output), "--top_k", "5", "--device", "cpu"]) == 0
+    with output.open(newline="") as stream:
+        rows = list(csv.reader(stream))
+    assert rows[0] == ["path", "label", "score", "label_2", "score_2"]
+    assert rows[1] == [str(broken), "", "", "", ""]
+    assert [row[1] for row in rows[2:]] == ["low"] * 8 + ["high"]
+    assert str(broken) in Path(f"{output}.bad_audio.csv").read_text()
+
+
+def test_the_saved_settings_repeat_the_run(run: Path, tmp_path: Path) -> None:
+    words = ["--config", str(run / "run_config.yaml"), "--output_dir", str(tmp_path / "again"), "--device", "cpu"]
+    assert main(["train", *words]) == 0
+    first, second = (json.loads((folder / "metrics.json").read_text()) for folder in (run, tmp_path / "again"))
+    assert first["validation"] == second["validation"]
+
+
+def test_a_run_is_resumed_or_refused_or_replaced(run: Path, tones: Path, tmp_path: Path, capsys) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(run, copy)
+    words = ["train", "--config", str(copy / "run_config.yaml"), "--output_dir", str(copy), "--device", "cpu"]
+    assert "holds a run already" in refusal(capsys, *words)
+    assert main([*words, "--resume_from_checkpoint", "True", "--num_train_epochs", "7"]) == 0
+    assert json.loads((copy / "metrics.json").read_text())["train"]["steps"] == 56
+    assert main([*words, "--overwrite_output_dir", *QUICK]) == 0
+    assert not list(copy.glob("checkpoint-*"))
+
+
+def test_bad_recordings_stop_or_are_listed(tones: Path, tmp_path: Path, capsys) -> None:
+    data = tmp_path / "data"
+    shutil.copytree(tones, data)
+    (data / "train" / "low" / "empty.wav").write_bytes(b"")
+    (data / "train" / "low" / "text.wav").write_text("not audio")
+    whole = (data / "train" / "low" / "train_0.wav").read_bytes()
+    (data / "train" / "high" / "cut.wav").write_bytes(whole[: len(whole) // 2])
+    wave = tone(440, 0.2)
+    wave[7] = np.nan
+    soundfile.write(data / "train" / "high" / "nan.wav", wave, RATE_HZ, subtype="FLOAT")
+    words = ["train", "--data_dir", str(data), *TINY, *QUICK, "--output_dir", str(tmp_path / "run")]
+    message = refusal(capsys, *words)
+    for name in ("empty.wav", "text.wav", "cut.wav", "nan.wav"):
+        assert name in message
+    assert main([*words, "--on_bad_audio", "skip"]) == 0
+    with (tmp_path / "run" / "bad_audio.csv").open(newline="") as stream:
+        assert sorted(Path(row["path"]).name for row in csv.DictReader(stream)) == [
+            "cut.wav", "empty.wav", "nan.wav", "text.wav"
+        ]  # fmt: skip
+
+
+def one_class(data: Path) -> None:
+    shutil.rmtree(data / "train" / "high")
+    shutil.rmtree(data / "validation" / "high")
+
+
+def unknown_class(data: Path) -> None:
+    shutil.copytree(data / "validation" / "high", data / "validation" / "odd")
+
+
+def two_spellings(data: Path) -> None:
+    shutil.copytree(data / "train" / "high", data / "train" / "High")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (one_class, "at least two classes"),
+        (unknown_class, "'odd'"),
+        (two_spellings, "'High'"),
+        (shutil.rmtree, "tones"),
+    ],
+)
+def test_data_that_cannot_be_learned(tones: Path, tmp_path: Path, capsys, change, message: str) -> None:
+    data = tmp_path / "tones"
+    shutil.copytree(tones, data)
+    change(data)
+    assert message in refusal(
+        capsys, "train", "--data_dir", str(data), *TINY, *QUICK, "--output_dir", str(tmp_path / "run")
+    )
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--model_type", "bert"], "--model_type bert: not one of"),
+        (["--model_type", "wav2vec2", "--config_overrides", "hidden_sise=3"], "hidden_sise"),
+        ([*TINY, "--freeze", "last-99"], "has 2 layers"),
+        (
+            ["--model_type", "whisper", "--config_overrides", overrides("whisper"), "--max_length_seconds", "9"],
+            "for 3 s",
+        ),
+        ([*TINY[:4], "--device", "npu"], "no NPU support"),
+        ([*TINY, "--learning_rat", "1"], "--learning_rate"),
+        ([*TINY, "--resume_from_checkpoint", "True"], "no checkpoint"),
+        ([*TINY, "--metric", "nowhere"], "--metric nowhere"),
+        ([], "no model"),
+    ],
+)
+def test_settings_that_cannot_work(tones: Path, tmp_path: Path, capsys, words: list[str], message: str) -> None:
+    command = ["train", "--data_dir", str(tones), *words, *QUICK, "--output_dir", str(tmp_path / "run")]
+    assert message in refusal(capsys, *command)
+
+
+def test_recordings_of_any_rate_length_and_channels(tmp_path: Path) -> None:
+    for label, frequency_hz in (("low, very", 300.0), ('hi"gh', 2500.0)):
+        place = tmp_path / "my tapes ü" / label
+        place.mkdir(parents=True)
+        for i, (rate_hz, seconds) in enumerate([(8000, 0.2), (44100, 0.4), (16000, 0.0), (48000, 1.2)]):
+            wave = tone(frequency_hz, seconds, seed=i, rate_hz=rate_hz)
+            soundfile.write(place / f"{i}.wav", np.stack([wave, wave], axis=1), rate_hz, subtype="PCM_24")
+    words = ["--data_dir", str(tmp_path / "my tapes ü"), *TINY, *QUICK, "--output_dir", str(tmp_path / "a run")]
+    assert main(["train", *words]) == 0
+    assert json.loads((tmp_path / "a run" / "labels.json").read_text()) == ['hi"gh', "low, very"]
+
+
+def test_an_old_command_line_and_a_json_file(tones: Path, tmp_path: Path, capsys, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    first = ["train", "--data_dir", str(tones), *TINY, *QUICK, "--output_dir", "wav2vec2-run"]
+    assert main(first) == 0
+    Path("wav2vec2-base").mkdir()
+    for name in ("config.json", "model.safetensors", "preprocessor_config.json"):
+        shutil.copy(Path("wav2vec2-run") / name, "wav2vec2-base")
+    settings = {
+        "model_name_or_path": "facebook/wav2vec2-base", "data_dir": str(tones), "remove_unused_columns": False,
+        "do_train": True, "do_eval": True, "learning_rate": 3e-5, "max_length_seconds": 1, "attention_mask": False,
+        "warmup_ratio": 0.1, "max_steps": 2, "per_device_train_batch_size": 4, "gradient_accumulation_steps": 4,
+        "evaluation_strategy": "no", "save_strategy": "no", "fp16": True, "fp16_opt_level": "O1", "use_cpu": True,
+        "half_precision_backend": "apex", "loss_scale": 16, "overwrite_output_dir": True, "output_dir": "output",
+    }  # fmt: skip
+    Path("arguments.json").write_text(json.dumps(settings))
+    capsys.readouterr()
+    assert run_example(["arguments.json"]) == 0
+    err = capsys.readouterr().err
+    for note in (
+        "half_precision_backend",
+        "loss_scale",
+        "fp16_opt_level",
+        "warmup_ratio",
+        "no gradient scaler on a CPU",
+    ):
+        assert note in err
+    assert "using the folder ./wav2vec2-base" in err
+    assert RunFolder(Path("output")).metrics.is_file()

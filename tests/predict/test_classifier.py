@@ -1,0 +1,89 @@
+"""The public class: paths, bytes, arrays, lists, and errors."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+
+import earmark
+from earmark.errors import AudioError, DeviceError, UsageError
+from earmark.models.build import ModelSource, build_for_training
+from earmark.predict.run import find_clips
+from tests.tiny import RATE_HZ, overrides, tone
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    torch.manual_seed(0)
+    folder = tmp_path_factory.mktemp("model")
+    source = ModelSource(model_type="wav2vec2", config_overrides=overrides("wav2vec2"))
+    build_for_training(source, ["high", "low", "mid"], 1.0, longest_s=1.0).save(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def classifier(model: Path) -> earmark.Classifier:
+    return earmark.Classifier.from_pretrained(model, device="cpu")
+
+
+def scores(rows: list[dict]) -> list[float]:
+    return [row["score"] for row in sorted(rows, key=lambda row: row["label"])]
+
+
+def test_a_path_its_bytes_and_its_samples_get_one_answer(classifier: earmark.Classifier, tmp_path: Path) -> None:
+    wave = tone(440, 0.5)
+    path = tmp_path / "tön 1.wav"
+    soundfile.write(path, wave, RATE_HZ, subtype="FLOAT")
+    stereo = np.stack([wave, wave], axis=1)
+    answers = [
+        classifier.predict(path, top_k=3),
+        classifier.predict(str(path), top_k=3),
+        classifier.predict(path.read_bytes(), top_k=3),
+        classifier.predict(wave, sampling_rate=RATE_HZ, top_k=3),
+        classifier.predict(stereo, sampling_rate=RATE_HZ, top_k=3),
+        classifier.predict([path, path], top_k=3)[1],
+    ]
+    for answer in answers:
+        assert [row["score"] for row in answer] == sorted((row["score"] for row in answer), reverse=True)
+        np.testing.assert_allclose(scores(answer), scores(answers[0]), atol=1e-5)
+    assert sum(scores(answers[0])) == pytest.approx(1.0, abs=1e-5)
+    assert classifier.predict(path) == answers[0][:1]
+    np.testing.assert_allclose(classifier.predict_proba([path])[0], scores(answers[0]), atol=1e-6)
+
+
+def test_what_cannot_be_answered(classifier: earmark.Classifier, model: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="sampling_rate="):
+        classifier.predict(tone(440, 0.1))
+    with pytest.raises(AudioError, match=r"none\.wav"):
+        classifier.predict(tmp_path / "none.wav")
+    with pytest.raises(AudioError):
+        classifier.predict(b"not audio at all")
+    with pytest.raises(AudioError):
+        classifier.predict(np.array([0.0, np.nan], np.float32), sampling_rate=RATE_HZ)
+    with pytest.raises(DeviceError, match="--device npu"):
+        earmark.Classifier.from_pretrained(model, device="npu:0")
+    with pytest.raises(DeviceError, match="not a device"):
+        earmark.Classifier.from_pretrained(model, device="gpu")
+
+
+def test_broken_clips_keep_their_place(classifier: earmark.Classifier, tmp_path: Path) -> None:
+    names = []
+    for i in range(12):
+        path = tmp_path / f"{i:02}.wav"
+        if i in (0, 1, 5, 11):
+            path.write_bytes(b"RIFF broken")
+        else:
+            soundfile.write(path, tone(300 + 50 * i, 0.1 + 0.03 * i, seed=i), RATE_HZ)
+        names.append(str(path))
+    results = list(classifier.predict_clips(find_clips([str(tmp_path)])))
+    assert [clip.source for clip, _ in results] == names
+    for i, (clip, result) in enumerate(results):
+        if i in (0, 1, 5, 11):
+            assert isinstance(result, AudioError)
+        else:
+            expected = classifier.predict_proba([clip.source])[0]
+            np.testing.assert_allclose(result, expected, atol=1e-5)
