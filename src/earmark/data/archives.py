@@ -20,6 +20,7 @@ logger = logging.getLogger(__name__)
 
 CACHE_VARIABLE = "EARMARK_CACHE"
 
+_BLOCK_BYTES = 1 << 20
 _STALE_S = 24 * 3600  # half-extracted folders this old belong to killed runs
 # what a broken file makes tarfile raise; the last is an OSError, so it must be told apart before those
 _BROKEN = (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile)
@@ -89,8 +90,11 @@ def _extract_members(archive: Path, folder: Path) -> None:
     try:
         with file, tarfile.open(fileobj=file) as tar:
             tar.extractall(folder, filter="data")
+            while tar.fileobj is not None and tar.fileobj.read(_BLOCK_BYTES):
+                pass  # gzip checks its sum at the very end, behind the last member
     except _BROKEN as exc:
-        raise DataError(f"{archive}: not a tar archive, cut short or damaged ({exc}); download it again") from exc
+        reason = (str(exc).splitlines() or [type(exc).__name__])[0].rstrip(":")
+        raise DataError(f"{archive}: not a tar archive, cut short or damaged ({reason}); download it again") from exc
 
 
 def _put_in_place(partial: Path, target: Path) -> None:
