@@ -99,7 +99,7 @@ class PretrainedArguments:
     model_revision: str = _flag("main", "branch, tag or commit of the checkpoint")
     cache_dir: str | None = _flag(None, "folder for downloads (default: the hub's own cache)")
     token: str | None = _flag(None, "hub token for private repositories (default: the one of `hf auth login`)")
-    trust_remote_code: bool = _flag(False, "run Python code that comes with the checkpoint or the data set")
+    trust_remote_code: bool = _flag(False, "run Python code that comes with the checkpoint")
     allow_pickle: bool = _flag(
         False, "load pickled weights (pytorch_model.bin), which can run code; off: safetensors only"
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -186,6 +187,7 @@ def test_recordings_of_any_rate_length_and_channels(tmp_path: Path) -> None:
         for i, (rate_hz, seconds) in enumerate([(8000, 0.2), (44100, 0.4), (16000, 0.0), (48000, 1.2)]):
             wave = tone(frequency_hz, seconds, seed=i, rate_hz=rate_hz)
             soundfile.write(place / f"{i}.wav", np.stack([wave, wave], axis=1), rate_hz, subtype="PCM_24")
+        (place / "3.wav").rename(place / os.fsdecode(b"caf\xe9.wav"))  # not UTF-8, as old tapes have it
     words = ["--data_dir", str(tmp_path / "my tapes ü"), *TINY, *QUICK, "--output_dir", str(tmp_path / "a run")]
     assert main(["train", *words]) == 0
     assert json.loads((tmp_path / "a run" / "labels.json").read_text()) == ['hi"gh', "low, very"]

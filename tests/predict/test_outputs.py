@@ -48,7 +48,10 @@ def test_file_names_that_are_not_utf8(tmp_path: Path, format: str) -> None:
     with open_writer(str(path), format, 1) as writer:
         writer.write(name, TOP[:1])
         writer.write_bad(name, "empty file")
-    assert b"caf\xe9.wav" in path.read_bytes() or rb"caf\udce9.wav" in path.read_bytes()
+    if format == "csv":
+        assert b"caf\xe9.wav" in path.read_bytes()
+    else:
+        assert json.loads(path.read_text(encoding="utf-8").splitlines()[0])["path"] == name
 
 
 def test_what_is_refused(tmp_path: Path) -> None:

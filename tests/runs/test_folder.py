@@ -53,6 +53,16 @@ def test_a_pretrained_folder_is_never_written_into(tmp_path: Path, overwrite: bo
     assert (tmp_path / "model.safetensors").read_text() == "theirs"
 
 
+def test_a_folder_with_somebodys_metrics_is_left_alone(tmp_path: Path) -> None:
+    for name in ("metrics.json", "README.md", "labels.json"):
+        (tmp_path / name).write_text("theirs")
+    prepare_output_dir(RunFolder(tmp_path), overwrite=True, resume=False)
+    assert (tmp_path / "README.md").read_text() == "theirs"
+    (tmp_path / "checkpoint-5").mkdir()
+    with pytest.raises(OutputError, match="not a run of earmark"):
+        prepare_output_dir(RunFolder(tmp_path), overwrite=True, resume=False)
+
+
 def test_a_file_in_the_way(tmp_path: Path) -> None:
     (tmp_path / "run").write_text("")
     with pytest.raises(OutputError, match="a file is in the way"):

@@ -47,6 +47,15 @@ def test_it_runs_without_a_network(tmp_path: Path) -> None:
     assert done.stdout.strip() == "{'agreement': 0.75}", done.stderr
 
 
+@pytest.mark.parametrize(
+    ("statement", "message"), [("raise KeyError('x')", "the metric failed"), ("return 0.5", "not figures with names")]
+)
+def test_a_metric_that_fails(tmp_path: Path, statement: str, message: str) -> None:
+    folder = write_metric(tmp_path / "agreement", statement)
+    with pytest.raises(UsageError, match=message):
+        run_metric_folder(str(folder), np.array([0]), np.array([0]))
+
+
 def test_a_folder_without_a_metric(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=rf"no {tmp_path.name}\.py"):
         run_metric_folder(str(tmp_path), np.array([0]), np.array([0]))

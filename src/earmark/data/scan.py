@@ -113,7 +113,7 @@ def write_bad_audio(path: str | os.PathLike[str], rows: Iterable[tuple[str, BadC
         OutputError: it cannot be written.
     """
     try:
-        with Path(path).open("w", newline="", encoding="utf-8") as file:
+        with Path(path).open("w", newline="", encoding="utf-8", errors="surrogateescape") as file:
             writer = csv.writer(file)
             writer.writerow(["path", "split", "reason"])
             writer.writerows([clip.source, split, clip.reason] for split, clip in rows)

@@ -83,7 +83,10 @@ class JsonlWriter:
         self._line({"path": source, "error": reason})
 
     def _line(self, value: dict[str, Any]) -> None:
-        self._stream.write(json.dumps(value, ensure_ascii=False, allow_nan=False) + "\n")
+        odd_name = any(
+            "\udc80" <= char <= "\udcff" for char in value["path"]
+        )  # not UTF-8: escaped, so the line stays JSON
+        self._stream.write(json.dumps(value, ensure_ascii=odd_name, allow_nan=False) + "\n")
         self._stream.flush()
 
 

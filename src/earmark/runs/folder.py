@@ -78,13 +78,13 @@ class RunFolder:
         return self.path / f"predictions_{split}.csv"
 
     def is_run(self) -> bool:
-        """Whether a run, finished or not, is in the folder."""
-        return self.config.is_file() or self.metrics.is_file() or any(self.path.glob("checkpoint-[0-9]*"))
+        """Whether a run, finished or not, is in the folder: its settings are the first thing that training writes."""
+        return self.config.is_file()
 
     def holds_foreign_model(self) -> bool:
-        """Whether there are weights in the folder that no run of ours put there."""
+        """Whether there are weights or checkpoints in the folder that no run of ours put there."""
         names = (entry.name for entry in self.path.iterdir()) if self.path.is_dir() else ()
-        return not self.is_run() and any(re.fullmatch(_WEIGHTS, name) for name in names)
+        return not self.is_run() and any(re.fullmatch(rf"{_WEIGHTS}|checkpoint-\d+", name) for name in names)
 
 
 def prepare_output_dir(folder: RunFolder, *, overwrite: bool, resume: bool) -> None:
@@ -141,12 +141,14 @@ def _remove_run(path: Path) -> None:
 def writing(path: Path) -> Iterator[TextIO]:
     """Open a text file that appears under its name only when it is complete.
 
+    File names need not be UTF-8; they are written as the bytes they are.
+
     Raises:
         OutputError: it cannot be written; an earlier file of that name is then still whole.
     """
     part = path.with_name(f".{path.name}.part")
     try:
-        with open(part, "w", encoding="utf-8", newline="") as stream:
+        with open(part, "w", encoding="utf-8", errors="surrogateescape", newline="") as stream:
             yield stream
             stream.flush()
             os.fsync(stream.fileno())

@@ -1,7 +1,8 @@
 """Say it in words when a model has learned nothing, with the likely cause.
 
-The published result that this project starts from is such a case: accuracy 0.6371 is the share of ``_unknown_`` in
-SUPERB KS, reached because 8 cards x 32 clips x 4 accumulation steps left 250 steps at an unchanged learning rate, 3e-5.
+The published result that this project starts from is such a case: accuracy 0.6371 is about the share of ``_unknown_``
+in SUPERB KS, reached because 8 cards x 32 clips x 4 accumulation steps left 250 steps at an unchanged learning rate
+of 3e-5.
 """
 
 from __future__ import annotations
@@ -54,7 +55,7 @@ def diagnose(metrics: Metrics, schedule: Schedule | None = None) -> list[str]:
 
 
 def _finding(metrics: Metrics) -> str | None:
-    if metrics.majority_class_rate == 1.0:
+    if metrics.majority_class_rate == metrics.accuracy == 1.0:
         return None  # clips of one class only: no accuracy can beat the rate, and nothing follows from that
     rate = f"the rate of always answering {metrics.majority_class!r}, {metrics.majority_class_rate:.4f}"
     if metrics.predicted_classes == 1 and len(metrics.per_class) > 1:

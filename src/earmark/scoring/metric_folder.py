@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from pathlib import Path
 
@@ -9,6 +10,8 @@ import numpy as np
 
 from earmark.errors import UsageError
 from earmark.extras import require
+
+logger = logging.getLogger(__name__)
 
 
 def run_metric_folder(folder: str, predictions: np.ndarray, references: np.ndarray) -> dict[str, float]:
@@ -36,11 +39,15 @@ def run_metric_folder(folder: str, predictions: np.ndarray, references: np.ndarr
     except Exception as exc:  # a metric is somebody's script: it can raise anything
         first_line = (str(exc).strip().splitlines() or [type(exc).__name__])[0]
         raise UsageError(f"--metric {folder}: the metric failed ({type(exc).__name__}: {first_line})") from exc
-    return {
-        name: float(value)
-        for name, value in (result or {}).items()
-        if isinstance(value, (int, float, np.number)) and math.isfinite(value)
-    }
+    if not isinstance(result, dict):
+        raise UsageError(f"--metric {folder}: the metric gave {type(result).__name__}, not figures with names")
+    figures: dict[str, float] = {}
+    for name, value in result.items():
+        if isinstance(value, (int, float, np.number)) and math.isfinite(value):
+            figures[name] = float(value)
+        else:
+            logger.warning("--metric %s: %s is left out, it is not one finite number: %s", folder, name, value)
+    return figures
 
 
 def _offline() -> object:
