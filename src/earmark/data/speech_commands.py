@@ -125,10 +125,8 @@ def _folder_or_archive(place: Path, name: str) -> Path | None:
 
 
 def _recordings(root: Path) -> list[tuple[str, str]]:
-    """``(word folder, file name)`` of every recording, sorted; a test archive inside is not a word."""
-    folders = [
-        entry for entry in root.iterdir() if entry.is_dir() and not entry.name.startswith((".", "speech_commands_"))
-    ]
+    """``(word folder, file name)`` of every recording, sorted; a test archive inside lies one folder deeper."""
+    folders = [entry for entry in root.iterdir() if entry.is_dir() and not entry.name.startswith(".")]
     return sorted(
         (folder.name, file.name)
         for folder in folders
