@@ -59,6 +59,11 @@ def test_a_class_called_train_is_a_class(tmp_path):
     assert load_folder(tmp_path).train.labels() == ["plane", "test", "train"]
 
 
+def test_a_class_called_train_with_a_folder_in_it_is_a_class(tmp_path):
+    touch(tmp_path, "train/1.wav", "train/steam/2.wav", "plane/3.wav")
+    assert load_folder(tmp_path).train.label_counts() == {"train": 2, "plane": 1}
+
+
 def test_two_validation_folders_are_one_too_many(tmp_path):
     touch(tmp_path, "train/a/1.wav", "val/a/1.wav", "dev/a/1.wav")
     with pytest.raises(DataError, match="dev and val are both the validation split"):

@@ -156,6 +156,19 @@ def test_labels_of_the_wrong_type(labels: list[Any], said: str, tmp_path: Path) 
     assert said in str(caught.value)
 
 
+@pytest.mark.parametrize(("number", "said"), [(-1, "row 4: has no label"), (2, "row 4: the label 2 has no name")])
+def test_class_numbers_without_a_name(number: int, said: str, tmp_path: Path) -> None:
+    arrow = table().data.table
+    at = arrow.schema.get_field_index("label")
+    arrow = arrow.set_column(at, arrow.schema.field(at), pyarrow.array([0, 1, 0, number]))
+    features = table().features
+    path = tmp_path / "saved"
+    datasets.Dataset(arrow, info=datasets.DatasetInfo(features=features)).save_to_disk(path)
+    with pytest.raises(DataError) as caught:
+        load_saved(path, Columns(), SplitNames())
+    assert said in str(caught.value)
+
+
 def test_a_file_that_is_not_parquet(tmp_path: Path) -> None:
     path = tmp_path / "a.parquet"
     path.write_bytes(b"path,label\n")
@@ -201,3 +214,4 @@ def test_a_network_fault_is_called_that_and_soon(offline: str, tmp_path: Path) -
     assert run.stdout.startswith("NetworkError someone/recordings: ")
     assert ("HF_HUB_OFFLINE forbids the network" if offline == "1" else f"network fault: {endpoint}") in run.stdout
     assert "--data_dir" in run.stdout
+    assert "Retry" not in run.stderr  # five of them take half a minute

@@ -257,7 +257,7 @@ def _load_weights(folder: Path, config: Any, source: ModelSource, *, fresh_head:
                 folder,
                 config=config,
                 dtype=torch.float32,
-                ignore_mismatched_sizes=fresh_head,
+                ignore_mismatched_sizes=True,  # told apart below: only a head may be replaced
                 use_safetensors=None if source.allow_pickle else True,
                 trust_remote_code=source.trust_remote_code,
                 output_loading_info=True,
