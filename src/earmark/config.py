@@ -197,6 +197,8 @@ class PredictOptions(PretrainedArguments):
             raise UsageError("name a model and what to listen to: earmark predict MODEL FILES_OR_FOLDERS...")
         for name in ("top_k", "batch_size"):
             _require(getattr(self, name) >= 1, name, getattr(self, name), "a whole number from 1 on")
+        threads = self.num_workers
+        _require(threads is None or threads >= 1, "num_workers", threads, "a whole number from 1 on")
         if self.format is None and self.output is not None:
             suffix = Path(self.output).suffix.lower()
             if suffix not in (".csv", ".jsonl"):

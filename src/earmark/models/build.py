@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 import transformers
+from huggingface_hub.errors import StrictDataclassError
 from transformers import AutoConfig, AutoFeatureExtractor, AutoModelForAudioClassification
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 from transformers.models.auto.modeling_auto import MODEL_FOR_AUDIO_CLASSIFICATION_MAPPING_NAMES
@@ -27,6 +28,9 @@ from earmark.models.freeze import head_parameters
 from earmark.models.frontend import Frontend
 
 logger = logging.getLogger(__name__)
+
+# what Transformers raises for a JSON file that is not one, or holds values of the wrong kind
+_UNREADABLE = (OSError, ValueError, KeyError, TypeError, AttributeError, StrictDataclassError)
 
 # bars for "loading weights" and "writing shards", which take no time here, would tear this project's own apart
 transformers.utils.logging.disable_progress_bar()
@@ -126,7 +130,7 @@ def build_for_training(
     config.label2id = {label: i for i, label in enumerate(labels)}
     config.id2label = dict(enumerate(labels))
     if folder is None:
-        model = AutoModelForAudioClassification.from_config(config, trust_remote_code=source.trust_remote_code)
+        model = _random_weights(config, source)
     else:
         model = _load_weights(folder, config, source, fresh_head=True)
     extractor = load_extractor(source, folder, model.config)
@@ -168,7 +172,7 @@ def load_config(source: ModelSource, folder: Path | None) -> Any:
         place = source.find(source.config_name) if source.config_name else folder
         try:
             config = AutoConfig.from_pretrained(place, trust_remote_code=source.trust_remote_code)
-        except (OSError, ValueError, KeyError, TypeError) as exc:
+        except _UNREADABLE as exc:
             raise ModelError(f"{name}: config.json cannot be read ({_first_line(exc)})") from exc
     if source.config_overrides:
         _override(config, source.config_overrides)
@@ -202,7 +206,7 @@ def _override(config: Any, text: str) -> None:
             config.update(values)
         else:
             config.update_from_string(text)
-    except (ValueError, TypeError, AttributeError) as exc:
+    except _UNREADABLE as exc:
         raise ModelError(
             f"--config_overrides: {_first_line(exc)} in a {config.model_type} configuration; write name=value,"
             'name=value or a JSON object {"name": value} where a value is a list'
@@ -219,8 +223,11 @@ def load_extractor(source: ModelSource, folder: Path | None, config: Any) -> Any
     if place is not None and (place / "preprocessor_config.json").is_file():
         try:
             extractor = AutoFeatureExtractor.from_pretrained(place, trust_remote_code=source.trust_remote_code)
-        except (OSError, ValueError, KeyError, TypeError) as exc:
+        except _UNREADABLE as exc:
             raise ModelError(f"{place}: preprocessor_config.json cannot be read ({_first_line(exc)})") from exc
+        rate_hz = getattr(extractor, "sampling_rate", None)
+        if not isinstance(rate_hz, int) or rate_hz < 1:
+            raise ModelError(f"{place}: preprocessor_config.json has the sampling_rate {rate_hz}, not a rate in hertz")
     else:
         extractor = _default_extractor(config)
         if place is not None:
@@ -248,6 +255,15 @@ def _default_extractor(config: Any) -> Any:
         return transformers.SeamlessM4TFeatureExtractor(stride=config.feature_projection_input_dim // 80)
     # TC-ResNet normalises its own log-mel; the others were trained on clips of zero mean and unit variance
     return transformers.Wav2Vec2FeatureExtractor(do_normalize=kind != "tc_resnet", return_attention_mask=True)
+
+
+def _random_weights(config: Any, source: ModelSource) -> Any:
+    try:
+        return AutoModelForAudioClassification.from_config(config, trust_remote_code=source.trust_remote_code)
+    except Exception as exc:  # each architecture fails in its own way on sizes that do not go together
+        raise ModelError(
+            f"a {config.model_type} cannot be built with these settings ({_first_line(exc)}); see --config_overrides"
+        ) from exc
 
 
 def _load_weights(folder: Path, config: Any, source: ModelSource, *, fresh_head: bool) -> Any:
@@ -303,4 +319,5 @@ def _quiet_transformers() -> Iterator[None]:
 
 
 def _first_line(exc: BaseException) -> str:
-    return (str(exc).strip().splitlines() or [type(exc).__name__])[0]
+    lines = str(exc).strip().splitlines() or [type(exc).__name__]
+    return f"{lines[0]} {lines[1].strip()}" if lines[0].endswith(":") and len(lines) > 1 else lines[0]

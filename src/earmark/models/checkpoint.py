@@ -134,6 +134,8 @@ def _download(
             f"{name}: not a folder here and not in the hub's cache, and {why}; put the weights in ./{Path(name).name} "
             "or give their folder with --model_name_or_path"
         ) from exc
+    except hub_errors.HFValidationError as exc:
+        raise ModelError(f"{name}: neither a folder here nor a possible name on the hub") from exc
     except (OSError, hub_errors.HTTPError) as exc:
         raise NetworkError(f"{name}: the download from {_endpoint()} broke off ({_cause(exc)}); run again") from exc
     return Path(folder)

@@ -27,7 +27,7 @@ class Frontend:
     def __init__(self, extractor: Any, *, min_samples: int, max_samples: int) -> None:
         self.extractor = extractor
         self.sampling_rate_hz = int(extractor.sampling_rate)
-        self.min_samples = min(min_samples, max_samples)
+        self.min_samples = min_samples
         self.max_samples = max_samples
 
     def __call__(self, waveforms: Sequence[np.ndarray]) -> dict[str, torch.Tensor]:

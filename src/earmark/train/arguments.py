@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import Any
 
 from transformers import TrainingArguments
 from transformers.trainer_utils import IntervalStrategy
+
+_AT_LEAST_ONE = ("per_device_train_batch_size", "per_device_eval_batch_size", "gradient_accumulation_steps")
 
 
 def _changed(default: Any, help: str) -> Any:
@@ -65,9 +68,25 @@ class EarmarkTrainingArguments(TrainingArguments):
     )
 
     def __post_init__(self) -> None:
+        self._refuse_impossible_numbers()
         self._follow_eval_strategy()
         self._rename_gradient_checkpointing()
         super().__post_init__()
+
+    def _refuse_impossible_numbers(self) -> None:
+        """Name what Transformers and torch would fail on much later, or train nothing with."""
+        rate = self.learning_rate
+        checks = [
+            *((name, getattr(self, name) >= 1, "a whole number from 1 on") for name in _AT_LEAST_ONE),
+            ("max_steps", self.max_steps >= 1 or self.max_steps == -1, "a whole number from 1 on, or -1 for no limit"),
+            ("num_train_epochs", self.num_train_epochs > 0 or self.max_steps > 0, "a number above 0"),
+            ("learning_rate", rate is None or (math.isfinite(rate) and rate >= 0), "0 or more"),
+            ("dataloader_num_workers", self.dataloader_num_workers >= 0, "0 or more"),
+            ("seed", 0 <= self.seed < 2**32, "a whole number from 0 to 4294967295"),
+        ]
+        for name, fits, expected in checks:
+            if not fits:
+                raise ValueError(f"--{name} {getattr(self, name)}: expected {expected}")
 
     def _follow_eval_strategy(self) -> None:
         """Settle what was left open so that ``--eval_strategy`` alone gives a run that fits together."""

@@ -55,7 +55,12 @@ def prepare_data(
     for note in splits.notes:
         logger.info("%s", note)
     if splits.train is None:
-        raise DataError("no training clips: give --data_dir FOLDER, --train_file MANIFEST or --dataset_name NAME")
+        others = [table for table in (splits.validation, splits.test) if table is not None]
+        place = f"{others[0].origin}: " if others else ""
+        raise DataError(
+            f"{place}no training clips; put them into a train folder, give --train_file MANIFEST, or name their "
+            "split with --train_split_name"
+        )
     check_tables(splits)
     tables = {
         name: table

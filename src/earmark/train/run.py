@@ -10,14 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import transformers
-from transformers.trainer_utils import get_last_checkpoint
 
 from earmark.config import DataArguments, ModelArguments, RunArguments
 from earmark.config_files import resolved_config, save_config
 from earmark.data.reading import decoder_threads
 from earmark.data.scan import write_bad_audio
 from earmark.device import choose_precision, describe_device, select_device
-from earmark.errors import OutputError, UsageError
+from earmark.errors import NetworkError, OutputError, UsageError
 from earmark.models.build import AudioModel, ModelSource, build_for_training, load_config, load_extractor
 from earmark.models.freeze import freeze
 from earmark.models.source import source_of
@@ -26,6 +25,7 @@ from earmark.runs.environment import describe_environment
 from earmark.runs.folder import RunFolder, prepare_output_dir, write_json
 from earmark.runs.judged import judge
 from earmark.train.arguments import EarmarkTrainingArguments
+from earmark.train.checks import check_model_survives, check_settings, find_checkpoint_to_resume
 from earmark.train.prepare import PreparedData, prepare_data
 from earmark.train.ranks import on_main_process
 from earmark.train.recipe import default_learning_rate
@@ -72,25 +72,23 @@ def train(
     source = source_of(model)
     training = _with_device(training, run.device)
     folder = RunFolder(Path(training.output_dir))
-    checkpoint = _checkpoint_to_resume(training.resume_from_checkpoint, folder)
-    on_main_process(
-        lambda: prepare_output_dir(folder, overwrite=run.overwrite_output_dir, resume=checkpoint is not None)
-    )
+    checkpoint = find_checkpoint_to_resume(training.resume_from_checkpoint, folder)
+    replace = run.overwrite_output_dir and checkpoint is None
+    # an earlier run is only removed when everything else has been found in order, further down
+    on_main_process(lambda: prepare_output_dir(folder, overwrite=False, resume=replace or checkpoint is not None))
     prepared = on_main_process(
         lambda: prepare_data(
             data, _sampling_rate_hz(source), seed=training.seed, token=model.token, cache_dir=model.cache_dir
         )
     )
+    check_model_survives(_folder_of(source), folder, overwrite=replace)
+    on_main_process(lambda: check_settings(run, training, prepared.labels, len(prepared.train)))
     transformers.set_seed(training.seed)  # before the head's random weights are drawn
     audio = _build(source, prepared, data, model)
     training = _with_learning_rate(training, audio, model)
-    trainer = AudioTrainer(
-        audio,
-        training,
-        prepared.train,
-        prepared.validation,
-        num_threads=decoder_threads(data.preprocessing_num_workers),
-    )
+    trainer = _make_trainer(audio, training, prepared, data)
+    if replace:
+        on_main_process(lambda: prepare_output_dir(folder, overwrite=True, resume=False))
     if is_main_process():
         save_config(resolved_config(data, model, run, training), folder.config)
         write_json(folder.labels, audio.labels)
@@ -98,12 +96,16 @@ def train(
         if prepared.bad:
             write_bad_audio(folder.bad_audio, prepared.bad)
     _log_plan(trainer, prepared, model)
-    trainer.train(resume_from_checkpoint=checkpoint)
+    _train(trainer, checkpoint)
     return _finish(folder, trainer, prepared, data, model, run)
 
 
+def _folder_of(source: ModelSource) -> Path | None:
+    return source.find(source.name_or_path) if source.name_or_path else None
+
+
 def _sampling_rate_hz(source: ModelSource) -> int:
-    folder = source.find(source.name_or_path) if source.name_or_path else None
+    folder = _folder_of(source)
     return int(load_extractor(source, folder, load_config(source, folder)).sampling_rate)
 
 
@@ -156,18 +158,27 @@ def _with_learning_rate(
     return dataclasses.replace(training, learning_rate=rate)
 
 
-def _checkpoint_to_resume(asked: str | bool | None, folder: RunFolder) -> str | None:
-    """The checkpoint folder of ``--resume_from_checkpoint``: a path, or the newest one of the run for ``True``."""
-    if asked is None or str(asked).lower() == "false":
-        return None
-    if str(asked).lower() != "true":
-        if not Path(str(asked)).is_dir():
-            raise OutputError(f"--resume_from_checkpoint {asked}: no such folder")
-        return str(asked)
-    newest = get_last_checkpoint(folder.path) if folder.path.is_dir() else None
-    if newest is None:
-        raise OutputError(f"--resume_from_checkpoint: no checkpoint in {folder.path}")
-    return str(newest)
+def _make_trainer(
+    audio: AudioModel, training: EarmarkTrainingArguments, prepared: PreparedData, data: DataArguments
+) -> AudioTrainer:
+    threads = decoder_threads(data.preprocessing_num_workers)
+    try:
+        return AudioTrainer(audio, training, prepared.train, prepared.validation, num_threads=threads)
+    except OSError as exc:  # with --push_to_hub it makes the repository
+        raise NetworkError(f"--push_to_hub: {_first_line(exc)}") from exc
+    except (ValueError, RuntimeError, ImportError) as exc:  # how Transformers refuses settings that do not go together
+        raise UsageError(_first_line(exc)) from exc
+
+
+def _train(trainer: AudioTrainer, checkpoint: str | None) -> None:
+    try:
+        trainer.train(resume_from_checkpoint=checkpoint)
+    except OSError as exc:
+        raise OutputError(f"{exc.filename or trainer.args.output_dir}: cannot be written ({_first_line(exc)})") from exc
+
+
+def _first_line(exc: BaseException) -> str:
+    return (str(exc).strip().splitlines() or [type(exc).__name__])[0]
 
 
 def _log_plan(trainer: AudioTrainer, prepared: PreparedData, model: ModelArguments) -> None:
@@ -183,6 +194,8 @@ def _log_plan(trainer: AudioTrainer, prepared: PreparedData, model: ModelArgumen
         ", ".join(f"{count:,} {name} clips" for name, count in counts.items()),
         len(prepared.labels),
     )
+    if global_batch > counts["training"]:
+        logger.info("every step takes all %s training clips: a batch of %s is more", counts["training"], global_batch)
     steps = _total_steps(trainer, counts["training"], global_batch)
     logger.info(
         "training: %s steps of %d clips, peak learning rate %g, seed %d",
@@ -209,6 +222,9 @@ def _finish(
 ) -> TrainOutcome:
     """Judge the model that is kept, save it and write everything about it."""
     figures = TrainingFigures.of(trainer)
+    if is_main_process():  # before anything that can fail: what was learned is kept
+        trainer.audio.model = trainer.accelerator.unwrap_model(trainer.model)
+        trainer.audio.save(folder.path)
     judged = {
         name: judge(trainer.score(table, name), table, trainer.audio.labels, run.metric)
         for name, table in (("validation", prepared.validation), ("test", prepared.test))
@@ -217,8 +233,6 @@ def _finish(
     summary = ""
     metrics: dict[str, Any] = {}
     if is_main_process():
-        trainer.audio.model = trainer.accelerator.unwrap_model(trainer.model)
-        trainer.audio.save(folder.path)
         metrics, summary = write_reports(folder, trainer, figures, judged, data, model)
         logger.info("trained in %s", format_seconds(figures.training_s))
     trainer.accelerator.wait_for_everyone()

@@ -9,6 +9,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -175,14 +176,20 @@ class _ClipProgress(TrainerCallback):
         self.note = ""
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        self.step_clips = args.train_batch_size * args.gradient_accumulation_steps * args.world_size
-        self.bar = Progress("training", state.max_steps * self.step_clips, quiet=args.disable_tqdm)
+        self.num_clips = len(self.trainer.train_dataset)
+        batches = math.ceil(self.num_clips / (args.train_batch_size * args.world_size))
+        epochs = state.max_steps / math.ceil(batches / args.gradient_accumulation_steps)
+        self.began_at = state.epoch or 0.0  # above 0 where a run is gone on with
+        total = max(0, round((epochs - self.began_at) * self.num_clips))
+        self.bar = Progress("training", total, quiet=args.disable_tqdm)
         self.trainer._started = time.perf_counter()
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        self.trainer.trained_clips += self.step_clips
+        # by the share of the epoch: its last batch is seldom full
+        before, clips = self.trainer.trained_clips, round((state.epoch - self.began_at) * self.num_clips)
+        self.trainer.trained_clips = clips
         if self.bar is not None:
-            self.bar.update(self.step_clips, self.note)
+            self.bar.update(clips - before, self.note)
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **kwargs: Any) -> None:
         if logs and "loss" in logs:
