@@ -25,9 +25,11 @@ class EarmarkError(Exception):
 
     Attributes:
         exit_code: what the command line exits with.
+        shown_by_main_process: whether rank 0 of a distributed run raises the same error and shows it.
     """
 
     exit_code = 2
+    shown_by_main_process = False
 
 
 class UsageError(EarmarkError):

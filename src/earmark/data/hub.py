@@ -5,6 +5,7 @@ Recordings are never decoded by ``datasets`` (``Audio(decode=False)``), so neith
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -284,6 +285,9 @@ def _translated_errors(name: str) -> Iterator[None]:
     from datasets import exceptions
     from huggingface_hub import errors
 
+    log = logging.getLogger("datasets")
+    level = log.level
+    log.setLevel(logging.CRITICAL)  # it logs a traceback of what it also raises
     try:
         yield
     except (errors.HTTPError, ConnectionError) as exc:
@@ -306,6 +310,8 @@ def _translated_errors(name: str) -> Iterator[None]:
         raise DataError(f"{name}: {said:.300}; mend --dataset_config_name") from exc
     except OSError as exc:  # of which "no such data set" and "no data files" are kinds
         raise DataError(f"{name}: {_first_line(exc)}") from exc
+    finally:
+        log.setLevel(level)
 
 
 def _first_line(exc: BaseException) -> str:

@@ -33,5 +33,6 @@ def on_main_process(work: Callable[[], T]) -> T:
             outcome[1] = exc
     dist.broadcast_object_list(outcome)
     if isinstance(outcome[1], EarmarkError):
+        outcome[1].shown_by_main_process = dist.get_rank() != 0
         raise outcome[1]
     return outcome[0]  # type: ignore[return-value]  # the broadcast of a T

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import transformers
+from huggingface_hub.errors import HTTPError
 
 from earmark.config import DataArguments, ModelArguments, RunArguments
 from earmark.config_files import resolved_config, save_config
@@ -164,7 +165,7 @@ def _make_trainer(
     threads = decoder_threads(data.preprocessing_num_workers)
     try:
         return AudioTrainer(audio, training, prepared.train, prepared.validation, num_threads=threads)
-    except OSError as exc:  # with --push_to_hub it makes the repository
+    except (OSError, HTTPError) as exc:  # with --push_to_hub it makes the repository
         raise NetworkError(f"--push_to_hub: {_first_line(exc)}") from exc
     except (ValueError, RuntimeError, ImportError) as exc:  # how Transformers refuses settings that do not go together
         raise UsageError(_first_line(exc)) from exc
