@@ -18,7 +18,7 @@ import soundfile
 import torch
 from transformers import Wav2Vec2Config, Wav2Vec2Model
 
-from earmark.cli.main import main
+from earmark.cli.main import main, run_example
 from tests.tiny import ARCHITECTURES, RATE_HZ, overrides, tone, write_tones
 
 SRC = Path(__file__).parents[2] / "src"
@@ -455,6 +455,38 @@ def test_a_run_is_only_replaced_when_the_new_one_can_start(trained, tones, tmp_p
     refusal(*train("--data_dir", tmp_path / "gone", to=run), "--overwrite_output_dir")
     refusal(*train("--data_dir", tones, to=run), "--overwrite_output_dir", "--metric", "nowhere")
     assert {path.name for path in run.iterdir()} == {path.name for path in trained.iterdir()}
+
+
+def damaged_checkpoint(checkpoint: Path) -> list[str]:
+    (checkpoint / "model.safetensors").write_bytes(b"half")
+    return TINY
+
+
+def checkpoint_of_another_model(checkpoint: Path) -> list[str]:
+    return ["--model_type", "tc_resnet", "--device", "cpu"]
+
+
+@pytest.mark.parametrize("change", [damaged_checkpoint, checkpoint_of_another_model])
+def test_a_checkpoint_that_cannot_be_gone_on_with(tones: Path, tmp_path: Path, refusal: Refusal, change) -> None:
+    run = tmp_path / "run"
+    words = ["--data_dir", str(tones), "--per_device_train_batch_size", "4", "--output_dir", str(run)]
+    assert main(["train", *words, *TINY, "--num_train_epochs", "2"]) == 0
+    newest = run / "checkpoint-6"
+    model = change(newest)
+    more = ["--num_train_epochs", "3", "--resume_from_checkpoint", "True"]
+    one_line(refusal("train", *words, *model, *more), newest, "cannot be gone on with")
+    if model == TINY:  # as a run leaves it that was killed while it saved: the one before is taken
+        (newest / "trainer_state.json").unlink()
+        assert main(["train", *words, *model, *more]) == 0
+
+
+def test_evaluation_into_a_run_leaves_its_figures(trained: Path, tones: Path, tmp_path: Path) -> None:
+    run = Path(shutil.copytree(trained, tmp_path / "run"))
+    before = (run / "metrics.json").read_bytes()
+    words = ["--do_eval", "--data_dir", str(tones), "--model_name_or_path", str(run), "--output_dir", str(run)]
+    assert run_example([*words, "--use_cpu"]) == 0
+    assert (run / "metrics.json").read_bytes() == before
+    assert (run / "evaluation_validation" / "metrics.json").is_file()
 
 
 def test_evaluate(trained: Path, tones: Path, data: Path, tmp_path: Path, refusal: Refusal) -> None:

@@ -44,7 +44,8 @@ class EvaluateOutcome:
 def evaluate(options: EvaluateOptions) -> EvaluateOutcome:
     """Score a split, write its metrics, its per-clip predictions and its row of the results table.
 
-    The results go into ``--output_dir``, by default ``evaluation_SPLIT`` in the model's folder where that is a folder.
+    The results go into ``--output_dir``, by default ``evaluation_SPLIT`` in the model's folder where that is a folder,
+    and there too where ``--output_dir`` is a run, whose own figures stay.
 
     Raises:
         EarmarkError: the model, the data or the device cannot be used; a label the model does not know.
@@ -100,10 +101,12 @@ def _check_labels(table: ClipTable, audio: AudioModel) -> None:
 
 
 def _output_dir(options: EvaluateOptions) -> Path:
+    name = f"evaluation_{options.split}"
     if options.output_dir:
-        return Path(options.output_dir)
+        folder = Path(options.output_dir)
+        return folder / name if RunFolder(folder).is_run() else folder
     model = Path(str(options.model_name_or_path))
-    return (model if model.is_dir() else Path(model.name)) / f"evaluation_{options.split}"
+    return (model if model.is_dir() else Path(model.name)) / name
 
 
 def _write(

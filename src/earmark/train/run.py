@@ -176,6 +176,13 @@ def _train(trainer: AudioTrainer, checkpoint: str | None) -> None:
         trainer.train(resume_from_checkpoint=checkpoint)
     except OSError as exc:
         raise OutputError(f"{exc.filename or trainer.args.output_dir}: cannot be written ({_first_line(exc)})") from exc
+    except Exception as exc:  # safetensors, torch and pickle share no base class for a damaged file
+        if checkpoint is None or trainer.has_begun:
+            raise
+        raise OutputError(
+            f"{checkpoint}: cannot be gone on with, it is damaged or of another model ({_first_line(exc)}); name "
+            "another one with --resume_from_checkpoint"
+        ) from exc
 
 
 def _first_line(exc: BaseException) -> str:

@@ -82,6 +82,11 @@ class AudioTrainer(Trainer):
             self.remove_callback(shown_otherwise)
         self.add_callback(_ClipProgress(self))
 
+    @property
+    def has_begun(self) -> bool:
+        """Whether training has got past loading what it starts from."""
+        return self._started is not None or self.training_s > 0
+
     def score(self, table: ClipTable, what: str = "scoring") -> Any:
         """Logits (N, C) float32 of a table, through the loop that predicts; in fp32 unless a full-eval flag is set."""
         half = {self.args.bf16_full_eval: torch.bfloat16, self.args.fp16_full_eval: torch.float16}
