@@ -53,14 +53,13 @@ def test_a_pretrained_folder_is_never_written_into(tmp_path: Path, overwrite: bo
     assert (tmp_path / "model.safetensors").read_text() == "theirs"
 
 
-def test_a_folder_with_somebodys_metrics_is_left_alone(tmp_path: Path) -> None:
-    for name in ("metrics.json", "README.md", "labels.json"):
-        (tmp_path / name).write_text("theirs")
-    prepare_output_dir(RunFolder(tmp_path), overwrite=True, resume=False)
-    assert (tmp_path / "README.md").read_text() == "theirs"
-    (tmp_path / "checkpoint-5").mkdir()
-    with pytest.raises(OutputError, match="not a run of earmark"):
+@pytest.mark.parametrize("name", ["README.md", "config.json", "labels.json", "metrics.json", "checkpoint-5"])
+def test_a_folder_with_somebodys_files_is_left_alone(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_text("theirs")
+    (tmp_path / "notes.txt").write_text("harmless")
+    with pytest.raises(OutputError, match=f"holds {name}"):
         prepare_output_dir(RunFolder(tmp_path), overwrite=True, resume=False)
+    assert (tmp_path / name).read_text() == "theirs"
 
 
 def test_a_file_in_the_way(tmp_path: Path) -> None:

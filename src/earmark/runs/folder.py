@@ -81,10 +81,11 @@ class RunFolder:
         """Whether a run, finished or not, is in the folder: its settings are the first thing that training writes."""
         return self.config.is_file()
 
-    def holds_foreign_model(self) -> bool:
-        """Whether there are weights or checkpoints in the folder that no run of ours put there."""
-        names = (entry.name for entry in self.path.iterdir()) if self.path.is_dir() else ()
-        return not self.is_run() and any(re.fullmatch(rf"{_WEIGHTS}|checkpoint-\d+", name) for name in names)
+    def foreign_files(self) -> list[str]:
+        """Names in the folder that a run would write over although no run of ours put them there, sorted."""
+        if self.is_run() or not self.path.is_dir():
+            return []
+        return sorted(entry.name for entry in self.path.iterdir() if _WRITTEN.fullmatch(entry.name))
 
 
 def prepare_output_dir(folder: RunFolder, *, overwrite: bool, resume: bool) -> None:
@@ -96,14 +97,18 @@ def prepare_output_dir(folder: RunFolder, *, overwrite: bool, resume: bool) -> N
         resume: the earlier run is gone on with.
 
     Raises:
-        OutputError: a run is there already, or a model that is none (whatever ``overwrite`` says: pretrained weights
-            are not replaced), something else is in the way, or the folder cannot be written.
+        OutputError: a run is there already, or files of a run's names that are none (whatever ``overwrite`` says:
+            pretrained weights and somebody's README are not replaced), or the folder cannot be written.
     """
     path = folder.path
     if path.exists() and not path.is_dir():
         raise OutputError(f"{path}: a file is in the way of the output folder; give another --output_dir")
-    if folder.holds_foreign_model():
-        raise OutputError(f"{path}: holds a model that is not a run of earmark; give another --output_dir")
+    foreign = folder.foreign_files()
+    if foreign:
+        raise OutputError(
+            f"{path}: is not a run of earmark and holds {', '.join(foreign[:3])}, which a run would write over; "
+            "give another --output_dir"
+        )
     if path.is_dir() and folder.is_run() and not resume:
         if not overwrite:
             raise OutputError(
