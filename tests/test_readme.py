@@ -53,8 +53,12 @@ def test_there_are_commands_to_parse() -> None:
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
 def test_links_lead_to_files(document: Path) -> None:
-    for target in re.findall(r"\]\(([^)#:]+)\)", document.read_text(encoding="utf-8")):
-        assert (document.parent / target).exists(), f"{document.name}: {target}"
+    for target, anchor in re.findall(r"\]\(([^)#:]+)(?:#([^)]+))?\)", document.read_text(encoding="utf-8")):
+        linked = document.parent / target
+        assert linked.exists(), f"{document.name}: {target}"
+        if anchor:
+            headings = re.findall(r"^#+ (.+)$", linked.read_text(encoding="utf-8"), flags=re.M)
+            assert anchor in [heading.lower().replace(" ", "-") for heading in headings], f"{document.name}: #{anchor}"
 
 
 def test_the_trees_files_exist() -> None:

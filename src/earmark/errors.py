@@ -20,6 +20,12 @@ traceback. A message says which file or row, what is wrong and what to do, in th
 from __future__ import annotations
 
 
+def first_line(exc: BaseException) -> str:
+    """What a library's error says, in one line: its first, with the second where the first only announces it."""
+    lines = [line.strip() for line in str(exc).strip().splitlines()] or [type(exc).__name__]
+    return f"{lines[0]} {lines[1]}" if lines[0].endswith(":") and len(lines) > 1 else lines[0]
+
+
 class EarmarkError(Exception):
     """Base of all errors caused by input, settings or surroundings rather than by a defect.
 

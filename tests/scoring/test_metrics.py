@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from earmark.errors import ModelError
+from earmark.errors import DataError, ModelError
 from earmark.scoring.metrics import compute_metrics
 
 LABELS = ["a", "b", "c", "d"]
@@ -51,7 +51,13 @@ def test_a_class_with_clips_that_is_never_predicted_counts_as_zero() -> None:
 def test_json_has_no_nan_and_the_summary_shows_the_majority_rate() -> None:
     metrics = compute_metrics(logits_for([0, 0, 0]), np.array([0, 0, 1]), LABELS)
     json.dumps(metrics.to_dict(), allow_nan=False)
+    assert metrics.to_dict()["classes_without_clips"] == ["c", "d"]
     assert "always answering 'a': 0.6667" in metrics.summary_lines()[0]
+
+
+def test_no_clips_is_an_error() -> None:
+    with pytest.raises(DataError, match="no clips"):
+        compute_metrics(np.empty((0, 4), np.float32), np.empty(0, np.int64), LABELS)
 
 
 @pytest.mark.parametrize("broken", [np.nan, np.inf])

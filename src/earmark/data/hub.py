@@ -16,7 +16,7 @@ from typing import Any
 from earmark.data.clips import Clip, ClipTable, Splits
 from earmark.data.columns import Columns, FoundColumns, find_columns, label_text, path_resolver, text_or_none
 from earmark.data.folders import SPLIT_NAMES, SplitNames, load_folder
-from earmark.errors import DataError, NetworkError
+from earmark.errors import DataError, NetworkError, first_line
 from earmark.extras import require
 
 _BATCH = 1000  # rows looked at together while a table is listed
@@ -294,7 +294,7 @@ def _translated_errors(name: str) -> Iterator[None]:
         raise _network_error(name, exc) from exc
     except exceptions.DatasetGenerationError as exc:
         cause = exc.__cause__ or exc
-        raise DataError(f"{name}: its files cannot be read ({_first_line(cause)})") from exc
+        raise DataError(f"{name}: its files cannot be read ({first_line(cause)})") from exc
     except RuntimeError as exc:
         if "scripts are no longer supported" not in str(exc):
             raise
@@ -309,10 +309,6 @@ def _translated_errors(name: str) -> Iterator[None]:
             raise DataError(f"{name}: cannot be read ({said:.300})") from exc
         raise DataError(f"{name}: {said:.300}; mend --dataset_config_name") from exc
     except OSError as exc:  # of which "no such data set" and "no data files" are kinds
-        raise DataError(f"{name}: {_first_line(exc)}") from exc
+        raise DataError(f"{name}: {first_line(exc)}") from exc
     finally:
         log.setLevel(level)
-
-
-def _first_line(exc: BaseException) -> str:
-    return (str(exc).splitlines() or [type(exc).__name__])[0][:300]

@@ -20,10 +20,10 @@ from transformers import AutoConfig, AutoFeatureExtractor, AutoModelForAudioClas
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 from transformers.models.auto.modeling_auto import MODEL_FOR_AUDIO_CLASSIFICATION_MAPPING_NAMES
 
-from earmark.errors import ModelError
+from earmark.errors import ModelError, first_line
 from earmark.models import tc_resnet
 from earmark.models.checkpoint import find_checkpoint
-from earmark.models.clip_length import cut_to_length, min_samples, native_length_s
+from earmark.models.clip_length import cut_to_length, min_samples, native_length_s, takes_one_length
 from earmark.models.freeze import head_parameters
 from earmark.models.frontend import Frontend
 
@@ -173,7 +173,7 @@ def load_config(source: ModelSource, folder: Path | None) -> Any:
         try:
             config = AutoConfig.from_pretrained(place, trust_remote_code=source.trust_remote_code)
         except _UNREADABLE as exc:
-            raise ModelError(f"{name}: config.json cannot be read ({_first_line(exc)})") from exc
+            raise ModelError(f"{name}: config.json cannot be read ({first_line(exc)})") from exc
     if source.config_overrides:
         _override(config, source.config_overrides)
     if config.model_type not in supported_architectures() and not source.trust_remote_code:
@@ -208,7 +208,7 @@ def _override(config: Any, text: str) -> None:
             config.update_from_string(text)
     except _UNREADABLE as exc:
         raise ModelError(
-            f"--config_overrides: {_first_line(exc)} in a {config.model_type} configuration; write name=value,"
+            f"--config_overrides: {first_line(exc)} in a {config.model_type} configuration; write name=value,"
             'name=value or a JSON object {"name": value} where a value is a list'
         ) from exc
 
@@ -224,7 +224,7 @@ def load_extractor(source: ModelSource, folder: Path | None, config: Any) -> Any
         try:
             extractor = AutoFeatureExtractor.from_pretrained(place, trust_remote_code=source.trust_remote_code)
         except _UNREADABLE as exc:
-            raise ModelError(f"{place}: preprocessor_config.json cannot be read ({_first_line(exc)})") from exc
+            raise ModelError(f"{place}: preprocessor_config.json cannot be read ({first_line(exc)})") from exc
         rate_hz = getattr(extractor, "sampling_rate", None)
         if not isinstance(rate_hz, int) or rate_hz < 1:
             raise ModelError(f"{place}: preprocessor_config.json has the sampling_rate {rate_hz}, not a rate in hertz")
@@ -234,14 +234,9 @@ def load_extractor(source: ModelSource, folder: Path | None, config: Any) -> Any
             logger.info(
                 "%s: no preprocessor_config.json; using the %s of its architecture", place, type(extractor).__name__
             )
-    if hasattr(extractor, "return_attention_mask") and native_length_is_open(config):
+    if hasattr(extractor, "return_attention_mask") and not takes_one_length(config):
         extractor.return_attention_mask = source.attention_mask
     return extractor
-
-
-def native_length_is_open(config: Any) -> bool:
-    """Whether the architecture takes clips of any length (all but Whisper and AST do)."""
-    return config.model_type not in ("whisper", "audio-spectrogram-transformer")
 
 
 def _default_extractor(config: Any) -> Any:
@@ -262,7 +257,7 @@ def _random_weights(config: Any, source: ModelSource) -> Any:
         return AutoModelForAudioClassification.from_config(config, trust_remote_code=source.trust_remote_code)
     except Exception as exc:  # each architecture fails in its own way on sizes that do not go together
         raise ModelError(
-            f"a {config.model_type} cannot be built with these settings ({_first_line(exc)}); see --config_overrides"
+            f"a {config.model_type} cannot be built with these settings ({first_line(exc)}); see --config_overrides"
         ) from exc
 
 
@@ -279,7 +274,7 @@ def _load_weights(folder: Path, config: Any, source: ModelSource, *, fresh_head:
                 output_loading_info=True,
             )
     except Exception as exc:  # safetensors, torch and Transformers share no base class for a broken weights file
-        raise ModelError(f"{folder}: its weights cannot be loaded ({_first_line(exc)})") from exc
+        raise ModelError(f"{folder}: its weights cannot be loaded ({first_line(exc)})") from exc
     head = head_parameters(model)
     wrong = {*report["missing_keys"], *(key for key, *_ in report["mismatched_keys"])}
     lacking = sorted(wrong - head if fresh_head else wrong)
@@ -303,6 +298,7 @@ def _frontend(extractor: Any, config: Any, length_s: float) -> Frontend:
         extractor,
         min_samples=min_samples(config, rate),
         max_samples=max(1, round(length_s * rate)),
+        pads_itself=takes_one_length(config),
     )
 
 
@@ -316,8 +312,3 @@ def _quiet_transformers() -> Iterator[None]:
         yield
     finally:
         log.setLevel(level)
-
-
-def _first_line(exc: BaseException) -> str:
-    lines = str(exc).strip().splitlines() or [type(exc).__name__]
-    return f"{lines[0]} {lines[1].strip()}" if lines[0].endswith(":") and len(lines) > 1 else lines[0]

@@ -10,7 +10,7 @@ import logging
 import os
 from pathlib import Path
 
-from earmark.errors import ModelError, NetworkError
+from earmark.errors import ModelError, NetworkError, first_line
 
 logger = logging.getLogger(__name__)
 
@@ -116,7 +116,7 @@ def _download(
     except hub_errors.HFValidationError as exc:
         raise ModelError(f"{name}: neither a folder here nor a possible name on the hub") from exc
     except (OSError, hub_errors.HTTPError) as exc:
-        logger.info("hub: %s cannot be reached (%s); looking for %s in the cache", _endpoint(), _cause(exc), name)
+        logger.info("hub: %s cannot be reached (%s); looking for %s in the cache", _endpoint(), first_line(exc), name)
         offline = True
     try:
         folder = hub.snapshot_download(
@@ -137,7 +137,7 @@ def _download(
     except hub_errors.HFValidationError as exc:
         raise ModelError(f"{name}: neither a folder here nor a possible name on the hub") from exc
     except (OSError, hub_errors.HTTPError) as exc:
-        raise NetworkError(f"{name}: the download from {_endpoint()} broke off ({_cause(exc)}); run again") from exc
+        raise NetworkError(f"{name}: the download from {_endpoint()} broke off ({first_line(exc)}); run again") from exc
     return Path(folder)
 
 
@@ -145,8 +145,3 @@ def _endpoint() -> str:
     import huggingface_hub as hub
 
     return os.environ.get("HF_ENDPOINT") or hub.constants.ENDPOINT
-
-
-def _cause(exc: BaseException) -> str:
-    """The first line of an error, or its type where it says nothing."""
-    return (str(exc).strip().splitlines() or [type(exc).__name__])[0]

@@ -19,6 +19,11 @@ _WHISPER_FRAMES_PER_POSITION = 2  # the second convolution has stride 2
 _AST_WINDOW_S, _AST_HOP_S = 0.025, 0.010  # Kaldi's filter bank, in ASTFeatureExtractor
 
 
+def takes_one_length(config: Any) -> bool:
+    """Whether the encoder takes clips of one length only, which its feature extractor then pads to."""
+    return config.model_type in ("whisper", "audio-spectrogram-transformer")
+
+
 def native_length_s(model: Any, extractor: Any) -> float | None:
     """The one clip length a fixed-length encoder takes, in seconds; ``None`` where any length goes."""
     config = model.config

@@ -22,13 +22,15 @@ class Frontend:
         sampling_rate_hz: rate of the waveforms it takes.
         min_samples: shorter clips are padded with zeros up to here.
         max_samples: longest clip the model takes at once; longer ones are cut into windows by the caller.
+        pads_itself: the extractor pads every clip to the one length its model takes, and knows no other way.
     """
 
-    def __init__(self, extractor: Any, *, min_samples: int, max_samples: int) -> None:
+    def __init__(self, extractor: Any, *, min_samples: int, max_samples: int, pads_itself: bool) -> None:
         self.extractor = extractor
         self.sampling_rate_hz = int(extractor.sampling_rate)
         self.min_samples = min_samples
         self.max_samples = max_samples
+        self.pads_itself = pads_itself
 
     def __call__(self, waveforms: Sequence[np.ndarray]) -> dict[str, torch.Tensor]:
         """Turn clips into one batch of model inputs, on the CPU.
@@ -41,7 +43,8 @@ class Frontend:
             ``attention_mask`` (B, T) int where the extractor is set to give one and the clips differ in length.
         """
         clips = [self._at_least_minimum(waveform) for waveform in waveforms]
-        batch = self.extractor(clips, sampling_rate=self.sampling_rate_hz, return_tensors="pt", **self._padding())
+        padding = {} if self.pads_itself else {"padding": True}
+        batch = self.extractor(clips, sampling_rate=self.sampling_rate_hz, return_tensors="pt", **padding)
         inputs = dict(batch)
         mask = inputs.get("attention_mask")
         if mask is not None and bool(mask.all()):
@@ -52,14 +55,6 @@ class Frontend:
         """Write ``preprocessor_config.json`` into ``folder``."""
         self.extractor.save_pretrained(folder)
 
-    def _padding(self) -> dict[str, Any]:
-        # Whisper and AST pad to their own length and know no other way
-        return {} if _is_fixed_length(self.extractor) else {"padding": True}
-
     def _at_least_minimum(self, waveform: np.ndarray) -> np.ndarray:
         missing = self.min_samples - len(waveform)
         return np.pad(waveform, (0, missing)) if missing > 0 else waveform
-
-
-def _is_fixed_length(extractor: Any) -> bool:
-    return hasattr(extractor, "nb_max_frames") or type(extractor).__name__.startswith("AST")

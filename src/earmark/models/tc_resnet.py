@@ -226,7 +226,7 @@ class TCResNetModel(TCResNetPreTrainedModel):
     def forward(
         self, input_values: torch.Tensor, attention_mask: torch.Tensor | None = None, **kwargs: Any
     ) -> BaseModelOutput:
-        """Frame features ``last_hidden_state`` (B, F / 8, D) and, in ``attentions``' place, nothing.
+        """Frame features ``last_hidden_state`` (B, F / 8, D).
 
         Args:
             input_values: waveforms (B, T) float32.

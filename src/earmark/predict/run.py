@@ -11,6 +11,8 @@ from earmark.config import PredictOptions
 from earmark.data.clips import Clip
 from earmark.data.listing import list_audio
 from earmark.errors import AudioError, DataError
+from earmark.models.build import load_trained
+from earmark.models.source import source_of
 from earmark.predict.classifier import Classifier
 from earmark.predict.outputs import open_writer
 from earmark.progress import Progress
@@ -35,16 +37,7 @@ def predict_files(options: PredictOptions) -> PredictOutcome:
         OutputError: the output exists or cannot be written.
     """
     clips = find_clips(options.inputs)
-    classifier = Classifier.from_pretrained(
-        str(options.model_name_or_path),
-        device=options.device,
-        batch_size=options.batch_size,
-        revision=options.model_revision,
-        token=options.token,
-        cache_dir=options.cache_dir,
-        allow_pickle=options.allow_pickle,
-        trust_remote_code=options.trust_remote_code,
-    )
+    classifier = Classifier(load_trained(source_of(options)), device=options.device, batch_size=options.batch_size)
     top_k = min(options.top_k, len(classifier.labels))
     threads = options.num_workers or 2
     labelled = bad = 0

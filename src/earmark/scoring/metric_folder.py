@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from earmark.errors import UsageError
+from earmark.errors import UsageError, first_line
 from earmark.extras import require
 
 logger = logging.getLogger(__name__)
@@ -37,8 +37,7 @@ def run_metric_folder(folder: str, predictions: np.ndarray, references: np.ndarr
         metric = evaluate.load(str(script), download_config=_offline())
         result = metric.compute(predictions=predictions.tolist(), references=references.tolist())
     except Exception as exc:  # a metric is somebody's script: it can raise anything
-        first_line = (str(exc).strip().splitlines() or [type(exc).__name__])[0]
-        raise UsageError(f"--metric {folder}: the metric failed ({type(exc).__name__}: {first_line})") from exc
+        raise UsageError(f"--metric {folder}: the metric failed ({type(exc).__name__}: {first_line(exc)})") from exc
     if not isinstance(result, dict):
         raise UsageError(f"--metric {folder}: the metric gave {type(result).__name__}, not figures with names")
     figures: dict[str, float] = {}

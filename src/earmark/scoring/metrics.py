@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from sklearn.metrics import confusion_matrix, precision_recall_fscore_support, top_k_accuracy_score
 
-from earmark.errors import ModelError
+from earmark.errors import DataError, ModelError
 
 _TOP_K = (3, 5)
 
@@ -73,6 +73,7 @@ class Metrics:
             "loss": self.loss,
             **{f"top_{k}_accuracy": value for k, value in self.top_k_accuracy.items()},
             "predicted_classes": self.predicted_classes,
+            "classes_without_clips": [row.label for row in self.per_class if not row.support],
             "per_class": {
                 row.label: {"precision": row.precision, "recall": row.recall, "f1": row.f1, "support": row.support}
                 for row in self.per_class
@@ -100,8 +101,11 @@ def compute_metrics(logits: np.ndarray, targets: np.ndarray, labels: Sequence[st
         labels: C class names.
 
     Raises:
+        DataError: no clips.
         ModelError: logits that are NaN or infinite.
     """
+    if not len(targets):
+        raise DataError("no clips to judge a model by")
     broken = int((~np.isfinite(logits)).any(axis=1).sum())
     if broken:
         raise ModelError(

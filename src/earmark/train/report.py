@@ -123,9 +123,12 @@ def _results_row(
 
 def dataset_name(data: Any) -> str:
     """What to call the recordings in a card."""
-    named = " ".join(part for part in (data.dataset_name, data.dataset_config_name) if part)
+    name = data.dataset_name
+    if name and Path(name).exists():
+        name = Path(name).resolve().name  # a folder: where it lies is nobody's business
+    named = " ".join(part for part in (name, data.dataset_config_name) if part)
     place = data.train_file or data.data_dir or data.eval_file
-    return named or (Path(place).name if place else "unnamed recordings")
+    return named or (Path(place).resolve().name if place else "unnamed recordings")
 
 
 def _card_facts(

@@ -17,7 +17,7 @@ from earmark.config_files import resolved_config, save_config
 from earmark.data.reading import decoder_threads
 from earmark.data.scan import write_bad_audio
 from earmark.device import choose_precision, describe_device, select_device
-from earmark.errors import NetworkError, OutputError, UsageError
+from earmark.errors import NetworkError, OutputError, UsageError, first_line
 from earmark.models.build import AudioModel, ModelSource, build_for_training, load_config, load_extractor
 from earmark.models.freeze import freeze
 from earmark.models.source import source_of
@@ -96,7 +96,7 @@ def train(
         write_json(folder.environment, describe_environment(describe_device(training.device)))
         if prepared.bad:
             write_bad_audio(folder.bad_audio, prepared.bad)
-    _log_plan(trainer, prepared, model)
+    _log_plan(trainer, prepared)
     _train(trainer, checkpoint)
     return _finish(folder, trainer, prepared, data, model, run)
 
@@ -125,9 +125,8 @@ def _with_device(training: EarmarkTrainingArguments, name: str) -> EarmarkTraini
             f"--device {name}: training takes {used}; choose the card with ASCEND_RT_VISIBLE_DEVICES or "
             "CUDA_VISIBLE_DEVICES, or start one process a card with torchrun"
         )
-    training._n_gpu = min(
-        training._n_gpu, 1
-    )  # one process a card: Trainer would split batches over all cards otherwise
+    # one process a card: Trainer would split each batch over all cards of the machine otherwise
+    training._n_gpu = min(training._n_gpu, 1)
     return training
 
 
@@ -166,30 +165,26 @@ def _make_trainer(
     try:
         return AudioTrainer(audio, training, prepared.train, prepared.validation, num_threads=threads)
     except (OSError, HTTPError) as exc:  # with --push_to_hub it makes the repository
-        raise NetworkError(f"--push_to_hub: {_first_line(exc)}") from exc
+        raise NetworkError(f"--push_to_hub: {first_line(exc)}") from exc
     except (ValueError, RuntimeError, ImportError) as exc:  # how Transformers refuses settings that do not go together
-        raise UsageError(_first_line(exc)) from exc
+        raise UsageError(first_line(exc)) from exc
 
 
 def _train(trainer: AudioTrainer, checkpoint: str | None) -> None:
     try:
         trainer.train(resume_from_checkpoint=checkpoint)
     except OSError as exc:
-        raise OutputError(f"{exc.filename or trainer.args.output_dir}: cannot be written ({_first_line(exc)})") from exc
+        raise OutputError(f"{exc.filename or trainer.args.output_dir}: cannot be written ({first_line(exc)})") from exc
     except Exception as exc:  # safetensors, torch and pickle share no base class for a damaged file
         if checkpoint is None or trainer.has_begun:
             raise
         raise OutputError(
-            f"{checkpoint}: cannot be gone on with, it is damaged or of another model ({_first_line(exc)}); name "
+            f"{checkpoint}: cannot be gone on with, it is damaged or of another model ({first_line(exc)}); name "
             "another one with --resume_from_checkpoint"
         ) from exc
 
 
-def _first_line(exc: BaseException) -> str:
-    return (str(exc).strip().splitlines() or [type(exc).__name__])[0]
-
-
-def _log_plan(trainer: AudioTrainer, prepared: PreparedData, model: ModelArguments) -> None:
+def _log_plan(trainer: AudioTrainer, prepared: PreparedData) -> None:
     args = trainer.args
     global_batch = args.train_batch_size * args.gradient_accumulation_steps * args.world_size
     counts = {

@@ -24,7 +24,7 @@ from earmark.data.clips import ClipTable
 from earmark.models.build import AudioModel
 from earmark.progress import Progress
 from earmark.runs.judged import targets_of
-from earmark.scoring.metrics import Metrics, compute_metrics
+from earmark.scoring.metrics import compute_metrics
 from earmark.scoring.table import score_table
 
 
@@ -102,10 +102,6 @@ class AudioTrainer(Trainer):
                 what=what,
             )
 
-    def judge(self, table: ClipTable, logits: Any) -> Metrics:
-        """Metrics of a table's logits."""
-        return compute_metrics(logits, targets_of(table, self.audio.labels), self.audio.labels)
-
     def evaluate(
         self,
         eval_dataset: Any = None,
@@ -116,7 +112,8 @@ class AudioTrainer(Trainer):
         table = eval_dataset if isinstance(eval_dataset, ClipTable) else self.eval_dataset
         with _Paused(self):
             start = time.perf_counter()
-            metrics = self.judge(table, self.score(table, "validation"))
+            logits = self.score(table, "validation")
+            metrics = compute_metrics(logits, targets_of(table, self.audio.labels), self.audio.labels)
             seconds = time.perf_counter() - start
         figures = {
             f"{metric_key_prefix}_{name}": value
