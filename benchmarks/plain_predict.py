@@ -1,0 +1,97 @@
+"""The plain way to label recordings with Transformers: ``pipeline("audio-classification")`` over a folder.
+
+    python benchmarks/plain_predict.py MODEL FOLDER
+
+This is the reference that ``compare.py predict`` measures earmark against. The pipeline is given samples, since it
+would need FFmpeg to read files itself. Ends with one line of JSON; seconds are those of decoding and scoring, after
+the model is loaded and the batch size chosen.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+from plain_common import accuracy_by_folder, peak_memory_bytes, print_figures, read_recording, recordings_in
+
+BATCH_SIZES = (1, 4, 8, 16, 32)
+
+
+def label_all(pipe: Any, paths: Sequence[Path], batch_size: int) -> list[str]:
+    """The most likely label of each recording, in order."""
+    rate_hz = pipe.feature_extractor.sampling_rate
+
+    def clips() -> Iterator[dict[str, Any]]:
+        for path in paths:
+            yield {"raw": read_recording(path, rate_hz), "sampling_rate": rate_hz}
+
+    return [answer[0]["label"] for answer in pipe(clips(), batch_size=batch_size, top_k=1)]
+
+
+def fastest_batch_size(pipe: Any, paths: Sequence[Path]) -> int:
+    """Try each of ``BATCH_SIZES`` on the same recordings; says on standard error which is the fastest."""
+    label_all(pipe, paths[:4], 1)  # the first call sets things up
+    seconds: dict[int, float] = {}
+    for size in BATCH_SIZES:
+        start = time.perf_counter()
+        label_all(pipe, paths, size)
+        seconds[size] = time.perf_counter() - start
+        print(f"batch size {size}: {len(paths) / seconds[size]:.1f} clips/s", file=sys.stderr)
+    best = min(seconds, key=lambda size: seconds[size])
+    print(f"taking batch size {best}", file=sys.stderr)
+    return best
+
+
+def batch_size(text: str) -> int | None:
+    """A number, or ``None`` for ``best``."""
+    return None if text == "best" else int(text)
+
+
+def main() -> None:
+    """Label the recordings and print the figures."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("model", help="run folder, checkpoint folder or name on the hub")
+    parser.add_argument("folders", nargs="+", type=Path, metavar="folder", help="folder of recordings")
+    sizes = ", ".join(map(str, BATCH_SIZES))
+    parser.add_argument(
+        "--batch_size",
+        type=batch_size,
+        default="best",
+        help=f"a number, or best: tries {sizes} (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--tuning_clips", type=int, default=64, help="recordings that best tries on (default: %(default)s)"
+    )
+    parser.add_argument("--device", default=None, help="cpu, cuda, ... (default: what the pipeline takes)")
+    parser.add_argument("--dtype", default="float32", choices=["float32", "bfloat16", "float16"], help="of the weights")
+    args = parser.parse_args()
+    paths = [path for folder in args.folders for path in recordings_in(folder)]
+    dtype = getattr(torch, args.dtype)
+    pipe = transformers.pipeline("audio-classification", model=args.model, device=args.device, dtype=dtype)
+    # evenly spread, so that every class folder and length is among them
+    some = paths[:: max(1, len(paths) // args.tuning_clips)][: args.tuning_clips]
+    size = args.batch_size or fastest_batch_size(pipe, some)
+    start = time.perf_counter()
+    labels = label_all(pipe, paths, size)
+    seconds = time.perf_counter() - start
+    print_figures(
+        {
+            "clips": len(paths),
+            "predict_seconds": seconds,
+            "clips_per_second": len(paths) / seconds,
+            "batch_size": size,
+            "accuracy": accuracy_by_folder(zip(map(str, paths), labels, strict=True)),
+            "peak_memory_bytes": peak_memory_bytes(),
+            "device": str(pipe.device),
+        }
+    )
+
+
+if __name__ == "__main__":
+    main()
