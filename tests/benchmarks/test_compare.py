@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import runpy
 import signal
@@ -173,6 +174,38 @@ def test_an_interrupted_comparison_ends_its_child(tmp_path: Path) -> None:
         process.send_signal(signal.SIGINT)
         assert process.wait(30) == 130
     assert killed.exists()
+
+
+@pytest.fixture
+def plain_train(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    return importlib.import_module("plain_train")
+
+
+def test_plain_training_cuts_whisper_and_freezes(script, plain_train, tmp_path: Path) -> None:
+    script("make_model.py", "whisper", str(tmp_path / "model"), "--config_overrides", overrides("whisper"))
+    plain = plain_train.PlainArguments(str(tmp_path / "model"), tmp_path, max_length_seconds=0.7, freeze="encoder")
+    model, extractor = plain_train.load_model(plain, ["a", "b", "c"])
+    collate = plain_train.ExtractorCollator(extractor, "whisper")
+    batch = collate([{"waveform": np.zeros(4_000, np.float32), "label": 2}])
+    assert batch["input_features"].shape == (1, 20, 100)
+    assert batch["labels"].tolist() == [2]
+    assert model(**batch).logits.shape == (1, 3)
+    learning = {name.split(".")[0] for name, weight in model.named_parameters() if weight.requires_grad}
+    assert learning == {"projector", "classifier"}
+
+
+def test_plain_training_stops_its_clock_for_evaluation(plain_train) -> None:
+    clock = plain_train.Clock()
+    with clock.paused():
+        time.sleep(0.01)
+    assert clock.seconds == 0
+    clock.on_train_begin()
+    time.sleep(0.05)
+    with clock.paused():
+        time.sleep(0.5)
+    clock.on_train_end()
+    assert 0.05 <= clock.seconds < 0.5
 
 
 def test_lengths_follow_their_distribution() -> None:
