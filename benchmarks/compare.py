@@ -48,7 +48,8 @@ class Run:
 
     Attributes:
         side: ``reference`` or ``earmark``.
-        whole_s: seconds from the start of the process to its end.
+        whole_s: seconds from the start of the process to its end, without those it says it spent on choosing its
+            settings (``tuning_seconds`` of its figures).
         resident_bytes: most resident memory of the process, as the system counted it.
         figures: the line of JSON it ended with; empty where it printed none.
     """
@@ -180,7 +181,9 @@ def run_side(side: str, args: argparse.Namespace, shared: list[str], what: str) 
         if code != 0:
             said = "\n  ".join([*lines, *last_lines(err)][-_TAIL_LINES:])
             raise RunFailed(f"{side} ended with exit code {code}: {shlex.join(command)}\n  {said}")
-    run = Run(side, whole_s, resident_bytes, figures_in(lines))
+    figures = figures_in(lines)
+    whole_s -= figures.get("tuning_seconds", 0.0)
+    run = Run(side, whole_s, resident_bytes, figures)
     speed = f"{run.clips_per_second:.1f} clips/s, " if run.clips_per_second else ""
     print(f"{what}: {speed}{whole_s:.1f} s in all", file=sys.stderr)
     return run

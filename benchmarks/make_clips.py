@@ -38,7 +38,7 @@ def draw_lengths_s(spec: str, count: int, rng: np.random.Generator) -> np.ndarra
     if kind == "fixed" and len(numbers) == 1:
         lengths_s = np.full(count, numbers[0])
     elif kind == "uniform" and len(numbers) == 2:
-        lengths_s = rng.uniform(*numbers, count)
+        lengths_s = rng.uniform(numbers[0], numbers[1], count)
     elif kind == "lognormal" and len(numbers) == 4:
         median_s, sigma, shortest_s, longest_s = numbers
         lengths_s = np.clip(rng.lognormal(np.log(median_s), sigma, count), shortest_s, longest_s)

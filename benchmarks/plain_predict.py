@@ -76,6 +76,7 @@ def main() -> None:
     pipe = transformers.pipeline("audio-classification", model=args.model, device=args.device, dtype=dtype)
     # evenly spread, so that every class folder and length is among them
     some = paths[:: max(1, len(paths) // args.tuning_clips)][: args.tuning_clips]
+    tuning_start = time.perf_counter()
     size = args.batch_size or fastest_batch_size(pipe, some)
     start = time.perf_counter()
     labels = label_all(pipe, paths, size)
@@ -86,6 +87,7 @@ def main() -> None:
             "predict_seconds": seconds,
             "clips_per_second": len(paths) / seconds,
             "batch_size": size,
+            "tuning_seconds": start - tuning_start,
             "accuracy": accuracy_by_folder(zip(map(str, paths), labels, strict=True)),
             "peak_memory_bytes": peak_memory_bytes(),
             "device": str(pipe.device),

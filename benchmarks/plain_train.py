@@ -72,9 +72,8 @@ class FolderDataset(Dataset[dict[str, Any]]):
     def __getitem__(self, index: int) -> dict[str, Any]:
         path = self.paths[index]
         waveform = read_recording(path, self.sampling_rate_hz)
-        spare = 0 if self.max_samples is None else len(waveform) - self.max_samples
-        if spare > 0:
-            start = int(torch.randint(spare + 1, (1,)))
+        if self.max_samples is not None and len(waveform) > self.max_samples:
+            start = int(torch.randint(len(waveform) - self.max_samples + 1, (1,)))
             waveform = waveform[start : start + self.max_samples]
         return {"waveform": waveform, "label": self.label2id[path.parent.name]}
 

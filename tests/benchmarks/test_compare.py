@@ -123,11 +123,15 @@ def test_prediction_is_compared_from_end_to_end(script, clips: Path, tmp_path: P
         assert own["clips_per_second"] == pytest.approx(8 / own["predict_seconds"])
 
     # the same with a script of one's own, which here says only what it was given
-    own_script = reference(tmp_path, 'import json, sys\nprint(json.dumps({"clips_per_second": 1, "words": sys.argv}))')
+    own_script = reference(
+        tmp_path,
+        'import json, sys\nprint(json.dumps({"clips_per_second": 1, "tuning_seconds": -1000, "words": sys.argv}))',
+    )
     done = compare("predict", "--pairs", "1", "--json", str(figures), "--reference", own_script, "--", *inputs)
     assert done.returncode == 0, done.stderr
     report = json.loads(figures.read_text())
     assert report["runs"][0]["figures"]["words"] == [own_script, *inputs]
+    assert 1000 < report["runs"][0]["whole_s"] < 1030
     assert report["ratio"]["median"] == pytest.approx(report["runs"][1]["figures"]["clips_per_second"])
 
 
