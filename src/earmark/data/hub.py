@@ -61,6 +61,10 @@ class EmbeddedAudio:
         data: bytes = cell["bytes"] if isinstance(cell, Mapping) else cell
         return data
 
+    def identity(self) -> str:
+        """Which recording this is: ``datasets``' own fingerprint of the table's content, and the row."""
+        return f"{self.table._fingerprint} {self.row}"
+
 
 def load_hub(source: HubSource, columns: Columns, names: SplitNames) -> Splits:
     """Download a data set (or take it from the cache) and list its clips.
