@@ -76,6 +76,17 @@ class DataArguments:
         "(default: what SUPERB does)",
     )
     preprocessing_num_workers: int | None = _flag(None, "threads that read and decode recordings (default: one a core)")
+    store: Literal["int16", "float16", "float32", "off"] = _flag(
+        "int16",
+        "decode every recording once and keep its samples on the disk, as such numbers (one second at 16 kHz takes "
+        "32 kB as int16); off decodes again in every epoch",
+    )
+    store_dir: str | None = _flag(None, "folder for the decoded samples (default: earmark/waveforms in your cache)")
+    bucket_waste: float = _flag(
+        0.1,
+        "clips of different length: most padding, as a share of the samples computed on; batches are made of clips of "
+        "like length to keep to it; 1 draws batches without regard to length",
+    )
 
     def __post_init__(self) -> None:
         share = self.validation_fraction
@@ -86,6 +97,10 @@ class DataArguments:
         percent = self.silence_percentage
         _require(percent is None or percent >= 0, "silence_percentage", percent, "0 or more")
         _require(self.on_bad_audio in ("fail", "skip"), "on_bad_audio", self.on_bad_audio, "fail or skip")
+        waste = self.bucket_waste
+        _require(0 <= waste <= 1, "bucket_waste", waste, "between 0 and 1")
+        stores = ("int16", "float16", "float32", "off")
+        _require(self.store in stores, "store", self.store, ", ".join(stores))
         for name in ("max_train_samples", "max_eval_samples", "preprocessing_num_workers"):
             value = getattr(self, name)
             _require(value is None or value >= 1, name, value, "a whole number from 1 on")

@@ -9,7 +9,9 @@ import pytest
 import torch
 from transformers import TrainerCallback
 
+from earmark.config import DataArguments
 from earmark.data.folders import load_folder
+from earmark.data.usable import UsableClips, keep_usable
 from earmark.models.build import AudioModel, ModelSource, build_for_training, load_trained
 from earmark.runs.judged import targets_of
 from earmark.scoring.metrics import compute_metrics
@@ -45,8 +47,13 @@ def build() -> AudioModel:
     return build_for_training(source, ["high", "low"], 0.5, longest_s=0.5)
 
 
-def first_gradients(folder: Path, output: Path, per_device: int, accumulation: int) -> dict[str, torch.Tensor]:
+def usable(folder: Path) -> dict[str, UsableClips]:
     splits = load_folder(folder)
+    tables = {"train": splits.train, "validation": splits.validation}
+    return keep_usable(tables, 16_000, DataArguments())[0]
+
+
+def first_gradients(folder: Path, output: Path, per_device: int, accumulation: int) -> dict[str, torch.Tensor]:
     args = EarmarkTrainingArguments(
         output_dir=str(output),
         per_device_train_batch_size=per_device,
@@ -59,7 +66,7 @@ def first_gradients(folder: Path, output: Path, per_device: int, accumulation: i
         save_strategy="no",
         load_best_model_at_end=False,
     )
-    trainer = AudioTrainer(build(), args, splits.train, None, num_threads=1)
+    trainer = AudioTrainer(build(), args, usable(folder)["train"], None)
     seen = _Gradients()
     trainer.add_callback(seen)
     trainer.train()
@@ -86,22 +93,21 @@ def test_the_loss_is_the_mean_over_all_clips_of_the_step() -> None:
 
 
 def test_validation_is_the_loop_that_predicts_whatever_the_precision_of_training(tmp_path: Path) -> None:
-    splits = load_folder(write_tones(tmp_path / "tones", per_class=8))
-    assert splits.validation is not None
+    clips = usable(write_tones(tmp_path / "tones", per_class=8))
+    validation = clips["validation"]
     audio = build()
     args = EarmarkTrainingArguments(
         output_dir=str(tmp_path / "out"), use_cpu=True, bf16=True, learning_rate=1e-3, max_steps=2, eval_strategy="no",
         save_strategy="no", load_best_model_at_end=False,
     )  # fmt: skip
-    trainer = AudioTrainer(audio, args, splits.train, splits.validation, num_threads=1)
+    trainer = AudioTrainer(audio, args, clips["train"], validation)
     trainer.train()
+    assert all(parameter.dtype == torch.float32 for parameter in audio.model.parameters())
     figures = trainer.evaluate()
     audio.save(tmp_path / "saved")
     saved = load_trained(ModelSource(name_or_path=str(tmp_path / "saved")))
-    logits = score_table(
-        saved.model, saved.frontend, splits.validation, batch_size=1, device=torch.device("cpu"), num_threads=1
-    )
-    np.testing.assert_allclose(trainer.score(splits.validation), logits, atol=1e-6)
-    metrics = compute_metrics(logits, targets_of(splits.validation, audio.labels), audio.labels)
+    logits = score_table(saved.model, saved.frontend, validation.waveforms, batch_size=1, device=torch.device("cpu"))
+    np.testing.assert_allclose(trainer.score(validation), logits, atol=1e-6)
+    metrics = compute_metrics(logits, targets_of(validation.table, audio.labels), audio.labels)
     assert figures["eval_accuracy"] == metrics.accuracy
     assert figures["eval_loss"] == pytest.approx(metrics.loss, abs=1e-6)

@@ -1,66 +1,93 @@
-"""Training clips one by one: decode, and a random crop where a clip is longer than the model takes."""
+"""Training batches: stretches of stored clips, of random place where a clip is longer than the model takes.
+
+Shapes: B batch, W samples of the longest clip or of the bucket.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import TypedDict
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import torch
 from torch.utils.data import Dataset
 
 from earmark.data.clips import ClipTable
-from earmark.data.decode import read_clip
+from earmark.data.reading import Waveforms
 
 
-class Example(TypedDict):
-    """One training clip: samples ``(T,)`` float32 and the index of its class."""
-
-    waveform: np.ndarray
-    label: int
-
-
-class TrainingClips(Dataset[Example]):
-    """Clips of a table, read when asked for.
+class TrainingClips(Dataset[dict[str, torch.Tensor]]):
+    """Labelled clips, a batch at a time.
 
     Args:
-        table: labelled clips.
-        label2id: index of each class name.
-        sampling_rate_hz: rate wanted.
-        max_samples: longer clips give a random crop of this length, a new one each epoch, drawn from torch's seeded
+        waveforms: samples of N clips.
+        labels: index of each clip's class, int64 (N,).
+        min_samples: shorter clips get zeros up to here, which count as sound.
+        max_samples: longer clips give a random stretch of this length, a new one each epoch, drawn from torch's seeded
             generator.
+        edges: lengths a batch can have, int64 (K,); ``None``: that of its longest clip.
     """
 
-    def __init__(self, table: ClipTable, label2id: Mapping[str, int], sampling_rate_hz: int, max_samples: int) -> None:
-        self.table = table
-        self.label2id = label2id
-        self.sampling_rate_hz = sampling_rate_hz
+    def __init__(
+        self,
+        waveforms: Waveforms,
+        labels: np.ndarray,
+        *,
+        min_samples: int,
+        max_samples: int,
+        edges: np.ndarray | None = None,
+    ) -> None:
+        self.waveforms = waveforms
+        self.labels = labels
         self.max_samples = max_samples
+        self.counts = np.minimum(waveforms.num_samples, max_samples)  # samples read of each clip
+        self.lengths = np.maximum(self.counts, min_samples)
+        self.edges = edges
 
     def __len__(self) -> int:
-        return len(self.table)
+        return len(self.labels)
 
-    def __getitem__(self, index: int) -> Example:
-        clip = self.table[index]
-        assert clip.label is not None, f"{clip.source} has no label"
-        waveform = read_clip(clip, self.sampling_rate_hz)
-        return {"waveform": self._crop(waveform), "label": self.label2id[clip.label]}
+    @property
+    def crops(self) -> bool:
+        """Whether any clip is longer than the model takes, so that two epochs see different samples."""
+        return bool((self.waveforms.num_samples > self.max_samples).any())
 
-    def _crop(self, waveform: np.ndarray) -> np.ndarray:
-        spare = len(waveform) - self.max_samples
-        if spare <= 0:
-            return waveform
-        start = int(torch.randint(spare + 1, (1,)))
-        return waveform[start : start + self.max_samples]
+    def __getitems__(self, indices: Sequence[int]) -> dict[str, torch.Tensor]:
+        """One batch, on the CPU.
+
+        Returns:
+            ``samples`` (B, W) in the type they are stored in, ``scales`` float32 (B,), the factor to float samples,
+            ``labels`` int64 (B,), and, where clips are shorter than W, ``num_samples`` int64 (B,).
+        """
+        rows = np.asarray(indices)
+        lengths = self.lengths[rows]
+        width = int(lengths.max())
+        if self.edges is not None:
+            width = int(self.edges[np.searchsorted(self.edges, width)])
+        samples = self.waveforms.read_batch(rows, self._starts(rows), self.counts[rows], width)
+        batch = {
+            "samples": torch.from_numpy(samples),
+            "scales": torch.from_numpy(self.waveforms.scales[rows]),
+            "labels": torch.from_numpy(self.labels[rows]),
+        }
+        if (lengths < width).any():
+            batch["num_samples"] = torch.from_numpy(lengths)
+        return batch
+
+    def _starts(self, rows: np.ndarray) -> np.ndarray:
+        spare = self.waveforms.num_samples[rows] - self.counts[rows]
+        if not spare.any():
+            return np.zeros(len(rows), dtype=np.int64)
+        return (torch.rand(len(rows), dtype=torch.float64).numpy() * (spare + 1)).astype(np.int64)
 
 
-class Collator:
-    """Examples to one batch: the frontend's tensors and ``labels`` (B,) int64, on the CPU."""
+def class_indices(table: ClipTable, label2id: Mapping[str, int]) -> np.ndarray:
+    """Index of each clip's class, int64 (N,)."""
+    unlabelled = next((clip.source for clip in table if clip.label is None), None)
+    assert unlabelled is None, f"{unlabelled} has no label"
+    return np.array([label2id[str(clip.label)] for clip in table], dtype=np.int64)
 
-    def __init__(self, frontend: Callable[[Sequence[np.ndarray]], dict[str, torch.Tensor]]) -> None:
-        self.frontend = frontend
 
-    def __call__(self, examples: Sequence[Example]) -> dict[str, torch.Tensor]:
-        """Model inputs of B examples, and ``labels``."""
-        inputs = self.frontend([example["waveform"] for example in examples])
-        return {**inputs, "labels": torch.tensor([example["label"] for example in examples])}
+def one_batch(batch: Any) -> Any:
+    """What a data loader calls on what :meth:`TrainingClips.__getitems__` gave: it is a batch already."""
+    return batch

@@ -1,12 +1,16 @@
-"""Decode many clips ahead of their use, in threads (soundfile and soxr let go of the interpreter lock), in order."""
+"""Where samples come from: what reads a table of clips, and decoding ahead of use, in order.
+
+Decoding happens in threads: soundfile and soxr let go of the interpreter lock.
+"""
 
 from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
+from typing import Protocol
 
 import numpy as np
 
@@ -16,6 +20,26 @@ from earmark.errors import AudioError
 
 _AHEAD_PER_THREAD = 16
 _MOST_THREADS = 8  # more than the model can use on any machine seen so far
+
+
+class Waveforms(Protocol):
+    """The samples of a table of N clips: stored (:mod:`earmark.data.waveforms`), or decoded each time.
+
+    Attributes:
+        num_samples: length of each clip, int64 (N,).
+        scales: factor from the numbers of :meth:`read_batch` to samples in [-1, 1], float32 (N,).
+    """
+
+    num_samples: np.ndarray
+    scales: np.ndarray
+
+    def read_batch(
+        self, indices: Sequence[int] | np.ndarray, starts: np.ndarray, counts: np.ndarray, width: int
+    ) -> np.ndarray:
+        """Stretches of B clips (B, width): ``counts`` samples from ``starts`` on, and zeros behind them."""
+
+    def iterate(self, indices: Sequence[int] | np.ndarray) -> Iterator[np.ndarray]:
+        """Whole clips, float32 (T_i,), in the order of ``indices``."""
 
 
 def decoder_threads(asked: int | None) -> int:

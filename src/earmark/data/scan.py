@@ -6,7 +6,7 @@ import csv
 import os
 import unicodedata
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -96,9 +96,9 @@ def _duration_or_error(clip: Clip, sampling_rate_hz: int) -> float | AudioError:
         return exc
 
 
-def drop_bad(table: ClipTable, result: ScanResult) -> ClipTable:
+def drop_bad(table: ClipTable, unusable: Sequence[BadClip]) -> ClipTable:
     """The clips that can be used, in their order."""
-    bad = {clip.index for clip in result.bad}
+    bad = {clip.index for clip in unusable}
     return table.keep([index for index in range(len(table)) if index not in bad])
 
 

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
+from earmark.config import DataArguments
 from earmark.data.clips import ClipTable
-from earmark.data.reading import decoder_threads
+from earmark.data.decoding import DecodedWaveforms
+from earmark.data.reading import Waveforms, decoder_threads
 from earmark.data.scan import BadClip, drop_bad, scan_clips
+from earmark.data.store_build import open_or_build
+from earmark.data.waveforms import default_store_root
 from earmark.errors import DataError
 from earmark.progress import Progress
 
@@ -21,48 +26,69 @@ _LISTED = 20  # unreadable clips named in a message; bad_audio.csv has all of th
 
 @dataclass(frozen=True)
 class UsableClips:
-    """The readable clips of a split and their durations, float64 (len(table),), in seconds."""
+    """The readable clips of a split, and what reads their samples, row by row of the table."""
 
     table: ClipTable
-    durations_s: np.ndarray
+    waveforms: Waveforms
 
 
 def keep_usable(
-    tables: Mapping[str, ClipTable], sampling_rate_hz: int, on_bad_audio: str, num_workers: int | None
+    tables: Mapping[str, ClipTable], sampling_rate_hz: int, options: DataArguments
 ) -> tuple[dict[str, UsableClips], list[tuple[str, BadClip]]]:
-    """Decode every clip of every split once.
+    """Decode every clip of every split once: into the store, or, with the store off, to see whether it can be.
 
     Args:
         tables: clips, by the name of their split.
         sampling_rate_hz: rate they will be used at.
-        on_bad_audio: ``fail`` or ``skip``.
-        num_workers: decoder threads; ``None`` for one a core.
+        options: what to do about unreadable clips, decoder threads, the store.
 
     Returns:
         ``(usable, bad)``: what can be used, by split, and ``(split, clip)`` for each clip left out.
 
     Raises:
-        DataError: clips that cannot be used, all of them listed, under ``fail``; or none is left of a split.
+        DataError: clips that cannot be used, all of them listed, under ``on_bad_audio=fail``; or none is left of a
+            split.
+        OutputError: the store cannot be written.
     """
     usable: dict[str, UsableClips] = {}
     bad: list[tuple[str, BadClip]] = []
     total = sum(len(table) for table in tables.values())
-    with Progress("checking the recordings", total) as progress:
+    with Progress("reading the recordings", total) as progress:
         for name, table in tables.items():
             before = progress.done
 
             def count(done: int, _: int, before: int = before) -> None:
                 progress.to(before + done, total)
 
-            result = scan_clips(table, sampling_rate_hz, num_workers=decoder_threads(num_workers), progress=count)
-            usable[name] = UsableClips(drop_bad(table, result), result.durations_s[~np.isnan(result.durations_s)])
-            bad += [(name, clip) for clip in result.bad]
+            usable[name], of_split = _read_all(table, sampling_rate_hz, options, count)
+            bad += [(name, clip) for clip in of_split]
     if bad:
-        _stop_or_say(bad, on_bad_audio)
+        _stop_or_say(bad, options.on_bad_audio)
         for name, clips in usable.items():
             if not len(clips.table):
                 raise DataError(f"{tables[name].origin}: none of its {len(tables[name])} recordings can be used")
     return usable, bad
+
+
+def _read_all(
+    table: ClipTable, sampling_rate_hz: int, options: DataArguments, progress: Callable[[int, int], None]
+) -> tuple[UsableClips, list[BadClip]]:
+    threads = decoder_threads(options.preprocessing_num_workers)
+    if options.store == "off":
+        result = scan_clips(table, sampling_rate_hz, num_workers=threads, progress=progress)
+        readable = drop_bad(table, result.bad)
+        num_samples = (result.durations_s[~np.isnan(result.durations_s)] * sampling_rate_hz).round().astype(np.int64)
+        decoded = DecodedWaveforms(readable, num_samples, sampling_rate_hz, num_threads=threads)
+        return UsableClips(readable, decoded), result.bad
+    store = open_or_build(
+        table,
+        sampling_rate_hz,
+        root=Path(options.store_dir) if options.store_dir else default_store_root(),
+        dtype=options.store,
+        num_workers=threads,
+        progress=progress,
+    )
+    return UsableClips(drop_bad(table, store.bad), store.without_bad()), store.bad
 
 
 def _stop_or_say(bad: list[tuple[str, BadClip]], on_bad_audio: str) -> None:

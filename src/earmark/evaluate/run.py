@@ -58,16 +58,14 @@ def evaluate(options: EvaluateOptions) -> EvaluateOutcome:
     _check_labels(table, audio)
     folder = RunFolder(_output_dir(options))
     prepare_folder(folder.path)
-    usable, bad = keep_usable(
-        {options.split: table}, audio.frontend.sampling_rate_hz, options.on_bad_audio, options.preprocessing_num_workers
-    )
+    usable, bad = keep_usable({options.split: table}, audio.frontend.sampling_rate_hz, options)
     if bad:
         write_bad_audio(folder.bad_audio, bad)
     table = usable[options.split].table
     logits = score_table(
         audio.model,
         audio.frontend,
-        table,
+        usable[options.split].waveforms,
         batch_size=options.per_device_eval_batch_size,
         device=device,
         what="evaluating",

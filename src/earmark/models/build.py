@@ -24,6 +24,7 @@ from earmark.errors import ModelError, first_line
 from earmark.models import tc_resnet
 from earmark.models.checkpoint import find_checkpoint
 from earmark.models.clip_length import cut_to_length, min_samples, native_length_s, takes_one_length
+from earmark.models.forward import install_forward
 from earmark.models.freeze import head_parameters
 from earmark.models.frontend import Frontend
 
@@ -139,7 +140,7 @@ def build_for_training(
         length_s = min(longest_s, native_s) if native_s is not None else longest_s
     extractor, length_s = cut_to_length(model, extractor, length_s)
     model.config.earmark = {"max_length_seconds": length_s}
-    return AudioModel(model, _frontend(extractor, model.config, length_s), list(labels))
+    return AudioModel(install_forward(model), _frontend(extractor, model.config, length_s), list(labels))
 
 
 def load_trained(source: ModelSource) -> AudioModel:
@@ -156,7 +157,7 @@ def load_trained(source: ModelSource) -> AudioModel:
     saved = getattr(config, CONFIG_KEY, None) or {}
     length_s = saved.get("max_length_seconds") or native_length_s(model, extractor) or _DEFAULT_WINDOW_S
     labels = [config.id2label[i] for i in range(config.num_labels)]
-    return AudioModel(model, _frontend(extractor, config, length_s), labels)
+    return AudioModel(install_forward(model), _frontend(extractor, config, length_s), labels)
 
 
 def load_config(source: ModelSource, folder: Path | None) -> Any:

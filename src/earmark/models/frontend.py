@@ -1,7 +1,9 @@
-"""The one frontend: waveforms in, model inputs out, the same in training, evaluation, prediction and export.
+"""The one frontend: samples in, model inputs out, the same in training, evaluation, prediction and every later path.
 
-It is the checkpoint's own Transformers feature extractor with the shortest and the longest clip made part of it, and it
-is saved with the model.
+It is the checkpoint's own Transformers feature extractor, computed as tensor code where the samples are, with the
+shortest and the longest clip made part of it. The extractor is saved with the model.
+
+Shapes: B batch, T samples, F frames.
 """
 
 from __future__ import annotations
@@ -12,6 +14,8 @@ from typing import Any
 
 import numpy as np
 import torch
+
+from earmark.models.features import make_features
 
 
 class Frontend:
@@ -31,30 +35,65 @@ class Frontend:
         self.min_samples = min_samples
         self.max_samples = max_samples
         self.pads_itself = pads_itself
+        self._features = make_features(extractor)
 
     def __call__(self, waveforms: Sequence[np.ndarray]) -> dict[str, torch.Tensor]:
-        """Turn clips into one batch of model inputs, on the CPU.
+        """Turn clips into one batch of model inputs, on the CPU; see :meth:`pack` and :meth:`inputs`."""
+        return self.inputs(*self.pack(waveforms))
+
+    def pack(self, waveforms: Sequence[np.ndarray]) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """Lay clips side by side.
 
         Args:
             waveforms: B float32 arrays of shape ``(samples,)``, at most ``max_samples`` long.
 
         Returns:
-            ``input_values`` (B, T) or ``input_features`` (B, mel bins, F) / (B, F, mel bins) float32, by model, and
-            ``attention_mask`` (B, T) int where the extractor is set to give one and the clips differ in length.
+            samples (B, T) float32 with zeros behind each clip, and the length of each, int64 (B,); ``None`` where all
+            have T. Clips shorter than ``min_samples`` count as that long.
         """
-        clips = [self._at_least_minimum(waveform) for waveform in waveforms]
-        padding = {} if self.pads_itself else {"padding": True}
-        batch = self.extractor(clips, sampling_rate=self.sampling_rate_hz, return_tensors="pt", **padding)
-        inputs = dict(batch)
-        mask = inputs.get("attention_mask")
-        if mask is not None and bool(mask.all()):
-            del inputs["attention_mask"]  # nothing is padded: the same answer without the mask's extra work
+        lengths = [max(len(waveform), self.min_samples) for waveform in waveforms]
+        samples = np.zeros((len(waveforms), max(lengths)), dtype=np.float32)
+        for row, waveform in zip(samples, waveforms, strict=True):
+            row[: len(waveform)] = waveform
+        same = min(lengths) == max(lengths)
+        return torch.from_numpy(samples), None if same else torch.tensor(lengths)
+
+    def inputs(
+        self, samples: torch.Tensor, num_samples: torch.Tensor | None = None, *, mask: bool = True
+    ) -> dict[str, torch.Tensor]:
+        """Turn samples into model inputs, on the device they are on.
+
+        Args:
+            samples: (B, T) float32, zero behind each clip.
+            num_samples: length of each clip, int64 (B,); ``None``: all have T.
+            mask: whether the model is told which samples are padding.
+
+        Returns:
+            ``input_values`` (B, T) or ``input_features`` (B, mel bins, F) / (B, F, mel bins) float32, by model, and
+            ``attention_mask`` (B, T) or (B, F) where clips differ in length and the model takes one.
+        """
+        lengths = num_samples
+        if lengths is None:
+            lengths = torch.full((len(samples),), samples.shape[1], device=samples.device)
+        if self._features is None:
+            inputs = self._extracted(samples, lengths)
+        else:
+            inputs = self._features.to(samples.device)(samples, lengths)
+        given = inputs.get("attention_mask")
+        # where nothing is padded, a mask over samples is extra work for the same answer; one over frames may still
+        # leave out a last frame that is not whole
+        needless = num_samples is None and given is not None and given.shape == samples.shape
+        if needless or not mask:
+            inputs.pop("attention_mask", None)
         return inputs
 
     def save(self, folder: str | Path) -> None:
         """Write ``preprocessor_config.json`` into ``folder``."""
         self.extractor.save_pretrained(folder)
 
-    def _at_least_minimum(self, waveform: np.ndarray) -> np.ndarray:
-        missing = self.min_samples - len(waveform)
-        return np.pad(waveform, (0, missing)) if missing > 0 else waveform
+    def _extracted(self, samples: torch.Tensor, lengths: torch.Tensor) -> dict[str, torch.Tensor]:
+        """The same through an extractor that is not one of Transformers', on the CPU."""
+        clips = [row[:length] for row, length in zip(samples.cpu().numpy(), lengths.tolist(), strict=True)]
+        padding = {} if self.pads_itself else {"padding": True}
+        batch = self.extractor(clips, sampling_rate=self.sampling_rate_hz, return_tensors="pt", **padding)
+        return {name: value.to(samples.device) for name, value in batch.items()}

@@ -250,6 +250,8 @@ class TCResNetModel(TCResNetPreTrainedModel):
         if self.training:
             changes, colour = self._hide(changes), self._sometimes(colour)
         hidden = torch.cat([changes, colour.expand_as(changes)], dim=1)  # (B, 2 M, F)
+        hidden = hidden.to(self.stem[0].weight.dtype)  # type: ignore[arg-type]  # the log-mel is always float32
+        mask = mask.to(hidden.dtype) if mask is not None else None
         hidden = _masked(self.stem(_masked(hidden, mask)), mask)
         for layer in self.layers:
             hidden, mask = layer(hidden, mask)
@@ -326,11 +328,16 @@ class TCResNetForAudioClassification(TCResNetPreTrainedModel):
         Returns:
             ``logits`` (B, C), and ``loss``, the mean cross-entropy, when there are labels.
         """
-        hidden, mask = self.tc_resnet.encode(input_values, attention_mask)
-        pooled = hidden.mean(-1) if mask is None else (hidden * mask).sum(-1) / mask.sum(-1)  # (B, D)
-        logits = self.classifier(self.dropout(pooled))
+        logits = self.classifier(self.dropout(self.pooled(input_values, attention_mask)))
         loss = F.cross_entropy(logits.float(), labels) if labels is not None else None
         return SequenceClassifierOutput(loss=loss, logits=logits)
+
+    def pooled(self, input_values: torch.Tensor, attention_mask: torch.Tensor | None = None) -> torch.Tensor:
+        """Frame features averaged over each clip, (B, D); arguments as for :meth:`forward`."""
+        hidden, mask = self.tc_resnet.encode(input_values, attention_mask)
+        wide = hidden.float()  # a sum over the frames of a long clip does not fit 8 bits of mantissa
+        pooled = wide.mean(-1) if mask is None else (wide * mask).sum(-1) / mask.float().sum(-1)
+        return pooled.to(hidden.dtype)
 
 
 AutoConfig.register(TCResNetConfig.model_type, TCResNetConfig, exist_ok=True)

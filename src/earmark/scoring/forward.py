@@ -1,25 +1,28 @@
 """The one inference loop: waveforms in, logits out, in order.
 
 Validation while training, evaluation, prediction and every later path call :func:`score_waveforms`, so a clip has one
-answer. Clips of one batch always have exactly the same length: nothing is padded to a neighbour's length, and so a
-clip's logits do not depend on its company.
+answer, whatever other clips it shares a batch with: where a model cannot be told exactly which samples are padding,
+clips of one batch have exactly the same length.
 
 Shapes: B batch, T samples, C classes.
 """
 
 from __future__ import annotations
 
-import contextlib
-from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 import torch
 
+from earmark.models.forward import ModelForward, pads_exactly
 from earmark.models.frontend import Frontend
 
-_CHUNK_BATCHES = 4  # how many batches of clips are held back to find equal lengths: more delays the first answers
+# Clips are held back to find others of like length for their batch: more delays the first answers and takes memory.
+_CHUNK_BATCHES = 8
+_CHUNK_SAMPLES = 1 << 24  # 64 MB
+_SHORTEST_IN_BATCH = 0.8  # of the longest: bounds padding
 
 
 def score_waveforms(
@@ -42,26 +45,23 @@ def score_waveforms(
         waveforms: float32 arrays of shape ``(T_i,)`` at the frontend's sampling rate, ``T_i >= 1``.
         batch_size: most windows in one forward pass.
         device: where the model is.
-        dtype: autocast to this type; ``None`` computes in the weights' own type.
+        dtype: compute in this type; ``None`` for the weights' own.
 
     Yields:
         One float32 array of shape ``(C,)`` for each waveform, in order.
     """
-    was_training = model.training
-    model.eval()
-    try:
-        pending: list[list[np.ndarray]] = []
-        count = 0
-        for waveform in waveforms:
-            pending.append(split_into_windows(waveform, frontend.max_samples))
-            count += len(pending[-1])
-            if count >= _CHUNK_BATCHES * batch_size:
-                yield from _score_chunk(model, frontend, pending, batch_size, device, dtype)
-                pending, count = [], 0
-        if pending:
-            yield from _score_chunk(model, frontend, pending, batch_size, device, dtype)
-    finally:
-        model.train(was_training)
+    score = _Scorer(model, frontend, batch_size, device, dtype)
+    pending: list[list[np.ndarray]] = []
+    count = num_samples = 0
+    for waveform in waveforms:
+        pending.append(split_into_windows(waveform, frontend.max_samples))
+        count += len(pending[-1])
+        num_samples += len(waveform)
+        if count >= _CHUNK_BATCHES * batch_size or num_samples >= _CHUNK_SAMPLES:
+            yield from score(pending)
+            pending, count, num_samples = [], 0, 0
+    if pending:
+        yield from score(pending)
 
 
 def split_into_windows(waveform: np.ndarray, max_samples: int) -> list[np.ndarray]:
@@ -74,39 +74,73 @@ def split_into_windows(waveform: np.ndarray, max_samples: int) -> list[np.ndarra
     return [waveform[start : start + max_samples] for start in starts]
 
 
-def _score_chunk(
-    model: Any,
-    frontend: Frontend,
-    clips: Sequence[Sequence[np.ndarray]],
-    batch_size: int,
-    device: torch.device,
-    dtype: torch.dtype | None,
-) -> Iterator[np.ndarray]:
-    windows = [window for clip in clips for window in clip]
-    by_length: dict[int, list[int]] = defaultdict(list)
-    for i, window in enumerate(windows):
-        by_length[len(window)].append(i)
-    logits: list[np.ndarray] = [np.empty(0)] * len(windows)
-    for indices in by_length.values():
-        for start in range(0, len(indices), batch_size):
-            batch = indices[start : start + batch_size]
-            rows = _forward(model, frontend([windows[i] for i in batch]), device, dtype)  # (B, C)
-            for i, row in zip(batch, rows, strict=True):
-                logits[i] = row
-    first = 0
-    for clip in clips:
-        yield _merge(np.stack(logits[first : first + len(clip)]))
-        first += len(clip)
+class _Scorer:
+    """Scores chunks of clips."""
+
+    def __init__(
+        self, model: Any, frontend: Frontend, batch_size: int, device: torch.device, dtype: torch.dtype | None
+    ) -> None:
+        self.model = model
+        self.frontend = frontend
+        self.batch_size = batch_size
+        self.device = device
+        self.dtype = dtype
+        # fixed-length encoders pad every clip to the same length anyway
+        self.shortest = 0.0 if frontend.pads_itself else _SHORTEST_IN_BATCH if pads_exactly(model) else 1.0
+
+    def __call__(self, clips: Sequence[Sequence[np.ndarray]]) -> list[np.ndarray]:
+        """Logits (C,) of each clip, given as its windows."""
+        windows = [window for clip in clips for window in clip]
+        logits: list[np.ndarray] = [np.empty(0)] * len(windows)
+        with scoring(self.model, self.dtype):
+            for batch in batches_of_like_length([len(window) for window in windows], self.batch_size, self.shortest):
+                for i, row in zip(batch, self._forward([windows[i] for i in batch]), strict=True):
+                    logits[i] = row
+        ends = np.cumsum([len(clip) for clip in clips])
+        return [_merge(np.stack(logits[end - len(clip) : end])) for clip, end in zip(clips, ends, strict=True)]
+
+    def _forward(self, windows: Sequence[np.ndarray]) -> np.ndarray:
+        """Logits (B, C) float32 of one batch."""
+        samples, num_samples = self.frontend.pack(windows)
+        with torch.inference_mode():
+            if num_samples is not None:
+                num_samples = num_samples.to(self.device, non_blocking=True)
+            inputs = self.frontend.inputs(samples.to(self.device, non_blocking=True), num_samples)
+            logits: np.ndarray = self.model(**inputs).logits.float().cpu().numpy()
+        return logits
 
 
-def _forward(
-    model: Any, inputs: dict[str, torch.Tensor], device: torch.device, dtype: torch.dtype | None
-) -> np.ndarray:
-    """Logits (B, C) float32 of one batch."""
-    cast = torch.autocast(device.type, dtype=dtype) if dtype is not None else contextlib.nullcontext()
-    with torch.inference_mode(), cast:
-        moved = {name: tensor.to(device, non_blocking=True) for name, tensor in inputs.items()}
-        return model(**moved).logits.float().cpu().numpy()
+def batches_of_like_length(lengths: Sequence[int], batch_size: int, shortest: float) -> Iterator[list[int]]:
+    """Indices of clips that go into a batch together, longest first.
+
+    Args:
+        lengths: samples of each clip.
+        batch_size: most clips in a batch.
+        shortest: least length in a batch, as a share of its longest; 1 for equal lengths.
+    """
+    batch: list[int] = []
+    for i in sorted(range(len(lengths)), key=lambda i: -lengths[i]):
+        if batch and (len(batch) == batch_size or lengths[i] < shortest * lengths[batch[0]]):
+            yield batch
+            batch = []
+        batch.append(i)
+    if batch:
+        yield batch
+
+
+@contextmanager
+def scoring(model: Any, dtype: torch.dtype | None) -> Iterator[None]:
+    """``model`` in evaluation mode and computing in ``dtype``, and afterwards as it was."""
+    was_training, forward = model.training, model.forward
+    model.eval()
+    if isinstance(forward, ModelForward):
+        before, forward.scoring_dtype = forward.scoring_dtype, dtype
+    try:
+        yield
+    finally:
+        model.train(was_training)
+        if isinstance(forward, ModelForward):
+            forward.scoring_dtype = before
 
 
 def _merge(logits: np.ndarray) -> np.ndarray:

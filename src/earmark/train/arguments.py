@@ -31,6 +31,14 @@ class EarmarkTrainingArguments(TrainingArguments):
     # 5e-5 in Transformers, whatever the model: an encoder to fine-tune and a small network from scratch want
     # rates far apart. None is settled by earmark.train.recipe, from the model family.
     learning_rate: float | None = _changed(None, "peak learning rate (default: by model family)")
+    global_batch_size: int | None = field(
+        default=None,
+        metadata={"help": "clips in one step over all devices; sets accumulation so that it stays the same on 1 or 8"},
+    )
+    head_learning_rate: float | None = field(
+        default=None,
+        metadata={"help": "peak learning rate of the head (default: the same; 5 times it where a batch was scaled up)"},
+    )
     # 0 in Transformers: without warm-up the first steps of a fresh head shake the pretrained encoder.
     warmup_steps: float = _changed(0.1, "warm-up: a share of all steps if below 1, else a number of steps")
     # "no" and "steps" in Transformers: an epoch is the unit in which audio classifiers are reported.
@@ -73,14 +81,20 @@ class EarmarkTrainingArguments(TrainingArguments):
         self._rename_gradient_checkpointing()
         super().__post_init__()
 
+    @property
+    def n_gpu(self) -> int:
+        """Cards of this process, at most one: with more, Trainer would split each batch over all of the machine."""
+        return min(super().n_gpu, 1)
+
     def _refuse_impossible_numbers(self) -> None:
         """Name what Transformers and torch would fail on much later, or train nothing with."""
-        rate = self.learning_rate
         checks = [
             *((name, getattr(self, name) >= 1, "a whole number from 1 on") for name in _AT_LEAST_ONE),
+            ("head_learning_rate", _is_rate(self.head_learning_rate), "0 or more"),
+            ("global_batch_size", self.global_batch_size is None or self.global_batch_size >= 1, "a whole number from 1 on"),
             ("max_steps", self.max_steps >= 1 or self.max_steps == -1, "a whole number from 1 on, or -1 for no limit"),
             ("num_train_epochs", self.num_train_epochs > 0 or self.max_steps > 0, "a number above 0"),
-            ("learning_rate", rate is None or (math.isfinite(rate) and rate >= 0), "0 or more"),
+            ("learning_rate", _is_rate(self.learning_rate), "0 or more"),
             ("dataloader_num_workers", self.dataloader_num_workers >= 0, "0 or more"),
             ("seed", 0 <= self.seed < 2**32, "a whole number from 0 to 4294967295"),
         ]
@@ -104,3 +118,7 @@ class EarmarkTrainingArguments(TrainingArguments):
         """Pass the old name on where Transformers has the new one; it would warn at each run."""
         if self.gradient_checkpointing is not None and getattr(self, "activation_checkpointing", 0) is None:
             self.activation_checkpointing = self.gradient_checkpointing
+
+
+def _is_rate(rate: float | None) -> bool:
+    return rate is None or (math.isfinite(rate) and rate >= 0)

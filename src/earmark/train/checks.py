@@ -91,6 +91,11 @@ def check_settings(run: RunArguments, training: EarmarkTrainingArguments, labels
         MissingExtraError: a tracker's package is not installed.
     """
     _check_best_metric(training, labels)
+    if training.train_sampling_strategy not in ("random", "sequential"):
+        raise UsageError(
+            f"--train_sampling_strategy {training.train_sampling_strategy}: clips of like length are put together by "
+            "--bucket_waste; use random or sequential"
+        )
     for name in set(training.report_to) & set(_REPORTERS):
         require(name)
     if "tensorboard" in training.report_to and run.logging_dir:

@@ -6,10 +6,10 @@ import logging
 from dataclasses import dataclass, field
 
 from earmark.config import DataArguments
-from earmark.data.clips import ClipTable, Splits
+from earmark.data.clips import Splits
 from earmark.data.scan import BadClip, check_tables
 from earmark.data.sources import load_splits
-from earmark.data.usable import keep_usable
+from earmark.data.usable import UsableClips, keep_usable
 from earmark.errors import DataError
 
 logger = logging.getLogger(__name__)
@@ -28,12 +28,17 @@ class PreparedData:
         bad: ``(split, clip)`` for every clip left out.
     """
 
-    train: ClipTable
-    validation: ClipTable | None
-    test: ClipTable | None
+    train: UsableClips
+    validation: UsableClips | None
+    test: UsableClips | None
     labels: list[str]
     longest_s: float
     bad: list[tuple[str, BadClip]] = field(default_factory=list)
+
+    def evaluated(self) -> dict[str, UsableClips]:
+        """The splits to judge by, those that there are."""
+        splits = {"validation": self.validation, "test": self.test}
+        return {name: clips for name, clips in splits.items() if clips is not None}
 
 
 def prepare_data(
@@ -67,15 +72,15 @@ def prepare_data(
         for name, table in (("train", splits.train), ("validation", splits.validation), ("test", splits.test))
         if table is not None
     }
-    usable, bad = keep_usable(tables, sampling_rate_hz, options.on_bad_audio, options.preprocessing_num_workers)
-    kept = {name: clips.table for name, clips in usable.items()}
+    usable, bad = keep_usable(tables, sampling_rate_hz, options)
     if bad:
+        kept = {name: clips.table for name, clips in usable.items()}
         check_tables(Splits(kept["train"], kept.get("validation"), kept.get("test")))
     return PreparedData(
-        train=kept["train"],
-        validation=kept.get("validation"),
-        test=kept.get("test"),
-        labels=kept["train"].labels(),
-        longest_s=float(usable["train"].durations_s.max()),
+        train=usable["train"],
+        validation=usable.get("validation"),
+        test=usable.get("test"),
+        labels=usable["train"].table.labels(),
+        longest_s=float(usable["train"].waveforms.num_samples.max() / sampling_rate_hz),
         bad=bad,
     )

@@ -1,32 +1,127 @@
-"""Defaults that depend on what is trained. Each says where it comes from; a flag overrides it."""
+"""Batch and rates that depend on what is trained and on how many cards. Each says where it comes from; a flag
+overrides it.
+"""
 
 from __future__ import annotations
 
-# Peak learning rates at 32 clips a step.
+import logging
+import math
+from dataclasses import dataclass, replace
+
+from earmark.errors import UsageError
+from earmark.scoring.diagnosis import COLLAPSED_RATE_SUM, WORKING_RATE_SUM, Schedule
+from earmark.train.arguments import EarmarkTrainingArguments
+
+logger = logging.getLogger(__name__)
+
+# Peak learning rates of AdamW and the clips a step they were found at.
 _PRETRAINED = {
     # OpenAI's Whisper encoder cut to 1 s on Speech Commands: 0.962 validation accuracy after 4 epochs at this rate
-    "whisper": 1e-4,
+    "whisper": (1e-4, 32),
     # the AST authors' rate for ESC-50 and AudioSet (Gong et al. 2021, arXiv:2104.01778, 1e-5), raised for a new head
-    "audio-spectrogram-transformer": 5e-5,
+    "audio-spectrogram-transformer": (5e-5, 32),
 }
 # Transformers' audio-classification example, wav2vec2-base on SUPERB KS: 0.9826
-_WAVEFORM_ENCODERS = 3e-5
+_WAVEFORM_ENCODERS = (3e-5, 128)
 # Only a linear head learns, on features that stay put.
-_FROZEN_ENCODER = 1e-3
-_FROM_SCRATCH = {"tc_resnet": 4e-3}
-_FROM_SCRATCH_OTHERS = 3e-4
+_FROZEN_ENCODER = (1e-3, 32)
+_FROM_SCRATCH = {"tc_resnet": (4e-3, 32)}
+_FROM_SCRATCH_OTHERS = (3e-4, 32)
+# With steps few and large, the head starts from nothing and the body does not.
+_HEAD_FACTOR = 5.0
 
 
-def default_learning_rate(model_type: str, *, pretrained: bool, freeze: str | None) -> float:
-    """Peak learning rate for AdamW where none was given.
+@dataclass(frozen=True)
+class Rates:
+    """Peak learning rates.
+
+    Attributes:
+        body: of the pretrained part, and of everything where there is none.
+        head: of the classification head.
+        reason: where they come from, for the log.
+    """
+
+    body: float
+    head: float
+    reason: str
+
+
+def choose_rates(training: EarmarkTrainingArguments, model_type: str, *, pretrained: bool, freeze: str | None) -> Rates:
+    """The peak rates of a run: those that were given, else by model family, grown with the batch.
+
+    A batch of k times the clips that a rate was found at takes k times the rate (linear scaling with warm-up, Goyal et
+    al. 2017, arXiv:1706.02677), because there are k times fewer steps to learn in; from random weights, where that
+    diverges with AdamW, the square root of it (Malladi et al. 2022, arXiv:2205.10287).
 
     Args:
+        training: its ``learning_rate`` and ``head_learning_rate`` win; its batch size, accumulation and world size.
         model_type: architecture.
         pretrained: whether the body starts from a checkpoint.
         freeze: what ``--freeze`` says.
     """
+    batch = global_batch_size(training)
+    if training.learning_rate is not None:
+        body, factor, reason = training.learning_rate, 1.0, "as given"
+    else:
+        found, at = _found_rate(model_type, pretrained=pretrained, freeze=freeze)
+        factor = max(1.0, batch / at)
+        factor = factor if pretrained else math.sqrt(factor)
+        body = found * factor
+        reason = f"{found:g} at {at} clips a step"
+        if factor > 1:
+            law = "linear scaling" if pretrained else "square root scaling"
+            reason += f", times {factor:.3g} for {batch:,} ({law})"
+    head = training.head_learning_rate
+    if head is None:
+        head = body * (_HEAD_FACTOR if factor > 1 and pretrained and freeze != "encoder" else 1.0)
+    return Rates(body, head, reason)
+
+
+def _found_rate(model_type: str, *, pretrained: bool, freeze: str | None) -> tuple[float, int]:
     if not pretrained:
         return _FROM_SCRATCH.get(model_type, _FROM_SCRATCH_OTHERS)
     if freeze == "encoder":
         return _FROZEN_ENCODER
     return _PRETRAINED.get(model_type, _FROM_SCRATCH.get(model_type, _WAVEFORM_ENCODERS))
+
+
+def global_batch_size(training: EarmarkTrainingArguments) -> int:
+    """Clips in one optimizer step, over all processes and accumulated batches."""
+    return training.train_batch_size * training.gradient_accumulation_steps * training.world_size
+
+
+def with_global_batch(training: EarmarkTrainingArguments) -> EarmarkTrainingArguments:
+    """Settings whose steps take ``--global_batch_size`` clips on however many processes.
+
+    Raises:
+        UsageError: it cannot be shared out evenly, or contradicts ``--gradient_accumulation_steps``.
+    """
+    wanted, world = training.global_batch_size, training.world_size
+    if wanted is None:
+        return training
+    if training.gradient_accumulation_steps > 1:
+        raise UsageError("--global_batch_size sets --gradient_accumulation_steps itself; give one of them")
+    largest = min(training.per_device_train_batch_size, max(1, wanted // world))
+    batch = next((size for size in range(largest, largest // 2, -1) if wanted % (size * world) == 0), None)
+    if batch is None:
+        raise UsageError(
+            f"--global_batch_size {wanted}: cannot be shared out evenly over {world} processes in batches of at most "
+            f"{training.per_device_train_batch_size}; take a multiple of {largest * world}"
+        )
+    steps = wanted // (batch * world)
+    logger.info("batches: %d clips a step = %d processes x %d x %d accumulated", wanted, world, batch, steps)
+    changes = {"per_device_train_batch_size": batch, "gradient_accumulation_steps": steps}
+    return replace(training, **changes)
+
+
+def warn_of_collapse(schedule: Schedule) -> str | None:
+    """A warning before hours are spent: a schedule whose rates add up to no more than what did not learn at all."""
+    if not schedule.pretrained or schedule.rate_sum >= 2 * COLLAPSED_RATE_SUM:
+        return None
+    return (
+        f"warning: {schedule.steps:,} steps at a peak learning rate of {schedule.learning_rate:g} add up to "
+        f"{schedule.rate_sum:.2g}; fine-tuning wav2vec2-base learned nothing with a sum of {COLLAPSED_RATE_SUM:g} and "
+        f"worked from {WORKING_RATE_SUM:g} on. More --num_train_epochs, a higher --learning_rate or a smaller batch "
+        "(now "
+        f"{schedule.global_batch_size:,} clips a step) help"
+    )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 import math
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,8 +15,8 @@ from huggingface_hub.errors import HTTPError
 
 from earmark.config import DataArguments, ModelArguments, RunArguments
 from earmark.config_files import resolved_config, save_config
-from earmark.data.reading import decoder_threads
 from earmark.data.scan import write_bad_audio
+from earmark.data.waveforms import default_store_root
 from earmark.device import choose_precision, describe_device, select_device
 from earmark.errors import NetworkError, OutputError, UsageError, first_line
 from earmark.models.build import AudioModel, ModelSource, build_for_training, load_config, load_extractor
@@ -25,11 +26,12 @@ from earmark.progress import format_seconds, is_main_process
 from earmark.runs.environment import describe_environment
 from earmark.runs.folder import RunFolder, prepare_output_dir, write_json
 from earmark.runs.judged import judge
+from earmark.scoring.diagnosis import Schedule
 from earmark.train.arguments import EarmarkTrainingArguments
 from earmark.train.checks import check_model_survives, check_settings, find_checkpoint_to_resume
 from earmark.train.prepare import PreparedData, prepare_data
 from earmark.train.ranks import on_main_process
-from earmark.train.recipe import default_learning_rate
+from earmark.train.recipe import choose_rates, global_batch_size, warn_of_collapse, with_global_batch
 from earmark.train.report import TrainingFigures, write_reports
 from earmark.train.trainer import AudioTrainer
 
@@ -71,7 +73,7 @@ def train(
     if not training.output_dir:
         raise UsageError("where to? give --output_dir FOLDER")
     source = source_of(model)
-    training = _with_device(training, run.device)
+    training = with_global_batch(_with_device(training, run.device))
     folder = RunFolder(Path(training.output_dir))
     checkpoint = find_checkpoint_to_resume(training.resume_from_checkpoint, folder)
     replace = run.overwrite_output_dir and checkpoint is None
@@ -83,10 +85,10 @@ def train(
         )
     )
     check_model_survives(_folder_of(source), folder, overwrite=replace)
-    on_main_process(lambda: check_settings(run, training, prepared.labels, len(prepared.train)))
+    on_main_process(lambda: check_settings(run, training, prepared.labels, len(prepared.train.table)))
     transformers.set_seed(training.seed)  # before the head's random weights are drawn
     audio = _build(source, prepared, data, model)
-    training = _with_learning_rate(training, audio, model)
+    training = _with_rates(training, audio, model)
     trainer = _make_trainer(audio, training, prepared, data)
     if replace:
         on_main_process(lambda: prepare_output_dir(folder, overwrite=True, resume=False))
@@ -96,8 +98,11 @@ def train(
         write_json(folder.environment, describe_environment(describe_device(training.device)))
         if prepared.bad:
             write_bad_audio(folder.bad_audio, prepared.bad)
-    _log_plan(trainer, prepared)
-    _train(trainer, checkpoint)
+    _log_plan(trainer, prepared, model)
+    with ExitStack() as stack:
+        root = Path(data.store_dir) if data.store_dir else default_store_root()
+        trainer.keep_frozen(stack, root, small_only=data.store == "off")
+        _train(trainer, checkpoint)
     return _finish(folder, trainer, prepared, data, model, run)
 
 
@@ -125,8 +130,6 @@ def _with_device(training: EarmarkTrainingArguments, name: str) -> EarmarkTraini
             f"--device {name}: training takes {used}; choose the card with ASCEND_RT_VISIBLE_DEVICES or "
             "CUDA_VISIBLE_DEVICES, or start one process a card with torchrun"
         )
-    # one process a card: Trainer would split each batch over all cards of the machine otherwise
-    training._n_gpu = min(training._n_gpu, 1)
     return training
 
 
@@ -147,23 +150,21 @@ def _build(source: ModelSource, prepared: PreparedData, data: DataArguments, mod
     return audio
 
 
-def _with_learning_rate(
+def _with_rates(
     training: EarmarkTrainingArguments, audio: AudioModel, model: ModelArguments
 ) -> EarmarkTrainingArguments:
-    if training.learning_rate is not None:
-        return training
-    rate = default_learning_rate(
-        audio.model.config.model_type, pretrained=model.model_name_or_path is not None, freeze=model.freeze
-    )
-    return dataclasses.replace(training, learning_rate=rate)
+    pretrained = model.model_name_or_path is not None
+    rates = choose_rates(training, audio.model.config.model_type, pretrained=pretrained, freeze=model.freeze)
+    head = f", of the head {rates.head:g}" if rates.head != rates.body else ""
+    logger.info("peak learning rate: %g (%s)%s", rates.body, rates.reason, head)
+    return dataclasses.replace(training, learning_rate=rates.body, head_learning_rate=rates.head)
 
 
 def _make_trainer(
     audio: AudioModel, training: EarmarkTrainingArguments, prepared: PreparedData, data: DataArguments
 ) -> AudioTrainer:
-    threads = decoder_threads(data.preprocessing_num_workers)
     try:
-        return AudioTrainer(audio, training, prepared.train, prepared.validation, num_threads=threads)
+        return AudioTrainer(audio, training, prepared.train, prepared.validation, bucket_waste=data.bucket_waste)
     except (OSError, HTTPError) as exc:  # with --push_to_hub it makes the repository
         raise NetworkError(f"--push_to_hub: {first_line(exc)}") from exc
     except (ValueError, RuntimeError, ImportError) as exc:  # how Transformers refuses settings that do not go together
@@ -184,14 +185,11 @@ def _train(trainer: AudioTrainer, checkpoint: str | None) -> None:
         ) from exc
 
 
-def _log_plan(trainer: AudioTrainer, prepared: PreparedData) -> None:
+def _log_plan(trainer: AudioTrainer, prepared: PreparedData, model: ModelArguments) -> None:
     args = trainer.args
-    global_batch = args.train_batch_size * args.gradient_accumulation_steps * args.world_size
-    counts = {
-        name: len(table)
-        for name, table in (("training", prepared.train), ("validation", prepared.validation), ("test", prepared.test))
-        if table is not None
-    }
+    global_batch = global_batch_size(args)
+    splits = {"training": prepared.train, **prepared.evaluated()}
+    counts = {name: len(clips.table) for name, clips in splits.items()}
     logger.info(
         "data: %s; %d classes",
         ", ".join(f"{count:,} {name} clips" for name, count in counts.items()),
@@ -200,13 +198,12 @@ def _log_plan(trainer: AudioTrainer, prepared: PreparedData) -> None:
     if global_batch > counts["training"]:
         logger.info("every step takes all %s training clips: a batch of %s is more", counts["training"], global_batch)
     steps = _total_steps(trainer, counts["training"], global_batch)
-    logger.info(
-        "training: %s steps of %d clips, peak learning rate %g, seed %d",
-        f"{steps:,}",
-        global_batch,
-        args.learning_rate,
-        args.seed,
+    logger.info("training: %s steps of %s clips, seed %d", f"{steps:,}", f"{global_batch:,}", args.seed)
+    warning = warn_of_collapse(
+        Schedule(steps, args.learning_rate, global_batch, pretrained=model.model_name_or_path is not None)
     )
+    if warning:
+        logger.warning("%s", warning)
 
 
 def _total_steps(trainer: AudioTrainer, num_clips: int, global_batch: int) -> int:
@@ -229,9 +226,8 @@ def _finish(
         trainer.audio.model = trainer.accelerator.unwrap_model(trainer.model)
         trainer.audio.save(folder.path)
     judged = {
-        name: judge(trainer.score(table, name), table, trainer.audio.labels, run.metric)
-        for name, table in (("validation", prepared.validation), ("test", prepared.test))
-        if table is not None
+        name: judge(trainer.score(clips, name), clips.table, trainer.audio.labels, run.metric)
+        for name, clips in prepared.evaluated().items()
     }
     summary = ""
     metrics: dict[str, Any] = {}

@@ -1,5 +1,9 @@
-"""Transformers' Trainer with three things changed: the loss, the evaluation and what is shown.
+"""Transformers' Trainer with five things changed: batches, precision, loss, evaluation and what is shown.
 
+* A batch comes as stored samples; the frontend makes model inputs of it on the device. Clips of different length come
+  in length buckets.
+* In bfloat16 the model computes with cast weights and learns float32 ones (:mod:`earmark.models.forward`), without
+  autocast.
 * The loss is averaged over all clips of a step. Trainer believes that audio models divide by ``num_items_in_batch``,
   because their ``forward`` takes ``**kwargs``; they do not, so that four accumulation steps give four times the
   gradient. Handing Trainer a loss function is its own way round this.
@@ -9,23 +13,33 @@
 
 from __future__ import annotations
 
+import copy
+import logging
 import math
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from transformers import PrinterCallback, ProgressCallback, Trainer, TrainerCallback
 
-from earmark.batch.dataset import Collator, TrainingClips
-from earmark.data.clips import ClipTable
+from earmark.batch.buckets import BucketSampler, bucket_edges, padded_share
+from earmark.batch.dataset import TrainingClips, class_indices, one_batch
+from earmark.data.usable import UsableClips
 from earmark.models.build import AudioModel
+from earmark.models.embedding import EmbeddingModel, classify_all
+from earmark.models.freeze import head_parameters
 from earmark.progress import Progress
 from earmark.runs.judged import targets_of
 from earmark.scoring.metrics import compute_metrics
 from earmark.scoring.table import score_table
+from earmark.train.frozen import frozen_clips, model_inputs, stage_to_keep
+
+logger = logging.getLogger(__name__)
 
 
 class ClipLoss:
@@ -48,33 +62,46 @@ class AudioTrainer(Trainer):
 
     Args:
         audio: classifier and frontend.
-        args: ``TrainingArguments``.
-        train_table: clips to learn from.
+        args: ``TrainingArguments``; its ``bf16`` is taken over by this class.
+        train_clips: clips to learn from.
         validation: clips to judge by; ``None`` when there is no evaluation while training.
-        num_threads: decoder threads of evaluation.
+        bucket_waste: most padding in length buckets; 1 for batches without regard to length.
 
     Attributes:
+        frozen_s: seconds spent on what the frozen part of the model makes of the clips, once.
         training_s: seconds spent training so far, evaluation and saving left out.
         trained_clips: clips trained on in that time.
     """
 
     def __init__(
-        self, audio: AudioModel, args: Any, train_table: ClipTable, validation: ClipTable | None, *, num_threads: int
+        self,
+        audio: AudioModel,
+        args: Any,
+        train_clips: UsableClips,
+        validation: UsableClips | None,
+        *,
+        bucket_waste: float = 0.1,
     ) -> None:
-        label2id = {label: i for i, label in enumerate(audio.labels)}
-        frontend = audio.frontend
-        clips = TrainingClips(train_table, label2id, frontend.sampling_rate_hz, frontend.max_samples)
+        if args.fsdp or args.deepspeed:
+            # both hang on the calls of the library's own modules, to gather their weights in time
+            audio.model.forward.family = None
+        elif args.bf16 and not _recomputes(args):
+            audio.model.forward.training_dtype = torch.bfloat16
+            args = copy.copy(args)
+            args.bf16, args.mixed_precision = False, "no"  # to Trainer they mean autocast
         super().__init__(
             model=audio.model,
             args=args,
-            train_dataset=clips,
+            train_dataset=training_clips(audio, train_clips, bucket_waste),
             eval_dataset=validation,
-            data_collator=Collator(frontend),
-            processing_class=frontend.extractor,
+            data_collator=one_batch,
+            processing_class=audio.frontend.extractor,
             compute_loss_func=ClipLoss(args.label_smoothing_factor),
         )
         self.audio = audio
-        self.num_threads = num_threads
+        self.probes = False  # whether only the head is computed, on embeddings
+        self._embeddings: dict[int, np.ndarray] = {}
+        self.frozen_s = 0.0
         self.training_s = 0.0
         self.trained_clips = 0
         self._started: float | None = None
@@ -87,20 +114,29 @@ class AudioTrainer(Trainer):
         """Whether training has got past loading what it starts from."""
         return self._started is not None or self.training_s > 0
 
-    def score(self, table: ClipTable, what: str = "scoring") -> Any:
-        """Logits (N, C) float32 of a table, through the loop that predicts; in fp32 unless a full-eval flag is set."""
+    def score(self, clips: UsableClips, what: str = "scoring") -> Any:
+        """Logits (N, C) float32 of clips, through the loop that predicts; in fp32 unless a full-eval flag is set."""
         half = {self.args.bf16_full_eval: torch.bfloat16, self.args.fp16_full_eval: torch.float16}
-        with _own_forward(self.model):
+        model = self.model.to(self.args.device)
+
+        def scored(scorer: Any) -> Any:
             return score_table(
-                self.model.to(self.args.device),
+                scorer,
                 self.audio.frontend,
-                table,
+                clips.waveforms,
                 batch_size=self.args.per_device_eval_batch_size,
                 device=self.args.device,
                 dtype=half.get(True),
-                num_threads=self.num_threads,
                 what=what,
             )
+
+        with _own_forward(model):
+            in_windows = clips.waveforms.num_samples.max() > self.audio.frontend.max_samples
+            if not self.probes or in_windows:
+                return scored(model)
+            if id(clips) not in self._embeddings:  # the body is frozen: they are the same after every epoch
+                self._embeddings[id(clips)] = scored(EmbeddingModel(model))
+            return classify_all(model, self._embeddings[id(clips)], self.args.device)
 
     def evaluate(
         self,
@@ -109,11 +145,11 @@ class AudioTrainer(Trainer):
         metric_key_prefix: str = "eval",
     ) -> dict[str, float]:
         """Score the validation clips, log the figures and tell the callbacks, as Trainer's own method does."""
-        table = eval_dataset if isinstance(eval_dataset, ClipTable) else self.eval_dataset
+        clips = eval_dataset if isinstance(eval_dataset, UsableClips) else self.eval_dataset
         with _Paused(self):
             start = time.perf_counter()
-            logits = self.score(table, "validation")
-            metrics = compute_metrics(logits, targets_of(table, self.audio.labels), self.audio.labels)
+            logits = self.score(clips, "validation")
+            metrics = compute_metrics(logits, targets_of(clips.table, self.audio.labels), self.audio.labels)
             seconds = time.perf_counter() - start
         figures = {
             f"{metric_key_prefix}_{name}": value
@@ -121,14 +157,103 @@ class AudioTrainer(Trainer):
             if isinstance(value, (int, float))
         }
         figures[f"{metric_key_prefix}_runtime"] = round(seconds, 3)
-        figures[f"{metric_key_prefix}_samples_per_second"] = round(len(table) / seconds, 1)
+        figures[f"{metric_key_prefix}_samples_per_second"] = round(len(clips.table) / seconds, 1)
         self.log(figures)
         self.control: Any = self.callback_handler.on_evaluate(self.args, self.state, self.control, figures)
         return figures
 
+    def _prepare_inputs(self, inputs: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        """Stored samples to model inputs, on the device."""
+        batch = super()._prepare_inputs(inputs)
+        if "samples" not in batch:
+            return batch
+        mask = bool(getattr(self.audio.frontend.extractor, "return_attention_mask", True))
+        with torch.no_grad():
+            prepared = model_inputs(self.audio, batch, self.args.device, mask=mask)
+        return {**prepared, "labels": batch["labels"]}
+
+    def keep_frozen(self, stack: ExitStack, root: Path, *, small_only: bool) -> None:
+        """Compute what the frozen part of the model makes of the training clips, and train on that.
+
+        Args:
+            stack: deletes it when it closes.
+            root: folder to put it in.
+            small_only: see :func:`earmark.train.frozen.stage_to_keep`.
+        """
+        args = self.args
+        epochs = math.inf if args.max_steps > 0 else args.num_train_epochs
+        clips: Any = self.train_dataset  # type: ignore[has-type]  # set by Trainer
+        stage = stage_to_keep(self.audio, clips, epochs, small_only=small_only)
+        if stage is None:
+            return
+        self.audio.model.to(args.device)
+        self.train_dataset, seconds = stack.enter_context(
+            frozen_clips(
+                self.audio,
+                clips,
+                stage,
+                root=root,
+                device=args.device,
+                batch_size=args.per_device_eval_batch_size,
+            )
+        )
+        self.frozen_s = seconds
+        self.probes = stage == "embeddings"
+
+    def create_optimizer(self, model: Any = None) -> Any:
+        """AdamW as Trainer makes it, with a rate of its own for the head where one is set."""
+        optimizer = super().create_optimizer(model)
+        rate = self.args.head_learning_rate
+        if rate in (None, self.args.learning_rate):
+            return optimizer
+        names = head_parameters(self.audio.model)
+        head = {id(weight) for name, weight in self.audio.model.named_parameters() if name in names}
+        for group in list(optimizer.param_groups):
+            of_head = [weight for weight in group["params"] if id(weight) in head]
+            group["params"] = [weight for weight in group["params"] if id(weight) not in head]
+            if of_head:
+                optimizer.add_param_group({**group, "params": of_head, "lr": rate})
+        return optimizer
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> Any:
+        """Length buckets where the clips have several lengths, else Trainer's own sampler."""
+        clips: Any = self.train_dataset
+        if clips.edges is None or self.args.train_sampling_strategy != "random":
+            return super()._get_train_sampler(train_dataset)
+        seed = self.args.seed if self.args.data_seed is None else self.args.data_seed
+        return BucketSampler(
+            clips.lengths, clips.edges, self._train_batch_size, num_ranks=self.args.world_size, seed=seed
+        )
+
     def _save_checkpoint(self, *args: Any, **kwargs: Any) -> None:
         with _Paused(self):
             super()._save_checkpoint(*args, **kwargs)
+
+
+def training_clips(audio: AudioModel, clips: UsableClips, bucket_waste: float = 1.0) -> TrainingClips:
+    """Clips as ``audio`` is trained on them, with length buckets where those save work."""
+    frontend = audio.frontend
+    label2id = {label: i for i, label in enumerate(audio.labels)}
+    dataset = TrainingClips(
+        clips.waveforms,
+        class_indices(clips.table, label2id),
+        min_samples=frontend.min_samples,
+        max_samples=frontend.max_samples,
+    )
+    if bucket_waste < 1 and not frontend.pads_itself and dataset.lengths.min() < dataset.lengths.max():
+        dataset.edges = bucket_edges(dataset.lengths, bucket_waste)
+        logger.info(
+            "length buckets: %d, of %s s; padding is %.1f %% of the samples computed on",
+            len(dataset.edges),
+            ", ".join(f"{edge / frontend.sampling_rate_hz:.3g}" for edge in dataset.edges),
+            100 * padded_share(dataset.lengths, dataset.edges),
+        )
+    return dataset
+
+
+def _recomputes(args: Any) -> bool:
+    """Whether layers run again on the way back, which is when the cast weights are gone."""
+    return bool(getattr(args, "activation_checkpointing", None) or args.gradient_checkpointing)
 
 
 @contextmanager

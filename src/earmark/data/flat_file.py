@@ -1,0 +1,121 @@
+"""Rows of numbers, of different length, one behind the other in a file that many processes read.
+
+Rows are read with ``preadv`` rather than through a memory map: the page cache is shared just the same, the resident
+memory of a process does not grow with what it has read, and a file that is cut short while it is in use gives an error
+that can be told, where a memory map ends the process with SIGBUS.
+"""
+
+from __future__ import annotations
+
+import os
+import weakref
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from earmark.errors import DataError
+
+
+class FlatFile:
+    """A file of N rows. Can be pickled; each process opens it when it first reads or writes.
+
+    Attributes:
+        path: the file.
+        dtype: NumPy name of the type of its numbers.
+        lengths: numbers in each row, int64 (N,).
+        offsets: where each row starts, in numbers, int64 (N,).
+    """
+
+    def __init__(self, path: Path, dtype: str, lengths: np.ndarray, offsets: np.ndarray | None = None) -> None:
+        self.path = path
+        self.dtype = dtype
+        self.lengths = lengths
+        self.offsets = np.cumsum(lengths) - lengths if offsets is None else offsets
+        self._descriptor: int | None = None
+        self._finalizer: weakref.finalize | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_descriptor": None, "_finalizer": None}
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    def keep(self, rows: np.ndarray) -> FlatFile:
+        """The same file with these rows only, in this order."""
+        return FlatFile(self.path, self.dtype, self.lengths[rows], self.offsets[rows])
+
+    def read_batch(
+        self, indices: Sequence[int] | np.ndarray, starts: np.ndarray, counts: np.ndarray, width: int
+    ) -> np.ndarray:
+        """Stretches of B rows, straight into one array.
+
+        Args:
+            indices: rows, (B,).
+            starts: first number of each, int (B,).
+            counts: numbers of each, int (B,), at most ``width``.
+            width: numbers in a row of the result.
+
+        Returns:
+            ``(B, width)`` of type ``dtype``, zero behind each stretch.
+
+        Raises:
+            DataError: the file was cut short or deleted.
+        """
+        rows = np.asarray(indices, dtype=np.int64)
+        inside = (starts >= 0) & (counts >= 0) & (counts <= width) & (starts + counts <= self.lengths[rows])
+        assert inside.all(), "a stretch is outside its row or wider than the batch"
+        descriptor = self._opened(os.O_RDONLY)
+        batch = np.empty((len(rows), width), dtype=self.dtype)
+        for row in np.flatnonzero(counts < width).tolist():
+            batch[row, int(counts[row]) :] = 0
+        item = batch.itemsize
+        memory = batch.reshape(-1).view(np.uint8).data
+        places = ((self.offsets[rows] + starts) * item).tolist()
+        firsts = range(0, batch.nbytes, max(1, width * item))
+        for first, place, size in zip(firsts, places, (counts * item).tolist(), strict=False):
+            target = memory[first : first + size]
+            if os.preadv(descriptor, [target], place) != size:
+                self._fill(descriptor, target, place)
+        return batch
+
+    def write(self, index: int, row: np.ndarray) -> None:
+        """Write one row, of any process, in any order."""
+        assert row.size == self.lengths[index], "a row of another length"
+        numbers = np.ascontiguousarray(row, dtype=self.dtype).reshape(-1).view(np.uint8).data
+        place = int(self.offsets[index]) * np.dtype(self.dtype).itemsize
+        descriptor = self._opened(os.O_RDWR | os.O_CREAT)
+        while numbers:
+            done = os.pwrite(descriptor, numbers, place)
+            numbers, place = numbers[done:], place + done
+
+    def close(self) -> None:
+        """Close the file in this process; the next read opens it again."""
+        if self._finalizer is not None:
+            self._finalizer()
+            self._descriptor = self._finalizer = None
+
+    def _fill(self, descriptor: int, target: memoryview, place: int) -> None:
+        """Read until ``target`` is full: one call gives less behind 2 GB, and at the end of a file cut short."""
+        while target:
+            got = os.preadv(descriptor, [target], place)
+            if not got:
+                raise self._lost("cut short while it was in use")
+            target, place = target[got:], place + got
+
+    def _opened(self, flags: int) -> int:
+        if self._descriptor is not None:
+            return self._descriptor
+        try:
+            descriptor = os.open(self.path, flags | os.O_CLOEXEC, 0o644)
+        except FileNotFoundError as exc:
+            raise self._lost("deleted while it was in use") from exc
+        except OSError as exc:
+            raise DataError(f"{self.path}: cannot be opened ({exc.strerror})") from exc
+        self._finalizer = weakref.finalize(self, os.close, descriptor)
+        self._descriptor = descriptor
+        return descriptor
+
+    def _lost(self, what: str) -> DataError:
+        return DataError(f"{self.path}: {what}; start again, it will be rebuilt")

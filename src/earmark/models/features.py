@@ -1,0 +1,5 @@
+"""Temporary: the owner of this task overwrites this file."""
+
+
+def make_features(extractor):
+    return None

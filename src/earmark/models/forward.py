@@ -1,0 +1,122 @@
+"""What a classifier's ``forward`` does here, in training, evaluation, prediction and every later path.
+
+The wav2vec2 family runs through :mod:`earmark.models.wav2vec2_family`, everything else through the library's own
+forward. Either can compute in bfloat16 while the weights that are learned stay float32: each step casts every weight
+once, and gradients flow back through the cast. Autocast would cast activations back and forth at each operation instead
+(it adds 443 casts to the 1,050 operations of a wav2vec2-base step).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import nn
+from torch.func import functional_call
+from transformers.modeling_outputs import SequenceClassifierOutput
+
+from earmark.models import embedding, wav2vec2_family
+from earmark.models.clip_length import takes_one_length
+
+# what the forward of the wav2vec2 family takes; anything else (labels, output_attentions) is for the library's
+_FAMILY_INPUTS = {"input_values", "attention_mask", "features", "num_frames"}
+_MASKED_BY_THE_LIBRARY = ("wav2vec2-bert", "tc_resnet")
+
+
+class ModelForward:
+    """Stands in for ``model.forward``; see :func:`install_forward`.
+
+    Attributes:
+        training_dtype: what training computes in; ``None`` for the weights' own type.
+        scoring_dtype: the same in evaluation mode.
+    """
+
+    def __init__(self, model: Any) -> None:
+        self.model = model
+        self.family = wav2vec2_family.Wav2Vec2FamilyForward(model) if wav2vec2_family.is_supported(model) else None
+        self.training_dtype: torch.dtype | None = None
+        self.scoring_dtype: torch.dtype | None = None
+        self._is_cast = False
+
+    def __call__(self, *args: Any, **inputs: Any) -> Any:
+        """Model outputs with ``logits`` (B, C) float32.
+
+        Args:
+            *args: for the library's forward.
+            **inputs: what the frontend gave; or ``features`` (B, F, D) of the wav2vec2 family's feature encoder, with
+                ``num_frames`` (B,) where some are padding; or ``embeddings`` (B, D) of the whole body. With
+                ``stop_at="features"`` or ``"embeddings"``, these are returned in place of the outputs.
+        """
+        dtype = self.training_dtype if self.model.training else self.scoring_dtype
+        if dtype is None or self._is_cast:
+            return self._run(*args, **self._like_weights(inputs))
+        self._is_cast = True
+        try:
+            return functional_call(self.model, cast_weights(self.model, dtype), args, inputs)
+        finally:
+            self._is_cast = False
+
+    def _run(self, *args: Any, **inputs: Any) -> Any:
+        # Trainer hands every model the size of the batch that its loss is averaged over; the loss is not taken here
+        inputs.pop("num_items_in_batch", None)
+        given = {name: value for name, value in inputs.items() if value is not None}
+        stop_at = given.pop("stop_at", None)
+        if stop_at == "embeddings":
+            return embedding.embed(self.model, given)
+        mask = given.get("attention_mask")
+        num_samples = None if mask is None else mask.sum(dim=-1)
+        if stop_at == "features":
+            assert self.family is not None, "only the wav2vec2 family has a feature encoder of its own"
+            return self.family.features(given["input_values"], num_samples)
+        if "embeddings" in given:
+            outputs = SequenceClassifierOutput(logits=embedding.classify(self.model, given["embeddings"]))
+        elif self.family is None or args or not set(given) <= _FAMILY_INPUTS:
+            outputs = type(self.model).forward(self.model, *args, **inputs)
+        elif "features" in given:
+            outputs = SequenceClassifierOutput(logits=self.family.logits_of_features(**given))
+        else:
+            outputs = SequenceClassifierOutput(logits=self.family.logits(given["input_values"], num_samples))
+        if hasattr(outputs, "logits"):
+            outputs["logits"] = outputs["logits"].float()
+        return outputs
+
+    def _like_weights(self, inputs: dict[str, Any]) -> dict[str, Any]:
+        """Floating inputs in the type of the weights; TC-ResNet's samples stay float32 for its log-mel."""
+        if self.model.config.model_type == "tc_resnet":
+            return inputs
+        dtype = next(parameter.dtype for parameter in self.model.parameters() if parameter.ndim > 1)
+        return {
+            name: value.to(dtype) if torch.is_tensor(value) and value.is_floating_point() else value
+            for name, value in inputs.items()
+        }
+
+
+def install_forward(model: Any) -> Any:
+    """Give ``model`` the forward of this module; returns ``model``.
+
+    Everything that calls the model, Trainer and its wrappers for many devices included, then takes this way.
+    """
+    model.forward = ModelForward(model)
+    return model
+
+
+def pads_exactly(model: Any) -> bool:
+    """Whether a clip's logits stay the same when it is padded to the length of another, given an attention mask."""
+    if takes_one_length(model.config) or model.config.model_type in _MASKED_BY_THE_LIBRARY:
+        return True
+    return isinstance(model.forward, ModelForward) and model.forward.family is not None
+
+
+def cast_weights(model: nn.Module, dtype: torch.dtype) -> dict[str, torch.Tensor]:
+    """Every parameter of ``model`` by name, in ``dtype``; those of batch norms, whose statistics are float32, as is."""
+    kept = {
+        id(parameter)
+        for module in model.modules()
+        if isinstance(module, nn.modules.batchnorm._BatchNorm)
+        for parameter in module.parameters(recurse=False)
+    }
+    return {
+        name: parameter if id(parameter) in kept else parameter.to(dtype)
+        for name, parameter in model.named_parameters()
+        if parameter.is_floating_point()
+    }

@@ -1,0 +1,299 @@
+"""One forward for the wav2vec2 family, over the models' own submodules: static, and blind to padding.
+
+It computes what the library's forward computes for wav2vec2, HuBERT, WavLM, UniSpeech, UniSpeech-SAT and
+data2vec-audio. What differs is how:
+
+* Padding changes nothing. The first convolution's group norm takes its mean and variance over each clip's own frames,
+  padded frames stay zero before every positional convolution, attention and pooling pass over them. A clip's logits are
+  the same alone and in any batch, which the library's are not for models with a group norm.
+* SpecAugment's spans and LayerDrop are drawn on the device, so nothing waits for the host and ``torch.compile`` makes
+  one full graph of it. A dropped layer is computed and not taken; on a CPU, uncompiled, it is skipped.
+* The output of the convolutional feature encoder can be handed in, where it has been computed before.
+
+Shapes: B batch, T samples, F frames, D width, H heads, C classes.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from earmark.models.dropout import dropout
+from earmark.models.spec_augment import draw_spans
+
+MODEL_TYPES = ("wav2vec2", "hubert", "wavlm", "unispeech", "unispeech-sat", "data2vec-audio")
+
+
+def is_supported(model: Any) -> bool:
+    """Whether this forward computes all of ``model``: the usual classifiers, without adapters or layer sums."""
+    config = model.config
+    unusual = ("add_adapter", "adapter_attn_dim", "conv_pos_batch_norm", "use_weighted_layer_sum")
+    return (
+        config.model_type in MODEL_TYPES
+        and type(model).__name__.endswith("ForSequenceClassification")
+        and not any(getattr(config, name, None) for name in unusual)
+    )
+
+
+class Wav2Vec2FamilyForward:
+    """The forward of one classifier.
+
+    Args:
+        model: a classifier for which :func:`is_supported` holds. Its modules are read at each call, so weights and
+            modules may be changed or replaced in between.
+    """
+
+    def __init__(self, model: Any) -> None:
+        self.model = model
+        self.config = model.config
+
+    def logits(self, input_values: torch.Tensor, num_samples: torch.Tensor | None = None) -> torch.Tensor:
+        """Logits (B, C) of normalised waveforms.
+
+        Args:
+            input_values: (B, T), zero behind each clip.
+            num_samples: samples of each clip, int64 (B,); ``None``: all have T.
+        """
+        return self.logits_of_features(self.features(input_values, num_samples), self.num_frames(num_samples))
+
+    def num_frames(self, num_samples: torch.Tensor | None) -> torch.Tensor | None:
+        """Frames that the feature encoder makes of so many samples, int64 (B,)."""
+        if num_samples is None:
+            return None
+        for kernel, stride in zip(self.config.conv_kernel, self.config.conv_stride, strict=True):
+            num_samples = (num_samples - kernel) // stride + 1
+        return num_samples
+
+    def features(self, input_values: torch.Tensor, num_samples: torch.Tensor | None = None) -> torch.Tensor:
+        """Output of the convolutional feature encoder (B, F, D); frames of padding hold anything."""
+        encoder = self._body.feature_extractor
+        frozen = not any(parameter.requires_grad for parameter in encoder.parameters())
+        hidden = input_values[:, None]  # (B, 1, T)
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not frozen):
+            for layer in encoder.conv_layers:
+                hidden = layer.conv(hidden)
+                norm = getattr(layer, "layer_norm", None)
+                if isinstance(norm, nn.GroupNorm):
+                    hidden = _group_norm(norm, hidden, _frames_after(layer.conv, num_samples))
+                elif norm is not None:
+                    hidden = norm(hidden.transpose(1, 2)).transpose(1, 2)
+                hidden = layer.activation(hidden)
+        return hidden.transpose(1, 2)
+
+    def logits_of_features(self, features: torch.Tensor, num_frames: torch.Tensor | None = None) -> torch.Tensor:
+        """Logits (B, C) of feature encoder output (B, F, D) with ``num_frames`` valid frames each."""
+        hidden, valid = self._hidden(features, num_frames)
+        # projected frame by frame, as the library does: in bfloat16 it is not the same to project the mean
+        logits: torch.Tensor = self.model.classifier(_mean(self.model.projector(hidden), valid))
+        return logits
+
+    def embeddings(self, input_values: torch.Tensor, num_samples: torch.Tensor | None = None) -> torch.Tensor:
+        """Frames of the last layer averaged over each clip, (B, D); arguments as for :meth:`logits`."""
+        return _mean(*self._hidden(self.features(input_values, num_samples), self.num_frames(num_samples)))
+
+    def _hidden(
+        self, features: torch.Tensor, num_frames: torch.Tensor | None
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """Frames of the last layer (B, F, D), and which of them are sound, bool (B, F)."""
+        valid = None
+        if num_frames is not None:
+            valid = torch.arange(features.shape[1], device=features.device) < num_frames[:, None]
+        return self._encoded(self._augmented(self._projected(features), num_frames), valid), valid
+
+    @property
+    def _body(self) -> Any:
+        return self.model.base_model
+
+    def _projected(self, features: torch.Tensor) -> torch.Tensor:
+        projection = self._body.feature_projection
+        norm = getattr(projection, "layer_norm", None)  # HuBERT can be without
+        hidden = projection.projection(features if norm is None else norm(features))
+        return dropout(hidden, projection.dropout.p, self.model.training)
+
+    def _augmented(self, hidden: torch.Tensor, num_frames: torch.Tensor | None) -> torch.Tensor:
+        """SpecAugment on (B, F, D), in training."""
+        config, (batch, frames, width) = self.config, hidden.shape
+        if not (self.model.training and getattr(config, "apply_spec_augment", True)):
+            return hidden
+        if config.mask_time_prob > 0:
+            if num_frames is None:
+                num_frames = torch.full((batch,), frames, device=hidden.device)
+            masked = draw_spans(
+                num_frames,
+                frames,
+                mask_prob=config.mask_time_prob,
+                mask_length=config.mask_time_length,
+                min_masks=config.mask_time_min_masks,
+            )
+            hidden = torch.where(masked[..., None], self._body.masked_spec_embed.to(hidden.dtype), hidden)
+        if config.mask_feature_prob > 0:
+            masked = draw_spans(
+                torch.full((batch,), width, device=hidden.device),
+                width,
+                mask_prob=config.mask_feature_prob,
+                mask_length=config.mask_feature_length,
+                min_masks=getattr(config, "mask_feature_min_masks", 0),  # WavLM has none
+            )
+            hidden = hidden.masked_fill(masked[:, None], 0)
+        return hidden
+
+    def _encoded(self, hidden: torch.Tensor, valid: torch.Tensor | None) -> torch.Tensor:
+        """The transformer: (B, F, D) to (B, F, D)."""
+        encoder, training = self._body.encoder, self.model.training
+        norm_first = "StableLayerNorm" in type(encoder).__name__
+        if valid is not None:
+            hidden = hidden * valid[..., None]
+        hidden = hidden + _positions(encoder.pos_conv_embed, hidden, valid)
+        if not norm_first:
+            hidden = encoder.layer_norm(hidden)
+        hidden = dropout(hidden, encoder.dropout.p, training)
+        bias = self._attention_bias(encoder, hidden.shape[1], valid)
+        for i, layer in enumerate(encoder.layers):
+            hidden = self._layer_or_drop(i, layer, hidden, bias, valid, norm_first)
+        return encoder.layer_norm(hidden) if norm_first else hidden
+
+    def _attention_bias(self, encoder: Any, frames: int, valid: torch.Tensor | None) -> torch.Tensor | None:
+        """WavLM's position bias (H, F, F); for the others, which keys are sound: bool (B, 1, 1, F)."""
+        if self.config.model_type == "wavlm":
+            bias: torch.Tensor = encoder.layers[0].attention.compute_bias(frames, frames)
+            return bias
+        return None if valid is None else valid[:, None, None]
+
+    def _layer_or_drop(
+        self,
+        index: int,
+        layer: Any,
+        hidden: torch.Tensor,
+        bias: torch.Tensor | None,
+        valid: torch.Tensor | None,
+        norm_first: bool,
+    ) -> torch.Tensor:
+        """One layer, left out of a training step with LayerDrop's probability (Fan et al. 2019, arXiv:1909.11556)."""
+        training, rate = self.model.training, self.config.layerdrop
+        if self.config.model_type == "wavlm" and index == 0:
+            rate = 0.0  # as in the library: its first layer makes the position bias of all
+        if not training or rate == 0.0:
+            return self._layer(layer, hidden, bias, valid, norm_first)
+        kept = torch.rand((), device=hidden.device) >= rate
+        if hidden.device.type == "cpu" and not torch.compiler.is_compiling():
+            return self._layer(layer, hidden, bias, valid, norm_first) if kept else hidden
+        return torch.where(kept, self._layer(layer, hidden, bias, valid, norm_first), hidden)
+
+    def _layer(
+        self,
+        layer: Any,
+        hidden: torch.Tensor,
+        bias: torch.Tensor | None,
+        valid: torch.Tensor | None,
+        norm_first: bool,
+    ) -> torch.Tensor:
+        run = _layer_norm_first if norm_first else _layer_norm_last
+        attend = _attend_wavlm if self.config.model_type == "wavlm" else _attend
+        if getattr(layer, "gradient_checkpointing", False) and self.model.training:
+            run = partial(layer._gradient_checkpointing_func, run)
+        return run(layer, hidden, bias, valid, attend)
+
+
+def _frames_after(conv: nn.Conv1d, num_samples: torch.Tensor | None) -> torch.Tensor | None:
+    if num_samples is None:
+        return None
+    return (num_samples - conv.kernel_size[0]) // conv.stride[0] + 1
+
+
+def _group_norm(norm: nn.GroupNorm, hidden: torch.Tensor, num_frames: torch.Tensor | None) -> torch.Tensor:
+    """Group norm of (B, D, F) with one group a channel, over each clip's own frames."""
+    if num_frames is None:
+        return norm(hidden)
+    assert norm.num_groups == norm.num_channels, "wav2vec2's group norm has a group for each channel"
+    valid = (torch.arange(hidden.shape[-1], device=hidden.device) < num_frames[:, None])[:, None]  # (B, 1, F)
+    count = num_frames[:, None, None]
+    wide = hidden.float()
+    mean = (wide * valid).sum(dim=-1, keepdim=True) / count  # (B, D, 1)
+    variance = ((wide - mean) * valid).square().sum(dim=-1, keepdim=True) / count
+    scale = norm.weight[:, None] * (variance + norm.eps).rsqrt()
+    return (wide * scale + (norm.bias[:, None] - mean * scale)).to(hidden.dtype)
+
+
+def _mean(hidden: torch.Tensor, valid: torch.Tensor | None) -> torch.Tensor:
+    """(B, F, D) averaged over the frames that are sound."""
+    if valid is None:
+        return hidden.mean(dim=1)
+    return ((hidden * valid[..., None]).sum(dim=1) / valid.sum(dim=1, keepdim=True)).to(hidden.dtype)
+
+
+def _positions(embedding: Any, hidden: torch.Tensor, valid: torch.Tensor | None) -> torch.Tensor:
+    """Convolutional position embedding of (B, F, D), whose padded frames are zero."""
+    layers = getattr(embedding, "layers", None)
+    if layers is None:
+        positions: torch.Tensor = embedding(hidden)
+        return positions
+    # data2vec-audio: five in a row, each of which would see what the one before made of the padding
+    within = None if valid is None else valid[:, None]  # (B, 1, F)
+    inner = hidden.transpose(1, 2)
+    for layer in layers:
+        inner = layer(inner if within is None else inner * within)
+    return inner.transpose(1, 2)
+
+
+def _layer_norm_last(layer: Any, hidden: torch.Tensor, bias: Any, valid: Any, attend: Any) -> torch.Tensor:
+    attended = attend(layer.attention, hidden, bias, valid)
+    hidden = layer.layer_norm(hidden + dropout(attended, layer.dropout.p, layer.training))
+    return layer.final_layer_norm(hidden + _feed_forward(layer.feed_forward, hidden))
+
+
+def _layer_norm_first(layer: Any, hidden: torch.Tensor, bias: Any, valid: Any, attend: Any) -> torch.Tensor:
+    attended = attend(layer.attention, layer.layer_norm(hidden), bias, valid)
+    hidden = hidden + dropout(attended, layer.dropout.p, layer.training)
+    return hidden + _feed_forward(layer.feed_forward, layer.final_layer_norm(hidden))
+
+
+def _feed_forward(block: Any, hidden: torch.Tensor) -> torch.Tensor:
+    inner = block.intermediate_act_fn(block.intermediate_dense(hidden))
+    inner = dropout(inner, block.intermediate_dropout.p, block.training)
+    return dropout(block.output_dense(inner), block.output_dropout.p, block.training)
+
+
+def _attend(attention: Any, hidden: torch.Tensor, bias: torch.Tensor | None, valid: Any) -> torch.Tensor:
+    """Self-attention of (B, F, D); ``bias`` bool (B, 1, 1, F) says which keys are sound."""
+    query, key, value = (_heads(attention, name, hidden) for name in ("q_proj", "k_proj", "v_proj"))
+    return _merged(attention, _dot_product(query, key, value, bias, attention))
+
+
+def _attend_wavlm(attention: Any, hidden: torch.Tensor, bias: torch.Tensor, valid: Any) -> torch.Tensor:
+    """WavLM: a position bias (H, F, F), gated by the frames themselves (Chen et al. 2021, arXiv:2110.13900, 3.2)."""
+    query, key, value = (_heads(attention, name, hidden) for name in ("q_proj", "k_proj", "v_proj"))
+    frames = hidden.view(*hidden.shape[:2], attention.num_heads, -1).transpose(1, 2)  # (B, H, F, D / H)
+    gates = attention.gru_rel_pos_linear(frames).unflatten(-1, (2, 4)).sum(dim=-1)  # (B, H, F, 2)
+    update, reset = gates.sigmoid().chunk(2, dim=-1)
+    gated = (update * (reset * attention.gru_rel_pos_const - 1.0) + 2.0) * bias  # (B, H, F, F)
+    if valid is not None:
+        gated = gated.masked_fill(~valid[:, None, None], float("-inf"))
+    return _merged(attention, _dot_product(query, key, value, gated.to(query.dtype), attention))
+
+
+def _heads(attention: Any, name: str, hidden: torch.Tensor) -> torch.Tensor:
+    """(B, F, D) to (B, H, F, D / H) through the projection ``name``."""
+    projected = getattr(attention, name)(hidden)
+    return projected.view(*hidden.shape[:2], attention.num_heads, -1).transpose(1, 2)
+
+
+def _merged(attention: Any, heads: torch.Tensor) -> torch.Tensor:
+    return attention.out_proj(heads.transpose(1, 2).flatten(2))
+
+
+def _dot_product(
+    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, bias: torch.Tensor | None, attention: Any
+) -> torch.Tensor:
+    """Scaled dot products (B, H, F, D / H), with dropout on the attention weights in training."""
+    rate = attention.dropout if attention.training else 0.0
+    if rate == 0.0 or query.device.type != "cpu" or torch.compiler.is_compiling():
+        return F.scaled_dot_product_attention(query, key, value, attn_mask=bias, dropout_p=rate)
+    # torch's own way on a CPU, with our dropout
+    scores = (query * query.shape[-1] ** -0.5) @ key.transpose(-2, -1)
+    if bias is not None:
+        scores = scores.masked_fill(~bias, float("-inf")) if bias.dtype == torch.bool else scores + bias
+    return dropout(scores.softmax(dim=-1), rate, training=True) @ value

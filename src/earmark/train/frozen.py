@@ -1,0 +1,254 @@
+"""What a frozen part of a model makes of each clip, computed once instead of in every epoch.
+
+Two cuts are known: the output of the wav2vec2 family's convolutional feature encoder (50 kB for a second of sound in
+bfloat16), and the embedding of the whole body, on which ``--freeze encoder`` trains the head alone (a linear probe).
+Both need clips that are the same in every epoch: none that is longer than the model takes, and so cut at a random
+place.
+
+Shapes: B batch, F frames, D width.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import mkdtemp
+from typing import Any
+
+import numpy as np
+import torch
+import torch.distributed as dist
+from torch.utils.data import Dataset
+
+from earmark.batch.dataset import TrainingClips
+from earmark.data.flat_file import FlatFile
+from earmark.errors import OutputError
+from earmark.models.build import AudioModel
+from earmark.models.embedding import has_embedding
+from earmark.models.forward import pads_exactly
+from earmark.models.freeze import body_of
+from earmark.progress import Progress, format_seconds
+from earmark.scoring.forward import batches_of_like_length, scoring
+from earmark.train.ranks import on_main_process
+
+logger = logging.getLogger(__name__)
+
+_SHORTEST_IN_BATCH = 0.9
+_MOST_OF_THE_FREE_DISK = 0.5
+
+
+def stage_to_keep(audio: AudioModel, clips: TrainingClips, num_epochs: float, *, small_only: bool) -> str | None:
+    """How far the model can be computed once: ``"embeddings"``, ``"features"``, or ``None`` for not at all.
+
+    Args:
+        audio: model, frozen as it will be trained.
+        clips: training clips.
+        num_epochs: passes over them; features are worth keeping for more than one.
+        small_only: keep embeddings but no features, which take more room than the recordings.
+    """
+    model = audio.model
+    frozen_body = not any(parameter.requires_grad for parameter in body_of(model).parameters())
+    family = model.forward.family
+    frozen_encoder = family is not None and not any(
+        parameter.requires_grad for parameter in model.base_model.feature_extractor.parameters()
+    )
+    if not (frozen_body or frozen_encoder):
+        return None
+    if clips.crops:
+        logger.info(
+            "the frozen part is computed in every epoch: some clips are longer than %.4g s and cut at random places",
+            clips.max_samples / audio.frontend.sampling_rate_hz,
+        )
+        return None
+    if frozen_body and has_embedding(model):
+        return "embeddings"
+    return "features" if frozen_encoder and num_epochs > 1 and not small_only else None
+
+
+class FrozenClips(Dataset[dict[str, torch.Tensor]]):
+    """Labelled clips as a frozen part of the model sees them.
+
+    Args:
+        clips: the same clips as samples.
+        rows: one row of ``num_frames * width`` numbers a clip, 16 bits each where ``dtype`` has 16.
+        num_frames: frames of each clip, int64 (N,).
+        width: D.
+        dtype: what the numbers are.
+        stage: ``"features"`` or ``"embeddings"``.
+        frames_of: frames that so many samples give, for the edges of length buckets.
+    """
+
+    def __init__(
+        self,
+        clips: TrainingClips,
+        rows: FlatFile,
+        num_frames: np.ndarray,
+        width: int,
+        dtype: torch.dtype,
+        stage: str,
+        edges_in_frames: np.ndarray | None,
+    ) -> None:
+        self.clips = clips
+        self.rows = rows
+        self.num_frames = num_frames
+        self.width = width
+        self.dtype = dtype
+        self.stage = stage
+        self.edges_in_frames = edges_in_frames
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """Samples of each clip, int64 (N,)."""
+        return self.clips.lengths
+
+    @property
+    def edges(self) -> np.ndarray | None:
+        """Length buckets, in samples; embeddings have none."""
+        return self.clips.edges if self.stage == "features" else None
+
+    def __len__(self) -> int:
+        return len(self.clips)
+
+    def __getitems__(self, indices: Sequence[int]) -> dict[str, torch.Tensor]:
+        """One batch, on the CPU.
+
+        Returns:
+            ``features`` (B, F, D) with ``num_frames`` (B,) where clips differ, or ``embeddings`` (B, D); ``labels``
+            int64 (B,).
+        """
+        chosen = np.asarray(indices)
+        frames = self.num_frames[chosen]
+        longest = int(frames.max())
+        if self.edges_in_frames is not None:
+            longest = int(self.edges_in_frames[np.searchsorted(self.edges_in_frames, longest)])
+        zeros = np.zeros(len(chosen), dtype=np.int64)
+        numbers = self.rows.read_batch(chosen, zeros, frames * self.width, longest * self.width)
+        values = torch.from_numpy(numbers).view(self.dtype)
+        batch = {"labels": torch.from_numpy(self.clips.labels[chosen])}
+        if self.stage == "embeddings":
+            return {**batch, "embeddings": values}
+        batch["features"] = values.view(len(chosen), longest, self.width)
+        if (frames < longest).any():
+            batch["num_frames"] = torch.from_numpy(frames)
+        return batch
+
+
+@contextmanager
+def frozen_clips(
+    audio: AudioModel, clips: TrainingClips, stage: str, *, root: Path, device: torch.device, batch_size: int
+) -> Iterator[tuple[FrozenClips, float]]:
+    """Compute the frozen part for all clips, shared out over the ranks, and delete it at the end.
+
+    Args:
+        audio: model on ``device``.
+        clips: training clips.
+        stage: see :func:`stage_to_keep`.
+        root: folder to put it in, which all ranks see.
+        device: where to compute.
+        batch_size: most clips in one forward pass.
+
+    Yields:
+        The clips, and the seconds it took.
+
+    Raises:
+        OutputError: there is no room, or the folder cannot be written.
+    """
+    begun = time.perf_counter()
+    num_frames, width, edges = _shape(audio, clips, stage, device)
+    dtype = audio.model.forward.training_dtype or torch.float32
+    item = np.dtype("int16" if dtype.itemsize == 2 else "float32")
+    total_bytes = int(num_frames.sum()) * width * item.itemsize
+    folder = Path(on_main_process(lambda: _make_room(root, total_bytes)))
+    try:
+        rows = FlatFile(folder / f"{stage}.bin", item.name, num_frames * width)
+        _compute(audio, clips, stage, rows, num_frames, dtype, device, batch_size)
+        seconds = time.perf_counter() - begun
+        logger.info(
+            "%s of %s clips computed once, in %s (%.1f MB)",
+            stage, f"{len(clips):,}", format_seconds(seconds), total_bytes / 1e6,
+        )  # fmt: skip
+        yield FrozenClips(clips, rows, num_frames, width, dtype, stage, edges), seconds
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _shape(
+    audio: AudioModel, clips: TrainingClips, stage: str, device: torch.device
+) -> tuple[np.ndarray, int, np.ndarray | None]:
+    """Frames of each clip (N,), D, and bucket edges in frames."""
+    samples = torch.zeros(1, int(clips.lengths.min()), device=device)
+    with scoring(audio.model, None), torch.inference_mode():
+        width = int(audio.model(**audio.frontend.inputs(samples), stop_at=stage).shape[-1])
+    if stage == "embeddings":
+        return np.ones(len(clips), dtype=np.int64), width, None
+
+    def frames_of(lengths: np.ndarray) -> np.ndarray:
+        frames: np.ndarray = audio.model.forward.family.num_frames(torch.from_numpy(lengths)).numpy()
+        return frames
+
+    return frames_of(clips.lengths), width, None if clips.edges is None else frames_of(clips.edges)
+
+
+def _make_room(root: Path, num_bytes: int) -> str:
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        _remove_orphans(root)
+        free = shutil.disk_usage(root).free
+        if num_bytes > _MOST_OF_THE_FREE_DISK * free:
+            raise OutputError(
+                f"{root}: the output of the frozen part takes {num_bytes / 1e9:.1f} GB and {free / 1e9:.1f} GB are "
+                "free; name another place with --store_dir, or compute it in every epoch with --store off"
+            )
+        return mkdtemp(prefix=f"frozen-{os.getpid()}-", dir=root)
+    except OSError as exc:
+        raise OutputError(f"{root}: cannot be written ({exc.strerror}); see --store_dir") from exc
+
+
+def _remove_orphans(root: Path) -> None:
+    """What runs that were killed have left."""
+    for folder in root.glob("frozen-*-*"):
+        process = folder.name.split("-")[1]
+        if process.isdigit() and not Path(f"/proc/{process}").exists() and Path("/proc").exists():
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _compute(
+    audio: AudioModel,
+    clips: TrainingClips,
+    stage: str,
+    rows: FlatFile,
+    num_frames: np.ndarray,
+    dtype: torch.dtype,
+    device: torch.device,
+    batch_size: int,
+) -> None:
+    spread = dist.is_available() and dist.is_initialized()
+    rank, world = (dist.get_rank(), dist.get_world_size()) if spread else (0, 1)
+    shortest = 0.0 if audio.frontend.pads_itself else _SHORTEST_IN_BATCH if pads_exactly(audio.model) else 1.0
+    batches = list(batches_of_like_length(clips.lengths.tolist(), batch_size, shortest))
+    half = None if dtype == torch.float32 else dtype
+    with Progress(f"computing {stage}", len(clips)) as progress, scoring(audio.model, half), torch.inference_mode():
+        for batch in batches[rank::world]:
+            values = audio.model(**model_inputs(audio, clips.__getitems__(batch), device), stop_at=stage)
+            for index, row in zip(batch, values.to(dtype).cpu(), strict=True):
+                whole = row if stage == "embeddings" else row[: num_frames[index]]
+                numbers = whole.contiguous().view(torch.int16) if dtype.itemsize == 2 else whole.contiguous()
+                rows.write(index, numbers.numpy())
+            progress.update(len(batch) * world)
+    rows.close()
+    if spread:
+        dist.barrier()
+
+
+def model_inputs(
+    audio: AudioModel, batch: dict[str, torch.Tensor], device: torch.device, *, mask: bool = True
+) -> dict[str, Any]:
+    """Stored samples of a batch to what the model takes, on ``device``."""
+    moved = {name: batch[name].to(device, non_blocking=True) for name in batch if name != "labels"}
+    samples = moved["samples"].float() * moved["scales"][:, None]
+    return audio.frontend.inputs(samples, moved.get("num_samples"), mask=mask)
