@@ -157,7 +157,7 @@ def test_descriptors_are_closed(store: WaveformStore):
             os.fstat(descriptor)
 
 
-@pytest.mark.parametrize("peak", [1.5, 0.999, 0.01, 1e-4, 3e38, 1e-39])
+@pytest.mark.parametrize("peak", [1.5, 0.999, 0.01, 1e-4, 3e38, 1e-39, 1e-44])
 def test_other_recordings_keep_fifteen_bits(peak: float):
     samples = (np.random.default_rng(0).uniform(-1, 1, 5000) * peak).astype(np.float32)
     stored, scale = encode_samples(samples, "int16")

@@ -136,7 +136,7 @@ class StoreWriter:
             good = len(lines[0])
             for line in lines[1:]:
                 record = _record(line)
-                if record is None or record["bytes"] > there:
+                if record is None or not self._fits(record, there):
                     break
                 self.num_samples += record["num_samples"]
                 self.scales += record["scales"]
@@ -149,6 +149,13 @@ class StoreWriter:
             file.seek(size)
         if not good:
             self._write_line(self.about)
+
+    def _fits(self, record: dict[str, Any], there: int) -> bool:
+        """Whether a line of the journal is at one with itself, the lines before it and the samples on the disk."""
+        num_samples: list[int] = record["num_samples"]
+        num_bytes = self.num_bytes + sum(num_samples) * np.dtype(self.about["dtype"]).itemsize
+        lists_agree = len(num_samples) == len(record["scales"]) and num_samples.count(0) == len(record["bad"])
+        return lists_agree and record["bytes"] == num_bytes <= there
 
     def _write_line(self, record: dict[str, Any]) -> None:
         self._journal.write(json.dumps(record).encode() + b"\n")
