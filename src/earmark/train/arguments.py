@@ -91,7 +91,11 @@ class EarmarkTrainingArguments(TrainingArguments):
         checks = [
             *((name, getattr(self, name) >= 1, "a whole number from 1 on") for name in _AT_LEAST_ONE),
             ("head_learning_rate", _is_rate(self.head_learning_rate), "0 or more"),
-            ("global_batch_size", self.global_batch_size is None or self.global_batch_size >= 1, "a whole number from 1 on"),
+            (
+                "global_batch_size",
+                self.global_batch_size is None or self.global_batch_size >= 1,
+                "a whole number from 1 on",
+            ),
             ("max_steps", self.max_steps >= 1 or self.max_steps == -1, "a whole number from 1 on, or -1 for no limit"),
             ("num_train_epochs", self.num_train_epochs > 0 or self.max_steps > 0, "a number above 0"),
             ("learning_rate", _is_rate(self.learning_rate), "0 or more"),
