@@ -44,7 +44,7 @@ def test_every_clip_is_decoded_and_every_bad_one_listed(tmp_path: Path):
     assert result.durations_s[100] == pytest.approx(0.4, abs=1e-3)
     assert seen[-1] == (150, 150)
     assert [done for done, _ in seen] == sorted({done for done, _ in seen})
-    kept = drop_bad(table, result)
+    kept = drop_bad(table, result.bad)
     assert len(kept) == 147
     assert kept[3].source == "clip 4"
 

@@ -133,7 +133,7 @@ def test_a_file_cut_short_while_in_use(store: WaveformStore):
     said = r"samples\.bin: cut short while it was in use; start again, it will be rebuilt"
     with pytest.raises(DataError, match=said):
         store.read(3)
-    with pytest.raises(DataError, match=r"samples\.bin: \d+ bytes long, \d+ when it was opened.*it will be rebuilt"):
+    with pytest.raises(DataError, match=r"samples\.bin: \d+ bytes long, \d+ when it was made.*it will be rebuilt"):
         pickle.loads(pickle.dumps(store)).read(0)  # a worker that opens it only now
 
 

@@ -26,12 +26,22 @@ class FlatFile:
         dtype: NumPy name of the type of its numbers.
         lengths: numbers in each row, int64 (N,).
         offsets: where each row starts, in numbers, int64 (N,).
+        num_bytes: size that a file to read must have; ``None`` where that is not known.
     """
 
-    def __init__(self, path: Path, dtype: str, lengths: np.ndarray, offsets: np.ndarray | None = None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        dtype: str,
+        lengths: np.ndarray,
+        *,
+        offsets: np.ndarray | None = None,
+        num_bytes: int | None = None,
+    ) -> None:
         self.path = path
         self.dtype = dtype
         self.lengths = lengths
+        self.num_bytes = num_bytes
         self.offsets = np.cumsum(lengths) - lengths if offsets is None else offsets
         self._descriptor: int | None = None
         self._finalizer: weakref.finalize | None = None
@@ -41,10 +51,6 @@ class FlatFile:
 
     def __len__(self) -> int:
         return len(self.lengths)
-
-    def keep(self, rows: np.ndarray) -> FlatFile:
-        """The same file with these rows only, in this order."""
-        return FlatFile(self.path, self.dtype, self.lengths[rows], self.offsets[rows])
 
     def read_batch(
         self, indices: Sequence[int] | np.ndarray, starts: np.ndarray, counts: np.ndarray, width: int
@@ -114,6 +120,9 @@ class FlatFile:
         except OSError as exc:
             raise DataError(f"{self.path}: cannot be opened ({exc.strerror})") from exc
         self._finalizer = weakref.finalize(self, os.close, descriptor)
+        size = os.fstat(descriptor).st_size
+        if self.num_bytes not in (None, size):
+            raise self._lost(f"{size} bytes long, {self.num_bytes} when it was made: changed while it was in use")
         self._descriptor = descriptor
         return descriptor
 

@@ -5,9 +5,7 @@ float32; ``num_samples.npy`` and ``scales.npy`` say how long each is and by what
 ``bad.json`` lists the clips that could not be decoded; ``store.json``, written last, says what all this belongs to.
 :mod:`earmark.data.store_build` makes it.
 
-Samples are read with ``preadv`` rather than through a memory map: the page cache is shared just the same, the resident
-memory of a process does not grow with what it has read, and a file that is cut short while it is in use gives an error
-that can be told, where a memory map ends the process with SIGBUS.
+:class:`earmark.data.flat_file.FlatFile` reads the samples.
 """
 
 from __future__ import annotations
@@ -16,15 +14,14 @@ import hashlib
 import io
 import json
 import os
-import weakref
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from earmark.data.clips import ClipTable
+from earmark.data.flat_file import FlatFile
 from earmark.data.scan import BadClip
 from earmark.errors import DataError
 
@@ -58,13 +55,15 @@ class WaveformStore:
     bad: list[BadClip]
     offsets: np.ndarray
     num_bytes: int
-    _descriptor: int | None = field(default=None, init=False, repr=False)
+    _file: FlatFile = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        self._file = FlatFile(
+            self.folder / SAMPLES, self.dtype, self.num_samples, offsets=self.offsets, num_bytes=self.num_bytes
+        )
 
     def __len__(self) -> int:
         return len(self.num_samples)
-
-    def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"_descriptor": None}
 
     @property
     def durations_s(self) -> np.ndarray:
@@ -122,56 +121,7 @@ class WaveformStore:
         Raises:
             DataError: the file was cut short or deleted.
         """
-        rows = np.asarray(indices, dtype=np.int64)
-        inside = (starts >= 0) & (counts >= 0) & (starts + counts <= self.num_samples[rows])
-        assert inside.all(), "a stretch is outside its clip"
-        assert counts.max(initial=0) <= width, "a stretch is wider than the batch"
-        descriptor = self._opened()
-        batch = np.empty((len(rows), width), dtype=self.dtype)
-        _zero_tails(batch, counts)
-        item = batch.itemsize
-        memory = batch.reshape(-1).view(np.uint8).data
-        places = ((self.offsets[rows] + starts) * item).tolist()
-        for first, place, size in zip(
-            range(0, batch.nbytes, max(1, width * item)), places, (counts * item).tolist(), strict=False
-        ):
-            target = memory[first : first + size]
-            if os.preadv(descriptor, [target], place) != size:
-                self._fill(descriptor, target, place)
-        return batch
-
-    def _fill(self, descriptor: int, target: memoryview, place: int) -> None:
-        """Read until ``target`` is full: one call gives less behind 2 GB, and at the end of a file cut short."""
-        while target:
-            got = os.preadv(descriptor, [target], place)
-            if not got:
-                raise self._lost("cut short while it was in use")
-            target, place = target[got:], place + got
-
-    def _opened(self) -> int:
-        if self._descriptor is not None:
-            return self._descriptor
-        try:
-            descriptor = os.open(self.folder / SAMPLES, os.O_RDONLY | os.O_CLOEXEC)
-        except FileNotFoundError as exc:
-            raise self._lost("deleted while it was in use") from exc
-        except OSError as exc:
-            raise DataError(f"{self.folder / SAMPLES}: cannot be read ({exc.strerror})") from exc
-        weakref.finalize(self, os.close, descriptor)
-        size = os.fstat(descriptor).st_size
-        if size != self.num_bytes:
-            raise self._lost(f"{size} bytes long, {self.num_bytes} when it was opened: changed while it was in use")
-        self._descriptor = descriptor
-        return descriptor
-
-    def _lost(self, what: str) -> DataError:
-        return DataError(f"{self.folder / SAMPLES}: {what}; start again, it will be rebuilt")
-
-
-def _zero_tails(batch: np.ndarray, counts: np.ndarray) -> None:
-    short = np.flatnonzero(counts < batch.shape[1])
-    for row, count in zip(short.tolist(), np.asarray(counts)[short].tolist(), strict=True):
-        batch[row, count:] = 0
+        return self._file.read_batch(indices, starts, counts, width)
 
 
 def default_store_root() -> Path:
