@@ -80,6 +80,7 @@ def test_an_existing_store_is_used_without_decoding(recordings, root, caplog, mo
     monkeypatch.setattr(store_build, "read_clip", watched)
     seen: list[tuple[int, int]] = []
     relabelled = ClipTable([replace(clip, label="x", group="g") for clip in recordings], "again")
+    caplog.clear()
     with caplog.at_level(logging.INFO):
         second = open_or_build(relabelled, RATE_HZ, root=root, progress=lambda *done: seen.append(done))
     assert messages(caplog) == [f"again: the recordings as decoded by an earlier run ({first.folder})"]

@@ -150,7 +150,7 @@ def test_descriptors_are_closed(store: WaveformStore):
     descriptors = []
     for copy in copies:
         copy.read(0)
-        descriptors.append(copy._descriptor)
+        descriptors.append(copy._file._descriptor)
     del copies, copy
     for descriptor in descriptors:
         with pytest.raises(OSError):
