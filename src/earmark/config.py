@@ -202,6 +202,10 @@ class PredictOptions(PretrainedArguments):
     top_k: int = _flag(1, "how many classes to name for each recording, most likely first")
     batch_size: int = _flag(32, "recordings a batch")
     num_workers: int | None = _flag(None, "threads that decode recordings (default: 2)")
+    precision: Literal["fp32", "bf16", "fp16"] = _flag(
+        "fp32",
+        "compute in this type; bf16 is twice as fast where the device has it, and moves probabilities by about 0.01",
+    )
     device: str = _flag("auto", "auto, npu, cuda, xpu, mps or cpu; auto takes the first accelerator there is")
     on_bad_audio: Literal["fail", "skip"] = _flag(
         "skip", "unreadable recordings: skip gives them an empty row and lists the reason, fail stops at the first"
@@ -214,6 +218,8 @@ class PredictOptions(PretrainedArguments):
             _require(getattr(self, name) >= 1, name, getattr(self, name), "a whole number from 1 on")
         threads = self.num_workers
         _require(threads is None or threads >= 1, "num_workers", threads, "a whole number from 1 on")
+        precisions = ("fp32", "bf16", "fp16")
+        _require(self.precision in precisions, "precision", self.precision, ", ".join(precisions))
         if self.format is None and self.output is not None:
             suffix = Path(self.output).suffix.lower()
             if suffix not in (".csv", ".jsonl"):

@@ -56,6 +56,13 @@ TRAINING_FLAGS = (
         "1",
         "batches added up before each step; devices x batch x this = clips a step (published recipes: 128)",
     ),
+    Flag(
+        "global_batch_size",
+        "N",
+        "",
+        "clips a step over all devices; sets the accumulation, so that 1 card and 8 learn the same",
+    ),
+    Flag("head_learning_rate", "X", "", "peak rate of the head (default: the same; 5 times where a batch was scaled)"),
     Flag("per_device_eval_batch_size", "N", "32", "clips a batch on each device, in evaluation"),
     Flag("weight_decay", "X", "0.0", "decoupled weight decay (AdamW)"),
     Flag("eval_strategy", "epoch|steps|no", "epoch", "when to evaluate; with steps, every --eval_steps"),

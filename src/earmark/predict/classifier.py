@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, TypedDict
 
 import numpy as np
+import torch
 
 from earmark.data.clips import Clip
 from earmark.data.decode import decode_bytes, read_clip, to_mono_at_rate
@@ -16,6 +17,8 @@ from earmark.device import select_device
 from earmark.errors import AudioError, UsageError
 from earmark.models.build import AudioModel, ModelSource, load_trained
 from earmark.scoring.forward import score_waveforms, softmax
+
+_DTYPES = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 class Prediction(TypedDict):
@@ -41,8 +44,13 @@ class Classifier:
         sampling_rate_hz: rate the model works at; recordings of any other rate are resampled.
     """
 
-    def __init__(self, audio: AudioModel, *, device: str = "auto", batch_size: int = 32) -> None:
+    def __init__(
+        self, audio: AudioModel, *, device: str = "auto", batch_size: int = 32, precision: str = "fp32"
+    ) -> None:
+        if precision not in _DTYPES:
+            raise UsageError(f"precision {precision}: expected {', '.join(_DTYPES)}")
         self.device = select_device(device)
+        self._dtype = _DTYPES[precision]
         self.model = audio.model.to(self.device).eval()
         self.frontend = audio.frontend
         self.labels = audio.labels
@@ -51,7 +59,13 @@ class Classifier:
 
     @classmethod
     def from_pretrained(
-        cls, name_or_path: str | os.PathLike[str], *, device: str = "auto", batch_size: int = 32, **source: Any
+        cls,
+        name_or_path: str | os.PathLike[str],
+        *,
+        device: str = "auto",
+        batch_size: int = 32,
+        precision: str = "fp32",
+        **source: Any,
     ) -> Classifier:
         """Load a run folder, a checkpoint folder, or a model from the hub.
 
@@ -59,15 +73,17 @@ class Classifier:
             name_or_path: folder or hub name.
             device: ``auto``, ``cpu``, ``npu:0``, ``cuda:1``...
             batch_size: clips in one forward pass.
+            precision: ``fp32``, ``bf16`` or ``fp16``: what is computed in.
             **source: ``revision``, ``token``, ``cache_dir``, ``allow_pickle``, ``trust_remote_code``.
 
         Raises:
+            UsageError: no such precision.
             ModelError: no such model, or it has no trained head.
             NetworkError: the hub cannot be reached.
             DeviceError: no such device.
         """
         audio = load_trained(ModelSource(name_or_path=str(name_or_path), **source))
-        return cls(audio, device=device, batch_size=batch_size)
+        return cls(audio, device=device, batch_size=batch_size, precision=precision)
 
     def predict(
         self, audio: Audio | Sequence[Audio], *, sampling_rate: int | None = None, top_k: int = 1
@@ -127,7 +143,7 @@ class Classifier:
 
     def _probabilities(self, waveforms: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
         for logits in score_waveforms(
-            self.model, self.frontend, waveforms, batch_size=self.batch_size, device=self.device
+            self.model, self.frontend, waveforms, batch_size=self.batch_size, device=self.device, dtype=self._dtype
         ):
             yield softmax(logits)
 

@@ -37,7 +37,12 @@ def predict_files(options: PredictOptions) -> PredictOutcome:
         OutputError: the output exists or cannot be written.
     """
     clips = find_clips(options.inputs)
-    classifier = Classifier(load_trained(source_of(options)), device=options.device, batch_size=options.batch_size)
+    classifier = Classifier(
+        load_trained(source_of(options)),
+        device=options.device,
+        batch_size=options.batch_size,
+        precision=options.precision,
+    )
     top_k = min(options.top_k, len(classifier.labels))
     threads = options.num_workers or 2
     labelled = bad = 0
