@@ -22,7 +22,7 @@ ROOMS = [
     {"scoring"},
     {"runs"},
     {"train", "evaluate", "predict"},
-    {"quickstart"},
+    {"quickstart", "bench"},
     {"cli"},
 ]
 LEVEL = {room: level for level, rooms in enumerate(ROOMS) for room in rooms}

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from earmark.config import (
+    BenchOptions,
     DataArguments,
     EvaluateOptions,
     ModelArguments,
@@ -22,7 +23,7 @@ from earmark.config import (
     RunArguments,
 )
 
-_GIVEN_AS_WORDS = {"inputs"}  # fields without a flag of their own on the page
+_GIVEN_AS_WORDS = {"inputs", "work"}  # fields without a flag of their own on the page
 _METAVAR = {int: "N", float: "X"}
 
 
@@ -134,6 +135,27 @@ examples
   earmark predict runs/first a.wav b.mp3 --top_k 3
 """
 
+_BENCH_HEAD = """\
+earmark bench: measure this machine
+
+usage: earmark bench data [flags]
+       earmark bench train --model_name_or_path MODEL [flags]
+       earmark bench infer --model_name_or_path MODEL [flags]
+
+data   decode recordings into the store; store to batches, in this process and through DataLoader workers
+train  training steps as `earmark train` takes them; preparation, evaluation and saving left out
+infer  the loop that scores, from decoded samples to logits; decoding left out
+"""
+
+_BENCH_TAIL = """\
+the clips and their store go into a temporary folder (TMPDIR) that is removed at the end
+
+examples
+  earmark bench data --num_clips 5000
+  earmark bench train --model_type wav2vec2 --lengths lognormal:2.0,0.8,0.5,16 --json train.json
+  earmark bench infer --model_name_or_path runs/first --data_dir recordings
+"""
+
 
 def train_help() -> str:
     """The page of ``earmark train``."""
@@ -175,6 +197,12 @@ def predict_help() -> str:
         "loading the model": _flags(PretrainedArguments),
     }
     return _page(_PREDICT_HEAD, groups, _PREDICT_TAIL)
+
+
+def bench_help() -> str:
+    """The page of ``earmark bench``."""
+    groups = {"measurement": _own_flags(BenchOptions), "model (train, infer)": _flags(ModelArguments)}
+    return _page(_BENCH_HEAD, groups, _BENCH_TAIL)
 
 
 def _page(head: str, groups: Mapping[str, Sequence[Flag]], tail: str) -> str:

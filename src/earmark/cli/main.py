@@ -25,6 +25,7 @@ COMMANDS = {
     "predict": "label recordings",
     "results": "one table for many runs",
     "synth": "write a synthetic spoken-command corpus",
+    "bench": "measure this machine: data, training or inference",
 }
 
 _HELP_TAIL = """\

@@ -1,0 +1,102 @@
+"""``earmark bench infer``: how fast decoded clips get their logits, through the loop that scores."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from earmark.bench.flops import Shapes, flop_of_clip
+from earmark.bench.measure import Compute, Memory, Rate, forget_device_peak, matmul_peak, peak_memory
+from earmark.bench.prepare import BenchClips, build_model
+from earmark.config import BenchOptions
+from earmark.device import select_device
+from earmark.models.build import AudioModel
+from earmark.models.frontend import Frontend
+from earmark.progress import Progress
+from earmark.scoring.forward import score_waveforms
+
+
+@dataclass(frozen=True)
+class InferFigures:
+    """How fast scoring goes.
+
+    Attributes:
+        audio: the model.
+        device: where it was.
+        rate: clips through the timed passes; samples come from the store.
+        compute: work of the timed passes.
+        memory: peak.
+    """
+
+    audio: AudioModel
+    device: torch.device
+    rate: Rate
+    compute: Compute
+    memory: Memory
+
+
+def bench_infer(options: BenchOptions, clips: BenchClips) -> InferFigures:
+    """Score all clips, a batch's worth of them beforehand and untimed.
+
+    Raises:
+        ModelError: the model cannot be built.
+        DeviceError: no such device.
+    """
+    device = select_device(options.device)
+    dtype = getattr(torch, options.dtype)
+    audio = build_model(options, clips)
+    audio.model.to(device)
+    forget_device_peak(device)
+    frontend = _NotingFrontend(audio.frontend)
+
+    def score(rows: np.ndarray) -> None:
+        assert options.batch_size is not None, "settled by BenchOptions"
+        waveforms = clips.usable.waveforms.iterate(rows)
+        compute_in = None if dtype == torch.float32 else dtype
+        scores = score_waveforms(
+            audio.model, frontend, waveforms, batch_size=options.batch_size, device=device, dtype=compute_in
+        )
+        for _ in scores:
+            progress.update(1)
+
+    rows = np.random.default_rng(options.seed).permutation(len(clips))
+    with Progress("scoring", None) as progress:
+        score(rows[: options.batch_size])
+        frontend.shapes = Shapes()
+        begun = time.perf_counter()
+        for _ in range(options.passes):
+            score(rows)  # ends with logits on the CPU: the device has nothing left to do
+        seconds = time.perf_counter() - begun
+    memory = peak_memory(device)
+
+    def flop_of_width(width: int) -> int:
+        return flop_of_clip(audio, {"samples": torch.zeros(1, width)}, device, dtype, backward=False)
+
+    flop, peak = frontend.shapes.flop(flop_of_width), matmul_peak(device, dtype)
+    return InferFigures(
+        audio=audio,
+        device=device,
+        rate=Rate(options.passes * len(clips), options.passes * float(clips.lengths_s.sum()), seconds),
+        compute=Compute(flop, frontend.shapes.useful_share, seconds, peak, dtype),
+        memory=memory,
+    )
+
+
+class _NotingFrontend(Frontend):
+    """A frontend that notes the shapes of the batches it packs."""
+
+    def __init__(self, frontend: Frontend) -> None:
+        vars(self).update(vars(frontend))
+        self.shapes = Shapes()
+
+    def pack(self, waveforms: Sequence[np.ndarray]) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """As :meth:`Frontend.pack`."""
+        samples, num_samples = super().pack(waveforms)
+        clips, width = samples.shape
+        own = clips * width if num_samples is None else int(num_samples.sum())
+        self.shapes.add(clips, self.max_samples if self.pads_itself else width, own)
+        return samples, num_samples

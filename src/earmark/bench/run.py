@@ -1,0 +1,103 @@
+"""``earmark bench`` from settings to table and JSON."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import torch
+
+from earmark.bench import report
+from earmark.bench.data import bench_data
+from earmark.bench.infer import bench_infer
+from earmark.bench.measure import peak_memory
+from earmark.bench.prepare import BenchClips, decode, find_clips, sampling_rate_of_model
+from earmark.bench.train import bench_train
+from earmark.config import BenchOptions
+from earmark.device import describe_device
+from earmark.errors import OutputError, UsageError
+from earmark.runs.environment import describe_environment
+from earmark.runs.folder import write_json
+
+_NOT_WRITTEN = {"token", "work", "json"}
+
+
+@dataclass(frozen=True)
+class BenchOutcome:
+    """What was measured.
+
+    Attributes:
+        figures: what the JSON file holds.
+        summary: the same for a reader.
+    """
+
+    figures: dict[str, Any]
+    summary: str
+
+
+def bench(options: BenchOptions) -> BenchOutcome:
+    """Measure as told, in a temporary folder.
+
+    Raises:
+        EarmarkError: clips, model, device or output that cannot work.
+    """
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise UsageError("earmark bench measures one process: start it without a launcher")
+    output = Path(options.json) if options.json else None
+    if output is not None and not output.absolute().parent.is_dir():
+        raise OutputError(f"--json {output}: no such folder {output.absolute().parent}")
+    try:
+        temporary = TemporaryDirectory(prefix="earmark-bench-")
+    except OSError as exc:
+        raise OutputError(f"no temporary folder can be made ({exc.strerror}); name one with TMPDIR") from exc
+    with temporary as folder:
+        outcome = _in_folder(options, Path(folder))
+    if output is not None:
+        write_json(output, outcome.figures)
+    return outcome
+
+
+def _in_folder(options: BenchOptions, folder: Path) -> BenchOutcome:
+    store_dir = folder / "store"
+    if options.work == "data":
+        data = bench_data(options, find_clips(options, folder / "clips"), store_dir)
+        device, memory = torch.device("cpu"), peak_memory(torch.device("cpu"))
+        table = report.data_table(options, data, memory)
+        return _outcome(options, data.clips, device, "", report.data_json(data, memory), table)
+    rate_hz = sampling_rate_of_model(options)  # before the clips are written: a wrong name is said at once
+    clips = decode(find_clips(options, folder / "clips"), rate_hz, store_dir)
+    if options.work == "train":
+        trained = bench_train(options, clips, folder / "frozen")
+        model, figures, table = trained.audio, report.train_json(trained), report.train_table(trained)
+        device = trained.device
+    else:
+        scored = bench_infer(options, clips)
+        model, figures, table = scored.audio, report.infer_json(scored), report.infer_table(scored)
+        device = scored.device
+    name = f"{model.model.config.model_type}, {figures['model']['parameters'] / 1e6:.3g} M parameters, "
+    return _outcome(options, clips, device, name, figures, table)
+
+
+def _outcome(
+    options: BenchOptions, clips: BenchClips, device: torch.device, model: str, figures: dict[str, Any], table: str
+) -> BenchOutcome:
+    device_name = describe_device(device)
+    described = report.describe_clips(clips)
+    kept = {name: value for name, value in dataclasses.asdict(options).items() if name not in _NOT_WRITTEN}
+    whole = {
+        "work": options.work,
+        "settings": kept,
+        "environment": describe_environment(device_name),
+        "clips": described,
+        "figures": figures,
+    }
+    lengths = f"{described['shortest_s']:.3g} to {described['longest_s']:.3g} s"
+    head = (
+        f"earmark bench {options.work}: {model}batches of {options.batch_size}, {len(clips):,} clips of {lengths}, "
+        f"{device_name}"
+    )
+    return BenchOutcome(whole, f"{head}\n\n{table}")
