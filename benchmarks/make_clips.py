@@ -12,59 +12,14 @@ import argparse
 from pathlib import Path
 
 import numpy as np
-import soundfile
 
-RATE_HZ = 16_000
-TONES_HZ = {"tone_250": 250.0, "tone_600": 600.0, "tone_1400": 1400.0, "tone_3200": 3200.0}
+from earmark.bench.clips import TONES_HZ, draw_lengths_s, write_split
+from earmark.errors import EarmarkError
+
 _LENGTHS_HELP = (
     "seconds: fixed:1.0, uniform:0.5,16 (shortest, longest) or lognormal:2.0,0.8,0.5,16 (median, sigma of the "
     "logarithm, and the bounds that longer and shorter ones are cut to) (default: %(default)s)"
 )
-
-
-def draw_lengths_s(spec: str, count: int, rng: np.random.Generator) -> np.ndarray:
-    """``count`` clip lengths in seconds, float64.
-
-    Args:
-        spec: ``fixed:S``, ``uniform:LOW,HIGH`` or ``lognormal:MEDIAN,SIGMA,LOW,HIGH``.
-        count: how many.
-        rng: where they are drawn from.
-
-    Raises:
-        ValueError: not one of the three, or lengths of 0 or less.
-    """
-    kind, _, rest = spec.partition(":")
-    numbers = [float(number) for number in rest.split(",")]
-    if kind == "fixed" and len(numbers) == 1:
-        lengths_s = np.full(count, numbers[0])
-    elif kind == "uniform" and len(numbers) == 2:
-        lengths_s = rng.uniform(numbers[0], numbers[1], count)
-    elif kind == "lognormal" and len(numbers) == 4:
-        median_s, sigma, shortest_s, longest_s = numbers
-        lengths_s = np.clip(rng.lognormal(np.log(median_s), sigma, count), shortest_s, longest_s)
-    else:
-        raise ValueError(f"{spec}: not a distribution of lengths")
-    if not lengths_s.min() > 0:
-        raise ValueError(f"{spec}: lengths must be above 0 seconds")
-    return lengths_s
-
-
-def tone_in_noise(frequency_hz: float, length_s: float, rng: np.random.Generator) -> np.ndarray:
-    """Samples (T,) float64 of a tone within 10 % of ``frequency_hz``, with its octave, in noise."""
-    time_s = np.arange(max(1, round(length_s * RATE_HZ))) / RATE_HZ
-    phase = 2 * np.pi * frequency_hz * rng.uniform(0.9, 1.1) * time_s + rng.uniform(0, 2 * np.pi)
-    return 0.2 * np.sin(phase) + 0.05 * np.sin(2 * phase) + rng.uniform(0.02, 0.1) * rng.standard_normal(len(time_s))
-
-
-def write_split(folder: Path, lengths_s: np.ndarray, rng: np.random.Generator) -> None:
-    """Write one recording for each length, the classes in turn."""
-    labels = list(TONES_HZ)
-    for label in labels:
-        (folder / label).mkdir(parents=True)
-    for i, length_s in enumerate(lengths_s):
-        label = labels[i % len(labels)]
-        waveform = tone_in_noise(TONES_HZ[label], float(length_s), rng)
-        soundfile.write(folder / label / f"{i:06d}.wav", waveform, RATE_HZ, subtype="PCM_16")
 
 
 def main() -> None:
@@ -86,10 +41,10 @@ def main() -> None:
     rng = np.random.default_rng(args.seed)
     try:
         lengths_s = draw_lengths_s(args.lengths, args.clips + num_validation, rng)
-    except ValueError as exc:
-        parser.error(f"--lengths {exc}")
-    write_split(args.out / "train", lengths_s[: args.clips], rng)
-    write_split(args.out / "validation", lengths_s[args.clips :], rng)
+        write_split(args.out / "train", lengths_s[: args.clips], rng)
+        write_split(args.out / "validation", lengths_s[args.clips :], rng)
+    except EarmarkError as exc:
+        parser.error(str(exc))
     total_s = lengths_s.sum()
     print(f"{args.out}: {args.clips} training and {num_validation} validation clips, {total_s:.0f} s of sound")
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from earmark import quickstart
+from earmark.cli.bench import parse_bench
 from earmark.cli.main import COMMANDS
 from earmark.cli.parsing import parse_evaluate, parse_example, parse_predict, parse_train
 from earmark.cli.quickstart import parse_quickstart
@@ -24,6 +25,7 @@ PARSERS = {
     "quickstart": parse_quickstart,
     "results": parse_results,
     "synth": parse_synth,
+    "bench": parse_bench,
 }
 
 

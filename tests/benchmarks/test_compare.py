@@ -16,7 +16,6 @@ import pytest
 import soundfile
 
 from benchmarks.compare import Run, figures_in, main, ratios, summary, table
-from benchmarks.make_clips import draw_lengths_s
 from tests.tiny import overrides
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
@@ -210,24 +209,6 @@ def test_plain_training_stops_its_clock_for_evaluation(plain_train) -> None:
         time.sleep(0.5)
     clock.on_train_end()
     assert 0.05 <= clock.seconds < 0.5
-
-
-def test_lengths_follow_their_distribution() -> None:
-    rng = np.random.default_rng(0)
-    assert set(draw_lengths_s("fixed:1.5", 9, rng)) == {1.5}
-    uniform = draw_lengths_s("uniform:0.5,16", 4000, rng)
-    assert 0.5 <= uniform.min() < 0.6
-    assert 15.9 < uniform.max() <= 16
-    assert np.mean(uniform) == pytest.approx(8.25, rel=0.05)
-    lognormal = draw_lengths_s("lognormal:2.0,0.8,0.5,16", 4000, rng)
-    assert np.median(lognormal) == pytest.approx(2.0, rel=0.05)
-    assert lognormal.min() == 0.5
-    assert lognormal.max() <= 16
-    inside = (lognormal > 0.5) & (lognormal < 16)
-    assert np.std(np.log(lognormal[inside])) == pytest.approx(0.74, rel=0.05)  # 0.8, cut at the bounds
-    for wrong in ("normal:1,2", "fixed:a", "fixed:0", "uniform:1", ""):
-        with pytest.raises(ValueError):
-            draw_lengths_s(wrong, 3, rng)
 
 
 def test_clips_are_the_same_for_the_same_seed(script, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
