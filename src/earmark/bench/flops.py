@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from earmark.models.build import AudioModel
@@ -76,7 +77,9 @@ def flop_of_clip(
     if "samples" in moved:
         moved = audio.frontend.inputs(moved["samples"])
     counter = FlopCounterMode(display=False, custom_mapping={torch.ops.aten.convolution_backward: _convolution_backward})
-    with scoring(audio.model, dtype), torch.set_grad_enabled(backward), counter:
+    # attention as matrix products: PyTorch has no formula for the fused kernels of every device
+    plain_attention = sdpa_kernel(SDPBackend.MATH)
+    with scoring(audio.model, dtype), torch.set_grad_enabled(backward), plain_attention, counter:
         logits = audio.model(**moved).logits
         if backward:
             logits.sum().backward()
