@@ -76,7 +76,9 @@ def flop_of_clip(
     moved = {name: value.to(device) for name, value in inputs.items()}
     if "samples" in moved:
         moved = audio.frontend.inputs(moved["samples"])
-    counter = FlopCounterMode(display=False, custom_mapping={torch.ops.aten.convolution_backward: _convolution_backward})
+    counter = FlopCounterMode(
+        display=False, custom_mapping={torch.ops.aten.convolution_backward: _convolution_backward}
+    )
     # attention as matrix products: PyTorch has no formula for the fused kernels of every device
     plain_attention = sdpa_kernel(SDPBackend.MATH)
     with scoring(audio.model, dtype), torch.set_grad_enabled(backward), plain_attention, counter:

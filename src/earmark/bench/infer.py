@@ -13,7 +13,6 @@ from earmark.bench.flops import Shapes, flop_of_clip
 from earmark.bench.measure import Compute, Memory, Rate, forget_device_peak, matmul_peak, peak_memory
 from earmark.bench.prepare import BenchClips, build_model
 from earmark.config import BenchOptions
-from earmark.device import select_device
 from earmark.models.build import AudioModel
 from earmark.models.frontend import Frontend
 from earmark.progress import Progress
@@ -26,27 +25,23 @@ class InferFigures:
 
     Attributes:
         audio: the model.
-        device: where it was.
-        rate: clips through the timed passes; samples come from the store.
+            rate: clips through the timed passes; samples come from the store.
         compute: work of the timed passes.
         memory: peak.
     """
 
     audio: AudioModel
-    device: torch.device
     rate: Rate
     compute: Compute
     memory: Memory
 
 
-def bench_infer(options: BenchOptions, clips: BenchClips) -> InferFigures:
+def bench_infer(options: BenchOptions, clips: BenchClips, device: torch.device) -> InferFigures:
     """Score all clips, a batch's worth of them beforehand and untimed.
 
     Raises:
         ModelError: the model cannot be built.
-        DeviceError: no such device.
     """
-    device = select_device(options.device)
     dtype = getattr(torch, options.dtype)
     audio = build_model(options, clips)
     audio.model.to(device)
@@ -79,7 +74,6 @@ def bench_infer(options: BenchOptions, clips: BenchClips) -> InferFigures:
     flop, peak = frontend.shapes.flop(flop_of_width), matmul_peak(device, dtype)
     return InferFigures(
         audio=audio,
-        device=device,
         rate=Rate(options.passes * len(clips), options.passes * float(clips.lengths_s.sum()), seconds),
         compute=Compute(flop, frontend.shapes.useful_share, seconds, peak, dtype),
         memory=memory,

@@ -18,7 +18,7 @@ from earmark.bench.measure import peak_memory
 from earmark.bench.prepare import BenchClips, decode, find_clips, sampling_rate_of_model
 from earmark.bench.train import bench_train
 from earmark.config import BenchOptions
-from earmark.device import describe_device
+from earmark.device import describe_device, select_device
 from earmark.errors import OutputError, UsageError
 from earmark.runs.environment import describe_environment
 from earmark.runs.folder import write_json
@@ -68,16 +68,15 @@ def _in_folder(options: BenchOptions, folder: Path) -> BenchOutcome:
         device, memory = torch.device("cpu"), peak_memory(torch.device("cpu"))
         table = report.data_table(options, data, memory)
         return _outcome(options, data.clips, device, "", report.data_json(data, memory), table)
-    rate_hz = sampling_rate_of_model(options)  # before the clips are written: a wrong name is said at once
+    # before the clips are written: wrong names are said at once
+    device, rate_hz = select_device(options.device), sampling_rate_of_model(options)
     clips = decode(find_clips(options, folder / "clips"), rate_hz, store_dir)
     if options.work == "train":
-        trained = bench_train(options, clips, folder / "frozen")
+        trained = bench_train(options, clips, device, folder / "frozen")
         model, figures, table = trained.audio, report.train_json(trained), report.train_table(trained)
-        device = trained.device
     else:
-        scored = bench_infer(options, clips)
+        scored = bench_infer(options, clips, device)
         model, figures, table = scored.audio, report.infer_json(scored), report.infer_table(scored)
-        device = scored.device
     name = f"{model.model.config.model_type}, {figures['model']['parameters'] / 1e6:.3g} M parameters, "
     return _outcome(options, clips, device, name, figures, table)
 

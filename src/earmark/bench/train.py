@@ -19,7 +19,7 @@ from earmark.bench.flops import Shapes, flop_of_clip
 from earmark.bench.measure import Compute, Memory, Rate, forget_device_peak, matmul_peak, peak_memory, synchronize
 from earmark.bench.prepare import BenchClips, build_model
 from earmark.config import BenchOptions
-from earmark.device import choose_precision, select_device
+from earmark.device import choose_precision
 from earmark.errors import UsageError
 from earmark.models.build import AudioModel
 from earmark.models.freeze import freeze
@@ -37,8 +37,7 @@ class TrainFigures:
 
     Attributes:
         audio: the model.
-        device: where it was.
-        frozen: what does not learn.
+            frozen: what does not learn.
         kept: ``"features"`` or ``"embeddings"`` where the frozen part was computed once, else ``None``.
         frozen_s: seconds that took, for all clips.
         rate: clips through the timed steps.
@@ -47,7 +46,6 @@ class TrainFigures:
     """
 
     audio: AudioModel
-    device: torch.device
     frozen: str
     kept: str | None
     frozen_s: float
@@ -56,20 +54,19 @@ class TrainFigures:
     memory: Memory
 
 
-def bench_train(options: BenchOptions, clips: BenchClips, folder: Path) -> TrainFigures:
+def bench_train(options: BenchOptions, clips: BenchClips, device: torch.device, folder: Path) -> TrainFigures:
     """Train for some steps and time them.
 
     Args:
         options: model, batch size, steps.
         clips: what to train on.
+        device: where.
         folder: for what the frozen part of the model makes of the clips.
 
     Raises:
         ModelError: the model cannot be built or frozen so.
-        DeviceError: no such device.
         UsageError: a device that the trainer does not take.
     """
-    device = select_device(options.device)
     precision, _ = choose_precision(device, bf16=False, fp16=False)
     audio = build_model(options, clips)
     frozen = freeze(audio.model, options.freeze)
@@ -85,7 +82,6 @@ def bench_train(options: BenchOptions, clips: BenchClips, folder: Path) -> Train
     peak = matmul_peak(device, _DTYPES[precision])
     return TrainFigures(
         audio=audio,
-        device=device,
         frozen=frozen,
         kept=kept.stage if isinstance(kept, FrozenClips) else None,
         frozen_s=trainer.frozen_s,
