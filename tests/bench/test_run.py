@@ -101,9 +101,7 @@ def test_training_steps(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> N
     assert whole["settings"]["batch_size"] == 4
     assert "token" not in whole["settings"]
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0].startswith(
-        "earmark bench train: tc_resnet, 1.07 M parameters, batches of 4, 10 clips of 0.5 to 0.5"
-    )
+    assert lines[0].startswith("earmark bench train: tc_resnet, 1.07 M parameters, batches of 4, 10 clips of 0.5 s,")
     assert lines[2].startswith("clips/s ")
     assert "(16 in " in lines[2]
     assert [line.split("  ")[0] for line in lines[3:]] == [

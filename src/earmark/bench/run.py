@@ -94,7 +94,8 @@ def _outcome(
         "clips": described,
         "figures": figures,
     }
-    lengths = f"{described['shortest_s']:.3g} to {described['longest_s']:.3g} s"
+    shortest, longest = (f"{described[which]:.3g}" for which in ("shortest_s", "longest_s"))
+    lengths = f"{longest} s" if shortest == longest else f"{shortest} to {longest} s"
     head = (
         f"earmark bench {options.work}: {model}batches of {options.batch_size}, {len(clips):,} clips of {lengths}, "
         f"{device_name}"
