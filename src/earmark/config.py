@@ -237,7 +237,7 @@ _BENCH_FLAGS = {
     "keep_frozen": ("train",),
     "bucket_waste": ("data", "train"),
     "passes": ("infer",),
-    "dtype": ("infer",),
+    "precision": ("infer",),
     "model_name_or_path": ("train", "infer"),
     "model_type": ("train", "infer"),
     "config_name": ("train", "infer"),
@@ -275,7 +275,7 @@ class BenchOptions(ModelArguments):
         True, "train: compute the frozen part of the model once, before the steps, as `earmark train` does"
     )
     passes: int = _flag(1, "infer: times through the clips")
-    dtype: Literal["float32", "bfloat16"] = _flag("float32", "infer: what the model computes in")
+    precision: Literal["fp32", "bf16"] = _flag("fp32", "infer: what the model computes in")
     device: str = _flag("auto", "auto, npu, cuda, xpu, mps or cpu; auto takes the first accelerator there is")
     json: str | None = _flag(None, "file for all figures, settings and versions; replaced where it exists")
 

@@ -134,7 +134,7 @@ def test_training_on_what_a_frozen_part_gave(tmp_path: Path, freeze: str, kept: 
 
 @pytest.mark.parametrize("model_type", ["whisper", "wav2vec2"])
 def test_inference(tmp_path: Path, model_type: str, capsys: pytest.CaptureFixture[str]) -> None:
-    words = ["--num_clips", "6", "--lengths", "uniform:0.3,0.6", "--passes", "2", "--dtype", "bfloat16"]
+    words = ["--num_clips", "6", "--lengths", "uniform:0.3,0.6", "--passes", "2", "--precision", "bf16"]
     whole = bench(tmp_path, "infer", *TINY, model_type, "--config_overrides", overrides(model_type), *words)
     figures = whole["figures"]
     check_compute(figures)
@@ -217,7 +217,7 @@ def test_a_launcher_is_refused(monkeypatch: pytest.MonkeyPatch, capsys: pytest.C
 def test_the_help_has_every_flag(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["bench", "train", "--help"]) == 0
     page = capsys.readouterr().out
-    for flag in ("lengths", "num_clips", "steps", "dtype", "json", "model_type", "freeze", "data_dir"):
+    for flag in ("lengths", "num_clips", "steps", "precision", "json", "model_type", "freeze", "data_dir"):
         assert page.count(f"\n  --{flag} ") == 1
     assert "--work" not in page
 

@@ -42,7 +42,7 @@ def bench_infer(options: BenchOptions, clips: BenchClips, device: torch.device) 
     Raises:
         ModelError: the model cannot be built.
     """
-    dtype = getattr(torch, options.dtype)
+    dtype = {"fp32": torch.float32, "bf16": torch.bfloat16}[options.precision]
     audio = build_model(options, clips)
     audio.model.to(device)
     forget_device_peak(device)

@@ -70,11 +70,6 @@ class EarmarkTrainingArguments(TrainingArguments):
     save_total_limit: int | None = _changed(2, "checkpoints kept, the best one among them")
     # True in Transformers: the columns are made by this project's own collator, none is unused.
     remove_unused_columns: bool = _changed(False, "drop columns that the model's forward does not name")
-    # blocking in Transformers: the next batch need not wait for the copy of this one (from pinned memory)
-    accelerator_config: dict[str, Any] | str | None = field(
-        default_factory=lambda: {"non_blocking": True},
-        metadata={"help": "settings of accelerate, as JSON or a file of it (default: copies that do not block)"},
-    )
     # One name in Transformers' own parser; several are meant to be possible.
     report_to: list[str] = field(
         default_factory=lambda: ["none"], metadata={"help": "none, tensorboard, trackio, ...; one or several"}

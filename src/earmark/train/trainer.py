@@ -93,6 +93,8 @@ class AudioTrainer(Trainer):
                 audio.model.set_attn_implementation("eager")
             args = copy.copy(args)
             args.bf16, args.mixed_precision = False, "no"  # to Trainer they mean autocast
+        if args.device.type != "cpu" and args.dataloader_pin_memory:
+            args.accelerator_config.non_blocking = True  # the next step need not wait for the copy of its batch
         super().__init__(
             model=audio.model,
             args=args,
