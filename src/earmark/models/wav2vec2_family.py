@@ -211,11 +211,13 @@ def _group_norm(norm: nn.GroupNorm, hidden: torch.Tensor, num_frames: torch.Tens
     assert norm.num_groups == norm.num_channels, "wav2vec2's group norm has a group for each channel"
     valid = (torch.arange(hidden.shape[-1], device=hidden.device) < num_frames[:, None])[:, None]  # (B, 1, F)
     count = num_frames[:, None, None]
-    wide = hidden.float()
-    mean = (wide * valid).sum(dim=-1, keepdim=True) / count  # (B, D, 1)
-    variance = ((wide - mean) * valid).square().sum(dim=-1, keepdim=True) / count
+    hidden = hidden * valid  # sums over all frames are then sums over the valid ones, without copies in float32
+    mean = hidden.sum(dim=-1, keepdim=True, dtype=torch.float32) / count  # (B, D, 1)
+    mean_square = torch.linalg.vector_norm(hidden, dim=-1, keepdim=True, dtype=torch.float32).square() / count
+    variance = (mean_square - mean.square()).clamp(min=0)
     scale = norm.weight[:, None] * (variance + norm.eps).rsqrt()
-    return (wide * scale + (norm.bias[:, None] - mean * scale)).to(hidden.dtype)
+    shift = norm.bias[:, None] - mean * scale
+    return torch.addcmul(shift.to(hidden.dtype), hidden, scale.to(hidden.dtype))
 
 
 def _mean(hidden: torch.Tensor, valid: torch.Tensor | None) -> torch.Tensor:
