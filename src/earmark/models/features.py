@@ -1,8 +1,8 @@
 """Transformers' feature extractors as tensor code, which runs where the samples are and asks nothing of the host.
 
 The settings, mel filters and windows are those of the extractor, so that a saved ``preprocessor_config.json`` says all
-there is to say. Spectra are matrix products with a Fourier basis: no complex numbers, which not every accelerator has,
-and as fast as an FFT for frames of 400 samples.
+there is to say. Spectra are matrix products with a Fourier basis: neither complex numbers nor float64, which not every
+accelerator has, and no FFT to export.
 
 Shapes: B batch, T samples, F frames, W samples of a frame, M mel bins.
 """
@@ -15,7 +15,16 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import nn
+from transformers import (
+    ASTFeatureExtractor,
+    SeamlessM4TFeatureExtractor,
+    Wav2Vec2FeatureExtractor,
+    WhisperFeatureExtractor,
+)
 from transformers.audio_utils import mel_filter_bank, window_function
+
+_FLOAT32_BITS = 24
+_COARSE_BITS = 9  # of a sample, below the peak of its clip; the basis has what is left of 24. See _KaldiFeatures
 
 
 class Features(nn.Module):
@@ -35,17 +44,16 @@ class Features(nn.Module):
 
 
 def make_features(extractor: Any) -> Features | None:
-    """The tensor code for an extractor; ``None`` for a class or setting that it does not know."""
-    kind = type(extractor).__name__
-    if kind == "Wav2Vec2FeatureExtractor":
-        return WaveformFeatures(extractor)
-    if kind == "WhisperFeatureExtractor" and getattr(extractor, "dither", 0.0) == 0.0:
-        return WhisperFeatures(extractor)
-    if kind == "ASTFeatureExtractor":
-        return ASTFeatures(extractor)
-    if kind == "SeamlessM4TFeatureExtractor":
-        return SeamlessFeatures(extractor)
-    return None
+    """The tensor code for an extractor.
+
+    Returns:
+        ``None`` for a class or setting that it does not know: subclasses may compute anything, dither is random, and
+        padding on the left is for generation.
+    """
+    known = _BY_EXTRACTOR.get(type(extractor))
+    if known is None or extractor.padding_side != "right" or getattr(extractor, "dither", 0.0) != 0.0:
+        return None
+    return known(extractor)
 
 
 class WaveformFeatures(Features):
@@ -83,59 +91,67 @@ class WhisperFeatures(Features):
         self.num_samples = int(extractor.n_samples)
         self.n_fft = int(extractor.n_fft)
         self.hop = int(extractor.hop_length)
-        self.do_normalize = bool(getattr(extractor, "do_normalize", False))
-        window = window_function(self.n_fft, "hann")
-        _buffers(self, window, self.n_fft, extractor.mel_filters)
+        self.padding_value = float(extractor.padding_value)
+        # an attribute do_normalize is not looked at: the extractor knows it as an argument of a call only
+        self.register_buffer("basis", _float32(_fourier_basis(window_function(self.n_fft, "hann"), self.n_fft)), False)
+        self.register_buffer("filters", _float32(extractor.mel_filters), False)
 
     def compute(self, samples: torch.Tensor, num_samples: torch.Tensor) -> dict[str, torch.Tensor]:
         """See the class."""
         samples = samples[:, : self.num_samples]
         samples = F.pad(samples, (0, self.num_samples - samples.shape[1]))
-        if self.do_normalize:
-            count = num_samples.clamp(max=self.num_samples)
-            valid = _valid(count, self.num_samples)
-            samples = _normalized(samples, valid, count[:, None], dim=1, lost_degrees=0).masked_fill(~valid, 0.0)
+        if self.padding_value != 0.0:
+            samples = samples.masked_fill(~_valid(num_samples, self.num_samples), self.padding_value)
         half = self.n_fft // 2
         centred = F.pad(samples[:, None], (half, half), mode="reflect")[:, 0]
         frames = centred.unfold(1, self.n_fft, self.hop)[:, :-1]  # (B, F, W); the last one is left out by Whisper
-        log_mel = _mel_energies(frames, self.basis, self.filters).clamp(min=1e-10).log10()
+        log_mel = (_power(frames @ self.basis) @ self.filters).clamp(min=1e-10).log10()  # (B, F, M)
         log_mel = torch.maximum(log_mel, log_mel.amax(dim=(1, 2), keepdim=True) - 8.0)
         return {"input_features": ((log_mel + 4.0) / 4.0).transpose(1, 2)}
 
 
 class _KaldiFeatures(Features):
-    """Kaldi's filter banks: frames of 25 ms every 10 ms within the clip, mean removed, pre-emphasis, natural log."""
+    """Kaldi's filter banks: frames of 25 ms every 10 ms within the clip, mean removed, pre-emphasis, natural log.
 
+    There is no floor near the peak, so a quiet band must not drown in the rounding of a loud one beside it. Removing
+    the mean and pre-emphasis are linear, hence part of the basis, and the product with it is taken in three parts
+    (after Ozaki et al. 2012, "Error-free transformations of matrix multiplication"): samples and basis are each cut
+    into a coarse part, so short that float32 adds up coarse times coarse without rounding, and a rest, whose products
+    are small and so are their errors. One product, or an FFT, in float32 is wrong by up to a few per cent of a bin's
+    standard deviation where a band is 100 dB below the loudest one.
+    """
+
+    coarse_basis: torch.Tensor
+    rest_basis: torch.Tensor
     basis: torch.Tensor
     filters: torch.Tensor
-    frame, hop, n_fft = 400, 160, 512  # fixed in Transformers' extractors
+    hop = 160  # this and the next two are written into the extractors' code, not among their settings
     floor = 1.192092955078125e-07
     emphasis = 0.97
 
-    def __init__(self, extractor: Any, window: str) -> None:
+    def __init__(self, extractor: Any, *, window: str, scale: float = 1.0) -> None:
         super().__init__()
+        weights = getattr(extractor, "window", None)
         filters = getattr(extractor, "mel_filters", None)
-        if filters is None:  # AST's own are inside torchaudio where that is installed
-            filters = mel_filter_bank(
-                num_frequency_bins=self.n_fft // 2 + 1,
-                num_mel_filters=extractor.num_mel_bins,
-                min_frequency=20,
-                max_frequency=extractor.sampling_rate // 2,
-                sampling_rate=extractor.sampling_rate,
-                norm=None,
-                mel_scale="kaldi",
-                triangularize_in_mel_space=True,
-            )
-        _buffers(self, window_function(self.frame, window, periodic=False), self.n_fft, filters)
+        if weights is None or filters is None:  # AST's own are inside torchaudio where that is installed
+            weights, filters = window_function(400, window, periodic=False), _ast_filters(extractor)
+        self.frame = len(weights)
+        basis = scale * _kaldi_basis(np.asarray(weights), 2 * (len(filters) - 1), self.emphasis)
+        coarse = _coarse_basis(basis)
+        for name, values in (("coarse_basis", coarse), ("rest_basis", basis - coarse), ("basis", basis)):
+            self.register_buffer(name, _float32(values), persistent=False)  # (W, 2 * bins)
+        self.register_buffer("filters", _float32(filters), persistent=False)
 
     def log_mel(self, samples: torch.Tensor) -> torch.Tensor:
         """(B, F, M) of samples (B, T)."""
         samples = F.pad(samples, (0, max(0, self.frame - samples.shape[1])))
-        frames = samples.unfold(1, self.frame, self.hop)  # (B, F, W)
-        frames = frames - frames.mean(dim=-1, keepdim=True)
-        first, rest = frames[..., :1], frames[..., 1:]
-        frames = torch.cat([first * (1 - self.emphasis), rest - self.emphasis * frames[..., :-1]], dim=-1)
-        return _mel_energies(frames, self.basis, self.filters).clamp(min=self.floor).log()
+        # beside a number 2**15 times the peak, float32 has room for the highest 9 bits of a sample
+        large = samples.abs().amax(dim=1, keepdim=True) * 2.0 ** (_FLOAT32_BITS - _COARSE_BITS)
+        coarse = (samples + large) - large
+        frames, rest = (part.unfold(1, self.frame, self.hop) for part in (coarse, samples - coarse))  # (B, F, W)
+        small = frames @ self.rest_basis + rest @ self.basis
+        spectrum = frames @ self.coarse_basis + small  # (B, F, 2 * bins)
+        return (_power(spectrum) @ self.filters).clamp(min=self.floor).log()
 
     def num_frames(self, num_samples: torch.Tensor) -> torch.Tensor:
         """Whole frames in so many samples, int64 (B,)."""
@@ -149,7 +165,7 @@ class ASTFeatures(_KaldiFeatures):
     """
 
     def __init__(self, extractor: Any) -> None:
-        super().__init__(extractor, "hann")
+        super().__init__(extractor, window="hann")
         self.max_length = int(extractor.max_length)
         self.do_normalize = bool(extractor.do_normalize)
         self.mean, self.std = float(extractor.mean), float(extractor.std)
@@ -171,13 +187,13 @@ class SeamlessFeatures(_KaldiFeatures):
     """
 
     def __init__(self, extractor: Any) -> None:
-        super().__init__(extractor, "povey")
+        super().__init__(extractor, window="povey", scale=2.0**15)
         self.stride = int(extractor.stride)
         self.padding_value = float(extractor.padding_value)
 
     def compute(self, samples: torch.Tensor, num_samples: torch.Tensor) -> dict[str, torch.Tensor]:
         """See the class."""
-        log_mel = self.log_mel(samples * 2**15)
+        log_mel = self.log_mel(samples)
         count = self.num_frames(num_samples)
         valid = _valid(count, log_mel.shape[1])[..., None]  # (B, F, 1)
         log_mel = _normalized(log_mel, valid, count[:, None, None], dim=1, lost_degrees=1)
@@ -192,19 +208,58 @@ class SeamlessFeatures(_KaldiFeatures):
         return {"input_features": stacked, "attention_mask": mask.long()}
 
 
-def _buffers(module: nn.Module, window: np.ndarray, n_fft: int, mel_filters: np.ndarray) -> None:
-    """Register the windowed Fourier basis (W, 2 * bins) and the mel filters (bins, M), float32, not saved."""
-    time = np.arange(len(window))[:, None]
-    angle = 2 * np.pi * time * np.arange(n_fft // 2 + 1)[None] / n_fft
-    basis = np.concatenate([np.cos(angle), -np.sin(angle)], axis=1) * window[:, None]
-    for name, values in (("basis", basis), ("filters", np.asarray(mel_filters))):
-        module.register_buffer(name, torch.from_numpy(values.astype(np.float32)), persistent=False)
+_BY_EXTRACTOR: dict[type, type[Any]] = {
+    Wav2Vec2FeatureExtractor: WaveformFeatures,
+    WhisperFeatureExtractor: WhisperFeatures,
+    ASTFeatureExtractor: ASTFeatures,
+    SeamlessM4TFeatureExtractor: SeamlessFeatures,
+}
 
 
-def _mel_energies(frames: torch.Tensor, basis: torch.Tensor, filters: torch.Tensor) -> torch.Tensor:
-    """Frames (B, F, W) to mel energies (B, F, M)."""
-    real, imaginary = (frames @ basis).chunk(2, dim=-1)  # (B, F, bins) each
-    return (real.square() + imaginary.square()) @ filters
+def _float32(values: Any) -> torch.Tensor:
+    return torch.from_numpy(np.asarray(values).astype(np.float32))
+
+
+def _fourier_basis(window: np.ndarray, n_fft: int) -> np.ndarray:
+    """Windowed cosines and sines, float64 (W, 2 * bins)."""
+    turns = np.arange(len(window))[:, None] * np.arange(n_fft // 2 + 1)[None] % n_fft
+    angle = 2 * np.pi * turns / n_fft
+    return np.concatenate([np.cos(angle), -np.sin(angle)], axis=1) * window[:, None]
+
+
+def _kaldi_basis(window: np.ndarray, n_fft: int, emphasis: float) -> np.ndarray:
+    """The Fourier basis behind pre-emphasis behind removal of the mean, float64 (W, 2 * bins)."""
+    emphasised = np.eye(len(window)) - emphasis * np.eye(len(window), k=-1)  # x[t] - 0.97 x[t - 1]
+    emphasised[0, 0] -= emphasis
+    basis = emphasised.T @ _fourier_basis(window, n_fft)
+    return basis - basis.mean(axis=0)
+
+
+def _coarse_basis(basis: np.ndarray) -> np.ndarray:
+    """Each column (bin) rounded so far that its product with coarse samples is exact in float32."""
+    largest_sum = np.abs(basis).sum(axis=0) * 2.0**_COARSE_BITS  # in steps of the samples
+    step = 2.0 ** np.ceil(np.log2(np.maximum(largest_sum, 1e-30)) - _FLOAT32_BITS)  # the sine of bin 0 is all zero
+    return np.round(basis / step) * step
+
+
+def _ast_filters(extractor: Any) -> np.ndarray:
+    """Mel filters (bins, M) of an AST extractor that leaves them to torchaudio."""
+    return mel_filter_bank(
+        num_frequency_bins=257,
+        num_mel_filters=extractor.num_mel_bins,
+        min_frequency=20,
+        max_frequency=extractor.sampling_rate // 2,
+        sampling_rate=extractor.sampling_rate,
+        norm=None,
+        mel_scale="kaldi",
+        triangularize_in_mel_space=True,
+    )
+
+
+def _power(spectrum: torch.Tensor) -> torch.Tensor:
+    """Real parts beside imaginary parts (B, F, 2 * bins) to power (B, F, bins)."""
+    real, imaginary = spectrum.chunk(2, dim=-1)
+    return real.square() + imaginary.square()
 
 
 def _valid(count: torch.Tensor, length: int) -> torch.Tensor:
