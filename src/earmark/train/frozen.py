@@ -10,12 +10,13 @@ Shapes: B batch, F frames, D width.
 
 from __future__ import annotations
 
+import copy
 import logging
 import os
 import shutil
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from tempfile import mkdtemp
 from typing import Any
@@ -23,6 +24,7 @@ from typing import Any
 import numpy as np
 import torch
 import torch.distributed as dist
+from filelock import FileLock, Timeout
 from torch.utils.data import Dataset
 
 from earmark.batch.dataset import TrainingClips
@@ -40,6 +42,7 @@ logger = logging.getLogger(__name__)
 
 _SHORTEST_IN_BATCH = 0.9
 _MOST_OF_THE_FREE_DISK = 0.5
+_IN_USE = "in_use.lock"  # held as long as the folder is used; the system lets go of it when the process is killed
 
 
 def stage_to_keep(audio: AudioModel, clips: TrainingClips, num_epochs: float, *, small_only: bool) -> str | None:
@@ -67,7 +70,15 @@ def stage_to_keep(audio: AudioModel, clips: TrainingClips, num_epochs: float, *,
         return None
     if frozen_body and has_embedding(model):
         return "embeddings"
-    return "features" if frozen_encoder and num_epochs > 1 and not small_only else None
+    if not frozen_encoder or num_epochs <= 1 or small_only:
+        return None
+    if not hears_mask(audio) and clips.lengths.min() < clips.lengths.max():
+        logger.info(
+            "the feature encoder is computed in every epoch: with --attention_mask False, what it makes of a clip "
+            "depends on the padding of its batch"
+        )
+        return None
+    return "features"
 
 
 class FrozenClips(Dataset[dict[str, torch.Tensor]]):
@@ -163,8 +174,9 @@ def frozen_clips(
     dtype = audio.model.forward.training_dtype or torch.float32
     item = np.dtype("int16" if dtype.itemsize == 2 else "float32")
     total_bytes = int(num_frames.sum()) * width * item.itemsize
-    folder = Path(on_main_process(lambda: _make_room(root, total_bytes)))
-    try:
+    with ExitStack() as held:
+        folder = Path(on_main_process(lambda: _make_room(root, stage, total_bytes, held)))
+        held.callback(shutil.rmtree, folder, ignore_errors=True)
         rows = FlatFile(folder / f"{stage}.bin", item.name, num_frames * width)
         _compute(audio, clips, stage, rows, num_frames, dtype, device, batch_size)
         seconds = time.perf_counter() - begun
@@ -173,8 +185,6 @@ def frozen_clips(
             stage, f"{len(clips):,}", format_seconds(seconds), total_bytes / 1e6,
         )  # fmt: skip
         yield FrozenClips(clips, rows, num_frames, width, dtype, stage, edges), seconds
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _shape(
@@ -194,27 +204,43 @@ def _shape(
     return frames_of(clips.lengths), width, None if clips.edges is None else frames_of(clips.edges)
 
 
-def _make_room(root: Path, num_bytes: int) -> str:
-    try:
+def _make_room(root: Path, stage: str, num_bytes: int, held: ExitStack) -> str:
+    """A new folder in ``root``, locked until ``held`` closes."""
+    with _translated_write_errors(root):
         root.mkdir(parents=True, exist_ok=True)
         _remove_orphans(root)
         free = shutil.disk_usage(root).free
         if num_bytes > _MOST_OF_THE_FREE_DISK * free:
+            way_out = ", or compute it in every epoch with --store off" if stage == "features" else ""
             raise OutputError(
                 f"{root}: the output of the frozen part takes {num_bytes / 1e9:.1f} GB and {free / 1e9:.1f} GB are "
-                "free; name another place with --store_dir, or compute it in every epoch with --store off"
+                f"free; name another place with --store_dir{way_out}"
             )
-        return mkdtemp(prefix=f"frozen-{os.getpid()}-", dir=root)
-    except OSError as exc:
-        raise OutputError(f"{root}: cannot be written ({exc.strerror}); see --store_dir") from exc
+        made = Path(mkdtemp(prefix=".frozen-", dir=root))
+        held.enter_context(FileLock(made / _IN_USE))
+        return str(made.rename(root / made.name[1:]))  # other runs see it only now that it is locked
 
 
 def _remove_orphans(root: Path) -> None:
-    """What runs that were killed have left."""
-    for folder in root.glob("frozen-*-*"):
-        process = folder.name.split("-")[1]
-        if process.isdigit() and not Path(f"/proc/{process}").exists() and Path("/proc").exists():
-            shutil.rmtree(folder, ignore_errors=True)
+    """What runs that were killed have left; those of other machines and containers that run are locked, too."""
+    for folder in root.glob("frozen-*"):
+        if not os.path.isfile(folder / _IN_USE):
+            continue
+        try:
+            with FileLock(folder / _IN_USE, timeout=0):
+                shutil.rmtree(folder, ignore_errors=True)
+        except Timeout:
+            continue
+
+
+@contextmanager
+def _translated_write_errors(root: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as exc:
+        raise OutputError(f"{root}: cannot be written ({exc.strerror}); see --store_dir") from exc
+    except NotImplementedError as exc:  # filelock, on a file system without locks
+        raise OutputError(f"{root}: {exc}; see --store_dir") from exc
 
 
 def _compute(
@@ -232,17 +258,25 @@ def _compute(
     shortest = 0.0 if audio.frontend.pads_itself else _SHORTEST_IN_BATCH if pads_exactly(audio.model) else 1.0
     batches = list(batches_of_like_length(clips.lengths.tolist(), batch_size, shortest))
     half = None if dtype == torch.float32 else dtype
+    unbucketed = copy.copy(clips)  # clips of equal length stay free of padding, which not every model is told of
+    unbucketed.edges = None
     with Progress(f"computing {stage}", len(clips)) as progress, scoring(audio.model, half), torch.inference_mode():
         for batch in batches[rank::world]:
-            values = audio.model(**model_inputs(audio, clips.__getitems__(batch), device), stop_at=stage)
+            values = audio.model(**model_inputs(audio, unbucketed.__getitems__(batch), device), stop_at=stage)
             for index, row in zip(batch, values.to(dtype).cpu(), strict=True):
                 whole = row if stage == "embeddings" else row[: num_frames[index]]
                 numbers = whole.contiguous().view(torch.int16) if dtype.itemsize == 2 else whole.contiguous()
-                rows.write(index, numbers.numpy())
+                with _translated_write_errors(rows.path.parents[1]):
+                    rows.write(index, numbers.numpy())
             progress.update(len(batch) * world)
     rows.close()
     if spread:
         dist.barrier()
+
+
+def hears_mask(audio: AudioModel) -> bool:
+    """Whether training tells the model which samples are padding."""
+    return bool(getattr(audio.frontend.extractor, "return_attention_mask", True))
 
 
 def model_inputs(

@@ -1,0 +1,386 @@
+"""What a frozen part makes of the clips is computed once, and training on it is training on the clips."""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections import namedtuple
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from earmark.data.usable import UsableClips
+from earmark.errors import DataError, OutputError
+from earmark.models.build import AudioModel, ModelSource, load_trained
+from earmark.models.freeze import body_of
+from earmark.models.wav2vec2_family import MODEL_TYPES
+from earmark.scoring.table import score_table
+from earmark.train import frozen
+from earmark.train.frozen import frozen_clips, stage_to_keep
+from earmark.train.trainer import AudioTrainer, training_clips
+from tests.tiny import ARCHITECTURES
+from tests.train.small import CPU, build, make_trainer, mixed_lengths_s, usable, write_clips
+
+
+@pytest.fixture(scope="module")
+def even(tmp_path_factory: pytest.TempPathFactory) -> dict[str, UsableClips]:
+    """10 clips of one length."""
+    return usable(write_clips(tmp_path_factory.mktemp("even"), [0.3] * 10))
+
+
+@pytest.fixture(scope="module")
+def mixed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, UsableClips]:
+    """22 clips of many lengths."""
+    return usable(write_clips(tmp_path_factory.mktemp("mixed"), mixed_lengths_s(22)))
+
+
+def train(trainer: AudioTrainer, root: Path | None, *, small_only: bool = False) -> list[float]:
+    """Train, on what the frozen part gives where there is a ``root``; the loss of each step."""
+    with ExitStack() as stack:
+        if root is not None:
+            trainer.keep_frozen(stack, root, small_only=small_only)
+        trainer.train()
+    return [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
+
+
+def weights(audio: AudioModel) -> dict[str, torch.Tensor]:
+    return {name: value.detach().clone() for name, value in audio.model.state_dict().items()}
+
+
+def count_calls_of_body(audio: AudioModel) -> list[str]:
+    """A list that gets the name of each module of the body, each time it is called."""
+    called: list[str] = []
+    for name, module in body_of(audio.model).named_modules():
+        module.register_forward_hook(lambda *_, name=name: called.append(name))
+    return called
+
+
+def messages(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [record.getMessage() for record in caplog.records if record.name == "earmark.train.frozen"]
+
+
+# features
+
+
+@pytest.mark.parametrize(("kind", "lengths"), [("wav2vec2", "even"), *((kind, "mixed") for kind in MODEL_TYPES)])
+def test_training_on_kept_features_is_training_on_the_clips(
+    kind: str, lengths: str, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    clips = request.getfixturevalue(lengths)
+    losses, learned = [], []
+    for root in (None, tmp_path / "store"):
+        audio = build(kind, "feature_encoder")
+        called = count_calls_of_body(audio)
+        trainer = make_trainer(audio, clips, tmp_path / "out")
+        losses.append(train(trainer, root))
+        learned.append(weights(audio))
+        convolved = sum(name == "feature_extractor.conv_layers.0.conv" for name in called)
+        if root is None:
+            assert convolved == len(losses[0])  # once a step
+            assert trainer.frozen_s == 0
+        else:
+            assert convolved <= 1 + len(clips["train"].table)  # once for the width, then once a clip or batch
+            assert trainer.train_dataset.stage == "features"
+            assert trainer.frozen_s > 0
+            assert (trainer.train_dataset.edges is not None) == (lengths == "mixed")
+    assert len(losses[0]) == 2 * -(-len(clips["train"].table) // 4)
+    assert losses[0][0] != pytest.approx(losses[0][-1], abs=1e-4)  # something was learned
+    np.testing.assert_allclose(losses[1], losses[0], atol=1e-5)
+    for name, value in learned[0].items():
+        torch.testing.assert_close(learned[1][name], value, rtol=0, atol=1e-5, msg=name)
+
+
+def test_layer_norm_encoders_as_well(mixed: dict[str, UsableClips], tmp_path: Path) -> None:
+    large = {"feat_extract_norm": "layer", "do_stable_layer_norm": True}
+    losses = [
+        train(make_trainer(build("wav2vec2", "feature_encoder", **large), mixed, tmp_path / "out"), root)
+        for root in (None, tmp_path / "store")
+    ]
+    np.testing.assert_allclose(losses[1], losses[0], atol=1e-5)
+
+
+def test_without_an_attention_mask_features_of_mixed_lengths_are_not_kept(
+    even: dict[str, UsableClips], mixed: dict[str, UsableClips], caplog: pytest.LogCaptureFixture
+) -> None:
+    audio = build("wav2vec2", "feature_encoder")
+    audio.frontend.extractor.return_attention_mask = False  # as --attention_mask False: padding counts as sound
+    assert stage_to_keep(audio, training_clips(audio, even["train"]), 3, small_only=False) == "features"
+    with caplog.at_level(logging.INFO):
+        assert stage_to_keep(audio, training_clips(audio, mixed["train"]), 3, small_only=False) is None
+    assert len(messages(caplog)) == 1
+    assert "--attention_mask False" in messages(caplog)[0]
+
+
+@pytest.mark.parametrize(("epochs", "kept"), [(1, None), (1.5, "features")])
+def test_features_are_kept_for_more_than_one_pass(
+    epochs: float, kept: str | None, even: dict[str, UsableClips]
+) -> None:
+    audio = build("wav2vec2", "feature_encoder")
+    assert stage_to_keep(audio, training_clips(audio, even["train"]), epochs, small_only=False) == kept
+    assert stage_to_keep(audio, training_clips(audio, even["train"]), epochs, small_only=True) is None
+    whole = build("wav2vec2", "encoder")
+    assert stage_to_keep(whole, training_clips(whole, even["train"]), epochs, small_only=True) == "embeddings"
+    learning = build("wav2vec2", "none")
+    assert stage_to_keep(learning, training_clips(learning, even["train"]), epochs, small_only=False) is None
+
+
+def test_features_in_worker_processes(mixed: dict[str, UsableClips], tmp_path: Path) -> None:
+    losses = [
+        train(
+            make_trainer(build("wav2vec2", "feature_encoder"), mixed, tmp_path / "out", dataloader_num_workers=workers),
+            tmp_path / "store",
+        )
+        for workers in (0, 2)
+    ]
+    assert losses[0] == losses[1]
+
+
+# the linear probe
+
+
+@pytest.mark.parametrize("kind", sorted(ARCHITECTURES))
+def test_a_probe_answers_as_the_saved_model(kind: str, mixed: dict[str, UsableClips], tmp_path: Path) -> None:
+    audio = build(kind, "encoder")
+    before = weights(audio)
+    trainer = make_trainer(audio, mixed, tmp_path / "out", learning_rate=1e-2)
+    train(trainer, tmp_path / "store")
+    assert trainer.probes
+    changed = {name for name, value in weights(audio).items() if not torch.equal(value, before[name])}
+    assert changed
+    assert not any(name in changed for name, _ in audio.model.named_buffers())  # batch norms saw no clip
+    in_body = {id(parameter) for parameter in body_of(audio.model).parameters()}
+    assert not any(id(parameter) in in_body for name, parameter in audio.model.named_parameters() if name in changed)
+    audio.save(tmp_path / "saved")
+    saved = load_trained(ModelSource(name_or_path=str(tmp_path / "saved")))
+    for clips in mixed.values():
+        logits = score_table(saved.model, saved.frontend, clips.waveforms, batch_size=1, device=CPU)
+        np.testing.assert_allclose(trainer.score(clips), logits, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", sorted(ARCHITECTURES))
+def test_the_head_learns_on_the_embeddings_that_will_be_scored(
+    kind: str, mixed: dict[str, UsableClips], tmp_path: Path
+) -> None:
+    audio = build(kind, "encoder")
+    with torch.no_grad():
+        for parameter in audio.model.parameters():  # so that clips differ
+            if parameter.ndim > 1 and kind != "tc_resnet":
+                parameter.mul_(3)
+    train_clips = training_clips(audio, mixed["train"], 0.3)
+    assert (train_clips.edges is not None) == (not audio.frontend.pads_itself)
+    scored = score_table(audio.model, audio.frontend, mixed["train"].waveforms, batch_size=1, device=CPU)
+    with frozen_clips(audio, train_clips, "embeddings", root=tmp_path, device=CPU, batch_size=4) as (kept, _):
+        batch = kept.__getitems__(range(len(kept)))
+        audio.model.eval()
+        with torch.inference_mode():
+            logits = audio.model(embeddings=batch["embeddings"]).logits.numpy()
+    np.testing.assert_array_equal(batch["labels"].numpy(), train_clips.labels)
+    clips_differ_by = scored.std(axis=0).max()
+    assert clips_differ_by > 1e-4
+    np.testing.assert_allclose(logits, scored, atol=min(1e-5, clips_differ_by / 100))
+
+
+@pytest.mark.parametrize("kind", ["wav2vec2", "whisper", "tc_resnet"])
+def test_embeddings_are_computed_once(kind: str, mixed: dict[str, UsableClips], tmp_path: Path) -> None:
+    calls = []
+    for epochs in (1, 3):
+        audio = build(kind, "encoder")
+        called = count_calls_of_body(audio)
+        trainer = make_trainer(audio, mixed, tmp_path / "out", num_train_epochs=epochs, eval_strategy="epoch")
+        losses = train(trainer, tmp_path / "store")
+        assert len(losses) == epochs * 6
+        assert sum("eval_accuracy" in entry for entry in trainer.state.log_history) == epochs
+        calls.append(len(called))
+    assert calls[0] > 0
+    assert calls[1] == calls[0]
+
+
+def test_windows_of_long_validation_clips_are_scored_by_the_whole_model(tmp_path: Path) -> None:
+    clips = usable(write_clips(tmp_path / "clips", [0.3] * 8, validation_s=[0.3, 1.0, 0.5, 0.7]))
+    audio = build("wav2vec2", "encoder", length_s=0.4)
+    trainer = make_trainer(audio, clips, tmp_path / "out", learning_rate=1e-2)
+    train(trainer, tmp_path / "store")
+    assert trainer.probes
+    whole = score_table(audio.model, audio.frontend, clips["validation"].waveforms, batch_size=1, device=CPU)
+    np.testing.assert_allclose(trainer.score(clips["validation"]), whole, atol=1e-5)
+
+
+# both
+
+
+@pytest.mark.parametrize("what", ["feature_encoder", "encoder"])
+def test_clips_that_are_cut_at_random_are_computed_anew(
+    what: str, mixed: dict[str, UsableClips], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    audio = build("wav2vec2", what, length_s=0.4)
+    trainer = make_trainer(audio, mixed, tmp_path / "out")
+    before = trainer.train_dataset
+    with caplog.at_level(logging.INFO):
+        train(trainer, tmp_path / "store")
+    assert messages(caplog) == [
+        "the frozen part is computed in every epoch: some clips are longer than 0.4 s and cut at random places"
+    ]
+    assert trainer.train_dataset is before
+    assert not trainer.probes
+    assert not (tmp_path / "store").exists()
+
+
+@pytest.mark.parametrize("what", ["feature_encoder", "encoder"])
+def test_bfloat16(what: str, mixed: dict[str, UsableClips], tmp_path: Path) -> None:
+    losses = []
+    for root in (None, tmp_path / "store"):
+        audio = build("wav2vec2", what)
+        trainer = make_trainer(audio, mixed, tmp_path / "out", bf16=True)
+        assert audio.model.forward.training_dtype == torch.bfloat16
+        with ExitStack() as stack:
+            if root is not None:
+                trainer.keep_frozen(stack, root, small_only=False)
+                batch = trainer.train_dataset.__getitems__([0, 1])
+                values = batch["features" if what == "feature_encoder" else "embeddings"]
+                assert values.dtype == torch.bfloat16
+                file = next(root.glob("frozen-*/*.bin"))
+                assert file.stat().st_size == 2 * 8 * trainer.train_dataset.num_frames.sum() or what == "encoder"
+            trainer.train()
+        assert all(parameter.dtype == torch.float32 for parameter in audio.model.parameters())
+        losses.append([entry["loss"] for entry in trainer.state.log_history if "loss" in entry])
+    if what == "feature_encoder":
+        np.testing.assert_allclose(losses[1], losses[0], atol=2e-3)
+    assert np.isfinite(losses[1]).all()
+
+
+# the temporary folder
+
+
+def test_it_is_gone_afterwards(even: dict[str, UsableClips], tmp_path: Path) -> None:
+    trainer = make_trainer(build("wav2vec2", "encoder"), even, tmp_path / "out")
+    root = tmp_path / "store"
+    with ExitStack() as stack:
+        trainer.keep_frozen(stack, root, small_only=False)
+        assert len(list(root.glob("frozen-*/embeddings.bin"))) == 1
+        trainer.train()
+    assert list(root.iterdir()) == []
+
+
+@pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
+@pytest.mark.parametrize("when", ["computing", "training"])
+def test_it_is_gone_after_an_exception(
+    when: str,
+    error: type[BaseException],
+    even: dict[str, UsableClips],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fail(*args: Any, **kwargs: Any) -> None:
+        assert len(list((tmp_path / "store").glob("frozen-*"))) == 1
+        raise error("stopped")
+
+    trainer = make_trainer(build("wav2vec2", "encoder"), even, tmp_path / "out")
+    if when == "computing":
+        monkeypatch.setattr(frozen, "model_inputs", fail)
+    else:
+        monkeypatch.setattr(trainer, "training_step", fail)
+    with pytest.raises(error):
+        train(trainer, tmp_path / "store")
+    assert list((tmp_path / "store").iterdir()) == []
+
+
+HOLD = """
+import sys, time
+from contextlib import ExitStack
+from pathlib import Path
+from earmark.train.frozen import _make_room
+with ExitStack() as held:
+    print(_make_room(Path(sys.argv[1]), "features", 1, held), flush=True)
+    time.sleep(600)
+"""
+
+
+def test_what_killed_runs_left_is_removed_by_the_next(even: dict[str, UsableClips], tmp_path: Path) -> None:
+    audio = build("wav2vec2", "encoder")
+    clips = training_clips(audio, even["train"])
+    (tmp_path / "frozen-notes").mkdir()  # someone else's
+    command = [sys.executable, "-c", HOLD, str(tmp_path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout is not None
+        folder = Path(other.stdout.readline().strip())
+        (folder / "features.bin").write_bytes(b"x")
+        with frozen_clips(audio, clips, "embeddings", root=tmp_path, device=CPU, batch_size=4):
+            assert len(list(tmp_path.iterdir())) == 3
+        assert (folder / "features.bin").exists()  # in use
+        other.send_signal(signal.SIGKILL)
+    with frozen_clips(audio, clips, "embeddings", root=tmp_path, device=CPU, batch_size=4):
+        assert not folder.exists()
+    assert [path.name for path in tmp_path.iterdir()] == ["frozen-notes"]
+
+
+def test_no_room(even: dict[str, UsableClips], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    usage = namedtuple("usage", "total used free")
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(10_000, 9_000, 1_000))
+    trainer = make_trainer(build("wav2vec2", "feature_encoder"), even, tmp_path / "out")
+    with pytest.raises(OutputError, match=r"store: the output of the frozen part takes .* free") as caught:
+        train(trainer, tmp_path / "store")
+    assert "--store_dir" in str(caught.value)
+    assert "--store off" in str(caught.value)
+    assert list((tmp_path / "store").iterdir()) == []
+    assert train(trainer, tmp_path / "store", small_only=True)  # the way out
+
+
+def test_no_room_for_embeddings(even: dict[str, UsableClips], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    usage = namedtuple("usage", "total used free")
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(10_000, 9_000, 1_000))
+    trainer = make_trainer(build("wav2vec2", "encoder"), even, tmp_path / "out")
+    with pytest.raises(OutputError, match="--store_dir") as caught:
+        train(trainer, tmp_path / "store", small_only=True)
+    assert "--store off" not in str(caught.value)  # embeddings are kept with it, too
+
+
+def test_a_root_that_is_a_file(even: dict[str, UsableClips], tmp_path: Path) -> None:
+    (tmp_path / "store").write_text("")
+    trainer = make_trainer(build("wav2vec2", "encoder"), even, tmp_path / "out")
+    with pytest.raises(OutputError, match=r"store: cannot be written \(File exists\); see --store_dir"):
+        train(trainer, tmp_path / "store")
+
+
+def test_a_disk_that_fills_up_meanwhile(
+    even: dict[str, UsableClips], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*args: Any) -> int:
+        raise OSError(28, "No space left on device")
+
+    trainer = make_trainer(build("wav2vec2", "encoder"), even, tmp_path / "out")
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "pwrite", full)
+        with pytest.raises(OutputError, match=r"store: cannot be written \(No space left on device\); see --store_dir"):
+            train(trainer, tmp_path / "store")
+    assert list((tmp_path / "store").iterdir()) == []
+
+
+def test_a_file_that_is_lost_while_training(even: dict[str, UsableClips], tmp_path: Path) -> None:
+    trainer = make_trainer(build("wav2vec2", "encoder"), even, tmp_path / "out")
+    with ExitStack() as stack:
+        trainer.keep_frozen(stack, tmp_path / "store", small_only=False)
+        file = next((tmp_path / "store").glob("frozen-*/*.bin"))
+        os.truncate(file, file.stat().st_size - 4)
+        with pytest.raises(DataError, match=r"embeddings\.bin: cut short while it was in use; start again"):
+            trainer.train()
+
+
+# bad recordings are told of while the frozen part is computed, too
+
+
+def test_a_recording_that_changes_before_it_is_computed(tmp_path: Path) -> None:
+    folder = write_clips(tmp_path / "clips", [0.3] * 8)
+    clips = usable(folder, store="off")
+    trainer = make_trainer(build("wav2vec2", "encoder"), clips, tmp_path / "out")
+    (folder / "train" / "low" / "002.wav").unlink()
+    with pytest.raises(DataError, match=r"002\.wav"):
+        train(trainer, tmp_path / "store", small_only=True)
+    assert list((tmp_path / "store").iterdir()) == []
