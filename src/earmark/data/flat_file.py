@@ -67,7 +67,7 @@ class FlatFile:
             ``(B, width)`` of type ``dtype``, zero behind each stretch.
 
         Raises:
-            DataError: the file was cut short or deleted.
+            DataError: the file was cut short or deleted, or cannot be read.
         """
         rows = np.asarray(indices, dtype=np.int64)
         inside = (starts >= 0) & (counts >= 0) & (counts <= width) & (starts + counts <= self.lengths[rows])
@@ -80,14 +80,21 @@ class FlatFile:
         memory = batch.reshape(-1).view(np.uint8).data
         places = ((self.offsets[rows] + starts) * item).tolist()
         firsts = range(0, batch.nbytes, max(1, width * item))
-        for first, place, size in zip(firsts, places, (counts * item).tolist(), strict=False):
-            target = memory[first : first + size]
-            if os.preadv(descriptor, [target], place) != size:
-                self._fill(descriptor, target, place)
+        try:
+            for first, place, size in zip(firsts, places, (counts * item).tolist(), strict=False):
+                target = memory[first : first + size]
+                if os.preadv(descriptor, [target], place) != size:
+                    self._fill(descriptor, target, place)
+        except OSError as exc:
+            raise DataError(f"{self.path}: cannot be read ({exc.strerror})") from exc
         return batch
 
     def write(self, index: int, row: np.ndarray) -> None:
-        """Write one row, of any process, in any order."""
+        """Write one row, of any process, in any order; :meth:`close` comes between reading and writing.
+
+        Raises:
+            OSError: no room, for one.
+        """
         assert row.size == self.lengths[index], "a row of another length"
         numbers = np.ascontiguousarray(row, dtype=self.dtype).reshape(-1).view(np.uint8).data
         place = int(self.offsets[index]) * np.dtype(self.dtype).itemsize
@@ -119,10 +126,11 @@ class FlatFile:
             raise self._lost("deleted while it was in use") from exc
         except OSError as exc:
             raise DataError(f"{self.path}: cannot be opened ({exc.strerror})") from exc
-        self._finalizer = weakref.finalize(self, os.close, descriptor)
         size = os.fstat(descriptor).st_size
         if self.num_bytes not in (None, size):
+            os.close(descriptor)
             raise self._lost(f"{size} bytes long, {self.num_bytes} when it was made: changed while it was in use")
+        self._finalizer = weakref.finalize(self, os.close, descriptor)
         self._descriptor = descriptor
         return descriptor
 
