@@ -74,6 +74,9 @@ def test_every_epoch_trains_on_every_clip_once_in_few_shapes(
     assert [sorted(flat(batches)) for batches in epochs] == [list(range(NUM_CLIPS))] * 3
     assert [[len(batch) for batch in batches] for batches in epochs] == [[4, 4, 4, 4, 4, 2]] * 3
     assert len({tuple(flat(batches)) for batches in epochs}) == 3  # in another order each time
+    buckets = np.searchsorted(clips.edges, lengths)
+    for batches in epochs:  # what is left of a bucket goes with the next longer ones, nothing else is mixed
+        assert sum(len(set(buckets[batch])) > 1 for batch in batches) < len(clips.edges)
     assert set(recorded.widths) <= set(clips.edges.tolist())
     assert len(set(recorded.widths)) > 1
     for rows, width, num_samples in zip(recorded.rows, recorded.widths, recorded.num_samples, strict=True):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import os
 import shutil
-import signal
 import subprocess
 import sys
 from collections import namedtuple
@@ -309,13 +308,15 @@ def test_what_killed_runs_left_is_removed_by_the_next(even: dict[str, UsableClip
     (tmp_path / "frozen-notes").mkdir()  # someone else's
     command = [sys.executable, "-c", HOLD, str(tmp_path)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as other:
-        assert other.stdout is not None
-        folder = Path(other.stdout.readline().strip())
-        (folder / "features.bin").write_bytes(b"x")
-        with frozen_clips(audio, clips, "embeddings", root=tmp_path, device=CPU, batch_size=4):
-            assert len(list(tmp_path.iterdir())) == 3
-        assert (folder / "features.bin").exists()  # in use
-        other.send_signal(signal.SIGKILL)
+        try:
+            assert other.stdout is not None
+            folder = Path(other.stdout.readline().strip())
+            (folder / "features.bin").write_bytes(b"x")
+            with frozen_clips(audio, clips, "embeddings", root=tmp_path, device=CPU, batch_size=4):
+                assert len(list(tmp_path.iterdir())) == 3
+            assert (folder / "features.bin").exists()  # in use
+        finally:
+            other.kill()
     with frozen_clips(audio, clips, "embeddings", root=tmp_path, device=CPU, batch_size=4):
         assert not folder.exists()
     assert [path.name for path in tmp_path.iterdir()] == ["frozen-notes"]
