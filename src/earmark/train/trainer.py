@@ -37,7 +37,7 @@ from earmark.progress import Progress
 from earmark.runs.judged import targets_of
 from earmark.scoring.metrics import compute_metrics
 from earmark.scoring.table import score_table
-from earmark.train.frozen import frozen_clips, model_inputs, stage_to_keep
+from earmark.train.frozen import frozen_clips, hears_mask, model_inputs, stage_to_keep
 
 logger = logging.getLogger(__name__)
 
@@ -173,9 +173,8 @@ class AudioTrainer(Trainer):
         batch = super()._prepare_inputs(inputs)
         if "samples" not in batch:
             return batch
-        mask = bool(getattr(self.audio.frontend.extractor, "return_attention_mask", True))
         with torch.no_grad():
-            prepared = model_inputs(self.audio, batch, self.args.device, mask=mask)
+            prepared = model_inputs(self.audio, batch, self.args.device, mask=hears_mask(self.audio))
         return {**prepared, "labels": batch["labels"]}
 
     def keep_frozen(self, stack: ExitStack, root: Path, *, small_only: bool) -> None:
@@ -316,6 +315,11 @@ class _ClipProgress(TrainerCallback):
         total = max(0, round((epochs - self.began_at) * self.num_clips))
         self.bar = Progress("training", total, quiet=args.disable_tqdm)
         self.trainer._started = time.perf_counter()
+
+    def on_epoch_begin(self, args: Any, state: Any, control: Any, train_dataloader: Any = None, **kwargs: Any) -> None:
+        # where an epoch is gone on with by several processes, Trainer does not reach the sampler
+        if hasattr(train_dataloader, "set_epoch"):
+            train_dataloader.set_epoch(int(state.epoch))
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         # by the share of the epoch: its last batch is seldom full
