@@ -385,3 +385,18 @@ def test_a_recording_that_changes_before_it_is_computed(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"002\.wav"):
         train(trainer, tmp_path / "store", small_only=True)
     assert list((tmp_path / "store").iterdir()) == []
+
+
+@pytest.mark.parametrize("kind", ["tc_resnet", "wav2vec2"])
+def test_a_frozen_body_stays_in_evaluation_mode_where_clips_are_cut_at_random(kind: str, tmp_path: Path) -> None:
+    clips = usable(write_clips(tmp_path / "clips", [0.9] * 4))
+    audio = build(kind, "encoder", length_s=0.5)
+    before = {name: values.clone() for name, values in body_of(audio.model).state_dict().items()}
+    modes = set()
+    body_of(audio.model).register_forward_hook(lambda body, *_: modes.add(body.training))
+    layer = next(module for name, module in audio.model.named_modules() if "norm" in name)
+    layer.register_forward_hook(lambda module, *_: modes.add(module.training))
+    make_trainer(audio, clips, tmp_path / "out", max_steps=2).train()
+    assert modes == {False}
+    for name, values in body_of(audio.model).state_dict().items():
+        torch.testing.assert_close(values, before[name], msg=name)

@@ -36,6 +36,12 @@ def body_of(model: nn.Module) -> nn.Module:
     return body
 
 
+def is_body_frozen(model: nn.Module) -> bool:
+    """Whether nothing but the head learns."""
+    head = head_parameters(model)
+    return not any(weight.requires_grad for name, weight in model.named_parameters() if name not in head)
+
+
 def head_parameters(model: nn.Module) -> set[str]:
     """Names of the parameters outside the body: projector, classifier, layer weights."""
     in_body = {id(parameter) for parameter in body_of(model).parameters()}

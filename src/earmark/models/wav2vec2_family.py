@@ -112,12 +112,12 @@ class Wav2Vec2FamilyForward:
         projection = self._body.feature_projection
         norm = getattr(projection, "layer_norm", None)  # HuBERT can be without
         hidden = projection.projection(features if norm is None else norm(features))
-        return dropout(hidden, projection.dropout.p, self.model.training)
+        return dropout(hidden, projection.dropout.p, self._body.training)
 
     def _augmented(self, hidden: torch.Tensor, num_frames: torch.Tensor | None) -> torch.Tensor:
         """SpecAugment on (B, F, D), in training."""
         config, (batch, frames, width) = self.config, hidden.shape
-        if not (self.model.training and getattr(config, "apply_spec_augment", True)):
+        if not (self._body.training and getattr(config, "apply_spec_augment", True)):
             return hidden
         if config.mask_time_prob > 0:
             if num_frames is None:
@@ -143,7 +143,7 @@ class Wav2Vec2FamilyForward:
 
     def _encoded(self, hidden: torch.Tensor, valid: torch.Tensor | None) -> torch.Tensor:
         """The transformer: (B, F, D) to (B, F, D)."""
-        encoder, training = self._body.encoder, self.model.training
+        encoder, training = self._body.encoder, self._body.training
         norm_first = "StableLayerNorm" in type(encoder).__name__
         if valid is not None:
             hidden = hidden * valid[..., None]
@@ -173,7 +173,7 @@ class Wav2Vec2FamilyForward:
         norm_first: bool,
     ) -> torch.Tensor:
         """One layer, left out of a training step with LayerDrop's probability (Fan et al. 2019, arXiv:1909.11556)."""
-        training, rate = self.model.training, self.config.layerdrop
+        training, rate = self._body.training, self.config.layerdrop
         if self.config.model_type == "wavlm" and index == 0:
             rate = 0.0  # as in the library: its first layer makes the position bias of all
         if not training or rate == 0.0:
@@ -193,7 +193,7 @@ class Wav2Vec2FamilyForward:
     ) -> torch.Tensor:
         run = _layer_norm_first if norm_first else _layer_norm_last
         attend = _attend_wavlm if self.config.model_type == "wavlm" else _attend
-        if getattr(layer, "gradient_checkpointing", False) and self.model.training:
+        if getattr(layer, "gradient_checkpointing", False) and self._body.training:
             run = partial(layer._gradient_checkpointing_func, run)
         return run(layer, hidden, bias, valid, attend)
 

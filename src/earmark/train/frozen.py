@@ -33,7 +33,7 @@ from earmark.errors import OutputError
 from earmark.models.build import AudioModel
 from earmark.models.embedding import has_embedding
 from earmark.models.forward import pads_exactly
-from earmark.models.freeze import body_of
+from earmark.models.freeze import is_body_frozen
 from earmark.progress import Progress, format_seconds
 from earmark.scoring.forward import batches_of_like_length, scoring
 from earmark.train.ranks import on_main_process
@@ -55,7 +55,7 @@ def stage_to_keep(audio: AudioModel, clips: TrainingClips, num_epochs: float, *,
         small_only: keep embeddings but no features, which take more room than the recordings.
     """
     model = audio.model
-    frozen_body = not any(parameter.requires_grad for parameter in body_of(model).parameters())
+    frozen_body = is_body_frozen(model)
     family = model.forward.family
     frozen_encoder = family is not None and not any(
         parameter.requires_grad for parameter in model.base_model.feature_extractor.parameters()

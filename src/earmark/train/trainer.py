@@ -32,7 +32,7 @@ from earmark.batch.dataset import TrainingClips, class_indices, one_batch
 from earmark.data.usable import UsableClips
 from earmark.models.build import AudioModel
 from earmark.models.embedding import EmbeddingModel, classify_all
-from earmark.models.freeze import head_parameters
+from earmark.models.freeze import body_of, head_parameters, is_body_frozen
 from earmark.progress import Progress
 from earmark.runs.judged import targets_of
 from earmark.scoring.metrics import compute_metrics
@@ -105,6 +105,7 @@ class AudioTrainer(Trainer):
             compute_loss_func=ClipLoss(args.label_smoothing_factor),
         )
         self.audio = audio
+        self.body_is_frozen = is_body_frozen(audio.model)
         self.probes = False  # whether only the head is computed, on embeddings
         self._embeddings: dict[int, np.ndarray] = {}
         self.frozen_s = 0.0
@@ -170,6 +171,10 @@ class AudioTrainer(Trainer):
 
     def _prepare_inputs(self, inputs: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         """Stored samples to model inputs, on the device."""
+        if self.model.training and self.body_is_frozen:
+            # Trainer has just put all of the model into training mode; a body that does not learn answers as it will
+            # when it is used, without dropout, masks and moving batch statistics
+            body_of(self.audio.model).eval()
         batch = super()._prepare_inputs(inputs)
         if "samples" not in batch:
             return batch
