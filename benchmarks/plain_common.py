@@ -44,9 +44,9 @@ def peak_memory_bytes() -> int:
     """Most memory this process has held: on the accelerator where one was used, else resident memory."""
     import torch
 
-    if torch.accelerator.is_available():
-        kind = torch.accelerator.current_accelerator().type  # type: ignore[union-attr]
-        measure = getattr(getattr(torch, kind), "max_memory_allocated", None)
+    accelerator = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
+    if accelerator is not None:
+        measure = getattr(getattr(torch, accelerator.type), "max_memory_allocated", None)
         on_device = measure() if measure is not None else 0
         if on_device:
             return int(on_device)

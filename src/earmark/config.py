@@ -204,7 +204,7 @@ class PredictOptions(PretrainedArguments):
     num_workers: int | None = _flag(None, "threads that decode recordings (default: 2)")
     precision: Literal["fp32", "bf16", "fp16"] = _flag(
         "fp32",
-        "compute in this type; bf16 is twice as fast where the device has it, and moves probabilities by about 0.01",
+        "compute in this type; bf16 is about twice as fast on a device that has it and answers a little differently",
     )
     device: str = _flag("auto", "auto, npu, cuda, xpu, mps or cpu; auto takes the first accelerator there is")
     on_bad_audio: Literal["fail", "skip"] = _flag(

@@ -50,7 +50,10 @@ def test_a_write_that_the_system_refuses(recordings, root):
 def test_a_disk_that_fills_up_meanwhile(recordings, root, monkeypatch):
     monkeypatch.setattr(store_writer, "_FLUSH_BYTES", 20_000)
     free = iter([10**11] * 4)
-    usage = lambda folder: SimpleNamespace(total=10**12, free=next(free, 999_999_999))  # noqa: E731
+
+    def usage(folder):
+        return SimpleNamespace(total=10**12, free=next(free, 999_999_999))
+
     monkeypatch.setattr(store_disk.shutil, "disk_usage", usage)
     with pytest.raises(OutputError, match=r"no room .*only 1,000\.0 MB are left free.*--store off"):
         open_or_build(recordings, RATE_HZ, root=root)

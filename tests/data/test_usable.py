@@ -43,9 +43,9 @@ def tables(tmp_path: Path) -> dict[str, ClipTable]:
 
 def options(tmp_path: Path, store: str, on_bad_audio: str = "skip") -> DataArguments:
     return DataArguments(
-        store=store,  # type: ignore[arg-type]
+        store=store,
         store_dir=str(tmp_path / "stores"),
-        on_bad_audio=on_bad_audio,  # type: ignore[arg-type]
+        on_bad_audio=on_bad_audio,
         preprocessing_num_workers=2,
     )
 

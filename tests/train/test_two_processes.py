@@ -64,11 +64,11 @@ class Watched:
             batch: dict[str, torch.Tensor] = self.reads(clips, indices)
             return batch
 
-        TrainingClips.__getitems__ = recorded  # type: ignore[method-assign]
+        TrainingClips.__getitems__ = recorded
         return self
 
     def __exit__(self, *exc: object) -> None:
-        TrainingClips.__getitems__ = self.reads  # type: ignore[method-assign]
+        TrainingClips.__getitems__ = self.reads
 
 
 def trained(trainer: AudioTrainer, resume_from: Path | None = None) -> dict[str, Any]:

@@ -127,8 +127,8 @@ usage: earmark predict MODEL FILES_OR_FOLDERS... [flags]
 """
 
 _PREDICT_TAIL = """\
-a recording that cannot be read gets a row with an empty label and the reason in the column error;
-the exit code is 2 only if none could be read
+a recording that cannot be read gets a row with empty cells and its reason in OUTPUT.bad_audio.csv
+(in JSON lines: "error"); the exit code is 2 only if none could be read
 
 examples
   earmark predict runs/first new_recordings --output labels.csv

@@ -250,7 +250,7 @@ class TCResNetModel(TCResNetPreTrainedModel):
         if self.training:
             changes, colour = self._hide(changes), self._sometimes(colour)
         hidden = torch.cat([changes, colour.expand_as(changes)], dim=1)  # (B, 2 M, F)
-        hidden = hidden.to(self.stem[0].weight.dtype)  # type: ignore[arg-type]  # the log-mel is always float32
+        hidden = hidden.to(next(self.stem.parameters()).dtype)  # the log-mel is always float32
         mask = mask.to(hidden.dtype) if mask is not None else None
         hidden = _masked(self.stem(_masked(hidden, mask)), mask)
         for layer in self.layers:

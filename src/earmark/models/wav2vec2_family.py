@@ -15,6 +15,7 @@ Shapes: B batch, T samples, F frames, D width, H heads, C classes.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -151,9 +152,14 @@ class Wav2Vec2FamilyForward:
         if not norm_first:
             hidden = encoder.layer_norm(hidden)
         hidden = dropout(hidden, encoder.dropout.p, training)
-        bias = self._attention_bias(encoder, hidden.shape[1], valid)
+        run = partial(
+            _layer_norm_first if norm_first else _layer_norm_last,
+            bias=self._attention_bias(encoder, hidden.shape[1], valid),
+            valid=valid,
+            attend=_attend_wavlm if self.config.model_type == "wavlm" else _attend,
+        )
         for i, layer in enumerate(encoder.layers):
-            hidden = self._layer_or_drop(i, layer, hidden, bias, valid, norm_first)
+            hidden = self._layer_or_drop(i, layer, hidden, run)
         return encoder.layer_norm(hidden) if norm_first else hidden
 
     def _attention_bias(self, encoder: Any, frames: int, valid: torch.Tensor | None) -> torch.Tensor | None:
@@ -164,38 +170,20 @@ class Wav2Vec2FamilyForward:
         return None if valid is None else valid[:, None, None]
 
     def _layer_or_drop(
-        self,
-        index: int,
-        layer: Any,
-        hidden: torch.Tensor,
-        bias: torch.Tensor | None,
-        valid: torch.Tensor | None,
-        norm_first: bool,
+        self, index: int, layer: Any, hidden: torch.Tensor, run: Callable[..., torch.Tensor]
     ) -> torch.Tensor:
         """One layer, left out of a training step with LayerDrop's probability (Fan et al. 2019, arXiv:1909.11556)."""
         training, rate = self._body.training, self.config.layerdrop
+        if training and getattr(layer, "gradient_checkpointing", False):
+            run = partial(layer._gradient_checkpointing_func, run)
         if self.config.model_type == "wavlm" and index == 0:
             rate = 0.0  # as in the library: its first layer makes the position bias of all
         if not training or rate == 0.0:
-            return self._layer(layer, hidden, bias, valid, norm_first)
+            return run(layer, hidden)
         kept = torch.rand((), device=hidden.device) >= rate
         if hidden.device.type == "cpu" and not torch.compiler.is_compiling():
-            return self._layer(layer, hidden, bias, valid, norm_first) if kept else hidden
-        return torch.where(kept, self._layer(layer, hidden, bias, valid, norm_first), hidden)
-
-    def _layer(
-        self,
-        layer: Any,
-        hidden: torch.Tensor,
-        bias: torch.Tensor | None,
-        valid: torch.Tensor | None,
-        norm_first: bool,
-    ) -> torch.Tensor:
-        run = _layer_norm_first if norm_first else _layer_norm_last
-        attend = _attend_wavlm if self.config.model_type == "wavlm" else _attend
-        if getattr(layer, "gradient_checkpointing", False) and self._body.training:
-            run = partial(layer._gradient_checkpointing_func, run)
-        return run(layer, hidden, bias, valid, attend)
+            return run(layer, hidden) if kept else hidden
+        return torch.where(kept, run(layer, hidden), hidden)
 
 
 def _frames_after(conv: nn.Conv1d, num_samples: torch.Tensor | None) -> torch.Tensor | None:
@@ -211,7 +199,9 @@ def _group_norm(norm: nn.GroupNorm, hidden: torch.Tensor, num_frames: torch.Tens
     assert norm.num_groups == norm.num_channels, "wav2vec2's group norm has a group for each channel"
     valid = (torch.arange(hidden.shape[-1], device=hidden.device) < num_frames[:, None])[:, None]  # (B, 1, F)
     count = num_frames[:, None, None]
-    hidden = hidden * valid  # sums over all frames are then sums over the valid ones, without copies in float32
+    # Sums over all frames are then sums over the valid ones, without copies in float32. Taking off one frame changes no
+    # result and keeps an offset, whose square would swamp the variance, small.
+    hidden = (hidden - hidden[..., :1]) * valid
     mean = hidden.sum(dim=-1, keepdim=True, dtype=torch.float32) / count  # (B, D, 1)
     mean_square = torch.linalg.vector_norm(hidden, dim=-1, keepdim=True, dtype=torch.float32).square() / count
     variance = (mean_square - mean.square()).clamp(min=0)

@@ -85,8 +85,7 @@ class _Scorer:
         self.batch_size = batch_size
         self.device = device
         self.dtype = dtype
-        # fixed-length encoders pad every clip to the same length anyway
-        self.shortest = 0.0 if frontend.pads_itself else _SHORTEST_IN_BATCH if pads_exactly(model) else 1.0
+        self.shortest = shortest_in_batch(model, frontend)
 
     def __call__(self, clips: Sequence[Sequence[np.ndarray]]) -> list[np.ndarray]:
         """Logits (C,) of each clip, given as its windows."""
@@ -108,6 +107,13 @@ class _Scorer:
             inputs = self.frontend.inputs(samples.to(self.device, non_blocking=True), num_samples)
             logits: np.ndarray = self.model(**inputs).logits.float().cpu().numpy()
         return logits
+
+
+def shortest_in_batch(model: Any, frontend: Frontend) -> float:
+    """Least length of a clip in a batch, as a share of the longest, that changes no answer and wastes little."""
+    if frontend.pads_itself:
+        return 0.0  # fixed-length encoders pad every clip to the same length anyway
+    return _SHORTEST_IN_BATCH if pads_exactly(model) else 1.0
 
 
 def batches_of_like_length(lengths: Sequence[int], batch_size: int, shortest: float) -> Iterator[list[int]]:
@@ -132,15 +138,14 @@ def batches_of_like_length(lengths: Sequence[int], batch_size: int, shortest: fl
 def scoring(model: Any, dtype: torch.dtype | None) -> Iterator[None]:
     """``model`` in evaluation mode and computing in ``dtype``, and afterwards as it was."""
     was_training, forward = model.training, model.forward
+    assert isinstance(forward, ModelForward), "a model without this project's forward would not follow dtype"
+    before, forward.scoring_dtype = forward.scoring_dtype, dtype
     model.eval()
-    if isinstance(forward, ModelForward):
-        before, forward.scoring_dtype = forward.scoring_dtype, dtype
     try:
         yield
     finally:
         model.train(was_training)
-        if isinstance(forward, ModelForward):
-            forward.scoring_dtype = before
+        forward.scoring_dtype = before
 
 
 def _merge(logits: np.ndarray) -> np.ndarray:

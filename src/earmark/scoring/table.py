@@ -42,8 +42,7 @@ def score_table(
         DataError: a clip cannot be read; none is left out or replaced.
     """
     total = len(waveforms.num_samples)
-    spread = dist.is_available() and dist.is_initialized()
-    rank, world = (dist.get_rank(), dist.get_world_size()) if spread else (0, 1)
+    rank, world = rank_and_world()
     mine = range(rank, total, world)
     with Progress(what, len(mine)) as progress:
         rows = []
@@ -61,3 +60,10 @@ def score_table(
         if part:
             logits[other::world] = np.stack(part)
     return logits
+
+
+def rank_and_world() -> tuple[int, int]:
+    """This process's number and how many there are: ``(0, 1)`` outside a distributed run."""
+    if not (dist.is_available() and dist.is_initialized()):
+        return 0, 1
+    return dist.get_rank(), dist.get_world_size()

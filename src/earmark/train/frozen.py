@@ -32,15 +32,14 @@ from earmark.data.flat_file import FlatFile
 from earmark.errors import OutputError
 from earmark.models.build import AudioModel
 from earmark.models.embedding import has_embedding
-from earmark.models.forward import pads_exactly
 from earmark.models.freeze import is_body_frozen
 from earmark.progress import Progress, format_seconds
-from earmark.scoring.forward import batches_of_like_length, scoring
+from earmark.scoring.forward import batches_of_like_length, scoring, shortest_in_batch
+from earmark.scoring.table import rank_and_world
 from earmark.train.ranks import on_main_process
 
 logger = logging.getLogger(__name__)
 
-_SHORTEST_IN_BATCH = 0.9
 _MOST_OF_THE_FREE_DISK = 0.5
 _IN_USE = "in_use.lock"  # held as long as the folder is used; the system lets go of it when the process is killed
 
@@ -91,7 +90,7 @@ class FrozenClips(Dataset[dict[str, torch.Tensor]]):
         width: D.
         dtype: what the numbers are.
         stage: ``"features"`` or ``"embeddings"``.
-        frames_of: frames that so many samples give, for the edges of length buckets.
+        edges_in_frames: the length buckets of ``clips``, in frames, int64 (K,); ``None`` without them.
     """
 
     def __init__(
@@ -253,9 +252,8 @@ def _compute(
     device: torch.device,
     batch_size: int,
 ) -> None:
-    spread = dist.is_available() and dist.is_initialized()
-    rank, world = (dist.get_rank(), dist.get_world_size()) if spread else (0, 1)
-    shortest = 0.0 if audio.frontend.pads_itself else _SHORTEST_IN_BATCH if pads_exactly(audio.model) else 1.0
+    rank, world = rank_and_world()
+    shortest = shortest_in_batch(audio.model, audio.frontend)
     batches = list(batches_of_like_length(clips.lengths.tolist(), batch_size, shortest))
     half = None if dtype == torch.float32 else dtype
     unbucketed = copy.copy(clips)  # clips of equal length stay free of padding, which not every model is told of
@@ -270,7 +268,7 @@ def _compute(
                     rows.write(index, numbers.numpy())
             progress.update(len(batch) * world)
     rows.close()
-    if spread:
+    if world > 1:
         dist.barrier()
 
 

@@ -8,6 +8,7 @@ from typing import TypeVar
 import torch.distributed as dist
 
 from earmark.errors import EarmarkError
+from earmark.scoring.table import rank_and_world
 
 T = TypeVar("T")
 
@@ -23,16 +24,17 @@ def on_main_process(work: Callable[[], T]) -> T:
     Raises:
         EarmarkError: what ``work`` raised, on every rank.
     """
-    if not (dist.is_available() and dist.is_initialized()) or dist.get_world_size() == 1:
+    rank, world = rank_and_world()
+    if world == 1:
         return work()
     outcome: list[object] = [None, None]
-    if dist.get_rank() == 0:
+    if rank == 0:
         try:
             outcome[0] = work()
         except EarmarkError as exc:
             outcome[1] = exc
     dist.broadcast_object_list(outcome)
     if isinstance(outcome[1], EarmarkError):
-        outcome[1].shown_by_main_process = dist.get_rank() != 0
+        outcome[1].shown_by_main_process = rank != 0
         raise outcome[1]
     return outcome[0]  # type: ignore[return-value]  # the broadcast of a T
