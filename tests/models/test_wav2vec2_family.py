@@ -13,7 +13,8 @@ from transformers import AutoModelForAudioClassification
 from earmark.models import wav2vec2_family
 from earmark.models.build import AudioModel, ModelSource, build_for_training
 from earmark.models.embedding import classify
-from earmark.models.forward import ModelForward, cast_weights, pads_exactly
+from earmark.models.forward import ModelForward, cast_in_place, cast_weights, pads_exactly
+from earmark.scoring.forward import scoring
 from tests.tiny import ARCHITECTURES, RATE_HZ
 
 FAMILY = wav2vec2_family.MODEL_TYPES
@@ -147,9 +148,8 @@ def test_bfloat16_learns_float32_weights(kind: str) -> None:
     inputs = audio.frontend(clips(0.6, 1.0))
     torch.manual_seed(0)
     exact = model.eval()(**inputs).logits
-    model.forward.scoring_dtype = torch.bfloat16
-    half = model(**inputs).logits
-    model.forward.scoring_dtype = None
+    with scoring(model, torch.bfloat16):
+        half = model(**inputs).logits
     assert half.dtype == torch.float32
     assert 0 < (half - exact).abs().max() < 0.2 * exact.abs().max()
     model.train().forward.training_dtype = torch.bfloat16
@@ -158,6 +158,18 @@ def test_bfloat16_learns_float32_weights(kind: str) -> None:
     assert gradients
     assert all(gradient.dtype == torch.float32 for gradient in gradients)
     assert all(p.dtype == torch.float32 for p in model.parameters())
+
+
+@pytest.mark.parametrize("kind", sorted(ARCHITECTURES))
+def test_weights_cast_in_place_answer_as_those_cast_for_scoring(kind: str) -> None:
+    audio = build(kind)
+    model = audio.model.eval()
+    inputs = audio.frontend(clips(0.6, 1.0))
+    with torch.inference_mode():
+        with scoring(model, torch.bfloat16):
+            before = model(**inputs).logits
+        cast_in_place(model, torch.bfloat16)
+        torch.testing.assert_close(model(**inputs).logits, before, atol=0, rtol=0)
 
 
 def test_batch_norms_keep_float32() -> None:

@@ -28,14 +28,15 @@ class ModelForward:
 
     Attributes:
         training_dtype: what training computes in; ``None`` for the weights' own type.
-        scoring_dtype: the same in evaluation mode.
+        scoring_weights: weights by name that evaluation mode computes with in place of the model's own; see
+            :func:`earmark.scoring.forward.scoring`, which casts them once for many batches.
     """
 
     def __init__(self, model: Any) -> None:
         self.model = model
         self.family = wav2vec2_family.Wav2Vec2FamilyForward(model) if wav2vec2_family.is_supported(model) else None
         self.training_dtype: torch.dtype | None = None
-        self.scoring_dtype: torch.dtype | None = None
+        self.scoring_weights: dict[str, torch.Tensor] | None = None
         self._is_cast = False
 
     def __call__(self, *args: Any, **inputs: Any) -> Any:
@@ -47,14 +48,19 @@ class ModelForward:
                 ``num_frames`` (B,) where some are padding; or ``embeddings`` (B, D) of the whole body. With
                 ``stop_at="features"`` or ``"embeddings"``, these are returned in place of the outputs.
         """
-        dtype = self.training_dtype if self.model.training else self.scoring_dtype
-        if dtype is None or self._is_cast:
+        weights = None if self._is_cast else self._cast_weights()
+        if weights is None:
             return self._run(*args, **self._like_weights(inputs))
         self._is_cast = True
         try:
-            return functional_call(self.model, cast_weights(self.model, dtype), args, inputs)
+            return functional_call(self.model, weights, args, inputs)
         finally:
             self._is_cast = False
+
+    def _cast_weights(self) -> dict[str, torch.Tensor] | None:
+        if not self.model.training:
+            return self.scoring_weights
+        return None if self.training_dtype is None else cast_weights(self.model, self.training_dtype)
 
     def _run(self, *args: Any, **inputs: Any) -> Any:
         # Trainer hands every model the size of the batch that its loss is averaged over; the loss is not taken here
@@ -105,6 +111,14 @@ def pads_exactly(model: Any) -> bool:
     if takes_one_length(model.config) or model.config.model_type in _MASKED_BY_THE_LIBRARY:
         return True
     return isinstance(model.forward, ModelForward) and model.forward.family is not None
+
+
+def cast_in_place(model: nn.Module, dtype: torch.dtype) -> None:
+    """Keep the weights of a ``model`` that will only answer in ``dtype``, as :func:`cast_weights` gives them."""
+    parameters = dict(model.named_parameters())
+    with torch.no_grad():
+        for name, weight in cast_weights(model, dtype).items():
+            parameters[name].data = weight
 
 
 def cast_weights(model: nn.Module, dtype: torch.dtype) -> dict[str, torch.Tensor]:

@@ -16,6 +16,7 @@ from earmark.data.reading import read_in_order
 from earmark.device import select_device
 from earmark.errors import AudioError, UsageError
 from earmark.models.build import AudioModel, ModelSource, load_trained
+from earmark.models.forward import cast_in_place
 from earmark.scoring.forward import score_waveforms, softmax
 
 _DTYPES = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -50,8 +51,9 @@ class Classifier:
         if precision not in _DTYPES:
             raise UsageError(f"precision {precision}: expected {', '.join(_DTYPES)}")
         self.device = select_device(device)
-        self._dtype = _DTYPES[precision]
         self.model = audio.model.to(self.device).eval()
+        if (dtype := _DTYPES[precision]) is not None:
+            cast_in_place(self.model, dtype)
         self.frontend = audio.frontend
         self.labels = audio.labels
         self.sampling_rate_hz = audio.frontend.sampling_rate_hz
@@ -143,7 +145,7 @@ class Classifier:
 
     def _probabilities(self, waveforms: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
         for logits in score_waveforms(
-            self.model, self.frontend, waveforms, batch_size=self.batch_size, device=self.device, dtype=self._dtype
+            self.model, self.frontend, waveforms, batch_size=self.batch_size, device=self.device
         ):
             yield softmax(logits)
 

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from earmark.models.forward import ModelForward, pads_exactly
+from earmark.models.forward import ModelForward, cast_weights, pads_exactly
 from earmark.models.frontend import Frontend
 
 # Clips are held back to find others of like length for their batch: more delays the first answers and takes memory.
@@ -136,16 +136,21 @@ def batches_of_like_length(lengths: Sequence[int], batch_size: int, shortest: fl
 
 @contextmanager
 def scoring(model: Any, dtype: torch.dtype | None) -> Iterator[None]:
-    """``model`` in evaluation mode and computing in ``dtype``, and afterwards as it was."""
+    """``model`` in evaluation mode and computing in ``dtype``, and afterwards as it was.
+
+    The weights are cast once, at the start: do not change them inside.
+    """
     was_training, forward = model.training, model.forward
     assert isinstance(forward, ModelForward), "a model without this project's forward would not follow dtype"
-    before, forward.scoring_dtype = forward.scoring_dtype, dtype
+    before = forward.scoring_weights
+    with torch.no_grad():
+        forward.scoring_weights = None if dtype is None else cast_weights(model, dtype)
     model.eval()
     try:
         yield
     finally:
         model.train(was_training)
-        forward.scoring_dtype = before
+        forward.scoring_weights = before
 
 
 def _merge(logits: np.ndarray) -> np.ndarray:
