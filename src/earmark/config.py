@@ -157,6 +157,9 @@ class RunArguments:
 
     device: str = _flag("auto", "auto, npu, cuda, xpu, mps or cpu; auto takes the first accelerator there is")
     overwrite_output_dir: bool = _flag(False, "replace a run that is already in the output folder")
+    resume: bool = _flag(
+        False, "go on from the newest whole checkpoint of the output folder; start anew where there is none"
+    )
     metric: str | None = _flag(None, "folder of a local `evaluate` metric, computed beside the built-in ones")
     logging_dir: str | None = _flag(None, "folder for TensorBoard events (default: runs/ in the output folder)")
 

@@ -20,6 +20,7 @@ _NOT_SAVED = {
     "local_rank",
     "use_cpu",  # said by "device", which may be auto: another machine may have an accelerator
     "overwrite_output_dir",
+    "resume",
     "resume_from_checkpoint",
     "disable_tqdm",
     "parallelism_config",

@@ -14,7 +14,7 @@ import traceback
 from collections.abc import Callable, Sequence
 from importlib import metadata
 
-from earmark.errors import EarmarkError, UsageError
+from earmark.errors import EarmarkError, Stopped, UsageError
 from earmark.progress import is_main_process
 
 # command -> what it is for; its module is earmark.cli.<command> with help_text() and run(words)
@@ -37,7 +37,8 @@ examples
   earmark train --data_dir recordings --model_type tc_resnet --output_dir runs/first
   earmark predict runs/first new_recordings --output labels.csv
 
-exit codes: 0 done, 2 something to put right (one line says what), 1 a defect of earmark, 130 interrupted"""
+exit codes: 0 done, 2 something to put right (one line says what), 1 a defect of earmark, 130 interrupted,
+75 training was stopped by SIGTERM or SIGINT and saved: go on with --resume"""
 
 # Values of the flag of the same name in Transformers' trainer, which stays what it was.
 _TRAINER_DEBUG = {"underflow_overflow", "tpu_metrics_debug"}
@@ -50,7 +51,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: words after the program's name; ``None`` for the process's own.
 
     Returns:
-        The exit code: 0 done, 2 for a user's mistake, 1 for a defect, 130 after an interrupt.
+        The exit code: 0 done, 2 for a user's mistake, 1 for a defect, 75 for a run that was stopped and saved, 130
+        after an interrupt.
     """
     words, debug = _take_debug(sys.argv[1:] if argv is None else argv)
     return guarded(lambda: _dispatch(words), debug)
@@ -82,7 +84,7 @@ def guarded(run: Callable[[], None], debug: bool) -> int:
             traceback.print_exc()
         # All ranks of a launcher read the same command line: one is enough to say what is wrong with it.
         if is_main_process() or not (isinstance(exc, UsageError) or exc.shown_by_main_process):
-            print(f"earmark: error: {exc}", file=sys.stderr)
+            print(f"earmark: {exc}" if isinstance(exc, Stopped) else f"earmark: error: {exc}", file=sys.stderr)
         return exc.exit_code
     except KeyboardInterrupt:
         print("earmark: interrupted", file=sys.stderr)

@@ -34,7 +34,7 @@ from earmark.models.build import AudioModel
 from earmark.models.embedding import has_embedding
 from earmark.models.freeze import is_body_frozen
 from earmark.progress import Progress, format_seconds
-from earmark.scoring.forward import batches_of_like_length, scoring, shortest_in_batch
+from earmark.scoring.forward import batches_of_like_length, scoring
 from earmark.scoring.table import rank_and_world
 from earmark.train.ranks import on_main_process
 
@@ -112,6 +112,11 @@ class FrozenClips(Dataset[dict[str, torch.Tensor]]):
         self.edges_in_frames = edges_in_frames
 
     @property
+    def labels(self) -> np.ndarray:
+        """Index of each clip's class, int64 (N,)."""
+        return self.clips.labels
+
+    @property
     def lengths(self) -> np.ndarray:
         """Samples of each clip, int64 (N,)."""
         return self.clips.lengths
@@ -129,7 +134,7 @@ class FrozenClips(Dataset[dict[str, torch.Tensor]]):
 
         Returns:
             ``features`` (B, F, D) with ``num_frames`` (B,) where clips differ, or ``embeddings`` (B, D); ``labels``
-            int64 (B,).
+            and ``rows`` int64 (B,).
         """
         chosen = np.asarray(indices)
         frames = self.num_frames[chosen]
@@ -139,7 +144,7 @@ class FrozenClips(Dataset[dict[str, torch.Tensor]]):
         zeros = np.zeros(len(chosen), dtype=np.int64)
         numbers = self.rows.read_batch(chosen, zeros, frames * self.width, longest * self.width)
         values = torch.from_numpy(numbers).view(self.dtype)
-        batch = {"labels": torch.from_numpy(self.clips.labels[chosen])}
+        batch = {"labels": torch.from_numpy(self.clips.labels[chosen]), "rows": torch.from_numpy(chosen)}
         if self.stage == "embeddings":
             return {**batch, "embeddings": values}
         batch["features"] = values.view(len(chosen), longest, self.width)
@@ -253,8 +258,7 @@ def _compute(
     batch_size: int,
 ) -> None:
     rank, world = rank_and_world()
-    shortest = shortest_in_batch(audio.model, audio.frontend)
-    batches = list(batches_of_like_length(clips.lengths.tolist(), batch_size, shortest))
+    batches = list(batches_of_like_length(audio.model, audio.frontend, clips.lengths.tolist(), batch_size))
     half = None if dtype == torch.float32 else dtype
     unbucketed = copy.copy(clips)  # clips of equal length stay free of padding, which not every model is told of
     unbucketed.edges = None
@@ -281,6 +285,6 @@ def model_inputs(
     audio: AudioModel, batch: dict[str, torch.Tensor], device: torch.device, *, mask: bool = True
 ) -> dict[str, Any]:
     """Stored samples of a batch to what the model takes, on ``device``."""
-    moved = {name: batch[name].to(device, non_blocking=True) for name in batch if name != "labels"}
+    moved = {name: batch[name].to(device, non_blocking=True) for name in batch if name not in ("labels", "rows")}
     samples = moved["samples"].float() * moved["scales"][:, None]
     return audio.frontend.inputs(samples, moved.get("num_samples"), mask=mask)
