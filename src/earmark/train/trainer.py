@@ -221,10 +221,14 @@ class AudioTrainer(CheckpointingTrainer):
         self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> Any:
         """Trainer's own; under ``--on_nan_loss skip`` a loss that teaches nothing where it would be NaN or infinite."""
+        skips = self.args.on_nan_loss == "skip"
+        averages = [(buffer, buffer.clone()) for buffer in model.buffers()] if skips else []  # of batch norms
         loss, outputs = super().compute_loss(model, inputs, True, num_items_in_batch)
-        if self.args.on_nan_loss == "skip" and not on_every_rank(bool(loss.isfinite())):
+        if skips and not on_every_rank(bool(loss.isfinite())):
             logger.warning("step %d: %s; skipped", self.state.global_step + 1, bad_loss(self, self.rows.tolist()))
             loss = sum(weight.sum() * 0 for weight in model.parameters() if weight.requires_grad)
+            for buffer, before in averages:
+                buffer.copy_(before)
         return (loss, outputs) if return_outputs else loss
 
     def _stop_at_bad_loss(self) -> None:
