@@ -176,3 +176,26 @@ def test_a_finished_run_is_left_as_it_is(clips: Path, tmp_path: Path) -> None:
     after = load_file(tmp_path / "run" / "model.safetensors")
     assert all(torch.equal(value, after[name]) for name, value in before.items())
     assert os.path.exists(tmp_path / "run" / "metrics.json")
+
+
+def test_ranks_stop_after_the_same_step_when_one_is_told(clips: Path, tmp_path: Path) -> None:
+    output = tmp_path / "run"
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    words = [*command(clips, output, "--max_steps", "20000", "--save_strategy", "no")[1:], "--logging_steps", "1000"]
+    started = subprocess.Popen([*launcher, *words], stderr=subprocess.PIPE, text=True)
+    assert started.stderr is not None
+    for line in started.stderr:
+        if line.startswith("training: "):
+            break
+    time.sleep(1.5)
+    children = Path(f"/proc/{started.pid}/task/{started.pid}/children").read_text().split()
+    ranks = [int(pid) for pid in children if "earmark" in Path(f"/proc/{pid}/cmdline").read_text()]
+    assert len(ranks) == 2
+    os.kill(ranks[-1], signal.SIGTERM)
+    rest = started.communicate(timeout=60)[1]
+    assert started.returncode != 0
+    (stopped,) = [line for line in rest.splitlines() if line.startswith("earmark: stopped by ")]
+    (checkpoint,) = checkpoints_in(output)
+    assert why_not_whole(checkpoint) is None
+    assert f"after step {int(checkpoint.name[11:]):,} of" in stopped
+    assert {path.name for path in checkpoint.glob("rng_state*")} == {"rng_state_0.pth", "rng_state_1.pth"}

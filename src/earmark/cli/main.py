@@ -83,7 +83,7 @@ def guarded(run: Callable[[], None], debug: bool) -> int:
         if debug:
             traceback.print_exc()
         # All ranks of a launcher read the same command line: one is enough to say what is wrong with it.
-        if is_main_process() or not (isinstance(exc, UsageError) or exc.shown_by_main_process):
+        if is_main_process() or not (isinstance(exc, (UsageError, Stopped)) or exc.shown_by_main_process):
             print(f"earmark: {exc}" if isinstance(exc, Stopped) else f"earmark: error: {exc}", file=sys.stderr)
         return exc.exit_code
     except KeyboardInterrupt:
