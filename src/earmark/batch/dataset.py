@@ -15,6 +15,8 @@ from torch.utils.data import Dataset
 from earmark.data.clips import ClipTable
 from earmark.data.reading import Waveforms
 
+NO_LABEL = -100  # torch's own: what cross_entropy ignores and Trainer does not count
+
 
 class TrainingClips(Dataset[dict[str, torch.Tensor]]):
     """Labelled clips, a batch at a time.
@@ -69,7 +71,7 @@ class TrainingClips(Dataset[dict[str, torch.Tensor]]):
             ``labels`` and ``rows`` (of the table) int64 (B,), and, where clips are shorter than W, ``num_samples``
             int64 (B,).
         """
-        rows = np.asarray(indices)
+        rows, labels = rows_and_labels(indices, self.labels)
         lengths = self.lengths[rows]
         width = int(lengths.max())
         if self.edges is not None:
@@ -78,7 +80,7 @@ class TrainingClips(Dataset[dict[str, torch.Tensor]]):
         batch = {
             "samples": torch.from_numpy(samples),
             "scales": torch.from_numpy(self.waveforms.scales[rows]),
-            "labels": torch.from_numpy(self.labels[rows]),
+            "labels": torch.from_numpy(labels),
             "rows": torch.from_numpy(rows),
         }
         if (lengths < width).any():
@@ -93,6 +95,22 @@ class TrainingClips(Dataset[dict[str, torch.Tensor]]):
         if self._places is None or self._places[0] != epoch:
             self._places = epoch, np.random.default_rng((self.seed, epoch)).random(len(self.labels))
         return (self._places[1][rows] * (spare + 1)).astype(np.int64)
+
+
+def rows_and_labels(indices: Sequence[int], labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Which rows a batch takes, and their labels.
+
+    Args:
+        indices: rows, of N. ``N + row`` stands for a row that was there before and only fills the batch up.
+        labels: index of each row's class, int64 (N,).
+
+    Returns:
+        ``(rows, labels)``, int64 (B,) each; the label of what fills up is -100, which torch's losses leave out.
+    """
+    rows = np.asarray(indices, dtype=np.int64)
+    fills_up = rows >= len(labels)
+    rows = np.where(fills_up, rows - len(labels), rows)
+    return rows, np.where(fills_up, NO_LABEL, labels[rows])
 
 
 def class_indices(table: ClipTable, label2id: Mapping[str, int]) -> np.ndarray:

@@ -30,8 +30,9 @@ from earmark.scoring.diagnosis import Schedule
 from earmark.train.arguments import EarmarkTrainingArguments
 from earmark.train.checkpoints import check_same_run, find_checkpoint_to_resume
 from earmark.train.checks import check_model_survives, check_settings
+from earmark.train.faults import translated_faults
 from earmark.train.prepare import PreparedData, prepare_data
-from earmark.train.ranks import on_main_process
+from earmark.train.ranks import check_same_on_all_ranks, on_each_machine, on_main_process
 from earmark.train.recipe import choose_rates, global_batch_size, warn_of_collapse, with_global_batch
 from earmark.train.report import TrainingFigures, write_reports
 from earmark.train.stopping import StopOnSignal
@@ -41,6 +42,16 @@ logger = logging.getLogger(__name__)
 
 # Transformers' example cuts clips at 20 s unless told otherwise.
 _DEFAULT_LONGEST_S = 20.0
+# Settings that decide how many batches a rank has and when it meets the others.
+_SHARED = (
+    "seed",
+    "num_train_epochs",
+    "max_steps",
+    "per_device_train_batch_size",
+    "gradient_accumulation_steps",
+    "eval_strategy",
+    "save_strategy",
+)
 
 
 @dataclass
@@ -58,6 +69,7 @@ class TrainOutcome:
     summary: str
 
 
+@translated_faults()
 def train(
     data: DataArguments, model: ModelArguments, run: RunArguments, training: EarmarkTrainingArguments
 ) -> TrainOutcome:
@@ -84,11 +96,12 @@ def train(
     replace = run.overwrite_output_dir and not goes_on
     # an earlier run is only removed when everything else has been found in order, further down
     on_main_process(lambda: prepare_output_dir(folder, overwrite=False, resume=replace or goes_on))
-    prepared = on_main_process(
+    prepared = on_each_machine(
         lambda: prepare_data(
             data, _sampling_rate_hz(source), seed=training.seed, token=model.token, cache_dir=model.cache_dir
         )
     )
+    check_same_on_all_ranks({**prepared.facts(), **{f"--{name}": getattr(training, name) for name in _SHARED}})
     check_model_survives(_folder_of(source), folder, overwrite=replace)
     on_main_process(lambda: check_settings(run, training, prepared.labels, len(prepared.train.table)))
     transformers.set_seed(training.seed)  # before the head's random weights are drawn

@@ -297,13 +297,18 @@ class AudioTrainer(CheckpointingTrainer):
         return loader
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Any:
-        """Length buckets where the clips have several lengths, else Trainer's own sampler."""
+        """The order of the clips, the same on any number of processes; in length buckets where clips differ."""
         clips: Any = self.train_dataset
-        if clips.edges is None or self.args.train_sampling_strategy != "random":
+        if self.args.train_sampling_strategy != "random":
             return super()._get_train_sampler(train_dataset)
-        seed = self.args.seed if self.args.data_seed is None else self.args.data_seed
+        share = self._train_batch_size * self.args.world_size
         return BucketSampler(
-            clips.lengths, clips.edges, self._train_batch_size, num_ranks=self.args.world_size, seed=seed
+            clips.lengths,
+            clips.lengths.max(keepdims=True) if clips.edges is None else clips.edges,
+            share * self.args.gradient_accumulation_steps,
+            share_size=share if self.args.world_size > 1 else 1,
+            seed=self.args.seed if self.args.data_seed is None else self.args.data_seed,
+            drop_last=self.args.dataloader_drop_last,
         )
 
     def facts(self) -> dict[str, Any]:
