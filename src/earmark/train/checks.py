@@ -21,15 +21,19 @@ from earmark.train.arguments import EarmarkTrainingArguments
 _REPORTERS = ("tensorboard", "trackio")
 
 
-def find_checkpoint_to_resume(asked: str | bool | None, folder: RunFolder) -> str | None:
+def find_checkpoint_to_resume(asked: str | bool | None, folder: RunFolder, *, resume: bool = False) -> str | None:
     """The checkpoint folder of ``--resume_from_checkpoint``: a path, or the newest whole one of the run for ``True``.
+
+    With ``--resume`` the newest whole one, if there is one.
 
     Raises:
         OutputError: it is not there, or not whole.
     """
-    if asked is None or str(asked).lower() == "false":
+    if resume and not list(folder.path.glob("checkpoint-*")):
         return None
-    if str(asked).lower() == "true":
+    if not resume and (asked is None or str(asked).lower() == "false"):
+        return None
+    if resume or str(asked).lower() == "true":
         found = [path for path in folder.path.glob("checkpoint-*") if re.fullmatch(r"checkpoint-\d+", path.name)]
         whole = [path for path in found if _is_whole(path)]
         if not whole:

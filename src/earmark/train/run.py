@@ -87,10 +87,13 @@ def train(
     source = source_of(model)
     training = with_global_batch(_with_device(training, run.device))
     folder = RunFolder(Path(training.output_dir))
-    checkpoint = find_checkpoint_to_resume(training.resume_from_checkpoint, folder)
-    replace = run.overwrite_output_dir and checkpoint is None
+    checkpoint = on_main_process(
+        lambda: find_checkpoint_to_resume(training.resume_from_checkpoint, folder, resume=run.resume)
+    )
+    goes_on = run.resume or checkpoint is not None
+    replace = run.overwrite_output_dir and not goes_on
     # an earlier run is only removed when everything else has been found in order, further down
-    on_main_process(lambda: prepare_output_dir(folder, overwrite=False, resume=replace or checkpoint is not None))
+    on_main_process(lambda: prepare_output_dir(folder, overwrite=False, resume=replace or goes_on))
     prepared = on_each_machine(
         lambda: prepare_data(
             data, _sampling_rate_hz(source), seed=training.seed, token=model.token, cache_dir=model.cache_dir
