@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import signal
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -89,7 +90,7 @@ def launch(words: Sequence[str], num_processes: int) -> int:
             with _environment(num_processes):
                 run(asked)
         except ChildFailedError as exc:
-            return _exit_code(*exc.get_first_failure(), num_processes)
+            return _exit_code(exc.failures, num_processes)
         except SignalException as exc:
             return _recorded_exit_code(Path(folder)) or 128 + exc.sigval
     return 0
@@ -118,13 +119,17 @@ def threads_each(num_processes: int) -> int:
     return max(1, cores // num_processes)
 
 
-def _exit_code(rank: int, failure: Any, num_processes: int) -> int:
+def _exit_code(failures: Mapping[int, Any], num_processes: int) -> int:
+    """That of the rank that failed first, by torch's record of each rank's failure."""
+    # what torch's launcher ended with SIGTERM is a consequence, even within the second that it has times in
+    by_time = sorted(failures, key=lambda rank: (failures[rank].exitcode == -signal.SIGTERM, failures[rank].timestamp))
+    failure = failures[by_time[0]]
     if failure.exitcode >= 0:
         return int(failure.exitcode)
-    signal_name = failure.signal_name()
-    why = " (mostly because the machine ran out of memory: see dmesg)" if signal_name == "SIGKILL" else ""
+    name = failure.signal_name()
+    why = " (mostly because the machine ran out of memory: see dmesg)" if name == "SIGKILL" else ""
     raise ProcessKilledError(
-        f"rank {rank} of {num_processes} was ended by {signal_name}{why}; the others were stopped",
+        f"rank {by_time[0]} of {num_processes} was ended by {name}{why}; the others were stopped",
         128 - failure.exitcode,
     )
 

@@ -1,0 +1,312 @@
+"""``--num_processes``, torchrun on two machines, FSDP: the command line in several real processes."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import textwrap
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import pytest
+
+from earmark.errors import DeviceError, UsageError
+from earmark.train.launch import is_to_launch, threads_each
+from tests.tiny import overrides, write_tones
+
+ROOT = Path(__file__).parents[2]
+
+
+def environment(store: Path) -> dict[str, str]:
+    kept = {name: value for name, value in os.environ.items() if name != "OMP_NUM_THREADS"}
+    paths = f"{ROOT / 'src'}{os.pathsep}{ROOT}"
+    return {**kept, "PYTHONPATH": paths, "EARMARK_STORE": str(store), "HF_HUB_OFFLINE": "1"}
+
+
+@contextmanager
+def running(
+    words: list[str], store: Path, cwd: Path | None = None, more: dict[str, str] | None = None
+) -> Iterator[subprocess.Popen[str]]:
+    """``python WORDS``, ended in any case with all it has started."""
+    process = subprocess.Popen(
+        [sys.executable, *words],
+        env=environment(store) | (more or {}),
+        cwd=cwd,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    try:
+        yield process
+    finally:
+        kill_with_children(process.pid)
+        if process.stdout is not None and not process.stdout.closed:
+            process.communicate()
+
+
+def kill_with_children(pid: int) -> None:
+    """What the loss of its machine does to a process."""
+    stat = {entry.name: entry / "stat" for entry in Path("/proc").iterdir() if entry.name.isdigit()}
+    children = [int(name) for name, path in stat.items() if parent_of(path) == pid]
+    for victim in (pid, *children):  # first the parent, so that it starts no others
+        try:
+            os.kill(victim, signal.SIGKILL)
+        except ProcessLookupError:
+            continue
+
+
+def parent_of(stat: Path) -> int | None:
+    try:
+        return int(stat.read_text().rpartition(")")[2].split()[1])
+    except OSError:  # it has ended meanwhile
+        return None
+
+
+def wait_for(condition: Callable[[], object], process: subprocess.Popen[str], seconds: float = 120) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.05)
+
+
+def words_of(data: Path | str, run: Path, *more: str) -> list[str]:
+    words = ["train", "--data_dir", str(data), "--model_type", "wav2vec2", "--config_overrides", overrides("wav2vec2")]
+    words += ["--device", "cpu", "--output_dir", str(run), "--learning_rate", "1e-3", "--disable_tqdm", "true"]
+    return [*words, "--per_device_train_batch_size", "2", *more]
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_tones(tmp_path_factory.mktemp("data"), per_class=6, seconds=0.2)
+
+
+def test_who_is_to_launch() -> None:
+    assert is_to_launch(2, "cpu", {})
+    assert not is_to_launch(1, "cpu", {})
+    with pytest.raises(UsageError, match=r"--num_processes 0: expected a whole number from 1 on"):
+        is_to_launch(0, "cpu", {})
+    with pytest.raises(UsageError, match=r"a launcher has started this process already, as one of 4 .* leave the flag"):
+        is_to_launch(2, "cpu", {"WORLD_SIZE": "4"})
+
+
+def test_more_processes_than_cards(monkeypatch: pytest.MonkeyPatch) -> None:
+    from earmark import device
+
+    class TwoCards:
+        is_available = staticmethod(lambda: True)
+        device_count = staticmethod(lambda: 2)
+
+    monkeypatch.setattr(device, "_backend", lambda kind: TwoCards if kind == "npu" else None)
+    monkeypatch.setattr("torch.device", lambda kind, index=None: type("Device", (), {"type": kind}))
+    with pytest.raises(DeviceError, match=r"--num_processes 8: this machine has 2 npu devices; each process needs one"):
+        is_to_launch(8, "npu", {})
+    with pytest.raises(DeviceError, match=r"--num_processes 2 --device npu:1: that is one device; use --device npu"):
+        is_to_launch(2, "npu:1", {})
+    assert is_to_launch(2, "auto", {})
+
+
+def test_cores_are_shared_out() -> None:
+    cores = len(os.sched_getaffinity(0))
+    assert threads_each(1) == cores
+    assert threads_each(10 * cores) == 1
+
+
+# the launcher itself, with programs that take no time to start
+
+
+def launching(program: str, folder: Path) -> list[str]:
+    """Words for Python: what ``earmark train --num_processes 2`` does, with ``program`` in place of training."""
+    path = folder / "program.py"
+    path.write_text("import os, signal, sys, time\n" + textwrap.dedent(program))
+    call = f"lambda: sys.exit(launch([{str(path)!r}], 2))"
+    lines = ["import sys", "from earmark.cli.main import guarded", "from earmark.train.launch import launch"]
+    return ["-c", "; ".join([*lines, f"sys.exit(guarded({call}, False))"])]
+
+
+def outcome(program: str, folder: Path) -> tuple[int, str]:
+    """Exit code and what went to stderr."""
+    with running(launching(program, folder), folder / "store") as process:
+        err = process.communicate(timeout=60)[1]
+    return process.returncode, err
+
+
+def test_all_is_well(tmp_path: Path) -> None:
+    program = """
+        assert os.environ["WORLD_SIZE"] == "2"
+        print(os.environ["OMP_NUM_THREADS"], file=sys.stderr)
+    """
+    assert outcome(program, tmp_path) == (0, f"{threads_each(2)}\n" * 2)
+
+
+def test_what_a_rank_says_is_the_last_line_and_its_exit_code_counts(tmp_path: Path) -> None:
+    program = """
+        from earmark.cli.main import guarded
+        from earmark.errors import DataError
+
+        def fail():
+            if os.environ["RANK"] == "1":
+                raise DataError("no such folder")
+            time.sleep(60)
+
+        sys.exit(guarded(fail, False))
+    """
+    assert outcome(program, tmp_path) == (2, "earmark: rank 1: error: no such folder\n")
+
+
+def test_a_rank_that_is_killed_is_named(tmp_path: Path) -> None:
+    program = """
+        if os.environ["RANK"] == "1":
+            os.kill(os.getpid(), signal.SIGKILL)
+        time.sleep(60)
+    """
+    code, err = outcome(program, tmp_path)
+    assert code == 137
+    assert err.startswith("earmark: error: rank 1 of 2 was ended by SIGKILL (mostly because the machine ran out of ")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_signals_reach_the_ranks_and_their_exit_code_comes_back(number: signal.Signals, tmp_path: Path) -> None:
+    program = """
+        from earmark.cli.main import tell_launcher
+
+        def save_and_leave(number, frame):
+            time.sleep(0.5)
+            open(f"saved{os.environ['RANK']}", "w").write(signal.Signals(number).name)
+            tell_launcher("stopped", 75)
+            sys.exit(75)
+
+        signal.signal(signal.SIGTERM, save_and_leave)
+        signal.signal(signal.SIGINT, save_and_leave)
+        open(f"ready{os.environ['RANK']}", "w").close()
+        time.sleep(60)
+    """
+    with running(launching(program, tmp_path), tmp_path / "store", tmp_path) as process:
+        wait_for(lambda: len(list(tmp_path.glob("ready*"))) == 2, process)
+        process.send_signal(number)
+        err = process.communicate(timeout=60)[1]
+    assert (process.returncode, err) == (75, "")
+    assert [(tmp_path / f"saved{rank}").read_text() for rank in range(2)] == [number.name] * 2
+
+
+def test_signals_to_ranks_that_do_not_save(tmp_path: Path) -> None:
+    program = "open(f\"ready{os.environ['RANK']}\", 'w').close()\ntime.sleep(60)"
+    with running(launching(program, tmp_path), tmp_path / "store", tmp_path) as process:
+        wait_for(lambda: len(list(tmp_path.glob("ready*"))) == 2, process)
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=60)
+    assert process.returncode == 128 + signal.SIGTERM
+
+
+# training
+
+
+def test_one_command_trains_in_two_processes(data: Path, tmp_path: Path) -> None:
+    words = words_of(data, tmp_path / "run", "--num_processes", "2", "--num_train_epochs", "1")
+    with running(["-m", "earmark", *words], tmp_path / "store") as process:
+        out, err = process.communicate(timeout=120)
+    assert process.returncode == 0, err
+    assert out.count("validation: accuracy ") == 1
+    assert "training: 3 steps of 4 clips" in err
+    assert "num_processes" not in (tmp_path / "run" / "run_config.yaml").read_text()
+
+
+def ranks_of(words: list[str], folders: list[Path]) -> list[tuple[int, str]]:
+    """Start a rank in each folder, as so many machines; exit code and stderr of each."""
+    port = str(free_port())
+    with ExitStack() as stack:
+        ranks = []
+        for rank, folder in enumerate(folders):
+            own = {"RANK": str(rank), "GROUP_RANK": str(rank), "LOCAL_RANK": "0", "WORLD_SIZE": str(len(folders))}
+            own |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "OMP_NUM_THREADS": "1"}
+            ranks.append(stack.enter_context(running(words, folder / "store", folder, own)))
+        return [(process.wait(120), process.communicate()[1]) for process in ranks]
+
+
+def test_machines_that_see_other_recordings_stop_at_once(tmp_path: Path) -> None:
+    """The same words, the same path, and a folder that is still being copied to the second machine."""
+    for name, count in (("a", 6), ("b", 5)):
+        (tmp_path / name).mkdir()
+        write_tones(tmp_path / name / "recordings", per_class=count, seconds=0.2)
+    words = words_of("recordings", tmp_path / "run", "--num_train_epochs", "1")
+    (code, said), (other_code, other_said) = ranks_of(["-m", "earmark", *words], [tmp_path / "a", tmp_path / "b"])
+    assert (code, other_code) == (2, 2)
+    host = socket.gethostname()
+    expected = (
+        f"rank 1 on {host}/1 differs from rank 0 on {host}/0: training clips 10 not 12, validation clips 4 not 6, "
+    )
+    assert expected in said
+    assert said.splitlines()[-1].startswith("earmark: error: ")
+    assert "rank 1: error: rank 1 on" in other_said  # in its own log, too: there was no launcher to end it
+    assert not (tmp_path / "run" / "model.safetensors").exists()
+
+
+def test_a_machine_without_recordings_is_named(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+    write_tones(tmp_path / "a" / "recordings", per_class=4, seconds=0.2)
+    words = words_of("recordings", tmp_path / "run", "--num_train_epochs", "1")
+    (code, said), (other_code, _) = ranks_of(["-m", "earmark", *words], [tmp_path / "a", tmp_path / "b"])
+    assert (code, other_code) == (2, 2)
+    assert said.splitlines()[-1].startswith(f"earmark: error: rank 1 on {socket.gethostname()}/1: recordings: no such")
+
+
+def test_two_machines_of_which_one_is_lost_and_comes_back(data: Path, tmp_path: Path) -> None:
+    """Two of torch's agents that meet on loopback; nothing is shared but the folders and the address."""
+    port = free_port()
+    flags = [
+        "--nnodes",
+        "2",
+        "--nproc_per_node",
+        "1",
+        "--max_restarts",
+        "3",
+        "--rdzv_backend",
+        "c10d",
+        "--rdzv_id",
+        "job",
+    ]
+    flags += [
+        "--rdzv_endpoint",
+        f"127.0.0.1:{port}",
+        "--rdzv_conf",
+        "keep_alive_interval=1",
+        "--local_addr",
+        "127.0.0.1",
+    ]
+    run, store = tmp_path / "run", tmp_path / "store"
+    words = words_of(data, run, "--resume", "--max_steps", "150", "--eval_strategy", "no", "--save_total_limit", "99")
+    words += ["--save_strategy", "steps", "--save_steps", "10"]
+    agent = ["-m", "torch.distributed.run", *flags, "-m", "earmark", *words]
+    own = {"TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1", "OMP_NUM_THREADS": "1"}
+    with running(agent, store, more=own) as first:
+        wait_for(lambda: is_open(port), first)  # it keeps the meeting point, the other can be lost
+        with running(agent, store, more=own) as second:
+            wait_for(lambda: (run / "checkpoint-10" / "trainer_state.json").exists(), first)
+            kill_with_children(second.pid)
+        written = (run / "checkpoint-10" / "trainer_state.json").stat().st_mtime
+        with running(agent, store, more=own) as again:
+            out, err = first.communicate(timeout=150)
+            assert again.wait(30) == 0
+    assert first.returncode == 0, err
+    assert "earmark: error: the connection to another rank was lost" in err
+    assert out.count("validation: accuracy ") == 1
+    assert json.loads((run / "checkpoint-150" / "trainer_state.json").read_text())["global_step"] == 150
+    assert (run / "checkpoint-10" / "trainer_state.json").stat().st_mtime == written  # it did not start anew
+
+
+def free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
+
+
+def is_open(port: int) -> bool:
+    with socket.socket() as client:
+        return client.connect_ex(("127.0.0.1", port)) == 0
