@@ -21,8 +21,9 @@ from earmark.faults import explain
 
 logger = logging.getLogger(__name__)
 
-LOSS_TOLERANCE = 2e-3  # largest difference of a step's loss, from a loss near 1.1
-WEIGHT_TOLERANCE = 2e-2  # distance of the weights, as a share of how far training moved them
+# Float32 on the same CPU with another number of threads: 0 and 5e-7. All of it in bfloat16: 5e-4 and 5e-3.
+LOSS_TOLERANCE = 3e-4  # largest difference of a step's loss, from a loss near 1.1
+WEIGHT_TOLERANCE = 2e-3  # distance of the weights, as a share of how far training moved them
 
 _WORKER = "earmark.doctor.selftest_worker"
 _TIMEOUT_S = 900.0  # the first operators on a card are compiled
