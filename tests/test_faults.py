@@ -48,7 +48,11 @@ RECORDED = [
     ("ImportError: libtorch_npu.so: undefined symbol: MsprofSysCycleTime", "CANN"),
     ("ImportError: libtorch_npu.so: undefined symbol: _ZN3atb15CreateOperationINS_5infer14GroupTopkParamE", "CANN"),
     ("ImportError: /usr/local/Ascend/lib64/libruntime.so: undefined symbol: halMemGetInfoEx", "driver is older"),
-    ("PYTORCH_ALLOC_CONF and PYTORCH_NPU_ALLOC_CONF are set both", "both set"),
+    ("RuntimeError: Both PYTORCH_NPU_ALLOC_CONF and PYTORCH_ALLOC_CONF have been set, please set", "both set"),
+    (
+        "RuntimeError: aclnnForeachMulScalar or aclnnForeachMulScalarGetWorkspaceSize not in libopapi.so",
+        "does not have an operator",
+    ),
     ("dcmi module initialize failed. ret is -8005", "cannot talk to the driver"),
     ("NPU function error: aclrtSetDevice, error code is 507899", "driver failed"),
     ("NPU function error: call aclnnInplaceZero failed, error code is 561103", "do not belong together"),

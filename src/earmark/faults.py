@@ -193,9 +193,18 @@ _SYMBOLS = (
         _MATCHING,
     ),
 )
+_OPERATORS = (
+    _fault(
+        r"\w+ not in libopapi\.so",
+        "CANN does not have an operator that torch_npu calls: its operator package is missing, or it is older than "
+        "this torch_npu needs",
+        "install Ascend-cann-kernels-<chip> (CANN up to 8.3) or Ascend-cann-<chip>-ops (from 8.5 on), of the CANN that "
+        "torch_npu is for",
+    ),
+)
 _SETTINGS = (
     _fault(
-        r"PYTORCH_ALLOC_CONF.*PYTORCH_NPU_ALLOC_CONF|PYTORCH_NPU_ALLOC_CONF.*PYTORCH_ALLOC_CONF",
+        r"Both PYTORCH_NPU_ALLOC_CONF and PYTORCH_ALLOC_CONF",
         "PYTORCH_ALLOC_CONF and PYTORCH_NPU_ALLOC_CONF are both set, which torch_npu refuses",
         "unset PYTORCH_ALLOC_CONF",
     ),
@@ -286,7 +295,7 @@ _GENERAL = (
     ),
 )
 
-_FAULTS = (*_MEMORY, *_SETTINGS, *_LIBRARIES, *_SYMBOLS, *_CODED, *_CUDA, *_RUNNING, *_GENERAL)
+_FAULTS = (*_MEMORY, *_SETTINGS, *_LIBRARIES, *_SYMBOLS, *_OPERATORS, *_CODED, *_CUDA, *_RUNNING, *_GENERAL)
 
 
 def explain(text: str) -> Explanation | None:

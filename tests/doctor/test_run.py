@@ -68,6 +68,13 @@ def test_cards_that_torch_sees_are_tried_one_by_one(tmp_path: Path) -> None:
     assert examine("npu:1", here).devices == ["npu:1"]
 
 
+def test_what_torch_gets_by_without_is_not_a_problem(tmp_path: Path) -> None:
+    here = with_torch(tmp_path, WITH_NPUS, torch="2.12.0", torch_npu="2.12.0")
+    seen = examine("npu", here)
+    assert the(seen.findings, "npu driver").status == "warning"
+    assert the(seen.findings, "cann").status == "warning"
+
+
 def test_without_a_device_whatever_is_here_is_looked_at(tmp_path: Path) -> None:
     seen = examine(None, with_torch(tmp_path, BROKEN, torch="2.13.0+cpu"))
     assert the(seen.findings, "npu").status == "skipped"

@@ -19,9 +19,9 @@ earmark doctor: what is wrong with this machine, what it means, and the command 
 
 usage: earmark doctor [flags]
 
-Looks at drivers, npu-smi or nvidia-smi, CANN and its libraries, versions that belong together, codecs, disks and
-the hub; imports torch in a process of its own, so that it also answers where that fails or hangs; computes and
-trains a little on every device and compares with the CPU.
+Looks at drivers, npu-smi or nvidia-smi, CANN and its libraries, versions that belong together, codecs, disks
+and the hub; imports torch in a process of its own, so that it also answers where that fails or hangs; computes
+and trains a little on every device and compares with the CPU.
 
 flags
   --device DEVICE

@@ -281,7 +281,7 @@ def check_settings(machine: Machine) -> list[Finding]:
     """Environment variables of torch_npu and HCCL that contradict each other or that they refuse."""
     environment, found = machine.environment, []
     if "PYTORCH_ALLOC_CONF" in environment and "PYTORCH_NPU_ALLOC_CONF" in environment:
-        told = explain("PYTORCH_ALLOC_CONF PYTORCH_NPU_ALLOC_CONF")
+        told = explain("Both PYTORCH_NPU_ALLOC_CONF and PYTORCH_ALLOC_CONF have been set")
         assert told is not None, "the table of faults has this one"
         found.append(problem("npu memory", "both ..._ALLOC_CONF variables are set", told.means, told.mend))
     if environment.get("TORCH_DEVICE_BACKEND_AUTOLOAD") == "0":

@@ -85,6 +85,8 @@ def probe_device(name: str) -> None:
     from earmark.device import select_device, supports_bf16
 
     device = select_device(name)
+    if hasattr(backend := getattr(torch, device.type), "set_device"):
+        backend.set_device(device)  # optimizers make some of their tensors on the current one
     emit(device=str(device))
     emit(matmul_error=_product_error(device, torch.float32))
     native = supports_bf16(device)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from earmark.device import ACCELERATORS
@@ -102,13 +102,22 @@ def _check_ascend(machine: Machine, torch: Probe, *, asked: bool) -> list[Findin
     if not asked and not ascend.is_ascend(machine):
         return [ascend.nothing_here()]
     cann = ascend.find_cann(machine)
-    loaded = bool(torch.results.get("npu_loaded"))
-    findings = [ascend.check_driver(machine), *ascend.check_visible(machine), ascend.check_npu_smi(machine)]
-    findings += [ascend.check_cann(machine), *ascend.check_operators(machine, cann)]
-    if not loaded:  # once torch_npu has loaded them, where they lie does not matter
+    below = [ascend.check_driver(machine), ascend.check_cann(machine)]
+    if torch.results.get("npu"):
+        below = [_not_in_the_way(finding) for finding in below]
+    findings = [*below, *ascend.check_visible(machine), ascend.check_npu_smi(machine)]
+    findings += ascend.check_operators(machine, cann)
+    if not torch.results.get("npu_loaded"):  # once torch_npu has loaded them, where they lie does not matter
         findings.append(ascend.check_libraries(machine, cann))
     findings += [*versions.check_torch_npu(machine, cann), *ascend.check_settings(machine)]
     return findings + check_seen(torch, "npu", len(ascend.card_numbers(machine)), asked=True)
+
+
+def _not_in_the_way(finding: Finding) -> Finding:
+    """What is not where it usually is, although torch has found the cards."""
+    if finding.status != "problem":
+        return finding
+    return replace(finding, status="warning", means="torch sees cards all the same, so this may be as it should be")
 
 
 def _check_nvidia(machine: Machine, torch: Probe, *, asked: bool) -> list[Finding]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import tempfile
+import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -25,6 +26,7 @@ logger = logging.getLogger(__name__)
 LOSS_TOLERANCE = 3e-4  # largest difference of a step's loss, from a loss near 1.1
 WEIGHT_TOLERANCE = 2e-3  # distance of the weights, as a share of how far training moved them
 
+_WIDTH = 110
 _WORKER = "earmark.doctor.selftest_worker"
 _TIMEOUT_S = 900.0  # the first operators on a card are compiled
 _VISIBLE = {"npu": "ASCEND_RT_VISIBLE_DEVICES", "cuda": "CUDA_VISIBLE_DEVICES", "xpu": "ZE_AFFINITY_MASK"}
@@ -201,9 +203,10 @@ def render_selftest(test: SelfTest) -> str:
     lines = [head, *(_cells(row) for row in test.rows)]
     widths = [max(len(line[i]) for line in lines) for i in range(len(head))]
     table = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines]
-    told = (
+    told = textwrap.fill(
         f"20 steps of a small wav2vec2. fp32 is compared with the CPU: losses within {LOSS_TOLERANCE:g} at every step, "
-        f"final weights within {WEIGHT_TOLERANCE:g} of the way they went; bf16 and fp16 have to stay finite."
+        f"final weights within {WEIGHT_TOLERANCE:g} of the way they went; bf16 and fp16 have to stay finite.",
+        _WIDTH,
     )
     return "\n".join([told, "", *table, *test.notes])
 
