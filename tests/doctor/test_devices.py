@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from earmark.doctor.children import Probe, run_probe
-from earmark.doctor.devices import check_import, check_seen, check_trainer, judge_device
+from earmark.doctor.devices import check_group, check_import, check_seen, check_trainer, judge_device
 from earmark.doctor.machine import Answer, Machine
 from tests.doctor.trees import the, write
 from tests.test_faults import BROKEN_PLUGIN
@@ -118,7 +118,7 @@ def test_a_trainer_that_does_not_import() -> None:
 
 
 def test_a_device_that_computes_as_it_should() -> None:
-    found = judge_device("npu:0", ended(0, **FINE, backend="hccl", collective=4.0))
+    found = judge_device("npu:0", ended(0, **FINE, backend="hccl", collective=1.0))
     assert [finding.status for finding in found] == ["ok"] * 4
     assert [finding.name for finding in found] == ["npu:0 matmul", "npu:0 bfloat16", "npu:0 training", "npu:0 hccl"]
 
@@ -135,7 +135,7 @@ def test_a_device_that_computes_as_it_should() -> None:
     ],
 )
 def test_a_device_that_computes_wrongly(wrong: dict[str, object], name: str) -> None:
-    found = judge_device("npu:0", ended(0, **{**FINE, "backend": "hccl", "collective": 4.0, **wrong}))
+    found = judge_device("npu:0", ended(0, **{**FINE, "backend": "hccl", "collective": 1.0, **wrong}))
     assert [finding.name for finding in found if finding.status == "problem"] == [name]
 
 
@@ -156,6 +156,11 @@ def test_the_stage_that_it_died_in_is_named(got: tuple[str, ...], stage: str) ->
     found = the(judge_device("npu:0", probe), f"npu:0 {stage}")
     assert found.status == "problem"
     assert found.seen == "ended by SIGABRT: terminate called"
+
+
+def test_a_group_of_processes() -> None:
+    found = check_group(Machine(), ["cpu", "cpu"])
+    assert (found.name, found.status, found.seen) == ("cpu group", "ok", "all-reduce over 2 processes, one a device")
 
 
 def test_hccl_that_times_out_is_explained() -> None:

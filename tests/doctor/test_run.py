@@ -68,6 +68,18 @@ def test_cards_that_torch_sees_are_tried_one_by_one(tmp_path: Path) -> None:
     assert examine("npu:1", here).devices == ["npu:1"]
 
 
+def test_nvidia_cards_and_the_cuda_that_torch_was_built_for(tmp_path: Path) -> None:
+    source = WITH_NPUS.replace("cuda=None", "cuda='13.0'").replace("npu =", "cuda =")
+    source = source.replace("is_bf16_supported=lambda:", "is_bf16_supported=lambda including_emulation:")
+    here = with_torch(tmp_path, source.replace("Ascend910B4", "NVIDIA H100"), torch="2.13.0")
+    seen = examine("cuda", here)
+    assert the(seen.findings, "torch build").seen == "torch 2.13.0 for CUDA 13.0"
+    assert the(seen.findings, "cuda cards").seen == "cuda:0 NVIDIA H100; cuda:1 NVIDIA H100"
+    assert the(seen.findings, "nvidia driver").status == "warning"
+    assert the(seen.findings, "cuda group").status == "problem"  # the stand-in has no torch.distributed
+    assert seen.devices == ["cuda:0", "cuda:1"]
+
+
 def test_what_torch_gets_by_without_is_not_a_problem(tmp_path: Path) -> None:
     here = with_torch(tmp_path, WITH_NPUS, torch="2.12.0", torch_npu="2.12.0")
     seen = examine("npu", here)

@@ -63,7 +63,7 @@ def find_cann(machine: Machine) -> Cann | None:
     usual = [f"{home}/{name}" for home in _HOMES for name in ("cann", "ascend-toolkit/latest", "nnae/latest")]
     for place in (*named, *usual):
         home = machine.path(place)
-        if home.is_dir():
+        if os.path.isdir(home):
             return Cann(home, _cann_version(home, machine.architecture), is_set=place in named)
     return None
 
@@ -105,7 +105,7 @@ def check_driver(machine: Machine) -> Finding:
             "/dev/davinci_manager --device /dev/devmm_svm --device /dev/hisi_hdc",
         )
     seen = f"cards {_listed(cards)}" + (f", driver {version}" if version else "")
-    missing = [node for node in _MANAGERS if not machine.path(node).exists()]
+    missing = [node for node in _MANAGERS if not os.path.exists(machine.path(node))]
     if missing:
         return problem(
             name,
@@ -213,7 +213,7 @@ def check_cann(machine: Machine) -> Finding:
 
 def _set_env(machine: Machine, cann: Cann) -> str:
     places = (cann.home / "set_env.sh", cann.home.parent / "set_env.sh")
-    return machine.shown(next((place for place in places if place.is_file()), places[0]))
+    return machine.shown(next((place for place in places if os.path.isfile(place)), places[0]))
 
 
 def check_operators(machine: Machine, cann: Cann | None) -> list[Finding]:
@@ -222,7 +222,7 @@ def check_operators(machine: Machine, cann: Cann | None) -> list[Finding]:
     if cann is None and named is None:
         return []
     folder = machine.path(named) if named else cann.home / "opp"  # type: ignore[union-attr]  # one of the two is there
-    if not folder.is_dir():
+    if not os.path.isdir(folder):
         return [
             problem(
                 "cann operators",
@@ -248,14 +248,14 @@ def check_libraries(machine: Machine, cann: Cann | None) -> Finding:
     """The six libraries of CANN that torch_npu links to, and the driver's, as the loader will look for them."""
     name, folders = "npu libraries", _loader_folders(machine)
     wanted = [f"{library}.so" for library in (*LIBRARIES, DRIVER_LIBRARY)]
-    missing = [library for library in wanted if not any((folder / library).exists() for folder in folders)]
+    missing = [library for library in wanted if not any(os.path.exists(folder / library) for folder in folders)]
     if not missing:
         return ok(name, f"all {len(wanted)} found by the loader")
     if missing == [f"{DRIVER_LIBRARY}.so"]:
         told = explain(f"{missing[0]}: cannot open shared object file")
         assert told is not None, "the table of faults has this one"
         return problem(name, f"{missing[0]} not found", told.means, told.mend)
-    inside = cann is not None and any((cann.home / "lib64" / library).exists() for library in missing)
+    inside = cann is not None and any(os.path.exists(cann.home / "lib64" / library) for library in missing)
     mend = f"source {_set_env(machine, cann)}" if cann is not None else "install CANN and source its set_env.sh"
     return problem(
         name,

@@ -82,10 +82,9 @@ def run_module(machine: Machine, module: str, *arguments: str, timeout_s: float,
     results: dict[str, Any] = {}
     rest = []
     for line in answer.output.splitlines():
-        if line.startswith(MARK):
-            results.update(json.loads(line[len(MARK) :]))
-        else:
-            rest.append(line)
+        before, mark, told = line.partition(MARK)  # a library may have printed something without ending its line
+        results.update(json.loads(told) if mark else {})
+        rest.append(before)
     return Probe(results, Answer(answer.code, "\n".join(rest), answer.errors, answer.seconds))
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import tempfile
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from earmark.doctor.children import Probe, run_probe
@@ -122,6 +124,36 @@ def judge_device(name: str, probe: Probe) -> list[Finding]:
     return found
 
 
+def check_group(machine: Machine, names: Sequence[str], *, timeout_s: float = DEVICE_TIMEOUT_S) -> Finding:
+    """An all-reduce over these devices, one process each, as training on several of them does at every step."""
+    name = f"{names[0].partition(':')[0]} group"
+    with tempfile.TemporaryDirectory(prefix="earmark-doctor-") as folder, ThreadPoolExecutor(len(names)) as pool:
+
+        def run(rank: int) -> Probe:
+            place = [names[rank], str(rank), str(len(names)), f"{folder}/ranks"]
+            return run_probe(machine, "group", *place, timeout_s=timeout_s)
+
+        ranks = list(pool.map(run, range(len(names))))
+    failed = [probe for probe in ranks if not probe.finished]
+    if failed:
+        # one that dies is why the others wait in vain
+        first = min(failed, key=lambda probe: "time" in probe.failure.lower() or probe.answer.code is None)
+        return first.finding(
+            name,
+            f"{len(failed)} of {len(names)} processes failed: training on several devices will",
+            "try fewer of them with ASCEND_RT_VISIBLE_DEVICES or CUDA_VISIBLE_DEVICES to find the one at fault",
+        )
+    sums = {probe.results["collective"] for probe in ranks}
+    if sums == {float(len(names))}:
+        return ok(name, f"all-reduce over {len(names)} processes, one a device")
+    return problem(
+        name,
+        f"an all-reduce of ones over {len(names)} processes gave {', '.join(map(str, sorted(sums)))}",
+        "several devices would learn nonsense together",
+        "update driver and libraries",
+    )
+
+
 def _stage(results: dict[str, Any]) -> str:
     stages = {"device": "open", "matmul_error": "matmul", "bf16": "bfloat16", "losses": "training", "backend": ""}
     missing = next((label for key, label in stages.items() if key not in results), "")
@@ -174,7 +206,7 @@ def _judge_collective(name: str, results: dict[str, Any]) -> Finding:
             "training runs on one device only, not on several",
             "install a torch (and torch_npu) built with it",
         )
-    if results["collective"] == 4.0:
+    if results["collective"] == 1.0:
         return ok(f"{name} {backend}", "all-reduce in a group of one process")
     return problem(
         f"{name} {backend}",

@@ -78,7 +78,7 @@ class Machine:
 
     def first(self, *names: str) -> Path | None:
         """The first of these files or folders that is there."""
-        return next((path for path in map(self.path, names) if path.exists()), None)
+        return next((path for path in map(self.path, names) if os.path.exists(path)), None)
 
     def version(self, package: str) -> str | None:
         """Version of an installed package, read from its metadata; nothing is imported."""
@@ -92,7 +92,7 @@ class Machine:
         """A command on the ``PATH``, or where vendors put theirs."""
         folders = [*self.list_of("PATH"), "/usr/local/bin", "/usr/local/sbin", "/usr/bin"]
         found = (self.path(folder) / name for folder in folders)
-        return next((path for path in found if path.is_file() and os.access(path, os.X_OK)), None)
+        return next((path for path in found if os.path.isfile(path) and os.access(path, os.X_OK)), None)
 
     def run(self, command: Sequence[str | Path], timeout_s: float, **changes: str) -> Answer:
         """Run a command in this machine's environment.

@@ -104,8 +104,8 @@ def check_torch_build(machine: Machine, built_for: str | None, *, imported: bool
     release = (version or "").split("+")[0]
     return problem(
         "torch build",
-        f"torch {version} is a build for the CPU only, beside an NVIDIA card",
-        "the card is not used",
+        f"torch {version} is a build for the CPU only",
+        "it does not use an NVIDIA card",
         f"pip install --force-reinstall torch=={release} from the index that PyTorch's install page names for the CUDA "
         "that nvidia-smi shows",
     )

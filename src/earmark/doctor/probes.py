@@ -6,6 +6,7 @@ through, so that what came before a crash is known. :mod:`earmark.doctor.childre
 
 from __future__ import annotations
 
+import datetime
 import io
 import json
 import sys
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     import torch
 
 MARK = "EARMARK-PROBE "
+
+COLLECTIVE_TIMEOUT_S = 60
 
 _MATRIX = 256
 _STEPS = 3
@@ -34,7 +37,12 @@ def probe_torch() -> None:
     """Import torch, with whatever it loads by itself, and list the devices it sees."""
     import torch
 
-    emit(torch=torch.__version__, cuda=torch.version.cuda, hip=torch.version.hip, npu_loaded="torch_npu" in sys.modules)
+    emit(
+        torch=torch.__version__,
+        built_for_cuda=torch.version.cuda,
+        built_for_hip=torch.version.hip,
+        npu_loaded="torch_npu" in sys.modules,
+    )
     from earmark.device import ACCELERATORS
 
     for kind in ACCELERATORS:
@@ -85,8 +93,7 @@ def probe_device(name: str) -> None:
     from earmark.device import select_device, supports_bf16
 
     device = select_device(name)
-    if hasattr(backend := getattr(torch, device.type), "set_device"):
-        backend.set_device(device)  # optimizers make some of their tensors on the current one
+    _make_current(device)
     emit(device=str(device))
     emit(matmul_error=_product_error(device, torch.float32))
     native = supports_bf16(device)
@@ -94,6 +101,15 @@ def probe_device(name: str) -> None:
     losses = _losses(device)
     emit(losses=losses, cpu_losses=losses if device.type == "cpu" else _losses(torch.device("cpu")))
     _try_collective(device)
+
+
+def _make_current(device: torch.device) -> None:
+    """Let torch put what has no device of its own on this one; optimizers and collective operations do."""
+    import torch
+
+    setter = getattr(getattr(torch, device.type), "set_device", None)
+    if setter is not None:
+        setter(device)
 
 
 def _product_error(device: torch.device, dtype: torch.dtype) -> float:
@@ -131,7 +147,6 @@ def _losses(device: torch.device) -> list[float]:
 
 def _try_collective(device: torch.device) -> None:
     """Sum over the ranks of a group of one, with the backend's own library."""
-    import torch
     from torch import distributed
 
     backend = _COLLECTIVES.get(device.type)
@@ -139,11 +154,34 @@ def _try_collective(device: torch.device) -> None:
         emit(collective=None, backend=backend)
         return
     emit(backend=backend)
-    distributed.init_process_group(backend, store=distributed.HashStore(), rank=0, world_size=1)
+    emit(collective=_sum_over_ranks(device, distributed.HashStore(), 0, 1))
+
+
+def probe_group(name: str, rank: str, world_size: str, file: str) -> None:
+    """The same with one process a card; ``file`` is where the processes find each other."""
+    from torch import distributed
+
+    from earmark.device import select_device
+
+    device = select_device(name)
+    _make_current(device)
+    store = distributed.FileStore(file, int(world_size))
+    emit(collective=_sum_over_ranks(device, store, int(rank), int(world_size)))
+
+
+def _sum_over_ranks(device: torch.device, store: Any, rank: int, world_size: int) -> float:
+    """The first element of the sum of a tensor of ones over all ranks."""
+    import torch
+    from torch import distributed
+
+    limit = datetime.timedelta(seconds=COLLECTIVE_TIMEOUT_S)
+    backend = _COLLECTIVES[device.type]
+    distributed.init_process_group(backend, store=store, rank=rank, world_size=world_size, timeout=limit)
     tensor = torch.ones(4, device=device)
     distributed.all_reduce(tensor)
-    emit(collective=float(tensor.sum().cpu()))
+    total = float(tensor[0].cpu())
     distributed.destroy_process_group()
+    return total
 
 
 def probe_codecs() -> None:
@@ -186,6 +224,7 @@ PROBES: dict[str, Callable[..., None]] = {
     "torch": probe_torch,
     "trainer": probe_trainer,
     "device": probe_device,
+    "group": probe_group,
     "codecs": probe_codecs,
     "hub": probe_hub,
 }

@@ -14,7 +14,15 @@ from typing import Any
 from earmark.device import ACCELERATORS
 from earmark.doctor import ascend, nvidia, surroundings, versions
 from earmark.doctor.children import Probe, run_probe
-from earmark.doctor.devices import IMPORT_TIMEOUT_S, check_device, check_import, check_seen, check_trainer, devices_of
+from earmark.doctor.devices import (
+    IMPORT_TIMEOUT_S,
+    check_device,
+    check_group,
+    check_import,
+    check_seen,
+    check_trainer,
+    devices_of,
+)
 from earmark.doctor.findings import Finding, count_by_status
 from earmark.doctor.machine import Machine
 from earmark.errors import UsageError
@@ -76,8 +84,8 @@ def examine(device: str | None = None, machine: Machine | None = None) -> Examin
         if kind in (None, backend):
             findings += check(machine, torch, asked=kind == backend)
     for backend in ACCELERATORS:
-        if kind == backend and backend not in ("npu", "cuda"):
-            findings += check_seen(torch, backend, 0, asked=True)
+        if kind in (None, backend) and backend not in ("npu", "cuda"):
+            findings += check_seen(torch, backend, 0, asked=kind == backend)
     chosen = _chosen(device, kind, torch)
     if "torch" in torch.results:
         logger.info("importing the trainer")
@@ -85,6 +93,7 @@ def examine(device: str | None = None, machine: Machine | None = None) -> Examin
         for name in [*chosen, *(["cpu"] if kind in (None, "cpu") else [])]:
             logger.info("computing on %s", name)
             findings += check_device(machine, name)
+        findings += [check_group(machine, cards) for cards in _groups(chosen)]
     logger.info("looking at codecs, disks and the hub")
     return Examination([*findings, *_check_surroundings(machine)], chosen)
 
@@ -96,6 +105,12 @@ def _chosen(device: str | None, kind: str | None, torch: Probe) -> list[str]:
     if device is not None and ":" in device:
         return [device] if kind != "cpu" else []
     return seen
+
+
+def _groups(devices: Sequence[str]) -> list[list[str]]:
+    """Devices of one backend that could be trained on together, if there are several."""
+    of_kinds = [[name for name in devices if name.startswith(f"{kind}:")] for kind in ACCELERATORS]
+    return [names for names in of_kinds if len(names) > 1]
 
 
 def _check_ascend(machine: Machine, torch: Probe, *, asked: bool) -> list[Finding]:
@@ -123,11 +138,14 @@ def _not_in_the_way(finding: Finding) -> Finding:
 def _check_nvidia(machine: Machine, torch: Probe, *, asked: bool) -> list[Finding]:
     if not asked and not nvidia.is_nvidia(machine):
         return [nvidia.nothing_here()]
-    if torch.results.get("hip") and not nvidia.is_nvidia(machine):  # AMD's cards go by the same name in torch
+    if torch.results.get("built_for_hip") and not nvidia.is_nvidia(machine):  # AMD's cards go by the same name in torch
         return check_seen(torch, "cuda", 0, asked=True)
-    findings = [nvidia.check_driver(machine), *nvidia.check_visible(machine), nvidia.check_nvidia_smi(machine)]
-    findings.append(nvidia.check_torch_build(machine, torch.results.get("cuda"), imported="torch" in torch.results))
-    if torch.results.get("cuda"):
+    driver = nvidia.check_driver(machine)
+    findings = [_not_in_the_way(driver) if torch.results.get("cuda") else driver]
+    findings += [*nvidia.check_visible(machine), nvidia.check_nvidia_smi(machine)]
+    built_for = torch.results.get("built_for_cuda")
+    findings.append(nvidia.check_torch_build(machine, built_for, imported="torch" in torch.results))
+    if built_for:
         findings += check_seen(torch, "cuda", len(nvidia.card_numbers(machine)), asked=True)
     return findings
 

@@ -54,8 +54,8 @@ def check_disk(
 
 def _check_folder(machine: Machine, name: str, place: str, free_bytes: Callable[[Path], int]) -> Finding:
     folder = machine.path(place)
-    there = next(path for path in (folder, *folder.parents) if path.exists())
-    if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
+    there = next(path for path in (folder, *folder.parents) if os.path.exists(path))
+    if not os.path.isdir(there) or not os.access(there, os.W_OK | os.X_OK):
         return problem(
             name,
             f"{place}: cannot be written to",
@@ -77,7 +77,7 @@ def _check_folder(machine: Machine, name: str, place: str, free_bytes: Callable[
 def check_shared_memory(machine: Machine, *, total_bytes: Callable[[Path], int] = _total_bytes) -> list[Finding]:
     """The size of ``/dev/shm``, through which data loader workers and NCCL hand tensors on."""
     folder = machine.path("/dev/shm")
-    if not folder.is_dir():
+    if not os.path.isdir(folder):
         return []
     total_gb = total_bytes(folder) / _GB
     if total_gb >= _LITTLE_SHARED_GB:
