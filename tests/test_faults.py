@@ -100,6 +100,12 @@ def test_codes_of_hccl_win_over_general_words(text: str, means: str) -> None:
     assert told.line == text
 
 
+def test_a_missing_package_is_named() -> None:
+    told = explain("ModuleNotFoundError: No module named 'soxr'")
+    assert told is not None
+    assert told.mend == "pip install soxr into the environment that earmark runs in"
+
+
 def test_numbers_that_are_no_error_codes_are_left_alone() -> None:
     assert explain("trained 507014 clips, loss 0.207001, error code is 1") is None
     assert explain("") is None

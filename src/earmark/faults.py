@@ -284,9 +284,9 @@ _GENERAL = (
         "pip install 'numpy<2', or a newer version of the package",
     ),
     _fault(
-        r"No module named '(?:torch|torch_npu|transformers|accelerate|numpy)'",
+        r"No module named '(?P<package>torch|torch_npu|transformers|accelerate|numpy|soundfile|soxr)'",
         "a package is not installed in this Python",
-        "pip install it into the environment that earmark runs in",
+        r"pip install \g<package> into the environment that earmark runs in",
     ),
     _fault(
         r"call acl api failed|ERR00100|ERR02200|EZ9999|EE9999",
@@ -312,5 +312,5 @@ def explain(text: str) -> Explanation | None:
         match = fault.pattern.search(text)
         if match:
             start = text.rfind("\n", 0, match.start()) + 1
-            return Explanation(fault.means, fault.mend, text[start:].partition("\n")[0].strip())
+            return Explanation(fault.means, match.expand(fault.mend), text[start:].partition("\n")[0].strip())
     return None

@@ -57,6 +57,16 @@ def test_problems_are_exit_code_2_and_one_line_more(capsys: pytest.CaptureFixtur
 
 
 @pytest.mark.usefixtures("broken_torch")
+def test_it_needs_no_package_at_all(tmp_path: Path) -> None:
+    environment = {**os.environ, "PYTHONPATH": f"{SRC}{os.pathsep}{tmp_path}"}
+    command = [sys.executable, "-S", "-m", "earmark", "doctor", "--json"]  # without site-packages
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+    assert done.returncode == 2, done.stderr
+    (found,) = (finding for finding in json.loads(done.stdout)["findings"] if finding["name"] == "import torch")
+    assert found["seen"] == "torch is not installed"
+
+
+@pytest.mark.usefixtures("broken_torch")
 @pytest.mark.parametrize(("words", "said"), [([], "torch sees no card here"), (["--device", "npu"], "no such card")])
 def test_a_selftest_without_a_card(words: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["doctor", "--selftest", *words]) == 2  # without words, because of the torch that is broken

@@ -66,6 +66,10 @@ def test_cards_that_torch_sees_are_tried_one_by_one(tmp_path: Path) -> None:
     for card in seen.devices:  # the stand-in has no tensors
         assert the(seen.findings, f"{card} matmul").status == "problem"
     assert examine("npu:1", here).devices == ["npu:1"]
+    absent = examine("npu:9", here)
+    assert absent.devices == []
+    assert the(absent.findings, "npu:9").seen == "torch sees npu:0, npu:1"
+    assert the(absent.findings, "npu:9").status == "problem"
 
 
 def test_nvidia_cards_and_the_cuda_that_torch_was_built_for(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,8 @@ from earmark.doctor.children import Probe
 from earmark.doctor.machine import Answer, Machine
 from earmark.doctor.selftest import LOSS_TOLERANCE, WEIGHT_TOLERANCE, only_card, render_selftest, run_selftest
 from earmark.doctor.selftest_worker import STEPS, train_once
+from earmark.errors import DeviceError
+from tests.doctor.trees import write
 
 Trained = tuple[dict[str, object], Path]
 
@@ -61,6 +64,14 @@ def test_a_wrong_loss_is_noticed(reference: Trained) -> None:
     assert not row.passed
 
 
+def test_weights_that_went_elsewhere_are_noticed(reference: Trained, tmp_path: Path) -> None:
+    with np.load(reference[1] / "moved.npz") as moved:
+        np.savez(tmp_path / "moved.npz", **{name: (1 + 2 * WEIGHT_TOLERANCE) * moved[name] for name in moved.files})
+    row = judge((reference[0], tmp_path), reference)
+    assert not row.passed
+    assert row.weight_difference == pytest.approx(2 * WEIGHT_TOLERANCE, rel=1e-3)
+
+
 def test_half_precision_has_to_stay_finite(reference: Trained) -> None:
     figures = {"losses": [1.1] * STEPS, "finite": True, "seconds": 1.0}
     for finite, verdict in ((True, "finite"), (False, "NaN or infinite")):
@@ -93,14 +104,17 @@ def test_each_process_sees_one_card(card: str, environment: dict[str, str], expe
     assert only_card(card, environment) == expected
 
 
-def test_on_a_machine_with_the_cpu_alone() -> None:
-    """The processes themselves, with a card that is not there."""
-    test = run_selftest(["npu:99"], Machine())
-    assert [(row.device, row.verdict == "reference", row.passed) for row in test.rows] == [
-        ("cpu", True, True),
-        ("npu:99", False, False),
-    ]
+def test_the_process_that_trains_tells_what_the_table_shows() -> None:
+    test = run_selftest([], Machine())
+    (row,) = test.rows
+    assert (row.device, row.precision, row.verdict) == ("cpu", "fp32", "reference")
+    assert test.passed
     table = render_selftest(test)
     assert f"losses within {LOSS_TOLERANCE:g} at every step" in table
-    assert "failed: earmark.errors.DeviceError: --device npu: " in table
-    assert test.to_dict()["passed"] is False
+    assert f"{row.first_loss:.4f} to {row.last_loss:.4f}" in table
+
+
+def test_a_cpu_that_cannot_be_trained_on(tmp_path: Path) -> None:
+    write(tmp_path, "torch/__init__.py", "raise ImportError('libcudnn.so.9: cannot open shared object file')")
+    with pytest.raises(DeviceError, match=r"does not even run on the CPU: ImportError: libcudnn\.so\.9"):
+        run_selftest(["npu:0"], Machine(environment={**os.environ, "PYTHONPATH": str(tmp_path)}))

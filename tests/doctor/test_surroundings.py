@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import os
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -69,7 +71,9 @@ def test_a_hub_that_hangs() -> None:
         listening.bind(("127.0.0.1", 0))
         listening.listen()
         endpoint = f"http://127.0.0.1:{listening.getsockname()[1]}"
+        start_s = time.monotonic()
         found = check_hub(told(endpoint=endpoint, offline=False), timeout_s=0.2)
+        assert time.monotonic() - start_s < 2
     assert found.status == "warning"
     assert "timed out" in found.seen
 
@@ -107,6 +111,13 @@ def test_a_place_that_cannot_be_written(tmp_path: Path) -> None:
     found = the(check_disk(here, None, free_bytes=lambda folder: 50 * GB), "disk: waveform store")
     assert found.status == "problem"
     assert found.seen == "/file/store: cannot be written to"
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_folder_of_somebody_else(tmp_path: Path) -> None:
+    (tmp_path / "shut").mkdir(mode=0o500)
+    found = check_disk(machine(tmp_path, {"PWD": "/shut"}), None, free_bytes=lambda folder: 50 * GB)
+    assert the(found, "disk: runs (here)").status == "problem"
 
 
 def test_shared_memory(tmp_path: Path) -> None:

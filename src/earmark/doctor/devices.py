@@ -16,6 +16,7 @@ from earmark.faults import explain
 IMPORT_TIMEOUT_S = 180.0  # the first import from a network disk, with CANN's libraries
 DEVICE_TIMEOUT_S = 300.0  # the first operators on a card are compiled
 
+_INSTALL = "pip install 'torch>=2.6', in the build for your card: README, Install"
 # largest deviation from float64, relative to the largest element; for float32 cards may take 10-bit mantissas (TF32)
 _PRODUCT_TOLERANCE = {"matmul_error": 2e-3, "bf16_error": 3e-2}
 _LOSS_TOLERANCE = 1e-2  # absolute, over three steps from a loss near 1.1
@@ -25,7 +26,7 @@ def check_import(machine: Machine, probe: Probe) -> list[Finding]:
     """Whether ``import torch`` works; where an installed torch_npu stops it, whether torch alone does."""
     version = machine.version("torch")
     if version is None:
-        return [problem("import torch", "torch is not installed", "nothing can be trained", "README, Install")]
+        return [problem("import torch", "torch is not installed", "nothing can be trained", _INSTALL)]
     if "torch" in probe.results:
         loaded = ", torch_npu loaded with it" if probe.results["npu_loaded"] else ""
         return [ok("import torch", f"torch {probe.results['torch']}{loaded}")]
@@ -44,7 +45,7 @@ def check_import(machine: Machine, probe: Probe) -> list[Finding]:
 def _check_without_plugin(machine: Machine) -> Finding:
     alone = run_probe(machine, "torch", timeout_s=IMPORT_TIMEOUT_S, TORCH_DEVICE_BACKEND_AUTOLOAD="0")
     if "torch" not in alone.results:
-        return alone.finding("torch alone", "torch does not import even without torch_npu", "reinstall torch")
+        return alone.finding("torch alone", "torch does not import even without torch_npu", _INSTALL)
     return warning(
         "torch alone",
         f"torch {alone.results['torch']} imports with TORCH_DEVICE_BACKEND_AUTOLOAD=0",

@@ -23,7 +23,7 @@ from earmark.doctor.devices import (
     check_trainer,
     devices_of,
 )
-from earmark.doctor.findings import Finding, count_by_status
+from earmark.doctor.findings import Finding, count_by_status, problem
 from earmark.doctor.machine import Machine
 from earmark.errors import UsageError
 
@@ -88,6 +88,7 @@ def examine(device: str | None = None, machine: Machine | None = None) -> Examin
             findings += check_seen(torch, backend, 0, asked=kind == backend)
     chosen = _chosen(device, kind, torch)
     if "torch" in torch.results:
+        findings += _check_choice(device, kind, chosen, torch)
         logger.info("importing the trainer")
         findings.append(check_trainer(run_probe(machine, "trainer", timeout_s=IMPORT_TIMEOUT_S)))
         for name in [*chosen, *(["cpu"] if kind in (None, "cpu") else [])]:
@@ -102,9 +103,22 @@ def _chosen(device: str | None, kind: str | None, torch: Probe) -> list[str]:
     """Names of the cards to try out: all of the backend, or the one that was named."""
     kinds: Sequence[str] = ACCELERATORS if kind is None else [kind]
     seen = [str(card["device"]) for card in devices_of(torch, kinds)]
-    if device is not None and ":" in device:
-        return [device] if kind != "cpu" else []
-    return seen
+    return [name for name in seen if name == device] if device is not None and ":" in device else seen
+
+
+def _check_choice(device: str | None, kind: str | None, chosen: Sequence[str], torch: Probe) -> list[Finding]:
+    """Whether the card that was named is there."""
+    if device is None or ":" not in device or kind in (None, "cpu") or chosen:
+        return []
+    seen = [str(card["device"]) for card in devices_of(torch, [str(kind)])]
+    return [
+        problem(
+            device,
+            f"torch sees {', '.join(seen) or f'no {kind} device'}",
+            f"--device {device} stops with an error",
+            f"choose one of {', '.join(seen)}" if seen else "the findings above say what is missing",
+        )
+    ]
 
 
 def _groups(devices: Sequence[str]) -> list[list[str]]:
