@@ -12,7 +12,7 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "src" / "earmark"
 ROOMS = [
     {"errors"},
-    {"accelerator_faults", "extras", "progress"},
+    {"accelerator_faults", "extras", "faults", "progress"},
     {"config"},
     {"config_files"},
     {"device"},
@@ -22,7 +22,7 @@ ROOMS = [
     {"scoring"},
     {"runs"},
     {"train", "evaluate", "predict"},
-    {"quickstart", "bench"},
+    {"quickstart", "bench", "doctor"},
     {"cli"},
 ]
 LEVEL = {room: level for level, rooms in enumerate(ROOMS) for room in rooms}
@@ -54,6 +54,10 @@ def test_imports_run_one_way(path: Path) -> None:
 
 LIGHT = ["earmark", "earmark.cli.main", "earmark.config", "earmark.config_files", "earmark.device", "earmark.progress"]
 LIGHT += [f"earmark.data.{path.stem}" for path in sorted((PACKAGE / "data").glob("[a-z]*.py"))]
+# all but what trains: the doctor answers where torch cannot be imported
+LIGHT += ["earmark.faults", "earmark.cli.doctor"]
+LIGHT += [f"earmark.doctor.{path.stem}" for path in sorted((PACKAGE / "doctor").glob("[a-z]*.py"))]
+LIGHT.remove("earmark.doctor.selftest_worker")
 
 
 def test_light_modules_load_nothing_heavy() -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from earmark import quickstart
 from earmark.cli.bench import parse_bench
+from earmark.cli.doctor import parse_doctor
 from earmark.cli.main import COMMANDS
 from earmark.cli.parsing import parse_evaluate, parse_example, parse_predict, parse_train
 from earmark.cli.quickstart import parse_quickstart
@@ -26,6 +27,7 @@ PARSERS = {
     "results": parse_results,
     "synth": parse_synth,
     "bench": parse_bench,
+    "doctor": parse_doctor,
 }
 
 

@@ -29,6 +29,7 @@ COMMANDS = {
     "results": "one table for many runs",
     "synth": "write a synthetic spoken-command corpus",
     "bench": "measure this machine: data, training or inference",
+    "doctor": "what is wrong with this machine, and what mends it",
 }
 
 _HELP_TAIL = """\

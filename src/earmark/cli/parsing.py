@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, get_args, get_origin, 
 
 from earmark.cli.legacy import LEGACY_FLAGS, translate
 from earmark.config import DataArguments, EvaluateOptions, ModelArguments, PredictOptions, RunArguments
-from earmark.config_files import read_config_file
 from earmark.errors import UsageError
 
 if TYPE_CHECKING:
@@ -148,7 +147,7 @@ def parse_predict(words: Sequence[str]) -> PredictOptions:
     """
     parser = build_parser(PredictOptions)
     path, words = _take_config(words)
-    file_words = _plain_file_words(path, read_config_file(path), parser) if path else []
+    file_words = _plain_file_words(path, _read_file(path), parser) if path else []
     namespace, rest = parser.parse_flags([*file_words, *words])
     values = vars(namespace)
     if rest and not values["model_name_or_path"]:
@@ -256,9 +255,16 @@ def _take_config(words: Sequence[str]) -> tuple[str | None, list[str]]:
     return (namespace.config or [None])[0], rest + (["--", *after] if after else [])
 
 
+def _read_file(path: str) -> dict[str, Any]:
+    """Settings of a file. PyYAML is imported with it, not with this module: `earmark doctor` has to do without."""
+    from earmark.config_files import read_config_file
+
+    return read_config_file(path)
+
+
 def _train_file_words(path: str, parser: UsageErrorParser) -> tuple[list[str], list[str]]:
     """Words of a training file, in which old names are translated as on the command line."""
-    words = _file_words(path, read_config_file(path), parser, also=LEGACY_FLAGS)
+    words = _file_words(path, _read_file(path), parser, also=LEGACY_FLAGS)
     with _naming(path):
         words, notes = translate(words)
         parser.parse_flags(words)
@@ -267,7 +273,7 @@ def _train_file_words(path: str, parser: UsageErrorParser) -> tuple[list[str], l
 
 def _evaluation_file_words(path: str, parser: UsageErrorParser) -> tuple[list[str], list[str]]:
     """Words of a file for ``earmark evaluate``, which may be the one a run was trained with."""
-    settings = read_config_file(path)
+    settings = _read_file(path)
     own = {action.dest for action in parser._actions}
     trained = LEGACY_FLAGS | {f.name for cls in train_classes() for f in dataclasses.fields(cls)}
     unused = {name for name in settings if name not in own and name in trained}

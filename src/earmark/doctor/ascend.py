@@ -1,0 +1,311 @@
+"""What an Ascend card needs below torch: driver, ``npu-smi``, CANN with its operators and libraries, settings.
+
+Places and files as in Huawei's installation guides: the driver's nodes and ``version.info``, CANN under
+``/usr/local/Ascend`` (``cann`` from 8.5 on, ``ascend-toolkit/latest`` before) or ``~/Ascend``.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from earmark.doctor.findings import Finding, ok, problem, skipped, warning
+from earmark.doctor.machine import Machine
+from earmark.faults import explain
+
+LIBRARIES = ("libhccl", "libascendcl", "libacl_op_compiler", "libge_runner", "libgraph", "libacl_tdt_channel")
+DRIVER_LIBRARY = "libascend_hal"
+
+_MANAGERS = ("/dev/davinci_manager", "/dev/devmm_svm", "/dev/hisi_hdc")
+_HOMES = ("/usr/local/Ascend", "~/Ascend")
+_DRIVER = "/usr/local/Ascend/driver"
+_TOOL_TIMEOUT_S = 20.0
+_LINKER_FOLDERS = ("/lib", "/lib64", "/usr/lib", "/usr/lib64", "/usr/local/lib", "/usr/local/lib64")
+_CONNECT_TIMEOUT_S = range(120, 7201)  # what HCCL accepts (EI0001)
+# a row of `npu-smi info` that describes a chip: number, name, health
+_SMI_ROW = re.compile(r"^\|\s*(\d+)\s+(\w*[A-Za-z][\w-]*)\s*\|\s*(\w+)\s*\|", re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class Cann:
+    """An installation of CANN.
+
+    Attributes:
+        home: its folder.
+        version: as it names itself, ``8.5.0`` or ``8.3.RC1``; ``None`` where it does not.
+        is_set: whether the environment points to it.
+    """
+
+    home: Path
+    version: str | None
+    is_set: bool
+
+
+def card_numbers(machine: Machine) -> list[int]:
+    """Numbers of the cards that the driver shows."""
+    matches = (re.fullmatch(r"davinci(\d+)", node.name) for node in machine.glob("/dev/davinci*"))
+    return sorted(int(match.group(1)) for match in matches if match)
+
+
+def is_ascend(machine: Machine) -> bool:
+    """Whether anything here says that an Ascend card is meant to be used."""
+    places = [_DRIVER, *(f"{home}/{name}" for home in _HOMES for name in ("cann", "ascend-toolkit", "nnae"))]
+    installed = machine.version("torch_npu") is not None or "ASCEND_HOME_PATH" in machine.environment
+    return installed or bool(card_numbers(machine)) or machine.first(*places) is not None
+
+
+def find_cann(machine: Machine) -> Cann | None:
+    """The CANN that the environment names, else the one in the usual places."""
+    variables = ("ASCEND_HOME_PATH", "ASCEND_TOOLKIT_HOME")
+    named = [machine.environment[name] for name in variables if name in machine.environment]
+    usual = [f"{home}/{name}" for home in _HOMES for name in ("cann", "ascend-toolkit/latest", "nnae/latest")]
+    for place in (*named, *usual):
+        home = machine.path(place)
+        if os.path.isdir(home):
+            return Cann(home, _cann_version(home, machine.architecture), is_set=place in named)
+    return None
+
+
+def _cann_version(home: Path, architecture: str) -> str | None:
+    for name in ("ascend_toolkit_install.info", "ascend_nnae_install.info"):
+        for place in (home / name, home / f"{architecture}-linux" / name):
+            match = re.search(r"^version=(\S+)", _read(place), re.MULTILINE)
+            if match:
+                return match.group(1)
+    named = re.search(r"(\d+\.\d+\.\w+)$", home.resolve().name)  # cann-9.1.0, ascend-toolkit/8.3.RC1
+    return named.group(1) if named else None
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""  # not there, or not for us: the same as a file that says nothing
+
+
+def driver_version(machine: Machine) -> str | None:
+    """Version of the driver, as it names itself."""
+    match = re.search(r"^Version=(\S+)", _read(machine.path(f"{_DRIVER}/version.info")), re.MULTILINE | re.IGNORECASE)
+    return match.group(1) if match else None
+
+
+def check_driver(machine: Machine) -> Finding:
+    """Nodes of the driver: there, complete, open to this user."""
+    name, cards = "npu driver", card_numbers(machine)
+    version = driver_version(machine)
+    if not cards:
+        installed = f"driver {version} is installed, but " if version else ""
+        return problem(
+            name,
+            f"{installed}there is no /dev/davinci0",
+            "no Ascend card can be used: there is none, its driver is not loaded, or this container was not given it",
+            "on the host: npu-smi info, else install the driver; containers: --device /dev/davinci0 --device "
+            "/dev/davinci_manager --device /dev/devmm_svm --device /dev/hisi_hdc",
+        )
+    seen = f"cards {_listed(cards)}" + (f", driver {version}" if version else "")
+    missing = [node for node in _MANAGERS if not os.path.exists(machine.path(node))]
+    if missing:
+        return problem(
+            name,
+            f"{seen}, but no {', '.join(missing)}",
+            "cards cannot be opened without these nodes",
+            "containers: " + " ".join(f"--device {node}" for node in missing) + "; else load the driver again",
+        )
+    closed = [f"/dev/davinci{card}" for card in cards if not _is_open(machine.path(f"/dev/davinci{card}"))]
+    if closed:
+        return problem(
+            name,
+            f"{seen}; {', '.join(closed)} not open to this user",
+            "torch_npu will find no card, or fail when it takes one",
+            "sudo usermod -aG HwHiAiUser $USER, then log in again",
+        )
+    return ok(name, seen)
+
+
+def _is_open(node: Path) -> bool:
+    return os.access(node, os.R_OK | os.W_OK)
+
+
+def _listed(numbers: list[int]) -> str:
+    return ", ".join(str(number) for number in numbers)
+
+
+def check_visible(machine: Machine) -> list[Finding]:
+    """Cards that ``ASCEND_RT_VISIBLE_DEVICES`` asks for and the driver does not have."""
+    asked = machine.environment.get("ASCEND_RT_VISIBLE_DEVICES")
+    cards = card_numbers(machine)
+    if asked is None or not cards:
+        return []
+    known = [str(number) for number in range(len(cards))]
+    if all(entry.strip() in known for entry in asked.split(",")):
+        return [ok("npu choice", f"ASCEND_RT_VISIBLE_DEVICES={asked}")]
+    return [
+        problem(
+            "npu choice",
+            f"ASCEND_RT_VISIBLE_DEVICES={asked}, and there are {len(cards)} cards",
+            "torch_npu sees no card, or fewer than you think",
+            f"export ASCEND_RT_VISIBLE_DEVICES={','.join(known)}, or unset it",
+        )
+    ]
+
+
+def check_npu_smi(machine: Machine) -> Finding:
+    """What the vendor's own tool says about the cards."""
+    name, tool = "npu-smi", machine.tool("npu-smi")
+    if tool is None:
+        return warning(
+            name,
+            "not found",
+            "health and memory of the cards cannot be asked for; training does not need it",
+            "it comes with the driver (/usr/local/bin/npu-smi); containers: mount it with /usr/local/dcmi",
+        )
+    answer = machine.run([tool, "info"], _TOOL_TIMEOUT_S)
+    if answer.code != 0:
+        return _smi_failed(name, answer.code, answer.text)
+    chips = _SMI_ROW.findall(answer.output)
+    sick = [f"{number} {chip}: {health}" for number, chip, health in chips if health != "OK"]
+    if sick:
+        return problem(
+            name,
+            "; ".join(sick),
+            "a card reports a fault",
+            f"npu-smi info -t health -i {sick[0].split()[0]} says which; restart the machine, else have it repaired",
+        )
+    if not chips:
+        return problem(name, "lists no card", "the driver found none", "dmesg | grep -i davinci; reinstall the driver")
+    kinds = sorted({chip for _, chip, _ in chips})
+    return ok(name, f"{len(chips)} x {', '.join(kinds)}, healthy")
+
+
+def _smi_failed(name: str, code: int | None, text: str) -> Finding:
+    told = explain(text)
+    means = "it hangs: the driver does not answer" if code is None else "the driver does not answer"
+    mend = "restart the machine; else reinstall the driver"
+    line = text.strip().splitlines()[0] if text.strip() else "printed nothing"
+    ended = f"no answer in {_TOOL_TIMEOUT_S:g} s" if code is None else f"exit code {code}: {line}"
+    return problem(name, ended, told.means if told else means, told.mend if told else mend)
+
+
+def check_cann(machine: Machine) -> Finding:
+    """CANN's folder, version and environment."""
+    cann = find_cann(machine)
+    if cann is None:
+        wrong = machine.environment.get("ASCEND_HOME_PATH")
+        return problem(
+            "cann",
+            f"ASCEND_HOME_PATH={wrong}: no such folder" if wrong else "not found under /usr/local/Ascend or ~/Ascend",
+            "torch_npu needs CANN: without it even `import torch` fails",
+            "install Ascend-cann-toolkit and the operators of your chip, in the version of docs/doctor.md, then source "
+            "its set_env.sh",
+        )
+    seen = f"{cann.version or 'version unknown'} in {machine.shown(cann.home)}"
+    if cann.is_set:
+        return ok("cann", seen)
+    return problem(
+        "cann",
+        f"{seen}, and ASCEND_HOME_PATH is not set",
+        "CANN is installed, but this shell does not know it",
+        f"source {_set_env(machine, cann)}",
+    )
+
+
+def _set_env(machine: Machine, cann: Cann) -> str:
+    places = (cann.home / "set_env.sh", cann.home.parent / "set_env.sh")
+    return machine.shown(next((place for place in places if os.path.isfile(place)), places[0]))
+
+
+def check_operators(machine: Machine, cann: Cann | None) -> list[Finding]:
+    """The folder of CANN's operators (OPP), and whether compiled ones are in it."""
+    named = machine.environment.get("ASCEND_OPP_PATH")
+    if cann is None and named is None:
+        return []
+    folder = machine.path(named) if named else cann.home / "opp"  # type: ignore[union-attr]  # one of the two is there
+    if not os.path.isdir(folder):
+        return [
+            problem(
+                "cann operators",
+                f"{machine.shown(folder)} is not there",
+                "no operator can run on the card",
+                "install the operators of your chip and source CANN's set_env.sh again",
+            )
+        ]
+    kernels = sorted(path.name for path in folder.glob("built-in/op_impl/ai_core/tbe/kernel/ascend*"))
+    if kernels:
+        return [ok("cann operators", f"{machine.shown(folder)}, compiled for {', '.join(kernels)}")]
+    return [
+        warning(
+            "cann operators",
+            f"{machine.shown(folder)}, no compiled operators in it",
+            "every operator is compiled when first met, which takes minutes, or is not found (error 561003)",
+            "install Ascend-cann-kernels-<chip> (CANN up to 8.3) or Ascend-cann-<chip>-ops (from 8.5 on)",
+        )
+    ]
+
+
+def check_libraries(machine: Machine, cann: Cann | None) -> Finding:
+    """The six libraries of CANN that torch_npu links to, and the driver's, as the loader will look for them."""
+    name, folders = "npu libraries", _loader_folders(machine)
+    wanted = [f"{library}.so" for library in (*LIBRARIES, DRIVER_LIBRARY)]
+    missing = [library for library in wanted if not any(os.path.exists(folder / library) for folder in folders)]
+    if not missing:
+        return ok(name, f"all {len(wanted)} found by the loader")
+    if missing == [f"{DRIVER_LIBRARY}.so"]:
+        told = explain(f"{missing[0]}: cannot open shared object file")
+        assert told is not None, "the table of faults has this one"
+        return problem(name, f"{missing[0]} not found", told.means, told.mend)
+    inside = cann is not None and any(os.path.exists(cann.home / "lib64" / library) for library in missing)
+    mend = f"source {_set_env(machine, cann)}" if cann is not None else "install CANN and source its set_env.sh"
+    return problem(
+        name,
+        f"not on the loader's path: {', '.join(missing)}",
+        "`import torch` will fail while torch_npu is installed"
+        + ("; CANN has them, but LD_LIBRARY_PATH does not lead there" if inside else ""),
+        mend,
+    )
+
+
+def _loader_folders(machine: Machine) -> list[Path]:
+    listed = [
+        line.strip()
+        for file in [machine.path("/etc/ld.so.conf"), *machine.glob("/etc/ld.so.conf.d/*.conf")]
+        for line in _read(file).splitlines()
+        if line.startswith("/")
+    ]
+    multiarch = [f"{folder}/{machine.architecture}-linux-gnu" for folder in ("/lib", "/usr/lib")]
+    return [machine.path(name) for name in (*machine.list_of("LD_LIBRARY_PATH"), *listed, *multiarch, *_LINKER_FOLDERS)]
+
+
+def check_settings(machine: Machine) -> list[Finding]:
+    """Environment variables of torch_npu and HCCL that contradict each other or that they refuse."""
+    environment, found = machine.environment, []
+    if "PYTORCH_ALLOC_CONF" in environment and "PYTORCH_NPU_ALLOC_CONF" in environment:
+        told = explain("Both PYTORCH_NPU_ALLOC_CONF and PYTORCH_ALLOC_CONF have been set")
+        assert told is not None, "the table of faults has this one"
+        found.append(problem("npu memory", "both ..._ALLOC_CONF variables are set", told.means, told.mend))
+    if environment.get("TORCH_DEVICE_BACKEND_AUTOLOAD") == "0":
+        found.append(
+            warning(
+                "npu autoload",
+                "TORCH_DEVICE_BACKEND_AUTOLOAD=0",
+                "`import torch` does not load torch_npu, so a program that does not do so itself sees no card",
+                "unset TORCH_DEVICE_BACKEND_AUTOLOAD",
+            )
+        )
+    value = environment.get("HCCL_CONNECT_TIMEOUT")
+    if value is not None and not (value.isdecimal() and int(value) in _CONNECT_TIMEOUT_S):
+        found.append(
+            problem(
+                "hccl settings",
+                f"HCCL_CONNECT_TIMEOUT={value}",
+                "HCCL refuses it (EI0001): whole seconds from 120 to 7200",
+                "export HCCL_CONNECT_TIMEOUT=1200",
+            )
+        )
+    return found or [ok("npu settings", "none that contradict each other")]
+
+
+def nothing_here() -> Finding:
+    """No trace of Ascend, and nobody asked for it."""
+    return skipped("npu", "no Ascend card, driver or torch_npu here")

@@ -1,0 +1,217 @@
+"""From what the probes of torch told to findings: does it import, what does it see, does it compute as the CPU does."""
+
+from __future__ import annotations
+
+import math
+import tempfile
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from earmark.doctor.children import Probe, run_probe
+from earmark.doctor.findings import Finding, ok, problem, skipped, warning
+from earmark.doctor.machine import Machine
+from earmark.faults import explain
+
+IMPORT_TIMEOUT_S = 180.0  # the first import from a network disk, with CANN's libraries
+DEVICE_TIMEOUT_S = 300.0  # the first operators on a card are compiled
+
+_INSTALL = "pip install 'torch>=2.6', in the build for your card: README, Install"
+# largest deviation from float64, relative to the largest element; for float32 cards may take 10-bit mantissas (TF32)
+_PRODUCT_TOLERANCE = {"matmul_error": 2e-3, "bf16_error": 3e-2}
+_LOSS_TOLERANCE = 1e-2  # absolute, over three steps from a loss near 1.1
+
+
+def check_import(machine: Machine, probe: Probe) -> list[Finding]:
+    """Whether ``import torch`` works; where an installed torch_npu stops it, whether torch alone does."""
+    version = machine.version("torch")
+    if version is None:
+        return [problem("import torch", "torch is not installed", "nothing can be trained", _INSTALL)]
+    if "torch" in probe.results:
+        loaded = ", torch_npu loaded with it" if probe.results["npu_loaded"] else ""
+        return [ok("import torch", f"torch {probe.results['torch']}{loaded}")]
+    found = [
+        probe.finding(
+            "import torch",
+            f"torch {version} is installed and cannot be imported",
+            f"pip install --force-reinstall torch=={version.split('+')[0]}",
+        )
+    ]
+    if machine.version("torch_npu") is not None:
+        found.append(_check_without_plugin(machine))
+    return found
+
+
+def _check_without_plugin(machine: Machine) -> Finding:
+    alone = run_probe(machine, "torch", timeout_s=IMPORT_TIMEOUT_S, TORCH_DEVICE_BACKEND_AUTOLOAD="0")
+    if "torch" not in alone.results:
+        return alone.finding("torch alone", "torch does not import even without torch_npu", _INSTALL)
+    return warning(
+        "torch alone",
+        f"torch {alone.results['torch']} imports with TORCH_DEVICE_BACKEND_AUTOLOAD=0",
+        "torch is fine and torch_npu is not; the variable is no way out, because transformers imports torch_npu itself",
+        "mend torch_npu as said above, or, to use the CPU only: pip uninstall torch_npu",
+    )
+
+
+def check_trainer(probe: Probe) -> Finding:
+    """Whether Transformers' trainer imports."""
+    results = probe.results
+    if "trainer" in results:
+        return ok("import trainer", f"transformers {results['transformers']}, accelerate {results['accelerate']}")
+    return probe.finding(
+        "import trainer",
+        "earmark trains with it: `earmark train` stops at this",
+        "pip install --force-reinstall transformers accelerate",
+    )
+
+
+def devices_of(probe: Probe, kinds: Sequence[str]) -> list[dict[str, Any]]:
+    """The devices that torch sees: name, what it is called, bfloat16."""
+    return [device for kind in kinds for device in probe.results.get(kind, [])]
+
+
+def check_seen(probe: Probe, kind: str, number_here: int, *, asked: bool) -> list[Finding]:
+    """Whether torch sees the cards of a backend.
+
+    Args:
+        probe: of torch.
+        kind: backend.
+        number_here: cards that the driver shows.
+        asked: whether this backend was asked for by name.
+    """
+    if "torch" not in probe.results:
+        return [skipped(f"{kind} cards", "torch cannot be imported, so it cannot be asked")] if asked else []
+    seen = probe.results.get(kind, [])
+    trouble = [*probe.results.get(f"{kind}_warnings", []), probe.results.get(f"{kind}_error", "")]
+    text = "\n".join(filter(None, trouble))
+    if seen and f"{kind}_error" not in probe.results:
+        return [ok(f"{kind} cards", "; ".join(f"{card['device']} {card['name']}" for card in seen))]
+    if not asked and not number_here:
+        return []
+    told = explain(text)
+    line = told.line if told else (text.splitlines() or [f"torch sees no {kind} device"])[0]
+    if not probe.finished and not text:
+        return [probe.finding(f"{kind} cards", "torch failed while it looked for them", "see the findings above")]
+    return [
+        problem(
+            f"{kind} cards",
+            line + (f", and the driver shows {number_here}" if number_here else ""),
+            told.means if told else f"--device {kind} would stop with the same",
+            told.mend if told else "the findings above say what is missing between the card and torch",
+        )
+    ]
+
+
+def check_device(machine: Machine, name: str, *, timeout_s: float = DEVICE_TIMEOUT_S) -> list[Finding]:
+    """A matrix product, bfloat16, three training steps and a collective operation on one device."""
+    return judge_device(name, run_probe(machine, "device", name, timeout_s=timeout_s))
+
+
+def judge_device(name: str, probe: Probe) -> list[Finding]:
+    """What the probe of a device came to, stage by stage; the stage that it died in is the problem."""
+    results, found = probe.results, []
+    if "matmul_error" in results:
+        found.append(_judge_product(f"{name} matmul", results["matmul_error"], "matmul_error"))
+    if "bf16" in results:
+        found.append(_judge_bf16(name, results))
+    if "losses" in results:
+        found.append(_judge_losses(name, results["losses"], results["cpu_losses"]))
+    if "collective" in results:
+        found.append(_judge_collective(name, results))
+    if not probe.finished:
+        means = f"{name} cannot be used as it is"
+        found.append(probe.finding(f"{name} {_stage(results)}", means, "report it with the line above"))
+    return found
+
+
+def check_group(machine: Machine, names: Sequence[str], *, timeout_s: float = DEVICE_TIMEOUT_S) -> Finding:
+    """An all-reduce over these devices, one process each, as training on several of them does at every step."""
+    name = f"{names[0].partition(':')[0]} group"
+    with tempfile.TemporaryDirectory(prefix="earmark-doctor-") as folder, ThreadPoolExecutor(len(names)) as pool:
+
+        def run(rank: int) -> Probe:
+            place = [names[rank], str(rank), str(len(names)), f"{folder}/ranks"]
+            return run_probe(machine, "group", *place, timeout_s=timeout_s)
+
+        ranks = list(pool.map(run, range(len(names))))
+    failed = [probe for probe in ranks if not probe.finished]
+    if failed:
+        # one that dies is why the others wait in vain
+        first = min(failed, key=lambda probe: "time" in probe.failure.lower() or probe.answer.code is None)
+        return first.finding(
+            name,
+            f"{len(failed)} of {len(names)} processes failed: training on several devices will",
+            "try fewer of them with ASCEND_RT_VISIBLE_DEVICES or CUDA_VISIBLE_DEVICES to find the one at fault",
+        )
+    sums = {probe.results["collective"] for probe in ranks}
+    if sums == {float(len(names))}:
+        return ok(name, f"all-reduce over {len(names)} processes, one a device")
+    return problem(
+        name,
+        f"an all-reduce of ones over {len(names)} processes gave {', '.join(map(str, sorted(sums)))}",
+        "several devices would learn nonsense together",
+        "update driver and libraries",
+    )
+
+
+def _stage(results: dict[str, Any]) -> str:
+    stages = {"device": "open", "matmul_error": "matmul", "bf16": "bfloat16", "losses": "training", "backend": ""}
+    missing = next((label for key, label in stages.items() if key not in results), "")
+    return missing or f"{results.get('backend')}"
+
+
+def _judge_product(name: str, error: float, kind: str) -> Finding:
+    tolerance = _PRODUCT_TOLERANCE[kind]
+    seen = f"deviates by {error:.1e} from float64 (at most {tolerance:g})"
+    if error <= tolerance:  # false for NaN
+        return ok(name, seen)
+    return problem(
+        name,
+        seen,
+        "the device computes wrongly: nothing learned on it can be trusted",
+        "npu-smi info or nvidia-smi shows its health; update driver and libraries, else have the card repaired",
+    )
+
+
+def _judge_bf16(name: str, results: dict[str, Any]) -> Finding:
+    if results["bf16"]:
+        return _judge_product(f"{name} bfloat16", results["bf16_error"], "bf16_error")
+    instead = "float32" if name in ("cpu", "mps") else "float16 with a loss scaler"
+    return skipped(f"{name} bfloat16", f"not native on this device: training takes {instead}")
+
+
+def _judge_losses(name: str, losses: list[float], on_cpu: list[float]) -> Finding:
+    difference = max((abs(a - b) for a, b in zip(losses, on_cpu, strict=True)), default=math.nan)
+    seen = f"{len(losses)} steps, loss {losses[0]:.4f} to {losses[-1]:.4f}"
+    if name != "cpu":
+        seen += f", differs by {difference:.1e} from the CPU (at most {_LOSS_TOLERANCE:g})"
+    if difference <= _LOSS_TOLERANCE:
+        return ok(f"{name} training", seen)
+    return problem(
+        f"{name} training",
+        seen,
+        "gradients or updates are wrong on this device",
+        "earmark doctor --selftest shows how far; update driver and libraries",
+    )
+
+
+def _judge_collective(name: str, results: dict[str, Any]) -> Finding:
+    backend = results["backend"]
+    if results["collective"] is None:
+        if backend is None:
+            return skipped(f"{name} collectives", "this backend has no library for several processes")
+        return warning(
+            f"{name} {backend}",
+            f"this torch has no {backend}",
+            "training runs on one device only, not on several",
+            "install a torch (and torch_npu) built with it",
+        )
+    if results["collective"] == 1.0:
+        return ok(f"{name} {backend}", "all-reduce in a group of one process")
+    return problem(
+        f"{name} {backend}",
+        f"an all-reduce of ones gave {results['collective']}",
+        "several devices would learn nonsense together",
+        "update driver and libraries",
+    )

@@ -1,0 +1,106 @@
+"""What the doctor found: one entry a check, and how it is printed."""
+
+from __future__ import annotations
+
+import textwrap
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+Status = Literal["ok", "warning", "problem", "skipped"]
+STATUSES: tuple[Status, ...] = ("ok", "warning", "problem", "skipped")
+
+_WIDTH = 110
+_MARK_WIDTH, _NAME_WIDTH = 9, 22
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One check and what came of it.
+
+    Attributes:
+        name: what was checked.
+        status: ``ok``, ``warning`` (works, with a drawback), ``problem`` (has to be mended) or ``skipped``.
+        seen: what is there, in one line.
+        means: what that has for a consequence; empty when fine.
+        mend: the command or the change that puts it right; empty when fine.
+    """
+
+    name: str
+    status: Status
+    seen: str
+    means: str = ""
+    mend: str = ""
+
+    def to_dict(self) -> dict[str, str]:
+        """All of it, for JSON."""
+        return asdict(self)
+
+
+def ok(name: str, seen: str) -> Finding:
+    """All is well."""
+    return Finding(name, "ok", seen)
+
+
+def warning(name: str, seen: str, means: str, mend: str) -> Finding:
+    """Works, with a drawback."""
+    return Finding(name, "warning", seen, means, mend)
+
+
+def problem(name: str, seen: str, means: str, mend: str) -> Finding:
+    """Has to be mended."""
+    return Finding(name, "problem", seen, means, mend)
+
+
+def skipped(name: str, seen: str, means: str = "", mend: str = "") -> Finding:
+    """Not checked, or not there and not needed."""
+    return Finding(name, "skipped", seen, means, mend)
+
+
+def count_by_status(findings: Sequence[Finding]) -> dict[str, int]:
+    """How many findings have each status; all four are there."""
+    counts = Counter(finding.status for finding in findings)
+    return {status: counts[status] for status in STATUSES}
+
+
+def render(findings: Sequence[Finding]) -> str:
+    """One line a finding, with what it means and what mends it under those that are not fine; then a summary."""
+    lines = [line for finding in findings for line in _lines(finding)]
+    return "\n".join([*lines, "", summary_line(findings)])
+
+
+def summary_line(findings: Sequence[Finding]) -> str:
+    """The counts in words."""
+    counts = count_by_status(findings)
+    verdict = "there is something to mend" if counts["problem"] else "nothing stands in the way"
+    numbers = ", ".join(
+        f"{counts[status]} {word if counts[status] == 1 else plural}"
+        for status, word, plural in (("ok", "fine", "fine"), ("warning", "warning", "warnings"))
+    )
+    more = f"{counts['problem']} problem{'' if counts['problem'] == 1 else 's'}, {counts['skipped']} skipped"
+    return f"{numbers}, {more}: {verdict}"
+
+
+def _lines(finding: Finding) -> list[str]:
+    head = f"{finding.status:<{_MARK_WIDTH}} {finding.name:<{_NAME_WIDTH}} {_one_line(finding.seen)}"
+    details = [("means", finding.means), ("mend", finding.mend)]
+    return [head, *(line for label, text in details if text for line in _wrapped(label, text))]
+
+
+def _wrapped(label: str, text: str) -> list[str]:
+    start = " " * (_MARK_WIDTH + 1) + f"{label + ':':<7}"
+    indent = " " * len(start)
+    return textwrap.wrap(
+        text, _WIDTH, initial_indent=start, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False
+    )
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())
+
+
+def environment_table(facts: dict[str, Any]) -> str:
+    """Facts about the machine, a line each."""
+    width = max((len(name) for name in facts), default=0)
+    return "\n".join(f"{name:<{width}}  {value}" for name, value in facts.items())

@@ -1,0 +1,187 @@
+"""What every machine needs beside a device: disk space, shared memory, codecs, a way to the hub or its mirror."""
+
+from __future__ import annotations
+
+import http.client
+import os
+import shutil
+import ssl
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+
+from earmark.doctor.children import Probe
+from earmark.doctor.findings import Finding, ok, problem, skipped, warning
+from earmark.doctor.machine import Machine
+
+HUB_TIMEOUT_S = 5.0
+
+_GB = 1e9
+_LITTLE_DISK_GB, _NO_DISK_GB = 10.0, 1.0
+_LITTLE_SHARED_GB = 1.0  # Docker gives 64 MB unless told otherwise
+
+
+def _free_bytes(folder: Path) -> int:
+    return shutil.disk_usage(folder).free
+
+
+def _total_bytes(folder: Path) -> int:
+    return shutil.disk_usage(folder).total
+
+
+def check_disk(
+    machine: Machine, hub_cache: str | None, *, free_bytes: Callable[[Path], int] = _free_bytes
+) -> list[Finding]:
+    """Space and write access where runs, decoded recordings and downloads go.
+
+    Args:
+        machine: whose folders.
+        hub_cache: where the hub library puts what it downloads; ``None`` where that is not known.
+        free_bytes: bytes free where a folder is.
+    """
+    environment = machine.environment
+    cache = environment.get("XDG_CACHE_HOME") or "~/.cache"
+    places = {
+        "runs (here)": environment.get("PWD") or os.getcwd(),
+        "waveform store": environment.get("EARMARK_STORE") or f"{cache}/earmark/waveforms",
+        "temporary files": environment.get("TMPDIR") or "/tmp",
+    }
+    if hub_cache:
+        places["hub cache"] = hub_cache
+    return [_check_folder(machine, f"disk: {what}", place, free_bytes) for what, place in places.items()]
+
+
+def _check_folder(machine: Machine, name: str, place: str, free_bytes: Callable[[Path], int]) -> Finding:
+    folder = machine.path(place)
+    there = next(path for path in (folder, *folder.parents) if os.path.exists(path))
+    if not os.path.isdir(there) or not os.access(there, os.W_OK | os.X_OK):
+        return problem(
+            name,
+            f"{place}: cannot be written to",
+            "the first run stops when it writes there",
+            "make it writable, or choose another folder: --output_dir, EARMARK_STORE, TMPDIR, HF_HOME",
+        )
+    free_gb = free_bytes(there) / _GB
+    seen = f"{free_gb:,.1f} GB free in {place}"
+    mend = "make room, or choose another folder: --output_dir, EARMARK_STORE, TMPDIR, HF_HOME"
+    if free_gb < _NO_DISK_GB:
+        return problem(name, seen, "one checkpoint of a model of 95 M parameters with its optimizer takes 1.1 GB", mend)
+    if free_gb < _LITTLE_DISK_GB:
+        return warning(
+            name, seen, "checkpoints of large models and decoded sound (115 MB an hour) soon fill that", mend
+        )
+    return ok(name, seen)
+
+
+def check_shared_memory(machine: Machine, *, total_bytes: Callable[[Path], int] = _total_bytes) -> list[Finding]:
+    """The size of ``/dev/shm``, through which data loader workers and NCCL hand tensors on."""
+    folder = machine.path("/dev/shm")
+    if not os.path.isdir(folder):
+        return []
+    total_gb = total_bytes(folder) / _GB
+    if total_gb >= _LITTLE_SHARED_GB:
+        return [ok("shared memory", f"{total_gb:,.1f} GB in /dev/shm")]
+    return [
+        warning(
+            "shared memory",
+            f"{total_gb * 1000:,.0f} MB in /dev/shm",
+            "data loader workers and collective operations fail with a bus error when it is full",
+            "containers: --shm-size=8g; else mount -o remount,size=8G /dev/shm",
+        )
+    ]
+
+
+def check_codecs(probe: Probe) -> list[Finding]:
+    """Formats that can be read, from what the probe of that name told."""
+    results = probe.results
+    if "codecs" not in results:
+        return [
+            probe.finding(
+                "codecs",
+                "no recording can be read",
+                "pip install --force-reinstall soundfile soxr numpy",
+            )
+        ]
+    read, failed = ", ".join(results["codecs"]), results["failed"]
+    seen = f"{read} (soundfile {results['soundfile']}, {results['libsndfile']})"
+    found = [ok("codecs", seen)]
+    if failed:
+        found = [
+            (problem if "wav" in failed else warning)(
+                "codecs",
+                f"{seen}; not {', '.join(f'{name} ({why})' for name, why in failed.items())}",
+                "recordings of these formats cannot be read",
+                "pip install --upgrade soundfile (its wheels bring libsndfile 1.2, which reads all of them)",
+            )
+        ]
+    if results.get("av"):
+        found.append(ok("video codecs", f"m4a, aac, webm, mp4 (PyAV {results['av']})"))
+    elif "av_error" in results and "No module named" not in results["av_error"]:
+        found.append(
+            warning(
+                "video codecs",
+                results["av_error"],
+                "m4a, aac, webm and video files cannot be read",
+                "pip install --force-reinstall 'earmark[video]'",
+            )
+        )
+    elif "av_error" in results:
+        found.append(
+            skipped("video codecs", "PyAV is not installed: m4a, aac, webm, mp4 (pip install 'earmark[video]')")
+        )
+    return found
+
+
+def check_hub(probe: Probe, *, timeout_s: float = HUB_TIMEOUT_S) -> Finding:
+    """Whether the hub, or the mirror that ``HF_ENDPOINT`` names, answers.
+
+    Nothing needs it where weights and recordings are local, so that it does not is never a problem.
+    """
+    name = "hub"
+    if "endpoint" not in probe.results:
+        return skipped(name, f"huggingface_hub cannot be imported: {probe.failure}")
+    if probe.results["offline"]:
+        return skipped(name, "HF_HUB_OFFLINE is set: nothing is asked for over the network")
+    endpoint = probe.results["endpoint"]
+    try:
+        reason = _reach(endpoint, timeout_s)
+    except ValueError as exc:
+        return warning(
+            name,
+            f"HF_ENDPOINT={endpoint}: {exc}",
+            "not an address, so no model or data set can be downloaded",
+            "export HF_ENDPOINT=https://<the mirror>, or unset it",
+        )
+    if reason is None:
+        return ok(name, f"{endpoint} answers")
+    return warning(
+        name,
+        f"{endpoint}: {reason}",
+        "models and data sets cannot be downloaded; local ones work",
+        _hub_mend(reason),
+    )
+
+
+def _reach(endpoint: str, timeout_s: float) -> str | None:
+    """Ask for one line about no model in particular; ``None`` if anything sensible answers, else why not."""
+    request = urllib.request.Request(f"{endpoint}/api/models?limit=1", headers={"User-Agent": "earmark-doctor"})
+    if not request.type.startswith("http"):
+        raise ValueError(f"unknown url type: {request.type}")
+    try:
+        with urllib.request.urlopen(request, timeout=timeout_s):
+            return None
+    except urllib.error.HTTPError as exc:
+        return None if exc.code < 500 and exc.code != 407 else f"HTTP {exc.code} {exc.reason}"
+    except urllib.error.URLError as exc:
+        return f"no answer ({exc.reason})"
+    except (OSError, http.client.HTTPException, ssl.SSLError) as exc:
+        return f"no answer ({exc or type(exc).__name__})"
+
+
+def _hub_mend(reason: str) -> str:
+    if "CERTIFICATE" in reason.upper():
+        return "export SSL_CERT_FILE=<your organisation's certificates>"
+    if "407" in reason:
+        return "put name and password into HTTPS_PROXY"
+    return "export HF_ENDPOINT=https://<a mirror you can reach>, set HTTPS_PROXY, or HF_HUB_OFFLINE=1 to stop asking"

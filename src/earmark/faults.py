@@ -1,0 +1,316 @@
+"""What the error texts of torch, torch_npu, CANN, HCCL, CUDA and NCCL mean, and what mends them.
+
+A table of patterns over recorded texts. It knows the wording of libraries, so it names vendors; it imports nothing and
+decides nothing. Sources: the CANN troubleshooting reference for the codes of HCCL (EI....) and HCCP (EJ....), CANN's
+``rt_error_codes.h`` and its aclnn return codes for the numbers, and the reports of users for the rest.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+_SET_ENV = "source CANN's set_env.sh (/usr/local/Ascend/cann/set_env.sh from CANN 8.5 on, before it /usr/local/Ascend/"
+_SET_ENV += "ascend-toolkit/set_env.sh) in the shell that starts earmark"
+_MATCHING = "install versions that belong together: `earmark doctor --device npu` names them"
+_SMALLER = "halve --per_device_train_batch_size and double --gradient_accumulation_steps, or shorten "
+_SMALLER += "--max_length_seconds"
+_LOGS = "read the first ERROR in the plog files of every rank (~/ascend/log/debug/plog)"
+_WHICH_OPERATOR = "export ASCEND_LAUNCH_BLOCKING=1 names it; " + _LOGS
+# lines of code under the places of a traceback: they quote messages that were never raised
+_SOURCE_LINES = re.compile(r'^(\s*File "[^"\n]*", line \d+.*\n)(?: {4,}.*\n)+', re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """An error in words.
+
+    Attributes:
+        means: what has happened.
+        mend: the command or the change that puts it right.
+        line: the line of the text that says so.
+    """
+
+    means: str
+    mend: str
+    line: str
+
+
+@dataclass(frozen=True)
+class _Fault:
+    pattern: re.Pattern[str]
+    means: str
+    mend: str
+
+
+def _fault(pattern: str, means: str, mend: str) -> _Fault:
+    return _Fault(re.compile(pattern, re.IGNORECASE | re.DOTALL), means, mend)
+
+
+# The code as it stands in the text -> what it means, what mends it.
+_HCCL_CODES = {
+    "EI0001": ("an HCCL_* environment variable has a value that HCCL refuses", "correct or unset the one it names"),
+    "EI0002": (
+        "a card waited for another one until HCCL_EXEC_TIMEOUT (1836 s unless set) and gave up: a rank failed, is much "
+        "slower, or has another number of batches",
+        "look at the other ranks first: the one that stopped earliest has the cause; only where all are merely slow "
+        "export HCCL_EXEC_TIMEOUT=3600",
+    ),
+    "EI0003": ("a collective operation was called with an argument that HCCL refuses", _LOGS),
+    "EI0004": ("the rank table does not describe these machines", "correct the file in RANK_TABLE_FILE, or unset it"),
+    "EI0005": (
+        "ranks called the same collective operation with different arguments",
+        "start every rank with the same command, code and data",
+    ),
+    "EI0006": (
+        "no connection to another rank within HCCL_CONNECT_TIMEOUT (120 s unless set): it did not start, died, or its "
+        "network is out of reach",
+        "check that every rank started; where preparing data takes longer on one of them, export "
+        "HCCL_CONNECT_TIMEOUT=1200; check the cards' network with hccn_tool -i 0 -net_health -g",
+    ),
+    "EI0007": (
+        "a resource for communication could not be allocated",
+        "end what else npu-smi info lists on these cards",
+    ),
+    "EI0008": ("the ranks have different versions of CANN", "install the same CANN on every machine"),
+    "EI0009": ("the link between two cards could not be set up", "check it: hccn_tool -i 0 -link -g, for every card"),
+    "EI0010": ("two cards cannot reach each other's memory", "use cards that npu-smi info -t topo shows as joined"),
+    "EI0011": ("too little memory on the card for HCCL's buffers", "export HCCL_BUFFSIZE=100, or train on less a card"),
+    "EI0012": ("copying between cards failed (SDMA)", "the other card's process may have died: " + _LOGS),
+    "EI0013": (
+        "the network between two cards lost packets, or the process at the other end died (RoCE CQE error)",
+        "look at the other ranks first; then check the cards' network with hccn_tool -i 0 -link -g",
+    ),
+    "EI0014": ("the rank table contradicts itself", "correct the file in RANK_TABLE_FILE, or unset it"),
+    "EI0015": (
+        "some ranks never reached the first one",
+        "check that all started and that --master_addr can be reached from every machine (HCCL_SOCKET_IFNAME names "
+        "the network interface)",
+    ),
+    "EI0016": ("settings of HCCL contradict each other", "unset the HCCL_* variables that are not needed"),
+    "EI0019": ("a port is taken", "end the earlier run, or export HCCL_NPU_SOCKET_PORT_RANGE=auto"),
+    "EI0020": ("a port is taken", "end the earlier run, or export HCCL_NPU_SOCKET_PORT_RANGE=auto"),
+    "EJ0001": (
+        "the communication process of a card did not start: an earlier run on it has not ended yet",
+        "end what npu-smi info still lists on the card, wait 10 s and start again",
+    ),
+    "EJ0002": ("the card's own network is not set up", "set its address: hccn_tool -i 0 -ip -g shows what it has"),
+    "EJ0003": (
+        "an address and port are in use already, mostly by an earlier run",
+        "end it, or choose another port: export HCCL_IF_BASE_PORT=50000",
+    ),
+    "EJ0004": (
+        "the address of a card in the rank table is not the one it has",
+        "compare with hccn_tool -i 0 -ip -g and correct the file in RANK_TABLE_FILE",
+    ),
+}
+
+# Return codes of CANN's runtime and operators.
+_CANN_CODES = {
+    "107001": ("there is no card of that number", "choose among those in npu-smi info; see ASCEND_RT_VISIBLE_DEVICES"),
+    "207001": (
+        "the card's memory is full",
+        _SMALLER,
+    ),
+    "207018": (
+        "the card's memory is full",
+        _SMALLER,
+    ),
+    "500001": (
+        "CANN's operator compiler could not start: a Python package it imports is missing, or numpy is 2.x beside a "
+        "CANN of 8.2 or older",
+        "pip install attrs decorator psutil scipy sympy cloudpickle cffi pyyaml; with CANN up to 8.2 also 'numpy<2'",
+    ),
+    "507014": ("an operator ran into the card's time limit", _LOGS),
+    "507015": (
+        "an operator failed on the card (AI core exception)",
+        _WHICH_OPERATOR,
+    ),
+    "507018": (
+        "an operator failed on the card (AI CPU exception)",
+        _WHICH_OPERATOR,
+    ),
+    "507035": ("an operator failed on the card (vector core)", _WHICH_OPERATOR),
+    "507046": ("the card did not finish its work in time", _LOGS),
+    "507899": ("the driver failed", "npu-smi info; if that fails too, reinstall the driver or restart the machine"),
+    "561003": (
+        "CANN has no compiled kernel for this card: the package with the operators is missing or of another chip",
+        "install Ascend-cann-kernels-<chip> (CANN up to 8.3) or Ascend-cann-<chip>-ops (from 8.5 on)",
+    ),
+    "561103": ("CANN and its operators, or the card, do not belong together", _MATCHING),
+}
+
+_CODED = tuple(_fault(rf"\b{code}\b", means, mend) for code, (means, mend) in _HCCL_CODES.items()) + tuple(
+    _fault(rf"(?:error code(?: is)?:?|ret(?:urn)?(?: code)?)\W{{0,3}}{code}\b", means, mend)
+    for code, (means, mend) in _CANN_CODES.items()
+)
+
+_NO_FILE = r"[^\s:]*: cannot open shared object file"
+_LIBRARIES = (
+    _fault(
+        r"lib(?:ascend_hal|drvdsmi_host|dcmi|mmpa|c_sec)\.so" + _NO_FILE,
+        "the Ascend driver's libraries are not found: there is no driver, or the container does not see it",
+        "install the driver on the host; in a container mount /usr/local/Ascend/driver/lib64 and give it /dev/davinci0,"
+        " /dev/davinci_manager, /dev/devmm_svm and /dev/hisi_hdc; on a machine without a card: pip uninstall torch_npu",
+    ),
+    _fault(
+        r"lib(?:hccl|ascendcl|acl_op_compiler|ge_runner|graph|acl_tdt_channel|hcomm|runtime|profapi|msprofiler|opapi)"
+        r"\.so" + _NO_FILE,
+        "torch_npu does not find CANN: it is not installed, or its environment is not set in this shell",
+        _SET_ENV + "; on a machine without a card: pip uninstall torch_npu",
+    ),
+    _fault(
+        r"lib(?:cudart|cublas|cublasLt|cudnn|cufft|curand|cusparse|cusparseLt|nccl|nvJitLink|cupti|nvshmem\w*)\.so"
+        + _NO_FILE,
+        "torch was built for CUDA and its CUDA libraries are not there",
+        "install torch again with the libraries it names: pip install --force-reinstall torch==<the same version>",
+    ),
+    _fault(
+        r"libgomp[^\n]*cannot allocate memory in static TLS block",
+        "the OpenMP library has to be loaded before others on this processor",
+        "export LD_PRELOAD=<the path of libgomp in the message>",
+    ),
+    _fault(
+        r"version `(?:GLIBC|GLIBCXX|CXXABI)_[\d.]+' not found",
+        "the system's C or C++ library is older than the package was built for",
+        "use a newer system or container image, or a version of the package that was built for this one",
+    ),
+)
+_SYMBOLS = (
+    _fault(
+        r"undefined symbol: (?:hal|drv|dcmi)\w*",
+        "the driver is older than CANN expects",
+        "update the driver to the version that CANN's release notes name",
+    ),
+    _fault(
+        r"torch_npu[^\n]*undefined symbol: _Z\w{0,4}?(?:3c10|2at|5torch)",
+        "torch_npu was built for another version of torch",
+        "install the pair: pip install torch==2.12.0 torch_npu==2.12.0, or another row of docs/doctor.md",
+    ),
+    _fault(
+        r"(?:torch_npu|/Ascend/)[^\n]*undefined symbol: \w+|undefined symbol: (?:Msprof|acl|Hccl)\w+",
+        "torch_npu and CANN are of versions that do not belong together",
+        _MATCHING,
+    ),
+)
+_OPERATORS = (
+    _fault(
+        r"\w+ not in libopapi\.so",
+        "CANN does not have an operator that torch_npu calls: its operator package is missing, or it is older than "
+        "this torch_npu needs",
+        "install Ascend-cann-kernels-<chip> (CANN up to 8.3) or Ascend-cann-<chip>-ops (from 8.5 on), of the CANN that "
+        "torch_npu is for",
+    ),
+)
+_SETTINGS = (
+    _fault(
+        r"Both PYTORCH_NPU_ALLOC_CONF and PYTORCH_ALLOC_CONF",
+        "PYTORCH_ALLOC_CONF and PYTORCH_NPU_ALLOC_CONF are both set, which torch_npu refuses",
+        "unset PYTORCH_ALLOC_CONF",
+    ),
+    _fault(
+        r"module 'torch_npu' has no attribute",
+        "what is imported as torch_npu is not all of it: a folder of that name in the working directory, or a broken "
+        "install",
+        "change to another directory; else pip install --force-reinstall --no-deps torch_npu==<the version of torch>",
+    ),
+    _fault(
+        r"dcmi (?:module initialize|model initialized) failed|DrvMngGetConsoleLogLevel failed",
+        "npu-smi cannot talk to the driver: it is not loaded, or this user or container has no access to it",
+        "run it as root on the host; sudo usermod -aG HwHiAiUser $USER gives access",
+    ),
+)
+_CUDA = (
+    _fault(
+        r"NVIDIA driver on your system is too old|CUDA driver version is insufficient",
+        "the NVIDIA driver is older than the CUDA that torch was built for",
+        "update the driver, or install a torch built for an older CUDA (nvidia-smi shows the newest the driver takes)",
+    ),
+    _fault(
+        r"Driver/library version mismatch",
+        "the NVIDIA driver was updated and the old one is still loaded",
+        "restart the machine",
+    ),
+    _fault(
+        r"Torch not compiled with CUDA enabled",
+        "this torch is a build for the CPU only",
+        "pip install --force-reinstall torch==<the same version> from the index for your CUDA",
+    ),
+    _fault(
+        r"no kernel image is available|is not compatible with the current PyTorch installation",
+        "this torch has no code for the architecture of the card",
+        "install a torch built for a CUDA that knows the card",
+    ),
+    _fault(
+        r"CUDA-capable devices? (?:is|are) busy|No CUDA GPUs are available|no CUDA-capable device",
+        "torch sees no GPU that it may use: hidden by CUDA_VISIBLE_DEVICES, taken by another process, or not given to "
+        "this container",
+        "check CUDA_VISIBLE_DEVICES and nvidia-smi; start the container with --gpus all",
+    ),
+)
+_MEMORY = (
+    _fault(
+        r"(?:NPU|CUDA|XPU|MPS)[^\n]{0,40}out of memory",
+        "the card's memory is full",
+        _SMALLER,
+    ),
+)
+_RUNNING = (
+    _fault(
+        r"HCCL[^\n]*(?:timeout|timed out)|wait socket establish timeout",
+        "ranks waited for each other too long: one did not start, died or is much slower",
+        "look at the other ranks first; HCCL_CONNECT_TIMEOUT (120 s) and HCCL_EXEC_TIMEOUT (1836 s) raise the limits",
+    ),
+    _fault(
+        r"NCCL[^\n]*(?:timeout|timed out)|Watchdog caught collective operation timeout",
+        "ranks waited for each other too long: one did not start, died or is much slower",
+        "look at the other ranks first; --ddp_timeout raises the limit",
+    ),
+    _fault(
+        r"ncclSystemError|ncclUnhandledCudaError|ncclInternalError|NCCL error",
+        "NCCL failed: the network between the cards, too little /dev/shm, or a card that failed",
+        "export NCCL_DEBUG=INFO says which; in a container --shm-size=8g; NCCL_SOCKET_IFNAME names the interface",
+    ),
+)
+_GENERAL = (
+    _fault(
+        r"Failed to load the backend extension: torch_npu",
+        "importing torch loads the installed torch_npu, and that failed; torch itself may be fine",
+        _MATCHING + "; on a machine without a card: pip uninstall torch_npu",
+    ),
+    _fault(
+        r"compiled using NumPy 1\.x cannot be run|numpy\.core\.multiarray failed to import",
+        "a package was built for numpy 1 and numpy 2 is installed",
+        "pip install 'numpy<2', or a newer version of the package",
+    ),
+    _fault(
+        r"No module named '(?P<package>torch|torch_npu|transformers|accelerate|numpy|soundfile|soxr)'",
+        "a package is not installed in this Python",
+        r"pip install \g<package> into the environment that earmark runs in",
+    ),
+    _fault(
+        r"call acl api failed|ERR00100|ERR02200|EZ9999|EE9999",
+        "CANN failed at something it only describes in its own log",
+        _LOGS,
+    ),
+)
+
+_FAULTS = (*_MEMORY, *_SETTINGS, *_LIBRARIES, *_SYMBOLS, *_OPERATORS, *_CODED, *_CUDA, *_RUNNING, *_GENERAL)
+
+
+def explain(text: str) -> Explanation | None:
+    """What an error of the libraries below means.
+
+    Args:
+        text: the message or the whole output, as it came.
+
+    Returns:
+        The most telling explanation, or ``None`` for an error that is not in the table.
+    """
+    text = _SOURCE_LINES.sub(r"\1", text)
+    for fault in _FAULTS:
+        match = fault.pattern.search(text)
+        if match:
+            start = text.rfind("\n", 0, match.start()) + 1
+            return Explanation(fault.means, match.expand(fault.mend), text[start:].partition("\n")[0].strip())
+    return None

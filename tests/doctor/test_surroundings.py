@@ -1,0 +1,152 @@
+from __future__ import annotations
+
+import os
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from earmark.doctor.children import Probe, run_probe
+from earmark.doctor.machine import Answer, Machine
+from earmark.doctor.surroundings import check_codecs, check_disk, check_hub, check_shared_memory
+from tests.doctor.trees import machine, the
+
+GB = 1_000_000_000
+
+
+def told(**results: object) -> Probe:
+    return Probe(results, Answer(0, ""))
+
+
+@contextmanager
+def serve(status: int) -> Iterator[str]:
+    """A hub that answers everything alike."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def log_message(self, *args: object) -> None:
+            """Keep quiet."""
+
+        def do_GET(self) -> None:
+            self.send_response(status)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+@pytest.mark.parametrize(
+    ("status", "outcome"), [(200, "ok"), (401, "ok"), (404, "ok"), (407, "warning"), (503, "warning")]
+)
+def test_a_hub_that_answers(status: int, outcome: str) -> None:
+    with serve(status) as endpoint:
+        found = check_hub(told(endpoint=endpoint, offline=False))
+    assert found.status == outcome
+    assert endpoint in found.seen
+
+
+def test_a_hub_that_is_not_there_is_a_warning() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))  # bound and not listening: refuses
+        found = check_hub(told(endpoint=f"http://127.0.0.1:{taken.getsockname()[1]}", offline=False))
+    assert found.status == "warning"
+    assert "refused" in found.seen
+    assert "HF_ENDPOINT" in found.mend
+
+
+def test_a_hub_that_hangs() -> None:
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        listening.listen()
+        endpoint = f"http://127.0.0.1:{listening.getsockname()[1]}"
+        start_s = time.monotonic()
+        found = check_hub(told(endpoint=endpoint, offline=False), timeout_s=0.2)
+        assert time.monotonic() - start_s < 2
+    assert found.status == "warning"
+    assert "timed out" in found.seen
+
+
+@pytest.mark.parametrize("endpoint", ["mirror.example", "ftp://mirror.example"])
+def test_an_endpoint_that_is_no_address(endpoint: str) -> None:
+    found = check_hub(told(endpoint=endpoint, offline=False))
+    assert found.status == "warning"
+    assert found.seen.startswith(f"HF_ENDPOINT={endpoint}: unknown url type")
+
+
+def test_the_environment_is_read_as_the_hub_library_does(tmp_path: Path) -> None:
+    environment = {"HF_ENDPOINT": "http://127.0.0.1:9/", "HF_HOME": str(tmp_path)}
+    probe = run_probe(Machine(environment=environment), "hub", timeout_s=60)
+    assert probe.results == {"endpoint": "http://127.0.0.1:9", "offline": False, "cache": f"{tmp_path}/hub"}
+    probe = run_probe(Machine(environment={**environment, "HF_HUB_OFFLINE": "1"}), "hub", timeout_s=60)
+    found = check_hub(probe)
+    assert found.status == "skipped"
+    assert "HF_HUB_OFFLINE" in found.seen
+
+
+@pytest.mark.parametrize(("free_gb", "status"), [(0.5, "problem"), (5, "warning"), (50, "ok")])
+def test_disk_space(tmp_path: Path, free_gb: float, status: str) -> None:
+    (tmp_path / "work").mkdir()
+    here = machine(tmp_path, {"PWD": "/work", "HOME": "/home/me", "EARMARK_STORE": "/work/store"})
+    found = check_disk(here, "/work/hub", free_bytes=lambda folder: round(free_gb * GB))
+    assert [finding.status for finding in found] == [status] * 4
+    assert the(found, "disk: waveform store").seen == f"{free_gb:.1f} GB free in /work/store"
+    assert the(found, "disk: hub cache").seen.endswith(" in /work/hub")
+
+
+def test_a_place_that_cannot_be_written(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    here = machine(tmp_path, {"PWD": "/", "EARMARK_STORE": "/file/store"})
+    found = the(check_disk(here, None, free_bytes=lambda folder: 50 * GB), "disk: waveform store")
+    assert found.status == "problem"
+    assert found.seen == "/file/store: cannot be written to"
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_folder_of_somebody_else(tmp_path: Path) -> None:
+    (tmp_path / "shut").mkdir(mode=0o500)
+    found = check_disk(machine(tmp_path, {"PWD": "/shut"}), None, free_bytes=lambda folder: 50 * GB)
+    assert the(found, "disk: runs (here)").status == "problem"
+
+
+def test_shared_memory(tmp_path: Path) -> None:
+    assert check_shared_memory(machine(tmp_path)) == []
+    (tmp_path / "dev/shm").mkdir(parents=True)
+    (found,) = check_shared_memory(machine(tmp_path), total_bytes=lambda folder: 64_000_000)
+    assert (found.status, found.seen) == ("warning", "64 MB in /dev/shm")
+    (found,) = check_shared_memory(machine(tmp_path), total_bytes=lambda folder: 8 * GB)
+    assert found.status == "ok"
+
+
+def test_codecs_of_this_machine() -> None:
+    probe = run_probe(Machine(), "codecs", timeout_s=60)
+    found = the(check_codecs(probe), "codecs")
+    assert found.status == "ok"
+    assert found.seen.startswith("flac, mp3, ogg, wav (soundfile ")
+
+
+def test_codecs_that_are_missing() -> None:
+    known = {"soundfile": "0.12.1", "libsndfile": "1.0.31"}
+    missing = "ModuleNotFoundError: No module named 'av'"
+    found = check_codecs(told(**known, codecs=["wav"], failed={"mp3": "unknown"}, av=None, av_error=missing))
+    assert [finding.status for finding in found] == ["warning", "skipped"]
+    assert "not mp3 (unknown)" in found[0].seen
+    failed = told(**known, codecs=[], failed={"wav": "broken"}, av="14.0")
+    assert [finding.status for finding in check_codecs(failed)] == ["problem", "ok"]
+
+
+def test_a_soundfile_that_does_not_import() -> None:
+    (found,) = check_codecs(Probe({}, Answer(1, "", "OSError: sndfile library not found\n")))
+    assert found.status == "problem"
+    assert found.seen == "OSError: sndfile library not found"
