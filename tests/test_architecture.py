@@ -12,7 +12,7 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "src" / "earmark"
 ROOMS = [
     {"errors"},
-    {"accelerator_faults", "extras", "faults", "progress"},
+    {"extras", "faults", "progress"},
     {"config"},
     {"config_files"},
     {"device"},

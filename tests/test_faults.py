@@ -118,3 +118,17 @@ def test_code_in_a_traceback_is_not_what_was_raised() -> None:
     told = explain(f"{quoted}RuntimeError: No CUDA GPUs are available")
     assert told is not None
     assert told.line == "RuntimeError: No CUDA GPUs are available"
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("[/gloo/transport/tcp/pair.cc:547] Connection closed by peer [127.0.0.1]:4021", "connection to another rank"),
+        ("Timed out waiting 1800000ms for recv operation to complete", "until --ddp_timeout"),
+    ],
+)
+def test_a_lost_rank_is_one_only_in_a_distributed_run(text: str, words: str) -> None:
+    assert explain(text) is None
+    found = explain(text, of_ranks=True)
+    assert found is not None
+    assert words in found.means

@@ -272,6 +272,18 @@ _RUNNING = (
         "export NCCL_DEBUG=INFO says which; in a container --shm-size=8g; NCCL_SOCKET_IFNAME names the interface",
     ),
 )
+_RANKS = (
+    _fault(
+        r"Connection closed by peer|Connection reset by peer|Broken pipe|Connection refused|recvBytes",
+        "the connection to another rank was lost: it has ended or its machine is gone",
+        "look at the other ranks first: the one that stopped earliest has the cause",
+    ),
+    _fault(
+        r"Timed out waiting \d+ms|Wait timeout|client socket has timed out|Gloo[^\n]*tim(?:eout|ed out)",
+        "a rank waited for another one until --ddp_timeout (1800 s unless set)",
+        "look at the other ranks first; see that all machines have started and can reach each other",
+    ),
+)
 _GENERAL = (
     _fault(
         r"Failed to load the backend extension: torch_npu",
@@ -298,17 +310,18 @@ _GENERAL = (
 _FAULTS = (*_MEMORY, *_SETTINGS, *_LIBRARIES, *_SYMBOLS, *_OPERATORS, *_CODED, *_CUDA, *_RUNNING, *_GENERAL)
 
 
-def explain(text: str) -> Explanation | None:
+def explain(text: str, *, of_ranks: bool = False) -> Explanation | None:
     """What an error of the libraries below means.
 
     Args:
         text: the message or the whole output, as it came.
+        of_ranks: it comes from a distributed run, where a lost connection means a lost rank.
 
     Returns:
         The most telling explanation, or ``None`` for an error that is not in the table.
     """
     text = _SOURCE_LINES.sub(r"\1", text)
-    for fault in _FAULTS:
+    for fault in (*_FAULTS, *_RANKS) if of_ranks else _FAULTS:
         match = fault.pattern.search(text)
         if match:
             start = text.rfind("\n", 0, match.start()) + 1

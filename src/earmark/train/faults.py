@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from earmark.accelerator_faults import explain_fault
-from earmark.errors import DeviceError, first_line
+from earmark.errors import DeviceError
+from earmark.faults import explain
 from earmark.scoring.table import rank_and_world
 
 
@@ -20,7 +20,7 @@ def translated_faults() -> Iterator[None]:
     try:
         yield
     except RuntimeError as exc:  # torch's errors of process groups are RuntimeErrors; torch_npu raises plain ones
-        fault = explain_fault(str(exc)) if rank_and_world()[1] > 1 else None
+        fault = explain(str(exc), of_ranks=True) if rank_and_world()[1] > 1 else None
         if fault is None:
             raise
-        raise DeviceError(f"{fault.means}: {fault.mend} ({first_line(exc)})") from exc
+        raise DeviceError(f"{fault.means}: {fault.mend} ({fault.line})") from exc
