@@ -97,12 +97,12 @@ def test_the_environment_is_read_as_the_hub_library_does(tmp_path: Path) -> None
 
 @pytest.mark.parametrize(("free_gb", "status"), [(0.5, "problem"), (5, "warning"), (50, "ok")])
 def test_disk_space(tmp_path: Path, free_gb: float, status: str) -> None:
-    (tmp_path / "work").mkdir()
-    here = machine(tmp_path, {"PWD": "/work", "HOME": "/home/me", "EARMARK_STORE": "/work/store"})
-    found = check_disk(here, "/work/hub", free_bytes=lambda folder: round(free_gb * GB))
+    (tmp_path / "srv").mkdir()
+    here = machine(tmp_path, {"PWD": "/srv", "HOME": "/home/me", "EARMARK_STORE": "/srv/store"})
+    found = check_disk(here, "/srv/hub", free_bytes=lambda folder: round(free_gb * GB))
     assert [finding.status for finding in found] == [status] * 4
-    assert the(found, "disk: waveform store").seen == f"{free_gb:.1f} GB free in /work/store"
-    assert the(found, "disk: hub cache").seen.endswith(" in /work/hub")
+    assert the(found, "disk: waveform store").seen == f"{free_gb:.1f} GB free in /srv/store"
+    assert the(found, "disk: hub cache").seen.endswith(" in /srv/hub")
 
 
 def test_a_place_that_cannot_be_written(tmp_path: Path) -> None:
