@@ -30,6 +30,7 @@ from transformers import PrinterCallback, ProgressCallback, Trainer, TrainerCall
 from earmark.batch.buckets import BucketSampler, bucket_edges, padded_share
 from earmark.batch.dataset import TrainingClips, class_indices, one_batch
 from earmark.data.usable import UsableClips
+from earmark.errors import UsageError
 from earmark.models.build import AudioModel
 from earmark.models.embedding import EmbeddingModel, classify_all
 from earmark.models.freeze import body_of, head_parameters, is_body_frozen
@@ -38,6 +39,7 @@ from earmark.runs.judged import targets_of
 from earmark.scoring.metrics import compute_metrics
 from earmark.scoring.table import score_table
 from earmark.train.frozen import frozen_clips, hears_mask, model_inputs, stage_to_keep
+from earmark.train.sharded import WholeModel, make_shardable
 
 logger = logging.getLogger(__name__)
 
@@ -85,6 +87,7 @@ class AudioTrainer(Trainer):
         if args.fsdp or args.deepspeed:
             # both hang on the calls of the library's own modules, to gather their weights in time
             audio.model.forward.family = None
+            make_shardable(audio.model)
         elif args.bf16 and not _recomputes(args):
             audio.model.forward.training_dtype = torch.bfloat16
             if args.device.type == "cpu":
@@ -105,6 +108,11 @@ class AudioTrainer(Trainer):
             compute_loss_func=ClipLoss(args.label_smoothing_factor),
         )
         self.audio = audio
+        if args.fsdp and not self.is_fsdp_enabled:  # accelerate passes over it without a word
+            raise UsageError(
+                f"--fsdp spreads the weights over accelerators, not over {args.device.type}s: leave it out"
+            )
+        self._whole = WholeModel(audio.model) if args.fsdp else None
         self.body_is_frozen = is_body_frozen(audio.model)
         self.probes = False  # whether only the head is computed, on embeddings
         self._embeddings: dict[int, np.ndarray] = {}
@@ -124,7 +132,7 @@ class AudioTrainer(Trainer):
     def score(self, clips: UsableClips, what: str = "scoring") -> Any:
         """Logits (N, C) float32 of clips, through the loop that predicts; in fp32 unless a full-eval flag is set."""
         half = {self.args.bf16_full_eval: torch.bfloat16, self.args.fp16_full_eval: torch.float16}
-        model = self.model.to(self.args.device)
+        model = self.whole_model()
 
         def scored(scorer: Any) -> Any:
             return score_table(
@@ -144,6 +152,12 @@ class AudioTrainer(Trainer):
             if id(clips) not in self._embeddings:  # the body is frozen: they are the same after every epoch
                 self._embeddings[id(clips)] = scored(EmbeddingModel(model))
             return classify_all(model, self._embeddings[id(clips)], self.args.device)
+
+    def whole_model(self) -> Any:
+        """The model with all of its weights, on the device. With ``--fsdp`` all ranks have to call this."""
+        if self._whole is not None and self.has_begun:
+            return self._whole.gathered_from(self.model, self.args.device)
+        return self.model.to(self.args.device)
 
     def evaluate(
         self,
