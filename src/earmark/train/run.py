@@ -251,8 +251,8 @@ def _finish(
 ) -> TrainOutcome:
     """Judge the model that is kept, save it and write everything about it."""
     figures = TrainingFigures.of(trainer)
+    trainer.audio.model = trainer.accelerator.unwrap_model(trainer.whole_model())
     if is_main_process():  # before anything that can fail: what was learned is kept
-        trainer.audio.model = trainer.accelerator.unwrap_model(trainer.model)
         trainer.audio.save(folder.path)
     judged = {
         name: judge(trainer.score(clips, name), clips.table, trainer.audio.labels, run.metric)

@@ -33,7 +33,7 @@ from transformers import PrinterCallback, ProgressCallback, TrainerCallback
 from earmark.batch.buckets import BucketSampler, bucket_edges, padded_share
 from earmark.batch.dataset import TrainingClips, class_indices, one_batch
 from earmark.data.usable import UsableClips
-from earmark.errors import DataError
+from earmark.errors import DataError, UsageError
 from earmark.models.build import AudioModel
 from earmark.models.embedding import EmbeddingModel, classify_all
 from earmark.models.freeze import body_of, head_parameters, is_body_frozen
@@ -45,6 +45,7 @@ from earmark.train.frozen import frozen_clips, hears_mask, model_inputs, stage_t
 from earmark.train.loss_guard import LossGuard
 from earmark.train.mishaps import bad_loss, on_every_rank, translated_out_of_memory
 from earmark.train.saving import CheckpointingTrainer
+from earmark.train.sharded import WholeModel, make_shardable
 
 logger = logging.getLogger(__name__)
 
@@ -104,6 +105,7 @@ class AudioTrainer(CheckpointingTrainer):
         if args.fsdp or args.deepspeed:
             # both hang on the calls of the library's own modules, to gather their weights in time
             audio.model.forward.family = None
+            make_shardable(audio.model)
         elif args.bf16 and not _recomputes(args):
             audio.model.forward.training_dtype = torch.bfloat16
             if args.device.type == "cpu":
@@ -127,9 +129,12 @@ class AudioTrainer(CheckpointingTrainer):
         self.train_table = train_clips.table
         self.guard = LossGuard()
         shapes = sorted((name, tuple(weight.shape)) for name, weight in audio.model.named_parameters())
-        self._model_fact = (
-            f"{audio.model.config.model_type} {_digest(repr(shapes).encode())}"  # later FSDP flattens them
-        )
+        self._model_fact = f"{audio.model.config.model_type} {_digest(repr(shapes).encode())}"
+        if args.fsdp and not self.is_fsdp_enabled:  # accelerate passes over it without a word
+            raise UsageError(
+                f"--fsdp spreads the weights over accelerators, not over {args.device.type}s: leave it out"
+            )
+        self._whole = WholeModel(audio.model) if args.fsdp else None
         self.body_is_frozen = is_body_frozen(audio.model)
         self.probes = False  # whether only the head is computed, on embeddings
         self._embeddings: dict[int, np.ndarray] = {}
@@ -149,7 +154,7 @@ class AudioTrainer(CheckpointingTrainer):
     def score(self, clips: UsableClips, what: str = "scoring") -> Any:
         """Logits (N, C) float32 of clips, through the loop that predicts; in fp32 unless a full-eval flag is set."""
         half = {self.args.bf16_full_eval: torch.bfloat16, self.args.fp16_full_eval: torch.float16}
-        model = self.model.to(self.args.device)
+        model = self.whole_model()
 
         def scored(scorer: Any) -> Any:
             return score_table(
@@ -169,6 +174,12 @@ class AudioTrainer(CheckpointingTrainer):
             if id(clips) not in self._embeddings:  # the body is frozen: they are the same after every epoch
                 self._embeddings[id(clips)] = scored(EmbeddingModel(model))
             return classify_all(model, self._embeddings[id(clips)], self.args.device)
+
+    def whole_model(self) -> Any:
+        """The model with all of its weights, on the device. With ``--fsdp`` all ranks have to call this."""
+        if self._whole is not None and self.has_begun:
+            return self._whole.gathered_from(self.model, self.args.device)
+        return self.model.to(self.args.device)
 
     def evaluate(
         self,
