@@ -50,7 +50,7 @@ class CheckpointingTrainer(Trainer):
                     output_dir=str(run_dir),
                     save_total_limit=self.args.save_total_limit,
                     best_model_checkpoint=self.state.best_model_checkpoint,
-                    use_mtime=True,
+                    use_mtime=False,
                 )
             self.accelerator.wait_for_everyone()
         if self.args.push_to_hub:
