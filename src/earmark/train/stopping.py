@@ -6,7 +6,7 @@ checkpoint to go on from. A second signal stops at once.
 
 from __future__ import annotations
 
-import logging
+import os
 import signal
 import threading
 from types import FrameType
@@ -17,9 +17,8 @@ import torch.distributed as dist
 from transformers import TrainerCallback
 from transformers.trainer_utils import SaveStrategy
 
+from earmark.progress import is_main_process
 from earmark.scoring.table import rank_and_world
-
-logger = logging.getLogger(__name__)
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
@@ -56,7 +55,8 @@ class StopOnSignal(TrainerCallback):
         if self.told is not None:
             raise KeyboardInterrupt
         self.told = signal.Signals(number).name
-        logger.warning("%s: saving after this step, then stopping; once more to stop at once", self.told)
+        if is_main_process():  # straight to the system: what was interrupted may have been a log line
+            os.write(2, f"{self.told}: saving after this step, then stopping; once more to stop at once\n".encode())
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Stop and save here if any rank was told to."""

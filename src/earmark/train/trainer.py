@@ -219,10 +219,14 @@ class AudioTrainer(CheckpointingTrainer):
             prepared = model_inputs(self.audio, batch, self.args.device, mask=hears_mask(self.audio))
         return {**prepared, "labels": batch["labels"]}
 
-    def training_step(self, *args: Any, **kwargs: Any) -> torch.Tensor:
-        """Trainer's own, with words for what can go wrong in it."""
+    def train(self, *args: Any, **kwargs: Any) -> Any:
+        """Trainer's own, with words for memory that runs out."""
         with translated_out_of_memory(self):
-            loss = super().training_step(*args, **kwargs)
+            return super().train(*args, **kwargs)
+
+    def training_step(self, *args: Any, **kwargs: Any) -> torch.Tensor:
+        """Trainer's own; remembers the loss and whose it is."""
+        loss = super().training_step(*args, **kwargs)
         self.guard.add(loss, self.rows)
         if self.guard.is_due:
             self._stop_at_bad_loss()
