@@ -109,9 +109,7 @@ class AudioTrainer(Trainer):
         )
         self.audio = audio
         if args.fsdp and not self.is_fsdp_enabled:  # accelerate passes over it without a word
-            raise UsageError(
-                f"--fsdp spreads the weights over accelerators, not over {args.device.type}s: leave it out"
-            )
+            raise UsageError(f"--fsdp: weights can be spread over accelerators, not over {args.device.type}s")
         self._whole = WholeModel(audio.model) if args.fsdp else None
         self.body_is_frozen = is_body_frozen(audio.model)
         self.probes = False  # whether only the head is computed, on embeddings
