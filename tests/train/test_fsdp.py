@@ -31,7 +31,7 @@ def words_of(data: Path, run: Path, batch: int) -> list[str]:
 
 
 def shard_on_cpus() -> None:
-    from accelerate.state import AcceleratorState
+    from accelerate.state import AcceleratorState, PartialState
     from accelerate.utils import DistributedType
 
     plain = AcceleratorState.__init__
@@ -40,6 +40,7 @@ def shard_on_cpus() -> None:
         plain(self, *args, fsdp_plugin=fsdp_plugin, **kwargs)
         if fsdp_plugin is not None:
             self.distributed_type, self.fsdp_plugin = DistributedType.FSDP, fsdp_plugin
+            PartialState._shared_state["distributed_type"] = DistributedType.FSDP
 
     AcceleratorState.__init__ = with_fsdp
 
@@ -52,7 +53,7 @@ def without_bf16() -> None:
 
 
 def test_two_sharded_processes_train_what_one_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    data = write_clips(tmp_path / "data", mixed_lengths_s(21, seed=21), validation_s=mixed_lengths_s(7))
+    data = write_clips(tmp_path / "data", [0.2] * 21, validation_s=mixed_lengths_s(7))
     monkeypatch.setattr("earmark.device.supports_bf16", lambda _: False)
     assert main(words_of(data, tmp_path / "one", 4)) == 0
     words = [*words_of(data, tmp_path / "two", 4), "--fsdp"]

@@ -131,9 +131,7 @@ class AudioTrainer(CheckpointingTrainer):
         shapes = sorted((name, tuple(weight.shape)) for name, weight in audio.model.named_parameters())
         self._model_fact = f"{audio.model.config.model_type} {_digest(repr(shapes).encode())}"
         if args.fsdp and not self.is_fsdp_enabled:  # accelerate passes over it without a word
-            raise UsageError(
-                f"--fsdp spreads the weights over accelerators, not over {args.device.type}s: leave it out"
-            )
+            raise UsageError(f"--fsdp: weights can be spread over accelerators, not over {args.device.type}s")
         self._whole = WholeModel(audio.model) if args.fsdp else None
         self.body_is_frozen = is_body_frozen(audio.model)
         self.probes = False  # whether only the head is computed, on embeddings
