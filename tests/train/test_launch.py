@@ -16,6 +16,8 @@ from pathlib import Path
 
 import pytest
 
+from earmark.cli import train as cli_train
+from earmark.cli.main import main
 from earmark.errors import DeviceError, UsageError
 from earmark.train.launch import is_to_launch, threads_each
 from tests.tiny import overrides, write_tones
@@ -208,13 +210,37 @@ def test_signals_to_ranks_that_do_not_save(tmp_path: Path) -> None:
 
 
 def test_one_command_trains_in_two_processes(data: Path, tmp_path: Path) -> None:
-    words = words_of(data, tmp_path / "run", "--num_processes", "2", "--num_train_epochs", "1")
-    with running(["-m", "earmark", *words], tmp_path / "store") as process:
+    """Of the old script, with a leading file of settings; ``earmark train`` launches by the same lines."""
+    (tmp_path / "two.yaml").write_text("num_processes: 2\nnum_train_epochs: 1\n")
+    words = [str(ROOT / "run_audio_classification.py"), "two.yaml", "--do_train", "--do_eval"]
+    with running([*words, *words_of(data, tmp_path / "run")[1:]], tmp_path / "store", tmp_path) as process:
         out, err = process.communicate(timeout=120)
     assert process.returncode == 0, err
     assert out.count("validation: accuracy ") == 1
     assert "training: 3 steps of 4 clips" in err
     assert "num_processes" not in (tmp_path / "run" / "run_config.yaml").read_text()
+
+
+@pytest.mark.parametrize("run", [cli_train.run, cli_train.run_example])
+def test_both_command_lines_launch(run: Callable[[list[str]], None], monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is given to the launcher; that it starts it is tested above."""
+    launched: list[list[str]] = []
+    monkeypatch.setattr("earmark.train.launch.launch", lambda words, count: launched.append([*words, count]) or 75)
+    with pytest.raises(SystemExit) as left:
+        run(["--num_processes", "3", "--device", "cpu"])
+    assert left.value.code == 75
+    command = ["earmark", "train"] if run is cli_train.run else ["earmark.cli.example"]
+    assert launched == [["-m", *command, "--num_processes", "3", "--device", "cpu", 3]]
+
+
+def test_one_rank_evaluates(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    words = words_of(data, tmp_path / "run", "--max_steps", "1", "--save_strategy", "no")
+    assert main(words) == 0
+    judge = ["evaluate", str(tmp_path / "run"), "--data_dir", str(data), "--device", "cpu", "--output_dir"]
+    for rank, is_there in (("1", False), ("0", True)):
+        monkeypatch.setenv("RANK", rank)
+        assert main([*judge, str(tmp_path / "out")]) == 0
+        assert (tmp_path / "out" / "metrics.json").exists() == is_there
 
 
 def ranks_of(words: list[str], folders: list[Path]) -> list[tuple[int, str]]:
