@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from earmark.batch.buckets import BucketSampler, bucket_edges, padded_share
+from earmark.batch.dataset import rows_and_labels
 
 
 def speech_lengths(count: int) -> np.ndarray:
@@ -82,3 +83,31 @@ def test_a_clip_longer_than_all_buckets_goes_into_the_last() -> None:
 def test_a_bucket_without_clips_is_passed_over() -> None:
     sampler = BucketSampler(np.array([5, 5, 30, 30]), np.array([5, 9, 30]), 2)
     assert sorted(sampler) == [0, 1, 2, 3]
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.integers(1, 400), min_size=1, max_size=60), st.integers(1, 4), st.integers(1, 3), st.integers(2, 4))
+def test_a_step_is_the_same_clips_on_any_number_of_ranks(
+    lengths: list[int], batch: int, accumulated: int, ranks: int
+) -> None:
+    num_samples = np.array(lengths)
+    edges = bucket_edges(num_samples, 0.1)
+    step = batch * accumulated * ranks
+    alone = list(BucketSampler(num_samples, edges, step))
+    shared = BucketSampler(num_samples, edges, step, share_size=batch * ranks)
+    order = list(shared)
+    assert order[: len(lengths)] == alone
+    assert len(order) == len(shared)
+    assert len(order) % (batch * ranks) == 0
+    assert len(order) - len(alone) < batch * ranks
+    last_step = alone[len(alone) // step * step :]
+    assert {row - len(lengths) for row in order[len(lengths) :]} <= set(last_step)
+
+
+def test_what_fills_up_counts_for_nothing() -> None:
+    rows, labels = rows_and_labels([2, 0, 5], np.array([7, 8, 9]))
+    assert (rows.tolist(), labels.tolist()) == ([2, 0, 2], [9, 7, -100])
+
+
+def test_a_loader_that_drops_the_last_batch_is_left_to_it() -> None:
+    assert len(BucketSampler(np.full(7, 5), np.array([5]), 4, share_size=4, drop_last=True)) == 7

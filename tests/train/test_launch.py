@@ -14,10 +14,15 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+import numpy as np
 import pytest
+from safetensors.numpy import load_file
+from torch.distributed.elastic.multiprocessing.errors import ProcessFailure
 
+from earmark.cli import train as cli_train
+from earmark.cli.main import main
 from earmark.errors import DeviceError, UsageError
-from earmark.train.launch import is_to_launch, threads_each
+from earmark.train.launch import _exit_code, is_to_launch, threads_each
 from tests.tiny import overrides, write_tones
 
 ROOT = Path(__file__).parents[2]
@@ -110,6 +115,12 @@ def test_more_processes_than_cards(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(DeviceError, match=r"--num_processes 2 --device npu:1: that is one device; use --device npu"):
         is_to_launch(2, "npu:1", {})
     assert is_to_launch(2, "auto", {})
+
+
+def test_what_the_launcher_ended_itself_is_not_the_cause() -> None:
+    failures = {rank: ProcessFailure(rank, 1, code, "") for rank, code in ((0, -signal.SIGTERM), (1, 2))}
+    failures[1].timestamp = failures[0].timestamp
+    assert _exit_code(failures, 2) == 2
 
 
 def test_cores_are_shared_out() -> None:
@@ -208,13 +219,37 @@ def test_signals_to_ranks_that_do_not_save(tmp_path: Path) -> None:
 
 
 def test_one_command_trains_in_two_processes(data: Path, tmp_path: Path) -> None:
-    words = words_of(data, tmp_path / "run", "--num_processes", "2", "--num_train_epochs", "1")
-    with running(["-m", "earmark", *words], tmp_path / "store") as process:
+    """Of the old script, with a leading file of settings; ``earmark train`` launches by the same lines."""
+    (tmp_path / "two.yaml").write_text("num_processes: 2\nnum_train_epochs: 1\n")
+    words = [str(ROOT / "run_audio_classification.py"), "two.yaml", "--do_train", "--do_eval"]
+    with running([*words, *words_of(data, tmp_path / "run")[1:]], tmp_path / "store", tmp_path) as process:
         out, err = process.communicate(timeout=120)
     assert process.returncode == 0, err
     assert out.count("validation: accuracy ") == 1
     assert "training: 3 steps of 4 clips" in err
     assert "num_processes" not in (tmp_path / "run" / "run_config.yaml").read_text()
+
+
+@pytest.mark.parametrize("run", [cli_train.run, cli_train.run_example])
+def test_both_command_lines_launch(run: Callable[[list[str]], None], monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is given to the launcher; that it starts it is tested above."""
+    launched: list[list[str]] = []
+    monkeypatch.setattr("earmark.train.launch.launch", lambda words, count: launched.append([*words, count]) or 75)
+    with pytest.raises(SystemExit) as left:
+        run(["--num_processes", "3", "--device", "cpu"])
+    assert left.value.code == 75
+    command = ["earmark", "train"] if run is cli_train.run else ["earmark.cli.example"]
+    assert launched == [["-m", *command, "--num_processes", "3", "--device", "cpu", 3]]
+
+
+def test_one_rank_evaluates(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    words = words_of(data, tmp_path / "run", "--max_steps", "1", "--save_strategy", "no")
+    assert main(words) == 0
+    judge = ["evaluate", str(tmp_path / "run"), "--data_dir", str(data), "--device", "cpu", "--output_dir"]
+    for rank, is_there in (("1", False), ("0", True)):
+        monkeypatch.setenv("RANK", rank)
+        assert main([*judge, str(tmp_path / "out")]) == 0
+        assert (tmp_path / "out" / "metrics.json").exists() == is_there
 
 
 def ranks_of(words: list[str], folders: list[Path]) -> list[tuple[int, str]]:
@@ -255,6 +290,23 @@ def test_a_machine_without_recordings_is_named(tmp_path: Path) -> None:
     (code, said), (other_code, _) = ranks_of(["-m", "earmark", *words], [tmp_path / "a", tmp_path / "b"])
     assert (code, other_code) == (2, 2)
     assert said.splitlines()[-1].startswith(f"earmark: error: rank 1 on {socket.gethostname()}/1: recordings: no such")
+
+
+def test_machines_with_stores_of_their_own_train_as_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each decodes its recordings and computes the frozen part; only the run folder is shared."""
+    for name in ("a", "b"):
+        write_tones(tmp_path / name / "recordings", per_class=5, seconds=0.2)
+    words = words_of("recordings", tmp_path / "two", "--freeze", "encoder", "--num_train_epochs", "2")
+    words += ["--global_batch_size", "4"]
+    for code, said in ranks_of(["-m", "tests.train.in_float32", *words], [tmp_path / "a", tmp_path / "b"]):
+        assert code == 0, said
+    assert len(list((tmp_path / "b" / "store").glob("*/samples.bin"))) == 2
+    monkeypatch.chdir(tmp_path / "a")
+    monkeypatch.setattr("earmark.device.supports_bf16", lambda _: False)
+    assert main([word if word != str(tmp_path / "two") else str(tmp_path / "one") for word in words]) == 0
+    one, two = (load_file(tmp_path / name / "model.safetensors") for name in ("one", "two"))
+    for name, value in one.items():
+        np.testing.assert_allclose(two[name], value, atol=2e-5, err_msg=name)
 
 
 def test_two_machines_of_which_one_is_lost_and_comes_back(data: Path, tmp_path: Path) -> None:

@@ -30,10 +30,13 @@ from tests.train.small import CPU, build, make_trainer, mixed_lengths_s, usable,
 
 ROOT = Path(__file__).parents[2]
 TORCHRUN = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node"]
+# what launches two processes on cards does so on a machine without any, too
+ACCELERATE = ["-m", "accelerate.commands.launch", "--multi_gpu", "--num_machines", "1", "--mixed_precision", "no"]
+ACCELERATE += ["--dynamo_backend", "no", "--num_processes"]
 
 
-def start(words: list[str], store: Path, num_processes: int = 2) -> str:
-    """Run ``python -m WORDS`` in two processes; what they logged."""
+def start(words: list[str], store: Path, num_processes: int = 2, launcher: list[str] = TORCHRUN) -> str:
+    """Run ``python WORDS`` in two processes; what they logged."""
     environment = {
         **os.environ,
         "PYTHONPATH": f"{ROOT / 'src'}{os.pathsep}{ROOT}",
@@ -42,7 +45,7 @@ def start(words: list[str], store: Path, num_processes: int = 2) -> str:
         "HF_HUB_OFFLINE": "1",
     }
     done = subprocess.run(
-        [sys.executable, *TORCHRUN, str(num_processes), "-m", *words],
+        [sys.executable, *launcher, str(num_processes), *words],
         env=environment,
         capture_output=True,
         text=True,
@@ -156,7 +159,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def ranks(folder: Path) -> list[dict[str, Any]]:
     """What each process told."""
-    start(["tests.train.test_two_processes", str(folder)], folder / "store")
+    start(["-m", "tests.train.test_two_processes", str(folder)], folder / "store")
     return [json.loads((folder / f"rank{rank}.json").read_text()) for rank in (0, 1)]
 
 
@@ -226,7 +229,7 @@ def test_a_global_batch_teaches_two_what_it_teaches_one(
 
 
 def test_three_score_and_learn_as_one(folder: Path, tmp_path: Path) -> None:
-    start(["tests.train.test_two_processes", str(folder)], folder / "store", 3)
+    start(["-m", "tests.train.test_two_processes", str(folder)], folder / "store", 3)
     told = [json.loads((folder / f"rank{rank}_of_3.json").read_text()) for rank in range(3)]
     clips = usable(folder / "odd")
     alone = globally(12, tmp_path, clips)
@@ -282,12 +285,14 @@ def test_a_probe_of_two_answers_as_the_saved_model(ranks: list[dict[str, Any]], 
     assert [path.name for path in (folder / "frozen").iterdir()] == []
 
 
-def test_the_command_on_two_processes(folder: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("launcher", [TORCHRUN, ACCELERATE], ids=["torchrun", "accelerate"])
+def test_the_script_on_two_processes(launcher: list[str], folder: Path, tmp_path: Path) -> None:
     data, run, store = ["--data_dir", str(folder / "odd")], tmp_path / "run", tmp_path / "store"
     words = [*data, "--model_type", "wav2vec2", "--config_overrides", overrides("wav2vec2"), "--device", "cpu"]
     words += ["--freeze", "encoder", "--num_train_epochs", "2", "--per_device_train_batch_size", "2"]
     words += ["--learning_rate", "1e-2", "--global_batch_size", "8", "--output_dir", str(run)]
-    log = start(["earmark", "train", *words], store)
+    script = [str(ROOT / "run_audio_classification.py"), "--do_train", "--do_eval"]
+    log = start([*script, *words], store, launcher=launcher)
     assert log.count(": decoded ") == 2  # training and validation clips, each once
     assert log.count("embeddings of 21 clips computed once") == 1
     assert log.count("batches: 8 clips a step = 2 processes x 2 x 2 accumulated") == 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from earmark.cli import help as pages
+from earmark.progress import is_main_process
 
 
 def help_text() -> str:
@@ -20,4 +21,5 @@ def run(words: Sequence[str]) -> None:
 
     options, notes = parse_evaluate(words)
     show(notes)
-    print(evaluate(options).summary)
+    if is_main_process():  # the others of a launcher would score and write the same
+        print(evaluate(options).summary)

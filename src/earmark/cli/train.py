@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from earmark.cli import help as pages
+from earmark.progress import is_main_process
 
 if TYPE_CHECKING:
     from earmark.cli.parsing import TrainSettings
@@ -43,7 +44,8 @@ def run_example(words: Sequence[str]) -> None:
     from earmark.evaluate.run import evaluate
 
     show(settings.notes)
-    print(evaluate(evaluation_of(settings)).summary)
+    if is_main_process():  # the others of a launcher would score and write the same
+        print(evaluate(evaluation_of(settings)).summary)
 
 
 def _launch_if_asked(words: Sequence[str], command: Sequence[str]) -> None:
