@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import pytest
 
 from earmark.faults import explain
@@ -132,3 +135,30 @@ def test_a_lost_rank_is_one_only_in_a_distributed_run(text: str, words: str) -> 
     found = explain(text, of_ranks=True)
     assert found is not None
     assert words in found.means
+
+
+# as recorded, or as the libraries' sources have it
+OF_RANKS = {
+    "HcclAllReduce failed\nEI0002: The wait execution of the Notify register times out. Reason: ...": "slower",
+    "EI0006: Getting socket times out. Reason: Remote Rank did not send the data in time": "HCCL_CONNECT_TIMEOUT",
+    "EJ0001: Failed to initialize the HCCP process. Reason: Maybe the last training process is running.": "earlier run",
+    "EI0004: The ranktable is invalid,Reason:[rank list size is 7 not 8].": "rank table",
+    "[Rank 3] Watchdog caught collective operation timeout: WorkNCCL(SeqNum=5, OpType=ALLREDUCE)": "--ddp_timeout",
+    "NCCL error in: ProcessGroupNCCL.cpp:3690, unhandled system error\nncclSystemError: System call failed": "network",
+    "[gloo/transport/tcp/pair.cc:553] Connection closed by peer [127.0.0.1]:22196.": "has ended",
+    "wait timeout after 60000ms, keys: /torch.rendezvous.job.1/MASTER_ADDR": "waited for another one",
+}
+
+
+@pytest.mark.parametrize("text", OF_RANKS, ids=lambda text: text[:20])
+def test_what_ranks_say_when_they_lose_each_other(text: str) -> None:
+    found = explain(text, of_ranks=True)
+    assert found is not None
+    assert OF_RANKS[text] in found.means + found.mend
+
+
+def test_the_page_on_clusters_knows_only_codes_that_are_explained() -> None:
+    page = (Path(__file__).parents[1] / "docs" / "cluster.md").read_text(encoding="utf-8")
+    codes = set(re.findall(r"E[IJ]\d{4}", page))
+    assert {"EI0002", "EJ0001"} <= codes
+    assert all(explain(f"{code}: failed") for code in codes)
