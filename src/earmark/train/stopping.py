@@ -1,7 +1,7 @@
 """SIGTERM and SIGINT while training: finish the step, save, leave.
 
 Clusters send SIGTERM before they take a machine away, people press Ctrl-C. Either ends the run at the next step with a
-checkpoint to go on from. A second signal stops at once.
+checkpoint to go on from. A second signal, not a copy of the first, stops at once.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
+import time
 from types import FrameType
 from typing import Any
 
@@ -21,6 +22,7 @@ from earmark.progress import is_main_process
 from earmark.scoring.table import rank_and_world
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
+_SAME_WITHIN_S = 2.0  # a cluster signals every process, and a launcher among them passes it on: that is one wish
 
 
 class StopOnSignal(TrainerCallback):
@@ -36,6 +38,7 @@ class StopOnSignal(TrainerCallback):
     def __init__(self) -> None:
         self.told: str | None = None
         self.stopped: str | None = None
+        self._told_at = 0.0
         self._before: dict[int, Any] = {}
         self._group: Any = None
         self._vote: tuple[Any, torch.Tensor] | None = None
@@ -52,8 +55,12 @@ class StopOnSignal(TrainerCallback):
             signal.signal(number, handler)
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        now = time.monotonic()
         if self.told is not None:
-            raise KeyboardInterrupt
+            if now - self._told_at > _SAME_WITHIN_S:
+                raise KeyboardInterrupt
+            return
+        self._told_at = now
         self.told = signal.Signals(number).name
         if is_main_process():  # straight to the system: what was interrupted may have been a log line
             os.write(2, f"{self.told}: saving after this step, then stopping; once more to stop at once\n".encode())
