@@ -103,9 +103,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kills", type=int, default=50, help="how often the run is killed (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="of the moments (default: %(default)s)")
-    parser.add_argument(
-        "--steps", type=int, help="training steps of both runs (default: 200 for each kill)"
-    )
+    parser.add_argument("--steps", type=int, help="training steps of both runs (default: 200 for each kill)")
     parser.add_argument("--json", type=Path, help="file for every kill and the outcome")
     args = parser.parse_args(own)
     with tempfile.TemporaryDirectory(prefix="kill-") as folder:
