@@ -12,7 +12,7 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "src" / "earmark"
 ROOMS = [
     {"errors"},
-    {"extras", "progress"},
+    {"accelerator_faults", "extras", "progress"},
     {"config"},
     {"config_files"},
     {"device"},

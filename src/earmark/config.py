@@ -157,6 +157,13 @@ class RunArguments:
 
     device: str = _flag("auto", "auto, npu, cuda, xpu, mps or cpu; auto takes the first accelerator there is")
     overwrite_output_dir: bool = _flag(False, "replace a run that is already in the output folder")
+    resume: bool = _flag(
+        False, "go on from the newest whole checkpoint of the output folder; start anew where there is none"
+    )
+    num_processes: int | None = _flag(
+        None,
+        "train in this many processes of this machine, one a card; starts torch's own launcher (default: this process)",
+    )
     metric: str | None = _flag(None, "folder of a local `evaluate` metric, computed beside the built-in ones")
     logging_dir: str | None = _flag(None, "folder for TensorBoard events (default: runs/ in the output folder)")
 

@@ -19,7 +19,9 @@ _NOT_SAVED = {
     "hub_token",
     "local_rank",
     "use_cpu",  # said by "device", which may be auto: another machine may have an accelerator
+    "num_processes",
     "overwrite_output_dir",
+    "resume",
     "resume_from_checkpoint",
     "disable_tqdm",
     "parallelism_config",

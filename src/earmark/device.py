@@ -62,6 +62,29 @@ def select_device(name: str = "auto") -> torch.device:
     return torch.device(kind, number)
 
 
+def check_processes_fit(name: str, num_processes: int) -> None:
+    """See that every process of this machine can have a device of its own; a CPU is shared by any number.
+
+    Args:
+        name: what ``--device`` says.
+        num_processes: processes on this machine.
+
+    Raises:
+        DeviceError: there are fewer, or the name is that of one device.
+    """
+    kind = select_device(name).type
+    if kind == "cpu" or num_processes == 1:
+        return
+    if ":" in name:
+        raise DeviceError(f"--num_processes {num_processes} --device {name}: that is one device; use --device {kind}")
+    count = 1 if kind == "mps" else _backend(kind).device_count()
+    if num_processes > count:
+        raise DeviceError(
+            f"--num_processes {num_processes}: this machine has {count} {kind} device{'s' if count > 1 else ''}; each "
+            "process needs one of its own"
+        )
+
+
 def _why_absent(name: str, kind: str) -> str:
     if kind == "npu" and _backend("npu") is None:
         return (

@@ -10,7 +10,8 @@
     ├── DeviceError              an accelerator that was asked for and is not there
     ├── OutputError              a folder or file that cannot or must not be written
     ├── NetworkError             the hub, or the way to it
-    └── MissingExtraError        an optional package; the message has the pip command
+    ├── MissingExtraError        an optional package; the message has the pip command
+    └── Stopped                  a signal ended training early; the message says how to go on
 
 Libraries' own errors are translated where they are called (``raise DataError(...) from exc``), so nothing above that
 line has to know which library was at work. Programmer errors stay ``AssertionError`` or ``TypeError`` and do show a
@@ -82,3 +83,9 @@ class NetworkError(EarmarkError):
 
 class MissingExtraError(EarmarkError):
     """An optional package is not installed; the message holds the pip command."""
+
+
+class Stopped(EarmarkError):
+    """Training was told to stop and has left a checkpoint to go on from."""
+
+    exit_code = 75  # EX_TEMPFAIL of sysexits.h: try again later. Clusters can requeue on it.

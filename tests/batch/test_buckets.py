@@ -35,7 +35,7 @@ def test_one_length_and_no_bound_are_one_bucket() -> None:
 @given(st.lists(st.integers(1, 400), min_size=1, max_size=60), st.integers(1, 9), st.integers(1, 3), st.integers(0, 3))
 def test_every_epoch_has_every_clip_once(lengths: list[int], batch: int, ranks: int, epoch: int) -> None:
     num_samples = np.array(lengths)
-    sampler = BucketSampler(num_samples, bucket_edges(num_samples, 0.1), batch, num_ranks=ranks, seed=1)
+    sampler = BucketSampler(num_samples, bucket_edges(num_samples, 0.1), batch * ranks, seed=1)
     sampler.set_epoch(epoch)
     order = list(sampler)
     assert sorted(order) == list(range(len(lengths)))
@@ -46,7 +46,7 @@ def test_batches_are_of_one_bucket_and_ranks_step_together() -> None:
     lengths = speech_lengths(2_000)
     edges = bucket_edges(lengths, 0.1)
     bucket = np.searchsorted(edges, lengths)
-    order = np.array(list(BucketSampler(lengths, edges, 8, num_ranks=2, seed=0)))
+    order = np.array(list(BucketSampler(lengths, edges, 16, seed=0)))
     steps = order[: len(order) // 16 * 16].reshape(-1, 16)
     mixed = [len(set(bucket[step])) > 1 for step in steps]
     assert sum(mixed) <= len(edges)  # at most where one bucket's rest meets the next

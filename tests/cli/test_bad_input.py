@@ -457,27 +457,23 @@ def test_a_run_is_only_replaced_when_the_new_one_can_start(trained, tones, tmp_p
     assert {path.name for path in run.iterdir()} == {path.name for path in trained.iterdir()}
 
 
-def damaged_checkpoint(checkpoint: Path) -> list[str]:
-    (checkpoint / "model.safetensors").write_bytes(b"half")
-    return TINY
-
-
-def checkpoint_of_another_model(checkpoint: Path) -> list[str]:
-    return ["--model_type", "tc_resnet", "--device", "cpu"]
-
-
-@pytest.mark.parametrize("change", [damaged_checkpoint, checkpoint_of_another_model])
-def test_a_checkpoint_that_cannot_be_gone_on_with(tones: Path, tmp_path: Path, refusal: Refusal, change) -> None:
+def test_a_checkpoint_that_cannot_be_gone_on_with(tones: Path, tmp_path: Path, refusal: Refusal, capsys) -> None:
     run = tmp_path / "run"
     words = ["--data_dir", str(tones), "--per_device_train_batch_size", "4", "--output_dir", str(run)]
     assert main(["train", *words, *TINY, "--num_train_epochs", "2"]) == 0
     newest = run / "checkpoint-6"
-    model = change(newest)
-    more = ["--num_train_epochs", "3", "--resume_from_checkpoint", "True"]
-    one_line(refusal("train", *words, *model, *more), newest, "cannot be gone on with")
-    if model == TINY:  # as a run leaves it that was killed while it saved: the one before is taken
-        (newest / "trainer_state.json").unlink()
-        assert main(["train", *words, *model, *more]) == 0
+    other = ["--model_type", "tc_resnet", "--device", "cpu", "--resume"]
+    one_line(refusal("train", *words, *other), newest, "of another model")
+    more = [*TINY, "--num_train_epochs", "3", "--resume_from_checkpoint"]
+    (newest / "optimizer.pt").write_bytes(b"half")
+    one_line(refusal("train", *words, *more, newest), newest, "optimizer.pt has 4 bytes")
+    (newest / "complete.json").unlink()  # as other programs write them: found out when it is loaded
+    one_line(refusal("train", *words, *more, newest), newest, "cannot be gone on with")
+    capsys.readouterr()
+    assert main(["train", *words, *more, "True"]) == 0  # the one before is taken
+    said = capsys.readouterr().err
+    assert f"{newest}: passed over" in said
+    assert f"going on from {run / 'checkpoint-3'}" in said
 
 
 def test_evaluation_into_a_run_leaves_its_figures(trained: Path, tones: Path, tmp_path: Path) -> None:

@@ -122,14 +122,29 @@ def test_a_defect_shows_its_traceback_and_says_so(capsys: pytest.CaptureFixture[
     assert err.endswith("earmark: this is a defect of earmark, please report it with the lines above\n")
 
 
-def test_other_ranks_leave_the_command_lines_mistakes_to_the_first(
+def test_other_ranks_leave_what_the_first_says_to_it(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """They wait: a launcher ends them when rank 0 has failed, too. Else nobody would say what is wrong."""
     monkeypatch.setenv("RANK", "3")
+    waited: list[float] = []
+    monkeypatch.setattr(cli.time, "sleep", waited.append)
     assert cli.guarded(lambda: raising(UsageError("wrong")), debug=False) == 2
-    assert capsys.readouterr().err == ""
+    assert waited == [cli._RANK_0_SPEAKS_WITHIN_S]
+    assert capsys.readouterr().err == "earmark: rank 3: error: wrong\n"
     assert cli.guarded(lambda: raising(DataError("gone")), debug=False) == 2
-    assert capsys.readouterr().err == "earmark: error: gone\n"
+    assert len(waited) == 1
+    assert capsys.readouterr().err == "earmark: rank 3: error: gone\n"
+
+
+def test_a_launcher_is_told_what_ended_a_rank(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from torch.distributed.elastic.multiprocessing.errors import ProcessFailure
+
+    monkeypatch.setenv("TORCHELASTIC_ERROR_FILE", str(tmp_path / "error.json"))
+    assert cli.guarded(lambda: raising(DataError("no such folder")), debug=False) == 2
+    failure = ProcessFailure(local_rank=0, pid=1, exitcode=2, error_file=str(tmp_path / "error.json"))
+    assert failure.message["extraInfo"]["py_callstack"] == "earmark: error: no such folder"
+    assert failure.timestamp > 1.6e9
 
 
 @pytest.mark.parametrize(("rank", "shown"), [("0", "news\ntrouble\n"), ("1", "trouble\n")])

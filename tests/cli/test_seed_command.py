@@ -136,7 +136,7 @@ def test_two_processes_judge_every_clip_once(tmp_path: Path) -> None:
     assert metrics["validation"]["loss"] == pytest.approx(alone["loss"], abs=1e-5)
 
 
-def test_an_interrupt_ends_training_with_one_line(tmp_path: Path) -> None:
+def test_a_second_interrupt_ends_training_at_once_with_one_line(tmp_path: Path) -> None:
     tones = write_tones(tmp_path / "tones", per_class=4, seconds=0.1)
     words = ["--data_dir", str(tones), *TINY, "--num_train_epochs", "100000", "--eval_strategy", "no"]
     words += ["--save_strategy", "no", "--output_dir", str(tmp_path / "run")]
@@ -148,6 +148,7 @@ def test_an_interrupt_ends_training_with_one_line(tmp_path: Path) -> None:
                 break
         time.sleep(0.5)
         process.send_signal(signal.SIGINT)
+        process.send_signal(signal.SIGTERM)
         rest = process.stderr.read()
     assert process.returncode == 130
     assert rest.splitlines()[-1] == "earmark: interrupted"

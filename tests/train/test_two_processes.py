@@ -23,16 +23,16 @@ from earmark.cli.main import main
 from earmark.data.usable import UsableClips
 from earmark.models.build import ModelSource, load_trained
 from earmark.scoring.table import score_table
-from earmark.train.recipe import with_global_batch
+from earmark.train.recipe import global_batch_size, with_global_batch
 from earmark.train.trainer import AudioTrainer
 from tests.tiny import overrides
 from tests.train.small import CPU, build, make_trainer, mixed_lengths_s, usable, write_clips
 
 ROOT = Path(__file__).parents[2]
-TORCHRUN = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", "-m"]
+TORCHRUN = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node"]
 
 
-def start_two(words: list[str], store: Path) -> str:
+def start(words: list[str], store: Path, num_processes: int = 2) -> str:
     """Run ``python -m WORDS`` in two processes; what they logged."""
     environment = {
         **os.environ,
@@ -42,7 +42,12 @@ def start_two(words: list[str], store: Path) -> str:
         "HF_HUB_OFFLINE": "1",
     }
     done = subprocess.run(
-        [sys.executable, *TORCHRUN, *words], env=environment, capture_output=True, text=True, timeout=240, check=False
+        [sys.executable, *TORCHRUN, str(num_processes), "-m", *words],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
     )
     assert done.returncode == 0, done.stderr
     return done.stderr
@@ -78,7 +83,9 @@ def trained(trainer: AudioTrainer, resume_from: Path | None = None) -> dict[str,
     return {
         "rows": watched.rows,
         "steps": trainer.state.global_step,
+        "clips_a_step": global_batch_size(trainer.args),
         "weights": flat_weights(trainer).tolist(),
+        "losses": [entry["loss"] for entry in trainer.state.log_history if "loss" in entry],
     }
 
 
@@ -86,9 +93,10 @@ def flat_weights(trainer: AudioTrainer) -> np.ndarray:
     return torch.cat([value.detach().flatten().float() for value in trainer.audio.model.parameters()]).numpy()
 
 
-def globally_8(folder: Path, clips: dict[str, UsableClips]) -> AudioTrainer:
-    """A trainer whose steps take 8 clips, on however many processes."""
-    plain = make_trainer(build(), clips, folder / "out", per_device_train_batch_size=4, global_batch_size=8)
+def globally(clips_a_step: int, folder: Path, clips: dict[str, UsableClips]) -> AudioTrainer:
+    """A trainer whose steps take so many clips, on however many processes, in batches of 2."""
+    sizes = {"per_device_train_batch_size": 2, "global_batch_size": clips_a_step}
+    plain = make_trainer(build(), clips, folder / "out", **sizes)
     return AudioTrainer(plain.audio, with_global_batch(plain.args), clips["train"], clips["validation"])
 
 
@@ -116,9 +124,20 @@ def work(folder: Path) -> None:
         result[f"{name} resumed"] = trained(resumed, run / f"checkpoint-{stop_at}")
     result["few"] = trained(make_trainer(build(), splits["few"], folder / "out"))
     result["even"] = trained(make_trainer(build(), splits["even"], folder / "out"))
-    result["global"] = trained(globally_8(folder, splits["odd"]))
+    for name in ("odd", "level"):
+        result[f"{name} global"] = trained(globally(8, folder, splits[name]))
     result["probe"] = probe(folder, splits["odd"])
     (folder / f"rank{os.environ['RANK']}.json").write_text(json.dumps(result))
+    torch.distributed.destroy_process_group()
+
+
+def work_of_three(folder: Path) -> None:
+    """Score 7 clips and train on 20 in steps of 12."""
+    clips = usable(folder / "odd")
+    trainer = globally(12, folder, clips)
+    result = {"scores": trainer.score(clips["validation"]).tolist(), "figures": trainer.evaluate()}
+    result["global"] = trained(trainer)
+    (folder / f"rank{os.environ['RANK']}_of_3.json").write_text(json.dumps(result))
     torch.distributed.destroy_process_group()
 
 
@@ -130,21 +149,26 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("two")
     for name, count in (("even", 24), ("odd", 21), ("few", 3)):
         write_clips(folder / name, mixed_lengths_s(count, seed=count), validation_s=mixed_lengths_s(7))
-    write_clips(folder / "level", [0.2] * 12)
+    write_clips(folder / "level", [0.2] * 13)
     return folder
 
 
 @pytest.fixture(scope="module")
 def ranks(folder: Path) -> list[dict[str, Any]]:
     """What each process told."""
-    start_two(["tests.train.test_two_processes", str(folder)], folder / "store")
+    start(["tests.train.test_two_processes", str(folder)], folder / "store")
     return [json.loads((folder / f"rank{rank}.json").read_text()) for rank in (0, 1)]
 
 
 def in_turn(ranks: list[dict[str, Any]], name: str) -> list[list[int]]:
-    """Rows of each step, of both processes."""
-    first, second = (rank[name]["rows"] for rank in ranks)
-    return [a + b for a, b in zip(first, second, strict=True)]
+    """Rows of the batches that all processes take at once."""
+    batches = zip(*(rank[name]["rows"] for rank in ranks), strict=True)
+    return [[row for batch in at_once for row in batch] for at_once in batches]
+
+
+def trained_on(rows: Sequence[int], num_clips: int) -> list[int]:
+    """Rows that count; those from the number of clips on fill a batch up."""
+    return [row for row in rows if row < num_clips]
 
 
 def test_both_do_the_same_steps_on_all_clips(ranks: list[dict[str, Any]]) -> None:
@@ -152,10 +176,9 @@ def test_both_do_the_same_steps_on_all_clips(ranks: list[dict[str, Any]]) -> Non
     steps = in_turn(ranks, "odd")
     assert len(steps) == 12
     for epoch in (steps[:6], steps[6:]):
-        rows = [row for step in epoch for row in step]
-        assert set(rows) == set(range(21))
-        assert len(rows) <= 24  # the last step is filled up
-        assert sorted(rows[:20]) == sorted(set(rows[:20]))
+        assert sorted(trained_on([row for step in epoch for row in step], 21)) == list(range(21))
+        assert [len(step) for step in epoch] == [4] * 6
+        assert {row % 21 for row in epoch[5]} == set(trained_on(epoch[5], 21))  # the last step is filled up with itself
     assert steps[:6] != steps[6:]
     assert ranks[0]["odd"]["weights"] == ranks[1]["odd"]["weights"]
 
@@ -176,7 +199,7 @@ def test_a_run_of_two_goes_on_with_the_clips_not_yet_seen(name: str, stop_at: in
 def test_fewer_clips_than_a_step_takes(ranks: list[dict[str, Any]]) -> None:
     assert [rank["few"]["steps"] for rank in ranks] == [2, 2]
     for step in in_turn(ranks, "few"):
-        assert set(step) == {0, 1, 2}
+        assert sorted(trained_on(step, 3)) == [0, 1, 2]
     assert np.isfinite(ranks[0]["few"]["weights"]).all()
     assert ranks[0]["few"]["weights"] == ranks[1]["few"]["weights"]
 
@@ -188,10 +211,61 @@ def test_two_learn_what_one_learns_of_the_same_clips(ranks: list[dict[str, Any]]
     np.testing.assert_allclose(ranks[0]["even"]["weights"], alone["weights"], atol=2e-5)
 
 
-def test_a_global_batch_is_shared_out(ranks: list[dict[str, Any]], folder: Path, tmp_path: Path) -> None:
-    alone = globally_8(tmp_path, usable(folder / "odd"))
-    assert alone.args.gradient_accumulation_steps == 2
-    assert trained(alone)["steps"] == ranks[0]["global"]["steps"] == ranks[1]["global"]["steps"] == 6
+@pytest.mark.parametrize(("name", "num_clips"), [("odd", 21), ("level", 13)])
+def test_a_global_batch_teaches_two_what_it_teaches_one(
+    name: str, num_clips: int, ranks: list[dict[str, Any]], folder: Path, tmp_path: Path
+) -> None:
+    """Float32, no dropout and no masks; neither 2 nor the step divides the number of clips."""
+    alone = globally(8, tmp_path, usable(folder / name))
+    assert alone.args.gradient_accumulation_steps == 4
+    expected = trained(alone)
+    together = in_turn(ranks, f"{name} global")
+    same_steps(together, expected, 2, num_clips)
+    for rank in ranks:
+        same_result(rank[f"{name} global"], expected)
+
+
+def test_three_score_and_learn_as_one(folder: Path, tmp_path: Path) -> None:
+    start(["tests.train.test_two_processes", str(folder)], folder / "store", 3)
+    told = [json.loads((folder / f"rank{rank}_of_3.json").read_text()) for rank in range(3)]
+    clips = usable(folder / "odd")
+    alone = globally(12, tmp_path, clips)
+    scores = alone.score(clips["validation"])
+    assert len(scores) == 7
+    figures = alone.evaluate()
+    for of_rank in told:
+        np.testing.assert_allclose(of_rank["scores"], scores, atol=1e-6)
+        exact = {name: value for name, value in figures.items() if "runtime" not in name and "per_second" not in name}
+        assert {name: of_rank["figures"][name] for name in exact} == pytest.approx(exact, abs=1e-6)
+    expected = trained(alone)
+    same_steps(in_turn(told, "global"), expected, 3, 21)
+    for of_rank in told:
+        same_result(of_rank["global"], expected)
+
+
+def same_steps(together: list[list[int]], alone: dict[str, Any], num_ranks: int, num_clips: int) -> None:
+    """See that each step of two epochs took the same clips, of those that count."""
+    batches_a_step = alone["clips_a_step"] // 2  # of one process
+    mine = clips_of_steps(alone["rows"], batches_a_step, num_clips)
+    theirs = clips_of_steps(together, batches_a_step // num_ranks, num_clips)
+    assert theirs == mine
+    assert len(mine) == alone["steps"]
+
+
+def clips_of_steps(batches: list[list[int]], batches_a_step: int, num_clips: int) -> list[list[int]]:
+    half = len(batches) // 2
+    steps = [
+        epoch[i : i + batches_a_step]
+        for epoch in (batches[:half], batches[half:])
+        for i in range(0, half, batches_a_step)
+    ]
+    return [sorted(trained_on([row for batch in step for row in batch], num_clips)) for step in steps]
+
+
+def same_result(of_rank: dict[str, Any], alone: dict[str, Any]) -> None:
+    assert of_rank["steps"] == alone["steps"]
+    np.testing.assert_allclose(of_rank["losses"], alone["losses"], atol=2e-5)
+    np.testing.assert_allclose(of_rank["weights"], alone["weights"], atol=2e-5)
 
 
 def test_a_probe_of_two_answers_as_the_saved_model(ranks: list[dict[str, Any]], folder: Path) -> None:
@@ -213,7 +287,7 @@ def test_the_command_on_two_processes(folder: Path, tmp_path: Path) -> None:
     words = [*data, "--model_type", "wav2vec2", "--config_overrides", overrides("wav2vec2"), "--device", "cpu"]
     words += ["--freeze", "encoder", "--num_train_epochs", "2", "--per_device_train_batch_size", "2"]
     words += ["--learning_rate", "1e-2", "--global_batch_size", "8", "--output_dir", str(run)]
-    log = start_two(["earmark", "train", *words], store)
+    log = start(["earmark", "train", *words], store)
     assert log.count(": decoded ") == 2  # training and validation clips, each once
     assert log.count("embeddings of 21 clips computed once") == 1
     assert log.count("batches: 8 clips a step = 2 processes x 2 x 2 accumulated") == 1
@@ -226,4 +300,4 @@ def test_the_command_on_two_processes(folder: Path, tmp_path: Path) -> None:
 
 
 if __name__ == "__main__":
-    work(Path(sys.argv[1]))
+    {"2": work, "3": work_of_three}[os.environ["WORLD_SIZE"]](Path(sys.argv[1]))

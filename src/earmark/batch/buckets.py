@@ -65,26 +65,38 @@ def padded_share(num_samples: np.ndarray, edges: np.ndarray) -> float:
 
 
 class BucketSampler(Sampler[int]):
-    """Rows of a table in an order whose runs of ``batch_size`` rows are of like length.
+    """Rows of a table in an order whose steps, each of ``step_size`` rows in a row, are of like length.
 
-    Every epoch gives every row once, in a new order that depends on the seed and the epoch alone. All runs are full but
-    the last: what is left of a bucket is put with the next longer ones. The ``num_ranks`` runs that are one step of a
-    distributed run are of the same bucket wherever it has so many, so that no rank waits for a longer one.
+    Every epoch gives every row once, in a new order that depends on the seed, the epoch and the step size alone, so
+    that a step takes the same clips on one process and on eight. All steps are full but the last: what is left of a
+    bucket is put with the next longer ones.
+
+    Processes must have as many batches each. Where the last step cannot be shared out evenly, rows of it are given
+    again as ``row + N``; :func:`earmark.batch.dataset.rows_and_labels` makes them count for nothing.
 
     Args:
         num_samples: clip lengths, int (N,).
         edges: bucket edges; a clip longer than the last counts as that long.
-        batch_size: clips in a batch of one rank.
-        num_ranks: processes that each take every so-manyth batch.
+        step_size: clips in one optimizer step, over all processes and accumulated batches.
+        share_size: clips that all processes take at once, a batch each; divides ``step_size``. 1 for one process.
         seed: of the order.
+        drop_last: leave the last step as it is, for a data loader that drops what is not full.
     """
 
     def __init__(
-        self, num_samples: np.ndarray, edges: np.ndarray, batch_size: int, *, num_ranks: int = 1, seed: int = 0
+        self,
+        num_samples: np.ndarray,
+        edges: np.ndarray,
+        step_size: int,
+        *,
+        share_size: int = 1,
+        seed: int = 0,
+        drop_last: bool = False,
     ) -> None:
+        assert step_size % share_size == 0, "a step is shared out in whole batches"
         self.bucket = np.minimum(np.searchsorted(edges, num_samples), len(edges) - 1)
-        self.batch_size = batch_size
-        self.num_ranks = num_ranks
+        self.step_size = step_size
+        self.num_repeated = 0 if drop_last else -len(self.bucket) % share_size
         self.seed = seed
         self.epoch = 0
 
@@ -93,21 +105,21 @@ class BucketSampler(Sampler[int]):
         self.epoch = epoch
 
     def __len__(self) -> int:
-        return len(self.bucket)
+        return len(self.bucket) + self.num_repeated
 
     def __iter__(self) -> Iterator[int]:
         rng = np.random.default_rng((self.seed, self.epoch))
         shuffled = rng.permutation(len(self.bucket))
         rows = shuffled[np.argsort(self.bucket[shuffled], kind="stable")]  # by bucket, shuffled within
         ends = np.cumsum(np.bincount(self.bucket, minlength=1))
-        step = self.batch_size * self.num_ranks
-        groups: list[np.ndarray] = []
+        steps: list[np.ndarray] = []
         left: np.ndarray = rows[:0]
         for start, end in zip([0, *ends[:-1]], ends, strict=True):
             mine = np.concatenate([left, rows[start:end]])  # what a shorter bucket left is padded a little more
-            full = len(mine) - len(mine) % step
-            groups += list(mine[:full].reshape(-1, step))
+            full = len(mine) - len(mine) % self.step_size
+            steps += list(mine[:full].reshape(-1, self.step_size))
             left = mine[full:]
-        order = rng.permutation(len(groups))
-        for group in [*(groups[i] for i in order), left]:
-            yield from group.tolist()
+        order = rng.permutation(len(steps))
+        for step in [*(steps[i] for i in order), left]:
+            yield from step.tolist()
+        yield from (np.resize(left, self.num_repeated) + len(self.bucket)).tolist()

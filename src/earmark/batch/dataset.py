@@ -15,6 +15,8 @@ from torch.utils.data import Dataset
 from earmark.data.clips import ClipTable
 from earmark.data.reading import Waveforms
 
+NO_LABEL = -100  # torch's own: what cross_entropy ignores and Trainer does not count
+
 
 class TrainingClips(Dataset[dict[str, torch.Tensor]]):
     """Labelled clips, a batch at a time.
@@ -23,8 +25,9 @@ class TrainingClips(Dataset[dict[str, torch.Tensor]]):
         waveforms: samples of N clips.
         labels: index of each clip's class, int64 (N,).
         min_samples: shorter clips get zeros up to here, which count as sound.
-        max_samples: longer clips give a random stretch of this length, a new one each epoch, drawn from torch's seeded
-            generator.
+        max_samples: longer clips give a random stretch of this length, a new one each epoch.
+        seed: of these stretches. They depend on it, the epoch and the row alone, so that a run that was stopped goes on
+            with the same ones.
         edges: lengths a batch can have, int64 (K,); ``None``: that of its longest clip.
     """
 
@@ -35,6 +38,7 @@ class TrainingClips(Dataset[dict[str, torch.Tensor]]):
         *,
         min_samples: int,
         max_samples: int,
+        seed: int = 0,
         edges: np.ndarray | None = None,
     ) -> None:
         self.waveforms = waveforms
@@ -43,6 +47,13 @@ class TrainingClips(Dataset[dict[str, torch.Tensor]]):
         self.counts = np.minimum(waveforms.num_samples, max_samples)  # samples read of each clip
         self.lengths = np.maximum(self.counts, min_samples)
         self.edges = edges
+        self.seed = seed
+        self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()  # workers that live on see it change
+        self._places: tuple[int, np.ndarray] | None = None
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the stretches of this epoch."""
+        self._epoch.fill_(epoch)
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -57,9 +68,10 @@ class TrainingClips(Dataset[dict[str, torch.Tensor]]):
 
         Returns:
             ``samples`` (B, W) in the type they are stored in, ``scales`` float32 (B,), the factor to float samples,
-            ``labels`` int64 (B,), and, where clips are shorter than W, ``num_samples`` int64 (B,).
+            ``labels`` and ``rows`` (of the table) int64 (B,), and, where clips are shorter than W, ``num_samples``
+            int64 (B,).
         """
-        rows = np.asarray(indices)
+        rows, labels = rows_and_labels(indices, self.labels)
         lengths = self.lengths[rows]
         width = int(lengths.max())
         if self.edges is not None:
@@ -68,7 +80,8 @@ class TrainingClips(Dataset[dict[str, torch.Tensor]]):
         batch = {
             "samples": torch.from_numpy(samples),
             "scales": torch.from_numpy(self.waveforms.scales[rows]),
-            "labels": torch.from_numpy(self.labels[rows]),
+            "labels": torch.from_numpy(labels),
+            "rows": torch.from_numpy(rows),
         }
         if (lengths < width).any():
             batch["num_samples"] = torch.from_numpy(lengths)
@@ -78,7 +91,26 @@ class TrainingClips(Dataset[dict[str, torch.Tensor]]):
         spare = self.waveforms.num_samples[rows] - self.counts[rows]
         if not spare.any():
             return np.zeros(len(rows), dtype=np.int64)
-        return (torch.rand(len(rows), dtype=torch.float64).numpy() * (spare + 1)).astype(np.int64)
+        epoch = int(self._epoch)
+        if self._places is None or self._places[0] != epoch:
+            self._places = epoch, np.random.default_rng((self.seed, epoch)).random(len(self.labels))
+        return (self._places[1][rows] * (spare + 1)).astype(np.int64)
+
+
+def rows_and_labels(indices: Sequence[int], labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Which rows a batch takes, and their labels.
+
+    Args:
+        indices: rows, of N. ``N + row`` stands for a row that was there before and only fills the batch up.
+        labels: index of each row's class, int64 (N,).
+
+    Returns:
+        ``(rows, labels)``, int64 (B,) each; the label of what fills up is -100, which torch's losses leave out.
+    """
+    rows = np.asarray(indices, dtype=np.int64)
+    fills_up = rows >= len(labels)
+    rows = np.where(fills_up, rows - len(labels), rows)
+    return rows, np.where(fills_up, NO_LABEL, labels[rows])
 
 
 def class_indices(table: ClipTable, label2id: Mapping[str, int]) -> np.ndarray:

@@ -5,16 +5,19 @@ Imports nothing heavy: a command's module is imported when it is called, torch w
 
 from __future__ import annotations
 
+import contextlib
 import importlib
+import json
 import logging
 import os
 import platform
 import sys
+import time
 import traceback
 from collections.abc import Callable, Sequence
 from importlib import metadata
 
-from earmark.errors import EarmarkError, UsageError
+from earmark.errors import EarmarkError, Stopped, UsageError
 from earmark.progress import is_main_process
 
 # command -> what it is for; its module is earmark.cli.<command> with help_text() and run(words)
@@ -37,7 +40,10 @@ examples
   earmark train --data_dir recordings --model_type tc_resnet --output_dir runs/first
   earmark predict runs/first new_recordings --output labels.csv
 
-exit codes: 0 done, 2 something to put right (one line says what), 1 a defect of earmark, 130 interrupted"""
+exit codes: 0 done, 2 something to put right (one line says what), 1 a defect of earmark, 130 interrupted,
+75 training was stopped by SIGTERM or SIGINT and saved: go on with --resume"""
+
+_RANK_0_SPEAKS_WITHIN_S = 10.0
 
 # Values of the flag of the same name in Transformers' trainer, which stays what it was.
 _TRAINER_DEBUG = {"underflow_overflow", "tpu_metrics_debug"}
@@ -50,7 +56,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: words after the program's name; ``None`` for the process's own.
 
     Returns:
-        The exit code: 0 done, 2 for a user's mistake, 1 for a defect, 130 after an interrupt.
+        The exit code: 0 done, 2 for a user's mistake, 1 for a defect, 75 for a run that was stopped and saved, 130
+        after an interrupt.
     """
     words, debug = _take_debug(sys.argv[1:] if argv is None else argv)
     return guarded(lambda: _dispatch(words), debug)
@@ -80,9 +87,15 @@ def guarded(run: Callable[[], None], debug: bool) -> int:
     except EarmarkError as exc:
         if debug:
             traceback.print_exc()
+        tell_launcher(str(exc), exc.exit_code)
         # All ranks of a launcher read the same command line: one is enough to say what is wrong with it.
-        if is_main_process() or not (isinstance(exc, UsageError) or exc.shown_by_main_process):
-            print(f"earmark: error: {exc}", file=sys.stderr)
+        if isinstance(exc, Stopped):  # all ranks stop together, and one says so
+            if is_main_process():
+                print(f"earmark: {exc}", file=sys.stderr)
+            return exc.exit_code
+        if not is_main_process() and (isinstance(exc, UsageError) or exc.shown_by_main_process):
+            time.sleep(_RANK_0_SPEAKS_WITHIN_S)  # a launcher ends us meanwhile, if rank 0 has the same to say
+        print(f"earmark: {_of_rank()}error: {exc}", file=sys.stderr)
         return exc.exit_code
     except KeyboardInterrupt:
         print("earmark: interrupted", file=sys.stderr)
@@ -96,6 +109,21 @@ def guarded(run: Callable[[], None], debug: bool) -> int:
         print("earmark: this is a defect of earmark, please report it with the lines above", file=sys.stderr)
         return 1
     return 0
+
+
+def tell_launcher(message: str, exit_code: int) -> None:
+    """Leave what ended this rank where torch's launcher looks for it, and shows it, when a rank has failed."""
+    path = os.environ.get("TORCHELASTIC_ERROR_FILE")
+    if not path:
+        return
+    shown = {"py_callstack": f"earmark: {_of_rank()}error: {message}", "timestamp": str(int(time.time()))}
+    report = {"message": {"message": message, "errorCode": exit_code, "extraInfo": shown}}
+    with contextlib.suppress(OSError), open(path, "w", encoding="utf-8") as file:
+        json.dump(report, file)
+
+
+def _of_rank() -> str:
+    return "" if is_main_process() else f"rank {os.environ['RANK']}: "
 
 
 def set_up_logging() -> None:

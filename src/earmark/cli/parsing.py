@@ -97,13 +97,28 @@ def parse_example(words: Sequence[str]) -> TrainSettings:
     Raises:
         UsageError: as :func:`parse_train`, or there is nothing to do.
     """
-    words = list(words)
-    if words and words[0].endswith((".json", ".yaml", ".yml")):
-        words.insert(0, "--config")
-    values, notes = _train_values(words)
+    values, notes = _train_values(with_config_flag(words))
     if not values["do_train"] and not values["do_eval"]:
         raise UsageError("nothing to do: add --do_train, --do_eval or both")
     return _train_settings(values, notes)
+
+
+def parse_processes(words: Sequence[str]) -> tuple[int | None, str]:
+    """What a training command line says to ``--num_processes`` and ``--device``.
+
+    Transformers' settings take a card as soon as they are made, which the process that starts the others must not.
+
+    Raises:
+        UsageError: as :func:`parse_train`, as far as it can be seen in single flags.
+    """
+    values, _ = _train_values(words)
+    return values["num_processes"], "cpu" if values["use_cpu"] else values["device"]
+
+
+def with_config_flag(words: Sequence[str]) -> list[str]:
+    """Words of ``run_audio_classification.py`` in which a leading file is the value of ``--config``."""
+    leading_file = bool(words) and words[0].endswith((".json", ".yaml", ".yml"))
+    return ["--config", *words] if leading_file else list(words)
 
 
 def parse_evaluate(words: Sequence[str]) -> tuple[EvaluateOptions, list[str]]:

@@ -18,7 +18,7 @@ from earmark.errors import DataError, OutputError
 # What a run writes; the patterns are matched against names in the folder itself, and nothing else is ever removed.
 _WEIGHTS = r"model(-\d+-of-\d+)?\.safetensors|model\.safetensors\.index\.json|pytorch_model.*\.bin"
 _MODEL_FILES = rf"config\.json|preprocessor_config\.json|training_args\.bin|{_WEIGHTS}"
-_TRAINER_ENTRIES = r"checkpoint-\d+|trainer_state\.json"
+_TRAINER_ENTRIES = r"checkpoint-\d+|\.unfinished-checkpoint|trainer_state\.json"
 _OWN_FILES = (
     r"run_config\.yaml|labels\.json|environment\.json|metrics\.json|results_row\.json|README\.md|bad_audio\.csv|"
     r"predictions_\w+\.csv|evaluation_(validation|test)"
@@ -112,8 +112,8 @@ def prepare_output_dir(folder: RunFolder, *, overwrite: bool, resume: bool) -> N
     if path.is_dir() and folder.is_run() and not resume:
         if not overwrite:
             raise OutputError(
-                f"{path}: holds a run already; give another --output_dir, go on with it "
-                "(--resume_from_checkpoint True), or replace it (--overwrite_output_dir)"
+                f"{path}: holds a run already; give another --output_dir, go on with it (--resume), or replace it "
+                "(--overwrite_output_dir)"
             )
         _remove_run(path)
     prepare_folder(path)

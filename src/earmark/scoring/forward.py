@@ -9,6 +9,7 @@ Shapes: B batch, T samples, C classes.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -23,6 +24,9 @@ from earmark.models.frontend import Frontend
 _CHUNK_BATCHES = 8
 _CHUNK_SAMPLES = 1 << 24  # 64 MB
 _SHORTEST_IN_BATCH = 0.8  # of the longest: bounds padding
+# One clip of a few seconds keeps a CPU busy with a model of this size; more at once cost padding and memory (6.5 MB for
+# each second behind the first convolution of wav2vec2-base are 3.3 GB for 32 clips of 16 s).
+_FAMILY_CPU_BATCH_S = 4
 
 
 def score_waveforms(
@@ -85,14 +89,14 @@ class _Scorer:
         self.batch_size = batch_size
         self.device = device
         self.dtype = dtype
-        self.shortest = shortest_in_batch(model, frontend)
 
     def __call__(self, clips: Sequence[Sequence[np.ndarray]]) -> list[np.ndarray]:
         """Logits (C,) of each clip, given as its windows."""
         windows = [window for clip in clips for window in clip]
         logits: list[np.ndarray] = [np.empty(0)] * len(windows)
         with scoring(self.model, self.dtype):
-            for batch in batches_of_like_length([len(window) for window in windows], self.batch_size, self.shortest):
+            lengths = [len(window) for window in windows]
+            for batch in batches_of_like_length(self.model, self.frontend, lengths, self.batch_size):
                 for i, row in zip(batch, self._forward([windows[i] for i in batch]), strict=True):
                     logits[i] = row
         ends = np.cumsum([len(clip) for clip in clips])
@@ -109,24 +113,26 @@ class _Scorer:
         return logits
 
 
-def shortest_in_batch(model: Any, frontend: Frontend) -> float:
-    """Least length of a clip in a batch, as a share of the longest, that changes no answer and wastes little."""
-    if frontend.pads_itself:
-        return 0.0  # fixed-length encoders pad every clip to the same length anyway
-    return _SHORTEST_IN_BATCH if pads_exactly(model) else 1.0
-
-
-def batches_of_like_length(lengths: Sequence[int], batch_size: int, shortest: float) -> Iterator[list[int]]:
-    """Indices of clips that go into a batch together, longest first.
+def batches_of_like_length(
+    model: Any, frontend: Frontend, lengths: Sequence[int], batch_size: int
+) -> Iterator[list[int]]:
+    """Indices of clips that go into a batch together, longest first, so that no answer changes and little is wasted.
 
     Args:
+        model: the classifier, where it will compute.
+        frontend: its frontend.
         lengths: samples of each clip.
         batch_size: most clips in a batch.
-        shortest: least length in a batch, as a share of its longest; 1 for equal lengths.
     """
+    # fixed-length encoders pad every clip to the same length anyway
+    shortest = 0.0 if frontend.pads_itself else _SHORTEST_IN_BATCH if pads_exactly(model) else 1.0
+    of_family_on_cpu = model.forward.family is not None and next(model.parameters()).device.type == "cpu"
+    most_samples = _FAMILY_CPU_BATCH_S * frontend.sampling_rate_hz if of_family_on_cpu else math.inf
     batch: list[int] = []
     for i in sorted(range(len(lengths)), key=lambda i: -lengths[i]):
-        if batch and (len(batch) == batch_size or lengths[i] < shortest * lengths[batch[0]]):
+        longest = lengths[batch[0]] if batch else 0
+        full = len(batch) == batch_size or (len(batch) + 1) * longest > most_samples
+        if batch and (full or lengths[i] < shortest * longest):
             yield batch
             batch = []
         batch.append(i)
@@ -143,8 +149,7 @@ def scoring(model: Any, dtype: torch.dtype | None) -> Iterator[None]:
     was_training, forward = model.training, model.forward
     assert isinstance(forward, ModelForward), "a model without this project's forward would not follow dtype"
     before = forward.scoring_weights
-    with torch.no_grad():
-        forward.scoring_weights = None if dtype is None else cast_weights(model, dtype)
+    forward.scoring_weights = None if dtype is None else cast_weights(model, dtype)
     model.eval()
     try:
         yield

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from transformers import TrainingArguments
 from transformers.trainer_utils import IntervalStrategy
@@ -38,6 +38,13 @@ class EarmarkTrainingArguments(TrainingArguments):
     head_learning_rate: float | None = field(
         default=None,
         metadata={"help": "peak learning rate of the head (default: the same; 5 times it where a batch was scaled up)"},
+    )
+    on_nan_loss: Literal["stop", "skip"] = field(
+        default="stop",
+        metadata={
+            "help": "a batch whose loss is NaN or infinite: stop and name its clips, or skip it (looks at every loss, "
+            "which costs some speed on an accelerator)"
+        },
     )
     # 0 in Transformers: without warm-up the first steps of a fresh head shake the pretrained encoder.
     warmup_steps: float = _changed(0.1, "warm-up: a share of all steps if below 1, else a number of steps")

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import json
-import re
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from earmark.config import RunArguments
-from earmark.errors import OutputError, UsageError
+from earmark.errors import UsageError
 from earmark.extras import require
 from earmark.runs.folder import RunFolder, prepare_folder
 from earmark.scoring.metric_folder import run_metric_folder
@@ -19,41 +17,6 @@ from earmark.train.arguments import EarmarkTrainingArguments
 
 # Transformers' callbacks whose package is one of this project's extras.
 _REPORTERS = ("tensorboard", "trackio")
-
-
-def find_checkpoint_to_resume(asked: str | bool | None, folder: RunFolder) -> str | None:
-    """The checkpoint folder of ``--resume_from_checkpoint``: a path, or the newest whole one of the run for ``True``.
-
-    Raises:
-        OutputError: it is not there, or not whole.
-    """
-    if asked is None or str(asked).lower() == "false":
-        return None
-    if str(asked).lower() == "true":
-        found = [path for path in folder.path.glob("checkpoint-*") if re.fullmatch(r"checkpoint-\d+", path.name)]
-        whole = [path for path in found if _is_whole(path)]
-        if not whole:
-            cut = f" ({len(found)} broken off while they were written)" if found else ""
-            raise OutputError(f"--resume_from_checkpoint: no checkpoint in {folder.path}{cut}")
-        return str(max(whole, key=lambda path: int(path.name.partition("-")[2])))
-    place = Path(str(asked))
-    if not place.is_dir():
-        raise OutputError(f"--resume_from_checkpoint {asked}: no such folder")
-    if not _is_whole(place):
-        raise OutputError(
-            f"--resume_from_checkpoint {asked}: not a whole checkpoint (no readable trainer_state.json and weights); "
-            "True takes the newest whole one of --output_dir"
-        )
-    return str(place)
-
-
-def _is_whole(checkpoint: Path) -> bool:
-    """Trainer writes ``trainer_state.json`` last, so what was killed while being written lacks it."""
-    try:
-        json.loads((checkpoint / "trainer_state.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return False
-    return any(checkpoint.glob("*.safetensors"))
 
 
 def check_model_survives(model: Path | None, folder: RunFolder, *, overwrite: bool) -> None:

@@ -27,16 +27,16 @@ import torch.distributed as dist
 from filelock import FileLock, Timeout
 from torch.utils.data import Dataset
 
-from earmark.batch.dataset import TrainingClips
+from earmark.batch.dataset import TrainingClips, rows_and_labels
 from earmark.data.flat_file import FlatFile
 from earmark.errors import OutputError
 from earmark.models.build import AudioModel
 from earmark.models.embedding import has_embedding
 from earmark.models.freeze import is_body_frozen
 from earmark.progress import Progress, format_seconds
-from earmark.scoring.forward import batches_of_like_length, scoring, shortest_in_batch
+from earmark.scoring.forward import batches_of_like_length, scoring
 from earmark.scoring.table import rank_and_world
-from earmark.train.ranks import on_main_process
+from earmark.train.ranks import on_each_machine, this_machine
 
 logger = logging.getLogger(__name__)
 
@@ -112,6 +112,11 @@ class FrozenClips(Dataset[dict[str, torch.Tensor]]):
         self.edges_in_frames = edges_in_frames
 
     @property
+    def labels(self) -> np.ndarray:
+        """Index of each clip's class, int64 (N,)."""
+        return self.clips.labels
+
+    @property
     def lengths(self) -> np.ndarray:
         """Samples of each clip, int64 (N,)."""
         return self.clips.lengths
@@ -129,9 +134,9 @@ class FrozenClips(Dataset[dict[str, torch.Tensor]]):
 
         Returns:
             ``features`` (B, F, D) with ``num_frames`` (B,) where clips differ, or ``embeddings`` (B, D); ``labels``
-            int64 (B,).
+            and ``rows`` int64 (B,).
         """
-        chosen = np.asarray(indices)
+        chosen, labels = rows_and_labels(indices, self.clips.labels)
         frames = self.num_frames[chosen]
         longest = int(frames.max())
         if self.edges_in_frames is not None:
@@ -139,7 +144,7 @@ class FrozenClips(Dataset[dict[str, torch.Tensor]]):
         zeros = np.zeros(len(chosen), dtype=np.int64)
         numbers = self.rows.read_batch(chosen, zeros, frames * self.width, longest * self.width)
         values = torch.from_numpy(numbers).view(self.dtype)
-        batch = {"labels": torch.from_numpy(self.clips.labels[chosen])}
+        batch = {"labels": torch.from_numpy(labels), "rows": torch.from_numpy(chosen)}
         if self.stage == "embeddings":
             return {**batch, "embeddings": values}
         batch["features"] = values.view(len(chosen), longest, self.width)
@@ -152,13 +157,13 @@ class FrozenClips(Dataset[dict[str, torch.Tensor]]):
 def frozen_clips(
     audio: AudioModel, clips: TrainingClips, stage: str, *, root: Path, device: torch.device, batch_size: int
 ) -> Iterator[tuple[FrozenClips, float]]:
-    """Compute the frozen part for all clips, shared out over the ranks, and delete it at the end.
+    """Compute the frozen part for all clips, shared out over the ranks of a machine, and delete it at the end.
 
     Args:
         audio: model on ``device``.
         clips: training clips.
         stage: see :func:`stage_to_keep`.
-        root: folder to put it in, which all ranks see.
+        root: folder to put it in, which the ranks of a machine see.
         device: where to compute.
         batch_size: most clips in one forward pass.
 
@@ -174,7 +179,7 @@ def frozen_clips(
     item = np.dtype("int16" if dtype.itemsize == 2 else "float32")
     total_bytes = int(num_frames.sum()) * width * item.itemsize
     with ExitStack() as held:
-        folder = Path(on_main_process(lambda: _make_room(root, stage, total_bytes, held)))
+        folder = Path(on_each_machine(lambda: _make_room(root, stage, total_bytes, held)))
         held.callback(shutil.rmtree, folder, ignore_errors=True)
         rows = FlatFile(folder / f"{stage}.bin", item.name, num_frames * width)
         _compute(audio, clips, stage, rows, num_frames, dtype, device, batch_size)
@@ -252,24 +257,24 @@ def _compute(
     device: torch.device,
     batch_size: int,
 ) -> None:
-    rank, world = rank_and_world()
-    shortest = shortest_in_batch(audio.model, audio.frontend)
-    batches = list(batches_of_like_length(clips.lengths.tolist(), batch_size, shortest))
+    machine = this_machine()
+    place, count = machine.ranks.index(rank_and_world()[0]), len(machine.ranks)
+    batches = list(batches_of_like_length(audio.model, audio.frontend, clips.lengths.tolist(), batch_size))
     half = None if dtype == torch.float32 else dtype
     unbucketed = copy.copy(clips)  # clips of equal length stay free of padding, which not every model is told of
     unbucketed.edges = None
     with Progress(f"computing {stage}", len(clips)) as progress, scoring(audio.model, half), torch.inference_mode():
-        for batch in batches[rank::world]:
+        for batch in batches[place::count]:
             values = audio.model(**model_inputs(audio, unbucketed.__getitems__(batch), device), stop_at=stage)
             for index, row in zip(batch, values.to(dtype).cpu(), strict=True):
                 whole = row if stage == "embeddings" else row[: num_frames[index]]
                 numbers = whole.contiguous().view(torch.int16) if dtype.itemsize == 2 else whole.contiguous()
                 with _translated_write_errors(rows.path.parents[1]):
                     rows.write(index, numbers.numpy())
-            progress.update(len(batch) * world)
+            progress.update(len(batch) * count)
     rows.close()
-    if world > 1:
-        dist.barrier()
+    if count > 1:
+        dist.barrier(machine.group)
 
 
 def hears_mask(audio: AudioModel) -> bool:
@@ -281,6 +286,6 @@ def model_inputs(
     audio: AudioModel, batch: dict[str, torch.Tensor], device: torch.device, *, mask: bool = True
 ) -> dict[str, Any]:
     """Stored samples of a batch to what the model takes, on ``device``."""
-    moved = {name: batch[name].to(device, non_blocking=True) for name in batch if name != "labels"}
+    moved = {name: batch[name].to(device, non_blocking=True) for name in batch if name not in ("labels", "rows")}
     samples = moved["samples"].float() * moved["scales"][:, None]
     return audio.frontend.inputs(samples, moved.get("num_samples"), mask=mask)

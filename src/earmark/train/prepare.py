@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from dataclasses import dataclass, field
 
@@ -39,6 +40,21 @@ class PreparedData:
         """The splits to judge by, those that there are."""
         splits = {"validation": self.validation, "test": self.test}
         return {name: clips for name, clips in splits.items() if clips is not None}
+
+    def facts(self) -> dict[str, object]:
+        """What has to be the same wherever this data is prepared: how many clips, and which."""
+        splits: dict[str, UsableClips | None] = {
+            "training": self.train,
+            "validation": self.validation,
+            "test": self.test,
+        }
+        counts = {f"{name} clips": len(clips.table) if clips else 0 for name, clips in splits.items()}
+        digest = hashlib.sha256()
+        for clips in splits.values():
+            if clips is not None:
+                digest.update(clips.waveforms.num_samples.tobytes())
+                digest.update("\n".join(str(clip.label) for clip in clips.table).encode())
+        return {**counts, "classes": len(self.labels), "lengths and labels": digest.hexdigest()[:8]}
 
 
 def prepare_data(

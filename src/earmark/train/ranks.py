@@ -1,22 +1,61 @@
-"""Work that one process does for all of a distributed run."""
+"""Work that one process does for others of a distributed run, and seeing that all of them have the same before them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TypeVar
+import os
+import socket
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, TypeVar
 
 import torch.distributed as dist
 
-from earmark.errors import EarmarkError
+from earmark.errors import DataError, EarmarkError
 from earmark.scoring.table import rank_and_world
 
 T = TypeVar("T")
 
 
+@dataclass(frozen=True)
+class Machine:
+    """The ranks that share a machine, and with it a file system.
+
+    Attributes:
+        ranks: of all of them, in order; the first works for the others.
+        group: process group of these, on the host; ``None`` outside a distributed run.
+    """
+
+    ranks: list[int]
+    group: Any
+
+
+def this_machine() -> Machine:
+    """The machine of this rank. The first call is one that all ranks have to make."""
+    return _machine(*rank_and_world())
+
+
+@cache
+def _machine(rank: int, world: int) -> Machine:
+    if world == 1:
+        return Machine([0], None)
+    names: list[Any] = [None] * world
+    dist.all_gather_object(names, _machine_name())
+    machines = {name: [other for other in range(world) if names[other] == name] for name in names}
+    # on the host: a group of accelerators would take memory of each
+    groups = {name: dist.new_group(ranks, backend="gloo") for name, ranks in machines.items()}
+    return Machine(machines[names[rank]], groups[names[rank]])
+
+
+def _machine_name() -> str:
+    """The host, and torchrun's number for the launcher on it."""
+    return f"{socket.gethostname()}/{os.environ.get('GROUP_RANK', '0')}"
+
+
 def on_main_process(work: Callable[[], T]) -> T:
     """Do ``work`` on rank 0 and give every rank its result, or its error.
 
-    Without this eight ranks would scan the same recordings, and an error on one of them would leave the others waiting.
+    Without this eight ranks would write the same file, and an error on one of them would leave the others waiting.
 
     Args:
         work: returns something picklable.
@@ -27,14 +66,76 @@ def on_main_process(work: Callable[[], T]) -> T:
     rank, world = rank_and_world()
     if world == 1:
         return work()
-    outcome: list[object] = [None, None]
-    if rank == 0:
-        try:
-            outcome[0] = work()
-        except EarmarkError as exc:
-            outcome[1] = exc
+    outcome = _outcome(work) if rank == 0 else [None, None]
     dist.broadcast_object_list(outcome)
-    if isinstance(outcome[1], EarmarkError):
-        outcome[1].shown_by_main_process = rank != 0
-        raise outcome[1]
+    _raise_on_all(outcome[1])
     return outcome[0]  # type: ignore[return-value]  # the broadcast of a T
+
+
+def on_each_machine(work: Callable[[], T]) -> T:
+    """Do ``work`` on one rank of each machine and give its result to the ranks there.
+
+    Args:
+        work: returns something picklable.
+
+    Raises:
+        EarmarkError: what ``work`` raised on the first machine where it did, on every rank.
+    """
+    rank, world = rank_and_world()
+    if world == 1:
+        return work()
+    machine = this_machine()
+    first = machine.ranks[0]
+    outcome = _outcome(work) if rank == first else [None, None]
+    dist.broadcast_object_list(outcome, src=first, group=machine.group)
+    errors: list[Any] = [None] * world
+    dist.all_gather_object(errors, (_machine_name(), outcome[1]))
+    failed = next((other for other in range(world) if errors[other][1] is not None), None)
+    if failed is not None:
+        name, error = errors[failed]
+        if failed > 0:  # the others saw nothing wrong
+            error.args = (f"rank {failed} on {name}: {error}",)
+        _raise_on_all(error)
+    return outcome[0]  # type: ignore[return-value]  # the broadcast of a T
+
+
+def _outcome(work: Callable[[], Any]) -> list[Any]:
+    """What ``work`` returned, and the error it raised."""
+    try:
+        return [work(), None]
+    except EarmarkError as exc:
+        return [None, exc]
+
+
+def _raise_on_all(error: EarmarkError | None) -> None:
+    if error is not None:
+        error.shown_by_main_process = rank_and_world()[0] != 0
+        raise error
+
+
+def check_same_on_all_ranks(facts: Mapping[str, Any]) -> None:
+    """See that all ranks work on the same, before they wait for each other in vain.
+
+    Args:
+        facts: counts, settings and the like, by what to call them in a message; plain values.
+
+    Raises:
+        DataError: a rank has others; on every rank, naming the first such rank.
+    """
+    world = rank_and_world()[1]
+    if world == 1:
+        return
+    seen: list[Any] = [None] * world
+    dist.all_gather_object(seen, (_machine_name(), dict(facts)))
+    name_of_main, of_main = seen[0]
+    for other, (name, of_other) in enumerate(seen):
+        different = [
+            f"{what} {of_other[what]} not {value}" for what, value in of_main.items() if of_other[what] != value
+        ]
+        if different:
+            _raise_on_all(
+                DataError(
+                    f"rank {other} on {name} differs from rank 0 on {name_of_main}: {', '.join(different)}; every "
+                    "machine has to see all of the same recordings and to start the same command"
+                )
+            )

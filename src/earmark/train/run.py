@@ -18,7 +18,7 @@ from earmark.config_files import resolved_config, save_config
 from earmark.data.scan import write_bad_audio
 from earmark.data.waveforms import default_store_root
 from earmark.device import choose_precision, describe_device, select_device
-from earmark.errors import NetworkError, OutputError, UsageError, first_line
+from earmark.errors import EarmarkError, NetworkError, OutputError, Stopped, UsageError, first_line
 from earmark.models.build import AudioModel, ModelSource, build_for_training, load_config, load_extractor
 from earmark.models.freeze import freeze
 from earmark.models.source import source_of
@@ -28,17 +28,30 @@ from earmark.runs.folder import RunFolder, prepare_output_dir, write_json
 from earmark.runs.judged import judge
 from earmark.scoring.diagnosis import Schedule
 from earmark.train.arguments import EarmarkTrainingArguments
-from earmark.train.checks import check_model_survives, check_settings, find_checkpoint_to_resume
+from earmark.train.checkpoints import check_same_run, find_checkpoint_to_resume
+from earmark.train.checks import check_model_survives, check_settings
+from earmark.train.faults import translated_faults
 from earmark.train.prepare import PreparedData, prepare_data
-from earmark.train.ranks import on_main_process
+from earmark.train.ranks import check_same_on_all_ranks, on_each_machine, on_main_process
 from earmark.train.recipe import choose_rates, global_batch_size, warn_of_collapse, with_global_batch
 from earmark.train.report import TrainingFigures, write_reports
+from earmark.train.stopping import StopOnSignal
 from earmark.train.trainer import AudioTrainer
 
 logger = logging.getLogger(__name__)
 
 # Transformers' example cuts clips at 20 s unless told otherwise.
 _DEFAULT_LONGEST_S = 20.0
+# Settings that decide how many batches a rank has and when it meets the others.
+_SHARED = (
+    "seed",
+    "num_train_epochs",
+    "max_steps",
+    "per_device_train_batch_size",
+    "gradient_accumulation_steps",
+    "eval_strategy",
+    "save_strategy",
+)
 
 
 @dataclass
@@ -56,6 +69,7 @@ class TrainOutcome:
     summary: str
 
 
+@translated_faults()
 def train(
     data: DataArguments, model: ModelArguments, run: RunArguments, training: EarmarkTrainingArguments
 ) -> TrainOutcome:
@@ -75,15 +89,19 @@ def train(
     source = source_of(model)
     training = with_global_batch(_with_device(training, run.device))
     folder = RunFolder(Path(training.output_dir))
-    checkpoint = find_checkpoint_to_resume(training.resume_from_checkpoint, folder)
-    replace = run.overwrite_output_dir and checkpoint is None
+    checkpoint = on_main_process(
+        lambda: find_checkpoint_to_resume(training.resume_from_checkpoint, folder.path, resume=run.resume)
+    )
+    goes_on = run.resume or checkpoint is not None
+    replace = run.overwrite_output_dir and not goes_on
     # an earlier run is only removed when everything else has been found in order, further down
-    on_main_process(lambda: prepare_output_dir(folder, overwrite=False, resume=replace or checkpoint is not None))
-    prepared = on_main_process(
+    on_main_process(lambda: prepare_output_dir(folder, overwrite=False, resume=replace or goes_on))
+    prepared = on_each_machine(
         lambda: prepare_data(
             data, _sampling_rate_hz(source), seed=training.seed, token=model.token, cache_dir=model.cache_dir
         )
     )
+    check_same_on_all_ranks({**prepared.facts(), **{f"--{name}": getattr(training, name) for name in _SHARED}})
     check_model_survives(_folder_of(source), folder, overwrite=replace)
     on_main_process(lambda: check_settings(run, training, prepared.labels, len(prepared.train.table)))
     transformers.set_seed(training.seed)  # before the head's random weights are drawn
@@ -172,10 +190,16 @@ def _make_trainer(
 
 
 def _train(trainer: AudioTrainer, checkpoint: str | None) -> None:
+    if checkpoint is not None:
+        on_main_process(lambda: check_same_run(checkpoint, trainer.facts()))
     try:
-        trainer.train(resume_from_checkpoint=checkpoint)
+        with StopOnSignal() as signals:
+            trainer.add_callback(signals)
+            trainer.train(resume_from_checkpoint=checkpoint)
     except OSError as exc:
         raise OutputError(f"{exc.filename or trainer.args.output_dir}: cannot be written ({first_line(exc)})") from exc
+    except EarmarkError:
+        raise
     except Exception as exc:  # safetensors, torch and pickle share no base class for a damaged file
         if checkpoint is None or trainer.has_begun:
             raise
@@ -183,6 +207,11 @@ def _train(trainer: AudioTrainer, checkpoint: str | None) -> None:
             f"{checkpoint}: cannot be gone on with, it is damaged or of another model ({first_line(exc)}); name "
             "another one with --resume_from_checkpoint"
         ) from exc
+    if signals.stopped:
+        raise Stopped(
+            f"stopped by {signals.stopped} after step {trainer.state.global_step:,} of {trainer.state.max_steps:,}, "
+            "saved; the same command with --resume goes on"
+        )
 
 
 def _log_plan(trainer: AudioTrainer, prepared: PreparedData, model: ModelArguments) -> None:

@@ -9,11 +9,14 @@
   gradient. Handing Trainer a loss function is its own way round this.
 * Evaluation goes through :mod:`earmark.scoring`, the loop that predicts.
 * Progress is counted in clips.
+
+How it saves is :mod:`earmark.train.saving`.
 """
 
 from __future__ import annotations
 
 import copy
+import hashlib
 import logging
 import math
 import time
@@ -25,11 +28,12 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from transformers import PrinterCallback, ProgressCallback, Trainer, TrainerCallback
+from transformers import PrinterCallback, ProgressCallback, TrainerCallback
 
 from earmark.batch.buckets import BucketSampler, bucket_edges, padded_share
 from earmark.batch.dataset import TrainingClips, class_indices, one_batch
 from earmark.data.usable import UsableClips
+from earmark.errors import DataError
 from earmark.models.build import AudioModel
 from earmark.models.embedding import EmbeddingModel, classify_all
 from earmark.models.freeze import body_of, head_parameters, is_body_frozen
@@ -38,8 +42,23 @@ from earmark.runs.judged import targets_of
 from earmark.scoring.metrics import compute_metrics
 from earmark.scoring.table import score_table
 from earmark.train.frozen import frozen_clips, hears_mask, model_inputs, stage_to_keep
+from earmark.train.loss_guard import LossGuard
+from earmark.train.mishaps import bad_loss, on_every_rank, translated_out_of_memory
+from earmark.train.saving import CheckpointingTrainer
 
 logger = logging.getLogger(__name__)
+
+# settings without which a run that is gone on with ends otherwise than one that was never stopped
+_SETTINGS_OF_THE_COURSE = (
+    "seed",
+    "num_train_epochs",
+    "max_steps",
+    "per_device_train_batch_size",
+    "gradient_accumulation_steps",
+    "learning_rate",
+    "bf16",
+    "fp16",
+)
 
 
 class ClipLoss:
@@ -57,7 +76,7 @@ class ClipLoss:
         return total / (len(labels) if num_items_in_batch is None else num_items_in_batch)
 
 
-class AudioTrainer(Trainer):
+class AudioTrainer(CheckpointingTrainer):
     """Trains an :class:`AudioModel` on a table of clips.
 
     Args:
@@ -98,13 +117,19 @@ class AudioTrainer(Trainer):
         super().__init__(
             model=audio.model,
             args=args,
-            train_dataset=training_clips(audio, train_clips, bucket_waste),
+            train_dataset=training_clips(audio, train_clips, bucket_waste, seed=args.seed),
             eval_dataset=validation,
             data_collator=one_batch,
             processing_class=audio.frontend.extractor,
             compute_loss_func=ClipLoss(args.label_smoothing_factor),
         )
         self.audio = audio
+        self.train_table = train_clips.table
+        self.guard = LossGuard()
+        shapes = sorted((name, tuple(weight.shape)) for name, weight in audio.model.named_parameters())
+        self._model_fact = (
+            f"{audio.model.config.model_type} {_digest(repr(shapes).encode())}"  # later FSDP flattens them
+        )
         self.body_is_frozen = is_body_frozen(audio.model)
         self.probes = False  # whether only the head is computed, on embeddings
         self._embeddings: dict[int, np.ndarray] = {}
@@ -175,12 +200,49 @@ class AudioTrainer(Trainer):
             # Trainer has just put all of the model into training mode; a body that does not learn answers as it will
             # when it is used, without dropout, masks and moving batch statistics
             body_of(self.audio.model).eval()
+        self.rows = inputs.pop("rows")
         batch = super()._prepare_inputs(inputs)
         if "samples" not in batch:
             return batch
         with torch.no_grad():
             prepared = model_inputs(self.audio, batch, self.args.device, mask=hears_mask(self.audio))
         return {**prepared, "labels": batch["labels"]}
+
+    def training_step(self, *args: Any, **kwargs: Any) -> torch.Tensor:
+        """Trainer's own, with words for what can go wrong in it."""
+        with translated_out_of_memory(self):
+            loss = super().training_step(*args, **kwargs)
+        self.guard.add(loss, self.rows)
+        if self.guard.is_due:
+            self._stop_at_bad_loss()
+        return loss
+
+    def compute_loss(
+        self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
+    ) -> Any:
+        """Trainer's own; under ``--on_nan_loss skip`` a loss that teaches nothing where it would be NaN or infinite."""
+        skips = self.args.on_nan_loss == "skip"
+        averages = [(buffer, buffer.clone()) for buffer in model.buffers()] if skips else []  # of batch norms
+        loss, outputs = super().compute_loss(model, inputs, True, num_items_in_batch)
+        if skips and not on_every_rank(bool(loss.isfinite())):
+            logger.warning("step %d: %s; skipped", self.state.global_step + 1, bad_loss(self, self.rows.tolist()))
+            loss = sum(weight.sum() * 0 for weight in model.parameters() if weight.requires_grad)
+            for buffer, before in averages:
+                buffer.copy_(before)
+        return (loss, outputs) if return_outputs else loss
+
+    def _stop_at_bad_loss(self) -> None:
+        rows = self.guard.rows_of_first_bad()
+        if rows is not None:
+            raise DataError(
+                f"step {self.state.global_step} or shortly before: {bad_loss(self, rows)}; look at these recordings, "
+                "lower --learning_rate, train in fp32, or leave such batches out with --on_nan_loss skip"
+            )
+
+    def _maybe_log_save_evaluate(self, *args: Any, **kwargs: Any) -> None:
+        if self.control.should_log or self.control.should_evaluate or self.control.should_save:
+            self._stop_at_bad_loss()  # before a model of NaN is saved
+        super()._maybe_log_save_evaluate(*args, **kwargs)
 
     def keep_frozen(self, stack: ExitStack, root: Path, *, small_only: bool) -> None:
         """Compute what the frozen part of the model makes of the training clips, and train on that.
@@ -225,23 +287,55 @@ class AudioTrainer(Trainer):
                 optimizer.add_param_group({**group, "params": of_head, "lr": rate})
         return optimizer
 
+    def get_train_dataloader(self) -> Any:
+        """Trainer's own, with a generator of its own for the seeds of worker processes.
+
+        They would be drawn from the one that dropout uses, at other moments in a run that is gone on with.
+        """
+        loader = super().get_train_dataloader()
+        getattr(loader, "base_dataloader", loader).generator = torch.Generator()  # accelerate's holds torch's
+        return loader
+
     def _get_train_sampler(self, train_dataset: Any = None) -> Any:
-        """Length buckets where the clips have several lengths, else Trainer's own sampler."""
+        """The order of the clips, the same on any number of processes; in length buckets where clips differ."""
         clips: Any = self.train_dataset
-        if clips.edges is None or self.args.train_sampling_strategy != "random":
+        if self.args.train_sampling_strategy != "random":
             return super()._get_train_sampler(train_dataset)
-        seed = self.args.seed if self.args.data_seed is None else self.args.data_seed
+        share = self._train_batch_size * self.args.world_size
         return BucketSampler(
-            clips.lengths, clips.edges, self._train_batch_size, num_ranks=self.args.world_size, seed=seed
+            clips.lengths,
+            clips.lengths.max(keepdims=True) if clips.edges is None else clips.edges,
+            share * self.args.gradient_accumulation_steps,
+            share_size=share if self.args.world_size > 1 else 1,
+            seed=self.args.seed if self.args.data_seed is None else self.args.data_seed,
+            drop_last=self.args.dataloader_drop_last,
         )
 
-    def _save_checkpoint(self, *args: Any, **kwargs: Any) -> None:
+    def facts(self) -> dict[str, Any]:
+        """What a checkpoint has to have in common with the run that goes on from it, and its settings."""
+        clips: Any = self.train_dataset
+        return {
+            "model": self._model_fact,
+            "labels": self.audio.labels,
+            "clips": f"{len(clips):,} clips {_digest(clips.labels.tobytes(), clips.lengths.tobytes())}",
+            "settings": {name: getattr(self.args, name) for name in _SETTINGS_OF_THE_COURSE}
+            | {"processes": self.args.world_size},
+        }
+
+    def _save_checkpoint(self, model: Any, trial: Any) -> None:
         with _Paused(self):
-            super()._save_checkpoint(*args, **kwargs)
+            super()._save_checkpoint(model, trial)
 
 
-def training_clips(audio: AudioModel, clips: UsableClips, bucket_waste: float = 1.0) -> TrainingClips:
-    """Clips as ``audio`` is trained on them, with length buckets where those save work."""
+def _digest(*parts: bytes) -> str:
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(part)
+    return digest.hexdigest()[:12]
+
+
+def training_clips(audio: AudioModel, clips: UsableClips, bucket_waste: float = 1.0, *, seed: int = 0) -> TrainingClips:
+    """Clips as ``audio`` is trained on them, with length buckets where those save work; ``seed`` is of the crops."""
     frontend = audio.frontend
     label2id = {label: i for i, label in enumerate(audio.labels)}
     dataset = TrainingClips(
@@ -249,6 +343,7 @@ def training_clips(audio: AudioModel, clips: UsableClips, bucket_waste: float = 
         class_indices(clips.table, label2id),
         min_samples=frontend.min_samples,
         max_samples=frontend.max_samples,
+        seed=seed,
     )
     if bucket_waste < 1 and not frontend.pads_itself and dataset.lengths.min() < dataset.lengths.max():
         dataset.edges = bucket_edges(dataset.lengths, bucket_waste)
@@ -325,6 +420,8 @@ class _ClipProgress(TrainerCallback):
         # where an epoch is gone on with by several processes, Trainer does not reach the sampler
         if hasattr(train_dataloader, "set_epoch"):
             train_dataloader.set_epoch(int(state.epoch))
+        if hasattr(self.trainer.train_dataset, "set_epoch"):
+            self.trainer.train_dataset.set_epoch(int(state.epoch))
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         # by the share of the epoch: its last batch is seldom full

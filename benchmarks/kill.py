@@ -1,0 +1,233 @@
+"""Kill a training run again and again, go on each time, and see that nothing is lost.
+
+    python benchmarks/kill.py [--kills 50] [-- FLAGS OF earmark train]
+
+One run is never stopped. Another, with the same flags, is ended with SIGKILL at random moments: while it starts, while
+it trains and, every other time, while a checkpoint is being written. Each time it is started again with ``--resume``.
+A kill is lost when the run does not start again, or goes on from less than the newest checkpoint that was whole before.
+At the end the weights of both have to be the same, bit by bit.
+
+Exits with 0 where none is lost and the weights are the same, else with 1.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import random
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+
+from earmark.bench.clips import draw_lengths_s, write_split
+from earmark.train.checkpoints import UNFINISHED, checkpoints_in, steps_of, why_not_whole
+
+SMALL_MODEL = '{"stem_channels": 8, "channels": [8, 8]}'
+_TRAINS = "training: "  # how the line before the first step begins
+_LONGEST_LIFE_S = 1.0  # of training, before it is killed
+
+
+@dataclass
+class Life:
+    """One process of the killed run, from its start to its end.
+
+    Attributes:
+        moment: ``starting``, ``training``, ``saving``: what it was doing when it was killed; ``done``: it came to its
+            end before.
+        newest_before: steps of the newest whole checkpoint when it started.
+        newest_after: the same when it was gone.
+        not_whole: checkpoints that were found not to be whole, with the reason.
+        went_on_from: steps that it said it goes on from; ``None`` where it was killed before it could.
+        exit_code: as the system gave it; -9 for SIGKILL.
+    """
+
+    moment: str
+    newest_before: int
+    newest_after: int
+    not_whole: list[str]
+    went_on_from: int | None
+    exit_code: int
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether progress that was safe is gone, or the run does not start any more."""
+        failed = self.exit_code not in (0, -9)
+        went_back = self.went_on_from is not None and self.went_on_from < self.newest_before
+        return failed or went_back or self.newest_after < self.newest_before
+
+
+class Run:
+    """A process of ``earmark train`` whose words are read while it runs."""
+
+    def __init__(self, command: list[str]) -> None:
+        self.lines: list[str] = []
+        self.process = subprocess.Popen(
+            command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, errors="replace"
+        )
+        self.reader = threading.Thread(target=self._read, daemon=True)
+        self.reader.start()
+
+    def _read(self) -> None:
+        assert self.process.stderr is not None
+        for line in self.process.stderr:
+            self.lines.append(line.rstrip())
+
+    @property
+    def is_over(self) -> bool:
+        """Whether it has come to its end."""
+        return self.process.poll() is not None
+
+    def has_said(self, beginning: str) -> bool:
+        """Whether a line of it began so."""
+        return any(line.startswith(beginning) for line in list(self.lines))
+
+    def end(self) -> int:
+        """Kill it if it is still there; its exit code."""
+        self.process.kill()
+        code = self.process.wait()
+        self.reader.join()
+        return code
+
+
+def main() -> int:
+    """Do both runs, kill one, compare; returns the exit code."""
+    words = sys.argv[1:]
+    own, flags = (words[: words.index("--")], words[words.index("--") + 1 :]) if "--" in words else (words, [])
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--kills", type=int, default=50, help="how often the run is killed (default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=0, help="of the moments (default: %(default)s)")
+    parser.add_argument(
+        "--steps", type=int, help="training steps of both runs (default: 200 for each kill)"
+    )
+    parser.add_argument("--json", type=Path, help="file for every kill and the outcome")
+    args = parser.parse_args(own)
+    with tempfile.TemporaryDirectory(prefix="kill-") as folder:
+        return compare(Path(folder), args, flags)
+
+
+def compare(folder: Path, args: argparse.Namespace, flags: list[str]) -> int:
+    """Both runs, in ``folder``."""
+    if "--data_dir" not in flags:
+        flags = [*flags, "--data_dir", str(write_clips(folder / "clips"))]
+    if not {"--model_type", "--model_name_or_path"} & set(flags):
+        flags = [*flags, "--model_type", "tc_resnet", "--config_overrides", SMALL_MODEL]
+    steps = args.steps or 200 * args.kills
+    flags = [*flags, "--max_steps", str(steps), "--save_strategy", "steps", "--save_steps", "5"]
+    flags += ["--eval_strategy", "no", "--per_device_train_batch_size", "4", "--disable_tqdm", "True"]
+    command = [sys.executable, "-m", "earmark", "train", *flags, "--resume", "--output_dir"]
+    say(f"the run that is never stopped: {steps} steps")
+    unstopped = subprocess.run([*command, str(folder / "unstopped")], capture_output=True, text=True, check=False)
+    if unstopped.returncode != 0:
+        print(unstopped.stderr, file=sys.stderr)
+        return 1
+    lives = kill_often([*command, str(folder / "killed")], folder / "killed", args.kills, random.Random(args.seed))
+    same = weights(folder / "unstopped") == weights(folder / "killed")
+    kills = [life for life in lives if life.exit_code == -9]
+    lost = sum(life.is_lost for life in lives)
+    moments = {moment: sum(life.moment == moment for life in kills) for moment in ("starting", "training", "saving")}
+    print(
+        f"killed {len(kills)} times ({', '.join(f'{count} while {moment}' for moment, count in moments.items())}), "
+        f"{sum(len(life.not_whole) for life in lives)} checkpoints not whole and passed over, {lost} lost; "
+        f"weights at the end {'the same, bit by bit' if same else 'DIFFERENT'}"
+    )
+    if args.json:
+        outcome = {"kills": len(kills), "lost": lost, "same_weights": same, "lives": [asdict(life) for life in lives]}
+        args.json.write_text(json.dumps(outcome, indent=2) + "\n", encoding="utf-8")
+    return 0 if same and not lost and len(kills) == args.kills else 1
+
+
+def kill_often(command: list[str], output: Path, kills: int, rng: random.Random) -> list[Life]:
+    """Start, kill and start again, then let the run come to its end."""
+    lives: list[Life] = []
+    while not lives or lives[-1].exit_code == -9:
+        to_kill = len(lives) < kills
+        lives.append(live(command, output, rng, at_saving=len(lives) % 2 == 1) if to_kill else live(command, output))
+        last = lives[-1]
+        say(
+            f"{len(lives)}: {last.moment}, went on from {last.went_on_from}, newest whole checkpoint now "
+            f"{last.newest_after}{', LOST' if last.is_lost else ''}"
+        )
+    return lives
+
+
+def live(command: list[str], output: Path, rng: random.Random | None = None, *, at_saving: bool = False) -> Life:
+    """One process; killed at a random moment, or as soon as it saves; left alone without ``rng``."""
+    before = newest_whole_steps(output)[0]
+    run = Run(command)
+    moment = "done"
+    if rng is not None:
+        starts_s = rng.uniform(0, 15) if rng.random() < 0.2 else None  # a fifth never gets to its first step
+        moment = wait_to_kill(run, output, starts_s, rng.uniform(0, _LONGEST_LIFE_S), at_saving)
+        time.sleep(rng.uniform(0, 0.02) if at_saving else 0)
+    else:
+        run.process.wait()
+    code = run.end()
+    if moment != "starting" and (output / UNFINISHED).exists():
+        moment = "saving"
+    after, not_whole = newest_whole_steps(output)
+    return Life("done" if code == 0 else moment, before, after, not_whole, went_on_from(run.lines), code)
+
+
+def wait_to_kill(run: Run, output: Path, starts_s: float | None, trains_s: float, at_saving: bool) -> str:
+    """Wait for the moment; says what the run is doing then."""
+    began = time.monotonic()
+    while not run.has_said(_TRAINS):
+        if run.is_over or (starts_s is not None and time.monotonic() - began > starts_s):
+            return "starting"
+        time.sleep(0.005)
+    began = time.monotonic()
+    while not run.is_over:
+        passed_s = time.monotonic() - began
+        if passed_s > trains_s and (not at_saving or (output / UNFINISHED).exists()):
+            break
+        time.sleep(0 if at_saving else 0.005)
+    return "training"
+
+
+def newest_whole_steps(output: Path) -> tuple[int, list[str]]:
+    """Steps of the newest whole checkpoint, 0 without one, and what is wrong with those that are not whole."""
+    reasons = {checkpoint: why_not_whole(checkpoint) for checkpoint in checkpoints_in(output)}
+    whole = [steps_of(checkpoint) for checkpoint, reason in reasons.items() if reason is None]
+    not_whole = [f"{checkpoint.name}: {reason}" for checkpoint, reason in reasons.items() if reason is not None]
+    return max(whole, default=0), not_whole
+
+
+def went_on_from(lines: list[str]) -> int | None:
+    """Steps of the checkpoint that the run said it takes; 0 where it starts anew."""
+    for line in lines:
+        if line.startswith("going on from "):
+            return steps_of(Path(line.removeprefix("going on from ")))
+        if line.startswith("no checkpoint yet"):
+            return 0
+    return None
+
+
+def weights(run: Path) -> str | None:
+    """Hash of the final weights."""
+    path = run / "model.safetensors"
+    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else None
+
+
+def write_clips(folder: Path) -> Path:
+    """A few short recordings in four classes."""
+    rng = np.random.default_rng(0)
+    lengths_s = draw_lengths_s("uniform:0.1,0.4", 32, rng)
+    write_split(folder / "train", lengths_s[:24], rng)
+    write_split(folder / "validation", lengths_s[24:], rng)
+    return folder
+
+
+def say(line: str) -> None:
+    """Show progress."""
+    print(line, file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,26 @@
+"""Ranks that lose each other, told in words."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from earmark.accelerator_faults import explain_fault
+from earmark.errors import DeviceError, first_line
+from earmark.scoring.table import rank_and_world
+
+
+@contextmanager
+def translated_faults() -> Iterator[None]:
+    """Say what HCCL, NCCL, gloo and torch mean when ranks fail to meet.
+
+    Raises:
+        DeviceError: in place of an error of theirs that is in the table.
+    """
+    try:
+        yield
+    except RuntimeError as exc:  # torch's errors of process groups are RuntimeErrors; torch_npu raises plain ones
+        fault = explain_fault(str(exc)) if rank_and_world()[1] > 1 else None
+        if fault is None:
+            raise
+        raise DeviceError(f"{fault.means}: {fault.mend} ({first_line(exc)})") from exc

@@ -1,0 +1,201 @@
+"""A run that is stopped, killed or out of disk goes on to the weights of one that was not."""
+
+from __future__ import annotations
+
+import os
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from earmark.models.build import AudioModel
+from earmark.train.checkpoints import UNFINISHED, checkpoints_in, why_not_whole
+from tests.train.small import build, make_trainer, mixed_lengths_s, usable, write_clips
+
+CHANCE = {"mask_time_prob": 0.3, "layerdrop": 0.3, "hidden_dropout": 0.2, "attention_dropout": 0.1}
+
+
+def with_chance(kind: str, what_is_frozen: str = "none") -> AudioModel:
+    """A model whose training draws random numbers wherever it can."""
+    if kind != "wav2vec2":
+        return build(kind, what_is_frozen, length_s=0.3)
+    return build(kind, what_is_frozen, length_s=0.3, **CHANCE)
+
+
+@pytest.mark.parametrize(
+    ("kind", "what_is_frozen", "settings"),
+    [
+        ("wav2vec2", "none", {}),
+        ("wav2vec2", "none", {"gradient_accumulation_steps": 2, "bf16": True}),
+        ("wav2vec2", "feature_encoder", {"dataloader_num_workers": 1, "dataloader_persistent_workers": True}),
+        ("tc_resnet", "none", {}),
+    ],
+)
+@pytest.mark.parametrize("at_step", [2, 4])
+def test_a_resumed_run_ends_with_the_same_bits(
+    kind: str, what_is_frozen: str, settings: dict[str, Any], at_step: int, tmp_path: Path
+) -> None:
+    """Clips of many lengths, half of them cut at a new random place each epoch; 16 clips, so 4 batches an epoch."""
+    clips = usable(write_clips(tmp_path / "clips", mixed_lengths_s(16, longest_s=0.6)))
+    settings = {"save_strategy": "steps", "save_steps": at_step, "save_total_limit": None, **settings}
+
+    def run(checkpoint: str | None) -> dict[str, torch.Tensor]:
+        torch.manual_seed(int(checkpoint is None))  # what has been drawn before does not matter
+        audio = with_chance(kind, what_is_frozen)
+        trainer = make_trainer(audio, clips, tmp_path / "run", num_train_epochs=3, **settings)
+        torch.manual_seed(5 if checkpoint is None else 6)
+        trainer.train(resume_from_checkpoint=checkpoint)
+        return {name: value.clone() for name, value in audio.model.state_dict().items()}
+
+    whole = run(None)
+    checkpoint = tmp_path / "run" / f"checkpoint-{at_step}"
+    for later in checkpoints_in(tmp_path / "run"):
+        if later != checkpoint:
+            shutil.rmtree(later)
+    resumed = run(str(checkpoint))
+    assert whole.keys() == resumed.keys()
+    different = [name for name, value in whole.items() if not torch.equal(value, resumed[name])]
+    assert not different
+
+
+def command(clips: Path, output: Path, *words: str) -> list[str]:
+    flags = f"--data_dir {clips} --output_dir {output} --model_type tc_resnet --per_device_train_batch_size 4"
+    flags += " --eval_strategy no --save_strategy steps --save_steps 4 --disable_tqdm True --device cpu"
+    return [sys.executable, "-m", "earmark", "train", *flags.split(), *words]
+
+
+def train(clips: Path, output: Path, *words: str, **options: Any) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        command(clips, output, *words), capture_output=True, text=True, check=False, timeout=120, **options
+    )
+
+
+@pytest.fixture
+def clips(tmp_path: Path) -> Path:
+    return write_clips(tmp_path / "clips", mixed_lengths_s(16, longest_s=0.3))
+
+
+@pytest.mark.parametrize("told", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_saves_and_the_run_goes_on(told: signal.Signals, clips: Path, tmp_path: Path) -> None:
+    steps = ("--max_steps", "300", "--save_strategy", "no")
+    started = subprocess.Popen(
+        command(clips, tmp_path / "run", *steps, "--logging_steps", "1"), stderr=subprocess.PIPE, text=True
+    )
+    assert started.stderr is not None
+    said = []
+    for line in started.stderr:
+        said.append(line)
+        if line.startswith("training: "):
+            break
+    time.sleep(0.5)
+    started.send_signal(told)
+    rest = started.communicate(timeout=60)[1]
+    assert started.returncode == 75, "".join(said) + rest
+    assert f"{told.name}: saving after this step" in rest
+    assert rest.splitlines()[-1].startswith(f"earmark: stopped by {told.name} after step ")
+    assert rest.splitlines()[-1].endswith("the same command with --resume goes on")
+    (checkpoint,) = checkpoints_in(tmp_path / "run")
+    assert why_not_whole(checkpoint) is None
+    assert not (tmp_path / "run" / "metrics.json").exists()
+
+    done = train(clips, tmp_path / "run", *steps, "--resume")
+    assert done.returncode == 0, done.stderr
+    assert f"going on from {checkpoint}" in done.stderr
+    never_stopped = train(clips, tmp_path / "whole", *steps)
+    assert never_stopped.returncode == 0, never_stopped.stderr
+    same_weights(tmp_path / "run", tmp_path / "whole")
+
+
+def test_a_disk_that_is_full_leaves_the_last_good_checkpoint(clips: Path, tmp_path: Path) -> None:
+    first = train(clips, tmp_path / "run", "--max_steps", "4")
+    assert first.returncode == 0, first.stderr
+    good = tmp_path / "run" / "checkpoint-4"
+    size = (good / "optimizer.pt").stat().st_size
+
+    def little_room() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size // 2, size // 2))
+
+    full = train(clips, tmp_path / "run", "--max_steps", "8", "--resume", preexec_fn=little_room)
+    assert full.returncode == 2, full.stderr
+    last = full.stderr.splitlines()[-1]
+    assert last.startswith(f"earmark: error: {tmp_path / 'run' / 'checkpoint-8'}: the checkpoint cannot be written (")
+    assert why_not_whole(good) is None
+    assert not (tmp_path / "run" / UNFINISHED).exists()
+    done = train(clips, tmp_path / "run", "--max_steps", "8", "--resume")
+    assert done.returncode == 0, done.stderr
+
+
+def test_killed_while_saving_the_newest_whole_checkpoint_is_taken(clips: Path, tmp_path: Path) -> None:
+    """The process is killed as soon as the folder of the second checkpoint appears."""
+    output = tmp_path / "run"
+    started = subprocess.Popen(command(clips, output, "--max_steps", "400"), stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 60
+    while not ((output / "checkpoint-4").exists() and (output / UNFINISHED).exists()):
+        assert time.monotonic() < deadline
+        assert started.poll() is None
+    started.send_signal(signal.SIGKILL)
+    started.wait()
+    kept = checkpoints_in(output)
+    assert kept
+    assert all(why_not_whole(checkpoint) is None for checkpoint in kept)
+    done = train(clips, output, "--max_steps", str(max(int(path.name[11:]) for path in kept) + 4), "--resume")
+    assert done.returncode == 0, done.stderr
+    assert not (output / UNFINISHED).exists()
+
+
+def test_the_run_of_other_clips_or_another_model_is_refused(clips: Path, tmp_path: Path) -> None:
+    assert train(clips, tmp_path / "run", "--max_steps", "4").returncode == 0
+    other = write_clips(tmp_path / "other", mixed_lengths_s(20, longest_s=0.3))
+    refused = train(other, tmp_path / "run", "--max_steps", "8", "--resume")
+    assert refused.returncode == 2
+    assert "of other training clips (16 clips" in refused.stderr.splitlines()[-1]
+    wider = ("--config_overrides", '{"stem_channels": 8}')
+    refused = train(clips, tmp_path / "run", "--max_steps", "8", "--resume", *wider)
+    assert refused.returncode == 2, refused.stderr
+
+
+def same_weights(one: Path, other: Path) -> None:
+    first, second = load_file(one / "model.safetensors"), load_file(other / "model.safetensors")
+    assert first.keys() == second.keys()
+    assert not [name for name, value in first.items() if not torch.equal(value, second[name])]
+
+
+def test_a_finished_run_is_left_as_it_is(clips: Path, tmp_path: Path) -> None:
+    assert train(clips, tmp_path / "run", "--max_steps", "4").returncode == 0
+    before = load_file(tmp_path / "run" / "model.safetensors")
+    again = train(clips, tmp_path / "run", "--max_steps", "4", "--resume")
+    assert again.returncode == 0, again.stderr
+    after = load_file(tmp_path / "run" / "model.safetensors")
+    assert all(torch.equal(value, after[name]) for name, value in before.items())
+    assert os.path.exists(tmp_path / "run" / "metrics.json")
+
+
+def test_ranks_stop_after_the_same_step_when_one_is_told(clips: Path, tmp_path: Path) -> None:
+    output = tmp_path / "run"
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    words = [*command(clips, output, "--max_steps", "20000", "--save_strategy", "no")[1:], "--logging_steps", "1000"]
+    started = subprocess.Popen([*launcher, *words], stderr=subprocess.PIPE, text=True)
+    assert started.stderr is not None
+    for line in started.stderr:
+        if line.startswith("training: "):
+            break
+    time.sleep(1.5)
+    children = Path(f"/proc/{started.pid}/task/{started.pid}/children").read_text().split()
+    ranks = [int(pid) for pid in children if "earmark" in Path(f"/proc/{pid}/cmdline").read_text()]
+    assert len(ranks) == 2
+    os.kill(ranks[-1], signal.SIGTERM)
+    rest = started.communicate(timeout=60)[1]
+    assert started.returncode != 0
+    (stopped,) = [line for line in rest.splitlines() if line.startswith("earmark: stopped by ")]
+    (checkpoint,) = checkpoints_in(output)
+    assert why_not_whole(checkpoint) is None
+    assert f"after step {int(checkpoint.name[11:]):,} of" in stopped
+    assert {path.name for path in checkpoint.glob("rng_state*")} == {"rng_state_0.pth", "rng_state_1.pth"}
