@@ -188,6 +188,7 @@ TORCH_LIBRARY_IMPL(aten, PrivateUse1, m) {
   m.impl("resize_", &resize_); m.impl("record_stream", &record_stream);
   m.impl("convolution_overrideable", &conv); m.impl("convolution_backward_overrideable", &conv_backward);
   m.impl("as_strided", &as_strided);
+  m.impl("_fused_adamw_", torch::CppFunction::makeFromBoxedFunction<&boxed>());
   m.impl("set_.source_Storage_storage_offset", &set_storage); m.impl("set_.source_Storage", &set_whole);
   m.impl("set_.source_Tensor", &set_tensor); m.impl("set_", &set_none);
 }

@@ -3,14 +3,18 @@
 It is not torch_npu. It proves where tensors are and which way the program takes, and nothing about Ascend's kernels.
 ``_C`` is built from ``standin.cpp`` by ``tests/npu/building.py``.
 
-Variables: NPU_STANDIN_DEVICES (2), NPU_STANDIN_NAME (Ascend910B2), NPU_STANDIN_BF16 (1).
+Variables: NPU_STANDIN_DEVICES (2), NPU_STANDIN_NAME (Ascend910B2), NPU_STANDIN_BF16 (1), and EARMARK_NPU_CENSUS: a
+folder for the census of what ran on the device.
 """
 
 from __future__ import annotations
 
+import atexit
 import contextlib
+import json
 import os
 import types
+from pathlib import Path
 from typing import Any
 
 _autoload = os.environ.get("TORCH_DEVICE_BACKEND_AUTOLOAD")
@@ -30,7 +34,7 @@ npu: Any = types.ModuleType("torch_npu.npu")
 npu.random = types.ModuleType("torch_npu.npu.random")
 npu.amp = types.ModuleType("torch_npu.npu.amp")
 npu.config = types.SimpleNamespace(allow_internal_format=True)
-settings: dict[str, Any] = {}  # what the program has set, for a test to read
+settings: dict[str, Any] = {}  # what the program has set
 
 
 def _index(device: Any = None) -> int:
@@ -146,3 +150,13 @@ def npu_fusion_attention(*args: Any, **kwargs: Any) -> Any:
 
 def _autoload_entry() -> None:
     """What ``import torch`` calls; importing this package has done all there is to do."""
+
+
+def _write_census() -> None:
+    folder = Path(os.environ["EARMARK_NPU_CENSUS"])
+    told = {"operators": _C.census(), "settings": settings | vars(npu.config)}
+    (folder / f"census-{os.getpid()}.json").write_text(json.dumps(told))
+
+
+if "EARMARK_NPU_CENSUS" in os.environ:
+    atexit.register(_write_census)
