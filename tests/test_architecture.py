@@ -12,7 +12,7 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "src" / "earmark"
 ROOMS = [
     {"errors"},
-    {"extras", "faults", "progress"},
+    {"extras", "faults", "npu", "progress"},
     {"config"},
     {"config_files"},
     {"device"},
@@ -52,7 +52,15 @@ def test_imports_run_one_way(path: Path) -> None:
         assert LEVEL[room] < LEVEL[own], f"{path}: imports {module}"
 
 
-LIGHT = ["earmark", "earmark.cli.main", "earmark.config", "earmark.config_files", "earmark.device", "earmark.progress"]
+LIGHT = [
+    "earmark",
+    "earmark.cli.main",
+    "earmark.config",
+    "earmark.config_files",
+    "earmark.device",
+    "earmark.npu",
+    "earmark.progress",
+]
 LIGHT += [f"earmark.data.{path.stem}" for path in sorted((PACKAGE / "data").glob("[a-z]*.py"))]
 # all but what trains: the doctor answers where torch cannot be imported
 LIGHT += ["earmark.faults", "earmark.cli.doctor"]

@@ -156,6 +156,9 @@ class RunArguments:
     """How and where this one run happens."""
 
     device: str = _flag("auto", "auto, npu, cuda, xpu, mps or cpu; auto takes the first accelerator there is")
+    precision: Literal["auto", "bf16", "fp16", "fp32"] = _flag(
+        "auto", "what training computes in; auto: bf16 where it is native, else fp16 on accelerators, fp32 on CPUs"
+    )
     overwrite_output_dir: bool = _flag(False, "replace a run that is already in the output folder")
     resume: bool = _flag(
         False, "go on from the newest whole checkpoint of the output folder; start anew where there is none"

@@ -1,7 +1,8 @@
 """The only file that names a backend: which device, which precision, what to call it in results.
 
 Order of preference for ``auto``: npu, cuda, xpu, mps, cpu. A device that was asked for by name and is not there stops
-the program with the reason; nothing ever moves to the CPU on its own.
+the program with the reason; nothing ever moves to the CPU on its own. What an NPU is set up with is in
+:mod:`earmark.npu`.
 """
 
 from __future__ import annotations
@@ -11,7 +12,8 @@ import platform
 import re
 from typing import TYPE_CHECKING, Any
 
-from earmark.errors import DeviceError
+from earmark import npu
+from earmark.errors import DeviceError, UsageError
 
 if TYPE_CHECKING:
     import torch
@@ -36,11 +38,19 @@ def is_available(kind: str) -> bool:
 def select_device(name: str = "auto") -> torch.device:
     """Turn ``auto|npu|cuda|xpu|mps|cpu[:index]`` into a device that exists.
 
-    Under a launcher (torchrun) an accelerator without an index is the one of this process's ``LOCAL_RANK``.
+    Under a launcher (torchrun) an accelerator without an index is the one of this process's ``LOCAL_RANK``. An NPU is
+    set up for work of many shapes, once a process; the log says how.
 
     Raises:
         DeviceError: the name is not a device, or the device is not there.
     """
+    device = _find_device(name)
+    if device.type == "npu":
+        npu.set_up()
+    return device
+
+
+def _find_device(name: str) -> torch.device:
     import torch
 
     match = _NAME.fullmatch(name)
@@ -58,7 +68,8 @@ def select_device(name: str = "auto") -> torch.device:
     count = _backend(kind).device_count()
     number = int(index if index is not None else os.environ.get("LOCAL_RANK", 0))
     if number >= count:
-        raise DeviceError(f"--device {name}: there are {count} {kind} devices, {kind}:0 to {kind}:{count - 1}")
+        there = f"is one {kind} device, {kind}:0" if count == 1 else f"are {count}, {kind}:0 to {kind}:{count - 1}"
+        raise DeviceError(f"--device {name}: not on this machine; there {there}")
     return torch.device(kind, number)
 
 
@@ -72,7 +83,7 @@ def check_processes_fit(name: str, num_processes: int) -> None:
     Raises:
         DeviceError: there are fewer, or the name is that of one device.
     """
-    kind = select_device(name).type
+    kind = _find_device(name).type
     if kind == "cpu" or num_processes == 1:
         return
     if ":" in name:
@@ -87,10 +98,7 @@ def check_processes_fit(name: str, num_processes: int) -> None:
 
 def _why_absent(name: str, kind: str) -> str:
     if kind == "npu" and _backend("npu") is None:
-        return (
-            f"--device {name}: this torch has no NPU support; install the torch_npu that matches it "
-            "(pip install torch_npu==<the version of torch>) and source CANN's set_env.sh"
-        )
+        return f"--device {name}: {npu.why_absent()}"
     return f"--device {name}: no {kind} device was found by this torch; --device cpu runs without one"
 
 
@@ -110,29 +118,72 @@ def supports_bf16(device: torch.device) -> bool:
     return bool(report()) if report is not None else False
 
 
-def choose_precision(device: torch.device, *, bf16: bool, fp16: bool) -> tuple[str, str | None]:
+def choose_precision(
+    device: torch.device, *, bf16: bool, fp16: bool, precision: str = "auto"
+) -> tuple[str, str | None]:
     """The precision of training on ``device``.
 
     Args:
         device: where training runs.
-        bf16: the user asked for bfloat16.
-        fp16: the user asked for float16.
+        bf16: the user asked for bfloat16 with ``--bf16``.
+        fp16: the user asked for float16 with ``--fp16``.
+        precision: the user's ``--precision``; ``"auto"`` is bfloat16 where it is native, else float16 on NPU and CUDA
+            and XPU, else float32.
 
     Returns:
         ``(precision, note)``: ``"bf16"``, ``"fp16"`` or ``"fp32"``, and a line to show when the choice is not the one
         that was asked for, else ``None``.
+
+    Raises:
+        UsageError: the flags contradict each other.
+        DeviceError: the device has no bfloat16 arithmetic.
     """
+    asked = {name for name, is_asked in (("bf16", bf16), ("fp16", fp16)) if is_asked} | ({precision} - {"auto"})
+    if len(asked) > 1:
+        flags = [f"--{name}" for name, is_asked in (("bf16", bf16), ("fp16", fp16)) if is_asked]
+        flags += [f"--precision {precision}"] if precision != "auto" else []
+        raise UsageError(f"{' and '.join(flags)} contradict each other: keep one")
     native = supports_bf16(device)
+    if precision == "fp16" and device.type == "cpu":
+        raise DeviceError("--precision fp16: there is no gradient scaler on a CPU; use bf16 or fp32")
     if fp16 and device.type == "cpu":
         instead = "bf16" if native else "fp32"
         return instead, f"--fp16 has no gradient scaler on a CPU: training in {instead} instead"
-    if bf16 and device.type != "cpu" and not native:
-        raise DeviceError(f"--bf16: {describe_device(device)} has no bfloat16 arithmetic; use --fp16 or neither")
-    if bf16 or fp16:
-        return ("bf16" if bf16 else "fp16"), None
+    if asked == {"bf16"} and device.type != "cpu" and not native:
+        raise DeviceError(f"bf16: {describe_device(device)} has no bfloat16 arithmetic; use fp16 or fp32")
+    if asked:
+        return asked.pop(), None
     if native:
         return "bf16", None
     return ("fp32" if device.type in ("cpu", "mps") else "fp16"), None
+
+
+def choose_optimizer(device: torch.device, asked: str) -> str:
+    """The optimizer of training on ``device``, as Transformers' ``--optim`` names it.
+
+    Args:
+        device: where training runs.
+        asked: ``--optim``. ``adamw_torch_fused`` is AdamW in one kernel; where the device has no such kernel it is
+            ``adamw_torch``, which computes the same.
+
+    Raises:
+        UsageError: an optimizer that does something else than it seems to.
+    """
+    if asked == "adamw_torch_npu_fused":
+        raise UsageError(
+            "--optim adamw_torch_npu_fused: torch_npu's own AdamW goes on with the gradients of an earlier step, "
+            "because Trainer drops gradients after each; use adamw_torch_fused"
+        )
+    if asked == "adamw_torch_fused" and not _has_kernel(device, "aten::_fused_adamw_"):
+        return "adamw_torch"
+    return asked
+
+
+def _has_kernel(device: torch.device, operator: str) -> bool:
+    import torch
+
+    key = "PrivateUse1" if device.type == "npu" else device.type.upper()
+    return bool(torch._C._dispatch_has_kernel_for_dispatch_key(operator, key))
 
 
 def describe_device(device: torch.device) -> str:

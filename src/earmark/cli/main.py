@@ -17,7 +17,8 @@ import traceback
 from collections.abc import Callable, Sequence
 from importlib import metadata
 
-from earmark.errors import EarmarkError, Stopped, UsageError
+from earmark import npu
+from earmark.errors import DeviceError, EarmarkError, Stopped, UsageError
 from earmark.progress import is_main_process
 
 # command -> what it is for; its module is earmark.cli.<command> with help_text() and run(words)
@@ -83,6 +84,7 @@ def guarded(run: Callable[[], None], debug: bool) -> int:
     """Call ``run`` with logging set up; report what it raises and return the exit code."""
     set_up_logging()
     try:
+        npu.prepare()
         run()
         sys.stdout.flush()
     except EarmarkError as exc:
@@ -105,7 +107,11 @@ def guarded(run: Callable[[], None], debug: bool) -> int:
         # Whoever read our output has gone (`| head`). Python would complain about it once more at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    except Exception:  # the outermost boundary: nothing above can report it
+    except Exception as exc:  # the outermost boundary: nothing above can report it
+        failed_load = npu.explain_failed_load(exc)
+        if failed_load is not None and not debug:
+            print(f"earmark: error: {failed_load}", file=sys.stderr)
+            return DeviceError.exit_code
         traceback.print_exc()
         print("earmark: this is a defect of earmark, please report it with the lines above", file=sys.stderr)
         return 1

@@ -25,6 +25,8 @@ class EarmarkTrainingArguments(TrainingArguments):
         ValueError: two settings contradict each other (Transformers' own checks).
     """
 
+    # adamw_torch in Transformers before torch 2.8: the same update in one kernel, for all weights at once.
+    optim: str = _changed("adamw_torch_fused", "optimizer; adamw_torch_fused is adamw_torch where the device lacks it")
     # 8 in Transformers, chosen for text on small cards; the published recipes take 32 clips of a second.
     per_device_train_batch_size: int = _changed(32, "clips a batch on each device")
     per_device_eval_batch_size: int = _changed(32, "clips a batch on each device, in evaluation")

@@ -12,12 +12,13 @@ from typing import Any
 
 import transformers
 from huggingface_hub.errors import HTTPError
+from transformers.training_args import OptimizerNames
 
 from earmark.config import DataArguments, ModelArguments, RunArguments
 from earmark.config_files import resolved_config, save_config
 from earmark.data.scan import write_bad_audio
 from earmark.data.waveforms import default_store_root
-from earmark.device import choose_precision, describe_device, select_device
+from earmark.device import choose_optimizer, choose_precision, describe_device, select_device
 from earmark.errors import EarmarkError, NetworkError, OutputError, Stopped, UsageError, first_line
 from earmark.models.build import AudioModel, ModelSource, build_for_training, load_config, load_extractor
 from earmark.models.freeze import freeze
@@ -87,7 +88,7 @@ def train(
     if not training.output_dir:
         raise UsageError("where to? give --output_dir FOLDER")
     source = source_of(model)
-    training = with_global_batch(_with_device(training, run.device))
+    training = with_global_batch(_with_device(training, run))
     folder = RunFolder(Path(training.output_dir))
     checkpoint = on_main_process(
         lambda: find_checkpoint_to_resume(training.resume_from_checkpoint, folder.path, resume=run.resume)
@@ -133,14 +134,21 @@ def _sampling_rate_hz(source: ModelSource) -> int:
     return int(load_extractor(source, folder, load_config(source, folder)).sampling_rate)
 
 
-def _with_device(training: EarmarkTrainingArguments, name: str) -> EarmarkTrainingArguments:
-    """Training settings for the device and precision that will be used; said in the log."""
+def _with_device(training: EarmarkTrainingArguments, run: RunArguments) -> EarmarkTrainingArguments:
+    """Training settings for the device, precision and optimizer that will be used; said in the log."""
+    name = run.device
     device = select_device("cpu" if training.use_cpu else name)
-    precision, note = choose_precision(device, bf16=training.bf16, fp16=training.fp16)
+    precision, note = choose_precision(device, bf16=training.bf16, fp16=training.fp16, precision=run.precision)
     if note is not None:
         logger.warning("%s", note)
-    logger.info("device: %s, %s, training in %s", device, describe_device(device), precision)
-    changes = {"use_cpu": device.type == "cpu", "bf16": precision == "bf16", "fp16": precision == "fp16"}
+    optimizer = choose_optimizer(device, OptimizerNames(training.optim).value)
+    logger.info("device: %s, %s, training in %s with %s", device, describe_device(device), precision, optimizer)
+    changes = {
+        "use_cpu": device.type == "cpu",
+        "bf16": precision == "bf16",
+        "fp16": precision == "fp16",
+        "optim": optimizer,
+    }
     training = dataclasses.replace(training, **changes)  # type: ignore[arg-type]  # fields of Transformers' base class
     used = training.device  # the first look at it starts the process group of a distributed run
     if ":" in name and used != device:

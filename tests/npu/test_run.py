@@ -1,0 +1,166 @@
+"""The commands on an NPU: what they train, resume and answer there is what they do on a CPU."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
+
+from earmark.cli.main import main
+from tests.npu.conftest import ROOT, Npu
+from tests.tiny import overrides, write_tones
+
+STEPS = 6
+# fp32 on both; the stand-in's arithmetic is the CPU's, sums are taken in another order
+TOLERANCE = 1e-5
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_tones(tmp_path_factory.mktemp("tones"), per_class=8)
+
+
+def words(data: Path, output: Path, kind: str = "wav2vec2", **settings: object) -> list[str]:
+    """A short training run without chance, saved at every second step."""
+    chance = {"hidden_dropout": 0.0, "attention_dropout": 0.0, "activation_dropout": 0.0, "feat_proj_dropout": 0.0}
+    chance |= {"final_dropout": 0.0, "mask_time_prob": 0.0}
+    configured = json.loads(overrides(kind)) | (chance if kind == "wav2vec2" else {"dropout": 0.0})
+    given: dict[str, object] = {
+        "data_dir": data,
+        "output_dir": output,
+        "model_type": kind,
+        "config_overrides": json.dumps({} if kind == "tc_resnet" else configured),
+        "max_steps": STEPS,
+        "per_device_train_batch_size": 4,
+        "learning_rate": 1e-3,
+        "logging_steps": 1,
+        "eval_strategy": "steps",
+        "eval_steps": 2,
+        "save_steps": 2,
+        "save_total_limit": 9,
+        "load_best_model_at_end": False,
+        "overwrite_output_dir": True,
+    }
+    return ["train", *(word for name, value in (given | settings).items() for word in (f"--{name}", str(value)))]
+
+
+def losses(run: Path) -> list[float]:
+    history = json.loads((run / f"checkpoint-{STEPS}" / "trainer_state.json").read_text())["log_history"]
+    return [entry["loss"] for entry in history if "loss" in entry]
+
+
+def weights(run: Path) -> np.ndarray:
+    held = load_file(run / "model.safetensors")
+    return np.concatenate([held[name].ravel() for name in sorted(held)])
+
+
+def metrics(run: Path) -> dict[str, Any]:
+    return json.loads((run / "metrics.json").read_text())["validation"]
+
+
+@pytest.fixture(scope="module")
+def fp32_run(npu: Npu, data: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """A run on ``npu:0`` and what it said."""
+    run = tmp_path_factory.mktemp("fp32") / "run"
+    npu.census()
+    return run, npu.earmark(*words(data, run, precision="fp32", device="npu:0"))
+
+
+def test_fp32_trains_what_a_cpu_trains(fp32_run: tuple[Path, str], data: Path, tmp_path: Path) -> None:
+    run, log = fp32_run
+    assert "device: npu:0, Ascend910B2, training in fp32 with adamw_torch_fused" in log
+    assert main(words(data, tmp_path / "cpu", precision="fp32", device="cpu")) == 0
+    assert len(losses(run)) == STEPS
+    np.testing.assert_allclose(losses(run), losses(tmp_path / "cpu"), atol=TOLERANCE)
+    np.testing.assert_allclose(weights(run), weights(tmp_path / "cpu"), atol=TOLERANCE)
+    assert metrics(run)["accuracy"] == metrics(tmp_path / "cpu")["accuracy"]
+    assert metrics(run)["loss"] == pytest.approx(metrics(tmp_path / "cpu")["loss"], abs=TOLERANCE)
+
+
+def test_settings_of_an_npu_are_made_and_told(fp32_run: tuple[Path, str], npu: Npu) -> None:
+    log = fp32_run[1]
+    assert log.count("npu: ") == 1
+    for setting in (
+        "jit_compile off",
+        "allow_internal_format off",
+        "PYTORCH_NPU_ALLOC_CONF=expandable_segments:True",
+        "TASK_QUEUE_ENABLE=2",
+        "CPU_AFFINITY_CONF=1",
+    ):
+        assert setting in log
+
+
+def test_a_run_that_is_gone_on_with_ends_with_the_same_bits(
+    fp32_run: tuple[Path, str], npu: Npu, data: Path, tmp_path: Path
+) -> None:
+    settings = {"precision": "bf16", "device": "npu:0", "config_overrides": overrides("wav2vec2")}  # with dropout
+    npu.earmark(*words(data, tmp_path / "whole", **settings))
+    npu.earmark(*words(data, tmp_path / "rest", **settings, resume_from_checkpoint=tmp_path / "whole" / "checkpoint-4"))
+    assert np.array_equal(weights(tmp_path / "whole"), weights(tmp_path / "rest"))
+    assert losses(tmp_path / "whole")[4:] == losses(tmp_path / "rest")[4:]
+    assert not np.array_equal(weights(tmp_path / "whole"), weights(fp32_run[0]))
+
+
+def test_fp16_trains_with_a_scaler_where_there_is_no_bf16(npu: Npu, data: Path, tmp_path: Path) -> None:
+    log = npu.earmark(*words(data, tmp_path / "run", "whisper", device="npu"), NPU_STANDIN_BF16="0")
+    assert "training in fp16" in log
+    assert (tmp_path / "run" / f"checkpoint-{STEPS}" / "scaler.pt").is_file()
+    assert np.isfinite(losses(tmp_path / "run")).all()
+
+
+def test_predictions_are_those_of_a_cpu(fp32_run: tuple[Path, str], npu: Npu, data: Path, tmp_path: Path) -> None:
+    run = fp32_run[0]
+    recordings = str(data / "validation")
+    npu.earmark("predict", str(run), recordings, "--device", "npu:1", "--output", str(tmp_path / "npu.csv"))
+    assert main(["predict", str(run), recordings, "--device", "cpu", "--output", str(tmp_path / "cpu.csv")]) == 0
+    rows = [(tmp_path / f"{name}.csv").read_text().splitlines() for name in ("npu", "cpu")]
+    assert len(rows[0]) == len(rows[1]) > 2
+    for one, other in zip(*rows, strict=True):
+        assert one.rsplit(",", 1)[0] == other.rsplit(",", 1)[0]
+
+
+def test_tensors_of_the_cpu_and_of_the_npu_are_not_mixed(npu: Npu) -> None:
+    said = npu.python("-c", "import torch; torch.ones(2, device='npu') + torch.ones(2)", fails=True)
+    assert "device" in said.splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    ("flags", "reason"),
+    [
+        (["--device", "npu:9"], "there are 2, npu:0 to npu:1"),
+        (["--device", "cuda"], "no cuda device was found"),
+        (["--device", "npu", "--optim", "adamw_torch_npu_fused"], "use adamw_torch_fused"),
+        (["--device", "npu", "--precision", "bf16", "--fp16", "True"], "keep one"),
+    ],
+)
+def test_what_cannot_be_is_one_line(flags: list[str], reason: str, npu: Npu, data: Path, tmp_path: Path) -> None:
+    asked = [word for word in words(data, tmp_path / "run") if word not in ("--device",)]
+    said = npu.earmark(*asked, *flags, fails=True)
+    last = said.splitlines()[-1]
+    assert last.startswith("earmark: error: ")
+    assert reason in last
+    assert "Traceback" not in said
+
+
+def test_a_torch_npu_that_does_not_load_is_one_line(data: Path, tmp_path: Path, npu: Npu) -> None:
+    broken = tmp_path / "site"
+    (broken / "torch_npu").mkdir(parents=True)
+    text = "raise ImportError('libhccl.so: cannot open shared object file: No such file or directory')\n"
+    (broken / "torch_npu" / "__init__.py").write_text(text)
+    (broken / "torch_npu-2.13.0.dist-info").mkdir()
+    (broken / "torch_npu-2.13.0.dist-info" / "METADATA").write_text("Name: torch_npu\nVersion: 2.13.0\n")
+    entry = "[torch.backends]\ntorch_npu = torch_npu:_autoload\n"
+    (broken / "torch_npu-2.13.0.dist-info" / "entry_points.txt").write_text(entry)
+    path = f"{broken}:{ROOT / 'src'}:{ROOT}"
+    said = npu.earmark(*words(data, tmp_path / "run", device="cpu"), fails=True, PYTHONPATH=path)
+    assert said.splitlines()[-1].startswith("earmark: error: torch_npu is installed and does not load (libhccl.so")
+    assert "earmark doctor --device npu" in said.splitlines()[-1]
+    npu.earmark(
+        *words(data, tmp_path / "run", device="cpu", precision="fp32"),
+        PYTHONPATH=path,
+        TORCH_DEVICE_BACKEND_AUTOLOAD="0",
+    )
