@@ -28,7 +28,7 @@ class device(str):
         return self
 npu = types.SimpleNamespace(
     is_available=lambda: True, device_count=lambda: 2, get_device_name=lambda device: "Ascend910B4",
-    is_bf16_supported=lambda: True,
+    is_bf16_supported=lambda: True, set_compile_mode=lambda **settings: None, config=types.SimpleNamespace(),
 )
 """
 
