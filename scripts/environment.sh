@@ -1,4 +1,4 @@
-# Sourced by quickstart, test and check: makes .venv and installs the project into it, once.
+# Sourced by quickstart, test and check: makes .venv (or what $venv is set to after) and installs the project into it, once.
 #
 #   install EXTRA    e.g. install dev
 #
@@ -12,7 +12,7 @@ venv=$root/.venv
 install() {
   local extra=$1 python=${PYTHON:-python3} stamp wanted
   if [[ ! -x $venv/bin/python ]]; then
-    echo "making the environment .venv with $("$python" --version)"
+    echo "making the environment ${venv##*/} with $("$python" --version)"
     "$python" -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2])' ||
       { echo "earmark needs Python 3.10 or later; name one with PYTHON=/path/to/python3" >&2; exit 2; }
     "$python" -m venv "$venv" ||

@@ -158,13 +158,15 @@ def choose_precision(
     return ("fp32" if device.type in ("cpu", "mps") else "fp16"), None
 
 
-def choose_optimizer(device: torch.device, asked: str) -> str:
+def choose_optimizer(device: torch.device, asked: str, precision: str) -> str:
     """The optimizer of training on ``device``, as Transformers' ``--optim`` names it.
 
     Args:
         device: where training runs.
         asked: ``--optim``. ``adamw_torch_fused`` is AdamW in one kernel; where the device has no such kernel it is
-            ``adamw_torch``, which computes the same.
+            ``adamw_torch``, which computes the same. So it is in fp16 on an NPU: torch_npu's gradient scaler (2.13.0)
+            hands itself to the kernel, and torch's optimizer no longer takes one.
+        precision: of :func:`choose_precision`.
 
     Raises:
         UsageError: an optimizer that does something else than it seems to.
@@ -174,9 +176,10 @@ def choose_optimizer(device: torch.device, asked: str) -> str:
             "--optim adamw_torch_npu_fused: torch_npu's own AdamW goes on with the gradients of an earlier step, "
             "because Trainer drops gradients after each; use adamw_torch_fused"
         )
-    if asked == "adamw_torch_fused" and not _has_kernel(device, "aten::_fused_adamw_"):
-        return "adamw_torch"
-    return asked
+    if asked != "adamw_torch_fused":
+        return asked
+    scaled_by_npu = device.type == "npu" and precision == "fp16"
+    return asked if _has_kernel(device, "aten::_fused_adamw_") and not scaled_by_npu else "adamw_torch"
 
 
 def _has_kernel(device: torch.device, operator: str) -> bool:

@@ -39,7 +39,7 @@ def test_an_entry_shows_choices_defaults_and_switches() -> None:
     page = pages.predict_help()
     assert "  --format csv|jsonl\n" in page
     assert "  --top_k N\n" in page
-    assert "most likely first (default: 1)" in page
+    assert "most likely first (default: 1)" in " ".join(page.split())
     assert "  --trust_remote_code\n" in page
     assert "--inputs" not in page
     assert "  --attention_mask true|false\n" in pages.train_help()

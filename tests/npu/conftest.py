@@ -22,7 +22,7 @@ class Census:
     """What processes did on the device.
 
     Attributes:
-        operators: calls by ``operator|types of its tensors``.
+        operators: calls by ``operator|types of its tensors on the device``.
         settings: of torch_npu, as the program left them.
         unregistered: operators that the real torch_npu has no kernel for; empty for the stand-in, which cannot know.
     """
@@ -102,4 +102,6 @@ def npu(tmp_path_factory: pytest.TempPathFactory) -> Npu:
         "HF_HUB_OFFLINE": "1",
         "TORCHELASTIC_ERROR_FILE": "",
     }
-    return Npu({**os.environ, **variables, **ours}, folder)
+    # the tests' own process may be told to stay without NPUs
+    inherited = {name: value for name, value in os.environ.items() if name != "TORCH_DEVICE_BACKEND_AUTOLOAD"}
+    return Npu({**inherited, **variables, **ours}, folder)

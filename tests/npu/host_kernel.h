@@ -78,7 +78,7 @@ struct Views {
   }
 };
 
-// ---------------------------------------------------------------- census: "operator|types of its tensors" -> calls
+// ---------------------------------------------------------------- census: "operator|types of its device tensors" -> calls
 std::mutex census_mutex;
 std::map<std::string, int64_t> census;
 const bool census_on = getenv("EARMARK_NPU_CENSUS") != nullptr;
@@ -116,8 +116,8 @@ std::optional<Device> device_of(const std::string& name, const std::vector<IValu
   std::string types;
   each_tensor(args, [&](const at::Tensor& t) {
     if (!t.defined()) return;
-    if (census_on) types += std::string(types.empty() ? "" : ",") + c10::toString(t.scalar_type());
     if (t.device().type() == NPU) {
+      if (census_on) types += std::string(types.empty() ? "" : ",") + c10::toString(t.scalar_type());
       TORCH_CHECK(!found || *found == t.device() || mixes.count(name), name, ": tensors on ", *found, " and ", t.device());
       if (!found) found = t.device();
     } else if (t.device().type() == c10::kCPU && t.dim() > 0) {

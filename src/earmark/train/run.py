@@ -137,11 +137,13 @@ def _sampling_rate_hz(source: ModelSource) -> int:
 def _with_device(training: EarmarkTrainingArguments, run: RunArguments) -> EarmarkTrainingArguments:
     """Training settings for the device, precision and optimizer that will be used; said in the log."""
     name = run.device
+    if training.use_cpu and name not in ("auto", "cpu"):
+        raise UsageError(f"--use_cpu and --device {name} contradict each other: keep one")
     device = select_device("cpu" if training.use_cpu else name)
     precision, note = choose_precision(device, bf16=training.bf16, fp16=training.fp16, precision=run.precision)
     if note is not None:
         logger.warning("%s", note)
-    optimizer = choose_optimizer(device, OptimizerNames(training.optim).value)
+    optimizer = choose_optimizer(device, OptimizerNames(training.optim).value, precision)
     logger.info("device: %s, %s, training in %s with %s", device, describe_device(device), precision, optimizer)
     changes = {
         "use_cpu": device.type == "cpu",

@@ -71,6 +71,11 @@ class _GradScaler(torch.amp.GradScaler):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__("npu", *args, **kwargs)
 
+    def step(self, optimizer: torch.optim.Optimizer, *args: Any, **kwargs: Any) -> Any:
+        if getattr(optimizer, "_step_supports_amp_scaling", False):  # torch_npu hands itself over, torch no longer does
+            return optimizer.step(*args, **kwargs, grad_scaler=self)
+        return super().step(optimizer, *args, **kwargs)
+
 
 def _generator(device: Any = None) -> Any:
     return _C.default_generator(_index(device))
