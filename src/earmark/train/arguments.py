@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import math
 from dataclasses import dataclass, field
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Any, Literal
 
 from transformers import TrainingArguments
 from transformers.trainer_utils import IntervalStrategy
+
+from earmark.errors import MissingExtraError
 
 _AT_LEAST_ONE = ("per_device_train_batch_size", "per_device_eval_batch_size", "gradient_accumulation_steps")
 
@@ -23,6 +28,7 @@ class EarmarkTrainingArguments(TrainingArguments):
 
     Raises:
         ValueError: two settings contradict each other (Transformers' own checks).
+        MissingExtraError: DeepSpeed is asked for and not installed.
     """
 
     # adamw_torch in Transformers before torch 2.8: the same update in one kernel, for all weights at once.
@@ -88,6 +94,7 @@ class EarmarkTrainingArguments(TrainingArguments):
         self._refuse_impossible_numbers()
         self._follow_eval_strategy()
         self._rename_gradient_checkpointing()
+        self._check_deepspeed()
         super().__post_init__()
 
     @property
@@ -114,6 +121,24 @@ class EarmarkTrainingArguments(TrainingArguments):
         for name, fits, expected in checks:
             if not fits:
                 raise ValueError(f"--{name} {getattr(self, name)}: expected {expected}")
+
+    def _check_deepspeed(self) -> None:
+        """Name what DeepSpeed would fail on while the model is built, and its absence."""
+        if not self.deepspeed:
+            return
+        settings = self.deepspeed
+        if not isinstance(settings, dict):
+            try:
+                settings = json.loads(Path(settings).read_text(encoding="utf-8"))
+            except (OSError, ValueError) as exc:
+                raise ValueError(f"--deepspeed {self.deepspeed}: not a JSON file that can be read ({exc})") from exc
+        if settings.get("zero_optimization", {}).get("stage") == 3:
+            raise ValueError(
+                f"--deepspeed {self.deepspeed}: stage 3 spreads the weights, which scoring needs whole; use stage 1 or 2, "
+                "or --fsdp full_shard"
+            )
+        if find_spec("deepspeed") is None:
+            raise MissingExtraError("--deepspeed needs the package deepspeed: pip install deepspeed")
 
     def _follow_eval_strategy(self) -> None:
         """Settle what was left open so that ``--eval_strategy`` alone gives a run that fits together."""
