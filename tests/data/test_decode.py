@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 import soundfile
 
+from earmark.data import decode
 from earmark.data.clips import Clip
-from earmark.data.decode import decode_bytes, read_clip, to_mono_at_rate
+from earmark.data.decode import decode_bytes, read_clip, stream_clip, to_mono_at_rate
 from earmark.errors import AudioError
 from tests.tiny import tone
 
@@ -275,3 +276,39 @@ def test_embedded_bytes_are_read_on_demand():
 def test_the_error_survives_a_worker_process():
     error = pickle.loads(pickle.dumps(AudioError("a.wav", "no such file")))
     assert (error.source, error.reason, str(error)) == ("a.wav", "no such file", "a.wav: no such file")
+
+
+@pytest.mark.parametrize(("container", "codec"), [("WAV", None), ("OGG", "VORBIS"), ("MP3", None), ("mp4", "aac")])
+@pytest.mark.parametrize("rate_hz", [16_000, 11_025])
+def test_a_stream_gives_the_same_samples(container, codec, rate_hz, tmp_path, monkeypatch):
+    monkeypatch.setattr(decode, "_BLOCK", 1000)
+    path = tmp_path / "a"
+    if container == "mp4":
+        path.write_bytes(encode_av("mp4", "aac"))
+    else:
+        path.write_bytes(encode(tone(400, 1.0), container=container, codec=codec))
+    for clip in (clip_of(path), clip_of(path, offset_s=0.31, duration_s=0.4)):
+        blocks = list(stream_clip(clip, rate_hz))
+        assert len(blocks) > 4
+        np.testing.assert_array_equal(np.concatenate(blocks), read_clip(clip, rate_hz))
+
+
+def test_a_stream_of_one_sample():
+    data = encode(np.array([0.25], np.float32), 192_000, codec="FLOAT")
+    clip = Clip(source="a", read_bytes=lambda: data)
+    (block,) = stream_clip(clip, 8000)
+    np.testing.assert_array_equal(block, read_clip(clip, 8000))
+
+
+def test_a_stream_says_where_it_broke(tmp_path, monkeypatch):
+    monkeypatch.setattr(decode, "_BLOCK", 1000)
+    samples = np.zeros(RATE_HZ, np.float32)
+    samples[12_000] = np.nan
+    path = tmp_path / "a.wav"
+    path.write_bytes(encode(samples, codec="FLOAT"))
+    blocks = stream_clip(clip_of(path), RATE_HZ)
+    assert sum(len(next(blocks)) for _ in range(12)) == 12_000
+    with pytest.raises(AudioError, match=r"1 samples are NaN or infinite, the first at 0\.750 s"):
+        next(blocks)
+    with pytest.raises(AudioError, match="no such file"):
+        next(stream_clip(clip_of(tmp_path / "none.wav"), RATE_HZ))

@@ -1,4 +1,4 @@
-"""From a file or bytes to float32 samples ``(samples,)``, mono, at the rate a model takes.
+"""From a file or bytes to float32 samples ``(samples,)``, mono, at the rate a model takes; whole or block by block.
 
 soundfile decodes; what it cannot read goes to PyAV (an extra); soxr resamples. A recording that is broken in
 any way raises :class:`~earmark.errors.AudioError` with the reason: nothing is repaired, shortened or replaced
@@ -12,6 +12,9 @@ import math
 import os
 import re
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import chain
 from typing import BinaryIO
 
 import numpy as np
@@ -19,7 +22,7 @@ import soundfile
 import soxr
 
 from earmark.data.clips import Clip
-from earmark.data.decode_pyav import read_with_pyav
+from earmark.data.decode_pyav import pyav_blocks
 from earmark.errors import AudioError
 
 _SUFFIXES = (
@@ -61,16 +64,59 @@ def read_clip(clip: Clip, sampling_rate_hz: int) -> np.ndarray:
         AudioError: the recording is missing, a folder, not readable, empty, cut short, not audio, has NaN or
             infinite samples, or ends before the cut.
     """
+    with _opened(clip) as file:
+        return _decode(file, clip, sampling_rate_hz)
+
+
+def stream_clip(clip: Clip, sampling_rate_hz: int) -> Iterator[np.ndarray]:
+    """Decode as :func:`read_clip` does, sample for sample, a block at a time: a ten-hour file takes little memory.
+
+    Args:
+        clip: what to read.
+        sampling_rate_hz: rate wanted.
+
+    Yields:
+        float32 ``(samples,)``, never empty; together at least one sample.
+
+    Raises:
+        AudioError: as for :func:`read_clip`, where the fault is met: a recording that is cut short gives what there is
+            first.
+    """
+    with _opened(clip) as file:
+        blocks = _blocks(file, clip)
+        first, rate_hz = next(blocks)
+        resampler = None
+        if rate_hz != sampling_rate_hz and rate_hz > 0:
+            resampler = soxr.ResampleStream(rate_hz, sampling_rate_hz, 1, dtype="float32", quality="HQ")
+        given = start = 0
+        for block, _ in chain([(first, rate_hz)], blocks):
+            mono = _checked(_mono(block, clip.source), rate_hz, clip.source, start)
+            start += len(mono)
+            ready = mono if resampler is None else resampler.resample_chunk(mono)
+            given += len(ready)
+            if len(ready):
+                yield ready
+        if resampler is not None:
+            rest = resampler.resample_chunk(np.empty(0, np.float32), last=True)
+            # as in to_mono_at_rate: too few samples for one at the lower rate
+            if len(rest) or not given:
+                yield rest if len(rest) else mono.mean(keepdims=True)
+
+
+@contextmanager
+def _opened(clip: Clip) -> Iterator[BinaryIO]:
+    """The encoded recording, at its start; what the system says of it in our words."""
     try:
         if clip.read_bytes is not None:
-            return _decode(io.BytesIO(clip.read_bytes()), clip, sampling_rate_hz)
+            yield io.BytesIO(clip.read_bytes())
+            return
         if clip.path is None:
             raise AudioError(clip.source, "has neither a path nor bytes")
         if not stat.S_ISREG(os.stat(clip.path).st_mode):
             what = "a folder" if os.path.isdir(clip.path) else "a pipe or device"
             raise AudioError(clip.source, f"is {what}, not a recording")
         with open(clip.path, "rb", buffering=0) as file:
-            return _decode(file, clip, sampling_rate_hz)
+            yield file
     except FileNotFoundError as exc:
         where = "" if clip.path == clip.source else f" (looked for {clip.path})"
         raise AudioError(clip.source, f"no such file{where}") from exc
@@ -117,20 +163,26 @@ def to_mono_at_rate(samples: np.ndarray, from_hz: int, to_hz: int, source: str) 
             positive.
     """
     mono = _mono(samples, source)
-    if not from_hz > 0:
-        raise AudioError(source, f"a rate of {from_hz} Hz cannot be: rates are above 0")
     if len(mono) == 0:
         raise AudioError(source, "holds no samples")
-    finite = np.isfinite(mono)
-    if not finite.all():
-        first_s = int(np.argmin(finite)) / from_hz
-        count = int((~finite).sum())
-        raise AudioError(source, f"{count} samples are NaN or infinite, the first at {first_s:.3f} s")
+    _checked(mono, from_hz, source)
     if from_hz == to_hz:
         return mono
     resampled: np.ndarray = soxr.resample(mono, from_hz, to_hz, quality="HQ")
     # a sample or two at a high rate are less than one at a low rate, for which soxr gives none
     return resampled if len(resampled) else mono.mean(keepdims=True)
+
+
+def _checked(mono: np.ndarray, rate_hz: int, source: str, start: int = 0) -> np.ndarray:
+    """The samples, which begin at sample ``start`` of the recording, if they are numbers at a rate that can be."""
+    if not rate_hz > 0:
+        raise AudioError(source, f"a rate of {rate_hz} Hz cannot be: rates are above 0")
+    finite = np.isfinite(mono)
+    if not finite.all():
+        first_s = (start + int(np.argmin(finite))) / rate_hz
+        count = int((~finite).sum())
+        raise AudioError(source, f"{count} samples are NaN or infinite, the first at {first_s:.3f} s")
+    return mono
 
 
 def _mono(samples: np.ndarray, source: str) -> np.ndarray:
@@ -155,6 +207,13 @@ def _mono(samples: np.ndarray, source: str) -> np.ndarray:
 
 
 def _decode(file: BinaryIO, clip: Clip, sampling_rate_hz: int) -> np.ndarray:
+    blocks, rates = zip(*_blocks(file, clip), strict=True)
+    samples = blocks[0] if len(blocks) == 1 else np.concatenate(blocks)
+    return to_mono_at_rate(samples, rates[0], sampling_rate_hz, clip.source)
+
+
+def _blocks(file: BinaryIO, clip: Clip) -> Iterator[tuple[np.ndarray, int]]:
+    """The stretch that a clip names: blocks (samples,) or (samples, channels) at the file's own rate, and that rate."""
     offset_s, duration_s = clip.offset_s, clip.duration_s
     if not (math.isfinite(offset_s) and offset_s >= 0):
         raise AudioError(clip.source, f"an offset of {offset_s} s cannot be: it is 0 or more")
@@ -167,19 +226,22 @@ def _decode(file: BinaryIO, clip: Clip, sampling_rate_hz: int) -> np.ndarray:
         _check_last_ogg_page(file, clip.source)
     file.seek(0)
     try:
-        samples, rate_hz = _read_with_soundfile(file, clip.source, offset_s, duration_s)
-    except _NotForSoundfileError:
+        yield from _soundfile_blocks(file, clip.source, offset_s, duration_s)
+        return
+    except _NotForSoundfileError:  # known before there is a block
         file.seek(0)
-        samples, rate_hz = read_with_pyav(file, clip.source, offset_s, duration_s)
-        wanted = round(duration_s * rate_hz) if duration_s is not None else 1
-        _check_cut(clip.source, len(samples), wanted, rate_hz, offset_s)
-    return to_mono_at_rate(samples, rate_hz, sampling_rate_hz, clip.source)
+    there = 0
+    for block, rate_hz in pyav_blocks(file, clip.source, offset_s, duration_s):
+        there += len(block)
+        yield block, rate_hz
+    wanted = round(duration_s * rate_hz) if duration_s is not None else 1
+    _check_cut(clip.source, there, wanted, rate_hz, offset_s)
 
 
-def _read_with_soundfile(
+def _soundfile_blocks(
     file: BinaryIO, source: str, offset_s: float, duration_s: float | None
-) -> tuple[np.ndarray, int]:
-    """Read float32 (samples,) at the file's own rate, channels averaged, and that rate in hertz."""
+) -> Iterator[tuple[np.ndarray, int]]:
+    """Blocks float32 (samples,), channels averaged."""
     # libsndfile reads a descriptor itself, without the interpreter lock; soundfile would trust a name's ending
     target = file if isinstance(file, io.BytesIO) else file.fileno()
     try:
@@ -194,12 +256,12 @@ def _read_with_soundfile(
             wanted = sound.frames - start if duration_s is None else max(1, round(duration_s * rate_hz))
             _check_cut(source, sound.frames - start, wanted, rate_hz, offset_s)
             _seek(sound, start)
-            samples = _read_frames(sound, min(wanted, sound.frames - start), source)
+            for block in _read_frames(sound, min(wanted, sound.frames - start), source):
+                yield block, rate_hz
     except soundfile.LibsndfileError as exc:
         if exc.code in _NOT_FOR_SOUNDFILE:
             raise _NotForSoundfileError from exc
         raise AudioError(source, f"damaged or cut short ({exc.error_string.strip().rstrip('.')})") from exc
-    return samples, rate_hz
 
 
 def _seek(sound: soundfile.SoundFile, start: int) -> None:
@@ -215,18 +277,16 @@ def _seek(sound: soundfile.SoundFile, start: int) -> None:
         sound.read(behind, dtype="float32")
 
 
-def _read_frames(sound: soundfile.SoundFile, wanted: int, source: str) -> np.ndarray:
+def _read_frames(sound: soundfile.SoundFile, wanted: int, source: str) -> Iterator[np.ndarray]:
     """Exactly ``wanted`` frames as float32 (samples,), channels averaged block by block."""
-    blocks: list[np.ndarray] = []
     missing = wanted
     while missing:
         block = sound.read(min(missing, _BLOCK), dtype="float32", always_2d=True)  # (samples, channels)
         if not len(block):
             there = wanted - missing
             raise AudioError(source, f"cut short: {wanted} frames announced, {there} there")
-        blocks.append(_mono(block, source))
+        yield _mono(block, source)
         missing -= len(block)
-    return blocks[0] if len(blocks) == 1 else np.concatenate(blocks)
 
 
 def _check_cut(source: str, there: int, wanted: int, rate_hz: int, offset_s: float) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -13,8 +14,10 @@ _PREROLL_S = 0.5  # decoded and thrown away before a cut: AAC and Opus need the 
 _SHORTFALL_S = 0.1  # encoders round lengths to whole packets; what is missing beyond that was cut off
 
 
-def read_with_pyav(file: BinaryIO, source: str, offset_s: float, duration_s: float | None) -> tuple[np.ndarray, int]:
-    """Decode one stretch of the first sound track.
+def pyav_blocks(
+    file: BinaryIO, source: str, offset_s: float, duration_s: float | None
+) -> Iterator[tuple[np.ndarray, int]]:
+    """Decode one stretch of the first sound track, packet by packet.
 
     Args:
         file: the encoded recording, seekable, at its start.
@@ -22,8 +25,9 @@ def read_with_pyav(file: BinaryIO, source: str, offset_s: float, duration_s: flo
         offset_s: start of the stretch, in seconds.
         duration_s: its length in seconds; ``None`` for the rest.
 
-    Returns:
-        ``(samples, rate_hz)`` with float32 samples ``(samples, channels)`` as they are in the file.
+    Yields:
+        ``(samples, rate_hz)`` with float32 samples ``(samples, channels)`` as they are in the file; at least one block,
+        which is empty where there is no sound in the stretch.
 
     Raises:
         AudioError: not a recording, cut short, or PyAV is not installed.
@@ -36,14 +40,14 @@ def read_with_pyav(file: BinaryIO, source: str, offset_s: float, duration_s: flo
         with av.open(file, metadata_errors="ignore") as container:
             if not container.streams.audio:
                 raise AudioError(source, "has no sound track")
-            return _read_stretch(av, container, source, offset_s, duration_s)
+            yield from _stretch(av, container, source, offset_s, duration_s)
     except av.error.FFmpegError as exc:
         raise AudioError(source, f"not audio, or damaged or cut short ({exc.strerror})") from exc
 
 
-def _read_stretch(
+def _stretch(
     av: Any, container: Any, source: str, offset_s: float, duration_s: float | None
-) -> tuple[np.ndarray, int]:
+) -> Iterator[tuple[np.ndarray, int]]:
     stream = container.streams.audio[0]
     rate_hz: int = stream.rate
     origin_s = float((stream.start_time or 0) * stream.time_base)
@@ -52,7 +56,7 @@ def _read_stretch(
     if offset_s > _PREROLL_S:
         container.seek(round((origin_s + offset_s - _PREROLL_S) * av.time_base))
     to_float = av.AudioResampler(format="fltp")
-    blocks: list[np.ndarray] = []
+    is_empty = True
     at: int | None = None  # index of the next decoded sample in the recording
     for frame in container.decode(stream):
         if at is None:
@@ -60,13 +64,15 @@ def _read_stretch(
         for converted in to_float.resample(frame):
             block = converted.to_ndarray()  # (channels, samples)
             first, last = max(0, start - at), block.shape[1] if stop is None else stop - at
-            blocks.append(block[:, first : max(first, last)])
             at += block.shape[1]
+            if last > first:
+                yield block[:, first:last].T, rate_hz
+                is_empty = False
         if stop is not None and at >= stop:
             break
     _check_complete(container, stream, source, (at or 0) / rate_hz, stop is not None)
-    samples = np.concatenate(blocks, axis=1).T if blocks else np.zeros((0, 1), np.float32)
-    return samples, rate_hz
+    if is_empty:
+        yield np.zeros((0, 1), np.float32), rate_hz
 
 
 def _check_complete(container: Any, stream: Any, source: str, end_s: float, is_cut: bool) -> None:

@@ -134,8 +134,8 @@ class EarmarkTrainingArguments(TrainingArguments):
                 raise ValueError(f"--deepspeed {self.deepspeed}: not a JSON file that can be read ({exc})") from exc
         if settings.get("zero_optimization", {}).get("stage") == 3:
             raise ValueError(
-                f"--deepspeed {self.deepspeed}: stage 3 spreads the weights, which scoring needs whole; use stage 1 or 2, "
-                "or --fsdp full_shard"
+                f"--deepspeed {self.deepspeed}: stage 3 spreads the weights, which scoring needs whole; use stage 1 or "
+                "2, or --fsdp full_shard"
             )
         if find_spec("deepspeed") is None:
             raise MissingExtraError("--deepspeed needs the package deepspeed: pip install deepspeed")
