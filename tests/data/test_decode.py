@@ -282,6 +282,7 @@ def test_the_error_survives_a_worker_process():
 @pytest.mark.parametrize("rate_hz", [16_000, 11_025])
 def test_a_stream_gives_the_same_samples(container, codec, rate_hz, tmp_path, monkeypatch):
     monkeypatch.setattr(decode, "_BLOCK", 1000)
+    monkeypatch.setattr(decode, "_GATHERED", 1000)
     path = tmp_path / "a"
     if container == "mp4":
         path.write_bytes(encode_av("mp4", "aac"))

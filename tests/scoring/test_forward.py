@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from earmark.models.build import AudioModel, ModelSource, build_for_training
-from earmark.scoring.forward import score_waveforms, softmax, split_into_windows
+from earmark.scoring.forward import score_waveforms, softmax
 from tests.tiny import RATE_HZ, overrides, tone
 
 CPU = torch.device("cpu")
@@ -37,13 +37,6 @@ def test_a_long_clip_is_the_mean_of_its_windows(audio: AudioModel) -> None:
     clip = np.concatenate([tone(300, 0.5, seed=1), tone(2000, 0.5, seed=2)])
     halves = softmax(score(audio, [clip[:8000], clip[8000:]]))
     np.testing.assert_allclose(softmax(score(audio, [clip]))[0], halves.mean(axis=0), atol=1e-5)
-
-
-@pytest.mark.parametrize(("total", "starts"), [(100, [0]), (101, [0, 1]), (250, [0, 75, 150]), (300, [0, 100, 200])])
-def test_windows_cover_the_clip_evenly(total: int, starts: list[int]) -> None:
-    windows = split_into_windows(np.arange(total), 100)
-    assert [int(window[0]) for window in windows] == starts
-    assert set(np.concatenate(windows)) == set(range(total))
 
 
 def test_answers_stream_before_the_input_ends(audio: AudioModel) -> None:

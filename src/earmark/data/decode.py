@@ -32,7 +32,8 @@ _SUFFIXES = (
 # what a scan of a folder takes for a recording
 AUDIO_SUFFIXES = frozenset(f".{suffix}" for suffix in _SUFFIXES.split())
 
-_BLOCK = 1 << 22  # frames decoded at a time, so that a header that promises petabytes allocates little
+_BLOCK = 1 << 20  # frames decoded at a time, so that a header that promises petabytes allocates little
+_GATHERED = 1 << 16
 _UNKNOWN_FRAMES = 1 << 40  # libsndfile says 2**63 - 1 for a stream whose header gives no length
 _ROUNDING_S = 0.1  # manifests round durations; a cut that ends further behind the end is a wrong cut
 _MOST_CHANNELS = 64  # wider arrays with fewer rows than columns are (channels, samples), the wrong way round
@@ -231,11 +232,23 @@ def _blocks(file: BinaryIO, clip: Clip) -> Iterator[tuple[np.ndarray, int]]:
     except _NotForSoundfileError:  # known before there is a block
         file.seek(0)
     there = 0
-    for block, rate_hz in pyav_blocks(file, clip.source, offset_s, duration_s):
+    for block, rate_hz in _gathered(pyav_blocks(file, clip.source, offset_s, duration_s)):
         there += len(block)
         yield block, rate_hz
     wanted = round(duration_s * rate_hz) if duration_s is not None else 1
     _check_cut(clip.source, there, wanted, rate_hz, offset_s)
+
+
+def _gathered(packets: Iterator[tuple[np.ndarray, int]]) -> Iterator[tuple[np.ndarray, int]]:
+    """Packets of a thousand samples, as PyAV gives them, put together."""
+    held: list[np.ndarray] = []
+    for packet, rate_hz in packets:
+        held.append(packet)
+        if sum(len(part) for part in held) >= _GATHERED:
+            yield np.concatenate(held), rate_hz
+            held = []
+    if held:
+        yield np.concatenate(held), rate_hz
 
 
 def _soundfile_blocks(

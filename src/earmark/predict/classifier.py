@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import os
+from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any, TypedDict, TypeVar
 
 import numpy as np
 import torch
 
 from earmark.data.clips import Clip
-from earmark.data.decode import decode_bytes, read_clip, to_mono_at_rate
-from earmark.data.reading import read_in_order
+from earmark.data.decode import stream_clip, to_mono_at_rate
+from earmark.data.reading import stream_in_order
 from earmark.device import select_device
 from earmark.errors import AudioError, UsageError
 from earmark.models.build import AudioModel, ModelSource, load_trained
 from earmark.models.forward import cast_in_place
+from earmark.predict.timeline import Aggregate, Timeline, Window
 from earmark.scoring.forward import score_waveforms, softmax
+from earmark.scoring.windows import Windowing
 
 _DTYPES = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -30,6 +34,20 @@ class Prediction(TypedDict):
 
 
 Audio = str | os.PathLike[str] | bytes | np.ndarray
+Key = TypeVar("Key")
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A recording is over.
+
+    Attributes:
+        duration_s: how much of it was heard, in seconds.
+        error: why no more could be read; ``None`` when it was read to its end.
+    """
+
+    duration_s: float
+    error: AudioError | None
 
 
 class Classifier:
@@ -88,72 +106,184 @@ class Classifier:
         return cls(audio, device=device, batch_size=batch_size, precision=precision)
 
     def predict(
-        self, audio: Audio | Sequence[Audio], *, sampling_rate: int | None = None, top_k: int = 1
+        self,
+        audio: Audio | Sequence[Audio],
+        *,
+        sampling_rate: int | None = None,
+        top_k: int = 1,
+        window_seconds: float | None = None,
+        hop_seconds: float | None = None,
+        aggregate: str = "mean",
     ) -> list[Prediction] | list[list[Prediction]]:
-        """Name the most likely classes.
+        """Name the most likely classes of whole recordings, however long, in memory that does not grow with them.
 
         Args:
             audio: a path, the bytes of an audio file, or samples of shape ``(samples,)`` or ``(samples, channels)``
                 (floating point in [-1, 1], or integers scaled by their type); or a list of these.
             sampling_rate: rate of the samples in hertz; needed for arrays, and only for them.
             top_k: how many classes to name, at most all of them.
+            window_seconds: recordings are heard in windows of this length; ``None`` for the longest the model takes.
+            hop_seconds: from the start of a window to the start of the next; ``None`` for their length.
+            aggregate: ``mean`` or ``max`` of the windows' probabilities.
 
         Returns:
             ``top_k`` predictions, most likely first; a list of such lists for a list.
 
         Raises:
             AudioError: a recording cannot be read.
-            UsageError: an array without a sampling rate.
+            UsageError: an array without a sampling rate, or a window that the model does not take.
         """
         several = isinstance(audio, (list, tuple))
         items: list[Any] = list(audio) if isinstance(audio, (list, tuple)) else [audio]
-        waveforms = (self._waveform(item, sampling_rate) for item in items)
-        answers = [self.top(row, top_k) for row in self._probabilities(waveforms)]
+        windowing = self.windowing(window_seconds, hop_seconds)
+        rows = self._aggregated(self._recordings(items, sampling_rate), windowing, aggregate)
+        answers = [self.top(_value(row), top_k) for _, row in rows]
         return answers if several else answers[0]
 
     def predict_proba(self, audio: Sequence[Audio], *, sampling_rate: int | None = None) -> np.ndarray:
         """Probabilities float32 (N, C) of N recordings, columns in the order of ``labels``."""
-        rows = list(self._probabilities(self._waveform(item, sampling_rate) for item in audio))
+        recordings = self._recordings(audio, sampling_rate)
+        rows = [_value(row) for _, row in self._aggregated(recordings, self.windowing(), "mean")]
         return np.stack(rows) if rows else np.empty((0, len(self.labels)), np.float32)
 
+    def timeline(
+        self,
+        audio: Audio,
+        *,
+        sampling_rate: int | None = None,
+        window_seconds: float | None = None,
+        hop_seconds: float | None = None,
+    ) -> Timeline:
+        """What is heard when in one recording. Holds the answers of all windows; :meth:`iter_windows` does not.
+
+        Args:
+            audio: as for :meth:`predict`.
+            sampling_rate: of samples in an array, in hertz.
+            window_seconds: length of a window; ``None`` for the longest the model takes.
+            hop_seconds: from window to window; ``None`` for their length.
+
+        Raises:
+            AudioError: the recording cannot be read.
+            UsageError: a window or a hop that cannot be.
+        """
+        windows = self.iter_windows(
+            audio, sampling_rate=sampling_rate, window_seconds=window_seconds, hop_seconds=hop_seconds
+        )
+        source = str(audio) if isinstance(audio, (str, os.PathLike)) else f"<{type(audio).__name__}>"
+        return Timeline(source, list(self.labels), list(windows))
+
+    def iter_windows(
+        self,
+        audio: Audio,
+        *,
+        sampling_rate: int | None = None,
+        window_seconds: float | None = None,
+        hop_seconds: float | None = None,
+    ) -> Iterator[Window]:
+        """The windows of :meth:`timeline`, one by one as they are known."""
+        windowing = self.windowing(window_seconds, hop_seconds)
+        for _, answer in self._windows(self._recordings([audio], sampling_rate), windowing):
+            if isinstance(answer, Window):
+                yield answer
+            elif answer.error is not None:
+                raise answer.error
+
+    def windowing(self, window_seconds: float | None = None, hop_seconds: float | None = None) -> Windowing:
+        """How this model's recordings are cut; see :meth:`Windowing.of_seconds`."""
+        return Windowing.of_seconds(
+            window_seconds,
+            hop_seconds,
+            longest_samples=self.frontend.max_samples,
+            sampling_rate_hz=self.sampling_rate_hz,
+        )
+
     def predict_clips(
-        self, clips: Iterable[Clip], *, num_threads: int = 2
+        self,
+        clips: Iterable[Clip],
+        *,
+        num_threads: int = 2,
+        windowing: Windowing | None = None,
+        aggregate: str = "mean",
     ) -> Iterator[tuple[Clip, np.ndarray | AudioError]]:
         """Stream probabilities float32 (C,) for clips, or the reason there are none, in order."""
-        waiting: list[tuple[Clip, AudioError | None]] = []
+        recordings = stream_in_order(clips, self.sampling_rate_hz, num_threads=num_threads)
+        return self._aggregated(recordings, windowing or self.windowing(), aggregate)
 
-        def readable() -> Iterator[np.ndarray]:
-            for clip, result in read_in_order(clips, self.sampling_rate_hz, num_threads=num_threads):
-                waiting.append((clip, result if isinstance(result, AudioError) else None))
-                if not isinstance(result, AudioError):
-                    yield result
-
-        for row in self._probabilities(readable()):
-            # broken clips wait here until the readable clip behind them has its answer, so the order is kept
-            while waiting[0][1] is not None:
-                clip, error = waiting.pop(0)
-                yield clip, error  # type: ignore[misc]
-            yield waiting.pop(0)[0], row
-        for clip, error in waiting:
-            assert error is not None, f"{clip.source} was read but not scored"
-            yield clip, error
+    def windows_of_clips(
+        self, clips: Iterable[Clip], windowing: Windowing, *, num_threads: int = 2
+    ) -> Iterator[tuple[Clip, Window | Ended]]:
+        """Stream the windows of clips, in order; behind those of each comes :class:`Ended`."""
+        return self._windows(stream_in_order(clips, self.sampling_rate_hz, num_threads=num_threads), windowing)
 
     def top(self, probabilities: np.ndarray, top_k: int = 1) -> list[Prediction]:
         """The ``top_k`` most likely classes of ``probabilities`` (C,), most likely first."""
         order = np.argsort(-probabilities, kind="stable")[:top_k]
         return [{"label": self.labels[i], "score": float(probabilities[i])} for i in order]
 
-    def _probabilities(self, waveforms: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
-        for logits in score_waveforms(
-            self.model, self.frontend, waveforms, batch_size=self.batch_size, device=self.device
-        ):
-            yield softmax(logits)
+    def _recordings(
+        self, items: Iterable[Audio], sampling_rate: int | None
+    ) -> Iterator[tuple[int, Iterable[np.ndarray]]]:
+        return ((i, self._blocks(item, sampling_rate)) for i, item in enumerate(items))
 
-    def _waveform(self, audio: Audio, sampling_rate: int | None) -> np.ndarray:
+    def _blocks(self, audio: Audio, sampling_rate: int | None) -> Iterator[np.ndarray]:
         if isinstance(audio, (bytes, bytearray, memoryview)):
-            return decode_bytes(bytes(audio), self.sampling_rate_hz)
-        if isinstance(audio, (str, os.PathLike)):
-            return read_clip(Clip(source=str(audio), path=str(Path(audio))), self.sampling_rate_hz)
-        if sampling_rate is None:
+            yield from stream_clip(Clip("<bytes>", read_bytes=lambda: bytes(audio)), self.sampling_rate_hz)
+        elif isinstance(audio, (str, os.PathLike)):
+            yield from stream_clip(Clip(source=str(audio), path=str(Path(audio))), self.sampling_rate_hz)
+        elif sampling_rate is None:
             raise UsageError("samples in an array carry no rate: pass sampling_rate=, in hertz")
-        return to_mono_at_rate(np.asarray(audio), sampling_rate, self.sampling_rate_hz, "<array>")
+        else:
+            yield to_mono_at_rate(np.asarray(audio), sampling_rate, self.sampling_rate_hz, "<array>")
+
+    def _aggregated(
+        self, recordings: Iterable[tuple[Key, Iterable[np.ndarray]]], windowing: Windowing, how: str
+    ) -> Iterator[tuple[Key, np.ndarray | AudioError]]:
+        """One answer for each recording, or the reason there is none."""
+        whole = Aggregate(how)
+        for key, answer in self._windows(recordings, windowing):
+            if isinstance(answer, Window):
+                whole.add(answer.probabilities)
+                continue
+            yield key, whole.probabilities() if answer.error is None else answer.error
+            whole = Aggregate(how)
+
+    def _windows(
+        self, recordings: Iterable[tuple[Key, Iterable[np.ndarray]]], windowing: Windowing
+    ) -> Iterator[tuple[Key, Window | Ended]]:
+        """The answers of all windows of recordings, in order; windows of several recordings share a batch."""
+        rate_hz = self.sampling_rate_hz
+        # what goes out next: windows (start, samples) whose answers are still to come, and ends of recordings
+        waiting: deque[tuple[Key, tuple[int, int] | Ended]] = deque()
+
+        def cut() -> Iterator[np.ndarray]:
+            for key, blocks in recordings:
+                end, error = 0, None
+                try:
+                    for start, samples in windowing.cut(blocks):
+                        end = start + len(samples)
+                        waiting.append((key, (start, len(samples))))
+                        yield samples
+                except AudioError as exc:
+                    error = exc
+                waiting.append((key, Ended(end / rate_hz, error)))
+
+        scores = score_waveforms(self.model, self.frontend, cut(), batch_size=self.batch_size, device=self.device)
+        for logits in scores:
+            yield from _ended(waiting)
+            key, place = waiting.popleft()
+            assert not isinstance(place, Ended)
+            start, count = place
+            yield key, Window(start / rate_hz, (start + count) / rate_hz, softmax(logits))
+        yield from _ended(waiting)
+
+
+def _ended(waiting: deque[tuple[Key, tuple[int, int] | Ended]]) -> Iterator[tuple[Key, Ended]]:
+    """Take the ends of recordings that stand first."""
+    while waiting and isinstance(waiting[0][1], Ended):
+        yield waiting.popleft()  # type: ignore[misc]  # seen to be one in the line above
+
+
+def _value(answer: np.ndarray | AudioError) -> np.ndarray:
+    if isinstance(answer, AudioError):
+        raise answer
+    return answer

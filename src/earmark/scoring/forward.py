@@ -19,6 +19,7 @@ import torch
 
 from earmark.models.forward import ModelForward, cast_weights, pads_exactly
 from earmark.models.frontend import Frontend
+from earmark.scoring.windows import Windowing
 
 # Clips are held back to find others of like length for their batch: more delays the first answers and takes memory.
 _CHUNK_BATCHES = 8
@@ -40,7 +41,7 @@ def score_waveforms(
 ) -> Iterator[np.ndarray]:
     """Score clips of any length, streaming.
 
-    A clip longer than the model takes at once is cut into windows that cover it evenly; its answer is the logarithm of
+    A clip longer than the model takes at once is cut into windows, one behind the other; its answer is the logarithm of
     the windows' mean probabilities.
 
     Args:
@@ -55,10 +56,11 @@ def score_waveforms(
         One float32 array of shape ``(C,)`` for each waveform, in order.
     """
     score = _Scorer(model, frontend, batch_size, device, dtype)
+    windowing = Windowing(frontend.max_samples, frontend.max_samples)
     pending: list[list[np.ndarray]] = []
     count = num_samples = 0
     for waveform in waveforms:
-        pending.append(split_into_windows(waveform, frontend.max_samples))
+        pending.append([window for _, window in windowing.cut([waveform])])
         count += len(pending[-1])
         num_samples += len(waveform)
         if count >= _CHUNK_BATCHES * batch_size or num_samples >= _CHUNK_SAMPLES:
@@ -66,16 +68,6 @@ def score_waveforms(
             pending, count, num_samples = [], 0, 0
     if pending:
         yield from score(pending)
-
-
-def split_into_windows(waveform: np.ndarray, max_samples: int) -> list[np.ndarray]:
-    """Cut ``(T,)`` into the fewest equal windows of ``max_samples`` that cover it, evenly spread; one if it fits."""
-    total = len(waveform)
-    if total <= max_samples:
-        return [waveform]
-    count = -(-total // max_samples)
-    starts = np.linspace(0, total - max_samples, count).round().astype(int)
-    return [waveform[start : start + max_samples] for start in starts]
 
 
 class _Scorer:

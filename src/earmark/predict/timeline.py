@@ -1,0 +1,243 @@
+"""What is heard when: probabilities of windows, and the segments that they make.
+
+Shapes: W windows, C classes.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from earmark.errors import UsageError
+
+
+@dataclass(frozen=True)
+class Window:
+    """One window's answer.
+
+    Attributes:
+        start_s: where it starts in the recording, in seconds.
+        end_s: where it ends.
+        probabilities: float32 (C,).
+    """
+
+    start_s: float
+    end_s: float
+    probabilities: np.ndarray
+
+
+@dataclass(frozen=True)
+class Segment:
+    """A stretch in which one class is heard.
+
+    Attributes:
+        start_s: start of its first window, in seconds.
+        end_s: end of its last window.
+        label: the class.
+        score: highest probability of its windows, after smoothing.
+    """
+
+    start_s: float
+    end_s: float
+    label: str
+    score: float
+
+
+@dataclass(frozen=True)
+class SegmentRules:
+    """How windows become segments.
+
+    Attributes:
+        threshold: a class is heard from the window on whose probability reaches this.
+        release: and up to the window before the one that falls below this; ``None`` for ``threshold``. Lower than
+            ``threshold``, it keeps one sound from falling into pieces (hysteresis).
+        smooth_windows: probabilities are averaged over this many neighbouring windows first, an odd number.
+        merge_gap_s: segments of one class that overlap or are at most so far apart become one, in seconds.
+        min_duration_s: shorter segments are left out, after merging, in seconds.
+        labels: the classes to look for; ``None`` for all.
+    """
+
+    threshold: float = 0.5
+    release: float | None = None
+    smooth_windows: int = 1
+    merge_gap_s: float = 0.0
+    min_duration_s: float = 0.0
+    labels: Sequence[str] | None = None
+
+    def __post_init__(self) -> None:
+        release = self.threshold if self.release is None else self.release
+        for name, fits, expected in (
+            ("threshold", 0 < self.threshold <= 1, "above 0 and at most 1"),
+            ("release", 0 < release <= self.threshold, f"above 0 and at most the threshold, {self.threshold:g}"),
+            ("smooth_windows", self.smooth_windows >= 1 and self.smooth_windows % 2 == 1, "an odd number from 1 on"),
+            ("merge_gap_s", self.merge_gap_s >= 0, "0 or more"),
+            ("min_duration_s", self.min_duration_s >= 0, "0 or more"),
+        ):
+            if not fits:
+                raise UsageError(f"{name} {getattr(self, name)}: expected {expected}")
+
+    def segments(self, windows: Iterable[Window], labels: Sequence[str]) -> list[Segment]:
+        """Segments of a recording, in order of time.
+
+        Args:
+            windows: in order of time; taken one by one, so they need not all be in memory.
+            labels: class names, column by column.
+
+        Raises:
+            UsageError: a class to look for that the model does not have.
+        """
+        unknown = [label for label in self.labels or () if label not in labels]
+        if unknown:
+            raise UsageError(f"labels: the model has no class {unknown[0]!r}; it has {', '.join(labels)}")
+        release = self.threshold if self.release is None else self.release
+        wanted = labels if self.labels is None else self.labels
+        tracks = {i: _Track(label, self) for i, label in enumerate(labels) if label in wanted}
+        found: list[Segment] = []
+        open_tracks: set[int] = set()
+        for window in smoothed(windows, self.smooth_windows):
+            near = open_tracks.union(np.flatnonzero(window.probabilities >= release).tolist())  # few of many classes
+            for i in near & tracks.keys():
+                found += tracks[i].add(window, float(window.probabilities[i]))
+                (open_tracks.add if tracks[i].is_open else open_tracks.discard)(i)
+        found += [segment for track in tracks.values() for segment in track.finish()]
+        return sorted(found, key=lambda segment: (segment.start_s, segment.end_s, segment.label))
+
+
+def smoothed(windows: Iterable[Window], count: int) -> Iterator[Window]:
+    """Average probabilities over ``count`` neighbouring windows (an odd number), fewer at the ends."""
+    if count == 1:
+        yield from windows
+        return
+    half = count // 2
+    near: deque[Window] = deque(maxlen=count)
+    for number, window in enumerate(windows):
+        near.append(window)
+        if number >= half:
+            at = len(near) - 1 - half
+            middle = near[at]
+            yield _averaged(middle, list(near)[max(0, at - half) :])
+    for i in range(max(0, len(near) - half), len(near)):
+        yield _averaged(near[i], list(near)[max(0, i - half) :])
+
+
+def _averaged(middle: Window, near: Sequence[Window]) -> Window:
+    return Window(middle.start_s, middle.end_s, np.mean([window.probabilities for window in near], axis=0))
+
+
+@dataclass
+class _Track:
+    """One class through a recording."""
+
+    label: str
+    rules: SegmentRules
+    _heard: Segment | None = field(default=None, init=False)  # goes on with the next window
+    _waiting: Segment | None = field(default=None, init=False)  # ended; a later one may still be merged with it
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the next window matters even if the class is not heard in it."""
+        return self._heard is not None or self._waiting is not None
+
+    def add(self, window: Window, probability: float) -> list[Segment]:
+        """Take the next window; segments that are now done."""
+        rules = self.rules
+        release = rules.threshold if rules.release is None else rules.release
+        if probability >= (rules.threshold if self._heard is None else release):
+            score = probability if self._heard is None else max(self._heard.score, probability)
+            start_s = window.start_s if self._heard is None else self._heard.start_s
+            self._heard = Segment(start_s, window.end_s, self.label, score)
+            return []
+        done: list[Segment] = []
+        if self._heard is not None:
+            done += self._end(self._heard)
+            self._heard = None
+        if self._waiting is not None and window.start_s - self._waiting.end_s > rules.merge_gap_s:
+            done += self._long_enough(self._waiting)
+            self._waiting = None
+        return done
+
+    def finish(self) -> list[Segment]:
+        """The recording is over: what was still open."""
+        done = self._end(self._heard) if self._heard is not None else []
+        if self._waiting is not None:
+            done += self._long_enough(self._waiting)
+        return done
+
+    def _end(self, segment: Segment) -> list[Segment]:
+        before, self._waiting = self._waiting, segment
+        if before is None:
+            return []
+        if segment.start_s - before.end_s <= self.rules.merge_gap_s:
+            self._waiting = Segment(before.start_s, segment.end_s, self.label, max(before.score, segment.score))
+            return []
+        return self._long_enough(before)
+
+    def _long_enough(self, segment: Segment) -> list[Segment]:
+        # a hair's breadth for the rounding of seconds
+        return [segment] if segment.end_s - segment.start_s >= self.rules.min_duration_s - 1e-9 else []
+
+
+@dataclass
+class Aggregate:
+    """One answer for a whole recording out of those of its windows.
+
+    Attributes:
+        how: ``mean``, the mean of the probabilities, which still add up to 1; or ``max``, the highest that each class
+            reaches anywhere, for sounds that are short in long recordings.
+    """
+
+    how: str = "mean"
+    _value: np.ndarray | None = field(default=None, init=False)
+    _count: int = field(default=0, init=False)
+
+    def __post_init__(self) -> None:
+        if self.how not in ("mean", "max"):
+            raise UsageError(f"aggregate {self.how}: expected mean or max")
+
+    def add(self, probabilities: np.ndarray) -> None:
+        """Take one window's probabilities (C,)."""
+        row = probabilities.astype(np.float64)
+        if self._value is None:
+            self._value = row
+        else:
+            self._value = self._value + row if self.how == "mean" else np.maximum(self._value, row)
+        self._count += 1
+
+    def probabilities(self) -> np.ndarray:
+        """float32 (C,) of all windows so far, at least one."""
+        assert self._value is not None, "no window was added"
+        return (self._value / (self._count if self.how == "mean" else 1)).astype(np.float32)
+
+
+@dataclass(frozen=True)
+class Timeline:
+    """All windows of one recording.
+
+    Attributes:
+        source: the recording.
+        labels: class names, column by column.
+        windows: in order of time.
+    """
+
+    source: str
+    labels: list[str]
+    windows: list[Window]
+
+    @property
+    def probabilities(self) -> np.ndarray:
+        """float32 (W, C)."""
+        return np.stack([window.probabilities for window in self.windows])
+
+    def segments(self, rules: SegmentRules | None = None) -> list[Segment]:
+        """What is heard when, in order of time; see :class:`SegmentRules`."""
+        return (rules or SegmentRules()).segments(self.windows, self.labels)
+
+    def aggregate(self, how: str = "mean") -> np.ndarray:
+        """float32 (C,) for the whole recording; see :class:`Aggregate`."""
+        whole = Aggregate(how)
+        for window in self.windows:
+            whole.add(window.probabilities)
+        return whole.probabilities()
