@@ -11,7 +11,7 @@ from earmark.config import PredictOptions
 from earmark.data.clips import Clip
 from earmark.data.listing import list_audio
 from earmark.errors import AudioError, DataError
-from earmark.models.build import load_trained
+from earmark.export.load import load_any
 from earmark.models.source import source_of
 from earmark.predict.classifier import Classifier
 from earmark.predict.outputs import open_writer
@@ -38,7 +38,7 @@ def predict_files(options: PredictOptions) -> PredictOutcome:
     """
     clips = find_clips(options.inputs)
     classifier = Classifier(
-        load_trained(source_of(options)),
+        load_any(source_of(options)),
         device=options.device,
         batch_size=options.batch_size,
         precision=options.precision,
