@@ -377,3 +377,46 @@ class BenchOptions(ModelArguments):
         seconds = self.max_length_seconds
         ok = seconds is None or (math.isfinite(seconds) and seconds >= 0.025)
         _require(ok, "max_length_seconds", seconds, "seconds from 0.025 on")
+
+
+@dataclass
+class ExportOptions(PretrainedArguments):
+    """``earmark export``: a checkpoint, a format, a folder, and what the export is checked on.
+
+    Raises:
+        UsageError: no checkpoint or output, or a value that does not fit.
+    """
+
+    format: Literal["onnx", "onnx-int8", "pt2"] = _flag(
+        "onnx", "onnx; onnx-int8: the same with weights of matrix products in 8 bits; pt2: torch.export"
+    )
+    output: str | None = _flag(None, "folder of the export, new or empty (required)")
+    calibration: str | None = _flag(
+        None,
+        "folder of recordings that the export is compared with PyTorch on; in folders named after the classes they "
+        "give accuracies too (default: generated speech-like sound)",
+    )
+    max_calibration_samples: int = _flag(500, "use this many of those recordings, evenly spread")
+    fixed_shape: str | None = _flag(
+        None, "BATCHxSECONDS, e.g. 1x1.0: a file for batches of this one shape, as Ascend's ATC wants it"
+    )
+    soc_version: str = _flag("Ascend310P3", "chip in the atc line that is printed for a fixed shape (npu-smi info)")
+
+    def __post_init__(self) -> None:
+        if not self.model_name_or_path or not self.output:
+            raise UsageError("name a model and a folder for its export: earmark export MODEL --output FOLDER")
+        formats = ("onnx", "onnx-int8", "pt2")
+        _require(self.format in formats, "format", self.format, ", ".join(formats))
+        count = self.max_calibration_samples
+        _require(count >= 1, "max_calibration_samples", count, "a whole number from 1 on")
+        shape = self.fixed_shape
+        ok = shape is None or re.fullmatch(r"[1-9][0-9]*x([0-9]+\.?[0-9]*|\.[0-9]+)", shape) is not None
+        _require(ok, "fixed_shape", shape, "BATCHxSECONDS, such as 1x1.0")
+
+    @property
+    def batch_and_seconds(self) -> tuple[int, float] | None:
+        """``fixed_shape`` as numbers."""
+        if self.fixed_shape is None:
+            return None
+        batch, seconds = self.fixed_shape.split("x")
+        return int(batch), float(seconds)

@@ -14,6 +14,9 @@ _EXTRAS: dict[str, tuple[str, str]] = {
     "av": ("video", "m4a, aac, webm and video files"),
     "espeakng_loader": ("synth", "the synthetic spoken-command corpus"),
     "evaluate": ("evaluate", "a local metric folder (--metric DIR)"),
+    "onnx": ("onnx", "ONNX exports"),
+    "onnxscript": ("onnx", "ONNX exports"),
+    "onnxruntime": ("onnx", "exported ONNX models"),
     "tensorboard": ("tensorboard", "--report_to tensorboard"),
     "trackio": ("trackio", "--report_to trackio"),
 }

@@ -15,7 +15,7 @@ from earmark.data.clips import Clip
 from earmark.data.decode import duration_s
 from earmark.data.listing import list_audio
 from earmark.errors import AudioError, DataError, UsageError
-from earmark.models.build import load_trained
+from earmark.export.load import load_any
 from earmark.models.source import source_of
 from earmark.predict.classifier import Classifier, Ended
 from earmark.predict.rows import Rows, rows_of
@@ -54,7 +54,7 @@ def predict_files(options: PredictOptions) -> PredictOutcome:
     """
     names = find_recordings(options.inputs)
     classifier = Classifier(
-        load_trained(source_of(options)),
+        load_any(source_of(options)),
         device=options.device,
         batch_size=options.batch_size,
         precision=options.precision,
