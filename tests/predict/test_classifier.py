@@ -13,7 +13,7 @@ import earmark
 from earmark.data.clips import Clip
 from earmark.errors import AudioError, DeviceError, UsageError
 from earmark.models.build import ModelSource, build_for_training
-from earmark.predict.run import find_recordings
+from earmark.predict.inputs import find_recordings
 from tests.tiny import RATE_HZ, overrides, tone
 
 

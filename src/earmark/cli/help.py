@@ -23,6 +23,7 @@ from earmark.config import (
     PretrainedArguments,
     RunArguments,
 )
+from earmark.options import EmbedOptions
 
 _GIVEN_AS_WORDS = {"inputs", "work"}  # fields without a flag of their own on the page
 _METAVAR = {int: "N", float: "X"}
@@ -128,12 +129,29 @@ usage: earmark predict MODEL FILES_OR_FOLDERS... [flags]
 """
 
 _PREDICT_TAIL = """\
-a recording that cannot be read gets a row with empty cells and its reason in OUTPUT.bad_audio.csv
-(in JSON lines: "error"); the exit code is 2 only if none could be read
+a recording that cannot be read does not stop the others: its reason is in OUTPUT.bad_audio.csv (in JSON
+lines: "error"); the exit code is 2 only if none could be read
 
 examples
   earmark predict runs/first new_recordings --output labels.csv
   earmark predict runs/first a.wav b.mp3 --top_k 3
+  earmark predict runs/birds tapes --window_seconds 3 --hop_seconds 1 --threshold 0.7 --output heard.csv
+  earmark predict runs/birds tapes --window_seconds 3 --format raven --output selections --resume
+"""
+
+_EMBED_HEAD = """\
+earmark embed: a vector for each recording, for search, clustering and small classifiers
+
+usage: earmark embed MODEL FILES_OR_FOLDERS... --output FILE [flags]
+       MODEL is a run folder, a model folder or a hub name; it needs a classifier's head, which is not used
+"""
+
+_EMBED_TAIL = """\
+an embedding is the mean over time of the last hidden states, float32
+
+examples
+  earmark embed runs/birds tapes --output embeddings.parquet
+  earmark embed runs/birds tapes --rows windows --window_seconds 3 --output embeddings.npy
 """
 
 _EXPORT_HEAD = """\
@@ -215,6 +233,15 @@ def predict_help() -> str:
         "loading the model": _flags(PretrainedArguments),
     }
     return _page(_PREDICT_HEAD, groups, _PREDICT_TAIL)
+
+
+def embed_help() -> str:
+    """The page of ``earmark embed``."""
+    groups = {
+        "embeddings": [*_own_flags(EmbedOptions), CONFIG_FLAG],
+        "loading the model": _flags(PretrainedArguments),
+    }
+    return _page(_EMBED_HEAD, groups, _EMBED_TAIL)
 
 
 def export_help() -> str:

@@ -28,6 +28,7 @@ COMMANDS = {
     "evaluate": "score a trained model on labelled recordings",
     "predict": "label recordings",
     "export": "a trained model as ONNX or torch.export, checked against PyTorch",
+    "embed": "a vector for each recording: what the model makes of it before it decides",
     "results": "one table for many runs",
     "synth": "write a synthetic spoken-command corpus",
     "bench": "measure this machine: data, training or inference",

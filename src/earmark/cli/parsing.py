@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, get_args, get_origin, 
 from earmark.cli.legacy import LEGACY_FLAGS, translate
 from earmark.config import DataArguments, EvaluateOptions, ExportOptions, ModelArguments, PredictOptions, RunArguments
 from earmark.errors import UsageError
+from earmark.options import EmbedOptions
 
 if TYPE_CHECKING:
     from earmark.train.arguments import EarmarkTrainingArguments
@@ -145,14 +146,27 @@ def parse_predict(words: Sequence[str]) -> PredictOptions:
     Raises:
         UsageError: a flag or the configuration file is wrong.
     """
-    parser = build_parser(PredictOptions)
+    return _construct(PredictOptions, _values_with_inputs(PredictOptions, words))
+
+
+def _values_with_inputs(options: type, words: Sequence[str]) -> dict[str, Any]:
+    parser = build_parser(options)
     path, words = _take_config(words)
     file_words = _plain_file_words(path, _read_file(path), parser) if path else []
     namespace, rest = parser.parse_flags([*file_words, *words])
     values = vars(namespace)
     if rest and not values["model_name_or_path"]:
         values["model_name_or_path"] = rest.pop(0)
-    return _construct(PredictOptions, {**values, "inputs": [*values["inputs"], *rest]})
+    return {**values, "inputs": [*values["inputs"], *rest]}
+
+
+def parse_embed(words: Sequence[str]) -> EmbedOptions:
+    """Options of ``earmark embed MODEL INPUTS...``; with ``--model_name_or_path`` every word is an input.
+
+    Raises:
+        UsageError: a flag or the configuration file is wrong.
+    """
+    return _construct(EmbedOptions, _values_with_inputs(EmbedOptions, words))
 
 
 def parse_export(words: Sequence[str]) -> ExportOptions:

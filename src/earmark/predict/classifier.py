@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypedDict, TypeVar
 
@@ -20,11 +18,12 @@ from earmark.errors import AudioError, UsageError
 from earmark.export.load import ExportedModel, load_any
 from earmark.models.build import AudioModel, ModelSource
 from earmark.models.forward import cast_in_place
+from earmark.predict.engine import Ended, score_recordings
 from earmark.predict.timeline import Aggregate, Timeline, Window
-from earmark.scoring.forward import Scorer, TorchScorer, score, softmax
+from earmark.scoring.forward import Scorer, TorchScorer, softmax
 from earmark.scoring.windows import Windowing
 
-_DTYPES = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
+DTYPES = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 class Prediction(TypedDict):
@@ -36,19 +35,6 @@ class Prediction(TypedDict):
 
 Audio = str | os.PathLike[str] | bytes | np.ndarray
 Key = TypeVar("Key")
-
-
-@dataclass(frozen=True)
-class Ended:
-    """A recording is over.
-
-    Attributes:
-        duration_s: how much of it was heard, in seconds.
-        error: why no more could be read; ``None`` when it was read to its end.
-    """
-
-    duration_s: float
-    error: AudioError | None
 
 
 class Classifier:
@@ -68,8 +54,8 @@ class Classifier:
     def __init__(
         self, audio: AudioModel | ExportedModel, *, device: str = "auto", batch_size: int = 32, precision: str = "fp32"
     ) -> None:
-        if precision not in _DTYPES:
-            raise UsageError(f"precision {precision}: expected {', '.join(_DTYPES)}")
+        if precision not in DTYPES:
+            raise UsageError(f"precision {precision}: expected {', '.join(DTYPES)}")
         self.scorer = _scorer(audio, device, precision)
         self.labels = audio.labels
         self.sampling_rate_hz = self.scorer.sampling_rate_hz
@@ -248,36 +234,11 @@ class Classifier:
     def _windows(
         self, recordings: Iterable[tuple[Key, Iterable[np.ndarray]]], windowing: Windowing
     ) -> Iterator[tuple[Key, Window | Ended]]:
-        """The answers of all windows of recordings, in order; windows of several recordings share a batch."""
-        rate_hz = self.sampling_rate_hz
-        # what goes out next: windows (start, samples) whose answers are still to come, and ends of recordings
-        waiting: deque[tuple[Key, tuple[int, int] | Ended]] = deque()
-
-        def cut() -> Iterator[np.ndarray]:
-            for key, blocks in recordings:
-                end, error = 0, None
-                try:
-                    for start, samples in windowing.cut(blocks):
-                        end = start + len(samples)
-                        waiting.append((key, (start, len(samples))))
-                        yield samples
-                except AudioError as exc:
-                    error = exc
-                waiting.append((key, Ended(end / rate_hz, error)))
-
-        for logits in score(self.scorer, cut(), batch_size=self.batch_size):
-            yield from _ended(waiting)
-            key, place = waiting.popleft()
-            assert not isinstance(place, Ended)
-            start, count = place
-            yield key, Window(start / rate_hz, (start + count) / rate_hz, softmax(logits))
-        yield from _ended(waiting)
-
-
-def _ended(waiting: deque[tuple[Key, tuple[int, int] | Ended]]) -> Iterator[tuple[Key, Ended]]:
-    """Take the ends of recordings that stand first."""
-    while waiting and isinstance(waiting[0][1], Ended):
-        yield waiting.popleft()  # type: ignore[misc]  # seen to be one in the line above
+        for key, answer in score_recordings(self.scorer, recordings, windowing, self.batch_size):
+            if isinstance(answer, Ended):
+                yield key, answer
+            else:
+                yield key, Window(answer.start_s, answer.end_s, softmax(answer.row))
 
 
 def _value(answer: np.ndarray | AudioError) -> np.ndarray:
@@ -293,6 +254,6 @@ def _scorer(audio: AudioModel | ExportedModel, device: str, precision: str) -> S
         return audio.scorer(device)
     place = select_device(device)
     model = audio.model.to(place).eval()
-    if (dtype := _DTYPES[precision]) is not None:
+    if (dtype := DTYPES[precision]) is not None:
         cast_in_place(model, dtype)
     return TorchScorer(model, audio.frontend, place)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
@@ -12,21 +11,19 @@ from typing import Any
 
 from earmark.config import PredictOptions
 from earmark.data.clips import Clip
-from earmark.data.decode import duration_s
-from earmark.data.listing import list_audio
 from earmark.errors import AudioError, DataError, UsageError
 from earmark.export.load import load_any
 from earmark.models.source import source_of
-from earmark.predict.classifier import Classifier, Ended
+from earmark.predict.classifier import Classifier
+from earmark.predict.engine import Ended
+from earmark.predict.inputs import HeardProgress, find_recordings
 from earmark.predict.rows import Rows, rows_of
 from earmark.predict.sink import FolderSink, Sink, open_sink
 from earmark.predict.timeline import SegmentRules, Window
-from earmark.progress import Progress
 from earmark.scoring.windows import Windowing
 
 logger = logging.getLogger(__name__)
 
-_MANY = 200  # recordings: progress counts them instead of seconds, for which each header has to be read
 _SHAPES_ROWS = (
     *("model_name_or_path", "precision", "format", "rows", "top_k", "window_seconds", "hop_seconds", "aggregate"),
     *("threshold", "release_threshold", "smooth_windows", "merge_gap_seconds", "min_duration_seconds", "only_labels"),
@@ -62,7 +59,7 @@ def predict_files(options: PredictOptions) -> PredictOutcome:
     job = _Job(options, classifier)
     with _open(options, names, job) as sink:
         clips = sink.left_of([Clip(source=path, path=path) for path in names])
-        with _Progress(clips) as progress:
+        with HeardProgress(clips) as progress:
             job.run(clips, sink, progress)
     where = f", written to {options.output}" if options.output else ""
     earlier = len(names) - len(clips)
@@ -102,7 +99,7 @@ class _Job:
         """What the rows depend on."""
         return {name: getattr(self.options, name) for name in _SHAPES_ROWS}
 
-    def run(self, clips: Sequence[Clip], sink: Sink, progress: _Progress) -> None:
+    def run(self, clips: Sequence[Clip], sink: Sink, progress: HeardProgress) -> None:
         """Label them all."""
         threads = self.options.num_workers or 2
         if self.options.rows == "clips":
@@ -148,7 +145,7 @@ class _Job:
 
 
 def _until_end(
-    stream: Iterator[tuple[Clip, Window | Ended]], ended: list[Ended], progress: _Progress
+    stream: Iterator[tuple[Clip, Window | Ended]], ended: list[Ended], progress: HeardProgress
 ) -> Iterator[Window]:
     """The windows of one recording; how it ended goes into ``ended``."""
     for _, answer in stream:
@@ -177,59 +174,3 @@ def _open(options: PredictOptions, names: dict[str, str], job: _Job) -> Abstract
     return open_sink(
         options.output, head=head, settings=job.settings(), overwrite=options.overwrite, resume=options.resume
     )
-
-
-class _Progress:
-    """Seconds of sound for few recordings, recordings for many."""
-
-    def __init__(self, clips: Sequence[Clip]) -> None:
-        self._seconds = [duration_s(clip) for clip in clips] if len(clips) <= _MANY else None
-        total = len(clips) if self._seconds is None else round(sum(self._seconds))
-        self._bar = Progress("predicting", total, unit="clips" if self._seconds is None else "s of sound")
-        self._before_s = 0.0  # of recordings that are done
-        self._number = 0
-
-    def reach(self, end_s: float) -> None:
-        """The recording at hand is heard up to here."""
-        if self._seconds is not None:
-            self._bar.update(max(0, round(self._before_s + end_s) - self._bar.done))
-
-    def finish(self) -> None:
-        """It is done."""
-        if self._seconds is None:
-            self._bar.update(1)
-            return
-        self._before_s += self._seconds[self._number]
-        self._number += 1
-        self.reach(0.0)
-
-    def __enter__(self) -> _Progress:
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        self._bar.close()
-
-
-def find_recordings(inputs: Sequence[str]) -> dict[str, str]:
-    """Each file, and each audio file inside each folder, in the order given, folders sorted.
-
-    Returns:
-        Path as it was given or found -> its name within the folder that was given.
-
-    Raises:
-        DataError: no inputs, or a folder without audio files. A missing file is not an error here: it becomes a row
-            that says so.
-    """
-    found: dict[str, str] = {}
-    for name in inputs:
-        if not Path(name).is_dir():
-            found.setdefault(name, os.path.basename(name))
-            continue
-        inside = list_audio(Path(name))
-        if not inside:
-            raise DataError(f"{name}: no audio files in this folder")
-        for path in inside:
-            found.setdefault(str(path), str(path.relative_to(name)))
-    if not found:
-        raise DataError("no recordings to label: name files or folders")
-    return found

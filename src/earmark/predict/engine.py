@@ -1,0 +1,89 @@
+"""From recordings that come in blocks to one row a window: the loop under predictions, timelines and embeddings."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
+
+from earmark.errors import AudioError
+from earmark.scoring.forward import Scorer, score
+from earmark.scoring.windows import Windowing
+
+Key = TypeVar("Key")
+
+
+@dataclass(frozen=True)
+class Scored:
+    """What the model gives for one window.
+
+    Attributes:
+        start_s: where it starts in the recording, in seconds.
+        end_s: where it ends.
+        row: float32 (C,) logits, or an embedding (D,).
+    """
+
+    start_s: float
+    end_s: float
+    row: np.ndarray
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A recording is over.
+
+    Attributes:
+        duration_s: how much of it was heard, in seconds.
+        error: why no more could be read; ``None`` when it was read to its end.
+    """
+
+    duration_s: float
+    error: AudioError | None
+
+
+def score_recordings(
+    scorer: Scorer, recordings: Iterable[tuple[Key, Iterable[np.ndarray]]], windowing: Windowing, batch_size: int
+) -> Iterator[tuple[Key, Scored | Ended]]:
+    """Score all windows of recordings; windows of several recordings share a batch.
+
+    Args:
+        scorer: the model.
+        recordings: each with what it is called and its samples, float32 blocks at the scorer's sampling rate.
+        windowing: how they are cut; windows are at most as long as the scorer takes.
+        batch_size: most windows in one forward pass.
+
+    Yields:
+        ``(name, scored)`` for each window and ``(name, ended)`` behind those of each recording, in order.
+    """
+    rate_hz = scorer.sampling_rate_hz
+    # what goes out next: windows (start, samples) whose rows are still to come, and ends of recordings
+    waiting: deque[tuple[Key, tuple[int, int] | Ended]] = deque()
+
+    def cut() -> Iterator[np.ndarray]:
+        for key, blocks in recordings:
+            end, error = 0, None
+            try:
+                for start, samples in windowing.cut(blocks):
+                    end = start + len(samples)
+                    waiting.append((key, (start, len(samples))))
+                    yield samples
+            except AudioError as exc:
+                error = exc
+            waiting.append((key, Ended(end / rate_hz, error)))
+
+    for row in score(scorer, cut(), batch_size=batch_size):
+        yield from _ended(waiting)
+        key, place = waiting.popleft()
+        assert not isinstance(place, Ended)
+        start, count = place
+        yield key, Scored(start / rate_hz, (start + count) / rate_hz, row)
+    yield from _ended(waiting)
+
+
+def _ended(waiting: deque[tuple[Key, tuple[int, int] | Ended]]) -> Iterator[tuple[Key, Ended]]:
+    """Take the ends of recordings that stand first."""
+    while waiting and isinstance(waiting[0][1], Ended):
+        yield waiting.popleft()  # type: ignore[misc]  # seen to be one in the line above

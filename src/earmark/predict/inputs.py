@@ -1,0 +1,71 @@
+"""The recordings that a command is given, and how far it has come with them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from earmark.data.clips import Clip
+from earmark.data.decode import duration_s
+from earmark.data.listing import list_audio
+from earmark.errors import DataError
+from earmark.progress import Progress
+
+_MANY = 200  # recordings: progress counts them instead of seconds, for which each header has to be read
+
+
+def find_recordings(inputs: Sequence[str]) -> dict[str, str]:
+    """Each file, and each audio file inside each folder, in the order given, folders sorted.
+
+    Returns:
+        Path as it was given or found -> its name within the folder that was given.
+
+    Raises:
+        DataError: no inputs, or a folder without audio files. A missing file is not an error here: it becomes a row
+            that says so.
+    """
+    found: dict[str, str] = {}
+    for name in inputs:
+        if not Path(name).is_dir():
+            found.setdefault(name, os.path.basename(name))
+            continue
+        inside = list_audio(Path(name))
+        if not inside:
+            raise DataError(f"{name}: no audio files in this folder")
+        for path in inside:
+            found.setdefault(str(path), str(path.relative_to(name)))
+    if not found:
+        raise DataError("no recordings to label: name files or folders")
+    return found
+
+
+class HeardProgress:
+    """Seconds of sound for few recordings, recordings for many."""
+
+    def __init__(self, clips: Sequence[Clip]) -> None:
+        self._seconds = [duration_s(clip) for clip in clips] if len(clips) <= _MANY else None
+        total = len(clips) if self._seconds is None else round(sum(self._seconds))
+        self._bar = Progress("predicting", total, unit="clips" if self._seconds is None else "s of sound")
+        self._before_s = 0.0  # of recordings that are done
+        self._number = 0
+
+    def reach(self, end_s: float) -> None:
+        """The recording at hand is heard up to here."""
+        if self._seconds is not None:
+            self._bar.update(max(0, round(self._before_s + end_s) - self._bar.done))
+
+    def finish(self) -> None:
+        """It is done."""
+        if self._seconds is None:
+            self._bar.update(1)
+            return
+        self._before_s += self._seconds[self._number]
+        self._number += 1
+        self.reach(0.0)
+
+    def __enter__(self) -> HeardProgress:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._bar.close()

@@ -1,0 +1,111 @@
+"""Embeddings of recordings and windows: what the head works on, for every architecture."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+
+from earmark.cli.main import main
+from earmark.models.build import ModelSource, build_for_training, load_trained
+from earmark.models.embedding import classify_all
+from earmark.scoring.forward import score_waveforms
+from tests.tiny import ARCHITECTURES, RATE_HZ, overrides, tone
+
+CPU = torch.device("cpu")
+
+
+def make_model(kind: str, folder: Path, **settings: object) -> Path:
+    torch.manual_seed(0)
+    source = ModelSource(model_type=kind, config_overrides=json.dumps(json.loads(overrides(kind)) | settings))
+    build_for_training(source, ["high", "low"], 1.0, longest_s=1.0).save(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_model("wav2vec2", tmp_path_factory.mktemp("models") / "w")
+
+
+@pytest.fixture
+def tapes(tmp_path: Path) -> Path:
+    folder = tmp_path / "tapes"
+    folder.mkdir()
+    for i, seconds in enumerate((0.7, 2.5, 1.0)):
+        soundfile.write(folder / f"{i}.wav", tone(300 + 400 * i, seconds, seed=i), RATE_HZ, subtype="FLOAT")
+    (folder / "3.wav").write_bytes(b"RIFF broken")
+    return folder
+
+
+def embed(model: Path, *words: object) -> int:
+    return main(["embed", str(model), *map(str, words), "--device", "cpu"])
+
+
+@pytest.mark.parametrize("kind", ARCHITECTURES)
+def test_the_head_makes_the_logits_of_them(kind: str, tmp_path: Path) -> None:
+    model = make_model(kind, tmp_path / "model")
+    wave = tone(440, 0.7)
+    soundfile.write(tmp_path / "a.wav", wave, RATE_HZ, subtype="FLOAT")
+    assert embed(model, tmp_path / "a.wav", "--output", tmp_path / "e.npy") == 0
+    rows = np.load(tmp_path / "e.npy")
+    audio = load_trained(ModelSource(name_or_path=str(model)))
+    logits = next(score_waveforms(audio.model, audio.frontend, [wave], batch_size=1, device=CPU))
+    np.testing.assert_allclose(classify_all(audio.model, rows, CPU)[0], logits, atol=1e-4)
+
+
+def test_windows_and_whole_recordings_in_both_forms(model: Path, tapes: Path) -> None:
+    parquet = pytest.importorskip("pyarrow.parquet")
+    for rows in ("windows", "clips"):
+        for form in ("npy", "parquet"):
+            output = tapes / f"{rows}.{form}"
+            assert embed(model, tapes, "--rows", rows, "--hop_seconds", "0.5", "--output", output) == 0
+        with (tapes / f"{rows}.npy.rows.csv").open(newline="") as stream:
+            places = list(csv.DictReader(stream))
+        values = np.load(tapes / f"{rows}.npy")
+        table = parquet.read_table(tapes / f"{rows}.parquet").to_pydict()
+        assert table["path"] == [place["path"] for place in places]
+        assert table["end_s"] == [float(place["end_s"]) for place in places]
+        np.testing.assert_array_equal(np.array(table["embedding"], np.float32), values)
+        assert "3.wav" in (tapes / f"{rows}.npy.bad_audio.csv").read_text()
+    windows, clips = np.load(tapes / "windows.npy"), np.load(tapes / "clips.npy")
+    assert windows.shape[0] == 1 + 4 + 1
+    assert clips.shape[0] == 3
+    np.testing.assert_allclose(clips[1], windows[1:5].mean(axis=0), atol=1e-6)
+    assert not list(tapes.glob("*.part")) + list(tapes.glob("*.writing"))
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--output", "x.csv"], "end it in .npy or .parquet"),
+        ([], "name a model, what to listen to and a file"),
+        (["--output", "e.npy", "--window_seconds", "9"], "--window_seconds 9: expected above 0 and at most 1"),
+        (["--output", "e.npy", "--on_bad_audio", "fail"], "3.wav: "),
+        (["--output", "there.npy"], "there.npy: exists already"),
+    ],
+)
+def test_what_cannot_be_is_one_line_and_leaves_nothing(
+    model: Path,
+    tapes: Path,
+    words: list[str],
+    said: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tapes.parent)
+    Path("there.npy").write_text("mine")
+    assert embed(model, tapes, *words) == 2
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("earmark: ")]
+    assert said in line
+    assert sorted(path.name for path in Path().iterdir()) == ["tapes", "there.npy"]
+
+
+def test_a_learned_sum_of_layers_has_none(tapes: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    model = make_model("wav2vec2", tmp_path / "sum", use_weighted_layer_sum=True)
+    assert embed(model, tapes, "--output", tmp_path / "e.npy") == 2
+    assert "there is no one embedding of a clip" in capsys.readouterr().err
