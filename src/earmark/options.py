@@ -49,3 +49,23 @@ class EmbedOptions(PretrainedArguments):
         require_value(self.rows in ("clips", "windows"), "rows", self.rows, "clips or windows")
         precisions = ("fp32", "bf16", "fp16")
         require_value(self.precision in precisions, "precision", self.precision, ", ".join(precisions))
+
+
+@dataclass
+class PushOptions:
+    """``earmark push``: a run folder and the name that it gets on the hub.
+
+    Raises:
+        UsageError: the folder or the name is missing.
+    """
+
+    model_name_or_path: str | None = flag(None, "run folder")
+    repo: str | None = flag(None, "name on the hub: ORG/NAME, or NAME for your own")
+    private: bool = flag(False, "only you and your organisation can see it, if it is made now")
+    revision: str | None = flag(None, "branch to commit to (default: main)")
+    message: str = flag("Upload model", "of the commit")
+    token: str | None = flag(None, "access token that may write (default: HF_TOKEN, or that of `hf auth login`)")
+
+    def __post_init__(self) -> None:
+        if not self.model_name_or_path or not self.repo:
+            raise UsageError("name a run folder and its name on the hub: earmark push RUN ORG/NAME")

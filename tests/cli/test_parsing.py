@@ -332,7 +332,7 @@ def test_predict_finds_its_words_among_the_flags() -> None:
         ("m", "name a model and what to listen to"),
         ("m a.wav --topk 3", "unknown flag --topk; did you mean --top_k?"),
         ("m a.wav --format xml", "--format: invalid choice: 'xml'"),
-        ("m a.wav --output o.txt", "--output o.txt: end it in .csv or .jsonl"),
+        ("m a.wav --output o.txt", "--output o.txt: end it in .csv, .jsonl"),
     ],
 )
 def test_mistakes_in_predict(words: str, message: str) -> None:

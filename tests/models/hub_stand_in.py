@@ -1,7 +1,8 @@
-"""A model hub on loopback: just enough of its HTTP interface to list and download one model."""
+"""A model hub on loopback: just enough of its HTTP interface to list, download and upload one model."""
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 import threading
@@ -11,6 +12,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 COMMIT = "a" * 40
+TOKEN = "hf_stand_in"
 
 
 @contextmanager
@@ -26,6 +28,59 @@ def serve(folder: Path, name: str) -> Iterator[str]:
 
         def do_HEAD(self) -> None:
             self._answer(body=False)
+
+        def do_POST(self) -> None:
+            """An upload: make the repository, ask how each file goes, send the large ones apart, commit."""
+            path = self.path.split("?")[0]
+            content = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            if self.headers.get("Authorization") != f"Bearer {TOKEN}":
+                return self._refuse(401)
+            if path == "/api/validate-yaml":
+                return self._json({"errors": [], "warnings": []})
+            if path == "/api/repos/create":
+                return self._json({"url": f"{self._here()}/{name}", "name": name})
+            if path == f"/api/models/{name}/preupload/main":
+                asked = json.loads(content)["files"]
+                return self._json(
+                    {
+                        "files": [
+                            {"path": f["path"], "uploadMode": mode(f["path"]), "shouldIgnore": False} for f in asked
+                        ]
+                    }
+                )
+            if path == f"/{name}.git/info/lfs/objects/batch":
+                objects = json.loads(content)["objects"]
+                for one in objects:
+                    one["actions"] = {"upload": {"href": f"{self._here()}/put/{one['oid']}"}}
+                return self._json({"transfer": "basic", "objects": objects}, "application/vnd.git-lfs+json")
+            if path == f"/api/models/{name}/commit/main":
+                for line in map(json.loads, content.splitlines()):
+                    if line["key"] == "file":
+                        (folder / line["value"]["path"]).write_bytes(base64.b64decode(line["value"]["content"]))
+                    elif line["key"] == "lfsFile":
+                        (folder / line["value"]["path"]).write_bytes(large[line["value"]["oid"]])
+                url = f"{self._here()}/{name}/commit/{COMMIT}"
+                return self._json({"success": True, "commitUrl": url, "commitOid": COMMIT, "hookOutput": ""})
+            return self._refuse(404)
+
+        def do_PUT(self) -> None:
+            content = self.rfile.read(int(self.headers["Content-Length"]))
+            large[hashlib.sha256(content).hexdigest()] = content
+            self._json({})
+
+        def _json(self, value: object, kind: str = "application/json") -> None:
+            self._send(json.dumps(value).encode(), True, kind)
+
+        def _here(self) -> str:
+            return f"http://127.0.0.1:{self.server.server_address[1]}"
+
+        def _refuse(self, status: int) -> None:
+            content = json.dumps({"error": "refused"}).encode()
+            self.send_response(status)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            self.wfile.write(content)
 
         def _answer(self, body: bool) -> None:
             path = self.path.split("?")[0]
@@ -53,6 +108,11 @@ def serve(folder: Path, name: str) -> Iterator[str]:
             self.end_headers()
             if body:
                 self.wfile.write(content)
+
+    large: dict[str, bytes] = {}
+
+    def mode(path: str) -> str:
+        return "lfs" if path.endswith(".safetensors") else "regular"
 
     def files() -> list[Path]:
         return sorted(entry for entry in folder.iterdir() if entry.is_file())

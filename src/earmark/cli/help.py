@@ -23,9 +23,9 @@ from earmark.config import (
     PretrainedArguments,
     RunArguments,
 )
-from earmark.options import EmbedOptions
+from earmark.options import EmbedOptions, PushOptions
 
-_GIVEN_AS_WORDS = {"inputs", "work"}  # fields without a flag of their own on the page
+_GIVEN_AS_WORDS = {"inputs", "repo", "work"}  # fields without a flag of their own on the page
 _METAVAR = {int: "N", float: "X"}
 
 
@@ -139,6 +139,21 @@ examples
   earmark predict runs/birds tapes --window_seconds 3 --format raven --output selections --resume
 """
 
+_PUSH_HEAD = """\
+earmark push: put a trained model on the hub
+
+usage: earmark push RUN ORG/NAME [flags]
+"""
+
+_PUSH_TAIL = """\
+uploads weights, configuration, feature extractor, model card and metrics in one commit; settings,
+predictions and logs stay here. HF_ENDPOINT names a mirror. Then, anywhere:
+  earmark predict ORG/NAME recordings
+
+examples
+  earmark push runs/birds my-team/birds --private
+"""
+
 _EMBED_HEAD = """\
 earmark embed: a vector for each recording, for search, clustering and small classifiers
 
@@ -242,6 +257,11 @@ def embed_help() -> str:
         "loading the model": _flags(PretrainedArguments),
     }
     return _page(_EMBED_HEAD, groups, _EMBED_TAIL)
+
+
+def push_help() -> str:
+    """The page of ``earmark push``."""
+    return _page(_PUSH_HEAD, {"upload": _own_flags(PushOptions)}, _PUSH_TAIL)
 
 
 def export_help() -> str:

@@ -29,6 +29,7 @@ COMMANDS = {
     "predict": "label recordings",
     "export": "a trained model as ONNX or torch.export, checked against PyTorch",
     "embed": "a vector for each recording: what the model makes of it before it decides",
+    "push": "put a trained model on the hub, with its card",
     "results": "one table for many runs",
     "synth": "write a synthetic spoken-command corpus",
     "bench": "measure this machine: data, training or inference",

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, get_args, get_origin, 
 from earmark.cli.legacy import LEGACY_FLAGS, translate
 from earmark.config import DataArguments, EvaluateOptions, ExportOptions, ModelArguments, PredictOptions, RunArguments
 from earmark.errors import UsageError
-from earmark.options import EmbedOptions
+from earmark.options import EmbedOptions, PushOptions
 
 if TYPE_CHECKING:
     from earmark.train.arguments import EarmarkTrainingArguments
@@ -167,6 +167,21 @@ def parse_embed(words: Sequence[str]) -> EmbedOptions:
         UsageError: a flag or the configuration file is wrong.
     """
     return _construct(EmbedOptions, _values_with_inputs(EmbedOptions, words))
+
+
+def parse_push(words: Sequence[str]) -> PushOptions:
+    """Options of ``earmark push RUN REPO``.
+
+    Raises:
+        UsageError: a flag is wrong.
+    """
+    namespace, rest = build_parser(PushOptions).parse_flags(words)
+    values = vars(namespace)
+    for name in ("model_name_or_path", "repo"):
+        if rest and not values[name]:
+            values[name] = rest.pop(0)
+    _refuse_words(rest)
+    return _construct(PushOptions, values)
 
 
 def parse_export(words: Sequence[str]) -> ExportOptions:

@@ -116,7 +116,7 @@ def _download(
     except hub_errors.HFValidationError as exc:
         raise ModelError(f"{name}: neither a folder here nor a possible name on the hub") from exc
     except (OSError, hub_errors.HTTPError) as exc:
-        logger.info("hub: %s cannot be reached (%s); looking for %s in the cache", _endpoint(), first_line(exc), name)
+        logger.info("hub: %s cannot be reached (%s); looking for %s in the cache", endpoint(), first_line(exc), name)
         offline = True
     try:
         folder = hub.snapshot_download(
@@ -129,7 +129,7 @@ def _download(
             local_files_only=offline,
         )
     except hub_errors.LocalEntryNotFoundError as exc:
-        why = "offline mode is on" if hub.constants.is_offline_mode() else f"{_endpoint()} cannot be reached"
+        why = "offline mode is on" if hub.constants.is_offline_mode() else f"{endpoint()} cannot be reached"
         raise NetworkError(
             f"{name}: not a folder here and not in the hub's cache, and {why}; put the weights in ./{Path(name).name} "
             "or give their folder with --model_name_or_path"
@@ -137,11 +137,12 @@ def _download(
     except hub_errors.HFValidationError as exc:
         raise ModelError(f"{name}: neither a folder here nor a possible name on the hub") from exc
     except (OSError, hub_errors.HTTPError) as exc:
-        raise NetworkError(f"{name}: the download from {_endpoint()} broke off ({first_line(exc)}); run again") from exc
+        raise NetworkError(f"{name}: the download from {endpoint()} broke off ({first_line(exc)}); run again") from exc
     return Path(folder)
 
 
-def _endpoint() -> str:
+def endpoint() -> str:
+    """Address of the hub, or of the mirror that is set in its place."""
     import huggingface_hub as hub
 
     return os.environ.get("HF_ENDPOINT") or hub.constants.ENDPOINT

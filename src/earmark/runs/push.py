@@ -1,0 +1,88 @@
+"""``earmark push``: a run folder as a model on the hub, with its card."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from earmark.errors import ModelError, NetworkError, UsageError, first_line
+from earmark.models.checkpoint import check_checkpoint, endpoint
+from earmark.options import PushOptions
+
+logger = logging.getLogger(__name__)
+
+# what others need; settings, predictions and logs name files and folders of this machine and stay here
+FILES = (
+    *("config.json", "model*.safetensors", "model*.safetensors.index.json", "preprocessor_config.json"),
+    *("README.md", "metrics.json"),
+)
+
+
+@dataclass(frozen=True)
+class Pushed:
+    """A model that is on the hub now.
+
+    Attributes:
+        url: of the commit.
+        files: names that were uploaded.
+    """
+
+    url: str
+    files: list[str]
+
+
+def push(options: PushOptions) -> Pushed:
+    """Upload a run folder's model, feature extractor, card and metrics as one commit; the repository is made if needed.
+
+    Raises:
+        ModelError: the folder holds no model.
+        UsageError: no token, or one that may not write there; a name that cannot be.
+        NetworkError: the hub cannot be reached, or the upload broke off. Nothing is half there: the commit comes last.
+    """
+    import huggingface_hub as hub
+
+    folder, repo = Path(options.model_name_or_path or ""), options.repo or ""
+    if not folder.is_dir():
+        raise ModelError(f"{folder}: no such folder; push takes a run folder")
+    check_checkpoint(folder)
+    if not (folder / "README.md").is_file():
+        raise ModelError(f"{folder}: no README.md, the model card that `earmark train` writes; push takes a run folder")
+    token = options.token or hub.get_token()
+    if not token:
+        raise UsageError("no token for the hub: run `hf auth login`, set HF_TOKEN, or pass --token")
+    files = sorted(path.name for pattern in FILES for path in folder.glob(pattern))
+    size_mb = sum((folder / name).stat().st_size for name in files) / 1e6
+    logger.info("%s: %d files, %.1f MB, to %s/%s", folder, len(files), size_mb, endpoint(), repo)
+    api = hub.HfApi(token=token)
+    with _translated(repo):
+        api.create_repo(repo, private=options.private or None, exist_ok=True)
+        commit = api.upload_folder(
+            repo_id=repo,
+            folder_path=folder,
+            allow_patterns=files,
+            revision=options.revision,
+            commit_message=options.message,
+        )
+    return Pushed(str(commit.commit_url), files)
+
+
+@contextmanager
+def _translated(repo: str) -> Iterator[None]:
+    from huggingface_hub import errors as hub_errors
+
+    try:
+        yield
+    except hub_errors.HFValidationError as exc:
+        raise UsageError(f"{repo}: not a possible name on the hub ({first_line(exc)})") from exc
+    except hub_errors.RevisionNotFoundError as exc:
+        raise UsageError(f"{repo}: the hub has no such branch of it; make it there first") from exc
+    except hub_errors.HfHubHTTPError as exc:
+        status = exc.response.status_code if exc.response is not None else None
+        if status in (401, 403, 404):
+            raise UsageError(f"{repo}: the token may not write there ({first_line(exc)})") from exc
+        raise NetworkError(f"{repo}: {endpoint()} refused it ({first_line(exc)})") from exc
+    except (OSError, ValueError, hub_errors.HTTPError) as exc:  # ValueError: an answer that is not the hub's
+        raise NetworkError(f"{repo}: the upload to {endpoint()} broke off ({first_line(exc)}); run again") from exc
