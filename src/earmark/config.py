@@ -247,15 +247,19 @@ class PredictOptions(PretrainedArguments):
     on_bad_audio: Literal["fail", "skip"] = flag(
         "skip", "unreadable recordings: skip gives them an empty row and lists the reason, fail stops at the first"
     )
+    engine: Literal["local", "ray"] = flag("local", "ray shares the recordings out over the workers of a Ray cluster")
+    ray_workers: int = flag(2, "with --engine ray: processes, each with the model and a card or a core")
+    ray_address: str | None = flag(None, "with --engine ray: of a running cluster (default: one on this machine)")
 
     def __post_init__(self) -> None:
         if not self.model_name_or_path or not self.inputs:
             raise UsageError("name a model and what to listen to: earmark predict MODEL FILES_OR_FOLDERS...")
-        for name in ("top_k", "batch_size"):
+        for name in ("top_k", "batch_size", "ray_workers"):
             require_value(getattr(self, name) >= 1, name, getattr(self, name), "a whole number from 1 on")
         threads = self.num_workers
         require_value(threads is None or threads >= 1, "num_workers", threads, "a whole number from 1 on")
-        for field_name, choices in (("precision", ("fp32", "bf16", "fp16")), ("aggregate", ("mean", "max"))):
+        choices_of = {"precision": ("fp32", "bf16", "fp16"), "aggregate": ("mean", "max"), "engine": ("local", "ray")}
+        for field_name, choices in choices_of.items():
             require_value(
                 getattr(self, field_name) in choices, field_name, getattr(self, field_name), ", ".join(choices)
             )

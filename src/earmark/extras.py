@@ -13,6 +13,8 @@ _EXTRAS: dict[str, tuple[str, str]] = {
     "pyarrow": ("hub", "Parquet manifests"),
     "av": ("video", "m4a, aac, webm and video files"),
     "espeakng_loader": ("synth", "the synthetic spoken-command corpus"),
+    "ray": ("ray", "--engine ray"),
+    "ray.data": ("ray", "--engine ray"),
     "evaluate": ("evaluate", "a local metric folder (--metric DIR)"),
     "onnx": ("onnx", "ONNX exports"),
     "onnxscript": ("onnx", "ONNX exports"),

@@ -128,11 +128,9 @@ class _SegmentRows:
 
     def __init__(self, sampling_rate_hz: int) -> None:
         self.highest_hz = sampling_rate_hz / 2
-        self.number = 0
 
     def head(self) -> str:
-        """Nothing; a new file begins."""
-        self.number = 0
+        """Nothing."""
         return ""
 
     def clip(self, source: str, top: Sequence[Ranked]) -> str:
@@ -162,20 +160,27 @@ class AudacityRows(_SegmentRows):
 
 
 class RavenRows(_SegmentRows):
-    """A selection table for Raven, of the spectrogram view."""
+    """A selection table for Raven, of the spectrogram view; each recording's selections are numbered from 1."""
+
+    def __init__(self, sampling_rate_hz: int) -> None:
+        super().__init__(sampling_rate_hz)
+        self._source = ""
+        self._number = 0
 
     def head(self) -> str:
         """Names of the columns."""
-        super().head()
         names = ["Selection", "View", "Channel", "Begin Time (s)", "End Time (s)", "Low Freq (Hz)", "High Freq (Hz)"]
         return "\t".join([*names, "Begin Path", "Annotation", "Score"]) + "\n"
 
     def segment(self, source: str, segment: Segment) -> str:
         """One selection, from 0 Hz to the highest frequency that the model hears."""
-        self.number += 1
+        self._number = self._number + 1 if source == self._source else 1
+        self._source = source
         times = [f"{segment.start_s:.6f}", f"{segment.end_s:.6f}", "0", f"{self.highest_hz:g}"]
         label = re.sub(r"\s+", " ", segment.label)
-        return "\t".join([str(self.number), "Spectrogram 1", "1", *times, source, label, f"{segment.score:.6g}"]) + "\n"
+        return (
+            "\t".join([str(self._number), "Spectrogram 1", "1", *times, source, label, f"{segment.score:.6g}"]) + "\n"
+        )
 
 
 class RttmRows(_SegmentRows):

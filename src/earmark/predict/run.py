@@ -3,31 +3,20 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from earmark.config import PredictOptions
 from earmark.data.clips import Clip
-from earmark.errors import AudioError, DataError, UsageError
-from earmark.export.load import load_any
-from earmark.models.source import source_of
-from earmark.predict.classifier import Classifier
-from earmark.predict.engine import Ended
+from earmark.errors import DataError, UsageError
 from earmark.predict.inputs import HeardProgress, find_recordings
-from earmark.predict.rows import Rows, rows_of
+from earmark.predict.job import Job
+from earmark.predict.on_ray import run_on_ray
 from earmark.predict.sink import FolderSink, Sink, open_sink
-from earmark.predict.timeline import SegmentRules, Window
-from earmark.scoring.windows import Windowing
 
 logger = logging.getLogger(__name__)
 
-_SHAPES_ROWS = (
-    *("model_name_or_path", "precision", "format", "rows", "top_k", "window_seconds", "hop_seconds", "aggregate"),
-    *("threshold", "release_threshold", "smooth_windows", "merge_gap_seconds", "min_duration_seconds", "only_labels"),
-)
 # a file for each recording, beside which a program shows it
 _ENDINGS = {"audacity": ".labels.txt", "raven": ".selections.txt"}
 
@@ -50,113 +39,24 @@ def predict_files(options: PredictOptions) -> PredictOutcome:
         UsageError: a window, a class or a rule for segments that cannot be.
     """
     names = find_recordings(options.inputs)
-    classifier = Classifier(
-        load_any(source_of(options)),
-        device=options.device,
-        batch_size=options.batch_size,
-        precision=options.precision,
-    )
-    job = _Job(options, classifier)
+    job = Job(options)
     with _open(options, names, job) as sink:
         clips = sink.left_of([Clip(source=path, path=path) for path in names])
         with HeardProgress(clips) as progress:
-            job.run(clips, sink, progress)
+            if options.engine == "ray":
+                labelled, bad = run_on_ray(options, clips, sink, progress)
+            else:
+                labelled, bad = job.run(clips, sink, progress)
     where = f", written to {options.output}" if options.output else ""
     earlier = len(names) - len(clips)
     note = f", {earlier} in an earlier job" if earlier else ""
-    logger.info("%d labelled, %d could not be read%s%s", job.labelled, job.bad, note, where)
-    if not job.labelled and not earlier:
-        raise DataError(f"none of the {job.bad} recordings could be read")
-    return PredictOutcome(job.labelled, job.bad)
+    logger.info("%d labelled, %d could not be read%s%s", labelled, bad, note, where)
+    if not labelled and not earlier:
+        raise DataError(f"none of the {bad} recordings could be read")
+    return PredictOutcome(labelled, bad)
 
 
-@dataclass
-class _Job:
-    """The rows that the options ask for, recording by recording."""
-
-    options: PredictOptions
-    classifier: Classifier
-    labelled: int = field(default=0, init=False)
-    bad: int = field(default=0, init=False)
-
-    def __post_init__(self) -> None:
-        options = self.options
-        self.windowing: Windowing = self.classifier.windowing(options.window_seconds, options.hop_seconds)
-        self.top_k = min(options.top_k, len(self.classifier.labels))
-        self.rules = SegmentRules(
-            options.threshold,
-            options.release_threshold,
-            options.smooth_windows,
-            options.merge_gap_seconds,
-            options.min_duration_seconds,
-            options.only_labels,
-        )
-        self.rules.segments([], self.classifier.labels)  # a class that the model does not have, before anything is read
-        kind, rate_hz = options.rows or "clips", self.classifier.sampling_rate_hz
-        self.rows: Rows = rows_of(options.format or "csv", kind, self.top_k, rate_hz)
-
-    def settings(self) -> dict[str, Any]:
-        """What the rows depend on."""
-        return {name: getattr(self.options, name) for name in _SHAPES_ROWS}
-
-    def run(self, clips: Sequence[Clip], sink: Sink, progress: HeardProgress) -> None:
-        """Label them all."""
-        threads = self.options.num_workers or 2
-        if self.options.rows == "clips":
-            answers = self.classifier.predict_clips(
-                clips, num_threads=threads, windowing=self.windowing, aggregate=self.options.aggregate
-            )
-            for clip, answer in answers:
-                error = answer if isinstance(answer, AudioError) else None
-                if not isinstance(answer, AudioError):
-                    sink.write(self.rows.clip(clip.source, self.classifier.top(answer, self.top_k)))
-                self._finish(clip, error, sink)
-                progress.finish()
-            return
-        stream = self.classifier.windows_of_clips(clips, self.windowing, num_threads=threads)
-        for clip in clips:
-            ended: list[Ended] = []
-            self._write_windows(clip, _until_end(stream, ended, progress), sink)
-            self._finish(clip, ended[0].error, sink)
-            progress.finish()
-
-    def _write_windows(self, clip: Clip, windows: Iterator[Window], sink: Sink) -> None:
-        if self.options.rows == "segments":
-            for segment in self.rules.segments(windows, self.classifier.labels):
-                sink.write(self.rows.segment(clip.source, segment))
-            return
-        for window in windows:
-            top = self.classifier.top(window.probabilities, self.top_k)
-            sink.write(self.rows.window(clip.source, window, top))
-
-    def _finish(self, clip: Clip, error: AudioError | None, sink: Sink) -> None:
-        if error is None:
-            sink.finish(clip.source)
-            self.labelled += 1
-            return
-        if self.options.on_bad_audio == "fail":
-            sink.drop()
-            raise error
-        logger.warning("%s", error)
-        sink.drop()
-        sink.write(self.rows.bad(clip.source, error.reason))
-        sink.finish(clip.source, error.reason)
-        self.bad += 1
-
-
-def _until_end(
-    stream: Iterator[tuple[Clip, Window | Ended]], ended: list[Ended], progress: HeardProgress
-) -> Iterator[Window]:
-    """The windows of one recording; how it ended goes into ``ended``."""
-    for _, answer in stream:
-        if isinstance(answer, Ended):
-            ended.append(answer)
-            return
-        progress.reach(answer.end_s)
-        yield answer
-
-
-def _open(options: PredictOptions, names: dict[str, str], job: _Job) -> AbstractContextManager[Sink]:
+def _open(options: PredictOptions, names: dict[str, str], job: Job) -> AbstractContextManager[Sink]:
     head = job.rows.head()
     if options.format in _ENDINGS:
         if options.output is None and len(names) > 1:
