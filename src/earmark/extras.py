@@ -13,6 +13,7 @@ _EXTRAS: dict[str, tuple[str, str]] = {
     "pyarrow": ("hub", "Parquet manifests"),
     "av": ("video", "m4a, aac, webm and video files"),
     "espeakng_loader": ("synth", "the synthetic spoken-command corpus"),
+    "modelscope_hub": ("modelscope", "models from ModelScope"),
     "ray": ("ray", "--engine ray"),
     "ray.data": ("ray", "--engine ray"),
     "evaluate": ("evaluate", "a local metric folder (--metric DIR)"),

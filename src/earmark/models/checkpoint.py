@@ -11,6 +11,7 @@ import os
 from pathlib import Path
 
 from earmark.errors import ModelError, NetworkError, first_line
+from earmark.models import modelscope
 
 logger = logging.getLogger(__name__)
 
@@ -30,8 +31,8 @@ def find_checkpoint(
     """The local folder that holds a checkpoint, downloaded first when it is a hub name.
 
     Args:
-        name_or_path: folder, or ``org/name`` on the hub. As in the original recipe, a folder ``name`` in the working
-            directory is taken for ``org/name`` before the hub is asked; a log line says so.
+        name_or_path: folder, ``org/name`` on the hub, or ``modelscope://org/name``. As in the original recipe, a folder
+            ``name`` in the working directory is taken for ``org/name`` before the hub is asked; a log line says so.
         revision: branch, tag or commit on the hub.
         token: access token for gated models.
         cache_dir: where downloads go; the hub library's own place when ``None``.
@@ -42,6 +43,10 @@ def find_checkpoint(
         ModelError: no such folder or model, or files are missing from it.
         NetworkError: the hub could not be reached and the model is not in its cache.
     """
+    if name_or_path.startswith(modelscope.SCHEME):
+        folder = _download_from_modelscope(name_or_path, revision, token, cache_dir, allow_pickle, trust_remote_code)
+        check_checkpoint(folder, allow_pickle=allow_pickle)
+        return folder
     folder = Path(name_or_path).expanduser()
     if folder.is_file():
         raise ModelError(f"{name_or_path}: a file; give the folder that holds config.json and {_SAFE}")
@@ -86,6 +91,33 @@ def check_checkpoint(folder: Path, *, allow_pickle: bool = False) -> None:
             raise ModelError(f"{folder}: weights file {_SAFE} is missing")
 
 
+def _download_from_modelscope(
+    name: str,
+    revision: str,
+    token: str | None,
+    cache_dir: str | None,
+    allow_pickle: bool,
+    trust_remote_code: bool,
+) -> Path:
+    import huggingface_hub as hub
+
+    return modelscope.download(
+        name,
+        revision=revision,
+        token=token,
+        cache_dir=cache_dir,
+        patterns=_patterns(allow_pickle, trust_remote_code),
+        offline=hub.constants.is_offline_mode(),
+    )
+
+
+def _patterns(allow_pickle: bool, trust_remote_code: bool) -> list[str]:
+    """The files that a model is loaded from."""
+    patterns = ["*.json", "model*.safetensors"]
+    patterns += ["pytorch_model*.bin"] if allow_pickle else []
+    return patterns + (["*.py"] if trust_remote_code else [])
+
+
 def _download(
     name: str,
     revision: str,
@@ -98,9 +130,6 @@ def _download(
     import huggingface_hub as hub
     from huggingface_hub import errors as hub_errors
 
-    patterns = ["*.json", "model*.safetensors"]
-    patterns += ["pytorch_model*.bin"] if allow_pickle else []
-    patterns += ["*.py"] if trust_remote_code else []
     offline = hub.constants.is_offline_mode()
     try:
         if not offline:
@@ -124,7 +153,7 @@ def _download(
             revision=revision,
             token=token,
             cache_dir=cache_dir,
-            allow_patterns=patterns,
+            allow_patterns=_patterns(allow_pickle, trust_remote_code),
             ignore_patterns=["*/*"],
             local_files_only=offline,
         )

@@ -1,0 +1,58 @@
+"""Models from ModelScope, by names of the form ``modelscope://org/name``. The client library is an extra."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from earmark.errors import ModelError, NetworkError, first_line
+from earmark.extras import require
+
+SCHEME = "modelscope://"
+
+
+def download(
+    name: str, *, revision: str, token: str | None, cache_dir: str | None, patterns: Sequence[str], offline: bool
+) -> Path:
+    """Fetch a model's files, or find them in the client's cache.
+
+    Args:
+        name: ``modelscope://org/name``.
+        revision: branch or tag; ``main``, the default elsewhere, is ``master`` there.
+        token: access token for private models.
+        cache_dir: where downloads go; the client's own place when ``None``.
+        patterns: of the files to fetch.
+        offline: look in the cache only.
+
+    Returns:
+        The folder that holds them.
+
+    Raises:
+        ModelError: no such model or revision.
+        NetworkError: ModelScope, or the mirror that MODELSCOPE_ENDPOINT names, cannot be reached.
+        MissingExtraError: the client is not installed.
+    """
+    hub = require("modelscope_hub")
+    repository = name.removeprefix(SCHEME)
+    if repository.count("/") != 1:
+        raise ModelError(f"{name}: expected {SCHEME}ORG/NAME")
+    config = hub.HubConfig(token=token) if token else None
+    try:
+        folder = hub.HubApi(config).download_repo(
+            repository,
+            "model",
+            revision="master" if revision == "main" else revision,
+            cache_dir=cache_dir,
+            allow_patterns=list(patterns),
+            local_files_only=offline,
+        )
+    except (hub.NotExistError, hub.NotFoundError) as exc:
+        raise ModelError(f"{name}: no such model or revision on ModelScope (a private one needs --token)") from exc
+    except (hub.AuthenticationError, hub.PermissionDeniedError) as exc:
+        raise ModelError(f"{name}: ModelScope does not give it out ({first_line(exc)}); pass --token") from exc
+    except (hub.HubError, OSError) as exc:
+        where = os.environ.get("MODELSCOPE_ENDPOINT", "ModelScope")
+        why = "offline mode is on and it is not in the cache" if offline else first_line(exc)
+        raise NetworkError(f"{name}: not to be had from {where} ({why})") from exc
+    return Path(folder)
