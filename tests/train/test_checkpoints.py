@@ -24,6 +24,7 @@ def write(folder: Path, steps: int) -> Path:
     (aside / "model.safetensors").write_bytes(b"weights" * 100)
     (aside / "inner" / "rng_state.pth").write_bytes(b"random")
     (aside / "trainer_state.json").write_text("{}")
+    (aside / "scheduler.pt").write_bytes(b"schedule")
     target = folder / f"checkpoint-{steps}"
     finish_checkpoint(aside, target, FACTS)
     assert not aside.exists()

@@ -261,7 +261,7 @@ def embed_help() -> str:
 
 def push_help() -> str:
     """The page of ``earmark push``."""
-    return _page(_PUSH_HEAD, {"upload": _own_flags(PushOptions)}, _PUSH_TAIL)
+    return _page(_PUSH_HEAD, {"upload": _flags(PushOptions)}, _PUSH_TAIL)
 
 
 def export_help() -> str:

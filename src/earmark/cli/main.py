@@ -97,14 +97,14 @@ def guarded(run: Callable[[], None], debug: bool) -> int:
         # All ranks of a launcher read the same command line: one is enough to say what is wrong with it.
         if isinstance(exc, Stopped):  # all ranks stop together, and one says so
             if is_main_process():
-                print(f"earmark: {exc}", file=sys.stderr)
+                _say(f"earmark: {exc}")
             return exc.exit_code
         if not is_main_process() and (isinstance(exc, UsageError) or exc.shown_by_main_process):
             time.sleep(_RANK_0_SPEAKS_WITHIN_S)  # a launcher ends us meanwhile, if rank 0 has the same to say
-        print(f"earmark: {_of_rank()}error: {exc}", file=sys.stderr)
+        _say(f"earmark: {_of_rank()}error: {exc}")
         return exc.exit_code
     except KeyboardInterrupt:
-        print("earmark: interrupted", file=sys.stderr)
+        _say("earmark: interrupted")
         return 130
     except BrokenPipeError:
         # Whoever read our output has gone (`| head`). Python would complain about it once more at exit.
@@ -113,12 +113,22 @@ def guarded(run: Callable[[], None], debug: bool) -> int:
     except Exception as exc:  # the outermost boundary: nothing above can report it
         failed_load = npu.explain_failed_load(exc)
         if failed_load is not None and not debug:
-            print(f"earmark: error: {failed_load}", file=sys.stderr)
+            _say(f"earmark: error: {failed_load}")
             return DeviceError.exit_code
-        traceback.print_exc()
-        print("earmark: this is a defect of earmark, please report it with the lines above", file=sys.stderr)
+        _say(traceback.format_exc() + "earmark: this is a defect of earmark, please report it with the lines above")
         return 1
     return 0
+
+
+def _say(line: str) -> None:
+    """The last word, if anybody is left to read it: `| tee log` dies of the same Ctrl-C, and the exit code counts."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            if stream is sys.stderr:
+                print(line, file=stream)
+            stream.flush()
+        except OSError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def tell_launcher(message: str, exit_code: int) -> None:

@@ -101,7 +101,11 @@ def prepare_output_dir(folder: RunFolder, *, overwrite: bool, resume: bool) -> N
             pretrained weights and somebody's README are not replaced), or the folder cannot be written.
     """
     path = folder.path
-    if path.exists() and not path.is_dir():
+    try:
+        is_file = path.exists() and not path.is_dir()
+    except OSError as exc:  # a name that is too long, a parent that may not be searched
+        raise OutputError(f"{path}: cannot be the output folder ({exc.strerror}); give another --output_dir") from exc
+    if is_file:
         raise OutputError(f"{path}: a file is in the way of the output folder; give another --output_dir")
     foreign = folder.foreign_files()
     if foreign:
@@ -135,6 +139,7 @@ def prepare_folder(path: Path) -> None:
 
 def _remove_run(path: Path) -> None:
     mine = [entry for entry in path.iterdir() if _WRITTEN.fullmatch(entry.name)]
+    mine.sort(key=lambda entry: entry.name == "run_config.yaml")  # last: what is left of a run is known by it
     for entry in [*mine, *path.glob(f"runs/*/{_TENSORBOARD}"), *path.glob(f"runs/{_TENSORBOARD}")]:
         try:
             shutil.rmtree(entry) if entry.is_dir() and not entry.is_symlink() else entry.unlink()

@@ -150,7 +150,10 @@ class EarmarkTrainingArguments(TrainingArguments):
         if evaluated == "steps" and not self.eval_steps:
             self.eval_steps = self.save_steps
         if self.load_best_model_at_end is None:
-            self.load_best_model_at_end = evaluated != "no" and self.save_strategy in (evaluated, "best")
+            each_is_judged = evaluated != "steps" or self.save_strategy == "best" or self.save_steps == self.eval_steps
+            self.load_best_model_at_end = (
+                evaluated != "no" and self.save_strategy in (evaluated, "best") and each_is_judged
+            )
 
     def _rename_gradient_checkpointing(self) -> None:
         """Pass the old name on where Transformers has the new one; it would warn at each run."""

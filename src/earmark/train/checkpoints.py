@@ -13,7 +13,7 @@ import logging
 import os
 import re
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -53,10 +53,13 @@ def finish_checkpoint(written: Path, target: Path, run: Mapping[str, Any]) -> No
         os.fsync(stream.fileno())
     for folder in [*(path for path in written.rglob("*") if path.is_dir()), written]:
         _sync(folder)
-    if target.exists():
-        shutil.rmtree(target)
+    before = target.with_name(f".old-{target.name}")
+    if target.exists():  # one of an earlier course; it is there until the new one is
+        shutil.rmtree(before, ignore_errors=True)
+        target.rename(before)
     written.rename(target)
     _sync(target.parent)
+    shutil.rmtree(before, ignore_errors=True)
 
 
 def why_not_whole(checkpoint: Path) -> str | None:
@@ -88,8 +91,62 @@ def newest_whole(folder: Path) -> Path | None:
 
 
 def checkpoints_in(folder: Path) -> list[Path]:
-    """All ``checkpoint-N`` of a run folder, whole or not."""
-    return [path for path in folder.glob("checkpoint-*") if _NAME.fullmatch(path.name) and path.is_dir()]
+    """All ``checkpoint-N`` of a run folder, whole or not.
+
+    Raises:
+        OutputError: the folder cannot be looked into.
+    """
+    try:
+        names = [name for name in os.listdir(folder) if _NAME.fullmatch(name)]
+    except FileNotFoundError:
+        return []
+    except OSError as exc:
+        raise OutputError(f"{folder}: cannot be looked into for checkpoints ({exc.strerror})") from exc
+    return [folder / name for name in names if (folder / name).is_dir()]
+
+
+def remove_old(folder: Path, limit: int | None, *, keep: Sequence[Path]) -> None:
+    """Remove the checkpoints with the fewest steps until ``limit`` are left.
+
+    Args:
+        folder: the run folder.
+        limit: how many stay; ``None`` or 0 for all.
+        keep: those that stay in any case, and count.
+    """
+    if not limit or limit < 0:
+        return
+    kept = {path.resolve() for path in keep}
+    found = sorted(checkpoints_in(folder), key=steps_of)
+    spare = [path for path in found if path.resolve() not in kept]
+    for path in spare[: max(0, len(found) - max(limit, len(found) - len(spare)))]:
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def set_aside_later(checkpoint: Path, folder: Path) -> None:
+    """Rename the checkpoints behind one that a run goes on from: they are of a course that is given up.
+
+    Nothing takes them for checkpoints of this run any more: neither ``--resume`` nor the removal of old ones.
+
+    Args:
+        checkpoint: where the run goes on from.
+        folder: the run folder; nothing is done where the checkpoint lies elsewhere.
+
+    Raises:
+        OutputError: they cannot be renamed.
+    """
+    if checkpoint.resolve().parent != folder.resolve() or not _NAME.fullmatch(checkpoint.name):
+        return
+    for later in sorted(checkpoints_in(folder), key=steps_of):
+        if steps_of(later) <= steps_of(checkpoint):
+            continue
+        number = 1
+        while (target := folder / f"abandoned-{number}-{later.name}").exists():
+            number += 1
+        try:
+            later.rename(target)
+        except OSError as exc:
+            raise OutputError(f"{later}: cannot be renamed to {target.name} ({exc.strerror})") from exc
+        logger.warning("%s: set aside as %s, the run goes on from %s", later, target.name, checkpoint.name)
 
 
 def steps_of(checkpoint: Path) -> int:
@@ -125,19 +182,23 @@ def find_checkpoint_to_resume(asked: str | bool | None, folder: Path, *, resume:
                 f"--resume_from_checkpoint: no checkpoint in {folder}{cut}; --resume starts anew where there is none"
             )
         logger.info("going on from %s", newest) if newest else logger.info("no checkpoint yet: starting anew")
-        return None if newest is None else str(newest)
+        return None if newest is None else _with_state(newest)
     return _checkpoint_at(Path(asked))
 
 
 def _checkpoint_at(place: Path) -> str:
     flag = f"--resume_from_checkpoint {place}"
-    if not place.is_dir():
+    try:
+        is_folder = place.is_dir()
+    except OSError as exc:  # a name that is too long, a parent that may not be searched
+        raise OutputError(f"{flag}: cannot be read ({exc.strerror})") from exc
+    if not is_folder:
         raise OutputError(f"{flag}: no such folder")
     if (place / MARKER).exists():
         reason = why_not_whole(place)
         if reason is not None:
             raise OutputError(f"{flag}: {reason}; --resume takes the newest whole one of --output_dir")
-        return str(place)
+        return _with_state(place)
     try:
         json.loads((place / _STATE).read_text(encoding="utf-8"))
     except (OSError, ValueError) as exc:
@@ -147,6 +208,15 @@ def _checkpoint_at(place: Path) -> str:
         ) from exc
     logger.warning("%s: not written by this version of earmark; taken as whole without a check", place)
     return str(place)
+
+
+def _with_state(checkpoint: Path) -> str:
+    if not (checkpoint / "scheduler.pt").exists():
+        raise OutputError(
+            f"{checkpoint}: holds the model only (--save_only_model), so training cannot go on from it; "
+            "--model_name_or_path takes it as the start of a new run"
+        )
+    return str(checkpoint)
 
 
 def check_same_run(checkpoint: str, run: Mapping[str, Any]) -> None:

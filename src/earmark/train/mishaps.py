@@ -43,6 +43,10 @@ def translated_out_of_memory(trainer: AudioTrainer) -> Iterator[None]:
     except RuntimeError as exc:
         if trainer.args.auto_find_batch_size or not any(words in str(exc) for words in _OUT_OF_MEMORY):
             raise
+        if trainer.rows is None:
+            raise DeviceError(
+                f"out of memory on {trainer.args.device} before the first step: the model alone does not fit"
+            ) from exc
         longest_s = (
             trainer.train_dataset.lengths[trainer.rows.cpu().numpy()].max() / trainer.audio.frontend.sampling_rate_hz
         )
@@ -50,4 +54,18 @@ def translated_out_of_memory(trainer: AudioTrainer) -> Iterator[None]:
             f"out of memory on {trainer.args.device} at step {trainer.state.global_step + 1}, with {len(trainer.rows)} "
             f"clips of up to {longest_s:.3g} s: lower --per_device_train_batch_size (with --global_batch_size the "
             "result stays the same) or --max_length_seconds, or let --auto_find_batch_size look for what fits"
+        ) from exc
+
+
+@contextmanager
+def translated_out_of_memory_in_scoring(trainer: AudioTrainer) -> Iterator[None]:
+    """The same while validation or test clips are scored, whose batches have a flag of their own."""
+    try:
+        yield
+    except RuntimeError as exc:
+        if not any(words in str(exc) for words in _OUT_OF_MEMORY):
+            raise
+        raise DeviceError(
+            f"out of memory on {trainer.args.device} while scoring {trainer.args.per_device_eval_batch_size} clips at "
+            "a time: lower --per_device_eval_batch_size or --max_length_seconds"
         ) from exc

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import logging
 import math
 from contextlib import ExitStack
@@ -29,13 +30,14 @@ from earmark.runs.folder import RunFolder, prepare_output_dir, write_json
 from earmark.runs.judged import judge
 from earmark.scoring.diagnosis import Schedule
 from earmark.train.arguments import EarmarkTrainingArguments
-from earmark.train.checkpoints import check_same_run, find_checkpoint_to_resume
+from earmark.train.checkpoints import check_same_run, find_checkpoint_to_resume, set_aside_later
 from earmark.train.checks import check_model_survives, check_settings
 from earmark.train.faults import translated_faults
 from earmark.train.prepare import PreparedData, prepare_data
 from earmark.train.ranks import check_same_on_all_ranks, on_each_machine, on_main_process
 from earmark.train.recipe import choose_rates, global_batch_size, warn_of_collapse, with_global_batch
 from earmark.train.report import TrainingFigures, write_reports
+from earmark.train.saving import translated_save_errors
 from earmark.train.stopping import StopOnSignal
 from earmark.train.trainer import AudioTrainer
 
@@ -43,15 +45,13 @@ logger = logging.getLogger(__name__)
 
 # Transformers' example cuts clips at 20 s unless told otherwise.
 _DEFAULT_LONGEST_S = 20.0
-# Settings that decide how many batches a rank has and when it meets the others.
-_SHARED = (
-    "seed",
-    "num_train_epochs",
-    "max_steps",
-    "per_device_train_batch_size",
-    "gradient_accumulation_steps",
-    "eval_strategy",
-    "save_strategy",
+_CANNOT_WRITE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM}
+# What machines that train together may say differently: where things lie, and what they are called there.
+_OF_ONE_MACHINE = (
+    *("output_dir", "logging_dir", "run_name", "data_dir", "train_file", "eval_file", "test_file", "store_dir"),
+    *("cache_dir", "model_name_or_path", "config_name", "feature_extractor_name", "token", "hub_token", "metric"),
+    *("device", "local_rank", "num_processes", "num_workers", "dataloader_num_workers", "disable_tqdm", "log_level"),
+    *("log_level_replica", "report_to", "config", "resume_from_checkpoint", "deepspeed", "fsdp_config"),
 )
 
 
@@ -93,7 +93,8 @@ def train(
     checkpoint = on_main_process(
         lambda: find_checkpoint_to_resume(training.resume_from_checkpoint, folder.path, resume=run.resume)
     )
-    goes_on = run.resume or checkpoint is not None
+    # from a checkpoint that lies elsewhere a new run begins
+    goes_on = run.resume or (checkpoint is not None and folder.path.resolve() in Path(checkpoint).resolve().parents)
     replace = run.overwrite_output_dir and not goes_on
     # an earlier run is only removed when everything else has been found in order, further down
     on_main_process(lambda: prepare_output_dir(folder, overwrite=False, resume=replace or goes_on))
@@ -102,7 +103,7 @@ def train(
             data, _sampling_rate_hz(source), seed=training.seed, token=model.token, cache_dir=model.cache_dir
         )
     )
-    check_same_on_all_ranks({**prepared.facts(), **{f"--{name}": getattr(training, name) for name in _SHARED}})
+    check_same_on_all_ranks({**prepared.facts(), **_shared(data, model, run, training)})
     check_model_survives(_folder_of(source), folder, overwrite=replace)
     on_main_process(lambda: check_settings(run, training, prepared.labels, len(prepared.train.table)))
     transformers.set_seed(training.seed)  # before the head's random weights are drawn
@@ -123,6 +124,12 @@ def train(
         trainer.keep_frozen(stack, root, small_only=data.store == "off")
         _train(trainer, checkpoint)
     return _finish(folder, trainer, prepared, data, model, run)
+
+
+def _shared(*settings: Any) -> dict[str, str]:
+    """Settings that ranks must agree on, by flag: they decide what is computed and when a rank meets the others."""
+    named = {field.name: getattr(one, field.name, None) for one in settings for field in dataclasses.fields(one)}
+    return {f"--{name}": str(value) for name, value in named.items() if name not in _OF_ONE_MACHINE}
 
 
 def _folder_of(source: ModelSource) -> Path | None:
@@ -202,11 +209,14 @@ def _make_trainer(
 def _train(trainer: AudioTrainer, checkpoint: str | None) -> None:
     if checkpoint is not None:
         on_main_process(lambda: check_same_run(checkpoint, trainer.facts()))
+        on_main_process(lambda: set_aside_later(Path(checkpoint), Path(trainer.args.output_dir)))
     try:
         with StopOnSignal() as signals:
             trainer.add_callback(signals)
             trainer.train(resume_from_checkpoint=checkpoint)
     except OSError as exc:
+        if exc.errno not in _CANNOT_WRITE:
+            raise
         raise OutputError(f"{exc.filename or trainer.args.output_dir}: cannot be written ({first_line(exc)})") from exc
     except EarmarkError:
         raise
@@ -218,10 +228,14 @@ def _train(trainer: AudioTrainer, checkpoint: str | None) -> None:
             "another one with --resume_from_checkpoint"
         ) from exc
     if signals.stopped:
-        raise Stopped(
-            f"stopped by {signals.stopped} after step {trainer.state.global_step:,} of {trainer.state.max_steps:,}, "
-            "saved; the same command with --resume goes on"
-        )
+        at = f"stopped by {signals.stopped} after step {trainer.state.global_step:,} of {trainer.state.max_steps:,}"
+        if is_main_process() and not _checkpoint_of_now(trainer).is_dir():
+            raise OutputError(f"{at}, and no checkpoint was written; --resume goes on from the last one before")
+        raise Stopped(f"{at}, saved; the same command with --resume goes on")
+
+
+def _checkpoint_of_now(trainer: AudioTrainer) -> Path:
+    return Path(trainer.args.output_dir or "") / f"checkpoint-{trainer.state.global_step}"
 
 
 def _log_plan(trainer: AudioTrainer, prepared: PreparedData, model: ModelArguments) -> None:
@@ -263,7 +277,8 @@ def _finish(
     figures = TrainingFigures.of(trainer)
     trainer.audio.model = trainer.accelerator.unwrap_model(trainer.whole_model())
     if is_main_process():  # before anything that can fail: what was learned is kept
-        trainer.audio.save(folder.path)
+        with translated_save_errors(folder.path):
+            trainer.audio.save(folder.path)
     judged = {
         name: judge(trainer.score(clips, name), clips.table, trainer.audio.labels, run.metric)
         for name, clips in prepared.evaluated().items()

@@ -11,16 +11,21 @@ from typing import Any
 from safetensors import SafetensorError
 from transformers import Trainer
 from transformers.trainer import TRAINER_STATE_NAME
-from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, rotate_checkpoints
+from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from earmark.errors import OutputError, first_line
-from earmark.train.checkpoints import UNFINISHED, finish_checkpoint
+from earmark.train.checkpoints import UNFINISHED, checkpoints_in, finish_checkpoint, remove_old
 
 
 class CheckpointingTrainer(Trainer):
-    """Transformers' Trainer but for how it saves."""
+    """Transformers' Trainer but for how it saves, and goes on."""
 
     _aside: Path | None = None  # where a checkpoint is being written
+
+    @property
+    def stops_early(self) -> bool:
+        """Whether a signal has ended training, which is to go on later."""
+        return any(getattr(callback, "stopped", None) for callback in self.callback_handler.callbacks)
 
     def facts(self) -> dict[str, Any]:
         """What a checkpoint has to have in common with the run that goes on from it, and its settings; plain values."""
@@ -46,12 +51,8 @@ class CheckpointingTrainer(Trainer):
                 self.state.save_to_json(str(aside / name / TRAINER_STATE_NAME))
                 finish_checkpoint(aside / name, run_dir / name, self.facts())
                 aside.rmdir()
-                rotate_checkpoints(
-                    output_dir=str(run_dir),
-                    save_total_limit=self.args.save_total_limit,
-                    best_model_checkpoint=self.state.best_model_checkpoint,
-                    use_mtime=False,
-                )
+                keep = [run_dir / name, Path(self.state.best_model_checkpoint or run_dir / name)]
+                remove_old(run_dir, self.args.save_total_limit, keep=keep)
             self.accelerator.wait_for_everyone()
         if self.args.push_to_hub:
             self._push_from_checkpoint(str(run_dir / name))
@@ -63,10 +64,50 @@ class CheckpointingTrainer(Trainer):
         if self._aside is None:  # else it is not whole yet
             super()._push_from_checkpoint(checkpoint_folder)
 
-    def _init_training_state(self, *args: Any, **kwargs: Any) -> Any:
-        begun = super()._init_training_state(*args, **kwargs)
+    def _init_training_state(
+        self, max_steps: int, num_update_steps_per_epoch: int, num_train_epochs: int, *args: Any
+    ) -> tuple[int, int]:
+        begun: tuple[int, int] = super()._init_training_state(
+            max_steps, num_update_steps_per_epoch, num_train_epochs, *args
+        )
         self._remember_best(Path(self.args.output_dir))  # the run folder may have been moved since it was written
-        return begun
+        self.state.compute_steps(self.args, max_steps)  # how often to save and log is what is asked for now
+        # of a finished run nothing is left to do; Trainer would take one more step of a broken-off epoch
+        return begun if self.state.global_step < max_steps else (num_train_epochs, 0)
+
+    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+        """Trainer's own, but with the rates and the weight decay that are asked for now."""
+        asked = [{name: group[name] for name in ("initial_lr", "weight_decay")} for group in self._groups()]
+        super()._load_optimizer_and_scheduler(checkpoint)
+        scheduler: Any = getattr(self.lr_scheduler, "scheduler", self.lr_scheduler)  # accelerate's holds torch's
+        for i, (group, now) in enumerate(zip(self._groups(), asked, strict=True)):
+            if now["initial_lr"] != group["initial_lr"] and hasattr(scheduler, "lr_lambdas"):
+                scheduler.base_lrs[i] = now["initial_lr"]
+                group["lr"] = now["initial_lr"] * scheduler.lr_lambdas[i](scheduler.last_epoch)
+                scheduler._last_lr[i] = group["lr"]
+            group.update(now)
+
+    def _groups(self) -> list[dict[str, Any]]:
+        groups = self.optimizer.param_groups if self.optimizer is not None and not self.is_deepspeed_enabled else []
+        return [group for group in groups if "initial_lr" in group]
+
+    def _determine_best_metric(self, *args: Any, **kwargs: Any) -> bool:
+        """Whether these figures are the best so far; a run that stops here is saved in any case."""
+        return bool(super()._determine_best_metric(*args, **kwargs)) or self.stops_early
+
+    def _finalize_training(self, *args: Any, **kwargs: Any) -> Any:
+        """Trainer's own; a run that was stopped early goes on later, so nothing is chosen or cleared away yet."""
+        best, limit = self.state.best_model_checkpoint, self.args.save_total_limit
+        if self.stops_early:
+            self.state.best_model_checkpoint = None
+        self.args.save_total_limit = None  # Trainer takes every folder whose name begins so for one of its own
+        try:
+            output = super()._finalize_training(*args, **kwargs)
+        finally:
+            self.state.best_model_checkpoint, self.args.save_total_limit = best, limit
+        if self.args.should_save and limit == 1 and best is not None and not self.stops_early:
+            remove_old(Path(self.args.output_dir), 1, keep=[Path(best)])
+        return output
 
     def _remember_best(self, run_dir: Path, written: str | None = None) -> None:
         """Have the best checkpoint where it lies, or will lie: in the run folder."""
@@ -79,13 +120,22 @@ class CheckpointingTrainer(Trainer):
 def _translated_save_errors(target: Path, aside: Path) -> Iterator[None]:
     """A full disk, told in a line; what is half written makes room again."""
     try:
+        with translated_save_errors(target):
+            yield
+    except OutputError as exc:
+        shutil.rmtree(aside, ignore_errors=True)
+        earlier = "earlier ones are whole: make room, then go on with --resume"
+        hint = earlier if checkpoints_in(target.parent) else "make room, then begin again"
+        raise OutputError(f"{exc}; {hint}") from exc
+
+
+@contextmanager
+def translated_save_errors(target: Path) -> Iterator[None]:
+    """What the writers of weights and states raise when the disk does not take them, as an OutputError."""
+    try:
         yield
     except (OSError, RuntimeError, SafetensorError) as exc:
         if isinstance(exc, RuntimeError) and "PytorchStreamWriter" not in str(exc):
             raise
-        shutil.rmtree(aside, ignore_errors=True)
         reason = exc.strerror if isinstance(exc, OSError) else first_line(exc)
-        raise OutputError(
-            f"{target}: the checkpoint cannot be written ({reason}); earlier ones are whole: make room, then go on "
-            "with --resume"
-        ) from exc
+        raise OutputError(f"{target}: cannot be written ({reason})") from exc

@@ -10,6 +10,7 @@ import os
 import signal
 import threading
 import time
+from contextlib import suppress
 from types import FrameType
 from typing import Any
 
@@ -62,8 +63,10 @@ class StopOnSignal(TrainerCallback):
             return
         self._told_at = now
         self.told = signal.Signals(number).name
-        if is_main_process():  # straight to the system: what was interrupted may have been a log line
-            os.write(2, f"{self.told}: saving after this step, then stopping; once more to stop at once\n".encode())
+        if is_main_process():
+            with suppress(OSError):  # `| tee log`: who reads this may have gone with the same Ctrl-C
+                # straight to the system: what was interrupted may have been a log line
+                os.write(2, f"{self.told}: saving after this step, then stopping; once more to stop at once\n".encode())
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Stop and save here if any rank was told to."""
@@ -94,3 +97,22 @@ class StopOnSignal(TrainerCallback):
 
 def _ends_epoch(state: Any) -> bool:
     return float(state.epoch).is_integer()
+
+
+def leave_signals_to_the_trainer() -> None:
+    """In a data-loader worker: stay until the trainer ends it, whoever else is told to go.
+
+    Clusters and ``kill -- -GROUP`` signal all processes. A worker that dies of that takes the step with it, and the
+    checkpoint. torch ends its workers with SIGTERM too, so that is not ignored: from the parent it counts.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if not hasattr(signal, "sigwaitinfo"):  # macOS, where the default stays
+        return
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+
+    def wait() -> None:
+        while signal.sigwaitinfo({signal.SIGTERM}).si_pid != os.getppid():
+            pass
+        os._exit(0)
+
+    threading.Thread(target=wait, name="signals", daemon=True).start()

@@ -20,8 +20,9 @@ import hashlib
 import logging
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -43,9 +44,15 @@ from earmark.scoring.metrics import compute_metrics
 from earmark.scoring.table import score_table
 from earmark.train.frozen import frozen_clips, hears_mask, model_inputs, stage_to_keep
 from earmark.train.loss_guard import LossGuard
-from earmark.train.mishaps import bad_loss, on_every_rank, translated_out_of_memory
+from earmark.train.mishaps import (
+    bad_loss,
+    on_every_rank,
+    translated_out_of_memory,
+    translated_out_of_memory_in_scoring,
+)
 from earmark.train.saving import CheckpointingTrainer
 from earmark.train.sharded import WholeModel, make_shardable
+from earmark.train.stopping import leave_signals_to_the_trainer
 
 logger = logging.getLogger(__name__)
 
@@ -57,6 +64,11 @@ _SETTINGS_OF_THE_COURSE = (
     "per_device_train_batch_size",
     "gradient_accumulation_steps",
     "learning_rate",
+    "head_learning_rate",
+    "lr_scheduler_type",
+    "warmup_steps",
+    "weight_decay",
+    "label_smoothing_factor",
     "bf16",
     "fp16",
 )
@@ -92,6 +104,8 @@ class AudioTrainer(CheckpointingTrainer):
         training_s: seconds spent training so far, evaluation and saving left out.
         trained_clips: clips trained on in that time.
     """
+
+    rows: Any = None  # of the batch at hand
 
     def __init__(
         self,
@@ -165,7 +179,7 @@ class AudioTrainer(CheckpointingTrainer):
                 what=what,
             )
 
-        with _own_forward(model):
+        with _own_forward(model), translated_out_of_memory_in_scoring(self):
             in_windows = clips.waveforms.num_samples.max() > self.audio.frontend.max_samples
             if not self.probes or in_windows:
                 return scored(model)
@@ -301,12 +315,14 @@ class AudioTrainer(CheckpointingTrainer):
         return optimizer
 
     def get_train_dataloader(self) -> Any:
-        """Trainer's own, with a generator of its own for the seeds of worker processes.
+        """Trainer's own, with a generator of its own for the seeds of worker processes, and their own way with signals.
 
-        They would be drawn from the one that dropout uses, at other moments in a run that is gone on with.
+        The seeds would be drawn from the one that dropout uses, at other moments in a run that is gone on with.
         """
         loader = super().get_train_dataloader()
-        getattr(loader, "base_dataloader", loader).generator = torch.Generator()  # accelerate's holds torch's
+        plain = getattr(loader, "base_dataloader", loader)  # accelerate's holds torch's
+        plain.generator = torch.Generator()
+        plain.worker_init_fn = partial(_begin_worker, plain.worker_init_fn)
         return loader
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Any:
@@ -338,6 +354,12 @@ class AudioTrainer(CheckpointingTrainer):
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         with _Paused(self):
             super()._save_checkpoint(model, trial)
+
+
+def _begin_worker(others: Callable[[int], None] | None, number: int) -> None:
+    leave_signals_to_the_trainer()
+    if others is not None:
+        others(number)
 
 
 def _digest(*parts: bytes) -> str:
