@@ -107,8 +107,9 @@ def _frames(config: Any, samples: int) -> int:
 def _loosen(program: torch.export.ExportedProgram) -> None:
     """Let every ``view`` be a ``reshape``, and drop what the tracer assumed of lengths.
 
-    Strides differ where a fused attention is taken apart later. The assumptions are those of the one length traced: that
-    one size is no multiple of another, and so on. Whether they mattered is what the comparison over many lengths shows.
+    Strides differ where a fused attention is taken apart later. The assumptions are those of the one length traced:
+    that one size is no multiple of another, and so on. Whether they mattered is what the comparison over many lengths
+    shows.
     """
     for node in list(program.graph.nodes):
         if node.target is torch.ops.aten.view.default:

@@ -1,0 +1,58 @@
+"""Every architecture becomes an ONNX file and a torch.export file that answer as PyTorch does."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+pytest.importorskip("onnxruntime")
+
+from earmark.export.check import compare
+from earmark.export.description import MODEL_FILES
+from earmark.export.graph import WaveformClassifier, trace
+from earmark.export.load import ExportedModel
+from earmark.export.recordings import Recordings, speech_like
+from earmark.export.run import describe, write
+from earmark.models.build import AudioModel, ModelSource, build_for_training
+from earmark.scoring.forward import TorchScorer
+from tests.tiny import ARCHITECTURES, RATE_HZ
+
+CPU = torch.device("cpu")
+RECORDINGS = Recordings("generated", speech_like(RATE_HZ, 6), None)
+
+
+def build(kind: str) -> AudioModel:
+    """A classifier of one layer whose answers differ from clip to clip."""
+    torch.manual_seed(0)
+    layers = "encoder_layers" if kind == "whisper" else "num_hidden_layers"
+    settings = ARCHITECTURES[kind] | ({} if kind == "tc_resnet" else {layers: 1})
+    source = ModelSource(model_type=kind, config_overrides=json.dumps(settings))
+    audio = build_for_training(source, ["a", "b", "c"], 1.0, 1.0)
+    with torch.no_grad():
+        for parameter in audio.model.parameters():
+            if parameter.ndim > 1 and kind != "tc_resnet":
+                parameter.mul_(3)
+    audio.model.eval()
+    return audio
+
+
+@pytest.mark.parametrize("kind", sorted(ARCHITECTURES))
+def test_both_formats_answer_as_pytorch(kind: str, tmp_path: Path) -> None:
+    audio = build(kind)
+    graph = WaveformClassifier(audio)
+    program = trace(graph, None)
+    reference = TorchScorer(audio.model, audio.frontend, CPU)
+    for format in ("onnx", "pt2"):
+        description = describe(format, audio, graph, audio.frontend, None)
+        write(program, description, tmp_path)
+        exported = ExportedModel(tmp_path, description).scorer("cpu")
+        comparison = compare(reference, exported, RECORDINGS, audio.frontend.min_samples)
+        assert comparison.flips == 0
+        assert comparison.largest_difference < 1e-5
+        assert (tmp_path / MODEL_FILES[format]).is_file()
+    rows = np.stack([reference.logits([wave[:16_000]])[0] for wave in RECORDINGS.waveforms])
+    assert rows.std(axis=0).max() > 1e-4, "answers that hardly differ show nothing"
