@@ -57,8 +57,8 @@ def test_an_export_answers_behind_the_same_class(model: Path, exported: Path, re
     assert ours.labels == theirs.labels
     assert ours.sampling_rate_hz == RATE_HZ
     expected = theirs.predict_proba(paths)
-    assert expected.std(axis=0).max() > 1e-3, "answers that hardly differ show nothing"
-    np.testing.assert_allclose(ours.predict_proba(paths), expected, atol=1e-5)
+    assert expected.std(axis=0).max() > 1e-2, "answers that hardly differ show nothing"
+    np.testing.assert_allclose(ours.predict_proba(paths), expected, atol=1e-4)
     assert ours.predict(paths[0], top_k=2)[0]["label"] == theirs.predict(paths[0])[0]["label"]
     with pytest.raises(UsageError, match="precision bf16"):
         earmark.Classifier.from_pretrained(exported, precision="bf16")
@@ -74,7 +74,7 @@ def test_the_folder_says_what_it_is_and_what_was_checked(exported: Path) -> None
     assert (description.format, description.architecture) == ("onnx", "whisper")
     assert description.max_samples == RATE_HZ
     assert not description.takes_num_samples, "padding is silence to Whisper"
-    assert description.checked["largest_difference"] < 1e-5
+    assert description.checked["largest_difference"] < 1e-4
     assert description.checked["flips"] == 0
     assert description.checked["recordings"] == "generated speech-like sound"
     onnx = pytest.importorskip("onnx")
@@ -94,7 +94,16 @@ def test_predict_and_evaluate_take_the_folder(
     for split in ("train", "validation"):
         (data / split / "low").rename(data / split / "a")
         (data / split / "high").rename(data / split / "b")
-    words = ["evaluate", str(exported), "--data_dir", str(data), "--device", "cpu", "--output_dir", str(tmp_path / "out")]
+    words = [
+        "evaluate",
+        str(exported),
+        "--data_dir",
+        str(data),
+        "--device",
+        "cpu",
+        "--output_dir",
+        str(tmp_path / "out"),
+    ]
     assert main(words) == 0
     assert "validation: accuracy" in capsys.readouterr().out
     assert (tmp_path / "out" / "metrics.json").is_file()
@@ -130,7 +139,7 @@ def test_a_fixed_shape_takes_what_any_shape_takes(
     assert [d.dim_value for d in proto.graph.input[0].type.tensor_type.shape.dim] == [3, 16_000]
     paths = sorted(recordings.rglob("*.wav"))
     fixed, free = (earmark.Classifier.from_pretrained(place, device="cpu") for place in (output, model))
-    np.testing.assert_allclose(fixed.predict_proba(paths), free.predict_proba(paths), atol=1e-5)
+    np.testing.assert_allclose(fixed.predict_proba(paths), free.predict_proba(paths), atol=1e-4)
 
 
 def test_an_export_that_answers_differently_is_refused(

@@ -56,7 +56,7 @@ def trace(graph: WaveformClassifier, fixed_shape: tuple[int, int] | None) -> tor
         ModelError: an operation of the model depends on values or lengths in a way that cannot be exported.
     """
     frontend = graph.frontend
-    batch, length = fixed_shape or (_EXAMPLE_BATCH, _example_length(graph))
+    batch, length = fixed_shape or (_EXAMPLE_BATCH, example_length(graph))
     arguments: tuple[torch.Tensor, ...] = (torch.zeros(batch, length),)
     shapes: Any = None
     if fixed_shape is None:
@@ -83,7 +83,7 @@ def trace(graph: WaveformClassifier, fixed_shape: tuple[int, int] | None) -> tor
     return program
 
 
-def _example_length(graph: WaveformClassifier) -> int:
+def example_length(graph: WaveformClassifier) -> int:
     """Samples of the clips that are traced.
 
     SEW pools frames by its squeeze factor and pads what the last, incomplete group lost, in a branch of Python. Traced
@@ -92,12 +92,12 @@ def _example_length(graph: WaveformClassifier) -> int:
     config, frontend = graph.model.config, graph.frontend
     length = (frontend.min_samples + frontend.max_samples) // 2
     squeeze = getattr(config, "squeeze_factor", 1)
-    while squeeze > 1 and _frames(config, length) % squeeze == 0:
+    while squeeze > 1 and frames_of_encoder(config, length) % squeeze == 0:
         length += 1
     return length
 
 
-def _frames(config: Any, samples: int) -> int:
+def frames_of_encoder(config: Any, samples: int) -> int:
     """Frames of a convolutional waveform encoder."""
     for kernel, stride in zip(config.conv_kernel, config.conv_stride, strict=True):
         samples = (samples - kernel) // stride + 1
