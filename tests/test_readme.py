@@ -12,7 +12,7 @@ from earmark import quickstart
 from earmark.cli.bench import parse_bench
 from earmark.cli.doctor import parse_doctor
 from earmark.cli.main import COMMANDS
-from earmark.cli.parsing import parse_evaluate, parse_example, parse_predict, parse_train
+from earmark.cli.parsing import parse_evaluate, parse_example, parse_export, parse_predict, parse_train
 from earmark.cli.quickstart import parse_quickstart
 from earmark.cli.results import parse_results
 from earmark.cli.synth import parse_synth
@@ -22,6 +22,7 @@ DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
 PARSERS = {
     "train": parse_train,
     "evaluate": parse_evaluate,
+    "export": parse_export,
     "predict": parse_predict,
     "quickstart": parse_quickstart,
     "results": parse_results,
