@@ -13,7 +13,15 @@ from earmark import quickstart
 from earmark.cli.bench import parse_bench
 from earmark.cli.doctor import parse_doctor
 from earmark.cli.main import COMMANDS
-from earmark.cli.parsing import parse_embed, parse_evaluate, parse_example, parse_predict, parse_push, parse_train
+from earmark.cli.parsing import (
+    parse_embed,
+    parse_evaluate,
+    parse_example,
+    parse_export,
+    parse_predict,
+    parse_push,
+    parse_train,
+)
 from earmark.cli.quickstart import parse_quickstart
 from earmark.cli.results import parse_results
 from earmark.cli.synth import parse_synth
@@ -25,6 +33,7 @@ PARSERS = {
     "train": parse_train,
     "embed": parse_embed,
     "evaluate": parse_evaluate,
+    "export": parse_export,
     "predict": parse_predict,
     "push": parse_push,
     "quickstart": parse_quickstart,

@@ -56,7 +56,7 @@ def trace(graph: WaveformClassifier, fixed_shape: tuple[int, int] | None) -> tor
         ModelError: an operation of the model depends on values or lengths in a way that cannot be exported.
     """
     frontend = graph.frontend
-    batch, length = fixed_shape or (_EXAMPLE_BATCH, (frontend.min_samples + frontend.max_samples) // 2)
+    batch, length = fixed_shape or (_EXAMPLE_BATCH, example_length(graph))
     arguments: tuple[torch.Tensor, ...] = (torch.zeros(batch, length),)
     shapes: Any = None
     if fixed_shape is None:
@@ -79,15 +79,45 @@ def trace(graph: WaveformClassifier, fixed_shape: tuple[int, int] | None) -> tor
     except Exception as exc:  # torch.export lets through whatever the model, sympy or the tracer raised
         kind = graph.model.config.model_type
         raise ModelError(f"{kind}: torch.export cannot trace it ({type(exc).__name__}: {first_line(exc)})") from exc
-    _reshape_freely(program)
+    _loosen(program)
     return program
 
 
-def _reshape_freely(program: torch.export.ExportedProgram) -> None:
-    """Let every ``view`` be a ``reshape``: strides differ where a fused attention is taken apart later."""
-    for node in program.graph.nodes:
+def example_length(graph: WaveformClassifier) -> int:
+    """Samples of the clips that are traced.
+
+    SEW pools frames by its squeeze factor and pads what the last, incomplete group lost, in a branch of Python. Traced
+    with frames that leave such a rest, the padding is in the graph and adds nothing where there is none.
+    """
+    config, frontend = graph.model.config, graph.frontend
+    length = (frontend.min_samples + frontend.max_samples) // 2
+    squeeze = getattr(config, "squeeze_factor", 1)
+    while squeeze > 1 and frames_of_encoder(config, length) % squeeze == 0:
+        length += 1
+    return length
+
+
+def frames_of_encoder(config: Any, samples: int) -> int:
+    """Frames of a convolutional waveform encoder."""
+    for kernel, stride in zip(config.conv_kernel, config.conv_stride, strict=True):
+        samples = (samples - kernel) // stride + 1
+    return samples
+
+
+def _loosen(program: torch.export.ExportedProgram) -> None:
+    """Let every ``view`` be a ``reshape``, and drop what the tracer assumed of lengths.
+
+    Strides differ where a fused attention is taken apart later. The assumptions are those of the one length traced:
+    that one size is no multiple of another, and so on. Whether they mattered is what the comparison over many lengths
+    shows.
+    """
+    for node in list(program.graph.nodes):
         if node.target is torch.ops.aten.view.default:
             node.target = torch.ops.aten.reshape.default
+        elif node.target is torch.ops.aten._assert_scalar.default:
+            program.graph.erase_node(node)
+    program.graph.eliminate_dead_code()
+    program.graph_module.recompile()
 
 
 @contextmanager

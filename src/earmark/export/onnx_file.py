@@ -17,9 +17,7 @@ from earmark.extras import require
 # The newest operators that CANN's ATC reads (its operator list for CANN 7.0 and 8.0: opset 9 to 18), and ONNX
 # Runtime too.
 OPSET = 18
-_IR_VERSION = (
-    8  # of the ONNX releases with that opset; onnx writes its own newest otherwise, which older readers refuse
-)
+_IR_VERSION = 8  # of the ONNX releases with that opset; the exporter would write a newer one, which they refuse
 
 
 def write_onnx(program: torch.export.ExportedProgram, description: ExportDescription, path: Path) -> None:

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch.export.passes import move_to_device_pass
 
 from earmark.errors import ModelError, first_line
 from earmark.export.description import ExportDescription
@@ -34,6 +33,8 @@ def read_pt2(path: Path, device: torch.device) -> Any:
         with quiet_exporter():
             program = torch.export.load(path)
             if device.type != "cpu":
+                from torch.export.passes import move_to_device_pass
+
                 program = move_to_device_pass(program, device)
             return program.module()
     except (OSError, RuntimeError, ValueError, KeyError, AssertionError, zipfile.BadZipFile) as exc:

@@ -66,11 +66,12 @@ def export(options: ExportOptions) -> ExportOutcome:
     recordings = find_recordings(
         options.calibration, frontend.sampling_rate_hz, audio.labels, options.max_calibration_samples
     )
-    description = _describe(options, audio, graph, frontend, fixed_shape)
+    description = describe(options.format, audio, graph, frontend, fixed_shape)
     output.parent.mkdir(parents=True, exist_ok=True)
     unfinished = Path(tempfile.mkdtemp(prefix=f".{output.name}.", dir=output.parent))
     try:
-        _write(graph, description, fixed_shape, unfinished)
+        logger.info("tracing %s", description.architecture)
+        write(trace(graph, fixed_shape), description, unfinished)
         comparison = _check(audio, frontend, recordings, ExportedModel(unfinished, description))
         checked = {"recordings": recordings.origin, "largest_allowed": LARGEST_DIFFERENCE, **comparison.to_dict()}
         description = replace(description, checked=checked)
@@ -109,16 +110,21 @@ def _limits(audio: AudioModel, options: ExportOptions) -> tuple[tuple[int, int] 
     return (batch, length), frontend.with_limits(length if whole else frontend.min_samples, length)
 
 
-def _describe(
-    options: ExportOptions,
-    audio: AudioModel,
-    graph: WaveformClassifier,
-    frontend: Frontend,
-    fixed_shape: tuple[int, int] | None,
+def describe(
+    format: str, audio: AudioModel, graph: WaveformClassifier, frontend: Frontend, fixed_shape: tuple[int, int] | None
 ) -> ExportDescription:
+    """What the export will be.
+
+    Args:
+        format: ``onnx``, ``onnx-int8`` or ``pt2``.
+        audio: the model.
+        graph: what is traced of it.
+        frontend: with the shortest and longest clip of the export.
+        fixed_shape: ``(B, T)`` where only that shape is taken.
+    """
     return ExportDescription(
-        format=options.format,
-        model_file=MODEL_FILES[options.format],
+        format=format,
+        model_file=MODEL_FILES[format],
         architecture=audio.model.config.model_type,
         labels=audio.labels,
         sampling_rate_hz=frontend.sampling_rate_hz,
@@ -127,7 +133,7 @@ def _describe(
         shortest_in_batch=0.0 if fixed_shape else shortest_in_batch(audio.model, frontend),
         takes_num_samples=graph.takes_num_samples,
         fixed_shape=fixed_shape,
-        versions=_versions(options.format),
+        versions=_versions(format),
     )
 
 
@@ -138,12 +144,14 @@ def _versions(format: str) -> dict[str, str]:
     return {name: __version__ if name == "earmark" else metadata.version(name) for name in packages}
 
 
-def _write(
-    graph: WaveformClassifier, description: ExportDescription, fixed_shape: tuple[int, int] | None, folder: Path
-) -> None:
+def write(program: torch.export.ExportedProgram, description: ExportDescription, folder: Path) -> None:
+    """Write the model file.
+
+    Raises:
+        ModelError: the format has no counterpart of an operator.
+        MissingExtraError: the packages of the format are not installed.
+    """
     path = folder / description.model_file
-    logger.info("tracing %s", description.architecture)
-    program = trace(graph, fixed_shape)
     if description.format == "pt2":
         write_pt2(program, description, path)
     elif description.format == "onnx":
