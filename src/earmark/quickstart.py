@@ -9,6 +9,7 @@ from pathlib import Path
 
 from earmark.config import DataArguments, ModelArguments, PredictOptions, RunArguments
 from earmark.data.synth import write_corpus
+from earmark.errors import Stopped
 from earmark.progress import Progress, format_seconds
 
 logger = logging.getLogger(__name__)
@@ -51,10 +52,13 @@ def run(folder: str = "quickstart", *, seed: int = 0, device: str = "auto") -> Q
         written = write_corpus(corpus, utterances=_UTTERANCES, seed=seed, progress=progress.to)
     logger.info("%s", written.summary)
 
+    from earmark.runs.folder import RunFolder
     from earmark.train.arguments import EarmarkTrainingArguments
+    from earmark.train.checkpoints import checkpoints_in
     from earmark.train.run import train
 
-    outcome = train(
+    goes_on = not RunFolder(run_dir).metrics.exists() and bool(checkpoints_in(run_dir))  # it was stopped
+    settings = (
         DataArguments(
             dataset_name="superb",
             dataset_config_name="ks",
@@ -63,7 +67,7 @@ def run(folder: str = "quickstart", *, seed: int = 0, device: str = "auto") -> Q
             silence_percentage=_SILENCE_PERCENTAGE,
         ),
         ModelArguments(model_type="tc_resnet"),
-        RunArguments(device=device, overwrite_output_dir=True),
+        RunArguments(device=device, overwrite_output_dir=not goes_on, resume=goes_on),
         EarmarkTrainingArguments(
             output_dir=str(run_dir),
             num_train_epochs=_EPOCHS,
@@ -74,6 +78,10 @@ def run(folder: str = "quickstart", *, seed: int = 0, device: str = "auto") -> Q
             seed=seed,
         ),
     )
+    try:
+        outcome = train(*settings)
+    except Stopped as exc:
+        raise Stopped(f"{str(exc).partition(';')[0]}; the same command goes on") from exc
     labelled = _label_some(corpus, run_dir, device)
     seconds = time.monotonic() - start
     accuracy = outcome.metrics["test"]["accuracy"]

@@ -152,6 +152,20 @@ def test_evaluating_more_often_than_saving_keeps_the_last_model(tones: Path, tmp
         assert train(tones, run, *flags, "--max_steps", "4") == 0
 
 
+def test_a_run_that_is_refused_leaves_what_is_there(tones: Path, tmp_path: Path, capsys) -> None:
+    run = tmp_path / "run"
+    probe = ["--freeze", "encoder", "--max_steps", "4"]
+    assert train(tones, run, *probe) == 0
+    assert train(tones, run, *probe[:2], "--max_steps", "6", "--resume") == 0  # what is frozen is no other clips
+    before = {path.name: path.read_bytes() for path in run.iterdir() if path.is_file()}
+    other = write_tones(tmp_path / "other", per_class=5, seconds=0.2)
+    capsys.readouterr()
+    assert train(other, run, *probe, "--resume") == 2
+    assert "of other training clips" in capsys.readouterr().err
+    assert before == {path.name: path.read_bytes() for path in run.iterdir() if path.is_file()}
+    assert (run / "model.safetensors").stat().st_mode == (run / "config.json").stat().st_mode
+
+
 @pytest.mark.parametrize("flag", ["--output_dir", "--resume_from_checkpoint"])
 def test_a_name_that_is_too_long_is_one_line(flag: str, tones: Path, tmp_path: Path, capsys) -> None:
     assert train(tones, tmp_path / "run", "--max_steps", "2", flag, str(tmp_path / ("x" * 300))) == 2

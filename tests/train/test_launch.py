@@ -283,6 +283,18 @@ def test_machines_that_see_other_recordings_stop_at_once(tmp_path: Path) -> None
     assert not (tmp_path / "run" / "model.safetensors").exists()
 
 
+def test_machines_that_read_other_settings_stop_at_once(tmp_path: Path) -> None:
+    """Each would wait for the other at other steps, for half an hour."""
+    write_tones(tmp_path / "recordings", per_class=4, seconds=0.2)
+    for name, steps in (("a", 3), ("b", 4)):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "own.yaml").write_text(f"eval_strategy: steps\neval_steps: {steps}\nsave_strategy: 'no'\n")
+    words = words_of(tmp_path / "recordings", tmp_path / "run", "--max_steps", "12", "--config", "own.yaml")
+    (code, said), (other_code, _) = ranks_of(["-m", "earmark", *words], [tmp_path / "a", tmp_path / "b"])
+    assert (code, other_code) == (2, 2)
+    assert "--eval_steps 4 not 3" in said.splitlines()[-1]
+
+
 def test_a_machine_without_recordings_is_named(tmp_path: Path) -> None:
     for name in ("a", "b"):
         (tmp_path / name).mkdir()

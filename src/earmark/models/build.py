@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -109,6 +110,15 @@ class AudioModel:
         """Write weights (safetensors), configuration and preprocessor, readable by plain Transformers."""
         self.model.save_pretrained(folder)
         self.frontend.save(folder)
+        let_others_read(Path(folder))
+
+
+def let_others_read(folder: Path) -> None:
+    """Give weights the mode that other new files have: safetensors writes them for their owner alone."""
+    mask = os.umask(0)
+    os.umask(mask)
+    for weights in folder.glob("*.safetensors"):
+        weights.chmod(0o666 & ~mask)
 
 
 def supported_architectures() -> list[str]:

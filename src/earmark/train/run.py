@@ -110,6 +110,8 @@ def train(
     audio = _build(source, prepared, data, model)
     training = _with_rates(training, audio, model)
     trainer = _make_trainer(audio, training, prepared, data)
+    if checkpoint is not None:  # before anything of an earlier run is written over
+        on_main_process(lambda: check_same_run(checkpoint, trainer.facts()))
     if replace:
         on_main_process(lambda: prepare_output_dir(folder, overwrite=True, resume=False))
     if is_main_process():
@@ -208,7 +210,6 @@ def _make_trainer(
 
 def _train(trainer: AudioTrainer, checkpoint: str | None) -> None:
     if checkpoint is not None:
-        on_main_process(lambda: check_same_run(checkpoint, trainer.facts()))
         on_main_process(lambda: set_aside_later(Path(checkpoint), Path(trainer.args.output_dir)))
     try:
         with StopOnSignal() as signals:

@@ -14,6 +14,7 @@ from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from earmark.errors import OutputError, first_line
+from earmark.models.build import let_others_read
 from earmark.train.checkpoints import UNFINISHED, checkpoints_in, finish_checkpoint, remove_old
 
 
@@ -49,6 +50,7 @@ class CheckpointingTrainer(Trainer):
             self._remember_best(run_dir, written=name)  # on every rank: each loads it at the end
             if self.args.should_save:
                 self.state.save_to_json(str(aside / name / TRAINER_STATE_NAME))
+                let_others_read(aside / name)
                 finish_checkpoint(aside / name, run_dir / name, self.facts())
                 aside.rmdir()
                 keep = [run_dir / name, Path(self.state.best_model_checkpoint or run_dir / name)]
