@@ -15,7 +15,7 @@ _LINE_EVERY_S = 10.0
 
 def is_main_process() -> bool:
     """Whether this process is the one that speaks (rank 0 of a launcher, or no launcher)."""
-    return int(os.environ.get("RANK", "0")) == 0
+    return int(os.environ.get("RANK") or "0") == 0
 
 
 class Progress:

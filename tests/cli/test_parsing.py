@@ -96,7 +96,7 @@ def test_defaults_differ_from_transformers_where_documented() -> None:
     ("words", "save_strategy", "save_steps", "eval_steps", "best"),
     [
         ("--eval_strategy steps --eval_steps 50", "steps", 50, 50, True),
-        ("--eval_strategy steps --eval_steps 50 --save_steps 100", "steps", 100, 50, True),
+        ("--eval_strategy steps --eval_steps 50 --save_steps 100", "steps", 100, 50, False),
         ("--eval_strategy steps", "steps", 500, 500, True),
         ("--eval_strategy no", "epoch", 500, None, False),
         ("--save_strategy steps", "steps", 500, None, False),
