@@ -12,10 +12,18 @@ from earmark.train.checkpoints import (
     find_checkpoint_to_resume,
     finish_checkpoint,
     newest_whole,
+    remove_old,
     why_not_whole,
 )
 
-FACTS = {"model": "m", "labels": ["a", "b"], "clips": "3 clips", "settings": {"seed": 0, "max_steps": -1}}
+FACTS = {
+    "model": "m",
+    "frozen": "no frozen weights",
+    "rates": "one rate",
+    "labels": ["a", "b"],
+    "clips": "3 clips",
+    "settings": {"seed": 0, "max_steps": -1},
+}
 
 
 def write(folder: Path, steps: int) -> Path:
@@ -134,6 +142,8 @@ def test_one_of_transformers_is_taken_when_it_is_named(tmp_path: Path, caplog: p
     ("name", "value", "words"),
     [
         ("model", "n", "of another model (m there, n here)"),
+        ("frozen", "2 frozen weights", "in which other weights do not learn (another --freeze, or another pretrained"),
+        ("rates", "two rates", "of a run with other groups of learning rates (one rate there, two rates here)"),
         ("labels", ["a"], "of a model with other labels (a, b there, a here)"),
         ("clips", "4 clips", "of other training clips (3 clips there, 4 clips here)"),
     ],
@@ -154,3 +164,13 @@ def test_changed_settings_are_said(tmp_path: Path, caplog: pytest.LogCaptureFixt
         assert not caplog.messages
         check_same_run(checkpoint, {**FACTS, "settings": {"seed": 1, "max_steps": -1}})
     assert "seed 0 -> 1;" in caplog.text
+
+
+def test_the_limit_never_takes_what_is_to_be_kept(tmp_path: Path) -> None:
+    two, four, six = (write(tmp_path, steps) for steps in (2, 4, 6))
+    remove_old(tmp_path, None, keep=[])
+    assert two.exists()
+    remove_old(tmp_path, 2, keep=[six])
+    assert [path.exists() for path in (two, four, six)] == [False, True, True]
+    remove_old(tmp_path, 1, keep=[four])  # just written, by a run that went back to an earlier step
+    assert [path.exists() for path in (four, six)] == [True, False]

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from transformers import TrainerCallback
 
 from earmark.cli.main import main
@@ -145,11 +145,43 @@ def test_weights_alone_are_not_gone_on_with(tones: Path, tmp_path: Path, capsys)
         assert "holds the model only (--save_only_model)" in capsys.readouterr().err
 
 
-def test_evaluating_more_often_than_saving_keeps_the_last_model(tones: Path, tmp_path: Path) -> None:
+def test_evaluating_more_often_than_saving_keeps_the_last_model(tones: Path, tmp_path: Path, capsys) -> None:
     for steps in (("2", "4"), ("4", "2")):
         run = tmp_path / "-".join(steps)
         flags = ["--eval_strategy", "steps", "--eval_steps", steps[0], "--save_steps", steps[1]]
         assert train(tones, run, *flags, "--max_steps", "4") == 0
+        assert "the model of the last step, not the best one" in capsys.readouterr().err
+        assert train(tones, tmp_path / "asked", *flags, "--max_steps", "4", "--load_best_model_at_end", "True") == 2
+        assert f"the best at --eval_steps {steps[0]} is not saved at --save_steps" in capsys.readouterr().err
+
+
+def test_a_checkpoint_of_other_sounds_or_other_frozen_weights_is_refused(tones: Path, tmp_path: Path, capsys) -> None:
+    run = tmp_path / "run"
+    assert train(tones, run, "--max_steps", "2") == 0
+    others = write_tones(tmp_path / "others", per_class=8, seconds=0.2, seed=1)  # as long, with the same labels
+    for source, flags, reason in (
+        (others, [], "of other training clips"),
+        (tones, ["--freeze", "encoder"], "in which other weights do not learn"),
+        (tones, ["--head_learning_rate", "0.5"], "with other groups of learning rates"),
+    ):
+        capsys.readouterr()
+        assert train(source, run, "--max_steps", "4", "--resume", *flags) == 2
+        assert reason in capsys.readouterr().err
+
+
+def test_a_probe_of_other_pretrained_weights_is_not_gone_on_with(tones: Path, tmp_path: Path, capsys) -> None:
+    pretrained, probe = tmp_path / "pretrained", tmp_path / "probe"
+    assert train(tones, pretrained, "--max_steps", "2") == 0
+    command = words(tones, probe, "--model_name_or_path", str(pretrained), "--freeze", "encoder")
+    for flag in ("--model_type", "--config_overrides"):
+        del command[command.index(flag) : command.index(flag) + 2]
+    assert main([*command, "--max_steps", "2"]) == 0
+    state = load_file(pretrained / "model.safetensors")
+    name = next(name for name in state if name.endswith("running_mean"))  # of the encoder: no weight, and decides too
+    save_file({**state, name: state[name] + 0.5}, pretrained / "model.safetensors", {"format": "pt"})
+    capsys.readouterr()
+    assert main([*command, "--max_steps", "4", "--resume"]) == 2
+    assert "(another --freeze, or another pretrained model)" in capsys.readouterr().err
 
 
 def test_a_run_that_is_refused_leaves_what_is_there(tones: Path, tmp_path: Path, capsys) -> None:

@@ -102,6 +102,18 @@ def clips(tmp_path: Path) -> Path:
     return write_clips(tmp_path / "clips", mixed_lengths_s(16, longest_s=0.3))
 
 
+def wait_until_caught(pid: int) -> None:
+    """Wait until the process has a handler for SIGTERM, which is in force while it trains."""
+    deadline = time.monotonic() + 60
+    while True:
+        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+        status = dict(line.split(":\t") for line in lines if ":\t" in line)
+        if int(status["SigCgt"], 16) & 1 << (signal.SIGTERM - 1):
+            return
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
 @pytest.mark.parametrize("told", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_saves_and_the_run_goes_on(told: signal.Signals, clips: Path, tmp_path: Path, train: Train) -> None:
     steps = ("--max_steps", "400", "--save_strategy", "no")
@@ -109,15 +121,10 @@ def test_a_signal_saves_and_the_run_goes_on(told: signal.Signals, clips: Path, t
         command(clips, tmp_path / "run", *steps, "--logging_steps", "1"), stderr=subprocess.PIPE, text=True
     )
     assert started.stderr is not None
-    said = []
-    for line in started.stderr:
-        said.append(line)
-        if line.startswith("training: "):
-            break
-    time.sleep(0.5)
+    wait_until_caught(started.pid)
     started.send_signal(told)
     rest = started.communicate(timeout=60)[1]
-    assert started.returncode == 75, "".join(said) + rest
+    assert started.returncode == 75, rest
     assert f"{told.name}: saving after this step" in rest
     assert rest.splitlines()[-1].startswith(f"earmark: stopped by {told.name} after step ")
     assert rest.splitlines()[-1].endswith("the same command with --resume goes on")
@@ -214,10 +221,11 @@ def test_ranks_stop_after_the_same_step_when_one_is_told(clips: Path, tmp_path: 
     for line in started.stderr:
         if line.startswith("training: "):
             break
-    time.sleep(1.5)
     children = Path(f"/proc/{started.pid}/task/{started.pid}/children").read_text().split()
     ranks = [int(pid) for pid in children if "earmark" in Path(f"/proc/{pid}/cmdline").read_text()]
     assert len(ranks) == 2
+    for rank in ranks:
+        wait_until_caught(rank)
     os.kill(ranks[-1], signal.SIGTERM)
     rest = started.communicate(timeout=60)[1]
     assert started.returncode != 0

@@ -149,10 +149,15 @@ class EarmarkTrainingArguments(TrainingArguments):
             self.save_steps = self.eval_steps or 500
         if evaluated == "steps" and not self.eval_steps:
             self.eval_steps = self.save_steps
+        # of the models that are judged the best can only be kept where each of them is saved
+        other_steps = evaluated == "steps" and self.save_strategy == "steps" and self.save_steps != self.eval_steps
         if self.load_best_model_at_end is None:
-            each_is_judged = evaluated != "steps" or self.save_strategy == "best" or self.save_steps == self.eval_steps
-            self.load_best_model_at_end = (
-                evaluated != "no" and self.save_strategy in (evaluated, "best") and each_is_judged
+            fits = evaluated != "no" and self.save_strategy in (evaluated, "best")
+            self.load_best_model_at_end = fits and not other_steps
+        elif self.load_best_model_at_end and other_steps:
+            raise ValueError(
+                f"--load_best_model_at_end: the best at --eval_steps {self.eval_steps:g} is not saved at --save_steps "
+                f"{self.save_steps:g}; give both the same value, or --save_strategy best"
             )
 
     def _rename_gradient_checkpointing(self) -> None:

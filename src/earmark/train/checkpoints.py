@@ -27,6 +27,8 @@ _NAME = re.compile(r"checkpoint-(\d+)")
 _STATE = "trainer_state.json"
 _MUST_AGREE = {
     "model": "another model",
+    "frozen": "a run in which other weights do not learn (another --freeze, or another pretrained model)",
+    "rates": "a run with other groups of learning rates",
     "labels": "a model with other labels",
     "clips": "other training clips",
 }

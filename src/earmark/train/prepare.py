@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 from dataclasses import dataclass, field
 
 from earmark.config import DataArguments
-from earmark.data.clips import Splits
+from earmark.data.clips import Splits, fingerprint
 from earmark.data.scan import BadClip, check_tables
 from earmark.data.sources import load_splits
 from earmark.data.usable import UsableClips, keep_usable
@@ -49,12 +48,8 @@ class PreparedData:
             "test": self.test,
         }
         counts = {f"{name} clips": len(clips.table) if clips else 0 for name, clips in splits.items()}
-        digest = hashlib.sha256()
-        for clips in splits.values():
-            if clips is not None:
-                digest.update(clips.waveforms.num_samples.tobytes())
-                digest.update("\n".join(str(clip.label) for clip in clips.table).encode())
-        return {**counts, "classes": len(self.labels), "lengths and labels": digest.hexdigest()[:8]}
+        prints = {f"{name} recordings": fingerprint(clips.table) for name, clips in splits.items() if clips is not None}
+        return {**counts, "classes": len(self.labels), **prints}
 
 
 def prepare_data(

@@ -249,6 +249,8 @@ def _log_plan(trainer: AudioTrainer, prepared: PreparedData, model: ModelArgumen
         ", ".join(f"{count:,} {name} clips" for name, count in counts.items()),
         len(prepared.labels),
     )
+    if trainer.eval_dataset is not None and args.eval_strategy != "no" and not args.load_best_model_at_end:
+        logger.info("kept at the end: the model of the last step, not the best one (--load_best_model_at_end is off)")
     if global_batch > counts["training"]:
         logger.info("every step takes all %s training clips: a batch of %s is more", counts["training"], global_batch)
     steps = _total_steps(trainer, counts["training"], global_batch)

@@ -33,6 +33,7 @@ from transformers import PrinterCallback, ProgressCallback, TrainerCallback
 
 from earmark.batch.buckets import BucketSampler, bucket_edges, padded_share
 from earmark.batch.dataset import TrainingClips, class_indices, one_batch
+from earmark.data.clips import fingerprint
 from earmark.data.usable import UsableClips
 from earmark.errors import DataError, UsageError
 from earmark.models.build import AudioModel
@@ -142,8 +143,11 @@ class AudioTrainer(CheckpointingTrainer):
         self.audio = audio
         self.train_table = train_clips.table
         self.guard = LossGuard()
-        shapes = sorted((name, tuple(weight.shape)) for name, weight in audio.model.named_parameters())
-        self._model_fact = f"{audio.model.config.model_type} {_digest(repr(shapes).encode())}"
+        self._facts = _facts_of_model(audio.model) | {
+            "clips": f"{len(train_clips.table):,} clips {fingerprint(train_clips.table)}",
+            "rates": _rates(args),
+        }
+        self._bucket_waste = bucket_waste
         if args.fsdp and not self.is_fsdp_enabled:  # accelerate passes over it without a word
             raise UsageError(f"--fsdp: weights can be spread over accelerators, not over {args.device.type}s")
         self._whole = WholeModel(audio.model) if args.fsdp else None
@@ -342,14 +346,9 @@ class AudioTrainer(CheckpointingTrainer):
 
     def facts(self) -> dict[str, Any]:
         """What a checkpoint has to have in common with the run that goes on from it, and its settings."""
-        clips: Any = self.train_dataset
-        return {
-            "model": self._model_fact,
-            "labels": self.audio.labels,
-            "clips": f"{len(clips):,} clips {_digest(clips.labels.tobytes(), clips.lengths.tobytes())}",
-            "settings": {name: getattr(self.args, name) for name in _SETTINGS_OF_THE_COURSE}
-            | {"processes": self.args.world_size},
-        }
+        settings = {name: getattr(self.args, name) for name in _SETTINGS_OF_THE_COURSE}
+        settings |= {"bucket_waste": self._bucket_waste, "processes": self.args.world_size}
+        return {**self._facts, "labels": self.audio.labels, "settings": settings}
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         with _Paused(self):
@@ -362,11 +361,20 @@ def _begin_worker(others: Callable[[int], None] | None, number: int) -> None:
         others(number)
 
 
-def _digest(*parts: bytes) -> str:
-    digest = hashlib.sha256()
-    for part in parts:
-        digest.update(part)
-    return digest.hexdigest()[:12]
+def _rates(args: Any) -> str:
+    return "one rate" if args.head_learning_rate in (None, args.learning_rate) else "a rate of the head's own"
+
+
+def _facts_of_model(model: Any) -> dict[str, str]:
+    """What tells a model from others: its shapes, and what does not learn, with its values (running means too)."""
+    shapes, frozen = hashlib.sha256(), hashlib.sha256()
+    for name, weight in sorted(model.named_parameters()):
+        shapes.update(repr((name, tuple(weight.shape))).encode())
+    still = [(name, weight) for name, weight in model.named_parameters() if not weight.requires_grad]
+    for name, values in sorted(still + list(model.named_buffers())):
+        frozen.update(name.encode() + values.detach().cpu().flatten().view(torch.uint8).numpy().tobytes())
+    learns_not = f"{len(still)} frozen weights {frozen.hexdigest()[:12]}" if still else "no frozen weights"
+    return {"model": f"{model.config.model_type} {shapes.hexdigest()[:12]}", "frozen": learns_not}
 
 
 def training_clips(audio: AudioModel, clips: UsableClips, bucket_waste: float = 1.0, *, seed: int = 0) -> TrainingClips:
