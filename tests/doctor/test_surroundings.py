@@ -2,11 +2,9 @@ from __future__ import annotations
 
 import os
 import socket
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -15,6 +13,7 @@ from earmark.doctor.children import Probe, run_probe
 from earmark.doctor.machine import Answer, Machine
 from earmark.doctor.surroundings import check_codecs, check_disk, check_hub, check_shared_memory
 from tests.doctor.trees import machine, the
+from tests.loopback import QuietHandler, serving
 
 GB = 1_000_000_000
 
@@ -27,24 +26,12 @@ def told(**results: object) -> Probe:
 def serve(status: int) -> Iterator[str]:
     """A hub that answers everything alike."""
 
-    class Handler(BaseHTTPRequestHandler):
-        def log_message(self, *args: object) -> None:
-            """Keep quiet."""
-
+    class Handler(QuietHandler):
         def do_GET(self) -> None:
-            self.send_response(status)
-            self.send_header("Content-Length", "0")
-            self.end_headers()
+            self.send(status, b"")
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}"
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
+    with serving(Handler) as endpoint:
+        yield endpoint
 
 
 @pytest.mark.parametrize(

@@ -5,11 +5,12 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
+
+from tests.loopback import QuietHandler, serving
 
 COMMIT = "a" * 40
 TOKEN = "hf_stand_in"
@@ -17,112 +18,86 @@ TOKEN = "hf_stand_in"
 
 @contextmanager
 def serve(folder: Path, name: str) -> Iterator[str]:
-    """Serve the files of ``folder`` as the model ``name``; yields the endpoint."""
+    """Serve the files of ``folder`` as the model ``name``, which can be uploaded too; yields the endpoint."""
+    with serving(type("Handler", (_Hub,), {"folder": folder, "name": name, "large": {}})) as endpoint:
+        yield endpoint
 
-    class Handler(BaseHTTPRequestHandler):
-        def log_message(self, *args: object) -> None:
-            """Keep quiet."""
 
-        def do_GET(self) -> None:
-            self._answer(body=True)
+class _Hub(QuietHandler):
+    folder: Path
+    name: str
+    large: dict[str, bytes]  # files sent apart from the commit, by their SHA-256
 
-        def do_HEAD(self) -> None:
-            self._answer(body=False)
+    def do_GET(self) -> None:
+        path = self.path.split("?")[0]
+        files = sorted(entry for entry in self.folder.iterdir() if entry.is_file())
+        if path.startswith(f"/api/models/{self.name}/tree/"):
+            self._json([{"type": "file", "path": f.name, "size": f.stat().st_size, "oid": "b" * 40} for f in files])
+        elif path.startswith(f"/api/models/{self.name}"):
+            info = {"id": self.name, "modelId": self.name, "sha": COMMIT, "private": False, "tags": []}
+            self._json({**info, "siblings": [{"rfilename": f.name} for f in files]})
+        elif path.startswith(f"/{self.name}/resolve/") and (self.folder / path.split("/")[-1]).is_file():
+            self._file((self.folder / path.split("/")[-1]).read_bytes(), "application/octet-stream")
+        else:
+            self.send(404, b"", X_Error_Code="RepoNotFound")
 
-        def do_POST(self) -> None:
-            """An upload: make the repository, ask how each file goes, send the large ones apart, commit."""
-            path = self.path.split("?")[0]
-            content = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-            if self.headers.get("Authorization") != f"Bearer {TOKEN}":
-                return self._refuse(401)
-            if path == "/api/validate-yaml":
-                return self._json({"errors": [], "warnings": []})
-            if path == "/api/repos/create":
-                return self._json({"url": f"{self._here()}/{name}", "name": name})
-            if path == f"/api/models/{name}/preupload/main":
-                asked = json.loads(content)["files"]
-                return self._json(
-                    {
-                        "files": [
-                            {"path": f["path"], "uploadMode": mode(f["path"]), "shouldIgnore": False} for f in asked
-                        ]
-                    }
-                )
-            if path == f"/{name}.git/info/lfs/objects/batch":
-                objects = json.loads(content)["objects"]
-                for one in objects:
-                    one["actions"] = {"upload": {"href": f"{self._here()}/put/{one['oid']}"}}
-                return self._json({"transfer": "basic", "objects": objects}, "application/vnd.git-lfs+json")
-            if path == f"/api/models/{name}/commit/main":
-                for line in map(json.loads, content.splitlines()):
-                    if line["key"] == "file":
-                        (folder / line["value"]["path"]).write_bytes(base64.b64decode(line["value"]["content"]))
-                    elif line["key"] == "lfsFile":
-                        (folder / line["value"]["path"]).write_bytes(large[line["value"]["oid"]])
-                url = f"{self._here()}/{name}/commit/{COMMIT}"
-                return self._json({"success": True, "commitUrl": url, "commitOid": COMMIT, "hookOutput": ""})
-            return self._refuse(404)
+    do_HEAD = do_GET
 
-        def do_PUT(self) -> None:
-            content = self.rfile.read(int(self.headers["Content-Length"]))
-            large[hashlib.sha256(content).hexdigest()] = content
-            self._json({})
+    def do_POST(self) -> None:
+        content = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        steps = {
+            "/api/validate-yaml": self._validate,
+            "/api/repos/create": self._create,
+            f"/api/models/{self.name}/preupload/main": self._say_how,
+            f"/{self.name}.git/info/lfs/objects/batch": self._say_where,
+            f"/api/models/{self.name}/commit/main": self._commit,
+        }
+        step = steps.get(self.path.split("?")[0])
+        if self.headers.get("Authorization") != f"Bearer {TOKEN}":
+            self.send(401, b'{"error": "refused"}')
+        elif step is None:
+            self.send(404, b'{"error": "refused"}')
+        else:
+            step(content)
 
-        def _json(self, value: object, kind: str = "application/json") -> None:
-            self._send(json.dumps(value).encode(), True, kind)
+    def do_PUT(self) -> None:
+        content = self.rfile.read(int(self.headers["Content-Length"]))
+        self.large[hashlib.sha256(content).hexdigest()] = content
+        self._json({})
 
-        def _here(self) -> str:
-            return f"http://127.0.0.1:{self.server.server_address[1]}"
+    def _validate(self, content: bytes) -> None:
+        self._json({"errors": [], "warnings": []})
 
-        def _refuse(self, status: int) -> None:
-            content = json.dumps({"error": "refused"}).encode()
-            self.send_response(status)
-            self.send_header("Content-Type", "application/json")
-            self.send_header("Content-Length", str(len(content)))
-            self.end_headers()
-            self.wfile.write(content)
+    def _create(self, content: bytes) -> None:
+        self._json({"url": f"{self._here()}/{self.name}", "name": self.name})
 
-        def _answer(self, body: bool) -> None:
-            path = self.path.split("?")[0]
-            if path.startswith(f"/api/models/{name}/tree/"):
-                rows = [{"type": "file", "path": f.name, "size": f.stat().st_size, "oid": "b" * 40} for f in files()]
-                self._send(json.dumps(rows).encode(), body, "application/json")
-            elif path.startswith(f"/api/models/{name}"):
-                siblings = [{"rfilename": f.name} for f in files()]
-                info = {"id": name, "modelId": name, "sha": COMMIT, "siblings": siblings, "private": False, "tags": []}
-                self._send(json.dumps(info).encode(), body, "application/json")
-            elif path.startswith(f"/{name}/resolve/") and (folder / path.split("/")[-1]).is_file():
-                self._send((folder / path.split("/")[-1]).read_bytes(), body, "application/octet-stream")
-            else:
-                self.send_response(404)
-                self.send_header("X-Error-Code", "RepoNotFound")
-                self.send_header("Content-Length", "0")
-                self.end_headers()
+    def _say_how(self, content: bytes) -> None:
+        """Weights go apart from the commit, all else inside it."""
+        paths = [file["path"] for file in json.loads(content)["files"]]
+        how = {path: "lfs" if path.endswith(".safetensors") else "regular" for path in paths}
+        self._json({"files": [{"path": path, "uploadMode": how[path], "shouldIgnore": False} for path in paths]})
 
-        def _send(self, content: bytes, body: bool, kind: str) -> None:
-            self.send_response(200)
-            self.send_header("Content-Type", kind)
-            self.send_header("Content-Length", str(len(content)))
-            self.send_header("ETag", f'"{hashlib.sha1(content).hexdigest()}"')
-            self.send_header("X-Repo-Commit", COMMIT)
-            self.end_headers()
-            if body:
-                self.wfile.write(content)
+    def _say_where(self, content: bytes) -> None:
+        objects = json.loads(content)["objects"]
+        for one in objects:
+            one["actions"] = {"upload": {"href": f"{self._here()}/put/{one['oid']}"}}
+        self._file(json.dumps({"transfer": "basic", "objects": objects}).encode(), "application/vnd.git-lfs+json")
 
-    large: dict[str, bytes] = {}
+    def _commit(self, content: bytes) -> None:
+        for line in map(json.loads, content.splitlines()):
+            value = line["value"]
+            if line["key"] == "file":
+                (self.folder / value["path"]).write_bytes(base64.b64decode(value["content"]))
+            elif line["key"] == "lfsFile":
+                (self.folder / value["path"]).write_bytes(self.large[value["oid"]])
+        url = f"{self._here()}/{self.name}/commit/{COMMIT}"
+        self._json({"success": True, "commitUrl": url, "commitOid": COMMIT, "hookOutput": ""})
 
-    def mode(path: str) -> str:
-        return "lfs" if path.endswith(".safetensors") else "regular"
+    def _here(self) -> str:
+        return f"http://{self.headers['Host']}"
 
-    def files() -> list[Path]:
-        return sorted(entry for entry in folder.iterdir() if entry.is_file())
+    def _json(self, value: Any) -> None:
+        self._file(json.dumps(value).encode(), "application/json")
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}"
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
+    def _file(self, content: bytes, kind: str) -> None:
+        self.send(200, content, kind, ETag=f'"{hashlib.sha1(content).hexdigest()}"', X_Repo_Commit=COMMIT)

@@ -5,10 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import socket
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
@@ -16,6 +14,7 @@ import pytest
 
 from earmark.errors import ModelError, NetworkError
 from earmark.models.build import ModelSource, build_for_training, load_trained
+from tests.loopback import QuietHandler, serving
 from tests.tiny import overrides
 
 pytest.importorskip("modelscope_hub")
@@ -25,39 +24,25 @@ pytest.importorskip("modelscope_hub")
 def serve(folder: Path, name: str) -> Iterator[str]:
     """Serve the files of ``folder`` as the model ``name``; yields the endpoint."""
 
-    class Handler(BaseHTTPRequestHandler):
-        def log_message(self, *args: object) -> None:
-            """Keep quiet."""
-
+    class Handler(QuietHandler):
         def do_GET(self) -> None:
             url = urlsplit(self.path)
             if url.path == f"/api/v1/models/{name}/repo/files":
-                listed = [
-                    {
-                        "Path": file.name, "Name": file.name, "Type": "blob", "Size": file.stat().st_size,
-                        "Sha256": hashlib.sha256(file.read_bytes()).hexdigest(), "Revision": "master",
-                    }
-                    for file in sorted(folder.iterdir())
-                ]  # fmt: skip
-                return self._send(200, json.dumps({"Code": 200, "Success": True, "Data": {"Files": listed}}).encode())
-            if url.path == f"/api/v1/models/{name}/repo":
-                return self._send(200, (folder / parse_qs(url.query)["FilePath"][0]).read_bytes())
-            return self._send(404, json.dumps({"Code": 404, "Success": False, "Message": "no such record"}).encode())
+                files = [described(file) for file in sorted(folder.iterdir())]
+                self.send(200, json.dumps({"Code": 200, "Success": True, "Data": {"Files": files}}).encode())
+            elif url.path == f"/api/v1/models/{name}/repo":
+                self.send(200, (folder / parse_qs(url.query)["FilePath"][0]).read_bytes())
+            else:
+                self.send(404, json.dumps({"Code": 404, "Success": False, "Message": "no such record"}).encode())
 
-        def _send(self, status: int, content: bytes) -> None:
-            self.send_response(status)
-            self.send_header("Content-Type", "application/json")
-            self.send_header("Content-Length", str(len(content)))
-            self.end_headers()
-            self.wfile.write(content)
+    with serving(Handler) as endpoint:
+        yield endpoint
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}"
-    finally:
-        server.shutdown()
-        server.server_close()
+
+def described(file: Path) -> dict[str, object]:
+    digest = hashlib.sha256(file.read_bytes()).hexdigest()
+    place = {"Path": file.name, "Name": file.name, "Type": "blob", "Revision": "master"}
+    return {**place, "Size": file.stat().st_size, "Sha256": digest}
 
 
 @pytest.fixture(scope="module")
