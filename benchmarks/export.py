@@ -26,13 +26,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from earmark.config import ExportOptions
 from earmark.device import describe_device
 from earmark.errors import EarmarkError
-from earmark.export.load import load_any
+from earmark.export.load import ExportedModel, load_any
 from earmark.export.recordings import Recordings, find_recordings
 from earmark.export.run import export
 from earmark.models.build import ModelSource, build_for_training
+from earmark.options import ExportOptions
 from earmark.predict.classifier import Classifier
 from earmark.scoring.forward import score
 
@@ -128,7 +128,8 @@ def print_parity(formats: list[str]) -> None:
             build_for_training(source, ["a", "b", "c"], 1.0, 1.0).save(model)
             cells = [_parity_of(model, name, str(Path(folder) / name)) for name in formats]
             found = load_any(ModelSource(name_or_path=str(Path(folder) / formats[0])))
-            alike = "equal" if found.description.shortest_in_batch == 1 else "any"  # type: ignore[union-attr]
+            assert isinstance(found, ExportedModel)
+            alike = "equal" if found.description.shortest_in_batch == 1 else "any"
             print(f"| {kind} | {alike} | " + " | ".join(cells) + " |", flush=True)
 
 

@@ -15,6 +15,7 @@ import statistics
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import soundfile
@@ -77,12 +78,12 @@ def ours(classifier: earmark.Classifier, path: Path, window_s: float, stop_s: fl
     return heard_s / (time.perf_counter() - start)
 
 
-def loop(plain: object, path: Path, window_s: float, stop_s: float) -> float:
+def loop(plain: Any, path: Path, window_s: float, stop_s: float) -> float:
     """Seconds of sound a second."""
     start = time.perf_counter()
     heard_s = 0.0
     for block in soundfile.blocks(path, blocksize=round(window_s * RATE_HZ), dtype="float32"):
-        plain({"raw": block, "sampling_rate": RATE_HZ}, top_k=1)  # type: ignore[operator]
+        plain({"raw": block, "sampling_rate": RATE_HZ}, top_k=1)
         heard_s += len(block) / RATE_HZ
         if heard_s >= stop_s:
             break

@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from earmark.config import DataArguments, EvaluateOptions, ModelArguments, PredictOptions
+from earmark.config import DataArguments, EvaluateOptions, ModelArguments
 from earmark.config_files import read_config_file, save_config
 from earmark.errors import OutputError, UsageError
+from earmark.options import PredictOptions
 
 
 def test_importing_the_settings_imports_neither_torch_nor_transformers() -> None:

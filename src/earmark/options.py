@@ -2,12 +2,127 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import re
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Literal
 
 from earmark.config import PretrainedArguments, flag, require_value
 from earmark.errors import UsageError
+
+
+@dataclass
+class PredictOptions(PretrainedArguments):
+    """``earmark predict``: a checkpoint, recordings, and the form of the answer.
+
+    A recording that cannot be read gets a row with empty cells, its reason in a table beside the output: a folder of
+    10,000 files must not die on one of them.
+
+    Raises:
+        UsageError: no checkpoint, no inputs, or a number is out of range.
+    """
+
+    inputs: list[str] = field(default_factory=list, metadata={"help": "recordings and folders of recordings"})
+    output: str | None = flag(
+        None,
+        "file to write (default: standard output); for --format audacity and raven a folder, which gets a file for "
+        "each recording, or FILE.txt for one recording",
+    )
+    overwrite: bool = flag(False, "replace an --output that is already there")
+    resume: bool = flag(False, "go on where an earlier, stopped job with this --output was")
+    format: Literal["csv", "jsonl", "parquet", "audacity", "raven", "rttm"] | None = flag(
+        None, "form of the answers (default: by the suffix of --output, else csv)"
+    )
+    rows: Literal["clips", "windows", "segments"] | None = flag(
+        None,
+        "what gets a row: clips is a whole recording, windows each window of it, segments each stretch in which a "
+        "class is heard (default: segments with --window_seconds or --hop_seconds, else clips)",
+    )
+    top_k: int = flag(1, "how many classes to name for each clip or window, most likely first")
+    window_seconds: float | None = flag(
+        None, "length of a window (default: the longest that the model hears at a time)"
+    )
+    hop_seconds: float | None = flag(None, "from the start of a window to the next (default: the length of a window)")
+    aggregate: Literal["mean", "max"] = flag(
+        "mean", "clips: mean or highest probability of the windows; max finds short sounds in long recordings"
+    )
+    threshold: float = flag(0.5, "segments: a class is heard from the window on whose probability reaches this")
+    release_threshold: float | None = flag(
+        None, "segments: and until it falls below this (default: --threshold); lower keeps a sound in one piece"
+    )
+    smooth_windows: int = flag(1, "segments: average probabilities over this many neighbouring windows, an odd number")
+    merge_gap_seconds: float = flag(0.0, "segments: those of a class at most so far apart become one")
+    min_duration_seconds: float = flag(0.0, "segments: leave shorter ones out")
+    only_labels: list[str] | None = field(default=None, metadata={"help": "segments: look for these classes only"})
+    batch_size: int = flag(32, "windows a batch")
+    num_workers: int | None = flag(None, "threads that decode recordings (default: 2)")
+    precision: Literal["fp32", "bf16", "fp16"] = flag(
+        "fp32",
+        "compute in this type; bf16 is about twice as fast on a device that has it and answers a little differently",
+    )
+    device: str = flag("auto", "auto, npu, cuda, xpu, mps or cpu; auto takes the first accelerator there is")
+    on_bad_audio: Literal["fail", "skip"] = flag(
+        "skip", "unreadable recordings: skip gives them an empty row and lists the reason, fail stops at the first"
+    )
+    engine: Literal["local", "ray"] = flag("local", "ray shares the recordings out over the workers of a Ray cluster")
+    ray_workers: int = flag(2, "with --engine ray: processes, each with the model and a card or a core")
+    ray_address: str | None = flag(None, "with --engine ray: of a running cluster (default: one on this machine)")
+
+    def __post_init__(self) -> None:
+        if not self.model_name_or_path or not self.inputs:
+            raise UsageError("name a model and what to listen to: earmark predict MODEL FILES_OR_FOLDERS...")
+        for name in ("top_k", "batch_size", "ray_workers"):
+            require_value(getattr(self, name) >= 1, name, getattr(self, name), "a whole number from 1 on")
+        threads = self.num_workers
+        require_value(threads is None or threads >= 1, "num_workers", threads, "a whole number from 1 on")
+        choices_of = {"precision": ("fp32", "bf16", "fp16"), "aggregate": ("mean", "max"), "engine": ("local", "ray")}
+        for field_name, choices in choices_of.items():
+            require_value(
+                getattr(self, field_name) in choices, field_name, getattr(self, field_name), ", ".join(choices)
+            )
+        self._settle_format()
+        self._settle_rows()
+
+    def _settle_format(self) -> None:
+        suffix = Path(self.output).suffix.lower() if self.output is not None else ".csv"
+        if self.format is None:
+            if suffix not in (".csv", ".jsonl", ".parquet", ".rttm"):
+                raise UsageError(
+                    f"--output {self.output}: end it in .csv, .jsonl, .parquet or .rttm, or add --format (audacity and "
+                    "raven take a folder)"
+                )
+            self.format = suffix[1:]  # type: ignore[assignment]  # one of them
+        if self.format == "parquet" and suffix != ".parquet":
+            raise UsageError("--format parquet: name a file that ends in .parquet with --output")
+
+    def _settle_rows(self) -> None:
+        """Fill in what gets a row, and refuse flags that would do nothing."""
+        only_segments = self.format in ("audacity", "raven", "rttm")
+        windowed = self.window_seconds is not None or self.hop_seconds is not None
+        if self.rows is None:
+            self.rows = "segments" if windowed or only_segments else "clips"
+        if only_segments and self.rows == "clips":
+            raise UsageError(f"--format {self.format} --rows clips: this format has a time for each row; use segments")
+        defaults = {f.name: f.default for f in fields(self)}
+        for rows, names in _FLAGS_OF_ROWS.items():
+            given = [name for name in names if getattr(self, name) != defaults[name]]
+            if given and self.rows not in rows:
+                raise UsageError(f"--{given[0]} means nothing with --rows {self.rows}; add --rows {rows[0]}")
+
+
+# flags of ``earmark predict`` that mean something to some rows only
+_FLAGS_OF_ROWS: dict[tuple[str, ...], tuple[str, ...]] = {
+    ("segments",): (
+        "threshold",
+        "release_threshold",
+        "smooth_windows",
+        "merge_gap_seconds",
+        "min_duration_seconds",
+        "only_labels",
+    ),
+    ("clips",): ("aggregate",),
+    ("clips", "windows"): ("top_k",),
+}
 
 
 @dataclass
@@ -69,3 +184,46 @@ class PushOptions:
     def __post_init__(self) -> None:
         if not self.model_name_or_path or not self.repo:
             raise UsageError("name a run folder and its name on the hub: earmark push RUN ORG/NAME")
+
+
+@dataclass
+class ExportOptions(PretrainedArguments):
+    """``earmark export``: a checkpoint, a format, a folder, and what the export is checked on.
+
+    Raises:
+        UsageError: no checkpoint or output, or a value that does not fit.
+    """
+
+    format: Literal["onnx", "onnx-int8", "pt2"] = flag(
+        "onnx", "onnx; onnx-int8: the same with weights of matrix products in 8 bits; pt2: torch.export"
+    )
+    output: str | None = flag(None, "folder of the export, new or empty (required)")
+    calibration: str | None = flag(
+        None,
+        "folder of recordings that the export is compared with PyTorch on; in folders named after the classes they "
+        "give accuracies too (default: generated speech-like sound)",
+    )
+    max_calibration_samples: int = flag(500, "use this many of those recordings, evenly spread")
+    fixed_shape: str | None = flag(
+        None, "BATCHxSECONDS, e.g. 1x1.0: a file for batches of this one shape, as Ascend's ATC wants it"
+    )
+    soc_version: str = flag("Ascend310P3", "chip in the atc line that is printed for a fixed shape (npu-smi info)")
+
+    def __post_init__(self) -> None:
+        if not self.model_name_or_path or not self.output:
+            raise UsageError("name a model and a folder for its export: earmark export MODEL --output FOLDER")
+        formats = ("onnx", "onnx-int8", "pt2")
+        require_value(self.format in formats, "format", self.format, ", ".join(formats))
+        count = self.max_calibration_samples
+        require_value(count >= 1, "max_calibration_samples", count, "a whole number from 1 on")
+        shape = self.fixed_shape
+        ok = shape is None or re.fullmatch(r"[1-9][0-9]*x([0-9]+\.?[0-9]*|\.[0-9]+)", shape) is not None
+        require_value(ok, "fixed_shape", shape, "BATCHxSECONDS, such as 1x1.0")
+
+    @property
+    def batch_and_seconds(self) -> tuple[int, float] | None:
+        """``fixed_shape`` as numbers."""
+        if self.fixed_shape is None:
+            return None
+        batch, seconds = self.fixed_shape.split("x")
+        return int(batch), float(seconds)

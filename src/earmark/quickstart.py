@@ -6,11 +6,16 @@ import logging
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from earmark.config import DataArguments, ModelArguments, PredictOptions, RunArguments
+from earmark.config import DataArguments, ModelArguments, RunArguments
 from earmark.data.synth import write_corpus
 from earmark.errors import Stopped
+from earmark.options import PredictOptions
 from earmark.progress import Progress, format_seconds
+
+if TYPE_CHECKING:
+    from earmark.train.run import TrainOutcome
 
 logger = logging.getLogger(__name__)
 
@@ -38,7 +43,7 @@ def run(folder: str = "quickstart", *, seed: int = 0, device: str = "auto") -> Q
     """Synthesise a spoken-command corpus, train on it from scratch, evaluate on unheard voices, label a few recordings.
 
     Args:
-        folder: receives ``corpus/`` (kept for the next time) and ``run/`` (replaced).
+        folder: receives ``corpus/`` (kept for the next time) and ``run/`` (replaced, unless it was stopped).
         seed: of corpus and training.
         device: as everywhere.
 
@@ -52,6 +57,26 @@ def run(folder: str = "quickstart", *, seed: int = 0, device: str = "auto") -> Q
         written = write_corpus(corpus, utterances=_UTTERANCES, seed=seed, progress=progress.to)
     logger.info("%s", written.summary)
 
+    outcome = _train(corpus, run_dir, seed, device)
+    labelled = _label_some(corpus, run_dir, device)
+    seconds = time.monotonic() - start
+    accuracy = outcome.metrics["test"]["accuracy"]
+    summary = "\n".join(
+        [
+            outcome.summary,
+            "",
+            "held-out recordings (path, label, score):",
+            *(f"  {line}" for line in labelled),
+            "",
+            f"accuracy {accuracy:.4f} on voices never heard, {format_seconds(seconds)} in all",
+            f"label your own: earmark predict {run_dir} FILES_OR_FOLDERS",
+        ]
+    )
+    return QuickstartOutcome(corpus, run_dir, accuracy, summary)
+
+
+def _train(corpus: Path, run_dir: Path, seed: int, device: str) -> TrainOutcome:
+    """Train from scratch; go on where an earlier call was stopped."""
     from earmark.runs.folder import RunFolder
     from earmark.train.arguments import EarmarkTrainingArguments
     from earmark.train.checkpoints import checkpoints_in
@@ -79,24 +104,9 @@ def run(folder: str = "quickstart", *, seed: int = 0, device: str = "auto") -> Q
         ),
     )
     try:
-        outcome = train(*settings)
+        return train(*settings)
     except Stopped as exc:
         raise Stopped(f"{str(exc).partition(';')[0]}; the same command goes on") from exc
-    labelled = _label_some(corpus, run_dir, device)
-    seconds = time.monotonic() - start
-    accuracy = outcome.metrics["test"]["accuracy"]
-    summary = "\n".join(
-        [
-            outcome.summary,
-            "",
-            "held-out recordings (path, label, score):",
-            *(f"  {line}" for line in labelled),
-            "",
-            f"accuracy {accuracy:.4f} on voices never heard, {format_seconds(seconds)} in all",
-            f"label your own: earmark predict {run_dir} FILES_OR_FOLDERS",
-        ]
-    )
-    return QuickstartOutcome(corpus, run_dir, accuracy, summary)
 
 
 def _label_some(corpus: Path, run_dir: Path, device: str) -> list[str]:

@@ -14,13 +14,13 @@ pytest.importorskip("onnxruntime")
 
 import earmark
 from earmark.cli.main import main
-from earmark.config import ExportOptions
 from earmark.errors import DeviceError, ModelError, OutputError, UsageError
 from earmark.export.description import ExportDescription, read_description
 from earmark.export.graph import WaveformClassifier, trace
 from earmark.export.load import ExportedScorer
 from earmark.export.onnx_file import write_onnx
 from earmark.export.run import describe, export
+from earmark.options import ExportOptions
 from tests.export.test_architectures import build
 from tests.tiny import RATE_HZ, tone, write_tones
 

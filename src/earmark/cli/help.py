@@ -17,13 +17,11 @@ from earmark.config import (
     BenchOptions,
     DataArguments,
     EvaluateOptions,
-    ExportOptions,
     ModelArguments,
-    PredictOptions,
     PretrainedArguments,
     RunArguments,
 )
-from earmark.options import EmbedOptions, PushOptions
+from earmark.options import EmbedOptions, ExportOptions, PredictOptions, PushOptions
 
 _GIVEN_AS_WORDS = {"inputs", "repo", "work"}  # fields without a flag of their own on the page
 _METAVAR = {int: "N", float: "X"}

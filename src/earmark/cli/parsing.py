@@ -17,9 +17,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, get_args, get_origin, get_type_hints
 
 from earmark.cli.legacy import LEGACY_FLAGS, translate
-from earmark.config import DataArguments, EvaluateOptions, ExportOptions, ModelArguments, PredictOptions, RunArguments
+from earmark.config import DataArguments, EvaluateOptions, ModelArguments, RunArguments
 from earmark.errors import UsageError
-from earmark.options import EmbedOptions, PushOptions
+from earmark.options import EmbedOptions, ExportOptions, PredictOptions, PushOptions
 
 if TYPE_CHECKING:
     from earmark.train.arguments import EarmarkTrainingArguments
@@ -150,6 +150,12 @@ def parse_predict(words: Sequence[str]) -> PredictOptions:
 
 
 def _values_with_inputs(options: type, words: Sequence[str]) -> dict[str, Any]:
+    values, rest = _values_with_model(options, words)
+    return {**values, "inputs": [*values["inputs"], *rest]}
+
+
+def _values_with_model(options: type, words: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
+    """Values of the flags, the first word for the model unless a flag names it, and the words behind."""
     parser = build_parser(options)
     path, words = _take_config(words)
     file_words = _plain_file_words(path, _read_file(path), parser) if path else []
@@ -157,7 +163,7 @@ def _values_with_inputs(options: type, words: Sequence[str]) -> dict[str, Any]:
     values = vars(namespace)
     if rest and not values["model_name_or_path"]:
         values["model_name_or_path"] = rest.pop(0)
-    return {**values, "inputs": [*values["inputs"], *rest]}
+    return values, rest
 
 
 def parse_embed(words: Sequence[str]) -> EmbedOptions:
@@ -190,13 +196,7 @@ def parse_export(words: Sequence[str]) -> ExportOptions:
     Raises:
         UsageError: a flag or the configuration file is wrong.
     """
-    parser = build_parser(ExportOptions)
-    path, words = _take_config(words)
-    file_words = _plain_file_words(path, _read_file(path), parser) if path else []
-    namespace, rest = parser.parse_flags([*file_words, *words])
-    values = vars(namespace)
-    if rest and not values["model_name_or_path"]:
-        values["model_name_or_path"] = rest.pop(0)
+    values, rest = _values_with_model(ExportOptions, words)
     _refuse_words(rest)
     return _construct(ExportOptions, values)
 

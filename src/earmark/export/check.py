@@ -84,7 +84,8 @@ def compare(torch_model: Scorer, exported: Scorer, recordings: Recordings, min_s
     firsts = [rows.argmax(axis=1) for rows in whole]
     accuracy = None
     if recordings.labels is not None:
-        accuracy = tuple(float((first == recordings.labels).mean()) for first in firsts)
+        right = [float((first == recordings.labels).mean()) for first in firsts]
+        accuracy = right[0], right[1]
     return Comparison(
         clips=len(stretches) * len(_BATCH_SIZES) + len(recordings.waveforms),
         lengths=lengths,
@@ -92,7 +93,7 @@ def compare(torch_model: Scorer, exported: Scorer, recordings: Recordings, min_s
         largest_difference=max(differences),
         flips=flips + int((firsts[0] != firsts[1]).sum()),
         agreement=float((firsts[0] == firsts[1]).mean()),
-        accuracy=accuracy,  # type: ignore[arg-type]
+        accuracy=accuracy,
     )
 
 

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import torch
 
-from earmark.config import ExportOptions
 from earmark.errors import ModelError, OutputError, UsageError
 from earmark.export.check import LARGEST_DIFFERENCE, Comparison, compare
 from earmark.export.description import MODEL_FILES, ExportDescription
@@ -23,6 +22,7 @@ from earmark.export.recordings import Recordings, find_recordings
 from earmark.models.build import AudioModel, load_trained
 from earmark.models.frontend import Frontend
 from earmark.models.source import source_of
+from earmark.options import ExportOptions
 from earmark.scoring.forward import TorchScorer, shortest_in_batch
 
 logger = logging.getLogger(__name__)

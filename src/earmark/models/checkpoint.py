@@ -43,14 +43,17 @@ def find_checkpoint(
         ModelError: no such folder or model, or files are missing from it.
         NetworkError: the hub could not be reached and the model is not in its cache.
     """
-    if name_or_path.startswith(modelscope.SCHEME):
-        folder = _download_from_modelscope(name_or_path, revision, token, cache_dir, allow_pickle, trust_remote_code)
-        check_checkpoint(folder, allow_pickle=allow_pickle)
-        return folder
+    patterns = ["*.json", "model*.safetensors"]
+    patterns += ["pytorch_model*.bin"] if allow_pickle else []
+    patterns += ["*.py"] if trust_remote_code else []
     folder = Path(name_or_path).expanduser()
-    if folder.is_file():
+    if name_or_path.startswith(modelscope.SCHEME):
+        folder = modelscope.download(
+            name_or_path, revision=revision, token=token, cache_dir=cache_dir, patterns=patterns
+        )
+    elif folder.is_file():
         raise ModelError(f"{name_or_path}: a file; give the folder that holds config.json and {_SAFE}")
-    if not folder.is_dir():
+    elif not folder.is_dir():
         beside = Path(folder.name)
         if name_or_path.count("/") == 1 and beside.is_dir() and not folder.is_absolute():
             logger.info("%s: using the folder ./%s", name_or_path, beside)
@@ -58,7 +61,7 @@ def find_checkpoint(
         elif folder.is_absolute() or name_or_path.startswith((".", "~")) or name_or_path.count("/") > 1:
             raise ModelError(f"{name_or_path}: no such folder")
         else:
-            folder = _download(name_or_path, revision, token, cache_dir, allow_pickle, trust_remote_code)
+            folder = _download(name_or_path, revision, token, cache_dir, patterns)
     check_checkpoint(folder, allow_pickle=allow_pickle)
     return folder
 
@@ -91,40 +94,12 @@ def check_checkpoint(folder: Path, *, allow_pickle: bool = False) -> None:
             raise ModelError(f"{folder}: weights file {_SAFE} is missing")
 
 
-def _download_from_modelscope(
-    name: str,
-    revision: str,
-    token: str | None,
-    cache_dir: str | None,
-    allow_pickle: bool,
-    trust_remote_code: bool,
-) -> Path:
-    import huggingface_hub as hub
-
-    return modelscope.download(
-        name,
-        revision=revision,
-        token=token,
-        cache_dir=cache_dir,
-        patterns=_patterns(allow_pickle, trust_remote_code),
-        offline=hub.constants.is_offline_mode(),
-    )
-
-
-def _patterns(allow_pickle: bool, trust_remote_code: bool) -> list[str]:
-    """The files that a model is loaded from."""
-    patterns = ["*.json", "model*.safetensors"]
-    patterns += ["pytorch_model*.bin"] if allow_pickle else []
-    return patterns + (["*.py"] if trust_remote_code else [])
-
-
 def _download(
     name: str,
     revision: str,
     token: str | None,
     cache_dir: str | None,
-    allow_pickle: bool,
-    trust_remote_code: bool,
+    patterns: list[str],
 ) -> Path:
     """Fetch ``name`` into the hub's cache, or find it there when the network is off or absent."""
     import huggingface_hub as hub
@@ -153,7 +128,7 @@ def _download(
             revision=revision,
             token=token,
             cache_dir=cache_dir,
-            allow_patterns=_patterns(allow_pickle, trust_remote_code),
+            allow_patterns=patterns,
             ignore_patterns=["*/*"],
             local_files_only=offline,
         )

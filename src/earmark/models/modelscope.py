@@ -12,10 +12,8 @@ from earmark.extras import require
 SCHEME = "modelscope://"
 
 
-def download(
-    name: str, *, revision: str, token: str | None, cache_dir: str | None, patterns: Sequence[str], offline: bool
-) -> Path:
-    """Fetch a model's files, or find them in the client's cache.
+def download(name: str, *, revision: str, token: str | None, cache_dir: str | None, patterns: Sequence[str]) -> Path:
+    """Fetch a model's files, or find them in the client's cache where the network is off (HF_HUB_OFFLINE).
 
     Args:
         name: ``modelscope://org/name``.
@@ -23,7 +21,6 @@ def download(
         token: access token for private models.
         cache_dir: where downloads go; the client's own place when ``None``.
         patterns: of the files to fetch.
-        offline: look in the cache only.
 
     Returns:
         The folder that holds them.
@@ -34,6 +31,9 @@ def download(
         MissingExtraError: the client is not installed.
     """
     hub = require("modelscope_hub")
+    import huggingface_hub
+
+    offline = huggingface_hub.constants.is_offline_mode()
     repository = name.removeprefix(SCHEME)
     if repository.count("/") != 1:
         raise ModelError(f"{name}: expected {SCHEME}ORG/NAME")

@@ -27,6 +27,7 @@ from earmark.options import EmbedOptions
 from earmark.predict.classifier import DTYPES
 from earmark.predict.engine import Ended, Scored, score_recordings
 from earmark.predict.inputs import HeardProgress, find_recordings
+from earmark.predict.sink import append_bad_audio, translated
 from earmark.scoring.forward import TorchScorer
 from earmark.scoring.windows import Windowing
 
@@ -137,12 +138,12 @@ def _open(output: Path, *, overwrite: bool) -> Iterator[_Output]:
     if output.exists() and not overwrite:
         raise OutputError(f"{output}: exists already; name another file or add --overwrite")
     part = Path(f"{output}.part")
-    with _translated(output):
+    with translated(output):
         table: _Table = _Parquet(part) if output.suffix.lower() == ".parquet" else _Numpy(part)
         result = _Output(output, table)
     try:
         yield result
-        with _translated(output):
+        with translated(output):
             table.complete(output)
     finally:
         table.close()
@@ -160,15 +161,13 @@ class _Output:
 
     def write(self, source: str, rows: list[Scored]) -> None:
         """The rows of one recording."""
-        with _translated(self._path):
+        with translated(self._path):
             self._table.write(source, rows)
 
     def write_bad(self, source: str, error: AudioError) -> None:
         """A recording that could not be read."""
-        is_new = not self._bad_audio.exists()
-        with _translated(self._path), open(self._bad_audio, "a", encoding="utf-8", errors="surrogateescape") as stream:
-            lines = csv.writer(stream, lineterminator="\n")
-            lines.writerows([*([["path", "reason"]] if is_new else []), [source, error.reason]])
+        with translated(self._path):
+            append_bad_audio(self._bad_audio, source, error.reason)
 
 
 class _Numpy:
@@ -243,11 +242,3 @@ class _Parquet:
             self._writer = parquet.ParquetWriter(self._part, table.schema)
         self._writer.write_table(table)
         self._held = []
-
-
-@contextmanager
-def _translated(output: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as exc:
-        raise OutputError(f"{output}: cannot be written ({exc.strerror or exc})") from exc

@@ -7,11 +7,11 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from earmark.config import PredictOptions
 from earmark.data.clips import Clip
 from earmark.errors import AudioError
 from earmark.export.load import load_any
 from earmark.models.source import source_of
+from earmark.options import PredictOptions
 from earmark.predict.classifier import Classifier
 from earmark.predict.engine import Ended
 from earmark.predict.inputs import HeardProgress

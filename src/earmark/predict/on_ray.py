@@ -14,10 +14,10 @@ from typing import Any
 
 import numpy as np
 
-from earmark.config import PredictOptions
 from earmark.data.clips import Clip
 from earmark.errors import AudioError, DeviceError, EarmarkError
 from earmark.extras import require
+from earmark.options import PredictOptions
 from earmark.predict.inputs import HeardProgress
 from earmark.predict.job import Job
 from earmark.predict.sink import Sink

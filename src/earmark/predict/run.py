@@ -7,9 +7,9 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
-from earmark.config import PredictOptions
 from earmark.data.clips import Clip
 from earmark.errors import DataError, UsageError
+from earmark.options import PredictOptions
 from earmark.predict.inputs import HeardProgress, find_recordings
 from earmark.predict.job import Job
 from earmark.predict.on_ray import run_on_ray

@@ -75,13 +75,13 @@ def open_sink(
     if path.exists() and not overwrite:
         hint = "it is complete" if resume else "name another file"
         raise OutputError(f"{output}: exists already; {hint}, or add --overwrite")
-    with _translated(output, ""):
+    with translated(output):
         sink = _PartFile(path, head, settings, resume=resume)
     try:
         yield sink
     finally:
         sink.close()
-    with _translated(output, ""):
+    with translated(output):
         sink.complete()
 
 
@@ -165,10 +165,8 @@ class _PartFile:
         """Give the rows their name, and list what could not be read."""
         bad = [entry for entry in self._finished if entry["reason"] is not None]
         self._bad_audio.unlink(missing_ok=True)
-        if bad:
-            with open(self._bad_audio, "w", encoding="utf-8", errors=_ANY_NAME, newline="") as stream:
-                rows = [["path", "reason"], *([entry["path"], entry["reason"]] for entry in bad)]
-                csv.writer(stream, lineterminator="\n").writerows(rows)
+        for entry in bad:
+            append_bad_audio(self._bad_audio, entry["path"], entry["reason"])
         if self._path.suffix.lower() == ".parquet":
             csv_to_parquet(self._part, self._path)
             self._part.unlink()
@@ -177,7 +175,7 @@ class _PartFile:
         self._list.unlink()
 
     def _translated(self) -> Any:
-        return _translated(str(self._path), f"; the rows so far are in {self._part}, --resume goes on with them")
+        return translated(self._path, f"; the rows so far are in {self._part}, --resume goes on with them")
 
     def _read_list(self) -> list[dict[str, Any]]:
         """What was finished; a last line that was cut off by a kill does not count."""
@@ -227,7 +225,7 @@ class FolderSink:
         there = [name for name in names.values() if (folder / name).exists()]
         if there and not (overwrite or resume):
             raise OutputError(f"{folder / there[0]}: exists already; add --resume to go on, or --overwrite")
-        with _translated(str(folder), ""):
+        with translated(folder):
             folder.mkdir(parents=True, exist_ok=True)
             self._bad_audio.unlink(missing_ok=True)
 
@@ -244,17 +242,14 @@ class FolderSink:
     def finish(self, source: str, reason: str | None = None) -> None:
         """Write its file, or why there is none."""
         target = self._folder / self._names[source]
-        with _translated(str(target), ""):
+        with translated(target):
             if reason is None:
                 target.parent.mkdir(parents=True, exist_ok=True)
                 part = target.with_name(f"{target.name}.part")
                 part.write_text(self._head + "".join(self._held), encoding="utf-8", errors=_ANY_NAME)
                 os.replace(part, target)
             else:
-                is_new = not self._bad_audio.exists()
-                with open(self._bad_audio, "a", encoding="utf-8", errors=_ANY_NAME, newline="") as stream:
-                    rows = [*([["path", "reason"]] if is_new else []), [source, reason]]
-                    csv.writer(stream, lineterminator="\n").writerows(rows)
+                append_bad_audio(self._bad_audio, source, reason)
         self._held = []
 
     def drop(self) -> None:
@@ -262,9 +257,18 @@ class FolderSink:
         self._held = []
 
 
+def append_bad_audio(path: Path, source: str, reason: str) -> None:
+    """Put a recording that cannot be read on the list, ``path,reason``, which is there only if it has to be."""
+    is_new = not path.exists()
+    with open(path, "a", encoding="utf-8", errors=_ANY_NAME, newline="") as stream:
+        rows = [*([["path", "reason"]] if is_new else []), [source, reason]]
+        csv.writer(stream, lineterminator="\n").writerows(rows)
+
+
 @contextmanager
-def _translated(output: str, hint: str) -> Iterator[None]:
+def translated(output: object, hint: str = "") -> Iterator[None]:
+    """An OSError of the block as an OutputError of ``output``."""
     try:
         yield
     except OSError as exc:
-        raise OutputError(f"{output}: cannot be written ({exc.strerror}){hint}") from exc
+        raise OutputError(f"{output}: cannot be written ({exc.strerror or exc}){hint}") from exc
