@@ -22,7 +22,7 @@ ROOMS = [
     {"scoring"},
     {"runs"},
     {"train", "evaluate", "predict"},
-    {"quickstart", "bench", "doctor"},
+    {"quickstart", "bench", "doctor", "serve"},
     {"cli"},
 ]
 LEVEL = {room: level for level, rooms in enumerate(ROOMS) for room in rooms}

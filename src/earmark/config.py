@@ -238,6 +238,54 @@ class PredictOptions(PretrainedArguments):
         self.format = self.format or "csv"
 
 
+@dataclass
+class ServeOptions(PretrainedArguments):
+    """``earmark serve``: a checkpoint, where to listen, and what a client may ask for.
+
+    Raises:
+        UsageError: no checkpoint, or a number is out of range.
+    """
+
+    host: str = _flag("127.0.0.1", "address to listen at; one that others can reach asks for a token")
+    port: int = _flag(8000, "port to listen at; 0 takes a free one and the first log line says which")
+    auth_token_file: str | None = _flag(
+        None, "file whose first line clients must send as bearer token (or set EARMARK_SERVE_TOKEN)"
+    )
+    allow_public_without_token: bool = _flag(
+        False, "listen at an address that others can reach although anyone may ask"
+    )
+    cors_origins: list[str] | None = _flag(
+        None, "pages of these origins may ask from a browser, e.g. https://a.example (default: none)"
+    )
+    batch_size: int = _flag(32, "windows a batch")
+    batch_delay_ms: float = _flag(5.0, "how long a window waits for others to share its batch, in milliseconds")
+    precision: Literal["fp32", "bf16", "fp16"] = _flag("fp32", "compute in this type")
+    device: str = _flag("auto", "auto, npu, cuda, xpu, mps or cpu; auto takes the first accelerator there is")
+    num_workers: int = _flag(2, "threads that decode recordings")
+    max_body_mb: float = _flag(25.0, "largest request body, in megabytes; longer ones are cut off and refused (413)")
+    max_seconds: float = _flag(300.0, "longest recording, in seconds; decoding stops there (413)")
+    decode_timeout_seconds: float = _flag(10.0, "longest time that decoding may take (422)")
+    queue_size: int = _flag(128, "requests that may wait for their answer; more are told to come back (429)")
+    read_timeout_seconds: float = _flag(10.0, "how long a client may be silent while it sends (408)")
+    body_timeout_seconds: float = _flag(60.0, "how long a request may take to arrive (408)")
+    answer_timeout_seconds: float = _flag(60.0, "how long an answer may take once a request has arrived (503)")
+    max_connections: int = _flag(512, "open connections; more are refused (503)")
+    drain_timeout_seconds: float = _flag(30.0, "after SIGTERM: how long requests under way may take to finish")
+
+    def __post_init__(self) -> None:
+        if not self.model_name_or_path:
+            raise UsageError("which model? name its folder first: earmark serve MODEL")
+        for name in ("batch_size", "num_workers", "queue_size", "max_connections"):
+            _require(getattr(self, name) >= 1, name, getattr(self, name), "a whole number from 1 on")
+        for name in ("max_body_mb", "max_seconds"):
+            _require(0 < getattr(self, name) < math.inf, name, getattr(self, name), "a number above 0")
+        for name in ("decode", "read", "body", "answer", "drain"):
+            flag = f"{name}_timeout_seconds"
+            _require(0 < getattr(self, flag) < math.inf, flag, getattr(self, flag), "a number of seconds above 0")
+        _require(0 <= self.batch_delay_ms <= 1000, "batch_delay_ms", self.batch_delay_ms, "0 to 1000")
+        _require(0 <= self.port <= 65535, "port", self.port, "0 to 65535")
+
+
 # flags of ``earmark bench`` that mean nothing to some of its three jobs
 _BENCH_FLAGS = {
     "num_workers": ("data",),

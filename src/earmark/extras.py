@@ -15,6 +15,11 @@ _EXTRAS: dict[str, tuple[str, str]] = {
     "espeakng_loader": ("synth", "the synthetic spoken-command corpus"),
     "evaluate": ("evaluate", "a local metric folder (--metric DIR)"),
     "tensorboard": ("tensorboard", "--report_to tensorboard"),
+    "fastapi": ("serve", "answers over HTTP"),
+    "uvicorn": ("serve", "answers over HTTP"),
+    "python_multipart": ("serve", "answers over HTTP"),
+    "prometheus_client": ("serve", "answers over HTTP"),
+    "websockets": ("serve", "answers over HTTP"),
     "trackio": ("trackio", "--report_to trackio"),
 }
 

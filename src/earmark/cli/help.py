@@ -21,6 +21,7 @@ from earmark.config import (
     PredictOptions,
     PretrainedArguments,
     RunArguments,
+    ServeOptions,
 )
 
 _GIVEN_AS_WORDS = {"inputs", "work"}  # fields without a flag of their own on the page
@@ -135,6 +136,23 @@ examples
   earmark predict runs/first a.wav b.mp3 --top_k 3
 """
 
+_SERVE_HEAD = """\
+earmark serve: answer over HTTP
+
+usage: earmark serve MODEL [flags]
+       MODEL is a run folder, a model folder or a hub name
+"""
+
+_SERVE_TAIL = """\
+POST /v1/classify takes the bytes of a recording, a form with a file, or {"inputs": BASE64, "parameters": {...}};
+/healthz, /readyz, /metrics and /openapi.json say the rest
+
+examples
+  earmark serve runs/first
+  curl --data-binary @a.wav http://127.0.0.1:8000/v1/classify?top_k=3
+  EARMARK_SERVE_TOKEN=$(cat token) earmark serve runs/first --host 0.0.0.0
+"""
+
 _BENCH_HEAD = """\
 earmark bench: measure this machine
 
@@ -197,6 +215,15 @@ def predict_help() -> str:
         "loading the model": _flags(PretrainedArguments),
     }
     return _page(_PREDICT_HEAD, groups, _PREDICT_TAIL)
+
+
+def serve_help() -> str:
+    """The page of ``earmark serve``."""
+    groups = {
+        "serving": [*_own_flags(ServeOptions), CONFIG_FLAG],
+        "loading the model": _flags(PretrainedArguments),
+    }
+    return _page(_SERVE_HEAD, groups, _SERVE_TAIL)
 
 
 def bench_help() -> str:

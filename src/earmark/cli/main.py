@@ -27,6 +27,7 @@ COMMANDS = {
     "train": "train a classifier on labelled recordings, evaluate it, write a run folder",
     "evaluate": "score a trained model on labelled recordings",
     "predict": "label recordings",
+    "serve": "answer over HTTP",
     "results": "one table for many runs",
     "synth": "write a synthetic spoken-command corpus",
     "bench": "measure this machine: data, training or inference",

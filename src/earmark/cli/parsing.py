@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, get_args, get_origin, get_type_hints
 
 from earmark.cli.legacy import LEGACY_FLAGS, translate
-from earmark.config import DataArguments, EvaluateOptions, ModelArguments, PredictOptions, RunArguments
+from earmark.config import DataArguments, EvaluateOptions, ModelArguments, PredictOptions, RunArguments, ServeOptions
 from earmark.errors import UsageError
 
 if TYPE_CHECKING:
@@ -153,6 +153,23 @@ def parse_predict(words: Sequence[str]) -> PredictOptions:
     if rest and not values["model_name_or_path"]:
         values["model_name_or_path"] = rest.pop(0)
     return _construct(PredictOptions, {**values, "inputs": [*values["inputs"], *rest]})
+
+
+def parse_serve(words: Sequence[str]) -> ServeOptions:
+    """Options of ``earmark serve MODEL``.
+
+    Raises:
+        UsageError: a flag or the configuration file is wrong.
+    """
+    parser = build_parser(ServeOptions)
+    path, words = _take_config(words)
+    file_words = _plain_file_words(path, _read_file(path), parser) if path else []
+    namespace, rest = parser.parse_flags([*file_words, *words])
+    values = vars(namespace)
+    if rest and not values["model_name_or_path"]:
+        values["model_name_or_path"] = rest.pop(0)
+    _refuse_words(rest)
+    return _construct(ServeOptions, values)
 
 
 def evaluation_of(settings: TrainSettings) -> EvaluateOptions:

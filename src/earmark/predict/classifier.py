@@ -220,6 +220,14 @@ class Classifier:
         order = np.argsort(-probabilities, kind="stable")[:top_k]
         return [{"label": self.labels[i], "score": float(probabilities[i])} for i in order]
 
+    def logits(self, windows: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+        """Stream logits float32 (C,) of windows that are cut already.
+
+        Args:
+            windows: float32 (samples,) at ``sampling_rate_hz``, as :meth:`windowing` cuts them.
+        """
+        return score_waveforms(self.model, self.frontend, windows, batch_size=self.batch_size, device=self.device)
+
     def _recordings(
         self, items: Iterable[Audio], sampling_rate: int | None
     ) -> Iterator[tuple[int, Iterable[np.ndarray]]]:
@@ -267,8 +275,7 @@ class Classifier:
                     error = exc
                 waiting.append((key, Ended(end / rate_hz, error)))
 
-        scores = score_waveforms(self.model, self.frontend, cut(), batch_size=self.batch_size, device=self.device)
-        for logits in scores:
+        for logits in self.logits(cut()):
             yield from _ended(waiting)
             key, place = waiting.popleft()
             assert not isinstance(place, Ended)
