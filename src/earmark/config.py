@@ -254,8 +254,9 @@ class ServeOptions(PretrainedArguments):
     allow_public_without_token: bool = _flag(
         False, "listen at an address that others can reach although anyone may ask"
     )
-    cors_origins: list[str] | None = _flag(
-        None, "pages of these origins may ask from a browser, e.g. https://a.example (default: none)"
+    cors_origins: list[str] | None = field(
+        default=None,
+        metadata={"help": "pages of these origins may ask from a browser, e.g. https://a.example (default: none)"},
     )
     batch_size: int = _flag(32, "windows a batch")
     batch_delay_ms: float = _flag(5.0, "how long a window waits for others to share its batch, in milliseconds")

@@ -144,8 +144,8 @@ usage: earmark serve MODEL [flags]
 """
 
 _SERVE_TAIL = """\
-POST /v1/classify takes the bytes of a recording, a form with a file, or {"inputs": BASE64, "parameters": {...}};
-/healthz, /readyz, /metrics and /openapi.json say the rest
+POST /v1/classify takes the bytes of a recording, a form with a file, or JSON with the recording in base64
+(Hugging Face's form); also there: /healthz, /readyz, /metrics, /openapi.json
 
 examples
   earmark serve runs/first

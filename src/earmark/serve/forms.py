@@ -90,7 +90,8 @@ def _read_json(body: bytes) -> tuple[bytes, dict[str, Any]]:
     except (ValueError, RecursionError) as exc:
         raise HTTPException(400, "the JSON cannot be read") from exc
     inputs = value.get("inputs") if isinstance(value, dict) else None
-    parameters = (value.get("parameters") or {}) if isinstance(value, dict) else None
+    parameters = value.get("parameters") if isinstance(value, dict) else None
+    parameters = {} if parameters is None else parameters
     if not isinstance(inputs, str) or not isinstance(parameters, dict):
         raise HTTPException(400, 'expected {"inputs": BASE64, "parameters": {...}} with the recording in base64')
     try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import sys
 from datetime import datetime, timezone
 from typing import Any
 
@@ -22,10 +23,13 @@ class JsonFormatter(logging.Formatter):
 
 
 def use_json_logs() -> None:
-    """Make this project's lines, and the warnings of the HTTP library, JSON on stderr."""
-    ours = logging.getLogger("earmark")
-    for handler in ours.handlers:
-        handler.setFormatter(JsonFormatter())
+    """Write this project's lines, and the warnings of the HTTP library, to standard output, as JSON.
+
+    Not to standard error, where decoders written in C leave remarks of their own.
+    """
+    handler = logging.StreamHandler(sys.stdout)
+    handler.setFormatter(JsonFormatter())
+    logging.getLogger("earmark").handlers = [handler]
     http = logging.getLogger("uvicorn.error")
-    http.handlers, http.propagate = list(ours.handlers), False
+    http.handlers, http.propagate = [handler], False
     http.setLevel(logging.WARNING)
