@@ -121,18 +121,17 @@ def test_a_taken_port_is_told(server: Server, model: Path) -> None:
 def test_sigterm_lets_requests_under_way_finish(start: Start) -> None:
     server = start("--batch_delay_ms", "1000")
     data = encoded(tone(440, 0.3), "WAV")
-    with httpx.Client() as kept, ThreadPoolExecutor(1) as pool:
+    with httpx.Client() as kept, httpx.Client() as new, ThreadPoolExecutor(1) as pool:
         kept.get(f"{server.url}/healthz")
         under_way = pool.submit(classify, server, data)
         server.wait_for_metric("earmark_windows_waiting", 1)
         server.process.send_signal(signal.SIGTERM)
         time.sleep(0.1)
-        for client in (kept, httpx.Client()):  # a connection from before, and a new one
-            with client:
-                refused = client.post(f"{server.url}/v1/classify", content=data)
-                assert (refused.status_code, refused.headers["connection"]) == (503, "close")
-                assert client.get(f"{server.url}/readyz").status_code == 503
-                assert client.get(f"{server.url}/healthz").status_code == 200
+        for client in (kept, new):
+            refused = client.post(f"{server.url}/v1/classify", content=data)
+            assert (refused.status_code, refused.headers["connection"]) == (503, "close")
+            assert client.get(f"{server.url}/readyz").status_code == 503
+            assert client.get(f"{server.url}/healthz").status_code == 200
         assert under_way.result().status_code == 200
     assert server.process.wait(10) == 0
     assert server.lines()[-1]["event"] == "stopped"

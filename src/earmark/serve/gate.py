@@ -73,8 +73,7 @@ class Gate:
         if path not in _OPEN and not self._is_allowed(exchange):
             await exchange.refuse(401, "send the token: Authorization: Bearer ...", [(b"www-authenticate", b"Bearer")])
         elif self._lifecycle.draining and path.startswith("/v1/"):
-            closing = [(b"retry-after", b"1"), (b"connection", b"close")]
-            await exchange.refuse(503, "this server is about to stop", closing)
+            await exchange.refuse(503, "this server is about to stop", [(b"retry-after", b"1")])
         else:
             await self._app(scope, exchange.receive, exchange.send)
 

@@ -15,7 +15,7 @@ logger = logging.getLogger(__name__)
 
 _TOKEN_VARIABLE = "EARMARK_SERVE_TOKEN"
 _SHORTEST_TOKEN = 16
-_LAST_BYTES_S = 5  # for answers that are written but not yet taken by their clients, once nothing is under way
+_LAST_BYTES_S = 2  # for answers that are written but not yet taken by their clients, once nothing is under way
 
 
 def serve(options: ServeOptions) -> None:
