@@ -21,6 +21,7 @@ ROOMS = [
     {"models"},
     {"scoring"},
     {"runs"},
+    {"export"},
     {"train", "evaluate", "predict"},
     {"quickstart", "bench", "doctor", "serve"},
     {"cli"},

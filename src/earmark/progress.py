@@ -25,10 +25,12 @@ class Progress:
         what: a word or two on the work, e.g. ``"training"``.
         total: clips to do; ``None`` when unknown.
         quiet: show nothing, only count.
+        unit: what is counted, if not clips.
     """
 
-    def __init__(self, what: str, total: int | None, *, quiet: bool = False) -> None:
+    def __init__(self, what: str, total: int | None, *, quiet: bool = False, unit: str = "clips") -> None:
         self.what = what
+        self.unit = unit
         self.total = total
         self.done = 0
         self._start = self._last_line = time.monotonic()
@@ -37,7 +39,7 @@ class Progress:
         if self._speaks and sys.stderr.isatty():
             from tqdm import tqdm
 
-            self._bar = tqdm(total=total, desc=what, unit=" clips", dynamic_ncols=True, smoothing=0.1, leave=False)
+            self._bar = tqdm(total=total, desc=what, unit=f" {unit}", dynamic_ncols=True, smoothing=0.1, leave=False)
 
     def update(self, clips: int, note: str = "") -> None:
         """Count ``clips`` more as done; ``note`` (a loss, say) is shown behind the figures."""
@@ -80,9 +82,9 @@ class Progress:
         text = f"{self.what}: {self.done:,}"
         if self.total:
             left_s = (self.total - self.done) / rate if rate > 0 else float("inf")
-            text += f" of {self.total:,} clips, {rate:,.0f} clips/s, {format_seconds(left_s)} left"
+            text += f" of {self.total:,} {self.unit}, {rate:,.0f} {self.unit}/s, {format_seconds(left_s)} left"
         else:
-            text += f" clips, {rate:,.0f} clips/s"
+            text += f" {self.unit}, {rate:,.0f} {self.unit}/s"
         return f"{text}, {note}" if note else text
 
 

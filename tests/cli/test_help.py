@@ -37,7 +37,7 @@ def test_help_all_has_every_flag_there_is() -> None:
 
 def test_an_entry_shows_choices_defaults_and_switches() -> None:
     page = pages.predict_help()
-    assert "  --format csv|jsonl\n" in page
+    assert "  --rows clips|windows|segments\n" in page
     assert "  --top_k N\n" in page
     assert "most likely first (default: 1)" in " ".join(page.split())
     assert "  --trust_remote_code\n" in page

@@ -10,9 +10,10 @@ import soundfile
 import torch
 
 import earmark
+from earmark.data.clips import Clip
 from earmark.errors import AudioError, DeviceError, UsageError
 from earmark.models.build import ModelSource, build_for_training
-from earmark.predict.run import find_clips
+from earmark.predict.run import find_recordings
 from tests.tiny import RATE_HZ, overrides, tone
 
 
@@ -79,7 +80,9 @@ def test_broken_clips_keep_their_place(classifier: earmark.Classifier, tmp_path:
         else:
             soundfile.write(path, tone(300 + 50 * i, 0.1 + 0.03 * i, seed=i), RATE_HZ)
         names.append(str(path))
-    results = list(classifier.predict_clips(find_clips([str(tmp_path)])))
+    results = list(
+        classifier.predict_clips([Clip(source=path, path=path) for path in find_recordings([str(tmp_path)])])
+    )
     assert [clip.source for clip, _ in results] == names
     for i, (clip, result) in enumerate(results):
         if i in (0, 1, 5, 11):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from earmark.errors import UsageError
-from earmark.predict.timeline import Aggregate, Segment, SegmentRules, Timeline, Window, smoothed
+from earmark.predict.timeline import Aggregate, SegmentRules, Timeline, Window, smoothed
 
 LABELS = ["a", "b"]
 

@@ -17,6 +17,7 @@ from earmark.config import (
     BenchOptions,
     DataArguments,
     EvaluateOptions,
+    ExportOptions,
     ModelArguments,
     PredictOptions,
     PretrainedArguments,
@@ -136,6 +137,23 @@ examples
   earmark predict runs/first a.wav b.mp3 --top_k 3
 """
 
+_EXPORT_HEAD = """\
+earmark export: a trained model as a file that other programs run, waveform in, probabilities out
+
+usage: earmark export MODEL --output FOLDER [flags]
+       MODEL is a run folder, a model folder or a hub name
+"""
+
+_EXPORT_TAIL = """\
+the export is compared with PyTorch before it gets its name, and refused if it answers differently;
+earmark predict, earmark evaluate and Classifier.from_pretrained take the folder in place of a model
+
+examples
+  earmark export runs/first --output first_onnx
+  earmark export runs/first --format onnx-int8 --calibration recordings/validation --output first_int8
+  earmark export runs/first --fixed_shape 1x1.0 --soc_version Ascend310P3 --output first_1x1
+"""
+
 _SERVE_HEAD = """\
 earmark serve: answer over HTTP
 
@@ -215,6 +233,15 @@ def predict_help() -> str:
         "loading the model": _flags(PretrainedArguments),
     }
     return _page(_PREDICT_HEAD, groups, _PREDICT_TAIL)
+
+
+def export_help() -> str:
+    """The page of ``earmark export``."""
+    groups = {
+        "export": [*_own_flags(ExportOptions), CONFIG_FLAG],
+        "loading the model": _flags(PretrainedArguments),
+    }
+    return _page(_EXPORT_HEAD, groups, _EXPORT_TAIL)
 
 
 def serve_help() -> str:

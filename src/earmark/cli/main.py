@@ -27,6 +27,7 @@ COMMANDS = {
     "train": "train a classifier on labelled recordings, evaluate it, write a run folder",
     "evaluate": "score a trained model on labelled recordings",
     "predict": "label recordings",
+    "export": "a trained model as ONNX or torch.export, checked against PyTorch",
     "serve": "answer over HTTP",
     "results": "one table for many runs",
     "synth": "write a synthetic spoken-command corpus",

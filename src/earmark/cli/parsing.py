@@ -17,7 +17,15 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, get_args, get_origin, get_type_hints
 
 from earmark.cli.legacy import LEGACY_FLAGS, translate
-from earmark.config import DataArguments, EvaluateOptions, ModelArguments, PredictOptions, RunArguments, ServeOptions
+from earmark.config import (
+    DataArguments,
+    EvaluateOptions,
+    ExportOptions,
+    ModelArguments,
+    PredictOptions,
+    RunArguments,
+    ServeOptions,
+)
 from earmark.errors import UsageError
 
 if TYPE_CHECKING:
@@ -155,13 +163,27 @@ def parse_predict(words: Sequence[str]) -> PredictOptions:
     return _construct(PredictOptions, {**values, "inputs": [*values["inputs"], *rest]})
 
 
+def parse_export(words: Sequence[str]) -> ExportOptions:
+    """Options of ``earmark export MODEL``.
+
+    Raises:
+        UsageError: a flag or the configuration file is wrong.
+    """
+    return _parse_with_model(ExportOptions, words)
+
+
 def parse_serve(words: Sequence[str]) -> ServeOptions:
     """Options of ``earmark serve MODEL``.
 
     Raises:
         UsageError: a flag or the configuration file is wrong.
     """
-    parser = build_parser(ServeOptions)
+    return _parse_with_model(ServeOptions, words)
+
+
+def _parse_with_model(cls: type[T], words: Sequence[str]) -> T:
+    """Options of a command whose one word is the model."""
+    parser = build_parser(cls)
     path, words = _take_config(words)
     file_words = _plain_file_words(path, _read_file(path), parser) if path else []
     namespace, rest = parser.parse_flags([*file_words, *words])
@@ -169,7 +191,7 @@ def parse_serve(words: Sequence[str]) -> ServeOptions:
     if rest and not values["model_name_or_path"]:
         values["model_name_or_path"] = rest.pop(0)
     _refuse_words(rest)
-    return _construct(ServeOptions, values)
+    return _construct(cls, values)
 
 
 def evaluation_of(settings: TrainSettings) -> EvaluateOptions:

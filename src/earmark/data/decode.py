@@ -104,6 +104,18 @@ def stream_clip(clip: Clip, sampling_rate_hz: int) -> Iterator[np.ndarray]:
                 yield rest if len(rest) else mono.mean(keepdims=True)
 
 
+def duration_s(clip: Clip) -> float:
+    """Length of a clip in seconds as its header has it, without decoding; 0 where that cannot be told."""
+    if clip.duration_s is not None:
+        return clip.duration_s
+    try:
+        with _opened(clip) as file, soundfile.SoundFile(file) as sound:
+            known = 0 < sound.frames < _UNKNOWN_FRAMES
+            return max(0.0, sound.frames / sound.samplerate - clip.offset_s) if known else 0.0
+    except (AudioError, soundfile.LibsndfileError):
+        return 0.0
+
+
 @contextmanager
 def _opened(clip: Clip) -> Iterator[BinaryIO]:
     """The encoded recording, at its start; what the system says of it in our words."""

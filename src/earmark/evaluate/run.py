@@ -14,14 +14,16 @@ from earmark.data.sources import load_splits
 from earmark.data.usable import keep_usable
 from earmark.device import describe_device, select_device
 from earmark.errors import DataError
-from earmark.models.build import AudioModel, load_trained
+from earmark.export.load import ExportedModel, load_any
+from earmark.models.build import AudioModel
 from earmark.models.source import source_of
 from earmark.runs.environment import describe_environment
 from earmark.runs.folder import RunFolder, prepare_folder, write_json
 from earmark.runs.judged import Judged, judge, write_predictions
 from earmark.runs.results import ResultsRow, load_row, markdown
 from earmark.scoring.diagnosis import diagnose
-from earmark.scoring.table import score_table
+from earmark.scoring.forward import Scorer, TorchScorer
+from earmark.scoring.table import score_table_with
 
 logger = logging.getLogger(__name__)
 
@@ -50,28 +52,32 @@ def evaluate(options: EvaluateOptions) -> EvaluateOutcome:
     Raises:
         EarmarkError: the model, the data or the device cannot be used; a label the model does not know.
     """
-    device = select_device(options.device)
-    audio = load_trained(source_of(options))
-    audio.model.to(device)
-    logger.info("device: %s, %s", device, describe_device(device))
+    audio = load_any(source_of(options))
+    scorer, device_name = _on_device(audio, options.device)
     table = _table(options)
-    _check_labels(table, audio)
+    _check_labels(table, audio.labels)
     folder = RunFolder(_output_dir(options))
     prepare_folder(folder.path)
-    usable, bad = keep_usable({options.split: table}, audio.frontend.sampling_rate_hz, options)
+    usable, bad = keep_usable({options.split: table}, scorer.sampling_rate_hz, options)
     if bad:
         write_bad_audio(folder.bad_audio, bad)
     table = usable[options.split].table
-    logits = score_table(
-        audio.model,
-        audio.frontend,
-        usable[options.split].waveforms,
-        batch_size=options.per_device_eval_batch_size,
-        device=device,
-        what="evaluating",
+    logits = score_table_with(
+        scorer, usable[options.split].waveforms, batch_size=options.per_device_eval_batch_size, what="evaluating"
     )
     judged = judge(logits, table, audio.labels, options.metric)
-    return _write(folder, judged, audio, options, describe_device(device))
+    return _write(folder, judged, audio.architecture, options, device_name)
+
+
+def _on_device(audio: AudioModel | ExportedModel, device: str) -> tuple[Scorer, str]:
+    """The model for the loop, and what a results table calls its device."""
+    if isinstance(audio, ExportedModel):
+        exported = audio.scorer(device)
+        return exported, exported.runner.device
+    place = select_device(device)
+    audio.model.to(place)
+    logger.info("device: %s, %s", place, describe_device(place))
+    return TorchScorer(audio.model, audio.frontend, place), describe_device(place)
 
 
 def _table(options: EvaluateOptions) -> ClipTable:
@@ -85,16 +91,16 @@ def _table(options: EvaluateOptions) -> ClipTable:
     return table
 
 
-def _check_labels(table: ClipTable, audio: AudioModel) -> None:
+def _check_labels(table: ClipTable, known: list[str]) -> None:
     unlabelled = [clip.source for clip in table if clip.label is None]
     if unlabelled:
         raise DataError(f"{unlabelled[0]}: no label ({len(unlabelled)} of {len(table)} clips have none)")
-    unknown = sorted(set(table.labels()) - set(audio.labels))
+    unknown = sorted(set(table.labels()) - set(known))
     if unknown:
         shown = ", ".join(repr(label) for label in unknown[:10])
         raise DataError(
             f"{table.origin}: {len(unknown)} labels that the model does not know: {shown}; it knows "
-            f"{', '.join(repr(label) for label in audio.labels[:20])}"
+            f"{', '.join(repr(label) for label in known[:20])}"
         )
 
 
@@ -108,13 +114,13 @@ def _output_dir(options: EvaluateOptions) -> Path:
 
 
 def _write(
-    folder: RunFolder, judged: Judged, audio: AudioModel, options: EvaluateOptions, device_name: str
+    folder: RunFolder, judged: Judged, architecture: str, options: EvaluateOptions, device_name: str
 ) -> EvaluateOutcome:
     metrics = judged.to_dict()
     write_json(folder.metrics, {options.split: metrics})
     write_json(folder.environment, describe_environment(device_name))
     write_predictions(folder, options.split, judged)
-    row = _row(judged, audio, options, device_name)
+    row = _row(judged, architecture, options, device_name)
     row.save(folder)
     lines = [f"{options.split}: {line}" for line in judged.summary_lines()]
     lines += [f"warning: {line}" for line in diagnose(judged.metrics)]
@@ -123,12 +129,12 @@ def _write(
     return EvaluateOutcome(folder.path, metrics, "\n".join(lines))
 
 
-def _row(judged: Judged, audio: AudioModel, options: EvaluateOptions, device_name: str) -> ResultsRow:
+def _row(judged: Judged, architecture: str, options: EvaluateOptions, device_name: str) -> ResultsRow:
     """The row of the run the model came from where it is one, with this evaluation's figures."""
     model = Path(str(options.model_name_or_path))
     trained = load_row(model) if RunFolder(model).results_row.is_file() else None
     return ResultsRow(
-        architecture=audio.model.config.model_type,
+        architecture=architecture,
         pretrained=trained.pretrained if trained else model.name,
         recipe=trained.recipe if trained else "",
         device=trained.device if trained else device_name,

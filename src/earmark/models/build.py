@@ -100,6 +100,11 @@ class AudioModel:
     frontend: Frontend
     labels: list[str]
 
+    @property
+    def architecture(self) -> str:
+        """Model type, as in Transformers."""
+        return str(self.model.config.model_type)
+
     def save(self, folder: str | Path) -> None:
         """Write weights (safetensors), configuration and preprocessor, readable by plain Transformers."""
         self.model.save_pretrained(folder)

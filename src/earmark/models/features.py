@@ -23,6 +23,8 @@ from transformers import (
 )
 from transformers.audio_utils import mel_filter_bank, window_function
 
+from earmark.models.framing import frames_of
+
 _FLOAT32_BITS = 24
 _COARSE_BITS = 9  # of a sample, below the peak of its clip; the basis has what is left of 24. See _KaldiFeatures
 
@@ -104,7 +106,7 @@ class WhisperFeatures(Features):
             samples = samples.masked_fill(~_valid(num_samples, self.num_samples), self.padding_value)
         half = self.n_fft // 2
         centred = F.pad(samples[:, None], (half, half), mode="reflect")[:, 0]
-        frames = centred.unfold(1, self.n_fft, self.hop)[:, :-1]  # (B, F, W); the last one is left out by Whisper
+        frames = frames_of(centred, self.n_fft, self.hop)[:, :-1]  # (B, F, W); the last one is left out by Whisper
         log_mel = (_power(frames @ self.basis) @ self.filters).clamp(min=1e-10).log10()  # (B, F, M)
         log_mel = torch.maximum(log_mel, log_mel.amax(dim=(1, 2), keepdim=True) - 8.0)
         return {"input_features": ((log_mel + 4.0) / 4.0).transpose(1, 2)}
@@ -144,11 +146,12 @@ class _KaldiFeatures(Features):
 
     def log_mel(self, samples: torch.Tensor) -> torch.Tensor:
         """(B, F, M) of samples (B, T)."""
-        samples = F.pad(samples, (0, max(0, self.frame - samples.shape[1])))
+        if samples.shape[1] < self.frame:
+            samples = F.pad(samples, (0, self.frame - samples.shape[1]))
         # beside a number 2**15 times the peak, float32 has room for the highest 9 bits of a sample
         large = samples.abs().amax(dim=1, keepdim=True) * 2.0 ** (_FLOAT32_BITS - _COARSE_BITS)
         coarse = (samples + large) - large
-        frames, rest = (part.unfold(1, self.frame, self.hop) for part in (coarse, samples - coarse))  # (B, F, W)
+        frames, rest = (frames_of(part, self.frame, self.hop) for part in (coarse, samples - coarse))  # (B, F, W)
         small = frames @ self.rest_basis + rest @ self.basis
         spectrum = frames @ self.coarse_basis + small  # (B, F, 2 * bins)
         return (_power(spectrum) @ self.filters).clamp(min=self.floor).log()

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from earmark.models.features import make_features
+from earmark.models.features import Features, WhisperFeatures, make_features
 
 
 class Frontend:
@@ -37,6 +37,20 @@ class Frontend:
         self.pads_itself = pads_itself
         self._features = make_features(extractor)
 
+    @property
+    def features(self) -> Features | None:
+        """The tensor code; ``None`` where the extractor itself is called, on the CPU."""
+        return self._features
+
+    @property
+    def tells_padding_from_silence(self) -> bool:
+        """Whether model inputs depend on which samples are padding; Whisper's do not, whose padding is silence."""
+        return not (isinstance(self._features, WhisperFeatures) and self._features.padding_value == 0.0)
+
+    def with_limits(self, min_samples: int, max_samples: int) -> Frontend:
+        """The same with another shortest and longest clip."""
+        return Frontend(self.extractor, min_samples=min_samples, max_samples=max_samples, pads_itself=self.pads_itself)
+
     def __call__(self, waveforms: Sequence[np.ndarray]) -> dict[str, torch.Tensor]:
         """Turn clips into one batch of model inputs, on the CPU; see :meth:`pack` and :meth:`inputs`."""
         return self.inputs(*self.pack(waveforms))
@@ -51,12 +65,9 @@ class Frontend:
             samples (B, T) float32 with zeros behind each clip, and the length of each, int64 (B,); ``None`` where all
             have T. Clips shorter than ``min_samples`` count as that long.
         """
-        lengths = [max(len(waveform), self.min_samples) for waveform in waveforms]
-        samples = np.zeros((len(waveforms), max(lengths)), dtype=np.float32)
-        for row, waveform in zip(samples, waveforms, strict=True):
-            row[: len(waveform)] = waveform
-        same = min(lengths) == max(lengths)
-        return torch.from_numpy(samples), None if same else torch.tensor(lengths)
+        samples, lengths = side_by_side(waveforms, self.min_samples)
+        same = lengths.min() == lengths.max()
+        return torch.from_numpy(samples), None if same else torch.from_numpy(lengths)
 
     def inputs(
         self, samples: torch.Tensor, num_samples: torch.Tensor | None = None, *, mask: bool = True
@@ -74,7 +85,7 @@ class Frontend:
         """
         lengths = num_samples
         if lengths is None:
-            lengths = torch.full((len(samples),), samples.shape[1], device=samples.device)
+            lengths = torch.full((samples.shape[0],), samples.shape[1], device=samples.device)
         if self._features is None:
             inputs = self._extracted(samples, lengths)
         else:
@@ -97,3 +108,15 @@ class Frontend:
         padding = {} if self.pads_itself else {"padding": True}
         batch = self.extractor(clips, sampling_rate=self.sampling_rate_hz, return_tensors="pt", **padding)
         return {name: value.to(samples.device) for name, value in batch.items()}
+
+
+def side_by_side(waveforms: Sequence[np.ndarray], min_samples: int) -> tuple[np.ndarray, np.ndarray]:
+    """B clips of shape ``(samples,)`` as (B, T) float32 with zeros behind each, and their lengths, int64 (B,).
+
+    Clips shorter than ``min_samples`` count as that long.
+    """
+    lengths = np.array([max(len(waveform), min_samples) for waveform in waveforms], dtype=np.int64)
+    samples = np.zeros((len(waveforms), lengths.max()), dtype=np.float32)
+    for row, waveform in zip(samples, waveforms, strict=True):
+        row[: len(waveform)] = waveform
+    return samples, lengths

@@ -31,6 +31,8 @@ from transformers import (
 )
 from transformers.modeling_outputs import BaseModelOutput, SequenceClassifierOutput
 
+from earmark.models.framing import frames_of
+
 _LOG_FLOOR = 1e-6  # added to the mel energies: about -60 dB of a full-scale tone, so that digital silence is finite
 
 
@@ -119,7 +121,7 @@ class LogMel(nn.Module):
         with torch.autocast(waveform.device.type, enabled=False):
             missing = self.window_samples - waveform.shape[-1]
             wave = F.pad(waveform.float(), (0, missing)) if missing > 0 else waveform.float()
-            frames = wave.unfold(-1, self.window_samples, self.hop_samples)  # (B, F, window)
+            frames = frames_of(wave, self.window_samples, self.hop_samples)  # (B, F, window)
             real, imaginary = (frames @ self.fourier.float()).chunk(2, dim=-1)  # (B, F, bins) each
             energies = (real.square() + imaginary.square()) @ self.filters.float()  # (B, F, M)
             return (energies + _LOG_FLOOR).log()

@@ -17,10 +17,11 @@ from earmark.data.decode import stream_clip, to_mono_at_rate
 from earmark.data.reading import stream_in_order
 from earmark.device import select_device
 from earmark.errors import AudioError, UsageError
-from earmark.models.build import AudioModel, ModelSource, load_trained
+from earmark.export.load import ExportedModel, load_any
+from earmark.models.build import AudioModel, ModelSource
 from earmark.models.forward import cast_in_place
 from earmark.predict.timeline import Aggregate, Timeline, Window
-from earmark.scoring.forward import score_waveforms, softmax
+from earmark.scoring.forward import Scorer, TorchScorer, score, softmax
 from earmark.scoring.windows import Windowing
 
 _DTYPES = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -59,22 +60,19 @@ class Classifier:
         classifier.predict("yes.wav")          # [{'label': 'yes', 'score': 0.98}]
 
     Attributes:
+        scorer: the model and its limits (``max_samples``: the longest window at once), for the loop that scores.
         labels: class names, index by index.
         sampling_rate_hz: rate the model works at; recordings of any other rate are resampled.
     """
 
     def __init__(
-        self, audio: AudioModel, *, device: str = "auto", batch_size: int = 32, precision: str = "fp32"
+        self, audio: AudioModel | ExportedModel, *, device: str = "auto", batch_size: int = 32, precision: str = "fp32"
     ) -> None:
         if precision not in _DTYPES:
             raise UsageError(f"precision {precision}: expected {', '.join(_DTYPES)}")
-        self.device = select_device(device)
-        self.model = audio.model.to(self.device).eval()
-        if (dtype := _DTYPES[precision]) is not None:
-            cast_in_place(self.model, dtype)
-        self.frontend = audio.frontend
+        self.scorer = _scorer(audio, device, precision)
         self.labels = audio.labels
-        self.sampling_rate_hz = audio.frontend.sampling_rate_hz
+        self.sampling_rate_hz = self.scorer.sampling_rate_hz
         self.batch_size = batch_size
 
     @classmethod
@@ -87,22 +85,22 @@ class Classifier:
         precision: str = "fp32",
         **source: Any,
     ) -> Classifier:
-        """Load a run folder, a checkpoint folder, or a model from the hub.
+        """Load a run folder, a checkpoint folder, the folder of an export, or a model from the hub.
 
         Args:
             name_or_path: folder or hub name.
             device: ``auto``, ``cpu``, ``npu:0``, ``cuda:1``...
             batch_size: clips in one forward pass.
-            precision: ``fp32``, ``bf16`` or ``fp16``: what is computed in.
+            precision: ``fp32``, ``bf16`` or ``fp16``: what is computed in; an export has its own.
             **source: ``revision``, ``token``, ``cache_dir``, ``allow_pickle``, ``trust_remote_code``.
 
         Raises:
-            UsageError: no such precision.
+            UsageError: no such precision, or one for an export.
             ModelError: no such model, or it has no trained head.
             NetworkError: the hub cannot be reached.
             DeviceError: no such device.
         """
-        audio = load_trained(ModelSource(name_or_path=str(name_or_path), **source))
+        audio = load_any(ModelSource(name_or_path=str(name_or_path), **source))
         return cls(audio, device=device, batch_size=batch_size, precision=precision)
 
     def predict(
@@ -193,7 +191,7 @@ class Classifier:
         return Windowing.of_seconds(
             window_seconds,
             hop_seconds,
-            longest_samples=self.frontend.max_samples,
+            longest_samples=self.scorer.max_samples,
             sampling_rate_hz=self.sampling_rate_hz,
         )
 
@@ -226,7 +224,7 @@ class Classifier:
         Args:
             windows: float32 (samples,) at ``sampling_rate_hz``, as :meth:`windowing` cuts them.
         """
-        return score_waveforms(self.model, self.frontend, windows, batch_size=self.batch_size, device=self.device)
+        return score(self.scorer, windows, batch_size=self.batch_size)
 
     def _recordings(
         self, items: Iterable[Audio], sampling_rate: int | None
@@ -294,3 +292,15 @@ def _value(answer: np.ndarray | AudioError) -> np.ndarray:
     if isinstance(answer, AudioError):
         raise answer
     return answer
+
+
+def _scorer(audio: AudioModel | ExportedModel, device: str, precision: str) -> Scorer:
+    if isinstance(audio, ExportedModel):
+        if precision != "fp32":
+            raise UsageError(f"precision {precision}: {audio.folder} computes in what it was exported in")
+        return audio.scorer(device)
+    place = select_device(device)
+    model = audio.model.to(place).eval()
+    if (dtype := _DTYPES[precision]) is not None:
+        cast_in_place(model, dtype)
+    return TorchScorer(model, audio.frontend, place)

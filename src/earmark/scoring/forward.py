@@ -1,8 +1,9 @@
 """The one inference loop: waveforms in, logits out, in order.
 
-Validation while training, evaluation, prediction and every later path call :func:`score_waveforms`, so a clip has one
-answer, whatever other clips it shares a batch with: where a model cannot be told exactly which samples are padding,
-clips of one batch have exactly the same length.
+Validation while training, evaluation, prediction and every later path call :func:`score`, so a clip has one answer,
+whatever other clips it shares a batch with: where a model cannot be told exactly which samples are padding, clips of
+one batch have exactly the same length. What the loop asks of a model is a :class:`Scorer`: :class:`TorchScorer` here,
+an exported model in :mod:`earmark.export.load`.
 
 Shapes: B batch, T samples, C classes.
 """
@@ -11,8 +12,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from typing import Any
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -30,6 +31,28 @@ _SHORTEST_IN_BATCH = 0.8  # of the longest: bounds padding
 _FAMILY_CPU_BATCH_S = 4
 
 
+class Scorer(Protocol):
+    """A model as the loop sees it.
+
+    Attributes:
+        sampling_rate_hz: rate of the waveforms it takes.
+        max_samples: longest window it takes at once.
+        shortest_in_batch: shortest clip of a batch, as a share of the longest: 1 where clips must be equally long.
+        most_samples: of one batch, padding included.
+    """
+
+    sampling_rate_hz: int
+    max_samples: int
+    shortest_in_batch: float
+    most_samples: float
+
+    def session(self) -> AbstractContextManager[None]:
+        """What lasts for many batches."""
+
+    def logits(self, waveforms: Sequence[np.ndarray]) -> np.ndarray:
+        """Logits (B, C) float32 of one batch: B float32 arrays ``(T_i,)``, at most ``max_samples`` long."""
+
+
 def score_waveforms(
     model: Any,
     frontend: Frontend,
@@ -39,15 +62,12 @@ def score_waveforms(
     device: torch.device,
     dtype: torch.dtype | None = None,
 ) -> Iterator[np.ndarray]:
-    """Score clips of any length, streaming.
-
-    A clip longer than the model takes at once is cut into windows, one behind the other; its answer is the logarithm of
-    the windows' mean probabilities.
+    """:func:`score` with a torch model.
 
     Args:
         model: classifier; put into evaluation mode while scoring and left in the mode it was in.
         frontend: its frontend.
-        waveforms: float32 arrays of shape ``(T_i,)`` at the frontend's sampling rate, ``T_i >= 1``.
+        waveforms: as for :func:`score`.
         batch_size: most windows in one forward pass.
         device: where the model is.
         dtype: compute in this type; ``None`` for the weights' own.
@@ -55,8 +75,24 @@ def score_waveforms(
     Yields:
         One float32 array of shape ``(C,)`` for each waveform, in order.
     """
-    score = _Scorer(model, frontend, batch_size, device, dtype)
-    windowing = Windowing(frontend.max_samples, frontend.max_samples)
+    return score(TorchScorer(model, frontend, device, dtype), waveforms, batch_size=batch_size)
+
+
+def score(scorer: Scorer, waveforms: Iterable[np.ndarray], *, batch_size: int) -> Iterator[np.ndarray]:
+    """Score clips of any length, streaming.
+
+    A clip longer than the model takes at once is cut into windows, one behind the other; its answer is the logarithm of
+    the windows' mean probabilities.
+
+    Args:
+        scorer: the model.
+        waveforms: float32 arrays of shape ``(T_i,)`` at the scorer's sampling rate, ``T_i >= 1``.
+        batch_size: most windows in one forward pass.
+
+    Yields:
+        One float32 array of shape ``(C,)`` for each waveform, in order.
+    """
+    windowing = Windowing(scorer.max_samples, scorer.max_samples)
     pending: list[list[np.ndarray]] = []
     count = num_samples = 0
     for waveform in waveforms:
@@ -64,45 +100,63 @@ def score_waveforms(
         count += len(pending[-1])
         num_samples += len(waveform)
         if count >= _CHUNK_BATCHES * batch_size or num_samples >= _CHUNK_SAMPLES:
-            yield from score(pending)
+            yield from _score_chunk(scorer, pending, batch_size)
             pending, count, num_samples = [], 0, 0
     if pending:
-        yield from score(pending)
+        yield from _score_chunk(scorer, pending, batch_size)
 
 
-class _Scorer:
-    """Scores chunks of clips."""
+def _score_chunk(scorer: Scorer, clips: Sequence[Sequence[np.ndarray]], batch_size: int) -> list[np.ndarray]:
+    """Logits (C,) of each clip, given as its windows."""
+    windows = [window for clip in clips for window in clip]
+    logits: list[np.ndarray] = [np.empty(0)] * len(windows)
+    with scorer.session():
+        for batch in _batches(scorer, [len(window) for window in windows], batch_size):
+            for i, row in zip(batch, scorer.logits([windows[i] for i in batch]), strict=True):
+                logits[i] = row
+    ends = np.cumsum([len(clip) for clip in clips])
+    return [_merge(np.stack(logits[end - len(clip) : end])) for clip, end in zip(clips, ends, strict=True)]
 
-    def __init__(
-        self, model: Any, frontend: Frontend, batch_size: int, device: torch.device, dtype: torch.dtype | None
-    ) -> None:
+
+class TorchScorer:
+    """A torch model for the loop; arguments as for :func:`score_waveforms`."""
+
+    def __init__(self, model: Any, frontend: Frontend, device: torch.device, dtype: torch.dtype | None = None) -> None:
         self.model = model
         self.frontend = frontend
-        self.batch_size = batch_size
         self.device = device
         self.dtype = dtype
+        self.sampling_rate_hz = frontend.sampling_rate_hz
+        self.max_samples = frontend.max_samples
+        self.shortest_in_batch = shortest_in_batch(model, frontend)
+        of_family_on_cpu = model.forward.family is not None and next(model.parameters()).device.type == "cpu"
+        self.most_samples = most_samples(frontend.sampling_rate_hz) if of_family_on_cpu else math.inf
 
-    def __call__(self, clips: Sequence[Sequence[np.ndarray]]) -> list[np.ndarray]:
-        """Logits (C,) of each clip, given as its windows."""
-        windows = [window for clip in clips for window in clip]
-        logits: list[np.ndarray] = [np.empty(0)] * len(windows)
-        with scoring(self.model, self.dtype):
-            lengths = [len(window) for window in windows]
-            for batch in batches_of_like_length(self.model, self.frontend, lengths, self.batch_size):
-                for i, row in zip(batch, self._forward([windows[i] for i in batch]), strict=True):
-                    logits[i] = row
-        ends = np.cumsum([len(clip) for clip in clips])
-        return [_merge(np.stack(logits[end - len(clip) : end])) for clip, end in zip(clips, ends, strict=True)]
+    def session(self) -> AbstractContextManager[None]:
+        """Evaluation mode, with weights cast once."""
+        return scoring(self.model, self.dtype)
 
-    def _forward(self, windows: Sequence[np.ndarray]) -> np.ndarray:
+    def logits(self, waveforms: Sequence[np.ndarray]) -> np.ndarray:
         """Logits (B, C) float32 of one batch."""
-        samples, num_samples = self.frontend.pack(windows)
+        samples, num_samples = self.frontend.pack(waveforms)
         with torch.inference_mode():
             if num_samples is not None:
                 num_samples = num_samples.to(self.device, non_blocking=True)
             inputs = self.frontend.inputs(samples.to(self.device, non_blocking=True), num_samples)
             logits: np.ndarray = self.model(**inputs).logits.float().cpu().numpy()
         return logits
+
+
+def shortest_in_batch(model: Any, frontend: Frontend) -> float:
+    """The shortest clip that may share a batch, as a share of the longest, so that no answer changes."""
+    if frontend.pads_itself:  # fixed-length encoders pad every clip to the same length anyway
+        return 0.0
+    return _SHORTEST_IN_BATCH if pads_exactly(model) else 1.0
+
+
+def most_samples(sampling_rate_hz: int) -> int:
+    """Of a batch of the wav2vec2 family on a CPU."""
+    return _FAMILY_CPU_BATCH_S * sampling_rate_hz
 
 
 def batches_of_like_length(
@@ -116,15 +170,16 @@ def batches_of_like_length(
         lengths: samples of each clip.
         batch_size: most clips in a batch.
     """
-    # fixed-length encoders pad every clip to the same length anyway
-    shortest = 0.0 if frontend.pads_itself else _SHORTEST_IN_BATCH if pads_exactly(model) else 1.0
-    of_family_on_cpu = model.forward.family is not None and next(model.parameters()).device.type == "cpu"
-    most_samples = _FAMILY_CPU_BATCH_S * frontend.sampling_rate_hz if of_family_on_cpu else math.inf
+    device = next(model.parameters()).device
+    return _batches(TorchScorer(model, frontend, device), lengths, batch_size)
+
+
+def _batches(scorer: Scorer, lengths: Sequence[int], batch_size: int) -> Iterator[list[int]]:
     batch: list[int] = []
     for i in sorted(range(len(lengths)), key=lambda i: -lengths[i]):
         longest = lengths[batch[0]] if batch else 0
-        full = len(batch) == batch_size or (len(batch) + 1) * longest > most_samples
-        if batch and (full or lengths[i] < shortest * longest):
+        full = len(batch) == batch_size or (len(batch) + 1) * longest > scorer.most_samples
+        if batch and (full or lengths[i] < scorer.shortest_in_batch * longest):
             yield batch
             batch = []
         batch.append(i)

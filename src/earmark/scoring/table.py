@@ -11,7 +11,7 @@ import torch.distributed as dist
 from earmark.data.reading import Waveforms
 from earmark.models.frontend import Frontend
 from earmark.progress import Progress
-from earmark.scoring.forward import score_waveforms
+from earmark.scoring.forward import Scorer, TorchScorer, score
 
 
 def score_table(
@@ -41,13 +41,18 @@ def score_table(
     Raises:
         DataError: a clip cannot be read; none is left out or replaced.
     """
+    return score_table_with(TorchScorer(model, frontend, device, dtype), waveforms, batch_size=batch_size, what=what)
+
+
+def score_table_with(scorer: Scorer, waveforms: Waveforms, *, batch_size: int, what: str = "scoring") -> np.ndarray:
+    """:func:`score_table` with any scorer."""
     total = len(waveforms.num_samples)
     rank, world = rank_and_world()
     mine = range(rank, total, world)
     with Progress(what, len(mine)) as progress:
         rows = []
         clips = waveforms.iterate(mine)
-        for row in score_waveforms(model, frontend, clips, batch_size=batch_size, device=device, dtype=dtype):
+        for row in score(scorer, clips, batch_size=batch_size):
             rows.append(row)
             progress.update(1)
     if world == 1:

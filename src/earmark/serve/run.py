@@ -102,7 +102,7 @@ def listen(host: str, port: int) -> socket.socket:
 def _run(options: ServeOptions, token: str | None, listener: socket.socket) -> None:
     import uvicorn
 
-    from earmark.models.build import load_trained
+    from earmark.export.load import load_any
     from earmark.models.source import source_of
     from earmark.predict.classifier import Classifier
     from earmark.serve.app import build_app
@@ -114,7 +114,7 @@ def _run(options: ServeOptions, token: str | None, listener: socket.socket) -> N
 
     use_json_logs()
     classifier = Classifier(
-        load_trained(source_of(options)),
+        load_any(source_of(options)),
         device=options.device,
         batch_size=options.batch_size,
         precision=options.precision,

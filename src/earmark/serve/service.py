@@ -15,6 +15,7 @@ import numpy as np
 from fastapi import HTTPException, Request
 
 from earmark.config import ServeOptions
+from earmark.export.load import ExportedScorer
 from earmark.predict.classifier import Classifier, Prediction
 from earmark.scoring.forward import softmax
 from earmark.serve.batching import Batcher
@@ -92,7 +93,8 @@ class Service:
 
         def prepare() -> tuple[Question, list[tuple[int, np.ndarray]]]:
             question = read_question(body, content_type, query)
-            question.top_k(), question.function()  # what is wrong with these is said before anything is decoded
+            question.top_k()  # what is wrong with settings is said before anything is decoded
+            self._check_function(question.function())
             return question, decode_windows(question.audio, windowing, rate_hz, self._decode_limits)
 
         question, windows = await asyncio.get_running_loop().run_in_executor(self._decoders, prepare)
@@ -102,6 +104,10 @@ class Service:
         logits = await asyncio.wrap_future(self.batcher.submit([samples for _, samples in windows]))
         self._metrics.audio(seconds)
         return self._classifier.top(scores_of(logits, question.function()), question.top_k())
+
+    def _check_function(self, function: str) -> None:
+        if function != "softmax" and isinstance(self._classifier.scorer, ExportedScorer):
+            raise HTTPException(400, f"function_to_apply: {function} needs logits; an exported model has softmax only")
 
     async def _in_time(self, answer: Any) -> Any:
         try:

@@ -1,0 +1,106 @@
+"""What an export is checked on: recordings that are given, or speech-like sound that is made."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+
+from earmark.data.clips import Clip
+from earmark.data.listing import list_audio
+from earmark.data.reading import read_in_order
+from earmark.errors import AudioError, DataError
+
+logger = logging.getLogger(__name__)
+
+_GENERATED_CLIPS = 24
+_SYLLABLE_S = 0.18
+# first and second formant of five vowels in hertz (Peterson and Barney 1952, men, rounded)
+_VOWELS_HZ = ((270, 2290), (530, 1840), (730, 1090), (570, 840), (300, 870))
+
+
+@dataclass(frozen=True)
+class Recordings:
+    """N recordings.
+
+    Attributes:
+        origin: where they come from, in words.
+        waveforms: float32 arrays ``(T_i,)``.
+        labels: class index of each, int64 (N,); ``None`` where they have none.
+    """
+
+    origin: str
+    waveforms: list[np.ndarray]
+    labels: np.ndarray | None
+
+
+def find_recordings(folder: str | None, sampling_rate_hz: int, classes: list[str], most: int) -> Recordings:
+    """Recordings of a folder, evenly spread over its sorted files; generated ones without a folder.
+
+    Args:
+        folder: searched through; where every recording lies in a folder named after a class, that is its label.
+        sampling_rate_hz: rate wanted.
+        classes: class names of the model.
+        most: how many at most.
+
+    Raises:
+        DataError: no recording in the folder can be read.
+    """
+    if folder is None:
+        return Recordings("generated speech-like sound", speech_like(sampling_rate_hz, _GENERATED_CLIPS), None)
+    paths = sorted(list_audio(Path(folder)))
+    if not paths:
+        raise DataError(f"{folder}: no audio files in this folder; --calibration takes a folder of recordings")
+    paths = [paths[i] for i in np.unique(np.linspace(0, len(paths) - 1, min(most, len(paths))).round().astype(int))]
+    waveforms: list[np.ndarray] = []
+    names: list[str] = []
+    clips = [Clip(source=str(path), path=str(path)) for path in paths]
+    for path, (_, result) in zip(paths, read_in_order(clips, sampling_rate_hz), strict=True):
+        if isinstance(result, AudioError):
+            logger.warning("%s (left out of the check)", result)
+            continue
+        waveforms.append(result)
+        names.append(path.parent.name)
+    if not waveforms:
+        raise DataError(f"{folder}: none of its {len(paths)} recordings can be read")
+    labelled = set(names) <= set(classes)
+    labels = np.array([classes.index(name) for name in names]) if labelled else None
+    kind = "labelled" if labelled else "unlabelled"
+    return Recordings(f"{len(waveforms)} {kind} recordings of {folder}", waveforms, labels)
+
+
+def speech_like(sampling_rate_hz: int, count: int, seed: int = 0) -> list[np.ndarray]:
+    """Voiced syllables and hisses of 0.3 to 6 s: pulses of a falling pitch through two formants, and noise.
+
+    Returns:
+        float32 arrays ``(T_i,)``, peaks below 1.
+    """
+    rng = np.random.default_rng(seed)
+    lengths_s = np.geomspace(0.3, 6.0, count)
+    return [_utterance(rng, float(seconds), sampling_rate_hz) for seconds in rng.permutation(lengths_s)]
+
+
+def _utterance(rng: np.random.Generator, seconds: float, rate_hz: int) -> np.ndarray:
+    total, step = round(seconds * rate_hz), round(_SYLLABLE_S * rate_hz)
+    wave = 0.003 * rng.standard_normal(total)
+    pitch_hz = rng.uniform(90, 240)
+    for start in islice(range(0, total, step), 64):
+        part = wave[start : start + step]
+        time_s = np.arange(len(part)) / rate_hz
+        if rng.random() < 0.25:  # a hiss, or a pause where it is faint
+            sound = rng.standard_normal(len(part)) * rng.choice([0.02, 0.2])
+        else:
+            sound = _vowel(time_s, pitch_hz * rng.uniform(0.9, 1.1), _VOWELS_HZ[rng.integers(len(_VOWELS_HZ))])
+        part += sound * np.sin(np.pi * time_s / _SYLLABLE_S)
+    return (0.5 * rng.uniform(0.1, 1.0) * wave / np.abs(wave).max()).astype(np.float32)
+
+
+def _vowel(time_s: np.ndarray, pitch_hz: float, formants_hz: tuple[int, int]) -> np.ndarray:
+    """Harmonics of a pitch that falls by a tenth, weighted by their nearness to two formants."""
+    phase = 2 * np.pi * pitch_hz * (time_s - 0.05 * time_s**2 / _SYLLABLE_S)
+    harmonics = np.arange(1, max(2, int(3500 / pitch_hz)))[:, None]
+    nearness = sum(1 / (1 + ((harmonics * pitch_hz - formant) / 90) ** 2) for formant in formants_hz)
+    return np.asarray((nearness / harmonics**0.5 * np.sin(harmonics * phase)).sum(axis=0))

@@ -1,0 +1,210 @@
+"""Forms of answers: what a recording, a window, a segment looks like in each format. Text only; no files here.
+
+Sources: Audacity's manual, "Importing and Exporting Labels"; Raven Pro's user manual, selection tables; the RT-09
+evaluation plan of NIST, appendix A, RTTM.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import re
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+from earmark.predict.timeline import Segment, Window
+
+# what is in a row -> the columns that say where it is
+PLACES: dict[str, list[str]] = {"clips": [], "windows": ["start_s", "end_s"], "segments": ["start_s", "end_s"]}
+# formats that hold segments only
+LABEL_FORMATS = ("audacity", "raven", "rttm")
+
+
+class Ranked(Protocol):
+    """A class and its probability, as :class:`earmark.predict.classifier.Prediction` has them."""
+
+    def __getitem__(self, key: str) -> Any: ...
+
+
+class Rows(Protocol):
+    """One format."""
+
+    def head(self) -> str:
+        """What stands before the first row of a file."""
+
+    def clip(self, source: str, top: Sequence[Ranked]) -> str:
+        """A whole recording: its classes, most likely first."""
+
+    def window(self, source: str, window: Window, top: Sequence[Ranked]) -> str:
+        """A window of it."""
+
+    def segment(self, source: str, segment: Segment) -> str:
+        """A segment of it."""
+
+    def bad(self, source: str, reason: str) -> str:
+        """A recording that cannot be read; empty where the format has no way to say so."""
+
+
+def rows_of(format: str, kind: str, top_k: int, sampling_rate_hz: int) -> Rows:
+    """The rows of a format.
+
+    Args:
+        format: ``csv``, ``parquet`` (which is made from the CSV), ``jsonl``, ``audacity``, ``raven`` or ``rttm``.
+        kind: ``clips``, ``windows`` or ``segments``.
+        top_k: classes a row.
+        sampling_rate_hz: of the model, which has heard nothing above half of it.
+    """
+    if format in ("csv", "parquet"):
+        return CsvRows(kind, top_k)
+    if format == "jsonl":
+        return JsonRows()
+    return {"audacity": AudacityRows, "raven": RavenRows, "rttm": RttmRows}[format](sampling_rate_hz)
+
+
+class CsvRows:
+    """``path,label,score``, then ``label_2,score_2``...; ``start_s,end_s`` behind ``path`` for windows and segments."""
+
+    def __init__(self, kind: str, top_k: int) -> None:
+        self.kind = kind
+        self.top_k = 1 if kind == "segments" else top_k
+
+    def head(self) -> str:
+        """Names of the columns."""
+        more = [name for k in range(2, self.top_k + 1) for name in (f"label_{k}", f"score_{k}")]
+        return _line(["path", *PLACES[self.kind], "label", "score", *more])
+
+    def clip(self, source: str, top: Sequence[Ranked]) -> str:
+        """One row."""
+        return _line([source, *_cells(top)])
+
+    def window(self, source: str, window: Window, top: Sequence[Ranked]) -> str:
+        """One row."""
+        return _line([source, _time(window.start_s), _time(window.end_s), *_cells(top)])
+
+    def segment(self, source: str, segment: Segment) -> str:
+        """One row."""
+        top = [{"label": segment.label, "score": segment.score}]
+        return _line([source, _time(segment.start_s), _time(segment.end_s), *_cells(top)])
+
+    def bad(self, source: str, reason: str) -> str:
+        """A row of empty cells where each recording has its row, so that none is missing; else none."""
+        return _line([source, *[""] * (2 * self.top_k)]) if self.kind == "clips" else ""
+
+
+class JsonRows:
+    """One object a line, ``{"path", "predictions": [{"label", "score"}, ...]}`` or ``{"path", "error"}``."""
+
+    def head(self) -> str:
+        """Nothing."""
+        return ""
+
+    def clip(self, source: str, top: Sequence[Ranked]) -> str:
+        """One line."""
+        return self._line({"path": source, "predictions": _objects(top)})
+
+    def window(self, source: str, window: Window, top: Sequence[Ranked]) -> str:
+        """One line, with ``start_s`` and ``end_s``."""
+        return self._line({"path": source, **_span(window), "predictions": _objects(top)})
+
+    def segment(self, source: str, segment: Segment) -> str:
+        """One line: ``path``, ``start_s``, ``end_s``, ``label``, ``score``."""
+        score = float(f"{segment.score:.6g}")
+        return self._line({"path": source, **_span(segment), "label": segment.label, "score": score})
+
+    def bad(self, source: str, reason: str) -> str:
+        """One line with the reason."""
+        return self._line({"path": source, "error": reason})
+
+    def _line(self, value: dict[str, Any]) -> str:
+        # a name that is not UTF-8 is escaped, so that the line stays JSON
+        odd_name = any("\udc80" <= char <= "\udcff" for char in value["path"])
+        return json.dumps(value, ensure_ascii=odd_name, allow_nan=False) + "\n"
+
+
+class _SegmentRows:
+    """Formats that know segments only."""
+
+    def __init__(self, sampling_rate_hz: int) -> None:
+        self.highest_hz = sampling_rate_hz / 2
+        self.number = 0
+
+    def head(self) -> str:
+        """Nothing; a new file begins."""
+        self.number = 0
+        return ""
+
+    def clip(self, source: str, top: Sequence[Ranked]) -> str:
+        """These formats have no rows without a time."""
+        raise NotImplementedError("rows of whole recordings")
+
+    def window(self, source: str, window: Window, top: Sequence[Ranked]) -> str:
+        """The most likely class, as a segment."""
+        first = top[0]
+        return self.segment(source, Segment(window.start_s, window.end_s, first["label"], first["score"]))
+
+    def segment(self, source: str, segment: Segment) -> str:
+        raise NotImplementedError
+
+    def bad(self, source: str, reason: str) -> str:
+        """Nothing."""
+        return ""
+
+
+class AudacityRows(_SegmentRows):
+    """A label track for Audacity: start, end and label, between tabs; the score stands behind the label."""
+
+    def segment(self, source: str, segment: Segment) -> str:
+        """One label."""
+        label = re.sub(r"\s+", " ", segment.label)
+        return f"{segment.start_s:.6f}\t{segment.end_s:.6f}\t{label} {segment.score:.2f}\n"
+
+
+class RavenRows(_SegmentRows):
+    """A selection table for Raven, of the spectrogram view."""
+
+    def head(self) -> str:
+        """Names of the columns."""
+        super().head()
+        names = ["Selection", "View", "Channel", "Begin Time (s)", "End Time (s)", "Low Freq (Hz)", "High Freq (Hz)"]
+        return "\t".join([*names, "Begin Path", "Annotation", "Score"]) + "\n"
+
+    def segment(self, source: str, segment: Segment) -> str:
+        """One selection, from 0 Hz to the highest frequency that the model hears."""
+        self.number += 1
+        times = [f"{segment.start_s:.6f}", f"{segment.end_s:.6f}", "0", f"{self.highest_hz:g}"]
+        label = re.sub(r"\s+", " ", segment.label)
+        return "\t".join([str(self.number), "Spectrogram 1", "1", *times, source, label, f"{segment.score:.6g}"]) + "\n"
+
+
+class RttmRows(_SegmentRows):
+    """Rich Transcription Time Marked: one SPEAKER line a segment; words have no blanks, so they become underscores."""
+
+    def segment(self, source: str, segment: Segment) -> str:
+        """One line: file, channel, onset, duration, class, score."""
+        name, label = (re.sub(r"\s", "_", word) for word in (os.path.splitext(source)[0], segment.label))
+        length_s = segment.end_s - segment.start_s
+        return f"SPEAKER {name} 1 {segment.start_s:.3f} {length_s:.3f} <NA> <NA> {label} {segment.score:.6g} <NA>\n"
+
+
+def _line(cells: Sequence[str]) -> str:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerow(cells)
+    return text.getvalue()
+
+
+def _time(seconds: float) -> str:
+    return f"{seconds:.6f}".rstrip("0").rstrip(".")
+
+
+def _cells(top: Sequence[Ranked]) -> list[str]:
+    return [cell for one in top for cell in (one["label"], f"{one['score']:.6g}")]
+
+
+def _objects(top: Sequence[Ranked]) -> list[dict[str, Any]]:
+    return [{"label": one["label"], "score": float(f"{one['score']:.6g}")} for one in top]
+
+
+def _span(place: Window | Segment) -> dict[str, float]:
+    return {"start_s": round(place.start_s, 6), "end_s": round(place.end_s, 6)}
