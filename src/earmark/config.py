@@ -329,7 +329,8 @@ class ServeOptions(PretrainedArguments):
     num_workers: int = _flag(2, "threads that decode recordings")
     max_body_mb: float = _flag(25.0, "largest request body, in megabytes; longer ones are cut off and refused (413)")
     max_seconds: float = _flag(300.0, "longest recording, in seconds; decoding stops there (413)")
-    decode_timeout_seconds: float = _flag(10.0, "longest time that decoding may take (422)")
+    max_timeline_seconds: float = _flag(3600.0, "the same for /v1/timeline and /v1/stream, which hear window by window")
+    decode_timeout_seconds: float = _flag(10.0, "longest time that decoding one recording may take (422)")
     queue_size: int = _flag(128, "requests that may wait for their answer; more are told to come back (429)")
     read_timeout_seconds: float = _flag(10.0, "how long a client may be silent while it sends (408)")
     body_timeout_seconds: float = _flag(60.0, "how long a request may take to arrive (408)")
@@ -342,7 +343,7 @@ class ServeOptions(PretrainedArguments):
             raise UsageError("which model? name its folder first: earmark serve MODEL")
         for name in ("batch_size", "num_workers", "queue_size", "max_connections"):
             _require(getattr(self, name) >= 1, name, getattr(self, name), "a whole number from 1 on")
-        for name in ("max_body_mb", "max_seconds"):
+        for name in ("max_body_mb", "max_seconds", "max_timeline_seconds"):
             _require(0 < getattr(self, name) < math.inf, name, getattr(self, name), "a number above 0")
         for name in ("decode", "read", "body", "answer", "drain"):
             flag = f"{name}_timeout_seconds"

@@ -14,6 +14,7 @@ import soundfile
 from huggingface_hub import InferenceClient
 
 import earmark
+from earmark.predict.timeline import SegmentRules
 from tests.serve.conftest import Server
 from tests.tiny import RATE_HZ, tone
 
@@ -110,6 +111,30 @@ def test_what_turns_logits_into_scores(server: Server, classifier: earmark.Class
         assert {row["label"]: row["score"] for row in rows} == pytest.approx(
             dict(zip(classifier.labels, expected.tolist(), strict=True)), abs=1e-3
         )
+
+
+def test_a_timeline_is_that_of_the_classifier(server: Server, classifier: earmark.Classifier) -> None:
+    data = encoded(np.concatenate([tone(300, 7.3), tone(2500, 12.0), tone(300, 5.0)]), "OGG")  # longer than 20 s
+    settings = {"hop_seconds": "0.25", "threshold": "0.4", "smooth_windows": "3", "top_k": "3"}
+    response = httpx.post(f"{server.url}/v1/timeline", files={"file": ("a", data)}, data=settings, timeout=30)
+    assert response.status_code == 200, response.text
+    answer = response.json()
+    expected = classifier.timeline(data, hop_seconds=0.25)
+    assert answer["duration_s"] == pytest.approx(24.3)
+    assert len(answer["windows"]) == len(expected.windows) > 90
+    for ours, theirs in zip(answer["windows"], expected.windows, strict=True):
+        assert (ours["start_s"], ours["end_s"]) == (theirs.start_s, theirs.end_s)
+        assert same(ours["scores"], classifier.top(theirs.probabilities, 3))
+    segments = expected.segments(SegmentRules(threshold=0.4, smooth_windows=3))
+    assert [(one["start_s"], one["end_s"], one["label"]) for one in answer["segments"]] == [
+        (one.start_s, one.end_s, one.label) for one in segments
+    ]
+    assert segments
+    assert same(answer["scores"], classifier.top(expected.aggregate(), 3))
+    for wrong in ("window_seconds=3", "hop_seconds=-1", "threshold=2", "hop_seconds=nan", "release=a"):
+        response = httpx.post(f"{server.url}/v1/timeline?{wrong}", content=data)
+        assert response.status_code == 400, wrong
+        assert wrong.split("=")[0] in response.json()["error"]
 
 
 def test_openapi_shows_the_forms_with_examples(server: Server) -> None:

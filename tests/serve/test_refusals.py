@@ -18,7 +18,7 @@ import soundfile
 from fastapi import HTTPException
 
 from earmark.scoring.windows import Windowing
-from earmark.serve.decoding import DecodeLimits, decode_windows
+from earmark.serve.decoding import DecodeLimits, iter_windows
 from tests.serve.conftest import Server
 from tests.serve.test_classify import encoded
 from tests.tiny import tone
@@ -74,7 +74,7 @@ def test_a_header_s_claims_are_not_believed(server: Server) -> None:
 def test_decoding_may_not_take_for_ever() -> None:
     limits = DecodeLimits(max_s=100, timeout_s=1e-4)
     with pytest.raises(HTTPException, match=r"decoding took longer than 0\.0001 s") as refused:
-        decode_windows(encoded(tone(440, 60.0), "MP3"), Windowing(16_000, 16_000), 16_000, limits)
+        list(iter_windows(encoded(tone(440, 60.0), "MP3"), Windowing(16_000, 16_000), 16_000, limits))
     assert refused.value.status_code == 422
 
 

@@ -55,6 +55,10 @@ def _add_routes(app: FastAPI, service: Service, lifecycle: Lifecycle, metrics: M
     async def classify(request: Request) -> Response:
         return JSONResponse(await service.classify(request))
 
+    @app.post("/v1/timeline", **openapi.TIMELINE)
+    async def timeline(request: Request) -> Response:
+        return JSONResponse(await service.timeline(request))
+
     @app.get("/healthz", summary="Whether the process is alive", responses=openapi.STATUS)
     async def healthz() -> Response:
         return JSONResponse({"status": "ok"})

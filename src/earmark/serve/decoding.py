@@ -32,17 +32,17 @@ class DecodeLimits:
 
     Attributes:
         max_s: longest recording, in seconds.
-        timeout_s: longest time that decoding may take, in seconds.
+        timeout_s: longest time in the decoder, in seconds.
     """
 
     max_s: float
     timeout_s: float
 
 
-def decode_windows(
+def iter_windows(
     data: bytes, windowing: Windowing, sampling_rate_hz: int, limits: DecodeLimits
-) -> list[tuple[int, np.ndarray]]:
-    """Decode a recording and cut it as the classifier does.
+) -> Iterator[tuple[int, np.ndarray]]:
+    """Decode a recording and cut it as the classifier does, window by window.
 
     Args:
         data: the encoded recording.
@@ -50,8 +50,8 @@ def decode_windows(
         sampling_rate_hz: rate of the model.
         limits: where to stop.
 
-    Returns:
-        ``(start, samples)`` of each window: first sample in the recording, and float32 (samples,).
+    Yields:
+        ``(start, samples)``: first sample in the recording, and float32 (samples,).
 
     Raises:
         HTTPException: 415 for what is no recording of a known format, 413 for one that is too long, 422 for one that is
@@ -64,8 +64,7 @@ def decode_windows(
         if kind not in FOR_PYAV:
             _check_header(data, limits)
         clip = Clip("recording", read_bytes=lambda: data)
-        blocks = _limited(stream_clip(clip, sampling_rate_hz), sampling_rate_hz, limits)
-        return list(windowing.cut(blocks))
+        yield from windowing.cut(_limited(stream_clip(clip, sampling_rate_hz), sampling_rate_hz, limits))
     except AudioError as exc:
         raise HTTPException(422, exc.reason) from exc
 
@@ -89,13 +88,17 @@ def _check_header(data: bytes, limits: DecodeLimits) -> None:
 
 
 def _limited(blocks: Iterator[np.ndarray], rate_hz: int, limits: DecodeLimits) -> Iterator[np.ndarray]:
-    deadline_s = time.monotonic() + limits.timeout_s
-    count = 0
-    for block in blocks:
+    count, spent_s = 0, 0.0
+    while True:
+        started_s = time.monotonic()
+        block = next(blocks, None)
+        spent_s += time.monotonic() - started_s
+        if block is None:
+            return
         count += len(block)
         if count > limits.max_s * rate_hz:
             raise _too_long(limits)
-        if time.monotonic() > deadline_s:
+        if spent_s > limits.timeout_s:
             raise HTTPException(422, f"decoding took longer than {limits.timeout_s:g} s")
         yield block
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -51,6 +52,23 @@ class Question:
         if not isinstance(value, int) or isinstance(value, bool) or value < 1:
             raise HTTPException(400, "top_k: expected a whole number from 1 on")
         return value
+
+    def number(self, name: str) -> float | None:
+        """A setting that is a number; ``None`` where it is not given.
+
+        Raises:
+            HTTPException: 400, not a number.
+        """
+        value = self.parameters.get(name)
+        if value is None:
+            return None
+        try:
+            number = float(value) if isinstance(value, (str, int, float)) and not isinstance(value, bool) else math.nan
+        except (ValueError, OverflowError):
+            number = math.nan
+        if not math.isfinite(number):
+            raise HTTPException(400, f"{name}: expected a number")
+        return number
 
     def function(self) -> str:
         """What turns logits into scores: one of :data:`FUNCTIONS`.

@@ -24,7 +24,7 @@ Send = Callable[[Message], Awaitable[None]]
 
 NOTES = "earmark.notes"  # key of a scope: what the log line of the request shall say
 _OPEN = frozenset({"/healthz", "/readyz", "/openapi.json"})
-_ROUTES = frozenset({"/v1/classify", "/metrics", *_OPEN})
+_ROUTES = frozenset({"/v1/classify", "/v1/timeline", "/metrics", *_OPEN})
 _CLIENT_GONE = 499  # as nginx counts it; nobody receives it
 
 # A client that is refused in mid-body hears why only if what it has sent is read: closing a socket with unread bytes

@@ -56,17 +56,59 @@ _ANSWER: dict[int | str, dict[str, Any]] = {
     }
 }
 
-_JSON_FORM = {
-    "schema": {
-        "type": "object",
-        "required": ["inputs"],
-        "properties": {
-            "inputs": {"type": "string", "format": "byte", "description": "the recording in base64"},
-            "parameters": {"type": "object", "properties": _PARAMETERS},
-        },
-    },
-    "example": {"inputs": "UklGRiQAAABXQVZF...", "parameters": {"top_k": 2, "function_to_apply": "softmax"}},
+_TIMELINE_PARAMETERS = {
+    "top_k": _PARAMETERS["top_k"],
+    "window_seconds": {"type": "number", "description": "length of a window (default: what the model takes)"},
+    "hop_seconds": {"type": "number", "description": "from window to window (default: the length)"},
+    "threshold": {"type": "number", "default": 0.5, "description": "a class is heard from this probability on"},
+    "release": {"type": "number", "description": "and until it falls below this (default: the threshold)"},
+    "smooth_windows": {"type": "integer", "default": 1, "description": "windows averaged first, an odd number"},
+    "merge_gap_s": {"type": "number", "default": 0, "description": "segments of a class so near become one"},
+    "min_duration_s": {"type": "number", "default": 0, "description": "shorter segments are left out"},
 }
+
+_TIMELINE_ANSWER: dict[int | str, dict[str, Any]] = {
+    200: {
+        "description": "what is heard when, and in the whole recording",
+        "content": {
+            "application/json": {
+                "schema": {"type": "object"},
+                "example": {
+                    "duration_s": 2.0,
+                    "scores": _EXAMPLE,
+                    "segments": [{"start_s": 0.0, "end_s": 1.0, "label": "yes", "score": 0.97}],
+                    "windows": [{"start_s": 0.0, "end_s": 1.0, "scores": _EXAMPLE}],
+                },
+            }
+        },
+    }
+}
+
+
+def _request(parameters: dict[str, Any], example: dict[str, Any]) -> dict[str, Any]:
+    """The three forms of a body, and the same settings in the query."""
+    properties = {
+        "inputs": {"type": "string", "format": "byte", "description": "the recording in base64"},
+        "parameters": {"type": "object", "properties": parameters},
+    }
+    json_form = {
+        "schema": {"type": "object", "required": ["inputs"], "properties": properties},
+        "example": {"inputs": "UklGRiQAAABXQVZF...", "parameters": example},
+    }
+    form = {"type": "object", "required": ["file"], "properties": {"file": _FILE, **parameters}}
+    return {
+        "parameters": [{"name": name, "in": "query", "schema": schema} for name, schema in parameters.items()],
+        "requestBody": {
+            "required": True,
+            "content": {
+                "application/octet-stream": {"schema": _FILE},
+                "audio/*": {"schema": _FILE},
+                "multipart/form-data": {"schema": form},
+                "application/json": json_form,
+            },
+        },
+    }
+
 
 CLASSIFY: dict[str, Any] = {
     "summary": "Name the most likely classes of a recording",
@@ -76,22 +118,12 @@ CLASSIFY: dict[str, Any] = {
         "windows, and the scores are their mean."
     ),
     "responses": _ANSWER | errors(400, 401, 408, 413, 415, 422, 429, 503),
-    "openapi_extra": {
-        "parameters": [{"name": name, "in": "query", "schema": schema} for name, schema in _PARAMETERS.items()],
-        "requestBody": {
-            "required": True,
-            "content": {
-                "application/octet-stream": {"schema": _FILE},
-                "audio/*": {"schema": _FILE},
-                "multipart/form-data": {
-                    "schema": {
-                        "type": "object",
-                        "required": ["file"],
-                        "properties": {"file": _FILE, **_PARAMETERS},
-                    }
-                },
-                "application/json": _JSON_FORM,
-            },
-        },
-    },
+    "openapi_extra": _request(_PARAMETERS, {"top_k": 2, "function_to_apply": "softmax"}),
+}
+
+TIMELINE: dict[str, Any] = {
+    "summary": "What is heard when in a long recording",
+    "description": "Bodies as for /v1/classify.",
+    "responses": _TIMELINE_ANSWER | errors(400, 401, 408, 413, 415, 422, 429, 503),
+    "openapi_extra": _request(_TIMELINE_PARAMETERS, {"hop_seconds": 0.5, "threshold": 0.6}),
 }

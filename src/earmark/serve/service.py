@@ -6,7 +6,8 @@ Shapes: W windows, C classes.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
+import threading
+from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any, TypeVar
@@ -19,16 +20,18 @@ from earmark.export.load import ExportedScorer
 from earmark.predict.classifier import Classifier, Prediction
 from earmark.scoring.forward import softmax
 from earmark.serve.batching import Batcher
-from earmark.serve.decoding import DecodeLimits, decode_windows
+from earmark.serve.decoding import DecodeLimits, iter_windows
 from earmark.serve.forms import Question, read_question
 from earmark.serve.gate import NOTES
 from earmark.serve.metrics import Metrics
 from earmark.serve.reading import BodyLimits, MemoryBudget, busy, read_body
+from earmark.serve.timeline import hear
 
 _BODIES_AT_ONCE = 16  # of the largest kind: bodies that arrive together may hold so many times its bytes
 _MEGABYTE = 1_000_000
 
 T = TypeVar("T")
+Read = Callable[[], Question]
 
 
 class Service:
@@ -54,6 +57,9 @@ class Service:
         self._queue_size = options.queue_size
         self._num_waiting = 0
         self._decoders = ThreadPoolExecutor(options.num_workers, thread_name_prefix="decode")
+        # long recordings have threads of their own: short ones must not wait for an hour's decoding
+        self._timelines = ThreadPoolExecutor(options.num_workers, thread_name_prefix="timeline")
+        self._timeline_limits = DecodeLimits(options.max_timeline_seconds, options.decode_timeout_seconds)
         self.batcher = Batcher(
             classifier.logits,
             batch_size=options.batch_size,
@@ -68,6 +74,7 @@ class Service:
     def close(self) -> None:
         """End the threads."""
         self._decoders.shutdown(cancel_futures=True)
+        self._timelines.shutdown(cancel_futures=True)
         self.batcher.stop()
 
     async def classify(self, request: Request) -> list[Prediction]:
@@ -76,40 +83,68 @@ class Service:
         Raises:
             HTTPException: whatever is wrong with the request, or with the moment it came.
         """
-        notes: dict[str, Any] = request.scope[NOTES]
+        return await self._ask(request, self._classify)
+
+    async def timeline(self, request: Request) -> dict[str, Any]:
+        """What is heard when in the recording that a request holds; see :func:`earmark.serve.timeline.hear`.
+
+        Raises:
+            HTTPException: whatever is wrong with the request, or with the moment it came.
+        """
+        return await self._ask(request, self._timeline)
+
+    async def _ask(self, request: Request, answer: Callable[[Read, dict[str, Any]], Awaitable[T]]) -> T:
+        """Read a request, wait for its turn, answer in time."""
         self._refuse_if_full()
         body = await read_body(request, self._body_limits, self._budget)
         size = len(body)
+        content_type, query = request.headers.get("content-type", ""), dict(request.query_params)
         try:
             self._refuse_if_full()
             with self._place():
-                return await self._in_time(self._answer(body, request, notes))
+                return await self._in_time(
+                    answer(lambda: read_question(body, content_type, query), request.scope[NOTES])
+                )
         finally:
             self._budget.give_back(size)
 
-    async def _answer(self, body: bytes, request: Request, notes: dict[str, Any]) -> list[Prediction]:
-        content_type, query = request.headers.get("content-type", ""), dict(request.query_params)
+    async def _classify(self, read: Read, notes: dict[str, Any]) -> list[Prediction]:
         windowing, rate_hz = self._classifier.windowing(), self._classifier.sampling_rate_hz
 
         def prepare() -> tuple[Question, list[tuple[int, np.ndarray]]]:
-            question = read_question(body, content_type, query)
+            question = read()
             question.top_k()  # what is wrong with settings is said before anything is decoded
             self._check_function(question.function())
-            return question, decode_windows(question.audio, windowing, rate_hz, self._decode_limits)
+            return question, list(iter_windows(question.audio, windowing, rate_hz, self._decode_limits))
 
         question, windows = await asyncio.get_running_loop().run_in_executor(self._decoders, prepare)
         last_start, last = windows[-1]
-        seconds = (last_start + len(last)) / rate_hz
-        notes["audio_seconds"] = round(seconds, 3)
+        self._count((last_start + len(last)) / rate_hz, notes)
         logits = await asyncio.wrap_future(self.batcher.submit([samples for _, samples in windows]))
-        self._metrics.audio(seconds)
         return self._classifier.top(scores_of(logits, question.function()), question.top_k())
+
+    async def _timeline(self, read: Read, notes: dict[str, Any]) -> dict[str, Any]:
+        given_up = threading.Event()
+
+        def work() -> dict[str, Any]:
+            return hear(read(), self._classifier, self.batcher, self._timeline_limits, given_up)
+
+        try:
+            answer = await asyncio.get_running_loop().run_in_executor(self._timelines, work)
+        finally:
+            given_up.set()
+        self._count(answer["duration_s"], notes)
+        return answer
+
+    def _count(self, seconds: float, notes: dict[str, Any]) -> None:
+        notes["audio_seconds"] = round(seconds, 3)
+        self._metrics.audio(seconds)
 
     def _check_function(self, function: str) -> None:
         if function != "softmax" and isinstance(self._classifier.scorer, ExportedScorer):
             raise HTTPException(400, f"function_to_apply: {function} needs logits; an exported model has softmax only")
 
-    async def _in_time(self, answer: Any) -> Any:
+    async def _in_time(self, answer: Awaitable[T]) -> T:
         try:
             return await asyncio.wait_for(answer, self._answer_timeout_s)
         except asyncio.TimeoutError as exc:
