@@ -336,12 +336,13 @@ class ServeOptions(PretrainedArguments):
     body_timeout_seconds: float = _flag(60.0, "how long a request may take to arrive (408)")
     answer_timeout_seconds: float = _flag(60.0, "how long an answer may take once a request has arrived (503)")
     max_connections: int = _flag(512, "open connections; more are refused (503)")
+    max_streams: int = _flag(16, "open streams at /v1/stream, each with a thread; more are told to come back (429)")
     drain_timeout_seconds: float = _flag(30.0, "after SIGTERM: how long requests under way may take to finish")
 
     def __post_init__(self) -> None:
         if not self.model_name_or_path:
             raise UsageError("which model? name its folder first: earmark serve MODEL")
-        for name in ("batch_size", "num_workers", "queue_size", "max_connections"):
+        for name in ("batch_size", "num_workers", "queue_size", "max_connections", "max_streams"):
             _require(getattr(self, name) >= 1, name, getattr(self, name), "a whole number from 1 on")
         for name in ("max_body_mb", "max_seconds", "max_timeline_seconds"):
             _require(0 < getattr(self, name) < math.inf, name, getattr(self, name), "a number above 0")

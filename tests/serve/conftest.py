@@ -87,7 +87,7 @@ def start(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sta
         words = [sys.executable, "-m", "earmark", "serve", str(model), "--device", "cpu", "--port", "0", *flags]
         with open(log, "wb") as stdout:
             process = subprocess.Popen(words, stdout=stdout, env=environment)
-        until_s = time.monotonic() + 60
+        until_s = time.monotonic() + 120
         while b'"listening"' not in log.read_bytes():
             assert process.poll() is None, log.read_text()
             assert time.monotonic() < until_s, log.read_text()
@@ -105,4 +105,15 @@ def start(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sta
 @pytest.fixture(scope="session")
 def server(start: Start) -> Server:
     """One with small limits, for all tests that leave it as it was."""
-    return start("--max_seconds", "20", "--max_body_mb", "1", "--read_timeout_seconds", "1.5", "--queue_size", "64")
+    return start(
+        "--max_seconds",
+        "20",
+        "--max_timeline_seconds",
+        "40",
+        "--max_body_mb",
+        "1",
+        "--read_timeout_seconds",
+        "1.5",
+        "--queue_size",
+        "64",
+    )

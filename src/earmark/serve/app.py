@@ -15,15 +15,23 @@ from earmark.serve.gate import NOTES, Gate
 from earmark.serve.lifecycle import Lifecycle
 from earmark.serve.metrics import CONTENT_TYPE, Metrics
 from earmark.serve.service import Service
+from earmark.serve.stream import Streams
 
 
 def build_app(
-    service: Service, lifecycle: Lifecycle, metrics: Metrics, *, token: str | None, cors_origins: list[str]
+    service: Service,
+    streams: Streams,
+    lifecycle: Lifecycle,
+    metrics: Metrics,
+    *,
+    token: str | None,
+    cors_origins: list[str],
 ) -> Any:
     """The ASGI application.
 
     Args:
         service: answers.
+        streams: answers as sound is recorded.
         lifecycle: whether the server drains.
         metrics: what ``/metrics`` shows.
         token: bearer token that clients must send; ``None`` for none.
@@ -39,6 +47,7 @@ def build_app(
     )
     app.add_exception_handler(AnyHTTPException, _error)
     _add_routes(app, service, lifecycle, metrics)
+    app.add_api_websocket_route("/v1/stream", streams.serve)
     gated: Any = Gate(app, token, lifecycle, metrics)
     if not cors_origins:
         return gated

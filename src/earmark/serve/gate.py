@@ -24,7 +24,8 @@ Send = Callable[[Message], Awaitable[None]]
 
 NOTES = "earmark.notes"  # key of a scope: what the log line of the request shall say
 _OPEN = frozenset({"/healthz", "/readyz", "/openapi.json"})
-_ROUTES = frozenset({"/v1/classify", "/v1/timeline", "/metrics", *_OPEN})
+_ROUTES = frozenset({"/v1/classify", "/v1/timeline", "/v1/stream", "/metrics", *_OPEN})
+_METHODS = frozenset({"GET", "POST", "HEAD", "OPTIONS", "WEBSOCKET"})
 _CLIENT_GONE = 499  # as nginx counts it; nobody receives it
 
 # A client that is refused in mid-body hears why only if what it has sent is read: closing a socket with unread bytes
@@ -51,9 +52,6 @@ class Gate:
 
     async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
         """Answer one request."""
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
         exchange = _Exchange(scope, receive, send)
         self._lifecycle.in_flight += 1
         try:
@@ -91,7 +89,7 @@ class Gate:
         fields = {
             "id": exchange.id,
             "client": scope["client"][0] if scope.get("client") else None,
-            "method": scope["method"] if scope["method"] in ("GET", "POST", "HEAD", "OPTIONS") else "other",
+            "method": exchange.method,
             "route": route,
             "status": status,
             "seconds": round(seconds, 4),
@@ -110,6 +108,10 @@ class _Exchange:
         self.started_s = time.monotonic()
         self.status: int | None = None
         self.bytes_read = 0
+        self.method = scope.get("method", "WEBSOCKET")
+        if self.method not in _METHODS:
+            self.method = "other"
+        self._prefix = "websocket.http" if scope["type"] == "websocket" else "http"
         self._headers: list[tuple[bytes, bytes]] = scope["headers"]
         self._receive = receive
         self._send = send
@@ -124,14 +126,16 @@ class _Exchange:
     async def receive(self) -> Message:
         """The next bytes of the body, counted."""
         message = await self._receive()
-        self.bytes_read += len(message.get("body", b""))
+        self.bytes_read += len(message.get("body") or message.get("bytes") or b"")
         if not message.get("more_body", False):
             self._body_pending = False
         return message
 
     async def send(self, message: Message) -> None:
         """The answer; where the body was not read to its end, the connection is closed after it."""
-        if message["type"] == "http.response.start":
+        if message["type"] == "websocket.accept":
+            self.status = 101
+        elif message["type"] == f"{self._prefix}.response.start":
             headers = [*message["headers"], (b"x-request-id", self.id.encode())]
             if self._body_pending:
                 headers.append((b"connection", b"close"))
@@ -144,8 +148,10 @@ class _Exchange:
         """Answer with an error."""
         body = json.dumps({"error": reason}).encode()
         fixed = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
-        await self.send({"type": "http.response.start", "status": status, "headers": fixed + (headers or [])})
-        await self.send({"type": "http.response.body", "body": body})
+        await self.send(
+            {"type": f"{self._prefix}.response.start", "status": status, "headers": fixed + (headers or [])}
+        )
+        await self.send({"type": f"{self._prefix}.response.body", "body": body})
 
     async def _linger(self) -> None:
         if self.header(b"expect") and not self.bytes_read:

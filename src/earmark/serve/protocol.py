@@ -38,6 +38,7 @@ class GuardedProtocol(H11Protocol):
     header_timeout_s: float
     max_connections: int
     _header_timer: asyncio.TimerHandle | None = None
+    _is_websocket = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Take a connection, if there is room for it."""
@@ -52,6 +53,8 @@ class GuardedProtocol(H11Protocol):
         if self.transport.is_closing():
             return
         super().data_received(data)
+        if self._is_websocket:
+            return
         if self.cycle is not None and not self.cycle.response_complete:
             self._stop_timer()
         elif self._header_timer is None:
@@ -61,6 +64,12 @@ class GuardedProtocol(H11Protocol):
         """The connection has gone."""
         self._stop_timer()
         super().connection_lost(exc)
+
+    def handle_websocket_upgrade(self, event: h11.Request) -> None:
+        """From here on another protocol has the connection."""
+        self._is_websocket = True
+        self._stop_timer()
+        super().handle_websocket_upgrade(event)
 
     def send_400_response(self, msg: str) -> None:
         """What is no HTTP is told so."""

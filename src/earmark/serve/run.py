@@ -15,6 +15,7 @@ logger = logging.getLogger(__name__)
 
 _TOKEN_VARIABLE = "EARMARK_SERVE_TOKEN"
 _SHORTEST_TOKEN = 16
+_LONGEST_MESSAGE = 1 << 20  # bytes of a WebSocket message
 _LAST_BYTES_S = 2  # for answers that are written but not yet taken by their clients, once nothing is under way
 
 
@@ -86,8 +87,10 @@ def listen(host: str, port: int) -> socket.socket:
         UsageError: there is no such address here, or it is taken.
     """
     try:
-        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
-        listener = socket.socket(family, socket.SOCK_STREAM)
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        family, kind, protocol, _, address = found[0]
+        # with the protocol: asyncio sets TCP_NODELAY only where it is named, and without that each answer takes 40 ms
+        listener = socket.socket(family, kind, protocol)
         try:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             listener.bind(address)
@@ -111,6 +114,7 @@ def _run(options: ServeOptions, token: str | None, listener: socket.socket) -> N
     from earmark.serve.metrics import Metrics
     from earmark.serve.protocol import guarded_protocol
     from earmark.serve.service import Service
+    from earmark.serve.stream import Streams
 
     use_json_logs()
     classifier = Classifier(
@@ -123,11 +127,14 @@ def _run(options: ServeOptions, token: str | None, listener: socket.socket) -> N
     service = Service(classifier, options, metrics)
     metrics.watch(lambda: lifecycle.in_flight, lambda: service.batcher.num_waiting)
     service.warm_up()
-    app = build_app(service, lifecycle, metrics, token=token, cors_origins=options.cors_origins or [])
+    streams = Streams(classifier, service.batcher, options, lifecycle)
+    app = build_app(service, streams, lifecycle, metrics, token=token, cors_origins=options.cors_origins or [])
     config = uvicorn.Config(
         app,
         http=guarded_protocol(options.read_timeout_seconds, options.max_connections),
-        ws="none",
+        ws="websockets-sansio",
+        ws_max_size=_LONGEST_MESSAGE,
+        ws_per_message_deflate=False,  # a few bytes can unpack to very many
         loop="asyncio",
         lifespan="off",
         log_config=None,
@@ -141,5 +148,6 @@ def _run(options: ServeOptions, token: str | None, listener: socket.socket) -> N
     fields = {"host": host, "port": port, "labels": len(classifier.labels), "token": token is not None}
     logger.info("listening", extra={"fields": fields})
     DrainingServer(config, lifecycle).run(sockets=[listener])
+    streams.close()
     service.close()
     logger.info("stopped")
