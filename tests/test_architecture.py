@@ -23,7 +23,7 @@ ROOMS = [
     {"runs"},
     {"export"},
     {"train", "evaluate", "predict"},
-    {"quickstart", "bench", "doctor"},
+    {"quickstart", "bench", "doctor", "serve"},
     {"cli"},
 ]
 LEVEL = {room: level for level, rooms in enumerate(ROOMS) for room in rooms}

@@ -21,6 +21,11 @@ _EXTRAS: dict[str, tuple[str, str]] = {
     "onnxscript": ("onnx", "ONNX exports"),
     "onnxruntime": ("onnx", "exported ONNX models"),
     "tensorboard": ("tensorboard", "--report_to tensorboard"),
+    "fastapi": ("serve", "answers over HTTP"),
+    "uvicorn": ("serve", "answers over HTTP"),
+    "python_multipart": ("serve", "answers over HTTP"),
+    "prometheus_client": ("serve", "answers over HTTP"),
+    "websockets": ("serve", "answers over HTTP"),
     "trackio": ("trackio", "--report_to trackio"),
 }
 

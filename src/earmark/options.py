@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -227,3 +228,54 @@ class ExportOptions(PretrainedArguments):
             return None
         batch, seconds = self.fixed_shape.split("x")
         return int(batch), float(seconds)
+
+
+@dataclass
+class ServeOptions(PretrainedArguments):
+    """``earmark serve``: a checkpoint, where to listen, and what a client may ask for.
+
+    Raises:
+        UsageError: no checkpoint, or a number is out of range.
+    """
+
+    host: str = flag("127.0.0.1", "address to listen at; one that others can reach asks for a token")
+    port: int = flag(8000, "port to listen at; 0 takes a free one and the first log line says which")
+    auth_token_file: str | None = flag(
+        None, "file whose first line clients must send as bearer token (or set EARMARK_SERVE_TOKEN)"
+    )
+    allow_public_without_token: bool = flag(False, "listen at an address that others can reach although anyone may ask")
+    cors_origins: list[str] | None = field(
+        default=None,
+        metadata={"help": "pages of these origins may ask from a browser, e.g. https://a.example (default: none)"},
+    )
+    batch_size: int = flag(32, "windows a batch")
+    batch_delay_ms: float = flag(5.0, "how long a window waits for others to share its batch, in milliseconds")
+    precision: Literal["fp32", "bf16", "fp16"] = flag("fp32", "compute in this type")
+    device: str = flag("auto", "auto, npu, cuda, xpu, mps or cpu; auto takes the first accelerator there is")
+    num_workers: int = flag(2, "threads that decode recordings")
+    max_body_mb: float = flag(25.0, "largest request body, in megabytes; longer ones are cut off and refused (413)")
+    max_seconds: float = flag(300.0, "longest recording, in seconds; decoding stops there (413)")
+    max_timeline_seconds: float = flag(3600.0, "the same for /v1/timeline and /v1/stream, which hear window by window")
+    decode_timeout_seconds: float = flag(10.0, "longest time that decoding one recording may take (422)")
+    queue_size: int = flag(128, "requests that may wait for their answer; more are told to come back (429)")
+    read_timeout_seconds: float = flag(10.0, "how long a client may be silent while it sends (408)")
+    body_timeout_seconds: float = flag(60.0, "how long a request may take to arrive (408)")
+    answer_timeout_seconds: float = flag(60.0, "how long an answer may take once a request has arrived (503)")
+    max_connections: int = flag(512, "open connections; more are refused (503)")
+    max_streams: int = flag(16, "open streams at /v1/stream, each with a thread; more are told to come back (429)")
+    drain_timeout_seconds: float = flag(30.0, "after SIGTERM: how long requests under way may take to finish")
+
+    def __post_init__(self) -> None:
+        if not self.model_name_or_path:
+            raise UsageError("which model? name its folder first: earmark serve MODEL")
+        for name in ("batch_size", "num_workers", "queue_size", "max_connections", "max_streams"):
+            require_value(getattr(self, name) >= 1, name, getattr(self, name), "a whole number from 1 on")
+        for name in ("max_body_mb", "max_seconds", "max_timeline_seconds"):
+            require_value(0 < getattr(self, name) < math.inf, name, getattr(self, name), "a number above 0")
+        for name in ("decode", "read", "body", "answer", "drain"):
+            seconds = f"{name}_timeout_seconds"
+            require_value(
+                0 < getattr(self, seconds) < math.inf, seconds, getattr(self, seconds), "a number of seconds above 0"
+            )
+        require_value(0 <= self.batch_delay_ms <= 1000, "batch_delay_ms", self.batch_delay_ms, "0 to 1000")
+        require_value(0 <= self.port <= 65535, "port", self.port, "0 to 65535")

@@ -21,7 +21,7 @@ from earmark.config import (
     PretrainedArguments,
     RunArguments,
 )
-from earmark.options import EmbedOptions, ExportOptions, PredictOptions, PushOptions
+from earmark.options import EmbedOptions, ExportOptions, PredictOptions, PushOptions, ServeOptions
 
 _GIVEN_AS_WORDS = {"inputs", "repo", "work"}  # fields without a flag of their own on the page
 _METAVAR = {int: "N", float: "X"}
@@ -184,6 +184,23 @@ examples
   earmark export runs/first --fixed_shape 1x1.0 --soc_version Ascend310P3 --output first_1x1
 """
 
+_SERVE_HEAD = """\
+earmark serve: answer over HTTP
+
+usage: earmark serve MODEL [flags]
+       MODEL is a run folder, a model folder or a hub name
+"""
+
+_SERVE_TAIL = """\
+POST /v1/classify takes the bytes of a recording, a form with a file, or JSON with the recording in base64
+(Hugging Face's form); also there: /healthz, /readyz, /metrics, /openapi.json
+
+examples
+  earmark serve runs/first
+  curl --data-binary @a.wav http://127.0.0.1:8000/v1/classify?top_k=3
+  EARMARK_SERVE_TOKEN=$(cat token) earmark serve runs/first --host 0.0.0.0
+"""
+
 _BENCH_HEAD = """\
 earmark bench: measure this machine
 
@@ -269,6 +286,15 @@ def export_help() -> str:
         "loading the model": _flags(PretrainedArguments),
     }
     return _page(_EXPORT_HEAD, groups, _EXPORT_TAIL)
+
+
+def serve_help() -> str:
+    """The page of ``earmark serve``."""
+    groups = {
+        "serving": [*_own_flags(ServeOptions), CONFIG_FLAG],
+        "loading the model": _flags(PretrainedArguments),
+    }
+    return _page(_SERVE_HEAD, groups, _SERVE_TAIL)
 
 
 def bench_help() -> str:

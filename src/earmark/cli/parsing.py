@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, get_args, get_origin, 
 from earmark.cli.legacy import LEGACY_FLAGS, translate
 from earmark.config import DataArguments, EvaluateOptions, ModelArguments, RunArguments
 from earmark.errors import UsageError
-from earmark.options import EmbedOptions, ExportOptions, PredictOptions, PushOptions
+from earmark.options import EmbedOptions, ExportOptions, PredictOptions, PushOptions, ServeOptions
 
 if TYPE_CHECKING:
     from earmark.train.arguments import EarmarkTrainingArguments
@@ -196,9 +196,23 @@ def parse_export(words: Sequence[str]) -> ExportOptions:
     Raises:
         UsageError: a flag or the configuration file is wrong.
     """
-    values, rest = _values_with_model(ExportOptions, words)
+    return _with_model(ExportOptions, words)
+
+
+def parse_serve(words: Sequence[str]) -> ServeOptions:
+    """Options of ``earmark serve MODEL``.
+
+    Raises:
+        UsageError: a flag or the configuration file is wrong.
+    """
+    return _with_model(ServeOptions, words)
+
+
+def _with_model(cls: type[T], words: Sequence[str]) -> T:
+    """Options of a command whose one word is the model."""
+    values, rest = _values_with_model(cls, words)
     _refuse_words(rest)
-    return _construct(ExportOptions, values)
+    return _construct(cls, values)
 
 
 def evaluation_of(settings: TrainSettings) -> EvaluateOptions:

@@ -20,7 +20,7 @@ from earmark.models.build import AudioModel, ModelSource
 from earmark.models.forward import cast_in_place
 from earmark.predict.engine import Ended, score_recordings
 from earmark.predict.timeline import Aggregate, Timeline, Window
-from earmark.scoring.forward import Scorer, TorchScorer, softmax
+from earmark.scoring.forward import Scorer, TorchScorer, score, softmax
 from earmark.scoring.windows import Windowing
 
 DTYPES = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -203,6 +203,14 @@ class Classifier:
         """The ``top_k`` most likely classes of ``probabilities`` (C,), most likely first."""
         order = np.argsort(-probabilities, kind="stable")[:top_k]
         return [{"label": self.labels[i], "score": float(probabilities[i])} for i in order]
+
+    def logits(self, windows: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+        """Stream logits float32 (C,) of windows that are cut already.
+
+        Args:
+            windows: float32 (samples,) at ``sampling_rate_hz``, as :meth:`windowing` cuts them.
+        """
+        return score(self.scorer, windows, batch_size=self.batch_size)
 
     def _recordings(
         self, items: Iterable[Audio], sampling_rate: int | None

@@ -1,0 +1,189 @@
+"""How many clips a second `earmark serve` answers, how fast, and whether its memory stays where it is.
+
+    python benchmarks/serve.py MODEL --requests 10000 --json serve.json
+
+Three loads, each on a server process of its own on loopback; the clients are this process (plain sockets, kept alive):
+
+* `one at a time`: batching off (`--batch_size 1 --batch_delay_ms 0`), one client that sends its next request when it
+  has the answer to the last: what serving without batches gives;
+* `batching off`: the same server, but 32 clients: what of the gain is concurrency alone;
+* `batched`: the server as it is, 32 clients.
+
+Every answer is compared with that of `Classifier.predict`; one that differs by more than 1e-4 is an error.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass, field
+from itertools import count
+from pathlib import Path
+
+import numpy as np
+import soundfile
+
+import earmark
+
+RATE_HZ = 16_000
+NUM_CLIPS = 64
+
+
+@dataclass
+class Load:
+    """What one load came to."""
+
+    name: str
+    clients: int
+    requests: int
+    latencies_s: list[float] = field(default_factory=list)
+    errors: int = 0
+    wall_s: float = 0.0
+    rss_mb: list[float] = field(default_factory=list)
+
+    def summary(self) -> dict[str, object]:
+        """The figures."""
+        p50, p99 = np.percentile(np.array(self.latencies_s) * 1000, [50, 99]).round(1)
+        return {
+            "load": self.name,
+            "clients": self.clients,
+            "requests": self.requests,
+            "per_s": round(self.requests / self.wall_s, 1),
+            "p50_ms": float(p50),
+            "p99_ms": float(p99),
+            "errors": self.errors,
+            "rss_mb_after_warm_up": self.rss_mb[0],
+            "rss_mb_after": self.rss_mb[-1],
+        }
+
+
+def make_clips(seconds: float) -> list[bytes]:
+    """Different clips of one length, as wav files."""
+    rng = np.random.default_rng(0)
+    clips = []
+    for _ in range(NUM_CLIPS):
+        time_s = np.arange(round(seconds * RATE_HZ)) / RATE_HZ
+        wave = 0.3 * np.sin(2 * np.pi * rng.uniform(100, 4000) * time_s) + rng.normal(0, 0.05, len(time_s))
+        file = io.BytesIO()
+        soundfile.write(file, wave, RATE_HZ, format="WAV")
+        clips.append(file.getvalue())
+    return clips
+
+
+def start_server(model: str, flags: list[str]) -> tuple[subprocess.Popen[bytes], int]:
+    """A server process and its port."""
+    words = [sys.executable, "-m", "earmark", "serve", model, "--device", "cpu", "--port", "0", *flags]
+    process = subprocess.Popen(words, stdout=subprocess.PIPE)
+    assert process.stdout is not None
+    port = json.loads(process.stdout.readline())["port"]
+    # the log must be read by someone, or the server would wait at a full pipe
+    os.set_blocking(process.stdout.fileno(), False)
+    return process, port
+
+
+def rss_mb(process: subprocess.Popen[bytes]) -> float:
+    """Resident memory."""
+    lines = Path(f"/proc/{process.pid}/status").read_text().splitlines()
+    return round(int(next(line for line in lines if line.startswith("VmRSS")).split()[1]) / 1024, 1)
+
+
+async def post(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, body: bytes) -> tuple[int, bytes]:
+    """One request on a connection that is kept."""
+    head = f"POST /v1/classify?top_k=1000 HTTP/1.1\r\nHost: a\r\nContent-Length: {len(body)}\r\n\r\n"
+    writer.write(head.encode() + body)
+    answer = (await reader.readuntil(b"\r\n\r\n")).decode().lower()
+    length = int(answer.split("content-length: ")[1].split("\r\n")[0])
+    return int(answer.split(" ")[1]), await reader.readexactly(length)
+
+
+def is_right(status: int, body: bytes, expected: dict[str, float]) -> bool:
+    """Whether an answer is the one that `predict` gives."""
+    if status != 200:
+        return False
+    rows = {row["label"]: row["score"] for row in json.loads(body)}
+    return rows.keys() == expected.keys() and all(abs(rows[label] - expected[label]) < 1e-4 for label in rows)
+
+
+async def run_load(
+    load: Load, port: int, clips: list[bytes], expected: list[dict[str, float]], process: subprocess.Popen[bytes]
+) -> None:
+    """Send all requests from all clients; a tenth of them first, to warm up, uncounted."""
+
+    async def client(numbers: count[int], total: int, counted: bool) -> None:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        while (number := next(numbers)) < total:
+            started_s = time.perf_counter()
+            status, body = await post(reader, writer, clips[number % NUM_CLIPS])
+            if counted:
+                load.latencies_s.append(time.perf_counter() - started_s)
+                load.errors += not is_right(status, body, expected[number % NUM_CLIPS])
+        writer.close()
+
+    async def drain_log() -> None:
+        while process.stdout is not None:
+            process.stdout.read(1 << 20)
+            await asyncio.sleep(0.05)
+
+    log = asyncio.create_task(drain_log())
+    for total, counted in ((load.requests // 10, False), (load.requests, True)):
+        started_s = time.perf_counter()
+        numbers = count()
+        await asyncio.gather(*(client(numbers, total, counted) for _ in range(load.clients)))
+        load.wall_s = time.perf_counter() - started_s
+        load.rss_mb.append(rss_mb(process))
+    log.cancel()
+
+
+def measure(
+    model: str, load: Load, flags: list[str], clips: list[bytes], expected: list[dict[str, float]]
+) -> dict[str, object]:
+    """One load on a server of its own."""
+    process, port = start_server(model, flags)
+    try:
+        asyncio.run(run_load(load, port, clips, expected, process))
+    finally:
+        process.send_signal(signal.SIGTERM)
+        code = process.wait(60)
+    return {**load.summary(), "exit_code": code}
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("model")
+    parser.add_argument("--requests", type=int, default=10_000, help="of the batched load")
+    parser.add_argument("--requests_off", type=int, default=1000, help="of the two loads without batches")
+    parser.add_argument("--clients", type=int, default=32)
+    parser.add_argument("--seconds", type=float, default=1.0, help="length of a clip")
+    parser.add_argument("--json", help="file for the figures")
+    options = parser.parse_args()
+    clips = make_clips(options.seconds)
+    classifier = earmark.Classifier.from_pretrained(options.model, device="cpu")
+    answers = classifier.predict(clips, top_k=len(classifier.labels))
+    expected = [{row["label"]: row["score"] for row in rows} for rows in answers]
+    off = ["--batch_size", "1", "--batch_delay_ms", "0"]
+    rows = []
+    for load, flags in (
+        (Load("one at a time", 1, options.requests_off), off),
+        (Load("batching off", options.clients, options.requests_off), off),
+        (Load("batched", options.clients, options.requests), []),
+    ):
+        before = os.getloadavg()[0]
+        row = measure(options.model, load, flags, clips, expected)
+        rows.append({**row, "machine_load_before": round(before, 2)})
+        print(json.dumps(rows[-1]), flush=True)
+    gain = rows[2]["per_s"] / rows[0]["per_s"]  # type: ignore[operator]
+    print(f"batched / one at a time: {gain:.2f}x on {os.cpu_count()} cores")
+    if options.json:
+        Path(options.json).write_text(json.dumps({"rows": rows, "gain": gain}, indent=1))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,20 @@
+"""``earmark serve``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from earmark.cli import help as pages
+
+
+def help_text() -> str:
+    """The help page."""
+    return pages.serve_help()
+
+
+def run(words: Sequence[str]) -> None:
+    """Serve as told, until a signal ends it."""
+    from earmark.cli.parsing import parse_serve
+    from earmark.serve.run import serve
+
+    serve(parse_serve(words))

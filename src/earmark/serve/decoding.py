@@ -1,0 +1,107 @@
+"""From a request's bytes to windows, under limits that hold while the samples come out of the decoder.
+
+A few kilobytes can be hours of silence, and a header can promise anything, so neither is believed: samples are counted
+and the clock is read block by block.
+"""
+
+from __future__ import annotations
+
+import io
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import soundfile
+from fastapi import HTTPException
+
+from earmark.data.clips import Clip
+from earmark.data.decode import stream_clip
+from earmark.errors import AudioError
+from earmark.scoring.windows import Windowing
+from earmark.serve.formats import FOR_PYAV, KNOWN, sniff
+
+_MOST_CHANNELS = 32
+_MOST_RATE_HZ = 768_000
+_UNKNOWN_FRAMES = 1 << 40  # libsndfile's word for a stream whose header gives no length
+
+
+@dataclass(frozen=True)
+class DecodeLimits:
+    """What one recording may cost.
+
+    Attributes:
+        max_s: longest recording, in seconds.
+        timeout_s: longest time in the decoder, in seconds.
+    """
+
+    max_s: float
+    timeout_s: float
+
+
+def iter_windows(
+    data: bytes, windowing: Windowing, sampling_rate_hz: int, limits: DecodeLimits
+) -> Iterator[tuple[int, np.ndarray]]:
+    """Decode a recording and cut it as the classifier does, window by window.
+
+    Args:
+        data: the encoded recording.
+        windowing: how it is cut.
+        sampling_rate_hz: rate of the model.
+        limits: where to stop.
+
+    Yields:
+        ``(start, samples)``: first sample in the recording, and float32 (samples,).
+
+    Raises:
+        HTTPException: 415 for what is no recording of a known format, 413 for one that is too long, 422 for one that is
+            broken or takes too long.
+    """
+    kind = sniff(data)
+    if kind is None:
+        raise HTTPException(415, f"not a recording in a known format; known are {KNOWN}")
+    try:
+        if kind not in FOR_PYAV:
+            _check_header(data, limits)
+        clip = Clip("recording", read_bytes=lambda: data)
+        yield from windowing.cut(_limited(stream_clip(clip, sampling_rate_hz), sampling_rate_hz, limits))
+    except AudioError as exc:
+        raise HTTPException(422, exc.reason) from exc
+
+
+def _check_header(data: bytes, limits: DecodeLimits) -> None:
+    """Refuse by its header what is too long or too wide, and what soundfile cannot read: no other decoder may try."""
+    try:
+        with soundfile.SoundFile(io.BytesIO(data)) as sound:
+            if sound.frames >= _UNKNOWN_FRAMES:
+                raise HTTPException(422, "its header gives no length: write it to a file, not to a pipe")
+            if sound.channels > _MOST_CHANNELS or sound.samplerate > _MOST_RATE_HZ:
+                what = f"{sound.channels} channels at {sound.samplerate} Hz"
+                raise HTTPException(
+                    422, f"{what}: at most {_MOST_CHANNELS} channels and {_MOST_RATE_HZ} Hz can be taken"
+                )
+            if sound.frames > limits.max_s * sound.samplerate:
+                raise _too_long(limits)
+    except soundfile.LibsndfileError as exc:
+        reason = exc.error_string.strip().rstrip(".")
+        raise HTTPException(422, f"damaged, cut short or of an unknown encoding ({reason})") from exc
+
+
+def _limited(blocks: Iterator[np.ndarray], rate_hz: int, limits: DecodeLimits) -> Iterator[np.ndarray]:
+    count, spent_s = 0, 0.0
+    while True:
+        started_s = time.monotonic()
+        block = next(blocks, None)
+        spent_s += time.monotonic() - started_s
+        if block is None:
+            return
+        count += len(block)
+        if count > limits.max_s * rate_hz:
+            raise _too_long(limits)
+        if spent_s > limits.timeout_s:
+            raise HTTPException(422, f"decoding took longer than {limits.timeout_s:g} s")
+        yield block
+
+
+def _too_long(limits: DecodeLimits) -> HTTPException:
+    return HTTPException(413, f"longer than {limits.max_s:g} s, the most that is taken")

@@ -1,0 +1,178 @@
+"""The three forms of a request: the bytes of a recording, a multipart form, the JSON of Hugging Face's inference API.
+
+The JSON form is that of https://huggingface.co/docs/inference-providers/tasks/audio-classification: ``inputs`` is the
+recording in base64, ``parameters`` may have ``top_k`` and ``function_to_apply``. Nothing here opens a path or an
+address: a recording is the bytes that came.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from fastapi import HTTPException
+from python_multipart.exceptions import MultipartParseError
+from python_multipart.multipart import MultipartParser, parse_options_header
+
+FUNCTIONS = ("softmax", "sigmoid", "none")
+DEFAULT_TOP_K = 5
+_MOST_PARTS = 16
+_MOST_PART_HEADERS = 16
+_MOST_COMMAS = 1000  # a request has a handful; a million values would be a hundred megabytes of Python objects
+
+
+@dataclass(frozen=True)
+class Question:
+    """What one client wants to know.
+
+    Attributes:
+        audio: the encoded recording.
+        parameters: settings as they came, text or numbers.
+    """
+
+    audio: bytes
+    parameters: Mapping[str, Any]
+
+    def top_k(self) -> int:
+        """How many classes to name.
+
+        Raises:
+            HTTPException: 400, not a whole number from 1 on.
+        """
+        value = self.parameters.get("top_k")
+        if value is None:
+            return DEFAULT_TOP_K
+        if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 10:
+            value = int(value)
+        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+            raise HTTPException(400, "top_k: expected a whole number from 1 on")
+        return value
+
+    def number(self, name: str) -> float | None:
+        """A setting that is a number; ``None`` where it is not given.
+
+        Raises:
+            HTTPException: 400, not a number.
+        """
+        value = self.parameters.get(name)
+        if value is None:
+            return None
+        try:
+            number = float(value) if isinstance(value, (str, int, float)) and not isinstance(value, bool) else math.nan
+        except (ValueError, OverflowError):
+            number = math.nan
+        if not math.isfinite(number):
+            raise HTTPException(400, f"{name}: expected a number")
+        return number
+
+    def function(self) -> str:
+        """What turns logits into scores: one of :data:`FUNCTIONS`.
+
+        Raises:
+            HTTPException: 400, another word.
+        """
+        value = self.parameters.get("function_to_apply") or "softmax"
+        if value not in FUNCTIONS:
+            raise HTTPException(400, f"function_to_apply: expected {', '.join(FUNCTIONS)}")
+        return str(value)
+
+
+def read_question(body: bytes, content_type: str, query: Mapping[str, str]) -> Question:
+    """Tell the form by the body itself; only a multipart form needs its header, which has the boundary.
+
+    Raises:
+        HTTPException: 400, the form is broken.
+    """
+    kind, options = parse_options_header(content_type.encode("latin-1", "replace"))
+    if kind == b"multipart/form-data":
+        audio, fields = _read_multipart(body, options.get(b"boundary", b""))
+        return Question(audio, {**query, **fields})
+    if body.lstrip(b" \t\r\n")[:1] in (b"{", b"["):
+        audio, parameters = _read_json(body)
+        return Question(audio, {**query, **parameters})
+    if not body:
+        raise HTTPException(400, "the body is empty: send the bytes of a recording")
+    return Question(body, query)
+
+
+def _read_json(body: bytes) -> tuple[bytes, dict[str, Any]]:
+    if body.count(b",") + body.count(b"[") + body.count(b"{") > _MOST_COMMAS:
+        raise HTTPException(400, "too many values: expected inputs and parameters")
+    try:
+        value = json.loads(body)
+    except (ValueError, RecursionError) as exc:
+        raise HTTPException(400, "the JSON cannot be read") from exc
+    inputs = value.get("inputs") if isinstance(value, dict) else None
+    parameters = value.get("parameters") if isinstance(value, dict) else None
+    parameters = {} if parameters is None else parameters
+    if not isinstance(inputs, str) or not isinstance(parameters, dict):
+        raise HTTPException(400, 'expected {"inputs": BASE64, "parameters": {...}} with the recording in base64')
+    try:
+        return base64.b64decode(inputs, validate=True), parameters
+    except (binascii.Error, ValueError) as exc:
+        raise HTTPException(
+            400, "inputs: not base64; send the bytes of the recording (paths and addresses are not opened)"
+        ) from exc
+
+
+@dataclass
+class _Form:
+    """Parts of a multipart body as the parser meets them."""
+
+    fields: dict[str, bytes] = field(default_factory=dict)
+    files: list[bytes] = field(default_factory=list)
+    _count: int = 0
+    _headers: dict[bytes, bytes] = field(default_factory=dict)
+    _name: bytes = b""
+    _value: bytes = b""
+    _data: list[bytes] = field(default_factory=list)
+
+    def on_part_begin(self) -> None:
+        self._count += 1
+        if self._count > _MOST_PARTS:
+            raise HTTPException(400, f"the form has more than {_MOST_PARTS} parts")
+        self._headers, self._data = {}, []
+
+    def on_header_field(self, data: bytes, start: int, end: int) -> None:
+        self._name += data[start:end]
+
+    def on_header_value(self, data: bytes, start: int, end: int) -> None:
+        self._value += data[start:end]
+
+    def on_header_end(self) -> None:
+        self._headers[self._name.lower()] = self._value
+        self._name = self._value = b""
+        if len(self._headers) > _MOST_PART_HEADERS:
+            raise HTTPException(400, "a part of the form has too many headers")
+
+    def on_part_data(self, data: bytes, start: int, end: int) -> None:
+        self._data.append(data[start:end])
+
+    def on_part_end(self) -> None:
+        _, options = parse_options_header(self._headers.get(b"content-disposition", b""))
+        name = options.get(b"name", b"").decode("utf-8", "replace")
+        content = b"".join(self._data)
+        if b"filename" in options or name in ("file", "inputs"):
+            self.files.append(content)
+        else:
+            self.fields[name] = content
+
+
+def _read_multipart(body: bytes, boundary: bytes) -> tuple[bytes, dict[str, str]]:
+    form = _Form()
+    names = ("part_begin", "header_field", "header_value", "header_end", "part_data", "part_end")
+    callbacks: Any = {f"on_{name}": getattr(form, f"on_{name}") for name in names}
+    try:
+        parser = MultipartParser(boundary, callbacks)
+        parser.write(body)
+        parser.finalize()
+    except MultipartParseError as exc:
+        raise HTTPException(400, "the multipart form cannot be read") from exc
+    if len(form.files) != 1:
+        raise HTTPException(400, f"expected one file in the form, found {len(form.files)}")
+    return form.files[0], {name: value[:100].decode("utf-8", "replace") for name, value in form.fields.items()}

@@ -1,0 +1,153 @@
+"""``earmark serve``: bind, load, listen, drain."""
+
+from __future__ import annotations
+
+import ipaddress
+import logging
+import os
+import socket
+
+from earmark import extras
+from earmark.errors import UsageError
+from earmark.options import ServeOptions
+
+logger = logging.getLogger(__name__)
+
+_TOKEN_VARIABLE = "EARMARK_SERVE_TOKEN"
+_SHORTEST_TOKEN = 16
+_LONGEST_MESSAGE = 1 << 20  # bytes of a WebSocket message
+_LAST_BYTES_S = 2  # for answers that are written but not yet taken by their clients, once nothing is under way
+
+
+def serve(options: ServeOptions) -> None:
+    """Answer over HTTP until SIGTERM or SIGINT.
+
+    Raises:
+        UsageError: the address cannot be listened at, or must not be without a token.
+        MissingExtraError: the packages of the extra are not installed.
+        ModelError: no such model.
+    """
+    for module in ("fastapi", "uvicorn", "python_multipart", "prometheus_client", "websockets"):
+        extras.require(module)
+    token = read_token(options.auth_token_file)
+    check_address(options, token)
+    with listen(options.host, options.port) as listener:
+        _run(options, token, listener)
+
+
+def read_token(file: str | None) -> str | None:
+    """The bearer token of a file or of the environment; ``None`` where neither is given.
+
+    Raises:
+        UsageError: the file cannot be read, or the token is too short to be one.
+    """
+    source = f"--auth_token_file {file}" if file is not None else _TOKEN_VARIABLE
+    if file is None:
+        token = os.environ.get(_TOKEN_VARIABLE)
+        if token is None:
+            return None
+    else:
+        try:
+            with open(file, encoding="utf-8") as lines:
+                token = lines.readline()
+        except (OSError, UnicodeDecodeError) as exc:
+            raise UsageError(f"{source}: cannot be read ({getattr(exc, 'strerror', None) or exc})") from exc
+    token = token.strip()
+    if len(token) < _SHORTEST_TOKEN or not token.isascii() or not token.isprintable() or " " in token:
+        raise UsageError(f"{source}: a token has at least {_SHORTEST_TOKEN} letters and digits, without spaces")
+    return token
+
+
+def check_address(options: ServeOptions, token: str | None) -> None:
+    """Refuse to listen where others can reach a server that asks for no token.
+
+    Raises:
+        UsageError: the address is not this machine's own and there is no token.
+    """
+    if token is None and not options.allow_public_without_token and not _is_loopback(options.host):
+        raise UsageError(
+            f"--host {options.host}: others could reach it and there is no token; set {_TOKEN_VARIABLE} or "
+            "--auth_token_file, or add --allow_public_without_token"
+        )
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False  # a name can point anywhere
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A socket bound to the address; connections are taken once the server runs.
+
+    Raises:
+        UsageError: there is no such address here, or it is taken.
+    """
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        family, kind, protocol, _, address = found[0]
+        # with the protocol: asyncio sets TCP_NODELAY only where it is named, and without that each answer takes 40 ms
+        listener = socket.socket(family, kind, protocol)
+        try:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.bind(address)
+        except BaseException:
+            listener.close()
+            raise
+    except OSError as exc:
+        raise UsageError(f"--host {host} --port {port}: cannot listen there ({exc.strerror or exc})") from exc
+    return listener
+
+
+def _run(options: ServeOptions, token: str | None, listener: socket.socket) -> None:
+    import uvicorn
+
+    from earmark.export.load import load_any
+    from earmark.models.source import source_of
+    from earmark.predict.classifier import Classifier
+    from earmark.serve.app import build_app
+    from earmark.serve.lifecycle import DrainingServer, Lifecycle
+    from earmark.serve.logs import use_json_logs
+    from earmark.serve.metrics import Metrics
+    from earmark.serve.protocol import guarded_protocol
+    from earmark.serve.service import Service
+    from earmark.serve.stream import Streams
+
+    use_json_logs()
+    classifier = Classifier(
+        load_any(source_of(options)),
+        device=options.device,
+        batch_size=options.batch_size,
+        precision=options.precision,
+    )
+    metrics, lifecycle = Metrics(), Lifecycle(options.drain_timeout_seconds)
+    service = Service(classifier, options, metrics)
+    metrics.watch(lambda: lifecycle.in_flight, lambda: service.batcher.num_waiting)
+    service.warm_up()
+    streams = Streams(classifier, service.batcher, options, lifecycle)
+    app = build_app(service, streams, lifecycle, metrics, token=token, cors_origins=options.cors_origins or [])
+    config = uvicorn.Config(
+        app,
+        http=guarded_protocol(options.read_timeout_seconds, options.max_connections),
+        ws="websockets-sansio",
+        ws_max_size=_LONGEST_MESSAGE,
+        ws_per_message_deflate=False,  # a few bytes can unpack to very many
+        loop="asyncio",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,  # whoever asks could claim any address in them
+        timeout_graceful_shutdown=_LAST_BYTES_S,
+    )
+    listener.listen()
+    host, port = listener.getsockname()[:2]
+    fields = {"host": host, "port": port, "labels": len(classifier.labels), "token": token is not None}
+    logger.info("listening", extra={"fields": fields})
+    DrainingServer(config, lifecycle).run(sockets=[listener])
+    streams.close()
+    service.close()
+    logger.info("stopped")

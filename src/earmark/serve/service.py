@@ -1,0 +1,177 @@
+"""What the server does with a request, apart from HTTP's own matters: read, decode, wait for a batch, answer.
+
+Shapes: W windows, C classes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Awaitable, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+import numpy as np
+from fastapi import HTTPException, Request
+
+from earmark.export.load import ExportedScorer
+from earmark.options import ServeOptions
+from earmark.predict.classifier import Classifier, Prediction
+from earmark.scoring.forward import softmax
+from earmark.serve.batching import Batcher
+from earmark.serve.decoding import DecodeLimits, iter_windows
+from earmark.serve.forms import Question, read_question
+from earmark.serve.gate import NOTES
+from earmark.serve.metrics import Metrics
+from earmark.serve.reading import BodyLimits, MemoryBudget, busy, read_body
+from earmark.serve.timeline import hear
+
+_BODIES_AT_ONCE = 16  # of the largest kind: bodies that arrive together may hold so many times its bytes
+_MEGABYTE = 1_000_000
+
+T = TypeVar("T")
+Read = Callable[[], Question]
+
+
+class Service:
+    """A classifier that many clients ask at once.
+
+    Args:
+        classifier: the model.
+        options: limits and batching.
+        metrics: where batches and sound are counted.
+
+    Attributes:
+        batcher: the thread that owns the model.
+    """
+
+    def __init__(self, classifier: Classifier, options: ServeOptions, metrics: Metrics) -> None:
+        self._classifier = classifier
+        self._metrics = metrics
+        max_bytes = round(options.max_body_mb * _MEGABYTE)
+        self._body_limits = BodyLimits(max_bytes, options.read_timeout_seconds, options.body_timeout_seconds)
+        self._decode_limits = DecodeLimits(options.max_seconds, options.decode_timeout_seconds)
+        self._budget = MemoryBudget(_BODIES_AT_ONCE * max_bytes)
+        self._answer_timeout_s = options.answer_timeout_seconds
+        self._queue_size = options.queue_size
+        self._num_waiting = 0
+        self._decoders = ThreadPoolExecutor(options.num_workers, thread_name_prefix="decode")
+        # long recordings have threads of their own: short ones must not wait for an hour's decoding
+        self._timelines = ThreadPoolExecutor(options.num_workers, thread_name_prefix="timeline")
+        self._timeline_limits = DecodeLimits(options.max_timeline_seconds, options.decode_timeout_seconds)
+        self.batcher = Batcher(
+            classifier.logits,
+            batch_size=options.batch_size,
+            delay_s=options.batch_delay_ms / 1000,
+            observe=metrics.batch,
+        )
+
+    def warm_up(self) -> None:
+        """Answer for a moment of silence, so that the first client does not wait for what is made once."""
+        self.batcher.submit([np.zeros(self._classifier.sampling_rate_hz, np.float32)]).result()
+
+    def close(self) -> None:
+        """End the threads."""
+        self._decoders.shutdown(cancel_futures=True)
+        self._timelines.shutdown(cancel_futures=True)
+        self.batcher.stop()
+
+    async def classify(self, request: Request) -> list[Prediction]:
+        """The most likely classes of the recording that a request holds.
+
+        Raises:
+            HTTPException: whatever is wrong with the request, or with the moment it came.
+        """
+        return await self._ask(request, self._classify)
+
+    async def timeline(self, request: Request) -> dict[str, Any]:
+        """What is heard when in the recording that a request holds; see :func:`earmark.serve.timeline.hear`.
+
+        Raises:
+            HTTPException: whatever is wrong with the request, or with the moment it came.
+        """
+        return await self._ask(request, self._timeline)
+
+    async def _ask(self, request: Request, answer: Callable[[Read, dict[str, Any]], Awaitable[T]]) -> T:
+        """Read a request, wait for its turn, answer in time."""
+        self._refuse_if_full()
+        body = await read_body(request, self._body_limits, self._budget)
+        size = len(body)
+        content_type, query = request.headers.get("content-type", ""), dict(request.query_params)
+        try:
+            self._refuse_if_full()
+            with self._place():
+                return await self._in_time(
+                    answer(lambda: read_question(body, content_type, query), request.scope[NOTES])
+                )
+        finally:
+            self._budget.give_back(size)
+
+    async def _classify(self, read: Read, notes: dict[str, Any]) -> list[Prediction]:
+        windowing, rate_hz = self._classifier.windowing(), self._classifier.sampling_rate_hz
+
+        def prepare() -> tuple[Question, list[tuple[int, np.ndarray]]]:
+            question = read()
+            question.top_k()  # what is wrong with settings is said before anything is decoded
+            self._check_function(question.function())
+            return question, list(iter_windows(question.audio, windowing, rate_hz, self._decode_limits))
+
+        question, windows = await asyncio.get_running_loop().run_in_executor(self._decoders, prepare)
+        last_start, last = windows[-1]
+        self._count((last_start + len(last)) / rate_hz, notes)
+        logits = await asyncio.wrap_future(self.batcher.submit([samples for _, samples in windows]))
+        return self._classifier.top(scores_of(logits, question.function()), question.top_k())
+
+    async def _timeline(self, read: Read, notes: dict[str, Any]) -> dict[str, Any]:
+        given_up = threading.Event()
+
+        def work() -> dict[str, Any]:
+            return hear(read(), self._classifier, self.batcher, self._timeline_limits, given_up)
+
+        try:
+            answer = await asyncio.get_running_loop().run_in_executor(self._timelines, work)
+        finally:
+            given_up.set()
+        self._count(answer["duration_s"], notes)
+        return answer
+
+    def _count(self, seconds: float, notes: dict[str, Any]) -> None:
+        notes["audio_seconds"] = round(seconds, 3)
+        self._metrics.audio(seconds)
+
+    def _check_function(self, function: str) -> None:
+        if function != "softmax" and isinstance(self._classifier.scorer, ExportedScorer):
+            raise HTTPException(400, f"function_to_apply: {function} needs logits; an exported model has softmax only")
+
+    async def _in_time(self, answer: Awaitable[T]) -> T:
+        try:
+            return await asyncio.wait_for(answer, self._answer_timeout_s)
+        except asyncio.TimeoutError as exc:
+            reason = f"no answer within {self._answer_timeout_s:g} s; try again in a second"
+            raise HTTPException(503, reason, headers={"Retry-After": "1"}) from exc
+
+    def _refuse_if_full(self) -> None:
+        if self._num_waiting >= self._queue_size:
+            raise busy(f"{self._queue_size} requests are waiting")
+
+    @contextmanager
+    def _place(self) -> Iterator[None]:
+        self._num_waiting += 1
+        try:
+            yield
+        finally:
+            self._num_waiting -= 1
+
+
+_FUNCTIONS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    "softmax": softmax,
+    "sigmoid": lambda logits: 1 / (1 + np.exp(-logits.astype(np.float64))),
+    "none": lambda logits: logits,
+}
+
+
+def scores_of(logits: np.ndarray, function: str) -> np.ndarray:
+    """Scores (C,) of a recording: the mean over its windows of what ``function`` makes of their logits (W, C)."""
+    mean: np.ndarray = _FUNCTIONS[function](logits).astype(np.float64).mean(axis=0)
+    return mean.astype(np.float32)

@@ -1,0 +1,119 @@
+"""A model, and real servers of it: `python -m earmark serve` on loopback."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import pytest
+import torch
+
+import earmark
+from earmark.models.build import ModelSource, build_for_training
+from tests.tiny import overrides
+
+
+@dataclass
+class Server:
+    """A server process.
+
+    Attributes:
+        process: the process.
+        url: where it listens.
+        port: the same as a number.
+        log: file of its standard output.
+    """
+
+    process: subprocess.Popen[bytes]
+    url: str
+    port: int
+    log: Path
+
+    def lines(self) -> list[dict]:
+        return [json.loads(line) for line in self.log.read_text().splitlines()]
+
+    def metric(self, name: str) -> float:
+        text = httpx.get(f"{self.url}/metrics").text
+        values = [line.rsplit(" ", 1)[1] for line in text.splitlines() if line.startswith(name)]
+        return sum(map(float, values))
+
+    def wait_for_metric(self, name: str, value: float) -> None:
+        until_s = time.monotonic() + 10
+        while self.metric(name) < value:
+            assert time.monotonic() < until_s, f"{name} never reached {value}"
+            time.sleep(0.02)
+
+    def stop(self) -> int:
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(30)
+
+
+Start = Callable[..., Server]
+
+
+@pytest.fixture(scope="session")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    torch.manual_seed(0)
+    folder = tmp_path_factory.mktemp("served_model")
+    source = ModelSource(model_type="wav2vec2", config_overrides=overrides("wav2vec2"))
+    audio = build_for_training(source, ["high", "low", "mid"], 1.0, longest_s=1.0)
+    with torch.no_grad():  # answers that differ from clip to clip, as those of random weights hardly do
+        audio.model.classifier.weight.mul_(300)
+    audio.save(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def classifier(model: Path) -> earmark.Classifier:
+    return earmark.Classifier.from_pretrained(model, device="cpu")
+
+
+@pytest.fixture(scope="session")
+def start(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Start]:
+    """Starts servers; those still running at the end are stopped."""
+    servers: list[Server] = []
+
+    def start_server(*flags: str, token: str | None = None) -> Server:
+        log = tmp_path_factory.mktemp("server") / "log"
+        environment = os.environ | {"OMP_NUM_THREADS": "1"} | ({"EARMARK_SERVE_TOKEN": token} if token else {})
+        words = [sys.executable, "-m", "earmark", "serve", str(model), "--device", "cpu", "--port", "0", *flags]
+        with open(log, "wb") as stdout:
+            process = subprocess.Popen(words, stdout=stdout, env=environment)
+        until_s = time.monotonic() + 120
+        while b'"listening"' not in log.read_bytes():
+            assert process.poll() is None, log.read_text()
+            assert time.monotonic() < until_s, log.read_text()
+            time.sleep(0.05)
+        port = json.loads(log.read_text().splitlines()[0])["port"]
+        servers.append(Server(process, f"http://127.0.0.1:{port}", port, log))
+        return servers[-1]
+
+    yield start_server
+    for server in servers:
+        if server.process.poll() is None:
+            server.stop()
+
+
+@pytest.fixture(scope="session")
+def server(start: Start) -> Server:
+    """One with small limits, for all tests that leave it as it was."""
+    return start(
+        "--max_seconds",
+        "20",
+        "--max_timeline_seconds",
+        "40",
+        "--max_body_mb",
+        "1",
+        "--read_timeout_seconds",
+        "1.5",
+        "--queue_size",
+        "64",
+    )

@@ -1,0 +1,190 @@
+"""A server among many clients and at its end: full queues, tokens, draining, figures, logs."""
+
+from __future__ import annotations
+
+import base64
+import signal
+import socket
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import httpx
+import pytest
+
+from earmark.cli.parsing import parse_serve
+from earmark.errors import UsageError
+from earmark.serve.run import read_token, serve
+from tests.serve.conftest import Server, Start
+from tests.serve.test_classify import encoded
+from tests.tiny import tone
+
+TOKEN = "a-token-of-letters-and-digits-0123456789"
+
+
+def classify(server: Server, data: bytes, **headers: str) -> httpx.Response:
+    return httpx.post(f"{server.url}/v1/classify", content=data, headers=headers, timeout=30)
+
+
+@pytest.fixture(scope="module")
+def narrow(start: Start) -> Server:
+    """A server with little room."""
+    return start("--queue_size", "2", "--batch_delay_ms", "700", "--max_connections", "10")
+
+
+def test_an_answer_does_not_wait_for_the_client_s_acknowledgement(server: Server) -> None:
+    seconds = []
+    with socket.create_connection(("127.0.0.1", server.port), timeout=5) as connection:
+        for _ in range(20):
+            started_s = time.monotonic()
+            connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n")
+            answer = b""
+            while not answer.endswith(b"}"):
+                answer += connection.recv(4096)
+            seconds.append(time.monotonic() - started_s)
+    assert sorted(seconds)[10] < 0.03  # Linux acknowledges after 40 ms what it could acknowledge with data
+
+
+def test_a_full_queue_says_come_back(narrow: Server) -> None:
+    data = encoded(tone(440, 0.3), "WAV")
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(lambda _: classify(narrow, data), range(8)))
+    statuses = sorted(answer.status_code for answer in answers)
+    assert statuses == [200] * 2 + [429] * 6
+    refused = next(answer for answer in answers if answer.status_code == 429)
+    assert int(refused.headers["retry-after"]) >= 1
+    assert "2 requests are waiting" in refused.json()["error"]
+    assert classify(narrow, data).status_code == 200
+
+
+def test_connections_are_counted(narrow: Server) -> None:
+    held = [socket.create_connection(("127.0.0.1", narrow.port)) for _ in range(10)]
+    time.sleep(0.3)
+    assert httpx.get(f"{narrow.url}/healthz").status_code == 503
+    for connection in held:
+        connection.close()
+    time.sleep(0.3)
+    assert httpx.get(f"{narrow.url}/healthz").status_code == 200
+
+
+def test_patience_ends(start: Start) -> None:
+    server = start("--answer_timeout_seconds", "0.2", "--batch_delay_ms", "1000", "--drain_timeout_seconds", "0.5")
+    response = classify(server, encoded(tone(440, 0.3), "WAV"))
+    assert response.status_code == 503
+    assert "retry-after" in response.headers
+    # draining does not wait for ever for a client that sends nothing
+    with socket.create_connection(("127.0.0.1", server.port)) as connection:
+        connection.sendall(b"POST /v1/classify HTTP/1.1\r\nHost: a\r\nContent-Length: 1000\r\n\r\n")
+        server.wait_for_metric("earmark_in_flight", 2)  # this one, and the one that asks
+        assert server.stop() == 0
+
+
+def test_a_token_is_asked_for(start: Start) -> None:
+    server = start("--cors_origins", "https://a.example", token=TOKEN)
+    data = encoded(tone(440, 0.3), "WAV")
+    for wrong in ("", TOKEN, f"Bearer {TOKEN}x", "Bearer", f"Basic {TOKEN}"):
+        response = classify(server, data, **({"authorization": wrong} if wrong else {}))
+        assert response.status_code == 401
+        assert response.headers["www-authenticate"] == "Bearer"
+    assert httpx.get(f"{server.url}/metrics").status_code == 401
+    assert httpx.get(f"{server.url}/v2/anything").status_code == 401
+    assert httpx.get(f"{server.url}/readyz").status_code == 200
+    assert classify(server, data, authorization=f"Bearer {TOKEN}").status_code == 200
+    assert TOKEN not in server.log.read_text()
+    for origin, expected in (("https://a.example", "https://a.example"), ("https://b.example", None)):
+        response = classify(server, data, origin=origin, authorization=f"Bearer {TOKEN}")
+        assert response.headers.get("access-control-allow-origin") == expected
+
+
+def test_where_a_token_comes_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "token"
+    file.write_text(TOKEN + "\n")
+    assert read_token(None) is None
+    assert read_token(str(file)) == TOKEN
+    monkeypatch.setenv("EARMARK_SERVE_TOKEN", TOKEN[::-1])
+    assert read_token(None) == TOKEN[::-1]
+    assert read_token(str(file)) == TOKEN
+    for bad in ("", "short", "with a space in it and long"):
+        monkeypatch.setenv("EARMARK_SERVE_TOKEN", bad)
+        with pytest.raises(UsageError, match="at least 16"):
+            read_token(None)
+
+
+@pytest.mark.parametrize(
+    ("flags", "expected"),
+    [
+        (["--host", "0.0.0.0"], "--allow_public_without_token"),
+        (["--host", "::"], "--allow_public_without_token"),
+        (["--host", "example.com"], "--allow_public_without_token"),
+        (["--auth_token_file", "none"], "--auth_token_file none: cannot be read"),
+        (["--queue_size", "0"], "--queue_size 0"),
+        (["--host", "203.0.113.1", "--allow_public_without_token"], "cannot listen there"),
+    ],
+)
+def test_what_is_not_served(flags: list[str], expected: str, model: Path) -> None:
+    with pytest.raises(UsageError, match=expected):
+        serve(parse_serve([str(model), *flags]))
+
+
+def test_a_taken_port_is_told(server: Server, model: Path) -> None:
+    with pytest.raises(UsageError, match=f"--port {server.port}: cannot listen there"):
+        serve(parse_serve([str(model), "--port", str(server.port)]))
+
+
+def test_sigterm_lets_requests_under_way_finish(start: Start) -> None:
+    server = start("--batch_delay_ms", "1000")
+    data = encoded(tone(440, 0.3), "WAV")
+    with httpx.Client() as kept, httpx.Client() as new, ThreadPoolExecutor(1) as pool:
+        kept.get(f"{server.url}/healthz")
+        under_way = pool.submit(classify, server, data)
+        server.wait_for_metric("earmark_windows_waiting", 1)
+        server.process.send_signal(signal.SIGTERM)
+        time.sleep(0.1)
+        for client in (kept, new):
+            refused = client.post(f"{server.url}/v1/classify", content=data)
+            assert (refused.status_code, refused.headers["connection"]) == (503, "close")
+            assert client.get(f"{server.url}/readyz").status_code == 503
+            assert client.get(f"{server.url}/healthz").status_code == 200
+        assert under_way.result().status_code == 200
+    assert server.process.wait(10) == 0
+    assert server.lines()[-1]["event"] == "stopped"
+
+
+def test_figures_count_what_happened(server: Server) -> None:
+    classified = 'earmark_requests_total{route="/v1/classify"'
+    names = [classified + ',status="200"', classified + ',status="415"']
+    names += ['earmark_requests_total{route="other",status="404"}', "earmark_audio_seconds_total"]
+    names += ["earmark_batch_windows_sum", "earmark_request_seconds_count"]
+    before = [server.metric(name) for name in names]
+    data = encoded(tone(440, 0.5), "WAV")
+    for _ in range(3):
+        classify(server, data)
+    classify(server, b"hello")
+    httpx.get(f"{server.url}/{'a' * 50}")
+    counted = [server.metric(name) - was for name, was in zip(names, before, strict=True)]
+    assert counted == pytest.approx([3, 1, 1, 1.5, 3, 5 + len(names)])  # the last: and those for these figures
+    assert server.metric("earmark_in_flight") == 1  # the request for this figure
+
+
+def test_logs_tell_a_request_and_nothing_of_what_is_in_it(server: Server) -> None:
+    size = server.log.stat().st_size
+    data = encoded(tone(440, 0.5), "WAV")
+    secret = "name-of-a-person"
+    response = httpx.post(
+        f"{server.url}/v1/classify?secret={secret}",
+        files={"file": (f"{secret}.wav", data)},
+        headers={"user-agent": secret, "x-forwarded-for": secret},
+    )
+    httpx.get(f"{server.url}/{secret}")
+    httpx.post(f"{server.url}/v1/classify", json={"inputs": secret, "parameters": {"top_k": secret}})
+    lines = server.lines()  # every line is JSON
+    line = next(line for line in lines if line.get("id") == response.headers["x-request-id"])
+    assert (line["status"], line["route"], line["audio_seconds"]) == (200, "/v1/classify", 0.5)
+    assert line["seconds"] > 0
+    assert line["bytes"] > len(data)
+    text = server.log.read_text()
+    assert secret not in text
+    for at in range(0, len(data) - 30, 3000):
+        assert base64.b64encode(data[at : at + 30]).decode() not in text
+    assert "RIFF" not in text
+    assert server.log.stat().st_size - size < 2000
