@@ -22,7 +22,9 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
+from collections import deque
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
@@ -77,14 +79,17 @@ def make_clips(seconds: float) -> list[bytes]:
     return clips
 
 
-def start_server(model: str, flags: list[str]) -> tuple[subprocess.Popen[bytes], int]:
-    """A server process and its port."""
+def start_server(model: str, flags: list[str], *, log: bool = True) -> tuple[subprocess.Popen[bytes], int]:
+    """A server process and its port; without ``log`` nothing but that is kept of what it says."""
     words = [sys.executable, "-m", "earmark", "serve", model, "--device", "cpu", "--port", "0", *flags]
     process = subprocess.Popen(words, stdout=subprocess.PIPE)
     assert process.stdout is not None
     port = json.loads(process.stdout.readline())["port"]
     # the log must be read by someone, or the server would wait at a full pipe
-    os.set_blocking(process.stdout.fileno(), False)
+    if log:
+        os.set_blocking(process.stdout.fileno(), False)
+    else:
+        threading.Thread(target=deque, args=(process.stdout, 0), daemon=True).start()
     return process, port
 
 

@@ -38,6 +38,7 @@ PARSERS = {
     "push": parse_push,
     "quickstart": parse_quickstart,
     "results": parse_results,
+    "serve": parse_serve,
     "synth": parse_synth,
     "bench": parse_bench,
     "doctor": parse_doctor,

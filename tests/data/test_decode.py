@@ -132,6 +132,7 @@ def test_integers_are_scaled_by_their_type():
         (np.zeros(0, np.float32), 16_000, "holds no samples"),
         (np.array([0.0, np.nan]), 16_000, "1 samples are NaN or infinite"),
         (np.array([1e300]), 16_000, "NaN or infinite"),
+        (np.array([0.0, -1e38]), 16_000, "1 samples are above 1e+10, the first at 0.000 s"),
         (np.zeros((2, 16_000), np.float32), 16_000, "transpose"),
         (np.zeros((2, 3, 4), np.float32), 16_000, "neither (samples,) nor"),
         (np.array(["a"]), 16_000, "no sound"),
@@ -209,6 +210,15 @@ def test_a_length_of_unknown_is_no_truncation():
         ),
         (encode(np.full(9, np.nan, np.float32), codec="FLOAT"), "9 samples are NaN"),
     ],
+    ids=[
+        "nothing",
+        "text",
+        "noise",
+        "zeros",
+        "no samples",
+        "infinite",
+        "nan",
+    ],  # libsndfile writes the time into floats
 )
 def test_bytes_that_are_no_recording(data, said):
     pytest.importorskip("av")

@@ -179,7 +179,16 @@ def test_broken_forms(server: Server) -> None:
     form = b"--x\r\nContent-Disposition: form-data; name=file; filename=a\r\n\r\nRIFF"
     for body in (form, b"--x--\r\n", b"", b"--y\r\n", form.replace(b"file", b"f") * 40, b"\0" * 100):
         assert ask(server, body, **{"content-type": "multipart/form-data; boundary=x"})[0] == 400
-    assert ask(server, b"a", **{"content-type": "multipart/form-data"})[0] == 400
+    for boundary in ("", "; boundary=" + "x" * 500):
+        assert ask(server, b"a", **{"content-type": f"multipart/form-data{boundary}"})[0] == 400
+
+
+def test_samples_that_no_model_can_hear(server: Server) -> None:
+    loud = io.BytesIO()
+    soundfile.write(loud, np.full(8000, 1e38, np.float32), 16_000, format="WAV", subtype="FLOAT")
+    status, reason = ask(server, loud.getvalue())
+    assert status == 422
+    assert "8000 samples are above 1e+10" in reason
 
 
 def test_other_routes_and_methods_are_told_in_json_too(server: Server) -> None:

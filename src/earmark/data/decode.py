@@ -32,6 +32,10 @@ _SUFFIXES = (
 # what a scan of a folder takes for a recording
 AUDIO_SUFFIXES = frozenset(f".{suffix}" for suffix in _SUFFIXES.split())
 
+# Full scale is 1; some programs write floats on the scale of 32-bit integers, and that is heard too. What is far
+# above is a damaged file: its power does not fit into float32, and the scores would be NaN.
+LARGEST_SAMPLE = 1e10
+
 _BLOCK = 1 << 20  # frames decoded at a time, so that a header that promises petabytes allocates little
 _GATHERED = 1 << 16
 _UNKNOWN_FRAMES = 1 << 40  # libsndfile says 2**63 - 1 for a stream whose header gives no length
@@ -62,8 +66,8 @@ def read_clip(clip: Clip, sampling_rate_hz: int) -> np.ndarray:
         float32 ``(samples,)``, at least one sample.
 
     Raises:
-        AudioError: the recording is missing, a folder, not readable, empty, cut short, not audio, has NaN or
-            infinite samples, or ends before the cut.
+        AudioError: the recording is missing, a folder, not readable, empty, cut short, not audio, has NaN,
+            infinite or absurdly large samples, or ends before the cut.
     """
     with _opened(clip) as file:
         return _decode(file, clip, sampling_rate_hz)
@@ -172,8 +176,8 @@ def to_mono_at_rate(samples: np.ndarray, from_hz: int, to_hz: int, source: str) 
         float32 ``(samples,)``, at least one sample.
 
     Raises:
-        AudioError: no samples, NaN or infinite ones, a shape or type that is no sound, a rate that is not
-            positive.
+        AudioError: no samples, NaN, infinite or absurdly large ones, a shape or type that is no sound, a rate that
+            is not positive.
     """
     mono = _mono(samples, source)
     if len(mono) == 0:
@@ -190,11 +194,12 @@ def _checked(mono: np.ndarray, rate_hz: int, source: str, start: int = 0) -> np.
     """The samples, which begin at sample ``start`` of the recording, if they are numbers at a rate that can be."""
     if not rate_hz > 0:
         raise AudioError(source, f"a rate of {rate_hz} Hz cannot be: rates are above 0")
-    finite = np.isfinite(mono)
-    if not finite.all():
-        first_s = (start + int(np.argmin(finite))) / rate_hz
-        count = int((~finite).sum())
-        raise AudioError(source, f"{count} samples are NaN or infinite, the first at {first_s:.3f} s")
+    usable = np.abs(mono) <= LARGEST_SAMPLE  # no for NaN
+    if not usable.all():
+        first = int(np.argmin(usable))
+        what = f"above {LARGEST_SAMPLE:g}" if np.isfinite(mono[first]) else "NaN or infinite"
+        count, first_s = int((~usable).sum()), (start + first) / rate_hz
+        raise AudioError(source, f"{count} samples are {what}, the first at {first_s:.3f} s")
     return mono
 
 

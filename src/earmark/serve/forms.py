@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from fastapi import HTTPException
-from python_multipart.exceptions import MultipartParseError
+from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
 FUNCTIONS = ("softmax", "sigmoid", "none")
@@ -171,7 +171,7 @@ def _read_multipart(body: bytes, boundary: bytes) -> tuple[bytes, dict[str, str]
         parser = MultipartParser(boundary, callbacks)
         parser.write(body)
         parser.finalize()
-    except MultipartParseError as exc:
+    except FormParserError as exc:
         raise HTTPException(400, "the multipart form cannot be read") from exc
     if len(form.files) != 1:
         raise HTTPException(400, f"expected one file in the form, found {len(form.files)}")
