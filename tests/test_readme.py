@@ -20,6 +20,7 @@ from earmark.cli.parsing import (
     parse_export,
     parse_predict,
     parse_push,
+    parse_serve,
     parse_train,
 )
 from earmark.cli.quickstart import parse_quickstart
