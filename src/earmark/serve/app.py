@@ -14,6 +14,7 @@ from earmark.serve import openapi
 from earmark.serve.gate import NOTES, Gate
 from earmark.serve.lifecycle import Lifecycle
 from earmark.serve.metrics import CONTENT_TYPE, Metrics
+from earmark.serve.page import add_page
 from earmark.serve.service import Service
 from earmark.serve.stream import Streams
 
@@ -48,6 +49,7 @@ def build_app(
     app.add_exception_handler(AnyHTTPException, _error)
     _add_routes(app, service, lifecycle, metrics)
     app.add_api_websocket_route("/v1/stream", streams.serve)
+    add_page(app)
     gated: Any = Gate(app, token, lifecycle, metrics)
     if not cors_origins:
         return gated

@@ -13,6 +13,7 @@ from typing import Any
 
 from starlette.requests import ClientDisconnect
 
+from earmark.serve import page
 from earmark.serve.lifecycle import Lifecycle
 from earmark.serve.metrics import Metrics
 
@@ -23,7 +24,7 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 
 NOTES = "earmark.notes"  # key of a scope: what the log line of the request shall say
-_OPEN = frozenset({"/healthz", "/readyz", "/openapi.json"})
+_OPEN = frozenset({"/healthz", "/readyz", "/openapi.json"}) | page.PATHS  # the page itself asks for the token
 _ROUTES = frozenset({"/v1/classify", "/v1/timeline", "/v1/stream", "/metrics", *_OPEN})
 _METHODS = frozenset({"GET", "POST", "HEAD", "OPTIONS", "WEBSOCKET"})
 _CLIENT_GONE = 499  # as nginx counts it; nobody receives it

@@ -1,0 +1,209 @@
+// The page of a server: a recording in, its labels out, by the routes that every client has.
+
+import { LANGUAGES } from "./words.js";
+import { Picture, colourOf } from "./picture.js";
+
+const TOP_K = 5;
+const SETTINGS = ["window_seconds", "hop_seconds", "threshold", "min_duration_s"];
+const at = (id) => document.getElementById(id);
+
+let language = navigator.language.startsWith("zh") ? "zh" : "en";
+let current = null; // { name, blob, answer }
+let recorder = null;
+let asked = 0; // numbers the questions, so that a late answer to an earlier one is left out
+
+const words = () => LANGUAGES[language];
+const clock = (seconds) => `${Math.floor(seconds / 60)}:${(seconds % 60).toFixed(1).padStart(4, "0")}`;
+
+const picture = new Picture(
+  (seconds, all) => { at("clock").textContent = `${clock(seconds)} / ${clock(all)}`; },
+  (playing) => { at("play").textContent = playing ? words().pause : words().play; },
+);
+
+function speak() {
+  document.documentElement.lang = language;
+  for (const element of document.querySelectorAll("[data-word]")) element.textContent = words()[element.dataset.word];
+  at("language").textContent = words().other;
+  if (recorder) at("record").textContent = words().stop;
+  if (current?.answer) showAnswer();
+}
+
+function say(state, error = "") {
+  at("state").textContent = state;
+  at("error").textContent = error;
+}
+
+// Ask the server; where it wants a token, ask for that first.
+async function post(path, body) {
+  for (;;) {
+    const token = sessionStorage.getItem("token");
+    const headers = { "Content-Type": "application/octet-stream", ...(token && { Authorization: `Bearer ${token}` }) };
+    const response = await fetch(path, { method: "POST", body, headers });
+    if (response.status !== 401) return response;
+    sessionStorage.setItem("token", await askForToken());
+  }
+}
+
+function askForToken() {
+  const dialog = at("token-dialog");
+  at("token").value = "";
+  dialog.showModal();
+  return new Promise((resolve) => {
+    dialog.addEventListener("close", () => resolve(at("token").value), { once: true });
+  });
+}
+
+async function analyse(name, blob) {
+  const number = ++asked;
+  current = { name, blob, answer: null };
+  at("result").hidden = true;
+  picture.clear();
+  say(words().busy(name));
+  const query = new URLSearchParams({ top_k: TOP_K });
+  for (const setting of SETTINGS) if (at(setting).value) query.set(setting, at(setting).value);
+  let answer, refusal;
+  try {
+    const response = await post(`v1/timeline?${query}`, blob);
+    answer = await response.json();
+    if (!response.ok) refusal = answer.error;
+  } catch {
+    refusal = words().unreachable;
+  }
+  if (number !== asked) return;
+  at("again").disabled = false;
+  if (refusal) {
+    say("", refusal);
+    return;
+  }
+  current.answer = answer;
+  at("result").hidden = false;
+  showAnswer();
+  const { drawn, spectrogram } = await picture.draw(blob, answer.segments, answer.duration_s);
+  if (number !== asked) return;
+  at("player").hidden = !drawn;
+  at("waveform").hidden = !drawn;
+  at("no-picture").hidden = drawn && spectrogram;
+  at("no-picture").textContent = drawn ? words().longPicture : words().noPicture;
+}
+
+function showAnswer() {
+  const { name, answer } = current;
+  say(words().done(answer.duration_s, answer.segments.length));
+  at("result-title").textContent = name;
+  at("waveform").setAttribute("aria-label", words().waveform(answer.segments.length));
+  at("bars").replaceChildren(...answer.scores.map(bar));
+  const rows = answer.segments.map(segmentRow);
+  at("segments").replaceChildren(...(rows.length ? rows : [element("li", words().none)]));
+}
+
+function element(tag, text, className = "") {
+  const made = document.createElement(tag);
+  made.textContent = text;
+  made.className = className;
+  return made;
+}
+
+function bar({ label, score }) {
+  const row = element("li", "", "bar");
+  const meter = element("div", "", "meter");
+  const filled = element("div", "", "filled");
+  filled.style.width = `${100 * score}%`;
+  filled.style.background = colourOf(label);
+  meter.append(filled);
+  row.append(element("span", label, "label"), meter, element("span", score.toFixed(3), "score"));
+  return row;
+}
+
+function segmentRow({ start_s, end_s, label, score }) {
+  const row = document.createElement("li");
+  const button = element("button", "", "segment");
+  button.type = "button";
+  button.style.borderLeftColor = colourOf(label);
+  const times = `${clock(start_s)} – ${clock(end_s)}`;
+  button.append(element("span", label, "label"), element("span", times), element("span", score.toFixed(3), "score"));
+  button.setAttribute("aria-label", words().hear(label, start_s.toFixed(1), end_s.toFixed(1), score.toFixed(3)));
+  button.addEventListener("click", () => picture.play(start_s, end_s));
+  row.append(button);
+  return row;
+}
+
+const FORMULA = /^[=+\-@\t\r]/; // a spreadsheet would take such a label for a formula
+const cell = (value) => {
+  const text = FORMULA.test(value) ? `'${value}` : `${value}`;
+  return /[",\n\r]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
+};
+
+function csv() {
+  const rows = current.answer.segments.map((one) => [
+    cell(current.name), one.start_s.toFixed(3), one.end_s.toFixed(3), cell(one.label), one.score.toFixed(6),
+  ]);
+  return [["file", "start_s", "end_s", "label", "score"], ...rows].map((row) => row.join(",")).join("\r\n") + "\r\n";
+}
+
+const audacity = () => current.answer.segments.map((one) =>
+  `${one.start_s.toFixed(6)}\t${one.end_s.toFixed(6)}\t${one.label.replaceAll(/[\t\r\n]/g, " ")}\n`).join("");
+
+function download(text, suffix) {
+  const link = document.createElement("a");
+  link.href = URL.createObjectURL(new Blob([text], { type: "text/plain;charset=utf-8" }));
+  link.download = `${current.name.replace(/\.[^.]*$/, "")}${suffix}`;
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(link.href), 1000);
+}
+
+async function record() {
+  if (recorder) {
+    recorder.stop();
+    return;
+  }
+  let stream;
+  try {
+    if (!navigator.mediaDevices) throw new Error(words().needsHttps);
+    stream = await navigator.mediaDevices.getUserMedia({ audio: true });
+  } catch (error) {
+    say("", words().noMicrophone + error.message);
+    return;
+  }
+  const pieces = [];
+  recorder = new MediaRecorder(stream);
+  recorder.addEventListener("dataavailable", (event) => pieces.push(event.data));
+  recorder.addEventListener("stop", () => {
+    for (const track of stream.getTracks()) track.stop();
+    const type = recorder.mimeType;
+    recorder = null;
+    at("record").setAttribute("aria-pressed", "false");
+    at("record").textContent = words().record;
+    const stamp = new Date().toISOString().slice(0, 19).replaceAll(":", "-");
+    analyse(`${stamp}.${type.includes("mp4") ? "m4a" : "webm"}`, new Blob(pieces, { type }));
+  });
+  recorder.start();
+  at("record").setAttribute("aria-pressed", "true");
+  at("record").textContent = words().stop;
+  say(words().recording);
+}
+
+at("file").addEventListener("change", (event) => {
+  const [file] = event.target.files;
+  if (file) analyse(file.name, file);
+  event.target.value = ""; // so that the same file can be picked again
+});
+for (const kind of ["dragenter", "dragover", "dragleave", "drop"]) {
+  document.addEventListener(kind, (event) => {
+    event.preventDefault();
+    at("drop").classList.toggle("over", kind === "dragenter" || kind === "dragover");
+    if (kind === "drop" && event.dataTransfer.files.length) {
+      const [file] = event.dataTransfer.files;
+      analyse(file.name, file);
+    }
+  });
+}
+at("record").addEventListener("click", record);
+at("again").addEventListener("click", () => analyse(current.name, current.blob));
+at("play").addEventListener("click", () => picture.toggle());
+at("csv").addEventListener("click", () => download(csv(), ".csv"));
+at("audacity").addEventListener("click", () => download(audacity(), ".txt"));
+at("language").addEventListener("click", () => {
+  language = language === "zh" ? "en" : "zh";
+  speak();
+});
+speak();

@@ -1,0 +1,78 @@
+// Waveform, spectrogram and segments of one recording, by wavesurfer.js; sound too.
+
+import WaveSurfer from "./vendor/wavesurfer.esm.js";
+import Regions from "./vendor/regions.esm.js";
+import Spectrogram from "./vendor/spectrogram.esm.js";
+
+const LONGEST_SPECTROGRAM_S = 600;
+
+const hues = new Map();
+
+// One colour for a label: each new one is a golden angle further, so that neighbours differ.
+export function colourOf(label, alpha = 1) {
+  if (!hues.has(label)) hues.set(label, (210 + 137.5 * hues.size) % 360);
+  return `hsl(${hues.get(label)} 65% 45% / ${alpha})`;
+}
+
+export class Picture {
+  constructor(onTime, onState) {
+    this.onTime = onTime;
+    this.onState = onState;
+    this.surfer = null;
+  }
+
+  clear() {
+    this.surfer?.destroy();
+    this.surfer = null;
+    document.getElementById("spectrogram").replaceChildren();
+  }
+
+  // Draw a recording; false where this browser cannot decode it.
+  async draw(blob, segments, duration) {
+    this.clear();
+    const short = duration <= LONGEST_SPECTROGRAM_S;
+    const regions = Regions.create();
+    const surfer = WaveSurfer.create({
+      container: "#waveform", height: 96, waveColor: "#7a8ca3", progressColor: "#3d6fb4", cursorColor: "#c0392b",
+      sampleRate: short ? 44100 : 8000, // of the picture: songs of birds are high, hours take memory
+      plugins: [regions],
+    });
+    this.surfer = surfer;
+    surfer.on("timeupdate", (seconds) => this.onTime(seconds, surfer.getDuration()));
+    for (const event of ["play", "pause", "finish"]) surfer.on(event, () => this.onState(surfer.isPlaying()));
+    try {
+      const refused = new Promise((_, reject) => {
+        surfer.on("error", reject);
+        surfer.getMediaElement().addEventListener("error", reject); // then loadBlob waits for ever
+      });
+      await Promise.race([surfer.loadBlob(blob), refused]);
+    } catch {
+      this.clear();
+      return { drawn: false, spectrogram: false };
+    }
+    this.onTime(0, surfer.getDuration());
+    for (const segment of segments) {
+      const region = regions.addRegion({
+        start: segment.start_s, end: segment.end_s, content: segment.label, drag: false, resize: false,
+        color: colourOf(segment.label, 0.25),
+      });
+      region.on("click", (event) => {
+        event.stopPropagation();
+        this.play(segment.start_s, segment.end_s);
+      });
+    }
+    if (short) {
+      const container = document.getElementById("spectrogram");
+      surfer.registerPlugin(Spectrogram.create({ container, height: 128, labels: true, scale: "mel" }));
+    }
+    return { drawn: true, spectrogram: short };
+  }
+
+  play(start, end) {
+    this.surfer?.play(start, end);
+  }
+
+  toggle() {
+    this.surfer?.playPause();
+  }
+}

@@ -1,0 +1,200 @@
+"""The page at `/`, by HTTP and in a real browser."""
+
+from __future__ import annotations
+
+import csv
+import io
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+
+import earmark
+from earmark.predict.timeline import SegmentRules
+from tests.serve.conftest import Server, Start
+from tests.serve.test_classify import encoded
+from tests.tiny import tone
+
+BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+needs_browser = pytest.mark.skipif(BROWSER is None, reason="no Chromium on this machine")
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    sync_api = pytest.importorskip("playwright.sync_api")
+    flags = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+    flags += ["--use-fake-ui-for-media-stream", "--use-fake-device-for-media-stream"]  # a microphone that beeps
+    with sync_api.sync_playwright() as playwright:
+        started = playwright.chromium.launch(executable_path=BROWSER, args=flags)
+        yield started
+        started.close()
+
+
+@pytest.fixture
+def page(browser: Any, server: Server) -> Iterator[Any]:
+    """The page, opened; a fault in its script or a request to elsewhere fails the test."""
+    context = browser.new_context(locale="en-GB", permissions=["microphone"])
+    opened, faults = context.new_page(), []
+    opened.on("pageerror", lambda error: faults.append(str(error)))
+    opened.on("console", lambda line: faults.append(line.text) if "Content Security Policy" in line.text else None)
+    opened.on(
+        "request",
+        lambda one: faults.append(one.url) if not one.url.startswith((server.url, "blob:", "data:")) else None,
+    )
+    opened.goto(server.url)
+    opened.set_default_timeout(60_000)
+    yield opened
+    context.close()
+    assert not faults
+
+
+def recording(name: str, data: bytes) -> dict[str, Any]:
+    return {"name": name, "mimeType": "audio/wav", "buffer": data}
+
+
+def two_tones() -> tuple[np.ndarray, bytes]:
+    wave = np.concatenate([tone(300, 1.0), tone(2500, 1.0, seed=1)])
+    return wave, encoded(wave, "WAV")
+
+
+def test_its_files_and_nothing_else(server: Server) -> None:
+    index = httpx.get(f"{server.url}/")
+    assert index.status_code == 200
+    assert index.headers["content-type"] == "text/html; charset=utf-8"
+    assert "default-src 'none'" in index.headers["content-security-policy"]
+    assert "://" not in index.text
+    for name in ("page.js", "words.js", "picture.js", "style.css", "vendor/wavesurfer.esm.js"):
+        assert httpx.get(f"{server.url}/page/{name}").status_code == 200
+    for path in (
+        "/page/__init__.py",
+        "/page/../app.py",
+        "/page/%2e%2e/app.py",
+        "/page/",
+        "/page/vendor/LICENSE-wavesurfer",
+    ):
+        assert httpx.get(f"{server.url}{path}").status_code == 404
+
+
+@needs_browser
+def test_a_recording_gets_its_labels(page: Any, classifier: earmark.Classifier, tmp_path: Path) -> None:
+    wave, data = two_tones()
+    page.set_input_files("#file", recording("two tones.wav", data))
+    page.wait_for_selector("#result:not([hidden])")
+    expected = classifier.timeline(wave, sampling_rate=16_000)
+    bars = page.locator("#bars .label").all_inner_texts()
+    assert bars == [row["label"] for row in classifier.top(expected.aggregate(), 5)]
+    segments = expected.segments(SegmentRules())
+    assert page.locator("#segments .label").all_inner_texts() == [one.label for one in segments]
+    assert page.locator("#state").inner_text().startswith("2.0 s of sound")
+    page.wait_for_selector("#waveform canvas", state="attached")
+    page.wait_for_selector("#spectrogram canvas", state="attached")
+    with page.expect_download() as download:
+        page.click("#csv")
+    assert download.value.suggested_filename == "two tones.csv"
+    rows = list(csv.DictReader(io.StringIO(Path(download.value.path()).read_text())))
+    assert [row["label"] for row in rows] == [one.label for one in segments]
+    with page.expect_download() as download:
+        page.click("#audacity")
+    first = Path(download.value.path()).read_text().splitlines()[0].split("\t")
+    assert first == [f"{segments[0].start_s:.6f}", f"{segments[0].end_s:.6f}", segments[0].label]
+
+
+@needs_browser
+def test_a_file_is_dropped(page: Any) -> None:
+    _, data = two_tones()
+    page.evaluate(
+        """(bytes) => {
+            const transfer = new DataTransfer();
+            transfer.items.add(new File([new Uint8Array(bytes)], "dropped.wav"));
+            document.dispatchEvent(new DragEvent("drop", { dataTransfer: transfer, bubbles: true, cancelable: true }));
+        }""",
+        list(data),
+    )
+    page.wait_for_selector("#result:not([hidden])")
+    assert page.locator("#result-title").inner_text() == "dropped.wav"
+
+
+@needs_browser
+def test_a_broken_file_is_told(page: Any, server: Server) -> None:
+    _, data = two_tones()
+    broken = data[:1000]
+    page.set_input_files("#file", recording("broken.wav", broken))
+    page.wait_for_selector("#error:not(:empty)")
+    reason = httpx.post(f"{server.url}/v1/timeline", content=broken).json()["error"]
+    assert page.locator("#error").inner_text() == reason
+    assert not page.is_visible("#result")
+    page.set_input_files("#file", recording("whole.wav", data))  # and the next one is heard
+    page.wait_for_selector("#result:not([hidden])")
+    assert page.locator("#error").inner_text() == ""
+
+
+@needs_browser
+def test_what_a_browser_cannot_play_is_labelled_all_the_same(page: Any) -> None:
+    wave, _ = two_tones()
+    page.set_input_files("#file", recording("tape.au", encoded(wave, "AU")))
+    page.wait_for_selector("#no-picture:not([hidden])")
+    assert page.locator("#bars li").count() == 3
+    assert not page.is_visible("#play")
+
+
+@needs_browser
+def test_a_recording_is_made(page: Any) -> None:
+    page.click("#record")
+    page.wait_for_selector("#record[aria-pressed=true]")
+    page.wait_for_timeout(700)
+    page.click("#record")
+    page.wait_for_selector("#result:not([hidden])")
+    assert page.locator("#result-title").inner_text().endswith(".webm")
+
+
+@needs_browser
+def test_keys_are_enough(page: Any) -> None:
+    _, data = two_tones()
+    page.set_input_files("#file", recording("two tones.wav", data))
+    page.wait_for_selector("#segments button")
+    page.wait_for_selector("#spectrogram canvas", state="attached")
+    focused: list[str] = []
+    for _ in range(20):
+        page.keyboard.press("Tab")
+        focused.append(page.evaluate("document.activeElement.id || document.activeElement.className"))
+    assert {"language", "file", "record", "play", "segment", "csv", "audacity"} <= set(focused)
+    page.focus("#segments button")
+    page.keyboard.press("Enter")
+    page.wait_for_selector("#play:text-is('Pause')")
+
+
+@needs_browser
+def test_both_languages(page: Any, browser: Any, server: Server) -> None:
+    assert page.locator("#record").inner_text() == "Record"
+    page.click("#language")
+    assert page.locator("#record").inner_text() == "录音"
+    assert page.get_attribute("html", "lang") == "zh"
+    words = page.evaluate("import('/page/words.js').then(({LANGUAGES}) => Object.values(LANGUAGES).map(Object.keys))")
+    assert words[0] == words[1]
+    chinese = browser.new_context(locale="zh-CN").new_page()
+    chinese.goto(server.url)
+    assert chinese.locator("#record").inner_text() == "录音"
+    chinese.context.close()
+
+
+@needs_browser
+def test_a_token_is_asked_for(browser: Any, start: Start) -> None:
+    guarded = start(token="open-sesame-0123456789")
+    context = browser.new_context(locale="en-GB", viewport={"width": 360, "height": 700})
+    page = context.new_page()
+    page.set_default_timeout(60_000)
+    page.goto(guarded.url)
+    _, data = two_tones()
+    page.set_input_files("#file", recording("two tones.wav", data))
+    for token in ("wrong", "open-sesame-0123456789"):  # a wrong one is asked for again
+        page.wait_for_selector("#token-dialog[open]")
+        page.fill("#token", token)
+        page.keyboard.press("Enter")
+    page.wait_for_selector("#result:not([hidden])")
+    assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")  # on a phone
+    context.close()
+    guarded.stop()
