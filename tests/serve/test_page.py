@@ -168,6 +168,42 @@ def test_keys_are_enough(page: Any) -> None:
 
 
 @needs_browser
+def test_a_recording_chosen_while_another_is_drawn(page: Any) -> None:
+    _, short = two_tones()
+    long = encoded(tone(300, 19.0), "OGG")
+    for wait_ms in (0, 20, 50, 100):
+        page.set_input_files("#file", recording("long.ogg", long))
+        page.wait_for_selector("#result-title:text-is('long.ogg')")
+        page.set_input_files("#file", recording("short.wav", short))
+        page.wait_for_selector("#result-title:text-is('short.wav')")
+        page.wait_for_selector("#spectrogram canvas", state="attached")
+        page.wait_for_timeout(wait_ms)
+    assert page.locator("#waveform > div").count() == 1
+
+
+@needs_browser
+def test_a_double_click_leaves_no_microphone_open(page: Any) -> None:
+    page.evaluate(
+        """() => {
+            window.streams = [];
+            const ask = navigator.mediaDevices.getUserMedia.bind(navigator.mediaDevices);
+            navigator.mediaDevices.getUserMedia = async (wanted) => {
+                await new Promise((resolve) => setTimeout(resolve, 300));  // as long as a person takes to allow it
+                const stream = await ask(wanted);
+                window.streams.push(stream);
+                return stream;
+            };
+        }"""
+    )
+    page.dblclick("#record")
+    page.wait_for_selector("#record[aria-pressed=true]")
+    page.wait_for_timeout(700)
+    page.click("#record")
+    page.wait_for_selector("#result:not([hidden])")
+    assert page.evaluate("streams.map((one) => one.getTracks().map((track) => track.readyState))") == [["ended"]]
+
+
+@needs_browser
 def test_both_languages(page: Any, browser: Any, server: Server) -> None:
     assert page.locator("#record").inner_text() == "Record"
     page.click("#language")
@@ -175,6 +211,12 @@ def test_both_languages(page: Any, browser: Any, server: Server) -> None:
     assert page.get_attribute("html", "lang") == "zh"
     words = page.evaluate("import('/page/words.js').then(({LANGUAGES}) => Object.values(LANGUAGES).map(Object.keys))")
     assert words[0] == words[1]
+    page.set_input_files("#file", recording("tape.au", encoded(two_tones()[0], "AU")))
+    page.wait_for_selector("#no-picture:not([hidden])")
+    for key in ("en", "zh"):
+        page.click("#language")
+        told = page.evaluate(f"import('/page/words.js').then(({{LANGUAGES}}) => LANGUAGES.{key}.noPicture)")
+        assert page.locator("#no-picture").inner_text() == told
     chinese = browser.new_context(locale="zh-CN").new_page()
     chinese.goto(server.url)
     assert chinese.locator("#record").inner_text() == "录音"
@@ -190,6 +232,16 @@ def test_a_token_is_asked_for(browser: Any, start: Start) -> None:
     page.goto(guarded.url)
     _, data = two_tones()
     page.set_input_files("#file", recording("two tones.wav", data))
+    page.wait_for_selector("#token-dialog[open]")
+    page.keyboard.press("Escape")  # sent away, it stays away
+    page.wait_for_selector("#error:has-text('send the token')")
+    assert not page.is_visible("#token-dialog")
+    page.set_input_files("#file", recording("two tones.wav", data))
+    page.wait_for_selector("#token-dialog[open]")
+    page.fill("#token", "秘密")  # no header can carry it
+    page.keyboard.press("Enter")
+    assert page.is_visible("#token-dialog")
+    assert page.evaluate("sessionStorage.getItem('token')") is None
     for token in ("wrong", "open-sesame-0123456789"):  # a wrong one is asked for again
         page.wait_for_selector("#token-dialog[open]")
         page.fill("#token", token)

@@ -8,8 +8,9 @@ const SETTINGS = ["window_seconds", "hop_seconds", "threshold", "min_duration_s"
 const at = (id) => document.getElementById(id);
 
 let language = navigator.language.startsWith("zh") ? "zh" : "en";
-let current = null; // { name, blob, answer }
+let current = null; // { name, blob, answer, missing: the word for what of the picture cannot be drawn }
 let recorder = null;
+let opening = false; // a microphone is being asked for
 let asked = 0; // numbers the questions, so that a late answer to an earlier one is left out
 
 const words = () => LANGUAGES[language];
@@ -17,14 +18,19 @@ const clock = (seconds) => `${Math.floor(seconds / 60)}:${(seconds % 60).toFixed
 
 const picture = new Picture(
   (seconds, all) => { at("clock").textContent = `${clock(seconds)} / ${clock(all)}`; },
-  (playing) => { at("play").textContent = playing ? words().pause : words().play; },
+  () => showPlaying(),
 );
+
+function showPlaying() {
+  at("play").textContent = picture.isPlaying() ? words().pause : words().play;
+}
 
 function speak() {
   document.documentElement.lang = language;
   for (const element of document.querySelectorAll("[data-word]")) element.textContent = words()[element.dataset.word];
   at("language").textContent = words().other;
   if (recorder) at("record").textContent = words().stop;
+  showPlaying();
   if (current?.answer) showAnswer();
 }
 
@@ -40,22 +46,26 @@ async function post(path, body) {
     const headers = { "Content-Type": "application/octet-stream", ...(token && { Authorization: `Bearer ${token}` }) };
     const response = await fetch(path, { method: "POST", body, headers });
     if (response.status !== 401) return response;
-    sessionStorage.setItem("token", await askForToken());
+    const given = await askForToken();
+    if (!given) return response;
+    sessionStorage.setItem("token", given);
   }
 }
 
+// The token, or nothing where the question is sent away with Escape.
 function askForToken() {
   const dialog = at("token-dialog");
   at("token").value = "";
+  dialog.returnValue = "";
   dialog.showModal();
   return new Promise((resolve) => {
-    dialog.addEventListener("close", () => resolve(at("token").value), { once: true });
+    dialog.addEventListener("close", () => resolve(dialog.returnValue && at("token").value), { once: true });
   });
 }
 
 async function analyse(name, blob) {
   const number = ++asked;
-  current = { name, blob, answer: null };
+  current = { name, blob, answer: null, missing: null };
   at("result").hidden = true;
   picture.clear();
   say(words().busy(name));
@@ -82,8 +92,13 @@ async function analyse(name, blob) {
   if (number !== asked) return;
   at("player").hidden = !drawn;
   at("waveform").hidden = !drawn;
-  at("no-picture").hidden = drawn && spectrogram;
-  at("no-picture").textContent = drawn ? words().longPicture : words().noPicture;
+  current.missing = !drawn ? "noPicture" : spectrogram ? null : "longPicture";
+  showMissing();
+}
+
+function showMissing() {
+  at("no-picture").hidden = !current.missing;
+  at("no-picture").textContent = current.missing ? words()[current.missing] : "";
 }
 
 function showAnswer() {
@@ -92,6 +107,7 @@ function showAnswer() {
   at("result-title").textContent = name;
   at("waveform").setAttribute("aria-label", words().waveform(answer.segments.length));
   at("bars").replaceChildren(...answer.scores.map(bar));
+  showMissing();
   const rows = answer.segments.map(segmentRow);
   at("segments").replaceChildren(...(rows.length ? rows : [element("li", words().none)]));
 }
@@ -156,6 +172,8 @@ async function record() {
     recorder.stop();
     return;
   }
+  if (opening) return; // a second click would open a microphone that nothing closes
+  opening = true;
   let stream;
   try {
     if (!navigator.mediaDevices) throw new Error(words().needsHttps);
@@ -163,6 +181,8 @@ async function record() {
   } catch (error) {
     say("", words().noMicrophone + error.message);
     return;
+  } finally {
+    opening = false;
   }
   const pieces = [];
   recorder = new MediaRecorder(stream);

@@ -47,9 +47,10 @@ export class Picture {
       });
       await Promise.race([surfer.loadBlob(blob), refused]);
     } catch {
-      this.clear();
+      if (this.surfer === surfer) this.clear();
       return { drawn: false, spectrogram: false };
     }
+    if (this.surfer !== surfer) return { drawn: false, spectrogram: false }; // another recording was chosen meanwhile
     this.onTime(0, surfer.getDuration());
     for (const segment of segments) {
       const region = regions.addRegion({
@@ -70,6 +71,10 @@ export class Picture {
 
   play(start, end) {
     this.surfer?.play(start, end);
+  }
+
+  isPlaying() {
+    return this.surfer?.isPlaying() ?? false;
   }
 
   toggle() {
