@@ -343,7 +343,7 @@ def main() -> int:
     parser.add_argument("--json", type=Path, help="file for the figures")
     options = parser.parse_args()
     numbers = [options.only] if options.only is not None else list(range(options.cases))
-    process, port = start_server(options.model, LIMITS, log=False)
+    process, port = start_server(options.model, LIMITS)
     try:
         asyncio.run(send(port, Case("whole clip", [request(make_seeds()["wav"])])))
         before_mb = peak_mb(process.pid)

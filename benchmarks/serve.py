@@ -28,6 +28,7 @@ from collections import deque
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import soundfile
@@ -50,7 +51,7 @@ class Load:
     wall_s: float = 0.0
     rss_mb: list[float] = field(default_factory=list)
 
-    def summary(self) -> dict[str, object]:
+    def summary(self) -> dict[str, Any]:
         """The figures."""
         p50, p99 = np.percentile(np.array(self.latencies_s) * 1000, [50, 99]).round(1)
         return {
@@ -79,17 +80,14 @@ def make_clips(seconds: float) -> list[bytes]:
     return clips
 
 
-def start_server(model: str, flags: list[str], *, log: bool = True) -> tuple[subprocess.Popen[bytes], int]:
-    """A server process and its port; without ``log`` nothing but that is kept of what it says."""
+def start_server(model: str, flags: list[str]) -> tuple[subprocess.Popen[bytes], int]:
+    """A server process and its port."""
     words = [sys.executable, "-m", "earmark", "serve", model, "--device", "cpu", "--port", "0", *flags]
     process = subprocess.Popen(words, stdout=subprocess.PIPE)
     assert process.stdout is not None
     port = json.loads(process.stdout.readline())["port"]
     # the log must be read by someone, or the server would wait at a full pipe
-    if log:
-        os.set_blocking(process.stdout.fileno(), False)
-    else:
-        threading.Thread(target=deque, args=(process.stdout, 0), daemon=True).start()
+    threading.Thread(target=deque, args=(process.stdout, 0), daemon=True).start()
     return process, port
 
 
@@ -131,24 +129,17 @@ async def run_load(
                 load.errors += not is_right(status, body, expected[number % NUM_CLIPS])
         writer.close()
 
-    async def drain_log() -> None:
-        while process.stdout is not None:
-            process.stdout.read(1 << 20)
-            await asyncio.sleep(0.05)
-
-    log = asyncio.create_task(drain_log())
     for total, counted in ((load.requests // 10, False), (load.requests, True)):
         started_s = time.perf_counter()
         numbers = count()
         await asyncio.gather(*(client(numbers, total, counted) for _ in range(load.clients)))
         load.wall_s = time.perf_counter() - started_s
         load.rss_mb.append(rss_mb(process))
-    log.cancel()
 
 
 def measure(
     model: str, load: Load, flags: list[str], clips: list[bytes], expected: list[dict[str, float]]
-) -> dict[str, object]:
+) -> dict[str, Any]:
     """One load on a server of its own."""
     process, port = start_server(model, flags)
     try:
@@ -184,7 +175,7 @@ def main() -> None:
         row = measure(options.model, load, flags, clips, expected)
         rows.append({**row, "machine_load_before": round(before, 2)})
         print(json.dumps(rows[-1]), flush=True)
-    gain = rows[2]["per_s"] / rows[0]["per_s"]  # type: ignore[operator]
+    gain = rows[2]["per_s"] / rows[0]["per_s"]
     print(f"batched / one at a time: {gain:.2f}x on {os.cpu_count()} cores")
     if options.json:
         Path(options.json).write_text(json.dumps({"rows": rows, "gain": gain}, indent=1))

@@ -9,25 +9,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-import torch
 
 import earmark
 from earmark.cli.main import main
-from earmark.models.build import ModelSource, build_for_training
 from earmark.predict.timeline import SegmentRules
-from tests.tiny import RATE_HZ, overrides, tone
+from tests.tiny import RATE_HZ, save_model, tone
 
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    torch.manual_seed(0)
-    folder = tmp_path_factory.mktemp("model")
-    source = ModelSource(model_type="wav2vec2", config_overrides=overrides("wav2vec2"))
-    audio = build_for_training(source, ["high", "low", "mid"], 0.5, longest_s=0.5)
-    with torch.no_grad():
-        audio.model.classifier.weight *= 300  # or every answer would be a third
-    audio.save(folder)
-    return folder
+    return save_model(tmp_path_factory.mktemp("model"), 0.5)
 
 
 @pytest.fixture(scope="module")

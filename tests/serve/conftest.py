@@ -14,11 +14,9 @@ from pathlib import Path
 
 import httpx
 import pytest
-import torch
 
 import earmark
-from earmark.models.build import ModelSource, build_for_training
-from tests.tiny import overrides
+from tests.tiny import save_model
 
 
 @dataclass
@@ -61,14 +59,7 @@ Start = Callable[..., Server]
 
 @pytest.fixture(scope="session")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    torch.manual_seed(0)
-    folder = tmp_path_factory.mktemp("served_model")
-    source = ModelSource(model_type="wav2vec2", config_overrides=overrides("wav2vec2"))
-    audio = build_for_training(source, ["high", "low", "mid"], 1.0, longest_s=1.0)
-    with torch.no_grad():  # answers that differ from clip to clip, as those of random weights hardly do
-        audio.model.classifier.weight.mul_(300)
-    audio.save(folder)
-    return folder
+    return save_model(tmp_path_factory.mktemp("served_model"), 1.0)
 
 
 @pytest.fixture(scope="session")

@@ -131,7 +131,14 @@ def test_a_timeline_is_that_of_the_classifier(server: Server, classifier: earmar
     ]
     assert segments
     assert same(answer["scores"], classifier.top(expected.aggregate(), 3))
-    for wrong in ("window_seconds=3", "hop_seconds=-1", "threshold=2", "hop_seconds=nan", "release=a"):
+    for wrong in (
+        "window_seconds=3",
+        "hop_seconds=-1",
+        "threshold=2",
+        "smooth_windows=1.5",
+        "hop_seconds=nan",
+        "release=a",
+    ):
         response = httpx.post(f"{server.url}/v1/timeline?{wrong}", content=data)
         assert response.status_code == 400, wrong
         assert wrong.split("=")[0] in response.json()["error"]

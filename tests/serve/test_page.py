@@ -138,6 +138,7 @@ def test_what_a_browser_cannot_play_is_labelled_all_the_same(page: Any) -> None:
     page.set_input_files("#file", recording("tape.au", encoded(wave, "AU")))
     page.wait_for_selector("#no-picture:not([hidden])")
     assert page.locator("#bars li").count() == 3
+    assert page.locator("#segments button:not([disabled])").count() == 0
     assert not page.is_visible("#play")
 
 

@@ -2,19 +2,36 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
+import copy
+import shutil
 import signal
 import socket
+import subprocess
+import sys
 import time
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import httpx
+import numpy as np
 import pytest
+import torch
+from safetensors.torch import load_file, save_file
 
+import earmark
 from earmark.cli.parsing import parse_serve
 from earmark.errors import UsageError
+from earmark.options import ServeOptions
+from earmark.serve.app import build_app
+from earmark.serve.lifecycle import Lifecycle
+from earmark.serve.metrics import Metrics
 from earmark.serve.run import read_token, serve
+from earmark.serve.service import Service
+from earmark.serve.stream import Streams
 from tests.serve.conftest import Server, Start
 from tests.serve.test_classify import encoded
 from tests.tiny import tone
@@ -188,3 +205,41 @@ def test_logs_tell_a_request_and_nothing_of_what_is_in_it(server: Server) -> Non
         assert base64.b64encode(data[at : at + 30]).decode() not in text
     assert "RIFF" not in text
     assert server.log.stat().st_size - size < 2000
+
+
+def test_a_model_that_answers_no_numbers_is_not_served(model: Path, tmp_path: Path) -> None:
+    broken = shutil.copytree(model, tmp_path / "broken")
+    weights = load_file(broken / "model.safetensors")
+    weights["classifier.bias"] = torch.full_like(weights["classifier.bias"], float("nan"))
+    save_file(weights, broken / "model.safetensors", {"format": "pt"})
+    command = [sys.executable, "-m", "earmark", "serve", str(broken), "--device", "cpu", "--port", "0"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 2
+    assert done.stderr.count("the model answers NaN or infinity even for silence") == 1
+
+
+def test_a_defect_is_one_line_of_json_too(classifier: earmark.Classifier, caplog: pytest.LogCaptureFixture) -> None:
+    def broken(windows: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+        raise RuntimeError("a secret of the model")
+
+    options, lifecycle, metrics = ServeOptions(model_name_or_path="model"), Lifecycle(1.0), Metrics()
+    service = Service(replace_logits(classifier, broken), options, metrics)
+    streams = Streams(classifier, service.batcher, options, lifecycle)
+    app = build_app(service, streams, lifecycle, metrics, token=None, cors_origins=[])
+
+    async def ask() -> httpx.Response:
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(app)) as client:
+            return await client.post("http://a/v1/classify", content=encoded(tone(440, 0.3), "WAV"))
+
+    answer = asyncio.run(ask())
+    streams.close()
+    service.close()
+    assert answer.status_code == 500
+    assert answer.json() == {"error": "a defect of this server; its log has more"}
+    assert "a secret of the model" in caplog.text
+
+
+def replace_logits(classifier: earmark.Classifier, logits: Any) -> earmark.Classifier:
+    other = copy.copy(classifier)
+    other.logits = logits  # type: ignore[method-assign]  # the fault that is tried
+    return other

@@ -84,14 +84,15 @@ def test_answers_come_while_the_client_still_sends(server: Server) -> None:
 def test_streams_that_go_wrong_are_told_why(server: Server) -> None:
     second = bytes(2 * RATE_HZ)
     silent_s = time.monotonic()
-    for query, messages, reason in (
+    cases: list[tuple[str, list[bytes | str], str]] = [
         ("", [b"123"], "does not hold whole samples"),
         ("encoding=f32le", [np.array([np.nan], "<f4").tobytes()], "NaN"),
         ("", ["hello"], "expected binary messages"),
         ("", [second], "no samples for 1.5 s"),
         ("sampling_rate=4000", [bytes(8000)] * 41, "longer than 40 s"),
-    ):
-        rows, code = stream(server, query, messages)  # type: ignore[arg-type]
+    ]
+    for query, messages, reason in cases:
+        rows, code = stream(server, query, messages)
         assert code == 1008
         assert reason in rows[-1]["error"]
     assert time.monotonic() - silent_s < 15

@@ -185,15 +185,16 @@ examples
 """
 
 _SERVE_HEAD = """\
-earmark serve: answer over HTTP
+earmark serve: a page to hear and label recordings, and answers over HTTP
 
 usage: earmark serve MODEL [flags]
-       MODEL is a run folder, a model folder or a hub name
+       MODEL is a run folder, a model folder, an export or a hub name
 """
 
 _SERVE_TAIL = """\
-POST /v1/classify takes the bytes of a recording, a form with a file, or JSON with the recording in base64
-(Hugging Face's form); also there: /healthz, /readyz, /metrics, /openapi.json
+/ is the page. POST /v1/classify and /v1/timeline (long recordings) take the bytes of a recording, a form with
+a file, or JSON with the recording in base64 (Hugging Face's form); WS /v1/stream takes sound as it is recorded.
+Also there: /healthz, /readyz, /metrics, /openapi.json
 
 examples
   earmark serve runs/first

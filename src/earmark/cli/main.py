@@ -30,7 +30,7 @@ COMMANDS = {
     "export": "a trained model as ONNX or torch.export, checked against PyTorch",
     "embed": "a vector for each recording: what the model makes of it before it decides",
     "push": "put a trained model on the hub, with its card",
-    "serve": "answer over HTTP",
+    "serve": "a page to hear and label recordings, and answers over HTTP",
     "results": "one table for many runs",
     "synth": "write a synthetic spoken-command corpus",
     "bench": "measure this machine: data, training or inference",

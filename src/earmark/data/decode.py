@@ -38,7 +38,7 @@ LARGEST_SAMPLE = 1e10
 
 _BLOCK = 1 << 20  # frames decoded at a time, so that a header that promises petabytes allocates little
 _GATHERED = 1 << 16
-_UNKNOWN_FRAMES = 1 << 40  # libsndfile says 2**63 - 1 for a stream whose header gives no length
+UNKNOWN_FRAMES = 1 << 40  # from here up: libsndfile says 2**63 - 1 for a stream whose header gives no length
 _ROUNDING_S = 0.1  # manifests round durations; a cut that ends further behind the end is a wrong cut
 _MOST_CHANNELS = 64  # wider arrays with fewer rows than columns are (channels, samples), the wrong way round
 
@@ -114,7 +114,7 @@ def duration_s(clip: Clip) -> float:
         return clip.duration_s
     try:
         with _opened(clip) as file, soundfile.SoundFile(file) as sound:
-            known = 0 < sound.frames < _UNKNOWN_FRAMES
+            known = 0 < sound.frames < UNKNOWN_FRAMES
             return max(0.0, sound.frames / sound.samplerate - clip.offset_s) if known else 0.0
     except (AudioError, soundfile.LibsndfileError):
         return 0.0
@@ -276,7 +276,7 @@ def _soundfile_blocks(
     target = file if isinstance(file, io.BytesIO) else file.fileno()
     try:
         with soundfile.SoundFile(target, closefd=False) as sound:
-            if sound.frames >= _UNKNOWN_FRAMES:
+            if sound.frames >= UNKNOWN_FRAMES:
                 raise _NotForSoundfileError
             _check_promised_bytes(sound.extra_info, source)
             rate_hz: int = sound.samplerate

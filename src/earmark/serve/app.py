@@ -11,7 +11,7 @@ from starlette.middleware.cors import CORSMiddleware
 
 from earmark import __version__
 from earmark.serve import openapi
-from earmark.serve.gate import NOTES, Gate
+from earmark.serve.gate import DEFECT, NOTES, Gate
 from earmark.serve.lifecycle import Lifecycle
 from earmark.serve.metrics import CONTENT_TYPE, Metrics
 from earmark.serve.page import add_page
@@ -47,6 +47,7 @@ def build_app(
         redirect_slashes=False,
     )
     app.add_exception_handler(AnyHTTPException, _error)
+    app.add_exception_handler(Exception, _defect)
     _add_routes(app, service, lifecycle, metrics)
     app.add_api_websocket_route("/v1/stream", streams.serve)
     add_page(app)
@@ -92,3 +93,8 @@ async def _error(request: Request, exc: Exception) -> Response:
     if exc.status_code != 404:
         request.scope[NOTES]["error"] = str(exc.detail)
     return JSONResponse({"error": str(exc.detail)}, exc.status_code, headers=dict(exc.headers or {}))
+
+
+async def _defect(request: Request, exc: Exception) -> Response:
+    """What the client hears; the exception goes on to the gate, which logs it."""
+    return JSONResponse({"error": DEFECT}, 500)

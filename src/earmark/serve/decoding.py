@@ -16,14 +16,13 @@ import soundfile
 from fastapi import HTTPException
 
 from earmark.data.clips import Clip
-from earmark.data.decode import stream_clip
+from earmark.data.decode import UNKNOWN_FRAMES, stream_clip
 from earmark.errors import AudioError
 from earmark.scoring.windows import Windowing
 from earmark.serve.formats import FOR_PYAV, KNOWN, sniff
 
 _MOST_CHANNELS = 32
 _MOST_RATE_HZ = 768_000
-_UNKNOWN_FRAMES = 1 << 40  # libsndfile's word for a stream whose header gives no length
 
 
 @dataclass(frozen=True)
@@ -73,7 +72,7 @@ def _check_header(data: bytes, limits: DecodeLimits) -> None:
     """Refuse by its header what is too long or too wide, and what soundfile cannot read: no other decoder may try."""
     try:
         with soundfile.SoundFile(io.BytesIO(data)) as sound:
-            if sound.frames >= _UNKNOWN_FRAMES:
+            if sound.frames >= UNKNOWN_FRAMES:
                 raise HTTPException(422, "its header gives no length: write it to a file, not to a pipe")
             if sound.channels > _MOST_CHANNELS or sound.samplerate > _MOST_RATE_HZ:
                 what = f"{sound.channels} channels at {sound.samplerate} Hz"

@@ -27,6 +27,7 @@ NOTES = "earmark.notes"  # key of a scope: what the log line of the request shal
 _OPEN = frozenset({"/healthz", "/readyz", "/openapi.json"}) | page.PATHS  # the page itself asks for the token
 _ROUTES = frozenset({"/v1/classify", "/v1/timeline", "/v1/stream", "/metrics", *_OPEN})
 _METHODS = frozenset({"GET", "POST", "HEAD", "OPTIONS", "WEBSOCKET"})
+DEFECT = "a defect of this server; its log has more"
 _CLIENT_GONE = 499  # as nginx counts it; nobody receives it
 
 # A client that is refused in mid-body hears why only if what it has sent is read: closing a socket with unread bytes
@@ -62,7 +63,7 @@ class Gate:
         except Exception:  # a defect: the client hears 500, the log has the traceback, the server goes on
             logger.exception("defect", extra={"fields": {"id": exchange.id}})
             if exchange.status is None:
-                await exchange.refuse(500, "a defect of this server; its log has more")
+                await exchange.refuse(500, DEFECT)
         finally:
             self._lifecycle.in_flight -= 1
             self._note(scope, exchange)

@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 import numpy as np
 from fastapi import HTTPException, Request
 
+from earmark.errors import ModelError
 from earmark.export.load import ExportedScorer
 from earmark.options import ServeOptions
 from earmark.predict.classifier import Classifier, Prediction
@@ -68,8 +69,16 @@ class Service:
         )
 
     def warm_up(self) -> None:
-        """Answer for a moment of silence, so that the first client does not wait for what is made once."""
-        self.batcher.submit([np.zeros(self._classifier.sampling_rate_hz, np.float32)]).result()
+        """Answer for a moment of silence, so that the first client does not wait for what is made once.
+
+        Raises:
+            ModelError: the answer is no number, so that none would be.
+        """
+        logits = self.batcher.submit([np.zeros(self._classifier.sampling_rate_hz, np.float32)]).result()
+        if not np.isfinite(logits).all():
+            raise ModelError(
+                "the model answers NaN or infinity even for silence; are its weights, and --precision, right?"
+            )
 
     def close(self) -> None:
         """End the threads."""

@@ -45,11 +45,13 @@ def rules_of(question: Question) -> SegmentRules:
         HTTPException: 400, not as they can be.
     """
     names = ("threshold", "release", "smooth_windows", "merge_gap_s", "min_duration_s")
-    given = {name: value for name in names if (value := question.number(name)) is not None}
-    if "smooth_windows" in given:
-        given["smooth_windows"] = int(given["smooth_windows"])
+    given: dict[str, Any] = {name: value for name in names if (value := question.number(name)) is not None}
+    if (windows := given.get("smooth_windows")) is not None:
+        if windows != int(windows):
+            raise HTTPException(400, "smooth_windows: expected a whole number")
+        given["smooth_windows"] = int(windows)
     try:
-        return SegmentRules(**given)  # type: ignore[arg-type]
+        return SegmentRules(**given)
     except UsageError as exc:
         raise HTTPException(400, str(exc)) from exc
 

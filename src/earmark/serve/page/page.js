@@ -29,6 +29,7 @@ function speak() {
   document.documentElement.lang = language;
   for (const element of document.querySelectorAll("[data-word]")) element.textContent = words()[element.dataset.word];
   at("language").textContent = words().other;
+  at("language").lang = language === "zh" ? "en" : "zh";
   if (recorder) at("record").textContent = words().stop;
   showPlaying();
   if (current?.answer) showAnswer();
@@ -99,6 +100,8 @@ async function analyse(name, blob) {
 function showMissing() {
   at("no-picture").hidden = !current.missing;
   at("no-picture").textContent = current.missing ? words()[current.missing] : "";
+  // what cannot be played is no button
+  for (const button of document.querySelectorAll(".segment")) button.disabled = current.missing === "noPicture";
 }
 
 function showAnswer() {
@@ -107,9 +110,9 @@ function showAnswer() {
   at("result-title").textContent = name;
   at("waveform").setAttribute("aria-label", words().waveform(answer.segments.length));
   at("bars").replaceChildren(...answer.scores.map(bar));
-  showMissing();
   const rows = answer.segments.map(segmentRow);
   at("segments").replaceChildren(...(rows.length ? rows : [element("li", words().none)]));
+  showMissing();
 }
 
 function element(tag, text, className = "") {
