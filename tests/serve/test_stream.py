@@ -29,9 +29,9 @@ def stream(server: Server, query: str, messages: list[bytes | str], **headers: s
         rows: list[dict[str, Any]] = []
         address = f"ws://127.0.0.1:{server.port}/v1/stream?{query}"
         async with connect(address, additional_headers=headers, proxy=None) as socket:
-            for message in messages:
-                await socket.send(message)
             try:
+                for message in messages:
+                    await socket.send(message)  # the server may close while a large one is on its way
                 while True:
                     rows.append(json.loads(await socket.recv()))
             except ConnectionClosed:
