@@ -37,6 +37,7 @@ import earmark
 
 RATE_HZ = 16_000
 NUM_CLIPS = 64
+PARTS = 10
 
 
 @dataclass
@@ -57,13 +58,12 @@ class Load:
         return {
             "load": self.name,
             "clients": self.clients,
-            "requests": self.requests,
+            "requests": len(self.latencies_s),
             "per_s": round(self.requests / self.wall_s, 1),
             "p50_ms": float(p50),
             "p99_ms": float(p99),
             "errors": self.errors,
-            "rss_mb_after_warm_up": self.rss_mb[0],
-            "rss_mb_after": self.rss_mb[-1],
+            "rss_mb": self.rss_mb,
         }
 
 
@@ -117,7 +117,7 @@ def is_right(status: int, body: bytes, expected: dict[str, float]) -> bool:
 async def run_load(
     load: Load, port: int, clips: list[bytes], expected: list[dict[str, float]], process: subprocess.Popen[bytes]
 ) -> None:
-    """Send all requests from all clients; a tenth of them first, to warm up, uncounted."""
+    """Send all requests from all clients in parts, with a look at memory after each; one part first, uncounted."""
 
     async def client(numbers: count[int], total: int, counted: bool) -> None:
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
@@ -129,11 +129,11 @@ async def run_load(
                 load.errors += not is_right(status, body, expected[number % NUM_CLIPS])
         writer.close()
 
-    for total, counted in ((load.requests // 10, False), (load.requests, True)):
+    for part in range(1 + PARTS):
         started_s = time.perf_counter()
         numbers = count()
-        await asyncio.gather(*(client(numbers, total, counted) for _ in range(load.clients)))
-        load.wall_s = time.perf_counter() - started_s
+        await asyncio.gather(*(client(numbers, load.requests // PARTS, part > 0) for _ in range(load.clients)))
+        load.wall_s += time.perf_counter() - started_s if part > 0 else 0.0
         load.rss_mb.append(rss_mb(process))
 
 

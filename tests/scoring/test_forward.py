@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from earmark.models.build import AudioModel, ModelSource, build_for_training
-from earmark.scoring.forward import score_waveforms, softmax
+from earmark.scoring.forward import TorchScorer, score_waveforms, softmax
 from tests.tiny import RATE_HZ, overrides, tone
 
 CPU = torch.device("cpu")
@@ -58,6 +58,19 @@ def test_the_model_is_left_in_the_mode_it_was_in(audio: AudioModel) -> None:
         audio.model.train(training)
         score(audio, [tone(440, 0.1)])
         assert audio.model.training is training
+
+
+def test_a_session_within_a_session_casts_nothing_again(audio: AudioModel) -> None:
+    scorer = TorchScorer(audio.model, audio.frontend, CPU, torch.bfloat16)
+    clip = tone(440, 0.1)
+    with scorer.session():
+        weights = audio.model.forward.scoring_weights
+        with scorer.session():
+            inside = scorer.logits([clip])
+        assert audio.model.forward.scoring_weights is weights
+        np.testing.assert_array_equal(scorer.logits([clip]), inside)
+    assert audio.model.forward.scoring_weights is None
+    assert np.abs(score(audio, [clip])[0] - inside).max() > 0, "float32 again"
 
 
 def test_softmax_rows_sum_to_one_even_for_large_logits() -> None:

@@ -72,10 +72,10 @@ def start(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sta
     """Starts servers; those still running at the end are stopped."""
     servers: list[Server] = []
 
-    def start_server(*flags: str, token: str | None = None) -> Server:
+    def start_server(*flags: str, token: str | None = None, folder: Path = model) -> Server:
         log = tmp_path_factory.mktemp("server") / "log"
         environment = os.environ | {"OMP_NUM_THREADS": "1"} | ({"EARMARK_SERVE_TOKEN": token} if token else {})
-        words = [sys.executable, "-m", "earmark", "serve", str(model), "--device", "cpu", "--port", "0", *flags]
+        words = [sys.executable, "-m", "earmark", "serve", str(folder), "--device", "cpu", "--port", "0", *flags]
         with open(log, "wb") as stdout:
             process = subprocess.Popen(words, stdout=stdout, env=environment)
         until_s = time.monotonic() + 120

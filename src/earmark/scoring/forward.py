@@ -47,7 +47,7 @@ class Scorer(Protocol):
     most_samples: float
 
     def session(self) -> AbstractContextManager[None]:
-        """What lasts for many batches."""
+        """What lasts for many batches; one may hold another."""
 
     def logits(self, waveforms: Sequence[np.ndarray]) -> np.ndarray:
         """Logits (B, C) float32 of one batch: B float32 arrays ``(T_i,)``, at most ``max_samples`` long."""
@@ -126,15 +126,25 @@ class TorchScorer:
         self.frontend = frontend
         self.device = device
         self.dtype = dtype
+        self._in_session = False
         self.sampling_rate_hz = frontend.sampling_rate_hz
         self.max_samples = frontend.max_samples
         self.shortest_in_batch = shortest_in_batch(model, frontend)
         of_family_on_cpu = model.forward.family is not None and next(model.parameters()).device.type == "cpu"
         self.most_samples = most_samples(frontend.sampling_rate_hz) if of_family_on_cpu else math.inf
 
-    def session(self) -> AbstractContextManager[None]:
-        """Evaluation mode, with weights cast once."""
-        return scoring(self.model, self.dtype)
+    @contextmanager
+    def session(self) -> Iterator[None]:
+        """Evaluation mode, with weights cast once, by the outermost of nested sessions."""
+        if self._in_session:
+            yield
+            return
+        self._in_session = True
+        try:
+            with scoring(self.model, self.dtype):
+                yield
+        finally:
+            self._in_session = False
 
     def logits(self, waveforms: Sequence[np.ndarray]) -> np.ndarray:
         """Logits (B, C) float32 of one batch."""
