@@ -24,6 +24,7 @@ from transformers import (
 from transformers.audio_utils import mel_filter_bank, window_function
 
 from earmark.models.framing import frames_of
+from earmark.models.packed import Product
 
 _FLOAT32_BITS = 24
 _COARSE_BITS = 9  # of a sample, below the peak of its clip; the basis has what is left of 24. See _KaldiFeatures
@@ -97,6 +98,7 @@ class WhisperFeatures(Features):
         # an attribute do_normalize is not looked at: the extractor knows it as an argument of a call only
         self.register_buffer("basis", _float32(_fourier_basis(window_function(self.n_fft, "hann"), self.n_fft)), False)
         self.register_buffer("filters", _float32(extractor.mel_filters), False)
+        self.to_spectrum, self.to_mel = Product(), Product()
 
     def compute(self, samples: torch.Tensor, num_samples: torch.Tensor) -> dict[str, torch.Tensor]:
         """See the class."""
@@ -107,7 +109,8 @@ class WhisperFeatures(Features):
         half = self.n_fft // 2
         centred = F.pad(samples[:, None], (half, half), mode="reflect")[:, 0]
         frames = frames_of(centred, self.n_fft, self.hop)[:, :-1]  # (B, F, W); the last one is left out by Whisper
-        log_mel = (_power(frames @ self.basis) @ self.filters).clamp(min=1e-10).log10()  # (B, F, M)
+        power = _power(self.to_spectrum(frames, self.basis))  # (B, F, bins)
+        log_mel = self.to_mel(power, self.filters).clamp(min=1e-10).log10()  # (B, F, M)
         log_mel = torch.maximum(log_mel, log_mel.amax(dim=(1, 2), keepdim=True) - 8.0)
         return {"input_features": ((log_mel + 4.0) / 4.0).transpose(1, 2)}
 
@@ -143,6 +146,7 @@ class _KaldiFeatures(Features):
         for name, values in (("coarse_basis", coarse), ("rest_basis", basis - coarse), ("basis", basis)):
             self.register_buffer(name, _float32(values), persistent=False)  # (W, 2 * bins)
         self.register_buffer("filters", _float32(filters), persistent=False)
+        self.by_coarse, self.by_rest, self.by_basis, self.to_mel = (Product() for _ in range(4))
 
     def log_mel(self, samples: torch.Tensor) -> torch.Tensor:
         """(B, F, M) of samples (B, T)."""
@@ -152,9 +156,9 @@ class _KaldiFeatures(Features):
         large = samples.abs().amax(dim=1, keepdim=True) * 2.0 ** (_FLOAT32_BITS - _COARSE_BITS)
         coarse = (samples + large) - large
         frames, rest = (frames_of(part, self.frame, self.hop) for part in (coarse, samples - coarse))  # (B, F, W)
-        small = frames @ self.rest_basis + rest @ self.basis
-        spectrum = frames @ self.coarse_basis + small  # (B, F, 2 * bins)
-        return (_power(spectrum) @ self.filters).clamp(min=self.floor).log()
+        small = self.by_rest(frames, self.rest_basis) + self.by_basis(rest, self.basis)
+        spectrum = self.by_coarse(frames, self.coarse_basis) + small  # (B, F, 2 * bins)
+        return self.to_mel(_power(spectrum), self.filters).clamp(min=self.floor).log()
 
     def num_frames(self, num_samples: torch.Tensor) -> torch.Tensor:
         """Whole frames in so many samples, int64 (B,)."""

@@ -32,6 +32,7 @@ from transformers import (
 from transformers.modeling_outputs import BaseModelOutput, SequenceClassifierOutput
 
 from earmark.models.framing import frames_of
+from earmark.models.packed import Product
 
 _LOG_FLOOR = 1e-6  # added to the mel energies: about -60 dB of a full-scale tone, so that digital silence is finite
 
@@ -111,6 +112,7 @@ class LogMel(nn.Module):
         self.hop_samples = config.hop_samples
         self.register_buffer("fourier", torch.from_numpy(_fourier_matrix(config.window_samples)))
         self.register_buffer("filters", torch.from_numpy(_mel_filters(config)))
+        self.to_spectrum, self.to_mel = Product(), Product()
 
     def frames(self, samples: torch.Tensor) -> torch.Tensor:
         """Whole frames in so many samples (B,), at least one."""
@@ -122,8 +124,8 @@ class LogMel(nn.Module):
             missing = self.window_samples - waveform.shape[-1]
             wave = F.pad(waveform.float(), (0, missing)) if missing > 0 else waveform.float()
             frames = frames_of(wave, self.window_samples, self.hop_samples)  # (B, F, window)
-            real, imaginary = (frames @ self.fourier.float()).chunk(2, dim=-1)  # (B, F, bins) each
-            energies = (real.square() + imaginary.square()) @ self.filters.float()  # (B, F, M)
+            real, imaginary = self.to_spectrum(frames, self.fourier.float()).chunk(2, dim=-1)  # (B, F, bins) each
+            energies = self.to_mel(real.square() + imaginary.square(), self.filters.float())  # (B, F, M)
             return (energies + _LOG_FLOOR).log()
 
 

@@ -11,8 +11,9 @@ Shapes: B batch, T samples, C classes.
 from __future__ import annotations
 
 import math
+import threading
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import Any, Protocol
 
 import numpy as np
@@ -20,6 +21,7 @@ import torch
 
 from earmark.models.forward import ModelForward, cast_weights, pads_exactly
 from earmark.models.frontend import Frontend
+from earmark.models.packed import PackedProducts, can_pack
 from earmark.scoring.windows import Windowing
 
 # Clips are held back to find others of like length for their batch: more delays the first answers and takes memory.
@@ -126,7 +128,11 @@ class TorchScorer:
         self.frontend = frontend
         self.device = device
         self.dtype = dtype
-        self._in_session = False
+        self._lock = threading.Lock()
+        self._num_sessions = 0
+        self._held = ExitStack()
+        roots = [model] if frontend.features is None else [model, frontend.features]
+        self._packed = PackedProducts(*roots) if can_pack(device) else None
         self.sampling_rate_hz = frontend.sampling_rate_hz
         self.max_samples = frontend.max_samples
         self.shortest_in_batch = shortest_in_batch(model, frontend)
@@ -135,16 +141,21 @@ class TorchScorer:
 
     @contextmanager
     def session(self) -> Iterator[None]:
-        """Evaluation mode, with weights cast once, by the outermost of nested sessions."""
-        if self._in_session:
-            yield
-            return
-        self._in_session = True
+        """Evaluation mode, with weights cast and packed once; of sessions that overlap, the last one ends it."""
+        with self._lock:
+            if self._num_sessions == 0:
+                self._held = ExitStack()
+                self._held.enter_context(scoring(self.model, self.dtype))
+                if self._packed is not None:
+                    self._held.enter_context(self._packed.used())
+            self._num_sessions += 1
         try:
-            with scoring(self.model, self.dtype):
-                yield
+            yield
         finally:
-            self._in_session = False
+            with self._lock:
+                self._num_sessions -= 1
+                if self._num_sessions == 0:
+                    self._held.close()
 
     def logits(self, waveforms: Sequence[np.ndarray]) -> np.ndarray:
         """Logits (B, C) float32 of one batch."""

@@ -10,7 +10,6 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
-from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -42,23 +41,13 @@ class Batcher:
 
     Args:
         score: windows to logits (C,), in order; called from one thread only.
-        session: entered by that thread at its start: what every batch would else make anew, such as weights in bf16.
         batch_size: most windows at once.
         delay_s: how long the first window of a batch waits for others.
         observe: called with the number of windows of each batch and the seconds that it took.
     """
 
-    def __init__(
-        self,
-        score: Score,
-        session: Callable[[], AbstractContextManager[None]],
-        *,
-        batch_size: int,
-        delay_s: float,
-        observe: Callable[[int, float], None],
-    ) -> None:
+    def __init__(self, score: Score, *, batch_size: int, delay_s: float, observe: Callable[[int, float], None]) -> None:
         self._score = score
-        self._session = session
         self._batch_size = batch_size
         self._delay_s = delay_s
         self._observe = observe
@@ -96,10 +85,9 @@ class Batcher:
         self._thread.join()
 
     def _run(self) -> None:
-        with self._session():
-            while (batch := self._next_batch()) is not None:
-                if batch:
-                    self._answer(batch)
+        while (batch := self._next_batch()) is not None:
+            if batch:
+                self._answer(batch)
 
     def _next_batch(self) -> list[_Waiting] | None:
         """Wait for windows, and a moment longer for more of them; ``None`` when there will be no others."""

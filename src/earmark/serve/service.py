@@ -63,7 +63,6 @@ class Service:
         self._timeline_limits = DecodeLimits(options.max_timeline_seconds, options.decode_timeout_seconds)
         self.batcher = Batcher(
             classifier.logits,
-            classifier.scorer.session,
             batch_size=options.batch_size,
             delay_s=options.batch_delay_ms / 1000,
             observe=metrics.batch,

@@ -1,0 +1,97 @@
+"""Products with weights that stay the same, on x86 CPUs: laid out once for oneDNN, which then multiplies faster.
+
+torch multiplies float32 matrices with MKL, whose AVX-512 code is for Intel's processors only. On an AMD EPYC with
+AVX-512, oneDNN with packed weights takes less than half the time (``benchmarks/products.py``). Its operators are
+those that ``torch.compile`` uses where weights are frozen.
+
+Shapes: R rows, K inputs, N outputs.
+"""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+_FEWEST_ROWS = 8  # below, the call costs more than the product
+
+
+class Product(nn.Module):
+    """``rows @ matrix``: a place where :class:`PackedProducts` finds a product with a constant."""
+
+    def forward(self, rows: torch.Tensor, matrix: torch.Tensor) -> torch.Tensor:
+        """(..., R, N) of rows (..., R, K) and matrix (K, N)."""
+        return rows @ matrix
+
+
+def can_pack(device: torch.device) -> bool:
+    """Whether there is anything to gain: an x86 CPU, a torch built with oneDNN, oneDNN not switched off."""
+    if device.type != "cpu" or platform.machine().lower() not in ("x86_64", "amd64"):
+        return False
+    operators = torch.ops.mkldnn
+    has_operators = hasattr(operators, "_linear_pointwise") and hasattr(operators, "_reorder_linear_weight")
+    return has_operators and torch.backends.mkldnn.is_available() and torch._C._get_mkldnn_enabled()
+
+
+class PackedProducts:
+    """The float32 products of linear layers and of :class:`Product`, packed when they are first asked for.
+
+    A weight that has changed since is packed anew. What gradients or autocast are wanted for goes the usual way.
+
+    Args:
+        *roots: modules to look through.
+    """
+
+    def __init__(self, *roots: nn.Module) -> None:
+        modules = [module for root in roots for module in root.modules()]
+        self._linears = [module for module in modules if type(module) is nn.Linear]
+        self._products = [module for module in modules if type(module) is Product]
+        self._packed: dict[nn.Module, tuple[torch.Tensor, int, torch.Tensor]] = {}
+
+    @contextmanager
+    def used(self) -> Iterator[None]:
+        """The modules compute with packed weights inside."""
+        for linear in self._linears:
+            linear.forward = partial(self._linear, linear)  # type: ignore[method-assign]
+        for product in self._products:
+            product.forward = partial(self._product, product)  # type: ignore[method-assign]
+        try:
+            yield
+        finally:
+            for module in (*self._linears, *self._products):
+                del module.forward
+
+    def _linear(self, module: nn.Linear, rows: torch.Tensor) -> torch.Tensor:
+        if not _is_for_packing(rows, module.weight):
+            return F.linear(rows, module.weight, module.bias)
+        return _multiply(rows, self._packed_of(module, module.weight), module.bias)
+
+    def _product(self, module: nn.Module, rows: torch.Tensor, matrix: torch.Tensor) -> torch.Tensor:
+        if not _is_for_packing(rows, matrix):
+            return rows @ matrix
+        return _multiply(rows, self._packed_of(module, matrix, transposed=True), None)
+
+    def _packed_of(self, module: nn.Module, weight: torch.Tensor, transposed: bool = False) -> torch.Tensor:
+        known = self._packed.get(module)
+        # holding the memory of the weight that was packed keeps its address from being another's
+        if known is None or known[0].data_ptr() != weight.data_ptr() or known[1] != weight._version:
+            laid_out = weight.detach().t().contiguous() if transposed else weight.detach()
+            packed = torch.ops.mkldnn._reorder_linear_weight(laid_out)
+            known = self._packed[module] = (weight.detach(), weight._version, packed)
+        return known[2]
+
+
+def _is_for_packing(rows: torch.Tensor, weight: torch.Tensor) -> bool:
+    if torch.is_grad_enabled() or torch.is_autocast_enabled("cpu"):
+        return False
+    return rows.dtype == weight.dtype == torch.float32 and rows.numel() >= _FEWEST_ROWS * rows.shape[-1]
+
+
+def _multiply(rows: torch.Tensor, packed: torch.Tensor, bias: torch.Tensor | None) -> Any:
+    return torch.ops.mkldnn._linear_pointwise(rows, packed, bias, "none", [], "")
