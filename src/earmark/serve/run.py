@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import ipaddress
 import logging
 import os
@@ -128,6 +129,8 @@ def _run(options: ServeOptions, token: str | None, listener: socket.socket) -> N
     metrics.watch(lambda: lifecycle.in_flight, lambda: service.batcher.num_waiting)
     service.warm_up()
     streams = Streams(classifier, service.batcher, options, lifecycle)
+    gc.collect()
+    gc.freeze()  # what was loaded stays: looking through it again and again would stop every answer for 0.2 s
     app = build_app(service, streams, lifecycle, metrics, token=token, cors_origins=options.cors_origins or [])
     config = uvicorn.Config(
         app,
@@ -135,7 +138,7 @@ def _run(options: ServeOptions, token: str | None, listener: socket.socket) -> N
         ws="websockets-sansio",
         ws_max_size=_LONGEST_MESSAGE,
         ws_per_message_deflate=False,  # a few bytes can unpack to very many
-        loop="asyncio",
+        loop="auto",
         lifespan="off",
         log_config=None,
         access_log=False,
