@@ -17,6 +17,7 @@ ROOMS = [
     {"config_files", "options"},
     {"device"},
     {"data"},
+    {"audit"},
     {"batch"},
     {"models"},
     {"scoring"},
@@ -63,7 +64,9 @@ LIGHT = [
     "earmark.npu",
     "earmark.progress",
 ]
-LIGHT += [f"earmark.data.{path.stem}" for path in sorted((PACKAGE / "data").glob("[a-z]*.py"))]
+LIGHT += [
+    f"earmark.{room}.{path.stem}" for room in ("data", "audit") for path in sorted((PACKAGE / room).glob("[a-z]*.py"))
+]
 # all but what trains: the doctor answers where torch cannot be imported
 LIGHT += ["earmark.faults", "earmark.cli.doctor"]
 LIGHT += [f"earmark.doctor.{path.stem}" for path in sorted((PACKAGE / "doctor").glob("[a-z]*.py"))]

@@ -8,8 +8,24 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Literal
 
-from earmark.config import PretrainedArguments, flag, require_value
+from earmark.config import DataArguments, PretrainedArguments, flag, require_value
 from earmark.errors import UsageError
+
+
+@dataclass
+class InspectOptions(DataArguments):
+    """``earmark inspect``: which recordings, and where what was found goes.
+
+    Raises:
+        UsageError: a number is out of range.
+    """
+
+    output_dir: str | None = flag(
+        None, "folder for inspect.html (to look at and listen to), inspect.json and findings.csv (default: print only)"
+    )
+    near_duplicates: bool = flag(True, "also look for copies that were recoded, resampled or made louder")
+    strict: bool = flag(False, "exit with code 2 when there is an error among the findings, for scripts")
+    seed: int = flag(42, "seed of a validation split that has to be made; the same as in training")
 
 
 @dataclass

@@ -78,7 +78,7 @@ def test_every_command_has_a_page(command: str, capsys: pytest.CaptureFixture[st
 
 def test_an_unknown_command(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["trian"]) == 2
-    assert capsys.readouterr().err.startswith("earmark: error: unknown command trian: expected quickstart, train")
+    assert capsys.readouterr().err.startswith("earmark: error: unknown command trian: expected quickstart, inspect, ")
 
 
 def test_a_users_mistake_is_one_line_and_exit_code_2() -> None:

@@ -21,7 +21,7 @@ from earmark.config import (
     PretrainedArguments,
     RunArguments,
 )
-from earmark.options import EmbedOptions, ExportOptions, PredictOptions, PushOptions, ServeOptions
+from earmark.options import EmbedOptions, ExportOptions, InspectOptions, PredictOptions, PushOptions, ServeOptions
 
 _GIVEN_AS_WORDS = {"inputs", "repo", "work"}  # fields without a flag of their own on the page
 _METAVAR = {int: "N", float: "X"}
@@ -135,6 +135,24 @@ examples
   earmark predict runs/first a.wav b.mp3 --top_k 3
   earmark predict runs/birds tapes --window_seconds 3 --hop_seconds 1 --threshold 0.7 --output heard.csv
   earmark predict runs/birds tapes --window_seconds 3 --format raven --output selections --resume
+"""
+
+_INSPECT_HEAD = """\
+earmark inspect: what is in the data, and what is wrong with it, before anyone trains
+
+usage: earmark inspect DATA_DIR [flags]
+       earmark inspect --train_file train.csv --eval_file eval.csv [flags]
+"""
+
+_INSPECT_TAIL = """\
+decodes every clip once at its own rate and tells: clips that cannot be read, are silent, quiet, clipped,
+off centre, too short or too long; copies, also across splits and under two labels; groups (--group_column)
+in two splits; classes missing, few or unbalanced; labels in two spellings; formats that give a label away
+
+examples
+  earmark inspect recordings
+  earmark inspect recordings --output_dir inspection        # and a page with players
+  earmark inspect recordings --strict true                  # exit code 2 when training would refuse it
 """
 
 _PUSH_HEAD = """\
@@ -255,6 +273,12 @@ def evaluate_help() -> str:
         "loading the model": _flags(PretrainedArguments),
     }
     return _page(_EVALUATE_HEAD, groups, _EVALUATE_TAIL)
+
+
+def inspect_help() -> str:
+    """The page of ``earmark inspect``."""
+    groups = {"inspection": [*_own_flags(InspectOptions), CONFIG_FLAG], "data": _flags(DataArguments)}
+    return _page(_INSPECT_HEAD, groups, _INSPECT_TAIL)
 
 
 def predict_help() -> str:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, get_args, get_origin, 
 from earmark.cli.legacy import LEGACY_FLAGS, translate
 from earmark.config import DataArguments, EvaluateOptions, ModelArguments, RunArguments
 from earmark.errors import UsageError
-from earmark.options import EmbedOptions, ExportOptions, PredictOptions, PushOptions, ServeOptions
+from earmark.options import EmbedOptions, ExportOptions, InspectOptions, PredictOptions, PushOptions, ServeOptions
 
 if TYPE_CHECKING:
     from earmark.train.arguments import EarmarkTrainingArguments
@@ -138,6 +138,23 @@ def parse_evaluate(words: Sequence[str]) -> tuple[EvaluateOptions, list[str]]:
             raise UsageError(f"two models: {rest[0]} and --model_name_or_path {values['model_name_or_path']}")
         values["model_name_or_path"] = rest[0]
     return _construct(EvaluateOptions, values), notes
+
+
+def parse_inspect(words: Sequence[str]) -> InspectOptions:
+    """Options of ``earmark inspect [DATA_DIR]``.
+
+    Raises:
+        UsageError: a flag or the configuration file is wrong.
+    """
+    parser = build_parser(InspectOptions)
+    path, words = _take_config(words)
+    file_words, _ = _evaluation_file_words(path, parser) if path else ([], [])
+    namespace, rest = parser.parse_flags([*file_words, *words])
+    values = vars(namespace)
+    if rest and not values["data_dir"]:
+        values["data_dir"] = rest.pop(0)
+    _refuse_words(rest)
+    return _construct(InspectOptions, values)
 
 
 def parse_predict(words: Sequence[str]) -> PredictOptions:

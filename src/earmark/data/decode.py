@@ -108,6 +108,31 @@ def stream_clip(clip: Clip, sampling_rate_hz: int) -> Iterator[np.ndarray]:
                 yield rest if len(rest) else mono.mean(keepdims=True)
 
 
+def stream_at_own_rate(clip: Clip) -> Iterator[tuple[np.ndarray, int]]:
+    """Decode as :func:`stream_clip` does, at the recording's own rate.
+
+    Yields:
+        float32 ``(samples,)`` and the rate in Hz.
+
+    Raises:
+        AudioError: as for :func:`stream_clip`.
+    """
+    start = 0
+    with _opened(clip) as file:
+        for block, rate_hz in _blocks(file, clip):
+            yield _checked(_mono(block, clip.source), rate_hz, clip.source, start), rate_hz
+            start += len(block)
+
+
+def num_channels(clip: Clip) -> int:
+    """Channels as the header has them; 0 where that cannot be told."""
+    try:
+        with _opened(clip) as file, soundfile.SoundFile(file) as sound:
+            return int(sound.channels)
+    except (AudioError, soundfile.LibsndfileError):
+        return 0
+
+
 def duration_s(clip: Clip) -> float:
     """Length of a clip in seconds as its header has it, without decoding; 0 where that cannot be told."""
     if clip.duration_s is not None:

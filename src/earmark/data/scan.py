@@ -161,15 +161,20 @@ def _check_known(name: str, table: ClipTable, train: ClipTable) -> None:
     )
 
 
-def _check_spelling(tables: dict[str, ClipTable]) -> None:
+def spellings_of_one_label(tables: Iterable[ClipTable]) -> list[dict[str, int]]:
+    """Labels that differ only in letter case, blanks or Unicode form: clips of each spelling, label by label."""
     counts: dict[str, dict[str, int]] = defaultdict(lambda: defaultdict(int))
-    for table in tables.values():
+    for table in tables:
         for label, count in table.label_counts().items():
             counts[_folded(label)][label] += count
-    twice = [spellings for spellings in counts.values() if len(spellings) > 1]
+    return [dict(sorted(spellings.items())) for spellings in counts.values() if len(spellings) > 1]
+
+
+def _check_spelling(tables: dict[str, ClipTable]) -> None:
+    twice = spellings_of_one_label(tables.values())
     if twice:
         named = "; ".join(
-            " and ".join(f"{label!r} ({count} clips)" for label, count in sorted(spellings.items()))
+            " and ".join(f"{label!r} ({count} clips)" for label, count in spellings.items())
             for spellings in twice[:_NAMED]
         )
         origins = ", ".join(dict.fromkeys(table.origin for table in tables.values()))

@@ -1,0 +1,284 @@
+"""What is wrong, suspicious or worth knowing about a data set, each with the clips that it is about."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from earmark.audit.duplicates import Duplicates
+from earmark.audit.measure import Measures
+from earmark.data.clips import ClipTable
+from earmark.data.scan import spellings_of_one_label
+
+Level = Literal["error", "warning", "note"]
+
+_SILENT_PEAK = 1e-3  # -60 dB of full scale
+_QUIET_RMS = 10 ** (-55 / 20)
+_CLIPPED_SHARE = 1e-3
+_DC_OFFSET = 0.02
+_LEVELS_APART_DB = 10.0
+_SHORTEST_S = 0.1
+_UNLIKE_LENGTH = 4.0  # times shorter or longer than the median
+_FEW_CLIPS = 10
+_UNBALANCED = 10.0  # times as many clips in the largest class as in the smallest
+_NAMED = 6
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was found.
+
+    Attributes:
+        kind: a word for it, e.g. ``clipped``.
+        level: ``error`` (training refuses it, or a result would be wrong), ``warning`` or ``note``.
+        text: one line for a reader.
+        rows: the clips it is about, as rows of the audited table; pairs and groups stand one behind the other.
+        details: a few words on each of ``rows``; empty, or as long.
+    """
+
+    kind: str
+    level: Level
+    text: str
+    rows: Sequence[int] = ()
+    details: Sequence[str] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON, without the clips."""
+        return {"kind": self.kind, "level": self.level, "text": self.text, "clips": len(self.rows)}
+
+
+@dataclass(frozen=True)
+class Audited:
+    """All clips of a data set in one table, and what was found out about them.
+
+    Attributes:
+        table: N clips, split behind split.
+        splits: name of each clip's split, N of them.
+        measures: of the clips.
+        duplicates: among them.
+        longest_s: what a model would see of a clip, in seconds.
+    """
+
+    table: ClipTable
+    splits: Sequence[str]
+    measures: Measures
+    duplicates: Duplicates
+    longest_s: float
+
+
+def find_all(audited: Audited) -> list[Finding]:
+    """Everything found, the worst first."""
+    found = [
+        *_unreadable(audited),
+        *_labels(audited),
+        *_classes(audited),
+        *_groups(audited),
+        *_copies(audited),
+        *_levels(audited),
+        *_level_of_splits(audited),
+        *_lengths(audited),
+        *_formats(audited),
+    ]
+    order = ("error", "warning", "note")
+    return sorted(found, key=lambda finding: order.index(finding.level))
+
+
+def _unreadable(audited: Audited) -> Iterator[Finding]:
+    bad = audited.measures.bad
+    if bad:
+        rows, reasons = [clip.index for clip in bad], [clip.reason for clip in bad]
+        yield Finding("unreadable", "error", f"{_clips(bad)} cannot be read", rows, reasons)
+
+
+def _labels(audited: Audited) -> Iterator[Finding]:
+    rows = [row for row, clip in enumerate(audited.table) if clip.label is None]
+    if rows:
+        yield Finding("unlabelled", "warning", f"{_clips(rows)} have no label", rows)
+    for spellings in spellings_of_one_label([audited.table]):
+        rows = [row for row, clip in enumerate(audited.table) if clip.label in spellings]
+        text = f"one label in {len(spellings)} spellings: {_named(spellings)}"
+        yield Finding("spelling", "error", text, rows, [repr(audited.table[row].label) for row in rows])
+
+
+def _classes(audited: Audited) -> Iterator[Finding]:
+    counts: dict[str, Counter[str]] = defaultdict(Counter)
+    for split, clip in zip(audited.splits, audited.table, strict=True):
+        if clip.label is not None:
+            counts[split][clip.label] += 1
+    everywhere = sorted({label for of_split in counts.values() for label in of_split})
+    for split, of_split in counts.items():
+        missing = [label for label in everywhere if label not in of_split]
+        if missing and split == "train":
+            yield Finding("missing class", "error", f"train has no clip of {_named(missing)}, which other splits have")
+        elif missing:
+            text = f"{split} has no clip of {_named(missing)}: nothing can be said about {_these(missing)} there"
+            yield Finding("missing class", "warning", text)
+    learned = counts.get("train") or counts[next(iter(counts), "")]
+    if len(learned) == 1:
+        yield Finding("one class", "error", f"all clips have the label {next(iter(learned))!r}")
+    elif len(learned) > 1:
+        (most, many), (least, few) = learned.most_common(1)[0], learned.most_common()[-1]
+        if many >= _UNBALANCED * few:
+            text = f"unbalanced classes: {many:,} clips of {most!r}, {few:,} of {least!r}"
+            yield Finding("imbalance", "warning", text)
+    small = [label for label, count in learned.items() if count < _FEW_CLIPS]
+    if small:
+        yield Finding("few clips", "warning", f"fewer than {_FEW_CLIPS} clips to learn from: {_named(small)}")
+
+
+def _groups(audited: Audited) -> Iterator[Finding]:
+    splits: dict[str, set[str]] = defaultdict(set)
+    for split, clip in zip(audited.splits, audited.table, strict=True):
+        if clip.group is not None:
+            splits[clip.group].add(split)
+    shared = {group for group, where in splits.items() if len(where) > 1}
+    if shared:
+        rows = [row for row, clip in enumerate(audited.table) if clip.group in shared]
+        text = f"{len(shared):,} of {len(splits):,} groups are in more than one split: {_named(sorted(shared))}"
+        yield Finding("shared group", "error", text, rows, [str(audited.table[row].group) for row in rows])
+
+
+def _copies(audited: Audited) -> Iterator[Finding]:
+    sets = [(rows, "the same samples") for rows in audited.duplicates.exact]
+    sets += [([i, j], f"correlation {value:.2f}") for i, j, value in audited.duplicates.near]
+    kinds: dict[str, list[tuple[list[int], str]]] = {"label conflict": [], "leak": [], "duplicate": []}
+    for rows, how in sets:
+        if len({audited.table[row].label for row in rows}) > 1:
+            kinds["label conflict"].append((rows, how))
+        if len({audited.splits[row] for row in rows}) > 1:
+            kinds["leak"].append((rows, how))
+        else:
+            kinds["duplicate"].append((rows, how))
+    texts: dict[str, tuple[Level, str]] = {
+        "label conflict": ("error", "under different labels"),
+        "leak": ("error", "in more than one split: what is judged by was learned from"),
+        "duplicate": ("warning", "more than once in one split"),
+    }
+    for kind, of_kind in kinds.items():
+        if of_kind:
+            level, text = texts[kind]
+            rows = [row for set_rows, _ in of_kind for row in set_rows]
+            details = [f"set {number}, {how}" for number, (same, how) in enumerate(of_kind, start=1) for _ in same]
+            count = f"{len(of_kind):,} recording{'s are' if len(of_kind) > 1 else ' is'}"
+            yield Finding(kind, level, f"{count} {text} ({_clips(rows)})", rows, details)
+    if audited.duplicates.left_out:
+        yield Finding("duplicates", "note", audited.duplicates.left_out)
+
+
+def _levels(audited: Audited) -> Iterator[Finding]:
+    measures = audited.measures
+    silent = measures.readable & (measures.peak < _SILENT_PEAK)
+    quiet = measures.readable & ~silent & (measures.rms < _QUIET_RMS)
+    checks: list[tuple[str, np.ndarray, str, np.ndarray, str]] = [
+        ("silent", silent, "are silent (peak below -60 dB)", decibels(measures.peak), "peak {:.0f} dB"),
+        ("quiet", quiet, "are very quiet (below -55 dB on average)", decibels(measures.rms), "{:.0f} dB"),
+        (
+            "clipped",
+            measures.clipped >= _CLIPPED_SHARE,
+            "are clipped: their peaks are cut off",
+            100 * measures.clipped,
+            "{:.1f} % of the samples",
+        ),
+        (
+            "DC offset",
+            np.abs(measures.dc_offset) >= _DC_OFFSET,
+            f"have a DC offset of {_DC_OFFSET:.0%} of full scale or more",
+            100 * measures.dc_offset,
+            "{:+.1f} %",
+        ),
+    ]
+    for kind, hit, text, values, form in checks:
+        rows = np.flatnonzero(hit)
+        rows = rows[np.argsort(-np.abs(values[rows]), kind="stable")]
+        if len(rows):
+            yield Finding(
+                kind, "warning", f"{_clips(rows)} {text}", rows.tolist(), [form.format(values[r]) for r in rows]
+            )
+
+
+def _level_of_splits(audited: Audited) -> Iterator[Finding]:
+    """A split that is much quieter or louder than training: other microphones, or levels made equal in one of them."""
+    names, level_db = np.array(audited.splits), decibels(audited.measures.rms)
+    medians = {
+        name: float(np.median(level_db[here]))
+        for name in dict.fromkeys(audited.splits)
+        if (here := (names == name) & audited.measures.readable).any()
+    }
+    for name, median_db in medians.items():
+        apart_db = median_db - medians.get("train", median_db)
+        if abs(apart_db) >= _LEVELS_APART_DB:
+            how = "louder" if apart_db > 0 else "quieter"
+            yield Finding("level shift", "warning", f"{name} is {abs(apart_db):.0f} dB {how} than train (medians)")
+
+
+def _lengths(audited: Audited) -> Iterator[Finding]:
+    duration_s, readable = audited.measures.duration_s, audited.measures.readable
+    if not readable.any():
+        return
+    median_s = float(np.median(duration_s[readable]))
+    short = readable & (duration_s < max(_SHORTEST_S, median_s / _UNLIKE_LENGTH))
+    long = readable & (duration_s > median_s * _UNLIKE_LENGTH)
+    for kind, hit in (("short", short), ("long", long)):
+        rows = np.flatnonzero(hit)
+        if len(rows):
+            text = f"{_clips(rows)} are {kind} beside the median of {median_s:.2f} s"
+            yield Finding(kind, "warning", text, rows.tolist(), [f"{duration_s[row]:.2f} s" for row in rows])
+    cut = np.flatnonzero(duration_s > audited.longest_s * 1.001)
+    if len(cut):
+        unseen = (duration_s[cut] - audited.longest_s).sum() / duration_s.sum()
+        text = (
+            f"{_clips(cut)} are longer than the {audited.longest_s:g} s a model sees at once; each epoch learns from "
+        )
+        text += f"another stretch of them and leaves out {unseen:.0%} of all sound (--max_length_seconds)"
+        yield Finding("cut", "note", text, cut.tolist(), [f"{duration_s[row]:.1f} s" for row in cut])
+
+
+def _formats(audited: Audited) -> Iterator[Finding]:
+    measures = audited.measures
+    for kind, values, unit in (("rates", measures.rate_hz, " Hz"), ("channels", measures.channels, "")):
+        counts = Counter(values[measures.readable & (values > 0)].tolist())
+        if len(counts) > 1:
+            text = ", ".join(f"{value}{unit} ({count:,})" for value, count in counts.most_common(_NAMED))
+            yield Finding(kind, "note", f"recordings of different {'sampling rates' if unit else 'channels'}: {text}")
+            yield from _telling(audited, values, kind, unit)
+
+
+def _telling(audited: Audited, values: np.ndarray, kind: str, unit: str) -> Iterator[Finding]:
+    """A format that gives the label away: a model may learn the microphone in place of the sound."""
+    labels: dict[int, set[str]] = defaultdict(set)
+    for row in np.flatnonzero(audited.measures.readable):
+        label = audited.table[int(row)].label
+        if label is not None:
+            labels[int(values[row])].add(label)
+    for value, of_value in sorted(labels.items(), key=lambda item: len(item[1])):
+        others = set().union(*(other for v, other in labels.items() if v != value))
+        alone = sorted(of_value - others)
+        if alone and others - of_value:
+            what = f"{value}{unit}" if unit else f"{value} channel{'s' if value != 1 else ''}"
+            text = f"all clips of {_named(alone)} have {what}, others do not: a model may learn the format"
+            yield Finding(f"telling {kind}", "warning", text)
+            return
+
+
+def decibels(values: np.ndarray) -> np.ndarray:
+    """Amplitudes to dB of full scale, at least -200."""
+    levels: np.ndarray = 20 * np.log10(np.maximum(values, 1e-10))
+    return levels
+
+
+def _clips(rows: Any) -> str:
+    return f"{len(rows):,} clip{'s' if len(rows) != 1 else ''}"
+
+
+def _these(labels: Sequence[str]) -> str:
+    return "them" if len(labels) > 1 else "it"
+
+
+def _named(labels: Iterable[str]) -> str:
+    labels = list(labels)
+    shown = ", ".join(repr(label) for label in labels[:_NAMED])
+    return f"{shown} and {len(labels) - _NAMED:,} more" if len(labels) > _NAMED else shown

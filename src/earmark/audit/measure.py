@@ -1,0 +1,210 @@
+"""What can be said of a recording by its samples alone: length, level, faults, and a shape to find its like by.
+
+Shapes: N clips, F frames, T samples, D numbers of a shape.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from earmark.data.clips import Clip, ClipTable
+from earmark.data.decode import num_channels, stream_at_own_rate
+from earmark.data.scan import BadClip
+from earmark.errors import AudioError
+
+NUM_BANDS, NUM_PARTS = 20, 12
+_LOWEST_HZ, _HIGHEST_HZ = 80.0, 3800.0  # within telephone recordings too, so that a copy at 8 kHz has the same shape
+_FRAME_S, _HOP_S = 0.032, 0.016
+_POOLED = 64  # frames of a block of a long recording that become one
+_SHORTEST_RUN = 3  # samples at the limit, one behind the other, that are a cut-off peak
+_STEP = 1 / 32768
+_CHUNK = 32  # clips a thread takes at a time
+_SILENCE = 1e-10
+
+
+@dataclass(eq=False)
+class Measures:
+    """Of N clips, row by row of their table; zeros where a clip cannot be read.
+
+    Attributes:
+        duration_s: length, float64 (N,).
+        rate_hz: the recording's own sampling rate, int64 (N,).
+        channels: of the recording, int64 (N,); 0 where the header does not say.
+        peak: largest absolute sample, 1 is full scale, float64 (N,).
+        rms: root of the mean square, float64 (N,).
+        dc_offset: mean of the samples, float64 (N,).
+        clipped: share of the samples in cut-off peaks, float64 (N,).
+        digest: of all samples to 16 bits and the rate, uint64 (N,); equal for equal recordings in any container.
+        shape: levels of bands over parts of the clip, unit length, float32 (N, D); zero for silence.
+        bad: the clips that cannot be read.
+    """
+
+    duration_s: np.ndarray
+    rate_hz: np.ndarray
+    channels: np.ndarray
+    peak: np.ndarray
+    rms: np.ndarray
+    dc_offset: np.ndarray
+    clipped: np.ndarray
+    digest: np.ndarray
+    shape: np.ndarray
+    bad: list[BadClip] = field(default_factory=list)
+
+    @property
+    def readable(self) -> np.ndarray:
+        """Which clips could be read, bool (N,)."""
+        return self.duration_s > 0
+
+
+def measure(table: ClipTable, *, num_workers: int, progress: Callable[[int], None]) -> Measures:
+    """Decode every clip once, at its own rate, and keep what it comes to.
+
+    Args:
+        table: N clips.
+        num_workers: threads; soundfile and numpy's transforms let go of the interpreter lock.
+        progress: called in this thread with the number of clips that were done since.
+    """
+    count = len(table)
+    measures = Measures(
+        duration_s=np.zeros(count),
+        rate_hz=np.zeros(count, np.int64),
+        channels=np.zeros(count, np.int64),
+        peak=np.zeros(count),
+        rms=np.zeros(count),
+        dc_offset=np.zeros(count),
+        clipped=np.zeros(count),
+        digest=np.zeros(count, np.uint64),
+        shape=np.zeros((count, NUM_BANDS * NUM_PARTS), np.float32),
+    )
+
+    def measure_chunk(start: int) -> tuple[int, list[BadClip]]:
+        bad = []
+        rows = range(start, min(start + _CHUNK, count))
+        for row in rows:
+            try:
+                _measure_clip(table[row], measures, row)
+            except AudioError as exc:
+                bad.append(BadClip(row, exc.source, exc.reason))
+        return len(rows), bad
+
+    with ThreadPoolExecutor(max(1, num_workers), thread_name_prefix="audit") as pool:
+        try:
+            for done, bad in pool.map(measure_chunk, range(0, count, _CHUNK)):
+                measures.bad += bad
+                progress(done)
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+    return measures
+
+
+def _measure_clip(clip: Clip, measures: Measures, row: int) -> None:
+    digest = hashlib.blake2b(digest_size=8)
+    blocks, rate_hz = _Sums(), 0
+    for samples, rate_hz in stream_at_own_rate(clip):
+        digest.update(np.rint(samples * 32768).astype(np.int32).tobytes())
+        blocks.add(samples, rate_hz)
+    digest.update(str(rate_hz).encode())
+    measures.channels[row] = num_channels(clip)
+    measures.rate_hz[row] = rate_hz
+    measures.peak[row] = max(blocks.highest, -blocks.lowest)
+    measures.rms[row] = np.sqrt(blocks.square / blocks.count)
+    measures.dc_offset[row] = blocks.total / blocks.count
+    measures.clipped[row] = blocks.clipped() / blocks.count
+    measures.digest[row] = int.from_bytes(digest.digest(), "little")
+    measures.shape[row] = blocks.shape()
+    measures.duration_s[row] = blocks.count / rate_hz  # last: it says that the rest is there
+
+
+class _Sums:
+    """What is added up over the blocks of one recording."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.total = self.square = 0.0
+        self.highest, self.lowest = -np.inf, np.inf
+        self._runs: dict[float, int] = {}  # samples in runs at the extreme of their block, by that extreme
+        self._levels: list[np.ndarray] = []
+
+    def add(self, samples: np.ndarray, rate_hz: int) -> None:
+        """One block, float32 (T,)."""
+        self.count += len(samples)
+        self.total += float(samples.sum(dtype=np.float64))
+        self.square += float(np.dot(samples, samples)) if len(samples) < 1 << 16 else _square(samples)
+        for extreme in (float(samples.max()), float(samples.min())):
+            self._runs[extreme] = self._runs.get(extreme, 0) + _in_runs(np.abs(samples - extreme) < _STEP)
+        self.highest, self.lowest = max(self.highest, float(samples.max())), min(self.lowest, float(samples.min()))
+        levels = band_levels(samples, rate_hz)
+        if len(levels) > NUM_PARTS * _POOLED:
+            whole = len(levels) // _POOLED * _POOLED
+            levels = levels[:whole].reshape(-1, _POOLED, NUM_BANDS).mean(axis=1)
+        self._levels.append(levels)
+
+    def clipped(self) -> int:
+        """Samples in runs at the recording's own extremes, where these look like a limit and not like a lull."""
+        if max(self.highest, -self.lowest) < 0.1 or self.highest - self.lowest < 0.1:
+            return 0
+        near = [value for value in self._runs if min(abs(value - self.highest), abs(value - self.lowest)) < _STEP]
+        return sum(self._runs[value] for value in near)
+
+    def shape(self) -> np.ndarray:
+        """See :class:`Measures`: float32 (D,)."""
+        return shape_of(np.concatenate(self._levels))
+
+
+def _square(samples: np.ndarray) -> float:
+    return float(np.square(samples, dtype=np.float64).sum())
+
+
+def _in_runs(hits: np.ndarray) -> int:
+    """How many True of bool (T,) stand in runs of three or more."""
+    if np.count_nonzero(hits) < _SHORTEST_RUN:
+        return 0
+    edges = np.flatnonzero(np.diff(np.concatenate([[0], hits.view(np.int8), [0]])))
+    lengths = edges[1::2] - edges[::2]
+    return int(lengths[lengths >= _SHORTEST_RUN].sum())
+
+
+_FILTERS: dict[tuple[int, int], np.ndarray] = {}
+
+
+def band_levels(samples: np.ndarray, rate_hz: int) -> np.ndarray:
+    """Power in bands that are equally wide on a logarithmic scale, float32 (F, bands), of samples (T,)."""
+    size, hop = max(16, round(_FRAME_S * rate_hz)), max(8, round(_HOP_S * rate_hz))
+    if len(samples) < size:
+        samples = np.pad(samples, (0, size - len(samples)))
+    frames = np.lib.stride_tricks.sliding_window_view(samples, size)[::hop]
+    spectrum = np.fft.rfft(frames * np.hanning(size).astype(np.float32), axis=1)
+    power = (spectrum.real**2 + spectrum.imag**2).astype(np.float32)
+    if (size, rate_hz) not in _FILTERS:
+        edges_hz = np.geomspace(_LOWEST_HZ, _HIGHEST_HZ, NUM_BANDS + 1)
+        bins_hz = np.arange(size // 2 + 1) * rate_hz / size
+        inside = (bins_hz[:, None] >= edges_hz[:-1]) & (bins_hz[:, None] < edges_hz[1:])
+        nearest = np.abs(bins_hz[:, None] - np.sqrt(edges_hz[1:] * edges_hz[:-1])).argmin(axis=0)
+        inside[nearest, np.arange(NUM_BANDS)] = True  # bands at the low end are narrower than a bin
+        _FILTERS[size, rate_hz] = (inside / inside.sum(axis=0)).astype(np.float32)
+    levels: np.ndarray = power @ _FILTERS[size, rate_hz]
+    return levels
+
+
+def shape_of(levels: np.ndarray) -> np.ndarray:
+    """Band powers (F, bands) of a clip of any length to its shape, float32 (D,).
+
+    Levels in dB, as mean of equal parts of the clip; the mean over all is taken away, so that gain does not count.
+    """
+    starts = np.minimum(np.arange(NUM_PARTS) * len(levels) // NUM_PARTS, len(levels) - 1)
+    ends = np.maximum(np.append(starts[1:], len(levels)), starts + 1)
+    sums = np.concatenate([np.zeros((1, NUM_BANDS)), np.cumsum(levels, axis=0, dtype=np.float64)])
+    parts = (sums[ends] - sums[starts]) / (ends - starts)[:, None]
+    loudest = parts.max()
+    if loudest <= _SILENCE:
+        return np.zeros(NUM_PARTS * NUM_BANDS, np.float32)
+    shape = np.log(np.maximum(parts, loudest * 1e-5)).ravel()  # what is 50 dB below the loudest is noise of a codec
+    shape -= shape.mean()
+    length = float(np.linalg.norm(shape))
+    return (shape / length if length > 0 else shape).astype(np.float32)

@@ -1,0 +1,207 @@
+"""``earmark inspect`` as a whole: load, measure, compare, tell."""
+
+from __future__ import annotations
+
+import csv
+import json
+import logging
+from collections import Counter
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from earmark.audit.duplicates import Duplicates, exact_duplicates, find_duplicates
+from earmark.audit.findings import Audited, Finding, decibels, find_all
+from earmark.audit.measure import measure
+from earmark.data.clips import ClipTable
+from earmark.data.reading import decoder_threads
+from earmark.data.sources import load_splits
+from earmark.errors import DataError, OutputError
+from earmark.options import InspectOptions
+from earmark.progress import Progress
+
+logger = logging.getLogger(__name__)
+
+HTML, JSON, CSV = "inspect.html", "inspect.json", "findings.csv"
+DEFAULT_LONGEST_S = 20.0  # what training takes of a clip where it is not told (earmark.config)
+_NAMED_CLASSES = 12
+_NAMED_CLIPS = 3
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """What an inspection came to.
+
+    Attributes:
+        audited: the clips and what was measured.
+        findings: the worst first.
+        notes: what was done that was not asked for in so many words.
+        summary: for a terminal.
+        written: files, in the order they are for.
+    """
+
+    audited: Audited
+    findings: list[Finding]
+    notes: list[str]
+    summary: str
+    written: list[Path]
+
+    @property
+    def errors(self) -> list[Finding]:
+        """What training refuses, or would make results wrong."""
+        return [finding for finding in self.findings if finding.level == "error"]
+
+
+def inspect(options: InspectOptions) -> Inspection:
+    """Look through a data set.
+
+    Raises:
+        UsageError: no source, or two.
+        DataError: the source cannot serve as tables of clips, or holds none.
+        OutputError: ``output_dir`` cannot be written.
+    """
+    folder = Path(options.output_dir) if options.output_dir else None
+    if folder is not None:
+        _make_folder(folder)
+    splits = load_splits(options, seed=options.seed)
+    tables = {"train": splits.train, "validation": splits.validation, "test": splits.test}
+    there = {name: table for name, table in tables.items() if table is not None}
+    clips = [clip for table in there.values() for clip in table]
+    if not clips:
+        raise DataError(f"{next(iter(there.values())).origin}: no clips")
+    table = ClipTable(clips, next(iter(there.values())).origin)
+    of_split = [name for name, one in there.items() for _ in one]
+    audited = _audit(table, of_split, options)
+    findings = find_all(audited)
+    summary = summarize(audited, findings)
+    written = _write(folder, audited, findings, splits.notes) if folder is not None else []
+    return Inspection(audited, findings, splits.notes, summary, written)
+
+
+def _audit(table: ClipTable, splits: list[str], options: InspectOptions) -> Audited:
+    threads = decoder_threads(options.preprocessing_num_workers)
+    with Progress("listening", len(table)) as progress:
+        measures = measure(table, num_workers=threads, progress=progress.update)
+    if options.near_duplicates:
+        logger.info("looking for copies")
+        with ExitStack() as stack:
+            shown: list[Progress] = []
+
+            def tell(done: int, total: int) -> None:  # how many pairs there are is known after a while
+                if not shown:
+                    shown.append(stack.enter_context(Progress("comparing", total, unit="pairs")))
+                shown[0].to(done, total)
+
+            duplicates = find_duplicates(table, measures, num_workers=threads, progress=tell)
+    else:
+        duplicates = Duplicates(exact_duplicates(measures), [])
+    return Audited(table, splits, measures, duplicates, options.max_length_seconds or DEFAULT_LONGEST_S)
+
+
+def summarize(audited: Audited, findings: list[Finding]) -> str:
+    """A page for a terminal: what there is, then what was found, with the first clips of each."""
+    lines = [*_overview(audited), ""]
+    if not findings:
+        lines.append("nothing found that needs a look")
+    for finding in findings:
+        lines.append(f"{finding.level:7}  {finding.text}")
+        for row, detail in _shown(finding):
+            lines.append(f"           {audited.table[row].source}" + (f"  ({detail})" if detail else ""))
+        if len(finding.rows) > _NAMED_CLIPS:
+            lines.append(f"           and {len(finding.rows) - _NAMED_CLIPS:,} more")
+    return "\n".join(lines)
+
+
+def _shown(finding: Finding) -> list[tuple[int, str]]:
+    details = finding.details or [""] * len(finding.rows)
+    return list(zip(finding.rows, details, strict=True))[:_NAMED_CLIPS]
+
+
+def _overview(audited: Audited) -> list[str]:
+    lines = []
+    for split in dict.fromkeys(audited.splits):
+        rows = np.array([row for row, name in enumerate(audited.splits) if name == split])
+        figures = split_figures(audited, rows)
+        lines.append(
+            f"{split:11} {figures['clips']:,} clips, {figures['hours']:.2f} h, {figures['classes']} classes; "
+            f"{_range(figures['duration_s'], 's')}; {_range(figures['rms_db'], 'dB')} on average"
+        )
+        named = [f"{label} {count:,}" for label, count in list(figures["labels"].items())[:_NAMED_CLASSES]]
+        more = len(figures["labels"]) - len(named)
+        lines.append(f"{'':11} {', '.join(named)}{f', {more} more' if more > 0 else ''}")
+    return lines
+
+
+def _range(quantiles: dict[str, float], unit: str) -> str:
+    return f"{quantiles['min']:.2f} to {quantiles['max']:.2f} {unit}, median {quantiles['median']:.2f} {unit}"
+
+
+def split_figures(audited: Audited, rows: np.ndarray) -> dict[str, Any]:
+    """What is in a split, for JSON: its clips are ``rows``."""
+    measures = audited.measures
+    readable = rows[measures.readable[rows]]
+    labels = Counter(label for row in rows if (label := audited.table[int(row)].label) is not None)
+    return {
+        "clips": len(rows),
+        "unreadable": len(rows) - len(readable),
+        "hours": round(float(measures.duration_s[readable].sum()) / 3600, 4),
+        "classes": len(labels),
+        "labels": dict(labels.most_common()),
+        "groups": len({clip.group for row in rows if (clip := audited.table[int(row)]).group is not None}),
+        "duration_s": _quantiles(measures.duration_s[readable]),
+        "peak_db": _quantiles(decibels(measures.peak[readable])),
+        "rms_db": _quantiles(decibels(measures.rms[readable])),
+        "sampling_rates_hz": _counts(measures.rate_hz[readable]),
+        "channels": _counts(measures.channels[readable]),
+    }
+
+
+def _quantiles(values: np.ndarray) -> dict[str, float]:
+    names = ("min", "p5", "median", "p95", "max")
+    found = np.percentile(values, [0, 5, 50, 95, 100]) if len(values) else np.zeros(5)
+    return {name: round(float(value), 4) for name, value in zip(names, found, strict=True)}
+
+
+def _counts(values: np.ndarray) -> dict[str, int]:
+    return {str(value): count for value, count in Counter(values.tolist()).most_common()}
+
+
+def to_dict(audited: Audited, findings: list[Finding], notes: list[str]) -> dict[str, Any]:
+    """Everything but the clips' names, for ``inspect.json``."""
+    rows = np.arange(len(audited.table))
+    names = np.array(audited.splits)
+    return {
+        "origin": audited.table.origin,
+        "notes": notes,
+        "splits": {name: split_figures(audited, rows[names == name]) for name in dict.fromkeys(audited.splits)},
+        "findings": [finding.to_dict() for finding in findings],
+    }
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as exc:
+        raise OutputError(f"{folder}: cannot be made ({exc.strerror})") from exc
+
+
+def _write(folder: Path, audited: Audited, findings: list[Finding], notes: list[str]) -> list[Path]:
+    content = to_dict(audited, findings, notes)
+    paths = [folder / JSON, folder / CSV]
+    try:
+        paths[0].write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        with paths[1].open("w", newline="", encoding="utf-8", errors="surrogateescape") as file:
+            writer = csv.writer(file)
+            writer.writerow(["finding", "level", "path", "split", "label", "detail"])
+            for finding in findings:
+                for row, detail in zip(finding.rows, finding.details or [""] * len(finding.rows), strict=True):
+                    clip = audited.table[row]
+                    writer.writerow(
+                        [finding.kind, finding.level, clip.source, audited.splits[row], clip.label or "", detail]
+                    )
+    except OSError as exc:
+        raise OutputError(f"{folder}: cannot be written ({exc.strerror})") from exc
+    return paths

@@ -1,0 +1,131 @@
+"""`earmark inspect` on a data set with one of each fault."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from earmark.audit.run import Inspection, inspect
+from earmark.cli.main import main
+from earmark.errors import DataError
+from earmark.options import InspectOptions
+from tests.audit.test_duplicates import chirp
+from tests.tiny import RATE_HZ
+
+
+def write(path: Path, samples: np.ndarray, rate_hz: int = RATE_HZ) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # libsndfile scales floats by other factors for WAV than for FLAC
+    soundfile.write(path, np.rint(samples * 32767).astype(np.int16), rate_hz)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("data")
+    for i in range(12):
+        write(root / "train" / "kite" / f"{i}.wav", chirp(i))
+        write(root / "train" / "owl" / f"{i}.wav", chirp(100 + i))
+    for i in range(3):
+        write(root / "validation" / "kite" / f"{i}.wav", 0.05 * chirp(200 + i))
+    write(root / "train" / "Kite" / "x.wav", chirp(300))
+    write(root / "train" / "wren" / "only.wav", chirp(301, 8.0), 44_100)
+    write(root / "train" / "owl" / "silent.wav", np.zeros(RATE_HZ))
+    write(root / "train" / "owl" / "loud.wav", np.clip(8 * chirp(302), -0.99, 0.99))
+    write(root / "train" / "owl" / "off.wav", 0.3 * chirp(303) + 0.2)
+    write(root / "train" / "owl" / "blip.wav", chirp(304, 0.04))
+    write(root / "train" / "owl" / "copy of kite.wav", chirp(3))
+    write(root / "validation" / "kite" / "leaked.flac", chirp(5))
+    write(root / "validation" / "kite" / "again.wav", 0.05 * chirp(200))
+    (root / "train" / "owl" / "broken.wav").write_bytes(b"RIFF....")
+    return root
+
+
+@pytest.fixture(scope="module")
+def found(data: Path) -> Inspection:
+    return inspect(InspectOptions(data_dir=str(data), max_length_seconds=2.0))
+
+
+@pytest.mark.parametrize(
+    ("kind", "level", "names"),
+    [
+        ("unreadable", "error", ["broken.wav"]),
+        ("spelling", "error", None),
+        ("label conflict", "error", ["3.wav", "copy of kite.wav"]),
+        ("leak", "error", ["5.wav", "leaked.flac"]),
+        ("duplicate", "warning", ["0.wav", "again.wav"]),
+        ("silent", "warning", ["silent.wav"]),
+        ("clipped", "warning", ["loud.wav"]),
+        ("DC offset", "warning", ["off.wav"]),
+        ("short", "warning", ["blip.wav"]),
+        ("cut", "note", ["only.wav"]),
+        ("missing class", "warning", []),
+        ("few clips", "warning", []),
+        ("imbalance", "warning", []),
+        ("level shift", "warning", []),
+        ("telling rates", "warning", []),
+    ],
+)
+def test_every_fault_is_found_with_its_clips(kind: str, level: str, names: list[str] | None, found: Inspection) -> None:
+    (finding,) = [finding for finding in found.findings if finding.kind == kind]
+    assert finding.level == level
+    sources = {Path(found.audited.table[row].source).name for row in finding.rows}
+    if names is not None:
+        assert sources >= set(names) if kind == "duplicate" else sources == set(names)
+    assert finding.text in found.summary
+
+
+def test_nothing_is_said_of_good_data(tmp_path: Path) -> None:
+    for split, base in (("train", 0), ("validation", 500)):
+        for label, shift in (("a", 0), ("b", 100)):
+            for i in range(10):
+                write(tmp_path / split / label / f"{i}.wav", chirp(base + shift + i))
+    found = inspect(InspectOptions(data_dir=str(tmp_path)))
+    assert found.findings == []
+    assert "nothing found that needs a look" in found.summary
+
+
+def test_groups_in_two_splits(tmp_path: Path) -> None:
+    for split in ("train", "validation"):
+        rows = []
+        for i in range(4):
+            write(tmp_path / f"{split}{i}.wav", chirp(i + 50 * (split == "train")))
+            rows.append(f"{split}{i}.wav,{'ab'[i % 2]},{'anna' if i == 0 else split + str(i)}\n")
+        (tmp_path / f"{split}.csv").write_text("audio,label,speaker\n" + "".join(rows))
+    options = InspectOptions(
+        train_file=str(tmp_path / "train.csv"), eval_file=str(tmp_path / "validation.csv"), group_column="speaker"
+    )
+    (shared,) = [finding for finding in inspect(options).findings if finding.kind == "shared group"]
+    assert shared.level == "error"
+    assert "1 of 7 groups are in more than one split: 'anna'" in shared.text
+    assert len(shared.rows) == 2
+
+
+def test_files_and_exit_code(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "found"
+    assert main(["inspect", str(data), "--output_dir", str(out), "--near_duplicates", "false"]) == 0
+    printed = capsys.readouterr().out
+    assert "train " in printed
+    assert str(out / "inspect.json") in printed
+    content = json.loads((out / "inspect.json").read_text(encoding="utf-8"))
+    assert content["splits"]["train"]["unreadable"] == 1
+    assert content["splits"]["validation"]["labels"] == {"kite": 5}
+    with (out / "findings.csv").open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert {row["finding"] for row in rows} >= {"leak", "silent", "unreadable"}
+    leaked = [row for row in rows if row["finding"] == "leak"]
+    assert {row["split"] for row in leaked} == {"train", "validation"}
+    assert main(["inspect", str(data), "--strict", "true", "--near_duplicates", "false"]) == 2
+    assert "findings are errors: unreadable, spelling" in capsys.readouterr().err
+
+
+def test_what_cannot_be_inspected(tmp_path: Path, data: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(DataError):
+        inspect(InspectOptions(data_dir=str(tmp_path / "none")))
+    assert main(["inspect", str(data), "--output_dir", str(tmp_path / "file" / "below")]) == 2
+    assert main(["inspect"]) == 2
