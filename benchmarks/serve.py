@@ -158,18 +158,20 @@ def main() -> None:
     parser.add_argument("--requests_off", type=int, default=1000, help="of the two loads without batches")
     parser.add_argument("--clients", type=int, default=32)
     parser.add_argument("--seconds", type=float, default=1.0, help="length of a clip")
+    parser.add_argument("--precision", default="fp32")
     parser.add_argument("--json", help="file for the figures")
     options = parser.parse_args()
     clips = make_clips(options.seconds)
-    classifier = earmark.Classifier.from_pretrained(options.model, device="cpu")
+    classifier = earmark.Classifier.from_pretrained(options.model, device="cpu", precision=options.precision)
     answers = classifier.predict(clips, top_k=len(classifier.labels))
     expected = [{row["label"]: row["score"] for row in rows} for rows in answers]
-    off = ["--batch_size", "1", "--batch_delay_ms", "0"]
+    same = ["--precision", options.precision]
+    off = [*same, "--batch_size", "1", "--batch_delay_ms", "0"]
     rows = []
     for load, flags in (
         (Load("one at a time", 1, options.requests_off), off),
         (Load("batching off", options.clients, options.requests_off), off),
-        (Load("batched", options.clients, options.requests), []),
+        (Load("batched", options.clients, options.requests), same),
     ):
         before = os.getloadavg()[0]
         row = measure(options.model, load, flags, clips, expected)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -85,6 +85,21 @@ def find_all(audited: Audited) -> list[Finding]:
     ]
     order = ("error", "warning", "note")
     return sorted(found, key=lambda finding: order.index(finding.level))
+
+
+def find_without_listening(tables: Mapping[str, ClipTable], duration_s: Mapping[str, np.ndarray]) -> list[Finding]:
+    """What tables and lengths alone show: classes, groups, lengths. Errors are left to those who refuse the data.
+
+    Args:
+        tables: clips, by the name of their split.
+        duration_s: length of each, float64 (N,), by split.
+    """
+    clips = [clip for table in tables.values() for clip in table]
+    measures = Measures.empty(len(clips))
+    measures.duration_s[:] = np.concatenate([duration_s[name] for name in tables])
+    splits = [name for name, table in tables.items() for _ in table]
+    audited = Audited(ClipTable(clips, ""), splits, measures, Duplicates([], []), np.inf)
+    return [*_classes(audited), *_groups(audited), *_lengths(audited)]
 
 
 def _unreadable(audited: Audited) -> Iterator[Finding]:
@@ -186,7 +201,7 @@ def _levels(audited: Audited) -> Iterator[Finding]:
         (
             "DC offset",
             np.abs(measures.dc_offset) >= _DC_OFFSET,
-            f"have a DC offset of {_DC_OFFSET:.0%} of full scale or more",
+            f"have a DC offset of {100 * _DC_OFFSET:g} % of full scale or more",
             100 * measures.dc_offset,
             "{:+.1f} %",
         ),
@@ -233,7 +248,7 @@ def _lengths(audited: Audited) -> Iterator[Finding]:
         text = (
             f"{_clips(cut)} are longer than the {audited.longest_s:g} s a model sees at once; each epoch learns from "
         )
-        text += f"another stretch of them and leaves out {unseen:.0%} of all sound (--max_length_seconds)"
+        text += f"another stretch of them and leaves out {100 * unseen:.0f} % of all sound (--max_length_seconds)"
         yield Finding("cut", "note", text, cut.tolist(), [f"{duration_s[row]:.1f} s" for row in cut])
 
 

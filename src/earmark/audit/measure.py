@@ -55,6 +55,21 @@ class Measures:
     shape: np.ndarray
     bad: list[BadClip] = field(default_factory=list)
 
+    @classmethod
+    def empty(cls, count: int) -> Measures:
+        """Of N clips that nothing is known of yet."""
+        return cls(
+            duration_s=np.zeros(count),
+            rate_hz=np.zeros(count, np.int64),
+            channels=np.zeros(count, np.int64),
+            peak=np.zeros(count),
+            rms=np.zeros(count),
+            dc_offset=np.zeros(count),
+            clipped=np.zeros(count),
+            digest=np.zeros(count, np.uint64),
+            shape=np.zeros((count, NUM_BANDS * NUM_PARTS), np.float32),
+        )
+
     @property
     def readable(self) -> np.ndarray:
         """Which clips could be read, bool (N,)."""
@@ -70,17 +85,7 @@ def measure(table: ClipTable, *, num_workers: int, progress: Callable[[int], Non
         progress: called in this thread with the number of clips that were done since.
     """
     count = len(table)
-    measures = Measures(
-        duration_s=np.zeros(count),
-        rate_hz=np.zeros(count, np.int64),
-        channels=np.zeros(count, np.int64),
-        peak=np.zeros(count),
-        rms=np.zeros(count),
-        dc_offset=np.zeros(count),
-        clipped=np.zeros(count),
-        digest=np.zeros(count, np.uint64),
-        shape=np.zeros((count, NUM_BANDS * NUM_PARTS), np.float32),
-    )
+    measures = Measures.empty(count)
 
     def measure_chunk(start: int) -> tuple[int, list[BadClip]]:
         bad = []

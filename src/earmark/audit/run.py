@@ -16,6 +16,7 @@ import numpy as np
 from earmark.audit.duplicates import Duplicates, exact_duplicates, find_duplicates
 from earmark.audit.findings import Audited, Finding, decibels, find_all
 from earmark.audit.measure import measure
+from earmark.audit.page import render
 from earmark.data.clips import ClipTable
 from earmark.data.reading import decoder_threads
 from earmark.data.sources import load_splits
@@ -72,13 +73,20 @@ def inspect(options: InspectOptions) -> Inspection:
     clips = [clip for table in there.values() for clip in table]
     if not clips:
         raise DataError(f"{next(iter(there.values())).origin}: no clips")
-    table = ClipTable(clips, next(iter(there.values())).origin)
+    table = ClipTable(clips, _origin(there))
     of_split = [name for name, one in there.items() for _ in one]
     audited = _audit(table, of_split, options)
     findings = find_all(audited)
     summary = summarize(audited, findings)
     written = _write(folder, audited, findings, splits.notes) if folder is not None else []
     return Inspection(audited, findings, splits.notes, summary, written)
+
+
+def _origin(tables: dict[str, ClipTable]) -> str:
+    """The folder of all splits, or their manifests."""
+    origins = list(dict.fromkeys(table.origin for table in tables.values()))
+    above = {str(Path(origin).parent) for origin in origins}
+    return above.pop() if len(origins) > 1 and len(above) == 1 else ", ".join(origins)
 
 
 def _audit(table: ClipTable, splits: list[str], options: InspectOptions) -> Audited:
@@ -190,10 +198,11 @@ def _make_folder(folder: Path) -> None:
 
 def _write(folder: Path, audited: Audited, findings: list[Finding], notes: list[str]) -> list[Path]:
     content = to_dict(audited, findings, notes)
-    paths = [folder / JSON, folder / CSV]
+    paths = [folder / HTML, folder / JSON, folder / CSV]
     try:
-        paths[0].write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-        with paths[1].open("w", newline="", encoding="utf-8", errors="surrogateescape") as file:
+        paths[0].write_text(render(content, audited, findings), encoding="utf-8")
+        paths[1].write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        with paths[2].open("w", newline="", encoding="utf-8", errors="surrogateescape") as file:
             writer = csv.writer(file)
             writer.writerow(["finding", "level", "path", "split", "label", "detail"])
             for finding in findings:

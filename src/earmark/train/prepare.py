@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass, field
 
+from earmark.audit.findings import find_without_listening
 from earmark.config import DataArguments
 from earmark.data.clips import Splits, fingerprint
 from earmark.data.scan import BadClip, check_tables
@@ -87,6 +88,7 @@ def prepare_data(
     if bad:
         kept = {name: clips.table for name, clips in usable.items()}
         check_tables(Splits(kept["train"], kept.get("validation"), kept.get("test")))
+    _tell_what_is_unusual(usable, sampling_rate_hz)
     return PreparedData(
         train=usable["train"],
         validation=usable.get("validation"),
@@ -95,3 +97,14 @@ def prepare_data(
         longest_s=float(usable["train"].waveforms.num_samples.max() / sampling_rate_hz),
         bad=bad,
     )
+
+
+def _tell_what_is_unusual(usable: dict[str, UsableClips], sampling_rate_hz: int) -> None:
+    """What tables and lengths show; ``earmark inspect`` listens, too."""
+    tables = {name: clips.table for name, clips in usable.items()}
+    duration_s = {name: clips.waveforms.num_samples / sampling_rate_hz for name, clips in usable.items()}
+    findings = find_without_listening(tables, duration_s)
+    for finding in findings:
+        logger.warning("data: %s", finding.text)
+    if findings:
+        logger.info("`earmark inspect` with the same data flags names the clips and looks for more")

@@ -1,0 +1,74 @@
+"""The page of an inspection: one file that needs no network, with players for examples of each finding."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from earmark.audit.findings import Audited, Finding, decibels
+from earmark.data.excerpts import excerpt
+
+_EXAMPLES = 6  # of a finding; with 3 s at 8 kB/s and some fifteen kinds of findings the page stays below 3 MB
+_BINS = 40
+_TEMPLATE = Path(__file__).with_name("inspect.html")
+
+
+def render(content: dict[str, Any], audited: Audited, findings: Sequence[Finding]) -> str:
+    """The page as HTML.
+
+    Args:
+        content: of ``inspect.json``.
+        audited: the clips.
+        findings: what was found.
+    """
+    shown = [
+        {**finding, "examples": [_example(audited, found, at) for at in range(min(_EXAMPLES, len(found.rows)))]}
+        for finding, found in zip(content["findings"], findings, strict=True)
+    ]
+    data = {**content, "findings": shown, "plots": _plots(audited)}
+    # "<" cannot end the script element, whatever labels and file names hold
+    text = json.dumps(data, ensure_ascii=False).replace("<", "\\u003c")
+    text = text.encode("utf-8", "replace").decode()  # file names that are no UTF-8
+    return _TEMPLATE.read_text(encoding="utf-8").replace("__DATA__", text)
+
+
+def _example(audited: Audited, finding: Finding, at: int) -> dict[str, Any]:
+    row = finding.rows[at]
+    clip = audited.table[row]
+    sound = excerpt(clip)
+    return {
+        "path": clip.source,
+        "split": audited.splits[row],
+        "label": clip.label or "",
+        "detail": finding.details[at] if finding.details else "",
+        "uri": sound.uri,
+        "outline": sound.outline,
+        "whole": sound.whole,
+    }
+
+
+def _plots(audited: Audited) -> list[dict[str, Any]]:
+    measures = audited.measures
+    readable = measures.readable
+    columns = (
+        ("Length", measures.duration_s[readable], "s"),
+        ("Level (root mean square)", decibels(measures.rms[readable]).clip(-100, 0), "dB"),
+        ("Peak", decibels(measures.peak[readable]).clip(-100, 0), "dB"),
+    )
+    return [_histogram(title, values, unit) for title, values, unit in columns if len(values)]
+
+
+def _histogram(title: str, values: np.ndarray, unit: str) -> dict[str, Any]:
+    low, high = float(values.min()), float(values.max())
+    counts, _ = np.histogram(values, _BINS, range=(low, high if high > low else low + 1e-3))
+    return {
+        "title": title,
+        "unit": unit,
+        "range": [round(low, 2), round(high, 2)],
+        "counts": counts.tolist(),
+        "total": len(values),
+    }

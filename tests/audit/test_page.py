@@ -1,0 +1,94 @@
+"""The page of an inspection, in a real browser."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from earmark.audit.run import inspect
+from earmark.data.clips import Clip
+from earmark.data.excerpts import excerpt
+from earmark.options import InspectOptions
+from tests.audit.test_duplicates import chirp
+from tests.audit.test_run import write
+from tests.serve.test_page import BROWSER, needs_browser
+from tests.tiny import RATE_HZ
+
+HOSTILE = "</script><script>document.title='taken'</script>'\"& 鸟"
+
+
+@pytest.fixture(scope="module")
+def html(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root, out = tmp_path_factory.mktemp("data"), tmp_path_factory.mktemp("out")
+    rows = []
+    for i in range(10):
+        write(root / f"a{i}.wav", chirp(i))
+        write(root / f"b{i}.wav", chirp(50 + i))
+        rows += [f"a{i}.wav,kite\n", f'b{i}.wav,"{HOSTILE.replace(chr(34), chr(34) * 2)}"\n']
+    write(root / "long silence.wav", np.zeros(5 * RATE_HZ))
+    write(root / "copy.wav", chirp(3))
+    rows += ["long silence.wav,kite\n", "copy.wav,kite\n"]
+    (root / "train.csv").write_text("audio,label\n" + "".join(rows), encoding="utf-8")
+    write(root / "v.wav", chirp(90))
+    (root / "validation.csv").write_text("audio,label\nv.wav,kite\n")
+    inspect(InspectOptions(data_dir=str(root), output_dir=str(out)))
+    return out / "inspect.html"
+
+
+def test_what_a_label_holds_stays_text(html: Path) -> None:
+    text = html.read_text(encoding="utf-8")
+    assert text.count("</script>") == 2
+    data = json.loads(re.search(r'id="data">(.*?)</script>', text, re.DOTALL)[1])  # type: ignore[index]
+    assert HOSTILE in data["splits"]["train"]["labels"]
+
+
+@pytest.fixture(scope="module")
+def page(html: Path) -> Iterator[Any]:
+    sync_api = pytest.importorskip("playwright.sync_api")
+    flags = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+    with sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=BROWSER, args=flags)
+        opened, faults = browser.new_page(viewport={"width": 360, "height": 800}), []
+        opened.on("pageerror", lambda error: faults.append(str(error)))
+        opened.on("console", lambda line: faults.append(line.text))
+        opened.on("request", lambda one: faults.append(one.url) if not one.url.startswith(("file:", "data:")) else None)
+        opened.goto(html.as_uri())
+        yield opened
+        browser.close()
+        assert not faults
+
+
+@needs_browser
+def test_findings_can_be_heard(page: Any) -> None:
+    assert "taken" not in page.title()
+    copies = page.locator("details", has_text="more than once in one split")
+    assert copies.locator(".clip").count() == 2
+    copies.locator("summary").press("Enter")
+    player = copies.locator("audio").first
+    seconds = player.evaluate("p => new Promise(d => { p.onloadedmetadata = () => d(p.duration); p.load(); })")
+    assert seconds == pytest.approx(1.0, abs=0.05)
+    silent = page.locator("details", has_text="are silent")
+    assert "its beginning" in silent.inner_text() or silent.locator(".clip").inner_html().count("its beginning")
+
+
+@needs_browser
+def test_it_fits_a_phone_and_shows_every_class(page: Any) -> None:
+    assert page.evaluate("document.documentElement.scrollWidth") <= 360
+    assert HOSTILE in page.locator("#classes").inner_text()
+    assert page.locator("#plots svg").first.get_attribute("aria-label").startswith("Length: from 1 to 5 s")
+
+
+def test_an_excerpt_of_what_cannot_be_read_is_empty(tmp_path: Path) -> None:
+    (tmp_path / "x.wav").write_bytes(b"RIFF")
+    assert excerpt(Clip("x.wav", path=str(tmp_path / "x.wav"))).uri == ""
+    write(tmp_path / "y.wav", chirp(0, 5.0))
+    found = excerpt(Clip("y.wav", path=str(tmp_path / "y.wav")))
+    assert not found.whole
+    assert len(found.outline) == 80
+    assert len(found.uri) < 60_000
