@@ -26,6 +26,7 @@ _UNLIKE_LENGTH = 4.0  # times shorter or longer than the median
 _FEW_CLIPS = 10
 _UNBALANCED = 10.0  # times as many clips in the largest class as in the smallest
 _NAMED = 6
+_SINGULAR = {"": "", "are": "is", "have": "has"}
 
 
 @dataclass(frozen=True)
@@ -112,7 +113,7 @@ def _unreadable(audited: Audited) -> Iterator[Finding]:
 def _labels(audited: Audited) -> Iterator[Finding]:
     rows = [row for row, clip in enumerate(audited.table) if clip.label is None]
     if rows:
-        yield Finding("unlabelled", "warning", f"{_clips(rows)} have no label", rows)
+        yield Finding("unlabelled", "warning", f"{_clips(rows, 'have')} no label", rows)
     for spellings in spellings_of_one_label([audited.table]):
         rows = [row for row, clip in enumerate(audited.table) if clip.label in spellings]
         text = f"one label in {len(spellings)} spellings: {_named(spellings)}"
@@ -188,30 +189,32 @@ def _levels(audited: Audited) -> Iterator[Finding]:
     measures = audited.measures
     silent = measures.readable & (measures.peak < _SILENT_PEAK)
     quiet = measures.readable & ~silent & (measures.rms < _QUIET_RMS)
-    checks: list[tuple[str, np.ndarray, str, np.ndarray, str]] = [
-        ("silent", silent, "are silent (peak below -60 dB)", decibels(measures.peak), "peak {:.0f} dB"),
-        ("quiet", quiet, "are very quiet (below -55 dB on average)", decibels(measures.rms), "{:.0f} dB"),
+    checks: list[tuple[str, np.ndarray, str, str, np.ndarray, str]] = [
+        ("silent", silent, "are", "silent (peak below -60 dB)", decibels(measures.peak), "peak {:.0f} dB"),
+        ("quiet", quiet, "are", "very quiet (below -55 dB on average)", decibels(measures.rms), "{:.0f} dB"),
         (
             "clipped",
             measures.clipped >= _CLIPPED_SHARE,
-            "are clipped: their peaks are cut off",
+            "are",
+            "clipped: peaks are cut off",
             100 * measures.clipped,
             "{:.1f} % of the samples",
         ),
         (
             "DC offset",
             np.abs(measures.dc_offset) >= _DC_OFFSET,
-            f"have a DC offset of {100 * _DC_OFFSET:g} % of full scale or more",
+            "have",
+            f"a DC offset of {100 * _DC_OFFSET:g} % of full scale or more",
             100 * measures.dc_offset,
             "{:+.1f} %",
         ),
     ]
-    for kind, hit, text, values, form in checks:
+    for kind, hit, verb, text, values, form in checks:
         rows = np.flatnonzero(hit)
         rows = rows[np.argsort(-np.abs(values[rows]), kind="stable")]
         if len(rows):
             yield Finding(
-                kind, "warning", f"{_clips(rows)} {text}", rows.tolist(), [form.format(values[r]) for r in rows]
+                kind, "warning", f"{_clips(rows, verb)} {text}", rows.tolist(), [form.format(values[r]) for r in rows]
             )
 
 
@@ -240,15 +243,13 @@ def _lengths(audited: Audited) -> Iterator[Finding]:
     for kind, hit in (("short", short), ("long", long)):
         rows = np.flatnonzero(hit)
         if len(rows):
-            text = f"{_clips(rows)} are {kind} beside the median of {median_s:.2f} s"
+            text = f"{_clips(rows, 'are')} {kind} beside the median of {median_s:.2f} s"
             yield Finding(kind, "warning", text, rows.tolist(), [f"{duration_s[row]:.2f} s" for row in rows])
     cut = np.flatnonzero(duration_s > audited.longest_s * 1.001)
     if len(cut):
         unseen = (duration_s[cut] - audited.longest_s).sum() / duration_s.sum()
-        text = (
-            f"{_clips(cut)} are longer than the {audited.longest_s:g} s a model sees at once; each epoch learns from "
-        )
-        text += f"another stretch of them and leaves out {100 * unseen:.0f} % of all sound (--max_length_seconds)"
+        text = f"{_clips(cut, 'are')} longer than the {audited.longest_s:g} s a model sees at once; each epoch learns "
+        text += f"from another stretch and leaves out {100 * unseen:.0f} % of all sound (--max_length_seconds)"
         yield Finding("cut", "note", text, cut.tolist(), [f"{duration_s[row]:.1f} s" for row in cut])
 
 
@@ -285,8 +286,11 @@ def decibels(values: np.ndarray) -> np.ndarray:
     return levels
 
 
-def _clips(rows: Any) -> str:
-    return f"{len(rows):,} clip{'s' if len(rows) != 1 else ''}"
+def _clips(rows: Any, verb: str = "") -> str:
+    """``"1 clip is"``, ``"4 clips are"``."""
+    if len(rows) == 1:
+        return f"1 clip {_SINGULAR[verb]}".rstrip()
+    return f"{len(rows):,} clips {verb}".rstrip()
 
 
 def _these(labels: Sequence[str]) -> str:
