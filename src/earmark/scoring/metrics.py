@@ -11,6 +11,7 @@ import numpy as np
 from sklearn.metrics import confusion_matrix, precision_recall_fscore_support, top_k_accuracy_score
 
 from earmark.errors import DataError, ModelError
+from earmark.scoring.uncertainty import Interval, bootstrap_intervals, calibration_error
 
 _TOP_K = (3, 5)
 
@@ -42,6 +43,8 @@ class Metrics:
         predicted_classes: how many classes were predicted at all.
         per_class: one row a class, in the order of the labels.
         confusion: clips by true class (row) and predicted class (column), int64 (C, C).
+        intervals: 95 % intervals of ``accuracy`` and ``macro_f1``, by the bootstrap over clips.
+        calibration_error: expected calibration error of the most likely class.
     """
 
     num_clips: int
@@ -55,6 +58,8 @@ class Metrics:
     predicted_classes: int
     per_class: list[ClassFigures]
     confusion: np.ndarray
+    intervals: dict[str, Interval]
+    calibration_error: float
 
     @property
     def balanced_majority_rate(self) -> float:
@@ -71,6 +76,8 @@ class Metrics:
             "balanced_accuracy": self.balanced_accuracy,
             "macro_f1": self.macro_f1,
             "loss": self.loss,
+            "expected_calibration_error": self.calibration_error,
+            **{f"{name}_interval_95": [of.low, of.high] for name, of in self.intervals.items()},
             **{f"top_{k}_accuracy": value for k, value in self.top_k_accuracy.items()},
             "predicted_classes": self.predicted_classes,
             "classes_without_clips": [row.label for row in self.per_class if not row.support],
@@ -89,7 +96,13 @@ class Metrics:
             f"accuracy {self.accuracy:.4f} on {self.num_clips:,} clips "
             f"(always answering {self.majority_class!r}: {self.majority_class_rate:.4f})",
             f"balanced accuracy {self.balanced_accuracy:.4f}, macro-F1 {self.macro_f1:.4f}, loss {self.loss:.4f}{top}",
+            "95 % intervals: "
+            + ", ".join(f"{name} {of.low:.4f} to {of.high:.4f}" for name, of in self._named_intervals())
+            + f"; calibration error {self.calibration_error:.4f}",
         ]
+
+    def _named_intervals(self) -> list[tuple[str, Interval]]:
+        return [("accuracy", self.intervals["accuracy"]), ("macro-F1", self.intervals["macro_f1"])]
 
 
 def compute_metrics(logits: np.ndarray, targets: np.ndarray, labels: Sequence[str]) -> Metrics:
@@ -132,6 +145,8 @@ def compute_metrics(logits: np.ndarray, targets: np.ndarray, labels: Sequence[st
         predicted_classes=len(np.unique(predicted)),
         per_class=per_class,
         confusion=confusion,
+        intervals=bootstrap_intervals(confusion),
+        calibration_error=calibration_error(_softmax(logits), targets),
     )
 
 
@@ -153,6 +168,12 @@ def _per_class(targets: np.ndarray, predicted: np.ndarray, labels: Sequence[str]
             )
         )
     return rows
+
+
+def _softmax(logits: np.ndarray) -> np.ndarray:
+    shifted = np.exp(logits.astype(np.float64) - logits.max(axis=1, keepdims=True))
+    probabilities: np.ndarray = shifted / shifted.sum(axis=1, keepdims=True)
+    return probabilities
 
 
 def _cross_entropy(logits: np.ndarray, targets: np.ndarray) -> float:

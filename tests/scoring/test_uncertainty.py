@@ -1,0 +1,43 @@
+"""Intervals against clips that really are drawn anew, calibration against probabilities whose truth is known."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from sklearn.metrics import confusion_matrix, f1_score
+
+from earmark.scoring.uncertainty import bootstrap_intervals, calibration_error
+
+
+def test_intervals_are_those_of_clips_drawn_anew() -> None:
+    rng = np.random.default_rng(0)
+    targets = rng.choice(4, 300, p=[0.5, 0.3, 0.15, 0.05])
+    predicted = np.where(rng.random(300) < 0.8, targets, rng.choice(4, 300))
+    found = bootstrap_intervals(confusion_matrix(targets, predicted, labels=range(5)))
+    accuracy, macro_f1 = [], []
+    for _ in range(1000):
+        rows = rng.integers(300, size=300)
+        accuracy.append((targets[rows] == predicted[rows]).mean())
+        there = np.unique(targets[rows])
+        macro_f1.append(f1_score(targets[rows], predicted[rows], labels=there, average="macro", zero_division=0))
+    for name, values in (("accuracy", accuracy), ("macro_f1", macro_f1)):
+        expected = np.quantile(values, [0.025, 0.975])
+        assert (found[name].low, found[name].high) == pytest.approx(expected, abs=0.02)
+
+
+def test_more_clips_narrow_it_and_the_same_clips_give_the_same() -> None:
+    few = np.array([[40, 10], [5, 45]])
+    narrow, wide = bootstrap_intervals(100 * few)["accuracy"], bootstrap_intervals(few)["accuracy"]
+    assert narrow.high - narrow.low == pytest.approx((wide.high - wide.low) / 10, rel=0.2)
+    assert bootstrap_intervals(few) == bootstrap_intervals(few)
+    assert bootstrap_intervals(np.array([[3, 0], [0, 0]]))["accuracy"].low == 1
+
+
+def test_calibration_error() -> None:
+    probabilities = np.full((10, 2), [0.9, 0.1])
+    assert calibration_error(probabilities, np.array([0] * 9 + [1])) == pytest.approx(0)
+    assert calibration_error(probabilities, np.ones(10, int)) == pytest.approx(0.9)
+    both = np.concatenate([probabilities, np.full((10, 2), [0.4, 0.6])])
+    # too sure by 0.2 in one bin, not sure enough by 0.1 in the other: they do not cancel
+    targets = np.array([0] * 7 + [1] * 3 + [1] * 7 + [0] * 3)
+    assert calibration_error(both, targets) == pytest.approx(0.15)
