@@ -24,6 +24,7 @@ from earmark.cli.parsing import (
     parse_serve,
     parse_train,
 )
+from earmark.cli.prepare import parse_prepare
 from earmark.cli.quickstart import parse_quickstart
 from earmark.cli.results import parse_results
 from earmark.cli.synth import parse_synth
@@ -38,6 +39,7 @@ PARSERS = {
     "export": parse_export,
     "inspect": parse_inspect,
     "predict": parse_predict,
+    "prepare": parse_prepare,
     "push": parse_push,
     "quickstart": parse_quickstart,
     "results": parse_results,

@@ -1,4 +1,4 @@
-"""Tar archives, extracted once into a cache folder and found there afterwards."""
+"""Tar and zip archives, extracted once into a cache folder and found there afterwards."""
 
 from __future__ import annotations
 
@@ -11,19 +11,25 @@ import sys
 import tarfile
 import tempfile
 import time
+import zipfile
 import zlib
 from pathlib import Path
+from typing import BinaryIO
 
 from earmark.errors import DataError, OutputError
 
 logger = logging.getLogger(__name__)
 
 CACHE_VARIABLE = "EARMARK_CACHE"
+ARCHIVE_SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".zip")
 
 _BLOCK_BYTES = 1 << 20
 _STALE_S = 24 * 3600  # half-extracted folders this old belong to killed runs
 # what a broken file makes tarfile raise; the last is an OSError, so it must be told apart before those
 _BROKEN = (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile)
+# the last two: a password, a way of packing that Python does not know
+_BROKEN_ZIP = (zipfile.BadZipFile, EOFError, zlib.error, RuntimeError, NotImplementedError)
+_NOT_CONTENT = ("__MACOSX",)  # what a Mac packs beside the folder
 
 
 def cache_folder() -> Path:
@@ -38,18 +44,18 @@ def extracted(archive: Path) -> Path:
     when it is whole, so several processes may ask at once and a killed one leaves nothing that is mistaken for it.
 
     Args:
-        archive: a tar file, compressed or not.
+        archive: a zip file, by its ending, or a tar file, compressed or not.
 
     Returns:
         The folder with the archive's members; where all of them lie in one top folder, that folder.
 
     Raises:
-        DataError: the archive is not a tar file, is cut short, would write outside its folder, or this Python
+        DataError: the archive is neither, is cut short, would write outside its folder, or this Python
             cannot extract safely.
         OutputError: the cache folder cannot be written.
     """
     # added to 3.10.12 and 3.11.4: without it a member named ../x writes outside the folder
-    if not hasattr(tarfile, "data_filter"):
+    if not _is_zip(archive) and not hasattr(tarfile, "data_filter"):
         raise DataError(
             f"{archive}: Python {sys.version.split()[0]} cannot extract archives safely (3.10.12, 3.11.4 or 3.12 "
             "can); update it, or extract the archive yourself and give the folder"
@@ -57,10 +63,24 @@ def extracted(archive: Path) -> Path:
     status = archive.stat()
     identity = f"{archive.name}\0{status.st_size}\0{status.st_mtime_ns}"
     key = hashlib.sha256(identity.encode("utf-8", "surrogateescape")).hexdigest()[:12]
-    target = cache_folder() / "archives" / f"{archive.name.split('.tar')[0]}-{key}"
+    target = cache_folder() / "archives" / f"{_stem(archive.name)}-{key}"
     if not target.is_dir():
         _extract(archive, target)
     return _top_folder(target)
+
+
+def is_archive(path: Path) -> bool:
+    """Whether a file's name is that of an archive."""
+    return path.name.casefold().endswith(ARCHIVE_SUFFIXES)
+
+
+def _is_zip(archive: Path) -> bool:
+    return archive.suffix.casefold() == ".zip"
+
+
+def _stem(name: str) -> str:
+    suffix = next((suffix for suffix in ARCHIVE_SUFFIXES if name.casefold().endswith(suffix)), "")
+    return name[: len(name) - len(suffix)]
 
 
 def _extract(archive: Path, target: Path) -> None:
@@ -87,14 +107,31 @@ def _extract_members(archive: Path, folder: Path) -> None:
         file = archive.open("rb")
     except OSError as exc:
         raise DataError(f"{archive}: cannot be read ({exc.strerror or exc})") from exc
+    if _is_zip(archive):
+        with file:
+            _extract_zip(archive, file, folder)
+        return
     try:
         with file, tarfile.open(fileobj=file) as tar:
             tar.extractall(folder, filter="data")
             while tar.fileobj is not None and tar.fileobj.read(_BLOCK_BYTES):
                 pass  # gzip checks its sum at the very end, behind the last member
     except _BROKEN as exc:
-        reason = (str(exc).splitlines() or [type(exc).__name__])[0].rstrip(":")
-        raise DataError(f"{archive}: not a tar archive, cut short or damaged ({reason}); download it again") from exc
+        raise _damaged(archive, "tar", exc) from exc
+
+
+def _extract_zip(archive: Path, file: BinaryIO, folder: Path) -> None:
+    """Members named ../x or /x lose what would lead outside; :mod:`zipfile` sees to that, and to checksums."""
+    try:
+        with zipfile.ZipFile(file) as packed:
+            packed.extractall(folder)
+    except _BROKEN_ZIP as exc:
+        raise _damaged(archive, "zip", exc) from exc
+
+
+def _damaged(archive: Path, kind: str, exc: Exception) -> DataError:
+    reason = (str(exc).splitlines() or [type(exc).__name__])[0].rstrip(":")
+    return DataError(f"{archive}: not a {kind} archive, cut short or damaged ({reason}); download it again")
 
 
 def _put_in_place(partial: Path, target: Path) -> None:
@@ -117,5 +154,5 @@ def _remove_stale(folder: Path) -> None:
 
 
 def _top_folder(folder: Path) -> Path:
-    entries = list(folder.iterdir())
+    entries = [entry for entry in folder.iterdir() if entry.name not in _NOT_CONTENT]
     return entries[0] if len(entries) == 1 and entries[0].is_dir() else folder

@@ -55,6 +55,18 @@ def load_manifest(path: str | os.PathLike[str], columns: Columns | None = None) 
     return ClipTable(clips_from_rows(rows, found, str(path.parent)), str(path))
 
 
+def read_csv(path: Path) -> list[tuple[str, dict[str, str]]]:
+    """Rows of a CSV or TSV file as ``(where, cells by column)``; ``where`` is the file and row, for messages.
+
+    Raises:
+        DataError: no such file, not UTF-8, no CSV, or no rows.
+    """
+    rows = _csv_rows(_read_text(_existing(path)), path, path.suffix.casefold())
+    if not rows:
+        raise DataError(f"{path}: has no rows")
+    return rows
+
+
 def _existing(path: Path) -> Path:
     if path.is_file():
         return path
