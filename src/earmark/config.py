@@ -54,6 +54,16 @@ class DataArguments:
     group_column: str | None = flag(
         None, "column whose values (speaker, tape, site) must not be in two splits, when a split is made"
     )
+    fold_column: str | None = flag(
+        None,
+        "cross-validation by the folds in this column: one run for each fold, tested on it and trained on the others",
+    )
+    folds: int | None = flag(
+        None, "cross-validation by so many folds, made with --seed, stratified, no --group_column value in two of them"
+    )
+    fold: str | None = flag(
+        None, "with either: hold this fold out as the test split and do the one run (default: one run for each fold)"
+    )
     validation_fraction: float = flag(
         0.1, "share of the training clips set aside for validation when the data has no validation split"
     )
@@ -103,6 +113,28 @@ class DataArguments:
         for name in ("max_train_samples", "max_eval_samples", "preprocessing_num_workers"):
             value = getattr(self, name)
             require_value(value is None or value >= 1, name, value, "a whole number from 1 on")
+        self._check_folds()
+
+    @property
+    def has_folds(self) -> bool:
+        """Whether the clips are shared out over folds."""
+        return self.fold_column is not None or self.folds is not None
+
+    def _check_folds(self) -> None:
+        require_value(self.folds is None or self.folds >= 2, "folds", self.folds, "a whole number from 2 on")
+        if self.fold is not None and not self.has_folds:
+            raise UsageError(f"--fold {self.fold}: of which folds? add --fold_column NAME or --folds N")
+        if not self.has_folds:
+            return
+        given = f"--fold_column {self.fold_column}" if self.fold_column is not None else f"--folds {self.folds}"
+        if self.fold_column is not None and self.folds is not None:
+            raise UsageError(f"{given} and --folds {self.folds}: take the folds of the column, or have some made")
+        for name in ("eval_file", "test_file"):
+            if getattr(self, name):
+                raise UsageError(
+                    f"{given} with --{name}: each fold is the test split in its turn, and validation clips are set "
+                    f"aside from the others; leave --{name} out"
+                )
 
 
 @dataclass
@@ -166,8 +198,29 @@ class RunArguments:
         None,
         "train in this many processes of this machine, one a card; starts torch's own launcher (default: this process)",
     )
+    seeds: str | None = flag(
+        None, "several runs, one for each of these seeds: 0,1,2 (with folds: all folds for each); mean and deviation"
+    )
     metric: str | None = flag(None, "folder of a local `evaluate` metric, computed beside the built-in ones")
     logging_dir: str | None = flag(None, "folder for TensorBoard events (default: runs/ in the output folder)")
+
+    def __post_init__(self) -> None:
+        self.seed_list()
+
+    def seed_list(self) -> list[int]:
+        """The numbers of ``--seeds``; empty without the flag.
+
+        Raises:
+            UsageError: not whole numbers with commas between them, or one twice.
+        """
+        if self.seeds is None:
+            return []
+        words = [word.strip() for word in str(self.seeds).split(",")]
+        ok = all(re.fullmatch("[0-9]+", word) and int(word) < 2**32 for word in words)
+        require_value(ok, "seeds", self.seeds, "whole numbers from 0 to 4294967295 with commas between, e.g. 0,1,2")
+        numbers = [int(word) for word in words]
+        require_value(len(set(numbers)) == len(numbers), "seeds", self.seeds, "each number once")
+        return numbers
 
 
 @dataclass

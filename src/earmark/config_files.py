@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 
 from earmark.config import DataArguments, ModelArguments, RunArguments
-from earmark.errors import OutputError, UsageError
+from earmark.errors import OutputError, UsageError, first_line
 
 # Tokens are secrets; the others belong to one process or give leave once, and must not reach another run.
 _NOT_SAVED = {
@@ -58,6 +58,21 @@ def save_config(settings: dict[str, Any], path: Path) -> None:
         path.write_text(yaml.safe_dump(settings, sort_keys=False, allow_unicode=True), encoding="utf-8")
     except OSError as exc:
         raise OutputError(f"{path}: cannot write the configuration ({exc.strerror})") from exc
+
+
+def saved_config(path: Path) -> dict[str, Any]:
+    """Settings that :func:`save_config` wrote, with the types they had.
+
+    Raises:
+        OutputError: the file cannot be read, or is not one of these.
+    """
+    try:
+        settings = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, yaml.YAMLError) as exc:
+        raise OutputError(f"{path}: cannot be read as the settings of a run ({first_line(exc)})") from exc
+    if not isinstance(settings, dict):
+        raise OutputError(f"{path}: does not hold the settings of a run")
+    return settings
 
 
 def read_config_file(path: str | Path) -> dict[str, Any]:

@@ -67,13 +67,21 @@ def _launch_if_asked(words: Sequence[str], command: Sequence[str]) -> None:
 
 
 def _train(settings: TrainSettings) -> None:
+    from earmark.train.protocol import asks_for_several_runs, run_protocol
     from earmark.train.run import train
 
     show(settings.notes)
+    if asks_for_several_runs(settings.data, settings.run):
+        print_summary(run_protocol(settings.data, settings.model, settings.run, settings.training).summary)
+        return
     if settings.run.logging_dir:
         os.environ["TENSORBOARD_LOGGING_DIR"] = settings.run.logging_dir  # where Transformers' callback looks
-    summary = train(settings.data, settings.model, settings.run, settings.training).summary
-    if summary:  # of rank 0; the others have nothing to add
+    print_summary(train(settings.data, settings.model, settings.run, settings.training).summary)
+
+
+def print_summary(summary: str) -> None:
+    """Print what a run came to; of rank 0, as the others have nothing to add."""
+    if is_main_process():
         print(summary)
 
 

@@ -105,9 +105,12 @@ class Splits:
         test: clips touched once, at the end.
         notes: one line for each thing done that the user did not ask for in so many words (a split that was made,
             a folder that was passed over). The command line prints them.
+        whole: the table that the splits are parts of, where other runs take other parts of it (folds): its recordings
+            are decoded once for all of them.
     """
 
     train: ClipTable | None = None
     validation: ClipTable | None = None
     test: ClipTable | None = None
     notes: list[str] = field(default_factory=list)
+    whole: ClipTable | None = None

@@ -23,11 +23,13 @@ class Columns:
         audio: the recording: a path, bytes, or both as ``{"path", "bytes"}``.
         label: the class name.
         group: what must not be in two splits (a speaker, a site); ``None`` for nothing.
+        fold: the official fold; ``None`` for the column ``fold``, if there is one.
     """
 
     audio: str = "audio"
     label: str = "label"
     group: str | None = None
+    fold: str | None = None
 
 
 @dataclass(frozen=True)
@@ -59,7 +61,7 @@ def find_columns(names: Sequence[str], wanted: Columns, origin: str) -> FoundCol
         origin: the table, for messages.
 
     Raises:
-        DataError: no column with recordings, with labels or with groups; the message lists the columns there are.
+        DataError: no column with recordings, labels, groups or folds; the message lists the columns there are.
     """
     by_name = {name.strip().casefold(): name for name in reversed(names)} | {name: name for name in names}
 
@@ -82,9 +84,12 @@ def find_columns(names: Sequence[str], wanted: Columns, origin: str) -> FoundCol
     group = find(wanted.group) if wanted.group else None
     if wanted.group and group is None:
         raise DataError(f"{origin}: no column {wanted.group!r} ({there}); mend --group_column")
+    fold = find(wanted.fold or "fold")
+    if wanted.fold and fold is None:
+        raise DataError(f"{origin}: no column {wanted.fold!r} ({there}); mend --fold_column")
     offset = find("offset")
     duration = find("duration") if is_nemo or offset else None
-    return FoundColumns(audio, label, group, find("fold"), offset, duration)
+    return FoundColumns(audio, label, group, fold, offset, duration)
 
 
 def label_text(value: Any, where: str, names: Sequence[str] | None = None) -> str:

@@ -17,6 +17,7 @@ from earmark.data.folders import (
     load_folder,
     metadata_file,
 )
+from earmark.data.folds import Folds, check_every_clip_has, share_out
 from earmark.data.manifests import MANIFEST_SUFFIXES, load_manifest
 from earmark.data.splits import make_validation_split
 from earmark.errors import DataError, UsageError
@@ -27,8 +28,8 @@ _SAVED = ("dataset_dict.json", "state.json")  # what save_to_disk leaves beside 
 def load_splits(options: DataArguments, *, seed: int, token: str | None = None, cache_dir: str | None = None) -> Splits:
     """Load the clips that the settings name.
 
-    Without a validation split, one is made from the training clips; ``max_train_samples`` and ``max_eval_samples``
-    are drawn. Both use ``seed`` alone, and a line in the notes says so.
+    Without a validation split, one is made from the training clips; with folds, the test split is ``fold``;
+    ``max_train_samples`` and ``max_eval_samples`` are drawn. All use ``seed`` alone, and a line in the notes says so.
 
     Args:
         options: where the recordings are, and what columns and splits are called.
@@ -37,23 +38,49 @@ def load_splits(options: DataArguments, *, seed: int, token: str | None = None, 
         cache_dir: where the hub's files go; ``None`` for the usual place.
 
     Raises:
-        UsageError: no source, or two.
+        UsageError: no source, or two; folds, and none that is held out.
         DataError: the source is not there or cannot serve.
         NetworkError: the hub is needed and cannot be reached.
         MissingExtraError: the source needs the package ``datasets``.
     """
+    if options.has_folds:
+        if options.fold is None:
+            raise UsageError("which fold is held out? add --fold NAME (`earmark train` without it takes each in turn)")
+        folds = load_folds(options, seed=seed, token=token, cache_dir=cache_dir)
+        splits = folds.splits(options.fold, seed)
+        _draw_all(splits, options, seed)
+        return splits
     splits = _load(options, seed, token, cache_dir)
     if options.group_column:
         _check_groups(splits, options.group_column)
     if splits.train is not None and splits.validation is None:
         _set_validation_aside(splits, options, seed)
-    _draw(splits, "train", options.max_train_samples, seed, "--max_train_samples")
-    _draw(splits, "validation", options.max_eval_samples, seed, "--max_eval_samples")
+    _draw_all(splits, options, seed)
     return splits
 
 
+def load_folds(options: DataArguments, *, seed: int, token: str | None = None, cache_dir: str | None = None) -> Folds:
+    """Load the clips that the settings name, shared out over folds.
+
+    Args:
+        options: where the recordings are, and ``fold_column`` or ``folds``.
+        seed: for folds that are made.
+        token: for private data sets of the hub.
+        cache_dir: where the hub's files go; ``None`` for the usual place.
+
+    Raises:
+        EarmarkError: as :func:`load_splits`; or the folds cannot be used.
+    """
+    return share_out(_load(options, seed, token, cache_dir), options, seed)
+
+
+def _draw_all(splits: Splits, options: DataArguments, seed: int) -> None:
+    _draw(splits, "train", options.max_train_samples, seed, "--max_train_samples")
+    _draw(splits, "validation", options.max_eval_samples, seed, "--max_eval_samples")
+
+
 def _load(options: DataArguments, seed: int, token: str | None, cache_dir: str | None) -> Splits:
-    columns = Columns(options.audio_column_name, options.label_column_name, options.group_column)
+    columns = Columns(options.audio_column_name, options.label_column_name, options.group_column, options.fold_column)
     names = SplitNames(options.train_split_name, options.eval_split_name, options.test_split_name)
     files = {"train": options.train_file, "validation": options.eval_file, "test": options.test_file}
     name, config = options.dataset_name, options.dataset_config_name
@@ -176,6 +203,8 @@ def _check_groups(splits: Splits, column: str) -> None:
 def _set_validation_aside(splits: Splits, options: DataArguments, seed: int) -> None:
     assert splits.train is not None
     everything = splits.train
+    if options.group_column:
+        check_every_clip_has(everything, "group", options.group_column, "--group_column", lambda clip: clip.group)
     splits.train, splits.validation = make_validation_split(everything, options.validation_fraction, seed)
     how = f"whole groups of {options.group_column}" if options.group_column else "stratified by label"
     splits.notes.append(

@@ -1,4 +1,4 @@
-"""Setting clips aside for validation: seeded, every class in its share, no group on both sides."""
+"""Setting clips aside for validation, and folds: seeded, every class in its share, no group on both sides."""
 
 from __future__ import annotations
 
@@ -32,9 +32,7 @@ def make_validation_split(table: ClipTable, fraction: float, seed: int) -> tuple
         DataError: no clip can be set aside without a class losing its last.
     """
     units = _units(table)
-    # sorted first, so that the order on disk does not matter, then shuffled by the seed alone
-    order = sorted(units, key=lambda unit: min(_key(table[i]) for i in units[unit]))
-    random.Random(seed).shuffle(order)
+    order = _shuffled(units, table, seed)
     content = {unit: Counter(table[i].label for i in units[unit]) for unit in order}
     chosen = _choose(order, content, fraction)
     validation = sorted(i for unit in chosen for i in units[unit])
@@ -45,6 +43,55 @@ def make_validation_split(table: ClipTable, fraction: float, seed: int) -> tuple
         )
     aside = set(validation)
     return table.keep([i for i in range(len(table)) if i not in aside]), table.keep(validation)
+
+
+def make_folds(table: ClipTable, count: int, seed: int) -> list[str]:
+    """Share clips out over folds of like size, each with its share of every class.
+
+    Where clips have groups, whole groups go to a fold: the largest first, each to where it brings the classes nearest
+    to their shares. The same clips give the same folds, in whatever order they come.
+
+    Args:
+        table: N clips with labels.
+        count: number of folds, from 2 on.
+        seed: decides which clips.
+
+    Returns:
+        The fold of each clip, N of ``"1"`` to ``str(count)``.
+
+    Raises:
+        DataError: fewer clips or groups than folds.
+    """
+    units = _units(table)
+    if len(units) < count:
+        what = "groups" if any(kind == "group" for kind, _ in units) else "recordings"
+        raise DataError(f"{table.origin}: {len(units)} {what} cannot be shared out over {count} folds; lower --folds")
+    content = {unit: Counter(table[i].label for i in rows) for unit, rows in units.items()}
+    total = Counter(clip.label for clip in table)
+    folds: list[Counter[str | None]] = [Counter() for _ in range(count)]
+    sizes = [0] * count
+    fold_of = [""] * len(table)
+
+    def misfit(fold: int, unit: _Unit) -> tuple[float, int]:
+        """How much further from its shares the unit brings a fold (as a chi-square), then how full that is."""
+        further = sum(n * (2 * folds[fold][label] + n) / total[label] for label, n in content[unit].items())
+        return further, sizes[fold]
+
+    # a stable sort: groups of one size stay in the order that the seed gave them
+    for unit in sorted(_shuffled(units, table, seed), key=lambda unit: -len(units[unit])):
+        best = min(range(count), key=lambda fold: misfit(fold, unit))
+        folds[best].update(content[unit])
+        sizes[best] += len(units[unit])
+        for row in units[unit]:
+            fold_of[row] = str(best + 1)
+    return fold_of
+
+
+def _shuffled(units: dict[_Unit, list[int]], table: ClipTable, seed: int) -> list[_Unit]:
+    """The units in an order of the seed alone: sorted first, so that the order on disk does not matter."""
+    order = sorted(units, key=lambda unit: min(_key(table[i]) for i in units[unit]))
+    random.Random(seed).shuffle(order)
+    return order
 
 
 def _units(table: ClipTable) -> dict[_Unit, list[int]]:

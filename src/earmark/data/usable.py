@@ -15,7 +15,7 @@ from earmark.data.decoding import DecodedWaveforms
 from earmark.data.reading import Waveforms, decoder_threads
 from earmark.data.scan import BadClip, drop_bad, scan_clips
 from earmark.data.store_build import open_or_build
-from earmark.data.waveforms import default_store_root
+from earmark.data.waveforms import WaveformStore, default_store_root
 from earmark.errors import DataError
 from earmark.progress import Progress
 
@@ -33,7 +33,7 @@ class UsableClips:
 
 
 def keep_usable(
-    tables: Mapping[str, ClipTable], sampling_rate_hz: int, options: DataArguments
+    tables: Mapping[str, ClipTable], sampling_rate_hz: int, options: DataArguments, *, whole: ClipTable | None = None
 ) -> tuple[dict[str, UsableClips], list[tuple[str, BadClip]]]:
     """Decode every clip of every split once: into the store, or, with the store off, to see whether it can be.
 
@@ -41,6 +41,7 @@ def keep_usable(
         tables: clips, by the name of their split.
         sampling_rate_hz: rate they will be used at.
         options: what to do about unreadable clips, decoder threads, the store.
+        whole: a table that all of these are parts of, to be decoded in their place: into one store, whatever the parts.
 
     Returns:
         ``(usable, bad)``: what can be used, by split, and ``(split, clip)`` for each clip left out.
@@ -50,6 +51,22 @@ def keep_usable(
             split.
         OutputError: the store cannot be written.
     """
+    if whole is not None and options.store != "off":
+        usable, bad = _read_parts(tables, whole, sampling_rate_hz, options)
+    else:
+        usable, bad = _read_each(tables, sampling_rate_hz, options)
+    if bad:
+        _stop_or_say(bad, options.on_bad_audio)
+        for name, clips in usable.items():
+            if not len(clips.table):
+                raise DataError(f"{tables[name].origin}: none of its {len(tables[name])} recordings can be used")
+    return usable, bad
+
+
+def _read_each(
+    tables: Mapping[str, ClipTable], sampling_rate_hz: int, options: DataArguments
+) -> tuple[dict[str, UsableClips], list[tuple[str, BadClip]]]:
+    """Each split on its own."""
     usable: dict[str, UsableClips] = {}
     bad: list[tuple[str, BadClip]] = []
     total = sum(len(table) for table in tables.values())
@@ -62,32 +79,59 @@ def keep_usable(
 
             usable[name], of_split = _read_all(table, sampling_rate_hz, options, count)
             bad += [(name, clip) for clip in of_split]
-    if bad:
-        _stop_or_say(bad, options.on_bad_audio)
-        for name, clips in usable.items():
-            if not len(clips.table):
-                raise DataError(f"{tables[name].origin}: none of its {len(tables[name])} recordings can be used")
     return usable, bad
+
+
+def _read_parts(
+    tables: Mapping[str, ClipTable], whole: ClipTable, sampling_rate_hz: int, options: DataArguments
+) -> tuple[dict[str, UsableClips], list[tuple[str, BadClip]]]:
+    """One store of the whole table, and of it the rows of each split."""
+    store = _store(whole, sampling_rate_hz, options)
+    row_of = {id(clip): row for row, clip in enumerate(whole)}
+    reasons = {clip.index: clip.reason for clip in store.bad}
+    usable: dict[str, UsableClips] = {}
+    bad: list[tuple[str, BadClip]] = []
+    for name, table in tables.items():
+        rows = [row_of[id(clip)] for clip in table]
+        of_split = [
+            BadClip(index, table[index].source, reasons[row]) for index, row in enumerate(rows) if row in reasons
+        ]
+        kept = [row for row in rows if row not in reasons]
+        usable[name] = UsableClips(drop_bad(table, of_split), store.keep(kept))
+        bad += [(name, clip) for clip in of_split]
+    return usable, bad
+
+
+def _store(table: ClipTable, sampling_rate_hz: int, options: DataArguments) -> WaveformStore:
+    with Progress("reading the recordings", len(table)) as progress:
+        return _open_store(table, sampling_rate_hz, options, progress.to)
+
+
+def _open_store(
+    table: ClipTable, sampling_rate_hz: int, options: DataArguments, progress: Callable[[int, int], None]
+) -> WaveformStore:
+    assert options.store != "off"
+    return open_or_build(
+        table,
+        sampling_rate_hz,
+        root=Path(options.store_dir) if options.store_dir else default_store_root(),
+        dtype=options.store,
+        num_workers=decoder_threads(options.preprocessing_num_workers),
+        progress=progress,
+    )
 
 
 def _read_all(
     table: ClipTable, sampling_rate_hz: int, options: DataArguments, progress: Callable[[int, int], None]
 ) -> tuple[UsableClips, list[BadClip]]:
-    threads = decoder_threads(options.preprocessing_num_workers)
     if options.store == "off":
+        threads = decoder_threads(options.preprocessing_num_workers)
         result = scan_clips(table, sampling_rate_hz, num_workers=threads, progress=progress)
         readable = drop_bad(table, result.bad)
         num_samples = (result.durations_s[~np.isnan(result.durations_s)] * sampling_rate_hz).round().astype(np.int64)
         decoded = DecodedWaveforms(readable, num_samples, sampling_rate_hz, num_threads=threads)
         return UsableClips(readable, decoded), result.bad
-    store = open_or_build(
-        table,
-        sampling_rate_hz,
-        root=Path(options.store_dir) if options.store_dir else default_store_root(),
-        dtype=options.store,
-        num_workers=threads,
-        progress=progress,
-    )
+    store = _open_store(table, sampling_rate_hz, options, progress)
     return UsableClips(drop_bad(table, store.bad), store.without_bad()), store.bad
 
 

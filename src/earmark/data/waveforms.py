@@ -72,7 +72,11 @@ class WaveformStore:
 
     def without_bad(self) -> WaveformStore:
         """The same samples under the row numbers of :func:`earmark.data.scan.drop_bad`."""
-        rows = np.delete(np.arange(len(self)), [clip.index for clip in self.bad])
+        return self.keep(np.delete(np.arange(len(self)), [clip.index for clip in self.bad]))
+
+    def keep(self, rows: Sequence[int] | np.ndarray) -> WaveformStore:
+        """The same samples, of these rows alone, none of which is bad."""
+        rows = np.asarray(rows, dtype=np.int64)
         return replace(
             self, num_samples=self.num_samples[rows], scales=self.scales[rows], offsets=self.offsets[rows], bad=[]
         )

@@ -21,7 +21,7 @@ _MODEL_FILES = rf"config\.json|preprocessor_config\.json|training_args\.bin|{_WE
 _TRAINER_ENTRIES = r"checkpoint-\d+|\.unfinished-checkpoint|trainer_state\.json"
 _OWN_FILES = (
     r"run_config\.yaml|labels\.json|environment\.json|metrics\.json|results_row\.json|README\.md|bad_audio\.csv|"
-    r"predictions_\w+\.csv|evaluation_(validation|test)"
+    r"cross_validation\.json|predictions_\w+\.csv|evaluation_(validation|test)"
 )
 _WRITTEN = re.compile(f"{_MODEL_FILES}|{_TRAINER_ENTRIES}|{_OWN_FILES}")
 _TENSORBOARD = "events.out.tfevents*"  # inside runs/, where Transformers puts them

@@ -84,7 +84,7 @@ def prepare_data(
         for name, table in (("train", splits.train), ("validation", splits.validation), ("test", splits.test))
         if table is not None
     }
-    usable, bad = keep_usable(tables, sampling_rate_hz, options)
+    usable, bad = keep_usable(tables, sampling_rate_hz, options, whole=splits.whole)
     if bad:
         kept = {name: clips.table for name, clips in usable.items()}
         check_tables(Splits(kept["train"], kept.get("validation"), kept.get("test")))

@@ -88,7 +88,7 @@ def train(
     if not training.output_dir:
         raise UsageError("where to? give --output_dir FOLDER")
     source = source_of(model)
-    training = with_global_batch(_with_device(training, run))
+    training = with_global_batch(with_device(training, run))
     folder = RunFolder(Path(training.output_dir))
     checkpoint = on_main_process(
         lambda: find_checkpoint_to_resume(training.resume_from_checkpoint, folder.path, resume=run.resume)
@@ -143,7 +143,7 @@ def _sampling_rate_hz(source: ModelSource) -> int:
     return int(load_extractor(source, folder, load_config(source, folder)).sampling_rate)
 
 
-def _with_device(training: EarmarkTrainingArguments, run: RunArguments) -> EarmarkTrainingArguments:
+def with_device(training: EarmarkTrainingArguments, run: RunArguments) -> EarmarkTrainingArguments:
     """Training settings for the device, precision and optimizer that will be used; said in the log."""
     name = run.device
     if training.use_cpu and name not in ("auto", "cpu"):

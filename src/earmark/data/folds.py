@@ -1,0 +1,158 @@
+"""Cross-validation: which clips are in which fold, whether these folds can be used, and the splits of each."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from earmark.config import DataArguments
+from earmark.data.clips import Clip, ClipTable, Splits
+from earmark.data.splits import make_folds, make_validation_split
+from earmark.errors import DataError, UsageError
+
+_NAMED = 6
+
+
+@dataclass(frozen=True)
+class Folds:
+    """Clips shared out over folds.
+
+    Attributes:
+        table: N clips.
+        fold_of: the fold of each, N of them.
+        names: the folds, in order.
+        options: the settings they come from.
+    """
+
+    table: ClipTable
+    fold_of: list[str]
+    names: list[str]
+    options: DataArguments
+
+    def splits(self, name: str, seed: int) -> Splits:
+        """One fold as the test split; validation clips are set aside from the others.
+
+        Raises:
+            DataError: nothing can be set aside.
+            UsageError: there is no such fold.
+        """
+        if name not in self.names:
+            raise UsageError(f"--fold {name}: not one of {_listed(self.names)}")
+        test = [row for row, fold in enumerate(self.fold_of) if fold == name]
+        others = [row for row, fold in enumerate(self.fold_of) if fold != name]
+        train, validation = make_validation_split(self.table.keep(others), self.options.validation_fraction, seed)
+        apart = f", whole groups of {self.options.group_column}" if self.options.group_column else ""
+        note = (
+            f"{self.table.origin}: fold {name} of {len(self.names)} is the test split ({len(test):,} clips); of the "
+            f"others {len(validation):,} of {len(others):,} clips were set aside for validation (seed {seed}{apart})"
+        )
+        return Splits(train, validation, self.table.keep(test), [note], whole=self.table)
+
+    def fingerprint(self) -> str:
+        """Short text that tells other clips, labels or folds apart."""
+        rows = sorted(
+            repr((clip.source, clip.label, clip.offset_s, fold))
+            for clip, fold in zip(self.table, self.fold_of, strict=True)
+        )
+        return hashlib.sha256("\n".join(rows).encode("utf-8", "surrogateescape")).hexdigest()[:12]
+
+
+def share_out(splits: Splits, options: DataArguments, seed: int) -> Folds:
+    """The folds that the settings ask for: those of a column, or made ones.
+
+    Args:
+        splits: what the source gave: training clips alone.
+        options: ``fold_column`` or ``folds``.
+        seed: of folds that are made.
+
+    Raises:
+        DataError: the source has splits of its own; clips without a fold or group; fewer groups than folds; a fold with
+            all clips of a class; a group in two folds.
+    """
+    table = splits.train
+    if table is None or splits.validation is not None or splits.test is not None:
+        there = [name for name in ("validation", "test") if getattr(splits, name) is not None]
+        raise DataError(
+            f"{_origin(splits)}: has {' and '.join(there)} clips of its own; folds are made of one table: give all "
+            "clips in one --train_file, or leave the folds out"
+        )
+    if options.group_column:
+        check_every_clip_has(table, "group", options.group_column, "--group_column", lambda clip: clip.group)
+    if options.fold_column:
+        check_every_clip_has(table, "fold", options.fold_column, "--fold_column", lambda clip: clip.fold)
+        fold_of = [clip.fold or "" for clip in table]
+    else:
+        assert options.folds is not None
+        fold_of = make_folds(table, options.folds, seed)
+    folds = Folds(table, fold_of, sorted(set(fold_of), key=_natural), options)
+    _check(folds)
+    return folds
+
+
+def check_every_clip_has(
+    table: ClipTable, what: str, column: str, flag: str, value_of: Callable[[Clip], str | None]
+) -> None:
+    """See that a column has no gaps.
+
+    Raises:
+        DataError: clips without a value; the message names the first.
+    """
+    without = [clip for clip in table if value_of(clip) is None or not str(value_of(clip)).strip()]
+    if len(without) == len(table):
+        raise DataError(
+            f"{table.origin}: no clip has a {what}, so {flag} {column} cannot be used; class folders have no columns: "
+            f"list file_name, label and {column} in a metadata.csv"
+        )
+    if without:
+        raise DataError(
+            f"{table.origin}: {len(without):,} of {len(table):,} clips have nothing in the column {column!r}, the "
+            f"first of them {without[0].source}; {flag} needs a value in every row"
+        )
+
+
+def _origin(splits: Splits) -> str:
+    return next(table.origin for table in (splits.train, splits.validation, splits.test) if table is not None)
+
+
+def _check(folds: Folds) -> None:
+    """See that each fold can be tested on what is learned from the others."""
+    origin = folds.table.origin
+    if len(folds.names) < 2:
+        raise DataError(f"{origin}: all clips are in the fold {folds.names[0]!r}; cross-validation needs two or more")
+    folds_of_label = _folds_by(folds, [clip.label for clip in folds.table])
+    alone: dict[str, list[str]] = defaultdict(list)
+    for label, names in folds_of_label.items():
+        if len(names) == 1:
+            alone[names[0]].append(label)
+    for name, labels in alone.items():
+        raise DataError(
+            f"{origin}: fold {name} holds all clips of {_listed([repr(label) for label in labels])}, so none is left "
+            "to learn from when it is tested; each class has to be in two folds or more (more clips, or fewer classes)"
+        )
+    if folds.options.group_column:
+        shared = {g: names for g, names in _folds_by(folds, [clip.group for clip in folds.table]).items() if names[1:]}
+        for group, names in shared.items():
+            raise DataError(
+                f"{origin}: {len(shared):,} groups of {folds.options.group_column} are in two folds, the first of them "
+                f"{group} in {_listed(names)}; mend the folds, or make some with --folds {len(folds.names)}"
+            )
+
+
+def _folds_by(folds: Folds, values: Sequence[str | None]) -> dict[str, list[str]]:
+    """The folds that each value occurs in, in order."""
+    found: dict[str, set[str]] = defaultdict(set)
+    for value, fold in zip(values, folds.fold_of, strict=True):
+        if value is not None:
+            found[value].add(fold)
+    return {value: sorted(names, key=_natural) for value, names in found.items()}
+
+
+def _natural(name: str) -> tuple[int, int, str]:
+    """Sorts 2 before 10, and numbers before words."""
+    return (0, int(name), name) if name.isascii() and name.isdigit() else (1, 0, name)
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(names[:_NAMED]) + (f" and {len(names) - _NAMED} more" if len(names) > _NAMED else "")

@@ -1,0 +1,323 @@
+"""Several runs for one figure: cross-validation over folds, several seeds, and both together.
+
+Each run is one call of :func:`earmark.train.run.train` into a folder of its own, so it is a run like any other. What is
+finished is not done again: the same command goes on where the last one ended.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from earmark.config import DataArguments, ModelArguments, RunArguments
+from earmark.config_files import resolved_config, save_config, saved_config
+from earmark.data.scan import check_tables
+from earmark.data.sources import load_folds, load_splits
+from earmark.errors import OutputError, Stopped, UsageError
+from earmark.runs.folder import RunFolder, prepare_output_dir, read_json, write_json
+from earmark.train.arguments import EarmarkTrainingArguments
+from earmark.train.ranks import on_each_machine, on_main_process
+from earmark.train.run import train, with_device
+
+logger = logging.getLogger(__name__)
+
+RESULTS = "cross_validation.json"
+_FIGURES = ("accuracy", "macro_f1", "balanced_accuracy", "majority_class_rate")
+_NAMED = 4
+_SHOWN = ("accuracy", "macro_f1", "majority_class_rate")
+_FOLD_NAME = re.compile(r"[\w.-]+")
+_CHILD = re.compile(r"fold_.+|seed_\d+")
+# settings that may change from one call to the next: they do not decide about what is learned
+_MAY_CHANGE = {
+    *("device", "store_dir", "cache_dir", "preprocessing_num_workers", "dataloader_num_workers", "logging_dir"),
+    *("report_to", "run_name", "output_dir", "log_level", "log_level_replica", "save_total_limit", "logging_steps"),
+}
+
+
+@dataclass(frozen=True)
+class Part:
+    """One run of a protocol.
+
+    Attributes:
+        folder: where it goes.
+        seed: its seed.
+        fold: the fold it is tested on; ``None`` without folds.
+    """
+
+    folder: Path
+    seed: int
+    fold: str | None
+
+    def name_in(self, output: Path) -> str:
+        """Its folder as seen from that of the protocol, e.g. ``seed_0/fold_3``."""
+        return self.folder.relative_to(output).as_posix()
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """All runs, and what tells them from those of another protocol: their settings, and a word for their clips."""
+
+    output: Path
+    parts: list[Part]
+    clips: str
+    settings: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class ProtocolOutcome:
+    """What a protocol came to.
+
+    Attributes:
+        folder: the output folder.
+        results: what ``cross_validation.json`` holds; empty on ranks other than 0.
+        summary: the same for a reader.
+    """
+
+    folder: Path
+    results: dict[str, Any]
+    summary: str
+
+
+def asks_for_several_runs(data: DataArguments, run: RunArguments) -> bool:
+    """Whether the settings mean a protocol: folds of which none is singled out, or seeds."""
+    return (data.has_folds and data.fold is None) or run.seeds is not None
+
+
+def run_protocol(
+    data: DataArguments, model: ModelArguments, run: RunArguments, training: EarmarkTrainingArguments
+) -> ProtocolOutcome:
+    """Train one run for each fold, each seed, or each fold with each seed, and put their figures together.
+
+    Runs go into ``fold_K``, ``seed_S`` or ``seed_S/fold_K`` of the output folder, and ``cross_validation.json`` there
+    has the figures of those that are finished, brought up to date after each. Finished runs are kept, a broken one is
+    gone on with; ``overwrite_output_dir`` without ``resume`` does all of them anew.
+
+    Args:
+        data: which recordings, and which folds.
+        model: which network.
+        run: device, seeds, and whether earlier runs are replaced.
+        training: Transformers' settings; their seed counts where ``run.seeds`` is not given.
+
+    Raises:
+        EarmarkError: folds that cannot be used, settings or clips that are not those of the runs that are there,
+            and whatever a run raises.
+    """
+    _refuse_what_means_one_run(run, training)
+    with_device(training, run)  # starts the process group of a distributed run
+    output = Path(training.output_dir or "")
+    seeds = run.seed_list() or [training.seed]
+    folds, clips = on_each_machine(lambda: _look_at_data(data, model, seeds))
+    parts = _parts(output, run, seeds, folds)
+    plan = _Plan(output, parts, clips, resolved_config(data, model, run, training))
+    done = on_main_process(lambda: _begin(plan, replace=run.overwrite_output_dir and not run.resume))
+    for number, part in enumerate(parts, 1):
+        name = part.name_in(output)
+        if part in done:
+            logger.info("run %d of %d, %s: finished before", number, len(parts), name)
+            continue
+        logger.info("run %d of %d, %s", number, len(parts), name)
+        _train(part, name, data, model, run, training)
+        done.append(part)
+        on_main_process(lambda: _write(plan, done))
+    return on_main_process(lambda: _outcome(plan, done))
+
+
+def _refuse_what_means_one_run(run: RunArguments, training: EarmarkTrainingArguments) -> None:
+    if not training.output_dir:
+        raise UsageError("where to? give --output_dir FOLDER")
+    if str(training.resume_from_checkpoint or "none").lower() not in ("none", "false"):
+        raise UsageError(
+            "--resume_from_checkpoint is for one run; with folds or seeds the same command goes on by itself"
+        )
+    if training.push_to_hub:
+        raise UsageError("--push_to_hub is for one run; of several, push the one you choose: earmark push RUN ORG/NAME")
+
+
+def _look_at_data(data: DataArguments, model: ModelArguments, seeds: Sequence[int]) -> tuple[dict[int, list[str]], str]:
+    """The folds of each seed, all of them tried before the first is trained on, and a word for the clips."""
+    names: dict[int, list[str]] = {}
+    digest = hashlib.sha256()
+    for seed in seeds:
+        if data.has_folds:
+            folds = load_folds(data, seed=seed, token=model.token, cache_dir=model.cache_dir)
+            names[seed] = [data.fold] if data.fold is not None else folds.names
+            for name in names[seed]:
+                check_tables(folds.splits(name, seed))
+            digest.update(folds.fingerprint().encode())
+        else:
+            splits = load_splits(data, seed=seed, token=model.token, cache_dir=model.cache_dir)
+            for table in (splits.train, splits.validation, splits.test):
+                rows = [(clip.source, clip.label, clip.offset_s) for clip in table or []]
+                digest.update(repr(rows).encode("utf-8", "surrogateescape"))
+    return names, digest.hexdigest()[:12]
+
+
+def _parts(output: Path, run: RunArguments, seeds: Sequence[int], folds: Mapping[int, Sequence[str]]) -> list[Part]:
+    parts = []
+    for seed in seeds:
+        place = output / f"seed_{seed}" if run.seeds is not None else output
+        for fold in folds.get(seed, [None]):
+            if fold is not None and not _FOLD_NAME.fullmatch(fold):
+                raise UsageError(
+                    f"the fold {fold!r} cannot be the name of a folder; name folds with letters, digits, '.', '_', '-'"
+                )
+            parts.append(Part(place if fold is None else place / f"fold_{fold}", seed, fold))
+    return parts
+
+
+def _begin(plan: _Plan, *, replace: bool) -> list[Part]:
+    """Make the output folder ready, write the settings down, and return the runs that are finished."""
+    output, folder = plan.output, RunFolder(plan.output)
+    if replace:
+        prepare_output_dir(folder, overwrite=True, resume=False)
+        for child in _earlier_runs(output):
+            prepare_output_dir(RunFolder(child), overwrite=True, resume=False)
+    elif folder.is_run():
+        _check_same(folder, plan)
+    else:
+        there = [path for path in _earlier_runs(output) if path in [part.folder for part in plan.parts]]
+        if there:
+            raise OutputError(
+                f"{there[0]}: is a run that no cross-validation in {output} has made (no {folder.config.name} there); "
+                "give another --output_dir, or replace it (--overwrite_output_dir)"
+            )
+    prepare_output_dir(folder, overwrite=False, resume=True)
+    if not folder.is_run():
+        save_config(plan.settings, folder.config)
+    done = [part for part in plan.parts if RunFolder(part.folder).results_row.is_file()]
+    _write(plan, done)
+    return done
+
+
+def _earlier_runs(output: Path) -> list[Path]:
+    """Runs in the folders that a protocol makes."""
+    children = [path for path in (*output.glob("*"), *output.glob("seed_*/*")) if _CHILD.fullmatch(path.name)]
+    return sorted(path for path in children if RunFolder(path).is_run())
+
+
+def _check_same(folder: RunFolder, plan: _Plan) -> None:
+    """See that the runs in a folder were made with these settings, on these clips.
+
+    Raises:
+        OutputError: they were not.
+    """
+    before = saved_config(folder.config)
+    changed = [
+        f"{name} {before.get(name)} there, {value} here"
+        for name, value in plan.settings.items()
+        if name not in _MAY_CHANGE and before.get(name) != value
+    ]
+    if changed:
+        what = f"made with other settings ({'; '.join(changed[:_NAMED])})"
+    elif read_json(folder.path / RESULTS).get("clips") != plan.clips:
+        what = "of other clips, labels or folds"
+    else:
+        return
+    raise OutputError(
+        f"{folder.path}: holds runs {what}; give another --output_dir, or replace them (--overwrite_output_dir)"
+    )
+
+
+def _train(
+    part: Part,
+    name: str,
+    data: DataArguments,
+    model: ModelArguments,
+    run: RunArguments,
+    training: EarmarkTrainingArguments,
+) -> None:
+    """Do one run, or go on with it."""
+    begun = on_main_process(lambda: RunFolder(part.folder).is_run())
+    logging_dir = str(Path(run.logging_dir) / name) if run.logging_dir else None
+    if logging_dir:
+        os.environ["TENSORBOARD_LOGGING_DIR"] = logging_dir  # where Transformers' callback looks
+    try:
+        changes = {"output_dir": str(part.folder), "seed": part.seed, "run_name": _run_name(training, name)}
+        train(
+            replace(data, fold=part.fold),
+            model,
+            replace(run, seeds=None, resume=begun, overwrite_output_dir=False, logging_dir=logging_dir),
+            replace(training, **changes),  # type: ignore[arg-type]  # fields of Transformers' base class
+        )
+    except Stopped as exc:
+        raise Stopped(f"{name} {str(exc).partition(';')[0]}; the same command goes on") from exc
+
+
+def _run_name(training: EarmarkTrainingArguments, name: str) -> str | None:
+    given = training.run_name
+    return None if given is None or given == training.output_dir else f"{given}/{name}"
+
+
+def _write(plan: _Plan, done: Sequence[Part]) -> dict[str, Any]:
+    """Write the figures of the finished runs, and return them."""
+    rows = [_row(part, plan.output) for part in plan.parts if part in done]
+    results = {
+        "clips": plan.clips,
+        "runs": rows,
+        "unfinished": [part.name_in(plan.output) for part in plan.parts if part not in done],
+        "mean_and_deviation": {name: _spread([row[name] for row in rows]) for name in _FIGURES} if rows else {},
+    }
+    seeds = list(dict.fromkeys(row["seed"] for row in rows))
+    if any(row["fold"] is not None for row in rows) and len(seeds) > 1:
+        results["means_of_seeds"] = {
+            name: _spread([float(np.mean([row[name] for row in rows if row["seed"] == seed])) for seed in seeds])
+            for name in _FIGURES
+        }
+    write_json(plan.output / RESULTS, results)
+    return results
+
+
+def _row(part: Part, output: Path) -> dict[str, Any]:
+    metrics = read_json(RunFolder(part.folder).metrics)
+    split = "test" if "test" in metrics else "validation"
+    figures = {name: metrics[split][name] for name in _FIGURES}
+    clips = metrics[split]["num_clips"]
+    return {
+        "run": part.name_in(output), "seed": part.seed, "fold": part.fold, "split": split, "num_clips": clips, **figures
+    }  # fmt: skip
+
+
+def _spread(values: Sequence[float]) -> dict[str, Any]:
+    """Mean and standard deviation (of a sample: n - 1), which one value does not have."""
+    deviation = float(np.std(values, ddof=1)) if len(values) > 1 else None
+    return {"mean": float(np.mean(values)), "deviation": deviation, "runs": len(values)}
+
+
+def _outcome(plan: _Plan, done: Sequence[Part]) -> ProtocolOutcome:
+    results = _write(plan, done)
+    return ProtocolOutcome(plan.output, results, _summary(plan.output, results))
+
+
+def _summary(output: Path, results: Mapping[str, Any]) -> str:
+    header = ("Run", "Split", "Clips", "Accuracy", "Macro-F1", "Majority rate")
+    lines = [
+        (row["run"], row["split"], f"{row['num_clips']:,}", *(f"{row[name]:.4f}" for name in _SHOWN))
+        for row in results["runs"]
+    ]
+    spreads = {"mean ± deviation": results["mean_and_deviation"]}
+    if "means_of_seeds" in results:
+        spreads["the same, of the seeds' means"] = results["means_of_seeds"]
+    for name, spread in spreads.items():
+        lines.append((name, "", "", *(_shown(spread[figure]) for figure in _SHOWN)))
+    table = [header, *lines]
+    widths = [max(len(line[i]) for line in table) for i in range(len(header))]
+    text = [
+        "| " + " | ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) + " |" for line in table
+    ]
+    text.insert(1, "| " + " | ".join("-" * width for width in widths) + " |")
+    notes = []
+    if any(row["split"] == "validation" for row in results["runs"]):
+        notes.append("these validation clips also chose each run's best model, so the figures are on the high side")
+    return "\n".join([*text, "", *notes, f"figures  {output / RESULTS}"])
+
+
+def _shown(spread: Mapping[str, Any]) -> str:
+    return f"{spread['mean']:.4f}" + ("" if spread["deviation"] is None else f" ± {spread['deviation']:.4f}")
