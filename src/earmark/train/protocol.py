@@ -210,19 +210,22 @@ def _check_same(folder: RunFolder, plan: _Plan) -> None:
         OutputError: they were not.
     """
     before = saved_config(folder.config)
+    results = folder.path / RESULTS
     changed = [
         f"{name} {before.get(name)} there, {value} here"
         for name, value in plan.settings.items()
         if name not in _MAY_CHANGE and before.get(name) != value
     ]
-    if changed:
-        what = f"made with other settings ({'; '.join(changed[:_NAMED])})"
-    elif read_json(folder.path / RESULTS).get("clips") != plan.clips:
-        what = "of other clips, labels or folds"
+    if before.get("seeds") is None and (before.get("fold") or not (before.get("folds") or before.get("fold_column"))):
+        what = "a single run"
+    elif changed:
+        what = f"runs made with other settings ({'; '.join(changed[:_NAMED])})"
+    elif results.is_file() and read_json(results).get("clips") != plan.clips:  # it is written before the first run
+        what = "runs of other clips, labels or folds"
     else:
         return
     raise OutputError(
-        f"{folder.path}: holds runs {what}; give another --output_dir, or replace them (--overwrite_output_dir)"
+        f"{folder.path}: holds {what}; give another --output_dir, or replace what is there (--overwrite_output_dir)"
     )
 
 

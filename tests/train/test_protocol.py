@@ -1,0 +1,243 @@
+"""Folds and seeds from the command line: one run each, figures put together, nothing done twice."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import statistics
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import soundfile
+import torch
+from safetensors.torch import load_file
+
+from earmark.cli.main import main
+from earmark.runs.folder import RunFolder
+from tests.tiny import RATE_HZ, tone
+
+TINY = ["--model_type", "tc_resnet", "--config_overrides", '{"stem_channels": 8, "channels": [8, 8]}']
+QUICK = ["--max_steps", "8", "--per_device_train_batch_size", "4", "--eval_strategy", "no", "--save_strategy", "no"]
+QUIET = ["--disable_tqdm", "True", "--device", "cpu"]
+
+
+@pytest.fixture(scope="module")
+def recordings(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """24 clips of two classes, three folds and six speakers, each in one fold."""
+    folder = tmp_path_factory.mktemp("data")
+    lines = ["path,label,fold,speaker"]
+    for i in range(24):
+        label, frequency_hz = (("low", 300.0), ("high", 2500.0))[i % 2]
+        soundfile.write(folder / f"{i}.wav", tone(frequency_hz * (1 + 0.01 * i), 0.1, seed=i), RATE_HZ)
+        speaker = i // 2 % 6
+        lines.append(f"{i}.wav,{label},{speaker % 3 + 1},s{speaker}")
+    (folder / "all.csv").write_text("\n".join(lines) + "\n")
+    return folder
+
+
+@pytest.fixture
+def manifest(recordings: Path, tmp_path: Path) -> Path:
+    """A copy that a test may change."""
+    return Path(shutil.copytree(recordings, tmp_path / "data")) / "all.csv"
+
+
+def words(manifest: Path, output: Path, *more: str) -> list[str]:
+    given = ["train", "--train_file", str(manifest), "--output_dir", str(output), *TINY, *QUICK, *QUIET]
+    return [*given, *more]
+
+
+def results(output: Path) -> dict[str, Any]:
+    return json.loads((output / "cross_validation.json").read_text())  # type: ignore[no-any-return]
+
+
+def refused(capsys: pytest.CaptureFixture[str], command: list[str]) -> str:
+    capsys.readouterr()
+    assert main(command) == 2
+    err = capsys.readouterr().err
+    assert "Traceback" not in err
+    (line,) = (line for line in err.splitlines() if line.startswith("earmark: error: "))
+    assert err.splitlines()[-1] == line
+    return line
+
+
+def test_official_folds(recordings: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch) -> None:
+    monkeypatch.setenv("EARMARK_STORE", str(tmp_path / "store"))
+    command = words(recordings / "all.csv", tmp_path / "run", "--fold_column", "fold", "--group_column", "speaker")
+    assert main(command) == 0
+    printed = capsys.readouterr().out
+    found = results(tmp_path / "run")
+    assert [row["run"] for row in found["runs"]] == ["fold_1", "fold_2", "fold_3"]
+    assert found["unfinished"] == []
+    for figure in ("accuracy", "macro_f1"):
+        values = []
+        for fold in "123":
+            metrics = json.loads((tmp_path / "run" / f"fold_{fold}" / "metrics.json").read_text())
+            assert metrics["test"]["num_clips"] == 8
+            values.append(metrics["test"][figure])
+        spread = found["mean_and_deviation"][figure]
+        assert spread["mean"] == pytest.approx(statistics.mean(values))
+        assert spread["deviation"] == pytest.approx(statistics.stdev(values))
+        assert f"{spread['mean']:.4f} ± {spread['deviation']:.4f}" in printed
+    tested = [
+        line.split(",")[0]
+        for fold in "123"
+        for line in (tmp_path / "run" / f"fold_{fold}" / "predictions_test.csv").read_text().splitlines()[1:]
+    ]
+    assert sorted(tested) == sorted(f"{i}.wav" for i in range(24))
+    stores = [path for path in (tmp_path / "store").iterdir() if (path / "store.json").is_file()]
+    assert len(stores) == 1  # decoded once, not once a fold
+
+    # the settings of one fold repeat it, and evaluation finds its test clips
+    one = tmp_path / "run" / "fold_2"
+    again = ["train", "--config", str(one / "run_config.yaml"), "--output_dir", str(tmp_path / "again"), *QUIET]
+    assert main(again) == 0
+    first, second = (json.loads((folder / "metrics.json").read_text()) for folder in (one, tmp_path / "again"))
+    assert first["test"] == second["test"]
+    assert main(["evaluate", str(one), "--config", str(one / "run_config.yaml"), "--split", "test", *QUIET[2:]]) == 0
+    scored = json.loads((one / "evaluation_test" / "metrics.json").read_text())
+    assert scored["test"]["confusion_matrix"] == first["test"]["confusion_matrix"]
+
+
+def test_what_is_finished_is_not_done_again(manifest: Path, tmp_path: Path, capsys) -> None:
+    output = tmp_path / "run"
+    command = words(manifest, output, "--folds", "3", "--group_column", "speaker")
+    assert main(command) == 0
+    written = {fold: (output / f"fold_{fold}" / "model.safetensors").stat().st_mtime_ns for fold in "123"}
+    before = results(output)
+    shutil.rmtree(output / "fold_2")
+    capsys.readouterr()
+    assert main(command) == 0
+    said = capsys.readouterr().err
+    assert "run 1 of 3, fold_1: finished before" in said
+    assert "run 2 of 3, fold_2\n" in said
+    now = {fold: (output / f"fold_{fold}" / "model.safetensors").stat().st_mtime_ns for fold in "123"}
+    assert [fold for fold in "123" if now[fold] != written[fold]] == ["2"]
+    assert results(output) == before
+
+    assert "other settings (max_steps 8 there, 9 here)" in refused(capsys, [*command, "--max_steps", "9"])
+    assert "folds 3 there, None here" in refused(capsys, words(manifest, output, "--seeds", "0"))
+    manifest.write_text(manifest.read_text().replace("0.wav,low", "0.wav,high"))
+    assert "holds runs of other clips, labels or folds" in refused(capsys, command)
+    assert results(output) == before
+    (output / "fold_old").mkdir()
+    shutil.copy(output / "fold_1" / "run_config.yaml", output / "fold_old")  # of an earlier protocol
+    assert main([*command, "--overwrite_output_dir"]) == 0
+    assert not list((output / "fold_old").iterdir())
+    assert results(output)["clips"] != before["clips"]
+    assert all((output / f"fold_{fold}" / "model.safetensors").stat().st_mtime_ns > now[fold] for fold in "123")
+
+
+def stop_in(folder: Path) -> threading.Thread:
+    """Send this process SIGTERM once the run in ``folder`` trains, when a handler is there to take it."""
+
+    def watch() -> None:
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline:
+            if (folder / "run_config.yaml").is_file() and callable(signal.getsignal(signal.SIGTERM)):
+                os.kill(os.getpid(), signal.SIGTERM)
+                return
+            time.sleep(0.002)
+
+    thread = threading.Thread(target=watch, daemon=True)
+    thread.start()
+    return thread
+
+
+def test_a_stopped_fold_goes_on_to_the_same_weights(recordings: Path, tmp_path: Path, capsys) -> None:
+    more = ["--fold_column", "fold", "--max_steps", "60"]
+    command = words(recordings / "all.csv", tmp_path / "run", *more)
+    watcher = stop_in(tmp_path / "run" / "fold_2")
+    assert main(command) == 75
+    watcher.join()
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert last.startswith("earmark: fold_2 stopped by SIGTERM after step ")
+    assert last.endswith("saved; the same command goes on")
+    found = results(tmp_path / "run")
+    assert [row["run"] for row in found["runs"]] == ["fold_1"]
+    assert found["unfinished"] == ["fold_2", "fold_3"]
+    assert found["mean_and_deviation"]["accuracy"]["deviation"] is None
+
+    assert main(command) == 0
+    assert "going on from" in capsys.readouterr().err
+    assert main(words(recordings / "all.csv", tmp_path / "whole", *more)) == 0
+    for fold in "123":
+        stopped, whole = (
+            load_file(folder / f"fold_{fold}" / "model.safetensors")
+            for folder in (tmp_path / "run", tmp_path / "whole")
+        )
+        assert all(torch.equal(value, whole[name]) for name, value in stopped.items())
+    assert results(tmp_path / "run") == results(tmp_path / "whole")
+
+
+def test_seeds_and_folds_with_seeds(recordings: Path, tmp_path: Path, capsys) -> None:
+    assert main(words(recordings / "all.csv", tmp_path / "seeds", "--seeds", "0,7")) == 0
+    found = results(tmp_path / "seeds")
+    assert [(row["run"], row["seed"], row["split"]) for row in found["runs"]] == [
+        ("seed_0", 0, "validation"), ("seed_7", 7, "validation")
+    ]  # fmt: skip
+    assert "chose each run's best model" in capsys.readouterr().out
+    one, two = (load_file(tmp_path / "seeds" / name / "model.safetensors") for name in ("seed_0", "seed_7"))
+    assert not all(torch.equal(value, two[name]) for name, value in one.items())
+
+    assert main(words(recordings / "all.csv", tmp_path / "both", "--seeds", "0,7", "--folds", "2")) == 0
+    found = results(tmp_path / "both")
+    names = ["seed_0/fold_1", "seed_0/fold_2", "seed_7/fold_1", "seed_7/fold_2"]
+    assert [row["run"] for row in found["runs"]] == names
+    accuracy = [row["accuracy"] for row in found["runs"]]
+    means = [statistics.mean(accuracy[:2]), statistics.mean(accuracy[2:])]
+    assert found["means_of_seeds"]["accuracy"]["mean"] == pytest.approx(statistics.mean(means))
+    assert found["means_of_seeds"]["accuracy"]["deviation"] == pytest.approx(statistics.stdev(means))
+    assert found["mean_and_deviation"]["accuracy"]["runs"] == 4
+
+    # one fold, several seeds
+    assert (
+        main(words(recordings / "all.csv", tmp_path / "fold", "--seeds", "3", "--fold_column", "fold", "--fold", "2"))
+        == 0
+    )
+    assert [row["run"] for row in results(tmp_path / "fold")["runs"]] == ["seed_3/fold_2"]
+
+
+def test_tensorboard_gets_a_folder_for_each_run(recordings: Path, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setenv("TENSORBOARD_LOGGING_DIR", "")
+    more = ["--folds", "2", "--report_to", "tensorboard", "--logging_dir", str(tmp_path / "events")]
+    assert main(words(recordings / "all.csv", tmp_path / "run", *more)) == 0
+    assert sorted({path.parent.name for path in (tmp_path / "events").rglob("events.out*")}) == ["fold_1", "fold_2"]
+
+
+def test_what_cannot_work_is_known_before_the_first_run(manifest: Path, tmp_path: Path, capsys) -> None:
+    output = tmp_path / "run"
+    text = manifest.read_text()
+    cases = [
+        (text.replace(",low,1,s0", ",low,,s0"), ["--fold_column", "fold"], "nothing in the column 'fold'"),
+        (text.replace(",low,1,s0", ",only,1,s0"), ["--fold_column", "fold"], "fold 1 holds all clips of 'only'"),
+        (text.replace(",1,s", ",a/b,s"), ["--fold_column", "fold"], "'a/b' cannot be the name of a folder"),
+        (text.replace("s5", ""), ["--folds", "3", "--group_column", "speaker"], "nothing in the column 'speaker'"),
+        (text, ["--folds", "7", "--group_column", "speaker"], "6 groups cannot be shared out over 7 folds"),
+        (text, ["--fold_column", "split"], "no column 'split'"),
+        (text, ["--folds", "3", "--eval_file", str(manifest)], "--folds 3 with --eval_file"),
+        (text, ["--folds", "3", "--resume_from_checkpoint", "True"], "--resume_from_checkpoint is for one run"),
+        (text, ["--folds", "3", "--push_to_hub", "True"], "--push_to_hub is for one run"),
+        (text, ["--seeds", "0,x"], "--seeds 0,x: expected whole numbers"),
+        (text.replace(".wav,high,3", ".wav,High,3"), ["--fold_column", "fold"], "'High'"),
+    ]
+    for table, flags, said in cases:
+        manifest.write_text(table)
+        assert said in refused(capsys, words(manifest, output, *flags))
+        assert not list(output.glob("*"))
+
+
+def test_runs_of_others_are_not_taken_over(recordings: Path, tmp_path: Path, capsys) -> None:
+    output = tmp_path / "run"
+    assert main(words(recordings / "all.csv", output / "fold_1", "--folds", "2", "--fold", "1")) == 0
+    metrics = RunFolder(output / "fold_1").metrics.read_bytes()
+    command = words(recordings / "all.csv", output, "--folds", "2")
+    assert "is a run that no cross-validation in" in refused(capsys, command)
+    assert main(words(recordings / "all.csv", tmp_path / "plain")) == 0
+    line = refused(capsys, words(recordings / "all.csv", tmp_path / "plain", "--folds", "2"))
+    assert "plain: holds a single run; give another --output_dir" in line
+    assert RunFolder(output / "fold_1").metrics.read_bytes() == metrics
