@@ -43,4 +43,4 @@ def test_help_names_every_data_set(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["prepare", "--help"]) == 0
     page = capsys.readouterr().out
     assert all(name in page and corpus.archive in page for name, corpus in CORPORA.items())
-    assert max(map(len, page.splitlines())) <= 110
+    assert max(map(len, page.splitlines())) <= 100

@@ -142,3 +142,27 @@ def test_a_store_deleted_before_it_is_read(tables: dict[str, ClipTable], tmp_pat
         batch_of_all(clips)
     again = keep_usable(tables, RATE_HZ, options(tmp_path, "int16"))[0]["train"]
     assert len(batch_of_all(again)) == 5
+
+
+@pytest.mark.parametrize("store", STORES)
+def test_parts_of_a_whole_are_what_they_are_on_their_own(
+    store: str, tables: dict[str, ClipTable], tmp_path: Path
+) -> None:
+    """Whatever the order of the parts, and with one store for all ways to cut the whole up."""
+    clips = [clip for table in tables.values() for clip in table]
+    whole = ClipTable(clips, "whole")
+    for seed in range(2):
+        order = np.random.default_rng(seed).permutation(len(clips))
+        parts = {"train": whole.keep(order[:7].tolist()), "test": whole.keep(order[7:].tolist())}
+        alone, bad_alone = keep_usable(parts, RATE_HZ, options(tmp_path / "alone", store))
+        together, bad = keep_usable(parts, RATE_HZ, options(tmp_path, store), whole=whole)
+        assert bad == bad_alone
+        assert len(bad) == 3
+        for name in parts:
+            assert together[name].table == alone[name].table
+            assert np.array_equal(together[name].waveforms.num_samples, alone[name].waveforms.num_samples)
+            assert np.array_equal(batch_of_all(together[name]), batch_of_all(alone[name]))
+    if store != "off":
+        assert len(list((tmp_path / "stores").glob("*/store.json"))) == 1
+    with pytest.raises(DataError, match="3 recordings that cannot be used"):
+        keep_usable(parts, RATE_HZ, options(tmp_path, store, "fail"), whole=whole)

@@ -24,8 +24,8 @@ from earmark.progress import is_main_process
 # command -> what it is for; its module is earmark.cli.<command> with help_text() and run(words)
 COMMANDS = {
     "quickstart": "a spoken-command classifier from nothing, in two minutes on a CPU",
-    "prepare": "manifests of ESC-50, UrbanSound8K, GTZAN, RAVDESS or CommonLanguage",
     "inspect": "what is in the data and what is wrong with it, before training",
+    "prepare": "manifests of ESC-50, UrbanSound8K, GTZAN, RAVDESS or CommonLanguage",
     "train": "train a classifier on labelled recordings, evaluate it, write a run folder",
     "evaluate": "score a trained model on labelled recordings",
     "predict": "label recordings",

@@ -13,9 +13,10 @@ earmark prepare: manifests of a public data set, from the layout it is published
 
 usage: earmark prepare NAME FOLDER_OR_ARCHIVE --output DIR [flags]
 
-reads the data set's own tables and file names, checks that every file is there, and writes CSV manifests
-(path, label, and its folds, speakers or sources) for earmark train; no recording is changed or copied. An
-archive (.zip, .tar.gz) is extracted once, into $EARMARK_CACHE or ~/.cache/earmark. Nothing is downloaded
+reads the data set's own tables and file names, checks that every file is there, and writes CSV
+manifests (path, label, and its folds, speakers or sources) for earmark train. No recording is
+changed, copied or downloaded; an archive (.zip, .tar.gz) is extracted once, into $EARMARK_CACHE or
+~/.cache/earmark
 """
 
 _FLAGS = """\
@@ -23,7 +24,8 @@ flags
   --output DIR
       folder for all.csv, or train.csv, validation.csv and test.csv; and left_out.csv (required)
   --on_missing fail|skip
-      files that the data set's tables name and that are not there: fail, or leave them out (default: fail)
+      files that the data set's tables name and that are not there: fail, or leave them out and list
+      them (default: fail)
   --overwrite
       replace manifests that are there
 
@@ -40,9 +42,12 @@ def help_text() -> str:
     lines = [_HEAD, "data sets"]
     for name, corpus in CORPORA.items():
         clips = f"{corpus.clips:,} clips, " if corpus.clips else ""
-        lines.append(f"  {name:<16}{clips}{corpus.classes} classes; {corpus.archive}: {corpus.layout}")
-        lines.append(f"  {'':<16}{corpus.source}")
-        lines.append(f"  {'':<16}train with {corpus.flags or 'its own splits'}")
+        lines += [
+            f"  {name:<16}{clips}{corpus.classes} classes; {corpus.archive}",
+            f"  {'':<16}has {corpus.layout}",
+            f"  {'':<16}train with {corpus.flags or 'its own splits'}",
+            f"  {'':<16}{corpus.source}",
+        ]
     return "\n".join([*lines, "", _FLAGS])
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from earmark.data.archives import extracted
 from earmark.data.columns import Columns
 from earmark.data.corpora.prepare import CORPORA, Prepared, corpus_called, prepare
 from earmark.data.manifests import load_manifest
@@ -214,11 +215,17 @@ def test_sources_and_names_that_are_none(tmp_path: Path) -> None:
     assert corpus_called("Common-Language") is CORPORA["common_language"]
 
 
+def test_what_a_mac_packs_beside_the_folder_does_not_count(tmp_path: Path) -> None:
+    archive = zipped(TREES["esc50"](tmp_path / "tree"))
+    with zipfile.ZipFile(archive, "a") as packed:
+        packed.writestr("__MACOSX/._tree", "x")
+    assert extracted(archive).name == "tree"
+
+
 def test_a_zip_cannot_write_outside_its_folder(tmp_path: Path, cache: Path) -> None:
     archive = zipped(TREES["esc50"](tmp_path / "tree"))
     with zipfile.ZipFile(archive, "a") as packed:
         packed.writestr("../../outside.wav", "x")
-        packed.writestr("__MACOSX/._tree", "x")
     run("esc50", archive, tmp_path / "out")
     (outside,) = tmp_path.rglob("outside.wav")
     assert cache / "archives" in outside.parents
