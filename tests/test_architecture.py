@@ -12,7 +12,7 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "src" / "earmark"
 ROOMS = [
     {"errors"},
-    {"extras", "faults", "npu", "progress"},
+    {"extras", "faults", "npu", "pages", "progress"},
     {"config"},
     {"config_files", "options"},
     {"device"},
@@ -23,6 +23,7 @@ ROOMS = [
     {"scoring"},
     {"runs"},
     {"export"},
+    {"report"},
     {"train", "evaluate", "predict"},
     {"quickstart", "bench", "doctor", "serve"},
     {"cli"},

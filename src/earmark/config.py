@@ -202,6 +202,7 @@ class RunArguments:
         None, "several runs, one for each of these seeds: 0,1,2 (with folds: all folds for each); mean and deviation"
     )
     metric: str | None = flag(None, "folder of a local `evaluate` metric, computed beside the built-in ones")
+    report: bool = flag(True, "write report.html, the figures as a page with sound, in the run folder")
     logging_dir: str | None = flag(None, "folder for TensorBoard events (default: runs/ in the output folder)")
 
     def __post_init__(self) -> None:
@@ -237,6 +238,7 @@ class EvaluateOptions(PretrainedArguments, DataArguments):
     seed: int = flag(42, "seed of a validation split that has to be made; the same as in training")
     device: str = flag("auto", "auto, npu, cuda, xpu, mps or cpu; auto takes the first accelerator there is")
     metric: str | None = flag(None, "folder of a local `evaluate` metric, computed beside the built-in ones")
+    report: bool = flag(True, "write report.html, the figures as a page with sound, beside them")
 
     def __post_init__(self) -> None:
         super().__post_init__()

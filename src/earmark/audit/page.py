@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from earmark import pages
 from earmark.audit.findings import Audited, Finding, decibels
 from earmark.data.excerpts import excerpt
 
@@ -30,10 +30,7 @@ def render(content: dict[str, Any], audited: Audited, findings: Sequence[Finding
         for finding, found in zip(content["findings"], findings, strict=True)
     ]
     data = {**content, "findings": shown, "plots": _plots(audited)}
-    # "<" cannot end the script element, whatever labels and file names hold
-    text = json.dumps(data, ensure_ascii=False).replace("<", "\\u003c")
-    text = text.encode("utf-8", "replace").decode()  # file names that are no UTF-8
-    return _TEMPLATE.read_text(encoding="utf-8").replace("__DATA__", text)
+    return pages.render(_TEMPLATE, data)
 
 
 def _example(audited: Audited, finding: Finding, at: int) -> dict[str, Any]:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +23,8 @@ class Clip:
         fold: name of the official fold, where the data set has them.
         offset_s: start within the recording, in seconds.
         duration_s: length from there in seconds; ``None`` for the rest of the recording.
+        metadata: what else its row of a table says, by column: text, numbers, ``None`` for an empty cell. Figures are
+            broken down by it; nothing is learned from it.
     """
 
     source: str
@@ -32,6 +35,7 @@ class Clip:
     fold: str | None = None
     offset_s: float = 0.0
     duration_s: float | None = None
+    metadata: Mapping[str, Any] = field(default_factory=dict, compare=False)
 
 
 @dataclass(frozen=True)

@@ -141,6 +141,12 @@ def text_or_none(value: Any) -> str | None:
     return str(value)
 
 
+def plain_value(value: Any) -> str | float | None:
+    """A cell of a column that is not used, as text or number; ``None`` for an empty one and for anything else."""
+    text = text_or_none(value) if isinstance(value, str | int | float) else None
+    return text if isinstance(value, str | bool) or text is None else value
+
+
 def seconds(value: Any, what: str, where: str) -> float | None:
     """A number of seconds; ``None`` for an empty cell."""
     if value is None or value == "":
@@ -189,6 +195,7 @@ def clips_from_rows(rows: Iterable[tuple[str, Mapping[str, Any]]], found: FoundC
         DataError: a row without recording or label, or with one of the wrong type; the message names the row.
     """
     resolve = path_resolver(folder)
+    used = set(found.used())
     clips = []
     for where, row in rows:
         path = row.get(found.audio)
@@ -205,6 +212,7 @@ def clips_from_rows(rows: Iterable[tuple[str, Mapping[str, Any]]], found: FoundC
                 fold=text_or_none(row.get(found.fold)) if found.fold else None,
                 offset_s=(seconds(row.get(found.offset), "offset", where) if found.offset else None) or 0.0,
                 duration_s=seconds(row.get(found.duration), "duration", where) if found.duration else None,
+                metadata={name: plain_value(cell) for name, cell in row.items() if name and name not in used},
             )
         )
     return clips

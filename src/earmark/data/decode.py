@@ -133,6 +133,15 @@ def num_channels(clip: Clip) -> int:
         return 0
 
 
+def own_rate_hz(clip: Clip) -> int:
+    """Sampling rate as the header has it; 0 where that cannot be told."""
+    try:
+        with _opened(clip) as file, soundfile.SoundFile(file) as sound:
+            return int(sound.samplerate)
+    except (AudioError, soundfile.LibsndfileError):
+        return 0
+
+
 def duration_s(clip: Clip) -> float:
     """Length of a clip in seconds as its header has it, without decoding; 0 where that cannot be told."""
     if clip.duration_s is not None:

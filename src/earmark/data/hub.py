@@ -7,14 +7,22 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from earmark.data.clips import Clip, ClipTable, Splits
-from earmark.data.columns import Columns, FoundColumns, find_columns, label_text, path_resolver, text_or_none
+from earmark.data.columns import (
+    Columns,
+    FoundColumns,
+    find_columns,
+    label_text,
+    path_resolver,
+    plain_value,
+    text_or_none,
+)
 from earmark.data.folders import SPLIT_NAMES, SplitNames, load_folder
 from earmark.errors import DataError, NetworkError, first_line
 from earmark.extras import require
@@ -179,7 +187,14 @@ def clip_table(dataset: Any, origin: str, folder: str, columns: Columns) -> Clip
     feature = dataset.features[found.label]
     class_names = feature.names if isinstance(feature, datasets.ClassLabel) else None
     audio = dataset.select_columns([found.audio]).with_format("arrow")
-    facts = dataset.select_columns([name for name in found.used() if name != found.audio]).with_format(None)
+    metadata = [
+        name
+        for name, feature in dataset.features.items()
+        if name not in found.used() and isinstance(feature, datasets.Value | datasets.ClassLabel)
+    ]
+    used = [name for name in found.used() if name != found.audio]
+    facts = dataset.select_columns([*used, *metadata]).with_format(None)
+    named = {name: getattr(dataset.features[name], "names", None) for name in metadata}
     resolve = path_resolver(folder)
     clips: list[Clip] = []
     for start in range(0, len(dataset), _BATCH):
@@ -195,10 +210,16 @@ def clip_table(dataset: Any, origin: str, folder: str, columns: Columns) -> Clip
                     path=None if has_bytes else resolve(str(path), where),
                     read_bytes=EmbeddedAudio(audio, start + i) if has_bytes else None,
                     label=label_text(cells[found.label][i], where, class_names),
+                    metadata={name: _metadata(cells[name][i], names) for name, names in named.items()},
                     **_optional(cells, i, found),
                 )
             )
     return ClipTable(clips, origin)
+
+
+def _metadata(value: Any, names: Sequence[str] | None) -> str | float | None:
+    known = names is not None and isinstance(value, int) and 0 <= value < len(names)
+    return names[value] if names is not None and known else plain_value(value)
 
 
 def _optional(cells: Mapping[str, list[Any]], i: int, found: FoundColumns) -> dict[str, Any]:

@@ -32,8 +32,10 @@ class Waveforms(Protocol):
     Attributes:
         num_samples: length of each clip, int64 (N,).
         scales: factor from the numbers of :meth:`read_batch` to samples in [-1, 1], float32 (N,).
+        sampling_rate_hz: rate of the samples.
     """
 
+    sampling_rate_hz: int
     num_samples: np.ndarray
     scales: np.ndarray
 

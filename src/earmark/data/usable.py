@@ -31,6 +31,11 @@ class UsableClips:
     table: ClipTable
     waveforms: Waveforms
 
+    @property
+    def durations_s(self) -> np.ndarray:
+        """Seconds of sound in each clip, float64 (N,)."""
+        return np.asarray(self.waveforms.num_samples, dtype=np.float64) / self.waveforms.sampling_rate_hz
+
 
 def keep_usable(
     tables: Mapping[str, ClipTable], sampling_rate_hz: int, options: DataArguments, *, whole: ClipTable | None = None

@@ -64,6 +64,8 @@ class Tones:
         samples: int16 (N, T).
     """
 
+    sampling_rate_hz = _RATE_HZ
+
     def __init__(self, count: int) -> None:
         rng = np.random.default_rng(0)
         time_s = np.arange(round(_LENGTH_S * _RATE_HZ)) / _RATE_HZ

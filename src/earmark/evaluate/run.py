@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from earmark.config import EvaluateOptions
 from earmark.data.clips import ClipTable
@@ -17,6 +20,7 @@ from earmark.errors import DataError
 from earmark.export.load import ExportedModel, load_any
 from earmark.models.build import AudioModel
 from earmark.models.source import source_of
+from earmark.report.page import ReportFacts, Scored, read_history, write_report
 from earmark.runs.environment import describe_environment
 from earmark.runs.folder import RunFolder, prepare_folder, write_json
 from earmark.runs.judged import Judged, judge, write_predictions
@@ -66,7 +70,7 @@ def evaluate(options: EvaluateOptions) -> EvaluateOutcome:
         scorer, usable[options.split].waveforms, batch_size=options.per_device_eval_batch_size, what="evaluating"
     )
     judged = judge(logits, table, audio.labels, options.metric)
-    return _write(folder, judged, audio.architecture, options, device_name)
+    return _write(folder, judged, usable[options.split].durations_s, audio.architecture, options, device_name)
 
 
 def _on_device(audio: AudioModel | ExportedModel, device: str) -> tuple[Scorer, str]:
@@ -114,7 +118,12 @@ def _output_dir(options: EvaluateOptions) -> Path:
 
 
 def _write(
-    folder: RunFolder, judged: Judged, architecture: str, options: EvaluateOptions, device_name: str
+    folder: RunFolder,
+    judged: Judged,
+    durations_s: np.ndarray,
+    architecture: str,
+    options: EvaluateOptions,
+    device_name: str,
 ) -> EvaluateOutcome:
     metrics = judged.to_dict()
     write_json(folder.metrics, {options.split: metrics})
@@ -123,10 +132,30 @@ def _write(
     row = _row(judged, architecture, options, device_name)
     row.save(folder)
     lines = [f"{options.split}: {line}" for line in judged.summary_lines()]
-    lines += [f"warning: {line}" for line in diagnose(judged.metrics)]
+    warnings = diagnose(judged.metrics)
+    lines += [f"warning: {line}" for line in warnings]
     lines += ["", markdown([row]), "", f"metrics      {folder.metrics}"]
     lines += [f"predictions  {folder.predictions(options.split)}"]
+    if options.report:
+        facts = _facts(architecture, options, device_name, warnings)
+        write_report(folder.report, facts, {options.split: Scored(judged, durations_s)})
+        lines += [f"report       {folder.report}"]
     return EvaluateOutcome(folder.path, metrics, "\n".join(lines))
+
+
+def _facts(architecture: str, options: EvaluateOptions, device_name: str, warnings: list[str]) -> ReportFacts:
+    settings = dataclasses.asdict(options)
+    del settings["token"]
+    model = Path(str(options.model_name_or_path))
+    return ReportFacts(
+        title=model.resolve().name if model.exists() else str(options.model_name_or_path),
+        model={"": architecture},
+        settings=settings,
+        environment=describe_environment(device_name),
+        history=read_history(model),
+        group_column=options.group_column,
+        warnings=warnings,
+    )
 
 
 def _row(judged: Judged, architecture: str, options: EvaluateOptions, device_name: str) -> ResultsRow:

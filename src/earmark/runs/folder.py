@@ -21,7 +21,7 @@ _MODEL_FILES = rf"config\.json|preprocessor_config\.json|training_args\.bin|{_WE
 _TRAINER_ENTRIES = r"checkpoint-\d+|\.unfinished-checkpoint|trainer_state\.json"
 _OWN_FILES = (
     r"run_config\.yaml|labels\.json|environment\.json|metrics\.json|results_row\.json|README\.md|bad_audio\.csv|"
-    r"cross_validation\.json|predictions_\w+\.csv|evaluation_(validation|test)"
+    r"cross_validation\.json|history\.json|report\.html|predictions_\w+\.csv|evaluation_(validation|test)"
 )
 _WRITTEN = re.compile(f"{_MODEL_FILES}|{_TRAINER_ENTRIES}|{_OWN_FILES}")
 _TENSORBOARD = "events.out.tfevents*"  # inside runs/, where Transformers puts them
@@ -72,6 +72,16 @@ class RunFolder:
     def card(self) -> Path:
         """The model card."""
         return self.path / "README.md"
+
+    @property
+    def history(self) -> Path:
+        """What was logged while training: losses, rates and validation figures, step by step."""
+        return self.path / "history.json"
+
+    @property
+    def report(self) -> Path:
+        """The figures as a page, with sound."""
+        return self.path / "report.html"
 
     def predictions(self, split: str) -> Path:
         """One row for each clip of a split."""

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy.sparse import csr_array
+from scipy.stats import binomtest
 
 _REPLICATES = 1000
 _CONFIDENCE = 0.95
@@ -77,3 +78,14 @@ def calibration_error(probabilities: np.ndarray, targets: np.ndarray) -> float:
     bins = np.minimum((confidence * _BINS).astype(int), _BINS - 1)
     gaps = np.bincount(bins, weights=confidence - right, minlength=_BINS)
     return float(np.abs(gaps).sum() / len(targets))
+
+
+def proportion_interval(hits: int, trials: int) -> Interval:
+    """95 % interval of a share, which holds for few trials and shares near 0 or 1 too (Wilson 1927).
+
+    Args:
+        hits: how many of them.
+        trials: of how many, at least 1.
+    """
+    found = binomtest(hits, trials).proportion_ci(_CONFIDENCE, method="wilson")
+    return Interval(float(found.low), float(found.high))

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from earmark.config import DataArguments, ModelArguments
+from earmark.config_files import read_config_file
 from earmark.device import describe_device
+from earmark.report.page import ReportFacts, Scored, write_report
 from earmark.runs.card import CardFacts, model_card
 from earmark.runs.environment import describe_environment
 from earmark.runs.folder import RunFolder, write_json, writing
 from earmark.runs.judged import Judged, write_predictions
 from earmark.runs.results import ResultsRow, markdown
 from earmark.scoring.diagnosis import Schedule, diagnose
+from earmark.train.prepare import PreparedData
 
 if TYPE_CHECKING:
     from earmark.train.trainer import AudioTrainer
@@ -68,22 +72,27 @@ def write_reports(
     trainer: AudioTrainer,
     figures: TrainingFigures,
     judged: Mapping[str, Judged],
+    prepared: PreparedData,
     data: DataArguments,
     model: ModelArguments,
+    *,
+    page: bool,
 ) -> tuple[dict[str, Any], str]:
-    """Write metrics, predictions, the results row and the model card.
+    """Write metrics, what was logged, predictions, the results row, the model card and, with ``page``, the report.
 
     Returns:
         ``(metrics, summary)``: what ``metrics.json`` holds, and lines for the reader.
     """
     metrics = {"train": asdict(figures), **{split: one.to_dict() for split, one in judged.items()}}
     write_json(folder.metrics, metrics)
+    write_json(folder.history, finite(trainer.state.log_history))
     for split, one in judged.items():
         write_predictions(folder, split, one)
     device_name = describe_device(trainer.args.device)
     with writing(folder.card) as stream:
         stream.write(model_card(_card_facts(folder, trainer, figures, judged, data, model, device_name)))
     lines: list[str] = []
+    warnings: list[str] = []
     for split, one in judged.items():
         lines += [f"{split}: {line}" for line in one.summary_lines()]
     if judged:
@@ -93,10 +102,52 @@ def write_reports(
         schedule = Schedule(
             figures.steps, figures.learning_rate, figures.global_batch_size, bool(model.model_name_or_path)
         )
-        lines += [f"warning: {line}" for line in diagnose(judged[split].metrics, schedule)]
+        warnings = diagnose(judged[split].metrics, schedule)
+        lines += [f"warning: {line}" for line in warnings]
         lines += ["", markdown([row])]
+    if judged and page:
+        _write_page(folder, trainer, judged, prepared, data.group_column, warnings)
     lines += ["", *_paths(folder, judged)]
     return metrics, "\n".join(lines)
+
+
+def finite(history: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Logged values as JSON has them: ``None`` for NaN and infinity."""
+    return [
+        {
+            name: None if isinstance(value, float) and not math.isfinite(value) else value
+            for name, value in entry.items()
+        }
+        for entry in history
+    ]
+
+
+def _write_page(
+    folder: RunFolder,
+    trainer: AudioTrainer,
+    judged: Mapping[str, Judged],
+    prepared: PreparedData,
+    group_column: str | None,
+    warnings: list[str],
+) -> None:
+    splits = prepared.evaluated()
+    order = sorted(judged, key=lambda split: split != "test")  # as in the results row
+    frontend = trainer.audio.frontend
+    facts = ReportFacts(
+        title=folder.path.resolve().name,
+        model={
+            "": trainer.audio.model.config.model_type,
+            "parameters": f"{sum(parameter.numel() for parameter in trainer.audio.model.parameters()):,}",
+            "longest clip": f"{frontend.max_samples / frontend.sampling_rate_hz:g} s",
+            "rate": f"{frontend.sampling_rate_hz} Hz",
+        },
+        settings=read_config_file(folder.config) if folder.config.is_file() else {},
+        environment=describe_environment(describe_device(trainer.args.device)),
+        history=trainer.state.log_history,
+        group_column=group_column,
+        warnings=warnings,
+    )
+    write_report(folder.report, facts, {split: Scored(judged[split], splits[split].durations_s) for split in order})
 
 
 def _results_row(
@@ -172,6 +223,7 @@ def _paths(folder: RunFolder, judged: Mapping[str, Judged]) -> list[str]:
         ("metrics", folder.metrics),
         *((f"predictions ({split})", folder.predictions(split)) for split in judged),
         ("model card", folder.card),
+        *([("report", folder.report)] if folder.report.exists() else []),
         ("settings", folder.config),
     ]
     if folder.bad_audio.exists():

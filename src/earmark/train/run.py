@@ -289,7 +289,7 @@ def _finish(
     summary = ""
     metrics: dict[str, Any] = {}
     if is_main_process():
-        metrics, summary = write_reports(folder, trainer, figures, judged, data, model)
+        metrics, summary = write_reports(folder, trainer, figures, judged, prepared, data, model, page=run.report)
         logger.info("trained in %s", format_seconds(figures.training_s))
     trainer.accelerator.wait_for_everyone()
     return TrainOutcome(folder.path, metrics, summary)

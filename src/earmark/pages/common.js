@@ -1,0 +1,48 @@
+"use strict";
+const data = JSON.parse(document.getElementById("data").textContent);
+const number = (value) => value.toLocaleString("en");
+const at = (id) => document.getElementById(id);
+function make(tag, properties = {}, ...children) {
+  const element = document.createElement(tag);
+  Object.assign(element, properties);
+  element.append(...children);
+  return element;
+}
+function drawn(tag, attributes = {}, ...children) {
+  const element = document.createElementNS("http://www.w3.org/2000/svg", tag);
+  for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
+  element.append(...children);
+  return element;
+}
+function bars(values, text) {
+  const most = Math.max(...values, 1e-9), width = 100 / values.length;
+  const svg = drawn("svg", { class: "bars", viewBox: "0 0 100 100", preserveAspectRatio: "none", role: "img",
+    "aria-label": text });
+  values.forEach((value, i) => {
+    const height = 100 * value / most;
+    svg.append(drawn("rect", { x: i * width, y: 100 - height, width: width * .9, height }));
+  });
+  return svg;
+}
+function outline(values) {
+  const svg = drawn("svg", { viewBox: `0 -1 ${values.length} 2`, preserveAspectRatio: "none", "aria-hidden": "true" });
+  values.forEach((value, i) => {
+    const high = Math.max(value, .01);
+    svg.append(drawn("rect", { x: i, y: -high, width: .8, height: 2 * high }));
+  });
+  return svg;
+}
+function row(cells, tag = "td") {
+  // numbers, and texts given as {n: ...}, stand at the right
+  return make("tr", {}, ...cells.map((cell) => {
+    const text = typeof cell === "number" ? number(cell) : cell.n ?? cell;
+    return make(tag, { className: typeof cell === "number" || "n" in Object(cell) ? "n" : "" }, text);
+  }));
+}
+// one sound at a time: starting a player stops the others
+document.addEventListener("play", (event) => {
+  for (const other of document.querySelectorAll("audio")) if (other !== event.target) other.pause();
+}, true);
+function player(clip) {
+  return make("audio", { controls: true, preload: "metadata", src: clip.uri, ariaLabel: clip.path });
+}

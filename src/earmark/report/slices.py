@@ -1,0 +1,143 @@
+"""Accuracy of parts of a split: by length, group, sampling rate, and whatever else the table says of its clips."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+
+from earmark.data.clips import ClipTable
+from earmark.data.decode import own_rate_hz
+from earmark.scoring.uncertainty import proportion_interval
+
+_MOST_VALUES = 24  # of a column that is shown value by value
+_LOWEST = 12  # values shown of a column with more
+_FEWEST_CLIPS = 10  # of those
+_PARTS = 4  # of a column of numbers
+_MOST_HEADERS = 20_000  # recordings whose header is read for their sampling rate
+_NAMED = 3
+_EMPTY = "(empty)"
+
+
+@dataclass(frozen=True)
+class _Column:
+    """A value for each clip, and the order of the values."""
+
+    name: str
+    values: list[str]
+    order: list[str]
+
+
+def slices(
+    table: ClipTable, right: np.ndarray, durations_s: np.ndarray, group_column: str | None
+) -> tuple[list[dict[str, Any]], list[str]]:
+    """Accuracy by whatever is known of the clips.
+
+    Args:
+        table: N clips.
+        right: bool (N,), whether each was answered rightly.
+        durations_s: float (N,), their lengths in seconds.
+        group_column: what the groups are called.
+
+    Returns:
+        ``(columns, notes)``: for each column ``{"name", "rows": [{"value", "clips", "accuracy", "low", "high",
+        "differs"}], "values", "shown"}``, with 95 % intervals; ``differs`` where the interval does not hold the
+        accuracy of the whole split. Columns of one value are left out; a note says why others are.
+    """
+    columns, notes = _columns(table, durations_s, group_column)
+    return [_rows(column, right) for column in columns if len(set(column.values)) > 1], notes
+
+
+def _columns(table: ClipTable, durations_s: np.ndarray, group_column: str | None) -> tuple[list[_Column], list[str]]:
+    columns, notes = [_by_number("length", durations_s.tolist(), "s")], []
+    given: dict[str, list[Any]] = {
+        group_column or "group": [clip.group for clip in table],
+        "fold": [clip.fold for clip in table],
+    }
+    for name in dict.fromkeys(name for clip in table for name in clip.metadata):
+        given[name] = [clip.metadata.get(name) for clip in table]
+    for name, values in given.items():
+        if all(value is None for value in values):
+            continue
+        column, note = _column(name, values)
+        columns += [column] if column else []
+        notes += [note] if note else []
+    if len(table) > _MOST_HEADERS:
+        return columns, [*notes, f"not broken down by sampling rate: more than {_MOST_HEADERS:,} recordings"]
+    with ThreadPoolExecutor() as pool:
+        rates = list(pool.map(own_rate_hz, table))
+    names = {rate: f"{rate} Hz" if rate else "unknown" for rate in sorted(set(rates))}
+    return [*columns, _Column("sampling rate", [names[rate] for rate in rates], list(names.values()))], notes
+
+
+def _column(name: str, values: Sequence[Any]) -> tuple[_Column | None, str | None]:
+    """A column of a table as parts of a split; or a line about why not, or about what is odd in it."""
+    numbers = [_number(value) for value in values]
+    there = [value is not None for value in values]
+    texts = [str(value) for value, number in zip(values, numbers, strict=True) if value is not None and number is None]
+    distinct = Counter(str(value) for value in values if value is not None)
+    note = None
+    if texts and len(texts) < sum(there):
+        named = ", ".join(repr(text) for text in list(dict.fromkeys(texts))[:_NAMED])
+        note = (
+            f"column {name!r} mixes {sum(there) - len(texts):,} numbers with {len(texts):,} texts ({named}): "
+            "taken as text"
+        )
+    if not texts and len(distinct) > _MOST_VALUES:
+        return _by_number(name, [math.nan if number is None else number for number in numbers], ""), note
+    if len(distinct) > max(_MOST_VALUES, len(values) // 2):
+        return None, f"column {name!r} has {len(distinct):,} values for {sum(there):,} clips: not broken down by it"
+    order = sorted(distinct, key=lambda text: (_number(text) is None, _number(text) or 0.0, text))
+    return _Column(name, [_EMPTY if value is None else str(value) for value in values], [*order, _EMPTY]), note
+
+
+def _number(value: Any) -> float | None:
+    if value is None:
+        return None
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        return None
+    return number if math.isfinite(number) else None
+
+
+def _by_number(name: str, values: Sequence[float], unit: str) -> _Column:
+    """Parts with as many clips each, as far as equal numbers allow."""
+    numbers = np.array(values, dtype=np.float64)
+    known = ~np.isnan(numbers)
+    edges = np.unique(np.quantile(numbers[known], np.linspace(0, 1, _PARTS + 1)))
+    if len(edges) < 2:
+        edges = np.array([edges[0], edges[0]])
+    part = np.clip(np.searchsorted(edges, numbers, side="left") - 1, 0, len(edges) - 2)
+    names = [f"{low:.4g} to {high:.4g} {unit}".rstrip() for low, high in pairwise(edges)]
+    return _Column(name, [names[i] if here else _EMPTY for i, here in zip(part, known, strict=True)], [*names, _EMPTY])
+
+
+def _rows(column: _Column, right: np.ndarray) -> dict[str, Any]:
+    clips = Counter(column.values)
+    hits = Counter(value for value, hit in zip(column.values, right, strict=True) if hit)
+    values = [value for value in dict.fromkeys(column.order) if clips[value]]
+    shown = values
+    if len(values) > _MOST_VALUES:
+        enough = [value for value in values if clips[value] >= _FEWEST_CLIPS] or values
+        shown = sorted(enough, key=lambda value: (hits[value] / clips[value], value))[:_LOWEST]
+    rows = []
+    for value in shown:
+        interval = proportion_interval(hits[value], clips[value])
+        rows.append(
+            {
+                "value": value,
+                "clips": clips[value],
+                "accuracy": round(hits[value] / clips[value], 4),
+                "low": round(interval.low, 4),
+                "high": round(interval.high, 4),
+                "differs": not interval.low <= float(right.mean()) <= interval.high,
+            }
+        )
+    return {"name": column.name, "rows": rows, "values": len(values)}

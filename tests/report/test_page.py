@@ -1,0 +1,146 @@
+"""The report of a split, in a real browser."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from earmark.data.clips import Clip, ClipTable
+from earmark.data.excerpts import picture_of
+from earmark.report.page import ReportFacts, Scored, write_report
+from earmark.runs.judged import judge
+from tests.audit.test_run import write
+from tests.serve.test_page import BROWSER, needs_browser
+from tests.tiny import RATE_HZ, tone
+
+HOSTILE = "</script><script>document.title='taken'</script>'\"& 鸟"
+LABELS = ["high", HOSTILE, "low"]
+
+
+def scored(root: Path, split: str, seed: int) -> Scored:
+    """Thirty clips, of which two high ones are called low, surely, and one low one is gone."""
+    rng = np.random.default_rng(seed)
+    clips, logits = [], []
+    for i in range(30):
+        label = i % 3
+        path = root / f"{split}{i}.wav"
+        write(path, tone(500 * (label + 1), 1.0, seed=i))
+        metadata = {"tape": "old" if i < 15 else "new"}
+        clips.append(Clip(f"{split}{i}.wav", LABELS[label], str(path), group=f"speaker {i % 5}", metadata=metadata))
+        answer = 2 if i in (3, 9) else label
+        logits.append(4.0 * np.eye(3)[answer] + rng.normal(0, 0.1, 3))
+    (root / f"{split}2.wav").unlink()
+    table = ClipTable(clips, "here")
+    return Scored(judge(np.array(logits, np.float32), table, LABELS), np.linspace(0.5, 3, 30))
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("report")
+    history = [{"epoch": i / 4, "loss": 2.0 - i / 4, "step": i} for i in range(8)]
+    history += [{"epoch": i, "eval_loss": 2.5 - i, "eval_accuracy": i / 2} for i in (1, 2)]
+    facts = ReportFacts("my run", {"": "tc_resnet"}, {"seed": 42}, {"device": "cpu"}, history, "speaker", ["too sure"])
+    splits = {"test": scored(root, "test", 0), "validation": scored(root, "validation", 1)}
+    return write_report(root / "report.html", facts, splits)
+
+
+@pytest.fixture(scope="module")
+def page(report: Path) -> Iterator[Any]:
+    sync_api = pytest.importorskip("playwright.sync_api")
+    flags = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+    with sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=BROWSER, args=flags)
+        opened, faults = browser.new_page(viewport={"width": 360, "height": 800}), []
+        opened.on("pageerror", lambda error: faults.append(str(error)))
+        opened.on("console", lambda line: faults.append(line.text))
+        opened.on("request", lambda one: faults.append(one.url) if not one.url.startswith(("file:", "data:")) else None)
+        opened.goto(report.as_uri())
+        yield opened
+        browser.close()
+        assert not faults
+
+
+@needs_browser
+def test_the_headline_says_how_far_to_trust_it(page: Any) -> None:
+    assert page.title() == "Report of my run"
+    accuracy = page.locator("#cards .card").first.inner_text()
+    assert "0.9333" in accuracy
+    assert "always" in accuracy
+    assert "0.3333" in accuracy
+    assert page.locator("#cards svg").first.get_attribute("aria-label").startswith("95 % interval 0.8")
+    assert "too sure" in page.locator("#warnings").inner_text()
+
+
+@needs_browser
+def test_a_cell_lets_its_clips_be_heard(page: Any) -> None:
+    page.locator("#matrix button[data-i='0'][data-j='2']").click()
+    heard = page.locator("#heard")
+    assert "“high” answered as “low”: 2 clips" in heard.inner_text()
+    player = heard.locator("audio").first
+    seconds = player.evaluate("p => new Promise(d => { p.onloadedmetadata = () => d(p.duration); p.load(); })")
+    assert seconds == pytest.approx(1.0, abs=0.05)
+    lightest = heard.locator("canvas").first.evaluate(
+        """c => { const d = c.getContext('2d').getImageData(0, 0, c.width, c.height).data; let best = 0, row = 0;
+        for (let i = 0; i < d.length; i += 4)
+          if (d[i + 1] > best) { best = d[i + 1]; row = Math.floor(i / 4 / c.width); }
+        return row; }"""
+    )
+    assert 47 - lightest == pytest.approx(48 * np.log(500 / 60) / np.log(7600 / 60), abs=1.5)  # the tone, where it is
+
+
+@needs_browser
+def test_the_matrix_goes_by_keys(page: Any) -> None:
+    first = page.locator("#matrix button").first
+    first.focus()
+    for key in ("ArrowRight", "ArrowDown", "ArrowDown", "ArrowDown", "ArrowRight"):
+        page.keyboard.press(key)
+    page.keyboard.press("Enter")
+    assert "“low” answered rightly: 10 clips" in page.locator("#heard").inner_text()
+    assert page.evaluate("document.activeElement.id") == "heard"
+    assert (
+        "cannot be read any more" in page.locator("#heard").inner_text()
+    )  # the least sure three may hold the lost one
+    assert page.locator("#matrix button[tabindex='0']").count() == 1
+
+
+@needs_browser
+def test_classes_sort_and_splits_change(page: Any) -> None:
+    classes = page.locator("#per_class tbody tr")
+    assert classes.first.inner_text().startswith(("high", "low"))
+    page.locator("#per_class th button", has_text="precision").click()
+    page.locator("#per_class th button", has_text="precision").click()
+    assert page.locator("#per_class th[aria-sort='descending']").inner_text().startswith("precision")
+    page.locator("#splits button", has_text="validation").click()
+    assert page.locator("#splits button[aria-pressed='true']").inner_text() == "validation: 30 clips"
+    page.locator("#class").select_option(label=HOSTILE)
+    assert "Clips of other classes: 20" in page.locator("#histograms").inner_text()
+    page.locator("#splits button", has_text="test").click()
+
+
+@needs_browser
+def test_parts_training_and_facts_are_there_and_it_fits_a_phone(page: Any) -> None:
+    parts = page.locator("#parts").inner_text()
+    for heading in ("By length", "By speaker", "By tape", "By sampling rate"):
+        assert heading in parts
+    assert page.locator("#curves figure").count() == 1 + 1  # loss, and accuracy of validation; no rate was logged
+    assert (
+        page.locator("#curves svg").first.get_attribute("aria-label").startswith("training from 2 to 0.25; validation")
+    )
+    page.locator("summary", has_text="Settings").click()
+    assert "seed" in page.locator("#facts").inner_text()
+    assert page.evaluate("document.documentElement.scrollWidth") <= 360
+
+
+def test_a_picture_shows_a_tone_where_it_is_and_when() -> None:
+    samples = tone(1000.0, 1.0).copy()
+    samples[: RATE_HZ // 2] = 0
+    picture = picture_of(samples)
+    assert picture.shape == (48, 96)
+    band = int(48 * np.log(1000 / 60) / np.log(7600 / 60))
+    assert abs(int(picture[:, 80].argmax()) - band) <= 1
+    assert picture[:, :40].max() == 0
+    assert picture_of(np.zeros(10, np.float32)).shape == (48, 1)
