@@ -26,6 +26,7 @@ from earmark.cli.parsing import (
 )
 from earmark.cli.prepare import parse_prepare
 from earmark.cli.quickstart import parse_quickstart
+from earmark.cli.report import parse_report
 from earmark.cli.results import parse_results
 from earmark.cli.synth import parse_synth
 from earmark.errors import DeviceError
@@ -42,6 +43,7 @@ PARSERS = {
     "prepare": parse_prepare,
     "push": parse_push,
     "quickstart": parse_quickstart,
+    "report": parse_report,
     "results": parse_results,
     "serve": parse_serve,
     "synth": parse_synth,

@@ -135,6 +135,21 @@ def test_parts_training_and_facts_are_there_and_it_fits_a_phone(page: Any) -> No
     assert page.evaluate("document.documentElement.scrollWidth") <= 360
 
 
+def test_a_report_of_many_clips_is_bounded(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    count, classes = 100_000, 35
+    noise = rng.standard_normal(3 * RATE_HZ) * 0.2  # what compresses worst
+    write(tmp_path / "noise.wav", noise)
+    targets = rng.integers(0, classes, count)
+    labels = [f"class {i:02}" for i in range(classes)]
+    path = str(tmp_path / "noise.wav")
+    clips = [Clip(path, labels[i], path, group=f"s{n % 3000}", metadata={"n": n}) for n, i in enumerate(targets)]
+    logits = rng.standard_normal((count, classes)).astype(np.float32) + 3 * np.eye(classes, dtype=np.float32)[targets]
+    scored = Scored(judge(logits, ClipTable(clips, "here"), labels), rng.uniform(0.1, 9, count))
+    report = write_report(tmp_path / "r.html", ReportFacts("big", {}, {}, {}), {"test": scored, "validation": scored})
+    assert report.stat().st_size < 30e6
+
+
 def test_a_picture_shows_a_tone_where_it_is_and_when() -> None:
     samples = tone(1000.0, 1.0).copy()
     samples[: RATE_HZ // 2] = 0

@@ -34,6 +34,7 @@ COMMANDS = {
     "push": "put a trained model on the hub, with its card",
     "serve": "a page to hear and label recordings, and answers over HTTP",
     "results": "one table for many runs",
+    "report": "is one run better than another, or was it lucky: the same clips, compared",
     "synth": "write a synthetic spoken-command corpus",
     "bench": "measure this machine: data, training or inference",
     "doctor": "what is wrong with this machine, and what mends it",

@@ -46,3 +46,27 @@ document.addEventListener("play", (event) => {
 function player(clip) {
   return make("audio", { controls: true, preload: "metadata", src: clip.uri, ariaLabel: clip.path });
 }
+const share = (value, digits = 4) => value === null || value === undefined ? "–" : value.toFixed(digits);
+function picture(clip) {
+  const canvas = make("canvas", { width: clip.frames, height: 48, ariaLabel: "spectrogram", role: "img" });
+  const points = atob(clip.spectrogram), context = canvas.getContext("2d"), image = context.createImageData(clip.frames, 48);
+  for (let i = 0; i < points.length; i++) {
+    const value = points.charCodeAt(i) / 255, place = 4 * ((47 - Math.floor(i / clip.frames)) * clip.frames + i % clip.frames);
+    // dark blue over teal to pale yellow, brighter with every step
+    image.data.set([255 * value ** 2, 25 + 225 * value, 50 + 120 * Math.sin(Math.PI * value * .8), 255], place);
+  }
+  context.putImageData(image, 0, 0);
+  return canvas;
+}
+function card(clip) {
+  const box = make("div", { className: "clip" }), [best, score] = clip.answers[0];
+  if (clip.frames) box.append(picture(clip));
+  if (clip.uri) box.append(player(clip));
+  else box.append(make("p", { className: "soft", textContent: "(cannot be read any more)" }));
+  box.append(make("p", { className: "asked" }, `${clip.label} → `, make("span",
+    { className: best === clip.label ? "" : "wrong", textContent: `${best} ${share(score, 3)}` })));
+  const others = clip.answers.slice(1).map(([name, value]) => `${name} ${share(value, 3)}`).join(", ");
+  if (others) box.append(make("p", { className: "soft", textContent: `then ${others}` }));
+  box.append(make("p", { className: "soft", textContent: clip.path + (clip.whole ? "" : " (its beginning)") }));
+  return box;
+}

@@ -5,11 +5,13 @@ from __future__ import annotations
 import csv
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from earmark.data.clips import ClipTable
+from earmark.errors import DataError
 from earmark.runs.folder import RunFolder, writing
 from earmark.scoring.forward import softmax
 from earmark.scoring.metric_folder import run_metric_folder
@@ -65,6 +67,43 @@ def judge(logits: np.ndarray, table: ClipTable, labels: Sequence[str], metric_fo
     metrics = compute_metrics(logits, targets, labels)
     extra = run_metric_folder(metric_folder, logits.argmax(axis=1), targets) if metric_folder else {}
     return Judged(table, targets, logits, labels, metrics, extra)
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """What a ``predictions_SPLIT.csv`` says of N clips.
+
+    Attributes:
+        sources: what each is called.
+        targets: their classes.
+        answers: what the model answered.
+        scores: the probability of that, float (N,).
+    """
+
+    sources: list[str]
+    targets: list[str]
+    answers: list[str]
+    scores: np.ndarray
+
+
+def read_predictions(path: Path) -> Predictions:
+    """Read what :func:`write_predictions` wrote.
+
+    Raises:
+        DataError: it is missing or damaged.
+    """
+    try:
+        with open(path, encoding="utf-8", errors="surrogateescape", newline="") as stream:
+            rows = list(csv.DictReader(stream))
+        columns = {name: [row[name] for row in rows] for name in ("path", "label", "predicted", "score")}
+        scores = np.array([float(score) for score in columns["score"]])
+    except FileNotFoundError as exc:
+        raise DataError(f"{path}: not there; `earmark train` and `earmark evaluate` write it") from exc
+    except (OSError, ValueError, KeyError, TypeError, csv.Error) as exc:
+        raise DataError(f"{path}: damaged ({exc!r}); evaluate again to write it anew") from exc
+    if not rows:
+        raise DataError(f"{path}: has no rows; evaluate again to write it anew")
+    return Predictions(columns["path"], columns["label"], columns["predicted"], scores)
 
 
 def write_predictions(folder: RunFolder, split: str, judged: Judged) -> None:

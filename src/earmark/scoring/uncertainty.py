@@ -11,7 +11,7 @@ import numpy as np
 from scipy.sparse import csr_array
 from scipy.stats import binomtest
 
-_REPLICATES = 1000
+REPLICATES = 1000
 _CONFIDENCE = 0.95
 _BINS = 15
 
@@ -40,24 +40,42 @@ def bootstrap_intervals(confusion: np.ndarray, *, seed: int = 0) -> dict[str, In
     true, predicted = np.nonzero(confusion)
     counts = confusion[true, predicted]
     total, num_classes = int(counts.sum()), len(confusion)
-    drawn = np.random.default_rng(seed).multinomial(total, counts / total, size=_REPLICATES)  # (replicates, K)
+    drawn = np.random.default_rng(seed).multinomial(total, counts / total, size=REPLICATES)  # (replicates, K)
+    return {name: percentile_interval(of) for name, of in figures_of_draws(drawn, true, predicted, num_classes).items()}
+
+
+def figures_of_draws(
+    drawn: np.ndarray, true: np.ndarray, predicted: np.ndarray, num_classes: int
+) -> dict[str, np.ndarray]:
+    """Accuracy and macro F1 of R sets of clips.
+
+    Args:
+        drawn: how many clips of each cell are in each set, int (R, K).
+        true: true class of each cell, int (K,).
+        predicted: predicted class of each cell, int (K,).
+        num_classes: C.
+
+    Returns:
+        ``accuracy`` and ``macro_f1``, float64 (R,).
+    """
     right = true == predicted
-    cells = np.arange(len(counts))
+    cells = np.arange(len(true))
 
     def by_class(chosen: np.ndarray, classes: np.ndarray) -> np.ndarray:
-        shape = (len(counts), num_classes)
+        shape = (len(true), num_classes)
         sums: np.ndarray = drawn @ csr_array((np.ones(chosen.sum()), (cells[chosen], classes[chosen])), shape=shape)
         return sums  # (replicates, C)
 
-    everything = np.ones(len(counts), bool)
+    everything = np.ones(len(true), bool)
     hits, support, answers = by_class(right, true), by_class(everything, true), by_class(everything, predicted)
     f1 = 2 * hits / np.maximum(support + answers, 1)
     present = support > 0
     macro_f1 = (f1 * present).sum(axis=1) / present.sum(axis=1)
-    return {"accuracy": _interval(drawn[:, right].sum(axis=1) / total), "macro_f1": _interval(macro_f1)}
+    return {"accuracy": drawn[:, right].sum(axis=1) / drawn.sum(axis=1), "macro_f1": macro_f1}
 
 
-def _interval(values: np.ndarray) -> Interval:
+def percentile_interval(values: np.ndarray) -> Interval:
+    """Where 95 % of the values are, float (R,)."""
     tail = (1 - _CONFIDENCE) / 2
     low, high = np.quantile(values, [tail, 1 - tail])
     return Interval(float(low), float(high))

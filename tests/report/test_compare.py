@@ -1,0 +1,124 @@
+"""Runs held against each other."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from earmark.cli.report import parse_report, run
+from earmark.errors import DataError, OutputError, UsageError
+from earmark.report.compare import compare_runs
+from tests.audit.test_run import write
+from tests.serve.test_page import BROWSER, needs_browser
+from tests.tiny import tone
+
+LABELS = ["a", "b"]
+
+
+def predictions(folder: Path, right: list[bool], *, split: str = "test", order: list[int] | None = None) -> Path:
+    """What a run answers to clips whose labels take turns."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with open(folder / f"predictions_{split}.csv", "w", newline="") as stream:
+        rows = csv.writer(stream)
+        rows.writerow(["path", "label", "predicted", "score", "correct"])
+        for i in order or range(len(right)):
+            label, other = LABELS[i % 2], LABELS[1 - i % 2]
+            rows.writerow(
+                [folder.parent / f"{i}.wav", label, label if right[i] else other, f"{0.5 + i / 100}", int(right[i])]
+            )
+    return folder
+
+
+@pytest.fixture
+def runs(tmp_path: Path) -> list[str]:
+    plain = predictions(tmp_path / "plain", [i % 4 != 0 for i in range(40)])
+    better = predictions(tmp_path / "better", [i != 0 for i in range(40)], order=list(range(39, -1, -1)))
+    same = predictions(tmp_path / "same", [i % 4 != 1 for i in range(40)])
+    return [str(folder) for folder in (plain, better, same)]
+
+
+def test_runs_against_the_first(runs: list[str]) -> None:
+    found = compare_runs(runs)
+    better, same = found.pairs
+    assert (better.only_first, better.only_second) == (0, 9)
+    assert (same.only_first, same.only_second) == (10, 10)
+    assert found.p == pytest.approx([2 * 2 * 0.5**9, 1.0])  # the smaller of two counts twice
+    assert [run.accuracy for run in found.runs] == [0.75, 0.975, 0.75]
+    text = found.summary()
+    assert "better: better than plain (p 0.0078)" in text
+    assert "same: these clips do not tell it from plain (p 1)" in text
+    assert "majority rate 0.5000" in text
+
+
+def test_clips_of_one_recording_are_told_apart(tmp_path: Path) -> None:
+    for name, answers in (("x", "ab"), ("y", "aa")):
+        (tmp_path / name).mkdir()
+        lines = [f"tape.wav,{label},{answer},0.9,1" for label, answer in zip("ab", answers, strict=True)]
+        (tmp_path / name / "predictions_test.csv").write_text("\n".join(["path,label,predicted,score,correct", *lines]))
+    assert compare_runs([str(tmp_path / "x"), str(tmp_path / "y")]).pairs[0].only_first == 1
+
+
+def test_what_cannot_be_compared_is_one_line(runs: list[str], tmp_path: Path) -> None:
+    fewer = predictions(tmp_path / "fewer", [True] * 39)
+    with pytest.raises(DataError, match=r"other clips than .*plain \(39 here, 40 there, 39 the same\)"):
+        compare_runs([runs[0], str(fewer)])
+    text = (Path(runs[1]) / "predictions_test.csv").read_text()
+    relabelled = tmp_path / "relabelled"
+    relabelled.mkdir()
+    (relabelled / "predictions_test.csv").write_text(text.replace("3.wav,b", "3.wav,c"))
+    with pytest.raises(DataError, match=r"3\.wav is labelled 'c' here and 'b' in"):
+        compare_runs([runs[0], str(relabelled)])
+    (relabelled / "predictions_test.csv").write_text("path,label\nx,y\n")
+    with pytest.raises(DataError, match="damaged"):
+        compare_runs([runs[0], str(relabelled)])
+    with pytest.raises(DataError, match=r"predictions_validation\.csv: not there"):
+        compare_runs(runs, "validation")
+    with pytest.raises(UsageError, match="named twice"):
+        compare_runs([runs[0], runs[0] + "/"])
+    with pytest.raises(UsageError, match="two runs or more"):
+        parse_report([runs[0]])
+    with pytest.raises(UsageError, match=r"end its name in \.html"):
+        parse_report([*runs, "--output", "x.pdf"])
+
+
+def test_a_page_is_not_replaced_unasked(runs: list[str], tmp_path: Path) -> None:
+    (tmp_path / "x.html").write_text("mine")
+    with pytest.raises(OutputError, match="is there already"):
+        run([*runs, "--output", str(tmp_path / "x.html")])
+    assert (tmp_path / "x.html").read_text() == "mine"
+
+
+@needs_browser
+def test_the_clips_that_decide_can_be_heard(
+    runs: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sync_api: Any = pytest.importorskip("playwright.sync_api")
+    for i in (4, 8):
+        write(tmp_path / f"{i}.wav", tone(500.0, 1.0))
+    run([*runs, "--output", str(tmp_path / "x.html")])
+    assert str(tmp_path / "x.html") in capsys.readouterr().out
+    faults: list[str] = []
+    with sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=BROWSER, args=["--no-sandbox", "--disable-gpu"])
+        page = browser.new_page(viewport={"width": 360, "height": 800})
+        page.on("pageerror", lambda error: faults.append(str(error)))
+        page.goto((tmp_path / "x.html").as_uri())
+        section = page.locator("section", has_text="9 clips that better has right and plain has not")
+        assert section.locator(".clip").count() == 9
+        assert section.locator("audio").count() == 2  # the others are gone
+        assert section.locator(".clip").first.inner_text().count("36.wav") == 1  # the surest
+        assert "+0.2250" in page.locator("#pairs").inner_text()
+        assert page.evaluate("document.documentElement.scrollWidth") <= 360
+        browser.close()
+    assert not faults
+
+
+def test_intervals_are_those_of_one_run(runs: list[str]) -> None:
+    found = compare_runs(runs[:2])
+    low, high = found.runs[0].intervals["accuracy"].low, found.runs[0].intervals["accuracy"].high
+    assert low < 0.75 < high
+    assert np.isfinite(found.runs[0].f1).all()
