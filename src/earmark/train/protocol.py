@@ -37,7 +37,15 @@ _FOLD_NAME = re.compile(r"[\w.-]+")
 _CHILD = re.compile(r"fold_.+|seed_\d+")
 # settings that may change from one call to the next: they do not decide about what is learned
 _MAY_CHANGE = {
-    *("device", "store_dir", "cache_dir", "preprocessing_num_workers", "dataloader_num_workers", "logging_dir"),
+    *(
+        "device",
+        "report",
+        "store_dir",
+        "cache_dir",
+        "preprocessing_num_workers",
+        "dataloader_num_workers",
+        "logging_dir",
+    ),
     *("report_to", "run_name", "output_dir", "log_level", "log_level_replica", "save_total_limit", "logging_steps"),
 }
 
