@@ -163,7 +163,9 @@ def _fit(
     if settings.calibrate and all_right(windows, targets):
         notes.append(f"all {len(targets):,} clips are right; for the temperature, one error in so many is assumed")
     if not COLDEST * _AT_THE_END < temperature < HOTTEST / _AT_THE_END:
-        notes.append(f"the best temperature lies beyond {temperature:.3g}, the end of the range: look at the labels")
+        notes.append(
+            f"no temperature from {COLDEST:g} to {HOTTEST:g} is the best: the model knows these clips too little"
+        )
     decision = Decision(temperature, reject_label=settings.reject_class or DEFAULT_REJECT_LABEL)
     if not settings.fits_thresholds:
         return decision, notes

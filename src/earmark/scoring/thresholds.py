@@ -9,7 +9,7 @@ import math
 
 import numpy as np
 
-_DIGITS = 1e6  # thresholds have six decimals, so that the last bits of a sum do not decide
+_MARGIN = 1e-4  # between a threshold and what it was fitted on, so that the last bits of a sum do not decide
 
 
 def lowest_threshold(scores: np.ndarray, right: np.ndarray, precision: float) -> float | None:
@@ -36,7 +36,8 @@ def lowest_threshold(scores: np.ndarray, right: np.ndarray, precision: float) ->
     lowest = int(np.flatnonzero(reached)[-1])
     if lowest == len(scores) - 1:
         return 0.0
-    return _between(float(falling[lowest + 1]), float(falling[lowest]))
+    below, above = float(falling[lowest + 1]), float(falling[lowest])
+    return above - min(_MARGIN, (above - below) / 2)
 
 
 def threshold_of_false_accepts(scores: np.ndarray, num_clips: int, rate: float) -> float:
@@ -53,13 +54,9 @@ def threshold_of_false_accepts(scores: np.ndarray, num_clips: int, rate: float) 
     allowed = math.floor(rate * num_clips + 1e-9)
     if len(scores) <= allowed:
         return 0.0
-    falling = np.sort(scores)[::-1]
-    highest_refused = float(falling[allowed])
-    above = (math.floor(highest_refused * _DIGITS) + 1) / _DIGITS
-    return above if above <= 1 else math.inf
-
-
-def _between(below: float, above: float) -> float:
-    """A number above ``below`` and at most ``above``, with few digits where there is one."""
-    short = math.floor(above * _DIGITS) / _DIGITS
-    return short if short > below else (below + above) / 2
+    highest_refused = float(np.sort(scores)[::-1][allowed])
+    if highest_refused >= 1:
+        return math.inf
+    passing = scores[scores > highest_refused]
+    lowest_passing = float(passing.min()) if len(passing) else 1.0
+    return highest_refused + min(_MARGIN, (lowest_passing - highest_refused) / 2)
