@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -136,14 +137,16 @@ def test_a_class_that_is_never_answered_has_no_segments(model: Path, data: Path)
 
 
 @pytest.fixture
-def client(model: Path) -> TestClient:
+def client(model: Path) -> Iterator[TestClient]:
     write_decision(model)
     classifier = earmark.Classifier.from_pretrained(model, device="cpu")
     options = ServeOptions(model_name_or_path=str(model))
     metrics, lifecycle = Metrics(), Lifecycle(1.0)
     service = Service(classifier, options, metrics)
     streams = Streams(classifier, service.batcher, options, lifecycle)
-    return TestClient(build_app(service, streams, lifecycle, metrics, token=None, cors_origins=[]))
+    yield TestClient(build_app(service, streams, lifecycle, metrics, token=None, cors_origins=[]))
+    streams.close()
+    service.close()
 
 
 def test_the_server_gives_the_same_answers(client: TestClient, model: Path, data: Path) -> None:

@@ -20,6 +20,10 @@ from tests.tiny import overrides
 from tests.train.small import build, make_trainer, mixed_lengths_s, usable, write_clips
 
 
+def rows_of(folder: Path) -> list[dict[str, str]]:
+    return list(csv.DictReader((folder / "predictions_validation.csv").read_text().splitlines()))
+
+
 def prepared(clips: dict[str, UsableClips]) -> PreparedData:
     return PreparedData(clips["train"], clips["validation"], clips["train"], ["high", "low"], 1.0)
 
@@ -90,8 +94,8 @@ def test_a_run_writes_what_it_fitted_and_a_later_one_takes_it_away(tones: Path, 
     assert "reject_target_precision: 0.5" in settings.read_text()
     # evaluation reads the settings of training, and answers as the run was judged
     assert main(["evaluate", str(tmp_path / "run"), "--config", str(settings)]) == 0
-    of_training = list(csv.DictReader((tmp_path / "run" / "predictions_validation.csv").open()))
-    again = list(csv.DictReader((tmp_path / "run/evaluation_validation/predictions_validation.csv").open()))
+    of_training = rows_of(tmp_path / "run")
+    again = rows_of(tmp_path / "run" / "evaluation_validation")
     assert [row["answer"] for row in again] == [row["answer"] for row in of_training]
     for one, other in zip(again, of_training, strict=True):
         assert float(one["score"]) == pytest.approx(float(other["score"]), abs=1e-5)

@@ -13,7 +13,7 @@ from earmark.errors import ModelError, UsageError
 from earmark.evaluate.run import check_labels, on_device, table_of
 from earmark.export.description import is_export
 from earmark.models.build import load_trained
-from earmark.models.decision import Decision
+from earmark.models.decision import NEVER, Decision
 from earmark.models.source import source_of
 from earmark.runs.folder import RunFolder, prepare_folder, write_json
 from earmark.runs.judged import targets_of
@@ -99,9 +99,12 @@ def _summary(folder: RunFolder, fitted: Any, num_clips: int) -> str:
     line = summary_line(fitted.decision, fitted.figures) or "nothing changes: temperature 1 and no threshold"
     lines = [f"fitted on {num_clips:,} clips: {line}"]
     of_all, of_classes = fitted.decision.reject_threshold, fitted.decision.class_thresholds
-    if of_all is not None:
-        lines.append(f"below {of_all:g} the answer is {fitted.decision.reject_label!r}")
+    if of_all == 0:
+        lines.append("what is asked of all classes together holds without a threshold")
+    elif of_all is not None:
+        lines.append(f"below {of_all:.4g} the answer is {fitted.decision.reject_label!r}")
     if of_classes:
-        shown = [f"{label} {'never' if value > 1 else format(value, '.4g')}" for label, value in of_classes.items()]
+        words = {0.0: "always", NEVER: "never"}
+        shown = [f"{label} {words.get(value) or format(value, '.4g')}" for label, value in of_classes.items()]
         lines.append(f"answered from: {', '.join(shown)}")
     return "\n".join([*lines, f"decision     {folder.decision}"])
