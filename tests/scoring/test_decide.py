@@ -163,6 +163,20 @@ def test_calibration_on_other_clips_is_good() -> None:
     assert figures["calibration_error"] < 0.02
 
 
+def test_a_temperature_that_helps_nothing_stays_one() -> None:
+    """Right as often as it says, but for clips that are wrong and certain: these alone ask for a high temperature."""
+    logits, targets = drawn(2000)
+    logits[:40] = 0
+    logits[:40, 0] = 30
+    targets[:40] = 1
+    settings = DecisionArguments(calibrate=True, reject_target_precision=0.7)
+    fitted = fit_decision(single(logits), targets, list("abcde"), settings, split="validation", data="x")
+    assert fitted.decision.temperature == 1.0
+    assert fitted.figures["calibration_error"] == fitted.figures["calibration_error_before"]
+    assert "does not lower the calibration error" in fitted.notes[0]
+    assert fitted.decision.reject_threshold is not None
+
+
 def test_few_clips_are_no_fault() -> None:
     one = WindowLogits(np.zeros((1, 4), np.float32), np.array([0]))
     settings = DecisionArguments(calibrate=True, target_precision=0.9)

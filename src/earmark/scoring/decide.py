@@ -6,7 +6,7 @@ Shapes: N clips, C classes.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -76,6 +76,9 @@ def fit_decision(
 ) -> Fitted:
     """Fit temperature and thresholds, as far as they are asked for.
 
+    A temperature makes the targets most likely, which need not lower the calibration error: where cross-fitting shows
+    that it does not, it stays 1.
+
     Args:
         windows: the model's own logits of N clips.
         targets: class of each clip, int64 (N,).
@@ -84,8 +87,19 @@ def fit_decision(
         split: name of these clips' split, to be saved.
         data: where they come from, to be saved.
     """
+    # of training settings, which check themselves again whenever they are copied, these alone
+    settings = DecisionArguments(**{one.name: getattr(settings, one.name) for one in fields(DecisionArguments)})
     decision, notes = _fit(windows, targets, labels, settings)
     figures = _cross_fitted(windows, targets, labels, settings)
+    if decision.temperature != 1.0 and figures and figures["calibration_error"] >= figures["calibration_error_before"]:
+        note = (
+            f"the best temperature, {decision.temperature:.3f}, does not lower the calibration error "
+            f"({figures['calibration_error_before']:.4f}, with it {figures['calibration_error']:.4f}): it stays 1"
+        )
+        settings = replace(settings, calibrate=False)
+        decision, notes = _fit(windows, targets, labels, settings)
+        figures = _cross_fitted(windows, targets, labels, settings)
+        notes = [note, *notes]
     asked = ("target_precision", "reject_target_precision", "reject_false_accept_rate")
     fitted = {
         "split": split,
