@@ -166,7 +166,7 @@ def summary_line(decision: Decision, figures: dict[str, Any]) -> str:
             name = decision.reject_label
             parts.append(f"{figures['false_accept_rate']:.4f} of the {name!r} clips taken for another class")
     judged = figures.get("judged")
-    return "; ".join(parts) + (f" ({judged})" if parts and judged else "")
+    return "; ".join(parts) + (f"; {judged}" if parts and judged else "")
 
 
 def _fit(
