@@ -161,6 +161,10 @@ def test_the_server_gives_the_same_answers(client: TestClient, model: Path, data
         assert answer[0]["score"] == pytest.approx(expected["score"], abs=1e-4)
         heard = client.post("/v1/timeline?top_k=1", content=path.read_bytes()).json()
         assert heard["scores"][0]["label"] == expected["label"]
+        low = client.post("/v1/timeline?threshold=0.05", content=path.read_bytes()).json()["segments"]
+        found = classifier.timeline(path).segments(SegmentRules(threshold=0.05))
+        assert [one["label"] for one in low] == [one.label for one in found]
+        assert all(one["score"] >= 0.4 for one in low), "the model's own thresholds are higher"
         rows = classifier.timeline(path).windows
         assert [window["scores"][0]["label"] for window in heard["windows"]] == [
             classifier.top(row.probabilities)[0]["label"] for row in rows
