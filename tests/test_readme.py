@@ -14,6 +14,7 @@ from earmark.cli.bench import parse_bench
 from earmark.cli.doctor import parse_doctor
 from earmark.cli.main import COMMANDS
 from earmark.cli.parsing import (
+    parse_calibrate,
     parse_embed,
     parse_evaluate,
     parse_example,
@@ -37,6 +38,7 @@ PARSERS = {
     "train": parse_train,
     "embed": parse_embed,
     "evaluate": parse_evaluate,
+    "calibrate": parse_calibrate,
     "export": parse_export,
     "inspect": parse_inspect,
     "predict": parse_predict,

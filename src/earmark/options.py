@@ -63,7 +63,11 @@ class PredictOptions(PretrainedArguments):
     aggregate: Literal["mean", "max"] = flag(
         "mean", "clips: mean or highest probability of the windows; max finds short sounds in long recordings"
     )
-    threshold: float = flag(0.5, "segments: a class is heard from the window on whose probability reaches this")
+    threshold: float = flag(
+        0.5,
+        "segments: a class is heard from the window on whose probability reaches this, and the model's own threshold "
+        "of the class where it has one (earmark calibrate)",
+    )
     release_threshold: float | None = flag(
         None, "segments: and until it falls below this (default: --threshold); lower keeps a sound in one piece"
     )

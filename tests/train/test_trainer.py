@@ -17,7 +17,8 @@ from earmark.runs.judged import targets_of
 from earmark.scoring.metrics import compute_metrics
 from earmark.scoring.table import score_table
 from earmark.train.arguments import EarmarkTrainingArguments
-from earmark.train.trainer import AudioTrainer, ClipLoss
+from earmark.train.losses import ClipLoss
+from earmark.train.trainer import AudioTrainer
 from tests.tiny import overrides, write_tones
 
 

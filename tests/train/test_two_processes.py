@@ -33,6 +33,7 @@ TORCHRUN = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node"]
 # what launches two processes on cards does so on a machine without any, too
 ACCELERATE = ["-m", "accelerate.commands.launch", "--multi_gpu", "--num_machines", "1", "--mixed_precision", "no"]
 ACCELERATE += ["--dynamo_backend", "no", "--num_processes"]
+UNEVEN = {"sampler": "balanced", "class_weights": "low=3", "focal_gamma": 2.0, "label_smoothing_factor": 0.1}
 
 
 def start(words: list[str], store: Path, num_processes: int = 2, launcher: list[str] = TORCHRUN) -> str:
@@ -125,6 +126,10 @@ def work(folder: Path) -> None:
         result[name] = trained(make_trainer(build(), splits[name], run, **settings))
         resumed = make_trainer(build(), splits[name], run, **settings)
         result[f"{name} resumed"] = trained(resumed, run / f"checkpoint-{stop_at}")
+    run = folder / "uneven_run"
+    result["uneven"] = trained(make_trainer(build(), splits["odd"], run, **settings, **UNEVEN))
+    resumed = make_trainer(build(), splits["odd"], run, **settings, **UNEVEN)
+    result["uneven resumed"] = trained(resumed, run / "checkpoint-8")
     result["few"] = trained(make_trainer(build(), splits["few"], folder / "out"))
     result["even"] = trained(make_trainer(build(), splits["even"], folder / "out"))
     for name in ("odd", "level"):
@@ -197,6 +202,22 @@ def test_a_run_of_two_goes_on_with_the_clips_not_yet_seen(name: str, stop_at: in
     assert in_turn(ranks, f"{name} resumed") == in_turn(ranks, name)[stop_at:]
     for rank in ranks:
         np.testing.assert_allclose(rank[f"{name} resumed"]["weights"], rank[name]["weights"], atol=1e-6)
+
+
+def test_classes_heard_equally_often_by_two(ranks: list[dict[str, Any]], folder: Path, tmp_path: Path) -> None:
+    """As one process hears them, with weights in the loss, and from the middle of the second epoch on."""
+    clips = usable(folder / "odd")
+    alone = trained(make_trainer(build(), clips, tmp_path, per_device_train_batch_size=4, **UNEVEN))
+    steps = in_turn(ranks, "uneven")
+    assert [sorted(trained_on(step, 21)) for step in steps] == [sorted(step) for step in alone["rows"]]
+    labels = [clip.label for clip in clips["train"].table]
+    for epoch in (steps[:6], steps[6:]):
+        heard = [labels[row] for step in epoch for row in trained_on(step, 21)]
+        assert sorted(map(heard.count, ("low", "high"))) == [10, 11]
+    assert in_turn(ranks, "uneven resumed") == steps[8:]
+    for rank in ranks:
+        np.testing.assert_allclose(rank["uneven"]["weights"], alone["weights"], atol=2e-5)
+        np.testing.assert_allclose(rank["uneven resumed"]["weights"], rank["uneven"]["weights"], atol=1e-6)
 
 
 def test_fewer_clips_than_a_step_takes(ranks: list[dict[str, Any]]) -> None:

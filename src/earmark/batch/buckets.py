@@ -107,11 +107,15 @@ class BucketSampler(Sampler[int]):
     def __len__(self) -> int:
         return len(self.bucket) + self.num_repeated
 
+    def draw(self, rng: np.random.Generator) -> np.ndarray:
+        """The rows of an epoch in random order, int64 (N,): each of them once."""
+        return rng.permutation(len(self.bucket))
+
     def __iter__(self) -> Iterator[int]:
         rng = np.random.default_rng((self.seed, self.epoch))
-        shuffled = rng.permutation(len(self.bucket))
+        shuffled = self.draw(rng)
         rows = shuffled[np.argsort(self.bucket[shuffled], kind="stable")]  # by bucket, shuffled within
-        ends = np.cumsum(np.bincount(self.bucket, minlength=1))
+        ends = np.cumsum(np.bincount(self.bucket[shuffled], minlength=1))
         steps: list[np.ndarray] = []
         left: np.ndarray = rows[:0]
         for start, end in zip([0, *ends[:-1]], ends, strict=True):

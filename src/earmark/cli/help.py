@@ -21,6 +21,7 @@ from earmark.config import (
     PretrainedArguments,
     RunArguments,
 )
+from earmark.decision_options import CalibrateOptions, DecisionArguments, LossArguments
 from earmark.options import EmbedOptions, ExportOptions, InspectOptions, PredictOptions, PushOptions, ServeOptions
 
 _GIVEN_AS_WORDS = {"inputs", "repo", "work"}  # fields without a flag of their own on the page
@@ -83,6 +84,10 @@ OUTPUT_FLAGS = (
     Flag("push_to_hub", "", "", "upload the model, to --hub_model_id NAME"),
 )
 
+LABEL_SMOOTHING_FLAG = Flag(
+    "label_smoothing_factor", "X", "0.0", "share of each target that is spread over all classes; 0.1 is usual"
+)
+
 CONFIG_FLAG = Flag("config", "FILE", "", "settings from a YAML or JSON file; flags override it")
 
 _TRAIN_HEAD = """\
@@ -117,6 +122,24 @@ examples
     earmark evaluate runs/first --data_dir recordings --split test
   with the data settings of its training:
     earmark evaluate runs/first --config recipes/superb_ks_wav2vec2_base.yaml --split test
+"""
+
+_CALIBRATE_HEAD = """\
+earmark calibrate: fit what a model's probabilities mean, and below which it does not answer
+
+usage: earmark calibrate RUN --data_dir DIR [flags]
+       RUN is a run folder or a model folder, which gets a file decision.json
+"""
+
+_CALIBRATE_TAIL = """\
+predict, evaluate, serve, export, push and Classifier use what decision.json says; without the file they
+answer as before. `earmark train` has the same flags. What is printed is judged by cross-fitting: each
+half of the clips by what was fitted on the other
+
+examples
+  earmark calibrate runs/first --data_dir recordings
+  earmark calibrate runs/first --data_dir recordings --target_precision 0.95
+  earmark calibrate runs/first --data_dir recordings --reject_class background --reject_false_accept_rate 0.05
 """
 
 _PREDICT_HEAD = """\
@@ -250,6 +273,8 @@ def train_help() -> str:
             "data": _flags(DataArguments),
             "model": _flags(ModelArguments),
             "training": TRAINING_FLAGS,
+            "what clips count for": [LABEL_SMOOTHING_FLAG, *_flags(LossArguments)],
+            "how the model answers, fitted on validation clips": _flags(DecisionArguments),
             "output": OUTPUT_FLAGS,
             "run": [CONFIG_FLAG, *_flags(RunArguments)],
         },
@@ -273,6 +298,19 @@ def evaluate_help() -> str:
         "loading the model": _flags(PretrainedArguments),
     }
     return _page(_EVALUATE_HEAD, groups, _EVALUATE_TAIL)
+
+
+def calibrate_help() -> str:
+    """The page of ``earmark calibrate``."""
+    fitted = {f.name for f in dataclasses.fields(DecisionArguments)}
+    clips = [flag for flag in _own_flags(EvaluateOptions) if flag.name not in ("output_dir", "metric")]
+    groups = {
+        "what is fitted": [flag for flag in _flags(CalibrateOptions) if flag.name in fitted],
+        "on which clips": [*clips, CONFIG_FLAG],
+        "data": _flags(DataArguments),
+        "loading the model": _flags(PretrainedArguments),
+    }
+    return _page(_CALIBRATE_HEAD, groups, _CALIBRATE_TAIL)
 
 
 def inspect_help() -> str:

@@ -28,6 +28,7 @@ COMMANDS = {
     "prepare": "manifests of ESC-50, UrbanSound8K, GTZAN, RAVDESS or CommonLanguage",
     "train": "train a classifier on labelled recordings, evaluate it, write a run folder",
     "evaluate": "score a trained model on labelled recordings",
+    "calibrate": "fit what a model's probabilities mean and below which it does not answer",
     "predict": "label recordings",
     "export": "a trained model as ONNX or torch.export, checked against PyTorch",
     "embed": "a vector for each recording: what the model makes of it before it decides",

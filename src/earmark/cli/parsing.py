@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, get_args, get_origin, 
 
 from earmark.cli.legacy import LEGACY_FLAGS, translate
 from earmark.config import DataArguments, EvaluateOptions, ModelArguments, RunArguments
+from earmark.decision_options import CalibrateOptions, DecisionArguments
 from earmark.errors import UsageError
 from earmark.options import EmbedOptions, ExportOptions, InspectOptions, PredictOptions, PushOptions, ServeOptions
 
@@ -30,6 +31,8 @@ _NEGATIVE_NUMBER = re.compile(r"^-(\d+\.?\d*|\.\d+)(e[-+]?\d+)?$", re.IGNORECASE
 
 # A training file given to `earmark evaluate` says which data; these say where training began and ended.
 _NOT_FOR_EVALUATION = {"model_name_or_path", "model_revision", "output_dir"}
+# and these what was fitted then, which is no reason to fit it again
+_NOT_FOR_EVALUATION |= {f.name for f in dataclasses.fields(DecisionArguments)}
 
 
 @dataclass
@@ -127,7 +130,11 @@ def parse_evaluate(words: Sequence[str]) -> tuple[EvaluateOptions, list[str]]:
     Raises:
         UsageError: a flag or the configuration file is wrong.
     """
-    parser = build_parser(EvaluateOptions)
+    return _evaluation(EvaluateOptions, words)
+
+
+def _evaluation(cls: type[T], words: Sequence[str]) -> tuple[T, list[str]]:
+    parser = build_parser(cls)
     path, words = _take_config(words)
     file_words, notes = _evaluation_file_words(path, parser) if path else ([], [])
     namespace, rest = parser.parse_flags([*file_words, *words])
@@ -137,7 +144,16 @@ def parse_evaluate(words: Sequence[str]) -> tuple[EvaluateOptions, list[str]]:
         if any(word.replace("-", "_").startswith("__model_name_or_path") for word in words):
             raise UsageError(f"two models: {rest[0]} and --model_name_or_path {values['model_name_or_path']}")
         values["model_name_or_path"] = rest[0]
-    return _construct(EvaluateOptions, values), notes
+    return _construct(cls, values), notes
+
+
+def parse_calibrate(words: Sequence[str]) -> tuple[CalibrateOptions, list[str]]:
+    """Options of ``earmark calibrate [RUN]`` and the lines to show.
+
+    Raises:
+        UsageError: a flag or the configuration file is wrong.
+    """
+    return _evaluation(CalibrateOptions, words)
 
 
 def parse_inspect(words: Sequence[str]) -> InspectOptions:
@@ -417,7 +433,7 @@ def _mapping_settings() -> set[str]:
     """Names of the fields that take a JSON object."""
     from transformers import TrainingArguments
 
-    return {"config_overrides", "liger_kernel_config", *TrainingArguments._VALID_DICT_FIELDS}
+    return {"config_overrides", "class_weights", "liger_kernel_config", *TrainingArguments._VALID_DICT_FIELDS}
 
 
 def _word(value: str | int | float | bool) -> str:

@@ -57,9 +57,9 @@ def evaluate(options: EvaluateOptions) -> EvaluateOutcome:
         EarmarkError: the model, the data or the device cannot be used; a label the model does not know.
     """
     audio = load_any(source_of(options))
-    scorer, device_name = _on_device(audio, options.device)
-    table = _table(options)
-    _check_labels(table, audio.labels)
+    scorer, device_name = on_device(audio, options.device)
+    table = table_of(options)
+    check_labels(table, audio.labels)
     folder = RunFolder(_output_dir(options))
     prepare_folder(folder.path)
     usable, bad = keep_usable({options.split: table}, scorer.sampling_rate_hz, options)
@@ -69,11 +69,11 @@ def evaluate(options: EvaluateOptions) -> EvaluateOutcome:
     logits = score_table_with(
         scorer, usable[options.split].waveforms, batch_size=options.per_device_eval_batch_size, what="evaluating"
     )
-    judged = judge(logits, table, audio.labels, options.metric)
+    judged = judge(logits, table, audio.labels, options.metric, audio.decision)
     return _write(folder, judged, usable[options.split].durations_s, audio.architecture, options, device_name)
 
 
-def _on_device(audio: AudioModel | ExportedModel, device: str) -> tuple[Scorer, str]:
+def on_device(audio: AudioModel | ExportedModel, device: str) -> tuple[Scorer, str]:
     """The model for the loop, and what a results table calls its device."""
     if isinstance(audio, ExportedModel):
         exported = audio.scorer(device)
@@ -84,7 +84,12 @@ def _on_device(audio: AudioModel | ExportedModel, device: str) -> tuple[Scorer, 
     return TorchScorer(audio.model, audio.frontend, place), describe_device(place)
 
 
-def _table(options: EvaluateOptions) -> ClipTable:
+def table_of(options: EvaluateOptions) -> ClipTable:
+    """The clips of the split that was asked for.
+
+    Raises:
+        DataError: there are none.
+    """
     splits = load_splits(options, seed=options.seed, token=options.token, cache_dir=options.cache_dir)
     for note in splits.notes:
         logger.info("%s", note)
@@ -95,7 +100,12 @@ def _table(options: EvaluateOptions) -> ClipTable:
     return table
 
 
-def _check_labels(table: ClipTable, known: list[str]) -> None:
+def check_labels(table: ClipTable, known: list[str]) -> None:
+    """See that every clip has a label that the model knows.
+
+    Raises:
+        DataError: one has not.
+    """
     unlabelled = [clip.source for clip in table if clip.label is None]
     if unlabelled:
         raise DataError(f"{unlabelled[0]}: no label ({len(unlabelled)} of {len(table)} clips have none)")

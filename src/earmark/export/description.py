@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from earmark.errors import ModelError
+from earmark.models.decision import FILE_NAME as DECISION_FILE
+from earmark.models.decision import Decision, read_decision
 from earmark.runs.folder import write_json
 
 FILE_NAME = "export.json"
@@ -31,6 +33,8 @@ class ExportDescription:
             equally long.
         takes_num_samples: whether the second input, ``num_samples`` (B,) int64, is there: the length of each clip.
         fixed_shape: ``[B, T]`` where the file takes batches of this one shape, else ``None``.
+        decision: how answers come of the probabilities, as in ``decision.json`` beside it; ``None`` where the most
+            likely class is the answer. The temperature in it is part of the model file already.
         versions: of the packages that made it.
         checked: what was compared with PyTorch, and the figures.
     """
@@ -45,6 +49,7 @@ class ExportDescription:
     shortest_in_batch: float
     takes_num_samples: bool
     fixed_shape: tuple[int, int] | None = None
+    decision: dict[str, Any] | None = None
     versions: dict[str, str] = field(default_factory=dict)
     checked: dict[str, Any] = field(default_factory=dict)
 
@@ -59,6 +64,24 @@ class ExportDescription:
             OutputError: the file cannot be written.
         """
         write_json(folder / FILE_NAME, dataclasses.asdict(self))
+
+
+def decision_of(folder: Path, description: ExportDescription) -> Decision:
+    """How an export answers: what ``decision.json`` says.
+
+    Raises:
+        ModelError: the file is missing, damaged, or of another temperature than the one in the model file.
+    """
+    decision = read_decision(folder, description.labels)
+    exported = 1.0 if description.decision is None else description.decision.get("temperature")
+    if description.decision is not None and not (folder / DECISION_FILE).is_file():
+        raise ModelError(f"{folder}: {DECISION_FILE} is missing; copy the whole folder of the export")
+    if decision.temperature != exported:
+        raise ModelError(
+            f"{folder / DECISION_FILE}: has the temperature {decision.temperature:g}, the model file {exported:g}; "
+            "export the model again"
+        )
+    return decision
 
 
 def is_export(folder: Path) -> bool:
@@ -77,6 +100,8 @@ def read_description(folder: Path) -> ExportDescription:
         values = json.loads(path.read_text(encoding="utf-8"))
         values["fixed_shape"] = tuple(values["fixed_shape"]) if values["fixed_shape"] else None
         description = ExportDescription(**values)
+        if description.decision is not None:
+            float(description.decision["temperature"])
     except (OSError, ValueError, KeyError, TypeError) as exc:
         raise ModelError(f"{path}: not a description of an export ({exc}); export the model again") from exc
     if description.model_file != MODEL_FILES.get(description.format):

@@ -18,11 +18,12 @@ import torch
 
 from earmark.device import choose_provider, select_device
 from earmark.errors import DeviceError, ModelError, first_line
-from earmark.export.description import ExportDescription, is_export, read_description
+from earmark.export.description import ExportDescription, decision_of, is_export, read_description
 from earmark.export.pt2_file import read_pt2
 from earmark.extras import require
 from earmark.models import wav2vec2_family
 from earmark.models.build import AudioModel, ModelSource, load_trained
+from earmark.models.decision import PLAIN, Decision
 from earmark.models.frontend import side_by_side
 from earmark.scoring.forward import most_samples
 
@@ -36,10 +37,12 @@ class ExportedModel:
     Attributes:
         folder: where it lies.
         description: what it is.
+        decision: how answers come of its probabilities.
     """
 
     folder: Path
     description: ExportDescription
+    decision: Decision = PLAIN
 
     @property
     def labels(self) -> list[str]:
@@ -78,7 +81,8 @@ def load_any(source: ModelSource) -> AudioModel | ExportedModel:
     """
     folder = Path(str(source.name_or_path)).expanduser()
     if is_export(folder):
-        return ExportedModel(folder, read_description(folder))
+        description = read_description(folder)
+        return ExportedModel(folder, description, decision_of(folder, description))
     return load_trained(source)
 
 

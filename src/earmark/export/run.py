@@ -20,9 +20,11 @@ from earmark.export.onnx_file import quantize, write_onnx
 from earmark.export.pt2_file import write_pt2
 from earmark.export.recordings import Recordings, find_recordings
 from earmark.models.build import AudioModel, load_trained
+from earmark.models.decision import FILE_NAME as DECISION_FILE
 from earmark.models.frontend import Frontend
 from earmark.models.source import source_of
 from earmark.options import ExportOptions
+from earmark.runs.folder import write_json
 from earmark.scoring.forward import TorchScorer, shortest_in_batch
 
 logger = logging.getLogger(__name__)
@@ -76,6 +78,8 @@ def export(options: ExportOptions) -> ExportOutcome:
         checked = {"recordings": recordings.origin, "largest_allowed": LARGEST_DIFFERENCE, **comparison.to_dict()}
         description = replace(description, checked=checked)
         description.save(unfinished)
+        if description.decision is not None:
+            write_json(unfinished / DECISION_FILE, description.decision)
         unfinished.chmod(0o755)
         unfinished.replace(output)
     except OSError as exc:
@@ -133,6 +137,7 @@ def describe(
         shortest_in_batch=0.0 if fixed_shape else shortest_in_batch(audio.model, frontend),
         takes_num_samples=graph.takes_num_samples,
         fixed_shape=fixed_shape,
+        decision=None if audio.decision.is_plain else audio.decision.to_dict(audio.labels),
         versions=_versions(format),
     )
 
@@ -210,6 +215,9 @@ def _summary(
         "classes",
         f"agreement    {comparison.agreement:.4f} of the recordings",
     ]
+    if description.decision is not None:
+        temperature = description.decision["temperature"]
+        lines.append(f"decision     temperature {temperature:g} in the model file; thresholds in {DECISION_FILE}")
     if comparison.accuracy is not None:
         before, after = comparison.accuracy
         lines.append(f"accuracy     {after:.4f} (PyTorch {before:.4f})")

@@ -25,6 +25,7 @@ from earmark.errors import ModelError, first_line
 from earmark.models import tc_resnet
 from earmark.models.checkpoint import find_checkpoint
 from earmark.models.clip_length import cut_to_length, min_samples, native_length_s, takes_one_length
+from earmark.models.decision import PLAIN, Decision, read_decision
 from earmark.models.forward import install_forward
 from earmark.models.freeze import head_parameters
 from earmark.models.frontend import Frontend
@@ -95,11 +96,13 @@ class AudioModel:
         model: Transformers classifier; ``model(**frontend(waveforms)).logits`` is (B, C) float32.
         frontend: waveforms to model inputs.
         labels: class names, index by index.
+        decision: how answers come of its probabilities; the forward of ``model`` knows its temperature.
     """
 
     model: Any
     frontend: Frontend
     labels: list[str]
+    decision: Decision = PLAIN
 
     @property
     def architecture(self) -> str:
@@ -158,11 +161,16 @@ def build_for_training(
     return AudioModel(install_forward(model), _frontend(extractor, model.config, length_s), list(labels))
 
 
-def load_trained(source: ModelSource) -> AudioModel:
+def load_trained(source: ModelSource, *, decided: bool = True) -> AudioModel:
     """A classifier as it was saved, head and labels included, in evaluation mode.
 
+    Args:
+        source: its folder or name.
+        decided: with what was fitted for its answers; ``False`` for the model's own probabilities.
+
     Raises:
-        ModelError: not an audio classifier, or its weights do not fill it (a checkpoint without a trained head).
+        ModelError: not an audio classifier, or its weights do not fill it (a checkpoint without a trained head), or its
+            ``decision.json`` cannot be used.
     """
     assert source.name_or_path is not None, "a trained model has a folder or a name"
     folder = source.find(source.name_or_path)
@@ -172,7 +180,9 @@ def load_trained(source: ModelSource) -> AudioModel:
     saved = getattr(config, CONFIG_KEY, None) or {}
     length_s = saved.get("max_length_seconds") or native_length_s(model, extractor) or _DEFAULT_WINDOW_S
     labels = [config.id2label[i] for i in range(config.num_labels)]
-    return AudioModel(install_forward(model), _frontend(extractor, config, length_s), labels)
+    decision = read_decision(folder, labels) if decided else PLAIN
+    install_forward(model).forward.temperature = decision.temperature
+    return AudioModel(model, _frontend(extractor, config, length_s), labels, decision)
 
 
 def load_config(source: ModelSource, folder: Path | None) -> Any:

@@ -30,6 +30,7 @@ class ModelForward:
         training_dtype: what training computes in; ``None`` for the weights' own type.
         scoring_weights: weights by name that evaluation mode computes with in place of the model's own; see
             :func:`earmark.scoring.forward.scoring`, which casts them once for many batches.
+        temperature: logits are divided by it; see :mod:`earmark.models.decision`. 1 in training.
     """
 
     def __init__(self, model: Any) -> None:
@@ -37,6 +38,7 @@ class ModelForward:
         self.family = wav2vec2_family.Wav2Vec2FamilyForward(model) if wav2vec2_family.is_supported(model) else None
         self.training_dtype: torch.dtype | None = None
         self.scoring_weights: dict[str, torch.Tensor] | None = None
+        self.temperature = 1.0
         self._is_cast = False
 
     def __call__(self, *args: Any, **inputs: Any) -> Any:
@@ -83,7 +85,8 @@ class ModelForward:
         else:
             outputs = SequenceClassifierOutput(logits=self.family.logits(given["input_values"], num_samples))
         if hasattr(outputs, "logits"):
-            outputs["logits"] = outputs["logits"].float()
+            logits = outputs["logits"].float()
+            outputs["logits"] = logits if self.temperature == 1.0 else logits / self.temperature
         return outputs
 
     def _like_weights(self, inputs: dict[str, Any]) -> dict[str, Any]:

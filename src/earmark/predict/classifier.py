@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, TypedDict, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -17,6 +17,7 @@ from earmark.device import select_device
 from earmark.errors import AudioError, UsageError
 from earmark.export.load import ExportedModel, load_any
 from earmark.models.build import AudioModel, ModelSource
+from earmark.models.decision import Prediction
 from earmark.models.forward import cast_in_place
 from earmark.predict.engine import Ended, score_recordings
 from earmark.predict.timeline import Aggregate, Timeline, Window
@@ -24,13 +25,6 @@ from earmark.scoring.forward import Scorer, TorchScorer, score, softmax
 from earmark.scoring.windows import Windowing
 
 DTYPES = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
-
-
-class Prediction(TypedDict):
-    """One class and its probability."""
-
-    label: str
-    score: float
 
 
 Audio = str | os.PathLike[str] | bytes | np.ndarray
@@ -48,6 +42,7 @@ class Classifier:
     Attributes:
         scorer: the model and its limits (``max_samples``: the longest window at once), for the loop that scores.
         labels: class names, index by index.
+        decision: how answers come of probabilities; see :mod:`earmark.models.decision`.
         sampling_rate_hz: rate the model works at; recordings of any other rate are resampled.
     """
 
@@ -58,6 +53,7 @@ class Classifier:
             raise UsageError(f"precision {precision}: expected {', '.join(DTYPES)}")
         self.scorer = _scorer(audio, device, precision)
         self.labels = audio.labels
+        self.decision = audio.decision
         self.sampling_rate_hz = self.scorer.sampling_rate_hz
         self.batch_size = batch_size
 
@@ -111,7 +107,8 @@ class Classifier:
             aggregate: ``mean`` or ``max`` of the windows' probabilities.
 
         Returns:
-            ``top_k`` predictions, most likely first; a list of such lists for a list.
+            ``top_k`` predictions, most likely first; a list of such lists for a list. Of a model with thresholds, a
+            first class below its own has the label that stands for that, and its name under ``below_threshold``.
 
         Raises:
             AudioError: a recording cannot be read.
@@ -154,7 +151,7 @@ class Classifier:
             audio, sampling_rate=sampling_rate, window_seconds=window_seconds, hop_seconds=hop_seconds
         )
         source = str(audio) if isinstance(audio, (str, os.PathLike)) else f"<{type(audio).__name__}>"
-        return Timeline(source, list(self.labels), list(windows))
+        return Timeline(source, list(self.labels), list(windows), self.decision)
 
     def iter_windows(
         self,
@@ -200,9 +197,8 @@ class Classifier:
         return self._windows(stream_in_order(clips, self.sampling_rate_hz, num_threads=num_threads), windowing)
 
     def top(self, probabilities: np.ndarray, top_k: int = 1) -> list[Prediction]:
-        """The ``top_k`` most likely classes of ``probabilities`` (C,), most likely first."""
-        order = np.argsort(-probabilities, kind="stable")[:top_k]
-        return [{"label": self.labels[i], "score": float(probabilities[i])} for i in order]
+        """The ``top_k`` most likely classes of ``probabilities`` (C,), most likely first; the first is the answer."""
+        return self.decision.top(probabilities, self.labels, top_k)
 
     def logits(self, windows: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
         """Stream logits float32 (C,) of windows that are cut already.

@@ -55,14 +55,19 @@ class Job:
             options.merge_gap_seconds,
             options.min_duration_seconds,
             options.only_labels,
+            self.classifier.decision,
         )
         self.rules.segments([], self.classifier.labels)  # a class that the model does not have, before anything is read
         kind, rate_hz = options.rows or "clips", self.classifier.sampling_rate_hz
-        self.rows: Rows = rows_of(options.format or "csv", kind, self.top_k, rate_hz)
+        self.rows: Rows = rows_of(
+            options.format or "csv", kind, self.top_k, rate_hz, rejects=self.classifier.decision.rejects
+        )
 
     def settings(self) -> dict[str, Any]:
         """What the rows depend on."""
-        return {name: getattr(self.options, name) for name in _SHAPES_ROWS}
+        settings = {name: getattr(self.options, name) for name in _SHAPES_ROWS}
+        decision = self.classifier.decision
+        return settings if decision.is_plain else {**settings, "decision": decision.fingerprint(self.classifier.labels)}
 
     def run(self, clips: Sequence[Clip], sink: Sink, progress: HeardProgress | None = None) -> tuple[int, int]:
         """Label recordings.

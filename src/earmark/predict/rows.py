@@ -14,6 +14,7 @@ import re
 from collections.abc import Sequence
 from typing import Any, Protocol
 
+from earmark.models.decision import Prediction
 from earmark.predict.timeline import Segment, Window
 
 # what is in a row -> the columns that say where it is
@@ -22,22 +23,16 @@ PLACES: dict[str, list[str]] = {"clips": [], "windows": ["start_s", "end_s"], "s
 LABEL_FORMATS = ("audacity", "raven", "rttm")
 
 
-class Ranked(Protocol):
-    """A class and its probability, as :class:`earmark.predict.classifier.Prediction` has them."""
-
-    def __getitem__(self, key: str) -> Any: ...
-
-
 class Rows(Protocol):
     """One format."""
 
     def head(self) -> str:
         """What stands before the first row of a file."""
 
-    def clip(self, source: str, top: Sequence[Ranked]) -> str:
+    def clip(self, source: str, top: Sequence[Prediction]) -> str:
         """A whole recording: its classes, most likely first."""
 
-    def window(self, source: str, window: Window, top: Sequence[Ranked]) -> str:
+    def window(self, source: str, window: Window, top: Sequence[Prediction]) -> str:
         """A window of it."""
 
     def segment(self, source: str, segment: Segment) -> str:
@@ -47,7 +42,7 @@ class Rows(Protocol):
         """A recording that cannot be read; empty where the format has no way to say so."""
 
 
-def rows_of(format: str, kind: str, top_k: int, sampling_rate_hz: int) -> Rows:
+def rows_of(format: str, kind: str, top_k: int, sampling_rate_hz: int, *, rejects: bool = False) -> Rows:
     """The rows of a format.
 
     Args:
@@ -55,56 +50,70 @@ def rows_of(format: str, kind: str, top_k: int, sampling_rate_hz: int) -> Rows:
         kind: ``clips``, ``windows`` or ``segments``.
         top_k: classes a row.
         sampling_rate_hz: of the model, which has heard nothing above half of it.
+        rejects: whether the model has thresholds, so that some of its answers are not given.
     """
     if format in ("csv", "parquet"):
-        return CsvRows(kind, top_k)
+        return CsvRows(kind, top_k, rejects=rejects)
     if format == "jsonl":
         return JsonRows()
     return {"audacity": AudacityRows, "raven": RavenRows, "rttm": RttmRows}[format](sampling_rate_hz)
 
 
 class CsvRows:
-    """``path,label,score``, then ``label_2,score_2``...; ``start_s,end_s`` behind ``path`` for windows and segments."""
+    """``path,label,score``, then ``label_2,score_2``...; ``start_s,end_s`` behind ``path`` for windows and segments.
 
-    def __init__(self, kind: str, top_k: int) -> None:
+    Where answers can be rejected, ``below_threshold`` is the last column of clips and windows: the class that was not
+    probable enough, whose probability is the score.
+    """
+
+    def __init__(self, kind: str, top_k: int, *, rejects: bool = False) -> None:
         self.kind = kind
+        self.rejects = rejects and kind != "segments"
         self.top_k = 1 if kind == "segments" else top_k
 
     def head(self) -> str:
         """Names of the columns."""
         more = [name for k in range(2, self.top_k + 1) for name in (f"label_{k}", f"score_{k}")]
-        return _line(["path", *PLACES[self.kind], "label", "score", *more])
+        flag = ["below_threshold"] if self.rejects else []
+        return _line(["path", *PLACES[self.kind], "label", "score", *more, *flag])
 
-    def clip(self, source: str, top: Sequence[Ranked]) -> str:
+    def clip(self, source: str, top: Sequence[Prediction]) -> str:
         """One row."""
-        return _line([source, *_cells(top)])
+        return _line([source, *self._cells(top)])
 
-    def window(self, source: str, window: Window, top: Sequence[Ranked]) -> str:
+    def window(self, source: str, window: Window, top: Sequence[Prediction]) -> str:
         """One row."""
-        return _line([source, _time(window.start_s), _time(window.end_s), *_cells(top)])
+        return _line([source, _time(window.start_s), _time(window.end_s), *self._cells(top)])
 
     def segment(self, source: str, segment: Segment) -> str:
         """One row."""
-        top = [{"label": segment.label, "score": segment.score}]
-        return _line([source, _time(segment.start_s), _time(segment.end_s), *_cells(top)])
+        top: list[Prediction] = [{"label": segment.label, "score": segment.score}]
+        return _line([source, _time(segment.start_s), _time(segment.end_s), *self._cells(top)])
 
     def bad(self, source: str, reason: str) -> str:
         """A row of empty cells where each recording has its row, so that none is missing; else none."""
-        return _line([source, *[""] * (2 * self.top_k)]) if self.kind == "clips" else ""
+        return _line([source, *[""] * (2 * self.top_k + self.rejects)]) if self.kind == "clips" else ""
+
+    def _cells(self, top: Sequence[Prediction]) -> list[str]:
+        cells = [cell for one in top for cell in (one["label"], f"{one['score']:.6g}")]
+        return [*cells, top[0].get("below_threshold", "")] if self.rejects else cells
 
 
 class JsonRows:
-    """One object a line, ``{"path", "predictions": [{"label", "score"}, ...]}`` or ``{"path", "error"}``."""
+    """One object a line, ``{"path", "predictions": [{"label", "score"}, ...]}`` or ``{"path", "error"}``.
+
+    A rejected first class is under ``below_threshold``; see :class:`earmark.models.decision.Prediction`.
+    """
 
     def head(self) -> str:
         """Nothing."""
         return ""
 
-    def clip(self, source: str, top: Sequence[Ranked]) -> str:
+    def clip(self, source: str, top: Sequence[Prediction]) -> str:
         """One line."""
         return self._line({"path": source, "predictions": _objects(top)})
 
-    def window(self, source: str, window: Window, top: Sequence[Ranked]) -> str:
+    def window(self, source: str, window: Window, top: Sequence[Prediction]) -> str:
         """One line, with ``start_s`` and ``end_s``."""
         return self._line({"path": source, **_span(window), "predictions": _objects(top)})
 
@@ -133,11 +142,11 @@ class _SegmentRows:
         """Nothing."""
         return ""
 
-    def clip(self, source: str, top: Sequence[Ranked]) -> str:
+    def clip(self, source: str, top: Sequence[Prediction]) -> str:
         """These formats have no rows without a time."""
         raise NotImplementedError("rows of whole recordings")
 
-    def window(self, source: str, window: Window, top: Sequence[Ranked]) -> str:
+    def window(self, source: str, window: Window, top: Sequence[Prediction]) -> str:
         """The most likely class, as a segment."""
         first = top[0]
         return self.segment(source, Segment(window.start_s, window.end_s, first["label"], first["score"]))
@@ -203,12 +212,8 @@ def _time(seconds: float) -> str:
     return f"{seconds:.6f}".rstrip("0").rstrip(".")
 
 
-def _cells(top: Sequence[Ranked]) -> list[str]:
-    return [cell for one in top for cell in (one["label"], f"{one['score']:.6g}")]
-
-
-def _objects(top: Sequence[Ranked]) -> list[dict[str, Any]]:
-    return [{"label": one["label"], "score": float(f"{one['score']:.6g}")} for one in top]
+def _objects(top: Sequence[Prediction]) -> list[dict[str, Any]]:
+    return [{**one, "score": float(f"{one['score']:.6g}")} for one in top]
 
 
 def _span(place: Window | Segment) -> dict[str, float]:

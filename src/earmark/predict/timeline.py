@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from earmark.errors import UsageError
+from earmark.models.decision import PLAIN, Decision
 
 
 @dataclass(frozen=True)
@@ -58,6 +59,7 @@ class SegmentRules:
         merge_gap_s: segments of one class that overlap or are at most so far apart become one, in seconds.
         min_duration_s: shorter segments are left out, after merging, in seconds.
         labels: the classes to look for; ``None`` for all.
+        decision: of the model; where its threshold of a class is higher, that counts for the class.
     """
 
     threshold: float = 0.5
@@ -66,6 +68,7 @@ class SegmentRules:
     merge_gap_s: float = 0.0
     min_duration_s: float = 0.0
     labels: Sequence[str] | None = None
+    decision: Decision = PLAIN
 
     def __post_init__(self) -> None:
         release = self.threshold if self.release is None else self.release
@@ -94,7 +97,8 @@ class SegmentRules:
             raise UsageError(f"labels: the model has no class {unknown[0]!r}; it has {', '.join(labels)}")
         release = self.threshold if self.release is None else self.release
         wanted = labels if self.labels is None else self.labels
-        tracks = {i: _Track(label, self) for i, label in enumerate(labels) if label in wanted}
+        thresholds = np.maximum(self.threshold, self.decision.thresholds(labels))
+        tracks = {i: _Track(label, self, float(thresholds[i])) for i, label in enumerate(labels) if label in wanted}
         found: list[Segment] = []
         open_tracks: set[int] = set()
         for window in smoothed(windows, self.smooth_windows):
@@ -133,6 +137,7 @@ class _Track:
 
     label: str
     rules: SegmentRules
+    threshold: float  # of this class
     _heard: Segment | None = field(default=None, init=False)  # goes on with the next window
     _waiting: Segment | None = field(default=None, init=False)  # ended; a later one may still be merged with it
 
@@ -144,8 +149,8 @@ class _Track:
     def add(self, window: Window, probability: float) -> list[Segment]:
         """Take the next window; segments that are now done."""
         rules = self.rules
-        release = rules.threshold if rules.release is None else rules.release
-        if probability >= (rules.threshold if self._heard is None else release):
+        release = self.threshold if rules.release is None else rules.release
+        if probability >= (self.threshold if self._heard is None else release):
             score = probability if self._heard is None else max(self._heard.score, probability)
             start_s = window.start_s if self._heard is None else self._heard.start_s
             self._heard = Segment(start_s, window.end_s, self.label, score)
@@ -220,11 +225,13 @@ class Timeline:
         source: the recording.
         labels: class names, column by column.
         windows: in order of time.
+        decision: of the model.
     """
 
     source: str
     labels: list[str]
     windows: list[Window]
+    decision: Decision = PLAIN
 
     @property
     def probabilities(self) -> np.ndarray:
@@ -232,8 +239,8 @@ class Timeline:
         return np.stack([window.probabilities for window in self.windows])
 
     def segments(self, rules: SegmentRules | None = None) -> list[Segment]:
-        """What is heard when, in order of time; see :class:`SegmentRules`."""
-        return (rules or SegmentRules()).segments(self.windows, self.labels)
+        """What is heard when, in order of time; see :class:`SegmentRules`. Thresholds of the model count, too."""
+        return replace(rules or SegmentRules(), decision=self.decision).segments(self.windows, self.labels)
 
     def aggregate(self, how: str = "mean") -> np.ndarray:
         """float32 (C,) for the whole recording; see :class:`Aggregate`."""

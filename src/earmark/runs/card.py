@@ -28,6 +28,8 @@ class CardFacts:
         splits: metrics of each scored split, by its name.
         training: settings worth telling, by their name.
         environment: package versions and device, by name.
+        decision: a line on how it answers, where something was fitted for that.
+        rejects: the answer it gives where it is not sure; ``None`` where it always names a class.
     """
 
     name: str
@@ -40,6 +42,8 @@ class CardFacts:
     splits: Mapping[str, Metrics]
     training: Mapping[str, object] = field(default_factory=dict)
     environment: Mapping[str, object] = field(default_factory=dict)
+    decision: str = ""
+    rejects: str | None = None
 
 
 def model_card(facts: CardFacts) -> str:
@@ -96,6 +100,8 @@ def _results(facts: CardFacts) -> str:
             f"| {m.macro_f1:.4f} |"
         )
     lines += ["", "The majority rate is the accuracy of always answering the most frequent class."]
+    if facts.decision:
+        lines += ["", f"Answers with `decision.json`: {facts.decision}."]
     split, metrics = list(facts.splits.items())[-1]
     lines += ["", f"By class, on {split}:", "", "| Class | Precision | Recall | F1 | Clips |", "|---|---|---|---|---|"]
     for row in metrics.per_class:
@@ -121,8 +127,17 @@ def _limits(facts: CardFacts) -> str:
     return (
         "## Limits\n\n"
         f"It hears {facts.sampling_rate_hz:,} Hz mono sound, at most {facts.max_length_s:g} s at once; longer "
-        "recordings are scored in windows whose probabilities are averaged. It answers one of its classes whatever it "
-        "hears, also for sounds unlike anything it was trained on."
+        f"recordings are scored in windows whose probabilities are averaged. {_what_it_answers(facts)}"
+    )
+
+
+def _what_it_answers(facts: CardFacts) -> str:
+    if facts.rejects is None:
+        return "It answers one of its classes whatever it hears, also for sounds unlike anything it was trained on."
+    return (
+        f"Below the probabilities in `decision.json` earmark answers `{facts.rejects}`; they were fitted on clips like "
+        "those of its training, and other sounds may still be taken for one of its classes. Programs that do not read "
+        "the file answer one of its classes whatever they hear."
     )
 
 

@@ -20,7 +20,7 @@ _WEIGHTS = r"model(-\d+-of-\d+)?\.safetensors|model\.safetensors\.index\.json|py
 _MODEL_FILES = rf"config\.json|preprocessor_config\.json|training_args\.bin|{_WEIGHTS}"
 _TRAINER_ENTRIES = r"checkpoint-\d+|\.unfinished-checkpoint|trainer_state\.json"
 _OWN_FILES = (
-    r"run_config\.yaml|labels\.json|environment\.json|metrics\.json|results_row\.json|README\.md|bad_audio\.csv|"
+    r"run_config\.yaml|labels\.json|decision\.json|environment\.json|metrics\.json|results_row\.json|README\.md|bad_audio\.csv|"
     r"cross_validation\.json|history\.json|report\.html|predictions_\w+\.csv|evaluation_(validation|test)"
 )
 _WRITTEN = re.compile(f"{_MODEL_FILES}|{_TRAINER_ENTRIES}|{_OWN_FILES}")
@@ -47,6 +47,11 @@ class RunFolder:
     def labels(self) -> Path:
         """Class names, index by index."""
         return self.path / "labels.json"
+
+    @property
+    def decision(self) -> Path:
+        """How the model answers, where something was fitted for that."""
+        return self.path / "decision.json"
 
     @property
     def environment(self) -> Path:

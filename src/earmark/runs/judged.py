@@ -12,7 +12,9 @@ import numpy as np
 
 from earmark.data.clips import ClipTable
 from earmark.errors import DataError
+from earmark.models.decision import PLAIN, Decision
 from earmark.runs.folder import RunFolder, writing
+from earmark.scoring.decide import decision_figures, summary_line
 from earmark.scoring.forward import softmax
 from earmark.scoring.metric_folder import run_metric_folder
 from earmark.scoring.metrics import Metrics, compute_metrics
@@ -29,6 +31,8 @@ class Judged:
         labels: class names.
         metrics: all figures.
         extra: figures of a local metric folder, by name.
+        decision: what was fitted for the model's answers; its temperature is in the logits already.
+        decided: figures of these answers, see :func:`earmark.scoring.decide.decision_figures`; empty without any.
     """
 
     table: ClipTable
@@ -37,15 +41,20 @@ class Judged:
     labels: Sequence[str]
     metrics: Metrics
     extra: dict[str, float] = field(default_factory=dict)
+    decision: Decision = PLAIN
+    decided: dict[str, Any] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         """All figures, for ``metrics.json``."""
-        return {**self.metrics.to_dict(), **({"metric_folder": self.extra} if self.extra else {})}
+        decided = {"decision": {"temperature": self.decision.temperature, **self.decided}} if self.decided else {}
+        return {**self.metrics.to_dict(), **decided, **({"metric_folder": self.extra} if self.extra else {})}
 
     def summary_lines(self) -> list[str]:
         """All figures a person looks for first."""
         extra = ", ".join(f"{name} {value:.4f}" for name, value in self.extra.items())
-        return [*self.metrics.summary_lines(), *([f"metric folder: {extra}"] if extra else [])]
+        decided = summary_line(self.decision, self.decided) if self.decided else ""
+        lines = [*self.metrics.summary_lines(), f"decision: {decided}" if decided else ""]
+        return [line for line in (*lines, f"metric folder: {extra}" if extra else "") if line]
 
 
 def targets_of(table: ClipTable, labels: Sequence[str]) -> np.ndarray:
@@ -54,7 +63,13 @@ def targets_of(table: ClipTable, labels: Sequence[str]) -> np.ndarray:
     return np.array([index[clip.label or ""] for clip in table], dtype=np.int64)
 
 
-def judge(logits: np.ndarray, table: ClipTable, labels: Sequence[str], metric_folder: str | None = None) -> Judged:
+def judge(
+    logits: np.ndarray,
+    table: ClipTable,
+    labels: Sequence[str],
+    metric_folder: str | None = None,
+    decision: Decision = PLAIN,
+) -> Judged:
     """Hold logits (N, C) against the labels of N clips.
 
     Args:
@@ -62,11 +77,17 @@ def judge(logits: np.ndarray, table: ClipTable, labels: Sequence[str], metric_fo
         table: labelled clips.
         labels: class names, index by index.
         metric_folder: folder of a local ``evaluate`` metric to compute as well.
+        decision: how the model answers; its temperature is in the logits already.
     """
     targets = targets_of(table, labels)
     metrics = compute_metrics(logits, targets, labels)
     extra = run_metric_folder(metric_folder, logits.argmax(axis=1), targets) if metric_folder else {}
-    return Judged(table, targets, logits, labels, metrics, extra)
+    decided: dict[str, Any] = {}
+    if not decision.is_plain:
+        probabilities = softmax(logits.astype(np.float64))
+        answers = decision.answers(probabilities, labels)
+        decided = decision_figures(probabilities, answers, targets, labels, decision)
+    return Judged(table, targets, logits, labels, metrics, extra, decision, decided)
 
 
 @dataclass(frozen=True)
@@ -107,12 +128,17 @@ def read_predictions(path: Path) -> Predictions:
 
 
 def write_predictions(folder: RunFolder, split: str, judged: Judged) -> None:
-    """Write ``predictions_SPLIT.csv``: path, label, predicted, score, correct, and the probability of every class."""
+    """Write ``predictions_SPLIT.csv``: path, label, predicted, score, correct, and the probability of every class.
+
+    ``predicted`` is the most likely class; of a model with thresholds, ``answer``, the last column, is what
+    it answers.
+    """
     probabilities = softmax(judged.logits)
     best = probabilities.argmax(axis=1)
     with writing(folder.predictions(split)) as stream:
         rows = csv.writer(stream, lineterminator="\n")
-        rows.writerow(["path", "label", "predicted", "score", "correct", *(f"p({label})" for label in judged.labels)])
+        head = ["path", "label", "predicted", "score", "correct", *(f"p({label})" for label in judged.labels)]
+        rows.writerow([*head, *(["answer"] if judged.decision.rejects else [])])
         for clip, target, guess, row in zip(judged.table, judged.targets, best, probabilities, strict=True):
             rows.writerow(
                 [
@@ -122,5 +148,6 @@ def write_predictions(folder: RunFolder, split: str, judged: Judged) -> None:
                     f"{row[guess]:.6g}",
                     int(target == guess),
                     *(f"{value:.6g}" for value in row),
+                    *([judged.decision.top(row, judged.labels)[0]["label"]] if judged.decision.rejects else []),
                 ]
             )

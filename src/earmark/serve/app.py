@@ -71,6 +71,10 @@ def _add_routes(app: FastAPI, service: Service, lifecycle: Lifecycle, metrics: M
     async def timeline(request: Request) -> Response:
         return JSONResponse(await service.timeline(request))
 
+    @app.get("/v1/model", **openapi.MODEL)
+    async def model() -> Response:
+        return JSONResponse(service.model())
+
     @app.get("/healthz", summary="Whether the process is alive", responses=openapi.STATUS)
     async def healthz() -> Response:
         return JSONResponse({"status": "ok"})

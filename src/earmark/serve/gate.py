@@ -25,7 +25,7 @@ Send = Callable[[Message], Awaitable[None]]
 
 NOTES = "earmark.notes"  # key of a scope: what the log line of the request shall say
 _OPEN = frozenset({"/healthz", "/readyz", "/openapi.json"}) | page.PATHS  # the page itself asks for the token
-_ROUTES = frozenset({"/v1/classify", "/v1/timeline", "/v1/stream", "/metrics", *_OPEN})
+_ROUTES = frozenset({"/v1/classify", "/v1/timeline", "/v1/stream", "/v1/model", "/metrics", *_OPEN})
 _METHODS = frozenset({"GET", "POST", "HEAD", "OPTIONS", "WEBSOCKET"})
 DEFECT = "a defect of this server; its log has more"
 _CLIENT_GONE = 499  # as nginx counts it; nobody receives it

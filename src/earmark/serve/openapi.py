@@ -47,7 +47,15 @@ _ANSWER: dict[int | str, dict[str, Any]] = {
                     "items": {
                         "type": "object",
                         "required": ["label", "score"],
-                        "properties": {"label": {"type": "string"}, "score": {"type": "number"}},
+                        "properties": {
+                            "label": {"type": "string"},
+                            "score": {"type": "number"},
+                            "below_threshold": {
+                                "type": "string",
+                                "description": "first only: the most likely class, where its probability, the score, "
+                                "is below the model's threshold, and the label stands for that",
+                            },
+                        },
                     },
                 },
                 "example": _EXAMPLE,
@@ -60,7 +68,11 @@ _TIMELINE_PARAMETERS = {
     "top_k": _PARAMETERS["top_k"],
     "window_seconds": {"type": "number", "description": "length of a window (default: what the model takes)"},
     "hop_seconds": {"type": "number", "description": "from window to window (default: the length)"},
-    "threshold": {"type": "number", "default": 0.5, "description": "a class is heard from this probability on"},
+    "threshold": {
+        "type": "number",
+        "default": 0.5,
+        "description": "a class is heard from this probability on, or the model's own threshold if higher",
+    },
     "release": {"type": "number", "description": "and until it falls below this (default: the threshold)"},
     "smooth_windows": {"type": "integer", "default": 1, "description": "windows averaged first, an odd number"},
     "merge_gap_s": {"type": "number", "default": 0, "description": "segments of a class so near become one"},
@@ -119,6 +131,27 @@ CLASSIFY: dict[str, Any] = {
     ),
     "responses": _ANSWER | errors(400, 401, 408, 413, 415, 422, 429, 503),
     "openapi_extra": _request(_PARAMETERS, {"top_k": 2, "function_to_apply": "softmax"}),
+}
+
+MODEL: dict[str, Any] = {
+    "summary": "What the model is, and how it answers",
+    "responses": {
+        200: {
+            "description": "classes, limits, and what decision.json says (null without one)",
+            "content": {
+                "application/json": {
+                    "schema": {"type": "object"},
+                    "example": {
+                        "labels": ["no", "yes"],
+                        "sampling_rate_hz": 16000,
+                        "max_window_s": 1.0,
+                        "decision": None,
+                    },
+                }
+            },
+        }
+    }
+    | errors(401, 503),
 }
 
 TIMELINE: dict[str, Any] = {

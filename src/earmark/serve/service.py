@@ -17,6 +17,7 @@ from fastapi import HTTPException, Request
 
 from earmark.errors import ModelError
 from earmark.export.load import ExportedScorer
+from earmark.models.decision import PLAIN
 from earmark.options import ServeOptions
 from earmark.predict.classifier import Classifier, Prediction
 from earmark.scoring.forward import softmax
@@ -94,6 +95,17 @@ class Service:
         """
         return await self._ask(request, self._classify)
 
+    def model(self) -> dict[str, Any]:
+        """What the model is and how it answers."""
+        classifier = self._classifier
+        decision = None if classifier.decision.is_plain else classifier.decision.to_dict(classifier.labels)
+        return {
+            "labels": list(classifier.labels),
+            "sampling_rate_hz": classifier.sampling_rate_hz,
+            "max_window_s": classifier.scorer.max_samples / classifier.sampling_rate_hz,
+            "decision": decision,
+        }
+
     async def timeline(self, request: Request) -> dict[str, Any]:
         """What is heard when in the recording that a request holds; see :func:`earmark.serve.timeline.hear`.
 
@@ -130,7 +142,10 @@ class Service:
         last_start, last = windows[-1]
         self._count((last_start + len(last)) / rate_hz, notes)
         logits = await asyncio.wrap_future(self.batcher.submit([samples for _, samples in windows]))
-        return self._classifier.top(scores_of(logits, question.function()), question.top_k())
+        scores, top_k = scores_of(logits, question.function()), question.top_k()
+        if question.function() != "softmax":  # no probabilities, so nothing was fitted for them
+            return PLAIN.top(scores, self._classifier.labels, top_k)
+        return self._classifier.top(scores, top_k)
 
     async def _timeline(self, read: Read, notes: dict[str, Any]) -> dict[str, Any]:
         given_up = threading.Event()

@@ -83,7 +83,7 @@ def hear(
         limits = DecodeLimits(_MOST_WINDOWS * windowing.hop_samples / classifier.sampling_rate_hz, limits.timeout_s)
     cut = iter_windows(question.audio, windowing, classifier.sampling_rate_hz, limits)
     windows = list(_scored(cut, batcher, classifier, given_up))
-    timeline = Timeline("recording", list(classifier.labels), windows)
+    timeline = Timeline("recording", list(classifier.labels), windows, classifier.decision)
     return {
         "duration_s": windows[-1].end_s,
         "scores": classifier.top(timeline.aggregate(), top_k),

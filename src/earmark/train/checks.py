@@ -59,6 +59,10 @@ def check_settings(run: RunArguments, training: EarmarkTrainingArguments, labels
             f"--train_sampling_strategy {training.train_sampling_strategy}: clips of like length are put together by "
             "--bucket_waste; use random or sequential"
         )
+    if training.sampler == "balanced" and training.train_sampling_strategy != "random":
+        raise UsageError(
+            f"--sampler balanced and --train_sampling_strategy {training.train_sampling_strategy} contradict: keep one"
+        )
     for name in set(training.report_to) & set(_REPORTERS):
         require(name)
     if "tensorboard" in training.report_to and run.logging_dir:

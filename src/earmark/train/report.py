@@ -17,6 +17,7 @@ from earmark.runs.environment import describe_environment
 from earmark.runs.folder import RunFolder, write_json, writing
 from earmark.runs.judged import Judged, write_predictions
 from earmark.runs.results import ResultsRow, markdown
+from earmark.scoring.decide import summary_line
 from earmark.scoring.diagnosis import Schedule, diagnose
 from earmark.train.prepare import PreparedData
 
@@ -214,6 +215,8 @@ def _card_facts(
             "trained clips a second": f"{figures.samples_per_second:.1f}",
         },
         environment={**environment, **packages},
+        decision=summary_line(trainer.audio.decision, list(judged.values())[-1].decided) if judged else "",
+        rejects=trainer.audio.decision.reject_label if trainer.audio.decision.rejects else None,
     )
 
 

@@ -27,11 +27,12 @@ from earmark.models.source import source_of
 from earmark.progress import format_seconds, is_main_process
 from earmark.runs.environment import describe_environment
 from earmark.runs.folder import RunFolder, prepare_output_dir, write_json
-from earmark.runs.judged import judge
+from earmark.scoring.decide import check_can_fit
 from earmark.scoring.diagnosis import Schedule
 from earmark.train.arguments import EarmarkTrainingArguments
 from earmark.train.checkpoints import check_same_run, find_checkpoint_to_resume, set_aside_later
 from earmark.train.checks import check_model_survives, check_settings
+from earmark.train.decide import judge_splits, save_decision
 from earmark.train.faults import translated_faults
 from earmark.train.prepare import PreparedData, prepare_data
 from earmark.train.ranks import check_same_on_all_ranks, on_each_machine, on_main_process
@@ -106,6 +107,8 @@ def train(
     check_same_on_all_ranks({**prepared.facts(), **_shared(data, model, run, training)})
     check_model_survives(_folder_of(source), folder, overwrite=replace)
     on_main_process(lambda: check_settings(run, training, prepared.labels, len(prepared.train.table)))
+    validation = prepared.validation
+    on_main_process(lambda: check_can_fit(training, prepared.labels, validation.table.labels() if validation else []))
     transformers.set_seed(training.seed)  # before the head's random weights are drawn
     audio = _build(source, prepared, data, model)
     training = _with_rates(training, audio, model)
@@ -282,13 +285,12 @@ def _finish(
     if is_main_process():  # before anything that can fail: what was learned is kept
         with translated_save_errors(folder.path):
             trainer.audio.save(folder.path)
-    judged = {
-        name: judge(trainer.score(clips, name), clips.table, trainer.audio.labels, run.metric)
-        for name, clips in prepared.evaluated().items()
-    }
+            folder.decision.unlink(missing_ok=True)  # of the weights that were there before
+    judged = judge_splits(trainer, prepared, run.metric)
     summary = ""
     metrics: dict[str, Any] = {}
     if is_main_process():
+        save_decision(folder, trainer.audio.decision, trainer.audio.labels)
         metrics, summary = write_reports(folder, trainer, figures, judged, prepared, data, model, page=run.report)
         logger.info("trained in %s", format_seconds(figures.training_s))
     trainer.accelerator.wait_for_everyone()

@@ -28,9 +28,9 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from transformers import PrinterCallback, ProgressCallback, TrainerCallback
 
+from earmark.batch.balanced import BalancedSampler
 from earmark.batch.buckets import BucketSampler, bucket_edges, padded_share
 from earmark.batch.dataset import TrainingClips, class_indices, one_batch
 from earmark.data.clips import fingerprint
@@ -45,6 +45,7 @@ from earmark.scoring.metrics import compute_metrics
 from earmark.scoring.table import score_table
 from earmark.train.frozen import frozen_clips, hears_mask, model_inputs, stage_to_keep
 from earmark.train.loss_guard import LossGuard
+from earmark.train.losses import make_loss
 from earmark.train.mishaps import (
     bad_loss,
     on_every_rank,
@@ -70,24 +71,12 @@ _SETTINGS_OF_THE_COURSE = (
     "warmup_steps",
     "weight_decay",
     "label_smoothing_factor",
+    "class_weights",
+    "sampler",
+    "focal_gamma",
     "bf16",
     "fp16",
 )
-
-
-class ClipLoss:
-    """Cross-entropy averaged over every clip of an optimizer step, however many micro-batches it came in."""
-
-    def __init__(self, label_smoothing: float = 0.0) -> None:
-        self.label_smoothing = label_smoothing
-
-    def __call__(
-        self, outputs: Any, labels: torch.Tensor, num_items_in_batch: torch.Tensor | int | None = None
-    ) -> torch.Tensor:
-        """Scalar loss of logits (B, C) against labels (B,) int64."""
-        logits = outputs["logits"].float()
-        total = F.cross_entropy(logits, labels, reduction="sum", label_smoothing=self.label_smoothing)
-        return total / (len(labels) if num_items_in_batch is None else num_items_in_batch)
 
 
 class AudioTrainer(CheckpointingTrainer):
@@ -131,14 +120,15 @@ class AudioTrainer(CheckpointingTrainer):
             args.bf16, args.mixed_precision = False, "no"  # to Trainer they mean autocast
         if args.device.type != "cpu" and args.dataloader_pin_memory:
             args.accelerator_config.non_blocking = True  # the next step need not wait for the copy of its batch
+        dataset = training_clips(audio, train_clips, bucket_waste, seed=args.seed)
         super().__init__(
             model=audio.model,
             args=args,
-            train_dataset=training_clips(audio, train_clips, bucket_waste, seed=args.seed),
+            train_dataset=dataset,
             eval_dataset=validation,
             data_collator=one_batch,
             processing_class=audio.frontend.extractor,
-            compute_loss_func=ClipLoss(args.label_smoothing_factor),
+            compute_loss_func=make_loss(args, audio.labels, dataset.labels),
         )
         self.audio = audio
         self.train_table = train_clips.table
@@ -335,7 +325,9 @@ class AudioTrainer(CheckpointingTrainer):
         if self.args.train_sampling_strategy != "random":
             return super()._get_train_sampler(train_dataset)
         share = self._train_batch_size * self.args.world_size
-        return BucketSampler(
+        balanced = self.args.sampler == "balanced"
+        sampler: Any = partial(BalancedSampler, classes=clips.labels) if balanced else BucketSampler
+        return sampler(
             clips.lengths,
             clips.lengths.max(keepdims=True) if clips.edges is None else clips.edges,
             share * self.args.gradient_accumulation_steps,

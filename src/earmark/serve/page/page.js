@@ -122,14 +122,14 @@ function element(tag, text, className = "") {
   return made;
 }
 
-function bar({ label, score }) {
+function bar({ label, score, below_threshold }) {
   const row = element("li", "", "bar");
   const meter = element("div", "", "meter");
   const filled = element("div", "", "filled");
   filled.style.width = `${100 * score}%`;
   filled.style.background = colourOf(label);
   meter.append(filled);
-  row.append(element("span", label, "label"), meter, element("span", score.toFixed(3), "score"));
+  row.append(element("span", below_threshold ? `${label} (${below_threshold}?)` : label, "label"), meter, element("span", score.toFixed(3), "score"));
   return row;
 }
 

@@ -1,0 +1,110 @@
+"""``earmark calibrate``: fit how a trained model answers, on labelled recordings, and save it with the model."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from earmark.data.usable import keep_usable
+from earmark.decision_options import CalibrateOptions
+from earmark.errors import ModelError, UsageError
+from earmark.evaluate.run import check_labels, on_device, table_of
+from earmark.export.description import is_export
+from earmark.models.build import load_trained
+from earmark.models.decision import NEVER, Decision
+from earmark.models.source import source_of
+from earmark.runs.folder import RunFolder, prepare_folder, write_json
+from earmark.runs.judged import targets_of
+from earmark.scoring.calibration import WindowLogits, WindowsOfClips
+from earmark.scoring.decide import check_can_fit, fit_decision, summary_line
+from earmark.scoring.table import score_table_with
+
+logger = logging.getLogger(__name__)
+
+_OTHER_TASKS = ("multi_label_classification", "regression")
+
+
+@dataclass
+class CalibrateOutcome:
+    """What was fitted.
+
+    Attributes:
+        path: the ``decision.json`` that holds it.
+        decision: what it says.
+        figures: how good it is, by cross-fitting.
+        summary: the same for a reader.
+    """
+
+    path: Path
+    decision: Decision
+    figures: dict[str, Any]
+    summary: str
+
+
+def calibrate(options: CalibrateOptions) -> CalibrateOutcome:
+    """Fit temperature and thresholds on a split and write ``decision.json`` into the model's folder.
+
+    What an earlier call fitted is replaced as a whole.
+
+    Raises:
+        EarmarkError: the model, the data or the device cannot be used; a class without the clips it needs.
+    """
+    folder = RunFolder(_folder(options))
+    audio = load_trained(source_of(options), decided=False)
+    kind = getattr(audio.model.config, "problem_type", None)
+    if kind in _OTHER_TASKS:
+        raise UsageError(f"{folder.path}: a model for {kind.replace('_', ' ')}; only single labels are calibrated")
+    table = table_of(options)
+    check_labels(table, audio.labels)
+    check_can_fit(options, audio.labels, (clip.label for clip in table))
+    scorer, _ = on_device(audio, options.device)
+    usable, _ = keep_usable({options.split: table}, scorer.sampling_rate_hz, options)
+    clips = usable[options.split]
+    windows = WindowsOfClips(clips.waveforms, scorer.max_samples)
+    logits = score_table_with(scorer, windows, batch_size=options.per_device_eval_batch_size, what="scoring")
+    fitted = fit_decision(
+        WindowLogits(logits, windows.starts),
+        targets_of(clips.table, audio.labels),
+        audio.labels,
+        options,
+        split=options.split,
+        data=clips.table.origin,
+    )
+    if folder.decision.exists():
+        logger.info("%s: replaced", folder.decision)
+    write_json(folder.decision, fitted.decision.to_dict(audio.labels))
+    for note in fitted.notes:
+        logger.warning("warning: %s", note)
+    return CalibrateOutcome(
+        folder.decision, fitted.decision, fitted.figures, _summary(folder, fitted, len(clips.table))
+    )
+
+
+def _folder(options: CalibrateOptions) -> Path:
+    """The model's own folder, which has to take the file."""
+    folder = Path(str(options.model_name_or_path)).expanduser()
+    if not folder.is_dir():
+        raise ModelError(f"{folder}: no such folder; calibrate writes into a run folder")
+    if is_export(folder):
+        raise UsageError(f"{folder}: an export, whose temperature is fixed; calibrate the run and export it again")
+    if options.output_dir is not None:
+        raise UsageError("--output_dir: calibrate writes into the model's own folder; leave it out")
+    prepare_folder(folder)
+    return folder
+
+
+def _summary(folder: RunFolder, fitted: Any, num_clips: int) -> str:
+    line = summary_line(fitted.decision, fitted.figures) or "nothing changes: temperature 1 and no threshold"
+    lines = [f"fitted on {num_clips:,} clips: {line}"]
+    of_all, of_classes = fitted.decision.reject_threshold, fitted.decision.class_thresholds
+    if of_all == 0:
+        lines.append("what is asked of all classes together holds without a threshold")
+    elif of_all is not None:
+        lines.append(f"below {of_all:.4g} the answer is {fitted.decision.reject_label!r}")
+    if of_classes:
+        words = {0.0: "always", NEVER: "never"}
+        shown = [f"{label} {words.get(value) or format(value, '.4g')}" for label, value in of_classes.items()]
+        lines.append(f"answered from: {', '.join(shown)}")
+    return "\n".join([*lines, f"decision     {folder.decision}"])

@@ -1,0 +1,193 @@
+"""From probabilities to an answer: ``decision.json``, what was fitted for a model and is saved with it.
+
+Two things stand in that file. The temperature divides logits (Guo et al. 2017, "On Calibration of Modern Neural
+Networks", arXiv:1706.04599); the model's forward does that, so that every probability anywhere is the calibrated one.
+And probabilities below which the most likely class is not answered, of all classes or of each: that is
+:meth:`Decision.top`, which everything asks that gives an answer.
+
+Shapes: N clips, C classes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypedDict
+
+import numpy as np
+
+from earmark.errors import ModelError, first_line
+
+FILE_NAME = "decision.json"
+DEFAULT_REJECT_LABEL = "unknown"
+NEVER = math.inf  # as a threshold: this class is never answered
+REJECTED = -1  # as an answer
+_VERSION = 1
+_HOTTEST = 1000.0
+
+
+class _Named(TypedDict):
+    label: str
+    score: float
+
+
+class Prediction(_Named, total=False):
+    """One class and its probability.
+
+    Where the most likely class is below its threshold, ``label`` is the answer given in its place,
+    ``below_threshold`` names that class and ``score`` is its probability.
+    """
+
+    below_threshold: str
+
+
+@dataclass(frozen=True)
+class Decision:
+    """How a model answers.
+
+    Attributes:
+        temperature: logits are divided by it; above 1 it makes answers less certain.
+        reject_label: the answer below a threshold, a class of the model or another word.
+        reject_threshold: probability below which no class is answered; ``None`` without one.
+        class_thresholds: the same for single classes, by label; :data:`NEVER` for a class that is not answered at all.
+        fitted: on what and how, for people and reports.
+    """
+
+    temperature: float = 1.0
+    reject_label: str = DEFAULT_REJECT_LABEL
+    reject_threshold: float | None = None
+    class_thresholds: Mapping[str, float] = field(default_factory=dict)
+    fitted: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def rejects(self) -> bool:
+        """Whether there are answers that are not given."""
+        return self.reject_threshold is not None or bool(self.class_thresholds)
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether the most likely class of the model's own probabilities is the answer."""
+        return self.temperature == 1.0 and not self.rejects
+
+    def thresholds(self, labels: Sequence[str]) -> np.ndarray:
+        """The probability from which on each class is answered, float64 (C,); 0 for the answer of rejected clips."""
+        of_all = self.reject_threshold or 0.0
+        values = {label: max(of_all, self.class_thresholds.get(label, 0.0)) for label in labels}
+        return np.array([0.0 if label == self.reject_label else values[label] for label in labels])
+
+    def answers(self, probabilities: np.ndarray, labels: Sequence[str]) -> np.ndarray:
+        """The answers for (N, C) probabilities as class indices int64 (N,); what is rejected is the class of that name.
+
+        :data:`REJECTED` where the model has no such class.
+        """
+        first = probabilities.argmax(axis=1)
+        accepted = probabilities[np.arange(len(first)), first] >= self.thresholds(labels)[first]
+        instead = list(labels).index(self.reject_label) if self.reject_label in labels else REJECTED
+        answers: np.ndarray = np.where(accepted, first, instead)
+        return answers
+
+    def top(self, probabilities: np.ndarray, labels: Sequence[str], top_k: int = 1) -> list[Prediction]:
+        """The ``top_k`` most likely classes of ``probabilities`` (C,), most likely first.
+
+        The label of the first is the answer: that of the class, or :attr:`reject_label`.
+        """
+        order = np.argsort(-probabilities, kind="stable")[:top_k]
+        top: list[Prediction] = [{"label": labels[i], "score": float(probabilities[i])} for i in order]
+        if self.rejects and top[0]["score"] < self.thresholds(labels)[order[0]]:
+            top[0] = {"label": self.reject_label, "score": top[0]["score"], "below_threshold": top[0]["label"]}
+        return top
+
+    def fingerprint(self, labels: Sequence[str]) -> str:
+        """Tells this decision from others."""
+        values = {name: value for name, value in self.to_dict(labels).items() if name != "fitted"}
+        return hashlib.sha256(json.dumps(values).encode()).hexdigest()[:12]
+
+    def to_dict(self, labels: Sequence[str]) -> dict[str, Any]:
+        """What ``decision.json`` holds; a class that is never answered has ``null``."""
+        return {
+            "version": _VERSION,
+            "labels": list(labels),
+            "temperature": self.temperature,
+            "reject_label": self.reject_label,
+            "reject_threshold": self.reject_threshold,
+            "class_thresholds": {
+                label: None if value == NEVER else value for label, value in self.class_thresholds.items()
+            },
+            "fitted": dict(self.fitted),
+        }
+
+
+PLAIN = Decision()
+
+
+def read_decision(folder: Path, labels: Sequence[str]) -> Decision:
+    """What lies in a model's folder; :data:`PLAIN` where nothing does.
+
+    Args:
+        folder: of a model or an export.
+        labels: the model's class names.
+
+    Raises:
+        ModelError: the file is damaged, of a later version, or of another model.
+    """
+    path = folder / FILE_NAME
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return PLAIN
+    except (OSError, ValueError) as exc:
+        raise _damaged(path, first_line(exc)) from exc
+    if not isinstance(values, dict):
+        raise _damaged(path, "not a JSON object")
+    if values.get("version") != _VERSION:
+        raise ModelError(f"{path}: of version {values.get('version')!r}; this earmark reads version {_VERSION}")
+    of = values.get("labels")
+    if of != list(labels):
+        others = sorted(set(map(str, of)) ^ set(labels)) if isinstance(of, list) else []
+        which = f" ({others[0]!r} is in one alone)" if others else ""
+        raise ModelError(f"{path}: fitted for other classes than this model has{which}; {_MEND}")
+    return _checked(values, path, labels)
+
+
+_MEND = "fit it anew with `earmark calibrate`, or delete it"
+
+
+def _damaged(path: Path, why: str) -> ModelError:
+    return ModelError(f"{path}: damaged ({why}); {_MEND}")
+
+
+def _checked(values: dict[str, Any], path: Path, labels: Sequence[str]) -> Decision:
+    temperature, of_all = values.get("temperature"), values.get("reject_threshold")
+    reject_label, of_classes = values.get("reject_label"), values.get("class_thresholds")
+    if not _is_number(temperature) or not 0 < temperature <= _HOTTEST:  # type: ignore[operator]  # a number
+        raise _damaged(path, f"temperature {temperature!r} is not a number above 0")
+    if of_all is not None and not _is_probability(of_all):
+        raise _damaged(path, f"reject_threshold {of_all!r} is not a probability")
+    if not isinstance(reject_label, str) or not reject_label:
+        raise _damaged(path, f"reject_label {reject_label!r} is not a word")
+    if not isinstance(of_classes, dict) or not isinstance(values.get("fitted", {}), dict):
+        raise _damaged(path, "class_thresholds and fitted have to be objects")
+    for label, value in of_classes.items():
+        if label not in labels:
+            raise _damaged(path, f"class_thresholds: the model has no class {label!r}")
+        if value is not None and not _is_probability(value):
+            raise _damaged(path, f"class_thresholds: {value!r} of {label!r} is not a probability")
+    return Decision(
+        temperature=float(temperature),  # type: ignore[arg-type]  # a number
+        reject_label=reject_label,
+        reject_threshold=None if of_all is None else float(of_all),
+        class_thresholds={label: NEVER if value is None else float(value) for label, value in of_classes.items()},
+        fitted=values.get("fitted", {}),
+    )
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _is_probability(value: Any) -> bool:
+    return _is_number(value) and 0 <= value <= 1

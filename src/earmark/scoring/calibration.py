@@ -1,0 +1,127 @@
+"""Temperature scaling: one number that logits are divided by, so that probabilities are right as often as they say.
+
+Shapes: N clips, K windows of them, C classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+
+import numpy as np
+from scipy.optimize import minimize_scalar
+
+from earmark.data.reading import Waveforms
+from earmark.scoring.windows import Windowing
+
+COLDEST, HOTTEST = 0.05, 20.0
+
+
+@dataclass(frozen=True)
+class WindowLogits:
+    """The model's own logits of clips, window by window: the mean of windows' probabilities is a clip's.
+
+    Attributes:
+        logits: float32 (K, C), clip after clip.
+        starts: the first window of each clip, int64 (N,), increasing.
+    """
+
+    logits: np.ndarray
+    starts: np.ndarray
+
+    @property
+    def num_clips(self) -> int:
+        """N."""
+        return len(self.starts)
+
+    def log_probabilities(self, temperature: float = 1.0) -> np.ndarray:
+        """Of each clip at a temperature, float64 (N, C)."""
+        scaled = self.logits.astype(np.float64) / temperature
+        scaled -= scaled.max(axis=1, keepdims=True)
+        log_p = scaled - np.log(np.exp(scaled).sum(axis=1, keepdims=True))
+        if self.num_clips == len(log_p):
+            return log_p
+        counts = np.diff([*self.starts, len(log_p)])
+        mean: np.ndarray = np.logaddexp.reduceat(log_p, self.starts, axis=0) - np.log(counts)[:, None]
+        return mean
+
+    def clips_logits(self, temperature: float = 1.0) -> np.ndarray:
+        """Logits of each clip as a scorer at that temperature gives them, float32 (N, C)."""
+        if self.num_clips == len(self.logits):
+            return (self.logits / np.float32(temperature)).astype(np.float32)
+        return self.log_probabilities(temperature).astype(np.float32)
+
+    def of(self, clips: np.ndarray) -> WindowLogits:
+        """Those of some clips, int64 (M,)."""
+        ends = np.append(self.starts[1:], len(self.logits))
+        windows = [np.arange(self.starts[i], ends[i]) for i in clips]
+        counts = np.array([len(one) for one in windows])
+        return WindowLogits(self.logits[np.concatenate(windows)], np.cumsum(counts) - counts)
+
+
+def fit_temperature(windows: WindowLogits, targets: np.ndarray) -> float:
+    """The temperature at which the negative log-likelihood of the targets is least (Guo et al. 2017, section 4.2).
+
+    Where every clip is right, the least would be at 0, at probabilities of 1. One error in N + 2 clips is assumed then,
+    as Laplace's rule of succession has it, spread over the other classes.
+
+    Args:
+        windows: the model's own logits.
+        targets: class of each clip, int64 (N,).
+
+    Returns:
+        From 0.05 to 20.
+    """
+    total, num_classes = len(targets), windows.logits.shape[1]
+    if num_classes == 1:
+        return 1.0
+    wrong = 1 / (total + 2) if all_right(windows, targets) else 0.0
+    shares = np.full((total, num_classes), wrong / (num_classes - 1))
+    shares[np.arange(total), targets] = 1 - wrong
+
+    def loss(log_temperature: float) -> float:
+        return -float((shares * windows.log_probabilities(float(np.exp(log_temperature)))).sum()) / total
+
+    bounds = (np.log(COLDEST), np.log(HOTTEST))
+    found = minimize_scalar(loss, bounds=bounds, method="bounded", options={"xatol": 1e-4})
+    return float(np.exp(found.x))
+
+
+def all_right(windows: WindowLogits, targets: np.ndarray) -> bool:
+    """Whether the most likely class of every clip is the right one."""
+    return bool((windows.log_probabilities().argmax(axis=1) == targets).all())
+
+
+class WindowsOfClips:
+    """The windows that a table's clips are cut into when they are scored, as clips of their own; for the loop.
+
+    Attributes:
+        num_samples: length of each window, int64 (K,).
+        scales: factor from stored numbers to samples, float32 (K,).
+        starts: the first window of each clip, int64 (N,).
+    """
+
+    def __init__(self, waveforms: Waveforms, max_samples: int) -> None:
+        self._waveforms = waveforms
+        self._windowing = Windowing(max_samples, max_samples)
+        counts = np.maximum(1, -(-waveforms.num_samples // max_samples))
+        self.starts = np.cumsum(counts) - counts
+        self._clip = np.repeat(np.arange(len(counts)), counts)
+        self.num_samples = np.minimum(waveforms.num_samples, max_samples)[self._clip]
+        self.scales = waveforms.scales[self._clip]
+
+    def read_batch(
+        self, indices: Sequence[int] | np.ndarray, starts: np.ndarray, counts: np.ndarray, width: int
+    ) -> np.ndarray:
+        """Windows are scored whole."""
+        raise NotImplementedError("stretches of windows")
+
+    def iterate(self, indices: Sequence[int] | np.ndarray) -> Iterator[np.ndarray]:
+        """Windows, float32 (T_i,), in the order of ``indices``; each clip is read once for those in a row."""
+        of_clips = [(clip, list(windows)) for clip, windows in groupby(map(int, indices), lambda i: self._clip[i])]
+        clips = self._waveforms.iterate(np.array([clip for clip, _ in of_clips], dtype=np.int64))
+        for (clip, windows), samples in zip(of_clips, clips, strict=True):
+            cut = [window for _, window in self._windowing.cut([samples])]
+            for i in windows:
+                yield cut[i - self.starts[clip]]

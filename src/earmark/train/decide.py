@@ -1,0 +1,65 @@
+"""After training: fit how the kept model answers, on validation clips, and judge every split with it."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from earmark.data.usable import UsableClips
+from earmark.models.decision import PLAIN, Decision
+from earmark.runs.folder import RunFolder, write_json
+from earmark.runs.judged import Judged, judge, targets_of
+from earmark.scoring.calibration import WindowLogits, WindowsOfClips
+from earmark.scoring.decide import fit_decision
+
+if TYPE_CHECKING:
+    from earmark.train.prepare import PreparedData
+    from earmark.train.trainer import AudioTrainer
+
+logger = logging.getLogger(__name__)
+
+
+def judge_splits(trainer: AudioTrainer, prepared: PreparedData, metric_folder: str | None) -> dict[str, Judged]:
+    """Score the validation and test clips and fit what the settings ask for; all ranks have to call this.
+
+    The model keeps its own logits: what was fitted is in ``trainer.audio.decision`` and in the figures.
+    """
+    settings, labels = trainer.args, trainer.audio.labels
+    evaluated = prepared.evaluated()
+    if not settings.fits_anything:
+        logits = {name: trainer.score(clips, name) for name, clips in evaluated.items()}
+        return {name: judge(logits[name], evaluated[name].table, labels, metric_folder) for name in evaluated}
+    scored = {name: score_windows(trainer, clips, name) for name, clips in evaluated.items()}
+    validation = evaluated["validation"].table
+    targets = targets_of(validation, labels)
+    fitted = fit_decision(scored["validation"], targets, labels, settings, split="validation", data=validation.origin)
+    for note in fitted.notes:
+        logger.warning("decision: %s", note)
+    decision = trainer.audio.decision = fitted.decision
+    judged = {
+        name: judge(windows.clips_logits(decision.temperature), evaluated[name].table, labels, metric_folder, decision)
+        for name, windows in scored.items()
+    }
+    for name, one in judged.items():
+        how = fitted.figures if name == "validation" else {"judged": "fitted on the validation clips", **one.decided}
+        judged[name] = replace(one, decided=how)
+    return judged
+
+
+def score_windows(trainer: AudioTrainer, clips: UsableClips, name: str) -> WindowLogits:
+    """Logits of every window of a split, on every rank."""
+    windows = WindowsOfClips(clips.waveforms, trainer.audio.frontend.max_samples)
+    if len(windows.num_samples) == len(windows.starts):  # none is cut: what was scored before can be used
+        return WindowLogits(trainer.score(clips, name), windows.starts)
+    return WindowLogits(trainer.score(UsableClips(clips.table, windows), name), windows.starts)
+
+
+def save_decision(folder: RunFolder, decision: Decision, labels: list[str]) -> None:
+    """Write ``decision.json``, where something was fitted.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    if decision is not PLAIN:
+        write_json(folder.decision, decision.to_dict(labels))

@@ -1,0 +1,163 @@
+"""The loss, computed here from logits whatever the model's own loss does.
+
+Shapes: B batch, C classes, N training clips.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from earmark.batch.dataset import NO_LABEL
+from earmark.errors import UsageError
+
+logger = logging.getLogger(__name__)
+
+_SHOWN = 8
+
+
+class ClipLoss:
+    """Cross-entropy averaged over every clip of an optimizer step, however many micro-batches it came in.
+
+    The loss of a clip with the target distribution ``q`` and the probabilities ``p`` is
+    ``-w[target] * sum_c q_c * (1 - p_c)**gamma * log(p_c)``: the focal loss of Lin et al. 2017 ("Focal Loss for Dense
+    Object Detection", arXiv:1708.02002), whose alpha is the weight here; with gamma 0 plain cross-entropy. Under label
+    smoothing (Szegedy et al. 2016, "Rethinking the Inception Architecture for Computer Vision") ``q`` is
+    ``1 - smoothing`` on the target plus ``smoothing / C`` on every class.
+
+    The sum is divided by the number of clips, not by the sum of their weights: that would change with the classes that
+    a micro-batch happens to hold, and accumulated gradients would not be those of the whole step.
+
+    Args:
+        label_smoothing: from 0 to below 1.
+        focal_gamma: 0 or more.
+        class_weights: float32 (C,); ``None`` for 1 each.
+    """
+
+    def __init__(
+        self, label_smoothing: float = 0.0, focal_gamma: float = 0.0, class_weights: torch.Tensor | None = None
+    ) -> None:
+        self.label_smoothing = label_smoothing
+        self.focal_gamma = focal_gamma
+        self.class_weights = class_weights
+
+    def __call__(
+        self, outputs: Any, labels: torch.Tensor, num_items_in_batch: torch.Tensor | int | None = None
+    ) -> torch.Tensor:
+        """Scalar loss of logits (B, C) against labels (B,) int64, of which -100 counts for nothing."""
+        logits = outputs["logits"].float()
+        total = self.of_clips(logits, labels).sum()
+        return total / ((labels != NO_LABEL).sum() if num_items_in_batch is None else num_items_in_batch)
+
+    def of_clips(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        """The loss of each clip, float32 (B,), 0 where the label is -100."""
+        if self.focal_gamma == 0:
+            loss = F.cross_entropy(
+                logits, labels, reduction="none", label_smoothing=self.label_smoothing, ignore_index=NO_LABEL
+            )
+        else:
+            loss = self._focal(logits, labels)
+        if self.class_weights is None:
+            return loss
+        return loss * self.class_weights.to(logits.device)[labels.clamp(min=0)]
+
+    def _focal(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        log_p = logits.log_softmax(dim=-1)
+        # 1 - p as expm1 keeps the small differences of a class that is all but certain, and its gradient at 0
+        rest = -torch.expm1(log_p.clamp(max=-torch.finfo(log_p.dtype).tiny))
+        terms = -(rest**self.focal_gamma) * log_p  # (B, C)
+        counted = labels != NO_LABEL
+        of_target = terms.gather(1, labels.clamp(min=0)[:, None]).squeeze(1)
+        smoothed = (1 - self.label_smoothing) * of_target + self.label_smoothing * terms.mean(dim=-1)
+        return torch.where(counted, smoothed, 0.0)
+
+
+def make_loss(settings: Any, labels: Sequence[str], classes: np.ndarray) -> ClipLoss:
+    """The loss that settings ask for; says which weights came of them.
+
+    Args:
+        settings: :class:`earmark.decision_options.LossArguments` with Transformers' ``label_smoothing_factor``.
+        labels: class names.
+        classes: class of each training clip, int64 (N,).
+
+    Raises:
+        UsageError: weights of classes that there are not, that are no numbers above 0, or a smoothing out of range.
+    """
+    smoothing = settings.label_smoothing_factor
+    if not 0 <= smoothing < 1:
+        raise UsageError(f"--label_smoothing_factor {smoothing}: expected from 0 to below 1")
+    weights = None
+    if settings.class_weights is not None:
+        counts = np.bincount(classes, minlength=len(labels))
+        weights = class_weights(settings.class_weights, labels, counts, even=settings.sampler == "balanced")
+        shown = [f"{label} {weight:.3g}" for label, weight in zip(labels, weights, strict=True)]
+        more = f" and {len(shown) - _SHOWN} more" if len(shown) > _SHOWN else ""
+        logger.info("class weights: %s%s", ", ".join(shown[:_SHOWN]), more)
+    return ClipLoss(smoothing, settings.focal_gamma, None if weights is None else torch.from_numpy(weights).float())
+
+
+def class_weights(setting: str, labels: Sequence[str], counts: np.ndarray, *, even: bool = False) -> np.ndarray:
+    """What a clip of each class counts for, float64 (C,), 1 on average over the clips that are trained on.
+
+    ``balanced`` is ``N / (C * count)`` (King and Zeng 2001, "Logistic Regression in Rare Events Data", as
+    scikit-learn's ``class_weight`` has it): all classes together count the same.
+
+    Args:
+        setting: ``balanced``, ``label=weight,...``, a JSON object, or a file that holds one.
+        labels: class names.
+        counts: training clips of each class, int64 (C,).
+        even: whether a sampler shows each class equally often, whatever its clips.
+
+    Raises:
+        UsageError: see :func:`make_loss`.
+    """
+    if setting == "balanced":
+        weights = 1 / np.maximum(counts, 1)
+    else:
+        given = _read_weights(setting)
+        unknown = [label for label in given if label not in labels]
+        if unknown:
+            raise UsageError(
+                f"--class_weights: no class {', '.join(map(repr, unknown[:_SHOWN]))} in the training clips; they have "
+                f"{', '.join(map(repr, labels[:_SHOWN]))}{' and more' if len(labels) > _SHOWN else ''}"
+            )
+        weights = np.array([given.get(label, 1.0) for label in labels])
+    share = np.full(len(labels), 1 / len(labels)) if even else counts / counts.sum()
+    scaled: np.ndarray = weights / (weights * share).sum()
+    return scaled
+
+
+def _read_weights(setting: str) -> dict[str, float]:
+    text = setting.strip()
+    if text.endswith(".json"):
+        try:
+            text = Path(text).expanduser().read_text(encoding="utf-8").strip()
+        except (OSError, UnicodeDecodeError) as exc:
+            raise UsageError(f"--class_weights {setting}: cannot be read ({exc})") from exc
+    expected = f"--class_weights {setting}: expected balanced, label=weight,label=weight or a JSON object"
+    try:
+        pairs = json.loads(text) if text.startswith("{") else dict(_pair(part) for part in text.split(","))
+    except ValueError as exc:
+        raise UsageError(f"{expected} ({exc})") from exc
+    if not isinstance(pairs, dict) or not pairs:
+        raise UsageError(expected)
+    for label, weight in pairs.items():
+        is_number = isinstance(weight, (int, float)) and not isinstance(weight, bool)
+        if not is_number or not math.isfinite(weight) or weight <= 0:
+            raise UsageError(f"--class_weights: {label!r} has the weight {weight!r}; expected a number above 0")
+    return {str(label): float(weight) for label, weight in pairs.items()}
+
+
+def _pair(part: str) -> tuple[str, float]:
+    label, equals, weight = part.rpartition("=")
+    if not equals:
+        raise ValueError(f"{part!r} has no =")
+    return label.strip(), float(weight)

@@ -1,0 +1,96 @@
+"""Answers from probabilities, and ``decision.json`` that is damaged or of another model."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from earmark.errors import ModelError
+from earmark.models.decision import NEVER, PLAIN, Decision, read_decision
+
+LABELS = ["no", "yes", "noise"]
+P = np.array([[0.6, 0.3, 0.1], [0.2, 0.5, 0.3], [0.2, 0.3, 0.5], [0.9, 0.1, 0.0]], dtype=np.float32)
+
+
+def test_without_thresholds_the_most_likely_class_is_the_answer() -> None:
+    assert PLAIN.top(P[0], LABELS, 2) == [
+        {"label": "no", "score": pytest.approx(0.6)},
+        {"label": "yes", "score": pytest.approx(0.3)},
+    ]
+    assert PLAIN.answers(P, LABELS).tolist() == [0, 1, 2, 0]
+    assert PLAIN.is_plain
+    assert not Decision(temperature=2.0).is_plain
+    assert not Decision(temperature=2.0).rejects
+
+
+def test_below_a_threshold_the_answer_is_another_word() -> None:
+    decision = Decision(reject_threshold=0.55)
+    assert decision.answers(P, LABELS).tolist() == [0, -1, -1, 0]
+    assert decision.top(P[1], LABELS, 2) == [
+        {"label": "unknown", "score": pytest.approx(0.5), "below_threshold": "yes"},
+        {"label": "noise", "score": pytest.approx(0.3)},
+    ]
+
+
+def test_a_class_of_the_model_stands_for_what_is_rejected() -> None:
+    decision = Decision(reject_label="noise", reject_threshold=0.8)
+    assert decision.answers(P, LABELS).tolist() == [2, 2, 2, 0]
+    assert decision.top(P[2], LABELS) == [{"label": "noise", "score": pytest.approx(0.5)}], "its own answer"
+    assert decision.top(P[0], LABELS)[0] == {
+        "label": "noise", "score": pytest.approx(0.6), "below_threshold": "no"
+    }  # fmt: skip
+
+
+def test_thresholds_of_classes_and_of_all_hold_together() -> None:
+    decision = Decision(reject_threshold=0.5, class_thresholds={"no": 0.7, "yes": 0.2, "noise": NEVER})
+    np.testing.assert_array_equal(decision.thresholds(LABELS), [0.7, 0.5, NEVER])
+    assert decision.answers(P, LABELS).tolist() == [-1, 1, -1, 0]
+    assert Decision(class_thresholds={"no": 0.7}).answers(P, LABELS).tolist() == [-1, 1, 2, 0]
+
+
+def test_what_is_written_is_read(tmp_path: Path) -> None:
+    assert read_decision(tmp_path, LABELS) is PLAIN
+    decision = Decision(1.5, "none of these", 0.25, {"no": 0.7, "yes": NEVER}, {"clips": 12})
+    (tmp_path / "decision.json").write_text(json.dumps(decision.to_dict(LABELS), allow_nan=False))
+    assert read_decision(tmp_path, LABELS) == decision
+    assert json.loads((tmp_path / "decision.json").read_text())["class_thresholds"]["yes"] is None
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ("", "damaged"),
+        ("{", "damaged"),
+        ("[]", "not a JSON object"),
+        ("\udc80", "damaged"),
+        ({"version": 2}, "of version 2"),
+        ({"version": None}, "of version None"),
+        ({"labels": ["no", "yes", "hum"]}, "fitted for other classes"),
+        ({"labels": ["yes", "no", "noise"]}, "fitted for other classes"),
+        ({"labels": None}, "fitted for other classes"),
+        ({"temperature": 0}, "temperature 0"),
+        ({"temperature": "1"}, "temperature '1'"),
+        ({"temperature": float("nan")}, "temperature nan"),
+        ({"temperature": True}, "temperature True"),
+        ({"reject_threshold": 1.5}, "reject_threshold 1.5"),
+        ({"reject_label": ""}, "reject_label"),
+        ({"class_thresholds": {"maybe": 0.5}}, "no class 'maybe'"),
+        ({"class_thresholds": {"yes": -0.1}}, "-0.1 of 'yes'"),
+        ({"class_thresholds": [0.5]}, "have to be objects"),
+        ({"fitted": 3}, "have to be objects"),
+    ],
+    ids=str,
+)
+def test_a_file_that_cannot_be_used_is_one_line(change: str | dict, says: str, tmp_path: Path) -> None:
+    path = tmp_path / "decision.json"
+    if isinstance(change, dict):
+        path.write_text(json.dumps(PLAIN.to_dict(LABELS) | change))
+    else:
+        path.write_bytes(change.encode("utf-8", "surrogateescape"))
+    with pytest.raises(ModelError, match=says) as caught:
+        read_decision(tmp_path, LABELS)
+    assert str(path) in str(caught.value)
+    assert "\n" not in str(caught.value)

@@ -1,0 +1,134 @@
+"""Fitting at the end of a run: clips in windows, probes, what is written, and what the saved model then answers."""
+
+from __future__ import annotations
+
+import csv
+import json
+from contextlib import ExitStack
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import earmark
+from earmark.cli.main import main
+from earmark.data.usable import UsableClips
+from earmark.models.decision import Decision
+from earmark.scoring.decide import Fitted
+from earmark.scoring.forward import softmax
+from earmark.train.decide import judge_splits, score_windows
+from earmark.train.prepare import PreparedData
+from tests.tiny import overrides
+from tests.train.small import build, make_trainer, mixed_lengths_s, usable, write_clips
+
+
+def rows_of(folder: Path) -> list[dict[str, str]]:
+    return list(csv.DictReader((folder / "predictions_validation.csv").read_text().splitlines()))
+
+
+def prepared(clips: dict[str, UsableClips]) -> PreparedData:
+    return PreparedData(clips["train"], clips["validation"], clips["train"], ["high", "low"], 1.0)
+
+
+def test_windows_of_clips_give_what_the_loop_gives(tmp_path: Path) -> None:
+    clips = usable(write_clips(tmp_path / "clips", mixed_lengths_s(9, longest_s=1.0)))
+    trainer = make_trainer(build(length_s=0.3), clips, tmp_path / "out")
+    windows = score_windows(trainer, clips["train"], "train")
+    assert len(windows.logits) > windows.num_clips == 9
+    np.testing.assert_allclose(softmax(windows.clips_logits()), softmax(trainer.score(clips["train"])), atol=1e-6)
+
+
+def test_a_run_of_long_clips_answers_after_saving_as_it_was_judged(tmp_path: Path) -> None:
+    clips = usable(write_clips(tmp_path / "clips", mixed_lengths_s(12, longest_s=1.0)))
+    audio = build(length_s=0.3)
+    trainer = make_trainer(audio, clips, tmp_path / "out", calibrate=True, reject_target_precision=0.6)
+    judged = judge_splits(trainer, prepared(clips), None)
+    assert audio.decision.temperature != 1.0
+    assert audio.decision.fitted["clips"] == 4
+    audio.save(tmp_path / "saved")
+    (tmp_path / "saved" / "decision.json").write_text(json.dumps(audio.decision.to_dict(audio.labels)))
+    classifier = earmark.Classifier.from_pretrained(tmp_path / "saved", device="cpu")
+    paths = [clip.path for clip in clips["train"].table]
+    np.testing.assert_allclose(classifier.predict_proba(paths), softmax(judged["test"].logits), atol=1e-5)
+    assert judged["test"].decided["judged"] == "fitted on the validation clips"
+    assert judged["validation"].decided["judged"].startswith("cross-fitted")
+
+
+def test_a_probe_is_calibrated_on_its_embeddings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("earmark.train.decide.fit_decision", lambda *_, **__: Fitted(Decision(1.5), {}, []))
+    clips = usable(write_clips(tmp_path / "clips", [0.3] * 16))
+    trainer = make_trainer(build("sew", "encoder"), clips, tmp_path / "out", calibrate=True)
+    with ExitStack() as stack:
+        trainer.keep_frozen(stack, tmp_path / "frozen", small_only=False)
+        assert trainer.probes
+        judged = judge_splits(trainer, prepared(clips), None)
+    np.testing.assert_allclose(
+        judged["validation"].logits, trainer.score(clips["validation"]) / np.float32(1.5), rtol=1e-6
+    )
+
+
+TINY = ["--model_type", "wav2vec2", "--config_overrides", overrides("wav2vec2"), "--device", "cpu"]
+QUICK = ["--max_steps", "1", "--per_device_train_batch_size", "4", "--eval_strategy", "no", "--save_strategy", "no"]
+
+
+@pytest.fixture(scope="module")
+def tones(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_clips(tmp_path_factory.mktemp("tones"), [0.2] * 6, validation_s=[0.2] * 8)
+
+
+def test_a_run_writes_what_it_fitted_and_a_later_one_takes_it_away(tones: Path, tmp_path: Path) -> None:
+    # a model that is right and taught not to be sure of it
+    words = ["train", "--data_dir", str(tones), "--model_type", "tc_resnet", "--device", "cpu", *QUICK]
+    words += ["--max_steps", "20", "--label_smoothing_factor", "0.6", "--output_dir", str(tmp_path / "run")]
+    fitted = ["--calibrate", "--reject_target_precision", "0.5", "--reject_class", "something else"]
+    assert main([*words, *fitted]) == 0
+    decision = json.loads((tmp_path / "run" / "decision.json").read_text())
+    assert decision["temperature"] != 1.0
+    assert decision["reject_label"] == "something else"
+    assert decision["fitted"]["clips"] == 8
+    figures = json.loads((tmp_path / "run" / "metrics.json").read_text())["validation"]["decision"]
+    assert figures["temperature"] == decision["temperature"]
+    assert {"calibration_error", "calibration_error_before", "coverage", "precision"} <= figures.keys()
+    card = (tmp_path / "run" / "README.md").read_text()
+    assert "decision.json" in card
+    settings = tmp_path / "run" / "run_config.yaml"
+    assert "reject_target_precision: 0.5" in settings.read_text()
+    # evaluation reads the settings of training, and answers as the run was judged
+    assert main(["evaluate", str(tmp_path / "run"), "--config", str(settings)]) == 0
+    of_training = rows_of(tmp_path / "run")
+    again = rows_of(tmp_path / "run" / "evaluation_validation")
+    assert [row["answer"] for row in again] == [row["answer"] for row in of_training]
+    for one, other in zip(again, of_training, strict=True):
+        assert float(one["score"]) == pytest.approx(float(other["score"]), abs=1e-5)
+    assert main([*words, "--overwrite_output_dir"]) == 0
+    assert not (tmp_path / "run" / "decision.json").exists()
+
+
+def test_going_on_takes_away_what_was_fitted_for_earlier_weights(tones: Path, tmp_path: Path) -> None:
+    words = ["train", "--data_dir", str(tones), *TINY, *QUICK, "--output_dir", str(tmp_path / "run")]
+    assert main([*words, "--calibrate"]) == 0
+    assert main([*words, "--resume"]) == 0
+    assert not (tmp_path / "run" / "decision.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["--target_precision", "0"], "--target_precision 0.0: expected above 0 and at most 1"),
+        (["--target_precision", "1.01"], "expected above 0 and at most 1"),
+        (["--target_precision", "nan"], "expected above 0 and at most 1"),
+        (["--reject_target_precision", "-0.5"], "expected above 0 and at most 1"),
+        (["--reject_class", "noise"], "the answer below which probability?"),
+        (["--reject_false_accept_rate", "0.1"], "name the class with --reject_class"),
+        (["--reject_false_accept_rate", "1", "--reject_class", "low"], "from 0 to below 1"),
+        (["--reject_false_accept_rate", "0.1", "--reject_class", "hum"], "'hum' is no class of the model"),
+    ],
+)
+def test_targets_that_cannot_be(
+    words: list[str], says: str, tones: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = ["--data_dir", str(tones), *TINY, *QUICK, *words, "--output_dir", str(tmp_path / "run")]
+    assert main(["train", *given]) == 2
+    last = capsys.readouterr().err.strip().splitlines()[-1]
+    assert last.startswith("earmark: error: ")
+    assert says in last
