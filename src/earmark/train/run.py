@@ -33,6 +33,7 @@ from earmark.train.arguments import EarmarkTrainingArguments
 from earmark.train.checkpoints import check_same_run, find_checkpoint_to_resume, set_aside_later
 from earmark.train.checks import check_model_survives, check_settings
 from earmark.train.faults import translated_faults
+from earmark.train.layer_decay import learning_rates
 from earmark.train.prepare import PreparedData, prepare_data
 from earmark.train.ranks import check_same_on_all_ranks, on_each_machine, on_main_process
 from earmark.train.recipe import choose_rates, global_batch_size, warn_of_collapse, with_global_batch
@@ -194,7 +195,9 @@ def _with_rates(
     rates = choose_rates(training, audio.model.config.model_type, pretrained=pretrained, freeze=model.freeze)
     head = f", of the head {rates.head:g}" if rates.head != rates.body else ""
     logger.info("peak learning rate: %g (%s)%s", rates.body, rates.reason, head)
-    return dataclasses.replace(training, learning_rate=rates.body, head_learning_rate=rates.head)
+    training = dataclasses.replace(training, learning_rate=rates.body, head_learning_rate=rates.head)
+    learning_rates(audio.model, training)  # says before anything is written that a model has no layers to decay by
+    return training
 
 
 def _make_trainer(
