@@ -64,8 +64,19 @@ TRAINING_FLAGS = (
         "clips a step over all devices; sets the accumulation, so that 1 card and 8 learn the same",
     ),
     Flag("head_learning_rate", "X", "", "peak rate of the head (default: the same; 5 times where a batch was scaled)"),
-    Flag("layer_decay", "X", "", "each layer learns this many times as fast as the one above it, e.g. 0.75 (default: 1)"),
+    Flag(
+        "layer_decay", "X", "", "each layer learns this many times as fast as the one above it, e.g. 0.75 (default: 1)"
+    ),
     Flag("ema", "X", "", "judge and keep a moving average of the weights, of this decay, e.g. 0.999 (default: none)"),
+    Flag("lora", "RANK", "", "train adapters of this rank beside layers of the body, and the head: earmark[lora]"),
+    Flag("lora_alpha", "X", "", "adapters are scaled by this, divided by their rank (default: twice the rank)"),
+    Flag(
+        "lora_target_modules",
+        "NAMES",
+        "",
+        "names of linear layers, with commas, or all-linear (default: the attention's queries and values)",
+    ),
+    Flag("lora_save", "merged|separate", "merged", "a plain model; or adapters and head in peft's files"),
     Flag("per_device_eval_batch_size", "N", "32", "clips a batch on each device, in evaluation"),
     Flag("weight_decay", "X", "0.0", "decoupled weight decay (AdamW)"),
     Flag("eval_strategy", "epoch|steps|no", "epoch", "when to evaluate; with steps, every --eval_steps"),

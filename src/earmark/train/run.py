@@ -34,6 +34,7 @@ from earmark.train.checkpoints import check_same_run, find_checkpoint_to_resume,
 from earmark.train.checks import check_model_survives, check_settings
 from earmark.train.faults import translated_faults
 from earmark.train.layer_decay import learning_rates
+from earmark.train.lora import add_adapters, save_kept
 from earmark.train.prepare import PreparedData, prepare_data
 from earmark.train.ranks import check_same_on_all_ranks, on_each_machine, on_main_process
 from earmark.train.recipe import choose_rates, global_batch_size, warn_of_collapse, with_global_batch
@@ -108,7 +109,7 @@ def train(
     check_model_survives(_folder_of(source), folder, overwrite=replace)
     on_main_process(lambda: check_settings(run, training, prepared.labels, len(prepared.train.table)))
     transformers.set_seed(training.seed)  # before the head's random weights are drawn
-    audio = _build(source, prepared, data, model)
+    audio = _build(source, prepared, data, model, training)
     training = _with_rates(training, audio, model)
     trainer = _make_trainer(audio, training, prepared, data)
     if checkpoint is not None:  # before anything of an earlier run is written over
@@ -171,18 +172,25 @@ def with_device(training: EarmarkTrainingArguments, run: RunArguments) -> Earmar
     return training
 
 
-def _build(source: ModelSource, prepared: PreparedData, data: DataArguments, model: ModelArguments) -> AudioModel:
+def _build(
+    source: ModelSource,
+    prepared: PreparedData,
+    data: DataArguments,
+    model: ModelArguments,
+    training: EarmarkTrainingArguments,
+) -> AudioModel:
     longest_s = min(prepared.longest_s, _DEFAULT_LONGEST_S)
     audio = build_for_training(source, prepared.labels, data.max_length_seconds, longest_s)
-    frozen = freeze(audio.model, model.freeze)
+    frozen = f"--freeze {freeze(audio.model, model.freeze)}"
+    learns = add_adapters(audio, training, model) or frozen
     total = sum(parameter.numel() for parameter in audio.model.parameters())
     learning = sum(parameter.numel() for parameter in audio.model.parameters() if parameter.requires_grad)
     logger.info(
-        "model: %s, %s parameters, %s of them learning (--freeze %s), clips of at most %.4g s",
+        "model: %s, %s parameters, %s of them learning (%s), clips of at most %.4g s",
         type(audio.model).__name__,
         f"{total:,}",
         f"{learning:,}",
-        frozen,
+        learns,
         audio.frontend.max_samples / audio.frontend.sampling_rate_hz,
     )
     return audio
@@ -282,9 +290,8 @@ def _finish(
     """Judge the model that is kept, save it and write everything about it."""
     figures = TrainingFigures.of(trainer)
     trainer.audio.model = trainer.accelerator.unwrap_model(trainer.whole_model())
-    if is_main_process():  # before anything that can fail: what was learned is kept
-        with translated_save_errors(folder.path):
-            trainer.audio.save(folder.path)
+    with translated_save_errors(folder.path):  # before anything that can fail: what was learned is kept
+        save_kept(trainer.audio, folder.path, trainer.args, model)
     judged = {
         name: judge(trainer.score(clips, name), clips.table, trainer.audio.labels, run.metric)
         for name, clips in prepared.evaluated().items()

@@ -72,6 +72,7 @@ _SETTINGS_OF_THE_COURSE = (
     "weight_decay",
     "ema",
     "layer_decay",
+    "lora_alpha",
     "label_smoothing_factor",
     "bf16",
     "fp16",
