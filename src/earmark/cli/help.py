@@ -341,6 +341,11 @@ def bench_help() -> str:
     return _page(_BENCH_HEAD, groups, _BENCH_TAIL)
 
 
+def page_of(options: type[Any], head: str, tail: str) -> str:
+    """A page with the flags of one dataclass, and ``--config``."""
+    return _page(head, {"flags": [*_flags(options), CONFIG_FLAG]}, tail)
+
+
 def _page(head: str, groups: Mapping[str, Sequence[Flag]], tail: str) -> str:
     width = max(60, min(100, shutil.get_terminal_size((100, 24)).columns))
     parts = [head]

@@ -6,6 +6,7 @@ import dataclasses
 import errno
 import logging
 import math
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Any
 
 import transformers
 from huggingface_hub.errors import HTTPError
+from transformers import TrainerCallback
 from transformers.training_args import OptimizerNames
 
 from earmark.config import DataArguments, ModelArguments, RunArguments
@@ -74,7 +76,13 @@ class TrainOutcome:
 
 @translated_faults()
 def train(
-    data: DataArguments, model: ModelArguments, run: RunArguments, training: EarmarkTrainingArguments
+    data: DataArguments,
+    model: ModelArguments,
+    run: RunArguments,
+    training: EarmarkTrainingArguments,
+    *,
+    callbacks: Sequence[TrainerCallback] = (),
+    with_test: bool = True,
 ) -> TrainOutcome:
     """Train a classifier and leave a complete run folder.
 
@@ -83,6 +91,8 @@ def train(
         model: which network, and what of it learns.
         run: device and output.
         training: Transformers' settings.
+        callbacks: told how training goes.
+        with_test: whether the model that is kept is scored on a test split, where there is one.
 
     Raises:
         EarmarkError: whatever of these cannot work, before training starts wherever it can be known.
@@ -102,7 +112,12 @@ def train(
     on_main_process(lambda: prepare_output_dir(folder, overwrite=False, resume=replace or goes_on))
     prepared = on_each_machine(
         lambda: prepare_data(
-            data, _sampling_rate_hz(source), seed=training.seed, token=model.token, cache_dir=model.cache_dir
+            data,
+            _sampling_rate_hz(source),
+            seed=training.seed,
+            token=model.token,
+            cache_dir=model.cache_dir,
+            with_test=with_test,
         )
     )
     check_same_on_all_ranks({**prepared.facts(), **_shared(data, model, run, training)})
@@ -112,6 +127,8 @@ def train(
     audio = _build(source, prepared, data, model, training)
     training = _with_rates(training, audio, model)
     trainer = _make_trainer(audio, training, prepared, data)
+    for callback in callbacks:
+        trainer.add_callback(callback)
     if checkpoint is not None:  # before anything of an earlier run is written over
         on_main_process(lambda: check_same_run(checkpoint, trainer.facts()))
     if replace:
