@@ -61,13 +61,16 @@ class WeightAverage:
         self.updates = 0
         saved = model.state_dict().keys()
         learning = {name: weight for name, weight in model.named_parameters() if weight.requires_grad}
-        moving = {
-            name: values for name, values in model.named_buffers() if name in saved and values.is_floating_point()
-        }
-        self._names = [*learning, *moving]
-        self._weights = [*learning.values(), *moving.values()]
+        self._model = model
+        self._learning = list(learning.values())
+        self._buffers = [name for name, own in model.named_buffers() if name in saved and own.is_floating_point()]
+        self._names = [*learning, *self._buffers]
         self._averages = [weight.detach().to(torch.float32, copy=True) for weight in self._weights]
-        self._num_buffers = len(moving)
+
+    @property
+    def _weights(self) -> list[torch.Tensor]:
+        """As they are now: a model that is moved gets other buffers."""
+        return [*self._learning, *(self._model.get_buffer(name) for name in self._buffers)]
 
     @torch.no_grad()
     def update(self) -> None:
@@ -79,7 +82,6 @@ class WeightAverage:
     @contextmanager
     def used(self) -> Iterator[None]:
         """The model has the averaged weights inside, and its own again behind it. All ranks call this together."""
-        self._share_buffers()
         own = [weight.detach().clone() for weight in self._weights]
         self.take_over()
         try:
@@ -88,7 +90,8 @@ class WeightAverage:
             self._write(own)
 
     def take_over(self) -> None:
-        """Give the model the averaged weights for good."""
+        """Give the model the averaged weights for good. All ranks call this together."""
+        self._share_buffers()
         self._write(self._averages)
 
     def save(self, folder: Path) -> None:
@@ -119,8 +122,8 @@ class WeightAverage:
 
     def _share_buffers(self) -> None:
         """Running means differ from rank to rank; those of rank 0 are the ones that are saved."""
-        if rank_and_world()[1] > 1 and self._num_buffers:
-            for values in self._averages[-self._num_buffers :]:
+        if rank_and_world()[1] > 1:
+            for values in self._averages[len(self._learning) :]:
                 dist.broadcast(values, src=0)
 
 

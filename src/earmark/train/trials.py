@@ -24,6 +24,7 @@ STORAGE = "search.db"
 _STUDY = "earmark"
 # A median needs some trials to be one, and the first evaluation says little (Optuna's own default is 5 and 0).
 _TRIALS_BEFORE_PRUNING, _STEPS_BEFORE_PRUNING = 4, 1
+_STATES = {"COMPLETE": "done", "PRUNED": "pruned", "FAIL": "failed"}
 _MOST_BREAKS = 3  # at one place; then it is the trial's own fault
 
 
@@ -162,9 +163,7 @@ class Trials:
         return [
             {
                 "trial": name,
-                "state": "broken off"
-                if _is_broken_off(trial)
-                else trial.state.name.lower().replace("complete", "done"),
+                "state": "broken off" if _is_broken_off(trial) else _STATES[trial.state.name],
                 "value": trial.value if trial.state.name == "COMPLETE" else None,
                 "values": dict(trial.params),
                 "course": {str(step): value for step, value in sorted(trial.intermediate_values.items())},
