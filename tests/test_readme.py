@@ -21,6 +21,7 @@ from earmark.cli.parsing import (
     parse_inspect,
     parse_predict,
     parse_push,
+    parse_search,
     parse_serve,
     parse_train,
 )
@@ -43,6 +44,7 @@ PARSERS = {
     "push": parse_push,
     "quickstart": parse_quickstart,
     "results": parse_results,
+    "search": parse_search,
     "serve": parse_serve,
     "synth": parse_synth,
     "bench": parse_bench,

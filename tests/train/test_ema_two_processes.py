@@ -33,7 +33,9 @@ def work(folder: Path) -> None:
     settings = {**often, "save_total_limit": None, "per_device_train_batch_size": 4, "ema": 0.9}
 
     def run(checkpoint: str | None) -> list[Any]:
-        trainer = make_trainer(build("tc_resnet", length_s=0.2), clips, folder / "run", **settings)
+        trainer = make_trainer(
+            build("tc_resnet", length_s=0.2, stem_channels=8, channels=[8, 8]), clips, folder / "run", **settings
+        )
         trainer.train(resume_from_checkpoint=checkpoint)
         losses = [entry["eval_loss"] for entry in trainer.state.log_history if "eval_loss" in entry]
         weights = [value.detach().flatten().double() for value in trainer.audio.model.state_dict().values()]

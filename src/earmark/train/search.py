@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import torch.distributed as dist
 from accelerate.utils.memory import clear_device_cache
 from filelock import FileLock, Timeout
 from transformers import TrainerCallback
@@ -98,7 +99,10 @@ def search(
             trials = Trials(output, space, maximize=maximize, seed=training.seed, prune=options.prune)
         try:
             _run_trials(trials, options.trials, output, parts, metric)
-            return on_main_process(lambda: _outcome(trials, output, space, parts, metric))
+            outcome = on_main_process(lambda: _outcome(trials, output, space, parts, metric))
+            if rank_and_world()[1] > 1:
+                dist.barrier()  # rank 0 would be gone while others still listen to it
+            return outcome
         finally:
             if trials is not None:
                 trials.close()
