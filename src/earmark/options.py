@@ -309,7 +309,7 @@ class SearchOptions:
         default_factory=list,
         metadata={
             "help": "what to search, with commas between: NAME=LOW:HIGH, NAME=LOW:HIGH:log or NAME=A|B|C, each NAME a "
-            "flag of earmark train"
+            "flag of earmark train (required)"
         },
     )
     trials: int = flag(20, "how many runs, those of earlier calls counted")

@@ -377,7 +377,8 @@ def _own_flags(cls: type[Any]) -> list[Flag]:
 
 def _flag(field: dataclasses.Field[Any], hint: Any) -> Flag:
     text = field.metadata["help"]
-    shown = field.default is not None and field.default is not False and "(default:" not in text
+    unsaid = any(field.default is nothing for nothing in (None, False, dataclasses.MISSING))  # 0 is said
+    shown = not unsaid and "(default:" not in text
     default = str(field.default).lower() if field.default is True else str(field.default)
     return Flag(field.name, _metavar(field, hint), default if shown else "", text)
 

@@ -25,6 +25,7 @@ from transformers import TrainerCallback
 from earmark.config import DataArguments, ModelArguments, RunArguments
 from earmark.config_files import resolved_config, save_config, saved_config
 from earmark.errors import EarmarkError, MissingExtraError, NetworkError, OutputError, Stopped, UsageError
+from earmark.extras import require
 from earmark.options import SearchOptions
 from earmark.runs.folder import RunFolder, prepare_folder, prepare_output_dir, write_json
 from earmark.scoring.table import rank_and_world
@@ -82,6 +83,7 @@ def search(
         EarmarkError: a search space that cannot be, an output folder of another search, the first trial's error if it
             never came to train, and what has nothing to do with a trial's settings.
     """
+    require("optuna")  # before anything is written
     _refuse_several_runs(data, run, training)
     parts = [data, model, run, training]
     space = parse_space(options.search_space, [type(part) for part in parts])
