@@ -22,6 +22,7 @@ from earmark.cli.parsing import (
     parse_inspect,
     parse_predict,
     parse_push,
+    parse_search,
     parse_serve,
     parse_train,
 )
@@ -47,6 +48,7 @@ PARSERS = {
     "quickstart": parse_quickstart,
     "report": parse_report,
     "results": parse_results,
+    "search": parse_search,
     "serve": parse_serve,
     "synth": parse_synth,
     "bench": parse_bench,

@@ -26,6 +26,8 @@ _EXTRAS: dict[str, tuple[str, str]] = {
     "python_multipart": ("serve", "answers over HTTP"),
     "prometheus_client": ("serve", "answers over HTTP"),
     "websockets": ("serve", "answers over HTTP"),
+    "peft": ("lora", "LoRA adapters"),
+    "optuna": ("search", "searches for settings"),
     "trackio": ("trackio", "--report_to trackio"),
 }
 

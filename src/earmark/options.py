@@ -299,3 +299,25 @@ class ServeOptions(PretrainedArguments):
             )
         require_value(0 <= self.batch_delay_ms <= 1000, "batch_delay_ms", self.batch_delay_ms, "0 to 1000")
         require_value(0 <= self.port <= 65535, "port", self.port, "0 to 65535")
+
+
+@dataclass
+class SearchOptions:
+    """``earmark search``: what to search, beside the flags of ``earmark train``.
+
+    Raises:
+        UsageError: a number is out of range.
+    """
+
+    search_space: list[str] = field(
+        default_factory=list,
+        metadata={
+            "help": "what to search, with commas between: NAME=LOW:HIGH, NAME=LOW:HIGH:log or NAME=A|B|C, each NAME a "
+            "flag of earmark train (required)"
+        },
+    )
+    trials: int = flag(20, "how many runs, those of earlier calls counted")
+    prune: bool = flag(True, "end a trial that is worse than the median of the others at the same point")
+
+    def __post_init__(self) -> None:
+        require_value(self.trials >= 1, "trials", self.trials, "a whole number from 1 on")

@@ -87,6 +87,7 @@ class Held:
     def __init__(self, lengths: list[int]) -> None:
         self.clips = [np.arange(n, dtype=np.float32) + 100 * i for i, n in enumerate(lengths)]
         self.num_samples = np.array(lengths)
+        self.sampling_rate_hz = 16_000
         self.scales = np.ones(len(lengths), np.float32)
         self.read: list[int] = []
 

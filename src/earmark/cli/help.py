@@ -65,6 +65,19 @@ TRAINING_FLAGS = (
         "clips a step over all devices; sets the accumulation, so that 1 card and 8 learn the same",
     ),
     Flag("head_learning_rate", "X", "", "peak rate of the head (default: the same; 5 times where a batch was scaled)"),
+    Flag(
+        "layer_decay", "X", "", "each layer learns this many times as fast as the one above it, e.g. 0.75 (default: 1)"
+    ),
+    Flag("ema", "X", "", "judge and keep a moving average of the weights, of this decay, e.g. 0.999 (default: none)"),
+    Flag("lora", "RANK", "", "train adapters of this rank beside layers of the body, and the head: earmark[lora]"),
+    Flag("lora_alpha", "X", "", "adapters are scaled by this, divided by their rank (default: twice the rank)"),
+    Flag(
+        "lora_target_modules",
+        "NAMES",
+        "",
+        "names of linear layers, with commas, or all-linear (default: the attention's queries and values)",
+    ),
+    Flag("lora_save", "merged|separate", "merged", "a plain model; or adapters and head in peft's files"),
     Flag("per_device_eval_batch_size", "N", "32", "clips a batch on each device, in evaluation"),
     Flag("weight_decay", "X", "0.0", "decoupled weight decay (AdamW)"),
     Flag("eval_strategy", "epoch|steps|no", "epoch", "when to evaluate; with steps, every --eval_steps"),
@@ -366,6 +379,11 @@ def bench_help() -> str:
     return _page(_BENCH_HEAD, groups, _BENCH_TAIL)
 
 
+def page_of(options: type[Any], head: str, tail: str) -> str:
+    """A page with the flags of one dataclass, and ``--config``."""
+    return _page(head, {"flags": [*_flags(options), CONFIG_FLAG]}, tail)
+
+
 def _page(head: str, groups: Mapping[str, Sequence[Flag]], tail: str) -> str:
     width = max(60, min(100, shutil.get_terminal_size((100, 24)).columns))
     parts = [head]
@@ -397,7 +415,8 @@ def _own_flags(cls: type[Any]) -> list[Flag]:
 
 def _flag(field: dataclasses.Field[Any], hint: Any) -> Flag:
     text = field.metadata["help"]
-    shown = field.default is not None and field.default is not False and "(default:" not in text
+    unsaid = any(field.default is nothing for nothing in (None, False, dataclasses.MISSING))  # 0 is said
+    shown = not unsaid and "(default:" not in text
     default = str(field.default).lower() if field.default is True else str(field.default)
     return Flag(field.name, _metavar(field, hint), default if shown else "", text)
 

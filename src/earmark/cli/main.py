@@ -27,6 +27,7 @@ COMMANDS = {
     "inspect": "what is in the data and what is wrong with it, before training",
     "prepare": "manifests of ESC-50, UrbanSound8K, GTZAN, RAVDESS or CommonLanguage",
     "train": "train a classifier on labelled recordings, evaluate it, write a run folder",
+    "search": "train many times, to find settings that are good",
     "evaluate": "score a trained model on labelled recordings",
     "calibrate": "fit what a model's probabilities mean and below which it does not answer",
     "predict": "label recordings",

@@ -20,7 +20,15 @@ from earmark.cli.legacy import LEGACY_FLAGS, translate
 from earmark.config import DataArguments, EvaluateOptions, ModelArguments, RunArguments
 from earmark.decision_options import CalibrateOptions, DecisionArguments
 from earmark.errors import UsageError
-from earmark.options import EmbedOptions, ExportOptions, InspectOptions, PredictOptions, PushOptions, ServeOptions
+from earmark.options import (
+    EmbedOptions,
+    ExportOptions,
+    InspectOptions,
+    PredictOptions,
+    PushOptions,
+    SearchOptions,
+    ServeOptions,
+)
 
 if TYPE_CHECKING:
     from earmark.train.arguments import EarmarkTrainingArguments
@@ -92,6 +100,17 @@ def parse_train(words: Sequence[str]) -> TrainSettings:
     return _train_settings({**values, "do_train": True, "do_eval": True}, notes)
 
 
+def parse_search(words: Sequence[str]) -> tuple[SearchOptions, TrainSettings]:
+    """What ``earmark search`` is to search, and the settings of ``earmark train`` that all trials share.
+
+    Raises:
+        UsageError: as :func:`parse_train`.
+    """
+    values, notes = _train_values(words, SearchOptions)
+    options = _construct(SearchOptions, values)
+    return options, _train_settings({**values, "do_train": True, "do_eval": True}, notes)
+
+
 def parse_example(words: Sequence[str]) -> TrainSettings:
     """Settings of ``run_audio_classification.py``, which does what ``--do_train`` and ``--do_eval`` say.
 
@@ -106,7 +125,7 @@ def parse_example(words: Sequence[str]) -> TrainSettings:
     return _train_settings(values, notes)
 
 
-def parse_processes(words: Sequence[str]) -> tuple[int | None, str]:
+def parse_processes(words: Sequence[str], *also: type) -> tuple[int | None, str]:
     """What a training command line says to ``--num_processes`` and ``--device``.
 
     Transformers' settings take a card as soon as they are made, which the process that starts the others must not.
@@ -114,7 +133,7 @@ def parse_processes(words: Sequence[str]) -> tuple[int | None, str]:
     Raises:
         UsageError: as :func:`parse_train`, as far as it can be seen in single flags.
     """
-    values, _ = _train_values(words)
+    values, _ = _train_values(words, *also)
     return values["num_processes"], "cpu" if values["use_cpu"] else values["device"]
 
 
@@ -279,9 +298,9 @@ def train_classes() -> tuple[type, ...]:
     return DataArguments, ModelArguments, RunArguments, EarmarkTrainingArguments
 
 
-def _train_values(words: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
+def _train_values(words: Sequence[str], *also: type) -> tuple[dict[str, Any], list[str]]:
     """Field name to value, over all training dataclasses, and the notes on old flags."""
-    parser = build_parser(*train_classes())
+    parser = build_parser(*train_classes(), *also)
     path, words = _take_config(words)
     file_words, file_notes = _train_file_words(path, parser) if path else ([], [])
     words, notes = translate(words)

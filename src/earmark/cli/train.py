@@ -28,7 +28,7 @@ def run(words: Sequence[str]) -> None:
         return
     from earmark.cli.parsing import parse_train
 
-    _launch_if_asked(words, ["-m", "earmark", "train", *words])
+    launch_if_asked(words, ["-m", "earmark", "train", *words])
     _train(parse_train(words))
 
 
@@ -36,7 +36,7 @@ def run_example(words: Sequence[str]) -> None:
     """Train, evaluate or both, as ``--do_train`` and ``--do_eval`` say."""
     from earmark.cli.parsing import evaluation_of, parse_example, with_config_flag
 
-    _launch_if_asked(with_config_flag(words), ["-m", "earmark.cli.example", *words])
+    launch_if_asked(with_config_flag(words), ["-m", "earmark.cli.example", *words])
     settings = parse_example(words)
     if settings.training.do_train:
         _train(settings)
@@ -48,12 +48,13 @@ def run_example(words: Sequence[str]) -> None:
         print(evaluate(evaluation_of(settings)).summary)
 
 
-def _launch_if_asked(words: Sequence[str], command: Sequence[str]) -> None:
+def launch_if_asked(words: Sequence[str], command: Sequence[str], *also: type) -> None:
     """With ``--num_processes``, do all the work in processes of their own and end as they do.
 
     Args:
         words: of the command line.
         command: what Python is started with in each process.
+        *also: dataclasses of flags that the command takes beside those of training.
 
     Raises:
         SystemExit: with the exit code of the processes. What there is to say they have said.
@@ -61,7 +62,7 @@ def _launch_if_asked(words: Sequence[str], command: Sequence[str]) -> None:
     from earmark.cli.parsing import parse_processes
     from earmark.train.launch import is_to_launch, launch
 
-    num_processes, device = parse_processes(words)
+    num_processes, device = parse_processes(words, *also)
     if num_processes is not None and is_to_launch(num_processes, device):
         raise SystemExit(launch(command, num_processes))
 

@@ -10,7 +10,7 @@ import json
 import logging
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 from transformers.models.auto.modeling_auto import MODEL_FOR_AUDIO_CLASSIFICATION_MAPPING_NAMES
 
 from earmark.errors import ModelError, first_line
-from earmark.models import tc_resnet
+from earmark.models import adapters, tc_resnet
 from earmark.models.checkpoint import find_checkpoint
 from earmark.models.clip_length import cut_to_length, min_samples, native_length_s, takes_one_length
 from earmark.models.decision import PLAIN, Decision, read_decision
@@ -145,6 +145,8 @@ def build_for_training(
         ModelError: see :func:`load_config` and :mod:`earmark.models.checkpoint`; weights missing from the body.
     """
     folder = source.find(source.name_or_path) if source.name_or_path else None
+    if folder is not None and adapters.is_adapter(folder):
+        raise ModelError(f"{folder}: an adapter, not a model to start from; name its base, or a model saved merged")
     config = load_config(source, folder)
     config.label2id = {label: i for i, label in enumerate(labels)}
     config.id2label = dict(enumerate(labels))
@@ -175,7 +177,10 @@ def load_trained(source: ModelSource, *, decided: bool = True) -> AudioModel:
     assert source.name_or_path is not None, "a trained model has a folder or a name"
     folder = source.find(source.name_or_path)
     config = load_config(source, folder)
-    model = _load_weights(folder, config, source, fresh_head=False).eval()
+    if adapters.is_adapter(folder):
+        model = _load_adapted(source, folder, config).eval()
+    else:
+        model = _load_weights(folder, config, source, fresh_head=False).eval()
     extractor = load_extractor(source, folder, config)
     saved = getattr(config, CONFIG_KEY, None) or {}
     length_s = saved.get("max_length_seconds") or native_length_s(model, extractor) or _DEFAULT_WINDOW_S
@@ -315,6 +320,25 @@ def _load_weights(folder: Path, config: Any, source: ModelSource, *, fresh_head:
                 else "train it first, or give a trained model"
             )
         )
+    return model
+
+
+def _load_adapted(source: ModelSource, folder: Path, config: Any) -> Any:
+    """The base model of an adapter, as long as its clips were, with the adapter merged into it."""
+    name, revision = adapters.base_of(folder)
+    base = replace(source, name_or_path=name, revision=revision, _found={})
+    try:
+        place = base.find(name)
+    except ModelError as exc:
+        raise ModelError(f"{folder}: an adapter of {name}, which is not there ({exc})") from exc
+    of_base = load_config(base, place)
+    if takes_one_length(config):  # the weights have the positions of the base: they are cut once more
+        for setting in ("max_source_positions", "max_length"):
+            if hasattr(of_base, setting):
+                setattr(config, setting, getattr(of_base, setting))
+    model = _load_weights(place, config, base, fresh_head=True)
+    cut_to_length(model, load_extractor(base, place, of_base), config.earmark["max_length_seconds"])
+    adapters.load_merged(model, folder)
     return model
 
 

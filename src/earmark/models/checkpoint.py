@@ -16,6 +16,7 @@ from earmark.models import modelscope
 logger = logging.getLogger(__name__)
 
 _SAFE = "model.safetensors"
+_ADAPTER = "adapter_model.safetensors"  # its base model is found when it is loaded
 _PICKLED = "pytorch_model.bin"
 
 
@@ -43,7 +44,7 @@ def find_checkpoint(
         ModelError: no such folder or model, or files are missing from it.
         NetworkError: the hub could not be reached and the model is not in its cache.
     """
-    patterns = ["*.json", "model*.safetensors"]
+    patterns = ["*.json", "model*.safetensors", "adapter_model.safetensors"]
     patterns += ["pytorch_model*.bin"] if allow_pickle else []
     patterns += ["*.py"] if trust_remote_code else []
     folder = Path(name_or_path).expanduser()
@@ -83,7 +84,7 @@ def check_checkpoint(folder: Path, *, allow_pickle: bool = False) -> None:
         missing = sorted(shard for shard in shards if not (folder / shard).is_file())
         if missing:
             raise ModelError(f"{folder}: weights file {missing[0]} is missing ({len(missing)} of {len(shards)} shards)")
-    elif not (folder / _SAFE).is_file():
+    elif not (folder / _SAFE).is_file() and not (folder / _ADAPTER).is_file():
         pickled = (folder / _PICKLED).is_file() or (folder / f"{_PICKLED}.index.json").is_file()
         if pickled and not allow_pickle:
             raise ModelError(

@@ -53,7 +53,8 @@ def encoder_layers(model: nn.Module) -> nn.ModuleList:
     stacks = [
         module
         for name, module in body_of(model).named_modules()
-        if isinstance(module, nn.ModuleList) and name.split(".")[-1] in ("layers", "layer", "blocks")
+        # data2vec-audio has a second one, of its positional convolutions
+        if isinstance(module, nn.ModuleList) and re.search(r"(^|\.)(layers|layer|blocks)$", name) and "conv" not in name
     ]
     if not stacks:
         raise ModelError(f"{type(model).__name__}: no stack of layers to freeze; use none, feature_encoder or encoder")

@@ -17,7 +17,8 @@ from earmark.errors import DataError, OutputError
 
 # What a run writes; the patterns are matched against names in the folder itself, and nothing else is ever removed.
 _WEIGHTS = r"model(-\d+-of-\d+)?\.safetensors|model\.safetensors\.index\.json|pytorch_model.*\.bin"
-_MODEL_FILES = rf"config\.json|preprocessor_config\.json|training_args\.bin|{_WEIGHTS}"
+_ADAPTER = r"adapter_config\.json|adapter_model\.safetensors"
+_MODEL_FILES = rf"{_ADAPTER}|config\.json|preprocessor_config\.json|training_args\.bin|{_WEIGHTS}"
 _TRAINER_ENTRIES = r"checkpoint-\d+|\.unfinished-checkpoint|trainer_state\.json"
 _OWN_FILES = (
     r"run_config\.yaml|labels\.json|decision\.json|environment\.json|metrics\.json|results_row\.json|README\.md|bad_audio\.csv|"

@@ -17,7 +17,7 @@ logger = logging.getLogger(__name__)
 # what others need; settings, predictions and logs name files and folders of this machine and stay here
 FILES = (
     *("config.json", "model*.safetensors", "model*.safetensors.index.json", "preprocessor_config.json"),
-    *("README.md", "metrics.json", "decision.json"),
+    *("adapter_config.json", "adapter_model.safetensors", "README.md", "metrics.json", "decision.json"),
 )
 
 

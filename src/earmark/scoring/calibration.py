@@ -99,11 +99,13 @@ class WindowsOfClips:
     Attributes:
         num_samples: length of each window, int64 (K,).
         scales: factor from stored numbers to samples, float32 (K,).
+        sampling_rate_hz: of the clips.
         starts: the first window of each clip, int64 (N,).
     """
 
     def __init__(self, waveforms: Waveforms, max_samples: int) -> None:
         self._waveforms = waveforms
+        self.sampling_rate_hz = waveforms.sampling_rate_hz
         self._windowing = Windowing(max_samples, max_samples)
         counts = np.maximum(1, -(-waveforms.num_samples // max_samples))
         self.starts = np.cumsum(counts) - counts

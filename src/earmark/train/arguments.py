@@ -48,6 +48,32 @@ class EarmarkTrainingArguments(LossArguments, DecisionArguments, TrainingArgumen
         default=None,
         metadata={"help": "peak learning rate of the head (default: the same; 5 times it where a batch was scaled up)"},
     )
+    layer_decay: float | None = field(
+        default=None,
+        metadata={
+            "help": "each layer learns this many times as fast as the one above it, e.g. 0.75 (default: as fast)"
+        },
+    )
+    ema: float | None = field(
+        default=None,
+        metadata={"help": "judge and keep a moving average of the weights with this decay, e.g. 0.999 (default: none)"},
+    )
+    lora: int | None = field(
+        default=None,
+        metadata={"help": "train adapters of this rank beside layers of the body, and the head; needs earmark[lora]"},
+    )
+    lora_alpha: float | None = field(
+        default=None, metadata={"help": "adapters are scaled by this, divided by their rank (default: twice the rank)"}
+    )
+    lora_target_modules: str | None = field(
+        default=None,
+        metadata={
+            "help": "names of linear layers, with commas, or all-linear (default: attention's queries and values)"
+        },
+    )
+    lora_save: Literal["merged", "separate"] = field(
+        default="merged", metadata={"help": "merged: a plain model; separate: adapters and head in peft's files"}
+    )
     on_nan_loss: Literal["stop", "skip"] = field(
         default="stop",
         metadata={
@@ -95,6 +121,7 @@ class EarmarkTrainingArguments(LossArguments, DecisionArguments, TrainingArgumen
         self._refuse_impossible_numbers()
         self.check_loss()
         self.check_decision()
+        self._refuse_spread_weights()
         self._follow_eval_strategy()
         self._rename_gradient_checkpointing()
         self._check_deepspeed()
@@ -118,12 +145,25 @@ class EarmarkTrainingArguments(LossArguments, DecisionArguments, TrainingArgumen
             ("max_steps", self.max_steps >= 1 or self.max_steps == -1, "a whole number from 1 on, or -1 for no limit"),
             ("num_train_epochs", self.num_train_epochs > 0 or self.max_steps > 0, "a number above 0"),
             ("learning_rate", _is_rate(self.learning_rate), "0 or more"),
+            ("ema", self.ema is None or 0 < self.ema < 1, "a number between 0 and 1, e.g. 0.999"),
+            ("lora", self.lora is None or self.lora >= 1, "a rank, a whole number from 1 on"),
+            ("lora_alpha", self.lora_alpha is None or 0 < self.lora_alpha < math.inf, "a number above 0"),
+            ("layer_decay", self.layer_decay is None or 0 < self.layer_decay <= 1, "a number above 0, at most 1"),
             ("dataloader_num_workers", self.dataloader_num_workers >= 0, "0 or more"),
             ("seed", 0 <= self.seed < 2**32, "a whole number from 0 to 4294967295"),
         ]
         for name, fits, expected in checks:
             if not fits:
                 raise ValueError(f"--{name} {getattr(self, name)}: expected {expected}")
+
+    def _refuse_spread_weights(self) -> None:
+        """Name what needs whole weights on each rank."""
+        for name in ("ema", "lora"):
+            for how in ("fsdp", "deepspeed"):
+                if getattr(self, name) is not None and getattr(self, how):
+                    raise ValueError(
+                        f"--{name} and --{how} do not go together, as it spreads weights; keep one of the two"
+                    )
 
     def _check_deepspeed(self) -> None:
         """Name what DeepSpeed would fail on while the model is built, and its absence."""

@@ -31,6 +31,7 @@ _MUST_AGREE = {
     "rates": "a run with other groups of learning rates",
     "labels": "a model with other labels",
     "clips": "other training clips",
+    "average": "a run with other weights to average (with and without --ema)",
 }
 
 
@@ -237,10 +238,11 @@ def check_same_run(checkpoint: str, run: Mapping[str, Any]) -> None:
         return
     before = marker["run"]
     for name, what in _MUST_AGREE.items():
-        if before.get(name) != run[name]:
+        there, here = before.get(name), run.get(name)
+        if there != here:
             raise OutputError(
-                f"{checkpoint}: of {what} ({_shown(before.get(name))} there, {_shown(run[name])} here); name the run "
-                "it belongs to, or train anew into another --output_dir"
+                f"{checkpoint}: of {what} ({_shown(there)} there, {_shown(here)} here); name the run it belongs to, or "
+                "train anew into another --output_dir"
             )
     then, now = before.get("settings", {}), run["settings"]
     changed = [f"{name} {then[name]} -> {now[name]}" for name in now if name in then and then[name] != now[name]]

@@ -54,7 +54,13 @@ class PreparedData:
 
 
 def prepare_data(
-    options: DataArguments, sampling_rate_hz: int, *, seed: int, token: str | None, cache_dir: str | None
+    options: DataArguments,
+    sampling_rate_hz: int,
+    *,
+    seed: int,
+    token: str | None,
+    cache_dir: str | None,
+    with_test: bool = True,
 ) -> PreparedData:
     """Load the splits, decode every clip once, and stop or skip where one cannot be read.
 
@@ -64,11 +70,14 @@ def prepare_data(
         seed: for the splits and subsets that are made.
         token: for private data sets of the hub.
         cache_dir: where the hub's files go; ``None`` for the usual place.
+        with_test: whether a test split is looked at.
 
     Raises:
         DataError: no training clips, labels that cannot be learned, or unreadable clips under ``on_bad_audio=fail``.
     """
     splits = load_splits(options, seed=seed, token=token, cache_dir=cache_dir)
+    if not with_test:
+        splits.test = None
     for note in splits.notes:
         logger.info("%s", note)
     if splits.train is None:

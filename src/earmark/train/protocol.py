@@ -36,7 +36,7 @@ _SHOWN = ("accuracy", "macro_f1", "majority_class_rate")
 _FOLD_NAME = re.compile(r"[\w.-]+")
 _CHILD = re.compile(r"fold_.+|seed_\d+")
 # settings that may change from one call to the next: they do not decide about what is learned
-_MAY_CHANGE = {
+MAY_CHANGE = {
     *(
         "device",
         "report",
@@ -222,7 +222,7 @@ def _check_same(folder: RunFolder, plan: _Plan) -> None:
     changed = [
         f"{name} {before.get(name)} there, {value} here"
         for name, value in plan.settings.items()
-        if name not in _MAY_CHANGE and before.get(name) != value
+        if name not in MAY_CHANGE and before.get(name) != value
     ]
     if before.get("seeds") is None and (before.get("fold") or not (before.get("folds") or before.get("fold_column"))):
         what = "a single run"

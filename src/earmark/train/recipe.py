@@ -25,6 +25,8 @@ _PRETRAINED = {
 _WAVEFORM_ENCODERS = (3e-5, 128)
 # Only a linear head learns, on features that stay put.
 _FROZEN_ENCODER = (1e-3, 32)
+# RoBERTa base with rank 8 on GLUE (Hu et al. 2021, arXiv:2106.09685, table 9: 4e-4 and 5e-4 at 16 to 64)
+_ADAPTERS = (5e-4, 32)
 _FROM_SCRATCH = {"tc_resnet": (4e-3, 32)}
 _FROM_SCRATCH_OTHERS = (3e-4, 32)
 # 3e-5 to 2.4e-4 works for wav2vec2-base; 1e-4 to 3.2e-3 made Whisper-tiny forget everything.
@@ -66,6 +68,7 @@ def choose_rates(training: EarmarkTrainingArguments, model_type: str, *, pretrai
         body, factor, reason = training.learning_rate, 1.0, "as given"
     else:
         found, at = _found_rate(model_type, pretrained=pretrained, freeze=freeze)
+        found, at = (found, at) if training.lora is None else _ADAPTERS
         factor = min(max(1.0, batch / at), _MOST_SCALING)
         factor = factor if pretrained else math.sqrt(factor)
         body = found * factor

@@ -6,6 +6,7 @@ import dataclasses
 import errno
 import logging
 import math
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Any
 
 import transformers
 from huggingface_hub.errors import HTTPError
+from transformers import TrainerCallback
 from transformers.training_args import OptimizerNames
 
 from earmark.config import DataArguments, ModelArguments, RunArguments
@@ -34,6 +36,8 @@ from earmark.train.checkpoints import check_same_run, find_checkpoint_to_resume,
 from earmark.train.checks import check_model_survives, check_settings
 from earmark.train.decide import judge_splits, save_decision
 from earmark.train.faults import translated_faults
+from earmark.train.layer_decay import learning_rates
+from earmark.train.lora import add_adapters, save_kept
 from earmark.train.prepare import PreparedData, prepare_data
 from earmark.train.ranks import check_same_on_all_ranks, on_each_machine, on_main_process
 from earmark.train.recipe import choose_rates, global_batch_size, warn_of_collapse, with_global_batch
@@ -73,7 +77,13 @@ class TrainOutcome:
 
 @translated_faults()
 def train(
-    data: DataArguments, model: ModelArguments, run: RunArguments, training: EarmarkTrainingArguments
+    data: DataArguments,
+    model: ModelArguments,
+    run: RunArguments,
+    training: EarmarkTrainingArguments,
+    *,
+    callbacks: Sequence[TrainerCallback] = (),
+    with_test: bool = True,
 ) -> TrainOutcome:
     """Train a classifier and leave a complete run folder.
 
@@ -82,6 +92,8 @@ def train(
         model: which network, and what of it learns.
         run: device and output.
         training: Transformers' settings.
+        callbacks: told how training goes.
+        with_test: whether the model that is kept is scored on a test split, where there is one.
 
     Raises:
         EarmarkError: whatever of these cannot work, before training starts wherever it can be known.
@@ -101,7 +113,12 @@ def train(
     on_main_process(lambda: prepare_output_dir(folder, overwrite=False, resume=replace or goes_on))
     prepared = on_each_machine(
         lambda: prepare_data(
-            data, _sampling_rate_hz(source), seed=training.seed, token=model.token, cache_dir=model.cache_dir
+            data,
+            _sampling_rate_hz(source),
+            seed=training.seed,
+            token=model.token,
+            cache_dir=model.cache_dir,
+            with_test=with_test,
         )
     )
     check_same_on_all_ranks({**prepared.facts(), **_shared(data, model, run, training)})
@@ -110,9 +127,11 @@ def train(
     validation = prepared.validation
     on_main_process(lambda: check_can_fit(training, prepared.labels, validation.table.labels() if validation else []))
     transformers.set_seed(training.seed)  # before the head's random weights are drawn
-    audio = _build(source, prepared, data, model)
+    audio = _build(source, prepared, data, model, training)
     training = _with_rates(training, audio, model)
     trainer = _make_trainer(audio, training, prepared, data)
+    for callback in callbacks:
+        trainer.add_callback(callback)
     if checkpoint is not None:  # before anything of an earlier run is written over
         on_main_process(lambda: check_same_run(checkpoint, trainer.facts()))
     if replace:
@@ -173,18 +192,25 @@ def with_device(training: EarmarkTrainingArguments, run: RunArguments) -> Earmar
     return training
 
 
-def _build(source: ModelSource, prepared: PreparedData, data: DataArguments, model: ModelArguments) -> AudioModel:
+def _build(
+    source: ModelSource,
+    prepared: PreparedData,
+    data: DataArguments,
+    model: ModelArguments,
+    training: EarmarkTrainingArguments,
+) -> AudioModel:
     longest_s = min(prepared.longest_s, _DEFAULT_LONGEST_S)
     audio = build_for_training(source, prepared.labels, data.max_length_seconds, longest_s)
-    frozen = freeze(audio.model, model.freeze)
+    frozen = f"--freeze {freeze(audio.model, model.freeze)}"
+    learns = add_adapters(audio, training, model) or frozen
     total = sum(parameter.numel() for parameter in audio.model.parameters())
     learning = sum(parameter.numel() for parameter in audio.model.parameters() if parameter.requires_grad)
     logger.info(
-        "model: %s, %s parameters, %s of them learning (--freeze %s), clips of at most %.4g s",
+        "model: %s, %s parameters, %s of them learning (%s), clips of at most %.4g s",
         type(audio.model).__name__,
         f"{total:,}",
         f"{learning:,}",
-        frozen,
+        learns,
         audio.frontend.max_samples / audio.frontend.sampling_rate_hz,
     )
     return audio
@@ -197,7 +223,9 @@ def _with_rates(
     rates = choose_rates(training, audio.model.config.model_type, pretrained=pretrained, freeze=model.freeze)
     head = f", of the head {rates.head:g}" if rates.head != rates.body else ""
     logger.info("peak learning rate: %g (%s)%s", rates.body, rates.reason, head)
-    return dataclasses.replace(training, learning_rate=rates.body, head_learning_rate=rates.head)
+    training = dataclasses.replace(training, learning_rate=rates.body, head_learning_rate=rates.head)
+    learning_rates(audio.model, training)  # says before anything is written that a model has no layers to decay by
+    return training
 
 
 def _make_trainer(
@@ -282,10 +310,10 @@ def _finish(
     """Judge the model that is kept, save it and write everything about it."""
     figures = TrainingFigures.of(trainer)
     trainer.audio.model = trainer.accelerator.unwrap_model(trainer.whole_model())
-    if is_main_process():  # before anything that can fail: what was learned is kept
-        with translated_save_errors(folder.path):
-            trainer.audio.save(folder.path)
-            folder.decision.unlink(missing_ok=True)  # of the weights that were there before
+    with translated_save_errors(folder.path):  # before anything that can fail: what was learned is kept
+        save_kept(trainer.audio, folder.path, trainer.args, model)
+    if is_main_process():
+        folder.decision.unlink(missing_ok=True)  # of the weights that were there before
     judged = judge_splits(trainer, prepared, run.metric)
     summary = ""
     metrics: dict[str, Any] = {}

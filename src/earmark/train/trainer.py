@@ -10,7 +10,7 @@
 * Evaluation goes through :mod:`earmark.scoring`, the loop that predicts.
 * Progress is counted in clips.
 
-How it saves is :mod:`earmark.train.saving`.
+How it saves is :mod:`earmark.train.saving`, averaged weights are :mod:`earmark.train.ema`.
 """
 
 from __future__ import annotations
@@ -38,12 +38,14 @@ from earmark.data.usable import UsableClips
 from earmark.errors import DataError, UsageError
 from earmark.models.build import AudioModel
 from earmark.models.embedding import EmbeddingModel, classify_all
-from earmark.models.freeze import body_of, head_parameters, is_body_frozen
+from earmark.models.freeze import body_of, is_body_frozen
 from earmark.progress import Progress
 from earmark.runs.judged import targets_of
 from earmark.scoring.metrics import compute_metrics
 from earmark.scoring.table import score_table
+from earmark.train.ema import AveragingTrainer, average_fact
 from earmark.train.frozen import frozen_clips, hears_mask, model_inputs, stage_to_keep
+from earmark.train.layer_decay import give_rates, rates_fact
 from earmark.train.loss_guard import LossGuard
 from earmark.train.losses import make_loss
 from earmark.train.mishaps import (
@@ -52,7 +54,6 @@ from earmark.train.mishaps import (
     translated_out_of_memory,
     translated_out_of_memory_in_scoring,
 )
-from earmark.train.saving import CheckpointingTrainer
 from earmark.train.sharded import WholeModel, make_shardable
 from earmark.train.stopping import leave_signals_to_the_trainer
 
@@ -70,6 +71,9 @@ _SETTINGS_OF_THE_COURSE = (
     "lr_scheduler_type",
     "warmup_steps",
     "weight_decay",
+    "ema",
+    "layer_decay",
+    "lora_alpha",
     "label_smoothing_factor",
     "class_weights",
     "sampler",
@@ -79,7 +83,7 @@ _SETTINGS_OF_THE_COURSE = (
 )
 
 
-class AudioTrainer(CheckpointingTrainer):
+class AudioTrainer(AveragingTrainer):
     """Trains an :class:`AudioModel` on a table of clips.
 
     Args:
@@ -135,7 +139,8 @@ class AudioTrainer(CheckpointingTrainer):
         self.guard = LossGuard()
         self._facts = _facts_of_model(audio.model) | {
             "clips": f"{len(train_clips.table):,} clips {fingerprint(train_clips.table)}",
-            "rates": _rates(args),
+            "rates": rates_fact(args),
+            **average_fact(args.ema),
         }
         self._bucket_waste = bucket_waste
         if args.fsdp and not self.is_fsdp_enabled:  # accelerate passes over it without a word
@@ -294,19 +299,8 @@ class AudioTrainer(CheckpointingTrainer):
         self.probes = stage == "embeddings"
 
     def create_optimizer(self, model: Any = None) -> Any:
-        """AdamW as Trainer makes it, with a rate of its own for the head where one is set."""
-        optimizer = super().create_optimizer(model)
-        rate = self.args.head_learning_rate
-        if rate in (None, self.args.learning_rate):
-            return optimizer
-        names = head_parameters(self.audio.model)
-        head = {id(weight) for name, weight in self.audio.model.named_parameters() if name in names}
-        for group in list(optimizer.param_groups):
-            of_head = [weight for weight in group["params"] if id(weight) in head]
-            group["params"] = [weight for weight in group["params"] if id(weight) not in head]
-            if of_head:
-                optimizer.add_param_group({**group, "params": of_head, "lr": rate})
-        return optimizer
+        """AdamW as Trainer makes it, with the rates that the head and the layers have of their own."""
+        return give_rates(super().create_optimizer(model), self.audio.model, self.args)
 
     def get_train_dataloader(self) -> Any:
         """Trainer's own, with a generator of its own for the seeds of worker processes, and their own way with signals.
@@ -351,10 +345,6 @@ def _begin_worker(others: Callable[[int], None] | None, number: int) -> None:
     leave_signals_to_the_trainer()
     if others is not None:
         others(number)
-
-
-def _rates(args: Any) -> str:
-    return "one rate" if args.head_learning_rate in (None, args.learning_rate) else "a rate of the head's own"
 
 
 def _facts_of_model(model: Any) -> dict[str, str]:

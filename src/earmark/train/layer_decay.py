@@ -1,0 +1,113 @@
+"""Learning rates that differ within a model: of the head, and of each layer (``--layer_decay``)."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from earmark.errors import ModelError, UsageError
+from earmark.models.freeze import body_of, encoder_layers, head_parameters
+
+logger = logging.getLogger(__name__)
+
+# What lies behind the stack of layers, by name within the body; all else outside of it lies before. The wav2vec2
+# family has its encoder's norm there in its large models only.
+_BEHIND = ("adapter", "intermediate_ffn", "encoder.upsample")
+_NORM_BEHIND = {
+    "whisper": "layer_norm",
+    "audio-spectrogram-transformer": "layernorm",
+    "wav2vec2-conformer": "encoder.layer_norm",
+}
+
+
+def depths(model: Any) -> dict[str, int]:
+    """How deep each parameter lies: 0 before the layers (feature extractor, positions), then 1 to L by layer, L + 1
+    for the norm behind them and the head.
+
+    Raises:
+        ModelError: the body has no stack of layers.
+    """
+    layers = encoder_layers(model)
+    body = body_of(model)
+    depth_of = {id(weight): i for i, layer in enumerate(layers, 1) for weight in layer.parameters()}
+    norm = _NORM_BEHIND.get(model.config.model_type)
+    if "StableLayerNorm" in type(getattr(body, "encoder", None)).__name__:
+        norm = "encoder.layer_norm"
+    behind = _BEHIND if norm is None else (*_BEHIND, norm)
+    for name, weight in body.named_parameters():
+        last = any(name.startswith(f"{part}.") for part in behind)
+        depth_of.setdefault(id(weight), len(layers) + 1 if last else 0)
+    return {name: depth_of.get(id(weight), len(layers) + 1) for name, weight in model.named_parameters()}
+
+
+def learning_rates(model: Any, args: Any) -> dict[str, float]:
+    """The peak rate of each parameter, by name.
+
+    A layer learns ``layer_decay`` times as fast as the one above it (Clark et al. 2020, arXiv:2003.10555, and for
+    vision Bao et al. 2021, arXiv:2106.08254): what lies low is general and changes least. The head keeps its full rate.
+
+    Args:
+        model: classifier.
+        args: its ``learning_rate``, ``head_learning_rate`` and ``layer_decay``.
+
+    Raises:
+        UsageError: a decay by layer of a model without layers.
+    """
+    head = head_parameters(model)
+    of_head = args.learning_rate if args.head_learning_rate is None else args.head_learning_rate
+    names = [name for name, _ in model.named_parameters()]
+    if args.layer_decay is None:
+        return {name: of_head if name in head else args.learning_rate for name in names}
+    try:
+        depth_of = depths(model)
+    except ModelError as exc:
+        raise UsageError(
+            f"--layer_decay: {model.config.model_type} has no stack of layers to tell rates by; leave it out"
+        ) from exc
+    top = max(depth_of.values())
+    return {
+        name: of_head if name in head else args.learning_rate * args.layer_decay ** (top - depth)
+        for name, depth in depth_of.items()
+    }
+
+
+def give_rates(optimizer: Any, model: Any, args: Any) -> Any:
+    """Split each parameter group, which has its weight decay, by :func:`learning_rates`; returns ``optimizer``.
+
+    The highest rate of the body comes first in each group: the first is the one that is logged.
+
+    Raises:
+        UsageError: the optimizer's weights are not those of the model, because they are spread over the ranks.
+    """
+    by_name = learning_rates(model, args)
+    rate_of = {id(weight): by_name[name] for name, weight in model.named_parameters()}
+    if args.layer_decay is None and len(set(by_name.values())) == 1:
+        return optimizer
+    for group in list(optimizer.param_groups):
+        if args.layer_decay is not None and any(id(weight) not in rate_of for weight in group["params"]):
+            raise UsageError("--layer_decay: its layers cannot be told apart in weights that --fsdp spreads; keep one")
+        rates = {id(weight): rate_of.get(id(weight), args.learning_rate) for weight in group["params"]}
+        # the plain rate first, then from the top down
+        order = sorted(set(rates.values()), key=lambda rate: (rate != args.learning_rate, -rate))
+        members = [[weight for weight in group["params"] if rates[id(weight)] == rate] for rate in order]
+        for i, (rate, weights) in enumerate(zip(order, members, strict=True)):
+            if i == 0:
+                group.update(params=weights, lr=rate)
+            else:
+                optimizer.add_param_group({**group, "params": weights, "lr": rate})
+    _tell(optimizer, args)
+    return optimizer
+
+
+def _tell(optimizer: Any, args: Any) -> None:
+    rates = [group["lr"] for group in optimizer.param_groups if group["params"]]
+    if args.layer_decay is not None:
+        logger.info(
+            "layer decay %g: %d rates, from %.3g to %.3g", args.layer_decay, len(set(rates)), min(rates), max(rates)
+        )
+
+
+def rates_fact(args: Any) -> str:
+    """The kind of parameter groups, which a checkpoint's optimizer must share."""
+    kind = "one rate" if args.head_learning_rate in (None, args.learning_rate) else "a rate of the head's own"
+    return kind if args.layer_decay is None else f"{kind}, decayed by layer"

@@ -1,0 +1,71 @@
+"""``--lora``: adapters learn in place of the pretrained body, and are merged or kept apart at the end."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from earmark.config import ModelArguments
+from earmark.errors import UsageError
+from earmark.models import adapters
+from earmark.models.build import AudioModel, let_others_read
+from earmark.progress import is_main_process
+
+_ALPHA_FOR_EACH_RANK = 2.0  # as most published settings have it; what matters is their ratio
+
+
+def add_adapters(audio: AudioModel, training: Any, model: ModelArguments) -> str:
+    """Put the adapters that were asked for into the model.
+
+    Args:
+        audio: classifier, as it comes from its checkpoint; changed in place.
+        training: its ``lora``, ``lora_alpha`` and ``lora_target_modules``.
+        model: where the weights come from, and what is frozen.
+
+    Returns:
+        What was done, for the log; empty without ``--lora``.
+
+    Raises:
+        UsageError: settings that go without ``--lora`` or contradict it.
+        ModelError: see :func:`earmark.models.adapters.attach`.
+    """
+    rank, alpha = training.lora, training.lora_alpha
+    if rank is None:
+        for name in ("lora_alpha", "lora_target_modules"):
+            if getattr(training, name) is not None:
+                raise UsageError(f"--{name} {getattr(training, name)}: of which adapters? add --lora RANK, e.g. 8")
+        return ""
+    if model.model_name_or_path is None:
+        raise UsageError("--lora adapts pretrained weights, and --model_type starts from random ones: keep one")
+    if model.freeze is not None:
+        raise UsageError(f"--freeze {model.freeze}: with --lora nothing but adapters and head learns; leave it out")
+    alpha = _ALPHA_FOR_EACH_RANK * rank if alpha is None else alpha
+    kinds = adapters.attach(audio.model, rank, alpha, training.lora_target_modules)
+    return f"--lora {rank}, alpha {alpha:g}, on {', '.join(kinds)}, and the head"
+
+
+def save_kept(audio: AudioModel, folder: Path, training: Any, model: ModelArguments) -> None:
+    """Write the model that a run keeps. Adapters are merged in memory behind it, on every rank.
+
+    Args:
+        audio: the model at the end of training.
+        folder: the run folder.
+        training: its ``lora`` and ``lora_save``.
+        model: where its weights came from.
+    """
+    apart = training.lora is not None and training.lora_save == "separate"
+    if apart and is_main_process():
+        _save_apart(audio, folder, model)
+    if training.lora is not None:
+        adapters.merge(audio.model)
+    if not apart and is_main_process():
+        audio.save(folder)
+
+
+def _save_apart(audio: AudioModel, folder: Path, model: ModelArguments) -> None:
+    name = str(model.model_name_or_path)
+    base = str(Path(name).expanduser().resolve()) if Path(name).expanduser().is_dir() else name
+    adapters.save(audio.model, folder, base, model.model_revision)
+    audio.model.config.save_pretrained(folder)
+    audio.frontend.save(folder)
+    let_others_read(folder)

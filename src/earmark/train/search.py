@@ -1,0 +1,334 @@
+"""``earmark search``: many runs with settings that Optuna chooses by what came of the ones before.
+
+Each trial is one call of :func:`earmark.train.run.train` into a folder of its own, so every flag can be searched, and a
+trial that was broken off goes on from its checkpoint. Trainer's own search over Optuna changes ``TrainingArguments`` of
+one trainer instead, which knows neither of the model's and the data's settings nor of earlier trials; what it does
+between trial and Optuna (reporting and pruning at each evaluation) is done here. The test split is left alone.
+"""
+
+from __future__ import annotations
+
+import gc
+import logging
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch.distributed as dist
+from accelerate.utils.memory import clear_device_cache
+from filelock import FileLock, Timeout
+from transformers import TrainerCallback
+
+from earmark.config import DataArguments, ModelArguments, RunArguments
+from earmark.config_files import resolved_config, save_config, saved_config
+from earmark.errors import EarmarkError, MissingExtraError, NetworkError, OutputError, Stopped, UsageError
+from earmark.extras import require
+from earmark.options import SearchOptions
+from earmark.runs.folder import RunFolder, prepare_folder, prepare_output_dir, write_json
+from earmark.scoring.table import rank_and_world
+from earmark.train.arguments import EarmarkTrainingArguments
+from earmark.train.protocol import MAY_CHANGE, asks_for_several_runs
+from earmark.train.ranks import on_main_process
+from earmark.train.run import train, with_device
+from earmark.train.search_space import Dimension, parse_space, with_values
+from earmark.train.trials import STORAGE, Job, Trials
+
+logger = logging.getLogger(__name__)
+
+SETTINGS, RESULTS, BEST = "search.yaml", "search.json", "best.yaml"
+_LOCK = ".search.lock"
+_ENDS_THE_SEARCH = (Stopped, OutputError, NetworkError, MissingExtraError)
+_WEIGHTS = ("model*.safetensors", "model.safetensors.index.json", "adapter_model.safetensors")
+
+
+@dataclass(frozen=True)
+class SearchOutcome:
+    """What a search came to.
+
+    Attributes:
+        folder: the output folder.
+        rows: what ``search.json`` holds of each trial.
+        summary: the same for a reader, with the best settings.
+    """
+
+    folder: Path
+    rows: list[dict[str, Any]]
+    summary: str
+
+
+class _Pruned(Exception):
+    """A trial was ended early."""
+
+
+def search(
+    options: SearchOptions,
+    data: DataArguments,
+    model: ModelArguments,
+    run: RunArguments,
+    training: EarmarkTrainingArguments,
+) -> SearchOutcome:
+    """Train as many trials as asked for, those of earlier calls counted, and say which settings were best.
+
+    Args:
+        options: what to search, and how long.
+        data: which recordings; their test split is not loaded.
+        model: which network.
+        run: device and output.
+        training: settings of all trials, but for what is searched.
+
+    Raises:
+        EarmarkError: a search space that cannot be, an output folder of another search, the first trial's error if it
+            never came to train, and what has nothing to do with a trial's settings.
+    """
+    require("optuna")  # before anything is written
+    _refuse_several_runs(data, run, training)
+    parts = [data, model, run, training]
+    space = parse_space(options.search_space, [type(part) for part in parts])
+    for one in space:
+        for value in one.extremes():
+            with_values(parts, {one.name: value})
+    metric, maximize = _figure(training)
+    with_device(training, run)  # starts the process group of a distributed run
+    output = Path(training.output_dir or "")
+    settings = {"search_space": options.search_space, **resolved_config(data, model, run, training)}
+    with _locked(output):
+        on_main_process(lambda: _begin(output, settings, replace=run.overwrite_output_dir and not run.resume))
+        trials = None
+        if rank_and_world()[0] == 0:
+            trials = Trials(output, space, maximize=maximize, seed=training.seed, prune=options.prune)
+        try:
+            _run_trials(trials, options.trials, output, parts, metric)
+            outcome = on_main_process(lambda: _outcome(trials, output, space, parts, metric))
+            if rank_and_world()[1] > 1:
+                dist.barrier()  # rank 0 would be gone while others still listen to it
+            return outcome
+        finally:
+            if trials is not None:
+                trials.close()
+
+
+def _refuse_several_runs(data: DataArguments, run: RunArguments, training: EarmarkTrainingArguments) -> None:
+    if asks_for_several_runs(data, run):
+        raise UsageError("a search trains one run a trial: name one --fold of the folds, and leave --seeds out")
+    if str(training.resume_from_checkpoint or "none").lower() not in ("none", "false"):
+        raise UsageError("--resume_from_checkpoint is for one run; a search goes on with the same command")
+    if training.push_to_hub:
+        raise UsageError("--push_to_hub is for one run; push the best one when the search is done: earmark push")
+
+
+def _figure(training: EarmarkTrainingArguments) -> tuple[str, bool]:
+    """The figure that trials are compared by, and whether more of it is better."""
+    metric = (training.metric_for_best_model or "loss").removeprefix("eval_")
+    better = training.greater_is_better
+    return metric, (not metric.endswith("loss")) if better is None else better
+
+
+@contextmanager
+def _locked(output: Path) -> Iterator[None]:
+    """One search at a time in a folder."""
+    lock = FileLock(output / _LOCK)
+
+    def take() -> None:
+        prepare_folder(output)
+        try:
+            lock.acquire(timeout=0)
+        except Timeout as exc:
+            raise OutputError(f"{output}: another process searches here; wait for it, or give another folder") from exc
+        except NotImplementedError as exc:
+            raise OutputError(f"{output}: a file system without locks ({exc}); give a folder on another one") from exc
+
+    on_main_process(take)
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _begin(output: Path, settings: dict[str, Any], *, replace: bool) -> None:
+    """Make the folder ready, and write down or compare the settings of all trials."""
+    if RunFolder(output).is_run():
+        raise OutputError(f"{output}: holds a run, not a search; give another --output_dir")
+    place = output / SETTINGS
+    if replace:
+        for child in output.glob("trial_*"):
+            prepare_output_dir(RunFolder(child), overwrite=True, resume=False)
+        for name in (STORAGE, RESULTS, BEST, SETTINGS):  # the settings last: by them a search is known
+            (output / name).unlink(missing_ok=True)
+    if not place.is_file():
+        there = [name for name in (STORAGE, RESULTS, BEST) if (output / name).exists()]
+        if there:
+            raise OutputError(f"{output}: holds {there[0]}, which a search would write over; give another --output_dir")
+        save_config(settings, place)
+        return
+    before = saved_config(place)
+    changed = [
+        f"{name} {before.get(name)} there, {value} here"
+        for name, value in settings.items()
+        if name not in MAY_CHANGE and before.get(name) != value
+    ]
+    if changed:
+        raise OutputError(
+            f"{output}: holds a search with other settings ({'; '.join(changed[:4])}); give another --output_dir, or "
+            "replace what is there (--overwrite_output_dir)"
+        )
+
+
+def _run_trials(trials: Trials | None, most: int, output: Path, parts: Sequence[Any], metric: str) -> None:
+    """Train trial after trial. Rank 0 holds ``trials``; the others do as it says."""
+    while (job := on_main_process(lambda: _next_job(trials, most, output))) is not None:
+        logger.info("%s of %d: %s", job.name, most, _shown(job.values))
+        _run_one(trials, job, output, parts, metric)
+        gc.collect()  # of a model there is room for one
+        clear_device_cache()
+
+
+def _run_one(trials: Trials | None, job: Job, output: Path, parts: Sequence[Any], metric: str) -> None:
+    """Train one trial and write down how it ended.
+
+    Raises:
+        EarmarkError: see :func:`_record_failure`; a stop, a full disk and the like, which are no trial's fault.
+    """
+    watch = _Watch(trials, metric)
+    try:
+        value = _train(job, output, parts, watch)
+    except _Pruned:
+        logger.info("%s: ended early, worse than half of the others at this point", job.name)
+        on_main_process(lambda: _of(trials).pruned())
+    except Stopped as exc:
+        raise Stopped(f"{job.name} {str(exc).partition(';')[0]}; the same command goes on") from exc
+    except _ENDS_THE_SEARCH:
+        raise
+    except EarmarkError as exc:
+        _record_failure(trials, job, watch, exc)
+    else:
+        logger.info("%s: %s %.4f", job.name, metric, value)
+        on_main_process(lambda: _of(trials).finished(value))
+
+
+def _of(trials: Trials | None) -> Trials:
+    assert trials is not None, "only rank 0 asks, which holds them"
+    return trials
+
+
+def _next_job(trials: Trials | None, most: int, output: Path) -> Job | None:
+    held = _of(trials)
+    _write(held, output)
+    return held.next(most)
+
+
+def _train(job: Job, output: Path, parts: Sequence[Any], watch: _Watch) -> float:
+    """Do one trial, or go on with it; its figure on the validation clips."""
+    data, model, run, training = with_values(parts, job.values)
+    folder = output / job.name
+    begun = on_main_process(lambda: RunFolder(folder).is_run())
+    logging_dir = str(Path(run.logging_dir) / job.name) if run.logging_dir else None
+    outcome = train(
+        data,
+        model,
+        replace(run, resume=begun, overwrite_output_dir=False, logging_dir=logging_dir, report=False),
+        replace(training, output_dir=str(folder)),
+        callbacks=[watch],
+        with_test=False,
+    )
+    return on_main_process(lambda: float(outcome.metrics["validation"][watch.metric]))
+
+
+def _record_failure(trials: Trials | None, job: Job, watch: _Watch, error: EarmarkError) -> None:
+    """Write down that a trial came to nothing.
+
+    Raises:
+        EarmarkError: the error, where other ranks may not have failed and wait; and where, as far as can be known, it
+            has nothing to do with the trial's values: it never came to train, and neither has another.
+    """
+    held = None if rank_and_world()[1] > 1 else _of(trials)
+    others = [] if held is None else [row for row in held.rows() if row["state"] != "broken off"]
+    if held is None or not (watch.has_begun or others):
+        error.args = (f"{job.name} ({_shown(job.values)}): {error}",)
+        raise error
+    logger.warning("%s: failed: %s", job.name, error)
+    held.failed(str(error))
+
+
+class _Watch(TrainerCallback):
+    """Tells Optuna each evaluation, and ends the trial when Optuna says so.
+
+    Attributes:
+        metric: the figure that counts.
+        has_begun: whether training has got past its preparations.
+    """
+
+    def __init__(self, trials: Trials | None, metric: str) -> None:
+        self._trials = trials
+        self.metric = metric
+        self.has_begun = False
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self.has_begun = True
+
+    def on_evaluate(self, args: Any, state: Any, control: Any, metrics: dict[str, float], **kwargs: Any) -> None:
+        step = round(state.epoch) if args.eval_strategy == "epoch" else state.global_step
+        to_prune = on_main_process(lambda: _of(self._trials).report(step, metrics[f"eval_{self.metric}"]))
+        if to_prune and state.global_step < state.max_steps:
+            raise _Pruned
+
+
+def _write(trials: Trials, output: Path) -> None:
+    """Bring ``search.json`` up to date, and keep weights of the best trial only: each has those of a whole model."""
+    write_json(output / RESULTS, {"best": trials.best(), "trials": trials.rows()})
+    for row in trials.rows():
+        if row["state"] == "broken off":
+            continue
+        folder = output / row["trial"]
+        patterns = ["checkpoint-*", ".unfinished-checkpoint"]
+        patterns += [] if row["trial"] == trials.best() else list(_WEIGHTS)
+        for path in (path for pattern in patterns for path in folder.glob(pattern)):
+            shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
+
+
+def _outcome(
+    trials: Trials | None, output: Path, space: Sequence[Dimension], parts: Sequence[Any], metric: str
+) -> SearchOutcome:
+    held = _of(trials)
+    _write(held, output)
+    rows, best = held.rows(), held.best()
+    lines = _table(rows, space, metric)
+    if best is None:
+        return SearchOutcome(output, rows, "\n".join([*lines, "", "no trial was finished, so none is the best"]))
+    values = next(row["values"] for row in rows if row["trial"] == best)
+    data, model, run, training = with_values(parts, values)
+    again = replace(training, output_dir=str(output / "best"))
+    save_config(resolved_config(data, model, run, again), output / BEST)
+    lines += [
+        "",
+        f"best     {output / best}, a run like any other. The test split was not touched; being the best of several, a",
+        "         validation figure is on the high side: evaluate it on the test split, once",
+        f"values   {' '.join(f'--{name} {value}' for name, value in values.items())}",
+        f"again    earmark train --config {output / BEST}",
+        f"trials   {output / RESULTS}",
+    ]
+    return SearchOutcome(output, rows, "\n".join(lines))
+
+
+def _table(rows: Sequence[dict[str, Any]], space: Sequence[Dimension], metric: str) -> list[str]:
+    table = [["Trial", f"Validation {metric}", *(one.name for one in space), "State"]]
+    for row in rows:
+        value = "" if row["value"] is None else f"{row['value']:.4f}"
+        state = f"{row['state']}: {row['why']}" if row["why"] else row["state"]
+        table.append([row["trial"], value, *(_word(row["values"].get(one.name)) for one in space), state])
+    widths = [max(len(line[i]) for line in table) for i in range(len(table[0]) - 1)]
+    lines = []
+    for *cells, state in table:
+        lines.append(" | ".join([*(cell.ljust(width) for cell, width in zip(cells, widths, strict=True)), state]))
+    lines.insert(1, " | ".join(["-" * width for width in widths] + ["-----"]))
+    return [f"| {line} |" for line in lines]
+
+
+def _shown(values: dict[str, Any]) -> str:
+    return ", ".join(f"{name} {_word(value)}" for name, value in values.items())
+
+
+def _word(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,197 @@
+"""The trials of a search, in Optuna's storage: which is next, how each ended, and which is the best.
+
+Only the main process holds one of these. A trial has the name of its run folder; one that was broken off stands there
+as failed without a reason, and is begun once more under that name.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from earmark.errors import OutputError, first_line
+from earmark.extras import require
+from earmark.train.checkpoints import checkpoints_in, steps_of, why_not_whole
+from earmark.train.search_space import Dimension
+
+logger = logging.getLogger(__name__)
+
+STORAGE = "search.db"
+_STUDY = "earmark"
+# A median needs some trials to be one, and the first evaluation says little (Optuna's own default is 5 and 0).
+_TRIALS_BEFORE_PRUNING, _STEPS_BEFORE_PRUNING = 4, 1
+_STATES = {"COMPLETE": "done", "PRUNED": "pruned", "FAIL": "failed"}
+_MOST_BREAKS = 3  # at one place; then it is the trial's own fault
+
+
+@dataclass(frozen=True)
+class Job:
+    """A trial to train.
+
+    Attributes:
+        name: of its run folder.
+        values: setting to value.
+    """
+
+    name: str
+    values: dict[str, Any]
+
+
+class Trials:
+    """The trials of one output folder.
+
+    Args:
+        output: the folder.
+        space: what differs from trial to trial.
+        maximize: whether a higher figure is better.
+        seed: of the draws; a trial's draws depend on it, its number and the trials before, so that a search that was
+            stopped and gone on with is the one that was not.
+        prune: whether bad trials are ended early.
+
+    Raises:
+        OutputError: the storage is damaged, or cannot be written.
+        MissingExtraError: Optuna is not installed.
+    """
+
+    def __init__(self, output: Path, space: Sequence[Dimension], *, maximize: bool, seed: int, prune: bool) -> None:
+        self.optuna = require("optuna")
+        self.optuna.logging.set_verbosity(self.optuna.logging.WARNING)
+        self.output = output
+        self.seed = seed
+        self._distributions = {one.name: self._distribution(one) for one in space}
+        pruners = self.optuna.pruners
+        pruner = pruners.MedianPruner(_TRIALS_BEFORE_PRUNING, _STEPS_BEFORE_PRUNING) if prune else pruners.NopPruner()
+        self._current: Any = None
+        with self._translated():
+            self._storage = self.optuna.storages.RDBStorage(f"sqlite:///{(output / STORAGE).resolve()}")
+            self.study = self.optuna.create_study(
+                storage=self._storage,
+                study_name=_STUDY,
+                direction="maximize" if maximize else "minimize",
+                pruner=pruner,
+                load_if_exists=True,
+            )
+
+    def close(self) -> None:
+        """Let go of the storage."""
+        self._storage.remove_session()
+        self._storage.engine.dispose()
+
+    def next(self, most: int) -> Job | None:
+        """The trial to train now: one that was broken off, or a new one; ``None`` when there are ``most`` of them."""
+        with self._translated():
+            while True:
+                self._take_up_broken_off()
+                waiting = self.study.get_trials(deepcopy=False, states=[self.optuna.trial.TrialState.WAITING])
+                number = len(self.latest())
+                if not waiting and number >= most:
+                    return None
+                # another sampler for each: one that goes on would begin with the draws of the first trial again
+                self.study.sampler = self.optuna.samplers.TPESampler(seed=(self.seed * 1_000_003 + number) % 2**32)
+                trial = self._current = self.study.ask(self._distributions)
+                name = trial.user_attrs.get("run", f"trial_{number}")
+                trial.set_user_attr("run", name)
+                for step, value in trial.user_attrs.get("reported", []):
+                    trial.report(value, step)
+                if trial.user_attrs.get("breaks", 0) < _MOST_BREAKS:
+                    return Job(name, dict(trial.params))
+                self.failed(f"broken off {_MOST_BREAKS} times at the same place")
+
+    def _take_up_broken_off(self) -> None:
+        states = self.optuna.trial.TrialState
+        for trial in self.study.get_trials(states=[states.RUNNING]):
+            self.study.tell(trial.number, state=states.FAIL)
+        for name, trial in self.latest().items():
+            if trial.state != states.FAIL or "why" in trial.user_attrs:
+                continue
+            there = max(
+                [0, *(steps_of(path) for path in checkpoints_in(self.output / name) if not why_not_whole(path))]
+            )
+            same_place = trial.user_attrs.get("steps", 0) == there
+            attributes = {
+                "run": name,
+                "steps": there,
+                "breaks": trial.user_attrs.get("breaks", 0) + 1 if same_place else 0,
+                "reported": list(trial.intermediate_values.items()),
+            }
+            self.study.enqueue_trial(trial.params, user_attrs=attributes)
+
+    def report(self, step: int, value: float) -> bool:
+        """Take a figure of the trial under way; whether it is to be ended."""
+        with self._translated():
+            if step not in self.study.get_trials(deepcopy=False)[self._current.number].intermediate_values:
+                self._current.report(value, step)
+            return bool(self._current.should_prune())
+
+    def finished(self, value: float) -> None:
+        """The trial under way came to a figure."""
+        self._tell(values=value)
+
+    def pruned(self) -> None:
+        """The trial under way was ended early."""
+        self._tell(state=self.optuna.trial.TrialState.PRUNED)
+
+    def failed(self, why: str) -> None:
+        """The trial under way came to nothing."""
+        with self._translated():
+            self._current.set_user_attr("why", why)
+        self._tell(state=self.optuna.trial.TrialState.FAIL)
+
+    def _tell(self, **how: Any) -> None:
+        with self._translated():
+            self.study.tell(self._current, **how)
+
+    def latest(self) -> dict[str, Any]:
+        """The last of the trials of each name, in the order of the names' first trials."""
+        trials = self.study.get_trials(deepcopy=False)
+        return {trial.user_attrs["run"]: trial for trial in trials if "run" in trial.user_attrs}
+
+    def best(self) -> str | None:
+        """Name of the best trial that was finished; of equal ones the first."""
+        done = {name: trial.value for name, trial in self.latest().items() if trial.state.name == "COMPLETE"}
+        if not done:
+            return None
+        pick = max if self.study.direction.name == "MAXIMIZE" else min
+        return pick(done, key=lambda name: done[name])
+
+    def rows(self) -> list[dict[str, Any]]:
+        """What there is to say of each trial, plain values."""
+        return [
+            {
+                "trial": name,
+                "state": "broken off" if _is_broken_off(trial) else _STATES[trial.state.name],
+                "value": trial.value if trial.state.name == "COMPLETE" else None,
+                "values": dict(trial.params),
+                "course": {str(step): value for step, value in sorted(trial.intermediate_values.items())},
+                "why": trial.user_attrs.get("why"),
+            }
+            for name, trial in self.latest().items()
+        ]
+
+    def _distribution(self, one: Dimension) -> Any:
+        kinds = self.optuna.distributions
+        if one.choices:
+            return kinds.CategoricalDistribution(one.choices)
+        kind = kinds.IntDistribution if isinstance(one.low, int) else kinds.FloatDistribution
+        return kind(one.low, one.high, log=one.log)
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        """What Optuna and SQLAlchemy say of a file that is damaged or cannot be written."""
+        from sqlalchemy.exc import SQLAlchemyError
+
+        try:
+            yield
+        except (SQLAlchemyError, self.optuna.exceptions.OptunaError) as exc:
+            raise OutputError(
+                f"{self.output / STORAGE}: cannot be used as the trials of a search ({first_line(exc)}); "
+                "--overwrite_output_dir begins anew"
+            ) from exc
+
+
+def _is_broken_off(trial: Any) -> bool:
+    return trial.state.name in ("RUNNING", "WAITING") or (trial.state.name == "FAIL" and "why" not in trial.user_attrs)

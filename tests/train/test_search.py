@@ -1,0 +1,203 @@
+"""A search from command line to best settings: on validation clips only, and the same after a stop."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from filelock import FileLock
+
+from earmark.cli.main import main
+from earmark.train import search as search_module
+from tests.tiny import write_tones
+
+pytest.importorskip("optuna")
+SPACE = "learning_rate=1e-5:1e-2:log,num_train_epochs=1:3"
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    return write_tones(tmp_path / "data", per_class=8, seconds=0.2)
+
+
+def command(data: Path, output: Path, *words: str) -> list[str]:
+    flags = f"--data_dir {data} --output_dir {output} --model_type tc_resnet --per_device_train_batch_size 4"
+    small = ["--config_overrides", '{"stem_channels": 8, "channels": [8, 8]}']
+    rest = "--device cpu --precision fp32 --disable_tqdm True --metric_for_best_model loss"
+    return ["search", *flags.split(), *small, *rest.split(), *words]
+
+
+def results(output: Path) -> dict[str, Any]:
+    return json.loads((output / "search.json").read_text())
+
+
+def test_a_search_finds_settings_that_can_be_repeated(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    broken = data / "test" / "low" / "broken.wav"
+    broken.parent.mkdir(parents=True)
+    broken.write_bytes(b"not audio")  # a run that looked at the test split would stop here
+    output = tmp_path / "search"
+    assert main(command(data, output, "--search_space", SPACE, "--trials", "3")) == 0
+    shown = capsys.readouterr().out
+    found = results(output)
+    trials = found["trials"]
+    assert [row["trial"] for row in trials] == ["trial_0", "trial_1", "trial_2"]
+    assert all(row["state"] == "done" for row in trials)
+    assert len({row["values"]["learning_rate"] for row in trials}) == 3
+    best = min(trials, key=lambda row: row["value"])
+    assert found["best"] == best["trial"]
+    for row in trials:
+        folder = output / row["trial"]
+        metrics = json.loads((folder / "metrics.json").read_text())
+        assert metrics["validation"]["loss"] == row["value"] == min(row["course"].values())
+        assert "test" not in metrics
+        assert len(row["course"]) == row["values"]["num_train_epochs"]
+        assert (folder / "model.safetensors").is_file() == (row is best)
+        assert not list(folder.glob("checkpoint-*"))
+        assert f"| {row['trial']} | {row['value']:.4f}" in shown
+    assert f"earmark train --config {output / 'best.yaml'}" in shown
+    shutil.rmtree(data / "test")
+    assert main(["train", "--config", str(output / "best.yaml")]) == 0
+    again = json.loads((output / "best" / "metrics.json").read_text())
+    assert again["validation"]["loss"] == best["value"]
+    assert main(["evaluate", str(output / best["trial"]), "--data_dir", str(data), "--device", "cpu"]) == 0
+
+
+def test_more_trials_are_added_and_draws_do_not_depend_on_the_stop(data: Path, tmp_path: Path) -> None:
+    words = ["--search_space", SPACE, "--max_steps", "1"]
+    assert main(command(data, tmp_path / "once", *words, "--trials", "3")) == 0
+    for trials in ("1", "3"):
+        assert main(command(data, tmp_path / "twice", *words, "--trials", trials)) == 0
+    assert results(tmp_path / "once") == results(tmp_path / "twice")
+
+
+def test_a_killed_search_goes_on_to_the_same_trials(data: Path, tmp_path: Path) -> None:
+    words = ["--search_space", "learning_rate=1e-4:1e-3:log", "--trials", "2", "--max_steps", "60"]
+    words += ["--prune", "false", "--eval_strategy", "steps", "--eval_steps", "20"]
+    whole, output = tmp_path / "whole", tmp_path / "killed"
+    assert main(command(data, whole, *words)) == 0
+    started = subprocess.Popen(
+        [sys.executable, "-m", "earmark", *command(data, output, *words)], stderr=subprocess.DEVNULL
+    )
+    deadline = time.monotonic() + 60
+    while not list(output.glob("trial_1/checkpoint-*")):
+        assert time.monotonic() < deadline
+        assert started.poll() is None
+        time.sleep(0.001)
+    started.send_signal(signal.SIGKILL)
+    started.wait()
+    assert main(command(data, output, *words)) == 0
+    assert results(output) == results(whole)
+
+
+def test_a_trial_that_diverges_is_recorded_and_the_search_goes_on(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    space = "learning_rate=1e-3|1e38,freeze=none|last-9"
+    assert main(command(data, tmp_path / "s", "--search_space", space, "--trials", "3", "--seed", "0")) == 0
+    shown = capsys.readouterr()
+    rows = results(tmp_path / "s")["trials"]
+    # the first of them would end the search if it could not begin to train, see the next test
+    assert [row["values"]["freeze"] for row in rows] == ["none", "last-9", "none"]
+    for row in rows:
+        if row["values"]["freeze"] == "last-9":
+            assert (row["state"], "the model has 2 layers" in row["why"]) == ("failed", True)
+        elif row["values"]["learning_rate"] > 1:
+            assert (row["state"], "the loss is NaN or infinite" in row["why"]) == ("failed", True)
+        else:
+            assert row["state"] in ("done", "pruned")
+    assert {row["state"] for row in rows} >= {"done", "failed"}
+    assert "failed: step " in shown.out
+    assert "NaN" in shown.out
+
+
+def test_what_every_trial_would_fail_of_ends_the_search(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["--search_space", "learning_rate=1e-4:1e-3", "--freeze", "last-9", "--trials", "3"]
+    assert main(command(data, tmp_path / "s", *words)) == 2
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert last.startswith("earmark: error: trial_0 (learning_rate 0.0")
+    assert "the model has 2 layers" in last
+
+
+def test_bad_trials_are_ended_early(data: Path, tmp_path: Path) -> None:
+    space = ["--search_space", "learning_rate=1e-7:1e-2:log", "--num_train_epochs", "3", "--trials", "6"]
+    assert main(command(data, tmp_path / "s", *space)) == 0
+    rows = results(tmp_path / "s")["trials"]
+    pruned = [row for row in rows if row["state"] == "pruned"]
+    assert pruned
+    assert all(len(row["course"]) < 3 for row in pruned)
+    assert all(row["state"] == "done" for row in rows[:4])
+    assert not list((tmp_path / "s" / pruned[0]["trial"]).glob("checkpoint-*"))
+
+
+def test_a_trial_that_never_gets_further_is_given_up(data: Path, tmp_path: Path, monkeypatch: Any) -> None:
+    """Broken off without an error that could be recorded, as by a machine that runs out of memory."""
+    calls = []
+    train = search_module.train
+
+    def dies_in_the_first(*args: Any, **kwargs: Any) -> Any:
+        calls.append(args[3].output_dir)
+        if calls[-1].endswith("trial_0"):
+            raise KeyboardInterrupt
+        return train(*args, **kwargs)
+
+    monkeypatch.setattr(search_module, "train", dies_in_the_first)
+    words = command(data, tmp_path / "s", "--search_space", SPACE, "--trials", "2", "--max_steps", "2")
+    assert [main(words) for _ in range(4)] == [130, 130, 130, 0]
+    rows = results(tmp_path / "s")["trials"]
+    assert rows[0]["why"] == "broken off 3 times at the same place"
+    assert rows[1]["state"] == "done"
+
+
+def test_another_search_another_run_and_damage_are_one_line(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output = tmp_path / "s"
+    words = ["--search_space", "learning_rate=1e-4:1e-3", "--trials", "1", "--max_steps", "1"]
+    assert main(command(data, output, *words)) == 0
+
+    def refused(*more: str) -> str:
+        capsys.readouterr()
+        assert main(command(data, output, *words, *more)) == 2
+        return capsys.readouterr().err.splitlines()[-1]
+
+    assert "holds a search with other settings (seed 42 there, 7 here)" in refused("--seed", "7")
+    with FileLock(output / ".search.lock"):
+        assert "another process searches here" in refused()
+    (output / "search.db").write_bytes(b"nonsense" * 100)
+    assert "search.db: cannot be used as the trials of a search" in refused()
+    assert main(command(data, output, *words, "--overwrite_output_dir", "--seed", "7")) == 0
+    assert yaml.safe_load((output / "search.yaml").read_text())["seed"] == 7
+    output = output / "trial_0"
+    assert "holds a run, not a search" in refused()
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ([], "what to search? add --search_space"),
+        (["--search_space", "ema=0.5:1"], "--search_space: --ema 1.0: expected a number between 0 and 1"),
+        (["--search_space", SPACE, "--trials", "0"], "--trials 0: expected a whole number from 1 on"),
+        (["--search_space", SPACE, "--seeds", "0,1"], "a search trains one run a trial"),
+        (["--search_space", SPACE, "--folds", "3"], "a search trains one run a trial"),
+        (["--search_space", SPACE, "--resume_from_checkpoint", "x"], "a search goes on with the same command"),
+        (["--search_spice", SPACE], "unknown flag --search_spice; did you mean --search_space?"),
+    ],
+)
+def test_wrong_flags_are_one_line(
+    words: list[str], said: str, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(command(data, tmp_path / "s", *words)) == 2
+    assert said in capsys.readouterr().err.splitlines()[-1]
+    assert not (tmp_path / "s" / "search.yaml").exists()

@@ -1,0 +1,93 @@
+"""``--search_space``: what it may say, and one line for all else."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from earmark.config import DataArguments, ModelArguments, RunArguments
+from earmark.errors import UsageError
+from earmark.train.arguments import EarmarkTrainingArguments
+from earmark.train.search_space import Dimension, parse_space, with_values
+
+CLASSES = (DataArguments, ModelArguments, RunArguments, EarmarkTrainingArguments)
+
+
+def parsed(*words: str) -> list[Dimension]:
+    return parse_space(words, CLASSES)
+
+
+def test_ranges_and_choices_have_the_type_of_their_flag() -> None:
+    text = "learning_rate=1e-5:1e-3:log,num_train_epochs=2:6, freeze=none|last-2"
+    space = parsed(text, "--per-device-train-batch-size=8|16", "ema=none|0.99", "weight_decay=0:1", "bf16=true|false")
+    assert space == [
+        Dimension("learning_rate", 1e-5, 1e-3, log=True),
+        Dimension("num_train_epochs", 2, 6),
+        Dimension("freeze", choices=("none", "last-2")),
+        Dimension("per_device_train_batch_size", choices=(8, 16)),
+        Dimension("ema", choices=(None, 0.99)),
+        Dimension("weight_decay", 0.0, 1.0),
+        Dimension("bf16", choices=(True, False)),
+    ]
+    whole = {one.name: isinstance(one.low, int) for one in space if not one.choices}
+    assert whole == {"learning_rate": False, "num_train_epochs": True, "weight_decay": False}
+    assert isinstance(parsed("num_train_epochs=1.5:3")[0].low, float)
+    assert parsed("gradient_accumulation_steps=1:8:log") == [Dimension("gradient_accumulation_steps", 1, 8, log=True)]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", "expected NAME=LOW:HIGH"),
+        ("learning_rate", "learning_rate: expected NAME=LOW:HIGH, NAME=LOW:HIGH:log or NAME=A|B|C"),
+        ("learning_rate=", "expected NAME="),
+        ("lerning_rate=1:2", "lerning_rate: no flag of `earmark train` is called so; did you mean learning_rate?"),
+        ("learning_rate=1e-5:1e-3,learning_rate=1|2", "learning_rate: given twice"),
+        ("learning_rate=0:1e-3:log", "begins above 0"),
+        ("learning_rate=-1:1e-3:log", "begins above 0"),
+        ("learning_rate=1e-3:1e-5", "the lower one first"),
+        ("learning_rate=1e-3:inf", "the lower one first"),
+        ("learning_rate=nan:1", "the lower one first"),
+        ("learning_rate=a:b", "a is not what it takes; expected a number"),
+        ("lora=1.5:8", "1.5 is not what it takes; expected a whole number"),
+        ("learning_rate=1:2:3", "expected NAME=LOW:HIGH"),
+        ("learning_rate=1:2:log:4", "expected NAME=LOW:HIGH"),
+        ("freeze=1:2", "takes no numbers; give its choices"),
+        ("bf16=0:1", "takes no numbers"),
+        ("bf16=yes|no", "yes is not what it takes; expected true or false"),
+        ("lora_save=merged|apart", "apart is not what it takes; expected one of merged, separate"),
+        ("learning_rate=1e-3", "two or more different choices"),
+        ("learning_rate=1e-3|0.001", "two or more different choices"),
+        ("seed=0|1", "trials are only comparable where it is the same"),
+        ("data_dir=a|b", "only comparable"),
+        ("model_name_or_path=a|b", "only comparable"),
+    ],
+)
+def test_what_cannot_be_searched_is_one_line(text: str, said: str) -> None:
+    with pytest.raises(UsageError) as told:
+        parsed(text)
+    assert said in str(told.value)
+    assert str(told.value).startswith("--search_space ")
+
+
+def test_nothing_to_search_is_one_line() -> None:
+    with pytest.raises(UsageError, match="what to search"):
+        parsed()
+
+
+@pytest.mark.parametrize(
+    "name", ["bucket_waste", "max_length_seconds", "config_overrides", "model_type", "layer_decay"]
+)
+def test_what_is_learned_with_can_be_searched(name: str) -> None:
+    choices = "0.1|0.2" if name != "config_overrides" else "dropout=0.1|dropout=0.2"
+    assert parsed(f"{name}={choices}")[0].name == name
+
+
+def test_values_are_checked_by_the_settings_themselves() -> None:
+    parts: list[Any] = [DataArguments(), ModelArguments(model_type="tc_resnet")]
+    changed = with_values(parts, {"freeze": "last-2", "bucket_waste": 0.5})
+    assert (changed[0].bucket_waste, changed[1].freeze) == (0.5, "last-2")
+    assert parts[1].freeze is None
+    with pytest.raises(UsageError, match="--freeze sideways"):
+        with_values(parts, {"freeze": "sideways"})
