@@ -14,7 +14,7 @@ ROOMS = [
     {"errors"},
     {"extras", "faults", "npu", "progress"},
     {"config"},
-    {"config_files", "options"},
+    {"config_files", "options", "augment_options"},
     {"device"},
     {"data"},
     {"audit"},
@@ -57,6 +57,7 @@ def test_imports_run_one_way(path: Path) -> None:
 LIGHT = [
     "earmark",
     "earmark.cli.main",
+    "earmark.augment_options",
     "earmark.config",
     "earmark.config_files",
     "earmark.options",

@@ -26,7 +26,9 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 _SCALARS = (str, int, float, bool)
-_NEGATIVE_NUMBER = re.compile(r"^-(\d+\.?\d*|\.\d+)(e[-+]?\d+)?$", re.IGNORECASE)  # argparse: no exponent
+_NEGATIVE_NUMBER = re.compile(  # argparse: no exponent, and no range such as -6,6
+    r"^-(\d+\.?\d*|\.\d+)(e[-+]?\d+)?(,[-+]?(\d+\.?\d*|\.\d+)(e[-+]?\d+)?)?$", re.IGNORECASE
+)
 
 # A training file given to `earmark evaluate` says which data; these say where training began and ended.
 _NOT_FOR_EVALUATION = {"model_name_or_path", "model_revision", "output_dir"}

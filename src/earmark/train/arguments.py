@@ -12,6 +12,7 @@ from typing import Any, Literal
 from transformers import TrainingArguments
 from transformers.trainer_utils import IntervalStrategy
 
+from earmark.augment_options import AugmentArguments
 from earmark.errors import MissingExtraError
 
 _AT_LEAST_ONE = ("per_device_train_batch_size", "per_device_eval_batch_size", "gradient_accumulation_steps")
@@ -23,7 +24,7 @@ def _changed(default: Any, help: str) -> Any:
 
 
 @dataclass
-class EarmarkTrainingArguments(TrainingArguments):
+class EarmarkTrainingArguments(AugmentArguments, TrainingArguments):
     """All of Transformers' training flags; these differ in their default, for the reason above each.
 
     Raises:
@@ -92,6 +93,7 @@ class EarmarkTrainingArguments(TrainingArguments):
 
     def __post_init__(self) -> None:
         self._refuse_impossible_numbers()
+        self.augmentation()  # finds what is wrong with it
         self._follow_eval_strategy()
         self._rename_gradient_checkpointing()
         self._check_deepspeed()

@@ -16,6 +16,7 @@ How it saves is :mod:`earmark.train.saving`.
 from __future__ import annotations
 
 import copy
+import dataclasses
 import hashlib
 import logging
 import math
@@ -31,6 +32,7 @@ import torch
 import torch.nn.functional as F
 from transformers import PrinterCallback, ProgressCallback, TrainerCallback
 
+from earmark.augment_options import AugmentArguments
 from earmark.batch.buckets import BucketSampler, bucket_edges, padded_share
 from earmark.batch.dataset import TrainingClips, class_indices, one_batch
 from earmark.data.clips import fingerprint
@@ -43,7 +45,8 @@ from earmark.progress import Progress
 from earmark.runs.judged import targets_of
 from earmark.scoring.metrics import compute_metrics
 from earmark.scoring.table import score_table
-from earmark.train.frozen import frozen_clips, hears_mask, model_inputs, stage_to_keep
+from earmark.train.augmentation import AugmentationSounds, augmented
+from earmark.train.frozen import frozen_clips, stage_to_keep
 from earmark.train.loss_guard import LossGuard
 from earmark.train.mishaps import (
     bad_loss,
@@ -51,6 +54,7 @@ from earmark.train.mishaps import (
     translated_out_of_memory,
     translated_out_of_memory_in_scoring,
 )
+from earmark.train.mixing import loss_of_clips, training_inputs
 from earmark.train.saving import CheckpointingTrainer
 from earmark.train.sharded import WholeModel, make_shardable
 from earmark.train.stopping import leave_signals_to_the_trainer
@@ -72,6 +76,7 @@ _SETTINGS_OF_THE_COURSE = (
     "label_smoothing_factor",
     "bf16",
     "fp16",
+    *(field.name for field in dataclasses.fields(AugmentArguments)),
 )
 
 
@@ -84,10 +89,14 @@ class ClipLoss:
     def __call__(
         self, outputs: Any, labels: torch.Tensor, num_items_in_batch: torch.Tensor | int | None = None
     ) -> torch.Tensor:
-        """Scalar loss of logits (B, C) against labels (B,) int64."""
+        """Scalar loss of logits (B, C) against labels (B,) int64, or :class:`earmark.train.mixing.MixedLabels`."""
         logits = outputs["logits"].float()
-        total = F.cross_entropy(logits, labels, reduction="sum", label_smoothing=self.label_smoothing)
-        return total / (len(labels) if num_items_in_batch is None else num_items_in_batch)
+        total = loss_of_clips(self.of_each, logits, labels).sum()
+        return total / (len(logits) if num_items_in_batch is None else num_items_in_batch)
+
+    def of_each(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        """Loss of each clip (B,); 0 where the label is -100."""
+        return F.cross_entropy(logits, labels, reduction="none", label_smoothing=self.label_smoothing)
 
 
 class AudioTrainer(CheckpointingTrainer):
@@ -99,6 +108,7 @@ class AudioTrainer(CheckpointingTrainer):
         train_clips: clips to learn from.
         validation: clips to judge by; ``None`` when there is no evaluation while training.
         bucket_waste: most padding in length buckets; 1 for batches without regard to length.
+        sounds: what the augmentation of ``args`` takes from folders.
 
     Attributes:
         frozen_s: seconds spent on what the frozen part of the model makes of the clips, once.
@@ -116,6 +126,7 @@ class AudioTrainer(CheckpointingTrainer):
         validation: UsableClips | None,
         *,
         bucket_waste: float = 0.1,
+        sounds: AugmentationSounds | None = None,
     ) -> None:
         if args.fsdp or args.deepspeed:
             # both hang on the calls of the library's own modules, to gather their weights in time
@@ -134,7 +145,9 @@ class AudioTrainer(CheckpointingTrainer):
         super().__init__(
             model=audio.model,
             args=args,
-            train_dataset=training_clips(audio, train_clips, bucket_waste, seed=args.seed),
+            train_dataset=augmented(
+                training_clips(audio, train_clips, bucket_waste, seed=args.seed), audio, args, sounds
+            ),
             eval_dataset=validation,
             data_collator=one_batch,
             processing_class=audio.frontend.extractor,
@@ -147,7 +160,7 @@ class AudioTrainer(CheckpointingTrainer):
             "clips": f"{len(train_clips.table):,} clips {fingerprint(train_clips.table)}",
             "rates": _rates(args),
         }
-        self._bucket_waste = bucket_waste
+        self._bucket_waste, self._sounds = bucket_waste, sounds
         if args.fsdp and not self.is_fsdp_enabled:  # accelerate passes over it without a word
             raise UsageError(f"--fsdp: weights can be spread over accelerators, not over {args.device.type}s")
         self._whole = WholeModel(audio.model) if args.fsdp else None
@@ -232,8 +245,7 @@ class AudioTrainer(CheckpointingTrainer):
         if "samples" not in batch:
             return batch
         with torch.no_grad():
-            prepared = model_inputs(self.audio, batch, self.args.device, mask=hears_mask(self.audio))
-        return {**prepared, "labels": batch["labels"]}
+            return training_inputs(self.audio, batch, self.args.device)
 
     def train(self, *args: Any, **kwargs: Any) -> Any:
         """Trainer's own, with words for memory that runs out."""
@@ -348,6 +360,7 @@ class AudioTrainer(CheckpointingTrainer):
         """What a checkpoint has to have in common with the run that goes on from it, and its settings."""
         settings = {name: getattr(self.args, name) for name in _SETTINGS_OF_THE_COURSE}
         settings |= {"bucket_waste": self._bucket_waste, "processes": self.args.world_size}
+        settings |= {} if self._sounds is None else self._sounds.facts()
         return {**self._facts, "labels": self.audio.labels, "settings": settings}
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
