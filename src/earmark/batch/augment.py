@@ -161,6 +161,13 @@ class AugmentedClips(TrainingClips):
         num_noises, num_rooms = (0 if sounds is None else len(sounds) for sounds in (self.noise, self.rooms))
         return draw(self.settings, (self.seed, int(self._epoch), row), len(self), num_noises, num_rooms)
 
+    def shift_samples(self, one: Draw, row: int) -> int:
+        """How far the clip of ``row`` is moved, in samples; above 0 is later."""
+        return self._shift_samples(one, int(self.lengths[row]))
+
+    def _shift_samples(self, one: Draw, count: int) -> int:
+        return round(one.shift * min(self.settings.shift_s * self.sampling_rate_hz, count / 4))
+
     def _partners(
         self, draws: Sequence[Draw], labels: np.ndarray, lengths: np.ndarray, width: int
     ) -> dict[str, torch.Tensor]:
@@ -201,8 +208,7 @@ class AugmentedClips(TrainingClips):
             length = int(self.rooms.lengths()[one.response])
             samples = transforms.reverberate(samples, self.rooms.read(one.response, 0, length))
         if one.shift:
-            reach = min(self.settings.shift_s * self.sampling_rate_hz, count / 4)
-            samples = transforms.shift(samples, round(one.shift * reach))
+            samples = transforms.shift(samples, self._shift_samples(one, count))
         if one.noise is not None and self.noise is not None:
             samples = self._with_noise(samples, one)
         return samples * np.float32(transforms.decibels_to_factor(one.gain_db)) if one.gain_db else samples

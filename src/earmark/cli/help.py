@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
+from earmark.augment_options import AugmentArguments, AugmentPreviewOptions
 from earmark.config import (
     BenchOptions,
     DataArguments,
@@ -155,6 +156,21 @@ examples
   earmark inspect recordings --strict true                  # exit code 2 when training would refuse it
 """
 
+_AUGMENT_PREVIEW_HEAD = """\
+earmark augment-preview: hear and see what augmentation does to clips, before training
+
+usage: earmark augment-preview DATA_DIR --augment KINDS --output_dir DIR [flags]
+"""
+
+_AUGMENT_PREVIEW_TAIL = """\
+writes wav files, spectrograms.png and preview.html with players: each clip as it is, and as training with
+this --seed hears it in its first epochs (--max_length_seconds and --sampling_rate as there)
+
+examples
+  earmark augment-preview recordings --augment speed,shift,gain,spec:1 --output_dir preview
+  earmark augment-preview recordings --augment noise:1 --augment_noise rain --augment_snr_db 0,10 --output_dir preview
+"""
+
 _PUSH_HEAD = """\
 earmark push: put a trained model on the hub
 
@@ -250,6 +266,7 @@ def train_help() -> str:
             "data": _flags(DataArguments),
             "model": _flags(ModelArguments),
             "training": TRAINING_FLAGS,
+            "augmentation": _flags(AugmentArguments),
             "output": OUTPUT_FLAGS,
             "run": [CONFIG_FLAG, *_flags(RunArguments)],
         },
@@ -279,6 +296,16 @@ def inspect_help() -> str:
     """The page of ``earmark inspect``."""
     groups = {"inspection": [*_own_flags(InspectOptions), CONFIG_FLAG], "data": _flags(DataArguments)}
     return _page(_INSPECT_HEAD, groups, _INSPECT_TAIL)
+
+
+def augment_preview_help() -> str:
+    """The page of ``earmark augment-preview``."""
+    groups = {
+        "preview": [*_own_flags(AugmentPreviewOptions), CONFIG_FLAG],
+        "augmentation": _flags(AugmentArguments),
+        "data": _flags(DataArguments),
+    }
+    return _page(_AUGMENT_PREVIEW_HEAD, groups, _AUGMENT_PREVIEW_TAIL)
 
 
 def predict_help() -> str:

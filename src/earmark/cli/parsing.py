@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, get_args, get_origin, get_type_hints
 
+from earmark.augment_options import AugmentPreviewOptions
 from earmark.cli.legacy import LEGACY_FLAGS, translate
 from earmark.config import DataArguments, EvaluateOptions, ModelArguments, RunArguments
 from earmark.errors import UsageError
@@ -148,7 +149,21 @@ def parse_inspect(words: Sequence[str]) -> InspectOptions:
     Raises:
         UsageError: a flag or the configuration file is wrong.
     """
-    parser = build_parser(InspectOptions)
+    return _with_data(InspectOptions, words)
+
+
+def parse_augment_preview(words: Sequence[str]) -> AugmentPreviewOptions:
+    """Options of ``earmark augment-preview [DATA_DIR]``.
+
+    Raises:
+        UsageError: a flag or the configuration file is wrong.
+    """
+    return _with_data(AugmentPreviewOptions, words)
+
+
+def _with_data(cls: type[T], words: Sequence[str]) -> T:
+    """Options of a command whose one word is the data; a training file may say the rest."""
+    parser = build_parser(cls)
     path, words = _take_config(words)
     file_words, _ = _evaluation_file_words(path, parser) if path else ([], [])
     namespace, rest = parser.parse_flags([*file_words, *words])
@@ -156,7 +171,7 @@ def parse_inspect(words: Sequence[str]) -> InspectOptions:
     if rest and not values["data_dir"]:
         values["data_dir"] = rest.pop(0)
     _refuse_words(rest)
-    return _construct(InspectOptions, values)
+    return _construct(cls, values)
 
 
 def parse_predict(words: Sequence[str]) -> PredictOptions:

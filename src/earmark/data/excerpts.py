@@ -48,8 +48,13 @@ def excerpt(clip: Clip, longest_s: float = LONGEST_S) -> Excerpt:
     samples = np.concatenate(parts)
     whole = len(samples) <= most
     samples = np.clip(samples[:most], -1, 1)
-    file = io.BytesIO()
-    soundfile.write(file, samples, RATE_HZ, format="OGG", subtype="VORBIS")
-    uri = "data:audio/ogg;base64," + base64.b64encode(file.getvalue()).decode()
+    uri = sound_uri(samples, RATE_HZ)
     pieces = np.array_split(np.abs(samples), min(_OUTLINE, len(samples)))
     return Excerpt(uri, [round(float(piece.max()), 3) for piece in pieces], whole)
+
+
+def sound_uri(samples: np.ndarray, rate_hz: int) -> str:
+    """Samples (T,) in [-1, 1] as ``data:audio/ogg;base64,...``."""
+    file = io.BytesIO()
+    soundfile.write(file, samples, rate_hz, format="OGG", subtype="VORBIS")
+    return "data:audio/ogg;base64," + base64.b64encode(file.getvalue()).decode()

@@ -46,15 +46,15 @@ def hide(
     if isinstance(features, WhisperFeatures):
         spectrogram = inputs["input_features"].transpose(1, 2)
         count = _whisper_frames(num_samples, spectrogram, features)
-        return {**inputs, "input_features": _hide_bins(spectrogram, count, stretches, bands, 1).transpose(1, 2)}
+        return {**inputs, "input_features": hide_bins(spectrogram, count, stretches, bands).transpose(1, 2)}
     if isinstance(features, SeamlessFeatures):
         stacked = inputs["input_features"]
         count = _frames(features, num_samples, stacked) // features.stride if num_samples is not None else None
-        return {**inputs, "input_features": _hide_bins(stacked, count, stretches, bands, features.stride)}
+        return {**inputs, "input_features": hide_bins(stacked, count, stretches, bands, features.stride)}
     if isinstance(features, ASTFeatures):
         log_mel = inputs["input_values"]
         count = _frames(features, num_samples, log_mel) if num_samples is not None else None
-        return {**inputs, "input_values": _hide_bins(log_mel, count, stretches, bands, 1)}
+        return {**inputs, "input_values": hide_bins(log_mel, count, stretches, bands)}
     return {**inputs, "input_values": _hide_in_waveform(inputs["input_values"], num_samples, hidden, frontend)}
 
 
@@ -68,10 +68,18 @@ def _whisper_frames(
     return None if num_samples is None else (num_samples // features.hop).clamp(1, spectrogram.shape[1])
 
 
-def _hide_bins(
-    values: torch.Tensor, count: torch.Tensor | None, stretches: torch.Tensor, bands: torch.Tensor, stride: int
+def hide_bins(
+    values: torch.Tensor, count: torch.Tensor | None, stretches: torch.Tensor, bands: torch.Tensor, stride: int = 1
 ) -> torch.Tensor:
-    """A log-mel spectrogram (B, F, stride * M), ``stride`` frames beside each other, of ``count`` valid frames each."""
+    """A log-mel spectrogram with stretches and bands at its mean.
+
+    Args:
+        values: (B, F, stride * M), ``stride`` frames beside each other.
+        count: valid frames of each clip, int64 (B,); ``None``: all.
+        stretches: place and width of each, as shares of the valid frames, (B, S, 2).
+        bands: the same of the mel bins, (B, S, 2).
+        stride: see ``values``.
+    """
     frames, bins = values.shape[1], values.shape[2] // stride
     if count is None:
         count = torch.full((len(values),), frames, device=values.device)
