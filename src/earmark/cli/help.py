@@ -163,12 +163,12 @@ usage: earmark augment-preview DATA_DIR --augment KINDS --output_dir DIR [flags]
 """
 
 _AUGMENT_PREVIEW_TAIL = """\
-writes wav files, spectrograms.png and preview.html with players: each clip as it is, and as training with
-this --seed hears it in its first epochs (--max_length_seconds and --sampling_rate as there)
+writes wav files, spectrograms.png and preview.html with players: each clip as it is, and as training
+with this --seed hears it in its first epochs (--max_length_seconds and --sampling_rate as there)
 
 examples
   earmark augment-preview recordings --augment speed,shift,gain,spec:1 --output_dir preview
-  earmark augment-preview recordings --augment noise:1 --augment_noise rain --augment_snr_db 0,10 --output_dir preview
+  earmark augment-preview recordings --augment noise --augment_noise rain --output_dir preview
 """
 
 _PUSH_HEAD = """\

@@ -31,58 +31,48 @@ def can_hide(frontend: Frontend) -> bool:
 
 
 def hide(
-    inputs: dict[str, torch.Tensor], hidden: torch.Tensor, num_samples: torch.Tensor | None, frontend: Frontend
+    inputs: dict[str, torch.Tensor], hidden: torch.Tensor, num_samples: torch.Tensor, frontend: Frontend
 ) -> dict[str, torch.Tensor]:
     """Model inputs with parts hidden.
 
     Args:
         inputs: what the frontend gave.
         hidden: place and width of two stretches, then of two bands, as shares, float32 (B, 4, 2).
-        num_samples: length of each clip, int64 (B,); ``None``: all fill the batch.
+        num_samples: length of each clip, int64 (B,).
         frontend: that gave them; :func:`can_hide` holds.
     """
     stretches, bands = hidden[:, :_STRETCHES], hidden[:, _STRETCHES:]
     features = frontend.features
     if isinstance(features, WhisperFeatures):
-        spectrogram = inputs["input_features"].transpose(1, 2)
-        count = _whisper_frames(num_samples, spectrogram, features)
-        return {**inputs, "input_features": hide_bins(spectrogram, count, stretches, bands).transpose(1, 2)}
+        frames = inputs["input_features"].transpose(1, 2)
+        masked = hide_bins(frames, num_samples // features.hop, stretches, bands)
+        return {**inputs, "input_features": masked.transpose(1, 2)}
     if isinstance(features, SeamlessFeatures):
-        stacked = inputs["input_features"]
-        count = _frames(features, num_samples, stacked) // features.stride if num_samples is not None else None
-        return {**inputs, "input_features": hide_bins(stacked, count, stretches, bands, features.stride)}
+        count = features.num_frames(num_samples) // features.stride
+        return {
+            **inputs,
+            "input_features": hide_bins(inputs["input_features"], count, stretches, bands, features.stride),
+        }
     if isinstance(features, ASTFeatures):
-        log_mel = inputs["input_values"]
-        count = _frames(features, num_samples, log_mel) if num_samples is not None else None
-        return {**inputs, "input_values": hide_bins(log_mel, count, stretches, bands)}
-    return {**inputs, "input_values": _hide_in_waveform(inputs["input_values"], num_samples, hidden, frontend)}
-
-
-def _frames(features: ASTFeatures | SeamlessFeatures, num_samples: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
-    return features.num_frames(num_samples).to(like.device)
-
-
-def _whisper_frames(
-    num_samples: torch.Tensor | None, spectrogram: torch.Tensor, features: WhisperFeatures
-) -> torch.Tensor | None:
-    return None if num_samples is None else (num_samples // features.hop).clamp(1, spectrogram.shape[1])
+        count = features.num_frames(num_samples)
+        return {**inputs, "input_values": hide_bins(inputs["input_values"], count, stretches, bands)}
+    rate_hz = frontend.sampling_rate_hz
+    return {**inputs, "input_values": _hide_in_waveform(inputs["input_values"], num_samples, stretches, bands, rate_hz)}
 
 
 def hide_bins(
-    values: torch.Tensor, count: torch.Tensor | None, stretches: torch.Tensor, bands: torch.Tensor, stride: int = 1
+    values: torch.Tensor, count: torch.Tensor, stretches: torch.Tensor, bands: torch.Tensor, stride: int = 1
 ) -> torch.Tensor:
     """A log-mel spectrogram with stretches and bands at its mean.
 
     Args:
         values: (B, F, stride * M), ``stride`` frames beside each other.
-        count: valid frames of each clip, int64 (B,); ``None``: all.
+        count: valid frames of each clip, int64 (B,); the others stay as they are.
         stretches: place and width of each, as shares of the valid frames, (B, S, 2).
         bands: the same of the mel bins, (B, S, 2).
         stride: see ``values``.
     """
     frames, bins = values.shape[1], values.shape[2] // stride
-    if count is None:
-        count = torch.full((len(values),), frames, device=values.device)
     count = count.clamp(1, frames)
     valid = torch.arange(frames, device=values.device) < count[:, None]  # (B, F)
     total = (values * valid[..., None]).sum(dim=(1, 2))
@@ -109,17 +99,13 @@ def within(spans: torch.Tensor, count: torch.Tensor, length: int) -> torch.Tenso
 
 
 def _hide_in_waveform(
-    samples: torch.Tensor, num_samples: torch.Tensor | None, hidden: torch.Tensor, frontend: Frontend
+    samples: torch.Tensor, count: torch.Tensor, stretches: torch.Tensor, bands: torch.Tensor, sampling_rate_hz: int
 ) -> torch.Tensor:
-    """Waveforms (B, T), whose mean is about 0."""
-    count = num_samples
-    if count is None:
-        count = torch.full((len(samples),), samples.shape[1], device=samples.device)
+    """Waveforms (B, T) of ``count`` (B,) samples each, whose mean is about 0."""
     valid = torch.arange(samples.shape[1], device=samples.device) < count[:, None]
-    for band in hidden[:, _STRETCHES:].unbind(dim=1):
-        samples = _without_band(samples, band, frontend.sampling_rate_hz)
-    covered = within(hidden[:, :_STRETCHES], count, samples.shape[1])
-    return samples.masked_fill(covered | ~valid, 0.0)
+    for band in bands.unbind(dim=1):
+        samples = _without_band(samples, band, sampling_rate_hz)
+    return samples.masked_fill(within(stretches, count, samples.shape[1]) | ~valid, 0.0)
 
 
 def _without_band(samples: torch.Tensor, band: torch.Tensor, sampling_rate_hz: int) -> torch.Tensor:

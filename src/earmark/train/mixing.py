@@ -49,7 +49,9 @@ def training_inputs(audio: AudioModel, batch: dict[str, torch.Tensor], device: t
     known = {name: value for name, value in batch.items() if name in ("samples", "scales", "num_samples")}
     inputs = model_inputs(audio, known, device, mask=hears_mask(audio))
     if "hidden" in batch:
-        inputs = hide(inputs, batch["hidden"], batch.get("num_samples"), audio.frontend)
+        clips, width = batch["samples"].shape
+        lengths = batch["num_samples"] if "num_samples" in batch else torch.full((clips,), width, device=device)
+        inputs = hide(inputs, batch["hidden"], lengths, audio.frontend)
     return {**inputs, "labels": labels}
 
 

@@ -135,7 +135,8 @@ def _variants(clips: AugmentedClips, table: ClipTable, row: int, options: Augmen
             samples = mixed(samples, batch["partner_samples"], batch["partner_of"], batch["own_weights"])
         energies = log_mel(samples[0].numpy(), options.sampling_rate)
         if "hidden" in batch:
-            energies = hide_bins(energies, None, batch["hidden"][:, :2], batch["hidden"][:, 2:])
+            frames = torch.tensor([energies.shape[1]])
+            energies = hide_bins(energies, frames, batch["hidden"][:, :2], batch["hidden"][:, 2:])
         made.append(Version(samples[0].numpy(), energies, in_words(clips.draw(row), clips, table, row)))
     return made
 
