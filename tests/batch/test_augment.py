@@ -103,6 +103,12 @@ def test_other_seeds_epochs_and_clips_give_other_changes() -> None:
     draws = [draw(settings, seed, 100, 2, 1) for seed in ((0, 0, 0), (1, 0, 0), (0, 1, 0), (0, 0, 1))]
     assert len({one.place for one in draws}) == 4
     assert draw(settings, (0, 0, 0), 100, 2, 1).place == draws[0].place
+    data = clips("gain:1", [4000])
+    epochs = []
+    for epoch in range(3):
+        data.set_epoch(epoch)
+        epochs.append(float(data.__getitems__([0])["samples"].square().mean()))
+    assert len(set(epochs)) == 3
 
 
 def test_what_one_kind_does_does_not_hang_on_the_others() -> None:

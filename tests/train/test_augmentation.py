@@ -40,6 +40,21 @@ def test_every_architecture_trains_on_it(kind: str, clips: dict[str, Any], tmp_p
     assert np.isfinite(losses).all()
 
 
+def test_what_is_hidden_and_mixed_reaches_the_model(clips: dict[str, Any], tmp_path: Path) -> None:
+    def inputs_with(**settings: Any) -> torch.Tensor:
+        trainer = make_trainer(build("whisper", length_s=0.4), clips, tmp_path, **settings)
+        batch = trainer.train_dataset.__getitems__([0, 1, 2, 3])
+        prepared: torch.Tensor = trainer._prepare_inputs(batch)["input_features"]
+        return prepared
+
+    plain = inputs_with()
+    hidden = inputs_with(augment="spec:1") != plain  # (B, mel bins, frames)
+    assert hidden.any(dim=(1, 2)).all()
+    assert hidden.float().mean() < 0.5
+    mixed = inputs_with(augment="mixup:1", augment_mixup_alpha=5.0)
+    assert (mixed != plain).float().mean() > 0.3
+
+
 @pytest.mark.parametrize("workers", [0, 1])
 def test_a_resumed_run_ends_with_the_same_bits(workers: int, clips: dict[str, Any], tmp_path: Path) -> None:
     settings = {**SETTINGS, "save_strategy": "steps", "save_steps": 2, "dataloader_num_workers": workers}

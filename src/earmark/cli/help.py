@@ -166,8 +166,7 @@ _AUGMENT_PREVIEW_TAIL = """\
 writes wav files, spectrograms.png and preview.html with players: each clip as it is, and as training
 with this --seed hears it in its first epochs (--max_length_seconds and --sampling_rate as there)
 
-examples
-  earmark augment-preview recordings --augment speed,shift,gain,spec:1 --output_dir preview
+example
   earmark augment-preview recordings --augment noise --augment_noise rain --output_dir preview
 """
 
