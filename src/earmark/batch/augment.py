@@ -236,9 +236,9 @@ def describe(clips: AugmentedClips) -> str:
     if clips.noise is not None:
         short = int((clips.noise.lengths() < clips.lengths.max()).sum())
         looped = f", {short} of them shorter than a clip and repeated" if short else ""
-        notes.append(f"{len(clips.noise):,} noises{looped}")
+        notes.append(f"noise from {len(clips.noise):,} recordings{looped}")
     if clips.rooms is not None:
-        notes.append(f"{len(clips.rooms):,} impulse responses")
+        notes.append(f"impulse responses: {len(clips.rooms):,}")
     seconds = _seconds_a_clip(clips)
     notes.append(f"{1000 * seconds:.2f} ms a clip in the data loader ({1 / max(seconds, 1e-9):,.0f} clips/s a process)")
     return "; ".join(notes)
