@@ -120,7 +120,7 @@ def test_a_run_from_the_command_line_says_what_was_done(tmp_path: Path, capfd: p
     more += ["-20,-6", "--augment_reverb", str(tmp_path / "rooms"), "--on_bad_audio", "skip"]
     assert main(words(data, tmp_path / "run", *more)) == 0, capfd.readouterr().err
     said = capfd.readouterr().err
-    assert "augmentation: reverb (p 0.5), noise (p 1, 5 to 20 dB SNR), gain (p 0.5, -20 to -6 dB); noise from 1 recordings" in said
+    assert "augmentation: reverb (p 0.5), noise (p 1, 5 to 20 dB SNR), gain (p 0.5, -20 to -6 dB); noise from 1" in said
     settings = saved_config(tmp_path / "run" / "run_config.yaml")
     assert settings["augment"] == "noise:1,reverb,gain"
     assert settings["augment_gain_db"] == "-20,-6"
