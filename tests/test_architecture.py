@@ -14,7 +14,7 @@ ROOMS = [
     {"errors"},
     {"extras", "faults", "npu", "pages", "progress"},
     {"config"},
-    {"config_files", "decision_options", "options"},
+    {"config_files", "augment_options", "decision_options", "options"},
     {"device"},
     {"data"},
     {"audit"},
@@ -58,6 +58,7 @@ def test_imports_run_one_way(path: Path) -> None:
 LIGHT = [
     "earmark",
     "earmark.cli.main",
+    "earmark.augment_options",
     "earmark.config",
     "earmark.config_files",
     "earmark.decision_options",

@@ -14,6 +14,7 @@ from earmark.cli.bench import parse_bench
 from earmark.cli.doctor import parse_doctor
 from earmark.cli.main import COMMANDS
 from earmark.cli.parsing import (
+    parse_augment_preview,
     parse_calibrate,
     parse_embed,
     parse_evaluate,
@@ -36,6 +37,7 @@ from earmark.errors import DeviceError
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
 PARSERS = {
+    "augment-preview": parse_augment_preview,
     "train": parse_train,
     "embed": parse_embed,
     "evaluate": parse_evaluate,

@@ -73,10 +73,9 @@ class TrainingClips(Dataset[dict[str, torch.Tensor]]):
         """
         rows, labels = rows_and_labels(indices, self.labels)
         lengths = self.lengths[rows]
-        width = int(lengths.max())
-        if self.edges is not None:
-            width = int(self.edges[np.searchsorted(self.edges, width)])
-        samples = self.waveforms.read_batch(rows, self._starts(rows), self.counts[rows], width)
+        width = self.width_of(lengths)
+        counts = self.counts[rows]
+        samples = self.waveforms.read_batch(rows, self.starts(rows, counts), counts, width)
         batch = {
             "samples": torch.from_numpy(samples),
             "scales": torch.from_numpy(self.waveforms.scales[rows]),
@@ -87,8 +86,14 @@ class TrainingClips(Dataset[dict[str, torch.Tensor]]):
             batch["num_samples"] = torch.from_numpy(lengths)
         return batch
 
-    def _starts(self, rows: np.ndarray) -> np.ndarray:
-        spare = self.waveforms.num_samples[rows] - self.counts[rows]
+    def width_of(self, lengths: np.ndarray) -> int:
+        """Samples of a batch of clips of these ``lengths`` (B,): the longest, or the edge of its bucket."""
+        longest = int(lengths.max())
+        return longest if self.edges is None else int(self.edges[np.searchsorted(self.edges, longest)])
+
+    def starts(self, rows: np.ndarray, counts: np.ndarray) -> np.ndarray:
+        """Where the stretches of this epoch begin, int64 (B,), if ``counts`` (B,) samples are taken."""
+        spare = self.waveforms.num_samples[rows] - counts
         if not spare.any():
             return np.zeros(len(rows), dtype=np.int64)
         epoch = int(self._epoch)

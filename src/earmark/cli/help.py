@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
+from earmark.augment_options import AugmentArguments, AugmentPreviewOptions
 from earmark.config import (
     BenchOptions,
     DataArguments,
@@ -191,6 +192,20 @@ examples
   earmark inspect recordings --strict true                  # exit code 2 when training would refuse it
 """
 
+_AUGMENT_PREVIEW_HEAD = """\
+earmark augment-preview: hear and see what augmentation does to clips, before training
+
+usage: earmark augment-preview DATA_DIR --augment KINDS --output_dir DIR [flags]
+"""
+
+_AUGMENT_PREVIEW_TAIL = """\
+writes wav files, spectrograms.png and preview.html with players: each clip as it is, and as training
+with this --seed hears it in its first epochs (--max_length_seconds and --sampling_rate as there)
+
+example
+  earmark augment-preview recordings --augment noise --augment_noise rain --output_dir preview
+"""
+
 _PUSH_HEAD = """\
 earmark push: put a trained model on the hub
 
@@ -288,6 +303,7 @@ def train_help() -> str:
             "training": TRAINING_FLAGS,
             "what clips count for": [LABEL_SMOOTHING_FLAG, *_flags(LossArguments)],
             "how the model answers, fitted on validation clips": _flags(DecisionArguments),
+            "augmentation": _flags(AugmentArguments),
             "output": OUTPUT_FLAGS,
             "run": [CONFIG_FLAG, *_flags(RunArguments)],
         },
@@ -330,6 +346,16 @@ def inspect_help() -> str:
     """The page of ``earmark inspect``."""
     groups = {"inspection": [*_own_flags(InspectOptions), CONFIG_FLAG], "data": _flags(DataArguments)}
     return _page(_INSPECT_HEAD, groups, _INSPECT_TAIL)
+
+
+def augment_preview_help() -> str:
+    """The page of ``earmark augment-preview``."""
+    groups = {
+        "preview": [*_own_flags(AugmentPreviewOptions), CONFIG_FLAG],
+        "augmentation": _flags(AugmentArguments),
+        "data": _flags(DataArguments),
+    }
+    return _page(_AUGMENT_PREVIEW_HEAD, groups, _AUGMENT_PREVIEW_TAIL)
 
 
 def predict_help() -> str:

@@ -21,10 +21,11 @@ from earmark import npu
 from earmark.errors import DeviceError, EarmarkError, Stopped, UsageError
 from earmark.progress import is_main_process
 
-# command -> what it is for; its module is earmark.cli.<command> with help_text() and run(words)
+# command -> what it is for; its module is earmark.cli.<command>, - as _, with help_text() and run(words)
 COMMANDS = {
     "quickstart": "a spoken-command classifier from nothing, in two minutes on a CPU",
     "inspect": "what is in the data and what is wrong with it, before training",
+    "augment-preview": "hear and see what augmentation does to clips, before training",
     "prepare": "manifests of ESC-50, UrbanSound8K, GTZAN, RAVDESS or CommonLanguage",
     "train": "train a classifier on labelled recordings, evaluate it, write a run folder",
     "search": "train many times, to find settings that are good",
@@ -174,7 +175,7 @@ def top_help() -> str:
         "",
         "commands",
     ]
-    lines += [f"  {name:<14}  {summary}" for name, summary in COMMANDS.items()]
+    lines += [f"  {name:<15}  {summary}" for name, summary in COMMANDS.items()]
     return "\n".join([*lines, "", _HELP_TAIL])
 
 
@@ -198,7 +199,7 @@ def _dispatch(words: Sequence[str]) -> None:
     elif command not in COMMANDS:
         raise UsageError(f"unknown command {command}: expected {', '.join(COMMANDS)}")
     else:
-        module = importlib.import_module(f"earmark.cli.{command}")
+        module = importlib.import_module(f"earmark.cli.{command.replace('-', '_')}")
         if _asks_for_help(rest):
             print(module.help_text())
         else:

@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, get_args, get_origin, get_type_hints
 
+from earmark.augment_options import AugmentPreviewOptions
 from earmark.cli.legacy import LEGACY_FLAGS, translate
 from earmark.config import DataArguments, EvaluateOptions, ModelArguments, RunArguments
 from earmark.decision_options import CalibrateOptions, DecisionArguments
@@ -35,7 +36,9 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 _SCALARS = (str, int, float, bool)
-_NEGATIVE_NUMBER = re.compile(r"^-(\d+\.?\d*|\.\d+)(e[-+]?\d+)?$", re.IGNORECASE)  # argparse: no exponent
+_NEGATIVE_NUMBER = re.compile(  # argparse: no exponent, and no range such as -6,6
+    r"^-(\d+\.?\d*|\.\d+)(e[-+]?\d+)?(,[-+]?(\d+\.?\d*|\.\d+)(e[-+]?\d+)?)?$", re.IGNORECASE
+)
 
 # A training file given to `earmark evaluate` says which data; these say where training began and ended.
 _NOT_FOR_EVALUATION = {"model_name_or_path", "model_revision", "output_dir"}
@@ -181,7 +184,21 @@ def parse_inspect(words: Sequence[str]) -> InspectOptions:
     Raises:
         UsageError: a flag or the configuration file is wrong.
     """
-    parser = build_parser(InspectOptions)
+    return _with_data(InspectOptions, words)
+
+
+def parse_augment_preview(words: Sequence[str]) -> AugmentPreviewOptions:
+    """Options of ``earmark augment-preview [DATA_DIR]``.
+
+    Raises:
+        UsageError: a flag or the configuration file is wrong.
+    """
+    return _with_data(AugmentPreviewOptions, words)
+
+
+def _with_data(cls: type[T], words: Sequence[str]) -> T:
+    """Options of a command whose one word is the data; a training file may say the rest."""
+    parser = build_parser(cls)
     path, words = _take_config(words)
     file_words, _ = _evaluation_file_words(path, parser) if path else ([], [])
     namespace, rest = parser.parse_flags([*file_words, *words])
@@ -189,7 +206,7 @@ def parse_inspect(words: Sequence[str]) -> InspectOptions:
     if rest and not values["data_dir"]:
         values["data_dir"] = rest.pop(0)
     _refuse_words(rest)
-    return _construct(InspectOptions, values)
+    return _construct(cls, values)
 
 
 def parse_predict(words: Sequence[str]) -> PredictOptions:

@@ -57,15 +57,20 @@ def excerpt(clip: Clip, longest_s: float = LONGEST_S, *, spectrogram: bool = Fal
     samples = np.concatenate(parts)
     whole = len(samples) <= most
     samples = np.clip(samples[:most], -1, 1)
-    file = io.BytesIO()
-    soundfile.write(file, samples, RATE_HZ, format="OGG", subtype="VORBIS")
-    uri = "data:audio/ogg;base64," + base64.b64encode(file.getvalue()).decode()
+    uri = sound_uri(samples, RATE_HZ)
     pieces = np.array_split(np.abs(samples), min(_OUTLINE, len(samples)))
     outline = [round(float(piece.max()), 3) for piece in pieces]
     if not spectrogram:
         return Excerpt(uri, outline, whole)
     picture = picture_of(samples)
     return Excerpt(uri, outline, whole, base64.b64encode(picture.tobytes()).decode(), picture.shape[1])
+
+
+def sound_uri(samples: np.ndarray, rate_hz: int) -> str:
+    """Samples (T,) in [-1, 1] as ``data:audio/ogg;base64,...``."""
+    file = io.BytesIO()
+    soundfile.write(file, samples, rate_hz, format="OGG", subtype="VORBIS")
+    return "data:audio/ogg;base64," + base64.b64encode(file.getvalue()).decode()
 
 
 def picture_of(samples: np.ndarray) -> np.ndarray:

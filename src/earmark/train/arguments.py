@@ -12,6 +12,7 @@ from typing import Any, Literal
 from transformers import TrainingArguments
 from transformers.trainer_utils import IntervalStrategy
 
+from earmark.augment_options import AugmentArguments
 from earmark.decision_options import DecisionArguments, LossArguments
 from earmark.errors import MissingExtraError
 
@@ -24,7 +25,7 @@ def _changed(default: Any, help: str) -> Any:
 
 
 @dataclass
-class EarmarkTrainingArguments(LossArguments, DecisionArguments, TrainingArguments):
+class EarmarkTrainingArguments(LossArguments, DecisionArguments, AugmentArguments, TrainingArguments):
     """All of Transformers' training flags; these differ in their default, for the reason above each.
 
     Raises:
@@ -122,6 +123,7 @@ class EarmarkTrainingArguments(LossArguments, DecisionArguments, TrainingArgumen
         self.check_loss()
         self.check_decision()
         self._refuse_spread_weights()
+        self.augmentation()  # finds what is wrong with it
         self._follow_eval_strategy()
         self._rename_gradient_checkpointing()
         self._check_deepspeed()

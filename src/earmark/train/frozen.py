@@ -27,6 +27,7 @@ import torch.distributed as dist
 from filelock import FileLock, Timeout
 from torch.utils.data import Dataset
 
+from earmark.batch.augment import is_augmented
 from earmark.batch.dataset import TrainingClips, rows_and_labels
 from earmark.data.flat_file import FlatFile
 from earmark.errors import OutputError
@@ -60,6 +61,9 @@ def stage_to_keep(audio: AudioModel, clips: TrainingClips, num_epochs: float, *,
         parameter.requires_grad for parameter in model.base_model.feature_extractor.parameters()
     )
     if not (frozen_body or frozen_encoder):
+        return None
+    if is_augmented(clips):
+        logger.info("the frozen part is computed in every epoch: clips are augmented, and different in each")
         return None
     if clips.crops:
         logger.info(

@@ -18,6 +18,7 @@ import torch.nn.functional as F
 
 from earmark.batch.dataset import NO_LABEL
 from earmark.errors import UsageError
+from earmark.train.mixing import MixedLabels, loss_of_clips
 
 logger = logging.getLogger(__name__)
 
@@ -50,12 +51,13 @@ class ClipLoss:
         self.class_weights = class_weights
 
     def __call__(
-        self, outputs: Any, labels: torch.Tensor, num_items_in_batch: torch.Tensor | int | None = None
+        self, outputs: Any, labels: torch.Tensor | MixedLabels, num_items_in_batch: torch.Tensor | int | None = None
     ) -> torch.Tensor:
-        """Scalar loss of logits (B, C) against labels (B,) int64, of which -100 counts for nothing."""
+        """Scalar loss of logits (B, C) against labels (B,) int64, of which -100 counts for nothing, or mixed ones."""
         logits = outputs["logits"].float()
-        total = self.of_clips(logits, labels).sum()
-        return total / ((labels != NO_LABEL).sum() if num_items_in_batch is None else num_items_in_batch)
+        total = loss_of_clips(self.of_clips, logits, labels).sum()
+        own = labels.own if isinstance(labels, MixedLabels) else labels
+        return total / ((own != NO_LABEL).sum() if num_items_in_batch is None else num_items_in_batch)
 
     def of_clips(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         """The loss of each clip, float32 (B,), 0 where the label is -100."""

@@ -212,6 +212,7 @@ def _card_facts(
             "peak learning rate": f"{figures.learning_rate:g}",
             "schedule": f"{args.lr_scheduler_type.value}, warm-up {args.warmup_steps:g}",
             "seed": args.seed,
+            "augmentation": augmentation.in_words() if (augmentation := args.augmentation()) else "none",
             "trained clips a second": f"{figures.samples_per_second:.1f}",
         },
         environment={**environment, **packages},

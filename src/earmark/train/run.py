@@ -32,6 +32,7 @@ from earmark.runs.folder import RunFolder, prepare_output_dir, write_json
 from earmark.scoring.decide import check_can_fit
 from earmark.scoring.diagnosis import Schedule
 from earmark.train.arguments import EarmarkTrainingArguments
+from earmark.train.augmentation import AugmentationSounds, load_augmentation
 from earmark.train.checkpoints import check_same_run, find_checkpoint_to_resume, set_aside_later
 from earmark.train.checks import check_model_survives, check_settings
 from earmark.train.decide import judge_splits, save_decision
@@ -57,6 +58,7 @@ _OF_ONE_MACHINE = (
     *("cache_dir", "model_name_or_path", "config_name", "feature_extractor_name", "token", "hub_token", "metric"),
     *("device", "local_rank", "num_processes", "num_workers", "dataloader_num_workers", "disable_tqdm", "log_level"),
     *("log_level_replica", "report_to", "config", "resume_from_checkpoint", "deepspeed", "fsdp_config"),
+    *("augment_noise", "augment_reverb"),
 )
 
 
@@ -121,7 +123,9 @@ def train(
             with_test=with_test,
         )
     )
-    check_same_on_all_ranks({**prepared.facts(), **_shared(data, model, run, training)})
+    sounds = on_each_machine(lambda: load_augmentation(training, data, _sampling_rate_hz(source)))
+    prepared.bad += sounds.bad()
+    check_same_on_all_ranks({**prepared.facts(), **sounds.facts(), **_shared(data, model, run, training)})
     check_model_survives(_folder_of(source), folder, overwrite=replace)
     on_main_process(lambda: check_settings(run, training, prepared.labels, len(prepared.train.table)))
     validation = prepared.validation
@@ -129,7 +133,7 @@ def train(
     transformers.set_seed(training.seed)  # before the head's random weights are drawn
     audio = _build(source, prepared, data, model, training)
     training = _with_rates(training, audio, model)
-    trainer = _make_trainer(audio, training, prepared, data)
+    trainer = _make_trainer(audio, training, prepared, data, sounds)
     for callback in callbacks:
         trainer.add_callback(callback)
     if checkpoint is not None:  # before anything of an earlier run is written over
@@ -229,10 +233,15 @@ def _with_rates(
 
 
 def _make_trainer(
-    audio: AudioModel, training: EarmarkTrainingArguments, prepared: PreparedData, data: DataArguments
+    audio: AudioModel,
+    training: EarmarkTrainingArguments,
+    prepared: PreparedData,
+    data: DataArguments,
+    sounds: AugmentationSounds,
 ) -> AudioTrainer:
+    waste = data.bucket_waste
     try:
-        return AudioTrainer(audio, training, prepared.train, prepared.validation, bucket_waste=data.bucket_waste)
+        return AudioTrainer(audio, training, prepared.train, prepared.validation, bucket_waste=waste, sounds=sounds)
     except (OSError, HTTPError) as exc:  # with --push_to_hub it makes the repository
         raise NetworkError(f"--push_to_hub: {first_line(exc)}") from exc
     except (ValueError, RuntimeError, ImportError) as exc:  # how Transformers refuses settings that do not go together

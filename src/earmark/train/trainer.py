@@ -16,6 +16,7 @@ How it saves is :mod:`earmark.train.saving`, averaged weights are :mod:`earmark.
 from __future__ import annotations
 
 import copy
+import dataclasses
 import hashlib
 import logging
 import math
@@ -30,6 +31,7 @@ import numpy as np
 import torch
 from transformers import PrinterCallback, ProgressCallback, TrainerCallback
 
+from earmark.augment_options import AugmentArguments
 from earmark.batch.balanced import BalancedSampler
 from earmark.batch.buckets import BucketSampler, bucket_edges, padded_share
 from earmark.batch.dataset import TrainingClips, class_indices, one_batch
@@ -43,8 +45,9 @@ from earmark.progress import Progress
 from earmark.runs.judged import targets_of
 from earmark.scoring.metrics import compute_metrics
 from earmark.scoring.table import score_table
+from earmark.train.augmentation import AugmentationSounds, augmented
 from earmark.train.ema import AveragingTrainer, average_fact
-from earmark.train.frozen import frozen_clips, hears_mask, model_inputs, stage_to_keep
+from earmark.train.frozen import frozen_clips, stage_to_keep
 from earmark.train.layer_decay import give_rates, rates_fact
 from earmark.train.loss_guard import LossGuard
 from earmark.train.losses import make_loss
@@ -54,6 +57,7 @@ from earmark.train.mishaps import (
     translated_out_of_memory,
     translated_out_of_memory_in_scoring,
 )
+from earmark.train.mixing import training_inputs
 from earmark.train.sharded import WholeModel, make_shardable
 from earmark.train.stopping import leave_signals_to_the_trainer
 
@@ -80,6 +84,7 @@ _SETTINGS_OF_THE_COURSE = (
     "focal_gamma",
     "bf16",
     "fp16",
+    *(field.name for field in dataclasses.fields(AugmentArguments)),
 )
 
 
@@ -92,6 +97,7 @@ class AudioTrainer(AveragingTrainer):
         train_clips: clips to learn from.
         validation: clips to judge by; ``None`` when there is no evaluation while training.
         bucket_waste: most padding in length buckets; 1 for batches without regard to length.
+        sounds: what the augmentation of ``args`` takes from folders.
 
     Attributes:
         frozen_s: seconds spent on what the frozen part of the model makes of the clips, once.
@@ -109,6 +115,7 @@ class AudioTrainer(AveragingTrainer):
         validation: UsableClips | None,
         *,
         bucket_waste: float = 0.1,
+        sounds: AugmentationSounds | None = None,
     ) -> None:
         if args.fsdp or args.deepspeed:
             # both hang on the calls of the library's own modules, to gather their weights in time
@@ -128,7 +135,7 @@ class AudioTrainer(AveragingTrainer):
         super().__init__(
             model=audio.model,
             args=args,
-            train_dataset=dataset,
+            train_dataset=augmented(dataset, audio, args, sounds),
             eval_dataset=validation,
             data_collator=one_batch,
             processing_class=audio.frontend.extractor,
@@ -142,7 +149,7 @@ class AudioTrainer(AveragingTrainer):
             "rates": rates_fact(args),
             **average_fact(args.ema),
         }
-        self._bucket_waste = bucket_waste
+        self._bucket_waste, self._sounds = bucket_waste, sounds
         if args.fsdp and not self.is_fsdp_enabled:  # accelerate passes over it without a word
             raise UsageError(f"--fsdp: weights can be spread over accelerators, not over {args.device.type}s")
         self._whole = WholeModel(audio.model) if args.fsdp else None
@@ -227,8 +234,7 @@ class AudioTrainer(AveragingTrainer):
         if "samples" not in batch:
             return batch
         with torch.no_grad():
-            prepared = model_inputs(self.audio, batch, self.args.device, mask=hears_mask(self.audio))
-        return {**prepared, "labels": batch["labels"]}
+            return training_inputs(self.audio, batch, self.args.device)
 
     def train(self, *args: Any, **kwargs: Any) -> Any:
         """Trainer's own, with words for memory that runs out."""
@@ -334,6 +340,7 @@ class AudioTrainer(AveragingTrainer):
         """What a checkpoint has to have in common with the run that goes on from it, and its settings."""
         settings = {name: getattr(self.args, name) for name in _SETTINGS_OF_THE_COURSE}
         settings |= {"bucket_waste": self._bucket_waste, "processes": self.args.world_size}
+        settings |= {} if self._sounds is None else self._sounds.facts()
         return {**self._facts, "labels": self.audio.labels, "settings": settings}
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:

@@ -1,0 +1,257 @@
+"""Training batches in which clips are changed at random: another way in each epoch, the same way in every run.
+
+What is done to a clip is drawn from (seed, epoch, row) alone, so it is the same for any number of worker processes
+and of cards, and in a run that was stopped and goes on. The other clip of a mixup is drawn from all rows for the same
+reason: one from the batch would be another on two cards.
+
+Samples are changed here, by :mod:`earmark.batch.transforms`; mixing, and hiding parts of the spectrogram, is left to
+where the model is: a batch says with which clip, and what.
+
+Shapes: B batch, W samples of the batch, P clips that are mixed with another, T samples.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from earmark.augment_options import Augmentation
+from earmark.batch import transforms
+from earmark.batch.dataset import NO_LABEL, TrainingClips, rows_and_labels
+from earmark.data.sounds import Sounds
+
+logger = logging.getLogger(__name__)
+
+_OF_AUGMENTATION = 0xA06  # keeps these draws apart from those of crops and of the order, which have the same seed
+_KINDS = ("speed", "reverb", "shift", "noise", "gain", "mixup", "spec")
+# one uniform number each, always drawn, so that switching one kind on changes nothing about the others
+_NUMBERS = ("speed", "response", "shift", "noise", "place", "snr", "gain", "partner")
+_HIDDEN = 4  # of which two stretches in time and two bands
+_TIMED_CLIPS = 32
+
+
+@dataclass(frozen=True)
+class Draw:
+    """What happens to one clip in one epoch.
+
+    Attributes:
+        speed: factor.
+        response: index of the impulse response; ``None`` for none.
+        shift: from -1 to 1, of the largest shift.
+        noise: index of the noise; ``None`` for none.
+        place: where the noise begins, from 0 to 1.
+        snr_db: of clip to noise.
+        gain_db: of all that.
+        partner: row of the clip it is mixed with; ``None`` for none.
+        own_weight: of the clip itself in that mix, 0.5 to 1.
+        hidden: place and width of two stretches, then of two bands, as shares, float32 (4, 2); 0 hides nothing.
+    """
+
+    speed: float
+    response: int | None
+    shift: float
+    noise: int | None
+    place: float
+    snr_db: float
+    gain_db: float
+    partner: int | None
+    own_weight: float
+    hidden: np.ndarray
+
+
+def draw(settings: Augmentation, seed: tuple[int, int, int], num_clips: int, num_noises: int, num_rooms: int) -> Draw:
+    """What happens to a clip.
+
+    Args:
+        settings: which kinds, how likely, how strong.
+        seed: seed of the run, epoch, row of the clip.
+        num_clips: rows that a partner is drawn from.
+        num_noises: sounds that noise is drawn from.
+        num_rooms: impulse responses.
+    """
+    rng = np.random.default_rng((*seed, _OF_AUGMENTATION))
+    happens = {
+        kind: chance < settings.chances.get(kind, 0)
+        for kind, chance in zip(_KINDS, rng.random(len(_KINDS)), strict=True)
+    }
+    number = dict(zip(_NUMBERS, rng.random(len(_NUMBERS)).tolist(), strict=True))
+    hidden = rng.random((_HIDDEN, 2)).astype(np.float32)  # place, width
+    hidden[:, 1] *= np.repeat(np.array([settings.spec_time, settings.spec_band], dtype=np.float32), 2) * happens["spec"]
+    weight = float(rng.beta(settings.mixup_alpha, settings.mixup_alpha))  # last: it takes as many numbers as it likes
+    return Draw(
+        speed=_between(settings.speed, number["speed"]) if happens["speed"] else 1.0,
+        response=int(number["response"] * num_rooms) if happens["reverb"] else None,
+        shift=2 * number["shift"] - 1 if happens["shift"] else 0.0,
+        noise=int(number["noise"] * num_noises) if happens["noise"] else None,
+        place=number["place"],
+        snr_db=_between(settings.snr_db, number["snr"]),
+        gain_db=_between(settings.gain_db, number["gain"]) if happens["gain"] else 0.0,
+        partner=int(number["partner"] * num_clips) if happens["mixup"] else None,
+        own_weight=max(weight, 1 - weight),
+        hidden=hidden,
+    )
+
+
+def _between(limits: tuple[float, float], share: float) -> float:
+    return limits[0] + share * (limits[1] - limits[0])
+
+
+class AugmentedClips(TrainingClips):
+    """Labelled clips that are changed at random, a batch at a time.
+
+    Args:
+        clips: as they are.
+        settings: what is done to them.
+        sampling_rate_hz: of the clips, and of ``noise`` and ``rooms``.
+        noise: recordings to mix in.
+        rooms: impulse responses.
+    """
+
+    def __init__(
+        self,
+        clips: TrainingClips,
+        settings: Augmentation,
+        sampling_rate_hz: int,
+        noise: Sounds | None = None,
+        rooms: Sounds | None = None,
+    ) -> None:
+        vars(self).update(vars(clips))
+        self.settings = settings
+        self.sampling_rate_hz = sampling_rate_hz
+        self.noise = noise
+        self.rooms = rooms
+        # of this process and its workers together, so that it is said once
+        self._told_of_silence = torch.zeros((), dtype=torch.bool).share_memory_()
+
+    def __getitems__(self, indices: Sequence[int]) -> dict[str, torch.Tensor]:
+        """One batch, on the CPU.
+
+        Returns:
+            As :meth:`TrainingClips.__getitems__`, ``samples`` in float32; with mixup also ``partner_samples``
+            float32 (P, W), ``partner_of`` int64 (P,), the places in the batch that these are mixed into, and for each
+            clip of the batch ``partner_labels`` int64 (B,) and ``own_weights`` float32 (B,); with SpecAugment
+            ``hidden`` float32 (B, 4, 2), see :class:`Draw`.
+        """
+        rows, labels = rows_and_labels(indices, self.labels)
+        draws = [self.draw(row) for row in rows.tolist()]
+        lengths = self.lengths[rows]
+        width = self.width_of(lengths)
+        batch = {
+            "samples": torch.from_numpy(self._sounding(rows, draws, lengths, width)),
+            "scales": torch.ones(len(rows)),
+            "labels": torch.from_numpy(labels),
+            "rows": torch.from_numpy(rows),
+        }
+        if (lengths < width).any():
+            batch["num_samples"] = torch.from_numpy(lengths)
+        if "mixup" in self.settings.chances:
+            batch |= self._partners(draws, labels, lengths, width)
+        if "spec" in self.settings.chances:
+            batch["hidden"] = torch.from_numpy(np.stack([one.hidden for one in draws]))
+        return batch
+
+    def draw(self, row: int) -> Draw:
+        """What happens to the clip of ``row`` in this epoch."""
+        num_noises, num_rooms = (0 if sounds is None else len(sounds) for sounds in (self.noise, self.rooms))
+        return draw(self.settings, (self.seed, int(self._epoch), row), len(self), num_noises, num_rooms)
+
+    def shift_samples(self, one: Draw, row: int) -> int:
+        """How far the clip of ``row`` is moved, in samples; above 0 is later."""
+        return self._shift_samples(one, int(self.lengths[row]))
+
+    def _shift_samples(self, one: Draw, count: int) -> int:
+        return round(one.shift * min(self.settings.shift_s * self.sampling_rate_hz, count / 4))
+
+    def _partners(
+        self, draws: Sequence[Draw], labels: np.ndarray, lengths: np.ndarray, width: int
+    ) -> dict[str, torch.Tensor]:
+        places = np.array([i for i, one in enumerate(draws) if one.partner is not None], dtype=np.int64)
+        rows = np.array([draws[i].partner for i in places], dtype=np.int64)
+        samples = self._sounding(rows, [self.draw(row) for row in rows.tolist()], lengths[places], width)
+        partner_labels, own_weights = labels.copy(), np.ones(len(draws), dtype=np.float32)
+        partner_labels[places] = np.where(labels[places] == NO_LABEL, NO_LABEL, self.labels[rows])
+        own_weights[places] = [draws[i].own_weight for i in places]
+        return {
+            "partner_samples": torch.from_numpy(samples),
+            "partner_of": torch.from_numpy(places),
+            "partner_labels": torch.from_numpy(partner_labels),
+            "own_weights": torch.from_numpy(own_weights),
+        }
+
+    def _sounding(self, rows: np.ndarray, draws: Sequence[Draw], longest: np.ndarray, width: int) -> np.ndarray:
+        """Changed clips, float32 (len(rows), width), each at most ``longest`` (len(rows),) long and zero behind."""
+        sounding = np.zeros((len(rows), width), dtype=np.float32)
+        if not len(rows):
+            return sounding
+        speeds = np.array([max(one.speed, 1.0) for one in draws])  # played fast, more goes into the same time
+        counts = np.minimum(np.ceil(self.counts[rows] * speeds).astype(np.int64), self.waveforms.num_samples[rows])
+        stored = self.waveforms.read_batch(rows, self.starts(rows, counts), counts, int(counts.max()))
+        for i, row in enumerate(rows):
+            samples = stored[i, : counts[i]].astype(np.float32) * np.float32(self.waveforms.scales[row])
+            changed = self._changed(samples, draws[i], int(self.lengths[row]))[: longest[i]]
+            sounding[i, : len(changed)] = changed
+        return sounding
+
+    def _changed(self, samples: np.ndarray, one: Draw, count: int) -> np.ndarray:
+        """One clip after all of its changes, float32 (count,), in the order of a sound on its way to a recording."""
+        if one.speed != 1.0:
+            samples = transforms.change_speed(samples, one.speed, count)
+        elif len(samples) < count:  # shorter than the model takes
+            samples = np.pad(samples, (0, count - len(samples)))
+        if one.response is not None and self.rooms is not None:
+            length = int(self.rooms.lengths()[one.response])
+            samples = transforms.reverberate(samples, self.rooms.read(one.response, 0, length))
+        if one.shift:
+            samples = transforms.shift(samples, self._shift_samples(one, count))
+        if one.noise is not None and self.noise is not None:
+            samples = self._with_noise(samples, one)
+        return samples * np.float32(transforms.decibels_to_factor(one.gain_db)) if one.gain_db else samples
+
+    def _with_noise(self, samples: np.ndarray, one: Draw) -> np.ndarray:
+        assert self.noise is not None
+        assert one.noise is not None
+        length, count = int(self.noise.lengths()[one.noise]), len(samples)
+        if length >= count:
+            noise = self.noise.read(one.noise, int(one.place * (length - count + 1)), count)
+        else:
+            noise = transforms.looped(self.noise.read(one.noise, 0, length), int(one.place * length), count)
+        noisy = transforms.add_noise(samples, noise, one.snr_db)
+        if noisy is None and not self._told_of_silence:
+            self._told_of_silence.fill_(True)
+            logger.warning(
+                "noise: where a clip or its stretch of noise is digital silence, there is no SNR: left as is"
+            )
+        return samples if noisy is None else noisy
+
+
+def describe(clips: AugmentedClips) -> str:
+    """What is done, and what it costs: one line for the log."""
+    notes = [f"augmentation: {clips.settings.in_words()}"]
+    if clips.noise is not None:
+        short = int((clips.noise.lengths() < clips.lengths.max()).sum())
+        looped = f", {short} of them shorter than a clip and repeated" if short else ""
+        notes.append(f"noise from {len(clips.noise):,} recordings{looped}")
+    if clips.rooms is not None:
+        notes.append(f"impulse responses: {len(clips.rooms):,}")
+    seconds = _seconds_a_clip(clips)
+    notes.append(f"{1000 * seconds:.2f} ms a clip in the data loader ({1 / max(seconds, 1e-9):,.0f} clips/s a process)")
+    return "; ".join(notes)
+
+
+def _seconds_a_clip(clips: AugmentedClips) -> float:
+    rows = np.linspace(0, len(clips) - 1, min(_TIMED_CLIPS, len(clips))).astype(int).tolist()
+    clips.__getitems__(rows)  # opens files
+    start = time.perf_counter()
+    clips.__getitems__(rows)
+    return (time.perf_counter() - start) / len(rows)
+
+
+def is_augmented(clips: Any) -> bool:
+    """Whether clips are changed at random, so that nothing about them can be computed once."""
+    return isinstance(clips, AugmentedClips)

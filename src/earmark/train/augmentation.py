@@ -1,0 +1,90 @@
+"""From the settings of augmentation to training clips that are augmented."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from typing import Any
+
+from transformers import Wav2Vec2FeatureExtractor
+
+from earmark.augment_options import AugmentArguments
+from earmark.batch.augment import AugmentedClips, describe
+from earmark.batch.dataset import TrainingClips
+from earmark.config import DataArguments
+from earmark.data.scan import BadClip
+from earmark.data.sounds import Sounds, load_sounds
+from earmark.errors import UsageError
+from earmark.models.build import AudioModel
+from earmark.models.hidden_spans import can_hide
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class AugmentationSounds:
+    """What augmentation takes from folders.
+
+    Attributes:
+        noise: recordings to mix in; ``None`` where none are.
+        rooms: impulse responses; ``None`` where none are used.
+    """
+
+    noise: Sounds | None = None
+    rooms: Sounds | None = None
+
+    def facts(self) -> dict[str, str]:
+        """Which sounds these are, to compare machines, and a run with the one it goes on from."""
+        named = {"noise recordings": self.noise, "impulse responses": self.rooms}
+        return {name: sounds.fingerprint() for name, sounds in named.items() if sounds is not None}
+
+    def bad(self) -> list[tuple[str, BadClip]]:
+        """``(flag, clip)`` for every recording that is left out."""
+        return [bad for sounds in (self.noise, self.rooms) if sounds is not None for bad in sounds.bad]
+
+
+def load_augmentation(settings: AugmentArguments, data: DataArguments, sampling_rate_hz: int) -> AugmentationSounds:
+    """Decode what the folders of the settings hold.
+
+    Raises:
+        UsageError: see :meth:`AugmentArguments.augmentation`.
+        DataError: see :func:`earmark.data.sounds.load_sounds`.
+    """
+    wanted = settings.augmentation()
+    if wanted is None:
+        return AugmentationSounds()
+    noise = rooms = None
+    if "noise" in wanted.chances and settings.augment_noise is not None:
+        noise = load_sounds("augment_noise", settings.augment_noise, sampling_rate_hz, data)
+    if "reverb" in wanted.chances and settings.augment_reverb is not None:
+        rooms = load_sounds("augment_reverb", settings.augment_reverb, sampling_rate_hz, data)
+    return AugmentationSounds(noise, rooms)
+
+
+def augmented(
+    clips: TrainingClips, audio: AudioModel, settings: AugmentArguments, sounds: AugmentationSounds | None
+) -> TrainingClips:
+    """Training clips as the settings change them; the same where they change nothing. Says what is done.
+
+    Raises:
+        UsageError: the model's inputs are of a kind that SpecAugment is not made for here.
+    """
+    wanted = settings.augmentation()
+    if wanted is None:
+        return clips
+    frontend = audio.frontend
+    if "spec" in wanted.chances and not can_hide(frontend):
+        raise UsageError(
+            f"--augment spec: not made for the inputs of a {type(frontend.extractor).__name__} with these settings; "
+            "leave spec out"
+        )
+    if "gain" in wanted.chances and _levels_out(frontend.extractor):
+        logger.warning("--augment gain changes nothing here: the model's frontend brings every clip to one level")
+    sounds = sounds or AugmentationSounds()
+    changed = AugmentedClips(clips, wanted, frontend.sampling_rate_hz, sounds.noise, sounds.rooms)
+    logger.info("%s", describe(changed))
+    return changed
+
+
+def _levels_out(extractor: Any) -> bool:
+    return isinstance(extractor, Wav2Vec2FeatureExtractor) and bool(extractor.do_normalize)
