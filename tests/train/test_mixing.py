@@ -3,8 +3,8 @@ from __future__ import annotations
 import pytest
 import torch
 
+from earmark.train.losses import ClipLoss
 from earmark.train.mixing import MixedLabels, mixed
-from earmark.train.trainer import ClipLoss
 
 
 def test_samples_are_mixed_in_the_ratio_of_the_batch() -> None:
