@@ -73,6 +73,7 @@ class DataArguments:
         "others scored in windows (default: the longest training clip, at most 20 s as in Transformers' example)",
     )
     max_train_samples: int | None = flag(None, "use this many training clips only, drawn with --seed")
+    shots: int | None = flag(None, "use this many training clips of each class only, drawn with --seed")
     max_eval_samples: int | None = flag(None, "use this many validation clips only, drawn with --seed")
     on_bad_audio: Literal["fail", "skip"] = flag(
         "fail",
@@ -110,7 +111,7 @@ class DataArguments:
         require_value(0 <= waste <= 1, "bucket_waste", waste, "between 0 and 1")
         stores = ("int16", "float16", "float32", "off")
         require_value(self.store in stores, "store", self.store, ", ".join(stores))
-        for name in ("max_train_samples", "max_eval_samples", "preprocessing_num_workers"):
+        for name in ("max_train_samples", "shots", "max_eval_samples", "preprocessing_num_workers"):
             value = getattr(self, name)
             require_value(value is None or value >= 1, name, value, "a whole number from 1 on")
         self._check_folds()
@@ -173,6 +174,11 @@ class ModelArguments(PretrainedArguments):
         None,
         "none, feature_encoder, encoder or last-N (train the last N layers and the head) (default: "
         "feature_encoder where the model has a convolutional waveform encoder, as in Transformers' example)",
+    )
+    few_shot: bool = flag(
+        False,
+        "train no epochs: fit the head by logistic regression on what the model makes of the clips, in seconds; for "
+        "some ten clips a class",
     )
     ignore_mismatched_sizes: bool = flag(False, "accepted for old command lines: the head is always made to fit")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections import Counter
 from pathlib import Path
 
 from earmark.config import DataArguments
@@ -75,6 +76,7 @@ def load_folds(options: DataArguments, *, seed: int, token: str | None = None, c
 
 
 def _draw_all(splits: Splits, options: DataArguments, seed: int) -> None:
+    _draw_shots(splits, options.shots, seed)
     _draw(splits, "train", options.max_train_samples, seed, "--max_train_samples")
     _draw(splits, "validation", options.max_eval_samples, seed, "--max_eval_samples")
 
@@ -211,6 +213,24 @@ def _set_validation_aside(splits: Splits, options: DataArguments, seed: int) -> 
         f"{everything.origin}: no validation split, so {len(splits.validation):,} of {len(everything):,} training "
         f"clips were set aside for validation ({how}, seed {seed})"
     )
+
+
+def _draw_shots(splits: Splits, shots: int | None, seed: int) -> None:
+    table = splits.train
+    if table is None or shots is None:
+        return
+    order = list(range(len(table)))
+    random.Random(seed).shuffle(order)
+    taken: Counter[str | None] = Counter()
+    picked = []
+    for i in order:
+        taken[table[i].label] += 1
+        if taken[table[i].label] <= shots:
+            picked.append(i)
+    splits.train = table.keep(sorted(picked))
+    fewer = sum(count < shots for count in taken.values())
+    note = f"{table.origin}: {len(picked):,} of {len(table):,} train clips drawn (--shots {shots}, seed {seed})"
+    splits.notes.append(note + (f"; {fewer} of {len(taken)} classes have fewer than {shots}" if fewer else ""))
 
 
 def _draw(splits: Splits, split: str, most: int | None, seed: int, flag: str) -> None:

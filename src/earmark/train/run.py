@@ -37,6 +37,7 @@ from earmark.train.checkpoints import check_same_run, find_checkpoint_to_resume,
 from earmark.train.checks import check_model_survives, check_settings
 from earmark.train.decide import judge_splits, save_decision
 from earmark.train.faults import translated_faults
+from earmark.train.few_shot import check_few_shot, fit_few_shot
 from earmark.train.layer_decay import learning_rates
 from earmark.train.lora import add_adapters, save_kept
 from earmark.train.prepare import PreparedData, prepare_data
@@ -102,6 +103,8 @@ def train(
     """
     if not training.output_dir:
         raise UsageError("where to? give --output_dir FOLDER")
+    if model.few_shot:
+        check_few_shot(model, training)
     source = source_of(model)
     training = with_global_batch(with_device(training, run))
     folder = RunFolder(Path(training.output_dir))
@@ -146,11 +149,14 @@ def train(
         write_json(folder.environment, describe_environment(describe_device(training.device)))
         if prepared.bad:
             write_bad_audio(folder.bad_audio, prepared.bad)
-    _log_plan(trainer, prepared, model)
-    with ExitStack() as stack:
-        root = Path(data.store_dir) if data.store_dir else default_store_root()
-        trainer.keep_frozen(stack, root, small_only=data.store == "off")
-        _train(trainer, checkpoint)
+    if model.few_shot:
+        fit_few_shot(trainer, prepared.train)
+    else:
+        _log_plan(trainer, prepared, model)
+        with ExitStack() as stack:
+            root = Path(data.store_dir) if data.store_dir else default_store_root()
+            trainer.keep_frozen(stack, root, small_only=data.store == "off")
+            _train(trainer, checkpoint)
     return _finish(folder, trainer, prepared, data, model, run)
 
 
