@@ -50,7 +50,13 @@ class DataArguments:
     eval_split_name: str = flag("validation", "name of the validation split")
     test_split_name: str = flag("test", "name of the test split")
     audio_column_name: str = flag("audio", "column with the recording: a path or bytes")
-    label_column_name: str = flag("label", "column with the class name")
+    label_column_name: str = flag("label", "column with the class name, the labels or the number")
+    task: Literal["single_label", "multi_label", "regression"] | None = flag(
+        None,
+        "what a clip's label is: one class, any number of labels (a list, or names with --label_separator between), "
+        "or a number (default: single_label; of a trained model its own)",
+    )
+    label_separator: str = flag(",", "what stands between the labels of a cell of text, with --task multi_label")
     group_column: str | None = flag(
         None, "column whose values (speaker, tape, site) must not be in two splits, when a split is made"
     )
@@ -111,6 +117,9 @@ class DataArguments:
         require_value(0 <= waste <= 1, "bucket_waste", waste, "between 0 and 1")
         stores = ("int16", "float16", "float32", "off")
         require_value(self.store in stores, "store", self.store, ", ".join(stores))
+        tasks = (None, "single_label", "multi_label", "regression")
+        require_value(self.task in tasks, "task", self.task, "single_label, multi_label or regression")
+        require_value(bool(self.label_separator), "label_separator", repr(self.label_separator), "a character or more")
         for name in ("max_train_samples", "shots", "max_eval_samples", "preprocessing_num_workers"):
             value = getattr(self, name)
             require_value(value is None or value >= 1, name, value, "a whole number from 1 on")

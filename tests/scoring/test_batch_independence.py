@@ -19,7 +19,8 @@ from earmark.data.usable import UsableClips, keep_usable
 from earmark.models.build import AudioModel, ModelSource, build_for_training, load_trained
 from earmark.models.forward import pads_exactly
 from earmark.predict.classifier import Classifier
-from earmark.scoring.forward import score_waveforms, softmax
+from earmark.scoring.forward import score_waveforms
+from earmark.tasks import softmax
 from earmark.train.arguments import EarmarkTrainingArguments
 from earmark.train.trainer import AudioTrainer
 from tests.tiny import ARCHITECTURES, RATE_HZ, tone

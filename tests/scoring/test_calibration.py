@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from earmark.scoring.calibration import WindowLogits, WindowsOfClips, all_right, fit_temperature
-from earmark.scoring.forward import softmax
 from earmark.scoring.uncertainty import calibration_error
 from earmark.scoring.windows import Windowing
+from earmark.tasks import softmax
 
 CLASSES = 5
 

@@ -10,8 +10,8 @@ from earmark.errors import UsageError
 from earmark.models.decision import NEVER, Decision
 from earmark.scoring.calibration import WindowLogits
 from earmark.scoring.decide import Fitted, check_can_fit, decision_figures, fit_decision, summary_line
-from earmark.scoring.forward import softmax
 from earmark.scoring.thresholds import lowest_threshold, threshold_of_false_accepts
+from earmark.tasks import softmax
 from tests.scoring.test_calibration import drawn, single
 
 SCORES = np.array([0.95, 0.9, 0.8, 0.7, 0.6, 0.5])

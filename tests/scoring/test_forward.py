@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from earmark.models.build import AudioModel, ModelSource, build_for_training
-from earmark.scoring.forward import TorchScorer, score_waveforms, softmax
+from earmark.scoring.forward import TorchScorer, score_waveforms
+from earmark.tasks import softmax
 from tests.tiny import RATE_HZ, overrides, tone
 
 CPU = torch.device("cpu")

@@ -15,7 +15,7 @@ from earmark.cli.main import main
 from earmark.data.usable import UsableClips
 from earmark.models.decision import Decision
 from earmark.scoring.decide import Fitted
-from earmark.scoring.forward import softmax
+from earmark.tasks import softmax
 from earmark.train.decide import judge_splits, score_windows
 from earmark.train.prepare import PreparedData
 from tests.tiny import overrides

@@ -11,9 +11,9 @@ from transformers import TrainerCallback
 
 from earmark.config import DataArguments
 from earmark.data.folders import load_folder
+from earmark.data.targets import targets_of
 from earmark.data.usable import UsableClips, keep_usable
 from earmark.models.build import AudioModel, ModelSource, build_for_training, load_trained
-from earmark.runs.judged import targets_of
 from earmark.scoring.metrics import compute_metrics
 from earmark.scoring.table import score_table
 from earmark.train.arguments import EarmarkTrainingArguments

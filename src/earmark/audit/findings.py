@@ -115,16 +115,15 @@ def _labels(audited: Audited) -> Iterator[Finding]:
     if rows:
         yield Finding("unlabelled", "warning", f"{_clips(rows, 'have')} no label", rows)
     for spellings in spellings_of_one_label([audited.table]):
-        rows = [row for row, clip in enumerate(audited.table) if clip.label in spellings]
+        rows = [row for row, clip in enumerate(audited.table) if not spellings.keys().isdisjoint(clip.classes)]
         text = f"one label in {len(spellings)} spellings: {_named(spellings)}"
-        yield Finding("spelling", "error", text, rows, [repr(audited.table[row].label) for row in rows])
+        yield Finding("spelling", "error", text, rows, [repr(audited.table[row].label_text) for row in rows])
 
 
 def _classes(audited: Audited) -> Iterator[Finding]:
     counts: dict[str, Counter[str]] = defaultdict(Counter)
     for split, clip in zip(audited.splits, audited.table, strict=True):
-        if clip.label is not None:
-            counts[split][clip.label] += 1
+        counts[split].update(clip.classes)
     everywhere = sorted({label for of_split in counts.values() for label in of_split})
     for split, of_split in counts.items():
         missing = [label for label in everywhere if label not in of_split]
@@ -134,8 +133,8 @@ def _classes(audited: Audited) -> Iterator[Finding]:
             text = f"{split} has no clip of {_named(missing)}: nothing can be said about {_these(missing)} there"
             yield Finding("missing class", "warning", text)
     learned = counts.get("train") or counts[next(iter(counts), "")]
-    if len(learned) == 1:
-        yield Finding("one class", "error", f"all clips have the label {next(iter(learned))!r}")
+    if len({clip.label for clip in audited.table if clip.label is not None}) == 1:
+        yield Finding("one class", "error", f"all clips have the label {audited.table[0].label_text!r}")
     elif len(learned) > 1:
         (most, many), (least, few) = learned.most_common(1)[0], learned.most_common()[-1]
         if many >= _UNBALANCED * few:
@@ -267,9 +266,7 @@ def _telling(audited: Audited, values: np.ndarray, kind: str, unit: str) -> Iter
     """A format that gives the label away: a model may learn the microphone in place of the sound."""
     labels: dict[int, set[str]] = defaultdict(set)
     for row in np.flatnonzero(audited.measures.readable):
-        label = audited.table[int(row)].label
-        if label is not None:
-            labels[int(values[row])].add(label)
+        labels[int(values[row])].update(audited.table[int(row)].classes)
     for value, of_value in sorted(labels.items(), key=lambda item: len(item[1])):
         others = set().union(*(other for v, other in labels.items() if v != value))
         alone = sorted(of_value - others)

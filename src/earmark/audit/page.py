@@ -40,7 +40,7 @@ def _example(audited: Audited, finding: Finding, at: int) -> dict[str, Any]:
     return {
         "path": clip.source,
         "split": audited.splits[row],
-        "label": clip.label or "",
+        "label": clip.label_text,
         "detail": finding.details[at] if finding.details else "",
         "uri": sound.uri,
         "outline": sound.outline,

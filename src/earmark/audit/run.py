@@ -151,7 +151,7 @@ def split_figures(audited: Audited, rows: np.ndarray) -> dict[str, Any]:
     """What is in a split, for JSON: its clips are ``rows``."""
     measures = audited.measures
     readable = rows[measures.readable[rows]]
-    labels = Counter(label for row in rows if (label := audited.table[int(row)].label) is not None)
+    labels = Counter(name for row in rows for name in audited.table[int(row)].classes)
     return {
         "clips": len(rows),
         "unreadable": len(rows) - len(readable),
@@ -209,7 +209,7 @@ def _write(folder: Path, audited: Audited, findings: list[Finding], notes: list[
                 for row, detail in zip(finding.rows, finding.details or [""] * len(finding.rows), strict=True):
                     clip = audited.table[row]
                     writer.writerow(
-                        [finding.kind, finding.level, clip.source, audited.splits[row], clip.label or "", detail]
+                        [finding.kind, finding.level, clip.source, audited.splits[row], clip.label_text, detail]
                     )
     except OSError as exc:
         raise OutputError(f"{folder}: cannot be written ({exc.strerror})") from exc

@@ -175,7 +175,8 @@ class AugmentedClips(TrainingClips):
         rows = np.array([draws[i].partner for i in places], dtype=np.int64)
         samples = self._sounding(rows, [self.draw(row) for row in rows.tolist()], lengths[places], width)
         partner_labels, own_weights = labels.copy(), np.ones(len(draws), dtype=np.float32)
-        partner_labels[places] = np.where(labels[places] == NO_LABEL, NO_LABEL, self.labels[rows])
+        fills_up = labels[places] == NO_LABEL
+        partner_labels[places] = np.where(fills_up, labels[places], self.labels[rows])
         own_weights[places] = [draws[i].own_weight for i in places]
         return {
             "partner_samples": torch.from_numpy(samples),

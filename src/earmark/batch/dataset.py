@@ -5,14 +5,13 @@ Shapes: B batch, W samples of the longest clip or of the bucket.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from earmark.data.clips import ClipTable
 from earmark.data.reading import Waveforms
 
 NO_LABEL = -100  # torch's own: what cross_entropy ignores and Trainer does not count
@@ -23,7 +22,7 @@ class TrainingClips(Dataset[dict[str, torch.Tensor]]):
 
     Args:
         waveforms: samples of N clips.
-        labels: index of each clip's class, int64 (N,).
+        labels: index of each clip's class, int64 (N,); which labels are there, float32 (N, C); numbers, float32 (N,).
         min_samples: shorter clips get zeros up to here, which count as sound.
         max_samples: longer clips give a random stretch of this length, a new one each epoch.
         seed: of these stretches. They depend on it, the epoch and the row alone, so that a run that was stopped goes on
@@ -68,8 +67,8 @@ class TrainingClips(Dataset[dict[str, torch.Tensor]]):
 
         Returns:
             ``samples`` (B, W) in the type they are stored in, ``scales`` float32 (B,), the factor to float samples,
-            ``labels`` and ``rows`` (of the table) int64 (B,), and, where clips are shorter than W, ``num_samples``
-            int64 (B,).
+            ``labels`` (B,) or (B, C), ``rows`` (of the table) int64 (B,), and, where clips are shorter than W,
+            ``num_samples`` int64 (B,).
         """
         rows, labels = rows_and_labels(indices, self.labels)
         lengths = self.lengths[rows]
@@ -107,22 +106,17 @@ def rows_and_labels(indices: Sequence[int], labels: np.ndarray) -> tuple[np.ndar
 
     Args:
         indices: rows, of N. ``N + row`` stands for a row that was there before and only fills the batch up.
-        labels: index of each row's class, int64 (N,).
+        labels: of each row, (N,) or (N, C); see :class:`TrainingClips`.
 
     Returns:
-        ``(rows, labels)``, int64 (B,) each; the label of what fills up is -100, which torch's losses leave out.
+        ``(rows, labels)``, int64 (B,), and (B,) or (B, C); labels of what fills up are -100, which no loss counts.
     """
     rows = np.asarray(indices, dtype=np.int64)
     fills_up = rows >= len(labels)
     rows = np.where(fills_up, rows - len(labels), rows)
-    return rows, np.where(fills_up, NO_LABEL, labels[rows])
-
-
-def class_indices(table: ClipTable, label2id: Mapping[str, int]) -> np.ndarray:
-    """Index of each clip's class, int64 (N,)."""
-    unlabelled = next((clip.source for clip in table if clip.label is None), None)
-    assert unlabelled is None, f"{unlabelled} has no label"
-    return np.array([label2id[str(clip.label)] for clip in table], dtype=np.int64)
+    taken = labels[rows]
+    taken[fills_up] = NO_LABEL
+    return rows, taken
 
 
 def one_batch(batch: Any) -> Any:

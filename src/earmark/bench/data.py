@@ -17,7 +17,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from earmark.batch.buckets import BucketSampler, bucket_edges
-from earmark.batch.dataset import TrainingClips, class_indices, one_batch
+from earmark.batch.dataset import TrainingClips, one_batch
 from earmark.bench.clips import RATE_HZ
 from earmark.bench.measure import Rate
 from earmark.bench.prepare import BenchClips, decode
@@ -25,6 +25,7 @@ from earmark.config import BenchOptions
 from earmark.data.clips import ClipTable
 from earmark.data.decoding import DecodedWaveforms
 from earmark.data.reading import decoder_threads
+from earmark.data.targets import targets_of
 
 _LEAST_S = 1.0  # how long each way is timed
 _WARM_UP_BATCHES = 8
@@ -85,10 +86,9 @@ def bench_data(options: BenchOptions, table: ClipTable, store_dir: Path) -> Data
 
 
 def _training_clips(options: BenchOptions, clips: BenchClips) -> TrainingClips:
-    labels = {label: i for i, label in enumerate(clips.usable.table.labels())}
     dataset = TrainingClips(
         clips.usable.waveforms,
-        class_indices(clips.usable.table, labels),
+        targets_of(clips.usable.table, clips.usable.table.labels()),
         min_samples=1,
         max_samples=round(clips.longest_s(options.max_length_seconds) * clips.sampling_rate_hz),
     )

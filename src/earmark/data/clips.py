@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
+
+# a class name, the names of all labels of a clip (none is possible), or a number
+Label = str | tuple[str, ...] | float
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,7 +19,8 @@ class Clip:
 
     Attributes:
         source: what messages and result files call this clip: its path as given, or ``"data.parquet row 7"``.
-        label: class name; ``None`` when unknown (prediction).
+        label: class name; a tuple of them where a clip may have several (``multi_label``); a number (``regression``);
+            ``None`` when unknown (prediction).
         path: file to read, absolute or relative to the working directory; ``None`` when ``read_bytes`` is set.
         read_bytes: returns the encoded file (wav, flac, ...), for tables that embed their audio. Called on demand,
             so a table of 100,000 embedded clips does not have to sit in memory. Must be picklable.
@@ -28,7 +33,7 @@ class Clip:
     """
 
     source: str
-    label: str | None = None
+    label: Label | None = None
     path: str | None = None
     read_bytes: Callable[[], bytes] | None = None
     group: str | None = None
@@ -36,6 +41,27 @@ class Clip:
     offset_s: float = 0.0
     duration_s: float | None = None
     metadata: Mapping[str, Any] = field(default_factory=dict, compare=False)
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The class names it carries: one, several or none."""
+        if isinstance(self.label, tuple):
+            return self.label
+        return (self.label,) if isinstance(self.label, str) else ()
+
+    @property
+    def label_text(self) -> str:
+        """Its label in words, for people and files; empty without one."""
+        if isinstance(self.label, tuple):
+            return join_labels(self.label)
+        return "" if self.label is None else f"{self.label:.10g}" if isinstance(self.label, float) else self.label
+
+
+def join_labels(labels: Sequence[str], separator: str = ",") -> str:
+    """Several class names as one text, which is read as them again: a JSON list where the separator is in a name."""
+    if any(separator in label or label.startswith("[") for label in labels):
+        return json.dumps(list(labels), ensure_ascii=False)
+    return separator.join(labels)
 
 
 @dataclass(frozen=True)
@@ -61,12 +87,11 @@ class ClipTable(Sequence[Clip]):
 
     def labels(self) -> list[str]:
         """Class names that occur, sorted."""
-        return sorted({clip.label for clip in self.clips if clip.label is not None})
+        return sorted({name for clip in self.clips for name in clip.classes})
 
     def label_counts(self) -> dict[str, int]:
         """Clips per class name, most frequent first."""
-        counts = Counter(clip.label for clip in self.clips if clip.label is not None)
-        return dict(counts.most_common())
+        return dict(Counter(name for clip in self.clips for name in clip.classes).most_common())
 
     def keep(self, indices: Sequence[int]) -> ClipTable:
         """The rows at ``indices``, in that order, with the same origin."""

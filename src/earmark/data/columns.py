@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import math
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from earmark.data.clips import Clip
+from earmark.data.clips import Clip, Label
 from earmark.errors import DataError
+from earmark.tasks import Task
 
 # looked for in this order where no column was asked for
 PATH_COLUMNS = ("path", "file", "file_name", "filename", "audio", "audio_filepath", "filepath")
@@ -24,12 +26,16 @@ class Columns:
         label: the class name.
         group: what must not be in two splits (a speaker, a site); ``None`` for nothing.
         fold: the official fold; ``None`` for the column ``fold``, if there is one.
+        task: what a label is: see :func:`read_label`.
+        separator: stands between labels of a cell of text.
     """
 
     audio: str = "audio"
     label: str = "label"
     group: str | None = None
     fold: str | None = None
+    task: Task = Task.SINGLE_LABEL
+    separator: str = ","
 
 
 @dataclass(frozen=True)
@@ -92,7 +98,53 @@ def find_columns(names: Sequence[str], wanted: Columns, origin: str) -> FoundCol
     return FoundColumns(audio, label, group, fold, offset, duration)
 
 
-def label_text(value: Any, where: str, names: Sequence[str] | None = None) -> str:
+def read_label(value: Any, where: str, columns: Columns, names: Sequence[str] | None = None) -> Label:
+    """What a cell says of its clip: the class name, several of them, or a number, as the task has it.
+
+    Args:
+        value: the cell. Of several labels a list, text that is a JSON list, or names with a separator between them;
+            an empty list or text says that no label is there.
+        where: table and row, for messages.
+        columns: the task, and the separator.
+        names: class names by number, where the table has them.
+
+    Raises:
+        DataError: nothing in it, or something of another kind.
+    """
+    if columns.task is Task.REGRESSION:
+        return _number(value, where)
+    if columns.task is Task.MULTI_LABEL:
+        cells = _several(value, where, columns.separator)
+        return tuple(dict.fromkeys(class_name(cell, where, names).strip() for cell in cells))
+    return class_name(value, where, names)
+
+
+def _number(value: Any, where: str) -> float:
+    if value is None or (isinstance(value, str) and not value.strip()):
+        raise DataError(f"{where}: has no number")
+    try:
+        number = math.nan if isinstance(value, bool) else float(value)
+    except (TypeError, ValueError) as exc:
+        raise DataError(f"{where}: {value!r:.60} is not a number; --task regression learns one for each clip") from exc
+    if not math.isfinite(number):
+        raise DataError(f"{where}: {value!r:.60} is not a finite number")
+    return number
+
+
+def _several(value: Any, where: str, separator: str) -> list[Any]:
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        raise DataError(f"{where}: has no labels; a clip with none of them has an empty list or text")
+    if isinstance(value, str) and value.lstrip().startswith("["):
+        try:
+            value = json.loads(value)
+        except json.JSONDecodeError as exc:
+            raise DataError(f"{where}: the labels {value!r:.60} are not a JSON list ({exc.msg})") from exc
+    if isinstance(value, str):
+        return [name for name in value.split(separator) if name.strip()]
+    return list(value) if isinstance(value, list | tuple) else [value]
+
+
+def class_name(value: Any, where: str, names: Sequence[str] | None = None) -> str:
     """The class name in a cell.
 
     Args:
@@ -110,17 +162,21 @@ def label_text(value: Any, where: str, names: Sequence[str] | None = None) -> st
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, float) and math.isfinite(value) and not value.is_integer():
-        raise DataError(f"{where}: the label {value} is a measurement, not a class: give class names or whole numbers")
+        raise DataError(
+            f"{where}: the label {value} is a measurement, not a class: give class names or whole numbers, or "
+            "learn the numbers with --task regression"
+        )
     if isinstance(value, int) or (isinstance(value, float) and math.isfinite(value)):
-        return _class_name(int(value), where, names)
+        return _name_of_number(int(value), where, names)
     if value is None or isinstance(value, float):
         raise DataError(f"{where}: has no label")
     raise DataError(
-        f"{where}: the label is a {type(value).__name__} ({value!r:.60}); give each clip one class name or whole number"
+        f"{where}: the label is a {type(value).__name__} ({value!r:.60}); give each clip one class name or whole "
+        "number, or learn several labels a clip with --task multi_label"
     )
 
 
-def _class_name(number: int, where: str, names: Sequence[str] | None) -> str:
+def _name_of_number(number: int, where: str, names: Sequence[str] | None) -> str:
     if names is None:
         return str(number)
     if number == -1:  # how data sets with class names mark a clip without one
@@ -183,13 +239,16 @@ def path_resolver(folder: str) -> Callable[[str, str], str]:
     return resolve
 
 
-def clips_from_rows(rows: Iterable[tuple[str, Mapping[str, Any]]], found: FoundColumns, folder: str) -> list[Clip]:
+def clips_from_rows(
+    rows: Iterable[tuple[str, Mapping[str, Any]]], found: FoundColumns, folder: str, columns: Columns
+) -> list[Clip]:
     """Clips of a table whose recordings are files.
 
     Args:
         rows: ``(where, cells)`` pairs; ``where`` is the table and row, for messages.
         found: its columns.
         folder: where the table lies.
+        columns: what its labels are.
 
     Raises:
         DataError: a row without recording or label, or with one of the wrong type; the message names the row.
@@ -207,7 +266,7 @@ def clips_from_rows(rows: Iterable[tuple[str, Mapping[str, Any]]], found: FoundC
             Clip(
                 source=path,
                 path=resolve(path, where),
-                label=label_text(row.get(found.label), where),
+                label=read_label(row.get(found.label), where, columns),
                 group=text_or_none(row.get(found.group)) if found.group else None,
                 fold=text_or_none(row.get(found.fold)) if found.fold else None,
                 offset_s=(seconds(row.get(found.offset), "offset", where) if found.offset else None) or 0.0,

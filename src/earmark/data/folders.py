@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from earmark.data.clips import Clip, ClipTable, Splits
-from earmark.data.columns import Columns
+from earmark.data.columns import Columns, read_label
 from earmark.data.decode import AUDIO_SUFFIXES
 from earmark.data.manifests import load_manifest
 from earmark.errors import DataError
@@ -65,7 +65,7 @@ def load_folder(
     if not places:
         places = {"train": root}
     splits = Splits()
-    reading = _Reading()
+    reading = _Reading(columns)
     for split, place in places.items():
         has_metadata = metadata_file(place) is not None
         setattr(splits, split, _metadata_table(place, columns) if has_metadata else reading.table(place))
@@ -144,7 +144,8 @@ def _is_layer_of_classes(place: Path) -> bool:
 class _Reading:
     """Reads class folders and counts what it passes over."""
 
-    def __init__(self) -> None:
+    def __init__(self, columns: Columns) -> None:
+        self.columns = columns  # what a folder's name says of its recordings
         self.notes: list[str] = []
         self._passed_over: Counter[str] = Counter()
 
@@ -162,7 +163,8 @@ class _Reading:
             paths = self._recordings(entry.path, seen=set())
             if not paths:
                 self.notes.append(f"{entry.path}: has no recordings, so there is no class {entry.name!r}")
-            clips += [Clip(source=path, path=path, label=entry.name) for path in paths]
+            label = read_label(entry.name, entry.path, self.columns) if paths else ""
+            clips += [Clip(source=path, path=path, label=label) for path in paths]
         if not clips:
             raise DataError(_nothing_found(place, loose))
         if loose:

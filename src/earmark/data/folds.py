@@ -121,7 +121,7 @@ def _check(folds: Folds) -> None:
     origin = folds.table.origin
     if len(folds.names) < 2:
         raise DataError(f"{origin}: all clips are in the fold {folds.names[0]!r}; cross-validation needs two or more")
-    folds_of_label = _folds_by(folds, [clip.label for clip in folds.table])
+    folds_of_label = _folds_by(folds, [clip.classes for clip in folds.table])
     alone: dict[str, list[str]] = defaultdict(list)
     for label, names in folds_of_label.items():
         if len(names) == 1:
@@ -132,7 +132,11 @@ def _check(folds: Folds) -> None:
             "to learn from when it is tested; each class has to be in two folds or more (more clips, or fewer classes)"
         )
     if folds.options.group_column:
-        shared = {g: names for g, names in _folds_by(folds, [clip.group for clip in folds.table]).items() if names[1:]}
+        shared = {
+            g: names
+            for g, names in _folds_by(folds, [(clip.group or "",) for clip in folds.table]).items()
+            if names[1:]
+        }
         for group, names in shared.items():
             raise DataError(
                 f"{origin}: {len(shared):,} groups of {folds.options.group_column} are in two folds, the first of them "
@@ -140,11 +144,11 @@ def _check(folds: Folds) -> None:
             )
 
 
-def _folds_by(folds: Folds, values: Sequence[str | None]) -> dict[str, list[str]]:
-    """The folds that each value occurs in, in order."""
+def _folds_by(folds: Folds, values: Sequence[Sequence[str]]) -> dict[str, list[str]]:
+    """The folds that each value occurs in, in order; ``values`` has those of each clip."""
     found: dict[str, set[str]] = defaultdict(set)
-    for value, fold in zip(values, folds.fold_of, strict=True):
-        if value is not None:
+    for of_clip, fold in zip(values, folds.fold_of, strict=True):
+        for value in of_clip:
             found[value].add(fold)
     return {value: sorted(names, key=_natural) for value, names in found.items()}
 

@@ -18,9 +18,9 @@ from earmark.data.columns import (
     Columns,
     FoundColumns,
     find_columns,
-    label_text,
     path_resolver,
     plain_value,
+    read_label,
     text_or_none,
 )
 from earmark.data.folders import SPLIT_NAMES, SplitNames, load_folder
@@ -185,6 +185,7 @@ def clip_table(dataset: Any, origin: str, folder: str, columns: Columns) -> Clip
     if isinstance(dataset.features[found.audio], datasets.Audio):
         dataset = dataset.cast_column(found.audio, datasets.Audio(decode=False))
     feature = dataset.features[found.label]
+    feature = getattr(feature, "feature", feature)  # of a list: what it is a list of
     class_names = feature.names if isinstance(feature, datasets.ClassLabel) else None
     audio = dataset.select_columns([found.audio]).with_format("arrow")
     metadata = [
@@ -209,7 +210,7 @@ def clip_table(dataset: Any, origin: str, folder: str, columns: Columns) -> Clip
                     source=where if has_bytes else str(path),
                     path=None if has_bytes else resolve(str(path), where),
                     read_bytes=EmbeddedAudio(audio, start + i) if has_bytes else None,
-                    label=label_text(cells[found.label][i], where, class_names),
+                    label=read_label(cells[found.label][i], where, columns, class_names),
                     metadata={name: _metadata(cells[name][i], names) for name, names in named.items()},
                     **_optional(cells, i, found),
                 )

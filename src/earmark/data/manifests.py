@@ -14,6 +14,7 @@ from typing import Any
 from earmark.data.clips import ClipTable
 from earmark.data.columns import Columns, FoundColumns, clips_from_rows, find_columns
 from earmark.errors import DataError
+from earmark.tasks import Task
 
 MANIFEST_SUFFIXES = (".csv", ".tsv", ".jsonl", ".json", ".parquet")
 
@@ -50,9 +51,9 @@ def load_manifest(path: str | os.PathLike[str], columns: Columns | None = None) 
         raise DataError(f"{path}: has no rows")
     names = list(rows[0][1]) if suffix in (".csv", ".tsv") else _keys(rows)
     found = find_columns(names, columns, str(path))
-    if suffix in (".csv", ".tsv"):
+    if suffix in (".csv", ".tsv") and columns.task is Task.SINGLE_LABEL:
         _check_labels_are_classes(rows, found, path)
-    return ClipTable(clips_from_rows(rows, found, str(path.parent)), str(path))
+    return ClipTable(clips_from_rows(rows, found, str(path.parent), columns), str(path))
 
 
 def read_csv(path: Path) -> list[tuple[str, dict[str, str]]]:
@@ -177,5 +178,5 @@ def _check_labels_are_classes(rows: _Rows, found: FoundColumns, path: Path) -> N
     if fraction:
         raise DataError(
             f"{path}: column {found.label!r} holds measurements ({fraction}), not classes; "
-            "name the column with the classes with --label_column_name"
+            "name the column with the classes with --label_column_name, or learn the numbers with --task regression"
         )

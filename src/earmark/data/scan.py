@@ -122,11 +122,11 @@ def write_bad_audio(path: str | os.PathLike[str], rows: Iterable[tuple[str, BadC
 
 
 def check_tables(splits: Splits) -> None:
-    """See that a classifier can be learned from the training clips and judged on the others.
+    """See that a model can be learned from the training clips and judged on the others.
 
     Raises:
-        DataError: a split without clips, fewer than two classes, one label in two spellings, or a class in validation
-            or test that training lacks.
+        DataError: a split without clips, fewer than two classes (where several may be there at once: none), one label
+            in two spellings, a class in validation or test that training lacks, or numbers that are all the same.
     """
     named = {"training": splits.train, "validation": splits.validation, "test": splits.test}
     tables = {name: table for name, table in named.items() if table is not None}
@@ -136,14 +136,27 @@ def check_tables(splits: Splits) -> None:
     _check_spelling(tables)
     if splits.train is None:
         return
-    learned = splits.train.labels()
-    if len(learned) < 2:
-        raise DataError(
-            f"{splits.train.origin}: all {len(splits.train)} training clips have the label {learned[0]!r}; "
-            "a classifier needs at least two classes"
-        )
+    _check_differ(splits.train)
     for name, table in tables.items():
         _check_known(name, table, splits.train)
+
+
+def _check_differ(train: ClipTable) -> None:
+    """See that there is something to learn."""
+    kinds = {clip.label for clip in train}
+    if len(kinds) > 1:
+        return
+    label = train[0].label
+    if isinstance(label, float):
+        raise DataError(
+            f"{train.origin}: all {len(train)} training clips have the number {label:g}; nothing is learned"
+        )
+    if isinstance(label, tuple):
+        raise DataError(f"{train.origin}: all {len(train)} training clips have the same labels ({train[0].label_text})")
+    raise DataError(
+        f"{train.origin}: all {len(train)} training clips have the label {label!r}; "
+        "a classifier needs at least two classes"
+    )
 
 
 def _check_known(name: str, table: ClipTable, train: ClipTable) -> None:

@@ -22,6 +22,7 @@ from earmark.data.folds import Folds, check_every_clip_has, share_out
 from earmark.data.manifests import MANIFEST_SUFFIXES, load_manifest
 from earmark.data.splits import make_validation_split
 from earmark.errors import DataError, UsageError
+from earmark.tasks import Task
 
 _SAVED = ("dataset_dict.json", "state.json")  # what save_to_disk leaves beside its tables
 
@@ -82,7 +83,14 @@ def _draw_all(splits: Splits, options: DataArguments, seed: int) -> None:
 
 
 def _load(options: DataArguments, seed: int, token: str | None, cache_dir: str | None) -> Splits:
-    columns = Columns(options.audio_column_name, options.label_column_name, options.group_column, options.fold_column)
+    columns = Columns(
+        options.audio_column_name,
+        options.label_column_name,
+        options.group_column,
+        options.fold_column,
+        Task(options.task or Task.SINGLE_LABEL),
+        options.label_separator,
+    )
     names = SplitNames(options.train_split_name, options.eval_split_name, options.test_split_name)
     files = {"train": options.train_file, "validation": options.eval_file, "test": options.test_file}
     name, config = options.dataset_name, options.dataset_config_name
@@ -96,6 +104,8 @@ def _load(options: DataArguments, seed: int, token: str | None, cache_dir: str |
         if folder is None:
             raise DataError(_HOW_TO_GET_SUPERB_KS)
         if not _is_table_folder(Path(folder)):
+            if columns.task is not Task.SINGLE_LABEL:
+                raise UsageError(f"--task {columns.task.value}: superb ks has one label a clip; leave --task out")
             from earmark.data.speech_commands import load_superb_ks
 
             return load_superb_ks(folder, silence_percentage=options.silence_percentage, seed=seed)
@@ -221,12 +231,12 @@ def _draw_shots(splits: Splits, shots: int | None, seed: int) -> None:
         return
     order = list(range(len(table)))
     random.Random(seed).shuffle(order)
-    taken: Counter[str | None] = Counter()
+    taken: Counter[str] = Counter()
     picked = []
     for i in order:
-        taken[table[i].label] += 1
-        if taken[table[i].label] <= shots:
+        if any(taken[name] < shots for name in table[i].classes):
             picked.append(i)
+        taken.update(table[i].classes)
     splits.train = table.keep(sorted(picked))
     fewer = sum(count < shots for count in taken.values())
     note = f"{table.origin}: {len(picked):,} of {len(table):,} train clips drawn (--shots {shots}, seed {seed})"
@@ -239,7 +249,7 @@ def _draw(splits: Splits, split: str, most: int | None, seed: int, flag: str) ->
         return
     order = list(range(len(table)))
     random.Random(seed).shuffle(order)
-    first_of_class = {table[i].label: i for i in reversed(order)}
+    first_of_class = {name: i for i in reversed(order) for name in table[i].classes}
     # one clip of each class first, so that a small draw still has all the classes there is room for
     picked = list(dict.fromkeys([*first_of_class.values(), *order]))[:most]
     setattr(splits, split, table.keep(sorted(picked)))

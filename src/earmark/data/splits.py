@@ -5,10 +5,15 @@ from __future__ import annotations
 import random
 from collections import Counter, defaultdict
 
+import numpy as np
+
 from earmark.data.clips import Clip, ClipTable
 from earmark.errors import DataError
 
 _Unit = tuple[str, str]
+_Stratum = str | int
+_PARTS = 5  # of a range of numbers
+_NO_LABEL = ""  # of several possible ones none is there, which is a class of its own here
 _TRIED = 100  # groups tried for a class that would otherwise be missing from validation
 
 
@@ -33,7 +38,8 @@ def make_validation_split(table: ClipTable, fraction: float, seed: int) -> tuple
     """
     units = _units(table)
     order = _shuffled(units, table, seed)
-    content = {unit: Counter(table[i].label for i in units[unit]) for unit in order}
+    strata = _strata(table)
+    content = {unit: Counter(name for i in units[unit] for name in strata[i]) for unit in order}
     chosen = _choose(order, content, fraction)
     validation = sorted(i for unit in chosen for i in units[unit])
     if not validation:
@@ -66,9 +72,10 @@ def make_folds(table: ClipTable, count: int, seed: int) -> list[str]:
     if len(units) < count:
         what = "groups" if any(kind == "group" for kind, _ in units) else "recordings"
         raise DataError(f"{table.origin}: {len(units)} {what} cannot be shared out over {count} folds; lower --folds")
-    content = {unit: Counter(table[i].label for i in rows) for unit, rows in units.items()}
-    total = Counter(clip.label for clip in table)
-    folds: list[Counter[str | None]] = [Counter() for _ in range(count)]
+    strata = _strata(table)
+    content = {unit: Counter(name for i in rows for name in strata[i]) for unit, rows in units.items()}
+    total = Counter(name for names in strata for name in names)
+    folds: list[Counter[_Stratum]] = [Counter() for _ in range(count)]
     sizes = [0] * count
     fold_of = [""] * len(table)
 
@@ -85,6 +92,16 @@ def make_folds(table: ClipTable, count: int, seed: int) -> list[str]:
         for row in units[unit]:
             fold_of[row] = str(best + 1)
     return fold_of
+
+
+def _strata(table: ClipTable) -> list[tuple[_Stratum, ...]]:
+    """What each part has to get its share of, clip by clip: the classes of a clip, or the fifth its number is in."""
+    labels = [clip.label for clip in table]
+    if not any(isinstance(label, float) for label in labels):
+        return [clip.classes or (_NO_LABEL,) for clip in table]
+    numbers = np.array(labels, dtype=np.float64)
+    edges = np.unique(np.quantile(numbers, np.linspace(0, 1, _PARTS + 1)))[1:-1]
+    return [(int(part),) for part in np.searchsorted(edges, numbers)]
 
 
 def _shuffled(units: dict[_Unit, list[int]], table: ClipTable, seed: int) -> list[_Unit]:
@@ -106,15 +123,15 @@ def _key(clip: Clip) -> tuple[str, float, float]:
     return clip.path or clip.source, clip.offset_s, clip.duration_s or 0.0
 
 
-def _choose(order: list[_Unit], content: dict[_Unit, Counter[str | None]], fraction: float) -> list[_Unit]:
+def _choose(order: list[_Unit], content: dict[_Unit, Counter[_Stratum]], fraction: float) -> list[_Unit]:
     """Units for validation: each that brings the classes nearer to their shares, in the given order."""
-    total: Counter[str | None] = Counter()
-    left: Counter[str | None] = Counter()  # units of each class still in training
+    total: Counter[_Stratum] = Counter()
+    left: Counter[_Stratum] = Counter()  # units of each class still in training
     for unit in order:
         total.update(content[unit])
         left.update(content[unit].keys())
     target = {label: max(1.0, fraction * count) for label, count in total.items()}
-    moved: Counter[str | None] = Counter()
+    moved: Counter[_Stratum] = Counter()
     chosen: dict[_Unit, None] = {}
 
     def take(unit: _Unit) -> None:

@@ -7,23 +7,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from earmark.data.targets import targets_of
 from earmark.data.usable import keep_usable
 from earmark.decision_options import CalibrateOptions
 from earmark.errors import ModelError, UsageError
-from earmark.evaluate.run import check_labels, on_device, table_of
+from earmark.evaluate.run import check_labels, for_task, on_device, table_of
 from earmark.export.description import is_export
 from earmark.models.build import load_trained
 from earmark.models.decision import NEVER, Decision
 from earmark.models.source import source_of
 from earmark.runs.folder import RunFolder, prepare_folder, write_json
-from earmark.runs.judged import targets_of
 from earmark.scoring.calibration import WindowLogits, WindowsOfClips
 from earmark.scoring.decide import check_can_fit, fit_decision, summary_line
 from earmark.scoring.table import score_table_with
 
 logger = logging.getLogger(__name__)
-
-_OTHER_TASKS = ("multi_label_classification", "regression")
 
 
 @dataclass
@@ -53,20 +51,17 @@ def calibrate(options: CalibrateOptions) -> CalibrateOutcome:
     """
     folder = RunFolder(_folder(options))
     audio = load_trained(source_of(options), decided=False)
-    kind = getattr(audio.model.config, "problem_type", None)
-    if kind in _OTHER_TASKS:
-        raise UsageError(f"{folder.path}: a model for {kind.replace('_', ' ')}; only single labels are calibrated")
-    table = table_of(options)
+    options = for_task(options, audio.task)
+    check_can_fit(options, audio.labels, table := table_of(options), audio.task)
     check_labels(table, audio.labels)
-    check_can_fit(options, audio.labels, (clip.label for clip in table))
     scorer, _ = on_device(audio, options.device)
     usable, _ = keep_usable({options.split: table}, scorer.sampling_rate_hz, options)
     clips = usable[options.split]
     windows = WindowsOfClips(clips.waveforms, scorer.max_samples)
     logits = score_table_with(scorer, windows, batch_size=options.per_device_eval_batch_size, what="scoring")
     fitted = fit_decision(
-        WindowLogits(logits, windows.starts),
-        targets_of(clips.table, audio.labels),
+        WindowLogits(logits, windows.starts, audio.task),
+        targets_of(clips.table, audio.labels, audio.task),
         audio.labels,
         options,
         split=options.split,

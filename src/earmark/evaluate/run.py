@@ -6,7 +6,7 @@ import dataclasses
 import logging
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -16,7 +16,7 @@ from earmark.data.scan import write_bad_audio
 from earmark.data.sources import load_splits
 from earmark.data.usable import keep_usable
 from earmark.device import describe_device, select_device
-from earmark.errors import DataError
+from earmark.errors import DataError, UsageError
 from earmark.export.load import ExportedModel, load_any
 from earmark.models.build import AudioModel
 from earmark.models.source import source_of
@@ -28,6 +28,7 @@ from earmark.runs.results import ResultsRow, load_row, markdown
 from earmark.scoring.diagnosis import diagnose
 from earmark.scoring.forward import Scorer, TorchScorer
 from earmark.scoring.table import score_table_with
+from earmark.tasks import Task
 
 logger = logging.getLogger(__name__)
 
@@ -57,6 +58,7 @@ def evaluate(options: EvaluateOptions) -> EvaluateOutcome:
         EarmarkError: the model, the data or the device cannot be used; a label the model does not know.
     """
     audio = load_any(source_of(options))
+    options = for_task(options, audio.task)
     scorer, device_name = on_device(audio, options.device)
     table = table_of(options)
     check_labels(table, audio.labels)
@@ -71,6 +73,20 @@ def evaluate(options: EvaluateOptions) -> EvaluateOutcome:
     )
     judged = judge(logits, table, audio.labels, options.metric, audio.decision)
     return _write(folder, judged, usable[options.split].durations_s, audio.architecture, options, device_name)
+
+
+_Options = TypeVar("_Options", bound=EvaluateOptions)
+
+
+def for_task(options: _Options, task: Task) -> _Options:
+    """The settings with the task of the model, by which the labels of the recordings are read.
+
+    Raises:
+        UsageError: they name another one.
+    """
+    if options.task not in (None, task.value):
+        raise UsageError(f"--task {options.task}: the model was trained for {task.value}; leave --task out")
+    return dataclasses.replace(options, task=task.value)
 
 
 def on_device(audio: AudioModel | ExportedModel, device: str) -> tuple[Scorer, str]:
@@ -178,7 +194,8 @@ def _row(judged: Judged, architecture: str, options: EvaluateOptions, device_nam
         recipe=trained.recipe if trained else "",
         device=trained.device if trained else device_name,
         samples_per_second=trained.samples_per_second if trained else None,
-        accuracy=judged.metrics.accuracy,
-        majority_class_rate=judged.metrics.majority_class_rate,
+        value=judged.metrics.headline.value,
+        baseline=judged.metrics.headline.baseline,
+        metric=judged.metrics.headline.title,
         split=options.split,
     )

@@ -12,9 +12,12 @@ from typing import Any
 import numpy as np
 
 from earmark.export.recordings import Recordings
-from earmark.scoring.forward import Scorer, score, softmax
+from earmark.models.decision import HALF
+from earmark.scoring.forward import Scorer, score
+from earmark.tasks import Task
 
 LARGEST_DIFFERENCE = 1e-3  # of a probability; more, or another first class, refuses a float32 export
+_A_TIE = 1e-4  # so near to one half a label may be answered or not
 _LENGTHS = 12  # so many that odd and even numbers of frames are among them
 _BATCH_SIZES = (1, 3)
 
@@ -27,9 +30,9 @@ class Comparison:
         clips: how many.
         lengths: lengths of the sweep, in samples.
         batch_sizes: batch sizes of the sweep.
-        largest_difference: of any probability.
-        flips: clips whose most likely class is another one.
-        agreement: share of the whole recordings whose most likely class is the same.
+        largest_difference: of any probability; of numbers in their deviations over the clips that both heard.
+        flips: clips whose answer is another one: the most likely class, or the labels from one half on.
+        agreement: share of the whole recordings whose answer is the same.
         accuracy: share of the labelled recordings that PyTorch and the export get right; ``None`` without labels.
     """
 
@@ -67,34 +70,51 @@ def compare(torch_model: Scorer, exported: Scorer, recordings: Recordings, min_s
     """
     lengths = np.unique(np.geomspace(min_samples, exported.max_samples, _LENGTHS).round().astype(int)).tolist()
     stretches = list(_stretches(recordings.waveforms, lengths, max(_BATCH_SIZES)))
-    expected = _probabilities(torch_model, stretches, 1)
+    expected = _scores(torch_model, stretches, 1)
+    task = torch_model.task
     differences, flips = [0.0], 0
     for batch_size in _BATCH_SIZES:
-        given = _probabilities(exported, stretches, batch_size)
+        given = _scores(exported, stretches, batch_size)
         differences.append(float(np.abs(given - expected).max()))
-        flips += int((given.argmax(axis=1) != expected.argmax(axis=1)).sum())
+        flips += int(_other_answers(task, given, expected).sum())
     if exported.shortest_in_batch < 1:  # the loop keeps lengths apart to save work; other programs need not
         mixed = [0, len(stretches) // 2, len(stretches) - 1]
         with exported.session():
-            given = softmax(exported.logits([stretches[i] for i in mixed]))
+            given = task.scores(exported.logits([stretches[i] for i in mixed]))
         differences.append(float(np.abs(given - expected[mixed]).max()))
-        flips += int((given.argmax(axis=1) != expected[mixed].argmax(axis=1)).sum())
-    whole = [_probabilities(scorer, recordings.waveforms, 16) for scorer in (torch_model, exported)]
+        flips += int(_other_answers(task, given, expected[mixed]).sum())
+    whole = [_scores(scorer, recordings.waveforms, 16) for scorer in (torch_model, exported)]
     differences.append(float(np.abs(whole[0] - whole[1]).max()))
-    firsts = [rows.argmax(axis=1) for rows in whole]
-    accuracy = None
-    if recordings.labels is not None:
+    accuracy, others = None, _other_answers(task, whole[0], whole[1])
+    if recordings.labels is not None and task is Task.SINGLE_LABEL:
+        firsts = [rows.argmax(axis=1) for rows in whole]
         right = [float((first == recordings.labels).mean()) for first in firsts]
         accuracy = right[0], right[1]
     return Comparison(
         clips=len(stretches) * len(_BATCH_SIZES) + len(recordings.waveforms),
         lengths=lengths,
         batch_sizes=list(_BATCH_SIZES),
-        largest_difference=max(differences),
-        flips=flips + int((firsts[0] != firsts[1]).sum()),
-        agreement=float((firsts[0] == firsts[1]).mean()),
+        largest_difference=max(differences) / (_spread(expected) if task is Task.REGRESSION else 1.0),
+        flips=flips + int(others.sum()),
+        agreement=float(1 - others.mean()),
         accuracy=accuracy,
     )
+
+
+def _other_answers(task: Task, given: np.ndarray, expected: np.ndarray) -> np.ndarray:
+    """Which clips are answered otherwise, bool (clips,); a number is judged by its difference alone."""
+    if task is Task.REGRESSION:
+        return np.zeros(len(given), dtype=bool)
+    if task is Task.MULTI_LABEL:
+        tells = np.abs(expected - HALF) > _A_TIE
+        other: np.ndarray = (tells & ((given >= HALF) != (expected >= HALF))).any(axis=1)
+        return other
+    return np.asarray(given.argmax(axis=1) != expected.argmax(axis=1))
+
+
+def _spread(numbers: np.ndarray) -> float:
+    """The deviation of numbers; 1 where they are all the same."""
+    return float(numbers.std()) or 1.0
 
 
 def _stretches(waveforms: list[np.ndarray], lengths: list[int], each: int) -> Iterator[np.ndarray]:
@@ -110,5 +130,5 @@ def _stretches(waveforms: list[np.ndarray], lengths: list[int], each: int) -> It
             yield waveform[start : start + length]
 
 
-def _probabilities(scorer: Scorer, waveforms: list[np.ndarray], batch_size: int) -> np.ndarray:
-    return softmax(np.stack(list(score(scorer, waveforms, batch_size=batch_size))))
+def _scores(scorer: Scorer, waveforms: list[np.ndarray], batch_size: int) -> np.ndarray:
+    return scorer.task.scores(np.stack(list(score(scorer, waveforms, batch_size=batch_size))))

@@ -12,6 +12,7 @@ from earmark.errors import ModelError
 from earmark.models.decision import FILE_NAME as DECISION_FILE
 from earmark.models.decision import Decision, read_decision
 from earmark.runs.folder import write_json
+from earmark.tasks import Task
 
 FILE_NAME = "export.json"
 MODEL_FILES = {"onnx": "model.onnx", "onnx-int8": "model.onnx", "pt2": "model.pt2"}
@@ -37,6 +38,8 @@ class ExportDescription:
             likely class is the answer. The temperature in it is part of the model file already.
         versions: of the packages that made it.
         checked: what was compared with PyTorch, and the figures.
+        task: what the output is. ``single_label``: probabilities that add up to 1; ``multi_label``: one of each label;
+            ``regression``: the number itself.
     """
 
     format: str
@@ -52,6 +55,7 @@ class ExportDescription:
     decision: dict[str, Any] | None = None
     versions: dict[str, str] = field(default_factory=dict)
     checked: dict[str, Any] = field(default_factory=dict)
+    task: str = Task.SINGLE_LABEL.value
 
     def to_json(self) -> str:
         """In one line, to go into the model file itself."""
@@ -72,7 +76,7 @@ def decision_of(folder: Path, description: ExportDescription) -> Decision:
     Raises:
         ModelError: the file is missing, damaged, or of another temperature than the one in the model file.
     """
-    decision = read_decision(folder, description.labels)
+    decision = read_decision(folder, description.labels, Task(description.task))
     exported = 1.0 if description.decision is None else description.decision.get("temperature")
     if description.decision is not None and not (folder / DECISION_FILE).is_file():
         raise ModelError(f"{folder}: {DECISION_FILE} is missing; copy the whole folder of the export")
@@ -100,6 +104,7 @@ def read_description(folder: Path) -> ExportDescription:
         values = json.loads(path.read_text(encoding="utf-8"))
         values["fixed_shape"] = tuple(values["fixed_shape"]) if values["fixed_shape"] else None
         description = ExportDescription(**values)
+        Task(description.task)
         if description.decision is not None:
             float(description.decision["temperature"])
     except (OSError, ValueError, KeyError, TypeError) as exc:

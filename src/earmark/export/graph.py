@@ -1,5 +1,7 @@
 """What an export computes: waveforms to probabilities, the frontend included, as one graph of PyTorch operations.
 
+Of a regression the output is the number itself.
+
 Shapes: B batch, T samples, C classes.
 """
 
@@ -18,6 +20,7 @@ from torch import nn
 from earmark.errors import ModelError, first_line
 from earmark.models.build import AudioModel
 from earmark.models.forward import pads_exactly
+from earmark.tasks import Task
 
 _EXAMPLE_BATCH = 2  # torch.export takes a size of 1 for a constant
 _MOST_CLIPS = 4096
@@ -38,15 +41,18 @@ class WaveformClassifier(nn.Module):
         one_length = audio.frontend.pads_itself
         self.pad_to = audio.frontend.max_samples if one_length else None
         ignores_padding = one_length and not audio.frontend.tells_padding_from_silence
+        self.task = audio.task
         self.takes_num_samples = pads_exactly(audio.model) and not ignores_padding
 
     def forward(self, samples: torch.Tensor, num_samples: torch.Tensor | None = None) -> torch.Tensor:
-        """Probabilities (B, C)."""
+        """Probabilities (B, C); of a regression the numbers (B, 1)."""
         if self.pad_to is not None:  # the encoder takes this length only, so every length becomes it at once
             samples = F.pad(samples, (0, self.pad_to - samples.shape[1]))
         inputs = self.frontend.inputs(samples, num_samples)
-        probabilities: torch.Tensor = self.model(**inputs).logits.softmax(dim=-1)
-        return probabilities
+        logits: torch.Tensor = self.model(**inputs).logits
+        if self.task is Task.REGRESSION:
+            return logits
+        return logits.sigmoid() if self.task is Task.MULTI_LABEL else logits.softmax(dim=-1)
 
 
 def trace(graph: WaveformClassifier, fixed_shape: tuple[int, int] | None) -> torch.export.ExportedProgram:

@@ -26,6 +26,7 @@ from earmark.models.build import AudioModel, ModelSource, load_trained
 from earmark.models.decision import PLAIN, Decision
 from earmark.models.frontend import side_by_side
 from earmark.scoring.forward import most_samples
+from earmark.tasks import Task
 
 logger = logging.getLogger(__name__)
 
@@ -53,6 +54,11 @@ class ExportedModel:
     def architecture(self) -> str:
         """Model type, as in Transformers."""
         return self.description.architecture
+
+    @property
+    def task(self) -> Task:
+        """What the model is asked."""
+        return Task(self.description.task)
 
     def scorer(self, device: str = "auto") -> ExportedScorer:
         """Load it.
@@ -112,6 +118,7 @@ class ExportedScorer:
     def __init__(self, description: ExportDescription, runner: Runner) -> None:
         self.description = description
         self.runner = runner
+        self.task = Task(description.task)
         self.sampling_rate_hz = description.sampling_rate_hz
         self.max_samples = description.max_samples
         self.shortest_in_batch = description.shortest_in_batch
@@ -123,12 +130,12 @@ class ExportedScorer:
         return nullcontext()
 
     def logits(self, waveforms: Sequence[np.ndarray]) -> np.ndarray:
-        """Logarithms of probabilities (B, C) float32 of one batch."""
+        """Logits (B, C) float32 of one batch that say what the file answers."""
         fixed = self.description.fixed_shape
         at_once = fixed[0] if fixed else len(waveforms)
         parts = [waveforms[i : i + at_once] for i in range(0, len(waveforms), at_once)]
         probabilities = np.concatenate([self._probabilities(part) for part in parts])
-        return np.log(np.maximum(probabilities, np.finfo(np.float32).tiny))
+        return self.task.logits(probabilities)
 
     def _probabilities(self, waveforms: Sequence[np.ndarray]) -> np.ndarray:
         samples, lengths = side_by_side(waveforms, self.description.min_samples)

@@ -26,8 +26,15 @@ from earmark.models.source import source_of
 from earmark.options import ExportOptions
 from earmark.runs.folder import write_json
 from earmark.scoring.forward import TorchScorer, shortest_in_batch
+from earmark.tasks import Task
 
 logger = logging.getLogger(__name__)
+
+_COMPARED = {
+    Task.SINGLE_LABEL: ("in a probability", "first classes"),
+    Task.MULTI_LABEL: ("in a probability", "sets of labels"),
+    Task.REGRESSION: ("deviations in a number", "answers"),
+}
 
 _PACKAGES = ("earmark", "torch", "transformers", "onnx", "onnxscript", "onnxruntime")
 _WORTH_A_WARNING = 0.005  # drop of accuracy, or disagreement, of an int8 export
@@ -139,6 +146,7 @@ def describe(
         fixed_shape=fixed_shape,
         decision=None if audio.decision.is_plain else audio.decision.to_dict(audio.labels),
         versions=_versions(format),
+        task=audio.task.value,
     )
 
 
@@ -181,10 +189,11 @@ def _check(audio: AudioModel, frontend: Frontend, recordings: Recordings, export
     if description.format == "onnx-int8":
         _warn_of_losses(comparison)
     elif not comparison.largest_difference <= LARGEST_DIFFERENCE or comparison.flips:  # so that NaN is refused too
+        unit, what = _COMPARED[Task(description.task)]
         raise ModelError(
             f"{description.architecture}: the export is refused, because it answers differently from PyTorch: largest "
-            f"difference of a probability {comparison.largest_difference:.2g} (at most {LARGEST_DIFFERENCE:g}), "
-            f"{comparison.flips} of {comparison.clips} clips with another first class"
+            f"difference {comparison.largest_difference:.2g} {unit} (at most {LARGEST_DIFFERENCE:g}), "
+            f"{comparison.flips} of {comparison.clips} clips with other {what}"
         )
     return comparison
 
@@ -192,7 +201,7 @@ def _check(audio: AudioModel, frontend: Frontend, recordings: Recordings, export
 def _warn_of_losses(comparison: Comparison) -> None:
     drop = 1 - comparison.agreement if comparison.accuracy is None else comparison.accuracy[0] - comparison.accuracy[1]
     if drop > _WORTH_A_WARNING:
-        what = "of the first classes change" if comparison.accuracy is None else "points of accuracy are lost"
+        what = "of the answers change" if comparison.accuracy is None else "points of accuracy are lost"
         logger.warning("8 bits: %.1f %s %s", 100 * drop, "%" if comparison.accuracy is None else "", what)
 
 
@@ -205,14 +214,14 @@ def _summary(
 ) -> str:
     size_mb = (folder / description.model_file).stat().st_size / 1e6
     rate = description.sampling_rate_hz
+    unit, what = _COMPARED[Task(description.task)]
     lengths = f"{comparison.lengths[0] / rate:g} to {comparison.lengths[-1] / rate:g} s"
     lines = [
         f"exported     {folder / description.model_file} ({description.format}, {size_mb:.1f} MB)",
         f"checked on   {recordings.origin}",
         f"             {comparison.clips} clips, {lengths}, batches of "
         f"{', '.join(str(size) for size in comparison.batch_sizes)}",
-        f"difference   {comparison.largest_difference:.2g} in a probability at most, {comparison.flips} other first "
-        "classes",
+        f"difference   {comparison.largest_difference:.2g} {unit} at most, {comparison.flips} other {what}",
         f"agreement    {comparison.agreement:.4f} of the recordings",
     ]
     if description.decision is not None:

@@ -26,9 +26,10 @@ from earmark.models import adapters, tc_resnet
 from earmark.models.checkpoint import find_checkpoint
 from earmark.models.clip_length import cut_to_length, min_samples, native_length_s, takes_one_length
 from earmark.models.decision import PLAIN, Decision, read_decision
-from earmark.models.forward import install_forward
+from earmark.models.forward import CONFIG_KEY, install_forward
 from earmark.models.freeze import head_parameters
 from earmark.models.frontend import Frontend
+from earmark.tasks import Task
 
 logger = logging.getLogger(__name__)
 
@@ -38,8 +39,6 @@ _UNREADABLE = (OSError, ValueError, KeyError, TypeError, AttributeError, StrictD
 # bars for "loading weights" and "writing shards", which take no time here, would tear this project's own apart
 transformers.utils.logging.disable_progress_bar()
 
-# What earmark adds to config.json; plain Transformers carries it along unread.
-CONFIG_KEY = "earmark"
 # Longest window scored at once by a model that has no length of its own and was not trained here.
 _DEFAULT_WINDOW_S = 30.0
 
@@ -109,6 +108,11 @@ class AudioModel:
         """Model type, as in Transformers."""
         return str(self.model.config.model_type)
 
+    @property
+    def task(self) -> Task:
+        """What it is asked."""
+        return Task.of_config(self.model.config)
+
     def save(self, folder: str | Path) -> None:
         """Write weights (safetensors), configuration and preprocessor, readable by plain Transformers."""
         self.model.save_pretrained(folder)
@@ -130,16 +134,24 @@ def supported_architectures() -> list[str]:
 
 
 def build_for_training(
-    source: ModelSource, labels: Sequence[str], length_s: float | None, longest_s: float
+    source: ModelSource,
+    labels: Sequence[str],
+    length_s: float | None,
+    longest_s: float,
+    task: Task = Task.SINGLE_LABEL,
+    unit: tuple[float, float] | None = None,
 ) -> AudioModel:
-    """A classifier ready to learn ``labels`` from clips of at most ``length_s``.
+    """A model ready to learn ``labels`` from clips of at most ``length_s``.
 
     Args:
         source: checkpoint or architecture.
-        labels: class names; the head gets this size whatever the checkpoint had.
+        labels: class names, in a regression what the number is called; the head gets this size whatever the checkpoint
+            had.
         length_s: clip length asked for, in seconds; ``None``: as long as the longest training clip, as far as the
             architecture allows.
         longest_s: duration of the longest training clip, in seconds.
+        task: what the model is asked.
+        unit: mean and deviation of the numbers to learn, in a regression.
 
     Raises:
         ModelError: see :func:`load_config` and :mod:`earmark.models.checkpoint`; weights missing from the body.
@@ -150,6 +162,8 @@ def build_for_training(
     config = load_config(source, folder)
     config.label2id = {label: i for i, label in enumerate(labels)}
     config.id2label = dict(enumerate(labels))
+    # a model that says nothing is taken for one of single labels; Transformers would refuse the word for one class
+    config.problem_type = None if task is Task.SINGLE_LABEL else task.problem_type
     if folder is None:
         model = _random_weights(config, source)
     else:
@@ -159,8 +173,12 @@ def build_for_training(
         native_s = native_length_s(model, extractor)
         length_s = min(longest_s, native_s) if native_s is not None else longest_s
     extractor, length_s = cut_to_length(model, extractor, length_s)
-    model.config.earmark = {"max_length_seconds": length_s}
-    return AudioModel(install_forward(model), _frontend(extractor, model.config, length_s), list(labels))
+    saved: dict[str, Any] = {"max_length_seconds": length_s}
+    if unit is not None:
+        saved["unit"] = {"mean": unit[0], "deviation": unit[1]}
+    setattr(model.config, CONFIG_KEY, saved)
+    frontend = _frontend(extractor, model.config, length_s)
+    return AudioModel(install_forward(model), frontend, list(labels), Decision(task=task))
 
 
 def load_trained(source: ModelSource, *, decided: bool = True) -> AudioModel:
@@ -185,7 +203,8 @@ def load_trained(source: ModelSource, *, decided: bool = True) -> AudioModel:
     saved = getattr(config, CONFIG_KEY, None) or {}
     length_s = saved.get("max_length_seconds") or native_length_s(model, extractor) or _DEFAULT_WINDOW_S
     labels = [config.id2label[i] for i in range(config.num_labels)]
-    decision = read_decision(folder, labels) if decided else PLAIN
+    task = Task.of_config(config)
+    decision = read_decision(folder, labels, task) if decided else Decision(task=task)
     install_forward(model).forward.temperature = decision.temperature
     return AudioModel(model, _frontend(extractor, config, length_s), labels, decision)
 

@@ -14,16 +14,18 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypedDict
 
 import numpy as np
 
 from earmark.errors import ModelError, first_line
+from earmark.tasks import Task
 
 FILE_NAME = "decision.json"
 DEFAULT_REJECT_LABEL = "unknown"
+HALF = 0.5  # from which on one of several labels is answered, unless a threshold was fitted
 NEVER = math.inf  # as a threshold: this class is never answered
 REJECTED = -1  # as an answer
 _VERSION = 1
@@ -36,13 +38,15 @@ class _Named(TypedDict):
 
 
 class Prediction(_Named, total=False):
-    """One class and its probability.
+    """One class and its probability; in a regression what the number is called, and the number.
 
-    Where the most likely class is below its threshold, ``label`` is the answer given in its place,
-    ``below_threshold`` names that class and ``score`` is its probability.
+    Of several possible labels, ``present`` says whether this one is answered. Where the most likely class is below its
+    threshold, ``label`` is the answer given in its place, ``below_threshold`` names that class and ``score`` is its
+    probability.
     """
 
     below_threshold: str
+    present: bool
 
 
 @dataclass(frozen=True)
@@ -55,6 +59,8 @@ class Decision:
         reject_threshold: probability below which no class is answered; ``None`` without one.
         class_thresholds: the same for single classes, by label; :data:`NEVER` for a class that is not answered at all.
         fitted: on what and how, for people and reports.
+        task: of the model. Of several labels each is answered from its threshold on, one half unless fitted, and
+            nothing is said in place of labels that are not; a regression has nothing to decide.
     """
 
     temperature: float = 1.0
@@ -62,21 +68,27 @@ class Decision:
     reject_threshold: float | None = None
     class_thresholds: Mapping[str, float] = field(default_factory=dict)
     fitted: Mapping[str, Any] = field(default_factory=dict)
+    task: Task = Task.SINGLE_LABEL
 
     @property
     def rejects(self) -> bool:
-        """Whether there are answers that are not given."""
+        """Whether another answer is given in place of some."""
+        return self.task is Task.SINGLE_LABEL and self.has_thresholds
+
+    @property
+    def has_thresholds(self) -> bool:
+        """Whether thresholds were fitted."""
         return self.reject_threshold is not None or bool(self.class_thresholds)
 
     @property
     def is_plain(self) -> bool:
-        """Whether the most likely class of the model's own probabilities is the answer."""
-        return self.temperature == 1.0 and not self.rejects
+        """Whether nothing was fitted."""
+        return self.temperature == 1.0 and not self.has_thresholds
 
-    def thresholds(self, labels: Sequence[str]) -> np.ndarray:
+    def thresholds(self, labels: Sequence[str], unless_fitted: float = 0.0) -> np.ndarray:
         """The probability from which on each class is answered, float64 (C,); 0 for the answer of rejected clips."""
         of_all = self.reject_threshold or 0.0
-        values = {label: max(of_all, self.class_thresholds.get(label, 0.0)) for label in labels}
+        values = {label: max(of_all, self.class_thresholds.get(label, unless_fitted)) for label in labels}
         return np.array([0.0 if label == self.reject_label else values[label] for label in labels])
 
     def answers(self, probabilities: np.ndarray, labels: Sequence[str]) -> np.ndarray:
@@ -90,12 +102,23 @@ class Decision:
         answers: np.ndarray = np.where(accepted, first, instead)
         return answers
 
+    def present(self, probabilities: np.ndarray, labels: Sequence[str]) -> np.ndarray:
+        """Which of several labels are answered for probabilities (..., C), bool (..., C)."""
+        answered: np.ndarray = probabilities >= self.thresholds(labels, unless_fitted=HALF)
+        return answered
+
     def top(self, probabilities: np.ndarray, labels: Sequence[str], top_k: int = 1) -> list[Prediction]:
         """The ``top_k`` most likely classes of ``probabilities`` (C,), most likely first.
 
-        The label of the first is the answer: that of the class, or :attr:`reject_label`.
+        The label of the first is the answer: that of the class, or :attr:`reject_label`. Of several labels, those that
+        are answered and not among the first ``top_k`` come behind these.
         """
-        order = np.argsort(-probabilities, kind="stable")[:top_k]
+        order = np.argsort(-probabilities, kind="stable")
+        if self.task is Task.MULTI_LABEL:
+            there = self.present(probabilities, labels)
+            named = [*order[:top_k], *(i for i in order[top_k:] if there[i])]
+            return [{"label": labels[i], "score": float(probabilities[i]), "present": bool(there[i])} for i in named]
+        order = order[:top_k]
         top: list[Prediction] = [{"label": labels[i], "score": float(probabilities[i])} for i in order]
         if self.rejects and top[0]["score"] < self.thresholds(labels)[order[0]]:
             top[0] = {"label": self.reject_label, "score": top[0]["score"], "below_threshold": top[0]["label"]}
@@ -118,18 +141,20 @@ class Decision:
                 label: None if value == NEVER else value for label, value in self.class_thresholds.items()
             },
             "fitted": dict(self.fitted),
+            **({} if self.task is Task.SINGLE_LABEL else {"task": self.task.value}),
         }
 
 
 PLAIN = Decision()
 
 
-def read_decision(folder: Path, labels: Sequence[str]) -> Decision:
-    """What lies in a model's folder; :data:`PLAIN` where nothing does.
+def read_decision(folder: Path, labels: Sequence[str], task: Task = Task.SINGLE_LABEL) -> Decision:
+    """What lies in a model's folder; one of which nothing was fitted where nothing does.
 
     Args:
         folder: of a model or an export.
         labels: the model's class names.
+        task: of the model.
 
     Raises:
         ModelError: the file is damaged, of a later version, or of another model.
@@ -138,7 +163,7 @@ def read_decision(folder: Path, labels: Sequence[str]) -> Decision:
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        return PLAIN
+        return Decision(task=task)
     except (OSError, ValueError) as exc:
         raise _damaged(path, first_line(exc)) from exc
     if not isinstance(values, dict):
@@ -150,7 +175,9 @@ def read_decision(folder: Path, labels: Sequence[str]) -> Decision:
         others = sorted(set(map(str, of)) ^ set(labels)) if isinstance(of, list) else []
         which = f" ({others[0]!r} is in one alone)" if others else ""
         raise ModelError(f"{path}: fitted for other classes than this model has{which}; {_MEND}")
-    return _checked(values, path, labels)
+    if values.get("task", Task.SINGLE_LABEL.value) != task.value:
+        raise ModelError(f"{path}: fitted for another task than this model's, {task.value}; {_MEND}")
+    return replace(_checked(values, path, labels), task=task)
 
 
 _MEND = "fit it anew with `earmark calibrate`, or delete it"

@@ -62,13 +62,13 @@ class EmbeddingModel:
 
 
 def classify_all(model: Any, embeddings: np.ndarray, device: torch.device) -> np.ndarray:
-    """Logits float32 (N, C) of embeddings (N, D), by the head in evaluation mode."""
+    """Logits float32 (N, C) of embeddings (N, D), by the head in evaluation mode, as the model answers."""
     was_training = model.training
     model.eval()
     try:
         with torch.inference_mode():
             rows = [
-                classify(model, torch.from_numpy(part).to(device)).float().cpu().numpy()
+                model(embeddings=torch.from_numpy(part).to(device)).logits.cpu().numpy()
                 for part in np.array_split(embeddings, max(1, len(embeddings) // 1024))
             ]
     finally:

@@ -18,6 +18,8 @@ from transformers.modeling_outputs import SequenceClassifierOutput
 from earmark.models import embedding, wav2vec2_family
 from earmark.models.clip_length import takes_one_length
 
+# What earmark adds to config.json; plain Transformers carries it along unread.
+CONFIG_KEY = "earmark"
 # what the forward of the wav2vec2 family takes; anything else (labels, output_attentions) is for the library's
 _FAMILY_INPUTS = {"input_values", "attention_mask", "features", "num_frames"}
 _MASKED_BY_THE_LIBRARY = ("wav2vec2-bert", "tc_resnet")
@@ -31,6 +33,8 @@ class ModelForward:
         scoring_weights: weights by name that evaluation mode computes with in place of the model's own; see
             :func:`earmark.scoring.forward.scoring`, which casts them once for many batches.
         temperature: logits are divided by it; see :mod:`earmark.models.decision`. 1 in training.
+        unit: ``(mean, deviation)`` of the numbers that a regression learns. The head gives how many deviations a number
+            is from the mean, whatever its unit, so that learning rates suit; the answer is in the unit.
     """
 
     def __init__(self, model: Any) -> None:
@@ -39,6 +43,7 @@ class ModelForward:
         self.training_dtype: torch.dtype | None = None
         self.scoring_weights: dict[str, torch.Tensor] | None = None
         self.temperature = 1.0
+        self.unit = unit_of(model.config)
         self._is_cast = False
 
     def __call__(self, *args: Any, **inputs: Any) -> Any:
@@ -85,9 +90,14 @@ class ModelForward:
         else:
             outputs = SequenceClassifierOutput(logits=self.family.logits(given["input_values"], num_samples))
         if hasattr(outputs, "logits"):
-            logits = outputs["logits"].float()
-            outputs["logits"] = logits if self.temperature == 1.0 else logits / self.temperature
+            outputs["logits"] = self._answered(outputs["logits"].float())
         return outputs
+
+    def _answered(self, logits: torch.Tensor) -> torch.Tensor:
+        if self.unit is not None:
+            mean, deviation = self.unit
+            return logits * deviation + mean
+        return logits if self.temperature == 1.0 else logits / self.temperature
 
     def _like_weights(self, inputs: dict[str, Any]) -> dict[str, Any]:
         """Floating inputs in the type of the weights; TC-ResNet's samples stay float32 for its log-mel."""
@@ -98,6 +108,27 @@ class ModelForward:
             name: value.to(dtype) if torch.is_tensor(value) and value.is_floating_point() else value
             for name, value in inputs.items()
         }
+
+
+def unit_of(config: Any) -> tuple[float, float] | None:
+    """Mean and deviation of the numbers that a regression was trained on, where ``config`` has them."""
+    saved = getattr(config, CONFIG_KEY, None) or {}
+    unit = saved.get("unit")
+    return None if unit is None else (float(unit["mean"]), float(unit["deviation"]))
+
+
+def fold_unit(model: Any) -> None:
+    """Give the head of a regression the unit of its numbers, so that plain Transformers answers in it, too."""
+    forward = model.forward
+    if forward.unit is None:
+        return
+    mean, deviation = forward.unit
+    last = getattr(model.classifier, "dense", model.classifier)  # AST has a norm before it
+    with torch.no_grad():
+        last.weight.mul_(deviation)
+        last.bias.mul_(deviation).add_(mean)
+    forward.unit = None
+    getattr(model.config, CONFIG_KEY).pop("unit")
 
 
 def install_forward(model: Any) -> Any:

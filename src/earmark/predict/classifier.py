@@ -21,8 +21,9 @@ from earmark.models.decision import Prediction
 from earmark.models.forward import cast_in_place
 from earmark.predict.engine import Ended, score_recordings
 from earmark.predict.timeline import Aggregate, Timeline, Window
-from earmark.scoring.forward import Scorer, TorchScorer, score, softmax
+from earmark.scoring.forward import Scorer, TorchScorer, score
 from earmark.scoring.windows import Windowing
+from earmark.tasks import Task
 
 DTYPES = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -41,7 +42,8 @@ class Classifier:
 
     Attributes:
         scorer: the model and its limits (``max_samples``: the longest window at once), for the loop that scores.
-        labels: class names, index by index.
+        labels: class names, index by index; of a regression what the number is called.
+        task: what the model is asked: one class, which labels are there, or a number.
         decision: how answers come of probabilities; see :mod:`earmark.models.decision`.
         sampling_rate_hz: rate the model works at; recordings of any other rate are resampled.
     """
@@ -53,6 +55,7 @@ class Classifier:
             raise UsageError(f"precision {precision}: expected {', '.join(DTYPES)}")
         self.scorer = _scorer(audio, device, precision)
         self.labels = audio.labels
+        self.task: Task = audio.task
         self.decision = audio.decision
         self.sampling_rate_hz = self.scorer.sampling_rate_hz
         self.batch_size = batch_size
@@ -108,7 +111,9 @@ class Classifier:
 
         Returns:
             ``top_k`` predictions, most likely first; a list of such lists for a list. Of a model with thresholds, a
-            first class below its own has the label that stands for that, and its name under ``below_threshold``.
+            first class below its own has the label that stands for that, and its name under ``below_threshold``. Of
+            several labels each has ``present``, and those that are there and less likely than ``top_k`` come behind. A
+            regression gives one, whose ``score`` is the number.
 
         Raises:
             AudioError: a recording cannot be read.
@@ -122,7 +127,7 @@ class Classifier:
         return answers if several else answers[0]
 
     def predict_proba(self, audio: Sequence[Audio], *, sampling_rate: int | None = None) -> np.ndarray:
-        """Probabilities float32 (N, C) of N recordings, columns in the order of ``labels``."""
+        """Probabilities, or numbers, float32 (N, C) of N recordings, columns in the order of ``labels``."""
         recordings = self._recordings(audio, sampling_rate)
         rows = [_value(row) for _, row in self._aggregated(recordings, self.windowing(), "mean")]
         return np.stack(rows) if rows else np.empty((0, len(self.labels)), np.float32)
@@ -242,7 +247,7 @@ class Classifier:
             if isinstance(answer, Ended):
                 yield key, answer
             else:
-                yield key, Window(answer.start_s, answer.end_s, softmax(answer.row))
+                yield key, Window(answer.start_s, answer.end_s, self.task.scores(answer.row))
 
 
 def _value(answer: np.ndarray | AudioError) -> np.ndarray:

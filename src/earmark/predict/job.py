@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from earmark.data.clips import Clip
-from earmark.errors import AudioError
+from earmark.errors import AudioError, UsageError
 from earmark.export.load import load_any
 from earmark.models.source import source_of
 from earmark.options import PredictOptions
@@ -19,6 +19,7 @@ from earmark.predict.rows import Rows, rows_of
 from earmark.predict.sink import Sink
 from earmark.predict.timeline import SegmentRules, Window
 from earmark.scoring.windows import Windowing
+from earmark.tasks import Task
 
 logger = logging.getLogger(__name__)
 
@@ -59,8 +60,19 @@ class Job:
         )
         self.rules.segments([], self.classifier.labels)  # a class that the model does not have, before anything is read
         kind, rate_hz = options.rows or "clips", self.classifier.sampling_rate_hz
+        if self.classifier.task is Task.REGRESSION and kind == "segments":
+            raise UsageError(
+                "the model answers a number, which has no segments: --rows windows with --format csv or jsonl gives it "
+                "over time"
+            )
         self.rows: Rows = rows_of(
-            options.format or "csv", kind, self.top_k, rate_hz, rejects=self.classifier.decision.rejects
+            options.format or "csv",
+            kind,
+            self.top_k,
+            rate_hz,
+            rejects=self.classifier.decision.rejects,
+            task=self.classifier.task,
+            number=self.classifier.labels[0],
         )
 
     def settings(self) -> dict[str, Any]:

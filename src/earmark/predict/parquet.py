@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+from csv import reader
 from pathlib import Path
 
 from earmark.errors import OutputError
@@ -25,9 +27,9 @@ def csv_to_parquet(rows: Path, target: Path) -> None:
     from pyarrow import csv, parquet
 
     with open(rows, encoding="utf-8", errors="surrogateescape") as stream:
-        names = stream.readline().rstrip("\n").split(",")
-    numbers = ("start_s", "end_s", "score")
-    types = {name: pa.float64() if name.startswith(numbers) else pa.string() for name in names}
+        names = next(reader(stream))
+    words = re.compile(r"path|labels?|label_\d+|below_threshold")
+    types = {name: pa.string() if words.fullmatch(name) else pa.float64() for name in names}
     part = target.with_name(f"{target.name}.writing")
     options = csv.ConvertOptions(column_types=types, strings_can_be_null=True, null_values=[""])
     try:

@@ -14,8 +14,10 @@ import re
 from collections.abc import Sequence
 from typing import Any, Protocol
 
+from earmark.data.clips import join_labels
 from earmark.models.decision import Prediction
 from earmark.predict.timeline import Segment, Window
+from earmark.tasks import Task
 
 # what is in a row -> the columns that say where it is
 PLACES: dict[str, list[str]] = {"clips": [], "windows": ["start_s", "end_s"], "segments": ["start_s", "end_s"]}
@@ -42,7 +44,16 @@ class Rows(Protocol):
         """A recording that cannot be read; empty where the format has no way to say so."""
 
 
-def rows_of(format: str, kind: str, top_k: int, sampling_rate_hz: int, *, rejects: bool = False) -> Rows:
+def rows_of(
+    format: str,
+    kind: str,
+    top_k: int,
+    sampling_rate_hz: int,
+    *,
+    rejects: bool = False,
+    task: Task = Task.SINGLE_LABEL,
+    number: str = "",
+) -> Rows:
     """The rows of a format.
 
     Args:
@@ -51,9 +62,13 @@ def rows_of(format: str, kind: str, top_k: int, sampling_rate_hz: int, *, reject
         top_k: classes a row.
         sampling_rate_hz: of the model, which has heard nothing above half of it.
         rejects: whether the model has thresholds, so that some of its answers are not given.
+        task: of the model.
+        number: what a regression's number is called.
     """
     if format in ("csv", "parquet"):
-        return CsvRows(kind, top_k, rejects=rejects)
+        if task is Task.REGRESSION:
+            return NumberRows(kind, number)
+        return CsvRows(kind, top_k, rejects=rejects, several=task is Task.MULTI_LABEL)
     if format == "jsonl":
         return JsonRows()
     return {"audacity": AudacityRows, "raven": RavenRows, "rttm": RttmRows}[format](sampling_rate_hz)
@@ -63,11 +78,13 @@ class CsvRows:
     """``path,label,score``, then ``label_2,score_2``...; ``start_s,end_s`` behind ``path`` for windows and segments.
 
     Where answers can be rejected, ``below_threshold`` is the last column of clips and windows: the class that was not
-    probable enough, whose probability is the score.
+    probable enough, whose probability is the score. Where several labels may be there, ``labels`` stands before the
+    most likely ones: all that are, as :func:`earmark.data.clips.join_labels` writes them.
     """
 
-    def __init__(self, kind: str, top_k: int, *, rejects: bool = False) -> None:
+    def __init__(self, kind: str, top_k: int, *, rejects: bool = False, several: bool = False) -> None:
         self.kind = kind
+        self.several = several and kind != "segments"
         self.rejects = rejects and kind != "segments"
         self.top_k = 1 if kind == "segments" else top_k
 
@@ -75,7 +92,8 @@ class CsvRows:
         """Names of the columns."""
         more = [name for k in range(2, self.top_k + 1) for name in (f"label_{k}", f"score_{k}")]
         flag = ["below_threshold"] if self.rejects else []
-        return _line(["path", *PLACES[self.kind], "label", "score", *more, *flag])
+        names = ["labels"] if self.several else []
+        return _line(["path", *PLACES[self.kind], *names, "label", "score", *more, *flag])
 
     def clip(self, source: str, top: Sequence[Prediction]) -> str:
         """One row."""
@@ -92,17 +110,48 @@ class CsvRows:
 
     def bad(self, source: str, reason: str) -> str:
         """A row of empty cells where each recording has its row, so that none is missing; else none."""
-        return _line([source, *[""] * (2 * self.top_k + self.rejects)]) if self.kind == "clips" else ""
+        return _line([source, *[""] * (self.several + 2 * self.top_k + self.rejects)]) if self.kind == "clips" else ""
 
     def _cells(self, top: Sequence[Prediction]) -> list[str]:
-        cells = [cell for one in top for cell in (one["label"], f"{one['score']:.6g}")]
+        cells = [cell for one in top[: self.top_k] for cell in (one["label"], f"{one['score']:.6g}")]
+        if self.several:
+            return [join_labels([one["label"] for one in top if one["present"]]), *cells]
         return [*cells, top[0].get("below_threshold", "")] if self.rejects else cells
+
+
+class NumberRows:
+    """``path`` and a column for the number of a regression, by its name; ``start_s,end_s`` between them for windows."""
+
+    def __init__(self, kind: str, name: str) -> None:
+        self.kind = kind
+        self.name = name
+
+    def head(self) -> str:
+        """Names of the columns."""
+        return _line(["path", *PLACES[self.kind], self.name])
+
+    def clip(self, source: str, top: Sequence[Prediction]) -> str:
+        """One row."""
+        return _line([source, f"{top[0]['score']:.6g}"])
+
+    def window(self, source: str, window: Window, top: Sequence[Prediction]) -> str:
+        """One row."""
+        return _line([source, _time(window.start_s), _time(window.end_s), f"{top[0]['score']:.6g}"])
+
+    def segment(self, source: str, segment: Segment) -> str:
+        """Numbers have no segments."""
+        raise NotImplementedError("segments of numbers")
+
+    def bad(self, source: str, reason: str) -> str:
+        """A row with an empty cell where each recording has its row."""
+        return _line([source, ""]) if self.kind == "clips" else ""
 
 
 class JsonRows:
     """One object a line, ``{"path", "predictions": [{"label", "score"}, ...]}`` or ``{"path", "error"}``.
 
-    A rejected first class is under ``below_threshold``; see :class:`earmark.models.decision.Prediction`.
+    Of several labels, those with ``"present": true`` are there. A rejected first class is under ``below_threshold``;
+    see :class:`earmark.models.decision.Prediction`.
     """
 
     def head(self) -> str:

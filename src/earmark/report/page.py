@@ -19,7 +19,7 @@ from earmark.report.examples import Chosen, choose
 from earmark.report.slices import slices
 from earmark.runs.folder import RunFolder, read_json, writing
 from earmark.runs.judged import Judged
-from earmark.scoring.forward import softmax
+from earmark.tasks import softmax
 
 logger = logging.getLogger(__name__)
 
@@ -106,14 +106,14 @@ def _split(name: str, scored: Scored, group_column: str | None) -> dict[str, Any
     examples = _examples(name, judged, probabilities, chosen)
     place = {row: number for number, row in enumerate(chosen.rows())}
     figures = judged.metrics.to_dict()
-    rows, answers = np.nonzero(judged.metrics.confusion)
+    rows, answers = np.nonzero(judged.single_label.confusion)
     figures.pop("confusion_matrix")
     return {
         "figures": figures,
         "extra": judged.extra,
         "labels": list(judged.labels),
         "confusion": [
-            [int(i), int(j), int(judged.metrics.confusion[i, j])] for i, j in zip(rows, answers, strict=True)
+            [int(i), int(j), int(judged.single_label.confusion[i, j])] for i, j in zip(rows, answers, strict=True)
         ],
         "cells": {f"{i},{j}": [place[row] for row in found] for (i, j), found in chosen.cells.items()},
         "mistakes": [place[row] for row in chosen.mistakes],

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from huggingface_hub import EvalResult, ModelCardData
 
-from earmark.scoring.metrics import Metrics
+from earmark.scoring.figures import Figures
+from earmark.tasks import Task
 
 _LISTED_LABELS = 50
 
@@ -25,11 +26,12 @@ class CardFacts:
         labels: class names.
         sampling_rate_hz: the model's.
         max_length_s: longest stretch the model hears at once, in seconds.
-        splits: metrics of each scored split, by its name.
+        splits: figures of each scored split, by its name.
         training: settings worth telling, by their name.
         environment: package versions and device, by name.
         decision: a line on how it answers, where something was fitted for that.
         rejects: the answer it gives where it is not sure; ``None`` where it always names a class.
+        task: what it is asked.
     """
 
     name: str
@@ -39,11 +41,12 @@ class CardFacts:
     labels: Sequence[str]
     sampling_rate_hz: int
     max_length_s: float
-    splits: Mapping[str, Metrics]
+    splits: Mapping[str, Figures]
     training: Mapping[str, object] = field(default_factory=dict)
     environment: Mapping[str, object] = field(default_factory=dict)
     decision: str = ""
     rejects: str | None = None
+    task: Task = Task.SINGLE_LABEL
 
 
 def model_card(facts: CardFacts) -> str:
@@ -60,10 +63,7 @@ def model_card(facts: CardFacts) -> str:
             metric_value=round(value, 4),
         )
         for split, metrics in facts.splits.items()
-        for metric, label, value in (
-            ("accuracy", "Accuracy", metrics.accuracy),
-            ("f1", "Macro F1", metrics.macro_f1),
-        )
+        for metric, (label, value) in metrics.card_table().hub.items()
     ]
     data = ModelCardData(
         model_name=facts.name,
@@ -83,32 +83,42 @@ def _what(facts: CardFacts) -> str:
     start = f"fine-tuned from `{facts.base_model}`" if facts.base_model else "trained from random weights"
     listed = ", ".join(f"`{label}`" for label in facts.labels[:_LISTED_LABELS])
     more = f" and {len(facts.labels) - _LISTED_LABELS} more" if len(facts.labels) > _LISTED_LABELS else ""
-    return (
-        f"An audio classifier ({facts.architecture}), {start} on {facts.dataset}. It tells {len(facts.labels)} classes "
-        f"apart: {listed}{more}."
-    )
+    what = f"({facts.architecture}), {start} on {facts.dataset}."
+    if facts.task is Task.REGRESSION:
+        return f"An audio model {what} It answers a number, {listed}."
+    if facts.task is Task.MULTI_LABEL:
+        return f"An audio classifier {what} It tells of {len(facts.labels)} labels which are there: {listed}{more}."
+    return f"An audio classifier {what} It tells {len(facts.labels)} classes apart: {listed}{more}."
 
 
 def _results(facts: CardFacts) -> str:
     if not facts.splits:
         return ""
-    lines = ["## Results", "", "| Split | Clips | Accuracy | Majority rate | Balanced accuracy | Macro F1 |"]
-    lines.append("|---|---|---|---|---|---|")
-    for split, m in facts.splits.items():
-        lines.append(
-            f"| {split} | {m.num_clips:,} | {m.accuracy:.4f} | {m.majority_class_rate:.4f} | {m.balanced_accuracy:.4f} "
-            f"| {m.macro_f1:.4f} |"
-        )
-    lines += ["", "The majority rate is the accuracy of always answering the most frequent class."]
+    tables = {split: figures.card_table() for split, figures in facts.splits.items()}
+    names = list(next(iter(tables.values())).figures)
+    lines = ["## Results", "", _line(["Split", "Clips", *names]), "|---" * (len(names) + 2) + "|"]
+    for split, table in tables.items():
+        cells = ["" if value is None else f"{value:.4f}" for value in table.figures.values()]
+        lines.append(_line([split, f"{facts.splits[split].num_clips:,}", *cells]))
+    split, table = list(tables.items())[-1]
+    lines += ["", table.explained]
     if facts.decision:
         lines += ["", f"Answers with `decision.json`: {facts.decision}."]
-    split, metrics = list(facts.splits.items())[-1]
-    lines += ["", f"By class, on {split}:", "", "| Class | Precision | Recall | F1 | Clips |", "|---|---|---|---|---|"]
-    for row in metrics.per_class:
-        label = row.label.replace("|", "\\|").replace("\n", " ")
-        cells = [_figure(row.precision), _figure(row.recall), _figure(row.f1), f"{row.support:,}"]
-        lines.append(f"| {label} | {' | '.join(cells)} |")
+    if table.heads:
+        lines += [
+            "",
+            f"By {table.heads[0].lower()}, on {split}:",
+            "",
+            _line(table.heads),
+            "|---" * len(table.heads) + "|",
+        ]
+        lines += [_line(row) for row in table.rows]
     return "\n".join(lines)
+
+
+def _line(cells: Sequence[str]) -> str:
+    escaped = (cell.replace("|", "\\|").replace("\n", " ") for cell in cells)
+    return f"| {' | '.join(escaped)} |"
 
 
 def _usage(facts: CardFacts) -> str:
@@ -127,11 +137,15 @@ def _limits(facts: CardFacts) -> str:
     return (
         "## Limits\n\n"
         f"It hears {facts.sampling_rate_hz:,} Hz mono sound, at most {facts.max_length_s:g} s at once; longer "
-        f"recordings are scored in windows whose probabilities are averaged. {_what_it_answers(facts)}"
+        f"recordings are scored in windows whose answers are averaged. {_what_it_answers(facts)}"
     )
 
 
 def _what_it_answers(facts: CardFacts) -> str:
+    if facts.task is Task.REGRESSION:
+        return "It answers a number whatever it hears, also for sounds unlike anything it was trained on."
+    if facts.task is Task.MULTI_LABEL:
+        return "Sounds unlike anything it was trained on may be given labels all the same."
     if facts.rejects is None:
         return "It answers one of its classes whatever it hears, also for sounds unlike anything it was trained on."
     return (
@@ -146,10 +160,6 @@ def _table(title: str, values: Mapping[str, object]) -> str:
         return ""
     rows = "\n".join(f"| {name} | {value} |" for name, value in values.items())
     return f"## {title}\n\n| | |\n|---|---|\n{rows}"
-
-
-def _figure(value: float | None) -> str:
-    return "" if value is None else f"{value:.3f}"
 
 
 def _is_hub_name(name: str | None) -> bool:

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from earmark.data.clips import ClipTable
+from earmark.data.clips import ClipTable, join_labels
+from earmark.data.targets import targets_of
 from earmark.errors import DataError
-from earmark.models.decision import PLAIN, Decision
+from earmark.models.decision import HALF, PLAIN, Decision
 from earmark.runs.folder import RunFolder, writing
 from earmark.scoring.decide import decision_figures, summary_line
-from earmark.scoring.forward import softmax
+from earmark.scoring.decide_labels import label_figures
+from earmark.scoring.figures import Figures
 from earmark.scoring.metric_folder import run_metric_folder
-from earmark.scoring.metrics import Metrics, compute_metrics
+from earmark.scoring.metrics import Metrics, figures_of
+from earmark.tasks import Task, softmax
 
 
 @dataclass(frozen=True)
@@ -26,23 +29,32 @@ class Judged:
 
     Attributes:
         table: its N clips.
-        targets: their class indices, int64 (N,).
+        targets: of :func:`earmark.data.targets.targets_of`: class indices int64 (N,), which labels are there float32
+            (N, C), or numbers float32 (N,).
         logits: float32 (N, C).
         labels: class names.
         metrics: all figures.
         extra: figures of a local metric folder, by name.
         decision: what was fitted for the model's answers; its temperature is in the logits already.
         decided: figures of these answers, see :func:`earmark.scoring.decide.decision_figures`; empty without any.
+        task: what was asked.
     """
 
     table: ClipTable
     targets: np.ndarray
     logits: np.ndarray
     labels: Sequence[str]
-    metrics: Metrics
+    metrics: Figures
     extra: dict[str, float] = field(default_factory=dict)
     decision: Decision = PLAIN
     decided: dict[str, Any] = field(default_factory=dict)
+    task: Task = Task.SINGLE_LABEL
+
+    @property
+    def single_label(self) -> Metrics:
+        """The figures of single labels; only for these."""
+        assert isinstance(self.metrics, Metrics), self.task
+        return self.metrics
 
     def to_dict(self) -> dict[str, Any]:
         """All figures, for ``metrics.json``."""
@@ -57,12 +69,6 @@ class Judged:
         return [line for line in (*lines, f"metric folder: {extra}" if extra else "") if line]
 
 
-def targets_of(table: ClipTable, labels: Sequence[str]) -> np.ndarray:
-    """Class indices int64 (N,) of a labelled table."""
-    index = {label: i for i, label in enumerate(labels)}
-    return np.array([index[clip.label or ""] for clip in table], dtype=np.int64)
-
-
 def judge(
     logits: np.ndarray,
     table: ClipTable,
@@ -70,7 +76,7 @@ def judge(
     metric_folder: str | None = None,
     decision: Decision = PLAIN,
 ) -> Judged:
-    """Hold logits (N, C) against the labels of N clips.
+    """Hold logits (N, C) against the labels of N clips; the task is that of the decision.
 
     Args:
         logits: float32 (N, C), in the order of the table.
@@ -79,15 +85,31 @@ def judge(
         metric_folder: folder of a local ``evaluate`` metric to compute as well.
         decision: how the model answers; its temperature is in the logits already.
     """
-    targets = targets_of(table, labels)
-    metrics = compute_metrics(logits, targets, labels)
-    extra = run_metric_folder(metric_folder, logits.argmax(axis=1), targets) if metric_folder else {}
+    task = decision.task
+    targets = targets_of(table, labels, task)
+    thresholds = decision.thresholds(labels, unless_fitted=HALF) if task is Task.MULTI_LABEL else None
+    metrics = figures_of(task, logits, targets, labels, thresholds)
+    extra = run_metric_folder(metric_folder, _answers(task, logits, thresholds), targets) if metric_folder else {}
     decided: dict[str, Any] = {}
     if not decision.is_plain:
-        probabilities = softmax(logits.astype(np.float64))
+        probabilities = task.scores(logits.astype(np.float64))
+        if task is Task.MULTI_LABEL:
+            decided = label_figures(probabilities, decision.present(probabilities, labels), targets)
+            return Judged(table, targets, logits, labels, metrics, extra, decision, decided, task)
         answers = decision.answers(probabilities, labels)
         decided = decision_figures(probabilities, answers, targets, labels, decision)
-    return Judged(table, targets, logits, labels, metrics, extra, decision, decided)
+    return Judged(table, targets, logits, labels, metrics, extra, decision, decided, task)
+
+
+def _answers(task: Task, logits: np.ndarray, thresholds: np.ndarray | None) -> np.ndarray:
+    """What a metric of somebody else's compares with the targets."""
+    if task is Task.REGRESSION:
+        return logits[:, 0]
+    return logits.argmax(axis=1) if thresholds is None else (task.scores(logits) >= thresholds).astype(np.int64)
+
+
+class _NotSingleLabelsError(Exception):
+    """A file of another task."""
 
 
 @dataclass(frozen=True)
@@ -115,13 +137,20 @@ def read_predictions(path: Path) -> Predictions:
     """
     try:
         with open(path, encoding="utf-8", errors="surrogateescape", newline="") as stream:
-            rows = list(csv.DictReader(stream))
+            reader = csv.DictReader(stream)
+            rows = list(reader)
+        if "predicted" in (reader.fieldnames or ()) and "score" not in (reader.fieldnames or ()):
+            raise _NotSingleLabelsError
         columns = {name: [row[name] for row in rows] for name in ("path", "label", "predicted", "score")}
         scores = np.array([float(score) for score in columns["score"]])
     except FileNotFoundError as exc:
         raise DataError(f"{path}: not there; `earmark train` and `earmark evaluate` write it") from exc
     except (OSError, ValueError, KeyError, TypeError, csv.Error) as exc:
         raise DataError(f"{path}: damaged ({exc!r}); evaluate again to write it anew") from exc
+    except _NotSingleLabelsError as exc:
+        raise DataError(
+            f"{path}: of several labels or numbers; what is compared clip by clip are single labels"
+        ) from exc
     if not rows:
         raise DataError(f"{path}: has no rows; evaluate again to write it anew")
     return Predictions(columns["path"], columns["label"], columns["predicted"], scores)
@@ -131,23 +160,66 @@ def write_predictions(folder: RunFolder, split: str, judged: Judged) -> None:
     """Write ``predictions_SPLIT.csv``: path, label, predicted, score, correct, and the probability of every class.
 
     ``predicted`` is the most likely class; of a model with thresholds, ``answer``, the last column, is what
-    it answers.
+    it answers. Of several labels ``label`` and ``predicted`` name all of them and there is no ``score``; in a
+    regression the columns are path, label, predicted, error.
     """
+    heads, rows = {
+        Task.SINGLE_LABEL: _single_label_rows,
+        Task.MULTI_LABEL: _multi_label_rows,
+        Task.REGRESSION: _regression_rows,
+    }[judged.task](judged)
+    with writing(folder.predictions(split)) as stream:
+        lines = csv.writer(stream, lineterminator="\n")
+        lines.writerow(heads)
+        lines.writerows(rows)
+
+
+_Lines = tuple[list[str], Iterator[list[object]]]
+
+
+def _single_label_rows(judged: Judged) -> _Lines:
     probabilities = softmax(judged.logits)
     best = probabilities.argmax(axis=1)
-    with writing(folder.predictions(split)) as stream:
-        rows = csv.writer(stream, lineterminator="\n")
-        head = ["path", "label", "predicted", "score", "correct", *(f"p({label})" for label in judged.labels)]
-        rows.writerow([*head, *(["answer"] if judged.decision.rejects else [])])
-        for clip, target, guess, row in zip(judged.table, judged.targets, best, probabilities, strict=True):
-            rows.writerow(
-                [
-                    clip.source,
-                    judged.labels[target],
-                    judged.labels[guess],
-                    f"{row[guess]:.6g}",
-                    int(target == guess),
-                    *(f"{value:.6g}" for value in row),
-                    *([judged.decision.top(row, judged.labels)[0]["label"]] if judged.decision.rejects else []),
-                ]
-            )
+    rejects = judged.decision.rejects
+    heads = ["path", "label", "predicted", "score", "correct", *(f"p({label})" for label in judged.labels)]
+    rows: Iterator[list[object]] = (
+        [
+            clip.source,
+            judged.labels[target],
+            judged.labels[guess],
+            f"{row[guess]:.6g}",
+            int(target == guess),
+            *(f"{value:.6g}" for value in row),
+            *([judged.decision.top(row, judged.labels)[0]["label"]] if rejects else []),
+        ]
+        for clip, target, guess, row in zip(judged.table, judged.targets, best, probabilities, strict=True)
+    )
+    return [*heads, *(["answer"] if rejects else [])], rows
+
+
+def _multi_label_rows(judged: Judged) -> _Lines:
+    probabilities = judged.task.scores(judged.logits)
+    answered = judged.decision.present(probabilities, judged.labels)
+    rows: Iterator[list[object]] = (
+        [
+            clip.source,
+            _named(judged, target > 0),
+            _named(judged, given),
+            int((given == (target > 0)).all()),
+            *(f"{value:.6g}" for value in row),
+        ]
+        for clip, target, given, row in zip(judged.table, judged.targets, answered, probabilities, strict=True)
+    )
+    return ["path", "label", "predicted", "correct", *(f"p({label})" for label in judged.labels)], rows
+
+
+def _named(judged: Judged, there: np.ndarray) -> str:
+    return join_labels([label for label, is_there in zip(judged.labels, there, strict=True) if is_there])
+
+
+def _regression_rows(judged: Judged) -> _Lines:
+    rows: Iterator[list[object]] = (
+        [clip.source, f"{number:.6g}", f"{answer:.6g}", f"{answer - number:.6g}"]
+        for clip, number, answer in zip(judged.table, judged.targets, judged.logits[:, 0], strict=True)
+    )
+    return ["path", "label", "predicted", "error"], rows

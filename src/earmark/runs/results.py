@@ -1,4 +1,7 @@
-"""The results table: Architecture | Pretrained model | Recipe | Device | Samples/s | Accuracy, a row a run."""
+"""The results table: Architecture | Pretrained model | Recipe | Device | Samples/s | Accuracy, a row a run.
+
+Where some runs answer several labels or numbers, the columns are Result (mAP 0.6100, MAE 2.3) and Knowing nothing.
+"""
 
 from __future__ import annotations
 
@@ -9,16 +12,15 @@ from pathlib import Path
 from earmark.errors import DataError
 from earmark.runs.folder import RunFolder, read_json, write_json
 
+ACCURACY = "Accuracy"
 _HEADINGS = (
     "Architecture",
     "Pretrained model",
     "Recipe",
     "Device",
     "Samples/s (training)",
-    "Accuracy",
-    "Majority rate",
-    "Split",
 )
+_OF_ACCURACY, _OF_ANY = ("Accuracy", "Majority rate", "Split"), ("Result", "Knowing nothing", "Split")
 
 
 @dataclass(frozen=True)
@@ -31,9 +33,10 @@ class ResultsRow:
         recipe: configuration file, or the folder of the run.
         device: name and number of devices.
         samples_per_second: clips trained a second over all devices, evaluation left out; ``None`` when not trained.
-        accuracy: on ``split``.
-        majority_class_rate: accuracy of always answering the most frequent class of ``split``.
+        value: the figure that the result is told by, on ``split``: accuracy, mean average precision or absolute error.
+        baseline: what a model that knows nothing gets; of accuracy the rate of the most frequent class of ``split``.
         split: ``test`` when the data has one, else ``validation``.
+        metric: what the figure is called.
     """
 
     architecture: str
@@ -41,18 +44,20 @@ class ResultsRow:
     recipe: str
     device: str
     samples_per_second: float | None
-    accuracy: float
-    majority_class_rate: float
+    value: float
+    baseline: float
     split: str
+    metric: str = ACCURACY
 
     def save(self, folder: RunFolder) -> None:
         """Write ``results_row.json``."""
         write_json(folder.results_row, asdict(self))
 
-    def cells(self) -> tuple[str, ...]:
-        """The row as text, in the order of the headings."""
+    def cells(self, *, named: bool = False) -> tuple[str, ...]:
+        """The row as text, in the order of the headings; ``named`` with what the figure is called."""
         speed = "" if self.samples_per_second is None else f"{self.samples_per_second:,.1f}"
-        numbers = (speed, f"{self.accuracy:.4f}", f"{self.majority_class_rate:.4f}")
+        value = f"{self.metric} {self.value:.4f}" if named else f"{self.value:.4f}"
+        numbers = (speed, value, f"{self.baseline:.4f}")
         return (self.architecture, self.pretrained, self.recipe, self.device, *numbers, self.split)
 
 
@@ -74,8 +79,11 @@ def load_row(folder: str | Path) -> ResultsRow:
 
 def markdown(rows: Iterable[ResultsRow]) -> str:
     """A Markdown table, columns aligned for reading as text too."""
-    lines = [_HEADINGS, *(tuple(cell.replace("|", "\\|") for cell in row.cells()) for row in rows)]
-    widths = [max(len(line[i]) for line in lines) for i in range(len(_HEADINGS))]
+    rows = list(rows)
+    named = any(row.metric != ACCURACY for row in rows)
+    headings = _HEADINGS + (_OF_ANY if named else _OF_ACCURACY)
+    lines = [headings, *(tuple(cell.replace("|", "\\|") for cell in row.cells(named=named)) for row in rows)]
+    widths = [max(len(line[i]) for line in lines) for i in range(len(headings))]
     rule = tuple("-" * width for width in widths)
     return "\n".join(_line(line, widths) for line in (lines[0], rule, *lines[1:]))
 

@@ -5,21 +5,24 @@ Shapes: N clips, C classes.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from earmark.data.clips import ClipTable
 from earmark.decision_options import DecisionArguments
 from earmark.errors import UsageError
-from earmark.models.decision import DEFAULT_REJECT_LABEL, NEVER, REJECTED, Decision
+from earmark.models.decision import DEFAULT_REJECT_LABEL, HALF, NEVER, REJECTED, Decision
 from earmark.scoring.calibration import COLDEST, HOTTEST, WindowLogits, all_right, fit_temperature
+from earmark.scoring.decide_labels import few, fit_label_thresholds, label_figures
 from earmark.scoring.thresholds import lowest_threshold, threshold_of_false_accepts
 from earmark.scoring.uncertainty import calibration_error
+from earmark.tasks import Task
 
-_NAMED = 10  # classes in one line
+_CROSS_FITTED = "cross-fitted: each half of the clips by what was fitted on the other"
 _AT_THE_END = 1.01  # a temperature so near to the ends of the range was cut off there
 
 
@@ -39,18 +42,30 @@ class Fitted:
     notes: list[str]
 
 
-def check_can_fit(settings: DecisionArguments, labels: Sequence[str], clip_labels: Iterable[str | None]) -> None:
+def check_can_fit(
+    settings: DecisionArguments, labels: Sequence[str], table: ClipTable | None, task: Task = Task.SINGLE_LABEL
+) -> None:
     """See before anything is computed that there are clips to fit on.
 
     Args:
         settings: what is asked for.
         labels: the model's classes.
-        clip_labels: of the clips to fit on.
+        table: the clips to fit on; ``None`` without any.
+        task: of the model.
 
     Raises:
-        UsageError: no clips, or none of the class that is to be told from all others.
+        UsageError: no clips, none of the class that is to be told from all others, or what means nothing to the task.
     """
-    there = set(clip_labels)
+    if task is Task.REGRESSION and settings.fits_anything:
+        raise UsageError("a number has no probability to calibrate and no threshold; leave these flags out")
+    rejecting = ("reject_target_precision", "reject_false_accept_rate", "reject_class")
+    asked = [name for name in rejecting if getattr(settings, name) is not None]
+    if task is Task.MULTI_LABEL and asked:
+        raise UsageError(
+            f"--{asked[0]}: where none of several labels reaches its threshold the answer is none of them already; "
+            "--target_precision fits the thresholds"
+        )
+    there = set(table.labels()) if table is not None else set()
     if settings.fits_anything and not there:
         raise UsageError("no validation clips to fit a temperature or thresholds on; give some, or leave that out")
     if settings.reject_false_accept_rate is None:
@@ -81,7 +96,7 @@ def fit_decision(
 
     Args:
         windows: the model's own logits of N clips.
-        targets: class of each clip, int64 (N,).
+        targets: class of each clip, int64 (N,), or which labels are there, float32 (N, C).
         labels: the model's classes.
         settings: what is asked for; see :func:`check_can_fit`.
         split: name of these clips' split, to be saved.
@@ -152,6 +167,9 @@ def decision_figures(
 def summary_line(decision: Decision, figures: dict[str, Any]) -> str:
     """What a person looks for first."""
     parts: list[str] = []
+    if "micro_f1" in figures and decision.has_thresholds:
+        precision = "none given" if figures["precision"] is None else f"precision {figures['precision']:.4f}"
+        parts.append(f"labels at their thresholds: {precision}, recall {figures['recall'] or 0:.4f}")
     if decision.temperature != 1.0 and figures:
         before = figures.get("calibration_error_before")
         was = "" if before is None else f" (without it {before:.4f})"
@@ -180,9 +198,12 @@ def _fit(
         notes.append(
             f"no temperature from {COLDEST:g} to {HOTTEST:g} is the best: the model knows these clips too little"
         )
-    decision = Decision(temperature, reject_label=settings.reject_class or DEFAULT_REJECT_LABEL)
+    decision = Decision(temperature, reject_label=settings.reject_class or DEFAULT_REJECT_LABEL, task=windows.task)
     if not settings.fits_thresholds:
         return decision, notes
+    if windows.task is Task.MULTI_LABEL:
+        thresholds, more = fit_label_thresholds(windows.probabilities(temperature), targets, labels, settings)
+        return replace(decision, class_thresholds=thresholds), notes + more
     probabilities = np.exp(windows.log_probabilities(temperature))
     answers = _Answers(probabilities, targets, labels, decision.reject_label)
     of_all, of_all_notes = _fit_rejection(answers, settings)
@@ -251,15 +272,10 @@ def _fit_classes(answers: _Answers, settings: DecisionArguments) -> tuple[dict[s
         return {}, [f"no class reaches --target_precision {precision:g}: no thresholds of classes are saved"]
     notes = []
     if without:
-        notes.append(f"never answered, because no clip is of that class: {_few(without)}")
+        notes.append(f"never answered, because no clip is of that class: {few(without)}")
     if too_low:
-        notes.append(f"never answered, because --target_precision {precision:g} is out of reach: {_few(too_low)}")
+        notes.append(f"never answered, because --target_precision {precision:g} is out of reach: {few(too_low)}")
     return thresholds, notes
-
-
-def _few(names: list[str]) -> str:
-    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
-    return ", ".join(names[:_NAMED]) + more
 
 
 def _cross_fitted(
@@ -270,6 +286,8 @@ def _cross_fitted(
     if total < 2:
         return {}
     halves = _halves(targets)
+    if windows.task is Task.MULTI_LABEL:
+        return {"judged": _CROSS_FITTED, **_cross_fitted_labels(windows, targets, labels, settings, halves)}
     probabilities = np.empty((total, len(labels)))
     answers = np.empty(total, dtype=np.int64)
     name = settings.reject_class or DEFAULT_REJECT_LABEL
@@ -283,14 +301,38 @@ def _cross_fitted(
     plain = np.exp(windows.log_probabilities())
     before = decision_figures(plain, answers, targets, labels, Decision())
     return {
-        "judged": "cross-fitted: each half of the clips by what was fitted on the other",
+        "judged": _CROSS_FITTED,
         **figures,
         **{f"{key}_before": value for key, value in before.items()},
     }
 
 
+def _cross_fitted_labels(
+    windows: WindowLogits,
+    targets: np.ndarray,
+    labels: Sequence[str],
+    settings: DecisionArguments,
+    halves: tuple[np.ndarray, np.ndarray],
+) -> dict[str, Any]:
+    """The same where several labels may be there."""
+    probabilities = np.empty((len(targets), len(labels)))
+    answered = np.empty((len(targets), len(labels)), dtype=bool)
+    for mine, others in (halves, halves[::-1]):
+        decision, _ = _fit(windows.of(mine), targets[mine], labels, settings)
+        probabilities[others] = windows.of(others).probabilities(decision.temperature)
+        answered[others] = decision.present(probabilities[others], labels)
+    plain = windows.probabilities()
+    before = label_figures(plain, plain >= HALF, targets)
+    return {
+        **label_figures(probabilities, answered, targets),
+        **{f"{key}_before": value for key, value in before.items()},
+    }
+
+
 def _halves(targets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Indices of two halves that share out the clips of each class, drawn with a fixed seed."""
+    """Indices of two halves that share out the clips of each class, or set of labels, drawn with a fixed seed."""
+    if targets.ndim > 1:
+        targets = np.unique(targets, axis=0, return_inverse=True)[1].reshape(-1)
     shuffled = np.random.default_rng(0).permutation(len(targets))
     by_class = shuffled[np.argsort(targets[shuffled], kind="stable")]
     return np.sort(by_class[::2]), np.sort(by_class[1::2])

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from earmark.scoring.figures import Figures, Headline
 from earmark.scoring.metrics import Metrics
 
 # Sum of the learning rate over all steps, for fine-tuning a wav2vec2-base with linear warm-up and decay on SUPERB KS:
@@ -41,14 +42,14 @@ class Schedule:
         return self.steps * self.learning_rate / 2
 
 
-def diagnose(metrics: Metrics, schedule: Schedule | None = None) -> list[str]:
-    """Sentences about what went wrong; none when the model clearly beats the majority rate.
+def diagnose(metrics: Figures, schedule: Schedule | None = None) -> list[str]:
+    """Sentences about what went wrong; none when the model clearly beats one that knows nothing.
 
     Args:
         metrics: of the split that is reported.
         schedule: how it was trained, when that is known.
     """
-    finding = _finding(metrics)
+    finding = _finding(metrics) if isinstance(metrics, Metrics) else _no_better_than_nothing(metrics.headline)
     if finding is None:
         return []
     return [finding, _advice(schedule)]
@@ -71,6 +72,17 @@ def _finding(metrics: Metrics) -> str | None:
     if near and metrics.balanced_accuracy < 1.5 * metrics.balanced_majority_rate:
         return f"Accuracy {metrics.accuracy:.4f} hardly beats {rate}."
     return None
+
+
+def _no_better_than_nothing(head: Headline) -> str | None:
+    gain = head.value - head.baseline if head.higher_is_better else head.baseline - head.value
+    if gain > _BARELY * abs(head.baseline):
+        return None
+    how = "does not beat" if gain <= 0 else "hardly beats"
+    return (
+        f"{head.title} {head.value:.4g} {how} {head.baseline:.4g}, which takes no listening: the model has learned "
+        "little or nothing."
+    )
 
 
 def _advice(schedule: Schedule | None) -> str:

@@ -23,6 +23,7 @@ from earmark.models.forward import ModelForward, cast_weights, pads_exactly
 from earmark.models.frontend import Frontend
 from earmark.models.packed import PackedProducts, can_pack
 from earmark.scoring.windows import Windowing
+from earmark.tasks import Task
 
 # Clips are held back to find others of like length for their batch: more delays the first answers and takes memory.
 _CHUNK_BATCHES = 8
@@ -41,12 +42,14 @@ class Scorer(Protocol):
         max_samples: longest window it takes at once.
         shortest_in_batch: shortest clip of a batch, as a share of the longest: 1 where clips must be equally long.
         most_samples: of one batch, padding included.
+        task: what it is asked, which says how the answers of windows are put together.
     """
 
     sampling_rate_hz: int
     max_samples: int
     shortest_in_batch: float
     most_samples: float
+    task: Task
 
     def session(self) -> AbstractContextManager[None]:
         """What lasts for many batches; one may hold another."""
@@ -83,8 +86,8 @@ def score_waveforms(
 def score(scorer: Scorer, waveforms: Iterable[np.ndarray], *, batch_size: int) -> Iterator[np.ndarray]:
     """Score clips of any length, streaming.
 
-    A clip longer than the model takes at once is cut into windows, one behind the other; its answer is the logarithm of
-    the windows' mean probabilities.
+    A clip longer than the model takes at once is cut into windows, one behind the other; its answer is the mean of
+    their probabilities, or of their numbers, given as logits.
 
     Args:
         scorer: the model.
@@ -117,7 +120,7 @@ def _score_chunk(scorer: Scorer, clips: Sequence[Sequence[np.ndarray]], batch_si
             for i, row in zip(batch, scorer.logits([windows[i] for i in batch]), strict=True):
                 logits[i] = row
     ends = np.cumsum([len(clip) for clip in clips])
-    return [_merge(np.stack(logits[end - len(clip) : end])) for clip, end in zip(clips, ends, strict=True)]
+    return [scorer.task.merged(np.stack(logits[end - len(clip) : end])) for clip, end in zip(clips, ends, strict=True)]
 
 
 class TorchScorer:
@@ -133,6 +136,7 @@ class TorchScorer:
         self._held = ExitStack()
         roots = [model] if frontend.features is None else [model, frontend.features]
         self._packed = PackedProducts(*roots) if can_pack(device) else None
+        self.task = Task.of_config(model.config)
         self.sampling_rate_hz = frontend.sampling_rate_hz
         self.max_samples = frontend.max_samples
         self.shortest_in_batch = shortest_in_batch(model, frontend)
@@ -224,16 +228,3 @@ def scoring(model: Any, dtype: torch.dtype | None) -> Iterator[None]:
     finally:
         model.train(was_training)
         forward.scoring_weights = before
-
-
-def _merge(logits: np.ndarray) -> np.ndarray:
-    """Logits (windows, C) of one clip to ``(C,)``."""
-    if len(logits) == 1:
-        return logits[0]
-    return np.log(softmax(logits).mean(axis=0) + np.finfo(np.float32).tiny).astype(np.float32)
-
-
-def softmax(logits: np.ndarray) -> np.ndarray:
-    """Probabilities of logits along the last axis."""
-    shifted = np.exp(logits - logits.max(axis=-1, keepdims=True))
-    return shifted / shifted.sum(axis=-1, keepdims=True)

@@ -1,4 +1,8 @@
-"""Scores and targets to numbers, in process, with the rate of the most frequent class always beside them."""
+"""Scores and targets to numbers, in process, with the rate of the most frequent class always beside them.
+
+Figures of single labels are here; those of the other tasks in :mod:`earmark.scoring.multi_label` and
+:mod:`earmark.scoring.regression`.
+"""
 
 from __future__ import annotations
 
@@ -10,8 +14,11 @@ from typing import Any
 import numpy as np
 from sklearn.metrics import confusion_matrix, precision_recall_fscore_support, top_k_accuracy_score
 
-from earmark.errors import DataError, ModelError
+from earmark.scoring.figures import CardTable, Figures, Headline, check_finite, figure
+from earmark.scoring.multi_label import compute_multi_label
+from earmark.scoring.regression import compute_regression
 from earmark.scoring.uncertainty import Interval, bootstrap_intervals, calibration_error
+from earmark.tasks import Task, softmax
 
 _TOP_K = (3, 5)
 
@@ -66,6 +73,11 @@ class Metrics:
         """Balanced accuracy of always answering one class: 1 over the number of classes that have clips."""
         return 1 / sum(row.support > 0 for row in self.per_class)
 
+    @property
+    def headline(self) -> Headline:
+        """Accuracy, beside the majority rate."""
+        return Headline("accuracy", "Accuracy", self.accuracy, self.majority_class_rate)
+
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON; undefined figures are ``None``."""
         return {
@@ -101,12 +113,57 @@ class Metrics:
             + f"; calibration error {self.calibration_error:.4f}",
         ]
 
+    def card_table(self) -> CardTable:
+        """What a model card shows of a split."""
+        return CardTable(
+            figures={
+                "Accuracy": self.accuracy,
+                "Majority rate": self.majority_class_rate,
+                "Balanced accuracy": self.balanced_accuracy,
+                "Macro F1": self.macro_f1,
+            },
+            explained="The majority rate is the accuracy of always answering the most frequent class.",
+            hub={"accuracy": ("Accuracy", self.accuracy), "f1": ("Macro F1", self.macro_f1)},
+            heads=["Class", "Precision", "Recall", "F1", "Clips"],
+            rows=[
+                [row.label, *map(figure, (row.precision, row.recall, row.f1)), f"{row.support:,}"]
+                for row in self.per_class
+            ],
+        )
+
     def _named_intervals(self) -> list[tuple[str, Interval]]:
         return [("accuracy", self.intervals["accuracy"]), ("macro-F1", self.intervals["macro_f1"])]
 
 
+def figures_of(
+    task: Task,
+    logits: np.ndarray,
+    targets: np.ndarray,
+    labels: Sequence[str],
+    thresholds: np.ndarray | None = None,
+) -> Figures:
+    """All figures of one split, by the task.
+
+    Args:
+        task: what the model was asked.
+        logits: float (N, C), N >= 1.
+        targets: of :func:`earmark.data.targets.targets_of`.
+        labels: C class names.
+        thresholds: of several labels, the probability from which on each is answered, float (C,).
+
+    Raises:
+        DataError: no clips.
+        ModelError: logits that are NaN or infinite.
+    """
+    if task is Task.MULTI_LABEL:
+        return compute_multi_label(logits, targets, labels, thresholds)
+    if task is Task.REGRESSION:
+        return compute_regression(logits, targets)
+    return compute_metrics(logits, targets, labels)
+
+
 def compute_metrics(logits: np.ndarray, targets: np.ndarray, labels: Sequence[str]) -> Metrics:
-    """All figures of one split.
+    """All figures of one split of single labels.
 
     Args:
         logits: float (N, C), N >= 1.
@@ -117,14 +174,7 @@ def compute_metrics(logits: np.ndarray, targets: np.ndarray, labels: Sequence[st
         DataError: no clips.
         ModelError: logits that are NaN or infinite.
     """
-    if not len(targets):
-        raise DataError("no clips to judge a model by")
-    broken = int((~np.isfinite(logits)).any(axis=1).sum())
-    if broken:
-        raise ModelError(
-            f"the model answers NaN or infinity for {broken} of {len(logits)} clips; "
-            "its weights are broken, or training diverged (lower --learning_rate)"
-        )
+    check_finite(logits, len(targets))
     indices = np.arange(len(labels))
     predicted = logits.argmax(axis=1)
     confusion = confusion_matrix(targets, predicted, labels=indices)
@@ -146,7 +196,7 @@ def compute_metrics(logits: np.ndarray, targets: np.ndarray, labels: Sequence[st
         per_class=per_class,
         confusion=confusion,
         intervals=bootstrap_intervals(confusion),
-        calibration_error=calibration_error(_softmax(logits), targets),
+        calibration_error=calibration_error(softmax(logits.astype(np.float64)), targets),
     )
 
 
@@ -168,12 +218,6 @@ def _per_class(targets: np.ndarray, predicted: np.ndarray, labels: Sequence[str]
             )
         )
     return rows
-
-
-def _softmax(logits: np.ndarray) -> np.ndarray:
-    shifted = np.exp(logits.astype(np.float64) - logits.max(axis=1, keepdims=True))
-    probabilities: np.ndarray = shifted / shifted.sum(axis=1, keepdims=True)
-    return probabilities
 
 
 def _cross_entropy(logits: np.ndarray, targets: np.ndarray) -> float:

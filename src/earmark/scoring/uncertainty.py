@@ -91,11 +91,14 @@ def calibration_error(probabilities: np.ndarray, targets: np.ndarray) -> float:
         probabilities: float (N, C), N >= 1.
         targets: int (N,), class indices.
     """
-    confidence = probabilities.max(axis=1)
-    right = probabilities.argmax(axis=1) == targets
+    return binary_calibration_error(probabilities.max(axis=1), probabilities.argmax(axis=1) == targets)
+
+
+def binary_calibration_error(confidence: np.ndarray, right: np.ndarray) -> float:
+    """:func:`calibration_error` of probabilities (N,) that something is so, against whether it is, bool (N,)."""
     bins = np.minimum((confidence * _BINS).astype(int), _BINS - 1)
     gaps = np.bincount(bins, weights=confidence - right, minlength=_BINS)
-    return float(np.abs(gaps).sum() / len(targets))
+    return float(np.abs(gaps).sum() / len(confidence))
 
 
 def proportion_interval(hits: int, trials: int) -> Interval:

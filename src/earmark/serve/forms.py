@@ -70,13 +70,16 @@ class Question:
             raise HTTPException(400, f"{name}: expected a number")
         return number
 
-    def function(self) -> str:
+    def function(self, own: str) -> str:
         """What turns logits into scores: one of :data:`FUNCTIONS`.
+
+        Args:
+            own: that of the model, unless another is asked for.
 
         Raises:
             HTTPException: 400, another word.
         """
-        value = self.parameters.get("function_to_apply") or "softmax"
+        value = self.parameters.get("function_to_apply") or own
         if value not in FUNCTIONS:
             raise HTTPException(400, f"function_to_apply: expected {', '.join(FUNCTIONS)}")
         return str(value)

@@ -21,9 +21,10 @@ _ERROR_BODY = {
     "schema": {"type": "object", "required": ["error"], "properties": {"error": {"type": "string"}}},
     "example": {"error": "cut short: the header promises 32000 bytes of sound, 1000 are there"},
 }
+_FUNCTION = "unless given: softmax; sigmoid of a model of several labels, none of one that answers a number"
 _PARAMETERS = {
     "top_k": {"type": "integer", "minimum": 1, "default": DEFAULT_TOP_K},
-    "function_to_apply": {"type": "string", "enum": list(FUNCTIONS), "default": "softmax"},
+    "function_to_apply": {"type": "string", "enum": list(FUNCTIONS), "description": _FUNCTION},
 }
 _FILE = {"type": "string", "format": "binary"}
 
@@ -143,6 +144,7 @@ MODEL: dict[str, Any] = {
                     "schema": {"type": "object"},
                     "example": {
                         "labels": ["no", "yes"],
+                        "task": "single_label",
                         "sampling_rate_hz": 16000,
                         "max_window_s": 1.0,
                         "decision": None,

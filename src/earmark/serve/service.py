@@ -20,7 +20,6 @@ from earmark.export.load import ExportedScorer
 from earmark.models.decision import PLAIN
 from earmark.options import ServeOptions
 from earmark.predict.classifier import Classifier, Prediction
-from earmark.scoring.forward import softmax
 from earmark.serve.batching import Batcher
 from earmark.serve.decoding import DecodeLimits, iter_windows
 from earmark.serve.forms import Question, read_question
@@ -28,6 +27,7 @@ from earmark.serve.gate import NOTES
 from earmark.serve.metrics import Metrics
 from earmark.serve.reading import BodyLimits, MemoryBudget, busy, read_body
 from earmark.serve.timeline import hear
+from earmark.tasks import Task, sigmoid, softmax
 
 _BODIES_AT_ONCE = 16  # of the largest kind: bodies that arrive together may hold so many times its bytes
 _MEGABYTE = 1_000_000
@@ -101,6 +101,7 @@ class Service:
         decision = None if classifier.decision.is_plain else classifier.decision.to_dict(classifier.labels)
         return {
             "labels": list(classifier.labels),
+            "task": classifier.task.value,
             "sampling_rate_hz": classifier.sampling_rate_hz,
             "max_window_s": classifier.scorer.max_samples / classifier.sampling_rate_hz,
             "decision": decision,
@@ -131,19 +132,20 @@ class Service:
 
     async def _classify(self, read: Read, notes: dict[str, Any]) -> list[Prediction]:
         windowing, rate_hz = self._classifier.windowing(), self._classifier.sampling_rate_hz
+        own = _FUNCTION_OF[self._classifier.task]
 
         def prepare() -> tuple[Question, list[tuple[int, np.ndarray]]]:
             question = read()
             question.top_k()  # what is wrong with settings is said before anything is decoded
-            self._check_function(question.function())
+            self._check_function(question.function(own))
             return question, list(iter_windows(question.audio, windowing, rate_hz, self._decode_limits))
 
         question, windows = await asyncio.get_running_loop().run_in_executor(self._decoders, prepare)
         last_start, last = windows[-1]
         self._count((last_start + len(last)) / rate_hz, notes)
         logits = await asyncio.wrap_future(self.batcher.submit([samples for _, samples in windows]))
-        scores, top_k = scores_of(logits, question.function()), question.top_k()
-        if question.function() != "softmax":  # no probabilities, so nothing was fitted for them
+        scores, top_k = scores_of(logits, question.function(own)), question.top_k()
+        if question.function(own) != own:  # not the probabilities that something was fitted for
             return PLAIN.top(scores, self._classifier.labels, top_k)
         return self._classifier.top(scores, top_k)
 
@@ -165,8 +167,9 @@ class Service:
         self._metrics.audio(seconds)
 
     def _check_function(self, function: str) -> None:
-        if function != "softmax" and isinstance(self._classifier.scorer, ExportedScorer):
-            raise HTTPException(400, f"function_to_apply: {function} needs logits; an exported model has softmax only")
+        own = _FUNCTION_OF[self._classifier.task]
+        if function != own and isinstance(self._classifier.scorer, ExportedScorer):
+            raise HTTPException(400, f"function_to_apply: {function} needs logits; an exported model has {own} only")
 
     async def _in_time(self, answer: Awaitable[T]) -> T:
         try:
@@ -188,9 +191,11 @@ class Service:
             self._num_waiting -= 1
 
 
+# what a model's scores are unless a request asks for something else
+_FUNCTION_OF = {Task.SINGLE_LABEL: "softmax", Task.MULTI_LABEL: "sigmoid", Task.REGRESSION: "none"}
 _FUNCTIONS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "softmax": softmax,
-    "sigmoid": lambda logits: 1 / (1 + np.exp(-logits.astype(np.float64))),
+    "sigmoid": lambda logits: sigmoid(logits.astype(np.float64)),
     "none": lambda logits: logits,
 }
 

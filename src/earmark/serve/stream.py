@@ -24,7 +24,6 @@ from earmark.data.decode import LARGEST_SAMPLE
 from earmark.options import ServeOptions
 from earmark.predict.classifier import Classifier
 from earmark.predict.timeline import Window
-from earmark.scoring.forward import softmax
 from earmark.scoring.windows import Windowing
 from earmark.serve.batching import Batcher
 from earmark.serve.forms import Question
@@ -210,7 +209,9 @@ class _Stream:
                 if not len(samples):
                     return  # a stream that ended before it began
                 logits = self._batcher.submit([samples]).result()
-                window = Window(start / rate_hz, (start + len(samples)) / rate_hz, softmax(logits[0]))
+                window = Window(
+                    start / rate_hz, (start + len(samples)) / rate_hz, self._classifier.task.scores(logits[0])
+                )
                 self._send(window_row(window, self._classifier, self._top_k))
         except _GivenUpError:
             return

@@ -16,11 +16,11 @@ from fastapi import HTTPException
 from earmark.errors import UsageError
 from earmark.predict.classifier import Classifier
 from earmark.predict.timeline import SegmentRules, Timeline, Window
-from earmark.scoring.forward import softmax
 from earmark.scoring.windows import Windowing
 from earmark.serve.batching import Batcher
 from earmark.serve.decoding import DecodeLimits, iter_windows
 from earmark.serve.forms import Question
+from earmark.tasks import Task
 
 _MOST_WINDOWS = 100_000  # of one answer: a hop of a millisecond would make 3.6 million of an hour
 
@@ -89,7 +89,7 @@ def hear(
         "scores": classifier.top(timeline.aggregate(), top_k),
         "segments": [
             {"start_s": one.start_s, "end_s": one.end_s, "label": one.label, "score": one.score}
-            for one in timeline.segments(rules)
+            for one in ([] if classifier.task is Task.REGRESSION else timeline.segments(rules))  # a number has none
         ],
         "windows": [window_row(window, classifier, top_k) for window in windows],
     }
@@ -116,7 +116,7 @@ def _scored(
             raise HTTPException(503, "nobody waits for this answer")
         ahead = _submit(cut, batcher, count)
         for (start, samples), logits in zip(chunk, future.result(), strict=True):
-            yield Window(start / rate_hz, (start + len(samples)) / rate_hz, softmax(logits))
+            yield Window(start / rate_hz, (start + len(samples)) / rate_hz, classifier.task.scores(logits))
 
 
 def _submit(cut: Iterator[tuple[int, np.ndarray]], batcher: Batcher, count: int) -> Any:

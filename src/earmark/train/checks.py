@@ -12,7 +12,8 @@ from earmark.errors import UsageError
 from earmark.extras import require
 from earmark.runs.folder import RunFolder, prepare_folder
 from earmark.scoring.metric_folder import run_metric_folder
-from earmark.scoring.metrics import compute_metrics
+from earmark.scoring.metrics import figures_of
+from earmark.tasks import Task
 from earmark.train.arguments import EarmarkTrainingArguments
 
 # Transformers' callbacks whose package is one of this project's extras.
@@ -39,7 +40,9 @@ def check_model_survives(model: Path | None, folder: RunFolder, *, overwrite: bo
         )
 
 
-def check_settings(run: RunArguments, training: EarmarkTrainingArguments, labels: Sequence[str], clips: int) -> None:
+def check_settings(
+    run: RunArguments, training: EarmarkTrainingArguments, labels: Sequence[str], clips: int, task: Task
+) -> None:
     """Try what is otherwise first used at the end of an epoch, or of the run.
 
     Args:
@@ -47,13 +50,15 @@ def check_settings(run: RunArguments, training: EarmarkTrainingArguments, labels
         training: its trackers, its batches and the figure that makes a model the best.
         labels: class names.
         clips: number of training clips.
+        task: what the model is asked.
 
     Raises:
         UsageError: a figure, a tracker or a metric that does not exist, or batches that leave no step to do.
         OutputError: the folder for TensorBoard cannot be written.
         MissingExtraError: a tracker's package is not installed.
     """
-    _check_best_metric(training, labels)
+    _check_best_metric(training, labels, task)
+    _check_task(training, task)
     if training.train_sampling_strategy not in ("random", "sequential"):
         raise UsageError(
             f"--train_sampling_strategy {training.train_sampling_strategy}: clips of like length are put together by "
@@ -68,7 +73,8 @@ def check_settings(run: RunArguments, training: EarmarkTrainingArguments, labels
     if "tensorboard" in training.report_to and run.logging_dir:
         prepare_folder(Path(run.logging_dir))
     if run.metric:
-        run_metric_folder(run.metric, np.arange(len(labels)), np.arange(len(labels)))
+        one_each, _ = _one_clip_each(labels, task)
+        run_metric_folder(run.metric, one_each, one_each)
     batch = training.train_batch_size * training.world_size
     if training.dataloader_drop_last and clips < batch:
         raise UsageError(
@@ -77,10 +83,28 @@ def check_settings(run: RunArguments, training: EarmarkTrainingArguments, labels
         )
 
 
-def _check_best_metric(training: EarmarkTrainingArguments, labels: Sequence[str]) -> None:
+def _check_best_metric(training: EarmarkTrainingArguments, labels: Sequence[str], task: Task) -> None:
     if training.metric_for_best_model is None:
         return
-    one_each = compute_metrics(np.eye(len(labels), dtype=np.float32), np.arange(len(labels)), labels).to_dict()
-    known = [name for name, value in one_each.items() if isinstance(value, (int, float))]
+    targets, logits = _one_clip_each(labels, task)
+    figures = figures_of(task, logits, targets, labels).to_dict()
+    known = [name for name, value in figures.items() if isinstance(value, (int, float))]
     if training.metric_for_best_model.removeprefix("eval_") not in known:
         raise UsageError(f"--metric_for_best_model {training.metric_for_best_model}: not one of {', '.join(known)}")
+
+
+def _one_clip_each(labels: Sequence[str], task: Task) -> tuple[np.ndarray, np.ndarray]:
+    """Targets and logits of a clip of each class, to try figures on."""
+    if task is Task.REGRESSION:
+        numbers = np.arange(2, dtype=np.float32)
+        return numbers, numbers[:, None]
+    each = np.eye(len(labels), dtype=np.float32)
+    return (each if task is Task.MULTI_LABEL else np.arange(len(labels))), each
+
+
+def _check_task(training: EarmarkTrainingArguments, task: Task) -> None:
+    for name in ("fsdp", "deepspeed"):
+        if task is Task.REGRESSION and getattr(training, name):
+            raise UsageError(
+                f"--task regression and --{name} do not go together, as it spreads the head; drop --{name}"
+            )

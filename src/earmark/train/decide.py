@@ -6,10 +6,11 @@ import logging
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from earmark.data.targets import targets_of
 from earmark.data.usable import UsableClips
-from earmark.models.decision import PLAIN, Decision
+from earmark.models.decision import Decision
 from earmark.runs.folder import RunFolder, write_json
-from earmark.runs.judged import Judged, judge, targets_of
+from earmark.runs.judged import Judged, judge
 from earmark.scoring.calibration import WindowLogits, WindowsOfClips
 from earmark.scoring.decide import fit_decision
 
@@ -25,14 +26,15 @@ def judge_splits(trainer: AudioTrainer, prepared: PreparedData, metric_folder: s
 
     The model keeps its own logits: what was fitted is in ``trainer.audio.decision`` and in the figures.
     """
-    settings, labels = trainer.args, trainer.audio.labels
+    settings, labels, task = trainer.args, trainer.audio.labels, trainer.audio.task
     evaluated = prepared.evaluated()
     if not settings.fits_anything:
         logits = {name: trainer.score(clips, name) for name, clips in evaluated.items()}
-        return {name: judge(logits[name], evaluated[name].table, labels, metric_folder) for name in evaluated}
+        plain = Decision(task=task)
+        return {name: judge(logits[name], evaluated[name].table, labels, metric_folder, plain) for name in evaluated}
     scored = {name: score_windows(trainer, clips, name) for name, clips in evaluated.items()}
     validation = evaluated["validation"].table
-    targets = targets_of(validation, labels)
+    targets = targets_of(validation, labels, task)
     fitted = fit_decision(scored["validation"], targets, labels, settings, split="validation", data=validation.origin)
     for note in fitted.notes:
         logger.warning("decision: %s", note)
@@ -50,9 +52,9 @@ def judge_splits(trainer: AudioTrainer, prepared: PreparedData, metric_folder: s
 def score_windows(trainer: AudioTrainer, clips: UsableClips, name: str) -> WindowLogits:
     """Logits of every window of a split, on every rank."""
     windows = WindowsOfClips(clips.waveforms, trainer.audio.frontend.max_samples)
-    if len(windows.num_samples) == len(windows.starts):  # none is cut: what was scored before can be used
-        return WindowLogits(trainer.score(clips, name), windows.starts)
-    return WindowLogits(trainer.score(UsableClips(clips.table, windows), name), windows.starts)
+    # where none is cut, what was scored before can be used
+    cut = clips if len(windows.num_samples) == len(windows.starts) else UsableClips(clips.table, windows)
+    return WindowLogits(trainer.score(cut, name), windows.starts, trainer.audio.task)
 
 
 def save_decision(folder: RunFolder, decision: Decision, labels: list[str]) -> None:
@@ -61,5 +63,5 @@ def save_decision(folder: RunFolder, decision: Decision, labels: list[str]) -> N
     Raises:
         OutputError: it cannot be written.
     """
-    if decision is not PLAIN:
+    if decision.fitted:
         write_json(folder.decision, decision.to_dict(labels))

@@ -18,11 +18,14 @@ import torch.nn.functional as F
 
 from earmark.batch.dataset import NO_LABEL
 from earmark.errors import UsageError
+from earmark.models.build import AudioModel
+from earmark.tasks import Task
 from earmark.train.mixing import MixedLabels, loss_of_clips
 
 logger = logging.getLogger(__name__)
 
 _SHOWN = 8
+_MOST_WEIGHT = 100.0  # of a label that few clips have: more and a few clips would make up the gradient
 
 
 class ClipLoss:
@@ -82,28 +85,106 @@ class ClipLoss:
         return torch.where(counted, smoothed, 0.0)
 
 
-def make_loss(settings: Any, labels: Sequence[str], classes: np.ndarray) -> ClipLoss:
-    """The loss that settings ask for; says which weights came of them.
+class LabelsLoss(ClipLoss):
+    """Binary cross-entropy of several labels, averaged over every label of every clip of an optimizer step.
+
+    Of a label that is there with the probability ``p`` it is ``-w * (1 - p)**gamma * log(p)``, of one that is not
+    ``-p**gamma * log(1 - p)``: the focal loss in the form Lin et al. 2017 (arXiv:1708.02002) give it, with gamma 0
+    plain cross-entropy. Under label smoothing a target is ``1 - smoothing / 2`` or ``smoothing / 2``. The loss of a
+    clip is the sum over its labels.
+    """
+
+    def of_clips(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        """The loss of each clip, float32 (B,), of logits and labels (B, C); 0 where the labels are -100."""
+        counted = labels[:, 0] != NO_LABEL
+        there = labels * (1 - self.label_smoothing) + self.label_smoothing / 2
+        yes, no = -F.logsigmoid(logits), -F.logsigmoid(-logits)
+        if self.focal_gamma:
+            yes = yes * torch.sigmoid(-logits) ** self.focal_gamma
+            no = no * torch.sigmoid(logits) ** self.focal_gamma
+        if self.class_weights is not None:
+            yes = yes * self.class_weights.to(logits.device)
+        return torch.where(counted, (there * yes + (1 - there) * no).sum(dim=-1), 0.0)
+
+
+class NumberLoss(ClipLoss):
+    """Square error of numbers, in deviations from the mean of the training clips, averaged over the clips of a step.
 
     Args:
+        unit: that mean and deviation. The model answers in the unit of the numbers, labels come in deviations.
+    """
+
+    def __init__(self, unit: tuple[float, float]) -> None:
+        super().__init__()
+        self.unit = unit
+
+    def of_clips(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        """The loss of each clip, float32 (B,), of logits (B, 1) and labels (B,); 0 where the label is -100."""
+        mean, deviation = self.unit
+        return torch.where(labels != NO_LABEL, ((logits[:, 0] - mean) / deviation - labels) ** 2, 0.0)
+
+
+def make_loss(audio: AudioModel, settings: Any, targets: np.ndarray) -> ClipLoss:
+    """The loss that task and settings ask for; says which weights came of them.
+
+    Args:
+        audio: the model.
         settings: :class:`earmark.decision_options.LossArguments` with Transformers' ``label_smoothing_factor``.
-        labels: class names.
-        classes: class of each training clip, int64 (N,).
+        targets: of the training clips: class int64 (N,), which labels are there (N, C), or numbers (N,).
 
     Raises:
-        UsageError: weights of classes that there are not, that are no numbers above 0, or a smoothing out of range.
+        UsageError: weights of classes that there are not, that are no numbers above 0, a smoothing out of range, or
+            what means nothing to the task.
     """
+    labels, task = audio.labels, audio.task
+    if task is not Task.SINGLE_LABEL and settings.sampler == "balanced":
+        raise UsageError(
+            f"--sampler balanced: of {task.in_words} no order hears each class equally often"
+            + ("; use --class_weights balanced" if task is Task.MULTI_LABEL else "")
+        )
     smoothing = settings.label_smoothing_factor
     if not 0 <= smoothing < 1:
         raise UsageError(f"--label_smoothing_factor {smoothing}: expected from 0 to below 1")
+    if task is Task.REGRESSION:
+        given = [name for name in ("class_weights", "focal_gamma") if getattr(settings, name)]
+        given += ["label_smoothing_factor"] if smoothing else []
+        if given:
+            raise UsageError(f"--{given[0]}: a number has no classes; leave it out with --task regression")
+        assert audio.model.forward.unit is not None, "a regression is built with the unit of its numbers"
+        return NumberLoss(audio.model.forward.unit)
     weights = None
     if settings.class_weights is not None:
-        counts = np.bincount(classes, minlength=len(labels))
-        weights = class_weights(settings.class_weights, labels, counts, even=settings.sampler == "balanced")
+        if task is Task.MULTI_LABEL:
+            weights = label_weights(settings.class_weights, labels, targets)
+        else:
+            counts = np.bincount(targets, minlength=len(labels))
+            weights = class_weights(settings.class_weights, labels, counts, even=settings.sampler == "balanced")
         shown = [f"{label} {weight:.3g}" for label, weight in zip(labels, weights, strict=True)]
         more = f" and {len(shown) - _SHOWN} more" if len(shown) > _SHOWN else ""
         logger.info("class weights: %s%s", ", ".join(shown[:_SHOWN]), more)
-    return ClipLoss(smoothing, settings.focal_gamma, None if weights is None else torch.from_numpy(weights).float())
+    kind = LabelsLoss if task is Task.MULTI_LABEL else ClipLoss
+    return kind(smoothing, settings.focal_gamma, None if weights is None else torch.from_numpy(weights).float())
+
+
+def label_weights(setting: str, labels: Sequence[str], targets: np.ndarray) -> np.ndarray:
+    """What a clip with each label counts for, against one without it, float64 (C,).
+
+    ``balanced`` is the number of clips without a label over that of clips with it, at most 100, so that both count the
+    same together (``pos_weight`` of PyTorch's ``BCEWithLogitsLoss``).
+
+    Args:
+        setting: as for :func:`class_weights`.
+        labels: label names.
+        targets: which are there, (N, C).
+
+    Raises:
+        UsageError: see :func:`make_loss`.
+    """
+    if setting != "balanced":
+        given = _known(_read_weights(setting), labels)
+        return np.array([given.get(label, 1.0) for label in labels])
+    there = targets.sum(axis=0, dtype=np.float64)
+    return np.clip((len(targets) - there) / np.maximum(there, 1), 1 / _MOST_WEIGHT, _MOST_WEIGHT)
 
 
 def class_weights(setting: str, labels: Sequence[str], counts: np.ndarray, *, even: bool = False) -> np.ndarray:
@@ -124,17 +205,21 @@ def class_weights(setting: str, labels: Sequence[str], counts: np.ndarray, *, ev
     if setting == "balanced":
         weights = 1 / np.maximum(counts, 1)
     else:
-        given = _read_weights(setting)
-        unknown = [label for label in given if label not in labels]
-        if unknown:
-            raise UsageError(
-                f"--class_weights: no class {', '.join(map(repr, unknown[:_SHOWN]))} in the training clips; they have "
-                f"{', '.join(map(repr, labels[:_SHOWN]))}{' and more' if len(labels) > _SHOWN else ''}"
-            )
+        given = _known(_read_weights(setting), labels)
         weights = np.array([given.get(label, 1.0) for label in labels])
     share = np.full(len(labels), 1 / len(labels)) if even else counts / counts.sum()
     scaled: np.ndarray = weights / (weights * share).sum()
     return scaled
+
+
+def _known(given: dict[str, float], labels: Sequence[str]) -> dict[str, float]:
+    unknown = [label for label in given if label not in labels]
+    if unknown:
+        raise UsageError(
+            f"--class_weights: no class {', '.join(map(repr, unknown[:_SHOWN]))} in the training clips; they have "
+            f"{', '.join(map(repr, labels[:_SHOWN]))}{' and more' if len(labels) > _SHOWN else ''}"
+        )
+    return given
 
 
 def _read_weights(setting: str) -> dict[str, float]:

@@ -7,11 +7,12 @@ from dataclasses import dataclass, field
 
 from earmark.audit.findings import find_without_listening
 from earmark.config import DataArguments
-from earmark.data.clips import Splits, fingerprint
+from earmark.data.clips import ClipTable, Splits, fingerprint
 from earmark.data.scan import BadClip, check_tables
 from earmark.data.sources import load_splits
 from earmark.data.usable import UsableClips, keep_usable
 from earmark.errors import DataError
+from earmark.tasks import Task
 
 logger = logging.getLogger(__name__)
 
@@ -24,7 +25,7 @@ class PreparedData:
         train: clips to learn from.
         validation: clips to choose and judge by while training, if any.
         test: clips to touch once, at the end, if any.
-        labels: class names of the training split, sorted; index = class.
+        labels: class names of the training split, sorted; index = class. In a regression what the number is called.
         longest_s: duration of the longest training clip, in seconds.
         bad: ``(split, clip)`` for every clip left out.
     """
@@ -102,10 +103,17 @@ def prepare_data(
         train=usable["train"],
         validation=usable.get("validation"),
         test=usable.get("test"),
-        labels=usable["train"].table.labels(),
+        labels=_names(usable["train"].table, options),
         longest_s=float(usable["train"].waveforms.num_samples.max() / sampling_rate_hz),
         bad=bad,
     )
+
+
+def _names(train: ClipTable, options: DataArguments) -> list[str]:
+    """The classes; in a regression what the number is called."""
+    if options.task != Task.REGRESSION.value:
+        return train.labels()
+    return ["value" if options.label_column_name == "label" else options.label_column_name]
 
 
 def _tell_what_is_unusual(usable: dict[str, UsableClips], sampling_rate_hz: int) -> None:

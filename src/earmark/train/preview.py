@@ -15,7 +15,7 @@ import torch
 
 from earmark.augment_options import AugmentPreviewOptions
 from earmark.batch.augment import AugmentedClips, Draw, describe
-from earmark.batch.dataset import TrainingClips, class_indices
+from earmark.batch.dataset import TrainingClips
 from earmark.data.clips import ClipTable
 from earmark.data.excerpts import sound_uri
 from earmark.data.sources import load_splits
@@ -99,10 +99,9 @@ def preview(options: AugmentPreviewOptions) -> Preview:
 def _training_clips(usable: UsableClips, options: AugmentPreviewOptions) -> TrainingClips:
     rate_hz = options.sampling_rate
     longest_s = options.max_length_seconds or min(usable.waveforms.num_samples.max() / rate_hz, _LONGEST_S)
-    classes = {label: i for i, label in enumerate(usable.table.labels())}
     return TrainingClips(
         usable.waveforms,
-        class_indices(usable.table, classes),
+        np.zeros(len(usable.table), dtype=np.int64),  # labels are read off the table
         min_samples=round(0.025 * rate_hz),
         max_samples=max(1, round(longest_s * rate_hz)),
         seed=options.seed,
@@ -113,7 +112,7 @@ def _of_many_classes(table: ClipTable, count: int) -> list[int]:
     """Rows of different classes as far as these go, then of the first ones again."""
     of_class: dict[str, list[int]] = {}
     for row, clip in enumerate(table):
-        of_class.setdefault(str(clip.label), []).append(row)
+        of_class.setdefault(clip.label_text, []).append(row)
     turns = sorted((place, label, row) for label, rows in of_class.items() for place, row in enumerate(rows[:count]))
     return [row for _, _, row in turns[:count]]
 
@@ -155,7 +154,7 @@ def in_words(one: Draw, clips: AugmentedClips, table: ClipTable, row: int) -> st
     if one.partner is not None:
         other = table[one.partner]
         said.append(
-            f"{one.own_weight:.2f} of it, {1 - one.own_weight:.2f} of {other.label} ({Path(other.source).name})"
+            f"{one.own_weight:.2f} of it, {1 - one.own_weight:.2f} of {other.label_text} ({Path(other.source).name})"
         )
     widths = one.hidden[:, 1]
     if widths.any():
@@ -181,7 +180,7 @@ def _write(
             name = f"clip{number}_{f'after{variant}' if variant else 'before'}.wav"
             soundfile.write(folder / name, version.samples, options.sampling_rate, subtype="FLOAT")
             entries.append(_entry(version, image, name, options.sampling_rate))
-        shown.append({"source": source, "label": str(table[row].label), "versions": entries})
+        shown.append({"source": source, "label": table[row].label_text, "versions": entries})
     (folder / PICTURE).write_bytes(png(grid(pictures)))
     wanted = options.augmentation()
     content = {"clips": shown, "settings": wanted.in_words() if wanted else "", "seed": options.seed}

@@ -30,9 +30,22 @@ from earmark.train.run import train, with_device
 logger = logging.getLogger(__name__)
 
 RESULTS = "cross_validation.json"
-_FIGURES = ("accuracy", "macro_f1", "balanced_accuracy", "majority_class_rate")
+# of all tasks: those that a run has are told
+_FIGURES = (
+    *("accuracy", "mean_average_precision", "macro_f1", "balanced_accuracy", "majority_class_rate", "exact_match"),
+    *("mean_prevalence", "mae", "rmse", "r2", "median_mae"),
+)
 _NAMED = 4
-_SHOWN = ("accuracy", "macro_f1", "majority_class_rate")
+_SHOWN = {
+    "accuracy": "Accuracy",
+    "mean_average_precision": "mAP",
+    "mae": "MAE",
+    "rmse": "RMSE",
+    "macro_f1": "Macro-F1",
+    "majority_class_rate": "Majority rate",
+    "mean_prevalence": "Knowing nothing",
+    "median_mae": "MAE of the median",
+}
 _FOLD_NAME = re.compile(r"[\w.-]+")
 _CHILD = re.compile(r"fold_.+|seed_\d+")
 # settings that may change from one call to the next: they do not decide about what is learned
@@ -274,13 +287,13 @@ def _write(plan: _Plan, done: Sequence[Part]) -> dict[str, Any]:
         "clips": plan.clips,
         "runs": rows,
         "unfinished": [part.name_in(plan.output) for part in plan.parts if part not in done],
-        "mean_and_deviation": {name: _spread([row[name] for row in rows]) for name in _FIGURES} if rows else {},
+        "mean_and_deviation": {name: _spread([row[name] for row in rows]) for name in _common(rows)},
     }
     seeds = list(dict.fromkeys(row["seed"] for row in rows))
     if any(row["fold"] is not None for row in rows) and len(seeds) > 1:
         results["means_of_seeds"] = {
             name: _spread([float(np.mean([row[name] for row in rows if row["seed"] == seed])) for seed in seeds])
-            for name in _FIGURES
+            for name in _common(rows)
         }
     write_json(plan.output / RESULTS, results)
     return results
@@ -289,11 +302,16 @@ def _write(plan: _Plan, done: Sequence[Part]) -> dict[str, Any]:
 def _row(part: Part, output: Path) -> dict[str, Any]:
     metrics = read_json(RunFolder(part.folder).metrics)
     split = "test" if "test" in metrics else "validation"
-    figures = {name: metrics[split][name] for name in _FIGURES}
+    figures = {name: metrics[split][name] for name in _FIGURES if name in metrics[split]}
     clips = metrics[split]["num_clips"]
     return {
         "run": part.name_in(output), "seed": part.seed, "fold": part.fold, "split": split, "num_clips": clips, **figures
     }  # fmt: skip
+
+
+def _common(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The figures that every run has."""
+    return [name for name in _FIGURES if rows and all(row.get(name) is not None for row in rows)]
 
 
 def _spread(values: Sequence[float]) -> dict[str, Any]:
@@ -308,16 +326,17 @@ def _outcome(plan: _Plan, done: Sequence[Part]) -> ProtocolOutcome:
 
 
 def _summary(output: Path, results: Mapping[str, Any]) -> str:
-    header = ("Run", "Split", "Clips", "Accuracy", "Macro-F1", "Majority rate")
+    shown = [name for name in _SHOWN if name in results["mean_and_deviation"]]
+    header = ("Run", "Split", "Clips", *(_SHOWN[name] for name in shown))
     lines = [
-        (row["run"], row["split"], f"{row['num_clips']:,}", *(f"{row[name]:.4f}" for name in _SHOWN))
+        (row["run"], row["split"], f"{row['num_clips']:,}", *(f"{row[name]:.4f}" for name in shown))
         for row in results["runs"]
     ]
     spreads = {"mean ± deviation": results["mean_and_deviation"]}
     if "means_of_seeds" in results:
         spreads["the same, of the seeds' means"] = results["means_of_seeds"]
     for name, spread in spreads.items():
-        lines.append((name, "", "", *(_shown(spread[figure]) for figure in _SHOWN)))
+        lines.append((name, "", "", *(_shown(spread[figure]) for figure in shown)))
     table = [header, *lines]
     widths = [max(len(line[i]) for line in table) for i in range(len(header))]
     text = [

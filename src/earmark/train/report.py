@@ -167,8 +167,9 @@ def _results_row(
         recipe=folder.path.name,
         device=f"{world} x {device_name}" if world > 1 else device_name,
         samples_per_second=round(figures.samples_per_second, 1),
-        accuracy=judged.metrics.accuracy,
-        majority_class_rate=judged.metrics.majority_class_rate,
+        value=judged.metrics.headline.value,
+        baseline=judged.metrics.headline.baseline,
+        metric=judged.metrics.headline.title,
         split=split,
     )
 
@@ -218,6 +219,7 @@ def _card_facts(
         environment={**environment, **packages},
         decision=summary_line(trainer.audio.decision, list(judged.values())[-1].decided) if judged else "",
         rejects=trainer.audio.decision.reject_label if trainer.audio.decision.rejects else None,
+        task=trainer.audio.task,
     )
 
 

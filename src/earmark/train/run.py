@@ -20,10 +20,12 @@ from transformers.training_args import OptimizerNames
 from earmark.config import DataArguments, ModelArguments, RunArguments
 from earmark.config_files import resolved_config, save_config
 from earmark.data.scan import write_bad_audio
+from earmark.data.targets import targets_of
 from earmark.data.waveforms import default_store_root
 from earmark.device import choose_optimizer, choose_precision, describe_device, select_device
 from earmark.errors import EarmarkError, NetworkError, OutputError, Stopped, UsageError, first_line
 from earmark.models.build import AudioModel, ModelSource, build_for_training, load_config, load_extractor
+from earmark.models.forward import fold_unit
 from earmark.models.freeze import freeze
 from earmark.models.source import source_of
 from earmark.progress import format_seconds, is_main_process
@@ -31,6 +33,7 @@ from earmark.runs.environment import describe_environment
 from earmark.runs.folder import RunFolder, prepare_output_dir, write_json
 from earmark.scoring.decide import check_can_fit
 from earmark.scoring.diagnosis import Schedule
+from earmark.tasks import Task
 from earmark.train.arguments import EarmarkTrainingArguments
 from earmark.train.augmentation import AugmentationSounds, load_augmentation
 from earmark.train.checkpoints import check_same_run, find_checkpoint_to_resume, set_aside_later
@@ -105,8 +108,8 @@ def train(
         raise UsageError("where to? give --output_dir FOLDER")
     if model.few_shot:
         check_few_shot(model, training)
-    source = source_of(model)
-    training = with_global_batch(with_device(training, run))
+    source, task = source_of(model), Task(data.task or Task.SINGLE_LABEL)
+    training = with_global_batch(with_device(judged_by(training, task), run))
     folder = RunFolder(Path(training.output_dir))
     checkpoint = on_main_process(
         lambda: find_checkpoint_to_resume(training.resume_from_checkpoint, folder.path, resume=run.resume)
@@ -130,9 +133,10 @@ def train(
     prepared.bad += sounds.bad()
     check_same_on_all_ranks({**prepared.facts(), **sounds.facts(), **_shared(data, model, run, training)})
     check_model_survives(_folder_of(source), folder, overwrite=replace)
-    on_main_process(lambda: check_settings(run, training, prepared.labels, len(prepared.train.table)))
+    on_main_process(lambda: check_settings(run, training, prepared.labels, len(prepared.train.table), task))
     validation = prepared.validation
-    on_main_process(lambda: check_can_fit(training, prepared.labels, validation.table.labels() if validation else []))
+    judged_on = validation.table if validation else None
+    on_main_process(lambda: check_can_fit(training, prepared.labels, judged_on, task))
     transformers.set_seed(training.seed)  # before the head's random weights are drawn
     audio = _build(source, prepared, data, model, training)
     training = _with_rates(training, audio, model)
@@ -210,7 +214,8 @@ def _build(
     training: EarmarkTrainingArguments,
 ) -> AudioModel:
     longest_s = min(prepared.longest_s, _DEFAULT_LONGEST_S)
-    audio = build_for_training(source, prepared.labels, data.max_length_seconds, longest_s)
+    task, unit = Task(data.task or Task.SINGLE_LABEL), _unit(prepared) if data.task == "regression" else None
+    audio = build_for_training(source, prepared.labels, data.max_length_seconds, longest_s, task, unit)
     frozen = f"--freeze {freeze(audio.model, model.freeze)}"
     learns = add_adapters(audio, training, model) or frozen
     total = sum(parameter.numel() for parameter in audio.model.parameters())
@@ -224,6 +229,23 @@ def _build(
         audio.frontend.max_samples / audio.frontend.sampling_rate_hz,
     )
     return audio
+
+
+def _unit(prepared: PreparedData) -> tuple[float, float]:
+    """Mean and deviation of the training clips' numbers."""
+    numbers = targets_of(prepared.train.table, prepared.labels, Task.REGRESSION).astype(float)
+    return float(numbers.mean()), float(numbers.std())
+
+
+def judged_by(training: EarmarkTrainingArguments, task: Task) -> EarmarkTrainingArguments:
+    """Training settings that keep the model which is best by the figure of the task, where none is named."""
+    best = {Task.MULTI_LABEL: ("mean_average_precision", True), Task.REGRESSION: ("mae", False)}
+    if task is Task.SINGLE_LABEL or training.metric_for_best_model != "accuracy":
+        return training
+    name, higher = best[task]
+    logger.info("the best model: by %s", name)
+    changes: dict[str, Any] = {"metric_for_best_model": name, "greater_is_better": higher}
+    return dataclasses.replace(training, **changes)
 
 
 def _with_rates(
@@ -290,10 +312,12 @@ def _log_plan(trainer: AudioTrainer, prepared: PreparedData, model: ModelArgumen
     global_batch = global_batch_size(args)
     splits = {"training": prepared.train, **prepared.evaluated()}
     counts = {name: len(clips.table) for name, clips in splits.items()}
+    labels = prepared.labels
+    what = f"a number, {labels[0]}" if trainer.audio.task is Task.REGRESSION else f"{len(labels)} classes"
     logger.info(
-        "data: %s; %d classes",
+        "data: %s; %s",
         ", ".join(f"{count:,} {name} clips" for name, count in counts.items()),
-        len(prepared.labels),
+        what,
     )
     if trainer.eval_dataset is not None and args.eval_strategy != "no" and not args.load_best_model_at_end:
         logger.info("kept at the end: the model of the last step, not the best one (--load_best_model_at_end is off)")
@@ -325,6 +349,7 @@ def _finish(
     """Judge the model that is kept, save it and write everything about it."""
     figures = TrainingFigures.of(trainer)
     trainer.audio.model = trainer.accelerator.unwrap_model(trainer.whole_model())
+    fold_unit(trainer.audio.model)
     with translated_save_errors(folder.path):  # before anything that can fail: what was learned is kept
         save_kept(trainer.audio, folder.path, trainer.args, model)
     if is_main_process():

@@ -29,10 +29,11 @@ from earmark.extras import require
 from earmark.options import SearchOptions
 from earmark.runs.folder import RunFolder, prepare_folder, prepare_output_dir, write_json
 from earmark.scoring.table import rank_and_world
+from earmark.tasks import Task
 from earmark.train.arguments import EarmarkTrainingArguments
 from earmark.train.protocol import MAY_CHANGE, asks_for_several_runs
 from earmark.train.ranks import on_main_process
-from earmark.train.run import train, with_device
+from earmark.train.run import judged_by, train, with_device
 from earmark.train.search_space import Dimension, parse_space, with_values
 from earmark.train.trials import STORAGE, Job, Trials
 
@@ -90,7 +91,7 @@ def search(
     for one in space:
         for value in one.extremes():
             with_values(parts, {one.name: value})
-    metric, maximize = _figure(training)
+    metric, maximize = _figure(judged_by(training, Task(data.task or Task.SINGLE_LABEL)))
     with_device(training, run)  # starts the process group of a distributed run
     output = Path(training.output_dir or "")
     settings = {"search_space": options.search_space, **resolved_config(data, model, run, training)}

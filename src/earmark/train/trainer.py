@@ -34,17 +34,19 @@ from transformers import PrinterCallback, ProgressCallback, TrainerCallback
 from earmark.augment_options import AugmentArguments
 from earmark.batch.balanced import BalancedSampler
 from earmark.batch.buckets import BucketSampler, bucket_edges, padded_share
-from earmark.batch.dataset import TrainingClips, class_indices, one_batch
+from earmark.batch.dataset import TrainingClips, one_batch
 from earmark.data.clips import fingerprint
+from earmark.data.targets import targets_of
 from earmark.data.usable import UsableClips
 from earmark.errors import DataError, UsageError
 from earmark.models.build import AudioModel
 from earmark.models.embedding import EmbeddingModel, classify_all
 from earmark.models.freeze import body_of, is_body_frozen
 from earmark.progress import Progress
-from earmark.runs.judged import targets_of
-from earmark.scoring.metrics import compute_metrics
+from earmark.scoring.figures import Headline
+from earmark.scoring.metrics import figures_of
 from earmark.scoring.table import score_table
+from earmark.tasks import Task
 from earmark.train.augmentation import AugmentationSounds, augmented
 from earmark.train.ema import AveragingTrainer, average_fact
 from earmark.train.frozen import frozen_clips, stage_to_keep
@@ -106,6 +108,7 @@ class AudioTrainer(AveragingTrainer):
     """
 
     rows: Any = None  # of the batch at hand
+    headline: Headline | None = None  # of the last evaluation
 
     def __init__(
         self,
@@ -139,7 +142,7 @@ class AudioTrainer(AveragingTrainer):
             eval_dataset=validation,
             data_collator=one_batch,
             processing_class=audio.frontend.extractor,
-            compute_loss_func=make_loss(args, audio.labels, dataset.labels),
+            compute_loss_func=make_loss(audio, args, dataset.labels),
         )
         self.audio = audio
         self.train_table = train_clips.table
@@ -210,13 +213,15 @@ class AudioTrainer(AveragingTrainer):
         with _Paused(self):
             start = time.perf_counter()
             logits = self.score(clips, "validation")
-            metrics = compute_metrics(logits, targets_of(clips.table, self.audio.labels), self.audio.labels)
+            labels, task = self.audio.labels, self.audio.task
+            metrics = figures_of(task, logits, targets_of(clips.table, labels, task), labels)
             seconds = time.perf_counter() - start
         figures = {
             f"{metric_key_prefix}_{name}": value
             for name, value in metrics.to_dict().items()
             if isinstance(value, (int, float))
         }
+        self.headline = metrics.headline
         figures[f"{metric_key_prefix}_runtime"] = round(seconds, 3)
         figures[f"{metric_key_prefix}_samples_per_second"] = round(len(clips.table) / seconds, 1)
         self.log(figures)
@@ -369,10 +374,13 @@ def _facts_of_model(model: Any) -> dict[str, str]:
 def training_clips(audio: AudioModel, clips: UsableClips, bucket_waste: float = 1.0, *, seed: int = 0) -> TrainingClips:
     """Clips as ``audio`` is trained on them, with length buckets where those save work; ``seed`` is of the crops."""
     frontend = audio.frontend
-    label2id = {label: i for i, label in enumerate(audio.labels)}
+    targets = targets_of(clips.table, audio.labels, audio.task)
+    if audio.task is Task.REGRESSION:  # in deviations from the mean, as the loss takes them
+        mean, deviation = audio.model.forward.unit
+        targets = (targets - np.float32(mean)) / np.float32(deviation)
     dataset = TrainingClips(
         clips.waveforms,
-        class_indices(clips.table, label2id),
+        targets,
         min_samples=frontend.min_samples,
         max_samples=frontend.max_samples,
         seed=seed,
@@ -467,10 +475,11 @@ class _ClipProgress(TrainerCallback):
             self.note = f"epoch {state.epoch:.2f}, loss {float(logs['loss']):.3f}"
 
     def on_evaluate(self, args: Any, state: Any, control: Any, metrics: dict[str, float], **kwargs: Any) -> None:
-        if self.bar is not None and "eval_accuracy" in metrics:
+        head = self.trainer.headline
+        if self.bar is not None and head is not None and f"eval_{head.name}" in metrics:
+            name = head.title.lower() if head.title.istitle() else head.title
             self.bar.write(
-                f"epoch {state.epoch:.2f}: validation accuracy {metrics['eval_accuracy']:.4f}, "
-                f"loss {metrics['eval_loss']:.4f}"
+                f"epoch {state.epoch:.2f}: validation {name} {head.value:.4f}, loss {metrics['eval_loss']:.4f}"
             )
 
     def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:

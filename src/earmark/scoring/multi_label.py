@@ -1,0 +1,253 @@
+"""Figures of models that tell for each label whether it is there.
+
+Shapes: N clips, C labels, R sets of clips drawn anew.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from sklearn.metrics import roc_auc_score
+
+from earmark.scoring.calibration import binary_loss
+from earmark.scoring.figures import CardTable, Headline, check_finite, figure
+from earmark.scoring.uncertainty import REPLICATES, Interval, binary_calibration_error, percentile_interval
+from earmark.tasks import sigmoid
+
+THRESHOLD = 0.5  # of a label for which none was fitted
+_AT_ONCE = 1 << 22  # weights of clips held together while clips are drawn anew
+_MOST_WORK = 2e9  # clips x labels x sets: above it fewer sets are drawn
+_FEWEST_SETS = 100  # with fewer an interval is left out
+
+
+@dataclass(frozen=True)
+class LabelFigures:
+    """One label. Precision is ``None`` where it was never answered; what needs clips with it, where there are none.
+
+    Attributes:
+        label: its name.
+        average_precision: area under precision over recall, summed over the steps of recall.
+        roc_auc: how often a clip with the label has a higher probability than one without.
+        precision, recall, f1: of the answers at ``threshold``.
+        support: clips with the label.
+        threshold: probability from which on the label is answered; infinite where it never is.
+    """
+
+    label: str
+    average_precision: float | None
+    roc_auc: float | None
+    precision: float | None
+    recall: float | None
+    f1: float | None
+    support: int
+    threshold: float
+
+
+@dataclass(frozen=True)
+class MultiLabelMetrics:
+    """How well N clips were given their labels out of C.
+
+    Attributes:
+        num_clips: N.
+        mean_average_precision: mean over the labels that have clips ("mAP", macro).
+        macro_f1: mean F1 over the labels that have clips.
+        micro_f1: F1 of all answers together.
+        exact_match: share of clips with all labels right and none too many.
+        loss: mean binary cross-entropy, in nats.
+        calibration_error: of the probability that a label is there, over all clips and labels.
+        mean_prevalence: mean share of clips with a label, over the labels that have clips: the mean average precision
+            of a model that knows nothing.
+        majority_match: share of the clips that have the most frequent set of labels: the exact match of always
+            answering it.
+        per_label: one row a label, in the order of the labels.
+        intervals: 95 % intervals of ``mean_average_precision`` and ``macro_f1``; empty where that would take minutes.
+    """
+
+    num_clips: int
+    mean_average_precision: float
+    macro_f1: float
+    micro_f1: float
+    exact_match: float
+    loss: float
+    calibration_error: float
+    mean_prevalence: float
+    majority_match: float
+    per_label: list[LabelFigures]
+    intervals: dict[str, Interval]
+
+    @property
+    def headline(self) -> Headline:
+        """Mean average precision, beside that of a model that knows nothing."""
+        return Headline("mean_average_precision", "mAP", self.mean_average_precision, self.mean_prevalence)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON; undefined figures are ``None``, as is the threshold of a label never answered."""
+        per_label = {
+            row.label: {
+                **{name: value for name, value in vars(row).items() if name not in ("label", "threshold")},
+                "threshold": row.threshold if np.isfinite(row.threshold) else None,
+            }
+            for row in self.per_label
+        }
+        plain = {name: value for name, value in vars(self).items() if name not in ("per_label", "intervals")}
+        plain["expected_calibration_error"] = plain.pop("calibration_error")
+        return {
+            **plain,
+            **{f"{name}_interval_95": [of.low, of.high] for name, of in self.intervals.items()},
+            "labels_without_clips": [row.label for row in self.per_label if not row.support],
+            "per_label": per_label,
+            "labels": [row.label for row in self.per_label],
+        }
+
+    def summary_lines(self) -> list[str]:
+        """The figures a person looks for first."""
+        lines = [
+            f"mAP {self.mean_average_precision:.4f} on {self.num_clips:,} clips (knowing nothing: "
+            f"{self.mean_prevalence:.4f}), macro-F1 {self.macro_f1:.4f}, micro-F1 {self.micro_f1:.4f}",
+            f"all labels of a clip right {self.exact_match:.4f} (always answering the most frequent set: "
+            f"{self.majority_match:.4f}), loss {self.loss:.4f}, calibration error {self.calibration_error:.4f}",
+        ]
+        if self.intervals:
+            named = {"mean_average_precision": "mAP", "macro_f1": "macro-F1"}
+            of = [f"{named[name]} {one.low:.4f} to {one.high:.4f}" for name, one in self.intervals.items()]
+            lines.append("95 % intervals: " + ", ".join(of))
+        return lines
+
+    def card_table(self) -> CardTable:
+        """What a model card shows of a split."""
+        return CardTable(
+            figures={
+                "mAP": self.mean_average_precision,
+                "Knowing nothing": self.mean_prevalence,
+                "Macro F1": self.macro_f1,
+                "All labels right": self.exact_match,
+            },
+            explained="Knowing nothing is the mean share of clips that have a label, which chance reaches.",
+            hub={"map": ("mAP", self.mean_average_precision), "f1": ("Macro F1", self.macro_f1)},
+            heads=["Label", "Average precision", "Precision", "Recall", "F1", "Clips"],
+            rows=[
+                [
+                    row.label,
+                    *map(figure, (row.average_precision, row.precision, row.recall, row.f1)),
+                    f"{row.support:,}",
+                ]
+                for row in self.per_label
+            ],
+        )
+
+
+def compute_multi_label(
+    logits: np.ndarray, targets: np.ndarray, labels: Sequence[str], thresholds: np.ndarray | None = None
+) -> MultiLabelMetrics:
+    """All figures of one split.
+
+    Args:
+        logits: float (N, C), N >= 1.
+        targets: which labels are there, 0 or 1, (N, C).
+        labels: C names.
+        thresholds: probability from which on each label is answered, float (C,); ``None`` for 0.5.
+
+    Raises:
+        DataError: no clips, or none with any label.
+        ModelError: logits that are NaN or infinite.
+    """
+    check_finite(logits, len(targets))
+    probabilities = sigmoid(logits.astype(np.float64))
+    thresholds = np.full(len(labels), THRESHOLD) if thresholds is None else thresholds
+    there, answered = targets > 0.5, probabilities >= thresholds
+    per_label = [
+        _of_label(label, probabilities[:, i], there[:, i], answered[:, i], float(thresholds[i]))
+        for i, label in enumerate(labels)
+    ]
+    support = there.sum(axis=0)
+    present = support > 0
+    hits = int((there & answered).sum())
+    sets = Counter(row.tobytes() for row in there)
+    return MultiLabelMetrics(
+        num_clips=len(targets),
+        mean_average_precision=_mean([row.average_precision for row in per_label]),
+        macro_f1=_mean([row.f1 for row in per_label]),
+        micro_f1=2 * hits / max(1, int(there.sum() + answered.sum())),
+        exact_match=float((there == answered).all(axis=1).mean()),
+        loss=binary_loss(probabilities, there),
+        calibration_error=binary_calibration_error(probabilities.ravel(), there.ravel()),
+        mean_prevalence=float(support[present].mean() / len(targets)) if present.any() else 0.0,
+        majority_match=sets.most_common(1)[0][1] / len(targets),
+        per_label=per_label,
+        intervals=_intervals(probabilities, there, answered),
+    )
+
+
+def _of_label(
+    label: str, probability: np.ndarray, there: np.ndarray, answered: np.ndarray, threshold: float
+) -> LabelFigures:
+    support, given, hits = int(there.sum()), int(answered.sum()), int((there & answered).sum())
+    ranked = _Ranked(probability, there)
+    return LabelFigures(
+        label=label,
+        average_precision=float(ranked.average_precision(np.ones((1, len(there))))[0]) if support else None,
+        roc_auc=float(roc_auc_score(there, probability)) if 0 < support < len(there) else None,
+        precision=hits / given if given else None,
+        recall=hits / support if support else None,
+        f1=2 * hits / (support + given) if support else None,
+        support=support,
+        threshold=threshold,
+    )
+
+
+class _Ranked:
+    """The clips of one label, most probable first, for its average precision on any weighting of them."""
+
+    def __init__(self, probability: np.ndarray, there: np.ndarray) -> None:
+        self.order = np.argsort(-probability, kind="stable")
+        falling = probability[self.order]
+        # clips of one probability come or go together: precision counts behind the last of them
+        last = np.flatnonzero(np.append(falling[1:] < falling[:-1], True))
+        self.behind = last[np.searchsorted(last, np.arange(len(falling)))]
+        self.there = there[self.order]
+
+    def average_precision(self, weights: np.ndarray) -> np.ndarray:
+        """Of R weightings (R, N) of the clips, float64 (R,); NaN where no clip with the label has weight."""
+        ranked = weights[:, self.order]
+        with_label = ranked * self.there
+        hits, seen = np.cumsum(with_label, axis=1), np.cumsum(ranked, axis=1)
+        precision = hits[:, self.behind] / np.maximum(seen[:, self.behind], 1e-12)
+        with np.errstate(invalid="ignore"):
+            value: np.ndarray = (with_label * precision).sum(axis=1) / hits[:, -1]
+        return value
+
+
+def _intervals(probabilities: np.ndarray, there: np.ndarray, answered: np.ndarray) -> dict[str, Interval]:
+    """By the bootstrap over clips, drawn anew with replacement (Efron 1979); they are taken as independent."""
+    sets = int(min(REPLICATES, _MOST_WORK / max(1, there.size)))
+    present = np.flatnonzero(there.any(axis=0))
+    if sets < _FEWEST_SETS or not len(present):
+        return {}
+    ranked = [_Ranked(probabilities[:, i], there[:, i]) for i in present]
+    hits, total = (there & answered)[:, present].astype(float), (there.astype(float) + answered)[:, present]
+    values: dict[str, list[np.ndarray]] = {"mean_average_precision": [], "macro_f1": []}
+    for weights in _draws(len(there), sets):
+        precisions = np.stack([one.average_precision(weights) for one in ranked])
+        drawn = weights @ there[:, present].astype(float) > 0  # (R, labels)
+        f1 = np.where(drawn, 2 * (weights @ hits) / np.maximum(weights @ total, 1e-12), np.nan)
+        values["mean_average_precision"].append(np.nanmean(precisions, axis=0))
+        values["macro_f1"].append(np.nanmean(f1, axis=1))
+    return {name: percentile_interval(np.concatenate(of)) for name, of in values.items()}
+
+
+def _draws(num_clips: int, sets: int) -> Iterator[np.ndarray]:
+    """How often each clip is in each set, float64 (R, N), a few sets at a time."""
+    rng = np.random.default_rng(0)
+    some = max(1, _AT_ONCE // num_clips)
+    for start in range(0, sets, some):
+        size = min(some, sets - start)
+        yield rng.multinomial(num_clips, np.full(num_clips, 1 / num_clips), size=size).astype(np.float64)
+
+
+def _mean(values: Sequence[float | None]) -> float:
+    there = [value for value in values if value is not None]
+    return float(np.mean(there)) if there else 0.0

@@ -1,0 +1,116 @@
+"""Figures of models that answer a number.
+
+Shapes: N clips, R sets of clips drawn anew.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from scipy.stats import spearmanr
+
+from earmark.scoring.figures import CardTable, Headline, check_finite
+from earmark.scoring.uncertainty import REPLICATES, Interval, percentile_interval
+
+_AT_ONCE = 1 << 22  # clips held together while they are drawn anew
+
+
+@dataclass(frozen=True)
+class RegressionMetrics:
+    """How near N answers are to the numbers of N clips, in their unit.
+
+    Attributes:
+        num_clips: N.
+        mae: mean absolute error.
+        rmse: root mean square error.
+        r2: share of the numbers' variance that the answers explain; 0 is what always answering their mean gets, below 0
+            is worse; ``None`` where all numbers are the same.
+        pearson, spearman: correlation of answers and numbers, and of their ranks; ``None`` where either is constant.
+        loss: mean square error.
+        median_mae: the error of always answering the median of these numbers.
+        intervals: 95 % intervals of ``mae`` and ``rmse``.
+    """
+
+    num_clips: int
+    mae: float
+    rmse: float
+    r2: float | None
+    pearson: float | None
+    spearman: float | None
+    loss: float
+    median_mae: float
+    intervals: dict[str, Interval]
+
+    @property
+    def headline(self) -> Headline:
+        """Mean absolute error, beside that of always answering the median."""
+        return Headline("mae", "MAE", self.mae, self.median_mae, higher_is_better=False)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON; undefined figures are ``None``."""
+        plain = {name: value for name, value in vars(self).items() if name != "intervals"}
+        return {**plain, **{f"{name}_interval_95": [of.low, of.high] for name, of in self.intervals.items()}}
+
+    def summary_lines(self) -> list[str]:
+        """The figures a person looks for first."""
+        known = {"R2": self.r2, "Pearson": self.pearson, "Spearman": self.spearman}
+        more = "".join(f", {name} {value:.4f}" for name, value in known.items() if value is not None)
+        of = ", ".join(f"{name.upper()} {one.low:.4g} to {one.high:.4g}" for name, one in self.intervals.items())
+        return [
+            f"MAE {self.mae:.4g} on {self.num_clips:,} clips (always answering the median: {self.median_mae:.4g})",
+            f"RMSE {self.rmse:.4g}{more}",
+            f"95 % intervals: {of}",
+        ]
+
+    def card_table(self) -> CardTable:
+        """What a model card shows of a split."""
+        return CardTable(
+            figures={"MAE": self.mae, "MAE of the median": self.median_mae, "RMSE": self.rmse, "R2": self.r2},
+            explained="The MAE of the median is the error of always answering the median of the split.",
+            hub={"mae": ("MAE", self.mae), "mse": ("MSE", self.loss)},
+        )
+
+
+def compute_regression(answers: np.ndarray, numbers: np.ndarray) -> RegressionMetrics:
+    """All figures of one split.
+
+    Args:
+        answers: float (N, 1), N >= 1.
+        numbers: what they should be, float (N,).
+
+    Raises:
+        DataError: no clips.
+        ModelError: answers that are NaN or infinite.
+    """
+    check_finite(answers, len(numbers))
+    given, wanted = answers[:, 0].astype(np.float64), numbers.astype(np.float64)
+    errors = given - wanted
+    square = float((errors**2).mean())
+    variance = float(wanted.var())
+    varies = variance > 0 and float(given.std()) > 0
+    return RegressionMetrics(
+        num_clips=len(numbers),
+        mae=float(np.abs(errors).mean()),
+        rmse=math.sqrt(square),
+        r2=1 - square / variance if variance > 0 else None,
+        pearson=float(np.corrcoef(given, wanted)[0, 1]) if varies else None,
+        spearman=float(spearmanr(given, wanted).statistic) if varies else None,
+        loss=square,
+        median_mae=float(np.abs(wanted - np.median(wanted)).mean()),
+        intervals=_intervals(np.abs(errors)),
+    )
+
+
+def _intervals(distances: np.ndarray) -> dict[str, Interval]:
+    """By the bootstrap over clips, drawn anew with replacement (Efron 1979); they are taken as independent."""
+    rng, total = np.random.default_rng(0), len(distances)
+    some = max(1, _AT_ONCE // total)
+    mae, rmse = [], []
+    for start in range(0, REPLICATES, some):
+        drawn = distances[rng.integers(total, size=(min(some, REPLICATES - start), total))]
+        mae.append(drawn.mean(axis=1))
+        rmse.append(np.sqrt((drawn**2).mean(axis=1)))
+    return {"mae": percentile_interval(np.concatenate(mae)), "rmse": percentile_interval(np.concatenate(rmse))}
