@@ -234,9 +234,17 @@ def _intervals(probabilities: np.ndarray, there: np.ndarray, answered: np.ndarra
         precisions = np.stack([one.average_precision(weights) for one in ranked])
         drawn = weights @ there[:, present].astype(float) > 0  # (R, labels)
         f1 = np.where(drawn, 2 * (weights @ hits) / np.maximum(weights @ total, 1e-12), np.nan)
-        values["mean_average_precision"].append(np.nanmean(precisions, axis=0))
-        values["macro_f1"].append(np.nanmean(f1, axis=1))
+        values["mean_average_precision"].append(_mean_of_drawn(precisions.T))
+        values["macro_f1"].append(_mean_of_drawn(f1))
     return {name: percentile_interval(np.concatenate(of)) for name, of in values.items()}
+
+
+def _mean_of_drawn(values: np.ndarray) -> np.ndarray:
+    """Means over the labels that a set has clips of, of figures (R, labels); sets without any are left out."""
+    there = np.isfinite(values)
+    sums, counts = np.where(there, values, 0.0).sum(axis=1), there.sum(axis=1)
+    means: np.ndarray = sums[counts > 0] / counts[counts > 0]
+    return means
 
 
 def _draws(num_clips: int, sets: int) -> Iterator[np.ndarray]:

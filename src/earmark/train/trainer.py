@@ -21,6 +21,7 @@ import hashlib
 import logging
 import math
 import time
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
@@ -135,15 +136,18 @@ class AudioTrainer(AveragingTrainer):
         if args.device.type != "cpu" and args.dataloader_pin_memory:
             args.accelerator_config.non_blocking = True  # the next step need not wait for the copy of its batch
         dataset = training_clips(audio, train_clips, bucket_waste, seed=args.seed)
-        super().__init__(
-            model=audio.model,
-            args=args,
-            train_dataset=augmented(dataset, audio, args, sounds),
-            eval_dataset=validation,
-            data_collator=one_batch,
-            processing_class=audio.frontend.extractor,
-            compute_loss_func=make_loss(audio, args, dataset.labels),
-        )
+        with warnings.catch_warnings():
+            # of its own loss; ours smooths several labels, too
+            warnings.filterwarnings("ignore", message="Label smoothing is not compatible with multi-label")
+            super().__init__(
+                model=audio.model,
+                args=args,
+                train_dataset=augmented(dataset, audio, args, sounds),
+                eval_dataset=validation,
+                data_collator=one_batch,
+                processing_class=audio.frontend.extractor,
+                compute_loss_func=make_loss(audio, args, dataset.labels),
+            )
         self.audio = audio
         self.train_table = train_clips.table
         self.guard = LossGuard()
