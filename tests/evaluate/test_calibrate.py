@@ -256,8 +256,11 @@ def test_other_models_are_not_calibrated(tmp_path: Path, model: Path, data: Path
     assert "no such folder" in capsys.readouterr().err
     config = json.loads((model / "config.json").read_text())
     (model / "config.json").write_text(json.dumps({**config, "problem_type": "multi_label_classification"}))
-    assert main(["calibrate", str(model), "--data_dir", str(data)]) == 2
-    assert "only single labels are calibrated" in capsys.readouterr().err
+    words = ["calibrate", str(model), "--data_dir", str(data)]
+    assert main([*words, "--reject_class", "high", "--reject_false_accept_rate", "0.1"]) == 2
+    assert "--reject_false_accept_rate: where none of several labels" in capsys.readouterr().err
+    assert main([*words, "--task", "single_label"]) == 2
+    assert "the model was trained for multi_label" in capsys.readouterr().err
 
 
 def test_a_damaged_file_stops_every_way_in(model: Path, data: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -52,7 +52,7 @@ def test_thresholds_of_classes_and_of_all_hold_together() -> None:
 
 
 def test_what_is_written_is_read(tmp_path: Path) -> None:
-    assert read_decision(tmp_path, LABELS) is PLAIN
+    assert read_decision(tmp_path, LABELS) == PLAIN
     decision = Decision(1.5, "none of these", 0.25, {"no": 0.7, "yes": NEVER}, {"clips": 12})
     (tmp_path / "decision.json").write_text(json.dumps(decision.to_dict(LABELS), allow_nan=False))
     assert read_decision(tmp_path, LABELS) == decision

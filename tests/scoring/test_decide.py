@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from earmark.data.clips import Clip, ClipTable
 from earmark.decision_options import DecisionArguments
 from earmark.errors import UsageError
 from earmark.models.decision import NEVER, Decision
@@ -196,5 +197,7 @@ def test_few_clips_are_no_fault() -> None:
 )
 def test_what_cannot_be_fitted_is_said_before(settings: dict, there: list[str], says: str) -> None:
     with pytest.raises(UsageError, match=says):
-        check_can_fit(DecisionArguments(**settings), LABELS, there)
-    check_can_fit(DecisionArguments(), LABELS, [])
+        check_can_fit(
+            DecisionArguments(**settings), LABELS, ClipTable([Clip(name, label=name) for name in there], "table")
+        )
+    check_can_fit(DecisionArguments(), LABELS, None)

@@ -13,6 +13,7 @@ import torch
 from transformers import TrainerCallback
 
 from earmark.errors import UsageError
+from earmark.tasks import Task
 from earmark.train.losses import ClipLoss, class_weights, make_loss
 from tests.tiny import ARCHITECTURES
 from tests.train.small import build, make_trainer, usable, write_clips
@@ -113,7 +114,7 @@ def test_weights_that_cannot_be(setting: str, says: str) -> None:
 def test_a_smoothing_out_of_range_is_refused() -> None:
     settings = SimpleNamespace(label_smoothing_factor=1.0, class_weights=None, focal_gamma=0.0, sampler="random")
     with pytest.raises(UsageError, match="label_smoothing_factor"):
-        make_loss(settings, LABELS, np.array([0, 1, 2]))
+        make_loss(SimpleNamespace(labels=LABELS, task=Task.SINGLE_LABEL), settings, np.array([0, 1, 2]))
 
 
 class _FirstGradient(TrainerCallback):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import math
+from contextlib import ExitStack
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -20,6 +21,8 @@ from earmark.data.clips import Clip, ClipTable
 from earmark.data.usable import UsableClips
 from earmark.errors import UsageError
 from earmark.models.build import ModelSource, build_for_training, load_trained
+from earmark.models.forward import fold_unit
+from earmark.models.freeze import freeze
 from earmark.predict.classifier import Classifier
 from earmark.runs.results import results_table
 from earmark.tasks import Task, sigmoid
@@ -140,6 +143,24 @@ def test_accumulated_batches_learn_what_one_batch_does(task: Task, tmp_path: Pat
         trainer.train()
         weights.append(torch.cat([weight.detach().flatten() for weight in audio.model.parameters()]))
     torch.testing.assert_close(weights[0], weights[1], rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("task", [Task.MULTI_LABEL, Task.REGRESSION])
+def test_a_probe_is_judged_in_the_unit_that_it_answers_in(task: Task, tmp_path: Path) -> None:
+    clips = {name: relabelled(one, task) for name, one in usable(write_clips(tmp_path / "data", [0.5] * 8)).items()}
+    audio = build(task, "wav2vec2", (350.0, 250.0) if task is Task.REGRESSION else None)
+    freeze(audio.model, "encoder")
+    trainer = make_trainer(audio, clips, tmp_path / "run", num_train_epochs=3)
+    with ExitStack() as stack:
+        trainer.keep_frozen(stack, tmp_path, small_only=False)
+        assert trainer.probes
+        trainer.train()
+        on_embeddings = trainer.score(clips["validation"])
+    trainer.probes = False
+    np.testing.assert_allclose(trainer.score(clips["validation"]), on_embeddings, rtol=1e-4, atol=1e-4)
+    before = trainer.score(clips["validation"])
+    fold_unit(audio.model)
+    np.testing.assert_allclose(trainer.score(clips["validation"]), before, rtol=1e-4, atol=1e-2)
 
 
 # -- from the shell to answers

@@ -133,18 +133,22 @@ def _overview(audited: Audited) -> list[str]:
     for split in dict.fromkeys(audited.splits):
         rows = np.array([row for row, name in enumerate(audited.splits) if name == split])
         figures = split_figures(audited, rows)
+        of_numbers = figures.get("numbers")
+        what = f"numbers {_range(of_numbers, '')}" if of_numbers else f"{figures['classes']} classes"
         lines.append(
-            f"{split:11} {figures['clips']:,} clips, {figures['hours']:.2f} h, {figures['classes']} classes; "
+            f"{split:11} {figures['clips']:,} clips, {figures['hours']:.2f} h, {what}; "
             f"{_range(figures['duration_s'], 's')}; {_range(figures['rms_db'], 'dB')} on average"
         )
         named = [f"{label} {count:,}" for label, count in list(figures["labels"].items())[:_NAMED_CLASSES]]
         more = len(figures["labels"]) - len(named)
-        lines.append(f"{'':11} {', '.join(named)}{f', {more} more' if more > 0 else ''}")
+        if named:
+            lines.append(f"{'':11} {', '.join(named)}{f', {more} more' if more > 0 else ''}")
     return lines
 
 
 def _range(quantiles: dict[str, float], unit: str) -> str:
-    return f"{quantiles['min']:.2f} to {quantiles['max']:.2f} {unit}, median {quantiles['median']:.2f} {unit}"
+    low, high, median = (f"{quantiles[name]:.2f} {unit}".rstrip() for name in ("min", "max", "median"))
+    return f"{low.removesuffix(unit).rstrip()} to {high}, median {median}"
 
 
 def split_figures(audited: Audited, rows: np.ndarray) -> dict[str, Any]:
@@ -152,8 +156,10 @@ def split_figures(audited: Audited, rows: np.ndarray) -> dict[str, Any]:
     measures = audited.measures
     readable = rows[measures.readable[rows]]
     labels = Counter(name for row in rows for name in audited.table[int(row)].classes)
+    numbers = [label for row in rows if isinstance(label := audited.table[int(row)].label, float)]
     return {
         "clips": len(rows),
+        **({"numbers": _quantiles(np.array(numbers))} if numbers else {}),
         "unreadable": len(rows) - len(readable),
         "hours": round(float(measures.duration_s[readable].sum()) / 3600, 4),
         "classes": len(labels),
