@@ -2,7 +2,7 @@
 
     python benchmarks/make_mixtures.py speech_commands_12 mixtures
 
-``labels_SPLIT.csv``: up to three different words at once, each at its own level and place; of none there is noise alone.
+``labels_SPLIT.csv``: up to three different words at once, each at its own level and place; of none, noise alone.
 ``snr_SPLIT.csv``: one word in background noise; to learn is the signal-to-noise ratio, from -5 to 25 dB.
 Splits stay apart: a recording of validation is made of clips of validation alone.
 """
