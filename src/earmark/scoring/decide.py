@@ -16,6 +16,7 @@ from earmark.decision_options import DecisionArguments
 from earmark.errors import UsageError
 from earmark.models.decision import DEFAULT_REJECT_LABEL, NEVER, REJECTED, Decision
 from earmark.scoring.calibration import COLDEST, HOTTEST, WindowLogits, all_right, fit_temperature
+from earmark.scoring.metrics import check_finite
 from earmark.scoring.thresholds import lowest_threshold, threshold_of_false_accepts
 from earmark.scoring.uncertainty import calibration_error
 
@@ -86,7 +87,11 @@ def fit_decision(
         settings: what is asked for; see :func:`check_can_fit`.
         split: name of these clips' split, to be saved.
         data: where they come from, to be saved.
+
+    Raises:
+        ModelError: logits that are NaN or infinite.
     """
+    check_finite(windows.logits, "windows of clips")
     # of training settings, which check themselves again whenever they are copied, these alone
     settings = DecisionArguments(**{one.name: getattr(settings, one.name) for one in fields(DecisionArguments)})
     decision, notes = _fit(windows, targets, labels, settings)

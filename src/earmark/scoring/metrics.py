@@ -105,6 +105,24 @@ class Metrics:
         return [("accuracy", self.intervals["accuracy"]), ("macro-F1", self.intervals["macro_f1"])]
 
 
+def check_finite(logits: np.ndarray, what: str) -> None:
+    """See that a model answers with numbers.
+
+    Args:
+        logits: float (N, C).
+        what: the rows are, for the message.
+
+    Raises:
+        ModelError: logits that are NaN or infinite.
+    """
+    broken = int((~np.isfinite(logits)).any(axis=1).sum())
+    if broken:
+        raise ModelError(
+            f"the model answers NaN or infinity for {broken} of {len(logits)} {what}; "
+            "its weights are broken, or training diverged (lower --learning_rate)"
+        )
+
+
 def compute_metrics(logits: np.ndarray, targets: np.ndarray, labels: Sequence[str]) -> Metrics:
     """All figures of one split.
 
@@ -119,12 +137,7 @@ def compute_metrics(logits: np.ndarray, targets: np.ndarray, labels: Sequence[st
     """
     if not len(targets):
         raise DataError("no clips to judge a model by")
-    broken = int((~np.isfinite(logits)).any(axis=1).sum())
-    if broken:
-        raise ModelError(
-            f"the model answers NaN or infinity for {broken} of {len(logits)} clips; "
-            "its weights are broken, or training diverged (lower --learning_rate)"
-        )
+    check_finite(logits, "clips")
     indices = np.arange(len(labels))
     predicted = logits.argmax(axis=1)
     confusion = confusion_matrix(targets, predicted, labels=indices)
