@@ -106,15 +106,16 @@ def rows_and_labels(indices: Sequence[int], labels: np.ndarray) -> tuple[np.ndar
     """Which rows a batch takes, and their labels.
 
     Args:
-        indices: rows, of N. ``N + row`` stands for a row that was there before and only fills the batch up.
+        indices: rows, of N. ``N + row`` stands for a row that was there before and only fills the batch up, and
+            ``2 * N * k + row`` for a row that comes for the k-th time more in this epoch.
         labels: index of each row's class, int64 (N,).
 
     Returns:
         ``(rows, labels)``, int64 (B,) each; the label of what fills up is -100, which torch's losses leave out.
     """
     rows = np.asarray(indices, dtype=np.int64)
-    fills_up = rows >= len(labels)
-    rows = np.where(fills_up, rows - len(labels), rows)
+    fills_up = rows // len(labels) % 2 == 1
+    rows = rows % len(labels)
     return rows, np.where(fills_up, NO_LABEL, labels[rows])
 
 
