@@ -263,6 +263,16 @@ def test_a_model_that_answers_nan_is_one_line_and_keeps_its_decision(model: Path
     assert (model / "decision.json").read_text() == before
 
 
+@pytest.mark.parametrize("aggregate", ["mean", "max"])
+def test_thresholds_of_another_aggregate_are_warned_of(aggregate: str, model: Path, data: Path, capsys) -> None:
+    words = ["predict", str(model), str(data), "--device", "cpu", "--aggregate", aggregate]
+    assert main(words) == 0
+    assert "thresholds were fitted" not in capsys.readouterr().err  # there are none
+    write_decision(model)
+    assert main(words) == 0
+    assert ("thresholds were fitted to the mean" in capsys.readouterr().err) == (aggregate == "max")
+
+
 def test_other_models_are_not_calibrated(tmp_path: Path, model: Path, data: Path, capsys) -> None:
     assert main(["calibrate", str(tmp_path / "nowhere"), "--data_dir", str(data)]) == 2
     assert "no such folder" in capsys.readouterr().err

@@ -63,6 +63,12 @@ class Job:
             options.format or "csv", kind, self.top_k, rate_hz, rejects=self.classifier.decision.rejects
         )
 
+        if options.aggregate == "max" and kind == "clips" and self.classifier.decision.rejects:
+            logger.warning(
+                "--aggregate max: the model's thresholds were fitted to the mean over windows; the highest probabilities "
+                "pass them more often"
+            )
+
     def settings(self) -> dict[str, Any]:
         """What the rows depend on."""
         settings = {name: getattr(self.options, name) for name in _SHAPES_ROWS}
