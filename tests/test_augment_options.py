@@ -40,6 +40,7 @@ def test_kinds_come_in_the_order_they_are_done_with_their_chances() -> None:
             {"augment": "gain", "augment_noise": "rain"},
             "--augment_noise does nothing without noise: add it to --augment",
         ),
+        ({"augment_probability": 0.9}, "--augment_probability does nothing without --augment"),
         ({"augment_speed": "1,2"}, "--augment_speed does nothing without speed"),
     ],
 )

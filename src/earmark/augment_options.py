@@ -102,6 +102,8 @@ class AugmentArguments:
             if given and kind not in chances:
                 raise UsageError(f"--{given[0]} does nothing without {kind}: add it to --augment")
         if not chances:
+            if self.augment_probability != _DEFAULTS["augment_probability"]:
+                raise UsageError("--augment_probability does nothing without --augment: add what is to be done")
             return None
         for kind in ("noise", "reverb"):
             if kind in chances and not getattr(self, f"augment_{kind}"):

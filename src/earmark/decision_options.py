@@ -33,6 +33,8 @@ class LossArguments:
 
     def check_loss(self) -> None:
         """Refuse what cannot be, before Transformers looks at its own settings."""
+        if str(self.class_weights).lower() == "none":  # what a search, or a file of settings, can say
+            self.class_weights = None
         if not (math.isfinite(self.focal_gamma) and self.focal_gamma >= 0):
             raise UsageError(f"--focal_gamma {self.focal_gamma}: expected 0 or more")
         if self.sampler not in ("random", "balanced"):

@@ -197,6 +197,18 @@ def test_what_only_fills_a_batch_up_counts_for_nothing_mixed_or_not() -> None:
     assert batch["partner_labels"][0] == clips("mixup:1", [4000] * 4).draw(1).partner
 
 
+def test_a_clip_that_comes_again_in_an_epoch_is_changed_another_way() -> None:
+    data, rows = clips("gain:1,mixup:1", [4000] * 4), [1, 2 * 4 + 1, 4 * 4 + 1]
+    batch = data.__getitems__([*rows, 2 * 4 + 3])
+    assert batch["rows"].tolist() == [1, 1, 1, 3]
+    assert batch["labels"].tolist() == [1, 1, 1, 3]
+    loudness = batch["samples"].abs().amax(dim=1)[:3].tolist()
+    assert len(set(loudness)) == 3
+    assert data.draw(1, 0).gain_db == data.draw(1).gain_db
+    torch.testing.assert_close(data.__getitems__([rows[1]])["samples"], batch["samples"][1:2])
+    assert batch["partner_labels"][:3].tolist() == [data.draw(1, times).partner for times in range(3)]
+
+
 def test_silence_gets_no_noise_and_that_is_said_once(caplog: pytest.LogCaptureFixture) -> None:
     waves = [np.zeros(1000, dtype=np.float32)] * 3
     plain = TrainingClips(Held(waves), np.arange(3), min_samples=100, max_samples=1000)

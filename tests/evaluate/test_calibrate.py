@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import soundfile
 from fastapi.testclient import TestClient
+from safetensors.torch import load_file, save_file
 
 import earmark
 from earmark.cli.main import main
@@ -249,6 +250,27 @@ def test_calibrate_without_a_class_of_clips(model: Path, data: Path, tmp_path: P
     words += ["--reject_class", "mid", "--reject_false_accept_rate", "0.1"]
     assert main(words) == 2
     assert "no validation clips of --reject_class 'mid'" in capsys.readouterr().err
+
+
+def test_a_model_that_answers_nan_is_one_line_and_keeps_its_decision(model: Path, data: Path, capsys) -> None:
+    weights = load_file(model / "model.safetensors")
+    weights["classifier.bias"][0] = np.nan
+    save_file(weights, model / "model.safetensors", metadata={"format": "pt"})
+    write_decision(model)
+    before = (model / "decision.json").read_text()
+    assert main(["calibrate", str(model), "--data_dir", str(data), "--device", "cpu"]) == 2
+    assert "error: the model answers NaN or infinity for" in capsys.readouterr().err.strip().splitlines()[-1]
+    assert (model / "decision.json").read_text() == before
+
+
+@pytest.mark.parametrize("aggregate", ["mean", "max"])
+def test_thresholds_of_another_aggregate_are_warned_of(aggregate: str, model: Path, data: Path, capsys) -> None:
+    words = ["predict", str(model), str(data), "--device", "cpu", "--aggregate", aggregate]
+    assert main(words) == 0
+    assert "thresholds were fitted" not in capsys.readouterr().err  # there are none
+    write_decision(model)
+    assert main(words) == 0
+    assert ("thresholds were fitted to the mean" in capsys.readouterr().err) == (aggregate == "max")
 
 
 def test_other_models_are_not_calibrated(tmp_path: Path, model: Path, data: Path, capsys) -> None:

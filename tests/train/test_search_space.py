@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -36,9 +37,26 @@ def test_ranges_and_choices_have_the_type_of_their_flag() -> None:
     assert parsed("gradient_accumulation_steps=1:8:log") == [Dimension("gradient_accumulation_steps", 1, 8, log=True)]
 
 
+def test_choices_may_hold_commas() -> None:
+    text = "augment=none|shift,speed:0.8|spec, learning_rate=1e-5:1e-3,class_weights=none|balanced"
+    space = parsed(text, "augment_speed=0.9,1.1|0.8,1.2")
+    assert [one.name for one in space] == ["augment", "learning_rate", "class_weights", "augment_speed"]
+    assert space[0].choices == ("none", "shift,speed:0.8", "spec")
+    assert space[3].choices == ("0.9,1.1", "0.8,1.2")
+
+
+def test_choices_of_nothing_are_what_they_say(tmp_path: Path) -> None:
+    parts: list[Any] = [EarmarkTrainingArguments(output_dir=str(tmp_path), class_weights="balanced", augment="spec")]
+    assert with_values(parts, {"class_weights": "none"})[0].class_weights is None
+    assert with_values(parts, {"augment": "none"})[0].augmentation() is None
+    with pytest.raises(UsageError, match="--label_smoothing_factor 2: expected from 0 to below 1"):
+        with_values(parts, {"label_smoothing_factor": 2})
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
+        ("learning_rate=1e-5:1e-3,log", "1e-3,log is not what it takes; expected a number"),
         ("", "expected NAME=LOW:HIGH"),
         ("learning_rate", "learning_rate: expected NAME=LOW:HIGH, NAME=LOW:HIGH:log or NAME=A|B|C"),
         ("learning_rate=", "expected NAME="),

@@ -1,8 +1,9 @@
 """Training batches in which clips are changed at random: another way in each epoch, the same way in every run.
 
-What is done to a clip is drawn from (seed, epoch, row) alone, so it is the same for any number of worker processes
-and of cards, and in a run that was stopped and goes on. The other clip of a mixup is drawn from all rows for the same
-reason: one from the batch would be another on two cards.
+What is done to a clip is drawn from (seed, epoch, row) alone (and, where a clip comes several times in an epoch, from
+how often it came before), so it is the same for any number of worker processes and of cards, and in a run that was
+stopped and goes on. The other clip of a mixup is drawn from all rows for the same reason: one from the batch would be
+another on two cards.
 
 Samples are changed here, by :mod:`earmark.batch.transforms`; mixing, and hiding parts of the spectrogram, is left to
 where the model is: a batch says with which clip, and what.
@@ -65,17 +66,17 @@ class Draw:
     hidden: np.ndarray
 
 
-def draw(settings: Augmentation, seed: tuple[int, int, int], num_clips: int, num_noises: int, num_rooms: int) -> Draw:
+def draw(settings: Augmentation, seed: tuple[int, ...], num_clips: int, num_noises: int, num_rooms: int) -> Draw:
     """What happens to a clip.
 
     Args:
         settings: which kinds, how likely, how strong.
-        seed: seed of the run, epoch, row of the clip.
+        seed: seed of the run, epoch, row of the clip; and how often the clip came before in this epoch, where it did.
         num_clips: rows that a partner is drawn from.
         num_noises: sounds that noise is drawn from.
         num_rooms: impulse responses.
     """
-    rng = np.random.default_rng((*seed, _OF_AUGMENTATION))
+    rng = np.random.default_rng((*seed[:3], _OF_AUGMENTATION, *seed[3:]))
     happens = {
         kind: chance < settings.chances.get(kind, 0)
         for kind, chance in zip(_KINDS, rng.random(len(_KINDS)), strict=True)
@@ -139,7 +140,8 @@ class AugmentedClips(TrainingClips):
             ``hidden`` float32 (B, 4, 2), see :class:`Draw`.
         """
         rows, labels = rows_and_labels(indices, self.labels)
-        draws = [self.draw(row) for row in rows.tolist()]
+        before = np.asarray(indices) // (2 * len(self))
+        draws = [self.draw(row, times) for row, times in zip(rows.tolist(), before.tolist(), strict=True)]
         lengths = self.lengths[rows]
         width = self.width_of(lengths)
         batch = {
@@ -156,10 +158,11 @@ class AugmentedClips(TrainingClips):
             batch["hidden"] = torch.from_numpy(np.stack([one.hidden for one in draws]))
         return batch
 
-    def draw(self, row: int) -> Draw:
-        """What happens to the clip of ``row`` in this epoch."""
+    def draw(self, row: int, times: int = 0) -> Draw:
+        """What happens to the clip of ``row`` in this epoch, when it came ``times`` before."""
+        seed = (self.seed, int(self._epoch), row, *([times] if times else []))
         num_noises, num_rooms = (0 if sounds is None else len(sounds) for sounds in (self.noise, self.rooms))
-        return draw(self.settings, (self.seed, int(self._epoch), row), len(self), num_noises, num_rooms)
+        return draw(self.settings, seed, len(self), num_noises, num_rooms)
 
     def shift_samples(self, one: Draw, row: int) -> int:
         """How far the clip of ``row`` is moved, in samples; above 0 is later."""

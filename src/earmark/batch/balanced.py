@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,9 @@ class BalancedSampler(BucketSampler):
     A class with few clips gives them several times an epoch, one with many gives some of them; over epochs all of them
     come up, and within an epoch no clip comes once more before the others of its class have come as often. Where the
     classes do not divide the rows, the ones that give a row more are drawn anew each epoch.
+
+    A row that comes again in an epoch is given as ``2 * N * k + row``, so that augmentation can change it another way;
+    see :func:`earmark.batch.dataset.rows_and_labels`.
 
     Args:
         num_samples: clip lengths, int (N,).
@@ -38,6 +42,16 @@ class BalancedSampler(BucketSampler):
         counts[rng.permutation(len(self._rows))[:more]] += 1
         drawn = [_drawn(rows, int(count), rng) for rows, count in zip(self._rows, counts, strict=True)]
         return rng.permutation(np.concatenate(drawn))
+
+    def __iter__(self) -> Iterator[int]:
+        total = len(self.bucket)
+        times = [0] * total
+        for index in super().__iter__():
+            if index >= total:  # fills up
+                yield index
+                continue
+            yield index + 2 * total * times[index]
+            times[index] += 1
 
 
 def _drawn(rows: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:

@@ -105,15 +105,16 @@ def rows_and_labels(indices: Sequence[int], labels: np.ndarray) -> tuple[np.ndar
     """Which rows a batch takes, and their labels.
 
     Args:
-        indices: rows, of N. ``N + row`` stands for a row that was there before and only fills the batch up.
+        indices: rows, of N. ``N + row`` stands for a row that was there before and only fills the batch up, and
+            ``2 * N * k + row`` for a row that comes for the k-th time more in this epoch.
         labels: of each row, (N,) or (N, C); see :class:`TrainingClips`.
 
     Returns:
         ``(rows, labels)``, int64 (B,), and (B,) or (B, C); labels of what fills up are -100, which no loss counts.
     """
     rows = np.asarray(indices, dtype=np.int64)
-    fills_up = rows >= len(labels)
-    rows = np.where(fills_up, rows - len(labels), rows)
+    fills_up = rows // len(labels) % 2 == 1
+    rows = rows % len(labels)
     taken = labels[rows]
     taken[fills_up] = NO_LABEL
     return rows, taken

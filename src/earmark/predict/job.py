@@ -75,6 +75,12 @@ class Job:
             number=self.classifier.labels[0],
         )
 
+        if options.aggregate == "max" and kind == "clips" and self.classifier.decision.rejects:
+            logger.warning(
+                "--aggregate max: the model's thresholds were fitted to the mean over windows; the highest probabilities "
+                "pass them more often"
+            )
+
     def settings(self) -> dict[str, Any]:
         """What the rows depend on."""
         settings = {name: getattr(self.options, name) for name in _SHAPES_ROWS}

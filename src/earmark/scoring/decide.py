@@ -18,6 +18,7 @@ from earmark.errors import UsageError
 from earmark.models.decision import DEFAULT_REJECT_LABEL, HALF, NEVER, REJECTED, Decision
 from earmark.scoring.calibration import COLDEST, HOTTEST, WindowLogits, all_right, fit_temperature
 from earmark.scoring.decide_labels import few, fit_label_thresholds, label_figures
+from earmark.scoring.figures import check_finite
 from earmark.scoring.thresholds import lowest_threshold, threshold_of_false_accepts
 from earmark.scoring.uncertainty import calibration_error
 from earmark.tasks import Task
@@ -101,7 +102,11 @@ def fit_decision(
         settings: what is asked for; see :func:`check_can_fit`.
         split: name of these clips' split, to be saved.
         data: where they come from, to be saved.
+
+    Raises:
+        ModelError: logits that are NaN or infinite.
     """
+    check_finite(windows.logits, "windows of clips")
     # of training settings, which check themselves again whenever they are copied, these alone
     settings = DecisionArguments(**{one.name: getattr(settings, one.name) for one in fields(DecisionArguments)})
     decision, notes = _fit(windows, targets, labels, settings)

@@ -70,7 +70,7 @@ class Figures(Protocol):
         """What a model card shows."""
 
 
-def check_finite(logits: np.ndarray, num_clips: int) -> None:
+def check_can_judge(logits: np.ndarray, num_clips: int) -> None:
     """See that there is something to judge.
 
     Args:
@@ -83,10 +83,23 @@ def check_finite(logits: np.ndarray, num_clips: int) -> None:
     """
     if not num_clips:
         raise DataError("no clips to judge a model by")
+    check_finite(logits, "clips")
+
+
+def check_finite(logits: np.ndarray, what: str) -> None:
+    """See that a model answers with numbers.
+
+    Args:
+        logits: float (N, C).
+        what: the rows are, for the message.
+
+    Raises:
+        ModelError: logits that are NaN or infinite.
+    """
     broken = int((~np.isfinite(logits)).any(axis=1).sum())
     if broken:
         raise ModelError(
-            f"the model answers NaN or infinity for {broken} of {len(logits)} clips; "
+            f"the model answers NaN or infinity for {broken} of {len(logits)} {what}; "
             "its weights are broken, or training diverged (lower --learning_rate)"
         )
 

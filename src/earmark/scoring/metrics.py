@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from sklearn.metrics import confusion_matrix, precision_recall_fscore_support, top_k_accuracy_score
 
-from earmark.scoring.figures import CardTable, Figures, Headline, check_finite, figure
+from earmark.scoring.figures import CardTable, Figures, Headline, check_can_judge, figure
 from earmark.scoring.multi_label import compute_multi_label
 from earmark.scoring.regression import compute_regression
 from earmark.scoring.uncertainty import Interval, bootstrap_intervals, calibration_error
@@ -174,7 +174,7 @@ def compute_metrics(logits: np.ndarray, targets: np.ndarray, labels: Sequence[st
         DataError: no clips.
         ModelError: logits that are NaN or infinite.
     """
-    check_finite(logits, len(targets))
+    check_can_judge(logits, len(targets))
     indices = np.arange(len(labels))
     predicted = logits.argmax(axis=1)
     confusion = confusion_matrix(targets, predicted, labels=indices)

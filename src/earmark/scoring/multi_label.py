@@ -14,7 +14,7 @@ import numpy as np
 from sklearn.metrics import roc_auc_score
 
 from earmark.scoring.calibration import binary_loss
-from earmark.scoring.figures import CardTable, Headline, check_finite, figure
+from earmark.scoring.figures import CardTable, Headline, check_can_judge, figure
 from earmark.scoring.uncertainty import REPLICATES, Interval, binary_calibration_error, percentile_interval
 from earmark.tasks import sigmoid
 
@@ -155,7 +155,7 @@ def compute_multi_label(
         DataError: no clips, or none with any label.
         ModelError: logits that are NaN or infinite.
     """
-    check_finite(logits, len(targets))
+    check_can_judge(logits, len(targets))
     probabilities = sigmoid(logits.astype(np.float64))
     thresholds = np.full(len(labels), THRESHOLD) if thresholds is None else thresholds
     there, answered = targets > 0.5, probabilities >= thresholds

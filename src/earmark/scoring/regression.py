@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from scipy.stats import spearmanr
 
-from earmark.scoring.figures import CardTable, Headline, check_finite
+from earmark.scoring.figures import CardTable, Headline, check_can_judge
 from earmark.scoring.uncertainty import REPLICATES, Interval, percentile_interval
 
 _AT_ONCE = 1 << 22  # clips held together while they are drawn anew
@@ -85,7 +85,7 @@ def compute_regression(answers: np.ndarray, numbers: np.ndarray) -> RegressionMe
         DataError: no clips.
         ModelError: answers that are NaN or infinite.
     """
-    check_finite(answers, len(numbers))
+    check_can_judge(answers, len(numbers))
     given, wanted = answers[:, 0].astype(np.float64), numbers.astype(np.float64)
     errors = given - wanted
     square = float((errors**2).mean())

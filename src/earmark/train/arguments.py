@@ -148,6 +148,7 @@ class EarmarkTrainingArguments(LossArguments, DecisionArguments, AugmentArgument
             ("num_train_epochs", self.num_train_epochs > 0 or self.max_steps > 0, "a number above 0"),
             ("learning_rate", _is_rate(self.learning_rate), "0 or more"),
             ("ema", self.ema is None or 0 < self.ema < 1, "a number between 0 and 1, e.g. 0.999"),
+            ("label_smoothing_factor", 0 <= self.label_smoothing_factor < 1, "from 0 to below 1"),
             ("lora", self.lora is None or self.lora >= 1, "a rank, a whole number from 1 on"),
             ("lora_alpha", self.lora_alpha is None or 0 < self.lora_alpha < math.inf, "a number above 0"),
             ("layer_decay", self.layer_decay is None or 0 < self.layer_decay <= 1, "a number above 0, at most 1"),

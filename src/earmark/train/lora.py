@@ -34,6 +34,8 @@ def add_adapters(audio: AudioModel, training: Any, model: ModelArguments) -> str
         for name in ("lora_alpha", "lora_target_modules"):
             if getattr(training, name) is not None:
                 raise UsageError(f"--{name} {getattr(training, name)}: of which adapters? add --lora RANK, e.g. 8")
+        if training.lora_save != "merged":
+            raise UsageError(f"--lora_save {training.lora_save}: which adapters? add --lora RANK, e.g. 8")
         return ""
     if model.model_name_or_path is None:
         raise UsageError("--lora adapts pretrained weights, and --model_type starts from random ones: keep one")

@@ -231,7 +231,7 @@ def _read_weights(setting: str) -> dict[str, float]:
             raise UsageError(f"--class_weights {setting}: cannot be read ({exc})") from exc
     expected = f"--class_weights {setting}: expected balanced, label=weight,label=weight or a JSON object"
     try:
-        pairs = json.loads(text) if text.startswith("{") else dict(_pair(part) for part in text.split(","))
+        pairs = json.loads(text) if text.startswith("{") else _pairs(text)
     except ValueError as exc:
         raise UsageError(f"{expected} ({exc})") from exc
     if not isinstance(pairs, dict) or not pairs:
@@ -241,6 +241,15 @@ def _read_weights(setting: str) -> dict[str, float]:
         if not is_number or not math.isfinite(weight) or weight <= 0:
             raise UsageError(f"--class_weights: {label!r} has the weight {weight!r}; expected a number above 0")
     return {str(label): float(weight) for label, weight in pairs.items()}
+
+
+def _pairs(text: str) -> dict[str, float]:
+    pairs: dict[str, float] = {}
+    for label, weight in map(_pair, text.split(",")):
+        if label in pairs:
+            raise ValueError(f"{label!r} is there twice")
+        pairs[label] = weight
+    return pairs
 
 
 def _pair(part: str) -> tuple[str, float]:

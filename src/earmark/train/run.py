@@ -119,6 +119,8 @@ def train(
     replace = run.overwrite_output_dir and not goes_on
     # an earlier run is only removed when everything else has been found in order, further down
     on_main_process(lambda: prepare_output_dir(folder, overwrite=False, resume=replace or goes_on))
+    # before the clips, which are more: a folder that is not there is known at once
+    sounds = on_each_machine(lambda: load_augmentation(training, data, _sampling_rate_hz(source)))
     prepared = on_each_machine(
         lambda: prepare_data(
             data,
@@ -129,7 +131,6 @@ def train(
             with_test=with_test,
         )
     )
-    sounds = on_each_machine(lambda: load_augmentation(training, data, _sampling_rate_hz(source)))
     prepared.bad += sounds.bad()
     check_same_on_all_ranks({**prepared.facts(), **sounds.facts(), **_shared(data, model, run, training)})
     check_model_survives(_folder_of(source), folder, overwrite=replace)

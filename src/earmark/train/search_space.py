@@ -60,7 +60,7 @@ def parse_space(words: Iterable[str], classes: Sequence[type]) -> list[Dimension
     """
     hints = {name: hint for one in classes for name, hint in _field_hints(one).items()}
     found: dict[str, Dimension] = {}
-    for text in (part.strip() for word in words for part in word.split(",")):
+    for text in (part for word in words for part in _parts(word)):
         name, equals, values = (part.strip() for part in text.partition("="))
         name = name.lstrip("-").replace("-", "_")
         if not name or not equals or not values:
@@ -77,6 +77,17 @@ def parse_space(words: Iterable[str], classes: Sequence[type]) -> list[Dimension
     if not found:
         raise UsageError(f"what to search? add --search_space {_FORMS}, with commas between")
     return list(found.values())
+
+
+def _parts(word: str) -> list[str]:
+    """``a=1:2,b=x|y,z`` to ``a=1:2`` and ``b=x|y,z``: what names no setting belongs to the choices before it."""
+    parts: list[str] = []
+    for text in word.split(","):
+        if parts and text.strip() and "=" not in text:
+            parts[-1] += f",{text}"
+        else:
+            parts.append(text.strip())
+    return parts
 
 
 def _field_hints(one: type) -> dict[str, Any]:
