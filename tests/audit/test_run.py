@@ -105,6 +105,40 @@ def test_groups_in_two_splits(tmp_path: Path) -> None:
     assert len(shared.rows) == 2
 
 
+def test_a_group_column_with_gaps(tmp_path: Path) -> None:
+    for split in ("train", "validation"):
+        rows = []
+        for i in range(4):
+            write(tmp_path / f"{split}{i}.wav", chirp(i + 50 * (split == "train")))
+            rows.append(f"{split}{i}.wav,{'ab'[i % 2]},{' ' if i == 2 else split + str(i)}\n")
+        (tmp_path / f"{split}.csv").write_text("audio,label,speaker\n" + "".join(rows))
+    options = InspectOptions(
+        train_file=str(tmp_path / "train.csv"), eval_file=str(tmp_path / "validation.csv"), group_column="speaker"
+    )
+    findings = {finding.kind: finding for finding in inspect(options).findings}
+    assert findings["no group"].text.startswith("2 clips have no group")
+    assert findings["no group"].rows == [2, 6]
+    assert "shared group" not in findings
+
+
+def test_folds_are_inspected_as_splits(tmp_path: Path) -> None:
+    rows = []
+    for fold in (1, 2, 10):
+        for i, label in enumerate("aabb"):
+            write(tmp_path / f"{fold}_{i}.wav", chirp(5 if (fold, i) in ((1, 0), (10, 1)) else 10 * fold + i))
+            rows.append(f"{fold}_{i}.wav,{label},{fold}\n")
+    (tmp_path / "all.csv").write_text("audio,label,part\n" + "".join(rows))
+    options = InspectOptions(train_file=str(tmp_path / "all.csv"), fold_column="part")
+    found = inspect(options)
+    assert list(dict.fromkeys(found.audited.splits)) == ["fold 1", "fold 2", "fold 10"]
+    findings = {finding.kind: finding for finding in found.findings}
+    assert [found.audited.table[row].source for row in findings["leak"].rows] == ["1_0.wav", "10_1.wav"]
+    assert findings["few clips"].text == "fewer than 10 clips to learn from: 'a', 'b'"  # 6 each, not 2 of a fold
+    assert "fold 2 " in found.summary
+    made = inspect(InspectOptions(train_file=str(tmp_path / "all.csv"), folds=2))
+    assert sorted(set(made.audited.splits)) == ["fold 1", "fold 2"]
+
+
 def test_files_and_exit_code(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "found"
     assert main(["inspect", str(data), "--output_dir", str(out), "--near_duplicates", "false"]) == 0

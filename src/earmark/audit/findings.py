@@ -133,7 +133,7 @@ def _classes(audited: Audited) -> Iterator[Finding]:
         elif missing:
             text = f"{split} has no clip of {_named(missing)}: nothing can be said about {_these(missing)} there"
             yield Finding("missing class", "warning", text)
-    learned = counts.get("train") or counts[next(iter(counts), "")]
+    learned = counts.get("train") or sum(counts.values(), Counter())  # of folds, others are learned from in turn
     if len(learned) == 1:
         yield Finding("one class", "error", f"all clips have the label {next(iter(learned))!r}")
     elif len(learned) > 1:
@@ -151,6 +151,10 @@ def _groups(audited: Audited) -> Iterator[Finding]:
     for split, clip in zip(audited.splits, audited.table, strict=True):
         if clip.group is not None:
             splits[clip.group].add(split)
+    gaps = [row for row, clip in enumerate(audited.table) if clip.group is None]
+    if splits and gaps:
+        text = f"{_clips(gaps, 'have')} no group, so they may share one with another split"
+        yield Finding("no group", "warning", text, gaps)
     shared = {group for group, where in splits.items() if len(where) > 1}
     if shared:
         rows = [row for row, clip in enumerate(audited.table) if clip.group in shared]
