@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import base64
 import csv
+import io
+import re
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import soundfile
 
 from earmark.cli.report import parse_report, run
+from earmark.data.clips import Clip, ClipTable
 from earmark.errors import DataError, OutputError, UsageError
-from earmark.report.compare import compare_runs
+from earmark.report.compare import compare_runs, write_comparison
+from earmark.runs.folder import RunFolder
+from earmark.runs.judged import judge, write_predictions
 from tests.audit.test_run import write
 from tests.serve.test_page import BROWSER, needs_browser
-from tests.tiny import tone
+from tests.tiny import RATE_HZ, tone
 
 LABELS = ["a", "b"]
 
@@ -90,6 +97,31 @@ def test_a_page_is_not_replaced_unasked(runs: list[str], tmp_path: Path) -> None
     with pytest.raises(OutputError, match="is there already"):
         run([*runs, "--output", str(tmp_path / "x.html")])
     assert (tmp_path / "x.html").read_text() == "mine"
+
+
+def test_clips_are_found_wherever_the_command_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Clips of a manifest: their names count from its folder, and one is the end of a recording that begins silent."""
+    tape = np.concatenate([np.zeros(RATE_HZ), 0.5 * tone(500.0, 1.0) / np.abs(tone(500.0, 1.0)).max()])
+    write(tmp_path / "data" / "tape.wav", tape)
+    monkeypatch.chdir(tmp_path)
+    table = ClipTable(
+        [
+            Clip("tape.wav", "a", path="data/tape.wav", offset_s=1.0, duration_s=0.5),
+            Clip("x.parquet row 1", "b", read_bytes=bytes),
+        ],
+        "x",
+    )
+    for name, logits in (("right", [[1.0, 0], [0, 1]]), ("wrong", [[0.0, 1], [0, 1]])):
+        (tmp_path / name).mkdir()
+        write_predictions(RunFolder(tmp_path / name), "test", judge(np.array(logits, np.float32), table, LABELS))
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    found = compare_runs([str(tmp_path / "right"), str(tmp_path / "wrong")])
+    page = write_comparison(tmp_path / "x.html", found).read_text(encoding="utf-8")
+    (uri,) = re.findall(r'"uri":"data:audio/ogg;base64,([^"]+)"', page)
+    samples, rate_hz = soundfile.read(io.BytesIO(base64.b64decode(uri)))
+    assert len(samples) == pytest.approx(0.5 * rate_hz, rel=0.01)
+    assert np.abs(samples[: rate_hz // 10]).max() > 0.4
 
 
 @needs_browser

@@ -62,7 +62,7 @@ function card(clip) {
   const box = make("div", { className: "clip" }), [best, score] = clip.answers[0];
   if (clip.frames) box.append(picture(clip));
   if (clip.uri) box.append(player(clip));
-  else box.append(make("p", { className: "soft", textContent: "(cannot be read any more)" }));
+  else box.append(make("p", { className: "soft", textContent: "(no sound: its file is not there, or it has none of its own)" }));
   box.append(make("p", { className: "asked" }, `${clip.label} → `, make("span",
     { className: best === clip.label ? "" : "wrong", textContent: `${best} ${share(score, 3)}` })));
   const others = clip.answers.slice(1).map(([name, value]) => `${name} ${share(value, 3)}`).join(", ");
