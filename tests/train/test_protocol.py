@@ -19,6 +19,7 @@ import torch
 from safetensors.torch import load_file
 
 from earmark.cli.main import main
+from earmark.errors import OutputError
 from earmark.runs.folder import RunFolder
 from tests.tiny import RATE_HZ, tone
 
@@ -242,3 +243,19 @@ def test_runs_of_others_are_not_taken_over(recordings: Path, tmp_path: Path, cap
     line = refused(capsys, words(recordings / "all.csv", tmp_path / "plain", "--folds", "2"))
     assert "plain: holds a single run; give another --output_dir" in line
     assert RunFolder(output / "fold_1").metrics.read_bytes() == metrics
+
+
+def test_a_run_that_ended_before_its_report_is_gone_on_with(
+    recordings: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = words(recordings / "all.csv", tmp_path / "run", "--folds", "2")
+    with monkeypatch.context() as patched:
+
+        def ends(path: Path, *_: object) -> Path:
+            raise OutputError(f"{path}: the disk is full")
+
+        patched.setattr("earmark.train.report.write_report", ends)
+        assert "the disk is full" in refused(capsys, command)
+    assert results(tmp_path / "run")["unfinished"] == ["fold_1", "fold_2"]
+    assert main(command) == 0
+    assert RunFolder(tmp_path / "run" / "fold_1").report.is_file()
