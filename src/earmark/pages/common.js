@@ -36,9 +36,23 @@ function row(cells, tag = "td") {
   // numbers, and texts given as {n: ...}, stand at the right
   return make("tr", {}, ...cells.map((cell) => {
     const text = typeof cell === "number" ? number(cell) : cell.n ?? cell;
-    return make(tag, { className: typeof cell === "number" || "n" in Object(cell) ? "n" : "" }, text);
+    const element = make(text === "" ? "td" : tag, { className: typeof cell === "number" || "n" in Object(cell) ? "n" : "" }, text);
+    if (element.tagName === "TH") element.scope = "col";
+    return element;
   }));
 }
+function reach() {
+  // what is wider than the screen can be moved with the arrow keys, and is called by the heading above it
+  let heading = "";
+  for (const one of document.querySelectorAll("h1, h2, h3, .scroll")) {
+    if (!one.classList.contains("scroll")) heading = one.textContent;
+    else if (one.scrollWidth > one.clientWidth)
+      for (const [name, value] of [["tabindex", 0], ["role", "region"], ["aria-label", heading]]) one.setAttribute(name, value);
+    else for (const name of ["tabindex", "role", "aria-label"]) one.removeAttribute(name);
+  }
+}
+addEventListener("load", reach);
+addEventListener("resize", reach);
 // one sound at a time: starting a player stops the others
 document.addEventListener("play", (event) => {
   for (const other of document.querySelectorAll("audio")) if (other !== event.target) other.pause();
