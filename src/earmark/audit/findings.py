@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ import numpy as np
 
 from earmark.audit.duplicates import Duplicates
 from earmark.audit.measure import Measures
-from earmark.data.clips import ClipTable
+from earmark.data.clips import Clip, ClipTable
 from earmark.data.scan import spellings_of_one_label
 
 Level = Literal["error", "warning", "note"]
@@ -89,7 +90,9 @@ def find_all(audited: Audited) -> list[Finding]:
 
 
 def find_without_listening(tables: Mapping[str, ClipTable], duration_s: Mapping[str, np.ndarray]) -> list[Finding]:
-    """What tables and lengths alone show: classes, groups, lengths. Errors are left to those who refuse the data.
+    """What tables and lengths alone show: classes, groups, rows of one recording, lengths.
+
+    Errors are left to those who refuse the data.
 
     Args:
         tables: clips, by the name of their split.
@@ -99,8 +102,17 @@ def find_without_listening(tables: Mapping[str, ClipTable], duration_s: Mapping[
     measures = Measures.empty(len(clips))
     measures.duration_s[:] = np.concatenate([duration_s[name] for name in tables])
     splits = [name for name, table in tables.items() for _ in table]
-    audited = Audited(ClipTable(clips, ""), splits, measures, Duplicates([], []), np.inf)
-    return [*_classes(audited), *_groups(audited), *_lengths(audited)]
+    audited = Audited(ClipTable(clips, ""), splits, measures, Duplicates(_of_one_file(clips), []), np.inf)
+    return [*_classes(audited), *_groups(audited), *_copies(audited), *_lengths(audited)]
+
+
+def _of_one_file(clips: Sequence[Clip]) -> list[list[int]]:
+    """Rows that name the same stretch of the same file, a list a stretch."""
+    rows: dict[tuple[str, float, float | None], list[int]] = defaultdict(list)
+    for row, clip in enumerate(clips):
+        if clip.path is not None:
+            rows[os.path.abspath(clip.path), clip.offset_s, clip.duration_s].append(row)
+    return [same for same in rows.values() if len(same) > 1]
 
 
 def _unreadable(audited: Audited) -> Iterator[Finding]:
