@@ -69,6 +69,27 @@ def test_clips_of_one_recording_are_told_apart(tmp_path: Path) -> None:
     assert compare_runs([str(tmp_path / "x"), str(tmp_path / "y")]).pairs[0].only_first == 1
 
 
+def test_folds_are_compared_by_all_their_test_clips(tmp_path: Path) -> None:
+    answers = {"plain": [i % 4 != 0 for i in range(40)], "better": [i != 0 for i in range(40)]}
+    for name, right in answers.items():
+        for fold in range(2):
+            whole = predictions(tmp_path / name / f"fold_{fold}", right, order=list(range(fold, 40, 2)))
+            text = (whole / "predictions_test.csv").read_text()
+            (whole / "predictions_test.csv").write_text(text.replace(f"{whole.parent}/", f"{tmp_path}/"))
+    found = compare_runs([str(tmp_path / name) for name in answers])
+    assert found.split == "test"
+    assert [run.accuracy for run in found.runs] == [0.75, 0.975]
+    assert (found.pairs[0].only_first, found.pairs[0].only_second) == (0, 9)
+    with pytest.raises(DataError, match="folds share their validation clips"):
+        compare_runs([str(tmp_path / name) for name in answers], "validation")
+    (tmp_path / "better" / "fold_1" / "predictions_test.csv").unlink()
+    with pytest.raises(DataError, match=r"fold_1/predictions_test\.csv: not there"):
+        compare_runs([str(tmp_path / name) for name in answers])
+    (tmp_path / "seeds" / "seed_0").mkdir(parents=True)
+    with pytest.raises(DataError, match=r"several seeds; name one of them: .*seed_0"):
+        compare_runs([str(tmp_path / "plain"), str(tmp_path / "seeds")])
+
+
 def test_what_cannot_be_compared_is_one_line(runs: list[str], tmp_path: Path) -> None:
     fewer = predictions(tmp_path / "fewer", [True] * 39)
     with pytest.raises(DataError, match=r"other clips than .*plain \(39 here, 40 there, 39 the same\)"):

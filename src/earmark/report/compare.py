@@ -117,7 +117,7 @@ def compare_runs(folders: Sequence[str], split: str | None = None) -> Comparison
     """Read the predictions of two runs or more and hold them against the first.
 
     Args:
-        folders: run folders, or folders of evaluations.
+        folders: run folders, folders of evaluations, or of cross-validations.
         split: ``test`` or ``validation``; ``None`` for the first of these that all have.
 
     Raises:
@@ -132,7 +132,7 @@ def compare_runs(folders: Sequence[str], split: str | None = None) -> Comparison
     split = split or next(
         (name for name in _SPLITS if all(RunFolder(place).predictions(name).is_file() for place in places)), "test"
     )
-    read = [read_predictions(RunFolder(Path(folder)).predictions(split)) for folder in folders]
+    read = [_predictions(Path(folder), split) for folder in folders]
     rows = _aligned(folders, read)
     labels = sorted({label for one in read for label in (*one.targets, *one.answers)})
     number = {label: i for i, label in enumerate(labels)}
@@ -142,6 +142,29 @@ def compare_runs(folders: Sequence[str], split: str | None = None) -> Comparison
     ]
     pairs = [compare(targets, runs[0].answers, run.answers, len(labels)) for run in runs[1:]]
     return Comparison(split, labels, read[0].clips, targets, runs, pairs, holm([pair.p for pair in pairs]))
+
+
+def _predictions(place: Path, split: str) -> Predictions:
+    """Those of a run; of a cross-validation, those of all its folds, in which each clip was tested once.
+
+    Raises:
+        DataError: there are none, or it is not clear which.
+    """
+    own = RunFolder(place).predictions(split)
+    seeds, folds = sorted(place.glob("seed_*")), sorted(place.glob("fold_*"))
+    if own.is_file() or not (seeds or folds):
+        return read_predictions(own)
+    if seeds:
+        raise DataError(f"{place}: holds runs of several seeds; name one of them: {', '.join(map(str, seeds[:3]))}")
+    if split != "test":
+        raise DataError(f"{place}: folds share their {split} clips; compare their test clips (--split test)")
+    read = [read_predictions(RunFolder(fold).predictions(split)) for fold in folds]
+    return Predictions(
+        [clip for one in read for clip in one.clips],
+        [label for one in read for label in one.targets],
+        [label for one in read for label in one.answers],
+        np.concatenate([one.scores for one in read]),
+    )
 
 
 def _aligned(folders: Sequence[str], read: Sequence[Predictions]) -> list[list[int]]:
