@@ -128,14 +128,15 @@ def test_folds_are_inspected_as_splits(tmp_path: Path) -> None:
     for fold in (1, 2, 10):
         for i, label in enumerate("aabb"):
             write(tmp_path / f"{fold}_{i}.wav", chirp(5 if (fold, i) in ((1, 0), (10, 1)) else 10 * fold + i))
-            rows.append(f"{fold}_{i}.wav,{label},{fold}\n")
-    (tmp_path / "all.csv").write_text("audio,label,part\n" + "".join(rows))
-    options = InspectOptions(train_file=str(tmp_path / "all.csv"), fold_column="part")
+            rows.append(f"{fold}_{i}.wav,{label},{fold},{'anna' if i == 3 else f'{fold} {i}'}\n")
+    (tmp_path / "all.csv").write_text("audio,label,part,speaker\n" + "".join(rows))
+    options = InspectOptions(train_file=str(tmp_path / "all.csv"), fold_column="part", group_column="speaker")
     found = inspect(options)
     assert list(dict.fromkeys(found.audited.splits)) == ["fold 1", "fold 2", "fold 10"]
     findings = {finding.kind: finding for finding in found.findings}
     assert [found.audited.table[row].source for row in findings["leak"].rows] == ["1_0.wav", "10_1.wav"]
     assert findings["few clips"].text == "fewer than 10 clips to learn from: 'a', 'b'"  # 6 each, not 2 of a fold
+    assert "1 of 10 groups are in more than one split: 'anna'" in findings["shared group"].text  # training refuses it
     assert "fold 2 " in found.summary
     made = inspect(InspectOptions(train_file=str(tmp_path / "all.csv"), folds=2))
     assert sorted(set(made.audited.splits)) == ["fold 1", "fold 2"]

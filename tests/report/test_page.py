@@ -193,6 +193,15 @@ def test_a_report_of_many_clips_is_bounded(tmp_path: Path) -> None:
     assert report.stat().st_size < 30e6
 
 
+def test_columns_that_are_odd_are_told_of_in_the_log_too(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    ages = [31, "young", 40, None]
+    clips = [Clip(f"{i}.wav", LABELS[i % 2], path="/none", metadata={"age": age}) for i, age in enumerate(ages)]
+    judged = judge(np.eye(4, 2, dtype=np.float32), ClipTable(clips, "here"), LABELS[:2])
+    with caplog.at_level("INFO", "earmark.report.page"):
+        write_report(tmp_path / "r.html", ReportFacts("x", {}, {}, {}), {"test": Scored(judged, np.ones(4))})
+    assert "report, test: column 'age' mixes 2 numbers with 1 texts ('young'): taken as text" in caplog.text
+
+
 def test_a_picture_shows_a_tone_where_it_is_and_when() -> None:
     samples = tone(1000.0, 1.0).copy()
     samples[: RATE_HZ // 2] = 0
