@@ -118,9 +118,12 @@ def test_a_group_column_with_gaps(tmp_path: Path) -> None:
         train_file=str(tmp_path / "train.csv"), eval_file=str(tmp_path / "validation.csv"), group_column="speaker"
     )
     findings = {finding.kind: finding for finding in inspect(options).findings}
-    assert findings["no group"].text.startswith("2 clips have no group")
+    assert findings["no group"].text.startswith("2 clips have no speaker")
     assert findings["no group"].rows == [2, 6]
     assert "shared group" not in findings
+    # a source that knows some speakers by itself, such as Speech Commands, is not asked for more
+    some = ClipTable([Clip(f"{i}", "ab"[i % 2], group="x" if i < 20 else None) for i in range(40)], "here")
+    assert find_without_listening({"train": some}, {"train": np.ones(40)}) == []
 
 
 def test_folds_are_inspected_as_splits(tmp_path: Path) -> None:

@@ -63,6 +63,7 @@ class Audited:
         measures: of the clips.
         duplicates: among them.
         longest_s: what a model would see of a clip, in seconds.
+        group_column: the column of the groups, where one was asked for: every clip should have one then.
     """
 
     table: ClipTable
@@ -70,6 +71,7 @@ class Audited:
     measures: Measures
     duplicates: Duplicates
     longest_s: float
+    group_column: str | None = None
 
 
 def find_all(audited: Audited) -> list[Finding]:
@@ -89,7 +91,9 @@ def find_all(audited: Audited) -> list[Finding]:
     return sorted(found, key=lambda finding: order.index(finding.level))
 
 
-def find_without_listening(tables: Mapping[str, ClipTable], duration_s: Mapping[str, np.ndarray]) -> list[Finding]:
+def find_without_listening(
+    tables: Mapping[str, ClipTable], duration_s: Mapping[str, np.ndarray], group_column: str | None = None
+) -> list[Finding]:
     """What tables and lengths alone show: classes, groups, rows of one recording, lengths.
 
     Errors are left to those who refuse the data.
@@ -97,12 +101,13 @@ def find_without_listening(tables: Mapping[str, ClipTable], duration_s: Mapping[
     Args:
         tables: clips, by the name of their split.
         duration_s: length of each, float64 (N,), by split.
+        group_column: the column of the groups, where one was asked for.
     """
     clips = [clip for table in tables.values() for clip in table]
     measures = Measures.empty(len(clips))
     measures.duration_s[:] = np.concatenate([duration_s[name] for name in tables])
     splits = [name for name, table in tables.items() for _ in table]
-    audited = Audited(ClipTable(clips, ""), splits, measures, Duplicates(_of_one_file(clips), []), np.inf)
+    audited = Audited(ClipTable(clips, ""), splits, measures, Duplicates(_of_one_file(clips), []), np.inf, group_column)
     return [*_classes(audited), *_groups(audited), *_copies(audited), *_lengths(audited)]
 
 
@@ -164,8 +169,8 @@ def _groups(audited: Audited) -> Iterator[Finding]:
         if clip.group is not None:
             splits[clip.group].add(split)
     gaps = [row for row, clip in enumerate(audited.table) if clip.group is None]
-    if splits and gaps:
-        text = f"{_clips(gaps, 'have')} no group, so they may share one with another split"
+    if audited.group_column and gaps:
+        text = f"{_clips(gaps, 'have')} no {audited.group_column}, so they may share one with another split"
         yield Finding("no group", "warning", text, gaps)
     shared = {group for group, where in splits.items() if len(where) > 1}
     if shared:

@@ -115,7 +115,8 @@ def _audit(table: ClipTable, splits: list[str], options: InspectOptions) -> Audi
             duplicates = find_duplicates(table, measures, num_workers=threads, progress=tell)
     else:
         duplicates = Duplicates(exact_duplicates(measures), [])
-    return Audited(table, splits, measures, duplicates, options.max_length_seconds or DEFAULT_LONGEST_S)
+    longest_s = options.max_length_seconds or DEFAULT_LONGEST_S
+    return Audited(table, splits, measures, duplicates, longest_s, options.group_column)
 
 
 def summarize(audited: Audited, findings: list[Finding]) -> str:
