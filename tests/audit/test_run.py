@@ -10,8 +10,10 @@ import numpy as np
 import pytest
 import soundfile
 
+from earmark.audit.findings import find_without_listening
 from earmark.audit.run import Inspection, inspect
 from earmark.cli.main import main
+from earmark.data.clips import Clip, ClipTable
 from earmark.errors import DataError
 from earmark.options import InspectOptions
 from tests.audit.test_duplicates import chirp
@@ -105,6 +107,44 @@ def test_groups_in_two_splits(tmp_path: Path) -> None:
     assert len(shared.rows) == 2
 
 
+def test_a_group_column_with_gaps(tmp_path: Path) -> None:
+    for split in ("train", "validation"):
+        rows = []
+        for i in range(4):
+            write(tmp_path / f"{split}{i}.wav", chirp(i + 50 * (split == "train")))
+            rows.append(f"{split}{i}.wav,{'ab'[i % 2]},{' ' if i == 2 else split + str(i)}\n")
+        (tmp_path / f"{split}.csv").write_text("audio,label,speaker\n" + "".join(rows))
+    options = InspectOptions(
+        train_file=str(tmp_path / "train.csv"), eval_file=str(tmp_path / "validation.csv"), group_column="speaker"
+    )
+    findings = {finding.kind: finding for finding in inspect(options).findings}
+    assert findings["no group"].text.startswith("2 clips have no speaker")
+    assert findings["no group"].rows == [2, 6]
+    assert "shared group" not in findings
+    # a source that knows some speakers by itself, such as Speech Commands, is not asked for more
+    some = ClipTable([Clip(f"{i}", "ab"[i % 2], group="x" if i < 20 else None) for i in range(40)], "here")
+    assert find_without_listening({"train": some}, {"train": np.ones(40)}) == []
+
+
+def test_folds_are_inspected_as_splits(tmp_path: Path) -> None:
+    rows = []
+    for fold in (1, 2, 10):
+        for i, label in enumerate("aabb"):
+            write(tmp_path / f"{fold}_{i}.wav", chirp(5 if (fold, i) in ((1, 0), (10, 1)) else 10 * fold + i))
+            rows.append(f"{fold}_{i}.wav,{label},{fold},{'anna' if i == 3 else f'{fold} {i}'}\n")
+    (tmp_path / "all.csv").write_text("audio,label,part,speaker\n" + "".join(rows))
+    options = InspectOptions(train_file=str(tmp_path / "all.csv"), fold_column="part", group_column="speaker")
+    found = inspect(options)
+    assert list(dict.fromkeys(found.audited.splits)) == ["fold 1", "fold 2", "fold 10"]
+    findings = {finding.kind: finding for finding in found.findings}
+    assert [found.audited.table[row].source for row in findings["leak"].rows] == ["1_0.wav", "10_1.wav"]
+    assert findings["few clips"].text == "fewer than 10 clips to learn from: 'a', 'b'"  # 6 each, not 2 of a fold
+    assert "1 of 10 groups are in more than one split: 'anna'" in findings["shared group"].text  # training refuses it
+    assert "fold 2 " in found.summary
+    made = inspect(InspectOptions(train_file=str(tmp_path / "all.csv"), folds=2))
+    assert sorted(set(made.audited.splits)) == ["fold 1", "fold 2"]
+
+
 def test_files_and_exit_code(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "found"
     assert main(["inspect", str(data), "--output_dir", str(out), "--near_duplicates", "false"]) == 0
@@ -129,3 +169,16 @@ def test_what_cannot_be_inspected(tmp_path: Path, data: Path) -> None:
         inspect(InspectOptions(data_dir=str(tmp_path / "none")))
     assert main(["inspect", str(data), "--output_dir", str(tmp_path / "file" / "below")]) == 2
     assert main(["inspect"]) == 2
+
+
+def test_rows_of_one_file_are_found_without_listening(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    labels = [chr(ord("a") + i % 2) for i in range(20)]
+    train = [Clip(f"{i}.wav", labels[i], path=f"{i}.wav") for i in range(20)]
+    tape = [Clip("tape.wav", labels[i], path="tape.wav", offset_s=i, duration_s=1.0) for i in range(20)]
+    others = [Clip("x", "a", path=str(tmp_path / "4.wav")), Clip("y", "b", path="5.wav"), tape[0]]
+    tables = {"train": ClipTable([*train, *tape], "train"), "validation": ClipTable(others, "validation")}
+    lengths = {name: np.ones(len(table)) for name, table in tables.items()}
+    (leak,) = find_without_listening(tables, lengths)
+    assert leak.text.startswith("3 recordings are in more than one split")
+    assert sorted(leak.rows) == [4, 5, 20, 40, 41, 42]

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import base64
 import csv
+import io
+import re
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import soundfile
 
 from earmark.cli.report import parse_report, run
+from earmark.data.clips import Clip, ClipTable
 from earmark.errors import DataError, OutputError, UsageError
-from earmark.report.compare import compare_runs
+from earmark.report.compare import compare_runs, write_comparison
+from earmark.runs.folder import RunFolder
+from earmark.runs.judged import judge, write_predictions
 from tests.audit.test_run import write
 from tests.serve.test_page import BROWSER, needs_browser
-from tests.tiny import tone
+from tests.tiny import RATE_HZ, tone
 
 LABELS = ["a", "b"]
 
@@ -62,6 +69,27 @@ def test_clips_of_one_recording_are_told_apart(tmp_path: Path) -> None:
     assert compare_runs([str(tmp_path / "x"), str(tmp_path / "y")]).pairs[0].only_first == 1
 
 
+def test_folds_are_compared_by_all_their_test_clips(tmp_path: Path) -> None:
+    answers = {"plain": [i % 4 != 0 for i in range(40)], "better": [i != 0 for i in range(40)]}
+    for name, right in answers.items():
+        for fold in range(2):
+            whole = predictions(tmp_path / name / f"fold_{fold}", right, order=list(range(fold, 40, 2)))
+            text = (whole / "predictions_test.csv").read_text()
+            (whole / "predictions_test.csv").write_text(text.replace(f"{whole.parent}/", f"{tmp_path}/"))
+    found = compare_runs([str(tmp_path / name) for name in answers])
+    assert found.split == "test"
+    assert [run.accuracy for run in found.runs] == [0.75, 0.975]
+    assert (found.pairs[0].only_first, found.pairs[0].only_second) == (0, 9)
+    with pytest.raises(DataError, match="folds share their validation clips"):
+        compare_runs([str(tmp_path / name) for name in answers], "validation")
+    (tmp_path / "better" / "fold_1" / "predictions_test.csv").unlink()
+    with pytest.raises(DataError, match=r"fold_1/predictions_test\.csv: not there"):
+        compare_runs([str(tmp_path / name) for name in answers])
+    (tmp_path / "seeds" / "seed_0").mkdir(parents=True)
+    with pytest.raises(DataError, match=r"several seeds; name one of them: .*seed_0"):
+        compare_runs([str(tmp_path / "plain"), str(tmp_path / "seeds")])
+
+
 def test_what_cannot_be_compared_is_one_line(runs: list[str], tmp_path: Path) -> None:
     fewer = predictions(tmp_path / "fewer", [True] * 39)
     with pytest.raises(DataError, match=r"other clips than .*plain \(39 here, 40 there, 39 the same\)"):
@@ -90,6 +118,31 @@ def test_a_page_is_not_replaced_unasked(runs: list[str], tmp_path: Path) -> None
     with pytest.raises(OutputError, match="is there already"):
         run([*runs, "--output", str(tmp_path / "x.html")])
     assert (tmp_path / "x.html").read_text() == "mine"
+
+
+def test_clips_are_found_wherever_the_command_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Clips of a manifest: their names count from its folder, and one is the end of a recording that begins silent."""
+    tape = np.concatenate([np.zeros(RATE_HZ), 0.5 * tone(500.0, 1.0) / np.abs(tone(500.0, 1.0)).max()])
+    write(tmp_path / "data" / "tape.wav", tape)
+    monkeypatch.chdir(tmp_path)
+    table = ClipTable(
+        [
+            Clip("tape.wav", "a", path="data/tape.wav", offset_s=1.0, duration_s=0.5),
+            Clip("x.parquet row 1", "b", read_bytes=bytes),
+        ],
+        "x",
+    )
+    for name, logits in (("right", [[1.0, 0], [0, 1]]), ("wrong", [[0.0, 1], [0, 1]])):
+        (tmp_path / name).mkdir()
+        write_predictions(RunFolder(tmp_path / name), "test", judge(np.array(logits, np.float32), table, LABELS))
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    found = compare_runs([str(tmp_path / "right"), str(tmp_path / "wrong")])
+    page = write_comparison(tmp_path / "x.html", found).read_text(encoding="utf-8")
+    (uri,) = re.findall(r'"uri":"data:audio/ogg;base64,([^"]+)"', page)
+    samples, rate_hz = soundfile.read(io.BytesIO(base64.b64decode(uri)))
+    assert len(samples) == pytest.approx(0.5 * rate_hz, rel=0.01)
+    assert np.abs(samples[: rate_hz // 10]).max() > 0.4
 
 
 @needs_browser

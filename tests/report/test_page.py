@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,17 @@ from tests.audit.test_run import write
 from tests.serve.test_page import BROWSER, needs_browser
 from tests.tiny import RATE_HZ, tone
 
+# of text on what it stands on, as in WCAG 2.2; colours come as rgb(0 to 255) and as color(srgb 0 to 1)
+_CONTRAST = """all => {
+  const light = (text) => text.match(/[\\d.]+/g).slice(0, 3)
+    .map((part) => text.startsWith("color(") ? Number(part) : part / 255)
+    .map((part) => part <= .03928 ? part / 12.92 : ((part + .055) / 1.055) ** 2.4)
+    .reduce((sum, part, i) => sum + part * [.2126, .7152, .0722][i], .05);
+  return all.filter((one) => one.innerText).map((one) => {
+    const style = getComputedStyle(one), both = [light(style.color), light(style.backgroundColor)];
+    return Math.max(...both) / Math.min(...both);
+  });
+}"""
 HOSTILE = "</script><script>document.title='taken'</script>'\"& 鸟"
 LABELS = ["high", HOSTILE, "low"]
 
@@ -101,10 +113,41 @@ def test_the_matrix_goes_by_keys(page: Any) -> None:
     page.keyboard.press("Enter")
     assert "“low” answered rightly: 10 clips" in page.locator("#heard").inner_text()
     assert page.evaluate("document.activeElement.id") == "heard"
-    assert (
-        "cannot be read any more" in page.locator("#heard").inner_text()
-    )  # the least sure three may hold the lost one
+    assert "(no sound" in page.locator("#heard").inner_text()  # the least sure three may hold the lost one
     assert page.locator("#matrix button[tabindex='0']").count() == 1
+
+
+@needs_browser
+def test_keys_lead_back_to_the_cell_and_wide_tables_can_be_moved(page: Any) -> None:
+    cell = page.locator("#matrix button[data-i='0'][data-j='2']")
+    cell.click()
+    assert page.locator("#matrix button[tabindex='0']").count() == 1
+    page.keyboard.press("Escape")
+    assert page.evaluate("[document.activeElement.dataset.i, document.activeElement.dataset.j]") == ["0", "2"]
+    page.locator("#shares").click()
+    assert cell.get_attribute("aria-pressed") == "true"
+    assert cell.inner_text() == "20"  # two of ten
+    page.locator("#shares").click()
+    page.set_viewport_size({"width": 240, "height": 800})
+    region = page.locator("#parts [role='region']").first
+    assert region.get_attribute("tabindex") == "0"
+    assert region.get_attribute("aria-label").startswith("By ")
+    page.set_viewport_size({"width": 1280, "height": 800})
+    assert page.locator("#parts [role='region']").count() == 0
+    page.set_viewport_size({"width": 360, "height": 800})
+    assert page.locator("th", has_not_text=re.compile(".")).count() == 0
+
+
+@needs_browser
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_numbers_in_the_matrix_stand_out(page: Any, scheme: str) -> None:
+    page.emulate_media(color_scheme=scheme)
+    for shares in range(2):  # shares make cells strongest
+        ratios = page.locator("#matrix button, #splits button[aria-pressed='true']").evaluate_all(_CONTRAST)
+        assert len(ratios) > 3
+        assert min(ratios) >= 4.5, shares  # WCAG 2.2, 1.4.3
+        page.locator("#shares").click()
+    page.emulate_media(color_scheme="light")
 
 
 @needs_browser
@@ -148,6 +191,15 @@ def test_a_report_of_many_clips_is_bounded(tmp_path: Path) -> None:
     scored = Scored(judge(logits, ClipTable(clips, "here"), labels), rng.uniform(0.1, 9, count))
     report = write_report(tmp_path / "r.html", ReportFacts("big", {}, {}, {}), {"test": scored, "validation": scored})
     assert report.stat().st_size < 30e6
+
+
+def test_columns_that_are_odd_are_told_of_in_the_log_too(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    ages = [31, "young", 40, None]
+    clips = [Clip(f"{i}.wav", LABELS[i % 2], path="/none", metadata={"age": age}) for i, age in enumerate(ages)]
+    judged = judge(np.eye(4, 2, dtype=np.float32), ClipTable(clips, "here"), LABELS[:2])
+    with caplog.at_level("INFO", "earmark.report.page"):
+        write_report(tmp_path / "r.html", ReportFacts("x", {}, {}, {}), {"test": Scored(judged, np.ones(4))})
+    assert "report, test: column 'age' mixes 2 numbers with 1 texts ('young'): taken as text" in caplog.text
 
 
 def test_a_picture_shows_a_tone_where_it_is_and_when() -> None:

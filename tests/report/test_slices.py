@@ -44,6 +44,15 @@ def test_numbers_become_parts_of_like_size_and_lengths_do_too() -> None:
     assert found_rows["length"][0]["value"] == "0.1 to 1.075 s"
 
 
+def test_large_numbers_that_lie_close_are_told_apart() -> None:
+    serials = [1_000_000 + i for i in range(40)]
+    rows = found(table(40, serial=serials), [i < 10 for i in range(40)])["serial"]
+    assert [row["value"] for row in rows][:2] == ["1000000 to 1000010", "1000010 to 1000020"]
+    assert [row["clips"] for row in rows] == [10, 10, 10, 10]
+    samples = found(table(40, samples=[1000 * i + 12_345 for i in range(40)]), [True] * 40)["samples"]
+    assert samples[0]["value"] == "12345 to 22095"
+
+
 def test_few_numbers_stay_values_in_their_order() -> None:
     rows = found(table(6, floor=[10, 9, 10, 9, 2, 2]), [True] * 6)["floor"]
     assert [row["value"] for row in rows] == ["2", "9", "10"]

@@ -19,6 +19,7 @@ import torch
 from safetensors.torch import load_file
 
 from earmark.cli.main import main
+from earmark.errors import OutputError
 from earmark.runs.folder import RunFolder
 from tests.tiny import RATE_HZ, tone
 
@@ -90,6 +91,12 @@ def test_official_folds(recordings: Path, tmp_path: Path, capsys: pytest.Capture
         for line in (tmp_path / "run" / f"fold_{fold}" / "predictions_test.csv").read_text().splitlines()[1:]
     ]
     assert sorted(tested) == sorted(f"{i}.wav" for i in range(24))
+    capsys.readouterr()
+    assert main(["results", str(tmp_path / "run")]) == 0
+    row = capsys.readouterr().out.splitlines()[-1]
+    assert f"{found['mean_and_deviation']['accuracy']['mean']:.4f}" in row
+    assert "| run " in row
+    assert "| test, mean of 3 runs |" in row
     stores = [path for path in (tmp_path / "store").iterdir() if (path / "store.json").is_file()]
     assert len(stores) == 1  # decoded once, not once a fold
 
@@ -242,3 +249,36 @@ def test_runs_of_others_are_not_taken_over(recordings: Path, tmp_path: Path, cap
     line = refused(capsys, words(recordings / "all.csv", tmp_path / "plain", "--folds", "2"))
     assert "plain: holds a single run; give another --output_dir" in line
     assert RunFolder(output / "fold_1").metrics.read_bytes() == metrics
+
+
+def test_one_run_does_not_go_on_in_the_folder_of_several(
+    recordings: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folds = words(recordings / "all.csv", tmp_path / "run", "--folds", "2")
+    assert main(folds) == 0
+    settings = RunFolder(tmp_path / "run").config.read_bytes()
+    line = refused(capsys, words(recordings / "all.csv", tmp_path / "run", "--resume"))
+    assert "holds a cross-validation or runs of several seeds" in line
+    assert RunFolder(tmp_path / "run").config.read_bytes() == settings
+    results_file = RunFolder(tmp_path / "run").cross_validation
+    found = results(tmp_path / "run")
+    results_file.write_text(json.dumps({**found, "unfinished": ["fold_2"]}))
+    assert main(["results", str(tmp_path / "run")]) == 2
+    assert "fold_2 not finished" in capsys.readouterr().err
+    assert main(folds) == 0  # what belongs to it goes on
+
+
+def test_a_run_that_ended_before_its_report_is_gone_on_with(
+    recordings: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = words(recordings / "all.csv", tmp_path / "run", "--folds", "2")
+    with monkeypatch.context() as patched:
+
+        def ends(path: Path, *_: object) -> Path:
+            raise OutputError(f"{path}: the disk is full")
+
+        patched.setattr("earmark.train.report.write_report", ends)
+        assert "the disk is full" in refused(capsys, command)
+    assert results(tmp_path / "run")["unfinished"] == ["fold_1", "fold_2"]
+    assert main(command) == 0
+    assert RunFolder(tmp_path / "run" / "fold_1").report.is_file()

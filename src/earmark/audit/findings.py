@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ import numpy as np
 
 from earmark.audit.duplicates import Duplicates
 from earmark.audit.measure import Measures
-from earmark.data.clips import ClipTable
+from earmark.data.clips import Clip, ClipTable
 from earmark.data.scan import spellings_of_one_label
 
 Level = Literal["error", "warning", "note"]
@@ -62,6 +63,7 @@ class Audited:
         measures: of the clips.
         duplicates: among them.
         longest_s: what a model would see of a clip, in seconds.
+        group_column: the column of the groups, where one was asked for: every clip should have one then.
     """
 
     table: ClipTable
@@ -69,6 +71,7 @@ class Audited:
     measures: Measures
     duplicates: Duplicates
     longest_s: float
+    group_column: str | None = None
 
 
 def find_all(audited: Audited) -> list[Finding]:
@@ -88,19 +91,33 @@ def find_all(audited: Audited) -> list[Finding]:
     return sorted(found, key=lambda finding: order.index(finding.level))
 
 
-def find_without_listening(tables: Mapping[str, ClipTable], duration_s: Mapping[str, np.ndarray]) -> list[Finding]:
-    """What tables and lengths alone show: classes, groups, lengths. Errors are left to those who refuse the data.
+def find_without_listening(
+    tables: Mapping[str, ClipTable], duration_s: Mapping[str, np.ndarray], group_column: str | None = None
+) -> list[Finding]:
+    """What tables and lengths alone show: classes, groups, rows of one recording, lengths.
+
+    Errors are left to those who refuse the data.
 
     Args:
         tables: clips, by the name of their split.
         duration_s: length of each, float64 (N,), by split.
+        group_column: the column of the groups, where one was asked for.
     """
     clips = [clip for table in tables.values() for clip in table]
     measures = Measures.empty(len(clips))
     measures.duration_s[:] = np.concatenate([duration_s[name] for name in tables])
     splits = [name for name, table in tables.items() for _ in table]
-    audited = Audited(ClipTable(clips, ""), splits, measures, Duplicates([], []), np.inf)
-    return [*_classes(audited), *_groups(audited), *_lengths(audited)]
+    audited = Audited(ClipTable(clips, ""), splits, measures, Duplicates(_of_one_file(clips), []), np.inf, group_column)
+    return [*_classes(audited), *_groups(audited), *_copies(audited), *_lengths(audited)]
+
+
+def _of_one_file(clips: Sequence[Clip]) -> list[list[int]]:
+    """Rows that name the same stretch of the same file, a list a stretch."""
+    rows: dict[tuple[str, float, float | None], list[int]] = defaultdict(list)
+    for row, clip in enumerate(clips):
+        if clip.path is not None:
+            rows[os.path.abspath(clip.path), clip.offset_s, clip.duration_s].append(row)
+    return [same for same in rows.values() if len(same) > 1]
 
 
 def _unreadable(audited: Audited) -> Iterator[Finding]:
@@ -132,7 +149,7 @@ def _classes(audited: Audited) -> Iterator[Finding]:
         elif missing:
             text = f"{split} has no clip of {_named(missing)}: nothing can be said about {_these(missing)} there"
             yield Finding("missing class", "warning", text)
-    learned = counts.get("train") or counts[next(iter(counts), "")]
+    learned = counts.get("train") or sum(counts.values(), Counter())  # of folds, others are learned from in turn
     if len({clip.label for clip in audited.table if clip.label is not None}) == 1:
         yield Finding("one class", "error", f"all clips have the label {audited.table[0].label_text!r}")
     elif len(learned) > 1:
@@ -150,6 +167,10 @@ def _groups(audited: Audited) -> Iterator[Finding]:
     for split, clip in zip(audited.splits, audited.table, strict=True):
         if clip.group is not None:
             splits[clip.group].add(split)
+    gaps = [row for row, clip in enumerate(audited.table) if clip.group is None]
+    if audited.group_column and gaps:
+        text = f"{_clips(gaps, 'have')} no {audited.group_column}, so they may share one with another split"
+        yield Finding("no group", "warning", text, gaps)
     shared = {group for group, where in splits.items() if len(where) > 1}
     if shared:
         rows = [row for row, clip in enumerate(audited.table) if clip.group in shared]

@@ -19,7 +19,7 @@ from earmark.audit.measure import measure
 from earmark.audit.page import render
 from earmark.data.clips import ClipTable
 from earmark.data.reading import decoder_threads
-from earmark.data.sources import load_splits
+from earmark.data.sources import load_folds, load_splits
 from earmark.errors import DataError, OutputError
 from earmark.options import InspectOptions
 from earmark.progress import Progress
@@ -67,9 +67,7 @@ def inspect(options: InspectOptions) -> Inspection:
     folder = Path(options.output_dir) if options.output_dir else None
     if folder is not None:
         _make_folder(folder)
-    splits = load_splits(options, seed=options.seed)
-    tables = {"train": splits.train, "validation": splits.validation, "test": splits.test}
-    there = {name: table for name, table in tables.items() if table is not None}
+    there, notes = _tables(options)
     clips = [clip for table in there.values() for clip in table]
     if not clips:
         raise DataError(f"{next(iter(there.values())).origin}: no clips")
@@ -78,8 +76,19 @@ def inspect(options: InspectOptions) -> Inspection:
     audited = _audit(table, of_split, options)
     findings = find_all(audited)
     summary = summarize(audited, findings)
-    written = _write(folder, audited, findings, splits.notes) if folder is not None else []
-    return Inspection(audited, findings, splits.notes, summary, written)
+    written = _write(folder, audited, findings, notes) if folder is not None else []
+    return Inspection(audited, findings, notes, summary, written)
+
+
+def _tables(options: InspectOptions) -> tuple[dict[str, ClipTable], list[str]]:
+    """Clips by the name of their split, and notes; of folds of which none is held out, each is a split."""
+    if options.has_folds and options.fold is None:
+        folds = load_folds(options, seed=options.seed, check=False)
+        rows = {name: [row for row, fold in enumerate(folds.fold_of) if fold == name] for name in folds.names}
+        return {f"fold {name}": folds.table.keep(of_fold) for name, of_fold in rows.items()}, []
+    splits = load_splits(options, seed=options.seed)
+    tables = {"train": splits.train, "validation": splits.validation, "test": splits.test}
+    return {name: table for name, table in tables.items() if table is not None}, splits.notes
 
 
 def _origin(tables: dict[str, ClipTable]) -> str:
@@ -106,7 +115,8 @@ def _audit(table: ClipTable, splits: list[str], options: InspectOptions) -> Audi
             duplicates = find_duplicates(table, measures, num_workers=threads, progress=tell)
     else:
         duplicates = Duplicates(exact_duplicates(measures), [])
-    return Audited(table, splits, measures, duplicates, options.max_length_seconds or DEFAULT_LONGEST_S)
+    longest_s = options.max_length_seconds or DEFAULT_LONGEST_S
+    return Audited(table, splits, measures, duplicates, longest_s, options.group_column)
 
 
 def summarize(audited: Audited, findings: list[Finding]) -> str:

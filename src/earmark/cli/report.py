@@ -13,8 +13,9 @@ _HELP = """\
 earmark report: is one run better than another, or was it lucky?
 
 usage: earmark report RUN RUN... [flags]
-       RUN is a run folder of `earmark train`, or a folder of `earmark evaluate`; the first is what
-       the others are held against, on the same clips
+       RUN is a run folder of `earmark train`, a folder of `earmark evaluate`, or that of a
+       cross-validation, all of whose test clips count; the first is what the others are held
+       against, on the same clips
 
 prints figures with 95 % intervals, differences with those of the paired bootstrap, and McNemar's
 exact test. The report of a single run is RUN/report.html; train and evaluate write it

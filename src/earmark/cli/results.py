@@ -11,7 +11,8 @@ _HELP = """\
 earmark results: one table for many runs, in Markdown
 
 usage: earmark results RUN...
-       RUN is a run folder that `earmark train` wrote
+       RUN is a run folder that `earmark train` wrote; of a cross-validation or several seeds the
+       row has the means
 
 example
   earmark results runs/* > RESULTS.md"""

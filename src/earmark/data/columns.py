@@ -190,7 +190,11 @@ def _name_of_number(number: int, where: str, names: Sequence[str] | None) -> str
 
 def text_or_none(value: Any) -> str | None:
     """A group or fold as text; ``None`` for an empty cell."""
-    if value is None or value == "" or (isinstance(value, float) and math.isnan(value)):
+    if (
+        value is None
+        or (isinstance(value, str) and not value.strip())
+        or (isinstance(value, float) and math.isnan(value))
+    ):
         return None
     if isinstance(value, float) and value.is_integer():
         value = int(value)

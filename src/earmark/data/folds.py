@@ -59,13 +59,14 @@ class Folds:
         return hashlib.sha256("\n".join(rows).encode("utf-8", "surrogateescape")).hexdigest()[:12]
 
 
-def share_out(splits: Splits, options: DataArguments, seed: int) -> Folds:
+def share_out(splits: Splits, options: DataArguments, seed: int, *, check: bool = True) -> Folds:
     """The folds that the settings ask for: those of a column, or made ones.
 
     Args:
         splits: what the source gave: training clips alone.
         options: ``fold_column`` or ``folds``.
         seed: of folds that are made.
+        check: whether groups and classes have to be shared out so that each fold can be tested.
 
     Raises:
         DataError: the source has splits of its own; clips without a fold or group; fewer groups than folds; a fold with
@@ -78,7 +79,7 @@ def share_out(splits: Splits, options: DataArguments, seed: int) -> Folds:
             f"{_origin(splits)}: has {' and '.join(there)} clips of its own; folds are made of one table: give all "
             "clips in one --train_file, or leave the folds out"
         )
-    if options.group_column:
+    if check and options.group_column:
         check_every_clip_has(table, "group", options.group_column, "--group_column", lambda clip: clip.group)
     if options.fold_column:
         check_every_clip_has(table, "fold", options.fold_column, "--fold_column", lambda clip: clip.fold)
@@ -87,7 +88,8 @@ def share_out(splits: Splits, options: DataArguments, seed: int) -> Folds:
         assert options.folds is not None
         fold_of = make_folds(table, options.folds, seed)
     folds = Folds(table, fold_of, sorted(set(fold_of), key=_natural), options)
-    _check(folds)
+    if check:
+        _check(folds)
     return folds
 
 

@@ -61,7 +61,9 @@ def load_splits(options: DataArguments, *, seed: int, token: str | None = None, 
     return splits
 
 
-def load_folds(options: DataArguments, *, seed: int, token: str | None = None, cache_dir: str | None = None) -> Folds:
+def load_folds(
+    options: DataArguments, *, seed: int, token: str | None = None, cache_dir: str | None = None, check: bool = True
+) -> Folds:
     """Load the clips that the settings name, shared out over folds.
 
     Args:
@@ -69,11 +71,12 @@ def load_folds(options: DataArguments, *, seed: int, token: str | None = None, c
         seed: for folds that are made.
         token: for private data sets of the hub.
         cache_dir: where the hub's files go; ``None`` for the usual place.
+        check: whether folds that cannot be used are an error.
 
     Raises:
         EarmarkError: as :func:`load_splits`; or the folds cannot be used.
     """
-    return share_out(_load(options, seed, token, cache_dir), options, seed)
+    return share_out(_load(options, seed, token, cache_dir), options, seed, check=check)
 
 
 def _draw_all(splits: Splits, options: DataArguments, seed: int) -> None:

@@ -36,9 +36,23 @@ function row(cells, tag = "td") {
   // numbers, and texts given as {n: ...}, stand at the right
   return make("tr", {}, ...cells.map((cell) => {
     const text = typeof cell === "number" ? number(cell) : cell.n ?? cell;
-    return make(tag, { className: typeof cell === "number" || "n" in Object(cell) ? "n" : "" }, text);
+    const element = make(text === "" ? "td" : tag, { className: typeof cell === "number" || "n" in Object(cell) ? "n" : "" }, text);
+    if (element.tagName === "TH") element.scope = "col";
+    return element;
   }));
 }
+function reach() {
+  // what is wider than the screen can be moved with the arrow keys, and is called by the heading above it
+  let heading = "";
+  for (const one of document.querySelectorAll("h1, h2, h3, .scroll")) {
+    if (!one.classList.contains("scroll")) heading = one.textContent;
+    else if (one.scrollWidth > one.clientWidth)
+      for (const [name, value] of [["tabindex", 0], ["role", "region"], ["aria-label", heading]]) one.setAttribute(name, value);
+    else for (const name of ["tabindex", "role", "aria-label"]) one.removeAttribute(name);
+  }
+}
+addEventListener("load", reach);
+addEventListener("resize", reach);
 // one sound at a time: starting a player stops the others
 document.addEventListener("play", (event) => {
   for (const other of document.querySelectorAll("audio")) if (other !== event.target) other.pause();
@@ -62,7 +76,7 @@ function card(clip) {
   const box = make("div", { className: "clip" }), [best, score] = clip.answers[0];
   if (clip.frames) box.append(picture(clip));
   if (clip.uri) box.append(player(clip));
-  else box.append(make("p", { className: "soft", textContent: "(cannot be read any more)" }));
+  else box.append(make("p", { className: "soft", textContent: "(no sound: its file is not there, or it has none of its own)" }));
   box.append(make("p", { className: "asked" }, `${clip.label} → `, make("span",
     { className: best === clip.label ? "" : "wrong", textContent: `${best} ${share(score, 3)}` })));
   const others = clip.answers.slice(1).map(([name, value]) => `${name} ${share(value, 3)}`).join(", ");

@@ -75,10 +75,10 @@ class Job:
             number=self.classifier.labels[0],
         )
 
-        if options.aggregate == "max" and kind == "clips" and self.classifier.decision.rejects:
+        if options.aggregate == "max" and kind == "clips" and self.classifier.decision.has_thresholds:
             logger.warning(
-                "--aggregate max: the model's thresholds were fitted to the mean over windows; the highest probabilities "
-                "pass them more often"
+                "--aggregate max: the model's thresholds were fitted to the mean over windows; the highest "
+                "probabilities pass them more often"
             )
 
     def settings(self) -> dict[str, Any]:

@@ -55,7 +55,7 @@ class Comparison:
     Attributes:
         split: of the data.
         labels: C class names.
-        sources: what the N clips are called.
+        clips: the N clips.
         targets: their class indices, int (N,).
         runs: the first is what the others are held against.
         pairs: each of the others against the first.
@@ -64,7 +64,7 @@ class Comparison:
 
     split: str
     labels: list[str]
-    sources: list[str]
+    clips: list[Clip]
     targets: np.ndarray
     runs: list[Run]
     pairs: list[Paired]
@@ -117,7 +117,7 @@ def compare_runs(folders: Sequence[str], split: str | None = None) -> Comparison
     """Read the predictions of two runs or more and hold them against the first.
 
     Args:
-        folders: run folders, or folders of evaluations.
+        folders: run folders, folders of evaluations, or of cross-validations.
         split: ``test`` or ``validation``; ``None`` for the first of these that all have.
 
     Raises:
@@ -132,7 +132,7 @@ def compare_runs(folders: Sequence[str], split: str | None = None) -> Comparison
     split = split or next(
         (name for name in _SPLITS if all(RunFolder(place).predictions(name).is_file() for place in places)), "test"
     )
-    read = [read_predictions(RunFolder(Path(folder)).predictions(split)) for folder in folders]
+    read = [_predictions(Path(folder), split) for folder in folders]
     rows = _aligned(folders, read)
     labels = sorted({label for one in read for label in (*one.targets, *one.answers)})
     number = {label: i for i, label in enumerate(labels)}
@@ -141,12 +141,35 @@ def compare_runs(folders: Sequence[str], split: str | None = None) -> Comparison
         _run(name, one, order, targets, number) for name, one, order in zip(_names(folders), read, rows, strict=True)
     ]
     pairs = [compare(targets, runs[0].answers, run.answers, len(labels)) for run in runs[1:]]
-    return Comparison(split, labels, read[0].sources, targets, runs, pairs, holm([pair.p for pair in pairs]))
+    return Comparison(split, labels, read[0].clips, targets, runs, pairs, holm([pair.p for pair in pairs]))
+
+
+def _predictions(place: Path, split: str) -> Predictions:
+    """Those of a run; of a cross-validation, those of all its folds, in which each clip was tested once.
+
+    Raises:
+        DataError: there are none, or it is not clear which.
+    """
+    own = RunFolder(place).predictions(split)
+    seeds, folds = sorted(place.glob("seed_*")), sorted(place.glob("fold_*"))
+    if own.is_file() or not (seeds or folds):
+        return read_predictions(own)
+    if seeds:
+        raise DataError(f"{place}: holds runs of several seeds; name one of them: {', '.join(map(str, seeds[:3]))}")
+    if split != "test":
+        raise DataError(f"{place}: folds share their {split} clips; compare their test clips (--split test)")
+    read = [read_predictions(RunFolder(fold).predictions(split)) for fold in folds]
+    return Predictions(
+        [clip for one in read for clip in one.clips],
+        [label for one in read for label in one.targets],
+        [label for one in read for label in one.answers],
+        np.concatenate([one.scores for one in read]),
+    )
 
 
 def _aligned(folders: Sequence[str], read: Sequence[Predictions]) -> list[list[int]]:
     """The rows of each run in the order of the first's clips."""
-    keys = [_keys(one.sources) for one in read]
+    keys = [_keys([clip.source for clip in one.clips]) for one in read]
     first = {key: row for row, key in enumerate(keys[0])}
     orders = []
     for folder, one, own in zip(folders, read, keys, strict=True):
@@ -161,7 +184,7 @@ def _aligned(folders: Sequence[str], read: Sequence[Predictions]) -> list[list[i
         for row, there in enumerate(order):
             if one.targets[there] != read[0].targets[row]:
                 raise DataError(
-                    f"{folder}: {one.sources[there]} is labelled {one.targets[there]!r} here and "
+                    f"{folder}: {one.clips[there].source} is labelled {one.targets[there]!r} here and "
                     f"{read[0].targets[row]!r} in {folders[0]}; evaluate both on the same data"
                 )
         orders.append(order)
@@ -259,11 +282,11 @@ def _examples(found: Comparison, right: Run, wrong: Run, most: int) -> list[dict
     rows = np.flatnonzero((right.answers == found.targets) & (wrong.answers != found.targets))
     examples = []
     for row in rows[np.argsort(-wrong.scores[rows], kind="stable")][:most]:
-        source = found.sources[row]
-        sound = excerpt(Clip(source, path=source), spectrogram=True)
+        clip = found.clips[row]
+        sound = excerpt(clip, spectrogram=True)
         examples.append(
             {
-                "path": source,
+                "path": clip.source,
                 "label": found.labels[found.targets[row]],
                 "answers": [[found.labels[wrong.answers[row]], round(float(wrong.scores[row]), 4)]],
                 "uri": sound.uri,

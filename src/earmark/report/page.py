@@ -103,6 +103,8 @@ def _split(name: str, scored: Scored, group_column: str | None) -> dict[str, Any
     columns, notes = slices(
         judged.table, probabilities.argmax(axis=1) == judged.targets, scored.durations_s, group_column
     )
+    for note in notes:
+        logger.info("report, %s: %s", name, note)
     examples = _examples(name, judged, probabilities, chosen)
     place = {row: number for number, row in enumerate(chosen.rows())}
     figures = judged.metrics.to_dict()

@@ -115,8 +115,18 @@ def _by_number(name: str, values: Sequence[float], unit: str) -> _Column:
     if len(edges) < 2:
         edges = np.array([edges[0], edges[0]])
     part = np.clip(np.searchsorted(edges, numbers, side="left") - 1, 0, len(edges) - 2)
-    names = [f"{low:.4g} to {high:.4g} {unit}".rstrip() for low, high in pairwise(edges)]
+    names = [f"{low} to {high} {unit}".rstrip() for low, high in pairwise(_in_few_digits(edges))]
     return _Column(name, [names[i] if here else _EMPTY for i, here in zip(part, known, strict=True)], [*names, _EMPTY])
+
+
+def _in_few_digits(numbers: np.ndarray) -> list[str]:
+    """Numbers, ascending, as texts that tell them apart: four digits, or as many as are left of the point, or more."""
+    whole = len(str(int(np.abs(numbers).max()))) if np.abs(numbers).max() < 1e15 else 0
+    for digits in range(max(4, whole), 18):
+        texts = [f"{number:.{digits}g}" for number in numbers]
+        if len(set(texts)) == len(set(numbers.tolist())):
+            break
+    return texts
 
 
 def _rows(column: _Column, right: np.ndarray) -> dict[str, Any]:

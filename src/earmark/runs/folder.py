@@ -89,6 +89,11 @@ class RunFolder:
         """The figures as a page, with sound."""
         return self.path / "report.html"
 
+    @property
+    def cross_validation(self) -> Path:
+        """Figures of all runs of a cross-validation, or of several seeds, in the folder that holds theirs."""
+        return self.path / "cross_validation.json"
+
     def predictions(self, split: str) -> Path:
         """One row for each clip of a split."""
         return self.path / f"predictions_{split}.csv"

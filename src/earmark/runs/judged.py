@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from earmark.data.clips import ClipTable, join_labels
+from earmark.data.clips import Clip, ClipTable, join_labels
 from earmark.data.targets import targets_of
 from earmark.errors import DataError
 from earmark.models.decision import HALF, PLAIN, Decision
@@ -117,13 +118,13 @@ class Predictions:
     """What a ``predictions_SPLIT.csv`` says of N clips.
 
     Attributes:
-        sources: what each is called.
+        clips: what each is called, and where its sound is.
         targets: their classes.
         answers: what the model answered.
         scores: the probability of that, float (N,).
     """
 
-    sources: list[str]
+    clips: list[Clip]
     targets: list[str]
     answers: list[str]
     scores: np.ndarray
@@ -143,6 +144,7 @@ def read_predictions(path: Path) -> Predictions:
             raise _NotSingleLabelsError
         columns = {name: [row[name] for row in rows] for name in ("path", "label", "predicted", "score")}
         scores = np.array([float(score) for score in columns["score"]])
+        clips = [_clip_of(row) for row in rows]
     except FileNotFoundError as exc:
         raise DataError(f"{path}: not there; `earmark train` and `earmark evaluate` write it") from exc
     except (OSError, ValueError, KeyError, TypeError, csv.Error) as exc:
@@ -153,14 +155,37 @@ def read_predictions(path: Path) -> Predictions:
         ) from exc
     if not rows:
         raise DataError(f"{path}: has no rows; evaluate again to write it anew")
-    return Predictions(columns["path"], columns["label"], columns["predicted"], scores)
+    return Predictions(clips, columns["label"], columns["predicted"], scores)
+
+
+def _clip_of(row: dict[str, str]) -> Clip:
+    length = row.get("duration_s")
+    return Clip(
+        row["path"],
+        path=row.get("file") or row["path"],
+        offset_s=float(row.get("offset_s") or 0),
+        duration_s=float(length) if length else None,
+    )
+
+
+def _whereabouts(table: ClipTable) -> dict[str, list[Any]]:
+    """Columns that say where the sound of each clip is, as far as ``path`` alone does not."""
+    columns: dict[str, list[Any]] = {
+        "file": [os.path.abspath(clip.path) if clip.path else "" for clip in table],
+        "offset_s": [clip.offset_s or "" for clip in table],
+        "duration_s": ["" if clip.duration_s is None else clip.duration_s for clip in table],
+    }
+    if columns["file"] == [clip.source for clip in table]:
+        del columns["file"]
+    return {name: values for name, values in columns.items() if any(values)}
 
 
 def write_predictions(folder: RunFolder, split: str, judged: Judged) -> None:
     """Write ``predictions_SPLIT.csv``: path, label, predicted, score, correct, and the probability of every class.
 
-    ``predicted`` is the most likely class; of a model with thresholds, ``answer``, the last column, is what
-    it answers. Of several labels ``label`` and ``predicted`` name all of them and there is no ``score``; in a
+    ``predicted`` is the most likely class; of a model with thresholds, ``answer``, behind the probabilities, is what
+    it answers. The last columns are ``file``, ``offset_s`` and ``duration_s`` of the sound, where ``path`` is not all
+    there is to say. Of several labels ``label`` and ``predicted`` name all of them and there is no ``score``; in a
     regression the columns are path, label, predicted, error.
     """
     heads, rows = {
@@ -168,10 +193,11 @@ def write_predictions(folder: RunFolder, split: str, judged: Judged) -> None:
         Task.MULTI_LABEL: _multi_label_rows,
         Task.REGRESSION: _regression_rows,
     }[judged.task](judged)
+    places = _whereabouts(judged.table)
     with writing(folder.predictions(split)) as stream:
         lines = csv.writer(stream, lineterminator="\n")
-        lines.writerow(heads)
-        lines.writerows(rows)
+        lines.writerow([*heads, *places])
+        lines.writerows([*row, *(values[at] for values in places.values())] for at, row in enumerate(rows))
 
 
 _Lines = tuple[list[str], Iterator[list[object]]]

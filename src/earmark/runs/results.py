@@ -6,8 +6,9 @@ Where some runs answer several labels or numbers, the columns are Result (mAP 0.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from statistics import mean
 
 from earmark.errors import DataError
 from earmark.runs.folder import RunFolder, read_json, write_json
@@ -62,12 +63,14 @@ class ResultsRow:
 
 
 def load_row(folder: str | Path) -> ResultsRow:
-    """The row that a run saved.
+    """The row that a run saved; of a cross-validation or several seeds, one of their means.
 
     Raises:
         DataError: not a finished run.
     """
     run = RunFolder(Path(folder))
+    if run.cross_validation.is_file():
+        return _row_of_means(run)
     values = read_json(run.results_row)
     try:
         row = ResultsRow(**values)
@@ -75,6 +78,23 @@ def load_row(folder: str | Path) -> ResultsRow:
     except (TypeError, ValueError, AttributeError) as exc:
         raise DataError(f"{run.results_row}: not a results row; train or evaluate again to write it anew") from exc
     return row
+
+
+def _row_of_means(folder: RunFolder) -> ResultsRow:
+    results = read_json(folder.cross_validation)
+    unfinished = results["unfinished"]
+    if unfinished:
+        raise DataError(f"{folder.path}: {', '.join(unfinished[:3])} not finished; the same `earmark train` goes on")
+    rows = [load_row(folder.path / run["run"]) for run in results["runs"]]
+    speeds = [row.samples_per_second for row in rows if row.samples_per_second is not None]
+    return replace(
+        rows[0],
+        recipe=folder.path.resolve().name,
+        samples_per_second=round(mean(speeds), 1) if speeds else None,
+        value=mean(row.value for row in rows),
+        baseline=mean(row.baseline for row in rows),
+        split=f"{rows[0].split}, mean of {len(rows)} runs",
+    )
 
 
 def markdown(rows: Iterable[ResultsRow]) -> str:

@@ -28,7 +28,9 @@ def bootstrap_intervals(confusion: np.ndarray, *, seed: int = 0) -> dict[str, In
     """Percentile intervals of accuracy and macro F1 over clips drawn anew, with replacement (Efron 1979).
 
     Both depend on the confusion matrix alone, and that of N clips drawn anew is multinomial, so no clips are drawn.
-    Clips are taken as independent: many clips of one speaker or tape say less than the interval believes.
+    Clips are taken as independent: many clips of one speaker or tape say less than the interval believes. Where every
+    clip is right, or every one is wrong, so is every clip drawn anew, and nothing seems in doubt: both are then
+    the interval of a share (:func:`proportion_interval`).
 
     Args:
         confusion: clips by true class (row) and predicted class (column), int64 (C, C), at least one clip.
@@ -40,6 +42,9 @@ def bootstrap_intervals(confusion: np.ndarray, *, seed: int = 0) -> dict[str, In
     true, predicted = np.nonzero(confusion)
     counts = confusion[true, predicted]
     total, num_classes = int(counts.sum()), len(confusion)
+    right = int(counts[true == predicted].sum())
+    if right in (0, total):
+        return dict.fromkeys(("accuracy", "macro_f1"), proportion_interval(right, total))
     drawn = np.random.default_rng(seed).multinomial(total, counts / total, size=REPLICATES)  # (replicates, K)
     return {name: percentile_interval(of) for name, of in figures_of_draws(drawn, true, predicted, num_classes).items()}
 

@@ -98,7 +98,7 @@ def prepare_data(
     if bad:
         kept = {name: clips.table for name, clips in usable.items()}
         check_tables(Splits(kept["train"], kept.get("validation"), kept.get("test")))
-    _tell_what_is_unusual(usable, sampling_rate_hz)
+    _tell_what_is_unusual(usable, sampling_rate_hz, options.group_column)
     return PreparedData(
         train=usable["train"],
         validation=usable.get("validation"),
@@ -116,11 +116,11 @@ def _names(train: ClipTable, options: DataArguments) -> list[str]:
     return ["value" if options.label_column_name == "label" else options.label_column_name]
 
 
-def _tell_what_is_unusual(usable: dict[str, UsableClips], sampling_rate_hz: int) -> None:
+def _tell_what_is_unusual(usable: dict[str, UsableClips], sampling_rate_hz: int, group_column: str | None) -> None:
     """What tables and lengths show; ``earmark inspect`` listens, too."""
     tables = {name: clips.table for name, clips in usable.items()}
     duration_s = {name: clips.waveforms.num_samples / sampling_rate_hz for name, clips in usable.items()}
-    findings = find_without_listening(tables, duration_s)
+    findings = find_without_listening(tables, duration_s, group_column)
     for finding in findings:
         logger.warning("data: %s", finding.text)
     if findings:

@@ -29,7 +29,6 @@ from earmark.train.run import train, with_device
 
 logger = logging.getLogger(__name__)
 
-RESULTS = "cross_validation.json"
 # of all tasks: those that a run has are told
 _FIGURES = (
     *("accuracy", "mean_average_precision", "macro_f1", "balanced_accuracy", "majority_class_rate", "exact_match"),
@@ -231,7 +230,7 @@ def _check_same(folder: RunFolder, plan: _Plan) -> None:
         OutputError: they were not.
     """
     before = saved_config(folder.config)
-    results = folder.path / RESULTS
+    results = folder.cross_validation
     changed = [
         f"{name} {before.get(name)} there, {value} here"
         for name, value in plan.settings.items()
@@ -295,7 +294,7 @@ def _write(plan: _Plan, done: Sequence[Part]) -> dict[str, Any]:
             name: _spread([float(np.mean([row[name] for row in rows if row["seed"] == seed])) for seed in seeds])
             for name in _common(rows)
         }
-    write_json(plan.output / RESULTS, results)
+    write_json(RunFolder(plan.output).cross_validation, results)
     return results
 
 
@@ -346,7 +345,7 @@ def _summary(output: Path, results: Mapping[str, Any]) -> str:
     notes = []
     if any(row["split"] == "validation" for row in results["runs"]):
         notes.append("these validation clips also chose each run's best model, so the figures are on the high side")
-    return "\n".join([*text, "", *notes, f"figures  {output / RESULTS}"])
+    return "\n".join([*text, "", *notes, f"figures  {RunFolder(output).cross_validation}"])
 
 
 def _shown(spread: Mapping[str, Any]) -> str:

@@ -94,12 +94,12 @@ def write_reports(
         stream.write(model_card(_card_facts(folder, trainer, figures, judged, data, model, device_name)))
     lines: list[str] = []
     warnings: list[str] = []
+    row: ResultsRow | None = None
     for split, one in judged.items():
         lines += [f"{split}: {line}" for line in one.summary_lines()]
     if judged:
         split = "test" if "test" in judged else "validation"
         row = _results_row(folder, trainer, figures, judged[split], split, model, device_name)
-        row.save(folder)
         schedule = Schedule(
             figures.steps, figures.learning_rate, figures.global_batch_size, bool(model.model_name_or_path)
         )
@@ -108,6 +108,8 @@ def write_reports(
         lines += ["", markdown([row])]
     if judged and page:
         _write_page(folder, trainer, judged, prepared, data.group_column, warnings)
+    if row is not None:
+        row.save(folder)  # last: a run of a protocol that has it is finished, and not done again
     lines += ["", *_paths(folder, judged)]
     return metrics, "\n".join(lines)
 

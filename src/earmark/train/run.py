@@ -116,6 +116,8 @@ def train(
     )
     # from a checkpoint that lies elsewhere a new run begins
     goes_on = run.resume or (checkpoint is not None and folder.path.resolve() in Path(checkpoint).resolve().parents)
+    if goes_on:
+        on_main_process(lambda: _refuse_several_runs(folder))
     replace = run.overwrite_output_dir and not goes_on
     # an earlier run is only removed when everything else has been found in order, further down
     on_main_process(lambda: prepare_output_dir(folder, overwrite=False, resume=replace or goes_on))
@@ -163,6 +165,14 @@ def train(
             trainer.keep_frozen(stack, root, small_only=data.store == "off")
             _train(trainer, checkpoint)
     return _finish(folder, trainer, prepared, data, model, run)
+
+
+def _refuse_several_runs(folder: RunFolder) -> None:
+    if folder.cross_validation.is_file():
+        raise OutputError(
+            f"{folder.path}: holds a cross-validation or runs of several seeds, not one run to go on with; give the "
+            "flags that it was made with (--folds, --fold_column, --seeds), or another --output_dir"
+        )
 
 
 def _shared(*settings: Any) -> dict[str, str]:

@@ -13,6 +13,7 @@ import pytest
 
 from earmark.data.archives import extracted
 from earmark.data.columns import Columns
+from earmark.data.corpora.gtzan import FAULTY, GENRES
 from earmark.data.corpora.prepare import CORPORA, Prepared, corpus_called, prepare
 from earmark.data.manifests import load_manifest
 from earmark.errors import DataError, OutputError, UsageError
@@ -118,9 +119,27 @@ def test_gtzan_lists_its_faulty_clip_and_says_what_is_known(suffix: str, tmp_pat
     assert reasons.pop("polka.00000.wav") == "polka is not one of its genres"
     assert [reason for name, reason in reasons.items() if name.startswith("rock.00000")] == list(reasons.values())
     assert "arXiv:1306.1461" in "\n".join(prepared.lines)
-    assert len(load_manifest(prepared.manifests["all"])) == 20
+    table = load_manifest(prepared.manifests["all"])
+    assert len(table) == 20
+    assert "1 of 70 clips that are known to be faulty" in "\n".join(prepared.lines)
+    assert [Path(clip.source).stem for clip in table if clip.metadata["known_faulty"] == "yes"] == ["hiphop.00001"]
     shutil.rmtree(tree / "rock")
     assert "no folder rock" in refused(DataError, "gtzan", tree, tmp_path / "other")
+
+
+def test_the_faulty_clips_of_gtzan_are_those_that_the_filtered_split_lacks() -> None:
+    # 443 training, 197 validation and 290 test clips are left of 1,000 (Kereliuk et al. 2015)
+    assert sum(map(len, FAULTY.values())) == 1_000 - 443 - 197 - 290
+    assert all(len(set(numbers)) == len(numbers) for numbers in FAULTY.values())
+    assert set(FAULTY) < set(GENRES)
+
+
+def test_pictures_beside_the_recordings_of_gtzan_do_not_count(tmp_path: Path) -> None:
+    TREES["gtzan"](tmp_path / "Data" / "genres_original")
+    for genre in GENRES:
+        (tmp_path / "Data" / "images_original" / genre).mkdir(parents=True)
+        (tmp_path / "Data" / "images_original" / genre / f"{genre}00000.png").write_bytes(b"picture")
+    assert "20 clips, 10 classes" in run("gtzan", tmp_path, tmp_path / "out").lines[0]
 
 
 def test_common_language_keeps_its_splits(tmp_path: Path) -> None:
@@ -133,6 +152,8 @@ def test_common_language_keeps_its_splits(tmp_path: Path) -> None:
     assert tables["train"].labels() == ["Basque", "Chinese_Hongkong"]
     assert tables["train"][0].group == "Basque/train_sp_0"
     assert "--eval_file" in prepared.lines[-1]
+    (tree / "Basque" / "train.csv").write_bytes(converted.encode("utf-16-le"))  # without the mark at the beginning
+    assert run("common_language", tree, tmp_path / "unmarked").lines[1] == prepared.lines[1]
     assert not any("as published" in line and " clips " in line for line in prepared.lines)
 
 

@@ -14,6 +14,7 @@ from earmark.errors import DataError
 
 _SPLITS = {"train": "train", "dev": "validation", "test": "test"}
 _NEEDED = ("client_id", "path")
+_HEAD = 100  # bytes in which UTF-16 without its mark shows: half of a header's bytes are zero
 
 
 def _is_root(folder: Path) -> bool:
@@ -57,8 +58,9 @@ def _lines(table: Path) -> list[str]:
     """Lines that are not blank: UTF-16 as published, or UTF-8 as some convert it."""
     try:
         content = table.read_bytes()
-        utf16 = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
-        text = content.decode("utf-16" if utf16 else "utf-8-sig")
+        marked = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+        unmarked = "utf-16-le" if b"\0" in content[:_HEAD] else "utf-8-sig"
+        text = content.decode("utf-16" if marked else unmarked)
     except OSError as exc:
         raise DataError(f"{table}: cannot be read ({exc.strerror}); extract the archive again") from exc
     except UnicodeDecodeError as exc:
