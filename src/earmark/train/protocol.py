@@ -304,10 +304,11 @@ def _spread(values: Sequence[float]) -> dict[str, Any]:
 
 def _outcome(plan: _Plan, done: Sequence[Part]) -> ProtocolOutcome:
     results = _write(plan, done)
-    return ProtocolOutcome(plan.output, results, _summary(plan.output, results))
+    chosen_on_validation = not plan.settings["few_shot"]
+    return ProtocolOutcome(plan.output, results, _summary(plan.output, results, chosen_on_validation))
 
 
-def _summary(output: Path, results: Mapping[str, Any]) -> str:
+def _summary(output: Path, results: Mapping[str, Any], chosen_on_validation: bool) -> str:
     header = ("Run", "Split", "Clips", "Accuracy", "Macro-F1", "Majority rate")
     lines = [
         (row["run"], row["split"], f"{row['num_clips']:,}", *(f"{row[name]:.4f}" for name in _SHOWN))
@@ -325,7 +326,7 @@ def _summary(output: Path, results: Mapping[str, Any]) -> str:
     ]
     text.insert(1, "| " + " | ".join("-" * width for width in widths) + " |")
     notes = []
-    if any(row["split"] == "validation" for row in results["runs"]):
+    if chosen_on_validation and any(row["split"] == "validation" for row in results["runs"]):
         notes.append("these validation clips also chose each run's best model, so the figures are on the high side")
     return "\n".join([*text, "", *notes, f"figures  {output / RESULTS}"])
 
