@@ -6,7 +6,6 @@ import csv
 import json
 import logging
 import os
-import secrets
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -34,9 +33,6 @@ from earmark.options import LabelOptions
 logger = logging.getLogger(__name__)
 
 _SERVING = ("fastapi", "uvicorn")
-_DRAIN_S = 5.0
-_HEADER_TIMEOUT_S = 10.0
-_MOST_CONNECTIONS = 64
 
 
 @dataclass(frozen=True)
@@ -62,9 +58,11 @@ def label(options: LabelOptions) -> LabelOutcome:
         table, notes = clips_to_label(options)
         for note in notes:
             logger.info("note: %s", note)
-        session = _prepare(options, table, folder)
+        session = prepare(options, table, folder)
         if options.page:
-            _serve(session, listener)
+            from earmark.label.serving import serve
+
+            serve(session, listener)
         return LabelOutcome(_summary(session, folder, options))
 
 
@@ -99,7 +97,12 @@ def _work_folder(folder: Path) -> Iterator[Path]:
         lock.release()
 
 
-def _prepare(options: LabelOptions, table: ClipTable, folder: Path) -> Session:
+def prepare(options: LabelOptions, table: ClipTable, folder: Path) -> Session:
+    """Score, put in order, write what there is to know, and take up what was decided at an earlier start.
+
+    Raises:
+        EarmarkError: as :func:`label`.
+    """
     files = work_folder_files(folder)
     keys, unnamed = _keys(table, folder)
     # reads what is there, so that a file of somebody else is met before anything is scored
@@ -240,34 +243,6 @@ def _write_csv(path: Path, columns: Sequence[str], lines: Sequence[Sequence[Any]
         os.replace(part, path)
     except OSError as exc:
         raise OutputError(f"{path}: cannot be written ({exc.strerror})") from exc
-
-
-def _serve(session: Session, listener: Any) -> None:
-    """Answer the page until SIGINT or SIGTERM."""
-    import uvicorn
-
-    from earmark.label.app import build_app
-    from earmark.serve.lifecycle import DrainingServer, Lifecycle
-    from earmark.serve.protocol import guarded_protocol
-
-    token, lifecycle = secrets.token_urlsafe(24), Lifecycle(_DRAIN_S)
-    config = uvicorn.Config(
-        build_app(session, token, lifecycle),
-        http=guarded_protocol(_HEADER_TIMEOUT_S, _MOST_CONNECTIONS),
-        ws="none",
-        loop="auto",
-        lifespan="off",
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        proxy_headers=False,
-        timeout_graceful_shutdown=1,
-    )
-    listener.listen()
-    # behind the #, where no server and no log sees it
-    logger.info("open    http://127.0.0.1:%d/#%s", listener.getsockname()[1], token)
-    logger.info("close   Ctrl-C; what was decided is on disk, and the same command goes on")
-    DrainingServer(config, lifecycle).run(sockets=[listener])
 
 
 def _summary(session: Session, folder: Path, options: LabelOptions) -> str:
