@@ -52,7 +52,7 @@ def test_changed_and_taken_back(tmp_path: Path) -> None:
 
 def test_labels_with_everything_in_them(tmp_path: Path) -> None:
     decisions = fresh(tmp_path)
-    labels = ['a, "b"', "犬; 吠える", "=1+1", "#x", "-"]
+    labels = ['a, "b"', "犬　吠える; 二", "=1+1", "#x", "-"]
     keys: list[Key] = [(f"../{i}.wav", "", "") for i in range(len(labels))]
     for key, label in zip(keys, labels, strict=True):
         decisions.decide(key, None, ("label", label))
@@ -61,7 +61,7 @@ def test_labels_with_everything_in_them(tmp_path: Path) -> None:
     assert [again.of(key) for key in keys] == [("label", label) for label in labels]
 
 
-@pytest.mark.parametrize("label", ["", "  ", "two\nlines", "a\x00b", "x" * 201])
+@pytest.mark.parametrize("label", ["", "  ", "two\nlines", "a\x00b", "\ud800", "x" * 201])
 def test_what_is_no_label(label: str, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="label"):
         fresh(tmp_path).decide(A, None, ("label", label))

@@ -283,6 +283,8 @@ def test_a_server_that_is_gone_and_an_address_of_before(start: Start, visit: Ope
     page.evaluate("sessionStorage.setItem('token', 'of-before')")
     page.reload()
     page.wait_for_selector("#error:has-text('open the address that the terminal shows')")
+    page.goto(labelling.address)  # in the same tab, where nothing but the part behind # is new
+    page.wait_for_selector("#picture canvas")
 
 
 def test_keyboard_and_screen_reader(start: Start, visit: Open, pool: Path) -> None:

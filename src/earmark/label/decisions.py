@@ -5,6 +5,7 @@ Who decides says what stood there, so that two pages do not undo each other's wo
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -123,6 +124,7 @@ def _checked(decision: Decision) -> Decision:
     label = text.strip()
     if kind != "label" or not label:
         raise UsageError("a label has at least one letter")
-    if len(label) > _LONGEST_LABEL or not label.isprintable():
+    # control characters, halves of characters, line ends
+    if len(label) > _LONGEST_LABEL or any(unicodedata.category(letter) in ("Cc", "Cs", "Zl", "Zp") for letter in label):
         raise UsageError(f"a label has at most {_LONGEST_LABEL} letters, in one line")
     return ("label", label)

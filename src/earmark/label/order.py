@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import numpy as np
 
-_MOST_DIVERSE = 2000  # clips that are put in order by what is unlike them; those behind go by doubt alone
+# Clips that are put in order by what is unlike them, and how many they are chosen from; the others go by doubt.
+_MOST_DIVERSE, _CHOSEN_FROM = 2000, 10_000
 
 
 def uncertain(probabilities: np.ndarray) -> np.ndarray:
@@ -64,10 +65,12 @@ def diverse(probabilities: np.ndarray, embeddings: np.ndarray) -> np.ndarray:
         embeddings: float (N, D).
 
     Returns:
-        int64 (N,), rows in order; those behind the first 2,000 by margin alone.
+        int64 (N,), rows in order: the first 2,000 so, of the 10,000 of least margin; the others by margin alone.
     """
-    doubt = 1.0 - margins(probabilities)
-    centred = embeddings - embeddings.mean(axis=0)
+    by_doubt = uncertain(probabilities)
+    pool = by_doubt[:_CHOSEN_FROM]
+    doubt = 1.0 - margins(probabilities[pool])
+    centred = embeddings[pool] - embeddings.mean(axis=0)
     unit = centred / np.maximum(np.linalg.norm(centred, axis=1, keepdims=True), 1e-9)
     nearest = np.full(len(doubt), 2.0)  # the farthest two vectors of length 1 can be
     left = np.ones(len(doubt), dtype=bool)
@@ -77,8 +80,7 @@ def diverse(probabilities: np.ndarray, embeddings: np.ndarray) -> np.ndarray:
         chosen.append(row)
         left[row] = False
         nearest = np.minimum(nearest, np.maximum(0.0, 1.0 - unit @ unit[row]))
-    rest = uncertain(probabilities)
-    return np.array([*chosen, *rest[left[rest]]], dtype=np.int64)
+    return np.concatenate([pool[chosen], pool[left], by_doubt[_CHOSEN_FROM:]])
 
 
 def margins(probabilities: np.ndarray) -> np.ndarray:

@@ -27,6 +27,7 @@ from earmark.scoring.windows import Windowing
 
 logger = logging.getLogger(__name__)
 
+_OF_MODEL = ("*config.json", "*.safetensors", "*.bin")
 _AT_ONCE = 4096  # embeddings that the head takes
 
 
@@ -105,7 +106,7 @@ def _means(values: np.ndarray, starts: np.ndarray, counts: Sequence[int]) -> np.
 def fingerprint(model: Path, temperature: float, clips: Sequence[Clip]) -> str:
     """Tells scores of other weights or other recordings apart, by names, sizes and times."""
     digest = hashlib.sha256(f"1 {temperature!r}".encode())
-    for path in sorted(model.glob("*.json")) + sorted(model.glob("*.safetensors")):
+    for path in sorted(path for pattern in _OF_MODEL for path in model.glob(pattern)):
         digest.update(f"{path.name} {_state_of(str(path))}".encode())
     for clip in clips:
         line = f"{clip.path} {clip.offset_s} {clip.duration_s} {_state_of(clip.path or '')}"
