@@ -10,13 +10,16 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
 import earmark
 from earmark.cli.main import main
 from earmark.errors import ModelError, UsageError
 from earmark.models.build import ModelSource, load_trained
 from earmark.scoring.diagnosis import Schedule, diagnose
-from earmark.scoring.forward import score_waveforms
+from earmark.scoring.forward import score_waveforms, softmax
 from earmark.scoring.metrics import compute_metrics
 from earmark.train.few_shot import check_head, fit_few_shot, fit_linear
 from tests.tiny import ARCHITECTURES, RATE_HZ, save_model, tone, write_tones
@@ -135,6 +138,18 @@ def test_long_clips_count_as_the_mean_of_their_windows(tmp_path: Path) -> None:
     fit_few_shot(trainer, clips["train"])
     assert trainer.fitted_head is not None
     assert trainer.fitted_head.clips == 6
+
+
+@pytest.mark.parametrize("num_classes", [2, 4])
+def test_the_map_is_that_of_the_regression(num_classes: int) -> None:
+    """On embeddings as they come, far from standardised."""
+    rng = np.random.default_rng(0)
+    targets = np.arange(60) % num_classes
+    features = 5 + rng.standard_normal((60, 6)) * [1, 10, 0.1, 3, 1, 0] + np.eye(num_classes, 6)[targets]
+    weights, bias, fitted = fit_linear(features, targets)
+    regression = make_pipeline(StandardScaler(), LogisticRegression(C=fitted.penalty_c, max_iter=2000))
+    expected = regression.fit(features, targets).predict_proba(features)
+    np.testing.assert_allclose(softmax(features @ weights.T + bias), expected, atol=1e-6)
 
 
 def test_classes_that_weigh_the_same() -> None:
