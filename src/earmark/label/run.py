@@ -251,8 +251,6 @@ def _summary(session: Session, folder: Path, options: LabelOptions) -> str:
     if counts["labelled"] or counts["aside"]:
         done = f"{counts['labelled']:,} labelled ({counts['as_proposed']:,} as the model proposed)"
         lines.append(f"{done}, {counts['aside']:,} set aside: {files['labels']}")
-    elif not options.page:
-        lines.append(
-            f"to label them on a page: earmark label {' '.join(options.inputs)} --model {options.model_name_or_path}"
-        )
+    if not options.page:
+        lines.append("the same command without --page false opens the page to label them on")
     return "\n".join(lines)
