@@ -26,6 +26,7 @@ ROOMS = [
     {"report"},
     {"train", "evaluate", "predict"},
     {"quickstart", "bench", "doctor", "serve"},
+    {"label"},
     {"cli"},
 ]
 LEVEL = {room: level for level, rooms in enumerate(ROOMS) for room in rooms}

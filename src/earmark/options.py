@@ -188,6 +188,54 @@ class EmbedOptions(PretrainedArguments):
 
 
 @dataclass
+class LabelOptions(PretrainedArguments):
+    """``earmark label``: recordings, the model that proposes labels for them, and where these go.
+
+    Raises:
+        UsageError: no recordings, no model, or a number is out of range.
+    """
+
+    inputs: list[str] = field(default_factory=list, metadata={"help": "recordings and folders of recordings"})
+    model_name_or_path: str | None = field(
+        default=None,
+        metadata={"help": "run folder, model folder or hub name; also --model (required)", "aliases": ["--model"]},
+    )
+    output_dir: str = flag("labels", "folder for proposals.csv and labels.csv; given again, it is gone on with")
+    check: bool = flag(
+        False,
+        "the recordings have labels, in class folders or a manifest: those that the model doubts come first, and "
+        "labels.csv has all of them, with what is corrected",
+    )
+    order: Literal["diverse", "uncertain", "confident", "random", "suspicious"] | None = flag(
+        None,
+        "what comes first: uncertain clips that are unlike those before them (diverse), those between two classes "
+        "(uncertain), the surest, a random draw, or given labels that the model doubts (default: diverse, with --check "
+        "suspicious)",
+    )
+    seed: int = flag(42, "seed of --order random")
+    page: bool = flag(True, "serve the page to hear and label them, on this machine alone; false: proposals.csv only")
+    port: int = flag(8010, "port of the page; 0 takes a free one")
+    batch_size: int = flag(32, "windows a batch")
+    num_workers: int = flag(2, "threads that decode recordings")
+    device: str = flag("auto", "auto, npu, cuda, xpu, mps or cpu; auto takes the first accelerator there is")
+
+    def __post_init__(self) -> None:
+        if not self.model_name_or_path or not self.inputs:
+            raise UsageError("name recordings and a model: earmark label FOLDER --model RUN")
+        for name in ("batch_size", "num_workers"):
+            require_value(getattr(self, name) >= 1, name, getattr(self, name), "a whole number from 1 on")
+        require_value(0 <= self.port <= 65535, "port", self.port, "0 to 65535")
+        if self.order is None:
+            self.order = "suspicious" if self.check else "diverse"
+        orders = ("diverse", "uncertain", "confident", "random", "suspicious")
+        require_value(self.order in orders, "order", self.order, ", ".join(orders))
+        if self.order == "suspicious" and not self.check:
+            raise UsageError("--order suspicious looks at labels that are there; add --check")
+        if self.check and len(self.inputs) != 1:
+            raise UsageError("--check: name one folder of class folders, or one manifest")
+
+
+@dataclass
 class PushOptions:
     """``earmark push``: a run folder and the name that it gets on the hub.
 

@@ -23,7 +23,15 @@ from earmark.config import (
     RunArguments,
 )
 from earmark.decision_options import CalibrateOptions, DecisionArguments, LossArguments
-from earmark.options import EmbedOptions, ExportOptions, InspectOptions, PredictOptions, PushOptions, ServeOptions
+from earmark.options import (
+    EmbedOptions,
+    ExportOptions,
+    InspectOptions,
+    LabelOptions,
+    PredictOptions,
+    PushOptions,
+    ServeOptions,
+)
 
 _GIVEN_AS_WORDS = {"inputs", "repo", "work"}  # fields without a flag of their own on the page
 _METAVAR = {int: "N", float: "X"}
@@ -236,6 +244,24 @@ examples
   earmark embed runs/birds tapes --rows windows --window_seconds 3 --output embeddings.npy
 """
 
+_LABEL_HEAD = """\
+earmark label: hear recordings, those first that a model doubts, and put its labels right on a page
+
+usage: earmark label FILES_OR_FOLDERS... --model MODEL [flags]
+       earmark label FOLDER_OR_MANIFEST --model MODEL --check [flags]
+       MODEL is a run folder, a model folder or a hub name
+"""
+
+_LABEL_TAIL = """\
+proposals.csv has all recordings, most worth checking first; what is decided on the page is in labels.csv
+at once, a manifest for `earmark train --train_file`. Ctrl-C ends it, and the same command goes on
+
+examples
+  earmark label new_recordings --model runs/first
+  earmark label recordings --model runs/first --check --output_dir checked      # labels that may be wrong
+  earmark label new_recordings --model runs/first --page false                  # proposals.csv only
+"""
+
 _EXPORT_HEAD = """\
 earmark export: a trained model as a file that other programs run, waveform in, probabilities out
 
@@ -374,6 +400,14 @@ def embed_help() -> str:
         "loading the model": _flags(PretrainedArguments),
     }
     return _page(_EMBED_HEAD, groups, _EMBED_TAIL)
+
+
+def label_help() -> str:
+    """The page of ``earmark label``."""
+    own = [flag for flag in _flags(LabelOptions) if flag.name == "model_name_or_path"]
+    loading = [flag for flag in _flags(PretrainedArguments) if flag.name != "model_name_or_path"]
+    groups = {"labelling": [*own, *_own_flags(LabelOptions), CONFIG_FLAG], "loading the model": loading}
+    return _page(_LABEL_HEAD, groups, _LABEL_TAIL)
 
 
 def push_help() -> str:

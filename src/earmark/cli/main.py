@@ -34,6 +34,7 @@ COMMANDS = {
     "predict": "label recordings",
     "export": "a trained model as ONNX or torch.export, checked against PyTorch",
     "embed": "a vector for each recording: what the model makes of it before it decides",
+    "label": "hear recordings, those first that a model doubts, and put its labels right on a page",
     "push": "put a trained model on the hub, with its card",
     "serve": "a page to hear and label recordings, and answers over HTTP",
     "results": "one table for many runs",

@@ -25,6 +25,7 @@ from earmark.options import (
     EmbedOptions,
     ExportOptions,
     InspectOptions,
+    LabelOptions,
     PredictOptions,
     PushOptions,
     SearchOptions,
@@ -242,6 +243,20 @@ def parse_embed(words: Sequence[str]) -> EmbedOptions:
         UsageError: a flag or the configuration file is wrong.
     """
     return _construct(EmbedOptions, _values_with_inputs(EmbedOptions, words))
+
+
+def parse_label(words: Sequence[str]) -> LabelOptions:
+    """Options of ``earmark label INPUTS... --model MODEL``.
+
+    Raises:
+        UsageError: a flag or the configuration file is wrong.
+    """
+    parser = build_parser(LabelOptions)
+    path, words = _take_config(words)
+    file_words = _plain_file_words(path, _read_file(path), parser) if path else []
+    namespace, rest = parser.parse_flags([*file_words, *words])
+    values = vars(namespace)
+    return _construct(LabelOptions, {**values, "inputs": [*values["inputs"], *rest]})
 
 
 def parse_push(words: Sequence[str]) -> PushOptions:

@@ -73,23 +73,25 @@ def sound_uri(samples: np.ndarray, rate_hz: int) -> str:
     return "data:audio/ogg;base64," + base64.b64encode(file.getvalue()).decode()
 
 
-def picture_of(samples: np.ndarray) -> np.ndarray:
-    """A small spectrogram for looking at: uint8 (48, frames), at most 96 frames, low bands first.
+def picture_of(samples: np.ndarray, bands: int = _BANDS, frames: int = _FRAMES) -> np.ndarray:
+    """A small spectrogram for looking at: uint8 (bands, frames), low bands first.
 
     Bands are of equal width in pitch, from 60 Hz to 7.6 kHz; a band shows the loudest bin in it.
 
     Args:
         samples: float32 (T,) at 16 kHz.
+        bands: its height.
+        frames: its width, at most.
     """
     padded = np.pad(samples, (0, max(0, _FRAME - len(samples))))
-    frames = min(_FRAMES, 1 + (len(padded) - _FRAME) // (_FRAME // 4))
+    frames = min(frames, 1 + (len(padded) - _FRAME) // (_FRAME // 4))
     starts = np.linspace(0, len(padded) - _FRAME, frames).astype(int)
     windows = padded[starts[:, None] + np.arange(_FRAME)] * np.hanning(_FRAME)
     power = np.abs(np.fft.rfft(windows, 2 * _FRAME)).T ** 2  # (bins, frames)
-    edges = np.geomspace(_LOWEST_HZ, _HIGHEST_HZ, _BANDS + 1) * 2 * _FRAME / RATE_HZ
+    edges = np.geomspace(_LOWEST_HZ, _HIGHEST_HZ, bands + 1) * 2 * _FRAME / RATE_HZ
     low = edges[:-1].astype(int)
     high = np.maximum(np.ceil(edges[1:]).astype(int), low + 1)
-    bands = np.stack([power[a:b].max(axis=0) for a, b in zip(low, high, strict=True)])
-    level_db = 10 * np.log10(bands + 1e-12)
+    levels = np.stack([power[a:b].max(axis=0) for a, b in zip(low, high, strict=True)])
+    level_db = 10 * np.log10(levels + 1e-12)
     shade = (level_db - level_db.max()) / _RANGE_DB + 1
     return (np.clip(shade, 0, 1) * 255).astype(np.uint8)

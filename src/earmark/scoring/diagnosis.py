@@ -25,7 +25,7 @@ class Schedule:
     """How a model was trained, as far as it explains a failure.
 
     Attributes:
-        steps: optimizer steps.
+        steps: optimizer steps; 0 where nothing but the head was fitted.
         learning_rate: peak rate; linear warm-up and decay make the sum over steps half of rate times steps.
         global_batch_size: clips in one step, over all cards and accumulation steps.
         pretrained: whether the body came from a checkpoint.
@@ -88,6 +88,11 @@ def _no_better_than_nothing(head: Headline) -> str | None:
 def _advice(schedule: Schedule | None) -> str:
     if schedule is None:
         return "Train longer or at a higher --learning_rate; check that the labels fit the recordings."
+    if not schedule.steps:
+        return (
+            "Only the head was fitted (--few_shot), on what the pretrained model makes of the clips: take another "
+            "model or more clips, train without --few_shot, and check that the labels fit the recordings."
+        )
     how = (
         f"{schedule.steps:,} steps of {schedule.global_batch_size:,} clips at a peak learning rate of "
         f"{schedule.learning_rate:g} (the rates of all steps add up to {schedule.rate_sum:.2g})"

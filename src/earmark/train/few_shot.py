@@ -11,25 +11,29 @@ from __future__ import annotations
 import logging
 import time
 import warnings
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import StratifiedKFold, cross_val_score
+from sklearn.model_selection import StratifiedKFold, cross_validate
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from earmark.config import ModelArguments
+from earmark.data.targets import targets_of
 from earmark.data.usable import UsableClips
-from earmark.errors import DataError, ModelError, UsageError
+from earmark.errors import ModelError, UsageError
 from earmark.models.embedding import EmbeddingModel, has_embedding
-from earmark.runs.judged import targets_of
 from earmark.scoring.calibration import WindowsOfClips
 from earmark.scoring.table import score_table
+from earmark.tasks import Task
+from earmark.train.arguments import EarmarkTrainingArguments
 
 if TYPE_CHECKING:
+    from earmark.models.build import AudioModel
     from earmark.train.trainer import AudioTrainer
 
 logger = logging.getLogger(__name__)
@@ -39,18 +43,30 @@ _WITHOUT_FOLDS = 0.1  # where a class has one clip only
 _FOLDS = 5
 _MOST_TRIED = 5000  # clips that the penalty is chosen on
 _ITERATIONS = 2000
-# settings of a training that there is none of, and what they are without it
-_OF_TRAINING = {
-    "ema": None,
-    "lora": None,
-    "layer_decay": None,
-    "augment": None,
-    "focal_gamma": 0.0,
-    "sampler": "random",
-}
+# settings of a training that there is none of
+_OF_EPOCHS = (
+    *("num_train_epochs", "max_steps", "learning_rate", "head_learning_rate", "layer_decay", "global_batch_size"),
+    *("ema", "lora", "augment", "focal_gamma", "sampler", "label_smoothing_factor", "fsdp", "deepspeed"),
+)
 
 
-def check_few_shot(model: ModelArguments, training: Any) -> None:
+@dataclass(frozen=True)
+class FittedHead:
+    """What came of fitting a head.
+
+    Attributes:
+        clips: fitted on.
+        penalty_c: scikit-learn's C, the inverse of the penalty.
+        cross_validated_accuracy: over folds of these clips, at that penalty; it was chosen there, by the likelihood, so
+            this is a little on the high side. ``None`` where a class has one clip only.
+    """
+
+    clips: int
+    penalty_c: float
+    cross_validated_accuracy: float | None
+
+
+def check_few_shot(model: ModelArguments, training: EarmarkTrainingArguments) -> None:
     """See that ``--few_shot`` can be done as asked, before anything is decoded.
 
     Raises:
@@ -58,11 +74,34 @@ def check_few_shot(model: ModelArguments, training: Any) -> None:
     """
     if not model.model_name_or_path:
         raise UsageError("--few_shot: needs a pretrained or trained model; name one with --model_name_or_path")
-    for name, without in _OF_TRAINING.items():
-        if getattr(training, name, without) != without:
-            raise UsageError(f"--few_shot: no epochs are trained, so --{name} does nothing; leave one of them out")
+    defaults = {field.name: field.default for field in fields(training)}
+    given = [name for name in _OF_EPOCHS if (getattr(training, name) or None) != (defaults[name] or None)]
+    if model.freeze is not None:
+        given.append("freeze")
+    if given:
+        raise UsageError(f"--few_shot: no epochs are trained, so --{given[0]} does nothing; leave one of them out")
     if training.class_weights not in (None, "balanced"):
         raise UsageError(f"--few_shot: knows --class_weights balanced, not {training.class_weights}")
+    if training.push_to_hub:
+        raise UsageError("--few_shot does not push; push the run when it is done: earmark push RUN ORG/NAME")
+
+
+def check_head(audio: AudioModel) -> None:
+    """See that the head of a model can be fitted, before an earlier run is replaced.
+
+    Raises:
+        ModelError: a model without an embedding, or whose head is not linear.
+        UsageError: a task that has no single class for each clip.
+    """
+    if not has_embedding(audio.model):
+        raise ModelError(
+            "--few_shot: the head of this model takes a learned sum of all layers (use_weighted_layer_sum), so there "
+            "is no one embedding of a clip"
+        )
+    if audio.task is not Task.SINGLE_LABEL:
+        raise UsageError("--few_shot: is for clips of one class each; leave it out to train on other tasks")
+    if not hasattr(audio.model, "projector"):
+        _linear_part(audio.model)
 
 
 def fit_few_shot(trainer: AudioTrainer, clips: UsableClips) -> None:
@@ -70,26 +109,38 @@ def fit_few_shot(trainer: AudioTrainer, clips: UsableClips) -> None:
 
     Embeddings are standardised, and the penalty of the regression is chosen by cross-validation over the clips, by the
     log-likelihood, so that probabilities are worth something too. What is longer than the model hears counts as the
-    mean of its windows.
+    mean of its windows. Where there are several processes, each fits the same.
 
-    Raises:
-        ModelError: a model without an embedding, or whose head is not linear.
-        DataError: one class only.
+    Args:
+        trainer: with a model that passed :func:`check_head`.
+        clips: to fit on.
     """
     began_s = time.perf_counter()
     audio, args = trainer.audio, trainer.args
-    if not has_embedding(audio.model):
-        raise ModelError(
-            "--few_shot: the head of this model takes a learned sum of all layers (use_weighted_layer_sum), so there "
-            "is no one embedding of a clip"
-        )
+    model = audio.model.to(args.device)
     targets = targets_of(clips.table, audio.labels)
-    if len(audio.labels) < 2:
-        raise DataError(f"{clips.table.origin}: all clips are {audio.labels[0]!r}; there is nothing to tell apart")
+    embeddings = _before_linear(model, _embeddings(trainer, clips))
+    weights, bias, fitted = fit_linear(embeddings, targets, balanced=args.class_weights == "balanced", seed=args.seed)
+    put_into_head(model, weights, bias)
+    trainer.fitted_head = fitted
+    trainer.training_s = time.perf_counter() - began_s
+    trainer.trained_clips = len(targets)
+    accuracy = fitted.cross_validated_accuracy
+    logger.info(
+        "few shot: a head of %d x %d fitted on %s clips, penalty C %g%s",
+        *weights.shape,
+        f"{len(targets):,}",
+        fitted.penalty_c,
+        "" if accuracy is None else f", accuracy {accuracy:.4f} across folds of these clips",
+    )
+
+
+def _embeddings(trainer: AudioTrainer, clips: UsableClips) -> np.ndarray:
+    """Of clips, float64 (N, D)."""
+    audio, args = trainer.audio, trainer.args
     windows = WindowsOfClips(clips.waveforms, audio.frontend.max_samples)
-    model = audio.model.to(args.device).eval()
     rows = score_table(
-        EmbeddingModel(model),
+        EmbeddingModel(audio.model),
         audio.frontend,
         windows,
         batch_size=args.per_device_eval_batch_size,
@@ -97,18 +148,13 @@ def fit_few_shot(trainer: AudioTrainer, clips: UsableClips) -> None:
         what="embedding",
     )
     counts = np.diff([*windows.starts, len(rows)])
-    embeddings = np.add.reduceat(rows.astype(np.float64), windows.starts, axis=0) / counts[:, None]
-    normed = _before_linear(model, embeddings)
-    weights, bias, strength = fit_linear(normed, targets, balanced=args.class_weights == "balanced", seed=args.seed)
-    put_into_head(model, weights, bias)
-    trainer.training_s = time.perf_counter() - began_s
-    trainer.trained_clips = len(targets)
-    logger.info("few shot: a head of %d x %d on %s clips, penalty C %g", *weights.shape, f"{len(targets):,}", strength)
+    means: np.ndarray = np.add.reduceat(rows.astype(np.float64), windows.starts, axis=0) / counts[:, None]
+    return means
 
 
 def fit_linear(
     embeddings: np.ndarray, targets: np.ndarray, *, balanced: bool = False, seed: int = 0
-) -> tuple[np.ndarray, np.ndarray, float]:
+) -> tuple[np.ndarray, np.ndarray, FittedHead]:
     """Multinomial logistic regression on standardised embeddings.
 
     Args:
@@ -118,9 +164,9 @@ def fit_linear(
         seed: of the folds that choose the penalty.
 
     Returns:
-        ``(weights, bias, strength)``: float64 (C, D) and (C,), for embeddings as they come, and scikit-learn's C.
+        ``(weights, bias, fitted)``: float64 (C, D) and (C,), for embeddings as they come.
     """
-    strength = _choose_strength(embeddings, targets, balanced, seed)
+    strength, accuracy = _choose_strength(embeddings, targets, balanced, seed)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
         fitted = _regression(strength, balanced).fit(embeddings, targets)
@@ -129,7 +175,7 @@ def fit_linear(
     if len(weights) == 1:  # of two classes scikit-learn has the second's log-odds
         weights, bias = np.concatenate([-weights, weights]) / 2, np.concatenate([-bias, bias]) / 2
     weights = weights / scaler.scale_
-    return weights, bias - weights @ scaler.mean_, strength
+    return weights, bias - weights @ scaler.mean_, FittedHead(len(targets), strength, accuracy)
 
 
 def _regression(strength: float, balanced: bool) -> Any:
@@ -137,23 +183,28 @@ def _regression(strength: float, balanced: bool) -> Any:
     return make_pipeline(StandardScaler(), LogisticRegression(C=strength, class_weight=kind, max_iter=_ITERATIONS))
 
 
-def _choose_strength(embeddings: np.ndarray, targets: np.ndarray, balanced: bool, seed: int) -> float:
-    fewest = int(np.bincount(targets).min())
-    if fewest < 2:
-        return _WITHOUT_FOLDS
+def _choose_strength(
+    embeddings: np.ndarray, targets: np.ndarray, balanced: bool, seed: int
+) -> tuple[float, float | None]:
+    """The penalty that is best across folds, and the accuracy there."""
     if len(targets) > _MOST_TRIED:
         chosen = np.random.default_rng(seed).permutation(len(targets))[:_MOST_TRIED]
         if np.bincount(targets[chosen], minlength=targets.max() + 1).min() >= 2:
             embeddings, targets = embeddings[chosen], targets[chosen]
-            fewest = int(np.bincount(targets).min())
+    fewest = int(np.bincount(targets).min())
+    if fewest < 2:
+        return _WITHOUT_FOLDS, None
     folds = StratifiedKFold(min(_FOLDS, fewest), shuffle=True, random_state=seed)
+    figures = {}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
-        scores = [
-            cross_val_score(_regression(one, balanced), embeddings, targets, cv=folds, scoring="neg_log_loss").mean()
-            for one in _STRENGTHS
-        ]
-    return _STRENGTHS[int(np.argmax(scores))]
+        for one in _STRENGTHS:
+            tried = cross_validate(
+                _regression(one, balanced), embeddings, targets, cv=folds, scoring=("neg_log_loss", "accuracy")
+            )
+            figures[one] = tried["test_neg_log_loss"].mean(), float(tried["test_accuracy"].mean())
+    best = max(_STRENGTHS, key=lambda one: figures[one][0])
+    return best, figures[best][1]
 
 
 def _before_linear(model: Any, embeddings: np.ndarray) -> np.ndarray:
@@ -177,24 +228,29 @@ def put_into_head(model: Any, weights: np.ndarray, bias: np.ndarray) -> None:
         weights: (C, D).
         bias: (C,).
 
-    Raises:
-        ModelError: a head of another make.
     """
     if hasattr(model, "projector"):
         model.projector = _linear(weights, bias, model.projector.weight)
         model.classifier = _linear(np.eye(len(bias)), np.zeros(len(bias)), model.classifier.weight)
         model.config.classifier_proj_size = len(bias)
         return
+    _fill(_linear_part(model), weights, bias)
+
+
+def _linear_part(model: Any) -> torch.nn.Linear:
+    """The layer from embeddings to logits, of a head without a projection; AST's has a norm in front of it."""
     head = getattr(model.classifier, "dense", model.classifier)
-    if not isinstance(head, torch.nn.Linear) or head.weight.shape != weights.shape:
+    if not isinstance(head, torch.nn.Linear):
         raise ModelError(f"--few_shot: the head of a {type(model).__name__} is not linear")
-    with torch.no_grad():
-        head.weight.copy_(torch.from_numpy(weights))
-        head.bias.copy_(torch.from_numpy(bias))
+    return head
 
 
 def _linear(weights: np.ndarray, bias: np.ndarray, like: torch.Tensor) -> torch.nn.Linear:
     layer = torch.nn.Linear(weights.shape[1], weights.shape[0], device=like.device, dtype=like.dtype)
+    return _fill(layer, weights, bias)
+
+
+def _fill(layer: torch.nn.Linear, weights: np.ndarray, bias: np.ndarray) -> torch.nn.Linear:
     with torch.no_grad():
         layer.weight.copy_(torch.from_numpy(weights))
         layer.bias.copy_(torch.from_numpy(bias))

@@ -321,10 +321,11 @@ def _spread(values: Sequence[float]) -> dict[str, Any]:
 
 def _outcome(plan: _Plan, done: Sequence[Part]) -> ProtocolOutcome:
     results = _write(plan, done)
-    return ProtocolOutcome(plan.output, results, _summary(plan.output, results))
+    chosen_on_validation = not plan.settings["few_shot"]
+    return ProtocolOutcome(plan.output, results, _summary(plan.output, results, chosen_on_validation))
 
 
-def _summary(output: Path, results: Mapping[str, Any]) -> str:
+def _summary(output: Path, results: Mapping[str, Any], chosen_on_validation: bool) -> str:
     shown = [name for name in _SHOWN if name in results["mean_and_deviation"]]
     header = ("Run", "Split", "Clips", *(_SHOWN[name] for name in shown))
     lines = [
@@ -343,7 +344,7 @@ def _summary(output: Path, results: Mapping[str, Any]) -> str:
     ]
     text.insert(1, "| " + " | ".join("-" * width for width in widths) + " |")
     notes = []
-    if any(row["split"] == "validation" for row in results["runs"]):
+    if chosen_on_validation and any(row["split"] == "validation" for row in results["runs"]):
         notes.append("these validation clips also chose each run's best model, so the figures are on the high side")
     return "\n".join([*text, "", *notes, f"figures  {RunFolder(output).cross_validation}"])
 

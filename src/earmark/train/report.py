@@ -19,6 +19,8 @@ from earmark.runs.judged import Judged, write_predictions
 from earmark.runs.results import ResultsRow, markdown
 from earmark.scoring.decide import summary_line
 from earmark.scoring.diagnosis import Schedule, diagnose
+from earmark.train.arguments import EarmarkTrainingArguments
+from earmark.train.few_shot import FittedHead
 from earmark.train.prepare import PreparedData
 
 if TYPE_CHECKING:
@@ -38,6 +40,7 @@ class TrainingFigures:
         global_batch_size: clips in one step.
         learning_rate: peak rate.
         best_checkpoint: the one that was kept; ``None`` when the last was.
+        few_shot: how the head was fitted instead of training epochs; ``None`` where they were trained.
     """
 
     steps: int
@@ -48,6 +51,7 @@ class TrainingFigures:
     global_batch_size: int
     learning_rate: float
     best_checkpoint: str | None
+    few_shot: FittedHead | None = None
 
     @classmethod
     def of(cls, trainer: AudioTrainer) -> TrainingFigures:
@@ -65,6 +69,7 @@ class TrainingFigures:
             global_batch_size=global_batch,
             learning_rate=args.learning_rate,
             best_checkpoint=Path(best).name if best else None,
+            few_shot=trainer.fitted_head,
         )
 
 
@@ -208,21 +213,36 @@ def _card_facts(
         sampling_rate_hz=frontend.sampling_rate_hz,
         max_length_s=frontend.max_samples / frontend.sampling_rate_hz,
         splits={split: one.metrics for split, one in judged.items()},
-        training={
-            "epochs": f"{figures.epochs:g}",
-            "optimizer steps": figures.steps,
-            "clips a step": figures.global_batch_size,
-            "peak learning rate": f"{figures.learning_rate:g}",
-            "schedule": f"{args.lr_scheduler_type.value}, warm-up {args.warmup_steps:g}",
-            "seed": args.seed,
-            "augmentation": augmentation.in_words() if (augmentation := args.augmentation()) else "none",
-            "trained clips a second": f"{figures.samples_per_second:.1f}",
-        },
+        training=_training_facts(figures, args),
         environment={**environment, **packages},
         decision=summary_line(trainer.audio.decision, list(judged.values())[-1].decided) if judged else "",
         rejects=trainer.audio.decision.reject_label if trainer.audio.decision.rejects else None,
         task=trainer.audio.task,
     )
+
+
+def _training_facts(figures: TrainingFigures, args: EarmarkTrainingArguments) -> dict[str, object]:
+    """What a card tells of how the model was made."""
+    clips_a_second = f"{figures.samples_per_second:.1f}"
+    if (fitted := figures.few_shot) is not None:
+        accuracy = fitted.cross_validated_accuracy
+        return {
+            "head": f"logistic regression on embeddings of {fitted.clips:,} clips, penalty C {fitted.penalty_c:g}",
+            "accuracy across folds of these clips": "not known" if accuracy is None else f"{accuracy:.4f}",
+            "seed": args.seed,
+            "clips a second, embedded and fitted": clips_a_second,
+        }
+    augmentation = args.augmentation()
+    return {
+        "epochs": f"{figures.epochs:g}",
+        "optimizer steps": figures.steps,
+        "clips a step": figures.global_batch_size,
+        "peak learning rate": f"{figures.learning_rate:g}",
+        "schedule": f"{args.lr_scheduler_type.value}, warm-up {args.warmup_steps:g}",
+        "seed": args.seed,
+        "augmentation": augmentation.in_words() if augmentation else "none",
+        "trained clips a second": clips_a_second,
+    }
 
 
 def _paths(folder: RunFolder, judged: Mapping[str, Judged]) -> list[str]:

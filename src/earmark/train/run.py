@@ -40,7 +40,7 @@ from earmark.train.checkpoints import check_same_run, find_checkpoint_to_resume,
 from earmark.train.checks import check_model_survives, check_settings
 from earmark.train.decide import judge_splits, save_decision
 from earmark.train.faults import translated_faults
-from earmark.train.few_shot import check_few_shot, fit_few_shot
+from earmark.train.few_shot import check_few_shot, check_head, fit_few_shot
 from earmark.train.layer_decay import learning_rates
 from earmark.train.lora import add_adapters, save_kept
 from earmark.train.prepare import PreparedData, prepare_data
@@ -142,6 +142,8 @@ def train(
     on_main_process(lambda: check_can_fit(training, prepared.labels, judged_on, task))
     transformers.set_seed(training.seed)  # before the head's random weights are drawn
     audio = _build(source, prepared, data, model, training)
+    if model.few_shot:
+        check_head(audio)
     training = _with_rates(training, audio, model)
     trainer = _make_trainer(audio, training, prepared, data, sounds)
     for callback in callbacks:
@@ -156,6 +158,7 @@ def train(
         write_json(folder.environment, describe_environment(describe_device(training.device)))
         if prepared.bad:
             write_bad_audio(folder.bad_audio, prepared.bad)
+    _log_data(prepared, data)
     if model.few_shot:
         fit_few_shot(trainer, prepared.train)
     else:
@@ -227,8 +230,8 @@ def _build(
     longest_s = min(prepared.longest_s, _DEFAULT_LONGEST_S)
     task, unit = Task(data.task or Task.SINGLE_LABEL), _unit(prepared) if data.task == "regression" else None
     audio = build_for_training(source, prepared.labels, data.max_length_seconds, longest_s, task, unit)
-    frozen = f"--freeze {freeze(audio.model, model.freeze)}"
-    learns = add_adapters(audio, training, model) or frozen
+    frozen = f"--freeze {freeze(audio.model, 'encoder' if model.few_shot else model.freeze)}"
+    learns = add_adapters(audio, training, model) or ("--few_shot: the head" if model.few_shot else frozen)
     total = sum(parameter.numel() for parameter in audio.model.parameters())
     learning = sum(parameter.numel() for parameter in audio.model.parameters() if parameter.requires_grad)
     logger.info(
@@ -262,6 +265,8 @@ def judged_by(training: EarmarkTrainingArguments, task: Task) -> EarmarkTraining
 def _with_rates(
     training: EarmarkTrainingArguments, audio: AudioModel, model: ModelArguments
 ) -> EarmarkTrainingArguments:
+    if model.few_shot:
+        return dataclasses.replace(training, learning_rate=0.0, head_learning_rate=0.0)
     pretrained = model.model_name_or_path is not None
     rates = choose_rates(training, audio.model.config.model_type, pretrained=pretrained, freeze=model.freeze)
     head = f", of the head {rates.head:g}" if rates.head != rates.body else ""
@@ -318,23 +323,26 @@ def _checkpoint_of_now(trainer: AudioTrainer) -> Path:
     return Path(trainer.args.output_dir or "") / f"checkpoint-{trainer.state.global_step}"
 
 
-def _log_plan(trainer: AudioTrainer, prepared: PreparedData, model: ModelArguments) -> None:
-    args = trainer.args
-    global_batch = global_batch_size(args)
+def _log_data(prepared: PreparedData, data: DataArguments) -> None:
     splits = {"training": prepared.train, **prepared.evaluated()}
     counts = {name: len(clips.table) for name, clips in splits.items()}
     labels = prepared.labels
-    what = f"a number, {labels[0]}" if trainer.audio.task is Task.REGRESSION else f"{len(labels)} classes"
+    what = f"a number, {labels[0]}" if data.task == Task.REGRESSION.value else f"{len(labels)} classes"
     logger.info(
         "data: %s; %s",
         ", ".join(f"{count:,} {name} clips" for name, count in counts.items()),
         what,
     )
+
+
+def _log_plan(trainer: AudioTrainer, prepared: PreparedData, model: ModelArguments) -> None:
+    args = trainer.args
+    global_batch, num_clips = global_batch_size(args), len(prepared.train.table)
     if trainer.eval_dataset is not None and args.eval_strategy != "no" and not args.load_best_model_at_end:
         logger.info("kept at the end: the model of the last step, not the best one (--load_best_model_at_end is off)")
-    if global_batch > counts["training"]:
-        logger.info("every step takes all %s training clips: a batch of %s is more", counts["training"], global_batch)
-    steps = _total_steps(trainer, counts["training"], global_batch)
+    if global_batch > num_clips:
+        logger.info("every step takes all %s training clips: a batch of %s is more", num_clips, global_batch)
+    steps = _total_steps(trainer, num_clips, global_batch)
     logger.info("training: %s steps of %s clips, seed %d", f"{steps:,}", f"{global_batch:,}", args.seed)
     warning = warn_of_collapse(
         Schedule(steps, args.learning_rate, global_batch, pretrained=model.model_name_or_path is not None)

@@ -50,6 +50,7 @@ from earmark.scoring.table import score_table
 from earmark.tasks import Task
 from earmark.train.augmentation import AugmentationSounds, augmented
 from earmark.train.ema import AveragingTrainer, average_fact
+from earmark.train.few_shot import FittedHead
 from earmark.train.frozen import frozen_clips, stage_to_keep
 from earmark.train.layer_decay import give_rates, rates_fact
 from earmark.train.loss_guard import LossGuard
@@ -106,6 +107,7 @@ class AudioTrainer(AveragingTrainer):
         frozen_s: seconds spent on what the frozen part of the model makes of the clips, once.
         training_s: seconds spent training so far, evaluation and saving left out.
         trained_clips: clips trained on in that time.
+        fitted_head: what came of fitting the head alone; ``None`` where epochs are trained.
     """
 
     rows: Any = None  # of the batch at hand
@@ -166,6 +168,7 @@ class AudioTrainer(AveragingTrainer):
         self.frozen_s = 0.0
         self.training_s = 0.0
         self.trained_clips = 0
+        self.fitted_head: FittedHead | None = None
         self._started: float | None = None
         for shown_otherwise in (ProgressCallback, PrinterCallback):
             self.remove_callback(shown_otherwise)

@@ -1,0 +1,200 @@
+"""The page over HTTP, for one person on this machine.
+
+It writes files, so who asks is looked at: the address has to be this machine's own (a page elsewhere whose name was
+made to point here is refused), everything but the empty page needs the token of this start, and nothing may come from
+another origin. Clips are asked for by number, never by path.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import json
+import logging
+import re
+from collections.abc import Awaitable, Callable
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from earmark import pages
+from earmark.errors import AudioError, EarmarkError
+from earmark.label.decisions import ConflictError, Decision
+from earmark.label.session import Session
+from earmark.label.sound import sound_of
+from earmark.serve.lifecycle import Lifecycle
+
+logger = logging.getLogger(__name__)
+
+TOKEN_HEADER = "X-Earmark-Token"
+_TEMPLATE = Path(__file__).with_name("label.html")
+_OWN_NAMES = ("127.0.0.1", "localhost", "::1")
+_LARGEST_BODY = 10_000  # bytes
+_SOUNDS_KEPT = 8  # the clip at hand, the next, and those just before
+
+
+def build_app(session: Session, token: str, lifecycle: Lifecycle) -> Any:
+    """The ASGI application.
+
+    Args:
+        session: the clips.
+        token: what the page has to send with everything that it asks for.
+        lifecycle: where requests under way are counted.
+    """
+
+    @lru_cache(maxsize=_SOUNDS_KEPT)
+    def sound(at: int) -> tuple[bytes, dict[str, Any]]:
+        return sound_of(session.proposals[at].clip)
+
+    def state(request: Request) -> Response:
+        return JSONResponse(session.state())
+
+    def clip(request: Request) -> Response:
+        return JSONResponse(session.clip(_place(request, session)))
+
+    def wav(request: Request) -> Response:
+        return Response(sound(_place(request, session))[0], media_type="audio/wav")
+
+    def picture(request: Request) -> Response:
+        return JSONResponse(sound(_place(request, session))[1])
+
+    async def decide(request: Request) -> Response:
+        asked = await _body(request)
+        at = _place(request, session)
+        was, now = _decision(asked.get("was")), _decision(asked.get("now"))
+        return JSONResponse(await run_in_threadpool(session.decide, at, was, now))
+
+    routes = [
+        Route("/", _page()),
+        Route("/state", state),
+        Route("/clips/{at:int}", clip),
+        Route("/clips/{at:int}/sound", wav),
+        Route("/clips/{at:int}/picture", picture),
+        Route("/clips/{at:int}/decide", decide, methods=["POST"]),
+    ]
+    return _Guard(
+        Starlette(routes=routes, exception_handlers={EarmarkError: _told, _RefusedError: _refused}), token, lifecycle
+    )
+
+
+class _RefusedError(Exception):
+    """A request that cannot be answered: status and reason."""
+
+
+def _page() -> Callable[[Request], Response]:
+    html = pages.render(_TEMPLATE, {})
+    script = re.findall(r"<script>(.*?)</script>", html, re.DOTALL)[-1]
+    hashed = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    policy = (
+        f"default-src 'none'; script-src 'sha256-{hashed}'; style-src 'unsafe-inline'; media-src blob:; img-src data:; "
+        "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    )
+    headers = {"Content-Security-Policy": policy}
+
+    def give(request: Request) -> Response:
+        return Response(html, media_type="text/html; charset=utf-8", headers=headers)
+
+    return give
+
+
+def _place(request: Request, session: Session) -> int:
+    at = int(request.path_params["at"])
+    if at >= len(session.proposals):
+        raise _RefusedError(404, "no such clip")
+    return at
+
+
+async def _body(request: Request) -> dict[str, Any]:
+    data = b""
+    async for part in request.stream():
+        data += part
+        if len(data) > _LARGEST_BODY:
+            raise _RefusedError(413, "too long")
+    try:
+        asked = json.loads(data)
+    except ValueError as exc:
+        raise _RefusedError(400, "not JSON") from exc
+    if not isinstance(asked, dict):
+        raise _RefusedError(400, "not a JSON object")
+    return asked
+
+
+def _decision(value: Any) -> Decision:
+    if value is None:
+        return None
+    if isinstance(value, list) and len(value) == 2 and all(isinstance(part, str) for part in value):
+        return value[0], value[1]
+    raise _RefusedError(400, "a decision is null or a list of two texts")
+
+
+def _told(request: Request, exc: Exception) -> Response:
+    status = 409 if isinstance(exc, ConflictError) else 404 if isinstance(exc, AudioError) else 400
+    return JSONResponse({"error": str(exc)}, status)
+
+
+def _refused(request: Request, exc: Exception) -> Response:
+    status, reason = exc.args
+    return JSONResponse({"error": reason}, status)
+
+
+class _Guard:
+    """Looks at who asks, and counts what is under way."""
+
+    def __init__(self, app: Any, token: str, lifecycle: Lifecycle) -> None:
+        self._app = app
+        self._token = token.encode()
+        self._lifecycle = lifecycle
+
+    async def __call__(self, scope: Any, receive: Callable[[], Awaitable[Any]], send: Any) -> None:
+        """Answer one request."""
+
+        async def send_with_headers(message: Any) -> None:
+            if message["type"] == "http.response.start":
+                message = {**message, "headers": [*message["headers"], *_HEADERS]}
+            await send(message)
+
+        self._lifecycle.in_flight += 1
+        try:
+            reason = self._reason_to_refuse(scope)
+            answer = self._app if reason is None else JSONResponse({"error": reason}, 403)
+            await answer(scope, receive, send_with_headers)
+        finally:
+            self._lifecycle.in_flight -= 1
+
+    def _reason_to_refuse(self, scope: Any) -> str | None:
+        if scope["type"] != "http":
+            return "not here"
+        headers = dict(reversed(scope["headers"]))
+        host = headers.get(b"host", b"").decode("latin-1")
+        if _name(f"//{host}") not in _OWN_NAMES:
+            return "this page is for this machine alone: ask for it as 127.0.0.1 or localhost"
+        origin = headers.get(b"origin", b"").decode("latin-1")
+        if origin and origin != f"http://{host}":
+            return "pages of other origins may not ask here"
+        given = headers.get(TOKEN_HEADER.lower().encode(), b"")
+        if scope["path"] != "/" and not hmac.compare_digest(given, self._token):
+            return "open the address that the terminal shows; this one is of an earlier start"
+        return None
+
+
+_HEADERS = [
+    (b"cache-control", b"no-store"),
+    (b"x-content-type-options", b"nosniff"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"cross-origin-resource-policy", b"same-origin"),
+]
+
+
+def _name(address: str) -> str | None:
+    try:
+        return urlsplit(address).hostname
+    except ValueError:
+        return None

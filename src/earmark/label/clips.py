@@ -1,0 +1,60 @@
+"""The recordings that are to be labelled, and what they are called in ``labels.csv``."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from earmark.data.clips import Clip, ClipTable
+from earmark.data.folders import load_folder
+from earmark.data.manifests import MANIFEST_SUFFIXES, load_manifest
+from earmark.errors import AudioError, DataError, UsageError
+from earmark.options import LabelOptions
+from earmark.predict.inputs import find_recordings
+
+
+def clips_to_label(options: LabelOptions) -> tuple[ClipTable, list[str]]:
+    """The clips, and a line for each thing that was passed over.
+
+    Raises:
+        DataError: nothing there, or with ``check`` no labels.
+        UsageError: a manifest without ``check``.
+    """
+    if not options.check:
+        tables = [name for name in options.inputs if Path(name).suffix.casefold() in MANIFEST_SUFFIXES]
+        if tables:
+            raise UsageError(f"{tables[0]}: a manifest has labels; add --check to look for wrong ones among them")
+        names = find_recordings(options.inputs)
+        return ClipTable([Clip(source=name, path=name) for name in names], ", ".join(options.inputs)), []
+    place = Path(options.inputs[0])
+    if not place.is_dir():
+        table = load_manifest(place)
+        if any(clip.path is None for clip in table):
+            raise DataError(f"{place}: has its recordings inside; --check takes manifests that name files")
+        return table, []
+    splits = load_folder(place)
+    clips = [clip for table in (splits.train, splits.validation, splits.test) for clip in table or []]
+    if not clips:
+        raise DataError(f"{place}: no recordings in class folders")
+    return ClipTable(clips, str(place)), splits.notes
+
+
+def path_in(folder: Path, clip: Clip) -> str:
+    """How a manifest in ``folder`` names the file of a clip: as it was given if from the root, else from there.
+
+    Raises:
+        AudioError: a name that no manifest can hold.
+    """
+    assert clip.path is not None  # of a folder or a manifest, not of a table that embeds its sound
+    name = clip.path
+    if not os.path.isabs(name):
+        name = os.path.relpath(name, folder)
+        if not name.startswith(os.pardir):
+            name = os.path.join(os.curdir, name)  # "~x.wav" would be somebody's home
+    try:
+        name.encode()
+    except UnicodeEncodeError as exc:
+        raise AudioError(clip.source, "its name is not UTF-8, so no manifest can hold it; rename it") from exc
+    if "://" in name:
+        raise AudioError(clip.source, "its path has :// in it, which a manifest takes for a web address; rename it")
+    return name

@@ -1,0 +1,130 @@
+"""What was decided about clips: a label, or that none fits.
+
+Who decides says what stood there, so that two pages do not undo each other's work without a word.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Mapping
+from pathlib import Path
+
+from earmark.errors import EarmarkError, OutputError, UsageError
+from earmark.label.tables import Key, Table, cells_of
+
+ASIDE = {"several": "several of the sounds at once", "none": "none of the classes, or nothing to hear"}
+_LONGEST_LABEL = 200
+CHECKED = "checked"
+
+# ("label", "dog"), ("aside", "several"), or None where nothing was decided
+Decision = tuple[str, str] | None
+
+
+class ConflictError(EarmarkError):
+    """Somebody else has decided about this clip meanwhile."""
+
+
+class Decisions:
+    """Labels and clips set aside, in two files of a folder.
+
+    Args:
+        folder: where they lie.
+        checks: whether clips come with labels that are to be checked: a row of ``labels.csv`` is a decision then only
+            where its column ``checked`` says so.
+        is_cut: whether clips are stretches of recordings.
+
+    Raises:
+        OutputError: what lies there is another file.
+    """
+
+    def __init__(self, folder: Path, *, checks: bool, is_cut: bool) -> None:
+        cut = ("offset", "duration") if is_cut else ()
+        self._checks = checks
+        self._given: Mapping[Key, Mapping[str, str]] = {}
+        self.labels = Table(
+            folder / "labels.csv", ("path", "label", *cut, *(("given_label", CHECKED) if checks else ()))
+        )
+        self.aside = Table(folder / "set_aside.csv", ("path", "why", *cut))
+        if not checks and any(CHECKED in row for row in self.labels.rows.values()):
+            raise OutputError(f"{self.labels.path}: was made with --check; add it, or give another --output_dir")
+
+    def start_with(self, given: Mapping[Key, Mapping[str, str]]) -> None:
+        """Let ``labels.csv`` have these rows, by clip, where it has none of that clip yet; to be checked."""
+        self._given = given
+        new = {
+            key: {**cells_of(key), **row, "given_label": row["label"], CHECKED: ""}
+            for key, row in given.items()
+            if key not in self.labels.rows and key not in self.aside.rows
+        }
+        if new:
+            self.labels.add_columns([name for row in new.values() for name in row])
+            self.labels.write({**self.labels.rows, **new})
+
+    def of(self, key: Key) -> Decision:
+        """What stands for a clip."""
+        aside = self.aside.rows.get(key)
+        if aside is not None:
+            return ("aside", aside["why"])
+        row = self.labels.rows.get(key)
+        if row is None or not row["label"].strip() or (self._checks and not row.get(CHECKED)):
+            return None
+        return ("label", row["label"])
+
+    def refresh(self) -> bool:
+        """Take over what other programs have written; returns whether they have."""
+        changed = [table.read_if_changed() for table in (self.labels, self.aside)]
+        return any(changed)
+
+    def decide(self, key: Key, was: Decision, now: Decision) -> None:
+        """Write a decision down, or with ``None`` take it back.
+
+        Args:
+            key: the clip.
+            was: what stood for it when it was looked at.
+            now: what shall.
+
+        Raises:
+            ConflictError: something else stands for it now.
+            UsageError: not a label, or not a reason to set a clip aside.
+            OutputError: a file cannot be written, or was made unreadable by another program.
+        """
+        now = _checked(now)
+        self.refresh()
+        stands = self.of(key)
+        if stands == now:
+            return
+        if stands != was:
+            there = "nothing" if stands is None else repr(stands[1])
+            raise ConflictError(f"decided elsewhere meanwhile: {there}; look again")
+        labels, aside = dict(self.labels.rows), dict(self.aside.rows)
+        kept = {**aside.pop(key, {}), **labels.pop(key, {})}
+        row = {**cells_of(key), **kept}
+        if now is not None and now[0] == "aside":
+            aside[key] = {**row, "why": now[1]}
+        elif now is not None:
+            labels[key] = {**row, "label": now[1]} | ({CHECKED: "yes"} if self._checks else {})
+        elif key in self._given:
+            given = self._given[key]
+            labels[key] = {**row, **given, "given_label": given["label"], CHECKED: ""}
+        # the file that gets the clip first: a crash between the two leaves it in both, and nothing is lost
+        tables = [(self.labels, labels), (self.aside, aside)]
+        for table, rows in tables if key in labels else tables[::-1]:
+            if rows != table.rows:
+                table.write(rows)
+
+
+def _checked(decision: Decision) -> Decision:
+    if decision is None:
+        return None
+    kind, text = decision
+    if kind == "aside":
+        if text not in ASIDE:
+            raise UsageError(f"{text!r} is no reason to set a clip aside: {', '.join(ASIDE)}")
+        return decision
+    label = text.strip()
+    if kind != "label" or not label:
+        raise UsageError("a label has at least one letter")
+    # control characters, halves of characters, line ends
+    if len(label) > _LONGEST_LABEL or any(unicodedata.category(letter) in ("Cc", "Cs", "Zl", "Zp") for letter in label):
+        raise UsageError(f"a label has at most {_LONGEST_LABEL} letters, in one line")
+    return ("label", label)

@@ -1,0 +1,257 @@
+"""``earmark label``: score, put in order, write ``proposals.csv``, serve the page until it is closed."""
+
+from __future__ import annotations
+
+import csv
+import json
+import logging
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from filelock import FileLock, Timeout
+
+from earmark import extras
+from earmark.data.clips import Clip, ClipTable
+from earmark.device import select_device
+from earmark.errors import AudioError, DataError, ModelError, OutputError
+from earmark.export.description import is_export
+from earmark.label import order
+from earmark.label.clips import clips_to_label, path_in
+from earmark.label.decisions import Decisions
+from earmark.label.scores import Scores, fingerprint, read_scores, score_clips, write_scores
+from earmark.label.session import Proposal, Session, propose, work_folder_files
+from earmark.label.tables import Key
+from earmark.models.build import AudioModel, load_trained
+from earmark.models.source import source_of
+from earmark.options import LabelOptions
+from earmark.tasks import Task
+
+logger = logging.getLogger(__name__)
+
+_SERVING = ("fastapi", "uvicorn")
+
+
+@dataclass(frozen=True)
+class LabelOutcome:
+    """What there is when the page was closed, or at once without it."""
+
+    summary: str
+
+
+def label(options: LabelOptions) -> LabelOutcome:
+    """Propose labels, and unless ``options.page`` is off, serve the page that takes decisions until a signal comes.
+
+    Raises:
+        DataError: no recordings, or none that can be read.
+        ModelError: no such model, or one of another task.
+        UsageError: the port is taken, or flags that do not go together.
+        OutputError: the output folder is in use, or cannot be written.
+        MissingExtraError: the page needs the extra ``serve``.
+    """
+    for module in _SERVING if options.page else ():
+        extras.require(module)
+    with _listening(options) as listener, _work_folder(Path(options.output_dir)) as folder:
+        table, notes = clips_to_label(options)
+        for note in notes:
+            logger.info("note: %s", note)
+        session = prepare(options, table, folder)
+        if options.page:
+            from earmark.label.serving import serve
+
+            serve(session, listener)
+        return LabelOutcome(_summary(session, folder, options))
+
+
+@contextmanager
+def _listening(options: LabelOptions) -> Iterator[Any]:
+    """A socket at the port, taken before anything is scored."""
+    if not options.page:
+        yield None
+        return
+    from earmark.serve.run import listen
+
+    with listen("127.0.0.1", options.port) as listener:
+        yield listener
+
+
+@contextmanager
+def _work_folder(folder: Path) -> Iterator[Path]:
+    """The output folder, for this process alone."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(work_folder_files(folder)["in_use"], timeout=0)
+        lock.acquire()
+    except Timeout as exc:
+        raise OutputError(
+            f"{folder}: another `earmark label` works in it; close that one, or give another --output_dir"
+        ) from exc
+    except OSError as exc:
+        raise OutputError(f"{folder}: cannot be written ({exc.strerror})") from exc
+    try:
+        yield folder
+    finally:
+        lock.release()
+
+
+def prepare(options: LabelOptions, table: ClipTable, folder: Path) -> Session:
+    """Score, put in order, write what there is to know, and take up what was decided at an earlier start.
+
+    Raises:
+        EarmarkError: as :func:`label`.
+    """
+    files = work_folder_files(folder)
+    keys, unnamed = _keys(table, folder)
+    # reads what is there, so that a file of somebody else is met before anything is scored
+    decisions = Decisions(folder, checks=options.check, is_cut=any(key[1] or key[2] for key in keys.values()))
+    audio = _load(options)
+    rows = list(keys)
+    scores = _scores(options, audio, [table[row] for row in rows], files["scores"])
+    bad = [(table[rows[i]].source, reason) for i, reason in scores.bad.items()]
+    _write_bad(files["bad_audio"], [*unnamed, *bad])
+    if not len(scores.rows):
+        raise DataError(
+            f"{table.origin}: none of its {len(table)} recordings can be used; {files['bad_audio']} says why"
+        )
+    proposals = _in_order(options, table, [rows[i] for i in scores.rows], keys, audio.labels, scores)
+    _write_proposals(files["proposals"], proposals)
+    if options.check:
+        decisions.start_with({keys[rows[i]]: _given(table[rows[i]]) for i in scores.rows})
+    facts = {
+        "origin": table.origin,
+        "order": options.order,
+        "check": options.check,
+        "bad": len(unnamed) + len(bad),
+        "labels_file": str(files["labels"]),
+        "aside_file": str(files["set_aside"]),
+        "bad_file": str(files["bad_audio"]),
+    }
+    return Session(proposals, decisions, audio.labels, facts)
+
+
+def _keys(table: ClipTable, folder: Path) -> tuple[dict[int, Key], list[tuple[str, str]]]:
+    """What ``labels.csv`` calls each clip, by row, and clips that it cannot name; of rows for one clip the first."""
+    keys: dict[int, Key] = {}
+    unnamed = []
+    taken: set[Key] = set()
+    for row, clip in enumerate(table):
+        try:
+            path = path_in(folder, clip)
+        except AudioError as exc:
+            unnamed.append((clip.source, exc.reason))
+            continue
+        cut = clip.offset_s != 0.0 or clip.duration_s is not None
+        length = "" if clip.duration_s is None else repr(clip.duration_s)
+        key = (path, repr(clip.offset_s) if cut else "", length)
+        if key not in taken:
+            keys[row] = key
+        taken.add(key)
+    twice = len(table) - len(unnamed) - len(keys)
+    if twice:
+        logger.warning("%s: %d rows are of a clip that is there already; the first of each counts", table.origin, twice)
+    return keys, unnamed
+
+
+def _given(clip: Clip) -> dict[str, str]:
+    """The row that ``labels.csv`` starts with: the label, and what else the manifest says."""
+    return {"label": clip.label_text, **_cells(clip)}
+
+
+def _cells(clip: Clip) -> dict[str, str]:
+    taken = {"path", "label", "offset", "duration", "given_label", "checked"}
+    cells = {name: "" if value is None else str(value) for name, value in clip.metadata.items() if name not in taken}
+    return cells | ({"fold": clip.fold} if clip.fold is not None else {})
+
+
+def _load(options: LabelOptions) -> AudioModel:
+    source = source_of(options)
+    name = str(options.model_name_or_path)
+    if is_export(Path(name)):
+        raise ModelError(f"{name}: an export; give the run it was made from, whose embeddings tell clips apart")
+    audio = load_trained(source)
+    if audio.task is not Task.SINGLE_LABEL:
+        raise ModelError(f"{name}: answers {audio.task.in_words}; earmark label proposes one class a clip")
+    return audio
+
+
+def _scores(options: LabelOptions, audio: AudioModel, clips: Sequence[Clip], path: Path) -> Scores:
+    source = source_of(options)
+    mark = fingerprint(source.find(str(options.model_name_or_path)), audio.decision.temperature, clips)
+    scores = read_scores(path, mark)
+    if scores is not None:
+        logger.info("%d recordings, scored by this model at an earlier start", len(clips))
+        return scores
+    device = select_device(options.device)
+    scores = score_clips(audio, clips, device=device, batch_size=options.batch_size, num_workers=options.num_workers)
+    write_scores(path, scores, mark)
+    return scores
+
+
+def _in_order(
+    options: LabelOptions,
+    table: ClipTable,
+    rows: Sequence[int],
+    keys: dict[int, Key],
+    labels: Sequence[str],
+    scores: Scores,
+) -> list[Proposal]:
+    given = [table[row].label_text if options.check else None for row in rows]
+    if options.order == "diverse":
+        places = order.diverse(scores.probabilities, scores.embeddings)
+    elif options.order == "uncertain":
+        places = order.uncertain(scores.probabilities)
+    elif options.order == "confident":
+        places = order.confident(scores.probabilities)
+    elif options.order == "random":
+        places = order.shuffled(len(rows), options.seed)
+    else:
+        index_of = {name: i for i, name in enumerate(labels)}
+        places = order.suspicious(scores.probabilities, np.array([index_of.get(name or "", -1) for name in given]))
+    return [propose(table[rows[i]], keys[rows[i]], scores.probabilities[i], labels, given[i]) for i in places.tolist()]
+
+
+def _write_proposals(path: Path, proposals: Sequence[Proposal]) -> None:
+    is_cut = any(one.key[1] or one.key[2] for one in proposals)
+    checks = any(one.given is not None for one in proposals)
+    columns = ["rank", "path", *(["offset", "duration"] if is_cut else []), "label", "score", "alternatives", "why"]
+    columns += ["given_label"] if checks else []
+    lines = []
+    for rank, one in enumerate(proposals, 1):
+        others = json.dumps([[name, round(score, 4)] for name, score in one.choices[1:]], ensure_ascii=False)
+        (best, score), cut = one.choices[0], list(one.key[1:]) if is_cut else []
+        line = [rank, one.key[0], *cut, best, f"{score:.6f}", others, one.why]
+        lines.append([*line, one.given] if checks else line)
+    _write_csv(path, columns, lines)
+
+
+def _write_bad(path: Path, bad: Sequence[tuple[str, str]]) -> None:
+    if bad:
+        logger.warning("%d recordings cannot be used, listed in %s", len(bad), path)
+        _write_csv(path, ["path", "reason"], bad)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _write_csv(path: Path, columns: Sequence[str], lines: Sequence[Sequence[Any]]) -> None:
+    part = path.with_name(path.name + ".writing")
+    try:
+        with open(part, "w", encoding="utf-8", errors="surrogateescape", newline="") as stream:
+            csv.writer(stream, lineterminator="\n").writerows([columns, *lines])
+        os.replace(part, path)
+    except OSError as exc:
+        raise OutputError(f"{path}: cannot be written ({exc.strerror})") from exc
+
+
+def _summary(session: Session, folder: Path, options: LabelOptions) -> str:
+    counts, files = session.counts(), work_folder_files(folder)
+    lines = [f"{counts['total']:,} recordings, proposals in {files['proposals']}"]
+    if counts["labelled"] or counts["aside"]:
+        done = f"{counts['labelled']:,} labelled ({counts['as_proposed']:,} as the model proposed)"
+        lines.append(f"{done}, {counts['aside']:,} set aside: {files['labels']}")
+    if not options.page:
+        lines.append("the same command without --page false opens the page to label them on")
+    return "\n".join(lines)

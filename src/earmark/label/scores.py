@@ -1,0 +1,154 @@
+"""What a model makes of all clips: probabilities, embeddings, what cannot be read. Kept for the next start.
+
+Shapes: N clips, K windows, D width of an embedding, C classes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import zipfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from earmark.data.clips import Clip
+from earmark.data.reading import stream_in_order
+from earmark.models.build import AudioModel
+from earmark.models.embedding import EmbeddingModel, has_embedding
+from earmark.predict.engine import Ended, score_recordings
+from earmark.predict.inputs import HeardProgress
+from earmark.scoring.forward import TorchScorer
+from earmark.scoring.windows import Windowing
+from earmark.tasks import softmax
+
+logger = logging.getLogger(__name__)
+
+_OF_MODEL = ("*config.json", "*.safetensors", "*.bin")
+_AT_ONCE = 4096  # embeddings that the head takes
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Of N clips that could be read.
+
+    Attributes:
+        rows: which of the clips that were given, int64 (N,), increasing.
+        probabilities: float32 (N, C), the mean of a clip's windows.
+        embeddings: float32 (N, D), the same; of a model without embeddings the logarithms of the probabilities.
+        bad: why each of the other clips could not be read, by its row.
+    """
+
+    rows: np.ndarray
+    probabilities: np.ndarray
+    embeddings: np.ndarray
+    bad: dict[int, str]
+
+
+def score_clips(
+    audio: AudioModel, clips: Sequence[Clip], *, device: torch.device, batch_size: int, num_workers: int
+) -> Scores:
+    """Score clips through the loop that predicts: what the body makes of each once, and of that what the head says."""
+    model = audio.model.to(device).eval()
+    has_vectors = has_embedding(model)
+    scorer = TorchScorer(EmbeddingModel(model) if has_vectors else model, audio.frontend, device)
+    windowing = Windowing.of_seconds(
+        None, None, longest_samples=scorer.max_samples, sampling_rate_hz=scorer.sampling_rate_hz
+    )
+    recordings = stream_in_order(clips, scorer.sampling_rate_hz, num_threads=num_workers)
+    windows: list[np.ndarray] = []
+    counts: list[int] = []
+    rows: list[int] = []
+    bad: dict[int, str] = {}
+    row = begun = 0
+    with HeardProgress(clips) as progress:
+        for _, answer in score_recordings(scorer, recordings, windowing, batch_size):
+            if not isinstance(answer, Ended):
+                windows.append(answer.row)
+                progress.reach(answer.end_s)
+                continue
+            if answer.error is None:
+                rows.append(row)
+                counts.append(len(windows) - begun)
+            else:
+                bad[row] = answer.error.reason
+                del windows[begun:]
+            row, begun = row + 1, len(windows)
+            progress.finish()
+    if not rows:
+        return Scores(np.empty(0, np.int64), np.empty((0, len(audio.labels))), np.empty((0, 1)), bad)
+    heard = np.stack(windows)  # (K, D) or (K, C)
+    of_windows = softmax(_logits(model, heard, device) if has_vectors else heard)
+    starts = np.cumsum(counts) - counts
+    probabilities = _means(of_windows, starts, counts)
+    vectors = _means(heard, starts, counts) if has_vectors else np.log(probabilities + 1e-9)
+    return Scores(np.array(rows), probabilities, vectors, bad)
+
+
+def _logits(model: torch.nn.Module, embeddings: np.ndarray, device: torch.device) -> np.ndarray:
+    """Float32 (K, C) of embeddings (K, D), by the model's forward, which knows its temperature."""
+    with torch.inference_mode():
+        parts = [
+            model(embeddings=torch.from_numpy(embeddings[start : start + _AT_ONCE]).to(device)).logits.cpu().numpy()
+            for start in range(0, len(embeddings), _AT_ONCE)
+        ]
+    return np.concatenate(parts)
+
+
+def _means(values: np.ndarray, starts: np.ndarray, counts: Sequence[int]) -> np.ndarray:
+    means: np.ndarray = np.add.reduceat(values, starts, axis=0) / np.array(counts)[:, None]
+    return means.astype(np.float32)
+
+
+def fingerprint(model: Path, temperature: float, clips: Sequence[Clip]) -> str:
+    """Tells scores of other weights or other recordings apart, by names, sizes and times."""
+    digest = hashlib.sha256(f"1 {temperature!r}".encode())
+    for path in sorted(path for pattern in _OF_MODEL for path in model.glob(pattern)):
+        digest.update(f"{path.name} {_state_of(str(path))}".encode())
+    for clip in clips:
+        line = f"{clip.path} {clip.offset_s} {clip.duration_s} {_state_of(clip.path or '')}"
+        digest.update(line.encode("utf-8", "surrogateescape"))
+    return digest.hexdigest()
+
+
+def _state_of(path: str) -> str:
+    try:
+        state = os.stat(path)
+    except OSError:
+        return "not there"
+    return f"{state.st_size} {state.st_mtime_ns}"
+
+
+def read_scores(path: Path, mark: str) -> Scores | None:
+    """Scores of an earlier start with the same fingerprint; ``None`` where there are none that can be used."""
+    try:
+        with np.load(path, allow_pickle=False) as kept:
+            if str(kept["mark"]) != mark:
+                return None
+            bad = dict(zip(kept["bad_rows"].tolist(), kept["bad_reasons"].tolist(), strict=True))
+            return Scores(kept["rows"], kept["probabilities"], kept["embeddings"], bad)
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as exc:
+        logger.info("%s: cannot be used (%s); the recordings are heard again", path, type(exc).__name__)
+        return None
+
+
+def write_scores(path: Path, scores: Scores, mark: str) -> None:
+    """Keep scores; the file is whole or not there."""
+    part = path.with_name(path.name + ".writing")
+    with open(part, "wb") as stream:
+        np.savez(
+            stream,
+            mark=np.array(mark),
+            rows=scores.rows,
+            probabilities=scores.probabilities,
+            embeddings=scores.embeddings,
+            bad_rows=np.array(list(scores.bad), dtype=np.int64),
+            bad_reasons=np.array(list(scores.bad.values()), dtype=str),
+        )
+    os.replace(part, path)

@@ -1,0 +1,59 @@
+"""A clip for a browser: its sound as WAV, whatever its format, and a picture of it."""
+
+from __future__ import annotations
+
+import base64
+import io
+from typing import Any
+
+import numpy as np
+import soundfile
+
+from earmark.data.clips import Clip
+from earmark.data.decode import stream_at_own_rate, to_mono_at_rate
+from earmark.data.excerpts import RATE_HZ, picture_of
+from earmark.errors import AudioError
+
+LONGEST_S = 30.0  # that is sent; of longer recordings the beginning
+_HIGHEST_RATE_HZ = 48_000
+_BANDS, _FRAMES = 96, 320
+
+
+def sound_of(clip: Clip) -> tuple[bytes, dict[str, Any]]:
+    """The beginning of a clip.
+
+    Returns:
+        ``(wav, picture)``: mono, 16 bits, at the clip's own rate up to 48 kHz; and for the page ``spectrogram`` (uint8,
+        low bands first, in base64), ``bands``, ``frames``, ``seconds`` and ``whole``, whether this is all of the clip.
+
+    Raises:
+        AudioError: it cannot be read, or not any more.
+    """
+    parts: list[np.ndarray] = []
+    count, rate_hz, whole = 0, RATE_HZ, True
+    try:
+        for part, rate_hz in stream_at_own_rate(clip):
+            parts.append(part)
+            count += len(part)
+            if count > LONGEST_S * rate_hz:
+                whole = False
+                break
+    except AudioError:
+        if not parts:
+            raise
+        whole = False
+    samples = np.clip(np.concatenate(parts)[: round(LONGEST_S * rate_hz)], -1, 1)
+    seconds = len(samples) / rate_hz
+    shown = to_mono_at_rate(samples, rate_hz, RATE_HZ, clip.source)
+    if rate_hz > _HIGHEST_RATE_HZ:
+        samples, rate_hz = to_mono_at_rate(samples, rate_hz, _HIGHEST_RATE_HZ, clip.source), _HIGHEST_RATE_HZ
+    file = io.BytesIO()
+    soundfile.write(file, samples, rate_hz, format="WAV", subtype="PCM_16")
+    picture = picture_of(shown, _BANDS, _FRAMES)
+    return file.getvalue(), {
+        "spectrogram": base64.b64encode(picture.tobytes()).decode(),
+        "bands": picture.shape[0],
+        "frames": picture.shape[1],
+        "seconds": round(seconds, 3),
+        "whole": whole,
+    }

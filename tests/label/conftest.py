@@ -1,0 +1,99 @@
+"""A model, recordings, and the page's real server in a thread."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from earmark.label.clips import clips_to_label
+from earmark.label.run import prepare
+from earmark.label.serving import server_of
+from earmark.label.session import Session
+from earmark.options import LabelOptions
+from earmark.serve.lifecycle import Lifecycle
+from earmark.serve.run import listen
+from tests.tiny import RATE_HZ, save_model, tone
+
+TOKEN = "0123456789abcdef"
+
+
+@pytest.fixture(scope="session")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Classes high, low and mid."""
+    return save_model(tmp_path_factory.mktemp("labelling_model"), 1.0)
+
+
+@pytest.fixture
+def pool(tmp_path: Path) -> Path:
+    """Eight recordings without labels and one that is none."""
+    folder = tmp_path / "pool"
+    (folder / "deep").mkdir(parents=True)
+    for i in range(8):
+        place = folder / "deep" if i % 2 else folder
+        soundfile.write(place / f"{i}.wav", tone(200 * 1.5**i, 0.4, seed=i), RATE_HZ)
+    (folder / "broken.wav").write_bytes(b"no sound at all")
+    return folder
+
+
+@dataclass
+class Labelling:
+    """A server and what it works on."""
+
+    url: str
+    folder: Path
+    session: Session
+
+    @property
+    def address(self) -> str:
+        """What the terminal shows."""
+        return f"{self.url}/#{TOKEN}"
+
+    def labels(self) -> str:
+        path = self.folder / "labels.csv"
+        return path.read_text(encoding="utf-8") if path.exists() else ""
+
+    def aside(self) -> str:
+        path = self.folder / "set_aside.csv"
+        return path.read_text(encoding="utf-8") if path.exists() else ""
+
+
+Start = Callable[..., Labelling]
+
+
+@pytest.fixture
+def start(model: Path, tmp_path: Path) -> Iterator[Start]:
+    """Starts servers in threads; they end with the test."""
+    ends: list[tuple[Lifecycle, threading.Thread]] = []
+
+    def start_server(*inputs: Path, **settings: object) -> Labelling:
+        folder = tmp_path / "out"
+        folder.mkdir(exist_ok=True)
+        given = {"model_name_or_path": str(model), "output_dir": str(folder), "device": "cpu", **settings}
+        options = LabelOptions(inputs=[str(path) for path in inputs], **given)  # type: ignore[arg-type]
+        session = prepare(options, clips_to_label(options)[0], folder)
+        listener = listen("127.0.0.1", 0)
+        listener.listen()
+        lifecycle = Lifecycle(1.0)
+        server = server_of(session, TOKEN, lifecycle)
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
+        thread.start()
+        while not server.started:
+            time.sleep(0.01)
+        ends.append((lifecycle, thread))
+        return Labelling(f"http://127.0.0.1:{listener.getsockname()[1]}", folder, session)
+
+    yield start_server
+    for lifecycle, thread in ends:
+        lifecycle.drain()
+        thread.join(10)
+
+
+def noise(seconds: float, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).uniform(-0.3, 0.3, round(seconds * RATE_HZ)).astype(np.float32)
