@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import confusion_matrix, f1_score
 
-from earmark.scoring.uncertainty import bootstrap_intervals, calibration_error
+from earmark.scoring.uncertainty import Units, bootstrap_intervals, calibration_error
 
 
 def test_intervals_are_those_of_clips_drawn_anew() -> None:
@@ -47,3 +47,36 @@ def test_calibration_error() -> None:
     # too sure by 0.2 in one bin, not sure enough by 0.1 in the other: they do not cancel
     targets = np.array([0] * 7 + [1] * 3 + [1] * 7 + [0] * 3)
     assert calibration_error(both, targets) == pytest.approx(0.15)
+
+
+def of_speakers(groups: int, each: int) -> tuple[np.ndarray, np.ndarray, list[str]]:
+    """Two classes; all clips of a speaker are answered rightly, or all are not."""
+    rng = np.random.default_rng(3)
+    right = np.repeat(rng.random(groups) < 0.8, each)
+    targets = np.tile([0, 1], groups * each // 2)
+    return targets, np.where(right, targets, 1 - targets), np.repeat([f"s{i}" for i in range(groups)], each).tolist()
+
+
+def test_few_speakers_with_many_clips_say_less_than_as_many_clips() -> None:
+    targets, predicted, groups = of_speakers(groups=40, each=16)
+    confusion, cells = confusion_matrix(targets, predicted, labels=[0, 1]), 2 * targets + predicted
+    over_clips = bootstrap_intervals(confusion)["accuracy"]
+    over_groups = bootstrap_intervals(confusion, Units.of(groups), cells)["accuracy"]
+    widths = [one.high - one.low for one in (over_clips, over_groups)]
+    assert widths[1] / widths[0] == pytest.approx(4, rel=0.25)  # the root of 16 clips that say one thing
+    alone = Units.of([str(i) for i in range(len(targets))])  # a clip a group is the same as clips
+    same = bootstrap_intervals(confusion, alone, cells)["accuracy"]
+    assert same.high - same.low == pytest.approx(widths[0], rel=0.1)
+
+
+def test_groups_are_drawn_whole() -> None:
+    _, _, groups = of_speakers(groups=12, each=5)
+    for weights in Units.of(groups).draws(7):
+        np.testing.assert_array_equal(weights.reshape(len(weights), 12, 5).std(axis=2), 0)
+        np.testing.assert_array_equal(weights.sum(axis=1), 60)
+
+
+@pytest.mark.parametrize("groups", [["a"] * 50, [str(i % 9) for i in range(50)], [None, *map(str, range(49))]])
+def test_too_few_groups_or_gaps_leave_clips(groups: list[str | None]) -> None:
+    assert Units.of(groups).in_words == "50 clips"
+    assert Units.of([str(i % 10) for i in range(50)]).in_words == "10 groups"

@@ -21,6 +21,7 @@ from earmark.scoring.decide_labels import label_figures
 from earmark.scoring.figures import Figures
 from earmark.scoring.metric_folder import run_metric_folder
 from earmark.scoring.metrics import Metrics, figures_of
+from earmark.scoring.uncertainty import Units
 from earmark.tasks import Task, softmax
 
 
@@ -89,7 +90,8 @@ def judge(
     task = decision.task
     targets = targets_of(table, labels, task)
     thresholds = decision.thresholds(labels, unless_fitted=HALF) if task is Task.MULTI_LABEL else None
-    metrics = figures_of(task, logits, targets, labels, thresholds)
+    units = Units.of([clip.group for clip in table])
+    metrics = figures_of(task, logits, targets, labels, thresholds, units)
     extra = run_metric_folder(metric_folder, _answers(task, logits, thresholds), targets) if metric_folder else {}
     decided: dict[str, Any] = {}
     if not decision.is_plain:

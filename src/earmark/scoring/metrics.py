@@ -17,7 +17,7 @@ from sklearn.metrics import confusion_matrix, precision_recall_fscore_support, t
 from earmark.scoring.figures import CardTable, Figures, Headline, check_can_judge, figure
 from earmark.scoring.multi_label import compute_multi_label
 from earmark.scoring.regression import compute_regression
-from earmark.scoring.uncertainty import Interval, bootstrap_intervals, calibration_error
+from earmark.scoring.uncertainty import Interval, Units, bootstrap_intervals, calibration_error
 from earmark.tasks import Task, softmax
 
 _TOP_K = (3, 5)
@@ -50,7 +50,7 @@ class Metrics:
         predicted_classes: how many classes were predicted at all.
         per_class: one row a class, in the order of the labels.
         confusion: clips by true class (row) and predicted class (column), int64 (C, C).
-        intervals: 95 % intervals of ``accuracy`` and ``macro_f1``, by the bootstrap over clips.
+        intervals: 95 % intervals of ``accuracy`` and ``macro_f1``, by the bootstrap over ``intervals_over``.
         calibration_error: expected calibration error of the most likely class.
     """
 
@@ -67,6 +67,7 @@ class Metrics:
     confusion: np.ndarray
     intervals: dict[str, Interval]
     calibration_error: float
+    intervals_over: str = "clips"
 
     @property
     def balanced_majority_rate(self) -> float:
@@ -90,6 +91,7 @@ class Metrics:
             "loss": self.loss,
             "expected_calibration_error": self.calibration_error,
             **{f"{name}_interval_95": [of.low, of.high] for name, of in self.intervals.items()},
+            "intervals_over": self.intervals_over,
             **{f"top_{k}_accuracy": value for k, value in self.top_k_accuracy.items()},
             "predicted_classes": self.predicted_classes,
             "classes_without_clips": [row.label for row in self.per_class if not row.support],
@@ -108,7 +110,7 @@ class Metrics:
             f"accuracy {self.accuracy:.4f} on {self.num_clips:,} clips "
             f"(always answering {self.majority_class!r}: {self.majority_class_rate:.4f})",
             f"balanced accuracy {self.balanced_accuracy:.4f}, macro-F1 {self.macro_f1:.4f}, loss {self.loss:.4f}{top}",
-            "95 % intervals: "
+            f"95 % intervals over {self.intervals_over}: "
             + ", ".join(f"{name} {of.low:.4f} to {of.high:.4f}" for name, of in self._named_intervals())
             + f"; calibration error {self.calibration_error:.4f}",
         ]
@@ -141,6 +143,7 @@ def figures_of(
     targets: np.ndarray,
     labels: Sequence[str],
     thresholds: np.ndarray | None = None,
+    units: Units | None = None,
 ) -> Figures:
     """All figures of one split, by the task.
 
@@ -150,31 +153,36 @@ def figures_of(
         targets: of :func:`earmark.data.targets.targets_of`.
         labels: C class names.
         thresholds: of several labels, the probability from which on each is answered, float (C,).
+        units: what intervals are over; ``None`` for clips.
 
     Raises:
         DataError: no clips.
         ModelError: logits that are NaN or infinite.
     """
     if task is Task.MULTI_LABEL:
-        return compute_multi_label(logits, targets, labels, thresholds)
+        return compute_multi_label(logits, targets, labels, thresholds, units)
     if task is Task.REGRESSION:
-        return compute_regression(logits, targets)
-    return compute_metrics(logits, targets, labels)
+        return compute_regression(logits, targets, units)
+    return compute_metrics(logits, targets, labels, units)
 
 
-def compute_metrics(logits: np.ndarray, targets: np.ndarray, labels: Sequence[str]) -> Metrics:
+def compute_metrics(
+    logits: np.ndarray, targets: np.ndarray, labels: Sequence[str], units: Units | None = None
+) -> Metrics:
     """All figures of one split of single labels.
 
     Args:
         logits: float (N, C), N >= 1.
         targets: int (N,), class indices.
         labels: C class names.
+        units: what intervals are over; ``None`` for clips.
 
     Raises:
         DataError: no clips.
         ModelError: logits that are NaN or infinite.
     """
     check_can_judge(logits, len(targets))
+    units = units or Units(len(targets))
     indices = np.arange(len(labels))
     predicted = logits.argmax(axis=1)
     confusion = confusion_matrix(targets, predicted, labels=indices)
@@ -195,7 +203,8 @@ def compute_metrics(logits: np.ndarray, targets: np.ndarray, labels: Sequence[st
         predicted_classes=len(np.unique(predicted)),
         per_class=per_class,
         confusion=confusion,
-        intervals=bootstrap_intervals(confusion),
+        intervals=bootstrap_intervals(confusion, units, targets * len(labels) + predicted),
+        intervals_over=units.in_words,
         calibration_error=calibration_error(softmax(logits.astype(np.float64)), targets),
     )
 

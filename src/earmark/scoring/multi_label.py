@@ -6,7 +6,7 @@ Shapes: N clips, C labels, R sets of clips drawn anew.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,11 +15,10 @@ from sklearn.metrics import roc_auc_score
 
 from earmark.scoring.calibration import binary_loss
 from earmark.scoring.figures import CardTable, Headline, check_can_judge, figure
-from earmark.scoring.uncertainty import REPLICATES, Interval, binary_calibration_error, percentile_interval
+from earmark.scoring.uncertainty import REPLICATES, Interval, Units, binary_calibration_error, percentile_interval
 from earmark.tasks import sigmoid
 
 THRESHOLD = 0.5  # of a label for which none was fitted
-_AT_ONCE = 1 << 22  # weights of clips held together while clips are drawn anew
 _MOST_WORK = 2e9  # clips x labels x sets: above it fewer sets are drawn
 _FEWEST_SETS = 100  # with fewer an interval is left out
 
@@ -64,7 +63,8 @@ class MultiLabelMetrics:
         majority_match: share of the clips that have the most frequent set of labels: the exact match of always
             answering it.
         per_label: one row a label, in the order of the labels.
-        intervals: 95 % intervals of ``mean_average_precision`` and ``macro_f1``; empty where that would take minutes.
+        intervals: 95 % intervals of ``mean_average_precision`` and ``macro_f1``, by the bootstrap over
+            ``intervals_over``; empty where that would take minutes.
     """
 
     num_clips: int
@@ -78,6 +78,7 @@ class MultiLabelMetrics:
     majority_match: float
     per_label: list[LabelFigures]
     intervals: dict[str, Interval]
+    intervals_over: str = "clips"
 
     @property
     def headline(self) -> Headline:
@@ -114,7 +115,7 @@ class MultiLabelMetrics:
         if self.intervals:
             named = {"mean_average_precision": "mAP", "macro_f1": "macro-F1"}
             of = [f"{named[name]} {one.low:.4f} to {one.high:.4f}" for name, one in self.intervals.items()]
-            lines.append("95 % intervals: " + ", ".join(of))
+            lines.append(f"95 % intervals over {self.intervals_over}: {', '.join(of)}")
         return lines
 
     def card_table(self) -> CardTable:
@@ -141,7 +142,11 @@ class MultiLabelMetrics:
 
 
 def compute_multi_label(
-    logits: np.ndarray, targets: np.ndarray, labels: Sequence[str], thresholds: np.ndarray | None = None
+    logits: np.ndarray,
+    targets: np.ndarray,
+    labels: Sequence[str],
+    thresholds: np.ndarray | None = None,
+    units: Units | None = None,
 ) -> MultiLabelMetrics:
     """All figures of one split.
 
@@ -150,12 +155,14 @@ def compute_multi_label(
         targets: which labels are there, 0 or 1, (N, C).
         labels: C names.
         thresholds: probability from which on each label is answered, float (C,); ``None`` for 0.5.
+        units: what intervals are over; ``None`` for clips.
 
     Raises:
         DataError: no clips, or none with any label.
         ModelError: logits that are NaN or infinite.
     """
     check_can_judge(logits, len(targets))
+    units = units or Units(len(targets))
     probabilities = sigmoid(logits.astype(np.float64))
     thresholds = np.full(len(labels), THRESHOLD) if thresholds is None else thresholds
     there, answered = targets > 0.5, probabilities >= thresholds
@@ -178,7 +185,8 @@ def compute_multi_label(
         mean_prevalence=float(support[present].mean() / len(targets)) if present.any() else 0.0,
         majority_match=sets.most_common(1)[0][1] / len(targets),
         per_label=per_label,
-        intervals=_intervals(probabilities, there, answered),
+        intervals=_intervals(probabilities, there, answered, units),
+        intervals_over=units.in_words,
     )
 
 
@@ -221,8 +229,8 @@ class _Ranked:
         return value
 
 
-def _intervals(probabilities: np.ndarray, there: np.ndarray, answered: np.ndarray) -> dict[str, Interval]:
-    """By the bootstrap over clips, drawn anew with replacement (Efron 1979); they are taken as independent."""
+def _intervals(probabilities: np.ndarray, there: np.ndarray, answered: np.ndarray, units: Units) -> dict[str, Interval]:
+    """By the bootstrap: clips or groups drawn anew with replacement (Efron 1979)."""
     sets = int(min(REPLICATES, _MOST_WORK / max(1, there.size)))
     present = np.flatnonzero(there.any(axis=0))
     if sets < _FEWEST_SETS or not len(present):
@@ -230,7 +238,7 @@ def _intervals(probabilities: np.ndarray, there: np.ndarray, answered: np.ndarra
     ranked = [_Ranked(probabilities[:, i], there[:, i]) for i in present]
     hits, total = (there & answered)[:, present].astype(float), (there.astype(float) + answered)[:, present]
     values: dict[str, list[np.ndarray]] = {"mean_average_precision": [], "macro_f1": []}
-    for weights in _draws(len(there), sets):
+    for weights in units.draws(sets):
         precisions = np.stack([one.average_precision(weights) for one in ranked])
         drawn = weights @ there[:, present].astype(float) > 0  # (R, labels)
         f1 = np.where(drawn, 2 * (weights @ hits) / np.maximum(weights @ total, 1e-12), np.nan)
@@ -245,15 +253,6 @@ def _mean_of_drawn(values: np.ndarray) -> np.ndarray:
     sums, counts = np.where(there, values, 0.0).sum(axis=1), there.sum(axis=1)
     means: np.ndarray = sums[counts > 0] / counts[counts > 0]
     return means
-
-
-def _draws(num_clips: int, sets: int) -> Iterator[np.ndarray]:
-    """How often each clip is in each set, float64 (R, N), a few sets at a time."""
-    rng = np.random.default_rng(0)
-    some = max(1, _AT_ONCE // num_clips)
-    for start in range(0, sets, some):
-        size = min(some, sets - start)
-        yield rng.multinomial(num_clips, np.full(num_clips, 1 / num_clips), size=size).astype(np.float64)
 
 
 def _mean(values: Sequence[float | None]) -> float:

@@ -13,9 +13,7 @@ import numpy as np
 from scipy.stats import spearmanr
 
 from earmark.scoring.figures import CardTable, Headline, check_can_judge
-from earmark.scoring.uncertainty import REPLICATES, Interval, percentile_interval
-
-_AT_ONCE = 1 << 22  # clips held together while they are drawn anew
+from earmark.scoring.uncertainty import REPLICATES, Interval, Units, percentile_interval
 
 
 @dataclass(frozen=True)
@@ -31,7 +29,7 @@ class RegressionMetrics:
         pearson, spearman: correlation of answers and numbers, and of their ranks; ``None`` where either is constant.
         loss: mean square error.
         median_mae: the error of always answering the median of these numbers.
-        intervals: 95 % intervals of ``mae`` and ``rmse``.
+        intervals: 95 % intervals of ``mae`` and ``rmse``, by the bootstrap over ``intervals_over``.
     """
 
     num_clips: int
@@ -43,6 +41,7 @@ class RegressionMetrics:
     loss: float
     median_mae: float
     intervals: dict[str, Interval]
+    intervals_over: str = "clips"
 
     @property
     def headline(self) -> Headline:
@@ -62,7 +61,7 @@ class RegressionMetrics:
         return [
             f"MAE {self.mae:.4g} on {self.num_clips:,} clips (always answering the median: {self.median_mae:.4g})",
             f"RMSE {self.rmse:.4g}{more}",
-            f"95 % intervals: {of}",
+            f"95 % intervals over {self.intervals_over}: {of}",
         ]
 
     def card_table(self) -> CardTable:
@@ -74,18 +73,20 @@ class RegressionMetrics:
         )
 
 
-def compute_regression(answers: np.ndarray, numbers: np.ndarray) -> RegressionMetrics:
+def compute_regression(answers: np.ndarray, numbers: np.ndarray, units: Units | None = None) -> RegressionMetrics:
     """All figures of one split.
 
     Args:
         answers: float (N, 1), N >= 1.
         numbers: what they should be, float (N,).
+        units: what intervals are over; ``None`` for clips.
 
     Raises:
         DataError: no clips.
         ModelError: answers that are NaN or infinite.
     """
     check_can_judge(answers, len(numbers))
+    units = units or Units(len(numbers))
     given, wanted = answers[:, 0].astype(np.float64), numbers.astype(np.float64)
     errors = given - wanted
     square = float((errors**2).mean())
@@ -100,17 +101,16 @@ def compute_regression(answers: np.ndarray, numbers: np.ndarray) -> RegressionMe
         spearman=float(spearmanr(given, wanted).statistic) if varies else None,
         loss=square,
         median_mae=float(np.abs(wanted - np.median(wanted)).mean()),
-        intervals=_intervals(np.abs(errors)),
+        intervals=_intervals(np.abs(errors), units),
+        intervals_over=units.in_words,
     )
 
 
-def _intervals(distances: np.ndarray) -> dict[str, Interval]:
-    """By the bootstrap over clips, drawn anew with replacement (Efron 1979); they are taken as independent."""
-    rng, total = np.random.default_rng(0), len(distances)
-    some = max(1, _AT_ONCE // total)
+def _intervals(distances: np.ndarray, units: Units) -> dict[str, Interval]:
+    """By the bootstrap: clips or groups drawn anew with replacement (Efron 1979)."""
     mae, rmse = [], []
-    for start in range(0, REPLICATES, some):
-        drawn = distances[rng.integers(total, size=(min(some, REPLICATES - start), total))]
-        mae.append(drawn.mean(axis=1))
-        rmse.append(np.sqrt((drawn**2).mean(axis=1)))
+    for weights in units.draws(REPLICATES):
+        totals = weights.sum(axis=1)
+        mae.append(weights @ distances / totals)
+        rmse.append(np.sqrt(weights @ distances**2 / totals))
     return {"mae": percentile_interval(np.concatenate(mae)), "rmse": percentile_interval(np.concatenate(rmse))}

@@ -5,6 +5,7 @@ Shapes: N clips, C classes, B bins, K cells of a confusion matrix that hold clip
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,6 +15,8 @@ from scipy.stats import binomtest
 REPLICATES = 1000
 _CONFIDENCE = 0.95
 _BINS = 15
+_FEWEST_GROUPS = 10
+_AT_ONCE = 1 << 22  # weights of clips held together
 
 
 @dataclass(frozen=True)
@@ -24,16 +27,75 @@ class Interval:
     high: float
 
 
-def bootstrap_intervals(confusion: np.ndarray, *, seed: int = 0) -> dict[str, Interval]:
-    """Percentile intervals of accuracy and macro F1 over clips drawn anew, with replacement (Efron 1979).
+@dataclass(frozen=True)
+class Units:
+    """What is drawn anew where figures are put in doubt: clips, or whole groups of them (a speaker, a tape).
 
-    Both depend on the confusion matrix alone, and that of N clips drawn anew is multinomial, so no clips are drawn.
-    Clips are taken as independent: many clips of one speaker or tape say less than the interval believes. Where every
-    clip is right, or every one is wrong, so is every clip drawn anew, and nothing seems in doubt: both are then
-    the interval of a share (:func:`proportion_interval`).
+    Clips of one group are alike, so that many clips of few groups say less than as many independent ones; drawing
+    groups takes that into account (the cluster bootstrap; Field and Welsh 2007, "Bootstrapping clustered data").
+
+    Attributes:
+        num_clips: N.
+        group_of: number of each clip's group, int64 (N,); ``None`` for clips.
+    """
+
+    num_clips: int
+    group_of: np.ndarray | None = None
+
+    @classmethod
+    def of(cls, groups: Sequence[str | None]) -> Units:
+        """Groups where every clip has one and there are ten or more of them: fewer tell too little of others."""
+        known = sorted({group for group in groups if group is not None})
+        if None in groups or len(known) < _FEWEST_GROUPS:
+            return cls(len(groups))
+        number = {group: i for i, group in enumerate(known)}
+        return cls(len(groups), np.array([number[group] for group in groups if group is not None], dtype=np.int64))
+
+    @property
+    def in_words(self) -> str:
+        """``"80 clips"``, ``"29 groups"``."""
+        return f"{self.num_clips:,} clips" if self.group_of is None else f"{self._count:,} groups"
+
+    @property
+    def _count(self) -> int:
+        return self.num_clips if self.group_of is None else int(self.group_of.max()) + 1
+
+    def draws(self, sets: int, *, seed: int = 0) -> Iterator[np.ndarray]:
+        """How often each clip is in each of ``sets`` sets drawn anew, float64 (R, N), a few sets at a time."""
+        rng = np.random.default_rng(seed)
+        some = max(1, _AT_ONCE // self.num_clips)
+        for start in range(0, sets, some):
+            times = self._times(rng, min(some, sets - start))
+            yield times if self.group_of is None else times[:, self.group_of]
+
+    def draws_of_cells(self, cells: np.ndarray, num_cells: int, sets: int, *, seed: int = 0) -> np.ndarray:
+        """The same, summed over the clips of each cell: float64 (R, K) of ``cells`` int (N,), from 0 to K - 1."""
+        rng = np.random.default_rng(seed)
+        if self.group_of is None:  # the counts of clips drawn anew are multinomial themselves
+            counts = np.bincount(cells, minlength=num_cells)
+            return rng.multinomial(self.num_clips, counts / self.num_clips, size=sets).astype(np.float64)
+        ones = np.ones(self.num_clips)
+        of_groups = csr_array((ones, (self.group_of, cells)), shape=(self._count, num_cells))
+        drawn: np.ndarray = self._times(rng, sets) @ of_groups
+        return drawn
+
+    def _times(self, rng: np.random.Generator, sets: int) -> np.ndarray:
+        count = self._count
+        return rng.multinomial(count, np.full(count, 1 / count), size=sets).astype(np.float64)
+
+
+def bootstrap_intervals(
+    confusion: np.ndarray, units: Units | None = None, cells: np.ndarray | None = None, *, seed: int = 0
+) -> dict[str, Interval]:
+    """Percentile intervals of accuracy and macro F1 over clips, or groups, drawn anew with replacement (Efron 1979).
+
+    Both depend on the confusion matrix alone. Where every clip is right, or every one is wrong, so is every clip drawn
+    anew, and nothing seems in doubt: both are then the interval of a share (:func:`proportion_interval`).
 
     Args:
         confusion: clips by true class (row) and predicted class (column), int64 (C, C), at least one clip.
+        units: what is drawn; ``None`` for clips, which are then taken as independent.
+        cells: of ``units`` the cell of each clip, true class times C plus predicted class, int64 (N,).
         seed: of the draws.
 
     Returns:
@@ -45,7 +107,11 @@ def bootstrap_intervals(confusion: np.ndarray, *, seed: int = 0) -> dict[str, In
     right = int(counts[true == predicted].sum())
     if right in (0, total):
         return dict.fromkeys(("accuracy", "macro_f1"), proportion_interval(right, total))
-    drawn = np.random.default_rng(seed).multinomial(total, counts / total, size=REPLICATES)  # (replicates, K)
+    if units is None or cells is None:
+        units, cells = Units(total), np.repeat(true * num_classes + predicted, counts)
+    place = np.full(num_classes**2, -1)
+    place[true * num_classes + predicted] = np.arange(len(true))
+    drawn = units.draws_of_cells(place[cells], len(true), REPLICATES, seed=seed)  # (replicates, K)
     return {name: percentile_interval(of) for name, of in figures_of_draws(drawn, true, predicted, num_classes).items()}
 
 
@@ -55,7 +121,7 @@ def figures_of_draws(
     """Accuracy and macro F1 of R sets of clips.
 
     Args:
-        drawn: how many clips of each cell are in each set, int (R, K).
+        drawn: how many clips of each cell are in each set, (R, K).
         true: true class of each cell, int (K,).
         predicted: predicted class of each cell, int (K,).
         num_classes: C.
