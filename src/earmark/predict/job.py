@@ -65,7 +65,7 @@ class Job:
 
         if options.aggregate == "max" and kind == "clips" and self.classifier.decision.rejects:
             logger.warning(
-                "--aggregate max: the model's thresholds were fitted to the mean over windows; the highest probabilities "
+                "--aggregate max: the model's thresholds were fitted to the mean over windows; highest probabilities "
                 "pass them more often"
             )
 
