@@ -65,8 +65,8 @@ class Job:
 
         if options.aggregate == "max" and kind == "clips" and self.classifier.decision.rejects:
             logger.warning(
-                "--aggregate max: the model's thresholds were fitted to the mean over windows; highest probabilities "
-                "pass them more often"
+                "--aggregate max: the model's thresholds were fitted to the mean over windows; the highest "
+                "probabilities pass them more often"
             )
 
     def settings(self) -> dict[str, Any]:
