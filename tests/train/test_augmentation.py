@@ -92,6 +92,18 @@ def test_validation_is_not_augmented(clips: dict[str, Any], tmp_path: Path) -> N
     np.testing.assert_array_equal(plain.score(clips["validation"]), changed.score(clips["validation"]))
 
 
+@pytest.mark.parametrize("kind", sorted(ARCHITECTURES))
+def test_gain_that_a_frontend_takes_back_is_said(
+    kind: str, clips: dict[str, Any], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    audio, wave = build(kind, length_s=0.3), tone(440, 0.3, seed=1)
+    loud, soft = (next(iter(audio.frontend([factor * wave]).values())) for factor in (1.0, 0.25))
+    with caplog.at_level(logging.WARNING, logger="earmark"):
+        make_trainer(audio, clips, tmp_path, augment="gain")
+    said = "--augment gain changes nothing here" in caplog.text
+    assert said == bool((loud - soft).abs().max() < 1e-3 * loud.abs().max())
+
+
 def test_the_model_is_told_what_cannot_work(
     clips: dict[str, Any], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

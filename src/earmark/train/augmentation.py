@@ -6,7 +6,7 @@ import logging
 from dataclasses import dataclass
 from typing import Any
 
-from transformers import Wav2Vec2FeatureExtractor
+from transformers import SeamlessM4TFeatureExtractor, Wav2Vec2FeatureExtractor
 
 from earmark.augment_options import AugmentArguments
 from earmark.batch.augment import AugmentedClips, describe
@@ -87,4 +87,6 @@ def augmented(
 
 
 def _levels_out(extractor: Any) -> bool:
+    if isinstance(extractor, SeamlessM4TFeatureExtractor):  # each mel bin's mean is taken away, in decibels
+        return True
     return isinstance(extractor, Wav2Vec2FeatureExtractor) and bool(extractor.do_normalize)
