@@ -130,6 +130,22 @@ def test_stretches_of_recordings(tmp_path: Path) -> None:
     assert fresh(tmp_path, is_cut=True).of(CUT) == ("label", "dog")
 
 
+def test_a_clip_is_the_same_however_it_is_called(tmp_path: Path) -> None:
+    folder = tmp_path / "out"
+    folder.mkdir()
+    decisions = fresh(folder, is_cut=True)
+    decisions.decide(("../pool/a.wav", "", ""), None, ("label", "dog"))
+    decisions.decide(("../pool/b.wav", "1", "2.50"), None, ("label", "cat"))
+    again = fresh(folder, is_cut=True)
+    assert again.of((str(tmp_path / "pool" / "a.wav"), "0.0", "")) == ("label", "dog")
+    assert again.of((str(tmp_path / "pool" / "b.wav"), "1.0", "2.5")) == ("label", "cat")
+    assert again.of((str(tmp_path / "pool" / "b.wav"), "", "")) is None
+    again.decide((str(tmp_path / "pool" / "a.wav"), "", ""), ("label", "dog"), ("label", "wolf"))
+    assert rows(folder / "labels.csv")[-1] == {
+        "path": "../pool/a.wav", "label": "wolf", "offset": "", "duration": ""
+    }  # fmt: skip
+
+
 def test_checking_starts_with_all_labels(tmp_path: Path) -> None:
     given = {A: {"label": "dog", "speaker": "anna"}, B: {"label": "cat", "speaker": "ben"}}
     decisions = fresh(tmp_path, checks=True)

@@ -250,3 +250,22 @@ def test_a_killed_server_loses_nothing(pool: Path, model: Path, tmp_path: Path, 
     again = start(pool)
     state = httpx.get(f"{again.url}/state", headers={"X-Earmark-Token": TOKEN}).json()
     assert (state["labelled"], state["aside"], state["next"]) == (1, 1, 0)
+
+
+def test_a_full_disk_is_told(pool: Path, model: Path, tmp_path: Path, capsys: Any, monkeypatch: Any) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "replace", full)
+    assert label(pool, "--model", model, "--output_dir", tmp_path / "out", "--page", "false") == 2
+    assert "No space left on device" in capsys.readouterr().err
+
+
+def test_a_folder_of_the_other_kind(pool: Path, model: Path, tmp_path: Path, capsys: Any) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "labels.csv").write_text("path,label\n../pool/0.wav,low\n")
+    words = ("--model", model, "--output_dir", tmp_path / "out", "--page", "false")
+    assert label(write_tones(tmp_path / "tones", per_class=2), *words, "--check") == 2
+    assert "no column 'given_label'" in capsys.readouterr().err
+    assert label(pool, *words) == 0  # and of this kind it is gone on with
+    assert "1 labelled" in capsys.readouterr().out

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from earmark.errors import EarmarkError, OutputError, UsageError
-from earmark.label.tables import Key, Table, cells_of
+from earmark.label.tables import Key, Table, cells_of, place_of
 
 ASIDE = {"several": "several of the sounds at once", "none": "none of the classes, or nothing to hear"}
 _LONGEST_LABEL = 200
@@ -39,6 +39,7 @@ class Decisions:
 
     def __init__(self, folder: Path, *, checks: bool, is_cut: bool) -> None:
         cut = ("offset", "duration") if is_cut else ()
+        self._folder = folder
         self._checks = checks
         self._given: Mapping[Key, Mapping[str, str]] = {}
         self.labels = Table(
@@ -50,22 +51,24 @@ class Decisions:
 
     def start_with(self, given: Mapping[Key, Mapping[str, str]]) -> None:
         """Let ``labels.csv`` have these rows, by clip, where it has none of that clip yet; to be checked."""
-        self._given = given
-        new = {
-            key: {**cells_of(key), **row, "given_label": row["label"], CHECKED: ""}
+        rows = {
+            place_of(self._folder, key): {**cells_of(key), **row, "given_label": row["label"], CHECKED: ""}
             for key, row in given.items()
-            if key not in self.labels.rows and key not in self.aside.rows
         }
+        self._given = rows
+        there = self.labels.rows.keys() | self.aside.rows.keys()
+        new = {place: row for place, row in rows.items() if place not in there}
         if new:
             self.labels.add_columns([name for row in new.values() for name in row])
             self.labels.write({**self.labels.rows, **new})
 
     def of(self, key: Key) -> Decision:
         """What stands for a clip."""
-        aside = self.aside.rows.get(key)
+        place = place_of(self._folder, key)
+        aside = self.aside.rows.get(place)
         if aside is not None:
             return ("aside", aside["why"])
-        row = self.labels.rows.get(key)
+        row = self.labels.rows.get(place)
         if row is None or not row["label"].strip() or (self._checks and not row.get(CHECKED)):
             return None
         return ("label", row["label"])
@@ -97,18 +100,18 @@ class Decisions:
             there = "nothing" if stands is None else repr(stands[1])
             raise ConflictError(f"decided elsewhere meanwhile: {there}; look again")
         labels, aside = dict(self.labels.rows), dict(self.aside.rows)
-        kept = {**aside.pop(key, {}), **labels.pop(key, {})}
+        place = place_of(self._folder, key)
+        kept = {**aside.pop(place, {}), **labels.pop(place, {})}
         row = {**cells_of(key), **kept}
         if now is not None and now[0] == "aside":
-            aside[key] = {**row, "why": now[1]}
+            aside[place] = {**row, "why": now[1]}
         elif now is not None:
-            labels[key] = {**row, "label": now[1]} | ({CHECKED: "yes"} if self._checks else {})
-        elif key in self._given:
-            given = self._given[key]
-            labels[key] = {**row, **given, "given_label": given["label"], CHECKED: ""}
+            labels[place] = {**row, "label": now[1]} | ({CHECKED: "yes"} if self._checks else {})
+        elif place in self._given:
+            labels[place] = dict(self._given[place])
         # the file that gets the clip first: a crash between the two leaves it in both, and nothing is lost
         tables = [(self.labels, labels), (self.aside, aside)]
-        for table, rows in tables if key in labels else tables[::-1]:
+        for table, rows in tables if place in labels else tables[::-1]:
             if rows != table.rows:
                 table.write(rows)
 

@@ -18,7 +18,7 @@ from filelock import FileLock, Timeout
 from earmark import extras
 from earmark.data.clips import Clip, ClipTable
 from earmark.device import select_device
-from earmark.errors import AudioError, DataError, ModelError, OutputError
+from earmark.errors import AudioError, DataError, ModelError, OutputError, UsageError
 from earmark.export.description import is_export
 from earmark.label import order
 from earmark.label.clips import clips_to_label, path_in
@@ -69,13 +69,17 @@ def label(options: LabelOptions) -> LabelOutcome:
 
 @contextmanager
 def _listening(options: LabelOptions) -> Iterator[Any]:
-    """A socket at the port, taken before anything is scored."""
+    """A socket that listens at the port, before anything is scored: of two that start at once one is told so now."""
     if not options.page:
         yield None
         return
     from earmark.serve.run import listen
 
     with listen("127.0.0.1", options.port) as listener:
+        try:
+            listener.listen()
+        except OSError as exc:
+            raise UsageError(f"--port {options.port}: cannot listen there ({exc.strerror})") from exc
         yield listener
 
 

@@ -18,6 +18,7 @@ import torch
 
 from earmark.data.clips import Clip
 from earmark.data.reading import stream_in_order
+from earmark.errors import OutputError
 from earmark.models.build import AudioModel
 from earmark.models.embedding import EmbeddingModel, has_embedding
 from earmark.predict.engine import Ended, score_recordings
@@ -139,16 +140,23 @@ def read_scores(path: Path, mark: str) -> Scores | None:
 
 
 def write_scores(path: Path, scores: Scores, mark: str) -> None:
-    """Keep scores; the file is whole or not there."""
+    """Keep scores; the file is whole or not there.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
     part = path.with_name(path.name + ".writing")
-    with open(part, "wb") as stream:
-        np.savez(
-            stream,
-            mark=np.array(mark),
-            rows=scores.rows,
-            probabilities=scores.probabilities,
-            embeddings=scores.embeddings,
-            bad_rows=np.array(list(scores.bad), dtype=np.int64),
-            bad_reasons=np.array(list(scores.bad.values()), dtype=str),
-        )
-    os.replace(part, path)
+    try:
+        with open(part, "wb") as stream:
+            np.savez(
+                stream,
+                mark=np.array(mark),
+                rows=scores.rows,
+                probabilities=scores.probabilities,
+                embeddings=scores.embeddings,
+                bad_rows=np.array(list(scores.bad), dtype=np.int64),
+                bad_reasons=np.array(list(scores.bad.values()), dtype=str),
+            )
+        os.replace(part, path)
+    except OSError as exc:
+        raise OutputError(f"{path}: cannot be written ({exc.strerror or exc})") from exc

@@ -21,10 +21,9 @@ _MOST_CONNECTIONS = 64
 
 
 def serve(session: Session, listener: socket.socket) -> None:
-    """Answer the page until SIGINT or SIGTERM."""
+    """Answer the page at a socket that listens, until SIGINT or SIGTERM."""
     token = secrets.token_urlsafe(24)
     server = server_of(session, token, Lifecycle(_DRAIN_S))
-    listener.listen()
     # behind the #, where no server and no log sees it
     logger.info("open    http://127.0.0.1:%d/#%s", listener.getsockname()[1], token)
     logger.info("close   Ctrl-C; what was decided is on disk, and the same command goes on")

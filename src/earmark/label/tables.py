@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import csv
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from earmark.data.manifests import read_csv
 from earmark.errors import DataError, OutputError
 
-# what a clip is called: path, and start and length of the stretch as texts, empty for a whole recording
+# what a row calls a clip: path, and start and length of the stretch as texts, empty for a whole recording
 Key = tuple[str, str, str]
 _CUT = ("offset", "duration")
 
@@ -25,6 +25,9 @@ class Table:
     Args:
         path: of the file; it need not be there, and without rows it is not.
         columns: it gets at least these, ``path`` among them.
+
+    Attributes:
+        rows: by :func:`place_of`.
 
     Raises:
         OutputError: what lies there is another file.
@@ -50,12 +53,12 @@ class Table:
                 missing = [name for name in self._wanted if name not in row and name not in _CUT]
                 if missing:
                     raise OutputError(
-                        f"{self.path}: no column {missing[0]!r}, so it is not of `earmark label`; give another "
-                        "--output_dir"
+                        f"{self.path}: no column {missing[0]!r}, so this `earmark label` has not written it; give "
+                        "another --output_dir"
                     )
                 if not row["path"].strip():
                     raise OutputError(f"{where}: has no path")
-                rows[_key_of(row)] = row
+                rows[place_of(self.path.parent, (row["path"], row.get("offset", ""), row.get("duration", "")))] = row
                 columns += [name for name in row if name not in columns]
         self.rows, self._columns, self._seen = rows, columns, state
         return True
@@ -104,8 +107,18 @@ def _rows_of(path: Path) -> list[tuple[str, dict[str, str]]]:
         raise OutputError(f"{exc}; mend the file, and nothing in it is lost") from exc
 
 
-def _key_of(row: Mapping[str, str]) -> Key:
-    return row["path"], row.get("offset", ""), row.get("duration", "")
+def place_of(folder: Path, key: Key) -> Key:
+    """The same for a clip whatever it is called: from the root or from ``folder``, 2 s or 2.0 s."""
+    path, offset, duration = key
+    whole = os.path.normpath(os.path.join(os.path.abspath(folder), os.path.expanduser(path)))
+    return whole, _number(offset) if _number(offset) != "0.0" else "", _number(duration)
+
+
+def _number(text: str) -> str:
+    try:
+        return repr(float(text))
+    except ValueError:
+        return text.strip()
 
 
 def cells_of(key: Key) -> dict[str, str]:
