@@ -272,6 +272,7 @@ def _write(plan: _Plan, done: Sequence[Part]) -> dict[str, Any]:
     rows = [_row(part, plan.output) for part in plan.parts if part in done]
     results = {
         "clips": plan.clips,
+        "kept": "best" if plan.settings["load_best_model_at_end"] else "last",  # epoch of each run
         "runs": rows,
         "unfinished": [part.name_in(plan.output) for part in plan.parts if part not in done],
         "mean_and_deviation": {name: _spread([row[name] for row in rows]) for name in _FIGURES} if rows else {},
@@ -325,7 +326,7 @@ def _summary(output: Path, results: Mapping[str, Any]) -> str:
     ]
     text.insert(1, "| " + " | ".join("-" * width for width in widths) + " |")
     notes = []
-    if any(row["split"] == "validation" for row in results["runs"]):
+    if results["kept"] == "best" and any(row["split"] == "validation" for row in results["runs"]):
         notes.append("these validation clips also chose each run's best model, so the figures are on the high side")
     return "\n".join([*text, "", *notes, f"figures  {output / RESULTS}"])
 
