@@ -188,6 +188,11 @@ def test_seeds_and_folds_with_seeds(recordings: Path, tmp_path: Path, capsys) ->
     assert [(row["run"], row["seed"], row["split"]) for row in found["runs"]] == [
         ("seed_0", 0, "validation"), ("seed_7", 7, "validation")
     ]  # fmt: skip
+    assert found["kept"] == "last"
+    assert "best model" not in capsys.readouterr().out
+    chosen = ("--seeds", "0", "--eval_strategy", "epoch", "--save_strategy", "epoch")
+    assert main(words(recordings / "all.csv", tmp_path / "chosen", *chosen)) == 0
+    assert results(tmp_path / "chosen")["kept"] == "best"
     assert "chose each run's best model" in capsys.readouterr().out
     one, two = (load_file(tmp_path / "seeds" / name / "model.safetensors") for name in ("seed_0", "seed_7"))
     assert not all(torch.equal(value, two[name]) for name, value in one.items())

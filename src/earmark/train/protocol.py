@@ -284,6 +284,8 @@ def _write(plan: _Plan, done: Sequence[Part]) -> dict[str, Any]:
     rows = [_row(part, plan.output) for part in plan.parts if part in done]
     results = {
         "clips": plan.clips,
+        # which epoch of each run; --few_shot has none
+        "kept": "best" if plan.settings["load_best_model_at_end"] and not plan.settings["few_shot"] else "last",
         "runs": rows,
         "unfinished": [part.name_in(plan.output) for part in plan.parts if part not in done],
         "mean_and_deviation": {name: _spread([row[name] for row in rows]) for name in _common(rows)},
@@ -321,11 +323,10 @@ def _spread(values: Sequence[float]) -> dict[str, Any]:
 
 def _outcome(plan: _Plan, done: Sequence[Part]) -> ProtocolOutcome:
     results = _write(plan, done)
-    chosen_on_validation = not plan.settings["few_shot"]
-    return ProtocolOutcome(plan.output, results, _summary(plan.output, results, chosen_on_validation))
+    return ProtocolOutcome(plan.output, results, _summary(plan.output, results))
 
 
-def _summary(output: Path, results: Mapping[str, Any], chosen_on_validation: bool) -> str:
+def _summary(output: Path, results: Mapping[str, Any]) -> str:
     shown = [name for name in _SHOWN if name in results["mean_and_deviation"]]
     header = ("Run", "Split", "Clips", *(_SHOWN[name] for name in shown))
     lines = [
@@ -344,7 +345,7 @@ def _summary(output: Path, results: Mapping[str, Any], chosen_on_validation: boo
     ]
     text.insert(1, "| " + " | ".join("-" * width for width in widths) + " |")
     notes = []
-    if chosen_on_validation and any(row["split"] == "validation" for row in results["runs"]):
+    if results["kept"] == "best" and any(row["split"] == "validation" for row in results["runs"]):
         notes.append("these validation clips also chose each run's best model, so the figures are on the high side")
     return "\n".join([*text, "", *notes, f"figures  {RunFolder(output).cross_validation}"])
 
