@@ -205,7 +205,7 @@ def test_sound_plays_and_stops(start: Start, visit: Open, pool: Path) -> None:
     page.uncheck("#auto")
     page.focus("#clip")
     page.wait_for_function("() => document.getElementById('sound').readyState >= 2")
-    page.evaluate("sound.loop = true")
+    page.evaluate("sound.pause(); sound.loop = true")  # it may have begun by itself
     page.keyboard.press(" ")
     page.wait_for_function("() => !sound.paused && sound.currentTime > 0")
     page.keyboard.press(" ")
