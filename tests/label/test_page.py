@@ -204,17 +204,17 @@ def test_sound_plays_and_stops(start: Start, visit: Open, pool: Path) -> None:
     page = visit(labelling)
     page.uncheck("#auto")
     page.focus("#clip")
-    page.wait_for_function("document.getElementById('sound').readyState >= 2")
-    page.evaluate("sound.loop = true")
+    page.wait_for_function("() => document.getElementById('sound').readyState >= 2")
+    page.evaluate("sound.pause(); sound.loop = true")  # it may have begun by itself
     page.keyboard.press(" ")
-    page.wait_for_function("!sound.paused && sound.currentTime > 0")
+    page.wait_for_function("() => !sound.paused && sound.currentTime > 0")
     page.keyboard.press(" ")
-    page.wait_for_function("sound.paused")
+    page.wait_for_function("() => sound.paused")
     page.check("#auto")
     page.focus("#clip")
     page.evaluate("sound.onplaying = () => { window.heard = true; }")
     press(page, "ArrowRight")
-    page.wait_for_function("window.heard === true")
+    page.wait_for_function("() => window.heard === true")
 
 
 def test_a_clip_at_a_time_is_held(start: Start, visit: Open, tmp_path: Path) -> None:
