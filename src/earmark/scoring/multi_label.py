@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from scipy.sparse import csr_array
 from sklearn.metrics import roc_auc_score
 
 from earmark.scoring.calibration import binary_loss
@@ -186,10 +187,10 @@ def _of_label(
     label: str, probability: np.ndarray, there: np.ndarray, answered: np.ndarray, threshold: float
 ) -> LabelFigures:
     support, given, hits = int(there.sum()), int(answered.sum()), int((there & answered).sum())
-    ranked = _Ranked(probability, there)
+    ones = np.ones((len(there), 1))
     return LabelFigures(
         label=label,
-        average_precision=float(ranked.average_precision(np.ones((1, len(there))))[0]) if support else None,
+        average_precision=float(_Ranked(probability, there).average_precision(ones)[0]) if support else None,
         roc_auc=float(roc_auc_score(there, probability)) if 0 < support < len(there) else None,
         precision=hits / given if given else None,
         recall=hits / support if support else None,
@@ -203,21 +204,24 @@ class _Ranked:
     """The clips of one label, most probable first, for its average precision on any weighting of them."""
 
     def __init__(self, probability: np.ndarray, there: np.ndarray) -> None:
-        self.order = np.argsort(-probability, kind="stable")
-        falling = probability[self.order]
-        # clips of one probability come or go together: precision counts behind the last of them
-        last = np.flatnonzero(np.append(falling[1:] < falling[:-1], True))
-        self.behind = last[np.searchsorted(last, np.arange(len(falling)))]
-        self.there = there[self.order]
+        order = np.argsort(-probability, kind="stable")
+        falling, with_label = probability[order], there[order]
+        # clips of one probability come or go together: a step is such clips, if the label is among them, and all clips
+        # since the step before; only at steps does precision count
+        equal = np.cumsum(np.append(0, falling[1:] < falling[:-1]))
+        steps = np.unique(equal[with_label])
+        step = np.searchsorted(steps, equal)
+        shape = (len(steps), len(there))
+        reached = step < len(steps)
+        self._seen = csr_array((np.ones(int(reached.sum())), (step[reached], order[reached])), shape=shape)
+        self._hits = csr_array((np.ones(int(with_label.sum())), (step[with_label], order[with_label])), shape=shape)
 
     def average_precision(self, weights: np.ndarray) -> np.ndarray:
-        """Of R weightings (R, N) of the clips, float64 (R,); NaN where no clip with the label has weight."""
-        ranked = weights[:, self.order]
-        with_label = ranked * self.there
-        hits, seen = np.cumsum(with_label, axis=1), np.cumsum(ranked, axis=1)
-        precision = hits[:, self.behind] / np.maximum(seen[:, self.behind], 1e-12)
+        """Of R weightings (N, R) of the clips, float64 (R,); NaN where no clip with the label has weight."""
+        hits = self._hits @ weights  # (steps, R)
+        found, seen = np.cumsum(hits, axis=0), np.cumsum(self._seen @ weights, axis=0)
         with np.errstate(invalid="ignore"):
-            value: np.ndarray = (with_label * precision).sum(axis=1) / hits[:, -1]
+            value: np.ndarray = (hits * found / np.maximum(seen, 1e-12)).sum(axis=0) / found[-1]
         return value
 
 
@@ -231,21 +235,24 @@ def _intervals(probabilities: np.ndarray, there: np.ndarray, answered: np.ndarra
     hits, total = (there & answered)[:, present].astype(float), (there.astype(float) + answered)[:, present]
     values: dict[str, list[np.ndarray]] = {"mean_average_precision": [], "macro_f1": []}
     for weights in _draws(len(there), sets):
+        drawn = weights.T @ there[:, present].astype(float) > 0  # (R, labels)
+        weights, drawn = weights[:, drawn.any(axis=1)], drawn[drawn.any(axis=1)]  # sets without any label say nothing
         precisions = np.stack([one.average_precision(weights) for one in ranked])
-        drawn = weights @ there[:, present].astype(float) > 0  # (R, labels)
-        f1 = np.where(drawn, 2 * (weights @ hits) / np.maximum(weights @ total, 1e-12), np.nan)
+        f1 = np.where(drawn, 2 * (weights.T @ hits) / np.maximum(weights.T @ total, 1e-12), np.nan)
         values["mean_average_precision"].append(np.nanmean(precisions, axis=0))
         values["macro_f1"].append(np.nanmean(f1, axis=1))
     return {name: percentile_interval(np.concatenate(of)) for name, of in values.items()}
 
 
 def _draws(num_clips: int, sets: int) -> Iterator[np.ndarray]:
-    """How often each clip is in each set, float64 (R, N), a few sets at a time."""
+    """How often each clip is in each set, float64 (N, R), a few sets at a time."""
     rng = np.random.default_rng(0)
     some = max(1, _AT_ONCE // num_clips)
     for start in range(0, sets, some):
         size = min(some, sets - start)
-        yield rng.multinomial(num_clips, np.full(num_clips, 1 / num_clips), size=size).astype(np.float64)
+        drawn = rng.integers(num_clips, size=(size, num_clips))
+        counts = [np.bincount(one, minlength=num_clips) for one in drawn]
+        yield np.stack(counts, axis=1).astype(np.float64)
 
 
 def _mean(values: Sequence[float | None]) -> float:
