@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy.stats import binomtest, ttest_1samp
 from sklearn.metrics import confusion_matrix, f1_score
 
-from earmark.scoring.uncertainty import bootstrap_intervals, calibration_error
+from earmark.scoring.uncertainty import bootstrap_intervals, calibration_error, mean_interval, proportion_interval
 
 
 def test_intervals_are_those_of_clips_drawn_anew() -> None:
@@ -41,3 +42,19 @@ def test_calibration_error() -> None:
     # too sure by 0.2 in one bin, not sure enough by 0.1 in the other: they do not cancel
     targets = np.array([0] * 7 + [1] * 3 + [1] * 7 + [0] * 3)
     assert calibration_error(both, targets) == pytest.approx(0.15)
+
+
+def test_intervals_of_shares_and_of_means_are_those_of_scipy() -> None:
+    for hits, trials in ((0, 5), (5, 5), (3, 10), (500, 1000), (1, 1)):
+        wanted = binomtest(hits, trials).proportion_ci(method="wilson")
+        found = proportion_interval(hits, trials)
+        assert (found.low, found.high) == pytest.approx((wanted.low, wanted.high), abs=1e-12)
+    errors = np.array([1.0, 2, 4, 5, 3])
+    of = mean_interval(errors)
+    assert of is not None
+    assert (of.low, of.high) == pytest.approx(tuple(ttest_1samp(errors, 0).confidence_interval()))
+    short = mean_interval(np.array([0.0, 0, 5]))
+    assert short is not None
+    assert short.low == 0  # no error is below
+    assert mean_interval(np.array([1.0])) is None
+    assert mean_interval(np.array([2.0, 2])) is None

@@ -58,15 +58,18 @@ function picture(clip) {
   context.putImageData(image, 0, 0);
   return canvas;
 }
-function card(clip) {
-  const box = make("div", { className: "clip" }), [best, score] = clip.answers[0];
+function answer(clip) {
+  const [best, score] = clip.answers[0], lines = [make("p", { className: "asked" }, `${clip.label} → `, make("span",
+    { className: best === clip.label ? "" : "wrong", textContent: `${best} ${share(score, 3)}` }))];
+  const others = clip.answers.slice(1).map(([name, value]) => `${name} ${share(value, 3)}`).join(", ");
+  if (others) lines.push(make("p", { className: "soft", textContent: `then ${others}` }));
+  return lines;
+}
+function card(clip, lines = answer(clip)) {
+  const box = make("div", { className: "clip" });
   if (clip.frames) box.append(picture(clip));
   if (clip.uri) box.append(player(clip));
   else box.append(make("p", { className: "soft", textContent: "(cannot be read any more)" }));
-  box.append(make("p", { className: "asked" }, `${clip.label} → `, make("span",
-    { className: best === clip.label ? "" : "wrong", textContent: `${best} ${share(score, 3)}` })));
-  const others = clip.answers.slice(1).map(([name, value]) => `${name} ${share(value, 3)}`).join(", ");
-  if (others) box.append(make("p", { className: "soft", textContent: `then ${others}` }));
-  box.append(make("p", { className: "soft", textContent: clip.path + (clip.whole ? "" : " (its beginning)") }));
+  box.append(...lines, make("p", { className: "soft", textContent: clip.path + (clip.whole ? "" : " (its beginning)") }));
   return box;
 }
