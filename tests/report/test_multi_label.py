@@ -195,13 +195,14 @@ def test_clips_of_each_label_the_surest_mistakes_first() -> None:
     probabilities = np.array([[0.9, 0.1], [0.6, 0.2], [0.45, 0.4], [0.2, 0.7], [0.55, 0.3]])
     there = np.array([[0, 0], [0, 1], [1, 0], [1, 1], [1, 0]], bool)
     answered = probabilities >= 0.5
-    chosen = choose_of_labels(probabilities, there, answered, np.array([0.5, 0.5]))
+    chosen = choose_of_labels(probabilities, there, answered, np.array([0.5, 0.5]), [(1, 0)])
     assert chosen.mistakes == [0, 1, 3, 2]  # 0.9 off, then both 0.8 off
     assert chosen.groups[0, "alarm"] == [0, 1]
     assert chosen.groups[0, "miss"] == [3, 2]
     assert chosen.groups[1, "miss"] == [1]
     assert chosen.groups[1, "right"] == [2, 3, 4]
     assert (1, "alarm") not in chosen.groups
+    assert chosen.groups[1, "0"] == [1]
     assert chosen.rows() == [0, 1, 2, 3, 4]
 
 

@@ -20,6 +20,7 @@ from earmark.progress import Progress
 MISTAKES = 24
 ROOM = 216  # clips of cells; with the mistakes 240 excerpts of at most 3 s, about 35 kB each with spectrogram
 _OF_WRONG, _OF_RIGHT = 6, 3
+_OF_PAIR = 3  # of two labels
 _OF_LABEL = 4  # false alarms, and misses, of one of several labels
 
 
@@ -93,7 +94,8 @@ class ChosenOfLabels:
     Attributes:
         mistakes: clips with a wrong label or without a right one, the surest first.
         groups: by label and kind: ``alarm`` (answered and not there) and ``miss`` (the other way round), the surest
-            first; ``right``, the least sure first.
+            first; ``right``, the least sure first; another label that is answered wrongly where this one is, by its
+            number, the surest first.
     """
 
     mistakes: list[int]
@@ -105,7 +107,11 @@ class ChosenOfLabels:
 
 
 def choose_of_labels(
-    probabilities: np.ndarray, there: np.ndarray, answered: np.ndarray, thresholds: np.ndarray
+    probabilities: np.ndarray,
+    there: np.ndarray,
+    answered: np.ndarray,
+    thresholds: np.ndarray,
+    pairs: Sequence[tuple[int, int]] = (),
 ) -> ChosenOfLabels:
     """Choose clips to show.
 
@@ -114,20 +120,17 @@ def choose_of_labels(
         there: which labels are there, bool (N, C).
         answered: which are answered, bool (N, C).
         thresholds: probability from which on each is, float (C,).
+        pairs: labels that are there, and others that are answered wrongly beside them.
     """
     wrong = answered != there
     surest = np.where(wrong, np.abs(probabilities - there), 0.0).max(axis=1)  # how far from what is so
     mistakes = _first(wrong.any(axis=1), -surest, MISTAKES)
-    groups: dict[tuple[int, str], list[int]] = {}
-    for kind in ("alarm", "miss", "right"):
-        for i in range(probabilities.shape[1]):
-            probability, given, wanted = probabilities[:, i], answered[:, i], there[:, i]
-            if kind == "alarm":
-                groups[i, kind] = _first(given & ~wanted, -probability, _OF_LABEL)
-            elif kind == "miss":
-                groups[i, kind] = _first(wanted & ~given, probability, _OF_LABEL)
-            else:
-                groups[i, kind] = _first(given == wanted, np.abs(probability - thresholds[i]), _OF_RIGHT)
+    alarm, miss, labels = answered & ~there, there & ~answered, range(probabilities.shape[1])
+    groups = {(i, "alarm"): _first(alarm[:, i], -probabilities[:, i], _OF_LABEL) for i in labels}
+    groups |= {(i, "miss"): _first(miss[:, i], probabilities[:, i], _OF_LABEL) for i in labels}
+    groups |= {(i, str(j)): _first(there[:, i] & alarm[:, j], -probabilities[:, j], _OF_PAIR) for i, j in pairs}
+    unsure = np.abs(probabilities - thresholds)
+    groups |= {(i, "right"): _first(~wrong[:, i], unsure[:, i], _OF_RIGHT) for i in labels}
     return ChosenOfLabels(mistakes, fill(groups, mistakes))
 
 

@@ -32,7 +32,9 @@ def labels_of_split(name: str, judged: Judged, durations_s: np.ndarray, group_co
     there, answered = judged.targets > 0.5, judged.decision.present(probabilities, judged.labels)
     right = (there == answered).all(axis=1)
     thresholds = judged.decision.thresholds(judged.labels, unless_fitted=0.5)
-    chosen = choose_of_labels(probabilities, there, answered, thresholds)
+    pairs = confused_pairs(there, answered)
+    beside = [(int(i), int(j)) for i, j, *_ in pairs]
+    chosen = choose_of_labels(probabilities, there, answered, thresholds, beside)
     place = {row: number for number, row in enumerate(chosen.rows())}
     columns, notes = slices(judged.table, right, durations_s, group_column)
     exact = proportion_interval(int(right.sum()), len(right))
@@ -44,7 +46,7 @@ def labels_of_split(name: str, judged: Judged, durations_s: np.ndarray, group_co
         "labels": list(judged.labels),
         "of_label": [_of_label(probabilities[:, i], there[:, i], answered[:, i]) for i in range(len(judged.labels))],
         "groups": {f"{i},{kind}": [place[row] for row in rows] for (i, kind), rows in chosen.groups.items()},
-        "pairs": confused_pairs(there, answered),
+        "pairs": pairs,
         "mistakes": [place[row] for row in chosen.mistakes],
         "wrong_clips": int((~right).sum()),
         "examples": heard(
