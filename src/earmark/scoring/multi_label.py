@@ -226,22 +226,61 @@ class _Ranked:
 
 
 def _intervals(probabilities: np.ndarray, there: np.ndarray, answered: np.ndarray) -> dict[str, Interval]:
-    """By the bootstrap over clips, drawn anew with replacement (Efron 1979); they are taken as independent."""
+    (values,) = bootstrap([(probabilities, answered)], there)
+    return {name: percentile_interval(of) for name, of in values.items()}
+
+
+def bootstrap(models: Sequence[tuple[np.ndarray, np.ndarray]], there: np.ndarray) -> list[dict[str, np.ndarray]]:
+    """Figures of models on clips drawn anew with replacement, the same ones for all of them (Efron 1979).
+
+    Clips are taken as independent.
+
+    Args:
+        models: of each the probabilities float (N, C) and the answers bool (N, C).
+        there: which labels are there, bool (N, C).
+
+    Returns:
+        Of each ``mean_average_precision`` and ``macro_f1``, float64 (R,); nothing where that would take minutes, or
+        no clip has a label.
+    """
     sets = int(min(REPLICATES, _MOST_WORK / max(1, there.size)))
-    present = np.flatnonzero(there.any(axis=0))
-    if sets < _FEWEST_SETS or not len(present):
-        return {}
-    ranked = [_Ranked(probabilities[:, i], there[:, i]) for i in present]
-    hits, total = (there & answered)[:, present].astype(float), (there.astype(float) + answered)[:, present]
-    values: dict[str, list[np.ndarray]] = {"mean_average_precision": [], "macro_f1": []}
-    for weights in _draws(len(there), sets):
-        drawn = weights.T @ there[:, present].astype(float) > 0  # (R, labels)
-        weights, drawn = weights[:, drawn.any(axis=1)], drawn[drawn.any(axis=1)]  # sets without any label say nothing
-        precisions = np.stack([one.average_precision(weights) for one in ranked])
-        f1 = np.where(drawn, 2 * (weights.T @ hits) / np.maximum(weights.T @ total, 1e-12), np.nan)
-        values["mean_average_precision"].append(np.nanmean(precisions, axis=0))
-        values["macro_f1"].append(np.nanmean(f1, axis=1))
-    return {name: percentile_interval(np.concatenate(of)) for name, of in values.items()}
+    present = there.any(axis=0)
+    if sets < _FEWEST_SETS or not present.any():
+        return [{} for _ in models]
+    figures = [
+        _Drawn(probabilities[:, present], answered[:, present], there[:, present]) for probabilities, answered in models
+    ]
+    values = [[one.of(weights) for one in figures] for weights in _draws(len(there), sets)]
+    return [
+        {name: np.concatenate([of_models[k][name] for of_models in values]) for name in values[0][k]}
+        for k in range(len(models))
+    ]
+
+
+def label_means(probabilities: np.ndarray, answered: np.ndarray, there: np.ndarray) -> dict[str, float]:
+    """``mean_average_precision`` and ``macro_f1`` of answers bool (N, C) and what they were made from, float (N, C)."""
+    present = there.any(axis=0)
+    if not present.any():
+        return {"mean_average_precision": 0.0, "macro_f1": 0.0}
+    here = _Drawn(probabilities[:, present], answered[:, present], there[:, present]).of(np.ones((len(there), 1)))
+    return {name: float(of[0]) for name, of in here.items()}
+
+
+class _Drawn:
+    """What decides a model's figures on any weighting of the clips; each label has clips."""
+
+    def __init__(self, probabilities: np.ndarray, answered: np.ndarray, there: np.ndarray) -> None:
+        self._there = there.astype(float)
+        self._ranked = [_Ranked(probabilities[:, i], there[:, i]) for i in range(there.shape[1])]
+        self._hits, self._total = (there & answered).astype(float), self._there + answered
+
+    def of(self, weights: np.ndarray) -> dict[str, np.ndarray]:
+        """Of R weightings (N, R), without those in which no label is: they say nothing."""
+        drawn = weights.T @ self._there > 0  # (R, labels)
+        weights, drawn = weights[:, drawn.any(axis=1)], drawn[drawn.any(axis=1)]
+        precisions = np.stack([one.average_precision(weights) for one in self._ranked])
+        f1 = np.where(drawn, 2 * (weights.T @ self._hits) / np.maximum(weights.T @ self._total, 1e-12), np.nan)
+        return {"mean_average_precision": np.nanmean(precisions, axis=0), "macro_f1": np.nanmean(f1, axis=1)}
 
 
 def _draws(num_clips: int, sets: int) -> Iterator[np.ndarray]:
