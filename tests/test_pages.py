@@ -27,3 +27,12 @@ def test_what_json_lacks_is_refused(tmp_path: Path) -> None:
     (tmp_path / "x.html").write_text("__DATA__")
     with pytest.raises(ValueError, match="JSON"):
         pages.render(tmp_path / "x.html", {"a": float("nan")})
+
+
+def test_style_and_script_that_some_pages_share_stand_behind_those_of_all(tmp_path: Path) -> None:
+    for name, text in (("x.html", "__STYLE__<between>__SCRIPT__"), ("a.css", ".mine {}"), ("a.js", "mine();")):
+        (tmp_path / name).write_text(text)
+    style, script = pages.render(tmp_path / "x.html", {}, [tmp_path / "a.css", tmp_path / "a.js"]).split("<between>")
+    assert style.startswith(":root")
+    assert style.endswith(".mine {}")
+    assert script.endswith("mine();")

@@ -10,6 +10,7 @@ import pytest
 
 from earmark.errors import ModelError
 from earmark.models.decision import NEVER, PLAIN, Decision, read_decision
+from earmark.tasks import Task
 
 LABELS = ["no", "yes", "noise"]
 P = np.array([[0.6, 0.3, 0.1], [0.2, 0.5, 0.3], [0.2, 0.3, 0.5], [0.9, 0.1, 0.0]], dtype=np.float32)
@@ -94,3 +95,8 @@ def test_a_file_that_cannot_be_used_is_one_line(change: str | dict, says: str, t
         read_decision(tmp_path, LABELS)
     assert str(path) in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_of_several_labels_unknown_is_one_like_the_others() -> None:
+    decision = Decision(task=Task.MULTI_LABEL)
+    assert decision.present(np.array([0.4, 0.6]), ["unknown", "dog"]).tolist() == [False, True]

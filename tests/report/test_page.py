@@ -15,7 +15,8 @@ from earmark.data.excerpts import picture_of
 from earmark.report.page import ReportFacts, Scored, write_report
 from earmark.runs.judged import judge
 from tests.audit.test_run import write
-from tests.serve.test_page import BROWSER, needs_browser
+from tests.report.browser import opened
+from tests.serve.test_page import needs_browser
 from tests.tiny import RATE_HZ, tone
 
 # of text on what it stands on, as in WCAG 2.2; colours come as rgb(0 to 255) and as color(srgb 0 to 1)
@@ -61,19 +62,9 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def page(report: Path) -> Iterator[Any]:
-    sync_api = pytest.importorskip("playwright.sync_api")
-    flags = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
-    with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=BROWSER, args=flags)
-        opened, faults = browser.new_page(viewport={"width": 360, "height": 800}), []
-        opened.on("pageerror", lambda error: faults.append(str(error)))
-        opened.on("console", lambda line: faults.append(line.text))
-        opened.on("request", lambda one: faults.append(one.url) if not one.url.startswith(("file:", "data:")) else None)
-        opened.goto(report.as_uri())
-        yield opened
-        browser.close()
-        assert not faults
+def page(browser: Any, report: Path) -> Iterator[Any]:
+    with opened(browser, report) as page:
+        yield page
 
 
 @needs_browser

@@ -9,7 +9,7 @@ import pytest
 import soundfile
 
 from earmark.data.clips import Clip, ClipTable
-from earmark.report.slices import slices
+from earmark.report.slices import ERROR, slices
 
 
 def table(count: int, **columns: list[object]) -> ClipTable:
@@ -78,6 +78,22 @@ def test_of_many_groups_the_worst_are_shown() -> None:
     assert column["values"] == 30
     assert [row["value"] for row in column["rows"]][:2] == ["g07", "g00"]
     assert len(column["rows"]) == 12
+
+
+def test_of_errors_the_largest_are_the_worst() -> None:
+    groups = [f"g{i % 30:02}" for i in range(600)]
+    clips = ClipTable([Clip("x", label=1.0, path="/none", group=group) for group in groups], "here")
+    errors = np.array([5.0 + i % 7 if group == "g07" else 1.0 + i % 3 for i, group in enumerate(groups)])
+    columns, _ = slices(clips, errors, np.ones(600), "speaker", ERROR, {"pitch": [float(i) for i in range(600)]})
+    assert [column["name"] for column in columns] == ["pitch", "speaker"]
+    worst, other = columns[1]["rows"][:2]
+    assert worst["value"] == "g07"
+    assert worst["mae"] == pytest.approx(np.mean([errors[i] for i in range(600) if groups[i] == "g07"]), rel=1e-4)
+    assert worst["low"] < worst["mae"] < worst["high"]
+    assert worst["differs"]
+    assert not other["differs"]
+    single, _ = slices(clips.keep([0, 1]), np.array([1.0, 2]), np.ones(2), "speaker", ERROR)
+    assert [row["low"] for row in single[0]["rows"]] == [None, None]
 
 
 def test_sampling_rates_are_read_from_headers(tmp_path: Path) -> None:

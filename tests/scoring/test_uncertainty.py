@@ -4,9 +4,16 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy.stats import binomtest, ttest_1samp
 from sklearn.metrics import confusion_matrix, f1_score
 
-from earmark.scoring.uncertainty import Units, bootstrap_intervals, calibration_error
+from earmark.scoring.uncertainty import (
+    Units,
+    bootstrap_intervals,
+    calibration_error,
+    mean_interval,
+    proportion_interval,
+)
 
 
 def test_intervals_are_those_of_clips_drawn_anew() -> None:
@@ -80,3 +87,19 @@ def test_groups_are_drawn_whole() -> None:
 def test_too_few_groups_or_gaps_leave_clips(groups: list[str | None]) -> None:
     assert Units.of(groups).in_words == "50 clips"
     assert Units.of([str(i % 10) for i in range(50)]).in_words == "10 groups"
+
+
+def test_intervals_of_shares_and_of_means_are_those_of_scipy() -> None:
+    for hits, trials in ((0, 5), (5, 5), (3, 10), (500, 1000), (1, 1)):
+        wanted = binomtest(hits, trials).proportion_ci(method="wilson")
+        found = proportion_interval(hits, trials)
+        assert (found.low, found.high) == pytest.approx((wanted.low, wanted.high), abs=1e-12)
+    errors = np.array([1.0, 2, 4, 5, 3])
+    of = mean_interval(errors)
+    assert of is not None
+    assert (of.low, of.high) == pytest.approx(tuple(ttest_1samp(errors, 0).confidence_interval()))
+    short = mean_interval(np.array([0.0, 0, 5]))
+    assert short is not None
+    assert short.low == 0  # no error is below
+    assert mean_interval(np.array([1.0])) is None
+    assert mean_interval(np.array([2.0, 2])) is None

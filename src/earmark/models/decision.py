@@ -86,10 +86,14 @@ class Decision:
         return self.temperature == 1.0 and not self.has_thresholds
 
     def thresholds(self, labels: Sequence[str], unless_fitted: float = 0.0) -> np.ndarray:
-        """The probability from which on each class is answered, float64 (C,); 0 for the answer of rejected clips."""
+        """The probability from which on each class is answered, float64 (C,).
+
+        0 for the answer of rejected clips, which there is of single labels only.
+        """
         of_all = self.reject_threshold or 0.0
         values = {label: max(of_all, self.class_thresholds.get(label, unless_fitted)) for label in labels}
-        return np.array([0.0 if label == self.reject_label else values[label] for label in labels])
+        instead = self.reject_label if self.task is Task.SINGLE_LABEL else None
+        return np.array([0.0 if label == instead else values[label] for label in labels])
 
     def answers(self, probabilities: np.ndarray, labels: Sequence[str]) -> np.ndarray:
         """The answers for (N, C) probabilities as class indices int64 (N,); what is rejected is the class of that name.

@@ -3,24 +3,27 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 _HERE = Path(__file__).parent
 
 
-def render(template: Path, data: Any) -> str:
+def render(template: Path, data: Any, shared: Sequence[Path] = ()) -> str:
     """A template with its data, as HTML.
 
     Args:
         template: HTML with ``__STYLE__`` and ``__SCRIPT__`` where what all pages share goes, and ``__DATA__`` in a
             script element of the type ``application/json``.
         data: JSON values.
+        shared: style (``.css``) and script (``.js``) that some pages share, put behind those of all.
     """
     # "<" cannot end the script element, whatever labels and file names hold
     text = json.dumps(data, ensure_ascii=False, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")
     text = text.encode("utf-8", "replace").decode()  # file names that are no UTF-8
     page = template.read_text(encoding="utf-8")
-    for mark, name in (("__STYLE__", "common.css"), ("__SCRIPT__", "common.js")):
-        page = page.replace(mark, (_HERE / name).read_text(encoding="utf-8").rstrip("\n"))
+    for mark, suffix in (("__STYLE__", ".css"), ("__SCRIPT__", ".js")):
+        files = [_HERE / f"common{suffix}", *(file for file in shared if file.suffix == suffix)]
+        page = page.replace(mark, "\n".join(file.read_text(encoding="utf-8").rstrip("\n") for file in files))
     return page.replace("__DATA__", text)  # last, so that a mark inside the data stays what it is

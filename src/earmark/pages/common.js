@@ -62,26 +62,28 @@ function player(clip) {
 }
 const share = (value, digits = 4) => value === null || value === undefined ? "–" : value.toFixed(digits);
 function picture(clip) {
-  const height = clip.bands ?? 48;
-  const canvas = make("canvas", { width: clip.frames, height, ariaLabel: "spectrogram", role: "img" });
-  const points = atob(clip.spectrogram), context = canvas.getContext("2d"), image = context.createImageData(clip.frames, height);
+  const canvas = make("canvas", { width: clip.frames, height: 48, ariaLabel: "spectrogram", role: "img" });
+  const points = atob(clip.spectrogram), context = canvas.getContext("2d"), image = context.createImageData(clip.frames, 48);
   for (let i = 0; i < points.length; i++) {
-    const value = points.charCodeAt(i) / 255, place = 4 * ((height - 1 - Math.floor(i / clip.frames)) * clip.frames + i % clip.frames);
+    const value = points.charCodeAt(i) / 255, place = 4 * ((47 - Math.floor(i / clip.frames)) * clip.frames + i % clip.frames);
     // dark blue over teal to pale yellow, brighter with every step
     image.data.set([255 * value ** 2, 25 + 225 * value, 50 + 120 * Math.sin(Math.PI * value * .8), 255], place);
   }
   context.putImageData(image, 0, 0);
   return canvas;
 }
-function card(clip) {
-  const box = make("div", { className: "clip" }), [best, score] = clip.answers[0];
+function answer(clip) {
+  const [best, score] = clip.answers[0], lines = [make("p", { className: "asked" }, `${clip.label} → `, make("span",
+    { className: best === clip.label ? "" : "wrong", textContent: `${best} ${share(score, 3)}` }))];
+  const others = clip.answers.slice(1).map(([name, value]) => `${name} ${share(value, 3)}`).join(", ");
+  if (others) lines.push(make("p", { className: "soft", textContent: `then ${others}` }));
+  return lines;
+}
+function card(clip, lines = answer(clip)) {
+  const box = make("div", { className: "clip" });
   if (clip.frames) box.append(picture(clip));
   if (clip.uri) box.append(player(clip));
   else box.append(make("p", { className: "soft", textContent: "(no sound: its file is not there, or it has none of its own)" }));
-  box.append(make("p", { className: "asked" }, `${clip.label} → `, make("span",
-    { className: best === clip.label ? "" : "wrong", textContent: `${best} ${share(score, 3)}` })));
-  const others = clip.answers.slice(1).map(([name, value]) => `${name} ${share(value, 3)}`).join(", ");
-  if (others) box.append(make("p", { className: "soft", textContent: `then ${others}` }));
-  box.append(make("p", { className: "soft", textContent: clip.path + (clip.whole ? "" : " (its beginning)") }));
+  box.append(...lines, make("p", { className: "soft", textContent: clip.path + (clip.whole ? "" : " (its beginning)") }));
   return box;
 }

@@ -12,6 +12,8 @@ from earmark.scoring.uncertainty import proportion_interval
 
 _BINS = 20
 _RELIABILITY_BINS = 15  # those of the calibration error
+_RECALLS = 100
+_ERROR_BINS = 25  # an odd number: one in the middle
 _POINTS = 400  # of a curve: more than a screen shows
 
 
@@ -23,10 +25,7 @@ def score_histograms(probabilities: np.ndarray, targets: np.ndarray) -> dict[str
 
 def class_histograms(probabilities: np.ndarray, targets: np.ndarray) -> list[dict[str, list[int]]]:
     """Each class's probability, over 20 equal bins: for its own clips and for those of other classes."""
-    return [
-        {"own": _counts(probabilities[targets == i, i]), "others": _counts(probabilities[targets != i, i])}
-        for i in range(probabilities.shape[1])
-    ]
+    return [label_histograms(probabilities[:, i], targets == i) for i in range(probabilities.shape[1])]
 
 
 def _counts(values: np.ndarray) -> list[int]:
@@ -34,9 +33,18 @@ def _counts(values: np.ndarray) -> list[int]:
     return counts
 
 
+def label_histograms(probability: np.ndarray, there: np.ndarray) -> dict[str, list[int]]:
+    """A label's probability (N,), over 20 equal bins: for clips with it and for clips without, bool (N,)."""
+    return {"own": _counts(probability[there]), "others": _counts(probability[~there])}
+
+
 def reliability(probabilities: np.ndarray, targets: np.ndarray) -> list[dict[str, float | int]]:
     """The calibration curve: of each bin with clips, its mean probability, its accuracy with interval, its clips."""
-    confidence, right = probabilities.max(axis=1), probabilities.argmax(axis=1) == targets
+    return binary_reliability(probabilities.max(axis=1), probabilities.argmax(axis=1) == targets)
+
+
+def binary_reliability(confidence: np.ndarray, right: np.ndarray) -> list[dict[str, float | int]]:
+    """:func:`reliability` of probabilities (N,) that something is so, against whether it is, bool (N,)."""
     bins = np.minimum((confidence * _RELIABILITY_BINS).astype(int), _RELIABILITY_BINS - 1)
     points: list[dict[str, float | int]] = []
     for number in np.unique(bins):
@@ -54,6 +62,42 @@ def reliability(probabilities: np.ndarray, targets: np.ndarray) -> list[dict[str
     return points
 
 
+def precision_recall(probability: np.ndarray, there: np.ndarray) -> list[list[float]]:
+    """Precision over recall as a label's threshold falls.
+
+    Args:
+        probability: of the label, float (N,).
+        there: clips with it, bool (N,).
+
+    Returns:
+        ``[[recall, precision], ...]`` from the highest probability down, at most 102 points; empty where no clip has
+        the label.
+    """
+    if not there.any():
+        return []
+    order = np.argsort(-probability, kind="stable")
+    falling, hits = probability[order], np.cumsum(there[order])
+    last = np.flatnonzero(np.append(falling[1:] < falling[:-1], True))  # clips of one probability come together
+    recall, precision = hits[last] / hits[-1], hits[last] / (last + 1)
+    kept = np.unique([0, *np.searchsorted(recall, np.linspace(0, 1, _RECALLS + 1))])
+    return [[round(float(recall[i]), 4), round(float(precision[i]), 4)] for i in kept]
+
+
+def errors_histogram(errors: np.ndarray) -> dict[str, Any]:
+    """Errors (N,) over 25 equal bins around 0.
+
+    Returns:
+        ``{"counts", "reach", "beyond"}``: the bins go from ``-reach`` to ``reach``; the outer ones hold the ``beyond``
+        clips with larger errors too, at most one in a hundred.
+    """
+    sizes = np.abs(errors)
+    reach, largest = float(np.quantile(sizes, 0.99)), float(sizes.max())
+    if largest <= 1.5 * reach or reach == 0:
+        reach = largest or 1.0
+    counts = np.histogram(np.clip(errors, -reach, reach), _ERROR_BINS, range=(-reach, reach))[0]
+    return {"counts": counts.tolist(), "reach": float(f"{reach:.4g}"), "beyond": int((sizes > reach).sum())}
+
+
 def learning_curves(history: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Curves over the epochs, in groups that share an axis.
 
@@ -63,9 +107,17 @@ def learning_curves(history: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]
     Returns:
         ``{"title", "curves": [{"name", "points": [[epoch, value], ...]}]}``, without empty ones.
     """
+    # numbers are learned in deviations from their mean and validated in their own unit: no axis for both
+    of_numbers = any("eval_mae" in entry for entry in history)
     groups = {
-        "Loss": {"training": "loss", "validation": "eval_loss"},
-        "Validation": {"accuracy": "eval_accuracy", "macro-F1": "eval_macro_f1"},
+        "Loss": {"training": "loss", **({} if of_numbers else {"validation": "eval_loss"})},
+        "Validation": {
+            "accuracy": "eval_accuracy",
+            "mAP": "eval_mean_average_precision",
+            "macro-F1": "eval_macro_f1",
+            "MAE": "eval_mae",
+            "RMSE": "eval_rmse",
+        },
         "Learning rate": {"learning rate": "learning_rate"},
     }
     found = []

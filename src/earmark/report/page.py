@@ -12,18 +12,18 @@ from typing import Any
 import numpy as np
 
 from earmark import pages
-from earmark.data.excerpts import excerpt
-from earmark.progress import Progress
 from earmark.report.curves import class_histograms, learning_curves, reliability, score_histograms
-from earmark.report.examples import Chosen, choose
+from earmark.report.examples import choose, heard
+from earmark.report.multi_label import labels_of_split
+from earmark.report.regression import numbers_of_split
 from earmark.report.slices import slices
 from earmark.runs.folder import RunFolder, read_json, writing
 from earmark.runs.judged import Judged
-from earmark.tasks import softmax
+from earmark.tasks import Task, softmax
 
 logger = logging.getLogger(__name__)
 
-_TEMPLATE = Path(__file__).with_name("report.html")
+_SHARED = [Path(__file__).with_name(f"report.{suffix}") for suffix in ("css", "js")]
 _MOST_LIKELY = 3  # classes named for a clip
 
 
@@ -64,11 +64,17 @@ def write_report(path: Path, facts: ReportFacts, splits: Mapping[str, Scored]) -
     Args:
         path: file to write; replaced.
         facts: what it says beside figures.
-        splits: the splits, the one to show first at the front.
+        splits: the splits of one task, the one to show first at the front.
 
     Raises:
         OutputError: the file cannot be written.
     """
+    task = next(iter(splits.values())).judged.task
+    template, split_content = {
+        Task.SINGLE_LABEL: ("report.html", _classes_of_split),
+        Task.MULTI_LABEL: ("multi_label.html", labels_of_split),
+        Task.REGRESSION: ("regression.html", numbers_of_split),
+    }[task]
     content = {
         "title": facts.title,
         "written": datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
@@ -77,10 +83,13 @@ def write_report(path: Path, facts: ReportFacts, splits: Mapping[str, Scored]) -
         "environment": _flat(facts.environment),
         "curves": learning_curves(facts.history),
         "warnings": list(facts.warnings),
-        "splits": {name: _split(name, scored, facts.group_column) for name, scored in splits.items()},
+        "splits": {
+            name: split_content(name, scored.judged, scored.durations_s, facts.group_column)
+            for name, scored in splits.items()
+        },
     }
     with writing(path) as stream:
-        stream.write(pages.render(_TEMPLATE, content))
+        stream.write(pages.render(Path(__file__).with_name(template), content, _SHARED))
     return path
 
 
@@ -96,16 +105,12 @@ def _flat(environment: Mapping[str, Any]) -> dict[str, str]:
     return {name: str(value) for name, value in {**others, **packages}.items()}
 
 
-def _split(name: str, scored: Scored, group_column: str | None) -> dict[str, Any]:
-    judged = scored.judged
+def _classes_of_split(name: str, judged: Judged, durations_s: np.ndarray, group_column: str | None) -> dict[str, Any]:
     probabilities = softmax(judged.logits)
     chosen = choose(probabilities, judged.targets)
-    columns, notes = slices(
-        judged.table, probabilities.argmax(axis=1) == judged.targets, scored.durations_s, group_column
-    )
+    columns, notes = slices(judged.table, probabilities.argmax(axis=1) == judged.targets, durations_s, group_column)
     for note in notes:
         logger.info("report, %s: %s", name, note)
-    examples = _examples(name, judged, probabilities, chosen)
     place = {row: number for number, row in enumerate(chosen.rows())}
     figures = judged.metrics.to_dict()
     rows, answers = np.nonzero(judged.single_label.confusion)
@@ -119,7 +124,7 @@ def _split(name: str, scored: Scored, group_column: str | None) -> dict[str, Any
         ],
         "cells": {f"{i},{j}": [place[row] for row in found] for (i, j), found in chosen.cells.items()},
         "mistakes": [place[row] for row in chosen.mistakes],
-        "examples": examples,
+        "examples": heard(name, judged.table, chosen.rows(), lambda row: _answers(judged, probabilities[row], row)),
         "reliability": reliability(probabilities, judged.targets),
         "scores": score_histograms(probabilities, judged.targets),
         "class_scores": class_histograms(probabilities, judged.targets),
@@ -129,26 +134,10 @@ def _split(name: str, scored: Scored, group_column: str | None) -> dict[str, Any
     }
 
 
-def _examples(name: str, judged: Judged, probabilities: np.ndarray, chosen: Chosen) -> list[dict[str, Any]]:
-    rows = chosen.rows()
-    examples = []
-    with Progress(f"examples for the report ({name})", len(rows)) as progress:
-        for row in rows:
-            examples.append(_example(judged, probabilities[row], row))
-            progress.update(1)
-    return examples
-
-
-def _example(judged: Judged, probabilities: np.ndarray, row: int) -> dict[str, Any]:
-    clip = judged.table[row]
-    sound = excerpt(clip, spectrogram=True)
+def _answers(judged: Judged, probabilities: np.ndarray, row: int) -> dict[str, Any]:
+    """What is said of a clip: its class, and the likeliest ones by probability (C,)."""
     best = np.argsort(-probabilities, kind="stable")[:_MOST_LIKELY]
     return {
-        "path": clip.source,
         "label": judged.labels[judged.targets[row]],
         "answers": [[judged.labels[i], round(float(probabilities[i]), 4)] for i in best],
-        "uri": sound.uri,
-        "whole": sound.whole,
-        "spectrogram": sound.spectrogram,
-        "frames": sound.frames,
     }

@@ -1,10 +1,10 @@
-"""Accuracy of parts of a split: by length, group, sampling rate, and whatever else the table says of its clips."""
+"""Accuracy or error of parts of a split: by length, group, sampling rate, and what else the table says of its clips."""
 
 from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import pairwise
@@ -14,7 +14,7 @@ import numpy as np
 
 from earmark.data.clips import ClipTable
 from earmark.data.decode import own_rate_hz
-from earmark.scoring.uncertainty import proportion_interval
+from earmark.scoring.uncertainty import Interval, mean_interval, proportion_interval
 
 _MOST_VALUES = 24  # of a column that is shown value by value
 _LOWEST = 12  # values shown of a column with more
@@ -34,29 +34,59 @@ class _Column:
     order: list[str]
 
 
+@dataclass(frozen=True)
+class Measure:
+    """What is told of the clips of a part: the mean of a value that each has.
+
+    Attributes:
+        name: its key in a row.
+        higher_is_better: whether a larger one is a better one.
+        interval: 95 % interval of the mean of values (M,); ``None`` where there is none.
+    """
+
+    name: str
+    higher_is_better: bool
+    interval: Callable[[np.ndarray], Interval | None]
+
+
+ACCURACY = Measure("accuracy", True, lambda right: proportion_interval(int(right.sum()), len(right)))
+ERROR = Measure("mae", False, mean_interval)
+
+
 def slices(
-    table: ClipTable, right: np.ndarray, durations_s: np.ndarray, group_column: str | None
+    table: ClipTable,
+    values: np.ndarray,
+    durations_s: np.ndarray,
+    group_column: str | None,
+    measure: Measure = ACCURACY,
+    more: Mapping[str, Sequence[Any]] | None = None,
 ) -> tuple[list[dict[str, Any]], list[str]]:
-    """Accuracy by whatever is known of the clips.
+    """Accuracy, or error, by whatever is known of the clips.
 
     Args:
         table: N clips.
-        right: bool (N,), whether each was answered rightly.
+        values: of each clip, (N,): whether it was answered rightly, or how far off the answer is.
         durations_s: float (N,), their lengths in seconds.
         group_column: what the groups are called.
+        measure: of the values.
+        more: further columns, N values each.
 
     Returns:
         ``(columns, notes)``: for each column ``{"name", "rows": [{"value", "clips", "accuracy", "low", "high",
-        "differs"}], "values", "shown"}``, with 95 % intervals; ``differs`` where the interval does not hold the
-        accuracy of the whole split. Columns of one value are left out; a note says why others are.
+        "differs"}], "values"}``, with 95 % intervals and the name of the measure for ``accuracy``; ``differs`` where
+        the interval does not hold the figure of the whole split. Columns of one value are left out; a note says why
+        others are.
     """
-    columns, notes = _columns(table, durations_s, group_column)
-    return [_rows(column, right) for column in columns if len(set(column.values)) > 1], notes
+    columns, notes = _columns(table, durations_s, group_column, more or {})
+    return [_rows(column, values, measure) for column in columns if len(set(column.values)) > 1], notes
 
 
-def _columns(table: ClipTable, durations_s: np.ndarray, group_column: str | None) -> tuple[list[_Column], list[str]]:
+def _columns(
+    table: ClipTable, durations_s: np.ndarray, group_column: str | None, more: Mapping[str, Sequence[Any]]
+) -> tuple[list[_Column], list[str]]:
     columns, notes = [_by_number("length", durations_s.tolist(), "s")], []
-    given: dict[str, list[Any]] = {
+    given: dict[str, Sequence[Any]] = {
+        **more,
         group_column or "group": [clip.group for clip in table],
         "fold": [clip.fold for clip in table],
     }
@@ -129,25 +159,40 @@ def _in_few_digits(numbers: np.ndarray) -> list[str]:
     return texts
 
 
-def _rows(column: _Column, right: np.ndarray) -> dict[str, Any]:
-    clips = Counter(column.values)
-    hits = Counter(value for value, hit in zip(column.values, right, strict=True) if hit)
-    values = [value for value in dict.fromkeys(column.order) if clips[value]]
-    shown = values
-    if len(values) > _MOST_VALUES:
-        enough = [value for value in values if clips[value] >= _FEWEST_CLIPS] or values
-        shown = sorted(enough, key=lambda value: (hits[value] / clips[value], value))[:_LOWEST]
+def _rows(column: _Column, values: np.ndarray, measure: Measure) -> dict[str, Any]:
+    parts = _parts(column, values)
+    means = {name: float(part.mean()) for name, part in parts.items()}
+    shown = list(parts)
+    if len(parts) > _MOST_VALUES:
+        enough = [name for name in parts if len(parts[name]) >= _FEWEST_CLIPS] or shown
+        sign = 1 if measure.higher_is_better else -1
+        shown = sorted(enough, key=lambda name: (sign * means[name], name))[:_LOWEST]
+    overall = float(values.mean())
     rows = []
-    for value in shown:
-        interval = proportion_interval(hits[value], clips[value])
+    for name in shown:
+        interval = measure.interval(parts[name])
         rows.append(
             {
-                "value": value,
-                "clips": clips[value],
-                "accuracy": round(hits[value] / clips[value], 4),
-                "low": round(interval.low, 4),
-                "high": round(interval.high, 4),
-                "differs": not interval.low <= float(right.mean()) <= interval.high,
+                "value": name,
+                "clips": len(parts[name]),
+                measure.name: _rounded(means[name]),
+                "low": None if interval is None else _rounded(interval.low),
+                "high": None if interval is None else _rounded(interval.high),
+                "differs": interval is not None and not interval.low <= overall <= interval.high,
             }
         )
-    return {"name": column.name, "rows": rows, "values": len(values)}
+    return {"name": column.name, "rows": rows, "values": len(parts)}
+
+
+def _parts(column: _Column, values: np.ndarray) -> dict[str, np.ndarray]:
+    """The values of the clips of each part, in the order of the column."""
+    number = {name: i for i, name in enumerate(dict.fromkeys(column.order))}
+    of_clip = np.array([number[name] for name in column.values])
+    order = np.argsort(of_clip, kind="stable")
+    ends = np.cumsum(np.bincount(of_clip, minlength=len(number)))
+    parts = dict(zip(number, np.split(values[order], ends[:-1]), strict=True))
+    return {name: part for name, part in parts.items() if len(part)}
+
+
+def _rounded(value: float) -> float:
+    return float(f"{value:.5g}")

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from scipy.sparse import csr_array
 from sklearn.metrics import roc_auc_score
 
 from earmark.scoring.calibration import binary_loss
@@ -194,10 +195,10 @@ def _of_label(
     label: str, probability: np.ndarray, there: np.ndarray, answered: np.ndarray, threshold: float
 ) -> LabelFigures:
     support, given, hits = int(there.sum()), int(answered.sum()), int((there & answered).sum())
-    ranked = _Ranked(probability, there)
+    ones = np.ones((len(there), 1))
     return LabelFigures(
         label=label,
-        average_precision=float(ranked.average_precision(np.ones((1, len(there))))[0]) if support else None,
+        average_precision=float(_Ranked(probability, there).average_precision(ones)[0]) if support else None,
         roc_auc=float(roc_auc_score(there, probability)) if 0 < support < len(there) else None,
         precision=hits / given if given else None,
         recall=hits / support if support else None,
@@ -211,48 +212,87 @@ class _Ranked:
     """The clips of one label, most probable first, for its average precision on any weighting of them."""
 
     def __init__(self, probability: np.ndarray, there: np.ndarray) -> None:
-        self.order = np.argsort(-probability, kind="stable")
-        falling = probability[self.order]
-        # clips of one probability come or go together: precision counts behind the last of them
-        last = np.flatnonzero(np.append(falling[1:] < falling[:-1], True))
-        self.behind = last[np.searchsorted(last, np.arange(len(falling)))]
-        self.there = there[self.order]
+        order = np.argsort(-probability, kind="stable")
+        falling, with_label = probability[order], there[order]
+        # clips of one probability come or go together: a step is such clips, if the label is among them, and all clips
+        # since the step before; only at steps does precision count
+        equal = np.cumsum(np.append(0, falling[1:] < falling[:-1]))
+        steps = np.unique(equal[with_label])
+        step = np.searchsorted(steps, equal)
+        shape = (len(steps), len(there))
+        reached = step < len(steps)
+        self._seen = csr_array((np.ones(int(reached.sum())), (step[reached], order[reached])), shape=shape)
+        self._hits = csr_array((np.ones(int(with_label.sum())), (step[with_label], order[with_label])), shape=shape)
 
     def average_precision(self, weights: np.ndarray) -> np.ndarray:
-        """Of R weightings (R, N) of the clips, float64 (R,); NaN where no clip with the label has weight."""
-        ranked = weights[:, self.order]
-        with_label = ranked * self.there
-        hits, seen = np.cumsum(with_label, axis=1), np.cumsum(ranked, axis=1)
-        precision = hits[:, self.behind] / np.maximum(seen[:, self.behind], 1e-12)
+        """Of R weightings (N, R) of the clips, float64 (R,); NaN where no clip with the label has weight."""
+        hits = self._hits @ weights  # (steps, R)
+        found, seen = np.cumsum(hits, axis=0), np.cumsum(self._seen @ weights, axis=0)
         with np.errstate(invalid="ignore"):
-            value: np.ndarray = (with_label * precision).sum(axis=1) / hits[:, -1]
+            value: np.ndarray = (hits * found / np.maximum(seen, 1e-12)).sum(axis=0) / found[-1]
         return value
 
 
 def _intervals(probabilities: np.ndarray, there: np.ndarray, answered: np.ndarray, units: Units) -> dict[str, Interval]:
-    """By the bootstrap: clips or groups drawn anew with replacement (Efron 1979)."""
+    (values,) = bootstrap([(probabilities, answered)], there, units)
+    return {name: percentile_interval(of) for name, of in values.items()}
+
+
+def bootstrap(
+    models: Sequence[tuple[np.ndarray, np.ndarray]], there: np.ndarray, units: Units | None = None
+) -> list[dict[str, np.ndarray]]:
+    """Figures of models on clips or groups drawn anew with replacement, the same ones for all of them (Efron 1979).
+
+    Args:
+        models: of each the probabilities float (N, C) and the answers bool (N, C).
+        there: which labels are there, bool (N, C).
+        units: what is drawn; ``None`` for clips, which are then taken as independent.
+
+    Returns:
+        Of each ``mean_average_precision`` and ``macro_f1``, float64 (R,); nothing where that would take minutes, or
+        no clip has a label.
+    """
     sets = int(min(REPLICATES, _MOST_WORK / max(1, there.size)))
-    present = np.flatnonzero(there.any(axis=0))
-    if sets < _FEWEST_SETS or not len(present):
-        return {}
-    ranked = [_Ranked(probabilities[:, i], there[:, i]) for i in present]
-    hits, total = (there & answered)[:, present].astype(float), (there.astype(float) + answered)[:, present]
-    values: dict[str, list[np.ndarray]] = {"mean_average_precision": [], "macro_f1": []}
-    for weights in units.draws(sets):
-        precisions = np.stack([one.average_precision(weights) for one in ranked])
-        drawn = weights @ there[:, present].astype(float) > 0  # (R, labels)
-        f1 = np.where(drawn, 2 * (weights @ hits) / np.maximum(weights @ total, 1e-12), np.nan)
-        values["mean_average_precision"].append(_mean_of_drawn(precisions.T))
-        values["macro_f1"].append(_mean_of_drawn(f1))
-    return {name: percentile_interval(np.concatenate(of)) for name, of in values.items()}
+    present = there.any(axis=0)
+    if sets < _FEWEST_SETS or not present.any():
+        return [{} for _ in models]
+    figures = [
+        _Drawn(probabilities[:, present], answered[:, present], there[:, present]) for probabilities, answered in models
+    ]
+    values = [
+        [one.of(np.ascontiguousarray(weights.T)) for one in figures]
+        for weights in (units or Units(len(there))).draws(sets)
+    ]
+    return [
+        {name: np.concatenate([of_models[k][name] for of_models in values]) for name in values[0][k]}
+        for k in range(len(models))
+    ]
 
 
-def _mean_of_drawn(values: np.ndarray) -> np.ndarray:
-    """Means over the labels that a set has clips of, of figures (R, labels); sets without any are left out."""
-    there = np.isfinite(values)
-    sums, counts = np.where(there, values, 0.0).sum(axis=1), there.sum(axis=1)
-    means: np.ndarray = sums[counts > 0] / counts[counts > 0]
-    return means
+def label_means(probabilities: np.ndarray, answered: np.ndarray, there: np.ndarray) -> dict[str, float]:
+    """``mean_average_precision`` and ``macro_f1`` of answers bool (N, C) and what they were made from, float (N, C)."""
+    present = there.any(axis=0)
+    if not present.any():
+        return {"mean_average_precision": 0.0, "macro_f1": 0.0}
+    here = _Drawn(probabilities[:, present], answered[:, present], there[:, present]).of(np.ones((len(there), 1)))
+    return {name: float(of[0]) for name, of in here.items()}
+
+
+class _Drawn:
+    """What decides a model's figures on any weighting of the clips; each label has clips."""
+
+    def __init__(self, probabilities: np.ndarray, answered: np.ndarray, there: np.ndarray) -> None:
+        self._there = there.astype(float)
+        self._ranked = [_Ranked(probabilities[:, i], there[:, i]) for i in range(there.shape[1])]
+        self._hits, self._total = (there & answered).astype(float), self._there + answered
+
+    def of(self, weights: np.ndarray) -> dict[str, np.ndarray]:
+        """Of R weightings (N, R), without those in which no label is: they say nothing."""
+        drawn = weights.T @ self._there > 0  # (R, labels)
+        weights, drawn = weights[:, drawn.any(axis=1)], drawn[drawn.any(axis=1)]
+        precisions = np.stack([one.average_precision(weights) for one in self._ranked])
+        f1 = np.where(drawn, 2 * (weights.T @ self._hits) / np.maximum(weights.T @ self._total, 1e-12), np.nan)
+        return {"mean_average_precision": np.nanmean(precisions, axis=0), "macro_f1": np.nanmean(f1, axis=1)}
 
 
 def _mean(values: Sequence[float | None]) -> float:

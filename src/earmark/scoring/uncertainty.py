@@ -5,15 +5,17 @@ Shapes: N clips, C classes, B bins, K cells of a confusion matrix that hold clip
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from scipy.sparse import csr_array
-from scipy.stats import binomtest
+from scipy.stats import t as student
 
 REPLICATES = 1000
 _CONFIDENCE = 0.95
+_NORMAL = 1.959963984540054  # deviations from the mean within which 95 % of a normal distribution are
 _BINS = 15
 _FEWEST_GROUPS = 10
 _AT_ONCE = 1 << 22  # weights of clips held together
@@ -81,7 +83,8 @@ class Units:
 
     def _times(self, rng: np.random.Generator, sets: int) -> np.ndarray:
         count = self._count
-        return rng.multinomial(count, np.full(count, 1 / count), size=sets).astype(np.float64)
+        drawn = rng.integers(count, size=(sets, count))
+        return np.stack([np.bincount(one, minlength=count) for one in drawn]).astype(np.float64)
 
 
 def bootstrap_intervals(
@@ -179,5 +182,20 @@ def proportion_interval(hits: int, trials: int) -> Interval:
         hits: how many of them.
         trials: of how many, at least 1.
     """
-    found = binomtest(hits, trials).proportion_ci(_CONFIDENCE, method="wilson")
-    return Interval(float(found.low), float(found.high))
+    centre, total = hits + _NORMAL**2 / 2, trials + _NORMAL**2
+    half = _NORMAL * math.sqrt(hits * (trials - hits) / trials + _NORMAL**2 / 4)
+    low, high = (centre - half) / total, (centre + half) / total
+    return Interval(low if hits else 0.0, high if hits < trials else 1.0)
+
+
+def mean_interval(values: np.ndarray) -> Interval | None:
+    """95 % interval of the mean of values (N,) that are not below 0, such as absolute errors (Student 1908).
+
+    ``None`` where one value, or all the same, say nothing of how far others may lie.
+    """
+    deviation = float(values.std(ddof=1)) if len(values) > 1 else 0.0
+    if not deviation:
+        return None
+    half = float(student.ppf((1 + _CONFIDENCE) / 2, len(values) - 1)) * deviation / math.sqrt(len(values))
+    mean = float(values.mean())
+    return Interval(max(0.0, mean - half), mean + half)

@@ -1,0 +1,32 @@
+"""Pages in a real, headless browser."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+# what a screen reader has no name for
+NAMELESS = """() => [...document.querySelectorAll("button, select, audio, canvas, [role=img]")].filter((one) =>
+  !one.textContent.trim() && !one.getAttribute("aria-label") && !one.labels?.length).map((one) => one.outerHTML)"""
+# headings that skip a level, ids that are there twice
+MUDDLED = """() => {
+  const levels = [...document.querySelectorAll("h1, h2, h3")].map((one) => Number(one.tagName[1]));
+  const ids = [...document.querySelectorAll("[id]")].map((one) => one.id);
+  return [...levels.filter((level, i) => level > (levels[i - 1] ?? 0) + 1),
+    ...ids.filter((id, i) => ids.indexOf(id) < i)];
+}"""
+
+
+@contextmanager
+def opened(browser: Any, path: Path, width: int = 360) -> Iterator[Any]:
+    """A page, opened. Faults of its script, lines in its console and requests to elsewhere fail the test."""
+    page, faults = browser.new_page(viewport={"width": width, "height": 800}), []
+    page.on("pageerror", lambda error: faults.append(str(error)))
+    page.on("console", lambda line: faults.append(line.text))
+    page.on("request", lambda one: faults.append(one.url) if not one.url.startswith(("file:", "data:")) else None)
+    page.goto(path.as_uri())
+    yield page
+    page.close()
+    assert not faults
