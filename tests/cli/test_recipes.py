@@ -22,6 +22,7 @@ def test_the_promised_recipes_are_there() -> None:
         "superb_ks_wavlm_base",
         "common_language_wav2vec2_base",
         "esc50_ast",
+        "speech_commands_12_whisper_tiny",
     }
 
 
