@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ from huggingface_hub import ModelCard
 from earmark.errors import DataError
 from earmark.runs.card import CardFacts, model_card
 from earmark.runs.folder import RunFolder, write_json
-from earmark.runs.results import ResultsRow, results_table
+from earmark.runs.results import ResultsRow, load_row, results_table
 from earmark.scoring.metrics import compute_metrics
 
 ROW = ResultsRow("wav2vec2", "wav2vec2-base", "ks", "8 x Ascend910B1", 1234.56, 0.98, 0.6371, "test")
@@ -35,6 +36,19 @@ def test_what_is_no_run_is_named(tmp_path: Path) -> None:
     write_json(RunFolder(tmp_path).results_row, {**ROW.__dict__, "accuracy": "high"})
     with pytest.raises(DataError, match="not a results row"):
         results_table([str(tmp_path)])
+
+
+def test_rows_of_earlier_runs_are_read_and_other_figures_are_named(tmp_path: Path) -> None:
+    for name in ("earlier", "labels"):
+        (tmp_path / name).mkdir()
+    values = {name: value for name, value in ROW.__dict__.items() if name not in ("value", "baseline", "metric")}
+    write_json(RunFolder(tmp_path / "earlier").results_row, {**values, "accuracy": 0.98, "majority_class_rate": 0.6371})
+    assert load_row(tmp_path / "earlier") == ROW
+    replace(ROW, value=0.61, baseline=0.08, metric="mAP").save(RunFolder(tmp_path / "labels"))
+    table = results_table([str(tmp_path / "earlier"), str(tmp_path / "labels")])
+    assert "| Result          | Knowing nothing |" in table
+    assert "| Accuracy 0.9800 | 0.6371          |" in table
+    assert "| mAP 0.6100      | 0.0800          |" in table
 
 
 def facts(base_model: str | None) -> CardFacts:

@@ -21,6 +21,8 @@ _HEADINGS = (
     "Device",
     "Samples/s (training)",
 )
+# what the figure and its baseline were called in files of runs while accuracy was the only one
+_EARLIER_NAMES = {"accuracy": "value", "majority_class_rate": "baseline"}
 _OF_ACCURACY, _OF_ANY = ("Accuracy", "Majority rate", "Split"), ("Result", "Knowing nothing", "Split")
 
 
@@ -73,7 +75,7 @@ def load_row(folder: str | Path) -> ResultsRow:
         return _row_of_means(run)
     values = read_json(run.results_row)
     try:
-        row = ResultsRow(**values)
+        row = ResultsRow(**{_EARLIER_NAMES.get(name, name): value for name, value in values.items()})
         row.cells()
     except (TypeError, ValueError, AttributeError) as exc:
         raise DataError(f"{run.results_row}: not a results row; train or evaluate again to write it anew") from exc
