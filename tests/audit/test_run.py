@@ -182,3 +182,14 @@ def test_rows_of_one_file_are_found_without_listening(tmp_path: Path, monkeypatc
     (leak,) = find_without_listening(tables, lengths)
     assert leak.text.startswith("3 recordings are in more than one split")
     assert sorted(leak.rows) == [4, 5, 20, 40, 41, 42]
+
+
+def test_labels_that_are_several_in_one_are_told_of() -> None:
+    def found(labels: list[str]) -> list[str]:
+        table = ClipTable([Clip(f"{i}.wav", label=label) for i, label in enumerate(labels * 10)], "table")
+        findings = find_without_listening({"train": table}, {"train": np.ones(len(table))})
+        return [finding.text for finding in findings if finding.kind == "several labels"]
+
+    (text,) = found(["dog", "rain", "dog,rain", "dog; wind", "wind"])
+    assert "2 labels hold several, such as 'dog,rain'; --task multi_label reads them so" in text
+    assert found(["Speech, child", "Rain, heavy", "dog"]) == []  # a comma alone is part of a name

@@ -12,7 +12,7 @@ from earmark.decision_options import DecisionArguments
 from earmark.errors import DataError, ModelError, UsageError
 from earmark.models.decision import NEVER, Decision
 from earmark.scoring.calibration import WindowLogits, fit_temperature
-from earmark.scoring.decide import check_can_fit, fit_decision
+from earmark.scoring.decide import check_task_can_fit, fit_decision
 from earmark.scoring.metrics import figures_of
 from earmark.scoring.multi_label import compute_multi_label
 from earmark.tasks import Task, sigmoid
@@ -123,9 +123,9 @@ def test_a_label_without_clips_is_never_answered_and_a_line_says_so() -> None:
 def test_rejecting_means_nothing_where_no_label_may_be_the_answer() -> None:
     for settings in ({"reject_target_precision": 0.9}, {"reject_false_accept_rate": 0.1, "reject_class": "dog"}):
         with pytest.raises(UsageError, match="--target_precision fits the thresholds"):
-            check_can_fit(DecisionArguments(**settings), LABELS, None, Task.MULTI_LABEL)
+            check_task_can_fit(DecisionArguments(**settings), Task.MULTI_LABEL)
     with pytest.raises(UsageError, match="a number has no probability"):
-        check_can_fit(DecisionArguments(calibrate=True), ["age"], None, Task.REGRESSION)
+        check_task_can_fit(DecisionArguments(calibrate=True), Task.REGRESSION)
 
 
 def test_answers_name_the_most_likely_and_all_that_are_there() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -149,6 +150,10 @@ def _classes(audited: Audited) -> Iterator[Finding]:
         elif missing:
             text = f"{split} has no clip of {_named(missing)}: nothing can be said about {_these(missing)} there"
             yield Finding("missing class", "warning", text)
+    several = _several_in_one(everywhere)
+    if several:
+        text = f"{len(several):,} labels hold several, such as {several[0]!r}; --task multi_label reads them so"
+        yield Finding("several labels", "warning", text)
     learned = counts.get("train") or sum(counts.values(), Counter())  # of folds, others are learned from in turn
     if len({clip.label for clip in audited.table if clip.label is not None}) == 1:
         yield Finding("one class", "error", f"all clips have the label {audited.table[0].label_text!r}")
@@ -160,6 +165,15 @@ def _classes(audited: Audited) -> Iterator[Finding]:
     small = [label for label, count in learned.items() if count < _FEW_CLIPS]
     if small:
         yield Finding("few clips", "warning", f"fewer than {_FEW_CLIPS} clips to learn from: {_named(small)}")
+
+
+def _several_in_one(labels: Sequence[str]) -> list[str]:
+    """Labels with commas or semicolons between parts that are labels, or parts of such labels, elsewhere."""
+    parts = {label: [part.strip() for part in re.split("[,;|]", label)] for label in labels}
+    count = Counter(part for of_label in parts.values() for part in set(of_label))
+    return [
+        label for label, of_label in parts.items() if len(of_label) > 1 and all(count[part] > 1 for part in of_label)
+    ]
 
 
 def _groups(audited: Audited) -> Iterator[Finding]:
@@ -183,7 +197,9 @@ def _copies(audited: Audited) -> Iterator[Finding]:
     sets += [([i, j], f"correlation {value:.2f}") for i, j, value in audited.duplicates.near]
     kinds: dict[str, list[tuple[list[int], str]]] = {"label conflict": [], "leak": [], "duplicate": []}
     for rows, how in sets:
-        if len({audited.table[row].label for row in rows}) > 1:
+        labels = {audited.table[row].label for row in rows}
+        like_numbers = how.startswith("correlation") and all(isinstance(label, float) for label in labels)
+        if len(labels) > 1 and not like_numbers:  # sounds that are much alike may well be measured otherwise
             kinds["label conflict"].append((rows, how))
         if len({audited.splits[row] for row in rows}) > 1:
             kinds["leak"].append((rows, how))

@@ -17,6 +17,9 @@ from earmark.tasks import Task
 PATH_COLUMNS = ("path", "file", "file_name", "filename", "audio", "audio_filepath", "filepath")
 
 
+NUMBER = "value"  # what a number is called whose column has no name of its own
+
+
 @dataclass(frozen=True)
 class Columns:
     """Names of the columns that were asked for.

@@ -221,7 +221,8 @@ def _set_validation_aside(splits: Splits, options: DataArguments, seed: int) -> 
     if options.group_column:
         check_every_clip_has(everything, "group", options.group_column, "--group_column", lambda clip: clip.group)
     splits.train, splits.validation = make_validation_split(everything, options.validation_fraction, seed)
-    how = f"whole groups of {options.group_column}" if options.group_column else "stratified by label"
+    evenly = "over the range of numbers" if options.task == Task.REGRESSION.value else "stratified by label"
+    how = f"whole groups of {options.group_column}" if options.group_column else evenly
     splits.notes.append(
         f"{everything.origin}: no validation split, so {len(splits.validation):,} of {len(everything):,} training "
         f"clips were set aside for validation ({how}, seed {seed})"

@@ -18,8 +18,9 @@ from earmark.models.decision import NEVER, Decision
 from earmark.models.source import source_of
 from earmark.runs.folder import RunFolder, prepare_folder, write_json
 from earmark.scoring.calibration import WindowLogits, WindowsOfClips
-from earmark.scoring.decide import check_can_fit, fit_decision, summary_line
+from earmark.scoring.decide import check_can_fit, check_task_can_fit, fit_decision, summary_line
 from earmark.scoring.table import score_table_with
+from earmark.tasks import Task
 
 logger = logging.getLogger(__name__)
 
@@ -51,8 +52,11 @@ def calibrate(options: CalibrateOptions) -> CalibrateOutcome:
     """
     folder = RunFolder(_folder(options))
     audio = load_trained(source_of(options), decided=False)
-    options = for_task(options, audio.task)
-    check_can_fit(options, audio.labels, table := table_of(options), audio.task)
+    options = for_task(options, audio)
+    if audio.task is Task.REGRESSION:
+        raise UsageError(f"{folder.path}: answers a number, which has no probability to calibrate and no threshold")
+    check_task_can_fit(options, audio.task)
+    check_can_fit(options, audio.labels, table := table_of(options))
     check_labels(table, audio.labels)
     scorer, _ = on_device(audio, options.device)
     usable, _ = keep_usable({options.split: table}, scorer.sampling_rate_hz, options)

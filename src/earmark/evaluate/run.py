@@ -12,6 +12,7 @@ import numpy as np
 
 from earmark.config import EvaluateOptions
 from earmark.data.clips import ClipTable
+from earmark.data.columns import NUMBER, Columns
 from earmark.data.scan import write_bad_audio
 from earmark.data.sources import load_splits
 from earmark.data.usable import keep_usable
@@ -58,7 +59,7 @@ def evaluate(options: EvaluateOptions) -> EvaluateOutcome:
         EarmarkError: the model, the data or the device cannot be used; a label the model does not know.
     """
     audio = load_any(source_of(options))
-    options = for_task(options, audio.task)
+    options = for_task(options, audio)
     scorer, device_name = on_device(audio, options.device)
     table = table_of(options)
     check_labels(table, audio.labels)
@@ -78,15 +79,21 @@ def evaluate(options: EvaluateOptions) -> EvaluateOutcome:
 _Options = TypeVar("_Options", bound=EvaluateOptions)
 
 
-def for_task(options: _Options, task: Task) -> _Options:
+def for_task(options: _Options, audio: AudioModel | ExportedModel) -> _Options:
     """The settings with the task of the model, by which the labels of the recordings are read.
 
+    A number is looked for in the column that it was learned from, unless another one is named.
+
     Raises:
-        UsageError: they name another one.
+        UsageError: they name another task.
     """
+    task = audio.task
     if options.task not in (None, task.value):
         raise UsageError(f"--task {options.task}: the model was trained for {task.value}; leave --task out")
-    return dataclasses.replace(options, task=task.value)
+    changes: dict[str, Any] = {"task": task.value}
+    if task is Task.REGRESSION and options.label_column_name == Columns.label and audio.labels[0] != NUMBER:
+        changes["label_column_name"] = audio.labels[0]
+    return dataclasses.replace(options, **changes)
 
 
 def on_device(audio: AudioModel | ExportedModel, device: str) -> tuple[Scorer, str]:

@@ -19,6 +19,7 @@ from earmark.report.regression import numbers_of_split
 from earmark.report.slices import slices
 from earmark.runs.folder import RunFolder, read_json, writing
 from earmark.runs.judged import Judged
+from earmark.scoring.decide import summary_line
 from earmark.tasks import Task, softmax
 
 logger = logging.getLogger(__name__)
@@ -130,6 +131,7 @@ def _classes_of_split(name: str, judged: Judged, durations_s: np.ndarray, group_
         "class_scores": class_histograms(probabilities, judged.targets),
         "slices": columns,
         "notes": notes,
+        "decision": summary_line(judged.decision, judged.decided) if judged.decided else "",
         "predictions": f"predictions_{name}.csv",
     }
 

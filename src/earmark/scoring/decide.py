@@ -43,19 +43,11 @@ class Fitted:
     notes: list[str]
 
 
-def check_can_fit(
-    settings: DecisionArguments, labels: Sequence[str], table: ClipTable | None, task: Task = Task.SINGLE_LABEL
-) -> None:
-    """See before anything is computed that there are clips to fit on.
-
-    Args:
-        settings: what is asked for.
-        labels: the model's classes.
-        table: the clips to fit on; ``None`` without any.
-        task: of the model.
+def check_task_can_fit(settings: DecisionArguments, task: Task) -> None:
+    """See that what is asked for means something to the task.
 
     Raises:
-        UsageError: no clips, none of the class that is to be told from all others, or what means nothing to the task.
+        UsageError: it does not.
     """
     if task is Task.REGRESSION and settings.fits_anything:
         raise UsageError("a number has no probability to calibrate and no threshold; leave these flags out")
@@ -66,6 +58,19 @@ def check_can_fit(
             f"--{asked[0]}: where none of several labels reaches its threshold the answer is none of them already; "
             "--target_precision fits the thresholds"
         )
+
+
+def check_can_fit(settings: DecisionArguments, labels: Sequence[str], table: ClipTable | None) -> None:
+    """See before anything is computed that there are clips to fit on.
+
+    Args:
+        settings: what is asked for.
+        labels: the model's classes.
+        table: the clips to fit on; ``None`` without any.
+
+    Raises:
+        UsageError: no clips, or none of the class that is to be told from all others.
+    """
     there = set(table.labels()) if table is not None else set()
     if settings.fits_anything and not there:
         raise UsageError("no validation clips to fit a temperature or thresholds on; give some, or leave that out")
@@ -173,8 +178,9 @@ def summary_line(decision: Decision, figures: dict[str, Any]) -> str:
     """What a person looks for first."""
     parts: list[str] = []
     if "micro_f1" in figures and decision.has_thresholds:
-        precision = "none given" if figures["precision"] is None else f"precision {figures['precision']:.4f}"
-        parts.append(f"labels at their thresholds: {precision}, recall {figures['recall'] or 0:.4f}")
+        parts.append(f"labels at their thresholds: {_precision_and_recall(figures, '')}")
+        if "recall_before" in figures:
+            parts[-1] += f" (at one half: {_precision_and_recall(figures, '_before')})"
     if decision.temperature != 1.0 and figures:
         before = figures.get("calibration_error_before")
         was = "" if before is None else f" (without it {before:.4f})"
@@ -190,6 +196,12 @@ def summary_line(decision: Decision, figures: dict[str, Any]) -> str:
             parts.append(f"{figures['false_accept_rate']:.4f} of the {name!r} clips taken for another class")
     judged = figures.get("judged")
     return "; ".join(parts) + (f"; {judged}" if parts and judged else "")
+
+
+def _precision_and_recall(figures: dict[str, Any], which: str) -> str:
+    precision, recall = figures[f"precision{which}"], figures[f"recall{which}"]
+    given = "no label answered" if precision is None else f"precision {precision:.4f}"
+    return f"{given}, recall {recall or 0:.4f}"
 
 
 def _fit(

@@ -11,6 +11,7 @@ from earmark.config import RunArguments
 from earmark.errors import UsageError
 from earmark.extras import require
 from earmark.runs.folder import RunFolder, prepare_folder
+from earmark.scoring.decide import check_task_can_fit
 from earmark.scoring.metric_folder import run_metric_folder
 from earmark.scoring.metrics import figures_of
 from earmark.tasks import Task
@@ -58,7 +59,6 @@ def check_settings(
         MissingExtraError: a tracker's package is not installed.
     """
     _check_best_metric(training, labels, task)
-    _check_task(training, task)
     if training.train_sampling_strategy not in ("random", "sequential"):
         raise UsageError(
             f"--train_sampling_strategy {training.train_sampling_strategy}: clips of like length are put together by "
@@ -102,9 +102,23 @@ def _one_clip_each(labels: Sequence[str], task: Task) -> tuple[np.ndarray, np.nd
     return (each if task is Task.MULTI_LABEL else np.arange(len(labels))), each
 
 
-def _check_task(training: EarmarkTrainingArguments, task: Task) -> None:
+def check_flags_of_task(training: EarmarkTrainingArguments, task: Task) -> None:
+    """See that no flag means nothing to the task, before any recording is decoded.
+
+    Raises:
+        UsageError: one does.
+    """
+    check_task_can_fit(training, task)
+    if task is not Task.SINGLE_LABEL and training.sampler == "balanced":
+        instead = "; use --class_weights balanced" if task is Task.MULTI_LABEL else ""
+        raise UsageError(f"--sampler balanced: of {task.in_words} no order hears each class equally often{instead}")
+    if task is not Task.REGRESSION:
+        return
+    for name in ("class_weights", "focal_gamma", "label_smoothing_factor"):
+        if getattr(training, name):
+            raise UsageError(f"--{name}: a number has no classes; leave it out with --task regression")
     for name in ("fsdp", "deepspeed"):
-        if task is Task.REGRESSION and getattr(training, name):
+        if getattr(training, name):
             raise UsageError(
                 f"--task regression and --{name} do not go together, as it spreads the head; drop --{name}"
             )

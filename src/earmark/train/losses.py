@@ -133,23 +133,13 @@ def make_loss(audio: AudioModel, settings: Any, targets: np.ndarray) -> ClipLoss
         targets: of the training clips: class int64 (N,), which labels are there (N, C), or numbers (N,).
 
     Raises:
-        UsageError: weights of classes that there are not, that are no numbers above 0, a smoothing out of range, or
-            what means nothing to the task.
+        UsageError: weights of classes that there are not, that are no numbers above 0, or a smoothing out of range.
     """
     labels, task = audio.labels, audio.task
-    if task is not Task.SINGLE_LABEL and settings.sampler == "balanced":
-        raise UsageError(
-            f"--sampler balanced: of {task.in_words} no order hears each class equally often"
-            + ("; use --class_weights balanced" if task is Task.MULTI_LABEL else "")
-        )
     smoothing = settings.label_smoothing_factor
     if not 0 <= smoothing < 1:
         raise UsageError(f"--label_smoothing_factor {smoothing}: expected from 0 to below 1")
     if task is Task.REGRESSION:
-        given = [name for name in ("class_weights", "focal_gamma") if getattr(settings, name)]
-        given += ["label_smoothing_factor"] if smoothing else []
-        if given:
-            raise UsageError(f"--{given[0]}: a number has no classes; leave it out with --task regression")
         assert audio.model.forward.unit is not None, "a regression is built with the unit of its numbers"
         return NumberLoss(audio.model.forward.unit)
     weights = None

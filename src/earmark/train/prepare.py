@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from earmark.audit.findings import find_without_listening
 from earmark.config import DataArguments
 from earmark.data.clips import ClipTable, Splits, fingerprint
+from earmark.data.columns import NUMBER, Columns
 from earmark.data.scan import BadClip, check_tables
 from earmark.data.sources import load_splits
 from earmark.data.usable import UsableClips, keep_usable
@@ -113,7 +114,7 @@ def _names(train: ClipTable, options: DataArguments) -> list[str]:
     """The classes; in a regression what the number is called."""
     if options.task != Task.REGRESSION.value:
         return train.labels()
-    return ["value" if options.label_column_name == "label" else options.label_column_name]
+    return [NUMBER if options.label_column_name == Columns.label else options.label_column_name]
 
 
 def _tell_what_is_unusual(usable: dict[str, UsableClips], sampling_rate_hz: int, group_column: str | None) -> None:

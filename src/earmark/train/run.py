@@ -37,7 +37,7 @@ from earmark.tasks import Task
 from earmark.train.arguments import EarmarkTrainingArguments
 from earmark.train.augmentation import AugmentationSounds, load_augmentation
 from earmark.train.checkpoints import check_same_run, find_checkpoint_to_resume, set_aside_later
-from earmark.train.checks import check_model_survives, check_settings
+from earmark.train.checks import check_flags_of_task, check_model_survives, check_settings
 from earmark.train.decide import judge_splits, save_decision
 from earmark.train.faults import translated_faults
 from earmark.train.few_shot import check_few_shot, check_head, fit_few_shot
@@ -109,6 +109,7 @@ def train(
     if model.few_shot:
         check_few_shot(model, training)
     source, task = source_of(model), Task(data.task or Task.SINGLE_LABEL)
+    check_flags_of_task(training, task)
     training = with_global_batch(with_device(judged_by(training, task), run))
     folder = RunFolder(Path(training.output_dir))
     checkpoint = on_main_process(
@@ -139,7 +140,7 @@ def train(
     on_main_process(lambda: check_settings(run, training, prepared.labels, len(prepared.train.table), task))
     validation = prepared.validation
     judged_on = validation.table if validation else None
-    on_main_process(lambda: check_can_fit(training, prepared.labels, judged_on, task))
+    on_main_process(lambda: check_can_fit(training, prepared.labels, judged_on))
     transformers.set_seed(training.seed)  # before the head's random weights are drawn
     audio = _build(source, prepared, data, model, training)
     if model.few_shot:
