@@ -38,6 +38,17 @@ def rows(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(stream))
 
 
+def test_tapes_and_folders_that_are_not_there_are_told_of(
+    pool: Path, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ("--model", model, "--output_dir", tmp_path / "out", "--page", "false")
+    assert label(tmp_path / "nowhere", *words) == 2
+    assert "nowhere: no such file or folder" in capsys.readouterr().err
+    soundfile.write(pool / "tape.wav", tone(500, 4.5), RATE_HZ)  # the model hears a second
+    assert label(pool, *words) == 0
+    assert "1 recording is longer than 4 times the 1 s" in capsys.readouterr().err
+
+
 def test_proposals_are_what_the_model_predicts(pool: Path, model: Path, tmp_path: Path, capsys: Any) -> None:
     out = tmp_path / "out"
     assert label(pool, "--model", model, "--output_dir", out, "--page", "false", "--order", "uncertain") == 0

@@ -24,6 +24,9 @@ def clips_to_label(options: LabelOptions) -> tuple[ClipTable, list[str]]:
         tables = [name for name in options.inputs if Path(name).suffix.casefold() in MANIFEST_SUFFIXES]
         if tables:
             raise UsageError(f"{tables[0]}: a manifest has labels; add --check to look for wrong ones among them")
+        missing = [name for name in options.inputs if not Path(name).exists()]
+        if missing:
+            raise DataError(f"{missing[0]}: no such file or folder")
         names = find_recordings(options.inputs)
         return ClipTable([Clip(source=name, path=name) for name in names], ", ".join(options.inputs)), []
     place = Path(options.inputs[0])

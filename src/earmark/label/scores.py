@@ -31,6 +31,7 @@ logger = logging.getLogger(__name__)
 
 _OF_MODEL = ("*config.json", "*.safetensors", "*.bin")
 _AT_ONCE = 4096  # embeddings that the head takes
+_MOST_WINDOWS = 4  # of a clip; what is longer is a tape
 
 
 @dataclass(frozen=True)
@@ -82,6 +83,15 @@ def score_clips(
             progress.finish()
     if not rows:
         return Scores(np.empty(0, np.int64), np.empty((0, len(audio.labels))), np.empty((0, 1)), bad)
+    tapes = sum(count > _MOST_WINDOWS for count in counts)
+    if tapes:
+        logger.warning(
+            "%s than %d times the %.3g s that the model hears at once, and each gets one label for all of it: cut them "
+            "into clips first (`earmark predict --window_seconds` finds where)",
+            "1 recording is longer" if tapes == 1 else f"{tapes} recordings are longer",
+            _MOST_WINDOWS,
+            scorer.max_samples / scorer.sampling_rate_hz,
+        )
     heard = np.stack(windows)  # (K, D) or (K, C)
     of_windows = softmax(_logits(model, heard, device) if has_vectors else heard)
     starts = np.cumsum(counts) - counts

@@ -136,8 +136,8 @@ def _download(
     except hub_errors.LocalEntryNotFoundError as exc:
         why = "offline mode is on" if hub.constants.is_offline_mode() else f"{endpoint()} cannot be reached"
         raise NetworkError(
-            f"{name}: not a folder here and not in the hub's cache, and {why}; put the weights in ./{Path(name).name} "
-            "or give their folder with --model_name_or_path"
+            f"{name}: not a folder here and not in the hub's cache, and {why}; mend the path, or put the "
+            f"weights in ./{Path(name).name}"
         ) from exc
     except hub_errors.HFValidationError as exc:
         raise ModelError(f"{name}: neither a folder here nor a possible name on the hub") from exc
