@@ -24,8 +24,8 @@ from earmark.label import order
 from earmark.models.build import AudioModel, ModelSource, build_for_training
 from earmark.models.embedding import EmbeddingModel
 from earmark.runs.judged import targets_of
-from earmark.scoring.forward import softmax
 from earmark.scoring.table import score_table
+from earmark.tasks import softmax
 from earmark.train.few_shot import fit_linear
 
 ORDERS = ("random", "uncertain", "diverse", "confident")

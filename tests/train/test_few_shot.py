@@ -19,8 +19,9 @@ from earmark.cli.main import main
 from earmark.errors import ModelError, UsageError
 from earmark.models.build import ModelSource, load_trained
 from earmark.scoring.diagnosis import Schedule, diagnose
-from earmark.scoring.forward import score_waveforms, softmax
+from earmark.scoring.forward import score_waveforms
 from earmark.scoring.metrics import compute_metrics
+from earmark.tasks import softmax
 from earmark.train.few_shot import check_head, fit_few_shot, fit_linear
 from tests.tiny import ARCHITECTURES, RATE_HZ, save_model, tone, write_tones
 from tests.train.small import CPU, build, make_trainer, mixed_lengths_s, usable, write_clips

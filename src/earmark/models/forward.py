@@ -119,7 +119,8 @@ def unit_of(config: Any) -> tuple[float, float] | None:
 
 def fold_unit(model: Any) -> None:
     """Give the head of a regression the unit of its numbers, so that plain Transformers answers in it, too."""
-    forward = model.forward
+    # accelerate puts its autocast round forward for good and keeps ours beside it
+    forward = getattr(model, "_original_forward", model.forward)
     if forward.unit is None:
         return
     mean, deviation = forward.unit

@@ -62,10 +62,11 @@ function player(clip) {
 }
 const share = (value, digits = 4) => value === null || value === undefined ? "–" : value.toFixed(digits);
 function picture(clip) {
-  const canvas = make("canvas", { width: clip.frames, height: 48, ariaLabel: "spectrogram", role: "img" });
-  const points = atob(clip.spectrogram), context = canvas.getContext("2d"), image = context.createImageData(clip.frames, 48);
+  const height = clip.bands ?? 48;
+  const canvas = make("canvas", { width: clip.frames, height, ariaLabel: "spectrogram", role: "img" });
+  const points = atob(clip.spectrogram), context = canvas.getContext("2d"), image = context.createImageData(clip.frames, height);
   for (let i = 0; i < points.length; i++) {
-    const value = points.charCodeAt(i) / 255, place = 4 * ((47 - Math.floor(i / clip.frames)) * clip.frames + i % clip.frames);
+    const value = points.charCodeAt(i) / 255, place = 4 * ((height - 1 - Math.floor(i / clip.frames)) * clip.frames + i % clip.frames);
     // dark blue over teal to pale yellow, brighter with every step
     image.data.set([255 * value ** 2, 25 + 225 * value, 50 + 120 * Math.sin(Math.PI * value * .8), 255], place);
   }
