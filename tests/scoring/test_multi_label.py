@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -61,6 +62,14 @@ def test_intervals_hold_the_figure_and_narrow_with_more_clips() -> None:
             assert found.intervals[name].low < getattr(found, name) < found.intervals[name].high
         widths = [found.intervals[name].high - found.intervals[name].low for found in (few, many)]
         assert 2 < widths[0] / widths[1] < 8  # a quarter, as the root of 16 clips for one
+
+
+def test_intervals_can_be_left_out_and_nothing_else_changes() -> None:
+    logits, targets = made(100)
+    whole, without = (compute_multi_label(logits, targets, LABELS, intervals=wanted) for wanted in (True, False))
+    assert without.intervals == {}
+    assert replace(whole, intervals={}) == without
+    assert len(without.summary_lines()) == 2
 
 
 def test_a_label_without_clips_is_left_out_of_means_and_said() -> None:

@@ -144,6 +144,8 @@ def figures_of(
     labels: Sequence[str],
     thresholds: np.ndarray | None = None,
     units: Units | None = None,
+    *,
+    intervals: bool = True,
 ) -> Figures:
     """All figures of one split, by the task.
 
@@ -154,13 +156,14 @@ def figures_of(
         labels: C class names.
         thresholds: of several labels, the probability from which on each is answered, float (C,).
         units: what intervals are over; ``None`` for clips.
+        intervals: whether those of several labels are wanted, which take most of the time.
 
     Raises:
         DataError: no clips.
         ModelError: logits that are NaN or infinite.
     """
     if task is Task.MULTI_LABEL:
-        return compute_multi_label(logits, targets, labels, thresholds, units)
+        return compute_multi_label(logits, targets, labels, thresholds, units, intervals=intervals)
     if task is Task.REGRESSION:
         return compute_regression(logits, targets, units)
     return compute_metrics(logits, targets, labels, units)

@@ -148,6 +148,8 @@ def compute_multi_label(
     labels: Sequence[str],
     thresholds: np.ndarray | None = None,
     units: Units | None = None,
+    *,
+    intervals: bool = True,
 ) -> MultiLabelMetrics:
     """All figures of one split.
 
@@ -157,6 +159,7 @@ def compute_multi_label(
         labels: C names.
         thresholds: probability from which on each label is answered, float (C,); ``None`` for 0.5.
         units: what intervals are over; ``None`` for clips.
+        intervals: whether they are computed, which takes most of the time.
 
     Raises:
         DataError: no clips, or none with any label.
@@ -186,7 +189,7 @@ def compute_multi_label(
         mean_prevalence=float(support[present].mean() / len(targets)) if present.any() else 0.0,
         majority_match=sets.most_common(1)[0][1] / len(targets),
         per_label=per_label,
-        intervals=_intervals(probabilities, there, answered, units),
+        intervals=_intervals(probabilities, there, answered, units) if intervals else {},
         intervals_over=units.in_words,
     )
 

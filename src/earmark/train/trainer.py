@@ -221,7 +221,8 @@ class AudioTrainer(AveragingTrainer):
             start = time.perf_counter()
             logits = self.score(clips, "validation")
             labels, task = self.audio.labels, self.audio.task
-            metrics = figures_of(task, logits, targets_of(clips.table, labels, task), labels)
+            # intervals are told of the model that is kept
+            metrics = figures_of(task, logits, targets_of(clips.table, labels, task), labels, intervals=False)
             seconds = time.perf_counter() - start
         figures = {
             f"{metric_key_prefix}_{name}": value
