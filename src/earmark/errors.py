@@ -32,11 +32,11 @@ class EarmarkError(Exception):
 
     Attributes:
         exit_code: what the command line exits with.
-        shown_by_main_process: whether rank 0 of a distributed run raises the same error and shows it.
+        of_all_ranks: whether every rank of a distributed run raises the same error, of which rank 0 shows it.
     """
 
     exit_code = 2
-    shown_by_main_process = False
+    of_all_ranks = False
 
 
 class UsageError(EarmarkError):
@@ -88,4 +88,5 @@ class MissingExtraError(EarmarkError):
 class Stopped(EarmarkError):
     """Training was told to stop and has left a checkpoint to go on from."""
 
+    of_all_ranks = True
     exit_code = 75  # EX_TEMPFAIL of sysexits.h: try again later. Clusters can requeue on it.

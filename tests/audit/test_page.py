@@ -17,7 +17,7 @@ from earmark.data.excerpts import excerpt
 from earmark.options import InspectOptions
 from tests.audit.test_duplicates import chirp
 from tests.audit.test_run import write
-from tests.serve.test_page import BROWSER, needs_browser
+from tests.browser import needs_browser, opened
 from tests.tiny import RATE_HZ
 
 HOSTILE = "</script><script>document.title='taken'</script>'\"& 鸟"
@@ -48,20 +48,10 @@ def test_what_a_label_holds_stays_text(html: Path) -> None:
     assert HOSTILE in data["splits"]["train"]["labels"]
 
 
-@pytest.fixture(scope="module")
-def page(html: Path) -> Iterator[Any]:
-    sync_api = pytest.importorskip("playwright.sync_api")
-    flags = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
-    with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=BROWSER, args=flags)
-        opened, faults = browser.new_page(viewport={"width": 360, "height": 800}), []
-        opened.on("pageerror", lambda error: faults.append(str(error)))
-        opened.on("console", lambda line: faults.append(line.text))
-        opened.on("request", lambda one: faults.append(one.url) if not one.url.startswith(("file:", "data:")) else None)
-        opened.goto(html.as_uri())
-        yield opened
-        browser.close()
-        assert not faults
+@pytest.fixture
+def page(browser: Any, html: Path) -> Iterator[Any]:
+    with opened(browser, html) as page:
+        yield page
 
 
 @needs_browser

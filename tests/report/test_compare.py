@@ -20,7 +20,7 @@ from earmark.report.compare import compare_runs, write_comparison
 from earmark.runs.folder import RunFolder
 from earmark.runs.judged import judge, write_predictions
 from tests.audit.test_run import write
-from tests.serve.test_page import BROWSER, needs_browser
+from tests.browser import needs_browser, opened
 from tests.tiny import RATE_HZ, tone
 
 LABELS = ["a", "b"]
@@ -147,27 +147,19 @@ def test_clips_are_found_wherever_the_command_runs(tmp_path: Path, monkeypatch: 
 
 @needs_browser
 def test_the_clips_that_decide_can_be_heard(
-    runs: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    runs: list[str], tmp_path: Path, browser: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    sync_api: Any = pytest.importorskip("playwright.sync_api")
     for i in (4, 8):
         write(tmp_path / f"{i}.wav", tone(500.0, 1.0))
     run([*runs, "--output", str(tmp_path / "x.html")])
     assert str(tmp_path / "x.html") in capsys.readouterr().out
-    faults: list[str] = []
-    with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=BROWSER, args=["--no-sandbox", "--disable-gpu"])
-        page = browser.new_page(viewport={"width": 360, "height": 800})
-        page.on("pageerror", lambda error: faults.append(str(error)))
-        page.goto((tmp_path / "x.html").as_uri())
+    with opened(browser, tmp_path / "x.html") as page:
         section = page.locator("section", has_text="9 clips that better has right and plain has not")
         assert section.locator(".clip").count() == 9
         assert section.locator("audio").count() == 2  # the others are gone
         assert section.locator(".clip").first.inner_text().count("36.wav") == 1  # the surest
         assert "+0.2250" in page.locator("#pairs").inner_text()
         assert page.evaluate("document.documentElement.scrollWidth") <= 360
-        browser.close()
-    assert not faults
 
 
 def test_intervals_are_those_of_one_run(runs: list[str]) -> None:

@@ -19,8 +19,7 @@ from earmark.report.page import ReportFacts, Scored, write_report
 from earmark.runs.judged import judge
 from earmark.tasks import Task
 from tests.audit.test_run import write
-from tests.report.browser import MUDDLED, NAMELESS, opened
-from tests.serve.test_page import needs_browser
+from tests.browser import MUDDLED, NAMELESS, needs_browser, opened
 from tests.tiny import RATE_HZ, tone
 
 HOSTILE = "</script><script>document.title='taken'</script>'\"& 鸟"

@@ -15,8 +15,7 @@ from earmark.data.excerpts import picture_of
 from earmark.report.page import ReportFacts, Scored, write_report
 from earmark.runs.judged import judge
 from tests.audit.test_run import write
-from tests.report.browser import opened
-from tests.serve.test_page import needs_browser
+from tests.browser import needs_browser, opened, settled
 from tests.tiny import RATE_HZ, tone
 
 # of text on what it stands on, as in WCAG 2.2; colours come as rgb(0 to 255) and as color(srgb 0 to 1)
@@ -61,7 +60,7 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_report(root / "report.html", facts, splits)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def page(browser: Any, report: Path) -> Iterator[Any]:
     with opened(browser, report) as page:
         yield page
@@ -120,13 +119,13 @@ def test_keys_lead_back_to_the_cell_and_wide_tables_can_be_moved(page: Any) -> N
     assert cell.inner_text() == "20"  # two of ten
     page.locator("#shares").click()
     page.set_viewport_size({"width": 240, "height": 800})
-    region = page.locator("#parts [role='region']").first
+    region = settled(page).locator("#parts [role='region']").first
     assert region.get_attribute("tabindex") == "0"
     assert region.get_attribute("aria-label").startswith("By ")
     page.set_viewport_size({"width": 1280, "height": 800})
-    assert page.locator("#parts [role='region']").count() == 0
+    assert settled(page).locator("#parts [role='region']").count() == 0
     page.set_viewport_size({"width": 360, "height": 800})
-    assert page.locator("th", has_not_text=re.compile(".")).count() == 0
+    assert settled(page).locator("th", has_not_text=re.compile(".")).count() == 0
 
 
 @needs_browser

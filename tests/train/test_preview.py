@@ -2,10 +2,10 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 import struct
 import zlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,10 +16,9 @@ from earmark.augment_options import AugmentPreviewOptions
 from earmark.cli.main import main
 from earmark.train.preview import preview
 from earmark.train.spectrogram_png import grid, log_mel, picture, png
+from tests.browser import needs_browser, opened
 from tests.tiny import RATE_HZ, tone
 from tests.train.small import build, make_trainer, usable, write_clips
-
-BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
 
 def pixels(data: bytes) -> np.ndarray:
@@ -72,20 +71,14 @@ def test_the_preview_is_what_training_hears(tmp_path: Path) -> None:
     assert re.fullmatch(r"moved [+-]\d+ ms; gain [+-][\d.]+ dB; hidden: .*", shown.versions[0][2].words)
 
 
-@pytest.mark.skipif(BROWSER is None, reason="no Chromium on this machine")
-def test_the_page_shows_and_plays_in_a_browser(tmp_path: Path) -> None:
-    sync_api = pytest.importorskip("playwright.sync_api")
+@needs_browser
+def test_the_page_shows_and_plays_in_a_browser(tmp_path: Path, browser: Any) -> None:
     data = write_clips(tmp_path / "clips", [0.3] * 4)
     (data / "train" / "low").rename(data / "train" / "<script>alert(1)<")
     (data / "validation" / "low").rename(data / "validation" / "<script>alert(1)<")
     flags = ["--augment", "mixup:1,speed:1", "--output_dir", str(tmp_path / "out"), "--num_clips", "2"]
     assert main(["augment-preview", str(data), *flags]) == 0
-    with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=BROWSER, args=["--no-sandbox", "--disable-gpu"])
-        page, faults = browser.new_page(), []
-        page.on("pageerror", lambda error: faults.append(str(error)))
-        page.on("console", lambda line: faults.append(line.text))
-        page.goto((tmp_path / "out" / "preview.html").as_uri())
+    with opened(browser, tmp_path / "out" / "preview.html") as page:
         assert page.locator("h2").count() == 2
         assert page.locator("figure").count() == 8
         assert "<script>alert(1)<" in page.locator("h2").first.inner_text()
@@ -96,8 +89,6 @@ def test_the_page_shows_and_plays_in_a_browser(tmp_path: Path) -> None:
             " sound.onloadedmetadata = () => done(sound.duration); sound.onerror = () => done(-1); sound.load(); })"
         )
         assert seconds == pytest.approx(0.3, abs=0.05)
-        assert not faults
-        browser.close()
     text = (tmp_path / "out" / "preview.html").read_text()
     content = json.loads(re.findall(r'id="data">(.*?)</script>', text, flags=re.S)[0])
     assert content["clips"][0]["versions"][1]["words"].startswith("played ")

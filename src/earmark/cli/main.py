@@ -97,8 +97,11 @@ def guarded(run: Callable[[], None], debug: bool) -> int:
     try:
         npu.prepare()
         run()
+        _leave_the_other_ranks()
         sys.stdout.flush()
     except EarmarkError as exc:
+        if exc.of_all_ranks:
+            _leave_the_other_ranks()
         if debug:
             traceback.print_exc()
         tell_launcher(str(exc), exc.exit_code)
@@ -107,7 +110,7 @@ def guarded(run: Callable[[], None], debug: bool) -> int:
             if is_main_process():
                 _say(f"earmark: {exc}")
             return exc.exit_code
-        if not is_main_process() and (isinstance(exc, UsageError) or exc.shown_by_main_process):
+        if not is_main_process() and (isinstance(exc, UsageError) or exc.of_all_ranks):
             time.sleep(_RANK_0_SPEAKS_WITHIN_S)  # a launcher ends us meanwhile, if rank 0 has the same to say
         _say(f"earmark: {_of_rank()}error: {exc}")
         return exc.exit_code
@@ -126,6 +129,19 @@ def guarded(run: Callable[[], None], debug: bool) -> int:
         _say(traceback.format_exc() + "earmark: this is a defect of earmark, please report it with the lines above")
         return 1
     return 0
+
+
+def _leave_the_other_ranks() -> None:
+    """Give the process group back, where all ranks come to their end together.
+
+    Threads of gloo that are still there when the interpreter ends abort the process now and then, and its exit code
+    says nothing then. Of an error on one rank alone the group is left: giving it back would wait for what is still
+    under way with ranks that wait for this one.
+    """
+    distributed = sys.modules.get("torch.distributed")
+    if distributed is not None and distributed.is_available() and distributed.is_initialized():
+        with contextlib.suppress(RuntimeError):  # what it says now changes nothing: the work is done, or has its error
+            distributed.destroy_process_group()
 
 
 def _say(line: str) -> None:

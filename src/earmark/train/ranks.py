@@ -109,7 +109,7 @@ def _outcome(work: Callable[[], Any]) -> list[Any]:
 
 def _raise_on_all(error: EarmarkError | None) -> None:
     if error is not None:
-        error.shown_by_main_process = rank_and_world()[0] != 0
+        error.of_all_ranks = True
         raise error
 
 

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+import pytest
+
+BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+needs_browser = pytest.mark.skipif(BROWSER is None, reason="no Chromium on this machine")
 
 # what a screen reader has no name for
 NAMELESS = """() => [...document.querySelectorAll("button, select, audio, canvas, [role=img]")].filter((one) =>
@@ -17,6 +23,24 @@ MUDDLED = """() => {
   return [...levels.filter((level, i) => level > (levels[i - 1] ?? 0) + 1),
     ...ids.filter((id, i) => ids.indexOf(id) < i)];
 }"""
+
+
+@contextmanager
+def chromium() -> Iterator[Any]:
+    """A browser with a microphone that beeps."""
+    sync_api = pytest.importorskip("playwright.sync_api")
+    flags = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+    flags += ["--use-fake-ui-for-media-stream", "--use-fake-device-for-media-stream"]
+    with sync_api.sync_playwright() as playwright:
+        started = playwright.chromium.launch(executable_path=BROWSER, args=flags)
+        yield started
+        started.close()
+
+
+def settled(page: Any) -> Any:
+    """The page, once it has been laid out and drawn anew: what observes sizes has run by then."""
+    page.evaluate("() => new Promise((drawn) => requestAnimationFrame(() => requestAnimationFrame(drawn)))")
+    return page
 
 
 @contextmanager
