@@ -2,49 +2,24 @@
 
 from __future__ import annotations
 
-import base64
-import csv
-import io
-import re
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
-import soundfile
 
 from earmark.cli.report import parse_report, run
-from earmark.data.clips import Clip, ClipTable
 from earmark.errors import DataError, OutputError, UsageError
-from earmark.report.compare import compare_runs, write_comparison
-from earmark.runs.folder import RunFolder
-from earmark.runs.judged import judge, write_predictions
-from tests.audit.test_run import write
-from tests.browser import needs_browser, opened
-from tests.tiny import RATE_HZ, tone
-
-LABELS = ["a", "b"]
-
-
-def predictions(folder: Path, right: list[bool], *, split: str = "test", order: list[int] | None = None) -> Path:
-    """What a run answers to clips whose labels take turns."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with open(folder / f"predictions_{split}.csv", "w", newline="") as stream:
-        rows = csv.writer(stream)
-        rows.writerow(["path", "label", "predicted", "score", "correct"])
-        for i in order or range(len(right)):
-            label, other = LABELS[i % 2], LABELS[1 - i % 2]
-            rows.writerow(
-                [folder.parent / f"{i}.wav", label, label if right[i] else other, f"{0.5 + i / 100}", int(right[i])]
-            )
-    return folder
+from earmark.report.compare import compare_runs
+from earmark.scoring.multi_label import compute_multi_label
+from earmark.tasks import Task
+from tests.report.some_runs import LABELS, noisy_labels, noisy_numbers, of_classes, of_labels, of_numbers
 
 
 @pytest.fixture
 def runs(tmp_path: Path) -> list[str]:
-    plain = predictions(tmp_path / "plain", [i % 4 != 0 for i in range(40)])
-    better = predictions(tmp_path / "better", [i != 0 for i in range(40)], order=list(range(39, -1, -1)))
-    same = predictions(tmp_path / "same", [i % 4 != 1 for i in range(40)])
+    plain = of_classes(tmp_path / "plain", [i % 4 != 0 for i in range(40)])
+    better = of_classes(tmp_path / "better", [i != 0 for i in range(40)], order=list(range(39, -1, -1)))
+    same = of_classes(tmp_path / "same", [i % 4 != 1 for i in range(40)])
     return [str(folder) for folder in (plain, better, same)]
 
 
@@ -54,7 +29,7 @@ def test_runs_against_the_first(runs: list[str]) -> None:
     assert (better.only_first, better.only_second) == (0, 9)
     assert (same.only_first, same.only_second) == (10, 10)
     assert found.p == pytest.approx([2 * 2 * 0.5**9, 1.0])  # the smaller of two counts twice
-    assert [run.accuracy for run in found.runs] == [0.75, 0.975, 0.75]
+    assert [run.figures["accuracy"].value for run in found.runs] == [0.75, 0.975, 0.75]
     text = found.summary()
     assert "better: better than plain (p 0.0078)" in text
     assert "same: these clips do not tell it from plain (p 1)" in text
@@ -73,12 +48,12 @@ def test_folds_are_compared_by_all_their_test_clips(tmp_path: Path) -> None:
     answers = {"plain": [i % 4 != 0 for i in range(40)], "better": [i != 0 for i in range(40)]}
     for name, right in answers.items():
         for fold in range(2):
-            whole = predictions(tmp_path / name / f"fold_{fold}", right, order=list(range(fold, 40, 2)))
+            whole = of_classes(tmp_path / name / f"fold_{fold}", right, order=list(range(fold, 40, 2)))
             text = (whole / "predictions_test.csv").read_text()
             (whole / "predictions_test.csv").write_text(text.replace(f"{whole.parent}/", f"{tmp_path}/"))
     found = compare_runs([str(tmp_path / name) for name in answers])
     assert found.split == "test"
-    assert [run.accuracy for run in found.runs] == [0.75, 0.975]
+    assert [run.figures["accuracy"].value for run in found.runs] == [0.75, 0.975]
     assert (found.pairs[0].only_first, found.pairs[0].only_second) == (0, 9)
     with pytest.raises(DataError, match="folds share their validation clips"):
         compare_runs([str(tmp_path / name) for name in answers], "validation")
@@ -90,8 +65,101 @@ def test_folds_are_compared_by_all_their_test_clips(tmp_path: Path) -> None:
         compare_runs([str(tmp_path / "plain"), str(tmp_path / "seeds")])
 
 
+def test_folds_of_several_labels_are_compared_by_all_their_test_clips(tmp_path: Path) -> None:
+    whole, folds = [], []
+    for name, noise, seed in (("plain", 1.5, 1), ("good", 0.3, 2)):
+        there, logits = noisy_labels(noise, seed)
+        whole.append(of_labels(tmp_path / "whole" / name, there, logits))
+        for fold in range(3):
+            # a fold may know its labels in another order
+            turned = slice(None, None, -1 if fold == 1 else 1)
+            given = (there[:, turned], logits[:, turned], LABELS[turned])
+            of_labels(tmp_path / name / f"fold_{fold}", *given, range(fold, 60, 3))
+        folds.append(str(tmp_path / name))
+    found, wanted = compare_runs(folds), compare_runs(whole)
+    assert found.task is Task.MULTI_LABEL
+    of_folds, of_whole = (
+        [{name: of.value for name, of in one.figures.items()} for one in each.runs] for each in (found, wanted)
+    )
+    assert of_folds[0] == pytest.approx(of_whole[0])
+    assert of_folds[1] == pytest.approx(of_whole[1])
+    assert found.pairs[0].p == wanted.pairs[0].p < 0.05
+    with pytest.raises(DataError, match="folds share their validation clips"):
+        compare_runs(folds, "validation")
+    of_labels(tmp_path / "plain" / "fold_3", there, logits, ["a", "c"], [0])
+    with pytest.raises(DataError, match=r"fold_3: of other labels than .*fold_0 \('b, with a comma' is in one alone\)"):
+        compare_runs(folds)
+
+
+def test_folds_of_numbers_are_compared_by_all_their_test_clips(tmp_path: Path) -> None:
+    folds, wanted = [], []
+    for name, noise in (("plain", 3.0), ("good", 0.3)):
+        numbers, answers = noisy_numbers(noise, 1)
+        for fold in range(2):
+            of_numbers(tmp_path / name / f"fold_{fold}", numbers, answers, range(fold, 60, 2))
+        folds.append(str(tmp_path / name))
+        wanted.append(np.abs(answers - numbers).mean())
+    found = compare_runs(folds)
+    assert len(found.clips) == 60
+    assert [one.figures["mae"].value for one in found.runs] == pytest.approx(wanted, rel=1e-4)
+    assert found.pairs[0].second_is_better
+
+
+def test_runs_of_several_labels(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    given = (("plain", 1.5, 1), ("good", 0.3, 2))
+    run([of_labels(tmp_path / name, *noisy_labels(noise, seed)) for name, noise, seed in given])
+    text = capsys.readouterr().out
+    assert "test: 60 clips, 2 labels, mAP of knowing nothing 0." in text
+    assert "good: better than plain by the clips with all labels right (p 3e-08)" in text
+    assert "; mAP higher (+0.1949, 95 % +0.0" in text
+    there, logits = noisy_labels(0.3, 2)
+    assert f"| good  | {compute_multi_label(logits, there, LABELS).mean_average_precision:.4f}" in text
+
+
+def test_probabilities_may_be_better_where_whole_clips_do_not_say_so(tmp_path: Path) -> None:
+    there, logits = noisy_labels(1.5, 1)
+    plain, ranked = logits - 20, np.where(there, 1.0, -1.0) - 20  # neither answers a label
+    runs = [of_labels(tmp_path / "plain", there, plain), of_labels(tmp_path / "ranked", there, ranked)]
+    (verdict,) = compare_runs(runs).verdicts()
+    assert verdict.startswith("ranked: these clips do not tell it from plain by the clips with all labels right (p 1)")
+    assert "; mAP higher (+0." in verdict
+
+
+def test_runs_of_numbers(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    given = (("plain", 1.0, 1), ("bad", 3.0, 2), ("like", 1.0, 3))
+    run([of_numbers(tmp_path / name, *noisy_numbers(noise, seed)) for name, noise, seed in given])
+    text = capsys.readouterr().out
+    assert "bad: worse than plain" in text
+    assert "like: these clips do not tell it from plain" in text
+    assert "Wilcoxon p" in text
+    numbers, answers = noisy_numbers(3.0, 2)
+    assert f"| bad   | {np.abs(answers - numbers).mean():.4g} " in text
+    assert f"median {np.abs(numbers - np.median(numbers)).mean():.4g}\n" in text
+
+
+def test_runs_of_other_tasks_labels_and_clips_are_one_line(tmp_path: Path) -> None:
+    there, logits = noisy_labels(1, 1)
+    labels = of_labels(tmp_path / "labels", there, logits)
+    numbers = of_numbers(tmp_path / "numbers", *noisy_numbers(1, 1))
+    with pytest.raises(
+        DataError, match=r"numbers: of another task than .*labels \(a number here, several labels a clip"
+    ):
+        compare_runs([labels, numbers])
+    fewer = of_labels(tmp_path / "fewer", there[:50], logits[:50])
+    with pytest.raises(DataError, match=r"other clips than .*labels \(50 here, 60 there, 50 the same\)"):
+        compare_runs([labels, fewer])
+    others = of_labels(tmp_path / "others", there, logits, ["a", "z"])
+    with pytest.raises(DataError, match="of other labels than"):
+        compare_runs([labels, others])
+    there = there.copy()
+    there[7] = [True, False] if not there[7, 0] else [False, True]
+    wrong = of_labels(tmp_path / "wrong", there, logits)
+    with pytest.raises(DataError, match=r"wrong: 7\.wav is labelled '.*' here and '.*' in .*labels; evaluate both"):
+        compare_runs([labels, wrong])
+
+
 def test_what_cannot_be_compared_is_one_line(runs: list[str], tmp_path: Path) -> None:
-    fewer = predictions(tmp_path / "fewer", [True] * 39)
+    fewer = of_classes(tmp_path / "fewer", [True] * 39)
     with pytest.raises(DataError, match=r"other clips than .*plain \(39 here, 40 there, 39 the same\)"):
         compare_runs([runs[0], str(fewer)])
     text = (Path(runs[1]) / "predictions_test.csv").read_text()
@@ -120,50 +188,9 @@ def test_a_page_is_not_replaced_unasked(runs: list[str], tmp_path: Path) -> None
     assert (tmp_path / "x.html").read_text() == "mine"
 
 
-def test_clips_are_found_wherever_the_command_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Clips of a manifest: their names count from its folder, and one is the end of a recording that begins silent."""
-    tape = np.concatenate([np.zeros(RATE_HZ), 0.5 * tone(500.0, 1.0) / np.abs(tone(500.0, 1.0)).max()])
-    write(tmp_path / "data" / "tape.wav", tape)
-    monkeypatch.chdir(tmp_path)
-    table = ClipTable(
-        [
-            Clip("tape.wav", "a", path="data/tape.wav", offset_s=1.0, duration_s=0.5),
-            Clip("x.parquet row 1", "b", read_bytes=bytes),
-        ],
-        "x",
-    )
-    for name, logits in (("right", [[1.0, 0], [0, 1]]), ("wrong", [[0.0, 1], [0, 1]])):
-        (tmp_path / name).mkdir()
-        write_predictions(RunFolder(tmp_path / name), "test", judge(np.array(logits, np.float32), table, LABELS))
-    (tmp_path / "elsewhere").mkdir()
-    monkeypatch.chdir(tmp_path / "elsewhere")
-    found = compare_runs([str(tmp_path / "right"), str(tmp_path / "wrong")])
-    page = write_comparison(tmp_path / "x.html", found).read_text(encoding="utf-8")
-    (uri,) = re.findall(r'"uri":"data:audio/ogg;base64,([^"]+)"', page)
-    samples, rate_hz = soundfile.read(io.BytesIO(base64.b64decode(uri)))
-    assert len(samples) == pytest.approx(0.5 * rate_hz, rel=0.01)
-    assert np.abs(samples[: rate_hz // 10]).max() > 0.4
-
-
-@needs_browser
-def test_the_clips_that_decide_can_be_heard(
-    runs: list[str], tmp_path: Path, browser: Any, capsys: pytest.CaptureFixture[str]
-) -> None:
-    for i in (4, 8):
-        write(tmp_path / f"{i}.wav", tone(500.0, 1.0))
-    run([*runs, "--output", str(tmp_path / "x.html")])
-    assert str(tmp_path / "x.html") in capsys.readouterr().out
-    with opened(browser, tmp_path / "x.html") as page:
-        section = page.locator("section", has_text="9 clips that better has right and plain has not")
-        assert section.locator(".clip").count() == 9
-        assert section.locator("audio").count() == 2  # the others are gone
-        assert section.locator(".clip").first.inner_text().count("36.wav") == 1  # the surest
-        assert "+0.2250" in page.locator("#pairs").inner_text()
-        assert page.evaluate("document.documentElement.scrollWidth") <= 360
-
-
 def test_intervals_are_those_of_one_run(runs: list[str]) -> None:
     found = compare_runs(runs[:2])
-    low, high = found.runs[0].intervals["accuracy"].low, found.runs[0].intervals["accuracy"].high
-    assert low < 0.75 < high
-    assert np.isfinite(found.runs[0].f1).all()
+    within = found.runs[0].figures["accuracy"].interval
+    assert within is not None
+    assert within.low < 0.75 < within.high
+    assert np.isfinite(found.runs[0].of_labels["f1"]).all()

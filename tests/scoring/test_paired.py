@@ -16,10 +16,10 @@ def test_figures_of_a_worked_example() -> None:
     found = compare(targets, first, second, 2)
     assert (found.only_first, found.only_second) == (0, 4)
     assert found.p == pytest.approx(2 * 0.5**4)  # all four on one side
-    assert found.accuracy.value == pytest.approx(4 / 12)
+    assert found.differences["accuracy"].value == pytest.approx(4 / 12)
     f1 = f1_score(targets, second, average="macro") - f1_score(targets, first, average="macro")
-    assert found.macro_f1.value == pytest.approx(f1)
-    assert found.accuracy.interval.low > 0
+    assert found.differences["macro_f1"].value == pytest.approx(f1)
+    assert found.differences["accuracy"].interval.low > 0
 
 
 def test_the_interval_is_that_of_clips_drawn_anew() -> None:
@@ -34,15 +34,17 @@ def test_the_interval_is_that_of_clips_drawn_anew() -> None:
         one, other = (f1_score(targets[rows], answers[rows], average="macro") for answers in (first, second))
         differences.append(other - one)
     low, high = np.quantile(differences, [0.025, 0.975])
-    assert found.macro_f1.interval.low == pytest.approx(low, abs=0.006)
-    assert found.macro_f1.interval.high == pytest.approx(high, abs=0.006)
+    assert found.differences["macro_f1"].interval.low == pytest.approx(low, abs=0.006)
+    assert found.differences["macro_f1"].interval.high == pytest.approx(high, abs=0.006)
 
 
 def test_the_same_answers_are_no_difference() -> None:
     answers = np.array([0, 1, 1])
     found = compare(np.array([0, 1, 0]), answers, answers, 2)
     assert found.p == 1.0
-    assert found.accuracy.value == found.accuracy.interval.low == found.accuracy.interval.high == 0
+    accuracy = found.differences["accuracy"]
+    assert accuracy.value == accuracy.interval.low == accuracy.interval.high == 0
+    assert not accuracy.is_certain
 
 
 def test_several_tests_raise_p() -> None:

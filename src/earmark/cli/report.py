@@ -25,8 +25,7 @@ flags
   --split test|validation
       which predictions to compare (default: test where all runs have it, else validation)
   --output FILE.html
-      also write a page, with the clips that only one of two runs has right, to hear (not of
-      runs that answer several labels or numbers)
+      also write a page, with the clips that decide between two runs, to hear
   --overwrite
       replace the page if it is there
 
@@ -62,18 +61,11 @@ def run(words: Sequence[str]) -> None:
     """Print the comparison, and write the page if asked."""
     options = parse_report(words)
     from earmark.errors import OutputError
-    from earmark.report.compare import compare_runs, write_comparison
-    from earmark.report.compare_tasks import common_split, compare_task, task_of
-    from earmark.tasks import Task
+    from earmark.report.compare import compare_runs
+    from earmark.report.compare_page import write_comparison
 
     if options.output and Path(options.output).exists() and not options.overwrite:
         raise OutputError(f"{options.output}: is there already; give another name, or replace it with --overwrite")
-    task = task_of(options.runs[0], options.split)
-    if task is not Task.SINGLE_LABEL:
-        if options.output:
-            raise UsageError(f"--output: pages compare runs of one label a clip, these answer {task.in_words}")
-        print(compare_task(options.runs, options.split or common_split(options.runs), task))
-        return
     found = compare_runs(options.runs, options.split)
     print(found.summary())
     if options.output:

@@ -14,15 +14,18 @@ def render(template: Path, data: Any, shared: Sequence[Path] = ()) -> str:
     """A template with its data, as HTML.
 
     Args:
-        template: HTML with ``__STYLE__`` and ``__SCRIPT__`` where what all pages share goes, and ``__DATA__`` in a
-            script element of the type ``application/json``.
+        template: HTML with ``__HEAD__``, ``__STYLE__`` and ``__SCRIPT__`` where what all pages share goes, and
+            ``__DATA__`` in a script element of the type ``application/json``.
         data: JSON values.
-        shared: style (``.css``) and script (``.js``) that some pages share, put behind those of all.
+        shared: style (``.css``) and script (``.js``) that some pages share, put behind those of all, and parts
+            (``.html``) that go where they are named: ``my_part.html`` in place of ``__MY_PART__``.
     """
     # "<" cannot end the script element, whatever labels and file names hold
     text = json.dumps(data, ensure_ascii=False, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")
     text = text.encode("utf-8", "replace").decode()  # file names that are no UTF-8
     page = template.read_text(encoding="utf-8")
+    for part in (_HERE / "head.html", *(file for file in shared if file.suffix == ".html")):
+        page = page.replace(f"__{part.stem.upper()}__", part.read_text(encoding="utf-8").rstrip("\n"))
     for mark, suffix in (("__STYLE__", ".css"), ("__SCRIPT__", ".js")):
         files = [_HERE / f"common{suffix}", *(file for file in shared if file.suffix == suffix)]
         page = page.replace(mark, "\n".join(file.read_text(encoding="utf-8").rstrip("\n") for file in files))

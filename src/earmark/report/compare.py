@@ -1,51 +1,57 @@
-"""``earmark report RUN RUN...``: runs held against the first of them, clip by clip, from their predictions."""
+"""``earmark report RUN RUN...``: runs held against the first of them, clip by clip, from their predictions.
+
+Shapes: N clips, C classes or labels.
+"""
 
 from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from earmark import pages
-from earmark.data.clips import Clip
-from earmark.data.excerpts import excerpt
+from earmark.data.clips import Clip, join_labels
 from earmark.errors import DataError, UsageError
-from earmark.runs.folder import RunFolder, writing
-from earmark.runs.judged import Predictions, read_predictions
-from earmark.scoring.paired import Paired, compare, holm
-from earmark.scoring.uncertainty import bootstrap_intervals
+from earmark.runs.folder import RunFolder
+from earmark.runs.predictions import Predictions, read_predictions
+from earmark.scoring.paired import Compared, Estimate, Paired, compare_classes, holm
+from earmark.scoring.paired_tasks import compare_labels, compare_numbers
+from earmark.tasks import Task
 
-_TEMPLATE = Path(__file__).with_name("compare.html")
-_HEARD = 16  # clips that one of two runs alone has right, in a page
-_MOST_HEARD = 160  # in all
 _SPLITS = ("test", "validation")
+TITLES = {
+    "accuracy": "Accuracy",
+    "macro_f1": "Macro-F1",
+    "mean_average_precision": "mAP",
+    "exact_match": "All labels right",
+    "mae": "MAE",
+    "rmse": "RMSE",
+}
+TESTS = {Task.SINGLE_LABEL: "McNemar p", Task.MULTI_LABEL: "McNemar p", Task.REGRESSION: "Wilcoxon p"}
+BETTER = {Task.SINGLE_LABEL: "right", Task.MULTI_LABEL: "all right", Task.REGRESSION: "nearer"}
 
 
 @dataclass(frozen=True)
 class Run:
-    """A run in a comparison of N clips and C classes.
+    """A run in a comparison.
 
     Attributes:
         name: what tables call it.
-        answers: class indices int (N,).
-        scores: their probabilities, float (N,).
-        accuracy, macro_f1: its figures.
-        intervals: 95 % intervals of both, by name.
-        f1: of each class, float (C,); NaN without clips.
+        answers: class indices int (N,), which labels are answered bool (N, C), or numbers float (N,).
+        scores: the probability of the class that is answered, float (N,), or of each label, float (N, C); in a
+            regression the answers.
+        figures: with their 95 % intervals, by name.
+        of_labels: figures of each class or label, by name, float (C,); NaN for one without clips.
     """
 
     name: str
     answers: np.ndarray
     scores: np.ndarray
-    accuracy: float
-    macro_f1: float
-    intervals: dict[str, Any]
-    f1: np.ndarray
+    figures: Mapping[str, Estimate]
+    of_labels: Mapping[str, np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -53,64 +59,82 @@ class Comparison:
     """Runs on the same clips.
 
     Attributes:
+        task: what they answer.
         split: of the data.
-        labels: C class names.
+        labels: C names; none in a regression.
         clips: the N clips.
-        targets: their class indices, int (N,).
+        targets: what is right, as ``answers`` of a run.
+        trivial: what a model gets that knows nothing of the sound, by figure.
         runs: the first is what the others are held against.
         pairs: each of the others against the first.
-        p: of these, McNemar's, raised by Holm's method where there are several.
+        p: of these, raised by Holm's method where there are several.
     """
 
+    task: Task
     split: str
     labels: list[str]
     clips: list[Clip]
     targets: np.ndarray
+    trivial: Mapping[str, float]
     runs: list[Run]
     pairs: list[Paired]
     p: list[float]
 
     @property
-    def majority_rate(self) -> float:
-        """Accuracy of always giving the most frequent answer."""
-        return float(np.bincount(self.targets).max() / len(self.targets))
+    def about(self) -> str:
+        """Clips, and what their labels are, in words."""
+        head = f"{self.split}: {len(self.clips):,} clips"
+        if self.task is Task.REGRESSION:
+            return f"{head}, MAE of always answering the median {self.figure(self.trivial['mae'])}"
+        if self.task is Task.MULTI_LABEL:
+            knowing_nothing = self.figure(self.trivial["mean_average_precision"])
+            return f"{head}, {len(self.labels)} labels, mAP of knowing nothing {knowing_nothing}"
+        return f"{head}, {len(self.labels)} classes, majority rate {self.figure(self.trivial['accuracy'])}"
 
     def summary(self) -> str:
         """Tables for a terminal."""
-        first = self.runs[0].name
-        figures: list[tuple[str, ...]] = [("Run", "Accuracy", "95 %", "Macro-F1", "95 %")]
+        first = self.runs[0]
+        lines: list[tuple[str, ...]] = [("Run", *(head for name in first.figures for head in (TITLES[name], "95 %")))]
         for run in self.runs:
-            accuracy, macro_f1 = run.intervals["accuracy"], run.intervals["macro_f1"]
-            figures.append(
-                (
-                    run.name,
-                    f"{run.accuracy:.4f}",
-                    f"{accuracy.low:.4f} to {accuracy.high:.4f}",
-                    f"{run.macro_f1:.4f}",
-                    f"{macro_f1.low:.4f} to {macro_f1.high:.4f}",
-                )
-            )
+            lines.append((run.name, *(cell for of in run.figures.values() for cell in self._cells(of))))
+        better = BETTER[self.task]
+        heads = [head for name in self.pairs[0].differences for head in (TITLES[name], "95 %")]
         against: list[tuple[str, ...]] = [
-            (f"Against {first}", "Accuracy", "95 %", "Macro-F1", "95 %", "Only it", f"Only {first}", "McNemar p")
+            (f"Against {first.name}", *heads, f"Only it {better}", f"Only {first.name} {better}", TESTS[self.task])
         ]
         for run, pair, p in zip(self.runs[1:], self.pairs, self.p, strict=True):
-            cells = [run.name]
-            for of in (pair.accuracy, pair.macro_f1):
-                cells += [f"{of.value:+.4f}", f"{of.interval.low:+.4f} to {of.interval.high:+.4f}"]
-            against.append((*cells, f"{pair.only_second:,}", f"{pair.only_first:,}", f"{p:.2g}"))
-        notes = [self.verdict(run, pair, p) for run, pair, p in zip(self.runs[1:], self.pairs, self.p, strict=True)]
-        head = (
-            f"{self.split}: {len(self.targets):,} clips, {len(self.labels)} classes, "
-            f"majority rate {self.majority_rate:.4f}"
-        )
-        return "\n".join([head, "", *_table(figures), "", *_table(against), "", *notes])
+            cells = (cell for of in pair.differences.values() for cell in self._cells(of, "+"))
+            against.append((run.name, *cells, f"{pair.only_second:,}", f"{pair.only_first:,}", f"{p:.2g}"))
+        return "\n".join([self.about, "", *_table(lines), "", *_table(against), "", *self.verdicts()])
 
-    def verdict(self, run: Run, pair: Paired, p: float) -> str:
-        """One of the others against the first, in words."""
+    def verdicts(self) -> list[str]:
+        """Each of the others against the first, in words."""
+        return [
+            self._verdict(run.name, pair, p) for run, pair, p in zip(self.runs[1:], self.pairs, self.p, strict=True)
+        ]
+
+    def _verdict(self, name: str, pair: Paired, p: float) -> str:
+        word = "better" if pair.second_is_better else "worse"
+        text = f"{name}: {word} than {self.runs[0].name}"
         if p >= 0.05:
-            return f"{run.name}: these clips do not tell it from {self.runs[0].name} (p {p:.2g})"
-        word = "better" if pair.only_second > pair.only_first else "worse"
-        return f"{run.name}: {word} than {self.runs[0].name} (p {p:.2g})"
+            text = f"{name}: these clips do not tell it from {self.runs[0].name}"
+        if self.task is not Task.MULTI_LABEL:
+            return f"{text} (p {p:.2g})"
+        # whole clips are one side of several labels; where probabilities rank the clips is another
+        text, of = f"{text} by the clips with all labels right (p {p:.2g})", pair.differences["mean_average_precision"]
+        if not of.is_certain:
+            return text
+        value, within = self._cells(of, "+")
+        return f"{text}; mAP {'higher' if of.value > 0 else 'lower'} ({value}, 95 % {within})"
+
+    def figure(self, value: float, sign: str = "") -> str:
+        """A share, or a number in its unit, as tables have it."""
+        return f"{value:{sign}.4g}" if self.task is Task.REGRESSION else f"{value:{sign}.4f}"
+
+    def _cells(self, of: Estimate, sign: str = "") -> tuple[str, str]:
+        within = of.interval
+        ends = "" if within is None else f"{self.figure(within.low, sign)} to {self.figure(within.high, sign)}"
+        return self.figure(of.value, sign), ends
 
 
 def compare_runs(folders: Sequence[str], split: str | None = None) -> Comparison:
@@ -122,7 +146,7 @@ def compare_runs(folders: Sequence[str], split: str | None = None) -> Comparison
 
     Raises:
         UsageError: fewer than two runs, or one twice.
-        DataError: no such predictions, or those of other clips or other labels.
+        DataError: no such predictions, or those of other clips, other labels or another task.
     """
     if len(folders) < 2:
         raise UsageError("name two runs or more: earmark report RUN RUN...; the report of one is RUN/report.html")
@@ -133,15 +157,9 @@ def compare_runs(folders: Sequence[str], split: str | None = None) -> Comparison
         (name for name in _SPLITS if all(RunFolder(place).predictions(name).is_file() for place in places)), "test"
     )
     read = [_predictions(Path(folder), split) for folder in folders]
-    rows = _aligned(folders, read)
-    labels = sorted({label for one in read for label in (*one.targets, *one.answers)})
-    number = {label: i for i, label in enumerate(labels)}
-    targets = np.array([number[label] for label in read[0].targets])
-    runs = [
-        _run(name, one, order, targets, number) for name, one, order in zip(_names(folders), read, rows, strict=True)
-    ]
-    pairs = [compare(targets, runs[0].answers, run.answers, len(labels)) for run in runs[1:]]
-    return Comparison(split, labels, read[0].clips, targets, runs, pairs, holm([pair.p for pair in pairs]))
+    read = [_like_first(folder, one, folders[0], read[0]) for folder, one in zip(folders, read, strict=True)]
+    compared = {Task.SINGLE_LABEL: _of_classes, Task.MULTI_LABEL: _of_labels, Task.REGRESSION: _of_numbers}
+    return compared[read[0].task](split, _names(folders), read)
 
 
 def _predictions(place: Path, split: str) -> Predictions:
@@ -159,45 +177,77 @@ def _predictions(place: Path, split: str) -> Predictions:
     if split != "test":
         raise DataError(f"{place}: folds share their {split} clips; compare their test clips (--split test)")
     read = [read_predictions(RunFolder(fold).predictions(split)) for fold in folds]
-    return Predictions(
-        [clip for one in read for clip in one.clips],
-        [label for one in read for label in one.targets],
-        [label for one in read for label in one.answers],
-        np.concatenate([one.scores for one in read]),
+    read = [_with_labels(str(fold), one, str(folds[0]), read[0]) for fold, one in zip(folds, read, strict=True)]
+    return replace(
+        read[0],
+        clips=[clip for one in read for clip in one.clips],
+        targets=np.concatenate([one.targets for one in read]),
+        answers=np.concatenate([one.answers for one in read]),
+        scores=np.concatenate([one.scores for one in read]),
     )
 
 
-def _aligned(folders: Sequence[str], read: Sequence[Predictions]) -> list[list[int]]:
-    """The rows of each run in the order of the first's clips."""
-    keys = [_keys([clip.source for clip in one.clips]) for one in read]
-    first = {key: row for row, key in enumerate(keys[0])}
-    orders = []
-    for folder, one, own in zip(folders, read, keys, strict=True):
-        rows = {key: row for row, key in enumerate(own)}
-        common = sum(key in first for key in rows)
-        if len(rows) != len(first) or common != len(first):
-            raise DataError(
-                f"{folder}: predictions of other clips than {folders[0]} ({len(rows):,} here, {len(first):,} there, "
-                f"{common:,} the same); evaluate both on the same data"
-            )
-        order = [rows[key] for key in keys[0]]
-        for row, there in enumerate(order):
-            if one.targets[there] != read[0].targets[row]:
-                raise DataError(
-                    f"{folder}: {one.clips[there].source} is labelled {one.targets[there]!r} here and "
-                    f"{read[0].targets[row]!r} in {folders[0]}; evaluate both on the same data"
-                )
-        orders.append(order)
-    return orders
+def _with_labels(folder: str, read: Predictions, first_folder: str, first: Predictions) -> Predictions:
+    """The same, its labels in the order of the first's.
+
+    Raises:
+        DataError: of another task, or other labels.
+    """
+    if read.task is not first.task:
+        raise DataError(
+            f"{folder}: of another task than {first_folder} ({read.task.in_words} here, {first.task.in_words} there)"
+        )
+    if read.labels == first.labels:
+        return read
+    if sorted(read.labels) != sorted(first.labels):
+        other = sorted(set(read.labels) ^ set(first.labels))[0]
+        raise DataError(f"{folder}: of other labels than {first_folder} ({other!r} is in one alone)")
+    columns = [read.labels.index(label) for label in first.labels]
+    targets, answers, scores = (of[:, columns] for of in (read.targets, read.answers, read.scores))
+    return replace(read, labels=first.labels, targets=targets, answers=answers, scores=scores)
 
 
-def _keys(sources: Sequence[str]) -> list[tuple[str, int]]:
+def _like_first(folder: str, read: Predictions, first_folder: str, first: Predictions) -> Predictions:
+    """The same, its clips and labels in the order of the first run's.
+
+    Raises:
+        DataError: of another task, other labels or other clips.
+    """
+    read = _with_labels(folder, read, first_folder, first)
+    rows = {key: row for row, key in enumerate(_keys(read.clips))}
+    wanted = _keys(first.clips)
+    common = sum(key in rows for key in wanted)
+    if len(rows) != len(wanted) or common != len(wanted):
+        raise DataError(
+            f"{folder}: predictions of other clips than {first_folder} ({len(rows):,} here, {len(wanted):,} there, "
+            f"{common:,} the same); evaluate both on the same data"
+        )
+    order = [rows[key] for key in wanted]
+    targets = read.targets[order]
+    differs = (targets != first.targets).reshape(len(order), -1).any(axis=1)
+    if differs.any():
+        row = int(differs.argmax())
+        here, there = (_in_words(read, of) for of in (targets[row], first.targets[row]))
+        raise DataError(
+            f"{folder}: {first.clips[row].source} is labelled {here} here and {there} in {first_folder}; "
+            "evaluate both on the same data"
+        )
+    return replace(read, clips=first.clips, targets=targets, answers=read.answers[order], scores=read.scores[order])
+
+
+def _in_words(read: Predictions, target: np.ndarray) -> str:
+    if read.task is Task.MULTI_LABEL:
+        return repr(join_labels([label for label, there in zip(read.labels, target, strict=True) if there]))
+    return f"{target:.6g}" if read.task is Task.REGRESSION else repr(target)
+
+
+def _keys(clips: Sequence[Clip]) -> list[tuple[str, int]]:
     """Names that are each there once: clips cut from one recording are told apart by their order."""
     seen: Counter[str] = Counter()
     keys = []
-    for source in sources:
-        keys.append((source, seen[source]))
-        seen[source] += 1
+    for clip in clips:
+        keys.append((clip.source, seen[clip.source]))
+        seen[clip.source] += 1
     return keys
 
 
@@ -206,22 +256,47 @@ def _names(folders: Sequence[str]) -> list[str]:
     return names if len(set(names)) == len(names) else [str(folder).rstrip(os.sep) for folder in folders]
 
 
-def _run(name: str, read: Predictions, order: list[int], targets: np.ndarray, number: dict[str, int]) -> Run:
-    answers = np.array([number[read.answers[row]] for row in order])
-    confusion = np.zeros((len(number), len(number)), np.int64)
-    np.add.at(confusion, (targets, answers), 1)
-    hits, support = np.diag(confusion), confusion.sum(axis=1)
-    with np.errstate(invalid="ignore"):
-        f1 = np.where(support > 0, 2 * hits / (support + confusion.sum(axis=0)), np.nan)
-    return Run(
-        name,
-        answers,
-        read.scores[order],
-        float(hits.sum() / len(targets)),
-        float(np.nanmean(f1)),
-        bootstrap_intervals(confusion),
-        f1,
+def _of_classes(split: str, names: Sequence[str], read: Sequence[Predictions]) -> Comparison:
+    labels = sorted({label for one in read for label in (*one.targets, *one.answers)})
+    number = {label: i for i, label in enumerate(labels)}
+    targets, *answers = (
+        np.array([number[label] for label in of]) for of in (read[0].targets, *(one.answers for one in read))
     )
+    trivial = {"accuracy": float(np.bincount(targets).max() / len(targets))}
+    compared = compare_classes(targets, answers, len(labels))
+    return _comparison(split, labels, targets, trivial, names, read, answers, compared)
+
+
+def _of_labels(split: str, names: Sequence[str], read: Sequence[Predictions]) -> Comparison:
+    there = read[0].targets
+    compared = compare_labels(there, [(one.scores, one.answers) for one in read])
+    shares = there.mean(axis=0)
+    trivial = {"mean_average_precision": float(shares[shares > 0].mean()) if there.any() else 0.0}
+    return _comparison(split, read[0].labels, there, trivial, names, read, [one.answers for one in read], compared)
+
+
+def _of_numbers(split: str, names: Sequence[str], read: Sequence[Predictions]) -> Comparison:
+    numbers, answers = read[0].targets, [one.answers for one in read]
+    trivial = {"mae": float(np.abs(numbers - np.median(numbers)).mean()), "rmse": float(numbers.std())}
+    return _comparison(split, [], numbers, trivial, names, read, answers, compare_numbers(numbers, answers))
+
+
+def _comparison(
+    split: str,
+    labels: list[str],
+    targets: np.ndarray,
+    trivial: Mapping[str, float],
+    names: Sequence[str],
+    read: Sequence[Predictions],
+    answers: Sequence[np.ndarray],
+    compared: Compared,
+) -> Comparison:
+    runs = [
+        Run(name, of, one.scores, figures, each)
+        for name, of, one, figures, each in zip(names, answers, read, compared.figures, compared.of_labels, strict=True)
+    ]
+    p = holm([pair.p for pair in compared.pairs])
+    return Comparison(read[0].task, split, labels, read[0].clips, targets, trivial, runs, compared.pairs, p)
 
 
 def _table(lines: Sequence[tuple[str, ...]]) -> list[str]:
@@ -231,68 +306,3 @@ def _table(lines: Sequence[tuple[str, ...]]) -> list[str]:
         "| " + " | ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) + " |"
         for line in (lines[0], rule, *lines[1:])
     ]
-
-
-def write_comparison(path: Path, found: Comparison) -> Path:
-    """The comparison as a page, with the clips that one of two runs alone has right.
-
-    Raises:
-        OutputError: the file cannot be written.
-    """
-    heard = min(_HEARD, _MOST_HEARD // (2 * len(found.pairs)))
-    content = {
-        "split": found.split,
-        "clips": len(found.targets),
-        "labels": found.labels,
-        "support": np.bincount(found.targets, minlength=len(found.labels)).tolist(),
-        "majority_rate": found.majority_rate,
-        "runs": [_run_content(run) for run in found.runs],
-        "pairs": [
-            {
-                "name": run.name,
-                "p": p,
-                "verdict": found.verdict(run, pair, p),
-                "accuracy": [pair.accuracy.value, pair.accuracy.interval.low, pair.accuracy.interval.high],
-                "macro_f1": [pair.macro_f1.value, pair.macro_f1.interval.low, pair.macro_f1.interval.high],
-                "only_first": pair.only_first,
-                "only_second": pair.only_second,
-                "heard_first": _examples(found, found.runs[0], run, heard),
-                "heard_second": _examples(found, run, found.runs[0], heard),
-            }
-            for run, pair, p in zip(found.runs[1:], found.pairs, found.p, strict=True)
-        ],
-    }
-    with writing(path) as stream:
-        stream.write(pages.render(_TEMPLATE, content))
-    return path
-
-
-def _run_content(run: Run) -> dict[str, Any]:
-    return {
-        "name": run.name,
-        "accuracy": run.accuracy,
-        "macro_f1": run.macro_f1,
-        "intervals": {name: [of.low, of.high] for name, of in run.intervals.items()},
-        "f1": [None if np.isnan(value) else round(float(value), 4) for value in run.f1],
-    }
-
-
-def _examples(found: Comparison, right: Run, wrong: Run, most: int) -> list[dict[str, Any]]:
-    """Clips that ``right`` has right and ``wrong`` has not, those first where the latter is surest."""
-    rows = np.flatnonzero((right.answers == found.targets) & (wrong.answers != found.targets))
-    examples = []
-    for row in rows[np.argsort(-wrong.scores[rows], kind="stable")][:most]:
-        clip = found.clips[row]
-        sound = excerpt(clip, spectrogram=True)
-        examples.append(
-            {
-                "path": clip.source,
-                "label": found.labels[found.targets[row]],
-                "answers": [[found.labels[wrong.answers[row]], round(float(wrong.scores[row]), 4)]],
-                "uri": sound.uri,
-                "whole": sound.whole,
-                "spectrogram": sound.spectrogram,
-                "frames": sound.frames,
-            }
-        )
-    return examples

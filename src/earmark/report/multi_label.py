@@ -50,7 +50,10 @@ def labels_of_split(name: str, judged: Judged, durations_s: np.ndarray, group_co
         "mistakes": [place[row] for row in chosen.mistakes],
         "wrong_clips": int((~right).sum()),
         "examples": heard(
-            name, judged.table, chosen.rows(), lambda row: _answers(probabilities[row], there[row], answered[row])
+            name,
+            judged.table,
+            chosen.rows(),
+            lambda row: {"said": said_of(probabilities[row], there[row], answered[row])},
         ),
         "reliability": binary_reliability(probabilities.ravel(), there.ravel()),
         "scores": label_histograms(probabilities.ravel(), there.ravel()),
@@ -97,7 +100,13 @@ def confused_pairs(there: np.ndarray, answered: np.ndarray) -> list[list[float]]
     ]
 
 
-def _answers(probabilities: np.ndarray, there: np.ndarray, answered: np.ndarray) -> dict[str, Any]:
-    """What is said of a clip: ``[label, probability, there, answered]`` of those that are either, likeliest first."""
+def said_of(probabilities: np.ndarray, there: np.ndarray, answered: np.ndarray) -> list[list[Any]]:
+    """Of the labels that are in a clip or answered ``[label, probability, there, answered]``, the likeliest first.
+
+    Args:
+        probabilities: of each, float (C,).
+        there: which labels are there, bool (C,).
+        answered: which are answered, bool (C,).
+    """
     named = [i for i in np.argsort(-probabilities, kind="stable") if there[i] or answered[i]]
-    return {"said": [[int(i), round(float(probabilities[i]), 4), int(there[i]), int(answered[i])] for i in named]}
+    return [[int(i), round(float(probabilities[i]), 4), int(there[i]), int(answered[i])] for i in named]

@@ -24,7 +24,7 @@ from earmark.tasks import Task, softmax
 
 logger = logging.getLogger(__name__)
 
-_SHARED = [Path(__file__).with_name(f"report.{suffix}") for suffix in ("css", "js")]
+SHARED = [Path(__file__).with_name(name) for name in ("report.css", "report.js", "report_top.html", "report_end.html")]
 _MOST_LIKELY = 3  # classes named for a clip
 
 
@@ -90,7 +90,7 @@ def write_report(path: Path, facts: ReportFacts, splits: Mapping[str, Scored]) -
         },
     }
     with writing(path) as stream:
-        stream.write(pages.render(Path(__file__).with_name(template), content, _SHARED))
+        stream.write(pages.render(Path(__file__).with_name(template), content, SHARED))
     return path
 
 

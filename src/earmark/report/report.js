@@ -1,8 +1,23 @@
 // what the reports of all tasks share
 const short = (value) => value && Math.abs(value) < .001 ? value.toExponential(1) : String(Number(value.toPrecision(3)));
 const clear = (id) => { at(id).replaceChildren(); return at(id); };
+const plain = (value, digits = 4) => value === null || value === undefined ? "–" : String(Number(value.toPrecision(digits)));
+const signed = (value, words = plain) => (value < 0 ? "−" : "+") + words(Math.abs(value));
 let split;
 
+function said(all, labels) {
+  // what became of the labels of a clip: all holds [label, probability, there, answered]
+  const some = (title, className, of) => {
+    const text = of.map(([label, probability]) => `${labels[label]} ${share(probability, 3)}`).join(", ");
+    return of.length ? [make("p", {}, `${title}: `, make("span", { className, textContent: text }))] : [];
+  };
+  return [...some("found", "", all.filter((one) => one[2] && one[3])), ...some("false alarm", "wrong", all.filter((one) => !one[2])),
+    ...some("missed", "wrong", all.filter((one) => one[2] && !one[3]))];
+}
+function navigation() {
+  for (const head of document.querySelectorAll("h2[id]"))
+    document.querySelector("nav").append(make("a", { href: `#${head.id}`, textContent: head.textContent }));
+}
 function figureCard(name, value, text, { interval, trivial, most = 1, words = share } = {}) {
   // the bar is from 0 to `most`; `trivial` is what a model gets that knows nothing
   const box = make("div", { className: "card" }, make("span", { textContent: name }), make("strong", { textContent: value }));
@@ -15,7 +30,8 @@ function figureCard(name, value, text, { interval, trivial, most = 1, words = sh
     box.append(svg);
   }
   for (const line of text) box.append(make("p", { className: "soft", textContent: line }));
-  at("cards").append(box);
+  // figures with something to hold them against stand in a row above the others
+  at("cards").children[trivial === undefined ? 1 : 0].append(box);
 }
 const sortedBy = {};  // by table: the key it is sorted by, and whether falling
 function sortable(id, columns, rows, cells, first) {
@@ -115,6 +131,7 @@ function begin(draw) {
     const over = split.figures.intervals_over;
     at("over").textContent = over.endsWith("groups") ? over
       : `${over}; clips of one speaker or tape are not independent, so the truth may lie further out`;
+    clear("cards").append(...[1, 2].map(() => make("div", { className: "cards" })));
     draw();
     reach();
   };
@@ -139,7 +156,6 @@ function begin(draw) {
     for (const [name, value] of Object.entries(facts)) list.append(make("dt", { textContent: name }), make("dd", { textContent: value }));
     at("facts").append(make("details", {}, make("summary", { textContent: title }), list));
   }
-  for (const head of document.querySelectorAll("h2[id]"))
-    document.querySelector("nav").append(make("a", { href: `#${head.id}`, textContent: head.textContent }));
+  navigation();
   show(names[0]);
 }

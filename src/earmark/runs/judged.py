@@ -6,14 +6,12 @@ import csv
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from earmark.data.clips import Clip, ClipTable, join_labels
+from earmark.data.clips import ClipTable, join_labels
 from earmark.data.targets import targets_of
-from earmark.errors import DataError
 from earmark.models.decision import HALF, PLAIN, Decision
 from earmark.runs.folder import RunFolder, writing
 from earmark.scoring.decide import decision_figures, summary_line
@@ -111,65 +109,6 @@ def _answers(task: Task, logits: np.ndarray, thresholds: np.ndarray | None) -> n
     return logits.argmax(axis=1) if thresholds is None else (task.scores(logits) >= thresholds).astype(np.int64)
 
 
-class _NotSingleLabelsError(Exception):
-    """A file of another task."""
-
-
-@dataclass(frozen=True)
-class Predictions:
-    """What a ``predictions_SPLIT.csv`` says of N clips.
-
-    Attributes:
-        clips: what each is called, and where its sound is.
-        targets: their classes.
-        answers: what the model answered.
-        scores: the probability of that, float (N,).
-    """
-
-    clips: list[Clip]
-    targets: list[str]
-    answers: list[str]
-    scores: np.ndarray
-
-
-def read_predictions(path: Path) -> Predictions:
-    """Read what :func:`write_predictions` wrote.
-
-    Raises:
-        DataError: it is missing or damaged.
-    """
-    try:
-        with open(path, encoding="utf-8", errors="surrogateescape", newline="") as stream:
-            reader = csv.DictReader(stream)
-            rows = list(reader)
-        if "predicted" in (reader.fieldnames or ()) and "score" not in (reader.fieldnames or ()):
-            raise _NotSingleLabelsError
-        columns = {name: [row[name] for row in rows] for name in ("path", "label", "predicted", "score")}
-        scores = np.array([float(score) for score in columns["score"]])
-        clips = [_clip_of(row) for row in rows]
-    except FileNotFoundError as exc:
-        raise DataError(f"{path}: not there; `earmark train` and `earmark evaluate` write it") from exc
-    except (OSError, ValueError, KeyError, TypeError, csv.Error) as exc:
-        raise DataError(f"{path}: damaged ({exc!r}); evaluate again to write it anew") from exc
-    except _NotSingleLabelsError as exc:
-        raise DataError(
-            f"{path}: of several labels or numbers; what is compared clip by clip are single labels"
-        ) from exc
-    if not rows:
-        raise DataError(f"{path}: has no rows; evaluate again to write it anew")
-    return Predictions(clips, columns["label"], columns["predicted"], scores)
-
-
-def _clip_of(row: dict[str, str]) -> Clip:
-    length = row.get("duration_s")
-    return Clip(
-        row["path"],
-        path=row.get("file") or row["path"],
-        offset_s=float(row.get("offset_s") or 0),
-        duration_s=float(length) if length else None,
-    )
-
-
 def _whereabouts(table: ClipTable) -> dict[str, list[Any]]:
     """Columns that say where the sound of each clip is, as far as ``path`` alone does not."""
     columns: dict[str, list[Any]] = {
@@ -188,7 +127,7 @@ def write_predictions(folder: RunFolder, split: str, judged: Judged) -> None:
     ``predicted`` is the most likely class; of a model with thresholds, ``answer``, behind the probabilities, is what
     it answers. The last columns are ``file``, ``offset_s`` and ``duration_s`` of the sound, where ``path`` is not all
     there is to say. Of several labels ``label`` and ``predicted`` name all of them and there is no ``score``; in a
-    regression the columns are path, label, predicted, error.
+    regression the columns are path, label, predicted, error. :mod:`earmark.runs.predictions` reads them.
     """
     heads, rows = {
         Task.SINGLE_LABEL: _single_label_rows,

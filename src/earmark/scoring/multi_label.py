@@ -6,7 +6,7 @@ Shapes: N clips, C labels, R sets of clips drawn anew.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -237,8 +237,8 @@ class _Ranked:
 
 
 def _intervals(probabilities: np.ndarray, there: np.ndarray, answered: np.ndarray, units: Units) -> dict[str, Interval]:
-    (values,) = bootstrap([(probabilities, answered)], there, units)
-    return {name: percentile_interval(of) for name, of in values.items()}
+    (drawn,) = bootstrap([(probabilities, answered)], there, units)
+    return {name: percentile_interval(of) for name, of in means_of_labels(drawn).items()}
 
 
 def bootstrap(
@@ -252,16 +252,13 @@ def bootstrap(
         units: what is drawn; ``None`` for clips, which are then taken as independent.
 
     Returns:
-        Of each ``mean_average_precision`` and ``macro_f1``, float64 (R,); nothing where that would take minutes, or
-        no clip has a label.
+        Of each ``average_precision`` and ``f1`` of the labels, float64 (R, C), NaN where no clip drawn has the label;
+        nothing where that would take minutes, or no clip has a label.
     """
     sets = int(min(REPLICATES, _MOST_WORK / max(1, there.size)))
-    present = there.any(axis=0)
-    if sets < _FEWEST_SETS or not present.any():
+    if sets < _FEWEST_SETS or not there.any():
         return [{} for _ in models]
-    figures = [
-        _Drawn(probabilities[:, present], answered[:, present], there[:, present]) for probabilities, answered in models
-    ]
+    figures = [_Drawn(probabilities, answered, there) for probabilities, answered in models]
     values = [
         [one.of(np.ascontiguousarray(weights.T)) for one in figures]
         for weights in (units or Units(len(there))).draws(sets)
@@ -272,19 +269,37 @@ def bootstrap(
     ]
 
 
-def label_means(probabilities: np.ndarray, answered: np.ndarray, there: np.ndarray) -> dict[str, float]:
-    """``mean_average_precision`` and ``macro_f1`` of answers bool (N, C) and what they were made from, float (N, C)."""
-    present = there.any(axis=0)
-    if not present.any():
-        return {"mean_average_precision": 0.0, "macro_f1": 0.0}
-    here = _Drawn(probabilities[:, present], answered[:, present], there[:, present]).of(np.ones((len(there), 1)))
-    return {name: float(of[0]) for name, of in here.items()}
+def figures_of_labels(probabilities: np.ndarray, answered: np.ndarray, there: np.ndarray) -> dict[str, np.ndarray]:
+    """``average_precision`` and ``f1`` of each label, float64 (C,); NaN where no clip has it.
+
+    Args:
+        probabilities: float (N, C).
+        answered: the answers made from them, bool (N, C).
+        there: which labels are there, bool (N, C).
+    """
+    if not there.any():
+        return {name: np.full(there.shape[1], np.nan) for name in ("average_precision", "f1")}
+    here = _Drawn(probabilities, answered, there).of(np.ones((len(there), 1)))
+    return {name: of[0] for name, of in here.items()}
+
+
+def means_of_labels(of_labels: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """``mean_average_precision`` and ``macro_f1`` of figures (..., C) of labels: over those that are there."""
+    named = {"average_precision": "mean_average_precision", "f1": "macro_f1"}
+    means = {}
+    for name, of in of_labels.items():
+        known = ~np.isnan(of)
+        means[named[name]] = np.where(known, of, 0.0).sum(axis=-1) / np.maximum(known.sum(axis=-1), 1)
+    return means
 
 
 class _Drawn:
-    """What decides a model's figures on any weighting of the clips; each label has clips."""
+    """What decides a model's figures on any weighting of the clips."""
 
     def __init__(self, probabilities: np.ndarray, answered: np.ndarray, there: np.ndarray) -> None:
+        self._present = np.asarray(there.any(axis=0))
+        probabilities, answered = probabilities[:, self._present], answered[:, self._present]
+        there = there[:, self._present]
         self._there = there.astype(float)
         self._ranked = [_Ranked(probabilities[:, i], there[:, i]) for i in range(there.shape[1])]
         self._hits, self._total = (there & answered).astype(float), self._there + answered
@@ -293,9 +308,15 @@ class _Drawn:
         """Of R weightings (N, R), without those in which no label is: they say nothing."""
         drawn = weights.T @ self._there > 0  # (R, labels)
         weights, drawn = weights[:, drawn.any(axis=1)], drawn[drawn.any(axis=1)]
-        precisions = np.stack([one.average_precision(weights) for one in self._ranked])
+        precisions = np.stack([one.average_precision(weights) for one in self._ranked], axis=1)
         f1 = np.where(drawn, 2 * (weights.T @ self._hits) / np.maximum(weights.T @ self._total, 1e-12), np.nan)
-        return {"mean_average_precision": np.nanmean(precisions, axis=0), "macro_f1": np.nanmean(f1, axis=1)}
+        return {"average_precision": self._of_all(precisions), "f1": self._of_all(f1)}
+
+    def _of_all(self, values: np.ndarray) -> np.ndarray:
+        """Values (R, labels with clips) as (R, C)."""
+        whole = np.full((len(values), len(self._present)), np.nan)
+        whole[:, self._present] = values
+        return whole
 
 
 def _mean(values: Sequence[float | None]) -> float:

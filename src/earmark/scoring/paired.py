@@ -5,20 +5,26 @@ Shapes: N clips, C classes.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 from scipy.stats import binomtest
 
-from earmark.scoring.uncertainty import REPLICATES, Interval, figures_of_draws, percentile_interval
+from earmark.scoring.uncertainty import REPLICATES, Interval, bootstrap_intervals, figures_of_draws, percentile_interval
 
 
 @dataclass(frozen=True)
-class Difference:
-    """How much higher the second figure is, with its 95 % interval."""
+class Estimate:
+    """A figure, or how much higher one is than another, with its 95 % interval; without one that would take minutes."""
 
     value: float
-    interval: Interval
+    interval: Interval | None
+
+    @property
+    def is_certain(self) -> bool:
+        """Whether the interval leaves 0 out: of a difference, that there is one."""
+        return self.interval is not None and not self.interval.low <= 0 <= self.interval.high
 
 
 @dataclass(frozen=True)
@@ -26,25 +32,67 @@ class Paired:
     """A second model against a first one.
 
     Attributes:
-        only_first: clips that the first alone answers rightly.
-        only_second: clips that the second alone answers rightly.
-        p: of McNemar's exact test: how likely so uneven a share of these clips would be if both were equally good.
-        accuracy: difference of the accuracies.
-        macro_f1: difference of the mean F1 over the classes that have clips.
+        only_first: clips that the first alone answers rightly (of several labels: all of them), or that its number is
+            nearer to.
+        only_second: the same of the second.
+        second_is_better: which way ``p`` leans.
+        p: of McNemar's exact test of these clips, in a regression of Wilcoxon's signed-rank test of the absolute
+            errors: how likely so uneven clips would be if both were equally good.
+        differences: how much higher the second's figures are, by name.
+        of_labels: the same of each of several labels, C of them a figure; ``None`` for one without clips.
     """
 
     only_first: int
     only_second: int
+    second_is_better: bool
     p: float
-    accuracy: Difference
-    macro_f1: Difference
+    differences: Mapping[str, Estimate]
+    of_labels: Mapping[str, Sequence[Estimate | None]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Compared:
+    """Models on the same clips.
+
+    Attributes:
+        figures: of each, by name.
+        pairs: each but the first against the first.
+        of_labels: of each the figures of its classes or labels, by name, float (C,); NaN for one without clips.
+    """
+
+    figures: list[dict[str, Estimate]]
+    pairs: list[Paired]
+    of_labels: list[Mapping[str, np.ndarray]]
+
+
+def compare_classes(targets: np.ndarray, answers: Sequence[np.ndarray], num_classes: int) -> Compared:
+    """Hold models of single labels against the first of them, see :func:`compare`.
+
+    Args:
+        targets: int (N,), class indices, N >= 1.
+        answers: of each model, int (N,).
+        num_classes: C.
+    """
+    figures: list[dict[str, Estimate]] = []
+    of_labels: list[Mapping[str, np.ndarray]] = []
+    for of in answers:
+        confusion = np.zeros((num_classes, num_classes), np.int64)
+        np.add.at(confusion, (targets, of), 1)
+        hits, support = np.diag(confusion), confusion.sum(axis=1)
+        with np.errstate(invalid="ignore"):
+            f1 = np.where(support > 0, 2 * hits / (support + confusion.sum(axis=0)), np.nan)
+        values = {"accuracy": float(hits.sum() / len(targets)), "macro_f1": float(np.nanmean(f1))}
+        within = bootstrap_intervals(confusion)
+        figures.append({name: Estimate(value, within[name]) for name, value in values.items()})
+        of_labels.append({"f1": f1})
+    return Compared(figures, [compare(targets, answers[0], of, num_classes) for of in answers[1:]], of_labels)
 
 
 def compare(targets: np.ndarray, first: np.ndarray, second: np.ndarray, num_classes: int, *, seed: int = 0) -> Paired:
-    """Hold two models against each other.
+    """Hold two models against each other, by accuracy and by the mean F1 over the classes that have clips.
 
-    McNemar 1947, as a binomial test of the clips that one alone answers rightly, and a paired bootstrap: clips are
-    drawn anew with replacement, the same ones for both. Clips are taken as independent.
+    McNemar's test, and a paired bootstrap: clips are drawn anew with replacement, the same ones for both. Clips are
+    taken as independent.
 
     Args:
         targets: int (N,), class indices, N >= 1.
@@ -53,10 +101,7 @@ def compare(targets: np.ndarray, first: np.ndarray, second: np.ndarray, num_clas
         num_classes: C.
         seed: of the draws.
     """
-    only_first = int(((first == targets) & (second != targets)).sum())
-    only_second = int(((first != targets) & (second == targets)).sum())
-    uneven = only_first + only_second
-    p = float(binomtest(only_second, uneven).pvalue) if uneven else 1.0
+    only_first, only_second, p = mcnemar(first == targets, second == targets)
     # as for one model, the figures depend on how often each (target, answer, answer) occurs, which is multinomial
     cells, counts = np.unique(np.stack([targets, first, second]), axis=1, return_counts=True)
     drawn = np.random.default_rng(seed).multinomial(len(targets), counts / len(targets), size=REPLICATES)
@@ -66,10 +111,26 @@ def compare(targets: np.ndarray, first: np.ndarray, second: np.ndarray, num_clas
         other = figures_of_draws(draws, cells[0], cells[2], num_classes)
         found[number] = {name: other[name] - one[name] for name in one}
     differences = {
-        name: Difference(float(found["here"][name][0]), percentile_interval(found["drawn"][name]))
+        name: Estimate(float(found["here"][name][0]), percentile_interval(found["drawn"][name]))
         for name in found["here"]
     }
-    return Paired(only_first, only_second, p, differences["accuracy"], differences["macro_f1"])
+    return Paired(only_first, only_second, only_second > only_first, p, differences)
+
+
+def mcnemar(first: np.ndarray, second: np.ndarray) -> tuple[int, int, float]:
+    """Clips that one of two models alone has right, and how likely so uneven a share of them would be (McNemar 1947).
+
+    Exact: a binomial test.
+
+    Args:
+        first, second: which clips each has right, bool (N,).
+
+    Returns:
+        ``(only the first, only the second, p)``.
+    """
+    only_first, only_second = int((first & ~second).sum()), int((second & ~first).sum())
+    uneven = only_first + only_second
+    return only_first, only_second, float(binomtest(only_second, uneven).pvalue) if uneven else 1.0
 
 
 def holm(values: list[float]) -> list[float]:

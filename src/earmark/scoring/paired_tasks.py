@@ -1,97 +1,115 @@
 """Whether one model of several labels, or of numbers, is better than another on the same clips.
 
-Shapes: N clips, C labels.
+Shapes: N clips, C labels, K models.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 
 import numpy as np
-from scipy.stats import binomtest, rankdata, wilcoxon
+from scipy.stats import rankdata, wilcoxon
 
-from earmark.scoring.multi_label import bootstrap, label_means
-from earmark.scoring.uncertainty import REPLICATES, Interval, percentile_interval
-
-_AT_ONCE = 1 << 22  # clips held together while they are drawn anew
-
-
-@dataclass(frozen=True)
-class PairedScores:
-    """A second model against a first one.
-
-    Attributes:
-        only_first: clips that the first alone has all right, or that its answer is nearer to.
-        only_second: the same of the second.
-        second_is_better: which way ``p`` leans.
-        p: of McNemar's exact test of several labels, of Wilcoxon's signed-rank test of numbers.
-        differences: how much higher the second's figures are, by name, with 95 % intervals; ``None`` for one that
-            would take minutes.
-    """
-
-    only_first: int
-    only_second: int
-    second_is_better: bool
-    p: float
-    differences: Mapping[str, tuple[float, Interval | None]]
+from earmark.scoring.multi_label import bootstrap, figures_of_labels, means_of_labels
+from earmark.scoring.paired import Compared, Estimate, Paired, mcnemar
+from earmark.scoring.uncertainty import REPLICATES, Units, percentile_interval, proportion_interval
 
 
-def compare_labels(
-    there: np.ndarray, first: tuple[np.ndarray, np.ndarray], second: tuple[np.ndarray, np.ndarray]
-) -> PairedScores:
-    """Hold two models of several labels against each other.
+def compare_labels(there: np.ndarray, models: Sequence[tuple[np.ndarray, np.ndarray]]) -> Compared:
+    """Hold models of several labels against the first of them.
 
-    McNemar 1947 of the clips whose labels one alone has all right, and a paired bootstrap: clips are drawn anew with
-    replacement, the same ones for both. Clips are taken as independent.
+    McNemar's test of the clips whose labels one alone has all right, and a paired bootstrap of mean average precision
+    and mean F1, and of these figures of each label: clips are drawn anew with replacement, the same ones for all. Clips
+    are taken as independent.
 
     Args:
         there: which labels are there, bool (N, C).
-        first, second: probabilities float (N, C) and answers bool (N, C) of each.
+        models: of each the probabilities float (N, C) and the answers bool (N, C).
     """
-    right, other = (first[1] == there).all(axis=1), (second[1] == there).all(axis=1)
-    only_first, only_second = int((right & ~other).sum()), int((other & ~right).sum())
-    p = float(binomtest(only_second, only_first + only_second).pvalue) if only_first + only_second else 1.0
-    drawn, here = bootstrap([first, second], there), [label_means(*one, there) for one in (first, second)]
-    differences = {
-        name: (
-            here[1][name] - here[0][name],
-            percentile_interval(drawn[1][name] - drawn[0][name]) if drawn[0] else None,
-        )
-        for name in here[0]
-    }
-    return PairedScores(only_first, only_second, only_second > only_first, p, differences)
+    drawn = bootstrap(models, there)
+    of_labels = [figures_of_labels(*model, there) for model in models]
+    means, drawn_means = [means_of_labels(of) for of in of_labels], [means_of_labels(of) for of in drawn]
+    right = [(answered == there).all(axis=1) for _, answered in models]
+    figures, pairs = [], []
+    for k, hits in enumerate(right):
+        of_run = {name: _estimate(of, drawn_means[k].get(name)) for name, of in means[k].items()}
+        exact = proportion_interval(int(hits.sum()), len(hits))
+        figures.append({**of_run, "exact_match": Estimate(float(hits.mean()), exact)})
+        if not k:
+            continue
+        only_first, only_second, p = mcnemar(right[0], hits)
+        differences = {
+            name: _estimate(of - means[0][name], _less(drawn_means[k], drawn_means[0], name))
+            for name, of in means[k].items()
+        }
+        each = {
+            name: _of_each(of - of_labels[0][name], _less(drawn[k], drawn[0], name))
+            for name, of in of_labels[k].items()
+        }
+        pairs.append(Paired(only_first, only_second, only_second > only_first, p, differences, each))
+    return Compared(figures, pairs, list(of_labels))
 
 
-def compare_numbers(numbers: np.ndarray, first: np.ndarray, second: np.ndarray) -> PairedScores:
-    """Hold two models of numbers against each other.
+def _less(one: Mapping[str, np.ndarray], other: Mapping[str, np.ndarray], name: str) -> np.ndarray | None:
+    return one[name] - other[name] if name in one else None
+
+
+def _estimate(value: np.ndarray | float, drawn: np.ndarray | None) -> Estimate:
+    return Estimate(float(value), None if drawn is None else percentile_interval(drawn))
+
+
+def _of_each(values: np.ndarray, drawn: np.ndarray | None) -> list[Estimate | None]:
+    """Of values (C,) and draws of them (R, C), in which a label may be missing now and then."""
+    return [
+        None if np.isnan(value) else _estimate(value, None if drawn is None else drawn[~np.isnan(drawn[:, i]), i])
+        for i, value in enumerate(values)
+    ]
+
+
+def compare_numbers(numbers: np.ndarray, answers: Sequence[np.ndarray]) -> Compared:
+    """Hold models of numbers against the first of them.
 
     Wilcoxon 1945 of the differences of the absolute errors, and a paired bootstrap of mean absolute error and root
     mean square error. Clips are taken as independent.
 
     Args:
         numbers: what the answers should be, float (N,).
+        answers: of each model, float (N,).
+    """
+    errors = np.abs(np.stack(answers) - numbers)  # (K, N)
+    units = Units(len(numbers))
+    drawn = [_errors(weights / len(numbers), errors) for weights in units.draws(REPLICATES)]
+    of_draws = {name: np.concatenate([one[name] for one in drawn]) for name in drawn[0]}  # (R, K)
+    here = _errors(np.full((1, len(numbers)), 1 / len(numbers)), errors)  # (1, K)
+    figures = [
+        {name: _estimate(of[0, k], of_draws[name][:, k]) for name, of in here.items()} for k in range(len(errors))
+    ]
+    pairs = []
+    for k in range(1, len(errors)):
+        gap = error_gaps(numbers, answers[0], answers[k])
+        leaning = float(np.sign(gap[gap != 0]) @ rankdata(np.abs(gap[gap != 0])))  # what the test looks at
+        p = float(wilcoxon(gap).pvalue) if gap.any() else 1.0
+        differences = {
+            name: _estimate(of[0, k] - of[0, 0], of_draws[name][:, k] - of_draws[name][:, 0])
+            for name, of in here.items()
+        }
+        pairs.append(Paired(int((gap > 0).sum()), int((gap < 0).sum()), leaning < 0, p, differences))
+    return Compared(figures, pairs, [{} for _ in answers])
+
+
+def error_gaps(numbers: np.ndarray, first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """How much larger the second model's absolute errors are than the first's, float (N,); 0 but for rounding is 0.
+
+    Args:
+        numbers: what the answers should be, float (N,).
         first, second: answers of each, float (N,).
     """
-    errors = np.abs(np.stack([first, second]) - numbers)  # (2, N)
-    gap = errors[1] - errors[0]
-    gap[np.abs(gap) <= 1e-9 * errors.max()] = 0  # alike but for rounding
-    leaning = float(np.sign(gap[gap != 0]) @ rankdata(np.abs(gap[gap != 0])))  # what the test looks at
-    p = float(wilcoxon(gap).pvalue) if gap.any() else 1.0
-    rng, total = np.random.default_rng(0), len(numbers)
-    some = max(1, _AT_ONCE // total)
-    drawn: dict[str, list[np.ndarray]] = {"mae": [], "rmse": []}
-    for start in range(0, REPLICATES, some):
-        sets = errors[:, rng.integers(total, size=(min(some, REPLICATES - start), total))]  # (2, R, N)
-        for name, of in _errors(sets).items():
-            drawn[name].append(of[1] - of[0])
-    here = _errors(errors)
-    differences = {
-        name: (float(of[1] - of[0]), percentile_interval(np.concatenate(drawn[name]))) for name, of in here.items()
-    }
-    return PairedScores(int((gap > 0).sum()), int((gap < 0).sum()), leaning < 0, p, differences)
+    errors = np.abs(np.stack([first, second]) - numbers)
+    gap: np.ndarray = errors[1] - errors[0]
+    gap[np.abs(gap) <= 1e-9 * errors.max()] = 0
+    return gap
 
 
-def _errors(sizes: np.ndarray) -> dict[str, np.ndarray]:
-    """Mean absolute error and root mean square error of absolute errors (2, ..., N), each (2, ...)."""
-    return {"mae": sizes.mean(axis=-1), "rmse": np.sqrt((sizes**2).mean(axis=-1))}
+def _errors(weights: np.ndarray, sizes: np.ndarray) -> dict[str, np.ndarray]:
+    """Mean absolute error and root mean square error of absolute errors (K, N), each (R, K), by weights (R, N)."""
+    return {"mae": weights @ sizes.T, "rmse": np.sqrt(weights @ (sizes**2).T)}

@@ -1,0 +1,111 @@
+"""What a ``predictions_SPLIT.csv`` says, read back; :mod:`earmark.runs.judged` writes it.
+
+Shapes: N clips, C labels.
+"""
+
+from __future__ import annotations
+
+import csv
+from array import array
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from earmark.data.clips import Clip
+from earmark.data.columns import Columns, read_label
+from earmark.errors import DataError
+from earmark.tasks import Task
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """What a model answered to N clips, and what is right.
+
+    Attributes:
+        task: what was asked.
+        clips: what each is called, and where its sound is.
+        labels: C names where a clip has several labels; else none.
+        targets: names of classes (N,), which labels are there bool (N, C), or numbers float (N,).
+        answers: alike.
+        scores: probability of the class that is answered, float (N,); of each label, float (N, C); in a regression
+            the answers.
+    """
+
+    task: Task
+    clips: list[Clip]
+    labels: list[str]
+    targets: np.ndarray
+    answers: np.ndarray
+    scores: np.ndarray
+
+
+def read_predictions(path: Path) -> Predictions:
+    """Read what :func:`earmark.runs.judged.write_predictions` wrote; its columns tell the task.
+
+    Raises:
+        DataError: it is missing or damaged.
+    """
+    try:
+        with open(path, encoding="utf-8", errors="surrogateescape", newline="") as stream:
+            rows = csv.reader(stream)
+            heads = next(rows, [])
+            found = _read(heads, (row for row in rows if row)) if heads else None
+    except FileNotFoundError as exc:
+        raise DataError(f"{path}: not there; `earmark train` and `earmark evaluate` write it") from exc
+    except (OSError, ValueError, KeyError, IndexError, DataError, csv.Error) as exc:
+        raise DataError(f"{path}: damaged ({exc!r}); evaluate again to write it anew") from exc
+    if found is None or not found.clips:
+        raise DataError(f"{path}: has no rows; evaluate again to write it anew")
+    return found
+
+
+def _read(heads: Sequence[str], rows: Iterable[list[str]]) -> Predictions:
+    place = {head: i for i, head in enumerate(heads)}
+    task = Task.REGRESSION if "error" in place else Task.SINGLE_LABEL if "score" in place else Task.MULTI_LABEL
+    target, answer, path = place["label"], place["predicted"], place["path"]
+    labels, scored = [], []
+    if task is Task.MULTI_LABEL:
+        scored = [i for i, head in enumerate(heads) if head.startswith("p(") and head.endswith(")")]
+        labels = [heads[i][2:-1] for i in scored]
+    elif task is Task.SINGLE_LABEL:
+        scored = [place["score"]]
+    clips, targets, answers, scores = [], [], [], array("d")  # rows of text would be several times as large
+    for row in rows:
+        clips.append(_clip_of(row, place, row[path]))
+        targets.append(row[target])
+        answers.append(row[answer])
+        scores.extend(float(row[i]) for i in scored)
+    if task is Task.REGRESSION:
+        numbers = np.array(answers, np.float64)
+        return Predictions(task, clips, [], np.array(targets, np.float64), numbers, numbers)
+    if task is Task.SINGLE_LABEL:
+        named, given = np.array(targets, object), np.array(answers, object)
+        return Predictions(task, clips, [], named, given, np.array(scores))
+    there, answered = _named(targets, labels), _named(answers, labels)
+    return Predictions(task, clips, labels, there, answered, np.array(scores).reshape(len(clips), len(labels)))
+
+
+def _clip_of(row: Sequence[str], place: dict[str, int], source: str) -> Clip:
+    def cell(name: str) -> str:
+        return row[place[name]] if name in place else ""
+
+    length = cell("duration_s")
+    return Clip(
+        source,
+        path=cell("file") or source,
+        offset_s=float(cell("offset_s") or 0),
+        duration_s=float(length) if length else None,
+    )
+
+
+def _named(cells: Sequence[str], labels: Sequence[str]) -> np.ndarray:
+    """Which labels cells name, bool (N, C)."""
+    number, columns = {label: i for i, label in enumerate(labels)}, Columns(task=Task.MULTI_LABEL)
+    there = np.zeros((len(cells), len(labels)), bool)
+    for row, cell in enumerate(cells):
+        names = read_label(cell, f"row {row + 2}", columns)
+        assert isinstance(names, tuple)
+        there[row, [number[name] for name in names]] = True
+    return there

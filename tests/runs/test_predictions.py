@@ -1,0 +1,71 @@
+"""What is written of a scored split is read as that again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from earmark.data.clips import Clip, ClipTable, Label
+from earmark.errors import DataError
+from earmark.models.decision import Decision
+from earmark.runs.folder import RunFolder
+from earmark.runs.judged import judge, write_predictions
+from earmark.runs.predictions import Predictions, read_predictions
+from earmark.tasks import Task, sigmoid, softmax
+
+LABELS = ["a", "b, with a comma", "[c"]
+
+
+def read_back(folder: Path, task: Task, labels: list[str], right: list[Label], logits: np.ndarray) -> Predictions:
+    clips = [Clip(f"{i}.wav", label, path="/tape.wav", offset_s=i / 2) for i, label in enumerate(right)]
+    judged = judge(logits.astype(np.float32), ClipTable(clips, "here"), labels, decision=Decision(task=task))
+    write_predictions(RunFolder(folder), "test", judged)
+    return read_predictions(folder / "predictions_test.csv")
+
+
+def test_single_labels(tmp_path: Path) -> None:
+    logits = np.array([[2.0, 0, 0], [0, 1, 3]])
+    found = read_back(tmp_path, Task.SINGLE_LABEL, LABELS, ["a", "b, with a comma"], logits)
+    assert found.task is Task.SINGLE_LABEL
+    assert found.targets.tolist() == ["a", "b, with a comma"]
+    assert found.answers.tolist() == ["a", "[c"]
+    assert found.scores == pytest.approx(softmax(logits).max(axis=1), rel=1e-5)
+    assert [(clip.path, clip.offset_s) for clip in found.clips] == [("/tape.wav", 0.0), ("/tape.wav", 0.5)]
+
+
+def test_several_labels(tmp_path: Path) -> None:
+    right: list[Label] = [("a", "[c"), (), ("b, with a comma",)]
+    logits = np.array([[2.0, -1, 3], [-1, -2, -3], [1, 1, 1]])
+    found = read_back(tmp_path, Task.MULTI_LABEL, LABELS, right, logits)
+    assert found.task is Task.MULTI_LABEL
+    assert found.labels == LABELS
+    np.testing.assert_array_equal(found.targets, [[1, 0, 1], [0, 0, 0], [0, 1, 0]])
+    np.testing.assert_array_equal(found.answers, logits > 0)
+    np.testing.assert_allclose(found.scores, sigmoid(logits), rtol=1e-5)
+
+
+def test_numbers(tmp_path: Path) -> None:
+    found = read_back(tmp_path, Task.REGRESSION, ["label"], [1.5, -2.0], np.array([[1.0], [3]]))
+    assert found.task is Task.REGRESSION
+    assert found.targets.tolist() == [1.5, -2.0]
+    assert found.answers.tolist() == found.scores.tolist() == [1.0, 3.0]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", "has no rows"),
+        ("path,label,predicted,correct,p(a)\n", "has no rows"),
+        ("path,label\nx,y\n", "damaged"),
+        ("path,label,predicted,correct,p(a)\nx,a,b,0,0.5\n", "damaged"),  # an answer that is no label
+        ("path,label,predicted,correct,p(a)\nx,a,a,1\n", "damaged"),  # cut short
+        ("path,label,predicted,score\nx,a,a,high\n", "damaged"),
+        ("path,label,predicted,error\nx,1,,0\n", "damaged"),
+    ],
+)
+def test_what_cannot_be_read_is_one_line(tmp_path: Path, text: str, said: str) -> None:
+    (tmp_path / "predictions_test.csv").write_text(text)
+    with pytest.raises(DataError, match=rf"predictions_test\.csv: {said}"):
+        read_predictions(tmp_path / "predictions_test.csv")
