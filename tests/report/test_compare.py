@@ -111,7 +111,7 @@ def test_runs_of_several_labels(tmp_path: Path, capsys: pytest.CaptureFixture[st
     text = capsys.readouterr().out
     assert "test: 60 clips, 2 labels, mAP of knowing nothing 0." in text
     assert "good: better than plain by the clips with all labels right (p 3e-08)" in text
-    assert "; mAP higher (+0.1949, 95 % +0.0" in text
+    assert "; its mAP is higher (+0.1949, 95 % +0.0" in text
     there, logits = noisy_labels(0.3, 2)
     assert f"| good  | {compute_multi_label(logits, there, LABELS).mean_average_precision:.4f}" in text
 
@@ -121,8 +121,8 @@ def test_probabilities_may_be_better_where_whole_clips_do_not_say_so(tmp_path: P
     plain, ranked = logits - 20, np.where(there, 1.0, -1.0) - 20  # neither answers a label
     runs = [of_labels(tmp_path / "plain", there, plain), of_labels(tmp_path / "ranked", there, ranked)]
     (verdict,) = compare_runs(runs).verdicts()
-    assert verdict.startswith("ranked: these clips do not tell it from plain by the clips with all labels right (p 1)")
-    assert "; mAP higher (+0." in verdict
+    assert verdict.startswith("ranked: the clips with all labels right do not tell it from plain (p 1)")
+    assert "; its mAP is higher (+0." in verdict
 
 
 def test_runs_of_numbers(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -31,7 +31,7 @@ TITLES = {
     "rmse": "RMSE",
 }
 TESTS = {Task.SINGLE_LABEL: "McNemar p", Task.MULTI_LABEL: "McNemar p", Task.REGRESSION: "Wilcoxon p"}
-BETTER = {Task.SINGLE_LABEL: "right", Task.MULTI_LABEL: "all right", Task.REGRESSION: "nearer"}
+BETTER = {Task.SINGLE_LABEL: "is right", Task.MULTI_LABEL: "has all right", Task.REGRESSION: "is nearer"}
 
 
 @dataclass(frozen=True)
@@ -114,18 +114,19 @@ class Comparison:
         ]
 
     def _verdict(self, name: str, pair: Paired, p: float) -> str:
-        word = "better" if pair.second_is_better else "worse"
-        text = f"{name}: {word} than {self.runs[0].name}"
-        if p >= 0.05:
-            text = f"{name}: these clips do not tell it from {self.runs[0].name}"
-        if self.task is not Task.MULTI_LABEL:
-            return f"{text} (p {p:.2g})"
-        # whole clips are one side of several labels; where probabilities rank the clips is another
-        text, of = f"{text} by the clips with all labels right (p {p:.2g})", pair.differences["mean_average_precision"]
-        if not of.is_certain:
+        first, several = self.runs[0].name, self.task is Task.MULTI_LABEL
+        if p < 0.05:
+            by = " by the clips with all labels right" if several else ""
+            text = f"{name}: {'better' if pair.second_is_better else 'worse'} than {first}{by} (p {p:.2g})"
+        else:
+            clips = "the clips with all labels right" if several else "these clips"
+            text = f"{name}: {clips} do not tell it from {first} (p {p:.2g})"
+        # whole clips are one side of several labels; how well probabilities rank the clips is another
+        of = pair.differences.get("mean_average_precision")
+        if of is None or not of.is_certain:
             return text
         value, within = self._cells(of, "+")
-        return f"{text}; mAP {'higher' if of.value > 0 else 'lower'} ({value}, 95 % {within})"
+        return f"{text}; its mAP is {'higher' if of.value > 0 else 'lower'} ({value}, 95 % {within})"
 
     def figure(self, value: float, sign: str = "") -> str:
         """A share, or a number in its unit, as tables have it."""

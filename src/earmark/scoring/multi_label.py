@@ -259,10 +259,7 @@ def bootstrap(
     if sets < _FEWEST_SETS or not there.any():
         return [{} for _ in models]
     figures = [_Drawn(probabilities, answered, there) for probabilities, answered in models]
-    values = [
-        [one.of(np.ascontiguousarray(weights.T)) for one in figures]
-        for weights in (units or Units(len(there))).draws(sets)
-    ]
+    values = [[one.of(weights.T) for one in figures] for weights in (units or Units(len(there))).draws(sets)]
     return [
         {name: np.concatenate([of_models[k][name] for of_models in values]) for name in values[0][k]}
         for k in range(len(models))
@@ -307,7 +304,8 @@ class _Drawn:
     def of(self, weights: np.ndarray) -> dict[str, np.ndarray]:
         """Of R weightings (N, R), without those in which no label is: they say nothing."""
         drawn = weights.T @ self._there > 0  # (R, labels)
-        weights, drawn = weights[:, drawn.any(axis=1)], drawn[drawn.any(axis=1)]
+        # clips one after another in memory, else each product below copies all of it first
+        weights, drawn = np.ascontiguousarray(weights[:, drawn.any(axis=1)]), drawn[drawn.any(axis=1)]
         precisions = np.stack([one.average_precision(weights) for one in self._ranked], axis=1)
         f1 = np.where(drawn, 2 * (weights.T @ self._hits) / np.maximum(weights.T @ self._total, 1e-12), np.nan)
         return {"average_precision": self._of_all(precisions), "f1": self._of_all(f1)}
