@@ -116,6 +116,16 @@ def test_runs_of_several_labels(tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert f"| good  | {compute_multi_label(logits, there, LABELS).mean_average_precision:.4f}" in text
 
 
+def test_clips_may_stand_in_another_order(tmp_path: Path) -> None:
+    runs = [of_labels(tmp_path / "plain", *noisy_labels(1.5, 1))]
+    runs += [of_labels(tmp_path / "turned", *noisy_labels(1.5, 1), rows=range(59, -1, -1))]
+    (pair,) = compare_runs(runs).pairs
+    assert [of.value for of in pair.differences.values()] == [0, 0]
+    numbers = [of_numbers(tmp_path / "numbers", *noisy_numbers(1, 1))]
+    numbers += [of_numbers(tmp_path / "numbers_turned", *noisy_numbers(1, 1), rows=range(59, -1, -1))]
+    assert compare_runs(numbers).pairs[0].p == 1
+
+
 def test_probabilities_may_be_better_where_whole_clips_do_not_say_so(tmp_path: Path) -> None:
     there, logits = noisy_labels(1.5, 1)
     plain, ranked = logits - 20, np.where(there, 1.0, -1.0) - 20  # neither answers a label

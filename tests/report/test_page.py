@@ -78,6 +78,17 @@ def test_the_headline_says_how_far_to_trust_it(page: Any) -> None:
 
 
 @needs_browser
+def test_headline_cards_stand_in_even_rows(browser: Any, report: Path) -> None:
+    with opened(browser, report, width=1280) as page:
+        spots = [card.bounding_box() for card in page.locator("#cards .card").all()]
+        rows: dict[float, list[float]] = {}
+        for spot in spots:
+            rows.setdefault(spot["y"], []).append(round(spot["x"] + spot["width"]))
+        assert [len(ends) for ends in rows.values()] == [2, 3]
+        assert len({ends[-1] for ends in rows.values()}) == 1  # none leaves a gap at its end
+
+
+@needs_browser
 def test_a_cell_lets_its_clips_be_heard(page: Any) -> None:
     page.locator("#matrix button[data-i='0'][data-j='2']").click()
     heard = page.locator("#heard")
