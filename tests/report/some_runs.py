@@ -50,8 +50,7 @@ def _written(
 ) -> str:
     folder.mkdir(parents=True)
     chosen = list(rows) or list(range(len(right)))
-    sounds = folder.parent if folder.parent.name not in ("plain", "good") else folder.parent.parent  # of a fold
-    clips = [Clip(f"{i}.wav", right[i], str(sounds / f"{i}.wav")) for i in chosen]
+    clips = [Clip(f"{i}.wav", right[i], str(folder.parent / f"{i}.wav")) for i in chosen]
     judged = judge(logits[chosen].astype(np.float32), ClipTable(clips, "here"), labels, decision=Decision(task=task))
     write_predictions(RunFolder(folder), "test", judged)
     return str(folder)

@@ -30,7 +30,7 @@ TITLES = {
     "mae": "MAE",
     "rmse": "RMSE",
 }
-TESTS = {Task.SINGLE_LABEL: "McNemar p", Task.MULTI_LABEL: "McNemar p", Task.REGRESSION: "Wilcoxon p"}
+_TESTS = {Task.SINGLE_LABEL: "McNemar p", Task.MULTI_LABEL: "McNemar p", Task.REGRESSION: "Wilcoxon p"}
 BETTER = {Task.SINGLE_LABEL: "is right", Task.MULTI_LABEL: "has all right", Task.REGRESSION: "is nearer"}
 
 
@@ -100,7 +100,7 @@ class Comparison:
         better = BETTER[self.task]
         heads = [head for name in self.pairs[0].differences for head in (TITLES[name], "95 %")]
         against: list[tuple[str, ...]] = [
-            (f"Against {first.name}", *heads, f"Only it {better}", f"Only {first.name} {better}", TESTS[self.task])
+            (f"Against {first.name}", *heads, f"Only it {better}", f"Only {first.name} {better}", _TESTS[self.task])
         ]
         for run, pair, p in zip(self.runs[1:], self.pairs, self.p, strict=True):
             cells = (cell for of in pair.differences.values() for cell in self._cells(of, "+"))
@@ -159,8 +159,18 @@ def compare_runs(folders: Sequence[str], split: str | None = None) -> Comparison
     )
     read = [_predictions(Path(folder), split) for folder in folders]
     read = [_like_first(folder, one, folders[0], read[0]) for folder, one in zip(folders, read, strict=True)]
-    compared = {Task.SINGLE_LABEL: _of_classes, Task.MULTI_LABEL: _of_labels, Task.REGRESSION: _of_numbers}
-    return compared[read[0].task](split, _names(folders), read)
+    if read[0].task is Task.SINGLE_LABEL:
+        read = _numbered(read)
+    first = read[0]
+    compared, trivial = _compared(read)
+    runs = [
+        Run(name, one.answers, one.scores, figures, of_labels)
+        for name, one, figures, of_labels in zip(
+            _names(folders), read, compared.figures, compared.of_labels, strict=True
+        )
+    ]
+    p = holm([pair.p for pair in compared.pairs])
+    return Comparison(first.task, split, first.labels, first.clips, first.targets, trivial, runs, compared.pairs, p)
 
 
 def _predictions(place: Path, split: str) -> Predictions:
@@ -257,47 +267,33 @@ def _names(folders: Sequence[str]) -> list[str]:
     return names if len(set(names)) == len(names) else [str(folder).rstrip(os.sep) for folder in folders]
 
 
-def _of_classes(split: str, names: Sequence[str], read: Sequence[Predictions]) -> Comparison:
+def _numbered(read: Sequence[Predictions]) -> list[Predictions]:
+    """Of single labels the same, with the numbers of classes in place of their names."""
     labels = sorted({label for one in read for label in (*one.targets, *one.answers)})
     number = {label: i for i, label in enumerate(labels)}
-    targets, *answers = (
-        np.array([number[label] for label in of]) for of in (read[0].targets, *(one.answers for one in read))
-    )
-    trivial = {"accuracy": float(np.bincount(targets).max() / len(targets))}
-    compared = compare_classes(targets, answers, len(labels))
-    return _comparison(split, labels, targets, trivial, names, read, answers, compared)
-
-
-def _of_labels(split: str, names: Sequence[str], read: Sequence[Predictions]) -> Comparison:
-    there = read[0].targets
-    compared = compare_labels(there, [(one.scores, one.answers) for one in read])
-    shares = there.mean(axis=0)
-    trivial = {"mean_average_precision": float(shares[shares > 0].mean()) if there.any() else 0.0}
-    return _comparison(split, read[0].labels, there, trivial, names, read, [one.answers for one in read], compared)
-
-
-def _of_numbers(split: str, names: Sequence[str], read: Sequence[Predictions]) -> Comparison:
-    numbers, answers = read[0].targets, [one.answers for one in read]
-    trivial = {"mae": float(np.abs(numbers - np.median(numbers)).mean()), "rmse": float(numbers.std())}
-    return _comparison(split, [], numbers, trivial, names, read, answers, compare_numbers(numbers, answers))
-
-
-def _comparison(
-    split: str,
-    labels: list[str],
-    targets: np.ndarray,
-    trivial: Mapping[str, float],
-    names: Sequence[str],
-    read: Sequence[Predictions],
-    answers: Sequence[np.ndarray],
-    compared: Compared,
-) -> Comparison:
-    runs = [
-        Run(name, of, one.scores, figures, each)
-        for name, of, one, figures, each in zip(names, answers, read, compared.figures, compared.of_labels, strict=True)
+    return [
+        replace(
+            one,
+            labels=labels,
+            targets=np.array([number[label] for label in one.targets]),
+            answers=np.array([number[label] for label in one.answers]),
+        )
+        for one in read
     ]
-    p = holm([pair.p for pair in compared.pairs])
-    return Comparison(read[0].task, split, labels, read[0].clips, targets, trivial, runs, compared.pairs, p)
+
+
+def _compared(read: Sequence[Predictions]) -> tuple[Compared, dict[str, float]]:
+    """Figures and differences, and what a model gets that knows nothing."""
+    task, targets, answers = read[0].task, read[0].targets, [one.answers for one in read]
+    if task is Task.SINGLE_LABEL:
+        majority = float(np.bincount(targets).max() / len(targets))
+        return compare_classes(targets, answers, len(read[0].labels)), {"accuracy": majority}
+    if task is Task.MULTI_LABEL:
+        shares = targets.mean(axis=0)
+        prevalence = float(shares[shares > 0].mean()) if shares.any() else 0.0
+        found = compare_labels(targets, [(one.scores, one.answers) for one in read])
+        return found, {"mean_average_precision": prevalence}
+    return compare_numbers(targets, answers), {"mae": float(np.abs(targets - np.median(targets)).mean())}
 
 
 def _table(lines: Sequence[tuple[str, ...]]) -> list[str]:

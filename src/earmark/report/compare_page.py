@@ -14,7 +14,7 @@ import numpy as np
 
 from earmark import pages
 from earmark.data.clips import ClipTable
-from earmark.report.compare import BETTER, TESTS, TITLES, Comparison, Run
+from earmark.report.compare import BETTER, TITLES, Comparison, Run
 from earmark.report.curves import errors_histogram
 from earmark.report.examples import heard
 from earmark.report.multi_label import said_of
@@ -57,7 +57,6 @@ def write_comparison(path: Path, found: Comparison) -> Path:
     content = {
         "task": found.task.value,
         "about": found.about,
-        "test": TESTS[found.task].removesuffix(" p"),
         "better": BETTER[found.task],
         "titles": TITLES,
         "split": found.split,
