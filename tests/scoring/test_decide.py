@@ -55,6 +55,7 @@ def test_background_clips_that_pass_are_few_enough(rate: float, accepted: int) -
 
 
 LABELS = ["a", "b", "noise", "rare"]
+CLIPS = ClipTable([], "/x/clips")
 
 
 def fit(rows: list[tuple[list[float], int]], **settings: object) -> Fitted:
@@ -62,7 +63,12 @@ def fit(rows: list[tuple[list[float], int]], **settings: object) -> Fitted:
     logits = np.log(np.array([row for row, _ in rows], dtype=np.float64)).astype(np.float32)
     targets = np.array([target for _, target in rows])
     return fit_decision(
-        single(logits), targets, LABELS, DecisionArguments(**settings), split="validation", data="/x/clips"
+        single(logits),
+        targets,
+        LABELS,
+        DecisionArguments(**settings),
+        split="validation",
+        data=CLIPS,
     )  # type: ignore[arg-type]
 
 
@@ -142,7 +148,7 @@ def test_figures_are_not_of_the_clips_that_were_fitted_on() -> None:
     logits = (rng.normal(size=(60, 2)) * 2).astype(np.float32)
     targets = rng.integers(0, 2, 60)
     settings = DecisionArguments(reject_target_precision=0.8)
-    fitted = fit_decision(single(logits), targets, ["a", "b"], settings, split="validation", data="x")
+    fitted = fit_decision(single(logits), targets, ["a", "b"], settings, split="validation", data=CLIPS)
     probabilities = softmax(logits.astype(np.float64) / fitted.decision.temperature)
     own = decision_figures(
         probabilities, fitted.decision.answers(probabilities, ["a", "b"]), targets, ["a", "b"], fitted.decision
@@ -155,7 +161,7 @@ def test_figures_are_not_of_the_clips_that_were_fitted_on() -> None:
 def test_calibration_on_other_clips_is_good() -> None:
     logits, targets = drawn(4000)
     settings = DecisionArguments(calibrate=True)
-    fitted = fit_decision(single(logits * 3), targets, list("abcde"), settings, split="validation", data="x")
+    fitted = fit_decision(single(logits * 3), targets, list("abcde"), settings, split="validation", data=CLIPS)
     assert fitted.figures["calibration_error"] < 0.02 < fitted.figures["calibration_error_before"]
     assert fitted.figures["loss"] < fitted.figures["loss_before"]
     other, truth = drawn(4000, seed=9)
@@ -171,7 +177,7 @@ def test_a_temperature_that_helps_nothing_stays_one() -> None:
     logits[:40, 0] = 30
     targets[:40] = 1
     settings = DecisionArguments(calibrate=True, reject_target_precision=0.7)
-    fitted = fit_decision(single(logits), targets, list("abcde"), settings, split="validation", data="x")
+    fitted = fit_decision(single(logits), targets, list("abcde"), settings, split="validation", data=CLIPS)
     assert fitted.decision.temperature == 1.0
     assert fitted.figures["calibration_error"] == fitted.figures["calibration_error_before"]
     assert "does not lower the calibration error" in fitted.notes[0]
@@ -181,7 +187,7 @@ def test_a_temperature_that_helps_nothing_stays_one() -> None:
 def test_few_clips_are_no_fault() -> None:
     one = WindowLogits(np.zeros((1, 4), np.float32), np.array([0]))
     settings = DecisionArguments(calibrate=True, target_precision=0.9)
-    fitted = fit_decision(one, np.array([1]), LABELS, settings, split="test", data="x")
+    fitted = fit_decision(one, np.array([1]), LABELS, settings, split="test", data=CLIPS)
     assert fitted.figures == {}
     assert summary_line(fitted.decision, fitted.figures) == ""
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import average_precision_score, f1_score, log_loss, roc_auc_score
 
+from earmark.data.clips import ClipTable
 from earmark.decision_options import DecisionArguments
 from earmark.errors import DataError, ModelError, UsageError
 from earmark.models.decision import NEVER, Decision
@@ -19,6 +20,7 @@ from earmark.scoring.multi_label import compute_multi_label
 from earmark.tasks import Task, sigmoid
 
 LABELS = ["dog", "rain", "wind"]
+CLIPS = ClipTable([], "clips")
 
 
 def made(count: int = 200, seed: int = 0, *, digits: int | None = None) -> tuple[np.ndarray, np.ndarray]:
@@ -110,7 +112,7 @@ def test_the_temperature_finds_back_what_logits_were_scaled_by() -> None:
 def test_thresholds_reach_the_precision_on_other_clips() -> None:
     logits, targets = made(4000, seed=2)
     settings = DecisionArguments(target_precision=0.8)
-    fitted = fit_decision(windows(logits[:2000]), targets[:2000], LABELS, settings, split="validation", data="x")
+    fitted = fit_decision(windows(logits[:2000]), targets[:2000], LABELS, settings, split="validation", data=CLIPS)
     assert fitted.decision.task is Task.MULTI_LABEL
     answered = fitted.decision.present(sigmoid(logits[2000:]), LABELS)
     for i in range(2):  # of the third there are few clips
@@ -124,7 +126,7 @@ def test_a_label_without_clips_is_never_answered_and_a_line_says_so() -> None:
     logits, targets = made(400)
     targets[:, 2] = 0
     settings = DecisionArguments(target_precision=0.8)
-    fitted = fit_decision(windows(logits), targets, LABELS, settings, split="validation", data="x")
+    fitted = fit_decision(windows(logits), targets, LABELS, settings, split="validation", data=CLIPS)
     assert fitted.decision.class_thresholds["wind"] == NEVER
     assert any("no clip has that label: 'wind'" in note for note in fitted.notes)
 

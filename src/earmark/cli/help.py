@@ -139,6 +139,9 @@ usage: earmark evaluate MODEL --data_dir DIR [flags]
 """
 
 _EVALUATE_TAIL = """\
+results go into evaluation_SPLIT in the model's folder; where an evaluation of other clips lies there, into
+evaluation_SPLIT_2 and so on. --output_dir with one of other clips, or of another model, is refused
+
 examples
   the test split of the folder it was trained on:
     earmark evaluate runs/first --data_dir recordings --split test

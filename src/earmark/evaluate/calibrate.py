@@ -69,7 +69,7 @@ def calibrate(options: CalibrateOptions) -> CalibrateOutcome:
         audio.labels,
         options,
         split=options.split,
-        data=clips.table.origin,
+        data=clips.table,
     )
     if folder.decision.exists():
         logger.info("%s: replaced", folder.decision)

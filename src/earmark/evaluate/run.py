@@ -11,13 +11,14 @@ from typing import Any, TypeVar
 import numpy as np
 
 from earmark.config import EvaluateOptions
-from earmark.data.clips import ClipTable
+from earmark.data.clips import ClipTable, fingerprint
 from earmark.data.columns import NUMBER, Columns
 from earmark.data.scan import write_bad_audio
 from earmark.data.sources import load_splits
 from earmark.data.usable import keep_usable
 from earmark.device import describe_device, select_device
 from earmark.errors import DataError, UsageError
+from earmark.evaluate.place import describe, first_place, place_for
 from earmark.export.load import ExportedModel, load_any
 from earmark.models.build import AudioModel
 from earmark.models.source import source_of
@@ -52,23 +53,25 @@ class EvaluateOutcome:
 def evaluate(options: EvaluateOptions) -> EvaluateOutcome:
     """Score a split, write its metrics, its per-clip predictions and its row of the results table.
 
-    The results go into ``--output_dir``, by default ``evaluation_SPLIT`` in the model's folder where that is a folder,
-    and there too where ``--output_dir`` is a run, whose own figures stay.
+    Where the results go is told in :mod:`earmark.evaluate.place`: an evaluation of other clips is never written over.
 
     Raises:
-        EarmarkError: the model, the data or the device cannot be used; a label the model does not know.
+        EarmarkError: the model, the data or the device cannot be used; a label the model does not know; an evaluation
+            of something else in ``--output_dir``.
     """
     audio = load_any(source_of(options))
     options = for_task(options, audio)
     scorer, device_name = on_device(audio, options.device)
     table = table_of(options)
     check_labels(table, audio.labels)
-    folder = RunFolder(_output_dir(options))
-    prepare_folder(folder.path)
+    prepare_folder(first_place(options)[0])  # that it cannot be written is said before anything is decoded
     usable, bad = keep_usable({options.split: table}, scorer.sampling_rate_hz, options)
+    table = usable[options.split].table
+    what = describe(options, table)
+    folder = place_for(options, what)
+    write_json(folder.evaluation, what)
     if bad:
         write_bad_audio(folder.bad_audio, bad)
-    table = usable[options.split].table
     logits = score_table_with(
         scorer, usable[options.split].waveforms, batch_size=options.per_device_eval_batch_size, what="evaluating"
     )
@@ -141,15 +144,6 @@ def check_labels(table: ClipTable, known: list[str]) -> None:
         )
 
 
-def _output_dir(options: EvaluateOptions) -> Path:
-    name = f"evaluation_{options.split}"
-    if options.output_dir:
-        folder = Path(options.output_dir)
-        return folder / name if RunFolder(folder).is_run() else folder
-    model = Path(str(options.model_name_or_path))
-    return (model if model.is_dir() else Path(model.name)) / name
-
-
 def _write(
     folder: RunFolder,
     judged: Judged,
@@ -166,6 +160,11 @@ def _write(
     row.save(folder)
     lines = [f"{options.split}: {line}" for line in judged.summary_lines()]
     warnings = diagnose(judged.metrics)
+    fitted_on = None if judged.decision.is_plain else judged.decision.fitted.get("recordings")
+    if fitted_on == fingerprint(judged.table):
+        warnings.append(
+            "temperature and thresholds were fitted on these clips, so figures that use them are a little too good"
+        )
     lines += [f"warning: {line}" for line in warnings]
     lines += ["", markdown([row]), "", f"metrics      {folder.metrics}"]
     lines += [f"predictions  {folder.predictions(options.split)}"]

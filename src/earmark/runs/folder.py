@@ -22,7 +22,7 @@ _MODEL_FILES = rf"{_ADAPTER}|config\.json|preprocessor_config\.json|training_arg
 _TRAINER_ENTRIES = r"checkpoint-\d+|\.unfinished-checkpoint|trainer_state\.json"
 _OWN_FILES = (
     r"run_config\.yaml|labels\.json|decision\.json|environment\.json|metrics\.json|results_row\.json|README\.md|bad_audio\.csv|"
-    r"cross_validation\.json|history\.json|report\.html|predictions_\w+\.csv|evaluation_(validation|test)"
+    r"cross_validation\.json|history\.json|report\.html|predictions_\w+\.csv|evaluation_(validation|test)(_\d+)?"
 )
 _WRITTEN = re.compile(f"{_MODEL_FILES}|{_TRAINER_ENTRIES}|{_OWN_FILES}")
 _TENSORBOARD = "events.out.tfevents*"  # inside runs/, where Transformers puts them
@@ -88,6 +88,11 @@ class RunFolder:
     def report(self) -> Path:
         """The figures as a page, with sound."""
         return self.path / "report.html"
+
+    @property
+    def evaluation(self) -> Path:
+        """Which model and which clips an evaluation is of."""
+        return self.path / "evaluation.json"
 
     @property
     def cross_validation(self) -> Path:

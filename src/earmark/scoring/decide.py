@@ -12,7 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from earmark.data.clips import ClipTable
+from earmark.data.clips import ClipTable, fingerprint
+from earmark.data.folders import SPLIT_NAMES, SplitNames
 from earmark.decision_options import DecisionArguments
 from earmark.errors import UsageError
 from earmark.models.decision import DEFAULT_REJECT_LABEL, HALF, NEVER, REJECTED, Decision
@@ -24,6 +25,7 @@ from earmark.scoring.uncertainty import calibration_error
 from earmark.tasks import Task
 
 _CROSS_FITTED = "cross-fitted: each half of the clips by what was fitted on the other"
+_SPLIT_FOLDERS = {name for split in SPLIT_NAMES for name in SplitNames().of(split)}
 _AT_THE_END = 1.01  # a temperature so near to the ends of the range was cut off there
 
 
@@ -93,7 +95,7 @@ def fit_decision(
     settings: DecisionArguments,
     *,
     split: str,
-    data: str,
+    data: ClipTable,
 ) -> Fitted:
     """Fit temperature and thresholds, as far as they are asked for.
 
@@ -106,7 +108,7 @@ def fit_decision(
         labels: the model's classes.
         settings: what is asked for; see :func:`check_can_fit`.
         split: name of these clips' split, to be saved.
-        data: where they come from, to be saved.
+        data: the clips themselves; what tells them from others is saved.
 
     Raises:
         ModelError: logits that are NaN or infinite.
@@ -128,12 +130,19 @@ def fit_decision(
     asked = ("target_precision", "reject_target_precision", "reject_false_accept_rate")
     fitted = {
         "split": split,
-        "data": Path(data).name,  # where it lies is nobody's business
+        "data": _name_of(data.origin),
         "clips": windows.num_clips,
+        "recordings": fingerprint(data),
         **{name: getattr(settings, name) for name in asked if getattr(settings, name) is not None},
         "cross_fitted": figures,
     }
     return Fitted(replace(decision, fitted=fitted), figures, notes)
+
+
+def _name_of(origin: str) -> str:
+    """A table's last name, and the one above where that is a split's only; where it lies is nobody's business."""
+    path = Path(origin)
+    return f"{path.parent.name}/{path.name}" if path.name in _SPLIT_FOLDERS else path.name
 
 
 def decision_figures(

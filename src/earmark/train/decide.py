@@ -35,7 +35,7 @@ def judge_splits(trainer: AudioTrainer, prepared: PreparedData, metric_folder: s
     scored = {name: score_windows(trainer, clips, name) for name, clips in evaluated.items()}
     validation = evaluated["validation"].table
     targets = targets_of(validation, labels, task)
-    fitted = fit_decision(scored["validation"], targets, labels, settings, split="validation", data=validation.origin)
+    fitted = fit_decision(scored["validation"], targets, labels, settings, split="validation", data=validation)
     for note in fitted.notes:
         logger.warning("decision: %s", note)
     decision = trainer.audio.decision = fitted.decision

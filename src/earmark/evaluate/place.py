@@ -1,0 +1,83 @@
+"""Where an evaluation goes, so that none of other clips, or of another model, is written over."""
+
+from __future__ import annotations
+
+import logging
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+from earmark.config import EvaluateOptions
+from earmark.data.clips import ClipTable, fingerprint
+from earmark.errors import OutputError
+from earmark.runs.folder import RunFolder, prepare_folder, read_json
+
+logger = logging.getLogger(__name__)
+
+
+def first_place(options: EvaluateOptions) -> tuple[Path, bool]:
+    """The folder that is tried first, and whether the user named it.
+
+    ``--output_dir``, or ``evaluation_SPLIT`` in the model's folder; there too where ``--output_dir`` is a run.
+    """
+    name = f"evaluation_{options.split}"
+    if options.output_dir:
+        folder = Path(options.output_dir)
+        is_run = RunFolder(folder).is_run()
+        return (folder / name if is_run else folder), not is_run
+    model = Path(str(options.model_name_or_path))
+    return (model if model.is_dir() else Path(model.name)) / name, False
+
+
+def describe(options: EvaluateOptions, table: ClipTable) -> dict[str, Any]:
+    """What tells this evaluation from others, for ``evaluation.json``."""
+    model = Path(str(options.model_name_or_path))
+    return {
+        "model": str(model.resolve()) if model.exists() else str(options.model_name_or_path),
+        "split": options.split,
+        "data": table.origin,
+        "clips": len(table),
+        "recordings": fingerprint(table),
+    }
+
+
+def place_for(options: EvaluateOptions, what: dict[str, Any]) -> RunFolder:
+    """The folder of this evaluation: a new one, or that of an earlier one of the same model on the same clips.
+
+    Where an evaluation of something else lies in ``evaluation_SPLIT``, ``evaluation_SPLIT_2`` and so on are tried.
+
+    Args:
+        options: of the evaluation.
+        what: of :func:`describe`.
+
+    Raises:
+        OutputError: a folder that the user named holds another one, or it cannot be written.
+    """
+    first, named = first_place(options)
+    for number in count(1):
+        folder = RunFolder(first if number == 1 else first.with_name(f"{first.name}_{number}"))
+        other = _other_there(folder, what)
+        if other is None:
+            prepare_folder(folder.path)
+            return folder
+        if named:
+            raise OutputError(f"{folder.path}: holds {other}; give another --output_dir, or delete that one")
+        logger.info("%s: holds %s, which stays; this one goes beside it", folder.path, other)
+    raise AssertionError("there is always one more number")
+
+
+def _other_there(folder: RunFolder, what: dict[str, Any]) -> str | None:
+    """In words, what else lies in a folder; ``None`` for nothing, or an evaluation of the same."""
+    if not folder.evaluation.is_file():
+        ours = (folder.metrics, folder.environment, folder.results_row, folder.report, folder.bad_audio)
+        there = [path.name for path in (*ours, *sorted(folder.path.glob("predictions_*.csv"))) if path.exists()]
+        return f"{there[0]}, which does not say of which clips it is" if there else None
+    before = read_json(folder.evaluation)
+    same = ("model", "split", "clips", "recordings")
+    if not isinstance(before, dict) or any(name not in before for name in same):
+        return "an evaluation.json that is damaged"
+    if all(before[name] == what[name] for name in same):
+        return None
+    if before["model"] != what["model"]:
+        return f"an evaluation of the model {before['model']}"
+    return f"an evaluation of other clips ({before['clips']:,} {before['split']} clips of {before.get('data')})"
