@@ -52,6 +52,24 @@ def test_thresholds_of_classes_and_of_all_hold_together() -> None:
     assert Decision(class_thresholds={"no": 0.7}).answers(P, LABELS).tolist() == [-1, 1, 2, 0]
 
 
+def test_what_it_does_in_words() -> None:
+    assert PLAIN.in_words(LABELS) == []
+    both = Decision(1.25, "hum", 0.5, {"no": 0.7, "yes": 0.2, "noise": NEVER}, {"notes": ["rarely"]})
+    assert both.in_words(LABELS) == [
+        "logits are divided by the temperature 1.25",
+        "a class is answered from a probability of 0.5 on, else 'hum'",
+        "answered from: no 0.7, yes 0.5, noise never, else 'hum'",
+        "rarely",
+    ]
+    assert Decision(reject_threshold=0.0).in_words(LABELS) == [
+        "what was asked of all classes together holds without a threshold"
+    ]
+    several = Decision(class_thresholds={"no": 0.7, "yes": 0.0}, task=Task.MULTI_LABEL)
+    assert several.in_words(LABELS) == ["answered from: no 0.7, yes always"]
+    many = [f"c{i}" for i in range(60)]
+    assert "c49 0.3 and 10 more, else" in Decision(class_thresholds=dict.fromkeys(many, 0.3)).in_words(many)[0]
+
+
 def test_what_is_written_is_read(tmp_path: Path) -> None:
     assert read_decision(tmp_path, LABELS) == PLAIN
     decision = Decision(1.5, "none of these", 0.25, {"no": 0.7, "yes": NEVER}, {"clips": 12})

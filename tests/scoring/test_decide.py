@@ -89,7 +89,7 @@ def test_thresholds_of_classes() -> None:
     assert fitted.decision.class_thresholds == pytest.approx(
         {"a": 0.8, "b": 0.7, "noise": 0.0, "rare": NEVER}, abs=2e-4
     )
-    assert fitted.notes == ["never answered, because no clip is of that class: 'rare'"]
+    assert fitted.decision.fitted["notes"] == ["never answered, because no clip is of that class: 'rare'"]
     assert fitted.decision.fitted["data"] == "clips", "where they lie stays here"
     assert fitted.decision.fitted["clips"] == 7
 
@@ -99,10 +99,13 @@ def test_a_class_out_of_reach_is_never_answered_and_said_so() -> None:
     fitted = fit(rows, target_precision=1.0)
     assert fitted.decision.class_thresholds["b"] == NEVER
     assert fitted.decision.class_thresholds["rare"] == 0.0
-    assert fitted.notes == ["never answered, because --target_precision 1 is out of reach: 'b' (1 of 4 answers right)"]
+    assert fitted.decision.fitted["notes"] == [
+        "never answered, because --target_precision 1 is out of reach: 'b' (1 of 4 answers right)"
+    ]
     none = fit([([0.7, 0.1, 0.1, 0.1], 1), ([0.1, 0.7, 0.1, 0.1], 0)] * 2, target_precision=0.9)
-    assert not none.decision.class_thresholds
-    assert none.notes == ["no class reaches --target_precision 0.9: no thresholds of classes are saved"]
+    assert none.decision.class_thresholds == dict.fromkeys(LABELS, NEVER)
+    said = "no class reaches --target_precision 0.9: whatever it hears, the answer is 'unknown'; ask for less"
+    assert none.decision.fitted["notes"] == [f"{said}, or train on more"]
 
 
 def test_one_threshold_for_all_classes() -> None:
@@ -122,7 +125,14 @@ def test_one_threshold_for_all_classes() -> None:
 def test_a_precision_that_no_probability_reaches() -> None:
     fitted = fit([([0.9, 0.05, 0.03, 0.02], 1), ([0.6, 0.2, 0.1, 0.1], 0)], reject_target_precision=0.9)
     assert fitted.decision.reject_threshold is None
-    assert "no probability reaches --reject_target_precision 0.9" in fitted.notes[0]
+    assert fitted.decision.class_thresholds == dict.fromkeys(LABELS, NEVER)
+    assert "no probability reaches --reject_target_precision 0.9" in fitted.decision.fitted["notes"][0]
+    assert fitted.decision.top(np.array([1.0, 0, 0, 0]), LABELS)[0]["label"] == "unknown"
+    # what is answered in place of a class is a class itself, and stays one
+    certain = [([1.0, 1e-30, 1e-30, 1e-30], 2), ([0.1, 0.1, 0.7, 0.1], 2)]
+    background = fit(certain, reject_false_accept_rate=0.2, reject_class="noise")
+    assert background.decision.class_thresholds == {"a": NEVER, "b": NEVER, "rare": NEVER}
+    assert "'noise' clips are taken for others with certainty" in background.decision.fitted["notes"][0]
 
 
 def test_figures_by_hand() -> None:
@@ -180,7 +190,7 @@ def test_a_temperature_that_helps_nothing_stays_one() -> None:
     fitted = fit_decision(single(logits), targets, list("abcde"), settings, split="validation", data=CLIPS)
     assert fitted.decision.temperature == 1.0
     assert fitted.figures["calibration_error"] == fitted.figures["calibration_error_before"]
-    assert "does not lower the calibration error" in fitted.notes[0]
+    assert "does not lower the calibration error" in fitted.decision.fitted["notes"][0]
     assert fitted.decision.reject_threshold is not None
 
 

@@ -128,7 +128,19 @@ def test_a_label_without_clips_is_never_answered_and_a_line_says_so() -> None:
     settings = DecisionArguments(target_precision=0.8)
     fitted = fit_decision(windows(logits), targets, LABELS, settings, split="validation", data=CLIPS)
     assert fitted.decision.class_thresholds["wind"] == NEVER
-    assert any("no clip has that label: 'wind'" in note for note in fitted.notes)
+    assert any("no clip has that label: 'wind'" in note for note in fitted.decision.fitted["notes"])
+
+
+def test_where_no_label_reaches_the_precision_none_is_answered() -> None:
+    logits = np.array([[3.0, -3, -3], [-3, 3, -3], [-3, -3, 3]], dtype=np.float32)
+    settings = DecisionArguments(target_precision=0.8)
+    fitted = fit_decision(windows(logits), (logits < 0).astype(np.float32), LABELS, settings, split="test", data=CLIPS)
+    assert fitted.decision.class_thresholds == dict.fromkeys(LABELS, NEVER)
+    assert not fitted.decision.present(np.full((1, 3), 0.999), LABELS).any()
+    assert fitted.decision.in_words(LABELS) == [
+        "answered from: dog never, rain never, wind never",
+        "no label reaches --target_precision 0.8: none is ever answered; ask for less, or train on more",
+    ]
 
 
 def test_rejecting_means_nothing_where_no_label_may_be_the_answer() -> None:

@@ -55,7 +55,7 @@ def test_a_run_of_long_clips_answers_after_saving_as_it_was_judged(tmp_path: Pat
 
 
 def test_a_probe_is_calibrated_on_its_embeddings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("earmark.train.decide.fit_decision", lambda *_, **__: Fitted(Decision(1.5), {}, []))
+    monkeypatch.setattr("earmark.train.decide.fit_decision", lambda *_, **__: Fitted(Decision(1.5), {}))
     clips = usable(write_clips(tmp_path / "clips", [0.3] * 16))
     trainer = make_trainer(build("sew", "encoder"), clips, tmp_path / "out", calibrate=True)
     with ExitStack() as stack:
@@ -76,7 +76,7 @@ def tones(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_clips(tmp_path_factory.mktemp("tones"), [0.2] * 6, validation_s=[0.2] * 8)
 
 
-def test_a_run_writes_what_it_fitted_and_a_later_one_takes_it_away(tones: Path, tmp_path: Path) -> None:
+def test_a_run_writes_what_it_fitted_and_a_later_one_takes_it_away(tones: Path, tmp_path: Path, capsys) -> None:
     # a model that is right and taught not to be sure of it
     words = ["train", "--data_dir", str(tones), "--model_type", "tc_resnet", "--device", "cpu", *QUICK]
     words += ["--max_steps", "20", "--label_smoothing_factor", "0.6", "--output_dir", str(tmp_path / "run")]
@@ -90,7 +90,12 @@ def test_a_run_writes_what_it_fitted_and_a_later_one_takes_it_away(tones: Path, 
     assert figures["temperature"] == decision["temperature"]
     assert {"calibration_error", "calibration_error_before", "coverage", "precision"} <= figures.keys()
     card = (tmp_path / "run" / "README.md").read_text()
-    assert "decision.json" in card
+    out = capsys.readouterr().out
+    divided = f"logits are divided by the temperature {decision['temperature']:.4g}"
+    for line in (divided, "what was asked of all classes together holds without a threshold"):
+        assert f"- {line}" in card
+        assert f"decision: {line}" in out
+    assert "`something else`" in card
     settings = tmp_path / "run" / "run_config.yaml"
     assert "reject_target_precision: 0.5" in settings.read_text()
     # evaluation reads the settings of training, and answers as the run was judged
@@ -102,6 +107,25 @@ def test_a_run_writes_what_it_fitted_and_a_later_one_takes_it_away(tones: Path, 
         assert float(one["score"]) == pytest.approx(float(other["score"]), abs=1e-5)
     assert main([*words, "--overwrite_output_dir"]) == 0
     assert not (tmp_path / "run" / "decision.json").exists()
+
+
+def test_a_target_out_of_reach_is_said_at_the_end_and_in_the_card(tmp_path: Path, capsys) -> None:
+    data = write_clips(tmp_path / "tones", [0.2] * 6, validation_s=[0.2] * 8)
+    low, high = data / "validation" / "low", data / "validation" / "high"  # labels turned round: nothing is right
+    for one, other in ((low, data / "aside"), (high, low), (data / "aside", high)):
+        one.rename(other)
+    words = ["train", "--data_dir", str(data), "--model_type", "tc_resnet", "--device", "cpu", *QUICK]
+    words += ["--max_steps", "20", "--output_dir", str(tmp_path / "run"), "--target_precision", "0.95"]
+    assert main(words) == 0
+    said = "no class reaches --target_precision 0.95: whatever it hears, the answer is 'unknown'"
+    assert f"decision: {said}" in capsys.readouterr().out
+    card = (tmp_path / "run" / "README.md").read_text()
+    assert "- answered from: high never, low never, else 'unknown'" in card
+    assert f"- {said}" in card
+    assert json.loads((tmp_path / "run" / "decision.json").read_text())["class_thresholds"] == {
+        "high": None,
+        "low": None,
+    }
 
 
 def test_going_on_takes_away_what_was_fitted_for_earlier_weights(tones: Path, tmp_path: Path) -> None:

@@ -14,11 +14,11 @@ from earmark.errors import ModelError, UsageError
 from earmark.evaluate.run import check_labels, for_task, on_device, table_of
 from earmark.export.description import is_export
 from earmark.models.build import load_trained
-from earmark.models.decision import NEVER, Decision
+from earmark.models.decision import Decision
 from earmark.models.source import source_of
 from earmark.runs.folder import RunFolder, prepare_folder, write_json
 from earmark.scoring.calibration import WindowLogits, WindowsOfClips
-from earmark.scoring.decide import check_can_fit, check_task_can_fit, fit_decision, summary_line
+from earmark.scoring.decide import Fitted, check_can_fit, check_task_can_fit, fit_decision, summary_line
 from earmark.scoring.table import score_table_with
 from earmark.tasks import Task
 
@@ -74,11 +74,8 @@ def calibrate(options: CalibrateOptions) -> CalibrateOutcome:
     if folder.decision.exists():
         logger.info("%s: replaced", folder.decision)
     write_json(folder.decision, fitted.decision.to_dict(audio.labels))
-    for note in fitted.notes:
-        logger.warning("warning: %s", note)
-    return CalibrateOutcome(
-        folder.decision, fitted.decision, fitted.figures, _summary(folder, fitted, len(clips.table))
-    )
+    summary = _summary(folder, fitted, audio.labels, len(clips.table))
+    return CalibrateOutcome(folder.decision, fitted.decision, fitted.figures, summary)
 
 
 def _folder(options: CalibrateOptions) -> Path:
@@ -94,16 +91,7 @@ def _folder(options: CalibrateOptions) -> Path:
     return folder
 
 
-def _summary(folder: RunFolder, fitted: Any, num_clips: int) -> str:
+def _summary(folder: RunFolder, fitted: Fitted, labels: list[str], num_clips: int) -> str:
     line = summary_line(fitted.decision, fitted.figures) or "nothing changes: temperature 1 and no threshold"
-    lines = [f"fitted on {num_clips:,} clips: {line}"]
-    of_all, of_classes = fitted.decision.reject_threshold, fitted.decision.class_thresholds
-    if of_all == 0:
-        lines.append("what is asked of all classes together holds without a threshold")
-    elif of_all is not None:
-        lines.append(f"below {of_all:.4g} the answer is {fitted.decision.reject_label!r}")
-    if of_classes:
-        words = {0.0: "always", NEVER: "never"}
-        shown = [f"{label} {words.get(value) or format(value, '.4g')}" for label, value in of_classes.items()]
-        lines.append(f"answered from: {', '.join(shown)}")
+    lines = [f"fitted on {num_clips:,} clips: {line}", *fitted.decision.in_words(labels)]
     return "\n".join([*lines, f"decision     {folder.decision}"])

@@ -159,6 +159,7 @@ def _write(
     row = _row(judged, architecture, options, device_name)
     row.save(folder)
     lines = [f"{options.split}: {line}" for line in judged.summary_lines()]
+    lines += [f"decision: {line}" for line in judged.decision.in_words(judged.labels)]
     warnings = diagnose(judged.metrics)
     fitted_on = None if judged.decision.is_plain else judged.decision.fitted.get("recordings")
     if fitted_on == fingerprint(judged.table):

@@ -30,6 +30,7 @@ NEVER = math.inf  # as a threshold: this class is never answered
 REJECTED = -1  # as an answer
 _VERSION = 1
 _HOTTEST = 1000.0
+_LISTED = 50  # thresholds in one line
 
 
 class _Named(TypedDict):
@@ -128,6 +129,24 @@ class Decision:
             top[0] = {"label": self.reject_label, "score": top[0]["score"], "below_threshold": top[0]["label"]}
         return top
 
+    def in_words(self, labels: Sequence[str]) -> list[str]:
+        """What the model does with its probabilities, a line for each thing; then what was asked for and not had.
+
+        Empty where nothing was asked for.
+        """
+        lines = [f"logits are divided by the temperature {self.temperature:.4g}"] if self.temperature != 1.0 else []
+        instead = f", else {self.reject_label!r}" if self.rejects else ""
+        if self.reject_threshold == 0 and not self.class_thresholds:
+            lines.append("what was asked of all classes together holds without a threshold")
+        elif self.reject_threshold:
+            lines.append(f"a class is answered from a probability of {self.reject_threshold:.4g} on{instead}")
+        if self.class_thresholds:
+            values = dict(zip(labels, self.thresholds(labels, unless_fitted=HALF), strict=True))
+            words = [_from(label, values[label]) for label in labels if label in self.class_thresholds]
+            more = f" and {len(words) - _LISTED} more" if len(words) > _LISTED else ""
+            lines.append(f"answered from: {', '.join(words[:_LISTED])}{more}{instead}")
+        return [*lines, *map(str, self.fitted.get("notes", []))]
+
     def fingerprint(self, labels: Sequence[str]) -> str:
         """Tells this decision from others."""
         values = {name: value for name, value in self.to_dict(labels).items() if name != "fitted"}
@@ -147,6 +166,10 @@ class Decision:
             "fitted": dict(self.fitted),
             **({} if self.task is Task.SINGLE_LABEL else {"task": self.task.value}),
         }
+
+
+def _from(label: str, threshold: float) -> str:
+    return f"{label} {'always' if threshold == 0 else 'never' if threshold == NEVER else format(threshold, '.4g')}"
 
 
 PLAIN = Decision()

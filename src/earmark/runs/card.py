@@ -29,7 +29,7 @@ class CardFacts:
         splits: figures of each scored split, by its name.
         training: settings worth telling, by their name.
         environment: package versions and device, by name.
-        decision: a line on how it answers, where something was fitted for that.
+        decision: lines on how it answers and how well, where something was fitted for that.
         rejects: the answer it gives where it is not sure; ``None`` where it always names a class.
         task: what it is asked.
     """
@@ -44,7 +44,7 @@ class CardFacts:
     splits: Mapping[str, Figures]
     training: Mapping[str, object] = field(default_factory=dict)
     environment: Mapping[str, object] = field(default_factory=dict)
-    decision: str = ""
+    decision: Sequence[str] = ()
     rejects: str | None = None
     task: Task = Task.SINGLE_LABEL
 
@@ -103,7 +103,7 @@ def _results(facts: CardFacts) -> str:
     split, table = list(tables.items())[-1]
     lines += ["", table.explained]
     if facts.decision:
-        lines += ["", f"Answers with `decision.json`: {facts.decision}."]
+        lines += ["", "How it answers (`decision.json`):", "", *(f"- {line}" for line in facts.decision)]
     if table.heads:
         lines += [
             "",

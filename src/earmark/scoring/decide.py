@@ -34,15 +34,13 @@ class Fitted:
     """What was fitted.
 
     Attributes:
-        decision: for the model.
+        decision: for the model. ``notes`` in its ``fitted`` are there for what was asked for and could not be had.
         figures: how well it does on clips of the same kind, by cross-fitting: each half of the clips is judged by what
             was fitted on the other half.
-        notes: a line for each thing that was asked for and could not be had.
     """
 
     decision: Decision
     figures: dict[str, Any]
-    notes: list[str]
 
 
 def check_task_can_fit(settings: DecisionArguments, task: Task) -> None:
@@ -135,8 +133,9 @@ def fit_decision(
         "recordings": fingerprint(data),
         **{name: getattr(settings, name) for name in asked if getattr(settings, name) is not None},
         "cross_fitted": figures,
+        **({"notes": notes} if notes else {}),
     }
-    return Fitted(replace(decision, fitted=fitted), figures, notes)
+    return Fitted(replace(decision, fitted=fitted), figures)
 
 
 def _name_of(origin: str) -> str:
@@ -234,6 +233,8 @@ def _fit(
     answers = _Answers(probabilities, targets, labels, decision.reject_label)
     of_all, of_all_notes = _fit_rejection(answers, settings)
     of_classes, of_classes_notes = _fit_classes(answers, settings)
+    if of_all == NEVER:  # of each class, as no probability says it
+        of_all, of_classes = None, {label: NEVER for label in labels if label != decision.reject_label}
     decision = replace(decision, reject_threshold=of_all, class_thresholds=of_classes)
     return decision, notes + of_all_notes + of_classes_notes
 
@@ -246,34 +247,39 @@ class _Answers:
     ) -> None:
         self.targets = targets
         self.labels = labels
+        self.reject_label = reject_label
         self.background = list(labels).index(reject_label) if reject_label in labels else REJECTED
         self.first = probabilities.argmax(axis=1)
         self.scores = probabilities[np.arange(len(targets)), self.first]
         self.right = self.first == targets
 
+    @property
+    def nothing_else(self) -> str:
+        """What comes of a target that no class reaches, in words."""
+        return f"whatever it hears, the answer is {self.reject_label!r}; ask for less, or train on more"
+
 
 def _fit_rejection(answers: _Answers, settings: DecisionArguments) -> tuple[float | None, list[str]]:
+    """One threshold for all classes, :data:`NEVER` where what is asked for is out of reach."""
     found: list[float] = []
     notes = []
     answered = answers.first != answers.background
     precision, rate = settings.reject_target_precision, settings.reject_false_accept_rate
     if precision is not None:
         threshold = lowest_threshold(answers.scores[answered], answers.right[answered], precision)
+        found.append(NEVER if threshold is None else threshold)
         if threshold is None:
-            notes.append(f"no probability reaches --reject_target_precision {precision:g}: no threshold comes of it")
-        else:
-            found.append(threshold)
+            notes.append(f"no probability reaches --reject_target_precision {precision:g}: {answers.nothing_else}")
     if rate is not None:
         of_background = answers.targets == answers.background
         wrong = answers.scores[of_background & answered]
         threshold = threshold_of_false_accepts(wrong, int(of_background.sum()), rate)
+        found.append(NEVER if threshold > 1 else threshold)
         if threshold > 1:
             notes.append(
-                f"no probability reaches --reject_false_accept_rate {rate:g}: {answers.labels[answers.background]!r} "
-                "clips are taken for others with certainty; no threshold comes of it"
+                f"no probability reaches --reject_false_accept_rate {rate:g}, as {answers.reject_label!r} clips are "
+                f"taken for others with certainty: {answers.nothing_else}"
             )
-        else:
-            found.append(threshold)
     return (max(found) if found else None), notes
 
 
@@ -295,7 +301,7 @@ def _fit_classes(answers: _Answers, settings: DecisionArguments) -> tuple[dict[s
             right = int(answers.right[mine].sum())
             too_low.append(f"{label!r} ({right} of {int(mine.sum())} answers right)")
     if all(threshold == NEVER for threshold in thresholds.values()):
-        return {}, [f"no class reaches --target_precision {precision:g}: no thresholds of classes are saved"]
+        return thresholds, [f"no class reaches --target_precision {precision:g}: {answers.nothing_else}"]
     notes = []
     if without:
         notes.append(f"never answered, because no clip is of that class: {few(without)}")

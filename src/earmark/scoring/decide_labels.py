@@ -47,7 +47,9 @@ def fit_label_thresholds(
         elif found is None:
             too_low.append(repr(label))
     if all(threshold == NEVER for threshold in thresholds.values()):
-        return {}, [f"no label reaches --target_precision {precision:g}: no thresholds are saved, one half counts"]
+        return thresholds, [
+            f"no label reaches --target_precision {precision:g}: none is ever answered; ask for less, or train on more"
+        ]
     notes = []
     if without:
         notes.append(f"never answered, because no clip has that label: {few(without)}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -17,8 +16,6 @@ from earmark.scoring.decide import fit_decision
 if TYPE_CHECKING:
     from earmark.train.prepare import PreparedData
     from earmark.train.trainer import AudioTrainer
-
-logger = logging.getLogger(__name__)
 
 
 def judge_splits(trainer: AudioTrainer, prepared: PreparedData, metric_folder: str | None) -> dict[str, Judged]:
@@ -36,8 +33,6 @@ def judge_splits(trainer: AudioTrainer, prepared: PreparedData, metric_folder: s
     validation = evaluated["validation"].table
     targets = targets_of(validation, labels, task)
     fitted = fit_decision(scored["validation"], targets, labels, settings, split="validation", data=validation)
-    for note in fitted.notes:
-        logger.warning("decision: %s", note)
     decision = trainer.audio.decision = fitted.decision
     judged = {
         name: judge(windows.clips_logits(decision.temperature), evaluated[name].table, labels, metric_folder, decision)

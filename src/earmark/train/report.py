@@ -102,6 +102,7 @@ def write_reports(
     row: ResultsRow | None = None
     for split, one in judged.items():
         lines += [f"{split}: {line}" for line in one.summary_lines()]
+    lines += [f"decision: {line}" for line in trainer.audio.decision.in_words(trainer.audio.labels)]
     if judged:
         split = "test" if "test" in judged else "validation"
         row = _results_row(folder, trainer, figures, judged[split], split, model, device_name)
@@ -215,10 +216,16 @@ def _card_facts(
         splits={split: one.metrics for split, one in judged.items()},
         training=_training_facts(figures, args),
         environment={**environment, **packages},
-        decision=summary_line(trainer.audio.decision, list(judged.values())[-1].decided) if judged else "",
+        decision=_decision_lines(trainer, judged),
         rejects=trainer.audio.decision.reject_label if trainer.audio.decision.rejects else None,
         task=trainer.audio.task,
     )
+
+
+def _decision_lines(trainer: AudioTrainer, judged: Mapping[str, Judged]) -> list[str]:
+    decision = trainer.audio.decision
+    how_good = [f"{name}: {summary_line(decision, one.decided)}" for name, one in judged.items() if one.decided]
+    return [*decision.in_words(trainer.audio.labels), *(line for line in how_good if not line.endswith(": "))]
 
 
 def _training_facts(figures: TrainingFigures, args: EarmarkTrainingArguments) -> dict[str, object]:
