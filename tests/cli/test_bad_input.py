@@ -314,6 +314,32 @@ def test_checkpoints(model: Path, tones: Path, tmp_path: Path, refusal: Refusal,
     one_line(refusal("predict", model, tones, "--device", "cpu"), model, said)
 
 
+def test_a_folder_of_folds_names_them(trained: Path, tones: Path, tmp_path: Path, refusal: Refusal) -> None:
+    several = tmp_path / "several"
+    for name in ("seed_0/fold_1", "seed_0/fold_2", "seed_1/fold_1"):
+        shutil.copytree(trained, several / name)
+    (several / "cross_validation.json").write_text("{}")
+    (several / "run_config.yaml").write_text("")
+    cpu = ["--device", "cpu"]
+    for words in (
+        ["predict", several, tones, *cpu],
+        ["embed", several, tones, "--output", tmp_path / "x.parquet", *cpu],
+        ["evaluate", several, "--data_dir", tones, *cpu],
+        ["calibrate", several, "--data_dir", tones, *cpu],
+        ["export", several, "--output", tmp_path / "exported"],
+        ["serve", several, *cpu, "--port", "0"],
+        ["label", tones, "--model", several, "--page", "false", "--output_dir", tmp_path / "labels"],
+        ["push", several, "team/birds"],
+    ):
+        one_line(refusal(*words), f"{several}: no config.json", *sorted(several.glob("*/*")), "give one of these")
+    (tmp_path / "export").mkdir()
+    (tmp_path / "export" / "export.json").write_text("{}")
+    one_line(refusal("push", tmp_path / "export", "team/birds"), "an exported model", "the run that it was made from")
+    unfinished = tmp_path / "unfinished"
+    shutil.copytree(several / "seed_0/fold_1", unfinished / "checkpoint-3")
+    one_line(refusal("predict", unfinished, tones, *cpu), unfinished / "checkpoint-3")
+
+
 def test_a_model_without_a_trained_head(tones: Path, tmp_path: Path, refusal: Refusal) -> None:
     Wav2Vec2Model(Wav2Vec2Config(**ARCHITECTURES["wav2vec2"])).save_pretrained(tmp_path / "body")
     for words in (["evaluate", tmp_path / "body", "--data_dir", tones], ["predict", tmp_path / "body", tones]):

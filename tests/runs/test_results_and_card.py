@@ -30,6 +30,23 @@ def test_the_table_has_a_row_a_run_in_the_order_given(tmp_path: Path) -> None:
     assert len({len(line) for line in lines}) == 1
 
 
+def test_of_a_folder_of_runs_the_finished_ones_are_taken(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    for name in ("b", "a", "unfinished", "notes"):
+        (tmp_path / name).mkdir()
+    for name in ("b", "a"):
+        replace(ROW, recipe=name).save(RunFolder(tmp_path / name))
+    RunFolder(tmp_path / "unfinished").config.write_text("")
+    with caplog.at_level("INFO", logger="earmark"):
+        table = results_table([str(tmp_path)])
+    assert table == results_table([str(tmp_path / "a"), str(tmp_path / "b")])
+    assert caplog.messages == [f"{tmp_path / 'unfinished'}: not finished, left out"]
+    # a run that was evaluated and is not finished itself is not told by its evaluation
+    (tmp_path / "unfinished" / "evaluation_test").mkdir()
+    ROW.save(RunFolder(tmp_path / "unfinished" / "evaluation_test"))
+    with pytest.raises(DataError, match="not a finished run"):
+        results_table([str(tmp_path / "unfinished")])
+
+
 def test_what_is_no_run_is_named(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="not a finished run"):
         results_table([str(tmp_path)])

@@ -12,10 +12,11 @@ earmark results: one table for many runs, in Markdown
 
 usage: earmark results RUN...
        RUN is a run folder that `earmark train` wrote; of a cross-validation or several seeds the
-       row has the means
+       row has the means. Of a folder of runs, all that are finished
 
-example
-  earmark results runs/* > RESULTS.md"""
+examples
+  earmark results runs > RESULTS.md
+  earmark results runs/first runs/second"""
 
 
 def help_text() -> str:

@@ -18,6 +18,8 @@ logger = logging.getLogger(__name__)
 _SAFE = "model.safetensors"
 _ADAPTER = "adapter_model.safetensors"  # its base model is found when it is loaded
 _PICKLED = "pytorch_model.bin"
+_EXPORT = "export.json"
+_NAMED = 4  # folders in one line
 
 
 def find_checkpoint(
@@ -74,7 +76,7 @@ def check_checkpoint(folder: Path, *, allow_pickle: bool = False) -> None:
         ModelError: no ``config.json``, no weights, only pickled weights, or a shard that is not there.
     """
     if not (folder / "config.json").is_file():
-        raise ModelError(f"{folder}: no config.json, so this is not a checkpoint folder")
+        raise ModelError(f"{folder}: no config.json, so this is not a checkpoint folder{_what_it_is(folder)}")
     index = folder / f"{_SAFE}.index.json"
     if index.is_file():
         try:
@@ -93,6 +95,18 @@ def check_checkpoint(folder: Path, *, allow_pickle: bool = False) -> None:
             )
         if not pickled:
             raise ModelError(f"{folder}: weights file {_SAFE} is missing")
+
+
+def _what_it_is(folder: Path) -> str:
+    """What a folder that is no model is instead, and which folders in it are models: those of folds and seeds, say."""
+    if (folder / _EXPORT).is_file():
+        return " but an exported model; predict, evaluate and serve take it, all else the run that it was made from"
+    inside = {path.parent for pattern in ("*", "*/*") for path in folder.glob(f"{pattern}/config.json")}
+    runs = sorted(path for path in inside if not path.name.startswith("checkpoint-")) or sorted(inside)
+    if not runs:
+        return ""
+    more = f" and {len(runs) - _NAMED} more" if len(runs) > _NAMED else ""
+    return f"; models are in {', '.join(str(path) for path in runs[:_NAMED])}{more}: give one of these"
 
 
 def _download(

@@ -5,6 +5,7 @@ Where some runs answer several labels or numbers, the columns are Result (mAP 0.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -12,6 +13,8 @@ from statistics import mean
 
 from earmark.errors import DataError
 from earmark.runs.folder import RunFolder, read_json, write_json
+
+logger = logging.getLogger(__name__)
 
 ACCURACY = "Accuracy"
 _HEADINGS = (
@@ -113,10 +116,28 @@ def markdown(rows: Iterable[ResultsRow]) -> str:
 def results_table(run_dirs: Sequence[str]) -> str:
     """The Markdown table of several run folders, in the order given.
 
+    Of a folder that is no run the finished runs in it are taken, sorted by name; the others are logged.
+
     Raises:
-        DataError: one of them is not a finished run.
+        DataError: one of them is not a finished run and holds none.
     """
-    return markdown(load_row(folder) for folder in run_dirs)
+    return markdown(load_row(run) for folder in run_dirs for run in _runs_of(Path(folder)))
+
+
+def _runs_of(folder: Path) -> list[Path]:
+    if not folder.is_dir() or _is_finished(folder) or RunFolder(folder).is_run():
+        return [folder]
+    inside = sorted(path for path in folder.iterdir() if path.is_dir())
+    finished = [path for path in inside if _is_finished(path)]
+    for path in inside:
+        if finished and path not in finished and RunFolder(path).is_run():
+            logger.info("%s: not finished, left out", path)
+    return finished or [folder]
+
+
+def _is_finished(folder: Path) -> bool:
+    run = RunFolder(folder)
+    return run.results_row.is_file() or run.cross_validation.is_file()
 
 
 def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
