@@ -14,7 +14,8 @@ from earmark.audit.findings import find_without_listening
 from earmark.audit.run import Inspection, inspect
 from earmark.cli.main import main
 from earmark.data.clips import Clip, ClipTable
-from earmark.errors import DataError
+from earmark.data.decode import read_clip
+from earmark.errors import DataError, UsageError
 from earmark.options import InspectOptions
 from tests.audit.test_duplicates import chirp
 from tests.tiny import RATE_HZ
@@ -89,6 +90,49 @@ def test_nothing_is_said_of_good_data(tmp_path: Path) -> None:
     found = inspect(InspectOptions(data_dir=str(tmp_path)))
     assert found.findings == []
     assert "nothing found that needs a look" in found.summary
+
+
+def tapes(folder: Path) -> Path:
+    """Recordings as a recorder leaves them: 12 s each, two of them the same night, one silent."""
+    for i in range(5):
+        write(folder / f"2024050{i}.wav", np.tile(chirp(i), 12))
+    write(folder / "copy.flac", 0.5 * np.tile(chirp(3), 12))
+    write(folder / "silent.wav", np.zeros(12 * RATE_HZ))
+    return folder
+
+
+def test_recordings_without_labels_are_inspected_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = tapes(tmp_path / "tapes")
+    assert main(["inspect", str(folder), "--output_dir", str(tmp_path / "out"), "--max_length_seconds", "2"]) == 0
+    out = capsys.readouterr().out
+    assert "recordings  7 clips, 0.02 h, no labels" in out
+    found = json.loads((tmp_path / "out" / "inspect.json").read_text())["findings"]
+    assert {one["kind"]: one["level"] for one in found} == {
+        "duplicate": "warning", "silent": "warning", "unlabelled": "note"
+    }  # fmt: skip
+    assert "no clip has a label: classes, labels of copies" in out
+    # the folders of a recorder look like classes, until it is said that they are none
+    (folder / "site").mkdir()
+    for path in sorted(folder.glob("*.*")):
+        path.rename(folder / "site" / path.name)
+    assert "one class" in [one.kind for one in inspect(InspectOptions(data_dir=str(folder))).findings]
+    again = inspect(InspectOptions(data_dir=str(folder), unlabelled=True, max_train_samples=6))
+    assert again.audited.splits == ["recordings"] * 6
+    assert "6 of 7 train clips drawn" in again.notes[0]
+
+
+def test_long_recordings_are_compared_by_their_beginning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    decoded_s: list[float] = []
+
+    def listening(clip: Clip, rate_hz: int) -> np.ndarray:
+        samples = read_clip(clip, rate_hz)
+        decoded_s.append(len(samples) / rate_hz)
+        return samples
+
+    monkeypatch.setattr("earmark.audit.duplicates.read_clip", listening)
+    found = inspect(InspectOptions(data_dir=str(tapes(tmp_path))))
+    assert found.audited.duplicates.near == [(3, 5, pytest.approx(1, abs=0.01))]
+    assert set(decoded_s) == {10.0}
 
 
 def test_groups_in_two_splits(tmp_path: Path) -> None:
@@ -169,6 +213,14 @@ def test_what_cannot_be_inspected(tmp_path: Path, data: Path) -> None:
         inspect(InspectOptions(data_dir=str(tmp_path / "none")))
     assert main(["inspect", str(data), "--output_dir", str(tmp_path / "file" / "below")]) == 2
     assert main(["inspect"]) == 2
+    flat = tapes(tmp_path / "flat")
+    with pytest.raises(UsageError, match=r"--group_column: .*flat has recordings without labels and columns"):
+        inspect(InspectOptions(data_dir=str(flat), group_column="site"))
+    with pytest.raises(UsageError, match="--unlabelled: of which folder"):
+        inspect(InspectOptions(train_file=str(flat / "x.csv"), unlabelled=True))
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(DataError, match="no recordings in this folder"):
+        inspect(InspectOptions(data_dir=str(tmp_path / "empty"), unlabelled=True))
 
 
 def test_rows_of_one_file_are_found_without_listening(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -94,6 +94,16 @@ def test_the_page_shows_and_plays_in_a_browser(tmp_path: Path, browser: Any) -> 
     assert content["clips"][0]["versions"][1]["words"].startswith("played ")
 
 
+def test_recordings_without_labels_can_be_heard_too(tmp_path: Path) -> None:
+    for i in range(3):
+        (tmp_path / "tapes").mkdir(exist_ok=True)
+        soundfile.write(tmp_path / "tapes" / f"{i}.wav", tone(300 + 400 * i, 0.3, seed=i), RATE_HZ)
+    folder = str(tmp_path / "out")
+    shown = preview(AugmentPreviewOptions(data_dir=str(tmp_path / "tapes"), augment="mixup:1", output_dir=folder))
+    assert len(shown.versions) == 3
+    assert re.fullmatch(r"[01]\.\d\d of it, [01]\.\d\d of [012]\.wav", shown.versions[0][1].words)
+
+
 @pytest.mark.parametrize(
     ("flags", "says"),
     [

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from earmark.audit.measure import Measures
-from earmark.data.clips import ClipTable
+from earmark.data.clips import Clip, ClipTable
 from earmark.data.decode import read_clip
 from earmark.errors import AudioError
 
@@ -65,7 +65,7 @@ def find_duplicates(
     left_out = ""
     if count > len(pairs):
         left_out = f"of {count:,} pairs of clips of like shape the {len(pairs):,} nearest were compared"
-    near = _of_like_samples(table, [(int(i), int(j)) for i, j in pairs], num_workers, progress)
+    near = _of_like_samples(table, measures.duration_s, [(int(i), int(j)) for i, j in pairs], num_workers, progress)
     return Duplicates(exact, near, left_out)
 
 
@@ -104,13 +104,17 @@ def _pairs_of_like_shape(measures: Measures, rows: np.ndarray) -> tuple[np.ndarr
 
 
 def _of_like_samples(
-    table: ClipTable, pairs: list[tuple[int, int]], num_workers: int, progress: Callable[[int, int], None]
+    table: ClipTable,
+    duration_s: np.ndarray,
+    pairs: list[tuple[int, int]],
+    num_workers: int,
+    progress: Callable[[int, int], None],
 ) -> list[tuple[int, int, float]]:
     found = []
 
     def compare(pair: tuple[int, int]) -> float:
         try:
-            first, second = (read_clip(table[row], _COMPARED_HZ) for row in pair)
+            first, second = (read_clip(_beginning(table[row], duration_s[row]), _COMPARED_HZ) for row in pair)
         except AudioError:  # it could be read a moment ago
             return 0.0
         return correlation(first, second)
@@ -122,6 +126,11 @@ def _of_like_samples(
             if done % 100 == 0 or done == len(pairs):
                 progress(done, len(pairs))
     return sorted(found)
+
+
+def _beginning(clip: Clip, duration_s: float) -> Clip:
+    """What is compared of a clip that is ``duration_s`` long: of an hour of tape, not all of it is decoded."""
+    return replace(clip, duration_s=_COMPARED_S) if duration_s > _COMPARED_S else clip
 
 
 def correlation(first: np.ndarray, second: np.ndarray) -> float:

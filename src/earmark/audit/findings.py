@@ -74,6 +74,11 @@ class Audited:
     longest_s: float
     group_column: str | None = None
 
+    @property
+    def labelled(self) -> bool:
+        """Whether any clip has a label."""
+        return any(clip.label is not None for clip in self.table)
+
 
 def find_all(audited: Audited) -> list[Finding]:
     """Everything found, the worst first."""
@@ -130,7 +135,10 @@ def _unreadable(audited: Audited) -> Iterator[Finding]:
 
 def _labels(audited: Audited) -> Iterator[Finding]:
     rows = [row for row, clip in enumerate(audited.table) if clip.label is None]
-    if rows:
+    if not audited.labelled:
+        text = "no clip has a label: classes, labels of copies and what training would cut off were not looked at"
+        yield Finding("unlabelled", "note", text)
+    elif rows:
         yield Finding("unlabelled", "warning", f"{_clips(rows, 'have')} no label", rows)
     for spellings in spellings_of_one_label([audited.table]):
         rows = [row for row, clip in enumerate(audited.table) if not spellings.keys().isdisjoint(clip.classes)]
@@ -282,7 +290,7 @@ def _lengths(audited: Audited) -> Iterator[Finding]:
             text = f"{_clips(rows, 'are')} {kind} beside the median of {median_s:.2f} s"
             yield Finding(kind, "warning", text, rows.tolist(), [f"{duration_s[row]:.2f} s" for row in rows])
     cut = np.flatnonzero(duration_s > audited.longest_s * 1.001)
-    if len(cut):
+    if len(cut) and audited.labelled:  # of what is to be labelled, nobody knows yet what will be learned from
         unseen = (duration_s[cut] - audited.longest_s).sum() / duration_s.sum()
         text = f"{_clips(cut, 'are')} longer than the {audited.longest_s:g} s a model sees at once; each epoch learns "
         text += f"from another stretch and leaves out {100 * unseen:.0f} % of all sound (--max_length_seconds)"

@@ -19,7 +19,7 @@ from earmark.audit.measure import measure
 from earmark.audit.page import render
 from earmark.data.clips import ClipTable
 from earmark.data.reading import decoder_threads
-from earmark.data.sources import load_folds, load_splits
+from earmark.data.sources import load_folds, load_splits, load_unlabelled
 from earmark.errors import DataError, OutputError
 from earmark.options import InspectOptions
 from earmark.progress import Progress
@@ -82,6 +82,9 @@ def inspect(options: InspectOptions) -> Inspection:
 
 def _tables(options: InspectOptions) -> tuple[dict[str, ClipTable], list[str]]:
     """Clips by the name of their split, and notes; of folds of which none is held out, each is a split."""
+    unlabelled = load_unlabelled(options, seed=options.seed, anyway=options.unlabelled)
+    if unlabelled is not None and unlabelled.train is not None:
+        return {"recordings": unlabelled.train}, unlabelled.notes
     if options.has_folds and options.fold is None:
         folds = load_folds(options, seed=options.seed, check=False)
         rows = {name: [row for row, fold in enumerate(folds.fold_of) if fold == name] for name in folds.names}
@@ -144,7 +147,8 @@ def _overview(audited: Audited) -> list[str]:
         rows = np.array([row for row, name in enumerate(audited.splits) if name == split])
         figures = split_figures(audited, rows)
         of_numbers = figures.get("numbers")
-        what = f"numbers {_range(of_numbers, '')}" if of_numbers else f"{figures['classes']} classes"
+        of_classes = f"{figures['classes']} classes" if figures["classes"] else "no labels"
+        what = f"numbers {_range(of_numbers, '')}" if of_numbers else of_classes
         lines.append(
             f"{split:11} {figures['clips']:,} clips, {figures['hours']:.2f} h, {what}; "
             f"{_range(figures['duration_s'], 's')}; {_range(figures['rms_db'], 'dB')} on average"

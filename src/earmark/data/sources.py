@@ -7,7 +7,7 @@ from collections import Counter
 from pathlib import Path
 
 from earmark.config import DataArguments
-from earmark.data.clips import ClipTable, Splits
+from earmark.data.clips import Clip, ClipTable, Splits
 from earmark.data.columns import Columns
 from earmark.data.decode import AUDIO_SUFFIXES
 from earmark.data.folders import (
@@ -19,6 +19,7 @@ from earmark.data.folders import (
     metadata_file,
 )
 from earmark.data.folds import Folds, check_every_clip_has, share_out
+from earmark.data.listing import list_audio
 from earmark.data.manifests import MANIFEST_SUFFIXES, load_manifest
 from earmark.data.splits import make_validation_split
 from earmark.errors import DataError, UsageError
@@ -59,6 +60,54 @@ def load_splits(options: DataArguments, *, seed: int, token: str | None = None, 
         _set_validation_aside(splits, options, seed)
     _draw_all(splits, options, seed)
     return splits
+
+
+def load_unlabelled(options: DataArguments, *, seed: int, anyway: bool = False) -> Splits | None:
+    """The recordings of a folder without labels as training clips, for those who can do without.
+
+    Args:
+        options: where the recordings are.
+        seed: for ``max_train_samples``.
+        anyway: take all recordings below the folder as not labelled, whatever the folders between are.
+
+    Returns:
+        ``None`` where :func:`load_splits` would find labels or has to say why not.
+
+    Raises:
+        UsageError: settings that need labels or columns; ``anyway`` without a folder.
+        DataError: no recordings there.
+    """
+    root = Path(options.data_dir or "")
+    if not options.data_dir or not root.is_dir() or not (anyway or _is_flat(root, options)):
+        if anyway:
+            raise UsageError("--unlabelled: of which folder? give one that holds recordings")
+        return None
+    for name in ("group_column", "fold_column", "folds", "shots"):
+        if getattr(options, name) is not None:
+            raise UsageError(f"--{name}: {root} has recordings without labels and columns; leave it out")
+    table = ClipTable([Clip(source=str(path), path=str(path)) for path in list_audio(root)], str(root))
+    if not table:
+        raise DataError(f"{root}: no recordings in this folder")
+    splits = Splits(train=table)
+    _draw(splits, "train", options.max_train_samples, seed, "--max_train_samples")
+    return splits
+
+
+def _is_flat(root: Path, options: DataArguments) -> bool:
+    """Whether recordings lie in ``root`` with nothing that could say what they are."""
+    names = SplitNames(options.train_split_name, options.eval_split_name, options.test_split_name)
+    tables = (
+        any((root / name).is_file() for name in _SAVED)
+        or metadata_file(root) is not None
+        or has_split_metadata(root, names)
+        or bool(_split_manifests(root, names))
+        or _is_table_folder(root)
+    )
+    return not tables and _has_loose_recordings(root) and not is_class_folder_tree(root, names)
+
+
+def _has_loose_recordings(root: Path) -> bool:
+    return any(path.suffix.casefold() in AUDIO_SUFFIXES for path in root.iterdir())
 
 
 def load_folds(
@@ -160,8 +209,7 @@ def load_data_dir(
             return _load_manifests(manifests, columns)
         if _is_table_folder(root):
             return _load_snapshot(root, columns, names, config, cache_dir)
-        has_loose_recordings = any(path.suffix.casefold() in AUDIO_SUFFIXES for path in root.iterdir())
-        if not has_loose_recordings and not is_class_folder_tree(root, names):
+        if not _has_loose_recordings(root) and not is_class_folder_tree(root, names):
             raise DataError(
                 f"{root}: nothing to learn from. Looked for class folders with recordings (also under train/, "
                 "validation/, test/), metadata.csv or .jsonl, a manifest a split (train.csv), Parquet files, and a "

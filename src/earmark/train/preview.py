@@ -16,9 +16,9 @@ import torch
 from earmark.augment_options import AugmentPreviewOptions
 from earmark.batch.augment import AugmentedClips, Draw, describe
 from earmark.batch.dataset import TrainingClips
-from earmark.data.clips import ClipTable
+from earmark.data.clips import Clip, ClipTable
 from earmark.data.excerpts import sound_uri
-from earmark.data.sources import load_splits
+from earmark.data.sources import load_splits, load_unlabelled
 from earmark.data.usable import UsableClips, keep_usable
 from earmark.errors import DataError, OutputError
 from earmark.models.hidden_spans import hide_bins
@@ -75,7 +75,7 @@ def preview(options: AugmentPreviewOptions) -> Preview:
     assert options.output_dir is not None
     folder = Path(options.output_dir)
     prepare_folder(folder)
-    splits = load_splits(options, seed=options.seed)
+    splits = load_unlabelled(options, seed=options.seed) or load_splits(options, seed=options.seed)
     if splits.train is None:
         raise DataError("no training clips: put them into a train folder, or give --train_file MANIFEST")
     usable = keep_usable({"train": splits.train}, options.sampling_rate, options, whole=splits.whole)[0]["train"]
@@ -153,13 +153,16 @@ def in_words(one: Draw, clips: AugmentedClips, table: ClipTable, row: int) -> st
         said.append(f"gain {one.gain_db:+.1f} dB")
     if one.partner is not None:
         other = table[one.partner]
-        said.append(
-            f"{one.own_weight:.2f} of it, {1 - one.own_weight:.2f} of {other.label_text} ({Path(other.source).name})"
-        )
+        said.append(f"{one.own_weight:.2f} of it, {1 - one.own_weight:.2f} of {_named(other)}")
     widths = one.hidden[:, 1]
     if widths.any():
         said.append(f"hidden: {100 * widths[:2].sum():.0f} % of the time, {100 * widths[2:].sum():.0f} % of the bins")
     return "; ".join(said) or "nothing this time"
+
+
+def _named(clip: Clip) -> str:
+    name = Path(clip.source).name
+    return f"{clip.label_text} ({name})" if clip.label_text else name
 
 
 def _write(
