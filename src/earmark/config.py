@@ -147,6 +147,25 @@ class DataArguments:
                 )
 
 
+# settings of a training by epochs, which --few_shot does not do
+OF_EPOCHS = (
+    *("num_train_epochs", "max_steps", "learning_rate", "head_learning_rate", "layer_decay", "global_batch_size"),
+    *(
+        "gradient_accumulation_steps",
+        "per_device_train_batch_size",
+        "warmup_steps",
+        "weight_decay",
+        "lr_scheduler_type",
+    ),
+    *("ema", "lora", "augment", "focal_gamma", "sampler", "label_smoothing_factor", "fsdp", "deepspeed", "freeze"),
+)
+
+
+def ignored_by_few_shot(name: str) -> str:
+    """What is said of one of them."""
+    return f"--few_shot: no epochs are trained, so --{name} does nothing; leave one of them out"
+
+
 @dataclass
 class PretrainedArguments:
     """Where a checkpoint comes from and what loading it may do."""

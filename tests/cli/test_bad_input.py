@@ -454,7 +454,8 @@ def test_an_unknown_command(refusal: Refusal) -> None:
 def test_configuration_files(tmp_path: Path, refusal: Refusal, name: str, text: str | None, said: str) -> None:
     if text is not None:
         (tmp_path / name).write_text(text)
-    one_line(refusal("train", "--config", tmp_path / name, "--output_dir", tmp_path / "run"), tmp_path / name, said)
+    words = ["--model_type", "tc_resnet", "--output_dir", tmp_path / "run"]
+    one_line(refusal("train", "--config", tmp_path / name, *words), tmp_path / name, said)
 
 
 # outputs

@@ -176,6 +176,10 @@ def test_more_clips_than_the_penalty_is_chosen_on(monkeypatch: pytest.MonkeyPatc
     ("flags", "said"),
     [
         (["--num_train_epochs", "4"], "--num_train_epochs does nothing"),
+        (["--num_train_epochs", "3"], "--num_train_epochs does nothing"),  # what it would be anyway
+        (["--num-train-epochs=3"], "--num_train_epochs does nothing"),
+        (["--freeze", "none"], "--freeze does nothing"),
+        (["--warmup_ratio", "0.1"], "--warmup_steps does nothing"),
         (["--learning_rate", "1e-4"], "--learning_rate does nothing"),
         (["--freeze", "encoder"], "--freeze does nothing"),
         (["--augment", "gain"], "--augment does nothing"),
@@ -192,6 +196,14 @@ def test_what_means_nothing_is_refused(
     assert train(base, tones, tmp_path / "run", *flags) == 2
     assert said in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
+
+
+def test_the_settings_of_a_run_repeat_it(base: Path, tones: Path, tmp_path: Path) -> None:
+    assert train(base, tones, tmp_path / "run") == 0  # its file says num_train_epochs: 3.0, as nobody said otherwise
+    settings = str(tmp_path / "run" / "run_config.yaml")
+    assert main(["train", "--config", settings, "--output_dir", str(tmp_path / "again"), "--device", "cpu"]) == 0
+    first, second = ((tmp_path / name / "metrics.json").read_text() for name in ("run", "again"))
+    assert json.loads(first)["validation"] == json.loads(second)["validation"]
 
 
 def test_random_weights_are_refused(tones: Path, tmp_path: Path, capsys: Any) -> None:

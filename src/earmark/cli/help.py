@@ -200,7 +200,7 @@ in two splits; classes missing, few or unbalanced; labels in two spellings; form
 examples
   earmark inspect recordings
   earmark inspect recordings --output_dir inspection        # and a page with players
-  earmark inspect tapes                                     # recordings without labels; below folders: --unlabelled
+  earmark inspect tapes --unlabelled                        # recordings without labels, in folders or not
   earmark inspect recordings --strict true                  # exit code 2 when training would refuse it
 """
 

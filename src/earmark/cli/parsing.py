@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import difflib
 import json
 import re
 from collections.abc import Iterable, Iterator, Sequence
@@ -17,8 +16,16 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, get_args, get_origin, get_type_hints
 
 from earmark.augment_options import AugmentPreviewOptions
+from earmark.cli.early import check_early, check_output_and_model, given_flags, suggestion
 from earmark.cli.legacy import LEGACY_FLAGS, translate
-from earmark.config import DataArguments, EvaluateOptions, ModelArguments, RunArguments
+from earmark.config import (
+    OF_EPOCHS,
+    DataArguments,
+    EvaluateOptions,
+    ModelArguments,
+    RunArguments,
+    ignored_by_few_shot,
+)
 from earmark.decision_options import CalibrateOptions, DecisionArguments
 from earmark.errors import UsageError
 from earmark.options import (
@@ -91,7 +98,17 @@ class UsageErrorParser(argparse.ArgumentParser):
     def _name_and_suggestion(self, word: str) -> str:
         name = word.partition("=")[0]
         known = sorted({action.dest for action in self._actions} | LEGACY_FLAGS)
-        return f"{name}{_suggestion(name.lstrip('-').replace('-', '_'), known, '--')}"
+        return f"{name}{suggestion(name.lstrip('-').replace('-', '_'), known, '--')}"
+
+
+def look_first(words: Sequence[str], *also: type) -> None:
+    """See what is wrong with a training command line as far as it shows before Transformers is imported.
+
+    Raises:
+        EarmarkError: see :func:`earmark.cli.early.check_early`, and the configuration file cannot be read.
+    """
+    path, words = _take_config(words)
+    check_early(words, _read_file(path) if path else {}, path, also)
 
 
 def parse_train(words: Sequence[str]) -> TrainSettings:
@@ -338,15 +355,26 @@ def _train_values(words: Sequence[str], *also: type) -> tuple[dict[str, Any], li
     words, notes = translate(words)
     namespace, rest = parser.parse_flags([*file_words, *words])
     _refuse_words(rest)
-    return vars(namespace), file_notes + notes
+    values = vars(namespace)
+    if values["few_shot"]:
+        _refuse_flags_of_epochs(words)
+    return values, file_notes + notes
+
+
+def _refuse_flags_of_epochs(words: Sequence[str]) -> None:
+    """Refuse flags that were given although ``--few_shot`` trains no epochs, also with the value that they have anyway.
+
+    Those of a file may stand there: a run that was few-shot wrote down all of its settings.
+    """
+    ignored = [name for name in given_flags(words) if name in OF_EPOCHS]
+    if ignored:
+        raise UsageError(ignored_by_few_shot(ignored[0]))
 
 
 def _train_settings(values: dict[str, Any], notes: list[str]) -> TrainSettings:
     from earmark.train.arguments import EarmarkTrainingArguments
 
-    if not values["output_dir"]:
-        raise UsageError("no output folder: add --output_dir, e.g. --output_dir runs/first")
-    _settle_model(values)
+    check_output_and_model(values)
     _settle_device(values)
     return TrainSettings(
         data=_construct(DataArguments, values),
@@ -355,16 +383,6 @@ def _train_settings(values: dict[str, Any], notes: list[str]) -> TrainSettings:
         training=_construct(EarmarkTrainingArguments, values),
         notes=notes,
     )
-
-
-def _settle_model(values: dict[str, Any]) -> None:
-    path, model_type = values["model_name_or_path"], values["model_type"]
-    if path and model_type:
-        raise UsageError(f"--model_name_or_path {path} and --model_type {model_type} contradict: keep one")
-    if not (path or model_type or values["config_name"]):
-        raise UsageError(
-            "no model: add --model_name_or_path FOLDER_OR_NAME, or --model_type tc_resnet for random weights"
-        )
 
 
 def _settle_device(values: dict[str, Any]) -> None:
@@ -452,7 +470,7 @@ def _file_words(path: str, settings: dict[str, Any], parser: UsageErrorParser, a
         name = key.replace("-", "_")
         action = actions.get(name)
         if action is None and name not in also:
-            raise UsageError(f"{path}: unknown setting {key}{_suggestion(name, sorted(actions))}")
+            raise UsageError(f"{path}: unknown setting {key}{suggestion(name, sorted(actions))}")
         if value is None and name not in _nullable(parser.dataclass_types):
             raise UsageError(f"{path}: {name}: expected a value, found null")
         if value is None or (value == [] and action is not None and action.nargs == "+"):
@@ -501,8 +519,3 @@ def _split_at_dashes(words: Sequence[str]) -> tuple[list[str], list[str]]:
 def _refuse_words(words: Sequence[str]) -> None:
     if words:
         raise UsageError(f"unexpected word {words[0]!r}: flags begin with --, and one value follows each")
-
-
-def _suggestion(name: str, known: Sequence[str], prefix: str = "") -> str:
-    near = difflib.get_close_matches(name, known, n=1, cutoff=0.7)
-    return f"; did you mean {prefix}{near[0]}?" if near else ""

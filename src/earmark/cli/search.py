@@ -31,9 +31,10 @@ def help_text() -> str:
 
 def run(words: Sequence[str]) -> None:
     """Search as told and print the trials."""
-    from earmark.cli.parsing import parse_search
+    from earmark.cli.parsing import look_first, parse_search
     from earmark.cli.train import launch_if_asked, print_summary, show
 
+    look_first(words, SearchOptions)
     launch_if_asked(words, ["-m", "earmark", "search", *words], SearchOptions)
     options, settings = parse_search(words)
     from earmark.train.search import search

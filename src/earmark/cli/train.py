@@ -26,16 +26,18 @@ def run(words: Sequence[str]) -> None:
     if "--help_all" in words:
         print(pages.train_help_all())
         return
-    from earmark.cli.parsing import parse_train
+    from earmark.cli.parsing import look_first, parse_train
 
+    look_first(words)
     launch_if_asked(words, ["-m", "earmark", "train", *words])
     _train(parse_train(words))
 
 
 def run_example(words: Sequence[str]) -> None:
     """Train, evaluate or both, as ``--do_train`` and ``--do_eval`` say."""
-    from earmark.cli.parsing import evaluation_of, parse_example, with_config_flag
+    from earmark.cli.parsing import evaluation_of, look_first, parse_example, with_config_flag
 
+    look_first(with_config_flag(words))
     launch_if_asked(with_config_flag(words), ["-m", "earmark.cli.example", *words])
     settings = parse_example(words)
     if settings.training.do_train:

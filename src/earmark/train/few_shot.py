@@ -22,7 +22,7 @@ from sklearn.model_selection import StratifiedKFold, cross_validate
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from earmark.config import ModelArguments
+from earmark.config import OF_EPOCHS, ModelArguments, ignored_by_few_shot
 from earmark.data.targets import targets_of
 from earmark.data.usable import UsableClips
 from earmark.errors import ModelError, UsageError
@@ -43,11 +43,6 @@ _WITHOUT_FOLDS = 0.1  # where a class has one clip only
 _FOLDS = 5
 _MOST_TRIED = 5000  # clips that the penalty is chosen on
 _ITERATIONS = 2000
-# settings of a training that there is none of
-_OF_EPOCHS = (
-    *("num_train_epochs", "max_steps", "learning_rate", "head_learning_rate", "layer_decay", "global_batch_size"),
-    *("ema", "lora", "augment", "focal_gamma", "sampler", "label_smoothing_factor", "fsdp", "deepspeed"),
-)
 
 
 @dataclass(frozen=True)
@@ -74,12 +69,12 @@ def check_few_shot(model: ModelArguments, training: EarmarkTrainingArguments) ->
     """
     if not model.model_name_or_path:
         raise UsageError("--few_shot: needs a pretrained or trained model; name one with --model_name_or_path")
-    defaults = {field.name: field.default for field in fields(training)}
-    given = [name for name in _OF_EPOCHS if (getattr(training, name) or None) != (defaults[name] or None)]
-    if model.freeze is not None:
-        given.append("freeze")
+    defaults = {field.name: field.default for field in (*fields(training), *fields(model))}
+    settings = {**vars(training), **vars(model)}
+    # the command line refuses those with the default's value too
+    given = [name for name in OF_EPOCHS if (settings[name] or None) != (defaults[name] or None)]
     if given:
-        raise UsageError(f"--few_shot: no epochs are trained, so --{given[0]} does nothing; leave one of them out")
+        raise UsageError(ignored_by_few_shot(given[0]))
     if training.class_weights not in (None, "balanced"):
         raise UsageError(f"--few_shot: knows --class_weights balanced, not {training.class_weights}")
     if training.push_to_hub:
