@@ -30,6 +30,7 @@ def test_all_flags_of_the_parser_are_known_without_it(also: tuple[type, ...]) ->
 
 def test_which_flags_are_given() -> None:
     words = ["a", "--num-train-epochs", "3", "--lora=4", "--calibrate", "--seeds", "-1", "--", "--later"]
+    assert given_flags([]) == {}
     assert given_flags(words) == {"num_train_epochs": "3", "lora": "4", "calibrate": None, "seeds": "-1"}
 
 

@@ -106,7 +106,6 @@ def test_a_trial_that_diverges_is_recorded_and_the_search_goes_on(
     assert main(command(data, tmp_path / "s", "--search_space", space, "--trials", "3", "--seed", "0")) == 0
     shown = capsys.readouterr()
     rows = results(tmp_path / "s")["trials"]
-    # the first of them would end the search if it could not begin to train, see the next test
     assert [row["values"]["freeze"] for row in rows] == ["none", "last-9", "none"]
     for row in rows:
         if row["values"]["freeze"] == "last-9":
@@ -120,14 +119,36 @@ def test_a_trial_that_diverges_is_recorded_and_the_search_goes_on(
     assert "NaN" in shown.out
 
 
+def test_an_impossible_first_trial_is_recorded_and_the_search_goes_on(data: Path, tmp_path: Path) -> None:
+    words = ["--search_space", "freeze=last-9|none", "--num_train_epochs", "1", "--trials", "3", "--seed", "1"]
+    assert main(command(data, tmp_path / "s", *words)) == 0
+    rows = results(tmp_path / "s")["trials"]
+    assert [row["values"]["freeze"] for row in rows] == ["last-9", "last-9", "none"]
+    assert [row["state"] for row in rows] == ["failed", "failed", "done"]
+    assert "the model has 2 layers" in rows[0]["why"]
+
+
 def test_what_every_trial_would_fail_of_ends_the_search(
     data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    words = ["--search_space", "learning_rate=1e-4:1e-3", "--freeze", "last-9", "--trials", "3"]
+    words = ["--search_space", "learning_rate=1e-4:1e-3", "--freeze", "last-9", "--trials"]
+    for trials, tried in (("5", 3), ("2", 2)):
+        output = tmp_path / trials
+        assert main(command(data, output, *words, trials)) == 2
+        last = capsys.readouterr().err.splitlines()[-1]
+        assert last.startswith(f"earmark: error: none of the first {tried} trials could be trained; the last of them, ")
+        assert f"trial_{tried - 1} (learning_rate 0.0" in last
+        assert "the model has 2 layers" in last
+    # what is wrong with the data is so for all, and one that goes on when it was mended has lost nothing
+    broken = next((data / "train" / "low").iterdir())
+    whole = broken.read_bytes()
+    broken.write_bytes(b"RIFF....")
+    words = ["--search_space", "learning_rate=1e-4:1e-3", "--num_train_epochs", "1", "--trials", "1"]
     assert main(command(data, tmp_path / "s", *words)) == 2
-    last = capsys.readouterr().err.splitlines()[-1]
-    assert last.startswith("earmark: error: trial_0 (learning_rate 0.0")
-    assert "the model has 2 layers" in last
+    assert "error: trial_0 (learning_rate 0.0" in capsys.readouterr().err
+    broken.write_bytes(whole)
+    assert main(command(data, tmp_path / "s", *words)) == 0
+    assert [row["state"] for row in results(tmp_path / "s")["trials"]] == ["done"]
 
 
 def test_bad_trials_are_ended_early(data: Path, tmp_path: Path) -> None:

@@ -26,7 +26,7 @@ _PLACES = ("train_file", "eval_file", "test_file")
 def given_flags(words: Sequence[str]) -> dict[str, str | None]:
     """Names of the flags among the words of a command line, and the word behind each where it is no flag."""
     given: dict[str, str | None] = {}
-    for word, behind in zip(words, [*words[1:], "--"], strict=True):
+    for word, behind in zip(words, [*words, "--"][1:], strict=True):
         if word == "--":
             break
         if word.startswith("--"):

@@ -24,7 +24,7 @@ from transformers import TrainerCallback
 
 from earmark.config import DataArguments, ModelArguments, RunArguments
 from earmark.config_files import resolved_config, save_config, saved_config
-from earmark.errors import EarmarkError, MissingExtraError, NetworkError, OutputError, Stopped, UsageError
+from earmark.errors import DataError, EarmarkError, MissingExtraError, NetworkError, OutputError, Stopped, UsageError
 from earmark.extras import require
 from earmark.options import SearchOptions
 from earmark.runs.folder import RunFolder, prepare_folder, prepare_output_dir, write_json
@@ -41,6 +41,7 @@ logger = logging.getLogger(__name__)
 
 SETTINGS, RESULTS, BEST = "search.yaml", "search.json", "best.yaml"
 _LOCK = ".search.lock"
+_FUTILE_TRIALS = 3  # so many that cannot be trained, and none that was: it is not the values that are searched
 _ENDS_THE_SEARCH = (Stopped, OutputError, NetworkError, MissingExtraError)
 _WEIGHTS = ("model*.safetensors", "model.safetensors.index.json", "adapter_model.safetensors")
 
@@ -81,8 +82,8 @@ def search(
         training: settings of all trials, but for what is searched.
 
     Raises:
-        EarmarkError: a search space that cannot be, an output folder of another search, the first trial's error if it
-            never came to train, and what has nothing to do with a trial's settings.
+        EarmarkError: a search space that cannot be, an output folder of another search, the last error of the first few
+            trials if none of them came to train, and what has nothing to do with a trial's settings.
     """
     require("optuna")  # before anything is written
     _refuse_several_runs(data, run, training)
@@ -181,12 +182,12 @@ def _run_trials(trials: Trials | None, most: int, output: Path, parts: Sequence[
     """Train trial after trial. Rank 0 holds ``trials``; the others do as it says."""
     while (job := on_main_process(lambda: _next_job(trials, most, output))) is not None:
         logger.info("%s of %d: %s", job.name, most, _shown(job.values))
-        _run_one(trials, job, output, parts, metric)
+        _run_one(trials, job, most, output, parts, metric)
         gc.collect()  # of a model there is room for one
         clear_device_cache()
 
 
-def _run_one(trials: Trials | None, job: Job, output: Path, parts: Sequence[Any], metric: str) -> None:
+def _run_one(trials: Trials | None, job: Job, most: int, output: Path, parts: Sequence[Any], metric: str) -> None:
     """Train one trial and write down how it ended.
 
     Raises:
@@ -203,7 +204,7 @@ def _run_one(trials: Trials | None, job: Job, output: Path, parts: Sequence[Any]
     except _ENDS_THE_SEARCH:
         raise
     except EarmarkError as exc:
-        _record_failure(trials, job, watch, exc)
+        _record_failure(trials, job, most, watch, exc)
     else:
         logger.info("%s: %s %.4f", job.name, metric, value)
         on_main_process(lambda: _of(trials).finished(value))
@@ -237,20 +238,28 @@ def _train(job: Job, output: Path, parts: Sequence[Any], watch: _Watch) -> float
     return on_main_process(lambda: float(outcome.metrics["validation"][watch.metric]))
 
 
-def _record_failure(trials: Trials | None, job: Job, watch: _Watch, error: EarmarkError) -> None:
+def _record_failure(trials: Trials | None, job: Job, most: int, watch: _Watch, error: EarmarkError) -> None:
     """Write down that a trial came to nothing.
 
     Raises:
         EarmarkError: the error, where other ranks may not have failed and wait; and where, as far as can be known, it
-            has nothing to do with the trial's values: it never came to train, and neither has another.
+            has nothing to do with the trial's values: no trial has come to train, and it is about the data, which all
+            have in common, or a few have failed.
     """
     held = None if rank_and_world()[1] > 1 else _of(trials)
-    others = [] if held is None else [row for row in held.rows() if row["state"] != "broken off"]
-    if held is None or not (watch.has_begun or others):
+    of_all = isinstance(error, DataError) and not watch.has_begun
+    if held is None or (of_all and not [row for row in held.rows() if row["state"] != "broken off"]):
         error.args = (f"{job.name} ({_shown(job.values)}): {error}",)
         raise error
     logger.warning("%s: failed: %s", job.name, error)
-    held.failed(str(error))
+    held.failed(str(error), trained=watch.has_begun)
+    futile = held.num_futile()
+    if futile >= min(_FUTILE_TRIALS, most):
+        error.args = (
+            f"none of the first {futile} trials could be trained; the last of them, {job.name} "
+            f"({_shown(job.values)}): {error}",
+        )
+        raise error
 
 
 class _Watch(TrainerCallback):

@@ -135,10 +135,11 @@ class Trials:
         """The trial under way was ended early."""
         self._tell(state=self.optuna.trial.TrialState.PRUNED)
 
-    def failed(self, why: str) -> None:
-        """The trial under way came to nothing."""
+    def failed(self, why: str, *, trained: bool = True) -> None:
+        """The trial under way came to nothing, before it trained or later."""
         with self._translated():
             self._current.set_user_attr("why", why)
+            self._current.set_user_attr("trained", trained)
         self._tell(state=self.optuna.trial.TrialState.FAIL)
 
     def _tell(self, **how: Any) -> None:
@@ -149,6 +150,12 @@ class Trials:
         """The last of the trials of each name, in the order of the names' first trials."""
         trials = self.study.get_trials(deepcopy=False)
         return {trial.user_attrs["run"]: trial for trial in trials if "run" in trial.user_attrs}
+
+    def num_futile(self) -> int:
+        """How many trials failed before they trained; 0 where one has trained."""
+        ended = [trial for trial in self.latest().values() if not _is_broken_off(trial)]
+        futile = [trial for trial in ended if not trial.user_attrs.get("trained", True)]
+        return len(futile) if len(futile) == len(ended) else 0
 
     def best(self) -> str | None:
         """Name of the best trial that was finished; of equal ones the first."""
