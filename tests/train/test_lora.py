@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from transformers import AutoModelForAudioClassification
 
 from earmark.cli.main import main
@@ -219,6 +219,29 @@ def test_an_adapter_of_another_model_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "adapter_config.json").write_text(json.dumps(settings))
     weights = load_file(tmp_path / "adapter_model.safetensors")
     assert not [name for name in weights if "original" in name or "base_layer" in name]
+
+
+def test_an_adapter_beside_other_weights_is_one_line(tmp_path: Path) -> None:
+    """A base of the same name and size that has been trained on, as a run that was replaced."""
+    build().save(tmp_path / "base")
+    audio = build_for_training(ModelSource(name_or_path=str(tmp_path / "base")), ["a", "b"], 0.5, 0.5)
+    adapters.attach(audio.model, 4, 8)
+    model = ModelArguments(model_name_or_path=str(tmp_path / "base"))
+    save_kept(audio, tmp_path, SimpleNamespace(lora=4, lora_save="separate"), model)
+    weights = tmp_path / "base" / "model.safetensors"
+    before = load_file(weights)
+    for name, others in (("classifier.bias", True), ("wav2vec2.encoder.layers.1.final_layer_norm.bias", False)):
+        changed = {key: value + 0.01 if key == name else value for key, value in before.items()}
+        save_file(changed, weights, metadata={"format": "pt"})
+        if others:  # the head of the base is not used
+            load_trained(ModelSource(name_or_path=str(tmp_path)))
+            continue
+        with pytest.raises(ModelError, match=f"trained beside other weights than those of {tmp_path / 'base'} now"):
+            load_trained(ModelSource(name_or_path=str(tmp_path)))
+    # one that peft wrote does not tell, and is taken
+    adapter = tmp_path / "adapter_model.safetensors"
+    save_file(load_file(adapter), adapter, metadata={"format": "pt"})
+    load_trained(ModelSource(name_or_path=str(tmp_path)))
 
 
 def test_without_peft_the_pip_command_is_said(base: Path, tmp_path: Path) -> None:

@@ -9,12 +9,13 @@ Source: Hu et al. 2021, "LoRA: Low-Rank Adaptation of Large Language Models", ar
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import nn
 
@@ -27,6 +28,8 @@ ALL_LINEAR = "all-linear"
 # Queries and values, by the names that architectures have for them: what the authors adapt (their section 4.2).
 _QUERIES_AND_VALUES = {"q_proj", "v_proj", "query_proj", "value_proj", "linear_q", "linear_v"}
 _NAME = "default"  # peft's, of an adapter that is alone
+_OF_BASE = "base_fingerprint"  # in the metadata of the weights, where peft passes it over
+_SAMPLED = 1024  # numbers of each tensor that a fingerprint is made of
 _PREFIX = "base_model.model."  # of weights in peft's files
 _HOW_TO_DO_WITHOUT = "train all of it, or a part with --freeze"
 
@@ -96,11 +99,28 @@ def save(model: Any, folder: Path, base: str, revision: str | None) -> None:
         for name, weight in model.named_parameters()
         if name in head or ".lora_" in name
     }
-    save_file(weights, folder / WEIGHTS, metadata={"format": "pt"})
+    save_file(weights, folder / WEIGHTS, metadata={"format": "pt", _OF_BASE: fingerprint_of_body(model)})
     config = model.peft_config[_NAME]
     config.base_model_name_or_path, config.revision, config.inference_mode = base, revision, True
     config.modules_to_save = sorted({name.split(".")[0] for name in head})
     config.save_pretrained(folder)
+
+
+def fingerprint_of_body(model: Any) -> str:
+    """Short text that tells other weights below the head apart, with adapters beside them or without."""
+    head = head_parameters(model)
+    digest = hashlib.sha256()
+    of_body = {
+        name.replace(".base_layer.", "."): weight
+        for name, weight in model.named_parameters()
+        # a checkpoint may lack that one, which only training draws on: it is random then
+        if name not in head and ".lora_" not in name and not name.endswith("masked_spec_embed")
+    }
+    for name, weight in sorted(of_body.items()):
+        numbers = weight.detach().flatten()
+        sample = numbers[:: max(1, len(numbers) // _SAMPLED)].float().cpu().contiguous()
+        digest.update(f"{name} {tuple(weight.shape)}".encode() + sample.numpy().tobytes())
+    return digest.hexdigest()[:16]
 
 
 def base_of(folder: Path) -> tuple[str, str]:
@@ -123,18 +143,26 @@ def load_merged(model: Any, folder: Path) -> None:
         folder: what :func:`save` wrote.
 
     Raises:
-        ModelError: unreadable, or of a model of another size or kind.
+        ModelError: unreadable, or of a model of another size or kind, or of other weights.
     """
     config = _config_in(folder)
     config.modules_to_save, config.inference_mode = None, False  # the head is put in place here
     try:
+        with safe_open(folder / WEIGHTS, framework="pt") as file:
+            of_base = (file.metadata() or {}).get(_OF_BASE)  # peft's own files do not tell
         saved = load_file(folder / WEIGHTS)
+        own = fingerprint_of_body(model) if of_base else None
         _inject(model, config)
         weights = {_with_adapter_name(name.removeprefix(_PREFIX)): value for name, value in saved.items()}
         wanted = head_parameters(model) | {name for name, _ in model.named_parameters() if ".lora_" in name}
         if wanted != weights.keys():
             odd = min(wanted ^ weights.keys())
             raise ModelError(f"{folder}: this adapter is of another kind of model than its base ({odd})")
+        if own != of_base:
+            raise ModelError(
+                f"{folder}: its adapter was trained beside other weights than those of "
+                f"{config.base_model_name_or_path} now; put those back, or train again"
+            )
         model.load_state_dict(weights, strict=False)
     except (OSError, ValueError, RuntimeError, SafetensorError) as exc:
         raise ModelError(f"{folder}: its adapter cannot be loaded into the base model ({first_line(exc)})") from exc
