@@ -7,7 +7,7 @@ import pytest
 from earmark.errors import UsageError
 from earmark.scoring.diagnosis import Schedule
 from earmark.train.arguments import EarmarkTrainingArguments
-from earmark.train.recipe import choose_rates, global_batch_size, warn_of_collapse, with_global_batch
+from earmark.train.recipe import choose_rates, global_batch_size, warn_of_collapse, what_learns, with_global_batch
 
 
 def arguments(tmp_path: Path, **settings: object) -> EarmarkTrainingArguments:
@@ -57,6 +57,22 @@ def test_the_schedule_that_collapsed_is_warned_of_and_the_one_that_worked_is_not
     collapsed = warn_of_collapse(Schedule(250, 3e-5, 1024, pretrained=True))
     assert collapsed is not None
     assert "0.0038" in collapsed
+    assert "may need another sum" not in collapsed
     assert warn_of_collapse(Schedule(2_000, 3e-5, 128, pretrained=True)) is None
     assert warn_of_collapse(Schedule(250, 1.6e-4, 1024, pretrained=True)) is None
     assert warn_of_collapse(Schedule(10, 3e-5, 32, pretrained=False)) is None
+
+
+def test_the_warning_says_what_it_knows_and_of_what(tmp_path: Path) -> None:
+    plain, adapted = arguments(tmp_path), arguments(tmp_path, lora=4)
+    assert what_learns("wav2vec2", plain, None) == what_learns("wav2vec2", plain, "feature_encoder") == "wav2vec2"
+    for what, said in (
+        (what_learns("whisper", plain, None), "whisper"),
+        (what_learns("wav2vec2", adapted, None), "adapters of wav2vec2"),
+        (what_learns("wav2vec2", plain, "encoder"), "the head of wav2vec2"),
+        (what_learns("hubert", plain, "last-2"), "the last layers of hubert"),
+    ):
+        warning = warn_of_collapse(Schedule(12, 3e-5, 32, pretrained=True, what=what))
+        assert warning is not None
+        assert "fine-tuning all of wav2vec2-base learned nothing with a sum of 0.0038 and worked" in warning
+        assert f"from 0.018 on, {said} may need another sum" in warning

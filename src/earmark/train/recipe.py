@@ -9,7 +9,7 @@ import math
 from dataclasses import dataclass, replace
 
 from earmark.errors import UsageError
-from earmark.scoring.diagnosis import COLLAPSED_RATE_SUM, WORKING_RATE_SUM, Schedule
+from earmark.scoring.diagnosis import COLLAPSED_RATE_SUM, Schedule
 from earmark.train.arguments import EarmarkTrainingArguments
 
 logger = logging.getLogger(__name__)
@@ -119,14 +119,21 @@ def with_global_batch(training: EarmarkTrainingArguments) -> EarmarkTrainingArgu
     return replace(training, **changes)
 
 
+def what_learns(model_type: str, training: EarmarkTrainingArguments, freeze: str | None) -> str:
+    """In words: the model type where all of it does, and the part of it elsewhere."""
+    if training.lora is not None:
+        return f"adapters of {model_type}"
+    if freeze == "encoder":
+        return f"the head of {model_type}"
+    return f"the last layers of {model_type}" if freeze and freeze.startswith("last-") else model_type
+
+
 def warn_of_collapse(schedule: Schedule) -> str | None:
     """A warning before hours are spent: a schedule whose rates add up to no more than what did not learn at all."""
     if not schedule.pretrained or schedule.rate_sum >= 2 * COLLAPSED_RATE_SUM:
         return None
     return (
         f"warning: {schedule.steps:,} steps at a peak learning rate of {schedule.learning_rate:g} add up to "
-        f"{schedule.rate_sum:.2g}; fine-tuning wav2vec2-base learned nothing with a sum of {COLLAPSED_RATE_SUM:g} and "
-        f"worked from {WORKING_RATE_SUM:g} on. More --num_train_epochs, a higher --learning_rate or a smaller batch "
-        "(now "
-        f"{schedule.global_batch_size:,} clips a step) help"
+        f"{schedule.rate_sum:.2g}; {schedule.known}. More --num_train_epochs, a higher --learning_rate or a smaller "
+        f"batch (now {schedule.global_batch_size:,} clips a step) help"
     )

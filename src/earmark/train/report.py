@@ -22,6 +22,7 @@ from earmark.scoring.diagnosis import Schedule, diagnose
 from earmark.train.arguments import EarmarkTrainingArguments
 from earmark.train.few_shot import FittedHead
 from earmark.train.prepare import PreparedData
+from earmark.train.recipe import what_learns
 
 if TYPE_CHECKING:
     from earmark.train.trainer import AudioTrainer
@@ -107,7 +108,11 @@ def write_reports(
         split = "test" if "test" in judged else "validation"
         row = _results_row(folder, trainer, figures, judged[split], split, model, device_name)
         schedule = Schedule(
-            figures.steps, figures.learning_rate, figures.global_batch_size, bool(model.model_name_or_path)
+            figures.steps,
+            figures.learning_rate,
+            figures.global_batch_size,
+            bool(model.model_name_or_path),
+            what_learns(trainer.audio.model.config.model_type, trainer.args, model.freeze),
         )
         warnings = diagnose(judged[split].metrics, schedule)
         lines += [f"warning: {line}" for line in warnings]

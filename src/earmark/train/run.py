@@ -45,7 +45,7 @@ from earmark.train.layer_decay import learning_rates
 from earmark.train.lora import add_adapters, save_kept
 from earmark.train.prepare import PreparedData, prepare_data
 from earmark.train.ranks import check_same_on_all_ranks, on_each_machine, on_main_process
-from earmark.train.recipe import choose_rates, global_batch_size, warn_of_collapse, with_global_batch
+from earmark.train.recipe import choose_rates, global_batch_size, warn_of_collapse, what_learns, with_global_batch
 from earmark.train.report import TrainingFigures, write_reports
 from earmark.train.saving import translated_save_errors
 from earmark.train.stopping import StopOnSignal
@@ -345,9 +345,9 @@ def _log_plan(trainer: AudioTrainer, prepared: PreparedData, model: ModelArgumen
         logger.info("every step takes all %s training clips: a batch of %s is more", num_clips, global_batch)
     steps = _total_steps(trainer, num_clips, global_batch)
     logger.info("training: %s steps of %s clips, seed %d", f"{steps:,}", f"{global_batch:,}", args.seed)
-    warning = warn_of_collapse(
-        Schedule(steps, args.learning_rate, global_batch, pretrained=model.model_name_or_path is not None)
-    )
+    what = what_learns(trainer.audio.model.config.model_type, args, model.freeze)
+    pretrained = model.model_name_or_path is not None
+    warning = warn_of_collapse(Schedule(steps, args.learning_rate, global_batch, pretrained, what))
     if warning:
         logger.warning("%s", warning)
 
