@@ -204,7 +204,7 @@ def test_files_and_exit_code(data: Path, tmp_path: Path, capsys: pytest.CaptureF
     leaked = [row for row in rows if row["finding"] == "leak"]
     assert {row["split"] for row in leaked} == {"train", "validation"}
     assert main(["inspect", str(data), "--strict", "true", "--near_duplicates", "false"]) == 2
-    assert "findings are errors: unreadable, spelling" in capsys.readouterr().err
+    assert "findings of level error: unreadable, spelling" in capsys.readouterr().err
 
 
 def test_what_cannot_be_inspected(tmp_path: Path, data: Path) -> None:
@@ -243,5 +243,5 @@ def test_labels_that_are_several_in_one_are_told_of() -> None:
         return [finding.text for finding in findings if finding.kind == "several labels"]
 
     (text,) = found(["dog", "rain", "dog,rain", "dog; wind", "wind"])
-    assert "2 labels hold several, such as 'dog,rain'; --task multi_label reads them so" in text
+    assert "several labels in one: 2 labels, such as 'dog,rain'; --task multi_label reads them so" in text
     assert found(["Speech, child", "Rain, heavy", "dog"]) == []  # a comma alone is part of a name

@@ -128,7 +128,7 @@ def test_a_split_without_one_good_recording(data: Path, tmp_path: Path, refusal:
     for path in (data / "validation").rglob("*.wav"):
         path.write_bytes(b"")
     message = refusal(*train("--data_dir", data, "--on_bad_audio", "skip", to=tmp_path / "run"))
-    one_line(message, data / "validation", "none of its 6 recordings")
+    one_line(message, data / "validation", "of 6 recordings none can be used")
 
 
 # tables
@@ -531,7 +531,7 @@ def test_predict(trained: Path, tones: Path, tmp_path: Path, refusal: Refusal) -
     one_line(refusal("predict", trained, tones, "--output", gone, *cpu), gone, "cannot be written")
     one_line(refusal("predict", trained, tones, "--output", tmp_path / "x.doc"), tmp_path / "x.doc", ".jsonl")
     one_line(refusal("predict", trained, tones, "--num_workers", "-1"), "--num_workers -1")
-    one_line(refusal("predict", trained, tmp_path / "gone.wav", *cpu), "none of the 1 recordings could be read")
+    one_line(refusal("predict", trained, tmp_path / "gone.wav", *cpu), "of 1 recording none could be read")
     (tmp_path / "x.csv").write_text("mine")
     one_line(refusal("predict", trained, tones, "--output", tmp_path / "x.csv", *cpu), tmp_path / "x.csv", "exists")
     assert (tmp_path / "x.csv").read_text() == "mine"

@@ -87,7 +87,7 @@ def test_what_is_passed_over_is_said(tmp_path):
     noise, empty, loose, others = splits.notes
     assert "--dataset_name superb" in noise
     assert empty == f"{tmp_path}/c: has no recordings, so there is no class 'c'"
-    assert loose == f"{tmp_path}: passed over 1 recordings that are in no class folder"
+    assert loose == f"{tmp_path}: passed over 1 recording in no class folder"
     assert others == "passed over 4 files whose ending is not of a recording: 3 .txt, 1 without ending"
 
 

@@ -120,7 +120,7 @@ def change(**cells: str) -> list[Row]:
         (change(fold=" "), {}, "nothing in the column 'fold'"),
         (change(speaker=""), {"group_column": "speaker"}, "1 of 60 clips have nothing in the column 'speaker'"),
         (change(label="c"), {}, "fold 4 holds all clips of 'c'"),
-        (change(fold="2"), {"group_column": "speaker"}, "1 groups of speaker are in two folds, the first of them s3"),
+        (change(fold="2"), {"group_column": "speaker"}, "1 group of speaker in two folds, the first of them s3"),
         ([(p, label, "1", s) for p, label, _, s in rows()], {}, "all clips are in the fold '1'"),
         (rows(), {"group_column": "tape"}, "no column 'tape'"),
     ],

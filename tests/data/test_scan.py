@@ -73,12 +73,12 @@ def test_good_tables_pass():
         (Splits(train=table_of("aaa")), "all 3 training clips have the label 'a'"),
         (
             Splits(train=table_of("ab"), validation=table_of("acdd", "v.csv")),
-            "v.csv: the validation split has labels that no training clip has: 'd' (2 clips), 'c' (1 clips)",
+            "v.csv: the validation split has labels that no training clip has: 'd' (2 clips), 'c' (1 clip)",
         ),
         (Splits(train=table_of("ab"), test=table_of("z")), "the test split"),
         (
             Splits(train=table_of(["Yes", "yes", "yes ", "no"])),
-            "'Yes' (1 clips) and 'yes' (1 clips) and 'yes ' (1 clips)",
+            "'Yes' (1 clip) and 'yes' (1 clip) and 'yes ' (1 clip)",
         ),
         (Splits(train=table_of(["yes", "no"]), validation=table_of(["YES"])), "spell each class one way"),
         (Splits(train=table_of(["caf\u00e9", "no"]), validation=table_of(["cafe\u0301"])), "Unicode form"),

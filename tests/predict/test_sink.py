@@ -58,7 +58,7 @@ def test_going_on_cuts_off_what_was_half_written(tmp_path: Path, caplog: pytest.
         sink.write("row of c\n")
         sink.finish("c")
         sink.finish("d")
-    assert "2 recordings are done" in caplog.text
+    assert "2 recordings done" in caplog.text
     assert path.read_text() == "head\nrow of a\nrow of c\n"
     assert Path(f"{path}.bad_audio.csv").read_text() == "path,reason\nb,empty file\n"
 

@@ -15,6 +15,7 @@ from earmark.audit.duplicates import Duplicates
 from earmark.audit.measure import Measures
 from earmark.data.clips import Clip, ClipTable
 from earmark.data.scan import spellings_of_one_label
+from earmark.words import counted
 
 Level = Literal["error", "warning", "note"]
 
@@ -160,7 +161,10 @@ def _classes(audited: Audited) -> Iterator[Finding]:
             yield Finding("missing class", "warning", text)
     several = _several_in_one(everywhere)
     if several:
-        text = f"{len(several):,} labels hold several, such as {several[0]!r}; --task multi_label reads them so"
+        text = (
+            f"several labels in one: {counted(len(several), 'label')}, such as {several[0]!r}; "
+            "--task multi_label reads them so"
+        )
         yield Finding("several labels", "warning", text)
     learned = counts.get("train") or sum(counts.values(), Counter())  # of folds, others are learned from in turn
     if len({clip.label for clip in audited.table if clip.label is not None}) == 1:
@@ -330,9 +334,7 @@ def decibels(values: np.ndarray) -> np.ndarray:
 
 def _clips(rows: Any, verb: str = "") -> str:
     """``"1 clip is"``, ``"4 clips are"``."""
-    if len(rows) == 1:
-        return f"1 clip {_SINGULAR[verb]}".rstrip()
-    return f"{len(rows):,} clips {verb}".rstrip()
+    return f"{counted(len(rows), 'clip')} {_SINGULAR[verb] if len(rows) == 1 else verb}".rstrip()
 
 
 def _these(labels: Sequence[str]) -> str:

@@ -23,6 +23,7 @@ from earmark.data.sources import load_folds, load_splits, load_unlabelled
 from earmark.errors import DataError, OutputError
 from earmark.options import InspectOptions
 from earmark.progress import Progress
+from earmark.words import counted
 
 logger = logging.getLogger(__name__)
 
@@ -147,10 +148,10 @@ def _overview(audited: Audited) -> list[str]:
         rows = np.array([row for row, name in enumerate(audited.splits) if name == split])
         figures = split_figures(audited, rows)
         of_numbers = figures.get("numbers")
-        of_classes = f"{figures['classes']} classes" if figures["classes"] else "no labels"
+        of_classes = counted(figures["classes"], "class") if figures["classes"] else "no labels"
         what = f"numbers {_range(of_numbers, '')}" if of_numbers else of_classes
         lines.append(
-            f"{split:11} {figures['clips']:,} clips, {figures['hours']:.2f} h, {what}; "
+            f"{split:11} {counted(figures['clips'], 'clip')}, {figures['hours']:.2f} h, {what}; "
             f"{_range(figures['duration_s'], 's')}; {_range(figures['rms_db'], 'dB')} on average"
         )
         named = [f"{label} {count:,}" for label, count in list(figures["labels"].items())[:_NAMED_CLASSES]]

@@ -26,6 +26,7 @@ from earmark.augment_options import Augmentation
 from earmark.batch import transforms
 from earmark.batch.dataset import NO_LABEL, TrainingClips, rows_and_labels
 from earmark.data.sounds import Sounds
+from earmark.words import counted
 
 logger = logging.getLogger(__name__)
 
@@ -240,7 +241,7 @@ def describe(clips: AugmentedClips) -> str:
     if clips.noise is not None:
         short = int((clips.noise.lengths() < clips.lengths.max()).sum())
         looped = f", {short} of them shorter than a clip and repeated" if short else ""
-        notes.append(f"noise from {len(clips.noise):,} recordings{looped}")
+        notes.append(f"noise from {counted(len(clips.noise), 'recording')}{looped}")
     if clips.rooms is not None:
         notes.append(f"impulse responses: {len(clips.rooms):,}")
     seconds = _seconds_a_clip(clips)

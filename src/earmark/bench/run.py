@@ -22,6 +22,7 @@ from earmark.device import describe_device, select_device
 from earmark.errors import OutputError, UsageError
 from earmark.runs.environment import describe_environment
 from earmark.runs.folder import write_json
+from earmark.words import counted
 
 _NOT_WRITTEN = {"token", "work", "json"}
 
@@ -97,7 +98,7 @@ def _outcome(
     shortest, longest = (f"{described[which]:.3g}" for which in ("shortest_s", "longest_s"))
     lengths = f"{longest} s" if shortest == longest else f"{shortest} to {longest} s"
     head = (
-        f"earmark bench {options.work}: {model}batches of {options.batch_size}, {len(clips):,} clips of {lengths}, "
-        f"{device_name}"
+        f"earmark bench {options.work}: {model}batches of {options.batch_size}, "
+        f"{counted(len(clips), 'clip')} of {lengths}, {device_name}"
     )
     return BenchOutcome(whole, f"{head}\n\n{table}")

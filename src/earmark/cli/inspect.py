@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from earmark.cli import help as pages
+from earmark.words import counted
 
 
 def help_text() -> str:
@@ -27,4 +28,6 @@ def run(words: Sequence[str]) -> None:
         print(f"{path.name:14} {path}")
     if options.strict and found.errors:
         kinds = ", ".join(dict.fromkeys(finding.kind for finding in found.errors))
-        raise DataError(f"{found.audited.table.origin}: {len(found.errors)} findings are errors: {kinds}")
+        raise DataError(
+            f"{found.audited.table.origin}: {counted(len(found.errors), 'finding')} of level error: {kinds}"
+        )

@@ -38,6 +38,7 @@ from earmark.options import (
     SearchOptions,
     ServeOptions,
 )
+from earmark.words import counted
 
 if TYPE_CHECKING:
     from earmark.train.arguments import EarmarkTrainingArguments
@@ -443,7 +444,7 @@ def _evaluation_file_words(path: str, parser: UsageErrorParser) -> tuple[list[st
         return _plain_file_words(path, settings, parser), []
     unused |= _NOT_FOR_EVALUATION & set(settings)
     words = _plain_file_words(path, {k: v for k, v in settings.items() if k not in unused}, parser)
-    return words, [f"{path}: a training configuration; {len(unused)} settings do not concern evaluation"]
+    return words, [f"{path}: a training configuration; {counted(len(unused), 'setting')} not for evaluation"]
 
 
 def _plain_file_words(path: str, settings: dict[str, Any], parser: UsageErrorParser) -> list[str]:

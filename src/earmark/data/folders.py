@@ -13,6 +13,7 @@ from earmark.data.columns import Columns, read_label
 from earmark.data.decode import AUDIO_SUFFIXES
 from earmark.data.manifests import load_manifest
 from earmark.errors import DataError
+from earmark.words import counted
 
 SPLIT_NAMES = ("train", "validation", "test")
 
@@ -168,7 +169,7 @@ class _Reading:
         if not clips:
             raise DataError(_nothing_found(place, loose))
         if loose:
-            self.notes.append(f"{place}: passed over {len(loose)} recordings that are in no class folder")
+            self.notes.append(f"{place}: passed over {counted(len(loose), 'recording')} in no class folder")
         return ClipTable(clips, str(place))
 
     def finish(self) -> list[str]:
@@ -176,7 +177,7 @@ class _Reading:
         if self._passed_over:
             kinds = ", ".join(f"{count} {suffix}" for suffix, count in self._passed_over.most_common())
             total = sum(self._passed_over.values())
-            self.notes.append(f"passed over {total} files whose ending is not of a recording: {kinds}")
+            self.notes.append(f"passed over {counted(total, 'file')} whose ending is not of a recording: {kinds}")
         return self.notes
 
     def _recordings(self, folder: str, seen: set[str]) -> list[str]:
@@ -197,8 +198,8 @@ class _Reading:
 def _nothing_found(place: Path, loose: Sequence[str]) -> str:
     if loose:
         return (
-            f"{place}: {len(loose)} recordings but no class folders, so no labels; put each class in a folder of its "
-            "own, or list file_name and label in a metadata.csv beside them"
+            f"{place}: {counted(len(loose), 'recording')} but no class folders, so no labels; put each class in a "
+            "folder of its own, or list file_name and label in a metadata.csv beside them"
         )
     return f"{place}: no class folders with recordings in them"
 

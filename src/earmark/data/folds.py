@@ -11,6 +11,7 @@ from earmark.config import DataArguments
 from earmark.data.clips import Clip, ClipTable, Splits
 from earmark.data.splits import make_folds, make_validation_split
 from earmark.errors import DataError, UsageError
+from earmark.words import counted
 
 _NAMED = 6
 
@@ -45,8 +46,9 @@ class Folds:
         train, validation = make_validation_split(self.table.keep(others), self.options.validation_fraction, seed)
         apart = f", whole groups of {self.options.group_column}" if self.options.group_column else ""
         note = (
-            f"{self.table.origin}: fold {name} of {len(self.names)} is the test split ({len(test):,} clips); of the "
-            f"others {len(validation):,} of {len(others):,} clips were set aside for validation (seed {seed}{apart})"
+            f"{self.table.origin}: fold {name} of {len(self.names)} is the test split "
+            f"({counted(len(test), 'clip')}); of the others "
+            f"{len(validation):,} of {len(others):,} clips were set aside for validation (seed {seed}{apart})"
         )
         return Splits(train, validation, self.table.keep(test), [note], whole=self.table)
 
@@ -141,8 +143,8 @@ def _check(folds: Folds) -> None:
         }
         for group, names in shared.items():
             raise DataError(
-                f"{origin}: {len(shared):,} groups of {folds.options.group_column} are in two folds, the first of them "
-                f"{group} in {_listed(names)}; mend the folds, or make some with --folds {len(folds.names)}"
+                f"{origin}: {counted(len(shared), 'group')} of {folds.options.group_column} in two folds, the first of "
+                f"them {group} in {_listed(names)}; mend the folds, or make some with --folds {len(folds.names)}"
             )
 
 

@@ -16,6 +16,7 @@ import numpy as np
 from earmark.data.clips import Clip, ClipTable, Splits
 from earmark.data.decode import read_clip
 from earmark.errors import AudioError, DataError, OutputError
+from earmark.words import counted
 
 _CHUNK = 64  # clips a thread takes at a time
 _NAMED = 10  # labels named in a message
@@ -164,7 +165,7 @@ def _check_known(name: str, table: ClipTable, train: ClipTable) -> None:
     unknown = {label: count for label, count in table.label_counts().items() if label not in known}
     if not unknown:
         return
-    named = [f"{label!r} ({count} clips)" for label, count in list(unknown.items())[:_NAMED]]
+    named = [f"{label!r} ({counted(count, 'clip')})" for label, count in list(unknown.items())[:_NAMED]]
     if len(unknown) > _NAMED:
         named.append(f"{len(unknown) - _NAMED} more")
     raise DataError(
@@ -187,7 +188,7 @@ def _check_spelling(tables: dict[str, ClipTable]) -> None:
     twice = spellings_of_one_label(tables.values())
     if twice:
         named = "; ".join(
-            " and ".join(f"{label!r} ({count} clips)" for label, count in spellings.items())
+            " and ".join(f"{label!r} ({counted(count, 'clip')})" for label, count in spellings.items())
             for spellings in twice[:_NAMED]
         )
         origins = ", ".join(dict.fromkeys(table.origin for table in tables.values()))

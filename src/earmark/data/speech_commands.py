@@ -15,6 +15,7 @@ import soundfile
 from earmark.data.archives import extracted
 from earmark.data.clips import Clip, ClipTable, Splits
 from earmark.errors import AudioError, DataError
+from earmark.words import counted
 
 COMMANDS = ("yes", "no", "up", "down", "left", "right", "on", "off", "stop", "go")
 SILENCE, UNKNOWN = "_silence_", "_unknown_"
@@ -64,7 +65,7 @@ def load_superb_ks(data_dir: str, *, silence_percentage: float | None, seed: int
     )
     background = sum(folder == BACKGROUND for folder, _ in recordings)
     splits.notes.append(
-        f"Speech Commands in {root}: {len(recordings):,} recordings ({background} of them background), "
+        f"Speech Commands in {root}: {counted(len(recordings), 'recording')} ({background} of them background), "
         f"{len(listed['validation']):,} listed for validation and {len(listed['testing']):,} for testing, "
         f"the other {len(train):,} train"
     )

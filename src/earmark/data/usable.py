@@ -18,6 +18,7 @@ from earmark.data.store_build import open_or_build
 from earmark.data.waveforms import WaveformStore, default_store_root
 from earmark.errors import DataError
 from earmark.progress import Progress
+from earmark.words import counted
 
 logger = logging.getLogger(__name__)
 
@@ -64,7 +65,7 @@ def keep_usable(
         _stop_or_say(bad, options.on_bad_audio)
         for name, clips in usable.items():
             if not len(clips.table):
-                raise DataError(f"{tables[name].origin}: none of its {len(tables[name])} recordings can be used")
+                raise DataError(f"{tables[name].origin}: of {counted(len(tables[name]), 'recording')} none can be used")
     return usable, bad
 
 

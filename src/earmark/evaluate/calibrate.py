@@ -21,6 +21,7 @@ from earmark.scoring.calibration import WindowLogits, WindowsOfClips
 from earmark.scoring.decide import Fitted, check_can_fit, check_task_can_fit, fit_decision, summary_line
 from earmark.scoring.table import score_table_with
 from earmark.tasks import Task
+from earmark.words import counted
 
 logger = logging.getLogger(__name__)
 
@@ -93,5 +94,5 @@ def _folder(options: CalibrateOptions) -> Path:
 
 def _summary(folder: RunFolder, fitted: Fitted, labels: list[str], num_clips: int) -> str:
     line = summary_line(fitted.decision, fitted.figures) or "nothing changes: temperature 1 and no threshold"
-    lines = [f"fitted on {num_clips:,} clips: {line}", *fitted.decision.in_words(labels)]
+    lines = [f"fitted on {counted(num_clips, 'clip')}: {line}", *fitted.decision.in_words(labels)]
     return "\n".join([*lines, f"decision     {folder.decision}"])

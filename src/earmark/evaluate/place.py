@@ -11,6 +11,7 @@ from earmark.config import EvaluateOptions
 from earmark.data.clips import ClipTable, fingerprint
 from earmark.errors import OutputError
 from earmark.runs.folder import RunFolder, prepare_folder, read_json
+from earmark.words import counted
 
 logger = logging.getLogger(__name__)
 
@@ -80,4 +81,5 @@ def _other_there(folder: RunFolder, what: dict[str, Any]) -> str | None:
         return None
     if before["model"] != what["model"]:
         return f"an evaluation of the model {before['model']}"
-    return f"an evaluation of other clips ({before['clips']:,} {before['split']} clips of {before.get('data')})"
+    clips = counted(before["clips"], f"{before['split']} clip")
+    return f"an evaluation of other clips ({clips} of {before.get('data')})"

@@ -13,6 +13,7 @@ from earmark.data.clips import Clip
 from earmark.data.listing import list_audio
 from earmark.data.reading import read_in_order
 from earmark.errors import AudioError, DataError
+from earmark.words import counted
 
 logger = logging.getLogger(__name__)
 
@@ -65,11 +66,11 @@ def find_recordings(folder: str | None, sampling_rate_hz: int, classes: list[str
         waveforms.append(result)
         names.append(path.parent.name)
     if not waveforms:
-        raise DataError(f"{folder}: none of its {len(paths)} recordings can be read")
+        raise DataError(f"{folder}: of {counted(len(paths), 'recording')} none can be read")
     labelled = set(names) <= set(classes)
     labels = np.array([classes.index(name) for name in names]) if labelled else None
     kind = "labelled" if labelled else "unlabelled"
-    return Recordings(f"{len(waveforms)} {kind} recordings of {folder}", waveforms, labels)
+    return Recordings(f"{counted(len(waveforms), f'{kind} recording')} of {folder}", waveforms, labels)
 
 
 def speech_like(sampling_rate_hz: int, count: int, seed: int = 0) -> list[np.ndarray]:

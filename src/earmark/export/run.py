@@ -27,6 +27,7 @@ from earmark.options import ExportOptions
 from earmark.runs.folder import write_json
 from earmark.scoring.forward import TorchScorer, shortest_in_batch
 from earmark.tasks import Task
+from earmark.words import counted
 
 logger = logging.getLogger(__name__)
 
@@ -219,7 +220,7 @@ def _summary(
     lines = [
         f"exported     {folder / description.model_file} ({description.format}, {size_mb:.1f} MB)",
         f"checked on   {recordings.origin}",
-        f"             {comparison.clips} clips, {lengths}, batches of "
+        f"             {counted(comparison.clips, 'clip')}, {lengths}, batches of "
         f"{', '.join(str(size) for size in comparison.batch_sizes)}",
         f"difference   {comparison.largest_difference:.2g} {unit} at most, {comparison.flips} other {what}",
         f"agreement    {comparison.agreement:.4f} of the recordings",

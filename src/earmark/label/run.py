@@ -30,6 +30,7 @@ from earmark.models.build import AudioModel, load_trained
 from earmark.models.source import source_of
 from earmark.options import LabelOptions
 from earmark.tasks import Task
+from earmark.words import counted
 
 logger = logging.getLogger(__name__)
 
@@ -119,7 +120,7 @@ def prepare(options: LabelOptions, table: ClipTable, folder: Path) -> Session:
     _write_bad(files["bad_audio"], [*unnamed, *bad])
     if not len(scores.rows):
         raise DataError(
-            f"{table.origin}: none of its {len(table)} recordings can be used; {files['bad_audio']} says why"
+            f"{table.origin}: of {counted(len(table), 'recording')} none can be used; {files['bad_audio']} says why"
         )
     proposals = _in_order(options, table, [rows[i] for i in scores.rows], keys, audio.labels, scores)
     _write_proposals(files["proposals"], proposals)
@@ -187,7 +188,7 @@ def _scores(options: LabelOptions, audio: AudioModel, clips: Sequence[Clip], pat
     mark = fingerprint(source.find(str(options.model_name_or_path)), audio.decision.temperature, clips)
     scores = read_scores(path, mark)
     if scores is not None:
-        logger.info("%d recordings, scored by this model at an earlier start", len(clips))
+        logger.info("%s, scored by this model at an earlier start", counted(len(clips), "recording"))
         return scores
     device = select_device(options.device)
     scores = score_clips(audio, clips, device=device, batch_size=options.batch_size, num_workers=options.num_workers)
@@ -234,7 +235,7 @@ def _write_proposals(path: Path, proposals: Sequence[Proposal]) -> None:
 
 def _write_bad(path: Path, bad: Sequence[tuple[str, str]]) -> None:
     if bad:
-        logger.warning("%d recordings cannot be used, listed in %s", len(bad), path)
+        logger.warning("%s cannot be used, listed in %s", counted(len(bad), "recording"), path)
         _write_csv(path, ["path", "reason"], bad)
     else:
         path.unlink(missing_ok=True)
@@ -252,7 +253,7 @@ def _write_csv(path: Path, columns: Sequence[str], lines: Sequence[Sequence[Any]
 
 def _summary(session: Session, folder: Path, options: LabelOptions) -> str:
     counts, files = session.counts(), work_folder_files(folder)
-    lines = [f"{counts['total']:,} recordings, proposals in {files['proposals']}"]
+    lines = [f"{counted(counts['total'], 'recording')}, proposals in {files['proposals']}"]
     if counts["labelled"] or counts["aside"]:
         done = f"{counts['labelled']:,} labelled ({counts['as_proposed']:,} as the model proposed)"
         lines.append(f"{done}, {counts['aside']:,} set aside: {files['labels']}")

@@ -30,6 +30,7 @@ from earmark.predict.inputs import HeardProgress, find_recordings
 from earmark.predict.sink import append_bad_audio, translated
 from earmark.scoring.forward import TorchScorer
 from earmark.scoring.windows import Windowing
+from earmark.words import counted
 
 logger = logging.getLogger(__name__)
 
@@ -85,8 +86,13 @@ def embed_files(options: EmbedOptions) -> EmbedOutcome:
                 bad += 1
             progress.finish()
         if not count:
-            raise DataError(f"none of the {bad} recordings could be read")
-    logger.info("%d embeddings written to %s, %d recordings could not be read", count, options.output, bad)
+            raise DataError(f"of {counted(bad, 'recording')} none could be read")
+    logger.info(
+        "%s written to %s, %s could not be read",
+        counted(count, "embedding"),
+        options.output,
+        counted(bad, "recording"),
+    )
     return EmbedOutcome(count, bad)
 
 

@@ -21,6 +21,7 @@ from earmark.options import PredictOptions
 from earmark.predict.inputs import HeardProgress
 from earmark.predict.job import Job
 from earmark.predict.sink import Sink
+from earmark.words import counted
 
 logger = logging.getLogger(__name__)
 
@@ -66,7 +67,7 @@ def _run(
     context.execution_options.preserve_order = True
     context.enable_progress_bars = False
     workers = max(1, min(options.ray_workers, -(-len(clips) // _A_GROUP)))
-    logger.info("ray: %d workers, %d recordings", workers, len(clips))
+    logger.info("ray: %s, %s", counted(workers, "worker"), counted(len(clips), "recording"))
     if not clips:
         return 0, 0
     items = [{"path": clip.source.encode("utf-8", _ANY_NAME)} for clip in clips]

@@ -21,8 +21,6 @@ from earmark.tasks import Task
 
 # what is in a row -> the columns that say where it is
 PLACES: dict[str, list[str]] = {"clips": [], "windows": ["start_s", "end_s"], "segments": ["start_s", "end_s"]}
-# formats that hold segments only
-LABEL_FORMATS = ("audacity", "raven", "rttm")
 
 
 class Rows(Protocol):

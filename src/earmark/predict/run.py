@@ -14,6 +14,7 @@ from earmark.predict.inputs import HeardProgress, find_recordings
 from earmark.predict.job import Job
 from earmark.predict.on_ray import run_on_ray
 from earmark.predict.sink import FolderSink, Sink, open_sink
+from earmark.words import counted
 
 logger = logging.getLogger(__name__)
 
@@ -52,7 +53,7 @@ def predict_files(options: PredictOptions) -> PredictOutcome:
     note = f", {earlier} in an earlier job" if earlier else ""
     logger.info("%d labelled, %d could not be read%s%s", labelled, bad, note, where)
     if not labelled and not earlier:
-        raise DataError(f"none of the {bad} recordings could be read")
+        raise DataError(f"of {counted(bad, 'recording')} none could be read")
     return PredictOutcome(labelled, bad)
 
 

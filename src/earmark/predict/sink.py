@@ -21,6 +21,7 @@ from typing import Any, Protocol, TextIO
 from earmark.data.clips import Clip
 from earmark.errors import OutputError, UsageError
 from earmark.predict.parquet import csv_to_parquet
+from earmark.words import counted
 
 logger = logging.getLogger(__name__)
 
@@ -115,9 +116,11 @@ class _PartFile:
             size = self._part.stat().st_size
             self._finished = [entry for entry in earlier[1:] if entry["bytes"] <= size]
             end = self._finished[-1]["bytes"] if self._finished else earlier[0]["bytes"]
-            logger.info("going on with %s: %d recordings are done", self._part, len(self._finished))
+            logger.info("going on with %s: %s done", self._part, counted(len(self._finished), "recording"))
         elif earlier[1:]:
-            logger.info("%s is replaced (%d recordings; --resume goes on with it)", self._part, len(earlier) - 1)
+            logger.info(
+                "%s is replaced (%s; --resume goes on with it)", self._part, counted(len(earlier) - 1, "recording")
+            )
         self._rows: TextIO = open(  # noqa: SIM115  (closed by close)
             self._part, "r+" if resume and earlier else "w", encoding="utf-8", errors=_ANY_NAME, newline=""
         )

@@ -20,6 +20,7 @@ from earmark.runs.predictions import Predictions, read_predictions
 from earmark.scoring.paired import Compared, Estimate, Paired, compare_classes, holm
 from earmark.scoring.paired_tasks import compare_labels, compare_numbers
 from earmark.tasks import Task
+from earmark.words import counted
 
 _SPLITS = ("test", "validation")
 TITLES = {
@@ -83,13 +84,13 @@ class Comparison:
     @property
     def about(self) -> str:
         """Clips, and what their labels are, in words."""
-        head = f"{self.split}: {len(self.clips):,} clips"
+        head = f"{self.split}: {counted(len(self.clips), 'clip')}"
         if self.task is Task.REGRESSION:
             return f"{head}, MAE of always answering the median {self.figure(self.trivial['mae'])}"
         if self.task is Task.MULTI_LABEL:
             knowing_nothing = self.figure(self.trivial["mean_average_precision"])
-            return f"{head}, {len(self.labels)} labels, mAP of knowing nothing {knowing_nothing}"
-        return f"{head}, {len(self.labels)} classes, majority rate {self.figure(self.trivial['accuracy'])}"
+            return f"{head}, {counted(len(self.labels), 'label')}, mAP of knowing nothing {knowing_nothing}"
+        return f"{head}, {counted(len(self.labels), 'class')}, majority rate {self.figure(self.trivial['accuracy'])}"
 
     def summary(self) -> str:
         """Tables for a terminal."""

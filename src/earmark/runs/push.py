@@ -11,6 +11,7 @@ from pathlib import Path
 from earmark.errors import ModelError, NetworkError, UsageError, first_line
 from earmark.models.checkpoint import check_checkpoint, endpoint
 from earmark.options import PushOptions
+from earmark.words import counted
 
 logger = logging.getLogger(__name__)
 
@@ -55,7 +56,7 @@ def push(options: PushOptions) -> Pushed:
         raise UsageError("no token for the hub: run `hf auth login`, set HF_TOKEN, or pass --token")
     files = sorted(path.name for pattern in FILES for path in folder.glob(pattern))
     size_mb = sum((folder / name).stat().st_size for name in files) / 1e6
-    logger.info("%s: %d files, %.1f MB, to %s/%s", folder, len(files), size_mb, endpoint(), repo)
+    logger.info("%s: %s, %.1f MB, to %s/%s", folder, counted(len(files), "file"), size_mb, endpoint(), repo)
     api = hub.HfApi(token=token)
     with _translated(repo):
         api.create_repo(repo, private=options.private or None, exist_ok=True)

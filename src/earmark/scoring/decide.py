@@ -23,6 +23,7 @@ from earmark.scoring.figures import check_finite
 from earmark.scoring.thresholds import lowest_threshold, threshold_of_false_accepts
 from earmark.scoring.uncertainty import calibration_error
 from earmark.tasks import Task
+from earmark.words import counted
 
 _CROSS_FITTED = "cross-fitted: each half of the clips by what was fitted on the other"
 _SPLIT_FOLDERS = {name for split in SPLIT_NAMES for name in SplitNames().of(split)}
@@ -218,7 +219,9 @@ def _fit(
     notes: list[str] = []
     temperature = fit_temperature(windows, targets) if settings.calibrate else 1.0
     if settings.calibrate and all_right(windows, targets):
-        notes.append(f"all {len(targets):,} clips are right; for the temperature, one error in so many is assumed")
+        notes.append(
+            f"no mistake on {counted(len(targets), 'clip')}; for the temperature, one error in so many is assumed"
+        )
     if not COLDEST * _AT_THE_END < temperature < HOTTEST / _AT_THE_END:
         notes.append(
             f"no temperature from {COLDEST:g} to {HOTTEST:g} is the best: the model knows these clips too little"

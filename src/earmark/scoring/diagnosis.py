@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from earmark.scoring.figures import Figures, Headline
 from earmark.scoring.metrics import Metrics
+from earmark.words import counted
 
 # Sum of the learning rate over all steps, for fine-tuning a wav2vec2-base with linear warm-up and decay on SUPERB KS:
 # 250 steps at 3e-5 (0.0038) stayed at the majority rate, the original example's recipe is 0.030; 0.018 works as well.
@@ -72,7 +73,7 @@ def _finding(metrics: Metrics) -> str | None:
     rate = f"the rate of always answering {metrics.majority_class!r}, {metrics.majority_class_rate:.4f}"
     if metrics.predicted_classes == 1 and len(metrics.per_class) > 1:
         return (
-            f"The model answers the same class for all {metrics.num_clips:,} clips: its accuracy, "
+            f"The model answers the same class for all {counted(metrics.num_clips, 'clip')}: its accuracy, "
             f"{metrics.accuracy:.4f}, is no result; it has learned nothing about the sound."
         )
     if metrics.accuracy <= metrics.majority_class_rate:
@@ -105,7 +106,7 @@ def _advice(schedule: Schedule | None) -> str:
             "model or more clips, train without --few_shot, and check that the labels fit the recordings."
         )
     how = (
-        f"{schedule.steps:,} steps of {schedule.global_batch_size:,} clips at a peak learning rate of "
+        f"{schedule.steps:,} steps of {counted(schedule.global_batch_size, 'clip')} at a peak learning rate of "
         f"{schedule.learning_rate:g} (the rates of all steps add up to {schedule.rate_sum:.2g})"
     )
     if schedule.pretrained and schedule.rate_sum < WORKING_RATE_SUM:

@@ -19,6 +19,7 @@ from earmark.scoring.multi_label import compute_multi_label
 from earmark.scoring.regression import compute_regression
 from earmark.scoring.uncertainty import Interval, Units, bootstrap_intervals, calibration_error
 from earmark.tasks import Task, softmax
+from earmark.words import counted
 
 _TOP_K = (3, 5)
 
@@ -107,7 +108,7 @@ class Metrics:
         """The figures a person looks for first."""
         top = "".join(f", top-{k} {value:.4f}" for k, value in self.top_k_accuracy.items())
         return [
-            f"accuracy {self.accuracy:.4f} on {self.num_clips:,} clips "
+            f"accuracy {self.accuracy:.4f} on {counted(self.num_clips, 'clip')} "
             f"(always answering {self.majority_class!r}: {self.majority_class_rate:.4f})",
             f"balanced accuracy {self.balanced_accuracy:.4f}, macro-F1 {self.macro_f1:.4f}, loss {self.loss:.4f}{top}",
             f"95 % intervals over {self.intervals_over}: "

@@ -18,6 +18,7 @@ from earmark.scoring.calibration import binary_loss
 from earmark.scoring.figures import CardTable, Headline, check_can_judge, figure
 from earmark.scoring.uncertainty import REPLICATES, Interval, Units, binary_calibration_error, percentile_interval
 from earmark.tasks import sigmoid
+from earmark.words import counted
 
 THRESHOLD = 0.5  # of a label for which none was fitted
 _MOST_WORK = 2e9  # clips x labels x sets: above it fewer sets are drawn
@@ -108,7 +109,7 @@ class MultiLabelMetrics:
     def summary_lines(self) -> list[str]:
         """The figures a person looks for first."""
         lines = [
-            f"mAP {self.mean_average_precision:.4f} on {self.num_clips:,} clips (knowing nothing: "
+            f"mAP {self.mean_average_precision:.4f} on {counted(self.num_clips, 'clip')} (knowing nothing: "
             f"{self.mean_prevalence:.4f}), macro-F1 {self.macro_f1:.4f}, micro-F1 {self.micro_f1:.4f}",
             f"all labels of a clip right {self.exact_match:.4f} (always answering the most frequent set: "
             f"{self.majority_match:.4f}), loss {self.loss:.4f}, calibration error {self.calibration_error:.4f}",

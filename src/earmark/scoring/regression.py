@@ -14,6 +14,7 @@ from scipy.stats import spearmanr
 
 from earmark.scoring.figures import CardTable, Headline, check_can_judge
 from earmark.scoring.uncertainty import REPLICATES, Interval, Units, percentile_interval
+from earmark.words import counted
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,8 @@ class RegressionMetrics:
         more = "".join(f", {name} {value:.4f}" for name, value in known.items() if value is not None)
         of = ", ".join(f"{name.upper()} {one.low:.4g} to {one.high:.4g}" for name, one in self.intervals.items())
         return [
-            f"MAE {self.mae:.4g} on {self.num_clips:,} clips (always answering the median: {self.median_mae:.4g})",
+            f"MAE {self.mae:.4g} on {counted(self.num_clips, 'clip')} "
+            f"(always answering the median: {self.median_mae:.4g})",
             f"RMSE {self.rmse:.4g}{more}",
             f"95 % intervals over {self.intervals_over}: {of}",
         ]

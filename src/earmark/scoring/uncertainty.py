@@ -13,6 +13,8 @@ import numpy as np
 from scipy.sparse import csr_array
 from scipy.stats import t as student
 
+from earmark.words import counted
+
 REPLICATES = 1000
 _CONFIDENCE = 0.95
 _NORMAL = 1.959963984540054  # deviations from the mean within which 95 % of a normal distribution are
@@ -56,7 +58,7 @@ class Units:
     @property
     def in_words(self) -> str:
         """``"80 clips"``, ``"29 groups"``."""
-        return f"{self.num_clips:,} clips" if self.group_of is None else f"{self._count:,} groups"
+        return counted(self.num_clips, "clip") if self.group_of is None else counted(self._count, "group")
 
     @property
     def _count(self) -> int:

@@ -23,6 +23,7 @@ from earmark.train.arguments import EarmarkTrainingArguments
 from earmark.train.few_shot import FittedHead
 from earmark.train.prepare import PreparedData
 from earmark.train.recipe import what_learns
+from earmark.words import counted
 
 if TYPE_CHECKING:
     from earmark.train.trainer import AudioTrainer
@@ -239,7 +240,8 @@ def _training_facts(figures: TrainingFigures, args: EarmarkTrainingArguments) ->
     if (fitted := figures.few_shot) is not None:
         accuracy = fitted.cross_validated_accuracy
         return {
-            "head": f"logistic regression on embeddings of {fitted.clips:,} clips, penalty C {fitted.penalty_c:g}",
+            "head": f"logistic regression on embeddings of {counted(fitted.clips, 'clip')}, "
+            f"penalty C {fitted.penalty_c:g}",
             "accuracy across folds of these clips": "not known" if accuracy is None else f"{accuracy:.4f}",
             "seed": args.seed,
             "clips a second, embedded and fitted": clips_a_second,

@@ -50,6 +50,7 @@ from earmark.train.report import TrainingFigures, write_reports
 from earmark.train.saving import translated_save_errors
 from earmark.train.stopping import StopOnSignal
 from earmark.train.trainer import AudioTrainer
+from earmark.words import counted
 
 logger = logging.getLogger(__name__)
 
@@ -328,10 +329,10 @@ def _log_data(prepared: PreparedData, data: DataArguments) -> None:
     splits = {"training": prepared.train, **prepared.evaluated()}
     counts = {name: len(clips.table) for name, clips in splits.items()}
     labels = prepared.labels
-    what = f"a number, {labels[0]}" if data.task == Task.REGRESSION.value else f"{len(labels)} classes"
+    what = f"a number, {labels[0]}" if data.task == Task.REGRESSION.value else counted(len(labels), "class")
     logger.info(
         "data: %s; %s",
-        ", ".join(f"{count:,} {name} clips" for name, count in counts.items()),
+        ", ".join(counted(count, f"{name} clip") for name, count in counts.items()),
         what,
     )
 

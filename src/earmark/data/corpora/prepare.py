@@ -17,6 +17,7 @@ from earmark.data.corpora.gtzan import GTZAN
 from earmark.data.corpora.ravdess import RAVDESS
 from earmark.data.corpora.urbansound8k import URBANSOUND8K
 from earmark.errors import DataError, OutputError, UsageError
+from earmark.words import counted
 
 # what the command line calls them
 CORPORA: dict[str, Corpus] = {
@@ -138,7 +139,10 @@ def _write(path: Path, header: Sequence[str], rows: Iterable[Iterable[str]]) -> 
 
 def _lines(corpus: Corpus, found: Found, manifests: dict[str, Path], left_out: Path | None) -> list[str]:
     rows = [row for table in found.tables.values() for row in table]
-    lines = [f"{corpus.title} in {found.root}: {len(rows):,} clips, {len({row['label'] for row in rows})} classes"]
+    lines = [
+        f"{corpus.title} in {found.root}: {counted(len(rows), 'clip')}, "
+        f"{counted(len({row['label'] for row in rows}), 'class')}"
+    ]
     if len(found.tables) > 1:
         lines.append("splits: " + ", ".join(f"{len(table):,} {split}" for split, table in found.tables.items()))
     if "fold" in rows[0]:
@@ -148,7 +152,9 @@ def _lines(corpus: Corpus, found: Found, manifests: dict[str, Path], left_out: P
         reasons = Counter(reason for _, reason in found.left_out)
         named = [f"{count:,} ({reason})" for reason, count in reasons.most_common(_NAMED)]
         more = f", {len(reasons) - _NAMED} more reasons" if len(reasons) > _NAMED else ""
-        lines.append(f"left out: {len(found.left_out):,} files, listed in {left_out}: {'; '.join(named)}{more}")
+        lines.append(
+            f"left out: {counted(len(found.left_out), 'file')}, listed in {left_out}: {'; '.join(named)}{more}"
+        )
     lines += [f"note: {note}" for note in [*_differences(corpus, rows), *found.notes]]
     lines += [f"{split}: {path}" for split, path in manifests.items()]
     return [*lines, f"train: {_command(corpus, manifests)}"]
