@@ -113,16 +113,7 @@ def train(
     check_flags_of_task(training, task)
     training = with_global_batch(with_device(judged_by(training, task), run))
     folder = RunFolder(Path(training.output_dir))
-    checkpoint = on_main_process(
-        lambda: find_checkpoint_to_resume(training.resume_from_checkpoint, folder.path, resume=run.resume)
-    )
-    # from a checkpoint that lies elsewhere a new run begins
-    goes_on = run.resume or (checkpoint is not None and folder.path.resolve() in Path(checkpoint).resolve().parents)
-    if goes_on:
-        on_main_process(lambda: _refuse_several_runs(folder))
-    replace = run.overwrite_output_dir and not goes_on
-    # an earlier run is only removed when everything else has been found in order, further down
-    on_main_process(lambda: prepare_output_dir(folder, overwrite=False, resume=replace or goes_on))
+    checkpoint, replace = _look_at_folder(folder, run, training)
     # before the clips, which are more: a folder that is not there is known at once
     sounds = on_each_machine(lambda: load_augmentation(training, data, _sampling_rate_hz(source)))
     prepared = on_each_machine(
@@ -156,20 +147,29 @@ def train(
         on_main_process(lambda: prepare_output_dir(folder, overwrite=True, resume=False))
     if is_main_process():
         save_config(resolved_config(data, model, run, training), folder.config)
-        write_json(folder.labels, audio.labels)
-        write_json(folder.environment, describe_environment(describe_device(training.device)))
-        if prepared.bad:
-            write_bad_audio(folder.bad_audio, prepared.bad)
+        _write_beginning(folder, audio, prepared, training)
     _log_data(prepared, data)
-    if model.few_shot:
-        fit_few_shot(trainer, prepared.train)
-    else:
-        _log_plan(trainer, prepared, model)
-        with ExitStack() as stack:
-            root = Path(data.store_dir) if data.store_dir else default_store_root()
-            trainer.keep_frozen(stack, root, small_only=data.store == "off")
-            _train(trainer, checkpoint)
+    _learn(trainer, prepared, data, model, checkpoint)
     return _finish(folder, trainer, prepared, data, model, run)
+
+
+def _look_at_folder(
+    folder: RunFolder, run: RunArguments, training: EarmarkTrainingArguments
+) -> tuple[str | None, bool]:
+    """The checkpoint to go on from, and whether an earlier run is to be replaced.
+
+    That is removed only when everything else has been found in order.
+    """
+    checkpoint = on_main_process(
+        lambda: find_checkpoint_to_resume(training.resume_from_checkpoint, folder.path, resume=run.resume)
+    )
+    # from a checkpoint that lies elsewhere a new run begins
+    goes_on = run.resume or (checkpoint is not None and folder.path.resolve() in Path(checkpoint).resolve().parents)
+    if goes_on:
+        on_main_process(lambda: _refuse_several_runs(folder))
+    replace = run.overwrite_output_dir and not goes_on
+    on_main_process(lambda: prepare_output_dir(folder, overwrite=False, resume=replace or goes_on))
+    return checkpoint, replace
 
 
 def _refuse_several_runs(folder: RunFolder) -> None:
@@ -292,6 +292,30 @@ def _make_trainer(
         raise NetworkError(f"--push_to_hub: {first_line(exc)}") from exc
     except (ValueError, RuntimeError, ImportError) as exc:  # how Transformers refuses settings that do not go together
         raise UsageError(first_line(exc)) from exc
+
+
+def _write_beginning(
+    folder: RunFolder, audio: AudioModel, prepared: PreparedData, training: EarmarkTrainingArguments
+) -> None:
+    """What is known of a run before it trains."""
+    write_json(folder.labels, audio.labels)
+    write_json(folder.environment, describe_environment(describe_device(training.device)))
+    if prepared.bad:
+        write_bad_audio(folder.bad_audio, prepared.bad)
+
+
+def _learn(
+    trainer: AudioTrainer, prepared: PreparedData, data: DataArguments, model: ModelArguments, checkpoint: str | None
+) -> None:
+    """Fit the head, or train epochs with what a frozen part gives computed once."""
+    if model.few_shot:
+        fit_few_shot(trainer, prepared.train)
+        return
+    _log_plan(trainer, prepared, model)
+    with ExitStack() as stack:
+        root = Path(data.store_dir) if data.store_dir else default_store_root()
+        trainer.keep_frozen(stack, root, small_only=data.store == "off")
+        _train(trainer, checkpoint)
 
 
 def _train(trainer: AudioTrainer, checkpoint: str | None) -> None:
