@@ -32,7 +32,7 @@ def main() -> None:
     from earmark.data.usable import UsableClips
     from earmark.models.build import ModelSource, build_for_training
     from earmark.progress import Progress
-    from earmark.train.trainer import training_clips
+    from earmark.train.clips import training_clips
 
     audio = build_for_training(ModelSource(model_type="tc_resnet"), ["a", "b"], 1.0, 1.0)
     with_model = resident_mb()

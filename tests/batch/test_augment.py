@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import soxr
 import torch
 from torch.utils.data import DataLoader
 
@@ -65,10 +66,13 @@ def each_clip(batch: dict[str, torch.Tensor]) -> list[dict[str, torch.Tensor]]:
     """What a batch says of each clip, whatever else is in it."""
     found = []
     partner_at = dict(zip(batch["partner_of"].tolist(), batch["partner_samples"], strict=True))
+    lengths = batch.get("num_samples", torch.full((len(batch["rows"]),), batch["samples"].shape[1])).tolist()
     for i, row in enumerate(batch["rows"].tolist()):
-        one = {"row": torch.tensor(row), "samples": batch["samples"][i]}
+        for samples in (batch["samples"][i], partner_at.get(i, torch.zeros(0))):
+            assert not samples[lengths[i] :].any()
+        one = {"row": torch.tensor(row), "samples": batch["samples"][i, : lengths[i]]}
         one |= {name: batch[name][i] for name in ("labels", "partner_labels", "own_weights", "hidden")}
-        found.append(one | ({"partner": partner_at[i]} if i in partner_at else {}))
+        found.append(one | ({"partner": partner_at[i][: lengths[i]]} if i in partner_at else {}))
     return found
 
 
@@ -173,21 +177,79 @@ def test_gain_and_shift_do_what_was_drawn() -> None:
 
 
 def test_clips_keep_their_lengths_and_padding() -> None:
-    data = clips(ALL.replace(",", ":1,") + ":1", [4000, 900, 50], max_samples=2000)
+    kinds = "reverb:1,shift:1,noise:1,gain:1,mixup:1,spec:1"
+    data = clips(kinds, [4000, 900, 50], max_samples=2000)
     for epoch in range(5):
         data.set_epoch(epoch)
         batch = data.__getitems__([0, 1, 2])
         assert batch["samples"].shape == (3, 2000)
         assert batch["samples"].dtype == torch.float32
-        assert batch["num_samples"].tolist() == [2000, 900, 100]
+        assert batch["num_samples"].tolist() == data.lengths.tolist() == [2000, 900, 100]
         assert not batch["samples"][1, 900:].any()
         assert not batch["partner_samples"][2, 100:].any()  # a longer clip is cut to the one it is mixed into
         assert batch["samples"].isfinite().all()
 
 
-def test_speed_takes_more_of_a_recording_that_has_it() -> None:
-    data = clips("speed:1", [4000], max_samples=2000, augment_speed="1.9,2")
-    assert data.__getitems__([0])["samples"][0].abs().unfold(0, 100, 100).amax(1).min() > 0.1  # no silence
+def whole(batch: dict[str, torch.Tensor]) -> list[np.ndarray]:
+    """The clips of a batch without their padding."""
+    width = batch["samples"].shape[1]
+    lengths = batch.get("num_samples", torch.full((len(batch["rows"]),), width)).tolist()
+    return [samples[:length].numpy() for samples, length in zip(batch["samples"], lengths, strict=True)]
+
+
+@pytest.mark.parametrize("speed", ["0.7,0.8", "1.2,1.4", "0.8,1.3"])
+def test_a_clip_that_is_played_at_another_speed_has_another_length_and_all_of_its_sound(speed: str) -> None:
+    lengths = [900, 2200, 3001]
+    data = clips("speed:1", lengths, max_samples=5000, augment_speed=speed)
+    for epoch in range(10):
+        data.set_epoch(epoch)
+        for row, heard in enumerate(whole(data.__getitems__([0, 1, 2]))):
+            factor = data.draw(row).speed
+            assert len(heard) == pytest.approx(lengths[row] / factor, abs=0.51)
+            assert len(heard) <= data.lengths[row]
+            expected = soxr.resample(data.waveforms.waves[row], factor, 1.0, quality="MQ")  # type: ignore[attr-defined]
+            np.testing.assert_array_equal(heard, expected[: len(heard)])
+
+
+def test_the_longest_a_clip_can_be_is_known_before_it_is_drawn() -> None:
+    lengths = [900, 2200, 3001, 10_000]
+    for kinds, speed, most in (
+        ("speed:1", "0.8,1.2", [1125, 2750, 3751, 4000]),
+        ("speed:1", "1.25,1.5", [720, 1760, 2401, 4000]),
+        ("speed:0.5", "1.25,1.5", [900, 2200, 3001, 4000]),
+        ("gain:1", "0.9,1.1", [900, 2200, 3001, 4000]),
+    ):
+        assert clips(kinds, lengths, augment_speed=speed if "speed" in kinds else "0.9,1.1").lengths.tolist() == most
+
+
+def test_speed_leaves_no_more_out_than_the_model_cannot_take() -> None:
+    data = clips("speed:1", [4000, 2600], max_samples=3000, augment_speed="0.5,1.25")
+    places = set()
+    for epoch in range(12):
+        data.set_epoch(epoch)
+        for row, heard in enumerate(whole(data.__getitems__([0, 1]))):
+            factor, wave = data.draw(row).speed, data.waveforms.waves[row]  # type: ignore[attr-defined]
+            taken = min(len(wave), int(np.ceil(3000 * factor)))
+            assert len(heard) == min(3000, round(taken / factor))
+            assert np.abs(heard).reshape(-1)[: len(heard) // 100 * 100].reshape(-1, 100).max(axis=1).min() > 0.1
+            start = int(data.starts(np.array([row]), np.array([taken]))[0])
+            played = soxr.resample(wave[start : start + taken], factor, 1.0, quality="MQ")
+            np.testing.assert_array_equal(heard[: len(played)], played[:3000])
+            places.add(start)
+    assert len(places) > 10  # a stretch of random place, another one in each epoch
+
+
+def test_a_batch_has_a_length_of_its_bucket_whatever_the_speeds() -> None:
+    data = clips("speed:1,mixup:1", [600, 900, 1500, 2900] * 4, augment_speed="0.8,1.25")
+    data.edges = np.array([800, 1200, 1900, 3700])
+    for epoch in range(4):
+        data.set_epoch(epoch)
+        for rows in ([0, 4], [1, 5, 9], [2, 6], list(range(16))):
+            batch = data.__getitems__(rows)
+            longest = max(map(len, whole(batch)))
+            width = batch["samples"].shape[1]
+            assert width in data.edges
+            assert longest <= width <= data.edges[np.searchsorted(data.edges, data.lengths[rows].max())]
 
 
 def test_what_only_fills_a_batch_up_counts_for_nothing_mixed_or_not() -> None:

@@ -57,7 +57,13 @@ def test_what_is_hidden_and_mixed_reaches_the_model(clips: dict[str, Any], tmp_p
 
 @pytest.mark.parametrize("workers", [0, 1])
 def test_a_resumed_run_ends_with_the_same_bits(workers: int, clips: dict[str, Any], tmp_path: Path) -> None:
-    settings = {**SETTINGS, "save_strategy": "steps", "save_steps": 2, "dataloader_num_workers": workers}
+    settings = {
+        **SETTINGS,
+        "augment_speed": "0.7,1.3",
+        "save_strategy": "steps",
+        "save_steps": 2,
+        "dataloader_num_workers": workers,
+    }
 
     def run(checkpoint: str | None) -> dict[str, torch.Tensor]:
         audio = build("tc_resnet", length_s=0.3)
@@ -68,6 +74,24 @@ def test_a_resumed_run_ends_with_the_same_bits(workers: int, clips: dict[str, An
 
     whole, resumed = run(None), run(str(tmp_path / "checkpoint-2"))
     assert not [name for name, value in whole.items() if not torch.equal(value, resumed[name])]
+
+
+@pytest.mark.parametrize("kind", ["tc_resnet", "wav2vec2", "whisper"])
+def test_clips_of_one_length_make_batches_of_one_length_and_masks_at_other_speeds(kind: str, tmp_path: Path) -> None:
+    even = usable(write_clips(tmp_path / "clips", [0.3] * 12))
+    audio = build(kind, length_s=0.4)
+    settings = {"augment": "speed:1,spec:1", "augment_speed": "0.8,1.25", "per_device_train_batch_size": 2}
+    trainer = make_trainer(audio, even, tmp_path / "run", num_train_epochs=1, **settings)
+    clips: Any = trainer.train_dataset
+    for batch in trainer.get_train_dataloader():
+        lengths = [round(0.3 * RATE_HZ / clips.draw(row).speed) for row in batch["rows"].tolist()]
+        width = batch["samples"].shape[1]
+        assert batch.get("num_samples", torch.full((2,), width)).tolist() == pytest.approx(lengths, abs=1)
+        assert width == (max(lengths) if kind == "whisper" else 0.375 * RATE_HZ)  # whisper pads to its second
+        inputs = trainer._prepare_inputs(batch)
+        if kind != "whisper":
+            assert inputs["attention_mask"].sum(dim=1).tolist() == pytest.approx(lengths, abs=1)
+    trainer.train()
 
 
 def test_nothing_is_kept_of_clips_that_differ_in_every_epoch(

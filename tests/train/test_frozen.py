@@ -23,8 +23,9 @@ from earmark.models.freeze import body_of
 from earmark.models.wav2vec2_family import MODEL_TYPES
 from earmark.scoring.table import score_table
 from earmark.train import frozen
+from earmark.train.clips import fill_buckets, training_clips
 from earmark.train.frozen import frozen_clips, stage_to_keep
-from earmark.train.trainer import AudioTrainer, training_clips
+from earmark.train.trainer import AudioTrainer
 from tests.tiny import ARCHITECTURES
 from tests.train.small import CPU, build, make_trainer, mixed_lengths_s, usable, write_clips
 
@@ -173,7 +174,8 @@ def test_the_head_learns_on_the_embeddings_that_will_be_scored(
         for parameter in audio.model.parameters():  # so that clips differ
             if parameter.ndim > 1 and kind != "tc_resnet":
                 parameter.mul_(3)
-    train_clips = training_clips(audio, mixed["train"], 0.3)
+    train_clips = training_clips(audio, mixed["train"])
+    fill_buckets(train_clips, audio, 0.3)
     assert (train_clips.edges is not None) == (not audio.frontend.pads_itself)
     scored = score_table(audio.model, audio.frontend, mixed["train"].waveforms, batch_size=1, device=CPU)
     with frozen_clips(audio, train_clips, "embeddings", root=tmp_path, device=CPU, batch_size=4) as (kept, _):

@@ -113,6 +113,9 @@ class AugmentedClips(TrainingClips):
         sampling_rate_hz: of the clips, and of ``noise`` and ``rooms``.
         noise: recordings to mix in.
         rooms: impulse responses.
+
+    Attributes:
+        lengths: samples of each clip where it is played as slowly as can be, int64 (N,).
     """
 
     def __init__(
@@ -128,8 +131,16 @@ class AugmentedClips(TrainingClips):
         self.sampling_rate_hz = sampling_rate_hz
         self.noise = noise
         self.rooms = rooms
+        chance = settings.chances.get("speed", 0)
+        slowest = min([1.0] * (chance < 1) + [settings.speed[0]] * (chance > 0))
+        self.lengths = self._lengths(np.arange(len(self)), np.array(slowest))
         # of this process and its workers together, so that it is said once
         self._told_of_silence = torch.zeros((), dtype=torch.bool).share_memory_()
+
+    @property
+    def changes_lengths(self) -> bool:
+        """Whether a clip is of another length in each epoch."""
+        return "speed" in self.settings.chances
 
     def __getitems__(self, indices: Sequence[int]) -> dict[str, torch.Tensor]:
         """One batch, on the CPU.
@@ -143,7 +154,7 @@ class AugmentedClips(TrainingClips):
         rows, labels = rows_and_labels(indices, self.labels)
         before = np.asarray(indices) // (2 * len(self))
         draws = [self.draw(row, times) for row, times in zip(rows.tolist(), before.tolist(), strict=True)]
-        lengths = self.lengths[rows]
+        lengths = self._lengths(rows, _speeds(draws))
         width = self.width_of(lengths)
         batch = {
             "samples": torch.from_numpy(self._sounding(rows, draws, lengths, width)),
@@ -167,10 +178,20 @@ class AugmentedClips(TrainingClips):
 
     def shift_samples(self, one: Draw, row: int) -> int:
         """How far the clip of ``row`` is moved, in samples; above 0 is later."""
-        return self._shift_samples(one, int(self.lengths[row]))
+        return self._shift_samples(one, int(self._lengths(np.array([row]), _speeds([one]))[0]))
 
     def _shift_samples(self, one: Draw, count: int) -> int:
         return round(one.shift * min(self.settings.shift_s * self.sampling_rate_hz, count / 4))
+
+    def _counts(self, rows: np.ndarray, speeds: np.ndarray) -> np.ndarray:
+        """Samples read of clips (B,) that are played at ``speeds``: as many as the model hears of them, int64 (B,)."""
+        most = np.ceil(self.max_samples * speeds).astype(np.int64)
+        return np.minimum(self.waveforms.num_samples[rows], most)
+
+    def _lengths(self, rows: np.ndarray, speeds: np.ndarray) -> np.ndarray:
+        """Samples that come of these, int64 (B,)."""
+        played = np.rint(self._counts(rows, speeds) / speeds).astype(np.int64)
+        return np.maximum(np.minimum(played, self.max_samples), self.min_samples)
 
     def _partners(
         self, draws: Sequence[Draw], labels: np.ndarray, lengths: np.ndarray, width: int
@@ -194,21 +215,19 @@ class AugmentedClips(TrainingClips):
         sounding = np.zeros((len(rows), width), dtype=np.float32)
         if not len(rows):
             return sounding
-        speeds = np.array([max(one.speed, 1.0) for one in draws])  # played fast, more goes into the same time
-        counts = np.minimum(np.ceil(self.counts[rows] * speeds).astype(np.int64), self.waveforms.num_samples[rows])
+        counts, lengths = self._counts(rows, _speeds(draws)), self._lengths(rows, _speeds(draws))
         stored = self.waveforms.read_batch(rows, self.starts(rows, counts), counts, int(counts.max()))
         for i, row in enumerate(rows):
             samples = stored[i, : counts[i]].astype(np.float32) * np.float32(self.waveforms.scales[row])
-            changed = self._changed(samples, draws[i], int(self.lengths[row]))[: longest[i]]
+            changed = self._changed(samples, draws[i], int(lengths[i]))[: longest[i]]
             sounding[i, : len(changed)] = changed
         return sounding
 
     def _changed(self, samples: np.ndarray, one: Draw, count: int) -> np.ndarray:
         """One clip after all of its changes, float32 (count,), in the order of a sound on its way to a recording."""
         if one.speed != 1.0:
-            samples = transforms.change_speed(samples, one.speed, count)
-        elif len(samples) < count:  # shorter than the model takes
-            samples = np.pad(samples, (0, count - len(samples)))
+            samples = transforms.change_speed(samples, one.speed)
+        samples = transforms.fitted(samples, count)  # silence where the model takes no shorter ones
         if one.response is not None and self.rooms is not None:
             length = int(self.rooms.lengths()[one.response])
             samples = transforms.reverberate(samples, self.rooms.read(one.response, 0, length))
@@ -233,6 +252,10 @@ class AugmentedClips(TrainingClips):
                 "noise: where a clip or its stretch of noise is digital silence, there is no SNR: left as is"
             )
         return samples if noisy is None else noisy
+
+
+def _speeds(draws: Sequence[Draw]) -> np.ndarray:
+    return np.array([one.speed for one in draws])
 
 
 def describe(clips: AugmentedClips) -> str:

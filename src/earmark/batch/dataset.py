@@ -28,6 +28,9 @@ class TrainingClips(Dataset[dict[str, torch.Tensor]]):
         seed: of these stretches. They depend on it, the epoch and the row alone, so that a run that was stopped goes on
             with the same ones.
         edges: lengths a batch can have, int64 (K,); ``None``: that of its longest clip.
+
+    Attributes:
+        lengths: samples of each clip in a batch, int64 (N,); the most, where they differ from epoch to epoch.
     """
 
     def __init__(
@@ -42,6 +45,7 @@ class TrainingClips(Dataset[dict[str, torch.Tensor]]):
     ) -> None:
         self.waveforms = waveforms
         self.labels = labels
+        self.min_samples = min_samples
         self.max_samples = max_samples
         self.counts = np.minimum(waveforms.num_samples, max_samples)  # samples read of each clip
         self.lengths = np.maximum(self.counts, min_samples)

@@ -14,24 +14,18 @@ import soxr
 from scipy.signal import fftconvolve
 
 
-def change_speed(samples: np.ndarray, factor: float, count: int) -> np.ndarray:
-    """Play faster (``factor`` above 1) or slower, pitch and all; float32 (count,).
+def change_speed(samples: np.ndarray, factor: float) -> np.ndarray:
+    """Play faster (``factor`` above 1) or slower, pitch and all; float32 of T / ``factor`` samples, rounded.
 
-    Resampling, as in Ko et al. 2015, "Audio augmentation for speech recognition". What is longer than ``count`` loses
-    as much at its start as at its end; what is shorter stands in the middle of silence.
-
-    Args:
-        samples: (T,), T about ``count * factor`` where the recording has so many.
-        factor: of the speed.
-        count: samples wanted.
+    Resampling, as in Ko et al. 2015, "Audio augmentation for speech recognition".
     """
-    played = soxr.resample(samples, factor, 1.0, quality="MQ")
-    spare = len(played) - count
-    if spare >= 0:
-        return np.ascontiguousarray(played[spare // 2 : spare // 2 + count])
-    whole = np.zeros(count, dtype=np.float32)
-    whole[-spare // 2 : -spare // 2 + len(played)] = played
-    return whole
+    played: np.ndarray = soxr.resample(samples, factor, 1.0, quality="MQ")
+    return played
+
+
+def fitted(samples: np.ndarray, count: int) -> np.ndarray:
+    """The first ``count`` samples, or all of them and silence; (count,)."""
+    return samples[:count] if len(samples) >= count else np.pad(samples, (0, count - len(samples)))
 
 
 def reverberate(samples: np.ndarray, response: np.ndarray) -> np.ndarray:

@@ -34,8 +34,8 @@ from transformers import PrinterCallback, ProgressCallback, TrainerCallback
 
 from earmark.augment_options import AugmentArguments
 from earmark.batch.balanced import BalancedSampler
-from earmark.batch.buckets import BucketSampler, bucket_edges, padded_share
-from earmark.batch.dataset import TrainingClips, one_batch
+from earmark.batch.buckets import BucketSampler
+from earmark.batch.dataset import one_batch
 from earmark.data.clips import fingerprint
 from earmark.data.targets import targets_of
 from earmark.data.usable import UsableClips
@@ -47,8 +47,8 @@ from earmark.progress import Progress
 from earmark.scoring.figures import Headline
 from earmark.scoring.metrics import figures_of
 from earmark.scoring.table import score_table
-from earmark.tasks import Task
 from earmark.train.augmentation import AugmentationSounds, augmented
+from earmark.train.clips import fill_buckets, training_clips
 from earmark.train.ema import AveragingTrainer, average_fact
 from earmark.train.few_shot import FittedHead
 from earmark.train.frozen import frozen_clips, stage_to_keep
@@ -137,14 +137,15 @@ class AudioTrainer(AveragingTrainer):
             args.bf16, args.mixed_precision = False, "no"  # to Trainer they mean autocast
         if args.device.type != "cpu" and args.dataloader_pin_memory:
             args.accelerator_config.non_blocking = True  # the next step need not wait for the copy of its batch
-        dataset = training_clips(audio, train_clips, bucket_waste, seed=args.seed)
+        dataset = augmented(training_clips(audio, train_clips, seed=args.seed), audio, args, sounds)
+        fill_buckets(dataset, audio, bucket_waste)
         with warnings.catch_warnings():
             # of its own loss; ours smooths several labels, too
             warnings.filterwarnings("ignore", message="Label smoothing is not compatible with multi-label")
             super().__init__(
                 model=audio.model,
                 args=args,
-                train_dataset=augmented(dataset, audio, args, sounds),
+                train_dataset=dataset,
                 eval_dataset=validation,
                 data_collator=one_batch,
                 processing_class=audio.frontend.extractor,
@@ -377,31 +378,6 @@ def _facts_of_model(model: Any) -> dict[str, str]:
         frozen.update(name.encode() + values.detach().cpu().flatten().view(torch.uint8).numpy().tobytes())
     learns_not = f"{len(still)} frozen weights {frozen.hexdigest()[:12]}" if still else "no frozen weights"
     return {"model": f"{model.config.model_type} {shapes.hexdigest()[:12]}", "frozen": learns_not}
-
-
-def training_clips(audio: AudioModel, clips: UsableClips, bucket_waste: float = 1.0, *, seed: int = 0) -> TrainingClips:
-    """Clips as ``audio`` is trained on them, with length buckets where those save work; ``seed`` is of the crops."""
-    frontend = audio.frontend
-    targets = targets_of(clips.table, audio.labels, audio.task)
-    if audio.task is Task.REGRESSION:  # in deviations from the mean, as the loss takes them
-        mean, deviation = audio.model.forward.unit
-        targets = (targets - np.float32(mean)) / np.float32(deviation)
-    dataset = TrainingClips(
-        clips.waveforms,
-        targets,
-        min_samples=frontend.min_samples,
-        max_samples=frontend.max_samples,
-        seed=seed,
-    )
-    if bucket_waste < 1 and not frontend.pads_itself and dataset.lengths.min() < dataset.lengths.max():
-        dataset.edges = bucket_edges(dataset.lengths, bucket_waste)
-        logger.info(
-            "length buckets: %d, of %s s; padding is %.1f %% of the samples computed on",
-            len(dataset.edges),
-            ", ".join(f"{edge / frontend.sampling_rate_hz:.3g}" for edge in dataset.edges),
-            100 * padded_share(dataset.lengths, dataset.edges),
-        )
-    return dataset
 
 
 def _recomputes(args: Any) -> bool:
