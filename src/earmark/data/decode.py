@@ -124,6 +124,26 @@ def stream_at_own_rate(clip: Clip) -> Iterator[tuple[np.ndarray, int]]:
             start += len(block)
 
 
+def power_left_in_mono(clip: Clip) -> float:
+    """What averaging the channels leaves: the power of their mean over that of channels that have nothing in common.
+
+    1 for the latter, the number of channels where these are alike, 0 where they cancel, as two of opposite phase do.
+    One channel, and silence, give 1.
+
+    Raises:
+        AudioError: as for :func:`read_clip`.
+    """
+    mixed = alone = 0.0
+    with _opened(clip) as file:
+        for block, _ in _blocks(file, clip):
+            if block.shape[1] == 1:
+                return 1.0
+            channels = block.astype(np.float64)
+            mixed += float(np.square(channels.mean(axis=1)).sum()) * channels.shape[1]
+            alone += float(np.square(channels).mean(axis=1).sum())
+    return mixed / alone if alone > 0 else 1.0
+
+
 def num_channels(clip: Clip) -> int:
     """Channels as the header has them; 0 where that cannot be told."""
     try:
@@ -259,13 +279,14 @@ def _mono(samples: np.ndarray, source: str) -> np.ndarray:
 
 
 def _decode(file: BinaryIO, clip: Clip, sampling_rate_hz: int) -> np.ndarray:
-    blocks, rates = zip(*_blocks(file, clip), strict=True)
+    # averaged block by block, so that many channels take no more room than one
+    blocks, rates = zip(*((_mono(block, clip.source), rate_hz) for block, rate_hz in _blocks(file, clip)), strict=True)
     samples = blocks[0] if len(blocks) == 1 else np.concatenate(blocks)
     return to_mono_at_rate(samples, rates[0], sampling_rate_hz, clip.source)
 
 
 def _blocks(file: BinaryIO, clip: Clip) -> Iterator[tuple[np.ndarray, int]]:
-    """The stretch that a clip names: blocks (samples,) or (samples, channels) at the file's own rate, and that rate."""
+    """The stretch that a clip names: blocks (samples, channels) at the file's own rate, and that rate."""
     offset_s, duration_s = clip.offset_s, clip.duration_s
     if not (math.isfinite(offset_s) and offset_s >= 0):
         raise AudioError(clip.source, f"an offset of {offset_s} s cannot be: it is 0 or more")
@@ -305,7 +326,7 @@ def _gathered(packets: Iterator[tuple[np.ndarray, int]]) -> Iterator[tuple[np.nd
 def _soundfile_blocks(
     file: BinaryIO, source: str, offset_s: float, duration_s: float | None
 ) -> Iterator[tuple[np.ndarray, int]]:
-    """Blocks float32 (samples,), channels averaged."""
+    """Blocks float32 (samples, channels)."""
     # libsndfile reads a descriptor itself, without the interpreter lock; soundfile would trust a name's ending
     target = file if isinstance(file, io.BytesIO) else file.fileno()
     try:
@@ -342,14 +363,14 @@ def _seek(sound: soundfile.SoundFile, start: int) -> None:
 
 
 def _read_frames(sound: soundfile.SoundFile, wanted: int, source: str) -> Iterator[np.ndarray]:
-    """Exactly ``wanted`` frames as float32 (samples,), channels averaged block by block."""
+    """Exactly ``wanted`` frames as float32 (samples, channels), block by block."""
     missing = wanted
     while missing:
         block = sound.read(min(missing, _BLOCK), dtype="float32", always_2d=True)  # (samples, channels)
         if not len(block):
             there = wanted - missing
             raise AudioError(source, f"cut short: {wanted} frames announced, {there} there")
-        yield _mono(block, source)
+        yield block
         missing -= len(block)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import logging
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,13 +11,15 @@ import numpy as np
 
 from earmark.config import DataArguments
 from earmark.data.clips import Clip, ClipTable, fingerprint
+from earmark.data.decode import power_left_in_mono
 from earmark.data.listing import list_audio
 from earmark.data.reading import Waveforms
 from earmark.data.scan import BadClip
-from earmark.data.usable import keep_usable
+from earmark.data.usable import read_usable, stop_or_say
 from earmark.errors import DataError
 
-logger = logging.getLogger(__name__)
+RESPONSES = "augment_reverb"  # the flag whose folder holds impulse responses
+_LEAST_LEFT = 0.1  # 10 dB below the mean of channels that have nothing in common
 
 
 @dataclass(frozen=True)
@@ -28,7 +30,7 @@ class Sounds:
         table: the recordings.
         waveforms: their samples; row ``rows[i]`` is sound ``i``.
         rows: int64 (S,), S >= 1.
-        bad: ``(flag, clip)`` for every recording that cannot be read and is left out.
+        bad: ``(flag, clip)`` for every recording that cannot be used and is left out.
     """
 
     table: ClipTable
@@ -58,34 +60,62 @@ class Sounds:
         return f"{len(self):,} sounds {fingerprint(self.table.keep(self.rows.tolist()))}"
 
 
-def load_sounds(flag: str, folder: str, sampling_rate_hz: int, options: DataArguments) -> Sounds:
-    """Decode a folder of sounds, once for all runs where the waveform store is on.
+def load_sounds(folders: Mapping[str, str], sampling_rate_hz: int, options: DataArguments) -> dict[str, Sounds]:
+    """Decode folders of sounds, once for all runs where the waveform store is on.
 
     Args:
-        flag: that names the folder, for messages.
-        folder: recordings in it and below are taken.
+        folders: by the flag that names each; recordings in them and below are taken. Those of ``augment_reverb`` are
+            impulse responses, which a mean of opposite channels would make nonsense of.
         sampling_rate_hz: rate they are used at.
-        options: its store and decoder threads; ``on_bad_audio`` decides whether sounds that are unreadable, hold NaN or
-            are silent end the run or are left out, which is said.
+        options: its store and decoder threads; ``on_bad_audio`` decides whether sounds that are unreadable, hold NaN,
+            are silent or cancel end the run or are left out, which is said.
+
+    Returns:
+        The sounds of each flag.
 
     Raises:
-        DataError: no folder, no recordings in it, or bad ones under ``on_bad_audio=fail``.
+        DataError: no folder, no recordings in one, or bad ones under ``on_bad_audio=fail``, those of all folders
+            together.
     """
+    tables = {flag: _listed(flag, folder) for flag, folder in folders.items()}
+    parts, unreadable = read_usable(tables, sampling_rate_hz, _without_labels(options))
+    faults = [*unreadable]
+    for flag, clips in parts.items():
+        row_of = {id(clip): row for row, clip in enumerate(tables[flag])}
+        for clip, wave in zip(clips.table, clips.waveforms.iterate(range(len(clips.table))), strict=True):
+            reason = _fault(clip, wave, is_response=flag == RESPONSES)
+            if reason is not None:
+                faults.append((flag, BadClip(row_of[id(clip)], clip.source, reason)))
+    stop_or_say(faults, options.on_bad_audio)
+    sounds = {}
+    for flag, clips in parts.items():
+        bad = [fault for fault in faults if fault[0] == flag]
+        sources = {clip.source for _, clip in bad}
+        rows = np.array([row for row, clip in enumerate(clips.table) if clip.source not in sources], dtype=np.int64)
+        if not len(rows):
+            raise DataError(f"--{flag} {folders[flag]}: none of its {len(tables[flag])} recordings can be used")
+        sounds[flag] = Sounds(clips.table, clips.waveforms, rows, bad)
+    return sounds
+
+
+def _listed(flag: str, folder: str) -> ClipTable:
     if not Path(folder).is_dir():
         raise DataError(f"--{flag} {folder}: no such folder")
     clips = [Clip(source=str(path), path=str(path)) for path in list_audio(folder)]
     if not clips:
         raise DataError(f"--{flag} {folder}: no recordings (.wav, .flac, .mp3, ...) in it or below")
-    parts, bad = keep_usable({flag: ClipTable(clips, folder)}, sampling_rate_hz, _without_labels(options))
-    usable = parts[flag]
-    heard = [bool(wave.any()) for wave in usable.waveforms.iterate(range(len(usable.table)))]
-    silent = [clip.source for clip, sounds in zip(usable.table, heard, strict=True) if not sounds]
-    if silent:
-        what = f"--{flag} {folder}: {len(silent)} of {len(heard)} recordings are digital silence, first {silent[0]}"
-        if options.on_bad_audio == "fail" or len(silent) == len(heard):
-            raise DataError(f"{what}; remove them" + ("" if len(silent) == len(heard) else ", or --on_bad_audio skip"))
-        logger.warning("%s; left out", what)
-    return Sounds(usable.table, usable.waveforms, np.flatnonzero(heard), bad)
+    return ClipTable(clips, folder)
+
+
+def _fault(clip: Clip, samples: np.ndarray, *, is_response: bool) -> str | None:
+    """Why a sound that can be read is of no use; ``None`` where it is."""
+    left = power_left_in_mono(clip) if is_response else 1.0
+    if left < _LEAST_LEFT:
+        return (
+            f"its channels are of opposite phase and cancel: their mean has {100 * left:.2g} % of the power that it "
+            "would have of channels with nothing in common; turn one of them round, or keep one alone"
+        )
+    return None if samples.any() else "digital silence"
 
 
 def _without_labels(options: DataArguments) -> DataArguments:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -57,16 +57,25 @@ def keep_usable(
             split.
         OutputError: the store cannot be written.
     """
-    if whole is not None and options.store != "off":
-        usable, bad = _read_parts(tables, whole, sampling_rate_hz, options)
-    else:
-        usable, bad = _read_each(tables, sampling_rate_hz, options)
-    if bad:
-        _stop_or_say(bad, options.on_bad_audio)
-        for name, clips in usable.items():
-            if not len(clips.table):
-                raise DataError(f"{tables[name].origin}: of {counted(len(tables[name]), 'recording')} none can be used")
+    usable, bad = read_usable(tables, sampling_rate_hz, options, whole=whole)
+    stop_or_say(bad, options.on_bad_audio)
+    for name, clips in usable.items():
+        if bad and not len(clips.table):
+            raise DataError(f"{tables[name].origin}: of {counted(len(tables[name]), 'recording')} none can be used")
     return usable, bad
+
+
+def read_usable(
+    tables: Mapping[str, ClipTable], sampling_rate_hz: int, options: DataArguments, *, whole: ClipTable | None = None
+) -> tuple[dict[str, UsableClips], list[tuple[str, BadClip]]]:
+    """As :func:`keep_usable`, for callers that look for more faults before they stop: bad clips are only returned.
+
+    Raises:
+        OutputError: the store cannot be written.
+    """
+    if whole is not None and options.store != "off":
+        return _read_parts(tables, whole, sampling_rate_hz, options)
+    return _read_each(tables, sampling_rate_hz, options)
 
 
 def _read_each(
@@ -141,7 +150,14 @@ def _read_all(
     return UsableClips(drop_bad(table, store.bad), store.without_bad()), store.bad
 
 
-def _stop_or_say(bad: list[tuple[str, BadClip]], on_bad_audio: str) -> None:
+def stop_or_say(bad: Sequence[tuple[str, BadClip]], on_bad_audio: str) -> None:
+    """Nothing, where no clip is bad; otherwise a warning, or under ``on_bad_audio=fail`` the end.
+
+    Raises:
+        DataError: how many, the first of them and why.
+    """
+    if not bad:
+        return
     lines = [f"  {clip.source}: {clip.reason}" for _, clip in bad[:_LISTED]]
     if len(bad) > _LISTED:
         lines.append(f"  and {len(bad) - _LISTED:,} more")

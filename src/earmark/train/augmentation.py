@@ -13,7 +13,7 @@ from earmark.batch.augment import AugmentedClips, describe
 from earmark.batch.dataset import TrainingClips
 from earmark.config import DataArguments
 from earmark.data.scan import BadClip
-from earmark.data.sounds import Sounds, load_sounds
+from earmark.data.sounds import RESPONSES, Sounds, load_sounds
 from earmark.errors import UsageError
 from earmark.models.build import AudioModel
 from earmark.models.hidden_spans import can_hide
@@ -53,12 +53,10 @@ def load_augmentation(settings: AugmentArguments, data: DataArguments, sampling_
     wanted = settings.augmentation()
     if wanted is None:
         return AugmentationSounds()
-    noise = rooms = None
-    if "noise" in wanted.chances and settings.augment_noise is not None:
-        noise = load_sounds("augment_noise", settings.augment_noise, sampling_rate_hz, data)
-    if "reverb" in wanted.chances and settings.augment_reverb is not None:
-        rooms = load_sounds("augment_reverb", settings.augment_reverb, sampling_rate_hz, data)
-    return AugmentationSounds(noise, rooms)
+    given = {"noise": settings.augment_noise, "reverb": settings.augment_reverb}
+    folders = {f"augment_{kind}": folder for kind, folder in given.items() if kind in wanted.chances and folder}
+    sounds = load_sounds(folders, sampling_rate_hz, data) if folders else {}
+    return AugmentationSounds(sounds.get("augment_noise"), sounds.get(RESPONSES))
 
 
 def augmented(
