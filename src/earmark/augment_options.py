@@ -9,7 +9,7 @@ import math
 import re
 from dataclasses import dataclass, fields
 
-from earmark.config import DataArguments, flag, require_value
+from earmark.config import DataArguments, ModelArguments, flag, require_value
 from earmark.errors import UsageError
 
 # kind -> flags that mean something with it only
@@ -158,8 +158,8 @@ def _number(text: str) -> float:
 
 
 @dataclass
-class AugmentPreviewOptions(AugmentArguments, DataArguments):
-    """``earmark augment-preview``: which recordings, what is done to them, and where to hear and see it.
+class AugmentPreviewOptions(AugmentArguments, ModelArguments, DataArguments):
+    """``earmark augment-preview``: which recordings, what is done to them for which model, where to hear and see it.
 
     Raises:
         UsageError: nothing to do, no folder, or a number is out of range.
@@ -168,16 +168,27 @@ class AugmentPreviewOptions(AugmentArguments, DataArguments):
     output_dir: str | None = flag(None, "folder for preview.html, spectrograms.png and the wav files (required)")
     num_clips: int = flag(4, "training clips to show, of as many classes as there are")
     num_variants: int = flag(3, "times that each of them is changed, as in so many epochs")
-    sampling_rate: int = flag(16_000, "rate of the model, in hertz")
+    sampling_rate: int | None = flag(
+        None, "rate of the clips, in hertz, where no model is named (default: 16000; that of the model)"
+    )
     seed: int = flag(42, "the same as in training gives the clips of training")
 
     def __post_init__(self) -> None:
-        super().__post_init__()
+        DataArguments.__post_init__(self)
+        ModelArguments.__post_init__(self)
         if not self.output_dir:
             raise UsageError("where to? add --output_dir FOLDER")
         if self.augmentation() is None:
             raise UsageError(f"nothing to show: add --augment with some of {', '.join(KINDS)}")
         require_value(1 <= self.num_clips <= 50, "num_clips", self.num_clips, "1 to 50")
         require_value(1 <= self.num_variants <= 20, "num_variants", self.num_variants, "1 to 20")
-        require_value(self.sampling_rate >= 1000, "sampling_rate", self.sampling_rate, "a rate in hertz, 1000 or more")
+        rate_hz = self.sampling_rate
+        require_value(rate_hz is None or rate_hz >= 1000, "sampling_rate", rate_hz, "a rate in hertz, 1000 or more")
+        if rate_hz is not None and self.names_a_model:
+            raise UsageError(f"--sampling_rate {rate_hz}: a model has a rate of its own; leave it out, or the model")
         require_value(0 <= self.seed < 2**32, "seed", self.seed, "a whole number from 0 to 4294967295")
+
+    @property
+    def names_a_model(self) -> bool:
+        """Whether it is said for which model."""
+        return self.model_name_or_path is not None or self.model_type is not None or self.config_name is not None

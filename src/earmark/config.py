@@ -15,6 +15,8 @@ from typing import Any, Literal
 
 from earmark.errors import UsageError
 
+DEFAULT_LONGEST_S = 20.0  # what training takes of a clip where it is not told, as in Transformers' example
+
 
 def flag(default: Any, help: str) -> Any:
     """A field with the text that ``--help`` shows for it."""

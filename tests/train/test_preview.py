@@ -14,10 +14,12 @@ import torch
 
 from earmark.augment_options import AugmentPreviewOptions
 from earmark.cli.main import main
+from earmark.models.build import ModelSource, build_for_training
+from earmark.train.mixing import mixed
 from earmark.train.preview import preview
 from earmark.train.spectrogram_png import grid, log_mel, picture, png
 from tests.browser import needs_browser, opened
-from tests.tiny import RATE_HZ, tone
+from tests.tiny import ARCHITECTURES, RATE_HZ, tone
 from tests.train.small import build, make_trainer, usable, write_clips
 
 
@@ -69,6 +71,65 @@ def test_the_preview_is_what_training_hears(tmp_path: Path) -> None:
     assert rate_hz == RATE_HZ
     torch.testing.assert_close(torch.from_numpy(heard), trained, rtol=0, atol=1e-6)
     assert re.fullmatch(r"moved [+-]\d+ ms; gain [+-][\d.]+ dB; hidden: .*", shown.versions[0][2].words)
+
+
+@pytest.mark.parametrize(
+    ("kind", "asked_s"),
+    [
+        ("whisper", 0.37),
+        ("whisper", None),
+        ("audio-spectrogram-transformer", 0.03),
+        ("wav2vec2", 0.37),
+        ("tc_resnet", 0.25),
+        (None, 0.37),
+        (None, None),
+    ],
+)
+def test_with_the_model_named_the_preview_is_what_it_hears(
+    kind: str | None, asked_s: float | None, tmp_path: Path
+) -> None:
+    # nothing is known of the shortest input of a model that is not named
+    data = write_clips(tmp_path / "clips", [0.02 if kind else 0.1, 0.2, 0.4, 0.45] * 2)
+    settings: dict[str, Any] = {"augment": "speed:1,shift:1,mixup:0.5", "augment_speed": "0.8,1.25", "seed": 4}
+    trained = kind or "wav2vec2"  # takes any length
+    config = json.dumps(ARCHITECTURES[trained])
+    named = {"model_type": kind, "config_overrides": config} if kind else {}
+    source = ModelSource(model_type=trained, config_overrides=config)
+    audio = build_for_training(source, ["high", "low"], asked_s, longest_s=0.45)
+    trainer = make_trainer(audio, usable(data), tmp_path / "run", **settings)
+    clips: Any = trainer.train_dataset
+    where = {"data_dir": str(data), "output_dir": str(tmp_path / "out"), "max_length_seconds": asked_s}
+    shown = preview(AugmentPreviewOptions(num_clips=8, num_variants=2, **where, **settings, **named))  # type: ignore[arg-type]
+    rows = [0, 4, 1, 5, 2, 6, 3, 7]  # classes take turns
+    for row, (_, *versions) in zip(rows, shown.versions, strict=True):
+        for epoch, version in enumerate(versions):
+            clips.set_epoch(epoch)
+            batch = clips.__getitems__([row])
+            heard = batch["samples"]
+            if len(batch["partner_of"]):
+                heard = mixed(heard, batch["partner_samples"], batch["partner_of"], batch["own_weights"])
+            length = batch["num_samples"].item() if "num_samples" in batch else heard.shape[1]
+            np.testing.assert_allclose(version.samples, heard[0, :length].numpy(), rtol=0, atol=1e-6)
+            assert not heard[0, length:].any()
+
+
+def test_the_settings_of_a_run_are_previewed_for_its_model(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data = write_clips(tmp_path / "clips", [1.5] * 4)
+    (tmp_path / "clips" / "train" / "low" / "bad.wav").write_text("no sound")
+    settings = tmp_path / "run_config.yaml"
+    tiny = json.dumps(ARCHITECTURES["whisper"])
+    settings.write_text(
+        f"data_dir: {data}\nmodel_type: whisper\nconfig_overrides: '{tiny}'\nmax_length_seconds: 0.4\n"
+        "augment: gain:1\nlearning_rate: 0.001\noutput_dir: elsewhere\non_bad_audio: skip\n"
+    )
+    assert main(["augment-preview", "--config", str(settings), "--output_dir", str(tmp_path / "out")]) == 0
+    heard, _ = soundfile.read(tmp_path / "out" / "clip1_after1.wav")
+    assert len(heard) == RATE_HZ  # whole seconds
+    assert "bad.wav" in (tmp_path / "out" / "bad_audio.csv").read_text()
+    capsys.readouterr()
+    more = ["--augment", "gain", "--output_dir", str(tmp_path / "out"), "--model_type", "tc_resnet"]
+    assert main(["augment-preview", str(data), *more, "--sampling_rate", "8000"]) == 2
+    assert "--sampling_rate 8000: a model has a rate of its own" in capsys.readouterr().err
 
 
 @needs_browser

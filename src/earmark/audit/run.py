@@ -17,6 +17,7 @@ from earmark.audit.duplicates import Duplicates, exact_duplicates, find_duplicat
 from earmark.audit.findings import Audited, Finding, decibels, find_all
 from earmark.audit.measure import measure
 from earmark.audit.page import render
+from earmark.config import DEFAULT_LONGEST_S
 from earmark.data.clips import ClipTable
 from earmark.data.reading import decoder_threads
 from earmark.data.sources import load_folds, load_splits, load_unlabelled
@@ -28,7 +29,6 @@ from earmark.words import counted
 logger = logging.getLogger(__name__)
 
 HTML, JSON, CSV = "inspect.html", "inspect.json", "findings.csv"
-DEFAULT_LONGEST_S = 20.0  # what training takes of a clip where it is not told (earmark.config)
 _NAMED_CLASSES = 12
 _NAMED_CLIPS = 3
 

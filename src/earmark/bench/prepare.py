@@ -9,7 +9,7 @@ import numpy as np
 import transformers
 
 from earmark.bench.clips import SHORTEST_S, draw_lengths_s, write_split
-from earmark.config import BenchOptions, DataArguments
+from earmark.config import DEFAULT_LONGEST_S, BenchOptions, DataArguments
 from earmark.data.clips import ClipTable
 from earmark.data.columns import Columns
 from earmark.data.folders import SplitNames
@@ -18,9 +18,6 @@ from earmark.data.usable import UsableClips, keep_usable
 from earmark.errors import DataError
 from earmark.models.build import AudioModel, build_for_training, load_config, load_extractor
 from earmark.models.source import source_of
-
-# as `earmark train`, and Transformers' example, unless told otherwise
-_DEFAULT_LONGEST_S = 20.0
 
 
 @dataclass(frozen=True)
@@ -45,7 +42,7 @@ class BenchClips:
 
     def longest_s(self, asked_s: float | None) -> float:
         """The longest stretch of a clip that is used, in seconds."""
-        return min(float(self.lengths_s.max()), _DEFAULT_LONGEST_S) if asked_s is None else asked_s
+        return min(float(self.lengths_s.max()), DEFAULT_LONGEST_S) if asked_s is None else asked_s
 
 
 def find_clips(options: BenchOptions, folder: Path) -> ClipTable:

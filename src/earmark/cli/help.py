@@ -212,10 +212,11 @@ usage: earmark augment-preview DATA_DIR --augment KINDS --output_dir DIR [flags]
 
 _AUGMENT_PREVIEW_TAIL = """\
 writes wav files, spectrograms.png and preview.html with players: each clip as it is, and as training
-with this --seed hears it in its first epochs (--max_length_seconds and --sampling_rate as there)
+with this --seed hears it in its first epochs: exactly, with the model named or --config RUN/run_config.yaml
 
-example
+examples
   earmark augment-preview recordings --augment noise --augment_noise rain --output_dir preview
+  earmark augment-preview recordings --augment speed --model_name_or_path whisper --output_dir preview
 """
 
 _PUSH_HEAD = """\
@@ -383,6 +384,7 @@ def augment_preview_help() -> str:
     groups = {
         "preview": [*_own_flags(AugmentPreviewOptions), CONFIG_FLAG],
         "augmentation": _flags(AugmentArguments),
+        "model": _flags(ModelArguments),
         "data": _flags(DataArguments),
     }
     return _page(_AUGMENT_PREVIEW_HEAD, groups, _AUGMENT_PREVIEW_TAIL)

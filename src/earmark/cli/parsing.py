@@ -219,7 +219,9 @@ def _with_data(cls: type[T], words: Sequence[str]) -> T:
     """Options of a command whose one word is the data; a training file may say the rest."""
     parser = build_parser(cls)
     path, words = _take_config(words)
-    file_words, _ = _evaluation_file_words(path, parser) if path else ([], [])
+    # what a model is trained from is what is previewed
+    left_out = _NOT_FOR_EVALUATION - {"model_name_or_path", "model_revision"}
+    file_words, _ = _evaluation_file_words(path, parser, left_out) if path else ([], [])
     namespace, rest = parser.parse_flags([*file_words, *words])
     values = vars(namespace)
     if rest and not values["data_dir"]:
@@ -434,15 +436,17 @@ def _train_file_words(path: str, parser: UsageErrorParser) -> tuple[list[str], l
     return words, [f"{path}: {note}" for note in notes]
 
 
-def _evaluation_file_words(path: str, parser: UsageErrorParser) -> tuple[list[str], list[str]]:
-    """Words of a file for ``earmark evaluate``, which may be the one a run was trained with."""
+def _evaluation_file_words(
+    path: str, parser: UsageErrorParser, left_out: Iterable[str] = _NOT_FOR_EVALUATION
+) -> tuple[list[str], list[str]]:
+    """Words of a file for ``earmark evaluate``, which may be the one a run was trained with; without ``left_out``."""
     settings = _read_file(path)
     own = {action.dest for action in parser._actions}
     trained = LEGACY_FLAGS | {f.name for cls in train_classes() for f in dataclasses.fields(cls)}
     unused = {name for name in settings if name not in own and name in trained}
     if not unused:
         return _plain_file_words(path, settings, parser), []
-    unused |= _NOT_FOR_EVALUATION & set(settings)
+    unused |= {*left_out} & {*settings}
     words = _plain_file_words(path, {k: v for k, v in settings.items() if k not in unused}, parser)
     return words, [f"{path}: a training configuration; {counted(len(unused), 'setting')} not for evaluation"]
 

@@ -24,7 +24,13 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_AUDIO_CLASSIFICATIO
 from earmark.errors import ModelError, first_line
 from earmark.models import adapters, tc_resnet
 from earmark.models.checkpoint import find_checkpoint
-from earmark.models.clip_length import cut_to_length, min_samples, native_length_s, takes_one_length
+from earmark.models.clip_length import (
+    cut_to_length,
+    length_for_training_s,
+    min_samples,
+    native_length_s,
+    takes_one_length,
+)
 from earmark.models.decision import PLAIN, Decision, read_decision
 from earmark.models.forward import CONFIG_KEY, install_forward
 from earmark.models.freeze import head_parameters
@@ -169,16 +175,26 @@ def build_for_training(
     else:
         model = _load_weights(folder, config, source, fresh_head=True)
     extractor = load_extractor(source, folder, model.config)
-    if length_s is None:
-        native_s = native_length_s(model, extractor)
-        length_s = min(longest_s, native_s) if native_s is not None else longest_s
-    extractor, length_s = cut_to_length(model, extractor, length_s)
+    length_s = length_for_training_s(model.config, extractor, length_s, longest_s)
+    extractor = cut_to_length(model, extractor, length_s)
     saved: dict[str, Any] = {"max_length_seconds": length_s}
     if unit is not None:
         saved["unit"] = {"mean": unit[0], "deviation": unit[1]}
     setattr(model.config, CONFIG_KEY, saved)
     frontend = _frontend(extractor, model.config, length_s)
     return AudioModel(install_forward(model), frontend, list(labels), Decision(task=task))
+
+
+def limits_for_training(config: Any, extractor: Any, length_s: float | None, longest_s: float) -> tuple[int, int]:
+    """Shortest and longest clip, in samples, of the model that :func:`build_for_training` makes; needs no weights.
+
+    Args:
+        config: see :func:`load_config`.
+        extractor: see :func:`load_extractor`.
+        length_s: as there.
+        longest_s: as there.
+    """
+    return _limits(extractor, config, length_for_training_s(config, extractor, length_s, longest_s))
 
 
 def load_trained(source: ModelSource, *, decided: bool = True) -> AudioModel:
@@ -201,7 +217,7 @@ def load_trained(source: ModelSource, *, decided: bool = True) -> AudioModel:
         model = _load_weights(folder, config, source, fresh_head=False).eval()
     extractor = load_extractor(source, folder, config)
     saved = getattr(config, CONFIG_KEY, None) or {}
-    length_s = saved.get("max_length_seconds") or native_length_s(model, extractor) or _DEFAULT_WINDOW_S
+    length_s = saved.get("max_length_seconds") or native_length_s(config, extractor) or _DEFAULT_WINDOW_S
     labels = [config.id2label[i] for i in range(config.num_labels)]
     task = Task.of_config(config)
     decision = read_decision(folder, labels, task) if decided else Decision(task=task)
@@ -362,13 +378,13 @@ def _load_adapted(source: ModelSource, folder: Path, config: Any) -> Any:
 
 
 def _frontend(extractor: Any, config: Any, length_s: float) -> Frontend:
-    rate = int(extractor.sampling_rate)
-    return Frontend(
-        extractor,
-        min_samples=min_samples(config, rate),
-        max_samples=max(1, round(length_s * rate)),
-        pads_itself=takes_one_length(config),
-    )
+    shortest, longest = _limits(extractor, config, length_s)
+    return Frontend(extractor, min_samples=shortest, max_samples=longest, pads_itself=takes_one_length(config))
+
+
+def _limits(extractor: Any, config: Any, length_s: float) -> tuple[int, int]:
+    rate_hz = int(extractor.sampling_rate)
+    return min_samples(config, rate_hz), max(1, round(length_s * rate_hz))
 
 
 @contextlib.contextmanager

@@ -24,9 +24,8 @@ def takes_one_length(config: Any) -> bool:
     return config.model_type in ("whisper", "audio-spectrogram-transformer")
 
 
-def native_length_s(model: Any, extractor: Any) -> float | None:
+def native_length_s(config: Any, extractor: Any) -> float | None:
     """The one clip length a fixed-length encoder takes, in seconds; ``None`` where any length goes."""
-    config = model.config
     if config.model_type == "whisper":
         frames = config.max_source_positions * _WHISPER_FRAMES_PER_POSITION
         return frames * extractor.hop_length / extractor.sampling_rate
@@ -35,35 +34,56 @@ def native_length_s(model: Any, extractor: Any) -> float | None:
     return None
 
 
-def cut_to_length(model: Any, extractor: Any, length_s: float) -> tuple[Any, float]:
+def length_for_training_s(config: Any, extractor: Any, length_s: float | None, longest_s: float) -> float:
+    """The longest clip that a model takes which is trained on such clips, in seconds.
+
+    Args:
+        config: of the model, at the length its checkpoint was made for.
+        extractor: its feature extractor.
+        length_s: length asked for, in seconds; ``None``: that of the longest clip, as far as the encoder goes.
+        longest_s: duration of the longest clip, in seconds.
+
+    Returns:
+        The length, which a fixed-length encoder may not be able to take to the point: Whisper's extractor knows whole
+        seconds only, so its length is rounded up, and AST takes a patch at least.
+
+    Raises:
+        ModelError: the clips are longer than the position table.
+    """
+    native_s = native_length_s(config, extractor)
+    if native_s is None:
+        return longest_s if length_s is None else length_s
+    if length_s is None:
+        length_s = min(longest_s, native_s)
+    if length_s > native_s + 1e-6:
+        raise ModelError(
+            f"--max_length_seconds {length_s:g}: this {config.model_type} model has positions for {native_s:g} "
+            f"s; use at most {native_s:g}"
+        )
+    if length_s >= native_s - 1e-6:
+        return native_s
+    if config.model_type == "whisper":
+        return float(min(math.ceil(length_s), round(native_s)))
+    return max(length_s, _ast_seconds(_ast_frames(config, extractor, length_s)))
+
+
+def cut_to_length(model: Any, extractor: Any, length_s: float) -> Any:
     """Make a fixed-length encoder as long as the clips; leaves all other models alone.
 
     Args:
         model: classifier, at the length its checkpoint was made for.
         extractor: its feature extractor.
-        length_s: clip length wanted, in seconds.
+        length_s: clip length, in seconds, one that :func:`length_for_training_s` gives.
 
     Returns:
-        ``(extractor, seconds)``: the extractor for that length, and the length the model really takes: Whisper's
-        extractor knows whole seconds only, so its length is rounded up.
-
-    Raises:
-        ModelError: the clips are longer than the position table.
+        The extractor for that length.
     """
-    native_s = native_length_s(model, extractor)
-    if native_s is None:
-        return extractor, length_s
-    if length_s > native_s + 1e-6:
-        raise ModelError(
-            f"--max_length_seconds {length_s:g}: this {model.config.model_type} model has positions for {native_s:g} "
-            f"s; use at most {native_s:g}"
-        )
-    if length_s >= native_s - 1e-6:
-        return extractor, native_s
+    native_s = native_length_s(model.config, extractor)
+    if native_s is None or length_s >= native_s - 1e-6:
+        return extractor
     if model.config.model_type == "whisper":
-        seconds = min(math.ceil(length_s), round(native_s))
-        return _cut_whisper(model, extractor, seconds), float(seconds)
-    return _cut_ast(model, extractor, length_s)
+        return _cut_whisper(model, extractor, round(length_s))
+    return _cut_ast(model, extractor, _ast_frames(model.config, extractor, length_s))
 
 
 def _cut_whisper(model: Any, extractor: Any, seconds: int) -> Any:
@@ -78,14 +98,17 @@ def _cut_whisper(model: Any, extractor: Any, seconds: int) -> Any:
     return type(extractor).from_dict(settings)
 
 
-def _cut_ast(model: Any, extractor: Any, length_s: float) -> tuple[Any, float]:
+def _ast_frames(config: Any, extractor: Any, length_s: float) -> int:
+    """Frames of a clip: at least one patch, and no more than the table has columns for."""
+    samples = round(length_s * extractor.sampling_rate)
+    window, hop = (round(s * extractor.sampling_rate) for s in (_AST_WINDOW_S, _AST_HOP_S))
+    return min(max(config.patch_size, 1 + max(0, samples - window) // hop), config.max_length)
+
+
+def _cut_ast(model: Any, extractor: Any, frames: int) -> Any:
     config = model.config
     embeddings = model.get_submodule("audio_spectrogram_transformer.embeddings")
     rows, old_columns = embeddings.get_shape(config)
-    # at least one patch, and no more frames than the table has columns for
-    samples = round(length_s * extractor.sampling_rate)
-    window, hop = (round(s * extractor.sampling_rate) for s in (_AST_WINDOW_S, _AST_HOP_S))
-    frames = min(max(config.patch_size, 1 + max(0, samples - window) // hop), config.max_length)
     config.max_length = frames
     columns = embeddings.get_shape(config)[1]
     table = embeddings.position_embeddings.detach()  # (1, 2 + rows * old_columns, width)
@@ -93,7 +116,7 @@ def _cut_ast(model: Any, extractor: Any, length_s: float) -> tuple[Any, float]:
     # The extractor pads at the end, so the first columns are where short clips lay when the table was learned.
     cut = grid[:, :, :columns].reshape(1, rows * columns, -1)
     embeddings.position_embeddings = nn.Parameter(torch.cat([special, cut], dim=1))
-    return type(extractor).from_dict({**extractor.to_dict(), "max_length": frames}), max(length_s, _ast_seconds(frames))
+    return type(extractor).from_dict({**extractor.to_dict(), "max_length": frames})
 
 
 def _ast_seconds(frames: int) -> float:

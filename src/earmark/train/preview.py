@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,12 +17,16 @@ import torch
 from earmark.augment_options import AugmentPreviewOptions
 from earmark.batch.augment import AugmentedClips, Draw, describe
 from earmark.batch.dataset import TrainingClips
+from earmark.config import DEFAULT_LONGEST_S
 from earmark.data.clips import Clip, ClipTable
 from earmark.data.excerpts import sound_uri
+from earmark.data.scan import write_bad_audio
 from earmark.data.sources import load_splits, load_unlabelled
 from earmark.data.usable import UsableClips, keep_usable
 from earmark.errors import DataError, OutputError
+from earmark.models.build import limits_for_training, load_config, load_extractor
 from earmark.models.hidden_spans import hide_bins
+from earmark.models.source import source_of
 from earmark.runs.folder import prepare_folder
 from earmark.train.augmentation import load_augmentation
 from earmark.train.mixing import mixed
@@ -29,9 +34,9 @@ from earmark.train.spectrogram_png import grid, log_mel, picture, png
 
 logger = logging.getLogger(__name__)
 
-HTML, PICTURE = "preview.html", "spectrograms.png"
+HTML, PICTURE, BAD_AUDIO = "preview.html", "spectrograms.png", "bad_audio.csv"
 _TEMPLATE = Path(__file__).with_name("preview.html")
-_LONGEST_S = 20.0  # what training takes of a clip where it is not told
+_RATE_HZ, _SHORTEST_S = 16_000, 0.025  # of a model that is not named
 _LONGEST_ON_PAGE_S = 10.0
 
 
@@ -70,25 +75,35 @@ def preview(options: AugmentPreviewOptions) -> Preview:
 
     Raises:
         DataError: no training clips, or folders of sounds that cannot be used.
+        ModelError: the model's configuration cannot be read, or its input is shorter than the clips asked for.
         OutputError: the folder cannot be written.
     """
     assert options.output_dir is not None
     folder = Path(options.output_dir)
     prepare_folder(folder)
-    splits = load_unlabelled(options, seed=options.seed) or load_splits(options, seed=options.seed)
+    model = _configured(options)
+    rate_hz = int(model[1].sampling_rate) if model else options.sampling_rate or _RATE_HZ
+    splits = load_unlabelled(options, seed=options.seed) or load_splits(
+        options, seed=options.seed, token=options.token, cache_dir=options.cache_dir
+    )
     if splits.train is None:
         raise DataError("no training clips: put them into a train folder, or give --train_file MANIFEST")
-    usable = keep_usable({"train": splits.train}, options.sampling_rate, options, whole=splits.whole)[0]["train"]
-    plain = _training_clips(usable, options)
+    sounds = load_augmentation(options, options, rate_hz)
+    parts, bad = keep_usable({"train": splits.train}, rate_hz, options, whole=splits.whole)
+    usable, bad = parts["train"], [*bad, *sounds.bad()]
+    if bad:
+        write_bad_audio(folder / BAD_AUDIO, bad)
+    plain = _training_clips(usable, options, rate_hz, model)
     wanted = options.augmentation()
     assert wanted is not None
-    sounds = load_augmentation(options, options, options.sampling_rate)
-    clips = AugmentedClips(plain, wanted, options.sampling_rate, sounds.noise, sounds.rooms)
+    clips = AugmentedClips(plain, wanted, rate_hz, sounds.noise, sounds.rooms)
     logger.info("%s", describe(clips))
     rows = _of_many_classes(usable.table, options.num_clips)
-    versions = [[_plain(plain, row, options), *_variants(clips, usable.table, row, options)] for row in rows]
+    epochs = range(options.num_variants)
+    versions = [[_plain(plain, row, rate_hz), *_variants(clips, usable.table, row, epochs)] for row in rows]
+    content = {"settings": wanted.in_words(), "seed": options.seed}
     try:
-        _write(folder, versions, [usable.table[row].source for row in rows], usable.table, rows, options)
+        _write(folder, versions, [usable.table[row] for row in rows], rate_hz, content)
     except OSError as exc:
         raise OutputError(f"{folder}: cannot be written ({exc.strerror})") from exc
     count = sum(map(len, versions))
@@ -96,16 +111,31 @@ def preview(options: AugmentPreviewOptions) -> Preview:
     return Preview(splits.notes, "\n".join(lines), versions)
 
 
-def _training_clips(usable: UsableClips, options: AugmentPreviewOptions) -> TrainingClips:
-    rate_hz = options.sampling_rate
-    longest_s = options.max_length_seconds or min(usable.waveforms.num_samples.max() / rate_hz, _LONGEST_S)
-    return TrainingClips(
-        usable.waveforms,
-        np.zeros(len(usable.table), dtype=np.int64),  # labels are read off the table
-        min_samples=round(0.025 * rate_hz),
-        max_samples=max(1, round(longest_s * rate_hz)),
-        seed=options.seed,
-    )
+def _configured(options: AugmentPreviewOptions) -> tuple[Any, Any] | None:
+    """Configuration and feature extractor of the model that is named; ``None`` where none is."""
+    if not options.names_a_model:
+        logger.info(
+            "clips as a model hears them that takes any length; for one of its own, as Whisper has, name it "
+            "(--model_name_or_path or --model_type)"
+        )
+        return None
+    source = source_of(options)
+    place = source.find(source.name_or_path) if source.name_or_path else None
+    config = load_config(source, place)
+    return config, load_extractor(source, place, config)
+
+
+def _training_clips(
+    usable: UsableClips, options: AugmentPreviewOptions, rate_hz: int, model: tuple[Any, Any] | None
+) -> TrainingClips:
+    longest_s = min(float(usable.waveforms.num_samples.max() / rate_hz), DEFAULT_LONGEST_S)
+    if model is None:
+        length_s = options.max_length_seconds or longest_s
+        shortest, longest = round(_SHORTEST_S * rate_hz), max(1, round(length_s * rate_hz))
+    else:
+        shortest, longest = limits_for_training(*model, options.max_length_seconds, longest_s)
+    labels = np.zeros(len(usable.table), dtype=np.int64)  # they are read off the table
+    return TrainingClips(usable.waveforms, labels, min_samples=shortest, max_samples=longest, seed=options.seed)
 
 
 def _of_many_classes(table: ClipTable, count: int) -> list[int]:
@@ -117,22 +147,22 @@ def _of_many_classes(table: ClipTable, count: int) -> list[int]:
     return [row for _, _, row in turns[:count]]
 
 
-def _plain(clips: TrainingClips, row: int, options: AugmentPreviewOptions) -> Version:
+def _plain(clips: TrainingClips, row: int, rate_hz: int) -> Version:
     clips.set_epoch(0)
     batch = clips.__getitems__([row])
     samples = (batch["samples"][0].float() * batch["scales"][0]).numpy()
-    return Version(samples, log_mel(samples, options.sampling_rate), "as it is")
+    return Version(samples, log_mel(samples, rate_hz), "as it is")
 
 
-def _variants(clips: AugmentedClips, table: ClipTable, row: int, options: AugmentPreviewOptions) -> list[Version]:
+def _variants(clips: AugmentedClips, table: ClipTable, row: int, epochs: Sequence[int]) -> list[Version]:
     made = []
-    for epoch in range(options.num_variants):
+    for epoch in epochs:
         clips.set_epoch(epoch)
         batch = clips.__getitems__([row])
         samples = batch["samples"]
         if "own_weights" in batch:
             samples = mixed(samples, batch["partner_samples"], batch["partner_of"], batch["own_weights"])
-        energies = log_mel(samples[0].numpy(), options.sampling_rate)
+        energies = log_mel(samples[0].numpy(), clips.sampling_rate_hz)
         if "hidden" in batch:
             frames = torch.tensor([energies.shape[1]])
             energies = hide_bins(energies, frames, batch["hidden"][:, :2], batch["hidden"][:, 2:])
@@ -166,29 +196,23 @@ def _named(clip: Clip) -> str:
 
 
 def _write(
-    folder: Path,
-    versions: list[list[Version]],
-    sources: list[str],
-    table: ClipTable,
-    rows: list[int],
-    options: AugmentPreviewOptions,
+    folder: Path, versions: list[list[Version]], clips: list[Clip], rate_hz: int, content: dict[str, Any]
 ) -> None:
     shown: list[dict[str, Any]] = []
     pictures: list[list[np.ndarray]] = []
-    for number, (row, source, of_clip) in enumerate(zip(rows, sources, versions, strict=True), 1):
+    for number, (clip, of_clip) in enumerate(zip(clips, versions, strict=True), 1):
         loudest = float(of_clip[0].log_mel.max())
         pictures.append([picture(version.log_mel, loudest) for version in of_clip])
         entries = []
         for variant, (version, image) in enumerate(zip(of_clip, pictures[-1], strict=True)):
             name = f"clip{number}_{f'after{variant}' if variant else 'before'}.wav"
-            soundfile.write(folder / name, version.samples, options.sampling_rate, subtype="FLOAT")
-            entries.append(_entry(version, image, name, options.sampling_rate))
-        shown.append({"source": source, "label": table[row].label_text, "versions": entries})
+            soundfile.write(folder / name, version.samples, rate_hz, subtype="FLOAT")
+            entries.append(_entry(version, image, name, rate_hz))
+        shown.append({"source": clip.source, "label": clip.label_text, "versions": entries})
     (folder / PICTURE).write_bytes(png(grid(pictures)))
-    wanted = options.augmentation()
-    content = {"clips": shown, "settings": wanted.in_words() if wanted else "", "seed": options.seed}
     # "<" cannot end the script element, whatever labels and file names hold
-    text = json.dumps(content, ensure_ascii=False).replace("<", "\\u003c").encode("utf-8", "replace").decode()
+    page = json.dumps({"clips": shown, **content}, ensure_ascii=False).replace("<", "\\u003c")
+    text = page.encode("utf-8", "replace").decode()
     (folder / HTML).write_text(_TEMPLATE.read_text(encoding="utf-8").replace("__DATA__", text), encoding="utf-8")
 
 

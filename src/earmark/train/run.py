@@ -17,7 +17,7 @@ from huggingface_hub.errors import HTTPError
 from transformers import TrainerCallback
 from transformers.training_args import OptimizerNames
 
-from earmark.config import DataArguments, ModelArguments, RunArguments
+from earmark.config import DEFAULT_LONGEST_S, DataArguments, ModelArguments, RunArguments
 from earmark.config_files import resolved_config, save_config
 from earmark.data.scan import write_bad_audio
 from earmark.data.targets import targets_of
@@ -54,8 +54,6 @@ from earmark.words import counted
 
 logger = logging.getLogger(__name__)
 
-# Transformers' example cuts clips at 20 s unless told otherwise.
-_DEFAULT_LONGEST_S = 20.0
 _CANNOT_WRITE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM}
 # What machines that train together may say differently: where things lie, and what they are called there.
 _OF_ONE_MACHINE = (
@@ -229,7 +227,7 @@ def _build(
     model: ModelArguments,
     training: EarmarkTrainingArguments,
 ) -> AudioModel:
-    longest_s = min(prepared.longest_s, _DEFAULT_LONGEST_S)
+    longest_s = min(prepared.longest_s, DEFAULT_LONGEST_S)
     task, unit = Task(data.task or Task.SINGLE_LABEL), _unit(prepared) if data.task == "regression" else None
     audio = build_for_training(source, prepared.labels, data.max_length_seconds, longest_s, task, unit)
     frozen = f"--freeze {freeze(audio.model, 'encoder' if model.few_shot else model.freeze)}"
