@@ -65,6 +65,20 @@ def rows_of(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(stream))
 
 
+def test_recordings_that_cannot_be_used_are_listed_beside_those_of_training(
+    model: Path, data: Path, tmp_path: Path
+) -> None:
+    clips = shutil.copytree(data, tmp_path / "clips")
+    (clips / "validation" / "mid" / "broken.wav").write_bytes(b"RIFF")
+    listed = model / "bad_audio.csv"
+    listed.write_text("path,split,reason\nold.wav,train,empty file\n")
+    command = ["calibrate", str(model), "--data_dir", str(clips), "--calibrate", "--on_bad_audio", "skip"]
+    for _ in range(2):  # once, however often it is found
+        assert main([*command, "--device", "cpu"]) == 0
+        assert [Path(row["path"]).name for row in rows_of(listed)] == ["old.wav", "broken.wav"]
+    assert [row["split"] for row in rows_of(listed)] == ["train", "validation"]
+
+
 def test_one_answer_wherever_it_is_asked_for(model: Path, data: Path, tmp_path: Path) -> None:
     write_decision(model)
     paths = sorted(data.rglob("*.wav"))

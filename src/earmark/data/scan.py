@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 
@@ -103,23 +104,31 @@ def drop_bad(table: ClipTable, unusable: Sequence[BadClip]) -> ClipTable:
     return table.keep([index for index in range(len(table)) if index not in bad])
 
 
-def write_bad_audio(path: str | os.PathLike[str], rows: Iterable[tuple[str, BadClip]]) -> None:
+def write_bad_audio(path: str | os.PathLike[str], rows: Iterable[tuple[str, BadClip]], *, keep: bool = False) -> None:
     """Write ``bad_audio.csv``: ``path,split,reason``.
 
     Args:
         path: file to write.
         rows: ``(split, clip)`` pairs.
+        keep: whether what the file says already stays, with what it does not say yet below it.
 
     Raises:
         OutputError: it cannot be written.
     """
+    lines = [["path", "split", "reason"], *([clip.source, split, clip.reason] for split, clip in rows)]
     try:
-        with Path(path).open("w", newline="", encoding="utf-8", errors="surrogateescape") as file:
-            writer = csv.writer(file)
-            writer.writerow(["path", "split", "reason"])
-            writer.writerows([clip.source, split, clip.reason] for split, clip in rows)
+        if keep and Path(path).exists():
+            with _opened(path, "r") as file:
+                there = list(csv.reader(file))
+            lines = there + [line for line in lines if line not in there]
+        with _opened(path, "w") as file:
+            csv.writer(file).writerows(lines)
     except OSError as exc:
         raise OutputError(f"{path}: cannot be written ({exc.strerror})") from exc
+
+
+def _opened(path: str | os.PathLike[str], mode: str) -> IO[str]:
+    return open(path, mode, newline="", encoding="utf-8", errors="surrogateescape")
 
 
 def check_tables(splits: Splits) -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from earmark.data.scan import write_bad_audio
 from earmark.data.targets import targets_of
 from earmark.data.usable import keep_usable
 from earmark.decision_options import CalibrateOptions
@@ -60,7 +61,9 @@ def calibrate(options: CalibrateOptions) -> CalibrateOutcome:
     check_can_fit(options, audio.labels, table := table_of(options))
     check_labels(table, audio.labels)
     scorer, _ = on_device(audio, options.device)
-    usable, _ = keep_usable({options.split: table}, scorer.sampling_rate_hz, options)
+    usable, bad = keep_usable({options.split: table}, scorer.sampling_rate_hz, options)
+    if bad:
+        write_bad_audio(folder.bad_audio, bad, keep=True)  # beside what training found
     clips = usable[options.split]
     windows = WindowsOfClips(clips.waveforms, scorer.max_samples)
     logits = score_table_with(scorer, windows, batch_size=options.per_device_eval_batch_size, what="scoring")
