@@ -10,7 +10,7 @@ import numpy as np
 
 from earmark.data.clips import Clip, ClipTable, Label
 from earmark.models.decision import Decision
-from earmark.runs.folder import RunFolder
+from earmark.runs.folder import RunFolder, write_json
 from earmark.runs.judged import judge, write_predictions
 from earmark.tasks import Task
 
@@ -32,27 +32,56 @@ def of_classes(folder: Path, right: list[bool], *, split: str = "test", order: l
     return folder
 
 
+def of_groups(
+    folder: Path, right: Sequence[bool], groups: Sequence[str | None], rows: Sequence[int] = (), times: int = 1
+) -> str:
+    """As :func:`of_classes`, written as a run writes it: clips with groups, each ``times`` times."""
+    logits = np.array([[1.0, 0] if (i % 2 == 0) == is_right else [0, 1.0] for i, is_right in enumerate(right)])
+    chosen = np.repeat(list(rows) or np.arange(len(right)), times).tolist()
+    names = [CLASSES[i % 2] for i in range(len(right))]
+    return _written(folder, Task.SINGLE_LABEL, CLASSES, names, logits, chosen, groups)
+
+
 def of_labels(
-    folder: Path, there: np.ndarray, logits: np.ndarray, labels: Sequence[str] = LABELS, rows: Sequence[int] = ()
+    folder: Path,
+    there: np.ndarray,
+    logits: np.ndarray,
+    labels: Sequence[str] = LABELS,
+    rows: Sequence[int] = (),
+    groups: Sequence[str | None] = (),
 ) -> str:
     """Labels that are there (N, C), and logits (N, C); of ``rows`` alone where they are given."""
     right = [tuple(label for label, is_there in zip(labels, row, strict=True) if is_there) for row in there]
-    return _written(folder, Task.MULTI_LABEL, labels, right, logits, rows)
+    return _written(folder, Task.MULTI_LABEL, labels, right, logits, rows, groups)
 
 
-def of_numbers(folder: Path, numbers: np.ndarray, answers: np.ndarray, rows: Sequence[int] = ()) -> str:
+def of_numbers(
+    folder: Path,
+    numbers: np.ndarray,
+    answers: np.ndarray,
+    rows: Sequence[int] = (),
+    groups: Sequence[str | None] = (),
+) -> str:
     """Numbers (N,) and answers (N,); of ``rows`` alone where they are given."""
-    return _written(folder, Task.REGRESSION, ["db"], [float(one) for one in numbers], answers[:, None], rows)
+    return _written(folder, Task.REGRESSION, ["db"], [float(one) for one in numbers], answers[:, None], rows, groups)
 
 
 def _written(
-    folder: Path, task: Task, labels: Sequence[str], right: Sequence[Label], logits: np.ndarray, rows: Sequence[int]
+    folder: Path,
+    task: Task,
+    labels: Sequence[str],
+    right: Sequence[Label],
+    logits: np.ndarray,
+    rows: Sequence[int],
+    groups: Sequence[str | None],
 ) -> str:
     folder.mkdir(parents=True)
     chosen = list(rows) or list(range(len(right)))
-    clips = [Clip(f"{i}.wav", right[i], str(folder.parent / f"{i}.wav")) for i in chosen]
+    group_of = groups or [None] * len(right)
+    clips = [Clip(f"{i}.wav", right[i], str(folder.parent / f"{i}.wav"), group=group_of[i]) for i in chosen]
     judged = judge(logits[chosen].astype(np.float32), ClipTable(clips, "here"), labels, decision=Decision(task=task))
     write_predictions(RunFolder(folder), "test", judged)
+    write_json(RunFolder(folder).metrics, {"test": judged.to_dict()})
     return str(folder)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +52,17 @@ def scored(root: Path, split: str) -> Scored:
         np.array(logits, np.float32), ClipTable(clips, "here"), LABELS, decision=Decision(task=Task.MULTI_LABEL)
     )
     return Scored(judged, np.linspace(0.5, 3, 40))
+
+
+def test_the_interval_of_whole_clips_is_over_groups() -> None:
+    clips = [Clip(f"{i}.wav", ("high",), f"{i}.wav", group=f"{i // 20}") for i in range(400)]
+    logits = np.repeat(np.where(np.arange(20) % 3 > 0, 1, -1), 20)[:, None].astype(np.float32)  # whole groups are wrong
+    widths = []
+    for table in (clips, [replace(clip, group=None) for clip in clips]):
+        judged = judge(logits, ClipTable(table, "here"), ["high"], decision=Decision(task=Task.MULTI_LABEL))
+        low, high = labels_of_split("test", judged, np.ones(400), "tape")["exact_match_interval"]
+        widths.append(high - low)
+    assert widths[0] / widths[1] == pytest.approx(20**0.5, rel=0.1)
 
 
 @pytest.fixture(scope="module")

@@ -53,6 +53,32 @@ def test_numbers(tmp_path: Path) -> None:
     assert found.answers.tolist() == found.scores.tolist() == [1.0, 3.0]
 
 
+def test_groups_are_read_back_and_take_no_label_for_theirs(tmp_path: Path) -> None:
+    groups = ["tape 1, side b", None, ' "x"', "001"]
+    labels = ["answer", "group"]
+    for task, right in (
+        (Task.SINGLE_LABEL, ["group", "answer", "group", "group"]),
+        (Task.MULTI_LABEL, [("group",), (), ("answer",), ("group",)]),
+        (Task.REGRESSION, [1.0, 2.0, 3.0, 4.0]),
+    ):
+        clips = [Clip(f"{i}.wav", right[i], path=f"/{i}.wav", group=group) for i, group in enumerate(groups)]
+        named = ["group"] if task is Task.REGRESSION else labels
+        logits = np.eye(4, len(named), dtype=np.float32)
+        (tmp_path / task.value).mkdir()
+        judged = judge(logits, ClipTable(clips, "here"), named, decision=Decision(task=task))
+        write_predictions(RunFolder(tmp_path / task.value), "test", judged)
+        found = read_predictions(tmp_path / task.value / "predictions_test.csv")
+        assert [clip.group for clip in found.clips] == groups
+        assert [clip.path for clip in found.clips] == [clip.path for clip in clips]
+        assert found.labels == (labels if task is Task.MULTI_LABEL else [])
+
+
+def test_clips_without_groups_have_no_column_of_them(tmp_path: Path) -> None:
+    found = read_back(tmp_path, Task.REGRESSION, ["label"], [1.5, -2.0], np.array([[1.0], [3]]))
+    assert [clip.group for clip in found.clips] == [None, None]
+    assert (tmp_path / "predictions_test.csv").read_text().startswith("path,label,predicted,error,file,offset_s\n")
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [

@@ -13,6 +13,7 @@ from earmark.scoring.uncertainty import (
     calibration_error,
     mean_interval,
     proportion_interval,
+    share_interval,
 )
 
 
@@ -81,6 +82,18 @@ def test_groups_are_drawn_whole() -> None:
     for weights in Units.of(groups).draws(7):
         np.testing.assert_array_equal(weights.reshape(len(weights), 12, 5).std(axis=2), 0)
         np.testing.assert_array_equal(weights.sum(axis=1), 60)
+
+
+def test_a_share_of_clips_is_in_doubt_over_groups_too() -> None:
+    targets, predicted, groups = of_speakers(groups=40, each=16)
+    right, units = targets == predicted, Units.of(groups)
+    confusion = confusion_matrix(targets, predicted, labels=[0, 1])
+    wanted = bootstrap_intervals(confusion, units, 2 * targets + predicted)["accuracy"]
+    found = share_interval(right, units)
+    assert (found.low, found.high) == pytest.approx((wanted.low, wanted.high))
+    hits = int(right.sum())
+    assert share_interval(right, Units(len(right))) == proportion_interval(hits, len(right))
+    assert share_interval(np.ones(640, bool), units) == proportion_interval(640, 640)
 
 
 @pytest.mark.parametrize("groups", [["a"] * 50, [str(i % 9) for i in range(50)], [None, *map(str, range(49))]])

@@ -19,6 +19,7 @@ from earmark.runs.folder import RunFolder
 from earmark.runs.predictions import Predictions, read_predictions
 from earmark.scoring.paired import Compared, Estimate, Paired, compare_classes, holm
 from earmark.scoring.paired_tasks import compare_labels, compare_numbers
+from earmark.scoring.uncertainty import Units
 from earmark.tasks import Task
 from earmark.words import counted
 
@@ -69,6 +70,8 @@ class Comparison:
         runs: the first is what the others are held against.
         pairs: each of the others against the first.
         p: of these, raised by Holm's method where there are several.
+        units: what intervals and tests are over: groups, or clips.
+        notes: what is to be known of the groups of the clips; nothing where they have none.
     """
 
     task: Task
@@ -80,6 +83,8 @@ class Comparison:
     runs: list[Run]
     pairs: list[Paired]
     p: list[float]
+    units: Units
+    notes: list[str]
 
     @property
     def about(self) -> str:
@@ -101,12 +106,16 @@ class Comparison:
         better = BETTER[self.task]
         heads = [head for name in self.pairs[0].differences for head in (TITLES[name], "95 %")]
         against: list[tuple[str, ...]] = [
-            (f"Against {first.name}", *heads, f"Only it {better}", f"Only {first.name} {better}", _TESTS[self.task])
+            (f"Against {first.name}", *heads, f"Only it {better}", f"Only {first.name} {better}", self._test)
         ]
         for run, pair, p in zip(self.runs[1:], self.pairs, self.p, strict=True):
             cells = (cell for of in pair.differences.values() for cell in self._cells(of, "+"))
             against.append((run.name, *cells, f"{pair.only_second:,}", f"{pair.only_first:,}", f"{p:.2g}"))
-        return "\n".join([self.about, "", *_table(lines), "", *_table(against), "", *self.verdicts()])
+        return "\n".join([self.about, *self.notes, "", *_table(lines), "", *_table(against), "", *self.verdicts()])
+
+    @property
+    def _test(self) -> str:
+        return "Sign-flip p" if self.units.are_groups else _TESTS[self.task]
 
     def verdicts(self) -> list[str]:
         """Each of the others against the first, in words."""
@@ -116,12 +125,13 @@ class Comparison:
 
     def _verdict(self, name: str, pair: Paired, p: float) -> str:
         first, several = self.runs[0].name, self.task is Task.MULTI_LABEL
+        chance = f"p {p:.2g} over {self.units.in_words}" if self.units.are_groups else f"p {p:.2g}"
         if p < 0.05:
             by = " by the clips with all labels right" if several else ""
-            text = f"{name}: {'better' if pair.second_is_better else 'worse'} than {first}{by} (p {p:.2g})"
+            text = f"{name}: {'better' if pair.second_is_better else 'worse'} than {first}{by} ({chance})"
         else:
             clips = "the clips with all labels right" if several else "these clips"
-            text = f"{name}: {clips} do not tell it from {first} (p {p:.2g})"
+            text = f"{name}: {clips} do not tell it from {first} ({chance})"
         # whole clips are one side of several labels; how well probabilities rank the clips is another
         of = pair.differences.get("mean_average_precision")
         if of is None or not of.is_certain:
@@ -162,16 +172,26 @@ def compare_runs(folders: Sequence[str], split: str | None = None) -> Comparison
     read = [_like_first(folder, one, folders[0], read[0]) for folder, one in zip(folders, read, strict=True)]
     if read[0].task is Task.SINGLE_LABEL:
         read = _numbered(read)
-    first = read[0]
-    compared, trivial = _compared(read)
+    first, names = read[0], _names(folders)
+    units, notes = _units(names, read)
+    compared, trivial = _compared(read, units)
     runs = [
         Run(name, one.answers, one.scores, figures, of_labels)
-        for name, one, figures, of_labels in zip(
-            _names(folders), read, compared.figures, compared.of_labels, strict=True
-        )
+        for name, one, figures, of_labels in zip(names, read, compared.figures, compared.of_labels, strict=True)
     ]
-    p = holm([pair.p for pair in compared.pairs])
-    return Comparison(first.task, split, first.labels, first.clips, first.targets, trivial, runs, compared.pairs, p)
+    return Comparison(
+        task=first.task,
+        split=split,
+        labels=first.labels,
+        clips=first.clips,
+        targets=first.targets,
+        trivial=trivial,
+        runs=runs,
+        pairs=compared.pairs,
+        p=holm([pair.p for pair in compared.pairs]),
+        units=units,
+        notes=notes,
+    )
 
 
 def _predictions(place: Path, split: str) -> Predictions:
@@ -244,7 +264,8 @@ def _like_first(folder: str, read: Predictions, first_folder: str, first: Predic
             f"{folder}: {first.clips[row].source} is labelled {here} here and {there} in {first_folder}; "
             "evaluate both on the same data"
         )
-    return replace(read, clips=first.clips, targets=targets, answers=read.answers[order], scores=read.scores[order])
+    clips = [read.clips[row] for row in order]
+    return replace(read, clips=clips, targets=targets, answers=read.answers[order], scores=read.scores[order])
 
 
 def _in_words(read: Predictions, target: np.ndarray) -> str:
@@ -268,6 +289,34 @@ def _names(folders: Sequence[str]) -> list[str]:
     return names if len(set(names)) == len(names) else [str(folder).rstrip(os.sep) for folder in folders]
 
 
+def _units(names: Sequence[str], read: Sequence[Predictions]) -> tuple[Units, list[str]]:
+    """What intervals and tests are over, and what to tell of it.
+
+    The groups are those of the first run whose predictions name any: earlier files name none, and a table may have been
+    read with another ``--group_column``.
+    """
+    groups_of = [[clip.group for clip in one.clips] for one in read]
+    naming = [any(groups) for groups in groups_of]
+    if not any(naming):
+        return Units(len(groups_of[0])), []
+    known = naming.index(True)
+    groups = groups_of[known]
+    notes = [
+        f"{name}: its predictions name {'other' if names_any else 'no'} groups; those of {names[known]} count for all"
+        for name, names_any, own in zip(names, naming, groups_of, strict=True)
+        if own != groups
+    ]
+    units = Units.of(groups)
+    if units.are_groups:
+        return units, [f"intervals and p over {units.in_words}, each drawn and tested as a whole", *notes]
+    count, without = len(set(groups) - {None}), groups.count(None)
+    why = f"{counted(without, 'clip')} without a group" if without else f"only {counted(count, 'group')}"
+    alike = (
+        "over clips as if they were independent, which clips of one group are not: differences look surer than they are"
+    )
+    return units, [f"{why}: intervals and p are {alike}", *notes]
+
+
 def _numbered(read: Sequence[Predictions]) -> list[Predictions]:
     """Of single labels the same, with the numbers of classes in place of their names."""
     labels = sorted({label for one in read for label in (*one.targets, *one.answers)})
@@ -283,18 +332,18 @@ def _numbered(read: Sequence[Predictions]) -> list[Predictions]:
     ]
 
 
-def _compared(read: Sequence[Predictions]) -> tuple[Compared, dict[str, float]]:
+def _compared(read: Sequence[Predictions], units: Units) -> tuple[Compared, dict[str, float]]:
     """Figures and differences, and what a model gets that knows nothing."""
     task, targets, answers = read[0].task, read[0].targets, [one.answers for one in read]
     if task is Task.SINGLE_LABEL:
         majority = float(np.bincount(targets).max() / len(targets))
-        return compare_classes(targets, answers, len(read[0].labels)), {"accuracy": majority}
+        return compare_classes(targets, answers, len(read[0].labels), units), {"accuracy": majority}
     if task is Task.MULTI_LABEL:
         shares = targets.mean(axis=0)
         prevalence = float(shares[shares > 0].mean()) if shares.any() else 0.0
-        found = compare_labels(targets, [(one.scores, one.answers) for one in read])
+        found = compare_labels(targets, [(one.scores, one.answers) for one in read], units)
         return found, {"mean_average_precision": prevalence}
-    return compare_numbers(targets, answers), {"mae": float(np.abs(targets - np.median(targets)).mean())}
+    return compare_numbers(targets, answers, units), {"mae": float(np.abs(targets - np.median(targets)).mean())}
 
 
 def _table(lines: Sequence[tuple[str, ...]]) -> list[str]:

@@ -57,6 +57,8 @@ def write_comparison(path: Path, found: Comparison) -> Path:
     content = {
         "task": found.task.value,
         "about": found.about,
+        "notes": found.notes,
+        "groups": found.units.in_words if found.units.are_groups else "",
         "better": BETTER[found.task],
         "titles": TITLES,
         "split": found.split,

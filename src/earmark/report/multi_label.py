@@ -14,7 +14,7 @@ from earmark.report.examples import choose_of_labels, heard
 from earmark.report.slices import slices
 from earmark.runs.judged import Judged
 from earmark.scoring.decide import summary_line
-from earmark.scoring.uncertainty import proportion_interval
+from earmark.scoring.uncertainty import share_interval
 
 _PAIRS = 20
 
@@ -37,7 +37,7 @@ def labels_of_split(name: str, judged: Judged, durations_s: np.ndarray, group_co
     chosen = choose_of_labels(probabilities, there, answered, thresholds, beside)
     place = {row: number for number, row in enumerate(chosen.rows())}
     columns, notes = slices(judged.table, right, durations_s, group_column)
-    exact = proportion_interval(int(right.sum()), len(right))
+    exact = share_interval(right, judged.units)
     return {
         "figures": judged.metrics.to_dict(),
         "exact_match_interval": [exact.low, exact.high],

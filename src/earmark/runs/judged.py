@@ -51,6 +51,11 @@ class Judged:
     task: Task = Task.SINGLE_LABEL
 
     @property
+    def units(self) -> Units:
+        """What its intervals are over: groups, or clips."""
+        return Units.of([clip.group for clip in self.table])
+
+    @property
     def single_label(self) -> Metrics:
         """The figures of single labels; only for these."""
         assert isinstance(self.metrics, Metrics), self.task
@@ -109,9 +114,10 @@ def _answers(task: Task, logits: np.ndarray, thresholds: np.ndarray | None) -> n
     return logits.argmax(axis=1) if thresholds is None else (task.scores(logits) >= thresholds).astype(np.int64)
 
 
-def _whereabouts(table: ClipTable) -> dict[str, list[Any]]:
-    """Columns that say where the sound of each clip is, as far as ``path`` alone does not."""
+def _more_columns(table: ClipTable) -> dict[str, list[Any]]:
+    """Columns that some tables have: the groups of clips, and where their sound is as far as ``path`` does not say."""
     columns: dict[str, list[Any]] = {
+        "group": [clip.group or "" for clip in table],
         "file": [os.path.abspath(clip.path) if clip.path else "" for clip in table],
         "offset_s": [clip.offset_s or "" for clip in table],
         "duration_s": ["" if clip.duration_s is None else clip.duration_s for clip in table],
@@ -125,20 +131,21 @@ def write_predictions(folder: RunFolder, split: str, judged: Judged) -> None:
     """Write ``predictions_SPLIT.csv``: path, label, predicted, score, correct, and the probability of every class.
 
     ``predicted`` is the most likely class; of a model with thresholds, ``answer``, behind the probabilities, is what
-    it answers. The last columns are ``file``, ``offset_s`` and ``duration_s`` of the sound, where ``path`` is not all
-    there is to say. Of several labels ``label`` and ``predicted`` name all of them and there is no ``score``; in a
-    regression the columns are path, label, predicted, error. :mod:`earmark.runs.predictions` reads them.
+    it answers. The last columns are ``group``, where clips have groups (empty for a clip without one), and ``file``,
+    ``offset_s`` and ``duration_s`` of the sound, where ``path`` is not all there is to say. Of several labels
+    ``label`` and ``predicted`` name all of them and there is no ``score``; in a regression the columns are path, label,
+    predicted, error. :mod:`earmark.runs.predictions` reads them.
     """
     heads, rows = {
         Task.SINGLE_LABEL: _single_label_rows,
         Task.MULTI_LABEL: _multi_label_rows,
         Task.REGRESSION: _regression_rows,
     }[judged.task](judged)
-    places = _whereabouts(judged.table)
+    more = _more_columns(judged.table)
     with writing(folder.predictions(split)) as stream:
         lines = csv.writer(stream, lineterminator="\n")
-        lines.writerow([*heads, *places])
-        lines.writerows([*row, *(values[at] for values in places.values())] for at, row in enumerate(rows))
+        lines.writerow([*heads, *more])
+        lines.writerows([*row, *(values[at] for values in more.values())] for at, row in enumerate(rows))
 
 
 _Lines = tuple[list[str], Iterator[list[object]]]

@@ -25,7 +25,7 @@ class Predictions:
 
     Attributes:
         task: what was asked.
-        clips: what each is called, and where its sound is.
+        clips: what each is called, its group, and where its sound is.
         labels: C names where a clip has several labels; else none.
         targets: names of classes (N,), which labels are there bool (N, C), or numbers float (N,).
         answers: alike.
@@ -95,6 +95,7 @@ def _clip_of(row: Sequence[str], place: dict[str, int], source: str) -> Clip:
     return Clip(
         source,
         path=cell("file") or source,
+        group=cell("group") or None,
         offset_s=float(cell("offset_s") or 0),
         duration_s=float(length) if length else None,
     )

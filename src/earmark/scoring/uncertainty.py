@@ -56,9 +56,18 @@ class Units:
         return cls(len(groups), np.array([number[group] for group in groups if group is not None], dtype=np.int64))
 
     @property
+    def are_groups(self) -> bool:
+        """Whether they are groups, not clips."""
+        return self.group_of is not None
+
+    @property
     def in_words(self) -> str:
         """``"80 clips"``, ``"29 groups"``."""
-        return counted(self.num_clips, "clip") if self.group_of is None else counted(self._count, "group")
+        return counted(self._count, "group" if self.are_groups else "clip")
+
+    def sums(self, values: np.ndarray) -> np.ndarray:
+        """Of each unit the sum of its clips' values (N,), float64."""
+        return values.astype(np.float64) if self.group_of is None else np.bincount(self.group_of, weights=values)
 
     @property
     def _count(self) -> int:
@@ -188,6 +197,19 @@ def proportion_interval(hits: int, trials: int) -> Interval:
     half = _NORMAL * math.sqrt(hits * (trials - hits) / trials + _NORMAL**2 / 4)
     low, high = (centre - half) / total, (centre + half) / total
     return Interval(low if hits else 0.0, high if hits < trials else 1.0)
+
+
+def share_interval(right: np.ndarray, units: Units) -> Interval:
+    """95 % interval of the share of N clips that are right, bool (N,).
+
+    Over clips :func:`proportion_interval`; over groups by the bootstrap, unless all clips are right, or none, and
+    nothing would seem in doubt.
+    """
+    hits = int(right.sum())
+    if not units.are_groups or hits in (0, len(right)):
+        return proportion_interval(hits, len(right))
+    drawn = units.draws_of_cells(right.astype(np.int64), 2, REPLICATES)  # (replicates, 2)
+    return percentile_interval(drawn[:, 1] / drawn.sum(axis=1))
 
 
 def mean_interval(values: np.ndarray) -> Interval | None:
