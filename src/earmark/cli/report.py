@@ -18,8 +18,9 @@ usage: earmark report RUN RUN... [flags]
        against, on the same clips
 
 prints figures with 95 % intervals, differences with those of the paired bootstrap, and McNemar's
-exact test (of numbers, Wilcoxon's). The report of a single run is RUN/report.html; train and
-evaluate write it
+exact test (of numbers, Wilcoxon's). Where the clips have ten groups or more (--group_column), whole
+groups are drawn, and a sign-flip test over groups takes the place of these tests. The report of a
+single run is RUN/report.html; train and evaluate write it
 
 flags
   --split test|validation
