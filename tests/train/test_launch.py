@@ -232,15 +232,18 @@ def test_one_command_trains_in_two_processes(data: Path, tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("run", [cli_train.run, cli_train.run_example])
-def test_both_command_lines_launch(run: Callable[[list[str]], None], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_both_command_lines_launch(
+    run: Callable[[list[str]], None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """What is given to the launcher; that it starts it is tested above."""
     launched: list[list[str]] = []
     monkeypatch.setattr("earmark.train.launch.launch", lambda words, count: launched.append([*words, count]) or 75)
+    words = words_of(tmp_path, tmp_path / "run", "--num_processes", "3")[1:]
     with pytest.raises(SystemExit) as left:
-        run(["--num_processes", "3", "--device", "cpu"])
+        run(words)
     assert left.value.code == 75
     command = ["earmark", "train"] if run is cli_train.run else ["earmark.cli.example"]
-    assert launched == [["-m", *command, "--num_processes", "3", "--device", "cpu", 3]]
+    assert launched == [["-m", *command, *words, 3]]
 
 
 def test_one_rank_evaluates(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

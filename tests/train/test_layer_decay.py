@@ -112,7 +112,7 @@ def test_a_model_without_layers_is_one_line() -> None:
 
 
 @pytest.mark.parametrize("decay", ["0", "1.5", "-1", "nan"])
-def test_a_decay_out_of_range_is_one_line(decay: str, capsys: pytest.CaptureFixture[str]) -> None:
-    words = ["train", "--data_dir", "x", "--model_type", "tc_resnet", "--output_dir", "y", f"--layer_decay={decay}"]
-    assert main(words) == 2
+def test_a_decay_out_of_range_is_one_line(decay: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["train", "--data_dir", str(tmp_path), "--model_type", "tc_resnet", "--output_dir", "y"]
+    assert main([*words, f"--layer_decay={decay}"]) == 2
     assert f"--layer_decay {float(decay)}: expected a number above 0, at most 1" in capsys.readouterr().err
