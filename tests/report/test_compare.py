@@ -65,6 +65,17 @@ def test_folds_are_compared_by_all_their_test_clips(tmp_path: Path) -> None:
         compare_runs([str(tmp_path / "plain"), str(tmp_path / "seeds")])
 
 
+def test_clips_are_the_same_by_whatever_way_they_are_named(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "link").symlink_to("data", target_is_directory=True)
+    right = [i < 30 for i in range(40)]
+    plain = of_classes(tmp_path / "data" / "plain", right)
+    other = of_classes(tmp_path / "link" / "other", right, order=list(reversed(range(40))))
+    found = compare_runs([str(plain), str(other)])
+    assert [one.figures["accuracy"].value for one in found.runs] == [0.75, 0.75]
+    assert found.pairs[0].only_first == found.pairs[0].only_second == 0
+
+
 def test_folds_of_several_labels_are_compared_by_all_their_test_clips(tmp_path: Path) -> None:
     whole, folds = [], []
     for name, noise, seed in (("plain", 1.5, 1), ("good", 0.3, 2)):

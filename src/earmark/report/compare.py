@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -246,9 +246,12 @@ def _like_first(folder: str, read: Predictions, first_folder: str, first: Predic
         DataError: of another task, other labels or other clips.
     """
     read = _with_labels(folder, read, first_folder, first)
-    rows = {key: row for row, key in enumerate(_keys(read.clips))}
-    wanted = _keys(first.clips)
-    common = sum(key in rows for key in wanted)
+    for of in (_name, _file):  # the same folder may have been named in two ways
+        rows = {key: row for row, key in enumerate(_keys(map(of, read.clips)))}
+        wanted = _keys(map(of, first.clips))
+        common = sum(key in rows for key in wanted)
+        if common:
+            break
     if len(rows) != len(wanted) or common != len(wanted):
         raise DataError(
             f"{folder}: predictions of other clips than {first_folder} ({len(rows):,} here, {len(wanted):,} there, "
@@ -274,13 +277,21 @@ def _in_words(read: Predictions, target: np.ndarray) -> str:
     return f"{target:.6g}" if read.task is Task.REGRESSION else repr(target)
 
 
-def _keys(clips: Sequence[Clip]) -> list[tuple[str, int]]:
+def _name(clip: Clip) -> str:
+    return clip.source
+
+
+def _file(clip: Clip) -> str:
+    return os.path.realpath(clip.path or clip.source)
+
+
+def _keys(names: Iterable[str]) -> list[tuple[str, int]]:
     """Names that are each there once: clips cut from one recording are told apart by their order."""
     seen: Counter[str] = Counter()
     keys = []
-    for clip in clips:
-        keys.append((clip.source, seen[clip.source]))
-        seen[clip.source] += 1
+    for name in names:
+        keys.append((name, seen[name]))
+        seen[name] += 1
     return keys
 
 
