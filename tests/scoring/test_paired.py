@@ -26,16 +26,24 @@ def test_figures_of_a_worked_example() -> None:
     assert found.differences["accuracy"].interval.low > 0
 
 
+def macro_f1(targets: np.ndarray, answers: np.ndarray) -> float:
+    """As scikit-learn's ``f1_score(average="macro")`` over the classes of ``targets``, which takes milliseconds."""
+    there = np.unique(targets)[:, None]
+    hits = ((targets == there) & (answers == there)).sum(axis=1)
+    return float(np.mean(2 * hits / ((targets == there).sum(axis=1) + (answers == there).sum(axis=1))))
+
+
 def test_the_interval_is_that_of_clips_drawn_anew() -> None:
     rng = np.random.default_rng(1)
     targets = rng.integers(0, 4, 400)
     first = np.where(rng.random(400) < 0.7, targets, rng.integers(0, 4, 400))
     second = np.where(rng.random(400) < 0.6, first, targets)
+    assert macro_f1(targets, first) == pytest.approx(f1_score(targets, first, average="macro"))
     found = compare(targets, first, second, 4)
     differences = []
     for _ in range(1500):
         rows = rng.integers(0, 400, 400)
-        one, other = (f1_score(targets[rows], answers[rows], average="macro") for answers in (first, second))
+        one, other = (macro_f1(targets[rows], answers[rows]) for answers in (first, second))
         differences.append(other - one)
     low, high = np.quantile(differences, [0.025, 0.975])
     assert found.differences["macro_f1"].interval.low == pytest.approx(low, abs=0.006)

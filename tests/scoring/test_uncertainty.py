@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from scipy.stats import binomtest, ttest_1samp
-from sklearn.metrics import confusion_matrix, f1_score
+from sklearn.metrics import confusion_matrix
 
 from earmark.scoring.uncertainty import (
     Units,
@@ -15,6 +15,7 @@ from earmark.scoring.uncertainty import (
     proportion_interval,
     share_interval,
 )
+from tests.scoring.test_paired import macro_f1
 
 
 def test_intervals_are_those_of_clips_drawn_anew() -> None:
@@ -22,13 +23,12 @@ def test_intervals_are_those_of_clips_drawn_anew() -> None:
     targets = rng.choice(4, 300, p=[0.5, 0.3, 0.15, 0.05])
     predicted = np.where(rng.random(300) < 0.8, targets, rng.choice(4, 300))
     found = bootstrap_intervals(confusion_matrix(targets, predicted, labels=range(5)))
-    accuracy, macro_f1 = [], []
+    accuracy, f1 = [], []
     for _ in range(1000):
         rows = rng.integers(300, size=300)
         accuracy.append((targets[rows] == predicted[rows]).mean())
-        there = np.unique(targets[rows])
-        macro_f1.append(f1_score(targets[rows], predicted[rows], labels=there, average="macro", zero_division=0))
-    for name, values in (("accuracy", accuracy), ("macro_f1", macro_f1)):
+        f1.append(macro_f1(targets[rows], predicted[rows]))
+    for name, values in (("accuracy", accuracy), ("macro_f1", f1)):
         expected = np.quantile(values, [0.025, 0.975])
         assert (found[name].low, found[name].high) == pytest.approx(expected, abs=0.02)
 
