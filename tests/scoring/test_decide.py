@@ -194,6 +194,23 @@ def test_a_temperature_that_helps_nothing_stays_one() -> None:
     assert fitted.decision.reject_threshold is not None
 
 
+@pytest.mark.parametrize(("scale", "why"), [(5.0, "knows these clips too little"), (1e-3, "too much alike")])
+def test_no_temperature_is_used_that_lies_at_an_end_of_the_range(scale: float, why: str) -> None:
+    """Hot: targets that have nothing to do with logits. Cold: right ones, but far too small."""
+    logits, targets = drawn(400)
+    if scale > 1:
+        targets = np.random.default_rng(3).integers(0, 5, 400)
+    settings = DecisionArguments(calibrate=True, reject_target_precision=0.1)
+    fitted = fit_decision(
+        single(logits * np.float32(scale)), targets, list("abcde"), settings, split="validation", data=CLIPS
+    )
+    assert fitted.decision.temperature == 1.0
+    assert "no temperature from 0.05 to 20 is the best" in fitted.decision.fitted["notes"][0]
+    assert why in fitted.decision.fitted["notes"][0]
+    assert fitted.figures["calibration_error"] == fitted.figures["calibration_error_before"]
+    assert fitted.decision.reject_threshold is not None
+
+
 def test_few_clips_are_no_fault() -> None:
     one = WindowLogits(np.zeros((1, 4), np.float32), np.array([0]))
     settings = DecisionArguments(calibrate=True, target_precision=0.9)

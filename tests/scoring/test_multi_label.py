@@ -109,6 +109,18 @@ def test_the_temperature_finds_back_what_logits_were_scaled_by() -> None:
     assert fit_temperature(windows((3 * true).astype(np.float32)), targets) == pytest.approx(3, rel=0.06)
 
 
+def test_labels_that_have_nothing_to_do_with_the_logits_leave_the_temperature_at_1() -> None:
+    rng = np.random.default_rng(4)
+    targets = (rng.random((400, 3)) < 0.5).astype(np.float32)
+    logits = windows(rng.normal(0, 20, (400, 3)).astype(np.float32))
+    settings = DecisionArguments(calibrate=True)
+    fitted = fit_decision(logits, targets, LABELS, settings, split="validation", data=CLIPS)
+    assert fitted.decision.temperature == 1.0
+    assert fitted.decision.fitted["notes"] == [
+        "no temperature from 0.05 to 20 is the best, as the model knows these clips too little: it stays 1"
+    ]
+
+
 def test_thresholds_reach_the_precision_on_other_clips() -> None:
     logits, targets = made(4000, seed=2)
     settings = DecisionArguments(target_precision=0.8)

@@ -99,7 +99,7 @@ def fit_decision(
     """Fit temperature and thresholds, as far as they are asked for.
 
     A temperature makes the targets most likely, which need not lower the calibration error: where cross-fitting shows
-    that it does not, it stays 1.
+    that it does not, it stays 1, and likewise where the best one lies at an end of the range that is looked at.
 
     Args:
         windows: the model's own logits of N clips.
@@ -117,11 +117,8 @@ def fit_decision(
     settings = DecisionArguments(**{one.name: getattr(settings, one.name) for one in fields(DecisionArguments)})
     decision, notes = _fit(windows, targets, labels, settings)
     figures = _cross_fitted(windows, targets, labels, settings)
-    if decision.temperature != 1.0 and figures and figures["calibration_error"] >= figures["calibration_error_before"]:
-        note = (
-            f"the best temperature, {decision.temperature:.3f}, does not lower the calibration error "
-            f"({figures['calibration_error_before']:.4f}, with it {figures['calibration_error']:.4f}): it stays 1"
-        )
+    note = _why_it_stays_one(decision.temperature, figures)
+    if note:
         settings = replace(settings, calibrate=False)
         decision, notes = _fit(windows, targets, labels, settings)
         figures = _cross_fitted(windows, targets, labels, settings)
@@ -137,6 +134,21 @@ def fit_decision(
         **({"notes": notes} if notes else {}),
     }
     return Fitted(replace(decision, fitted=fitted), figures)
+
+
+def _why_it_stays_one(temperature: float, figures: dict[str, Any]) -> str:
+    """Why a temperature that was fitted is not used, in words; empty where it is."""
+    none_best = f"no temperature from {COLDEST:g} to {HOTTEST:g} is the best"
+    if temperature >= HOTTEST / _AT_THE_END:
+        return f"{none_best}, as the model knows these clips too little: it stays 1"
+    if temperature <= COLDEST * _AT_THE_END:
+        return f"{none_best}, as the logits are too much alike: it stays 1"
+    if temperature == 1.0 or not figures or figures["calibration_error"] < figures["calibration_error_before"]:
+        return ""
+    return (
+        f"the best temperature, {temperature:.3f}, does not lower the calibration error "
+        f"({figures['calibration_error_before']:.4f}, with it {figures['calibration_error']:.4f}): it stays 1"
+    )
 
 
 def _name_of(origin: str) -> str:
@@ -221,10 +233,6 @@ def _fit(
     if settings.calibrate and all_right(windows, targets):
         notes.append(
             f"no mistake on {counted(len(targets), 'clip')}; for the temperature, one error in so many is assumed"
-        )
-    if not COLDEST * _AT_THE_END < temperature < HOTTEST / _AT_THE_END:
-        notes.append(
-            f"no temperature from {COLDEST:g} to {HOTTEST:g} is the best: the model knows these clips too little"
         )
     decision = Decision(temperature, reject_label=settings.reject_class or DEFAULT_REJECT_LABEL, task=windows.task)
     if not settings.fits_thresholds:
