@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shlex
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -69,7 +70,7 @@ def run(folder: str = "quickstart", *, seed: int = 0, device: str = "auto") -> Q
             *(f"  {line}" for line in labelled),
             "",
             f"accuracy {accuracy:.4f} on voices never heard, {format_seconds(seconds)} in all",
-            f"label your own: earmark predict {run_dir} FILES_OR_FOLDERS",
+            f"label your own: earmark predict {shlex.quote(str(run_dir))} FILES_OR_FOLDERS",
         ]
     )
     return QuickstartOutcome(corpus, run_dir, accuracy, summary)

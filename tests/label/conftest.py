@@ -73,7 +73,7 @@ def start(model: Path, tmp_path: Path) -> Iterator[Start]:
     ends: list[tuple[Lifecycle, threading.Thread]] = []
 
     def start_server(*inputs: Path, **settings: object) -> Labelling:
-        folder = tmp_path / "out"
+        folder = tmp_path / "the labels"  # paths with blanks are paths
         folder.mkdir(exist_ok=True)
         given = {"model_name_or_path": str(model), "output_dir": str(folder), "device": "cpu", **settings}
         options = LabelOptions(inputs=[str(path) for path in inputs], **given)  # type: ignore[arg-type]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -78,10 +79,11 @@ def test_what_makes_no_sense_is_told(client: httpx.Client, labelling: Labelling)
     assert labelling.labels() == ""
 
 
-def test_state_and_clips(client: httpx.Client) -> None:
+def test_state_and_clips(client: httpx.Client, labelling: Labelling) -> None:
     state = client.get("/state").json()
     assert (state["total"], state["labelled"], state["bad"], state["next"]) == (8, 0, 1, 0)
     assert state["labels"] == ["high", "low", "mid"]
+    assert shlex.split(state["train_command"])[-2:] == ["--train_file", str(labelling.folder / "labels.csv")]
     clip = client.get("/clips/0").json()
     assert len(clip["choices"]) == 3
     assert clip["next"] == 1

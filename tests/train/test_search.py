@@ -29,10 +29,11 @@ def data(tmp_path: Path) -> Path:
 
 
 def command(data: Path, output: Path, *words: str) -> list[str]:
-    flags = f"--data_dir {data} --output_dir {output} --model_type tc_resnet --per_device_train_batch_size 4"
+    flags = "--model_type tc_resnet --per_device_train_batch_size 4"
     small = ["--config_overrides", '{"stem_channels": 8, "channels": [8, 8]}']
     rest = "--device cpu --precision fp32 --disable_tqdm True --metric_for_best_model loss"
-    return ["search", *flags.split(), *small, *rest.split(), *words]
+    places = ["--data_dir", str(data), "--output_dir", str(output)]
+    return ["search", *places, *flags.split(), *small, *rest.split(), *words]
 
 
 def results(output: Path) -> dict[str, Any]:
@@ -45,7 +46,7 @@ def test_a_search_finds_settings_that_can_be_repeated(
     broken = data / "test" / "low" / "broken.wav"
     broken.parent.mkdir(parents=True)
     broken.write_bytes(b"not audio")  # a run that looked at the test split would stop here
-    output = tmp_path / "search"
+    output = tmp_path / "the search"
     assert main(command(data, output, "--search_space", SPACE, "--trials", "3")) == 0
     shown = capsys.readouterr().out
     found = results(output)
@@ -64,7 +65,7 @@ def test_a_search_finds_settings_that_can_be_repeated(
         assert (folder / "model.safetensors").is_file() == (row is best)
         assert not list(folder.glob("checkpoint-*"))
         assert f"| {row['trial']} | {row['value']:.4f}" in shown
-    assert f"earmark train --config {output / 'best.yaml'}" in shown
+    assert f"earmark train --config '{output / 'best.yaml'}'" in shown
     shutil.rmtree(data / "test")
     assert main(["train", "--config", str(output / "best.yaml")]) == 0
     again = json.loads((output / "best" / "metrics.json").read_text())

@@ -6,6 +6,7 @@ import csv
 import json
 import logging
 import os
+import shlex
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -132,6 +133,7 @@ def prepare(options: LabelOptions, table: ClipTable, folder: Path) -> Session:
         "check": options.check,
         "bad": len(unnamed) + len(bad),
         "labels_file": str(files["labels"]),
+        "train_command": f"earmark train --train_file {shlex.quote(str(files['labels']))}",
         "aside_file": str(files["set_aside"]),
         "bad_file": str(files["bad_audio"]),
     }

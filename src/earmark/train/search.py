@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import gc
 import logging
+import shlex
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -315,8 +316,8 @@ def _outcome(
         "",
         f"best     {output / best}, a run like any other. The test split was not touched; being the best of several, a",
         "         validation figure is on the high side: evaluate it on the test split, once",
-        f"values   {' '.join(f'--{name} {value}' for name, value in values.items())}",
-        f"again    earmark train --config {output / BEST}",
+        f"values   {' '.join(f'--{name} {shlex.quote(str(value))}' for name, value in values.items())}",
+        f"again    earmark train --config {shlex.quote(str(output / BEST))}",
         f"trials   {output / RESULTS}",
     ]
     return SearchOutcome(output, rows, "\n".join(lines))

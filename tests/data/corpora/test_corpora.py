@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import shlex
 import shutil
 import zipfile
 from collections import Counter
@@ -155,6 +156,12 @@ def test_common_language_keeps_its_splits(tmp_path: Path) -> None:
     (tree / "Basque" / "train.csv").write_bytes(converted.encode("utf-16-le"))  # without the mark at the beginning
     assert run("common_language", tree, tmp_path / "unmarked").lines[1] == prepared.lines[1]
     assert not any("as published" in line and " clips " in line for line in prepared.lines)
+
+
+def test_the_command_to_train_with_can_be_pasted(tmp_path: Path) -> None:
+    prepared = run("esc50", TREES["esc50"](tmp_path / "tree"), tmp_path / "a b")
+    words = shlex.split(prepared.lines[-1])
+    assert words[:5] == ["train:", "earmark", "train", "--train_file", str(prepared.manifests["all"])]
 
 
 def test_files_that_no_table_names_are_listed(tmp_path: Path) -> None:

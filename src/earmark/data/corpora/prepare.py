@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import os
+import shlex
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -174,5 +175,5 @@ def _differences(corpus: Corpus, rows: Sequence[dict[str, str]]) -> list[str]:
 
 def _command(corpus: Corpus, manifests: dict[str, Path]) -> str:
     flags = [("train", "train_file"), (ALL, "train_file"), ("validation", "eval_file"), ("test", "test_file")]
-    given = [f"--{flag} {manifests[split]}" for split, flag in flags if split in manifests]
+    given = [f"--{flag} {shlex.quote(str(manifests[split]))}" for split, flag in flags if split in manifests]
     return " ".join(filter(None, ["earmark train", *given, corpus.flags, "--model_type tc_resnet --output_dir RUN"]))
