@@ -170,6 +170,57 @@ def test_a_group_column_with_gaps(tmp_path: Path) -> None:
     assert find_without_listening({"train": some}, {"train": np.ones(40)}) == []
 
 
+def manifest(folder: Path, header: str, rows: list[str]) -> str:
+    """One with a recording for each of ``rows``, which are the cells after its path."""
+    for i in range(len(rows)):
+        write(folder / f"{i}.wav", chirp(i, 0.3))
+    path = folder / "all.csv"
+    path.write_text(f"audio,{header}\n" + "".join(f"{i}.wav,{row}\n" for i, row in enumerate(rows)))
+    return str(path)
+
+
+def test_clips_without_a_group_are_set_aside_alone(tmp_path: Path) -> None:
+    cells = [f"{'ab'[i % 2]},{'' if i == 5 else f'speaker {i // 4}'}" for i in range(24)]
+    found = inspect(InspectOptions(train_file=manifest(tmp_path, "label,speaker", cells), group_column="speaker"))
+    (finding,) = [finding for finding in found.findings if finding.kind == "no group"]
+    assert finding.rows == [found.audited.table.clips.index(clip) for clip in found.audited.table if not clip.group]
+    assert "whole groups of speaker, 1 without one alone" in found.notes[0]
+    assert set(found.audited.splits) == {"train", "validation"}
+    assert "shared group" not in [finding.kind for finding in found.findings]
+
+
+def test_labels_and_folds_with_gaps(tmp_path: Path) -> None:
+    cells = ["b,1", ",1", "a,2", "b,", "a,1", "b,2"]
+    options = InspectOptions(train_file=manifest(tmp_path, "label,part", cells), fold_column="part")
+    found = inspect(options)
+    findings = {finding.kind: finding for finding in found.findings}
+    assert [found.audited.table[row].source for row in findings["unlabelled"].rows] == ["1.wav"]
+    assert [found.audited.table[row].source for row in findings["no fold"].rows] == ["3.wav"]
+    assert findings["unlabelled"].level == findings["no fold"].level == "error"
+    assert set(found.audited.splits) == {"fold 1", "fold 2", "no fold"}
+    numbers = manifest(tmp_path / "numbers", "label", [f"{i}.5" if i else "" for i in range(20)])
+    found = inspect(InspectOptions(train_file=numbers, task="regression"))
+    assert "unlabelled" in [finding.kind for finding in found.findings]
+    assert found.audited.splits.count("validation") == 5  # one of each fifth of the range
+
+
+def test_a_manifest_without_labels_is_taken_as_not_labelled(tmp_path: Path) -> None:
+    path = manifest(tmp_path, "species", ["owl", "kite", "owl"])
+    found = inspect(InspectOptions(train_file=path))
+    assert found.audited.splits == ["recordings"] * 3
+    assert "no label in a column 'label', so it is taken as not labelled (--label_column_name" in found.notes[0]
+    assert [finding.kind for finding in found.findings] == ["unlabelled"]
+    with pytest.raises(DataError, match="no column 'kind'"):  # asked for in so many words
+        inspect(InspectOptions(train_file=path, label_column_name="kind"))
+
+
+def test_one_clip_of_each_class(tmp_path: Path) -> None:
+    found = inspect(InspectOptions(train_file=manifest(tmp_path, "label", list("abc"))))
+    assert found.audited.splits == ["train"] * 3
+    assert "no validation clips can be set aside" in found.notes[0]
+    assert "few clips" in [finding.kind for finding in found.findings]
+
+
 def test_folds_are_inspected_as_splits(tmp_path: Path) -> None:
     rows = []
     for fold in (1, 2, 10):

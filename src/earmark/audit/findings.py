@@ -19,6 +19,7 @@ from earmark.words import counted
 
 Level = Literal["error", "warning", "note"]
 
+NO_FOLD = "no fold"  # what clips are called that a column of folds has nothing for
 _SILENT_PEAK = 1e-3  # -60 dB of full scale
 _QUIET_RMS = 10 ** (-55 / 20)
 _CLIPPED_SHARE = 1e-3
@@ -140,7 +141,7 @@ def _labels(audited: Audited) -> Iterator[Finding]:
         text = "no clip has a label: classes, labels of copies and what training would cut off were not looked at"
         yield Finding("unlabelled", "note", text)
     elif rows:
-        yield Finding("unlabelled", "warning", f"{_clips(rows, 'have')} no label", rows)
+        yield Finding("unlabelled", "error", f"{_clips(rows, 'have')} no label", rows)
     for spellings in spellings_of_one_label([audited.table]):
         rows = [row for row, clip in enumerate(audited.table) if not spellings.keys().isdisjoint(clip.classes)]
         text = f"one label in {len(spellings)} spellings: {_named(spellings)}"
@@ -167,8 +168,9 @@ def _classes(audited: Audited) -> Iterator[Finding]:
         )
         yield Finding("several labels", "warning", text)
     learned = counts.get("train") or sum(counts.values(), Counter())  # of folds, others are learned from in turn
-    if len({clip.label for clip in audited.table if clip.label is not None}) == 1:
-        yield Finding("one class", "error", f"all clips have the label {audited.table[0].label_text!r}")
+    labels = {clip.label_text for clip in audited.table if clip.label is not None}
+    if len(labels) == 1:
+        yield Finding("one class", "error", f"all clips have the label {labels.pop()!r}")
     elif len(learned) > 1:
         (most, many), (least, few) = learned.most_common(1)[0], learned.most_common()[-1]
         if many >= _UNBALANCED * few:
@@ -197,6 +199,9 @@ def _groups(audited: Audited) -> Iterator[Finding]:
     if audited.group_column and gaps:
         text = f"{_clips(gaps, 'have')} no {audited.group_column}, so they may share one with another split"
         yield Finding("no group", "warning", text, gaps)
+    without = [row for row, split in enumerate(audited.splits) if split == NO_FOLD]
+    if without:
+        yield Finding("no fold", "error", f"{_clips(without, 'have')} no fold", without)
     shared = {group for group, where in splits.items() if len(where) > 1}
     if shared:
         rows = [row for row, clip in enumerate(audited.table) if clip.group in shared]
@@ -209,7 +214,7 @@ def _copies(audited: Audited) -> Iterator[Finding]:
     sets += [([i, j], f"correlation {value:.2f}") for i, j, value in audited.duplicates.near]
     kinds: dict[str, list[tuple[list[int], str]]] = {"label conflict": [], "leak": [], "duplicate": []}
     for rows, how in sets:
-        labels = {audited.table[row].label for row in rows}
+        labels = {audited.table[row].label for row in rows} - {None}
         like_numbers = how.startswith("correlation") and all(isinstance(label, float) for label in labels)
         if len(labels) > 1 and not like_numbers:  # sounds that are much alike may well be measured otherwise
             kinds["label conflict"].append((rows, how))

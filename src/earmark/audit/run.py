@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from earmark.audit.duplicates import Duplicates, exact_duplicates, find_duplicates
-from earmark.audit.findings import Audited, Finding, decibels, find_all
+from earmark.audit.findings import NO_FOLD, Audited, Finding, decibels, find_all
 from earmark.audit.measure import measure
 from earmark.audit.page import render
 from earmark.config import DEFAULT_LONGEST_S
@@ -89,10 +89,19 @@ def _tables(options: InspectOptions) -> tuple[dict[str, ClipTable], list[str]]:
     if options.has_folds and options.fold is None:
         folds = load_folds(options, seed=options.seed, check=False)
         rows = {name: [row for row, fold in enumerate(folds.fold_of) if fold == name] for name in folds.names}
-        return {f"fold {name}": folds.table.keep(of_fold) for name, of_fold in rows.items()}, []
-    splits = load_splits(options, seed=options.seed)
+        return {f"fold {name}" if name else NO_FOLD: folds.table.keep(of_fold) for name, of_fold in rows.items()}, []
+    splits = load_splits(options, seed=options.seed, check=False)
     tables = {"train": splits.train, "validation": splits.validation, "test": splits.test}
-    return {name: table for name, table in tables.items() if table is not None}, splits.notes
+    there = {name: table for name, table in tables.items() if table is not None}
+    if any(clip.label is not None for table in there.values() for clip in table):
+        return there, splits.notes
+    note = (
+        f"{_origin(there)}: no label in a column {options.label_column_name!r}, so it is taken as not labelled "
+        "(--label_column_name names another)"
+    )
+    if list(there) == ["train"]:
+        there = {"recordings": there["train"]}
+    return there, [note, *splits.notes]
 
 
 def _origin(tables: dict[str, ClipTable]) -> str:

@@ -31,6 +31,8 @@ class Columns:
         fold: the official fold; ``None`` for the column ``fold``, if there is one.
         task: what a label is: see :func:`read_label`.
         separator: stands between labels of a cell of text.
+        needs_labels: whether every clip has to have a label; else one may be without, and so may a whole table in which
+            no column is called ``label``.
     """
 
     audio: str = "audio"
@@ -39,6 +41,7 @@ class Columns:
     fold: str | None = None
     task: Task = Task.SINGLE_LABEL
     separator: str = ","
+    needs_labels: bool = True
 
 
 @dataclass(frozen=True)
@@ -46,7 +49,7 @@ class FoundColumns:
     """Names of the columns that are there. ``offset`` and ``duration`` are in seconds."""
 
     audio: str
-    label: str
+    label: str | None
     group: str | None = None
     fold: str | None = None
     offset: str | None = None
@@ -86,7 +89,7 @@ def find_columns(names: Sequence[str], wanted: Columns, origin: str) -> FoundCol
         )
     is_nemo = audio == "audio_filepath"
     label = find(wanted.label) or (find("command") if is_nemo and wanted.label == "label" else None)
-    if label is None:
+    if label is None and (wanted.needs_labels or wanted.label != Columns.label):
         raise DataError(
             f"{origin}: no column {wanted.label!r} with the labels ({there}); name it with --label_column_name"
         )
@@ -101,7 +104,7 @@ def find_columns(names: Sequence[str], wanted: Columns, origin: str) -> FoundCol
     return FoundColumns(audio, label, group, fold, offset, duration)
 
 
-def read_label(value: Any, where: str, columns: Columns, names: Sequence[str] | None = None) -> Label:
+def read_label(value: Any, where: str, columns: Columns, names: Sequence[str] | None = None) -> Label | None:
     """What a cell says of its clip: the class name, several of them, or a number, as the task has it.
 
     Args:
@@ -112,14 +115,23 @@ def read_label(value: Any, where: str, columns: Columns, names: Sequence[str] | 
         names: class names by number, where the table has them.
 
     Raises:
-        DataError: nothing in it, or something of another kind.
+        DataError: nothing in it, where labels are needed, or something of another kind.
     """
+    if not columns.needs_labels and _says_nothing(value, columns.task, names):
+        return None
     if columns.task is Task.REGRESSION:
         return _number(value, where)
     if columns.task is Task.MULTI_LABEL:
         cells = _several(value, where, columns.separator)
         return tuple(dict.fromkeys(class_name(cell, where, names).strip() for cell in cells))
     return class_name(value, where, names)
+
+
+def _says_nothing(value: Any, task: Task, names: Sequence[str] | None) -> bool:
+    """Whether a cell is empty; of several labels an empty text says that none is there."""
+    if isinstance(value, str):
+        return not value.strip() and task is not Task.MULTI_LABEL
+    return value is None or (isinstance(value, float) and math.isnan(value)) or (names is not None and value == -1)
 
 
 def _number(value: Any, where: str) -> float:
@@ -273,7 +285,7 @@ def clips_from_rows(
             Clip(
                 source=path,
                 path=resolve(path, where),
-                label=read_label(row.get(found.label), where, columns),
+                label=read_label(row.get(found.label), where, columns) if found.label else None,
                 group=text_or_none(row.get(found.group)) if found.group else None,
                 fold=text_or_none(row.get(found.fold)) if found.fold else None,
                 offset_s=(seconds(row.get(found.offset), "offset", where) if found.offset else None) or 0.0,

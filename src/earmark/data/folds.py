@@ -68,7 +68,8 @@ def share_out(splits: Splits, options: DataArguments, seed: int, *, check: bool 
         splits: what the source gave: training clips alone.
         options: ``fold_column`` or ``folds``.
         seed: of folds that are made.
-        check: whether groups and classes have to be shared out so that each fold can be tested.
+        check: whether groups and classes have to be shared out so that each fold can be tested, and every clip has to
+            have a fold and a group; else the fold of a clip without one is ``""``.
 
     Raises:
         DataError: the source has splits of its own; clips without a fold or group; fewer groups than folds; a fold with
@@ -83,8 +84,9 @@ def share_out(splits: Splits, options: DataArguments, seed: int, *, check: bool 
         )
     if check and options.group_column:
         check_every_clip_has(table, "group", options.group_column, "--group_column", lambda clip: clip.group)
-    if options.fold_column:
+    if check and options.fold_column:
         check_every_clip_has(table, "fold", options.fold_column, "--fold_column", lambda clip: clip.fold)
+    if options.fold_column:
         fold_of = [clip.fold or "" for clip in table]
     else:
         assert options.folds is not None

@@ -162,6 +162,8 @@ def _splits(tables: Any, title: str, folder: str, columns: Columns, names: Split
 
 def _labels_are_kept_back(dataset: Any, columns: Columns, origin: str) -> bool:
     found = find_columns(dataset.column_names, columns, origin)
+    if found.label is None:
+        return False
     values = dataset.select_columns([found.label])
     return len(values) > 0 and all(row[found.label] in _NO_LABEL for row in values)
 
@@ -184,7 +186,7 @@ def clip_table(dataset: Any, origin: str, folder: str, columns: Columns) -> Clip
     found = find_columns(dataset.column_names, columns, origin)
     if isinstance(dataset.features[found.audio], datasets.Audio):
         dataset = dataset.cast_column(found.audio, datasets.Audio(decode=False))
-    feature = dataset.features[found.label]
+    feature = dataset.features[found.label] if found.label else None
     feature = getattr(feature, "feature", feature)  # of a list: what it is a list of
     class_names = feature.names if isinstance(feature, datasets.ClassLabel) else None
     audio = dataset.select_columns([found.audio]).with_format("arrow")
@@ -210,7 +212,7 @@ def clip_table(dataset: Any, origin: str, folder: str, columns: Columns) -> Clip
                     source=where if has_bytes else str(path),
                     path=None if has_bytes else resolve(str(path), where),
                     read_bytes=EmbeddedAudio(audio, start + i) if has_bytes else None,
-                    label=read_label(cells[found.label][i], where, columns, class_names),
+                    label=read_label(cells[found.label][i], where, columns, class_names) if found.label else None,
                     metadata={name: _metadata(cells[name][i], names) for name, names in named.items()},
                     **_optional(cells, i, found),
                 )

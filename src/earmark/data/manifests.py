@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from earmark.data.clips import ClipTable
-from earmark.data.columns import Columns, FoundColumns, clips_from_rows, find_columns
+from earmark.data.columns import Columns, clips_from_rows, find_columns
 from earmark.errors import DataError
 from earmark.tasks import Task
 
@@ -51,8 +51,8 @@ def load_manifest(path: str | os.PathLike[str], columns: Columns | None = None) 
         raise DataError(f"{path}: has no rows")
     names = list(rows[0][1]) if suffix in (".csv", ".tsv") else _keys(rows)
     found = find_columns(names, columns, str(path))
-    if suffix in (".csv", ".tsv") and columns.task is Task.SINGLE_LABEL:
-        _check_labels_are_classes(rows, found, path)
+    if suffix in (".csv", ".tsv") and columns.task is Task.SINGLE_LABEL and found.label:
+        _check_labels_are_classes(rows, found.label, path)
     return ClipTable(clips_from_rows(rows, found, str(path.parent), columns), str(path))
 
 
@@ -162,11 +162,11 @@ def _keys(rows: _Rows) -> list[str]:
     return list(dict.fromkeys(key for _, row in rows for key in row))
 
 
-def _check_labels_are_classes(rows: _Rows, found: FoundColumns, path: Path) -> None:
+def _check_labels_are_classes(rows: _Rows, column: str, path: Path) -> None:
     """Cells of a CSV are text; a column of nothing but numbers, some not whole, holds measurements."""
     fraction = None
     for where, row in rows:
-        cell = row[found.label].strip()
+        cell = row[column].strip()
         if not cell:
             continue
         try:
@@ -177,6 +177,6 @@ def _check_labels_are_classes(rows: _Rows, found: FoundColumns, path: Path) -> N
             fraction = fraction or f"{where} has {cell}"
     if fraction:
         raise DataError(
-            f"{path}: column {found.label!r} holds measurements ({fraction}), not classes; "
+            f"{path}: column {column!r} holds measurements ({fraction}), not classes; "
             "name the column with the classes with --label_column_name, or learn the numbers with --task regression"
         )

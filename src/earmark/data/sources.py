@@ -28,7 +28,14 @@ from earmark.tasks import Task
 _SAVED = ("dataset_dict.json", "state.json")  # what save_to_disk leaves beside its tables
 
 
-def load_splits(options: DataArguments, *, seed: int, token: str | None = None, cache_dir: str | None = None) -> Splits:
+def load_splits(
+    options: DataArguments,
+    *,
+    seed: int,
+    token: str | None = None,
+    cache_dir: str | None = None,
+    check: bool = True,
+) -> Splits:
     """Load the clips that the settings name.
 
     Without a validation split, one is made from the training clips; with folds, the test split is ``fold``;
@@ -39,6 +46,8 @@ def load_splits(options: DataArguments, *, seed: int, token: str | None = None, 
         seed: for the splits and subsets that are made.
         token: for private data sets of the hub.
         cache_dir: where the hub's files go; ``None`` for the usual place.
+        check: whether clips without label, fold or group are an error, and that no validation clips can be set aside;
+            else what can be had is given, and a note says what could not.
 
     Raises:
         UsageError: no source, or two; folds, and none that is held out.
@@ -49,15 +58,15 @@ def load_splits(options: DataArguments, *, seed: int, token: str | None = None, 
     if options.has_folds:
         if options.fold is None:
             raise UsageError("which fold is held out? add --fold NAME (`earmark train` without it takes each in turn)")
-        folds = load_folds(options, seed=seed, token=token, cache_dir=cache_dir)
+        folds = load_folds(options, seed=seed, token=token, cache_dir=cache_dir, check=check)
         splits = folds.splits(options.fold, seed)
         _draw_all(splits, options, seed)
         return splits
-    splits = _load(options, seed, token, cache_dir)
-    if options.group_column:
+    splits = _load(options, seed, token, cache_dir, needs_labels=check)
+    if check and options.group_column:
         _check_groups(splits, options.group_column)
     if splits.train is not None and splits.validation is None:
-        _set_validation_aside(splits, options, seed)
+        _set_validation_aside(splits, options, seed, check)
     _draw_all(splits, options, seed)
     return splits
 
@@ -120,12 +129,12 @@ def load_folds(
         seed: for folds that are made.
         token: for private data sets of the hub.
         cache_dir: where the hub's files go; ``None`` for the usual place.
-        check: whether folds that cannot be used are an error.
+        check: whether folds that cannot be used and clips without label are an error.
 
     Raises:
         EarmarkError: as :func:`load_splits`; or the folds cannot be used.
     """
-    return share_out(_load(options, seed, token, cache_dir), options, seed, check=check)
+    return share_out(_load(options, seed, token, cache_dir, needs_labels=check), options, seed, check=check)
 
 
 def _draw_all(splits: Splits, options: DataArguments, seed: int) -> None:
@@ -134,7 +143,7 @@ def _draw_all(splits: Splits, options: DataArguments, seed: int) -> None:
     _draw(splits, "validation", options.max_eval_samples, seed, "--max_eval_samples")
 
 
-def _load(options: DataArguments, seed: int, token: str | None, cache_dir: str | None) -> Splits:
+def _load(options: DataArguments, seed: int, token: str | None, cache_dir: str | None, *, needs_labels: bool) -> Splits:
     columns = Columns(
         options.audio_column_name,
         options.label_column_name,
@@ -142,6 +151,7 @@ def _load(options: DataArguments, seed: int, token: str | None, cache_dir: str |
         options.fold_column,
         Task(options.task or Task.SINGLE_LABEL),
         options.label_separator,
+        needs_labels,
     )
     names = SplitNames(options.train_split_name, options.eval_split_name, options.test_split_name)
     files = {"train": options.train_file, "validation": options.eval_file, "test": options.test_file}
@@ -263,14 +273,24 @@ def _check_groups(splits: Splits, column: str) -> None:
         )
 
 
-def _set_validation_aside(splits: Splits, options: DataArguments, seed: int) -> None:
+def _set_validation_aside(splits: Splits, options: DataArguments, seed: int, check: bool) -> None:
     assert splits.train is not None
     everything = splits.train
-    if options.group_column:
+    if options.group_column and check:
         check_every_clip_has(everything, "group", options.group_column, "--group_column", lambda clip: clip.group)
-    splits.train, splits.validation = make_validation_split(everything, options.validation_fraction, seed)
-    evenly = "over the range of numbers" if options.task == Task.REGRESSION.value else "stratified by label"
-    how = f"whole groups of {options.group_column}" if options.group_column else evenly
+    if all(clip.label is None for clip in everything):
+        return
+    try:
+        splits.train, splits.validation = make_validation_split(everything, options.validation_fraction, seed)
+    except DataError as exc:
+        if check:
+            raise
+        splits.notes.append(str(exc))
+        return
+    how = "over the range of numbers" if options.task == Task.REGRESSION.value else "stratified by label"
+    if options.group_column:
+        alone = sum(clip.group is None for clip in everything)
+        how = f"whole groups of {options.group_column}" + (f", {alone:,} without one alone" if alone else "")
     splits.notes.append(
         f"{everything.origin}: no validation split, so {len(splits.validation):,} of {len(everything):,} training "
         f"clips were set aside for validation ({how}, seed {seed})"

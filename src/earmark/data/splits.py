@@ -100,7 +100,8 @@ def _strata(table: ClipTable) -> list[tuple[_Stratum, ...]]:
     if not any(isinstance(label, float) for label in labels):
         return [clip.classes or (_NO_LABEL,) for clip in table]
     numbers = np.array(labels, dtype=np.float64)
-    edges = np.unique(np.quantile(numbers, np.linspace(0, 1, _PARTS + 1)))[1:-1]
+    edges = np.unique(np.nanquantile(numbers, np.linspace(0, 1, _PARTS + 1)))[1:-1]
+    # a clip without a number is NaN here, which is sorted behind all of them
     return [(int(part),) for part in np.searchsorted(edges, numbers)]
 
 
