@@ -158,10 +158,38 @@ def test_common_language_keeps_its_splits(tmp_path: Path) -> None:
     assert not any("as published" in line and " clips " in line for line in prepared.lines)
 
 
+def test_of_speech_and_song_side_by_side_speech_is_read(tmp_path: Path) -> None:
+    speech = TREES["ravdess"](tmp_path / "both" / "Audio_Speech_Actors_01-24")
+    song = tmp_path / "both" / "Audio_Song_Actors_01-24"
+    for actor in ("01", "02"):
+        write_clip(song / f"Actor_{actor}" / f"03-02-03-01-01-01-{actor}.wav")
+    prepared = run("ravdess", tmp_path / "both", tmp_path / "out")
+    assert {Path(row["path"]).parents[1] for row in rows_of(prepared.manifests["all"])} == {speech}
+    message = refused(DataError, "ravdess", song, tmp_path / "song")
+    assert "holds the song recordings of RAVDESS" in message
+    assert "extract Audio_Speech_Actors_01-24.zip" in message
+    TREES["ravdess"](tmp_path / "both" / "again")
+    assert "both hold RAVDESS (speech)" in refused(DataError, "ravdess", tmp_path / "both", tmp_path / "two")
+
+
 def test_the_command_to_train_with_can_be_pasted(tmp_path: Path) -> None:
     prepared = run("esc50", TREES["esc50"](tmp_path / "tree"), tmp_path / "a b")
     words = shlex.split(prepared.lines[-1])
     assert words[:5] == ["train:", "earmark", "train", "--train_file", str(prepared.manifests["all"])]
+
+
+def test_rows_of_common_language_may_be_numbered_under_a_header_that_does_not_say_so(tmp_path: Path) -> None:
+    tree = TREES["common_language"](tmp_path / "tree")
+    table = tree / "Basque" / "train.csv"
+    text = table.read_bytes().decode("utf-16")
+    table.write_bytes(text.removeprefix("\t").encode("utf-16"))
+    prepared = run("common_language", tree, tmp_path / "out")
+    rows = [row for row in rows_of(prepared.manifests["train"]) if row["label"] == "Basque"]
+    assert [row["speaker"] for row in rows] == [f"Basque/train_sp_{i}" for i in range(3)]
+    assert {row["gender"] for row in rows} == {"male_masculine"}
+    table.write_bytes(text.replace("\tmale_masculine", "", 1).encode("utf-16"))
+    message = refused(DataError, "common_language", tree, tmp_path / "cut")
+    assert "train.csv row 2: 5 cells, the header has 6" in message
 
 
 def test_files_that_no_table_names_are_listed(tmp_path: Path) -> None:
@@ -204,6 +232,11 @@ DAMAGES: list[tuple[str, Callable[[Path], object], str]] = [
     (
         "common_language",
         lambda tree: (tree / "Basque" / "dev.csv").write_text("client_id\tpath\nx\n"),
+        "dev.csv row 2: 1 cell, the header has 2",
+    ),
+    (
+        "common_language",
+        lambda tree: (tree / "Basque" / "dev.csv").write_text("client_id\tpath\nx\t\n"),
         "dev.csv row 2: names no speaker",
     ),
     ("esc50", lambda tree: (tree / "meta" / "esc50.csv").write_text(""), "esc50.csv: the file is empty"),
@@ -211,7 +244,7 @@ DAMAGES: list[tuple[str, Callable[[Path], object], str]] = [
     ("esc50", lambda tree: shutil.rmtree(tree / "audio"), "30 of 30 files"),
     ("esc50", lambda tree: shutil.copytree(tree, tree.parent / "zwei"), "tree and zwei both hold ESC-50"),
     ("ravdess", lambda tree: [shutil.rmtree(folder) for folder in tree.glob("Actor*")], "is not RAVDESS"),
-    ("ravdess", lambda tree: [path.unlink() for path in tree.glob("*/03-01*")], "no recordings of RAVDESS"),
+    ("ravdess", lambda tree: [path.unlink() for path in tree.glob("*/03-01*")], "holds the song recordings of RAVDESS"),
     ("gtzan", lambda tree: [shutil.rmtree(tree / name) for name in ("blues", "rock")], "no folder blues, rock"),
     ("urbansound8k", shutil.rmtree, "is not UrbanSound8K"),
 ]

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from earmark.data.corpora.corpus import Corpus, Found, check_columns, subfolders
 from earmark.errors import DataError
+from earmark.words import counted
 
 _SPLITS = {"train": "train", "dev": "validation", "test": "test"}
 _NEEDED = ("client_id", "path")
@@ -39,8 +40,15 @@ def _read_split(found: Found, place: Path, split: str, name: str) -> None:
     columns = [cell.strip() for cell in header.split("\t")]
     check_columns(table, columns, _NEEDED)
     for number, line in enumerate(lines, 2):
-        # quotes and commas are part of the sentences
-        cells = dict(zip(columns, (cell.strip() for cell in line.split("\t")), strict=False))
+        row = [cell.strip() for cell in line.split("\t")]  # quotes and commas are part of the sentences
+        if len(row) == len(columns) + 1:  # numbered, under a header that does not say so
+            row = row[1:]
+        if len(row) != len(columns):
+            raise DataError(
+                f"{table} row {number}: {counted(len(row), 'cell')}, the header has {len(columns)}; extract the "
+                "archive again"
+            )
+        cells = dict(zip(columns, row, strict=True))
         speaker, file = (cells.get(column, "") for column in _NEEDED)
         if not speaker or not file:
             raise DataError(f"{table} row {number}: names no speaker or no file; extract the archive again")

@@ -60,6 +60,7 @@ class Corpus:
         archive: name of the file it is published as.
         flags: protocol flags of ``earmark train`` that fit it.
         source: its publication.
+        is_meant: which of several folders with that layout is read, where not every one is.
     """
 
     title: str
@@ -71,6 +72,7 @@ class Corpus:
     archive: str
     flags: str
     source: str
+    is_meant: Callable[[Path], bool] | None = None
 
     def locate(self, folder: Path) -> Path:
         """The folder with the layout: ``folder``, or one at most two below it.
@@ -81,6 +83,8 @@ class Corpus:
         level = [folder]
         for _ in range(3):
             found = [place for place in level if self.is_root(place)]
+            if len(found) > 1 and self.is_meant:
+                found = list(filter(self.is_meant, found)) or found
             if len(found) > 1:
                 raise DataError(
                     f"{folder}: {found[0].name} and {found[1].name} both hold {self.title}; give one of them"
