@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,6 +17,14 @@ from earmark.runs.results import ResultsRow, load_row, results_table
 from earmark.scoring.metrics import compute_metrics
 
 ROW = ResultsRow("wav2vec2", "wav2vec2-base", "ks", "8 x Ascend910B1", 1234.56, 0.98, 0.6371, "test")
+
+
+@pytest.mark.parametrize(("count", "named"), [(2, "fold_1, fold_2"), (5, "fold_1, fold_2, fold_3 and 2 more")])
+def test_runs_of_a_cross_validation_that_are_not_finished_are_counted(count: int, named: str, tmp_path: Path) -> None:
+    found = {"unfinished": [f"fold_{i + 1}" for i in range(count)], "runs": []}
+    RunFolder(tmp_path).cross_validation.write_text(json.dumps(found))
+    with pytest.raises(DataError, match=f": {named} not finished"):
+        load_row(tmp_path)
 
 
 def test_the_table_has_a_row_a_run_in_the_order_given(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from earmark.runs.folder import RunFolder, read_json, write_json
 logger = logging.getLogger(__name__)
 
 ACCURACY = "Accuracy"
+_NAMED = 3
 _HEADINGS = (
     "Architecture",
     "Pretrained model",
@@ -89,7 +90,9 @@ def _row_of_means(folder: RunFolder) -> ResultsRow:
     results = read_json(folder.cross_validation)
     unfinished = results["unfinished"]
     if unfinished:
-        raise DataError(f"{folder.path}: {', '.join(unfinished[:3])} not finished; the same `earmark train` goes on")
+        more = f" and {len(unfinished) - _NAMED:,} more" if len(unfinished) > _NAMED else ""
+        named = ", ".join(unfinished[:_NAMED])
+        raise DataError(f"{folder.path}: {named}{more} not finished; the same `earmark train` goes on")
     rows = [load_row(folder.path / run["run"]) for run in results["runs"]]
     speeds = [row.samples_per_second for row in rows if row.samples_per_second is not None]
     return replace(
