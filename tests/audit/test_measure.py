@@ -44,7 +44,18 @@ def test_levels_and_faults(tmp_path: Path) -> None:
     beyond = np.mean(np.abs(1.5 * sine) > 0.9)
     np.testing.assert_allclose(found.clipped, [0, beyond, 0, 0, 0], atol=0.02)
     assert found.channels.tolist() == [1, 1, 1, 1, 2]
+    np.testing.assert_allclose(found.left, [1, 1, 1, 1, 0], atol=1e-6)
     assert found.rate_hz.tolist() == [RATE_HZ] * 5
+
+
+def test_samples_of_any_size_have_a_digest_of_their_own(tmp_path: Path) -> None:
+    places = []
+    for i, scale in enumerate((1e6, 1e6, 2e9)):
+        soundfile.write(tmp_path / f"{i}.wav", scale * chirp(min(i, 1)), RATE_HZ, subtype="FLOAT")
+        places.append(Clip(f"{i}.wav", "a", str(tmp_path / f"{i}.wav")))
+    found = measure(ClipTable(places, "here"), num_workers=1, progress=lambda done: None)
+    assert len(set(found.digest.tolist())) == 3
+    assert found.readable.all()
 
 
 def test_a_clip_that_cannot_be_read_is_named(tmp_path: Path) -> None:

@@ -41,6 +41,11 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write(root / "train" / "owl" / "loud.wav", np.clip(8 * chirp(302), -0.99, 0.99))
     write(root / "train" / "owl" / "off.wav", 0.3 * chirp(303) + 0.2)
     write(root / "train" / "owl" / "blip.wav", chirp(304, 0.04))
+    soundfile.write(root / "train" / "owl" / "numbers.wav", 20_000 * chirp(305), RATE_HZ, subtype="FLOAT")
+    soundfile.write(root / "train" / "owl" / "beyond.wav", 6 * chirp(306), RATE_HZ, subtype="FLOAT")
+    for name, factor in (("turned.wav", -0.7), ("twice.wav", 0.7)):
+        one = 0.5 * chirp(307 + (factor > 0))
+        soundfile.write(root / "train" / "owl" / name, np.stack([one, factor * one], axis=1), RATE_HZ)
     write(root / "train" / "owl" / "copy of kite.wav", chirp(3))
     write(root / "validation" / "kite" / "leaked.flac", chirp(5))
     write(root / "validation" / "kite" / "again.wav", 0.05 * chirp(200))
@@ -62,6 +67,8 @@ def found(data: Path) -> Inspection:
         ("leak", "error", ["5.wav", "leaked.flac"]),
         ("duplicate", "warning", ["0.wav", "again.wav"]),
         ("silent", "warning", ["silent.wav"]),
+        ("above full scale", "warning", ["numbers.wav"]),
+        ("cancelled", "warning", ["turned.wav"]),
         ("clipped", "warning", ["loud.wav"]),
         ("DC offset", "warning", ["off.wav"]),
         ("short", "warning", ["blip.wav"]),

@@ -14,6 +14,7 @@ import numpy as np
 from earmark.audit.duplicates import Duplicates
 from earmark.audit.measure import Measures
 from earmark.data.clips import Clip, ClipTable
+from earmark.data.decode import LEAST_LEFT
 from earmark.data.scan import spellings_of_one_label
 from earmark.words import counted
 
@@ -22,6 +23,7 @@ Level = Literal["error", "warning", "note"]
 NO_FOLD = "no fold"  # what clips are called that a column of folds has nothing for
 _SILENT_PEAK = 1e-3  # -60 dB of full scale
 _QUIET_RMS = 10 ** (-55 / 20)
+_FAR_ABOVE = 8.0  # times full scale; a float recording may well go a little beyond 1
 _CLIPPED_SHARE = 1e-3
 _DC_OFFSET = 0.02
 _LEVELS_APART_DB = 10.0
@@ -242,9 +244,26 @@ def _levels(audited: Audited) -> Iterator[Finding]:
     measures = audited.measures
     silent = measures.readable & (measures.peak < _SILENT_PEAK)
     quiet = measures.readable & ~silent & (measures.rms < _QUIET_RMS)
+    above = measures.peak > _FAR_ABOVE
     checks: list[tuple[str, np.ndarray, str, str, np.ndarray, str]] = [
         ("silent", silent, "are", "silent (peak below -60 dB)", decibels(measures.peak), "peak {:.0f} dB"),
         ("quiet", quiet, "are", "very quiet (below -55 dB on average)", decibels(measures.rms), "{:.0f} dB"),
+        (
+            "cancelled",
+            measures.left < LEAST_LEFT,
+            "have",
+            "channels of opposite phase, which cancel in the mean that is learned from",
+            100 * (1 - measures.left),
+            "{:.3g} % of the power is lost",
+        ),
+        (
+            "above full scale",
+            above,
+            "are",
+            "far above full scale (1): is it floats that were not scaled?",
+            measures.peak,
+            "peak {:,.0f}",
+        ),
         (
             "clipped",
             measures.clipped >= _CLIPPED_SHARE,
@@ -255,7 +274,7 @@ def _levels(audited: Audited) -> Iterator[Finding]:
         ),
         (
             "DC offset",
-            np.abs(measures.dc_offset) >= _DC_OFFSET,
+            (np.abs(measures.dc_offset) >= _DC_OFFSET) & ~above,
             "have",
             f"a DC offset of {100 * _DC_OFFSET:g} % of full scale or more",
             100 * measures.dc_offset,

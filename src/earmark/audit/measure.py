@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from earmark.data.clips import Clip, ClipTable
-from earmark.data.decode import num_channels, stream_at_own_rate
+from earmark.data.decode import PowerLeft, num_channels, stream_at_own_rate
 from earmark.data.scan import BadClip
 from earmark.errors import AudioError
 
@@ -23,6 +23,7 @@ _FRAME_S, _HOP_S = 0.032, 0.016
 _POOLED = 64  # frames of a block of a long recording that become one
 _SHORTEST_RUN = 3  # samples at the limit, one behind the other, that are a cut-off peak
 _STEP = 1 / 32768
+_OF_INT32 = 65_000.0  # times full scale: samples below, counted in such steps, are whole numbers of 32 bits
 _CHUNK = 32  # clips a thread takes at a time
 _SILENCE = 1e-10
 
@@ -35,6 +36,7 @@ class Measures:
         duration_s: length, float64 (N,).
         rate_hz: the recording's own sampling rate, int64 (N,).
         channels: of the recording, int64 (N,); 0 where the header does not say.
+        left: power that averaging the channels leaves, float64 (N,); see :class:`earmark.data.decode.PowerLeft`.
         peak: largest absolute sample, 1 is full scale, float64 (N,).
         rms: root of the mean square, float64 (N,).
         dc_offset: mean of the samples, float64 (N,).
@@ -47,6 +49,7 @@ class Measures:
     duration_s: np.ndarray
     rate_hz: np.ndarray
     channels: np.ndarray
+    left: np.ndarray
     peak: np.ndarray
     rms: np.ndarray
     dc_offset: np.ndarray
@@ -62,6 +65,7 @@ class Measures:
             duration_s=np.zeros(count),
             rate_hz=np.zeros(count, np.int64),
             channels=np.zeros(count, np.int64),
+            left=np.ones(count),
             peak=np.zeros(count),
             rms=np.zeros(count),
             dc_offset=np.zeros(count),
@@ -110,12 +114,15 @@ def measure(table: ClipTable, *, num_workers: int, progress: Callable[[int], Non
 
 def _measure_clip(clip: Clip, measures: Measures, row: int) -> None:
     digest = hashlib.blake2b(digest_size=8)
-    blocks, rate_hz = _Sums(), 0
-    for samples, rate_hz in stream_at_own_rate(clip):
-        digest.update(np.rint(samples * 32768).astype(np.int32).tobytes())
+    blocks, left, rate_hz = _Sums(), PowerLeft(), 0
+    for samples, rate_hz in stream_at_own_rate(clip, left):
+        large = np.abs(samples).max() >= _OF_INT32
+        steps = np.rint(samples.astype(np.float64 if large else np.float32) * 32768)
+        digest.update(steps.astype(np.int64 if large else np.int32).tobytes())
         blocks.add(samples, rate_hz)
     digest.update(str(rate_hz).encode())
     measures.channels[row] = num_channels(clip)
+    measures.left[row] = left.share
     measures.rate_hz[row] = rate_hz
     measures.peak[row] = max(blocks.highest, -blocks.lowest)
     measures.rms[row] = np.sqrt(blocks.square / blocks.count)

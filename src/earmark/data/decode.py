@@ -35,6 +35,7 @@ AUDIO_SUFFIXES = frozenset(f".{suffix}" for suffix in _SUFFIXES.split())
 # Full scale is 1; some programs write floats on the scale of 32-bit integers, and that is heard too. What is far
 # above is a damaged file: its power does not fit into float32, and the scores would be NaN.
 LARGEST_SAMPLE = 1e10
+LEAST_LEFT = 0.1  # of power in mono: 10 dB below the mean of channels that have nothing in common
 
 _BLOCK = 1 << 20  # frames decoded at a time, so that a header that promises petabytes allocates little
 _GATHERED = 1 << 16
@@ -108,8 +109,34 @@ def stream_clip(clip: Clip, sampling_rate_hz: int) -> Iterator[np.ndarray]:
                 yield rest if len(rest) else mono.mean(keepdims=True)
 
 
-def stream_at_own_rate(clip: Clip) -> Iterator[tuple[np.ndarray, int]]:
+class PowerLeft:
+    """What averaging the channels leaves: the power of their mean over that of channels that have nothing in common."""
+
+    def __init__(self) -> None:
+        self._mixed = self._alone = 0.0
+
+    def add(self, block: np.ndarray) -> None:
+        """A block of a recording, (samples, channels)."""
+        if block.shape[1] > 1:
+            channels = block.astype(np.float64)
+            self._mixed += float(np.square(channels.mean(axis=1)).sum()) * channels.shape[1]
+            self._alone += float(np.square(channels).mean(axis=1).sum())
+
+    @property
+    def share(self) -> float:
+        """1 where channels have nothing in common, their number where they are alike, 0 where they cancel.
+
+        They cancel as two of opposite phase do. One channel, and silence, give 1.
+        """
+        return self._mixed / self._alone if self._alone > 0 else 1.0
+
+
+def stream_at_own_rate(clip: Clip, left: PowerLeft | None = None) -> Iterator[tuple[np.ndarray, int]]:
     """Decode as :func:`stream_clip` does, at the recording's own rate.
+
+    Args:
+        clip: what to read.
+        left: told of each block before its channels are averaged.
 
     Yields:
         float32 ``(samples,)`` and the rate in Hz.
@@ -120,28 +147,25 @@ def stream_at_own_rate(clip: Clip) -> Iterator[tuple[np.ndarray, int]]:
     start = 0
     with _opened(clip) as file:
         for block, rate_hz in _blocks(file, clip):
+            if left is not None:
+                left.add(block)
             yield _checked(_mono(block, clip.source), rate_hz, clip.source, start), rate_hz
             start += len(block)
 
 
 def power_left_in_mono(clip: Clip) -> float:
-    """What averaging the channels leaves: the power of their mean over that of channels that have nothing in common.
-
-    1 for the latter, the number of channels where these are alike, 0 where they cancel, as two of opposite phase do.
-    One channel, and silence, give 1.
+    """The share of a whole recording: see :class:`PowerLeft`.
 
     Raises:
         AudioError: as for :func:`read_clip`.
     """
-    mixed = alone = 0.0
+    left = PowerLeft()
     with _opened(clip) as file:
         for block, _ in _blocks(file, clip):
             if block.shape[1] == 1:
-                return 1.0
-            channels = block.astype(np.float64)
-            mixed += float(np.square(channels.mean(axis=1)).sum()) * channels.shape[1]
-            alone += float(np.square(channels).mean(axis=1).sum())
-    return mixed / alone if alone > 0 else 1.0
+                break
+            left.add(block)
+    return left.share
 
 
 def num_channels(clip: Clip) -> int:

@@ -11,7 +11,7 @@ import numpy as np
 
 from earmark.config import DataArguments
 from earmark.data.clips import Clip, ClipTable, fingerprint
-from earmark.data.decode import power_left_in_mono
+from earmark.data.decode import LEAST_LEFT, power_left_in_mono
 from earmark.data.listing import list_audio
 from earmark.data.reading import Waveforms
 from earmark.data.scan import BadClip
@@ -19,7 +19,6 @@ from earmark.data.usable import read_usable, stop_or_say
 from earmark.errors import DataError
 
 RESPONSES = "augment_reverb"  # the flag whose folder holds impulse responses
-_LEAST_LEFT = 0.1  # 10 dB below the mean of channels that have nothing in common
 
 
 @dataclass(frozen=True)
@@ -110,7 +109,7 @@ def _listed(flag: str, folder: str) -> ClipTable:
 def _fault(clip: Clip, samples: np.ndarray, *, is_response: bool) -> str | None:
     """Why a sound that can be read is of no use; ``None`` where it is."""
     left = power_left_in_mono(clip) if is_response else 1.0
-    if left < _LEAST_LEFT:
+    if left < LEAST_LEFT:
         return (
             f"its channels are of opposite phase and cancel: their mean has {100 * left:.2g} % of the power that it "
             "would have of channels with nothing in common; turn one of them round, or keep one alone"
