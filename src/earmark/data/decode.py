@@ -115,12 +115,12 @@ class PowerLeft:
     def __init__(self) -> None:
         self._mixed = self._alone = 0.0
 
-    def add(self, block: np.ndarray) -> None:
-        """A block of a recording, (samples, channels)."""
-        if block.shape[1] > 1:
-            channels = block.astype(np.float64)
-            self._mixed += float(np.square(channels.mean(axis=1)).sum()) * channels.shape[1]
-            self._alone += float(np.square(channels).mean(axis=1).sum())
+    def add(self, block: np.ndarray, mono: np.ndarray) -> None:
+        """A block of a recording, float32 (samples, channels), and the mean of its channels, (samples,)."""
+        count = block.shape[1]
+        if count > 1:
+            self._mixed += count * float(np.dot(mono, mono))
+            self._alone += float(np.vdot(block, block)) / count
 
     @property
     def share(self) -> float:
@@ -147,9 +147,10 @@ def stream_at_own_rate(clip: Clip, left: PowerLeft | None = None) -> Iterator[tu
     start = 0
     with _opened(clip) as file:
         for block, rate_hz in _blocks(file, clip):
+            mono = _checked(_mono(block, clip.source), rate_hz, clip.source, start)
             if left is not None:
-                left.add(block)
-            yield _checked(_mono(block, clip.source), rate_hz, clip.source, start), rate_hz
+                left.add(block, mono)
+            yield mono, rate_hz
             start += len(block)
 
 
@@ -164,7 +165,7 @@ def power_left_in_mono(clip: Clip) -> float:
         for block, _ in _blocks(file, clip):
             if block.shape[1] == 1:
                 break
-            left.add(block)
+            left.add(block, _mono(block, clip.source))
     return left.share
 
 
