@@ -15,9 +15,13 @@ from earmark.errors import UsageError
 _FORMS = "NAME=LOW:HIGH, NAME=LOW:HIGH:log or NAME=A|B|C"
 # Floats in the settings that are counted in whole numbers where both ends are written so.
 _COUNTS = {"num_train_epochs", "warmup_steps"}
-# What is judged, on what, and where: with another of these, figures of two trials say nothing about each other.
+# What is judged, on what, and where, and what is written beside it: with another of these, figures of two trials say
+# nothing about each other, or the same.
 _FIXED = re.compile(
-    r"dataset_.*|.*_(dir|file|name|split_name|column_name|column|name_or_path|revision)|folds?|validation_fraction|"
+    r"report|task|label_separator|calibrate|target_precision|reject_.*|project|trackio_.*|label_names|local_rank|debug|"
+    r"prediction_loss_only|include_.*|batch_eval_metrics|skip_memory_metrics|use_cpu|per_device_eval_batch_size|"
+    r"ignore_data_skip|restore_.*|enable_jit_checkpoint|dataset_.*|"
+    r".*_(dir|file|name|split_name|column_name|column|name_or_path|revision)|folds?|validation_fraction|"
     r"max_(train|eval)_samples|on_bad_audio|silence_percentage|store|metric.*|greater_is_better|seeds?|data_seed|"
     r"device|num_processes|resume.*|overwrite_.*|do_.*|eval_.*|save_.*|load_best.*|logging_.*|report_to|push_.*|hub_.*|"
     r".*token|cache_dir|config_.*|trust_remote_code|allow_pickle|preprocessing_.*|dataloader_.*|log_.*|disable_tqdm"
