@@ -111,6 +111,21 @@ def test_official_folds(recordings: Path, tmp_path: Path, capsys: pytest.Capture
     assert scored["test"]["confusion_matrix"] == first["test"]["confusion_matrix"]
 
 
+def test_a_fold_of_one_class_is_named(manifest: Path, tmp_path: Path, capsys) -> None:
+    header, *rows = manifest.read_text().splitlines()
+    cells = [row.split(",") for row in rows]
+    for row in cells:  # of the third fold, one class goes elsewhere
+        row[2] = "2" if row[1] == "low" and row[2] == "3" else row[2]
+    manifest.write_text("\n".join([header, *map(",".join, cells)]) + "\n")
+    assert main(words(manifest, tmp_path / "run", "--fold_column", "fold")) == 0
+    out, err = capsys.readouterr()
+    said = "all clips of one class in {}: macro-F1 and majority rate say nothing there"
+    (before,) = [line for line in err.splitlines() if "all clips of one class" in line]
+    assert before.startswith(said.format("fold 3"))
+    (after,) = [line for line in out.splitlines() if "all clips of one class" in line]
+    assert after.startswith(said.format("fold_3"))
+
+
 def test_what_is_finished_is_not_done_again(manifest: Path, tmp_path: Path, capsys) -> None:
     output = tmp_path / "run"
     command = words(manifest, output, "--folds", "3", "--group_column", "speaker")

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from earmark.config import DataArguments
-from earmark.data.clips import Clip, ClipTable, Splits
+from earmark.data.clips import Clip, ClipTable, Label, Splits
 from earmark.data.splits import make_folds, make_validation_split
 from earmark.errors import DataError, UsageError
 from earmark.words import counted
@@ -51,6 +51,10 @@ class Folds:
             f"{len(validation):,} of {len(others):,} clips were set aside for validation (seed {seed}{apart})"
         )
         return Splits(train, validation, self.table.keep(test), [note], whole=self.table)
+
+    def labels_of(self, name: str) -> list[Label | None]:
+        """The labels of the clips in a fold."""
+        return [clip.label for clip, fold in zip(self.table, self.fold_of, strict=True) if fold == name]
 
     def fingerprint(self) -> str:
         """Short text that tells other clips, labels or folds apart."""

@@ -23,6 +23,7 @@ from earmark.data.scan import check_tables
 from earmark.data.sources import load_folds, load_splits
 from earmark.errors import OutputError, Stopped, UsageError
 from earmark.runs.folder import RunFolder, prepare_output_dir, read_json, write_json
+from earmark.tasks import Task
 from earmark.train.arguments import EarmarkTrainingArguments
 from earmark.train.ranks import on_each_machine, on_main_process
 from earmark.train.run import train, with_device
@@ -171,6 +172,9 @@ def _look_at_data(data: DataArguments, model: ModelArguments, seeds: Sequence[in
             names[seed] = [data.fold] if data.fold is not None else folds.names
             for name in names[seed]:
                 check_tables(folds.splits(name, seed))
+            alike = [] if seed != seeds[0] else [name for name in names[seed] if len(set(folds.labels_of(name))) == 1]
+            if alike and data.task != Task.REGRESSION.value:
+                logger.warning("%s", _of_one_class([f"fold {name}" for name in alike], "share classes out otherwise"))
             digest.update(folds.fingerprint().encode())
         else:
             splits = load_splits(data, seed=seed, token=model.token, cache_dir=model.cache_dir)
@@ -345,9 +349,17 @@ def _summary(output: Path, results: Mapping[str, Any]) -> str:
     ]
     text.insert(1, "| " + " | ".join("-" * width for width in widths) + " |")
     notes = []
+    alike = [row["run"] for row in results["runs"] if row.get("majority_class_rate") == 1.0]
+    if alike:
+        notes.append(_of_one_class(alike, "their figures are in the means all the same"))
     if results["kept"] == "best" and any(row["split"] == "validation" for row in results["runs"]):
         notes.append("these validation clips also chose each run's best model, so the figures are on the high side")
     return "\n".join([*text, "", *notes, f"figures  {RunFolder(output).cross_validation}"])
+
+
+def _of_one_class(names: Sequence[str], more: str) -> str:
+    named = ", ".join(names[:_NAMED]) + (f" and {len(names) - _NAMED} more" if len(names) > _NAMED else "")
+    return f"all clips of one class in {named}: macro-F1 and majority rate say nothing there; {more}"
 
 
 def _shown(spread: Mapping[str, Any]) -> str:
