@@ -13,11 +13,13 @@ import numpy as np
 import pytest
 
 import earmark
+from earmark.models.build import ModelSource, build_for_training
 from earmark.predict.timeline import SegmentRules
+from earmark.tasks import Task
 from tests.browser import needs_browser
 from tests.serve.conftest import Server, Start
 from tests.serve.test_classify import encoded
-from tests.tiny import tone
+from tests.tiny import overrides, tone
 
 
 @pytest.fixture
@@ -87,6 +89,50 @@ def test_a_recording_gets_its_labels(page: Any, classifier: earmark.Classifier, 
         page.click("#audacity")
     first = Path(download.value.path()).read_text().splitlines()[0].split("\t")
     assert first == [f"{segments[0].start_s:.6f}", f"{segments[0].end_s:.6f}", segments[0].label]
+
+
+@pytest.fixture(scope="module")
+def counter(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A random model that answers with a number, called snr_db."""
+    import torch
+
+    torch.manual_seed(0)
+    source = ModelSource(model_type="wav2vec2", config_overrides=overrides("wav2vec2"))
+    audio = build_for_training(source, ["snr_db"], 1.0, longest_s=1.0, task=Task.REGRESSION)
+    with torch.no_grad():
+        audio.model.classifier.weight *= 300
+    folder = tmp_path_factory.mktemp("counter")
+    audio.save(folder)
+    return folder
+
+
+@needs_browser
+def test_a_number_is_shown_over_time(browser: Any, start: Start, counter: Path) -> None:
+    server = start(folder=counter)
+    wave, data = two_tones()
+    windows = earmark.Classifier.from_pretrained(counter, device="cpu").timeline(wave, sampling_rate=16_000).windows
+    numbers = [float(window.probabilities[0]) for window in windows]
+    assert len(numbers) == 2
+    context = browser.new_context(locale="en-GB")
+    page = context.new_page()
+    page.goto(server.url)
+    page.set_default_timeout(60_000)
+    page.set_input_files("#file", recording("tones.wav", data))
+    page.wait_for_selector("#result:not([hidden])")
+    assert page.locator("#segments-title").inner_text() == "The number over time"
+    assert page.locator("#state").inner_text() == "2.0 s of sound, 2 windows."
+    shown = [float(text) for text in page.locator("#segments .score").all_inner_texts()]
+    assert shown == pytest.approx(numbers, rel=1e-3)
+    fills = page.locator(".segment").evaluate_all("(rows) => rows.map((row) => row.style.background.includes(' 100%'))")
+    assert fills == [number == max(numbers) for number in numbers]
+    assert float(page.locator("#bars .score").inner_text()) == pytest.approx(np.mean(numbers), rel=1e-3)
+    assert not page.is_visible("#bars .meter")
+    with page.expect_download() as download:
+        page.click("#csv")
+    rows = list(csv.DictReader(io.StringIO(Path(download.value.path()).read_text())))
+    assert [row["label"] for row in rows] == ["snr_db"] * 2
+    assert [float(row["score"]) for row in rows] == pytest.approx(numbers, rel=1e-3)
+    context.close()
 
 
 @needs_browser

@@ -88,6 +88,7 @@ _TIMELINE_ANSWER: dict[int | str, dict[str, Any]] = {
                 "schema": {"type": "object"},
                 "example": {
                     "duration_s": 2.0,
+                    "task": "single_label",
                     "scores": _EXAMPLE,
                     "segments": [{"start_s": 0.0, "end_s": 1.0, "label": "yes", "score": 0.97}],
                     "windows": [{"start_s": 0.0, "end_s": 1.0, "scores": _EXAMPLE}],

@@ -73,7 +73,8 @@ def hear(
         given_up: set when nobody waits for the answer any more.
 
     Returns:
-        ``duration_s``; ``windows`` and ``segments`` in order of time; ``scores`` of the whole recording.
+        ``duration_s``; the model's ``task``; ``windows`` and ``segments`` in order of time; ``scores`` of the whole
+        recording.
 
     Raises:
         HTTPException: 400 settings, and as :func:`iter_windows`.
@@ -86,6 +87,7 @@ def hear(
     timeline = Timeline("recording", list(classifier.labels), windows, classifier.decision)
     return {
         "duration_s": windows[-1].end_s,
+        "task": classifier.task.value,
         "scores": classifier.top(timeline.aggregate(), top_k),
         "segments": [
             {"start_s": one.start_s, "end_s": one.end_s, "label": one.label, "score": one.score}

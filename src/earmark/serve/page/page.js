@@ -4,6 +4,7 @@ import { LANGUAGES } from "./words.js";
 import { Picture, colourOf } from "./picture.js";
 
 const TOP_K = 5;
+const MOST_PIECES = 500; // of the course of a number
 const SETTINGS = ["window_seconds", "hop_seconds", "threshold", "min_duration_s"];
 const at = (id) => document.getElementById(id);
 
@@ -20,6 +21,31 @@ const picture = new Picture(
   (seconds, all) => { at("clock").textContent = `${clock(seconds)} / ${clock(all)}`; },
   () => showPlaying(),
 );
+
+const isNumber = (answer) => answer.task === "regression";
+const digits = (answer, score) => (isNumber(answer) ? `${Number(score.toPrecision(5))}` : score.toFixed(3));
+
+// What was heard when: the segments; a number has none, and a value in each window.
+const heard = (answer) => (isNumber(answer)
+  ? answer.windows.map(({ start_s, end_s, scores: [{ label, score }] }) => ({ start_s, end_s, label, score }))
+  : answer.segments);
+
+// The same to look at: the windows of hours are put together, their mean for their number.
+function pieces(answer) {
+  const all = heard(answer);
+  if (!isNumber(answer)) return all;
+  const each = Math.ceil(all.length / MOST_PIECES);
+  const made = [];
+  for (let i = 0; i < all.length; i += each) {
+    const some = all.slice(i, i + each);
+    const score = some.reduce((sum, one) => sum + one.score, 0) / some.length;
+    made.push({ ...some[0], end_s: some.at(-1).end_s, score });
+  }
+  const scores = made.map((one) => one.score);
+  const [low, high] = [Math.min(...scores), Math.max(...scores)];
+  for (const one of made) one.share = high > low ? (one.score - low) / (high - low) : 0.5;
+  return made;
+}
 
 function showPlaying() {
   at("play").textContent = picture.isPlaying() ? words().pause : words().play;
@@ -89,7 +115,7 @@ async function analyse(name, blob) {
   current.answer = answer;
   at("result").hidden = false;
   showAnswer();
-  const { drawn, spectrogram } = await picture.draw(blob, answer.segments, answer.duration_s);
+  const { drawn, spectrogram } = await picture.draw(blob, pieces(answer), answer.duration_s);
   if (number !== asked) return;
   at("player").hidden = !drawn;
   at("waveform").hidden = !drawn;
@@ -106,11 +132,15 @@ function showMissing() {
 
 function showAnswer() {
   const { name, answer } = current;
-  say(words().done(answer.duration_s, answer.segments.length));
+  const shown = pieces(answer);
+  say(words()[isNumber(answer) ? "doneNumber" : "done"](answer.duration_s, heard(answer).length));
   at("result-title").textContent = name;
-  at("waveform").setAttribute("aria-label", words().waveform(answer.segments.length));
+  at("waveform").setAttribute("aria-label", words().waveform(shown.length));
   at("bars").replaceChildren(...answer.scores.map(bar));
-  const rows = answer.segments.map(segmentRow);
+  const heading = at("segments-title");
+  heading.dataset.word = isNumber(answer) ? "course" : "segments";
+  heading.textContent = words()[heading.dataset.word];
+  const rows = shown.map(segmentRow);
   at("segments").replaceChildren(...(rows.length ? rows : [element("li", words().none)]));
   showMissing();
 }
@@ -129,18 +159,24 @@ function bar({ label, score, below_threshold }) {
   filled.style.width = `${100 * score}%`;
   filled.style.background = colourOf(label);
   meter.append(filled);
-  row.append(element("span", below_threshold ? `${label} (${below_threshold}?)` : label, "label"), meter, element("span", score.toFixed(3), "score"));
+  meter.hidden = isNumber(current.answer); // it has no share of anything
+  row.append(element("span", below_threshold ? `${label} (${below_threshold}?)` : label, "label"), meter, element("span", digits(current.answer, score), "score"));
   return row;
 }
 
-function segmentRow({ start_s, end_s, label, score }) {
+function segmentRow({ start_s, end_s, label, score, share }) {
   const row = document.createElement("li");
   const button = element("button", "", "segment");
   button.type = "button";
   button.style.borderLeftColor = colourOf(label);
   const times = `${clock(start_s)} – ${clock(end_s)}`;
-  button.append(element("span", label, "label"), element("span", times), element("span", score.toFixed(3), "score"));
-  button.setAttribute("aria-label", words().hear(label, start_s.toFixed(1), end_s.toFixed(1), score.toFixed(3)));
+  const value = digits(current.answer, score);
+  button.append(element("span", label, "label"), element("span", times), element("span", value, "score"));
+  const hear = words()[isNumber(current.answer) ? "hearNumber" : "hear"];
+  button.setAttribute("aria-label", hear(label, start_s.toFixed(1), end_s.toFixed(1), value));
+  if (share !== undefined) { // how high it is, from the lowest to the highest
+    button.style.background = `linear-gradient(to right, ${colourOf(label, 0.25)} ${100 * share}%, transparent 0)`;
+  }
   button.addEventListener("click", () => picture.play(start_s, end_s));
   row.append(button);
   return row;
@@ -153,14 +189,16 @@ const cell = (value) => {
 };
 
 function csv() {
-  const rows = current.answer.segments.map((one) => [
+  const rows = heard(current.answer).map((one) => [
     cell(current.name), one.start_s.toFixed(3), one.end_s.toFixed(3), cell(one.label), one.score.toFixed(6),
   ]);
   return [["file", "start_s", "end_s", "label", "score"], ...rows].map((row) => row.join(",")).join("\r\n") + "\r\n";
 }
 
-const audacity = () => current.answer.segments.map((one) =>
-  `${one.start_s.toFixed(6)}\t${one.end_s.toFixed(6)}\t${one.label.replaceAll(/[\t\r\n]/g, " ")}\n`).join("");
+const audacity = () => heard(current.answer).map((one) => {
+  const text = isNumber(current.answer) ? digits(current.answer, one.score) : one.label.replaceAll(/[\t\r\n]/g, " ");
+  return `${one.start_s.toFixed(6)}\t${one.end_s.toFixed(6)}\t${text}\n`;
+}).join("");
 
 function download(text, suffix) {
   const link = document.createElement("a");

@@ -54,8 +54,9 @@ export class Picture {
     this.onTime(0, surfer.getDuration());
     for (const segment of segments) {
       const region = regions.addRegion({
-        start: segment.start_s, end: segment.end_s, content: segment.label, drag: false, resize: false,
-        color: colourOf(segment.label, 0.25),
+        start: segment.start_s, end: segment.end_s, drag: false, resize: false,
+        content: segment.share === undefined ? segment.label : undefined,
+        color: colourOf(segment.label, segment.share === undefined ? 0.25 : 0.05 + 0.5 * segment.share),
       });
       region.on("click", (event) => {
         event.stopPropagation();
