@@ -208,10 +208,21 @@ def test_the_stream_and_the_model_s_description(client: TestClient, model: Path)
 def test_calibrate_fits_writes_and_replaces(
     model: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    words = ["calibrate", str(model), "--data_dir", str(data), "--device", "cpu"]
+    weights = load_file(model / "model.safetensors")
+    save_file(weights | {"classifier.weight": 3 * weights["classifier.weight"]}, model / "model.safetensors")
+    paths = sorted(map(str, data.rglob("*.wav")))
+    answers = [rows[0]["label"] for rows in earmark.Classifier.from_pretrained(model, device="cpu").predict(paths)]
+    wrong = dict(zip(LABELS, [*LABELS[1:], LABELS[0]], strict=True))
+    rows = [
+        f"{path},{answer if i % 3 else wrong[answer]}"
+        for i, (path, answer) in enumerate(zip(paths, answers, strict=True))
+    ]
+    manifest = tmp_path / "mostly right.csv"
+    manifest.write_text("\n".join(["path,label", *rows]) + "\n")
+    words = ["calibrate", str(model), "--eval_file", str(manifest), "--device", "cpu"]
     assert main(words) == 0
     first = json.loads((model / "decision.json").read_text())
-    assert first["temperature"] > 2, "its weights were made 300 times too certain"
+    assert first["temperature"] > 2, "it is certain, and a third of its answers is wrong"
     assert (
         first["fitted"]["cross_fitted"]["calibration_error"]
         < first["fitted"]["cross_fitted"]["calibration_error_before"]

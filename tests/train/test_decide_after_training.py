@@ -38,7 +38,11 @@ def test_windows_of_clips_give_what_the_loop_gives(tmp_path: Path) -> None:
     np.testing.assert_allclose(softmax(windows.clips_logits()), softmax(trainer.score(clips["train"])), atol=1e-6)
 
 
-def test_a_run_of_long_clips_answers_after_saving_as_it_was_judged(tmp_path: Path) -> None:
+def test_a_run_of_long_clips_answers_after_saving_as_it_was_judged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # random weights know nothing of four clips; here it matters what becomes of a temperature, not which it is
+    monkeypatch.setattr("earmark.scoring.decide._why_it_stays_one", lambda *_: "")
     clips = usable(write_clips(tmp_path / "clips", mixed_lengths_s(12, longest_s=1.0)))
     audio = build(length_s=0.3)
     trainer = make_trainer(audio, clips, tmp_path / "out", calibrate=True, reject_target_precision=0.6)
