@@ -16,11 +16,13 @@ from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from earmark.cli.main import main
+from earmark.errors import OutputError
 from earmark.models.build import AudioModel
 from earmark.train.checkpoints import UNFINISHED, checkpoints_in, why_not_whole
+from earmark.train.saving import translated_save_errors
 from tests.train.small import build, make_trainer, mixed_lengths_s, usable, write_clips
 
 Train = Callable[..., "Done"]
@@ -142,14 +144,17 @@ def test_a_signal_saves_and_the_run_goes_on(told: signal.Signals, clips: Path, t
     same_weights(tmp_path / "run", tmp_path / "whole")
 
 
-def test_a_disk_that_is_full_leaves_the_last_good_checkpoint(clips: Path, tmp_path: Path, train: Train) -> None:
+@pytest.mark.parametrize("too_long", ["model.safetensors", "optimizer.pt"])  # of safetensors, and of torch
+def test_what_does_not_fit_leaves_the_last_good_checkpoint(
+    too_long: str, clips: Path, tmp_path: Path, train: Train
+) -> None:
     first = train(clips, tmp_path / "run", "--max_steps", "4")
     assert first.returncode == 0, first.stderr
     good = tmp_path / "run" / "checkpoint-4"
-    size = (good / "optimizer.pt").stat().st_size
+    size = (good / too_long).stat().st_size * 9 // 10
 
     def little_room() -> None:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (size // 2, size // 2))
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
 
     full = subprocess.run(
         command(clips, tmp_path / "run", "--max_steps", "8", "--resume"),
@@ -157,11 +162,27 @@ def test_a_disk_that_is_full_leaves_the_last_good_checkpoint(clips: Path, tmp_pa
     )  # fmt: skip
     assert full.returncode == 2, full.stderr
     last = full.stderr.splitlines()[-1]
-    assert last.startswith(f"earmark: error: {tmp_path / 'run' / 'checkpoint-8'}: cannot be written (")
+    reason = "(File too large); the checkpoints that are there are whole: put that right, then go on with --resume"
+    assert last == f"earmark: error: {tmp_path / 'run' / 'checkpoint-8'}: cannot be written {reason}"
     assert why_not_whole(good) is None
     assert not (tmp_path / "run" / UNFINISHED).exists()
     done = train(clips, tmp_path / "run", "--max_steps", "8", "--resume")
     assert done.returncode == 0, done.stderr
+
+
+def test_a_full_disk_is_told_from_other_faults(tmp_path: Path) -> None:
+    with (
+        pytest.raises(OutputError, match=r"x: cannot be written \(No space left on device\); make room, then begin again"),
+        translated_save_errors(tmp_path / "x", tmp_path),
+    ):
+        Path("/dev/full").write_bytes(b"1")
+    with (
+        pytest.raises(OutputError, match=r"y: cannot be written \(No such file .*\); put that right, then begin again"),
+        translated_save_errors(tmp_path / "y", tmp_path),
+    ):
+        save_file({"weights": torch.zeros(1)}, tmp_path / "no" / "y")
+    with pytest.raises(RuntimeError, match="a rank is lost"), translated_save_errors(tmp_path / "z", tmp_path):
+        raise RuntimeError("a rank is lost")
 
 
 def test_killed_while_saving_the_newest_whole_checkpoint_is_taken(clips: Path, tmp_path: Path, train: Train) -> None:

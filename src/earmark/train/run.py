@@ -393,7 +393,7 @@ def _finish(
     figures = TrainingFigures.of(trainer)
     trainer.audio.model = trainer.accelerator.unwrap_model(trainer.whole_model())
     fold_unit(trainer.audio.model)
-    with translated_save_errors(folder.path):  # before anything that can fail: what was learned is kept
+    with translated_save_errors(folder.path, folder.path):  # before anything that can fail: what was learned is kept
         save_kept(trainer.audio, folder.path, trainer.args, model)
     if is_main_process():
         folder.decision.unlink(missing_ok=True)  # of the weights that were there before

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import re
 import shutil
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +20,10 @@ from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 from earmark.errors import OutputError, first_line
 from earmark.models.build import let_others_read
 from earmark.train.checkpoints import UNFINISHED, checkpoints_in, finish_checkpoint, remove_old
+
+_FULL = {errno.ENOSPC, errno.EDQUOT}
+_TORCH_WRITES = ("PytorchStreamWriter", "inline_container", "iostream error")  # in its errors, of several versions
+_MORE = 1 << 20  # bytes: more than a writer holds back before it writes
 
 
 class CheckpointingTrainer(Trainer):
@@ -37,7 +45,7 @@ class CheckpointingTrainer(Trainer):
         run_dir = Path(self._get_output_dir(trial))
         aside = run_dir / UNFINISHED
         name = f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}"
-        with _translated_save_errors(run_dir / name, aside):
+        with _cleared_when_it_fails(aside), translated_save_errors(run_dir / name, run_dir):
             if self.args.should_save:
                 shutil.rmtree(aside, ignore_errors=True)  # what a killed run has left
             self.accelerator.wait_for_everyone()
@@ -119,25 +127,54 @@ class CheckpointingTrainer(Trainer):
 
 
 @contextmanager
-def _translated_save_errors(target: Path, aside: Path) -> Iterator[None]:
-    """A full disk, told in a line; what is half written makes room again."""
+def _cleared_when_it_fails(aside: Path) -> Iterator[None]:
+    """What is half written makes room again."""
     try:
-        with translated_save_errors(target):
-            yield
-    except OutputError as exc:
+        yield
+    except Exception:
         shutil.rmtree(aside, ignore_errors=True)
-        earlier = "earlier ones are whole: make room, then go on with --resume"
-        hint = earlier if checkpoints_in(target.parent) else "make room, then begin again"
-        raise OutputError(f"{exc}; {hint}") from exc
+        raise
 
 
 @contextmanager
-def translated_save_errors(target: Path) -> Iterator[None]:
-    """What the writers of weights and states raise when the disk does not take them, as an OutputError."""
+def translated_save_errors(target: Path, run_dir: Path) -> Iterator[None]:
+    """What the writers of weights and states raise when the disk does not take them, as an OutputError.
+
+    Args:
+        target: what is written.
+        run_dir: the run folder, which it is written into.
+    """
     try:
         yield
     except (OSError, RuntimeError, SafetensorError) as exc:
-        if isinstance(exc, RuntimeError) and "PytorchStreamWriter" not in str(exc):
+        refusal = _refusal(exc, run_dir)
+        if refusal is None and isinstance(exc, RuntimeError) and not any(word in str(exc) for word in _TORCH_WRITES):
             raise
-        reason = exc.strerror if isinstance(exc, OSError) else first_line(exc)
-        raise OutputError(f"{target}: cannot be written ({reason})") from exc
+        reason = first_line(exc) if refusal is None else refusal.strerror or first_line(refusal)
+        mend = "make room" if refusal is not None and refusal.errno in _FULL else "put that right"
+        then = "the checkpoints that are there are whole: {}, then go on with --resume"
+        hint = (then if checkpoints_in(run_dir) else "{}, then begin again").format(mend)
+        raise OutputError(f"{target}: cannot be written ({reason}); {hint}") from exc
+
+
+def _refusal(exc: Exception, folder: Path) -> OSError | None:
+    """Why the system took nothing more, in its own words; ``None`` if it takes more.
+
+    torch tells of a full disk only at which byte of its archive it stood, in other words from version to version. What
+    it could not write is on the disk as far as it went, so a file that goes on behind the longest one meets what it
+    met, be it the disk's end, a quota or a limit on files.
+    """
+    if isinstance(exc, OSError):
+        return exc
+    if number := re.search(r"\(os error (\d+)\)", str(exc)):  # Rust's, of safetensors, which takes its file away again
+        return OSError(int(number[1]), os.strerror(int(number[1])))
+    try:
+        longest = max((path.stat().st_size for path in folder.rglob("*") if path.is_file()), default=0)
+        with tempfile.TemporaryFile(dir=folder) as stream:
+            stream.seek(longest)
+            stream.write(bytes(_MORE))
+            stream.flush()
+            os.fsync(stream.fileno())
+    except OSError as refusal:
+        return refusal
+    return None
