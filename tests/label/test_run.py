@@ -238,7 +238,7 @@ def test_the_command_serves_until_a_signal_comes(pool: Path, model: Path, tmp_pa
         assert client.post("/clips/0/decide", json=body).status_code == 200
         # a second one, in the same folder or at the same port, says so
         assert label(pool, "--model", model, "--output_dir", out, "--page", "false") == 2
-        assert "another `earmark label` works in it" in capsys.readouterr().err
+        assert f"{out}: process {process.pid} on " in capsys.readouterr().err
         assert label(pool, "--model", model, "--output_dir", tmp_path / "other", "--port", port) == 2
         assert "cannot listen there" in capsys.readouterr().err
     process.send_signal(signal.SIGINT)

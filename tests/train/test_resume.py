@@ -6,6 +6,7 @@ import os
 import resource
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -21,6 +22,7 @@ from safetensors.torch import load_file, save_file
 from earmark.cli.main import main
 from earmark.errors import OutputError
 from earmark.models.build import AudioModel
+from earmark.runs.in_use import NAME
 from earmark.train.checkpoints import UNFINISHED, checkpoints_in, why_not_whole
 from earmark.train.saving import translated_save_errors
 from tests.train.small import build, make_trainer, mixed_lengths_s, usable, write_clips
@@ -172,7 +174,9 @@ def test_what_does_not_fit_leaves_the_last_good_checkpoint(
 
 def test_a_full_disk_is_told_from_other_faults(tmp_path: Path) -> None:
     with (
-        pytest.raises(OutputError, match=r"x: cannot be written \(No space left on device\); make room, then begin again"),
+        pytest.raises(
+            OutputError, match=r"x: cannot be written \(No space left on device\); make room, then begin again"
+        ),
         translated_save_errors(tmp_path / "x", tmp_path),
     ):
         Path("/dev/full").write_bytes(b"1")
@@ -183,6 +187,24 @@ def test_a_full_disk_is_told_from_other_faults(tmp_path: Path) -> None:
         save_file({"weights": torch.zeros(1)}, tmp_path / "no" / "y")
     with pytest.raises(RuntimeError, match="a rank is lost"), translated_save_errors(tmp_path / "z", tmp_path):
         raise RuntimeError("a rank is lost")
+
+
+def test_a_second_command_is_told_of_the_first_and_leaves_it_alone(clips: Path, tmp_path: Path, train: Train) -> None:
+    output = tmp_path / "run"
+    with subprocess.Popen(command(clips, output, "--max_steps", "100000"), stderr=subprocess.DEVNULL) as started:
+        try:
+            wait_until_caught(started.pid)
+            for words in ((), ("--overwrite_output_dir",), ("--resume",)):
+                second = train(clips, output, "--max_steps", "4", *words)
+                assert second.returncode == 2, second.stderr
+                told = f"earmark: error: {output}: process {started.pid} on {socket.gethostname()} works in it; "
+                assert second.stderr.splitlines()[-1].startswith(told)
+            assert started.poll() is None
+        finally:
+            started.kill()
+    done = train(clips, output, "--max_steps", "4", "--overwrite_output_dir")
+    assert done.returncode == 0, done.stderr
+    assert not (output / NAME).exists()
 
 
 def test_killed_while_saving_the_newest_whole_checkpoint_is_taken(clips: Path, tmp_path: Path, train: Train) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import signal
 import subprocess
@@ -13,9 +14,9 @@ from typing import Any
 
 import pytest
 import yaml
-from filelock import FileLock
 
 from earmark.cli.main import main
+from earmark.runs.in_use import held
 from earmark.train import search as search_module
 from tests.tiny import write_tones
 
@@ -195,8 +196,8 @@ def test_another_search_another_run_and_damage_are_one_line(
         return capsys.readouterr().err.splitlines()[-1]
 
     assert "holds a search with other settings (seed 42 there, 7 here)" in refused("--seed", "7")
-    with FileLock(output / ".search.lock"):
-        assert "another process searches here" in refused()
+    with held(output):
+        assert f"{output}: process {os.getpid()} on " in refused()
     (output / "search.db").write_bytes(b"nonsense" * 100)
     assert "search.db: cannot be used as the trials of a search" in refused()
     assert main(command(data, output, *words, "--overwrite_output_dir", "--seed", "7")) == 0

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from filelock import FileLock, Timeout
 
 from earmark import extras
 from earmark.data.clips import Clip, ClipTable
@@ -30,6 +29,7 @@ from earmark.label.tables import Key
 from earmark.models.build import AudioModel, load_trained
 from earmark.models.source import source_of
 from earmark.options import LabelOptions
+from earmark.runs.in_use import held
 from earmark.tasks import Task
 from earmark.words import counted
 
@@ -57,7 +57,8 @@ def label(options: LabelOptions) -> LabelOutcome:
     """
     for module in _SERVING if options.page else ():
         extras.require(module)
-    with _listening(options) as listener, _work_folder(Path(options.output_dir)) as folder:
+    folder = Path(options.output_dir)
+    with _listening(options) as listener, held(folder):
         table, notes = clips_to_label(options)
         for note in notes:
             logger.info("note: %s", note)
@@ -83,25 +84,6 @@ def _listening(options: LabelOptions) -> Iterator[Any]:
         except OSError as exc:
             raise UsageError(f"--port {options.port}: cannot listen there ({exc.strerror})") from exc
         yield listener
-
-
-@contextmanager
-def _work_folder(folder: Path) -> Iterator[Path]:
-    """The output folder, for this process alone."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(work_folder_files(folder)["in_use"], timeout=0)
-        lock.acquire()
-    except Timeout as exc:
-        raise OutputError(
-            f"{folder}: another `earmark label` works in it; close that one, or give another --output_dir"
-        ) from exc
-    except OSError as exc:
-        raise OutputError(f"{folder}: cannot be written ({exc.strerror})") from exc
-    try:
-        yield folder
-    finally:
-        lock.release()
 
 
 def prepare(options: LabelOptions, table: ClipTable, folder: Path) -> Session:

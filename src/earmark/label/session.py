@@ -132,5 +132,5 @@ class Session:
 
 def work_folder_files(folder: Path) -> dict[str, Path]:
     """What lies in the output folder, by what it is."""
-    names = ("proposals.csv", "labels.csv", "set_aside.csv", "bad_audio.csv", "scores.npz", "in_use.lock")
+    names = ("proposals.csv", "labels.csv", "set_aside.csv", "bad_audio.csv", "scores.npz")
     return {name.partition(".")[0]: folder / name for name in names}

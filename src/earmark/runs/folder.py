@@ -8,7 +8,7 @@ import re
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
@@ -127,12 +127,7 @@ def prepare_output_dir(folder: RunFolder, *, overwrite: bool, resume: bool) -> N
             pretrained weights and somebody's README are not replaced), or the folder cannot be written.
     """
     path = folder.path
-    try:
-        is_file = path.exists() and not path.is_dir()
-    except OSError as exc:  # a name that is too long, a parent that may not be searched
-        raise OutputError(f"{path}: cannot be the output folder ({exc.strerror}); give another --output_dir") from exc
-    if is_file:
-        raise OutputError(f"{path}: a file is in the way of the output folder; give another --output_dir")
+    check_is_no_file(path)
     foreign = folder.foreign_files()
     if foreign:
         raise OutputError(
@@ -147,6 +142,20 @@ def prepare_output_dir(folder: RunFolder, *, overwrite: bool, resume: bool) -> N
             )
         _remove_run(path)
     prepare_folder(path)
+
+
+def check_is_no_file(path: Path) -> None:
+    """See that an output folder can be at ``path``.
+
+    Raises:
+        OutputError: a file is there, or the name cannot be one.
+    """
+    try:
+        is_file = path.exists() and not path.is_dir()
+    except OSError as exc:  # a name that is too long, a parent that may not be searched
+        raise OutputError(f"{path}: cannot be the output folder ({exc.strerror}); give another --output_dir") from exc
+    if is_file:
+        raise OutputError(f"{path}: a file is in the way of the output folder; give another --output_dir")
 
 
 def prepare_folder(path: Path) -> None:
@@ -192,7 +201,8 @@ def writing(path: Path) -> Iterator[TextIO]:
     except OSError as exc:
         raise OutputError(f"{path}: cannot be written ({exc.strerror})") from exc
     finally:
-        part.unlink(missing_ok=True)  # gone already where all went well
+        with suppress(OSError):  # gone already where all went well; and what is read-only never took it
+            part.unlink()
 
 
 def write_json(path: Path, value: Any) -> None:

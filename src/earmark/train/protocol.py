@@ -25,7 +25,7 @@ from earmark.errors import OutputError, Stopped, UsageError
 from earmark.runs.folder import RunFolder, prepare_output_dir, read_json, write_json
 from earmark.tasks import Task
 from earmark.train.arguments import EarmarkTrainingArguments
-from earmark.train.ranks import on_each_machine, on_main_process
+from earmark.train.ranks import holding, on_each_machine, on_main_process
 from earmark.train.run import train, with_device
 
 logger = logging.getLogger(__name__)
@@ -134,6 +134,13 @@ def run_protocol(
     _refuse_what_means_one_run(run, training)
     with_device(training, run)  # starts the process group of a distributed run
     output = Path(training.output_dir or "")
+    with holding(output):
+        return _run_all(output, data, model, run, training)
+
+
+def _run_all(
+    output: Path, data: DataArguments, model: ModelArguments, run: RunArguments, training: EarmarkTrainingArguments
+) -> ProtocolOutcome:
     seeds = run.seed_list() or [training.seed]
     folds, clips = on_each_machine(lambda: _look_at_data(data, model, seeds))
     parts = _parts(output, run, seeds, folds)

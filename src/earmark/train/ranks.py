@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 from typing import Any, TypeVar
 
 import torch.distributed as dist
 
 from earmark.errors import DataError, EarmarkError
+from earmark.runs.in_use import held
 from earmark.scoring.table import rank_and_world
 
 T = TypeVar("T")
@@ -70,6 +73,18 @@ def on_main_process(work: Callable[[], T]) -> T:
     dist.broadcast_object_list(outcome)
     _raise_on_all(outcome[1])
     return outcome[0]  # type: ignore[return-value]  # the broadcast of a T
+
+
+@contextmanager
+def holding(folder: Path) -> Iterator[None]:
+    """Keep other commands out of an output folder; rank 0 does, for all.
+
+    Raises:
+        OutputError: another process works in it, or it cannot be written; on every rank.
+    """
+    with ExitStack() as stack:
+        on_main_process(lambda: stack.enter_context(held(folder)))
+        yield
 
 
 def on_each_machine(work: Callable[[], T]) -> T:

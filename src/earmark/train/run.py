@@ -44,7 +44,7 @@ from earmark.train.few_shot import check_few_shot, check_head, fit_few_shot
 from earmark.train.layer_decay import learning_rates
 from earmark.train.lora import add_adapters, save_kept
 from earmark.train.prepare import PreparedData, prepare_data
-from earmark.train.ranks import check_same_on_all_ranks, on_each_machine, on_main_process
+from earmark.train.ranks import check_same_on_all_ranks, holding, on_each_machine, on_main_process
 from earmark.train.recipe import choose_rates, global_batch_size, warn_of_collapse, what_learns, with_global_batch
 from earmark.train.report import TrainingFigures, write_reports
 from earmark.train.saving import translated_save_errors
@@ -111,6 +111,23 @@ def train(
     check_flags_of_task(training, task)
     training = with_global_batch(with_device(judged_by(training, task), run))
     folder = RunFolder(Path(training.output_dir))
+    with holding(folder.path):
+        return _run_in(folder, source, data, model, run, training, callbacks, with_test=with_test)
+
+
+def _run_in(
+    folder: RunFolder,
+    source: ModelSource,
+    data: DataArguments,
+    model: ModelArguments,
+    run: RunArguments,
+    training: EarmarkTrainingArguments,
+    callbacks: Sequence[TrainerCallback],
+    *,
+    with_test: bool,
+) -> TrainOutcome:
+    """:func:`train` in a folder that no other command works in."""
+    task = Task(data.task or Task.SINGLE_LABEL)
     checkpoint, replace = _look_at_folder(folder, run, training)
     # before the clips, which are more: a folder that is not there is known at once
     sounds = on_each_machine(lambda: load_augmentation(training, data, _sampling_rate_hz(source)))

@@ -12,15 +12,13 @@ import gc
 import logging
 import shlex
 import shutil
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch.distributed as dist
 from accelerate.utils.memory import clear_device_cache
-from filelock import FileLock, Timeout
 from transformers import TrainerCallback
 
 from earmark.config import DataArguments, ModelArguments, RunArguments
@@ -28,12 +26,12 @@ from earmark.config_files import resolved_config, save_config, saved_config
 from earmark.errors import DataError, EarmarkError, MissingExtraError, NetworkError, OutputError, Stopped, UsageError
 from earmark.extras import require
 from earmark.options import SearchOptions
-from earmark.runs.folder import RunFolder, prepare_folder, prepare_output_dir, write_json
+from earmark.runs.folder import RunFolder, prepare_output_dir, write_json
 from earmark.scoring.table import rank_and_world
 from earmark.tasks import Task
 from earmark.train.arguments import EarmarkTrainingArguments
 from earmark.train.protocol import MAY_CHANGE, asks_for_several_runs
-from earmark.train.ranks import on_main_process
+from earmark.train.ranks import holding, on_main_process
 from earmark.train.run import judged_by, train, with_device
 from earmark.train.search_space import Dimension, parse_space, with_values
 from earmark.train.trials import STORAGE, Job, Trials
@@ -41,7 +39,6 @@ from earmark.train.trials import STORAGE, Job, Trials
 logger = logging.getLogger(__name__)
 
 SETTINGS, RESULTS, BEST = "search.yaml", "search.json", "best.yaml"
-_LOCK = ".search.lock"
 _FUTILE_TRIALS = 3  # so many that cannot be trained, and none that was: it is not the values that are searched
 _ENDS_THE_SEARCH = (Stopped, OutputError, NetworkError, MissingExtraError)
 _WEIGHTS = ("model*.safetensors", "model.safetensors.index.json", "adapter_model.safetensors")
@@ -97,7 +94,7 @@ def search(
     with_device(training, run)  # starts the process group of a distributed run
     output = Path(training.output_dir or "")
     settings = {"search_space": options.search_space, **resolved_config(data, model, run, training)}
-    with _locked(output):
+    with holding(output):
         on_main_process(lambda: _begin(output, settings, replace=run.overwrite_output_dir and not run.resume))
         trials = None
         if rank_and_world()[0] == 0:
@@ -127,27 +124,6 @@ def _figure(training: EarmarkTrainingArguments) -> tuple[str, bool]:
     metric = (training.metric_for_best_model or "loss").removeprefix("eval_")
     better = training.greater_is_better
     return metric, (not metric.endswith("loss")) if better is None else better
-
-
-@contextmanager
-def _locked(output: Path) -> Iterator[None]:
-    """One search at a time in a folder."""
-    lock = FileLock(output / _LOCK)
-
-    def take() -> None:
-        prepare_folder(output)
-        try:
-            lock.acquire(timeout=0)
-        except Timeout as exc:
-            raise OutputError(f"{output}: another process searches here; wait for it, or give another folder") from exc
-        except NotImplementedError as exc:
-            raise OutputError(f"{output}: a file system without locks ({exc}); give a folder on another one") from exc
-
-    on_main_process(take)
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 def _begin(output: Path, settings: dict[str, Any], *, replace: bool) -> None:

@@ -1,0 +1,128 @@
+"""One process in a folder at a time, however the others ended."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from earmark.errors import OutputError
+from earmark.runs import in_use
+from earmark.runs.folder import RunFolder, prepare_output_dir
+from earmark.runs.in_use import NAME, held
+
+HOLDS = """
+import os, sys
+from pathlib import Path
+from earmark.runs.in_use import held
+with held(Path(sys.argv[1])):
+    worker = os.fork() if "worker" in sys.argv else -1
+    if worker:
+        print(os.getpid(), worker, flush=True)
+    sys.stdin.read()
+"""
+
+
+@contextmanager
+def another_process(folder: Path, *words: str) -> Iterator[tuple[subprocess.Popen[str], int]]:
+    """A process that holds the folder until its input ends, and the worker that it forked where it was asked to."""
+    pipe = subprocess.PIPE
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLDS, str(folder), *words], stdin=pipe, stdout=pipe, text=True
+    ) as process:
+        assert process.stdout is not None
+        try:
+            pid, worker = map(int, process.stdout.readline().split())
+            assert pid == process.pid
+            yield process, worker
+        finally:
+            process.kill()
+            assert process.stdin is not None
+            process.stdin.close()
+
+
+def test_a_second_process_is_told_of_the_first_and_a_killed_one_holds_nothing(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    with another_process(folder) as (process, _):
+        told = f"^{folder}: process {process.pid} on .* works in it; wait for that one or end it, or give another"
+        for _ in range(2):
+            with pytest.raises(OutputError, match=told), held(folder):
+                pass
+        process.kill()
+        process.wait(30)
+        assert f"process {process.pid} " in (folder / NAME).read_text()
+        with held(folder):
+            assert f"process {os.getpid()} " in (folder / NAME).read_text()
+    assert not list(folder.iterdir())
+
+
+def test_a_process_that_ends_by_itself_leaves_no_file(tmp_path: Path) -> None:
+    with another_process(tmp_path) as (process, _):
+        process.communicate()
+        assert process.returncode == 0
+        assert not list(tmp_path.iterdir())
+
+
+def test_a_worker_that_outlives_its_process_holds_nothing(tmp_path: Path) -> None:
+    with another_process(tmp_path, "worker") as (process, worker):
+        process.kill()
+        process.wait(30)
+        os.kill(worker, 0)  # it is there
+        with held(tmp_path):
+            pass
+
+
+def test_a_file_that_is_removed_before_it_is_locked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The process before let go between opening and locking: the lock is on a file that nobody else can meet."""
+    lock = fcntl.flock
+    times = []
+
+    def late(descriptor: int, how: int) -> None:
+        times.append(how)
+        if len(times) == 1:
+            (tmp_path / NAME).unlink()
+        lock(descriptor, how)
+
+    monkeypatch.setattr(in_use.fcntl, "flock", late)
+    with held(tmp_path):
+        assert len(times) == 2
+        with pytest.raises(OutputError, match=f"process {os.getpid()} on "), held(tmp_path):
+            pass
+
+
+def test_a_file_system_without_locks_is_told_of_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refuse(descriptor: int, how: int) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(in_use.fcntl, "flock", refuse)
+    in_use._say_unlocked.cache_clear()
+    with held(tmp_path), held(tmp_path / "fold_1"):
+        pass
+    assert [record.message for record in caplog.records] == [
+        "output folder: its file system has no locks (No locks available), so nothing keeps a second command out"
+    ]
+
+
+def test_the_file_is_nobodys_and_stays_while_a_run_is_replaced(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    with held(tmp_path):
+        assert not folder.foreign_files()
+        folder.config.write_text("{}")
+        prepare_output_dir(folder, overwrite=True, resume=False)
+        assert [path.name for path in tmp_path.iterdir()] == [NAME]
+
+
+def test_a_folder_that_cannot_be_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    for path, reason in ((tmp_path / "file", "a file is in the way"), (Path("/proc/run"), "No such file")):
+        with pytest.raises(OutputError, match=f"{path}: .*{reason}"), held(path):
+            pass
