@@ -22,6 +22,7 @@ from earmark.export.onnx_file import write_onnx
 from earmark.export.run import describe, export
 from earmark.options import ExportOptions
 from tests.export.test_architectures import build
+from tests.small_files import no_file_longer_than
 from tests.tiny import RATE_HZ, tone, write_tones
 
 
@@ -199,3 +200,18 @@ def test_a_damaged_model_file_is_a_line(exported: Path, tmp_path: Path) -> None:
         (tmp_path / name).write_bytes((exported / name).read_bytes()[: 1000 if name == "model.onnx" else None])
     with pytest.raises(ModelError, match="cannot load it"):
         earmark.Classifier.from_pretrained(tmp_path, device="cpu")
+
+
+@pytest.mark.parametrize("form", ["onnx", "pt2"])
+def test_a_model_that_does_not_fit_is_a_line(
+    form: str, model: Path, recordings: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["export", str(model), "--format", form, "--calibration", str(recordings)]
+    with no_file_longer_than(5000):
+        assert main([*words, "--output", str(tmp_path / "out")]) == 2
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert last == f"earmark: error: {tmp_path / 'out'}: cannot be written (File too large)"
+    assert not list(tmp_path.iterdir())
+    (tmp_path / "file").write_text("")
+    assert main([*words, "--output", str(tmp_path / "file" / "out")]) == 2
+    assert capsys.readouterr().err.splitlines()[-1].endswith("file/out: cannot be written (File exists)")

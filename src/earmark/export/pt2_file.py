@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import zipfile
 from pathlib import Path
@@ -19,8 +20,10 @@ logger = logging.getLogger(__name__)
 def write_pt2(program: torch.export.ExportedProgram, description: ExportDescription, path: Path) -> None:
     """Write ``path``, weights inside, and the description as the extra file ``earmark``."""
     program.example_inputs = None  # the only part of the file that torch would pickle
+    whole = io.BytesIO()  # torch's own writing of files ends the process where the disk is full
     with quiet_exporter():
-        torch.export.save(program, path, extra_files={"earmark": description.to_json()})
+        torch.export.save(program, whole, extra_files={"earmark": description.to_json()})
+    path.write_bytes(whole.getbuffer())
 
 
 def read_pt2(path: Path, device: torch.device) -> Any:

@@ -77,8 +77,7 @@ def export(options: ExportOptions) -> ExportOutcome:
         options.calibration, frontend.sampling_rate_hz, audio.labels, options.max_calibration_samples
     )
     description = describe(options.format, audio, graph, frontend, fixed_shape)
-    output.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = Path(tempfile.mkdtemp(prefix=f".{output.name}.", dir=output.parent))
+    unfinished = _folder_beside(output)
     try:
         logger.info("tracing %s", description.architecture)
         write(trace(graph, fixed_shape), description, unfinished)
@@ -102,6 +101,15 @@ def _free_folder(name: str) -> Path:
     if output.exists() and (not output.is_dir() or any(output.iterdir())):
         raise OutputError(f"{output}: exists already and is not an empty folder; give another --output")
     return output.absolute()
+
+
+def _folder_beside(output: Path) -> Path:
+    """An empty folder, which takes the place of ``output`` when everything is in it."""
+    try:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        return Path(tempfile.mkdtemp(prefix=f".{output.name}.", dir=output.parent))
+    except OSError as exc:
+        raise OutputError(f"{output}: cannot be written ({exc.strerror})") from exc
 
 
 def _limits(audio: AudioModel, options: ExportOptions) -> tuple[tuple[int, int] | None, Frontend]:
