@@ -12,7 +12,7 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "src" / "earmark"
 ROOMS = [
     {"errors"},
-    {"extras", "faults", "npu", "pages", "progress", "tasks", "words"},
+    {"extras", "faults", "files", "npu", "pages", "progress", "tasks", "words"},
     {"config"},
     {"config_files", "augment_options", "decision_options", "options"},
     {"device"},

@@ -12,6 +12,7 @@ import yaml
 
 from earmark.config import DataArguments, ModelArguments, RunArguments
 from earmark.errors import OutputError, UsageError, first_line
+from earmark.files import writing
 
 # Tokens are secrets; the others belong to one process or give leave once, and must not reach another run.
 _NOT_SAVED = {
@@ -54,10 +55,8 @@ def save_config(settings: dict[str, Any], path: Path) -> None:
     Raises:
         OutputError: the file cannot be written.
     """
-    try:
-        path.write_text(yaml.safe_dump(settings, sort_keys=False, allow_unicode=True), encoding="utf-8")
-    except OSError as exc:
-        raise OutputError(f"{path}: cannot write the configuration ({exc.strerror})") from exc
+    with writing(path) as stream:
+        yaml.safe_dump(settings, stream, sort_keys=False, allow_unicode=True)
 
 
 def saved_config(path: Path) -> dict[str, Any]:

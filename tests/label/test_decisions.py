@@ -34,7 +34,7 @@ def test_a_decision_is_on_disk_at_once_and_found_again(tmp_path: Path) -> None:
     assert rows(tmp_path / "set_aside.csv") == [{"path": "../b.wav", "why": "several"}]
     again = fresh(tmp_path)
     assert [again.of(key) for key in (A, B, C)] == [("label", "dog"), ("aside", "several"), None]
-    assert not list(tmp_path.glob("*.writing"))
+    assert not list(tmp_path.glob("*.part"))
 
 
 def test_changed_and_taken_back(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from earmark.cli.main import main
 from earmark.models.build import ModelSource, build_for_training, load_trained
 from earmark.models.embedding import classify_all
 from earmark.scoring.forward import score_waveforms
+from tests.small_files import no_file_longer_than
 from tests.tiny import ARCHITECTURES, RATE_HZ, overrides, tone
 
 CPU = torch.device("cpu")
@@ -77,6 +78,21 @@ def test_windows_and_whole_recordings_in_both_forms(model: Path, tapes: Path) ->
     assert clips.shape[0] == 3
     np.testing.assert_allclose(clips[1], windows[1:5].mean(axis=0), atol=1e-6)
     assert not list(tapes.glob("*.part")) + list(tapes.glob("*.writing"))
+
+
+@pytest.mark.parametrize("form", ["npy", "parquet"])
+def test_rows_that_do_not_fit_are_one_line(
+    form: str, model: Path, tapes: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if form == "parquet":
+        pytest.importorskip("pyarrow")
+    output = tapes / f"full.{form}"
+    with no_file_longer_than(50):
+        assert embed(model, tapes, "--output", output) == 2
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert last.startswith(f"earmark: error: {output}: cannot be written (")
+    assert "File too large" in last
+    assert [path.name for path in tapes.glob("full*")] in ([], [f"{output.name}.bad_audio.csv"])
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from earmark.errors import DataError, OutputError
-from earmark.runs.folder import RunFolder, prepare_output_dir, read_json, write_json, writing
+from earmark.files import writing
+from earmark.runs.folder import RunFolder, prepare_output_dir, read_json, write_json
 
 
 def a_run(path: Path) -> RunFolder:

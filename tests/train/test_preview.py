@@ -19,6 +19,7 @@ from earmark.train.mixing import mixed
 from earmark.train.preview import preview
 from earmark.train.spectrogram_png import grid, log_mel, picture, png
 from tests.browser import needs_browser, opened
+from tests.small_files import no_file_longer_than
 from tests.tiny import ARCHITECTURES, RATE_HZ, tone
 from tests.train.small import build, make_trainer, usable, write_clips
 
@@ -176,3 +177,12 @@ def test_recordings_without_labels_can_be_heard_too(tmp_path: Path) -> None:
 def test_mistakes_are_one_line(flags: list[str], says: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["augment-preview", str(tmp_path), *flags]) == 2
     assert says in capsys.readouterr().err
+
+
+def test_sound_that_does_not_fit_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data, out = write_clips(tmp_path / "clips", [0.3] * 2), tmp_path / "out"
+    with no_file_longer_than(2000):
+        code = main(["augment-preview", str(data), "--augment", "gain", "--output_dir", str(out), "--store", "off"])
+    assert code == 2
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert last == f"earmark: error: {out}: cannot be written (File too large)"

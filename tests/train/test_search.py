@@ -18,6 +18,7 @@ import yaml
 from earmark.cli.main import main
 from earmark.runs.in_use import held
 from earmark.train import search as search_module
+from tests.small_files import no_file_longer_than
 from tests.tiny import write_tones
 
 pytest.importorskip("optuna")
@@ -198,6 +199,8 @@ def test_another_search_another_run_and_damage_are_one_line(
     assert "holds a search with other settings (seed 42 there, 7 here)" in refused("--seed", "7")
     with held(output):
         assert f"{output}: process {os.getpid()} on " in refused()
+    with no_file_longer_than(5000):  # longer than the settings, which are there
+        assert "search.db: cannot be written (" in refused("--trials", "2")
     (output / "search.db").write_bytes(b"nonsense" * 100)
     assert "search.db: cannot be used as the trials of a search" in refused()
     assert main(command(data, output, *words, "--overwrite_output_dir", "--seed", "7")) == 0

@@ -22,6 +22,7 @@ from earmark.data.clips import ClipTable
 from earmark.data.reading import decoder_threads
 from earmark.data.sources import load_folds, load_splits, load_unlabelled
 from earmark.errors import DataError, OutputError
+from earmark.files import writing
 from earmark.options import InspectOptions
 from earmark.progress import Progress
 from earmark.words import counted
@@ -229,18 +230,17 @@ def _make_folder(folder: Path) -> None:
 def _write(folder: Path, audited: Audited, findings: list[Finding], notes: list[str]) -> list[Path]:
     content = to_dict(audited, findings, notes)
     paths = [folder / HTML, folder / JSON, folder / CSV]
-    try:
-        paths[0].write_text(render(content, audited, findings), encoding="utf-8")
-        paths[1].write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-        with paths[2].open("w", newline="", encoding="utf-8", errors="surrogateescape") as file:
-            writer = csv.writer(file)
-            writer.writerow(["finding", "level", "path", "split", "label", "detail"])
-            for finding in findings:
-                for row, detail in zip(finding.rows, finding.details or [""] * len(finding.rows), strict=True):
-                    clip = audited.table[row]
-                    writer.writerow(
-                        [finding.kind, finding.level, clip.source, audited.splits[row], clip.label_text, detail]
-                    )
-    except OSError as exc:
-        raise OutputError(f"{folder}: cannot be written ({exc.strerror})") from exc
+    with writing(paths[0]) as file:
+        file.write(render(content, audited, findings))
+    with writing(paths[1]) as file:
+        file.write(json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+    with writing(paths[2]) as file:
+        writer = csv.writer(file)
+        writer.writerow(["finding", "level", "path", "split", "label", "detail"])
+        for finding in findings:
+            for row, detail in zip(finding.rows, finding.details or [""] * len(finding.rows), strict=True):
+                clip = audited.table[row]
+                writer.writerow(
+                    [finding.kind, finding.level, clip.source, audited.splits[row], clip.label_text, detail]
+                )
     return paths

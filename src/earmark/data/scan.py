@@ -10,13 +10,13 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
 
 import numpy as np
 
 from earmark.data.clips import Clip, ClipTable, Splits
 from earmark.data.decode import read_clip
 from earmark.errors import AudioError, DataError, OutputError
+from earmark.files import writing
 from earmark.words import counted
 
 _CHUNK = 64  # clips a thread takes at a time
@@ -118,17 +118,13 @@ def write_bad_audio(path: str | os.PathLike[str], rows: Iterable[tuple[str, BadC
     lines = [["path", "split", "reason"], *([clip.source, split, clip.reason] for split, clip in rows)]
     try:
         if keep and Path(path).exists():
-            with _opened(path, "r") as file:
+            with open(path, newline="", encoding="utf-8", errors="surrogateescape") as file:
                 there = list(csv.reader(file))
             lines = there + [line for line in lines if line not in there]
-        with _opened(path, "w") as file:
-            csv.writer(file).writerows(lines)
     except OSError as exc:
-        raise OutputError(f"{path}: cannot be written ({exc.strerror})") from exc
-
-
-def _opened(path: str | os.PathLike[str], mode: str) -> IO[str]:
-    return open(path, mode, newline="", encoding="utf-8", errors="surrogateescape")
+        raise OutputError(f"{path}: cannot be read ({exc.strerror})") from exc
+    with writing(Path(path)) as file:
+        csv.writer(file).writerows(lines)
 
 
 def check_tables(splits: Splits) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import json
 import logging
-import os
 import shlex
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -18,8 +17,9 @@ import numpy as np
 from earmark import extras
 from earmark.data.clips import Clip, ClipTable
 from earmark.device import select_device
-from earmark.errors import AudioError, DataError, ModelError, OutputError, UsageError
+from earmark.errors import AudioError, DataError, ModelError, UsageError
 from earmark.export.description import is_export
+from earmark.files import writing
 from earmark.label import order
 from earmark.label.clips import clips_to_label, path_in
 from earmark.label.decisions import Decisions
@@ -226,13 +226,8 @@ def _write_bad(path: Path, bad: Sequence[tuple[str, str]]) -> None:
 
 
 def _write_csv(path: Path, columns: Sequence[str], lines: Sequence[Sequence[Any]]) -> None:
-    part = path.with_name(path.name + ".writing")
-    try:
-        with open(part, "w", encoding="utf-8", errors="surrogateescape", newline="") as stream:
-            csv.writer(stream, lineterminator="\n").writerows([columns, *lines])
-        os.replace(part, path)
-    except OSError as exc:
-        raise OutputError(f"{path}: cannot be written ({exc.strerror})") from exc
+    with writing(path) as stream:
+        csv.writer(stream, lineterminator="\n").writerows([columns, *lines])
 
 
 def _summary(session: Session, folder: Path, options: LabelOptions) -> str:

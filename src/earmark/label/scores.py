@@ -18,7 +18,7 @@ import torch
 
 from earmark.data.clips import Clip
 from earmark.data.reading import stream_in_order
-from earmark.errors import OutputError
+from earmark.files import writing_bytes
 from earmark.models.build import AudioModel
 from earmark.models.embedding import EmbeddingModel, has_embedding
 from earmark.predict.engine import Ended, score_recordings
@@ -155,18 +155,13 @@ def write_scores(path: Path, scores: Scores, mark: str) -> None:
     Raises:
         OutputError: it cannot be written.
     """
-    part = path.with_name(path.name + ".writing")
-    try:
-        with open(part, "wb") as stream:
-            np.savez(
-                stream,
-                mark=np.array(mark),
-                rows=scores.rows,
-                probabilities=scores.probabilities,
-                embeddings=scores.embeddings,
-                bad_rows=np.array(list(scores.bad), dtype=np.int64),
-                bad_reasons=np.array(list(scores.bad.values()), dtype=str),
-            )
-        os.replace(part, path)
-    except OSError as exc:
-        raise OutputError(f"{path}: cannot be written ({exc.strerror or exc})") from exc
+    with writing_bytes(path) as stream:
+        np.savez(
+            stream,
+            mark=np.array(mark),
+            rows=scores.rows,
+            probabilities=scores.probabilities,
+            embeddings=scores.embeddings,
+            bad_rows=np.array(list(scores.bad), dtype=np.int64),
+            bad_reasons=np.array(list(scores.bad.values()), dtype=str),
+        )

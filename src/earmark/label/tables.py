@@ -13,6 +13,7 @@ from pathlib import Path
 
 from earmark.data.manifests import read_csv
 from earmark.errors import DataError, OutputError
+from earmark.files import writing
 
 # what a row calls a clip: path, and start and length of the stretch as texts, empty for a whole recording
 Key = tuple[str, str, str]
@@ -73,22 +74,16 @@ class Table:
         Raises:
             OutputError: it cannot be written; what was there stays.
         """
-        part = self.path.with_name(self.path.name + ".writing")
-        try:
-            if rows:
-                with open(part, "w", encoding="utf-8", newline="") as stream:
-                    writer = csv.DictWriter(
-                        stream, self._columns, restval="", extrasaction="ignore", lineterminator="\n"
-                    )
-                    writer.writeheader()
-                    writer.writerows(rows.values())
-                    stream.flush()
-                    os.fsync(stream.fileno())
-                os.replace(part, self.path)
-            else:
+        if rows:
+            with writing(self.path, errors="strict") as stream:
+                writer = csv.DictWriter(stream, self._columns, restval="", extrasaction="ignore", lineterminator="\n")
+                writer.writeheader()
+                writer.writerows(rows.values())
+        else:
+            try:
                 self.path.unlink(missing_ok=True)
-        except OSError as exc:
-            raise OutputError(f"{self.path}: cannot be written ({exc.strerror})") from exc
+            except OSError as exc:
+                raise OutputError(f"{self.path}: cannot be removed ({exc.strerror})") from exc
         self.rows, self._seen = rows, _state(self.path)
 
 

@@ -7,7 +7,7 @@ import logging
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
@@ -203,7 +203,8 @@ class _Numpy:
         os.replace(whole, target)
 
     def close(self) -> None:
-        self._rows.close()
+        with suppress(OSError):  # of a full disk, met and told of before: it would be written once more
+            self._rows.close()
 
 
 class _Parquet:

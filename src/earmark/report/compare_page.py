@@ -14,12 +14,12 @@ import numpy as np
 
 from earmark import pages
 from earmark.data.clips import ClipTable
+from earmark.files import writing
 from earmark.report.compare import BETTER, TITLES, Comparison, Run
 from earmark.report.curves import errors_histogram
 from earmark.report.examples import heard
 from earmark.report.multi_label import said_of
 from earmark.report.page import SHARED
-from earmark.runs.folder import writing
 from earmark.scoring.paired import Estimate, Paired
 from earmark.scoring.paired_tasks import error_gaps
 from earmark.tasks import Task

@@ -12,12 +12,13 @@ from typing import Any
 import numpy as np
 
 from earmark import pages
+from earmark.files import writing
 from earmark.report.curves import class_histograms, learning_curves, reliability, score_histograms
 from earmark.report.examples import choose, heard
 from earmark.report.multi_label import labels_of_split
 from earmark.report.regression import numbers_of_split
 from earmark.report.slices import slices
-from earmark.runs.folder import RunFolder, read_json, writing
+from earmark.runs.folder import RunFolder, read_json
 from earmark.runs.judged import Judged
 from earmark.scoring.decide import summary_line
 from earmark.tasks import Task, softmax

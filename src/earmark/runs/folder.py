@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 from earmark.errors import DataError, OutputError
+from earmark.files import writing
 
 # What a run writes; the patterns are matched against names in the folder itself, and nothing else is ever removed.
 _WEIGHTS = r"model(-\d+-of-\d+)?\.safetensors|model\.safetensors\.index\.json|pytorch_model.*\.bin"
@@ -180,29 +179,6 @@ def _remove_run(path: Path) -> None:
             shutil.rmtree(entry) if entry.is_dir() and not entry.is_symlink() else entry.unlink()
         except OSError as exc:
             raise OutputError(f"{entry}: cannot remove the earlier run's file ({exc.strerror})") from exc
-
-
-@contextmanager
-def writing(path: Path) -> Iterator[TextIO]:
-    """Open a text file that appears under its name only when it is complete.
-
-    File names need not be UTF-8; they are written as the bytes they are.
-
-    Raises:
-        OutputError: it cannot be written; an earlier file of that name is then still whole.
-    """
-    part = path.with_name(f".{path.name}.part")
-    try:
-        with open(part, "w", encoding="utf-8", errors="surrogateescape", newline="") as stream:
-            yield stream
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.replace(part, path)
-    except OSError as exc:
-        raise OutputError(f"{path}: cannot be written ({exc.strerror})") from exc
-    finally:
-        with suppress(OSError):  # gone already where all went well; and what is read-only never took it
-            part.unlink()
 
 
 def write_json(path: Path, value: Any) -> None:

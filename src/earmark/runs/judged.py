@@ -12,8 +12,9 @@ import numpy as np
 
 from earmark.data.clips import ClipTable, join_labels
 from earmark.data.targets import targets_of
+from earmark.files import writing
 from earmark.models.decision import HALF, PLAIN, Decision
-from earmark.runs.folder import RunFolder, writing
+from earmark.runs.folder import RunFolder
 from earmark.scoring.decide import decision_figures, summary_line
 from earmark.scoring.decide_labels import label_figures
 from earmark.scoring.figures import Figures

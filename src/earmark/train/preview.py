@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import io
 import json
 import logging
 from collections.abc import Sequence
@@ -206,7 +207,7 @@ def _write(
         entries = []
         for variant, (version, image) in enumerate(zip(of_clip, pictures[-1], strict=True)):
             name = f"clip{number}_{f'after{variant}' if variant else 'before'}.wav"
-            soundfile.write(folder / name, version.samples, rate_hz, subtype="FLOAT")
+            (folder / name).write_bytes(_wav(version.samples, rate_hz))
             entries.append(_entry(version, image, name, rate_hz))
         shown.append({"source": clip.source, "label": clip.label_text, "versions": entries})
     (folder / PICTURE).write_bytes(png(grid(pictures)))
@@ -214,6 +215,13 @@ def _write(
     page = json.dumps({"clips": shown, **content}, ensure_ascii=False).replace("<", "\\u003c")
     text = page.encode("utf-8", "replace").decode()
     (folder / HTML).write_text(_TEMPLATE.read_text(encoding="utf-8").replace("__DATA__", text), encoding="utf-8")
+
+
+def _wav(samples: np.ndarray, rate_hz: int) -> bytes:
+    """A file of float32 samples. In memory first: of a full disk libsndfile says no more than that it failed."""
+    encoded = io.BytesIO()
+    soundfile.write(encoded, samples, rate_hz, format="WAV", subtype="FLOAT")
+    return encoded.getvalue()
 
 
 def _entry(version: Version, image: np.ndarray, name: str, rate_hz: int) -> dict[str, str]:

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 from earmark.config import DataArguments, ModelArguments
 from earmark.config_files import read_config_file
 from earmark.device import describe_device
+from earmark.files import writing
 from earmark.report.page import ReportFacts, Scored, write_report
 from earmark.runs.card import CardFacts, model_card
 from earmark.runs.environment import describe_environment
-from earmark.runs.folder import RunFolder, write_json, writing
+from earmark.runs.folder import RunFolder, write_json
 from earmark.runs.judged import Judged, write_predictions
 from earmark.runs.results import ResultsRow, markdown
 from earmark.scoring.decide import summary_line

@@ -25,6 +25,7 @@ _STUDY = "earmark"
 # A median needs some trials to be one, and the first evaluation says little (Optuna's own default is 5 and 0).
 _TRIALS_BEFORE_PRUNING, _STEPS_BEFORE_PRUNING = 4, 1
 _STATES = {"COMPLETE": "done", "PRUNED": "pruned", "FAIL": "failed"}
+_CANNOT_WRITE = ("disk is full", "disk I/O error", "readonly database", "unable to open")  # SQLite's words
 _MOST_BREAKS = 3  # at one place; then it is the trial's own fault
 
 
@@ -194,9 +195,15 @@ class Trials:
         try:
             yield
         except (SQLAlchemyError, self.optuna.exceptions.OptunaError) as exc:
+            # Optuna says of every commit that failed that its data may be too long
+            cause = exc.__cause__ if isinstance(exc.__cause__, SQLAlchemyError) else exc
+            said, place = first_line(cause), self.output / STORAGE
+            if any(words in said for words in _CANNOT_WRITE):
+                raise OutputError(
+                    f"{place}: cannot be written ({said}); put that right, and the same command goes on"
+                ) from exc
             raise OutputError(
-                f"{self.output / STORAGE}: cannot be used as the trials of a search ({first_line(exc)}); "
-                "--overwrite_output_dir begins anew"
+                f"{place}: cannot be used as the trials of a search ({said}); --overwrite_output_dir begins anew"
             ) from exc
 
 

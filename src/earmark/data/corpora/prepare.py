@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import os
 import shlex
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -18,6 +17,7 @@ from earmark.data.corpora.gtzan import GTZAN
 from earmark.data.corpora.ravdess import RAVDESS
 from earmark.data.corpora.urbansound8k import URBANSOUND8K
 from earmark.errors import DataError, OutputError, UsageError
+from earmark.files import writing
 from earmark.words import counted
 
 # what the command line calls them
@@ -122,17 +122,11 @@ def _refuse_to_replace(paths: Sequence[Path], *, overwrite: bool) -> None:
 
 
 def _write(path: Path, header: Sequence[str], rows: Iterable[Iterable[str]]) -> None:
-    """Write a CSV file that appears under its name only when it is whole."""
-    part = path.with_name(f".{path.name}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with open(part, "w", encoding="utf-8", newline="") as stream:
-            writer = csv.writer(stream, lineterminator="\n")
-            writer.writerow(header)
-            writer.writerows(rows)
-        os.replace(part, path)
+        with writing(path, errors="strict") as stream:
+            csv.writer(stream, lineterminator="\n").writerows([header, *rows])
     except UnicodeEncodeError as exc:
-        part.unlink(missing_ok=True)
         raise DataError(f"{path}: a path in it is not UTF-8 ({exc.object!r:.80}); rename that folder or file") from exc
     except OSError as exc:
         raise OutputError(f"{path}: cannot be written ({exc.strerror})") from exc

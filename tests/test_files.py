@@ -1,0 +1,45 @@
+"""Files are whole or not there, and what keeps one from being written is told."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from earmark.config_files import save_config
+from earmark.errors import OutputError
+from earmark.files import writing, writing_bytes
+from tests.small_files import no_file_longer_than
+
+
+def test_a_file_is_there_when_it_is_complete(tmp_path: Path) -> None:
+    with writing(tmp_path / "a.csv") as stream:
+        stream.write("h\udce9\n")  # of a name that is not UTF-8
+        assert not (tmp_path / "a.csv").exists()
+    with writing_bytes(tmp_path / "b") as binary:
+        binary.write(b"12")
+    assert (tmp_path / "a.csv").read_bytes() == b"h\xe9\n"
+    assert (tmp_path / "b").read_bytes() == b"12"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.csv", "b"]
+
+
+def test_what_does_not_fit_leaves_the_earlier_file(tmp_path: Path) -> None:
+    path = tmp_path / "run_config.yaml"
+    save_config({"seed": 1}, path)
+    with (
+        pytest.raises(OutputError, match=rf"^{path}: cannot be written \(File too large\)$"),
+        no_file_longer_than(100),
+    ):
+        save_config({"seed": 2, "data_dir": "a" * 200}, path)
+    assert path.read_text() == "seed: 1\n"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_place_where_nothing_can_be_removed_either(tmp_path: Path) -> None:
+    """As on a read-only disk: tidying up fails as writing did, and the reason is that of writing."""
+    (tmp_path / "file").write_text("")
+    with (
+        pytest.raises(OutputError, match=r"x\.html: cannot be written \(Not a directory\)$"),
+        writing(tmp_path / "file" / "x.html"),
+    ):
+        pass
