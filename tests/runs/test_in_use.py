@@ -23,9 +23,10 @@ import os, sys
 from pathlib import Path
 from earmark.runs.in_use import held
 with held(Path(sys.argv[1])):
-    worker = os.fork() if "worker" in sys.argv else -1
-    if worker:
-        print(os.getpid(), worker, flush=True)
+    if "worker" not in sys.argv:
+        print(os.getpid(), -1, flush=True)
+    elif os.fork() == 0:  # the worker speaks, when it is there and has let go
+        print(os.getppid(), os.getpid(), flush=True)
     sys.stdin.read()
 """
 
