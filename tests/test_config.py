@@ -185,5 +185,5 @@ def test_saved_settings_keep_their_order(tmp_path: Path) -> None:
 
 
 def test_saving_where_nothing_can_be_written(tmp_path: Path) -> None:
-    with pytest.raises(OutputError, match="config.yaml: cannot be written"):
+    with pytest.raises(OutputError, match=r"config\.yaml: cannot be written"):
         save_config({}, tmp_path / "missing" / "config.yaml")
