@@ -90,7 +90,7 @@ TRAINING_FLAGS = (
     Flag("per_device_eval_batch_size", "N", "32", "clips a batch on each device, in evaluation"),
     Flag("weight_decay", "X", "0.0", "decoupled weight decay (AdamW)"),
     Flag("eval_strategy", "epoch|steps|no", "epoch", "when to evaluate; with steps, every --eval_steps"),
-    Flag("metric_for_best_model", "NAME", "accuracy", "which number makes a model the best, which is kept"),
+    Flag("metric_for_best_model", "NAME", "accuracy", "metric that chooses the best model, which is kept"),
     Flag("fp16", "", "", "mixed precision in float16"),
     Flag("bf16", "", "", "mixed precision in bfloat16"),
     Flag("dataloader_num_workers", "N", "0", "extra processes that make batches"),

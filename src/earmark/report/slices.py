@@ -14,6 +14,7 @@ import numpy as np
 
 from earmark.data.clips import ClipTable
 from earmark.data.decode import own_rate_hz
+from earmark.scoring.figures import higher_is_better
 from earmark.scoring.uncertainty import Interval, mean_interval, proportion_interval
 
 _MOST_VALUES = 24  # of a column that is shown value by value
@@ -39,18 +40,16 @@ class Measure:
     """What is told of the clips of a part: the mean of a value that each has.
 
     Attributes:
-        name: its key in a row.
-        higher_is_better: whether a larger one is a better one.
+        name: its key in a row, and the metric that the mean is.
         interval: 95 % interval of the mean of values (M,); ``None`` where there is none.
     """
 
     name: str
-    higher_is_better: bool
     interval: Callable[[np.ndarray], Interval | None]
 
 
-ACCURACY = Measure("accuracy", True, lambda right: proportion_interval(int(right.sum()), len(right)))
-ERROR = Measure("mae", False, mean_interval)
+ACCURACY = Measure("accuracy", lambda right: proportion_interval(int(right.sum()), len(right)))
+ERROR = Measure("mae", mean_interval)
 
 
 def slices(
@@ -165,7 +164,7 @@ def _rows(column: _Column, values: np.ndarray, measure: Measure) -> dict[str, An
     shown = list(parts)
     if len(parts) > _MOST_VALUES:
         enough = [name for name in parts if len(parts[name]) >= _FEWEST_CLIPS] or shown
-        sign = 1 if measure.higher_is_better else -1
+        sign = 1 if higher_is_better(measure.name) else -1
         shown = sorted(enough, key=lambda name: (sign * means[name], name))[:_LOWEST]
     overall = float(values.mean())
     rows = []

@@ -96,7 +96,8 @@ def judge(
     thresholds = decision.thresholds(labels, unless_fitted=HALF) if task is Task.MULTI_LABEL else None
     units = Units.of([clip.group for clip in table])
     metrics = figures_of(task, logits, targets, labels, thresholds, units)
-    extra = run_metric_folder(metric_folder, _answers(task, logits, thresholds), targets) if metric_folder else {}
+    predictions = predictions_for_metric(task, logits, thresholds)
+    extra = run_metric_folder(metric_folder, predictions, targets) if metric_folder else {}
     decided: dict[str, Any] = {}
     if not decision.is_plain:
         probabilities = task.scores(logits.astype(np.float64))
@@ -108,11 +109,22 @@ def judge(
     return Judged(table, targets, logits, labels, metrics, extra, decision, decided, task)
 
 
-def _answers(task: Task, logits: np.ndarray, thresholds: np.ndarray | None) -> np.ndarray:
-    """What a metric of somebody else's compares with the targets."""
+def predictions_for_metric(task: Task, logits: np.ndarray, thresholds: np.ndarray | float | None = None) -> np.ndarray:
+    """Return the predictions that a local metric compares with the targets.
+
+    Args:
+        task: the task of the model.
+        logits: float (N, C).
+        thresholds: with several labels, the probability from which on each is predicted; ``None`` for 0.5.
+
+    Returns:
+        Class indices int (N,), labels 0 or 1 int (N, C), or numbers float (N,).
+    """
     if task is Task.REGRESSION:
         return logits[:, 0]
-    return logits.argmax(axis=1) if thresholds is None else (task.scores(logits) >= thresholds).astype(np.int64)
+    if task is Task.SINGLE_LABEL:
+        return logits.argmax(axis=1)
+    return (task.scores(logits) >= (HALF if thresholds is None else thresholds)).astype(np.int64)
 
 
 def _more_columns(table: ClipTable) -> dict[str, list[Any]]:

@@ -8,7 +8,83 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from earmark.errors import DataError, ModelError
+from earmark.errors import DataError, ModelError, UsageError
+from earmark.tasks import Task
+
+# The metrics that can choose a model, and whether a higher value of each is better. The headline of a task comes first.
+METRICS: Mapping[Task, Mapping[str, bool]] = {
+    Task.SINGLE_LABEL: {
+        "accuracy": True,
+        "balanced_accuracy": True,
+        "macro_f1": True,
+        "top_3_accuracy": True,
+        "top_5_accuracy": True,
+        "loss": False,
+        "expected_calibration_error": False,
+    },
+    Task.MULTI_LABEL: {
+        "mean_average_precision": True,
+        "macro_f1": True,
+        "micro_f1": True,
+        "exact_match": True,
+        "loss": False,
+        "expected_calibration_error": False,
+    },
+    Task.REGRESSION: {
+        "mae": False,
+        "rmse": False,
+        "r2": True,
+        "pearson": True,
+        "spearman": True,
+        "loss": False,
+    },
+}
+
+
+def metric_key(metric: str | None) -> str:
+    """Return the key in ``metrics.json`` of a metric that Transformers calls ``eval_KEY``, or ``None`` for the loss."""
+    return (metric or "loss").removeprefix("eval_")
+
+
+def higher_is_better(metric: str) -> bool | None:
+    """Return whether a higher value of ``metric`` is better; ``None`` for a metric that no task has.
+
+    A name means the same in every task that has it.
+    """
+    return next((metrics[metric] for metrics in METRICS.values() if metric in metrics), None)
+
+
+def check_direction(task: Task, metric: str, direction: bool | None, *, has_folder: bool = False) -> bool:
+    """Return whether a higher value of ``metric`` is better.
+
+    Args:
+        task: the task of the model.
+        metric: the key in ``metrics.json``.
+        direction: ``--greater_is_better``; ``None`` if it was not given.
+        has_folder: whether ``--metric`` names a folder, whose figures are known only after it has run.
+
+    Raises:
+        UsageError: the task has no such metric, or ``direction`` contradicts the metric.
+    """
+    known = METRICS[task].get(metric)
+    if known is None:
+        if not has_folder:
+            raise UsageError(
+                f"--metric_for_best_model {metric}: not a metric of this task ({task.in_words}). "
+                f"Choose one of {', '.join(METRICS[task])}."
+            )
+        if direction is None:
+            raise UsageError(
+                f"--metric_for_best_model {metric}: is a higher value better? "
+                "Add --greater_is_better True or --greater_is_better False."
+            )
+        return direction
+    if direction is not None and direction != known:
+        raise UsageError(
+            f"--greater_is_better {direction}: {metric} is better when it is {'higher' if known else 'lower'}. "
+            "Leave --greater_is_better out."
+        )
+    return known
 
 
 @dataclass(frozen=True)
@@ -20,14 +96,19 @@ class Headline:
         title: for people.
         value: the figure.
         baseline: what a model that knows nothing about the sound gets.
-        higher_is_better: whether a larger figure is a better one.
     """
 
     name: str
     title: str
     value: float
     baseline: float
-    higher_is_better: bool = True
+
+    @property
+    def higher_is_better(self) -> bool:
+        """Whether a higher value is better."""
+        direction = higher_is_better(self.name)
+        assert direction is not None, f"{self.name} is missing in METRICS"
+        return direction
 
 
 @dataclass(frozen=True)

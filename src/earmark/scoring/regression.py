@@ -47,7 +47,7 @@ class RegressionMetrics:
     @property
     def headline(self) -> Headline:
         """Mean absolute error, beside that of always answering the median."""
-        return Headline("mae", "MAE", self.mae, self.median_mae, higher_is_better=False)
+        return Headline("mae", "MAE", self.mae, self.median_mae)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON; undefined figures are ``None``."""

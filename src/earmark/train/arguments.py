@@ -15,6 +15,7 @@ from transformers.trainer_utils import IntervalStrategy
 from earmark.augment_options import AugmentArguments
 from earmark.decision_options import DecisionArguments, LossArguments
 from earmark.errors import MissingExtraError
+from earmark.scoring.figures import higher_is_better, metric_key
 
 _AT_LEAST_ONE = ("per_device_train_batch_size", "per_device_eval_batch_size", "gradient_accumulation_steps")
 
@@ -108,7 +109,7 @@ class EarmarkTrainingArguments(LossArguments, DecisionArguments, AugmentArgument
         None, "keep the best model, not the last (default: yes, where models are saved as often as evaluated)"
     )
     # None (the loss) in Transformers: accuracy is what is reported.
-    metric_for_best_model: str | None = _changed("accuracy", "which number of the evaluation makes a model best")
+    metric_for_best_model: str | None = _changed("accuracy", "metric that chooses the best model")
     # None (all) in Transformers: a checkpoint of a 95 M parameter model with its optimizer is 1.1 GB.
     save_total_limit: int | None = _changed(2, "checkpoints kept, the best one among them")
     # True in Transformers: the columns are made by this project's own collator, none is unused.
@@ -127,7 +128,9 @@ class EarmarkTrainingArguments(LossArguments, DecisionArguments, AugmentArgument
         self._follow_eval_strategy()
         self._rename_gradient_checkpointing()
         self._check_deepspeed()
+        direction = self._direction()
         super().__post_init__()
+        self.greater_is_better = direction  # Transformers maximizes every metric whose name does not end with "loss"
 
     @property
     def n_gpu(self) -> int:
@@ -205,6 +208,11 @@ class EarmarkTrainingArguments(LossArguments, DecisionArguments, AugmentArgument
                 f"--load_best_model_at_end: the best at --eval_steps {self.eval_steps:g} is not saved at --save_steps "
                 f"{self.save_steps:g}; give both the same value, or --save_strategy best"
             )
+
+    def _direction(self) -> bool | None:
+        """Whether a higher metric is better: the flag, or as the metric is defined; ``None`` for an unknown metric."""
+        given = vars(self)["greater_is_better"]
+        return higher_is_better(metric_key(self.metric_for_best_model)) if given is None else given
 
     def _rename_gradient_checkpointing(self) -> None:
         """Pass the old name on where Transformers has the new one; it would warn at each run."""

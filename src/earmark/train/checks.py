@@ -11,11 +11,14 @@ from earmark.config import RunArguments
 from earmark.errors import UsageError
 from earmark.extras import require
 from earmark.runs.folder import RunFolder, prepare_folder
+from earmark.runs.judged import predictions_for_metric
 from earmark.scoring.decide import check_task_can_fit
+from earmark.scoring.figures import METRICS, metric_key
 from earmark.scoring.metric_folder import run_metric_folder
 from earmark.scoring.metrics import figures_of
 from earmark.tasks import Task
 from earmark.train.arguments import EarmarkTrainingArguments
+from earmark.words import counted
 
 # Transformers' callbacks whose package is one of this project's extras.
 _REPORTERS = ("tensorboard", "trackio")
@@ -58,7 +61,7 @@ def check_settings(
         OutputError: the folder for TensorBoard cannot be written.
         MissingExtraError: a tracker's package is not installed.
     """
-    _check_best_metric(training, labels, task)
+    _check_best_metric(run, training, labels, task)
     if training.train_sampling_strategy not in ("random", "sequential"):
         raise UsageError(
             f"--train_sampling_strategy {training.train_sampling_strategy}: clips of like length are put together by "
@@ -72,9 +75,6 @@ def check_settings(
         require(name)
     if "tensorboard" in training.report_to and run.logging_dir:
         prepare_folder(Path(run.logging_dir))
-    if run.metric:
-        one_each, _ = _one_clip_each(labels, task)
-        run_metric_folder(run.metric, one_each, one_each)
     batch = training.train_batch_size * training.world_size
     if training.dataloader_drop_last and clips < batch:
         raise UsageError(
@@ -83,14 +83,20 @@ def check_settings(
         )
 
 
-def _check_best_metric(training: EarmarkTrainingArguments, labels: Sequence[str], task: Task) -> None:
-    if training.metric_for_best_model is None:
-        return
+def _check_best_metric(
+    run: RunArguments, training: EarmarkTrainingArguments, labels: Sequence[str], task: Task
+) -> None:
+    """Compute every metric on one clip of each class, and see that the one that chooses the best model is there."""
     targets, logits = _one_clip_each(labels, task)
     figures = figures_of(task, logits, targets, labels).to_dict()
-    known = [name for name, value in figures.items() if isinstance(value, (int, float))]
-    if training.metric_for_best_model.removeprefix("eval_") not in known:
-        raise UsageError(f"--metric_for_best_model {training.metric_for_best_model}: not one of {', '.join(known)}")
+    known = [name for name in METRICS[task] if name in figures]  # top_5_accuracy needs six classes
+    if run.metric:
+        known += run_metric_folder(run.metric, predictions_for_metric(task, logits), targets)
+    if metric_key(training.metric_for_best_model) not in known:
+        raise UsageError(
+            f"--metric_for_best_model {training.metric_for_best_model}: not a metric of this task ({task.in_words}) "
+            f"with {counted(len(labels), 'class')}. Choose one of {', '.join(known)}."
+        )
 
 
 def _one_clip_each(labels: Sequence[str], task: Task) -> tuple[np.ndarray, np.ndarray]:

@@ -15,6 +15,7 @@ from typing import Any
 import transformers
 from huggingface_hub.errors import HTTPError
 from transformers import TrainerCallback
+from transformers.trainer_utils import SchedulerType
 from transformers.training_args import OptimizerNames
 
 from earmark.config import DEFAULT_LONGEST_S, DataArguments, ModelArguments, RunArguments
@@ -33,6 +34,7 @@ from earmark.runs.environment import describe_environment
 from earmark.runs.folder import RunFolder, prepare_output_dir, write_json
 from earmark.scoring.decide import check_can_fit
 from earmark.scoring.diagnosis import Schedule
+from earmark.scoring.figures import METRICS, check_direction, metric_key
 from earmark.tasks import Task
 from earmark.train.arguments import EarmarkTrainingArguments
 from earmark.train.augmentation import AugmentationSounds, load_augmentation
@@ -109,7 +111,7 @@ def train(
         check_few_shot(model, training)
     source, task = source_of(model), Task(data.task or Task.SINGLE_LABEL)
     check_flags_of_task(training, task)
-    training = with_global_batch(with_device(judged_by(training, task), run))
+    training = with_global_batch(with_device(judged_by(training, task, run.metric), run))
     folder = RunFolder(Path(training.output_dir))
     with holding(folder.path):
         return _run_in(folder, source, data, model, run, training, callbacks, with_test=with_test)
@@ -153,7 +155,7 @@ def _run_in(
     if model.few_shot:
         check_head(audio)
     training = _with_rates(training, audio, model)
-    trainer = _make_trainer(audio, training, prepared, data, sounds)
+    trainer = _make_trainer(audio, training, prepared, data, run, sounds)
     for callback in callbacks:
         trainer.add_callback(callback)
     if checkpoint is not None:  # before anything of an earlier run is written over
@@ -268,14 +270,26 @@ def _unit(prepared: PreparedData) -> tuple[float, float]:
     return float(numbers.mean()), float(numbers.std())
 
 
-def judged_by(training: EarmarkTrainingArguments, task: Task) -> EarmarkTrainingArguments:
-    """Training settings that keep the model which is best by the figure of the task, where none is named."""
-    best = {Task.MULTI_LABEL: ("mean_average_precision", True), Task.REGRESSION: ("mae", False)}
-    if task is Task.SINGLE_LABEL or training.metric_for_best_model != "accuracy":
-        return training
-    name, higher = best[task]
-    logger.info("the best model: by %s", name)
-    changes: dict[str, Any] = {"metric_for_best_model": name, "greater_is_better": higher}
+def judged_by(training: EarmarkTrainingArguments, task: Task, metric_folder: str | None) -> EarmarkTrainingArguments:
+    """Return the training settings with the metric that chooses the best model and its direction.
+
+    Args:
+        training: settings; the default metric, accuracy, stands for the headline of any task.
+        task: the task of the model.
+        metric_folder: folder of a local metric, which may have metrics of its own.
+
+    Raises:
+        UsageError: the metric is unknown, or ``--greater_is_better`` contradicts it.
+    """
+    metric, direction = training.metric_for_best_model, training.greater_is_better
+    if metric == "accuracy" and task is not Task.SINGLE_LABEL:
+        metric, direction = next(iter(METRICS[task])), None
+        logger.info("metric that chooses the best model: %s", metric)
+    higher = check_direction(task, metric_key(metric), direction, has_folder=metric_folder is not None)
+    changes: dict[str, Any] = {"metric_for_best_model": metric, "greater_is_better": higher}
+    if training.lr_scheduler_type in (SchedulerType.REDUCE_ON_PLATEAU, "greedy"):  # torch's default is to minimize
+        settings = training.lr_scheduler_kwargs or {}
+        changes["lr_scheduler_kwargs"] = {"mode": "max" if higher else "min", **settings}
     return dataclasses.replace(training, **changes)
 
 
@@ -298,11 +312,19 @@ def _make_trainer(
     training: EarmarkTrainingArguments,
     prepared: PreparedData,
     data: DataArguments,
+    run: RunArguments,
     sounds: AugmentationSounds,
 ) -> AudioTrainer:
-    waste = data.bucket_waste
     try:
-        return AudioTrainer(audio, training, prepared.train, prepared.validation, bucket_waste=waste, sounds=sounds)
+        return AudioTrainer(
+            audio,
+            training,
+            prepared.train,
+            prepared.validation,
+            bucket_waste=data.bucket_waste,
+            sounds=sounds,
+            metric_folder=run.metric,
+        )
     except (OSError, HTTPError) as exc:  # with --push_to_hub it makes the repository
         raise NetworkError(f"--push_to_hub: {first_line(exc)}") from exc
     except (ValueError, RuntimeError, ImportError) as exc:  # how Transformers refuses settings that do not go together

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import gc
 import logging
+import math
 import shlex
 import shutil
 from collections.abc import Sequence
@@ -23,10 +24,20 @@ from transformers import TrainerCallback
 
 from earmark.config import DataArguments, ModelArguments, RunArguments
 from earmark.config_files import resolved_config, save_config, saved_config
-from earmark.errors import DataError, EarmarkError, MissingExtraError, NetworkError, OutputError, Stopped, UsageError
+from earmark.errors import (
+    DataError,
+    EarmarkError,
+    MissingExtraError,
+    ModelError,
+    NetworkError,
+    OutputError,
+    Stopped,
+    UsageError,
+)
 from earmark.extras import require
 from earmark.options import SearchOptions
 from earmark.runs.folder import RunFolder, prepare_output_dir, write_json
+from earmark.scoring.figures import metric_key
 from earmark.scoring.table import rank_and_world
 from earmark.tasks import Task
 from earmark.train.arguments import EarmarkTrainingArguments
@@ -90,7 +101,8 @@ def search(
     for one in space:
         for value in one.extremes():
             with_values(parts, {one.name: value})
-    metric, maximize = _figure(judged_by(training, Task(data.task or Task.SINGLE_LABEL)))
+    judged = judged_by(training, Task(data.task or Task.SINGLE_LABEL), run.metric)
+    metric, maximize = metric_key(judged.metric_for_best_model), bool(judged.greater_is_better)
     with_device(training, run)  # starts the process group of a distributed run
     output = Path(training.output_dir or "")
     settings = {"search_space": options.search_space, **resolved_config(data, model, run, training)}
@@ -117,13 +129,6 @@ def _refuse_several_runs(data: DataArguments, run: RunArguments, training: Earma
         raise UsageError("--resume_from_checkpoint is for one run; a search goes on with the same command")
     if training.push_to_hub:
         raise UsageError("--push_to_hub is for one run; push the best one when the search is done: earmark push")
-
-
-def _figure(training: EarmarkTrainingArguments) -> tuple[str, bool]:
-    """The figure that trials are compared by, and whether more of it is better."""
-    metric = (training.metric_for_best_model or "loss").removeprefix("eval_")
-    better = training.greater_is_better
-    return metric, (not metric.endswith("loss")) if better is None else better
 
 
 def _begin(output: Path, settings: dict[str, Any], *, replace: bool) -> None:
@@ -212,7 +217,19 @@ def _train(job: Job, output: Path, parts: Sequence[Any], watch: _Watch) -> float
         callbacks=[watch],
         with_test=False,
     )
-    return on_main_process(lambda: float(outcome.metrics["validation"][watch.metric]))
+    return on_main_process(lambda: _value(outcome.metrics["validation"], watch.metric))
+
+
+def _value(metrics: dict[str, Any], metric: str) -> float:
+    """The figure that trials are compared by.
+
+    Raises:
+        ModelError: it is undefined.
+    """
+    value = {**metrics.get("metric_folder", {}), **metrics}[metric]
+    if value is None:
+        raise ModelError(f"{metric} is undefined for the predictions of this model")
+    return float(value)
 
 
 def _record_failure(trials: Trials | None, job: Job, most: int, watch: _Watch, error: EarmarkError) -> None:
@@ -257,7 +274,10 @@ class _Watch(TrainerCallback):
 
     def on_evaluate(self, args: Any, state: Any, control: Any, metrics: dict[str, float], **kwargs: Any) -> None:
         step = round(state.epoch) if args.eval_strategy == "epoch" else state.global_step
-        to_prune = on_main_process(lambda: _of(self._trials).report(step, metrics[f"eval_{self.metric}"]))
+        value = metrics[f"eval_{self.metric}"]
+        if math.isnan(value):
+            return
+        to_prune = on_main_process(lambda: _of(self._trials).report(step, value))
         if to_prune and state.global_step < state.max_steps:
             raise _Pruned
 

@@ -22,7 +22,7 @@ import logging
 import math
 import time
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
@@ -44,7 +44,9 @@ from earmark.models.build import AudioModel
 from earmark.models.embedding import EmbeddingModel, classify_all
 from earmark.models.freeze import body_of, is_body_frozen
 from earmark.progress import Progress
-from earmark.scoring.figures import Headline
+from earmark.runs.judged import predictions_for_metric
+from earmark.scoring.figures import METRICS, Headline, metric_key
+from earmark.scoring.metric_folder import run_metric_folder
 from earmark.scoring.metrics import figures_of
 from earmark.scoring.table import score_table
 from earmark.train.augmentation import AugmentationSounds, augmented
@@ -102,6 +104,7 @@ class AudioTrainer(AveragingTrainer):
         validation: clips to judge by; ``None`` when there is no evaluation while training.
         bucket_waste: most padding in length buckets; 1 for batches without regard to length.
         sounds: what the augmentation of ``args`` takes from folders.
+        metric_folder: folder of a local metric, for a metric that is not one of earmark's.
 
     Attributes:
         frozen_s: seconds spent on what the frozen part of the model makes of the clips, once.
@@ -122,6 +125,7 @@ class AudioTrainer(AveragingTrainer):
         *,
         bucket_waste: float = 0.1,
         sounds: AugmentationSounds | None = None,
+        metric_folder: str | None = None,
     ) -> None:
         if args.fsdp or args.deepspeed:
             # both hang on the calls of the library's own modules, to gather their weights in time
@@ -159,7 +163,7 @@ class AudioTrainer(AveragingTrainer):
             "rates": rates_fact(args),
             **average_fact(args.ema),
         }
-        self._bucket_waste, self._sounds = bucket_waste, sounds
+        self._bucket_waste, self._sounds, self._metric_folder = bucket_waste, sounds, metric_folder
         if args.fsdp and not self.is_fsdp_enabled:  # accelerate passes over it without a word
             raise UsageError(f"--fsdp: weights can be spread over accelerators, not over {args.device.type}s")
         self._whole = WholeModel(audio.model) if args.fsdp else None
@@ -224,18 +228,29 @@ class AudioTrainer(AveragingTrainer):
             labels, task = self.audio.labels, self.audio.task
             # intervals are told of the model that is kept
             metrics = figures_of(task, logits, targets_of(clips.table, labels, task), labels, intervals=False)
+            values = {name: value for name, value in metrics.to_dict().items() if isinstance(value, (int, float))}
+            values |= self._chosen_metric(values, logits, clips)
             seconds = time.perf_counter() - start
-        figures = {
-            f"{metric_key_prefix}_{name}": value
-            for name, value in metrics.to_dict().items()
-            if isinstance(value, (int, float))
-        }
+        figures = {f"{metric_key_prefix}_{name}": value for name, value in values.items()}
         self.headline = metrics.headline
         figures[f"{metric_key_prefix}_runtime"] = round(seconds, 3)
         figures[f"{metric_key_prefix}_samples_per_second"] = round(len(clips.table) / seconds, 1)
         self.log(figures)
         self.control: Any = self.callback_handler.on_evaluate(self.args, self.state, self.control, figures)
         return figures
+
+    def _chosen_metric(self, values: Mapping[str, float], logits: np.ndarray, clips: UsableClips) -> dict[str, float]:
+        """The metric that chooses the best model, if it is not among ``values``: of a metric folder, or undefined."""
+        metric, task = metric_key(self.args.metric_for_best_model), self.audio.task
+        if metric in values:
+            return {}
+        if self._metric_folder and metric not in METRICS[task]:
+            targets = targets_of(clips.table, self.audio.labels, task)
+            found = run_metric_folder(self._metric_folder, predictions_for_metric(task, logits), targets)
+            if metric in found:
+                return {metric: found[metric]}
+        logger.warning("validation: %s is undefined for these predictions; this model cannot be the best one", metric)
+        return {metric: math.nan}
 
     def _prepare_inputs(self, inputs: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         """Stored samples to model inputs, on the device."""
