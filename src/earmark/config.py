@@ -160,6 +160,7 @@ OF_EPOCHS = (
         "lr_scheduler_type",
     ),
     *("ema", "lora", "augment", "focal_gamma", "sampler", "label_smoothing_factor", "fsdp", "deepspeed", "freeze"),
+    "keep_head",
 )
 
 
@@ -210,12 +211,19 @@ class ModelArguments(PretrainedArguments):
         "train no epochs: fit the head by logistic regression on what the model makes of the clips, in seconds; for "
         "some ten clips a class",
     )
+    keep_head: bool = flag(
+        False,
+        "reuse the rows of the checkpoint's head for the classes that it has in common with the recordings "
+        "(default: only if all classes are the same)",
+    )
     ignore_mismatched_sizes: bool = flag(False, "accepted for old command lines: the head is always made to fit")
 
     def __post_init__(self) -> None:
         known = r"none|feature_encoder|encoder|last-[1-9][0-9]*"
         ok = self.freeze is None or re.fullmatch(known, self.freeze) is not None
         require_value(ok, "freeze", self.freeze, "none, feature_encoder, encoder or last-N, e.g. last-2")
+        if self.keep_head and not self.model_name_or_path:
+            raise UsageError("--keep_head reuses the head of a checkpoint. Name one with --model_name_or_path.")
 
 
 @dataclass

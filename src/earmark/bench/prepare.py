@@ -16,7 +16,8 @@ from earmark.data.folders import SplitNames
 from earmark.data.sources import load_data_dir
 from earmark.data.usable import UsableClips, keep_usable
 from earmark.errors import DataError
-from earmark.models.build import AudioModel, build_for_training, load_config, load_extractor
+from earmark.models.build import AudioModel, build_for_training, load_config
+from earmark.models.extractor import load_extractor
 from earmark.models.source import source_of
 
 

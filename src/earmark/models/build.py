@@ -6,6 +6,7 @@ Every architecture of Transformers' audio-classification mapping takes this way,
 from __future__ import annotations
 
 import contextlib
+import copy
 import json
 import logging
 import os
@@ -16,8 +17,7 @@ from typing import Any
 
 import torch
 import transformers
-from huggingface_hub.errors import StrictDataclassError
-from transformers import AutoConfig, AutoFeatureExtractor, AutoModelForAudioClassification
+from transformers import AutoConfig, AutoModelForAudioClassification
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 from transformers.models.auto.modeling_auto import MODEL_FOR_AUDIO_CLASSIFICATION_MAPPING_NAMES
 
@@ -31,16 +31,16 @@ from earmark.models.clip_length import (
     native_length_s,
     takes_one_length,
 )
+from earmark.models.decision import FILE_NAME as DECISION
 from earmark.models.decision import PLAIN, Decision, read_decision
-from earmark.models.forward import CONFIG_KEY, install_forward
+from earmark.models.extractor import UNREADABLE, load_extractor
+from earmark.models.forward import install_forward
 from earmark.models.freeze import head_parameters
 from earmark.models.frontend import Frontend
+from earmark.models.head import CONFIG_KEY, Loaded, place_rows, saved_head
 from earmark.tasks import Task
 
 logger = logging.getLogger(__name__)
-
-# what Transformers raises for a JSON file that is not one, or holds values of the wrong kind
-_UNREADABLE = (OSError, ValueError, KeyError, TypeError, AttributeError, StrictDataclassError)
 
 # bars for "loading weights" and "writing shards", which take no time here, would tear this project's own apart
 transformers.utils.logging.disable_progress_bar()
@@ -61,6 +61,7 @@ class ModelSource:
         config_name: folder or hub name of another model's configuration.
         feature_extractor: folder or hub name of another model's feature extractor.
         attention_mask: whether the frontend gives a mask where clips of a batch differ in length.
+        keep_head: whether rows of the checkpoint's head are reused where it has other classes than the recordings.
     """
 
     name_or_path: str | None = None
@@ -69,6 +70,7 @@ class ModelSource:
     config_name: str | None = None
     feature_extractor: str | None = None
     attention_mask: bool = True
+    keep_head: bool = False
     revision: str = "main"
     token: str | None = None
     cache_dir: str | None = None
@@ -151,8 +153,8 @@ def build_for_training(
 
     Args:
         source: checkpoint or architecture.
-        labels: class names, in a regression what the number is called; the head gets this size whatever the checkpoint
-            had.
+        labels: class names, in a regression the name of the number; the head gets a row for each, which a class of
+            the checkpoint keeps by name (see :mod:`earmark.models.head`).
         length_s: clip length asked for, in seconds; ``None``: as long as the longest training clip, as far as the
             architecture allows.
         longest_s: duration of the longest training clip, in seconds.
@@ -166,6 +168,7 @@ def build_for_training(
     if folder is not None and adapters.is_adapter(folder):
         raise ModelError(f"{folder}: an adapter, not a model to start from; name its base, or a model saved merged")
     config = load_config(source, folder)
+    before = copy.deepcopy(config if source.config_name is None or folder is None else _read_config(folder, source))
     config.label2id = {label: i for i, label in enumerate(labels)}
     config.id2label = dict(enumerate(labels))
     # a model that says nothing is taken for one of single labels; Transformers would refuse the word for one class
@@ -173,7 +176,12 @@ def build_for_training(
     if folder is None:
         model = _random_weights(config, source)
     else:
-        model = _load_weights(folder, config, source, fresh_head=True)
+        loaded = _load_weights(folder, config, source, fresh_head=True)
+        model = loaded.model
+        head = saved_head(loaded, folder, before, lambda: _load_weights(folder, before, source, fresh_head=False).model)
+        logger.info("%s", place_rows(model, head, labels, task, unit, keep=source.keep_head))
+        if (folder / DECISION).is_file():
+            logger.info("%s: not carried over; it was fitted for the weights before training", folder / DECISION)
     extractor = load_extractor(source, folder, model.config)
     length_s = length_for_training_s(model.config, extractor, length_s, longest_s)
     extractor = cut_to_length(model, extractor, length_s)
@@ -214,7 +222,7 @@ def load_trained(source: ModelSource, *, decided: bool = True) -> AudioModel:
     if adapters.is_adapter(folder):
         model = _load_adapted(source, folder, config).eval()
     else:
-        model = _load_weights(folder, config, source, fresh_head=False).eval()
+        model = _load_weights(folder, config, source, fresh_head=False).model.eval()
     extractor = load_extractor(source, folder, config)
     saved = getattr(config, CONFIG_KEY, None) or {}
     length_s = saved.get("max_length_seconds") or native_length_s(config, extractor) or _DEFAULT_WINDOW_S
@@ -236,10 +244,7 @@ def load_config(source: ModelSource, folder: Path | None) -> Any:
         config = _config_of_type(source.model_type)
     else:
         place = source.find(source.config_name) if source.config_name else folder
-        try:
-            config = AutoConfig.from_pretrained(place, trust_remote_code=source.trust_remote_code)
-        except _UNREADABLE as exc:
-            raise ModelError(f"{name}: config.json cannot be read ({first_line(exc)})") from exc
+        config = _read_config(place or Path(name), source)
     if source.config_overrides:
         _override(config, source.config_overrides)
     if config.model_type not in supported_architectures() and not source.trust_remote_code:
@@ -248,6 +253,13 @@ def load_config(source: ModelSource, folder: Path | None) -> Any:
             f"those that do: {', '.join(supported_architectures())}"
         )
     return config
+
+
+def _read_config(folder: Path, source: ModelSource) -> Any:
+    try:
+        return AutoConfig.from_pretrained(folder, trust_remote_code=source.trust_remote_code)
+    except UNREADABLE as exc:
+        raise ModelError(f"{folder}: config.json cannot be read ({first_line(exc)})") from exc
 
 
 def _config_of_type(model_type: str | None) -> Any:
@@ -272,50 +284,11 @@ def _override(config: Any, text: str) -> None:
             config.update(values)
         else:
             config.update_from_string(text)
-    except _UNREADABLE as exc:
+    except UNREADABLE as exc:
         raise ModelError(
             f"--config_overrides: {first_line(exc)} in a {config.model_type} configuration; write name=value,"
             'name=value or a JSON object {"name": value} where a value is a list'
         ) from exc
-
-
-def load_extractor(source: ModelSource, folder: Path | None, config: Any) -> Any:
-    """The feature extractor: of the checkpoint, of another model, or the architecture's own.
-
-    Raises:
-        ModelError: ``preprocessor_config.json`` cannot be read.
-    """
-    place = source.find(source.feature_extractor) if source.feature_extractor else folder
-    if place is not None and (place / "preprocessor_config.json").is_file():
-        try:
-            extractor = AutoFeatureExtractor.from_pretrained(place, trust_remote_code=source.trust_remote_code)
-        except _UNREADABLE as exc:
-            raise ModelError(f"{place}: preprocessor_config.json cannot be read ({first_line(exc)})") from exc
-        rate_hz = getattr(extractor, "sampling_rate", None)
-        if not isinstance(rate_hz, int) or rate_hz < 1:
-            raise ModelError(f"{place}: preprocessor_config.json has the sampling_rate {rate_hz}, not a rate in hertz")
-    else:
-        extractor = _default_extractor(config)
-        if place is not None:
-            logger.info(
-                "%s: no preprocessor_config.json; using the %s of its architecture", place, type(extractor).__name__
-            )
-    if hasattr(extractor, "return_attention_mask") and not takes_one_length(config):
-        extractor.return_attention_mask = source.attention_mask
-    return extractor
-
-
-def _default_extractor(config: Any) -> Any:
-    kind = config.model_type
-    if kind == "whisper":
-        seconds = config.max_source_positions * 2 // 100  # 100 mel frames a second, two frames a position
-        return transformers.WhisperFeatureExtractor(feature_size=config.num_mel_bins, chunk_length=seconds)
-    if kind == "audio-spectrogram-transformer":
-        return transformers.ASTFeatureExtractor(num_mel_bins=config.num_mel_bins, max_length=config.max_length)
-    if kind == "wav2vec2-bert":
-        return transformers.SeamlessM4TFeatureExtractor(stride=config.feature_projection_input_dim // 80)
-    # TC-ResNet normalises its own log-mel; the others were trained on clips of zero mean and unit variance
-    return transformers.Wav2Vec2FeatureExtractor(do_normalize=kind != "tc_resnet", return_attention_mask=True)
 
 
 def _random_weights(config: Any, source: ModelSource) -> Any:
@@ -327,7 +300,12 @@ def _random_weights(config: Any, source: ModelSource) -> Any:
         ) from exc
 
 
-def _load_weights(folder: Path, config: Any, source: ModelSource, *, fresh_head: bool) -> Any:
+def _load_weights(folder: Path, config: Any, source: ModelSource, *, fresh_head: bool) -> Loaded:
+    """Fill a classifier from a checkpoint.
+
+    Raises:
+        ModelError: something of the body is lacking; with ``fresh_head`` false, or something of the head.
+    """
     try:
         with _quiet_transformers():
             model, report = AutoModelForAudioClassification.from_pretrained(
@@ -342,8 +320,8 @@ def _load_weights(folder: Path, config: Any, source: ModelSource, *, fresh_head:
     except Exception as exc:  # safetensors, torch and Transformers share no base class for a broken weights file
         raise ModelError(f"{folder}: its weights cannot be loaded ({first_line(exc)})") from exc
     head = head_parameters(model)
-    wrong = {*report["missing_keys"], *(key for key, *_ in report["mismatched_keys"])}
-    lacking = sorted(wrong - head if fresh_head else wrong)
+    missing, mismatched = set(report["missing_keys"]), {key for key, *_ in report["mismatched_keys"]}
+    lacking = sorted((missing | mismatched) - (head if fresh_head else set()))
     lacking = [name for name in lacking if not name.endswith("masked_spec_embed")]  # only training draws on it
     if lacking:
         what = "the head" if set(lacking) <= head else f"{len(lacking)} weights"
@@ -355,7 +333,7 @@ def _load_weights(folder: Path, config: Any, source: ModelSource, *, fresh_head:
                 else "train it first, or give a trained model"
             )
         )
-    return model
+    return Loaded(model, missing, mismatched)
 
 
 def _load_adapted(source: ModelSource, folder: Path, config: Any) -> Any:
@@ -371,7 +349,7 @@ def _load_adapted(source: ModelSource, folder: Path, config: Any) -> Any:
         for setting in ("max_source_positions", "max_length"):
             if hasattr(of_base, setting):
                 setattr(config, setting, getattr(of_base, setting))
-    model = _load_weights(place, config, base, fresh_head=True)
+    model = _load_weights(place, config, base, fresh_head=True).model
     cut_to_length(model, load_extractor(base, place, of_base), config.earmark["max_length_seconds"])
     adapters.load_merged(model, folder)
     return model

@@ -17,9 +17,8 @@ from transformers.modeling_outputs import SequenceClassifierOutput
 
 from earmark.models import embedding, wav2vec2_family
 from earmark.models.clip_length import takes_one_length
+from earmark.models.head import CONFIG_KEY, output_layer, unit_of
 
-# What earmark adds to config.json; plain Transformers carries it along unread.
-CONFIG_KEY = "earmark"
 # what the forward of the wav2vec2 family takes; anything else (labels, output_attentions) is for the library's
 _FAMILY_INPUTS = {"input_values", "attention_mask", "features", "num_frames"}
 _MASKED_BY_THE_LIBRARY = ("wav2vec2-bert", "tc_resnet")
@@ -110,13 +109,6 @@ class ModelForward:
         }
 
 
-def unit_of(config: Any) -> tuple[float, float] | None:
-    """Mean and deviation of the numbers that a regression was trained on, where ``config`` has them."""
-    saved = getattr(config, CONFIG_KEY, None) or {}
-    unit = saved.get("unit")
-    return None if unit is None else (float(unit["mean"]), float(unit["deviation"]))
-
-
 def fold_unit(model: Any) -> None:
     """Give the head of a regression the unit of its numbers, so that plain Transformers answers in it, too."""
     # accelerate puts its autocast round forward for good and keeps ours beside it
@@ -124,7 +116,7 @@ def fold_unit(model: Any) -> None:
     if forward.unit is None:
         return
     mean, deviation = forward.unit
-    last = getattr(model.classifier, "dense", model.classifier)  # AST has a norm before it
+    last = output_layer(model)
     with torch.no_grad():
         last.weight.mul_(deviation)
         last.bias.mul_(deviation).add_(mean)

@@ -22,4 +22,5 @@ def source_of(flags: PretrainedArguments) -> ModelSource:
         source.config_name = flags.config_name
         source.feature_extractor = flags.feature_extractor_name
         source.attention_mask = flags.attention_mask
+        source.keep_head = flags.keep_head
     return source

@@ -25,7 +25,8 @@ from earmark.data.scan import write_bad_audio
 from earmark.data.sources import load_splits, load_unlabelled
 from earmark.data.usable import UsableClips, keep_usable
 from earmark.errors import DataError, OutputError
-from earmark.models.build import limits_for_training, load_config, load_extractor
+from earmark.models.build import limits_for_training, load_config
+from earmark.models.extractor import load_extractor
 from earmark.models.hidden_spans import hide_bins
 from earmark.models.source import source_of
 from earmark.runs.folder import prepare_folder

@@ -25,7 +25,8 @@ from earmark.data.targets import targets_of
 from earmark.data.waveforms import default_store_root
 from earmark.device import choose_optimizer, choose_precision, describe_device, select_device
 from earmark.errors import EarmarkError, NetworkError, OutputError, Stopped, UsageError, first_line
-from earmark.models.build import AudioModel, ModelSource, build_for_training, load_config, load_extractor
+from earmark.models.build import AudioModel, ModelSource, build_for_training, load_config
+from earmark.models.extractor import load_extractor
 from earmark.models.forward import fold_unit
 from earmark.models.freeze import freeze
 from earmark.models.source import source_of

@@ -1,0 +1,206 @@
+"""The output layer of a classifier. Its rows belong to classes by name, not by position.
+
+A checkpoint to fine-tune may have the classes of the recordings in another order, some of them, or others. Rows of
+classes that stay keep what they have learned; the rest of the layer starts from random weights.
+
+Shapes: C classes, D inputs of the output layer.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import nn
+
+from earmark.errors import ModelError
+from earmark.models.freeze import body_of
+from earmark.tasks import Task
+from earmark.words import and_more, counted
+
+# What earmark adds to config.json; plain Transformers carries it along unread.
+CONFIG_KEY = "earmark"
+_PLACEHOLDER = re.compile(r"LABEL_\d+")  # what Transformers calls classes that nobody named
+
+
+def output_layer(model: Any) -> nn.Linear:
+    """Return the linear layer whose rows are the classes.
+
+    Most heads are that layer, or a projection with that layer behind it; AST has a norm in front of it.
+
+    Raises:
+        ModelError: the head has no such layer.
+    """
+    in_body = {id(module) for module in body_of(model).modules()}
+    layers = [module for module in model.modules() if isinstance(module, nn.Linear) and id(module) not in in_body]
+    if not layers or layers[-1].out_features != model.config.num_labels:
+        raise ModelError(f"the head of a {type(model).__name__} does not end in a linear layer of its classes")
+    return layers[-1]
+
+
+class Loaded(NamedTuple):
+    """A classifier, and the names of its parameters that its checkpoint does not have, or has in another size."""
+
+    model: Any
+    missing: set[str]
+    mismatched: set[str]
+
+
+@dataclass(frozen=True)
+class SavedHead:
+    """The output layer as a checkpoint has it.
+
+    Attributes:
+        place: the checkpoint, for messages.
+        labels: names of its classes, row by row.
+        task: its task.
+        unit: mean and deviation of the numbers that its outputs are scaled by; ``None`` for outputs as they are.
+        load: returns its weight (C, D) and bias (C,), from a file if need be.
+    """
+
+    place: Path
+    labels: Sequence[str]
+    task: Task
+    unit: tuple[float, float] | None
+    load: Callable[[], tuple[torch.Tensor, torch.Tensor]]
+
+    def why_no_names(self) -> str | None:
+        """Return why the classes cannot be told by their names; ``None`` if they can."""
+        if all(_PLACEHOLDER.fullmatch(label) for label in self.labels):
+            return f"names its classes only {self.labels[0]} to {self.labels[-1]}"
+        repeated = [label for label, count in Counter(self.labels).items() if count > 1]
+        return f"has {repeated[0]!r} as the name of several classes" if repeated else None
+
+
+def saved_head(loaded: Loaded, folder: Path, config: Any, load_again: Callable[[], Any]) -> SavedHead | None:
+    """Return the output layer as the checkpoint has it; ``None`` if it has none.
+
+    Args:
+        loaded: from the checkpoint, with as many classes as will be trained.
+        folder: the checkpoint.
+        config: its own configuration.
+        load_again: returns the classifier with the classes of ``config``.
+    """
+    layer = output_layer(loaded.model)
+    weight = next(name for name, value in loaded.model.named_parameters() if value is layer.weight)
+    if weight in loaded.missing:
+        return None
+    labels = [str(config.id2label.get(i, f"LABEL_{i}")) for i in range(config.num_labels)]
+    if weight not in loaded.mismatched and len(labels) != layer.out_features:
+        labels = [f"LABEL_{i}" for i in range(layer.out_features)]  # the configuration is not that of these weights
+
+    def load() -> tuple[torch.Tensor, torch.Tensor]:
+        own = layer if weight not in loaded.mismatched else output_layer(load_again())
+        return own.weight.detach(), own.bias.detach()
+
+    return SavedHead(folder, labels, Task.of_config(config), unit_of(config), load)
+
+
+def unit_of(config: Any) -> tuple[float, float] | None:
+    """Mean and deviation of the numbers that a regression was trained on, where ``config`` has them."""
+    saved = getattr(config, CONFIG_KEY, None) or {}
+    unit = saved.get("unit")
+    return None if unit is None else (float(unit["mean"]), float(unit["deviation"]))
+
+
+def place_rows(
+    model: Any,
+    saved: SavedHead | None,
+    labels: Sequence[str],
+    task: Task,
+    unit: tuple[float, float] | None,
+    *,
+    keep: bool,
+) -> str:
+    """Give each class of ``model`` its row of a checkpoint's output layer, by name, or random weights.
+
+    With the same classes in any order all rows are reused. With other classes the layer is new, unless ``keep``.
+
+    Args:
+        model: classifier with an output layer of the right size; changed in place.
+        saved: the output layer of its checkpoint; ``None`` if it has none.
+        labels: the classes of the recordings, index by index.
+        task: the task to train.
+        unit: mean and deviation of the numbers to learn, in a regression.
+        keep: whether the rows of classes in both are reused.
+
+    Returns:
+        One line for the log.
+
+    Raises:
+        ModelError: ``keep``, and there is nothing to keep.
+    """
+    refused = _why_no_rows(saved, labels, task)
+    if saved is None or refused is not None:
+        if keep:
+            raise ModelError(f"--keep_head: {refused}. Leave --keep_head out to train a new head.")
+        if saved is not None:
+            _start_afresh(model)
+        return f"head: new, because {refused}"
+    common = [label for label in labels if label in set(saved.labels)]
+    added = [label for label in labels if label not in set(saved.labels)]
+    dropped = [label for label in saved.labels if label not in set(labels)]
+    if (added or dropped) and not keep:
+        _start_afresh(model)
+        others = ", ".join(filter(None, [_named("new", added), _named("gone", dropped)]))
+        return (
+            f"head: new, because {saved.place} has other classes ({others}); "
+            f"--keep_head reuses the rows of the {counted(len(common), 'class')} in both"
+        )
+    if list(labels) != list(saved.labels) or task is Task.REGRESSION:
+        _copy_rows(model, saved, labels, unit)
+    moved = sum(saved.labels[i] != label for i, label in enumerate(labels[: len(saved.labels)]) if label in common)
+    how = f", {moved:,} of them moved to their place by name" if moved else ""
+    news = "".join(f"; {part}" for part in filter(None, [_named("new", added), _named("dropped", dropped)]))
+    return f"head: {counted(len(common), 'row')} of {saved.place} reused{how}{news}"
+
+
+def _why_no_rows(saved: SavedHead | None, labels: Sequence[str], task: Task) -> str | None:
+    """Why no row of the checkpoint can be reused; ``None`` if one can."""
+    if saved is None:
+        return "the checkpoint has none"
+    if list(labels) == list(saved.labels) and task is saved.task:
+        return None
+    if Task.REGRESSION in (task, saved.task) and task is not saved.task:
+        return f"{saved.place} was trained on another task ({saved.task.in_words})"
+    if (why := saved.why_no_names()) is not None:
+        return f"{saved.place} {why}, which cannot be matched with the classes of the recordings"
+    if not set(labels) & set(saved.labels):
+        return f"{saved.place} has none of these classes: its classes are {and_more(list(saved.labels))}"
+    return None
+
+
+def _named(what: str, labels: Sequence[str]) -> str:
+    return f"{what}: {and_more(list(labels))}" if labels else ""
+
+
+def _start_afresh(model: Any) -> None:
+    """Give the output layer random weights, as the architecture draws them."""
+    old = output_layer(model)
+    fresh = nn.Linear(old.in_features, old.out_features, bias=old.bias is not None, dtype=old.weight.dtype)
+    model._init_weights(fresh)
+    with torch.no_grad():
+        old.weight.copy_(fresh.weight)
+        if old.bias is not None:
+            old.bias.copy_(fresh.bias)
+
+
+def _copy_rows(model: Any, saved: SavedHead, labels: Sequence[str], unit: tuple[float, float] | None) -> None:
+    weight, bias = saved.load()
+    weight, bias = weight.clone(), bias.clone()  # they may be the model's own
+    if any(label not in saved.labels for label in labels):
+        _start_afresh(model)
+    row_of = {label: i for i, label in enumerate(saved.labels)}
+    (old_mean, old_deviation), (mean, deviation) = saved.unit or (0.0, 1.0), unit or (0.0, 1.0)
+    weight, bias = weight * (old_deviation / deviation), (bias * old_deviation + old_mean - mean) / deviation
+    layer = output_layer(model)
+    with torch.no_grad():
+        for i, label in enumerate(labels):
+            if label in row_of:
+                layer.weight[i] = weight[row_of[label]]
+                layer.bias[i] = bias[row_of[label]]
