@@ -4,6 +4,9 @@ The wav2vec2 family runs through :mod:`earmark.models.wav2vec2_family`, everythi
 forward. Either can compute in bfloat16 while the weights that are learned stay float32: each step casts every weight
 once, and gradients flow back through the cast. Autocast would cast activations back and forth at each operation instead
 (it adds 443 casts to the 1,050 operations of a wav2vec2-base step).
+
+On a CPU, convolutions that it computes wrongly in bfloat16 run in float32, whichever way the model gets to bfloat16:
+:mod:`earmark.models.convolutions`.
 """
 
 from __future__ import annotations
@@ -17,6 +20,7 @@ from transformers.modeling_outputs import SequenceClassifierOutput
 
 from earmark.models import embedding, wav2vec2_family
 from earmark.models.clip_length import takes_one_length
+from earmark.models.convolutions import CheckedConvolutions
 from earmark.models.head import CONFIG_KEY, output_layer, unit_of
 
 # what the forward of the wav2vec2 family takes; anything else (labels, output_attentions) is for the library's
@@ -28,7 +32,7 @@ class ModelForward:
     """Stands in for ``model.forward``; see :func:`install_forward`.
 
     Attributes:
-        training_dtype: what training computes in; ``None`` for the weights' own type.
+        convolutions: the convolutions of the model, checked before they run in half precision on a CPU.
         scoring_weights: weights by name that evaluation mode computes with in place of the model's own; see
             :func:`earmark.scoring.forward.scoring`, which casts them once for many batches.
         temperature: logits are divided by it; see :mod:`earmark.models.decision`. 1 in training.
@@ -39,11 +43,22 @@ class ModelForward:
     def __init__(self, model: Any) -> None:
         self.model = model
         self.family = wav2vec2_family.Wav2Vec2FamilyForward(model) if wav2vec2_family.is_supported(model) else None
-        self.training_dtype: torch.dtype | None = None
+        self.convolutions = CheckedConvolutions(model)
+        self._training_dtype: torch.dtype | None = None
         self.scoring_weights: dict[str, torch.Tensor] | None = None
         self.temperature = 1.0
         self.unit = unit_of(model.config)
         self._is_cast = False
+
+    @property
+    def training_dtype(self) -> torch.dtype | None:
+        """The type that training computes in; ``None`` for the type of the weights."""
+        return self._training_dtype
+
+    @training_dtype.setter
+    def training_dtype(self, dtype: torch.dtype | None) -> None:
+        self.convolutions.check(dtype, backward=True)
+        self._training_dtype = dtype
 
     def __call__(self, *args: Any, **inputs: Any) -> Any:
         """Model outputs with ``logits`` (B, C) float32.
@@ -141,7 +156,9 @@ def pads_exactly(model: Any) -> bool:
 
 
 def cast_in_place(model: nn.Module, dtype: torch.dtype) -> None:
-    """Keep the weights of a ``model`` that will only answer in ``dtype``, as :func:`cast_weights` gives them."""
+    """Cast the weights of a ``model`` that will only score in ``dtype``, as :func:`cast_weights` does."""
+    assert isinstance(model.forward, ModelForward), "a model without this project's forward has unchecked convolutions"
+    model.forward.convolutions.check(dtype, backward=False)
     parameters = dict(model.named_parameters())
     with torch.no_grad():
         for name, weight in cast_weights(model, dtype).items():

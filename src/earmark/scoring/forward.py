@@ -220,6 +220,7 @@ def scoring(model: Any, dtype: torch.dtype | None) -> Iterator[None]:
     """
     was_training, forward = model.training, model.forward
     assert isinstance(forward, ModelForward), "a model without this project's forward would not follow dtype"
+    forward.convolutions.check(dtype, backward=False)
     before = forward.scoring_weights
     forward.scoring_weights = None if dtype is None else cast_weights(model, dtype)
     model.eval()
