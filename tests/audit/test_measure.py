@@ -54,7 +54,7 @@ def test_samples_of_any_size_have_a_digest_of_their_own(tmp_path: Path) -> None:
         soundfile.write(tmp_path / f"{i}.wav", scale * chirp(min(i, 1)), RATE_HZ, subtype="FLOAT")
         places.append(Clip(f"{i}.wav", "a", str(tmp_path / f"{i}.wav")))
     found = measure(ClipTable(places, "here"), num_workers=1, progress=lambda done: None)
-    assert len(set(found.digest.tolist())) == 3
+    assert len(set(found.content.tolist())) == 3
     assert found.readable.all()
 
 
@@ -69,8 +69,8 @@ def test_a_clip_that_cannot_be_read_is_named(tmp_path: Path) -> None:
 def test_digests_tell_recordings_not_files_apart(tmp_path: Path) -> None:
     wave = chirp(0)
     found = measured(tmp_path, {"a.wav": wave, "b.flac": wave, "c.wav": wave[::-1]})
-    assert found.digest[0] == found.digest[1]
-    assert found.digest[0] != found.digest[2]
+    assert found.content[0] == found.content[1]
+    assert found.content[0] != found.content[2]
 
 
 @pytest.mark.parametrize("block", [1000, 1 << 20])
@@ -79,7 +79,7 @@ def test_blocks_do_not_matter(tmp_path: Path, block: int, monkeypatch: pytest.Mo
     whole = measured(tmp_path, {"a.wav": wave})
     monkeypatch.setattr(decode, "_BLOCK", block)
     parts = measured(tmp_path, {"a.wav": wave})
-    assert parts.digest[0] == whole.digest[0]
+    assert parts.content[0] == whole.content[0]
     np.testing.assert_allclose(parts.rms, whole.rms, rtol=1e-5)
     np.testing.assert_allclose(parts.clipped, whole.clipped, atol=0.01)
     assert whole.clipped[0] > 0.1

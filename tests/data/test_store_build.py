@@ -25,7 +25,7 @@ from earmark.data import store_build, store_writer
 from earmark.data.clips import Clip, ClipTable
 from earmark.data.decode import read_clip
 from earmark.data.store_build import open_or_build
-from earmark.data.waveforms import WaveformStore
+from earmark.data.waveforms import FORMAT_VERSION, WaveformStore
 from earmark.errors import OutputError
 from tests.tiny import RATE_HZ, tone
 
@@ -65,7 +65,8 @@ def test_every_clip_is_stored_in_order_and_told_of(recordings, root, caplog):
         f"into {store.folder}"
     ]
     assert sorted(path.name for path in root.iterdir()) == [store.folder.name, f"{store.folder.name}.lock"]
-    assert sorted(content(store)) == ["bad.json", "num_samples.npy", "samples.bin", "scales.npy", "store.json"]
+    tables = ["bad.json", "contents.npy", "num_samples.npy", "samples.bin", "scales.npy", "store.json"]
+    assert sorted(content(store)) == tables
     assert json.loads((store.folder / "store.json").read_text())["origin"] == "data"
 
 
@@ -73,11 +74,11 @@ def test_an_existing_store_is_used_without_decoding(recordings, root, caplog, mo
     first = open_or_build(recordings, RATE_HZ, root=root)
     decoded = []
 
-    def watched(clip: Clip, rate_hz: int) -> np.ndarray:
-        decoded.append(clip)
-        return read_clip(clip, rate_hz)
+    def watched(read: Callable[[Clip, int], Any]) -> Callable[[Clip, int], Any]:
+        return lambda clip, rate_hz: (decoded.append(clip), read(clip, rate_hz))[1]
 
-    monkeypatch.setattr(store_build, "read_clip", watched)
+    for name in ("read_clip", "read_clip_and_content"):
+        monkeypatch.setattr(store_build, name, watched(getattr(store_build, name)))
     seen: list[tuple[int, int]] = []
     relabelled = ClipTable([replace(clip, label="x", group="g") for clip in recordings], "again")
     caplog.clear()
@@ -138,7 +139,8 @@ def edit(**changed: object) -> Callable[[Path], None]:
         (cut("store.json"), r"store\.json: is damaged"),
         (edit(sha256={}), r"store\.json: is damaged"),
         (lambda folder: (folder / "store.json").unlink(), r"store\.json: cannot be read \(No such file"),
-        (edit(version=0), r"is of version 0, this is version 1"),
+        (flip("contents.npy"), r"contents\.npy: is damaged"),
+        (edit(version=0), rf"is of version 0, this is version {FORMAT_VERSION}"),
         (edit(key="0" * 64), r"was built from other recordings"),
     ],
 )  # fmt: skip

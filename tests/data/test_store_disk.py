@@ -20,7 +20,7 @@ from tests.tiny import RATE_HZ
 
 
 def test_no_room_is_told_before_anything_is_decoded(tmp_path, root, monkeypatch):
-    monkeypatch.setattr(store_build, "read_clip", lambda clip, rate_hz: pytest.fail("decoded"))
+    monkeypatch.setattr(store_build, "read_clip_and_content", lambda clip, rate_hz: pytest.fail("decoded"))
     path = tmp_path / "hour.flac"
     with soundfile.SoundFile(path, "w", 8000, 1, "PCM_16") as out:
         for _ in range(60):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -11,6 +10,7 @@ import numpy as np
 
 from earmark.audit.measure import Measures
 from earmark.data.clips import Clip, ClipTable
+from earmark.data.content import equal_content
 from earmark.data.decode import read_clip
 from earmark.errors import AudioError
 
@@ -54,7 +54,7 @@ def find_duplicates(
         num_workers: threads that decode.
         progress: called now and then with the pairs heard and all pairs to hear.
     """
-    exact = exact_duplicates(measures)
+    exact = equal_content(measures.content)
     one_each = np.ones(len(table), bool)
     for rows in exact:
         one_each[rows[1:]] = False
@@ -67,14 +67,6 @@ def find_duplicates(
         left_out = f"of {count:,} pairs of clips of like shape the {len(pairs):,} nearest were compared"
     near = _of_like_samples(table, measures.duration_s, [(int(i), int(j)) for i, j in pairs], num_workers, progress)
     return Duplicates(exact, near, left_out)
-
-
-def exact_duplicates(measures: Measures) -> list[list[int]]:
-    """Rows of clips with equal samples, a list a recording."""
-    rows: dict[int, list[int]] = defaultdict(list)
-    for row in np.flatnonzero(measures.readable & (measures.peak > 0)):  # digital silence is told of elsewhere
-        rows[int(measures.digest[row])].append(int(row))
-    return [same for same in rows.values() if len(same) > 1]
 
 
 def _pairs_of_like_shape(measures: Measures, rows: np.ndarray) -> tuple[np.ndarray, int]:

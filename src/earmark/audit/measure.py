@@ -5,7 +5,6 @@ Shapes: N clips, F frames, T samples, D numbers of a shape.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -13,6 +12,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from earmark.data.clips import Clip, ClipTable
+from earmark.data.content import ContentHash
 from earmark.data.decode import PowerLeft, num_channels, stream_at_own_rate
 from earmark.data.scan import BadClip
 from earmark.errors import AudioError
@@ -23,7 +23,6 @@ _FRAME_S, _HOP_S = 0.032, 0.016
 _POOLED = 64  # frames of a block of a long recording that become one
 _SHORTEST_RUN = 3  # samples at the limit, one behind the other, that are a cut-off peak
 _STEP = 1 / 32768
-_OF_INT32 = 65_000.0  # times full scale: samples below, counted in such steps, are whole numbers of 32 bits
 _CHUNK = 32  # clips a thread takes at a time
 _SILENCE = 1e-10
 
@@ -41,7 +40,7 @@ class Measures:
         rms: root of the mean square, float64 (N,).
         dc_offset: mean of the samples, float64 (N,).
         clipped: share of the samples in cut-off peaks, float64 (N,).
-        digest: of all samples to 16 bits and the rate, uint64 (N,); equal for equal recordings in any container.
+        content: equal for equal recordings in any container, uint64 (N,); see :mod:`earmark.data.content`.
         shape: levels of bands over parts of the clip, unit length, float32 (N, D); zero for silence.
         bad: the clips that cannot be read.
     """
@@ -54,7 +53,7 @@ class Measures:
     rms: np.ndarray
     dc_offset: np.ndarray
     clipped: np.ndarray
-    digest: np.ndarray
+    content: np.ndarray
     shape: np.ndarray
     bad: list[BadClip] = field(default_factory=list)
 
@@ -70,7 +69,7 @@ class Measures:
             rms=np.zeros(count),
             dc_offset=np.zeros(count),
             clipped=np.zeros(count),
-            digest=np.zeros(count, np.uint64),
+            content=np.zeros(count, np.uint64),
             shape=np.zeros((count, NUM_BANDS * NUM_PARTS), np.float32),
         )
 
@@ -113,14 +112,10 @@ def measure(table: ClipTable, *, num_workers: int, progress: Callable[[int], Non
 
 
 def _measure_clip(clip: Clip, measures: Measures, row: int) -> None:
-    digest = hashlib.blake2b(digest_size=8)
-    blocks, left, rate_hz = _Sums(), PowerLeft(), 0
+    content, blocks, left, rate_hz = ContentHash(), _Sums(), PowerLeft(), 0
     for samples, rate_hz in stream_at_own_rate(clip, left):
-        large = np.abs(samples).max() >= _OF_INT32
-        steps = np.rint(samples.astype(np.float64 if large else np.float32) * 32768)
-        digest.update(steps.astype(np.int64 if large else np.int32).tobytes())
+        content.update(samples)
         blocks.add(samples, rate_hz)
-    digest.update(str(rate_hz).encode())
     measures.channels[row] = num_channels(clip)
     measures.left[row] = left.share
     measures.rate_hz[row] = rate_hz
@@ -128,7 +123,7 @@ def _measure_clip(clip: Clip, measures: Measures, row: int) -> None:
     measures.rms[row] = np.sqrt(blocks.square / blocks.count)
     measures.dc_offset[row] = blocks.total / blocks.count
     measures.clipped[row] = blocks.clipped() / blocks.count
-    measures.digest[row] = int.from_bytes(digest.digest(), "little")
+    measures.content[row] = content.value(rate_hz)
     measures.shape[row] = blocks.shape()
     measures.duration_s[row] = blocks.count / rate_hz  # last: it says that the rest is there
 

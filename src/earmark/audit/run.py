@@ -13,12 +13,13 @@ from typing import Any
 
 import numpy as np
 
-from earmark.audit.duplicates import Duplicates, exact_duplicates, find_duplicates
+from earmark.audit.duplicates import Duplicates, find_duplicates
 from earmark.audit.findings import NO_FOLD, Audited, Finding, decibels, find_all
 from earmark.audit.measure import measure
 from earmark.audit.page import render
 from earmark.config import DEFAULT_LONGEST_S
 from earmark.data.clips import ClipTable
+from earmark.data.content import equal_content
 from earmark.data.reading import decoder_threads
 from earmark.data.sources import load_folds, load_splits, load_unlabelled
 from earmark.errors import DataError, OutputError
@@ -128,7 +129,7 @@ def _audit(table: ClipTable, splits: list[str], options: InspectOptions) -> Audi
 
             duplicates = find_duplicates(table, measures, num_workers=threads, progress=tell)
     else:
-        duplicates = Duplicates(exact_duplicates(measures), [])
+        duplicates = Duplicates(equal_content(measures.content), [])
     longest_s = options.max_length_seconds or DEFAULT_LONGEST_S
     return Audited(table, splits, measures, duplicates, longest_s, options.group_column)
 

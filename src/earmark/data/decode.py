@@ -22,6 +22,7 @@ import soundfile
 import soxr
 
 from earmark.data.clips import Clip
+from earmark.data.content import ContentHash, content_of
 from earmark.data.decode_pyav import pyav_blocks
 from earmark.errors import AudioError
 
@@ -71,7 +72,23 @@ def read_clip(clip: Clip, sampling_rate_hz: int) -> np.ndarray:
             infinite or absurdly large samples, or ends before the cut.
     """
     with _opened(clip) as file:
-        return _decode(file, clip, sampling_rate_hz)
+        mono, rate_hz = _at_own_rate(file, clip)
+        return to_mono_at_rate(mono, rate_hz, sampling_rate_hz, clip.source)
+
+
+def read_clip_and_content(clip: Clip, sampling_rate_hz: int) -> tuple[np.ndarray, int]:
+    """Decode as :func:`read_clip` does, and hash the samples before they are resampled.
+
+    Returns:
+        The samples, and their content (:mod:`earmark.data.content`).
+
+    Raises:
+        AudioError: as for :func:`read_clip`.
+    """
+    with _opened(clip) as file:
+        mono, rate_hz = _at_own_rate(file, clip)
+        samples = to_mono_at_rate(mono, rate_hz, sampling_rate_hz, clip.source)  # also refuses NaN
+        return samples, content_of(mono, rate_hz)
 
 
 def stream_clip(clip: Clip, sampling_rate_hz: int) -> Iterator[np.ndarray]:
@@ -152,6 +169,19 @@ def stream_at_own_rate(clip: Clip, left: PowerLeft | None = None) -> Iterator[tu
                 left.add(block, mono)
             yield mono, rate_hz
             start += len(block)
+
+
+def clip_content(clip: Clip) -> int:
+    """Return the content of a clip (:mod:`earmark.data.content`): decoded block by block, not resampled, not kept.
+
+    Raises:
+        AudioError: as for :func:`read_clip`.
+    """
+    hashed, own_rate_hz = ContentHash(), 0
+    for samples, rate_hz in stream_at_own_rate(clip):
+        hashed.update(samples)
+        own_rate_hz = rate_hz
+    return hashed.value(own_rate_hz)
 
 
 def power_left_in_mono(clip: Clip) -> float:
@@ -238,7 +268,8 @@ def decode_bytes(data: bytes, sampling_rate_hz: int, source: str = "<bytes>") ->
     Raises:
         AudioError: as for :func:`read_clip`.
     """
-    return _decode(io.BytesIO(data), Clip(source=source), sampling_rate_hz)
+    mono, rate_hz = _at_own_rate(io.BytesIO(data), Clip(source=source))
+    return to_mono_at_rate(mono, rate_hz, sampling_rate_hz, source)
 
 
 def to_mono_at_rate(samples: np.ndarray, from_hz: int, to_hz: int, source: str) -> np.ndarray:
@@ -303,11 +334,12 @@ def _mono(samples: np.ndarray, source: str) -> np.ndarray:
         return np.ascontiguousarray(samples, dtype=np.float32)
 
 
-def _decode(file: BinaryIO, clip: Clip, sampling_rate_hz: int) -> np.ndarray:
+def _at_own_rate(file: BinaryIO, clip: Clip) -> tuple[np.ndarray, int]:
+    """The stretch that a clip names in mono, float32 (T,), at the recording's own rate, and that rate in Hz."""
     # averaged block by block, so that many channels take no more room than one
     blocks, rates = zip(*((_mono(block, clip.source), rate_hz) for block, rate_hz in _blocks(file, clip)), strict=True)
     samples = blocks[0] if len(blocks) == 1 else np.concatenate(blocks)
-    return to_mono_at_rate(samples, rates[0], sampling_rate_hz, clip.source)
+    return samples, rates[0]
 
 
 def _blocks(file: BinaryIO, clip: Clip) -> Iterator[tuple[np.ndarray, int]]:

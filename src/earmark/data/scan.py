@@ -14,7 +14,8 @@ from pathlib import Path
 import numpy as np
 
 from earmark.data.clips import Clip, ClipTable, Splits
-from earmark.data.decode import read_clip
+from earmark.data.content import NO_CONTENT
+from earmark.data.decode import read_clip_and_content
 from earmark.errors import AudioError, DataError, OutputError
 from earmark.files import writing
 from earmark.words import counted
@@ -44,10 +45,12 @@ class ScanResult:
 
     Attributes:
         durations_s: float64 (N,), seconds of sound in each clip; NaN where it cannot be used.
+        contents: content of each clip, uint64 (N,); see :mod:`earmark.data.content`.
         bad: the clips that cannot be used, by row.
     """
 
     durations_s: np.ndarray
+    contents: np.ndarray
     bad: list[BadClip]
 
 
@@ -58,7 +61,7 @@ def scan_clips(
     num_workers: int = 2,
     progress: Callable[[int, int], None] | None = None,
 ) -> ScanResult:
-    """Decode every clip, all of it, and keep only its duration or what is wrong with it.
+    """Decode every clip, all of it, and keep only its duration and content or what is wrong with it.
 
     Args:
         table: N clips.
@@ -67,11 +70,12 @@ def scan_clips(
         progress: called now and then, in this thread, with the clips done and N.
     """
     durations_s = np.full(len(table), np.nan)
+    contents = np.full(len(table), NO_CONTENT, np.uint64)
     bad: list[BadClip] = []
 
-    def scan_chunk(start: int) -> list[tuple[int, float | AudioError]]:
+    def scan_chunk(start: int) -> list[tuple[int, tuple[float, int] | AudioError]]:
         chunk = range(start, min(start + _CHUNK, len(table)))
-        return [(index, _duration_or_error(table[index], sampling_rate_hz)) for index in chunk]
+        return [(index, _scan_clip(table[index], sampling_rate_hz)) for index in chunk]
 
     done = 0
     with ThreadPoolExecutor(max(1, num_workers), thread_name_prefix="scan") as pool:
@@ -81,21 +85,23 @@ def scan_clips(
                     if isinstance(result, AudioError):
                         bad.append(BadClip(index, result.source, result.reason))
                     else:
-                        durations_s[index] = result
+                        durations_s[index], contents[index] = result
                 done += len(chunk)
                 if progress is not None:
                     progress(done, len(table))
         except BaseException:
             pool.shutdown(cancel_futures=True)  # Ctrl-C must not wait for a million recordings
             raise
-    return ScanResult(durations_s, bad)
+    return ScanResult(durations_s, contents, bad)
 
 
-def _duration_or_error(clip: Clip, sampling_rate_hz: int) -> float | AudioError:
+def _scan_clip(clip: Clip, sampling_rate_hz: int) -> tuple[float, int] | AudioError:
+    """Duration in seconds and content, or why the clip cannot be used."""
     try:
-        return len(read_clip(clip, sampling_rate_hz)) / sampling_rate_hz
+        samples, content = read_clip_and_content(clip, sampling_rate_hz)
     except AudioError as exc:
         return exc
+    return len(samples) / sampling_rate_hz, content
 
 
 def drop_bad(table: ClipTable, unusable: Sequence[BadClip]) -> ClipTable:

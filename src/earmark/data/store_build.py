@@ -19,7 +19,8 @@ import numpy as np
 from filelock import FileLock, Timeout
 
 from earmark.data.clips import ClipTable
-from earmark.data.decode import read_clip
+from earmark.data.content import NO_CONTENT
+from earmark.data.decode import read_clip, read_clip_and_content
 from earmark.data.store_disk import check_kept_free, check_room, estimate_bytes, in_bytes, translated_write_errors
 from earmark.data.store_key import store_key
 from earmark.data.store_writer import EncodedClips, StoreWriter
@@ -203,21 +204,24 @@ def _decode_chunk(plan: _Plan, first: int, stop: int) -> EncodedClips:
     """Clips from row ``first`` on: all before ``stop``, or those whose samples fit."""
     samples: list[np.ndarray] = []
     scales: list[float] = []
+    contents: list[int] = []
     bad: list[tuple[int, str]] = []
     num_bytes = 0
     for index in range(first, stop):
         try:
-            stored, scale = encode_samples(read_clip(plan.table[index], plan.sampling_rate_hz), plan.dtype)
+            decoded, content = read_clip_and_content(plan.table[index], plan.sampling_rate_hz)
+            stored, scale = encode_samples(decoded, plan.dtype)
         except AudioError as exc:
             bad.append((index, exc.reason))
-            stored, scale = np.empty(0, plan.dtype), 1.0
+            stored, scale, content = np.empty(0, plan.dtype), 1.0, NO_CONTENT
         samples.append(stored)
         scales.append(float(np.float32(scale)))
+        contents.append(content)
         num_bytes += stored.nbytes
         if num_bytes >= _CHUNK_BYTES:
             break
     joined = samples[0] if len(samples) == 1 else np.concatenate(samples)
-    return EncodedClips(joined, [len(clip) for clip in samples], scales, bad)
+    return EncodedClips(joined, [len(clip) for clip in samples], scales, contents, bad)
 
 
 def _say(plan: _Plan, store: WaveformStore) -> None:

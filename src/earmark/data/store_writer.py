@@ -17,7 +17,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from earmark.data.waveforms import BAD, FORMAT_VERSION, HEADER, NUM_SAMPLES, SAMPLES, SCALES
+from earmark.data.waveforms import BAD, CONTENTS, FORMAT_VERSION, HEADER, NUM_SAMPLES, SAMPLES, SCALES
 
 JOURNAL = "journal.jsonl"
 _FLUSH_BYTES = 64_000_000  # samples written between two lines of the journal
@@ -31,12 +31,14 @@ class EncodedClips:
         samples: all their samples, (T,).
         num_samples: length of each; 0 where it cannot be used.
         scales: factor of each.
+        contents: content of each (:mod:`earmark.data.content`).
         bad: ``(row, reason)`` of those that cannot be used.
     """
 
     samples: np.ndarray
     num_samples: list[int]
     scales: list[float]
+    contents: list[int]
     bad: list[tuple[int, str]]
 
 
@@ -61,6 +63,7 @@ class StoreWriter:
         }  # fmt: skip
         self.num_samples: list[int] = []
         self.scales: list[float] = []
+        self.contents: list[int] = []
         self.bad: list[tuple[int, str]] = []
         self.num_bytes = 0
         self._written_down = (0, 0, 0)  # clips, bad clips and bytes that the journal has
@@ -80,6 +83,7 @@ class StoreWriter:
             data = data[self._samples.write(data) :]
         self.num_samples += clips.num_samples
         self.scales += clips.scales
+        self.contents += clips.contents
         self.bad += clips.bad
         self.num_bytes += clips.samples.nbytes
         if self.num_bytes - self._written_down[2] < _FLUSH_BYTES:
@@ -95,6 +99,7 @@ class StoreWriter:
             {
                 "num_samples": self.num_samples[clips:],
                 "scales": self.scales[clips:],
+                "contents": self.contents[clips:],
                 "bad": self.bad[bad:],
                 "bytes": self.num_bytes,
             }
@@ -107,6 +112,7 @@ class StoreWriter:
         tables = {
             NUM_SAMPLES: _npy(self.num_samples, np.int64),
             SCALES: _npy(self.scales, np.float32),
+            CONTENTS: _npy(self.contents, np.uint64),
             BAD: json.dumps(self.bad, indent=0).encode(),
         }
         header = self.about | {
@@ -140,6 +146,7 @@ class StoreWriter:
                     break
                 self.num_samples += record["num_samples"]
                 self.scales += record["scales"]
+                self.contents += record["contents"]
                 self.bad += [(row, reason) for row, reason in record["bad"]]
                 self.num_bytes = record["bytes"]
                 good += len(line)
@@ -154,7 +161,8 @@ class StoreWriter:
         """Whether a line of the journal is at one with itself, the lines before it and the samples on the disk."""
         num_samples: list[int] = record["num_samples"]
         num_bytes = self.num_bytes + sum(num_samples) * np.dtype(self.about["dtype"]).itemsize
-        lists_agree = len(num_samples) == len(record["scales"]) and num_samples.count(0) == len(record["bad"])
+        lists_agree = len(num_samples) == len(record["scales"]) == len(record["contents"])
+        lists_agree = lists_agree and num_samples.count(0) == len(record["bad"])
         return lists_agree and record["bytes"] == num_bytes <= there
 
     def _write_line(self, record: dict[str, Any]) -> None:

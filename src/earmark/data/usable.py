@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -27,10 +27,17 @@ _LISTED = 20  # unreadable clips named in a message; bad_audio.csv has all of th
 
 @dataclass(frozen=True)
 class UsableClips:
-    """The readable clips of a split, and what reads their samples, row by row of the table."""
+    """The readable clips of a split.
+
+    Attributes:
+        table: the N clips.
+        waveforms: reads their samples, row by row of the table.
+        contents: content of each clip, uint64 (N,), see :mod:`earmark.data.content`; empty where it is not known.
+    """
 
     table: ClipTable
     waveforms: Waveforms
+    contents: np.ndarray = field(default_factory=lambda: np.empty(0, np.uint64))
 
     @property
     def durations_s(self) -> np.ndarray:
@@ -112,7 +119,8 @@ def _read_parts(
             BadClip(index, table[index].source, reasons[row]) for index, row in enumerate(rows) if row in reasons
         ]
         kept = [row for row in rows if row not in reasons]
-        usable[name] = UsableClips(drop_bad(table, of_split), store.keep(kept))
+        part = store.keep(kept)
+        usable[name] = UsableClips(drop_bad(table, of_split), part, part.contents)
         bad += [(name, clip) for clip in of_split]
     return usable, bad
 
@@ -143,11 +151,13 @@ def _read_all(
         threads = decoder_threads(options.preprocessing_num_workers)
         result = scan_clips(table, sampling_rate_hz, num_workers=threads, progress=progress)
         readable = drop_bad(table, result.bad)
-        num_samples = (result.durations_s[~np.isnan(result.durations_s)] * sampling_rate_hz).round().astype(np.int64)
+        is_good = ~np.isnan(result.durations_s)
+        num_samples = (result.durations_s[is_good] * sampling_rate_hz).round().astype(np.int64)
         decoded = DecodedWaveforms(readable, num_samples, sampling_rate_hz, num_threads=threads)
-        return UsableClips(readable, decoded), result.bad
+        return UsableClips(readable, decoded, result.contents[is_good]), result.bad
     store = _open_store(table, sampling_rate_hz, options, progress)
-    return UsableClips(drop_bad(table, store.bad), store.without_bad()), store.bad
+    good = store.without_bad()
+    return UsableClips(drop_bad(table, store.bad), good, good.contents), store.bad
 
 
 def stop_or_say(bad: Sequence[tuple[str, BadClip]], on_bad_audio: str) -> None:

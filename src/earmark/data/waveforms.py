@@ -2,6 +2,7 @@
 
 A store is a folder. ``samples.bin`` has the clips one behind the other, nothing between them, as int16, float16 or
 float32; ``num_samples.npy`` and ``scales.npy`` say how long each is and by what its numbers are to be multiplied;
+``contents.npy`` has the content of each clip (:mod:`earmark.data.content`), by which equal recordings are known;
 ``bad.json`` lists the clips that could not be decoded; ``store.json``, written last, says what all this belongs to.
 :mod:`earmark.data.store_build` makes it.
 
@@ -25,8 +26,9 @@ from earmark.data.flat_file import FlatFile
 from earmark.data.scan import BadClip
 from earmark.errors import DataError
 
-FORMAT_VERSION = 1
-SAMPLES, NUM_SAMPLES, SCALES, BAD, HEADER = "samples.bin", "num_samples.npy", "scales.npy", "bad.json", "store.json"
+FORMAT_VERSION = 2
+SAMPLES, NUM_SAMPLES, SCALES, CONTENTS = "samples.bin", "num_samples.npy", "scales.npy", "contents.npy"
+BAD, HEADER = "bad.json", "store.json"
 
 _INT16_SCALE = 1 / 32768  # what decoders divide 16-bit samples by
 _LEAST_SCALE = float(np.finfo(np.float32).tiny)  # below, float32 has few digits
@@ -42,6 +44,7 @@ class WaveformStore:
         dtype: type they are stored in: int16, float16 or float32.
         num_samples: length of each clip, int64 (N,); 0 where it cannot be used.
         scales: factor from the stored numbers to samples, float32 (N,).
+        contents: content of each clip, uint64 (N,); see :mod:`earmark.data.content`.
         bad: the clips that cannot be used, by row.
         offsets: where each clip starts in the file, in samples, int64 (N,).
         num_bytes: size of the file.
@@ -52,6 +55,7 @@ class WaveformStore:
     dtype: str
     num_samples: np.ndarray
     scales: np.ndarray
+    contents: np.ndarray
     bad: list[BadClip]
     offsets: np.ndarray
     num_bytes: int
@@ -78,7 +82,12 @@ class WaveformStore:
         """The same samples, of these rows alone, none of which is bad."""
         rows = np.asarray(rows, dtype=np.int64)
         return replace(
-            self, num_samples=self.num_samples[rows], scales=self.scales[rows], offsets=self.offsets[rows], bad=[]
+            self,
+            num_samples=self.num_samples[rows],
+            scales=self.scales[rows],
+            contents=self.contents[rows],
+            offsets=self.offsets[rows],
+            bad=[],
         )
 
     def read(self, index: int, start: int = 0, count: int | None = None) -> np.ndarray:
@@ -183,8 +192,8 @@ def find_store(folder: Path, key: str, table: ClipTable) -> WaveformStore | None
             raise DataError(f"{folder}: is of version {header['version']}, this is version {FORMAT_VERSION}")
         if header["key"] != key or header["count"] != len(table):
             raise DataError(f"{folder}: was built from other recordings")
-        contents = {name: (folder / name).read_bytes() for name in (NUM_SAMPLES, SCALES, BAD)}
-        for name, content in contents.items():
+        tables = {name: (folder / name).read_bytes() for name in (NUM_SAMPLES, SCALES, CONTENTS, BAD)}
+        for name, content in tables.items():
             if hashlib.sha256(content).hexdigest() != header["sha256"][name]:
                 raise DataError(f"{folder / name}: is damaged")
         size = os.stat(folder / SAMPLES).st_size
@@ -194,15 +203,16 @@ def find_store(folder: Path, key: str, table: ClipTable) -> WaveformStore | None
         raise DataError(f"{folder / HEADER}: is damaged") from exc
     if size != header["bytes"]:
         raise DataError(f"{folder / SAMPLES}: is cut short ({size} of {header['bytes']} bytes)")
-    num_samples = np.load(io.BytesIO(contents[NUM_SAMPLES]))
+    num_samples = np.load(io.BytesIO(tables[NUM_SAMPLES]))
     return WaveformStore(
         folder=folder,
         sampling_rate_hz=header["sampling_rate_hz"],
         dtype=header["dtype"],
         num_samples=num_samples,
-        scales=np.load(io.BytesIO(contents[SCALES])),
+        scales=np.load(io.BytesIO(tables[SCALES])),
+        contents=np.load(io.BytesIO(tables[CONTENTS])),
         # rows may be called otherwise in this table, whose recordings are the same
-        bad=[BadClip(index, table[index].source, reason) for index, reason in json.loads(contents[BAD])],
+        bad=[BadClip(index, table[index].source, reason) for index, reason in json.loads(tables[BAD])],
         offsets=np.cumsum(num_samples) - num_samples,
         num_bytes=size,
     )
