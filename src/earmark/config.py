@@ -23,6 +23,23 @@ def flag(default: Any, help: str) -> Any:
     return field(default=default, metadata={"help": help})
 
 
+# One path, several, or none. A single path stays text, also in run_config.yaml.
+Paths = list[str] | str | None
+
+
+def _repeatable(help: str) -> dict[str, str]:
+    """Metadata of a flag that may be given several times."""
+    return {"help": f"{help}; repeat the flag for several", "action": "append"}
+
+
+def paths_in(value: Paths) -> list[str]:
+    """Return the paths of a setting in their order, each once."""
+    return list(dict.fromkeys([value] if isinstance(value, str) else value or []))
+
+
+PATH_SETTINGS = ("data_dir", "train_file", "eval_file", "test_file")
+
+
 def require_value(condition: bool, flag: str, value: object, expected: str) -> None:
     """Raise a one-line :class:`UsageError` for a value out of range."""
     if not condition:
@@ -40,14 +57,19 @@ class DataArguments:
     dataset_name: str | None = flag(None, "data set on the hub, or a local snapshot or save_to_disk folder")
     dataset_config_name: str | None = flag(None, "configuration of the data set, e.g. ks for superb")
     dataset_revision: str | None = flag(None, "branch, tag or commit of the data set")
-    data_dir: str | None = flag(
-        None,
-        "folder of recordings: class folders, with or without train/validation/test above them, an "
-        "audiofolder, or (with --dataset_name superb --dataset_config_name ks) the Speech Commands archive",
+    data_dir: Paths = field(
+        default=None,
+        metadata=_repeatable(
+            "folder of recordings: class folders, with or without train/validation/test above them, an audiofolder, or "
+            "(with --dataset_name superb --dataset_config_name ks) the Speech Commands archive"
+        ),
     )
-    train_file: str | None = flag(None, "manifest to train on: .csv, .tsv, .jsonl or .parquet")
-    eval_file: str | None = flag(None, "manifest of the validation clips")
-    test_file: str | None = flag(None, "manifest of the test clips")
+    train_file: Paths = field(
+        default=None,
+        metadata=_repeatable("manifest of training clips, added to those of --data_dir: .csv, .tsv, .jsonl, .parquet"),
+    )
+    eval_file: Paths = field(default=None, metadata=_repeatable("manifest of validation clips"))
+    test_file: Paths = field(default=None, metadata=_repeatable("manifest of test clips"))
     train_split_name: str = flag("train", "name of the training split")
     eval_split_name: str = flag("validation", "name of the validation split")
     test_split_name: str = flag("test", "name of the test split")
@@ -107,6 +129,9 @@ class DataArguments:
     )
 
     def __post_init__(self) -> None:
+        for name in PATH_SETTINGS:
+            paths = paths_in(getattr(self, name))
+            setattr(self, name, paths if len(paths) > 1 else paths[0] if paths else None)
         share = self.validation_fraction
         require_value(0 < share < 1, "validation_fraction", share, "between 0 and 1")
         seconds = self.max_length_seconds

@@ -274,7 +274,7 @@ def test_what_cannot_be_inspected(tmp_path: Path, data: Path) -> None:
     flat = tapes(tmp_path / "flat")
     with pytest.raises(UsageError, match=r"--group_column: .*flat has recordings without labels and columns"):
         inspect(InspectOptions(data_dir=str(flat), group_column="site"))
-    with pytest.raises(UsageError, match="--unlabelled: of which folder"):
+    with pytest.raises(UsageError, match="--unlabelled needs a folder"):
         inspect(InspectOptions(train_file=str(flat / "x.csv"), unlabelled=True))
     (tmp_path / "empty").mkdir()
     with pytest.raises(DataError, match="no recordings in this folder"):

@@ -185,7 +185,6 @@ def test_superb_ks_without_the_archive():
     ("options", "said"),
     [
         ({}, "which recordings?"),
-        ({"train_file": "a.csv", "data_dir": "b"}, "recordings from two sources"),
         ({"dataset_name": "someone/thing", "data_dir": "b"}, "recordings from two sources"),
     ],
 )

@@ -12,8 +12,8 @@ from earmark.bench.clips import SHORTEST_S, draw_lengths_s, write_split
 from earmark.config import DEFAULT_LONGEST_S, BenchOptions, DataArguments
 from earmark.data.clips import ClipTable
 from earmark.data.columns import Columns
+from earmark.data.data_dir import load_data_dir
 from earmark.data.folders import SplitNames
-from earmark.data.sources import load_data_dir
 from earmark.data.usable import UsableClips, keep_usable
 from earmark.errors import DataError
 from earmark.models.build import AudioModel, build_for_training, load_config

@@ -15,12 +15,11 @@ from pathlib import Path
 
 from earmark.augment_options import AugmentArguments
 from earmark.cli.legacy import LEGACY_FLAGS
-from earmark.config import DataArguments, ModelArguments, RunArguments
+from earmark.config import PATH_SETTINGS, DataArguments, ModelArguments, RunArguments
 from earmark.decision_options import DecisionArguments, LossArguments
 from earmark.errors import DataError, UsageError
 
 _LIGHT = (DataArguments, ModelArguments, RunArguments, LossArguments, DecisionArguments, AugmentArguments)
-_PLACES = ("train_file", "eval_file", "test_file")
 
 
 def given_flags(words: Sequence[str]) -> dict[str, str | None]:
@@ -64,12 +63,22 @@ def check_early(
     check_output_and_model(asked)
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         return  # what one machine lacks the others have to hear of, which they do once they can talk
-    folder = asked.get("data_dir")
-    if folder and not Path(str(folder)).exists():
-        raise DataError(f"{folder}: no such folder")
-    for name in _PLACES:
-        if asked.get(name) and not Path(str(asked[name])).exists():
-            raise DataError(f"{asked[name]}: no such file")
+    for name in PATH_SETTINGS:
+        paths = _values_of(name, words) if name in given else settings.get(name) or []
+        for path_given in paths if isinstance(paths, list) else [paths]:
+            if path_given and not Path(str(path_given)).exists():
+                raise DataError(f"{path_given}: no such {'folder' if name == 'data_dir' else 'file'}")
+
+
+def _values_of(name: str, words: Sequence[str]) -> list[str | None]:
+    """Return every value that a flag is given among the words of a command line."""
+    values = []
+    for at, word in enumerate(words):
+        if word == "--":
+            break
+        if word.startswith("--") and word[2:].partition("=")[0].replace("-", "_") == name:
+            values.append(given_flags(words[at : at + 2])[name])
+    return values
 
 
 def check_output_and_model(values: Mapping[str, object]) -> None:

@@ -178,7 +178,7 @@ def _evaluation(cls: type[T], words: Sequence[str]) -> tuple[T, list[str]]:
     parser = build_parser(cls)
     path, words = _take_config(words)
     file_words, notes = _evaluation_file_words(path, parser) if path else ([], [])
-    namespace, rest = parser.parse_flags([*file_words, *words])
+    namespace, rest = parser.parse_flags([*_not_overridden(file_words, words, parser), *words])
     _refuse_words(rest[1:])
     values = vars(namespace)
     if rest:
@@ -222,10 +222,10 @@ def _with_data(cls: type[T], words: Sequence[str]) -> T:
     # what a model is trained from is what is previewed
     left_out = _NOT_FOR_EVALUATION - {"model_name_or_path", "model_revision"}
     file_words, _ = _evaluation_file_words(path, parser, left_out) if path else ([], [])
-    namespace, rest = parser.parse_flags([*file_words, *words])
+    namespace, rest = parser.parse_flags([*_not_overridden(file_words, words, parser), *words])
     values = vars(namespace)
     if rest and not values["data_dir"]:
-        values["data_dir"] = rest.pop(0)
+        values["data_dir"], rest = rest, []
     _refuse_words(rest)
     return _construct(cls, values)
 
@@ -249,7 +249,7 @@ def _values_with_model(options: type, words: Sequence[str]) -> tuple[dict[str, A
     parser = build_parser(options)
     path, words = _take_config(words)
     file_words = _plain_file_words(path, _read_file(path), parser) if path else []
-    namespace, rest = parser.parse_flags([*file_words, *words])
+    namespace, rest = parser.parse_flags([*_not_overridden(file_words, words, parser), *words])
     values = vars(namespace)
     if rest and not values["model_name_or_path"]:
         values["model_name_or_path"] = rest.pop(0)
@@ -274,7 +274,7 @@ def parse_label(words: Sequence[str]) -> LabelOptions:
     parser = build_parser(LabelOptions)
     path, words = _take_config(words)
     file_words = _plain_file_words(path, _read_file(path), parser) if path else []
-    namespace, rest = parser.parse_flags([*file_words, *words])
+    namespace, rest = parser.parse_flags([*_not_overridden(file_words, words, parser), *words])
     values = vars(namespace)
     return _construct(LabelOptions, {**values, "inputs": [*values["inputs"], *rest]})
 
@@ -356,7 +356,7 @@ def _train_values(words: Sequence[str], *also: type) -> tuple[dict[str, Any], li
     path, words = _take_config(words)
     file_words, file_notes = _train_file_words(path, parser) if path else ([], [])
     words, notes = translate(words)
-    namespace, rest = parser.parse_flags([*file_words, *words])
+    namespace, rest = parser.parse_flags([*_not_overridden(file_words, words, parser), *words])
     _refuse_words(rest)
     values = vars(namespace)
     if values["few_shot"]:
@@ -478,17 +478,36 @@ def _file_words(path: str, settings: dict[str, Any], parser: UsageErrorParser, a
             raise UsageError(f"{path}: unknown setting {key}{suggestion(name, sorted(actions))}")
         if value is None and name not in _nullable(parser.dataclass_types):
             raise UsageError(f"{path}: {name}: expected a value, found null")
-        if value is None or (value == [] and action is not None and action.nargs == "+"):
+        if value is None or (
+            value == [] and action is not None and (action.nargs == "+" or _is_repeatable(name, parser))
+        ):
             parser.set_defaults(**{name: value})
         else:
             words += _value_words(path, name, value, action)
     return words
 
 
+def _not_overridden(file_words: Sequence[str], words: Sequence[str], parser: UsageErrorParser) -> list[str]:
+    """Return the words of a file without the repeatable flags that the command line gives too.
+
+    Of any other flag the last value counts, which is the command line's; the values of these would be added up.
+    """
+    given = {name for name in given_flags(words) if _is_repeatable(name, parser)}
+    return [word for word in file_words if not (word.startswith("--") and word[2:].partition("=")[0] in given)]
+
+
+def _is_repeatable(name: str, parser: UsageErrorParser) -> bool:
+    return any(isinstance(action, argparse._AppendAction) and action.dest == name for action in parser._actions)
+
+
 def _value_words(path: str, name: str, value: Any, action: argparse.Action | None) -> list[str]:
     if isinstance(value, list):
-        if action is None or action.nargs != "+" or not all(isinstance(item, _SCALARS) for item in value):
+        repeats = isinstance(action, argparse._AppendAction)
+        takes_list = action is not None and (repeats or action.nargs == "+")
+        if not takes_list or not all(isinstance(item, _SCALARS) for item in value):
             raise UsageError(f"{path}: {name}: expected one value, found a list")
+        if repeats:
+            return [f"--{name}={_word(item)}" for item in value]
         return [f"--{name}", *map(_word, value)]
     if isinstance(value, dict):
         if name not in _mapping_settings():
@@ -523,4 +542,7 @@ def _split_at_dashes(words: Sequence[str]) -> tuple[list[str], list[str]]:
 
 def _refuse_words(words: Sequence[str]) -> None:
     if words:
-        raise UsageError(f"unexpected word {words[0]!r}: flags begin with --, and one value follows each")
+        raise UsageError(
+            f"unexpected word {words[0]!r}: flags begin with --, and one value follows each; repeat a flag that takes "
+            "several values (--train_file a.csv --train_file b.csv)"
+        )

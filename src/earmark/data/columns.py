@@ -17,6 +17,10 @@ from earmark.tasks import Task
 PATH_COLUMNS = ("path", "file", "file_name", "filename", "audio", "audio_filepath", "filepath")
 
 
+class MissingColumnError(DataError):
+    """A table lacks a column that was asked for."""
+
+
 NUMBER = "value"  # what a number is called whose column has no name of its own
 
 
@@ -73,7 +77,7 @@ def find_columns(names: Sequence[str], wanted: Columns, origin: str) -> FoundCol
         origin: the table, for messages.
 
     Raises:
-        DataError: no column with recordings, labels, groups or folds; the message lists the columns there are.
+        MissingColumnError: no column with recordings, labels, groups or folds; the message lists the columns there are.
     """
     by_name = {name.strip().casefold(): name for name in reversed(names)} | {name: name for name in names}
 
@@ -84,21 +88,21 @@ def find_columns(names: Sequence[str], wanted: Columns, origin: str) -> FoundCol
     usual = PATH_COLUMNS if wanted.audio == Columns.audio else ()  # a name that was given is the only one that will do
     audio = next(filter(None, map(find, (wanted.audio, *usual))), None)
     if audio is None:
-        raise DataError(
+        raise MissingColumnError(
             f"{origin}: no column {wanted.audio!r} with the recordings ({there}); name it with --audio_column_name"
         )
     is_nemo = audio == "audio_filepath"
     label = find(wanted.label) or (find("command") if is_nemo and wanted.label == "label" else None)
     if label is None and (wanted.needs_labels or wanted.label != Columns.label):
-        raise DataError(
+        raise MissingColumnError(
             f"{origin}: no column {wanted.label!r} with the labels ({there}); name it with --label_column_name"
         )
     group = find(wanted.group) if wanted.group else None
     if wanted.group and group is None:
-        raise DataError(f"{origin}: no column {wanted.group!r} ({there}); mend --group_column")
+        raise MissingColumnError(f"{origin}: no column {wanted.group!r} ({there}); mend --group_column")
     fold = find(wanted.fold or "fold")
     if wanted.fold and fold is None:
-        raise DataError(f"{origin}: no column {wanted.fold!r} ({there}); mend --fold_column")
+        raise MissingColumnError(f"{origin}: no column {wanted.fold!r} ({there}); mend --fold_column")
     offset = find("offset")
     duration = find("duration") if is_nemo or offset else None
     return FoundColumns(audio, label, group, fold, offset, duration)

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from earmark.config import DataArguments, ModelArguments
+from earmark.config import DataArguments, ModelArguments, paths_in
 from earmark.config_files import read_config_file
 from earmark.device import describe_device
 from earmark.files import writing
@@ -195,8 +195,9 @@ def dataset_name(data: Any) -> str:
     if name and Path(name).exists():
         name = Path(name).resolve().name  # a folder: where it lies is nobody's business
     named = " ".join(part for part in (name, data.dataset_config_name) if part)
-    place = data.train_file or data.data_dir or data.eval_file
-    return named or (Path(place).resolve().name if place else "unnamed recordings")
+    folders = paths_in(data.data_dir)[1 if name else 0 :]  # beside a name, the first is the archive of that name
+    places = [*folders, *paths_in(data.train_file)] or ([] if named else paths_in(data.eval_file))
+    return ", ".join(filter(None, [named, *(Path(place).resolve().name for place in places)])) or "unnamed recordings"
 
 
 def _card_facts(

@@ -1,0 +1,47 @@
+"""Fewer clips of a split, drawn with the seed: ``--shots``, ``--max_train_samples``, ``--max_eval_samples``."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+
+from earmark.config import DataArguments
+from earmark.data.clips import ClipTable, Splits
+
+
+def draw_subsets(splits: Splits, options: DataArguments, seed: int) -> None:
+    """Keep as many clips of each split as the settings allow, and add a note for each split that was cut down."""
+    _draw_shots(splits, options.shots, seed)
+    draw(splits, "train", options.max_train_samples, seed, "--max_train_samples")
+    draw(splits, "validation", options.max_eval_samples, seed, "--max_eval_samples")
+
+
+def draw(splits: Splits, split: str, most: int | None, seed: int, flag: str) -> None:
+    """Keep at most ``most`` clips of a split, at least one of each class where there is room."""
+    table: ClipTable | None = getattr(splits, split)
+    if table is None or most is None or len(table) <= most:
+        return
+    order = list(range(len(table)))
+    random.Random(seed).shuffle(order)
+    first_of_class = {name: i for i in reversed(order) for name in table[i].classes}
+    picked = list(dict.fromkeys([*first_of_class.values(), *order]))[:most]
+    setattr(splits, split, table.keep(sorted(picked)))
+    splits.notes.append(f"{table.origin}: {most:,} of {len(table):,} {split} clips drawn ({flag}, seed {seed})")
+
+
+def _draw_shots(splits: Splits, shots: int | None, seed: int) -> None:
+    table = splits.train
+    if table is None or shots is None:
+        return
+    order = list(range(len(table)))
+    random.Random(seed).shuffle(order)
+    taken: Counter[str] = Counter()
+    picked = []
+    for i in order:
+        if any(taken[name] < shots for name in table[i].classes):
+            picked.append(i)
+        taken.update(table[i].classes)
+    splits.train = table.keep(sorted(picked))
+    fewer = sum(count < shots for count in taken.values())
+    note = f"{table.origin}: {len(picked):,} of {len(table):,} train clips drawn (--shots {shots}, seed {seed})"
+    splits.notes.append(note + (f"; {fewer} of {len(taken)} classes have fewer than {shots}" if fewer else ""))
