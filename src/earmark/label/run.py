@@ -15,6 +15,8 @@ from typing import Any
 import numpy as np
 
 from earmark import extras
+from earmark.config import PATH_SETTINGS, paths_in
+from earmark.config_files import saved_config
 from earmark.data.clips import Clip, ClipTable
 from earmark.device import select_device
 from earmark.errors import AudioError, DataError, ModelError, UsageError
@@ -29,6 +31,7 @@ from earmark.label.tables import Key
 from earmark.models.build import AudioModel, load_trained
 from earmark.models.source import source_of
 from earmark.options import LabelOptions
+from earmark.runs.folder import RunFolder
 from earmark.runs.in_use import held
 from earmark.tasks import Task
 from earmark.words import counted
@@ -36,6 +39,7 @@ from earmark.words import counted
 logger = logging.getLogger(__name__)
 
 _SERVING = ("fastapi", "uvicorn")
+_SOURCES = ("dataset_name", "dataset_config_name", *PATH_SETTINGS)  # settings that name the clips of a run
 
 
 @dataclass(frozen=True)
@@ -115,11 +119,25 @@ def prepare(options: LabelOptions, table: ClipTable, folder: Path) -> Session:
         "check": options.check,
         "bad": len(unnamed) + len(bad),
         "labels_file": str(files["labels"]),
-        "train_command": f"earmark train --train_file {shlex.quote(str(files['labels']))}",
+        "train_command": _train_command(options, files["labels"]),
         "aside_file": str(files["set_aside"]),
         "bad_file": str(files["bad_audio"]),
     }
     return Session(proposals, decisions, audio.labels, facts)
+
+
+def _train_command(options: LabelOptions, labels: Path) -> str:
+    """Return the beginning of a command that trains on the new labels and on the clips of the model's own run."""
+    words = ["earmark", "train"]
+    config = RunFolder(Path(str(options.model_name_or_path))).config
+    # checked labels are of all clips, and those set aside must not come back from where they were
+    if config.is_file() and not options.check:
+        settings = saved_config(config)
+        for name in _SOURCES:
+            for value in paths_in(settings.get(name)):
+                if name != "train_file" or Path(value).resolve() != labels.resolve():
+                    words += [f"--{name}", value]
+    return shlex.join([*words, "--train_file", str(labels)])
 
 
 def _keys(table: ClipTable, folder: Path) -> tuple[dict[int, Key], list[tuple[str, str]]]:

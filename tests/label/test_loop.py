@@ -1,0 +1,103 @@
+"""The three lines of the README: train, label new recordings, train on old and new clips together."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+import soundfile
+import torch
+
+import earmark
+from earmark.cli.main import main
+from earmark.models.build import ModelSource, build_for_training
+from tests.label.conftest import TOKEN, Start
+from tests.tiny import RATE_HZ, overrides, tone
+
+README = Path(__file__).parents[2] / "README.md"
+HZ = {"low": 250.0, "mid": 900.0, "high": 3200.0}
+
+
+def lines_of_the_loop() -> list[list[str]]:
+    """The words of the block of the README with `earmark label` in it."""
+    blocks = re.findall(r"```bash\n(.*?)```", README.read_text(encoding="utf-8"), flags=re.DOTALL)
+    [block] = [block for block in blocks if "earmark label" in block]
+    return [shlex.split(line) for line in block.splitlines()]
+
+
+def recordings(folder: Path, label: str, count: int, first_seed: int) -> list[Path]:
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = []
+    for seed in range(first_seed, first_seed + count):
+        hz = HZ[label] * np.random.default_rng(seed).uniform(0.9, 1.1)
+        paths.append(folder / f"{label}_{seed}.wav")
+        soundfile.write(paths[-1], tone(hz, 0.5, seed=seed), RATE_HZ)
+    return paths
+
+
+@pytest.fixture
+def base(tmp_path: Path) -> Path:
+    """A Whisper encoder with random weights: its log-mel frames tell tones apart."""
+    torch.manual_seed(0)
+    source = ModelSource(model_type="whisper", config_overrides=overrides("whisper"))
+    build_for_training(source, ["a", "b"], 0.5, longest_s=0.5).save(tmp_path / "base")
+    return tmp_path / "base"
+
+
+def accuracy(run: Path, clips: dict[str, list[Path]]) -> dict[str, float]:
+    """The fraction of right answers, by class."""
+    classifier = earmark.Classifier.from_pretrained(run, device="cpu")
+    return {
+        label: float(np.mean([classifier.predict(path)[0]["label"] == label for path in paths]))  # type: ignore[index]
+        for label, paths in clips.items()
+    }
+
+
+def test_the_three_lines_of_the_readme_keep_what_was_known(
+    base: Path, tmp_path: Path, start: Start, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    first, labelling, second = lines_of_the_loop()
+    assert labelling == ["earmark", "label", "new_recordings", "--model", "runs/few"]
+    for i, label in enumerate(("low", "high")):
+        recordings(tmp_path / "recordings" / label, label, 8, 100 * i)
+    recordings(tmp_path / "new_recordings", "low", 4, 300)
+    recordings(tmp_path / "new_recordings", "mid", 6, 400)
+    held_out = {label: recordings(tmp_path / "held_out", label, 6, 1000 + 100 * i) for i, label in enumerate(HZ)}
+
+    def train(words: list[str]) -> int:
+        named = [str(base) if word == "openai/whisper-tiny" else word for word in words[1:]]
+        return main([*named, "--device", "cpu", "--precision", "fp32", "--report", "false"])
+
+    assert train(first) == 0
+    started = start(tmp_path / "new_recordings", model_name_or_path="runs/few", output_dir=str(tmp_path / "labels"))
+    with httpx.Client(base_url=started.url, headers={"X-Earmark-Token": TOKEN}) as client:
+        for at in range(10):
+            name = Path(client.get(f"/clips/{at}").json()["path"]).name.split("_")[0]
+            body = {"was": None, "now": ["label", name]}
+            assert client.post(f"/clips/{at}/decide", json=body).status_code == 200
+        shown = client.get("/state").json()["train_command"]
+    labels = started.folder / "labels.csv"
+    assert shlex.split(shown) == ["earmark", "train", "--data_dir", "recordings", "--train_file", str(labels)]
+    (tmp_path / "labels").mkdir()
+    labels.rename(tmp_path / "labels" / "labels.csv")  # the folder beside it, so relative paths still hold
+    capsys.readouterr()
+    assert train(second) == 0
+
+    log = capsys.readouterr().err
+    assert "sources combined: recordings (16 training clips; 2 classes), labels/labels.csv (10 training clips" in log
+    assert json.loads(Path("runs/second/labels.json").read_text()) == ["high", "low", "mid"]
+    before, after = accuracy(Path("runs/few"), held_out), accuracy(Path("runs/second"), held_out)
+    assert before["mid"] == 0.0
+    assert np.mean([*after.values()]) > np.mean([*before.values()])
+    assert after["high"] >= 0.5  # no clip of it was labelled: from the manifest alone it would be 0
+    capsys.readouterr()
+    alone = [word for word in second if word not in ("--data_dir", "recordings")]
+    assert train([*alone[:-1], "runs/alone"]) == 0
+    assert accuracy(Path("runs/alone"), held_out)["high"] == 0.0
