@@ -301,10 +301,15 @@ class EvaluateOptions(PretrainedArguments, DataArguments):
         UsageError: no checkpoint, or a number is out of range.
     """
 
-    split: Literal["validation", "test"] = flag("validation", "which split to score")
+    split: Literal["validation", "test", "unseen"] = flag(
+        "validation", "which split to score; unseen: the clips that the run neither trained on nor judged by"
+    )
     output_dir: str | None = flag(None, "folder for metrics and predictions (default: inside the model's folder)")
     per_device_eval_batch_size: int = flag(32, "clips a batch on each device")
-    seed: int = flag(42, "seed of a validation split that has to be made; the same as in training")
+    seed: int | None = flag(
+        None,
+        "seed of a split that has to be made because the run has no record of its own (default: the run's, or 42)",
+    )
     device: str = flag("auto", "auto, npu, cuda, xpu, mps or cpu; auto takes the first accelerator there is")
     metric: str | None = flag(None, "folder of a local `evaluate` metric, computed beside the built-in ones")
     report: bool = flag(True, "write report.html, the figures as a page with sound, beside them")

@@ -11,7 +11,7 @@ import soundfile
 from earmark.audit.measure import measure
 from earmark.config import DataArguments
 from earmark.data.clips import Clip, ClipTable
-from earmark.data.content import NO_CONTENT, ContentHash, content_of, equal_content
+from earmark.data.content import NO_CONTENT, ContentHash, are_among, content_of, equal_content, is_sound
 from earmark.data.decode import clip_content, read_clip, read_clip_and_content
 from earmark.data.usable import keep_usable
 from tests.tiny import RATE_HZ, tone
@@ -45,7 +45,8 @@ def test_it_is_of_the_recording_not_of_the_file_or_the_rate_of_the_model(recordi
     contents = {name: read_clip_and_content(clip_of(path), RATE_HZ)[1] for name, path in recordings.items()}
     assert contents["wav"] == contents["flac"] == contents["float"] == contents["two equal channels"]
     assert len(set(contents.values())) == 4
-    assert contents["silence"] == NO_CONTENT
+    assert contents["silence"] == 500
+    assert is_sound(np.array(list(contents.values()), np.uint64)).tolist() == [True] * 6 + [False]
     for rate_hz in (8000, 16_000, 44_100):
         samples, content = read_clip_and_content(clip_of(recordings["wav"]), rate_hz)
         assert content == contents["wav"]
@@ -94,6 +95,8 @@ def test_blocks_and_the_sign_of_zero_do_not_matter():
     assert content_of(np.array([0.5, -1e-6], np.float32), 8000) == content_of(np.array([0.5, 1e-6], np.float32), 8000)
 
 
-def test_equal_rows_are_grouped_and_silence_is_not():
-    contents = np.array([7, NO_CONTENT, 9, 7, NO_CONTENT, 2**64 - 1, 9, 7], np.uint64)
-    assert equal_content(contents) == [[0, 3, 7], [2, 6]]
+def test_silence_and_clips_that_cannot_be_read_are_copies_of_nothing():
+    a, b = 1 << 40, 2**64 - 1
+    contents = np.array([a, NO_CONTENT, b, a, 500, 500, NO_CONTENT, b, a], np.uint64)
+    assert equal_content(contents) == [[0, 3, 8], [2, 7]]
+    assert are_among(contents, contents[[0, 1, 4]]).tolist() == [True, False, False, True, *[False] * 4, True]

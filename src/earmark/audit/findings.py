@@ -102,7 +102,11 @@ def find_all(audited: Audited) -> list[Finding]:
 
 
 def find_without_listening(
-    tables: Mapping[str, ClipTable], duration_s: Mapping[str, np.ndarray], group_column: str | None = None
+    tables: Mapping[str, ClipTable],
+    duration_s: Mapping[str, np.ndarray],
+    group_column: str | None = None,
+    *,
+    copies: bool = True,
 ) -> list[Finding]:
     """What tables and lengths alone show: classes, groups, rows of one recording, lengths.
 
@@ -112,12 +116,14 @@ def find_without_listening(
         tables: clips, by the name of their split.
         duration_s: length of each, float64 (N,), by split.
         group_column: the column of the groups, where one was asked for.
+        copies: whether to look for rows of one recording.
     """
     clips = [clip for table in tables.values() for clip in table]
     measures = Measures.empty(len(clips))
     measures.duration_s[:] = np.concatenate([duration_s[name] for name in tables])
     splits = [name for name, table in tables.items() for _ in table]
-    audited = Audited(ClipTable(clips, ""), splits, measures, Duplicates(_of_one_file(clips), []), np.inf, group_column)
+    rows = _of_one_file(clips) if copies else []
+    audited = Audited(ClipTable(clips, ""), splits, measures, Duplicates(rows, []), np.inf, group_column)
     return [*_classes(audited), *_groups(audited), *_copies(audited), *_lengths(audited)]
 
 

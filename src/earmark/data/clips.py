@@ -136,6 +136,7 @@ class Splits:
             a folder that was passed over). The command line prints them.
         whole: the table that the splits are parts of, where other runs take other parts of it (folds): its recordings
             are decoded once for all of them.
+        is_made: whether validation clips (and folds) were chosen by a seed, and are not the source's own.
     """
 
     train: ClipTable | None = None
@@ -143,3 +144,4 @@ class Splits:
     test: ClipTable | None = None
     notes: list[str] = field(default_factory=list)
     whole: ClipTable | None = None
+    is_made: bool = False

@@ -50,7 +50,7 @@ class Folds:
             f"({counted(len(test), 'clip')}); of the others "
             f"{len(validation):,} of {len(others):,} clips were set aside for validation (seed {seed}{apart})"
         )
-        return Splits(train, validation, self.table.keep(test), [note], whole=self.table)
+        return Splits(train, validation, self.table.keep(test), [note], whole=self.table, is_made=True)
 
     def labels_of(self, name: str) -> list[Label | None]:
         """The labels of the clips in a fold."""

@@ -69,6 +69,23 @@ def load_splits(
     return splits
 
 
+def load_own_splits(
+    options: DataArguments, *, seed: int, token: str | None = None, cache_dir: str | None = None
+) -> Splits:
+    """Load the splits that the source itself has: none is made, no folds are taken and nothing is drawn.
+
+    Args:
+        options: as for :func:`load_splits`.
+        seed: for silence cut from the background of Speech Commands.
+        token: for private data sets of the hub.
+        cache_dir: where the hub's files go; ``None`` for the usual place.
+
+    Raises:
+        EarmarkError: as :func:`load_splits`.
+    """
+    return _load(options, seed, token, cache_dir, needs_labels=True)
+
+
 def load_unlabelled(options: DataArguments, *, seed: int, anyway: bool = False) -> Splits | None:
     """Load the recordings of folders without labels as training clips, for those who can do without.
 
@@ -248,6 +265,7 @@ def _set_validation_aside(splits: Splits, options: DataArguments, seed: int, che
             raise
         splits.notes.append(str(exc))
         return
+    splits.is_made = True
     how = "over the range of numbers" if options.task == Task.REGRESSION.value else "stratified by label"
     if options.group_column:
         alone = sum(clip.group is None for clip in everything)

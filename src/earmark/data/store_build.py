@@ -22,7 +22,7 @@ from earmark.data.clips import ClipTable
 from earmark.data.content import NO_CONTENT
 from earmark.data.decode import read_clip, read_clip_and_content
 from earmark.data.store_disk import check_kept_free, check_room, estimate_bytes, in_bytes, translated_write_errors
-from earmark.data.store_key import store_key
+from earmark.data.store_key import store_keys
 from earmark.data.store_writer import EncodedClips, StoreWriter
 from earmark.data.waveforms import WaveformStore, encode_samples, find_store
 from earmark.errors import AudioError, DataError, OutputError
@@ -44,6 +44,7 @@ class _Plan:
     sampling_rate_hz: int
     dtype: str
     key: str
+    clips: np.ndarray  # keys of single clips
     root: Path
 
     @property
@@ -80,7 +81,7 @@ def open_or_build(
     Raises:
         OutputError: no room, or ``root`` cannot be written to and does not hold the store.
     """
-    plan = _Plan(table, sampling_rate_hz, dtype, store_key(table, sampling_rate_hz, dtype), Path(root))
+    plan = _Plan(table, sampling_rate_hz, dtype, *store_keys(table, sampling_rate_hz, dtype), Path(root))
     report = progress or (lambda done, total: None)
     store = None
     with suppress(DataError):  # a damaged one is looked at again, and told of, when no other process can be mending it
@@ -152,7 +153,7 @@ def _build(plan: _Plan, num_workers: int, report: Callable[[int, int], None]) ->
                 writer.flush()
             raise
         with translated_write_errors(plan.root, plan.building):
-            writer.finish(plan.folder, plan.table.origin)
+            writer.finish(plan.folder, plan.table.origin, plan.clips)
     store = find_store(plan.folder, plan.key, plan.table)
     assert store is not None
     _say(plan, store)

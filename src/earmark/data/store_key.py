@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Iterator
+
+import numpy as np
 
 from earmark.data.clips import Clip, ClipTable
 from earmark.data.hub import EmbeddedAudio
@@ -21,12 +24,28 @@ def store_key(table: ClipTable, sampling_rate_hz: int, dtype: str) -> str:
         sampling_rate_hz: rate of the stored samples.
         dtype: type of the stored samples.
     """
-    digest = hashlib.sha256(f"{FORMAT_VERSION} {sampling_rate_hz} {dtype}\n".encode())
+    return store_keys(table, sampling_rate_hz, dtype)[0]
+
+
+def store_keys(table: ClipTable, sampling_rate_hz: int, dtype: str) -> tuple[str, np.ndarray]:
+    """:func:`store_key` with :func:`clip_keys`, of one look at the files."""
+    digest, keys = hashlib.sha256(f"{FORMAT_VERSION} {sampling_rate_hz} {dtype}\n".encode()), bytearray()
+    for line in _lines(table):
+        digest.update(line)
+        keys += hashlib.blake2b(line, digest_size=8).digest()
+    return digest.hexdigest(), np.frombuffer(keys, "<u8").copy()
+
+
+def clip_keys(table: ClipTable) -> np.ndarray:
+    """Return what each of N clips is known by while its file stays as it is, uint64 (N,): file, state and cut."""
+    return store_keys(table, 0, "")[1]
+
+
+def _lines(table: ClipTable) -> Iterator[bytes]:
     files: dict[str, str] = {}
     for clip in table:
         cut = f"{float(clip.offset_s)} {None if clip.duration_s is None else float(clip.duration_s)}"
-        digest.update(f"{_recording(clip, files)} {cut}\n".encode())
-    return digest.hexdigest()
+        yield f"{_recording(clip, files)} {cut}\n".encode()
 
 
 def _recording(clip: Clip, files: dict[str, str]) -> str:

@@ -106,13 +106,19 @@ class StoreWriter:
         )
         self._written_down = (len(self.num_samples), len(self.bad), self.num_bytes)
 
-    def finish(self, folder: Path, origin: str) -> None:
-        """Write the tables and the header, and move the building folder to ``folder``."""
+    def finish(self, folder: Path, origin: str, clips: np.ndarray) -> None:
+        """Write the tables and the header, and move the building folder to ``folder``.
+
+        Args:
+            folder: where the store goes.
+            origin: where its recordings came from, for people.
+            clips: keys of the clips (:func:`earmark.data.store_key.clip_keys`), uint64 (N,).
+        """
         self.flush()
         tables = {
             NUM_SAMPLES: _npy(self.num_samples, np.int64),
             SCALES: _npy(self.scales, np.float32),
-            CONTENTS: _npy(self.contents, np.uint64),
+            CONTENTS: _npy(np.stack([clips, np.array(self.contents, np.uint64)]), np.uint64),
             BAD: json.dumps(self.bad, indent=0).encode(),
         }
         header = self.about | {
@@ -182,7 +188,7 @@ def _open_to_update(path: Path) -> BinaryIO:
     return open(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666), "r+b", buffering=0)
 
 
-def _npy(values: Sequence[float], dtype: type) -> bytes:
+def _npy(values: Sequence[float] | np.ndarray, dtype: type) -> bytes:
     file = io.BytesIO()
     np.save(file, np.array(values, dtype=dtype))
     return file.getvalue()

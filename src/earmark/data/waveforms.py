@@ -2,7 +2,8 @@
 
 A store is a folder. ``samples.bin`` has the clips one behind the other, nothing between them, as int16, float16 or
 float32; ``num_samples.npy`` and ``scales.npy`` say how long each is and by what its numbers are to be multiplied;
-``contents.npy`` has the content of each clip (:mod:`earmark.data.content`), by which equal recordings are known;
+``contents.npy`` has what each clip is known by on this disk (:func:`earmark.data.store_key.clip_keys`) and its content
+(:mod:`earmark.data.content`), by which equal recordings are found;
 ``bad.json`` lists the clips that could not be decoded; ``store.json``, written last, says what all this belongs to.
 :mod:`earmark.data.store_build` makes it.
 
@@ -210,7 +211,7 @@ def find_store(folder: Path, key: str, table: ClipTable) -> WaveformStore | None
         dtype=header["dtype"],
         num_samples=num_samples,
         scales=np.load(io.BytesIO(tables[SCALES])),
-        contents=np.load(io.BytesIO(tables[CONTENTS])),
+        contents=np.load(io.BytesIO(tables[CONTENTS]))[1],
         # rows may be called otherwise in this table, whose recordings are the same
         bad=[BadClip(index, table[index].source, reason) for index, reason in json.loads(tables[BAD])],
         offsets=np.cumsum(num_samples) - num_samples,

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from earmark.data.scan import write_bad_audio
 from earmark.data.targets import targets_of
 from earmark.data.usable import keep_usable
 from earmark.decision_options import CalibrateOptions
 from earmark.errors import ModelError, UsageError
-from earmark.evaluate.run import check_labels, for_task, on_device, table_of
+from earmark.evaluate.held_out import find_held_out
+from earmark.evaluate.run import check_labels, for_task, on_device
 from earmark.export.description import is_export
 from earmark.models.build import load_trained
 from earmark.models.decision import Decision
@@ -58,13 +61,16 @@ def calibrate(options: CalibrateOptions) -> CalibrateOutcome:
     if audio.task is Task.REGRESSION:
         raise UsageError(f"{folder.path}: answers a number, which has no probability to calibrate and no threshold")
     check_task_can_fit(options, audio.task)
-    check_can_fit(options, audio.labels, table := table_of(options))
+    held_out = find_held_out(options)
+    check_can_fit(options, audio.labels, table := held_out.table)
     check_labels(table, audio.labels)
     scorer, _ = on_device(audio, options.device)
     usable, bad = keep_usable({options.split: table}, scorer.sampling_rate_hz, options)
+    bad += [("unknown", clip) for clip in held_out.bad]
     if bad:
         write_bad_audio(folder.bad_audio, bad, keep=True)  # beside what training found
     clips = usable[options.split]
+    trained_on = held_out.trained_on(clips)
     windows = WindowsOfClips(clips.waveforms, scorer.max_samples)
     logits = score_table_with(scorer, windows, batch_size=options.per_device_eval_batch_size, what="scoring")
     fitted = fit_decision(
@@ -75,10 +81,13 @@ def calibrate(options: CalibrateOptions) -> CalibrateOutcome:
         split=options.split,
         data=clips.table,
     )
+    if trained_on is not None:
+        how = {**fitted.decision.fitted, "clips_trained_on": int(trained_on.sum())}
+        fitted = replace(fitted, decision=replace(fitted.decision, fitted=how))
     if folder.decision.exists():
         logger.info("%s: replaced", folder.decision)
     write_json(folder.decision, fitted.decision.to_dict(audio.labels))
-    summary = _summary(folder, fitted, audio.labels, len(clips.table))
+    summary = _summary(folder, fitted, audio.labels, len(clips.table), trained_on)
     return CalibrateOutcome(folder.decision, fitted.decision, fitted.figures, summary)
 
 
@@ -95,7 +104,15 @@ def _folder(options: CalibrateOptions) -> Path:
     return folder
 
 
-def _summary(folder: RunFolder, fitted: Fitted, labels: list[str], num_clips: int) -> str:
+def _summary(
+    folder: RunFolder, fitted: Fitted, labels: list[str], num_clips: int, trained_on: np.ndarray | None
+) -> str:
     line = summary_line(fitted.decision, fitted.figures) or "nothing changes: temperature 1 and no threshold"
     lines = [f"fitted on {counted(num_clips, 'clip')}: {line}", *fitted.decision.in_words(labels)]
+    if trained_on is not None and trained_on.any():
+        lines.append(
+            f"warning: {int(trained_on.sum()):,} of {num_clips:,} clips were in the training split of this run (equal "
+            "samples). A model is surer of clips it was trained on, so the temperature is too low and thresholds do "
+            "not hold on new clips. Calibrate on clips that it was not trained on"
+        )
     return "\n".join([*lines, f"decision     {folder.decision}"])

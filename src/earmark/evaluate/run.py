@@ -14,10 +14,10 @@ from earmark.config import EvaluateOptions
 from earmark.data.clips import ClipTable, fingerprint
 from earmark.data.columns import NUMBER, Columns
 from earmark.data.scan import write_bad_audio
-from earmark.data.sources import load_splits
 from earmark.data.usable import keep_usable
 from earmark.device import describe_device, select_device
 from earmark.errors import DataError, UsageError
+from earmark.evaluate.held_out import find_held_out
 from earmark.evaluate.place import describe, first_place, place_for
 from earmark.export.load import ExportedModel, load_any
 from earmark.models.build import AudioModel
@@ -62,20 +62,22 @@ def evaluate(options: EvaluateOptions) -> EvaluateOutcome:
     audio = load_any(source_of(options))
     options = for_task(options, audio)
     scorer, device_name = on_device(audio, options.device)
-    table = table_of(options)
-    check_labels(table, audio.labels)
+    held_out = find_held_out(options)
+    check_labels(table := held_out.table, audio.labels)
     prepare_folder(first_place(options)[0])  # that it cannot be written is said before anything is decoded
     usable, bad = keep_usable({options.split: table}, scorer.sampling_rate_hz, options)
     table = usable[options.split].table
     what = describe(options, table)
     folder = place_for(options, what)
     write_json(folder.evaluation, what)
+    bad += [("unknown", clip) for clip in held_out.bad]
     if bad:
         write_bad_audio(folder.bad_audio, bad)
     logits = score_table_with(
         scorer, usable[options.split].waveforms, batch_size=options.per_device_eval_batch_size, what="evaluating"
     )
     judged = judge(logits, table, audio.labels, options.metric, audio.decision)
+    judged = dataclasses.replace(judged, trained_on=held_out.trained_on(usable[options.split]))
     return _write(folder, judged, usable[options.split].durations_s, audio.architecture, options, device_name)
 
 
@@ -108,22 +110,6 @@ def on_device(audio: AudioModel | ExportedModel, device: str) -> tuple[Scorer, s
     audio.model.to(place)
     logger.info("device: %s, %s", place, describe_device(place))
     return TorchScorer(audio.model, audio.frontend, place), describe_device(place)
-
-
-def table_of(options: EvaluateOptions) -> ClipTable:
-    """The clips of the split that was asked for.
-
-    Raises:
-        DataError: there are none.
-    """
-    splits = load_splits(options, seed=options.seed, token=options.token, cache_dir=options.cache_dir)
-    for note in splits.notes:
-        logger.info("%s", note)
-    table = splits.test if options.split == "test" else splits.validation
-    if table is None or not len(table):
-        there = [name for name in ("train", "validation", "test") if getattr(splits, name) is not None]
-        raise DataError(f"no {options.split} clips in this data; it has: {', '.join(there) or 'nothing'}")
-    return table
 
 
 def check_labels(table: ClipTable, known: list[str]) -> None:
@@ -160,7 +146,7 @@ def _write(
     row.save(folder)
     lines = [f"{options.split}: {line}" for line in judged.summary_lines()]
     lines += [f"decision: {line}" for line in judged.decision.in_words(judged.labels)]
-    warnings = diagnose(judged.metrics)
+    warnings = [*judged.warnings(), *diagnose(judged.metrics)]
     fitted_on = None if judged.decision.is_plain else judged.decision.fitted.get("recordings")
     if fitted_on == fingerprint(judged.table):
         warnings.append(

@@ -9,15 +9,19 @@ from pathlib import Path
 
 import numpy as np
 
-from earmark.data.clips import Clip
+from earmark.data.clips import Clip, ClipTable
+from earmark.data.known_contents import read_contents
 from earmark.data.listing import list_audio
-from earmark.data.reading import read_in_order
+from earmark.data.reading import decoder_threads, read_in_order
+from earmark.data.waveforms import default_store_root
 from earmark.errors import AudioError, DataError
+from earmark.runs.split_record import SplitRecord
 from earmark.words import counted
 
 logger = logging.getLogger(__name__)
 
 _GENERATED_CLIPS = 24
+_LOOKED_AT, _LOOKED_AT_FOR_EACH = 2000, 20  # recordings whose samples are compared with those of the run
 _SYLLABLE_S = 0.18
 # first and second formant of five vowels in hertz (Peterson and Barney 1952, men, rounded)
 _VOWELS_HZ = ((270, 2290), (530, 1840), (730, 1090), (570, 840), (300, 870))
@@ -38,14 +42,20 @@ class Recordings:
     labels: np.ndarray | None
 
 
-def find_recordings(folder: str | None, sampling_rate_hz: int, classes: list[str], most: int) -> Recordings:
+def find_recordings(
+    folder: str | None, sampling_rate_hz: int, classes: list[str], most: int, record: SplitRecord | None = None
+) -> Recordings:
     """Recordings of a folder, evenly spread over its sorted files; generated ones without a folder.
+
+    Of a run with a record, recordings that it was not trained on are taken, as long as there are any: on those that it
+    was trained on an export in 8 bits looks better than it is.
 
     Args:
         folder: searched through; where every recording lies in a folder named after a class, that is its label.
         sampling_rate_hz: rate wanted.
         classes: class names of the model.
         most: how many at most.
+        record: of the splits of the run that is exported; ``None`` where it has none.
 
     Raises:
         DataError: no recording in the folder can be read.
@@ -55,7 +65,9 @@ def find_recordings(folder: str | None, sampling_rate_hz: int, classes: list[str
     paths = sorted(list_audio(Path(folder)))
     if not paths:
         raise DataError(f"{folder}: no audio files in this folder; --calibration takes a folder of recordings")
-    paths = [paths[i] for i in np.unique(np.linspace(0, len(paths) - 1, min(most, len(paths))).round().astype(int))]
+    if record is not None:
+        paths = _not_trained_on(_spread(paths, max(_LOOKED_AT, _LOOKED_AT_FOR_EACH * most)), record, folder)
+    paths = _spread(paths, most)
     waveforms: list[np.ndarray] = []
     names: list[str] = []
     clips = [Clip(source=str(path), path=str(path)) for path in paths]
@@ -71,6 +83,29 @@ def find_recordings(folder: str | None, sampling_rate_hz: int, classes: list[str
     labels = np.array([classes.index(name) for name in names]) if labelled else None
     kind = "labelled" if labelled else "unlabelled"
     return Recordings(f"{counted(len(waveforms), f'{kind} recording')} of {folder}", waveforms, labels)
+
+
+def _spread(paths: list[Path], most: int) -> list[Path]:
+    """At most so many of the paths, evenly spread."""
+    return [paths[i] for i in np.unique(np.linspace(0, len(paths) - 1, min(most, len(paths))).round().astype(int))]
+
+
+def _not_trained_on(paths: list[Path], record: SplitRecord, folder: str) -> list[Path]:
+    """The recordings that the run was not trained on, by their samples; all of them, with a warning, where it was."""
+    table = ClipTable([Clip(source=str(path), path=str(path)) for path in paths], folder)
+    contents, _ = read_contents(table, num_threads=decoder_threads(None), stores=default_store_root())
+    trained_on = record.trained_on(contents)
+    if trained_on.all():
+        logger.warning(
+            "%s: the run was trained on all of %s, so accuracy and agreement of the export look better than they are "
+            "on new recordings. Give --calibration a folder of recordings that it was not trained on",
+            folder,
+            counted(len(paths), "recording"),
+        )
+        return paths
+    if trained_on.any():
+        logger.info("%s: %s that the run was trained on are left out", folder, f"{int(trained_on.sum()):,} recordings")
+    return [path for path, trained in zip(paths, trained_on.tolist(), strict=True) if not trained]
 
 
 def speech_like(sampling_rate_hz: int, count: int, seed: int = 0) -> list[np.ndarray]:

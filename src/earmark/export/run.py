@@ -25,6 +25,7 @@ from earmark.models.frontend import Frontend
 from earmark.models.source import source_of
 from earmark.options import ExportOptions
 from earmark.runs.folder import write_json
+from earmark.runs.split_record import find_record, write_record
 from earmark.scoring.forward import TorchScorer, shortest_in_batch
 from earmark.tasks import Task
 from earmark.words import counted
@@ -73,8 +74,9 @@ def export(options: ExportOptions) -> ExportOutcome:
         raise ModelError(f"{kind}: its feature extractor {name} is not one that runs as tensor code (docs/export.md)")
     fixed_shape, frontend = _limits(audio, options)
     graph = WaveformClassifier(audio)
+    record = find_record(options.model_name_or_path)
     recordings = find_recordings(
-        options.calibration, frontend.sampling_rate_hz, audio.labels, options.max_calibration_samples
+        options.calibration, frontend.sampling_rate_hz, audio.labels, options.max_calibration_samples, record
     )
     description = describe(options.format, audio, graph, frontend, fixed_shape)
     unfinished = _folder_beside(output)
@@ -87,6 +89,8 @@ def export(options: ExportOptions) -> ExportOutcome:
         description.save(unfinished)
         if description.decision is not None:
             write_json(unfinished / DECISION_FILE, description.decision)
+        if record is not None:  # so that `evaluate` of the export knows what was held out; names stay with the run
+            write_record(unfinished / record.path.name, record.rows())
         unfinished.chmod(0o755)
         unfinished.replace(output)
     except OSError as exc:

@@ -18,6 +18,8 @@ from earmark import extras
 from earmark.config import PATH_SETTINGS, paths_in
 from earmark.config_files import saved_config
 from earmark.data.clips import Clip, ClipTable
+from earmark.data.known_contents import read_contents
+from earmark.data.waveforms import default_store_root
 from earmark.device import select_device
 from earmark.errors import AudioError, DataError, ModelError, UsageError
 from earmark.export.description import is_export
@@ -33,6 +35,7 @@ from earmark.models.source import source_of
 from earmark.options import LabelOptions
 from earmark.runs.folder import RunFolder
 from earmark.runs.in_use import held
+from earmark.runs.split_record import find_record
 from earmark.tasks import Task
 from earmark.words import counted
 
@@ -109,7 +112,9 @@ def prepare(options: LabelOptions, table: ClipTable, folder: Path) -> Session:
         raise DataError(
             f"{table.origin}: of {counted(len(table), 'recording')} none can be used; {files['bad_audio']} says why"
         )
-    proposals = _in_order(options, table, [rows[i] for i in scores.rows], keys, audio.labels, scores)
+    scored = [rows[i] for i in scores.rows]
+    trained_on = _trained_on(options, table.keep(scored))
+    proposals = _in_order(options, table, scored, keys, audio.labels, scores, trained_on)
     _write_proposals(files["proposals"], proposals)
     if options.check:
         decisions.start_with({keys[rows[i]]: _given(table[rows[i]]) for i in scores.rows})
@@ -205,6 +210,7 @@ def _in_order(
     keys: dict[int, Key],
     labels: Sequence[str],
     scores: Scores,
+    trained_on: np.ndarray,
 ) -> list[Proposal]:
     given = [table[row].label_text if options.check else None for row in rows]
     if options.order == "diverse":
@@ -218,7 +224,32 @@ def _in_order(
     else:
         index_of = {name: i for i, name in enumerate(labels)}
         places = order.suspicious(scores.probabilities, np.array([index_of.get(name or "", -1) for name in given]))
-    return [propose(table[rows[i]], keys[rows[i]], scores.probabilities[i], labels, given[i]) for i in places.tolist()]
+    if not options.check:  # what the model was trained on needs no label any more
+        places = places[np.argsort(trained_on[places], kind="stable")]
+    return [
+        propose(
+            table[rows[i]], keys[rows[i]], scores.probabilities[i], labels, given[i], trained_on=bool(trained_on[i])
+        )
+        for i in places.tolist()
+    ]
+
+
+def _trained_on(options: LabelOptions, table: ClipTable) -> np.ndarray:
+    """Which clips the model's run was trained on, bool (N,), by their samples; none without a record of the run."""
+    record = find_record(options.model_name_or_path)
+    if record is None:
+        return np.zeros(len(table), bool)
+    contents, _ = read_contents(table, num_threads=options.num_workers, stores=default_store_root())
+    found = record.trained_on(contents)
+    if found.any():
+        what = (
+            "so it is sure of their labels, also of wrong ones: check these with a run that was not trained on them"
+            if options.check
+            else "so they come last"
+        )
+        logger.warning("%s: the model was trained on %s of %s, %s", table.origin, f"{int(found.sum()):,}",
+                       counted(len(table), "recording"), what)  # fmt: skip
+    return found
 
 
 def _write_proposals(path: Path, proposals: Sequence[Proposal]) -> None:
@@ -226,12 +257,14 @@ def _write_proposals(path: Path, proposals: Sequence[Proposal]) -> None:
     checks = any(one.given is not None for one in proposals)
     columns = ["rank", "path", *(["offset", "duration"] if is_cut else []), "label", "score", "alternatives", "why"]
     columns += ["given_label"] if checks else []
+    marks = any(one.trained_on for one in proposals)
+    columns += ["trained_on"] if marks else []
     lines = []
     for rank, one in enumerate(proposals, 1):
         others = json.dumps([[name, round(score, 4)] for name, score in one.choices[1:]], ensure_ascii=False)
         (best, score), cut = one.choices[0], list(one.key[1:]) if is_cut else []
         line = [rank, one.key[0], *cut, best, f"{score:.6f}", others, one.why]
-        lines.append([*line, one.given] if checks else line)
+        lines.append([*line, *([one.given] if checks else []), *([int(one.trained_on)] if marks else [])])
     _write_csv(path, columns, lines)
 
 

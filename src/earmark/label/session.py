@@ -27,6 +27,7 @@ class Proposal:
         choices: the likeliest classes and their probabilities, at most nine; the first is the proposal.
         why: what is worth a look about it.
         given: the label it came with; ``None`` without one.
+        trained_on: whether the model was trained on it, as far as its run has recorded that.
     """
 
     clip: Clip
@@ -34,9 +35,18 @@ class Proposal:
     choices: list[tuple[str, float]]
     why: str
     given: str | None
+    trained_on: bool = False
 
 
-def propose(clip: Clip, key: Key, probabilities: np.ndarray, labels: Sequence[str], given: str | None) -> Proposal:
+def propose(
+    clip: Clip,
+    key: Key,
+    probabilities: np.ndarray,
+    labels: Sequence[str],
+    given: str | None,
+    *,
+    trained_on: bool = False,
+) -> Proposal:
     """Put one clip's probabilities (C,) into words."""
     order = np.argsort(-probabilities, kind="stable")[:CHOICES]
     choices = [(labels[i], float(probabilities[i])) for i in order]
@@ -53,7 +63,9 @@ def propose(clip: Clip, key: Key, probabilities: np.ndarray, labels: Sequence[st
         why = f"{best!r} or {choices[1][0]!r}: {score:.2f} and {choices[1][1]:.2f}"
     else:
         why = f"the model is sure: {score:.2f}" if score > 0.9 else f"the model is fairly sure: {score:.2f}"
-    return Proposal(clip, key, choices, why, given)
+    if trained_on:
+        why += "; the model was trained on this clip"
+    return Proposal(clip, key, choices, why, given, trained_on)
 
 
 class Session:

@@ -86,5 +86,6 @@ function card(clip, lines = answer(clip)) {
   if (clip.uri) box.append(player(clip));
   else box.append(make("p", { className: "soft", textContent: "(no sound: its file is not there, or it has none of its own)" }));
   box.append(...lines, make("p", { className: "soft", textContent: clip.path + (clip.whole ? "" : " (its beginning)") }));
+  if (clip.trained_on) box.append(make("p", { className: "wrong", textContent: "The model was trained on this clip." }));
   return box;
 }

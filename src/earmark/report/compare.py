@@ -71,7 +71,7 @@ class Comparison:
         pairs: each of the others against the first.
         p: of these, raised by Holm's method where there are several.
         units: what intervals and tests are over: groups, or clips.
-        notes: what is to be known of the groups of the clips; nothing where they have none.
+        notes: what has to be known to read the figures: clips that were trained on, groups of clips.
     """
 
     task: Task
@@ -174,6 +174,7 @@ def compare_runs(folders: Sequence[str], split: str | None = None) -> Comparison
         read = _numbered(read)
     first, names = read[0], _names(folders)
     units, notes = _units(names, read)
+    notes = [*_trained_on(names, read), *notes]
     compared, trivial = _compared(read, units)
     runs = [
         Run(name, one.answers, one.scores, figures, of_labels)
@@ -216,6 +217,7 @@ def _predictions(place: Path, split: str) -> Predictions:
         targets=np.concatenate([one.targets for one in read]),
         answers=np.concatenate([one.answers for one in read]),
         scores=np.concatenate([one.scores for one in read]),
+        trained_on=np.concatenate([one.trained_on for one in read]),
     )
 
 
@@ -268,7 +270,8 @@ def _like_first(folder: str, read: Predictions, first_folder: str, first: Predic
             "evaluate both on the same data"
         )
     clips = [read.clips[row] for row in order]
-    return replace(read, clips=clips, targets=targets, answers=read.answers[order], scores=read.scores[order])
+    answers, scores, trained_on = (of[order] for of in (read.answers, read.scores, read.trained_on))
+    return replace(read, clips=clips, targets=targets, answers=answers, scores=scores, trained_on=trained_on)
 
 
 def _in_words(read: Predictions, target: np.ndarray) -> str:
@@ -298,6 +301,17 @@ def _keys(names: Iterable[str]) -> list[tuple[str, int]]:
 def _names(folders: Sequence[str]) -> list[str]:
     names = [Path(folder).resolve().name for folder in folders]
     return names if len(set(names)) == len(names) else [str(folder).rstrip(os.sep) for folder in folders]
+
+
+def _trained_on(names: Sequence[str], read: Sequence[Predictions]) -> list[str]:
+    """A warning for each run that was trained on clips which are compared."""
+    return [
+        f"warning: {name} was trained on {int(one.trained_on.sum()):,} of these {counted(len(one.clips), 'clip')} "
+        "(trained_on in its predictions), so its figures are too high and the comparison favours it. Compare the runs "
+        "on clips that none of them was trained on"
+        for name, one in zip(names, read, strict=True)
+        if one.trained_on.any()
+    ]
 
 
 def _units(names: Sequence[str], read: Sequence[Predictions]) -> tuple[Units, list[str]]:

@@ -160,7 +160,11 @@ def choose_of_numbers(numbers: np.ndarray, errors: np.ndarray) -> tuple[list[int
 
 
 def heard(
-    name: str, table: ClipTable, rows: Sequence[int], says: Callable[[int], Mapping[str, Any]]
+    name: str,
+    table: ClipTable,
+    rows: Sequence[int],
+    says: Callable[[int], Mapping[str, Any]],
+    trained_on: np.ndarray | None = None,
 ) -> list[dict[str, Any]]:
     """Clips for the page: sound, picture and what is said of each.
 
@@ -169,6 +173,7 @@ def heard(
         table: its clips.
         rows: those to show.
         says: what is said of a row.
+        trained_on: which clips of the table the model was trained on, bool (N,); ``None`` where that is not known.
     """
     examples = []
     with Progress(f"examples for the report ({name})", len(rows)) as progress:
@@ -182,6 +187,7 @@ def heard(
                     "whole": sound.whole,
                     "spectrogram": sound.spectrogram,
                     "frames": sound.frames,
+                    **({"trained_on": True} if trained_on is not None and trained_on[row] else {}),
                 }
             )
             progress.update(1)

@@ -54,6 +54,7 @@ def labels_of_split(name: str, judged: Judged, durations_s: np.ndarray, group_co
             judged.table,
             chosen.rows(),
             lambda row: {"said": said_of(probabilities[row], there[row], answered[row])},
+            judged.trained_on,
         ),
         "reliability": binary_reliability(probabilities.ravel(), there.ravel()),
         "scores": label_histograms(probabilities.ravel(), there.ravel()),

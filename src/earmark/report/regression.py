@@ -49,7 +49,7 @@ def numbers_of_split(name: str, judged: Judged, durations_s: np.ndarray, group_c
         "errors": errors_histogram(errors),
         "mean_error": _rounded(errors.mean()),
         "mistakes": [place[row] for row in mistakes],
-        "examples": heard(name, judged.table, rows, said),
+        "examples": heard(name, judged.table, rows, said, judged.trained_on),
         "slices": columns,
         "notes": notes,
         "predictions": f"predictions_{name}.csv",

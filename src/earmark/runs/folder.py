@@ -21,7 +21,8 @@ _MODEL_FILES = rf"{_ADAPTER}|config\.json|preprocessor_config\.json|training_arg
 _TRAINER_ENTRIES = r"checkpoint-\d+|\.unfinished-checkpoint|trainer_state\.json"
 _OWN_FILES = (
     r"run_config\.yaml|labels\.json|decision\.json|environment\.json|metrics\.json|results_row\.json|README\.md|bad_audio\.csv|"
-    r"cross_validation\.json|history\.json|report\.html|predictions_\w+\.csv|evaluation_(validation|test)(_\d+)?"
+    r"cross_validation\.json|history\.json|report\.html|splits\.csv|predictions_\w+\.csv|"
+    r"evaluation_(validation|test|unseen)(_\d+)?"
 )
 _WRITTEN = re.compile(f"{_MODEL_FILES}|{_TRAINER_ENTRIES}|{_OWN_FILES}")
 _TENSORBOARD = "events.out.tfevents*"  # inside runs/, where Transformers puts them
@@ -72,6 +73,11 @@ class RunFolder:
     def bad_audio(self) -> Path:
         """Recordings that were left out, and why."""
         return self.path / "bad_audio.csv"
+
+    @property
+    def splits(self) -> Path:
+        """Which clips, by content, were in which split; see :mod:`earmark.runs.split_record`."""
+        return self.path / "splits.csv"
 
     @property
     def card(self) -> Path:

@@ -15,6 +15,7 @@ from earmark.data.targets import targets_of
 from earmark.files import writing
 from earmark.models.decision import HALF, PLAIN, Decision
 from earmark.runs.folder import RunFolder
+from earmark.runs.split_record import how_many_trained_on
 from earmark.scoring.decide import decision_figures, summary_line
 from earmark.scoring.decide_labels import label_figures
 from earmark.scoring.figures import Figures
@@ -39,6 +40,7 @@ class Judged:
         decision: what was fitted for the model's answers; its temperature is in the logits already.
         decided: figures of these answers, see :func:`earmark.scoring.decide.decision_figures`; empty without any.
         task: what was asked.
+        trained_on: which clips the model was trained on, bool (N,); ``None`` where that is not known.
     """
 
     table: ClipTable
@@ -50,6 +52,7 @@ class Judged:
     decision: Decision = PLAIN
     decided: dict[str, Any] = field(default_factory=dict)
     task: Task = Task.SINGLE_LABEL
+    trained_on: np.ndarray | None = None
 
     @property
     def units(self) -> Units:
@@ -65,7 +68,14 @@ class Judged:
     def to_dict(self) -> dict[str, Any]:
         """All figures, for ``metrics.json``."""
         decided = {"decision": {"temperature": self.decision.temperature, **self.decided}} if self.decided else {}
-        return {**self.metrics.to_dict(), **decided, **({"metric_folder": self.extra} if self.extra else {})}
+        trained_on = {} if self.trained_on is None else {"clips_trained_on": int(self.trained_on.sum())}
+        extra = {"metric_folder": self.extra} if self.extra else {}
+        return {**self.metrics.to_dict(), **decided, **extra, **trained_on}
+
+    def warnings(self) -> list[str]:
+        """What makes these figures wrong, whatever they are."""
+        trained_on = "" if self.trained_on is None else how_many_trained_on(self.trained_on)
+        return [trained_on] if trained_on else []
 
     def summary_lines(self) -> list[str]:
         """All figures a person looks for first."""
@@ -127,8 +137,9 @@ def predictions_for_metric(task: Task, logits: np.ndarray, thresholds: np.ndarra
     return (task.scores(logits) >= (HALF if thresholds is None else thresholds)).astype(np.int64)
 
 
-def _more_columns(table: ClipTable) -> dict[str, list[Any]]:
-    """Columns that some tables have: the groups of clips, and where their sound is as far as ``path`` does not say."""
+def _more_columns(judged: Judged) -> dict[str, list[Any]]:
+    """Columns that some tables have: groups, where the sound is if not at ``path``, which clips were trained on."""
+    table = judged.table
     columns: dict[str, list[Any]] = {
         "group": [clip.group or "" for clip in table],
         "file": [os.path.abspath(clip.path) if clip.path else "" for clip in table],
@@ -137,6 +148,8 @@ def _more_columns(table: ClipTable) -> dict[str, list[Any]]:
     }
     if columns["file"] == [clip.source for clip in table]:
         del columns["file"]
+    if judged.trained_on is not None:
+        columns["trained_on"] = [int(trained_on) for trained_on in judged.trained_on]
     return {name: values for name, values in columns.items() if any(values)}
 
 
@@ -145,7 +158,8 @@ def write_predictions(folder: RunFolder, split: str, judged: Judged) -> None:
 
     ``predicted`` is the most likely class; of a model with thresholds, ``answer``, behind the probabilities, is what
     it answers. The last columns are ``group``, where clips have groups (empty for a clip without one), and ``file``,
-    ``offset_s`` and ``duration_s`` of the sound, where ``path`` is not all there is to say. Of several labels
+    ``offset_s`` and ``duration_s`` of the sound, where ``path`` is not all there is to say, and ``trained_on``, where
+    the model was trained on one of the clips: 1 for these, 0 for the others. Of several labels
     ``label`` and ``predicted`` name all of them and there is no ``score``; in a regression the columns are path, label,
     predicted, error. :mod:`earmark.runs.predictions` reads them.
     """
@@ -154,7 +168,7 @@ def write_predictions(folder: RunFolder, split: str, judged: Judged) -> None:
         Task.MULTI_LABEL: _multi_label_rows,
         Task.REGRESSION: _regression_rows,
     }[judged.task](judged)
-    more = _more_columns(judged.table)
+    more = _more_columns(judged)
     with writing(folder.predictions(split)) as stream:
         lines = csv.writer(stream, lineterminator="\n")
         lines.writerow([*heads, *more])

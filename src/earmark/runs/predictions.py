@@ -31,6 +31,7 @@ class Predictions:
         answers: alike.
         scores: probability of the class that is answered, float (N,); of each label, float (N, C); in a regression
             the answers.
+        trained_on: which clips the model was trained on, as far as its run has recorded them, bool (N,).
     """
 
     task: Task
@@ -39,6 +40,7 @@ class Predictions:
     targets: np.ndarray
     answers: np.ndarray
     scores: np.ndarray
+    trained_on: np.ndarray
 
 
 def read_predictions(path: Path) -> Predictions:
@@ -71,20 +73,23 @@ def _read(heads: Sequence[str], rows: Iterable[list[str]]) -> Predictions:
         labels = [heads[i][2:-1] for i in scored]
     elif task is Task.SINGLE_LABEL:
         scored = [place["score"]]
+    trained_on = []
     clips, targets, answers, scores = [], [], [], array("d")  # rows of text would be several times as large
     for row in rows:
         clips.append(_clip_of(row, place, row[path]))
+        trained_on.append("trained_on" in place and row[place["trained_on"]] == "1")
         targets.append(row[target])
         answers.append(row[answer])
         scores.extend(float(row[i]) for i in scored)
+    known = np.array(trained_on, bool)
     if task is Task.REGRESSION:
         numbers = np.array(answers, np.float64)
-        return Predictions(task, clips, [], np.array(targets, np.float64), numbers, numbers)
+        return Predictions(task, clips, [], np.array(targets, np.float64), numbers, numbers, known)
     if task is Task.SINGLE_LABEL:
         named, given = np.array(targets, object), np.array(answers, object)
-        return Predictions(task, clips, [], named, given, np.array(scores))
+        return Predictions(task, clips, [], named, given, np.array(scores), known)
     there, answered = _named(targets, labels), _named(answers, labels)
-    return Predictions(task, clips, labels, there, answered, np.array(scores).reshape(len(clips), len(labels)))
+    return Predictions(task, clips, labels, there, answered, np.array(scores).reshape(len(clips), len(labels)), known)
 
 
 def _clip_of(row: Sequence[str], place: dict[str, int], source: str) -> Clip:

@@ -28,7 +28,8 @@ def judge_splits(trainer: AudioTrainer, prepared: PreparedData, metric_folder: s
     if not settings.fits_anything:
         logits = {name: trainer.score(clips, name) for name, clips in evaluated.items()}
         plain = Decision(task=task)
-        return {name: judge(logits[name], evaluated[name].table, labels, metric_folder, plain) for name in evaluated}
+        judged = {name: judge(logits[name], evaluated[name].table, labels, metric_folder, plain) for name in evaluated}
+        return {name: replace(one, trained_on=prepared.trained_on(name)) for name, one in judged.items()}
     scored = {name: score_windows(trainer, clips, name) for name, clips in evaluated.items()}
     validation = evaluated["validation"].table
     targets = targets_of(validation, labels, task)
@@ -40,7 +41,7 @@ def judge_splits(trainer: AudioTrainer, prepared: PreparedData, metric_folder: s
     }
     for name, one in judged.items():
         how = fitted.figures if name == "validation" else {"judged": "fitted on the validation clips", **one.decided}
-        judged[name] = replace(one, decided=how)
+        judged[name] = replace(one, decided=how, trained_on=prepared.trained_on(name))
     return judged
 
 

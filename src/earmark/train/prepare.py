@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 
+import numpy as np
+
+from earmark.audit.copies import find_copies
 from earmark.audit.findings import find_without_listening
 from earmark.config import DataArguments
 from earmark.data.clips import ClipTable, Splits, fingerprint
 from earmark.data.columns import NUMBER, Columns
+from earmark.data.content import are_among
 from earmark.data.scan import BadClip, check_tables
 from earmark.data.sources import load_splits
 from earmark.data.usable import UsableClips, keep_usable
 from earmark.errors import DataError
+from earmark.runs.split_record import find_record
 from earmark.tasks import Task
+from earmark.words import counted
 
 logger = logging.getLogger(__name__)
 
@@ -29,6 +37,8 @@ class PreparedData:
         labels: class names of the training split, sorted; index = class. In a regression what the number is called.
         longest_s: duration of the longest training clip, in seconds.
         bad: ``(split, clip)`` for every clip left out.
+        pretrained: contents of the clips that the checkpoint was trained on by an earlier run, uint64 (N,), where that
+            run has recorded them.
     """
 
     train: UsableClips
@@ -37,11 +47,45 @@ class PreparedData:
     labels: list[str]
     longest_s: float
     bad: list[tuple[str, BadClip]] = field(default_factory=list)
+    pretrained: np.ndarray = field(default_factory=lambda: np.empty(0, np.uint64))
 
     def evaluated(self) -> dict[str, UsableClips]:
         """The splits to judge by, those that there are."""
         splits = {"validation": self.validation, "test": self.test}
         return {name: clips for name, clips in splits.items() if clips is not None}
+
+    def trained_on(self, split: str) -> np.ndarray | None:
+        """Return which clips of a split have the samples of a training clip, bool (N,); ``None`` if not known."""
+        clips = self.evaluated()[split]
+        if len(clips.contents) < len(clips.table):
+            return None
+        return are_among(clips.contents, np.concatenate([self.train.contents, self.pretrained]))
+
+    def split_rows(self) -> Iterator[tuple[str, int, str]]:
+        """Split, content and name of every clip, for the run's record (:mod:`earmark.runs.split_record`)."""
+        for split, clips in {"train": self.train, **self.evaluated()}.items():
+            for clip, content in zip(clips.table, clips.contents.tolist(), strict=True):
+                yield split, content, clip.source
+        for content in np.setdiff1d(self.pretrained, self.train.contents).tolist():
+            yield "pretrain", content, ""
+
+    def start_from(self, checkpoint: Path | None) -> None:
+        """Take over what the run of a checkpoint, if it is one, was trained on; warn if this run is judged by that."""
+        record = find_record(checkpoint)
+        if record is None:
+            return
+        self.pretrained = record.trained
+        for split, clips in self.evaluated().items():
+            count = int(record.trained_on(clips.contents).sum())
+            if count:
+                logger.warning(
+                    "data: %s was trained on %s of %s, so scores on the %s split are too high. Start from a checkpoint "
+                    "that was not trained on them, or train with the split of that run",
+                    checkpoint,
+                    f"{count:,}",
+                    counted(len(clips.table), f"{split} clip"),
+                    split,
+                )
 
     def facts(self) -> dict[str, object]:
         """What has to be the same wherever this data is prepared: how many clips, and which."""
@@ -121,7 +165,8 @@ def _tell_what_is_unusual(usable: dict[str, UsableClips], sampling_rate_hz: int,
     """What tables and lengths show; ``earmark inspect`` listens, too."""
     tables = {name: clips.table for name, clips in usable.items()}
     duration_s = {name: clips.waveforms.num_samples / sampling_rate_hz for name, clips in usable.items()}
-    findings = find_without_listening(tables, duration_s, group_column)
+    findings = find_without_listening(tables, duration_s, group_column, copies=False)
+    findings += find_copies(tables, {name: clips.contents for name, clips in usable.items()})
     for finding in findings:
         logger.warning("data: %s", finding.text)
     if findings:

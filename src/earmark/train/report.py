@@ -116,7 +116,8 @@ def write_reports(
             bool(model.model_name_or_path),
             what_learns(trainer.audio.model.config.model_type, trainer.args, model.freeze),
         )
-        warnings = diagnose(judged[split].metrics, schedule)
+        leaks = [f"{name}: {line}" for name, one in judged.items() for line in one.warnings()]
+        warnings = [*leaks, *diagnose(judged[split].metrics, schedule)]
         lines += [f"warning: {line}" for line in warnings]
         lines += ["", markdown([row])]
     if judged and page:

@@ -33,6 +33,7 @@ from earmark.models.source import source_of
 from earmark.progress import format_seconds, is_main_process
 from earmark.runs.environment import describe_environment
 from earmark.runs.folder import RunFolder, prepare_output_dir, write_json
+from earmark.runs.split_record import write_record
 from earmark.scoring.decide import check_can_fit
 from earmark.scoring.diagnosis import Schedule
 from earmark.scoring.figures import METRICS, check_direction, metric_key
@@ -145,6 +146,7 @@ def _run_in(
         )
     )
     prepared.bad += sounds.bad()
+    prepared.start_from(_folder_of(source))
     check_same_on_all_ranks({**prepared.facts(), **sounds.facts(), **_shared(data, model, run, training)})
     check_model_survives(_folder_of(source), folder, overwrite=replace)
     on_main_process(lambda: check_settings(run, training, prepared.labels, len(prepared.train.table), task))
@@ -166,6 +168,7 @@ def _run_in(
     if is_main_process():
         save_config(resolved_config(data, model, run, training), folder.config)
         _write_beginning(folder, audio, prepared, training)
+        write_record(folder.splits, prepared.split_rows())
     _log_data(prepared, data)
     _learn(trainer, prepared, data, model, checkpoint)
     return _finish(folder, trainer, prepared, data, model, run)

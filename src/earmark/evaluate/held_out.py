@@ -1,0 +1,227 @@
+"""Which clips a model is judged by: those that its run held out, found by content in the run's ``splits.csv``.
+
+Splits that the data has of its own (a validation folder, ``--eval_file``, a fold that is named) are used as they are;
+clips in them that were trained on are counted by whoever scores them. A split that earmark made while training is not
+made again: the clips of the data are looked up in the record, whatever their files are called now.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+
+from earmark.config import EvaluateOptions
+from earmark.config_files import saved_config
+from earmark.data.clips import ClipTable, Splits
+from earmark.data.content import NO_CONTENT, is_sound
+from earmark.data.known_contents import read_contents
+from earmark.data.reading import decoder_threads
+from earmark.data.scan import BadClip
+from earmark.data.sources import load_own_splits, load_splits
+from earmark.data.subsets import draw_subsets
+from earmark.data.usable import UsableClips, stop_or_say
+from earmark.data.waveforms import default_store_root
+from earmark.errors import DataError, UsageError
+from earmark.runs.folder import RunFolder
+from earmark.runs.split_record import SplitRecord, find_record
+from earmark.words import counted
+
+logger = logging.getLogger(__name__)
+
+DEFAULT_SEED = 42
+_OF_FOLDS = ("fold_column", "folds", "fold")
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """The clips to score.
+
+    Attributes:
+        table: the clips.
+        record: of the run's splits; ``None`` where it has none.
+        bad: clips of the data that cannot be read, so that nobody knows which split they were in.
+    """
+
+    table: ClipTable
+    record: SplitRecord | None
+    bad: list[BadClip] = field(default_factory=list)
+
+    def trained_on(self, clips: UsableClips) -> np.ndarray | None:
+        """Return which clips the model was trained on, bool (N,); ``None`` without a record."""
+        return None if self.record is None else self.record.trained_on(clips.contents)
+
+
+_Options = TypeVar("_Options", bound=EvaluateOptions)
+
+
+def find_held_out(options: EvaluateOptions) -> HeldOut:
+    """Find the clips of ``options.split``; what was chosen and why is logged.
+
+    Raises:
+        DataError: there are none, or clips cannot be read under ``on_bad_audio=fail``.
+        UsageError: ``unseen`` clips of a model without a record.
+        EarmarkError: the data cannot be loaded.
+    """
+    record = find_record(options.model_name_or_path)
+    if record is None:
+        return HeldOut(_without_record(options), None)
+    options = _as_trained(options, ("silence_percentage",))
+    if options.has_folds and options.fold is not None and options.split == "test":
+        return HeldOut(_given(_loaded(options), "test"), record)
+    own = load_own_splits(options, seed=_seed(options), token=options.token, cache_dir=options.cache_dir)
+    _log(own)
+    if options.split != "unseen" and getattr(own, options.split) is not None:
+        return HeldOut(_drawn(_given(own, options.split), options), record)
+    if options.split == "test" and not len(record.of_split("test")):
+        return HeldOut(_given(own, "test"), record)  # says which splits there are
+    return _by_content(_candidates(own, options.split), record, options)
+
+
+def _candidates(own: Splits, split: str) -> ClipTable:
+    """The clips among which those of a split are looked for."""
+    tables = [own.train] if split != "unseen" else [own.train, own.validation, own.test]
+    there = [table for table in tables if table is not None]
+    if not there:
+        return _given(own, split)  # says which splits there are
+    return ClipTable([clip for table in there for clip in table], there[0].origin)
+
+
+def _by_content(table: ClipTable, record: SplitRecord, options: EvaluateOptions) -> HeldOut:
+    """The clips of a table that the run held out."""
+    stores = None if options.store == "off" else Path(options.store_dir or default_store_root())
+    threads = decoder_threads(options.preprocessing_num_workers)
+    contents, bad = read_contents(table, num_threads=threads, stores=stores)
+    stop_or_say([("", clip) for clip in bad], options.on_bad_audio)
+    trained, unseen = record.trained_on(contents), (contents != NO_CONTENT) & ~np.isin(contents, record.used)
+    if options.split == "unseen":
+        rows, what = np.flatnonzero(unseen), "that the run has not used"
+    else:
+        rows, what = _rows_of_split(contents, trained, record.of_split(options.split)), "that the run held out"
+        if not len(rows) and unseen.sum() == len(table) - len(bad) and options.split == "validation":
+            rows, what = np.flatnonzero(unseen), "none of which the run has used"
+    if not len(rows):
+        raise DataError(_nothing_left(table, record, options.split, trained, unseen))
+    copies = np.isin(contents, record.of_split(options.split)) & trained
+    notes = [f"{int(trained.sum()):,} were trained on" if trained.any() else ""]
+    notes += [f"{int(copies.sum()):,} held-out clips are left out: copies of clips trained on" if copies.any() else ""]
+    if options.split != "unseen" and unseen.any() and not unseen[rows].any():
+        notes.append(f"{int(unseen.sum()):,} are new to the run and not scored (--split unseen scores them)")
+    missing = len(record.of_split(options.split)) - int(np.isin(record.of_split(options.split), contents).sum())
+    if missing:
+        notes.append(f"{missing:,} clips of the run's {options.split} split are not in this data")
+    logger.info(
+        "%s: %s %s, known by their samples (%s); of %s here %s",
+        table.origin,
+        counted(len(rows), "clip"),
+        what,
+        record.path,
+        counted(len(table), "clip"),
+        "; ".join(note for note in notes if note) or "no other is left",
+    )
+    return HeldOut(_drawn(table.keep(rows.tolist()), options), record, bad)
+
+
+def _rows_of_split(contents: np.ndarray, trained: np.ndarray, held: np.ndarray) -> np.ndarray:
+    """Rows of clips that were held out and not trained on; of digital silence as many as were."""
+    chosen = np.isin(contents, held) & ~trained & is_sound(contents)
+    for silence, count in Counter(held[~is_sound(held)].tolist()).items():
+        chosen[np.flatnonzero(contents == silence)[:count]] = True
+    return np.flatnonzero(chosen)
+
+
+def _nothing_left(table: ClipTable, record: SplitRecord, split: str, trained: np.ndarray, unseen: np.ndarray) -> str:
+    text = f"{table.origin}: of {counted(len(table), 'clip')} none is in the {split} split of the run ({record.path}); "
+    text += f"{int(trained.sum()):,} were trained on and {int(unseen.sum()):,} are new to the run. "
+    if split != "unseen" and unseen.any():
+        return text + "Score the new ones with --split unseen, or name clips with --eval_file or --test_file"
+    return text + "Give clips that the run has not seen, e.g. with --eval_file"
+
+
+def _without_record(options: EvaluateOptions) -> ClipTable:
+    """The clips of a model whose run has no record: a split is made again with the settings of the run."""
+    model = options.model_name_or_path
+    if options.split == "unseen":
+        raise UsageError(f"--split unseen: {model} has no record of the clips it was trained on (splits.csv)")
+    names = ("validation_fraction", "group_column", "silence_percentage", *_OF_FOLDS)
+    settings = _settings_of_run(model)
+    options = _as_trained(options, names)
+    splits = _loaded(options)
+    unknown = "has no record of the clips it was trained on (splits.csv), so these may be among them"
+    if not splits.is_made:
+        logger.info("%s: %s", model, unknown)
+        return _given(splits, options.split)
+    logger.warning(
+        "%s: %s. The %s split is made again with %s: seed %d, --validation_fraction %g%s",
+        model,
+        unknown,
+        options.split,
+        "the settings of the run" if settings else "the settings given here or their defaults",
+        _seed(options),
+        options.validation_fraction,
+        f", --group_column {options.group_column}" if options.group_column else "",
+    )
+    return _given(splits, options.split)
+
+
+def _settings_of_run(model: str | Path | None) -> dict[str, Any]:
+    """Settings of the run that a model lies in; empty where there is none."""
+    folder = Path(str(model))
+    places = [folder, folder.parent] if folder.name.startswith("checkpoint-") else [folder]
+    config = next((found for place in places if (found := RunFolder(place).config).is_file()), None)
+    return saved_config(config) if config else {}
+
+
+def _as_trained(options: _Options, names: tuple[str, ...]) -> _Options:
+    """The settings with those of the run where none are given: the seed, and ``names``."""
+    settings = _settings_of_run(options.model_name_or_path)
+    defaults = {one.name: one.default for one in dataclasses.fields(options)}
+    not_given = {name for name in ("seed", *names) if getattr(options, name) == defaults[name]}
+    if any(getattr(options, name) is not None for name in _OF_FOLDS):
+        not_given -= {*_OF_FOLDS}
+    changes: dict[str, Any] = {name: settings[name] for name in not_given & settings.keys()}
+    return dataclasses.replace(options, **changes) if changes else options
+
+
+def _seed(options: EvaluateOptions) -> int:
+    return DEFAULT_SEED if options.seed is None else options.seed
+
+
+def _loaded(options: EvaluateOptions) -> Splits:
+    splits = load_splits(options, seed=_seed(options), token=options.token, cache_dir=options.cache_dir)
+    _log(splits)
+    return splits
+
+
+def _drawn(table: ClipTable, options: EvaluateOptions) -> ClipTable:
+    """At most ``max_eval_samples`` clips of a validation split."""
+    if options.split != "validation":
+        return table
+    splits = Splits(validation=table)
+    draw_subsets(splits, options, _seed(options))
+    _log(splits)
+    assert splits.validation is not None
+    return splits.validation
+
+
+def _log(splits: Splits) -> None:
+    for note in splits.notes:
+        logger.info("%s", note)
+
+
+def _given(splits: Splits, split: str) -> ClipTable:
+    """The clips of a split.
+
+    Raises:
+        DataError: there are none.
+    """
+    table = splits.test if split == "test" else splits.validation
+    if table is None or not len(table):
+        there = [name for name in ("train", "validation", "test") if getattr(splits, name) is not None]
+        raise DataError(f"no {split} clips in this data; it has: {', '.join(there) or 'nothing'}")
+    return table
