@@ -176,7 +176,8 @@ class DataArguments:
 
 # settings of a training by epochs, which --few_shot does not do
 OF_EPOCHS = (
-    *("num_train_epochs", "max_steps", "learning_rate", "head_learning_rate", "layer_decay", "global_batch_size"),
+    *("num_train_epochs", "max_steps", "early_stopping_patience", "eval_epochs"),
+    *("learning_rate", "head_learning_rate", "layer_decay", "global_batch_size"),
     *(
         "gradient_accumulation_steps",
         "per_device_train_batch_size",

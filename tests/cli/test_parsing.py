@@ -235,7 +235,7 @@ def test_what_a_training_needs() -> None:
         ("report_to: [{a: 1}]\n", "report_to: expected one value, found a list"),
         ("model_name_or_path: {a: 1}\n", "model_name_or_path: expected one value, found a mapping"),
         ("evaluation_strategy: [no]\n", "evaluation_strategy: expected one value, found a list"),
-        ("num_train_epochs: null\n", "num_train_epochs: expected a value, found null"),
+        ("weight_decay: null\n", "weight_decay: expected a value, found null"),
         ("num_train_epochs: many\n", "--num_train_epochs: invalid float value: 'many'"),
         ("eval_strategy: off\n", "--eval_strategy: invalid choice: 'off'"),
         ("warmup_ratio: 2\n", "--warmup_ratio 2: expected a share"),

@@ -55,8 +55,20 @@ class Flag:
 
 
 TRAINING_FLAGS = (
-    Flag("num_train_epochs", "X", "3.0", "times through the training clips"),
-    Flag("max_steps", "N", "", "stop after this many optimizer steps, whatever the epochs (default: no limit)"),
+    Flag(
+        "num_train_epochs",
+        "X",
+        "",
+        "passes over the training clips (default: chosen from the number of clips and the model, shown in the log)",
+    ),
+    Flag("max_steps", "N", "", "number of optimizer steps, instead of epochs (default: no limit)"),
+    Flag(
+        "early_stopping_patience",
+        "N",
+        "",
+        "stop after N evaluations without a better --metric_for_best_model; 0: never (default: half of all "
+        "evaluations if the number of epochs is chosen, else 0)",
+    ),
     Flag("learning_rate", "X", "", "peak learning rate (default: by model family, shown when training starts)"),
     Flag("warmup_steps", "X", "0.1", "rise to that rate: below 1 a share of all steps, else a number of steps"),
     Flag("lr_scheduler_type", "NAME", "linear", "how the rate falls afterwards: linear, cosine, constant, ..."),
@@ -90,6 +102,12 @@ TRAINING_FLAGS = (
     Flag("per_device_eval_batch_size", "N", "32", "clips a batch on each device, in evaluation"),
     Flag("weight_decay", "X", "0.0", "decoupled weight decay (AdamW)"),
     Flag("eval_strategy", "epoch|steps|no", "epoch", "when to evaluate; with steps, every --eval_steps"),
+    Flag(
+        "eval_epochs",
+        "N",
+        "",
+        "epochs between two evaluations (default: 1; about 20 evaluations if the number of epochs is chosen)",
+    ),
     Flag("metric_for_best_model", "NAME", "accuracy", "metric that chooses the best model, which is kept"),
     Flag("fp16", "", "", "mixed precision in float16"),
     Flag("bf16", "", "", "mixed precision in bfloat16"),

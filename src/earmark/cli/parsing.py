@@ -144,6 +144,8 @@ def parse_example(words: Sequence[str]) -> TrainSettings:
     values, notes = _train_values(with_config_flag(words))
     if not values["do_train"] and not values["do_eval"]:
         raise UsageError("nothing to do: add --do_train, --do_eval or both")
+    if values["num_train_epochs"] is None and not values["few_shot"]:
+        values["num_train_epochs"] = 3.0  # the example's default, whatever the data
     return _train_settings(values, notes)
 
 

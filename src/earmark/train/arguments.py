@@ -39,6 +39,24 @@ class EarmarkTrainingArguments(LossArguments, DecisionArguments, AugmentArgument
     # 8 in Transformers, chosen for text on small cards; the published recipes take 32 clips of a second.
     per_device_train_batch_size: int = _changed(32, "clips a batch on each device")
     per_device_eval_batch_size: int = _changed(32, "clips a batch on each device, in evaluation")
+    # 3 in Transformers, however few clips that are: None is settled by earmark.train.schedule, from clips and model.
+    num_train_epochs: float | None = _changed(
+        None, "passes over the training clips (default: chosen from the number of clips and the model)"
+    )
+    early_stopping_patience: int | None = field(
+        default=None,
+        metadata={
+            "help": "stop after this many evaluations without a better --metric_for_best_model; 0: never "
+            "(default: half of all evaluations if the number of epochs is chosen, else 0)"
+        },
+    )
+    eval_epochs: int | None = field(
+        default=None,
+        metadata={
+            "help": "epochs between two evaluations, with --eval_strategy epoch "
+            "(default: 1; about 20 evaluations if the number of epochs is chosen)"
+        },
+    )
     # 5e-5 in Transformers, whatever the model: an encoder to fine-tune and a small network from scratch want
     # rates far apart. None is settled by earmark.train.recipe, from the model family.
     learning_rate: float | None = _changed(None, "peak learning rate (default: by model family)")
@@ -125,6 +143,7 @@ class EarmarkTrainingArguments(LossArguments, DecisionArguments, AugmentArgument
         self.check_decision()
         self._refuse_spread_weights()
         self.augmentation()  # finds what is wrong with it
+        self._settle_length()
         self._follow_eval_strategy()
         self._rename_gradient_checkpointing()
         self._check_deepspeed()
@@ -148,7 +167,17 @@ class EarmarkTrainingArguments(LossArguments, DecisionArguments, AugmentArgument
                 "a whole number from 1 on",
             ),
             ("max_steps", self.max_steps >= 1 or self.max_steps == -1, "a whole number from 1 on, or -1 for no limit"),
-            ("num_train_epochs", self.num_train_epochs > 0 or self.max_steps > 0, "a number above 0"),
+            (
+                "num_train_epochs",
+                self.num_train_epochs is None or self.num_train_epochs > 0 or self.max_steps > 0,
+                "a number above 0",
+            ),
+            (
+                "early_stopping_patience",
+                self.early_stopping_patience is None or self.early_stopping_patience >= 0,
+                "a number of evaluations, or 0 for no early stopping",
+            ),
+            ("eval_epochs", self.eval_epochs is None or self.eval_epochs >= 1, "a whole number from 1 on"),
             ("learning_rate", _is_rate(self.learning_rate), "0 or more"),
             ("ema", self.ema is None or 0 < self.ema < 1, "a number between 0 and 1, e.g. 0.999"),
             ("label_smoothing_factor", 0 <= self.label_smoothing_factor < 1, "from 0 to below 1"),
@@ -188,6 +217,22 @@ class EarmarkTrainingArguments(LossArguments, DecisionArguments, AugmentArgument
             )
         if find_spec("deepspeed") is None:
             raise MissingExtraError("--deepspeed needs the package deepspeed: pip install deepspeed")
+
+    def _settle_length(self) -> None:
+        """Take ``--max_steps`` as the length, and refuse flags that would do nothing without evaluations."""
+        if self.max_steps > 0 and self.num_train_epochs is None:
+            self.num_train_epochs = 3.0  # Transformers' default, which it compares but does not use beside max_steps
+        evaluated = IntervalStrategy(self.eval_strategy).value
+        if self.early_stopping_patience and evaluated == "no":
+            raise ValueError(
+                f"--early_stopping_patience {self.early_stopping_patience}: nothing is evaluated with --eval_strategy "
+                "no. Leave one of them out."
+            )
+        if self.eval_epochs is not None and self.eval_epochs > 1 and evaluated != "epoch":
+            raise ValueError(
+                f"--eval_epochs {self.eval_epochs}: has no effect with --eval_strategy {evaluated}. Leave one of them "
+                "out."
+            )
 
     def _follow_eval_strategy(self) -> None:
         """Settle what was left open so that ``--eval_strategy`` alone gives a run that fits together."""

@@ -40,6 +40,7 @@ from earmark.scoring.figures import METRICS, check_direction, metric_key
 from earmark.tasks import Task
 from earmark.train.arguments import EarmarkTrainingArguments
 from earmark.train.augmentation import AugmentationSounds, load_augmentation
+from earmark.train.callbacks import has_stopped_early, why_stopped_early
 from earmark.train.checkpoints import check_same_run, find_checkpoint_to_resume, set_aside_later
 from earmark.train.checks import check_flags_of_task, check_model_survives, check_settings
 from earmark.train.decide import judge_splits, save_decision
@@ -49,9 +50,17 @@ from earmark.train.layer_decay import learning_rates
 from earmark.train.lora import add_adapters, save_kept
 from earmark.train.prepare import PreparedData, prepare_data
 from earmark.train.ranks import check_same_on_all_ranks, holding, on_each_machine, on_main_process
-from earmark.train.recipe import choose_rates, global_batch_size, warn_of_collapse, what_learns, with_global_batch
+from earmark.train.recipe import (
+    choose_rates,
+    global_batch_size,
+    steps_needed,
+    warn_of_collapse,
+    what_learns,
+    with_global_batch,
+)
 from earmark.train.report import TrainingFigures, write_reports
 from earmark.train.saving import translated_save_errors
+from earmark.train.schedule import with_length
 from earmark.train.stopping import StopOnSignal
 from earmark.train.trainer import AudioTrainer
 from earmark.words import counted
@@ -157,7 +166,7 @@ def _run_in(
     audio = _build(source, prepared, data, model, training)
     if model.few_shot:
         check_head(audio)
-    training = _with_rates(training, audio, model)
+    training = _with_length(_with_rates(training, audio, model), prepared, audio, model)
     trainer = _make_trainer(audio, training, prepared, data, run, sounds)
     for callback in callbacks:
         trainer.add_callback(callback)
@@ -311,6 +320,23 @@ def _with_rates(
     return training
 
 
+def _with_length(
+    training: EarmarkTrainingArguments, prepared: PreparedData, audio: AudioModel, model: ModelArguments
+) -> EarmarkTrainingArguments:
+    if model.few_shot:
+        return training
+    pretrained = model.model_name_or_path is not None
+    model_type = audio.model.config.model_type
+    return with_length(
+        training,
+        len(prepared.train.table),
+        global_batch_size(training),
+        steps_needed(training, model_type, pretrained=pretrained, freeze=model.freeze),
+        pretrained=pretrained,
+        validates=prepared.validation is not None,
+    )
+
+
 def _make_trainer(
     audio: AudioModel,
     training: EarmarkTrainingArguments,
@@ -384,6 +410,8 @@ def _train(trainer: AudioTrainer, checkpoint: str | None) -> None:
         if is_main_process() and not _checkpoint_of_now(trainer).is_dir():
             raise OutputError(f"{at}, and no checkpoint was written; --resume goes on from the last one before")
         raise Stopped(f"{at}, saved; the same command with --resume goes on")
+    if has_stopped_early(trainer.args, trainer.state):
+        logger.info("%s", why_stopped_early(trainer.args, trainer.state))
 
 
 def _checkpoint_of_now(trainer: AudioTrainer) -> Path:

@@ -19,6 +19,7 @@ from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from earmark.errors import OutputError, first_line
 from earmark.models.build import let_others_read
+from earmark.train.callbacks import has_stopped_early
 from earmark.train.checkpoints import UNFINISHED, checkpoints_in, finish_checkpoint, remove_old
 
 _FULL = {errno.ENOSPC, errno.EDQUOT}
@@ -82,8 +83,9 @@ class CheckpointingTrainer(Trainer):
         )
         self._remember_best(Path(self.args.output_dir))  # the run folder may have been moved since it was written
         self.state.compute_steps(self.args, max_steps)  # how often to save and log is what is asked for now
-        # of a finished run nothing is left to do; Trainer would take one more step of a broken-off epoch
-        return begun if self.state.global_step < max_steps else (num_train_epochs, 0)
+        # A finished run has no steps to do; Trainer would take one more step of an unfinished epoch.
+        finished = self.state.global_step >= max_steps or has_stopped_early(self.args, self.state)
+        return (num_train_epochs, 0) if finished else begun
 
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
         """Trainer's own, but with the rates and the weight decay that are asked for now."""

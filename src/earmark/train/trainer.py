@@ -50,6 +50,7 @@ from earmark.scoring.metric_folder import run_metric_folder
 from earmark.scoring.metrics import figures_of
 from earmark.scoring.table import score_table
 from earmark.train.augmentation import AugmentationSounds, augmented
+from earmark.train.callbacks import EarlyStopping, EstimateTime, EvaluateEveryEpochs
 from earmark.train.clips import fill_buckets, training_clips
 from earmark.train.ema import AveragingTrainer, average_fact
 from earmark.train.few_shot import FittedHead
@@ -74,6 +75,8 @@ _SETTINGS_OF_THE_COURSE = (
     "seed",
     "num_train_epochs",
     "max_steps",
+    "early_stopping_patience",
+    "eval_epochs",
     "per_device_train_batch_size",
     "gradient_accumulation_steps",
     "learning_rate",
@@ -177,12 +180,17 @@ class AudioTrainer(AveragingTrainer):
         self._started: float | None = None
         for shown_otherwise in (ProgressCallback, PrinterCallback):
             self.remove_callback(shown_otherwise)
-        self.add_callback(_ClipProgress(self))
+        for callback in (EvaluateEveryEpochs(), EarlyStopping(), _ClipProgress(self), EstimateTime(self)):
+            self.add_callback(callback)
 
     @property
     def has_begun(self) -> bool:
         """Whether training has got past loading what it starts from."""
         return self._started is not None or self.training_s > 0
+
+    def seconds_trained(self) -> float:
+        """Seconds spent training until now, evaluation and saving left out."""
+        return self.training_s + (time.perf_counter() - self._started if self._started is not None else 0.0)
 
     def score(self, clips: UsableClips, what: str = "scoring") -> Any:
         """Logits (N, C) float32 of clips, through the loop that predicts; in fp32 unless a full-eval flag is set."""

@@ -1,0 +1,112 @@
+"""Callbacks of the trainer: evaluate every N epochs, stop early, and estimate the time that training takes."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any
+
+from transformers import TrainerCallback
+from transformers.trainer_utils import IntervalStrategy, SaveStrategy
+
+from earmark.train.schedule import evaluations_without_gain
+from earmark.words import counted
+
+if TYPE_CHECKING:
+    from earmark.train.trainer import AudioTrainer
+
+logger = logging.getLogger(__name__)
+
+_SLOW_STEPS = 3  # kernels are chosen and memory is allocated in the first ones
+# Steps of several length buckets, or fewer where each takes long.
+_TIMED_STEPS = 10
+_TIMED_S = 10.0
+
+
+class EvaluateEveryEpochs(TrainerCallback):
+    """Evaluate and save at the end of every ``eval_epochs``-th epoch, and of the last one."""
+
+    def on_epoch_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Take back what Transformers plans for every epoch."""
+        every = args.eval_epochs or 1
+        is_due = round(state.epoch) % every == 0 or state.global_step >= state.max_steps
+        if args.eval_strategy != IntervalStrategy.EPOCH or is_due:
+            return
+        control.should_evaluate = False
+        if (
+            args.save_strategy == SaveStrategy.EPOCH and not control.should_training_stop
+        ):  # else a signal wants it saved
+            control.should_save = False
+
+
+class EarlyStopping(TrainerCallback):
+    """Stop after ``early_stopping_patience`` evaluations without a better metric."""
+
+    def on_evaluate(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Stop after this evaluation, whose model is saved as after any other."""
+        if has_stopped_early(args, state):
+            control.should_training_stop = True
+
+
+def has_stopped_early(args: Any, state: Any) -> bool:
+    """Return whether the evaluations so far end training; the history of a checkpoint gives the same answer."""
+    if not args.early_stopping_patience:
+        return False
+    metric, higher = args.metric_for_best_model, bool(args.greater_is_better)
+    return evaluations_without_gain(state.log_history, metric, higher_is_better=higher) >= args.early_stopping_patience
+
+
+def why_stopped_early(args: Any, state: Any) -> str:
+    """Return the log line of a run that stopped early."""
+    metric = (args.metric_for_best_model or "loss").removeprefix("eval_")
+    higher = bool(args.greater_is_better)
+    since = counted(evaluations_without_gain(state.log_history, metric, higher_is_better=higher), "evaluation")
+    return (
+        f"early stopping at step {state.global_step:,} of {state.max_steps:,} (epoch {state.epoch:.0f}): validation "
+        f"{metric} has not improved for {since} (--early_stopping_patience)"
+    )
+
+
+class EstimateTime(TrainerCallback):
+    """Log once how long training takes, measured on its own first steps."""
+
+    def __init__(self, trainer: AudioTrainer) -> None:
+        self.trainer = trainer
+        self._steps = 0
+        self._began_at_s: float | None = None
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Start timing after the slow first steps; log after ten more steps, or ten seconds."""
+        self._steps += 1
+        now_s = self.trainer.seconds_trained()
+        if self._steps == _SLOW_STEPS:
+            self._began_at_s = now_s
+        if self._began_at_s is None or self._steps == _SLOW_STEPS:
+            return
+        timed, timed_s = self._steps - _SLOW_STEPS, now_s - self._began_at_s
+        if timed < _TIMED_STEPS and timed_s < _TIMED_S:
+            return
+        remaining = state.max_steps - state.global_step
+        logger.info(
+            "%s", estimate_in_words(timed_s / timed, remaining, may_stop_early=bool(args.early_stopping_patience))
+        )
+        self._began_at_s = None
+
+
+def estimate_in_words(step_s: float, steps: int, *, may_stop_early: bool) -> str:
+    """Return the log line of an estimate.
+
+    Args:
+        step_s: seconds that one optimizer step takes.
+        steps: optimizer steps to do.
+        may_stop_early: whether early stopping is on.
+    """
+    at_most = "at most " if may_stop_early else ""
+    time_left = _rounded(step_s * steps)
+    return f"estimated training time: {at_most}about {time_left} ({steps:,} more steps, {step_s:.2g} s each)"
+
+
+def _rounded(seconds: float) -> str:
+    """``45 s``, ``2 min``, ``1.5 h``: an estimate is not exact to the second."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 90 * 60 else f"{seconds / 3600:.1f} h"

@@ -1,0 +1,142 @@
+"""Choose how long to train when no length is given, from the number of clips and the model.
+
+A small data set has few batches, so a fixed number of epochs means too few steps: 3 epochs of 300 clips are 30 steps.
+The number of steps that a model needs is known better (:func:`earmark.train.recipe.steps_needed`), so the epochs follow
+from it. The choice depends on the data, the model and the batch only, never on the machine's speed or on time, so a
+resumed run and every process of a distributed run make the same choice.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from transformers.trainer_utils import IntervalStrategy
+
+from earmark.train.arguments import EarmarkTrainingArguments
+from earmark.words import counted
+
+logger = logging.getLogger(__name__)
+
+FEWEST_EPOCHS = 3  # what a large data set gets, as in Transformers' example
+# A few dozen clips cannot fill the steps without being repeated until the model knows them by heart.
+MOST_EPOCHS_PRETRAINED = 100
+MOST_EPOCHS_FROM_SCRATCH = 200
+# Evaluating and saving after each of 100 short epochs would take longer than training.
+_EVALUATIONS = 20
+# The learning rate falls to zero over the whole schedule, so a run that stops too soon has never trained at a low rate.
+# Half of the schedule without a better result is a safe sign; a third stopped runs that improved again later.
+_PATIENCE = 0.5
+_LEAST_PATIENCE = 3
+
+
+@dataclass(frozen=True)
+class Length:
+    """How long to train.
+
+    Attributes:
+        epochs: passes over the training clips.
+        steps: optimizer steps in these epochs.
+        eval_epochs: epochs between two evaluations.
+        reason: why, for the log.
+    """
+
+    epochs: int
+    steps: int
+    eval_epochs: int
+    reason: str
+
+
+def choose_length(num_clips: int, batch: int, steps_needed: int, *, pretrained: bool) -> Length:
+    """Return enough epochs for ``steps_needed`` steps, at least 3, at most 100 (pretrained) or 200 (random weights).
+
+    Args:
+        num_clips: training clips.
+        batch: clips in one optimizer step, over all processes and accumulated batches.
+        steps_needed: see :func:`earmark.train.recipe.steps_needed`.
+        pretrained: whether the weights come from a checkpoint.
+    """
+    steps_per_epoch = math.ceil(num_clips / batch)
+    wanted = math.ceil(steps_needed / steps_per_epoch)
+    most = MOST_EPOCHS_PRETRAINED if pretrained else MOST_EPOCHS_FROM_SCRATCH
+    epochs = min(max(wanted, FEWEST_EPOCHS), most)
+    weights = "pretrained" if pretrained else "random"
+    reason = f"{weights} weights need about {steps_needed:,} steps"
+    if epochs > wanted:
+        reason += f", and every clip is used at least {FEWEST_EPOCHS} times"
+    elif epochs < wanted:
+        reason += f", but with so few clips at most {most} epochs help"
+    return Length(epochs, epochs * steps_per_epoch, max(1, epochs // _EVALUATIONS), reason)
+
+
+def choose_patience(evaluations: float) -> int:
+    """Return after how many evaluations without a better result training stops.
+
+    Args:
+        evaluations: in the whole schedule.
+    """
+    return max(_LEAST_PATIENCE, math.ceil(_PATIENCE * evaluations))
+
+
+def with_length(
+    training: EarmarkTrainingArguments,
+    num_clips: int,
+    batch: int,
+    steps_needed: int,
+    *,
+    pretrained: bool,
+    validates: bool,
+) -> EarmarkTrainingArguments:
+    """Return settings with a length: the one given, else a chosen one, which the log explains.
+
+    Args:
+        training: settings; without ``num_train_epochs`` and ``max_steps`` the epochs are chosen, and with them
+            ``eval_epochs`` and ``early_stopping_patience`` unless these are given.
+        num_clips: training clips.
+        batch: clips in one optimizer step.
+        steps_needed: see :func:`choose_length`.
+        pretrained: whether the weights come from a checkpoint.
+        validates: whether there are validation clips.
+    """
+    if training.num_train_epochs is not None:
+        return training
+    length = choose_length(num_clips, batch, steps_needed, pretrained=pretrained)
+    changes: dict[str, Any] = {"num_train_epochs": float(length.epochs)}
+    plan = f"{counted(length.epochs, 'epoch')} ({length.steps:,} steps of {counted(min(batch, num_clips), 'clip')})"
+    if validates and training.eval_strategy == IntervalStrategy.EPOCH and training.eval_epochs is None:
+        changes["eval_epochs"] = length.eval_epochs
+        plan += f", evaluation every {length.eval_epochs} epochs" if length.eval_epochs > 1 else ""
+    if validates and training.load_best_model_at_end and training.early_stopping_patience is None:
+        patience = choose_patience(_evaluations(training, length, changes.get("eval_epochs", training.eval_epochs)))
+        changes["early_stopping_patience"] = patience
+        plan += f", early stopping after {patience} evaluations without a better result"
+    logger.info("schedule: %s, because %s (to change it: --num_train_epochs or --max_steps)", plan, length.reason)
+    return replace(training, **changes)
+
+
+def _evaluations(training: EarmarkTrainingArguments, length: Length, eval_epochs: int | None) -> float:
+    if training.eval_strategy == IntervalStrategy.EPOCH:
+        return math.ceil(length.epochs / (eval_epochs or 1))
+    every = training.eval_steps or 1
+    return length.steps / every if every >= 1 else 1 / every
+
+
+def evaluations_without_gain(
+    history: Sequence[Mapping[str, Any]], metric: str | None, *, higher_is_better: bool
+) -> int:
+    """Return how many evaluations have passed since the best one.
+
+    Args:
+        history: ``log_history`` of Transformers' ``TrainerState``, which checkpoints keep.
+        metric: ``metric_for_best_model``; ``None`` for the loss.
+        higher_is_better: whether a higher value of it is better.
+    """
+    key = f"eval_{(metric or 'loss').removeprefix('eval_')}"
+    best, since = -math.inf, 0
+    for value in (entry[key] for entry in history if entry.get(key) is not None):
+        signed = value if higher_is_better else -value
+        best, since = (signed, 0) if signed > best else (best, since + 1)
+    return since
