@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterator
 from typing import Any
@@ -21,3 +22,13 @@ def browser() -> Iterator[Any]:
     """Not of the whole session: while it is open, an event loop runs in this thread and asyncio starts no other."""
     with chromium() as started:
         yield started
+
+
+@pytest.fixture(autouse=True)
+def log_settings_of_a_new_process() -> Iterator[None]:
+    """Undo what a call of ``main`` sets, so that what a test logs does not depend on the tests before it."""
+    logger = logging.getLogger("earmark")
+    before = logger.handlers, logger.level, logger.propagate
+    yield
+    logger.handlers, logger.propagate = before[0], before[2]
+    logger.setLevel(before[1])

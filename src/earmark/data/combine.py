@@ -12,11 +12,10 @@ from earmark.data.copies import find_copies
 from earmark.data.folders import SPLIT_NAMES
 from earmark.errors import DataError
 from earmark.tasks import Task
-from earmark.words import counted
+from earmark.words import and_more, counted
 
 logger = logging.getLogger(__name__)
 
-_NAMED = 3
 _SHOWN = {"train": "training", "validation": "validation", "test": "test"}
 
 
@@ -117,7 +116,7 @@ def _describe(sources: Sequence[Source]) -> str:
         labels = source.labels()
         new = [label for label in labels if label not in known] if known else []
         classes = f"; {counted(len(labels), 'class')}" if labels else ""
-        parts.append(f"{source.name} ({counts} clips{classes}{f', new: {_examples(new)}' if new else ''})")
+        parts.append(f"{source.name} ({counts} clips{classes}{f', new: {and_more(new)}' if new else ''})")
         known.update(labels)
     return f"sources combined: {', '.join(parts)}"
 
@@ -136,21 +135,21 @@ def _keep_once(sources: Sequence[Source], rows: Sequence[_Row], num_workers: int
             "%s held out by one source with another label in a later one; the label of the held-out split counts: %s. "
             "To change it, list the clip with --eval_file or --test_file",
             counted(len(changes.disagreeing), "recording"),
-            _examples(changes.disagreeing),
+            and_more(changes.disagreeing),
         )
     notes = []
     if changes.copies:
         text = f"{counted(len(changes.copies), 'recording')} in more than one source, kept once each"
         if changes.relabelled:
             text += f"; the later label counts where labels differ ({len(changes.relabelled):,}: "
-            text += f"{_examples(changes.relabelled)})"
+            text += f"{and_more(changes.relabelled)})"
         else:
-            text += f" ({_examples(changes.copies)}); their labels agree" if not changes.disagreeing else ""
+            text += f" ({and_more(changes.copies)}); their labels agree" if not changes.disagreeing else ""
         notes.append(text)
     if changes.held_out:
         notes.append(
             f"{counted(len(changes.held_out), 'training clip')} left out of training, because another source holds "
-            f"them out for validation or test: {_examples(changes.held_out)}"
+            f"them out for validation or test: {and_more(changes.held_out)}"
         )
     return notes
 
@@ -211,8 +210,8 @@ def _check_labels_agree(sources: Sequence[Source], separator: str) -> None:
                 continue
             if all(map(_is_number, of_second)) and not any(map(_is_number, of_first)):
                 raise DataError(
-                    f"{second.name}: its labels are numbers ({_examples(of_second)}), those of {first.name} are names "
-                    f"({_examples(of_first)}). Give the classes the same names in both"
+                    f"{second.name}: its labels are numbers ({and_more(of_second)}), those of {first.name} are names "
+                    f"({and_more(of_first)}). Give the classes the same names in both"
                 )
             for label in of_second:
                 parts = [part.strip() for part in label.split(separator)]
@@ -225,8 +224,3 @@ def _check_labels_agree(sources: Sequence[Source], separator: str) -> None:
 
 def _is_number(label: str) -> bool:
     return label.strip().lstrip("-").isdigit()
-
-
-def _examples(texts: Sequence[str]) -> str:
-    more = f" and {len(texts) - _NAMED:,} more" if len(texts) > _NAMED else ""
-    return ", ".join(texts[:_NAMED]) + more

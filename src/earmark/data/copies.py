@@ -7,8 +7,10 @@ from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
+import numpy as np
+
 from earmark.data.clips import Clip
-from earmark.data.content import NO_CONTENT
+from earmark.data.content import NO_CONTENT, is_sound
 from earmark.data.decode import clip_content, duration_s
 from earmark.errors import AudioError
 from earmark.progress import Progress
@@ -47,7 +49,8 @@ def _contents(
         if len(rows) > 1 and _number_of_sources([i for row in rows for i in of_place[row]], source_of) > 1:
             to_decode += rows
     contents = _in_threads([clips[row] for row in to_decode], _content, num_workers, "looking for copies")
-    return {row: value for row, value in zip(to_decode, contents, strict=True) if value != NO_CONTENT}
+    sound = is_sound(np.array(contents, np.uint64))
+    return {row: value for row, value, known in zip(to_decode, contents, sound, strict=True) if known}
 
 
 def _number_of_sources(rows: Iterable[int], source_of: Sequence[int]) -> int:
