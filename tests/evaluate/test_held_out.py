@@ -157,6 +157,7 @@ def grown(folder: Path, tmp_path: Path) -> Path:
 
 def test_new_clips_are_counted_and_scored_when_asked(run, folder, grown, caplog) -> None:
     held = names(chosen(run, data_dir=str(folder)).table)
+    caplog.clear()
     with caplog.at_level(logging.INFO):
         assert names(chosen(run, data_dir=str(grown)).table) == held
     (line,) = (text for text in caplog.messages if "known by their samples" in text)

@@ -85,6 +85,8 @@ def test_a_run_in_seconds_is_a_run_like_any_other(base: Path, tones: Path, tmp_p
     metrics = json.loads((run / "metrics.json").read_text())
     assert metrics["validation"]["accuracy"] > 0.7
     assert metrics["train"]["few_shot"]["clips"] == 8
+    splits = [line.split(",")[0] for line in (run / "splits.csv").read_text().splitlines()]
+    assert splits == ["split", *["train"] * 8, *["validation"] * 6]  # what --shots left out was not trained on
     assert metrics["train"]["few_shot"]["cross_validated_accuracy"] > 0.7
     assert metrics["train"]["steps"] == 0
     card = (run / "README.md").read_text()

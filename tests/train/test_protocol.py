@@ -19,7 +19,9 @@ import torch
 from safetensors.torch import load_file
 
 from earmark.cli.main import main
+from earmark.config import EvaluateOptions
 from earmark.errors import OutputError
+from earmark.evaluate.held_out import find_held_out
 from earmark.runs.folder import RunFolder
 from tests.tiny import RATE_HZ, tone
 
@@ -109,6 +111,11 @@ def test_official_folds(recordings: Path, tmp_path: Path, capsys: pytest.Capture
     assert main(["evaluate", str(one), "--config", str(one / "run_config.yaml"), "--split", "test", *QUIET[2:]]) == 0
     scored = json.loads((one / "evaluation_test" / "metrics.json").read_text())
     assert scored["test"]["confusion_matrix"] == first["test"]["confusion_matrix"]
+    # without any of them, too: each fold has written down which clips were in which of its splits
+    for split in ("test", "validation"):
+        given = EvaluateOptions(model_name_or_path=str(one), train_file=str(recordings / "all.csv"), split=split)
+        told = [line.split(",")[0] for line in (one / f"predictions_{split}.csv").read_text().splitlines()[1:]]
+        assert [clip.source for clip in find_held_out(given).table] == told
 
 
 def test_a_fold_of_one_class_is_named(manifest: Path, tmp_path: Path, capsys) -> None:

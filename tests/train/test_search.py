@@ -63,6 +63,7 @@ def test_a_search_finds_settings_that_can_be_repeated(
         metrics = json.loads((folder / "metrics.json").read_text())
         assert metrics["validation"]["loss"] == row["value"] == min(row["course"].values())
         assert "test" not in metrics
+        assert len((folder / "splits.csv").read_text().splitlines()) == 1 + 16 + 8  # head, training, validation
         assert len(row["course"]) == row["values"]["num_train_epochs"]
         assert (folder / "model.safetensors").is_file() == (row is best)
         assert not list(folder.glob("checkpoint-*"))
