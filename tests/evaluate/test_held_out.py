@@ -18,6 +18,7 @@ from earmark.data.usable import keep_usable
 from earmark.errors import DataError, UsageError
 from earmark.evaluate.held_out import HeldOut, find_held_out
 from earmark.runs.split_record import find_record, write_record
+from tests.cli.test_seed_command import write_archive
 from tests.tiny import RATE_HZ, tone
 
 LABELS = ("low", "high")
@@ -291,3 +292,29 @@ def test_clips_that_cannot_be_read_are_not_passed_over(run, folder, tmp_path) ->
     found = chosen(run, data_dir=str(data), on_bad_audio="skip")
     assert [Path(clip.source).name for clip in found.bad] == ["broken.wav"]
     assert names(found.table) == names(chosen(run, data_dir=str(folder)).table)
+
+
+def test_silence_of_speech_commands_is_cut_as_the_run_cut_it(tmp_path) -> None:
+    archive = write_archive(tmp_path / "archive")
+    soundfile.write(archive / "_background_noise_" / "hum.wav", tone(50, 20.0), RATE_HZ)  # a fifth is held out
+    data = {"dataset_name": "superb", "dataset_config_name": "ks", "data_dir": str(archive)}
+    splits = load_splits(DataArguments(**data, silence_percentage=20), seed=7)  # type: ignore[arg-type]
+    splits.test = None
+    run = record(tmp_path / "run", splits)
+    (run / "run_config.yaml").write_text("seed: 7\nsilence_percentage: 20.0\n")
+    wanted = [(clip.source, clip.offset_s) for clip in splits.validation or []]
+    assert [(clip.source, clip.offset_s) for clip in chosen(run, **data).table] == wanted
+    other = [(clip.source, clip.offset_s) for clip in chosen(run, **data, seed=8).table]
+    assert other != wanted
+
+
+def test_clips_inside_tables_are_known_by_their_samples(folder, tmp_path) -> None:
+    datasets = pytest.importorskip("datasets")
+    cells = [{"bytes": path.read_bytes(), "path": None} for path in sorted(folder.glob("*/*.wav"))]
+    labels = [path.parent.name for path in sorted(folder.glob("*/*.wav"))]
+    datasets.Dataset.from_dict({"audio": cells, "label": labels}).save_to_disk(tmp_path / "saved")
+    splits = load_splits(DataArguments(data_dir=str(tmp_path / "saved")), seed=1)
+    run = record(tmp_path / "run", splits)
+    found = chosen(run, data_dir=str(tmp_path / "saved"))
+    assert [clip.source for clip in found.table] == [clip.source for clip in splits.validation or []]
+    assert 0 < len(found.table) < 60

@@ -157,6 +157,9 @@ usage: earmark evaluate MODEL --data_dir DIR [flags]
 """
 
 _EVALUATE_TAIL = """\
+data without a split of its own: the clips that the run held out are scored, by its splits.csv, whatever seed,
+fraction, groups or folds it had. Clips of a given split that it was trained on are counted and marked
+
 results go into evaluation_SPLIT in the model's folder; where an evaluation of other clips lies there, into
 evaluation_SPLIT_2 and so on. --output_dir with one of other clips, or of another model, is refused
 
