@@ -62,6 +62,7 @@ class ModelSource:
         feature_extractor: folder or hub name of another model's feature extractor.
         attention_mask: whether the frontend gives a mask where clips of a batch differ in length.
         keep_head: whether rows of the checkpoint's head are reused where it has other classes than the recordings.
+        warned: checkpoints for which a missing preprocessor was logged.
     """
 
     name_or_path: str | None = None
@@ -77,6 +78,7 @@ class ModelSource:
     allow_pickle: bool = False
     trust_remote_code: bool = False
     _found: dict[str, Path] = field(default_factory=dict, repr=False)
+    warned: set[Path] = field(default_factory=set, repr=False)
 
     def find(self, name: str) -> Path:
         """The local folder of ``name``; the hub is asked once."""
