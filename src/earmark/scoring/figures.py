@@ -9,6 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from earmark.errors import DataError, ModelError, UsageError
+from earmark.scoring.uncertainty import Interval
 from earmark.tasks import Task
 
 # The metrics that can choose a model, and whether a higher value of each is better. The headline of a task comes first.
@@ -140,6 +141,10 @@ class Figures(Protocol):
     @property
     def headline(self) -> Headline:
         """The figure it is told by."""
+
+    @property
+    def intervals(self) -> Mapping[str, Interval]:
+        """95 % intervals of some metrics, by name."""
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for ``metrics.json``."""

@@ -87,6 +87,20 @@ class MultiLabelMetrics:
         """Mean average precision, beside that of a model that knows nothing."""
         return Headline("mean_average_precision", "mAP", self.mean_average_precision, self.mean_prevalence)
 
+    @property
+    def chance_average_precision(self) -> float:
+        """Expected mean average precision of random scores.
+
+        Of N clips, R with the label: ``(H + (R - 1) / (N - 1) * (N - H)) / N``, with H the N-th harmonic number, from
+        the expected precision at each rank (Bestgen 2015, "Exact expected average precision of the random baseline").
+        It is above the prevalence R / N, by much where R is small.
+        """
+        clips = self.num_clips
+        harmonic = float((1 / np.arange(1, clips + 1)).sum())
+        others = max(1, clips - 1)
+        supports = [row.support for row in self.per_label if row.support]
+        return _mean([(harmonic + (n - 1) / others * (clips - harmonic)) / clips for n in supports])
+
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON; undefined figures are ``None``, as is the threshold of a label never answered."""
         per_label = {

@@ -19,7 +19,7 @@ from earmark.runs.folder import RunFolder, write_json
 from earmark.runs.judged import Judged, write_predictions
 from earmark.runs.results import ResultsRow, markdown
 from earmark.scoring.decide import summary_line
-from earmark.scoring.diagnosis import Schedule, diagnose
+from earmark.scoring.diagnosis import Schedule, diagnose_splits
 from earmark.train.arguments import EarmarkTrainingArguments
 from earmark.train.few_shot import FittedHead
 from earmark.train.prepare import PreparedData
@@ -117,7 +117,7 @@ def write_reports(
             what_learns(trainer.audio.model.config.model_type, trainer.args, model.freeze),
         )
         leaks = [f"{name}: {line}" for name, one in judged.items() for line in one.warnings()]
-        warnings = [*leaks, *diagnose(judged[split].metrics, schedule)]
+        warnings = [*leaks, *diagnose_splits({name: one.metrics for name, one in judged.items()}, schedule)]
         lines += [f"warning: {line}" for line in warnings]
         lines += ["", markdown([row])]
     if judged and page:
