@@ -13,6 +13,7 @@ PACKAGE = Path(__file__).parents[1] / "src" / "earmark"
 ROOMS = [
     {"errors"},
     {"extras", "faults", "files", "npu", "pages", "progress", "tasks", "words"},
+    {"threads"},
     {"config"},
     {"config_files", "augment_options", "decision_options", "options"},
     {"device"},
@@ -67,6 +68,8 @@ LIGHT = [
     "earmark.device",
     "earmark.npu",
     "earmark.progress",
+    "earmark.threads.variables",
+    "earmark.threads.watch",
 ]
 LIGHT += [
     f"earmark.{room}.{path.stem}" for room in ("data", "audit") for path in sorted((PACKAGE / room).glob("[a-z]*.py"))

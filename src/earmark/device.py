@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 from earmark import npu
 from earmark.errors import DeviceError, UsageError
+from earmark.threads import watch
+from earmark.threads.cores import this_process
 
 if TYPE_CHECKING:
     import torch
@@ -40,7 +42,8 @@ def select_device(name: str = "auto") -> torch.device:
     """Turn ``auto|npu|cuda|xpu|mps|cpu[:index]`` into a device that exists.
 
     Under a launcher (torchrun) an accelerator without an index is the one of this process's ``LOCAL_RANK``. An NPU is
-    set up for work of many shapes, once a process; the log says how.
+    set up for work of many shapes, once a process; the log says how. For a CPU, :mod:`earmark.threads.watch` begins to
+    watch how busy the cores are.
 
     Raises:
         DeviceError: the name is not a device, or the device is not there.
@@ -48,6 +51,8 @@ def select_device(name: str = "auto") -> torch.device:
     device = _find_device(name)
     if device.type == "npu":
         npu.set_up()
+    elif device.type == "cpu":
+        watch.begin()
     return device
 
 
@@ -225,8 +230,7 @@ def _has_kernel(device: torch.device, operator: str) -> bool:
 def describe_device(device: torch.device) -> str:
     """What a results table calls the device: ``"NVIDIA H100"``, ``"Ascend910B1"``, ``"AMD EPYC 9B14 (2 cores)"``."""
     if device.type == "cpu":
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-        return f"{_cpu_model()} ({cores} cores)"
+        return f"{_cpu_model()} ({this_process().logical} cores)"
     name = getattr(_backend(device.type), "get_device_name", None)
     return str(name(device)) if name is not None else device.type
 

@@ -6,11 +6,16 @@ import logging
 import os
 import sys
 import time
+from collections import deque
+from collections.abc import Callable
 from types import TracebackType
 
 logger = logging.getLogger(__name__)
 
 _LINE_EVERY_S = 10.0
+_WINDOW_S = 30.0  # the rate is that of this time
+_EVIDENCE_S = 2.0  # and of at least this time, and of two updates, before a rate is shown
+_POINTS = 200  # kept of the window
 
 
 def is_main_process() -> bool:
@@ -18,44 +23,120 @@ def is_main_process() -> bool:
     return int(os.environ.get("RANK") or "0") == 0
 
 
+class RecentRate:
+    """How fast work goes at present.
+
+    The first update ends the warm-up (kernels are chosen, memory is allocated, files are opened) and is not counted.
+    After that the rate is the one of the last half minute, or of the last two updates where these take longer.
+
+    Args:
+        clock: seconds that only grow.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._points: deque[tuple[float, float]] = deque()  # (seconds, units done), the oldest first
+        self._spacing_s = _WINDOW_S / _POINTS
+        self._paused_s = 0.0
+        self._pause_began_s: float | None = None
+
+    def pause(self) -> None:
+        """Leave out the time from here to :meth:`resume`."""
+        self._pause_began_s = self._clock()
+
+    def resume(self) -> None:
+        """Count time again."""
+        if self._pause_began_s is not None:
+            self._paused_s += self._clock() - self._pause_began_s
+            self._pause_began_s = None
+
+    def update(self, done: float) -> None:
+        """Note that ``done`` units have been done by now, the earlier ones included."""
+        now = self._clock() - self._paused_s
+        points = self._points
+        # points in quick succession become one; the two oldest stay, or there would never be a second
+        if len(points) > 2 and points[-1][0] - points[-2][0] < self._spacing_s:
+            points.pop()
+        points.append((now, done))
+        while len(points) > 3 and now - points[1][0] >= _WINDOW_S:
+            points.popleft()
+
+    @property
+    def per_s(self) -> float | None:
+        """Units a second; ``None`` while there is too little to tell from."""
+        if len(self._points) < 3:
+            return None
+        (began_s, before), (now_s, done) = self._points[0], self._points[-1]
+        if now_s - began_s < _EVIDENCE_S or done <= before:
+            return None
+        return (done - before) / (now_s - began_s)
+
+    def seconds_for(self, units: float) -> float | None:
+        """Seconds that ``units`` more will take at this rate; ``None`` while it is not known."""
+        rate = self.per_s
+        return None if rate is None else max(0.0, units) / rate
+
+
 class Progress:
-    """Counts clips and tells how fast they go and how long the rest takes.
+    """Count clips and show how fast they go and how long the rest takes.
 
     Args:
         what: a word or two on the work, e.g. ``"training"``.
         total: clips to do; ``None`` when unknown.
         quiet: show nothing, only count.
         unit: what is counted, if not clips.
+        clock: seconds that only grow.
     """
 
-    def __init__(self, what: str, total: int | None, *, quiet: bool = False, unit: str = "clips") -> None:
+    def __init__(
+        self,
+        what: str,
+        total: int | None,
+        *,
+        quiet: bool = False,
+        unit: str = "clips",
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self.what = what
         self.unit = unit
         self.total = total
         self.done = 0
-        self._start = self._last_line = time.monotonic()
+        self._clock = clock
+        self._last_line = clock()
+        self._rate = RecentRate(clock)
         self._bar = None
         self._speaks = is_main_process() and not quiet
         if self._speaks and sys.stderr.isatty():
             from tqdm import tqdm
 
-            self._bar = tqdm(total=total, desc=what, unit=f" {unit}", dynamic_ncols=True, smoothing=0.1, leave=False)
+            # the time left is ours: tqdm's own counts the warm-up
+            left = "{desc}: {percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} [{elapsed}{postfix}]"
+            form = left if total else "{desc}: {n_fmt} {unit} [{elapsed}{postfix}]"
+            self._bar = tqdm(total=total, desc=what, unit=unit, dynamic_ncols=True, leave=False, bar_format=form)
 
     def update(self, clips: int, note: str = "") -> None:
         """Count ``clips`` more as done; ``note`` (a loss, say) is shown behind the figures."""
         self.done += clips
+        self._rate.update(self.done)
         if self._bar is not None:
+            self._bar.set_postfix_str(", ".join(filter(None, [*self._speed(), note])), refresh=False)
             self._bar.update(clips)
-            if note:
-                self._bar.set_postfix_str(note)
-        elif self._speaks and time.monotonic() - self._last_line >= _LINE_EVERY_S:
-            self._last_line = time.monotonic()
+        elif self._speaks and self._clock() - self._last_line >= _LINE_EVERY_S:
+            self._last_line = self._clock()
             logger.info("%s", self._line(note))
 
     def to(self, done: int, total: int) -> None:
         """Set the count; fits callbacks of the form ``progress(done, total)``."""
         self.total = total
         self.update(done - self.done)
+
+    def pause(self) -> None:
+        """Leave other work, a validation say, out of the rate until :meth:`resume`."""
+        self._rate.pause()
+
+    def resume(self) -> None:
+        """Count time again."""
+        self._rate.resume()
 
     def write(self, line: str) -> None:
         """Show a line without breaking the bar."""
@@ -78,14 +159,22 @@ class Progress:
         self.close()
 
     def _line(self, note: str) -> str:
-        rate = self.done / max(time.monotonic() - self._start, 1e-9)  # clips/s
-        text = f"{self.what}: {self.done:,}"
+        done = (
+            f"{self.what}: {self.done:,} of {self.total:,} {self.unit}" if self.total else f"{self.what}: {self.done:,}"
+        )
+        done += "" if self.total else f" {self.unit}"
+        return ", ".join(filter(None, [done, *self._speed(), note]))
+
+    def _speed(self) -> list[str]:
+        """Rate and time left, as far as they are known."""
+        rate = self._rate.per_s
+        if rate is None:
+            return []
+        shown = f"{rate:,.0f}" if rate >= 10 else f"{rate:.2g}"
+        words = [f"{shown} {self.unit}/s"]
         if self.total:
-            left_s = (self.total - self.done) / rate if rate > 0 else float("inf")
-            text += f" of {self.total:,} {self.unit}, {rate:,.0f} {self.unit}/s, {format_seconds(left_s)} left"
-        else:
-            text += f" {self.unit}, {rate:,.0f} {self.unit}/s"
-        return f"{text}, {note}" if note else text
+            words.append(f"{format_seconds(max(0, self.total - self.done) / rate)} left")
+        return words
 
 
 def format_seconds(seconds: float) -> str:

@@ -22,7 +22,8 @@ from torch.distributed.elastic.multiprocessing.errors import ProcessFailure
 from earmark.cli import train as cli_train
 from earmark.cli.main import main
 from earmark.errors import DeviceError, UsageError
-from earmark.train.launch import _exit_code, is_to_launch, threads_each
+from earmark.threads.cores import this_process
+from earmark.train.launch import _exit_code, is_to_launch
 from tests.tiny import overrides, write_tones
 
 ROOT = Path(__file__).parents[2]
@@ -123,12 +124,6 @@ def test_what_the_launcher_ended_itself_is_not_the_cause() -> None:
     assert _exit_code(failures, 2) == 2
 
 
-def test_cores_are_shared_out() -> None:
-    cores = len(os.sched_getaffinity(0))
-    assert threads_each(1) == cores
-    assert threads_each(10 * cores) == 1
-
-
 # the launcher itself, with programs that take no time to start
 
 
@@ -154,7 +149,7 @@ def test_all_is_well(tmp_path: Path) -> None:
         # one write: print makes two, between which the other rank's may fall
         os.write(2, (os.environ["OMP_NUM_THREADS"] + "\\n").encode())
     """
-    assert outcome(program, tmp_path) == (0, f"{threads_each(2)}\n" * 2)
+    assert outcome(program, tmp_path) == (0, f"{this_process().threads(2)}\n" * 2)
 
 
 def test_what_a_rank_says_is_the_last_line_and_its_exit_code_counts(tmp_path: Path) -> None:

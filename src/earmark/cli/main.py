@@ -20,6 +20,7 @@ from importlib import metadata
 from earmark import npu
 from earmark.errors import DeviceError, EarmarkError, Stopped, UsageError
 from earmark.progress import is_main_process
+from earmark.threads import variables
 
 # command -> what it is for; its module is earmark.cli.<command>, - as _, with help_text() and run(words)
 COMMANDS = {
@@ -96,6 +97,7 @@ def guarded(run: Callable[[], None], debug: bool) -> int:
     set_up_logging()
     try:
         npu.prepare()
+        variables.prepare()
         run()
         _leave_the_other_ranks()
         sys.stdout.flush()

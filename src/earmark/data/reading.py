@@ -5,7 +5,6 @@ Decoding happens in threads: soundfile and soxr let go of the interpreter lock.
 
 from __future__ import annotations
 
-import os
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -19,6 +18,7 @@ import numpy as np
 from earmark.data.clips import Clip
 from earmark.data.decode import read_clip, stream_clip
 from earmark.errors import AudioError
+from earmark.threads.cores import this_process
 
 _AHEAD_PER_THREAD = 16
 _HEAD_SAMPLES = 1 << 18  # of a recording that is read ahead of its turn: short ones whole, of long ones the start
@@ -49,11 +49,8 @@ class Waveforms(Protocol):
 
 
 def decoder_threads(asked: int | None) -> int:
-    """As many threads as asked for, else one for each core that this process may use, at most 8."""
-    if asked is not None:
-        return asked
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min(cores, _MOST_THREADS)
+    """Return ``asked``, or one thread for each logical CPU that this process may use, at most 8."""
+    return asked if asked is not None else min(this_process().cpus, _MOST_THREADS)
 
 
 def read_in_order(

@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib.metadata
 import platform
 
+from earmark.threads import watch
+
 _PACKAGES = (
     "earmark",
     "torch",
@@ -28,6 +30,7 @@ def describe_environment(device_name: str) -> dict[str, object]:
     """
     return {
         "device": device_name,
+        "cpu_threads": watch.describe(),
         "python": platform.python_version(),
         "system": f"{platform.system()} {platform.machine()}",
         "packages": {name: version for name in _PACKAGES if (version := _version(name)) is not None},

@@ -24,6 +24,7 @@ from earmark.models.frontend import Frontend
 from earmark.models.packed import PackedProducts, can_pack
 from earmark.scoring.windows import Windowing
 from earmark.tasks import Task
+from earmark.threads import watch
 
 # Clips are held back to find others of like length for their batch: more delays the first answers and takes memory.
 _CHUNK_BATCHES = 8
@@ -117,6 +118,7 @@ def _score_chunk(scorer: Scorer, clips: Sequence[Sequence[np.ndarray]], batch_si
     logits: list[np.ndarray] = [np.empty(0)] * len(windows)
     with scorer.session():
         for batch in _batches(scorer, [len(window) for window in windows], batch_size):
+            watch.adjust()
             for i, row in zip(batch, scorer.logits([windows[i] for i in batch]), strict=True):
                 logits[i] = row
     ends = np.cumsum([len(clip) for clip in clips])

@@ -37,6 +37,7 @@ from earmark.models.freeze import is_body_frozen
 from earmark.progress import Progress, format_seconds
 from earmark.scoring.forward import batches_of_like_length, scoring
 from earmark.scoring.table import rank_and_world
+from earmark.threads import watch
 from earmark.train.ranks import on_each_machine, this_machine
 
 logger = logging.getLogger(__name__)
@@ -269,6 +270,7 @@ def _compute(
     unbucketed.edges = None
     with Progress(f"computing {stage}", len(clips)) as progress, scoring(audio.model, half), torch.inference_mode():
         for batch in batches[place::count]:
+            watch.adjust()
             values = audio.model(**model_inputs(audio, unbucketed.__getitems__(batch), device), stop_at=stage)
             for index, row in zip(batch, values.to(dtype).cpu(), strict=True):
                 whole = row if stage == "embeddings" else row[: num_frames[index]]

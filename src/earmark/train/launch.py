@@ -19,6 +19,7 @@ from typing import Any
 
 from earmark.device import check_processes_fit
 from earmark.errors import EarmarkError, UsageError
+from earmark.threads import variables
 
 # What a process that was started here finds in its environment: it is not to start others.
 _STARTED_HERE = "EARMARK_STARTED_BY_LAUNCH"
@@ -101,22 +102,18 @@ def _environment(num_processes: int) -> Iterator[None]:
     """Variables for the processes to come; those that the user has set stay."""
     ours = {
         _STARTED_HERE: "1",
-        "OMP_NUM_THREADS": str(threads_each(num_processes)),
         "TORCH_CPP_LOG_LEVEL": "ERROR",  # each rank would warn that no weight went unused
     }
     added = {name: value for name, value in ours.items() if name not in os.environ}
+    added |= variables.of_ranks(num_processes)  # without it, torch's launcher gives each process one thread
+    before = {name: os.environ[name] for name in added if name in os.environ}
     os.environ.update(added)
     try:
         yield
     finally:
         for name in added:
             os.environ.pop(name, None)
-
-
-def threads_each(num_processes: int) -> int:
-    """CPU threads of each of so many processes, that together take no more than the cores this process may use."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, cores // num_processes)
+        os.environ.update(before)
 
 
 def _exit_code(failures: Mapping[int, Any], num_processes: int) -> int:

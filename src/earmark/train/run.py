@@ -38,6 +38,7 @@ from earmark.scoring.decide import check_can_fit
 from earmark.scoring.diagnosis import Schedule
 from earmark.scoring.figures import METRICS, check_direction, metric_key
 from earmark.tasks import Task
+from earmark.threads import watch
 from earmark.train.arguments import EarmarkTrainingArguments
 from earmark.train.augmentation import AugmentationSounds, load_augmentation
 from earmark.train.callbacks import has_stopped_early, why_stopped_early
@@ -236,6 +237,8 @@ def with_device(training: EarmarkTrainingArguments, run: RunArguments) -> Earmar
         logger.warning("%s", note)
     optimizer = choose_optimizer(device, OptimizerNames(training.optim).value, precision)
     logger.info("device: %s, %s, training in %s with %s", device, describe_device(device), precision, optimizer)
+    if device.type == "cpu":
+        logger.info("threads: %s", watch.describe())
     changes = {
         "use_cpu": device.type == "cpu",
         "bf16": precision == "bf16",

@@ -49,6 +49,7 @@ from earmark.scoring.figures import METRICS, Headline, metric_key
 from earmark.scoring.metric_folder import run_metric_folder
 from earmark.scoring.metrics import figures_of
 from earmark.scoring.table import score_table
+from earmark.threads import watch
 from earmark.train.augmentation import AugmentationSounds, augmented
 from earmark.train.callbacks import EarlyStopping, EstimateTime, EvaluateEveryEpochs
 from earmark.train.clips import fill_buckets, training_clips
@@ -180,7 +181,8 @@ class AudioTrainer(AveragingTrainer):
         self._started: float | None = None
         for shown_otherwise in (ProgressCallback, PrinterCallback):
             self.remove_callback(shown_otherwise)
-        for callback in (EvaluateEveryEpochs(), EarlyStopping(), _ClipProgress(self), EstimateTime(self)):
+        self.progress = _ClipProgress(self)
+        for callback in (EvaluateEveryEpochs(), EarlyStopping(), self.progress, EstimateTime(self)):
             self.add_callback(callback)
 
     @property
@@ -279,7 +281,8 @@ class AudioTrainer(AveragingTrainer):
             return super().train(*args, **kwargs)
 
     def training_step(self, *args: Any, **kwargs: Any) -> torch.Tensor:
-        """Trainer's own; remembers the loss and whose it is."""
+        """Trainer's own; remembers the loss and whose it is, and leaves cores to other processes that need them."""
+        watch.adjust()
         loss = super().training_step(*args, **kwargs)
         self.guard.add(loss, self.rows)
         if self.guard.is_due:
@@ -426,7 +429,7 @@ def _own_forward(model: Any) -> Iterator[None]:
 
 
 class _Paused:
-    """Stops the training clock."""
+    """Stops the training clock and the one of the progress bar."""
 
     def __init__(self, trainer: AudioTrainer) -> None:
         self.trainer = trainer
@@ -434,10 +437,14 @@ class _Paused:
     def __enter__(self) -> None:
         self.was_running = self.trainer._started is not None
         _stop_clock(self.trainer)
+        if self.trainer.progress.bar is not None:
+            self.trainer.progress.bar.pause()
 
     def __exit__(self, *exc: object) -> None:
         if self.was_running:
             self.trainer._started = time.perf_counter()
+        if self.trainer.progress.bar is not None:
+            self.trainer.progress.bar.resume()
 
 
 def _stop_clock(trainer: AudioTrainer) -> None:

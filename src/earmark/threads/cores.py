@@ -1,0 +1,136 @@
+"""How many CPU cores this process may use: CPU affinity, container quota, and cores that are two logical CPUs each."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Cores:
+    """The cores that a process may use.
+
+    Attributes:
+        logical: logical CPUs that the affinity of the process allows.
+        physical: physical cores that these belong to; two hyper-threads of one core count once.
+        quota: CPU time that the container allows, in cores; ``None`` without a limit.
+    """
+
+    logical: int
+    physical: int
+    quota: float | None = None
+
+    @property
+    def cpus(self) -> int:
+        """Logical CPUs, at most the quota: how many decoders or the like can work at the same time."""
+        return int(max(1, min(self.logical, self._limit)))
+
+    @property
+    def usable(self) -> int:
+        """Cores that can work at the same time: the physical ones, at most the quota rounded to a whole number."""
+        return int(max(1, min(self.physical, self._limit)))
+
+    @property
+    def _limit(self) -> float:
+        return math.inf if self.quota is None else math.floor(self.quota + 0.5)
+
+    def threads(self, processes: int = 1) -> int:
+        """CPU threads of each of ``processes`` processes, which together take no more than the usable cores."""
+        return max(1, self.usable // max(1, processes))
+
+    def describe(self) -> str:
+        """``"2 cores"``, ``"4 cores (8 logical CPUs)"``, ``"2 cores (64 logical CPUs, container quota 2)"``."""
+        details = [f"{self.logical} logical CPUs"] if self.logical != self.usable else []
+        details += [f"container quota {self.quota:g}"] if self.quota is not None else []
+        noun = "core" if self.usable == 1 else "cores"
+        return f"{self.usable} {noun}" + (f" ({', '.join(details)})" if details else "")
+
+
+@cache
+def this_process() -> Cores:
+    """The cores of this process, read once."""
+    return read_cores(allowed_cpus())
+
+
+def allowed_cpus() -> list[int]:
+    """Numbers of the logical CPUs that the affinity of this process allows; all where the system has no affinity."""
+    if hasattr(os, "sched_getaffinity"):
+        return sorted(os.sched_getaffinity(0))
+    return list(range(os.cpu_count() or 1))
+
+
+def read_cores(allowed: list[int], root: Path = Path("/")) -> Cores:
+    """Count the cores.
+
+    Args:
+        allowed: logical CPUs that may be used.
+        root: where ``/proc`` and ``/sys`` are.
+    """
+    siblings = {_siblings(root, cpu) or str(cpu) for cpu in allowed}
+    return Cores(logical=len(allowed), physical=max(1, len(siblings)), quota=read_quota(root))
+
+
+def _siblings(root: Path, cpu: int) -> str | None:
+    """The logical CPUs of the same physical core, as the kernel writes them; ``None`` where it does not say."""
+    topology = root / f"sys/devices/system/cpu/cpu{cpu}/topology"
+    return _read(topology / "core_cpus_list") or _read(topology / "thread_siblings_list")
+
+
+def read_quota(root: Path = Path("/")) -> float | None:
+    """The smallest CPU quota of the control groups this process is in, in cores; ``None`` without a limit.
+
+    A group inside others has the limits of all of them. Inside a container the path that ``/proc/self/cgroup`` names
+    may not be visible; then the root of the mounted hierarchy is the container's own group.
+    """
+    quotas: list[float] = []
+    for line in (_read(root / "proc/self/cgroup") or "").splitlines():
+        number, _, rest = line.partition(":")
+        controllers, _, path = rest.partition(":")
+        if number == "0" and not controllers:
+            quotas += [quota for folder in _groups(root / "sys/fs/cgroup", path) if (quota := _quota_v2(folder))]
+            # with both versions in use, version 2 is mounted below "unified"
+        elif "cpu" in controllers.split(","):
+            for name in dict.fromkeys((controllers, "cpu", "cpu,cpuacct", "cpuacct,cpu")):
+                groups = _groups(root / "sys/fs/cgroup" / name, path)
+                quotas += [quota for folder in groups if (quota := _quota_v1(folder))]
+    return min(quotas, default=None)
+
+
+def _groups(mount: Path, path: str) -> Iterator[Path]:
+    """The folder of a control group and of all groups around it, up to the mount point."""
+    folder = mount / path.lstrip("/")
+    if ".." in Path(path).parts:  # the group lies outside the namespace that is mounted here
+        folder = mount
+    yield folder
+    while folder != mount:
+        folder = folder.parent
+        yield folder
+
+
+def _quota_v2(folder: Path) -> float | None:
+    words = (_read(folder / "cpu.max") or "").split()
+    return _ratio(words[0], words[1]) if len(words) == 2 else None
+
+
+def _quota_v1(folder: Path) -> float | None:
+    return _ratio(_read(folder / "cpu.cfs_quota_us"), _read(folder / "cpu.cfs_period_us"))
+
+
+def _ratio(quota: str | None, period: str | None) -> float | None:
+    """Cores from a quota and a period in microseconds; ``None`` for ``max``, ``-1`` and anything unreadable."""
+    with contextlib.suppress(TypeError, ValueError, ZeroDivisionError):
+        cores = float(quota or "") / float(period or "")
+        return cores if cores > 0 else None
+    return None
+
+
+def _read(path: Path) -> str | None:
+    try:
+        return path.read_text(encoding="utf-8", errors="replace").strip()
+    except OSError:
+        return None

@@ -1,0 +1,104 @@
+"""How busy the cores are, from Linux's ``/proc``: CPU time of other processes, and how long threads wait for a core."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from itertools import takewhile
+from pathlib import Path
+
+_BUSY_FIELDS = (0, 1, 2, 5, 6, 7)  # of /proc/stat: user, nice, system, irq, softirq, steal
+
+
+@dataclass(frozen=True)
+class Usage:
+    """What happened on the cores between two readings.
+
+    Attributes:
+        seconds: between them.
+        own: cores that this process used, e.g. 1.5.
+        others: cores that everything else used, child processes included; ``None`` where it cannot be read.
+        delay: threads of this process that were ready to run and waited for a core, on average; ``None`` where it
+            cannot be read.
+    """
+
+    seconds: float
+    own: float
+    others: float | None
+    delay: float | None
+
+
+@dataclass(frozen=True)
+class Reading:
+    """Counters at one moment, in seconds.
+
+    Attributes:
+        at_s: the clock.
+        own_s: CPU time of this process.
+        busy_s: time that the allowed CPUs have been busy, added up; ``None`` where it cannot be read.
+        delays_s: of each thread, the time it has waited for a core; empty where it cannot be read.
+    """
+
+    at_s: float
+    own_s: float
+    busy_s: float | None
+    delays_s: Mapping[int, float] = field(default_factory=dict)
+
+
+def read_counters(allowed: Collection[int], root: Path = Path("/")) -> Reading:
+    """Read the counters of now.
+
+    Args:
+        allowed: numbers of the logical CPUs that this process may use.
+        root: where ``/proc`` is.
+    """
+    return Reading(time.monotonic(), time.process_time(), read_busy_s(allowed, root), read_delays_s(root))
+
+
+def usage_between(first: Reading, second: Reading) -> Usage:
+    """The rates between two readings; threads that have ended meanwhile are left out."""
+    seconds = max(second.at_s - first.at_s, 1e-9)
+    own = (second.own_s - first.own_s) / seconds
+    others = delay = None
+    if first.busy_s is not None and second.busy_s is not None:
+        others = max(0.0, (second.busy_s - first.busy_s) / seconds - own)
+    if second.delays_s:
+        waited = sum(value - first.delays_s.get(thread, 0.0) for thread, value in second.delays_s.items())
+        delay = max(0.0, waited / seconds)
+    return Usage(seconds, own, others, delay)
+
+
+def measure_others(seconds: float, allowed: Collection[int], root: Path = Path("/")) -> float | None:
+    """Cores that other processes use, measured for some seconds; ``None`` where it cannot be read."""
+    first = read_counters(allowed, root)
+    time.sleep(seconds)
+    return usage_between(first, read_counters(allowed, root)).others
+
+
+def read_busy_s(allowed: Collection[int], root: Path = Path("/")) -> float | None:
+    """Seconds that these CPUs have been busy since the machine started, added up; ``None`` where it is not known."""
+    wanted = {f"cpu{number}" for number in allowed}
+    ticks, found = 0, 0
+    with contextlib.suppress(OSError, ValueError, IndexError), open(root / "proc/stat", encoding="ascii") as lines:
+        for line in takewhile(lambda line: line.startswith("cpu"), lines):
+            name, *words = line.split()
+            if name in wanted:
+                ticks += sum(int(words[i]) for i in _BUSY_FIELDS)
+                found += 1
+    # some sandboxes show a file of zeros
+    return ticks / os.sysconf("SC_CLK_TCK") if found == len(wanted) and ticks > 0 else None
+
+
+def read_delays_s(root: Path = Path("/")) -> dict[int, float]:
+    """Seconds that each thread of this process has waited for a core while it was ready to run."""
+    delays: dict[int, float] = {}
+    folder = root / "proc/self/task"
+    with contextlib.suppress(OSError):
+        for name in os.listdir(folder):
+            with contextlib.suppress(OSError, ValueError, IndexError):
+                delays[int(name)] = int((folder / name / "schedstat").read_text().split()[1]) / 1e9
+    # a kernel without scheduler statistics writes zeros, or has no such file
+    return delays if any(delays.values()) else {}

@@ -1,0 +1,142 @@
+"""Environment variables of the CPU threads, set before torch is imported, and the settings of the user that win.
+
+The runtimes read these variables once, when they are loaded:
+
+* ``OMP_NUM_THREADS``: threads of OpenMP, oneDNN and MKL. earmark sets it to the cores that this process may use,
+  divided by the processes of ``--num_processes`` or torchrun on this machine. Without it, torch counts the cores of the
+  whole machine even if a container may use two of them.
+* ``KMP_BLOCKTIME``: milliseconds for which idle threads of Intel's and LLVM's OpenMP (conda, macOS, Windows) keep a
+  core busy; 200 unless set.
+
+``EARMARK_THREADS`` is the user's switch: ``auto`` (default), a number of threads, or ``off``.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, MutableMapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from earmark.errors import UsageError
+from earmark.threads.cores import Cores, this_process
+
+SWITCH = "EARMARK_THREADS"
+OFF = f"{SWITCH}=off"
+OMP_NUM_THREADS = "OMP_NUM_THREADS"
+# Holds the value that earmark gave OMP_NUM_THREADS, so that child processes do not take it for a setting of the user.
+_CHOSEN = "EARMARK_CHOSE_OMP_NUM_THREADS"
+# How long threads wait actively: these settings switch the adaptation to other processes off.
+_WAITING = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME", "KMP_LIBRARY")
+_BLOCKTIME_MS = "1"
+_BLOCKTIME_CHOSEN = "EARMARK_CHOSE_KMP_BLOCKTIME"
+
+
+@dataclass(frozen=True)
+class ThreadPlan:
+    """What a process does about its CPU threads.
+
+    Attributes:
+        threads: number to compute with; ``None`` where earmark leaves it alone.
+        reason: where the number comes from, for the log.
+        is_set: whether the user has set the number.
+        adapts_waiting: whether threads stop spinning while other processes need the cores.
+        waiting_reason: the setting that switched this off; empty unless one did.
+    """
+
+    threads: int | None
+    reason: str
+    is_set: bool
+    adapts_waiting: bool
+    waiting_reason: str = ""
+
+
+def plan(
+    environment: Mapping[str, str] | None = None, cores: Cores | None = None, launcher: Mapping[str, str] | None = None
+) -> ThreadPlan:
+    """Decide the threads of this process. Settings of the user win.
+
+    Args:
+        environment: variables of this process.
+        cores: those it may use.
+        launcher: variables that the process which started this one was started with; to tell the
+            ``OMP_NUM_THREADS=1`` that torchrun sets for its ranks from one that the user has set.
+
+    Raises:
+        UsageError: ``EARMARK_THREADS`` is neither auto, off nor a number.
+    """
+    environment = os.environ if environment is None else environment
+    switch = environment.get(SWITCH, "auto").strip().lower() or "auto"
+    if switch == "off":
+        return ThreadPlan(None, OFF, is_set=False, adapts_waiting=False, waiting_reason=OFF)
+    waiting = [name for name in _WAITING if name in environment and not _is_ours(name, environment)]
+    reason = f"{waiting[0]}={environment[waiting[0]]}" if waiting else ""
+    if switch != "auto":
+        if not switch.isdecimal() or int(switch) < 1:
+            raise UsageError(f"{SWITCH}={switch}: not a number of threads. Set it to auto, off, or a number from 1.")
+        return ThreadPlan(int(switch), f"{SWITCH}={switch}", True, not waiting, reason)
+    for name in (OMP_NUM_THREADS, "MKL_NUM_THREADS"):
+        if name in environment and not _is_ours(name, environment) and not _of_torchrun(name, environment, launcher):
+            return ThreadPlan(None, f"{name}={environment[name]}", True, not waiting, reason)
+    cores = cores or this_process()
+    processes = _processes_here(environment)
+    shared = f" shared by {processes} processes" if processes > 1 else ""
+    return ThreadPlan(cores.threads(processes), f"{cores.describe()}{shared}", False, not waiting, reason)
+
+
+def prepare(environment: MutableMapping[str, str] | None = None, cores: Cores | None = None) -> None:
+    """Set the variables of this process. Call before torch is imported; variables of the user stay.
+
+    Args:
+        environment: variables to read and to set; those of this process by default.
+        cores: those it may use; read from this machine by default.
+
+    Raises:
+        UsageError: ``EARMARK_THREADS`` is neither auto, off nor a number.
+    """
+    environment = os.environ if environment is None else environment
+    planned = plan(environment, cores, launcher_environment())
+    if planned.reason == OFF:
+        return
+    if planned.threads is not None:
+        environment[OMP_NUM_THREADS] = environment[_CHOSEN] = str(planned.threads)
+    if not any(name in environment for name in ("KMP_BLOCKTIME", "KMP_LIBRARY", "OMP_WAIT_POLICY")):
+        environment["KMP_BLOCKTIME"] = environment[_BLOCKTIME_CHOSEN] = _BLOCKTIME_MS
+
+
+def of_ranks(
+    processes: int, environment: Mapping[str, str] | None = None, cores: Cores | None = None
+) -> dict[str, str]:
+    """Variables for each of ``processes`` processes that this one starts; empty where the user has set the number."""
+    environment = os.environ if environment is None else environment
+    if plan(environment, cores).is_set:
+        return {}
+    threads = str((cores or this_process()).threads(processes))
+    return {OMP_NUM_THREADS: threads, _CHOSEN: threads}
+
+
+def launcher_environment(root: Path = Path("/")) -> dict[str, str] | None:
+    """Variables that the parent process was started with; ``None`` where the system does not show them."""
+    try:
+        words = (root / f"proc/{os.getppid()}/environ").read_bytes().split(b"\0")
+    except OSError:
+        return None
+    pairs = (word.decode("utf-8", errors="replace").partition("=") for word in words if word)
+    return {name: value for name, _, value in pairs}
+
+
+def _is_ours(name: str, environment: Mapping[str, str]) -> bool:
+    mark = {OMP_NUM_THREADS: _CHOSEN, "KMP_BLOCKTIME": _BLOCKTIME_CHOSEN}.get(name)
+    return mark is not None and environment.get(mark) == environment[name]
+
+
+def _of_torchrun(name: str, environment: Mapping[str, str], launcher: Mapping[str, str] | None) -> bool:
+    """Whether torchrun has set the variable, which gives each of its ranks one thread."""
+    if name != OMP_NUM_THREADS or "TORCHELASTIC_RUN_ID" not in environment or environment[name] != "1":
+        return False
+    return launcher is not None and OMP_NUM_THREADS not in launcher
+
+
+def _processes_here(environment: Mapping[str, str]) -> int:
+    count = environment.get("LOCAL_WORLD_SIZE", "1")
+    return int(count) if count.isdecimal() and int(count) > 0 else 1

@@ -1,0 +1,189 @@
+"""Watch the cores while a process computes on the CPU, and give way to other processes that need them.
+
+A daemon thread reads ``/proc`` four times a second, which takes about a thousandth of a core, and decides
+(:mod:`earmark.threads.contention`). What it decides takes effect in two places:
+
+* Waiting threads sleep instead of spinning at once, in the middle of a training step too; this changes no result.
+* The thread that computes takes the number of threads over with :func:`adjust`, between steps and batches. Sums are
+  then added up in another order, which changes the last bits of results.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+from collections.abc import Callable
+from typing import Protocol
+
+from earmark.threads.contention import Contention
+from earmark.threads.cores import allowed_cpus, this_process
+from earmark.threads.load import Reading, Usage, read_counters, usage_between
+from earmark.threads.openmp import IdleTeam, loaded_libgomp
+from earmark.threads.variables import SWITCH, ThreadPlan, launcher_environment, plan
+
+logger = logging.getLogger(__name__)
+
+_EVERY_S = 0.25
+_FREE_FOR_S = 5.0  # how long the cores have to be free before the log says so
+
+
+class Team(Protocol):
+    """What makes waiting threads sleep, until it is stopped."""
+
+    def stop(self) -> None:
+        """Let them spin again."""
+
+
+class CoreWatch:
+    """Measure, decide, switch and log.
+
+    Args:
+        contention: decides.
+        make_team: starts what makes waiting threads sleep; returns ``None`` if this OpenMP has no such switch.
+        cores: in words, for the log.
+    """
+
+    def __init__(self, contention: Contention, make_team: Callable[[], Team | None], cores: str) -> None:
+        self.contention = contention
+        self.end = threading.Event()
+        self._make_team = make_team
+        self._cores = cores
+        self._team: Team | None = None
+        self._said: int | None = None  # the number of threads that the log has last named
+        self._free_s = 0.0
+
+    def update(self, usage: Usage) -> None:
+        """Take the usage since the last call into account."""
+        self.contention.update(usage)
+        if self.contention.sleeps and self._team is None:
+            self._team = self._make_team()
+        elif not self.contention.sleeps and self._team is not None:
+            self._team.stop()
+            self._team = None
+        self._log(usage)
+
+    def run(self, read: Callable[[], Reading], every_s: float = _EVERY_S) -> None:
+        """Update until :attr:`end` is set."""
+        before = read()
+        while not self.end.wait(every_s):
+            now = read()
+            self.update(usage_between(before, now))
+            before = now
+        if self._team is not None:
+            self._team.stop()
+
+    def _log(self, usage: Usage) -> None:
+        now, most = self.contention.threads, self.contention.most_threads
+        self._free_s = 0.0 if self.contention.is_contended else self._free_s + usage.seconds
+        if self.contention.is_contended and (self._said is None or now < self._said):
+            self._said = now
+            others = "need the CPU" if usage.others is None else f"use {usage.others:.1f} of {self._cores}"
+            what = f"computing with {now} of {most} threads" if now < most else "waiting threads sleep"
+            logger.warning("threads: other processes %s; %s until the cores are free", others, what)
+        elif self._said is not None and self._free_s >= _FREE_FOR_S:
+            self._said = None
+            logger.info("threads: the cores are free again; computing with %d threads", most)
+
+
+_lock = threading.Lock()
+_watch: tuple[int, CoreWatch] | None = None  # with the number of its process
+_local = threading.local()
+
+
+def begin(planned: ThreadPlan | None = None) -> CoreWatch | None:
+    """Compute on the CPU as planned from here on; torch has to be imported. Later calls change nothing.
+
+    Applies ``EARMARK_THREADS=N`` to a torch that was imported before earmark could set the environment.
+
+    Args:
+        planned: what to do about threads; read from the environment by default.
+
+    Returns:
+        What watches the cores; ``None`` if nothing does, because there is one thread, the user has switched it off, or
+        the system does not show how busy the cores are.
+    """
+    global _watch
+    import torch
+
+    with _lock:
+        if _watch is not None and _watch[0] == os.getpid():
+            return _watch[1]
+        planned = planned or plan(launcher=launcher_environment())
+        if planned.is_set and planned.threads not in (None, torch.get_num_threads()):
+            torch.set_num_threads(planned.threads)
+        threads, allowed, cores = torch.get_num_threads(), allowed_cpus(), this_process()
+        if threads > cores.usable and not planned.is_set and planned.threads is not None:
+            _warn_of_too_many(threads)
+        counters = read_counters(allowed)
+        measurable = counters.busy_s is not None or bool(counters.delays_s)
+        if not planned.adapts_waiting or threads == 1 or not measurable:
+            return None
+        contention = Contention(most_threads=threads, cores=cores.cpus, fixed=planned.is_set)
+        watch = CoreWatch(contention, lambda: _idle_team(len(allowed)), cores.describe())
+        read = lambda: read_counters(allowed)  # noqa: E731
+        threading.Thread(target=watch.run, args=(read,), name="core watch", daemon=True).start()
+        _watch = (os.getpid(), watch)
+        return watch
+
+
+def end() -> None:
+    """Stop watching."""
+    global _watch
+    with _lock:
+        if _watch is not None:
+            _watch[1].end.set()
+            _watch = None
+
+
+def adjust() -> None:
+    """Compute with as many threads as others leave room for. Call between steps, in the thread that computes."""
+    watch = _watch
+    if watch is None or watch[0] != os.getpid():
+        return
+    threads, changes = watch[1].contention.threads, watch[1].contention.changes
+    if getattr(_local, "changes", 0) != changes:  # the number belongs to the thread that sets it
+        import torch
+
+        torch.set_num_threads(threads)
+        _local.changes = changes
+
+
+def describe(threads: int | None = None, planned: ThreadPlan | None = None) -> str:
+    """Return how this process computes on the CPU, in a line for the log.
+
+    Args:
+        threads: number of them; the one that torch has by default.
+        planned: what was decided; read from the environment by default.
+    """
+    planned = planned or plan(launcher=launcher_environment())
+    if threads is None:
+        import torch
+
+        threads = torch.get_num_threads()
+    count = f"{threads} thread{'s' if threads > 1 else ''} ({planned.reason})"
+    if threads == 1:
+        return count
+    if not planned.adapts_waiting:
+        return f"{count}; not adapted to other processes ({planned.waiting_reason})"
+    return f"{count}; {'waiting' if planned.is_set else 'their number'} adapts to other processes"
+
+
+def _warn_of_too_many(threads: int) -> None:
+    cores = this_process()
+    logger.warning(
+        "threads: torch computes with %d threads on %s, which is slow. Set %s=%d before Python starts.",
+        threads,
+        cores.describe(),
+        SWITCH,
+        cores.usable,
+    )
+
+
+def _idle_team(cpus: int) -> Team | None:
+    libraries = loaded_libgomp()
+    try:
+        return IdleTeam(libraries, cpus + 1) if libraries else None
+    except (OSError, AttributeError, RuntimeError) as exc:  # a libgomp of another kind, or no thread to be had
+        logger.debug("threads: %s cannot be switched (%s)", ", ".join(libraries), exc)
+        return None

@@ -1,0 +1,106 @@
+"""Rates and the time left, with a clock that the tests set."""
+
+from __future__ import annotations
+
+import logging
+
+import pytest
+
+from earmark.progress import Progress, RecentRate
+
+
+class Clock:
+    """Seconds that pass when they are told to."""
+
+    def __init__(self) -> None:
+        self.now_s = 100.0
+
+    def __call__(self) -> float:
+        return self.now_s
+
+
+def rate_after(*steps: tuple[float, float]) -> RecentRate:
+    """Of steps given as (seconds, units)."""
+    clock = Clock()
+    rate = RecentRate(clock)
+    done = 0.0
+    for seconds, units in steps:
+        clock.now_s += seconds
+        done += units
+        rate.update(done)
+    return rate
+
+
+def test_nothing_is_estimated_before_there_is_evidence() -> None:
+    assert rate_after().per_s is None
+    assert rate_after((60, 32)).per_s is None
+    assert rate_after((60, 32), (5, 32)).per_s is None
+    assert rate_after((60, 32), (0.5, 32), (0.5, 32)).per_s is None
+    assert rate_after((60, 32), (5, 32), (5, 32)).per_s == pytest.approx(6.4)
+    assert rate_after((60, 32), (5, 0), (5, 0)).per_s is None
+
+
+def test_the_slow_first_step_is_not_counted() -> None:
+    rate = rate_after((120, 32), *[(0.1, 32)] * 50)
+    assert rate.per_s == pytest.approx(320, rel=0.01)
+    assert rate.seconds_for(3200) == pytest.approx(10, rel=0.01)
+
+
+def test_slow_steps_are_forgotten_after_half_a_minute() -> None:
+    rate = rate_after((1, 32), *[(5, 32)] * 6, *[(0.1, 32)] * 400)
+    assert rate.per_s == pytest.approx(320, rel=0.05)
+
+
+def test_an_estimate_exists_where_an_update_takes_minutes() -> None:
+    assert rate_after((200, 100), (200, 100), (200, 100)).per_s == pytest.approx(0.5)
+
+
+def test_memory_is_bounded() -> None:
+    assert len(rate_after(*[(0.001, 1)] * 50_000)._points) < 300
+    assert rate_after(*[(0.001, 1)] * 50_000).per_s == pytest.approx(1000, rel=0.01)
+
+
+def test_pauses_are_left_out() -> None:
+    clock = Clock()
+    rate = RecentRate(clock)
+    for step in range(1, 40):
+        clock.now_s += 1
+        rate.update(10 * step)
+        if step % 5 == 0:
+            rate.pause()
+            clock.now_s += 600
+            rate.resume()
+    assert rate.per_s == pytest.approx(10)
+
+
+def test_lines_name_no_time_left_too_early(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stderr.isatty", lambda: False)
+    clock = Clock()
+    with caplog.at_level(logging.INFO, "earmark"):
+        progress = Progress("training", 1000, clock=clock)
+        clock.now_s += 11
+        progress.update(10, "loss 2.0")
+        for _ in range(20):
+            clock.now_s += 1
+            progress.update(10)
+    assert [record.getMessage() for record in caplog.records] == [
+        "training: 10 of 1,000 clips, loss 2.0",
+        "training: 110 of 1,000 clips, 10 clips/s, 1:29 left",
+        "training: 210 of 1,000 clips, 10 clips/s, 1:19 left",
+    ]
+
+
+def test_the_bar_shows_the_same_estimate(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    clock = Clock()
+    progress = Progress("training", 1000, clock=clock)
+    clock.now_s += 500
+    for _ in range(11):
+        progress.update(10, "loss 2.0")
+        clock.now_s += 1
+    assert progress._bar is not None
+    progress._bar.refresh()
+    err = capsys.readouterr().err
+    progress.close()
+    assert "10 clips/s, 1:29 left, loss 2.0" in err
+    assert "110/1000" in err
