@@ -11,7 +11,13 @@ import pytest
 
 from earmark.doctor.children import Probe, run_probe
 from earmark.doctor.machine import Answer, Machine
-from earmark.doctor.surroundings import check_codecs, check_disk, check_hub, check_shared_memory
+from earmark.doctor.surroundings import (
+    check_codecs,
+    check_disk,
+    check_hub,
+    check_processor,
+    check_shared_memory,
+)
 from tests.doctor.trees import machine, the
 from tests.loopback import QuietHandler, serving
 
@@ -137,3 +143,46 @@ def test_a_soundfile_that_does_not_import() -> None:
     (found,) = check_codecs(Probe({}, Answer(1, "", "OSError: sndfile library not found\n")))
     assert found.status == "problem"
     assert found.seen == "OSError: sndfile library not found"
+
+
+def test_a_free_processor(tmp_path: Path) -> None:
+    found = check_processor(machine(tmp_path), others=lambda machine: 0.1)
+    assert found.status == "ok"
+    assert "other processes use 0.1 cores" in found.seen
+
+
+def test_a_busy_processor(tmp_path: Path) -> None:
+    found = check_processor(machine(tmp_path), others=lambda machine: 1.2)
+    assert found.status == "warning"
+    assert "other processes use 1.2 cores" in found.seen
+    assert "slower" in found.means
+
+
+def test_a_container_quota(tmp_path: Path) -> None:
+    (tmp_path / "proc/self").mkdir(parents=True)
+    (tmp_path / "proc/self/cgroup").write_text("0::/\n")
+    (tmp_path / "sys/fs/cgroup").mkdir(parents=True)
+    (tmp_path / "sys/fs/cgroup/cpu.max").write_text("100000 100000\n")
+    found = check_processor(machine(tmp_path), others=lambda machine: None)
+    assert found.status == "ok"
+    assert "container quota 1" in found.seen
+    assert "1 thread;" in found.seen
+
+
+@pytest.mark.parametrize("variable", ["OMP_NUM_THREADS", "MKL_NUM_THREADS", "EARMARK_THREADS"])
+def test_more_threads_than_cores(variable: str, tmp_path: Path) -> None:
+    found = check_processor(machine(tmp_path, {variable: "4096"}), others=lambda machine: 0.0)
+    assert found.status == "warning"
+    assert f"{variable}=4096" in found.seen
+    assert found.mend.startswith(f"unset {variable}")
+
+
+def test_a_wrong_number_of_threads(tmp_path: Path) -> None:
+    found = check_processor(machine(tmp_path, {"EARMARK_THREADS": "many"}), others=lambda machine: 0.0)
+    assert found.status == "problem"
+    assert "EARMARK_THREADS=many" in found.seen
+
+
+def test_the_processor_of_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("earmark.doctor.surroundings._MEASURED_S", 0.01)
+    assert check_processor(Machine()).name == "processor"

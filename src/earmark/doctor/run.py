@@ -95,7 +95,7 @@ def examine(device: str | None = None, machine: Machine | None = None) -> Examin
             logger.info("computing on %s", name)
             findings += check_device(machine, name)
         findings += [check_group(machine, cards) for cards in _groups(chosen)]
-    logger.info("looking at codecs, disks and the hub")
+    logger.info("checking the processor, codecs, disks and the hub")
     return Examination([*findings, *_check_surroundings(machine)], chosen)
 
 
@@ -168,6 +168,7 @@ def _check_surroundings(machine: Machine) -> list[Finding]:
     codecs = run_probe(machine, "codecs", timeout_s=_SMALL_PROBE_TIMEOUT_S)
     hub = run_probe(machine, "hub", timeout_s=_SMALL_PROBE_TIMEOUT_S)
     return [
+        surroundings.check_processor(machine),
         *surroundings.check_codecs(codecs),
         *surroundings.check_disk(machine, hub.results.get("cache")),
         *surroundings.check_shared_memory(machine),

@@ -1,4 +1,4 @@
-"""What every machine needs beside a device: disk space, shared memory, codecs, a way to the hub or its mirror."""
+"""What every machine needs beside a device: free cores, disk space, shared memory, codecs, a way to the hub."""
 
 from __future__ import annotations
 
@@ -8,17 +8,23 @@ import shutil
 import ssl
 import urllib.error
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from earmark.doctor.children import Probe
 from earmark.doctor.findings import Finding, ok, problem, skipped, warning
 from earmark.doctor.machine import Machine
+from earmark.errors import UsageError
+from earmark.threads.cores import allowed_cpus, read_cores
+from earmark.threads.load import measure_others
+from earmark.threads.variables import plan
 
 HUB_TIMEOUT_S = 5.0
 
 _GB = 1e9
 _LITTLE_DISK_GB, _NO_DISK_GB = 10.0, 1.0
+_MEASURED_S = 1.0  # how long other processes are measured
+_MUCH_OTHERS = 0.35  # cores used by others, from which on training gives way to them
 _LITTLE_SHARED_GB = 1.0  # Docker gives 64 MB unless told otherwise
 
 
@@ -28,6 +34,54 @@ def _free_bytes(folder: Path) -> int:
 
 def _total_bytes(folder: Path) -> int:
     return shutil.disk_usage(folder).total
+
+
+def _others(machine: Machine) -> float | None:
+    return measure_others(_MEASURED_S, allowed_cpus(), machine.root)
+
+
+def check_processor(machine: Machine, *, others: Callable[[Machine], float | None] = _others) -> Finding:
+    """Report cores, container quota, threads and what other processes leave of them.
+
+    Args:
+        machine: whose cores.
+        others: measures the cores that other processes use; ``None`` where the system does not show it.
+    """
+    name = "processor"
+    cores = read_cores(allowed_cpus(), machine.root)
+    try:
+        planned = plan(machine.environment, cores)
+    except UsageError as exc:
+        return problem(name, str(exc), "no command starts", "unset EARMARK_THREADS")
+    threads = f"{planned.threads} threads" if planned.threads is not None else f"threads by {planned.reason}"
+    used = others(machine)
+    seen = f"{cores.describe()}, {'1 thread' if planned.threads == 1 else threads}"
+    if used is None:
+        return ok(name, f"{seen}; what other processes use is not shown")
+    seen += f"; other processes use {used:.1f} cores"
+    wanted = _number(planned.threads, machine.environment)
+    if wanted is not None and wanted > cores.usable:
+        return warning(
+            name,
+            f"{seen}; {planned.reason}",
+            "more threads than cores wait for each other, and computing on the CPU is many times slower",
+            f"unset {planned.reason.partition('=')[0]}, or set it to at most {cores.usable}",
+        )
+    if used < _MUCH_OTHERS:
+        return ok(name, seen)
+    free = max(1, int(cores.usable - used + 0.5))
+    return warning(
+        name,
+        seen,
+        f"computing on the CPU takes about {free} of {cores.usable} cores and is slower accordingly",
+        "end the other processes, or wait for them; `top` names them",
+    )
+
+
+def _number(threads: int | None, environment: Mapping[str, str]) -> int | None:
+    """Threads to compute with: those that earmark sets, or those of the user's own variables."""
+    values = (environment.get(name, "") for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"))
+    return threads if threads is not None else next((int(value) for value in values if value.isdecimal()), None)
 
 
 def check_disk(
