@@ -27,6 +27,13 @@ def test_the_published_result_is_no_result_and_the_cause_is_named() -> None:
     assert "smaller global batch" in advice
 
 
+def test_a_sum_measured_with_another_model_is_not_mentioned() -> None:
+    whisper = Schedule(steps=20, learning_rate=1e-4, global_batch_size=32, pretrained=True, is_wav2vec2_base=False)
+    _, advice = diagnose(metrics([0] * 637 + [1] * 200 + [2] * 163, [0] * 1000), whisper)
+    assert "20 steps of 32 clips" in advice
+    assert "wav2vec2" not in advice
+
+
 def test_several_classes_but_no_better_than_the_majority() -> None:
     finding, _ = diagnose(metrics([0] * 60 + [1] * 20 + [2] * 20, [0] * 50 + [1] * 10 + [0] * 40), PUBLISHED)
     assert "does not beat" in finding

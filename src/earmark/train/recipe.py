@@ -7,6 +7,7 @@ from __future__ import annotations
 import logging
 import math
 from dataclasses import dataclass, replace
+from typing import Any
 
 from earmark.errors import UsageError
 from earmark.scoring.diagnosis import COLLAPSED_RATE_SUM, Schedule
@@ -46,6 +47,8 @@ _FROZEN_ENCODER = _Found(1e-3, 32, 1000)
 _ADAPTERS = _Found(5e-4, 32, 500)
 _FROM_SCRATCH = {"tc_resnet": _Found(4e-3, 32, 1000)}
 _FROM_SCRATCH_OTHERS = _Found(3e-4, 32, 2000)
+# What tells wav2vec2-base from larger and smaller wav2vec2 models.
+_WAV2VEC2_BASE = {"model_type": "wav2vec2", "hidden_size": 768, "num_hidden_layers": 12}
 # 3e-5 to 2.4e-4 works for wav2vec2-base; 1e-4 to 3.2e-3 made Whisper-tiny forget everything.
 _MOST_SCALING = 8.0
 # With steps few and large, the head starts from nothing and the body does not.
@@ -154,21 +157,26 @@ def with_global_batch(training: EarmarkTrainingArguments) -> EarmarkTrainingArgu
     return replace(training, **changes)
 
 
-def what_learns(model_type: str, training: EarmarkTrainingArguments, freeze: str | None) -> str:
-    """In words: the model type where all of it does, and the part of it elsewhere."""
-    if training.lora is not None:
-        return f"adapters of {model_type}"
-    if freeze == "encoder":
-        return f"the head of {model_type}"
-    return f"the last layers of {model_type}" if freeze and freeze.startswith("last-") else model_type
+def is_wav2vec2_base(config: Any, training: EarmarkTrainingArguments, freeze: str | None) -> bool:
+    """Return whether all of a wav2vec2-base is trained, as in the runs that :class:`Schedule` judges by.
+
+    Args:
+        config: of the model.
+        training: its ``lora``.
+        freeze: what ``--freeze`` says.
+    """
+    trains_all = training.lora is None and freeze in (None, "none", "feature_encoder")
+    return trains_all and all(getattr(config, name, None) == value for name, value in _WAV2VEC2_BASE.items())
 
 
 def warn_of_collapse(schedule: Schedule) -> str | None:
-    """A warning before hours are spent: a schedule whose rates add up to no more than what did not learn at all."""
-    if not schedule.pretrained or schedule.rate_sum >= 2 * COLLAPSED_RATE_SUM:
+    """Return a warning if the same model learned nothing with such a schedule, else ``None``."""
+    measured = schedule.pretrained and schedule.is_wav2vec2_base
+    if not measured or schedule.rate_sum >= 2 * COLLAPSED_RATE_SUM:
         return None
     return (
-        f"warning: {schedule.steps:,} steps at a peak learning rate of {schedule.learning_rate:g} add up to "
-        f"{schedule.rate_sum:.2g}; {schedule.known}. More --num_train_epochs, a higher --learning_rate or a smaller "
-        f"batch (now {schedule.global_batch_size:,} clips a step) help"
+        f"warning: this schedule is probably too short for wav2vec2-base: {schedule.steps:,} steps at a peak learning "
+        f"rate of {schedule.learning_rate:g}. The model may always predict the most frequent class. Try more "
+        "--num_train_epochs, a higher --learning_rate or a smaller batch "
+        f"({schedule.global_batch_size:,} clips a step)."
     )

@@ -23,7 +23,7 @@ from earmark.scoring.diagnosis import Schedule, diagnose_splits
 from earmark.train.arguments import EarmarkTrainingArguments
 from earmark.train.few_shot import FittedHead
 from earmark.train.prepare import PreparedData
-from earmark.train.recipe import what_learns
+from earmark.train.recipe import is_wav2vec2_base
 from earmark.words import counted
 
 if TYPE_CHECKING:
@@ -114,7 +114,7 @@ def write_reports(
             figures.learning_rate,
             figures.global_batch_size,
             bool(model.model_name_or_path),
-            what_learns(trainer.audio.model.config.model_type, trainer.args, model.freeze),
+            is_wav2vec2_base(trainer.audio.model.config, trainer.args, model.freeze),
         )
         leaks = [f"{name}: {line}" for name, one in judged.items() for line in one.warnings()]
         warnings = [*leaks, *diagnose_splits({name: one.metrics for name, one in judged.items()}, schedule)]

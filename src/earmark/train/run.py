@@ -54,9 +54,9 @@ from earmark.train.ranks import check_same_on_all_ranks, holding, on_each_machin
 from earmark.train.recipe import (
     choose_rates,
     global_batch_size,
+    is_wav2vec2_base,
     steps_needed,
     warn_of_collapse,
-    what_learns,
     with_global_batch,
 )
 from earmark.train.report import TrainingFigures, write_reports
@@ -442,9 +442,9 @@ def _log_plan(trainer: AudioTrainer, prepared: PreparedData, model: ModelArgumen
         logger.info("every step takes all %s training clips: a batch of %s is more", num_clips, global_batch)
     steps = _total_steps(trainer, num_clips, global_batch)
     logger.info("training: %s steps of %s clips, seed %d", f"{steps:,}", f"{global_batch:,}", args.seed)
-    what = what_learns(trainer.audio.model.config.model_type, args, model.freeze)
     pretrained = model.model_name_or_path is not None
-    warning = warn_of_collapse(Schedule(steps, args.learning_rate, global_batch, pretrained, what))
+    is_base = is_wav2vec2_base(trainer.audio.model.config, args, model.freeze)
+    warning = warn_of_collapse(Schedule(steps, args.learning_rate, global_batch, pretrained, is_base))
     if warning:
         logger.warning("%s", warning)
 
