@@ -19,6 +19,7 @@ from earmark.cli.main import main
 from earmark.cli.parsing import parse_example
 from earmark.train import stopping
 from earmark.train.callbacks import estimate_in_words
+from earmark.train.trainer import AudioTrainer
 from tests.tiny import write_tones
 
 SMALL = ["--model_type", "tc_resnet", "--config_overrides", '{"stem_channels": 8, "channels": [8, 8]}']
@@ -63,9 +64,10 @@ def test_a_run_without_a_length_chooses_one_and_stops_early(tones: Path, tmp_pat
     assert (config["num_train_epochs"], config["eval_epochs"], config["early_stopping_patience"]) == (200, 10, 10)
 
 
-def test_a_run_that_stopped_early_is_finished(tones: Path, tmp_path: Path, capsys: Any) -> None:
+@pytest.mark.parametrize("average", ["0", "0.9"])
+def test_a_run_that_stopped_early_is_finished(tones: Path, tmp_path: Path, capsys: Any, average: str) -> None:
     run = tmp_path / "run"
-    given = [*CONSTANT, "--num_train_epochs", "6", "--early_stopping_patience", "2"]
+    given = [*CONSTANT, "--ema", average, "--num_train_epochs", "6", "--early_stopping_patience", "2"]
     assert train(tones, run, *given) == 0
     assert (steps(run), evaluated(run)) == (6, [1.0, 2.0, 3.0])
     assert train(tones, run, *given, "--resume") == 0
@@ -122,6 +124,24 @@ def test_runs_of_several_seeds_choose_the_same_length(tones: Path, tmp_path: Pat
     assert train(tones, tmp_path / "run", *CONSTANT, "--seeds", "0,1", "--early_stopping_patience", "1") == 0
     assert [steps(tmp_path / "run" / f"seed_{seed}") for seed in (0, 1)] == [40, 40]
     assert train(tones, tmp_path / "run", *CONSTANT, "--seeds", "0,1", "--early_stopping_patience", "1") == 0
+
+
+@pytest.mark.parametrize(("patience", "best"), [("0", 1), ("9", 3)])
+def test_with_early_stopping_the_loss_decides_between_equal_metrics(
+    tones: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, patience: str, best: int
+) -> None:
+    figures = iter([(0.5, 0.9), (0.4, 0.1), (0.5, 0.7), (0.5, 0.8)])
+    own = AudioTrainer.log
+
+    def log(self: Any, logs: dict[str, float], *args: Any) -> None:
+        if "eval_loss" in logs:
+            logs["eval_accuracy"], logs["eval_loss"] = next(figures)
+        own(self, logs, *args)
+
+    monkeypatch.setattr(AudioTrainer, "log", log)
+    assert train(tones, tmp_path / "run", "--num_train_epochs", "4", "--early_stopping_patience", patience) == 0
+    kept = json.loads((tmp_path / "run" / "metrics.json").read_text())["train"]["best_checkpoint"]
+    assert kept == f"checkpoint-{2 * best}"
 
 
 def test_an_estimate_is_rounded_to_what_it_knows() -> None:

@@ -57,6 +57,14 @@ def test_a_length_is_chosen_with_evaluations_and_patience_and_logged(caplog: pyt
     assert "--num_train_epochs" in line
 
 
+def test_random_weights_are_averaged_unless_something_else_is_asked_for() -> None:
+    assert chosen().ema == 0.99
+    assert chosen(ema=0.9).ema == 0.9
+    assert not chosen(ema=0).ema
+    assert chosen(num_train_epochs=3).ema is None
+    assert with_length(arguments(), 288, 32, 1000, pretrained=True, validates=True).ema is None
+
+
 @pytest.mark.parametrize("length", [{"num_train_epochs": 3}, {"num_train_epochs": 0.5}, {"max_steps": 27}])
 def test_a_given_length_is_taken_as_it_is(length: dict[str, float]) -> None:
     training = chosen(**length)

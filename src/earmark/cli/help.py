@@ -89,7 +89,13 @@ TRAINING_FLAGS = (
     Flag(
         "layer_decay", "X", "", "each layer learns this many times as fast as the one above it, e.g. 0.75 (default: 1)"
     ),
-    Flag("ema", "X", "", "judge and keep a moving average of the weights, of this decay, e.g. 0.999 (default: none)"),
+    Flag(
+        "ema",
+        "X",
+        "",
+        "evaluate and keep a moving average of the weights with this decay, e.g. 0.999; 0: none (default: 0.99 if "
+        "random weights are trained and the number of epochs is chosen, else none)",
+    ),
     Flag("lora", "RANK", "", "train adapters of this rank beside layers of the body, and the head: earmark[lora]"),
     Flag("lora_alpha", "X", "", "adapters are scaled by this, divided by their rank (default: twice the rank)"),
     Flag(

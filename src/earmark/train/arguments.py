@@ -76,7 +76,10 @@ class EarmarkTrainingArguments(LossArguments, DecisionArguments, AugmentArgument
     )
     ema: float | None = field(
         default=None,
-        metadata={"help": "judge and keep a moving average of the weights with this decay, e.g. 0.999 (default: none)"},
+        metadata={
+            "help": "evaluate and keep a moving average of the weights with this decay, e.g. 0.999; 0: none "
+            "(default: 0.99 if random weights are trained and the number of epochs is chosen, else none)"
+        },
     )
     lora: int | None = field(
         default=None,
@@ -179,7 +182,7 @@ class EarmarkTrainingArguments(LossArguments, DecisionArguments, AugmentArgument
             ),
             ("eval_epochs", self.eval_epochs is None or self.eval_epochs >= 1, "a whole number from 1 on"),
             ("learning_rate", _is_rate(self.learning_rate), "0 or more"),
-            ("ema", self.ema is None or 0 < self.ema < 1, "a number between 0 and 1, e.g. 0.999"),
+            ("ema", self.ema is None or 0 <= self.ema < 1, "a number between 0 and 1, e.g. 0.999, or 0 for none"),
             ("label_smoothing_factor", 0 <= self.label_smoothing_factor < 1, "from 0 to below 1"),
             ("lora", self.lora is None or self.lora >= 1, "a rank, a whole number from 1 on"),
             ("lora_alpha", self.lora_alpha is None or 0 < self.lora_alpha < math.inf, "a number above 0"),
@@ -195,7 +198,7 @@ class EarmarkTrainingArguments(LossArguments, DecisionArguments, AugmentArgument
         """Name what needs whole weights on each rank."""
         for name in ("ema", "lora"):
             for how in ("fsdp", "deepspeed"):
-                if getattr(self, name) is not None and getattr(self, how):
+                if getattr(self, name) and getattr(self, how):
                     raise ValueError(
                         f"--{name} and --{how} do not go together, as it spreads weights; keep one of the two"
                     )

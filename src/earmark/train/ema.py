@@ -137,7 +137,7 @@ class AveragingTrainer(CheckpointingTrainer):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.average: WeightAverage | None = None
-        if self.args.ema is None:
+        if not self.args.ema:
             return
         if self.is_fsdp_enabled or self.is_deepspeed_enabled:  # by the environment: the flags were refused before
             raise UsageError("--ema averages whole weights, and FSDP and DeepSpeed spread them: leave it out")
@@ -171,7 +171,7 @@ class AveragingTrainer(CheckpointingTrainer):
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
         super()._load_from_checkpoint(resume_from_checkpoint, model)
         folder = Path(resume_from_checkpoint)
-        if self.args.ema is not None:
+        if self.args.ema:
             self.average = WeightAverage(self.model, self.args.ema)
             self.average.load(folder)
         elif (folder / LEARNING_WEIGHTS).is_file():
@@ -195,4 +195,4 @@ class _Averages(TrainerCallback):
 
 def average_fact(ema: float | None) -> Mapping[str, str]:
     """What a checkpoint of a run with an average has in common with the run that goes on from it."""
-    return {} if ema is None else {"average": "an average of the weights"}
+    return {"average": "an average of the weights"} if ema else {}

@@ -103,9 +103,25 @@ class CheckpointingTrainer(Trainer):
         groups = self.optimizer.param_groups if self.optimizer is not None and not self.is_deepspeed_enabled else []
         return [group for group in groups if "initial_lr" in group]
 
-    def _determine_best_metric(self, *args: Any, **kwargs: Any) -> bool:
-        """Whether these figures are the best so far; a run that stops here is saved in any case."""
-        return bool(super()._determine_best_metric(*args, **kwargs)) or self.stops_early
+    def _determine_best_metric(self, metrics: dict[str, Any], trial: Any) -> bool:
+        """Whether these figures are the best so far; a run that a signal stops is saved in any case.
+
+        With early stopping, which is made for few clips, the loss decides between equal figures: of 30 validation clips
+        many epochs get the same number right, the first of them by chance. Transformers keeps the first.
+        """
+        is_best = bool(super()._determine_best_metric(metrics, trial))
+        if not is_best and self.args.early_stopping_patience and self._has_lower_loss_at_equal_metric(metrics):
+            self.state.best_global_step = self.state.global_step
+            is_best = True
+        return is_best or self.stops_early
+
+    def _has_lower_loss_at_equal_metric(self, metrics: dict[str, Any]) -> bool:
+        metric = f"eval_{(self.args.metric_for_best_model or 'loss').removeprefix('eval_')}"
+        if metrics.get(metric) != self.state.best_metric:
+            return False
+        best_step = self.state.best_global_step
+        losses = [row["eval_loss"] for row in self.state.log_history if row["step"] == best_step and "eval_loss" in row]
+        return bool(losses) and metrics["eval_loss"] < losses[-1]
 
     def _finalize_training(self, *args: Any, **kwargs: Any) -> Any:
         """Trainer's own; a run that was stopped early goes on later, so nothing is chosen or cleared away yet."""

@@ -27,6 +27,9 @@ MOST_EPOCHS_PRETRAINED = 100
 MOST_EPOCHS_FROM_SCRATCH = 200
 # Evaluating and saving after each of 100 short epochs would take longer than training.
 _EVALUATIONS = 20
+# From random weights the result of a single step jumps from evaluation to evaluation as long as the rate is high; the
+# average of the last steps does not, so that the model of a run that stops early needs no low rate.
+_EMA_FROM_SCRATCH = 0.99
 # The learning rate falls to zero over the whole schedule, so a run that stops too soon has never trained at a low rate.
 # Half of the schedule without a better result is a safe sign; a third stopped runs that improved again later.
 _PATIENCE = 0.5
@@ -94,7 +97,7 @@ def with_length(
 
     Args:
         training: settings; without ``num_train_epochs`` and ``max_steps`` the epochs are chosen, and with them
-            ``eval_epochs`` and ``early_stopping_patience`` unless these are given.
+            ``eval_epochs``, ``early_stopping_patience`` and ``ema`` unless these are given.
         num_clips: training clips.
         batch: clips in one optimizer step.
         steps_needed: see :func:`choose_length`.
@@ -113,6 +116,9 @@ def with_length(
         patience = choose_patience(_evaluations(training, length, changes.get("eval_epochs", training.eval_epochs)))
         changes["early_stopping_patience"] = patience
         plan += f", early stopping after {patience} evaluations without a better result"
+    if not pretrained and training.ema is None and not (training.fsdp or training.deepspeed):
+        changes["ema"] = _EMA_FROM_SCRATCH
+        plan += f", averaged weights (--ema {_EMA_FROM_SCRATCH:g})"
     logger.info("schedule: %s, because %s (to change it: --num_train_epochs or --max_steps)", plan, length.reason)
     return replace(training, **changes)
 
