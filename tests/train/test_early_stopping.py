@@ -55,13 +55,16 @@ def test_a_run_without_a_length_chooses_one_and_stops_early(tones: Path, tmp_pat
     run = tmp_path / "run"
     assert train(tones, run, *CONSTANT) == 0
     log = capsys.readouterr().err
-    assert "schedule: 200 epochs (400 steps of 8 clips), evaluation every 10 epochs, early stopping after 10" in log
+    assert (
+        "schedule: 200 epochs (400 steps of 8 clips), evaluation every 10 epochs, averaged weights (--ema 0.99), early"
+        in log
+    )
     assert "estimated training time: at most about " in log
-    assert evaluated(run) == [10.0 * n for n in range(1, 12)]
-    assert "early stopping at step 220 of 400 (epoch 110): validation accuracy has not improved for 10" in log
-    assert steps(run) == 220
+    assert evaluated(run) == [10.0 * n for n in range(1, 9)]
+    assert "early stopping at step 160 of 400 (epoch 80): validation accuracy has not improved for 7" in log
+    assert steps(run) == 160
     config = yaml.safe_load((run / "run_config.yaml").read_text())
-    assert (config["num_train_epochs"], config["eval_epochs"], config["early_stopping_patience"]) == (200, 10, 10)
+    assert (config["num_train_epochs"], config["eval_epochs"], config["early_stopping_patience"]) == (200, 10, 7)
 
 
 @pytest.mark.parametrize("average", ["0", "0.9"])

@@ -49,10 +49,10 @@ def test_the_reason_names_what_decided() -> None:
 def test_a_length_is_chosen_with_evaluations_and_patience_and_logged(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO, "earmark"):
         training = chosen()
-    assert (training.num_train_epochs, training.eval_epochs, training.early_stopping_patience) == (112, 5, 12)
+    assert (training.num_train_epochs, training.eval_epochs, training.early_stopping_patience) == (112, 5, 8)
     (line,) = [record.getMessage() for record in caplog.records if record.getMessage().startswith("schedule: ")]
     assert "112 epochs (1,008 steps of 32 clips), evaluation every 5 epochs" in line
-    assert "early stopping after 12 evaluations" in line
+    assert "early stopping after 8 evaluations" in line
     assert "random weights need about 1,000 steps" in line
     assert "--num_train_epochs" in line
 
@@ -75,11 +75,11 @@ def test_a_given_length_is_taken_as_it_is(length: dict[str, float]) -> None:
 
 def test_each_given_setting_wins() -> None:
     assert chosen(eval_epochs=1).eval_epochs == 1
-    assert chosen(eval_epochs=1).early_stopping_patience == 56
+    assert chosen(eval_epochs=1).early_stopping_patience == 38
     assert chosen(early_stopping_patience=0).early_stopping_patience == 0
     assert chosen(early_stopping_patience=4).early_stopping_patience == 4
     by_steps = chosen(eval_strategy="steps", eval_steps=100)
-    assert (by_steps.eval_epochs, by_steps.early_stopping_patience) == (None, 6)  # half of 10.08 evaluations
+    assert (by_steps.eval_epochs, by_steps.early_stopping_patience) == (None, 4)  # a third of 10.08 evaluations
 
 
 @pytest.mark.parametrize("settings", [{"eval_strategy": "no"}, {"load_best_model_at_end": False}, {"validates": False}])
@@ -91,7 +91,12 @@ def test_there_is_no_early_stopping_without_a_best_model(settings: dict[str, Any
 
 def test_a_large_data_set_is_not_stopped_early() -> None:
     assert chosen(2_000_000).num_train_epochs == 3
-    assert choose_patience(3) == 3
+    assert choose_patience(3, averaged=False) == 3
+
+
+def test_patience_is_longer_for_weights_that_are_not_averaged() -> None:
+    assert (choose_patience(24, averaged=True), choose_patience(24, averaged=False)) == (8, 12)
+    assert chosen(ema=0).early_stopping_patience == 12
 
 
 @pytest.mark.parametrize(

@@ -66,8 +66,8 @@ TRAINING_FLAGS = (
         "early_stopping_patience",
         "N",
         "",
-        "stop after N evaluations without a better --metric_for_best_model; 0: never (default: half of all "
-        "evaluations if the number of epochs is chosen, else 0)",
+        "stop after N evaluations without a better --metric_for_best_model; 0: never (default: a third to half of "
+        "all evaluations if the number of epochs is chosen, else 0)",
     ),
     Flag("learning_rate", "X", "", "peak learning rate (default: by model family, shown when training starts)"),
     Flag("warmup_steps", "X", "0.1", "rise to that rate: below 1 a share of all steps, else a number of steps"),

@@ -47,7 +47,7 @@ class EarmarkTrainingArguments(LossArguments, DecisionArguments, AugmentArgument
         default=None,
         metadata={
             "help": "stop after this many evaluations without a better --metric_for_best_model; 0: never "
-            "(default: half of all evaluations if the number of epochs is chosen, else 0)"
+            "(default: a third to half of all evaluations if the number of epochs is chosen, else 0)"
         },
     )
     eval_epochs: int | None = field(

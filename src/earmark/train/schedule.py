@@ -30,9 +30,10 @@ _EVALUATIONS = 20
 # From random weights the result of a single step jumps from evaluation to evaluation as long as the rate is high; the
 # average of the last steps does not, so that the model of a run that stops early needs no low rate.
 _EMA_FROM_SCRATCH = 0.99
-# The learning rate falls to zero over the whole schedule, so a run that stops too soon has never trained at a low rate.
-# Half of the schedule without a better result is a safe sign; a third stopped runs that improved again later.
-_PATIENCE = 0.5
+# Fraction of all evaluations without a better result after which training stops. The learning rate falls to zero over
+# the whole schedule, so a run that stops soon has never trained at a low rate, which costs accuracy unless the weights
+# are averaged.
+_PATIENCE, _PATIENCE_AVERAGED = 1 / 2, 1 / 3
 _LEAST_PATIENCE = 3
 
 
@@ -75,13 +76,14 @@ def choose_length(num_clips: int, batch: int, steps_needed: int, *, pretrained: 
     return Length(epochs, epochs * steps_per_epoch, max(1, epochs // _EVALUATIONS), reason)
 
 
-def choose_patience(evaluations: float) -> int:
+def choose_patience(evaluations: float, *, averaged: bool) -> int:
     """Return after how many evaluations without a better result training stops.
 
     Args:
         evaluations: in the whole schedule.
+        averaged: whether averaged weights are evaluated (``--ema``).
     """
-    return max(_LEAST_PATIENCE, math.ceil(_PATIENCE * evaluations))
+    return max(_LEAST_PATIENCE, math.ceil((_PATIENCE_AVERAGED if averaged else _PATIENCE) * evaluations))
 
 
 def with_length(
@@ -112,13 +114,14 @@ def with_length(
     if validates and training.eval_strategy == IntervalStrategy.EPOCH and training.eval_epochs is None:
         changes["eval_epochs"] = length.eval_epochs
         plan += f", evaluation every {length.eval_epochs} epochs" if length.eval_epochs > 1 else ""
-    if validates and training.load_best_model_at_end and training.early_stopping_patience is None:
-        patience = choose_patience(_evaluations(training, length, changes.get("eval_epochs", training.eval_epochs)))
-        changes["early_stopping_patience"] = patience
-        plan += f", early stopping after {patience} evaluations without a better result"
     if not pretrained and training.ema is None and not (training.fsdp or training.deepspeed):
         changes["ema"] = _EMA_FROM_SCRATCH
         plan += f", averaged weights (--ema {_EMA_FROM_SCRATCH:g})"
+    if validates and training.load_best_model_at_end and training.early_stopping_patience is None:
+        evaluations = _evaluations(training, length, changes.get("eval_epochs", training.eval_epochs))
+        patience = choose_patience(evaluations, averaged=bool(changes.get("ema", training.ema)))
+        changes["early_stopping_patience"] = patience
+        plan += f", early stopping after {patience} evaluations without a better result"
     logger.info("schedule: %s, because %s (to change it: --num_train_epochs or --max_steps)", plan, length.reason)
     return replace(training, **changes)
 
