@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from earmark.train.arguments import EarmarkTrainingArguments
-from earmark.train.recipe import steps_needed
+from earmark.train.recipe import Needs, training_needs
 from earmark.train.schedule import choose_length, choose_patience, evaluations_without_gain, with_length
 
 
@@ -18,7 +18,8 @@ def arguments(**settings: Any) -> EarmarkTrainingArguments:
 
 
 def chosen(num_clips: int = 288, *, validates: bool = True, **settings: Any) -> EarmarkTrainingArguments:
-    return with_length(arguments(**settings), num_clips, 32, 1000, pretrained=False, validates=validates)
+    needs = Needs(1000, ema=0.99)
+    return with_length(arguments(**settings), num_clips, 32, needs, pretrained=False, validates=validates)
 
 
 @pytest.mark.parametrize("num_clips", [1, 7, 31, 32, 33, 288, 2_634, 51_094, 2_000_000])
@@ -62,7 +63,17 @@ def test_random_weights_are_averaged_unless_something_else_is_asked_for() -> Non
     assert chosen(ema=0.9).ema == 0.9
     assert not chosen(ema=0).ema
     assert chosen(num_train_epochs=3).ema is None
-    assert with_length(arguments(), 288, 32, 1000, pretrained=True, validates=True).ema is None
+    assert with_length(arguments(), 288, 32, Needs(1000, None), pretrained=True, validates=True).ema is None
+
+
+def test_tc_resnet_is_averaged_and_a_pretrained_encoder_is_not() -> None:
+    for model_type, pretrained, ema in (
+        ("tc_resnet", False, 0.99),
+        ("tc_resnet", True, 0.99),
+        ("wav2vec2", True, None),
+    ):
+        assert training_needs(arguments(), model_type, pretrained=pretrained, freeze=None).ema == ema
+    assert training_needs(arguments(), "tc_resnet", pretrained=True, freeze="encoder").ema is None
 
 
 @pytest.mark.parametrize("length", [{"num_train_epochs": 3}, {"num_train_epochs": 0.5}, {"max_steps": 27}])
@@ -115,9 +126,10 @@ def test_settings_that_contradict(settings: dict[str, Any], message: str) -> Non
 
 
 def test_a_larger_batch_with_its_higher_rate_needs_fewer_steps() -> None:
-    usual = steps_needed(arguments(), "whisper", pretrained=True, freeze=None)
-    doubled = steps_needed(arguments(per_device_train_batch_size=64), "whisper", pretrained=True, freeze=None)
-    small = steps_needed(arguments(per_device_train_batch_size=4), "whisper", pretrained=True, freeze=None)
+    usual, doubled, small = (
+        training_needs(arguments(per_device_train_batch_size=size), "whisper", pretrained=True, freeze=None).steps
+        for size in (32, 64, 4)
+    )
     assert (doubled, small) == (usual / 2, usual)
 
 

@@ -93,8 +93,8 @@ TRAINING_FLAGS = (
         "ema",
         "X",
         "",
-        "evaluate and keep a moving average of the weights with this decay, e.g. 0.999; 0: none (default: 0.99 if "
-        "random weights are trained and the number of epochs is chosen, else none)",
+        "evaluate and keep a moving average of the weights with this decay, e.g. 0.999; 0: none (default: 0.99 for "
+        "tc_resnet and random weights if the number of epochs is chosen, else none)",
     ),
     Flag("lora", "RANK", "", "train adapters of this rank beside layers of the body, and the head: earmark[lora]"),
     Flag("lora_alpha", "X", "", "adapters are scaled by this, divided by their rank (default: twice the rank)"),

@@ -78,7 +78,7 @@ class EarmarkTrainingArguments(LossArguments, DecisionArguments, AugmentArgument
         default=None,
         metadata={
             "help": "evaluate and keep a moving average of the weights with this decay, e.g. 0.999; 0: none "
-            "(default: 0.99 if random weights are trained and the number of epochs is chosen, else none)"
+            "(default: 0.99 for tc_resnet and random weights if the number of epochs is chosen, else none)"
         },
     )
     lora: int | None = field(

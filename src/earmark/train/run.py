@@ -55,7 +55,7 @@ from earmark.train.recipe import (
     choose_rates,
     global_batch_size,
     is_wav2vec2_base,
-    steps_needed,
+    training_needs,
     warn_of_collapse,
     with_global_batch,
 )
@@ -334,7 +334,7 @@ def _with_length(
         training,
         len(prepared.train.table),
         global_batch_size(training),
-        steps_needed(training, model_type, pretrained=pretrained, freeze=model.freeze),
+        training_needs(training, model_type, pretrained=pretrained, freeze=model.freeze),
         pretrained=pretrained,
         validates=prepared.validation is not None,
     )

@@ -1,9 +1,9 @@
 """Choose how long to train when no length is given, from the number of clips and the model.
 
 A small data set has few batches, so a fixed number of epochs means too few steps: 3 epochs of 300 clips are 30 steps.
-The number of steps that a model needs is known better (:func:`earmark.train.recipe.steps_needed`), so the epochs follow
-from it. The choice depends on the data, the model and the batch only, never on the machine's speed or on time, so a
-resumed run and every process of a distributed run make the same choice.
+How many steps a model needs is known better (:func:`earmark.train.recipe.training_needs`): the epochs follow from it.
+The choice depends on the data, the model and the batch only, never on the machine's speed or on time, so a resumed run
+and every process of a distributed run make the same choice.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from typing import Any
 from transformers.trainer_utils import IntervalStrategy
 
 from earmark.train.arguments import EarmarkTrainingArguments
+from earmark.train.recipe import Needs
 from earmark.words import counted
 
 logger = logging.getLogger(__name__)
@@ -27,9 +28,6 @@ MOST_EPOCHS_PRETRAINED = 100
 MOST_EPOCHS_FROM_SCRATCH = 200
 # Evaluating and saving after each of 100 short epochs would take longer than training.
 _EVALUATIONS = 20
-# From random weights the result of a single step jumps from evaluation to evaluation as long as the rate is high; the
-# average of the last steps does not, so that the model of a run that stops early needs no low rate.
-_EMA_FROM_SCRATCH = 0.99
 # Fraction of all evaluations without a better result after which training stops. The learning rate falls to zero over
 # the whole schedule, so a run that stops soon has never trained at a low rate, which costs accuracy unless the weights
 # are averaged.
@@ -60,7 +58,7 @@ def choose_length(num_clips: int, batch: int, steps_needed: int, *, pretrained: 
     Args:
         num_clips: training clips.
         batch: clips in one optimizer step, over all processes and accumulated batches.
-        steps_needed: see :func:`earmark.train.recipe.steps_needed`.
+        steps_needed: see :func:`earmark.train.recipe.training_needs`.
         pretrained: whether the weights come from a checkpoint.
     """
     steps_per_epoch = math.ceil(num_clips / batch)
@@ -90,7 +88,7 @@ def with_length(
     training: EarmarkTrainingArguments,
     num_clips: int,
     batch: int,
-    steps_needed: int,
+    needs: Needs,
     *,
     pretrained: bool,
     validates: bool,
@@ -102,21 +100,21 @@ def with_length(
             ``eval_epochs``, ``early_stopping_patience`` and ``ema`` unless these are given.
         num_clips: training clips.
         batch: clips in one optimizer step.
-        steps_needed: see :func:`choose_length`.
+        needs: of the model.
         pretrained: whether the weights come from a checkpoint.
         validates: whether there are validation clips.
     """
     if training.num_train_epochs is not None:
         return training
-    length = choose_length(num_clips, batch, steps_needed, pretrained=pretrained)
+    length = choose_length(num_clips, batch, needs.steps, pretrained=pretrained)
     changes: dict[str, Any] = {"num_train_epochs": float(length.epochs)}
     plan = f"{counted(length.epochs, 'epoch')} ({length.steps:,} steps of {counted(min(batch, num_clips), 'clip')})"
     if validates and training.eval_strategy == IntervalStrategy.EPOCH and training.eval_epochs is None:
         changes["eval_epochs"] = length.eval_epochs
         plan += f", evaluation every {length.eval_epochs} epochs" if length.eval_epochs > 1 else ""
-    if not pretrained and training.ema is None and not (training.fsdp or training.deepspeed):
-        changes["ema"] = _EMA_FROM_SCRATCH
-        plan += f", averaged weights (--ema {_EMA_FROM_SCRATCH:g})"
+    if needs.ema and training.ema is None and not (training.fsdp or training.deepspeed):
+        changes["ema"] = needs.ema
+        plan += f", averaged weights (--ema {needs.ema:g})"
     if validates and training.load_best_model_at_end and training.early_stopping_patience is None:
         evaluations = _evaluations(training, length, changes.get("eval_epochs", training.eval_epochs))
         patience = choose_patience(evaluations, averaged=bool(changes.get("ema", training.ema)))
