@@ -37,7 +37,11 @@ def paths_in(value: Paths) -> list[str]:
     return list(dict.fromkeys([value] if isinstance(value, str) else value or []))
 
 
-PATH_SETTINGS = ("data_dir", "train_file", "eval_file", "test_file")
+PATH_SETTINGS = ("data_dir", "train_file", "eval_file", "test_file", "background_dir")
+
+
+# Settings that decide where background clips are cut, from recordings that other settings name.
+BACKGROUND_CUTS = ("background_class", "background_ratio", "background_margin_seconds")
 
 
 def require_value(condition: bool, flag: str, value: object, expected: str) -> None:
@@ -115,6 +119,20 @@ class DataArguments:
         "Speech Commands only: silence clips cut from _background_noise_, in percent of the training clips "
         "(default: what SUPERB does)",
     )
+    background_dir: Paths = field(
+        default=None,
+        metadata=_repeatable(
+            "folder of recordings in which none of the classes occurs; clips of them become the background class"
+        ),
+    )
+    background_gaps: bool = flag(
+        False,
+        "cut the background class from the stretches of annotated recordings (offset, duration in a manifest) that are "
+        "outside every annotation",
+    )
+    background_class: str = flag("background", "name of that class; with --task multi_label its clips have no label")
+    background_ratio: float = flag(1.0, "background clips, as a multiple of the clips that the average class has")
+    background_margin_seconds: float = flag(1.0, "least distance of --background_gaps from an annotation, in seconds")
     preprocessing_num_workers: int | None = flag(None, "threads that read and decode recordings (default: one a core)")
     store: Literal["int16", "float16", "float32", "off"] = flag(
         "int16",
@@ -140,6 +158,11 @@ class DataArguments:
         percent = self.silence_percentage
         require_value(percent is None or percent >= 0, "silence_percentage", percent, "0 or more")
         require_value(self.on_bad_audio in ("fail", "skip"), "on_bad_audio", self.on_bad_audio, "fail or skip")
+        ratio, margin_s = self.background_ratio, self.background_margin_seconds
+        require_value(math.isfinite(ratio) and ratio > 0, "background_ratio", ratio, "a number above 0")
+        ok = math.isfinite(margin_s) and margin_s >= 0
+        require_value(ok, "background_margin_seconds", margin_s, "seconds from 0 on")
+        require_value(bool(self.background_class.strip()), "background_class", "''", "a name")
         waste = self.bucket_waste
         require_value(0 <= waste <= 1, "bucket_waste", waste, "between 0 and 1")
         stores = ("int16", "float16", "float32", "off")
@@ -156,6 +179,11 @@ class DataArguments:
     def has_folds(self) -> bool:
         """Whether the clips are shared out over folds."""
         return self.fold_column is not None or self.folds is not None
+
+    @property
+    def has_background(self) -> bool:
+        """Whether a background class is cut from recordings."""
+        return self.background_dir is not None or self.background_gaps
 
     def _check_folds(self) -> None:
         require_value(self.folds is None or self.folds >= 2, "folds", self.folds, "a whole number from 2 on")
@@ -321,80 +349,3 @@ class EvaluateOptions(PretrainedArguments, DataArguments):
             raise UsageError("which model? name its folder first: earmark evaluate MODEL --data_dir DIR")
         size = self.per_device_eval_batch_size
         require_value(size >= 1, "per_device_eval_batch_size", size, "a whole number from 1 on")
-
-
-# flags of ``earmark bench`` that mean nothing to some of its three jobs
-_BENCH_FLAGS = {
-    "num_workers": ("data",),
-    "steps": ("train",),
-    "skipped_steps": ("train",),
-    "freeze": ("train",),
-    "keep_frozen": ("train",),
-    "bucket_waste": ("data", "train"),
-    "passes": ("infer",),
-    "precision": ("infer",),
-    "model_name_or_path": ("train", "infer"),
-    "model_type": ("train", "infer"),
-    "config_name": ("train", "infer"),
-    "config_overrides": ("train", "infer"),
-    "device": ("train", "infer"),
-}
-
-
-@dataclass
-class BenchOptions(ModelArguments):
-    """``earmark bench data|train|infer``: what to measure, on which clips, with which model.
-
-    Raises:
-        UsageError: nothing to measure, no model, a flag of another job, or a number out of range.
-    """
-
-    work: str = field(default="", metadata={"help": "data, train or infer"})
-    data_dir: str | None = flag(None, "folder of recordings, as `earmark train` takes it; its training clips are used")
-    lengths: str = flag(
-        "fixed:1.0",
-        "lengths of synthetic clips, in seconds: fixed:1.0, uniform:0.5,16 (shortest, longest) or "
-        "lognormal:2.0,0.8,0.5,16 (median, sigma of the logarithm, shortest, longest)",
-    )
-    num_clips: int = flag(500, "how many synthetic clips")
-    seed: int = flag(0, "seed of the synthetic clips, of random weights and of the order")
-    max_length_seconds: float | None = flag(
-        None, "longest stretch of a clip, in seconds (default: the longest clip, at most 20 s)"
-    )
-    batch_size: int | None = flag(None, "clips a batch (default: 128 for data, else 32)")
-    bucket_waste: float = flag(0.1, "data, train: most padding in length buckets, as for `earmark train`")
-    num_workers: int = flag(1, "data: processes that make batches")
-    steps: int = flag(10, "train: optimizer steps that are timed")
-    skipped_steps: int = flag(3, "train: steps before those, which are not timed")
-    keep_frozen: bool = flag(
-        True, "train: compute the frozen part of the model once, before the steps, as `earmark train` does"
-    )
-    passes: int = flag(1, "infer: times through the clips")
-    precision: Literal["fp32", "bf16"] = flag("fp32", "infer: what the model computes in")
-    device: str = flag("auto", "auto, npu, cuda, xpu, mps or cpu; auto takes the first accelerator there is")
-    json: str | None = flag(None, "file for all figures, settings and versions; replaced where it exists")
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.work not in ("data", "train", "infer"):
-            raise UsageError(f"measure what? earmark bench data, train or infer{self.work and f', not {self.work}'}")
-        for name, works in _BENCH_FLAGS.items():
-            given = getattr(self, name) != type(self).__dataclass_fields__[name].default
-            if given and self.work not in works:
-                raise UsageError(f"--{name} is for earmark bench {' and '.join(works)}, not for {self.work}")
-        if self.model_name_or_path and self.model_type:
-            raise UsageError(f"--model_name_or_path {self.model_name_or_path} and --model_type contradict: keep one")
-        if self.work != "data" and not (self.model_name_or_path or self.model_type or self.config_name):
-            raise UsageError(
-                f"no model: earmark bench {self.work} --model_name_or_path FOLDER_OR_NAME, or --model_type for "
-                "random weights"
-            )
-        if self.batch_size is None:
-            self.batch_size = 128 if self.work == "data" else 32
-        for name in ("num_clips", "batch_size", "num_workers", "steps", "skipped_steps", "passes"):
-            require_value(getattr(self, name) >= 1, name, getattr(self, name), "a whole number from 1 on")
-        require_value(0 <= self.seed < 2**32, "seed", self.seed, "a whole number from 0 to 4294967295")
-        require_value(0 <= self.bucket_waste <= 1, "bucket_waste", self.bucket_waste, "between 0 and 1")
-        seconds = self.max_length_seconds
-        ok = seconds is None or (math.isfinite(seconds) and seconds >= 0.025)
-        require_value(ok, "max_length_seconds", seconds, "seconds from 0.025 on")

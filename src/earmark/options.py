@@ -11,6 +11,8 @@ from typing import Literal
 from earmark.config import DataArguments, PretrainedArguments, flag, require_value
 from earmark.errors import UsageError
 
+DEFAULT_THRESHOLD = 0.5  # of segments
+
 
 @dataclass
 class InspectOptions(DataArguments):
@@ -69,7 +71,7 @@ class PredictOptions(PretrainedArguments):
         "mean", "clips: mean or highest probability of the windows; max finds short sounds in long recordings"
     )
     threshold: float = flag(
-        0.5,
+        DEFAULT_THRESHOLD,
         "segments: a class is heard from the window on whose probability reaches this, and the model's own threshold "
         "of the class where it has one (earmark calibrate)",
     )

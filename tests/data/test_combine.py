@@ -185,6 +185,23 @@ def test_cuts_of_a_recording_are_clips_of_their_own(tmp_path: Path) -> None:
     assert splits.train.label_counts() == {"b": 3, "a": 2, "c": 2}
 
 
+def test_cuts_of_a_recording_stay_together_however_its_path_is_spelled(tmp_path: Path) -> None:
+    (tmp_path / "tables").mkdir()
+    columns = "path,label,offset,duration"
+    near, far = [], []
+    for i in range(8):
+        recording(tmp_path / f"{i}.wav", i, seconds=0.6)
+        near.append((f"{i}.wav", "ab"[i % 2], "0.0", "0.2"))
+        far.append((f"../{i}.wav", "ab"[i % 2], "0.3", "0.2"))
+    files = [manifest(tmp_path / "a.csv", near, columns), manifest(tmp_path / "tables" / "b.csv", far, columns)]  # type: ignore[arg-type]
+    splits = load(train_file=files, validation_fraction=0.3)
+    train, validation = (
+        {Path(clip.path or "").resolve() for clip in table} for table in (splits.train, splits.validation)
+    )
+    assert validation
+    assert not train & validation
+
+
 def test_silence_and_unreadable_files_are_copies_of_nothing(tmp_path: Path) -> None:
     for name in ("one", "two"):
         class_folders(tmp_path / name, per_class=2, first_seed=0 if name == "one" else 20)

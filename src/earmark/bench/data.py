@@ -21,7 +21,7 @@ from earmark.batch.dataset import TrainingClips, one_batch
 from earmark.bench.clips import RATE_HZ
 from earmark.bench.measure import Rate
 from earmark.bench.prepare import BenchClips, decode
-from earmark.config import BenchOptions
+from earmark.bench_options import BenchOptions
 from earmark.data.clips import ClipTable
 from earmark.data.decoding import DecodedWaveforms
 from earmark.data.reading import decoder_threads

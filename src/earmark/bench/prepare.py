@@ -9,7 +9,8 @@ import numpy as np
 import transformers
 
 from earmark.bench.clips import SHORTEST_S, draw_lengths_s, write_split
-from earmark.config import DEFAULT_LONGEST_S, BenchOptions, DataArguments
+from earmark.bench_options import BenchOptions
+from earmark.config import DEFAULT_LONGEST_S, DataArguments
 from earmark.data.clips import ClipTable
 from earmark.data.columns import Columns
 from earmark.data.data_dir import load_data_dir

@@ -10,7 +10,7 @@ from earmark.bench.infer import InferFigures
 from earmark.bench.measure import Compute, Memory, Rate
 from earmark.bench.prepare import BenchClips
 from earmark.bench.train import TrainFigures
-from earmark.config import BenchOptions
+from earmark.bench_options import BenchOptions
 from earmark.data.store_disk import in_bytes
 
 Rows = list[tuple[str, ...]]

@@ -17,7 +17,7 @@ from earmark.bench.infer import bench_infer
 from earmark.bench.measure import peak_memory
 from earmark.bench.prepare import BenchClips, decode, find_clips, sampling_rate_of_model
 from earmark.bench.train import bench_train
-from earmark.config import BenchOptions
+from earmark.bench_options import BenchOptions
 from earmark.device import describe_device, select_device
 from earmark.errors import OutputError, UsageError
 from earmark.runs.environment import describe_environment

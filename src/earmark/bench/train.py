@@ -18,7 +18,7 @@ from transformers import TrainerCallback
 from earmark.bench.flops import Shapes, flop_of_clip
 from earmark.bench.measure import Compute, Memory, Rate, forget_device_peak, matmul_peak, peak_memory, synchronize
 from earmark.bench.prepare import BenchClips, build_model
-from earmark.config import BenchOptions
+from earmark.bench_options import BenchOptions
 from earmark.device import choose_precision
 from earmark.errors import UsageError
 from earmark.models.build import AudioModel

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from earmark.bench_options import BenchOptions
 from earmark.cli import help as pages
-from earmark.config import BenchOptions
 from earmark.errors import UsageError
 
 

@@ -67,7 +67,7 @@ def check_early(
         paths = _values_of(name, words) if name in given else settings.get(name) or []
         for path_given in paths if isinstance(paths, list) else [paths]:
             if path_given and not Path(str(path_given)).exists():
-                raise DataError(f"{path_given}: no such {'folder' if name == 'data_dir' else 'file'}")
+                raise DataError(f"{path_given}: no such {'folder' if name.endswith('_dir') else 'file'}")
 
 
 def _values_of(name: str, words: Sequence[str]) -> list[str | None]:

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from earmark.augment_options import AugmentArguments, AugmentPreviewOptions
+from earmark.bench_options import BenchOptions
 from earmark.config import (
-    BenchOptions,
     DataArguments,
     EvaluateOptions,
     ModelArguments,

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 from earmark.data.clips import Clip, ClipTable, Splits
 from earmark.data.copies import find_copies
@@ -63,7 +65,9 @@ class _Changes:
     disagreeing: list[str] = field(default_factory=list)
 
 
-def combine(sources: Sequence[Source], *, task: Task, separator: str, num_workers: int) -> Splits:
+def combine(
+    sources: Sequence[Source], *, task: Task, separator: str, num_workers: int, stores: Path | None = None
+) -> Splits:
     """Put the clips of several sources together, split by split.
 
     A recording that is in several sources is kept once. Within a split the label of the last source counts. Between
@@ -75,6 +79,7 @@ def combine(sources: Sequence[Source], *, task: Task, separator: str, num_worker
         task: what a label is.
         separator: stands between the labels of a cell, for ``multi_label``.
         num_workers: threads that decode clips which may be copies.
+        stores: folder of waveform stores to look samples up in, before anything is decoded.
 
     Raises:
         DataError: the labels of two sources are of different kinds.
@@ -91,7 +96,8 @@ def combine(sources: Sequence[Source], *, task: Task, separator: str, num_worker
     if not _is_one_manifest_each(sources):
         if task is Task.SINGLE_LABEL:
             _check_labels_agree(sources, separator)
-        notes += [_describe(sources), *_keep_once(sources, rows, num_workers)]
+        _spell_paths_alike(rows)
+        notes += [_describe(sources), *_keep_once(sources, rows, num_workers, stores)]
         _name_apart(rows)
     splits = Splits(notes=notes)
     for split in SPLIT_NAMES:
@@ -124,9 +130,10 @@ def _describe(sources: Sequence[Source]) -> str:
 # ---------------------------------------------------------------- recordings that are in several sources
 
 
-def _keep_once(sources: Sequence[Source], rows: Sequence[_Row], num_workers: int) -> list[str]:
+def _keep_once(sources: Sequence[Source], rows: Sequence[_Row], num_workers: int, stores: Path | None) -> list[str]:
     """Mark the rows of which a copy is kept, and return what was done, in sentences."""
-    groups = find_copies([row.clip for row in rows], [row.source for row in rows], num_workers=num_workers)
+    clips, numbers = [row.clip for row in rows], [row.source for row in rows]
+    groups = find_copies(clips, numbers, num_workers=num_workers, stores=stores)
     changes = _Changes()
     for group in groups:
         _keep_one_of([rows[index] for index in group], sources, changes)
@@ -182,6 +189,15 @@ def _same_label(first: Clip, second: Clip) -> bool:
     if isinstance(first.label, tuple) and isinstance(second.label, tuple):
         return set(first.label) == set(second.label)
     return first.label == second.label
+
+
+def _spell_paths_alike(rows: Sequence[_Row]) -> None:
+    """Give clips of one file one path: cuts of a recording stay together when splits are made."""
+    spelled: dict[str, str] = {}
+    for row in rows:
+        if row.clip.path is not None:
+            path = spelled.setdefault(os.path.abspath(row.clip.path), row.clip.path)
+            row.clip = row.clip if path == row.clip.path else replace(row.clip, path=path)
 
 
 def _name_apart(rows: Sequence[_Row]) -> None:

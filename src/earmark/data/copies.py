@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import os
 from collections import defaultdict
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
-import numpy as np
-
-from earmark.data.clips import Clip
-from earmark.data.content import NO_CONTENT, is_sound
-from earmark.data.decode import clip_content, duration_s
-from earmark.errors import AudioError
-from earmark.progress import Progress
+from earmark.data.clips import Clip, ClipTable
+from earmark.data.content import is_sound
+from earmark.data.decode import duration_s
+from earmark.data.known_contents import read_contents
 
 
-def find_copies(clips: Sequence[Clip], source_of: Sequence[int], *, num_workers: int) -> list[list[int]]:
+def find_copies(
+    clips: Sequence[Clip], source_of: Sequence[int], *, num_workers: int, stores: Path | None = None
+) -> list[list[int]]:
     """Group the clips that are the same stretch of sound and are in at least two sources.
 
     Clips with the same path and cut are the same without being read. Of the others only those are decoded that are as
@@ -27,30 +27,37 @@ def find_copies(clips: Sequence[Clip], source_of: Sequence[int], *, num_workers:
         clips: N clips.
         source_of: number of the source of each.
         num_workers: threads that decode.
+        stores: folder of waveform stores, which know the samples of clips that an earlier run decoded.
 
     Returns:
         Rows of each group in order, the groups in the order of their first row.
     """
     rows_at = _grouped((_place(clip), row) for row, clip in enumerate(clips))
     of_place = {rows[0]: rows for rows in rows_at.values()}  # the first row stands for the others
-    content = _contents(clips, of_place, source_of, num_workers)
+    content = _contents(clips, of_place, source_of, num_workers, stores)
     same = _grouped((content.get(row) or ("row", row), row) for row in of_place)
     groups = [sorted(other for row in rows for other in of_place[row]) for rows in same.values()]
     return sorted(rows for rows in groups if _number_of_sources(rows, source_of) > 1)
 
 
 def _contents(
-    clips: Sequence[Clip], of_place: dict[int, list[int]], source_of: Sequence[int], num_workers: int
+    clips: Sequence[Clip],
+    of_place: dict[int, list[int]],
+    source_of: Sequence[int],
+    num_workers: int,
+    stores: Path | None,
 ) -> dict[int, int]:
     """Return the content of the clips that may be copies, by row."""
-    durations = _in_threads([clips[row] for row in of_place], _duration_ms, num_workers, None)
+    with ThreadPoolExecutor(max(1, num_workers), thread_name_prefix="copies") as pool:
+        durations = list(pool.map(_duration_ms, [clips[row] for row in of_place]))
     to_decode = []
     for rows in _grouped(zip(durations, of_place, strict=True)).values():
         if len(rows) > 1 and _number_of_sources([i for row in rows for i in of_place[row]], source_of) > 1:
             to_decode += rows
-    contents = _in_threads([clips[row] for row in to_decode], _content, num_workers, "looking for copies")
-    sound = is_sound(np.array(contents, np.uint64))
-    return {row: value for row, value, known in zip(to_decode, contents, sound, strict=True) if known}
+    table = ClipTable([clips[row] for row in to_decode], "sources")
+    contents, _ = read_contents(table, num_threads=num_workers, stores=stores, what="looking for copies")
+    sound = is_sound(contents)
+    return {row: int(contents[i]) for i, row in enumerate(to_decode) if sound[i]}
 
 
 def _number_of_sources(rows: Iterable[int], source_of: Sequence[int]) -> int:
@@ -73,24 +80,3 @@ def _place(clip: Clip) -> Hashable:
 def _duration_ms(clip: Clip) -> int:
     """Length as the header has it; 0 where it has none."""
     return round(1000 * duration_s(clip))
-
-
-def _content(clip: Clip) -> int:
-    try:
-        return clip_content(clip)
-    except AudioError:  # reported when all clips are decoded
-        return NO_CONTENT
-
-
-def _in_threads(clips: Sequence[Clip], read: Callable[[Clip], int], num_workers: int, what: str | None) -> list[int]:
-    """Call ``read`` for every clip, with progress shown as ``what``."""
-    values: list[int] = []
-    pool = ThreadPoolExecutor(max(1, num_workers), thread_name_prefix="copies")
-    try:
-        with Progress(what or "", len(clips), quiet=what is None) as progress:
-            for value in pool.map(read, clips):
-                values.append(value)
-                progress.update(1)
-    finally:
-        pool.shutdown(cancel_futures=True)  # Ctrl-C must not wait for all clips
-    return values

@@ -157,8 +157,9 @@ class _Reading:
         for entry in _folders(place):
             if entry.name == _NOISE:
                 self.notes.append(
-                    f"{entry.path}: passed over, it is noise and not a class; for the 12 classes and the official "
-                    "splits of Speech Commands give --dataset_name superb --dataset_config_name ks as well"
+                    f"{entry.path}: left out, it is noise and not a class. --background_dir {entry.path} cuts a "
+                    "background class from it; for the 12 classes and the official splits of Speech Commands give "
+                    "--dataset_name superb --dataset_config_name ks as well"
                 )
                 continue
             paths = self._recordings(entry.path, seen=set())

@@ -17,11 +17,12 @@ from earmark.data.waveforms import CONTENTS
 from earmark.errors import AudioError
 from earmark.progress import Progress
 
+_COMPARING = "comparing the recordings with the run's"
 _CHUNK = 64  # clips a thread takes at a time
 
 
 def read_contents(
-    table: ClipTable, *, num_threads: int, stores: Path | None = None
+    table: ClipTable, *, num_threads: int, stores: Path | None = None, what: str = _COMPARING
 ) -> tuple[np.ndarray, list[BadClip]]:
     """Return the content of each clip.
 
@@ -29,6 +30,7 @@ def read_contents(
         table: N clips.
         num_threads: decoder threads.
         stores: folder of waveform stores to look into; ``None`` decodes every clip.
+        what: said of the progress.
 
     Returns:
         Contents, uint64 (N,), ``NO_CONTENT`` where a clip cannot be read; and the clips that cannot.
@@ -39,7 +41,7 @@ def read_contents(
     unknown = np.flatnonzero(contents == NO_CONTENT).tolist()
     bad: list[BadClip] = []
     if unknown:
-        with Progress("comparing the recordings with the run's", len(unknown)) as progress:
+        with Progress(what, len(unknown)) as progress:
             _decode(table, unknown, contents, bad, num_threads, progress.update)
     return contents, bad
 

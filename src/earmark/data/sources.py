@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 
 from earmark.config import DataArguments, paths_in
+from earmark.data.background import add_background
 from earmark.data.clips import Clip, ClipTable, Splits
 from earmark.data.columns import Columns, MissingColumnError
 from earmark.data.combine import Source, combine
@@ -18,6 +19,7 @@ from earmark.data.manifests import load_manifest
 from earmark.data.reading import decoder_threads
 from earmark.data.splits import make_validation_split
 from earmark.data.subsets import draw, draw_subsets
+from earmark.data.waveforms import default_store_root
 from earmark.errors import DataError, UsageError
 from earmark.tasks import Task
 
@@ -159,7 +161,10 @@ def _load(options: DataArguments, seed: int, token: str | None, cache_dir: str |
         others = "; columns have the same names in all sources that are combined" if len(loaders) > 1 else ""
         raise DataError(f"{exc}{others}") from exc
     threads = decoder_threads(options.preprocessing_num_workers)
-    return combine(sources, task=columns.task, separator=columns.separator, num_workers=threads)
+    stores = None if options.store == "off" else Path(options.store_dir or default_store_root())
+    splits = combine(sources, task=columns.task, separator=columns.separator, num_workers=threads, stores=stores)
+    add_background(splits, options, seed)
+    return splits
 
 
 def _loaders(

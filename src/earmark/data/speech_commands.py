@@ -6,13 +6,13 @@ its public data-set script.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import soundfile
 
 from earmark.data.archives import extracted
+from earmark.data.background import Stretch, cut_at_random
 from earmark.data.clips import Clip, ClipTable, Splits
 from earmark.errors import AudioError, DataError
 from earmark.words import counted
@@ -204,16 +204,6 @@ def _note_on_test(splits: Splits, test_root: Path | None) -> str:
 # ---------------------------------------------------------------- silence as one-second cuts
 
 
-@dataclass(frozen=True)
-class _Background:
-    """A background recording; samples before ``held_out_from`` are for training, the others for validation."""
-
-    clip: Clip
-    rate_hz: int
-    num_samples: int
-    held_out_from: int
-
-
 def _cut_silence(splits: Splits, percentage: float, seed: int) -> None:
     assert splits.train is not None
     assert splits.validation is not None
@@ -224,10 +214,10 @@ def _cut_silence(splits: Splits, percentage: float, seed: int) -> None:
         counts[1] = 0
     if not recordings and any(counts):
         raise DataError(f"{splits.train.origin}: no {BACKGROUND} to cut silence from; extract the archive again")
-    backgrounds = [_measure(clip, hold_out=counts[1] > 0) for clip in recordings]
+    parts = [_parts(clip, hold_out=counts[1] > 0) for clip in recordings]
     rng = np.random.default_rng(seed)
-    train = _cuts([(one, 0, one.held_out_from) for one in backgrounds], counts[0], rng)
-    held_out = _cuts([(one, one.held_out_from, one.num_samples) for one in backgrounds], counts[1], rng)
+    train = cut_at_random([first for first, _ in parts], [_CUT_S] * counts[0], SILENCE, rng)
+    held_out = cut_at_random([last for _, last in parts], [_CUT_S] * counts[1], SILENCE, rng)
     splits.train = ClipTable(words + train, splits.train.origin)
     splits.validation = ClipTable(splits.validation.clips + held_out, splits.validation.origin)
     splits.notes.append(
@@ -237,7 +227,8 @@ def _cut_silence(splits: Splits, percentage: float, seed: int) -> None:
     )
 
 
-def _measure(clip: Clip, *, hold_out: bool) -> _Background:
+def _parts(clip: Clip, *, hold_out: bool) -> tuple[Stretch, Stretch]:
+    """Return the part of a background recording for training and the one for validation."""
     assert clip.path is not None
     try:
         info = soundfile.info(clip.path)
@@ -249,17 +240,5 @@ def _measure(clip: Clip, *, hold_out: bool) -> _Background:
         raise AudioError(
             clip.source, f"{info.frames / info.samplerate:.2f} s are too short to cut seconds of silence from"
         )
-    return _Background(clip, info.samplerate, info.frames, info.frames - held_out)
-
-
-def _cuts(stretches: list[tuple[_Background, int, int]], count: int, rng: np.random.Generator) -> list[Clip]:
-    """``count`` seconds at random places within ``(recording, first sample, end)``, in turn over the recordings."""
-    cuts = []
-    for index in range(count):
-        background, first, end = stretches[index % len(stretches)]
-        length = round(_CUT_S * background.rate_hz)
-        offset_s = int(rng.integers(first, end - length + 1)) / background.rate_hz
-        clip = background.clip
-        source = f"{clip.source} at {offset_s:.3f} s"
-        cuts.append(Clip(source, label=SILENCE, path=clip.path, offset_s=offset_s, duration_s=_CUT_S))
-    return sorted(cuts, key=lambda clip: (clip.path, clip.offset_s))
+    middle = info.frames - held_out
+    return Stretch(clip, info.samplerate, 0, middle), Stretch(clip, info.samplerate, middle, info.frames)

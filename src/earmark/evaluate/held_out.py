@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from earmark.config import EvaluateOptions
+from earmark.config import BACKGROUND_CUTS, EvaluateOptions
 from earmark.config_files import saved_config
 from earmark.data.clips import ClipTable, Splits
 from earmark.data.content import NO_CONTENT, is_sound
@@ -36,6 +36,8 @@ logger = logging.getLogger(__name__)
 
 DEFAULT_SEED = 42
 _OF_FOLDS = ("fold_column", "folds", "fold")
+# settings that decide where clips are cut from noise; which noise is said by the user of evaluate
+_OF_CUTS = ("silence_percentage", "max_length_seconds", *BACKGROUND_CUTS)
 
 
 @dataclass(frozen=True)
@@ -71,7 +73,7 @@ def find_held_out(options: EvaluateOptions) -> HeldOut:
     record = find_record(options.model_name_or_path)
     if record is None:
         return HeldOut(_without_record(options), None)
-    options = _as_trained(options, ("silence_percentage",))
+    options = _as_trained(options, _OF_CUTS)
     if options.has_folds and options.fold is not None and options.split == "test":
         return HeldOut(_given(_loaded(options), "test"), record)
     own = load_own_splits(options, seed=_seed(options), token=options.token, cache_dir=options.cache_dir)
@@ -148,7 +150,7 @@ def _without_record(options: EvaluateOptions) -> ClipTable:
     model = options.model_name_or_path
     if options.split == "unseen":
         raise UsageError(f"--split unseen: {model} has no record of the clips it was trained on (splits.csv)")
-    names = ("validation_fraction", "group_column", "silence_percentage", *_OF_FOLDS)
+    names = ("validation_fraction", "group_column", *_OF_CUTS, *_OF_FOLDS)
     settings = _settings_of_run(model)
     options = _as_trained(options, names)
     splits = _loaded(options)

@@ -40,6 +40,7 @@ class ExportDescription:
         checked: what was compared with PyTorch, and the figures.
         task: what the output is. ``single_label``: probabilities that add up to 1; ``multi_label``: one of each label;
             ``regression``: the number itself.
+        background_class: the class of clips in which none of the others occurs; ``None`` where there is none.
     """
 
     format: str
@@ -56,6 +57,7 @@ class ExportDescription:
     versions: dict[str, str] = field(default_factory=dict)
     checked: dict[str, Any] = field(default_factory=dict)
     task: str = Task.SINGLE_LABEL.value
+    background_class: str | None = None
 
     def to_json(self) -> str:
         """In one line, to go into the model file itself."""

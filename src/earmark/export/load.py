@@ -16,6 +16,7 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 
+from earmark.data.background import find_background
 from earmark.device import choose_provider, select_device
 from earmark.errors import DeviceError, ModelError, first_line
 from earmark.export.description import ExportDescription, decision_of, is_export, read_description
@@ -59,6 +60,11 @@ class ExportedModel:
     def task(self) -> Task:
         """What the model is asked."""
         return Task(self.description.task)
+
+    @property
+    def background_class(self) -> str | None:
+        """Its class of clips in which none of the other classes occurs; ``None`` without one."""
+        return find_background(self.labels, self.description.background_class)
 
     def scorer(self, device: str = "auto") -> ExportedScorer:
         """Load it.

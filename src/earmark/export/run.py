@@ -160,6 +160,7 @@ def describe(
         decision=None if audio.decision.is_plain else audio.decision.to_dict(audio.labels),
         versions=_versions(format),
         task=audio.task.value,
+        background_class=audio.background_class,
     )
 
 

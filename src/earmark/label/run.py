@@ -33,6 +33,7 @@ from earmark.label.tables import Key
 from earmark.models.build import AudioModel, load_trained
 from earmark.models.source import source_of
 from earmark.options import LabelOptions
+from earmark.predict.background import lacks_background
 from earmark.runs.folder import RunFolder
 from earmark.runs.in_use import held
 from earmark.runs.split_record import find_record
@@ -104,6 +105,11 @@ def prepare(options: LabelOptions, table: ClipTable, folder: Path) -> Session:
     # reads what is there, so that a file of somebody else is met before anything is scored
     decisions = Decisions(folder, checks=options.check, is_cut=any(key[1] or key[2] for key in keys.values()))
     audio = _load(options)
+    if not options.check and lacks_background(audio.task, audio.decision, audio.background_class):
+        logger.info(
+            "the model has no background class, so it proposes one of its classes for recordings with none of them "
+            "too. Set these aside (n), or label them background (/) to train such a class"
+        )
     rows = list(keys)
     scores = _scores(options, audio, [table[row] for row in rows], files["scores"])
     bad = [(table[rows[i]].source, reason) for i, reason in scores.bad.items()]

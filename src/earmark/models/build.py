@@ -21,6 +21,7 @@ from transformers import AutoConfig, AutoModelForAudioClassification
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 from transformers.models.auto.modeling_auto import MODEL_FOR_AUDIO_CLASSIFICATION_MAPPING_NAMES
 
+from earmark.data.background import find_background
 from earmark.errors import ModelError, first_line
 from earmark.models import adapters, tc_resnet
 from earmark.models.checkpoint import find_checkpoint
@@ -122,6 +123,11 @@ class AudioModel:
     def task(self) -> Task:
         """What it is asked."""
         return Task.of_config(self.model.config)
+
+    @property
+    def background_class(self) -> str | None:
+        """Its class of clips in which none of the other classes occurs; ``None`` without one."""
+        return find_background(self.labels, getattr(self.model.config, "background_class", None))
 
     def save(self, folder: str | Path) -> None:
         """Write weights (safetensors), configuration and preprocessor, readable by plain Transformers."""

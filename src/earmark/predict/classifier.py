@@ -45,6 +45,7 @@ class Classifier:
         labels: class names, index by index; of a regression what the number is called.
         task: what the model is asked: one class, which labels are there, or a number.
         decision: how answers come of probabilities; see :mod:`earmark.models.decision`.
+        background_class: its class of clips in which none of the others occurs; ``None`` without one.
         sampling_rate_hz: rate the model works at; recordings of any other rate are resampled.
     """
 
@@ -57,6 +58,7 @@ class Classifier:
         self.labels = audio.labels
         self.task: Task = audio.task
         self.decision = audio.decision
+        self.background_class = audio.background_class
         self.sampling_rate_hz = self.scorer.sampling_rate_hz
         self.batch_size = batch_size
 

@@ -9,7 +9,8 @@ from pathlib import Path
 
 from earmark.data.clips import Clip
 from earmark.errors import DataError, UsageError
-from earmark.options import PredictOptions
+from earmark.options import DEFAULT_THRESHOLD, PredictOptions
+from earmark.predict.background import lacks_background, warn_of_windows
 from earmark.predict.inputs import HeardProgress, find_recordings
 from earmark.predict.job import Job
 from earmark.predict.on_ray import run_on_ray
@@ -41,6 +42,7 @@ def predict_files(options: PredictOptions) -> PredictOutcome:
     """
     names = find_recordings(options.inputs)
     job = Job(options)
+    _warn_without_background(options, job)
     with _open(options, names, job) as sink:
         clips = sink.left_of([Clip(source=path, path=path) for path in names])
         with HeardProgress(clips) as progress:
@@ -55,6 +57,14 @@ def predict_files(options: PredictOptions) -> PredictOutcome:
     if not labelled and not earlier:
         raise DataError(f"of {counted(bad, 'recording')} none could be read")
     return PredictOutcome(labelled, bad)
+
+
+def _warn_without_background(options: PredictOptions, job: Job) -> None:
+    """Warn of windows with none of the classes, unless the user or the model sets a threshold."""
+    model = job.classifier
+    by_window = options.rows in ("windows", "segments") and options.threshold == DEFAULT_THRESHOLD
+    if by_window and lacks_background(model.task, model.decision, model.background_class):
+        logger.warning("%s", warn_of_windows(f"--rows {options.rows}", model.labels))
 
 
 def _open(options: PredictOptions, names: dict[str, str], job: Job) -> AbstractContextManager[Sink]:

@@ -108,6 +108,7 @@ def _run(options: ServeOptions, token: str | None, listener: socket.socket) -> N
 
     from earmark.export.load import load_any
     from earmark.models.source import source_of
+    from earmark.predict.background import lacks_background, warn_of_windows
     from earmark.predict.classifier import Classifier
     from earmark.serve.app import build_app
     from earmark.serve.lifecycle import DrainingServer, Lifecycle
@@ -124,6 +125,8 @@ def _run(options: ServeOptions, token: str | None, listener: socket.socket) -> N
         batch_size=options.batch_size,
         precision=options.precision,
     )
+    if lacks_background(classifier.task, classifier.decision, classifier.background_class):
+        logger.warning("%s", warn_of_windows("/v1/timeline and /v1/stream", classifier.labels))
     metrics, lifecycle = Metrics(), Lifecycle(options.drain_timeout_seconds)
     service = Service(classifier, options, metrics)
     metrics.watch(lambda: lifecycle.in_flight, lambda: service.batcher.num_waiting)

@@ -75,7 +75,7 @@ _OF_ONE_MACHINE = (
     *("cache_dir", "model_name_or_path", "config_name", "feature_extractor_name", "token", "hub_token", "metric"),
     *("device", "local_rank", "num_processes", "num_workers", "dataloader_num_workers", "disable_tqdm", "log_level"),
     *("log_level_replica", "report_to", "config", "resume_from_checkpoint", "deepspeed", "fsdp_config"),
-    *("augment_noise", "augment_reverb"),
+    *("augment_noise", "augment_reverb", "background_dir"),
 )
 
 
@@ -265,6 +265,8 @@ def _build(
     longest_s = min(prepared.longest_s, DEFAULT_LONGEST_S)
     task, unit = Task(data.task or Task.SINGLE_LABEL), _unit(prepared) if data.task == "regression" else None
     audio = build_for_training(source, prepared.labels, data.max_length_seconds, longest_s, task, unit)
+    if data.has_background:  # saved in config.json, for names that do not say it
+        audio.model.config.background_class = data.background_class
     frozen = f"--freeze {freeze(audio.model, 'encoder' if model.few_shot else model.freeze)}"
     learns = add_adapters(audio, training, model) or ("--few_shot: the head" if model.few_shot else frozen)
     total = sum(parameter.numel() for parameter in audio.model.parameters())

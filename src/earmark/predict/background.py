@@ -1,0 +1,26 @@
+"""What to say about a model without a background class that scores recordings window by window."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from earmark.models.decision import Decision
+from earmark.tasks import Task
+
+REMEDY = (
+    "Raise the threshold (earmark predict --threshold 0.9), fit one (earmark calibrate RUN --target_precision 0.95), "
+    "or train with a background class (earmark train --background_dir FOLDER)"
+)
+
+
+def lacks_background(task: Task, decision: Decision, background_class: str | None) -> bool:
+    """Whether a model names one of its classes whatever it is given: it has no background class and rejects nothing."""
+    return task is Task.SINGLE_LABEL and background_class is None and not decision.rejects
+
+
+def warn_of_windows(where: str, labels: Sequence[str]) -> str:
+    """Return the warning for a model that :func:`lacks_background`; ``where`` says what scores windows."""
+    return (
+        f"{where}: this model has no background class, so windows in which none of its {len(labels)} classes occurs "
+        f"are labelled as one of them too. {REMEDY}"
+    )

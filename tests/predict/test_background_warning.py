@@ -1,0 +1,105 @@
+"""Models without a background class that score recordings window by window say so, and what to do."""
+
+from __future__ import annotations
+
+import json
+import logging
+from pathlib import Path
+from typing import Any
+
+import pytest
+import soundfile
+
+from earmark.cli.main import main
+from earmark.data.background import find_background
+from earmark.export.description import read_description
+from earmark.models.build import ModelSource, load_trained
+from earmark.models.decision import PLAIN, Decision
+from earmark.predict.background import lacks_background
+from earmark.tasks import Task
+from tests.tiny import RATE_HZ, save_model, tone, write_tones
+
+SAID = (
+    "this model has no background class, so windows in which none of its 3 classes occurs are labelled as one of them"
+)
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_model(tmp_path_factory.mktemp("model") / "model", 0.5)
+
+
+@pytest.fixture(scope="module")
+def tape(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("tape") / "tape.wav"
+    soundfile.write(path, tone(500, 2.0), RATE_HZ)
+    return path
+
+
+def predict(model: Path, tape: Path, capsys: Any, *flags: str) -> str:
+    assert main(["predict", str(model), str(tape), "--device", "cpu", *flags]) == 0
+    return str(capsys.readouterr().err)
+
+
+def decide(model: Path, folder: Path, **decision: Any) -> Path:
+    load_trained(ModelSource(name_or_path=str(model))).save(folder)
+    plain = {"version": 1, "labels": ["high", "low", "mid"], "temperature": 1.0, "reject_label": "unknown"}
+    plain |= {"reject_threshold": None, "class_thresholds": {}, "fitted": {}}
+    (folder / "decision.json").write_text(json.dumps(plain | decision))
+    return folder
+
+
+def test_windows_of_a_model_without_a_background_class(model: Path, tape: Path, tmp_path: Path, capsys: Any) -> None:
+    for flags in (["--window_seconds", "0.5"], ["--rows", "windows"], ["--format", "audacity"]):
+        said = predict(model, tape, capsys, *flags)
+        assert SAID in said
+        assert "--threshold 0.9" in said
+        assert "earmark calibrate" in said
+        assert "--background_dir" in said
+    assert SAID not in predict(model, tape, capsys)  # one answer for the recording
+    assert SAID not in predict(model, tape, capsys, "--window_seconds", "0.5", "--threshold", "0.8")
+    rejecting = decide(model, tmp_path / "rejecting", reject_threshold=0.9)
+    assert SAID not in predict(rejecting, tape, capsys, "--window_seconds", "0.5")
+    warm = decide(model, tmp_path / "warm", temperature=2.0)  # which rejects nothing
+    assert SAID in predict(warm, tape, capsys, "--window_seconds", "0.5")
+
+
+def test_which_models_it_is_said_of() -> None:
+    assert lacks_background(Task.SINGLE_LABEL, PLAIN, None)
+    assert not lacks_background(Task.SINGLE_LABEL, PLAIN, "noise")
+    assert not lacks_background(Task.SINGLE_LABEL, Decision(reject_threshold=0.5), None)
+    assert not lacks_background(Task.MULTI_LABEL, PLAIN, None)
+    assert not lacks_background(Task.REGRESSION, PLAIN, None)
+    assert find_background(["dog", "_silence_", "noise"]) == "_silence_"
+    assert find_background(["dog", "rauschen", "noise"], "rauschen") == "rauschen"
+    assert find_background(["dog", "cat"], "rauschen") is None  # the class of an earlier model
+
+
+def test_a_trained_background_class_is_known_by_any_name(
+    model: Path, tape: Path, tmp_path: Path, capsys: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    data = write_tones(tmp_path / "tones", per_class=4)
+    for i in range(4):
+        (tmp_path / "noise").mkdir(exist_ok=True)
+        soundfile.write(tmp_path / "noise" / f"{i}.wav", tone(50, 2.0, seed=i) * 0.1, RATE_HZ)
+    words = ["train", "--data_dir", str(data), "--model_name_or_path", str(model), "--few_shot", "--device", "cpu"]
+    words += ["--background_dir", str(tmp_path / "noise"), "--background_class", "rauschen", "--report", "false"]
+    assert main([*words, "--output_dir", str(tmp_path / "run")]) == 0
+    assert "train: 4 clips of the class 'rauschen' cut from 3 background recordings" in capsys.readouterr().err
+    assert json.loads((tmp_path / "run" / "labels.json").read_text()) == ["high", "low", "rauschen"]
+    assert load_trained(ModelSource(name_or_path=str(tmp_path / "run"))).background_class == "rauschen"
+    assert "background class" not in predict(tmp_path / "run", tape, capsys, "--window_seconds", "0.5")
+    words = ["evaluate", str(tmp_path / "run"), "--data_dir", str(data), "--background_dir", str(tmp_path / "noise")]
+    with caplog.at_level(logging.INFO):
+        assert main([*words, "--device", "cpu", "--report", "false"]) == 0
+    metrics = json.loads((tmp_path / "run" / "evaluation_validation" / "metrics.json").read_text())["validation"]
+    assert metrics["num_clips"] == 6  # two of each class; the class and its cuts are those of the run
+    assert "were in the training split" not in caplog.text
+
+
+def test_an_export_knows_the_background_class(model: Path, tmp_path: Path) -> None:
+    audio = load_trained(ModelSource(name_or_path=str(model)))
+    audio.model.config.background_class = "mid"
+    audio.save(tmp_path / "named")
+    assert main(["export", str(tmp_path / "named"), "--format", "pt2", "--output", str(tmp_path / "out")]) == 0
+    assert read_description(tmp_path / "out").background_class == "mid"
