@@ -66,7 +66,9 @@ def test_proposals_are_what_the_model_predicts(pool: Path, model: Path, tmp_path
     assert margins == sorted(margins)
     [bad] = rows(out / "bad_audio.csv")
     assert bad["path"] == str(pool / "broken.wav")
-    assert "8 recordings, proposals in" in capsys.readouterr().out
+    shown = capsys.readouterr()
+    assert "8 recordings, proposals in" in shown.out
+    assert "the model has no background class, so it proposes one of its classes" in shown.err
 
 
 def test_a_temperature_counts(pool: Path, model: Path, tmp_path: Path) -> None:

@@ -49,6 +49,13 @@ def narrow(start: Start) -> Server:
     return start("--queue_size", "2", "--batch_delay_ms", "700", "--max_connections", "10")
 
 
+def test_a_model_without_a_background_class_is_warned_about_at_the_start(server: Server) -> None:
+    first, second = server.lines()[:2]
+    assert first["event"] == "listening"
+    assert second["level"] == "warning"
+    assert second["event"].startswith("/v1/timeline and /v1/stream: this model has no background class")
+
+
 def test_an_answer_does_not_wait_for_the_client_s_acknowledgement(server: Server) -> None:
     seconds = []
     with socket.create_connection(("127.0.0.1", server.port), timeout=5) as connection:

@@ -8,8 +8,8 @@ from earmark.models.decision import Decision
 from earmark.tasks import Task
 
 REMEDY = (
-    "Raise the threshold (earmark predict --threshold 0.9), fit one (earmark calibrate RUN --target_precision 0.95), "
-    "or train with a background class (earmark train --background_dir FOLDER)"
+    "Raise the threshold (earmark predict --threshold 0.9), fit one (earmark calibrate RUN --reject_target_precision "
+    "0.95), or train with a background class (earmark train --background_dir FOLDER)"
 )
 
 

@@ -125,8 +125,6 @@ def _run(options: ServeOptions, token: str | None, listener: socket.socket) -> N
         batch_size=options.batch_size,
         precision=options.precision,
     )
-    if lacks_background(classifier.task, classifier.decision, classifier.background_class):
-        logger.warning("%s", warn_of_windows("/v1/timeline and /v1/stream", classifier.labels))
     metrics, lifecycle = Metrics(), Lifecycle(options.drain_timeout_seconds)
     service = Service(classifier, options, metrics)
     metrics.watch(lambda: lifecycle.in_flight, lambda: service.batcher.num_waiting)
@@ -152,7 +150,9 @@ def _run(options: ServeOptions, token: str | None, listener: socket.socket) -> N
     listener.listen()
     host, port = listener.getsockname()[:2]
     fields = {"host": host, "port": port, "labels": len(classifier.labels), "token": token is not None}
-    logger.info("listening", extra={"fields": fields})
+    logger.info("listening", extra={"fields": fields})  # the first line, which programs read the port from
+    if lacks_background(classifier.task, classifier.decision, classifier.background_class):
+        logger.warning("%s", warn_of_windows("/v1/timeline and /v1/stream", classifier.labels))
     DrainingServer(config, lifecycle).run(sockets=[listener])
     streams.close()
     service.close()
