@@ -1,13 +1,17 @@
-"""Kill a training run again and again, go on each time, and see that nothing is lost.
+"""Kill a training run again and again, resume it each time, and check that nothing is lost.
 
-    python benchmarks/kill.py [--kills 50] [-- FLAGS OF earmark train]
+    python benchmarks/kill.py [--kills 50] [--load 2] [-- FLAGS OF earmark train]
 
-One run is never stopped. Another, with the same flags, is ended with SIGKILL at random moments: while it starts, while
-it trains and, every other time, while a checkpoint is being written. Each time it is started again with ``--resume``.
-A kill is lost when the run does not start again, or goes on from less than the newest checkpoint that was whole before.
-At the end the weights of both have to be the same, bit by bit.
+One run is never stopped. Another one with the same flags is killed with SIGKILL at random moments: while it starts,
+while it trains and, every other time, while it writes a checkpoint. Each time it is started again with ``--resume``.
+A kill is lost if the run does not start again, or resumes from an older checkpoint than the newest whole one.
+Both runs must end with the same weights, bit by bit. The states that both saved on the way (weights, optimizer,
+scheduler, random numbers) are compared too: the first step and the first tensor that differ are printed.
 
-Exits with 0 where none is lost and the weights are the same, else with 1.
+Both runs use the same number of CPU threads (``OMP_NUM_THREADS``, 2 unless it is set), because sums depend on it.
+``--load N`` keeps N cores busy with other work meanwhile.
+
+Exits with 0 if no kill is lost and all states and weights are the same, else with 1.
 """
 
 from __future__ import annotations
@@ -15,16 +19,20 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
+import os
 import random
 import subprocess
 import sys
 import tempfile
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
+from saved_states import StateRecorder, first_difference
 
 from earmark.bench.clips import draw_lengths_s, write_split
 from earmark.train.checkpoints import UNFINISHED, checkpoints_in, steps_of, why_not_whole
@@ -32,6 +40,9 @@ from earmark.train.checkpoints import UNFINISHED, checkpoints_in, steps_of, why_
 SMALL_MODEL = '{"stem_channels": 8, "channels": [8, 8]}'
 _TRAINS = "training: "  # how the line before the first step begins
 _LONGEST_LIFE_S = 1.0  # of training, before it is killed
+_THREADS = "2"  # unless OMP_NUM_THREADS is set
+# A busy process ends by itself when the harness is killed.
+_BUSY = "import os, sys\nwhile os.getppid() == int(sys.argv[1]): sum(range(100_000))"
 
 
 @dataclass
@@ -104,14 +115,65 @@ def main() -> int:
     parser.add_argument("--kills", type=int, default=50, help="how often the run is killed (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="of the moments (default: %(default)s)")
     parser.add_argument("--steps", type=int, help="training steps of both runs (default: 200 for each kill)")
+    parser.add_argument("--load", type=int, default=0, help="busy processes beside both runs (default: %(default)s)")
     parser.add_argument("--json", type=Path, help="file for every kill and the outcome")
     args = parser.parse_args(own)
-    with tempfile.TemporaryDirectory(prefix="kill-") as folder:
+    os.environ.setdefault("OMP_NUM_THREADS", _THREADS)
+    with tempfile.TemporaryDirectory(prefix="kill-") as folder, busy_processes(args.load):
         return compare(Path(folder), args, flags)
 
 
+@contextmanager
+def busy_processes(count: int) -> Iterator[list[subprocess.Popen[bytes]]]:
+    """Keep ``count`` cores busy inside the ``with`` block."""
+    processes = [subprocess.Popen([sys.executable, "-c", _BUSY, str(os.getpid())]) for _ in range(count)]
+    try:
+        yield processes
+    finally:
+        for process in processes:
+            process.kill()
+            process.wait()
+
+
 def compare(folder: Path, args: argparse.Namespace, flags: list[str]) -> int:
-    """Both runs, in ``folder``."""
+    """Do both runs in ``folder`` and report; returns the exit code."""
+    command = train_command(folder, args, flags)
+    with StateRecorder(folder / "unstopped", folder / "states" / "unstopped"):
+        unstopped = subprocess.run([*command, str(folder / "unstopped")], capture_output=True, text=True, check=False)
+    if unstopped.returncode != 0:
+        print(unstopped.stderr, file=sys.stderr)
+        return 1
+    with StateRecorder(folder / "killed", folder / "states" / "killed"):
+        lives = kill_often([*command, str(folder / "killed")], folder / "killed", args.kills, random.Random(args.seed))
+    hashes = weights(folder / "unstopped"), weights(folder / "killed")
+    compared, difference = first_difference(folder / "states" / "unstopped", folder / "states" / "killed")
+    kills = [life for life in lives if life.exit_code == -9]
+    lost = sum(life.is_lost for life in lives)
+    print(summary(lives, hashes))
+    if difference is None:
+        print(f"{compared} states saved on the way are the same, bit by bit")
+    else:
+        print(
+            f"first difference after step {difference.step}: {difference.file}, {difference.entry}: {difference.what}"
+        )
+        resumed_from = [life.went_on_from for life in lives if life.went_on_from is not None]
+        print(f"the killed run was resumed from the steps {', '.join(map(str, resumed_from))}")
+    same = None not in hashes and hashes[0] == hashes[1] and difference is None
+    if args.json:
+        outcome = {
+            "kills": len(kills),
+            "lost": lost,
+            "same_weights": hashes[0] == hashes[1],
+            "states_compared": compared,
+            "first_difference": None if difference is None else asdict(difference),
+            "lives": [asdict(life) for life in lives],
+        }
+        args.json.write_text(json.dumps(outcome, indent=2) + "\n", encoding="utf-8")
+    return 0 if same and not lost and len(kills) == args.kills else 1
+
+
+def train_command(folder: Path, args: argparse.Namespace, flags: list[str]) -> list[str]:
+    """The command of both runs, without the output folder at its end."""
     if "--data_dir" not in flags:
         flags = [*flags, "--data_dir", str(write_clips(folder / "clips"))]
     if not {"--model_type", "--model_name_or_path"} & set(flags):
@@ -119,26 +181,22 @@ def compare(folder: Path, args: argparse.Namespace, flags: list[str]) -> int:
     steps = args.steps or 200 * args.kills
     flags = [*flags, "--max_steps", str(steps), "--save_strategy", "steps", "--save_steps", "5"]
     flags += ["--eval_strategy", "no", "--per_device_train_batch_size", "4", "--disable_tqdm", "True"]
-    command = [sys.executable, "-m", "earmark", "train", *flags, "--resume", "--output_dir"]
-    say(f"the run that is never stopped: {steps} steps")
-    unstopped = subprocess.run([*command, str(folder / "unstopped")], capture_output=True, text=True, check=False)
-    if unstopped.returncode != 0:
-        print(unstopped.stderr, file=sys.stderr)
-        return 1
-    lives = kill_often([*command, str(folder / "killed")], folder / "killed", args.kills, random.Random(args.seed))
-    same = weights(folder / "unstopped") == weights(folder / "killed")
+    say(f"the run that is never stopped: {steps} steps, OMP_NUM_THREADS={os.environ['OMP_NUM_THREADS']}")
+    return [sys.executable, "-m", "earmark", "train", *flags, "--resume", "--output_dir"]
+
+
+def summary(lives: list[Life], hashes: tuple[str | None, str | None]) -> str:
+    """What became of the kills and of the final weights, in one line."""
     kills = [life for life in lives if life.exit_code == -9]
-    lost = sum(life.is_lost for life in lives)
     moments = {moment: sum(life.moment == moment for life in kills) for moment in ("starting", "training", "saving")}
-    print(
+    same = hashes[0] is not None and hashes[0] == hashes[1]
+    shown = [hash_[:10] if hash_ else "none" for hash_ in hashes]
+    return (
         f"killed {len(kills)} times ({', '.join(f'{count} while {moment}' for moment, count in moments.items())}), "
-        f"{sum(len(life.not_whole) for life in lives)} checkpoints not whole and passed over, {lost} lost; "
-        f"weights at the end {'the same, bit by bit' if same else 'DIFFERENT'}"
+        f"{sum(len(life.not_whole) for life in lives)} checkpoints not whole and passed over, "
+        f"{sum(life.is_lost for life in lives)} lost; final weights "
+        + (f"the same, bit by bit ({shown[0]})" if same else f"DIFFERENT ({shown[0]} unstopped, {shown[1]} killed)")
     )
-    if args.json:
-        outcome = {"kills": len(kills), "lost": lost, "same_weights": same, "lives": [asdict(life) for life in lives]}
-        args.json.write_text(json.dumps(outcome, indent=2) + "\n", encoding="utf-8")
-    return 0 if same and not lost and len(kills) == args.kills else 1
 
 
 def kill_often(command: list[str], output: Path, kills: int, rng: random.Random) -> list[Life]:
