@@ -163,7 +163,23 @@ def test_changed_settings_are_said(tmp_path: Path, caplog: pytest.LogCaptureFixt
         check_same_run(checkpoint, FACTS)
         assert not caplog.messages
         check_same_run(checkpoint, {**FACTS, "settings": {"seed": 1, "max_steps": -1}})
-    assert "seed 0 -> 1;" in caplog.text
+    assert "resuming with other settings: seed 0 -> 1. The final weights will differ" in caplog.text
+
+
+def test_other_arithmetic_is_warned_of(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    run = {**FACTS, "arithmetic": {"torch": "2.13.0", "threads": 2}}
+    checkpoint = tmp_path / "checkpoint-2"
+    (tmp_path / "written").mkdir()
+    finish_checkpoint(tmp_path / "written", checkpoint, run)
+    with caplog.at_level(logging.WARNING, "earmark"):
+        check_same_run(str(checkpoint), run)
+        check_same_run(str(write(tmp_path, 4)), run)  # an older checkpoint, which has no such facts
+        assert not caplog.messages
+        check_same_run(str(checkpoint), {**run, "arithmetic": {"torch": "2.13.0", "threads": 1}})
+    assert caplog.messages == [
+        "resuming with other arithmetic: threads 2 -> 1. The final weights can differ in their last bits from those of "
+        "a run that was never stopped"
+    ]
 
 
 def test_the_limit_never_takes_what_is_to_be_kept(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import resource
 import shutil
@@ -9,7 +10,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,8 +23,9 @@ from earmark.cli.main import main
 from earmark.errors import OutputError
 from earmark.models.build import AudioModel
 from earmark.runs.in_use import NAME
-from earmark.train.checkpoints import UNFINISHED, checkpoints_in, why_not_whole
+from earmark.train.checkpoints import UNFINISHED, check_same_run, checkpoints_in, why_not_whole
 from earmark.train.saving import translated_save_errors
+from tests.patience import PATIENCE_S, wait_until
 from tests.train.small import build, make_trainer, mixed_lengths_s, usable, write_clips
 
 Train = Callable[..., "Done"]
@@ -74,6 +75,29 @@ def test_a_resumed_run_ends_with_the_same_bits(
     assert not different
 
 
+def test_a_checkpoint_records_what_changes_the_bits(
+    clips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    trainer = make_trainer(build("tc_resnet"), usable(clips), tmp_path / "run", max_steps=1, save_strategy="steps")
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        trainer.args.save_steps = 1
+        trainer.train()
+        (checkpoint,) = checkpoints_in(tmp_path / "run")
+        with caplog.at_level(logging.WARNING, "earmark"):
+            check_same_run(str(checkpoint), trainer.facts())
+            assert not caplog.messages
+            torch.set_num_threads(2)
+            monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "AVX2")
+            trainer.args.adam_beta2 = 0.5
+            check_same_run(str(checkpoint), trainer.facts())
+    finally:
+        torch.set_num_threads(threads)
+    assert "other settings: adam_beta2 0.999 -> 0.5. The final weights will differ" in caplog.text
+    assert "other arithmetic: threads 1 -> 2, ONEDNN_MAX_CPU_ISA unset -> AVX2. The final weights can" in caplog.text
+
+
 def command(clips: Path, output: Path, *words: str) -> list[str]:
     flags = f"--data_dir {clips} --output_dir {output} --model_type tc_resnet --per_device_train_batch_size 4"
     words = ("--config_overrides", '{"stem_channels": 8, "channels": [8, 8]}', *words)
@@ -108,14 +132,13 @@ def clips(tmp_path: Path) -> Path:
 
 def wait_until_caught(pid: int) -> None:
     """Wait until the process has a handler for SIGTERM, which is in force while it trains."""
-    deadline = time.monotonic() + 60
-    while True:
+
+    def is_caught() -> int:
         lines = Path(f"/proc/{pid}/status").read_text().splitlines()
         status = dict(line.split(":\t") for line in lines if ":\t" in line)
-        if int(status["SigCgt"], 16) & 1 << (signal.SIGTERM - 1):
-            return
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+        return int(status["SigCgt"], 16) & 1 << (signal.SIGTERM - 1)
+
+    wait_until(is_caught)
 
 
 @pytest.mark.parametrize("told", [signal.SIGTERM, signal.SIGINT])
@@ -127,7 +150,7 @@ def test_a_signal_saves_and_the_run_goes_on(told: signal.Signals, clips: Path, t
     assert started.stderr is not None
     wait_until_caught(started.pid)
     started.send_signal(told)
-    rest = started.communicate(timeout=60)[1]
+    rest = started.communicate(timeout=PATIENCE_S)[1]
     assert started.returncode == 75, rest
     assert f"{told.name}: saving after this step" in rest
     assert rest.splitlines()[-1].startswith(f"earmark: stopped by {told.name} after step ")
@@ -217,11 +240,11 @@ def test_killed_while_saving_the_newest_whole_checkpoint_is_taken(clips: Path, t
     output = tmp_path / "run"
     with subprocess.Popen(command(clips, output, "--max_steps", "2000"), stderr=subprocess.DEVNULL) as started:
         try:
-            deadline = time.monotonic() + 240
-            while not ((output / UNFINISHED).exists() and checkpoints_in(output)):
-                assert time.monotonic() < deadline
-                assert started.poll() is None
-                time.sleep(0.0005)
+            wait_until(
+                lambda: ((output / UNFINISHED).exists() and checkpoints_in(output)) or started.poll() is not None,
+                poll_s=0.0005,
+            )
+            assert started.poll() is None
         finally:
             started.kill()
     kept = checkpoints_in(output)
@@ -275,7 +298,7 @@ def test_ranks_stop_after_the_same_step_when_one_is_told(clips: Path, tmp_path: 
     for rank in ranks:
         wait_until_caught(rank)
     os.kill(ranks[-1], signal.SIGTERM)
-    rest = started.communicate(timeout=60)[1]
+    rest = started.communicate(timeout=PATIENCE_S)[1]
     assert started.returncode != 0
     (stopped,) = [line for line in rest.splitlines() if line.startswith("earmark: stopped by ")]
     (checkpoint,) = checkpoints_in(output)

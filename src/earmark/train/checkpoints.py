@@ -223,15 +223,16 @@ def _with_state(checkpoint: Path) -> str:
 
 
 def check_same_run(checkpoint: str, run: Mapping[str, Any]) -> None:
-    """See that a checkpoint is of this run, and say which settings have changed since.
+    """Check that a checkpoint belongs to this run, and warn of what changes the result.
 
     Args:
         checkpoint: its folder.
-        run: facts of the run that goes on: ``model``, ``labels`` and ``clips`` have to be the same, ``settings`` is a
-            mapping of those that decide about the course of training.
+        run: facts of the resumed run. ``model``, ``labels`` and ``clips`` must be the same. ``settings`` maps the
+            settings that change the result to their values, ``arithmetic`` what changes the last bits of sums; see
+            :func:`earmark.train.reproducibility.arithmetic_facts`.
 
     Raises:
-        OutputError: it is of another model or other data.
+        OutputError: the checkpoint belongs to another model or other data.
     """
     marker = _marker_of(Path(checkpoint))
     if marker is None:
@@ -244,12 +245,23 @@ def check_same_run(checkpoint: str, run: Mapping[str, Any]) -> None:
                 f"{checkpoint}: of {what} ({_shown(there)} there, {_shown(here)} here); name the run it belongs to, or "
                 "train anew into another --output_dir"
             )
-    then, now = before.get("settings", {}), run["settings"]
-    changed = [f"{name} {then[name]} -> {now[name]}" for name in now if name in then and then[name] != now[name]]
-    if changed:
+    if changed := _changes(before, run, "settings"):
         logger.warning(
-            "going on with other settings: %s; the end is not that of a run that was never stopped", ", ".join(changed)
+            "resuming with other settings: %s. The final weights will differ from those of a run that was never "
+            "stopped",
+            changed,
         )
+    if changed := _changes(before, run, "arithmetic"):
+        logger.warning(
+            "resuming with other arithmetic: %s. The final weights can differ in their last bits from those of a run "
+            "that was never stopped",
+            changed,
+        )
+
+
+def _changes(before: Mapping[str, Any], run: Mapping[str, Any], kind: str) -> str:
+    then, now = before.get(kind, {}), run.get(kind, {})
+    return ", ".join(f"{name} {then[name]} -> {now[name]}" for name in now if name in then and then[name] != now[name])
 
 
 def _shown(fact: Any) -> str:

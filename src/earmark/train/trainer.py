@@ -66,12 +66,13 @@ from earmark.train.mishaps import (
     translated_out_of_memory_in_scoring,
 )
 from earmark.train.mixing import training_inputs
+from earmark.train.reproducibility import arithmetic_facts
 from earmark.train.sharded import WholeModel, make_shardable
 from earmark.train.stopping import leave_signals_to_the_trainer
 
 logger = logging.getLogger(__name__)
 
-# settings without which a run that is gone on with ends otherwise than one that was never stopped
+# settings that change the result if they differ when a run is resumed
 _SETTINGS_OF_THE_COURSE = (
     "seed",
     "num_train_epochs",
@@ -85,6 +86,15 @@ _SETTINGS_OF_THE_COURSE = (
     "lr_scheduler_type",
     "warmup_steps",
     "weight_decay",
+    "max_grad_norm",
+    "optim",
+    "adam_beta1",
+    "adam_beta2",
+    "adam_epsilon",
+    "data_seed",
+    "train_sampling_strategy",
+    "dataloader_drop_last",
+    "on_nan_loss",
     "ema",
     "layer_decay",
     "lora_alpha",
@@ -168,6 +178,7 @@ class AudioTrainer(AveragingTrainer):
             **average_fact(args.ema),
         }
         self._bucket_waste, self._sounds, self._metric_folder = bucket_waste, sounds, metric_folder
+        self._samples_as = getattr(train_clips.waveforms, "dtype", "float32")
         if args.fsdp and not self.is_fsdp_enabled:  # accelerate passes over it without a word
             raise UsageError(f"--fsdp: weights can be spread over accelerators, not over {args.device.type}s")
         self._whole = WholeModel(audio.model) if args.fsdp else None
@@ -377,11 +388,17 @@ class AudioTrainer(AveragingTrainer):
         )
 
     def facts(self) -> dict[str, Any]:
-        """What a checkpoint has to have in common with the run that goes on from it, and its settings."""
+        """Return what a resumed run must have in common with its checkpoint, its settings and its arithmetic."""
         settings = {name: getattr(self.args, name) for name in _SETTINGS_OF_THE_COURSE}
         settings |= {"bucket_waste": self._bucket_waste, "processes": self.args.world_size}
+        settings |= {"samples": self._samples_as, "max_samples": self.audio.frontend.max_samples}
         settings |= {} if self._sounds is None else self._sounds.facts()
-        return {**self._facts, "labels": self.audio.labels, "settings": settings}
+        return {
+            **self._facts,
+            "labels": self.audio.labels,
+            "settings": settings,
+            "arithmetic": arithmetic_facts(self.args.device),
+        }
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         with _Paused(self):

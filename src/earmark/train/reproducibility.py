@@ -1,0 +1,37 @@
+"""What the bits of a run depend on besides data and settings: device, CPU threads, instruction sets and versions."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import torch
+import transformers
+
+from earmark.device import describe_device
+
+# Environment variables with which the CPU libraries choose other instructions, and so other orders of additions.
+_VARIABLES = (
+    "ATEN_CPU_CAPABILITY",
+    "MKL_CBWR",
+    "MKL_ENABLE_INSTRUCTIONS",
+    "ONEDNN_DEFAULT_FPMATH_MODE",
+    "ONEDNN_MAX_CPU_ISA",
+)
+
+
+def arithmetic_facts(device: torch.device) -> dict[str, Any]:
+    """Return what changes the last bits of sums; plain values, stored with each checkpoint.
+
+    Args:
+        device: where the run computes.
+    """
+    facts: dict[str, Any] = {
+        "torch": str(torch.__version__),
+        "transformers": transformers.__version__,
+        "device": describe_device(device),
+    }
+    if device.type == "cpu":  # sums are split over the threads
+        facts["threads"] = torch.get_num_threads()
+        facts |= {name: os.environ.get(name, "unset") for name in _VARIABLES}
+    return facts
