@@ -124,13 +124,14 @@ class NumberLoss(ClipLoss):
         return torch.where(labels != NO_LABEL, ((logits[:, 0] - mean) / deviation - labels) ** 2, 0.0)
 
 
-def make_loss(audio: AudioModel, settings: Any, targets: np.ndarray) -> ClipLoss:
-    """The loss that task and settings ask for; says which weights came of them.
+def make_loss(audio: AudioModel, settings: Any, targets: np.ndarray, *, quiet: bool = False) -> ClipLoss:
+    """Return the loss that task and settings ask for; log the weights of classes.
 
     Args:
         audio: the model.
         settings: :class:`earmark.decision_options.LossArguments` with Transformers' ``label_smoothing_factor``.
         targets: of the training clips: class int64 (N,), which labels are there (N, C), or numbers (N,).
+        quiet: leave the log line out.
 
     Raises:
         UsageError: weights of classes that there are not, that are no numbers above 0, or a smoothing out of range.
@@ -151,7 +152,8 @@ def make_loss(audio: AudioModel, settings: Any, targets: np.ndarray) -> ClipLoss
             weights = class_weights(settings.class_weights, labels, counts, even=settings.sampler == "balanced")
         shown = [f"{label} {weight:.3g}" for label, weight in zip(labels, weights, strict=True)]
         more = f" and {len(shown) - _SHOWN} more" if len(shown) > _SHOWN else ""
-        logger.info("class weights: %s%s", ", ".join(shown[:_SHOWN]), more)
+        if not quiet:
+            logger.info("class weights: %s%s", ", ".join(shown[:_SHOWN]), more)
     kind = LabelsLoss if task is Task.MULTI_LABEL else ClipLoss
     return kind(smoothing, settings.focal_gamma, None if weights is None else torch.from_numpy(weights).float())
 

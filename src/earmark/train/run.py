@@ -49,6 +49,7 @@ from earmark.train.faults import translated_faults
 from earmark.train.few_shot import check_few_shot, check_head, fit_few_shot
 from earmark.train.layer_decay import learning_rates
 from earmark.train.lora import add_adapters, save_kept
+from earmark.train.numerics import precision_flag, with_checked_precision
 from earmark.train.prepare import PreparedData, prepare_data
 from earmark.train.ranks import check_same_on_all_ranks, holding, on_each_machine, on_main_process
 from earmark.train.recipe import (
@@ -123,10 +124,11 @@ def train(
         check_few_shot(model, training)
     source, task = source_of(model), Task(data.task or Task.SINGLE_LABEL)
     check_flags_of_task(training, task)
+    flag = precision_flag(training, run.precision)
     training = with_global_batch(with_device(judged_by(training, task, run.metric), run))
     folder = RunFolder(Path(training.output_dir))
     with holding(folder.path):
-        return _run_in(folder, source, data, model, run, training, callbacks, with_test=with_test)
+        return _run_in(folder, source, data, model, run, training, callbacks, with_test=with_test, asked_by=flag)
 
 
 def _run_in(
@@ -139,6 +141,7 @@ def _run_in(
     callbacks: Sequence[TrainerCallback],
     *,
     with_test: bool,
+    asked_by: str | None,
 ) -> TrainOutcome:
     """:func:`train` in a folder that no other command works in."""
     task = Task(data.task or Task.SINGLE_LABEL)
@@ -168,6 +171,7 @@ def _run_in(
     if model.few_shot:
         check_head(audio)
     training = _with_length(_with_rates(training, audio, model), prepared, audio, model)
+    training = with_checked_precision(audio, training, prepared.train, asked_by, half=not model.few_shot)
     trainer = _make_trainer(audio, training, prepared, data, run, sounds)
     for callback in callbacks:
         trainer.add_callback(callback)

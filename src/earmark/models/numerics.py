@@ -1,0 +1,337 @@
+"""Compare what a model computes in one precision, or on one device, with what it computes in another.
+
+A kernel that returns garbage raises no error: the loss looks plausible and the model learns little. So one real batch
+is computed both ways before training and scoring (:mod:`earmark.train.numerics`, :mod:`earmark.scoring.forward`), and
+what differs is named by the first layer in order of execution.
+
+The model computes in evaluation mode, without dropout, masks and LayerDrop, which would draw other numbers each time.
+Afterwards its mode, buffers, gradients and every random generator are as they were, so a run with this comparison ends
+with the same bits as a run without it.
+
+Shapes: B batch, C classes, D inputs of the head.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+import random
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from earmark.models.convolutions import relative_error
+from earmark.models.embedding import EmbeddingModel
+from earmark.models.forward import cast_weights
+
+# Fractions, measured in docs/performance.md: errors of right kernels are below a quarter of each, garbage is above.
+LOGITS_TOLERANCE = 0.15
+LOSS_TOLERANCE = 0.15
+GRADIENT_TOLERANCE = 0.7
+LAYER_TOLERANCE = 0.3
+_NAMED_FROM = 0.1  # error from which a layer can be named as the first one
+_LOSS_SCALE = 1024.0  # small gradients would be lost in float16; Trainer's scaler starts at 65,536 and adapts
+
+Inputs = Callable[[torch.device], dict[str, torch.Tensor]]
+
+
+@dataclass(frozen=True)
+class Way:
+    """One way to compute a model.
+
+    Attributes:
+        device: where.
+        dtype: in which type.
+        autocast: by autocast instead of by casting the weights.
+    """
+
+    device: torch.device
+    dtype: torch.dtype
+    autocast: bool = False
+
+    def __str__(self) -> str:
+        return f"{str(self.dtype).removeprefix('torch.')} on {self.device}"
+
+
+@dataclass
+class Computed:
+    """What a model computes of one batch.
+
+    Attributes:
+        logits: float32 (B, C), on the CPU.
+        scale: size of differences between logits that mean something; see :func:`_scale`.
+        loss: ``None`` without a loss.
+        gradients: float32, of every weight that learns, by name; empty unless asked for.
+        layers: the first tensor that each layer gives, float32 on the CPU, by its name and the number of the call, in
+            order of execution; empty unless asked for.
+    """
+
+    logits: torch.Tensor
+    scale: float
+    loss: float | None = None
+    gradients: dict[str, torch.Tensor] = field(default_factory=dict)
+    layers: dict[tuple[str, int], torch.Tensor] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Difference:
+    """What differs, by how much, and how much is accepted.
+
+    Attributes:
+        what: ``logits``, ``losses``, ``outputs of a layer`` or ``gradients``.
+        layer: the layer it is first seen in, with its kind; empty where it is not known.
+    """
+
+    what: str
+    size: float
+    tolerance: float
+    layer: str = ""
+
+    def __str__(self) -> str:
+        size = f"differ by {self.size:.2g}" if math.isfinite(self.size) else "are not finite"
+        where = f"; the first layer that differs is {self.layer}" if self.layer else ""
+        return f"the {self.what} {size} (relative error, at most {self.tolerance:g} is accepted){where}"
+
+
+def compute(
+    model: Any,
+    make_inputs: Inputs,
+    way: Way,
+    loss: Callable[[Any], torch.Tensor] | None = None,
+    *,
+    gradients: bool = False,
+    layers: bool = False,
+) -> Computed:
+    """Return logits, loss, gradients and outputs of layers, of one batch.
+
+    Args:
+        model: classifier with this project's forward, on the device of ``way``.
+        make_inputs: gives what the frontend makes of the batch, on a device.
+        way: how to compute.
+        loss: takes the model's outputs.
+        gradients: keep the gradients of the loss.
+        layers: keep the output of every layer; for few clips.
+    """
+    with ExitStack() as stack:
+        stack.enter_context(unchanged(model))
+        stack.enter_context(computing(model, way, gradients=gradients))
+        head = stack.enter_context(_noting_head(model))
+        kept = stack.enter_context(_noting_layers(model)) if layers else {}
+        outputs = model(**make_inputs(way.device))
+        value = None if loss is None else loss(outputs)
+        logits = outputs["logits"].detach().float().cpu()
+        found = {} if value is None or not gradients else _gradients(model, value, way.dtype)
+    unit = model.forward.unit
+    raw = logits if unit is None else (logits - unit[0]) / unit[1]
+    return Computed(raw, _scale(raw, head), None if value is None else float(value.detach()), found, kept)
+
+
+def compare(half: Computed, exact: Computed, head: str = "classifier") -> Difference | None:
+    """Return the first of logits, loss and outputs of layers that is beyond tolerance; ``None`` if there is none.
+
+    Outputs of layers, where there are any, show garbage that does not reach the logits, as in the residual branches of
+    a model with random weights, which are nearly zero at first. Those of the head are left out: they are the logits.
+    """
+    logits = logits_error(half.logits, exact)
+    if not logits <= LOGITS_TOLERANCE:  # true for NaN
+        return Difference("logits", logits, LOGITS_TOLERANCE)
+    if half.loss is not None and exact.loss is not None:
+        # a loss changes by at most about twice what the logits change by
+        loss = abs(half.loss - exact.loss) / max(1.0, abs(exact.loss), exact.scale)
+        if not loss <= LOSS_TOLERANCE:
+            return Difference("losses", loss, LOSS_TOLERANCE)
+    errors = layer_errors(half, exact)
+    worst = max((error for name, error in errors.items() if name.partition(".")[0] != head), default=0.0)
+    return Difference("outputs of a layer", worst, LAYER_TOLERANCE) if worst > LAYER_TOLERANCE else None
+
+
+def compare_gradients(half: Computed, exact: Computed) -> Difference | None:
+    """Return the gradient beyond tolerance that the way back comes to first; ``None`` if there is none."""
+    errors = gradient_errors(half.gradients, exact.gradients)
+    # the way back begins at the head
+    for name in reversed(errors):
+        if not errors[name] <= GRADIENT_TOLERANCE:
+            return Difference("gradients", errors[name], GRADIENT_TOLERANCE, name)
+    return None
+
+
+def logits_error(logits: torch.Tensor, exact: Computed) -> float:
+    """Return the root mean square deviation of the worst clip's logits, over the scale of ``exact``."""
+    off = _centred(logits) - _centred(exact.logits)
+    if not (torch.isfinite(off).all() and math.isfinite(exact.scale)):
+        return math.inf
+    return float(off.square().mean(dim=-1).sqrt().max()) / max(exact.scale, 1e-12)
+
+
+def gradient_errors(half: dict[str, torch.Tensor], exact: dict[str, torch.Tensor]) -> dict[str, float]:
+    """Return the relative error of the gradient of each weight, by name, in the order of the model.
+
+    A gradient that is nearly zero in exact arithmetic (that of a key's bias, or behind a norm) is rounding alone in
+    any precision. So each error is taken over the norm of the gradient or a tenth of the root mean square over all
+    weights, whichever is larger.
+    """
+    total = sum(float(gradient.square().sum()) for gradient in exact.values())
+    count = sum(gradient.numel() for gradient in exact.values())
+    usual = math.sqrt(total / max(1, count))
+    errors = {}
+    for name, gradient in exact.items():
+        off = float((half[name] - gradient).norm())
+        size = max(float(gradient.norm()), 0.1 * usual * math.sqrt(gradient.numel()))
+        errors[name] = (off / size if size else math.inf) if off else 0.0
+    return errors
+
+
+def layer_errors(half: Computed, exact: Computed) -> dict[str, float]:
+    """Return the relative error of the output of each layer, the largest over its calls, in order of execution."""
+    errors: dict[str, float] = {}
+    for (name, call), values in exact.layers.items():
+        given = half.layers.get((name, call))
+        error = math.inf if given is None or given.shape != values.shape else relative_error(given, values)
+        errors[name] = max(error, errors.get(name, 0.0))
+    return errors
+
+
+def first_different_layer(half: Computed, exact: Computed, model: Any) -> str:
+    """Return name and kind of the first layer, in order of execution, whose output differs.
+
+    If none is off by 10 %, it is the one with the largest error.
+    """
+    errors = layer_errors(half, exact)
+    if not errors:
+        return ""
+    worst = max(errors, key=lambda name: errors[name])
+    name = next((name for name, error in errors.items() if error > _NAMED_FROM), worst)
+    return f"{name} ({type(model.get_submodule(name)).__name__})"
+
+
+def copy_on_cpu(model: Any) -> Any:
+    """Return a copy of ``model`` on the CPU without a second copy on its device."""
+    if isinstance(model, EmbeddingModel):
+        return EmbeddingModel(copy_on_cpu(model.model))
+    memo: dict[int, Any] = {}
+    for parameter in model.parameters():
+        memo[id(parameter)] = nn.Parameter(parameter.detach().to("cpu", copy=True), parameter.requires_grad)
+    for buffer in model.buffers():
+        memo[id(buffer)] = buffer.detach().to("cpu", copy=True)
+    return copy.deepcopy(model, memo)
+
+
+@contextmanager
+def unchanged(model: Any) -> Iterator[None]:
+    """Evaluation mode inside; afterwards mode, buffers and random generators are as they were."""
+    modes = {module: module.training for module in model.modules()}
+    buffers = [(buffer, buffer.clone()) for buffer in model.buffers()]
+    device = next(model.parameters()).device
+    states = (random.getstate(), np.random.get_state(), torch.get_rng_state())
+    backend = None if device.type == "cpu" else getattr(torch, device.type)
+    state = None if backend is None else backend.get_rng_state()
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, mode in modes.items():
+            module.training = mode
+        with torch.no_grad():
+            for buffer, before in buffers:
+                buffer.copy_(before)
+        random.setstate(states[0])
+        np.random.set_state(states[1])
+        torch.set_rng_state(states[2])
+        if backend is not None:
+            backend.set_rng_state(state)
+
+
+@contextmanager
+def computing(model: Any, way: Way, *, gradients: bool = False) -> Iterator[None]:
+    """Let ``model`` compute in evaluation mode the given way."""
+    forward = model.forward
+    before = forward.scoring_weights
+    plain = {parameter.dtype for parameter in model.parameters() if parameter.ndim > 1} == {way.dtype}
+    with ExitStack() as stack:
+        stack.enter_context(torch.inference_mode(False))
+        stack.enter_context(torch.set_grad_enabled(gradients))
+        stack.enter_context(torch.autocast(way.device.type, way.dtype, enabled=way.autocast))
+        forward.scoring_weights = None if way.autocast or plain else cast_weights(model, way.dtype)
+        if not way.autocast:
+            forward.convolutions.check(way.dtype, backward=gradients)
+        try:
+            yield
+        finally:
+            forward.scoring_weights = before
+
+
+def _gradients(model: Any, value: torch.Tensor, dtype: torch.dtype) -> dict[str, torch.Tensor]:
+    learning = {name: weight for name, weight in model.named_parameters() if weight.requires_grad}
+    scale = _LOSS_SCALE if dtype == torch.float16 else 1.0
+    found = torch.autograd.grad(value * scale, list(learning.values()), allow_unused=True)
+    return {
+        name: gradient.float() / scale for name, gradient in zip(learning, found, strict=True) if gradient is not None
+    }
+
+
+@contextmanager
+def _noting_head(model: Any) -> Iterator[list[float]]:
+    """A list that holds the size of logits that weights like the head's give to inputs of this size by chance."""
+    noted: list[float] = []
+    head = getattr(model, "classifier", None)
+    head = getattr(head, "dense", head)  # AST has a norm before it
+    if not isinstance(head, nn.Linear):
+        yield noted
+        return
+
+    def note(_: nn.Module, inputs: tuple[torch.Tensor, ...], __: Any) -> None:
+        rows = inputs[0].detach().float().flatten(0, -2)
+        by_chance = rows.square().sum(dim=-1).mean().sqrt() * head.weight.detach().float().square().mean().sqrt()
+        noted.append(float(by_chance))
+
+    handle = head.register_forward_hook(note)
+    try:
+        yield noted
+    finally:
+        handle.remove()
+
+
+def _scale(logits: torch.Tensor, by_chance: list[float]) -> float:
+    """The spread of the logits of a clip; a new head gives nearly equal logits, so it is at least what chance gives.
+
+    A head of D inputs ``x`` and weights ``w`` gives logits of about ``norm(x) * rms(w)`` where they have nothing to do
+    with each other. Rounding errors are proportional to that, however close to each other two logits come to lie.
+    """
+    return max([float(_centred(logits).square().mean().sqrt()), *by_chance])
+
+
+def _centred(logits: torch.Tensor) -> torch.Tensor:
+    """Logits (B, C) without the mean of each row, which changes no softmax; a single one as it is."""
+    return logits - logits.mean(dim=-1, keepdim=True) if logits.shape[-1] > 1 else logits
+
+
+@contextmanager
+def _noting_layers(model: Any) -> Iterator[dict[tuple[str, int], torch.Tensor]]:
+    """A table that the layers write their outputs into as they end; see :class:`Computed`."""
+    outputs: dict[tuple[str, int], torch.Tensor] = {}
+    calls: dict[str, int] = {}
+
+    def note(name: str, output: Any) -> None:
+        tensor = _first_tensor(output)
+        if tensor is not None:
+            calls[name] = calls.get(name, -1) + 1
+            outputs[name, calls[name]] = tensor.detach().float().cpu()
+
+    with ExitStack() as stack:
+        for name, module in model.named_modules():
+            if name:
+                hook = module.register_forward_hook(lambda _, __, output, name=name: note(name, output))
+                stack.callback(hook.remove)
+        yield outputs
+
+
+def _first_tensor(output: Any) -> torch.Tensor | None:
+    if torch.is_tensor(output):
+        return output if output.is_floating_point() else None
+    values = output.values() if isinstance(output, dict) else output if isinstance(output, (tuple, list)) else ()
+    return next((tensor for value in values if (tensor := _first_tensor(value)) is not None), None)

@@ -1,0 +1,221 @@
+"""Before the first training step: does this device compute this model in the chosen precision as it does in float32?
+
+The model computes one real batch of training clips in float32 on the CPU (if training runs on an accelerator), in
+float32 on the device, and in the precision of training; :mod:`earmark.models.numerics` compares logits and loss, and
+for the first clip the gradient of every weight that learns (on the device, not with the CPU).
+
+* Half precision beyond tolerance: an error if a flag asked for the precision, else training continues in float32.
+* Gradients alone beyond tolerance: training continues in float32, or in the precision that a flag asked for, with a
+  warning. Gradients of healthy models with saturated attention can be off by as much, so they are no reason to stop.
+* Float32 on an accelerator beyond tolerance of the CPU: an error in any precision.
+
+The cost is at most 1 % of a run: a clip computed in float32 and once more in half precision takes about four times as
+long as a clip that is trained in half precision, so one clip is compared for every 400 that a process will train on,
+but at least one and at most a batch. On the CPU the reference is computed once per machine, for one clip, because a CPU
+is slower than an accelerator by a factor of up to 2,000. All ranks compare the same clips and take the same decision.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.distributed as dist
+
+from earmark.data.usable import UsableClips
+from earmark.errors import DeviceError
+from earmark.models.build import AudioModel
+from earmark.models.numerics import (
+    Computed,
+    Difference,
+    Inputs,
+    Way,
+    compare,
+    compare_gradients,
+    compute,
+    copy_on_cpu,
+    first_different_layer,
+)
+from earmark.scoring.table import rank_and_world
+from earmark.train.arguments import EarmarkTrainingArguments
+from earmark.train.clips import training_clips
+from earmark.train.frozen import hears_mask, model_inputs
+from earmark.train.losses import make_loss
+from earmark.train.ranks import on_each_machine
+from earmark.train.recipe import global_batch_size
+
+logger = logging.getLogger(__name__)
+
+_CLIPS_PER_CLIP = 400  # trained for each one that is compared
+_CPU = torch.device("cpu")
+
+
+@dataclass(frozen=True)
+class _Batch:
+    """One real batch: model inputs on a device, and the loss of what the model makes of them."""
+
+    count: int
+    make_inputs: Inputs
+    loss: Callable[[Any], torch.Tensor]
+
+
+@dataclass(frozen=True)
+class _Verdict:
+    """What one rank found.
+
+    Attributes:
+        device: how float32 on the device differs from the CPU.
+        half: how logits or loss in half precision differ from float32.
+        gradients: the same of the gradients.
+    """
+
+    device: Difference | None = None
+    half: Difference | None = None
+    gradients: Difference | None = None
+
+
+def precision_flag(training: EarmarkTrainingArguments, precision: str) -> str | None:
+    """Return the flag that asked for half precision, ``None`` if none did.
+
+    Args:
+        training: settings as they were given.
+        precision: ``--precision``.
+    """
+    if precision in ("bf16", "fp16"):
+        return f"--precision {precision}"
+    return "--bf16" if training.bf16 else "--fp16" if training.fp16 else None
+
+
+def with_checked_precision(
+    audio: AudioModel, training: EarmarkTrainingArguments, clips: UsableClips, flag: str | None, *, half: bool = True
+) -> EarmarkTrainingArguments:
+    """Return the settings, in float32 if the device computes the model wrongly in the precision they name.
+
+    All ranks have to call this, before there is a trainer.
+
+    Args:
+        audio: the model, on the CPU; it is moved to the device, as the trainer would.
+        training: settings, with the precision that was chosen.
+        clips: clips to train on.
+        flag: see :func:`precision_flag`.
+        half: whether anything is trained in the precision of the settings; ``False`` for ``--few_shot``.
+
+    Raises:
+        DeviceError: the device computes the model wrongly in float32, or in the precision that ``flag`` asked for.
+    """
+    way = _way(training) if half else None
+    if training.deepspeed or (training.device.type == "cpu" and way is None):
+        if training.deepspeed and way is not None:
+            logger.info("numerics are not compared with float32: DeepSpeed may spread the weights before training")
+        return training
+    verdict = _of_all_ranks(_examine(audio, training, clips, way))
+    if verdict.device is not None:
+        error = DeviceError(
+            f"{training.device}: this device computes the model wrongly in float32: compared with the CPU "
+            f"{verdict.device}. Run `earmark doctor --selftest`, or choose another device with --device."
+        )
+        error.of_all_ranks = True
+        raise error
+    if way is None:
+        return training
+    told = f"{way}: compared with float32 {verdict.half or verdict.gradients}"
+    if verdict.half is None and verdict.gradients is None:
+        return training
+    if verdict.half is not None and _is_for(flag, training):
+        error = DeviceError(f"{flag}: {told}. Use --precision fp32.")
+        error.of_all_ranks = True
+        raise error
+    if verdict.half is None and _is_for(flag, training):
+        logger.warning("%s; %s keeps it. If the loss does not fall, use --precision fp32", told, flag)
+        return training
+    logger.warning("%s; training continues in float32, which is slower", told)
+    changes: dict[str, Any] = {"bf16": False, "fp16": False}
+    return dataclasses.replace(training, **changes)
+
+
+def _is_for(flag: str | None, training: EarmarkTrainingArguments) -> bool:
+    """Whether the flag asked for the precision that was chosen; --fp16 on a CPU trains in another one."""
+    return flag is not None and flag.endswith("bf16" if training.bf16 else "fp16")
+
+
+def _way(training: EarmarkTrainingArguments) -> Way | None:
+    """How the trainer computes in half precision; ``None`` for float32."""
+    if training.fp16:
+        return Way(training.device, torch.float16, autocast=True)
+    if not training.bf16:
+        return None
+    recomputes = training.gradient_checkpointing or getattr(training, "activation_checkpointing", None)
+    return Way(training.device, torch.bfloat16, autocast=bool(training.fsdp or recomputes))
+
+
+def _examine(audio: AudioModel, training: EarmarkTrainingArguments, clips: UsableClips, way: Way | None) -> _Verdict:
+    """Compare on this rank. The model ends on the device, or on the CPU if its weights will be spread from there."""
+    one, on_cpu, plain = _first_clips(audio, training, clips, 1), Way(_CPU, torch.float32), None
+    if training.device.type != "cpu":
+        plain = on_each_machine(lambda: compute(audio.model, one.make_inputs, on_cpu, one.loss))
+    audio.model.to(training.device)
+    try:
+        there, learns = Way(training.device, torch.float32), way is not None and not training.fsdp
+        exact = compute(audio.model, one.make_inputs, there, one.loss, gradients=learns, layers=True)
+        if plain is not None and (different := compare(exact, plain)) is not None:
+            known = compute(copy_on_cpu(audio.model), one.make_inputs, on_cpu, one.loss, layers=True)
+            layer = first_different_layer(exact, known, audio.model)
+            return _Verdict(device=dataclasses.replace(different, layer=layer))
+        if way is None:
+            return _Verdict()
+        several = _first_clips(audio, training, clips, _num_clips(training, clips))
+        return _examine_half(audio.model, way, there, one, exact, several)
+    finally:
+        if training.fsdp:
+            audio.model.to("cpu")
+
+
+def _examine_half(model: Any, way: Way, there: Way, one: _Batch, exact: Computed, several: _Batch) -> _Verdict:
+    half = compute(model, one.make_inputs, way, one.loss, gradients=bool(exact.gradients), layers=True)
+    different = compare(half, exact)
+    if different is None and several.count > 1:
+        several_half, several_exact = (compute(model, several.make_inputs, how, several.loss) for how in (way, there))
+        different = compare(several_half, several_exact)
+        if different is not None:
+            half, exact = (compute(model, several.make_inputs, how, layers=True) for how in (way, there))
+    if different is not None:
+        return _Verdict(half=dataclasses.replace(different, layer=first_different_layer(half, exact, model)))
+    return _Verdict(gradients=compare_gradients(half, exact))
+
+
+def _num_clips(training: EarmarkTrainingArguments, clips: UsableClips) -> int:
+    """Clips to compare, so that it takes at most 1 % of the time of training."""
+    if training.max_steps > 0:
+        trained = training.max_steps * global_batch_size(training)
+    else:
+        trained = math.ceil(training.num_train_epochs * len(clips.table))
+    most = min(training.per_device_train_batch_size, len(clips.table))
+    return max(1, min(most, trained // training.world_size // _CLIPS_PER_CLIP))
+
+
+def _first_clips(audio: AudioModel, training: EarmarkTrainingArguments, clips: UsableClips, count: int) -> _Batch:
+    dataset = training_clips(audio, clips, seed=training.seed)
+    batch = dataset.__getitems__(range(count))
+    loss = make_loss(audio, training, dataset.labels, quiet=True)
+    labels = batch["labels"]
+    return _Batch(
+        count,
+        lambda device: model_inputs(audio, batch, device, mask=hears_mask(audio)),
+        lambda outputs: loss(outputs, labels.to(outputs["logits"].device)),
+    )
+
+
+def _of_all_ranks(verdict: _Verdict) -> _Verdict:
+    """What the first rank found that found something; the same on all."""
+    world = rank_and_world()[1]
+    if world == 1:
+        return verdict
+    found: list[Any] = [None] * world
+    dist.all_gather_object(found, verdict)
+    names = [field.name for field in dataclasses.fields(_Verdict)]
+    return _Verdict(**{name: next(filter(None, (getattr(one, name) for one in found)), None) for name in names})

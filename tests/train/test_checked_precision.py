@@ -1,0 +1,169 @@
+"""Before the first step, half precision is compared with float32: an error, or training in float32, or nothing."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from transformers.activations import GELUActivation
+
+from earmark.cli.main import main
+from earmark.data.usable import UsableClips
+from earmark.errors import DeviceError
+from earmark.runs.folder import RunFolder
+from earmark.train.arguments import EarmarkTrainingArguments
+from earmark.train.numerics import precision_flag, with_checked_precision
+from tests.tiny import overrides, write_tones
+from tests.train.small import build, mixed_lengths_s, usable, write_clips
+
+FIRST = "wav2vec2.feature_extractor.conv_layers.0.activation (GELUActivation)"
+
+
+@pytest.fixture(scope="module")
+def clips(tmp_path_factory: pytest.TempPathFactory) -> UsableClips:
+    return usable(write_clips(tmp_path_factory.mktemp("clips"), mixed_lengths_s(10, longest_s=0.3)))["train"]
+
+
+@pytest.fixture(scope="module")
+def tones(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_tones(tmp_path_factory.mktemp("tones"), per_class=4, seconds=0.3)
+
+
+def settings(output: Path, **given: Any) -> EarmarkTrainingArguments:
+    return EarmarkTrainingArguments(output_dir=str(output), use_cpu=True, **{"bf16": True, **given})
+
+
+def words(data: Path, output: Path, kind: str, *more: str) -> list[str]:
+    """A run of few steps with everything that draws random numbers."""
+    config = ["--config_overrides", "{}" if kind == "tc_resnet" else overrides(kind)]
+    steps = ["--max_steps", "3", "--per_device_train_batch_size", "4", "--report", "False"]
+    place = ["--data_dir", str(data), "--output_dir", str(output), "--device", "cpu"]
+    return ["train", "--model_type", kind, *config, *steps, *place, *more]
+
+
+@pytest.fixture
+def broken_activation(monkeypatch: pytest.MonkeyPatch) -> None:
+    """GELU gives its values backwards in bfloat16."""
+    plain = GELUActivation.forward
+
+    def forward(self: Any, values: torch.Tensor) -> torch.Tensor:
+        output = plain(self, values)
+        return output.flip(-1) if values.dtype == torch.bfloat16 else output
+
+    monkeypatch.setattr(GELUActivation, "forward", forward)
+
+
+@pytest.mark.parametrize(
+    ("given", "precision", "flag"),
+    [
+        ({"bf16": False}, "auto", None),
+        ({}, "auto", "--bf16"),
+        ({"bf16": False}, "fp32", None),
+        ({"bf16": False}, "bf16", "--precision bf16"),
+    ],
+)
+def test_which_flag_asked_for_the_precision(given: dict[str, Any], precision: str, flag: str, tmp_path: Path) -> None:
+    assert precision_flag(settings(tmp_path, **given), precision) == flag
+
+
+@pytest.mark.parametrize("more", [{}, {"gradient_checkpointing": True}], ids=["cast", "autocast"])
+def test_a_healthy_model_keeps_its_precision(
+    more: dict[str, Any], clips: UsableClips, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    given = settings(tmp_path, **more)
+    with caplog.at_level(logging.INFO):
+        assert with_checked_precision(build(), given, clips, None) is given
+    assert "earmark.train.numerics" not in {record.name for record in caplog.records}
+
+
+@pytest.mark.parametrize("more", [{}, {"gradient_checkpointing": True}], ids=["cast", "autocast"])
+def test_a_precision_that_was_asked_for_is_an_error(
+    more: dict[str, Any], clips: UsableClips, tmp_path: Path, broken_activation: None
+) -> None:
+    with pytest.raises(DeviceError, match=r"^--bf16: bfloat16 on cpu: compared with float32 the .* differ by") as error:
+        with_checked_precision(build(), settings(tmp_path, **more), clips, "--bf16")
+    assert f"the first layer that differs is {FIRST}. Use --precision fp32." in str(error.value)
+    assert error.value.of_all_ranks
+
+
+def test_fp16_that_became_bf16_was_not_asked_for(clips: UsableClips, tmp_path: Path, broken_activation: None) -> None:
+    assert not with_checked_precision(build(), settings(tmp_path), clips, "--fp16").bf16
+
+
+def test_later_clips_are_compared_as_well(clips: UsableClips, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plain = GELUActivation.forward
+
+    def forward(self: Any, values: torch.Tensor) -> torch.Tensor:
+        output = plain(self, values)
+        wrong = values.dtype == torch.bfloat16 and len(values) > 1
+        return torch.cat([output[:1], output[1:].flip(-1)]) if wrong else output
+
+    monkeypatch.setattr(GELUActivation, "forward", forward)
+    given = settings(tmp_path, per_device_train_batch_size=4)
+    few, many = ({"max_steps": steps} for steps in (100, 1000))  # of 4 clips: one is compared, four are
+    assert with_checked_precision(build(), settings(tmp_path, per_device_train_batch_size=4, **few), clips, None).bf16
+    assert not with_checked_precision(
+        build(), settings(tmp_path, per_device_train_batch_size=4, **many), clips, None
+    ).bf16
+    assert given.bf16
+
+
+class _Backwards(torch.autograd.Function):
+    """The same values, and gradients that are backwards."""
+
+    @staticmethod
+    def forward(context: Any, values: torch.Tensor) -> torch.Tensor:
+        return values.clone()
+
+    @staticmethod
+    def backward(context: Any, gradient: torch.Tensor) -> torch.Tensor:
+        return gradient.flip(-1)
+
+
+@pytest.mark.parametrize(("flag", "kept"), [("--bf16", True), (None, False)])
+def test_wrong_gradients_are_a_warning_or_float32(
+    flag: str | None, kept: bool, clips: UsableClips, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    audio = build()
+    audio.model.base_model.feature_projection.projection.register_forward_hook(
+        lambda _, __, output: _Backwards.apply(output) if output.dtype == torch.bfloat16 else output
+    )
+    assert with_checked_precision(audio, settings(tmp_path), clips, flag).bf16 is kept
+    (line,) = [record.getMessage() for record in caplog.records if record.name == "earmark.train.numerics"]
+    assert "the gradients differ by" in line
+    assert "wav2vec2.feature_projection.projection" in line
+
+
+@pytest.mark.parametrize("more", ["auto", "bf16"])
+def test_the_command(
+    more: str, tones: Path, tmp_path: Path, broken_activation: None, capsys: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("earmark.device.supports_bf16", lambda _: True)
+    code = main(words(tones, tmp_path / "run", "wav2vec2", "--precision", more))
+    said = capsys.readouterr().err
+    assert FIRST in said
+    if more == "bf16":
+        assert code == 2
+        assert said.strip().splitlines()[-1].startswith("earmark: error: --precision bf16: ")
+        assert not (tmp_path / "run" / "model.safetensors").exists()
+    else:
+        assert code == 0
+        assert "training continues in float32" in said
+        assert "bf16: false" in RunFolder(tmp_path / "run").config.read_text()
+
+
+@pytest.mark.parametrize("kind", ["wav2vec2", "tc_resnet"])
+def test_a_run_ends_with_the_bits_of_a_run_without_it(
+    kind: str, tones: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    learned = []
+    for name in ("with", "without"):
+        if name == "without":
+            monkeypatch.setattr("earmark.train.run.with_checked_precision", lambda audio, given, *_, **__: given)
+        assert main(words(tones, tmp_path / name, kind, "--precision", "bf16")) == 0
+        learned.append(load_file(tmp_path / name / "model.safetensors"))
+    assert all(torch.equal(value, learned[1][key]) for key, value in learned[0].items())
