@@ -1,14 +1,14 @@
 """Training beside other work: ``python benchmarks/busy.py [--rounds 4] [--seconds 5] [--json FILE]``.
 
 Steps of TC-ResNet on one-second clips, batch 32, in the precision that earmark takes on this CPU. Every way to use the
-cores has a process of its own that lives through the whole measurement; they take turns, so that other load meets all of
-them alike. Three figures, each the median of ratios within a round:
+cores has a process of its own that lives through the whole measurement; they take turns, so that other load meets all
+of them alike. Three figures, each the median of ratios within a round:
 
-* quiet: earmark's default against the best of the fixed settings (all threads spinning, all threads sleeping, 1 thread);
+* quiet: earmark's default against the best fixed setting (all threads spinning, all threads sleeping, 1 thread);
 * beside one process that keeps a core busy: earmark's default against itself without that process;
 * two trainings at once: each of them against one alone.
 
-Takes 5 minutes on 2 cores. What other processes used meanwhile is printed; the figures count on a machine that is quiet.
+Takes 5 minutes on 2 cores. The load by other processes is printed: only the figures of a quiet machine count.
 """
 
 from __future__ import annotations

@@ -193,6 +193,7 @@ def _num_clips(training: EarmarkTrainingArguments, clips: UsableClips) -> int:
     if training.max_steps > 0:
         trained = training.max_steps * global_batch_size(training)
     else:
+        assert training.num_train_epochs is not None  # with_length has chosen it
         trained = math.ceil(training.num_train_epochs * len(clips.table))
     most = min(training.per_device_train_batch_size, len(clips.table))
     return max(1, min(most, trained // training.world_size // _CLIPS_PER_CLIP))
