@@ -32,6 +32,8 @@ class ModelForward:
     """Stands in for ``model.forward``; see :func:`install_forward`.
 
     Attributes:
+        compared: the kinds of scoring, with their types, that were compared with float32; see
+            :mod:`earmark.scoring.numerics`.
         convolutions: the convolutions of the model, checked before they run in half precision on a CPU.
         scoring_weights: weights by name that evaluation mode computes with in place of the model's own; see
             :func:`earmark.scoring.forward.scoring`, which casts them once for many batches.
@@ -44,6 +46,7 @@ class ModelForward:
         self.model = model
         self.family = wav2vec2_family.Wav2Vec2FamilyForward(model) if wav2vec2_family.is_supported(model) else None
         self.convolutions = CheckedConvolutions(model)
+        self.compared: set[tuple[type, torch.dtype]] = set()
         self._training_dtype: torch.dtype | None = None
         self.scoring_weights: dict[str, torch.Tensor] | None = None
         self.temperature = 1.0

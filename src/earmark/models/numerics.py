@@ -218,14 +218,23 @@ def copy_on_cpu(model: Any) -> Any:
         memo[id(parameter)] = nn.Parameter(parameter.detach().to("cpu", copy=True), parameter.requires_grad)
     for buffer in model.buffers():
         memo[id(buffer)] = buffer.detach().to("cpu", copy=True)
-    return copy.deepcopy(model, memo)
+    forward = model.forward
+    weights, forward.scoring_weights = forward.scoring_weights, None
+    try:
+        return copy.deepcopy(model, memo)
+    finally:
+        forward.scoring_weights = weights
 
 
 @contextmanager
 def unchanged(model: Any) -> Iterator[None]:
     """Evaluation mode inside; afterwards mode, buffers and random generators are as they were."""
-    modes = {module: module.training for module in model.modules()}
-    buffers = [(buffer, buffer.clone()) for buffer in model.buffers()]
+    modules = list(model.modules())
+    modes = [module.training for module in modules]
+    # some models keep tables outside of their buffers, in the type they were last used in (wav2vec2-conformer's pe)
+    tables = [{name: value for name, value in vars(module).items() if _is_table(value)} for module in modules]
+    buffers = [(module._buffers, name, buffer) for module in modules for name, buffer in module._buffers.items()]
+    copies = [None if buffer is None else buffer.clone() for _, _, buffer in buffers]
     device = next(model.parameters()).device
     states = (random.getstate(), np.random.get_state(), torch.get_rng_state())
     backend = None if device.type == "cpu" else getattr(torch, device.type)
@@ -234,16 +243,23 @@ def unchanged(model: Any) -> Iterator[None]:
     try:
         yield
     finally:
-        for module, mode in modes.items():
+        for module, mode, table in zip(modules, modes, tables, strict=True):
             module.training = mode
-        with torch.no_grad():
-            for buffer, before in buffers:
-                buffer.copy_(before)
+            vars(module).update(table)
+        for (own, name, buffer), before in zip(buffers, copies, strict=True):
+            own[name] = buffer
+            if buffer is not None:
+                with torch.inference_mode(buffer.is_inference()), torch.no_grad():
+                    buffer.copy_(before)
         random.setstate(states[0])
         np.random.set_state(states[1])
         torch.set_rng_state(states[2])
         if backend is not None:
             backend.set_rng_state(state)
+
+
+def _is_table(value: Any) -> bool:
+    return value is None or torch.is_tensor(value)
 
 
 @contextmanager

@@ -67,6 +67,10 @@ class PackedProducts:
             for module in (*self._linears, *self._products):
                 del module.forward
 
+    def forget(self) -> None:
+        """Let go of the packed weights; they are packed again when they are used."""
+        self._packed.clear()
+
     def _linear(self, module: nn.Linear, rows: torch.Tensor) -> torch.Tensor:
         if not _is_for_packing(rows, module.weight):
             return F.linear(rows, module.weight, module.bias)

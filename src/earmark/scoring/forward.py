@@ -22,6 +22,7 @@ import torch
 from earmark.models.forward import ModelForward, cast_weights, pads_exactly
 from earmark.models.frontend import Frontend
 from earmark.models.packed import PackedProducts, can_pack
+from earmark.scoring.numerics import compare_first_clip, computing_dtype, is_compared
 from earmark.scoring.windows import Windowing
 from earmark.tasks import Task
 from earmark.threads import watch
@@ -164,13 +165,22 @@ class TorchScorer:
                     self._held.close()
 
     def logits(self, waveforms: Sequence[np.ndarray]) -> np.ndarray:
-        """Logits (B, C) float32 of one batch."""
+        """Return logits (B, C) float32 of one batch.
+
+        Raises:
+            DeviceError: see :func:`earmark.scoring.numerics.compare_first_clip`.
+        """
         samples, num_samples = self.frontend.pack(waveforms)
         with torch.inference_mode():
             if num_samples is not None:
                 num_samples = num_samples.to(self.device, non_blocking=True)
             inputs = self.frontend.inputs(samples.to(self.device, non_blocking=True), num_samples)
             logits: np.ndarray = self.model(**inputs).logits.float().cpu().numpy()
+        dtype = computing_dtype(self.model, self.dtype)
+        if not is_compared(self.model, dtype):
+            compare_first_clip(self.model, self.frontend, waveforms, logits, self.device, dtype)
+            if self._packed is not None:
+                self._packed.forget()  # float32 weights that nothing else computes with
         return logits
 
 

@@ -9,6 +9,7 @@ import torch
 import torch.distributed as dist
 
 from earmark.data.reading import Waveforms
+from earmark.errors import EarmarkError
 from earmark.models.frontend import Frontend
 from earmark.progress import Progress
 from earmark.scoring.forward import Scorer, TorchScorer, score
@@ -40,6 +41,7 @@ def score_table(
 
     Raises:
         DataError: a clip cannot be read; none is left out or replaced.
+        DeviceError: the device computes wrongly in ``dtype``.
     """
     return score_table_with(TorchScorer(model, frontend, device, dtype), waveforms, batch_size=batch_size, what=what)
 
@@ -49,16 +51,26 @@ def score_table_with(scorer: Scorer, waveforms: Waveforms, *, batch_size: int, w
     total = len(waveforms.num_samples)
     rank, world = rank_and_world()
     mine = range(rank, total, world)
+    rows: list[np.ndarray] = []
+    error: EarmarkError | None = None
     with Progress(what, len(mine)) as progress:
-        rows = []
-        clips = waveforms.iterate(mine)
-        for row in score(scorer, clips, batch_size=batch_size):
-            rows.append(row)
-            progress.update(1)
+        try:
+            for row in score(scorer, waveforms.iterate(mine), batch_size=batch_size):
+                rows.append(row)
+                progress.update(1)
+        except EarmarkError as exc:
+            if world == 1:
+                raise
+            error = exc  # the other ranks wait for this one's rows
     if world == 1:
         return np.stack(rows)
-    gathered: list[Any] = [None] * world
-    dist.all_gather_object(gathered, rows)
+    outcomes: list[Any] = [None] * world
+    dist.all_gather_object(outcomes, (rows, error))
+    for _, failure in outcomes:
+        if failure is not None:
+            failure.of_all_ranks = True
+            raise failure
+    gathered = [part for part, _ in outcomes]
     classes = next(len(part[0]) for part in gathered if part)
     logits = np.empty((total, classes), dtype=np.float32)
     for other, part in enumerate(gathered):

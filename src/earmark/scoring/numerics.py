@@ -1,0 +1,86 @@
+"""Before a model scores in half precision: its first clip is compared with float32, once per process.
+
+The logits that were computed anyway, and outputs of layers, are compared with float32. That takes a pass over one
+clip in each, about as long as three clips, so the cost is below 1 % from 300 clips on; how many a stream has is not
+known beforehand. On an accelerator float32 is compared with the CPU, too. Half precision is always asked for by a flag
+here, so a difference beyond tolerance is an error.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+
+from earmark.errors import DeviceError
+from earmark.models.frontend import Frontend
+from earmark.models.numerics import Way, compare, compute, copy_on_cpu, first_different_layer
+
+_HALF = (torch.bfloat16, torch.float16)
+
+
+def computing_dtype(model: Any, dtype: torch.dtype | None) -> torch.dtype:
+    """Return the type that ``model`` scores in: ``dtype``, or the type of its weights."""
+    if dtype is not None:
+        return dtype
+    found: torch.dtype = next(parameter.dtype for parameter in model.parameters() if parameter.ndim > 1)
+    return found
+
+
+def is_compared(model: Any, dtype: torch.dtype) -> bool:
+    """Whether there is nothing to compare: float32, or a model that was compared before."""
+    return dtype not in _HALF or (type(model), dtype) in model.forward.compared
+
+
+def compare_first_clip(
+    model: Any,
+    frontend: Frontend,
+    waveforms: Sequence[np.ndarray],
+    logits: np.ndarray,
+    device: torch.device,
+    dtype: torch.dtype,
+) -> None:
+    """Compare the logits of the first clip of a batch with float32.
+
+    Args:
+        model: classifier, or its embeddings, on ``device``.
+        frontend: its frontend.
+        waveforms: the batch.
+        logits: what the model computed of it in ``dtype``, (B, C).
+        device: where.
+        dtype: see :func:`computing_dtype`.
+
+    Raises:
+        DeviceError: they are too far apart, or float32 on the device and on the CPU are.
+    """
+    model.forward.compared.add((type(model), dtype))
+
+    def make_inputs(place: torch.device) -> dict[str, torch.Tensor]:
+        samples, num_samples = frontend.pack(waveforms[:1])
+        return frontend.inputs(samples.to(place), None if num_samples is None else num_samples.to(place))
+
+    half, plain, on_cpu = Way(device, dtype), Way(device, torch.float32), Way(torch.device("cpu"), torch.float32)
+    exact = compute(model, make_inputs, plain, layers=True)
+    if device.type != "cpu":
+        known = compute(copy_on_cpu(model), make_inputs, on_cpu, layers=True)
+        different = compare(exact, known)
+        if different is not None:
+            raise DeviceError(
+                f"{device}: this device computes the model wrongly in float32: compared with the CPU "
+                f"{replace(different, layer=first_different_layer(exact, known, model))}. Run `earmark doctor "
+                "--selftest`, or choose another device with --device."
+            )
+    again = compute(model, make_inputs, half, layers=True)
+    unit = model.forward.unit
+    given = torch.from_numpy(logits[:1].copy())
+    in_batch = replace(again, logits=given if unit is None else (given - unit[0]) / unit[1])
+    different = compare(in_batch, exact)
+    if different is not None:
+        raise DeviceError(
+            f"{half}: this device computes the model wrongly in this precision: compared with float32 "
+            f"{replace(different, layer=first_different_layer(again, exact, model))}. Score in float32: --precision "
+            "fp32, without --bf16_full_eval and --fp16_full_eval."
+        )

@@ -1,0 +1,130 @@
+"""The first clip that is scored in half precision is compared with float32."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from transformers.activations import GELUActivation
+
+import earmark
+from earmark.cli.main import main
+from earmark.errors import DeviceError
+from earmark.models import numerics
+from earmark.models.build import AudioModel, ModelSource, build_for_training
+from earmark.models.embedding import EmbeddingModel
+from earmark.models.forward import cast_in_place
+from earmark.scoring.forward import TorchScorer, score
+from tests.tiny import ARCHITECTURES, RATE_HZ, save_model, tone
+
+CPU = torch.device("cpu")
+FIRST = "wav2vec2.feature_extractor.conv_layers.0.activation (GELUActivation)"
+
+
+def build(kind: str = "wav2vec2", **settings: Any) -> AudioModel:
+    torch.manual_seed(0)
+    source = ModelSource(model_type=kind, config_overrides=json.dumps({**ARCHITECTURES[kind], **settings}))
+    return build_for_training(source, ["a", "b", "c"], 0.5, 0.5)
+
+
+def clips(count: int) -> list[np.ndarray]:
+    return [tone(300.0 + 100 * i, 0.3, seed=i) for i in range(count)]
+
+
+@pytest.fixture
+def broken_activation(monkeypatch: pytest.MonkeyPatch) -> None:
+    plain = GELUActivation.forward
+
+    def forward(self: Any, values: torch.Tensor) -> torch.Tensor:
+        output = plain(self, values)
+        return output.flip(-1) if values.dtype != torch.float32 else output
+
+    monkeypatch.setattr(GELUActivation, "forward", forward)
+
+
+@pytest.fixture
+def computed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The float32 passes of the comparison, as they are made."""
+    ways: list[str] = []
+    plain = numerics.compute
+
+    def compute(model: Any, make_inputs: Any, way: Any, *args: Any, **settings: Any) -> Any:
+        ways.append(str(way))
+        return plain(model, make_inputs, way, *args, **settings)
+
+    monkeypatch.setattr("earmark.scoring.numerics.compute", compute)
+    return ways
+
+
+@pytest.mark.parametrize("in_place", [False, True], ids=["session", "in place"])
+@pytest.mark.parametrize("kind", sorted(ARCHITECTURES))
+def test_a_healthy_model_is_compared_once(kind: str, in_place: bool, computed: list[str]) -> None:
+    audio = build(kind)
+    if in_place:
+        cast_in_place(audio.model, torch.bfloat16)
+    for _ in range(2):
+        scorer = TorchScorer(audio.model, audio.frontend, CPU, None if in_place else torch.bfloat16)
+        rows = list(score(scorer, clips(3), batch_size=2))
+        assert np.isfinite(rows).all()
+    assert computed == ["float32 on cpu", "bfloat16 on cpu"]
+
+
+def test_float32_is_not_compared(computed: list[str]) -> None:
+    audio = build()
+    list(score(TorchScorer(audio.model, audio.frontend, CPU), clips(2), batch_size=2))
+    assert computed == []
+
+
+def test_comparing_changes_no_score(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = []
+    for compared in (True, False):
+        audio = build()
+        if not compared:
+            monkeypatch.setattr("earmark.scoring.forward.is_compared", lambda *_: True)
+        rows.append(list(score(TorchScorer(audio.model, audio.frontend, CPU, torch.bfloat16), clips(3), batch_size=2)))
+    np.testing.assert_array_equal(rows[0], rows[1])
+
+
+@pytest.mark.parametrize("in_place", [False, True], ids=["session", "in place"])
+@pytest.mark.parametrize("embeds", [False, True], ids=["logits", "embeddings"])
+def test_a_wrong_layer_is_an_error_that_names_it(in_place: bool, embeds: bool, broken_activation: None) -> None:
+    audio = build()
+    if in_place:
+        cast_in_place(audio.model, torch.bfloat16)
+    model = EmbeddingModel(audio.model) if embeds else audio.model
+    scorer = TorchScorer(model, audio.frontend, CPU, None if in_place else torch.bfloat16)
+    with pytest.raises(DeviceError, match=r"^bfloat16 on cpu: this device computes the model wrongly") as error:
+        list(score(scorer, clips(2), batch_size=2))
+    assert FIRST in str(error.value)
+
+
+def test_the_unit_of_a_regression_hides_nothing(broken_activation: None) -> None:
+    audio = build()
+    audio.model.forward.unit = (1e6, 1.0)
+    with pytest.raises(DeviceError):
+        list(score(TorchScorer(audio.model, audio.frontend, CPU, torch.bfloat16), clips(1), batch_size=1))
+
+
+def test_a_weight_beyond_half_precision_is_an_error() -> None:
+    audio = build("tc_resnet")
+    with torch.no_grad():
+        audio.model.classifier.weight[0, 0] = 1e6
+    cast_in_place(audio.model, torch.float16)
+    with pytest.raises(DeviceError, match="not finite"):
+        list(score(TorchScorer(audio.model, audio.frontend, CPU), clips(1), batch_size=1))
+
+
+def test_the_command_and_the_class(tmp_path: Path, broken_activation: None, capsys: pytest.CaptureFixture[str]) -> None:
+    model, sound = save_model(tmp_path / "model", 0.5), tmp_path / "sound.wav"
+    soundfile.write(sound, tone(300.0, 0.4), RATE_HZ)
+    assert main(["predict", str(model), str(sound), "--device", "cpu", "--precision", "bf16"]) == 2
+    said = capsys.readouterr().err.strip().splitlines()[-1]
+    assert said.startswith("earmark: error: bfloat16 on cpu")
+    assert "--precision fp32" in said
+    with pytest.raises(DeviceError, match="activation"):
+        earmark.Classifier.from_pretrained(model, device="cpu", precision="bf16").predict(str(sound))
