@@ -9,7 +9,14 @@ from pathlib import Path
 import pytest
 
 from earmark.doctor.children import Probe, run_probe
-from earmark.doctor.devices import check_group, check_import, check_seen, check_trainer, judge_device
+from earmark.doctor.devices import (
+    check_group,
+    check_import,
+    check_seen,
+    check_trainer,
+    judge_convolutions,
+    judge_device,
+)
 from earmark.doctor.machine import Answer, Machine
 from tests.doctor.trees import the, write
 from tests.test_faults import BROKEN_PLUGIN
@@ -156,6 +163,34 @@ def test_the_stage_that_it_died_in_is_named(got: tuple[str, ...], stage: str) ->
     found = the(judge_device("npu:0", probe), f"npu:0 {stage}")
     assert found.status == "problem"
     assert found.seen == "ended by SIGABRT: terminate called"
+
+
+def test_convolutions_on_this_cpu() -> None:
+    """The probe itself: whatever this CPU computes, shapes of published models are right or the finding names them."""
+    probe = run_probe(Machine(), "convolutions", "cpu", timeout_s=300)
+    assert probe.finished
+    assert probe.results["compared"] == ["bfloat16"]
+    errors = probe.results["bfloat16"]
+    assert len(errors) == 12
+    (found,) = judge_convolutions("cpu", probe)
+    wrong = [shape for shape, error in errors.items() if error > 0.05]
+    assert found.status == ("warning" if wrong else "ok")
+    assert all(shape in found.seen for shape in wrong)
+
+
+@pytest.mark.parametrize(("name", "says"), [("cpu", "in float32 on this CPU"), ("npu:0", "before it trains or scores")])
+def test_convolutions_that_are_wrong(name: str, says: str) -> None:
+    errors = {"8 to 8 channels, kernel 8, stride 8": 0.8, "1 to 512 channels, kernel 10, stride 5": 0.002}
+    (found,) = judge_convolutions(name, ended(0, bfloat16=errors, compared=["bfloat16"]))
+    assert (found.name, found.status) == (f"{name} bfloat16 conv", "warning")
+    assert "1 of 2 shapes are wrong (relative error up to 0.8" in found.seen
+    assert "8 to 8 channels, kernel 8, stride 8" in found.seen
+    assert says in found.means
+    right = judge_convolutions(name, ended(0, bfloat16={"shape": 0.002}, float16={"shape": float("inf")}))
+    assert [finding.status for finding in right] == ["ok", "warning"]
+    (died,) = judge_convolutions(name, ended(-11, "", device=name))
+    assert died.status == "problem"
+    assert "SIGSEGV" in died.seen
 
 
 def test_a_group_of_processes() -> None:

@@ -19,6 +19,7 @@ DEVICE_TIMEOUT_S = 300.0  # the first operators on a card are compiled
 _INSTALL = "pip install 'torch>=2.6', in the build for your card: README, Install"
 # largest deviation from float64, relative to the largest element; for float32 cards may take 10-bit mantissas (TF32)
 _PRODUCT_TOLERANCE = {"matmul_error": 2e-3, "bf16_error": 3e-2}
+_CONVOLUTION_TOLERANCE = 0.05  # relative error, as in models/convolutions.py
 _LOSS_TOLERANCE = 1e-2  # absolute, over three steps from a loss near 1.1
 
 
@@ -123,6 +124,45 @@ def judge_device(name: str, probe: Probe) -> list[Finding]:
         means = f"{name} cannot be used as it is"
         found.append(probe.finding(f"{name} {_stage(results)}", means, "report it with the line above"))
     return found
+
+
+def check_convolutions(machine: Machine, name: str, *, timeout_s: float = DEVICE_TIMEOUT_S) -> list[Finding]:
+    """Compare convolutions in half precision with float32: shapes with known faults, and those of published models."""
+    return judge_convolutions(name, run_probe(machine, "convolutions", name, timeout_s=timeout_s))
+
+
+def judge_convolutions(name: str, probe: Probe) -> list[Finding]:
+    """Return one finding for each type that was compared, and one if the probe did not end."""
+    types = [title for title in ("bfloat16", "float16") if title in probe.results]
+    found = [_judge_convolutions(name, title, probe.results[title]) for title in types]
+    if not probe.finished:
+        means = f"convolutions in half precision could not be compared on {name}"
+        found.append(probe.finding(f"{name} convolutions", means, "report it with the line above"))
+    return found
+
+
+def _judge_convolutions(name: str, title: str, errors: dict[str, float]) -> Finding:
+    wrong = [shape for shape, error in errors.items() if not error <= _CONVOLUTION_TOLERANCE]
+    worst = max(errors.values())
+    check = f"{name} {title} conv"
+    accepted = f"relative error up to {worst:.2g}, at most {_CONVOLUTION_TOLERANCE:g} is accepted"
+    if not wrong:
+        return ok(check, f"{len(errors)} shapes, forward and backward: {accepted}")
+    seen = f"{len(wrong)} of {len(errors)} shapes are wrong ({accepted}): {'; '.join(wrong)}"
+    if name == "cpu":
+        return warning(
+            check,
+            seen,
+            "earmark computes such layers in float32 on this CPU, which is right and slower; other programs do not",
+            "set ONEDNN_MAX_CPU_ISA=AVX512_CORE_BF16 to avoid the faulty kernels in every program, or update torch",
+        )
+    return warning(
+        check,
+        seen,
+        f"earmark compares each model with float32 before it trains or scores in {title}: it stops if a flag asked for "
+        f"{title}, and trains in float32 otherwise",
+        "update driver and libraries, or use --precision fp32",
+    )
 
 
 def check_group(machine: Machine, names: Sequence[str], *, timeout_s: float = DEVICE_TIMEOUT_S) -> Finding:

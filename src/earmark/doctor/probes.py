@@ -25,6 +25,13 @@ _MATRIX = 256
 _STEPS = 3
 # what torch.distributed calls the library for collective operations of a backend
 _COLLECTIVES = {"npu": "hccl", "cuda": "nccl", "xpu": "xccl", "cpu": "gloo"}
+# (inputs, outputs, kernel, stride, groups, padding): wrong in bfloat16 on CPUs with AMX in torch 2.13.0
+_KNOWN_FAULTS = [
+    (8, 8, 8, 8, 1, 0), (8, 16, 8, 5, 1, 0), (24, 16, 8, 4, 1, 0), (16, 16, 16, 8, 1, 0), (12, 16, 16, 1, 1, 0),
+    (16, 16, 8, 1, 2, 4), (32, 32, 16, 1, 4, 8), (8, 8, 128, 1, 4, 64),
+]  # fmt: skip
+# of wav2vec2-base and Whisper: the first, a middle and the positional convolution, and one of mel frames
+_PUBLISHED = [(1, 512, 10, 5, 1, 0), (512, 512, 3, 2, 1, 0), (768, 768, 128, 1, 16, 64), (80, 384, 3, 1, 1, 1)]
 _CODECS = {"wav": "WAV", "flac": "FLAC", "ogg": "OGG", "mp3": "MP3"}
 
 
@@ -101,6 +108,28 @@ def probe_device(name: str) -> None:
     losses = _losses(device)
     emit(losses=losses, cpu_losses=losses if device.type == "cpu" else _losses(torch.device("cpu")))
     _try_collective(device)
+
+
+def probe_convolutions(name: str) -> None:
+    """Convolutions in half precision against float32 on the same device, forward and backward."""
+    import torch
+
+    from earmark.device import select_device, supports_bf16
+    from earmark.models.convolutions import Geometry, probe
+
+    device = select_device(name)
+    _make_current(device)
+    emit(device=str(device))
+    types = {"bfloat16": torch.bfloat16} if device.type == "cpu" or supports_bf16(device) else {}
+    types |= {} if device.type == "cpu" else {"float16": torch.float16}
+    for title, dtype in types.items():
+        errors = {}
+        for inputs, outputs, kernel, stride, groups, padding in [*_KNOWN_FAULTS, *_PUBLISHED]:
+            shape = Geometry(1, inputs, outputs, (kernel,), (stride,), (padding,), (1,), groups, "zeros", True)
+            words = f"{inputs} to {outputs} channels, kernel {kernel}, stride {stride}"
+            errors[words + (f", {groups} groups" if groups > 1 else "")] = probe(shape, dtype, True, str(device))
+        emit(**{title: errors})
+    emit(compared=list(types))
 
 
 def _make_current(device: torch.device) -> None:
@@ -224,6 +253,7 @@ PROBES: dict[str, Callable[..., None]] = {
     "torch": probe_torch,
     "trainer": probe_trainer,
     "device": probe_device,
+    "convolutions": probe_convolutions,
     "group": probe_group,
     "codecs": probe_codecs,
     "hub": probe_hub,

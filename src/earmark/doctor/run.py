@@ -16,6 +16,7 @@ from earmark.doctor import ascend, nvidia, surroundings, versions
 from earmark.doctor.children import Probe, run_probe
 from earmark.doctor.devices import (
     IMPORT_TIMEOUT_S,
+    check_convolutions,
     check_device,
     check_group,
     check_import,
@@ -93,7 +94,10 @@ def examine(device: str | None = None, machine: Machine | None = None) -> Examin
         findings.append(check_trainer(run_probe(machine, "trainer", timeout_s=IMPORT_TIMEOUT_S)))
         for name in [*chosen, *(["cpu"] if kind in (None, "cpu") else [])]:
             logger.info("computing on %s", name)
-            findings += check_device(machine, name)
+            computed = check_device(machine, name)
+            findings += computed
+            if not count_by_status(computed)["problem"]:
+                findings += check_convolutions(machine, name)
         findings += [check_group(machine, cards) for cards in _groups(chosen)]
     logger.info("checking the processor, codecs, disks and the hub")
     return Examination([*findings, *_check_surroundings(machine)], chosen)
