@@ -9,7 +9,8 @@ Both runs must end with the same weights, bit by bit. The states that both saved
 scheduler, random numbers) are compared too: the first step and the first tensor that differ are printed.
 
 Both runs use the same number of CPU threads (``OMP_NUM_THREADS``, 2 unless it is set), because sums depend on it.
-``--load N`` keeps N cores busy with other work meanwhile.
+``--load N`` keeps N cores busy with other work meanwhile. The source of earmark must not change before the end, because
+every start reads it again: the report says if it has.
 
 Exits with 0 if no kill is lost and all states and weights are the same, else with 1.
 """
@@ -34,9 +35,11 @@ from pathlib import Path
 import numpy as np
 from saved_states import StateRecorder, first_difference
 
+import earmark
 from earmark.bench.clips import draw_lengths_s, write_split
 from earmark.train.checkpoints import UNFINISHED, checkpoints_in, steps_of, why_not_whole
 
+PACKAGE = Path(earmark.__file__).parent
 SMALL_MODEL = '{"stem_channels": 8, "channels": [8, 8]}'
 _TRAINS = "training: "  # how the line before the first step begins
 _LONGEST_LIFE_S = 1.0  # of training, before it is killed
@@ -138,6 +141,7 @@ def busy_processes(count: int) -> Iterator[list[subprocess.Popen[bytes]]]:
 def compare(folder: Path, args: argparse.Namespace, flags: list[str]) -> int:
     """Do both runs in ``folder`` and report; returns the exit code."""
     command = train_command(folder, args, flags)
+    source = source_hash()
     with StateRecorder(folder / "unstopped", folder / "states" / "unstopped"):
         unstopped = subprocess.run([*command, str(folder / "unstopped")], capture_output=True, text=True, check=False)
     if unstopped.returncode != 0:
@@ -158,13 +162,17 @@ def compare(folder: Path, args: argparse.Namespace, flags: list[str]) -> int:
         )
         resumed_from = [life.went_on_from for life in lives if life.went_on_from is not None]
         print(f"the killed run was resumed from the steps {', '.join(map(str, resumed_from))}")
-    same = None not in hashes and hashes[0] == hashes[1] and difference is None
+    changed = source != source_hash()
+    if changed:
+        print(f"{PACKAGE}: the source has changed since the start, so the runs cannot be compared. Run this again.")
+    same = None not in hashes and hashes[0] == hashes[1] and difference is None and not changed
     if args.json:
         outcome = {
             "kills": len(kills),
             "lost": lost,
             "same_weights": hashes[0] == hashes[1],
             "states_compared": compared,
+            "source_changed": changed,
             "first_difference": None if difference is None else asdict(difference),
             "lives": [asdict(life) for life in lives],
         }
@@ -269,6 +277,14 @@ def weights(run: Path) -> str | None:
     """Hash of the final weights."""
     path = run / "model.safetensors"
     return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else None
+
+
+def source_hash() -> str:
+    """Hash of earmark's source, which every process reads when it starts."""
+    digest = hashlib.sha256()
+    for path in sorted(PACKAGE.rglob("*.py")):
+        digest.update(path.relative_to(PACKAGE).as_posix().encode() + b"\0" + path.read_bytes())
+    return digest.hexdigest()
 
 
 def write_clips(folder: Path) -> Path:

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 import transformers
 
+import earmark
 from earmark.device import describe_device
 
 # Environment variables with which the CPU libraries choose other instructions, and so other orders of additions.
@@ -27,6 +28,7 @@ def arithmetic_facts(device: torch.device) -> dict[str, Any]:
         device: where the run computes.
     """
     facts: dict[str, Any] = {
+        "earmark": earmark.__version__,
         "torch": str(torch.__version__),
         "transformers": transformers.__version__,
         "device": describe_device(device),
