@@ -17,6 +17,7 @@ from earmark.errors import OutputError
 from earmark.runs import in_use
 from earmark.runs.folder import RunFolder, prepare_output_dir
 from earmark.runs.in_use import NAME, held
+from tests.patience import PATIENCE_S
 
 HOLDS = """
 import os, sys
@@ -57,7 +58,7 @@ def test_a_second_process_is_told_of_the_first_and_a_killed_one_holds_nothing(tm
             with pytest.raises(OutputError, match=told), held(folder):
                 pass
         process.kill()
-        process.wait(30)
+        process.wait(PATIENCE_S)
         assert f"process {process.pid} " in (folder / NAME).read_text()
         with held(folder):
             assert f"process {os.getpid()} " in (folder / NAME).read_text()
@@ -74,10 +75,28 @@ def test_a_process_that_ends_by_itself_leaves_no_file(tmp_path: Path) -> None:
 def test_a_worker_that_outlives_its_process_holds_nothing(tmp_path: Path) -> None:
     with another_process(tmp_path, "worker") as (process, worker):
         process.kill()
-        process.wait(30)
+        process.wait(PATIENCE_S)
         os.kill(worker, 0)  # it is there
         with held(tmp_path):
             pass
+
+
+LEAVES = """
+import os, sys
+from pathlib import Path
+from earmark.runs.in_use import NAME, held
+with held(Path(sys.argv[1])):
+    child = os.fork()
+    if child:
+        status = os.waitpid(child, 0)[1]
+        print(status, (Path(sys.argv[1]) / NAME).exists(), flush=True)
+"""
+
+
+def test_a_child_that_leaves_the_block_leaves_the_lock_to_its_parent(tmp_path: Path) -> None:
+    done = subprocess.run([sys.executable, "-c", LEAVES, str(tmp_path)], capture_output=True, text=True, check=True)
+    assert (done.stdout, done.stderr) == ("0 True\n", "")
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_file_that_is_removed_before_it_is_locked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,6 +11,7 @@ import pytest
 
 from earmark.cli.main import main
 from tests.models.hub_stand_in import TOKEN, serve
+from tests.patience import PATIENCE_S
 from tests.tiny import overrides, write_tones
 
 
@@ -32,7 +33,7 @@ def earmark(*words: str, endpoint: str, home: Path, **variables: str) -> subproc
         env={**os.environ, **settings, **variables},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=PATIENCE_S,
         check=False,
     )
 

@@ -47,10 +47,11 @@ def held(folder: Path) -> Iterator[None]:
     try:
         yield
     finally:
-        _held.discard(descriptor)
-        with suppress(OSError):
-            place.unlink()  # before others can hold it
-        os.close(descriptor)
+        if descriptor in _held:  # else this is a forked child, and the file is its parent's
+            _held.discard(descriptor)
+            with suppress(OSError):
+                place.unlink()  # before others can hold it
+            os.close(descriptor)
 
 
 def _locked(place: Path) -> int:

@@ -1,0 +1,20 @@
+"""How long tests wait for other processes.
+
+A busy machine takes minutes to start a process that imports torch. So a test gives up only when something hangs, and no
+test measures its own speed.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+PATIENCE_S = 900.0
+
+
+def wait_until(condition: Callable[[], object], *, poll_s: float = 0.02) -> None:
+    """Return as soon as ``condition`` is true; fail after :data:`PATIENCE_S`."""
+    give_up_s = time.monotonic() + PATIENCE_S
+    while not condition():
+        assert time.monotonic() < give_up_s, "waited in vain"
+        time.sleep(poll_s)
