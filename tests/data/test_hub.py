@@ -20,6 +20,7 @@ from earmark.data.decode import read_clip
 from earmark.data.folders import SplitNames
 from earmark.data.hub import HubSource, load_parquet, load_saved, load_snapshot
 from earmark.errors import DataError
+from tests.patience import PATIENCE_S
 from tests.tiny import tone
 
 datasets = pytest.importorskip("datasets")
@@ -209,7 +210,12 @@ def test_a_network_fault_is_called_that_and_soon(offline: str, tmp_path: Path) -
         endpoint = f"http://127.0.0.1:{closed.getsockname()[1]}"
         environment = os.environ | {"HF_ENDPOINT": endpoint, "HF_HOME": str(tmp_path), "HF_HUB_OFFLINE": offline}
         run = subprocess.run(
-            [sys.executable, "-c", _ASK], env=environment, capture_output=True, text=True, timeout=60, check=True
+            [sys.executable, "-c", _ASK],
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE_S,
+            check=True,
         )
     assert run.stdout.startswith("NetworkError someone/recordings: ")
     assert ("HF_HUB_OFFLINE forbids the network" if offline == "1" else f"network fault: {endpoint}") in run.stdout

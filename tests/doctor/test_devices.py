@@ -19,6 +19,7 @@ from earmark.doctor.devices import (
 )
 from earmark.doctor.machine import Answer, Machine
 from tests.doctor.trees import the, write
+from tests.patience import PATIENCE_S
 from tests.test_faults import BROKEN_PLUGIN
 
 FINE = {"device": "npu:0", "matmul_error": 1e-6, "bf16": True, "bf16_error": 3e-3, "losses": [1.1], "cpu_losses": [1.1]}
@@ -48,7 +49,7 @@ __version__ = "2.12.0"
 version = types.SimpleNamespace(cuda=None, hip=None)
 """
     here = with_torch(tmp_path, source, torch="2.12.0", torch_npu="2.12.0")
-    probe = run_probe(here, "torch", timeout_s=60)
+    probe = run_probe(here, "torch", timeout_s=PATIENCE_S)
     assert not probe.finished
     found = check_import(here, probe)
     broken = the(found, "import torch")
@@ -64,14 +65,14 @@ version = types.SimpleNamespace(cuda=None, hip=None)
 def test_a_torch_that_is_broken_with_and_without_the_plugin(tmp_path: Path) -> None:
     source = "raise ImportError('libcudnn.so.9: cannot open shared object file: No such file or directory')"
     here = with_torch(tmp_path, source, torch="2.12.0", torch_npu="2.12.0")
-    found = check_import(here, run_probe(here, "torch", timeout_s=60))
+    found = check_import(here, run_probe(here, "torch", timeout_s=PATIENCE_S))
     assert [finding.status for finding in found] == ["problem", "problem"]
     assert "CUDA libraries" in found[0].means
 
 
 def test_a_torch_that_crashes(tmp_path: Path) -> None:
     here = with_torch(tmp_path, "import os, signal; os.kill(os.getpid(), signal.SIGSEGV)", torch="2.12.0")
-    (found,) = check_import(here, run_probe(here, "torch", timeout_s=60))
+    (found,) = check_import(here, run_probe(here, "torch", timeout_s=PATIENCE_S))
     assert found.status == "problem"
     assert found.seen == "ended by SIGSEGV: it printed nothing"
     assert found.mend == "pip install --force-reinstall torch==2.12.0"
@@ -91,7 +92,7 @@ def test_a_file_called_torch_in_the_working_directory_is_not_taken(
     monkeypatch.chdir(tmp_path)
     if sys.version_info < (3, 11):
         pytest.skip("Python 3.10 knows no safe path")
-    assert "codecs" in run_probe(Machine(), "codecs", timeout_s=60).results
+    assert "codecs" in run_probe(Machine(), "codecs", timeout_s=PATIENCE_S).results
 
 
 def test_no_torch_at_all() -> None:

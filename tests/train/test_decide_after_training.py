@@ -9,16 +9,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 import earmark
 from earmark.cli.main import main
 from earmark.data.usable import UsableClips
+from earmark.models.build import ModelSource, build_for_training
 from earmark.models.decision import Decision
 from earmark.scoring.decide import Fitted
 from earmark.tasks import softmax
 from earmark.train.decide import judge_splits, score_windows
 from earmark.train.prepare import PreparedData
-from tests.tiny import overrides
+from tests.tiny import ARCHITECTURES, overrides
 from tests.train.small import build, make_trainer, mixed_lengths_s, usable, write_clips
 
 
@@ -73,6 +75,8 @@ def test_a_probe_is_calibrated_on_its_embeddings(tmp_path: Path, monkeypatch: py
 
 TINY = ["--model_type", "wav2vec2", "--config_overrides", overrides("wav2vec2"), "--device", "cpu"]
 QUICK = ["--max_steps", "1", "--per_device_train_batch_size", "4", "--eval_strategy", "no", "--save_strategy", "no"]
+FIXED = [*QUICK, "--learning_rate", "0", "--device", "cpu"]  # the model stays as it is
+_LOGIT = 0.3  # of the right class, and minus that of the other one: a probability of 0.65
 
 
 @pytest.fixture(scope="module")
@@ -80,14 +84,45 @@ def tones(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_clips(tmp_path_factory.mktemp("tones"), [0.2] * 6, validation_s=[0.2] * 8)
 
 
-def test_a_run_writes_what_it_fitted_and_a_later_one_takes_it_away(tones: Path, tmp_path: Path, capsys) -> None:
-    # a model that is right and taught not to be sure of it
-    words = ["train", "--data_dir", str(tones), "--model_type", "tc_resnet", "--device", "cpu", *QUICK]
-    words += ["--max_steps", "20", "--label_smoothing_factor", "0.6", "--output_dir", str(tmp_path / "run")]
+@pytest.fixture(scope="module")
+def modest(tones: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model that is right about every clip of ``tones`` and gives the right class a probability of about 0.65.
+
+    Its body has random weights. Its head is solved for: the eight different clips have 16 features each.
+    """
+    torch.manual_seed(0)
+    wide = json.dumps({**ARCHITECTURES["wav2vec2"], "classifier_proj_size": 16})
+    source = ModelSource(model_type="wav2vec2", config_overrides=wide)
+    audio = build_for_training(source, ["high", "low"], 0.2, longest_s=0.2)
+    audio.model.eval()
+    clips = [clip for split in usable(tones).values() for clip in _clips(split)]
+    signs = torch.tensor([1.0 if label == "high" else -1.0 for label, _ in clips], dtype=torch.float64)
+    inputs = audio.frontend([wave for _, wave in clips])
+    with torch.no_grad():
+        features = audio.model.projector(audio.model(**inputs, stop_at="embeddings")).double()
+        row = torch.linalg.pinv(features) @ (signs * _LOGIT)
+        audio.model.classifier.weight.copy_(torch.stack([row, -row]))
+        audio.model.classifier.bias.zero_()
+        logits = audio.model(**inputs).logits[:, 0]
+    torch.testing.assert_close(logits.double(), signs * _LOGIT, atol=_LOGIT / 10, rtol=0)
+    folder = tmp_path_factory.mktemp("modest")
+    audio.save(folder)
+    return folder
+
+
+def _clips(split: UsableClips) -> list[tuple[str, np.ndarray]]:
+    return [(str(clip.label), split.waveforms.read(row)) for row, clip in enumerate(split.table)]
+
+
+def test_a_run_writes_what_it_fitted_and_a_later_one_takes_it_away(
+    tones: Path, modest: Path, tmp_path: Path, capsys
+) -> None:
+    words = ["train", "--data_dir", str(tones), "--model_name_or_path", str(modest), *FIXED]
+    words += ["--output_dir", str(tmp_path / "run")]
     fitted = ["--calibrate", "--reject_target_precision", "0.5", "--reject_class", "something else"]
     assert main([*words, *fitted]) == 0
     decision = json.loads((tmp_path / "run" / "decision.json").read_text())
-    assert decision["temperature"] != 1.0
+    assert decision["temperature"] < 1.0  # a model that is right about every clip can be surer
     assert decision["reject_label"] == "something else"
     assert decision["fitted"]["clips"] == 8
     figures = json.loads((tmp_path / "run" / "metrics.json").read_text())["validation"]["decision"]
@@ -113,13 +148,13 @@ def test_a_run_writes_what_it_fitted_and_a_later_one_takes_it_away(tones: Path, 
     assert not (tmp_path / "run" / "decision.json").exists()
 
 
-def test_a_target_out_of_reach_is_said_at_the_end_and_in_the_card(tmp_path: Path, capsys) -> None:
+def test_a_target_out_of_reach_is_said_at_the_end_and_in_the_card(modest: Path, tmp_path: Path, capsys) -> None:
     data = write_clips(tmp_path / "tones", [0.2] * 6, validation_s=[0.2] * 8)
     low, high = data / "validation" / "low", data / "validation" / "high"  # labels turned round: nothing is right
     for one, other in ((low, data / "aside"), (high, low), (data / "aside", high)):
         one.rename(other)
-    words = ["train", "--data_dir", str(data), "--model_type", "tc_resnet", "--device", "cpu", *QUICK]
-    words += ["--max_steps", "20", "--output_dir", str(tmp_path / "run"), "--target_precision", "0.95"]
+    words = ["train", "--data_dir", str(data), "--model_name_or_path", str(modest), *FIXED]
+    words += ["--output_dir", str(tmp_path / "run"), "--target_precision", "0.95"]
     assert main(words) == 0
     said = "no class reaches --target_precision 0.95: whatever it hears, the answer is 'unknown'"
     assert f"decision: {said}" in capsys.readouterr().out

@@ -18,6 +18,7 @@ from transformers import TrainerCallback
 
 from earmark.cli.main import main
 from earmark.train import stopping
+from tests.patience import PATIENCE_S
 from tests.tiny import write_tones
 
 SRC = Path(__file__).parents[2] / "src"
@@ -240,7 +241,7 @@ def test_a_signal_to_all_processes_saves_though_workers_and_reader_have_gone(
     )
     assert process.stderr is not None
     process.stderr.close()  # as `| tee log`, which dies of the same Ctrl-C
-    assert process.wait(timeout=120) == 75
+    assert process.wait(PATIENCE_S) == 75
     assert max(checkpoints(run)) in (2, 3)
 
 

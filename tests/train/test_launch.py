@@ -9,9 +9,8 @@ import socket
 import subprocess
 import sys
 import textwrap
-import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +23,7 @@ from earmark.cli.main import main
 from earmark.errors import DeviceError, UsageError
 from earmark.threads.cores import this_process
 from earmark.train.launch import _exit_code, is_to_launch
+from tests.patience import PATIENCE_S, wait_until
 from tests.tiny import overrides, write_tones
 
 ROOT = Path(__file__).parents[2]
@@ -74,12 +74,9 @@ def parent_of(stat: Path) -> int | None:
         return None
 
 
-def wait_for(condition: Callable[[], object], process: subprocess.Popen[str], seconds: float = 120) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert process.poll() is None, process.communicate()
-        assert time.monotonic() < end, "waited in vain"
-        time.sleep(0.05)
+def wait_for(condition: Callable[[], object], process: subprocess.Popen[str]) -> None:
+    wait_until(lambda: condition() or process.poll() is not None)
+    assert process.poll() is None, process.communicate()
 
 
 def words_of(data: Path | str, run: Path, *more: str) -> list[str]:
@@ -139,7 +136,7 @@ def launching(program: str, folder: Path) -> list[str]:
 def outcome(program: str, folder: Path) -> tuple[int, str]:
     """Exit code and what went to stderr."""
     with running(launching(program, folder), folder / "store") as process:
-        err = process.communicate(timeout=60)[1]
+        err = process.communicate(timeout=PATIENCE_S)[1]
     return process.returncode, err
 
 
@@ -160,7 +157,7 @@ def test_what_a_rank_says_is_the_last_line_and_its_exit_code_counts(tmp_path: Pa
         def fail():
             if os.environ["RANK"] == "1":
                 raise DataError("no such folder")
-            time.sleep(60)
+            time.sleep(900)
 
         sys.exit(guarded(fail, False))
     """
@@ -171,7 +168,7 @@ def test_a_rank_that_is_killed_is_named(tmp_path: Path) -> None:
     program = """
         if os.environ["RANK"] == "1":
             os.kill(os.getpid(), signal.SIGKILL)
-        time.sleep(60)
+        time.sleep(900)
     """
     code, err = outcome(program, tmp_path)
     assert code == 137
@@ -192,22 +189,22 @@ def test_signals_reach_the_ranks_and_their_exit_code_comes_back(number: signal.S
         signal.signal(signal.SIGTERM, save_and_leave)
         signal.signal(signal.SIGINT, save_and_leave)
         open(f"ready{os.environ['RANK']}", "w").close()
-        time.sleep(60)
+        time.sleep(900)
     """
     with running(launching(program, tmp_path), tmp_path / "store", tmp_path) as process:
         wait_for(lambda: len(list(tmp_path.glob("ready*"))) == 2, process)
         process.send_signal(number)
-        err = process.communicate(timeout=60)[1]
+        err = process.communicate(timeout=PATIENCE_S)[1]
     assert (process.returncode, err) == (75, "")
     assert [(tmp_path / f"saved{rank}").read_text() for rank in range(2)] == [number.name] * 2
 
 
 def test_signals_to_ranks_that_do_not_save(tmp_path: Path) -> None:
-    program = "open(f\"ready{os.environ['RANK']}\", 'w').close()\ntime.sleep(60)"
+    program = "open(f\"ready{os.environ['RANK']}\", 'w').close()\ntime.sleep(900)"
     with running(launching(program, tmp_path), tmp_path / "store", tmp_path) as process:
         wait_for(lambda: len(list(tmp_path.glob("ready*"))) == 2, process)
         process.send_signal(signal.SIGTERM)
-        process.communicate(timeout=60)
+        process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 128 + signal.SIGTERM
 
 
@@ -219,7 +216,7 @@ def test_one_command_trains_in_two_processes(data: Path, tmp_path: Path) -> None
     (tmp_path / "two.yaml").write_text("num_processes: 2\nnum_train_epochs: 1\n")
     words = [str(ROOT / "run_audio_classification.py"), "two.yaml", "--do_train", "--do_eval"]
     with running([*words, *words_of(data, tmp_path / "run")[1:]], tmp_path / "store", tmp_path) as process:
-        out, err = process.communicate(timeout=120)
+        out, err = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 0, err
     assert out.count("validation: accuracy ") == 1
     assert "training: 3 steps of 4 clips" in err
@@ -355,8 +352,8 @@ def test_two_machines_of_which_one_is_lost_and_comes_back(data: Path, tmp_path: 
             kill_with_children(second.pid)
         written = (run / "checkpoint-10" / "trainer_state.json").stat().st_mtime
         with running(agent, store, more=own) as again:
-            out, err = first.communicate(timeout=150)
-            assert again.wait(30) == 0
+            out, err = first.communicate(timeout=PATIENCE_S)
+            assert again.wait(PATIENCE_S) == 0
     assert first.returncode == 0, err
     assert "earmark: error: the connection to another rank was lost" in err
     assert out.count("validation: accuracy ") == 1
@@ -365,9 +362,13 @@ def test_two_machines_of_which_one_is_lost_and_comes_back(data: Path, tmp_path: 
 
 
 def free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])
+    """A port that nobody uses; below those the system gives away by itself, so that no other process gets it."""
+    first = 20_000 + os.getpid() % 10_000
+    for port in range(first, first + 1_000):
+        with socket.socket() as free, suppress(OSError):
+            free.bind(("127.0.0.1", port))
+            return port
+    raise AssertionError(f"no free port from {first} on")
 
 
 def is_open(port: int) -> bool:

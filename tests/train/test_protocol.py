@@ -9,7 +9,6 @@ import shutil
 import signal
 import statistics
 import threading
-import time
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +22,7 @@ from earmark.config import EvaluateOptions
 from earmark.errors import OutputError
 from earmark.evaluate.held_out import find_held_out
 from earmark.runs.folder import RunFolder
+from tests.patience import wait_until
 from tests.tiny import RATE_HZ, tone
 
 TINY = ["--model_type", "tc_resnet", "--config_overrides", '{"stem_channels": 8, "channels": [8, 8]}']
@@ -166,12 +166,10 @@ def stop_in(folder: Path) -> threading.Thread:
     """Send this process SIGTERM once the run in ``folder`` trains, when a handler is there to take it."""
 
     def watch() -> None:
-        deadline = time.monotonic() + 60
-        while time.monotonic() < deadline:
-            if (folder / "run_config.yaml").is_file() and callable(signal.getsignal(signal.SIGTERM)):
-                os.kill(os.getpid(), signal.SIGTERM)
-                return
-            time.sleep(0.002)
+        wait_until(
+            lambda: (folder / "run_config.yaml").is_file() and callable(signal.getsignal(signal.SIGTERM)), poll_s=0.002
+        )
+        os.kill(os.getpid(), signal.SIGTERM)
 
     thread = threading.Thread(target=watch, daemon=True)
     thread.start()

@@ -8,7 +8,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ import yaml
 from earmark.cli.main import main
 from earmark.runs.in_use import held
 from earmark.train import search as search_module
+from tests.patience import wait_until
 from tests.small_files import no_file_longer_than
 from tests.tiny import write_tones
 
@@ -92,11 +92,8 @@ def test_a_killed_search_goes_on_to_the_same_trials(data: Path, tmp_path: Path) 
     started = subprocess.Popen(
         [sys.executable, "-m", "earmark", *command(data, output, *words)], stderr=subprocess.DEVNULL
     )
-    deadline = time.monotonic() + 60
-    while not list(output.glob("trial_1/checkpoint-*")):
-        assert time.monotonic() < deadline
-        assert started.poll() is None
-        time.sleep(0.001)
+    wait_until(lambda: list(output.glob("trial_1/checkpoint-*")) or started.poll() is not None, poll_s=0.001)
+    assert started.poll() is None
     started.send_signal(signal.SIGKILL)
     started.wait()
     assert main(command(data, output, *words)) == 0

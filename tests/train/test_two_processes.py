@@ -25,6 +25,7 @@ from earmark.models.build import ModelSource, load_trained
 from earmark.scoring.table import score_table
 from earmark.train.recipe import global_batch_size, with_global_batch
 from earmark.train.trainer import AudioTrainer
+from tests.patience import PATIENCE_S
 from tests.tiny import overrides
 from tests.train.small import CPU, build, make_trainer, mixed_lengths_s, usable, write_clips
 
@@ -50,7 +51,7 @@ def start(words: list[str], store: Path, num_processes: int = 2, launcher: list[
         env=environment,
         capture_output=True,
         text=True,
-        timeout=240,
+        timeout=PATIENCE_S,
         check=False,
     )
     assert done.returncode == 0, done.stderr
