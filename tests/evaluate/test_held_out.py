@@ -161,9 +161,9 @@ def test_new_clips_are_counted_and_scored_when_asked(run, folder, grown, caplog)
     caplog.clear()
     with caplog.at_level(logging.INFO):
         assert names(chosen(run, data_dir=str(grown)).table) == held
-    (line,) = (text for text in caplog.messages if "known by their samples" in text)
-    assert f"{len(held)} clips that the run held out" in line
-    assert "of 63 clips here 54 were trained on; 3 are new to the run and not scored (--split unseen" in line
+    (line,) = (text for text in caplog.messages if "(by content, " in text)
+    assert f"using {len(held)} of 63 clips, those that the run held out" in line
+    assert "; 54 were trained on; 3 are new to the run and not scored (--split unseen" in line
     new = {f"low/new_{i}.wav" for i in range(3)}
     assert names(chosen(run, data_dir=str(grown), split="unseen").table) == new
     assert len(chosen(run, data_dir=str(grown), max_eval_samples=2).table) == 2
@@ -175,7 +175,7 @@ def test_data_of_which_the_run_has_used_nothing_is_scored_whole(run, tmp_path, c
             write(tmp_path / "other" / label / f"{i}.wav", 200 + i, label)
     with caplog.at_level(logging.INFO):
         assert len(chosen(run, data_dir=str(tmp_path / "other")).table) == 8
-    assert "8 clips none of which the run has used" in caplog.text
+    assert "using 8 of 8 clips, none of which the run has used" in caplog.text
 
 
 def test_data_without_a_held_out_clip_is_refused(run, folder, tmp_path) -> None:
@@ -213,7 +213,7 @@ def test_copies_of_training_clips_are_not_scored_and_silence_is_no_copy(folder, 
         found = chosen(run, data_dir=str(data))
     stems = sorted("silence" if "silence" in clip.source else Path(clip.source).stem for clip in found.table)
     assert stems == ["03", "silence", "silence"]
-    assert "1 held-out clips are left out: copies of clips trained on" in caplog.text
+    assert "; 1 of these were held out as well and are left out: copies of training clips" in caplog.text
 
 
 def test_a_split_of_the_data_is_taken_as_it_is_and_marked(run, folder, tmp_path) -> None:

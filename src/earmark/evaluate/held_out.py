@@ -102,29 +102,30 @@ def _by_content(table: ClipTable, record: SplitRecord, options: EvaluateOptions)
     stop_or_say([("", clip) for clip in bad], options.on_bad_audio)
     trained, unseen = record.trained_on(contents), (contents != NO_CONTENT) & ~np.isin(contents, record.used)
     if options.split == "unseen":
-        rows, what = np.flatnonzero(unseen), "that the run has not used"
+        rows, what = np.flatnonzero(unseen), "those that the run has not used"
     else:
-        rows, what = _rows_of_split(contents, trained, record.of_split(options.split)), "that the run held out"
+        rows, what = _rows_of_split(contents, trained, record.of_split(options.split)), "those that the run held out"
         if not len(rows) and unseen.sum() == len(table) - len(bad) and options.split == "validation":
             rows, what = np.flatnonzero(unseen), "none of which the run has used"
     if not len(rows):
         raise DataError(_nothing_left(table, record, options.split, trained, unseen))
     copies = np.isin(contents, record.of_split(options.split)) & trained
-    notes = [f"{int(trained.sum()):,} were trained on" if trained.any() else ""]
-    notes += [f"{int(copies.sum()):,} held-out clips are left out: copies of clips trained on" if copies.any() else ""]
+    notes = [f"{int(trained.sum()):,} were trained on"] if trained.any() else []
+    if copies.any():
+        notes.append(f"{int(copies.sum()):,} of these were held out as well and are left out: copies of training clips")
     if options.split != "unseen" and unseen.any() and not unseen[rows].any():
         notes.append(f"{int(unseen.sum()):,} are new to the run and not scored (--split unseen scores them)")
     missing = len(record.of_split(options.split)) - int(np.isin(record.of_split(options.split), contents).sum())
     if missing:
         notes.append(f"{missing:,} clips of the run's {options.split} split are not in this data")
     logger.info(
-        "%s: %s %s, known by their samples (%s); of %s here %s",
+        "%s: using %s of %s, %s (by content, %s)%s",
         table.origin,
-        counted(len(rows), "clip"),
+        f"{len(rows):,}",
+        counted(len(table), "clip"),
         what,
         record.path,
-        counted(len(table), "clip"),
-        "; ".join(note for note in notes if note) or "no other is left",
+        "".join(f"; {note}" for note in notes),
     )
     return HeldOut(_drawn(table.keep(rows.tolist()), options), record, bad)
 

@@ -64,7 +64,7 @@ def evaluate(options: EvaluateOptions) -> EvaluateOutcome:
     scorer, device_name = on_device(audio, options.device)
     held_out = find_held_out(options)
     check_labels(table := held_out.table, audio.labels)
-    prepare_folder(first_place(options)[0])  # that it cannot be written is said before anything is decoded
+    prepare_folder(first_place(options)[0])  # a folder that cannot be written is reported before the clips are decoded
     usable, bad = keep_usable({options.split: table}, scorer.sampling_rate_hz, options)
     table = usable[options.split].table
     what = describe(options, table)
