@@ -289,6 +289,9 @@ def test_clips_that_cannot_be_read_are_not_passed_over(run, folder, tmp_path) ->
     (data / "low" / "broken.wav").write_bytes(b"RIFF")
     with pytest.raises(DataError, match=r"1 recording that cannot be used.*\n.*broken\.wav"):
         chosen(run, data_dir=str(data))
+    skipped = Path(shutil.copytree(run, tmp_path / "run"))
+    (skipped / "run_config.yaml").write_text("on_bad_audio: skip\n")  # as a run that has left it out
+    assert len(chosen(skipped, data_dir=str(data)).bad) == 1
     found = chosen(run, data_dir=str(data), on_bad_audio="skip")
     assert [Path(clip.source).name for clip in found.bad] == ["broken.wav"]
     assert names(found.table) == names(chosen(run, data_dir=str(folder)).table)

@@ -73,7 +73,8 @@ def find_held_out(options: EvaluateOptions) -> HeldOut:
     record = find_record(options.model_name_or_path)
     if record is None:
         return HeldOut(_without_record(options), None)
-    options = _as_trained(options, _OF_CUTS)
+    # what training left out because it cannot be read must not stop an evaluation of the other clips
+    options = _as_trained(options, (*_OF_CUTS, "on_bad_audio"))
     if options.has_folds and options.fold is not None and options.split == "test":
         return HeldOut(_given(_loaded(options), "test"), record)
     own = load_own_splits(options, seed=_seed(options), token=options.token, cache_dir=options.cache_dir)
