@@ -71,6 +71,44 @@ def test_what_cannot_be_answered(classifier: earmark.Classifier, model: Path, tm
         earmark.Classifier.from_pretrained(model, device="gpu")
 
 
+def test_samples_of_every_kind_are_scaled_by_one_rule(classifier: earmark.Classifier) -> None:
+    wave = tone(440, 0.5)
+    ints = np.round(32767 * wave).astype(np.int16)
+    expected = scores(classifier.predict(ints.astype(np.float32) / 32768, sampling_rate=RATE_HZ, top_k=3))
+    for samples in (ints, torch.from_numpy(ints), torch.from_numpy(ints).double().div(32768).requires_grad_()):
+        given = classifier.predict(samples, sampling_rate=RATE_HZ, top_k=3)
+        np.testing.assert_allclose(scores(given), expected, atol=1e-6)
+    for samples, said in [
+        (ints.astype(int), "samples of type int64 have no known full scale"),
+        (torch.from_numpy(ints).long(), "samples of type int64 have no known full scale"),
+        ([ints.tolist()], "samples of type int64 have no known full scale"),
+        (ints.astype(np.int32), "int32 samples of at most 32768"),
+        (ints.astype(float), "above 8 times full scale"),
+        ([ints.astype(float).tolist()], "above 8 times full scale"),
+        (torch.from_numpy(ints).bfloat16(), "above 8 times full scale"),
+    ]:
+        with pytest.raises(AudioError, match=said):
+            classifier.predict(samples, sampling_rate=RATE_HZ)
+
+
+def test_channels_of_opposite_phase_are_not_silence(
+    classifier: earmark.Classifier, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    wave = tone(440, 0.5)
+    opposite = np.stack([wave, -wave], axis=1)
+    path = tmp_path / "opposite.wav"
+    soundfile.write(path, opposite, RATE_HZ, subtype="FLOAT")
+    expected = scores(classifier.predict(wave, sampling_rate=RATE_HZ, top_k=3))
+    for audio, rate_hz in [(path, None), (path.read_bytes(), None), (opposite, RATE_HZ)]:
+        caplog.clear()
+        given = classifier.predict([audio, audio], sampling_rate=rate_hz, top_k=3)
+        np.testing.assert_allclose([scores(row) for row in given], [expected] * 2, atol=1e-6)
+        assert [message for message in caplog.messages if "opposite phase" in message] == [
+            f"{path if audio is path else '<bytes>' if isinstance(audio, bytes) else '<array>'}: channels of opposite "
+            "phase, which cancel in their mean; one channel is used instead"
+        ]
+
+
 def test_broken_clips_keep_their_place(classifier: earmark.Classifier, tmp_path: Path) -> None:
     names = []
     for i in range(12):

@@ -56,6 +56,12 @@ def test_every_form_and_format_gets_the_answer_of_predict(
     assert same(response.json(), classifier.predict(data, top_k=3))
 
 
+def test_channels_of_opposite_phase_are_not_silence(server: Server, classifier: earmark.Classifier) -> None:
+    wave = tone(440, 1.0)
+    response = as_bytes(server.url, encoded(np.stack([wave, -wave], axis=1), "WAV"))
+    assert same(response.json(), classifier.predict(encoded(wave, "WAV"), top_k=3))
+
+
 def test_videos_and_browser_recordings(server: Server, classifier: earmark.Classifier) -> None:
     av = pytest.importorskip("av")
     for container, codec in (("mp4", "aac"), ("webm", "libopus")):

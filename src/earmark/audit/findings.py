@@ -14,7 +14,7 @@ import numpy as np
 from earmark.audit.duplicates import Duplicates
 from earmark.audit.measure import Measures
 from earmark.data.clips import Clip, ClipTable
-from earmark.data.decode import LEAST_LEFT
+from earmark.data.samples import FULL_SCALE_LIMIT, LEAST_LEFT
 from earmark.data.scan import spellings_of_one_label
 from earmark.words import counted
 
@@ -23,7 +23,6 @@ Level = Literal["error", "warning", "note"]
 NO_FOLD = "no fold"  # what clips are called that a column of folds has nothing for
 _SILENT_PEAK = 1e-3  # -60 dB of full scale
 _QUIET_RMS = 10 ** (-55 / 20)
-_FAR_ABOVE = 8.0  # times full scale; a float recording may well go a little beyond 1
 _CLIPPED_SHARE = 1e-3
 _DC_OFFSET = 0.02
 _LEVELS_APART_DB = 10.0
@@ -250,7 +249,7 @@ def _levels(audited: Audited) -> Iterator[Finding]:
     measures = audited.measures
     silent = measures.readable & (measures.peak < _SILENT_PEAK)
     quiet = measures.readable & ~silent & (measures.rms < _QUIET_RMS)
-    above = measures.peak > _FAR_ABOVE
+    above = measures.peak > FULL_SCALE_LIMIT
     checks: list[tuple[str, np.ndarray, str, str, np.ndarray, str]] = [
         ("silent", silent, "are", "silent (peak below -60 dB)", decibels(measures.peak), "peak {:.0f} dB"),
         ("quiet", quiet, "are", "very quiet (below -55 dB on average)", decibels(measures.rms), "{:.0f} dB"),
@@ -258,7 +257,7 @@ def _levels(audited: Audited) -> Iterator[Finding]:
             "cancelled",
             measures.left < LEAST_LEFT,
             "have",
-            "channels of opposite phase, which cancel in the mean that is learned from",
+            "channels of opposite phase, which cancel in their mean: only one channel is used",
             100 * (1 - measures.left),
             "{:.3g} % of the power is lost",
         ),
@@ -266,7 +265,7 @@ def _levels(audited: Audited) -> Iterator[Finding]:
             "above full scale",
             above,
             "are",
-            "far above full scale (1): is it floats that were not scaled?",
+            "far above full scale (1), so they are refused: divide floats that were not scaled",
             measures.peak,
             "peak {:,.0f}",
         ),

@@ -13,7 +13,8 @@ import numpy as np
 
 from earmark.data.clips import Clip, ClipTable
 from earmark.data.content import ContentHash
-from earmark.data.decode import PowerLeft, num_channels, stream_at_own_rate
+from earmark.data.decode import num_channels, stream_at_own_rate
+from earmark.data.samples import CANCELLED, PowerLeft
 from earmark.data.scan import BadClip
 from earmark.errors import AudioError
 
@@ -35,7 +36,7 @@ class Measures:
         duration_s: length, float64 (N,).
         rate_hz: the recording's own sampling rate, int64 (N,).
         channels: of the recording, int64 (N,); 0 where the header does not say.
-        left: power that averaging the channels leaves, float64 (N,); see :class:`earmark.data.decode.PowerLeft`.
+        left: power that averaging the channels leaves, float64 (N,); see :class:`earmark.data.samples.PowerLeft`.
         peak: largest absolute sample, 1 is full scale, float64 (N,).
         rms: root of the mean square, float64 (N,).
         dc_offset: mean of the samples, float64 (N,).
@@ -108,6 +109,7 @@ def measure(table: ClipTable, *, num_workers: int, progress: Callable[[int], Non
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
+    CANCELLED.take()  # there is a finding for them
     return measures
 
 

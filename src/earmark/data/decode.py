@@ -24,6 +24,7 @@ import soxr
 from earmark.data.clips import Clip
 from earmark.data.content import ContentHash, content_of
 from earmark.data.decode_pyav import pyav_blocks
+from earmark.data.samples import BLOCK, FULL_SCALE_LIMIT, Mixer, PowerLeft, as_floats
 from earmark.errors import AudioError
 
 _SUFFIXES = (
@@ -33,16 +34,11 @@ _SUFFIXES = (
 # what a scan of a folder takes for a recording
 AUDIO_SUFFIXES = frozenset(f".{suffix}" for suffix in _SUFFIXES.split())
 
-# Full scale is 1; some programs write floats on the scale of 32-bit integers, and that is heard too. What is far
-# above is a damaged file: its power does not fit into float32, and the scores would be NaN.
-LARGEST_SAMPLE = 1e10
-LEAST_LEFT = 0.1  # of power in mono: 10 dB below the mean of channels that have nothing in common
+# What is above is a damaged file even for who only measures it: its power does not fit into float32.
+_LARGEST_SAMPLE = 1e10
 
-_BLOCK = 1 << 20  # frames decoded at a time, so that a header that promises petabytes allocates little
-_GATHERED = 1 << 16
 UNKNOWN_FRAMES = 1 << 40  # from here up: libsndfile says 2**63 - 1 for a stream whose header gives no length
 _ROUNDING_S = 0.1  # manifests round durations; a cut that ends further behind the end is a wrong cut
-_MOST_CHANNELS = 64  # wider arrays with fewer rows than columns are (channels, samples), the wrong way round
 
 # libsndfile notes in its log what a header promises and what the file has
 _CUT_SHORT = re.compile(r"^\s*(?:data|SSND|Data Size|riff)\s*:\s*(\d+) \(should be (\d+)\)", re.MULTILINE)
@@ -111,9 +107,10 @@ def stream_clip(clip: Clip, sampling_rate_hz: int) -> Iterator[np.ndarray]:
         resampler = None
         if rate_hz != sampling_rate_hz and rate_hz > 0:
             resampler = soxr.ResampleStream(rate_hz, sampling_rate_hz, 1, dtype="float32", quality="HQ")
+        mixer = Mixer(clip.source)
         given = start = 0
         for block, _ in chain([(first, rate_hz)], blocks):
-            mono = _checked(_mono(block, clip.source), rate_hz, clip.source, start)
+            mono = _checked(mixer.mono(block), rate_hz, clip.source, start)
             start += len(mono)
             ready = mono if resampler is None else resampler.resample_chunk(mono)
             given += len(ready)
@@ -126,30 +123,8 @@ def stream_clip(clip: Clip, sampling_rate_hz: int) -> Iterator[np.ndarray]:
                 yield rest if len(rest) else mono.mean(keepdims=True)
 
 
-class PowerLeft:
-    """What averaging the channels leaves: the power of their mean over that of channels that have nothing in common."""
-
-    def __init__(self) -> None:
-        self._mixed = self._alone = 0.0
-
-    def add(self, block: np.ndarray, mono: np.ndarray) -> None:
-        """A block of a recording, float32 (samples, channels), and the mean of its channels, (samples,)."""
-        count = block.shape[1]
-        if count > 1:
-            self._mixed += count * float(np.dot(mono, mono))
-            self._alone += float(np.vdot(block, block)) / count
-
-    @property
-    def share(self) -> float:
-        """1 where channels have nothing in common, their number where they are alike, 0 where they cancel.
-
-        They cancel as two of opposite phase do. One channel, and silence, give 1.
-        """
-        return self._mixed / self._alone if self._alone > 0 else 1.0
-
-
 def stream_at_own_rate(clip: Clip, left: PowerLeft | None = None) -> Iterator[tuple[np.ndarray, int]]:
-    """Decode as :func:`stream_clip` does, at the recording's own rate.
+    """Decode as :func:`stream_clip` does, at the recording's own rate, and far above full scale too.
 
     Args:
         clip: what to read.
@@ -161,12 +136,12 @@ def stream_at_own_rate(clip: Clip, left: PowerLeft | None = None) -> Iterator[tu
     Raises:
         AudioError: as for :func:`stream_clip`.
     """
-    start = 0
+    start, mixer = 0, Mixer(clip.source)
     with _opened(clip) as file:
         for block, rate_hz in _blocks(file, clip):
-            mono = _checked(_mono(block, clip.source), rate_hz, clip.source, start)
+            mono = _checked(mixer.mono(block), rate_hz, clip.source, start, limit=_LARGEST_SAMPLE)
             if left is not None:
-                left.add(block, mono)
+                left.add(block)
             yield mono, rate_hz
             start += len(block)
 
@@ -195,7 +170,7 @@ def power_left_in_mono(clip: Clip) -> float:
         for block, _ in _blocks(file, clip):
             if block.shape[1] == 1:
                 break
-            left.add(block, _mono(block, clip.source))
+            left.add(block)
     return left.share
 
 
@@ -273,11 +248,11 @@ def decode_bytes(data: bytes, sampling_rate_hz: int, source: str = "<bytes>") ->
 
 
 def to_mono_at_rate(samples: np.ndarray, from_hz: int, to_hz: int, source: str) -> np.ndarray:
-    """Average the channels and resample (soxr, quality HQ).
+    """Mix the channels and resample (soxr, quality HQ).
 
     Args:
-        samples: ``(samples,)`` or ``(samples, channels)``; floating point in [-1, 1], or integers, which are
-            scaled by their type (unsigned ones are centred first).
+        samples: ``(samples,)`` or ``(samples, channels)``; floating point in [-1, 1], int16, int32 or uint8; see
+            :mod:`earmark.data.samples`.
         from_hz: rate of ``samples``.
         to_hz: rate wanted.
         source: what messages call the recording.
@@ -286,12 +261,14 @@ def to_mono_at_rate(samples: np.ndarray, from_hz: int, to_hz: int, source: str) 
         float32 ``(samples,)``, at least one sample.
 
     Raises:
-        AudioError: no samples, NaN, infinite or absurdly large ones, a shape or type that is no sound, a rate that
-            is not positive.
+        AudioError: no samples, NaN, infinite ones or ones far above full scale, a shape or type that is no sound, a
+            rate that is not positive.
     """
-    mono = _mono(samples, source)
-    if len(mono) == 0:
+    floats, mixer = as_floats(samples, source), Mixer(source)
+    if len(floats) == 0:
         raise AudioError(source, "holds no samples")
+    blocks = [mixer.mono(floats[start : start + BLOCK]) for start in range(0, len(floats), BLOCK)]
+    mono = blocks[0] if len(blocks) == 1 else np.concatenate(blocks)
     _checked(mono, from_hz, source)
     if from_hz == to_hz:
         return mono
@@ -300,44 +277,32 @@ def to_mono_at_rate(samples: np.ndarray, from_hz: int, to_hz: int, source: str) 
     return resampled if len(resampled) else mono.mean(keepdims=True)
 
 
-def _checked(mono: np.ndarray, rate_hz: int, source: str, start: int = 0) -> np.ndarray:
+def _checked(
+    mono: np.ndarray, rate_hz: int, source: str, start: int = 0, *, limit: float = FULL_SCALE_LIMIT
+) -> np.ndarray:
     """The samples, which begin at sample ``start`` of the recording, if they are numbers at a rate that can be."""
     if not rate_hz > 0:
         raise AudioError(source, f"a rate of {rate_hz} Hz cannot be: rates are above 0")
-    usable = np.abs(mono) <= LARGEST_SAMPLE  # no for NaN
+    usable = np.abs(mono) <= limit  # no for NaN
     if not usable.all():
         first = int(np.argmin(usable))
-        what = f"above {LARGEST_SAMPLE:g}" if np.isfinite(mono[first]) else "NaN or infinite"
         count, first_s = int((~usable).sum()), (start + first) / rate_hz
-        raise AudioError(source, f"{count} samples are {what}, the first at {first_s:.3f} s")
-    return mono
-
-
-def _mono(samples: np.ndarray, source: str) -> np.ndarray:
-    """Average over channels: (samples,) or (samples, channels) of any number type to float32 (samples,)."""
-    kind = samples.dtype.kind
-    if kind not in "fiu":
-        raise AudioError(source, f"samples of type {samples.dtype} are no sound: give floats or integers")
-    if samples.ndim not in (1, 2):
-        raise AudioError(source, f"shape {samples.shape} is neither (samples,) nor (samples, channels)")
-    if samples.ndim == 2 and samples.shape[1] > max(_MOST_CHANNELS, samples.shape[0]):
+        where = f"the first at {first_s:.3f} s"
+        if not np.isfinite(mono[first]):
+            raise AudioError(source, f"{count} samples are NaN or infinite, {where}")
         raise AudioError(
             source,
-            f"shape {samples.shape} looks like (channels, samples): pass the transpose, (samples, channels)",
+            f"{count} samples are above {limit:g} times full scale, {where}: floats have to be within -1 to 1 "
+            "(divide 16-bit values by 32768)",
         )
-    if kind in "iu":
-        half = 2.0 ** (8 * samples.dtype.itemsize - 1)
-        samples = samples / half - (1.0 if kind == "u" else 0.0)
-    if samples.ndim == 2:
-        samples = samples[:, 0] if samples.shape[1] == 1 else samples.mean(axis=1)
-    with np.errstate(over="ignore"):  # what does not fit becomes infinite and is reported as such
-        return np.ascontiguousarray(samples, dtype=np.float32)
+    return mono
 
 
 def _at_own_rate(file: BinaryIO, clip: Clip) -> tuple[np.ndarray, int]:
     """The stretch that a clip names in mono, float32 (T,), at the recording's own rate, and that rate in Hz."""
-    # averaged block by block, so that many channels take no more room than one
-    blocks, rates = zip(*((_mono(block, clip.source), rate_hz) for block, rate_hz in _blocks(file, clip)), strict=True)
+    # mixed block by block, so that many channels take no more room than one
+    mixer = Mixer(clip.source)
+    blocks, rates = zip(*((mixer.mono(block), rate_hz) for block, rate_hz in _blocks(file, clip)), strict=True)
     samples = blocks[0] if len(blocks) == 1 else np.concatenate(blocks)
     return samples, rates[0]
 
@@ -373,7 +338,7 @@ def _gathered(packets: Iterator[tuple[np.ndarray, int]]) -> Iterator[tuple[np.nd
     held: list[np.ndarray] = []
     for packet, rate_hz in packets:
         held.append(packet)
-        if sum(len(part) for part in held) >= _GATHERED:
+        if sum(len(part) for part in held) >= BLOCK:
             yield np.concatenate(held), rate_hz
             held = []
     if held:
@@ -423,7 +388,7 @@ def _read_frames(sound: soundfile.SoundFile, wanted: int, source: str) -> Iterat
     """Exactly ``wanted`` frames as float32 (samples, channels), block by block."""
     missing = wanted
     while missing:
-        block = sound.read(min(missing, _BLOCK), dtype="float32", always_2d=True)  # (samples, channels)
+        block = sound.read(min(missing, BLOCK), dtype="float32", always_2d=True)  # (samples, channels)
         if not len(block):
             there = wanted - missing
             raise AudioError(source, f"cut short: {wanted} frames announced, {there} there")

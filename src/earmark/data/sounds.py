@@ -11,9 +11,10 @@ import numpy as np
 
 from earmark.config import DataArguments
 from earmark.data.clips import Clip, ClipTable, fingerprint
-from earmark.data.decode import LEAST_LEFT, power_left_in_mono
+from earmark.data.decode import power_left_in_mono
 from earmark.data.listing import list_audio
 from earmark.data.reading import Waveforms
+from earmark.data.samples import LEAST_LEFT
 from earmark.data.scan import BadClip
 from earmark.data.usable import read_usable, stop_or_say
 from earmark.errors import DataError

@@ -21,6 +21,7 @@ from filelock import FileLock, Timeout
 from earmark.data.clips import ClipTable
 from earmark.data.content import NO_CONTENT
 from earmark.data.decode import read_clip, read_clip_and_content
+from earmark.data.samples import CANCELLED
 from earmark.data.store_disk import check_kept_free, check_room, estimate_bytes, in_bytes, translated_write_errors
 from earmark.data.store_key import store_keys
 from earmark.data.store_writer import EncodedClips, StoreWriter
@@ -97,6 +98,7 @@ def open_or_build(
             if store is None:
                 return _build(plan, num_workers, report)
     logger.info("%s: the recordings as decoded by an earlier run (%s)", table.origin, plan.folder)
+    _warn_of_cancelled(store)
     report(len(table), len(table))
     return store
 
@@ -146,6 +148,7 @@ def _build(plan: _Plan, num_workers: int, report: Callable[[int, int], None]) ->
         try:
             with closing(_decode_in_order(plan, done, max(1, num_workers))) as chunks:
                 for chunk in chunks:
+                    writer.cancelled.update(dict.fromkeys(CANCELLED.take()))
                     _write(plan, writer, chunk)
                     report(len(writer.num_samples), total)
         except KeyboardInterrupt:
@@ -157,7 +160,13 @@ def _build(plan: _Plan, num_workers: int, report: Callable[[int, int], None]) ->
     store = find_store(plan.folder, plan.key, plan.table)
     assert store is not None
     _say(plan, store)
+    _warn_of_cancelled(store)
     return store
+
+
+def _warn_of_cancelled(store: WaveformStore) -> None:
+    CANCELLED.add(*store.cancelled)
+    CANCELLED.log(again=True)
 
 
 def _check_room_for_rest(plan: _Plan, done: int) -> None:

@@ -54,6 +54,7 @@ class StoreWriter:
     Attributes:
         num_samples: length of each clip so far.
         num_bytes: size of all samples so far.
+        cancelled: recordings whose channels cancel, in order; see :mod:`earmark.data.samples`.
     """
 
     def __init__(self, folder: Path, key: str, sampling_rate_hz: int, dtype: str) -> None:
@@ -65,6 +66,7 @@ class StoreWriter:
         self.scales: list[float] = []
         self.contents: list[int] = []
         self.bad: list[tuple[int, str]] = []
+        self.cancelled: dict[str, None] = {}
         self.num_bytes = 0
         self._written_down = (0, 0, 0)  # clips, bad clips and bytes that the journal has
         folder.mkdir(parents=True, exist_ok=True)
@@ -102,6 +104,7 @@ class StoreWriter:
                 "contents": self.contents[clips:],
                 "bad": self.bad[bad:],
                 "bytes": self.num_bytes,
+                "cancelled": list(self.cancelled),
             }
         )
         self._written_down = (len(self.num_samples), len(self.bad), self.num_bytes)
@@ -125,6 +128,7 @@ class StoreWriter:
             "origin": origin,
             "count": len(self.num_samples),
             "bytes": self.num_bytes,
+            "cancelled": list(self.cancelled),
             "sha256": {name: hashlib.sha256(content).hexdigest() for name, content in tables.items()},
         }
         for name, content in (tables | {HEADER: json.dumps(header, indent=1).encode()}).items():
@@ -155,6 +159,7 @@ class StoreWriter:
                 self.contents += record["contents"]
                 self.bad += [(row, reason) for row, reason in record["bad"]]
                 self.num_bytes = record["bytes"]
+                self.cancelled.update(dict.fromkeys(record["cancelled"]))
                 good += len(line)
         self._written_down = (len(self.num_samples), len(self.bad), self.num_bytes)
         for file, size in ((self._samples, self.num_bytes), (self._journal, good)):

@@ -27,7 +27,7 @@ from earmark.data.flat_file import FlatFile
 from earmark.data.scan import BadClip
 from earmark.errors import DataError
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 2  # 2: the content of each clip; one channel where channels cancel; floats above full scale refused
 SAMPLES, NUM_SAMPLES, SCALES, CONTENTS = "samples.bin", "num_samples.npy", "scales.npy", "contents.npy"
 BAD, HEADER = "bad.json", "store.json"
 
@@ -49,6 +49,7 @@ class WaveformStore:
         bad: the clips that cannot be used, by row.
         offsets: where each clip starts in the file, in samples, int64 (N,).
         num_bytes: size of the file.
+        cancelled: recordings whose channels cancel in their mean; see :mod:`earmark.data.samples`.
     """
 
     folder: Path
@@ -60,6 +61,7 @@ class WaveformStore:
     bad: list[BadClip]
     offsets: np.ndarray
     num_bytes: int
+    cancelled: list[str] = field(default_factory=list)
     _file: FlatFile = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -216,4 +218,5 @@ def find_store(folder: Path, key: str, table: ClipTable) -> WaveformStore | None
         bad=[BadClip(index, table[index].source, reason) for index, reason in json.loads(tables[BAD])],
         offsets=np.cumsum(num_samples) - num_samples,
         num_bytes=size,
+        cancelled=header["cancelled"],
     )

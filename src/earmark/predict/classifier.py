@@ -13,6 +13,7 @@ import torch
 from earmark.data.clips import Clip
 from earmark.data.decode import stream_clip, to_mono_at_rate
 from earmark.data.reading import stream_in_order
+from earmark.data.samples import CANCELLED
 from earmark.device import select_device
 from earmark.errors import AudioError, UsageError
 from earmark.export.load import ExportedModel, load_any
@@ -104,7 +105,7 @@ class Classifier:
 
         Args:
             audio: a path, the bytes of an audio file, or samples of shape ``(samples,)`` or ``(samples, channels)``
-                (floating point in [-1, 1], or integers scaled by their type); or a list of these.
+                (floating point in [-1, 1], int16, int32 or uint8; other integers are refused); or a list of these.
             sampling_rate: rate of the samples in hertz; needed for arrays, and only for them.
             top_k: how many classes to name, at most all of them.
             window_seconds: recordings are heard in windows of this length; ``None`` for the longest the model takes.
@@ -218,7 +219,9 @@ class Classifier:
     def _recordings(
         self, items: Iterable[Audio], sampling_rate: int | None
     ) -> Iterator[tuple[int, Iterable[np.ndarray]]]:
-        return ((i, self._blocks(item, sampling_rate)) for i, item in enumerate(items))
+        for i, item in enumerate(items):
+            yield i, self._blocks(item, sampling_rate)
+        CANCELLED.log(again=True)
 
     def _blocks(self, audio: Audio, sampling_rate: int | None) -> Iterator[np.ndarray]:
         if isinstance(audio, (bytes, bytearray, memoryview)):
@@ -228,7 +231,7 @@ class Classifier:
         elif sampling_rate is None:
             raise UsageError("samples in an array carry no rate: pass sampling_rate=, in hertz")
         else:
-            yield to_mono_at_rate(np.asarray(audio), sampling_rate, self.sampling_rate_hz, "<array>")
+            yield to_mono_at_rate(_as_array(audio), sampling_rate, self.sampling_rate_hz, "<array>")
 
     def _aggregated(
         self, recordings: Iterable[tuple[Key, Iterable[np.ndarray]]], windowing: Windowing, how: str
@@ -250,6 +253,14 @@ class Classifier:
                 yield key, answer
             else:
                 yield key, Window(answer.start_s, answer.end_s, self.task.scores(answer.row))
+
+
+def _as_array(audio: Any) -> np.ndarray:
+    """Samples of a numpy array, a tensor on any device, or a list."""
+    if isinstance(audio, torch.Tensor):
+        tensor = audio.detach().cpu()
+        return (tensor.float() if tensor.is_floating_point() else tensor).numpy()
+    return np.asarray(audio)
 
 
 def _value(answer: np.ndarray | AudioError) -> np.ndarray:

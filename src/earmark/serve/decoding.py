@@ -17,6 +17,7 @@ from fastapi import HTTPException
 
 from earmark.data.clips import Clip
 from earmark.data.decode import UNKNOWN_FRAMES, stream_clip
+from earmark.data.samples import CANCELLED
 from earmark.errors import AudioError
 from earmark.scoring.windows import Windowing
 from earmark.serve.formats import FOR_PYAV, KNOWN, sniff
@@ -64,6 +65,7 @@ def iter_windows(
             _check_header(data, limits)
         clip = Clip("recording", read_bytes=lambda: data)
         yield from windowing.cut(_limited(stream_clip(clip, sampling_rate_hz), sampling_rate_hz, limits))
+        CANCELLED.log(again=True)
     except AudioError as exc:
         raise HTTPException(422, exc.reason) from exc
 

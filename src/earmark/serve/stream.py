@@ -20,7 +20,7 @@ from fastapi import HTTPException, WebSocket
 from fastapi.responses import JSONResponse
 from starlette.websockets import WebSocketDisconnect
 
-from earmark.data.decode import LARGEST_SAMPLE
+from earmark.data.samples import FULL_SCALE_LIMIT
 from earmark.options import ServeOptions
 from earmark.predict.classifier import Classifier
 from earmark.predict.timeline import Window
@@ -186,8 +186,8 @@ class _Stream:
         if len(data) % self._type.itemsize:
             raise HTTPException(400, f"a message of {len(data)} bytes does not hold whole samples")
         samples = np.frombuffer(data, self._type).astype(np.float32) * np.float32(self._scale)
-        if not (np.abs(samples) <= LARGEST_SAMPLE).all():
-            raise HTTPException(400, f"samples are NaN or above {LARGEST_SAMPLE:g}")
+        if not (np.abs(samples) <= FULL_SCALE_LIMIT).all():
+            raise HTTPException(400, f"samples are NaN or above {FULL_SCALE_LIMIT:g} times full scale")
         self._num_samples += len(samples)
         if self._num_samples > self._max_samples:
             raise HTTPException(413, f"longer than {self._max_s:g} s, the most that is taken")
