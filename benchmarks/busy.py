@@ -4,11 +4,11 @@ Steps of TC-ResNet on one-second clips, batch 32, in the precision that earmark 
 cores has a process of its own that lives through the whole measurement; they take turns, so that other load meets all
 of them alike. Three figures, each the median of ratios within a round:
 
-* quiet: earmark's default against the best fixed setting (all threads spinning, all threads sleeping, 1 thread);
+* quiet: earmark's default against the best fixed setting of three (all threads spinning, all sleeping, 1 thread);
 * beside one process that keeps a core busy: earmark's default against itself without that process;
 * two trainings at once: each of them against one alone.
 
-Takes 5 minutes on 2 cores. The load by other processes is printed: only the figures of a quiet machine count.
+Takes under 5 minutes on 2 cores. What other processes used meanwhile is printed; figures count on a quiet machine only.
 """
 
 from __future__ import annotations

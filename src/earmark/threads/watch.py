@@ -149,18 +149,24 @@ def adjust() -> None:
         _local.changes = changes
 
 
+def most_threads() -> int:
+    """Return the threads that compute while no other process needs the cores."""
+    import torch
+
+    watch = _watch
+    mine = watch is not None and watch[0] == os.getpid()
+    return watch[1].contention.most_threads if watch is not None and mine else torch.get_num_threads()
+
+
 def describe(threads: int | None = None, planned: ThreadPlan | None = None) -> str:
     """Return how this process computes on the CPU, in a line for the log.
 
     Args:
-        threads: number of them; the one that torch has by default.
+        threads: number of them on a quiet machine; those of this process by default.
         planned: what was decided; read from the environment by default.
     """
     planned = planned or plan(launcher=launcher_environment())
-    if threads is None:
-        import torch
-
-        threads = torch.get_num_threads()
+    threads = most_threads() if threads is None else threads
     count = f"{threads} thread{'s' if threads > 1 else ''} ({planned.reason})"
     if threads == 1:
         return count

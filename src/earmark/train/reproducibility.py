@@ -10,6 +10,7 @@ import transformers
 
 import earmark
 from earmark.device import describe_device
+from earmark.threads import watch
 
 # Environment variables with which the CPU libraries choose other instructions, and so other orders of additions.
 _VARIABLES = (
@@ -34,6 +35,6 @@ def arithmetic_facts(device: torch.device) -> dict[str, Any]:
         "device": describe_device(device),
     }
     if device.type == "cpu":  # sums are split over the threads
-        facts["threads"] = torch.get_num_threads()
+        facts["threads"] = watch.most_threads()
         facts |= {name: os.environ.get(name, "unset") for name in _VARIABLES}
     return facts
