@@ -7,6 +7,9 @@ learns.
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +27,7 @@ from tests.tiny import write_tones
 
 SMALL = ["--model_type", "tc_resnet", "--config_overrides", '{"stem_channels": 8, "channels": [8, 8]}']
 QUICK = ["--device", "cpu", "--precision", "fp32", "--report", "false", "--disable_tqdm", "True"]
+SRC = Path(__file__).parents[2] / "src"
 CONSTANT = ["--freeze", "encoder", "--learning_rate", "0"]
 
 
@@ -153,3 +157,17 @@ def test_an_estimate_is_rounded_to_what_it_knows() -> None:
     )
     assert "at most about 50 s" in estimate_in_words(0.05, 1000, may_stop_early=True)
     assert "about 10.0 h" in estimate_in_words(36, 1000, may_stop_early=False)
+
+
+def test_two_processes_choose_the_same_length_and_stop_together(tones: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    command = words(tones, run, *CONSTANT, "--num_processes", "2", "--early_stopping_patience", "1")
+    kept = {name: value for name, value in os.environ.items() if name != "OMP_NUM_THREADS"}
+    environment = {**kept, "PYTHONPATH": str(SRC), "HF_HUB_OFFLINE": "1"}
+    done = subprocess.run(
+        [sys.executable, "-m", "earmark", *command], capture_output=True, text=True, env=environment, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert "schedule: 200 epochs (200 steps of 16 clips)" in done.stderr  # 2 processes x 8
+    assert "early stopping at step 20 of 200" in done.stderr
+    assert steps(run) == 20
