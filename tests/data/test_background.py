@@ -136,6 +136,12 @@ def test_several_labels(tmp_path: Path) -> None:
     assert len(cuts(splits.train, ())) + len(cuts(splits.validation, ())) == 6
     assert splits.train.labels() == ["a", "b"]
     assert "6 clips without labels" in splits.notes[0]
+    few = load(data_dir=str(folder), background_dir=str(tmp_path / "noise"), task="multi_label", shots=2)
+    assert {label: sum(clip.label == label for clip in few.train) for label in (("a",), ("b",), ())} == {
+        ("a",): 2,
+        ("b",): 2,
+        (): 2,
+    }
 
 
 def test_short_recordings_are_taken_whole_and_once(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ import soundfile
 from earmark.config import DataArguments
 from earmark.data.clips import ClipTable, Splits
 from earmark.data.sources import load_folds, load_splits
-from earmark.errors import DataError
+from earmark.errors import DataError, UsageError
 from tests.tiny import RATE_HZ, tone
 
 Rows = list[tuple[str, str]]
@@ -89,6 +89,19 @@ def test_several_of_each_flag(tmp_path: Path) -> None:
     assert [len(table or []) for table in (splits.train, splits.validation, splits.test)] == [18, 1, 1]
     splits = load(data_dir=folders, eval_file=files[:2], test_file=files[2:])
     assert [len(table or []) for table in (splits.train, splits.validation, splits.test)] == [16, 2, 2]
+
+
+def test_a_data_set_and_a_manifest(tmp_path: Path) -> None:
+    folder = class_folders(tmp_path / "set")
+    recording(tmp_path / "n.wav", 100)
+    path = manifest(tmp_path / "more.csv", [("n.wav", "a"), (str(sorted((folder / "b").iterdir())[0]), "a")])
+    splits = load(
+        dataset_name=str(folder), train_file=path, eval_file=path
+    )  # a folder, a snapshot or a name on the hub
+    assert splits.train.label_counts() == {"a": 4, "b": 3}
+    assert len(splits.validation) == 2
+    with pytest.raises(UsageError, match="recordings from two sources: --dataset_name"):
+        load(dataset_name="org/name", data_dir=str(folder), train_file=path)
 
 
 def test_the_later_label_counts(tmp_path: Path) -> None:

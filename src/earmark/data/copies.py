@@ -48,8 +48,11 @@ def _contents(
     stores: Path | None,
 ) -> dict[int, int]:
     """Return the content of the clips that may be copies, by row."""
-    with ThreadPoolExecutor(max(1, num_workers), thread_name_prefix="copies") as pool:
+    pool = ThreadPoolExecutor(max(1, num_workers), thread_name_prefix="copies")
+    try:
         durations = list(pool.map(_duration_ms, [clips[row] for row in of_place]))
+    finally:
+        pool.shutdown(cancel_futures=True)  # Ctrl-C must not wait for all clips
     to_decode = []
     for rows in _grouped(zip(durations, of_place, strict=True)).values():
         if len(rows) > 1 and _number_of_sources([i for row in rows for i in of_place[row]], source_of) > 1:

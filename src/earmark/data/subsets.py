@@ -8,6 +8,8 @@ from collections import Counter
 from earmark.config import DataArguments
 from earmark.data.clips import ClipTable, Splits
 
+_NO_LABEL = ""  # of several possible labels none is there, which counts as a class here
+
 
 def draw_subsets(splits: Splits, options: DataArguments, seed: int) -> None:
     """Keep as many clips of each split as the settings allow, and add a note for each split that was cut down."""
@@ -38,9 +40,10 @@ def _draw_shots(splits: Splits, shots: int | None, seed: int) -> None:
     taken: Counter[str] = Counter()
     picked = []
     for i in order:
-        if any(taken[name] < shots for name in table[i].classes):
+        classes = (_NO_LABEL,) if table[i].label == () else table[i].classes
+        if any(taken[name] < shots for name in classes):
             picked.append(i)
-        taken.update(table[i].classes)
+        taken.update(classes)
     splits.train = table.keep(sorted(picked))
     fewer = sum(count < shots for count in taken.values())
     note = f"{table.origin}: {len(picked):,} of {len(table):,} train clips drawn (--shots {shots}, seed {seed})"
