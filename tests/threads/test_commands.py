@@ -34,7 +34,7 @@ def test_each_step_and_each_batch_asks(asked: list[None], tmp_path: Path, capsys
     assert f"threads: {watch.describe()}" in err
     assert json.loads(RunFolder(run).environment.read_text())["cpu_threads"] == watch.describe()
     marker = json.loads((run / "checkpoint-5/complete.json").read_text())
-    assert marker["run"]["settings"]["cpu_threads"] == watch.most_threads()
+    assert marker["run"]["arithmetic"]["threads"] == watch.most_threads()
     asked.clear()
     assert main(["predict", str(run), str(data), "--output", str(tmp_path / "labels.csv")]) == 0
     assert asked
