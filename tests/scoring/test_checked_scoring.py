@@ -57,7 +57,7 @@ def computed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         ways.append(str(way))
         return plain(model, make_inputs, way, *args, **settings)
 
-    monkeypatch.setattr("earmark.scoring.numerics.compute", compute)
+    monkeypatch.setattr("earmark.scoring.checked_scoring.compute", compute)
     return ways
 
 

@@ -16,7 +16,7 @@ from earmark.data.usable import UsableClips
 from earmark.errors import DeviceError
 from earmark.runs.folder import RunFolder
 from earmark.train.arguments import EarmarkTrainingArguments
-from earmark.train.numerics import precision_flag, with_checked_precision
+from earmark.train.checked_precision import precision_flag, with_checked_precision
 from tests.tiny import overrides, write_tones
 from tests.train.small import build, mixed_lengths_s, usable, write_clips
 
@@ -77,7 +77,7 @@ def test_a_healthy_model_keeps_its_precision(
     given = settings(tmp_path, **more)
     with caplog.at_level(logging.INFO):
         assert with_checked_precision(build(), given, clips, None) is given
-    assert "earmark.train.numerics" not in {record.name for record in caplog.records}
+    assert "earmark.train.checked_precision" not in {record.name for record in caplog.records}
 
 
 @pytest.mark.parametrize("more", [{}, {"gradient_checkpointing": True}], ids=["cast", "autocast"])
@@ -133,7 +133,7 @@ def test_wrong_gradients_are_a_warning_or_float32(
         lambda _, __, output: _Backwards.apply(output) if output.dtype == torch.bfloat16 else output
     )
     assert with_checked_precision(audio, settings(tmp_path), clips, flag).bf16 is kept
-    (line,) = [record.getMessage() for record in caplog.records if record.name == "earmark.train.numerics"]
+    (line,) = [record.getMessage() for record in caplog.records if record.name == "earmark.train.checked_precision"]
     assert "the gradients differ by" in line
     assert "wav2vec2.feature_projection.projection" in line
 

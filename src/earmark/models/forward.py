@@ -33,7 +33,7 @@ class ModelForward:
 
     Attributes:
         compared: the kinds of scoring, with their types, that were compared with float32; see
-            :mod:`earmark.scoring.numerics`.
+            :mod:`earmark.scoring.checked_scoring`.
         convolutions: the convolutions of the model, checked before they run in half precision on a CPU.
         scoring_weights: weights by name that evaluation mode computes with in place of the model's own; see
             :func:`earmark.scoring.forward.scoring`, which casts them once for many batches.

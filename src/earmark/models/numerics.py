@@ -1,8 +1,8 @@
 """Compare what a model computes in one precision, or on one device, with what it computes in another.
 
-A kernel that returns garbage raises no error: the loss looks plausible and the model learns little. So one real batch
-is computed both ways before training and scoring (:mod:`earmark.train.numerics`, :mod:`earmark.scoring.forward`), and
-what differs is named by the first layer in order of execution.
+A kernel that returns garbage raises no error: the loss looks plausible and the model learns little. So real clips are
+computed both ways before training (:mod:`earmark.train.checked_precision`) and before scoring
+(:mod:`earmark.scoring.checked_scoring`), and the first layer, in order of execution, whose output differs is named.
 
 The model computes in evaluation mode, without dropout, masks and LayerDrop, which would draw other numbers each time.
 Afterwards its mode, buffers, gradients and every random generator are as they were, so a run with this comparison ends

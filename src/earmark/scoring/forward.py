@@ -22,7 +22,7 @@ import torch
 from earmark.models.forward import ModelForward, cast_weights, pads_exactly
 from earmark.models.frontend import Frontend
 from earmark.models.packed import PackedProducts, can_pack
-from earmark.scoring.numerics import compare_first_clip, computing_dtype, is_compared
+from earmark.scoring.checked_scoring import compare_first_clip, computing_dtype, is_compared
 from earmark.scoring.windows import Windowing
 from earmark.tasks import Task
 from earmark.threads import watch
@@ -168,7 +168,7 @@ class TorchScorer:
         """Return logits (B, C) float32 of one batch.
 
         Raises:
-            DeviceError: see :func:`earmark.scoring.numerics.compare_first_clip`.
+            DeviceError: see :func:`earmark.scoring.checked_scoring.compare_first_clip`.
         """
         samples, num_samples = self.frontend.pack(waveforms)
         with torch.inference_mode():

@@ -42,6 +42,7 @@ from earmark.threads import watch
 from earmark.train.arguments import EarmarkTrainingArguments
 from earmark.train.augmentation import AugmentationSounds, load_augmentation
 from earmark.train.callbacks import has_stopped_early, why_stopped_early
+from earmark.train.checked_precision import precision_flag, with_checked_precision
 from earmark.train.checkpoints import check_same_run, find_checkpoint_to_resume, set_aside_later
 from earmark.train.checks import check_flags_of_task, check_model_survives, check_settings
 from earmark.train.decide import judge_splits, save_decision
@@ -49,7 +50,6 @@ from earmark.train.faults import translated_faults
 from earmark.train.few_shot import check_few_shot, check_head, fit_few_shot
 from earmark.train.layer_decay import learning_rates
 from earmark.train.lora import add_adapters, save_kept
-from earmark.train.numerics import precision_flag, with_checked_precision
 from earmark.train.prepare import PreparedData, prepare_data
 from earmark.train.ranks import check_same_on_all_ranks, holding, on_each_machine, on_main_process
 from earmark.train.recipe import (
