@@ -8,8 +8,8 @@ from earmark.models.decision import Decision
 from earmark.tasks import Task
 
 REMEDY = (
-    "Raise the threshold (earmark predict --threshold 0.9), fit one (earmark calibrate RUN --reject_target_precision "
-    "0.95), or train with a background class (earmark train --background_dir FOLDER)"
+    "Train with a background class (earmark train --background_dir FOLDER), fit a threshold (earmark calibrate RUN "
+    "--reject_target_precision 0.95), or raise it (earmark predict --threshold 0.9)"
 )
 
 
