@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,10 @@ import soundfile
 
 from earmark.config import DataArguments
 from earmark.data.clips import ClipTable, Splits
+from earmark.data.folders import load_folder
+from earmark.data.manifests import load_manifest
 from earmark.data.sources import load_folds, load_splits
+from earmark.data.usable import keep_usable
 from earmark.errors import DataError, UsageError
 from tests.tiny import RATE_HZ, tone
 
@@ -262,3 +266,21 @@ def test_several_labels_and_numbers(tmp_path: Path) -> None:
     assert labels(splits.train) == {"1.wav": ("b", "a"), "2.wav": ("b",)}
     with pytest.raises(DataError, match="'a' is not a number"):
         load(data_dir=str(tmp_path / "old"), train_file=path, task="regression")
+
+
+def test_samples_that_an_earlier_run_has_decoded_are_looked_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = class_folders(tmp_path / "old", per_class=2)
+    copy = tmp_path / "copy.wav"
+    copy.write_bytes(sorted((folder / "a").iterdir())[0].read_bytes())
+    path = manifest(tmp_path / "more.csv", [("copy.wav", "b")])
+    options = DataArguments(data_dir=str(folder), store_dir=str(tmp_path / "store"), validation_fraction=0.01)
+    keep_usable({"train": load_folder(folder).train, "more": load_manifest(path)}, RATE_HZ, options)
+
+    def decode(_: object) -> int:
+        raise AssertionError("decoded again")
+
+    monkeypatch.setattr("earmark.data.known_contents.clip_content", decode)
+    splits = load_splits(replace(options, train_file=path), seed=0)
+    assert len(splits.train) + len(splits.validation) == 4
+    with pytest.raises(AssertionError, match="decoded again"):
+        load_splits(replace(options, train_file=path, store="off"), seed=0)
