@@ -74,6 +74,17 @@ def test_a_healthy_model_is_compared_once(kind: str, in_place: bool, computed: l
     assert computed == ["float32 on cpu", "bfloat16 on cpu"]
 
 
+def test_silence_is_not_compared(computed: list[str], broken_activation: None) -> None:
+    audio = build()
+    scorer = TorchScorer(audio.model, audio.frontend, CPU, torch.bfloat16)
+    list(score(scorer, [np.zeros(4800, np.float32)], batch_size=1))
+    assert computed == []
+    with pytest.raises(DeviceError, match="activation"):
+        list(score(scorer, [np.zeros(4800, np.float32), *clips(1)], batch_size=2))
+    with pytest.raises(DeviceError, match="activation"):  # nothing is scored with a model that failed
+        list(score(scorer, clips(1), batch_size=2))
+
+
 def test_float32_is_not_compared(computed: list[str]) -> None:
     audio = build()
     list(score(TorchScorer(audio.model, audio.frontend, CPU), clips(2), batch_size=2))

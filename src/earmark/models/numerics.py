@@ -35,6 +35,8 @@ LOSS_TOLERANCE = 0.15
 GRADIENT_TOLERANCE = 0.7
 LAYER_TOLERANCE = 0.3
 _NAMED_FROM = 0.1  # error from which a layer can be named as the first one
+# standard deviation of samples below which a clip is not compared: norms enlarge the rounding errors of constants
+SILENT = 1e-4
 _LOSS_SCALE = 1024.0  # small gradients would be lost in float16; Trainer's scaler starts at 65,536 and adapts
 
 Inputs = Callable[[torch.device], dict[str, torch.Tensor]]

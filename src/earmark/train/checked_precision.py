@@ -31,6 +31,7 @@ from earmark.data.usable import UsableClips
 from earmark.errors import DeviceError
 from earmark.models.build import AudioModel
 from earmark.models.numerics import (
+    SILENT,
     Computed,
     Difference,
     Inputs,
@@ -52,6 +53,7 @@ from earmark.train.recipe import global_batch_size
 logger = logging.getLogger(__name__)
 
 _CLIPS_PER_CLIP = 400  # trained for each one that is compared
+_LOOKED_AT = 16  # clips that one is chosen from
 _CPU = torch.device("cpu")
 
 
@@ -60,6 +62,7 @@ class _Batch:
     """One real batch: model inputs on a device, and the loss of what the model makes of them."""
 
     count: int
+    is_silent: bool
     make_inputs: Inputs
     loss: Callable[[Any], torch.Tensor]
 
@@ -156,6 +159,8 @@ def _way(training: EarmarkTrainingArguments) -> Way | None:
 def _examine(audio: AudioModel, training: EarmarkTrainingArguments, clips: UsableClips, way: Way | None) -> _Verdict:
     """Compare on this rank. The model ends on the device, or on the CPU if its weights will be spread from there."""
     one, on_cpu, plain = _first_clips(audio, training, clips, 1), Way(_CPU, torch.float32), None
+    if one.is_silent:
+        return _Verdict()
     if training.device.type != "cpu":
         plain = on_each_machine(lambda: compute(audio.model, one.make_inputs, on_cpu, one.loss))
     audio.model.to(training.device)
@@ -200,12 +205,17 @@ def _num_clips(training: EarmarkTrainingArguments, clips: UsableClips) -> int:
 
 
 def _first_clips(audio: AudioModel, training: EarmarkTrainingArguments, clips: UsableClips, count: int) -> _Batch:
+    """The loudest of the first clips; which ones is the same on all ranks."""
+    rows = list(range(min(len(clips.table), max(count, _LOOKED_AT))))
+    levels = [float(waveform.std()) for waveform in clips.waveforms.iterate(rows)]
+    rows = sorted(rows, key=lambda row: -levels[row])[:count]
     dataset = training_clips(audio, clips, seed=training.seed)
-    batch = dataset.__getitems__(range(count))
+    batch = dataset.__getitems__(rows)
     loss = make_loss(audio, training, dataset.labels, quiet=True)
     labels = batch["labels"]
     return _Batch(
         count,
+        max(levels) < SILENT,
         lambda device: model_inputs(audio, batch, device, mask=hears_mask(audio)),
         lambda outputs: loss(outputs, labels.to(outputs["logits"].device)),
     )
