@@ -98,7 +98,8 @@ def test_the_last_epoch_is_evaluated_too(tones: Path, tmp_path: Path) -> None:
     assert sorted(path.name for path in run.glob("checkpoint-*")) == ["checkpoint-10", "checkpoint-4", "checkpoint-8"]
 
 
-@pytest.mark.parametrize("step", [2, 3])  # the end of an epoch that is not evaluated, and the middle of one that is
+# A signal during step 2 (which ends an epoch that is not evaluated), step 3, and step 4 (which ends one that is).
+@pytest.mark.parametrize("step", [1, 2, 3])
 def test_a_stopped_run_evaluates_the_epochs_that_one_without_a_stop_does(
     tones: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: int
 ) -> None:

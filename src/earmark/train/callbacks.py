@@ -32,9 +32,8 @@ class EvaluateEveryEpochs(TrainerCallback):
         if args.eval_strategy != IntervalStrategy.EPOCH or is_due:
             return
         control.should_evaluate = False
-        if (
-            args.save_strategy == SaveStrategy.EPOCH and not control.should_training_stop
-        ):  # else a signal wants it saved
+        stopped_by_signal = control.should_training_stop  # which is saved wherever it stops
+        if args.save_strategy == SaveStrategy.EPOCH and not stopped_by_signal:
             control.should_save = False
 
 
