@@ -34,6 +34,7 @@ LOGITS_TOLERANCE = 0.15
 LOSS_TOLERANCE = 0.15
 GRADIENT_TOLERANCE = 0.7
 LAYER_TOLERANCE = 0.3
+_VALUES_OF_A_LAYER = 16_384
 _NAMED_FROM = 0.1  # error from which a layer can be named as the first one
 # standard deviation of samples below which a clip is not compared: norms enlarge the rounding errors of constants
 SILENT = 1e-4
@@ -69,8 +70,8 @@ class Computed:
         scale: size of differences between logits that mean something; see :func:`_scale`.
         loss: ``None`` without a loss.
         gradients: float32, of every weight that learns, by name; empty unless asked for.
-        layers: the first tensor that each layer gives, float32 on the CPU, by its name and the number of the call, in
-            order of execution; empty unless asked for.
+        layers: values of the first tensor that each layer gives, evenly spaced, float32 on the CPU, by its name and the
+            number of the call, in order of execution; empty unless asked for.
     """
 
     logits: torch.Tensor
@@ -117,7 +118,7 @@ def compute(
         way: how to compute.
         loss: takes the model's outputs.
         gradients: keep the gradients of the loss.
-        layers: keep the output of every layer; for few clips.
+        layers: keep values of the output of every layer.
     """
     with ExitStack() as stack:
         stack.enter_context(unchanged(model))
@@ -338,7 +339,9 @@ def _noting_layers(model: Any) -> Iterator[dict[tuple[str, int], torch.Tensor]]:
         tensor = _first_tensor(output)
         if tensor is not None:
             calls[name] = calls.get(name, -1) + 1
-            outputs[name, calls[name]] = tensor.detach().float().cpu()
+            # an odd step meets all channels; this many values tell garbage from rounding, and are cheap to keep
+            step = math.ceil(tensor.numel() / _VALUES_OF_A_LAYER) | 1
+            outputs[name, calls[name]] = tensor.detach().reshape(-1)[::step].float().cpu()
 
     with ExitStack() as stack:
         for name, module in model.named_modules():

@@ -39,7 +39,6 @@ from earmark.models.numerics import (
     compare,
     compare_gradients,
     compute,
-    copy_on_cpu,
     first_different_layer,
 )
 from earmark.scoring.table import rank_and_world
@@ -162,14 +161,13 @@ def _examine(audio: AudioModel, training: EarmarkTrainingArguments, clips: Usabl
     if one.is_silent:
         return _Verdict()
     if training.device.type != "cpu":
-        plain = on_each_machine(lambda: compute(audio.model, one.make_inputs, on_cpu, one.loss))
+        plain = on_each_machine(lambda: compute(audio.model, one.make_inputs, on_cpu, one.loss, layers=True))
     audio.model.to(training.device)
     try:
         there, learns = Way(training.device, torch.float32), way is not None and not training.fsdp
         exact = compute(audio.model, one.make_inputs, there, one.loss, gradients=learns, layers=True)
         if plain is not None and (different := compare(exact, plain)) is not None:
-            known = compute(copy_on_cpu(audio.model), one.make_inputs, on_cpu, one.loss, layers=True)
-            layer = first_different_layer(exact, known, audio.model)
+            layer = first_different_layer(exact, plain, audio.model)
             return _Verdict(device=dataclasses.replace(different, layer=layer))
         if way is None:
             return _Verdict()
