@@ -11,6 +11,7 @@ On a CPU, convolutions that it computes wrongly in bfloat16 run in float32, whic
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -22,6 +23,7 @@ from earmark.models import embedding, wav2vec2_family
 from earmark.models.clip_length import takes_one_length
 from earmark.models.convolutions import CheckedConvolutions
 from earmark.models.head import CONFIG_KEY, output_layer, unit_of
+from earmark.models.layer_drop import SelectedLayers, drop_rate
 
 # what the forward of the wav2vec2 family takes; anything else (labels, output_attentions) is for the library's
 _FAMILY_INPUTS = {"input_values", "attention_mask", "features", "num_frames"}
@@ -51,6 +53,8 @@ class ModelForward:
         self.scoring_weights: dict[str, torch.Tensor] | None = None
         self.temperature = 1.0
         self.unit = unit_of(model.config)
+        sums = getattr(model.config, "use_weighted_layer_sum", False)
+        self.selected = SelectedLayers(model) if sums and drop_rate(model.config) > 0 else None
         self._is_cast = False
 
     @property
@@ -101,7 +105,9 @@ class ModelForward:
         if "embeddings" in given:
             outputs = SequenceClassifierOutput(logits=embedding.classify(self.model, given["embeddings"]))
         elif self.family is None or args or not set(given) <= _FAMILY_INPUTS:
-            outputs = type(self.model).forward(self.model, *args, **inputs)
+            drops = self.selected is not None and self.model.training
+            with self.selected.used() if drops else nullcontext():  # type: ignore[union-attr]  # drops says so
+                outputs = type(self.model).forward(self.model, *args, **inputs)
         elif "features" in given:
             outputs = SequenceClassifierOutput(logits=self.family.logits_of_features(**given))
         else:

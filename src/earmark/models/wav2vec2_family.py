@@ -24,6 +24,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from earmark.models.dropout import dropout
+from earmark.models.layer_drop import first_dropped
 from earmark.models.spec_augment import draw_spans
 
 MODEL_TYPES = ("wav2vec2", "hubert", "wavlm", "unispeech", "unispeech-sat", "data2vec-audio")
@@ -176,8 +177,8 @@ class Wav2Vec2FamilyForward:
         training, rate = self._body.training, self.config.layerdrop
         if training and getattr(layer, "gradient_checkpointing", False):
             run = partial(layer._gradient_checkpointing_func, run)
-        if self.config.model_type == "wavlm" and index == 0:
-            rate = 0.0  # as in the library: its first layer makes the position bias of all
+        if index < first_dropped(self.config):
+            rate = 0.0
         if not training or rate == 0.0:
             return run(layer, hidden)
         kept = torch.rand((), device=hidden.device) >= rate

@@ -43,6 +43,7 @@ from earmark.errors import DataError, UsageError
 from earmark.models.build import AudioModel
 from earmark.models.embedding import EmbeddingModel, classify_all
 from earmark.models.freeze import body_of, is_body_frozen
+from earmark.models.layer_drop import drop_rate
 from earmark.progress import Progress
 from earmark.runs.judged import predictions_for_metric
 from earmark.scoring.figures import METRICS, Headline, metric_key
@@ -153,6 +154,8 @@ class AudioTrainer(AveragingTrainer):
                 audio.model.set_attn_implementation("eager")
             args = copy.copy(args)
             args.bf16, args.mixed_precision = False, "no"  # to Trainer they mean autocast
+        if _recomputes(args):
+            args = _finding_unused(args, audio.model.config)
         if args.device.type != "cpu" and args.dataloader_pin_memory:
             args.accelerator_config.non_blocking = True  # the next step need not wait for the copy of its batch
         dataset = augmented(training_clips(audio, train_clips, seed=args.seed), audio, args, sounds)
@@ -426,6 +429,29 @@ def _facts_of_model(model: Any) -> dict[str, str]:
 def _recomputes(args: Any) -> bool:
     """Whether layers run again on the way back, which is when the cast weights are gone."""
     return bool(getattr(args, "activation_checkpointing", None) or args.gradient_checkpointing)
+
+
+def _finding_unused(args: Any, config: Any) -> Any:
+    """Have several processes look for weights without a gradient, such as those of a layer that LayerDrop leaves out.
+
+    Trainer switches that off under gradient checkpointing, which it breaks only in the reentrant form.
+
+    Raises:
+        UsageError: LayerDrop with reentrant checkpointing in several processes, or with the search switched off.
+    """
+    settings = args.gradient_checkpointing_kwargs or getattr(args, "activation_checkpointing_kwargs", None) or {}
+    reentrant = bool(settings.get("use_reentrant", False))
+    if args.world_size > 1 and drop_rate(config) > 0 and (reentrant or args.ddp_find_unused_parameters is False):
+        why = "use_reentrant" if reentrant else "--ddp_find_unused_parameters False"
+        raise UsageError(
+            f"--gradient_checkpointing with {why} and LayerDrop cannot train in several processes. Leave {why} out, or "
+            "switch LayerDrop off with --config_overrides layerdrop=0 (encoder_layerdrop=0 for Whisper)."
+        )
+    if args.ddp_find_unused_parameters is not None or reentrant:
+        return args
+    args = copy.copy(args)
+    args.ddp_find_unused_parameters = True
+    return args
 
 
 @contextmanager
