@@ -43,6 +43,7 @@ _WITHOUT_FOLDS = 0.1  # where a class has one clip only
 _FOLDS = 5
 _MOST_TRIED = 5000  # clips that the penalty is chosen on
 _ITERATIONS = 2000
+_OLD = {"num_train_epochs": 3.0}  # defaults that run_config.yaml of earlier versions holds
 
 
 @dataclass(frozen=True)
@@ -71,8 +72,8 @@ def check_few_shot(model: ModelArguments, training: EarmarkTrainingArguments) ->
         raise UsageError("--few_shot: needs a pretrained or trained model; name one with --model_name_or_path")
     defaults = {field.name: field.default for field in (*fields(training), *fields(model))}
     settings = {**vars(training), **vars(model)}
-    # the command line refuses those with the default's value too
-    given = [name for name in OF_EPOCHS if (settings[name] or None) != (defaults[name] or None)]
+    # The command line refuses flags with the default's value too.
+    given = [name for name in OF_EPOCHS if (settings[name] or None) not in (defaults[name] or None, _OLD.get(name))]
     if given:
         raise UsageError(ignored_by_few_shot(given[0]))
     if training.class_weights not in (None, "balanced"):
