@@ -214,6 +214,57 @@ def test_predictions_are_those_of_a_cpu(fp32_run: tuple[Path, str], npu: Npu, da
         assert one.rsplit(",", 1)[0] == other.rsplit(",", 1)[0]
 
 
+# a device whose kernel for one operator is wrong: in the types whose names argv[1] lists
+WRONG_GELU = """
+import sys
+import torch
+import torch.nn.functional as F
+from earmark.cli.main import main
+
+wrong = sys.argv.pop(1).split(",")
+
+def gelu(values, *, approximate="none"):
+    output = F.gelu(values.detach().cpu(), approximate=approximate).to(values.device)
+    return output.flip(-1) if str(values.dtype) in wrong else output
+
+library = torch.library.Library("aten", "IMPL")
+library.impl("gelu", gelu, "PrivateUse1")
+sys.exit(main(sys.argv[1:]))
+"""
+FIRST_GELU = "the first layer that differs is wav2vec2.feature_extractor.conv_layers.0.activation (GELUActivation)"
+
+
+@pytest.mark.parametrize(
+    ("types", "precision", "begins"),
+    [
+        ("torch.bfloat16", "bf16", "--precision bf16: bfloat16 on npu:0: compared with float32"),
+        ("torch.float32,torch.bfloat16", "fp32", "npu:0: this device computes the model wrongly in float32: compared"),
+    ],
+)
+def test_a_device_that_computes_one_operator_wrongly(
+    types: str, precision: str, begins: str, npu: Npu, data: Path, tmp_path: Path
+) -> None:
+    asked = words(data, tmp_path / "run", precision=precision, device="npu:0", eval_strategy="no")
+    error = error_in(npu.python("-c", WRONG_GELU, types, *asked, fails=True))
+    assert error.startswith(begins)
+    assert FIRST_GELU in error
+
+
+def test_a_device_that_is_wrong_in_bfloat16_trains_in_float32(npu: Npu, data: Path, tmp_path: Path) -> None:
+    asked = words(data, tmp_path / "run", device="npu:0", eval_strategy="no")
+    said = npu.python("-c", WRONG_GELU, "torch.bfloat16", *asked)
+    assert "training in bf16" in said
+    assert FIRST_GELU in said
+    assert "training continues in float32" in said
+
+
+def test_predictions_of_a_device_that_is_wrong(fp32_run: tuple[Path, str], npu: Npu, data: Path) -> None:
+    asked = ["predict", str(fp32_run[0]), str(data / "validation"), "--device", "npu:0", "--precision", "bf16"]
+    error = error_in(npu.python("-c", WRONG_GELU, "torch.bfloat16", *asked, fails=True))
+    assert error.startswith("bfloat16 on npu:0: this device computes the model wrongly in this precision")
+    assert FIRST_GELU in error
+
+
 def test_tensors_of_the_cpu_and_of_the_npu_are_not_mixed(npu: Npu) -> None:
     said = npu.python("-c", "import torch; torch.ones(2, device='npu') + torch.ones(2)", fails=True)
     assert "found at least two devices, npu:0 and cpu!" in said
