@@ -293,7 +293,7 @@ def config_of_another_size(model: Path) -> str:
 
 def damaged_preprocessor(model: Path) -> str:
     (model / "preprocessor_config.json").write_text("[]")
-    return "preprocessor_config.json cannot be read"
+    return "preprocessor_config.json: cannot be read"
 
 
 def no_rate(model: Path) -> str:

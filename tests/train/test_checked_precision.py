@@ -34,7 +34,9 @@ def tones(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def settings(output: Path, **given: Any) -> EarmarkTrainingArguments:
-    return EarmarkTrainingArguments(output_dir=str(output), use_cpu=True, **{"bf16": True, **given})
+    return EarmarkTrainingArguments(
+        output_dir=str(output), use_cpu=True, **{"bf16": True, "num_train_epochs": 1.0, **given}
+    )
 
 
 def words(data: Path, output: Path, kind: str, *more: str) -> list[str]:

@@ -85,6 +85,7 @@ def test_a_checkpoint_records_what_changes_the_bits(
         trainer.args.save_steps = 1
         trainer.train()
         (checkpoint,) = checkpoints_in(tmp_path / "run")
+        caplog.clear()
         with caplog.at_level(logging.WARNING, "earmark"):
             check_same_run(str(checkpoint), trainer.facts())
             assert not caplog.messages

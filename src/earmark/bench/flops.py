@@ -79,6 +79,7 @@ def flop_of_clip(
     counter = FlopCounterMode(
         display=False, custom_mapping={torch.ops.aten.convolution_backward: _convolution_backward}
     )
+    audio.model.forward.convolutions.check(dtype, backward=backward)  # now, so that the probes are not counted
     # attention as matrix products: PyTorch has no formula for the fused kernels of every device
     plain_attention = sdpa_kernel(SDPBackend.MATH)
     with scoring(audio.model, dtype), torch.set_grad_enabled(backward), plain_attention, counter:
