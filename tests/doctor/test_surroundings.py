@@ -155,11 +155,24 @@ def test_a_busy_processor(tmp_path: Path) -> None:
     assert "slower" in found.means
 
 
+def limit_to_one_core(root: Path) -> None:
+    (root / "proc/self").mkdir(parents=True)
+    (root / "proc/self/cgroup").write_text("0::/\n")
+    (root / "sys/fs/cgroup").mkdir(parents=True)
+    (root / "sys/fs/cgroup/cpu.max").write_text("100000 100000\n")
+
+
+def test_a_quota_on_a_busy_host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    limit_to_one_core(tmp_path)
+    monkeypatch.setattr("earmark.doctor.surroundings.allowed_cpus", lambda: list(range(64)))
+    assert check_processor(machine(tmp_path), others=lambda machine: 40.0).status == "ok"
+    found = check_processor(machine(tmp_path), others=lambda machine: 63.6)
+    assert found.status == "warning"
+    assert "0.4 of 1 cores are free" in found.means
+
+
 def test_a_container_quota(tmp_path: Path) -> None:
-    (tmp_path / "proc/self").mkdir(parents=True)
-    (tmp_path / "proc/self/cgroup").write_text("0::/\n")
-    (tmp_path / "sys/fs/cgroup").mkdir(parents=True)
-    (tmp_path / "sys/fs/cgroup/cpu.max").write_text("100000 100000\n")
+    limit_to_one_core(tmp_path)
     found = check_processor(machine(tmp_path), others=lambda machine: None)
     assert found.status == "ok"
     assert "container quota 1" in found.seen

@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 
 from earmark.threads.contention import Contention
+from earmark.threads.cores import Cores
 from earmark.threads.load import Reading, Usage
 from earmark.threads.variables import ThreadPlan
-from earmark.threads.watch import CoreWatch, describe
+from earmark.threads.watch import CoreWatch, describe, make_watch
 
 SRC = Path(__file__).parents[2] / "src"
 BUSY = Usage(0.25, own=1.1, others=0.9, delay=0.8)
@@ -39,7 +40,7 @@ def _no_teams() -> None:
 
 def watch(*, fixed: bool = False, switch: bool = True) -> CoreWatch:
     contention = Contention(most_threads=2, cores=2, fixed=fixed)
-    return CoreWatch(contention, Team if switch else lambda: None, "2 cores")
+    return CoreWatch(contention, Team if switch else lambda: None)
 
 
 def test_it_switches_and_says_so_once(caplog: pytest.LogCaptureFixture) -> None:
@@ -55,7 +56,7 @@ def test_it_switches_and_says_so_once(caplog: pytest.LogCaptureFixture) -> None:
             one.update(usage)
     assert (Team.on, one.contention.threads) == (0, 2)
     assert [record.getMessage() for record in caplog.records] == [
-        "threads: other processes use 0.9 of 2 cores; computing with 1 of 2 threads until the cores are free",
+        "threads: other processes use 0.9 of 2 logical CPUs; computing with 1 of 2 threads until the cores are free",
         "threads: the cores are free again; computing with 2 threads",
     ]
 
@@ -66,8 +67,16 @@ def test_a_fixed_number(caplog: pytest.LogCaptureFixture) -> None:
         for usage in [BUSY] * 300:
             one.update(usage)
     assert [record.getMessage() for record in caplog.records] == [
-        "threads: other processes use 0.9 of 2 cores; waiting threads sleep until the cores are free",
+        "threads: other processes use 0.9 of 2 logical CPUs; waiting threads sleep until the cores are free",
     ]
+
+
+def test_a_quota_does_not_shrink_the_host() -> None:
+    one = make_watch(2, Cores(logical=64, physical=64, quota=2.0), fixed=False)
+    throttled, beside = Usage(0.25, own=1.6, others=40.0, delay=0.4), Usage(0.25, own=2.0, others=40.0, delay=0.0)
+    for usage in [throttled] * 2 + [beside] * 20:
+        one.update(usage)
+    assert one.contention.threads == 2, "neighbours that leave 24 CPUs free do not keep a thread away"
 
 
 def test_an_openmp_without_the_switch() -> None:

@@ -41,7 +41,7 @@ def _others(machine: Machine) -> float | None:
 
 
 def check_processor(machine: Machine, *, others: Callable[[Machine], float | None] = _others) -> Finding:
-    """Report cores, container quota, threads and what other processes leave of them.
+    """Report cores, container quota, threads and the cores that other processes use.
 
     Args:
         machine: whose cores.
@@ -67,13 +67,13 @@ def check_processor(machine: Machine, *, others: Callable[[Machine], float | Non
             "more threads than cores wait for each other, and computing on the CPU is many times slower",
             f"unset {planned.reason.partition('=')[0]}, or set it to at most {cores.usable}",
         )
-    if used < _MUCH_OTHERS:
+    free = max(0.0, cores.logical - used)  # measured on the whole host: a quota does not limit other processes
+    if used < _MUCH_OTHERS or free >= cores.usable:
         return ok(name, seen)
-    free = max(1, int(cores.usable - used + 0.5))
     return warning(
         name,
         seen,
-        f"computing on the CPU takes about {free} of {cores.usable} cores and is slower accordingly",
+        f"{free:.1f} of {cores.usable} cores are free, so computing on the CPU is slower",
         "end the other processes, or wait for them; `top` names them",
     )
 

@@ -37,7 +37,7 @@ class Contention:
 
     Attributes:
         most_threads: number to compute with on a quiet machine.
-        cores: that this process may use.
+        cores: logical CPUs that this process may run on, which are those that the usage of others is measured on.
         fixed: whether the user has fixed the number of threads.
         threads: number to compute with now.
         sleeps: whether waiting threads should sleep now.

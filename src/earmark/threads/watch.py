@@ -17,7 +17,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from earmark.threads.contention import Contention
-from earmark.threads.cores import allowed_cpus, this_process
+from earmark.threads.cores import Cores, allowed_cpus, this_process
 from earmark.threads.load import Reading, Usage, read_counters, usage_between
 from earmark.threads.openmp import IdleTeam, loaded_libgomp
 from earmark.threads.variables import SWITCH, ThreadPlan, launcher_environment, plan
@@ -41,14 +41,12 @@ class CoreWatch:
     Args:
         contention: decides.
         make_team: starts what makes waiting threads sleep; returns ``None`` if this OpenMP has no such switch.
-        cores: in words, for the log.
     """
 
-    def __init__(self, contention: Contention, make_team: Callable[[], Team | None], cores: str) -> None:
+    def __init__(self, contention: Contention, make_team: Callable[[], Team | None]) -> None:
         self.contention = contention
         self.end = threading.Event()
         self._make_team = make_team
-        self._cores = cores
         self._team: Team | None = None
         self._said: int | None = None  # the number of threads that the log has last named
         self._free_s = 0.0
@@ -78,12 +76,26 @@ class CoreWatch:
         self._free_s = 0.0 if self.contention.is_contended else self._free_s + usage.seconds
         if self.contention.is_contended and (self._said is None or now < self._said):
             self._said = now
-            others = "need the CPU" if usage.others is None else f"use {usage.others:.1f} of {self._cores}"
+            cpus = f"{self.contention.cores} logical CPUs"
+            others = "need the CPU" if usage.others is None else f"use {usage.others:.1f} of {cpus}"
             what = f"computing with {now} of {most} threads" if now < most else "waiting threads sleep"
             logger.warning("threads: other processes %s; %s until the cores are free", others, what)
         elif self._said is not None and self._free_s >= _FREE_FOR_S:
             self._said = None
             logger.info("threads: the cores are free again; computing with %d threads", most)
+
+
+def make_watch(threads: int, cores: Cores, *, fixed: bool) -> CoreWatch:
+    """Return a watch that has not started.
+
+    Args:
+        threads: number to compute with on a quiet machine.
+        cores: cores of this process. Usage by others is measured on all logical CPUs of its affinity, so it is compared
+            with these: a container quota limits this process, not its neighbours on the host.
+        fixed: whether the user has fixed the number of threads.
+    """
+    contention = Contention(most_threads=threads, cores=cores.logical, fixed=fixed)
+    return CoreWatch(contention, lambda: _idle_team(cores.logical))
 
 
 _lock = threading.Lock()
@@ -119,8 +131,7 @@ def begin(planned: ThreadPlan | None = None) -> CoreWatch | None:
         measurable = counters.busy_s is not None or bool(counters.delays_s)
         if not planned.adapts_waiting or threads == 1 or not measurable:
             return None
-        contention = Contention(most_threads=threads, cores=cores.cpus, fixed=planned.is_set)
-        watch = CoreWatch(contention, lambda: _idle_team(len(allowed)), cores.describe())
+        watch = make_watch(threads, cores, fixed=planned.is_set)
         read = lambda: read_counters(allowed)  # noqa: E731
         threading.Thread(target=watch.run, args=(read,), name="core watch", daemon=True).start()
         _watch = (os.getpid(), watch)
