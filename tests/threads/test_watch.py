@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import logging
+import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+import torch
 
+from earmark.threads import watch as watching
 from earmark.threads.contention import Contention
 from earmark.threads.cores import Cores
 from earmark.threads.load import Reading, Usage
@@ -99,6 +104,35 @@ def test_the_end_of_the_watch_lets_threads_spin_again() -> None:
 
     one.run(read, every_s=0)
     assert Team.on == 0
+
+
+class ChangesAtTheFirstRead:
+    """A decision that falls right after one of its two numbers has been read."""
+
+    def __init__(self) -> None:
+        self._reads = 0
+
+    def _now(self) -> int:
+        self._reads += 1
+        return 0 if self._reads == 1 else 1
+
+    @property
+    def threads(self) -> int:
+        return 2 - self._now()
+
+    @property
+    def changes(self) -> int:
+        return self._now()
+
+
+def test_a_change_between_two_reads_is_not_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    numbers: list[int] = []
+    monkeypatch.setattr(torch, "set_num_threads", numbers.append)
+    monkeypatch.setattr(watching, "_watch", (os.getpid(), SimpleNamespace(contention=ChangesAtTheFirstRead())))
+    thread = threading.Thread(target=lambda: [watching.adjust() for _ in range(2)])
+    thread.start()
+    thread.join()
+    assert numbers[-1:] == [1]
 
 
 def test_the_log_line() -> None:

@@ -152,7 +152,8 @@ def adjust() -> None:
     watch = _watch
     if watch is None or watch[0] != os.getpid():
         return
-    threads, changes = watch[1].contention.threads, watch[1].contention.changes
+    changes = watch[1].contention.changes  # read first: a change between the two reads is then taken over next time
+    threads = watch[1].contention.threads
     if getattr(_local, "changes", 0) != changes:  # the number belongs to the thread that sets it
         import torch
 
