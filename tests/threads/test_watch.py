@@ -43,9 +43,8 @@ def _no_teams() -> None:
     Team.on = 0
 
 
-def watch(*, fixed: bool = False, switch: bool = True) -> CoreWatch:
-    contention = Contention(most_threads=2, cores=2, fixed=fixed)
-    return CoreWatch(contention, Team if switch else lambda: None)
+def watch(*, fixed: bool = False) -> CoreWatch:
+    return CoreWatch(Contention(most_threads=2, cores=2, fixed=fixed), Team)
 
 
 def test_it_switches_and_says_so_once(caplog: pytest.LogCaptureFixture) -> None:
@@ -84,11 +83,17 @@ def test_a_quota_does_not_shrink_the_host() -> None:
     assert one.contention.threads == 2, "neighbours that leave 24 CPUs free do not keep a thread away"
 
 
-def test_an_openmp_without_the_switch() -> None:
-    one = watch(switch=False)
-    for usage in [BUSY] * 4 + [FREE] * 40:
-        one.update(usage)
+@pytest.mark.parametrize("fixed", [False, True])
+def test_an_openmp_without_the_switch(fixed: bool, caplog: pytest.LogCaptureFixture) -> None:
+    tries: list[None] = []
+    one = CoreWatch(Contention(most_threads=2, cores=2, fixed=fixed), lambda: tries.append(None))
+    with caplog.at_level(logging.INFO, "earmark"):
+        for usage in [BUSY] * 40 + [FREE] * 40:
+            one.update(usage)
     assert one.contention.threads == 2
+    assert len(tries) == 1, "what failed once is not tried at every measurement"
+    assert len(caplog.records) == (0 if fixed else 2), "nothing is logged where nothing was changed"
+    assert "sleep" not in caplog.text
 
 
 def test_the_end_of_the_watch_lets_threads_spin_again() -> None:

@@ -48,14 +48,16 @@ class CoreWatch:
         self.end = threading.Event()
         self._make_team = make_team
         self._team: Team | None = None
+        self._has_switch = True  # until starting a team has failed
         self._said: int | None = None  # the number of threads that the log has last named
         self._free_s = 0.0
 
     def update(self, usage: Usage) -> None:
         """Take the usage since the last call into account."""
         self.contention.update(usage)
-        if self.contention.sleeps and self._team is None:
+        if self.contention.sleeps and self._team is None and self._has_switch:
             self._team = self._make_team()
+            self._has_switch = self._team is not None
         elif not self.contention.sleeps and self._team is not None:
             self._team.stop()
             self._team = None
@@ -74,7 +76,8 @@ class CoreWatch:
     def _log(self, usage: Usage) -> None:
         now, most = self.contention.threads, self.contention.most_threads
         self._free_s = 0.0 if self.contention.is_contended else self._free_s + usage.seconds
-        if self.contention.is_contended and (self._said is None or now < self._said):
+        acts = now < most or self._team is not None
+        if self.contention.is_contended and acts and (self._said is None or now < self._said):
             self._said = now
             cpus = f"{self.contention.cores} logical CPUs"
             others = "need the CPU" if usage.others is None else f"use {usage.others:.1f} of {cpus}"
