@@ -82,6 +82,9 @@ def test_ranks_share_the_cores() -> None:
     assert of_ranks(2, environment, FOUR)["OMP_NUM_THREADS"] == "2"
     assert of_ranks(2, {"OMP_NUM_THREADS": "3"}, FOUR) == {}
     assert of_ranks(2, {"EARMARK_THREADS": "3"}, FOUR) == {}
+    assert of_ranks(2, {"EARMARK_THREADS": "off", "OMP_NUM_THREADS": "3"}, FOUR) == {}
+    off_in_a_child = {**environment, "EARMARK_THREADS": "off"}
+    assert of_ranks(2, off_in_a_child, FOUR)["OMP_NUM_THREADS"] == "2", "earmark's own value is not the user's"
     ranks = {**environment, **of_ranks(2, environment, FOUR), "LOCAL_WORLD_SIZE": "2"}
     assert plan(ranks, FOUR).threads == 2
     assert "shared by 2 processes" in plan(ranks, FOUR).reason

@@ -109,7 +109,9 @@ def of_ranks(
 ) -> dict[str, str]:
     """Variables for each of ``processes`` processes that this one starts; empty where the user has set the number."""
     environment = os.environ if environment is None else environment
-    if plan(environment, cores).is_set:
+    planned = plan(environment, cores)
+    users = OMP_NUM_THREADS in environment and not _is_ours(OMP_NUM_THREADS, environment)
+    if planned.is_set or (planned.reason == OFF and users):
         return {}
     threads = str((cores or this_process()).threads(processes))
     return {OMP_NUM_THREADS: threads, _CHOSEN: threads}
