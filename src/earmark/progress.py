@@ -71,11 +71,6 @@ class RecentRate:
             return None
         return (done - before) / (now_s - began_s)
 
-    def seconds_for(self, units: float) -> float | None:
-        """Seconds that ``units`` more will take at this rate; ``None`` while it is not known."""
-        rate = self.per_s
-        return None if rate is None else max(0.0, units) / rate
-
 
 class Progress:
     """Count clips and show how fast they go and how long the rest takes.

@@ -192,7 +192,6 @@ first.contention.threads, first.contention.changes = 2, 2
 thread = threading.Thread(target=other); thread.start(); thread.join()
 watch.adjust()
 print("again", seen, torch.get_num_threads())
-watch.end()
 """
 
 

@@ -141,15 +141,6 @@ def begin(planned: ThreadPlan | None = None) -> CoreWatch | None:
         return watch
 
 
-def end() -> None:
-    """Stop watching."""
-    global _watch
-    with _lock:
-        if _watch is not None:
-            _watch[1].end.set()
-            _watch = None
-
-
 def adjust() -> None:
     """Compute with as many threads as others leave room for. Call between steps, in the thread that computes."""
     watch = _watch
