@@ -19,6 +19,7 @@ from earmark.models import numerics
 from earmark.models.build import AudioModel, ModelSource, build_for_training
 from earmark.models.embedding import EmbeddingModel
 from earmark.models.forward import cast_in_place
+from earmark.options import ServeOptions
 from earmark.scoring.forward import TorchScorer, score
 from tests.tiny import ARCHITECTURES, RATE_HZ, save_model, tone
 
@@ -139,3 +140,15 @@ def test_the_command_and_the_class(tmp_path: Path, broken_activation: None, caps
     assert "--precision fp32" in said
     with pytest.raises(DeviceError, match="activation"):
         earmark.Classifier.from_pretrained(model, device="cpu", precision="bf16").predict(str(sound))
+
+
+def test_a_server_compares_before_it_listens(broken_activation: None) -> None:
+    service_module = pytest.importorskip("earmark.serve.service", reason="needs earmark[serve]")
+    metrics_module = pytest.importorskip("earmark.serve.metrics", reason="needs earmark[serve]")
+    classifier = earmark.Classifier(build(), device="cpu", precision="bf16")
+    service = service_module.Service(classifier, ServeOptions(model_name_or_path="model"), metrics_module.Metrics())
+    try:
+        with pytest.raises(DeviceError, match="computes the model wrongly"):
+            service.warm_up()
+    finally:
+        service.close()

@@ -229,7 +229,7 @@ def test_a_model_that_answers_no_numbers_is_not_served(model: Path, tmp_path: Pa
     command = [sys.executable, "-m", "earmark", "serve", str(broken), "--device", "cpu", "--port", "0"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S)
     assert done.returncode == 2
-    assert done.stderr.count("the model answers NaN or infinity even for silence") == 1
+    assert done.stderr.count("the model computes NaN or infinity for a second of noise") == 1
 
 
 def test_a_defect_is_one_line_of_json_too(classifier: earmark.Classifier, caplog: pytest.LogCaptureFixture) -> None:

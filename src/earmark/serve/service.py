@@ -70,15 +70,19 @@ class Service:
         )
 
     def warm_up(self) -> None:
-        """Answer for a moment of silence, so that the first client does not wait for what is made once.
+        """Score a second of noise, so that the first client does not wait for work that is done once.
+
+        Silence would not do: the comparison of half precision with float32 waits for a clip that is not silent.
 
         Raises:
-            ModelError: the answer is no number, so that none would be.
+            DeviceError: the device computes the model wrongly in the precision that was chosen.
+            ModelError: the scores are not finite.
         """
-        logits = self.batcher.submit([np.zeros(self._classifier.sampling_rate_hz, np.float32)]).result()
+        noise = 0.1 * np.random.default_rng(0).standard_normal(self._classifier.sampling_rate_hz)
+        logits = self.batcher.submit([noise.astype(np.float32)]).result()
         if not np.isfinite(logits).all():
             raise ModelError(
-                "the model answers NaN or infinity even for silence; are its weights, and --precision, right?"
+                "the model computes NaN or infinity for a second of noise. Check its weights and --precision."
             )
 
     def close(self) -> None:
