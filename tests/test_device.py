@@ -10,6 +10,7 @@ import torch
 from earmark import device as devices
 from earmark.device import check_processes_fit, choose_optimizer, choose_precision, describe_device, select_device
 from earmark.errors import DeviceError, UsageError
+from earmark.threads.cores import Cores
 
 CPU = torch.device("cpu")
 CARDS = 2
@@ -109,7 +110,11 @@ def test_the_optimizer_is_fused_where_there_is_a_kernel() -> None:
         choose_optimizer(CPU, "adamw_torch_npu_fused", "fp32")
 
 
-def test_a_cpu_is_called_by_its_model() -> None:
+@pytest.mark.parametrize(
+    ("cores", "count"), [(Cores(8, 4), "4 cores"), (Cores(64, 64, 2.0), "2 cores"), (Cores(2, 1), "1 core")]
+)
+def test_a_cpu_is_called_by_its_model(cores: Cores, count: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(devices, "this_process", lambda: cores)
     name = describe_device(CPU)
-    assert name.endswith("cores)")
+    assert name.endswith(f" ({count})"), "hyper-threads and CPUs beyond the quota are no cores"
     assert not name.startswith(" (")

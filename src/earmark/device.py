@@ -230,7 +230,7 @@ def _has_kernel(device: torch.device, operator: str) -> bool:
 def describe_device(device: torch.device) -> str:
     """What a results table calls the device: ``"NVIDIA H100"``, ``"Ascend910B1"``, ``"AMD EPYC 9B14 (2 cores)"``."""
     if device.type == "cpu":
-        return f"{_cpu_model()} ({this_process().logical} cores)"
+        return f"{_cpu_model()} ({this_process().count()})"
     name = getattr(_backend(device.type), "get_device_name", None)
     return str(name(device)) if name is not None else device.type
 

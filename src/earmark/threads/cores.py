@@ -47,8 +47,11 @@ class Cores:
         """``"2 cores"``, ``"4 cores (8 logical CPUs)"``, ``"2 cores (64 logical CPUs, container quota 2)"``."""
         details = [f"{self.logical} logical CPUs"] if self.logical != self.usable else []
         details += [f"container quota {self.quota:g}"] if self.quota is not None else []
-        noun = "core" if self.usable == 1 else "cores"
-        return f"{self.usable} {noun}" + (f" ({', '.join(details)})" if details else "")
+        return self.count() + (f" ({', '.join(details)})" if details else "")
+
+    def count(self) -> str:
+        """The usable cores alone, with their noun: ``"2 cores"``."""
+        return f"{self.usable} {'core' if self.usable == 1 else 'cores'}"
 
 
 @cache
