@@ -25,6 +25,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from earmark.errors import DeviceError
 from earmark.models.convolutions import relative_error
 from earmark.models.embedding import EmbeddingModel
 from earmark.models.forward import cast_weights
@@ -210,6 +211,14 @@ def first_different_layer(half: Computed, exact: Computed, model: Any) -> str:
     worst = max(errors, key=lambda name: errors[name])
     name = next((name for name, error in errors.items() if error > _NAMED_FROM), worst)
     return f"{name} ({type(model.get_submodule(name)).__name__})"
+
+
+def wrong_float32(device: torch.device, different: Difference) -> DeviceError:
+    """Return the error for a device whose float32 is beyond tolerance of the CPU."""
+    return DeviceError(
+        f"{device}: this device computes the model wrongly in float32: compared with the CPU {different}. "
+        "Run `earmark doctor --selftest`, or choose another device with --device."
+    )
 
 
 def copy_on_cpu(model: Any) -> Any:

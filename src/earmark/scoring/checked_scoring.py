@@ -17,7 +17,7 @@ import torch
 
 from earmark.errors import DeviceError
 from earmark.models.frontend import Frontend
-from earmark.models.numerics import SILENT, Way, compare, compute, copy_on_cpu, first_different_layer
+from earmark.models.numerics import SILENT, Way, compare, compute, copy_on_cpu, first_different_layer, wrong_float32
 
 _HALF = (torch.bfloat16, torch.float16)
 
@@ -70,11 +70,7 @@ def compare_first_clip(
         known = compute(copy_on_cpu(model), make_inputs, on_cpu, layers=True)
         different = compare(exact, known)
         if different is not None:
-            raise DeviceError(
-                f"{device}: this device computes the model wrongly in float32: compared with the CPU "
-                f"{replace(different, layer=first_different_layer(exact, known, model))}. Run `earmark doctor "
-                "--selftest`, or choose another device with --device."
-            )
+            raise wrong_float32(device, replace(different, layer=first_different_layer(exact, known, model)))
     again = compute(model, make_inputs, half, layers=True)
     unit = model.forward.unit
     given = torch.from_numpy(logits[chosen : chosen + 1].copy())

@@ -40,6 +40,7 @@ from earmark.models.numerics import (
     compare_gradients,
     compute,
     first_different_layer,
+    wrong_float32,
 )
 from earmark.scoring.table import rank_and_world
 from earmark.train.arguments import EarmarkTrainingArguments
@@ -117,10 +118,7 @@ def with_checked_precision(
         return training
     verdict = _of_all_ranks(_examine(audio, training, clips, way))
     if verdict.device is not None:
-        error = DeviceError(
-            f"{training.device}: this device computes the model wrongly in float32: compared with the CPU "
-            f"{verdict.device}. Run `earmark doctor --selftest`, or choose another device with --device."
-        )
+        error = wrong_float32(training.device, verdict.device)
         error.of_all_ranks = True
         raise error
     if way is None:
