@@ -17,7 +17,9 @@ from earmark.data.sources import load_folds, load_splits
 from earmark.data.usable import keep_usable
 from earmark.errors import DataError, UsageError
 from earmark.evaluate.held_out import HeldOut, find_held_out
+from earmark.evaluate.place import first_place
 from earmark.runs.split_record import find_record, write_record
+from earmark.runs.split_settings import read_split_settings, write_split_settings
 from tests.cli.test_seed_command import write_archive
 from tests.tiny import RATE_HZ, tone
 
@@ -246,6 +248,23 @@ def test_a_fold_that_is_named_is_a_split_of_the_data(manifest, tmp_path) -> None
     assert trained_on.any()
 
 
+def test_the_run_is_found_in_the_home_folder(run, folder, tmp_path, monkeypatch) -> None:
+    shutil.copytree(run, tmp_path / "home" / "run")
+    (tmp_path / "home" / "run" / "run_config.yaml").write_text("seed: 5\n")
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    record_at_home = find_record("~/run")
+    assert record_at_home is not None
+    assert record_at_home.path == tmp_path / "home" / "run" / "splits.csv"
+    assert find_record("~/run/checkpoint-2") is not None
+    assert read_split_settings("~/run/checkpoint-2") == {"seed": 5}
+    found = find_held_out(EvaluateOptions(model_name_or_path="~/run", data_dir=str(folder)))
+    assert found.record is not None
+    assert names(found.table) == names(chosen(run, data_dir=str(folder)).table)
+    assert first_place(EvaluateOptions(model_name_or_path="~/run", data_dir=str(folder)))[0] == (
+        tmp_path / "home" / "run" / "evaluation_validation"
+    )
+
+
 def test_a_run_without_a_record_has_its_split_made_again_and_says_so(folder, manifest, tmp_path, caplog) -> None:
     run = tmp_path / "run"
     run.mkdir()
@@ -309,6 +328,15 @@ def test_silence_of_speech_commands_is_cut_as_the_run_cut_it(tmp_path) -> None:
     assert [(clip.source, clip.offset_s) for clip in chosen(run, **data).table] == wanted
     other = [(clip.source, clip.offset_s) for clip in chosen(run, **data, seed=8).table]
     assert other != wanted
+    # an export of the run knows the settings too, but no names of files
+    with (run / "run_config.yaml").open("a") as stream:
+        stream.write(f"data_dir: {archive}\n")
+    exported = tmp_path / "exported"
+    exported.mkdir()
+    shutil.copy(run / "splits.csv", exported)
+    write_split_settings(run, exported)
+    assert [(clip.source, clip.offset_s) for clip in chosen(exported, **data).table] == wanted
+    assert read_split_settings(exported) == {"seed": 7, "silence_percentage": 20.0}
 
 
 def test_clips_inside_tables_are_known_by_their_samples(folder, tmp_path) -> None:

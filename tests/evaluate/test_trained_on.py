@@ -19,6 +19,7 @@ from earmark.data.known_contents import read_contents
 from earmark.export.recordings import find_recordings
 from earmark.runs.predictions import read_predictions
 from earmark.runs.split_record import find_record
+from earmark.runs.split_settings import read_split_settings
 from tests.tiny import RATE_HZ, tone
 
 TRAIN = ["--model_type", "tc_resnet", "--config_overrides", '{"stem_channels": 8, "channels": [8, 8]}']
@@ -190,6 +191,9 @@ def test_an_export_knows_what_its_run_held_out(run: Path, data: Path, tmp_path: 
     exported = tmp_path / "exported"
     run_command(capsys, "export", run, "--format", "pt2", "--output", exported)
     assert {row["clip"] for row in rows_of(exported / "splits.csv")} == {""}  # names stay with the run
+    settings, of_run = read_split_settings(exported), read_split_settings(run)
+    assert settings == {name: of_run[name] for name in settings}
+    assert {"seed", "background_ratio", "on_bad_audio"} <= settings.keys()
     for model, output in ((run, tmp_path / "a"), (exported, tmp_path / "b")):
         run_command(capsys, "evaluate", model, "--data_dir", data, "--device", "cpu", "--report", "false",
                     "--output_dir", output)  # fmt: skip

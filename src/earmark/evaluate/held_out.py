@@ -16,8 +16,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from earmark.config import BACKGROUND_CUTS, EvaluateOptions
-from earmark.config_files import saved_config
+from earmark.config import EvaluateOptions
 from earmark.data.clips import ClipTable, Splits
 from earmark.data.content import NO_CONTENT, is_sound
 from earmark.data.known_contents import read_contents
@@ -28,16 +27,14 @@ from earmark.data.subsets import draw_subsets
 from earmark.data.usable import UsableClips, stop_or_say
 from earmark.data.waveforms import default_store_root
 from earmark.errors import DataError, UsageError
-from earmark.runs.folder import RunFolder
 from earmark.runs.split_record import SplitRecord, find_record
+from earmark.runs.split_settings import CUT_SETTINGS, read_split_settings
 from earmark.words import counted
 
 logger = logging.getLogger(__name__)
 
 DEFAULT_SEED = 42
 _OF_FOLDS = ("fold_column", "folds", "fold")
-# settings that decide where clips are cut from noise; which noise is said by the user of evaluate
-_OF_CUTS = ("silence_percentage", "max_length_seconds", *BACKGROUND_CUTS)
 
 
 @dataclass(frozen=True)
@@ -74,7 +71,7 @@ def find_held_out(options: EvaluateOptions) -> HeldOut:
     if record is None:
         return HeldOut(_without_record(options), None)
     # what training left out because it cannot be read must not stop an evaluation of the other clips
-    options = _as_trained(options, (*_OF_CUTS, "on_bad_audio"))
+    options = _as_trained(options, (*CUT_SETTINGS, "on_bad_audio"))
     if options.has_folds and options.fold is not None and options.split == "test":
         return HeldOut(_given(_loaded(options), "test"), record)
     own = load_own_splits(options, seed=_seed(options), token=options.token, cache_dir=options.cache_dir)
@@ -152,8 +149,8 @@ def _without_record(options: EvaluateOptions) -> ClipTable:
     model = options.model_name_or_path
     if options.split == "unseen":
         raise UsageError(f"--split unseen: {model} has no record of the clips it was trained on (splits.csv)")
-    names = ("validation_fraction", "group_column", *_OF_CUTS, *_OF_FOLDS)
-    settings = _settings_of_run(model)
+    names = ("validation_fraction", "group_column", *CUT_SETTINGS, *_OF_FOLDS)
+    settings = read_split_settings(model)
     options = _as_trained(options, names)
     splits = _loaded(options)
     unknown = "has no record of the clips it was trained on (splits.csv), so these may be among them"
@@ -173,17 +170,9 @@ def _without_record(options: EvaluateOptions) -> ClipTable:
     return _given(splits, options.split)
 
 
-def _settings_of_run(model: str | Path | None) -> dict[str, Any]:
-    """Settings of the run that a model lies in; empty where there is none."""
-    folder = Path(str(model))
-    places = [folder, folder.parent] if folder.name.startswith("checkpoint-") else [folder]
-    config = next((found for place in places if (found := RunFolder(place).config).is_file()), None)
-    return saved_config(config) if config else {}
-
-
 def _as_trained(options: _Options, names: tuple[str, ...]) -> _Options:
     """The settings with those of the run where none are given: the seed, and ``names``."""
-    settings = _settings_of_run(options.model_name_or_path)
+    settings = read_split_settings(options.model_name_or_path)
     defaults = {one.name: one.default for one in dataclasses.fields(options)}
     not_given = {name for name in ("seed", *names) if getattr(options, name) == defaults[name]}
     if any(getattr(options, name) is not None for name in _OF_FOLDS):

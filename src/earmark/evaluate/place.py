@@ -26,13 +26,13 @@ def first_place(options: EvaluateOptions) -> tuple[Path, bool]:
         folder = Path(options.output_dir)
         is_run = RunFolder(folder).is_run()
         return (folder / name if is_run else folder), not is_run
-    model = Path(str(options.model_name_or_path))
+    model = Path(str(options.model_name_or_path)).expanduser()
     return (model if model.is_dir() else Path(model.name)) / name, False
 
 
 def describe(options: EvaluateOptions, table: ClipTable) -> dict[str, Any]:
     """What tells this evaluation from others, for ``evaluation.json``."""
-    model = Path(str(options.model_name_or_path))
+    model = Path(str(options.model_name_or_path)).expanduser()
     return {
         "model": str(model.resolve()) if model.exists() else str(options.model_name_or_path),
         "split": options.split,

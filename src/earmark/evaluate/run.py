@@ -165,7 +165,7 @@ def _write(
 def _facts(architecture: str, options: EvaluateOptions, device_name: str, warnings: list[str]) -> ReportFacts:
     settings = dataclasses.asdict(options)
     del settings["token"]
-    model = Path(str(options.model_name_or_path))
+    model = Path(str(options.model_name_or_path)).expanduser()
     return ReportFacts(
         title=model.resolve().name if model.exists() else str(options.model_name_or_path),
         model={"": architecture},
@@ -179,7 +179,7 @@ def _facts(architecture: str, options: EvaluateOptions, device_name: str, warnin
 
 def _row(judged: Judged, architecture: str, options: EvaluateOptions, device_name: str) -> ResultsRow:
     """The row of the run the model came from where it is one, with this evaluation's figures."""
-    model = Path(str(options.model_name_or_path))
+    model = Path(str(options.model_name_or_path)).expanduser()
     trained = load_row(model) if RunFolder(model).results_row.is_file() else None
     return ResultsRow(
         architecture=architecture,

@@ -24,8 +24,9 @@ from earmark.models.decision import FILE_NAME as DECISION_FILE
 from earmark.models.frontend import Frontend
 from earmark.models.source import source_of
 from earmark.options import ExportOptions
-from earmark.runs.folder import write_json
+from earmark.runs.folder import RunFolder, write_json
 from earmark.runs.split_record import find_record, write_record
+from earmark.runs.split_settings import write_split_settings
 from earmark.scoring.forward import TorchScorer, shortest_in_batch
 from earmark.tasks import Task
 from earmark.words import counted
@@ -90,7 +91,8 @@ def export(options: ExportOptions) -> ExportOutcome:
         if description.decision is not None:
             write_json(unfinished / DECISION_FILE, description.decision)
         if record is not None:  # so that `evaluate` of the export knows what was held out; names stay with the run
-            write_record(unfinished / record.path.name, record.rows())
+            write_record(RunFolder(unfinished).splits, record.rows())
+            write_split_settings(options.model_name_or_path, unfinished)
         unfinished.chmod(0o755)
         unfinished.replace(output)
     except OSError as exc:

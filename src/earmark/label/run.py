@@ -140,7 +140,7 @@ def prepare(options: LabelOptions, table: ClipTable, folder: Path) -> Session:
 def _train_command(options: LabelOptions, labels: Path) -> str:
     """Return the beginning of a command that trains on the new labels and on the clips of the model's own run."""
     words = ["earmark", "train"]
-    config = RunFolder(Path(str(options.model_name_or_path))).config
+    config = RunFolder(Path(str(options.model_name_or_path)).expanduser()).config
     # checked labels are of all clips, and those set aside must not come back from where they were
     if config.is_file() and not options.check:
         settings = saved_config(config)
@@ -188,7 +188,7 @@ def _cells(clip: Clip) -> dict[str, str]:
 def _load(options: LabelOptions) -> AudioModel:
     source = source_of(options)
     name = str(options.model_name_or_path)
-    if is_export(Path(name)):
+    if is_export(Path(name).expanduser()):
         raise ModelError(f"{name}: an export; give the run it was made from, whose embeddings tell clips apart")
     audio = load_trained(source)
     if audio.task is not Task.SINGLE_LABEL:

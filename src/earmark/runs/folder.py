@@ -80,6 +80,11 @@ class RunFolder:
         return self.path / "splits.csv"
 
     @property
+    def split_settings(self) -> Path:
+        """In an export: settings of the run that decide which clips its splits hold."""
+        return self.path / "split_settings.yaml"
+
+    @property
     def card(self) -> Path:
         """The model card."""
         return self.path / "README.md"
@@ -117,6 +122,18 @@ class RunFolder:
         if self.is_run() or not self.path.is_dir():
             return []
         return sorted(entry.name for entry in self.path.iterdir() if _WRITTEN.fullmatch(entry.name))
+
+
+def run_folders(model: str | Path | None) -> list[RunFolder]:
+    """Return the folders in which the files of a model's run may be: its own, and for a checkpoint the run's.
+
+    Args:
+        model: a folder, in which ``~`` is the home folder; a name on the hub, which is no folder here; or ``None``.
+    """
+    if model is None:
+        return []
+    folder = Path(model).expanduser()
+    return [RunFolder(folder), *([RunFolder(folder.parent)] if folder.name.startswith("checkpoint-") else [])]
 
 
 def prepare_output_dir(folder: RunFolder, *, overwrite: bool, resume: bool) -> None:

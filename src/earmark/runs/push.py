@@ -45,7 +45,7 @@ def push(options: PushOptions) -> Pushed:
     """
     import huggingface_hub as hub
 
-    folder, repo = Path(options.model_name_or_path or ""), options.repo or ""
+    folder, repo = Path(options.model_name_or_path or "").expanduser(), options.repo or ""
     if not folder.is_dir():
         raise ModelError(f"{folder}: no such folder; push takes a run folder")
     check_checkpoint(folder)

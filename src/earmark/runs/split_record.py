@@ -18,7 +18,7 @@ import numpy as np
 from earmark.data.content import are_among, content_text
 from earmark.errors import DataError
 from earmark.files import writing
-from earmark.runs.folder import RunFolder
+from earmark.runs.folder import run_folders
 
 _HEAD = ["split", "content", "clip"]
 _TRAINED = ("train", "pretrain")
@@ -99,16 +99,12 @@ def read_record(path: Path) -> SplitRecord:
 
 
 def find_record(model: str | Path | None) -> SplitRecord | None:
-    """Return the record of the run that a model lies in, also of its checkpoints; ``None`` where there is none.
+    """Return the record of the run that a model or checkpoint belongs to; ``None`` without a record.
 
     Raises:
         DataError: it is damaged.
     """
-    if model is None:
-        return None
-    folder = Path(model)
-    places = [folder, folder.parent] if folder.name.startswith("checkpoint-") else [folder]
-    path = next((found for place in places if (found := RunFolder(place).splits).is_file()), None)
+    path = next((folder.splits for folder in run_folders(model) if folder.splits.is_file()), None)
     return read_record(path) if path else None
 
 

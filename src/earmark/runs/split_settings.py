@@ -1,0 +1,43 @@
+"""Settings of a run that decide which clips its splits hold: read from the run, and written beside an export of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from earmark.config import BACKGROUND_CUTS
+from earmark.config_files import save_config, saved_config
+from earmark.runs.folder import RunFolder, run_folders
+
+# Settings that decide where clips are cut from noise. The user of evaluate names the noise itself.
+CUT_SETTINGS = ("silence_percentage", "max_length_seconds", *BACKGROUND_CUTS)
+_EXPORTED = ("seed", "validation_fraction", "on_bad_audio", *CUT_SETTINGS)
+
+
+def read_split_settings(model: str | Path | None) -> dict[str, Any]:
+    """Return the settings of the run that a model belongs to; of an export those that were written beside it.
+
+    Args:
+        model: a run folder, one of its checkpoints, an export, or a name on the hub.
+
+    Returns:
+        Settings by name; empty if there are none.
+
+    Raises:
+        OutputError: the file is damaged.
+    """
+    paths = [path for folder in run_folders(model) for path in (folder.config, folder.split_settings)]
+    found = next((path for path in paths if path.is_file()), None)
+    return saved_config(found) if found else {}
+
+
+def write_split_settings(model: str | Path | None, folder: Path) -> None:
+    """Write the settings that `evaluate` needs into an export of a model, without names of files.
+
+    Raises:
+        OutputError: the settings of the run are damaged, or the file cannot be written.
+    """
+    settings = read_split_settings(model)
+    kept = {name: settings[name] for name in _EXPORTED if name in settings}
+    if kept:
+        save_config(kept, RunFolder(folder).split_settings)
