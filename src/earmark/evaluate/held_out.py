@@ -71,7 +71,7 @@ def find_held_out(options: EvaluateOptions) -> HeldOut:
     if record is None:
         return HeldOut(_without_record(options), None)
     # what training left out because it cannot be read must not stop an evaluation of the other clips
-    options = _as_trained(options, (*CUT_SETTINGS, "on_bad_audio"))
+    options = _with_store_of_run(_as_trained(options, (*CUT_SETTINGS, "on_bad_audio")))
     if options.has_folds and options.fold is not None and options.split == "test":
         return HeldOut(_given(_loaded(options), "test"), record)
     own = load_own_splits(options, seed=_seed(options), token=options.token, cache_dir=options.cache_dir)
@@ -179,6 +179,14 @@ def _as_trained(options: _Options, names: tuple[str, ...]) -> _Options:
         not_given -= {*_OF_FOLDS}
     changes: dict[str, Any] = {name: settings[name] for name in not_given & settings.keys()}
     return dataclasses.replace(options, **changes) if changes else options
+
+
+def _with_store_of_run(options: _Options) -> _Options:
+    """The settings with the run's own folder of waveform stores, which knows its clips, if it is still there."""
+    store_dir = read_split_settings(options.model_name_or_path).get("store_dir")
+    if options.store_dir is None and store_dir and Path(store_dir).is_dir():
+        return dataclasses.replace(options, store_dir=store_dir)
+    return options
 
 
 def _seed(options: EvaluateOptions) -> int:
