@@ -137,6 +137,7 @@ def test_clips_that_were_decoded_before_are_not_decoded_again(folder, tmp_path, 
     found = chosen(run, data_dir=str(folder), store_dir=str(tmp_path / "stores"))
     assert names(found.table) == names(splits.validation)
     assert decoded == []
+    monkeypatch.setattr("earmark.evaluate.held_out.default_store_root", lambda: tmp_path / "no stores")
     (run / "run_config.yaml").write_text(f"store_dir: {tmp_path / 'stores'}\n")
     assert names(chosen(run, data_dir=str(folder)).table) == names(splits.validation)
     assert decoded == []  # the run's own stores are searched without being named
