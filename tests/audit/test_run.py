@@ -274,6 +274,12 @@ def test_what_cannot_be_inspected(tmp_path: Path, data: Path) -> None:
     flat = tapes(tmp_path / "flat")
     with pytest.raises(UsageError, match=r"--group_column: .*flat has recordings without labels and columns"):
         inspect(InspectOptions(data_dir=str(flat), group_column="site"))
+    for name in ("train_file", "eval_file", "test_file", "dataset_name"):
+        with pytest.raises((DataError, UsageError)) as refused:  # not the folder alone
+            inspect(InspectOptions(data_dir=str(flat), **{name: str(flat / "x.csv")}))
+        assert str(flat) in str(refused.value)
+        with pytest.raises(UsageError, match=rf"--unlabelled takes .* only, without --{name}\. Leave one"):
+            inspect(InspectOptions(data_dir=str(flat), **{name: str(flat / "x.csv")}, unlabelled=True))
     with pytest.raises(UsageError, match="--unlabelled needs a folder"):
         inspect(InspectOptions(train_file=str(flat / "x.csv"), unlabelled=True))
     (tmp_path / "empty").mkdir()

@@ -25,6 +25,7 @@ from earmark.tasks import Task
 
 # what is loaded, by the name that messages give it, and whether it is a manifest of one split
 _Loader = tuple[str, Callable[[], Splits], bool]
+_OTHER_SOURCES = ("dataset_name", "train_file", "eval_file", "test_file")  # besides data_dir
 
 
 def load_splits(
@@ -97,10 +98,11 @@ def load_unlabelled(options: DataArguments, *, seed: int, anyway: bool = False) 
         anyway: take all recordings below the folders as not labelled, whatever the folders between are.
 
     Returns:
-        ``None`` where :func:`load_splits` would find labels or has to say why not.
+        ``None`` if :func:`load_splits` would find labels or reports why not, also if other sources are combined with
+        the folders.
 
     Raises:
-        UsageError: settings that need labels or columns; ``anyway`` without a folder.
+        UsageError: settings that need labels or columns; ``anyway`` without a folder, or with other sources.
         DataError: no recordings there.
     """
     roots = [Path(folder) for folder in paths_in(options.data_dir)]
@@ -111,6 +113,13 @@ def load_unlabelled(options: DataArguments, *, seed: int, anyway: bool = False) 
             raise UsageError("--unlabelled needs a folder of recordings. Add --data_dir FOLDER")
         return None
     origin = ", ".join(map(str, roots))
+    others = [name for name in _OTHER_SOURCES if getattr(options, name) is not None]
+    if others and anyway:
+        raise UsageError(
+            f"--unlabelled takes the recordings of {origin} only, without --{others[0]}. Leave one of the flags out"
+        )
+    if others:
+        return None
     for name in ("group_column", "fold_column", "folds", "shots"):
         if getattr(options, name) is not None:
             raise UsageError(f"--{name}: {origin} has recordings without labels and columns; leave it out")
