@@ -83,3 +83,22 @@ def test_what_is_no_run_is_not_pushed(tmp_path: Path, capsys: pytest.CaptureFixt
     ):
         assert main(["push", *words]) == 2
         assert said in capsys.readouterr().err
+
+
+def test_training_pushes_the_model_and_no_names_of_recordings(run: Path, tmp_path: Path) -> None:
+    there, output = tmp_path / "hub", tmp_path / "run"
+    there.mkdir()
+    words = ["--data_dir", str(run.parent / "tones"), "--model_type", "wav2vec2", "--report", "false"]
+    words += ["--config_overrides", overrides("wav2vec2"), "--max_steps", "2", "--device", "cpu"]
+    words += ["--save_strategy", "steps", "--save_steps", "1", "--eval_strategy", "steps", "--eval_steps", "1"]
+    words += ["--push_to_hub", "--hub_model_id", "team/birds", "--hub_token", TOKEN, "--hub_always_push"]
+    with serve(there, "team/birds") as endpoint:
+        done = earmark("train", *words, "--output_dir", str(output), endpoint=endpoint, home=tmp_path / "home")
+    assert done.returncode == 0, done.stderr
+    assert (output / "splits.csv").is_file()
+    assert sorted(path.name for path in there.iterdir()) == [
+        "config.json",
+        "model.safetensors",
+        "preprocessor_config.json",
+    ]
+    assert (there / "model.safetensors").stat().st_size == (output / "model.safetensors").stat().st_size

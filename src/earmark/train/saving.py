@@ -15,12 +15,14 @@ from typing import Any
 from safetensors import SafetensorError
 from transformers import Trainer
 from transformers.trainer import TRAINER_STATE_NAME
-from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
+from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, HubStrategy
+from transformers.utils import PushInProgress
 
 from earmark.errors import OutputError, first_line
 from earmark.models.build import let_others_read
 from earmark.train.callbacks import has_stopped_early
 from earmark.train.checkpoints import UNFINISHED, checkpoints_in, finish_checkpoint, remove_old
+from earmark.train.uploads import start_uploads
 
 _FULL = {errno.ENOSPC, errno.EDQUOT}
 _TORCH_WRITES = ("PytorchStreamWriter", "inline_container", "iostream error")  # in its errors, of several versions
@@ -31,6 +33,7 @@ class CheckpointingTrainer(Trainer):
     """Transformers' Trainer but for how it saves, and goes on."""
 
     _aside: Path | None = None  # where a checkpoint is being written
+    push_in_progress: Any  # Trainer's: uploads that have not ended, with --push_to_hub
 
     @property
     def stops_early(self) -> bool:
@@ -72,8 +75,20 @@ class CheckpointingTrainer(Trainer):
         return str(self._aside or super()._get_output_dir(trial))
 
     def _push_from_checkpoint(self, checkpoint_folder: str) -> None:
-        if self._aside is None:  # else it is not whole yet
-            super()._push_from_checkpoint(checkpoint_folder)
+        """Trainer's own, which also uploads the names of all recordings, but with the files of `earmark push` only."""
+        is_complete, waiting = self._aside is None, self.push_in_progress
+        if not is_complete or not self.is_world_process_zero() or self.args.hub_strategy == HubStrategy.END:
+            return
+        is_busy = waiting is not None and not waiting.is_done()
+        if is_busy and not self.args.hub_always_push:
+            return
+        self.callback_handler.on_push_begin(self.args, self.state, self.control)
+        step, epoch = self.state.global_step, self.state.epoch or 0.0
+        jobs = start_uploads(self.args, self.hub_model_id, Path(checkpoint_folder), step=step, epoch=epoch)
+        if is_busy:
+            waiting.jobs.extend(jobs)
+        else:
+            self.push_in_progress = PushInProgress(jobs)
 
     def _init_training_state(
         self, max_steps: int, num_update_steps_per_epoch: int, num_train_epochs: int, *args: Any

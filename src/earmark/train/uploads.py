@@ -1,0 +1,49 @@
+"""``--push_to_hub``: upload the model of a checkpoint while training goes on."""
+
+from __future__ import annotations
+
+import shutil
+from concurrent.futures import Future
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import HfApi
+from transformers import TrainingArguments
+from transformers.trainer_utils import HubStrategy, SaveStrategy
+
+from earmark.runs.push import FILES
+
+
+def start_uploads(
+    args: TrainingArguments, repo: str, checkpoint: Path, *, step: int, epoch: float
+) -> list[Future[Any]]:
+    """Copy the model of a checkpoint into the run folder, and upload it from there in the background.
+
+    Transformers' own upload takes every file of the run folder. This one takes the files that `earmark push` takes: the
+    others name recordings and folders of this machine.
+
+    Args:
+        args: output folder, hub strategy and token; with a strategy that pushes checkpoints, all of the checkpoint's
+            files are uploaded too, because training resumes from them.
+        repo: name on the hub.
+        checkpoint: its folder, which is complete.
+        step: training steps done.
+        epoch: epochs done.
+
+    Returns:
+        The uploads.
+    """
+    folder = Path(str(args.output_dir))
+    for pattern in FILES:
+        for path in checkpoint.glob(pattern):
+            shutil.copy(path, folder / path.name)
+    by_step = args.save_strategy == SaveStrategy.STEPS
+    message = f"Training in progress, {f'step {step}' if by_step else f'epoch {int(epoch)}'}"
+    common: dict[str, Any] = {"repo_id": repo, "revision": args.hub_revision, "run_as_future": True}
+    api = HfApi(token=args.hub_token)
+    jobs = [api.upload_folder(folder_path=folder, allow_patterns=list(FILES), commit_message=message, **common)]
+    if args.hub_strategy in (HubStrategy.CHECKPOINT, HubStrategy.ALL_CHECKPOINTS):
+        place = "last-checkpoint" if args.hub_strategy == HubStrategy.CHECKPOINT else checkpoint.name
+        message += ", checkpoint"
+        jobs.append(api.upload_folder(folder_path=checkpoint, path_in_repo=place, commit_message=message, **common))
+    return jobs
