@@ -182,6 +182,27 @@ def test_pyav_files_cut_short_are_found_out(container, codec):
     assert "cut short" in reason(data[: len(data) // 2])
 
 
+class _CountedPacket(np.ndarray):
+    """A packet that counts how often its length is asked for."""
+
+    asked = 0
+
+    def __len__(self) -> int:
+        type(self).asked += 1
+        return super().__len__()
+
+
+def test_joining_packets_looks_at_each_once(monkeypatch):
+    monkeypatch.setattr(decode, "BLOCK", 1000)
+    monkeypatch.setattr(_CountedPacket, "asked", 0)
+    samples = np.arange(2 * 3500, dtype=np.float32).reshape(3500, 2)
+    packets = [samples[start : start + 7].view(_CountedPacket) for start in range(0, len(samples), 7)]
+    blocks = [block for block, _ in decode._gathered(iter([(packet, 8000) for packet in packets]))]
+    assert _CountedPacket.asked <= 2 * len(packets)
+    assert [block.shape[0] for block in blocks] == [1001, 1001, 1001, 497]
+    np.testing.assert_array_equal(np.concatenate(blocks), samples)
+
+
 def test_without_pyav_the_reason_has_the_pip_command(monkeypatch):
     data = encode_av("mp4", "aac")
     monkeypatch.setitem(sys.modules, "av", None)

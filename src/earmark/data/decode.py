@@ -334,13 +334,15 @@ def _blocks(file: BinaryIO, clip: Clip) -> Iterator[tuple[np.ndarray, int]]:
 
 
 def _gathered(packets: Iterator[tuple[np.ndarray, int]]) -> Iterator[tuple[np.ndarray, int]]:
-    """Packets of a thousand samples, as PyAV gives them, put together."""
+    """Join packets of about a thousand frames, as PyAV gives them, to blocks of at least ``BLOCK`` frames."""
     held: list[np.ndarray] = []
+    num_frames = 0
     for packet, rate_hz in packets:
         held.append(packet)
-        if sum(len(part) for part in held) >= BLOCK:
+        num_frames += len(packet)
+        if num_frames >= BLOCK:
             yield np.concatenate(held), rate_hz
-            held = []
+            held, num_frames = [], 0
     if held:
         yield np.concatenate(held), rate_hz
 
