@@ -149,7 +149,7 @@ def test_calibrate_takes_what_was_held_out_and_warns_of_the_rest(
 
 
 def test_label_offers_clips_that_were_trained_on_last(
-    run: Path, data: Path, mixed: Path, tmp_path: Path, capsys: Any
+    run: Path, data: Path, mixed: Path, tmp_path: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pool = tmp_path / "pool"
     pool.mkdir()
@@ -157,11 +157,17 @@ def test_label_offers_clips_that_were_trained_on_last(
         shutil.copy(row["path"], pool / f"unlabelled_{number}.wav")
     for order in ("diverse", "uncertain", "confident", "random"):
         words = ("label", pool, "--model", run, "--output_dir", tmp_path / order, "--page", "false", "--device", "cpu")
-        _, err = run_command(capsys, *words, "--order", order)
+        words = (*words, "--order", order)
+        _, err = run_command(capsys, *words)
         assert "the model was trained on 4 of 6 recordings, so they come last" in err
         proposals = rows_of(tmp_path / order / "proposals.csv")
         assert [row["trained_on"] for row in proposals] == ["0", "0", "1", "1", "1", "1"]
         assert ["the model was trained on this clip" in row["why"] for row in proposals] == [False] * 2 + [True] * 4
+    with monkeypatch.context() as patched:  # a later start decodes nothing
+        patched.setattr("earmark.data.known_contents.clip_content", lambda clip: pytest.fail(f"decoded {clip.source}"))
+        _, err = run_command(capsys, *words)
+        assert "6 recordings, scored by this model at an earlier start" in err
+        assert rows_of(tmp_path / "random" / "proposals.csv") == proposals
     words = ("label", mixed, "--check", "--model", run, "--output_dir", tmp_path / "check", "--page", "false")
     _, err = run_command(capsys, *words, "--device", "cpu")
     assert "the model was trained on 4 of 6 recordings, so it is sure of their labels, also of wrong ones" in err

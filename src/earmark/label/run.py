@@ -5,18 +5,15 @@ from __future__ import annotations
 import csv
 import json
 import logging
-import shlex
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from earmark import extras
-from earmark.config import PATH_SETTINGS, paths_in
-from earmark.config_files import saved_config
 from earmark.data.clips import Clip, ClipTable
 from earmark.data.known_contents import read_contents
 from earmark.data.waveforms import default_store_root
@@ -30,11 +27,11 @@ from earmark.label.decisions import Decisions
 from earmark.label.scores import Scores, fingerprint, read_scores, score_clips, write_scores
 from earmark.label.session import Proposal, Session, propose, work_folder_files
 from earmark.label.tables import Key
+from earmark.label.train_command import train_command
 from earmark.models.build import AudioModel, load_trained
 from earmark.models.source import source_of
 from earmark.options import LabelOptions
 from earmark.predict.background import lacks_background
-from earmark.runs.folder import RunFolder
 from earmark.runs.in_use import held
 from earmark.runs.split_record import find_record
 from earmark.tasks import Task
@@ -43,7 +40,6 @@ from earmark.words import counted
 logger = logging.getLogger(__name__)
 
 _SERVING = ("fastapi", "uvicorn")
-_SOURCES = ("dataset_name", "dataset_config_name", *PATH_SETTINGS)  # settings that name the clips of a run
 
 
 @dataclass(frozen=True)
@@ -119,36 +115,24 @@ def prepare(options: LabelOptions, table: ClipTable, folder: Path) -> Session:
             f"{table.origin}: of {counted(len(table), 'recording')} none can be used; {files['bad_audio']} says why"
         )
     scored = [rows[i] for i in scores.rows]
-    trained_on = _trained_on(options, table.keep(scored))
+    trained_on = _trained_on(options, table.keep(scored), scores)
     proposals = _in_order(options, table, scored, keys, audio.labels, scores, trained_on)
     _write_proposals(files["proposals"], proposals)
     if options.check:
         decisions.start_with({keys[rows[i]]: _given(table[rows[i]]) for i in scores.rows})
+    command, note = train_command(options, files["labels"])
     facts = {
         "origin": table.origin,
         "order": options.order,
         "check": options.check,
         "bad": len(unnamed) + len(bad),
         "labels_file": str(files["labels"]),
-        "train_command": _train_command(options, files["labels"]),
+        "train_command": command,
+        "train_note": note,
         "aside_file": str(files["set_aside"]),
         "bad_file": str(files["bad_audio"]),
     }
     return Session(proposals, decisions, audio.labels, facts)
-
-
-def _train_command(options: LabelOptions, labels: Path) -> str:
-    """Return the beginning of a command that trains on the new labels and on the clips of the model's own run."""
-    words = ["earmark", "train"]
-    config = RunFolder(Path(str(options.model_name_or_path)).expanduser()).config
-    # checked labels are of all clips, and those set aside must not come back from where they were
-    if config.is_file() and not options.check:
-        settings = saved_config(config)
-        for name in _SOURCES:
-            for value in paths_in(settings.get(name)):
-                if name != "train_file" or Path(value).resolve() != labels.resolve():
-                    words += [f"--{name}", value]
-    return shlex.join([*words, "--train_file", str(labels)])
 
 
 def _keys(table: ClipTable, folder: Path) -> tuple[dict[int, Key], list[tuple[str, str]]]:
@@ -199,14 +183,17 @@ def _load(options: LabelOptions) -> AudioModel:
 def _scores(options: LabelOptions, audio: AudioModel, clips: Sequence[Clip], path: Path) -> Scores:
     source = source_of(options)
     mark = fingerprint(source.find(str(options.model_name_or_path)), audio.decision.temperature, clips)
-    scores = read_scores(path, mark)
-    if scores is not None:
+    earlier = read_scores(path, mark)
+    if earlier is not None:
         logger.info("%s, scored by this model at an earlier start", counted(len(clips), "recording"))
-        return scores
-    device = select_device(options.device)
-    scores = score_clips(audio, clips, device=device, batch_size=options.batch_size, num_workers=options.num_workers)
-    write_scores(path, scores, mark)
-    return scores
+        scores = earlier
+    else:
+        device, workers = select_device(options.device), options.num_workers
+        scores = score_clips(audio, clips, device=device, batch_size=options.batch_size, num_workers=workers)
+    with_contents = _with_contents(options, scores, clips)
+    if with_contents is not earlier:
+        write_scores(path, with_contents, mark)
+    return with_contents
 
 
 def _in_order(
@@ -240,13 +227,21 @@ def _in_order(
     ]
 
 
-def _trained_on(options: LabelOptions, table: ClipTable) -> np.ndarray:
+def _with_contents(options: LabelOptions, scores: Scores, clips: Sequence[Clip]) -> Scores:
+    """The scores with the contents of their clips, if the model's run has a record to compare these with."""
+    if scores.contents is not None or find_record(options.model_name_or_path) is None:
+        return scores
+    table = ClipTable([clips[row] for row in scores.rows.tolist()], "")
+    contents, _ = read_contents(table, num_threads=options.num_workers, stores=default_store_root())
+    return replace(scores, contents=contents)
+
+
+def _trained_on(options: LabelOptions, table: ClipTable, scores: Scores) -> np.ndarray:
     """Which clips the model's run was trained on, bool (N,), by their samples; none without a record of the run."""
     record = find_record(options.model_name_or_path)
-    if record is None:
+    if record is None or scores.contents is None:
         return np.zeros(len(table), bool)
-    contents, _ = read_contents(table, num_threads=options.num_workers, stores=default_store_root())
-    found = record.trained_on(contents)
+    found = record.trained_on(scores.contents)
     if found.any():
         what = (
             "so it is sure of their labels, also of wrong ones: check these with a run that was not trained on them"

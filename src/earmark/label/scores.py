@@ -43,12 +43,14 @@ class Scores:
         probabilities: float32 (N, C), the mean of a clip's windows.
         embeddings: float32 (N, D), the same; of a model without embeddings the logarithms of the probabilities.
         bad: why each of the other clips could not be read, by its row.
+        contents: of the clips (:mod:`earmark.data.content`), uint64 (N,); ``None`` until they are needed.
     """
 
     rows: np.ndarray
     probabilities: np.ndarray
     embeddings: np.ndarray
     bad: dict[int, str]
+    contents: np.ndarray | None = None
 
 
 def score_clips(
@@ -141,7 +143,8 @@ def read_scores(path: Path, mark: str) -> Scores | None:
             if str(kept["mark"]) != mark:
                 return None
             bad = dict(zip(kept["bad_rows"].tolist(), kept["bad_reasons"].tolist(), strict=True))
-            return Scores(kept["rows"], kept["probabilities"], kept["embeddings"], bad)
+            contents = kept["contents"] if "contents" in kept.files else None
+            return Scores(kept["rows"], kept["probabilities"], kept["embeddings"], bad, contents)
     except FileNotFoundError:
         return None
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as exc:
@@ -164,4 +167,5 @@ def write_scores(path: Path, scores: Scores, mark: str) -> None:
             embeddings=scores.embeddings,
             bad_rows=np.array(list(scores.bad), dtype=np.int64),
             bad_reasons=np.array(list(scores.bad.values()), dtype=str),
+            **({} if scores.contents is None else {"contents": scores.contents}),
         )

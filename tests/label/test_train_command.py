@@ -1,0 +1,69 @@
+"""The training command that the page shows loads the clips of the model's run as that run loaded them."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from earmark.cli.parsing import parse_train
+from earmark.config import DataArguments
+from earmark.config_files import save_config
+from earmark.label.train_command import train_command
+from earmark.options import LabelOptions
+
+
+def command_of(tmp_path: Path, settings: dict[str, Any], **options: Any) -> tuple[str, str]:
+    save_config(settings, tmp_path / "run_config.yaml")
+    labels = tmp_path / "labels" / "labels.csv"
+    return train_command(LabelOptions(inputs=["new"], model_name_or_path=str(tmp_path), **options), labels)
+
+
+SETTINGS = {
+    "data_dir": ["a b", "c"],
+    "train_split_name": "fit",
+    "eval_split_name": "dev",
+    "test_split_name": "exam",
+    "background_dir": "noise",
+    "background_gaps": True,
+    "background_class": "nothing",
+    "background_ratio": 0.5,
+    "background_margin_seconds": 2.0,
+}
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+def test_the_command_loads_the_clips_as_the_run_did(tmp_path: Path, name: str) -> None:
+    defaults = vars(DataArguments())
+    command, note = command_of(tmp_path, {**defaults, **SETTINGS, "learning_rate": 0.1})
+    data = parse_train([*shlex.split(command)[2:], "--model_type", "tc_resnet", "--output_dir", "x"]).data
+    assert getattr(data, name) == SETTINGS[name] or getattr(data, name) == [SETTINGS[name]]
+    assert data.train_file in (str(tmp_path / "labels" / "labels.csv"), [str(tmp_path / "labels" / "labels.csv")])
+    assert note == ""
+    assert "learning_rate" not in command
+
+
+def test_defaults_are_left_out(tmp_path: Path) -> None:
+    labels = tmp_path / "labels" / "labels.csv"
+    settings = {**vars(DataArguments()), "data_dir": "recordings", "train_file": [str(labels), "b.csv"]}
+    words = ["earmark", "train", "--data_dir", "recordings", "--train_file", "b.csv", "--train_file", str(labels)]
+    assert shlex.split(command_of(tmp_path, settings)[0]) == words
+    assert shlex.split(command_of(tmp_path, settings, check=True)[0]) == [
+        "earmark",
+        "train",
+        "--train_file",
+        str(labels),
+    ]
+
+
+def test_columns_with_other_names_are_said(tmp_path: Path) -> None:
+    names = {"audio_column_name": "wav", "label_column_name": "bird", "group_column": "site", "dataset_revision": "v2"}
+    command, note = command_of(tmp_path, {"dataset_name": "birds", **names})
+    for name, value in names.items():
+        assert f"--{name} {value}" in command
+    assert note == (
+        "First change labels.csv to the columns of the earlier clips: rename the column path to wav, rename the column "
+        "label to bird, add a column site."
+    )
