@@ -12,6 +12,7 @@ import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -158,14 +159,15 @@ def write_scores(path: Path, scores: Scores, mark: str) -> None:
     Raises:
         OutputError: it cannot be written.
     """
+    arrays: dict[str, Any] = {
+        "mark": np.array(mark),
+        "rows": scores.rows,
+        "probabilities": scores.probabilities,
+        "embeddings": scores.embeddings,
+        "bad_rows": np.array(list(scores.bad), dtype=np.int64),
+        "bad_reasons": np.array(list(scores.bad.values()), dtype=str),
+    }
+    if scores.contents is not None:
+        arrays["contents"] = scores.contents
     with writing_bytes(path) as stream:
-        np.savez(
-            stream,
-            mark=np.array(mark),
-            rows=scores.rows,
-            probabilities=scores.probabilities,
-            embeddings=scores.embeddings,
-            bad_rows=np.array(list(scores.bad), dtype=np.int64),
-            bad_reasons=np.array(list(scores.bad.values()), dtype=str),
-            **({} if scores.contents is None else {"contents": scores.contents}),
-        )
+        np.savez(stream, **arrays)
