@@ -9,7 +9,7 @@ from earmark.tasks import Task
 
 REMEDY = (
     "Train with a background class (earmark train --background_dir FOLDER), fit a threshold (earmark calibrate RUN "
-    "--reject_target_precision 0.95), or raise it (earmark predict --threshold 0.9)"
+    "--reject_target_precision 0.95), or require a higher probability (earmark predict --rows segments --threshold 0.9)"
 )
 
 

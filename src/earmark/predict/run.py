@@ -62,7 +62,8 @@ def predict_files(options: PredictOptions) -> PredictOutcome:
 def _warn_without_background(options: PredictOptions, job: Job) -> None:
     """Warn of windows with none of the classes, unless the user or the model sets a threshold."""
     model = job.classifier
-    by_window = options.rows in ("windows", "segments") and options.threshold == DEFAULT_THRESHOLD
+    has_threshold = options.rows == "segments" and options.threshold != DEFAULT_THRESHOLD
+    by_window = options.rows in ("windows", "segments") and not has_threshold
     if by_window and lacks_background(model.task, model.decision, model.background_class):
         logger.warning("%s", warn_of_windows(f"--rows {options.rows}", model.labels))
 
