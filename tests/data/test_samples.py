@@ -13,6 +13,7 @@ import soundfile
 from earmark.data import decode
 from earmark.data.clips import Clip, ClipTable
 from earmark.data.decode import decode_bytes, read_clip, stream_at_own_rate, stream_clip, to_mono_at_rate
+from earmark.data.known_contents import read_contents
 from earmark.data.reading import read_in_order, stream_in_order
 from earmark.data.samples import CANCELLED, FULL_SCALE_LIMIT
 from earmark.data.store_build import open_or_build
@@ -204,3 +205,11 @@ def test_a_store_of_an_earlier_run_warns_too(tmp_path: Path, caplog: pytest.LogC
         assert [record.message for record in caplog.records if record.levelno == logging.WARNING] == [
             "a.wav: channels of opposite phase, which cancel in their mean; one channel is used instead"
         ]
+
+
+def test_a_store_lists_its_own_recordings_only(tmp_path: Path) -> None:
+    other = ClipTable([write(tmp_path / "compared.wav", OPPOSITE)], "other")
+    read_contents(other, num_threads=1)  # as when sources are combined
+    table = ClipTable([write(tmp_path / "a.wav", OPPOSITE), write(tmp_path / "b.wav", WAVE)], "here")
+    store = open_or_build(table, RATE_HZ, root=tmp_path / "stores")
+    assert list(store.cancelled) == ["a.wav"]

@@ -141,6 +141,7 @@ def _build(plan: _Plan, num_workers: int, report: Callable[[int, int], None]) ->
         writer = StoreWriter(plan.building, plan.key, plan.sampling_rate_hz, plan.dtype)
     with closing(writer):
         done = len(writer.num_samples)
+        sources = {clip.source for clip in plan.table}
         _check_room_for_rest(plan, done)
         if done:
             logger.info("%s: %s of %s clips were there from a build that was stopped", plan.table.origin, done, total)
@@ -148,7 +149,8 @@ def _build(plan: _Plan, num_workers: int, report: Callable[[int, int], None]) ->
         try:
             with closing(_decode_in_order(plan, done, max(1, num_workers))) as chunks:
                 for chunk in chunks:
-                    writer.cancelled.update(dict.fromkeys(CANCELLED.take()))
+                    # Comparing contents decodes recordings that are not in this store, and notes theirs too.
+                    writer.cancelled.update(dict.fromkeys(name for name in CANCELLED.take() if name in sources))
                     _write(plan, writer, chunk)
                     report(len(writer.num_samples), total)
         except KeyboardInterrupt:
