@@ -15,6 +15,7 @@ import soundfile
 
 from earmark.cli.main import main
 from earmark.data.clips import Clip, ClipTable
+from earmark.data.decode import clip_content
 from earmark.data.known_contents import read_contents
 from earmark.export.recordings import find_recordings
 from earmark.runs.predictions import read_predictions
@@ -191,6 +192,29 @@ def test_an_export_is_checked_on_clips_that_were_not_trained_on(run: Path, data:
     caplog.clear()
     assert len(find_recordings(str(trained.parent), RATE_HZ, ["high", "low"], 4, record).waveforms) == 4
     assert "the run was trained on all of" in caplog.text
+
+
+def test_an_export_decodes_no_more_recordings_than_it_needs(run: Path, tmp_path: Path, monkeypatch: Any) -> None:
+    paths_there = sorted(split_of(run))
+    pool = tmp_path / "pool"
+    pool.mkdir()
+    for number in range(40):
+        write(pool / f"{number:02}.wav", 500 + number, 700.0)
+    for number, name in enumerate([name for name in paths_there if split_of(run)[name] == "train"][:3]):
+        shutil.copy(name, pool / f"{number * 10:02}_trained.wav")
+    decoded: list[str] = []
+
+    def watched(clip: Clip) -> int:
+        decoded.append(clip.source)
+        return clip_content(clip)
+
+    monkeypatch.setattr("earmark.data.known_contents.clip_content", watched)
+    found = find_recordings(str(pool), RATE_HZ, ["high", "low"], 4, find_record(run))
+    assert len(found.waveforms) == 4
+    assert 4 <= len(decoded) <= 8  # of 43
+    assert len(set(decoded)) == len(decoded)
+    everything = find_recordings(str(pool), RATE_HZ, ["high", "low"], 100, find_record(run))
+    assert len(everything.waveforms) == 40
 
 
 def test_an_export_knows_what_its_run_held_out(run: Path, data: Path, tmp_path: Path, capsys: Any) -> None:

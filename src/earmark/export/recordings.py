@@ -66,7 +66,8 @@ def find_recordings(
     if not paths:
         raise DataError(f"{folder}: no audio files in this folder; --calibration takes a folder of recordings")
     if record is not None:
-        paths = _not_trained_on(_spread(paths, max(_LOOKED_AT, _LOOKED_AT_FOR_EACH * most)), record, folder)
+        looked_at = _spread(paths, max(_LOOKED_AT, _LOOKED_AT_FOR_EACH * most))
+        paths = _not_trained_on(looked_at, record, folder, most)
     paths = _spread(paths, most)
     waveforms: list[np.ndarray] = []
     names: list[str] = []
@@ -90,12 +91,24 @@ def _spread(paths: list[Path], most: int) -> list[Path]:
     return [paths[i] for i in np.unique(np.linspace(0, len(paths) - 1, min(most, len(paths))).round().astype(int))]
 
 
-def _not_trained_on(paths: list[Path], record: SplitRecord, folder: str) -> list[Path]:
-    """The recordings that the run was not trained on, by their samples; all of them, with a warning, where it was."""
-    table = ClipTable([Clip(source=str(path), path=str(path)) for path in paths], folder)
-    contents, _ = read_contents(table, num_threads=decoder_threads(None), stores=default_store_root())
-    trained_on = record.trained_on(contents)
-    if trained_on.all():
+def _not_trained_on(paths: list[Path], record: SplitRecord, folder: str, enough: int) -> list[Path]:
+    """Recordings that the run was not trained on, by their samples; if it was trained on all, all, with a warning.
+
+    Recordings are decoded to know their samples, so this looks at evenly spread ones, and stops when it has ``enough``.
+    """
+    found: list[Path] = []
+    num_trained_on = 0
+    stride = max(1, -(-len(paths) // enough))
+    for first in range(stride):
+        some = paths[first::stride]
+        table = ClipTable([Clip(source=str(path), path=str(path)) for path in some], folder)
+        contents, _ = read_contents(table, num_threads=decoder_threads(None), stores=default_store_root())
+        trained_on = record.trained_on(contents)
+        num_trained_on += int(trained_on.sum())
+        found += [path for path, trained in zip(some, trained_on.tolist(), strict=True) if not trained]
+        if len(found) >= enough:
+            break
+    if not found:
         logger.warning(
             "%s: the run was trained on all of %s, so accuracy and agreement of the export look better than they are "
             "on new recordings. Give --calibration a folder of recordings that it was not trained on",
@@ -103,9 +116,9 @@ def _not_trained_on(paths: list[Path], record: SplitRecord, folder: str) -> list
             counted(len(paths), "recording"),
         )
         return paths
-    if trained_on.any():
-        logger.info("%s: %s that the run was trained on are left out", folder, f"{int(trained_on.sum()):,} recordings")
-    return [path for path, trained in zip(paths, trained_on.tolist(), strict=True) if not trained]
+    if num_trained_on:
+        logger.info("%s: %s that the run was trained on are left out", folder, f"{num_trained_on:,} recordings")
+    return sorted(found)
 
 
 def speech_like(sampling_rate_hz: int, count: int, seed: int = 0) -> list[np.ndarray]:
