@@ -36,6 +36,17 @@ def test_runs_against_the_first(runs: list[str]) -> None:
     assert "majority rate 0.5000" in text
 
 
+def test_evaluations_of_unseen_clips_are_compared(tmp_path: Path) -> None:
+    plain = of_classes(tmp_path / "plain", [i % 4 != 0 for i in range(40)], split="unseen")
+    better = of_classes(tmp_path / "better", [i != 0 for i in range(40)], split="unseen")
+    words = [str(plain), str(better)]
+    assert parse_report([*words, "--split", "unseen"]).split == "unseen"
+    for split in ("unseen", None):  # without a flag, because neither has test or validation clips
+        found = compare_runs(words, split)
+        assert found.split == "unseen"
+        assert found.pairs[0].only_second == 9
+
+
 def test_clips_of_one_recording_are_told_apart(tmp_path: Path) -> None:
     for name, answers in (("x", "ab"), ("y", "aa")):
         (tmp_path / name).mkdir()

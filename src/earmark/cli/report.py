@@ -23,8 +23,8 @@ groups are drawn, and a sign-flip test over groups takes the place of these test
 single run is RUN/report.html; train and evaluate write it
 
 flags
-  --split test|validation
-      which predictions to compare (default: test where all runs have it, else validation)
+  --split test|validation|unseen
+      which predictions to compare (default: the first of these that all runs have)
   --output FILE.html
       also write a page, with the clips that decide between two runs, to hear
   --overwrite
@@ -46,7 +46,7 @@ def parse_report(words: Sequence[str]) -> argparse.Namespace:
         UsageError: a flag is wrong, or fewer than two runs are named.
     """
     parser = UsageErrorParser(allow_abbrev=False, add_help=False)
-    parser.add_argument("--split", choices=("test", "validation"))
+    parser.add_argument("--split", choices=("test", "validation", "unseen"))
     parser.add_argument("--output")
     parser.add_argument("--overwrite", action="store_true")
     options, runs = parser.parse_flags(words)

@@ -23,7 +23,7 @@ from earmark.scoring.uncertainty import Units
 from earmark.tasks import Task
 from earmark.words import counted
 
-_SPLITS = ("test", "validation")
+_SPLITS = ("test", "validation", "unseen")
 TITLES = {
     "accuracy": "Accuracy",
     "macro_f1": "Macro-F1",
@@ -154,7 +154,7 @@ def compare_runs(folders: Sequence[str], split: str | None = None) -> Comparison
 
     Args:
         folders: run folders, folders of evaluations, or of cross-validations.
-        split: ``test`` or ``validation``; ``None`` for the first of these that all have.
+        split: ``test``, ``validation`` or ``unseen``; ``None`` for the first of these that all have.
 
     Raises:
         UsageError: fewer than two runs, or one twice.
