@@ -20,7 +20,7 @@ from fastapi import HTTPException, WebSocket
 from fastapi.responses import JSONResponse
 from starlette.websockets import WebSocketDisconnect
 
-from earmark.data.samples import FULL_SCALE_LIMIT
+from earmark.data.samples import FULL_SCALE_LIMIT, as_floats
 from earmark.options import ServeOptions
 from earmark.predict.classifier import Classifier
 from earmark.predict.timeline import Window
@@ -31,7 +31,7 @@ from earmark.serve.lifecycle import Lifecycle
 from earmark.serve.reading import busy
 from earmark.serve.timeline import window_row, windowing_of
 
-_ENCODINGS: dict[str, tuple[Any, float]] = {"s16le": (np.dtype("<i2"), 1 / 32768), "f32le": (np.dtype("<f4"), 1.0)}
+_ENCODINGS: dict[str, np.dtype[Any]] = {"s16le": np.dtype("<i2"), "f32le": np.dtype("<f4")}
 _RATES_HZ = (4_000, 192_000)
 _LOOK_UP_S = 0.25  # how often a stream that hears nothing looks whether the server stops
 _LOOK_AGAIN_S = 0.005  # and one that waits for room
@@ -167,7 +167,7 @@ class _Stream:
         self._batcher = batcher
         self._top_k = question.top_k()
         self._windowing: Windowing = windowing_of(question, classifier)
-        self._type, self._scale = _ENCODINGS[encoding]
+        self._type = _ENCODINGS[encoding]
         self._rate_hz = int(rate_hz)
         self._max_samples = max_s * rate_hz
         self._max_s = max_s
@@ -185,7 +185,7 @@ class _Stream:
         """
         if len(data) % self._type.itemsize:
             raise HTTPException(400, f"a message of {len(data)} bytes does not hold whole samples")
-        samples = np.frombuffer(data, self._type).astype(np.float32) * np.float32(self._scale)
+        samples = as_floats(np.frombuffer(data, self._type), "stream").astype(np.float32)
         if not (np.abs(samples) <= FULL_SCALE_LIMIT).all():
             raise HTTPException(400, f"samples are NaN or above {FULL_SCALE_LIMIT:g} times full scale")
         self._num_samples += len(samples)
