@@ -287,19 +287,6 @@ def test_what_cannot_be_inspected(tmp_path: Path, data: Path) -> None:
         inspect(InspectOptions(data_dir=str(tmp_path / "empty"), unlabelled=True))
 
 
-def test_rows_of_one_file_are_found_without_listening(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    labels = [chr(ord("a") + i % 2) for i in range(20)]
-    train = [Clip(f"{i}.wav", labels[i], path=f"{i}.wav") for i in range(20)]
-    tape = [Clip("tape.wav", labels[i], path="tape.wav", offset_s=i, duration_s=1.0) for i in range(20)]
-    others = [Clip("x", "a", path=str(tmp_path / "4.wav")), Clip("y", "b", path="5.wav"), tape[0]]
-    tables = {"train": ClipTable([*train, *tape], "train"), "validation": ClipTable(others, "validation")}
-    lengths = {name: np.ones(len(table)) for name, table in tables.items()}
-    (leak,) = find_without_listening(tables, lengths)
-    assert leak.text.startswith("3 recordings are in more than one split")
-    assert sorted(leak.rows) == [4, 5, 20, 40, 41, 42]
-
-
 def test_labels_that_are_several_in_one_are_told_of() -> None:
     def found(labels: list[str]) -> list[str]:
         table = ClipTable([Clip(f"{i}.wav", label=label) for i, label in enumerate(labels * 10)], "table")

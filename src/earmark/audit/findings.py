@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -13,7 +12,7 @@ import numpy as np
 
 from earmark.audit.duplicates import Duplicates
 from earmark.audit.measure import Measures
-from earmark.data.clips import Clip, ClipTable
+from earmark.data.clips import ClipTable
 from earmark.data.samples import FULL_SCALE_LIMIT, LEAST_LEFT
 from earmark.data.scan import spellings_of_one_label
 from earmark.words import counted
@@ -104,10 +103,8 @@ def find_without_listening(
     tables: Mapping[str, ClipTable],
     duration_s: Mapping[str, np.ndarray],
     group_column: str | None = None,
-    *,
-    copies: bool = True,
 ) -> list[Finding]:
-    """What tables and lengths alone show: classes, groups, rows of one recording, lengths.
+    """What tables and lengths alone show: classes, groups, lengths.
 
     Errors are left to those who refuse the data.
 
@@ -115,24 +112,13 @@ def find_without_listening(
         tables: clips, by the name of their split.
         duration_s: length of each, float64 (N,), by split.
         group_column: the column of the groups, where one was asked for.
-        copies: whether to look for rows of one recording.
     """
     clips = [clip for table in tables.values() for clip in table]
     measures = Measures.empty(len(clips))
     measures.duration_s[:] = np.concatenate([duration_s[name] for name in tables])
     splits = [name for name, table in tables.items() for _ in table]
-    rows = _of_one_file(clips) if copies else []
-    audited = Audited(ClipTable(clips, ""), splits, measures, Duplicates(rows, []), np.inf, group_column)
-    return [*_classes(audited), *_groups(audited), *_copies(audited), *_lengths(audited)]
-
-
-def _of_one_file(clips: Sequence[Clip]) -> list[list[int]]:
-    """Rows that name the same stretch of the same file, a list a stretch."""
-    rows: dict[tuple[str, float, float | None], list[int]] = defaultdict(list)
-    for row, clip in enumerate(clips):
-        if clip.path is not None:
-            rows[os.path.abspath(clip.path), clip.offset_s, clip.duration_s].append(row)
-    return [same for same in rows.values() if len(same) > 1]
+    audited = Audited(ClipTable(clips, ""), splits, measures, Duplicates([], []), np.inf, group_column)
+    return [*_classes(audited), *_groups(audited), *_lengths(audited)]
 
 
 def _unreadable(audited: Audited) -> Iterator[Finding]:

@@ -165,7 +165,7 @@ def _tell_what_is_unusual(usable: dict[str, UsableClips], sampling_rate_hz: int,
     """What tables and lengths show; ``earmark inspect`` listens, too."""
     tables = {name: clips.table for name, clips in usable.items()}
     duration_s = {name: clips.waveforms.num_samples / sampling_rate_hz for name, clips in usable.items()}
-    findings = find_without_listening(tables, duration_s, group_column, copies=False)
+    findings = find_without_listening(tables, duration_s, group_column)
     findings += find_copies(tables, {name: clips.contents for name, clips in usable.items()})
     for finding in findings:
         logger.warning("data: %s", finding.text)
