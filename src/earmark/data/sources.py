@@ -172,7 +172,7 @@ def _load(options: DataArguments, seed: int, token: str | None, cache_dir: str |
     threads = decoder_threads(options.preprocessing_num_workers)
     stores = None if options.store == "off" else Path(options.store_dir or default_store_root())
     splits = combine(sources, task=columns.task, separator=columns.separator, num_workers=threads, stores=stores)
-    add_background(splits, options, seed)
+    add_background(splits, options)
     return splits
 
 

@@ -12,8 +12,8 @@ import numpy as np
 import soundfile
 
 from earmark.data.archives import extracted
-from earmark.data.background import Stretch, cut_at_random
 from earmark.data.clips import Clip, ClipTable, Splits
+from earmark.data.cuts import Stretch, cut_at_random
 from earmark.errors import AudioError, DataError
 from earmark.words import counted
 
