@@ -202,6 +202,24 @@ def test_cuts_of_a_recording_are_clips_of_their_own(tmp_path: Path) -> None:
     assert splits.train.label_counts() == {"b": 3, "a": 2, "c": 2}
 
 
+def test_a_rounded_duration_still_names_the_whole_recording(tmp_path: Path) -> None:
+    """NeMo manifests give every recording a duration, rounded to a few digits."""
+    folder = tmp_path / "rec"
+    for i in range(8):
+        recording(folder / "ab"[i % 2] / f"{i}.wav", i, seconds=0.5037)
+    (tmp_path / "renamed.wav").write_bytes((folder / "b" / "3.wav").read_bytes())
+    names = [
+        ("rec/a/0.wav", "a", "0.0", "0.5"),
+        ("rec/b/1.wav", "b", "0.0", "0.51"),
+        ("renamed.wav", "b", "0.0", "0.5"),
+    ]
+    held = manifest(tmp_path / "eval.csv", names, "path,label,offset,duration")  # type: ignore[arg-type]
+    splits = load(data_dir=str(folder), eval_file=held)
+    assert set(labels(splits.train)) == {"2.wav", "4.wav", "5.wav", "6.wav", "7.wav"}
+    assert [clip.duration_s for clip in splits.validation] == [0.5, 0.51, 0.5]
+    assert any(note.startswith("3 training clips left out of training") for note in splits.notes)
+
+
 def test_cuts_of_a_recording_stay_together_however_its_path_is_spelled(tmp_path: Path) -> None:
     (tmp_path / "tables").mkdir()
     columns = "path,label,offset,duration"
