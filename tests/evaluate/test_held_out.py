@@ -12,13 +12,14 @@ import pytest
 import soundfile
 
 from earmark.config import DataArguments, EvaluateOptions
+from earmark.data.background import recordings_of_splits
 from earmark.data.clips import Clip, ClipTable, Splits
 from earmark.data.sources import load_folds, load_splits
 from earmark.data.usable import keep_usable
 from earmark.errors import DataError, UsageError
 from earmark.evaluate.held_out import HeldOut, find_held_out
 from earmark.evaluate.place import first_place
-from earmark.runs.split_record import find_record, write_record
+from earmark.runs.split_record import find_record, recording_split, write_record
 from earmark.runs.split_settings import read_split_settings, write_split_settings
 from tests.cli.test_seed_command import write_archive
 from tests.tiny import RATE_HZ, tone
@@ -59,6 +60,10 @@ def record(run: Path, splits: Splits, **options: object) -> Path:
         (name, content, clip.source)
         for name, clips in usable.items()
         for clip, content in zip(clips.table, clips.contents.tolist(), strict=True)
+    ]
+    rows += [
+        (recording_split(split), content, path)
+        for split, content, path in recordings_of_splits(there, DataArguments(**options))  # type: ignore[arg-type]
     ]
     write_record(run / "splits.csv", rows)
     return run
@@ -341,6 +346,73 @@ def test_silence_of_speech_commands_is_cut_as_the_run_cut_it(tmp_path) -> None:
     write_split_settings(run, exported)
     assert [(clip.source, clip.offset_s) for clip in chosen(exported, **data).table] == wanted
     assert read_split_settings(exported) == {"seed": 7, "silence_percentage": 20.0}
+
+
+@pytest.fixture
+def noise(tmp_path: Path) -> Path:
+    for i in range(6):
+        (tmp_path / "noise").mkdir(exist_ok=True)
+        soundfile.write(tmp_path / "noise" / f"{i}.wav", tone(60.0 + i, 12.0, seed=500 + i), RATE_HZ)
+    return tmp_path / "noise"
+
+
+def background(table: ClipTable) -> list[Clip]:
+    return [clip for clip in table if clip.label == "background"]
+
+
+def test_background_clips_are_found_again_in_data_that_has_grown(grown, noise, tmp_path, caplog) -> None:
+    settings = {"data_dir": str(grown), "background_dir": str(noise)}
+    splits = load_splits(DataArguments(**settings), seed=1)  # type: ignore[arg-type]
+    run = record(tmp_path / "run", splits, background_dir=str(noise))
+    held = background(splits.validation or ClipTable([], ""))
+    assert held
+    assert background(chosen(run, **settings).table) == held
+    for i in range(2):
+        write(grown / "high" / f"more_{i}.wav", 400 + i, "high")
+    found = background(chosen(run, **settings).table)
+    assert found
+    assert {clip.path for clip in found} <= {clip.path for clip in held}
+    # no part of a recording that the run has used is new to it, however many clips are cut
+    unseen = chosen(run, **settings, split="unseen", background_ratio=3.0).table
+    assert {Path(clip.source).name for clip in unseen} == {"more_0.wav", "more_1.wav"}
+    # other recordings under the same names
+    for i in range(6):
+        soundfile.write(noise / f"{i}.wav", tone(60.0 + i, 12.0, seed=900 + i), RATE_HZ)
+    with caplog.at_level(logging.WARNING):
+        assert not background(chosen(run, **settings).table)
+    assert "held out no clip of background" in caplog.text
+    assert "so this class is not scored. Give the data that the run was trained with, the recordings of" in caplog.text
+
+
+def test_background_recordings_that_were_trained_on_are_not_cut_for_other_data(folder, noise, tmp_path, caplog) -> None:
+    settings = {"data_dir": str(folder), "background_dir": str(noise)}
+    splits = load_splits(DataArguments(**settings), seed=1)  # type: ignore[arg-type]
+    run = record(tmp_path / "run", splits, background_dir=str(noise))
+    trained_on = {clip.path for clip in background(splits.train or ClipTable([], ""))}
+    assert 0 < len(trained_on) < 6
+    rows = []
+    for label in LABELS:
+        for i in range(8):
+            write(tmp_path / "fresh" / f"{label}_{i}.wav", 600 + i, label)
+            rows.append(f"fresh/{label}_{i}.wav,{label}\n")
+    (tmp_path / "fresh.csv").write_text("path,label\n" + "".join(rows))
+    fresh = {"test_file": str(tmp_path / "fresh.csv"), "split": "test"}
+    moved = noise.rename(tmp_path / "moved")
+    with caplog.at_level(logging.WARNING):
+        found = chosen(run, **fresh, background_dir=str(moved))
+    scored = {clip.path for clip in background(found.table)}
+    assert scored
+    assert not {Path(path).name for path in scored} & {Path(path).name for path in trained_on}
+    assert (
+        "cut from --background_dir, because the model was trained on other parts of the same recordings" in caplog.text
+    )
+    for path in moved.iterdir():
+        if path.name not in {Path(path).name for path in trained_on}:
+            path.unlink()
+    caplog.clear()
+    with caplog.at_level(logging.WARNING):
+        assert not background(chosen(run, **fresh, background_dir=str(moved)).table)
+    assert "; so background is not scored. Give background recordings that are new to the run" in caplog.text
 
 
 def test_clips_inside_tables_are_known_by_their_samples(folder, tmp_path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,7 +14,9 @@ from earmark.config import DataArguments, paths_in
 from earmark.data.clips import Clip, ClipTable, Label, Splits
 from earmark.data.cuts import ClipLengths, Stretch, draw_cuts, hash_order, measured
 from earmark.data.folders import SPLIT_NAMES
+from earmark.data.known_contents import read_contents
 from earmark.data.listing import list_audio
+from earmark.data.reading import decoder_threads
 from earmark.errors import DataError, UsageError
 from earmark.tasks import Task
 from earmark.words import counted
@@ -27,6 +29,7 @@ BACKGROUND_NAMES = frozenset(
     }
 )
 _SHORTEST_S = 0.1  # of a stretch that is cut from
+_BEGINNING_S = 10.0  # of a background recording, by whose samples it is recognized in another run
 
 
 def is_background(label: str) -> bool:
@@ -115,6 +118,32 @@ def background_recordings(options: DataArguments) -> list[str]:
         for path in paths:
             found.setdefault(os.path.abspath(path), str(path))
     return sorted(found.values())
+
+
+def recordings_of_splits(tables: Mapping[str, ClipTable], options: DataArguments) -> Iterator[tuple[str, int, str]]:
+    """Yield the split, content and path of each recording of ``background_dir`` that clips were cut from.
+
+    The content (:mod:`earmark.data.content`) is that of the first ten seconds: other cuts of the recording have other
+    samples, and a recording may be hours long.
+    """
+    paths = {os.path.abspath(path) for path in background_recordings(options)}
+    for split, table in tables.items():
+        used = sorted({clip.path for clip in table if clip.path and os.path.abspath(clip.path) in paths})
+        for path, content in zip(used, beginnings(used, options), strict=True):
+            yield split, content, path
+
+
+def beginnings(paths: Sequence[str], options: DataArguments) -> list[int]:
+    """Return the contents of the first ten seconds of recordings, ``NO_CONTENT`` of those that cannot be read."""
+    whole = [Clip(source=path, path=path) for path in paths]
+    lengths_s = [measured(clip)[0] for clip in whole]
+    first = [
+        replace(clip, duration_s=_BEGINNING_S) if seconds > _BEGINNING_S else clip
+        for clip, seconds in zip(whole, lengths_s, strict=True)
+    ]
+    threads = decoder_threads(options.preprocessing_num_workers)
+    contents, _ = read_contents(ClipTable(first, "background"), num_threads=threads)
+    return [int(content) for content in contents]
 
 
 def _from_folders(

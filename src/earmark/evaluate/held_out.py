@@ -27,6 +27,7 @@ from earmark.data.subsets import draw_subsets
 from earmark.data.usable import UsableClips, stop_or_say
 from earmark.data.waveforms import default_store_root
 from earmark.errors import DataError, UsageError
+from earmark.evaluate.used_background import cut_from_used, warn_of_lost_classes, without_trained_recordings
 from earmark.runs.split_record import SplitRecord, find_record
 from earmark.runs.split_settings import CUT_SETTINGS, read_split_settings
 from earmark.words import counted
@@ -77,7 +78,8 @@ def find_held_out(options: EvaluateOptions) -> HeldOut:
     own = load_own_splits(options, seed=_seed(options), token=options.token, cache_dir=options.cache_dir)
     _log(own)
     if options.split != "unseen" and getattr(own, options.split) is not None:
-        return HeldOut(_drawn(_given(own, options.split), options), record)
+        table = without_trained_recordings(_given(own, options.split), record, options)
+        return HeldOut(_drawn(table, options), record)
     if options.split == "test" and not len(record.of_split("test")):
         return HeldOut(_given(own, "test"), record)  # says which splits there are
     return _by_content(_candidates(own, options.split), record, options)
@@ -99,6 +101,8 @@ def _by_content(table: ClipTable, record: SplitRecord, options: EvaluateOptions)
     contents, bad = read_contents(table, num_threads=threads, stores=stores)
     stop_or_say([("", clip) for clip in bad], options.on_bad_audio)
     trained, unseen = record.trained_on(contents), (contents != NO_CONTENT) & ~np.isin(contents, record.used)
+    if options.background_dir:
+        unseen &= ~cut_from_used(table, record, options, "train", "validation", "test")
     if options.split == "unseen":
         rows, what = np.flatnonzero(unseen), "those that the run has not used"
     else:
@@ -115,6 +119,7 @@ def _by_content(table: ClipTable, record: SplitRecord, options: EvaluateOptions)
         notes.append(f"{int(unseen.sum()):,} are new to the run and not scored (--split unseen scores them)")
     missing = len(record.of_split(options.split)) - int(np.isin(record.of_split(options.split), contents).sum())
     if missing:
+        warn_of_lost_classes(table, rows, record, options)
         notes.append(f"{missing:,} clips of the run's {options.split} split are not in this data")
     logger.info(
         "%s: using %s of %s, %s (by content, %s)%s",

@@ -4,6 +4,9 @@ One row for each clip: ``split,content,clip``. The split is ``train``, ``validat
 clip that the checkpoint a run started from was trained on, as far as that was a run with a record of its own. The
 content (:mod:`earmark.data.content`) identifies the clip, wherever its file is and whatever it is called; ``clip`` is
 its name at the time, for people. Clips that are not listed were neither trained on nor used to judge the run.
+
+Recordings of ``--background_dir`` have a row of their own, with the split ``train recording``, ``validation recording``
+or ``test recording`` and the content of their first ten seconds: clips cut from them elsewhere have other samples.
 """
 
 from __future__ import annotations
@@ -24,6 +27,11 @@ _HEAD = ["split", "content", "clip"]
 _TRAINED = ("train", "pretrain")
 
 
+def recording_split(split: str) -> str:
+    """Return what the rows of background recordings have as their split."""
+    return f"{split} recording"
+
+
 @dataclass(frozen=True)
 class SplitRecord:
     """Clips of a run.
@@ -39,6 +47,10 @@ class SplitRecord:
     def of_split(self, split: str) -> np.ndarray:
         """Return the contents of a split, uint64 (N,); of a split that the run did not have, none."""
         return self.contents.get(split, np.empty(0, np.uint64))
+
+    def recordings(self, *splits: str) -> np.ndarray:
+        """Return the contents of the background recordings that clips of these splits were cut from, uint64 (N,)."""
+        return np.concatenate([self.of_split(recording_split(split)) for split in splits])
 
     @property
     def trained(self) -> np.ndarray:

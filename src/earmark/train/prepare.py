@@ -12,6 +12,7 @@ import numpy as np
 from earmark.audit.copies import find_copies
 from earmark.audit.findings import find_without_listening
 from earmark.config import DataArguments
+from earmark.data.background import recordings_of_splits
 from earmark.data.clips import ClipTable, Splits, fingerprint
 from earmark.data.columns import NUMBER, Columns
 from earmark.data.content import are_among
@@ -19,7 +20,7 @@ from earmark.data.scan import BadClip, check_tables
 from earmark.data.sources import load_splits
 from earmark.data.usable import UsableClips, keep_usable
 from earmark.errors import DataError
-from earmark.runs.split_record import find_record
+from earmark.runs.split_record import find_record, recording_split
 from earmark.tasks import Task
 from earmark.words import counted
 
@@ -61,13 +62,17 @@ class PreparedData:
             return None
         return are_among(clips.contents, np.concatenate([self.train.contents, self.pretrained]))
 
-    def split_rows(self) -> Iterator[tuple[str, int, str]]:
-        """Split, content and name of every clip, for the run's record (:mod:`earmark.runs.split_record`)."""
-        for split, clips in {"train": self.train, **self.evaluated()}.items():
+    def split_rows(self, options: DataArguments) -> Iterator[tuple[str, int, str]]:
+        """Yield the rows of the run's record (:mod:`earmark.runs.split_record`)."""
+        there = {"train": self.train, **self.evaluated()}
+        for split, clips in there.items():
             for clip, content in zip(clips.table, clips.contents.tolist(), strict=True):
                 yield split, content, clip.source
         for content in np.setdiff1d(self.pretrained, self.train.contents).tolist():
             yield "pretrain", content, ""
+        tables = {split: clips.table for split, clips in there.items()}
+        for split, content, path in recordings_of_splits(tables, options):
+            yield recording_split(split), content, path
 
     def start_from(self, checkpoint: Path | None) -> None:
         """Take over what the run of a checkpoint, if it is one, was trained on; warn if this run is judged by that."""

@@ -182,7 +182,7 @@ def _run_in(
     if is_main_process():
         save_config(resolved_config(data, model, run, training), folder.config)
         _write_beginning(folder, audio, prepared, training)
-        write_record(folder.splits, prepared.split_rows())
+        write_record(folder.splits, prepared.split_rows(data))
     _log_data(prepared, data)
     _learn(trainer, prepared, data, model, checkpoint)
     return _finish(folder, trainer, prepared, data, model, run)
