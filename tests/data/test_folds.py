@@ -196,3 +196,16 @@ def test_a_group_column_with_gaps_is_named_where_a_split_is_made(tmp_path: Path)
         DataError, match=r"1 of 60 clips have nothing in the column 'speaker', the first of them 3\.wav"
     ):
         load_splits(DataArguments(train_file=path, group_column="speaker"), seed=0)
+
+
+def test_notes_of_loading_are_kept(tmp_path: Path) -> None:
+    first, second = rows()[:40], rows()[40:]
+    for name, table in (("one", first), ("two", second)):
+        (tmp_path / name).mkdir()
+        manifest(tmp_path / name, table)
+    files = [str(path) for path in sorted(tmp_path.glob("*/*.csv"))]
+    folds = load_folds(DataArguments(train_file=files, fold_column="fold"), seed=0)
+    assert any(note.startswith("sources combined: ") for note in folds.notes)
+    said = folds.splits(folds.names[0], 0).notes
+    assert [note.split(":")[0] for note in said[: len(folds.notes)]] == [note.split(":")[0] for note in folds.notes]
+    assert f"fold {folds.names[0]} of" in said[-1]

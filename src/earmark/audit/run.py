@@ -91,7 +91,8 @@ def _tables(options: InspectOptions) -> tuple[dict[str, ClipTable], list[str]]:
     if options.has_folds and options.fold is None:
         folds = load_folds(options, seed=options.seed, check=False)
         rows = {name: [row for row, fold in enumerate(folds.fold_of) if fold == name] for name in folds.names}
-        return {f"fold {name}" if name else NO_FOLD: folds.table.keep(of_fold) for name, of_fold in rows.items()}, []
+        there = {f"fold {name}" if name else NO_FOLD: folds.table.keep(of_fold) for name, of_fold in rows.items()}
+        return there, folds.notes
     splits = load_splits(options, seed=options.seed, check=False)
     tables = {"train": splits.train, "validation": splits.validation, "test": splits.test}
     there = {name: table for name, table in tables.items() if table is not None}

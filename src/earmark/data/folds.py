@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from earmark.config import DataArguments
 from earmark.data.clips import Clip, ClipTable, Label, Splits
@@ -25,12 +25,14 @@ class Folds:
         fold_of: the fold of each, N of them.
         names: the folds, in order.
         options: the settings they come from.
+        notes: what was done while the clips were loaded, one line each.
     """
 
     table: ClipTable
     fold_of: list[str]
     names: list[str]
     options: DataArguments
+    notes: list[str] = field(default_factory=list)
 
     def splits(self, name: str, seed: int) -> Splits:
         """One fold as the test split; validation clips are set aside from the others.
@@ -50,7 +52,7 @@ class Folds:
             f"({counted(len(test), 'clip')}); of the others "
             f"{len(validation):,} of {len(others):,} clips were set aside for validation (seed {seed}{apart})"
         )
-        return Splits(train, validation, self.table.keep(test), [note], whole=self.table, is_made=True)
+        return Splits(train, validation, self.table.keep(test), [*self.notes, note], whole=self.table, is_made=True)
 
     def labels_of(self, name: str) -> list[Label | None]:
         """The labels of the clips in a fold."""
@@ -95,7 +97,7 @@ def share_out(splits: Splits, options: DataArguments, seed: int, *, check: bool 
     else:
         assert options.folds is not None
         fold_of = make_folds(table, options.folds, seed)
-    folds = Folds(table, fold_of, sorted(set(fold_of), key=_natural), options)
+    folds = Folds(table, fold_of, sorted(set(fold_of), key=_natural), options, splits.notes)
     if check:
         _check(folds)
     return folds
