@@ -228,6 +228,29 @@ def test_one_clip_of_each_class(tmp_path: Path) -> None:
     assert "few clips" in [finding.kind for finding in found.findings]
 
 
+def test_the_order_of_several_labels_is_no_conflict(tmp_path: Path) -> None:
+    for name, seed in (("1.wav", 1), ("copy.wav", 1), ("2.wav", 2), ("3.wav", 3)):
+        write(tmp_path / name, chirp(seed))
+    (tmp_path / "train.csv").write_text('path,label\n1.wav,"a,b"\ncopy.wav,"b,a"\n2.wav,a\n')
+    (tmp_path / "held.csv").write_text("path,label\n3.wav,b\n")
+    files = {"train_file": str(tmp_path / "train.csv"), "eval_file": str(tmp_path / "held.csv")}
+    kinds = {finding.kind for finding in inspect(InspectOptions(**files, task="multi_label")).findings}
+    assert "duplicate" in kinds
+    assert "label conflict" not in kinds
+
+
+def test_notes_of_folds_are_shown(tmp_path: Path) -> None:
+    files = []
+    for at in range(2):
+        for i in range(4):
+            write(tmp_path / f"{at}_{i}.wav", chirp(10 * at + i, 0.3))
+        rows = [f"{at}_{i}.wav,{'ab'[i % 2]},{i // 2}\n" for i in range(4)]
+        (tmp_path / f"{at}.csv").write_text("path,label,fold\n" + "".join(rows))
+        files.append(str(tmp_path / f"{at}.csv"))
+    options = InspectOptions(train_file=files, fold_column="fold")
+    assert any(note.startswith("sources combined: ") for note in inspect(options).notes)
+
+
 def test_folds_are_inspected_as_splits(tmp_path: Path) -> None:
     rows = []
     for fold in (1, 2, 10):

@@ -89,3 +89,9 @@ def test_excerpts_of_one_recording_are_different_clips_and_rows_of_one_clip_are_
     contents = {"train": np.array([1, 2, 3], np.uint64) << 50, "validation": np.array([3, 4], np.uint64) << 50}
     (leak,) = find_copies(tables, contents)
     assert "1 of 2 validation clips have the same samples as training clips (0.2 = 0.2)" in leak.text
+
+
+def test_the_order_of_several_labels_is_no_conflict() -> None:
+    table = ClipTable([Clip("1.wav", ("a", "b")), Clip("2.wav", ("b", "a"))], "data")
+    (finding,) = find_copies({"train": table}, {"train": np.full(2, 1 << 50, np.uint64)})
+    assert finding.kind == "duplicate"

@@ -44,8 +44,8 @@ def _of_training(split: str, tables: Mapping[str, ClipTable], contents: Mapping[
 
 def _in_training(table: ClipTable, contents: np.ndarray) -> Iterator[Finding]:
     sets = [[table[row] for row in rows] for rows in equal_content(contents)]
-    conflicts = [clips for clips in sets if len({clip.label for clip in clips}) > 1]
-    alike = [clips for clips in sets if len({clip.label for clip in clips}) == 1]
+    conflicts = [clips for clips in sets if len({clip.label_key for clip in clips}) > 1]
+    alike = [clips for clips in sets if len({clip.label_key for clip in clips}) == 1]
     if conflicts:
         named = [" and ".join(f"{clip.source} {clip.label_text!r}" for clip in clips) for clips in conflicts]
         text = (

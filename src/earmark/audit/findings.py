@@ -207,7 +207,7 @@ def _copies(audited: Audited) -> Iterator[Finding]:
     sets += [([i, j], f"correlation {value:.2f}") for i, j, value in audited.duplicates.near]
     kinds: dict[str, list[tuple[list[int], str]]] = {"label conflict": [], "leak": [], "duplicate": []}
     for rows, how in sets:
-        labels = {audited.table[row].label for row in rows} - {None}
+        labels = {audited.table[row].label_key for row in rows} - {None}
         like_numbers = how.startswith("correlation") and all(isinstance(label, float) for label in labels)
         if len(labels) > 1 and not like_numbers:  # sounds that are much alike may well be measured otherwise
             kinds["label conflict"].append((rows, how))

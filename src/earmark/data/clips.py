@@ -50,6 +50,11 @@ class Clip:
         return (self.label,) if isinstance(self.label, str) else ()
 
     @property
+    def label_key(self) -> frozenset[str] | str | float | None:
+        """Its label for comparisons: the order of several class names does not count."""
+        return frozenset(self.label) if isinstance(self.label, tuple) else self.label
+
+    @property
     def label_text(self) -> str:
         """Its label in words, for people and files; empty without one."""
         if isinstance(self.label, tuple):

@@ -172,23 +172,17 @@ def _keep_one_of(rows: Sequence[_Row], sources: Sequence[Source], changes: _Chan
         differs = f"{row.clip.source} {row.clip.label_text!r} -> {best.clip.label_text!r}"
         if row.split != best.split:
             changes.held_out += [row.clip.source] if row.split == "train" else []
-            if row.source > best.source and not _same_label(row.clip, best.clip):
+            if row.source > best.source and row.clip.label_key != best.clip.label_key:
                 where = f"{best.clip.label_text!r} in {sources[best.source].name}"
                 changes.disagreeing.append(
                     f"{row.clip.source} {where}, {row.clip.label_text!r} in {sources[row.source].name}"
                 )
-        elif not _same_label(row.clip, best.clip):
+        elif row.clip.label_key != best.clip.label_key:
             changes.relabelled.append(differs)
     group = next((row.clip.group for row in dropped if row.clip.group is not None), None)
     fold = next((row.clip.fold for row in dropped if row.clip.fold is not None), None)
     for row in kept:
         row.clip = replace(row.clip, group=row.clip.group or group, fold=row.clip.fold or fold)
-
-
-def _same_label(first: Clip, second: Clip) -> bool:
-    if isinstance(first.label, tuple) and isinstance(second.label, tuple):
-        return set(first.label) == set(second.label)
-    return first.label == second.label
 
 
 def _spell_paths_alike(rows: Sequence[_Row]) -> None:
