@@ -180,7 +180,8 @@ def choose_precision(
     if len(asked) > 1:
         flags = [f"--{name}" for name, is_asked in (("bf16", bf16), ("fp16", fp16)) if is_asked]
         flags += [f"--precision {precision}"] if precision != "auto" else []
-        raise UsageError(f"{' and '.join(flags)} contradict each other: keep one")
+        off = f", or set {flags[0]} False if a configuration file sets it" if precision != "auto" else ""
+        raise UsageError(f"{' and '.join(flags)} contradict each other: keep one{off}")
     native = supports_bf16(device)
     if precision == "fp16" and device.type == "cpu":
         raise DeviceError("--precision fp16: there is no gradient scaler on a CPU; use bf16 or fp32")

@@ -170,7 +170,7 @@ def test_the_frozen_feature_encoder_is_computed_once(base: Path, tmp_path: Path,
         (["--lora_target_modules", "q_proj,qproj"], "--lora_target_modules qproj: no linear layer of this wav2vec2"),
         (["--lora_target_modules", "classifier"], "there are intermediate_dense, k_proj, out_proj, output_dense"),
         (["--freeze", "last-1"], "--freeze last-1: with --lora nothing but adapters and head learns"),
-        (["--fsdp", "full_shard"], "--lora and --fsdp do not go together"),
+        (["--fsdp", "full_shard"], "--lora and --fsdp cannot be combined"),
     ],
 )
 def test_wrong_flags_are_one_line(

@@ -83,7 +83,7 @@ def check_direction(task: Task, metric: str, direction: bool | None, *, has_fold
     if direction is not None and direction != known:
         raise UsageError(
             f"--greater_is_better {direction}: {metric} is better when it is {'higher' if known else 'lower'}. "
-            "Leave --greater_is_better out."
+            f"Set --greater_is_better {known}."
         )
     return known
 

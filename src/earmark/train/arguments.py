@@ -53,7 +53,7 @@ class EarmarkTrainingArguments(LossArguments, DecisionArguments, AugmentArgument
     eval_epochs: int | None = field(
         default=None,
         metadata={
-            "help": "epochs between two evaluations, with --eval_strategy epoch "
+            "help": "epochs between two evaluations, or between two checkpoints with --eval_strategy no "
             "(default: 1; about 20 evaluations if the number of epochs is chosen)"
         },
     )
@@ -199,8 +199,10 @@ class EarmarkTrainingArguments(LossArguments, DecisionArguments, AugmentArgument
         for name in ("ema", "lora"):
             for how in ("fsdp", "deepspeed"):
                 if getattr(self, name) and getattr(self, how):
+                    off = f"Set --{name} 0" if name == "ema" else f"Leave --{name} out"
                     raise ValueError(
-                        f"--{name} and --{how} do not go together, as it spreads weights; keep one of the two"
+                        f"--{name} and --{how} cannot be combined: --{how} spreads the weights over the devices, and "
+                        f"--{name} needs them whole. {off}, or leave --{how} out."
                     )
 
     def _check_deepspeed(self) -> None:
@@ -229,12 +231,12 @@ class EarmarkTrainingArguments(LossArguments, DecisionArguments, AugmentArgument
         if self.early_stopping_patience and evaluated == "no":
             raise ValueError(
                 f"--early_stopping_patience {self.early_stopping_patience}: nothing is evaluated with --eval_strategy "
-                "no. Leave one of them out."
+                "no. Set --early_stopping_patience 0 or choose another --eval_strategy."
             )
-        if self.eval_epochs is not None and self.eval_epochs > 1 and evaluated != "epoch":
+        if self.eval_epochs is not None and self.eval_epochs > 1 and evaluated == "steps":
             raise ValueError(
-                f"--eval_epochs {self.eval_epochs}: has no effect with --eval_strategy {evaluated}. Leave one of them "
-                "out."
+                f"--eval_epochs {self.eval_epochs}: has no effect with --eval_strategy steps. Set --eval_epochs 1 or "
+                "choose another --eval_strategy."
             )
 
     def _follow_eval_strategy(self) -> None:

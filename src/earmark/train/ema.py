@@ -140,7 +140,7 @@ class AveragingTrainer(CheckpointingTrainer):
         if not self.args.ema:
             return
         if self.is_fsdp_enabled or self.is_deepspeed_enabled:  # by the environment: the flags were refused before
-            raise UsageError("--ema averages whole weights, and FSDP and DeepSpeed spread them: leave it out")
+            raise UsageError("--ema averages whole weights, and FSDP and DeepSpeed spread them. Set --ema 0.")
         self.add_callback(_Averages(self))
 
     def train(self, *args: Any, **kwargs: Any) -> Any:

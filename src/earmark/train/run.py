@@ -124,11 +124,10 @@ def train(
         check_few_shot(model, training)
     source, task = source_of(model), Task(data.task or Task.SINGLE_LABEL)
     check_flags_of_task(training, task)
-    flag = precision_flag(training, run.precision)
-    training = with_global_batch(with_device(judged_by(training, task, run.metric), run))
+    given, training = training, with_global_batch(with_device(judged_by(training, task, run.metric), run))
     folder = RunFolder(Path(training.output_dir))
     with holding(folder.path):
-        return _run_in(folder, source, data, model, run, training, callbacks, with_test=with_test, asked_by=flag)
+        return _run_in(folder, source, data, model, run, training, callbacks, with_test=with_test, given=given)
 
 
 def _run_in(
@@ -141,9 +140,9 @@ def _run_in(
     callbacks: Sequence[TrainerCallback],
     *,
     with_test: bool,
-    asked_by: str | None,
+    given: EarmarkTrainingArguments,
 ) -> TrainOutcome:
-    """:func:`train` in a folder that no other command works in."""
+    """:func:`train` in a folder that no other command works in; ``given`` are the settings before any was chosen."""
     task = Task(data.task or Task.SINGLE_LABEL)
     checkpoint, replace = _look_at_folder(folder, run, training)
     # before the clips, which are more: a folder that is not there is known at once
@@ -171,7 +170,8 @@ def _run_in(
     if model.few_shot:
         check_head(audio)
     training = _with_length(_with_rates(training, audio, model), prepared, audio, model)
-    training = with_checked_precision(audio, training, prepared.train, asked_by, half=not model.few_shot)
+    flag = precision_flag(given, run.precision)
+    training = with_checked_precision(audio, training, prepared.train, flag, half=not model.few_shot)
     trainer = _make_trainer(audio, training, prepared, data, run, sounds)
     for callback in callbacks:
         trainer.add_callback(callback)
@@ -180,7 +180,7 @@ def _run_in(
     if replace:
         on_main_process(lambda: prepare_output_dir(folder, overwrite=True, resume=False))
     if is_main_process():
-        save_config(resolved_config(data, model, run, training), folder.config)
+        save_config(settings_to_save(resolved_config(data, model, run, training), given), folder.config)
         _write_beginning(folder, audio, prepared, training)
         write_record(folder.splits, prepared.split_rows(data))
     _log_data(prepared, data)
@@ -219,6 +219,19 @@ def _shared(*settings: Any) -> dict[str, str]:
     """Settings that ranks must agree on, by flag: they decide what is computed and when a rank meets the others."""
     named = {field.name: getattr(one, field.name, None) for one in settings for field in dataclasses.fields(one)}
     return {f"--{name}": str(value) for name, value in named.items() if name not in _OF_ONE_MACHINE}
+
+
+def settings_to_save(settings: dict[str, Any], given: EarmarkTrainingArguments) -> dict[str, Any]:
+    """Return the settings of a run as its file holds them.
+
+    A precision that earmark chose is left out: read back from the file, it would count as a flag, contradict
+    ``--precision``, and be an error on a device that does not have it.
+
+    Args:
+        settings: all settings of the run.
+        given: the training settings before earmark chose any.
+    """
+    return {**settings, "bf16": given.bf16, "fp16": given.fp16}
 
 
 def _folder_of(source: ModelSource) -> Path | None:

@@ -1,0 +1,69 @@
+"""The settings file of a run starts another run, together with other flags."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from earmark.cli.parsing import parse_train
+from earmark.config_files import resolved_config, save_config
+from earmark.device import choose_precision
+from earmark.errors import EarmarkError, UsageError
+from earmark.tasks import Task
+from earmark.train.checked_precision import precision_flag
+from earmark.train.run import judged_by, settings_to_save
+
+CHOSEN = {"num_train_epochs": 60.0, "eval_epochs": 3, "early_stopping_patience": 7, "ema": 0.99, "learning_rate": 4e-3}
+
+
+def saved(folder: Path, chosen: dict[str, Any], *flags: str) -> list[str]:
+    """The flags of a run from the settings of an earlier one, for which earmark chose some."""
+    words = ["--data_dir", str(folder), "--output_dir", str(folder / "run"), "--model_type", "tc_resnet", *flags]
+    settings = parse_train([*words, "--device", "cpu"])
+    training = judged_by(dataclasses.replace(settings.training, **chosen), Task.SINGLE_LABEL, None)
+    everything = resolved_config(settings.data, settings.model, settings.run, training)
+    save_config(settings_to_save(everything, settings.training), folder / "run_config.yaml")
+    return ["--config", str(folder / "run_config.yaml")]
+
+
+def test_a_chosen_precision_is_no_flag(tmp_path: Path) -> None:
+    again = saved(tmp_path, {**CHOSEN, "bf16": True})
+    settings = parse_train(again)
+    assert precision_flag(settings.training, settings.run.precision) is None
+    training = parse_train([*again, "--precision", "fp32"]).training
+    assert choose_precision(training.device, bf16=training.bf16, fp16=training.fp16, precision="fp32")[0] == "fp32"
+
+
+def test_a_given_precision_is_kept_until_it_is_set_to_false(tmp_path: Path) -> None:
+    again = saved(tmp_path, CHOSEN, "--bf16")
+    training = parse_train(again).training
+    assert precision_flag(training, "auto") == "--bf16"
+    with pytest.raises(UsageError, match="or set --bf16 False"):
+        choose_precision(training.device, bf16=training.bf16, fp16=training.fp16, precision="fp32")
+    assert not parse_train([*again, "--bf16", "False"]).training.bf16
+
+
+@pytest.mark.parametrize(
+    ("flags", "remedies"),
+    [
+        (["--eval_strategy", "no", "--load_best_model_at_end", "False"], ["--early_stopping_patience 0"]),
+        (["--eval_strategy", "steps", "--save_strategy", "steps", "--save_steps", "50"], ["--eval_epochs 1"]),
+        (["--metric_for_best_model", "loss"], ["--greater_is_better False"]),
+        (["--fsdp", "full_shard"], ["--ema 0"]),
+    ],
+)
+def test_a_refusal_names_a_value_that_works(flags: list[str], remedies: list[str], tmp_path: Path) -> None:
+    again = [*saved(tmp_path, CHOSEN), *flags]
+
+    def start(words: list[str]) -> None:
+        judged_by(parse_train(words).training, Task.SINGLE_LABEL, None)
+
+    with pytest.raises(EarmarkError) as error:
+        start(again)
+    for remedy in remedies:
+        assert f"Set {remedy}" in str(error.value)
+        again += remedy.split()
+    start(again)
