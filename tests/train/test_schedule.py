@@ -7,9 +7,11 @@ import math
 from typing import Any
 
 import pytest
+from transformers import TrainerControl, TrainerState
 
 from earmark.train.arguments import EarmarkTrainingArguments
-from earmark.train.recipe import Needs, training_needs
+from earmark.train.callbacks import EvaluateEveryEpochs
+from earmark.train.recipe import Needs, choose_rates, training_needs
 from earmark.train.schedule import choose_length, choose_patience, evaluations_without_gain, with_length
 
 
@@ -110,6 +112,21 @@ def test_patience_is_longer_for_weights_that_are_not_averaged() -> None:
     assert chosen(ema=0).early_stopping_patience == 12
 
 
+def test_without_evaluations_a_chosen_length_saves_about_20_checkpoints(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO, "earmark"):
+        training = chosen(eval_strategy="no")
+    assert training.eval_epochs == 5
+    assert "checkpoint every 5 epochs" in caplog.text
+    saves = []
+    for epoch in range(1, 113):
+        control = TrainerControl(should_save=True)
+        state = TrainerState(epoch=float(epoch), global_step=9 * epoch, max_steps=9 * 112)
+        EvaluateEveryEpochs().on_epoch_end(training, state, control)
+        saves += [epoch] * control.should_save
+    assert saves == [*range(5, 112, 5), 112]
+    assert chosen(eval_strategy="no", save_strategy="no").eval_epochs is None
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
@@ -131,6 +148,25 @@ def test_a_larger_batch_with_its_higher_rate_needs_fewer_steps() -> None:
         for size in (32, 64, 4)
     )
     assert (doubled, small) == (usual / 2, usual)
+
+
+@pytest.mark.parametrize(
+    ("model_type", "pretrained", "batch", "steps"),
+    [("wav2vec2", True, 32, 1200), ("wav2vec2", True, 1024, 150), ("tc_resnet", False, 256, 125)],
+)
+def test_fewer_steps_need_the_higher_rate(model_type: str, pretrained: bool, batch: int, steps: int) -> None:
+    def needed(learning_rate: float) -> int:
+        training = arguments(per_device_train_batch_size=batch, learning_rate=learning_rate)
+        return training_needs(training, model_type, pretrained=pretrained, freeze=None).steps
+
+    chosen, usual = (
+        choose_rates(arguments(per_device_train_batch_size=size), model_type, pretrained=pretrained, freeze=None).body
+        for size in (batch, 32)
+    )
+    all_steps = 1200 if model_type == "wav2vec2" else 1000
+    assert needed(chosen) == steps
+    assert needed(usual) == all_steps
+    assert needed(usual / 10) == all_steps
 
 
 @pytest.mark.parametrize(

@@ -23,13 +23,13 @@ _TIMED_S = 10.0
 
 
 class EvaluateEveryEpochs(TrainerCallback):
-    """Evaluate and save at the end of every ``eval_epochs``-th epoch, and of the last one."""
+    """Evaluate and save at the end of every ``eval_epochs``-th epoch, and of the last one; or only save."""
 
     def on_epoch_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Take back what Transformers plans for every epoch."""
         every = args.eval_epochs or 1
         is_due = round(state.epoch) % every == 0 or state.global_step >= state.max_steps
-        if args.eval_strategy != IntervalStrategy.EPOCH or is_due:
+        if args.eval_strategy == IntervalStrategy.STEPS or is_due:
             return
         control.should_evaluate = False
         stopped_by_signal = control.should_training_stop  # which is saved wherever it stops

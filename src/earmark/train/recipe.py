@@ -121,16 +121,22 @@ class Needs:
 def training_needs(
     training: EarmarkTrainingArguments, model_type: str, *, pretrained: bool, freeze: str | None
 ) -> Needs:
-    """Return how long this model trains, fewer steps where a larger batch raises the learning rate.
+    """Return how long this model trains: fewer steps only if the learning rate is higher, because the batch is larger.
 
     Args:
-        training: its batch size, accumulation, world size and ``lora``.
+        training: its batch size, accumulation, world size, ``lora`` and peak ``learning_rate``; without a rate,
+            the one of :func:`choose_rates` is assumed.
         model_type: architecture.
         pretrained: whether the body starts from a checkpoint.
         freeze: what ``--freeze`` says.
     """
     found = _found(training, model_type, pretrained=pretrained, freeze=freeze)
-    return Needs(math.ceil(found.steps / _batch_factor(global_batch_size(training), found)), found.ema)
+    factor = _batch_factor(global_batch_size(training), found)
+    if training.learning_rate is not None:
+        raised = training.learning_rate / found.rate
+        factor = max(1.0, min(factor, raised if pretrained else raised**2))
+    # Rounding errors of the ratio must not add a step.
+    return Needs(math.ceil(found.steps / factor - 1e-9), found.ema)
 
 
 def _batch_factor(batch: int, found: _Found) -> float:

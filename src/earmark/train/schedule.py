@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from transformers.trainer_utils import IntervalStrategy
+from transformers.trainer_utils import IntervalStrategy, SaveStrategy
 
 from earmark.train.arguments import EarmarkTrainingArguments
 from earmark.train.recipe import Needs
@@ -109,9 +109,9 @@ def with_length(
     length = choose_length(num_clips, batch, needs.steps, pretrained=pretrained)
     changes: dict[str, Any] = {"num_train_epochs": float(length.epochs)}
     plan = f"{counted(length.epochs, 'epoch')} ({length.steps:,} steps of {counted(min(batch, num_clips), 'clip')})"
-    if validates and training.eval_strategy == IntervalStrategy.EPOCH and training.eval_epochs is None:
+    if (what := _at_epoch_ends(training, validates=validates)) is not None and training.eval_epochs is None:
         changes["eval_epochs"] = length.eval_epochs
-        plan += f", evaluation every {length.eval_epochs} epochs" if length.eval_epochs > 1 else ""
+        plan += f", {what} every {length.eval_epochs} epochs" if length.eval_epochs > 1 else ""
     if needs.ema and training.ema is None and not (training.fsdp or training.deepspeed):
         changes["ema"] = needs.ema
         plan += f", averaged weights (--ema {needs.ema:g})"
@@ -122,6 +122,14 @@ def with_length(
         plan += f", early stopping after {patience} evaluations without a better result"
     logger.info("schedule: %s, because %s (to change it: --num_train_epochs or --max_steps)", plan, length.reason)
     return replace(training, **changes)
+
+
+def _at_epoch_ends(training: EarmarkTrainingArguments, *, validates: bool) -> str | None:
+    """What ``eval_epochs`` spaces out: evaluations, or checkpoints alone; ``None`` if it has no effect."""
+    if training.eval_strategy == IntervalStrategy.EPOCH:
+        return "evaluation" if validates else None
+    saves = training.eval_strategy == IntervalStrategy.NO and training.save_strategy == SaveStrategy.EPOCH
+    return "checkpoint" if saves else None
 
 
 def _evaluations(training: EarmarkTrainingArguments, length: Length, eval_epochs: int | None) -> float:
