@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import logging
+from enum import Enum
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import soundfile
 import torch
 from safetensors.torch import load_file
 from transformers.activations import GELUActivation
@@ -16,9 +19,10 @@ from earmark.data.usable import UsableClips
 from earmark.errors import DeviceError
 from earmark.runs.folder import RunFolder
 from earmark.train.arguments import EarmarkTrainingArguments
+from earmark.train.cast_weights import cast_while_training
 from earmark.train.checked_precision import precision_flag, with_checked_precision
-from tests.tiny import overrides, write_tones
-from tests.train.small import build, mixed_lengths_s, usable, write_clips
+from tests.tiny import RATE_HZ, overrides, write_tones
+from tests.train.small import build, make_trainer, mixed_lengths_s, usable, write_clips
 
 FIRST = "wav2vec2.feature_extractor.conv_layers.0.activation (GELUActivation)"
 
@@ -112,6 +116,96 @@ def test_later_clips_are_compared_as_well(clips: UsableClips, tmp_path: Path, mo
         build(), settings(tmp_path, per_device_train_batch_size=4, **many), clips, None
     ).bf16
     assert given.bf16
+
+
+def test_silent_clips_at_the_start_are_passed_over(
+    tmp_path: Path, broken_activation: None, caplog: pytest.LogCaptureFixture
+) -> None:
+    def silenced(upto: int) -> UsableClips:
+        folder = write_clips(tmp_path / str(upto), [0.2] * 24, validation_s=[0.2])
+        table = usable(folder)["train"].table
+        for clip in list(table)[:upto]:
+            soundfile.write(clip.source, np.zeros(3200, np.float32), RATE_HZ)
+        return usable(folder)["train"]
+
+    assert not with_checked_precision(build(), settings(tmp_path), silenced(20), None).bf16
+    caplog.clear()
+    with caplog.at_level(logging.INFO):
+        assert with_checked_precision(build(), settings(tmp_path), silenced(24), None).bf16
+    assert "numerics are not compared: all 16 training clips looked at are silent" in caplog.text
+
+
+@pytest.mark.parametrize("most", [0, 1])
+def test_full_memory_is_no_defect(
+    most: int, clips: UsableClips, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = GELUActivation.forward
+
+    def forward(self: Any, values: torch.Tensor) -> torch.Tensor:
+        if len(values) > most:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 33.00 GiB.")
+        return plain(self, values)
+
+    monkeypatch.setattr(GELUActivation, "forward", forward)
+    given = settings(tmp_path, per_device_train_batch_size=4, max_steps=1000, auto_find_batch_size=True)
+    if most == 0:
+        with pytest.raises(DeviceError, match="out of memory on cpu while the numerics of one clip are checked"):
+            with_checked_precision(build(), given, clips, None)
+        return
+    with caplog.at_level(logging.INFO):
+        assert with_checked_precision(build(), given, clips, None) is given
+    assert "compared on one clip only: 4 clips in float32 do not fit into memory" in caplog.text
+
+
+def test_no_more_clips_are_compared_than_are_evaluated_at_once(
+    clips: UsableClips, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes = set()
+    plain = GELUActivation.forward
+
+    def forward(self: Any, values: torch.Tensor) -> torch.Tensor:
+        sizes.add(len(values))
+        return plain(self, values)
+
+    monkeypatch.setattr(GELUActivation, "forward", forward)
+    batches = {"per_device_train_batch_size": 4, "per_device_eval_batch_size": 2}
+    with_checked_precision(build(), settings(tmp_path, max_steps=1000, **batches), clips, None)
+    assert sizes == {1, 2}
+
+
+@pytest.mark.parametrize("is_broken", [False, True])
+def test_the_attention_of_training_is_compared(
+    is_broken: bool, clips: UsableClips, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    audio, used = build(), set()
+    before = audio.model.config._attn_implementation
+    plain = GELUActivation.forward
+
+    def forward(self: Any, values: torch.Tensor) -> torch.Tensor:
+        used.add(audio.model.config._attn_implementation)
+        output = plain(self, values)
+        return output.flip(-1) if is_broken and values.dtype == torch.bfloat16 else output
+
+    monkeypatch.setattr(GELUActivation, "forward", forward)
+    assert with_checked_precision(audio, settings(tmp_path), clips, None).bf16 is not is_broken
+    assert used == {"eager"} != {before}
+    assert audio.model.config._attn_implementation == (before if is_broken else "eager")
+
+
+def test_convolutions_are_not_probed_for_another_device() -> None:
+    on_cpu, elsewhere = build().model, build().model
+    cast_while_training(on_cpu, torch.device("cpu"))
+    cast_while_training(elsewhere, torch.device("meta"))
+    assert torch.bfloat16 in on_cpu.forward.convolutions.in_float32
+    assert torch.bfloat16 not in elsewhere.forward.convolutions.in_float32
+
+
+@pytest.mark.parametrize(("given", "recorded"), [({"bf16": True}, "bf16"), ({}, "fp32")])
+def test_a_checkpoint_records_the_precision(given: dict[str, bool], recorded: str, clips: Any, tmp_path: Path) -> None:
+    facts = make_trainer(build("tc_resnet"), {"train": clips}, tmp_path, **given).facts()
+    assert facts["settings"]["precision"] == recorded
+    assert "adamw" in f"{facts['settings']['optim']}"
+    assert not any(isinstance(value, Enum) for value in facts["settings"].values())
 
 
 class _Backwards(torch.autograd.Function):

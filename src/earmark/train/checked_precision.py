@@ -20,12 +20,15 @@ from __future__ import annotations
 import dataclasses
 import logging
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 import torch.distributed as dist
+from accelerate.utils.memory import clear_device_cache
 
 from earmark.data.usable import UsableClips
 from earmark.errors import DeviceError
@@ -44,9 +47,11 @@ from earmark.models.numerics import (
 )
 from earmark.scoring.table import rank_and_world
 from earmark.train.arguments import EarmarkTrainingArguments
+from earmark.train.cast_weights import set_attention
 from earmark.train.clips import training_clips
 from earmark.train.frozen import hears_mask, model_inputs
 from earmark.train.losses import make_loss
+from earmark.train.mishaps import is_out_of_memory
 from earmark.train.ranks import on_each_machine
 from earmark.train.recipe import global_batch_size
 
@@ -62,6 +67,7 @@ class _Batch:
     """One real batch: model inputs on a device, and the loss of what the model makes of them."""
 
     count: int
+    looked_at: int
     is_silent: bool
     make_inputs: Inputs
     loss: Callable[[Any], torch.Tensor]
@@ -116,7 +122,10 @@ def with_checked_precision(
         if training.deepspeed and way is not None:
             logger.info("numerics are not compared with float32: DeepSpeed may spread the weights before training")
         return training
-    verdict = _of_all_ranks(_examine(audio, training, clips, way))
+    attention = audio.model.config._attn_implementation
+    set_attention(audio.model, training)  # as the trainer does: another attention has other kernels
+    with _translated_out_of_memory(training):
+        verdict = _of_all_ranks(_examine(audio, training, clips, way))
     if verdict.device is not None:
         error = wrong_float32(training.device, verdict.device)
         error.of_all_ranks = True
@@ -134,6 +143,8 @@ def with_checked_precision(
         logger.warning("%s; %s keeps it. If the loss does not fall, use --precision fp32", told, flag)
         return training
     logger.warning("%s; training continues in float32, which is slower", told)
+    if audio.model.config._attn_implementation != attention:
+        audio.model.set_attn_implementation(attention)
     changes: dict[str, Any] = {"bf16": False, "fp16": False}
     return dataclasses.replace(training, **changes)
 
@@ -155,8 +166,9 @@ def _way(training: EarmarkTrainingArguments) -> Way | None:
 
 def _examine(audio: AudioModel, training: EarmarkTrainingArguments, clips: UsableClips, way: Way | None) -> _Verdict:
     """Compare on this rank. The model ends on the device, or on the CPU if its weights will be spread from there."""
-    one, on_cpu, plain = _first_clips(audio, training, clips, 1), Way(_CPU, torch.float32), None
+    one, on_cpu, plain = _loudest_clips(audio, training, clips, 1), Way(_CPU, torch.float32), None
     if one.is_silent:
+        logger.info("numerics are not compared: all %d training clips looked at are silent", one.looked_at)
         return _Verdict()
     if training.device.type != "cpu":
         plain = on_each_machine(lambda: compute(audio.model, one.make_inputs, on_cpu, one.loss, layers=True))
@@ -169,7 +181,7 @@ def _examine(audio: AudioModel, training: EarmarkTrainingArguments, clips: Usabl
             return _Verdict(device=dataclasses.replace(different, layer=layer))
         if way is None:
             return _Verdict()
-        several = _first_clips(audio, training, clips, _num_clips(training, clips))
+        several = _loudest_clips(audio, training, clips, _num_clips(training, clips))
         return _examine_half(audio.model, way, there, one, exact, several)
     finally:
         if training.fsdp:
@@ -179,38 +191,68 @@ def _examine(audio: AudioModel, training: EarmarkTrainingArguments, clips: Usabl
 def _examine_half(model: Any, way: Way, there: Way, one: _Batch, exact: Computed, several: _Batch) -> _Verdict:
     half = compute(model, one.make_inputs, way, one.loss, gradients=bool(exact.gradients), layers=True)
     different = compare(half, exact)
-    if different is None and several.count > 1:
-        several_half, several_exact = (compute(model, several.make_inputs, how, several.loss) for how in (way, there))
-        different = compare(several_half, several_exact)
-        if different is not None:
-            half, exact = (compute(model, several.make_inputs, how, layers=True) for how in (way, there))
+    if different is None and several.count > 1 and (found := _compare_several(model, way, there, several)) is not None:
+        different, half, exact = found
     if different is not None:
         return _Verdict(half=dataclasses.replace(different, layer=first_different_layer(half, exact, model)))
     return _Verdict(gradients=compare_gradients(half, exact))
 
 
+def _compare_several(model: Any, way: Way, there: Way, several: _Batch) -> tuple[Difference, Computed, Computed] | None:
+    """The difference between two ways, with the layers of both; ``None`` without one, or if memory is full."""
+    try:
+        half, exact = (compute(model, several.make_inputs, how, several.loss) for how in (way, there))
+        different = compare(half, exact)
+        if different is None:
+            return None
+        half, exact = (compute(model, several.make_inputs, how, layers=True) for how in (way, there))
+        return different, half, exact
+    except RuntimeError as exc:
+        if not is_out_of_memory(exc):
+            raise
+    logger.info("numerics are compared on one clip only: %d clips in float32 do not fit into memory", several.count)
+    clear_device_cache()
+    return None
+
+
+@contextmanager
+def _translated_out_of_memory(training: EarmarkTrainingArguments) -> Iterator[None]:
+    try:
+        yield
+    except RuntimeError as exc:
+        if not is_out_of_memory(exc):
+            raise
+        raise DeviceError(
+            f"out of memory on {training.device} while the numerics of one clip are checked before training: training "
+            "needs more memory than that. Lower --max_length_seconds or choose a smaller model."
+        ) from exc
+
+
 def _num_clips(training: EarmarkTrainingArguments, clips: UsableClips) -> int:
-    """Clips to compare, so that it takes at most 1 % of the time of training."""
+    """Clips to compare: few enough for 1 % of the time of training, and for memory that holds a batch to evaluate."""
     if training.max_steps > 0:
         trained = training.max_steps * global_batch_size(training)
     else:
         assert training.num_train_epochs is not None  # with_length has chosen it
         trained = math.ceil(training.num_train_epochs * len(clips.table))
-    most = min(training.per_device_train_batch_size, len(clips.table))
+    most = min(training.per_device_train_batch_size, training.per_device_eval_batch_size, len(clips.table))
     return max(1, min(most, trained // training.world_size // _CLIPS_PER_CLIP))
 
 
-def _first_clips(audio: AudioModel, training: EarmarkTrainingArguments, clips: UsableClips, count: int) -> _Batch:
-    """The loudest of the first clips; which ones is the same on all ranks."""
-    rows = list(range(min(len(clips.table), max(count, _LOOKED_AT))))
-    levels = [float(waveform.std()) for waveform in clips.waveforms.iterate(rows)]
-    rows = sorted(rows, key=lambda row: -levels[row])[:count]
+def _loudest_clips(audio: AudioModel, training: EarmarkTrainingArguments, clips: UsableClips, count: int) -> _Batch:
+    """The loudest of clips spread over the whole table; which ones is the same on all ranks."""
+    spread = np.linspace(0, len(clips.table) - 1, max(count, _LOOKED_AT))
+    looked_at = np.unique(spread.astype(int)).tolist()
+    levels = [float(waveform.std()) for waveform in clips.waveforms.iterate(looked_at)]
+    by_level = sorted(range(len(looked_at)), key=lambda i: -levels[i])
+    rows = [looked_at[i] for i in by_level[:count]]
     dataset = training_clips(audio, clips, seed=training.seed)
     batch = dataset.__getitems__(rows)
     loss = make_loss(audio, training, dataset.labels, quiet=True)
     labels = batch["labels"]
     return _Batch(
         count,
+        len(levels),
         max(levels) < SILENT,
         lambda device: model_inputs(audio, batch, device, mask=hears_mask(audio)),
         lambda outputs: loss(outputs, labels.to(outputs["logits"].device)),

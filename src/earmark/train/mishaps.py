@@ -26,6 +26,11 @@ def bad_loss(trainer: AudioTrainer, rows: Sequence[int]) -> str:
     return f"the loss is NaN or infinite, of the batch {', '.join(names)}{more}"
 
 
+def is_out_of_memory(error: Exception) -> bool:
+    """Return whether an error of torch says that memory is full."""
+    return isinstance(error, RuntimeError) and any(words in str(error) for words in _OUT_OF_MEMORY)
+
+
 def on_every_rank(fine: bool) -> bool:
     """Whether it is fine on all ranks of a distributed run."""
     if rank_and_world()[1] == 1:
@@ -41,7 +46,7 @@ def translated_out_of_memory(trainer: AudioTrainer) -> Iterator[None]:
     try:
         yield
     except RuntimeError as exc:
-        if trainer.args.auto_find_batch_size or not any(words in str(exc) for words in _OUT_OF_MEMORY):
+        if trainer.args.auto_find_batch_size or not is_out_of_memory(exc):
             raise
         if trainer.rows is None:
             raise DeviceError(
@@ -63,7 +68,7 @@ def translated_out_of_memory_in_scoring(trainer: AudioTrainer) -> Iterator[None]
     try:
         yield
     except RuntimeError as exc:
-        if not any(words in str(exc) for words in _OUT_OF_MEMORY):
+        if not is_out_of_memory(exc):
             raise
         raise DeviceError(
             f"out of memory on {trainer.args.device} while scoring {trainer.args.per_device_eval_batch_size} clips at "

@@ -53,6 +53,7 @@ from earmark.scoring.table import score_table
 from earmark.threads import watch
 from earmark.train.augmentation import AugmentationSounds, augmented
 from earmark.train.callbacks import EarlyStopping, EstimateTime, EvaluateEveryEpochs
+from earmark.train.cast_weights import cast_while_training, casts_weights, recomputes, set_attention
 from earmark.train.clips import fill_buckets, training_clips
 from earmark.train.ema import AveragingTrainer, average_fact
 from earmark.train.few_shot import FittedHead
@@ -74,7 +75,7 @@ from earmark.train.stopping import leave_signals_to_the_trainer
 logger = logging.getLogger(__name__)
 
 # settings that change the result if they differ when a run is resumed
-_SETTINGS_OF_THE_COURSE = (
+_SETTINGS_THAT_CHANGE_THE_RESULT = (
     "seed",
     "num_train_epochs",
     "max_steps",
@@ -103,8 +104,6 @@ _SETTINGS_OF_THE_COURSE = (
     "class_weights",
     "sampler",
     "focal_gamma",
-    "bf16",
-    "fp16",
     *(field.name for field in dataclasses.fields(AugmentArguments)),
 )
 
@@ -146,15 +145,12 @@ class AudioTrainer(AveragingTrainer):
             # both hang on the calls of the library's own modules, to gather their weights in time
             audio.model.forward.family = None
             make_shardable(audio.model)
-        elif args.bf16 and not _recomputes(args):
-            audio.model.forward.training_dtype = torch.bfloat16
-            if args.device.type == "cpu":
-                # the way back through torch's fused attention takes a fifth of a step there in bfloat16, plain products
-                # a twentieth (Whisper-tiny at 1 s)
-                audio.model.set_attn_implementation("eager")
+        elif casts_weights(args):
+            set_attention(audio.model, args)
+            cast_while_training(audio.model, args.device)
             args = copy.copy(args)
             args.bf16, args.mixed_precision = False, "no"  # to Trainer they mean autocast
-        if _recomputes(args):
+        if recomputes(args):
             args = _finding_unused(args, audio.model.config)
         if args.device.type != "cpu" and args.dataloader_pin_memory:
             args.accelerator_config.non_blocking = True  # the next step need not wait for the copy of its batch
@@ -392,7 +388,11 @@ class AudioTrainer(AveragingTrainer):
 
     def facts(self) -> dict[str, Any]:
         """Return what a resumed run must have in common with its checkpoint, its settings and its arithmetic."""
-        settings = {name: getattr(self.args, name) for name in _SETTINGS_OF_THE_COURSE}
+        # The plain value of an enum is what a checkpoint stores and what a message shows.
+        values = {name: getattr(self.args, name) for name in _SETTINGS_THAT_CHANGE_THE_RESULT}
+        settings = {name: getattr(value, "value", value) for name, value in values.items()}
+        casts = self.audio.model.forward.training_dtype is torch.bfloat16  # Trainer's own bf16 is off then
+        settings["precision"] = "bf16" if self.args.bf16 or casts else "fp16" if self.args.fp16 else "fp32"
         settings |= {"bucket_waste": self._bucket_waste, "processes": self.args.world_size}
         settings |= {"samples": self._samples_as, "max_samples": self.audio.frontend.max_samples}
         settings |= {} if self._sounds is None else self._sounds.facts()
@@ -424,11 +424,6 @@ def _facts_of_model(model: Any) -> dict[str, str]:
         frozen.update(name.encode() + values.detach().cpu().flatten().view(torch.uint8).numpy().tobytes())
     learns_not = f"{len(still)} frozen weights {frozen.hexdigest()[:12]}" if still else "no frozen weights"
     return {"model": f"{model.config.model_type} {shapes.hexdigest()[:12]}", "frozen": learns_not}
-
-
-def _recomputes(args: Any) -> bool:
-    """Whether layers run again on the way back, which is when the cast weights are gone."""
-    return bool(getattr(args, "activation_checkpointing", None) or args.gradient_checkpointing)
 
 
 def _finding_unused(args: Any, config: Any) -> Any:
