@@ -22,6 +22,7 @@ from earmark.config import EvaluateOptions
 from earmark.errors import OutputError
 from earmark.evaluate.held_out import find_held_out
 from earmark.runs.folder import RunFolder
+from earmark.train.protocol import changed_settings
 from tests.patience import wait_until
 from tests.tiny import RATE_HZ, tone
 
@@ -191,7 +192,7 @@ def test_a_stopped_fold_goes_on_to_the_same_weights(recordings: Path, tmp_path: 
     assert found["mean_and_deviation"]["accuracy"]["deviation"] is None
 
     assert main(command) == 0
-    assert "going on from" in capsys.readouterr().err
+    assert "resuming from" in capsys.readouterr().err
     assert main(words(recordings / "all.csv", tmp_path / "whole", *more)) == 0
     for fold in "123":
         stopped, whole = (
@@ -262,6 +263,12 @@ def test_what_cannot_work_is_known_before_the_first_run(manifest: Path, tmp_path
         manifest.write_text(table)
         assert said in refused(capsys, words(manifest, output, *flags))
         assert not list(output.glob("*"))
+
+
+def test_settings_that_an_earlier_version_did_not_have_are_not_changes() -> None:
+    now = {"seed": 1, "keep_head": False, "device": "cpu", "max_steps": 5}
+    assert changed_settings({"seed": 0, "device": "npu", "max_steps": 5}, now) == ["seed 0 there, 1 here"]
+    assert changed_settings({**now, "keep_head": None}, now) == ["keep_head None there, False here"]
 
 
 def test_runs_of_others_are_not_taken_over(recordings: Path, tmp_path: Path, capsys) -> None:

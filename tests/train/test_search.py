@@ -8,15 +8,19 @@ import shutil
 import signal
 import subprocess
 import sys
+from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import yaml
+from transformers import TrainerControl
 
 from earmark.cli.main import main
 from earmark.runs.in_use import held
 from earmark.train import search as search_module
+from earmark.train.search import _Pruned, _Watch
 from tests.patience import wait_until
 from tests.small_files import no_file_longer_than
 from tests.tiny import write_tones
@@ -150,6 +154,16 @@ def test_what_every_trial_would_fail_of_ends_the_search(
     broken.write_bytes(whole)
     assert main(command(data, tmp_path / "s", *words)) == 0
     assert [row["state"] for row in results(tmp_path / "s")["trials"]] == ["done"]
+
+
+@pytest.mark.parametrize("stops", [False, True])
+def test_a_trial_that_ends_anyway_is_not_pruned(stops: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    trials = SimpleNamespace(report=lambda step, value: True)
+    args, state = SimpleNamespace(eval_strategy="steps"), SimpleNamespace(epoch=1.0, global_step=2, max_steps=4)
+    control = TrainerControl(should_training_stop=stops)  # by a signal or by early stopping
+    watch: Any = _Watch(trials, "accuracy")  # type: ignore[arg-type]  # all of the trials that it asks
+    with nullcontext() if stops else pytest.raises(_Pruned):
+        watch.on_evaluate(args, state, control, {"eval_accuracy": 0.5})
 
 
 def test_bad_trials_are_ended_early(data: Path, tmp_path: Path) -> None:

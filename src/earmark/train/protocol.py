@@ -49,7 +49,7 @@ _SHOWN = {
 _FOLD_NAME = re.compile(r"[\w.-]+")
 _CHILD = re.compile(r"fold_.+|seed_\d+")
 # settings that may change from one call to the next: they do not decide about what is learned
-MAY_CHANGE = {
+_MAY_CHANGE = {
     *(
         "device",
         "report",
@@ -228,6 +228,20 @@ def _begin(plan: _Plan, *, replace: bool) -> list[Part]:
     return done
 
 
+def changed_settings(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """Return the settings that differ and decide about what is learned, in words.
+
+    Args:
+        before: saved settings; those that the version of earmark that saved them did not have are passed over.
+        now: settings of this call.
+    """
+    return [
+        f"{name} {before[name]} there, {value} here"
+        for name, value in now.items()
+        if name in before and name not in _MAY_CHANGE and before[name] != value
+    ]
+
+
 def _earlier_runs(output: Path) -> list[Path]:
     """Runs in the folders that a protocol makes."""
     children = [path for path in (*output.glob("*"), *output.glob("seed_*/*")) if _CHILD.fullmatch(path.name)]
@@ -242,11 +256,7 @@ def _check_same(folder: RunFolder, plan: _Plan) -> None:
     """
     before = saved_config(folder.config)
     results = folder.cross_validation
-    changed = [
-        f"{name} {before.get(name)} there, {value} here"
-        for name, value in plan.settings.items()
-        if name not in MAY_CHANGE and before.get(name) != value
-    ]
+    changed = changed_settings(before, plan.settings)
     if before.get("seeds") is None and (before.get("fold") or not (before.get("folds") or before.get("fold_column"))):
         what = "a single run"
     elif changed:

@@ -41,7 +41,7 @@ from earmark.scoring.figures import metric_key
 from earmark.scoring.table import rank_and_world
 from earmark.tasks import Task
 from earmark.train.arguments import EarmarkTrainingArguments
-from earmark.train.protocol import MAY_CHANGE, asks_for_several_runs
+from earmark.train.protocol import asks_for_several_runs, changed_settings
 from earmark.train.ranks import holding, on_main_process
 from earmark.train.run import judged_by, train, with_device
 from earmark.train.search_space import Dimension, parse_space, with_values
@@ -148,12 +148,7 @@ def _begin(output: Path, settings: dict[str, Any], *, replace: bool) -> None:
         save_config(settings, place)
         return
     before = saved_config(place)
-    changed = [
-        f"{name} {before.get(name)} there, {value} here"
-        for name, value in settings.items()
-        if name not in MAY_CHANGE and before.get(name) != value
-    ]
-    if changed:
+    if changed := changed_settings(before, settings):
         raise OutputError(
             f"{output}: holds a search with other settings ({'; '.join(changed[:4])}); give another --output_dir, or "
             "replace what is there (--overwrite_output_dir)"
@@ -278,7 +273,8 @@ class _Watch(TrainerCallback):
         if math.isnan(value):
             return
         to_prune = on_main_process(lambda: _of(self._trials).report(step, value))
-        if to_prune and state.global_step < state.max_steps:
+        # A trial that a signal or early stopping has ended is stopped or finished, not pruned.
+        if to_prune and state.global_step < state.max_steps and not control.should_training_stop:
             raise _Pruned
 
 
