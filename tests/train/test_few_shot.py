@@ -94,6 +94,7 @@ def test_a_run_in_seconds_is_a_run_like_any_other(base: Path, tones: Path, tmp_p
     assert "learning rate" not in card
     said = capsys.readouterr().err
     assert "learning rate" not in said
+    assert "keep_head" not in said
     assert "8 training clips, 6 validation clips" in said
     classifier = earmark.Classifier.from_pretrained(run, device="cpu")
     assert classifier.predict(tone(300, 0.5), sampling_rate=RATE_HZ)[0]["label"] == "low"  # type: ignore[call-overload]

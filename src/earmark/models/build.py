@@ -63,6 +63,7 @@ class ModelSource:
         feature_extractor: folder or hub name of another model's feature extractor.
         attention_mask: whether the frontend gives a mask where clips of a batch differ in length.
         keep_head: whether rows of the checkpoint's head are reused where it has other classes than the recordings.
+        replaces_head: whether a new head is fitted whatever the checkpoint's is (``--few_shot``).
         warned: checkpoints for which a missing preprocessor was logged.
     """
 
@@ -73,6 +74,7 @@ class ModelSource:
     feature_extractor: str | None = None
     attention_mask: bool = True
     keep_head: bool = False
+    replaces_head: bool = False
     revision: str = "main"
     token: str | None = None
     cache_dir: str | None = None
@@ -187,7 +189,9 @@ def build_for_training(
         loaded = _load_weights(folder, config, source, fresh_head=True)
         model = loaded.model
         head = saved_head(loaded, folder, before, lambda: _load_weights(folder, before, source, fresh_head=False).model)
-        logger.info("%s", place_rows(model, head, labels, task, unit, keep=source.keep_head))
+        how = place_rows(model, head, labels, task, unit, keep=source.keep_head)
+        if not source.replaces_head:
+            logger.info("%s", how)
         if (folder / DECISION).is_file():
             logger.info("%s: not carried over; it was fitted for the weights before training", folder / DECISION)
     extractor = load_extractor(source, folder, model.config)

@@ -23,4 +23,5 @@ def source_of(flags: PretrainedArguments) -> ModelSource:
         source.feature_extractor = flags.feature_extractor_name
         source.attention_mask = flags.attention_mask
         source.keep_head = flags.keep_head
+        source.replaces_head = flags.few_shot
     return source
