@@ -214,3 +214,19 @@ def test_the_process_group_is_given_back_where_all_ranks_end(
     """Threads of gloo at the end of the interpreter abort it now and then: exit code -6 in place of 2."""
     cli.guarded(lambda: None if error is None else raising(error), debug=False)
     assert dist.is_initialized() == stays
+
+
+@pytest.mark.parametrize("words", [["--version"], ["--help"], ["doctor", "--help"], ["train", "--help"]])
+def test_a_wrong_number_of_threads_does_not_stop_help(words: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EARMARK_THREADS", "many")
+    assert cli.main(words) == 0
+
+
+def test_doctor_runs_with_a_wrong_number_of_threads(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("EARMARK_THREADS", "many")
+    assert cli.main(["doctor", "--device", "none"]) == 2
+    assert "--device none" in capsys.readouterr().err, "the command itself has read its flags"
+    assert cli.main(["train"]) == 2
+    assert "EARMARK_THREADS=many: not a number of threads" in capsys.readouterr().err

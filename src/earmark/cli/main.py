@@ -74,7 +74,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         after an interrupt.
     """
     words, debug = _take_debug(sys.argv[1:] if argv is None else argv)
-    return guarded(lambda: _dispatch(words), debug)
+    return guarded(lambda: _dispatch(words), debug, computes=_computes(words))
 
 
 def run_example(argv: Sequence[str] | None = None) -> int:
@@ -92,12 +92,19 @@ def run_example(argv: Sequence[str] | None = None) -> int:
     return guarded(run, debug)
 
 
-def guarded(run: Callable[[], None], debug: bool) -> int:
-    """Call ``run`` with logging set up; report what it raises and return the exit code."""
+def guarded(run: Callable[[], None], debug: bool, *, computes: bool = True) -> int:
+    """Call ``run`` with logging set up; report what it raises and return the exit code.
+
+    Args:
+        run: the command.
+        debug: whether to show tracebacks.
+        computes: whether a wrong ``EARMARK_THREADS`` stops the command. ``earmark doctor`` reports it instead.
+    """
     set_up_logging()
     try:
         npu.prepare()
-        variables.prepare()
+        with contextlib.nullcontext() if computes else contextlib.suppress(UsageError):
+            variables.prepare()
         run()
         _leave_the_other_ranks()
         sys.stdout.flush()
@@ -223,6 +230,10 @@ def _dispatch(words: Sequence[str]) -> None:
             print(module.help_text())
         else:
             module.run(rest)
+
+
+def _computes(words: Sequence[str]) -> bool:
+    return bool(words) and words[0] in COMMANDS and words[0] != "doctor" and not _asks_for_help(words[1:])
 
 
 def _asks_for_help(words: Sequence[str]) -> bool:

@@ -52,7 +52,7 @@ def check_processor(machine: Machine, *, others: Callable[[Machine], float | Non
     try:
         planned = plan(machine.environment, cores)
     except UsageError as exc:
-        return problem(name, str(exc), "no command starts", "unset EARMARK_THREADS")
+        return problem(name, str(exc), "every command but doctor stops with this error", "unset EARMARK_THREADS")
     threads = f"{planned.threads} threads" if planned.threads is not None else f"threads by {planned.reason}"
     used = others(machine)
     seen = f"{cores.describe()}, {'1 thread' if planned.threads == 1 else threads}"
