@@ -170,8 +170,9 @@ def _run_in(
     if model.few_shot:
         check_head(audio)
     training = _with_length(_with_rates(training, audio, model), prepared, audio, model)
-    if model.few_shot:  # fits the head in float32
-        training = dataclasses.replace(training, bf16=False, fp16=False)
+    if model.few_shot:
+        in_float32: dict[str, Any] = {"bf16": False, "fp16": False}  # only the head is fitted
+        training = dataclasses.replace(training, **in_float32)
     flag = precision_flag(given, run.precision)
     training = with_checked_precision(audio, training, prepared.train, flag, half=not model.few_shot)
     trainer = _make_trainer(audio, training, prepared, data, run, sounds)
