@@ -266,8 +266,8 @@ def newest_whole_steps(output: Path) -> tuple[int, list[str]]:
 def went_on_from(lines: list[str]) -> int | None:
     """Steps of the checkpoint that the run said it takes; 0 where it starts anew."""
     for line in lines:
-        if line.startswith("going on from "):
-            return steps_of(Path(line.removeprefix("going on from ")))
+        if line.startswith("resuming from "):
+            return steps_of(Path(line.removeprefix("resuming from ")))
         if line.startswith("no checkpoint yet"):
             return 0
     return None

@@ -500,12 +500,12 @@ def test_a_checkpoint_that_cannot_be_gone_on_with(tones: Path, tmp_path: Path, r
     (newest / "optimizer.pt").write_bytes(b"half")
     one_line(refusal("train", *words, *more, newest), newest, "optimizer.pt has 4 bytes")
     (newest / "complete.json").unlink()  # as other programs write them: found out when it is loaded
-    one_line(refusal("train", *words, *more, newest), newest, "cannot be gone on with")
+    one_line(refusal("train", *words, *more, newest), newest, "cannot be resumed")
     capsys.readouterr()
     assert main(["train", *words, *more, "True"]) == 0  # the one before is taken
     said = capsys.readouterr().err
     assert f"{newest}: passed over" in said
-    assert f"going on from {run / 'checkpoint-3'}" in said
+    assert f"resuming from {run / 'checkpoint-3'}" in said
 
 
 def test_evaluation_into_a_run_leaves_its_figures(trained: Path, tones: Path, tmp_path: Path) -> None:

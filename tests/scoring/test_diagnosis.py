@@ -27,6 +27,14 @@ def test_the_published_result_is_no_result_and_the_cause_is_named() -> None:
     assert "smaller global batch" in advice
 
 
+def test_a_run_that_stopped_early_is_told_of_its_patience() -> None:
+    nothing = metrics([0] * 6 + [1] * 4, [0] * 10)
+    advice = diagnose(nothing, Schedule(250, 3e-5, 1024, pretrained=True, stopped_early=True))[1]
+    assert "Raise --early_stopping_patience" in advice
+    assert "num_train_epochs" not in advice
+    assert "too little training" not in advice
+
+
 def test_a_sum_measured_with_another_model_is_not_mentioned() -> None:
     whisper = Schedule(steps=20, learning_rate=1e-4, global_batch_size=32, pretrained=True, is_wav2vec2_base=False)
     _, advice = diagnose(metrics([0] * 637 + [1] * 200 + [2] * 163, [0] * 1000), whisper)

@@ -112,3 +112,6 @@ def test_the_rate_falls_when_the_metric_gets_no_better(metric: str, mode: str) -
     kwargs = judged_by(arguments(**settings), Task.SINGLE_LABEL, None).lr_scheduler_kwargs
     assert isinstance(kwargs, dict)
     assert kwargs["mode"] == mode
+    earlier = {"mode": "max" if mode == "min" else "min", "factor": 0.5}  # of a file with another metric
+    training = judged_by(arguments(**settings, lr_scheduler_kwargs=earlier), Task.SINGLE_LABEL, None)
+    assert training.lr_scheduler_kwargs == {"mode": mode, "factor": 0.5}

@@ -10,6 +10,7 @@ import json
 import os
 import subprocess
 import sys
+from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from safetensors.torch import load_file
 from earmark.cli.main import main
 from earmark.cli.parsing import parse_example
 from earmark.train import stopping
-from earmark.train.callbacks import estimate_in_words
+from earmark.train.callbacks import estimate_in_words, has_stopped_early, stopped_early
 from earmark.train.trainer import AudioTrainer
 from tests.tiny import write_tones
 
@@ -150,6 +151,15 @@ def test_with_early_stopping_the_loss_decides_between_equal_metrics(
     assert train(tones, tmp_path / "run", "--num_train_epochs", "4", "--early_stopping_patience", patience) == 0
     kept = json.loads((tmp_path / "run" / "metrics.json").read_text())["train"]["best_checkpoint"]
     assert kept == f"checkpoint-{2 * best}"
+
+
+@pytest.mark.parametrize("steps", [50, 60])
+def test_a_run_that_did_all_its_steps_has_not_stopped_early(steps: int) -> None:
+    args = Namespace(early_stopping_patience=3, metric_for_best_model="accuracy", greater_is_better=True)
+    history = [{"eval_accuracy": value} for value in (0.1, 0.5, 0.4, 0.4, 0.4)]
+    state = Namespace(log_history=history, global_step=50, max_steps=steps)
+    assert has_stopped_early(args, state)  # a resumed run does not train on
+    assert stopped_early(args, state) is (steps == 60)
 
 
 def test_an_estimate_is_rounded_to_what_it_knows() -> None:

@@ -164,7 +164,7 @@ def test_a_signal_saves_and_the_run_goes_on(told: signal.Signals, clips: Path, t
         return
     done = train(clips, tmp_path / "run", *steps, "--resume")
     assert done.returncode == 0, done.stderr
-    assert f"going on from {checkpoint}" in done.stderr
+    assert f"resuming from {checkpoint}" in done.stderr
     never_stopped = train(clips, tmp_path / "whole", *steps)
     assert never_stopped.returncode == 0, never_stopped.stderr
     same_weights(tmp_path / "run", tmp_path / "whole")

@@ -35,6 +35,7 @@ class Schedule:
         global_batch_size: clips in one step, over all cards and accumulation steps.
         pretrained: whether the body came from a checkpoint.
         is_wav2vec2_base: whether all of a wav2vec2-base was trained, for which the sums above were measured.
+        stopped_early: whether early stopping ended training before the last step of its schedule.
     """
 
     steps: int
@@ -42,6 +43,7 @@ class Schedule:
     global_batch_size: int
     pretrained: bool
     is_wav2vec2_base: bool = True
+    stopped_early: bool = False
 
     @property
     def rate_sum(self) -> float:
@@ -158,6 +160,11 @@ def _advice(schedule: Schedule | None) -> str:
         f"{schedule.steps:,} steps of {counted(schedule.global_batch_size, 'clip')} at a peak learning rate of "
         f"{schedule.learning_rate:g}"
     )
+    if schedule.stopped_early:
+        return (
+            f"Early stopping ended training after {how}. Raise --early_stopping_patience; try a lower --learning_rate "
+            "if the loss jumped or rose, a higher one if it hardly fell; and check that the labels fit the recordings."
+        )
     if schedule.pretrained and schedule.is_wav2vec2_base and schedule.rate_sum < WORKING_RATE_SUM:
         return (
             f"Likely cause: too little training ({how}). The learning rates of all steps add up to "

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from transformers import TrainerCallback
 from transformers.trainer_utils import IntervalStrategy, SaveStrategy
 
+from earmark.scoring.figures import metric_key
 from earmark.train.schedule import evaluations_without_gain
 from earmark.words import counted
 
@@ -54,9 +55,14 @@ def has_stopped_early(args: Any, state: Any) -> bool:
     return evaluations_without_gain(state.log_history, metric, higher_is_better=higher) >= args.early_stopping_patience
 
 
+def stopped_early(args: Any, state: Any) -> bool:
+    """Return whether early stopping ended training before its last step."""
+    return has_stopped_early(args, state) and state.global_step < state.max_steps
+
+
 def why_stopped_early(args: Any, state: Any) -> str:
     """Return the log line of a run that stopped early."""
-    metric = (args.metric_for_best_model or "loss").removeprefix("eval_")
+    metric = metric_key(args.metric_for_best_model)
     higher = bool(args.greater_is_better)
     since = counted(evaluations_without_gain(state.log_history, metric, higher_is_better=higher), "evaluation")
     return (

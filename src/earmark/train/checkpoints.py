@@ -182,9 +182,13 @@ def find_checkpoint_to_resume(asked: str | bool | None, folder: Path, *, resume:
             found = len(checkpoints_in(folder))
             cut = f" that is whole ({found} are not)" if found else ""
             raise OutputError(
-                f"--resume_from_checkpoint: no checkpoint in {folder}{cut}; --resume starts anew where there is none"
+                f"--resume_from_checkpoint: no checkpoint in {folder}{cut}; --resume starts from the beginning if there "
+                "is none"
             )
-        logger.info("going on from %s", newest) if newest else logger.info("no checkpoint yet: starting anew")
+        if newest:
+            logger.info("resuming from %s", newest)
+        else:
+            logger.info("no checkpoint yet: starting from the beginning")
         return None if newest is None else _with_state(newest)
     return _checkpoint_at(Path(asked))
 

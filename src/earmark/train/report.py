@@ -21,9 +21,10 @@ from earmark.runs.results import ResultsRow, markdown
 from earmark.scoring.decide import summary_line
 from earmark.scoring.diagnosis import Schedule, diagnose_splits
 from earmark.train.arguments import EarmarkTrainingArguments
+from earmark.train.callbacks import stopped_early
 from earmark.train.few_shot import FittedHead
 from earmark.train.prepare import PreparedData
-from earmark.train.recipe import is_wav2vec2_base
+from earmark.train.recipe import global_batch_size, is_wav2vec2_base
 from earmark.words import counted
 
 if TYPE_CHECKING:
@@ -60,7 +61,6 @@ class TrainingFigures:
     def of(cls, trainer: AudioTrainer) -> TrainingFigures:
         """Read them off a trainer that has finished."""
         args, state = trainer.args, trainer.state
-        global_batch = args.train_batch_size * args.gradient_accumulation_steps * args.world_size
         clips = round((state.epoch or 0.0) * len(trainer.train_dataset))
         best = state.best_model_checkpoint if args.load_best_model_at_end else None
         return cls(
@@ -69,7 +69,7 @@ class TrainingFigures:
             clips=clips,
             training_s=trainer.frozen_s + trainer.training_s,
             samples_per_second=trainer.trained_clips / max(trainer.frozen_s + trainer.training_s, 1e-9),
-            global_batch_size=global_batch,
+            global_batch_size=global_batch_size(args),
             learning_rate=args.learning_rate,
             best_checkpoint=Path(best).name if best else None,
             few_shot=trainer.fitted_head,
@@ -115,6 +115,7 @@ def write_reports(
             figures.global_batch_size,
             bool(model.model_name_or_path),
             is_wav2vec2_base(trainer.audio.model.config, trainer.args, model.freeze),
+            stopped_early(trainer.args, trainer.state),
         )
         leaks = [f"{name}: {line}" for name, one in judged.items() for line in one.warnings()]
         warnings = [*leaks, *diagnose_splits({name: one.metrics for name, one in judged.items()}, schedule)]

@@ -41,7 +41,7 @@ from earmark.tasks import Task
 from earmark.threads import watch
 from earmark.train.arguments import EarmarkTrainingArguments
 from earmark.train.augmentation import AugmentationSounds, load_augmentation
-from earmark.train.callbacks import has_stopped_early, why_stopped_early
+from earmark.train.callbacks import stopped_early, why_stopped_early
 from earmark.train.checked_precision import precision_flag, with_checked_precision
 from earmark.train.checkpoints import check_same_run, find_checkpoint_to_resume, set_aside_later
 from earmark.train.checks import check_flags_of_task, check_model_survives, check_settings
@@ -170,9 +170,9 @@ def _run_in(
     if model.few_shot:
         check_head(audio)
     training = _with_length(_with_rates(training, audio, model), prepared, audio, model)
-    if model.few_shot:
-        in_float32: dict[str, Any] = {"bf16": False, "fp16": False}  # only the head is fitted
-        training = dataclasses.replace(training, **in_float32)
+    if model.few_shot:  # fits the head in float32
+        changes: dict[str, Any] = {"bf16": False, "fp16": False}
+        training = dataclasses.replace(training, **changes)
     flag = precision_flag(given, run.precision)
     training = with_checked_precision(audio, training, prepared.train, flag, half=not model.few_shot)
     trainer = _make_trainer(audio, training, prepared, data, run, sounds)
@@ -213,8 +213,8 @@ def _look_at_folder(
 def _refuse_several_runs(folder: RunFolder) -> None:
     if folder.cross_validation.is_file():
         raise OutputError(
-            f"{folder.path}: holds a cross-validation or runs of several seeds, not one run to go on with; give the "
-            "flags that it was made with (--folds, --fold_column, --seeds), or another --output_dir"
+            f"{folder.path}: holds a cross-validation or runs of several seeds, not a single run that can be resumed. "
+            "Give the flags that it was made with (--folds, --fold_column, --seeds), or another --output_dir."
         )
 
 
@@ -327,7 +327,7 @@ def judged_by(training: EarmarkTrainingArguments, task: Task, metric_folder: str
     changes: dict[str, Any] = {"metric_for_best_model": metric, "greater_is_better": higher}
     if training.lr_scheduler_type in (SchedulerType.REDUCE_ON_PLATEAU, "greedy"):  # torch's default is to minimize
         settings = training.lr_scheduler_kwargs or {}
-        changes["lr_scheduler_kwargs"] = {"mode": "max" if higher else "min", **settings}
+        changes["lr_scheduler_kwargs"] = {**settings, "mode": "max" if higher else "min"}
     return dataclasses.replace(training, **changes)
 
 
@@ -427,15 +427,15 @@ def _train(trainer: AudioTrainer, checkpoint: str | None) -> None:
         if checkpoint is None or trainer.has_begun:
             raise
         raise OutputError(
-            f"{checkpoint}: cannot be gone on with, it is damaged or of another model ({first_line(exc)}); name "
-            "another one with --resume_from_checkpoint"
+            f"{checkpoint}: cannot be resumed: the checkpoint is damaged or belongs to another model "
+            f"({first_line(exc)}). Name another one with --resume_from_checkpoint."
         ) from exc
     if signals.stopped:
         at = f"stopped by {signals.stopped} after step {trainer.state.global_step:,} of {trainer.state.max_steps:,}"
         if is_main_process() and not _checkpoint_of_now(trainer).is_dir():
             raise OutputError(f"{at}, and no checkpoint was written; --resume goes on from the last one before")
         raise Stopped(f"{at}, saved; the same command with --resume goes on")
-    if has_stopped_early(trainer.args, trainer.state):
+    if stopped_early(trainer.args, trainer.state):
         logger.info("%s", why_stopped_early(trainer.args, trainer.state))
 
 

@@ -20,6 +20,7 @@ from transformers.utils import PushInProgress
 
 from earmark.errors import OutputError, first_line
 from earmark.models.build import let_others_read
+from earmark.scoring.figures import metric_key
 from earmark.train.callbacks import has_stopped_early
 from earmark.train.checkpoints import UNFINISHED, checkpoints_in, finish_checkpoint, remove_old
 from earmark.train.uploads import start_uploads
@@ -131,7 +132,7 @@ class CheckpointingTrainer(Trainer):
         return is_best or self.stops_early
 
     def _has_lower_loss_at_equal_metric(self, metrics: dict[str, Any]) -> bool:
-        metric = f"eval_{(self.args.metric_for_best_model or 'loss').removeprefix('eval_')}"
+        metric = f"eval_{metric_key(self.args.metric_for_best_model)}"
         if metrics.get(metric) != self.state.best_metric:
             return False
         best_step = self.state.best_global_step

@@ -16,6 +16,7 @@ from typing import Any
 
 from transformers.trainer_utils import IntervalStrategy, SaveStrategy
 
+from earmark.scoring.figures import metric_key
 from earmark.train.arguments import EarmarkTrainingArguments
 from earmark.train.recipe import Needs
 from earmark.words import counted
@@ -149,7 +150,7 @@ def evaluations_without_gain(
         metric: ``metric_for_best_model``; ``None`` for the loss.
         higher_is_better: whether a higher value of it is better.
     """
-    key = f"eval_{(metric or 'loss').removeprefix('eval_')}"
+    key = f"eval_{metric_key(metric)}"
     best, since = -math.inf, 0
     for value in (entry[key] for entry in history if entry.get(key) is not None):
         signed = value if higher_is_better else -value
