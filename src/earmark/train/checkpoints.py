@@ -182,8 +182,8 @@ def find_checkpoint_to_resume(asked: str | bool | None, folder: Path, *, resume:
             found = len(checkpoints_in(folder))
             cut = f" that is whole ({found} are not)" if found else ""
             raise OutputError(
-                f"--resume_from_checkpoint: no checkpoint in {folder}{cut}; --resume starts from the beginning if there "
-                "is none"
+                f"--resume_from_checkpoint: no checkpoint in {folder}{cut}; --resume starts from the beginning if "
+                "there is none"
             )
         if newest:
             logger.info("resuming from %s", newest)
