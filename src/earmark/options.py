@@ -135,7 +135,9 @@ class PredictOptions(PretrainedArguments):
         for rows, names in _FLAGS_OF_ROWS.items():
             given = [name for name in names if getattr(self, name) != defaults[name]]
             if given and self.rows not in rows:
-                raise UsageError(f"--{given[0]} means nothing with --rows {self.rows}; add --rows {rows[0]}")
+                raise UsageError(
+                    f"--{given[0]} means nothing with --rows {self.rows}. Leave it out, or use --rows {rows[0]}"
+                )
 
 
 # flags of ``earmark predict`` that mean something to some rows only

@@ -128,7 +128,7 @@ def test_the_later_label_counts(tmp_path: Path) -> None:
     assert lossless.name not in everything
     assert everything[untouched.name] == "a"
     said = splits.notes[1]
-    assert said.startswith("3 recordings in more than one source, kept once each; the later label counts where")
+    assert said.startswith("3 recordings of more than one source, each used once; the later label counts where")
     assert "(2: " in said
     assert "'a' -> 'b'" in said
     assert "'a' -> 'c'" in said

@@ -84,7 +84,7 @@ def test_an_existing_store_is_used_without_decoding(recordings, root, caplog, mo
     caplog.clear()
     with caplog.at_level(logging.INFO):
         second = open_or_build(relabelled, RATE_HZ, root=root, progress=lambda *done: seen.append(done))
-    assert messages(caplog) == [f"again: the recordings as decoded by an earlier run ({first.folder})"]
+    assert messages(caplog) == [f"again: using recordings that an earlier run decoded ({first.folder})"]
     assert seen == [(500, 500)]
     assert [clip.source for clip in decoded] == ["7.wav", "270.wav"]  # tried again, nothing else
     assert second.bad == first.bad
@@ -294,7 +294,7 @@ def test_one_process_builds_and_the_other_waits(recordings, root, tmp_path):
     assert line == "data: another process is decoding these recordings; waiting for it\n"
     total = built.splitlines()[-1]
     assert "decoded 500 clips" in built.splitlines()[0]
-    assert waited.splitlines()[0].startswith("data: the recordings as decoded by an earlier run")
+    assert waited.splitlines()[0].startswith("data: using recordings that an earlier run decoded")
     assert waited.splitlines()[1:] == [total]
 
 

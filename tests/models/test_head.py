@@ -100,9 +100,9 @@ def test_names_that_say_nothing(tmp_path: Path, caplog: pytest.LogCaptureFixture
     source = checkpoint(tmp_path, labels=["LABEL_0", "LABEL_1", "LABEL_2"])
     before = rows(load_trained(source))
     audio, line = build(source, LABELS, caplog)
-    assert "names its classes only LABEL_0 to LABEL_2" in line
+    assert "has placeholder names for its classes (LABEL_0 to LABEL_2)" in line
     assert not np.array_equal(rows(audio)["yes"], before["LABEL_0"])
-    with pytest.raises(ModelError, match="names its classes only LABEL_0 to LABEL_2"):
+    with pytest.raises(ModelError, match=r"has placeholder names for its classes .LABEL_0 to LABEL_2."):
         build_for_training(replace(source, keep_head=True), LABELS, 0.5, 0.5)
 
 
@@ -126,7 +126,7 @@ def test_a_configuration_of_another_number_of_classes(tmp_path: Path, caplog: py
     config = json.loads((tmp_path / "config.json").read_text())
     del config["id2label"], config["label2id"]  # Transformers then takes it for one of two classes
     (tmp_path / "config.json").write_text(json.dumps(config))
-    assert "names its classes only LABEL_0 to LABEL_2" in build(source, LABELS, caplog)[1]
+    assert "has placeholder names for its classes (LABEL_0 to LABEL_2)" in build(source, LABELS, caplog)[1]
 
 
 @pytest.mark.parametrize("is_folded", [True, False])

@@ -142,7 +142,7 @@ def test_a_change_between_two_reads_is_not_lost(monkeypatch: pytest.MonkeyPatch)
 
 def test_the_log_line() -> None:
     ours = ThreadPlan(2, "2 cores", False, True)
-    assert describe(2, ours) == "2 threads (2 cores); their number adapts to other processes"
+    assert describe(2, ours) == "up to 2 threads (2 cores), fewer while other processes need the cores"
     fixed = ThreadPlan(None, "OMP_NUM_THREADS=2", True, True)
     assert describe(2, fixed) == "2 threads (OMP_NUM_THREADS=2); waiting adapts to other processes"
     passive = ThreadPlan(2, "2 cores", False, False, "OMP_WAIT_POLICY=passive")

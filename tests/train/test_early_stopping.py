@@ -78,8 +78,13 @@ def test_a_run_that_stopped_early_is_finished(tones: Path, tmp_path: Path, capsy
     given = [*CONSTANT, "--ema", average, "--num_train_epochs", "6", "--early_stopping_patience", "2"]
     assert train(tones, run, *given) == 0
     assert (steps(run), evaluated(run)) == (6, [1.0, 2.0, 3.0])
+    measured = json.loads((run / "metrics.json").read_text())["train"]
+    assert measured["samples_per_second"] > 0
     assert train(tones, run, *given, "--resume") == 0
-    assert "early stopping at step 6 of 12" in capsys.readouterr().err
+    log = capsys.readouterr().err
+    assert "early stopping at step 6 of 12" in log
+    assert "no training step was left to do" in log
+    assert json.loads((run / "metrics.json").read_text())["train"] == measured
     assert (steps(run), evaluated(run)) == (6, [1.0, 2.0, 3.0])
     assert train(tones, run, *given[:-1], "4", "--resume") == 0  # more patience: two more epochs
     assert (steps(run), evaluated(run)) == (10, [1.0, 2.0, 3.0, 4.0, 5.0])

@@ -146,7 +146,7 @@ def _keep_once(sources: Sequence[Source], rows: Sequence[_Row], num_workers: int
         )
     notes = []
     if changes.copies:
-        text = f"{counted(len(changes.copies), 'recording')} in more than one source, kept once each"
+        text = f"{counted(len(changes.copies), 'recording')} of more than one source, each used once"
         if changes.relabelled:
             text += f"; the later label counts where labels differ ({len(changes.relabelled):,}: "
             text += f"{and_more(changes.relabelled)})"

@@ -42,6 +42,11 @@ def as_floats(samples: np.ndarray, source: str) -> np.ndarray:
     Raises:
         AudioError: another shape, or a type without a known full scale.
     """
+    if samples.ndim == 0:
+        raise AudioError(
+            source,
+            "a single number is no recording. Pass the samples of a recording as one array: numpy.array(samples)",
+        )
     if samples.ndim not in (1, 2):
         raise AudioError(source, f"shape {samples.shape} is neither (samples,) nor (samples, channels)")
     if samples.ndim == 2 and samples.shape[1] > max(_MOST_CHANNELS, samples.shape[0]):

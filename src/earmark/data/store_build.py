@@ -97,7 +97,7 @@ def open_or_build(
                     shutil.rmtree(plan.folder)
             if store is None:
                 return _build(plan, num_workers, report)
-    logger.info("%s: the recordings as decoded by an earlier run (%s)", table.origin, plan.folder)
+    logger.info("%s: using recordings that an earlier run decoded (%s)", table.origin, plan.folder)
     _warn_of_cancelled(store)
     report(len(table), len(table))
     return store

@@ -72,7 +72,7 @@ class SavedHead:
     def why_no_names(self) -> str | None:
         """Return why the classes cannot be told by their names; ``None`` if they can."""
         if all(_PLACEHOLDER.fullmatch(label) for label in self.labels):
-            return f"names its classes only {self.labels[0]} to {self.labels[-1]}"
+            return f"has placeholder names for its classes ({self.labels[0]} to {self.labels[-1]})"
         repeated = [label for label, count in Counter(self.labels).items() if count > 1]
         return f"has {repeated[0]!r} as the name of several classes" if repeated else None
 

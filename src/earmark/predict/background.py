@@ -8,8 +8,8 @@ from earmark.models.decision import Decision
 from earmark.tasks import Task
 
 REMEDY = (
-    "Train with a background class (earmark train --background_dir FOLDER), fit a threshold (earmark calibrate RUN "
-    "--reject_target_precision 0.95), or require a higher probability (earmark predict --rows segments --threshold 0.9)"
+    "Train with a background class (earmark train --background_dir FOLDER), or fit a threshold (earmark calibrate RUN "
+    "--reject_target_precision 0.95)"
 )
 
 

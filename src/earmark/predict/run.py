@@ -9,7 +9,7 @@ from pathlib import Path
 
 from earmark.data.clips import Clip
 from earmark.errors import DataError, UsageError
-from earmark.options import DEFAULT_THRESHOLD, PredictOptions
+from earmark.options import PredictOptions
 from earmark.predict.background import lacks_background, warn_of_windows
 from earmark.predict.inputs import HeardProgress, find_recordings
 from earmark.predict.job import Job
@@ -60,11 +60,9 @@ def predict_files(options: PredictOptions) -> PredictOutcome:
 
 
 def _warn_without_background(options: PredictOptions, job: Job) -> None:
-    """Warn of windows with none of the classes, unless the user or the model sets a threshold."""
+    """Warn of windows with none of the classes; a threshold alone hardly helps (docs/predict.md has figures)."""
     model = job.classifier
-    has_threshold = options.rows == "segments" and options.threshold != DEFAULT_THRESHOLD
-    by_window = options.rows in ("windows", "segments") and not has_threshold
-    if by_window and lacks_background(model.task, model.decision, model.background_class):
+    if options.rows in ("windows", "segments") and lacks_background(model.task, model.decision, model.background_class):
         logger.warning("%s", warn_of_windows(f"--rows {options.rows}", model.labels))
 
 

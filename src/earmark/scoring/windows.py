@@ -47,8 +47,8 @@ class Windowing:
         window = longest_samples if window_s is None else round(window_s * sampling_rate_hz)
         if window < 1 or window > longest_samples:
             raise UsageError(
-                f"--window_seconds {window_s:g}: expected above 0 and at most {longest_s:g}, which this model hears at "
-                "a time"
+                f"--window_seconds {window_s:g}: this model takes windows above 0 and of at most {longest_s:.4g} s. "
+                "Leave the flag out for the longest window, or train with a larger --max_length_seconds"
             )
         hop = window if hop_s is None else round(hop_s * sampling_rate_hz)
         if not 1 <= hop <= window:

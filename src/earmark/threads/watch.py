@@ -178,7 +178,9 @@ def describe(threads: int | None = None, planned: ThreadPlan | None = None) -> s
         return count
     if not planned.adapts_waiting:
         return f"{count}; not adapted to other processes ({planned.waiting_reason})"
-    return f"{count}; {'waiting' if planned.is_set else 'their number'} adapts to other processes"
+    if planned.is_set:
+        return f"{count}; waiting adapts to other processes"
+    return f"up to {count}, fewer while other processes need the cores"
 
 
 def _warn_of_too_many(threads: int) -> None:

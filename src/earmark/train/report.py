@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +15,7 @@ from earmark.files import writing
 from earmark.report.page import ReportFacts, Scored, write_report
 from earmark.runs.card import CardFacts, model_card
 from earmark.runs.environment import describe_environment
-from earmark.runs.folder import RunFolder, write_json
+from earmark.runs.folder import RunFolder, read_json, write_json
 from earmark.runs.judged import Judged, write_predictions
 from earmark.runs.results import ResultsRow, markdown
 from earmark.scoring.decide import summary_line
@@ -74,6 +74,15 @@ class TrainingFigures:
             best_checkpoint=Path(best).name if best else None,
             few_shot=trainer.fitted_head,
         )
+
+
+def keep_measured_speed(figures: TrainingFigures, folder: RunFolder) -> TrainingFigures:
+    """Return the figures with the time and speed of an earlier start, for a run with no step left to train."""
+    if not folder.metrics.is_file():
+        return figures
+    earlier = read_json(folder.metrics).get("train", {})
+    known = {name: earlier[name] for name in ("training_s", "samples_per_second") if name in earlier}
+    return replace(figures, **known)
 
 
 def write_reports(

@@ -60,7 +60,7 @@ from earmark.train.recipe import (
     warn_of_collapse,
     with_global_batch,
 )
-from earmark.train.report import TrainingFigures, write_reports
+from earmark.train.report import TrainingFigures, keep_measured_speed, write_reports
 from earmark.train.saving import translated_save_errors
 from earmark.train.schedule import with_length
 from earmark.train.stopping import StopOnSignal
@@ -487,6 +487,9 @@ def _finish(
 ) -> TrainOutcome:
     """Judge the model that is kept, save it and write everything about it."""
     figures = TrainingFigures.of(trainer)
+    has_trained = trainer.trained_clips > 0 or model.few_shot
+    if not has_trained:  # resumed after its last step
+        figures = keep_measured_speed(figures, folder)
     trainer.audio.model = trainer.accelerator.unwrap_model(trainer.whole_model())
     fold_unit(trainer.audio.model)
     with translated_save_errors(folder.path, folder.path):  # before anything that can fail: what was learned is kept
@@ -499,6 +502,7 @@ def _finish(
     if is_main_process():
         save_decision(folder, trainer.audio.decision, trainer.audio.labels)
         metrics, summary = write_reports(folder, trainer, figures, judged, prepared, data, model, page=run.report)
-        logger.info("trained in %s", format_seconds(figures.training_s))
+        done = f"trained in {format_seconds(figures.training_s)}" if has_trained else "no training step was left to do"
+        logger.info("%s", done)
     trainer.accelerator.wait_for_everyone()
     return TrainOutcome(folder.path, metrics, summary)
