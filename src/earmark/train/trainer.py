@@ -141,6 +141,7 @@ class AudioTrainer(AveragingTrainer):
         sounds: AugmentationSounds | None = None,
         metric_folder: str | None = None,
     ) -> None:
+        precision = "bf16" if args.bf16 else "fp16" if args.fp16 else "fp32"
         if args.fsdp or args.deepspeed:
             # both hang on the calls of the library's own modules, to gather their weights in time
             audio.model.forward.family = None
@@ -177,6 +178,7 @@ class AudioTrainer(AveragingTrainer):
             **average_fact(args.ema),
         }
         self._bucket_waste, self._sounds, self._metric_folder = bucket_waste, sounds, metric_folder
+        self._precision = precision
         self._samples_as = getattr(train_clips.waveforms, "dtype", "float32")
         if args.fsdp and not self.is_fsdp_enabled:  # accelerate passes over it without a word
             raise UsageError(f"--fsdp: weights can be spread over accelerators, not over {args.device.type}s")
@@ -391,8 +393,7 @@ class AudioTrainer(AveragingTrainer):
         # The plain value of an enum is what a checkpoint stores and what a message shows.
         values = {name: getattr(self.args, name) for name in _SETTINGS_THAT_CHANGE_THE_RESULT}
         settings = {name: getattr(value, "value", value) for name, value in values.items()}
-        casts = self.audio.model.forward.training_dtype is torch.bfloat16  # Trainer's own bf16 is off then
-        settings["precision"] = "bf16" if self.args.bf16 or casts else "fp16" if self.args.fp16 else "fp32"
+        settings["precision"] = self._precision  # Trainer's own bf16 is off where the weights are cast
         settings |= {"bucket_waste": self._bucket_waste, "processes": self.args.world_size}
         settings |= {"samples": self._samples_as, "max_samples": self.audio.frontend.max_samples}
         settings |= {} if self._sounds is None else self._sounds.facts()
