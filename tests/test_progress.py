@@ -10,7 +10,7 @@ from earmark.progress import Progress, RecentRate
 
 
 class Clock:
-    """Seconds that pass when they are told to."""
+    """A clock that a test moves forward."""
 
     def __init__(self) -> None:
         self.now_s = 100.0

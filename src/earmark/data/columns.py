@@ -99,10 +99,10 @@ def find_columns(names: Sequence[str], wanted: Columns, origin: str) -> FoundCol
         )
     group = find(wanted.group) if wanted.group else None
     if wanted.group and group is None:
-        raise MissingColumnError(f"{origin}: no column {wanted.group!r} ({there}); mend --group_column")
+        raise MissingColumnError(f"{origin}: no column {wanted.group!r} ({there}). Correct --group_column")
     fold = find(wanted.fold or "fold")
     if wanted.fold and fold is None:
-        raise MissingColumnError(f"{origin}: no column {wanted.fold!r} ({there}); mend --fold_column")
+        raise MissingColumnError(f"{origin}: no column {wanted.fold!r} ({there}). Correct --fold_column")
     offset = find("offset")
     duration = find("duration") if is_nemo or offset else None
     return FoundColumns(audio, label, group, fold, offset, duration)

@@ -14,6 +14,7 @@ import logging
 import os
 import threading
 from collections.abc import Callable
+from functools import partial
 from typing import Protocol
 
 from earmark.threads.contention import Contention
@@ -135,7 +136,7 @@ def begin(planned: ThreadPlan | None = None) -> CoreWatch | None:
         if not planned.adapts_waiting or threads == 1 or not measurable:
             return None
         watch = make_watch(threads, cores, fixed=planned.is_set)
-        read = lambda: read_counters(allowed)  # noqa: E731
+        read = partial(read_counters, allowed)
         threading.Thread(target=watch.run, args=(read,), name="core watch", daemon=True).start()
         _watch = (os.getpid(), watch)
         return watch
