@@ -77,7 +77,7 @@ def add_background(splits: Splits, options: DataArguments) -> None:
     if options.background_gaps:
         for name, gaps in _gaps(tables, options).items():
             stretches.setdefault(name, []).extend(gaps)
-    label: Label = () if options.task == Task.MULTI_LABEL.value else options.background_class
+    label = _label(options)
     lengths: ClipLengths | None = None
     for name, table in tables.items():
         there = stretches.get(name, [])
@@ -91,12 +91,17 @@ def add_background(splits: Splits, options: DataArguments) -> None:
             splits.notes.append(f"{name}: no background clips, because there are too few background recordings")
 
 
+def _label(options: DataArguments) -> Label:
+    """Return the label of a background clip: the class, or no label where a clip may have several."""
+    return () if options.task == Task.MULTI_LABEL.value else options.background_class
+
+
 def _missing(table: ClipTable, options: DataArguments) -> int:
     """Return how many background clips a split lacks."""
     counts = Counter(name for clip in table for name in clip.classes)
-    there = counts.pop(options.background_class, 0)
-    if options.task == Task.MULTI_LABEL.value:
-        there = sum(clip.label == () for clip in table)
+    counts.pop(options.background_class, 0)
+    label = _label(options)
+    there = sum(clip.label == label for clip in table)
     if not counts:
         return 0
     return max(0, round(options.background_ratio * counts.total() / len(counts)) - there)
@@ -254,7 +259,7 @@ def _with_fold(cuts: list[Clip], table: ClipTable) -> list[Clip]:
 def _describe(
     name: str, cuts: Sequence[Clip], num_short: int, stretches: Sequence[Stretch], target: int, options: DataArguments
 ) -> str:
-    what = "without labels" if options.task == Task.MULTI_LABEL.value else f"of the class {options.background_class!r}"
+    what = f"of the class {options.background_class!r}" if _label(options) else "without labels"
     recordings, used = {stretch.clip.path for stretch in stretches}, {cut.path for cut in cuts}
     seconds = sum(stretch.seconds for stretch in stretches if stretch.clip.path in used)
     among = f"{len(used):,} of " if len(used) < len(recordings) else ""

@@ -20,8 +20,8 @@ from __future__ import annotations
 import dataclasses
 import logging
 import math
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
@@ -51,7 +51,7 @@ from earmark.train.cast_weights import set_attention
 from earmark.train.clips import training_clips
 from earmark.train.frozen import hears_mask, model_inputs
 from earmark.train.losses import make_loss
-from earmark.train.mishaps import is_out_of_memory
+from earmark.train.mishaps import is_out_of_memory, out_of_memory_as
 from earmark.train.ranks import on_each_machine
 from earmark.train.recipe import global_batch_size
 
@@ -215,17 +215,11 @@ def _compare_several(model: Any, way: Way, there: Way, several: _Batch) -> tuple
     return None
 
 
-@contextmanager
-def _translated_out_of_memory(training: EarmarkTrainingArguments) -> Iterator[None]:
-    try:
-        yield
-    except RuntimeError as exc:
-        if not is_out_of_memory(exc):
-            raise
-        raise DeviceError(
-            f"out of memory on {training.device} while the numerics of one clip are checked before training: training "
-            "needs more memory than that. Lower --max_length_seconds or choose a smaller model."
-        ) from exc
+def _translated_out_of_memory(training: EarmarkTrainingArguments) -> AbstractContextManager[None]:
+    return out_of_memory_as(
+        f"out of memory on {training.device} while the numerics of one clip are checked before training: training "
+        "needs more memory than that. Lower --max_length_seconds or choose a smaller model."
+    )
 
 
 def _num_clips(training: EarmarkTrainingArguments, clips: UsableClips) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING
 
 import torch.distributed as dist
@@ -63,14 +63,19 @@ def translated_out_of_memory(trainer: AudioTrainer) -> Iterator[None]:
 
 
 @contextmanager
-def translated_out_of_memory_in_scoring(trainer: AudioTrainer) -> Iterator[None]:
-    """The same while validation or test clips are scored, whose batches have a flag of their own."""
+def out_of_memory_as(message: str) -> Iterator[None]:
+    """Raise a :class:`DeviceError` with ``message`` if memory is full."""
     try:
         yield
     except RuntimeError as exc:
         if not is_out_of_memory(exc):
             raise
-        raise DeviceError(
-            f"out of memory on {trainer.args.device} while scoring {trainer.args.per_device_eval_batch_size} clips at "
-            "a time: lower --per_device_eval_batch_size or --max_length_seconds"
-        ) from exc
+        raise DeviceError(message) from exc
+
+
+def translated_out_of_memory_in_scoring(trainer: AudioTrainer) -> AbstractContextManager[None]:
+    """Name the flags of scoring if memory is full while validation or test clips are scored."""
+    return out_of_memory_as(
+        f"out of memory on {trainer.args.device} while scoring {trainer.args.per_device_eval_batch_size} clips at "
+        "a time: lower --per_device_eval_batch_size or --max_length_seconds"
+    )
