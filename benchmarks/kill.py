@@ -42,7 +42,6 @@ from earmark.train.checkpoints import UNFINISHED, checkpoints_in, steps_of, why_
 PACKAGE = Path(earmark.__file__).parent
 SMALL_MODEL = '{"stem_channels": 8, "channels": [8, 8]}'
 _TRAINS = "training: "  # how the line before the first step begins
-_LONGEST_LIFE_S = 1.0  # of training, before it is killed
 _THREADS = "2"  # unless OMP_NUM_THREADS is set
 # A busy process ends by itself when the harness is killed.
 _BUSY = "import os, sys\nwhile os.getppid() == int(sys.argv[1]): sum(range(100_000))"
@@ -142,13 +141,17 @@ def compare(folder: Path, args: argparse.Namespace, flags: list[str]) -> int:
     """Do both runs in ``folder`` and report; returns the exit code."""
     command = train_command(folder, args, flags)
     source = source_hash()
+    began = time.monotonic()
     with StateRecorder(folder / "unstopped", folder / "states" / "unstopped"):
         unstopped = subprocess.run([*command, str(folder / "unstopped")], capture_output=True, text=True, check=False)
     if unstopped.returncode != 0:
         print(unstopped.stderr, file=sys.stderr)
         return 1
     with StateRecorder(folder / "killed", folder / "states" / "killed"):
-        lives = kill_often([*command, str(folder / "killed")], folder / "killed", args.kills, random.Random(args.seed))
+        # Half of this on average, so about half of the run is left after the last kill, however busy the machine is.
+        longest_life_s = (time.monotonic() - began) / args.kills
+        rng = random.Random(args.seed)
+        lives = kill_often([*command, str(folder / "killed")], folder / "killed", args.kills, longest_life_s, rng)
     hashes = weights(folder / "unstopped"), weights(folder / "killed")
     compared, difference = first_difference(folder / "states" / "unstopped", folder / "states" / "killed")
     kills = [life for life in lives if life.exit_code == -9]
@@ -207,12 +210,15 @@ def summary(lives: list[Life], hashes: tuple[str | None, str | None]) -> str:
     )
 
 
-def kill_often(command: list[str], output: Path, kills: int, rng: random.Random) -> list[Life]:
-    """Start, kill and start again, then let the run come to its end."""
+def kill_often(command: list[str], output: Path, kills: int, longest_life_s: float, rng: random.Random) -> list[Life]:
+    """Start the run and kill it, ``kills`` times, after at most ``longest_life_s`` of training; then let it end."""
     lives: list[Life] = []
     while not lives or lives[-1].exit_code == -9:
-        to_kill = len(lives) < kills
-        lives.append(live(command, output, rng, at_saving=len(lives) % 2 == 1) if to_kill else live(command, output))
+        if len(lives) < kills:
+            at_saving = len(lives) % 2 == 1
+            lives.append(live(command, output, rng, at_saving=at_saving, longest_life_s=longest_life_s))
+        else:
+            lives.append(live(command, output))
         last = lives[-1]
         say(
             f"{len(lives)}: {last.moment}, went on from {last.went_on_from}, newest whole checkpoint now "
@@ -221,14 +227,21 @@ def kill_often(command: list[str], output: Path, kills: int, rng: random.Random)
     return lives
 
 
-def live(command: list[str], output: Path, rng: random.Random | None = None, *, at_saving: bool = False) -> Life:
+def live(
+    command: list[str],
+    output: Path,
+    rng: random.Random | None = None,
+    *,
+    at_saving: bool = False,
+    longest_life_s: float = 0.0,
+) -> Life:
     """One process; killed at a random moment, or as soon as it saves; left alone without ``rng``."""
     before = newest_whole_steps(output)[0]
     run = Run(command)
     moment = "done"
     if rng is not None:
         starts_s = rng.uniform(0, 15) if rng.random() < 0.2 else None  # a fifth never gets to its first step
-        moment = wait_to_kill(run, output, starts_s, rng.uniform(0, _LONGEST_LIFE_S), at_saving)
+        moment = wait_to_kill(run, output, starts_s, rng.uniform(0, longest_life_s), at_saving)
         time.sleep(rng.uniform(0, 0.02) if at_saving else 0)
     else:
         run.process.wait()

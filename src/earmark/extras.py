@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 from types import ModuleType
 
-from earmark.errors import MissingExtraError
+from earmark.errors import MissingExtraError, UsageError
+from earmark.words import suggestion
 
 # module -> (extra of this project that brings it, what it is for)
 _EXTRAS: dict[str, tuple[str, str]] = {
@@ -30,6 +32,42 @@ _EXTRAS: dict[str, tuple[str, str]] = {
     "optuna": ("search", "searches for settings"),
     "trackio": ("trackio", "--report_to trackio"),
 }
+
+# what Transformers reports to besides these, by its name for --report_to -> (module, package on PyPI)
+_TRACKERS = {
+    "azure_ml": ("azureml", "azureml-mlflow"),
+    "clearml": ("clearml", "clearml"),
+    "codecarbon": ("codecarbon", "codecarbon"),
+    "comet_ml": ("comet_ml", "comet-ml"),
+    "dagshub": ("dagshub", "dagshub"),
+    "dvclive": ("dvclive", "dvclive"),
+    "flyte": ("flytekit", "flytekit"),
+    "kubeflow": ("kubeflow", "kubeflow"),
+    "mlflow": ("mlflow", "mlflow"),
+    "neptune": ("neptune", "neptune"),
+    "swanlab": ("swanlab", "swanlab"),
+    "wandb": ("wandb", "wandb"),
+}
+
+
+def require_tracker(name: str) -> None:
+    """Refuse a value of ``--report_to`` that cannot work, before anything is trained.
+
+    Raises:
+        UsageError: not a tracker that Transformers knows.
+        MissingExtraError: its package is not installed; the message holds the pip command.
+    """
+    if name in ("none", "all"):
+        return
+    if name in ("tensorboard", "trackio"):
+        require(name)
+        return
+    known = ["none", "all", "tensorboard", "trackio", *_TRACKERS]
+    if name not in known:
+        raise UsageError(f"--report_to {name}{suggestion(name, known) or ': expected ' + ', '.join(known)}")
+    module, package = _TRACKERS[name]
+    if importlib.util.find_spec(module) is None:
+        raise MissingExtraError(f"--report_to {name} needs the package {package}: pip install {package}")
 
 
 def require(module: str) -> ModuleType:

@@ -215,6 +215,8 @@ class LabelOptions(PretrainedArguments):
         "the recordings have labels, in class folders or a manifest: those that the model doubts come first, and "
         "labels.csv has all of them, with what is corrected",
     )
+    audio_column_name: str = flag("audio", "with --check: column of the manifest with the recording")
+    label_column_name: str = flag("label", "with --check: column of the manifest with the class name")
     order: Literal["diverse", "uncertain", "confident", "random", "suspicious"] | None = flag(
         None,
         "what comes first: uncertain clips that are unlike those before them (diverse), those between two classes "

@@ -1,8 +1,9 @@
-"""Numbers in sentences."""
+"""Numbers and names in sentences."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import difflib
+from collections.abc import Iterable, Sequence
 
 
 def counted(number: int, noun: str) -> str:
@@ -15,3 +16,14 @@ def and_more(names: Sequence[str], shown: int = 3) -> str:
     """``"a, b, c and 4 more"``: the first ``shown`` of ``names``."""
     more = f" and {len(names) - shown:,} more" if len(names) > shown else ""
     return ", ".join(names[:shown]) + more
+
+
+def every(number: int, noun: str) -> str:
+    """``"the 1 clip"``, ``"all 1,200 clips"``: a number of things without exception."""
+    return f"{'the' if number == 1 else 'all'} {counted(number, noun)}"
+
+
+def suggestion(name: str, known: Iterable[str], prefix: str = "") -> str:
+    """``"; did you mean --threshold?"``: the known name nearest to ``name``, or nothing if none is near."""
+    near = difflib.get_close_matches(name, sorted(known), n=1, cutoff=0.7)
+    return f"; did you mean {prefix}{near[0]}?" if near else ""

@@ -418,7 +418,7 @@ def test_a_network_fault_is_called_that_and_soon(tones: Path, tmp_path: Path, as
         ),
         (["--metric_for_best_model", "top_5_accuracy"], "not a metric of this task (one label a clip) with 2 classes"),
         (["--metric_for_best_model", "eval_loss", "--greater_is_better", "True"], "loss is better when it is lower"),
-        (["--report_to", "abacus"], "abacus is not supported"),
+        (["--report_to", "abacus"], "--report_to abacus: expected none, all, tensorboard"),
         (["--metric", "nowhere"], "--metric nowhere"),
         (["--resume_from_checkpoint", "True"], "no checkpoint in"),
         (["--resume_from_checkpoint", "."], "not a whole checkpoint"),

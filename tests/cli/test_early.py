@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from earmark.cli.early import _known_flags, given_flags
+from earmark.cli.early import given_flags, known_flags
 from earmark.cli.legacy import LEGACY_FLAGS
 from earmark.cli.main import main
 from earmark.cli.parsing import build_parser, look_first, train_classes
@@ -22,7 +22,7 @@ RUN = ["--model_type", "tc_resnet", "--output_dir", "out"]
 def test_all_flags_of_the_parser_are_known_without_it(also: tuple[type, ...]) -> None:
     parser = build_parser(*train_classes(), *also)
     spelled = {word.lstrip("-").replace("-", "_") for action in parser._actions for word in action.option_strings}
-    known = _known_flags(also)
+    known = known_flags(also)
     assert {name for name in spelled if name not in known and name.removeprefix("no_") not in known} == set()
     # and nothing is taken for one that is none
     assert known - spelled == LEGACY_FLAGS - spelled | {"config"}

@@ -5,6 +5,7 @@ import os
 import resource
 import subprocess
 import sys
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -84,9 +85,60 @@ def test_every_command_has_a_page(command: str, capsys: pytest.CaptureFixture[st
     assert max(map(len, out.splitlines())) <= 112
 
 
-def test_an_unknown_command(capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.main(["trian"]) == 2
-    assert capsys.readouterr().err.startswith("earmark: error: unknown command trian: expected quickstart, inspect, ")
+@pytest.mark.parametrize(
+    ("command", "line"),
+    [
+        ("trian", "earmark: error: unknown command trian; did you mean train?\n"),
+        ("xyz", "earmark: error: unknown command xyz: expected quickstart, inspect, "),
+    ],
+)
+def test_an_unknown_command(command: str, line: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main([command]) == 2
+    assert capsys.readouterr().err.startswith(line)
+
+
+def test_a_flag_of_training_on_another_command() -> None:
+    done = run("evaluate", "runs/first", "--overwrite_output_dir")
+    assert done.returncode == 2
+    line = "unknown flag --overwrite_output_dir: a flag of earmark train, not of this command. Leave it out"
+    assert done.stderr == f"earmark: error: {line}\n"
+
+
+@pytest.mark.parametrize("command", ["predict", "embed", "evaluate", "calibrate", "serve", "label", "export"])
+def test_a_run_folder_that_is_not_there(command: str, tmp_path: Path) -> None:
+    """It is reported before the hub is asked and before torch is imported, with the names that are there."""
+    (tmp_path / "runs" / "first").mkdir(parents=True)
+    words = {
+        "evaluate": ["runs/frist", "--data_dir", "."],
+        "calibrate": ["runs/frist", "--data_dir", "."],
+        "embed": ["runs/frist", ".", "--output", "out.parquet"],
+        "label": [".", "--model", "runs/frist"],
+        "export": ["runs/frist", "--output", "out"],
+    }
+    program = (
+        "import sys; from earmark.cli.main import main; code = main(sys.argv[1:]);"
+        "print('torch' in sys.modules, file=sys.stderr); sys.exit(code)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, command, *words.get(command, ["runs/frist", "."])],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        env={**os.environ, "HF_ENDPOINT": "http://127.0.0.1:9"},
+        check=False,
+    )
+    line = "runs/frist: no such folder; did you mean runs/first? For a model on the hub write hf://runs/frist"
+    assert (done.returncode, done.stderr) == (2, f"earmark: error: {line}\nFalse\n")
+
+
+def test_warnings_of_torch_about_settings_that_are_right(recwarn: pytest.WarningsRecorder) -> None:
+    from torch.utils.data import DataLoader
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        cli.set_up_logging()
+        DataLoader(range(4), num_workers=512)  # starts none before it is iterated
+    assert not recwarn.list
 
 
 def test_a_users_mistake_is_one_line_and_exit_code_2() -> None:

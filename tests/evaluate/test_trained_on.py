@@ -114,7 +114,7 @@ def test_evaluate_scores_what_was_held_out_and_nothing_else(run: Path, data: Pat
 
 
 def test_clips_that_were_trained_on_are_counted_and_marked(run: Path, mixed: Path, tmp_path: Path, capsys: Any) -> None:
-    warning = "4 of 6 clips were in the training split of this run (equal samples), so these scores are too high"
+    warning = "the training split of this run has 4 of the 6 clips (equal samples), so these scores are too high"
     first, second = tmp_path / "first", Path(shutil.copytree(run, tmp_path / "second"))
     out, _ = run_command(capsys, "evaluate", run, "--eval_file", mixed, "--device", "cpu", "--output_dir", first)
     assert f"warning: {warning}" in out
@@ -145,7 +145,7 @@ def test_calibrate_takes_what_was_held_out_and_warns_of_the_rest(
     assert fitted["clips"] == int((~find_record(run).trained_on(find_record(run).of_split("validation"))).sum())  # type: ignore[union-attr]
     assert "warning" not in out
     out, _ = run_command(capsys, "calibrate", model, "--eval_file", mixed, "--device", "cpu")
-    assert "warning: 4 of 6 clips were in the training split of this run" in out
+    assert "warning: the training split of this run has 4 of the 6 clips" in out
     assert json.loads((model / "decision.json").read_text())["fitted"]["clips_trained_on"] == 4
 
 
@@ -160,7 +160,7 @@ def test_label_offers_clips_that_were_trained_on_last(
         words = ("label", pool, "--model", run, "--output_dir", tmp_path / order, "--page", "false", "--device", "cpu")
         words = (*words, "--order", order)
         _, err = run_command(capsys, *words)
-        assert "the model was trained on 4 of 6 recordings, so they come last" in err
+        assert "the model was trained on 4 of 6 recordings, so these come last" in err
         proposals = rows_of(tmp_path / order / "proposals.csv")
         assert [row["trained_on"] for row in proposals] == ["0", "0", "1", "1", "1", "1"]
         assert ["the model was trained on this clip" in row["why"] for row in proposals] == [False] * 2 + [True] * 4

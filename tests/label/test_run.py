@@ -142,12 +142,15 @@ def test_wrong_labels_come_first(model: Path, tmp_path: Path) -> None:
 
 def test_a_manifest_keeps_its_columns_and_cuts(pool: Path, model: Path, tmp_path: Path, capsys: Any) -> None:
     table = tmp_path / "table.csv"
-    lines = ["file,label,offset,duration,speaker"]
+    lines = ["sound,species,offset,duration,speaker"]
     lines += ["pool/0.wav,low,0.1,0.2,anna", "pool/2.wav,high,,,ben", "pool/0.wav,low,0.1,0.2,twice"]
     table.write_text("\n".join(lines))
     out = tmp_path / "out"
-    assert label(table, "--model", model, "--check", "--output_dir", out, "--page", "false") == 0
-    assert "1 rows are of a clip that is there already" in capsys.readouterr().err
+    words = ["--model", model, "--check", "--output_dir", out, "--page", "false"]
+    assert label(table, *words) == 2
+    assert "--audio_column_name" in capsys.readouterr().err
+    assert label(table, *words, "--audio_column_name", "sound", "--label_column_name", "species") == 0
+    assert "1 row left out, because an earlier row has the same clip" in capsys.readouterr().err
     by_speaker = {row["speaker"]: row for row in rows(out / "labels.csv")}
     assert set(by_speaker) == {"anna", "ben"}
     assert (by_speaker["anna"]["offset"], by_speaker["anna"]["duration"]) == ("0.1", "0.2")

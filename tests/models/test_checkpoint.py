@@ -15,7 +15,7 @@ import torch
 
 from earmark.errors import ModelError
 from earmark.models.build import ModelSource, build_for_training, load_trained
-from earmark.models.checkpoint import find_checkpoint
+from earmark.models.checkpoint import find_checkpoint, local_folder
 from tests.models.hub_stand_in import serve
 from tests.patience import PATIENCE_S
 from tests.tiny import overrides
@@ -35,6 +35,17 @@ def test_a_folder_beside_is_taken_for_the_hub_name(
     with caplog.at_level(logging.INFO, "earmark"):
         assert find_checkpoint("facebook/wav2vec2-base") == Path("wav2vec2-base")
     assert "using the folder ./wav2vec2-base" in caplog.text
+
+
+def test_a_folder_of_the_organisation_means_a_local_model(saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(saved.parent)
+    Path("runs/first").mkdir(parents=True)
+    with pytest.raises(
+        ModelError, match=r"runs/other: no such folder; runs holds first\. For a model on the hub write hf://"
+    ):
+        local_folder("runs/other")
+    assert local_folder("runs/first") == Path("runs/first")
+    assert [local_folder(name) for name in ("hf://runs/other", "modelscope://runs/other", "org/other")] == [None] * 3
 
 
 def test_missing_files_are_named(saved: Path) -> None:
@@ -93,16 +104,16 @@ LOAD = (
     "import sys, logging; logging.basicConfig(level=logging.INFO, format='%(message)s')\n"
     "from earmark.models.build import ModelSource, load_trained\n"
     "from earmark.errors import EarmarkError\n"
-    "try: print(load_trained(ModelSource(name_or_path='org/tiny', cache_dir=sys.argv[1])).labels)\n"
+    "try: print(load_trained(ModelSource(name_or_path=sys.argv[2], cache_dir=sys.argv[1])).labels)\n"
     "except EarmarkError as exc: print(type(exc).__name__, exc)"
 )
 
 
-def load_from(endpoint: str, folder: Path, **settings: str) -> tuple[str, str]:
+def load_from(endpoint: str, folder: Path, name: str = "org/tiny", **settings: str) -> tuple[str, str]:
     """Load org/tiny in a process of its own: the hub library reads its settings when it is imported."""
     env = {**os.environ, "HF_ENDPOINT": endpoint, "HF_HUB_DISABLE_XET": "1", **settings}
     done = subprocess.run(
-        [sys.executable, "-c", LOAD, str(folder / "cache")],
+        [sys.executable, "-c", LOAD, str(folder / "cache"), name],
         capture_output=True,
         text=True,
         env=env,
@@ -115,7 +126,7 @@ def load_from(endpoint: str, folder: Path, **settings: str) -> tuple[str, str]:
 def test_a_model_from_a_hub_then_from_its_cache(saved: Path) -> None:
     folder = saved.parent
     with serve(saved, "org/tiny") as endpoint:
-        assert load_from(endpoint, folder)[0] == "['a', 'b']"
+        assert load_from(endpoint, folder, "hf://org/tiny")[0] == "['a', 'b']"
     out, err = load_from(endpoint, folder)  # the hub has gone
     assert out == "['a', 'b']"
     assert "cannot be reached" in err

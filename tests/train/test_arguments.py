@@ -1,12 +1,16 @@
 from __future__ import annotations
 
+import contextlib
 import json
+import re
 from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+from transformers.integrations.integration_utils import INTEGRATION_TO_CALLBACK
 
-from earmark.errors import MissingExtraError
+from earmark.errors import EarmarkError, MissingExtraError, UsageError
+from earmark.extras import require_tracker
 from earmark.train.arguments import EarmarkTrainingArguments
 
 
@@ -32,3 +36,21 @@ def test_deepspeed_that_is_not_installed(tmp_path: Path) -> None:
     path.write_text(json.dumps({"zero_optimization": {"stage": 2}}))
     with pytest.raises(MissingExtraError, match="--deepspeed needs the package deepspeed: pip install deepspeed"):
         EarmarkTrainingArguments(output_dir=str(tmp_path), use_cpu=True, deepspeed=str(path))
+
+
+@pytest.mark.parametrize(
+    ("name", "error", "message"),
+    [
+        ("wandb", MissingExtraError, "--report_to wandb needs the package wandb: pip install wandb"),
+        ("tensorbaord", UsageError, "--report_to tensorbaord; did you mean tensorboard?"),
+    ],
+)
+def test_a_tracker_that_cannot_be_used(name: str, error: type[EarmarkError], message: str, tmp_path: Path) -> None:
+    with pytest.raises(error, match=re.escape(message)):
+        EarmarkTrainingArguments(str(tmp_path), report_to=[name])
+
+
+def test_every_tracker_of_transformers_is_known() -> None:
+    for name in INTEGRATION_TO_CALLBACK:
+        with contextlib.suppress(MissingExtraError):
+            require_tracker(name)

@@ -17,9 +17,10 @@ def run(words: Sequence[str]) -> None:
     """Fit as told and print what came of it."""
     from earmark.cli.parsing import parse_calibrate
     from earmark.cli.train import show
+
+    options, notes = parse_calibrate(words)  # before torch is imported, which takes seconds
+    show(notes)
     from earmark.evaluate.calibrate import calibrate
 
-    options, notes = parse_calibrate(words)
-    show(notes)
     if is_main_process():
         print(calibrate(options).summary)

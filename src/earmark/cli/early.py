@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import ast
 import dataclasses
-import difflib
 import os
 from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
@@ -18,6 +17,7 @@ from earmark.cli.legacy import LEGACY_FLAGS
 from earmark.config import PATH_SETTINGS, DataArguments, ModelArguments, RunArguments
 from earmark.decision_options import DecisionArguments, LossArguments
 from earmark.errors import DataError, UsageError
+from earmark.words import suggestion
 
 _LIGHT = (DataArguments, ModelArguments, RunArguments, LossArguments, DecisionArguments, AugmentArguments)
 
@@ -51,14 +51,14 @@ def check_early(
         DataError: a folder or manifest that is not there.
     """
     given = given_flags(words)
-    known = _known_flags(also)
+    known = known_flags(also)
     settings = {name.replace("-", "_"): value for name, value in settings.items()}
     for name in given:
         if known and name not in known and name.removeprefix("no_") not in known:
-            raise UsageError(f"unknown flag --{name}{suggestion(name, sorted(known), '--')}")
+            raise UsageError(f"unknown flag --{name}{suggestion(name, known, '--')}")
     for name in settings:
         if known and name not in known:
-            raise UsageError(f"{path}: unknown setting {name}{suggestion(name, sorted(known))}")
+            raise UsageError(f"{path}: unknown setting {name}{suggestion(name, known)}")
     asked = {**settings, **given}
     check_output_and_model(asked)
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
@@ -98,14 +98,12 @@ def check_output_and_model(values: Mapping[str, object]) -> None:
         )
 
 
-def suggestion(name: str, known: Sequence[str], prefix: str = "") -> str:
-    """The nearest known name as a question, if any is near."""
-    near = difflib.get_close_matches(name, known, n=1, cutoff=0.7)
-    return f"; did you mean {prefix}{near[0]}?" if near else ""
+def known_flags(also: Sequence[type] = ()) -> set[str]:
+    """Names of all flags of training; empty if those of Transformers cannot be read from its source.
 
-
-def _known_flags(also: Sequence[type]) -> set[str]:
-    """Names of all flags; empty where Transformers' cannot be read off its source."""
+    Args:
+        also: dataclasses of flags that the command takes beside those of training.
+    """
     transformers = find_spec("transformers")  # does not import it
     if transformers is None or transformers.origin is None:
         return set()

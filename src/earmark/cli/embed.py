@@ -15,6 +15,8 @@ def help_text() -> str:
 def run(words: Sequence[str]) -> None:
     """Write embeddings as told."""
     from earmark.cli.parsing import parse_embed
+
+    options = parse_embed(words)  # before torch is imported, which takes seconds
     from earmark.predict.embed import embed_files
 
-    embed_files(parse_embed(words))
+    embed_files(options)

@@ -17,9 +17,10 @@ def run(words: Sequence[str]) -> None:
     """Score a model as told and print the result."""
     from earmark.cli.parsing import parse_evaluate
     from earmark.cli.train import show
+
+    options, notes = parse_evaluate(words)  # before torch is imported, which takes seconds
+    show(notes)
     from earmark.evaluate.run import evaluate
 
-    options, notes = parse_evaluate(words)
-    show(notes)
     if is_main_process():  # the others of a launcher would score and write the same
         print(evaluate(options).summary)

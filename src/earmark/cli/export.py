@@ -15,6 +15,8 @@ def help_text() -> str:
 def run(words: Sequence[str]) -> None:
     """Export a model as told and print what came of it."""
     from earmark.cli.parsing import parse_export
+
+    options = parse_export(words)  # before torch is imported, which takes seconds
     from earmark.export.run import export
 
-    print(export(parse_export(words)).summary)
+    print(export(options).summary)

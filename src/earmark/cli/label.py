@@ -15,6 +15,8 @@ def help_text() -> str:
 def run(words: Sequence[str]) -> None:
     """Propose labels, serve the page until a signal ends it, and print what came of it."""
     from earmark.cli.parsing import parse_label
+
+    options = parse_label(words)  # before torch is imported, which takes seconds
     from earmark.label.run import label
 
-    print(label(parse_label(words)).summary)
+    print(label(options).summary)

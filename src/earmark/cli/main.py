@@ -14,6 +14,7 @@ import platform
 import sys
 import time
 import traceback
+import warnings
 from collections.abc import Callable, Sequence
 from importlib import metadata
 
@@ -21,6 +22,7 @@ from earmark import npu
 from earmark.errors import DeviceError, EarmarkError, Stopped, UsageError
 from earmark.progress import is_main_process
 from earmark.threads import variables
+from earmark.words import suggestion
 
 # command -> what it is for; its module is earmark.cli.<command>, - as _, with help_text() and run(words)
 COMMANDS = {
@@ -58,6 +60,14 @@ exit codes: 0 done, 2 something to put right (one line says what), 1 a defect of
 75 training was stopped by SIGTERM or SIGINT and saved: go on with --resume"""
 
 _RANK_0_SPEAKS_WITHIN_S = 10.0
+
+# Warnings of torch about settings that are right here, or that earmark reports in its own words.
+_NOT_SHOWN = (
+    "This DataLoader will create",  # earmark warns before training
+    ".*find_unused_parameters=True was specified",  # with LayerDrop a step may leave out no layer
+    "Grad strides do not match bucket view strides",
+    "'pin_memory' argument is set as true but",
+)
 
 # Values of the flag of the same name in Transformers' trainer, which stays what it was.
 _TRAINER_DEBUG = {"underflow_overflow", "tpu_metrics_debug"}
@@ -188,6 +198,8 @@ def set_up_logging() -> None:
     logger.handlers = [handler]
     logger.setLevel(logging.INFO if speaks else logging.ERROR)
     logger.propagate = False
+    for message in _NOT_SHOWN:
+        warnings.filterwarnings("ignore", message=message, category=UserWarning)
     # Read by these libraries when they are imported; what the user has set stays.
     for name in ("TRANSFORMERS_VERBOSITY", "DATASETS_VERBOSITY", "HF_HUB_VERBOSITY"):
         os.environ.setdefault(name, "warning" if speaks else "error")
@@ -223,7 +235,8 @@ def _dispatch(words: Sequence[str]) -> None:
     elif command in ("-V", "--version", "version"):
         print(version_line())
     elif command not in COMMANDS:
-        raise UsageError(f"unknown command {command}: expected {', '.join(COMMANDS)}")
+        near = suggestion(command, COMMANDS)
+        raise UsageError(f"unknown command {command}{near or ': expected ' + ', '.join(COMMANDS)}")
     else:
         module = importlib.import_module(f"earmark.cli.{command.replace('-', '_')}")
         if _asks_for_help(rest):

@@ -16,18 +16,20 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, get_args, get_origin, get_type_hints
 
 from earmark.augment_options import AugmentPreviewOptions
-from earmark.cli.early import check_early, check_output_and_model, given_flags, suggestion
+from earmark.cli.early import check_early, check_output_and_model, given_flags, known_flags
 from earmark.cli.legacy import LEGACY_FLAGS, translate
 from earmark.config import (
     OF_EPOCHS,
     DataArguments,
     EvaluateOptions,
     ModelArguments,
+    PretrainedArguments,
     RunArguments,
     ignored_by_few_shot,
 )
 from earmark.decision_options import CalibrateOptions, DecisionArguments
 from earmark.errors import UsageError
+from earmark.models.checkpoint import local_folder
 from earmark.options import (
     EmbedOptions,
     ExportOptions,
@@ -38,7 +40,7 @@ from earmark.options import (
     SearchOptions,
     ServeOptions,
 )
-from earmark.words import counted
+from earmark.words import counted, suggestion
 
 if TYPE_CHECKING:
     from earmark.train.arguments import EarmarkTrainingArguments
@@ -97,9 +99,13 @@ class UsageErrorParser(argparse.ArgumentParser):
         return namespace, [*rest, *after]
 
     def _name_and_suggestion(self, word: str) -> str:
-        name = word.partition("=")[0]
-        known = sorted({action.dest for action in self._actions} | LEGACY_FLAGS)
-        return f"{name}{suggestion(name.lstrip('-').replace('-', '_'), known, '--')}"
+        flag = word.partition("=")[0]
+        name = flag.lstrip("-").replace("-", "_")
+        trains = ModelArguments in self.dataclass_types
+        if not trains and name in known_flags():
+            return f"{flag}: a flag of earmark train, not of this command. Leave it out"
+        known = {action.dest for action in self._actions} | (LEGACY_FLAGS if trains else frozenset())
+        return f"{flag}{suggestion(name, known, '--')}"
 
 
 def look_first(words: Sequence[str], *also: type) -> None:
@@ -402,13 +408,19 @@ def _settle_device(values: dict[str, Any]) -> None:
 
 
 def _construct(cls: type[T], values: dict[str, Any]) -> T:
-    """Make a settings object, with Transformers' own complaints as one line."""
+    """Make a settings object, with Transformers' own complaints as one line.
+
+    A trained model that is not there is reported here, because loading one imports torch, which takes seconds.
+    """
     fields = dataclasses.fields(cls)  # type: ignore[arg-type]
     try:
-        return cls(**{f.name: values[f.name] for f in fields if f.init})
+        settings = cls(**{f.name: values[f.name] for f in fields if f.init})
     except (ValueError, TypeError, ImportError, OSError) as exc:
         message = re.sub(r"\b\w+Strategy\.([A-Z]+)", lambda match: match[1].lower(), str(exc))
         raise UsageError(" ".join(message.split())) from exc
+    if isinstance(settings, PretrainedArguments) and not isinstance(settings, ModelArguments):
+        local_folder(str(settings.model_name_or_path))
+    return settings
 
 
 def _take_config(words: Sequence[str]) -> tuple[str | None, list[str]]:
@@ -477,7 +489,7 @@ def _file_words(path: str, settings: dict[str, Any], parser: UsageErrorParser, a
         name = key.replace("-", "_")
         action = actions.get(name)
         if action is None and name not in also:
-            raise UsageError(f"{path}: unknown setting {key}{suggestion(name, sorted(actions))}")
+            raise UsageError(f"{path}: unknown setting {key}{suggestion(name, actions)}")
         if value is None and name not in _nullable(parser.dataclass_types):
             raise UsageError(f"{path}: {name}: expected a value, found null")
         if value is None or (

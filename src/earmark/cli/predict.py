@@ -15,6 +15,8 @@ def help_text() -> str:
 def run(words: Sequence[str]) -> None:
     """Label recordings as told; the rows go to a file or to standard output as they come."""
     from earmark.cli.parsing import parse_predict
+
+    options = parse_predict(words)  # before torch is imported, which takes seconds
     from earmark.predict.run import predict_files
 
-    predict_files(parse_predict(words))
+    predict_files(options)

@@ -15,6 +15,8 @@ def help_text() -> str:
 def run(words: Sequence[str]) -> None:
     """Serve as told, until a signal ends it."""
     from earmark.cli.parsing import parse_serve
+
+    options = parse_serve(words)  # before torch is imported, which takes seconds
     from earmark.serve.run import serve
 
-    serve(parse_serve(words))
+    serve(options)

@@ -118,11 +118,11 @@ def _describe(sources: Sequence[Source]) -> str:
     parts = []
     known: set[str] = set()
     for source in sources:
-        counts = ", ".join(f"{len(table):,} {_SHOWN[split]}" for split, table in source.tables().items())
+        counts = ", ".join(counted(len(table), f"{_SHOWN[split]} clip") for split, table in source.tables().items())
         labels = source.labels()
         new = [label for label in labels if label not in known] if known else []
         classes = f"; {counted(len(labels), 'class')}" if labels else ""
-        parts.append(f"{source.name} ({counts} clips{classes}{f', new: {and_more(new)}' if new else ''})")
+        parts.append(f"{source.name} ({counts}{classes}{f', new: {and_more(new)}' if new else ''})")
         known.update(labels)
     return f"sources combined: {', '.join(parts)}"
 

@@ -158,17 +158,12 @@ def _check_differ(train: ClipTable) -> None:
     kinds = {clip.label for clip in train}
     if len(kinds) > 1:
         return
-    label = train[0].label
+    label, clips = train[0].label, counted(len(train), "training clip")
     if isinstance(label, float):
-        raise DataError(
-            f"{train.origin}: all {len(train)} training clips have the number {label:g}; nothing is learned"
-        )
+        raise DataError(f"{train.origin}: the only number of {clips} is {label:g}; nothing is learned")
     if isinstance(label, tuple):
-        raise DataError(f"{train.origin}: all {len(train)} training clips have the same labels ({train[0].label_text})")
-    raise DataError(
-        f"{train.origin}: all {len(train)} training clips have the label {label!r}; "
-        "a classifier needs at least two classes"
-    )
+        raise DataError(f"{train.origin}: the same labels for {clips} ({train[0].label_text}); nothing is learned")
+    raise DataError(f"{train.origin}: the only label of {clips} is {label!r}; a classifier needs at least two classes")
 
 
 def _check_known(name: str, table: ClipTable, train: ClipTable) -> None:

@@ -7,6 +7,7 @@ from collections import Counter
 
 from earmark.config import DataArguments
 from earmark.data.clips import ClipTable, Splits
+from earmark.words import counted
 
 _NO_LABEL = ""  # of several possible labels none is there, which counts as a class here
 
@@ -28,7 +29,8 @@ def draw(splits: Splits, split: str, most: int | None, seed: int, flag: str) -> 
     first_of_class = {name: i for i in reversed(order) for name in table[i].classes}
     picked = list(dict.fromkeys([*first_of_class.values(), *order]))[:most]
     setattr(splits, split, table.keep(sorted(picked)))
-    splits.notes.append(f"{table.origin}: {most:,} of {len(table):,} {split} clips drawn ({flag}, seed {seed})")
+    clips = counted(len(table), f"{split} clip")
+    splits.notes.append(f"{table.origin}: {most:,} of {clips} drawn ({flag}, seed {seed})")
 
 
 def _draw_shots(splits: Splits, shots: int | None, seed: int) -> None:
@@ -46,5 +48,6 @@ def _draw_shots(splits: Splits, shots: int | None, seed: int) -> None:
         taken.update(classes)
     splits.train = table.keep(sorted(picked))
     fewer = sum(count < shots for count in taken.values())
-    note = f"{table.origin}: {len(picked):,} of {len(table):,} train clips drawn (--shots {shots}, seed {seed})"
-    splits.notes.append(note + (f"; {fewer} of {len(taken)} classes have fewer than {shots}" if fewer else ""))
+    clips, classes = counted(len(table), "training clip"), counted(len(taken), "class")
+    note = f"{table.origin}: {len(picked):,} of {clips} drawn (--shots {shots}, seed {seed})"
+    splits.notes.append(note + (f"; fewer than {shots} in {fewer} of {classes}" if fewer else ""))

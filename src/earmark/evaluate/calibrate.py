@@ -111,8 +111,8 @@ def _summary(
     lines = [f"fitted on {counted(num_clips, 'clip')}: {line}", *fitted.decision.in_words(labels)]
     if trained_on is not None and trained_on.any():
         lines.append(
-            f"warning: {int(trained_on.sum()):,} of {num_clips:,} clips were in the training split of this run (equal "
-            "samples). A model is surer of clips it was trained on, so the temperature is too low and thresholds do "
-            "not hold on new clips. Calibrate on clips that it was not trained on"
+            f"warning: the training split of this run has {int(trained_on.sum()):,} of the "
+            f"{counted(num_clips, 'clip')} (equal samples). A model is surer of clips it was trained on, so the "
+            "temperature is too low and thresholds do not hold on new clips. Calibrate on clips it was not trained on"
         )
     return "\n".join([*lines, f"decision     {folder.decision}"])

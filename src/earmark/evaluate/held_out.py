@@ -120,7 +120,7 @@ def _by_content(table: ClipTable, record: SplitRecord, options: EvaluateOptions)
     missing = len(record.of_split(options.split)) - int(np.isin(record.of_split(options.split), contents).sum())
     if missing:
         warn_of_lost_classes(table, rows, record, options)
-        notes.append(f"{missing:,} clips of the run's {options.split} split are not in this data")
+        notes.append(f"not in this data: {counted(missing, 'clip')} of the run's {options.split} split")
     logger.info(
         "%s: using %s of %s, %s (by content, %s)%s",
         table.origin,

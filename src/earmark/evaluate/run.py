@@ -31,6 +31,7 @@ from earmark.scoring.diagnosis import diagnose
 from earmark.scoring.forward import Scorer, TorchScorer
 from earmark.scoring.table import score_table_with
 from earmark.tasks import Task
+from earmark.words import counted
 
 logger = logging.getLogger(__name__)
 
@@ -120,12 +121,12 @@ def check_labels(table: ClipTable, known: list[str]) -> None:
     """
     unlabelled = [clip.source for clip in table if clip.label is None]
     if unlabelled:
-        raise DataError(f"{unlabelled[0]}: no label ({len(unlabelled)} of {len(table)} clips have none)")
+        raise DataError(f"{unlabelled[0]}: no label, one of {counted(len(unlabelled), 'clip')} without a label")
     unknown = sorted(set(table.labels()) - set(known))
     if unknown:
         shown = ", ".join(repr(label) for label in unknown[:10])
         raise DataError(
-            f"{table.origin}: {len(unknown)} labels that the model does not know: {shown}; it knows "
+            f"{table.origin}: {counted(len(unknown), 'label')} that the model does not know: {shown}; it knows "
             f"{', '.join(repr(label) for label in known[:20])}"
         )
 

@@ -117,7 +117,7 @@ def _not_trained_on(paths: list[Path], record: SplitRecord, folder: str, enough:
         )
         return paths
     if num_trained_on:
-        logger.info("%s: %s that the run was trained on are left out", folder, f"{num_trained_on:,} recordings")
+        logger.info("%s: left out %s that the run was trained on", folder, counted(num_trained_on, "recording"))
     return sorted(found)
 
 

@@ -209,7 +209,7 @@ def _check(audio: AudioModel, frontend: Frontend, recordings: Recordings, export
         raise ModelError(
             f"{description.architecture}: the export is refused, because it answers differently from PyTorch: largest "
             f"difference {comparison.largest_difference:.2g} {unit} (at most {LARGEST_DIFFERENCE:g}), "
-            f"{comparison.flips} of {comparison.clips} clips with other {what}"
+            f"{comparison.flips} of {counted(comparison.clips, 'clip')} with other {what}"
         )
     return comparison
 

@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 from earmark.data.clips import Clip, ClipTable
+from earmark.data.columns import Columns
 from earmark.data.folders import load_folder
 from earmark.data.manifests import MANIFEST_SUFFIXES, load_manifest
 from earmark.errors import AudioError, DataError, UsageError
@@ -31,7 +32,8 @@ def clips_to_label(options: LabelOptions) -> tuple[ClipTable, list[str]]:
         return ClipTable([Clip(source=name, path=name) for name in names], ", ".join(options.inputs)), []
     place = Path(options.inputs[0])
     if not place.is_dir():
-        table = load_manifest(place)
+        columns = Columns(audio=options.audio_column_name, label=options.label_column_name)
+        table = load_manifest(place, columns)
         if any(clip.path is None for clip in table):
             raise DataError(f"{place}: has its recordings inside; --check takes manifests that name files")
         return table, []

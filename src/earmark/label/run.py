@@ -154,7 +154,7 @@ def _keys(table: ClipTable, folder: Path) -> tuple[dict[int, Key], list[tuple[st
         taken.add(key)
     twice = len(table) - len(unnamed) - len(keys)
     if twice:
-        logger.warning("%s: %d rows are of a clip that is there already; the first of each counts", table.origin, twice)
+        logger.warning("%s: %s left out, because an earlier row has the same clip", table.origin, counted(twice, "row"))
     return keys, unnamed
 
 
@@ -246,7 +246,9 @@ def _trained_on(options: LabelOptions, table: ClipTable, scores: Scores) -> np.n
         what = (
             "so it is sure of their labels, also of wrong ones: check these with a run that was not trained on them"
             if options.check
-            else "so they come last"
+            else "so these come last"
+            if int(found.sum()) > 1
+            else "which comes last"
         )
         logger.warning("%s: the model was trained on %s of %s, %s", table.origin, f"{int(found.sum()):,}",
                        counted(len(table), "recording"), what)  # fmt: skip

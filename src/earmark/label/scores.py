@@ -27,6 +27,7 @@ from earmark.predict.inputs import HeardProgress
 from earmark.scoring.forward import TorchScorer
 from earmark.scoring.windows import Windowing
 from earmark.tasks import softmax
+from earmark.words import counted
 
 logger = logging.getLogger(__name__)
 
@@ -86,12 +87,12 @@ def score_clips(
             progress.finish()
     if not rows:
         return Scores(np.empty(0, np.int64), np.empty((0, len(audio.labels))), np.empty((0, 1)), bad)
-    tapes = sum(count > _MOST_WINDOWS for count in counts)
-    if tapes:
+    long = sum(count > _MOST_WINDOWS for count in counts)
+    if long:
         logger.warning(
-            "%s than %d times the %.3g s that the model hears at once, and each gets one label for all of it: cut them "
-            "into clips first (`earmark predict --window_seconds` finds where)",
-            "1 recording is longer" if tapes == 1 else f"{tapes} recordings are longer",
+            "%s longer than %d times the %.3g s that the model takes at once, with one label for each whole recording. "
+            "Cut long recordings into clips first (`earmark predict --window_seconds` finds where)",
+            counted(long, "recording"),
             _MOST_WINDOWS,
             scorer.max_samples / scorer.sampling_rate_hz,
         )

@@ -12,9 +12,11 @@ from pathlib import Path
 
 from earmark.errors import ModelError, NetworkError, first_line
 from earmark.models import modelscope
+from earmark.words import and_more, suggestion
 
 logger = logging.getLogger(__name__)
 
+HUB_SCHEME = "hf://"
 _SAFE = "model.safetensors"
 _ADAPTER = "adapter_model.safetensors"  # its base model is found when it is loaded
 _PICKLED = "pytorch_model.bin"
@@ -34,8 +36,9 @@ def find_checkpoint(
     """The local folder that holds a checkpoint, downloaded first when it is a hub name.
 
     Args:
-        name_or_path: folder, ``org/name`` on the hub, or ``modelscope://org/name``. As in the original recipe, a folder
-            ``name`` in the working directory is taken for ``org/name`` before the hub is asked; a log line says so.
+        name_or_path: folder, ``org/name`` or ``hf://org/name`` on the hub, or ``modelscope://org/name``. As in the
+            original recipe, a folder ``name`` in the working directory is used for ``org/name`` if there is one; a log
+            line says so.
         revision: branch, tag or commit on the hub.
         token: access token for gated models.
         cache_dir: where downloads go; the hub library's own place when ``None``.
@@ -49,24 +52,59 @@ def find_checkpoint(
     patterns = ["*.json", "model*.safetensors", "adapter_model.safetensors"]
     patterns += ["pytorch_model*.bin"] if allow_pickle else []
     patterns += ["*.py"] if trust_remote_code else []
-    folder = Path(name_or_path).expanduser()
     if name_or_path.startswith(modelscope.SCHEME):
         folder = modelscope.download(
             name_or_path, revision=revision, token=token, cache_dir=cache_dir, patterns=patterns
         )
-    elif folder.is_file():
-        raise ModelError(f"{name_or_path}: a file; give the folder that holds config.json and {_SAFE}")
-    elif not folder.is_dir():
-        beside = Path(folder.name)
-        if name_or_path.count("/") == 1 and beside.is_dir() and not folder.is_absolute():
-            logger.info("%s: using the folder ./%s", name_or_path, beside)
-            folder = beside
-        elif folder.is_absolute() or name_or_path.startswith((".", "~")) or name_or_path.count("/") > 1:
-            raise ModelError(f"{name_or_path}: no such folder")
+    else:
+        local = local_folder(name_or_path)
+        if local is None:
+            folder = _download(name_or_path.removeprefix(HUB_SCHEME), revision, token, cache_dir, patterns)
         else:
-            folder = _download(name_or_path, revision, token, cache_dir, patterns)
+            folder = local
+            if folder != Path(name_or_path).expanduser():
+                logger.info("%s: using the folder ./%s", name_or_path, folder)
     check_checkpoint(folder, allow_pickle=allow_pickle)
     return folder
+
+
+def local_folder(name_or_path: str) -> Path | None:
+    """Return the local folder that a model's name means, or ``None`` for a name on a hub.
+
+    ``org/name`` means a folder if there is one, or a folder ``name`` in the working directory. If there is a folder
+    ``org`` without it, the name is most likely a typing error, so the hub is not asked.
+
+    Raises:
+        ModelError: the name is that of a file, or of a folder that does not exist.
+    """
+    if name_or_path.startswith((modelscope.SCHEME, HUB_SCHEME)):
+        return None
+    folder = Path(name_or_path).expanduser()
+    if folder.is_dir():
+        return folder
+    if folder.is_file():
+        raise ModelError(f"{name_or_path}: a file; give the folder that holds config.json and {_SAFE}")
+    if folder.is_absolute() or name_or_path.startswith((".", "~")) or len(folder.parts) > 2:
+        raise ModelError(f"{name_or_path}: no such folder{_others_in(folder)}".rstrip("."))
+    if len(folder.parts) == 2:
+        if Path(folder.name).is_dir():
+            return Path(folder.name)
+        if folder.parent.is_dir():
+            raise ModelError(
+                f"{name_or_path}: no such folder{_others_in(folder)} For a model on the hub write "
+                f"{HUB_SCHEME}{folder.as_posix()}"
+            )
+    return None
+
+
+def _others_in(folder: Path) -> str:
+    """What a folder's parent holds in its place: the name nearest to it, or the first folders."""
+    try:
+        others = sorted(path.name for path in folder.parent.iterdir() if path.is_dir())
+    except OSError:
+        return "."
+    near = suggestion(folder.name, others, f"{folder.parent.as_posix()}/")
+    return near or (f"; {folder.parent} holds {and_more(others)}." if others else ".")
 
 
 def check_checkpoint(folder: Path, *, allow_pickle: bool = False) -> None:

@@ -22,6 +22,7 @@ from earmark.data.content import are_among, content_text
 from earmark.errors import DataError
 from earmark.files import writing
 from earmark.runs.folder import run_folders
+from earmark.words import counted
 
 _HEAD = ["split", "content", "clip"]
 _TRAINED = ("train", "pretrain")
@@ -126,6 +127,6 @@ def how_many_trained_on(trained_on: np.ndarray) -> str:
     if not count:
         return ""
     return (
-        f"{count:,} of {len(trained_on):,} clips were in the training split of this run (equal samples), so these "
-        "scores are too high. Leave these clips out: the column trained_on of the predictions marks them"
+        f"the training split of this run has {count:,} of the {counted(len(trained_on), 'clip')} (equal samples), so "
+        "these scores are too high. Leave these clips out: the column trained_on of the predictions marks them"
     )

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from earmark.scoring.figures import Figures, Headline
 from earmark.scoring.metrics import Metrics
 from earmark.scoring.multi_label import MultiLabelMetrics
-from earmark.words import counted
+from earmark.words import counted, every
 
 # Sum of the learning rate over all steps, for fine-tuning a wav2vec2-base with linear warm-up and decay on SUPERB KS:
 # 250 steps at 3e-5 (0.0038) stayed at the majority rate, the original example's recipe is 0.030; 0.018 works as well.
@@ -84,7 +84,7 @@ def _finding_of_classes(metrics: Metrics) -> str | None:
         return None  # clips of one class only: no accuracy can beat the rate, and nothing follows from that
     if metrics.predicted_classes == 1 and len(metrics.per_class) > 1:
         return (
-            f"The model answers the same class for all {counted(metrics.num_clips, 'clip')}: its accuracy, "
+            f"The model answers the same class for {every(metrics.num_clips, 'clip')}: its accuracy, "
             f"{metrics.accuracy:.4f}, is no result; it has learned nothing about the sound."
         )
     if _lowest_balanced_accuracy(metrics) > metrics.balanced_majority_rate and not _barely(metrics):

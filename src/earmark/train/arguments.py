@@ -15,6 +15,7 @@ from transformers.trainer_utils import IntervalStrategy
 from earmark.augment_options import AugmentArguments
 from earmark.decision_options import DecisionArguments, LossArguments
 from earmark.errors import MissingExtraError
+from earmark.extras import require_tracker
 from earmark.scoring.figures import higher_is_better, metric_key
 
 _AT_LEAST_ONE = ("per_device_train_batch_size", "per_device_eval_batch_size", "gradient_accumulation_steps")
@@ -151,6 +152,8 @@ class EarmarkTrainingArguments(LossArguments, DecisionArguments, AugmentArgument
         self._rename_gradient_checkpointing()
         self._check_deepspeed()
         direction = self._direction()
+        for name in [self.report_to] if isinstance(self.report_to, str) else self.report_to:
+            require_tracker(name)
         super().__post_init__()
         self.greater_is_better = direction  # Transformers maximizes every metric whose name does not end with "loss"
 

@@ -54,6 +54,7 @@ from earmark.train.losses import make_loss
 from earmark.train.mishaps import is_out_of_memory, out_of_memory_as
 from earmark.train.ranks import on_each_machine
 from earmark.train.recipe import global_batch_size
+from earmark.words import counted
 
 logger = logging.getLogger(__name__)
 
@@ -168,7 +169,9 @@ def _examine(audio: AudioModel, training: EarmarkTrainingArguments, clips: Usabl
     """Compare on this rank. The model ends on the device, or on the CPU if its weights will be spread from there."""
     one, on_cpu, plain = _loudest_clips(audio, training, clips, 1), Way(_CPU, torch.float32), None
     if one.is_silent:
-        logger.info("numerics are not compared: all %d training clips looked at are silent", one.looked_at)
+        logger.info(
+            "numerics are not compared: %s looked at, and none but silence", counted(one.looked_at, "training clip")
+        )
         return _Verdict()
     if training.device.type != "cpu":
         plain = on_each_machine(lambda: compute(audio.model, one.make_inputs, on_cpu, one.loss, layers=True))

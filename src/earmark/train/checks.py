@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from earmark.config import RunArguments
 from earmark.errors import UsageError
-from earmark.extras import require
 from earmark.runs.folder import RunFolder, prepare_folder
 from earmark.runs.judged import predictions_for_metric
 from earmark.scoring.decide import check_task_can_fit
@@ -17,11 +18,14 @@ from earmark.scoring.figures import METRICS, metric_key
 from earmark.scoring.metric_folder import run_metric_folder
 from earmark.scoring.metrics import figures_of
 from earmark.tasks import Task
+from earmark.threads.cores import this_process
 from earmark.train.arguments import EarmarkTrainingArguments
 from earmark.words import counted
 
-# Transformers' callbacks whose package is one of this project's extras.
-_REPORTERS = ("tensorboard", "trackio")
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+logger = logging.getLogger(__name__)
 
 
 def check_model_survives(model: Path | None, folder: RunFolder, *, overwrite: bool) -> None:
@@ -57,9 +61,8 @@ def check_settings(
         task: what the model is asked.
 
     Raises:
-        UsageError: a figure, a tracker or a metric that does not exist, or batches that leave no step to do.
+        UsageError: a figure or a metric that does not exist, or batches that leave no step to do.
         OutputError: the folder for TensorBoard cannot be written.
-        MissingExtraError: a tracker's package is not installed.
     """
     _check_best_metric(run, training, labels, task)
     if training.train_sampling_strategy not in ("random", "sequential"):
@@ -71,8 +74,7 @@ def check_settings(
         raise UsageError(
             f"--sampler balanced and --train_sampling_strategy {training.train_sampling_strategy} contradict: keep one"
         )
-    for name in set(training.report_to) & set(_REPORTERS):
-        require(name)
+    _warn_of_workers(training)
     if "tensorboard" in training.report_to and run.logging_dir:
         prepare_folder(Path(run.logging_dir))
     batch = training.train_batch_size * training.world_size
@@ -80,6 +82,17 @@ def check_settings(
         raise UsageError(
             f"--dataloader_drop_last leaves nothing of {clips} training clips in batches of {batch}; lower "
             "--per_device_train_batch_size or drop the flag"
+        )
+
+
+def _warn_of_workers(training: EarmarkTrainingArguments) -> None:
+    workers, cores = training.dataloader_num_workers * training.world_size, this_process().cpus
+    if workers > cores:
+        logger.warning(
+            "--dataloader_num_workers %d: %s for %s, so loading may become slower. Lower the number",
+            training.dataloader_num_workers,
+            counted(workers, "worker"),
+            counted(cores, "logical CPU"),
         )
 
 
@@ -128,3 +141,16 @@ def check_flags_of_task(training: EarmarkTrainingArguments, task: Task) -> None:
             raise UsageError(
                 f"--task regression and --{name} do not go together, as it spreads the head; drop --{name}"
             )
+
+
+def check_flags_of_model(training: EarmarkTrainingArguments, model: PreTrainedModel) -> None:
+    """Refuse flags that the model does not support.
+
+    Raises:
+        UsageError: activations cannot be recomputed.
+    """
+    if training.gradient_checkpointing and not model.supports_gradient_checkpointing:
+        raise UsageError(
+            f"--gradient_checkpointing: {model.config.model_type} does not support it. Leave the flag out, or lower "
+            "--per_device_train_batch_size if memory is short"
+        )

@@ -12,6 +12,7 @@ from typing import Any
 from earmark.errors import UsageError
 from earmark.scoring.diagnosis import COLLAPSED_RATE_SUM, Schedule
 from earmark.train.arguments import EarmarkTrainingArguments
+from earmark.words import counted
 
 logger = logging.getLogger(__name__)
 
@@ -177,7 +178,8 @@ def with_global_batch(training: EarmarkTrainingArguments) -> EarmarkTrainingArgu
             f"{training.per_device_train_batch_size}; take a multiple of {largest * world}"
         )
     steps = wanted // (batch * world)
-    logger.info("batches: %d clips a step = %d processes x %d x %d accumulated", wanted, world, batch, steps)
+    shown = counted(wanted, "clip"), counted(world, "process")
+    logger.info("batches: %s a step = %s x %d x %d accumulated", *shown, batch, steps)
     changes = {"per_device_train_batch_size": batch, "gradient_accumulation_steps": steps}
     return replace(training, **changes)
 

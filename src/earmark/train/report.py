@@ -40,7 +40,7 @@ class TrainingFigures:
         epochs: passes over the training clips.
         clips: clips trained on, repeats counted.
         training_s: seconds spent training, evaluation and saving left out.
-        samples_per_second: clips a second over all devices.
+        samples_per_second: clips a second over all devices; ``None`` if none was trained on.
         global_batch_size: clips in one step.
         learning_rate: peak rate.
         best_checkpoint: the one that was kept; ``None`` when the last was.
@@ -51,7 +51,7 @@ class TrainingFigures:
     epochs: float
     clips: int
     training_s: float
-    samples_per_second: float
+    samples_per_second: float | None
     global_batch_size: int
     learning_rate: float
     best_checkpoint: str | None
@@ -61,14 +61,15 @@ class TrainingFigures:
     def of(cls, trainer: AudioTrainer) -> TrainingFigures:
         """Read them off a trainer that has finished."""
         args, state = trainer.args, trainer.state
+        training_s = trainer.frozen_s + trainer.training_s
         clips = round((state.epoch or 0.0) * len(trainer.train_dataset))
         best = state.best_model_checkpoint if args.load_best_model_at_end else None
         return cls(
             steps=state.global_step,
             epochs=state.epoch or 0.0,
             clips=clips,
-            training_s=trainer.frozen_s + trainer.training_s,
-            samples_per_second=trainer.trained_clips / max(trainer.frozen_s + trainer.training_s, 1e-9),
+            training_s=training_s,
+            samples_per_second=trainer.trained_clips / training_s if trainer.trained_clips and training_s else None,
             global_batch_size=global_batch_size(args),
             learning_rate=args.learning_rate,
             best_checkpoint=Path(best).name if best else None,
@@ -192,7 +193,7 @@ def _results_row(
         pretrained=Path(model.model_name_or_path).name if model.model_name_or_path else "from scratch",
         recipe=folder.path.name,
         device=f"{world} x {device_name}" if world > 1 else device_name,
-        samples_per_second=round(figures.samples_per_second, 1),
+        samples_per_second=None if figures.samples_per_second is None else round(figures.samples_per_second, 1),
         value=judged.metrics.headline.value,
         baseline=judged.metrics.headline.baseline,
         metric=judged.metrics.headline.title,
@@ -249,7 +250,8 @@ def _decision_lines(trainer: AudioTrainer, judged: Mapping[str, Judged]) -> list
 
 def _training_facts(figures: TrainingFigures, args: EarmarkTrainingArguments) -> dict[str, object]:
     """What a card tells of how the model was made."""
-    clips_a_second = f"{figures.samples_per_second:.1f}"
+    speed = figures.samples_per_second
+    clips_a_second = "nothing was trained" if speed is None else f"{speed:.1f}"
     if (fitted := figures.few_shot) is not None:
         accuracy = fitted.cross_validated_accuracy
         return {

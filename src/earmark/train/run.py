@@ -44,7 +44,7 @@ from earmark.train.augmentation import AugmentationSounds, load_augmentation
 from earmark.train.callbacks import stopped_early, why_stopped_early
 from earmark.train.checked_precision import precision_flag, with_checked_precision
 from earmark.train.checkpoints import check_same_run, find_checkpoint_to_resume, set_aside_later
-from earmark.train.checks import check_flags_of_task, check_model_survives, check_settings
+from earmark.train.checks import check_flags_of_model, check_flags_of_task, check_model_survives, check_settings
 from earmark.train.decide import judge_splits, save_decision
 from earmark.train.faults import translated_faults
 from earmark.train.few_shot import check_few_shot, check_head, fit_few_shot
@@ -65,7 +65,7 @@ from earmark.train.saving import translated_save_errors
 from earmark.train.schedule import with_length
 from earmark.train.stopping import StopOnSignal
 from earmark.train.trainer import AudioTrainer
-from earmark.words import counted
+from earmark.words import counted, every
 
 logger = logging.getLogger(__name__)
 
@@ -167,6 +167,7 @@ def _run_in(
     on_main_process(lambda: check_can_fit(training, prepared.labels, judged_on))
     transformers.set_seed(training.seed)  # before the head's random weights are drawn
     audio = _build(source, prepared, data, model, training)
+    check_flags_of_model(training, audio.model)
     if model.few_shot:
         check_head(audio)
     training = _with_length(_with_rates(training, audio, model), prepared, audio, model)
@@ -461,9 +462,11 @@ def _log_plan(trainer: AudioTrainer, prepared: PreparedData, model: ModelArgumen
     if trainer.eval_dataset is not None and args.eval_strategy != "no" and not args.load_best_model_at_end:
         logger.info("kept at the end: the model of the last step, not the best one (--load_best_model_at_end is off)")
     if global_batch > num_clips:
-        logger.info("every step takes all %s training clips: a batch of %s is more", num_clips, global_batch)
+        logger.info(
+            "every step takes %s, because a batch of %s is more", every(num_clips, "training clip"), global_batch
+        )
     steps = _total_steps(trainer, num_clips, global_batch)
-    logger.info("training: %s steps of %s clips, seed %d", f"{steps:,}", f"{global_batch:,}", args.seed)
+    logger.info("training: %s of %s, seed %d", counted(steps, "step"), counted(global_batch, "clip"), args.seed)
     pretrained = model.model_name_or_path is not None
     is_base = is_wav2vec2_base(trainer.audio.model.config, args, model.freeze)
     warning = warn_of_collapse(Schedule(steps, args.learning_rate, global_batch, pretrained, is_base))
