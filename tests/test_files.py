@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from earmark import files
 from earmark.config_files import save_config
 from earmark.errors import OutputError
 from earmark.files import writing, writing_bytes
@@ -43,3 +44,22 @@ def test_a_place_where_nothing_can_be_removed_either(tmp_path: Path) -> None:
         writing(tmp_path / "file" / "x.html"),
     ):
         pass
+
+
+def test_replace_waits_for_a_program_that_has_the_file_open(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on Windows, where a virus scanner opens new files for a moment."""
+    refusals = [PermissionError(13, "in use"), PermissionError(13, "in use")]
+
+    def refuse_twice(source: Path, target: Path) -> None:
+        if refusals:
+            raise refusals.pop()
+        source.rename(target)
+
+    monkeypatch.setattr(files.os, "replace", refuse_twice)
+    monkeypatch.setattr(files, "_BETWEEN_TRIES_S", 0.0)
+    (tmp_path / "part").write_bytes(b"1")
+    with pytest.raises(PermissionError):  # elsewhere it is an error at once
+        files.replace(tmp_path / "part", tmp_path / "whole")
+    monkeypatch.setattr(files, "_TRIES", 3)
+    files.replace(tmp_path / "part", tmp_path / "whole")
+    assert (tmp_path / "whole").read_bytes() == b"1"

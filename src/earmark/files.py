@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import os
+import sys
+import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO, TextIO
 
 from earmark.errors import OutputError
+
+# Virus scanners and search indexers open new files for a moment, and Windows moves no file that is open.
+_TRIES = 20 if sys.platform == "win32" else 1
+_BETWEEN_TRIES_S = 0.05
 
 
 def writing(path: Path, *, errors: str = "surrogateescape") -> AbstractContextManager[TextIO]:
@@ -41,9 +47,48 @@ def _whole(path: Path, mode: str, **how: Any) -> Iterator[Any]:
             yield stream
             stream.flush()
             os.fsync(stream.fileno())
-        os.replace(part, path)
+        replace(part, path)
     except OSError as exc:
         raise OutputError(f"{path}: cannot be written ({exc.strerror or exc})") from exc
     finally:
         with suppress(OSError):  # gone already where all went well; and what is read-only never took it
             part.unlink()
+
+
+def replace(source: Path, target: Path) -> None:
+    """Rename a file, overwriting ``target``; on Windows, try for a second while another program has one of them open.
+
+    Raises:
+        OSError: the file cannot be renamed.
+    """
+    for _ in range(_TRIES - 1):
+        try:
+            return os.replace(source, target)
+        except PermissionError:
+            time.sleep(_BETWEEN_TRIES_S)
+    return os.replace(source, target)
+
+
+def sync_file(path: Path) -> None:
+    """Write the content of a file to the disk.
+
+    Raises:
+        OSError: the disk is full or fails.
+    """
+    with open(path, "r+b") as stream:  # Windows syncs no file that is open for reading only
+        os.fsync(stream.fileno())
+
+
+def sync_folder(folder: Path) -> None:
+    """Write the names in a folder to the disk; Windows opens no folders and has no call for this.
+
+    Raises:
+        OSError: the disk is full or fails.
+    """
+    if not hasattr(os, "O_DIRECTORY"):
+        return
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

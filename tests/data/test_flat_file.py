@@ -6,11 +6,13 @@ import multiprocessing
 import os
 import pickle
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from earmark.data import flat_file
 from earmark.data.flat_file import FlatFile
 from earmark.errors import DataError
 
@@ -39,6 +41,15 @@ def read_all(file: FlatFile) -> list[np.ndarray]:
     return [row[:length] for row, length in zip(batch, file.lengths, strict=True)]
 
 
+@pytest.fixture(params=["preadv", "seek and read"])
+def reading(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both ways to read at a place; Windows has the second one only."""
+    if request.param == "seek and read":
+        monkeypatch.setattr(flat_file, "_read_at", flat_file._seek_and_read)
+        monkeypatch.setattr(flat_file, "_write_at", flat_file._seek_and_write)
+
+
+@pytest.mark.usefixtures("reading")
 @pytest.mark.parametrize("dtype", ["int16", "float16", "float32"])
 def test_rows_come_back_in_any_order(dtype: str, tmp_path: Path) -> None:
     file = written(tmp_path / "rows.bin", dtype)
@@ -56,6 +67,23 @@ def test_rows_come_back_in_any_order(dtype: str, tmp_path: Path) -> None:
         assert not stretch[count:].any()
 
 
+@pytest.mark.usefixtures("reading")
+def test_threads_read_the_same_file(tmp_path: Path) -> None:
+    lengths = np.full(64, 500)
+    file = FlatFile(tmp_path / "rows.bin", "int16", lengths)
+    for index in range(64):
+        file.write(index, np.full(500, index, np.int16))
+    file.close()
+
+    def reads_right(seed: int) -> bool:
+        rows = np.random.default_rng(seed).integers(0, 64, 16)
+        batch = file.read_batch(rows, zeros(16), lengths[rows], 500)
+        return bool((batch == rows[:, None]).all())
+
+    with ThreadPoolExecutor(8) as pool:
+        assert all(pool.map(reads_right, range(300)))
+
+
 def test_nothing_to_read(tmp_path: Path) -> None:
     file = written(tmp_path / "rows.bin")
     assert file.read_batch([], zeros(0), zeros(0), 4).shape == (0, 4)
@@ -63,9 +91,9 @@ def test_nothing_to_read(tmp_path: Path) -> None:
 
 
 def test_the_system_may_give_and_take_less_than_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    read, write = os.preadv, os.pwrite
-    monkeypatch.setattr(os, "preadv", lambda fd, buffers, place: read(fd, [buffers[0][:7]], place))
-    monkeypatch.setattr(os, "pwrite", lambda fd, data, place: write(fd, data[:5], place))
+    read, write = flat_file._read_at, flat_file._write_at
+    monkeypatch.setattr(flat_file, "_read_at", lambda fd, buffers, place: read(fd, [buffers[0][:7]], place))
+    monkeypatch.setattr(flat_file, "_write_at", lambda fd, data, place: write(fd, data[:5], place))
     for row, wanted in zip(read_all(written(tmp_path / "rows.bin")), rows_of("float32"), strict=True):
         np.testing.assert_array_equal(row, wanted)
 
@@ -139,6 +167,7 @@ def test_it_is_closed_in_time(tmp_path: Path) -> None:
 # files that are no longer whole
 
 
+@pytest.mark.usefixtures("reading")
 @pytest.mark.parametrize("opened_before", [True, False])
 def test_cut_short(opened_before: bool, tmp_path: Path) -> None:
     file = written(tmp_path / "rows.bin")

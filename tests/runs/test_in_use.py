@@ -22,7 +22,10 @@ from tests.patience import PATIENCE_S
 HOLDS = """
 import os, sys
 from pathlib import Path
+from earmark.runs import in_use
 from earmark.runs.in_use import held
+if "plain" in sys.argv:
+    in_use.fcntl = None
 with held(Path(sys.argv[1])):
     if "worker" not in sys.argv:
         print(os.getpid(), -1, flush=True)
@@ -62,6 +65,22 @@ def test_a_second_process_is_told_of_the_first_and_a_killed_one_holds_nothing(tm
         assert f"process {process.pid} " in (folder / NAME).read_text()
         with held(folder):
             assert f"process {os.getpid()} " in (folder / NAME).read_text()
+    assert not list(folder.iterdir())
+
+
+def test_without_fcntl_filelock_keeps_the_second_process_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(in_use, "fcntl", None)
+    folder = tmp_path / "run"
+    with another_process(folder, "plain") as (process, _):
+        told = f"^{folder}: process {process.pid} on .* works in it; wait for that one or end it, or give another"
+        with pytest.raises(OutputError, match=told), held(folder):
+            pass
+        process.kill()
+        process.wait(PATIENCE_S)
+        with held(folder):
+            with pytest.raises(OutputError, match=f"process {os.getpid()} on "), held(folder):
+                pass
+            assert RunFolder(folder).foreign_files() == []
     assert not list(folder.iterdir())
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import resource
 import sys
 import time
 from dataclasses import dataclass
@@ -121,12 +120,23 @@ def forget_device_peak(device: torch.device) -> None:
 
 def peak_memory(device: torch.device) -> Memory:
     """Peak memory so far."""
-    resident = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     of_device = getattr(torch.get_device_module(device), "max_memory_allocated", None)
     return Memory(
-        resident_bytes=resident if sys.platform == "darwin" else resident * 1024,  # kilobytes everywhere else
+        resident_bytes=_peak_resident_bytes(),
         device_bytes=None if of_device is None else int(of_device()),
     )
+
+
+def _peak_resident_bytes() -> int:
+    try:
+        import resource
+    except ImportError:  # Windows, where psutil asks the system
+        import psutil
+
+        memory = psutil.Process().memory_info()
+        return int(getattr(memory, "peak_wset", memory.rss))
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024  # kilobytes everywhere else
 
 
 def matmul_peak(device: torch.device, dtype: torch.dtype) -> float:

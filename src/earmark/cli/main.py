@@ -181,7 +181,7 @@ def tell_launcher(message: str, exit_code: int) -> None:
         return
     shown = {"py_callstack": f"earmark: {_of_rank()}error: {message}", "timestamp": str(int(time.time()))}
     report = {"message": {"message": message, "errorCode": exit_code, "extraInfo": shown}}
-    with contextlib.suppress(OSError), open(path, "w", encoding="utf-8") as file:
+    with contextlib.suppress(OSError), open(path, "w", encoding="utf-8", newline="") as file:
         json.dump(report, file)
 
 

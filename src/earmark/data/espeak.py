@@ -136,7 +136,10 @@ def _short(data_path: str) -> str:
     folder = tempfile.mkdtemp(prefix="espeak-")
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     link = os.path.join(folder, "espeak-ng-data")
-    os.symlink(data_path, link)
+    try:
+        os.symlink(data_path, link)
+    except (OSError, NotImplementedError):  # Windows allows links to administrators and developers only
+        shutil.copytree(data_path, link)
     return link
 
 

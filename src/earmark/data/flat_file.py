@@ -2,20 +2,43 @@
 
 Rows are read with ``preadv`` rather than through a memory map: the page cache is shared just the same, the resident
 memory of a process does not grow with what it has read, and a file that is cut short while it is in use gives an error
-that can be told, where a memory map ends the process with SIGBUS.
+that can be told, where a memory map ends the process with SIGBUS. Windows has no ``preadv``: there a lock keeps the
+threads of a process from moving the file's position between seeking and reading.
 """
 
 from __future__ import annotations
 
 import os
+import threading
 import weakref
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from earmark.errors import DataError
+
+_BINARY = getattr(os, "O_BINARY", 0)  # else Windows translates line ends
+_position = threading.Lock()
+
+
+def _seek_and_read(descriptor: int, buffers: Sequence[memoryview], place: int) -> int:
+    with _position:
+        os.lseek(descriptor, place, os.SEEK_SET)
+        got = os.read(descriptor, len(buffers[0]))
+    buffers[0][: len(got)] = got
+    return len(got)
+
+
+def _seek_and_write(descriptor: int, numbers: memoryview, place: int) -> int:
+    with _position:
+        os.lseek(descriptor, place, os.SEEK_SET)
+        return os.write(descriptor, numbers)
+
+
+_read_at: Callable[[int, Sequence[memoryview], int], int] = getattr(os, "preadv", _seek_and_read)
+_write_at: Callable[[int, memoryview, int], int] = getattr(os, "pwrite", _seek_and_write)
 
 
 class FlatFile:
@@ -83,7 +106,7 @@ class FlatFile:
         try:
             for first, place, size in zip(firsts, places, (counts * item).tolist(), strict=False):
                 target = memory[first : first + size]
-                if os.preadv(descriptor, [target], place) != size:
+                if _read_at(descriptor, [target], place) != size:
                     self._fill(descriptor, target, place)
         except OSError as exc:
             raise DataError(f"{self.path}: cannot be read ({exc.strerror})") from exc
@@ -100,7 +123,7 @@ class FlatFile:
         place = int(self.offsets[index]) * np.dtype(self.dtype).itemsize
         descriptor = self._opened(os.O_RDWR | os.O_CREAT)
         while numbers:
-            done = os.pwrite(descriptor, numbers, place)
+            done = _write_at(descriptor, numbers, place)
             numbers, place = numbers[done:], place + done
 
     def close(self) -> None:
@@ -112,7 +135,7 @@ class FlatFile:
     def _fill(self, descriptor: int, target: memoryview, place: int) -> None:
         """Read until ``target`` is full: one call gives less behind 2 GB, and at the end of a file cut short."""
         while target:
-            got = os.preadv(descriptor, [target], place)
+            got = _read_at(descriptor, [target], place)
             if not got:
                 raise self._lost("cut short while it was in use")
             target, place = target[got:], place + got
@@ -121,7 +144,7 @@ class FlatFile:
         if self._descriptor is not None:
             return self._descriptor
         try:
-            descriptor = os.open(self.path, flags | os.O_CLOEXEC, 0o644)
+            descriptor = os.open(self.path, flags | _BINARY, 0o644)
         except FileNotFoundError as exc:
             raise self._lost("deleted while it was in use") from exc
         except OSError as exc:

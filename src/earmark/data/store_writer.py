@@ -18,6 +18,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from earmark.data.waveforms import BAD, CONTENTS, FORMAT_VERSION, HEADER, NUM_SAMPLES, SAMPLES, SCALES
+from earmark.files import sync_folder
 
 JOURNAL = "journal.jsonl"
 _FLUSH_BYTES = 64_000_000  # samples written between two lines of the journal
@@ -133,9 +134,10 @@ class StoreWriter:
         }
         for name, content in (tables | {HEADER: json.dumps(header, indent=1).encode()}).items():
             _write_whole(self.folder / name, content)
-        _sync_folder(self.folder)
+        sync_folder(self.folder)
+        self.close()  # Windows renames no folder with open files in it
         os.rename(self.folder, folder)
-        _sync_folder(folder.parent)
+        sync_folder(folder.parent)
         (folder / JOURNAL).unlink()
 
     def close(self) -> None:
@@ -190,7 +192,8 @@ def _record(line: bytes) -> dict[str, Any] | None:
 
 
 def _open_to_update(path: Path) -> BinaryIO:
-    return open(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666), "r+b", buffering=0)
+    path.touch()
+    return open(path, "r+b", buffering=0)
 
 
 def _npy(values: Sequence[float] | np.ndarray, dtype: type) -> bytes:
@@ -204,12 +207,3 @@ def _write_whole(path: Path, content: bytes) -> None:
         file.write(content)
         file.flush()
         os.fsync(file.fileno())
-
-
-def _sync_folder(folder: Path) -> None:
-    """Bring the names in a folder to the disk."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -153,7 +153,7 @@ def _read_marker(root: Path) -> Any:
 
 def _write_marker(root: Path, content: dict[str, Any]) -> None:
     partial = root / f"{_MARKER}.partial"
-    partial.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    partial.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8", newline="")
     os.replace(partial, root / _MARKER)
 
 
@@ -180,10 +180,10 @@ def _write_files(
         (root / name).mkdir()
     for name in (*COMMANDS, UNKNOWN, SILENCE):
         (root / TEST_SET_FOLDER / name).mkdir(parents=True)
-    (root / "README.txt").write_text(_README, encoding="utf-8")
+    (root / "README.txt").write_text(_README, encoding="utf-8", newline="")
     for split in ("validation", "testing"):
         listed = sorted(f"{said.folder}/{said.name}" for said in plan.utterances if said.split == split)
-        (root / f"{split}_list.txt").write_text("".join(f"{line}\n" for line in listed), encoding="utf-8")
+        (root / f"{split}_list.txt").write_text("".join(f"{line}\n" for line in listed), encoding="utf-8", newline="")
 
     requests = [talker for bank in plan.babble.values() for talker in bank]
     requests += [(said.word, said.voice) for said in plan.utterances]

@@ -201,7 +201,7 @@ class _PartFile:
                 )
 
     def _save_list(self, settings: dict[str, Any], head_bytes: int) -> None:
-        self._done: TextIO = open(self._list, "w", encoding="utf-8")  # noqa: SIM115  (closed by close)
+        self._done: TextIO = open(self._list, "w", encoding="utf-8", newline="")  # noqa: SIM115  (closed by close)
         for entry in ({"settings": settings, "bytes": head_bytes}, *self._finished):
             self._note(entry)
 
@@ -249,7 +249,7 @@ class FolderSink:
             if reason is None:
                 target.parent.mkdir(parents=True, exist_ok=True)
                 part = target.with_name(f"{target.name}.part")
-                part.write_text(self._head + "".join(self._held), encoding="utf-8", errors=_ANY_NAME)
+                part.write_text(self._head + "".join(self._held), encoding="utf-8", newline="", errors=_ANY_NAME)
                 os.replace(part, target)
             else:
                 append_bad_audio(self._bad_audio, source, reason)

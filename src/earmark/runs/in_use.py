@@ -1,9 +1,8 @@
-"""A folder that one process works in at a time."""
+"""A lock on an output folder, so that one process works in it at a time."""
 
 from __future__ import annotations
 
 import errno
-import fcntl
 import logging
 import os
 import socket
@@ -11,38 +10,49 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
+from types import ModuleType
+
+from filelock import FileLock, Timeout
 
 from earmark.errors import OutputError
 from earmark.runs.folder import check_is_no_file, prepare_folder
 
+fcntl: ModuleType | None
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None
+
 logger = logging.getLogger(__name__)
 
 NAME = "_in_use.lock"  # Trainer's uploads leave out what begins with an underscore
+_HOLDER = "_in_use.txt"  # without fcntl: Windows lets nobody read a locked file
 _NO_LOCKS = {errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK}
 _held: set[int] = set()  # descriptors
 
 
 @contextmanager
 def held(folder: Path) -> Iterator[None]:
-    """Keep other processes out of a folder, which is made where it is not there.
+    """Keep other processes out of a folder, which is created if it does not exist.
 
-    The lock is the system's, on an open file: it ends with the process, however that ends, so what a killed one leaves
-    behind holds nobody up. What stands in the file is for the message of those who meet it.
+    The operating system drops the lock when the process ends, even if it is killed. The lock file names its process for
+    the error message of the next one.
 
     Raises:
-        OutputError: another process works in the folder, or it cannot be written.
+        OutputError: another process works in the folder, or the folder cannot be written.
     """
     check_is_no_file(folder)
     prepare_folder(folder)
+    with _flock(folder) if fcntl is not None else _file_lock(folder):
+        yield
+
+
+@contextmanager
+def _flock(folder: Path) -> Iterator[None]:
+    """Lock with ``flock``; a forked data-loader worker does not keep the lock of a killed process."""
     place = folder / NAME
-    try:
+    with _translated(folder, holder=place):
         descriptor = _locked(place)
-    except BlockingIOError as exc:
-        raise OutputError(
-            f"{folder}: {_holder(place)} works in it; wait for that one or end it, or give another --output_dir"
-        ) from exc
-    except OSError as exc:
-        raise OutputError(f"{place}: cannot be written ({exc.strerror})") from exc
     _held.add(descriptor)
     try:
         yield
@@ -54,6 +64,36 @@ def held(folder: Path) -> Iterator[None]:
             os.close(descriptor)
 
 
+@contextmanager
+def _file_lock(folder: Path) -> Iterator[None]:
+    """Lock with filelock, which uses what the system has instead of ``flock``."""
+    lock, holder = FileLock(folder / NAME, timeout=0), folder / _HOLDER
+    with _translated(folder, holder=holder):
+        lock.acquire()
+    try:
+        with suppress(OSError):  # a full disk
+            holder.write_text(_this_process(), encoding="utf-8", newline="")
+        yield
+    finally:
+        with suppress(OSError):
+            holder.unlink()
+        lock.release()
+        with suppress(OSError):  # another process has opened it meanwhile, and Windows removes no open file
+            (folder / NAME).unlink()
+
+
+@contextmanager
+def _translated(folder: Path, *, holder: Path) -> Iterator[None]:
+    try:
+        yield
+    except (BlockingIOError, Timeout) as exc:
+        raise OutputError(
+            f"{folder}: {_holder(holder)} works in it; wait for that one or end it, or give another --output_dir"
+        ) from exc
+    except OSError as exc:
+        raise OutputError(f"{folder / NAME}: cannot be written ({exc.strerror})") from exc
+
+
 def _locked(place: Path) -> int:
     """A descriptor of the file, with the lock on it wherever the file system has locks."""
     while True:
@@ -63,7 +103,7 @@ def _locked(place: Path) -> int:
             if _is_at(place, descriptor):  # else who held it has removed it since it was opened here
                 with suppress(OSError):  # a full disk
                     os.ftruncate(descriptor, 0)
-                    os.write(descriptor, f"process {os.getpid()} on {socket.gethostname()}\n".encode())
+                    os.write(descriptor, _this_process().encode())
                 return descriptor
         except BaseException:
             os.close(descriptor)
@@ -72,6 +112,7 @@ def _locked(place: Path) -> int:
 
 
 def _lock(descriptor: int) -> None:
+    assert fcntl is not None
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as exc:
@@ -92,6 +133,10 @@ def _is_at(place: Path, descriptor: int) -> bool:
         return False
 
 
+def _this_process() -> str:
+    return f"process {os.getpid()} on {socket.gethostname()}\n"
+
+
 def _holder(place: Path) -> str:
     try:
         words = place.read_text(encoding="utf-8", errors="replace")
@@ -106,4 +151,5 @@ def _let_go_in_child() -> None:
         os.close(_held.pop())
 
 
-os.register_at_fork(after_in_child=_let_go_in_child)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_let_go_in_child)

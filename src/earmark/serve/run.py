@@ -93,7 +93,9 @@ def listen(host: str, port: int) -> socket.socket:
         # with the protocol: asyncio sets TCP_NODELAY only where it is named, and without that each answer takes 40 ms
         listener = socket.socket(family, kind, protocol)
         try:
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            # on Windows SO_REUSEADDR would let a second server take the port of the first
+            exclusive = getattr(socket, "SO_EXCLUSIVEADDRUSE", None)
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR if exclusive is None else exclusive, 1)
             listener.bind(address)
         except BaseException:
             listener.close()

@@ -88,8 +88,9 @@ def read_busy_s(allowed: Collection[int], root: Path = Path("/")) -> float | Non
             if name in wanted:
                 ticks += sum(int(words[i]) for i in _BUSY_FIELDS)
                 found += 1
-    # some sandboxes show a file of zeros
-    return ticks / os.sysconf("SC_CLK_TCK") if found == len(wanted) and ticks > 0 else None
+    if found < len(wanted) or ticks <= 0 or not hasattr(os, "sysconf"):  # some sandboxes show a file of zeros
+        return None
+    return float(ticks / os.sysconf("SC_CLK_TCK"))
 
 
 def read_delays_s(root: Path = Path("/")) -> dict[int, float]:
@@ -99,6 +100,6 @@ def read_delays_s(root: Path = Path("/")) -> dict[int, float]:
     with contextlib.suppress(OSError):
         for name in os.listdir(folder):
             with contextlib.suppress(OSError, ValueError, IndexError):
-                delays[int(name)] = int((folder / name / "schedstat").read_text().split()[1]) / 1e9
+                delays[int(name)] = int((folder / name / "schedstat").read_text(encoding="ascii").split()[1]) / 1e9
     # a kernel without scheduler statistics writes zeros, or has no such file
     return delays if any(delays.values()) else {}

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from earmark.errors import OutputError, UsageError
+from earmark.files import sync_file, sync_folder
 
 logger = logging.getLogger(__name__)
 
@@ -49,19 +50,19 @@ def finish_checkpoint(written: Path, target: Path, run: Mapping[str, Any]) -> No
     files = {}
     for path in _files_in(written):
         files[path.relative_to(written).as_posix()] = {"bytes": path.stat().st_size, "sha256": _sha256(path)}
-        _sync(path)
-    with open(written / MARKER, "w", encoding="utf-8") as stream:
+        sync_file(path)
+    with open(written / MARKER, "w", encoding="utf-8", newline="") as stream:
         json.dump({"files": files, "run": dict(run)}, stream, indent=1)
         stream.flush()
         os.fsync(stream.fileno())
     for folder in [*(path for path in written.rglob("*") if path.is_dir()), written]:
-        _sync(folder)
+        sync_folder(folder)
     before = target.with_name(f".old-{target.name}")
     if target.exists():  # one of an earlier course; it is there until the new one is
         shutil.rmtree(before, ignore_errors=True)
         target.rename(before)
     written.rename(target)
-    _sync(target.parent)
+    sync_folder(target.parent)
     shutil.rmtree(before, ignore_errors=True)
 
 
@@ -291,12 +292,3 @@ def _sha256(path: Path) -> str:
         while block := stream.read(1 << 20):
             digest.update(block)
     return digest.hexdigest()
-
-
-def _sync(path: Path) -> None:
-    """Bring a file, or the entries of a folder, to the disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -12,13 +12,12 @@ from __future__ import annotations
 
 import copy
 import logging
-import os
+import secrets
 import shutil
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from tempfile import mkdtemp
 from typing import Any
 
 import numpy as np
@@ -43,7 +42,9 @@ from earmark.train.ranks import on_each_machine, this_machine
 logger = logging.getLogger(__name__)
 
 _MOST_OF_THE_FREE_DISK = 0.5
-_IN_USE = "in_use.lock"  # held as long as the folder is used; the system lets go of it when the process is killed
+# A folder "frozen-X" is in use while "frozen-X.lock" beside it is locked; a killed process loses the lock.
+# The lock is not inside the folder because Windows removes no folder with an open file in it.
+_PREFIX, _LOCK = "frozen-", ".lock"
 
 
 def stage_to_keep(audio: AudioModel, clips: TrainingClips, num_epochs: float, *, small_only: bool) -> str | None:
@@ -187,6 +188,7 @@ def frozen_clips(
         folder = Path(on_each_machine(lambda: _make_room(root, stage, total_bytes, held)))
         held.callback(shutil.rmtree, folder, ignore_errors=True)
         rows = FlatFile(folder / f"{stage}.bin", item.name, num_frames * width)
+        held.callback(rows.close)
         _compute(audio, clips, stage, rows, num_frames, dtype, device, batch_size)
         seconds = time.perf_counter() - begun
         logger.info(
@@ -225,19 +227,28 @@ def _make_room(root: Path, stage: str, num_bytes: int, held: ExitStack) -> str:
                 f"{root}: the output of the frozen part takes {num_bytes / 1e9:.1f} GB and {free / 1e9:.1f} GB are "
                 f"free; name another place with --store_dir{way_out}"
             )
-        made = Path(mkdtemp(prefix=".frozen-", dir=root))
-        held.enter_context(FileLock(made / _IN_USE))
-        return str(made.rename(root / made.name[1:]))  # other runs see it only now that it is locked
+        folder = root / f"{_PREFIX}{secrets.token_hex(8)}"
+        lock = root / f"{folder.name}{_LOCK}"
+        held.enter_context(FileLock(lock))
+        held.callback(_remove_lock, lock)
+        folder.mkdir(mode=0o700)
+        return str(folder)
+
+
+def _remove_lock(lock: Path) -> None:
+    if lock.with_suffix("").exists():  # a file is open on Windows: the next run removes the folder
+        return
+    with suppress(OSError):  # Windows removes no open file; there filelock removes it when it lets go
+        lock.unlink()
 
 
 def _remove_orphans(root: Path) -> None:
-    """What runs that were killed have left; those of other machines and containers that run are locked, too."""
-    for folder in root.glob("frozen-*"):
-        if not os.path.isfile(folder / _IN_USE):
-            continue
+    """Remove the folders of killed runs; runs of other machines and containers hold their locks."""
+    for lock in root.glob(f"{_PREFIX}*{_LOCK}"):
         try:
-            with FileLock(folder / _IN_USE, timeout=0):
-                shutil.rmtree(folder, ignore_errors=True)
+            with FileLock(lock, timeout=0):
+                shutil.rmtree(lock.with_suffix(""), ignore_errors=True)
+                _remove_lock(lock)
         except Timeout:
             continue
 

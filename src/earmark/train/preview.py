@@ -215,7 +215,9 @@ def _write(
     # "<" cannot end the script element, whatever labels and file names hold
     page = json.dumps({"clips": shown, **content}, ensure_ascii=False).replace("<", "\\u003c")
     text = page.encode("utf-8", "replace").decode()
-    (folder / HTML).write_text(_TEMPLATE.read_text(encoding="utf-8").replace("__DATA__", text), encoding="utf-8")
+    (folder / HTML).write_text(
+        _TEMPLATE.read_text(encoding="utf-8").replace("__DATA__", text), encoding="utf-8", newline=""
+    )
 
 
 def _wav(samples: np.ndarray, rate_hz: int) -> bytes:

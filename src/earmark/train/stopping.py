@@ -1,4 +1,4 @@
-"""SIGTERM and SIGINT while training: finish the step, save, leave.
+"""SIGTERM, SIGINT and Windows' SIGBREAK while training: finish the step, save, leave.
 
 Clusters send SIGTERM before they take a machine away, people press Ctrl-C. Either ends the run at the next step with a
 checkpoint to go on from. A second signal, not a copy of the first, stops at once.
@@ -22,7 +22,8 @@ from transformers.trainer_utils import SaveStrategy
 from earmark.progress import is_main_process
 from earmark.scoring.table import rank_and_world
 
-_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+_NAMES = ("SIGTERM", "SIGINT", "SIGBREAK")  # the last one is Ctrl-Break on Windows
+_SIGNALS = tuple(getattr(signal, name) for name in _NAMES if hasattr(signal, name))
 _SAME_WITHIN_S = 2.0  # a cluster signals every process, and a launcher among them passes it on: that is one wish
 
 
@@ -97,22 +98,3 @@ class StopOnSignal(TrainerCallback):
 
 def _ends_epoch(state: Any) -> bool:
     return float(state.epoch).is_integer()
-
-
-def leave_signals_to_the_trainer() -> None:
-    """In a data-loader worker: stay until the trainer ends it, whoever else is told to go.
-
-    Clusters and ``kill -- -GROUP`` signal all processes. A worker that dies of that takes the step with it, and the
-    checkpoint. torch ends its workers with SIGTERM too, so that is not ignored: from the parent it counts.
-    """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    if not hasattr(signal, "sigwaitinfo"):  # macOS, where the default stays
-        return
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
-
-    def wait() -> None:
-        while signal.sigwaitinfo({signal.SIGTERM}).si_pid != os.getppid():
-            pass
-        os._exit(0)
-
-    threading.Thread(target=wait, name="signals", daemon=True).start()

@@ -22,7 +22,7 @@ import logging
 import math
 import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
@@ -36,6 +36,7 @@ from earmark.augment_options import AugmentArguments
 from earmark.batch.balanced import BalancedSampler
 from earmark.batch.buckets import BucketSampler
 from earmark.batch.dataset import one_batch
+from earmark.batch.workers import begin_worker
 from earmark.data.clips import fingerprint
 from earmark.data.targets import targets_of
 from earmark.data.usable import UsableClips
@@ -70,7 +71,6 @@ from earmark.train.mishaps import (
 from earmark.train.mixing import training_inputs
 from earmark.train.reproducibility import arithmetic_facts
 from earmark.train.sharded import WholeModel, make_shardable
-from earmark.train.stopping import leave_signals_to_the_trainer
 
 logger = logging.getLogger(__name__)
 
@@ -361,14 +361,14 @@ class AudioTrainer(AveragingTrainer):
         return give_rates(super().create_optimizer(model), self.audio.model, self.args)
 
     def get_train_dataloader(self) -> Any:
-        """Trainer's own, with a generator of its own for the seeds of worker processes, and their own way with signals.
+        """Return Trainer's own, with a separate generator for the seeds of worker processes, and workers of our own.
 
-        The seeds would be drawn from the one that dropout uses, at other moments in a run that is gone on with.
+        Trainer draws the seeds from the generator that dropout uses, at other moments in a resumed run.
         """
         loader = super().get_train_dataloader()
         plain = getattr(loader, "base_dataloader", loader)  # accelerate's holds torch's
         plain.generator = torch.Generator()
-        plain.worker_init_fn = partial(_begin_worker, plain.worker_init_fn)
+        plain.worker_init_fn = begin_worker
         return loader
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Any:
@@ -407,12 +407,6 @@ class AudioTrainer(AveragingTrainer):
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         with _Paused(self):
             super()._save_checkpoint(model, trial)
-
-
-def _begin_worker(others: Callable[[int], None] | None, number: int) -> None:
-    leave_signals_to_the_trainer()
-    if others is not None:
-        others(number)
 
 
 def _facts_of_model(model: Any) -> dict[str, str]:
