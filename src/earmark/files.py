@@ -1,11 +1,13 @@
-"""Files that appear under their name only when they are complete."""
+"""Files that appear under their name only when they are complete, and rows of CSV in them."""
 
 from __future__ import annotations
 
+import csv
+import io
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO, TextIO
@@ -92,3 +94,14 @@ def sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def csv_row(cells: Iterable[object]) -> str:
+    """Return one line of CSV that ends in a line feed.
+
+    A cell with any line end in it is quoted. ``csv.writer`` quotes only the line end that it writes itself, so a
+    carriage return in a file name would end the row for most readers.
+    """
+    line = io.StringIO()
+    csv.writer(line, lineterminator="\r\n").writerow(cells)
+    return line.getvalue()[:-2] + "\n"

@@ -14,6 +14,36 @@ from earmark.errors import UsageError
 DEFAULT_THRESHOLD = 0.5  # of segments
 
 
+@dataclass(frozen=True)
+class OutputFormat:
+    """Facts about a format of ``earmark predict`` that decide which flags fit; ``earmark.predict.formats`` writes it.
+
+    Attributes:
+        suffix: suffix of ``--output`` that chooses the format, or that the file must have; ``None`` for any.
+        table_ending: ending of the file that each recording gets; ``None`` if all recordings share one file.
+        has_path: whether a row names its recording, so that one table can hold many.
+        has_score: whether a row has a column for the score.
+        whole_recordings: whether it has rows without a time.
+    """
+
+    suffix: str | None = None
+    table_ending: str | None = None
+    has_path: bool = True
+    has_score: bool = True
+    whole_recordings: bool = True
+
+
+OUTPUT_FORMATS: dict[str, OutputFormat] = {
+    "csv": OutputFormat(".csv"),
+    "jsonl": OutputFormat(".jsonl"),
+    "parquet": OutputFormat(".parquet"),
+    "audacity": OutputFormat(table_ending=".labels.txt", has_path=False, has_score=False, whole_recordings=False),
+    "raven": OutputFormat(table_ending=".selections.txt", whole_recordings=False),
+    "rttm": OutputFormat(".rttm", whole_recordings=False),
+    "kaleidoscope": OutputFormat(whole_recordings=False),
+}
+
+
 @dataclass
 class InspectOptions(DataArguments):
     """``earmark inspect``: which recordings, and where what was found goes.
@@ -37,10 +67,9 @@ class InspectOptions(DataArguments):
 
 @dataclass
 class PredictOptions(PretrainedArguments):
-    """``earmark predict``: a checkpoint, recordings, and the form of the answer.
+    """``earmark predict``: a checkpoint, recordings, and the format of the results.
 
-    A recording that cannot be read gets a row with empty cells, its reason in a table beside the output: a folder of
-    10,000 files must not die on one of them.
+    A recording that cannot be read does not stop the job: the reason goes to a table beside the output.
 
     Raises:
         UsageError: no checkpoint, no inputs, or a number is out of range.
@@ -50,17 +79,19 @@ class PredictOptions(PretrainedArguments):
     output: str | None = flag(
         None,
         "file to write (default: standard output); for --format audacity and raven a folder, which gets a file for "
-        "each recording, or FILE.txt for one recording",
+        "each recording, or FILE.txt for one recording or with --one_table",
     )
-    overwrite: bool = flag(False, "replace an --output that is already there")
-    resume: bool = flag(False, "go on where an earlier, stopped job with this --output was")
-    format: Literal["csv", "jsonl", "parquet", "audacity", "raven", "rttm"] | None = flag(
-        None, "form of the answers (default: by the suffix of --output, else csv)"
+    overwrite: bool = flag(False, "replace results that are already there")
+    resume: bool = flag(False, "continue a stopped job with the same --output, model and settings")
+    format: Literal["csv", "jsonl", "parquet", "audacity", "raven", "rttm", "kaleidoscope"] | None = flag(
+        None, "format of the results (default: by the suffix of --output, else csv)"
     )
+    one_table: bool = flag(False, "raven: write one selection table for all recordings")
+    append_score: bool = flag(False, "audacity: write the score after each label")
     rows: Literal["clips", "windows", "segments"] | None = flag(
         None,
         "what gets a row: clips is a whole recording, windows each window of it, segments each stretch in which a "
-        "class is heard (default: segments with --window_seconds or --hop_seconds, else clips)",
+        "class is detected (default: segments with --window_seconds or --hop_seconds, else clips)",
     )
     top_k: int = flag(1, "how many classes to name for each clip or window, most likely first")
     window_seconds: float | None = flag(
@@ -111,26 +142,51 @@ class PredictOptions(PretrainedArguments):
         self._settle_format()
         self._settle_rows()
 
+    @property
+    def output_format(self) -> OutputFormat:
+        """Facts about the format."""
+        return OUTPUT_FORMATS[self.format or "csv"]
+
+    @property
+    def one_file(self) -> bool:
+        """Whether the results of all recordings go to one file, or to standard output."""
+        if self.output is None or self.output_format.table_ending is None or self.one_table:
+            return True
+        return Path(self.output).suffix.lower() == ".txt" and not Path(self.output).is_dir()
+
     def _settle_format(self) -> None:
         suffix = Path(self.output).suffix.lower() if self.output is not None else ".csv"
         if self.format is None:
-            if suffix not in (".csv", ".jsonl", ".parquet", ".rttm"):
+            by_suffix = {facts.suffix: name for name, facts in OUTPUT_FORMATS.items() if facts.suffix}
+            if suffix not in by_suffix:
                 raise UsageError(
                     f"--output {self.output}: end it in .csv, .jsonl, .parquet or .rttm, or add --format (audacity and "
                     "raven take a folder)"
                 )
-            self.format = suffix[1:]  # type: ignore[assignment]  # one of them
+            self.format = by_suffix[suffix]  # type: ignore[assignment]  # one of them
+        require_value(self.format in OUTPUT_FORMATS, "format", self.format, ", ".join(OUTPUT_FORMATS))
         if self.format == "parquet" and suffix != ".parquet":
             raise UsageError("--format parquet: name a file that ends in .parquet with --output")
+        if self.one_table and not self.output_format.has_path:
+            raise UsageError(
+                f"--one_table: --format {self.format} has no column for the recording. Leave --one_table out, or use "
+                "--format raven or csv"
+            )
+        if self.append_score and self.output_format.has_score:
+            raise UsageError(
+                f"--append_score: --format {self.format} has the score in a column of its own. Leave --append_score out"
+            )
 
     def _settle_rows(self) -> None:
         """Fill in what gets a row, and refuse flags that would do nothing."""
-        only_segments = self.format in ("audacity", "raven", "rttm")
+        only_segments = not self.output_format.whole_recordings
         windowed = self.window_seconds is not None or self.hop_seconds is not None
         if self.rows is None:
             self.rows = "segments" if windowed or only_segments else "clips"
         if only_segments and self.rows == "clips":
-            raise UsageError(f"--format {self.format} --rows clips: this format has a time for each row; use segments")
+            raise UsageError(
+                f"--format {self.format} --rows clips: this format has a time for each row. Use --rows segments"
+            )
         defaults = {f.name: f.default for f in fields(self)}
         for rows, names in _FLAGS_OF_ROWS.items():
             given = [name for name in names if getattr(self, name) != defaults[name]]
@@ -167,7 +223,8 @@ class EmbedOptions(PretrainedArguments):
     output: str | None = flag(
         None, "file to write (required): .parquet, or .npy with what each row is of in OUTPUT.rows.csv"
     )
-    overwrite: bool = flag(False, "replace an --output that is already there")
+    overwrite: bool = flag(False, "replace results that are already there")
+    resume: bool = flag(False, "continue a stopped job with the same --output, model and settings")
     rows: Literal["clips", "windows"] = flag(
         "clips", "what gets a row: clips is a whole recording, the mean of its windows; windows is each of them"
     )

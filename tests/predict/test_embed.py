@@ -104,7 +104,6 @@ def test_rows_that_do_not_fit_are_one_line(
             ["--output", "e.npy", "--window_seconds", "9"],
             "--window_seconds 9: this model takes windows above 0 and of at most 1",
         ),
-        (["--output", "e.npy", "--on_bad_audio", "fail"], "3.wav: "),
         (["--output", "there.npy"], "there.npy: exists already"),
     ],
 )

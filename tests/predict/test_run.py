@@ -108,7 +108,7 @@ def test_label_files_lie_as_the_recordings_do(model: Path, tapes: Path, format: 
     output = tapes.parent / "out"
     assert predict(model, tapes, "--format", format, "--threshold", "0.3", "--output", output) == 0
     made = sorted(str(path.relative_to(output)) for path in output.rglob("*") if path.is_file())
-    assert made == [f"a.wav{ending}", "bad_audio.csv", f"c.wav{ending}", f"deep/d.wav{ending}"]
+    assert made == [f"a.wav{ending}", "bad_audio.csv", f"c.wav{ending}", f"deep/d.wav{ending}", "earmark.jsonl"]
     assert len((output / f"a.wav{ending}").read_text().splitlines()) > 1
     single = tapes.parent / "one.txt"
     assert predict(model, tapes / "a.wav", "--format", format, "--threshold", "0.3", "--output", single) == 0
@@ -166,10 +166,10 @@ def test_a_recording_that_breaks_off_leaves_no_rows(model: Path, tapes: Path) ->
         (["--rows", "segments", "--only_labels", "owl"], "the model has no class 'owl'"),
         (["--format", "rttm", "--rows", "clips"], "this format has a time for each row"),
         (["--format", "raven"], "name a folder with --output"),
-        (["--format", "raven", "--output", "x.txt"], "one file for 4 recordings"),
+        (["--format", "raven", "--output", "x.txt"], "one file for 4 recordings. Name a folder, or add --one_table"),
         (["--output", "x.txt"], "end it in .csv, .jsonl, .parquet or .rttm"),
         (["--format", "parquet"], "name a file that ends in .parquet"),
-        (["--resume"], "standard output cannot be gone on with"),
+        (["--resume"], "output written to standard output cannot be resumed"),
     ],
 )
 def test_what_cannot_be_is_one_line(

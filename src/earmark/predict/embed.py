@@ -1,40 +1,44 @@
-"""``earmark embed``: a vector for each recording or window, from what the classifier's body makes of it."""
+"""``earmark embed``: a vector for each recording or window, the input of the classifier's head."""
 
 from __future__ import annotations
 
-import csv
 import logging
 import os
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any, BinaryIO, Protocol
+from typing import Any
 
 import numpy as np
 
 from earmark.data.clips import Clip
 from earmark.data.reading import stream_in_order
 from earmark.device import select_device
-from earmark.errors import AudioError, DataError, ModelError, OutputError
+from earmark.errors import DataError, ModelError
 from earmark.extras import require
-from earmark.models.build import load_trained
+from earmark.files import csv_row, writing
+from earmark.models.build import ModelSource, load_trained
 from earmark.models.embedding import EmbeddingModel, has_embedding
+from earmark.models.fingerprint import model_sha256
 from earmark.models.forward import cast_in_place
 from earmark.models.source import source_of
 from earmark.options import EmbedOptions
 from earmark.predict.classifier import DTYPES
 from earmark.predict.engine import Ended, Scored, score_recordings
 from earmark.predict.inputs import HeardProgress, find_recordings
-from earmark.predict.sink import append_bad_audio, translated
+from earmark.predict.part_file import PartFile, open_part_file
+from earmark.predict.provenance import Provenance
+from earmark.predict.sink import check_output
 from earmark.scoring.forward import TorchScorer
 from earmark.scoring.windows import Windowing
 from earmark.words import counted
 
 logger = logging.getLogger(__name__)
 
-_ROWS_A_GROUP = 4096  # of a Parquet file
+_ROWS_PER_GROUP = 4096  # of a Parquet file
+_RESULT_SETTINGS = ("precision", "rows", "window_seconds", "hop_seconds")  # settings that decide what the rows are
 
 
 @dataclass(frozen=True)
@@ -48,56 +52,91 @@ class EmbedOutcome:
 def embed_files(options: EmbedOptions) -> EmbedOutcome:
     """Write an embedding for each recording or window, in input order.
 
-    An embedding is the mean over time of the last hidden states (AST: its pooled token), float32 (D,), the vector that
-    the classifier's head works on; that of a recording is the mean of its windows'.
+    An embedding is the mean over time of the last hidden states (AST: its pooled token), float32 (D,), the input of the
+    classifier's head. The embedding of a recording is the mean over its windows.
 
     Raises:
-        ModelError: a model whose head takes a learned sum of layers, of which there is no one vector.
-        DataError: nothing to listen to, or no recording could be read.
+        ModelError: a model whose head takes a learned sum of layers, so that there is no single vector.
+        DataError: no recordings, or none could be read.
         OutputError: the output exists or cannot be written.
         AudioError: a recording cannot be read, under ``on_bad_audio=fail``.
-        UsageError: a window or a hop that cannot be.
+        UsageError: a window or a hop that cannot be, or other settings than those of the job that is resumed.
     """
-    names = find_recordings(options.inputs)
-    scorer = _scorer(options)
+    assert options.output is not None  # EmbedOptions sees to it
+    output = Path(options.output)
+    sources = list(find_recordings(options.inputs))
+    check_output(output, sources)
+    is_parquet = output.suffix.lower() == ".parquet"
+    if is_parquet:
+        require("pyarrow")
+    model = source_of(options)
+    scorer = _scorer(options, model)
     windowing = Windowing.of_seconds(
         options.window_seconds,
         options.hop_seconds,
         longest_samples=scorer.max_samples,
         sampling_rate_hz=scorer.sampling_rate_hz,
     )
-    clips = [Clip(source=path, path=path) for path in names]
+    name = str(options.model_name_or_path)
+    settings = {key: getattr(options, key) for key in _RESULT_SETTINGS}
+    finished: list[dict[str, Any]] = []
+    with open_part_file(
+        output,
+        head="",
+        provenance=Provenance.of_now("embed", name, model_sha256(model.find(name)), settings),
+        sources=sources,
+        overwrite=options.overwrite,
+        resume=options.resume,
+        convert=partial(_write_parquet if is_parquet else _write_numpy, finished=finished),
+    ) as sink:
+        clips = sink.remaining([Clip(source=path, path=path) for path in sources])
+        outcome = _embed(options, scorer, windowing, clips, sink)
+        finished += sink.finished
+        if not any(entry["reason"] is None for entry in finished) and not sink.is_complete:
+            sink.abandon()
+            raise DataError(
+                f"none of {counted(len(finished), 'recording')} could be read. The reasons are in {sink.bad_audio}"
+            )
+    _report(options, outcome, len(sources) - len(clips), sink)
+    return outcome
+
+
+def _embed(
+    options: EmbedOptions, scorer: TorchScorer, windowing: Windowing, clips: Sequence[Clip], sink: PartFile
+) -> EmbedOutcome:
+    """Write the rows of recordings, and a list of their places."""
     recordings = stream_in_order(clips, scorer.sampling_rate_hz, num_threads=options.num_workers or 2)
     stream = score_recordings(scorer, recordings, windowing, options.batch_size)
-    assert options.output is not None  # EmbedOptions sees to it
     count = bad = 0
-    with _open(Path(options.output), overwrite=options.overwrite) as table, HeardProgress(clips) as progress:
+    with HeardProgress(clips) as progress:
         for clip in clips:
             windows, ended = _of_one(stream, progress)
             if ended.error is None:
                 rows = windows if options.rows == "windows" else [_whole(windows)]
-                table.write(clip.source, rows)
+                sink.write(np.stack([row.row for row in rows]).astype("<f4").tobytes())
+                sink.finish(clip.source, times=[[row.start_s, row.end_s] for row in rows])
                 count += len(rows)
             elif options.on_bad_audio == "fail":
                 raise ended.error
             else:
                 logger.warning("%s", ended.error)
-                table.write_bad(clip.source, ended.error)
+                sink.finish(clip.source, ended.error.reason)
                 bad += 1
             progress.finish()
-        if not count:
-            raise DataError(f"of {counted(bad, 'recording')} none could be read")
-    logger.info(
-        "%s written to %s, %s could not be read",
-        counted(count, "embedding"),
-        options.output,
-        counted(bad, "recording"),
-    )
     return EmbedOutcome(count, bad)
 
 
-def _scorer(options: EmbedOptions) -> TorchScorer:
-    audio = load_trained(source_of(options))
+def _report(options: EmbedOptions, outcome: EmbedOutcome, earlier: int, sink: PartFile) -> None:
+    parts = [f"{counted(outcome.rows, 'embedding')} computed"]
+    parts += [f"{counted(earlier, 'recording')} finished by an earlier job"] if earlier else []
+    parts += (
+        [f"{counted(outcome.bad, 'recording')} could not be read, listed in {sink.bad_audio}"] if outcome.bad else []
+    )
+    logger.info("%s. Results are in %s", ", ".join(parts), options.output)
+
+
+def _scorer(options: EmbedOptions, source: ModelSource) -> TorchScorer:
+    audio = load_trained(source)
     if not has_embedding(audio.model):
         raise ModelError(
             f"{options.model_name_or_path}: its head takes a learned sum of all layers (use_weighted_layer_sum), so "
@@ -126,126 +165,55 @@ def _whole(windows: list[Scored]) -> Scored:
     return Scored(windows[0].start_s, windows[-1].end_s, mean.astype(np.float32))
 
 
-class _Table(Protocol):
-    """A file of embeddings that is being written."""
-
-    def write(self, source: str, rows: list[Scored]) -> None:
-        """The rows of one recording."""
-
-    def complete(self, target: Path) -> None:
-        """Give the file its name."""
-
-    def close(self) -> None:
-        """Let go of it, whether it is complete or not."""
+def _places(finished: Sequence[dict[str, Any]]) -> list[tuple[str, float, float]]:
+    """Return path, start and end of every row."""
+    return [(entry["path"], start_s, end_s) for entry in finished for start_s, end_s in entry.get("times", [])]
 
 
-@contextmanager
-def _open(output: Path, *, overwrite: bool) -> Iterator[_Output]:
-    if output.exists() and not overwrite:
-        raise OutputError(f"{output}: exists already; name another file or add --overwrite")
-    part = Path(f"{output}.part")
-    with translated(output):
-        table: _Table = _Parquet(part) if output.suffix.lower() == ".parquet" else _Numpy(part)
-        result = _Output(output, table)
-    try:
-        yield result
-        with translated(output):
-            table.complete(output)
-    finally:
-        table.close()
-        part.unlink(missing_ok=True)
+def _rows_in(part: Path, count: int) -> np.ndarray:
+    """Return the rows of a part file, float32 (N, D), from disk as they are needed."""
+    width = part.stat().st_size // (4 * count)
+    return np.memmap(part, "<f4", mode="r", shape=(count, width))
 
 
-class _Output:
-    """A table of embeddings, and the list of what could not be read."""
-
-    def __init__(self, path: Path, table: _Table) -> None:
-        self._path = path
-        self._table = table
-        self._bad_audio = Path(f"{path}.bad_audio.csv")
-        self._bad_audio.unlink(missing_ok=True)
-
-    def write(self, source: str, rows: list[Scored]) -> None:
-        """The rows of one recording."""
-        with translated(self._path):
-            self._table.write(source, rows)
-
-    def write_bad(self, source: str, error: AudioError) -> None:
-        """A recording that could not be read."""
-        with translated(self._path):
-            append_bad_audio(self._bad_audio, source, error.reason)
+def _write_numpy(part: Path, target: Path, *, finished: Sequence[dict[str, Any]]) -> None:
+    """Write float32 (N, D) as ``.npy``, and ``path,start_s,end_s`` of its rows to a CSV file beside it."""
+    places = _places(finished)
+    whole = Path(f"{target}.writing")
+    with open(part, "rb") as rows, open(whole, "wb") as stream:
+        shape = (len(places), part.stat().st_size // (4 * len(places)))
+        np.lib.format.write_array_header_1_0(stream, {"descr": "<f4", "fortran_order": False, "shape": shape})
+        shutil.copyfileobj(rows, stream)
+    with writing(Path(f"{target}.rows.csv")) as stream_of_rows:
+        stream_of_rows.write(csv_row(["path", "start_s", "end_s"]))
+        stream_of_rows.writelines(csv_row([path, f"{start:.6g}", f"{end:.6g}"]) for path, start, end in places)
+    os.replace(whole, target)
 
 
-class _Numpy:
-    """float32 (N, D) in ``.npy``, and ``path,start_s,end_s`` of its rows in a CSV beside it."""
+def _write_parquet(part: Path, target: Path, *, finished: Sequence[dict[str, Any]]) -> None:
+    """Write ``path``, ``start_s``, ``end_s`` and ``embedding``, a list of float32. pyarrow is an extra.
 
-    def __init__(self, part: Path) -> None:
-        self._part = part
-        self._rows: BinaryIO = open(part, "w+b")  # noqa: SIM115  (closed by close)
-        self._places: list[list[Any]] = []
-        self._width = 0
+    Parquet holds UTF-8 only: bytes of file names that are something else are written as ``\\xNN``.
+    """
+    import pyarrow as pa
+    from pyarrow import parquet
 
-    def write(self, source: str, rows: list[Scored]) -> None:
-        for row in rows:
-            self._rows.write(np.ascontiguousarray(row.row, np.float32).tobytes())
-            self._width = len(row.row)
-            self._places.append([source, f"{row.start_s:.6g}", f"{row.end_s:.6g}"])
-
-    def complete(self, target: Path) -> None:
-        self._rows.seek(0)
-        whole = Path(f"{target}.writing")
-        with open(whole, "wb") as stream:
-            shape = {"descr": "<f4", "fortran_order": False, "shape": (len(self._places), self._width)}
-            np.lib.format.write_array_header_1_0(stream, shape)
-            shutil.copyfileobj(self._rows, stream)
-        with open(f"{target}.rows.csv", "w", encoding="utf-8", errors="surrogateescape", newline="") as stream:
-            csv.writer(stream, lineterminator="\n").writerows([["path", "start_s", "end_s"], *self._places])
-        os.replace(whole, target)
-
-    def close(self) -> None:
-        with suppress(OSError):  # of a full disk, met and told of before: it would be written once more
-            self._rows.close()
-
-
-class _Parquet:
-    """``path``, ``start_s``, ``end_s`` and ``embedding``, a list of float32. pyarrow is an extra."""
-
-    def __init__(self, part: Path) -> None:
-        require("pyarrow")
-        self._part = part
-        self._writer: Any = None
-        self._held: list[tuple[str, Scored]] = []
-
-    def write(self, source: str, rows: list[Scored]) -> None:
-        self._held += [(source, row) for row in rows]
-        if len(self._held) >= _ROWS_A_GROUP:
-            self._flush()
-
-    def complete(self, target: Path) -> None:
-        self._flush()
-        self._writer.close()
-        os.replace(self._part, target)
-
-    def close(self) -> None:
-        if self._writer is not None:
-            self._writer.close()
-
-    def _flush(self) -> None:
-        import pyarrow as pa
-        from pyarrow import parquet
-
-        width = len(self._held[0][1].row) if self._held else 0
-        if not self._held:
-            return
-        values = pa.array(np.concatenate([row.row for _, row in self._held]).astype(np.float32))
-        columns = {
-            "path": pa.array([source for source, _ in self._held]),
-            "start_s": pa.array([row.start_s for _, row in self._held]),
-            "end_s": pa.array([row.end_s for _, row in self._held]),
-            "embedding": pa.FixedSizeListArray.from_arrays(values, width),
-        }
-        table = pa.table(columns)
-        if self._writer is None:
-            self._writer = parquet.ParquetWriter(self._part, table.schema)
-        self._writer.write_table(table)
-        self._held = []
+    places = _places(finished)
+    rows = _rows_in(part, len(places))
+    embedding = pa.list_(pa.float32(), rows.shape[1])
+    schema = pa.schema(
+        [("path", pa.string()), ("start_s", pa.float64()), ("end_s", pa.float64()), ("embedding", embedding)]
+    )
+    whole = Path(f"{target}.writing")
+    with parquet.ParquetWriter(whole, schema) as writer:
+        for first in range(0, len(places), _ROWS_PER_GROUP):
+            group = places[first : first + _ROWS_PER_GROUP]
+            values = pa.array(np.array(rows[first : first + len(group)]).ravel())
+            columns = [
+                pa.array([os.fsencode(path).decode("utf-8", "backslashreplace") for path, _, _ in group]),
+                pa.array([float(f"{start:.6g}") for _, start, _ in group]),
+                pa.array([float(f"{end:.6g}") for _, _, end in group]),
+                pa.FixedSizeListArray.from_arrays(values, rows.shape[1]),
+            ]
+            writer.write_table(pa.Table.from_arrays(columns, schema=schema))
+    os.replace(whole, target)

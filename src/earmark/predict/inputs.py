@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,12 +12,17 @@ from earmark.data.decode import duration_s
 from earmark.data.listing import list_audio
 from earmark.errors import DataError
 from earmark.progress import Progress
+from earmark.words import counted
+
+logger = logging.getLogger(__name__)
 
 _MANY = 200  # recordings: progress counts them instead of seconds, for which each header has to be read
 
 
 def find_recordings(inputs: Sequence[str]) -> dict[str, str]:
-    """Each file, and each audio file inside each folder, in the order given, folders sorted.
+    """Return each file, and each audio file inside each folder, in the order given, folders sorted.
+
+    A recording that is given twice, as a file and in its folder or by two paths, is used once, under its first path.
 
     Returns:
         Path as it was given or found -> its name within the folder that was given.
@@ -26,17 +32,23 @@ def find_recordings(inputs: Sequence[str]) -> dict[str, str]:
             that says so.
     """
     found: dict[str, str] = {}
+    first: dict[str, str] = {}  # absolute path -> path by which it was found first
+    twice = 0
     for name in inputs:
-        if not Path(name).is_dir():
-            found.setdefault(name, os.path.basename(name))
-            continue
-        inside = list_audio(Path(name))
-        if not inside:
-            raise DataError(f"{name}: no audio files in this folder")
+        inside = [name]
+        if is_folder := Path(name).is_dir():
+            inside = [str(path) for path in list_audio(Path(name))]
+            if not inside:
+                raise DataError(f"{name}: no audio files in this folder")
         for path in inside:
-            found.setdefault(str(path), str(path.relative_to(name)))
+            if first.setdefault(os.path.abspath(path), path) != path or path in found:
+                twice += 1
+            else:
+                found[path] = os.path.relpath(path, name) if is_folder else os.path.basename(path)
     if not found:
-        raise DataError("no recordings to label: name files or folders")
+        raise DataError("no recordings: name files or folders")
+    if twice:
+        logger.info("%s given more than once, used once", counted(twice, "recording"))
     return found
 
 

@@ -1,21 +1,25 @@
-"""One prediction job: a model, how recordings are heard, and the rows that come of it. Runs here or in a worker."""
+"""One prediction job: a model, the windows of recordings, and the rows for them. Runs here or in a worker."""
 
 from __future__ import annotations
 
 import logging
-from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from earmark.data.clips import Clip
 from earmark.errors import AudioError, UsageError
+from earmark.export.description import is_export
 from earmark.export.load import load_any
+from earmark.models.fingerprint import model_sha256
 from earmark.models.source import source_of
 from earmark.options import PredictOptions
 from earmark.predict.classifier import Classifier
 from earmark.predict.engine import Ended
+from earmark.predict.formats import Rows, RowSettings, format_named
 from earmark.predict.inputs import HeardProgress
-from earmark.predict.rows import Rows, rows_of
+from earmark.predict.provenance import Provenance
 from earmark.predict.sink import Sink
 from earmark.predict.timeline import SegmentRules, Window
 from earmark.scoring.windows import Windowing
@@ -23,26 +27,48 @@ from earmark.tasks import Task
 
 logger = logging.getLogger(__name__)
 
-_SHAPES_ROWS = (
-    *("model_name_or_path", "precision", "format", "rows", "top_k", "window_seconds", "hop_seconds", "aggregate"),
+# settings that decide what the rows are; a resumed job has the same
+_RESULT_SETTINGS = (
+    *(
+        "precision",
+        "format",
+        "rows",
+        "top_k",
+        "window_seconds",
+        "hop_seconds",
+        "aggregate",
+        "one_table",
+        "append_score",
+    ),
     *("threshold", "release_threshold", "smooth_windows", "merge_gap_seconds", "min_duration_seconds", "only_labels"),
 )
+
+
+@dataclass
+class JobCounts:
+    """How many recordings were scored, could not be read, and were scored but could not be written."""
+
+    scored: int = 0
+    unreadable: int = 0
+    unwritten: int = 0
 
 
 class Job:
     """The rows that the options ask for, recording by recording.
 
     Args:
-        options: model, windows, rules and form.
+        options: model, windows, rules and format.
+        ids: names by which the format identifies recordings; see :class:`earmark.predict.formats.Format`.
 
     Raises:
         EarmarkError: the model or the device cannot be used; a window, a class or a rule that cannot be.
     """
 
-    def __init__(self, options: PredictOptions) -> None:
+    def __init__(self, options: PredictOptions, ids: Mapping[str, str] | None = None) -> None:
         self.options = options
+        self._source = source_of(options)
         self.classifier = Classifier(
-            load_any(source_of(options)),
+            load_any(self._source),
             device=options.device,
             batch_size=options.batch_size,
             precision=options.precision,
@@ -59,21 +85,25 @@ class Job:
             self.classifier.decision,
         )
         self.rules.segments([], self.classifier.labels)  # a class that the model does not have, before anything is read
-        kind, rate_hz = options.rows or "clips", self.classifier.sampling_rate_hz
+        kind = options.rows or "clips"
         if self.classifier.task is Task.REGRESSION and kind == "segments":
             raise UsageError(
-                "the model answers a number, which has no segments: --rows windows with --format csv or jsonl gives it "
-                "over time"
+                "--rows segments: this model predicts a number, which has no segments. Use --rows windows with "
+                "--format csv or jsonl"
             )
-        self.rows: Rows = rows_of(
-            options.format or "csv",
+        settings = RowSettings(
             kind,
             self.top_k,
-            rate_hz,
+            self.classifier.sampling_rate_hz,
             rejects=self.classifier.decision.rejects,
             task=self.classifier.task,
             number=self.classifier.labels[0],
+            one_table=options.one_table,
+            append_score=options.append_score,
+            ids={} if ids is None else ids,
         )
+        self.rows: Rows = format_named(options.format or "csv").rows(settings)
+        self._state: Mapping[str, Any] = {}  # of the rows after the last finished recording
 
         if options.aggregate == "max" and kind == "clips" and self.classifier.decision.has_thresholds:
             logger.warning(
@@ -82,53 +112,62 @@ class Job:
             )
 
     def settings(self) -> dict[str, Any]:
-        """What the rows depend on."""
-        settings = {name: getattr(self.options, name) for name in _SHAPES_ROWS}
+        """Return the settings that decide what the rows are."""
+        settings = {name: getattr(self.options, name) for name in _RESULT_SETTINGS}
         decision = self.classifier.decision
         return settings if decision.is_plain else {**settings, "decision": decision.fingerprint(self.classifier.labels)}
 
-    def run(self, clips: Sequence[Clip], sink: Sink, progress: HeardProgress | None = None) -> tuple[int, int]:
-        """Label recordings.
+    def provenance(self) -> Provenance:
+        """Return what makes the rows; reads all weights."""
+        name = str(self.options.model_name_or_path)
+        folder = Path(name).expanduser()
+        folder = folder if is_export(folder) else self._source.find(name)
+        return Provenance.of_now("predict", name, model_sha256(folder), self.settings())
+
+    def run(self, clips: Sequence[Clip], sink: Sink, progress: HeardProgress | None = None) -> JobCounts:
+        """Score recordings.
 
         Args:
-            clips: what to label.
+            clips: the recordings.
             sink: takes the rows.
-            progress: is told how far this has come.
-
-        Returns:
-            How many were labelled, and how many could not be read.
+            progress: shows how far the job is.
 
         Raises:
             AudioError: a recording cannot be read, under ``on_bad_audio=fail``.
+            OutputError: the results cannot be written.
         """
-        counts = Counter[bool]()
-        for clip, error in self._answered(clips, sink, progress):
-            self._finish(clip, error, sink)
-            counts[error is None] += 1
+        self.rows.restore(sink.state)
+        self._state = self.rows.state()
+        counts = JobCounts()
+        for clip, ended in self._scored(clips, sink, progress):
+            self._finish(clip, ended, sink, counts)
             if progress is not None:
                 progress.finish()
-        return counts[True], counts[False]
+        return counts
 
-    def _answered(
+    def _scored(
         self, clips: Sequence[Clip], sink: Sink, progress: HeardProgress | None
-    ) -> Iterator[tuple[Clip, AudioError | None]]:
-        """Each recording when its rows are in the sink."""
+    ) -> Iterator[tuple[Clip, Ended]]:
+        """Yield each recording when its rows are in the sink."""
         threads = self.options.num_workers or 2
         if self.options.rows == "clips":
             answers = self.classifier.predict_clips(
                 clips, num_threads=threads, windowing=self.windowing, aggregate=self.options.aggregate
             )
             for clip, answer in answers:
-                error = answer if isinstance(answer, AudioError) else None
-                if not isinstance(answer, AudioError):
-                    sink.write(self.rows.clip(clip.source, self.classifier.top(answer, self.top_k)))
-                yield clip, error
+                if isinstance(answer, AudioError):
+                    yield clip, Ended(0.0, answer)
+                    continue
+                self.rows.start(clip.source)
+                sink.write(self.rows.clip(clip.source, self.classifier.top(answer, self.top_k)))
+                yield clip, Ended(0.0, None)
             return
         stream = self.classifier.windows_of_clips(clips, self.windowing, num_threads=threads)
         for clip in clips:
             ended: list[Ended] = []
+            self.rows.start(clip.source)
             self._write_windows(clip, _until_end(stream, ended, progress), sink)
-            yield clip, ended[0].error
+            yield clip, ended[0]
 
     def _write_windows(self, clip: Clip, windows: Iterator[Window], sink: Sink) -> None:
         if self.options.rows == "segments":
@@ -139,23 +178,31 @@ class Job:
             top = self.classifier.top(window.probabilities, self.top_k)
             sink.write(self.rows.window(clip.source, window, top))
 
-    def _finish(self, clip: Clip, error: AudioError | None, sink: Sink) -> None:
+    def _finish(self, clip: Clip, ended: Ended, sink: Sink, counts: JobCounts) -> None:
+        error = ended.error
         if error is None:
-            sink.finish(clip.source)
+            self.rows.end(ended.duration_s)
+            self._state = self.rows.state()
+            unwritten = sink.finish(clip.source, state=self._state)
+            counts.scored += unwritten is None
+            if unwritten is not None:
+                logger.warning("%s", unwritten)
+                counts.unwritten += 1
             return
+        sink.drop()
+        self.rows.restore(self._state)
         if self.options.on_bad_audio == "fail":
-            sink.drop()
             raise error
         logger.warning("%s", error)
-        sink.drop()
         sink.write(self.rows.bad(clip.source, error.reason))
-        sink.finish(clip.source, error.reason)
+        sink.finish(clip.source, error.reason, self._state)
+        counts.unreadable += 1
 
 
 def _until_end(
     stream: Iterator[tuple[Clip, Window | Ended]], ended: list[Ended], progress: HeardProgress | None
 ) -> Iterator[Window]:
-    """The windows of one recording; how it ended goes into ``ended``."""
+    """Yield the windows of one recording; how it ended goes into ``ended``."""
     for _, answer in stream:
         if isinstance(answer, Ended):
             ended.append(answer)

@@ -1,7 +1,8 @@
 """``earmark predict --engine ray``: the same job on the workers of a Ray cluster, for millions of recordings.
 
-Ray shares out groups of recordings; a group whose worker dies is done again by another. The rows come back to this
-process, in order, which writes them as ever: so none is lost or there twice, and ``--resume`` works. Ray is an extra.
+Ray distributes groups of recordings; if a worker dies, another scores its group again. The rows come back to this
+process in order, and it writes them like those of a local job: none is lost or written twice, and ``--resume`` works.
+Ray is an extra.
 """
 
 from __future__ import annotations
@@ -9,37 +10,37 @@ from __future__ import annotations
 import dataclasses
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from earmark.data.clips import Clip
-from earmark.errors import AudioError, DeviceError, EarmarkError
+from earmark.errors import AudioError, DeviceError, EarmarkError, OutputError
 from earmark.extras import require
 from earmark.options import PredictOptions
 from earmark.predict.inputs import HeardProgress
-from earmark.predict.job import Job
-from earmark.predict.sink import Sink
+from earmark.predict.job import Job, JobCounts
+from earmark.predict.sink import ANY_NAME, Sink
 from earmark.words import counted
 
 logger = logging.getLogger(__name__)
 
 _A_GROUP = 16  # recordings: what is done again when a worker dies
-_ANY_NAME = "surrogateescape"
 
 
-def run_on_ray(options: PredictOptions, clips: Sequence[Clip], sink: Sink, progress: HeardProgress) -> tuple[int, int]:
-    """Label recordings on Ray.
+def run_on_ray(
+    options: PredictOptions, clips: Sequence[Clip], ids: Mapping[str, str], sink: Sink, progress: HeardProgress
+) -> JobCounts:
+    """Score recordings on Ray.
 
     Args:
         options: the job; every worker loads the model and needs to see the recordings under the same paths.
-        clips: what to label.
+        clips: the recordings.
+        ids: names by which the format identifies recordings; empty if it has their paths.
         sink: takes the rows.
-        progress: counts them.
-
-    Returns:
-        How many were labelled, and how many could not be read.
+        progress: counts the recordings.
 
     Raises:
         AudioError: a recording cannot be read, under ``on_bad_audio=fail``.
@@ -53,7 +54,7 @@ def run_on_ray(options: PredictOptions, clips: Sequence[Clip], sink: Sink, progr
     except (ConnectionError, ValueError, RuntimeError) as exc:
         raise DeviceError(f"--engine ray: Ray does not start ({str(exc).splitlines()[0]})") from exc
     try:
-        return _run(ray, options, clips, sink, progress)
+        return _run(ray, options, clips, ids, sink, progress)
     except ray.exceptions.RayError as exc:
         raise _ours(exc) from exc
     finally:
@@ -61,16 +62,25 @@ def run_on_ray(options: PredictOptions, clips: Sequence[Clip], sink: Sink, progr
 
 
 def _run(
-    ray: Any, options: PredictOptions, clips: Sequence[Clip], sink: Sink, progress: HeardProgress
-) -> tuple[int, int]:
+    ray: Any,
+    options: PredictOptions,
+    clips: Sequence[Clip],
+    ids: Mapping[str, str],
+    sink: Sink,
+    progress: HeardProgress,
+) -> JobCounts:
     context = ray.data.DataContext.get_current()
     context.execution_options.preserve_order = True
     context.enable_progress_bars = False
     workers = max(1, min(options.ray_workers, -(-len(clips) // _A_GROUP)))
     logger.info("ray: %s, %s", counted(workers, "worker"), counted(len(clips), "recording"))
+    counts = JobCounts()
     if not clips:
-        return 0, 0
-    items = [{"path": clip.source.encode("utf-8", _ANY_NAME)} for clip in clips]
+        return counts
+    items = [
+        {"path": clip.source.encode("utf-8", ANY_NAME), "id": ids.get(clip.source, "").encode("utf-8", ANY_NAME)}
+        for clip in clips
+    ]
     groups = -(-len(items) // _A_GROUP)
     answers = ray.data.from_items(items, override_num_blocks=groups).map_batches(
         _Worker,
@@ -79,18 +89,21 @@ def _run(
         concurrency=workers,
         **_resources(options.device),
     )
-    labelled = bad = 0
     for row in answers.iter_rows():
-        source, reason = row["path"].decode("utf-8", _ANY_NAME), row["reason"] or None
+        source, reason = row["path"].decode("utf-8", ANY_NAME), row["reason"] or None
         if reason is not None and options.on_bad_audio == "fail":
             raise AudioError(source, reason)
         if reason is not None:
             logger.warning("%s: %s", source, reason)
-        sink.write(row["rows"].decode("utf-8", _ANY_NAME))
-        sink.finish(source, reason)
+        sink.write(row["rows"].decode("utf-8", ANY_NAME))
+        unwritten = sink.finish(source, reason)
+        if unwritten is not None:
+            logger.warning("%s", unwritten)
+        counts.unwritten += unwritten is not None
+        counts.unreadable += reason is not None
+        counts.scored += reason is None and unwritten is None
         progress.finish()
-        labelled, bad = labelled + (reason is None), bad + (reason is not None)
-    return labelled, bad
+    return counts
 
 
 def _resources(device: str) -> dict[str, Any]:
@@ -115,16 +128,19 @@ class _Worker:
     """One process with the model; takes groups of recordings."""
 
     def __init__(self, options: PredictOptions) -> None:
-        self._job = Job(dataclasses.replace(options, on_bad_audio="skip"))
+        self._ids: dict[str, str] = {}
+        self._job = Job(dataclasses.replace(options, on_bad_audio="skip"), self._ids)
 
     def __call__(self, group: dict[str, Any]) -> dict[str, Any]:
-        """Rows and reasons of a group, as bytes: names need not be UTF-8."""
-        names = [bytes(name).decode("utf-8", _ANY_NAME) for name in group["path"]]
+        """Return the rows and the reasons of a group, as bytes: names need not be UTF-8."""
+        names, ids = ([bytes(text).decode("utf-8", ANY_NAME) for text in group[key]] for key in ("path", "id"))
+        self._ids.clear()
+        self._ids.update(zip(names, ids, strict=True))
         rows = _Collected()
         self._job.run([Clip(source=name, path=name) for name in names], rows)
         return {
             "path": group["path"],
-            "rows": np.array([text.encode("utf-8", _ANY_NAME) for text, _ in rows.done], dtype=object),
+            "rows": np.array([text.encode("utf-8", ANY_NAME) for text, _ in rows.done], dtype=object),
             "reason": np.array([reason or "" for _, reason in rows.done], dtype=object),
         }
 
@@ -132,19 +148,29 @@ class _Worker:
 class _Collected:
     """A sink that hands the rows of each recording back."""
 
+    bad_audio: Path | None = None
+    state: Mapping[str, Any] = {}
+
     def __init__(self) -> None:
         self.done: list[tuple[str, str | None]] = []
         self._held: list[str] = []
 
-    def left_of(self, clips: Sequence[Clip]) -> list[Clip]:
+    def remaining(self, clips: Sequence[Clip]) -> list[Clip]:
+        """Return all recordings."""
         return list(clips)
 
     def write(self, rows: str) -> None:
+        """Hold rows of the current recording."""
         self._held.append(rows)
 
-    def finish(self, source: str, reason: str | None = None) -> None:
+    def finish(
+        self, source: str, reason: str | None = None, state: Mapping[str, Any] | None = None
+    ) -> OutputError | None:
+        """Keep the rows of the recording."""
         self.done.append(("".join(self._held), reason))
         self._held = []
+        return None
 
     def drop(self) -> None:
+        """Discard the rows of the current recording."""
         self._held = []

@@ -1,0 +1,86 @@
+"""CSV: one table for all recordings, which is a manifest as well. Parquet files are made from it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from earmark.data.clips import join_labels
+from earmark.files import csv_row
+from earmark.models.decision import Prediction
+from earmark.predict.formats.base import TIME_COLUMNS, Rows, RowSettings, score_text, seconds_text
+from earmark.predict.timeline import Segment, Window
+from earmark.tasks import Task
+
+
+def csv_rows(settings: RowSettings) -> Rows:
+    """Return the rows for the task of a model."""
+    return NumberRows(settings) if settings.task is Task.REGRESSION else CsvRows(settings)
+
+
+class CsvRows(Rows):
+    """``path,label,score``, then ``label_2,score_2``...; ``start_s,end_s`` after ``path`` for windows and segments.
+
+    If predictions can be rejected, ``below_threshold`` is the last column of clips and windows: the class that was not
+    probable enough, whose probability is the score. If several labels are possible, ``labels`` precedes the most likely
+    ones: all that are present, as :func:`earmark.data.clips.join_labels` writes them.
+    """
+
+    def __init__(self, settings: RowSettings) -> None:
+        super().__init__(settings)
+        is_segments = settings.kind == "segments"
+        self.several = settings.task is Task.MULTI_LABEL and not is_segments
+        self.rejects = settings.rejects and not is_segments
+        self.top_k = 1 if is_segments else settings.top_k
+
+    def head(self) -> str:
+        """Return the column names."""
+        more = [name for k in range(2, self.top_k + 1) for name in (f"label_{k}", f"score_{k}")]
+        flag = ["below_threshold"] if self.rejects else []
+        names = ["labels"] if self.several else []
+        return csv_row(["path", *TIME_COLUMNS[self.settings.kind], *names, "label", "score", *more, *flag])
+
+    def clip(self, source: str, top: Sequence[Prediction]) -> str:
+        """Return one row."""
+        return csv_row([source, *self._cells(top)])
+
+    def window(self, source: str, window: Window, top: Sequence[Prediction]) -> str:
+        """Return one row."""
+        return csv_row([source, seconds_text(window.start_s), seconds_text(window.end_s), *self._cells(top)])
+
+    def segment(self, source: str, segment: Segment) -> str:
+        """Return one row."""
+        times = [seconds_text(segment.start_s), seconds_text(segment.end_s)]
+        return csv_row([source, *times, segment.label, score_text(segment.score)])
+
+    def bad(self, source: str, reason: str) -> str:
+        """Return a row of empty cells if each recording has one row, so that none is missing; else nothing."""
+        if self.settings.kind != "clips":
+            return ""
+        return csv_row([source, *[""] * (self.several + 2 * self.top_k + self.rejects)])
+
+    def _cells(self, top: Sequence[Prediction]) -> list[str]:
+        cells = [cell for one in top[: self.top_k] for cell in (one["label"], score_text(one["score"]))]
+        if self.several:
+            return [join_labels([one["label"] for one in top if one["present"]]), *cells]
+        return [*cells, top[0].get("below_threshold", "")] if self.rejects else cells
+
+
+class NumberRows(Rows):
+    """``path`` and a column with the number of a regression, under its name; windows have ``start_s,end_s`` between."""
+
+    def head(self) -> str:
+        """Return the column names."""
+        return csv_row(["path", *TIME_COLUMNS[self.settings.kind], self.settings.number])
+
+    def clip(self, source: str, top: Sequence[Prediction]) -> str:
+        """Return one row."""
+        return csv_row([source, score_text(top[0]["score"])])
+
+    def window(self, source: str, window: Window, top: Sequence[Prediction]) -> str:
+        """Return one row."""
+        times = [seconds_text(window.start_s), seconds_text(window.end_s)]
+        return csv_row([source, *times, score_text(top[0]["score"])])
+
+    def bad(self, source: str, reason: str) -> str:
+        """Return a row with an empty cell if each recording has one row."""
+        return csv_row([source, ""]) if self.settings.kind == "clips" else ""

@@ -1,0 +1,82 @@
+"""Parquet: made from the rows of CSV when all are finished, a batch at a time. pyarrow is an extra."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+from contextlib import suppress
+from csv import reader
+from pathlib import Path
+
+from earmark.errors import OutputError
+from earmark.extras import require
+
+logger = logging.getLogger(__name__)
+
+
+def csv_to_parquet(rows: Path, target: Path) -> None:
+    """Write ``target``, completely or not at all; times and scores become numbers, empty cells nulls.
+
+    Parquet holds UTF-8 only: bytes of file names that are something else are written as ``\\xNN``.
+
+    Args:
+        rows: CSV with column names, as :class:`earmark.predict.formats.csv_table.CsvRows` writes it.
+        target: the Parquet file.
+
+    Raises:
+        MissingExtraError: pyarrow is not installed.
+        OutputError: the rows are damaged.
+    """
+    require("pyarrow")
+    import pyarrow as pa
+    from pyarrow import csv, parquet
+
+    with open(rows, encoding="utf-8", errors="surrogateescape") as stream:
+        names = next(reader(stream))
+    words = re.compile(r"path|labels?|label_\d+|below_threshold")
+    types = {name: pa.string() if words.fullmatch(name) else pa.float64() for name in names}
+    part, escaped = target.with_name(f"{target.name}.writing"), Path(f"{rows}.utf8")
+    options = csv.ConvertOptions(column_types=types, strings_can_be_null=True, null_values=[""])
+    try:
+        source = escaped if _escape_bytes(rows, escaped, target) else rows
+        with (
+            csv.open_csv(
+                source, convert_options=options, parse_options=csv.ParseOptions(newlines_in_values=True)
+            ) as table,
+            parquet.ParquetWriter(part, table.schema) as writer,
+        ):
+            for batch in table:
+                writer.write_batch(batch)
+        os.replace(part, target)
+    except pa.ArrowInvalid as exc:
+        raise OutputError(f"{target}: {str(exc).splitlines()[0]}; the rows are in {rows}") from exc
+    finally:
+        for path in (part, escaped):
+            with suppress(OSError):
+                path.unlink()
+
+
+def _escape_bytes(rows: Path, escaped: Path, target: Path) -> bool:
+    """Write ``escaped``, the rows as valid UTF-8; return ``False`` without writing if they are that already."""
+    with open(rows, "rb") as stream:
+        odd = sum(not _is_utf8(line) for line in stream)
+        if not odd:
+            return False
+        stream.seek(0)
+        with open(escaped, "wb") as copy:
+            copy.writelines(line.decode("utf-8", "backslashreplace").encode() for line in stream)
+    logger.warning(
+        "%s: %d rows have file names that are not UTF-8, which Parquet cannot hold. Their bytes are written as \\xNN",
+        target,
+        odd,
+    )
+    return True
+
+
+def _is_utf8(line: bytes) -> bool:
+    try:
+        line.decode()
+    except UnicodeDecodeError:
+        return False
+    return True

@@ -1,0 +1,316 @@
+"""An output that is one file: it holds each recording completely or not at all, and a stopped job can be resumed.
+
+Rows go to ``OUTPUT.part`` as they come. ``OUTPUT.part.done`` has the :class:`Provenance` of the job, then a line for
+each finished recording with the size of the rows after it. A resumed job cuts the rows back to the last of these.
+When all recordings are finished, the rows become ``OUTPUT``, and ``OUTPUT.earmark.json`` records what made them.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, suppress
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from earmark.data.clips import Clip
+from earmark.errors import OutputError, UsageError
+from earmark.files import writing
+from earmark.predict.provenance import (
+    Provenance,
+    read_json_lines,
+    read_record,
+    record_path,
+    sources_sha256,
+    write_record,
+)
+from earmark.predict.sink import ANY_NAME, BAD_AUDIO, bad_audio_rows, check_output, translated
+from earmark.words import counted
+
+logger = logging.getLogger(__name__)
+
+Convert = Callable[[Path, Path], None]
+
+
+@contextmanager
+def open_part_file(
+    path: Path,
+    *,
+    head: str,
+    provenance: Provenance,
+    sources: Sequence[str],
+    overwrite: bool = False,
+    resume: bool = False,
+    convert: Convert | None = None,
+) -> Iterator[PartFile]:
+    """Open an output file; it is complete when the block ends without an error.
+
+    Args:
+        path: the output.
+        head: text before the first row.
+        provenance: what makes the rows.
+        sources: all recordings of the job.
+        overwrite: replace an existing output, and the rows of a stopped job.
+        resume: continue the rows of a stopped job; do nothing if it is complete.
+        convert: makes the output from the finished rows, given both paths.
+
+    Raises:
+        OutputError: the output exists, or cannot be written.
+        UsageError: the stopped job had another model, other settings or other recordings.
+    """
+    check_output(path, sources)
+    sink = PartFile(path, provenance, sources)
+    try:
+        with translated(path):
+            sink.open(head, overwrite=overwrite, resume=resume)
+        yield sink
+    except BaseException:
+        sink.close()
+        sink.keep_or_remove()
+        raise
+    sink.close()
+    with translated(path, sink.hint):
+        sink.complete(convert)
+
+
+class PartFile:
+    """The rows of a job and the list of its finished recordings."""
+
+    def __init__(self, path: Path, provenance: Provenance, sources: Sequence[str]) -> None:
+        self._path, self._part, self._list = path, Path(f"{path}.part"), Path(f"{path}.part.done")
+        self._provenance, self._sources = provenance, sources
+        self._finished: list[dict[str, Any]] = []
+        self._rows: BinaryIO | None = None
+        self._done: BinaryIO | None = None
+        self._start = 0  # of the current recording's rows
+        self._is_ours = False  # the part file is this job's: it may be removed
+        self.bad_audio: Path | None = Path(f"{path}{BAD_AUDIO}")
+        self.is_complete = False
+
+    def open(self, head: str, *, overwrite: bool, resume: bool) -> None:
+        """Open the files, or refuse; see :func:`open_part_file`."""
+        self.is_complete = self._path.exists() and not overwrite
+        if self.is_complete:
+            self._check_complete(resume=resume)
+            return
+        if resume:
+            self._read_stopped(head)
+        else:
+            self._discard_stopped(overwrite=overwrite)
+        self._open(head)
+
+    @property
+    def state(self) -> Mapping[str, Any]:
+        """State of the rows after the last finished recording."""
+        state: Mapping[str, Any] = (self._finished[-1].get("state") if self._finished else None) or {}
+        return state
+
+    @property
+    def finished(self) -> list[dict[str, Any]]:
+        """An entry for each finished recording, in order."""
+        return self._finished
+
+    @property
+    def hint(self) -> str:
+        """How to continue, for the message of an error; empty if nothing is finished."""
+        return f". {self._part} keeps {self._count_finished()}. --resume continues" if self._finished else ""
+
+    def remaining(self, clips: Sequence[Clip]) -> list[Clip]:
+        """Return the recordings that are not finished."""
+        if self.is_complete:
+            return []
+        done = {entry["path"] for entry in self._finished}
+        return [clip for clip in clips if clip.source not in done]
+
+    def write(self, rows: str | bytes) -> None:
+        """Append rows of the current recording."""
+        assert self._rows is not None  # only recordings that are not finished have rows
+        with self._translated():
+            self._rows.write(rows.encode("utf-8", ANY_NAME) if isinstance(rows, str) else rows)
+
+    def finish(
+        self, source: str, reason: str | None = None, state: Mapping[str, Any] | None = None, **more: Any
+    ) -> OutputError | None:
+        """Note that the recording is finished, with ``more`` in its entry of the list."""
+        assert self._rows is not None
+        with self._translated():
+            self._rows.flush()
+            self._start = self._rows.tell()
+            entry = {"path": source, "bytes": self._start, "reason": reason}
+            entry |= {"state": dict(state)} if state else {}
+            self._note({**entry, **more})
+            self._finished.append({**entry, **more})
+        return None
+
+    def drop(self) -> None:
+        """Cut the rows back to the last finished recording."""
+        assert self._rows is not None
+        with self._translated():
+            self._rows.flush()
+            self._rows.seek(self._start)
+            self._rows.truncate()
+
+    def close(self) -> None:
+        """Close both files."""
+        for stream in (self._rows, self._done):
+            if stream is not None:
+                with suppress(OSError):  # of a full disk, which the caller has met already
+                    stream.close()
+        self._rows = self._done = None
+
+    def complete(self, convert: Convert | None) -> None:
+        """Give the rows their name, list the recordings that could not be read, and record what made the output."""
+        if self.is_complete:
+            return
+        record_path(self._path).unlink(missing_ok=True)  # that of the output that is replaced
+        if convert is None:
+            os.replace(self._part, self._path)
+        else:
+            convert(self._part, self._path)
+            self._part.unlink()
+        self._write_beside()
+
+    def abandon(self) -> None:
+        """Remove the rows, which are no output, and list the recordings that could not be read."""
+        self.close()
+        self._part.unlink(missing_ok=True)
+        self._write_bad_audio()
+        self._list.unlink(missing_ok=True)
+        self._finished = []
+
+    def keep_or_remove(self) -> None:
+        """Log how to continue a stopped job; remove its files if it has finished nothing."""
+        if not self._is_ours:
+            return
+        if self._finished:
+            logger.info("%s keeps %s. --resume continues", self._part, self._count_finished())
+            return
+        for path in (self._part, self._list, Path(f"{self._list}.new")):
+            with suppress(OSError):
+                path.unlink()
+
+    def _write_beside(self) -> None:
+        """Write the files beside the output; without the list of finished recordings, it is no stopped job."""
+        unreadable = self._write_bad_audio()
+        write_record(self._path, self._provenance.to_dict(), [one["path"] for one in self._finished], unreadable)
+        self._list.unlink()
+
+    def _write_bad_audio(self) -> int:
+        """List the recordings that could not be read; return how many they are."""
+        bad = [(entry["path"], entry["reason"]) for entry in self._finished if entry["reason"] is not None]
+        assert self.bad_audio is not None
+        if bad:
+            with writing(self.bad_audio) as stream:
+                stream.write(bad_audio_rows(bad))
+        else:
+            self.bad_audio.unlink(missing_ok=True)
+        return len(bad)
+
+    def _check_complete(self, *, resume: bool) -> None:
+        """Allow ``--resume`` for an output that the same job has completed."""
+        if not resume:
+            raise OutputError(f"{self._path}: exists already. Name another file, or add --overwrite")
+        entries = read_json_lines(self._list, to_first_damage=True)
+        all_finished = {entry.get("path") for entry in entries[1:]} == set(self._sources)
+        if self._part.exists() or (entries and not all_finished):
+            raise OutputError(
+                f"{self._path}: exists already, and a job that replaces it was stopped. Add --overwrite to --resume"
+            )
+        if entries:  # killed after the output had its name, before the record was written
+            self._check_is_same(Provenance.from_dict(entries[0]), self._path)
+            self._finished = entries[1:]
+            self._write_beside()
+        record = read_record(self._path)
+        self._check_is_same(Provenance.from_dict(record), self._path)
+        if record.get("recordings_sha256") != sources_sha256(self._sources):
+            raise UsageError(
+                f"--resume: {self._path} is complete, for other recordings ({record.get('recordings')}, these are "
+                f"{len(self._sources)}). Name another file, or start again with --overwrite"
+            )
+        logger.info("%s is complete: there is nothing to resume", self._path)
+
+    def _check_is_same(self, earlier: Provenance | None, where: Path) -> None:
+        difference = self._provenance.difference(earlier)
+        if difference is not None:
+            raise UsageError(
+                f"--resume: {where} was written {difference}. Use the same to continue, or start again with --overwrite"
+            )
+        assert earlier is not None
+        self._provenance.warn_of_version(earlier, where)
+
+    def _read_stopped(self, head: str) -> None:
+        """Read what a stopped job has finished."""
+        size = self._part.stat().st_size if self._part.exists() else 0
+        entries = read_json_lines(self._list, to_first_damage=True)
+        if not entries:
+            if size > len(head.encode("utf-8", ANY_NAME)):
+                raise UsageError(
+                    f"--resume: {self._part} cannot be resumed, because {self._list.name} is missing or damaged. Start "
+                    "again with --overwrite"
+                )
+            return
+        self._check_is_same(Provenance.from_dict(entries[0]), self._part)
+        self._finished = [entry for entry in entries[1:] if entry["bytes"] <= size]
+        self._check_sources()
+        if self._finished:
+            logger.info("Resuming: %s of %d are in %s", self._count_finished(), len(self._sources), self._part)
+
+    def _check_sources(self) -> None:
+        """Refuse to continue with other recordings: their rows would stand beside those of the earlier ones."""
+        here = set(self._sources)
+        gone = [entry["path"] for entry in self._finished if entry["path"] not in here]
+        if gone:
+            raise UsageError(
+                f"--resume: {self._part} has results for {gone[0]}, which is not among the recordings given "
+                f"({len(gone)} of {len(self._finished)} are not). Give the same files and folders, or start again with "
+                "--overwrite"
+            )
+        in_order = [entry["path"] for entry in self._finished] == list(self._sources[: len(self._finished)])
+        if self.state and not in_order:
+            raise UsageError(
+                f"--resume: {self._part} counts times through all recordings in their order, and there are new "
+                "recordings before its last one. Start again with --overwrite"
+            )
+
+    def _discard_stopped(self, *, overwrite: bool) -> None:
+        finished = read_json_lines(self._list, to_first_damage=True)[1:] if self._part.exists() else []
+        if finished and not overwrite:
+            raise OutputError(
+                f"{self._part}: holds {counted(len(finished), 'finished recording')} of a stopped job. Add --resume to "
+                "continue it, or --overwrite to start again"
+            )
+        if finished:
+            logger.info("Discarding %s with %s", self._part, counted(len(finished), "finished recording"))
+
+    def _open(self, head: str) -> None:
+        """Open both files. The list is never shorter on disk than the recordings that are known to be finished."""
+        self._is_ours = True
+        if not self._finished:
+            self._part.unlink(missing_ok=True)
+        fresh = Path(f"{self._list}.new")
+        with open(fresh, "wb") as stream:
+            for entry in (self._provenance.to_dict(), *self._finished):
+                stream.write(json.dumps(entry).encode() + b"\n")
+        os.replace(fresh, self._list)
+        self._done = open(self._list, "ab")  # noqa: SIM115  (closed by close)
+        self._rows = open(self._part, "r+b" if self._finished else "wb")  # noqa: SIM115  (closed by close)
+        if self._finished:
+            self._rows.truncate(self._finished[-1]["bytes"])
+            self._rows.seek(0, os.SEEK_END)
+        else:
+            self._rows.write(head.encode("utf-8", ANY_NAME))
+            self._rows.flush()
+        self._start = self._rows.tell()
+
+    def _note(self, entry: dict[str, Any]) -> None:
+        assert self._done is not None
+        self._done.write(json.dumps(entry).encode() + b"\n")
+        self._done.flush()
+
+    def _count_finished(self) -> str:
+        return counted(len(self._finished), "finished recording")
+
+    def _translated(self) -> AbstractContextManager[None]:
+        return translated(self._path, self.hint)

@@ -1,0 +1,162 @@
+"""What made an output: the model, the settings and the version, in a JSON file beside it.
+
+``OUTPUT.earmark.json`` belongs to an output that is one file; ``FOLDER/earmark.jsonl`` to a folder with a file for each
+recording. A resumed job compares before it scores anything, so an output never holds rows of two models or settings.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from earmark import __version__
+from earmark.files import writing
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """What made an output.
+
+    Attributes:
+        command: ``predict`` or ``embed``.
+        model: the model as it was named.
+        model_sha256: of :func:`earmark.models.fingerprint.model_sha256`.
+        settings: settings that decide what the rows are, by the name of their flag.
+        version: of earmark.
+    """
+
+    command: str
+    model: str
+    model_sha256: str
+    settings: Mapping[str, Any]
+    version: str
+
+    @classmethod
+    def of_now(cls, command: str, model: str, model_sha256: str, settings: Mapping[str, Any]) -> Provenance:
+        """Return that of a job of this version; settings become what JSON can hold."""
+        return cls(command, model, model_sha256, json.loads(json.dumps(settings)), __version__)
+
+    @classmethod
+    def from_dict(cls, record: Any) -> Provenance | None:
+        """Return what :meth:`to_dict` wrote; ``None`` for anything else."""
+        try:
+            model = record["model"]
+            texts = (record["command"], model["name_or_path"], model["sha256"], record["earmark"])
+            settings = dict(record["settings"])
+        except (TypeError, KeyError, ValueError):
+            return None
+        command, name, sha256, version = map(str, texts)
+        return cls(command, name, sha256, settings, version)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return it for JSON."""
+        return {
+            "command": self.command,
+            "earmark": self.version,
+            "model": {"name_or_path": self.model, "sha256": self.model_sha256},
+            "settings": dict(self.settings),
+        }
+
+    @property
+    def key(self) -> str:
+        """Short text that differs if the rows of two jobs may differ."""
+        what = json.dumps([self.command, self.model_sha256, self.settings, self.version], sort_keys=True)
+        return hashlib.sha256(what.encode()).hexdigest()[:12]
+
+    def difference(self, earlier: Provenance | None) -> str | None:
+        """Return in words what differs from an earlier job; ``None`` if rows of both may stand in one output."""
+        if earlier is None:
+            return "without a record of the model and the settings"
+        if earlier.command != self.command:
+            return f"by earmark {earlier.command}, not earmark {self.command}"
+        if earlier.model_sha256 != self.model_sha256:
+            if earlier.model == self.model:
+                return (
+                    f"with other weights or another configuration of {self.model} (SHA-256 {earlier.model_sha256[:8]}, "
+                    f"now {self.model_sha256[:8]})"
+                )
+            return f"with the model {earlier.model}, not {self.model}"
+        for name in dict.fromkeys([*self.settings, *earlier.settings]):
+            before, now = earlier.settings.get(name), self.settings.get(name)
+            if before != now:
+                return f"with {_setting(name, before)}, not {_setting(name, now)}"
+        return None
+
+    def warn_of_version(self, earlier: Provenance, where: object) -> None:
+        """Warn if an earlier version wrote some of the rows."""
+        if earlier.version != self.version:
+            logger.warning(
+                "%s was begun by earmark %s and is continued by %s, so scores may differ slightly between its "
+                "recordings. Start again with --overwrite if that matters",
+                where,
+                earlier.version,
+                self.version,
+            )
+
+
+def _setting(name: str, value: Any) -> str:
+    if name == "decision":
+        return f"a decision.json {value}" if value else "no decision.json"
+    if value is None:
+        return f"no --{name}"
+    return f"--{name} {' '.join(map(str, value)) if isinstance(value, list) else value}"
+
+
+def sources_sha256(sources: Sequence[str]) -> str:
+    """Return a hash of which recordings there are, in any order."""
+    paths = sorted(os.fsencode(os.path.abspath(source)) for source in sources)
+    return hashlib.sha256(b"\0".join(paths)).hexdigest()
+
+
+def record_path(output: Path) -> Path:
+    """Return where the record of an output file is."""
+    return Path(f"{output}.earmark.json")
+
+
+def write_record(output: Path, provenance: Mapping[str, Any], sources: Sequence[str], unreadable: int) -> None:
+    """Write the record of a finished output file."""
+    counts = {"recordings": len(sources), "unreadable": unreadable, "recordings_sha256": sources_sha256(sources)}
+    with writing(record_path(output)) as stream:
+        json.dump({**provenance, **counts}, stream, indent=1)
+        stream.write("\n")
+
+
+def read_record(output: Path) -> dict[str, Any]:
+    """Return the record of an output file; empty if there is none that can be read."""
+    try:
+        record = json.loads(record_path(output).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return record if isinstance(record, dict) else {}
+
+
+def read_json_lines(path: Path, *, to_first_damage: bool = False) -> list[dict[str, Any]]:
+    """Return the objects of a file of JSON lines; empty without the file.
+
+    Args:
+        path: the file. A process that was killed may have left a line that is cut off.
+        to_first_damage: whether to ignore everything after such a line, or that line only.
+    """
+    entries: list[dict[str, Any]] = []
+    try:
+        lines = path.read_bytes().split(b"\n")
+    except OSError:
+        return []
+    for line in filter(None, lines):
+        try:
+            entry = json.loads(line)
+        except ValueError:
+            entry = None
+        if isinstance(entry, dict):
+            entries.append(entry)
+        elif to_first_damage:
+            break
+    return entries

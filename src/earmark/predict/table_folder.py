@@ -1,0 +1,299 @@
+"""An output that is a folder with a file for each recording, for programs that open one beside the recording.
+
+Each file is complete or absent. ``earmark.jsonl`` in the folder records what made each of them: a line with the
+:class:`Provenance` of each job, and a line for each file, written before the file, with the hash of its content.
+"""
+
+from __future__ import annotations
+
+import csv
+import errno
+import hashlib
+import json
+import logging
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from earmark.data.clips import Clip
+from earmark.errors import EarmarkError, OutputError, UsageError
+from earmark.files import writing
+from earmark.predict.provenance import Provenance, read_json_lines
+from earmark.predict.sink import ANY_NAME, bad_audio_rows, longest_name, translated
+from earmark.predict.table_names import table_names, tells_case
+from earmark.words import and_more, counted
+
+logger = logging.getLogger(__name__)
+
+JOURNAL = "earmark.jsonl"
+_LIST = "bad_audio.csv"
+_PART = ".earmark.part"
+# errors after which no other file can be written either
+_OF_THE_FOLDER = {errno.ENOSPC, errno.EDQUOT, errno.EROFS} if hasattr(errno, "EDQUOT") else {errno.ENOSPC, errno.EROFS}
+
+
+@dataclass(frozen=True)
+class _Entry:
+    """What the journal says of a file."""
+
+    recording: str  # absolute path
+    job: str
+    sha256: str
+
+
+class _Journal:
+    """``earmark.jsonl``.
+
+    Attributes:
+        jobs: what made files, by the key of the job.
+        files: the last entry of each file, by its name.
+        hashes: of every content that a file ever had.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._stream: BinaryIO | None = None
+        self.jobs: dict[str, Provenance] = {}
+        self.files: dict[str, _Entry] = {}
+        self.hashes: dict[str, set[str]] = {}
+        for line in read_json_lines(path):
+            job = Provenance.from_dict(line)
+            if job is not None:
+                self.jobs[str(line.get("job"))] = job
+            elif all(isinstance(line.get(name), str) for name in ("file", "recording", "job", "sha256")):
+                self._take(line["file"], _Entry(line["recording"], line["job"], line["sha256"]))
+
+    def open(self, job: Provenance) -> None:
+        """Begin to append."""
+        self._stream = open(self._path, "ab")  # noqa: SIM115  (closed by close)
+        if self._stream.tell() > 0:
+            with open(self._path, "rb") as whole:
+                whole.seek(-1, os.SEEK_END)
+                if whole.read(1) != b"\n":  # cut off by a kill
+                    self._stream.write(b"\n")
+        if job.key not in self.jobs:
+            self._append({"job": job.key, **job.to_dict()})
+        self._stream.flush()
+
+    def note(self, name: str, entry: _Entry) -> None:
+        """Note what a file is about to hold."""
+        self._append({"file": name, "recording": entry.recording, "job": entry.job, "sha256": entry.sha256})
+        self._take(name, entry)
+
+    def close(self) -> None:
+        """Close the file."""
+        if self._stream is not None:
+            with suppress(OSError):
+                self._stream.close()
+
+    def _append(self, line: dict[str, Any]) -> None:
+        assert self._stream is not None
+        self._stream.write(json.dumps(line).encode() + b"\n")
+        self._stream.flush()
+
+    def _take(self, name: str, entry: _Entry) -> None:
+        self.files[name] = entry
+        self.hashes.setdefault(name, set()).add(entry.sha256)
+
+
+@contextmanager
+def open_table_folder(
+    folder: Path,
+    *,
+    inputs: Sequence[str],
+    sources: Sequence[str],
+    ending: str,
+    head: str,
+    provenance: Provenance,
+    overwrite: bool = False,
+    resume: bool = False,
+) -> Iterator[TableFolder]:
+    """Open a folder of tables.
+
+    Args:
+        folder: the output; it is made if it does not exist.
+        inputs: files and folders that were given.
+        sources: the recordings in them.
+        ending: of the file of each recording, after the recording's name.
+        head: text at the start of each file.
+        provenance: what makes the tables.
+        overwrite: replace tables.
+        resume: keep the tables that a job with the same model and settings has written.
+
+    Raises:
+        OutputError: a table exists already, or the folder cannot be written.
+        UsageError: tables were made with another model or other settings.
+    """
+    with translated(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        journal = _Journal(folder / JOURNAL)
+        of_recordings = {os.path.abspath(source): source for source in sources}
+        given = {of_recordings.get(one.recording, one.recording): name for name, one in journal.files.items()}
+        names = table_names(
+            sources,
+            inputs,
+            ending,
+            longest=longest_name(folder),
+            case_sensitive=tells_case(folder),
+            given=given if resume else None,
+        )
+        sink = TableFolder(folder, names, head, provenance, journal)
+        sink.check(resume=resume, overwrite=overwrite)
+        sink.open()
+    try:
+        yield sink
+    except BaseException:
+        with suppress(OutputError):
+            sink.complete()
+        raise
+    finally:
+        journal.close()
+    sink.complete()
+
+
+class TableFolder:
+    """The tables of a job; see :func:`open_table_folder`."""
+
+    state: Mapping[str, Any] = {}
+
+    def __init__(
+        self, folder: Path, names: dict[str, str], head: str, provenance: Provenance, journal: _Journal
+    ) -> None:
+        self._folder, self._names, self._head = folder, names, head
+        self._provenance, self._journal = provenance, journal
+        self._held: list[str] = []
+        self._kept: set[str] = set()  # recordings whose tables stay
+        self._bad: list[tuple[str, str]] = []
+        self._bad_before: list[tuple[str, str]] = []  # of recordings of other jobs
+        self.bad_audio: Path | None = folder / _LIST
+
+    def check(self, *, resume: bool, overwrite: bool) -> None:
+        """Decide which tables stay, and refuse to start if one of them was made in another way.
+
+        Raises:
+            OutputError: a table exists already.
+            UsageError: it was made with another model or other settings.
+        """
+        changed: list[str] = []
+        for source, name in self._names.items():
+            target = self._folder / name
+            if not os.path.lexists(target):
+                continue
+            entry = self._journal.files.get(name)
+            problem = self._problem(target, source, entry, resume=resume)
+            state = self._state(target, name, entry)
+            if problem is not None or (overwrite and state == "changed"):
+                if problem is not None and not overwrite:
+                    raise problem
+                continue
+            if state != "old":
+                self._kept.add(source)
+            if state == "changed":
+                changed.append(name)
+        if changed:
+            logger.warning(
+                "%s: %s changed since earmark wrote them (%s) and stay as they are. Add --overwrite to replace them",
+                self._folder,
+                counted(len(changed), "table"),
+                and_more(changed),
+            )
+
+    def open(self) -> None:
+        """Open the journal, and take the list of unreadable recordings of other jobs over."""
+        self._journal.open(self._provenance)
+        assert self.bad_audio is not None
+        with suppress(FileNotFoundError), open(self.bad_audio, encoding="utf-8", errors=ANY_NAME, newline="") as stream:
+            rows = [(row[0], row[1]) for row in csv.reader(stream) if len(row) == 2][1:]
+            ours = {os.path.abspath(source) for source in self._names}
+            self._bad_before = [row for row in rows if os.path.abspath(row[0]) not in ours]
+
+    def remaining(self, clips: Sequence[Clip]) -> list[Clip]:
+        """Return the recordings without a table."""
+        return [clip for clip in clips if clip.source not in self._kept]
+
+    def write(self, rows: str) -> None:
+        """Hold rows of the current recording."""
+        self._held.append(rows)
+
+    def finish(
+        self, source: str, reason: str | None = None, state: Mapping[str, Any] | None = None
+    ) -> OutputError | None:
+        """Write the recording's file, or list why there is none."""
+        content = (self._head + "".join(self._held)).encode("utf-8", ANY_NAME)
+        self._held = []
+        if reason is not None:
+            self._bad.append((source, reason))
+            return None
+        target = self._folder / self._names[source]
+        try:
+            self._write(target, source, content)
+        except OSError as exc:
+            error = OutputError(f"{target}: cannot be written ({exc.strerror or exc})")
+            if exc.errno in _OF_THE_FOLDER:
+                raise OutputError(f"{error}. The tables written so far are complete; --resume continues") from exc
+            self._bad.append((source, f"its table cannot be written ({exc.strerror or exc})"))
+            return error
+        return None
+
+    def drop(self) -> None:
+        """Discard the rows of the current recording."""
+        self._held = []
+
+    def complete(self) -> None:
+        """Write the list of recordings that could not be read or written."""
+        bad = [*self._bad_before, *self._bad]
+        assert self.bad_audio is not None
+        if bad:
+            with writing(self.bad_audio) as stream:
+                stream.write(bad_audio_rows(bad))
+        else:
+            self.bad_audio.unlink(missing_ok=True)
+
+    def _write(self, target: Path, source: str, content: bytes) -> None:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        part = target.with_name(_PART)
+        try:
+            part.write_bytes(content)
+            entry = _Entry(os.path.abspath(source), self._provenance.key, hashlib.sha256(content).hexdigest())
+            self._journal.note(self._names[source], entry)
+            os.replace(part, target)
+        finally:
+            with suppress(OSError):
+                part.unlink()
+
+    def _problem(self, target: Path, source: str, entry: _Entry | None, *, resume: bool) -> EarmarkError | None:
+        """Return why an existing table is no result of this job; ``None`` if it is one."""
+        if not resume:
+            of = f" and holds the results for {entry.recording}" if entry is not None else ""
+            return OutputError(
+                f"{target}: exists already{of}. Add --resume to continue a stopped job, --overwrite to replace tables, "
+                "or name another folder"
+            )
+        if entry is None:
+            return OutputError(
+                f"{target}: exists already, and {self._folder / JOURNAL} does not record what made it. Name another "
+                "folder, or add --overwrite to replace it"
+            )
+        if entry.recording != os.path.abspath(source):
+            return OutputError(
+                f"{target}: holds the results for {entry.recording}, not for {source}. Name another folder, or add "
+                "--overwrite to replace it"
+            )
+        difference = self._provenance.difference(self._journal.jobs.get(entry.job))
+        if difference is not None:
+            return UsageError(
+                f"--resume: {target} was written {difference}. Use the same to continue, name another folder, or add "
+                "--overwrite to write such tables again"
+            )
+        return None
+
+    def _state(self, target: Path, name: str, entry: _Entry | None) -> str:
+        """Return whether a table is ``ours``, of an ``old`` job, or was ``changed`` by somebody."""
+        content = target.read_bytes() if target.is_file() else b""
+        found = hashlib.sha256(content).hexdigest()
+        if entry is not None and found == entry.sha256:
+            return "ours"
+        return "old" if not content or found in self._journal.hashes.get(name, ()) else "changed"
