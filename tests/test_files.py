@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 from pathlib import Path
 
 import pytest
@@ -9,7 +11,7 @@ import pytest
 from earmark import files
 from earmark.config_files import save_config
 from earmark.errors import OutputError
-from earmark.files import writing, writing_bytes
+from earmark.files import csv_row, writing, writing_bytes
 from tests.small_files import no_file_longer_than
 
 
@@ -63,3 +65,18 @@ def test_replace_waits_for_a_program_that_has_the_file_open(tmp_path: Path, monk
     monkeypatch.setattr(files, "_TRIES", 3)
     files.replace(tmp_path / "part", tmp_path / "whole")
     assert (tmp_path / "whole").read_bytes() == b"1"
+
+
+@pytest.mark.parametrize("end", ["\n", "\r", "\r\n", ",", '"', "\t"])
+def test_a_csv_row_is_one_row_whatever_is_in_it(end: str) -> None:
+    cells = [f"a{end}b", "", "c"]
+    text = csv_row([*cells, None, 0.5, 3])
+    assert text.endswith("\n")
+    assert not text.endswith("\r\n")
+    assert list(csv.reader(io.StringIO(text + csv_row(["next"]), newline=""))) == [[*cells, "", "0.5", "3"], ["next"]]
+
+
+def test_no_other_code_writes_csv_rows_that_a_carriage_return_splits() -> None:
+    source = Path(files.__file__).parent
+    wrong = [path for path in source.rglob("*.py") if 'lineterminator="\\n"' in path.read_text(encoding="utf-8")]
+    assert wrong == []

@@ -119,7 +119,11 @@ def _label_some(corpus: Path, run_dir: Path, device: str) -> list[str]:
     output = run_dir / "predictions_examples.csv"
     predict_files(
         PredictOptions(
-            model_name_or_path=str(run_dir), inputs=[str(path) for path in chosen], output=str(output), device=device
+            model_name_or_path=str(run_dir),
+            inputs=[str(path) for path in chosen],
+            output=str(output),
+            overwrite=True,
+            device=device,
         )
     )
     return output.read_text(encoding="utf-8").splitlines()[1:]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import logging
 from collections.abc import Iterator, Sequence
@@ -20,7 +19,7 @@ from earmark.data.waveforms import default_store_root
 from earmark.device import select_device
 from earmark.errors import AudioError, DataError, ModelError, UsageError
 from earmark.export.description import is_export
-from earmark.files import writing
+from earmark.files import csv_row, writing
 from earmark.label import order
 from earmark.label.clips import clips_to_label, path_in
 from earmark.label.decisions import Decisions
@@ -281,7 +280,7 @@ def _write_bad(path: Path, bad: Sequence[tuple[str, str]]) -> None:
 
 def _write_csv(path: Path, columns: Sequence[str], lines: Sequence[Sequence[Any]]) -> None:
     with writing(path) as stream:
-        csv.writer(stream, lineterminator="\n").writerows([columns, *lines])
+        stream.writelines(csv_row(line) for line in (columns, *lines))
 
 
 def _summary(session: Session, folder: Path, options: LabelOptions) -> str:

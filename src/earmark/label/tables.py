@@ -6,14 +6,13 @@ it. A file that another program has changed meanwhile is read again first: what 
 
 from __future__ import annotations
 
-import csv
 import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from earmark.data.manifests import read_csv
 from earmark.errors import DataError, OutputError
-from earmark.files import writing
+from earmark.files import csv_row, writing
 
 # what a row calls a clip: path, and start and length of the stretch as texts, empty for a whole recording
 Key = tuple[str, str, str]
@@ -76,9 +75,8 @@ class Table:
         """
         if rows:
             with writing(self.path, errors="strict") as stream:
-                writer = csv.DictWriter(stream, self._columns, restval="", extrasaction="ignore", lineterminator="\n")
-                writer.writeheader()
-                writer.writerows(rows.values())
+                stream.write(csv_row(self._columns))
+                stream.writelines(csv_row(row.get(name, "") for name in self._columns) for row in rows.values())
         else:
             try:
                 self.path.unlink(missing_ok=True)

@@ -21,7 +21,7 @@ _MODEL_FILES = rf"{_ADAPTER}|config\.json|preprocessor_config\.json|training_arg
 _TRAINER_ENTRIES = r"checkpoint-\d+|\.unfinished-checkpoint|trainer_state\.json"
 _OWN_FILES = (
     r"run_config\.yaml|labels\.json|decision\.json|environment\.json|metrics\.json|results_row\.json|README\.md|bad_audio\.csv|"
-    r"cross_validation\.json|history\.json|report\.html|splits\.csv|predictions_\w+\.csv|"
+    r"cross_validation\.json|history\.json|report\.html|splits\.csv|predictions_\w+\.csv(\.earmark\.json)?|"
     r"evaluation_(validation|test|unseen)(_\d+)?"
 )
 _WRITTEN = re.compile(f"{_MODEL_FILES}|{_TRAINER_ENTRIES}|{_OWN_FILES}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -12,7 +11,7 @@ import numpy as np
 
 from earmark.data.clips import ClipTable, join_labels
 from earmark.data.targets import targets_of
-from earmark.files import writing
+from earmark.files import csv_row, writing
 from earmark.models.decision import HALF, PLAIN, Decision
 from earmark.runs.folder import RunFolder
 from earmark.runs.split_record import how_many_trained_on
@@ -170,9 +169,8 @@ def write_predictions(folder: RunFolder, split: str, judged: Judged) -> None:
     }[judged.task](judged)
     more = _more_columns(judged)
     with writing(folder.predictions(split)) as stream:
-        lines = csv.writer(stream, lineterminator="\n")
-        lines.writerow([*heads, *more])
-        lines.writerows([*row, *(values[at] for values in more.values())] for at, row in enumerate(rows))
+        stream.write(csv_row([*heads, *more]))
+        stream.writelines(csv_row([*row, *(values[at] for values in more.values())]) for at, row in enumerate(rows))
 
 
 _Lines = tuple[list[str], Iterator[list[object]]]

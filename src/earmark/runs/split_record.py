@@ -20,7 +20,7 @@ import numpy as np
 
 from earmark.data.content import are_among, content_text
 from earmark.errors import DataError
-from earmark.files import writing
+from earmark.files import csv_row, writing
 from earmark.runs.folder import run_folders
 from earmark.words import counted
 
@@ -84,9 +84,8 @@ def write_record(path: Path, rows: _Rows) -> None:
         OutputError: the file cannot be written.
     """
     with writing(path) as stream:
-        lines = csv.writer(stream, lineterminator="\n")
-        lines.writerow(_HEAD)
-        lines.writerows((split, content_text(content), clip) for split, content, clip in rows)
+        stream.write(csv_row(_HEAD))
+        stream.writelines(csv_row([split, content_text(content), clip]) for split, content, clip in rows)
 
 
 def read_record(path: Path) -> SplitRecord:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import shlex
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -17,7 +16,7 @@ from earmark.data.corpora.gtzan import GTZAN
 from earmark.data.corpora.ravdess import RAVDESS
 from earmark.data.corpora.urbansound8k import URBANSOUND8K
 from earmark.errors import DataError, OutputError, UsageError
-from earmark.files import writing
+from earmark.files import csv_row, writing
 from earmark.words import counted
 
 # what the command line calls them
@@ -125,7 +124,7 @@ def _write(path: Path, header: Sequence[str], rows: Iterable[Iterable[str]]) -> 
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with writing(path, errors="strict") as stream:
-            csv.writer(stream, lineterminator="\n").writerows([header, *rows])
+            stream.writelines(csv_row(row) for row in (header, *rows))
     except UnicodeEncodeError as exc:
         raise DataError(f"{path}: a path in it is not UTF-8 ({exc.object!r:.80}); rename that folder or file") from exc
     except OSError as exc:
