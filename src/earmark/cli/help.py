@@ -202,14 +202,15 @@ usage: earmark predict MODEL FILES_OR_FOLDERS... [flags]
 """
 
 _PREDICT_TAIL = """\
-a recording that cannot be read does not stop the others: its reason is in OUTPUT.bad_audio.csv (in JSON
-lines: "error"); the exit code is 2 only if none could be read
+A recording that cannot be read does not stop the others: OUTPUT.bad_audio.csv lists the reason. The exit
+code is 2 if none could be read or results could not be written. OUTPUT.earmark.json records the model and
+the settings; --resume refuses to mix results of others with them
 
 examples
   earmark predict runs/first new_recordings --output labels.csv
   earmark predict runs/first a.wav b.mp3 --top_k 3
-  earmark predict runs/birds tapes --window_seconds 3 --hop_seconds 1 --threshold 0.7 --output heard.csv
-  earmark predict runs/birds tapes --window_seconds 3 --format raven --output selections --resume
+  earmark predict runs/birds recordings --window_seconds 3 --hop_seconds 1 --threshold 0.7 --output heard.csv
+  earmark predict runs/birds recordings --window_seconds 3 --format raven --output selections --resume
 """
 
 _INSPECT_HEAD = """\
