@@ -4,6 +4,7 @@
 
     EarmarkError                 exit code 2, one line, no traceback (unless --debug)
     ├── UsageError               a flag, a configuration file or an argument
+    │   └── InputTypeError       an argument of a type that is not accepted; also a TypeError
     ├── DataError                a table of clips: folder, manifest, archive, data set
     │   └── AudioError           one recording: missing, empty, truncated, not audio, NaN
     ├── ModelError               a checkpoint or an architecture
@@ -41,6 +42,10 @@ class EarmarkError(Exception):
 
 class UsageError(EarmarkError):
     """A flag, a configuration file or an argument is wrong."""
+
+
+class InputTypeError(UsageError, TypeError):
+    """An argument of the Python API has a type that is not accepted. ``except TypeError`` catches it, too."""
 
 
 class DataError(EarmarkError):

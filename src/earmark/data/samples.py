@@ -49,7 +49,7 @@ def as_floats(samples: np.ndarray, source: str) -> np.ndarray:
         )
     if samples.ndim not in (1, 2):
         raise AudioError(source, f"shape {samples.shape} is neither (samples,) nor (samples, channels)")
-    if samples.ndim == 2 and samples.shape[1] > max(_MOST_CHANNELS, samples.shape[0]):
+    if is_channels_first(samples.shape):
         raise AudioError(
             source,
             f"shape {samples.shape} looks like (channels, samples): pass the transpose, (samples, channels)",
@@ -67,6 +67,11 @@ def as_floats(samples: np.ndarray, source: str) -> np.ndarray:
     if samples.dtype == np.int32 and 0 < np.abs(samples.astype(np.int64)).max(initial=0) <= 2**15:
         raise AudioError(source, f"int32 samples of at most 32768 would be silence at 32 bits: {how}")
     return samples / full_scale
+
+
+def is_channels_first(shape: tuple[int, ...]) -> bool:
+    """Return whether an array of this shape is certainly not ``(samples, channels)`` but the other way round."""
+    return len(shape) == 2 and shape[1] > max(_MOST_CHANNELS, shape[0])
 
 
 class PowerLeft:

@@ -1,25 +1,24 @@
-"""The public class: a trained model that answers for files, bytes and arrays."""
+"""The public class: a trained model that labels files, bytes and samples."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
-from pathlib import Path
+from collections.abc import Iterable, Iterator
 from typing import Any, TypeVar
 
 import numpy as np
 import torch
 
 from earmark.data.clips import Clip
-from earmark.data.decode import stream_clip, to_mono_at_rate
 from earmark.data.reading import stream_in_order
 from earmark.data.samples import CANCELLED
 from earmark.device import select_device
-from earmark.errors import AudioError, UsageError
+from earmark.errors import AudioError, InputTypeError, UsageError
 from earmark.export.load import ExportedModel, load_any
 from earmark.models.build import AudioModel, ModelSource
 from earmark.models.decision import Prediction
 from earmark.models.forward import cast_in_place
+from earmark.predict.audio_inputs import Audio, blocks_of_audio, source_name, split_batch
 from earmark.predict.engine import Ended, score_recordings
 from earmark.predict.timeline import Aggregate, Timeline, Window
 from earmark.scoring.forward import Scorer, TorchScorer, score
@@ -28,8 +27,6 @@ from earmark.tasks import Task
 
 DTYPES = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 
-
-Audio = str | os.PathLike[str] | bytes | np.ndarray
 Key = TypeVar("Key")
 
 
@@ -93,7 +90,7 @@ class Classifier:
 
     def predict(
         self,
-        audio: Audio | Sequence[Audio],
+        audio: Audio | Iterable[Audio],
         *,
         sampling_rate: int | None = None,
         top_k: int = 1,
@@ -104,34 +101,46 @@ class Classifier:
         """Name the most likely classes of whole recordings, however long, in memory that does not grow with them.
 
         Args:
-            audio: a path, the bytes of an audio file, or samples of shape ``(samples,)`` or ``(samples, channels)``
-                (floating point in [-1, 1], int16, int32 or uint8; other integers are refused); or a list of these.
-            sampling_rate: rate of the samples in hertz; needed for arrays, and only for them.
+            audio: one recording, or a list, a generator or any other iterable of recordings of any of these forms:
+                a path; the bytes of an audio file; an open binary file; samples of shape ``(samples,)`` or
+                ``(samples, channels)`` as an array, a tensor or a list of numbers (floating point in [-1, 1], int16,
+                int32 or uint8; other integers are refused); ``(rate, samples)`` or ``(samples, rate)``; a dict of
+                ``datasets`` or of pipelines. See :mod:`earmark.predict.audio_inputs`.
+            sampling_rate: rate of samples that come without one, in hertz; files and pairs have their own.
             top_k: how many classes to name, at most all of them.
-            window_seconds: recordings are heard in windows of this length; ``None`` for the longest the model takes.
+            window_seconds: length of the windows that are scored; ``None`` for the longest the model takes.
             hop_seconds: from the start of a window to the start of the next; ``None`` for their length.
             aggregate: ``mean`` or ``max`` of the windows' probabilities.
 
         Returns:
-            ``top_k`` predictions, most likely first; a list of such lists for a list. Of a model with thresholds, a
+            ``top_k`` predictions, most likely first; of a batch a list of such lists. Of a model with thresholds, a
             first class below its own has the label that stands for that, and its name under ``below_threshold``. Of
             several labels each has ``present``, and those that are there and less likely than ``top_k`` come behind. A
             regression gives one, whose ``score`` is the number.
 
         Raises:
             AudioError: a recording cannot be read.
-            UsageError: an array without a sampling rate, or a window that the model does not take.
+            InputTypeError: a type that is not accepted; also a ``TypeError``.
+            UsageError: samples without a sampling rate, or a window that the model does not take.
         """
-        several = isinstance(audio, (list, tuple))
-        items: list[Any] = list(audio) if isinstance(audio, (list, tuple)) else [audio]
         windowing = self.windowing(window_seconds, hop_seconds)
+        items, is_batch = split_batch(audio)
         rows = self._aggregated(self._recordings(items, sampling_rate), windowing, aggregate)
         answers = [self.top(_value(row), top_k) for _, row in rows]
-        return answers if several else answers[0]
+        return answers if is_batch else answers[0]
 
-    def predict_proba(self, audio: Sequence[Audio], *, sampling_rate: int | None = None) -> np.ndarray:
-        """Probabilities, or numbers, float32 (N, C) of N recordings, columns in the order of ``labels``."""
-        recordings = self._recordings(audio, sampling_rate)
+    def predict_proba(self, audio: Audio | Iterable[Audio], *, sampling_rate: int | None = None) -> np.ndarray:
+        """Return probabilities, or numbers, float32 (N, C) of N recordings, columns in the order of ``labels``.
+
+        Args:
+            audio: as for :meth:`predict`; one recording gives one row.
+            sampling_rate: as for :meth:`predict`.
+
+        Raises:
+            EarmarkError: as for :meth:`predict`.
+        """
+        items, _ = split_batch(audio)
+        recordings = self._recordings(items, sampling_rate)
         rows = [_value(row) for _, row in self._aggregated(recordings, self.windowing(), "mean")]
         return np.stack(rows) if rows else np.empty((0, len(self.labels)), np.float32)
 
@@ -143,23 +152,23 @@ class Classifier:
         window_seconds: float | None = None,
         hop_seconds: float | None = None,
     ) -> Timeline:
-        """What is heard when in one recording. Holds the answers of all windows; :meth:`iter_windows` does not.
+        """Score the windows of one recording. Holds the scores of all windows; :meth:`iter_windows` does not.
 
         Args:
-            audio: as for :meth:`predict`.
+            audio: one recording, as for :meth:`predict`.
             sampling_rate: of samples in an array, in hertz.
             window_seconds: length of a window; ``None`` for the longest the model takes.
             hop_seconds: from window to window; ``None`` for their length.
 
         Raises:
             AudioError: the recording cannot be read.
-            UsageError: a window or a hop that cannot be.
+            InputTypeError: a batch, or a type that is not accepted.
+            UsageError: samples without a sampling rate, or a window or hop that the model does not take.
         """
         windows = self.iter_windows(
             audio, sampling_rate=sampling_rate, window_seconds=window_seconds, hop_seconds=hop_seconds
         )
-        source = str(audio) if isinstance(audio, (str, os.PathLike)) else f"<{type(audio).__name__}>"
-        return Timeline(source, list(self.labels), list(windows), self.decision)
+        return Timeline(source_name(audio), list(self.labels), list(windows), self.decision)
 
     def iter_windows(
         self,
@@ -169,9 +178,12 @@ class Classifier:
         window_seconds: float | None = None,
         hop_seconds: float | None = None,
     ) -> Iterator[Window]:
-        """The windows of :meth:`timeline`, one by one as they are known."""
+        """Yield the windows of :meth:`timeline`, one by one as they are scored."""
         windowing = self.windowing(window_seconds, hop_seconds)
-        for _, answer in self._windows(self._recordings([audio], sampling_rate), windowing):
+        items, is_batch = split_batch(audio)
+        if is_batch:
+            raise InputTypeError("audio: a timeline is of one recording, not of several. Call it for each recording.")
+        for _, answer in self._windows(self._recordings(items, sampling_rate), windowing):
             if isinstance(answer, Window):
                 yield answer
             elif answer.error is not None:
@@ -217,21 +229,11 @@ class Classifier:
         return score(self.scorer, windows, batch_size=self.batch_size)
 
     def _recordings(
-        self, items: Iterable[Audio], sampling_rate: int | None
-    ) -> Iterator[tuple[int, Iterable[np.ndarray]]]:
-        for i, item in enumerate(items):
-            yield i, self._blocks(item, sampling_rate)
+        self, items: Iterable[tuple[str, Any]], sampling_rate: int | None
+    ) -> Iterator[tuple[str, Iterable[np.ndarray]]]:
+        for where, audio in items:
+            yield where, blocks_of_audio(audio, where, sampling_rate, self.sampling_rate_hz)
         CANCELLED.log(again=True)
-
-    def _blocks(self, audio: Audio, sampling_rate: int | None) -> Iterator[np.ndarray]:
-        if isinstance(audio, (bytes, bytearray, memoryview)):
-            yield from stream_clip(Clip("<bytes>", read_bytes=lambda: bytes(audio)), self.sampling_rate_hz)
-        elif isinstance(audio, (str, os.PathLike)):
-            yield from stream_clip(Clip(source=str(audio), path=str(Path(audio))), self.sampling_rate_hz)
-        elif sampling_rate is None:
-            raise UsageError("samples in an array carry no rate: pass sampling_rate=, in hertz")
-        else:
-            yield to_mono_at_rate(_as_array(audio), sampling_rate, self.sampling_rate_hz, "<array>")
 
     def _aggregated(
         self, recordings: Iterable[tuple[Key, Iterable[np.ndarray]]], windowing: Windowing, how: str
@@ -253,14 +255,6 @@ class Classifier:
                 yield key, answer
             else:
                 yield key, Window(answer.start_s, answer.end_s, self.task.scores(answer.row))
-
-
-def _as_array(audio: Any) -> np.ndarray:
-    """Samples of a numpy array, a tensor on any device, or a list."""
-    if isinstance(audio, torch.Tensor):
-        tensor = audio.detach().cpu()
-        return (tensor.float() if tensor.is_floating_point() else tensor).numpy()
-    return np.asarray(audio)
 
 
 def _value(answer: np.ndarray | AudioError) -> np.ndarray:
