@@ -71,7 +71,7 @@ def test_files(classifier: earmark.Classifier, expected: np.ndarray, path: Path,
             check(classifier, expected, member)
 
 
-def test_a_file_that_cannot_go_back_is_read_on(
+def test_a_file_that_cannot_seek_is_read_on(
     classifier: earmark.Classifier, expected: np.ndarray, path: Path
 ) -> None:
     class Pipe(io.RawIOBase):
@@ -119,13 +119,10 @@ def test_samples_of_every_kind(classifier: earmark.Classifier, expected: np.ndar
             np.testing.assert_allclose(found[0], expected, atol=tolerance, err_msg=name)
 
 
-def test_opposite_channels_of_half_precision_are_not_silence(
-    classifier: earmark.Classifier, expected: np.ndarray
-) -> None:
-    wave = np.tile(WAVE, 10)
-    wanted = classifier.predict_proba((wave, RATE_HZ))
-    found = classifier.predict_proba((np.stack([wave, -wave], axis=1).astype(np.float16), RATE_HZ))
-    np.testing.assert_allclose(found, wanted, atol=2e-3)
+def test_long_loud_channels_of_half_precision_are_mixed(classifier: earmark.Classifier) -> None:
+    stereo = np.stack([3 * tone(440, 18.0), 3 * tone(2500, 18.0)], axis=1)  # their power exceeds the largest float16
+    found = classifier.predict_proba((stereo.astype(np.float16), RATE_HZ))
+    np.testing.assert_allclose(found, classifier.predict_proba((stereo, RATE_HZ)), atol=2e-3)
 
 
 def test_pairs_and_dicts(classifier: earmark.Classifier, expected: np.ndarray, path: Path) -> None:
