@@ -384,6 +384,10 @@ class ServeOptions(PretrainedArguments):
         default=None,
         metadata={"help": "pages of these origins may ask from a browser, e.g. https://a.example (default: none)"},
     )
+    frame_ancestors: list[str] | None = field(
+        default=None,
+        metadata={"help": "sites that may show the page in an iframe, e.g. self https://a.example (default: none)"},
+    )
     batch_size: int = flag(32, "windows a batch")
     batch_delay_ms: float = flag(5.0, "how long a window waits for others to share its batch, in milliseconds")
     precision: Literal["fp32", "bf16", "fp16"] = flag("fp32", "compute in this type")
@@ -397,6 +401,9 @@ class ServeOptions(PretrainedArguments):
     read_timeout_seconds: float = flag(10.0, "how long a client may be silent while it sends (408)")
     body_timeout_seconds: float = flag(60.0, "how long a request may take to arrive (408)")
     answer_timeout_seconds: float = flag(60.0, "how long an answer may take once a request has arrived (503)")
+    keep_alive_seconds: float = flag(
+        5.0, "how long an idle connection stays open; behind a proxy, longer than the proxy keeps it"
+    )
     max_connections: int = flag(512, "open connections; more are refused (503)")
     max_streams: int = flag(16, "open streams at /v1/stream, each with a thread; more are told to come back (429)")
     drain_timeout_seconds: float = flag(30.0, "after SIGTERM: how long requests under way may take to finish")
@@ -406,7 +413,7 @@ class ServeOptions(PretrainedArguments):
             raise UsageError("which model? name its folder first: earmark serve MODEL")
         for name in ("batch_size", "num_workers", "queue_size", "max_connections", "max_streams"):
             require_value(getattr(self, name) >= 1, name, getattr(self, name), "a whole number from 1 on")
-        for name in ("max_body_mb", "max_seconds", "max_timeline_seconds"):
+        for name in ("max_body_mb", "max_seconds", "max_timeline_seconds", "keep_alive_seconds"):
             require_value(0 < getattr(self, name) < math.inf, name, getattr(self, name), "a number above 0")
         for name in ("decode", "read", "body", "answer", "drain"):
             seconds = f"{name}_timeout_seconds"

@@ -25,5 +25,11 @@ def every(number: int, noun: str) -> str:
 
 def suggestion(name: str, known: Iterable[str], prefix: str = "") -> str:
     """``"; did you mean --threshold?"``: the known name nearest to ``name``, or nothing if none is near."""
-    near = difflib.get_close_matches(name, sorted(known), n=1, cutoff=0.7)
-    return f"; did you mean {prefix}{near[0]}?" if near else ""
+    near = nearest_name(name, known)
+    return f"; did you mean {prefix}{near}?" if near else ""
+
+
+def nearest_name(name: str, known: Iterable[str]) -> str | None:
+    """Return the known name that ``name`` is probably a misspelling of."""
+    near = difflib.get_close_matches(name[:100], sorted(known), n=1, cutoff=0.7)
+    return near[0] if near else None

@@ -71,9 +71,7 @@ def test_files(classifier: earmark.Classifier, expected: np.ndarray, path: Path,
             check(classifier, expected, member)
 
 
-def test_a_file_that_cannot_seek_is_read_on(
-    classifier: earmark.Classifier, expected: np.ndarray, path: Path
-) -> None:
+def test_a_file_that_cannot_seek_is_read_on(classifier: earmark.Classifier, expected: np.ndarray, path: Path) -> None:
     class Pipe(io.RawIOBase):
         def read(self, size: int = -1) -> bytes:
             return path.read_bytes()

@@ -56,6 +56,34 @@ def test_every_form_and_format_gets_the_answer_of_predict(
     assert same(response.json(), classifier.predict(data, top_k=3))
 
 
+def test_base64_in_every_usual_form(server: Server, classifier: earmark.Classifier) -> None:
+    data = encoded(tone(440, 0.51), "WAV") + b"\xfb\xff"  # 64 KB, one byte short of whole groups, with + and /
+    plain = base64.b64encode(data).decode()
+    assert plain.endswith("=")
+    assert "+" in plain
+    assert "/" in plain
+    lines = "\r\n".join(plain[i : i + 76] for i in range(0, len(plain), 76))
+    url_safe = base64.urlsafe_b64encode(data).decode()
+    for inputs in (
+        plain,
+        lines,
+        f"\n{lines}\n",
+        url_safe,
+        url_safe.rstrip("="),
+        plain.rstrip("="),
+        f"data:audio/wav;base64,{plain}",
+        f"data:audio/webm;codecs=opus;base64,{url_safe}",
+        f"DATA:;base64,{lines}",
+    ):
+        response = httpx.post(f"{server.url}/v1/classify", json={"inputs": inputs, "parameters": {"top_k": 3}})
+        assert response.status_code == 200, response.text
+        assert same(response.json(), classifier.predict(data, top_k=3))
+    for inputs in (plain[:-4] + "A", "data:audio/wav,RIFF", f"data:audio/wav;{plain}", plain + "!", "é"):
+        response = httpx.post(f"{server.url}/v1/classify", json={"inputs": inputs})
+        assert response.status_code == 400
+        assert "not base64" in response.json()["error"]
+
+
 def test_channels_of_opposite_phase_are_not_silence(server: Server, classifier: earmark.Classifier) -> None:
     wave = tone(440, 1.0)
     response = as_bytes(server.url, encoded(np.stack([wave, -wave], axis=1), "WAV"))
@@ -156,5 +184,20 @@ def test_openapi_shows_the_forms_with_examples(server: Server) -> None:
     forms = operation["requestBody"]["content"]
     assert {"application/octet-stream", "multipart/form-data", "application/json"} <= set(forms)
     assert forms["application/json"]["example"]["parameters"]["top_k"] == 2
-    for status in ("413", "415", "422", "429", "503"):
+    for status in ("413", "415", "422", "429", "503", "default"):
         assert "error" in operation["responses"][status]["content"]["application/json"]["example"]
+
+
+def test_openapi_has_one_body_for_all_errors(server: Server) -> None:
+    schema = httpx.get(f"{server.url}/openapi.json").json()
+    assert schema["components"]["schemas"]["Error"]["required"] == ["error"]
+    num_errors = 0
+    for path, operations in schema["paths"].items():
+        for operation in operations.values():
+            for status, response in operation["responses"].items():
+                if status == "default" or int(status) >= 400:
+                    content = response["content"]["application/json"]
+                    assert content["schema"] == {"$ref": "#/components/schemas/Error"}, (path, status)
+                    num_errors += 1
+            assert "default" in operation["responses"], path
+    assert num_errors > 30

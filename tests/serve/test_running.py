@@ -117,6 +117,17 @@ def test_a_token_is_asked_for(start: Start) -> None:
     assert httpx.get(f"{server.url}/readyz").status_code == 200
     assert classify(server, data, authorization=f"Bearer {TOKEN}").status_code == 200
     assert TOKEN not in server.log.read_text()
+    for path in ("/healthz", "/readyz", "/", "/page/page.js", "/openapi.json"):
+        head, whole = httpx.head(server.url + path), httpx.get(server.url + path)
+        assert (head.status_code, head.content) == (200, b"")
+        assert head.headers["content-length"] == whole.headers["content-length"] == str(len(whole.content))
+        assert head.headers["content-type"] == whole.headers["content-type"]
+    for path in ("/metrics", "/v1/model"):
+        assert httpx.head(server.url + path).status_code == 401
+        assert httpx.head(server.url + path, headers={"authorization": f"Bearer {TOKEN}"}).status_code == 200
+    for path, status in (("/v1/classify", 405), ("/nope", 404)):
+        head = httpx.head(server.url + path, headers={"authorization": f"Bearer {TOKEN}"})
+        assert (head.status_code, head.content) == (status, b"")
     for origin, expected in (("https://a.example", "https://a.example"), ("https://b.example", None)):
         response = classify(server, data, origin=origin, authorization=f"Bearer {TOKEN}")
         assert response.headers.get("access-control-allow-origin") == expected
@@ -144,6 +155,11 @@ def test_where_a_token_comes_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         (["--host", "example.com"], "--allow_public_without_token"),
         (["--auth_token_file", "none"], "--auth_token_file none: cannot be read"),
         (["--queue_size", "0"], "--queue_size 0"),
+        (["--cors_origins", "https://a.example/page"], "--cors_origins https://a.example/page: not an origin"),
+        (["--cors_origins", "a.example"], "--cors_origins a.example: not an origin"),
+        (["--frame_ancestors", "https://a.example; script-src *"], "not a source"),
+        (["--frame_ancestors", "none", "self"], "excludes all others"),
+        (["--keep_alive_seconds", "0"], "--keep_alive_seconds 0"),
         (["--host", "203.0.113.1", "--allow_public_without_token"], "cannot listen there"),
     ],
 )
@@ -155,6 +171,24 @@ def test_what_is_not_served(flags: list[str], expected: str, model: Path) -> Non
 def test_a_taken_port_is_told(server: Server, model: Path) -> None:
     with pytest.raises(UsageError, match=f"--port {server.port}: cannot listen there"):
         serve(parse_serve([str(model), "--port", str(server.port)]))
+
+
+def test_idle_connections_stay_open_as_long_as_asked(server: Server, start: Start) -> None:
+    def ask(connection: socket.socket) -> bytes:
+        connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n")
+        answer = b""
+        while not answer.endswith(b"}") and (part := connection.recv(1 << 16)):
+            answer += part
+        return answer
+
+    with socket.create_connection(("127.0.0.1", server.port), timeout=PATIENCE_S) as connection:
+        assert ask(connection).startswith(b"HTTP/1.1 200 ")
+        assert connection.recv(1) == b""  # closed after the default, 5 s; there is no request to answer
+    long = start("--keep_alive_seconds", str(PATIENCE_S), "--read_timeout_seconds", "0.3")
+    with socket.create_connection(("127.0.0.1", long.port), timeout=PATIENCE_S) as connection:
+        for _ in range(2):
+            assert ask(connection).startswith(b"HTTP/1.1 200 ")
+            time.sleep(1.0)  # idle for longer than a request may be silent
 
 
 def test_sigterm_lets_requests_under_way_finish(start: Start) -> None:
@@ -201,8 +235,9 @@ def test_logs_tell_a_request_and_nothing_of_what_is_in_it(server: Server) -> Non
     size = server.log.stat().st_size
     data = encoded(tone(440, 0.5), "WAV")
     secret = "name-of-a-person"
+    assert httpx.post(f"{server.url}/v1/classify?{secret}={secret}", content=data).status_code == 400
     response = httpx.post(
-        f"{server.url}/v1/classify?secret={secret}",
+        f"{server.url}/v1/classify",
         files={"file": (f"{secret}.wav", data)},
         headers={"user-agent": secret, "x-forwarded-for": secret},
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 from typing import Any
 
@@ -36,9 +37,10 @@ def stream(server: Server, query: str, messages: list[bytes | str], **headers: s
         rows: list[dict[str, Any]] = []
         address = f"ws://127.0.0.1:{server.port}/v1/stream?{query}"
         async with connect(address, additional_headers=headers, **PATIENT) as socket:
-            try:
+            with contextlib.suppress(ConnectionClosed):  # the server may close while a large one is on its way
                 for message in messages:
-                    await socket.send(message)  # the server may close while a large one is on its way
+                    await socket.send(message)
+            try:
                 while True:
                     rows.append(json.loads(await socket.recv()))
             except ConnectionClosed:
@@ -101,13 +103,26 @@ def test_streams_that_go_wrong_are_told_why(server: Server) -> None:
         rows, code = stream(server, query, messages)
         assert code == 1008
         assert reason in rows[-1]["error"]
-    rows, code = stream(server, "", [bytes(1 << 21)])
-    assert (rows, code) == ([], 1009)  # a message that is too big
+    for size in (1 << 21, 1 << 24):
+        rows, code = stream(server, "", [bytes(2 * RATE_HZ), bytes(size)])
+        assert code == 1009
+        assert "larger than 1048576 bytes" in rows[-1]["error"]
     assert stream(server, "", ["end"]) == ([], 1000)
-    for query in ("sampling_rate=1", "encoding=mp3", "hop_seconds=9", "top_k=0", "sampling_rate=nan"):
+    for query in ("sampling_rate=1", "encoding=mp3", "hop_seconds=9", "top_k=0", "sampling_rate=nan", "token=a"):
         assert refused(server, query)[0] == 400
+    assert refused(server, "sample_rate=8000")[1].endswith("Did you mean sampling_rate?")
     assert httpx.get(f"{server.url}/readyz").status_code == 200
     assert server.metric("earmark_in_flight") == 1  # the request for this figure
+
+
+def test_broken_handshakes_are_answered_in_json_too(server: Server) -> None:
+    upgrade = {"connection": "Upgrade", "upgrade": "websocket", "sec-websocket-version": "13"}
+    response = httpx.get(f"{server.url}/v1/stream", headers=upgrade)
+    assert response.status_code == 400
+    assert "missing Sec-WebSocket-Key" in response.json()["error"]
+    response = httpx.get(f"{server.url}/v1/strem", headers=upgrade | {"sec-websocket-key": "x" * 22 + "=="})
+    assert response.status_code == 404
+    assert response.json() == {"error": "no such route. Did you mean /v1/stream?"}
 
 
 def test_who_may_open_a_stream(start: Start) -> None:

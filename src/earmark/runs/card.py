@@ -129,7 +129,10 @@ def _usage(facts: CardFacts) -> str:
     if facts.architecture == "tc_resnet":
         lines += ["import earmark.models.tc_resnet  # registers the architecture"]
     lines += ["from transformers import pipeline", ""]
-    lines += ['pipeline("audio-classification", model="PATH_OR_NAME_OF_THIS_MODEL")("recording.wav")', "```"]
+    lines += ['classify = pipeline("audio-classification", model="PATH_OR_NAME_OF_THIS_MODEL")']
+    rate = f"{facts.sampling_rate_hz:_}"
+    lines += [f'classify({{"raw": samples, "sampling_rate": {rate}}})  # float32 (samples,), mono']
+    lines += ['classify("recording.wav")  # needs the program ffmpeg', "```"]
     return "\n".join(lines)
 
 

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from fastapi import FastAPI, HTTPException, Request, Response
 from fastapi.responses import JSONResponse
+from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException as AnyHTTPException
 from starlette.middleware.cors import CORSMiddleware
 
 from earmark import __version__
 from earmark.serve import openapi
-from earmark.serve.gate import DEFECT, NOTES, Gate
+from earmark.serve.access import Access, check_origins
+from earmark.serve.gate import DEFECT, NOTES, Gate, no_route
 from earmark.serve.lifecycle import Lifecycle
 from earmark.serve.metrics import CONTENT_TYPE, Metrics
-from earmark.serve.page import add_page
+from earmark.serve.page import add_page, check_frame_ancestors
 from earmark.serve.service import Service
 from earmark.serve.stream import Streams
 
@@ -26,9 +29,10 @@ def build_app(
     metrics: Metrics,
     *,
     token: str | None,
-    cors_origins: list[str],
+    cors_origins: Sequence[str] = (),
+    frame_ancestors: Sequence[str] = (),
 ) -> Any:
-    """The ASGI application.
+    """Return the ASGI application.
 
     Args:
         service: answers.
@@ -37,7 +41,13 @@ def build_app(
         metrics: what ``/metrics`` shows.
         token: bearer token that clients must send; ``None`` for none.
         cors_origins: origins whose pages may ask from a browser.
+        frame_ancestors: sites that may show the page in a frame.
+
+    Raises:
+        UsageError: an origin or a site that no browser understands.
     """
+    origins = check_origins(cors_origins)
+    access = Access(token, origins)
     app = FastAPI(
         title="earmark",
         version=__version__,
@@ -49,17 +59,31 @@ def build_app(
     app.add_exception_handler(AnyHTTPException, _error)
     app.add_exception_handler(Exception, _defect)
     _add_routes(app, service, lifecycle, metrics)
-    app.add_api_websocket_route("/v1/stream", streams.serve)
-    add_page(app)
-    gated: Any = Gate(app, token, lifecycle, metrics)
-    if not cors_origins:
+    _add_stream(app, streams, access)
+    add_page(app, check_frame_ancestors(frame_ancestors))
+    openapi.complete_schema(app, has_token=token is not None)
+    gated: Any = Gate(app, access, lifecycle, metrics)
+    if not origins:
         return gated
-    return CORSMiddleware(
+    return _Cors(
         gated,
-        allow_origins=cors_origins,
-        allow_methods=["GET", "POST"],
+        allow_origins=origins,
+        allow_methods=["GET", "HEAD", "POST"],
         allow_headers=["Authorization", "Content-Type"],
+        expose_headers=["Retry-After", "X-Request-Id"],
     )
+
+
+class _Cors(CORSMiddleware):
+    """Says in JSON why a preflight is refused, like every other error."""
+
+    def preflight_response(self, request_headers: Headers) -> Response:
+        """Answer the question of a browser whether a page may ask."""
+        response = super().preflight_response(request_headers)
+        if response.status_code < 400:
+            return response
+        kept = {key: value for key, value in response.headers.items() if not key.startswith("content-")}
+        return JSONResponse({"error": bytes(response.body).decode()}, response.status_code, headers=kept)
 
 
 def _add_routes(app: FastAPI, service: Service, lifecycle: Lifecycle, metrics: Metrics) -> None:
@@ -87,16 +111,34 @@ def _add_routes(app: FastAPI, service: Service, lifecycle: Lifecycle, metrics: M
             raise HTTPException(503, "the thread that owns the model has died: start the server anew")
         return JSONResponse({"status": "ready"})
 
-    @app.get("/metrics", summary="Figures for Prometheus", response_class=Response)
+    @app.get("/metrics", summary="Figures for Prometheus", response_class=Response, responses=openapi.errors(401))
     async def show_metrics() -> Response:
         return Response(metrics.text(), media_type=CONTENT_TYPE)
 
 
+def _add_stream(app: FastAPI, streams: Streams, access: Access) -> None:
+    app.add_api_websocket_route("/v1/stream", streams.serve)
+
+    @app.get("/v1/stream", **openapi.STREAM)
+    async def stream() -> Response:
+        raise HTTPException(426, "open a WebSocket here", headers={"Upgrade": "websocket", "Connection": "Upgrade"})
+
+    @app.post("/v1/stream-ticket", **openapi.STREAM_TICKET)
+    async def stream_ticket() -> Response:
+        answer = {"ticket": access.tickets.issue(), "expires_in_s": access.tickets.lifetime_s}
+        return JSONResponse(answer, headers={"Cache-Control": "no-store"})
+
+
 async def _error(request: Request, exc: Exception) -> Response:
     assert isinstance(exc, AnyHTTPException)
+    reason = str(exc.detail)
+    if exc.status_code == 404:
+        reason = no_route(request.scope["path"])
+    elif exc.status_code == 405:
+        reason = f"this route takes {exc.headers['Allow'] if exc.headers else 'other methods'} only"
     if exc.status_code != 404:
-        request.scope[NOTES]["error"] = str(exc.detail)
-    return JSONResponse({"error": str(exc.detail)}, exc.status_code, headers=dict(exc.headers or {}))
+        request.scope[NOTES]["error"] = getattr(exc, "logged", reason)
+    return JSONResponse({"error": reason}, exc.status_code, headers=dict(exc.headers or {}))
 
 
 async def _defect(request: Request, exc: Exception) -> Response:

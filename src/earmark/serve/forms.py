@@ -1,8 +1,9 @@
 """The three forms of a request: the bytes of a recording, a multipart form, the JSON of Hugging Face's inference API.
 
 The JSON form is that of https://huggingface.co/docs/inference-providers/tasks/audio-classification: ``inputs`` is the
-recording in base64, ``parameters`` may have ``top_k`` and ``function_to_apply``. Nothing here opens a path or an
-address: a recording is the bytes that came.
+recording in base64, ``parameters`` may have ``top_k`` and ``function_to_apply``. ``options``, which older clients send,
+are about a queue and a cache that there is not, and are ignored. Nothing here opens a path or an address: a recording
+is the bytes that came.
 """
 
 from __future__ import annotations
@@ -11,7 +12,8 @@ import base64
 import binascii
 import json
 import math
-from collections.abc import Mapping
+import re
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,11 +21,36 @@ from fastapi import HTTPException
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
+from earmark.words import nearest_name
+
 FUNCTIONS = ("softmax", "sigmoid", "none")
 DEFAULT_TOP_K = 5
 _MOST_PARTS = 16
 _MOST_PART_HEADERS = 16
+_JSON_KEYS = ("inputs", "parameters", "options")
+_DATA_URI = re.compile(r"\s*data:[^,]{0,200};base64,", re.IGNORECASE)
+_TO_STANDARD_ALPHABET = bytes.maketrans(b"-_", b"+/")
 _MOST_COMMAS = 1000  # a request has a handful; a million values would be a hundred megabytes of Python objects
+
+
+class UnknownSettingError(HTTPException):
+    """A setting that a route does not have.
+
+    Args:
+        name: as the client wrote it.
+        known: the names that are known.
+        what: what the name is not.
+
+    Attributes:
+        logged: what the log says; the name is the client's text, which is not logged.
+    """
+
+    logged = "unknown setting"
+
+    def __init__(self, name: str, known: Collection[str], what: str = "a setting of this route") -> None:
+        near = nearest_name(name, known)
+        hint = f"Did you mean {near}?" if near else f"Known are {', '.join(known)}."
+        super().__init__(400, f"{json.dumps(name[:50])}: not {what}. {hint}")
 
 
 @dataclass(frozen=True)
@@ -37,6 +64,16 @@ class Question:
 
     audio: bytes
     parameters: Mapping[str, Any]
+
+    def refuse_unknown(self, known: Collection[str]) -> None:
+        """Check the names of all settings.
+
+        Raises:
+            UnknownSettingError: 400, one that the route does not have.
+        """
+        for name in self.parameters:
+            if name not in known:
+                raise UnknownSettingError(name, known)
 
     def top_k(self) -> int:
         """How many classes to name.
@@ -110,13 +147,28 @@ def _read_json(body: bytes) -> tuple[bytes, dict[str, Any]]:
         value = json.loads(body)
     except (ValueError, RecursionError) as exc:
         raise HTTPException(400, "the JSON cannot be read") from exc
+    for name in value if isinstance(value, dict) else ():
+        if name not in _JSON_KEYS:
+            raise UnknownSettingError(name, _JSON_KEYS, "a key of the JSON (settings go into parameters)")
     inputs = value.get("inputs") if isinstance(value, dict) else None
     parameters = value.get("parameters") if isinstance(value, dict) else None
     parameters = {} if parameters is None else parameters
     if not isinstance(inputs, str) or not isinstance(parameters, dict):
         raise HTTPException(400, 'expected {"inputs": BASE64, "parameters": {...}} with the recording in base64')
+    return decode_base64(inputs), parameters
+
+
+def decode_base64(text: str) -> bytes:
+    """Decode base64 as programs write it: a data URI, broken into lines, in the alphabet for URLs, without padding.
+
+    Raises:
+        HTTPException: 400, not base64.
+    """
+    head = _DATA_URI.match(text)
     try:
-        return base64.b64decode(inputs, validate=True), parameters
+        data = text[head.end() if head else 0 :].encode("ascii").translate(_TO_STANDARD_ALPHABET, b" \t\r\n")
+        data = data.rstrip(b"=")
+        return base64.b64decode(data + b"=" * (-len(data) % 4), validate=True)
     except (binascii.Error, ValueError) as exc:
         raise HTTPException(
             400, "inputs: not base64; send the bytes of the recording (paths and addresses are not opened)"

@@ -1,8 +1,10 @@
-"""What ``/openapi.json`` says of requests whose bodies are read by hand, with examples."""
+"""The parts of ``/openapi.json`` that FastAPI cannot know: bodies that are read by hand, errors, the token."""
 
 from __future__ import annotations
 
 from typing import Any
+
+from fastapi import FastAPI
 
 from earmark.serve.forms import DEFAULT_TOP_K, FUNCTIONS
 
@@ -14,11 +16,19 @@ _WHAT = {
     413: "the body is too large, or the recording too long",
     415: "not a recording in a known format",
     422: "the recording is broken, or takes too long to decode",
+    426: "this route takes WebSocket handshakes only",
     429: "too many requests are waiting: come back after Retry-After seconds",
     503: "the server is about to stop, or did not answer in time",
 }
+_ERROR_SCHEMA = {
+    "type": "object",
+    "description": "Every error of every route has this body.",
+    "required": ["error"],
+    "properties": {"error": {"type": "string", "description": "what is wrong, in one line"}},
+    "additionalProperties": False,
+}
 _ERROR_BODY = {
-    "schema": {"type": "object", "required": ["error"], "properties": {"error": {"type": "string"}}},
+    "schema": {"$ref": "#/components/schemas/Error"},
     "example": {"error": "cut short: the header promises 32000 bytes of sound, 1000 are there"},
 }
 _FUNCTION = "unless given: softmax; sigmoid of a model of several labels, none of one that answers a number"
@@ -30,13 +40,40 @@ _FILE = {"type": "string", "format": "binary"}
 
 
 def errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """What a route answers when it cannot answer."""
-    return {status: {"description": _WHAT[status], "content": {"application/json": _ERROR_BODY}} for status in statuses}
+    """Return the responses of a route for these statuses, and for any other error."""
+    content = {"application/json": _ERROR_BODY}
+    found: dict[int | str, dict[str, Any]] = {
+        status: {"description": _WHAT[status], "content": content} for status in statuses
+    }
+    return {**found, "default": {"description": "any other error", "content": content}}
 
+
+def complete_schema(app: FastAPI, *, has_token: bool) -> None:
+    """Add to the schema of an application the body of errors, and the token if the server asks for one."""
+    generate = app.openapi
+
+    def openapi() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            schema = generate()
+            components = schema.setdefault("components", {})
+            components.setdefault("schemas", {})["Error"] = _ERROR_SCHEMA
+            if has_token:
+                components["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
+                schema["security"] = [{"token": []}]
+                for path in OPEN_PATHS & schema["paths"].keys():
+                    for operation in schema["paths"][path].values():
+                        operation["security"] = []
+        assert app.openapi_schema is not None
+        return app.openapi_schema
+
+    app.openapi = openapi  # type: ignore[method-assign]  # FastAPI's own way to extend a schema
+
+
+OPEN_PATHS = frozenset({"/healthz", "/readyz", "/openapi.json"})  # never ask for the token
 
 STATUS: dict[int | str, dict[str, Any]] = {
     200: {"description": "yes", "content": {"application/json": {"example": {"status": "ok"}}}}
-}
+} | errors()
 
 _ANSWER: dict[int | str, dict[str, Any]] = {
     200: {
@@ -102,11 +139,21 @@ _TIMELINE_ANSWER: dict[int | str, dict[str, Any]] = {
 def _request(parameters: dict[str, Any], example: dict[str, Any]) -> dict[str, Any]:
     """The three forms of a body, and the same settings in the query."""
     properties = {
-        "inputs": {"type": "string", "format": "byte", "description": "the recording in base64"},
-        "parameters": {"type": "object", "properties": parameters},
+        "inputs": {
+            "type": "string",
+            "format": "byte",
+            "description": "the recording in base64; line breaks, the URL alphabet, missing padding and a data URI "
+            "are accepted",
+        },
+        "parameters": {"type": "object", "properties": parameters, "additionalProperties": False},
     }
     json_form = {
-        "schema": {"type": "object", "required": ["inputs"], "properties": properties},
+        "schema": {
+            "type": "object",
+            "required": ["inputs"],
+            "properties": {**properties, "options": {"type": "object", "description": "ignored"}},
+            "additionalProperties": False,
+        },
         "example": {"inputs": "UklGRiQAAABXQVZF...", "parameters": example},
     }
     form = {"type": "object", "required": ["file"], "properties": {"file": _FILE, **parameters}}
@@ -123,6 +170,9 @@ def _request(parameters: dict[str, Any], example: dict[str, Any]) -> dict[str, A
         },
     }
 
+
+CLASSIFY_SETTINGS = tuple(_PARAMETERS)
+TIMELINE_SETTINGS = tuple(_TIMELINE_PARAMETERS)
 
 CLASSIFY: dict[str, Any] = {
     "summary": "Name the most likely classes of a recording",
@@ -162,4 +212,49 @@ TIMELINE: dict[str, Any] = {
     "description": "Bodies as for /v1/classify.",
     "responses": _TIMELINE_ANSWER | errors(400, 401, 408, 413, 415, 422, 429, 503),
     "openapi_extra": _request(_TIMELINE_PARAMETERS, {"hop_seconds": 0.5, "threshold": 0.6}),
+}
+
+_STREAM_PARAMETERS = {
+    "sampling_rate": {"type": "integer", "description": "of the samples (default: the model's)"},
+    "encoding": {"type": "string", "enum": ["s16le", "f32le"], "default": "s16le"},
+    "window_seconds": _TIMELINE_PARAMETERS["window_seconds"],
+    "hop_seconds": _TIMELINE_PARAMETERS["hop_seconds"],
+    "top_k": _PARAMETERS["top_k"],
+    "ticket": {"type": "string", "description": "from POST /v1/stream-ticket, in place of the token"},
+}
+STREAM_SETTINGS = tuple(_STREAM_PARAMETERS)
+
+STREAM: dict[str, Any] = {
+    "summary": "Windows of a recording while it is recorded (WebSocket)",
+    "description": (
+        "Send binary messages of samples, one channel, at most 1 MiB each, and the text end. Each window comes back as "
+        'JSON text, {"start_s", "end_s", "scores"}; an error as {"error"} before the connection is closed. Browsers '
+        "offer the subprotocols earmark and earmark.bearer.TOKEN (base64url), or send a ticket."
+    ),
+    "status_code": 101,
+    "responses": errors(400, 401, 426, 429, 503) | {101: {"description": "the stream is open"}},
+    "openapi_extra": {
+        "parameters": [{"name": name, "in": "query", "schema": schema} for name, schema in _STREAM_PARAMETERS.items()]
+    },
+}
+
+STREAM_TICKET: dict[str, Any] = {
+    "summary": "A ticket that opens one stream",
+    "description": "For browsers, which cannot send the token with a WebSocket: /v1/stream?ticket=TICKET.",
+    "responses": {
+        200: {
+            "description": "valid once, for a short time",
+            "content": {
+                "application/json": {
+                    "schema": {
+                        "type": "object",
+                        "required": ["ticket", "expires_in_s"],
+                        "properties": {"ticket": {"type": "string"}, "expires_in_s": {"type": "number"}},
+                    },
+                    "example": {"ticket": "rDVaqL5cWOgb4U8qS1T1aS4oYb1cSt0E", "expires_in_s": 30.0},
+                }
+            },
+        }
+    }
+    | errors(401, 429, 503),
 }

@@ -16,7 +16,6 @@ logger = logging.getLogger(__name__)
 
 _TOKEN_VARIABLE = "EARMARK_SERVE_TOKEN"
 _SHORTEST_TOKEN = 16
-_LONGEST_MESSAGE = 1 << 20  # bytes of a WebSocket message
 _LAST_BYTES_S = 2  # for answers that are written but not yet taken by their clients, once nothing is under way
 
 
@@ -32,6 +31,7 @@ def serve(options: ServeOptions) -> None:
         extras.require(module)
     token = read_token(options.auth_token_file)
     check_address(options, token)
+    _check_browser_names(options)
     with listen(options.host, options.port) as listener:
         _run(options, token, listener)
 
@@ -57,6 +57,15 @@ def read_token(file: str | None) -> str | None:
     if len(token) < _SHORTEST_TOKEN or not token.isascii() or not token.isprintable() or " " in token:
         raise UsageError(f"{source}: a token has at least {_SHORTEST_TOKEN} letters and digits, without spaces")
     return token
+
+
+def _check_browser_names(options: ServeOptions) -> None:
+    """Refuse names that no browser sends or understands, before a model is loaded."""
+    from earmark.serve.access import check_origins
+    from earmark.serve.page import check_frame_ancestors
+
+    check_origins(options.cors_origins or [])
+    check_frame_ancestors(options.frame_ancestors or [])
 
 
 def check_address(options: ServeOptions, token: str | None) -> None:
@@ -119,6 +128,7 @@ def _run(options: ServeOptions, token: str | None, listener: socket.socket) -> N
     from earmark.serve.protocol import guarded_protocol
     from earmark.serve.service import Service
     from earmark.serve.stream import Streams
+    from earmark.serve.websocket import MAX_MESSAGE_BYTES, StreamProtocol
 
     use_json_logs()
     classifier = Classifier(
@@ -134,12 +144,20 @@ def _run(options: ServeOptions, token: str | None, listener: socket.socket) -> N
     streams = Streams(classifier, service.batcher, options, lifecycle)
     gc.collect()
     gc.freeze()  # what was loaded stays: looking through it again and again would stop every answer for 0.2 s
-    app = build_app(service, streams, lifecycle, metrics, token=token, cors_origins=options.cors_origins or [])
+    app = build_app(
+        service,
+        streams,
+        lifecycle,
+        metrics,
+        token=token,
+        cors_origins=options.cors_origins or [],
+        frame_ancestors=options.frame_ancestors or [],
+    )
     config = uvicorn.Config(
         app,
         http=guarded_protocol(options.read_timeout_seconds, options.max_connections),
-        ws="websockets-sansio",
-        ws_max_size=_LONGEST_MESSAGE,
+        ws=StreamProtocol,
+        ws_max_size=MAX_MESSAGE_BYTES,
         ws_per_message_deflate=False,  # a few bytes can unpack to very many
         loop="auto",
         lifespan="off",
@@ -147,6 +165,7 @@ def _run(options: ServeOptions, token: str | None, listener: socket.socket) -> N
         access_log=False,
         server_header=False,
         proxy_headers=False,  # whoever asks could claim any address in them
+        timeout_keep_alive=options.keep_alive_seconds,  # type: ignore[arg-type]  # only call_later takes it
         timeout_graceful_shutdown=_LAST_BYTES_S,
     )
     listener.listen()

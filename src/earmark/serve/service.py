@@ -20,6 +20,7 @@ from earmark.export.load import ExportedScorer
 from earmark.models.decision import PLAIN
 from earmark.options import ServeOptions
 from earmark.predict.classifier import Classifier, Prediction
+from earmark.serve import openapi
 from earmark.serve.batching import Batcher
 from earmark.serve.decoding import DecodeLimits, iter_windows
 from earmark.serve.forms import Question, read_question
@@ -140,6 +141,7 @@ class Service:
 
         def prepare() -> tuple[Question, list[tuple[int, np.ndarray]]]:
             question = read()
+            question.refuse_unknown(openapi.CLASSIFY_SETTINGS)
             question.top_k()  # what is wrong with settings is said before anything is decoded
             self._check_function(question.function(own))
             return question, list(iter_windows(question.audio, windowing, rate_hz, self._decode_limits))

@@ -12,7 +12,6 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
-from urllib.parse import urlsplit
 
 import numpy as np
 import soxr
@@ -25,9 +24,11 @@ from earmark.options import ServeOptions
 from earmark.predict.classifier import Classifier
 from earmark.predict.timeline import Window
 from earmark.scoring.windows import Windowing
+from earmark.serve.access import SUBPROTOCOL
 from earmark.serve.batching import Batcher
 from earmark.serve.forms import Question
 from earmark.serve.lifecycle import Lifecycle
+from earmark.serve.openapi import STREAM_SETTINGS
 from earmark.serve.reading import busy
 from earmark.serve.timeline import window_row, windowing_of
 
@@ -58,7 +59,6 @@ class Streams:
         self._classifier = classifier
         self._batcher = batcher
         self._lifecycle = lifecycle
-        self._origins = options.cors_origins or []
         self._silence_s = options.read_timeout_seconds
         self._max_s = options.max_timeline_seconds
         self._max_streams = options.max_streams
@@ -72,7 +72,6 @@ class Streams:
     async def serve(self, socket: WebSocket) -> None:
         """Answer one stream until its end."""
         try:
-            self._check_origin(socket)
             if self._num_open >= self._max_streams:
                 raise busy(f"{self._max_streams} streams are open")
             stream = _Stream(socket, self._classifier, self._batcher, self._max_s)
@@ -83,7 +82,8 @@ class Streams:
             return
         self._num_open += 1
         try:
-            await socket.accept()
+            offered = socket.scope.get("subprotocols") or ()
+            await socket.accept(SUBPROTOCOL if SUBPROTOCOL in offered else None)
             await self._converse(socket, stream)
         except WebSocketDisconnect:
             pass  # the client has gone; there is nobody to tell
@@ -135,13 +135,6 @@ class Streams:
         finally:
             receive.cancel()
 
-    def _check_origin(self, socket: WebSocket) -> None:
-        """A page of another site may not open a stream in its visitor's name: browsers leave that to the server."""
-        origin = socket.headers.get("origin")
-        if origin is None or origin in self._origins or urlsplit(origin).netloc == socket.headers.get("host"):
-            return
-        raise HTTPException(403, "pages of this origin may not open streams; see --cors_origins")
-
 
 class _Stream:
     """One stream: samples in, windows out.
@@ -156,6 +149,7 @@ class _Stream:
 
     def __init__(self, socket: WebSocket, classifier: Classifier, batcher: Batcher, max_s: float) -> None:
         question = Question(b"", dict(socket.query_params))
+        question.refuse_unknown(STREAM_SETTINGS)
         encoding = socket.query_params.get("encoding", "s16le")
         rate_hz = question.number("sampling_rate") or classifier.sampling_rate_hz
         if encoding not in _ENCODINGS:

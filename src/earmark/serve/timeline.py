@@ -17,6 +17,7 @@ from earmark.errors import UsageError
 from earmark.predict.classifier import Classifier
 from earmark.predict.timeline import SegmentRules, Timeline, Window
 from earmark.scoring.windows import Windowing
+from earmark.serve import openapi
 from earmark.serve.batching import Batcher
 from earmark.serve.decoding import DecodeLimits, iter_windows
 from earmark.serve.forms import Question
@@ -79,6 +80,7 @@ def hear(
     Raises:
         HTTPException: 400 settings, and as :func:`iter_windows`.
     """
+    question.refuse_unknown(openapi.TIMELINE_SETTINGS)
     top_k, rules, windowing = question.top_k(), rules_of(question), windowing_of(question, classifier)
     if limits.max_s * classifier.sampling_rate_hz / windowing.hop_samples > _MOST_WINDOWS:
         limits = DecodeLimits(_MOST_WINDOWS * windowing.hop_samples / classifier.sampling_rate_hz, limits.timeout_s)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -11,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from earmark.errors import UsageError
+from earmark.words import nearest_name
 
 _FORMS = "NAME=LOW:HIGH, NAME=LOW:HIGH:log or NAME=A|B|C"
 # Floats in the settings that are counted in whole numbers where both ends are written so.
@@ -70,8 +70,8 @@ def parse_space(words: Iterable[str], classes: Sequence[type]) -> list[Dimension
         if not name or not equals or not values:
             raise UsageError(f"--search_space {text}: expected {_FORMS}")
         if name not in hints:
-            near = difflib.get_close_matches(name, hints, n=1, cutoff=0.7)
-            hint = f"; did you mean {near[0]}?" if near else ""
+            near = nearest_name(name, hints)
+            hint = f"; did you mean {near}?" if near else ""
             raise UsageError(f"--search_space {name}: no flag of `earmark train` is called so{hint}")
         if name in found:
             raise UsageError(f"--search_space {name}: given twice")

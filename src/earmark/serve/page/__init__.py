@@ -6,10 +6,13 @@ from this server, and its policy forbids a browser to ask anywhere else.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+import re
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 
 from fastapi import FastAPI, Response
+
+from earmark.errors import UsageError
 
 _FOLDER = Path(__file__).parent
 _TYPES = {
@@ -27,21 +30,53 @@ PATHS = frozenset(_FILES)
 # style: wavesurfer.js puts its own into the elements that it makes; blob: is the recording, which never has an address
 _POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src data: blob:; media-src blob:; "
-    "connect-src 'self' blob:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    "connect-src 'self' blob:; base-uri 'none'; form-action 'none'; frame-ancestors "
+)
+# a source of a content security policy that may name a frame: a scheme, or a host with an optional scheme and port
+_ANCESTOR = re.compile(
+    r"https?:|(https?://)?(\*\.)?[A-Za-z0-9.-]+(:(\d{1,5}|\*))?|https?://\[[0-9A-Fa-f:.]+\](:\d{1,5})?"
 )
 _HEADERS = {
-    "Content-Security-Policy": _POLICY,
     "Cache-Control": "no-cache",
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
 }
 
 
-def add_page(app: FastAPI) -> None:
-    """Add the page's routes to an application."""
+def check_frame_ancestors(names: Sequence[str]) -> list[str]:
+    """Return sources for ``frame-ancestors`` as a content security policy spells them.
+
+    Raises:
+        UsageError: one is not a source.
+    """
+    sources = []
+    for name in names:
+        word = name.strip("'")
+        if word in ("self", "none"):
+            sources.append(f"'{word}'")
+        elif name == "*" or _ANCESTOR.fullmatch(name.removesuffix("/")):
+            sources.append(name.removesuffix("/"))
+        else:
+            raise UsageError(
+                f"--frame_ancestors {name}: not a source. Write self, an origin such as https://a.example, "
+                "https://*.a.example, or *."
+            )
+    if len(sources) > 1 and "'none'" in sources:
+        raise UsageError("--frame_ancestors none: it excludes all others. Remove none, or the others.")
+    return sources
+
+
+def add_page(app: FastAPI, frame_ancestors: Sequence[str] = ()) -> None:
+    """Add the page's routes to an application.
+
+    Args:
+        app: the application.
+        frame_ancestors: sources of pages that may show this one in a frame; none if empty.
+    """
+    headers = _HEADERS | {"Content-Security-Policy": _POLICY + (" ".join(frame_ancestors) or "'none'")}
     for path, file in _FILES.items():
-        answer = Response(file.read_bytes(), media_type=_TYPES[file.suffix], headers=_HEADERS)
-        app.add_api_route(path, _giver(answer), methods=["GET", "HEAD"], include_in_schema=False)
+        answer = Response(file.read_bytes(), media_type=_TYPES[file.suffix], headers=headers)
+        app.add_api_route(path, _giver(answer), methods=["GET"], include_in_schema=False)
 
 
 def _giver(answer: Response) -> Callable[[], Awaitable[Response]]:

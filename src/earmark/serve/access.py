@@ -1,0 +1,150 @@
+"""Who may use the server: the bearer token, tickets for streams, and the origins of pages.
+
+A browser cannot set headers on a WebSocket, so a stream takes its credentials in two other ways:
+
+- the subprotocol ``earmark.bearer.TOKEN``, with the token in base64url, beside the subprotocol ``earmark``;
+- ``?ticket=TICKET``, from ``POST /v1/stream-ticket``. A ticket opens one stream and expires soon, so it does no harm
+  in the log of a proxy. The token itself is never accepted in a query.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hmac
+import re
+import secrets
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+from earmark.errors import UsageError
+from earmark.serve.reading import busy
+
+SUBPROTOCOL = "earmark"
+_BEARER = "earmark.bearer."
+TICKET_LIFETIME_S = 30.0
+_MOST_TICKETS = 1_000
+_PORTS = {"http": 80, "https": 443, "ws": 80, "wss": 443}
+_ORIGIN = re.compile(r"(https?)://(\[[0-9a-f:.]+\]|[^\s/?#@:\[\]]+)(:\d{1,5})?", re.IGNORECASE)
+
+
+def check_origins(names: Sequence[str]) -> list[str]:
+    """Return origins as browsers send them: lower case, without the default port and a trailing slash.
+
+    Raises:
+        UsageError: one is not an origin.
+    """
+    return [_checked_origin(name) for name in names]
+
+
+def _checked_origin(name: str) -> str:
+    if name in ("*", "null"):
+        return name
+    found = _ORIGIN.fullmatch(name.removesuffix("/"))
+    if found is None:
+        raise UsageError(
+            f"--cors_origins {name}: not an origin. Write scheme://host or scheme://host:port, without a path, or *."
+        )
+    scheme, host, port = found[1].lower(), found[2].lower(), found[3] or ""
+    return f"{scheme}://{host}{'' if port == f':{_PORTS[scheme]}' else port}"
+
+
+@dataclass
+class Tickets:
+    """Tickets that were issued and not used yet.
+
+    Attributes:
+        lifetime_s: how long a ticket is valid, in seconds.
+    """
+
+    lifetime_s: float = TICKET_LIFETIME_S
+    _expiry_s: dict[str, float] = field(default_factory=dict, init=False)
+
+    def issue(self) -> str:
+        """Return a new ticket.
+
+        Raises:
+            HTTPException: 429, too many tickets are unused.
+        """
+        now_s = time.monotonic()
+        for expired in [ticket for ticket, expiry_s in self._expiry_s.items() if expiry_s <= now_s]:
+            del self._expiry_s[expired]
+        if len(self._expiry_s) >= _MOST_TICKETS:
+            raise busy(f"{_MOST_TICKETS} tickets are unused")
+        ticket = secrets.token_urlsafe(24)
+        self._expiry_s[ticket] = now_s + self.lifetime_s
+        return ticket
+
+    def use(self, ticket: str) -> bool:
+        """Return whether a ticket is valid; it is not valid again."""
+        return self._expiry_s.pop(ticket, 0.0) > time.monotonic()
+
+
+class Access:
+    """The rules.
+
+    Args:
+        token: what clients must send; ``None`` if anyone may ask.
+        origins: origins of pages that may use the server from a browser, beside its own.
+
+    Attributes:
+        tickets: for streams.
+    """
+
+    def __init__(self, token: str | None, origins: Sequence[str]) -> None:
+        self._token = token.encode() if token is not None else None
+        self._origins = frozenset(origins)
+        self.tickets = Tickets()
+
+    def may_connect(self, scope: Any) -> bool:
+        """Whether a handshake comes from a page that may open streams, or from no page.
+
+        Browsers send a WebSocket handshake for any page and leave the decision to the server.
+        """
+        origin = _header(scope, b"origin")
+        if origin is None or "*" in self._origins or origin in self._origins:
+            return True
+        return _is_same_site(origin, _header(scope, b"host") or "")
+
+    def has_credentials(self, scope: Any) -> bool:
+        """Whether a request carries the token or, for a stream, a valid ticket, which is used up."""
+        if self._token is None:
+            return True
+        scheme, _, given = (_header(scope, b"authorization") or "").partition(" ")
+        if scheme.lower() == "bearer" and self._is_token(given.strip().encode("latin-1")):
+            return True
+        if scope["type"] != "websocket":
+            return False
+        offered = scope.get("subprotocols") or ()
+        if any(self._is_token(_decoded(name)) for name in offered if name.startswith(_BEARER)):
+            return True
+        tickets = parse_qs(scope.get("query_string", b"").decode("latin-1")).get("ticket", [])
+        return len(tickets) == 1 and self.tickets.use(tickets[0])
+
+    def _is_token(self, given: bytes) -> bool:
+        return self._token is not None and hmac.compare_digest(given, self._token)
+
+
+def _header(scope: Any, name: bytes) -> str | None:
+    return next((value.decode("latin-1") for key, value in scope["headers"] if key == name), None)
+
+
+def _decoded(subprotocol: str) -> bytes:
+    text = subprotocol.removeprefix(_BEARER)
+    try:
+        return base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
+    except (binascii.Error, ValueError):
+        return b""
+
+
+def _is_same_site(origin: str, host: str) -> bool:
+    """Whether a page was loaded from the host that the handshake names. A proxy may change the scheme, not these."""
+    try:
+        page, own = urlsplit(origin), urlsplit(f"//{host}")
+        default = _PORTS.get(page.scheme)
+        return (page.hostname, page.port or default) == (own.hostname, own.port or default) and bool(own.hostname)
+    except ValueError:  # no port number
+        return False

@@ -1,0 +1,77 @@
+"""WebSockets as uvicorn speaks them, with answers where it has none: large messages, broken handshakes."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Any
+
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+from websockets.frames import CloseCode, Frame, Opcode
+from websockets.http11 import Request
+
+MAX_MESSAGE_BYTES = 1 << 20
+# after a fault: bytes are discarded as long as they keep coming like this, and no longer than that
+_LINGER_SILENCE_S = 0.5
+_LINGER_S = 30.0
+
+
+class StreamProtocol(WebSocketsSansIOProtocol):
+    """One connection.
+
+    A client that still sends when the socket is closed has its connection reset and never reads why. So after a fault
+    the server discards what arrives, and closes the socket when nothing arrives any more.
+    """
+
+    _failed_s: float | None = None  # when, by the clock of the event loop
+    close_timer: asyncio.TimerHandle | None = None  # while it runs, uvicorn does not close the socket itself
+
+    def data_received(self, data: bytes) -> None:
+        """Take bytes, or discard them if the connection has failed."""
+        if self._failed_s is None:
+            super().data_received(data)
+        else:
+            self._linger(self._failed_s)
+
+    def handle_connect(self, event: Request) -> None:
+        """Answer a broken handshake with JSON, like every other error."""
+        response = self.conn.accept(event)
+        if response.status_code != 101:
+            self.handshake_initiated = self.handshake_complete = self.close_sent = True
+            response.body = json.dumps({"error": _one_line(bytes(response.body or b""))}).encode()
+            for name, value in (("Content-Type", "application/json"), ("Content-Length", str(len(response.body)))):
+                response.headers.pop(name, None)
+                response.headers[name] = value
+            self.conn.send_response(response)
+            self.transport.write(b"".join(self.conn.data_to_send()))
+            self.transport.close()
+            return
+        super().handle_connect(event)
+
+    def handle_parser_exception(self) -> None:
+        """Close with the code and the reason of the fault, and keep reading until the client has heard them."""
+        close: Any = self.conn.close_sent
+        self.queue.put_nowait({"type": "websocket.disconnect", "code": close.code, "reason": close.reason})
+        if close.code == CloseCode.MESSAGE_TOO_BIG:
+            reason = f"the message is larger than {MAX_MESSAGE_BYTES} bytes, the most that is taken: send smaller ones"
+            text = json.dumps({"error": reason}).encode()
+            self.transport.write(Frame(Opcode.TEXT, text).serialize(mask=False))
+        self.transport.write(b"".join(self.conn.data_to_send()))
+        self.close_sent = True
+        self._failed_s = self.loop.time()
+        self._linger(self._failed_s)
+        if self.read_paused:
+            self.read_paused = False
+            self.transport.resume_reading()
+
+    def _linger(self, failed_s: float) -> None:
+        """Wait for more bytes before the socket is closed."""
+        if self.close_timer is not None:
+            self.close_timer.cancel()
+        wait_s = min(_LINGER_SILENCE_S, max(0.0, failed_s + _LINGER_S - self.loop.time()))
+        self.close_timer = self.loop.call_later(wait_s, self.transport.close)
+
+
+def _one_line(body: bytes) -> str:
+    lines = body.decode("utf-8", "replace").split("\n")
+    return lines[0].strip().rstrip(".")
