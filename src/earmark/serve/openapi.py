@@ -66,14 +66,15 @@ def complete_schema(app: FastAPI, *, has_token: bool) -> None:
         assert app.openapi_schema is not None
         return app.openapi_schema
 
-    app.openapi = openapi  # type: ignore[method-assign]  # FastAPI's own way to extend a schema
+    app.openapi = openapi  # FastAPI's own way to extend a schema
 
 
 OPEN_PATHS = frozenset({"/healthz", "/readyz", "/openapi.json"})  # never ask for the token
 
-STATUS: dict[int | str, dict[str, Any]] = {
+_YES: dict[int | str, dict[str, Any]] = {
     200: {"description": "yes", "content": {"application/json": {"example": {"status": "ok"}}}}
-} | errors()
+}
+STATUS = _YES | errors()
 
 _ANSWER: dict[int | str, dict[str, Any]] = {
     200: {

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -72,8 +73,11 @@ class GuardedProtocol(H11Protocol):
         super().handle_websocket_upgrade(event)
 
     def send_400_response(self, msg: str) -> None:
-        """What is no HTTP is told so."""
-        self._refuse(400, "this is no HTTP request")
+        """Answer what is not HTTP, or has a head that is too large. uvicorn calls this while it handles h11's error."""
+        if getattr(sys.exc_info()[1], "error_status_hint", 400) == 431:
+            self._refuse(431, "the head of the request is too large: send a shorter address and fewer headers")
+        else:
+            self._refuse(400, "this is no HTTP request")
 
     def _start_timer(self) -> None:
         self._header_timer = self.loop.call_later(self.header_timeout_s, self._too_late)

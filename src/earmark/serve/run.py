@@ -165,7 +165,7 @@ def _run(options: ServeOptions, token: str | None, listener: socket.socket) -> N
         access_log=False,
         server_header=False,
         proxy_headers=False,  # whoever asks could claim any address in them
-        timeout_keep_alive=options.keep_alive_seconds,  # type: ignore[arg-type]  # only call_later takes it
+        timeout_keep_alive=options.keep_alive_seconds,
         timeout_graceful_shutdown=_LAST_BYTES_S,
     )
     listener.listen()

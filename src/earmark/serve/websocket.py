@@ -24,6 +24,7 @@ class StreamProtocol(WebSocketsSansIOProtocol):
     """
 
     _failed_s: float | None = None  # when, by the clock of the event loop
+    read_paused: bool
     close_timer: asyncio.TimerHandle | None = None  # while it runs, uvicorn does not close the socket itself
 
     def data_received(self, data: bytes) -> None:
