@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,6 +17,14 @@ needs_browser = pytest.mark.skipif(BROWSER is None, reason="no Chromium on this 
 # what a screen reader has no name for
 NAMELESS = """() => [...document.querySelectorAll("button, select, audio, canvas, [role=img]")].filter((one) =>
   !one.textContent.trim() && !one.getAttribute("aria-label") && !one.labels?.length).map((one) => one.outerHTML)"""
+# red, green, blue and alpha of a canvas; of a copy, because Chromium warns of a second reading
+PIXELS = """canvas => { const copy = new OffscreenCanvas(canvas.width, canvas.height).getContext("2d");
+  copy.drawImage(canvas, 0, 0);
+  return copy.getImageData(0, 0, canvas.width, canvas.height).data; }"""
+# the first bright column of a spectrogram, from 0 to 1; below 0 for none
+ONSET = f"""canvas => {{ const data = ({PIXELS})(canvas), width = canvas.width, columns = Array(width).fill(0);
+  for (let i = 0; i < data.length; i += 4) columns[i / 4 % width] = Math.max(columns[i / 4 % width], data[i + 1]);
+  return columns.findIndex((one) => one > 200) / width; }}"""
 # headings that skip a level, ids that are there twice
 MUDDLED = """() => {
   const levels = [...document.querySelectorAll("h1, h2, h3")].map((one) => Number(one.tagName[1]));
@@ -53,4 +62,24 @@ def opened(browser: Any, path: Path, width: int = 360) -> Iterator[Any]:
     page.goto(path.as_uri())
     yield page
     page.close()
-    assert not faults
+    assert not faults, faults
+
+
+def bright_height(frame: Any) -> float:
+    """Height of the brightest row of a spectrogram, from 0 at the bottom to 1 at the top."""
+    found: float = frame.locator("canvas").first.evaluate(
+        f"""canvas => {{ const data = ({PIXELS})(canvas), width = canvas.width;
+        const rows = Array(canvas.height).fill(0);
+        for (let i = 0; i < data.length; i += 4) rows[Math.floor(i / 4 / width)] += data[i] + data[i + 1];
+        return 1 - (rows.indexOf(Math.max(...rows)) + .5) / canvas.height; }}"""
+    )
+    return found
+
+
+def tick_at(frame: Any, axis: str, text: str) -> float:
+    """Place of a tick of a framed picture along its plot, as drawn: from 0 at the left or bottom to 1."""
+    plot = frame.locator(".plot").first.bounding_box()
+    box = frame.locator(f".axis.{axis} i", has_text=re.compile(f"^{re.escape(text)}$")).bounding_box()
+    if axis == "x":
+        return float((box["x"] + box["width"] / 2 - plot["x"]) / plot["width"])
+    return float(1 - (box["y"] + box["height"] / 2 - plot["y"]) / plot["height"])

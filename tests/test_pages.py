@@ -33,6 +33,6 @@ def test_style_and_script_that_some_pages_share_stand_behind_those_of_all(tmp_pa
     for name, text in (("x.html", "__STYLE__<between>__SCRIPT__"), ("a.css", ".mine {}"), ("a.js", "mine();")):
         (tmp_path / name).write_text(text)
     style, script = pages.render(tmp_path / "x.html", {}, [tmp_path / "a.css", tmp_path / "a.js"]).split("<between>")
-    assert style.startswith(":root")
+    assert ":root" in style
     assert style.endswith(".mine {}")
     assert script.endswith("mine();")

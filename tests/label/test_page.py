@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import soundfile
 
-from tests.browser import needs_browser
+from tests.browser import bright_height, needs_browser, tick_at
 from tests.label.conftest import Labelling, Start
 from tests.patience import PATIENCE_S
 from tests.tiny import RATE_HZ, tone
@@ -87,6 +87,23 @@ def test_keys_label_and_the_file_has_it_at_once(start: Start, visit: Open, pool:
     page.keyboard.press("9")  # there are three classes
     page.wait_for_timeout(100)
     assert len(decided(labelling)) == 2
+
+
+def test_the_picture_has_axes_and_the_tone_is_at_its_tick(start: Start, visit: Open, tmp_path: Path) -> None:
+    (tmp_path / "tones").mkdir()
+    soundfile.write(tmp_path / "tones" / "a.wav", tone(1000, 2.0), RATE_HZ)
+    page = visit(start(tmp_path / "tones"))
+    frame = page.locator("#picture .framed")
+    assert frame.locator(".axis span").all_inner_texts() == ["time (s)", "frequency (Hz)", "dB, 0 = loudest"]
+    assert bright_height(frame) == pytest.approx(tick_at(frame, "y", "1k"), abs=0.02)
+    assert frame.locator(".axis.x i").last.inner_text() == "2.0"
+    assert tick_at(frame, "x", "2.0") == pytest.approx(1, abs=0.01)
+    page.wait_for_function("() => document.getElementById('sound').readyState >= 2")
+    page.evaluate("sound.pause(); sound.currentTime = 1")
+    page.wait_for_function(
+        """() => { const box = (one) => document.querySelector(one).getBoundingClientRect();
+        return Math.abs((box("#head i").left - box(".plot").left) / box(".plot").width - .5) < .02; }"""
+    )
 
 
 def test_set_aside_later_and_undo(start: Start, visit: Open, pool: Path) -> None:

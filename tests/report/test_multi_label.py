@@ -100,8 +100,8 @@ def test_a_label_is_chosen_from_the_table_and_its_clips_are_heard(page: Any) -> 
     text = heard.inner_text()
     assert "False alarms: 0 clips" in text
     assert "Misses: 2 clips" in text
-    assert "Right answers: 38 clips" in text
-    assert "the least sure 3" in text
+    assert "Correct predictions: 38 clips" in text
+    assert "The 3 least confident; predictions_test.csv lists all." in text
     surest = heard.locator(".clip").first
     assert HOSTILE + " 0.881" in surest.inner_text()
     assert "missed: high 0.007" in surest.inner_text()
@@ -121,6 +121,11 @@ def test_a_label_is_chosen_by_keys_and_curves_are_in_words(page: Any) -> None:
     page.locator("#label").select_option(label=HOSTILE)
     assert page.locator("#of_label figure").count() == 4
     first = page.locator("#of_label svg").first.get_attribute("aria-label")
+    names = page.locator("#of_label svg text.name").all_text_contents()
+    assert names[:4] == ["recall", "precision", "probability", "fraction with the label"]
+    assert names[4:] == ["probability", "clips"] * 2
+    counts = page.locator("#of_label .histogram title").all_text_contents()
+    assert sum(int(count.split(": ")[1].split()[0]) for count in counts) == 40
     assert first.startswith(
         "average precision 0.7692, by chance 0.2500; at the threshold precision 0.769 and recall 1.000"
     )
@@ -148,7 +153,7 @@ def test_labels_sort_mistakes_parts_and_training_are_there(page: Any) -> None:
     assert page.locator("#wrong .clip").count() == 5
     assert "missed: high 0.007" in page.locator("#wrong .clip").first.inner_text()
     parts = page.locator("#parts").inner_text()
-    for heading in ("By length", "By tape", "By place", "all right"):
+    for heading in ("By length", "By tape", "By place", "all correct"):
         assert heading in parts
     assert "mAP from 0.5 to 1" in page.locator("#curves svg").last.get_attribute("aria-label")
     assert page.locator("#reliability tbody tr").count() > 1

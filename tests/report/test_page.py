@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 
 from earmark.data.clips import Clip, ClipTable
-from earmark.data.excerpts import picture_of
+from earmark.data.excerpts import spectrogram_of
 from earmark.report.page import ReportFacts, Scored, write_report
 from earmark.runs.judged import judge
 from tests.audit.test_run import write
-from tests.browser import needs_browser, opened, settled
+from tests.browser import bright_height, needs_browser, opened, settled, tick_at
 from tests.tiny import RATE_HZ, tone
 
 # of text on what it stands on, as in WCAG 2.2; colours come as rgb(0 to 255) and as color(srgb 0 to 1)
@@ -92,17 +92,34 @@ def test_headline_cards_stand_in_even_rows(browser: Any, report: Path) -> None:
 def test_a_cell_lets_its_clips_be_heard(page: Any) -> None:
     page.locator("#matrix button[data-i='0'][data-j='2']").click()
     heard = page.locator("#heard")
-    assert "“high” answered as “low”: 2 clips" in heard.inner_text()
+    assert "“high” predicted as “low”: 2 clips" in heard.inner_text()
     player = heard.locator("audio").first
     seconds = player.evaluate("p => new Promise(d => { p.onloadedmetadata = () => d(p.duration); p.load(); })")
     assert seconds == pytest.approx(1.0, abs=0.05)
-    lightest = heard.locator("canvas").first.evaluate(
-        """c => { const d = c.getContext('2d').getImageData(0, 0, c.width, c.height).data; let best = 0, row = 0;
-        for (let i = 0; i < d.length; i += 4)
-          if (d[i + 1] > best) { best = d[i + 1]; row = Math.floor(i / 4 / c.width); }
-        return row; }"""
-    )
-    assert 47 - lightest == pytest.approx(48 * np.log(500 / 60) / np.log(7600 / 60), abs=1.5)  # the tone, where it is
+    frame = heard.locator(".framed").first
+    assert bright_height(frame) == pytest.approx(tick_at(frame, "y", "500"), abs=0.04)  # the tone, where it is
+    assert frame.locator(".axis span").all_inner_texts() == ["time (s)", "frequency (Hz)", "dB, 0 = loudest"]
+    assert tick_at(frame, "x", "1.0") == pytest.approx(1, abs=0.02)
+
+
+@needs_browser
+def test_charts_have_axes_and_colours_a_legend(page: Any) -> None:
+    bars = page.locator("#histograms svg")
+    assert bars.locator("text.name").all_text_contents() == ["probability", "clips"] * 2
+    counts = [int(title.split(": ")[1].split()[0]) for title in bars.locator("title").all_text_contents()]
+    assert sum(counts) == 30
+    assert sum(counts[20:]) == 2  # of wrong predictions
+    assert page.locator("#reliability svg text.name").all_text_contents() == ["probability", "fraction correct"]
+    curves = page.locator("#curves svg text.name").all_text_contents()
+    assert curves == ["epoch", "loss", "epoch", "accuracy"]
+    assert page.locator("#curves svg").first.locator("text.x").all_text_contents() == ["0", "0.5", "1.0", "1.5", "2.0"]
+    assert page.locator("#matrix .corner").inner_text() == "true ↓ predicted →"
+    assert page.locator("#legend").inner_text().split("wrong")[1].strip() == ": 0 to 2 clips"
+    page.locator("#shares").click()
+    assert "wrong: 0 to 33 % of the row, or more" in page.locator("#legend").inner_text()
+    page.locator("#shares").click()
+    assert page.locator("#cards .ends").first.inner_text().split() == ["0", "1"]
+    assert set(page.locator("#parts th .ends").all_inner_texts()) == {"0\n1"}
 
 
 @needs_browser
@@ -112,9 +129,9 @@ def test_the_matrix_goes_by_keys(page: Any) -> None:
     for key in ("ArrowRight", "ArrowDown", "ArrowDown", "ArrowDown", "ArrowRight"):
         page.keyboard.press(key)
     page.keyboard.press("Enter")
-    assert "“low” answered rightly: 10 clips" in page.locator("#heard").inner_text()
+    assert "“low” predicted correctly: 10 clips" in page.locator("#heard").inner_text()
     assert page.evaluate("document.activeElement.id") == "heard"
-    assert "(no sound" in page.locator("#heard").inner_text()  # the least sure three may hold the lost one
+    assert "(no audio" in page.locator("#heard").inner_text()  # the least sure three may hold the lost one
     assert page.locator("#matrix button[tabindex='0']").count() == 1
 
 
@@ -206,9 +223,9 @@ def test_columns_that_are_odd_are_told_of_in_the_log_too(tmp_path: Path, caplog:
 def test_a_picture_shows_a_tone_where_it_is_and_when() -> None:
     samples = tone(1000.0, 1.0).copy()
     samples[: RATE_HZ // 2] = 0
-    picture = picture_of(samples)
+    picture = spectrogram_of(samples).levels
     assert picture.shape == (48, 96)
     band = int(48 * np.log(1000 / 60) / np.log(7600 / 60))
     assert abs(int(picture[:, 80].argmax()) - band) <= 1
     assert picture[:, :40].max() == 0
-    assert picture_of(np.zeros(10, np.float32)).shape == (48, 1)
+    assert spectrogram_of(np.zeros(10, np.float32)).levels.shape == (48, 1)

@@ -96,7 +96,14 @@ def test_errors_parts_and_training_are_there(page: Any) -> None:
     for heading in ("By " + HOSTILE, "By length", "By tape", "By room", "MAE"):
         assert heading in parts
     captions = page.locator("#curves figcaption").all_inner_texts()
-    assert captions == ["Loss, by epoch", "Validation, by epoch"]
+    assert captions == ["Loss", "Validation"]
+    assert page.locator("#curves svg text.name").all_text_contents() == ["epoch", "loss", "epoch", "MAE, RMSE"]
+    assert page.locator("#histogram text.name").all_text_contents() == ["error (predicted − true)", "clips"]
+    counts = page.locator("#histogram title").all_text_contents()
+    assert sum(int(count.split(": ")[1].split()[0]) for count in counts) == 40
+    assert page.locator("#cloud text.name").all_text_contents() == [HOSTILE, f"predicted {HOSTILE}"]
+    ticks = page.locator("#cloud text.x").all_text_contents()
+    assert ticks == page.locator("#cloud text.y").all_text_contents() == ["0", "10", "20", "30", "40", "50"]
     assert "validation" not in page.locator("#curves svg").first.get_attribute("aria-label")  # of another unit
     assert "MAE from 3 to 1.5; RMSE" in page.locator("#curves svg").last.get_attribute("aria-label")
     page.locator("#splits button", has_text="validation").click()

@@ -16,7 +16,7 @@ import earmark
 from earmark.models.build import ModelSource, build_for_training
 from earmark.predict.timeline import SegmentRules
 from earmark.tasks import Task
-from tests.browser import needs_browser
+from tests.browser import ONSET, bright_height, needs_browser, tick_at
 from tests.patience import PATIENCE_S
 from tests.serve.conftest import Server, Start
 from tests.serve.test_classify import encoded
@@ -56,7 +56,7 @@ def test_its_files_and_nothing_else(server: Server) -> None:
     assert index.headers["content-type"] == "text/html; charset=utf-8"
     assert "default-src 'none'" in index.headers["content-security-policy"]
     assert "://" not in index.text
-    for name in ("page.js", "words.js", "picture.js", "style.css", "vendor/wavesurfer.esm.js"):
+    for name in ("page.js", "words.js", "picture.js", "style.css", "axes.js", "axes.css", "vendor/wavesurfer.esm.js"):
         assert httpx.get(f"{server.url}/page/{name}").status_code == 200
     for path in (
         "/page/__init__.py",
@@ -78,7 +78,7 @@ def test_a_recording_gets_its_labels(page: Any, classifier: earmark.Classifier, 
     assert bars == [row["label"] for row in classifier.top(expected.aggregate(), 5)]
     segments = expected.segments(SegmentRules())
     assert page.locator("#segments .label").all_inner_texts() == [one.label for one in segments]
-    assert page.locator("#state").inner_text().startswith("2.0 s of sound")
+    assert page.locator("#state").inner_text().startswith("2.0 s of audio")
     page.wait_for_selector("#waveform canvas", state="attached")
     page.wait_for_selector("#spectrogram canvas", state="attached")
     with page.expect_download() as download:
@@ -90,6 +90,29 @@ def test_a_recording_gets_its_labels(page: Any, classifier: earmark.Classifier, 
         page.click("#audacity")
     first = Path(download.value.path()).read_text().splitlines()[0].split("\t")
     assert first == [f"{segments[0].start_s:.6f}", f"{segments[0].end_s:.6f}", segments[0].label]
+
+
+@needs_browser
+def test_the_picture_has_axes_with_units_and_a_legend(page: Any) -> None:
+    half = 0.5 * np.sin(2 * np.pi * 1000 * np.arange(16_000) / 16_000).astype(np.float32)
+    wave = np.concatenate([np.zeros_like(half), half])  # a tone of 1 kHz in the second of two seconds
+    page.set_input_files("#file", recording("tone.wav", encoded(wave, "WAV")))
+    page.wait_for_selector("#spectrogram canvas", state="attached")
+    frame, waveform = page.locator("#spectrogram-frame"), page.locator("#waveform-frame")
+    page.wait_for_function("document.querySelectorAll('#spectrogram-frame .axis').length === 3")
+    assert frame.locator(".axis span").all_inner_texts() == ["time (s)", "frequency (Hz)", "dB, 0 = full scale"]
+    assert waveform.locator(".axis span").all_inner_texts() == ["amplitude"]
+    assert waveform.locator(".axis.y i").all_inner_texts() == ["−1", "0", "1"]
+    assert frame.locator(".axis.colours i").all_inner_texts() == ["−100", "−80", "−60", "−40", "−20"]
+    assert tick_at(frame, "x", "2.0") == pytest.approx(1, abs=0.01)
+    page.wait_for_function(f"({ONSET})(document.querySelector('#spectrogram canvas')) >= 0")  # drawn
+    assert bright_height(frame) == pytest.approx(tick_at(frame, "y", "1k"), abs=0.04)
+    onset = page.locator("#spectrogram canvas").first.evaluate(ONSET)
+    assert onset == pytest.approx(tick_at(frame, "x", "1.0"), abs=0.03)
+    assert "frequency from 0 to 22050 Hz" in page.get_attribute("#spectrogram", "aria-label")
+    page.click("#language")
+    assert frame.locator(".axis span").all_inner_texts() == ["时间 (s)", "频率 (Hz)", "dB（0 = 满量程）"]
+    assert frame.locator(".axis").count() == 3  # and not six
 
 
 @pytest.fixture(scope="module")
@@ -121,13 +144,15 @@ def test_a_number_is_shown_over_time(browser: Any, start: Start, counter: Path) 
     page.set_input_files("#file", recording("tones.wav", data))
     page.wait_for_selector("#result:not([hidden])")
     assert page.locator("#segments-title").inner_text() == "The number over time"
-    assert page.locator("#state").inner_text() == "2.0 s of sound, 2 windows."
+    assert page.locator("#state").inner_text() == "2.0 s of audio, 2 windows."
     shown = [float(text) for text in page.locator("#segments .score").all_inner_texts()]
     assert shown == pytest.approx(numbers, rel=1e-3)
     fills = page.locator(".segment").evaluate_all("(rows) => rows.map((row) => row.style.background.includes(' 100%'))")
     assert fills == [number == max(numbers) for number in numbers]
     assert float(page.locator("#bars .score").inner_text()) == pytest.approx(np.mean(numbers), rel=1e-3)
     assert not page.is_visible("#bars .meter")
+    ends = [f"{float(f'{one:.5g}'):g}" for one in (min(numbers), max(numbers))]
+    assert page.locator("#range").inner_text().endswith(f"from {ends[0]} (lowest) to {ends[1]} (highest).")
     with page.expect_download() as download:
         page.click("#csv")
     rows = list(csv.DictReader(io.StringIO(Path(download.value.path()).read_text())))

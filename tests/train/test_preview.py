@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import base64
 import json
 import re
 import struct
 import zlib
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -14,14 +16,17 @@ import torch
 
 from earmark.augment_options import AugmentPreviewOptions
 from earmark.cli.main import main
+from earmark.data.excerpts import Spectrogram
 from earmark.models.build import ModelSource, build_for_training
 from earmark.train.mixing import mixed
 from earmark.train.preview import preview
-from earmark.train.spectrogram_png import grid, log_mel, picture, png
-from tests.browser import needs_browser, opened
+from earmark.train.spectrogram_svg import Row, colour, log_mel, png, spectrogram, svg
+from tests.browser import NAMELESS, needs_browser, opened, tick_at
 from tests.small_files import no_file_longer_than
 from tests.tiny import ARCHITECTURES, RATE_HZ, tone
 from tests.train.small import build, make_trainer, usable, write_clips
+
+SVG = "{http://www.w3.org/2000/svg}"
 
 
 def pixels(data: bytes) -> np.ndarray:
@@ -41,15 +46,40 @@ def pixels(data: bytes) -> np.ndarray:
 def test_a_png_holds_the_pixels() -> None:
     shown = np.random.default_rng(0).integers(0, 256, (5, 7, 3), dtype=np.uint8)
     np.testing.assert_array_equal(pixels(png(shown)), shown)
-    assert grid([[shown, shown], [shown, shown]], gap=2).shape == (12, 16, 3)
 
 
-def test_a_spectrogram_is_bright_where_the_tone_is() -> None:
-    for frequency_hz, half in ((300, slice(64, 128)), (5000, slice(0, 64))):  # low at the bottom
-        energies = log_mel(tone(frequency_hz, 0.5), RATE_HZ)
-        image = picture(energies, float(energies.max())).astype(int).sum(axis=(1, 2))
-        assert image[half].max() == image.max()
-        assert image.argmax() in range(*half.indices(128))
+def spectrogram_of(frequency_hz: float, seconds: float) -> Spectrogram:
+    energies = log_mel(tone(frequency_hz, seconds), RATE_HZ)
+    return spectrogram(energies, float(energies.max()), seconds, RATE_HZ)
+
+
+@pytest.mark.parametrize("frequency_hz", [300, 1000, 5000])
+def test_a_spectrogram_is_bright_where_the_tone_is(frequency_hz: float) -> None:
+    found = spectrogram_of(frequency_hz, 0.5)
+    assert found.levels.max() == 255
+    low, high, here = (2595 * np.log10(1 + hertz / 700) for hertz in (found.low_hz, found.high_hz, frequency_hz))
+    row = found.levels.mean(axis=1).argmax()  # of 64, low frequencies first
+    assert (row + 0.5) / 64 == pytest.approx((here - low) / (high - low), abs=1 / 64)
+    assert found.range_db == 50
+
+
+def test_the_picture_has_axes_with_units_and_a_legend() -> None:
+    picture = svg(
+        [Row("low <b>\x01\udcff", [("original", spectrogram_of(1000, 2.0)), ("epoch 1", spectrogram_of(500, 0.3))])]
+    )
+    root = ElementTree.fromstring(picture.encode())
+    texts = list(root.iter(f"{SVG}text"))
+    words = [text.text for text in texts]
+    assert words[:7] == ["low <b>??", "original", "0.0", "0.5", "1.0", "1.5", "2.0"]
+    assert words[7:17] == [*("100", "500", "1k", "2k", "5k"), "time (s)", "frequency (Hz)", "epoch 1", "0.0", "0.1"]
+    assert words[-7:] == ["0", "−10", "−20", "−30", "−40", "−50", "dB, 0 = loudest"]
+    image, *_ = root.iter(f"{SVG}image")
+    left, top, width, height = (float(image.attrib[name]) for name in ("x", "y", "width", "height"))
+    assert float(texts[6].attrib["x"]) == pytest.approx(left + width, abs=0.1)  # the end of 2 s
+    points = pixels(base64.b64decode(image.attrib["href"].split(",")[1])).astype(int)
+    bright = points.sum(axis=(1, 2)).argmax()
+    tick = float(texts[9].attrib["y"]) - 4  # of 1 kHz; the text stands 4 below
+    assert top + height * (bright + 0.5) / len(points) == pytest.approx(tick, abs=2)
 
 
 def test_the_preview_is_what_training_hears(tmp_path: Path) -> None:
@@ -61,9 +91,10 @@ def test_the_preview_is_what_training_hears(tmp_path: Path) -> None:
     shown = preview(options)
     assert [len(versions) for versions in shown.versions] == [3, 3, 3]
     names = sorted(path.name for path in (tmp_path / "out").iterdir())
-    assert names[-2:] == ["preview.html", "spectrograms.png"]
+    assert names[-2:] == ["preview.html", "spectrograms.svg"]
     assert len(names) == 11
-    assert pixels((tmp_path / "out" / "spectrograms.png").read_bytes()).shape == (3 * 134 - 6, 3 * 246 - 6, 3)
+    picture = ElementTree.parse(tmp_path / "out" / "spectrograms.svg").getroot()
+    assert len(list(picture.iter(f"{SVG}image"))) == 3 * 3 + 3  # and a legend in each row
 
     trainer = make_trainer(build("tc_resnet", length_s=0.3), usable(data), tmp_path / "run", augment=kinds, seed=11)
     trainer.train_dataset.set_epoch(1)
@@ -144,8 +175,18 @@ def test_the_page_shows_and_plays_in_a_browser(tmp_path: Path, browser: Any) -> 
         assert page.locator("h2").count() == 2
         assert page.locator("figure").count() == 8
         assert "<script>alert(1)<" in page.locator("h2").first.inner_text()
-        widths = page.eval_on_selector_all("img", "images => images.map(image => image.naturalWidth)")
-        assert widths == [240] * 8
+        frame = page.locator(".framed").first
+        assert frame.locator(".axis span").all_inner_texts() == ["time (s)", "frequency (Hz)", "dB, 0 = loudest"]
+        assert tick_at(frame, "x", "0.3") == pytest.approx(1, abs=0.02)
+        assert frame.locator(".axis.colours i").all_inner_texts() == ["−40", "−20", "0"]
+        label = page.locator("canvas").first.get_attribute("aria-label")
+        assert label.endswith(
+            "(mel scale), colour from −50 to 0 dB (the loudest point of the clip before augmentation)"
+        )
+        assert page.evaluate(NAMELESS) == []
+        assert page.evaluate("document.documentElement.scrollWidth") <= 360
+        stops = page.evaluate("[0, .25, .5, 1].map(colour)")
+        assert stops == colour(np.array([0, 0.25, 0.5, 1])).tolist()  # the picture's colours are the page's
         seconds = page.evaluate(
             "() => new Promise(done => { const sound = document.querySelectorAll('audio')[1];"
             " sound.onloadedmetadata = () => done(sound.duration); sound.onerror = () => done(-1); sound.load(); })"

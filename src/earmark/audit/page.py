@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -44,6 +45,7 @@ def _example(audited: Audited, finding: Finding, at: int) -> dict[str, Any]:
         "detail": finding.details[at] if finding.details else "",
         "uri": sound.uri,
         "outline": sound.outline,
+        "seconds": sound.seconds,
         "whole": sound.whole,
     }
 
@@ -52,20 +54,22 @@ def _plots(audited: Audited) -> list[dict[str, Any]]:
     measures = audited.measures
     readable = measures.readable
     columns = (
-        ("Length", measures.duration_s[readable], "s"),
-        ("Level (root mean square)", decibels(measures.rms[readable]).clip(-100, 0), "dB"),
-        ("Peak", decibels(measures.peak[readable]).clip(-100, 0), "dB"),
+        ("Length", measures.duration_s[readable], "length (s)"),
+        ("Level (root mean square)", decibels(measures.rms[readable]).clip(-100, 0), "level (dB, 0 = full scale)"),
+        ("Peak", decibels(measures.peak[readable]).clip(-100, 0), "peak (dB, 0 = full scale)"),
     )
-    return [_histogram(title, values, unit) for title, values, unit in columns if len(values)]
+    return [_histogram(title, values, name) for title, values, name in columns if len(values)]
 
 
-def _histogram(title: str, values: np.ndarray, unit: str) -> dict[str, Any]:
+def _histogram(title: str, values: np.ndarray, name: str) -> dict[str, Any]:
+    """Counts of values (N,) in at most 42 bins whose edges are round numbers; ``name`` is the axis with its unit."""
     low, high = float(values.min()), float(values.max())
-    counts, _ = np.histogram(values, _BINS, range=(low, high if high > low else low + 1e-3))
-    return {
-        "title": title,
-        "unit": unit,
-        "range": [round(low, 2), round(high, 2)],
-        "counts": counts.tolist(),
-        "total": len(values),
-    }
+    if low == high:
+        low, high = low - 0.5, high + 0.5
+    step = pages.round_step((high - low) / _BINS)
+    first, last = math.floor(low / step), math.ceil(high / step)
+    if values.min() >= 0:
+        first = max(first, 0)  # no length is below 0
+    edges = step * np.arange(first, last + 1)
+    counts, _ = np.histogram(values.clip(edges[0], edges[-1]), edges)
+    return {"title": title, "name": name, "low": float(edges[0]), "high": float(edges[-1]), "counts": counts.tolist()}

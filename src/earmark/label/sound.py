@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import io
 from typing import Any
 
@@ -11,7 +10,7 @@ import soundfile
 
 from earmark.data.clips import Clip
 from earmark.data.decode import stream_at_own_rate, to_mono_at_rate
-from earmark.data.excerpts import RATE_HZ, picture_of
+from earmark.data.excerpts import RATE_HZ, spectrogram_of
 from earmark.errors import AudioError
 
 LONGEST_S = 30.0  # that is sent; of longer recordings the beginning
@@ -23,8 +22,8 @@ def sound_of(clip: Clip) -> tuple[bytes, dict[str, Any]]:
     """The beginning of a clip.
 
     Returns:
-        ``(wav, picture)``: mono, 16 bits, at the clip's own rate up to 48 kHz; and for the page ``spectrogram`` (uint8,
-        low bands first, in base64), ``bands``, ``frames``, ``seconds`` and ``whole``, whether this is all of the clip.
+        ``(wav, picture)``: mono, 16 bits, at the clip's own rate up to 48 kHz; and for the page ``spectrogram``
+        (``Spectrogram.to_dict()``), ``seconds`` and ``whole``, whether this is all of the clip.
 
     Raises:
         AudioError: it cannot be read, or not any more.
@@ -49,11 +48,5 @@ def sound_of(clip: Clip) -> tuple[bytes, dict[str, Any]]:
         samples, rate_hz = to_mono_at_rate(samples, rate_hz, _HIGHEST_RATE_HZ, clip.source), _HIGHEST_RATE_HZ
     file = io.BytesIO()
     soundfile.write(file, samples, rate_hz, format="WAV", subtype="PCM_16")
-    picture = picture_of(shown, _BANDS, _FRAMES)
-    return file.getvalue(), {
-        "spectrogram": base64.b64encode(picture.tobytes()).decode(),
-        "bands": picture.shape[0],
-        "frames": picture.shape[1],
-        "seconds": round(seconds, 3),
-        "whole": whole,
-    }
+    picture = spectrogram_of(shown, _BANDS, _FRAMES)
+    return file.getvalue(), {"spectrogram": picture.to_dict(), "seconds": round(seconds, 3), "whole": whole}

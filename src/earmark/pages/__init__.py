@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 _HERE = Path(__file__).parent
+AXES = tuple(_HERE / f"axes{suffix}" for suffix in (".css", ".js"))  # which the page of the server has too
 
 
 def render(template: Path, data: Any, shared: Sequence[Path] = ()) -> str:
@@ -27,6 +29,12 @@ def render(template: Path, data: Any, shared: Sequence[Path] = ()) -> str:
     for part in (_HERE / "head.html", *(file for file in shared if file.suffix == ".html")):
         page = page.replace(f"__{part.stem.upper()}__", part.read_text(encoding="utf-8").rstrip("\n"))
     for mark, suffix in (("__STYLE__", ".css"), ("__SCRIPT__", ".js")):
-        files = [_HERE / f"common{suffix}", *(file for file in shared if file.suffix == suffix)]
+        files = [file for file in (*AXES, _HERE / f"common{suffix}", *shared) if file.suffix == suffix]
         page = page.replace(mark, "\n".join(file.read_text(encoding="utf-8").rstrip("\n") for file in files))
     return page.replace("__DATA__", text)  # last, so that a mark inside the data stays what it is
+
+
+def round_step(least: float) -> float:
+    """Return the smallest of 1, 2 and 5 times a power of ten that is at least ``least``, for round ticks."""
+    power = 10.0 ** math.floor(math.log10(least))
+    return next(times * power for times in (1, 2, 5, 10) if times * power >= least * (1 - 1e-9))

@@ -105,7 +105,8 @@ def learning_curves(history: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]
         history: entries of ``history.json``.
 
     Returns:
-        ``{"title", "curves": [{"name", "points": [[epoch, value], ...]}]}``, without empty ones.
+        ``{"title", "axis", "curves": [{"name", "points": [[epoch, value], ...]}]}``, without empty ones; ``axis``
+        names the values.
     """
     # numbers are learned in deviations from their mean and validated in their own unit: no axis for both
     of_numbers = any("eval_mae" in entry for entry in history)
@@ -125,7 +126,8 @@ def learning_curves(history: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]
         drawn = [{"name": name, "points": _points(history, key)} for name, key in curves.items()]
         drawn = [curve for curve in drawn if len(curve["points"]) > 1]
         if drawn:
-            found.append({"title": title, "curves": drawn})
+            axis = title.lower() if title != "Validation" else ", ".join(curve["name"] for curve in drawn)
+            found.append({"title": title, "axis": axis, "curves": drawn})
     return found
 
 

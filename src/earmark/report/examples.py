@@ -185,8 +185,7 @@ def heard(
                     **says(row),
                     "uri": sound.uri,
                     "whole": sound.whole,
-                    "spectrogram": sound.spectrogram,
-                    "frames": sound.frames,
+                    "spectrogram": sound.spectrogram and sound.spectrogram.to_dict(),
                     **({"trained_on": True} if trained_on is not None and trained_on[row] else {}),
                 }
             )

@@ -1,5 +1,4 @@
-// what the reports of all tasks share
-const short = (value) => value && Math.abs(value) < .001 ? value.toExponential(1) : String(Number(value.toPrecision(3)));
+// The parts that the reports of all tasks share.
 const clear = (id) => { at(id).replaceChildren(); return at(id); };
 const plain = (value, digits = 4) => value === null || value === undefined ? "–" : String(Number(value.toPrecision(digits)));
 const signed = (value, words = plain) => (value < 0 ? "−" : "+") + words(Math.abs(value));
@@ -19,7 +18,7 @@ function navigation() {
     document.querySelector("nav").append(make("a", { href: `#${head.id}`, textContent: head.textContent }));
 }
 function figureCard(name, value, text, { interval, trivial, most = 1, words = share } = {}) {
-  // the bar is from 0 to `most`; `trivial` is what a model gets that knows nothing
+  // the bar is from 0 to `most`; `trivial` is the score of a model that ignores the audio
   const box = make("div", { className: "card" }, make("span", { textContent: name }), make("strong", { textContent: value }));
   if (interval) {
     const [low, high] = interval.map((end) => 100 * end / most), svg = drawn("svg", { viewBox: "0 0 100 10",
@@ -27,15 +26,16 @@ function figureCard(name, value, text, { interval, trivial, most = 1, words = sh
     svg.append(drawn("line", { class: "axis", x1: 0, x2: 100, y1: 5, y2: 5 }),
       drawn("rect", { class: "interval", x: low, width: Math.max(high - low, .6), y: 2, height: 6 }),
       drawn("line", { class: "trivial", x1: 100 * trivial / most, x2: 100 * trivial / most, y1: 0, y2: 10 }));
-    box.append(svg);
+    box.append(svg, ends(0, plain(most)));
   }
   for (const line of text) box.append(make("p", { className: "soft", textContent: line }));
-  // figures with something to hold them against stand in a row above the others
+  // figures that have such a score to compare with stand in a row above the others
   at("cards").children[trivial === undefined ? 1 : 0].append(box);
 }
 const sortedBy = {};  // by table: the key it is sorted by, and whether falling
-function sortable(id, columns, rows, cells, first) {
-  // columns: [[heading, key of a row], ...], texts left and numbers right; cells(row): what stands in a line
+function sortable(id, columns, rows, cells, first, scale = "") {
+  // columns: [[heading, key of a row], ...], texts left and numbers right; cells(row): the cells of a row;
+  // scale: the heading of the bars in the last column
   const table = clear(id), [key, falling] = sortedBy[id] ??= first;
   const sorted = [...rows].sort((a, b) => {
     const way = typeof a[key] === "string" ? a[key].localeCompare(b[key]) : (a[key] ?? -1) - (b[key] ?? -1);
@@ -43,7 +43,7 @@ function sortable(id, columns, rows, cells, first) {
   });
   const again = (to) => {
     sortedBy[id] = [to, to === key && !falling];
-    sortable(id, columns, rows, cells, first);
+    sortable(id, columns, rows, cells, first, scale);
     at(id).querySelectorAll("th button")[columns.findIndex(([, one]) => one === to)].focus();
   };
   table.append(make("thead", {}, make("tr", {}, ...columns.map(([text, to]) => {
@@ -51,28 +51,16 @@ function sortable(id, columns, rows, cells, first) {
     const head = make("th", { scope: "col", className: typeof rows[0]?.[to] === "string" ? "" : "n" }, button);
     if (to === key) head.ariaSort = falling ? "descending" : "ascending";
     return head;
-  }), make("td"))), make("tbody", {}, ...sorted.map((one) => row(cells(one)))));
+  }), make("td", {}, scale))), make("tbody", {}, ...sorted.map((one) => row(cells(one)))));
 }
-function axes(text, [x0, x1, y0, y1], { className = "curve", width = 300, height = 150 } = {}) {
-  const X = (x) => 46 + (width - 56) * (x - x0) / (x1 - x0 || 1), Y = (y) => height - 20 - (height - 30) * (y - y0) / (y1 - y0 || 1);
-  const svg = drawn("svg", { class: className, viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": text });
-  for (const part of [0, .5, 1]) {
-    const y = y0 + part * (y1 - y0), x = x0 + part * (x1 - x0);
-    const label = drawn("text", { x: 42, y: Y(y) + 3, "text-anchor": "end" });
-    const below = drawn("text", { x: X(x) + (part === 1 ? 8 : 0), y: height - 5, "text-anchor": part === 1 ? "end" : "middle" });
-    label.textContent = short(y); below.textContent = short(x);
-    svg.append(drawn("line", { class: "grid", x1: 46, x2: width - 10, y1: Y(y), y2: Y(y) }), label, below);
-  }
-  return { svg, X, Y };
-}
-const UNIT = [0, 1, 0, 1];
-function chart(title, curves, text, { within, ideal, mark } = {}) {
-  // curves: [{name, points: [[x, y], ...]}]; the axes hold all of them, or are `within`; `ideal`: a dotted line from a
-  // point to another; `mark`: a point that stands out
-  const points = curves.flatMap((curve) => curve.points), xs = points.map(([x]) => x), ys = points.map(([, y]) => y);
-  let [x0, x1, y0, y1] = within ?? [Math.min(...xs), Math.max(...xs), Math.min(...ys), Math.max(...ys)];
-  if (y1 === y0) [y0, y1] = [y0 - .5 * Math.abs(y0) - 1e-9, y1 + .5 * Math.abs(y1) + 1e-9];
-  const { svg, X, Y } = axes(text, [x0, x1, y0, y1]);
+const unit = (name) => linear(name, 0, 1, { most: 5 });  // an axis of probabilities and fractions
+function chart(title, curves, text, x, y, { ideal, mark } = {}) {
+  // curves: [{name, points: [[x, y], ...]}]; x, y: an axis, or the name of one that holds all points; `ideal`: a dotted
+  // line from a point to another; `mark`: a point that stands out
+  const points = curves.flatMap((curve) => curve.points);
+  const axis = (of, i) => typeof of !== "string" ? of
+    : linear(of, Math.min(...points.map((point) => point[i])), Math.max(...points.map((point) => point[i])));
+  const { svg, X, Y } = axes(text, axis(x, 0), axis(y, 1));
   if (ideal) svg.append(drawn("line", { class: "ideal", x1: X(ideal[0][0]), y1: Y(ideal[0][1]), x2: X(ideal[1][0]), y2: Y(ideal[1][1]) }));
   curves.forEach((curve, i) => {
     svg.append(drawn("polyline", { class: `line${i}`, points: curve.points.map(([x, y]) => `${X(x).toFixed(1)},${Y(y).toFixed(1)}`).join(" ") }));
@@ -86,9 +74,9 @@ function chart(title, curves, text, { within, ideal, mark } = {}) {
 }
 function reliabilityChart(title, points, of) {
   // of: what happens at a probability, such as "right"
-  const text = points.map((p) => `probability ${share(p.probability, 2)}: ${of} in ${share(p.accuracy, 2)} of ${p.clips}`).join("; ");
+  const text = points.map((p) => `probability ${share(p.probability, 2)}: ${of} in ${share(p.accuracy, 2)} of ${counted(p.clips, "clip")}`).join("; ");
   return chart(title, [{ name: of, points: points.map((p) => [p.probability, p.accuracy, p.low, p.high]) }], text,
-    { within: UNIT, ideal: [[0, 0], [1, 1]] });
+    unit("probability"), unit(`fraction ${of}`), { ideal: [[0, 0], [1, 1]] });
 }
 function reliabilityTable(points, of, what) {
   const table = make("table", {}, make("thead", {}, row([{ n: "probability" }, { n: of }, { n: "95 %" }, { n: what }], "th")));
@@ -96,17 +84,17 @@ function reliabilityTable(points, of, what) {
     { n: `${share(p.low, 2)} to ${share(p.high, 2)}` }, p.clips]))));
   return make("div", { className: "scroll" }, table);
 }
-function probabilityBars(title, counts) {
-  const total = counts.reduce((a, b) => a + b, 0), sure = counts.slice(18).reduce((a, b) => a + b, 0);
-  return make("figure", {}, make("figcaption", { textContent: `${title}: ${number(total)}` }),
-    bars(counts, `${title}: ${total} clips, ${sure} of them with a probability of 0.9 or more`),
-    make("div", { className: "ends" }, make("span", { textContent: "0" }), make("span", { textContent: "probability 1" })));
+function probabilityBars(title, counts, of = "clip") {
+  // counts: of 20 equal bins of the probability
+  const sure = counts.slice(18).reduce((a, b) => a + b, 0), total = counts.reduce((a, b) => a + b, 0);
+  return histogram(`${title}: ${number(total)}`, counts, 0, 1,
+    { name: "probability", of, text: `${number(sure)} of them with a probability of 0.9 or more` });
 }
 function parts(key, heading, all, { worst = "lowest", most = 1, words = (value) => share(value) } = {}) {
   // key: of the figure in a row of a column; all: that of the whole split
   const box = clear("parts"), place = (value) => 100 * Math.min(value / most, 1);
   for (const note of split.notes) box.append(make("p", { className: "soft", textContent: note }));
-  if (!split.slices.length) box.append(make("p", { textContent: "Nothing is known of these clips that tells them apart." }));
+  if (!split.slices.length) box.append(make("p", { textContent: "No column divides these clips into groups." }));
   for (const column of split.slices) {
     const some = column.values > column.rows.length;
     const lines = column.rows.map((part) => {
@@ -120,11 +108,11 @@ function parts(key, heading, all, { worst = "lowest", most = 1, words = (value) 
     });
     box.append(make("h3", { textContent: `By ${column.name}` + (some ? ` (the ${column.rows.length} ${worst} of ${number(column.values)})` : "") }),
       make("div", { className: "scroll" }, make("table", {}, make("thead", {}, row([column.name, { n: "clips" }, { n: heading },
-        { n: "95 %" }, ""], "th")), make("tbody", {}, ...lines))));
+        { n: "95 %" }, ends(0, plain(most))], "th")), make("tbody", {}, ...lines))));
   }
 }
 function begin(draw) {
-  // what is said of the run, and the split shown first; draw(): that of `split`
+  // draw the facts of the run and the split shown first; draw() draws `split`
   const show = (name) => {
     split = data.splits[name];
     for (const one of at("splits").querySelectorAll("button")) one.ariaPressed = String(one.dataset.name === name);
@@ -141,16 +129,18 @@ function begin(draw) {
   for (const text of data.warnings) at("warnings").append(make("p", { textContent: text }));
   const names = Object.keys(data.splits);
   for (const name of names) {
-    const button = make("button", { textContent: `${name}: ${number(data.splits[name].figures.num_clips)} clips` });
+    const button = make("button", { textContent: `${name}: ${counted(data.splits[name].figures.num_clips, "clip")}` });
     button.dataset.name = name;
     button.addEventListener("click", () => show(name));
     at("splits").append(button);
   }
+  const last = Math.max(...data.curves.flatMap((curve) => curve.curves.map((one) => one.points.at(-1)[0])));
   for (const curve of data.curves) {
+    const epochs = linear("epoch", 0, last, { exact: true });
     const text = curve.curves.map((one) => `${one.name} from ${one.points[0][1]} to ${one.points.at(-1)[1]}`).join("; ");
-    at("curves").append(chart(`${curve.title}, by epoch`, curve.curves, text));
+    at("curves").append(chart(curve.title, curve.curves, text, epochs, curve.axis));
   }
-  if (!data.curves.length) at("curves").append(make("p", { textContent: "No curves: nothing was logged while training, or only once." }));
+  if (!data.curves.length) at("curves").append(make("p", { textContent: "No curves: training logged no values, or only one." }));
   for (const [title, facts] of [["Settings", data.settings], ["Environment", data.environment]]) {
     const list = make("dl");
     for (const [name, value] of Object.entries(facts)) list.append(make("dt", { textContent: name }), make("dd", { textContent: value }));

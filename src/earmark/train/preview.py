@@ -1,10 +1,8 @@
-"""``earmark augment-preview``: training clips before and after augmentation, to hear and to see."""
+"""``earmark augment-preview``: training clips before and after augmentation, to listen to and to look at."""
 
 from __future__ import annotations
 
-import base64
 import io
-import json
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -15,6 +13,7 @@ import numpy as np
 import soundfile
 import torch
 
+from earmark import pages
 from earmark.augment_options import AugmentPreviewOptions
 from earmark.batch.augment import AugmentedClips, Draw, describe
 from earmark.batch.dataset import TrainingClips
@@ -32,11 +31,12 @@ from earmark.models.source import source_of
 from earmark.runs.folder import prepare_folder
 from earmark.train.augmentation import load_augmentation
 from earmark.train.mixing import mixed
-from earmark.train.spectrogram_png import grid, log_mel, picture, png
+from earmark.train.spectrogram_svg import Row, log_mel, spectrogram, svg
+from earmark.words import counted
 
 logger = logging.getLogger(__name__)
 
-HTML, PICTURE, BAD_AUDIO = "preview.html", "spectrograms.png", "bad_audio.csv"
+HTML, PICTURE, BAD_AUDIO = "preview.html", "spectrograms.svg", "bad_audio.csv"
 _TEMPLATE = Path(__file__).with_name("preview.html")
 _RATE_HZ, _SHORTEST_S = 16_000, 0.025  # of a model that is not named
 _LONGEST_ON_PAGE_S = 10.0
@@ -109,7 +109,11 @@ def preview(options: AugmentPreviewOptions) -> Preview:
     except OSError as exc:
         raise OutputError(f"{folder}: cannot be written ({exc.strerror})") from exc
     count = sum(map(len, versions))
-    lines = [f"page     {folder / HTML}", f"picture  {folder / PICTURE}", f"sound    {folder}/clip*.wav, {count} files"]
+    lines = [
+        f"page     {folder / HTML}",
+        f"picture  {folder / PICTURE}",
+        f"audio    {folder}/clip*.wav, {counted(count, 'file')}",
+    ]
     return Preview(splits.notes, "\n".join(lines), versions)
 
 
@@ -153,7 +157,7 @@ def _plain(clips: TrainingClips, row: int, rate_hz: int) -> Version:
     clips.set_epoch(0)
     batch = clips.__getitems__([row])
     samples = (batch["samples"][0].float() * batch["scales"][0]).numpy()
-    return Version(samples, log_mel(samples, rate_hz), "as it is")
+    return Version(samples, log_mel(samples, rate_hz), "unchanged")
 
 
 def _variants(clips: AugmentedClips, table: ClipTable, row: int, epochs: Sequence[int]) -> list[Version]:
@@ -189,7 +193,7 @@ def in_words(one: Draw, clips: AugmentedClips, table: ClipTable, row: int) -> st
     widths = one.hidden[:, 1]
     if widths.any():
         said.append(f"hidden: {100 * widths[:2].sum():.0f} % of the time, {100 * widths[2:].sum():.0f} % of the bins")
-    return "; ".join(said) or "nothing this time"
+    return "; ".join(said) or "unchanged this time"
 
 
 def _named(clip: Clip) -> str:
@@ -201,23 +205,30 @@ def _write(
     folder: Path, versions: list[list[Version]], clips: list[Clip], rate_hz: int, content: dict[str, Any]
 ) -> None:
     shown: list[dict[str, Any]] = []
-    pictures: list[list[np.ndarray]] = []
+    rows: list[Row] = []
     for number, (clip, of_clip) in enumerate(zip(clips, versions, strict=True), 1):
         loudest = float(of_clip[0].log_mel.max())
-        pictures.append([picture(version.log_mel, loudest) for version in of_clip])
-        entries = []
-        for variant, (version, image) in enumerate(zip(of_clip, pictures[-1], strict=True)):
+        pictures, entries = [], []
+        for variant, version in enumerate(of_clip):
+            title = f"epoch {variant}" if variant else "original"
             name = f"clip{number}_{f'after{variant}' if variant else 'before'}.wav"
             (folder / name).write_bytes(_wav(version.samples, rate_hz))
-            entries.append(_entry(version, image, name, rate_hz))
+            seconds = len(version.samples) / rate_hz
+            pictures.append((title, spectrogram(version.log_mel, loudest, seconds, rate_hz)))
+            audio = np.clip(version.samples[: round(_LONGEST_ON_PAGE_S * rate_hz)], -1, 1)
+            entries.append(
+                {
+                    "title": title,
+                    "words": version.words,
+                    "file": name,
+                    "uri": sound_uri(audio, rate_hz),
+                    "spectrogram": pictures[-1][1].to_dict(),
+                }
+            )
+        rows.append(Row(f"{clip.label_text}  {Path(clip.source).name}".strip(), pictures))
         shown.append({"source": clip.source, "label": clip.label_text, "versions": entries})
-    (folder / PICTURE).write_bytes(png(grid(pictures)))
-    # "<" cannot end the script element, whatever labels and file names hold
-    page = json.dumps({"clips": shown, **content}, ensure_ascii=False).replace("<", "\\u003c")
-    text = page.encode("utf-8", "replace").decode()
-    (folder / HTML).write_text(
-        _TEMPLATE.read_text(encoding="utf-8").replace("__DATA__", text), encoding="utf-8", newline=""
-    )
+    (folder / PICTURE).write_text(svg(rows), encoding="utf-8", newline="")
+    (folder / HTML).write_text(pages.render(_TEMPLATE, {"clips": shown, **content}), encoding="utf-8", newline="")
 
 
 def _wav(samples: np.ndarray, rate_hz: int) -> bytes:
@@ -225,9 +236,3 @@ def _wav(samples: np.ndarray, rate_hz: int) -> bytes:
     encoded = io.BytesIO()
     soundfile.write(encoded, samples, rate_hz, format="WAV", subtype="FLOAT")
     return encoded.getvalue()
-
-
-def _entry(version: Version, image: np.ndarray, name: str, rate_hz: int) -> dict[str, str]:
-    heard = np.clip(version.samples[: round(_LONGEST_ON_PAGE_S * rate_hz)], -1, 1)
-    picture_uri = "data:image/png;base64," + base64.b64encode(png(image)).decode()
-    return {"words": version.words, "file": name, "uri": sound_uri(heard, rate_hz), "picture": picture_uri}

@@ -13,6 +13,7 @@ from pathlib import Path
 from fastapi import FastAPI, Response
 
 from earmark.errors import UsageError
+from earmark.pages import AXES
 
 _FOLDER = Path(__file__).parent
 _TYPES = {
@@ -25,6 +26,7 @@ _FILES = {
     for path in sorted(_FOLDER.rglob("*"))
     if path.suffix in _TYPES
 }
+_FILES |= {f"/page/{path.name}": path for path in AXES}
 PATHS = frozenset(_FILES)
 
 # style: wavesurfer.js puts its own into the elements that it makes; blob: is the recording, which never has an address

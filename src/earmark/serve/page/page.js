@@ -58,6 +58,7 @@ function speak() {
   at("language").lang = language === "zh" ? "en" : "zh";
   if (recorder) at("record").textContent = words().stop;
   showPlaying();
+  picture.describe(words());
   if (current?.answer) showAnswer();
 }
 
@@ -95,6 +96,7 @@ async function analyse(name, blob) {
   current = { name, blob, answer: null, missing: null };
   at("result").hidden = true;
   picture.clear();
+  at("picture").hidden = false; // an element that is hidden has no width to draw in
   say(words().busy(name));
   const query = new URLSearchParams({ top_k: TOP_K });
   for (const setting of SETTINGS) if (at(setting).value) query.set(setting, at(setting).value);
@@ -118,7 +120,8 @@ async function analyse(name, blob) {
   const { drawn, spectrogram } = await picture.draw(blob, pieces(answer), answer.duration_s);
   if (number !== asked) return;
   at("player").hidden = !drawn;
-  at("waveform").hidden = !drawn;
+  at("picture").hidden = !drawn;
+  picture.describe(words());
   current.missing = !drawn ? "noPicture" : spectrogram ? null : "longPicture";
   showMissing();
 }
@@ -140,6 +143,9 @@ function showAnswer() {
   const heading = at("segments-title");
   heading.dataset.word = isNumber(answer) ? "course" : "segments";
   heading.textContent = words()[heading.dataset.word];
+  at("range").hidden = !isNumber(answer);
+  const scores = shown.map((one) => one.score);
+  if (isNumber(answer)) at("range").textContent = words().range(...[Math.min(...scores), Math.max(...scores)].map((one) => digits(answer, one)));
   const rows = shown.map(segmentRow);
   at("segments").replaceChildren(...(rows.length ? rows : [element("li", words().none)]));
   showMissing();

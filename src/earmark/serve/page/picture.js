@@ -5,6 +5,11 @@ import Regions from "./vendor/regions.esm.js";
 import Spectrogram from "./vendor/spectrogram.esm.js";
 
 const LONGEST_SPECTROGRAM_S = 600;
+const LOUDEST_DB = -20; // the colours of the spectrogram, in dB of full scale
+const QUIETEST_DB = -100;
+const WINDOW_DB = -6; // level that the plugin's Hann window gives a tone of full scale
+const HIGHEST_HZ = 22050;
+const COLOURS = Array.from({ length: 256 }, (_, i) => [...colour(i / 255).map((part) => part / 255), 1]);
 
 const hues = new Map();
 
@@ -25,6 +30,25 @@ export class Picture {
     this.surfer?.destroy();
     this.surfer = null;
     document.getElementById("spectrogram").replaceChildren();
+    this.shown = null;
+  }
+
+  // Axes in the words of a language, around the picture that is shown.
+  describe(words) {
+    if (!this.shown) return;
+    const { duration, spectrogram } = this.shown, most = innerWidth < 600 ? 4 : 10;
+    const frames = ["waveform", "spectrogram"].map((name) => document.getElementById(`${name}-frame`));
+    const x = times(duration, { most, name: words.time });
+    frames[0].classList.toggle("alone", !spectrogram);
+    frames[1].hidden = !spectrogram;
+    setAxes(frames[0], { x: spectrogram ? null : x, y: linear(words.amplitude, -1, 1, { most: 2 }) });
+    if (!spectrogram) return;
+    setAxes(frames[1], {
+      x, y: frequencies(0, HIGHEST_HZ, "mel", { name: words.frequency }),
+      colours: linear(words.level, QUIETEST_DB, LOUDEST_DB, { exact: true }),
+    });
+    document.getElementById("spectrogram").setAttribute("aria-label",
+      words.spectrogram(duration.toFixed(1), HIGHEST_HZ, QUIETEST_DB, LOUDEST_DB));
   }
 
   // Draw a recording; false where this browser cannot decode it.
@@ -34,7 +58,7 @@ export class Picture {
     const regions = Regions.create();
     const surfer = WaveSurfer.create({
       container: "#waveform", height: 96, waveColor: "#7a8ca3", progressColor: "#3d6fb4", cursorColor: "#c0392b",
-      sampleRate: short ? 44100 : 8000, // of the picture: songs of birds are high, hours take memory
+      sampleRate: short ? 2 * HIGHEST_HZ : 8000, // of the picture: songs of birds are high, hours take memory
       plugins: [regions],
     });
     this.surfer = surfer;
@@ -52,6 +76,7 @@ export class Picture {
     }
     if (this.surfer !== surfer) return { drawn: false, spectrogram: false }; // another recording was chosen meanwhile
     this.onTime(0, surfer.getDuration());
+    this.shown = { duration: surfer.getDuration(), spectrogram: short };
     for (const segment of segments) {
       const region = regions.addRegion({
         start: segment.start_s, end: segment.end_s, drag: false, resize: false,
@@ -65,7 +90,10 @@ export class Picture {
     }
     if (short) {
       const container = document.getElementById("spectrogram");
-      surfer.registerPlugin(Spectrogram.create({ container, height: 128, labels: true, scale: "mel" }));
+      surfer.registerPlugin(Spectrogram.create({
+        container, height: 128, scale: "mel", colorMap: COLOURS, frequencyMax: HIGHEST_HZ,
+        gainDB: -(LOUDEST_DB + WINDOW_DB), rangeDB: LOUDEST_DB - QUIETEST_DB,
+      }));
     }
     return { drawn: true, spectrogram: short };
   }
