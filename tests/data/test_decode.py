@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 import soundfile
 
-from earmark.data import decode
 from earmark.data.clips import Clip
 from earmark.data.decode import decode_bytes, read_clip, stream_clip, to_mono_at_rate
+from earmark.data.decode_pyav import joined
 from earmark.errors import AudioError
 from tests.tiny import tone
 
@@ -193,11 +193,11 @@ class _CountedPacket(np.ndarray):
 
 
 def test_joining_packets_looks_at_each_once(monkeypatch):
-    monkeypatch.setattr(decode, "BLOCK", 1000)
+    monkeypatch.setattr("earmark.data.samples.BLOCK", 1000)
     monkeypatch.setattr(_CountedPacket, "asked", 0)
     samples = np.arange(2 * 3500, dtype=np.float32).reshape(3500, 2)
     packets = [samples[start : start + 7].view(_CountedPacket) for start in range(0, len(samples), 7)]
-    blocks = [block for block, _ in decode._gathered(iter([(packet, 8000) for packet in packets]))]
+    blocks = [block for block, _ in joined(iter([(packet, 8000) for packet in packets]))]
     assert _CountedPacket.asked <= 2 * len(packets)
     assert [block.shape[0] for block in blocks] == [1001, 1001, 1001, 497]
     np.testing.assert_array_equal(np.concatenate(blocks), samples)
@@ -312,7 +312,7 @@ def test_the_error_survives_a_worker_process():
 @pytest.mark.parametrize(("container", "codec"), [("WAV", None), ("OGG", "VORBIS"), ("MP3", None), ("mp4", "aac")])
 @pytest.mark.parametrize("rate_hz", [16_000, 11_025])
 def test_a_stream_gives_the_same_samples(container, codec, rate_hz, tmp_path, monkeypatch):
-    monkeypatch.setattr(decode, "BLOCK", 1000)
+    monkeypatch.setattr("earmark.data.samples.BLOCK", 1000)
     path = tmp_path / "a"
     if container == "mp4":
         path.write_bytes(encode_av("mp4", "aac"))
@@ -332,7 +332,7 @@ def test_a_stream_of_one_sample():
 
 
 def test_a_stream_says_where_it_broke(tmp_path, monkeypatch):
-    monkeypatch.setattr(decode, "BLOCK", 1000)
+    monkeypatch.setattr("earmark.data.samples.BLOCK", 1000)
     samples = np.zeros(RATE_HZ, np.float32)
     samples[12_000] = np.nan
     path = tmp_path / "a.wav"

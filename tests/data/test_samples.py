@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 import soundfile
 
-from earmark.data import decode
 from earmark.data.clips import Clip, ClipTable
 from earmark.data.decode import decode_bytes, read_clip, stream_at_own_rate, stream_clip, to_mono_at_rate
 from earmark.data.known_contents import read_contents
@@ -127,7 +126,7 @@ def test_floats_a_little_above_full_scale_are_taken(way: Callable[[Clip], np.nda
 def test_channels_that_cancel_give_one_of_them(
     way: Callable[[Clip], np.ndarray], block: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(decode, "BLOCK", block)
+    monkeypatch.setattr("earmark.data.samples.BLOCK", block)
     clip = write(tmp_path / "a.wav", OPPOSITE)
     np.testing.assert_array_equal(way(clip), OPPOSITE[:, 1])
     about_as_loud = np.stack([np.float32(0.99) * WAVE, -WAVE], axis=1)
@@ -163,7 +162,7 @@ def test_a_real_recording() -> None:
 def test_the_first_block_with_sound_decides(
     way: Callable[[Clip], np.ndarray], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(decode, "BLOCK", 1000)
+    monkeypatch.setattr("earmark.data.samples.BLOCK", 1000)
     alike = np.stack([WAVE, WAVE], axis=1)
     silence = np.zeros((1000, 2), np.float32)
     clip = write(tmp_path / "a.wav", np.concatenate([silence, OPPOSITE, alike]))

@@ -86,6 +86,7 @@ def find_all(audited: Audited) -> list[Finding]:
     """Everything found, the worst first."""
     found = [
         *_unreadable(audited),
+        *_incomplete(audited),
         *_labels(audited),
         *_classes(audited),
         *_groups(audited),
@@ -126,6 +127,14 @@ def _unreadable(audited: Audited) -> Iterator[Finding]:
     if bad:
         rows, reasons = [clip.index for clip in bad], [clip.reason for clip in bad]
         yield Finding("unreadable", "error", f"{_clips(bad)} cannot be read", rows, reasons)
+
+
+def _incomplete(audited: Audited) -> Iterator[Finding]:
+    found = audited.measures.incomplete
+    if found:
+        rows, faults = [clip.index for clip in found], [clip.reason for clip in found]
+        text = f"{_clips(found)} damaged or incomplete, or have a wrong header, and are read as far as possible"
+        yield Finding("incomplete", "warning", text, rows, faults)
 
 
 def _labels(audited: Audited) -> Iterator[Finding]:

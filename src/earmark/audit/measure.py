@@ -14,6 +14,7 @@ import numpy as np
 from earmark.data.clips import Clip, ClipTable
 from earmark.data.content import ContentHash
 from earmark.data.decode import num_channels, stream_at_own_rate
+from earmark.data.incomplete import INCOMPLETE
 from earmark.data.samples import CANCELLED, PowerLeft
 from earmark.data.scan import BadClip
 from earmark.errors import AudioError
@@ -44,6 +45,7 @@ class Measures:
         content: equal for equal recordings in any container, uint64 (N,); see :mod:`earmark.data.content`.
         shape: levels of bands over parts of the clip, unit length, float32 (N, D); zero for silence.
         bad: the clips that cannot be read.
+        incomplete: the clips that are read although something is wrong with their recording.
     """
 
     duration_s: np.ndarray
@@ -57,6 +59,7 @@ class Measures:
     content: np.ndarray
     shape: np.ndarray
     bad: list[BadClip] = field(default_factory=list)
+    incomplete: list[BadClip] = field(default_factory=list)
 
     @classmethod
     def empty(cls, count: int) -> Measures:
@@ -110,6 +113,12 @@ def measure(table: ClipTable, *, num_workers: int, progress: Callable[[int], Non
             pool.shutdown(cancel_futures=True)
             raise
     CANCELLED.take()  # there is a finding for them
+    faults = INCOMPLETE.take()
+    measures.incomplete = [
+        BadClip(row, clip.source, faults[name])
+        for row, clip in enumerate(table)
+        if (name := clip.path or clip.source) in faults
+    ]
     return measures
 
 

@@ -17,7 +17,7 @@ import numpy as np
 
 from earmark.data.clips import Clip
 from earmark.data.decode import read_clip, stream_clip
-from earmark.data.samples import CANCELLED
+from earmark.data.incomplete import log_notes
 from earmark.errors import AudioError
 from earmark.threads.cores import this_process
 
@@ -109,7 +109,7 @@ def _in_order(clips: Iterable[Clip], work: Callable[[Clip], Result], num_threads
         finally:
             for _, future in ahead:
                 future.cancel()
-            CANCELLED.log()
+            log_notes()
 
 
 def _start(clip: Clip, sampling_rate_hz: int) -> tuple[list[np.ndarray], Iterator[np.ndarray]]:

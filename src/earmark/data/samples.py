@@ -125,6 +125,11 @@ class Mixer:
         with np.errstate(over="ignore"):  # what does not fit becomes infinite and is reported as such
             return np.ascontiguousarray(samples, dtype=np.float32)
 
+    def mono_whole(self, samples: np.ndarray) -> np.ndarray:
+        """Return float32 (samples,) of a whole recording, mixed as its blocks would be."""
+        blocks = [self.mono(samples[start : start + BLOCK]) for start in range(0, len(samples), BLOCK)]
+        return blocks[0] if len(blocks) == 1 else np.concatenate(blocks)
+
     def _decide(self, samples: np.ndarray) -> None:
         self._decided = True
         left = PowerLeft()

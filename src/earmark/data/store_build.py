@@ -21,6 +21,7 @@ from filelock import FileLock, Timeout
 from earmark.data.clips import ClipTable
 from earmark.data.content import NO_CONTENT
 from earmark.data.decode import read_clip, read_clip_and_content
+from earmark.data.incomplete import INCOMPLETE, log_notes
 from earmark.data.samples import CANCELLED
 from earmark.data.store_disk import check_kept_free, check_room, estimate_bytes, in_bytes, translated_write_errors
 from earmark.data.store_key import store_keys
@@ -98,7 +99,7 @@ def open_or_build(
             if store is None:
                 return _build(plan, num_workers, report)
     logger.info("%s: using recordings that an earlier run decoded (%s)", table.origin, plan.folder)
-    _warn_of_cancelled(store)
+    _warn_of_recordings(store)
     report(len(table), len(table))
     return store
 
@@ -142,6 +143,7 @@ def _build(plan: _Plan, num_workers: int, report: Callable[[int, int], None]) ->
     with closing(writer):
         done = len(writer.num_samples)
         sources = {clip.source for clip in plan.table}
+        files = {clip.path or clip.source for clip in plan.table}
         _check_room_for_rest(plan, done)
         if done:
             logger.info("%s: %s of %s clips were there from a build that was stopped", plan.table.origin, done, total)
@@ -151,6 +153,7 @@ def _build(plan: _Plan, num_workers: int, report: Callable[[int, int], None]) ->
                 for chunk in chunks:
                     # Comparing contents decodes recordings that are not in this store, and notes theirs too.
                     writer.cancelled.update(dict.fromkeys(name for name in CANCELLED.take() if name in sources))
+                    writer.incomplete.update({name: said for name, said in INCOMPLETE.take().items() if name in files})
                     _write(plan, writer, chunk)
                     report(len(writer.num_samples), total)
         except KeyboardInterrupt:
@@ -162,13 +165,14 @@ def _build(plan: _Plan, num_workers: int, report: Callable[[int, int], None]) ->
     store = find_store(plan.folder, plan.key, plan.table)
     assert store is not None
     _say(plan, store)
-    _warn_of_cancelled(store)
+    _warn_of_recordings(store)
     return store
 
 
-def _warn_of_cancelled(store: WaveformStore) -> None:
+def _warn_of_recordings(store: WaveformStore) -> None:
     CANCELLED.add(*store.cancelled)
-    CANCELLED.log(again=True)
+    INCOMPLETE.add(store.incomplete)
+    log_notes(again=True)
 
 
 def _check_room_for_rest(plan: _Plan, done: int) -> None:

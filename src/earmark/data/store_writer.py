@@ -56,6 +56,7 @@ class StoreWriter:
         num_samples: length of each clip so far.
         num_bytes: size of all samples so far.
         cancelled: recordings whose channels cancel, in order; see :mod:`earmark.data.samples`.
+        incomplete: what is wrong with recordings, by path; see :mod:`earmark.data.incomplete`.
     """
 
     def __init__(self, folder: Path, key: str, sampling_rate_hz: int, dtype: str) -> None:
@@ -68,6 +69,7 @@ class StoreWriter:
         self.contents: list[int] = []
         self.bad: list[tuple[int, str]] = []
         self.cancelled: dict[str, None] = {}
+        self.incomplete: dict[str, str] = {}
         self.num_bytes = 0
         self._written_down = (0, 0, 0)  # clips, bad clips and bytes that the journal has
         folder.mkdir(parents=True, exist_ok=True)
@@ -106,6 +108,7 @@ class StoreWriter:
                 "bad": self.bad[bad:],
                 "bytes": self.num_bytes,
                 "cancelled": list(self.cancelled),
+                "incomplete": self.incomplete,
             }
         )
         self._written_down = (len(self.num_samples), len(self.bad), self.num_bytes)
@@ -130,6 +133,7 @@ class StoreWriter:
             "count": len(self.num_samples),
             "bytes": self.num_bytes,
             "cancelled": list(self.cancelled),
+            "incomplete": self.incomplete,
             "sha256": {name: hashlib.sha256(content).hexdigest() for name, content in tables.items()},
         }
         for name, content in (tables | {HEADER: json.dumps(header, indent=1).encode()}).items():
@@ -162,6 +166,7 @@ class StoreWriter:
                 self.bad += [(row, reason) for row, reason in record["bad"]]
                 self.num_bytes = record["bytes"]
                 self.cancelled.update(dict.fromkeys(record["cancelled"]))
+                self.incomplete.update(record["incomplete"])
                 good += len(line)
         self._written_down = (len(self.num_samples), len(self.bad), self.num_bytes)
         for file, size in ((self._samples, self.num_bytes), (self._journal, good)):

@@ -27,7 +27,7 @@ from earmark.data.flat_file import FlatFile
 from earmark.data.scan import BadClip
 from earmark.errors import DataError
 
-FORMAT_VERSION = 2  # 2: the content of each clip; one channel where channels cancel; floats above full scale refused
+FORMAT_VERSION = 3  # 3: recordings are read to their end, whatever their header announces
 SAMPLES, NUM_SAMPLES, SCALES, CONTENTS = "samples.bin", "num_samples.npy", "scales.npy", "contents.npy"
 BAD, HEADER = "bad.json", "store.json"
 
@@ -50,6 +50,7 @@ class WaveformStore:
         offsets: where each clip starts in the file, in samples, int64 (N,).
         num_bytes: size of the file.
         cancelled: recordings whose channels cancel in their mean; see :mod:`earmark.data.samples`.
+        incomplete: what is wrong with recordings, by path; see :mod:`earmark.data.incomplete`.
     """
 
     folder: Path
@@ -62,6 +63,7 @@ class WaveformStore:
     offsets: np.ndarray
     num_bytes: int
     cancelled: list[str] = field(default_factory=list)
+    incomplete: dict[str, str] = field(default_factory=dict)
     _file: FlatFile = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -219,4 +221,5 @@ def find_store(folder: Path, key: str, table: ClipTable) -> WaveformStore | None
         offsets=np.cumsum(num_samples) - num_samples,
         num_bytes=size,
         cancelled=header["cancelled"],
+        incomplete=header["incomplete"],
     )

@@ -11,6 +11,7 @@ import soundfile
 from earmark.data.clips import Clip
 from earmark.data.decode import stream_at_own_rate, to_mono_at_rate
 from earmark.data.excerpts import RATE_HZ, spectrogram_of
+from earmark.data.incomplete import log_notes
 from earmark.errors import AudioError
 
 LONGEST_S = 30.0  # that is sent; of longer recordings the beginning
@@ -41,6 +42,7 @@ def sound_of(clip: Clip) -> tuple[bytes, dict[str, Any]]:
         if not parts:
             raise
         whole = False
+    log_notes()
     samples = np.clip(np.concatenate(parts)[: round(LONGEST_S * rate_hz)], -1, 1)
     seconds = len(samples) / rate_hz
     shown = to_mono_at_rate(samples, rate_hz, RATE_HZ, clip.source)

@@ -11,7 +11,7 @@ import torch
 
 from earmark.data.clips import Clip
 from earmark.data.reading import stream_in_order
-from earmark.data.samples import CANCELLED
+from earmark.data.incomplete import log_notes
 from earmark.device import select_device
 from earmark.errors import AudioError, InputTypeError, UsageError
 from earmark.export.load import ExportedModel, load_any
@@ -233,7 +233,7 @@ class Classifier:
     ) -> Iterator[tuple[str, Iterable[np.ndarray]]]:
         for where, audio in items:
             yield where, blocks_of_audio(audio, where, sampling_rate, self.sampling_rate_hz)
-        CANCELLED.log(again=True)
+        log_notes(again=True)
 
     def _aggregated(
         self, recordings: Iterable[tuple[Key, Iterable[np.ndarray]]], windowing: Windowing, how: str

@@ -6,21 +6,19 @@ and the clock is read block by block.
 
 from __future__ import annotations
 
-import io
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-import soundfile
 from fastapi import HTTPException
 
 from earmark.data.clips import Clip
-from earmark.data.decode import UNKNOWN_FRAMES, stream_clip
-from earmark.data.samples import CANCELLED
+from earmark.data.containers import KNOWN, ONLY_PYAV, sniff
+from earmark.data.decode import describe_clip, stream_clip
+from earmark.data.incomplete import log_notes
 from earmark.errors import AudioError
 from earmark.scoring.windows import Windowing
-from earmark.serve.formats import FOR_PYAV, KNOWN, sniff
 
 _MOST_CHANNELS = 32
 _MOST_RATE_HZ = 768_000
@@ -61,31 +59,25 @@ def iter_windows(
     if kind is None:
         raise HTTPException(415, f"not a recording in a known format; known are {KNOWN}")
     try:
-        if kind not in FOR_PYAV:
-            _check_header(data, limits)
         clip = Clip("recording", read_bytes=lambda: data)
+        if kind not in ONLY_PYAV:
+            _check_header(clip, limits)
         yield from windowing.cut(_limited(stream_clip(clip, sampling_rate_hz), sampling_rate_hz, limits))
-        CANCELLED.log(again=True)
+        log_notes(again=True)
     except AudioError as exc:
         raise HTTPException(422, exc.reason) from exc
 
 
-def _check_header(data: bytes, limits: DecodeLimits) -> None:
-    """Refuse by its header what is too long or too wide, and what soundfile cannot read: no other decoder may try."""
-    try:
-        with soundfile.SoundFile(io.BytesIO(data)) as sound:
-            if sound.frames >= UNKNOWN_FRAMES:
-                raise HTTPException(422, "its header gives no length: write it to a file, not to a pipe")
-            if sound.channels > _MOST_CHANNELS or sound.samplerate > _MOST_RATE_HZ:
-                what = f"{sound.channels} channels at {sound.samplerate} Hz"
-                raise HTTPException(
-                    422, f"{what}: at most {_MOST_CHANNELS} channels and {_MOST_RATE_HZ} Hz can be taken"
-                )
-            if sound.frames > limits.max_s * sound.samplerate:
-                raise _too_long(limits)
-    except soundfile.LibsndfileError as exc:
-        reason = exc.error_string.strip().rstrip(".")
-        raise HTTPException(422, f"damaged, cut short or of an unknown encoding ({reason})") from exc
+def _check_header(clip: Clip, limits: DecodeLimits) -> None:
+    """Refuse by its header a recording that is too long or too wide; decoding counts what no header says."""
+    found = describe_clip(clip)
+    if found is None:
+        return
+    if found.channels > _MOST_CHANNELS or found.rate_hz > _MOST_RATE_HZ:
+        what = f"{found.channels} channels at {found.rate_hz} Hz"
+        raise HTTPException(422, f"{what}: at most {_MOST_CHANNELS} channels and {_MOST_RATE_HZ} Hz can be taken")
+    if found.num_frames > limits.max_s * found.rate_hz:
+        raise _too_long(limits)
 
 
 def _limited(blocks: Iterator[np.ndarray], rate_hz: int, limits: DecodeLimits) -> Iterator[np.ndarray]:

@@ -1,0 +1,156 @@
+"""The stretch of a recording that a clip names, block by block: layout, decoder, faults.
+
+soundfile reads it if it can; PyAV is tried before anything is refused, with the demuxer of the container.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from earmark.data.clips import Clip
+from earmark.data.containers import ONLY_PYAV, headerless_demuxer
+from earmark.data.decode_pyav import PyavReader
+from earmark.data.decode_soundfile import Described, MoreThereError, NotForSoundfileError, SoundfileReader, describe
+from earmark.data.find_layout import Found, find_layout
+from earmark.data.incomplete import INCOMPLETE
+from earmark.data.pieces import Pieces
+from earmark.errors import AudioError
+
+_ROUNDING_S = 0.1  # manifests round durations; a cut that ends further behind the end is a wrong cut
+_COMPRESSED = ("ogg", "mp3", "flac")  # of these soundfile may find no samples where PyAV does
+
+Block = tuple[np.ndarray, int]
+
+
+def blocks_of_clip(file: BinaryIO, clip: Clip) -> Iterator[Block]:
+    """Decode the stretch that a clip names.
+
+    Args:
+        file: the encoded recording: a file without a buffer, or ``io.BytesIO``.
+        clip: offset and duration in seconds; its path or source names it in messages.
+
+    Yields:
+        float32 (samples, channels) at the recording's own rate, and that rate; at least one sample.
+
+    Raises:
+        AudioError: what is wrong with the recording or the cut.
+    """
+    offset_s, duration_s = clip.offset_s, clip.duration_s
+    if not (math.isfinite(offset_s) and offset_s >= 0):
+        raise AudioError(clip.source, f"an offset of {offset_s} s cannot be: it is 0 or more")
+    if duration_s is not None and not (math.isfinite(duration_s) and duration_s > 0):
+        raise AudioError(clip.source, f"a duration of {duration_s} s cannot be: it is above 0")
+    if not file.read(1):
+        raise AudioError(clip.source, "the file is empty (0 bytes)")
+    found = find_layout(file)
+    given = 0
+    try:
+        for block in _with_soundfile(file, clip, found, 0):
+            given += len(block[0])
+            yield block
+        return
+    except MoreThereError:
+        found = find_layout(file, thorough=True)
+    except NotForSoundfileError as exc:
+        yield from _with_pyav(file, clip, found, given, exc.reason)
+        return
+    try:
+        for block in _with_soundfile(file, clip, found, given):
+            given += len(block[0])
+            yield block
+    except NotForSoundfileError as exc:
+        yield from _with_pyav(file, clip, found, given, exc.reason)
+
+
+def describe_recording(file: BinaryIO) -> Described | None:
+    """Return length, rate and channels of a recording without decoding it; ``None`` if that cannot be told."""
+    if not file.read(1):
+        return None
+    try:
+        return describe(file, find_layout(file).layout)
+    except (NotForSoundfileError, AudioError):
+        return None
+
+
+def _with_soundfile(file: BinaryIO, clip: Clip, found: Found, skip: int) -> Iterator[Block]:
+    """The stretch without its first ``skip`` frames.
+
+    Raises:
+        NotForSoundfileError: soundfile cannot read it, or not to its end.
+        MoreThereError: the recording goes on behind the end that its header gives.
+    """
+    if found.container in ONLY_PYAV:
+        raise NotForSoundfileError
+    if found.layout.refusal:
+        raise AudioError(clip.source, found.layout.refusal)
+    reader = SoundfileReader(file, found.layout, clip.source)
+    with reader.opened() as head:
+        frames, rate_hz = head.num_frames, head.rate_hz
+        if not frames:
+            if found.container in _COMPRESSED:
+                raise NotForSoundfileError("holds no samples")
+            raise AudioError(clip.source, "holds no samples")
+        start = round(clip.offset_s * rate_hz)
+        wanted = frames - start if clip.duration_s is None else max(1, round(clip.duration_s * rate_hz))
+        if frames < start + max(wanted, 1) and not found.is_thorough:
+            raise MoreThereError
+        check_cut(clip, frames - start, wanted, rate_hz)
+        try:
+            for block in reader.blocks(start + skip, min(wanted, frames - start) - skip):
+                yield block, rate_hz
+        finally:
+            INCOMPLETE.note(clip, [*found.layout.faults, *reader.faults])
+        if not skip and not reader.given:
+            raise NotForSoundfileError("no samples can be decoded")
+
+
+def _with_pyav(file: BinaryIO, clip: Clip, found: Found, skip: int, reason: str | None) -> Iterator[Block]:
+    """The stretch without its first ``skip`` frames, decoded by PyAV.
+
+    Args:
+        file: the recording.
+        clip: the stretch.
+        found: its container.
+        skip: frames that were given already.
+        reason: why soundfile does not read it.
+    """
+    streams = found.layout.streams
+    pieces = streams[0].pieces if len(streams) == 1 and not streams[0].zeros else None
+    target: Any = Pieces(file, pieces) if pieces else file
+    reader = PyavReader(target, clip.source, found.container, headerless_demuxer(clip.path or ""))
+    there, rate_hz = 0, 0
+    try:
+        for block, rate_hz in reader.blocks(clip.offset_s, clip.duration_s):
+            there += len(block)
+            rest = block[max(0, skip - there + len(block)) :]
+            if len(rest):
+                yield rest, rate_hz
+    except AudioError as exc:
+        said = f"damaged ({reason}); {exc.reason}" if reason else exc.reason
+        raise AudioError(clip.source, said) from exc
+    INCOMPLETE.note(clip, [*found.layout.faults, *reader.faults])
+    wanted = round(clip.duration_s * rate_hz) if clip.duration_s is not None else 1
+    if not there and clip.offset_s == 0:
+        raise AudioError(clip.source, f"damaged ({reason})" if reason else "holds no samples")
+    check_cut(clip, there, wanted, rate_hz)
+
+
+def check_cut(clip: Clip, there: int, wanted: int, rate_hz: int) -> None:
+    """See that a cut is inside the recording; ``there`` counts the frames from the offset on.
+
+    Raises:
+        AudioError: it is not.
+    """
+    offset_s = clip.offset_s
+    if there <= 0:
+        end = f" ({offset_s + there / rate_hz:.3f} s)" if there < 0 else ""
+        raise AudioError(clip.source, f"the offset of {offset_s} s is not before the end of the recording{end}")
+    if wanted - there > _ROUNDING_S * rate_hz:
+        raise AudioError(
+            clip.source,
+            f"the cut ends at {offset_s + wanted / rate_hz:.3f} s, the recording at {offset_s + there / rate_hz:.3f} s",
+        )

@@ -1,0 +1,103 @@
+"""Find the layout of an opened recording: container, streams, faults. Thorough layouts are kept in memory."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections import OrderedDict
+from dataclasses import dataclass
+from typing import BinaryIO
+
+from earmark.data.containers import audio_start, id3_length, sniff
+from earmark.data.layout import Layout, Stream, file_size, read_at
+from earmark.data.layout_aiff import aiff_layout, au_layout
+from earmark.data.layout_flac import flac_layout, thorough_flac_layout
+from earmark.data.layout_mpeg import mpeg_layout, thorough_mpeg_layout
+from earmark.data.layout_ogg import ogg_layout, thorough_ogg_layout
+from earmark.data.layout_wav import wav_layout
+from earmark.data.pieces import Extent
+
+_HEAD = 4096
+_KEPT = 4096  # layouts
+
+_Key = tuple[int, int, int, int]  # device, inode, size, time of change of a file
+_thorough: OrderedDict[_Key, Layout] = OrderedDict()
+_lock = threading.Lock()
+
+
+@dataclass(frozen=True)
+class Found:
+    """A recording's container and layout.
+
+    Attributes:
+        container: as :mod:`earmark.data.containers` names it; ``None`` if it is not known.
+        layout: of its streams.
+        base: byte where it starts, behind tags.
+        is_thorough: whether the whole file was searched, so there is nothing more to find.
+    """
+
+    container: str | None
+    layout: Layout
+    base: int = 0
+    is_thorough: bool = False
+
+
+def find_layout(file: BinaryIO, *, thorough: bool = False) -> Found:
+    """Find container and layout of a recording.
+
+    Args:
+        file: the recording, not empty.
+        thorough: search the whole file, because the quick layout has turned out to be wrong.
+    """
+    head = read_at(file, 0, _HEAD)
+    base = audio_start(file) if id3_length(head[:10]) else 0
+    if base:
+        head = read_at(file, base, _HEAD)
+    container = sniff(head) or ("mp3" if base else None)
+    size = file_size(file)
+    if container in ("flac", "ogg", "mp3"):
+        if not thorough:
+            layout = _quick(file, container, size, base, head)
+            if not layout.suspicious:
+                return Found(container, layout, base)
+        return Found(container, _searched(file, container, size, base), base, is_thorough=True)
+    if container == "wav" or container == "w64":
+        layout = wav_layout(file, size, base)
+    elif container == "aiff" and not base:
+        layout = aiff_layout(file, size)
+    elif container == "au" and not base:
+        layout = au_layout(file, size)
+    else:
+        layout = Layout((Stream((Extent(base, size - base),)),)) if base else Layout()
+    return Found(container, layout, base, is_thorough=True)
+
+
+def _quick(file: BinaryIO, container: str, size: int, base: int, head: bytes) -> Layout:
+    if container == "flac":
+        return flac_layout(file, size, base, head)
+    return ogg_layout(file, size, base) if container == "ogg" else mpeg_layout(file, size, base, head)
+
+
+def _searched(file: BinaryIO, container: str, size: int, base: int) -> Layout:
+    key = _key(file)
+    with _lock:
+        if key is not None and key in _thorough:
+            _thorough.move_to_end(key)
+            return _thorough[key]
+    search = {"flac": thorough_flac_layout, "ogg": thorough_ogg_layout, "mp3": thorough_mpeg_layout}[container]
+    layout = search(file, size, base)
+    if key is not None:
+        with _lock:
+            _thorough[key] = layout
+            while len(_thorough) > _KEPT:
+                _thorough.popitem(last=False)
+    return layout
+
+
+def _key(file: BinaryIO) -> _Key | None:
+    """What a file is known by while it stays as it is; ``None`` for bytes in memory."""
+    try:
+        found = os.fstat(file.fileno())
+    except OSError:  # io.UnsupportedOperation of BytesIO is one
+        return None
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns

@@ -1,0 +1,94 @@
+"""AIFF and AU: audio behind a header whose size field may be wrong. See :mod:`earmark.data.layout_wav` for the rule."""
+
+from __future__ import annotations
+
+import struct
+from typing import BinaryIO
+
+from earmark.data.layout import Layout, Stream, cut_short, missing, more_than_announced, read_at
+from earmark.data.layout_wav import STREAMED
+from earmark.data.pieces import Extent
+
+_AU_BYTES = {1: 1, 2: 1, 3: 2, 4: 3, 5: 4, 6: 4, 7: 8, 27: 1}  # of a sample, by encoding
+_MOST_CHUNKS = 1000
+
+
+def au_layout(file: BinaryIO, size: int) -> Layout:
+    """Return the layout of an AU file; those with an encoding of less than a byte are left to the decoder."""
+    head = read_at(file, 0, 24)
+    if len(head) < 24:
+        return Layout()
+    start, announced, encoding, rate_hz, channels = struct.unpack_from(">5I", head, 4)
+    there = size - start
+    per_second = _AU_BYTES.get(encoding, 0) * rate_hz * channels
+    if not per_second or announced == there or announced >= STREAMED or there <= 0:
+        return Layout()
+    header = head[:8] + struct.pack(">I", there) + read_at(file, 12, start - 12)
+    return _compared(announced, there, per_second, Stream((header, Extent(start, there))))
+
+
+def aiff_layout(file: BinaryIO, size: int) -> Layout:
+    """Return the layout of an AIFF file with PCM samples; others are left to the decoder."""
+    chunks = _chunks(file, size)
+    if b"COMM" not in chunks or b"SSND" not in chunks:
+        return Layout()
+    comm_at, comm_length = chunks[b"COMM"]
+    comm = read_at(file, comm_at, comm_length)
+    at, length = chunks[b"SSND"]
+    channels, frames, bits = struct.unpack_from(">hIh", comm)
+    frame_bytes = channels * ((bits + 7) // 8)
+    rate_hz = _extended(comm[8:18])
+    is_pcm = len(comm) < 22 or comm[18:22] in (b"NONE", b"sowt", b"fl32", b"FL32", b"fl64", b"FL64", b"in24", b"in32")
+    there = size - at - 8
+    announced = max(frames * frame_bytes, length - 8)
+    if not is_pcm or frame_bytes <= 0 or rate_hz <= 0 or there < 0 or comm_at > at:
+        return Layout()
+    consistent = frames * frame_bytes == length - 8
+    if consistent and (announced == there or (announced < there and _follows(file, at + length, size))):
+        return Layout()
+    if announced < there and _follows(file, at + length, size) and length > 8:
+        there = length - 8
+    header = bytearray(read_at(file, 0, at + 8))
+    header[4:8] = struct.pack(">I", len(header) - 8 + there)
+    header[at - 4 : at] = struct.pack(">I", there + 8)
+    header[comm_at + 2 : comm_at + 6] = struct.pack(">I", there // frame_bytes)
+    stream = Stream((bytes(header), Extent(at + 8, there)))
+    return _compared(announced, there, frame_bytes * rate_hz, stream)
+
+
+def _compared(announced: int, there: int, per_second: float, stream: Stream) -> Layout:
+    if announced > there:
+        fault = missing(announced, there, per_second)
+        return Layout((stream,), (fault,) if fault else (), cut_short(announced, there, per_second))
+    return Layout((stream,), (more_than_announced(announced, there, per_second),) if announced < there else ())
+
+
+def _chunks(file: BinaryIO, size: int) -> dict[bytes, tuple[int, int]]:
+    """Start of the content and length of each chunk, by name."""
+    found: dict[bytes, tuple[int, int]] = {}
+    at = 12
+    for _ in range(_MOST_CHUNKS):
+        head = read_at(file, at, 8)
+        if len(head) < 8:
+            break
+        name, length = head[:4], struct.unpack_from(">I", head, 4)[0]
+        found.setdefault(name, (at + 8, length))
+        at += 8 + length + length % 2
+    return found
+
+
+def _follows(file: BinaryIO, at: int, size: int) -> bool:
+    """Whether a chunk, or at most a byte, follows at ``at``."""
+    for start in (at, at + 1):
+        head = read_at(file, start, 8)
+        if start >= size or (len(head) == 8 and head[:4].isalpha() and struct.unpack(">I", head[4:])[0] <= size - start):
+            return True
+    return False
+
+
+def _extended(data: bytes) -> float:
+    """The number in 80 bits, as AIFF has the rate."""
+    if len(data) < 10:
+        return 0.0
+    exponent, mantissa = struct.unpack(">HQ", data)
+    return float(mantissa) * 2.0 ** ((exponent & 0x7FFF) - 16383 - 63)

@@ -1,0 +1,286 @@
+"""MP3, MP2, MP1: how many frames there are, and whether the header that counts them (Xing, Info, VBRI) is right.
+
+Without such a header libsndfile estimates the length, and stops there. So the frames are counted here, header by header
+(ISO 11172-3, section 2.4.1.3), and libsndfile is given a file for which its estimate is at least the true length.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass, field
+from typing import BinaryIO
+
+from earmark.data.containers import id3_length
+from earmark.data.layout import Layout, Stream, cut_short, missing, more_than_announced, read_at
+from earmark.data.pieces import Extent
+
+_RATES = (44_100, 48_000, 32_000)
+_KBITS = {  # by (is MPEG 1, layer)
+    (True, 1): (32, 64, 96, 128, 160, 192, 224, 256, 288, 320, 352, 384, 416, 448),
+    (True, 2): (32, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 384),
+    (True, 3): (32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320),
+    (False, 1): (32, 48, 56, 64, 80, 96, 112, 128, 144, 160, 176, 192, 224, 256),
+    (False, 2): (8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160),
+    (False, 3): (8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160),
+}
+_LONGEST = 2881  # bytes of a frame
+_BLOCK = 1 << 20
+_CONFIRMED = 3  # frames, one behind the other, that are no accident
+_DAMAGE = 64  # bytes between two frames from which on something is missing
+_FRAMES, _BYTES, _TOC, _QUALITY = 1, 2, 4, 8  # flags of a Xing header
+
+
+@dataclass(frozen=True)
+class Header:
+    """The header of a frame.
+
+    Attributes:
+        kind: what all frames of a stream have in common: version, layer, rate, whether it is mono.
+        length: bytes of the frame.
+        layer: 1 to 3.
+        samples: of the frame, for each channel.
+        rate_hz: sampling rate.
+    """
+
+    kind: tuple[int, int, int, bool]
+    length: int
+    layer: int
+    samples: int
+    rate_hz: int
+
+
+@dataclass
+class _Run:
+    """Frames of one kind, one behind the other."""
+
+    first: Header
+    at: int
+    extents: list[list[int]] = field(default_factory=list)  # start and end of stretches without gaps
+    count: int = 0
+    gaps: list[tuple[int, int]] = field(default_factory=list)  # frames before it, bytes
+
+    def add(self, at: int, length: int) -> None:
+        if self.extents and self.extents[-1][1] == at:
+            self.extents[-1][1] = at + length
+        else:
+            self.extents.append([at, at + length])
+        self.count += 1
+
+
+def parse_header(data: bytes, at: int = 0) -> Header | None:
+    """Return the frame header at ``at``; ``None`` for anything else, and for "free format"."""
+    if len(data) < at + 4 or data[at] != 0xFF or data[at + 1] & 0xE0 != 0xE0:
+        return None
+    version, layer = data[at + 1] >> 3 & 3, 4 - (data[at + 1] >> 1 & 3)
+    bitrate, rate, padding = data[at + 2] >> 4, data[at + 2] >> 2 & 3, data[at + 2] >> 1 & 1
+    if version == 1 or layer == 4 or bitrate in (0, 15) or rate == 3 or data[at + 3] & 3 == 2:
+        return None
+    is_one = version == 3
+    rate_hz = _RATES[rate] // (1 if is_one else 2 if version == 2 else 4)
+    bits = 1000 * _KBITS[is_one, layer][bitrate - 1]
+    if layer == 1:
+        length, samples = (12 * bits // rate_hz + padding) * 4, 384
+    else:
+        samples = 576 if layer == 3 and not is_one else 1152
+        length = samples // 8 * bits // rate_hz + padding
+    return Header((version, layer, rate, data[at + 3] >> 6 == 3), length, layer, samples, rate_hz)
+
+
+def mpeg_layout(file: BinaryIO, size: int, base: int, head: bytes) -> Layout:
+    """Return the layout by the header that counts the frames, if it agrees with the size of the file."""
+    first = parse_header(head)
+    if first is None:
+        return Layout(suspicious=True)
+    counted = _counted(head[: first.length], first)
+    end = _without_tags(file, size, base)
+    if counted is None or not counted.frames or abs(counted.num_bytes - (end - base)) > first.length + 4:
+        return Layout(suspicious=True)
+    return Layout(end=end)
+
+
+def thorough_mpeg_layout(file: BinaryIO, size: int, base: int) -> Layout:
+    """Return the layout by all frames."""
+    runs, rest = _scan(file, base, _without_tags(file, size, base))
+    streams: list[Stream] = []
+    faults: list[str] = []
+    refusal = None
+    for run in runs:
+        stream, fault, refused = _stream(file, run)
+        streams.append(stream)
+        faults += fault
+        refusal = refusal or (refused if len(runs) == 1 else None)
+    if not streams:
+        return Layout()
+    if len(runs) > 1:
+        faults.insert(0, f"{len(runs)} MP3 recordings of different kinds were joined; all are used")
+    if rest:
+        faults.append("the last frame is incomplete")
+    return Layout(tuple(streams), tuple(faults), refusal)
+
+
+@dataclass(frozen=True)
+class _Counted:
+    at: int  # of the tag in the frame
+    frames: int
+    num_bytes: int
+    name: bytes
+
+
+def _counted(frame: bytes, header: Header) -> _Counted | None:
+    """The header in the first frame that counts frames and bytes."""
+    if header.layer != 3:
+        return None
+    side = (17 if header.kind[3] else 32) if header.kind[0] == 3 else (9 if header.kind[3] else 17)
+    for at in (4 + side, 6 + side):
+        name = frame[at : at + 4]
+        if name in (b"Xing", b"Info") and len(frame) >= at + 16:
+            flags, place, values = frame[at + 7], at + 8, [0, 0]
+            for index, flag in enumerate((_FRAMES, _BYTES)):
+                if flags & flag:
+                    values[index] = int.from_bytes(frame[place : place + 4], "big")
+                    place += 4
+            return _Counted(at, values[0], values[1], name)
+    if frame[36:40] == b"VBRI" and len(frame) >= 54:
+        return _Counted(36, int.from_bytes(frame[50:54], "big"), int.from_bytes(frame[46:50], "big"), b"VBRI")
+    return None
+
+
+def _stream(file: BinaryIO, run: _Run) -> tuple[Stream, list[str], str | None]:
+    """The stream of a run, what is wrong with it, and whether to refuse it."""
+    first = run.first
+    start = read_at(file, run.at, first.length)
+    counted = _counted(start, first)
+    faults = [
+        f"about {max(1, round(length / _mean(run))) * first.samples / first.rate_hz:.3f} s at "
+        f"{frames * first.samples / first.rate_hz:.3f} s are damaged and left out"
+        for frames, length in run.gaps
+    ]
+    extents = [Extent(begin, end - begin) for begin, end in run.extents]
+    if counted is None:
+        total = sum(extent.length for extent in extents)
+        zeros = run.count * _LONGEST - total + 4096
+        return Stream(tuple(extents), run.count * first.samples, zeros), faults, None
+    extents[0] = Extent(extents[0].start + first.length, extents[0].length - first.length)
+    there, total = run.count - 1, sum(extent.length for extent in extents) + first.length
+    stream = Stream((_recounted(start, counted, there, total), *extents))
+    per_second = first.rate_hz / first.samples
+    if 0 < counted.frames < there:
+        faults.insert(0, more_than_announced(counted.frames, there, per_second))
+    elif counted.frames > there and (lacking := missing(counted.frames, there, per_second)) and not run.gaps:
+        faults.insert(0, lacking)
+    return stream, faults, cut_short(counted.frames, there, per_second)
+
+
+def _mean(run: _Run) -> float:
+    return sum(end - begin for begin, end in run.extents) / run.count
+
+
+def _recounted(frame: bytes, counted: _Counted, frames: int, num_bytes: int) -> bytes:
+    """The first frame with the right counts; of LAME's tag the padding at the end goes with a count that was wrong."""
+    changed, at = bytearray(frame), counted.at
+    if counted.name == b"VBRI":
+        changed[at + 10 : at + 18] = struct.pack(">II", num_bytes, frames)
+        return bytes(changed)
+    flags, place = frame[at + 7], at + 8
+    for flag, value in ((_FRAMES, frames), (_BYTES, num_bytes)):
+        if flags & flag:
+            changed[place : place + 4] = struct.pack(">I", value)
+            place += 4
+    if not flags & _FRAMES:  # a count of nothing: without the header libsndfile would estimate
+        return bytes(_with_count(frame, at, frames))
+    place += (100 if flags & _TOC else 0) + (4 if flags & _QUALITY else 0)
+    if counted.frames != frames and len(frame) >= place + 24 and frame[place : place + 4] in (b"LAME", b"Lavf", b"Lavc"):
+        changed[place + 22] &= 0xF0
+        changed[place + 23] = 0
+    return bytes(changed)
+
+
+def _with_count(frame: bytes, at: int, frames: int) -> bytes:
+    return frame[: at + 4] + struct.pack(">II", _FRAMES, frames) + bytes(max(0, len(frame) - at - 12))
+
+
+def _scan(file: BinaryIO, start: int, end: int) -> tuple[list[_Run], int]:
+    """Find all frames; and the bytes of a last one that breaks off."""
+    runs: list[_Run] = []
+    lengths: dict[bytes, int] = {}  # by the first three bytes of the headers of the run at hand
+    at, data, origin = start, b"", start
+    while at + 4 <= end:
+        if at + 4 > origin + len(data):
+            origin, data = at, read_at(file, at, min(_BLOCK, end - at))
+        place = at - origin
+        length = lengths.get(data[place : place + 3], 0)
+        if not length or (data[place + 3] >> 6 == 3) != runs[-1].first.kind[3]:
+            header = parse_header(data, place)
+            if header is None or not (runs and header.kind == runs[-1].first.kind):
+                found = _resync(file, at, end, runs[-1].first.kind if runs else None)
+                if found is None:
+                    break
+                at, header, skipped = found
+                if not (runs and header.kind == runs[-1].first.kind):
+                    runs.append(_Run(header, at))
+                    lengths = {}
+                elif skipped >= _DAMAGE:
+                    runs[-1].gaps.append((runs[-1].count, skipped))
+                data = b""
+            length = lengths[read_at(file, at, 3)] = header.length
+        if at + length > end:
+            return runs, end - at
+        runs[-1].add(at, length)
+        at += length
+    return runs, 0
+
+
+def _resync(file: BinaryIO, at: int, end: int, kind: object) -> tuple[int, Header, int] | None:
+    """The next place where frames go on: place, header, and how many bytes before it are no tag."""
+    while tag := _tag_length(read_at(file, at, 32)):
+        at += tag
+    skipped = 0
+    while at + 4 <= end:
+        data = read_at(file, at, min(_BLOCK, end - at))
+        place = data.find(b"\xff")
+        while place >= 0:
+            if header := _confirmed(file, data, at, place, end, kind):
+                return at + place, header, skipped + place
+            place = data.find(b"\xff", place + 1)
+        step = max(1, len(data) - 3)
+        skipped, at = skipped + step, at + step
+    return None
+
+
+def _confirmed(file: BinaryIO, data: bytes, origin: int, place: int, end: int, kind: object) -> Header | None:
+    """The header at ``place`` if frames of its kind follow it."""
+    first = parse_header(data, place)
+    if first is None:
+        return None
+    at, header = origin + place, first
+    # a stream of the kind before goes on with less proof
+    for _ in range(1 if first.kind == kind else _CONFIRMED):
+        at += header.length
+        if at >= end - 4:
+            return first if at <= end else None
+        following = parse_header(read_at(file, at, 4))
+        if following is None or following.kind != first.kind:
+            return None
+        header = following
+    return first
+
+
+def _tag_length(data: bytes) -> int:
+    """Length of a tag at the start of ``data``: ID3, APE."""
+    if length := id3_length(data[:10]):
+        return length
+    if data.startswith(b"APETAGEX") and len(data) >= 32:
+        return 32 + int(struct.unpack_from("<I", data, 12)[0])
+    return 128 if data.startswith(b"TAG") else 0
+
+
+def _without_tags(file: BinaryIO, size: int, base: int) -> int:
+    """Where the audio ends: before an ID3v1 and an APE tag at the end of the file."""
+    tail = read_at(file, max(base, size - 160), 160)
+    end = size
+    if tail[-128:].startswith(b"TAG") and len(tail) >= 128:
+        end, tail = end - 128, tail[:-128]
+    if tail[-32:].startswith(b"APETAGEX") and len(tail) >= 32:
+        length, flags = struct.unpack("<I", tail[-20:-16])[0], struct.unpack("<I", tail[-12:-8])[0]
+        end -= length + (32 if flags >> 31 else 0)
+    return max(end, base)

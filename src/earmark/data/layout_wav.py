@@ -1,0 +1,199 @@
+"""WAV, RF64, W64 (RIFF and its relatives): which bytes are audio, whatever the size fields say.
+
+The rule, for a data chunk that announces S bytes in a file with A bytes behind the chunk's header:
+
+- S is 0 or one of the values that writers to a pipe use: everything is audio, but for chunks at the end of the file.
+- S > A: A bytes are there. The recording is refused only if more than half of it is missing.
+- S < A: what follows is chunks, tags or zeros, or another WAV file, which is joined. Otherwise the size is stale or has
+  wrapped at 4 GiB, and everything is audio, but for chunks at the end of the file.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import BinaryIO
+
+from earmark.data.layout import Layout, Stream, cut_short, missing, more_than_announced, read_at
+from earmark.data.pieces import Extent
+
+STREAMED = 0x7FFFF000  # writers to a pipe put a size from here up, for "unknown"
+_TAIL = 1 << 16  # bytes at the end of a file in which chunks are looked for
+_MOST_CHUNKS = 1000
+_TAGS = (b"TAG", b"APETAGEX", b"ID3")
+# chunks that follow the audio, by name, so that a chunk that breaks off is still known as one
+_CHUNKS = (
+    "LIST INFO bext cue  smpl inst iXML id3  ID3  PEAK fact plst labl note ltxt _PMX axml chna JUNK junk PAD  FLLR "
+    "afsp acid DISP levl umid minf elm1 regn LGWV strc cart Fake data guan wamd"
+)
+_KNOWN = frozenset(_CHUNKS[at : at + 4].encode() for at in range(0, len(_CHUNKS), 5))
+_W64_DATA = b"data\xf3\xac\xd3\x11\x8c\xd1\x00\xc0\x4f\x8e\xdb\x8a"
+_W64_FMT = b"fmt " + _W64_DATA[4:]
+
+
+@dataclass(frozen=True)
+class _Data:
+    """A data chunk: format chunk of its file, where its bytes start, how many are announced (None: unknown)."""
+
+    fmt: bytes
+    start: int
+    announced: int | None
+
+
+def wav_layout(file: BinaryIO, size: int, base: int = 0) -> Layout:
+    """Return the layout of the WAV or W64 file that starts at byte ``base``.
+
+    A file whose header cannot be read is left to the decoders, which say what is wrong with it.
+    """
+    head = read_at(file, base, 4096)
+    big = head[:4] == b"RIFX"
+    found = _w64_data(file, size, base) if head[:4] == b"riff" else _riff_data(file, head, size, base)
+    if found is None or len(found.fmt) < 16:
+        return Layout(end=0) if not base else Layout((Stream((Extent(base, size - base),)),))
+    there = size - found.start
+    announced = found.announced
+    if announced == there and not base:
+        return Layout()
+    per_second = struct.unpack(">I" if big else "<I", found.fmt[8:12])[0] or 1
+    exact = announced is not None and 0 < announced <= there
+    if exact and _are_no_audio(file, found.start + announced, size, big):  # type: ignore[operator]
+        return Layout() if not base else Layout((_stream(found, announced, big),))  # type: ignore[arg-type]
+    if exact and (joined := _joined(file, found.start + announced, size)):  # type: ignore[operator]
+        rest = wav_layout(file, size, joined)
+        first = _stream(found, announced, big)  # type: ignore[arg-type]
+        fault = f"several WAV files were joined; the header announces only {announced / per_second:.3f} s"  # type: ignore[operator]
+        return Layout((first, *rest.streams), (fault, *rest.faults))
+    if announced is not None and announced > there:
+        faults = () if not (said := missing(announced, there, per_second)) else (said,)
+        refusal = cut_short(announced, there, per_second)
+        return Layout((_stream(found, there, big),), faults, refusal)
+    used = _without_chunks(file, found.start, size, big) - found.start
+    if announced == 0 and not used:
+        return Layout()
+    faults = () if announced is None else (more_than_announced(announced, used, per_second),)
+    return Layout((_stream(found, used, big),), faults)
+
+
+def _riff_data(file: BinaryIO, head: bytes, size: int, base: int) -> _Data | None:
+    """Find format and data chunk."""
+    order = ">" if head[:4] == b"RIFX" else "<"
+    fmt, long_size = b"", None
+    at = 12
+    for _ in range(_MOST_CHUNKS):
+        if at + 8 > len(head):
+            head, base, at = read_at(file, base + at, 4096), base + at, 0
+            if len(head) < 8:
+                return None
+        name, length = head[at : at + 4], struct.unpack_from(order + "I", head, at + 4)[0]
+        if name == b"data":
+            if length == 0xFFFFFFFF and long_size is not None:
+                length = long_size
+                return _Data(fmt, base + at + 8, length if length < 1 << 62 else None)
+            is_unknown = length == 0xFFFFFFFF or (length >= STREAMED and length > size)
+            return _Data(fmt, base + at + 8, None if is_unknown else length)
+        if name in (b"fmt ", b"ds64"):
+            body = read_at(file, base + at + 8, min(length, 4096))
+            if name == b"fmt ":
+                fmt = body
+            elif len(body) >= 16:
+                long_size = struct.unpack_from("<Q", body, 8)[0]
+        at += 8 + length + length % 2
+    return None
+
+
+def _w64_data(file: BinaryIO, size: int, base: int) -> _Data | None:
+    fmt, at = b"", base + 40
+    for _ in range(_MOST_CHUNKS):
+        head = read_at(file, at, 24)
+        if len(head) < 24:
+            return None
+        name, length = head[:16], struct.unpack_from("<Q", head, 16)[0]
+        if name == _W64_DATA:
+            announced = length - 24 if length >= 24 else 0
+            return _Data(fmt, at + 24, None if announced >= 1 << 62 else announced)
+        if length < 24:
+            return None
+        if name == _W64_FMT:
+            fmt = read_at(file, at + 24, min(length - 24, 4096))
+        at += (length + 7) // 8 * 8
+    return None
+
+
+def _stream(found: _Data, length: int, big: bool) -> Stream:
+    """The audio behind a new header with the right size."""
+    order, fmt = (">" if big else "<"), found.fmt + b"\0" * (len(found.fmt) % 2)
+    chunk = b"fmt " + struct.pack(order + "I", len(found.fmt)) + fmt
+    if length < STREAMED:
+        riff = (b"RIFX" if big else b"RIFF") + struct.pack(order + "I", 4 + len(chunk) + 8 + length) + b"WAVE"
+        header = riff + chunk + b"data" + struct.pack(order + "I", length)
+    else:
+        total = 4 + 36 + len(chunk) + 8 + length
+        sizes = b"ds64" + struct.pack("<IQQQI", 28, total, length, 0, 0)
+        header = b"RF64\xff\xff\xff\xffWAVE" + sizes + chunk + b"data\xff\xff\xff\xff"
+    return Stream((header, Extent(found.start, length)))
+
+
+def _are_no_audio(file: BinaryIO, start: int, size: int, big: bool) -> bool:
+    """Whether the bytes behind the announced end are what a file may have there: chunks, tags, zeros, or next to none."""
+    if size - start <= 1:
+        return True
+    for at in {start, start + start % 2}:
+        if read_at(file, at, 8).startswith(_TAGS) or _chunks_end(file, at, size, big):
+            return True
+    return all(not any(block) for block in _blocks(file, start, size))
+
+
+def _blocks(file: BinaryIO, start: int, size: int) -> Iterator[bytes]:
+    while start < size and (block := read_at(file, start, 1 << 20)):
+        yield block
+        start += len(block)
+
+
+def _chunks_end(file: BinaryIO, at: int, size: int, big: bool) -> bool:
+    """Whether chunks follow one another from ``at`` to the end of the file."""
+    if read_at(file, at, 4) in (b"RIFF", b"RF64", b"RIFX"):
+        return False
+    for _ in range(_MOST_CHUNKS):
+        if at >= size:
+            return True
+        head = read_at(file, at, 8)
+        name = head[:4]
+        if name.startswith(_TAGS) or not any(head):
+            return True
+        if len(head) < 8 or not all(32 <= byte < 127 for byte in name):
+            return False
+        length = struct.unpack_from(">I" if big else "<I", head, 4)[0]
+        end = at + 8 + length
+        if end > size:  # a chunk that breaks off is one only if its name is known
+            return name in _KNOWN
+        # some writers leave out the byte that makes a length even
+        at = end if end == size or (length % 2 and read_at(file, end, 4) in _KNOWN) else end + length % 2
+    return False
+
+
+def _without_chunks(file: BinaryIO, start: int, size: int, big: bool) -> int:
+    """Where the audio ends if its size is not known: before the chunks at the end of the file, if there are any."""
+    tail_start = max(start, size - _TAIL)
+    tail = read_at(file, tail_start, size - tail_start)
+    candidates = []
+    for name in _KNOWN:
+        at = tail.find(name)
+        while at >= 0:
+            candidates.append(at)
+            at = tail.find(name, at + 1)
+    for at in sorted(candidates):
+        length = struct.unpack_from(">I" if big else "<I", tail, at + 4)[0] if at + 8 <= len(tail) else None
+        fits = length is not None and tail_start + at + 8 + length <= size
+        if fits and _chunks_end(file, tail_start + at, size, big):
+            return tail_start + at
+    return size - 128 if tail[-128:].startswith(b"TAG") and len(tail) > 128 else size
+
+
+def _joined(file: BinaryIO, start: int, size: int) -> int | None:
+    """Where another WAV file starts, if it follows at ``start``."""
+    for at in (start, start + start % 2):
+        head = read_at(file, at, 12)
+        if head[:4] in (b"RIFF", b"RF64", b"RIFX") and head[8:] == b"WAVE" and at + 12 < size:
+            return at
+    return None
