@@ -18,6 +18,9 @@ import soundfile
 Maker = Callable[[np.ndarray, int], bytes]
 
 COMMON = (8_000, 16_000, 22_050, 44_100, 48_000)
+_WAV_CODECS = (
+    "PCM_16", "PCM_24", "PCM_32", "PCM_U8", "FLOAT", "DOUBLE", "ULAW", "ALAW", "IMA_ADPCM", "MS_ADPCM",
+)  # fmt: skip
 MPEG = (8_000, 16_000, 24_000, 44_100, 48_000)
 
 
@@ -51,8 +54,7 @@ class Variant:
         name: what it is.
         data: the file.
         suffix: of the file.
-        seconds: of audio that went in, or that a truncation leaves by bytes; for the report only.
-        half_there: whether at least half of what the header announces is there, so it may not be refused.
+        seconds: of audio that went in.
     """
 
     number: int
@@ -60,7 +62,6 @@ class Variant:
     data: bytes
     suffix: str
     seconds: float
-    half_there: bool
 
 
 def sf_make(samples: np.ndarray, rate_hz: int, container: str, codec: str) -> bytes:
@@ -105,9 +106,9 @@ def _av(container: str, codec: str, kbits: int = 0, **options: str) -> Maker:
 
 def encoders() -> list[Encoder]:
     """All encoders."""
-    found = [
+    return [
         *(Encoder(f"wav {codec}", "wav", _sf("WAV", codec), suffix=".wav")
-          for codec in ("PCM_16", "PCM_24", "PCM_32", "PCM_U8", "FLOAT", "DOUBLE", "ULAW", "ALAW", "IMA_ADPCM", "MS_ADPCM")),
+          for codec in _WAV_CODECS),
         Encoder("wav GSM610", "wav", _sf("WAV", "GSM610"), (8000,), (1,), ".wav"),
         Encoder("wavex PCM_16", "wav", _sf("WAVEX", "PCM_16"), suffix=".wav"),
         Encoder("rf64 PCM_16", "other", _sf("RF64", "PCM_16"), suffix=".wav"),
@@ -126,11 +127,13 @@ def encoders() -> list[Encoder]:
         Encoder("opus PyAV", "ogg", _av("ogg", "libopus"), (48_000,), suffix=".opus"),
         Encoder("flac in ogg", "ogg", _av("ogg", "flac"), suffix=".oga"),
         Encoder("mp3 Xing", "mp3", _sf("MP3", "MPEG_LAYER_III"), MPEG, suffix=".mp3"),
-        *(Encoder(f"mp3 {kbits} kbit/s without Xing", "mp3", _av("mp3", "libmp3lame", kbits, write_xing="0", id3v2_version="0"),
-                  MPEG, suffix=".mp3") for kbits in (32, 64, 128)),
+        *(Encoder(f"mp3 {kbits} kbit/s without Xing", "mp3",
+                  _av("mp3", "libmp3lame", kbits, write_xing="0", id3v2_version="0"), MPEG, suffix=".mp3")
+          for kbits in (32, 64, 128)),
         Encoder("mp3 VBR without Xing", "mp3", _av("mp3", "libmp3lame", write_xing="0", codec_global_quality="600",
                                                     codec_flags="+qscale"), MPEG, suffix=".mp3"),
-        Encoder("mp3 Lavf Xing", "mp3", _av("mp3", "libmp3lame", 64, id3v2_version="3", write_id3v1="1"), MPEG, suffix=".mp3"),
+        Encoder("mp3 Lavf Xing", "mp3", _av("mp3", "libmp3lame", 64, id3v2_version="3", write_id3v1="1"), MPEG,
+                suffix=".mp3"),
         Encoder("mp2", "mp3", _av("mp2", "mp2", 128), (16_000, 24_000, 44_100, 48_000), suffix=".mp2"),
         Encoder("g726 in wav", "wav", _av("wav", "g726", 32), (8000,), (1,), ".wav"),
         Encoder("mp3 in wav", "wav", _av("wav", "libmp3lame", 64), MPEG, suffix=".wav"),
@@ -144,7 +147,6 @@ def encoders() -> list[Encoder]:
         Encoder("wma", "other", _av("asf", "wmav2", 64), (44_100,), suffix=".wma"),
         Encoder("amr", "other", _av("amr", "libopencore_amrnb", 12), (8000,), (1,), ".amr"),
     ]  # fmt: skip
-    return found
 
 
 def tone(rng: np.random.Generator, rate_hz: int, seconds: float, channels: int) -> np.ndarray:
@@ -158,36 +160,36 @@ def tone(rng: np.random.Generator, rate_hz: int, seconds: float, channels: int) 
     return np.stack([wave, second][:channels], axis=1).astype(np.float32)
 
 
-# -- what happens to a file: each returns the bytes, a name, and what fraction of the announced length is there
+# -- what happens to a file: each returns the bytes and a name
 
-Change = tuple[bytes, str, float]
+Change = tuple[bytes, str]
 
 
 def tagged_in_front(data: bytes, rng: np.random.Generator) -> Change:
     """An ID3v2 tag in front."""
     size = int(rng.integers(10, 4000))
     sizes = bytes([size >> 21 & 127, size >> 14 & 127, size >> 7 & 127, size & 127])
-    return b"ID3\x03\0\0" + sizes + bytes(size) + data, "ID3v2 in front", 1.0
+    return b"ID3\x03\0\0" + sizes + bytes(size) + data, "ID3v2 in front"
 
 
 def tagged_behind(data: bytes, rng: np.random.Generator) -> Change:
     """An ID3v1 tag behind."""
-    return data + b"TAG" + rng.integers(32, 126, 125, dtype=np.uint8).tobytes(), "ID3v1 behind", 1.0
+    return data + b"TAG" + rng.integers(32, 126, 125, dtype=np.uint8).tobytes(), "ID3v1 behind"
 
 
 def shorter(data: bytes, rng: np.random.Generator) -> Change:
     """A few bytes or up to 40 % cut off."""
     if rng.random() < 0.4:
         count = int(rng.integers(1, 45))
-        return data[:-count], f"{count} bytes short", 1.0
+        return data[:-count], f"{count} bytes short"
     kept = float(rng.uniform(0.6, 0.99))
-    return data[: int(len(data) * kept)], f"cut to {kept:.2f}", kept - 0.08
+    return data[: int(len(data) * kept)], f"cut to {kept:.2f}"
 
 
 def far_shorter(data: bytes, rng: np.random.Generator) -> Change:
     """More than half cut off."""
     kept = float(rng.uniform(0.1, 0.45))
-    return data[: int(len(data) * kept)], f"cut to {kept:.2f}", kept
+    return data[: int(len(data) * kept)], f"cut to {kept:.2f}"
 
 
 def damaged(data: bytes, rng: np.random.Generator) -> Change:
@@ -195,7 +197,7 @@ def damaged(data: bytes, rng: np.random.Generator) -> Change:
     count = int(rng.integers(8, 200))
     at = int(rng.integers(len(data) // 3, 2 * len(data) // 3))
     new = bytes(count) if rng.random() < 0.5 else rng.bytes(count)
-    return data[:at] + new + data[at + count :], f"{count} bytes damaged", 1.0
+    return data[:at] + new + data[at + count :], f"{count} bytes damaged"
 
 
 def wav_lie(data: bytes, rng: np.random.Generator) -> Change:
@@ -211,7 +213,7 @@ def wav_lie(data: bytes, rng: np.random.Generator) -> Change:
         "data size of a pipe (0x7FFFFFFF)": 0x7FFFFFFF,
     }
     name = str(rng.choice(list(lies)))
-    return data[:at] + struct.pack("<I", lies[name]) + data[at + 4 :], name, 1.0
+    return data[:at] + struct.pack("<I", lies[name]) + data[at + 4 :], name
 
 
 def wav_chunks(data: bytes, rng: np.random.Generator) -> Change:
@@ -220,7 +222,7 @@ def wav_chunks(data: bytes, rng: np.random.Generator) -> Change:
     changed = data if rng.random() < 0.5 else data[:at] + bytes(4) + data[at + 4 :]
     info = b"INFOISFT" + struct.pack("<I", 14) + b"Lavf59.27.100\0"
     name = "LIST behind" + ("" if changed is data else ", data size 0")
-    return changed + bytes(len(data) % 2) + b"LIST" + struct.pack("<I", len(info)) + info, name, 1.0
+    return changed + bytes(len(data) % 2) + b"LIST" + struct.pack("<I", len(info)) + info, name
 
 
 def big_endian_lie(data: bytes, rng: np.random.Generator, *, mark: bytes, field: int) -> Change:
@@ -228,24 +230,26 @@ def big_endian_lie(data: bytes, rng: np.random.Generator, *, mark: bytes, field:
     at = data.index(mark) + field
     size = struct.unpack_from(">I", data, at)[0]
     new, name = [(size // 3, "size a third"), (size + 30, "size 30 too large"), (0, "size 0")][int(rng.integers(3))]
-    return data[:at] + struct.pack(">I", new) + data[at + 4 :], name, 1.0
+    return data[:at] + struct.pack(">I", new) + data[at + 4 :], name
 
 
 def flac_lie(data: bytes, rng: np.random.Generator) -> Change:
     """A FLAC file with a wrong total."""
     packed = int.from_bytes(data[18:26], "big")
     total = packed & ((1 << 36) - 1)
-    new, name = [(total // 2, "half"), (0, "unknown"), (2 * total, "double"), (total + 7, "7 more")][int(rng.integers(4))]
-    return data[:18] + ((packed >> 36 << 36) | new).to_bytes(8, "big") + data[26:], f"total {name}", 1.0
+    new, name = [(total // 2, "half"), (0, "unknown"), (2 * total, "double"), (total + 7, "7 more")][
+        int(rng.integers(4))
+    ]
+    return data[:18] + ((packed >> 36 << 36) | new).to_bytes(8, "big") + data[26:], f"total {name}"
 
 
 def xing_lie(data: bytes, rng: np.random.Generator) -> Change:
     """An MP3 whose Xing header counts half the frames, or that starts with garbage."""
     at = max(data.find(b"Xing", 0, 2000), data.find(b"Info", 0, 2000))
     if at < 0 or rng.random() < 0.3:
-        return rng.integers(1, 200, 300, dtype=np.uint8).tobytes() + data, "garbage in front", 1.0
+        return rng.integers(1, 200, 300, dtype=np.uint8).tobytes() + data, "garbage in front"
     frames = struct.unpack_from(">I", data, at + 8)[0]
-    return data[: at + 8] + struct.pack(">I", frames // 2) + data[at + 12 :], "Xing counts half", 1.0
+    return data[: at + 8] + struct.pack(">I", frames // 2) + data[at + 12 :], "Xing counts half"
 
 
 LIES: dict[str, list[Callable[[bytes, np.random.Generator], Change]]] = {
@@ -270,7 +274,6 @@ def make_variant(number: int, seed: int) -> Variant:
     what = ["as it is", "lie", "shorter", "damaged", "joined", "far shorter"]
     weights = np.array([0.12, 0.32, 0.2, 0.12, 0.18, 0.06])
     change = str(rng.choice(what, p=weights / weights.sum()))
-    there = 1.0
     name = "as it is"
     if change == "joined" and encoder.kind in JOINABLE:
         more = seconds if rng.random() < 0.3 else float(rng.uniform(0.5, 3.0))
@@ -278,9 +281,8 @@ def make_variant(number: int, seed: int) -> Variant:
         seconds, name = seconds + more, f"joined {seconds:.2f} s and {more:.2f} s"
     elif change == "lie" and encoder.kind in LIES:
         lies = LIES[encoder.kind]
-        data, name, there = lies[int(rng.integers(len(lies)))](data, rng)
+        data, name = lies[int(rng.integers(len(lies)))](data, rng)
     elif change in ("shorter", "damaged", "far shorter"):
-        done = {"shorter": shorter, "damaged": damaged, "far shorter": far_shorter}[change](data, rng)
-        data, name, there = done
+        data, name = {"shorter": shorter, "damaged": damaged, "far shorter": far_shorter}[change](data, rng)
     title = f"{encoder.name}, {rate_hz} Hz, {channels} ch, {name}"
-    return Variant(number, title, data, encoder.suffix, seconds * min(1.0, max(there, 0.0)), there >= 0.5)
+    return Variant(number, title, data, encoder.suffix, seconds)

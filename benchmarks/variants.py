@@ -2,11 +2,12 @@
 
     python benchmarks/variants.py --count 400 --json variants.json
 
-Each variant is a recording in one of 45 containers and codecs: as it is, cut off, damaged, joined with another, tagged, or
-with a header that is not true. It is made from its number and ``--seed`` alone, so ``--only 17`` makes one again.
+Each variant is a recording in one of 45 pairs of container and codec: as it is, cut off, damaged, joined with another,
+tagged, or with a header that is not true. It is made from its number and ``--seed``, so ``--only 17`` makes one again.
 
 A variant fails if earmark
-- refuses what PyAV decodes, unless more than half of what its header announces is missing;
+- refuses what PyAV decodes, unless more than half of what its header announces is missing, or samples are not finite
+  or far above full scale;
 - gives less than PyAV, or less than went in, without a warning;
 - gives other samples than PyAV;
 - gives other samples for a cut than for that stretch of the whole.
@@ -31,7 +32,7 @@ import numpy as np
 from earmark.data.clips import Clip
 from earmark.data.decode import stream_at_own_rate
 from earmark.data.incomplete import INCOMPLETE
-from earmark.data.samples import CANCELLED
+from earmark.data.samples import CANCELLED, FULL_SCALE_LIMIT
 from earmark.errors import AudioError
 
 try:
@@ -90,10 +91,8 @@ def with_earmark(path: Path, **cut: float) -> tuple[np.ndarray, int]:
     Raises:
         AudioError: earmark refuses the recording.
     """
-    rate_hz, blocks = 0, []
-    for block, rate_hz in stream_at_own_rate(Clip(path.name, path=str(path), **cut)):  # type: ignore[arg-type]
-        blocks.append(block)
-    return np.concatenate(blocks), rate_hz
+    blocks, rates = zip(*stream_at_own_rate(Clip(path.name, path=str(path), **cut)), strict=True)  # type: ignore[arg-type]
+    return np.concatenate(blocks), rates[0]
 
 
 def check(variant: Variant, folder: Path) -> Outcome:
@@ -106,43 +105,48 @@ def check(variant: Variant, folder: Path) -> Outcome:
     try:
         ours, rate_hz = with_earmark(path)
     except AudioError as exc:
-        allowed = not len(theirs) or (not variant.half_there and "cut short" in exc.reason)
+        half_there = pyav_s >= 0.5 * variant.seconds
+        usable = bool(np.isfinite(theirs).all() and (np.abs(theirs) <= FULL_SCALE_LIMIT).all())
+        allowed = not len(theirs) or not usable or (not half_there and "cut short" in exc.reason)
         return Outcome(variant.number, variant.name, "refused" if allowed else "FAIL: refused", 0, pyav_s, exc.reason)
     finally:
         CANCELLED.take()
     said = "; ".join(INCOMPLETE.take().values())
     ours_s = len(ours) / rate_hz
+    damaged = "damaged" in variant.name
     slack_s = 0.02 + 2400 / rate_hz
     result = "read with a warning" if said else "read"
     wanted_s = max(pyav_s, variant.seconds if "cut to" not in variant.name else 0.0)
     if ours_s < wanted_s - slack_s and not said:
         result = "FAIL: silent loss"
-    elif len(theirs) and rate_hz == their_hz and (worst := least_likeness(theirs, ours, rate_hz)) < _LIKE:
-        damaged = "damaged" in variant.name
-        result = result if damaged and said else f"FAIL: other samples ({worst:.2f})"
+    elif len(theirs) and rate_hz == their_hz and (worst := likeness(theirs, ours, rate_hz, damaged=damaged)) < _LIKE:
+        result = f"FAIL: other samples ({worst:.2f})"
     elif difference := cut_difference(path, ours, rate_hz, variant):
         result = f"FAIL: a cut differs ({difference})"
     return Outcome(variant.number, variant.name, result, round(ours_s, 4), round(pyav_s, 4), said)
 
 
-def least_likeness(theirs: np.ndarray, ours: np.ndarray, rate_hz: int) -> float:
-    """How well stretches of PyAV's samples are found in ours: the least normalised correlation."""
+def likeness(theirs: np.ndarray, ours: np.ndarray, rate_hz: int, *, damaged: bool = False) -> float:
+    """How well stretches of PyAV's samples are found in ours: the least normalised correlation.
+
+    In a damaged recording decoders make up different samples, so most of the stretches have to be found.
+    """
     size = round(_WINDOW_S * rate_hz)
     if len(theirs) < 2 * size or len(ours) < size:
         return 1.0
-    worst = 1.0
+    found = [1.0]
     length = 1 << (len(ours) + size).bit_length()
     spectrum = np.fft.rfft(ours, length)
     energy = np.concatenate([[0.0], np.cumsum(np.square(ours, dtype=np.float64))])
     norms = np.sqrt(np.maximum(energy[size:] - energy[:-size], 1e-9))
-    for start in np.linspace(0, len(theirs) - size, 6).astype(int)[1:-1]:
+    for start in np.linspace(0, min(len(theirs), len(ours)) - size, 6).astype(int)[1:-1]:
         window = theirs[start : start + size]
         norm = float(np.sqrt(np.square(window, dtype=np.float64).sum()))
         if norm < 0.01:
             continue
         correlation = np.fft.irfft(spectrum * np.conj(np.fft.rfft(window, length)), length)[: len(norms)]
-        worst = min(worst, float((correlation / (norms * norm)).max()))
-    return worst
+        found.append(float((correlation / (norms * norm)).max()))
+    return float(np.median(found)) if damaged else min(found)
 
 
 def cut_difference(path: Path, whole: np.ndarray, rate_hz: int, variant: Variant) -> str:
@@ -156,7 +160,8 @@ def cut_difference(path: Path, whole: np.ndarray, rate_hz: int, variant: Variant
         except AudioError as exc:
             return f"at {first / rate_hz:.3f} s: {exc.reason}"
         worst = float(np.abs(cut - whole[first : first + count]).max()) if len(cut) == count else np.inf
-        if worst > (0.02 if "opus" in variant.name or "aac" in variant.name else 1e-3):
+        # Opus settles after a seek, AAC's decoder replaces noise by random numbers
+        if worst > (0.05 if "opus" in variant.name or "aac" in variant.name else 1e-3):
             return f"at {first / rate_hz:.3f} s by {worst:.3g}, {len(cut)} of {count} frames"
     return ""
 

@@ -46,7 +46,7 @@ def blocks_of_clip(file: BinaryIO, clip: Clip) -> Iterator[Block]:
         raise AudioError(clip.source, f"a duration of {duration_s} s cannot be: it is above 0")
     if not file.read(1):
         raise AudioError(clip.source, "the file is empty (0 bytes)")
-    found = find_layout(file)
+    found = find_layout(file, seeking=offset_s > 0)
     given = 0
     try:
         for block in _with_soundfile(file, clip, found, 0):
@@ -56,14 +56,14 @@ def blocks_of_clip(file: BinaryIO, clip: Clip) -> Iterator[Block]:
     except MoreThereError:
         found = find_layout(file, thorough=True)
     except NotForSoundfileError as exc:
-        yield from _with_pyav(file, clip, found, given, exc.reason)
+        yield from _with_pyav(file, clip, found, given, exc)
         return
     try:
         for block in _with_soundfile(file, clip, found, given):
             given += len(block[0])
             yield block
     except NotForSoundfileError as exc:
-        yield from _with_pyav(file, clip, found, given, exc.reason)
+        yield from _with_pyav(file, clip, found, given, exc)
 
 
 def describe_recording(file: BinaryIO) -> Described | None:
@@ -108,7 +108,7 @@ def _with_soundfile(file: BinaryIO, clip: Clip, found: Found, skip: int) -> Iter
             raise NotForSoundfileError("no samples can be decoded")
 
 
-def _with_pyav(file: BinaryIO, clip: Clip, found: Found, skip: int, reason: str | None) -> Iterator[Block]:
+def _with_pyav(file: BinaryIO, clip: Clip, found: Found, skip: int, cause: NotForSoundfileError) -> Iterator[Block]:
     """The stretch without its first ``skip`` frames, decoded by PyAV.
 
     Args:
@@ -116,8 +116,9 @@ def _with_pyav(file: BinaryIO, clip: Clip, found: Found, skip: int, reason: str 
         clip: the stretch.
         found: its container.
         skip: frames that were given already.
-        reason: why soundfile does not read it.
+        cause: why soundfile does not read it.
     """
+    reason = cause.reason
     streams = found.layout.streams
     pieces = streams[0].pieces if len(streams) == 1 and not streams[0].zeros else None
     target: Any = Pieces(file, pieces) if pieces else file
@@ -132,7 +133,8 @@ def _with_pyav(file: BinaryIO, clip: Clip, found: Found, skip: int, reason: str 
     except AudioError as exc:
         said = f"damaged ({reason}); {exc.reason}" if reason else exc.reason
         raise AudioError(clip.source, said) from exc
-    INCOMPLETE.note(clip, [*found.layout.faults, *reader.faults])
+    fallen_short = [cause.fault] if cause.fault and there <= skip else []
+    INCOMPLETE.note(clip, [*found.layout.faults, *reader.faults, *fallen_short])
     wanted = round(clip.duration_s * rate_hz) if clip.duration_s is not None else 1
     if not there and clip.offset_s == 0:
         raise AudioError(clip.source, f"damaged ({reason})" if reason else "holds no samples")

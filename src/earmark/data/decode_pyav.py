@@ -15,9 +15,12 @@ from earmark.errors import AudioError, MissingExtraError
 from earmark.extras import require
 
 _PREROLL_S = 0.5  # decoded and thrown away before a cut: AAC and Opus need the packets before it to settle
+_LONGEST_GAP_S = 600.0  # of a FLAC stream; a longer one is a number that is damaged
+_TIMES_S = 0.003  # error of times, which some containers have in ms
+_READ_TO_END = 0.9  # of the bytes of a file that is cut off
 _SHORTFALL_S = 0.1  # encoders round lengths to whole packets; what is missing beyond that was cut off
-# Codecs with frames of one length, to which the times of Matroska, in ms, can be rounded. MP4 has exact times. Everything
-# else is decoded from its start, so that a cut is that stretch of the whole.
+# Codecs with frames of one length, to which the times of Matroska, in ms, can be rounded. MP4 has exact times.
+# Everything else is decoded from its start, so that a cut is that stretch of the whole.
 _CONSTANT = frozenset({"aac", "opus", "mp3", "mp3float", "ac3", "eac3"})
 
 
@@ -32,7 +35,6 @@ class PyavReader:
 
     Attributes:
         faults: what was found to be wrong with the recording while reading.
-        channels: number of channels of the first block.
     """
 
     def __init__(self, file: BinaryIO, source: str, container: str | None, demuxer: str | None = None) -> None:
@@ -41,6 +43,8 @@ class PyavReader:
         self.faults: list[str] = []
         self._lost_s = 0.0
         self._lost_at_s: float | None = None
+        self._channels = 1
+        self._read_to = 0  # byte behind the last packet
 
     def blocks(self, offset_s: float, duration_s: float | None) -> Iterator[tuple[np.ndarray, int]]:
         """Decode one stretch.
@@ -107,19 +111,29 @@ class PyavReader:
             container.seek(round((origin_s + offset_s - _PREROLL_S) * av.time_base))
         resamplers: dict[tuple[str, str, int], Any] = {}
         expected: int | None = None  # where the next frame of a FLAC stream starts
-        is_first = True
+        silent = length = 0  # frames of audio that were lost; those of the packet before
+        is_first, is_flac = True, stream.codec_context.name == "flac"
         for frame in self._frames(av, container, stream):
+            if isinstance(frame, float):
+                count = round(frame * rate_hz)
+                count = length if abs(count - length) < _TIMES_S * rate_hz else count
+                silent += 0 if is_first or is_flac else count
+                continue
+            if silent:  # not behind the last frame: there the recording is cut off
+                yield np.zeros((silent, self._channels), np.float32), None
+                silent = 0
             position = None
             if is_first:
                 position = _on_grid(frame, origin_s, rate_hz, grid) if sought else 0
-            elif stream.codec_context.name == "flac" and frame.pts is not None and expected is not None:
+            elif is_flac and frame.pts is not None and expected is not None:
                 gap = round((frame.time - origin_s) * frame.sample_rate) - expected
-                if 0 < gap <= 600 * rate_hz:
+                if 0 < gap <= _LONGEST_GAP_S * rate_hz:
                     self._lose(expected / frame.sample_rate, gap / frame.sample_rate)
-                    yield np.zeros((round(gap * rate_hz / frame.sample_rate), len(frame.layout.channels)), np.float32), None
+                    yield np.zeros((gap, self._channels), np.float32), None
             if frame.pts is not None:
                 expected = round((frame.time - origin_s) * frame.sample_rate) + frame.samples
-            is_first = False
+            is_first, self._channels = False, len(frame.layout.channels)
+            length = round(frame.samples * rate_hz / frame.sample_rate)
             key = (frame.format.name, frame.layout.name, frame.sample_rate)
             if key not in resamplers:
                 rate = None if frame.sample_rate == rate_hz else rate_hz
@@ -129,7 +143,7 @@ class PyavReader:
                 position = None
 
     def _frames(self, av: Any, container: Any, stream: Any) -> Iterator[Any]:
-        """The frames of all packets that can be decoded."""
+        """The frames of all packets; the duration in seconds for a packet that cannot be decoded."""
         packets = container.demux(stream)
         given = False
         while True:
@@ -142,6 +156,7 @@ class PyavReader:
                     raise
                 self.faults.append("the file breaks off")
                 return
+            self._read_to = max(self._read_to, (packet.pos or 0) + packet.size)
             try:
                 for frame in packet.decode():
                     given = True
@@ -149,12 +164,18 @@ class PyavReader:
             except av.error.EOFError:
                 return
             except av.error.FFmpegError:
-                at_s = float((packet.pts - (stream.start_time or 0)) * packet.time_base) if packet.pts is not None else 0.0
-                self._lose(at_s, float((packet.duration or 0) * packet.time_base))
+                at_s = (
+                    float((packet.pts - (stream.start_time or 0)) * packet.time_base) if packet.pts is not None else 0.0
+                )
+                seconds = float((packet.duration or 0) * packet.time_base)
+                self._lose(at_s, seconds)
+                yield seconds
 
     def _first_frames(self, av: Any, container: Any, stream: Any) -> tuple[int, int]:
         """Samples of the first frame, and of those behind it."""
-        sizes = [frame.samples for frame in islice(self._frames(av, container, stream), 2)]
+        found = (frame.samples for frame in self._frames(av, container, stream) if not isinstance(frame, float))
+        sizes = list(islice(found, 2)) or [1024]
+        self._lost_s, self._lost_at_s = 0.0, None
         return sizes[0], sizes[-1]
 
     def _lose(self, at_s: float, seconds: float) -> None:
@@ -163,11 +184,13 @@ class PyavReader:
 
     def _note_faults(self, container: Any, stream: Any, end_s: float, is_cut: bool) -> None:
         if self._lost_at_s is not None:
-            self.faults.append(f"{self._lost_s:.3f} s from {self._lost_at_s:.3f} s on are damaged and left out")
+            self.faults.append(f"{self._lost_s:.3f} s from {self._lost_at_s:.3f} s on are damaged and silent")
         announced_s = _announced_s(container, stream)
         if is_cut or announced_s is None or end_s >= announced_s - _SHORTFALL_S:
             return
-        if refusal := cut_short(announced_s, end_s, 1):
+        # if not, damage has ended it; of Ogg that length is not in a header, but the position of the last page
+        is_cut_off = self._read_to >= _READ_TO_END * container.size and container.format.name != "ogg"
+        if is_cut_off and (refusal := cut_short(announced_s, end_s, 1)):
             raise AudioError(self._source, refusal)
         if fault := missing(announced_s, end_s, 1):
             self.faults.append(fault)
@@ -191,7 +214,7 @@ def joined(packets: Iterator[tuple[np.ndarray, int]]) -> Iterator[tuple[np.ndarr
 
 
 def _on_grid(frame: Any, origin_s: float, rate_hz: int, grid: tuple[int, int] | None) -> int:
-    """Index of a frame's first sample: by its time, which Matroska rounds to ms, and the length that all frames have."""
+    """Index of the first sample of a frame: by its time, which may be rounded to ms, and the length of all frames."""
     by_time = round(((frame.time or 0.0) - origin_s) * rate_hz)
     if grid is None:
         return by_time
@@ -202,11 +225,11 @@ def _on_grid(frame: Any, origin_s: float, rate_hz: int, grid: tuple[int, int] | 
 def _announced_s(container: Any, stream: Any) -> float | None:
     """Length by the container.
 
-    Only MP4, CAF and Matroska keep that figure; for bare AAC it is a guess from the bit rate. Matroska gives
+    Only MP4, CAF, Ogg, ASF and Matroska keep that figure; for bare AAC it is a guess from the bit rate. Matroska gives
     the length of the longest track, which is that of the audio only if there is no picture.
     """
-    if container.format.name.startswith(("mov", "caf")) and stream.duration is not None:
+    if container.format.name.startswith(("mov", "caf", "ogg")) and stream.duration is not None:
         return float(stream.duration * stream.time_base)
-    if "matroska" in container.format.name and len(container.streams) == 1 and container.duration:
+    if container.format.name.startswith(("matroska", "asf")) and len(container.streams) == 1 and container.duration:
         return float(container.duration / 1e6)  # container times are in microseconds
     return None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,8 +13,9 @@ import soundfile
 import soxr
 
 from earmark.data import samples
-from earmark.data.layout import Layout, Stream, cut_short, missing, read_at
+from earmark.data.layout import TRIFLE_S, Layout, Stream, cut_short, file_size, missing, read_at
 from earmark.data.layout_flac import stream_info
+from earmark.data.layout_ogg import lost_at_start_s
 from earmark.errors import AudioError
 
 UNKNOWN_FRAMES = 1 << 40  # from here up: libsndfile says 2**63 - 1 for a stream whose header gives no length
@@ -26,11 +26,17 @@ _NOT_FOR_SOUNDFILE = {1, 4, 18}
 _CUT_SHORT = re.compile(r"^\s*(?:data|SSND|Data Size|riff)\s*:\s*(\d+) \(should be (\d+)\)", re.MULTILINE)
 _STREAMED_BYTES = 0x7FFFF000  # writers to a pipe announce a size from here up, for "unknown"
 # Frames decoded before the first one wanted. Behind a seek, libsndfile 1.2.2 gives wrong samples until the next MPEG
-# frame, whose bits may be in frames before it; it arrives 128 frames off in the last page of a Vorbis stream (a page has
-# up to 255 packets of 1,024 frames); Opus needs 80 ms to settle (RFC 7845, section 4.6).
-_PREROLL = {"VORBIS": 255 * 1024, "OPUS": 48_000, "MPEG_LAYER_III": 24 * 1152, "MPEG_LAYER_II": 2304, "MPEG_LAYER_I": 768}
+# frame, whose bits may be in frames before it; it arrives 128 frames off in the last page of a Vorbis stream (a page
+# has up to 255 packets of 1,024 frames); Opus needs 80 ms to settle (RFC 7845, section 4.6).
+_PREROLL = {
+    "VORBIS": 255 * 1024,
+    "OPUS": 48_000,
+    "MPEG_LAYER_III": 24 * 1152,
+    "MPEG_LAYER_II": 2304,
+    "MPEG_LAYER_I": 768,
+}
+_PREROLL["GSM610"] = 1 << 62  # libsndfile does not seek in it
 _CHECKED_BY_LAYOUT = frozenset({"FLAC", "OGG", "MP3", "WAV", "WAVEX", "RF64", "W64"})
-_UNREAD_BYTES = 16_384  # behind the position at the end of the samples: more than libsndfile reads ahead
 
 
 class NotForSoundfileError(Exception):
@@ -38,11 +44,13 @@ class NotForSoundfileError(Exception):
 
     Attributes:
         reason: what libsndfile says, if it knows the format.
+        fault: what the recording lacks if PyAV gives no more either.
     """
 
-    def __init__(self, reason: str | None = None) -> None:
+    def __init__(self, reason: str | None = None, fault: str | None = None) -> None:
         super().__init__(reason)
         self.reason = reason
+        self.fault = fault
 
 
 class MoreThereError(Exception):
@@ -202,22 +210,29 @@ class SoundfileReader:
             for block in self._salvaged(stream, at, stop, frames):
                 yield block
                 at += len(block)
+        if sound.format == "OGG" and start == 0 and at == frames and stream.pieces is None:
+            lost_s = lost_at_start_s(self._file, file_size(self._file), frames, sound.samplerate)
+            self.faults += [f"{lost_s:.3f} s at the start are damaged and left out"] if lost_s else []
         if at < stop:
             self._note_shortfall(sound, frames, at)
         elif stop == frames and self._goes_on(sound):
             raise MoreThereError
 
     def _note_shortfall(self, sound: soundfile.SoundFile, frames: int, there: int) -> None:
+        if self._layout.end:
+            raise MoreThereError
+        fault = missing(frames, there, sound.samplerate)
+        if sound.format in ("MP3", "OGG") and frames - there > TRIFLE_S * sound.samplerate:
+            raise NotForSoundfileError(f"decoding stops at {there / sound.samplerate:.3f} s", fault)
         refusal = cut_short(frames, there, sound.samplerate)
         if refusal and len(self._layout.streams) == 1:
             raise AudioError(self._source, refusal)
-        fault = missing(frames, there, sound.samplerate)
         if fault and not self._layout.faults:
             self.faults.append(fault)
 
     def _goes_on(self, sound: soundfile.SoundFile) -> bool:
         """Whether the file has much more than was read."""
-        return self._layout.end > 0 and self._file.tell() + _UNREAD_BYTES < self._layout.end
+        return self._layout.end > 0 and self._file.tell() + self._layout.read_ahead < self._layout.end
 
     def _check_log(self, sound: soundfile.SoundFile) -> None:
         """Of containers without a layout of their own: libsndfile reads what is there and only logs what is missing."""

@@ -11,7 +11,7 @@ from typing import BinaryIO
 from earmark.data.containers import audio_start, id3_length, sniff
 from earmark.data.layout import Layout, Stream, file_size, read_at
 from earmark.data.layout_aiff import aiff_layout, au_layout
-from earmark.data.layout_flac import flac_layout, thorough_flac_layout
+from earmark.data.layout_flac import flac_layout, is_one_file, thorough_flac_layout
 from earmark.data.layout_mpeg import mpeg_layout, thorough_mpeg_layout
 from earmark.data.layout_ogg import ogg_layout, thorough_ogg_layout
 from earmark.data.layout_wav import wav_layout
@@ -22,6 +22,7 @@ _KEPT = 4096  # layouts
 
 _Key = tuple[int, int, int, int]  # device, inode, size, time of change of a file
 _thorough: OrderedDict[_Key, Layout] = OrderedDict()
+_single: set[_Key] = set()  # FLAC files that are known not to be joined ones
 _lock = threading.Lock()
 
 
@@ -42,12 +43,13 @@ class Found:
     is_thorough: bool = False
 
 
-def find_layout(file: BinaryIO, *, thorough: bool = False) -> Found:
+def find_layout(file: BinaryIO, *, thorough: bool = False, seeking: bool = False) -> Found:
     """Find container and layout of a recording.
 
     Args:
         file: the recording, not empty.
         thorough: search the whole file, because the quick layout has turned out to be wrong.
+        seeking: the decoder will seek, which goes wrong in files that were joined.
     """
     head = read_at(file, 0, _HEAD)
     base = audio_start(file) if id3_length(head[:10]) else 0
@@ -58,7 +60,9 @@ def find_layout(file: BinaryIO, *, thorough: bool = False) -> Found:
     if container in ("flac", "ogg", "mp3"):
         if not thorough:
             layout = _quick(file, container, size, base, head)
-            if not layout.suspicious:
+            if not layout.suspicious and not (
+                seeking and container == "flac" and not _may_seek(file, size, base, head)
+            ):
                 return Found(container, layout, base)
         return Found(container, _searched(file, container, size, base), base, is_thorough=True)
     if container == "wav" or container == "w64":
@@ -75,7 +79,21 @@ def find_layout(file: BinaryIO, *, thorough: bool = False) -> Found:
 def _quick(file: BinaryIO, container: str, size: int, base: int, head: bytes) -> Layout:
     if container == "flac":
         return flac_layout(file, size, base, head)
-    return ogg_layout(file, size, base) if container == "ogg" else mpeg_layout(file, size, base, head)
+    return ogg_layout(file, size, base, head) if container == "ogg" else mpeg_layout(file, size, base, head)
+
+
+def _may_seek(file: BinaryIO, size: int, base: int, head: bytes) -> bool:
+    key = _key(file)
+    if key in _single:
+        return True
+    if not is_one_file(file, size, base, head):
+        return False
+    if key is not None:
+        with _lock:
+            if len(_single) >= _KEPT:
+                _single.clear()
+            _single.add(key)
+    return True
 
 
 def _searched(file: BinaryIO, container: str, size: int, base: int) -> Layout:

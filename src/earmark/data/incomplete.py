@@ -21,25 +21,29 @@ class Incomplete:
     """Recordings with faults, until they are logged. Threads may share it."""
 
     def __init__(self) -> None:
-        self._faults: dict[str, str] = {}  # by path or name
+        self._faults: dict[str, dict[str, None]] = {}  # by path or name
         self._logged: set[str] = set()
         self._lock = threading.Lock()
 
     def note(self, clip: Clip, faults: Iterable[str]) -> None:
         """Remember what is wrong with a clip's recording, each recording once."""
-        if faults := list(dict.fromkeys(faults)):
-            self.add({clip.path or clip.source: and_more(faults, _FAULTS)})
+        for fault in faults:
+            self._add(clip.path or clip.source, fault)
 
     def add(self, faults: Mapping[str, str]) -> None:
         """Remember what is wrong with recordings, by their path."""
-        with self._lock:
-            self._faults.update(faults)
+        for name, said in faults.items():
+            self._add(name, said)
 
     def take(self) -> dict[str, str]:
         """Return the recordings since the last call with what is wrong with them, and forget them."""
         with self._lock:
             faults, self._faults = self._faults, {}
-        return faults
+        return {name: and_more(list(said), _FAULTS) for name, said in faults.items()}
+
+    def _add(self, name: str, fault: str) -> None:
+        with self._lock:
+            self._faults.setdefault(name, {})[fault] = None
 
     def log(self, *, again: bool = False) -> None:
         """Log one warning for each folder with recordings since the last call.

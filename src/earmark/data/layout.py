@@ -1,11 +1,12 @@
 """Where the audio of a recording is, and what its header announces that is not so.
 
-Headers are often wrong: a recorder lost power, a program wrote to a pipe, sizes wrapped at 4 GiB, files were joined with
-``cat``. The modules ``layout_*`` compare the header of a container with the file. The answer is a :class:`Layout`: the
-streams that a decoder has to read, one after the other, each as a file of its own with a header that is right.
+Headers are often wrong: a recorder lost power, a program wrote to a pipe, sizes wrapped at 4 GiB, files were joined
+with ``cat``. The modules ``layout_*`` compare the header of a container with the file. The answer is a
+:class:`Layout`: the streams that a decoder has to read, one after the other, each as a file of its own with a header
+that is right.
 
-A layout is found quickly, from the first and the last bytes, or thoroughly, by searching the whole file. The quick one is
-right for every file whose header is; the thorough one is found as soon as something contradicts the quick one.
+A layout is found quickly, from the first and the last bytes, or thoroughly, by searching the whole file. The quick one
+is right for every file whose header is; the thorough one is found as soon as something contradicts the quick one.
 """
 
 from __future__ import annotations
@@ -52,6 +53,7 @@ class Layout:
         refusal: why it cannot be used.
         suspicious: whether a thorough layout is needed.
         end: byte behind the last one that a decoder has to read; 0 if that is not checked.
+        read_ahead: bytes before the end that it may leave unread.
     """
 
     streams: tuple[Stream, ...] = (Stream(),)
@@ -59,6 +61,7 @@ class Layout:
     refusal: str | None = None
     suspicious: bool = False
     end: int = 0
+    read_ahead: int = 16_384  # more than libsndfile reads at once
 
 
 def missing(announced: float, there: float, per_second: float) -> str | None:

@@ -81,7 +81,9 @@ def _follows(file: BinaryIO, at: int, size: int) -> bool:
     """Whether a chunk, or at most a byte, follows at ``at``."""
     for start in (at, at + 1):
         head = read_at(file, start, 8)
-        if start >= size or (len(head) == 8 and head[:4].isalpha() and struct.unpack(">I", head[4:])[0] <= size - start):
+        if start >= size or (
+            len(head) == 8 and head[:4].isalpha() and struct.unpack(">I", head[4:])[0] <= size - start
+        ):
             return True
     return False
 

@@ -12,9 +12,13 @@ from typing import BinaryIO
 from earmark.data.layout import Layout, Stream, cut_short, find_all, missing, more_than_announced, read_at
 from earmark.data.pieces import Extent
 
-_TAIL = 1 << 14  # bytes read at the end besides the longest frame: tags, and the start of a short second file
+# Bytes read at the end besides the longest frame: tags, and the start of a second file that is so short that libFLAC,
+# which reads 8,192 bytes at a time, has read it together with the first.
+_TAIL = 9000
 _LONGEST_FRAME = 1 << 16
-_TAGS = (b"TAG", b"APETAGEX", b"ID3", b"LYRICSBEGIN")
+_SMALL = 1 << 18  # bytes of a file that is searched as a whole
+_PROBES = 12  # places in a larger one
+_SYNC = (b"\xf8", b"\xf9")  # behind 0xFF: frames of a fixed, and of a variable number of samples
 
 
 def _table(polynomial: int, bits: int) -> list[int]:
@@ -78,14 +82,37 @@ def flac_layout(file: BinaryIO, size: int, base: int, head: bytes) -> Layout:
         return Layout(suspicious=True)
     start = max(base + 42, size - info.longest - _TAIL)
     tail = read_at(file, start, size - start)
-    last = _last_frame(tail, info)
+    at = tail.rfind(b"\xff\xf8")
+    last = (_frame(tail, at, info) if at >= 0 else None) or _last_frame(tail, info)
     honest = last is not None and last.end == info.total and b"fLaC" not in tail and not base
-    return Layout(suspicious=not honest, end=size)
+    return Layout(suspicious=not honest, end=size, read_ahead=_TAIL)
+
+
+def is_one_file(file: BinaryIO, size: int, base: int, head: bytes) -> bool:
+    """Whether this is a single FLAC file, so that seeking in it leads to the right frame.
+
+    In files that were joined, libFLAC finds frames of the wrong one. In a small file another start is looked for; in a
+    large one the numbers of a few frames have to increase.
+    """
+    info = stream_info(head)
+    if info is None or size - base <= _SMALL:
+        return info is None or not find_all(file, b"fLaC", base + 4)
+    last = -1
+    for part in range(1, _PROBES):
+        data = read_at(file, base + (size - base) * part // _PROBES, info.longest + 16)
+        frame = _first_frame(data, info)
+        if frame is not None:
+            if frame.start <= last:
+                return False
+            last = frame.start
+    return True
 
 
 def thorough_flac_layout(file: BinaryIO, size: int, base: int) -> Layout:
     """Return the layout by all files that were joined; the length of each is that of its frames."""
     starts = [at for at in find_all(file, b"fLaC", base) if stream_info(read_at(file, at, 42))]
+    if not starts:
+        return Layout()
     streams: list[Stream] = []
     faults: list[str] = []
     refusal = None
@@ -96,8 +123,6 @@ def thorough_flac_layout(file: BinaryIO, size: int, base: int) -> Layout:
         streams.append(stream)
         faults += [fault] if fault else []
         refusal = refusal or (refused if len(starts) == 1 else None)
-    if not streams:
-        return Layout()
     if len(streams) > 1:
         faults.insert(0, f"{len(streams)} FLAC files were joined; the header announces only the first; all are used")
     return Layout(tuple(streams), tuple(faults), refusal)
@@ -125,12 +150,26 @@ def _part(file: BinaryIO, start: int, end: int, info: StreamInfo) -> tuple[Strea
     return stream, missing(info.total, there, info.rate_hz) or broken, refusal
 
 
+def _first_frame(data: bytes, info: StreamInfo) -> _Frame | None:
+    """The first FLAC frame that starts in ``data``."""
+    at = data.find(b"\xff")
+    while at >= 0:
+        if data[at + 1 : at + 2] in _SYNC and (frame := _frame(data, at, info)):
+            return frame
+        at = data.find(b"\xff", at + 1)
+    return None
+
+
 def _last_frame(data: bytes, info: StreamInfo) -> _Frame | None:
     """The last FLAC frame that starts in ``data``."""
-    at = len(data)
-    while (at := data.rfind(b"\xff", 0, at)) >= 0:
-        if data[at + 1 : at + 2] in (b"\xf8", b"\xf9") and (frame := _frame(data, at, info)):
+    fixed, variable = data.rfind(b"\xff\xf8"), data.rfind(b"\xff\xf9")
+    while (at := max(fixed, variable)) >= 0:
+        if frame := _frame(data, at, info):
             return frame
+        if at == fixed:
+            fixed = data.rfind(b"\xff\xf8", 0, at)
+        else:
+            variable = data.rfind(b"\xff\xf9", 0, at)
     return None
 
 

@@ -95,7 +95,7 @@ def mpeg_layout(file: BinaryIO, size: int, base: int, head: bytes) -> Layout:
     end = _without_tags(file, size, base)
     if counted is None or not counted.frames or abs(counted.num_bytes - (end - base)) > first.length + 4:
         return Layout(suspicious=True)
-    return Layout(end=end)
+    return Layout(end=end, read_ahead=4 * first.length + 64)  # LAME's padding may be some frames
 
 
 def thorough_mpeg_layout(file: BinaryIO, size: int, base: int) -> Layout:
@@ -189,7 +189,11 @@ def _recounted(frame: bytes, counted: _Counted, frames: int, num_bytes: int) -> 
     if not flags & _FRAMES:  # a count of nothing: without the header libsndfile would estimate
         return bytes(_with_count(frame, at, frames))
     place += (100 if flags & _TOC else 0) + (4 if flags & _QUALITY else 0)
-    if counted.frames != frames and len(frame) >= place + 24 and frame[place : place + 4] in (b"LAME", b"Lavf", b"Lavc"):
+    if (
+        counted.frames != frames
+        and len(frame) >= place + 24
+        and frame[place : place + 4] in (b"LAME", b"Lavf", b"Lavc")
+    ):
         changed[place + 22] &= 0xF0
         changed[place + 23] = 0
     return bytes(changed)

@@ -12,11 +12,13 @@ _FIRST = b"OggS\0\x02"  # a page that begins a stream
 _LONGEST_PAGE = 70_000
 
 
-def ogg_layout(file: BinaryIO, size: int, base: int) -> Layout:
+def ogg_layout(file: BinaryIO, size: int, base: int, head: bytes) -> Layout:
     """Return the layout by the last bytes."""
     start = max(base + 1, size - _LONGEST_PAGE)
     tail = read_at(file, start, size - start)
-    if base or _FIRST in tail or not _last_page(tail)[1]:
+    at, is_whole = _last_page(tail)
+    # another serial number is another stream
+    if base or _FIRST in tail or not is_whole or tail[at + 14 : at + 18] != head[14:18]:
         return Layout(suspicious=True)
     return Layout(end=size)
 
@@ -44,6 +46,24 @@ def thorough_ogg_layout(file: BinaryIO, size: int, base: int) -> Layout:
     ends = [*starts[1:], size]
     streams = tuple(Stream((Extent(start, end - start),)) for start, end in zip(starts, ends, strict=True))
     return Layout(streams, tuple(faults))
+
+
+def lost_at_start_s(file: BinaryIO, size: int, frames: int, rate_hz: int) -> float:
+    """Return how many seconds are missing at the start of a stream with this length, because pages are damaged.
+
+    A stream may start at any position, but not behind the end of its own first page with audio.
+    """
+    head, tail_start = read_at(file, 0, 1 << 17), max(0, size - _LONGEST_PAGE)
+    counted_hz = _rate_hz(head)
+    first, at = 0, 0
+    while counted_hz and first <= 0 and (length := _page_length(head[at : at + 282])) and at + 14 < len(head):
+        first, at = struct.unpack_from("<q", head, at + 6)[0], at + length
+    tail = read_at(file, tail_start, size - tail_start)
+    place, is_whole = _last_page(tail)
+    if first <= 0 or not is_whole:
+        return 0.0
+    start_s = struct.unpack_from("<q", tail, place + 6)[0] / counted_hz - frames / rate_hz
+    return start_s if start_s >= first / counted_hz else 0.0
 
 
 def _page_length(head: bytes) -> int:

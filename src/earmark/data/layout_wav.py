@@ -11,16 +11,17 @@ The rule, for a data chunk that announces S bytes in a file with A bytes behind 
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import BinaryIO
 
 from earmark.data.layout import Layout, Stream, cut_short, missing, more_than_announced, read_at
+from earmark.data.layout_mpeg import thorough_mpeg_layout
 from earmark.data.pieces import Extent
 
 STREAMED = 0x7FFFF000  # writers to a pipe put a size from here up, for "unknown"
 _TAIL = 1 << 16  # bytes at the end of a file in which chunks are looked for
 _MOST_CHUNKS = 1000
+_MOST_ZEROS = 1 << 28
 _TAGS = (b"TAG", b"APETAGEX", b"ID3")
 # chunks that follow the audio, by name, so that a chunk that breaks off is still known as one
 _CHUNKS = (
@@ -34,11 +35,25 @@ _W64_FMT = b"fmt " + _W64_DATA[4:]
 
 @dataclass(frozen=True)
 class _Data:
-    """A data chunk: format chunk of its file, where its bytes start, how many are announced (None: unknown)."""
+    """A data chunk.
+
+    Attributes:
+        fmt: content of the format chunk.
+        start: first byte of the audio.
+        announced: bytes that the header announces; ``None`` if it says that they are not known.
+        big: whether numbers have the highest byte first.
+    """
 
     fmt: bytes
     start: int
     announced: int | None
+    big: bool = False
+
+    @property
+    def is_mpeg(self) -> bool:
+        """Whether the audio is MP3 or MP2."""
+        tag = self.fmt[24:26] if self.fmt[:2] == b"\xfe\xff" else self.fmt[:2]
+        return tag in (b"\x50\0", b"\x55\0") and not self.big
 
 
 def wav_layout(file: BinaryIO, size: int, base: int = 0) -> Layout:
@@ -47,32 +62,43 @@ def wav_layout(file: BinaryIO, size: int, base: int = 0) -> Layout:
     A file whose header cannot be read is left to the decoders, which say what is wrong with it.
     """
     head = read_at(file, base, 4096)
-    big = head[:4] == b"RIFX"
     found = _w64_data(file, size, base) if head[:4] == b"riff" else _riff_data(file, head, size, base)
     if found is None or len(found.fmt) < 16:
-        return Layout(end=0) if not base else Layout((Stream((Extent(base, size - base),)),))
-    there = size - found.start
-    announced = found.announced
-    if announced == there and not base:
-        return Layout()
-    per_second = struct.unpack(">I" if big else "<I", found.fmt[8:12])[0] or 1
-    exact = announced is not None and 0 < announced <= there
-    if exact and _are_no_audio(file, found.start + announced, size, big):  # type: ignore[operator]
-        return Layout() if not base else Layout((_stream(found, announced, big),))  # type: ignore[arg-type]
-    if exact and (joined := _joined(file, found.start + announced, size)):  # type: ignore[operator]
+        return Layout((Stream((Extent(base, size - base),)),)) if base else Layout()
+    there, announced = size - found.start, found.announced
+    per_second = struct.unpack_from(">I" if found.big else "<I", found.fmt, 8)[0] or 1
+    if announced == there:
+        return _as_announced(file, found, there, base)
+    if announced is None:
+        return _with_audio(file, found, _without_chunks(file, found.start, size, found.big) - found.start, ())
+    if announced > there:
+        fault = missing(announced, there, per_second)
+        layout = _with_audio(file, found, there, (fault,) if fault else ())
+        return replace(layout, refusal=cut_short(announced, there, per_second))
+    if announced and _are_no_audio(file, found.start + announced, size, found.big):
+        return _as_announced(file, found, announced, base)
+    if announced and (joined := _joined(file, found.start + announced, size)):
         rest = wav_layout(file, size, joined)
-        first = _stream(found, announced, big)  # type: ignore[arg-type]
-        fault = f"several WAV files were joined; the header announces only {announced / per_second:.3f} s"  # type: ignore[operator]
-        return Layout((first, *rest.streams), (fault, *rest.faults))
-    if announced is not None and announced > there:
-        faults = () if not (said := missing(announced, there, per_second)) else (said,)
-        refusal = cut_short(announced, there, per_second)
-        return Layout((_stream(found, there, big),), faults, refusal)
-    used = _without_chunks(file, found.start, size, big) - found.start
-    if announced == 0 and not used:
+        fault = f"several WAV files were joined; the header announces only {announced / per_second:.3f} s"
+        first = _with_audio(file, found, announced, (fault,))
+        return Layout((*first.streams, *rest.streams), (*first.faults, *rest.faults))
+    used = _without_chunks(file, found.start, size, found.big) - found.start
+    if not used:
         return Layout()
-    faults = () if announced is None else (more_than_announced(announced, used, per_second),)
-    return Layout((_stream(found, used, big),), faults)
+    return _with_audio(file, found, used, (more_than_announced(announced, used, per_second),))
+
+
+def _as_announced(file: BinaryIO, found: _Data, length: int, base: int) -> Layout:
+    return Layout() if not base and not found.is_mpeg else _with_audio(file, found, length, ())
+
+
+def _with_audio(file: BinaryIO, found: _Data, length: int, faults: tuple[str, ...]) -> Layout:
+    """The audio behind a new header with the right size; of MP3 in WAV the MP3 alone."""
+    if found.is_mpeg:
+        mpeg = thorough_mpeg_layout(file, found.start + length, found.start)
+        if mpeg.streams[0].pieces is not None:
+            return replace(mpeg, faults=(*faults, *mpeg.faults))
+    return Layout((_stream(found, length),), faults)
 
 
 def _riff_data(file: BinaryIO, head: bytes, size: int, base: int) -> _Data | None:
@@ -89,9 +115,9 @@ def _riff_data(file: BinaryIO, head: bytes, size: int, base: int) -> _Data | Non
         if name == b"data":
             if length == 0xFFFFFFFF and long_size is not None:
                 length = long_size
-                return _Data(fmt, base + at + 8, length if length < 1 << 62 else None)
+                return _Data(fmt, base + at + 8, length if length < 1 << 62 else None, order == ">")
             is_unknown = length == 0xFFFFFFFF or (length >= STREAMED and length > size)
-            return _Data(fmt, base + at + 8, None if is_unknown else length)
+            return _Data(fmt, base + at + 8, None if is_unknown else length, order == ">")
         if name in (b"fmt ", b"ds64"):
             body = read_at(file, base + at + 8, min(length, 4096))
             if name == b"fmt ":
@@ -120,8 +146,8 @@ def _w64_data(file: BinaryIO, size: int, base: int) -> _Data | None:
     return None
 
 
-def _stream(found: _Data, length: int, big: bool) -> Stream:
-    """The audio behind a new header with the right size."""
+def _stream(found: _Data, length: int) -> Stream:
+    big = found.big
     order, fmt = (">" if big else "<"), found.fmt + b"\0" * (len(found.fmt) % 2)
     chunk = b"fmt " + struct.pack(order + "I", len(found.fmt)) + fmt
     if length < STREAMED:
@@ -135,19 +161,24 @@ def _stream(found: _Data, length: int, big: bool) -> Stream:
 
 
 def _are_no_audio(file: BinaryIO, start: int, size: int, big: bool) -> bool:
-    """Whether the bytes behind the announced end are what a file may have there: chunks, tags, zeros, or next to none."""
+    """Whether what is behind the announced end is no audio: chunks, tags, zeros, or a single byte."""
     if size - start <= 1:
         return True
     for at in {start, start + start % 2}:
         if read_at(file, at, 8).startswith(_TAGS) or _chunks_end(file, at, size, big):
             return True
-    return all(not any(block) for block in _blocks(file, start, size))
+    return _are_zeros(file, start, size)
 
 
-def _blocks(file: BinaryIO, start: int, size: int) -> Iterator[bytes]:
+def _are_zeros(file: BinaryIO, start: int, size: int) -> bool:
+    """Whether only zeros follow, as in a file that was allocated before; more than 256 MiB are taken for audio."""
+    if size - start > _MOST_ZEROS:
+        return False
     while start < size and (block := read_at(file, start, 1 << 20)):
-        yield block
+        if block.count(0) < len(block):
+            return False
         start += len(block)
+    return True
 
 
 def _chunks_end(file: BinaryIO, at: int, size: int, big: bool) -> bool:
@@ -159,7 +190,7 @@ def _chunks_end(file: BinaryIO, at: int, size: int, big: bool) -> bool:
             return True
         head = read_at(file, at, 8)
         name = head[:4]
-        if name.startswith(_TAGS) or not any(head):
+        if name.startswith(_TAGS) or (not any(head) and _are_zeros(file, at, size)):
             return True
         if len(head) < 8 or not all(32 <= byte < 127 for byte in name):
             return False

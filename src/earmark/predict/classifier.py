@@ -10,8 +10,8 @@ import numpy as np
 import torch
 
 from earmark.data.clips import Clip
-from earmark.data.reading import stream_in_order
 from earmark.data.incomplete import log_notes
+from earmark.data.reading import stream_in_order
 from earmark.device import select_device
 from earmark.errors import AudioError, InputTypeError, UsageError
 from earmark.export.load import ExportedModel, load_any
