@@ -78,6 +78,16 @@ class DataArguments:
     eval_split_name: str = flag("validation", "name of the validation split")
     test_split_name: str = flag("test", "name of the test split")
     audio_column_name: str = flag("audio", "column with the recording: a path or bytes")
+    audio_dir: str | None = flag(
+        None, "folder of the recordings that manifests name, searched with its subfolders (default: the manifest's own)"
+    )
+    start_column_name: str | None = flag(
+        None,
+        "column with the start of each event in its recording (default: by name, e.g. onset); none: whole recordings",
+    )
+    end_column_name: str | None = flag(
+        None, "column with the end of each event (default: by name, e.g. offset beside onset)"
+    )
     label_column_name: str = flag("label", "column with the class name, the labels or the number")
     task: Literal["single_label", "multi_label", "regression"] | None = flag(
         None,
@@ -113,6 +123,9 @@ class DataArguments:
         "fail",
         "unreadable recordings: fail lists all of them before training starts, skip leaves them out, "
         "counts them and lists them in bad_audio.csv",
+    )
+    on_missing_label: Literal["fail", "skip"] = flag(
+        "fail", "rows of a manifest without a label (empty, nan, None): fail names the first, skip leaves them out"
     )
     silence_percentage: float | None = flag(
         None,
@@ -158,6 +171,9 @@ class DataArguments:
         percent = self.silence_percentage
         require_value(percent is None or percent >= 0, "silence_percentage", percent, "0 or more")
         require_value(self.on_bad_audio in ("fail", "skip"), "on_bad_audio", self.on_bad_audio, "fail or skip")
+        require_value(
+            self.on_missing_label in ("fail", "skip"), "on_missing_label", self.on_missing_label, "fail or skip"
+        )
         ratio, margin_s = self.background_ratio, self.background_margin_seconds
         require_value(math.isfinite(ratio) and ratio > 0, "background_ratio", ratio, "a number above 0")
         ok = math.isfinite(margin_s) and margin_s >= 0

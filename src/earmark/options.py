@@ -60,6 +60,7 @@ class InspectOptions(DataArguments):
         "take all recordings below the folder as not labelled, whatever its folders are called; a folder with "
         "recordings right in it and nothing else is taken so without the flag",
     )
+    explain: bool = flag(False, "print how each table was read: its separator, what each column is, and why")
     near_duplicates: bool = flag(True, "also look for copies that were recoded, resampled or made louder")
     strict: bool = flag(False, "exit with code 2 when there is an error among the findings, for scripts")
     seed: int = flag(42, "seed of a validation split that has to be made; the same as in training")

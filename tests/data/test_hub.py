@@ -83,7 +83,7 @@ def test_parquet_that_datasets_did_not_write(tmp_path: Path) -> None:
         ("binary", pyarrow.array([wav(200), wav(300)])),
         ("path", pyarrow.array(["a.wav", "a.wav"])),
     ):
-        arrow = pyarrow.table({"audio": column, "label": ["x", "y"], "fold": [1, 2], "offset": [0.0, 0.05]})
+        arrow = pyarrow.table({"audio": column, "label": ["x", "y"], "fold": [1, 2], "start": [0.0, 0.05]})
         parquet.write_table(arrow, tmp_path / f"{name}.parquet")
         clips = load_parquet(tmp_path / f"{name}.parquet", Columns())
         assert [(clip.label, clip.fold, clip.offset_s) for clip in clips] == [("x", "1", 0.0), ("y", "2", 0.05)]
@@ -145,7 +145,7 @@ def test_no_split_of_a_usual_name(tmp_path: Path) -> None:
     ("labels", "said"),
     [
         ([0.5, 0.2, 1.0, 1.0], "row 1: the label 0.5 is a measurement"),
-        ([["a"], ["b"], ["a"], ["b"]], "row 1: the label is a list"),
+        ([["a", "b"], ["b"], ["a"], ["b"]], "row 1: the label is a list"),
         (["a", None, "a", "b"], "row 2: has no label"),
     ],
 )

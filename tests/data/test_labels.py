@@ -10,12 +10,13 @@ import pytest
 
 from earmark.config import DataArguments
 from earmark.data.clips import Clip, ClipTable, Splits, join_labels
-from earmark.data.columns import Columns, read_label
+from earmark.data.columns import Columns
 from earmark.data.folders import load_folder
 from earmark.data.manifests import load_manifest
 from earmark.data.scan import check_tables
 from earmark.data.sources import load_splits
 from earmark.data.splits import make_folds, make_validation_split
+from earmark.data.tables.cells import read_label
 from earmark.data.targets import targets_of
 from earmark.errors import DataError, UsageError
 from earmark.tasks import Task
@@ -58,7 +59,7 @@ def test_a_cell_that_says_nothing_is_no_empty_list(cell: object) -> None:
         read_label(cell, "row 1", SEVERAL)
 
 
-@pytest.mark.parametrize(("cell", "what"), [("[dog", "not a JSON list"), ([["a"]], "give each clip one class name")])
+@pytest.mark.parametrize(("cell", "what"), [("[dog", "not a JSON list"), ([["a"]], "Give each clip one class name")])
 def test_what_is_no_list_of_labels_is_named(cell: object, what: str) -> None:
     with pytest.raises(DataError, match=what):
         read_label(cell, "row 1", SEVERAL)

@@ -6,6 +6,7 @@ import csv
 import json
 import logging
 from collections import Counter
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,10 +19,11 @@ from earmark.audit.findings import NO_FOLD, Audited, Finding, decibels, find_all
 from earmark.audit.measure import measure
 from earmark.audit.page import render
 from earmark.config import DEFAULT_LONGEST_S
-from earmark.data.clips import ClipTable
+from earmark.data.clips import ClipTable, Reason
 from earmark.data.content import equal_content
 from earmark.data.reading import decoder_threads
 from earmark.data.sources import load_folds, load_splits, load_unlabelled
+from earmark.data.usable import check_found
 from earmark.errors import DataError, OutputError
 from earmark.files import writing
 from earmark.options import InspectOptions
@@ -43,6 +45,7 @@ class Inspection:
         audited: the clips and what was measured.
         findings: the worst first.
         notes: what was done that was not asked for in so many words.
+        reasons: the rules by which the tables were read, with ``explain``.
         summary: for a terminal.
         written: files, in the order they are for.
     """
@@ -50,6 +53,7 @@ class Inspection:
     audited: Audited
     findings: list[Finding]
     notes: list[str]
+    reasons: list[str]
     summary: str
     written: list[Path]
 
@@ -70,7 +74,8 @@ def inspect(options: InspectOptions) -> Inspection:
     folder = Path(options.output_dir) if options.output_dir else None
     if folder is not None:
         _make_folder(folder)
-    there, notes = _tables(options)
+    there, notes, rules = _tables(options)
+    check_found(there)
     clips = [clip for table in there.values() for clip in table]
     if not clips:
         raise DataError(f"{next(iter(there.values())).origin}: no clips")
@@ -79,32 +84,34 @@ def inspect(options: InspectOptions) -> Inspection:
     audited = _audit(table, of_split, options)
     findings = find_all(audited)
     summary = summarize(audited, findings)
-    written = _write(folder, audited, findings, notes) if folder is not None else []
-    return Inspection(audited, findings, notes, summary, written)
+    reasons = [reason.text for reason in rules]
+    written = _write(folder, audited, findings, notes, reasons) if folder is not None else []
+    explained = reasons if options.explain else []
+    return Inspection(audited, findings, [n for n in notes if n not in explained], explained, summary, written)
 
 
-def _tables(options: InspectOptions) -> tuple[dict[str, ClipTable], list[str]]:
-    """Clips by the name of their split, and notes; of folds of which none is held out, each is a split."""
+def _tables(options: InspectOptions) -> tuple[dict[str, ClipTable], list[str], Sequence[Reason]]:
+    """Return clips by split, notes, and why tables were read so; if no fold is held out, each fold is a split."""
     unlabelled = load_unlabelled(options, seed=options.seed, anyway=options.unlabelled)
     if unlabelled is not None and unlabelled.train is not None:
-        return {"recordings": unlabelled.train}, unlabelled.notes
+        return {"recordings": unlabelled.train}, unlabelled.notes, unlabelled.train.reasons
     if options.has_folds and options.fold is None:
         folds = load_folds(options, seed=options.seed, check=False)
         rows = {name: [row for row, fold in enumerate(folds.fold_of) if fold == name] for name in folds.names}
         there = {f"fold {name}" if name else NO_FOLD: folds.table.keep(of_fold) for name, of_fold in rows.items()}
-        return there, folds.notes
+        return there, folds.notes, folds.table.reasons
     splits = load_splits(options, seed=options.seed, check=False)
     tables = {"train": splits.train, "validation": splits.validation, "test": splits.test}
     there = {name: table for name, table in tables.items() if table is not None}
     if any(clip.label is not None for table in there.values() for clip in table):
-        return there, splits.notes
+        return there, splits.notes, splits.reasons
     note = (
         f"{_origin(there)}: no label in a column {options.label_column_name!r}, so it is taken as not labelled "
         "(--label_column_name names another)"
     )
     if list(there) == ["train"]:
         there = {"recordings": there["train"]}
-    return there, [note, *splits.notes]
+    return there, [note, *splits.notes], splits.reasons
 
 
 def _origin(tables: dict[str, ClipTable]) -> str:
@@ -210,13 +217,14 @@ def _counts(values: np.ndarray) -> dict[str, int]:
     return {str(value): count for value, count in Counter(values.tolist()).most_common()}
 
 
-def to_dict(audited: Audited, findings: list[Finding], notes: list[str]) -> dict[str, Any]:
+def to_dict(audited: Audited, findings: list[Finding], notes: list[str], reasons: Sequence[str] = ()) -> dict[str, Any]:
     """Everything but the clips' names, for ``inspect.json``."""
     rows = np.arange(len(audited.table))
     names = np.array(audited.splits)
     return {
         "origin": audited.table.origin,
         "notes": notes,
+        "reading": list(reasons),
         "splits": {name: split_figures(audited, rows[names == name]) for name in dict.fromkeys(audited.splits)},
         "findings": [finding.to_dict() for finding in findings],
     }
@@ -229,8 +237,10 @@ def _make_folder(folder: Path) -> None:
         raise OutputError(f"{folder}: cannot be made ({exc.strerror})") from exc
 
 
-def _write(folder: Path, audited: Audited, findings: list[Finding], notes: list[str]) -> list[Path]:
-    content = to_dict(audited, findings, notes)
+def _write(
+    folder: Path, audited: Audited, findings: list[Finding], notes: list[str], reasons: Sequence[str]
+) -> list[Path]:
+    content = to_dict(audited, findings, notes, reasons)
     paths = [folder / HTML, folder / JSON, folder / CSV]
     with writing(paths[0]) as file:
         file.write(render(content, audited, findings))

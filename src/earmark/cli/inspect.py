@@ -22,6 +22,8 @@ def run(words: Sequence[str]) -> None:
 
     options = parse_inspect(words)
     found = inspect(options)
+    if found.reasons:
+        print("\n".join(["how the tables were read:", *(f"  {reason}" for reason in found.reasons), ""]))
     show(found.notes)
     print(found.summary)
     for path in found.written:

@@ -4,13 +4,29 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 # a class name, the names of all labels of a clip (none is possible), or a number
 Label = str | tuple[str, ...] | float
+
+_WHOLE_NUMBER = re.compile(r"[+-]?[0-9]+(?:\.0+)?")
+
+
+@dataclass(frozen=True)
+class Reason:
+    """One rule by which a table was read, for ``earmark inspect --explain``.
+
+    Attributes:
+        text: what was read as what, and why.
+        is_obvious: whether the rule needs no line in the log of other commands.
+    """
+
+    text: str
+    is_obvious: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +85,14 @@ def join_labels(labels: Sequence[str], separator: str = ",") -> str:
     return separator.join(labels)
 
 
+def sorted_labels(labels: Iterable[str]) -> list[str]:
+    """Return class names in the order of a new model's outputs: by number if all are whole numbers, else by letter."""
+    names = sorted(labels)
+    if all(map(_WHOLE_NUMBER.fullmatch, names)):
+        names.sort(key=lambda name: int(name.partition(".")[0]))
+    return names
+
+
 @dataclass(frozen=True)
 class ClipTable(Sequence[Clip]):
     """Clips of one split, in a fixed order.
@@ -76,10 +100,14 @@ class ClipTable(Sequence[Clip]):
     Attributes:
         clips: the rows.
         origin: where they came from, for messages: a folder, a manifest, a data set's name.
+        reasons: the rules by which they were read.
+        missing: why not a single recording of it can be used, if none was found; for whoever needs them.
     """
 
     clips: list[Clip]
     origin: str
+    reasons: tuple[Reason, ...] = ()
+    missing: str | None = None
 
     def __len__(self) -> int:
         return len(self.clips)
@@ -91,8 +119,8 @@ class ClipTable(Sequence[Clip]):
         return iter(self.clips)
 
     def labels(self) -> list[str]:
-        """Class names that occur, sorted."""
-        return sorted({name for clip in self.clips for name in clip.classes})
+        """Return the class names that occur, in the order of :func:`sorted_labels`."""
+        return sorted_labels({name for clip in self.clips for name in clip.classes})
 
     def label_counts(self) -> dict[str, int]:
         """Clips per class name, most frequent first."""
@@ -100,7 +128,7 @@ class ClipTable(Sequence[Clip]):
 
     def keep(self, indices: Sequence[int]) -> ClipTable:
         """The rows at ``indices``, in that order, with the same origin."""
-        return ClipTable([self.clips[i] for i in indices], self.origin)
+        return ClipTable([self.clips[i] for i in indices], self.origin, self.reasons, self.missing)
 
 
 _PRINTED_CLIPS, _PRINTED_BYTES = 64, 1 << 16
@@ -142,6 +170,7 @@ class Splits:
         whole: the table that the splits are parts of, where other runs take other parts of it (folds): its recordings
             are decoded once for all of them.
         is_made: whether validation clips (and folds) were chosen by a seed, and are not the source's own.
+        reasons: the rules by which the tables were read.
     """
 
     train: ClipTable | None = None
@@ -150,3 +179,4 @@ class Splits:
     notes: list[str] = field(default_factory=list)
     whole: ClipTable | None = None
     is_made: bool = False
+    reasons: list[Reason] = field(default_factory=list)

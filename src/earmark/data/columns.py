@@ -1,42 +1,51 @@
-"""From the columns of any table (CSV, JSON, Parquet, data set) to clips: which column is what, what a cell means."""
+"""Which column of a table is what: recordings, labels, groups and folds, by name."""
 
 from __future__ import annotations
 
-import json
-import math
-import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+import re
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
 
-from earmark.data.clips import Clip, Label
+from earmark.data.clips import Reason
 from earmark.errors import DataError
 from earmark.tasks import Task
 
 # looked for in this order where no column was asked for
-PATH_COLUMNS = ("path", "file", "file_name", "filename", "audio", "audio_filepath", "filepath")
+PATH_COLUMNS = (
+    *("path", "file", "file_name", "filename", "audio", "audio_filepath", "filepath", "audio_path", "audio_file"),
+    *("file_path", "wav", "wav_path", "fname", "slice_file_name", "begin file", "ytid"),
+)
+# names of columns with class names; if a table has several of them, somebody has to choose
+LABEL_COLUMNS = (
+    *("labels", "primary_label", "ebird_code", "event_label", "positive_labels", "class", "class_name", "category"),
+    *("annotation", "species"),
+)
+NUMBER = "value"  # what a number is called whose column has no name of its own
+NO_COLUMN = "none"  # value of a flag for a column that is not to be read
 
 
 class MissingColumnError(DataError):
     """A table lacks a column that was asked for."""
 
 
-NUMBER = "value"  # what a number is called whose column has no name of its own
-
-
 @dataclass(frozen=True)
 class Columns:
-    """Names of the columns that were asked for.
+    """What was asked for: the names of columns, and how their cells are read.
 
     Attributes:
         audio: the recording: a path, bytes, or both as ``{"path", "bytes"}``.
-        label: the class name.
+        label: the class name. Several names with commas between are columns of 0 and 1, one for each class.
         group: what must not be in two splits (a speaker, a site); ``None`` for nothing.
         fold: the official fold; ``None`` for the column ``fold``, if there is one.
-        task: what a label is: see :func:`read_label`.
+        task: what a label is: see :func:`earmark.data.tables.cells.read_label`.
         separator: stands between labels of a cell of text.
         needs_labels: whether every clip has to have a label; else one may be without, and so may a whole table in which
             no column is called ``label``.
+        skip_missing_labels: leave out rows without a label instead of refusing them.
+        start: the start of an event in its recording; ``None`` for the usual names, ``"none"`` for whole recordings.
+        end: its end, in the same way.
+        audio_dir: folder of the recordings, if it is not that of the table.
+        usual_audio: names that are looked for if ``audio`` is not given.
     """
 
     audio: str = "audio"
@@ -46,30 +55,59 @@ class Columns:
     task: Task = Task.SINGLE_LABEL
     separator: str = ","
     needs_labels: bool = True
+    skip_missing_labels: bool = False
+    start: str | None = None
+    end: str | None = None
+    audio_dir: str | None = None
+    usual_audio: tuple[str, ...] = PATH_COLUMNS
 
 
 @dataclass(frozen=True)
 class FoundColumns:
-    """Names of the columns that are there. ``offset`` and ``duration`` are in seconds."""
+    """Names of the columns that are there.
+
+    Attributes:
+        audio: the recordings.
+        label: the labels; ``None`` without any.
+        group: the groups, if they were asked for.
+        fold: the folds.
+        reasons: why these.
+    """
 
     audio: str
     label: str | None
     group: str | None = None
     fold: str | None = None
-    offset: str | None = None
-    duration: str | None = None
+    reasons: list[Reason] = field(default_factory=list, compare=False)
 
     def used(self) -> list[str]:
-        """The columns to read."""
-        names = (self.audio, self.label, self.group, self.fold, self.offset, self.duration)
+        """Return the columns to read."""
+        names = (self.audio, self.label, self.group, self.fold)
         return list(dict.fromkeys(name for name in names if name is not None))
 
 
-def find_columns(names: Sequence[str], wanted: Columns, origin: str) -> FoundColumns:
-    """Match what was asked for with what is there; letter case and blanks around names do not count.
+def plain_name(name: str) -> str:
+    """Return a column name without letter case, and with one blank for blanks, underscores and hyphens."""
+    return re.sub(r"[\s_-]+", " ", name).strip().casefold()
 
-    The manifests of NeMo are understood: ``audio_filepath``, ``offset`` and ``duration`` in seconds, ``label`` or
-    ``command``. In other tables ``duration`` is read only beside ``offset``: alone it may be in any unit.
+
+_KNOWN = {plain_name(name) for name in ("audio", "label", *PATH_COLUMNS, *LABEL_COLUMNS)}
+
+
+def is_known_name(name: str) -> bool:
+    """Whether a column of this name is read without being asked for as the recording or the label."""
+    return plain_name(name) in _KNOWN
+
+
+def name_finder(names: Iterable[str]) -> Callable[[str], str | None]:
+    """Return a function from a name that was asked for to that of a column: equal, or equal in :func:`plain_name`."""
+    there = list(names)
+    by_name = {plain_name(name): name for name in reversed(there)} | {name: name for name in there}
+    return lambda name: by_name.get(name) or by_name.get(plain_name(name))
+
+
+def find_columns(names: Sequence[str], wanted: Columns, origin: str) -> FoundColumns:
+    """Match what was asked for with what is there; letter case, blanks and underscores do not count.
 
     Args:
         names: columns of the table.
@@ -79,20 +117,23 @@ def find_columns(names: Sequence[str], wanted: Columns, origin: str) -> FoundCol
     Raises:
         MissingColumnError: no column with recordings, labels, groups or folds; the message lists the columns there are.
     """
-    by_name = {name.strip().casefold(): name for name in reversed(names)} | {name: name for name in names}
-
-    def find(name: str) -> str | None:
-        return by_name.get(name) or by_name.get(name.strip().casefold())
-
+    find = name_finder(names)
     there = "the columns are " + ", ".join(names) if names else "it has no columns"
-    usual = PATH_COLUMNS if wanted.audio == Columns.audio else ()  # a name that was given is the only one that will do
-    audio = next(filter(None, map(find, (wanted.audio, *usual))), None)
+    reasons: list[Reason] = []
+
+    def explain(column: str, role: str, why: str, *, is_obvious: bool = True) -> None:
+        reasons.append(Reason(f"{origin}: column `{column}` was read as {role} because {why}", is_obvious))
+
+    audio = _audio_column(find, wanted, explain)
     if audio is None:
-        raise MissingColumnError(
-            f"{origin}: no column {wanted.audio!r} with the recordings ({there}); name it with --audio_column_name"
+        headless = _looks_like_data(names)
+        hint = (
+            f"its first row looks like data ({headless}): add a header"
+            if headless
+            else "name it with --audio_column_name"
         )
-    is_nemo = audio == "audio_filepath"
-    label = find(wanted.label) or (find("command") if is_nemo and wanted.label == "label" else None)
+        raise MissingColumnError(f"{origin}: no column {wanted.audio!r} with the recordings ({there}); {hint}")
+    label = _label_column(find, wanted, audio, f"{origin}: ", explain)
     if label is None and (wanted.needs_labels or wanted.label != Columns.label):
         raise MissingColumnError(
             f"{origin}: no column {wanted.label!r} with the labels ({there}); name it with --label_column_name"
@@ -103,198 +144,53 @@ def find_columns(names: Sequence[str], wanted: Columns, origin: str) -> FoundCol
     fold = find(wanted.fold or "fold")
     if wanted.fold and fold is None:
         raise MissingColumnError(f"{origin}: no column {wanted.fold!r} ({there}). Correct --fold_column")
-    offset = find("offset")
-    duration = find("duration") if is_nemo or offset else None
-    return FoundColumns(audio, label, group, fold, offset, duration)
+    if group:
+        explain(group, "the group of each clip", "--group_column names it")
+    if fold:
+        explain(fold, "the fold of each clip", "--fold_column names it" if wanted.fold else "of its name")
+    return FoundColumns(audio, label, group, fold, reasons)
 
 
-def read_label(value: Any, where: str, columns: Columns, names: Sequence[str] | None = None) -> Label | None:
-    """What a cell says of its clip: the class name, several of them, or a number, as the task has it.
-
-    Args:
-        value: the cell. Of several labels a list, text that is a JSON list, or names with a separator between them;
-            an empty list or text says that no label is there.
-        where: table and row, for messages.
-        columns: the task, and the separator.
-        names: class names by number, where the table has them.
-
-    Raises:
-        DataError: nothing in it, where labels are needed, or something of another kind.
-    """
-    if not columns.needs_labels and _says_nothing(value, columns.task, names):
+def _audio_column(find: Callable[[str], str | None], wanted: Columns, explain: Callable[..., None]) -> str | None:
+    """Return the column of the recordings: the one that was asked for, else the first of the usual ones."""
+    if wanted.audio != Columns.audio:
+        audio = find(wanted.audio)
+        if audio is not None:
+            explain(audio, "the recording", "--audio_column_name names it")
+        return audio
+    usual = dict.fromkeys(filter(None, map(find, (wanted.audio, *wanted.usual_audio))))
+    if not usual:
         return None
-    if columns.task is Task.REGRESSION:
-        return _number(value, where)
-    if columns.task is Task.MULTI_LABEL:
-        cells = _several(value, where, columns.separator)
-        return tuple(dict.fromkeys(class_name(cell, where, names).strip() for cell in cells))
-    return class_name(value, where, names)
+    audio, *others = usual
+    explain(audio, "the recording", "of its name" + (f", before {', '.join(others)}" if others else ""))
+    return audio
 
 
-def _says_nothing(value: Any, task: Task, names: Sequence[str] | None) -> bool:
-    """Whether a cell is empty; of several labels an empty text says that none is there."""
-    if isinstance(value, str):
-        return not value.strip() and task is not Task.MULTI_LABEL
-    return value is None or (isinstance(value, float) and math.isnan(value)) or (names is not None and value == -1)
-
-
-def _number(value: Any, where: str) -> float:
-    if value is None or (isinstance(value, str) and not value.strip()):
-        raise DataError(f"{where}: has no number")
-    try:
-        number = math.nan if isinstance(value, bool) else float(value)
-    except (TypeError, ValueError) as exc:
-        raise DataError(f"{where}: {value!r:.60} is not a number; --task regression learns one for each clip") from exc
-    if not math.isfinite(number):
-        raise DataError(f"{where}: {value!r:.60} is not a finite number")
-    return number
-
-
-def _several(value: Any, where: str, separator: str) -> list[Any]:
-    if value is None or (isinstance(value, float) and math.isnan(value)):
-        raise DataError(f"{where}: has no labels; a clip with none of them has an empty list or text")
-    if isinstance(value, str) and value.lstrip().startswith("["):
-        try:
-            value = json.loads(value)
-        except json.JSONDecodeError as exc:
-            raise DataError(f"{where}: the labels {value!r:.60} are not a JSON list ({exc.msg})") from exc
-    if isinstance(value, str):
-        return [name for name in value.split(separator) if name.strip()]
-    return list(value) if isinstance(value, list | tuple) else [value]
-
-
-def class_name(value: Any, where: str, names: Sequence[str] | None = None) -> str:
-    """The class name in a cell.
-
-    Args:
-        value: the cell; whole numbers become text, or the name they stand for.
-        where: table and row, for messages.
-        names: class names by number, where the table has them.
-
-    Raises:
-        DataError: nothing in it, a list, or a number that is not whole.
-    """
-    if isinstance(value, str):
-        if value.strip():
-            return value
-        raise DataError(f"{where}: has no label")
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, float) and math.isfinite(value) and not value.is_integer():
-        raise DataError(
-            f"{where}: the label {value} is a measurement, not a class: give class names or whole numbers, or "
-            "learn the numbers with --task regression"
+def _label_column(
+    find: Callable[[str], str | None], wanted: Columns, audio: str, where: str, explain: Callable[..., None]
+) -> str | None:
+    """Return the column of the labels: the one that was asked for, else ``label``, else the only usual one."""
+    label = find(wanted.label)
+    if label is not None:
+        explain(label, "the label", "of its name" if wanted.label == Columns.label else "--label_column_name names it")
+        return label
+    if wanted.label != Columns.label or wanted.task is Task.REGRESSION:
+        return None
+    # the manifests of NeMo and SpeechBrain, whose recordings have names of their own
+    usual = ("command", *LABEL_COLUMNS) if plain_name(audio) in ("audio filepath", "wav") else LABEL_COLUMNS
+    found = list(dict.fromkeys(name for name in map(find, usual) if name is not None and name != audio))
+    if len(found) > 1:
+        raise MissingColumnError(
+            f"{where}no column is called 'label', and each of {', '.join(found)} could be the labels; "
+            "name one with --label_column_name"
         )
-    if isinstance(value, int) or (isinstance(value, float) and math.isfinite(value)):
-        return _name_of_number(int(value), where, names)
-    if value is None or isinstance(value, float):
-        raise DataError(f"{where}: has no label")
-    raise DataError(
-        f"{where}: the label is a {type(value).__name__} ({value!r:.60}); give each clip one class name or whole "
-        "number, or learn several labels a clip with --task multi_label"
+    if found:
+        explain(found[0], "the label", "of its name; no column is called label", is_obvious=False)
+    return found[0] if found else None
+
+
+def _looks_like_data(names: Sequence[str]) -> str | None:
+    """Return the first column name that is a number or the name of a recording: the table has no header."""
+    return next(
+        (name for name in names if re.fullmatch(r"-?\d+([.,]\d+)?|.+\.(wav|flac|mp3|ogg|m4a)", name, re.I)), None
     )
-
-
-def _name_of_number(number: int, where: str, names: Sequence[str] | None) -> str:
-    if names is None:
-        return str(number)
-    if number == -1:  # how data sets with class names mark a clip without one
-        raise DataError(f"{where}: has no label")
-    if not 0 <= number < len(names):
-        raise DataError(
-            f"{where}: the label {number} has no name: the table names {len(names)} classes, 0 to {len(names) - 1}"
-        )
-    return names[number]
-
-
-def text_or_none(value: Any) -> str | None:
-    """A group or fold as text; ``None`` for an empty cell."""
-    if (
-        value is None
-        or (isinstance(value, str) and not value.strip())
-        or (isinstance(value, float) and math.isnan(value))
-    ):
-        return None
-    if isinstance(value, float) and value.is_integer():
-        value = int(value)
-    return str(value)
-
-
-def plain_value(value: Any) -> str | float | None:
-    """A cell of a column that is not used, as text or number; ``None`` for an empty one and for anything else."""
-    text = text_or_none(value) if isinstance(value, str | int | float) else None
-    return text if isinstance(value, str | bool) or text is None else value
-
-
-def seconds(value: Any, what: str, where: str) -> float | None:
-    """A number of seconds; ``None`` for an empty cell."""
-    if value is None or value == "":
-        return None
-    try:
-        return float(value)
-    except (TypeError, ValueError) as exc:
-        raise DataError(f"{where}: the {what} {value!r} is not a number of seconds") from exc
-
-
-def path_resolver(folder: str) -> Callable[[str, str], str]:
-    """How paths in a table that lies in ``folder`` are read.
-
-    A relative path counts from the table's folder; a file that is not there but is in the working directory is taken
-    from there. Backslashes of a table written on Windows become slashes where no file has them in its name.
-
-    Returns:
-        ``resolve(path, where) -> path``, which raises ``DataError`` for a web address.
-    """
-
-    def resolve(path: str, where: str) -> str:
-        if "://" in path:
-            raise DataError(f"{where}: {path} is a web address: download the recordings and give their paths")
-        path = os.path.expanduser(path)
-        beside = os.path.join(folder, path)
-        if os.path.isabs(path) or os.path.exists(beside):
-            return beside
-        if os.path.exists(path):
-            return path
-        if os.sep == "/" and "\\" in path:
-            return resolve(path.replace("\\", "/"), where)
-        return beside
-
-    return resolve
-
-
-def clips_from_rows(
-    rows: Iterable[tuple[str, Mapping[str, Any]]], found: FoundColumns, folder: str, columns: Columns
-) -> list[Clip]:
-    """Clips of a table whose recordings are files.
-
-    Args:
-        rows: ``(where, cells)`` pairs; ``where`` is the table and row, for messages.
-        found: its columns.
-        folder: where the table lies.
-        columns: what its labels are.
-
-    Raises:
-        DataError: a row without recording or label, or with one of the wrong type; the message names the row.
-    """
-    resolve = path_resolver(folder)
-    used = set(found.used())
-    clips = []
-    for where, row in rows:
-        path = row.get(found.audio)
-        if isinstance(path, Mapping):
-            path = path.get("path")
-        if not isinstance(path, str) or not path.strip():
-            raise DataError(f"{where}: column {found.audio!r} has no path ({path!r:.60})")
-        clips.append(
-            Clip(
-                source=path,
-                path=resolve(path, where),
-                label=read_label(row.get(found.label), where, columns) if found.label else None,
-                group=text_or_none(row.get(found.group)) if found.group else None,
-                fold=text_or_none(row.get(found.fold)) if found.fold else None,
-                offset_s=(seconds(row.get(found.offset), "offset", where) if found.offset else None) or 0.0,
-                duration_s=seconds(row.get(found.duration), "duration", where) if found.duration else None,
-                metadata={name: plain_value(cell) for name, cell in row.items() if name and name not in used},
-            )
-        )
-    return clips

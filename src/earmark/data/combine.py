@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from earmark.data.clips import Clip, ClipTable, Splits
+from earmark.data.clips import Clip, ClipTable, Splits, sorted_labels
 from earmark.data.copies import find_copies
 from earmark.data.folders import SPLIT_NAMES
 from earmark.errors import DataError
@@ -42,7 +42,7 @@ class Source:
 
     def labels(self) -> list[str]:
         """Return the class names that occur, sorted."""
-        return sorted({label for table in self.tables().values() for label in table.labels()})
+        return sorted_labels({label for table in self.tables().values() for label in table.labels()})
 
 
 @dataclass
@@ -102,9 +102,12 @@ def combine(
     splits = Splits(notes=notes)
     for split in SPLIT_NAMES:
         clips = [row.clip for row in rows if row.split == split and not row.is_dropped]
-        origins = [source.tables()[split].origin for source in sources if split in source.tables()]
-        if origins:
-            setattr(splits, split, ClipTable(clips, ", ".join(origins)))
+        tables = [source.tables()[split] for source in sources if split in source.tables()]
+        if tables:
+            origin = ", ".join(table.origin for table in tables)
+            reasons = dict.fromkeys(reason for table in tables for reason in table.reasons)
+            missing = tables[0].missing if len(tables) == 1 else None
+            setattr(splits, split, ClipTable(clips, origin, tuple(reasons), missing))
     return splits
 
 

@@ -9,9 +9,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from earmark.data.clips import Clip, ClipTable, Splits
-from earmark.data.columns import Columns, read_label
+from earmark.data.columns import PATH_COLUMNS, Columns
 from earmark.data.decode import AUDIO_SUFFIXES
 from earmark.data.manifests import load_manifest
+from earmark.data.tables.cells import label_of_folder
 from earmark.errors import DataError
 from earmark.words import counted
 
@@ -104,7 +105,7 @@ def has_split_metadata(folder: Path, names: SplitNames) -> bool:
 def _metadata_table(folder: Path, columns: Columns) -> ClipTable:
     path = metadata_file(folder)
     assert path is not None
-    return load_manifest(path, replace(columns, audio="file_name"))
+    return load_manifest(path, replace(columns, usual_audio=("file_name", *PATH_COLUMNS)))
 
 
 def _by_first_folder(table: ClipTable, names: SplitNames) -> Splits:
@@ -165,7 +166,7 @@ class _Reading:
             paths = self._recordings(entry.path, seen=set())
             if not paths:
                 self.notes.append(f"{entry.path}: has no recordings, so there is no class {entry.name!r}")
-            label = read_label(entry.name, entry.path, self.columns) if paths else ""
+            label = label_of_folder(entry.name, entry.path, self.columns) if paths else ""
             clips += [Clip(source=path, path=path, label=label) for path in paths]
         if not clips:
             raise DataError(_nothing_found(place, loose))

@@ -7,27 +7,21 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from earmark.data.clips import Clip, ClipTable, Splits
-from earmark.data.columns import (
-    Columns,
-    FoundColumns,
-    find_columns,
-    path_resolver,
-    plain_value,
-    read_label,
-    text_or_none,
-)
+from earmark.data.clips import ClipTable, Splits
+from earmark.data.columns import Columns, find_columns
 from earmark.data.folders import SPLIT_NAMES, SplitNames, load_folder
+from earmark.data.tables.arrow import rate_column, recordings
+from earmark.data.tables.build import clips_of
+from earmark.data.tables.sheet import Sheet
 from earmark.errors import DataError, NetworkError, first_line
 from earmark.extras import require
 
-_BATCH = 1000  # rows looked at together while a table is listed
 _TIMEOUT_S = 10.0
 _NO_LABEL = (None, -1, "")  # what hub data sets put where the labels of a test split are kept back
 
@@ -49,29 +43,6 @@ class HubSource:
     revision: str | None = None
     token: str | None = None
     cache_dir: str | None = None
-
-
-@dataclass(frozen=True)
-class EmbeddedAudio:
-    """Reads the bytes of one row on demand; the table stays on disk, mapped into memory.
-
-    Attributes:
-        table: a ``datasets.Dataset`` of the audio column alone, in Arrow format.
-        row: which row.
-    """
-
-    table: Any
-    row: int
-
-    def __call__(self) -> bytes:
-        """The encoded recording."""
-        cell = self.table[self.row : self.row + 1].column(0)[0].as_py()
-        data: bytes = cell["bytes"] if isinstance(cell, Mapping) else cell
-        return data
-
-    def identity(self) -> str:
-        """Which recording this is: ``datasets``' own fingerprint of the table's content, and the row."""
-        return f"{self.table._fingerprint} {self.row}"
 
 
 def load_hub(source: HubSource, columns: Columns, names: SplitNames) -> Splits:
@@ -183,77 +154,18 @@ def clip_table(dataset: Any, origin: str, folder: str, columns: Columns) -> Clip
     datasets = require("datasets")
     if not len(dataset):
         raise DataError(f"{origin}: has no rows")
-    found = find_columns(dataset.column_names, columns, origin)
-    if isinstance(dataset.features[found.audio], datasets.Audio):
-        dataset = dataset.cast_column(found.audio, datasets.Audio(decode=False))
-    feature = dataset.features[found.label] if found.label else None
-    feature = getattr(feature, "feature", feature)  # of a list: what it is a list of
-    class_names = feature.names if isinstance(feature, datasets.ClassLabel) else None
-    audio = dataset.select_columns([found.audio]).with_format("arrow")
-    metadata = [
-        name
-        for name, feature in dataset.features.items()
-        if name not in found.used() and isinstance(feature, datasets.Value | datasets.ClassLabel)
-    ]
-    used = [name for name in found.used() if name != found.audio]
-    facts = dataset.select_columns([*used, *metadata]).with_format(None)
-    named = {name: getattr(dataset.features[name], "names", None) for name in metadata}
-    resolve = path_resolver(folder)
-    clips: list[Clip] = []
-    for start in range(0, len(dataset), _BATCH):
-        cells = facts[start : start + _BATCH]
-        recordings = _paths_and_bytes(audio[start : start + _BATCH].column(0))
-        for i, (path, has_bytes) in enumerate(recordings):
-            where = f"{origin} row {start + i + 1}"
-            if not has_bytes and not path:
-                raise DataError(f"{where}: column {found.audio!r} has no recording")
-            clips.append(
-                Clip(
-                    source=where if has_bytes else str(path),
-                    path=None if has_bytes else resolve(str(path), where),
-                    read_bytes=EmbeddedAudio(audio, start + i) if has_bytes else None,
-                    label=read_label(cells[found.label][i], where, columns, class_names) if found.label else None,
-                    metadata={name: _metadata(cells[name][i], names) for name, names in named.items()},
-                    **_optional(cells, i, found),
-                )
-            )
-    return ClipTable(clips, origin)
-
-
-def _metadata(value: Any, names: Sequence[str] | None) -> str | float | None:
-    known = names is not None and isinstance(value, int) and 0 <= value < len(names)
-    return names[value] if names is not None and known else plain_value(value)
-
-
-def _optional(cells: Mapping[str, list[Any]], i: int, found: FoundColumns) -> dict[str, Any]:
-    values: dict[str, Any] = {}
-    if found.group:
-        values["group"] = text_or_none(cells[found.group][i])
-    if found.fold:
-        values["fold"] = text_or_none(cells[found.fold][i])
-    if found.offset:
-        values["offset_s"] = float(cells[found.offset][i] or 0.0)
-    if found.duration and cells[found.duration][i] is not None:
-        values["duration_s"] = float(cells[found.duration][i])
-    return values
-
-
-def _paths_and_bytes(column: Any) -> Iterator[tuple[str | None, bool]]:
-    """For each cell its path, and whether it holds the recording itself, without copying any recording."""
-    pyarrow = require("pyarrow")
-    import pyarrow.compute as compute
-
-    kind = column.type
-    if pyarrow.types.is_struct(kind):
-        fields = {kind.field(i).name for i in range(kind.num_fields)}
-        nothing = [None] * len(column)
-        paths = compute.struct_field(column, "path").to_pylist() if "path" in fields else nothing
-        if "bytes" in fields:
-            return zip(paths, compute.is_valid(compute.struct_field(column, "bytes")).to_pylist(), strict=True)
-        return ((path, False) for path in paths)
-    if pyarrow.types.is_binary(kind) or pyarrow.types.is_large_binary(kind):
-        return ((None, there) for there in compute.is_valid(column).to_pylist())
-    return ((path if isinstance(path, str) else None, False) for path in column.to_pylist())
+    column = find_columns(dataset.column_names, replace(columns, label=Columns.label, needs_labels=False), origin).audio
+    if isinstance(dataset.features[column], datasets.Audio):
+        dataset = dataset.cast_column(column, datasets.Audio(decode=False))
+    inner = {name: getattr(kind, "feature", kind) for name, kind in dataset.features.items()}  # of a list: its items
+    others = dataset.remove_columns(column).with_format(None)
+    cells = {name: [] if name == column else list(others[name]) for name in dataset.column_names}
+    rate = rate_column(list(others.column_names))
+    audio = dataset.select_columns([column]).with_format("arrow")
+    cells[column] = recordings(audio, column, cells[rate] if rate else None, origin)
+    names = {name: kind.names for name, kind in inner.items() if isinstance(kind, datasets.ClassLabel)}
+    sheet = Sheet(origin, folder, cells, range(1, len(dataset) + 1), class_names=names)
+    return clips_of(sheet, columns)
 
 
 def _check_reachable(source: HubSource) -> None:

@@ -158,6 +158,10 @@ def _load(options: DataArguments, seed: int, token: str | None, cache_dir: str |
         Task(options.task or Task.SINGLE_LABEL),
         options.label_separator,
         needs_labels,
+        skip_missing_labels=options.on_missing_label == "skip",
+        start=options.start_column_name,
+        end=options.end_column_name,
+        audio_dir=options.audio_dir,
     )
     loaders = list(_loaders(options, columns, seed, token, cache_dir))
     if not loaders:
@@ -171,7 +175,11 @@ def _load(options: DataArguments, seed: int, token: str | None, cache_dir: str |
         raise DataError(f"{exc}{others}") from exc
     threads = decoder_threads(options.preprocessing_num_workers)
     stores = None if options.store == "off" else Path(options.store_dir or default_store_root())
+    tables = [table for source in sources for table in source.tables().values()]
+    reasons = list(dict.fromkeys(reason for table in tables for reason in table.reasons))
     splits = combine(sources, task=columns.task, separator=columns.separator, num_workers=threads, stores=stores)
+    splits.reasons = reasons
+    splits.notes[:0] = [reason.text for reason in reasons if not reason.is_obvious]
     add_background(splits, options)
     return splits
 

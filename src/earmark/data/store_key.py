@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from earmark.data.clips import Clip, ClipTable
-from earmark.data.hub import EmbeddedAudio
+from earmark.data.tables.arrow import EmbeddedAudio
 from earmark.data.waveforms import FORMAT_VERSION
 
 

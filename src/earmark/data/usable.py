@@ -72,14 +72,27 @@ def keep_usable(
     return usable, bad
 
 
+def check_found(tables: Mapping[str, ClipTable]) -> None:
+    """See that recordings of each table were found, before anything is decoded.
+
+    Raises:
+        DataError: no recording of a table is there; the message says where it was looked for.
+    """
+    for table in tables.values():
+        if table.missing is not None:
+            raise DataError(table.missing)
+
+
 def read_usable(
     tables: Mapping[str, ClipTable], sampling_rate_hz: int, options: DataArguments, *, whole: ClipTable | None = None
 ) -> tuple[dict[str, UsableClips], list[tuple[str, BadClip]]]:
     """As :func:`keep_usable`, for callers that look for more faults before they stop: bad clips are only returned.
 
     Raises:
+        DataError: not a single recording of a split was found.
         OutputError: the store cannot be written.
     """
+    check_found(tables)
     if whole is not None and options.store != "off":
         return _read_parts(tables, whole, sampling_rate_hz, options)
     return _read_each(tables, sampling_rate_hz, options)

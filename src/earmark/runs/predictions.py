@@ -14,7 +14,8 @@ from pathlib import Path
 import numpy as np
 
 from earmark.data.clips import Clip
-from earmark.data.columns import Columns, read_label
+from earmark.data.columns import Columns
+from earmark.data.tables.cells import read_label
 from earmark.errors import DataError
 from earmark.tasks import Task
 

@@ -1,0 +1,153 @@
+"""Recordings inside Arrow tables (Parquet, data sets): encoded files, or samples with their rate."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import soundfile
+
+from earmark.errors import DataError
+from earmark.extras import require
+
+_BATCH = 1000  # rows looked at together while a table is listed
+_RATES = ("sampling_rate", "sample_rate", "rate", "sr")
+_SUBTYPES = {"int16": "PCM_16", "int32": "PCM_32", "uint8": "PCM_U8", "float32": "FLOAT", "float64": "DOUBLE"}
+
+
+@dataclass(frozen=True)
+class EmbeddedAudio:
+    """Reads the bytes of one row on demand; the table stays on disk, mapped into memory.
+
+    Attributes:
+        table: a ``datasets.Dataset`` of the audio column alone, in Arrow format.
+        row: which row.
+    """
+
+    table: Any
+    row: int
+
+    def __call__(self) -> bytes:
+        """Return the encoded recording."""
+        cell = self.table[self.row : self.row + 1].column(0)[0].as_py()
+        data: bytes = cell["bytes"] if isinstance(cell, Mapping) else cell
+        return data
+
+    def identity(self) -> str:
+        """Which recording this is: ``datasets``' own fingerprint of the table's content, and the row."""
+        return f"{self.table._fingerprint} {self.row}"
+
+
+@dataclass(frozen=True)
+class EmbeddedSamples(EmbeddedAudio):
+    """Encodes the samples of one row as WAV on demand, without loss.
+
+    Attributes:
+        rate_hz: their sampling rate; ``None`` if it is beside them in the cell.
+    """
+
+    rate_hz: int | None = None
+
+    def __call__(self) -> bytes:
+        """Return the samples as a WAV file.
+
+        Raises:
+            ValueError: they are no samples, or their type has no full scale.
+        """
+        cell = self.table[self.row : self.row + 1].column(0)[0].as_py()
+        values, rate_hz = (cell["array"], cell[_rate_key(cell)]) if isinstance(cell, Mapping) else (cell, self.rate_hz)
+        samples = np.asarray(values)
+        if samples.dtype.kind == "f" and _item_type(self.table) == "float":
+            samples = samples.astype(np.float32)
+        elif samples.dtype.kind in "iu":
+            samples = samples.astype(_item_type(self.table))
+        if samples.ndim == 2 and samples.shape[0] < samples.shape[1]:  # (channels, samples)
+            samples = samples.T
+        if samples.ndim not in (1, 2) or samples.dtype.name not in _SUBTYPES:
+            raise ValueError(f"samples of type {samples.dtype} in {samples.ndim} dimensions; expected int16 or float32")
+        buffer = io.BytesIO()
+        assert rate_hz is not None  # see recordings()
+        soundfile.write(buffer, samples, int(rate_hz), format="WAV", subtype=_SUBTYPES[samples.dtype.name])
+        return buffer.getvalue()
+
+
+def _rate_key(cell: Mapping[str, Any]) -> str:
+    return next(key for key in _RATES if key in cell)
+
+
+def _item_type(table: Any) -> str:
+    """Return the type of the samples in the audio column, as Arrow calls it."""
+    pyarrow = require("pyarrow")
+    kind = table.data.schema.field(0).type
+    if pyarrow.types.is_struct(kind):
+        kind = kind.field("array").type
+    while hasattr(kind, "value_type"):
+        kind = kind.value_type
+    return str(kind)
+
+
+def recordings(table: Any, column: str, rates: list[Any] | None, origin: str) -> list[Any]:
+    """Return what stands for the recording of each row: a path, a function that returns its bytes, or ``None``.
+
+    Args:
+        table: a ``datasets.Dataset`` of the audio column alone, in Arrow format.
+        column: its name, for messages.
+        rates: sampling rates in Hz from another column, row by row; ``None`` without such a column.
+        origin: the table, for messages.
+
+    Raises:
+        DataError: samples without a sampling rate.
+    """
+    pyarrow = require("pyarrow")
+    kind = table.data.schema.field(0).type
+    fields = {kind.field(i).name for i in range(kind.num_fields)} if pyarrow.types.is_struct(kind) else set()
+    is_list = pyarrow.types.is_list(kind) or pyarrow.types.is_large_list(kind) or pyarrow.types.is_fixed_size_list(kind)
+    if "array" in fields and "bytes" not in fields and not fields & set(_RATES):
+        raise DataError(_no_rate(origin, column))
+    if is_list and rates is None:
+        raise DataError(_no_rate(origin, column))
+    has_samples = is_list or ("array" in fields and "bytes" not in fields)
+    cells: list[Any] = []
+    for start in range(0, len(table), _BATCH):
+        batch = table[start : start + _BATCH].column(0)
+        for i, (path, is_inside) in enumerate(_paths_and_content(batch, fields, has_samples), start):
+            if is_inside and has_samples:
+                cells.append(EmbeddedSamples(table, i, None if rates is None else int(rates[i])))
+            else:
+                cells.append(EmbeddedAudio(table, i) if is_inside else path)
+    return cells
+
+
+def rate_column(names: list[str]) -> str | None:
+    """Return the column with the sampling rate of each recording, if there is one."""
+    return next((name for name in names if name.casefold() in _RATES), None)
+
+
+def _no_rate(origin: str, column: str) -> str:
+    return (
+        f"{origin}: column {column!r} holds samples without their sampling rate. Add a column sampling_rate, or write "
+        "{array, sampling_rate} in each cell"
+    )
+
+
+def _paths_and_content(column: Any, fields: set[str], has_samples: bool) -> Iterator[tuple[str | None, bool]]:
+    """For each cell its path, and whether it holds the recording itself, without copying any recording."""
+    pyarrow = require("pyarrow")
+    import pyarrow.compute as compute
+
+    kind = column.type
+    if has_samples:
+        inside = compute.struct_field(column, "array") if fields else column
+        return ((None, there) for there in compute.is_valid(inside).to_pylist())
+    if fields:
+        nothing = [None] * len(column)
+        paths = compute.struct_field(column, "path").to_pylist() if "path" in fields else nothing
+        if "bytes" in fields:
+            return zip(paths, compute.is_valid(compute.struct_field(column, "bytes")).to_pylist(), strict=True)
+        return ((path, False) for path in paths)
+    if pyarrow.types.is_binary(kind) or pyarrow.types.is_large_binary(kind):
+        return ((None, there) for there in compute.is_valid(column).to_pylist())
+    return ((path if isinstance(path, str) else None, False) for path in column.to_pylist())
