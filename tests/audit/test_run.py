@@ -212,7 +212,7 @@ def test_labels_and_folds_with_gaps(tmp_path: Path) -> None:
 
 
 def test_a_manifest_without_labels_is_taken_as_not_labelled(tmp_path: Path) -> None:
-    path = manifest(tmp_path, "species", ["owl", "kite", "owl"])
+    path = manifest(tmp_path, "kind", ["owl", "kite", "owl"])
     found = inspect(InspectOptions(train_file=path))
     assert found.audited.splits == ["recordings"] * 3
     assert "no label in a column 'label', so it is taken as not labelled (--label_column_name" in found.notes[0]
@@ -286,6 +286,22 @@ def test_files_and_exit_code(data: Path, tmp_path: Path, capsys: pytest.CaptureF
     assert {row["split"] for row in leaked} == {"train", "validation"}
     assert main(["inspect", str(data), "--strict", "true", "--near_duplicates", "false"]) == 2
     assert "findings of level error: unreadable, spelling" in capsys.readouterr().err
+
+
+def test_explain_prints_the_rules_of_each_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for i in range(4):
+        write(tmp_path / f"{i}.wav", 0.1 * np.random.default_rng(i).standard_normal(2 * RATE_HZ))
+    rows = "".join(f"{i}.wav\t0.2\t0.9\t{'ab'[i % 2]}\n" for i in range(4))
+    path = tmp_path / "strong.tsv"
+    path.write_text("filename\tonset\toffset\tevent_label\n" + rows)
+    assert main(["inspect", "--train_file", str(path), "--explain", "true", "--near_duplicates", "false"]) == 0
+    printed = capsys.readouterr().out
+    assert f"  {path}: separated by tab because the name ends in .tsv\n" in printed
+    assert "column `offset` was read as end of event, in seconds, because `onset` is beside it\n" in printed
+    assert main(["inspect", "--train_file", str(path), "--near_duplicates", "false"]) == 0
+    printed = capsys.readouterr()
+    assert "separated by tab" not in printed.out + printed.err
+    assert "column `offset` was read as end of event" in printed.out + printed.err  # nobody named that column
 
 
 def test_what_cannot_be_inspected(tmp_path: Path, data: Path) -> None:

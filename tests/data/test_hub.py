@@ -90,6 +90,30 @@ def test_parquet_that_datasets_did_not_write(tmp_path: Path) -> None:
         assert [len(read_clip(clip, 16_000)) for clip in clips] == [1600, 800]
 
 
+def test_parquet_of_samples_with_their_rate(tmp_path: Path) -> None:
+    import pyarrow.parquet as parquet
+
+    waves = [(tone(hz, 0.1) * 20_000).astype(np.int16) for hz in (200, 300)]
+    floats = [tone(hz, 0.1) for hz in (200, 300)]
+    for name, kind, values in (("i", pyarrow.int16(), waves), ("f", pyarrow.float32(), floats)):
+        struct = pyarrow.struct([("array", pyarrow.list_(kind)), ("sampling_rate", pyarrow.int64())])
+        cells = [{"array": value.tolist(), "sampling_rate": 16_000} for value in values]
+        lists = pyarrow.array([value.tolist() for value in values], type=pyarrow.list_(kind))
+        for form, columns in (
+            ("struct", {"audio": pyarrow.array(cells, type=struct)}),
+            ("list", {"audio": lists, "sampling_rate": [16_000, 16_000]}),
+        ):
+            path = tmp_path / f"{name}_{form}.parquet"
+            parquet.write_table(pyarrow.table({**columns, "label": ["x", "y"]}), path)
+            clips = load_parquet(path, Columns())
+            for clip, value in zip(clips, values, strict=True):
+                expected = value / 32768 if name == "i" else value
+                np.testing.assert_allclose(read_clip(pickle.loads(pickle.dumps(clip)), 16_000), expected, atol=1e-7)
+    parquet.write_table(pyarrow.table({"audio": lists, "label": ["x", "y"]}), tmp_path / "none.parquet")
+    with pytest.raises(DataError, match=r"samples without their sampling rate\. Add a column sampling_rate"):
+        load_parquet(tmp_path / "none.parquet", Columns())
+
+
 def test_save_to_disk(tmp_path: Path) -> None:
     datasets.DatasetDict(train=table(), dev=table(), test=table()).save_to_disk(tmp_path / "saved")
     splits = load_saved(tmp_path / "saved", Columns(group="speaker"), SplitNames())

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import logging
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from earmark.train.checkpoints import (
     check_same_run,
     find_checkpoint_to_resume,
     finish_checkpoint,
+    label_order,
     newest_whole,
     remove_old,
     why_not_whole,
@@ -190,3 +192,12 @@ def test_the_limit_never_takes_what_is_to_be_kept(tmp_path: Path) -> None:
     assert [path.exists() for path in (two, four, six)] == [False, True, True]
     remove_old(tmp_path, 1, keep=[four])  # just written, by a run that went back to an earlier step
     assert [path.exists() for path in (four, six)] == [True, False]
+
+
+def test_a_resumed_run_keeps_the_order_of_its_classes(tmp_path: Path) -> None:
+    """Runs of earlier versions have whole numbers in the order of letters."""
+    marker = {"files": {}, "run": {"labels": ["0", "1", "10", "2"]}}
+    (tmp_path / MARKER).write_text(json.dumps(marker))
+    assert label_order(str(tmp_path), ["0", "1", "2", "10"]) == ["0", "1", "10", "2"]
+    assert label_order(str(tmp_path), ["0", "1", "2"]) == ["0", "1", "2"]
+    assert label_order(str(tmp_path / "none"), ["b", "a"]) == ["b", "a"]

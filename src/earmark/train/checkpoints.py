@@ -227,6 +227,16 @@ def _with_state(checkpoint: Path) -> str:
     return str(checkpoint)
 
 
+def label_order(checkpoint: str, labels: Sequence[str]) -> list[str]:
+    """Return class names in the order of a checkpoint's outputs if these are the same classes, else as they are.
+
+    Runs of earlier versions of earmark have whole numbers in the order of letters: 0, 1, 10, 2.
+    """
+    marker = _marker_of(Path(checkpoint))
+    saved = marker["run"].get("labels") if marker is not None else None
+    return list(saved) if isinstance(saved, list) and set(saved) == set(labels) else list(labels)
+
+
 def check_same_run(checkpoint: str, run: Mapping[str, Any]) -> None:
     """Check that a checkpoint belongs to this run, and warn of what changes the result.
 

@@ -43,7 +43,7 @@ from earmark.train.arguments import EarmarkTrainingArguments
 from earmark.train.augmentation import AugmentationSounds, load_augmentation
 from earmark.train.callbacks import stopped_early, why_stopped_early
 from earmark.train.checked_precision import precision_flag, with_checked_precision
-from earmark.train.checkpoints import check_same_run, find_checkpoint_to_resume, set_aside_later
+from earmark.train.checkpoints import check_same_run, find_checkpoint_to_resume, label_order, set_aside_later
 from earmark.train.checks import check_flags_of_model, check_flags_of_task, check_model_survives, check_settings
 from earmark.train.decide import judge_splits, save_decision
 from earmark.train.faults import translated_faults
@@ -157,6 +157,8 @@ def _run_in(
             with_test=with_test,
         )
     )
+    if checkpoint is not None:
+        prepared.labels = label_order(checkpoint, prepared.labels)
     prepared.bad += sounds.bad()
     prepared.start_from(_folder_of(source))
     check_same_on_all_ranks({**prepared.facts(), **sounds.facts(), **_shared(data, model, run, training)})

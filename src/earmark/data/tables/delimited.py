@@ -96,7 +96,7 @@ def _csv_rows(lines: list[str], first: int, separator: str, path: Path) -> Itera
             number = first + reader.line_num
             if number - before > 1 and width > 1:
                 inside = lines[before:number]
-                if all(_width(line, separator) == width for line in inside):
+                if all(line.count(separator) + 1 == width for line in inside):
                     raise DataError(
                         f"{path} row {before + 1}: a quote opens here and closes in row {number}, over lines that look "
                         "like rows of their own. Remove the quote, or double it inside a quoted cell"

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any
 
 from earmark.data.clips import Reason
 from earmark.errors import DataError
 from earmark.words import counted
 
-_Value = TypeVar("_Value")
 _NAMED = 3  # rows named in a message
 
 
@@ -102,13 +101,13 @@ class Faults:
         raise DataError(f"{self._where(index)}: {first.fault}{like}{fix}")
 
 
-def convert(cells: Iterable[Any], parse: Callable[[Any], _Value | None], faults: Faults) -> list[_Value | None]:
+def convert(cells: Iterable[Any], parse: Callable[[Any], Any], faults: Faults) -> list[Any]:
     """Return the values of cells, ``None`` for those with a fault; equal texts are parsed once."""
-    known: dict[str, _Value | CellError] = {}
-    values: list[_Value | None] = []
+    known: dict[str, Any] = {}
+    values: list[Any] = []
     for index, cell in enumerate(cells):
         is_text = type(cell) is str
-        found: _Value | CellError | None = known.get(cell) if is_text else None
+        found = known.get(cell) if is_text else None
         if found is None:
             try:
                 found = parse(cell)

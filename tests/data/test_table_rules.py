@@ -1,0 +1,230 @@
+"""How tables of every form are read: separators, quotes, encodings, columns, cells, and what is said about it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from earmark.data.clips import ClipTable, sorted_labels
+from earmark.data.columns import Columns
+from earmark.data.manifests import load_manifest
+from earmark.errors import DataError
+from earmark.tasks import Task
+
+SEVERAL = Columns(task=Task.MULTI_LABEL)
+
+
+def table(folder: Path, text: str | bytes, name: str = "train.csv", columns: Columns | None = None) -> ClipTable:
+    path = folder / name
+    path.write_bytes(text.encode() if isinstance(text, str) else text)
+    return load_manifest(path, columns)
+
+
+def pairs(clips: ClipTable) -> list[tuple[str, Any]]:
+    return [(clip.source, clip.label) for clip in clips]
+
+
+def touch(folder: Path, *names: str) -> None:
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).touch()
+
+
+AB = [("a.wav", "low"), ("b.wav", "high")]
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("t.csv", "file, label\na.wav, low\nb.wav , high\n"),
+        ("t.csv", "file\tlabel\na.wav\tlow\nb.wav\thigh\n"),
+        ("t.csv", "file|label\na.wav|low\nb.wav|high\n"),
+        ("t.csv", "sep=;\nfile;label\na.wav;low\nb.wav;high\n"),
+        ("t.csv", "sep=\t\nfile\tlabel\na.wav\tlow\nb.wav\thigh\n"),
+        ("t.tsv", "file;label\na.wav;low\nb.wav;high\n"),
+        ("t.csv", "# made by me\n#\nfile,label\na.wav,low\n# half, of, it\nb.wav,high\n"),
+        ("t.csv", "# a, b\n# file, label\na.wav, low\nb.wav, high\n"),
+        ("t.csv", "file,label,,\na.wav,low,,\nb.wav,high,,\n,,,\n"),
+        ("t.csv", "file,label\na.wav,low,\nb.wav,high,,\n"),
+        ("t.csv", ",file,label\n0,a.wav,low\n1,b.wav,high\n"),
+        ("t.csv", "file,label\r\na.wav,low\r\nb.wav,high\r\n"),
+        ("t.csv", "file,label\ra.wav,low\rb.wav,high"),
+        ("t.csv", "file,label\na.wav,low\nb.wav,high\n".encode("utf-16")),
+        ("t.csv", "file,label\na.wav,low\nb.wav,high\n".encode("utf-16-le")),
+        ("t.csv", "file,label\na.wav,low\nb.wav,high\n".encode("utf-16-be")),
+        ("t.txt", "file\tlabel\na.wav\tlow\nb.wav\thigh\n"),
+        ("t.json", '{"file": {"0": "a.wav", "7": "b.wav"}, "label": {"0": "low", "7": "high"}}'),
+        ("t.json", '{"0": {"file": "a.wav", "label": "low"}, "1": {"file": "b.wav", "label": "high"}}'),
+        ("t.json", '{"columns": ["file", "label"], "index": [0, 1], "data": [["a.wav", "low"], ["b.wav", "high"]]}'),
+        ("t.json", '{"schema": {}, "data": [{"file": "a.wav", "label": "low"}, {"file": "b.wav", "label": "high"}]}'),
+        ("t.json", '{"file": ["a.wav", "b.wav"], "label": ["low", "high"]}'),
+    ],
+)
+def test_forms_of_one_table(name: str, text: str | bytes, tmp_path: Path) -> None:
+    assert pairs(table(tmp_path, text, name)) == AB
+
+
+def test_speechbrain_rows_by_id_with_a_placeholder_before_the_paths(tmp_path: Path) -> None:
+    touch(tmp_path, "x/a.wav")
+    rows = {"one": {"wav": "{data_root}/x/a.wav", "length": 0.3, "command": "go"}}
+    (clip,) = table(tmp_path, json.dumps(rows), "t.json")
+    assert (clip.path, clip.label, clip.metadata["id"]) == (f"{tmp_path}/x/a.wav", "go", "one")
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "said"),
+    [
+        ("t.json", '[["a.wav", "low"]]', "orient='values'"),
+        ("t.json", '{"train": [{"file": "a.wav"}], "test": []}', "splits are a file each"),
+        ("t.json", '[{"id": 1, "data": {}, "annotations": []}]', "full export of Label Studio"),
+        ("t.json", '{"a": {"x": 1}, "b": {"x": 2}}', "Name that column with --audio_column_name"),
+        ("t.csv", b"PK\x03\x04abc", "Excel workbook"),
+        ("t.csv", b"\x1f\x8babc", "is compressed with gzip, not text. Unpack it first"),
+        ("t.xlsx", b"PK", "Save the sheet as CSV"),
+        ("t.csv", "a.wav,low\nb.wav,high\n", "its first row looks like data (a.wav): add a header"),
+        ("t.csv", 'file,note,label\na.wav,"x,low\nb.wav,y",high\n', "over lines that look like rows of their own"),
+        ("t.csv", "file,label\na.wav,x,y\nb.wav,x\nc.wav,x,y\n", "row 2: 3 cells, the header has 2 (1 other row"),
+        ("t.csv", "file,primary_label,category\na.wav,x,y\n", "each of primary_label, category could be the labels"),
+    ],
+)
+def test_what_is_no_table_is_named_with_what_to_do(name: str, text: str | bytes, said: str, tmp_path: Path) -> None:
+    with pytest.raises(DataError) as caught:
+        table(tmp_path, text, name)
+    assert said in str(caught.value)
+
+
+def test_quotes_between_tabs_are_text_unless_they_enclose_a_cell(tmp_path: Path) -> None:
+    cells = ['"never closed', '"Is it?" he asked', 'say "a" twice', '"whole ""cell"""', '"a\tb"', '"two\nlines"', '"']
+    text = "path\tsentence\tlabel\n" + "".join(f"{i}.wav\t{cell}\tc{i}\n" for i, cell in enumerate(cells))
+    clips = table(tmp_path, text, "t.tsv")
+    assert pairs(clips) == [(f"{i}.wav", f"c{i}") for i in range(len(cells))]
+    read = [clip.metadata["sentence"] for clip in clips]
+    assert read == [*cells[:3], 'whole "cell"', "a\tb", "two\nlines", '"']
+
+
+# ---------------------------------------------------------------- labels
+
+
+@pytest.mark.parametrize("cell", ["nan", "NaN", "None", "null", "NA", "<NA>", "", "  "])
+def test_missing_labels_are_one_message_or_left_out(cell: str, tmp_path: Path) -> None:
+    text = f"file,label\na.wav,low\nb.wav,{cell}\nc.wav,high\nd.wav,{cell}\n"
+    with pytest.raises(DataError) as caught:
+        table(tmp_path, text)
+    said = str(caught.value)
+    assert "row 3: has no label in column 'label'" in said
+    assert "(1 other row with the same fault: 5)" in said
+    assert "--on_missing_label skip" in said
+    clips = table(tmp_path, text, columns=Columns(skip_missing_labels=True))
+    assert pairs(clips) == [("a.wav", "low"), ("c.wav", "high")]
+    assert "2 rows of 4 left out" in "".join(reason.text for reason in clips.reasons if not reason.is_obvious)
+
+
+def test_none_in_small_letters_is_a_class(tmp_path: Path) -> None:
+    assert table(tmp_path, "file,label\na.wav,none\n").labels() == ["none"]
+
+
+@pytest.mark.parametrize(
+    "cell",
+    [
+        "['low', 'tone']", '["low", "tone"]', "('low', 'tone')", "{'low', 'tone'}", "['low' 'tone']",
+        "{\"choices\": [\"low\", \"tone\"]}", "low,tone", " low , tone ",
+    ],
+)  # fmt: skip
+def test_lists_as_text(cell: str, tmp_path: Path) -> None:
+    quoted = cell.replace('"', '""')
+    (clip,) = table(tmp_path, f'file,label\na.wav,"{quoted}"\n', columns=SEVERAL)
+    assert sorted(clip.classes) == ["low", "tone"]
+
+
+def test_a_list_of_one_is_a_single_label_and_one_of_two_names_the_task(tmp_path: Path) -> None:
+    assert pairs(table(tmp_path, "file,label\na.wav,['low']\nb.wav,\"('high',)\"\n")) == AB
+    with pytest.raises(DataError, match=r"the label is a list of 2: low, tone.*--task multi_label"):
+        table(tmp_path, "file,label\na.wav,\"['low', 'tone']\"\n")
+
+
+def test_brackets_that_hold_no_list_are_part_of_a_name(tmp_path: Path) -> None:
+    assert table(tmp_path, "file,label\na.wav,[noise]\nb.wav,(unknown)\n").labels() == ["(unknown)", "[noise]"]
+
+
+def test_columns_of_0_and_1(tmp_path: Path) -> None:
+    text = "file,low,high,loud,note\na.wav,1,0,1,x\nb.wav,0,1,0,y\n"
+    clips = table(tmp_path, text, columns=SEVERAL)
+    assert pairs(clips) == [("a.wav", ("low", "loud")), ("b.wav", ("high",))]
+    assert pairs(table(tmp_path, text, columns=Columns(label="low,high"))) == AB
+    with pytest.raises(DataError, match=r"row 2 has 2 1s.*--label_column_name a,b,c.*--task multi_label"):
+        table(tmp_path, text)
+    assert pairs(table(tmp_path, text.replace(",loud", ",kind"), columns=Columns(label="note")))[0][1] == "x"
+
+
+def test_a_row_for_each_label(tmp_path: Path) -> None:
+    text = "file,label\na.wav,low\na.wav,tone\nb.wav,high\nb.wav,tone\n"
+    assert pairs(table(tmp_path, text, columns=SEVERAL)) == [("a.wav", ("low", "tone")), ("b.wav", ("high", "tone"))]
+    with pytest.raises(DataError, match=r"2 of 2 clips have a row for each of several labels.*--task multi_label"):
+        table(tmp_path, text)
+
+
+def test_another_separator_is_pointed_to(tmp_path: Path) -> None:
+    clips = table(tmp_path, "file,label\na.wav,low tone\nb.wav,high tone\n", columns=SEVERAL)
+    assert "add --label_separator ' '" in clips.reasons[-1].text
+
+
+def test_whole_numbers_are_ordered_as_numbers() -> None:
+    assert sorted_labels(["11", "2", "10", "1", "0"]) == ["0", "1", "2", "10", "11"]
+    assert sorted_labels(["10.0", "2.0", "-1.0"]) == ["-1.0", "2.0", "10.0"]
+    assert sorted_labels(["10", "2", "dog"]) == ["10", "2", "dog"]
+
+
+# ---------------------------------------------------------------- recordings
+
+
+def test_recordings_are_found_below_the_table_by_unique_name(tmp_path: Path) -> None:
+    touch(tmp_path, "audio/owl/XC1.ogg", "audio/b.WAV", "other/caf\u0065\u0301.wav", "audio/notes.txt")
+    text = "filename,primary_label\nowl/XC1.ogg,owl\nb,bat\nB.wav,bat\ncaf\u00e9.wav,cat\n"
+    clips = table(tmp_path, text)
+    below = [str(Path(str(clip.path)).relative_to(tmp_path)) for clip in clips]
+    assert below == ["audio/owl/XC1.ogg", "audio/b.WAV", "audio/b.WAV", "other/caf\u0065\u0301.wav"]
+    assert "4 recordings found below" in clips.reasons[-1].text
+    assert not clips.reasons[-1].is_obvious
+
+
+def test_a_name_in_two_folders_asks_for_the_folder(tmp_path: Path) -> None:
+    touch(tmp_path, "train_audio/1.wav", "test_audio/1.wav", "train_audio/2.wav")
+    with pytest.raises(DataError, match=r"row 2: 1 could be .*test_audio/1.wav or .*train_audio/1.wav.*--audio_dir"):
+        table(tmp_path, "id,label\n1,a\n2,b\n", columns=Columns(audio="id"))
+    clips = table(tmp_path, "id,label\n1,a\n2,b\n", columns=Columns(audio="id", audio_dir=f"{tmp_path}/train_audio"))
+    assert [Path(str(clip.path)).name for clip in clips] == ["1.wav", "2.wav"]
+    with pytest.raises(DataError, match="--audio_dir nowhere: no such folder"):
+        table(tmp_path, "id,label\n1,a\n", columns=Columns(audio="id", audio_dir="nowhere"))
+
+
+def test_a_recording_in_another_folder_than_the_table_says_is_not_taken_silently(tmp_path: Path) -> None:
+    """The labels of ``test/1.wav`` must not go to ``train/1.wav``; of an upload folder the user says that it is so."""
+    touch(tmp_path, "train/1.wav")
+    clips = table(tmp_path, "file,label\ntest/1.wav,a\n")
+    assert clips.missing is not None
+    assert f"Looked in {tmp_path}, the working directory and, by name, below {tmp_path}" in clips.missing
+    assert f"if it is the same, add --audio_dir {tmp_path}/train" in clips.missing
+    named = Columns(audio_dir=f"{tmp_path}/train")
+    assert table(tmp_path, "file,label\ntest/1.wav,a\n", columns=named)[0].path == f"{tmp_path}/train/1.wav"
+    for path in ("/data/upload/3/0a1b2c3d-1.wav", "/data/local-files/?d=x/1.wav"):  # Label Studio
+        assert table(tmp_path, f"file,label\n{path},a\n", columns=named)[0].path == f"{tmp_path}/train/1.wav"
+
+
+def test_some_missing_recordings_are_left_to_the_scan_with_a_line_that_says_where_they_were_looked_for(
+    tmp_path: Path,
+) -> None:
+    touch(tmp_path, "a.wav")
+    clips = table(tmp_path, "file,label\na.wav,low\nb.wav,high\nc.wav,high\n")
+    assert clips.missing is None
+    assert "row 3: the recording 'b.wav' was not found, nor were 1 other. Looked in" in clips.reasons[-1].text
+
+
+def test_a_label_that_nobody_asked_for_is_explained(tmp_path: Path) -> None:
+    clips = table(tmp_path, "fname,category,fold\n1.wav,dog,2\n")
+    assert (clips[0].label, clips[0].fold) == ("dog", "2")
+    assert [reason.text.split(": ", 1)[1] for reason in clips.reasons if not reason.is_obvious] == [
+        "column `category` was read as the label because of its name; no column is called label"
+    ]
