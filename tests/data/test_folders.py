@@ -8,7 +8,8 @@ import pytest
 
 from earmark.data.clips import ClipTable
 from earmark.data.columns import Columns
-from earmark.data.folders import SplitNames, load_folder
+from earmark.data.folders import load_folder
+from earmark.data.split_names import SplitNames
 from earmark.errors import DataError
 
 SHARED = Path(__file__).resolve().parents[3] / "shared" / "data"
@@ -45,7 +46,7 @@ def test_folders_of_splits(validation, tmp_path):
     assert rows(splits.train, tmp_path) == [("train/a/1.wav", "a"), ("train/b/2.wav", "b")]
     assert rows(splits.validation, tmp_path) == [(f"{validation}/a/3.wav", "a")]
     assert rows(splits.test, tmp_path) == [("test/b/4.wav", "b")]
-    assert splits.notes == [f"{tmp_path}: passed over notes, not the folder of a split"]
+    assert splits.notes == [f"{tmp_path}: skipped 1 file without an audio suffix: 1 .txt (notes/x.txt)"]
 
 
 def test_splits_of_another_name(tmp_path):
@@ -54,14 +55,13 @@ def test_splits_of_another_name(tmp_path):
     assert rows(splits.validation, tmp_path) == [("fold1/a/2.wav", "a")]
 
 
-def test_a_class_called_train_is_a_class(tmp_path):
-    touch(tmp_path, "train/1.wav", "plane/2.wav", "test/3.wav")
-    assert load_folder(tmp_path).train.labels() == ["plane", "test", "train"]
-
-
-def test_a_class_called_train_with_a_folder_in_it_is_a_class(tmp_path):
-    touch(tmp_path, "train/1.wav", "train/steam/2.wav", "plane/3.wav")
-    assert load_folder(tmp_path).train.label_counts() == {"train": 2, "plane": 1}
+def test_a_class_called_train_has_to_be_named_one(tmp_path):
+    touch(tmp_path, "train/1.wav", "train/steam/2.wav", "plane/3.wav", "test/4.wav")
+    with pytest.raises(DataError, match=r"train \(2 recordings\) and test \(1 recording\) look like splits.*plane"):
+        load_folder(tmp_path)
+    splits = load_folder(tmp_path, SplitNames(train="none", test="none"))
+    assert splits.train.label_counts() == {"train": 2, "plane": 1, "test": 1}
+    assert splits.test is None
 
 
 def test_two_validation_folders_are_one_too_many(tmp_path):
@@ -84,11 +84,14 @@ def test_what_is_passed_over_is_said(tmp_path):
     touch(tmp_path, ".hidden/1.wav", "a/.DS_Store", "_background_noise_/rain.wav")
     splits = load_folder(tmp_path)
     assert splits.train.labels() == ["a", "b"]
-    noise, empty, loose, others = splits.notes
+    noise, empty, loose, others, hidden = splits.notes
     assert "--dataset_name superb" in noise
     assert empty == f"{tmp_path}/c: has no recordings, so there is no class 'c'"
-    assert loose == f"{tmp_path}: passed over 1 recording in no class folder"
-    assert others == "passed over 4 files whose ending is not of a recording: 3 .txt, 1 without ending"
+    assert loose == f"{tmp_path}: did not use 1 recording in no class folder (loose.wav)"
+    assert others == (
+        f"{tmp_path}: skipped 4 files without an audio suffix: 3 .txt (a/notes.txt), 1 without suffix (a/README)"
+    )
+    assert hidden == f"{tmp_path}: did not search system and hidden folders: .hidden"
 
 
 def test_links_are_followed_but_not_in_circles(tmp_path):
@@ -137,7 +140,7 @@ def test_audiofolder_with_one_file_for_all_splits(tmp_path):
         ([], "no class folders with recordings in them"),
         (["1.wav", "2.wav"], "2 recordings but no class folders"),
         (["a/1.txt"], "no class folders with recordings in them"),
-        (["metadata.csv", "metadata.jsonl", "1.wav"], "keep one of them"),
+        (["metadata.csv", "metadata.jsonl", "1.wav"], "Keep one of them"),
     ],
 )
 def test_nothing_to_learn_from(names, said, tmp_path):

@@ -17,8 +17,8 @@ import soundfile
 
 from earmark.data.columns import Columns
 from earmark.data.decode import read_clip
-from earmark.data.folders import SplitNames
 from earmark.data.hub import HubSource, load_parquet, load_saved, load_snapshot
+from earmark.data.split_names import SplitNames
 from earmark.errors import DataError
 from tests.patience import PATIENCE_S
 from tests.tiny import tone
@@ -217,7 +217,7 @@ def test_no_such_configuration(tmp_path: Path) -> None:
 
 _ASK = """
 from earmark.data.columns import Columns
-from earmark.data.folders import SplitNames
+from earmark.data.split_names import SplitNames
 from earmark.data.hub import HubSource, load_hub
 from earmark.errors import EarmarkError
 try:

@@ -197,7 +197,7 @@ def test_folders_that_are_nothing(tmp_path):
     touch(tmp_path / "empty", "README.txt", "docs/a.txt")
     touch(tmp_path / "loose", "1.wav", "2.wav")
     for name, said in (
-        ("empty", "Looked for class folders"),
+        ("empty", "no class folders with recordings"),
         ("loose", "2 recordings but no class folders"),
         ("missing", "no such folder"),
     ):

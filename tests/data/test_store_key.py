@@ -61,8 +61,8 @@ def test_recordings_that_are_no_files(root):
 def test_recordings_embedded_in_tables(root, tmp_path, monkeypatch):
     datasets = pytest.importorskip("datasets")
     from earmark.data.columns import Columns
-    from earmark.data.folders import SplitNames
     from earmark.data.hub import load_saved
+    from earmark.data.split_names import SplitNames
 
     def saved(seed: int) -> ClipTable:
         cells = [{"bytes": wav_bytes(tone(300, 0.1, seed=seed + i)), "path": None} for i in range(3)]

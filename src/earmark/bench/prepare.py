@@ -14,7 +14,7 @@ from earmark.config import DEFAULT_LONGEST_S, DataArguments
 from earmark.data.clips import ClipTable
 from earmark.data.columns import Columns
 from earmark.data.data_dir import load_data_dir
-from earmark.data.folders import SplitNames
+from earmark.data.split_names import SplitNames
 from earmark.data.usable import UsableClips, keep_usable
 from earmark.errors import DataError
 from earmark.models.build import AudioModel, build_for_training, load_config

@@ -13,10 +13,10 @@ import numpy as np
 from earmark.config import DataArguments, paths_in
 from earmark.data.clips import Clip, ClipTable, Label, Splits
 from earmark.data.cuts import ClipLengths, Stretch, draw_cuts, hash_order, measured
-from earmark.data.folders import SPLIT_NAMES
 from earmark.data.known_contents import read_contents
 from earmark.data.listing import list_audio
 from earmark.data.reading import decoder_threads
+from earmark.data.split_names import SPLIT_NAMES
 from earmark.errors import DataError, UsageError
 from earmark.tasks import Task
 from earmark.words import counted

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from earmark.data.clips import Clip, ClipTable, Splits, sorted_labels
 from earmark.data.copies import find_copies
-from earmark.data.folders import SPLIT_NAMES
+from earmark.data.split_names import SPLIT_NAMES
 from earmark.errors import DataError
 from earmark.tasks import Task
 from earmark.words import and_more, counted

@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 
-from earmark.data.clips import Splits
+from earmark.data.archives import is_archive
+from earmark.data.clips import ClipTable, Splits
 from earmark.data.columns import Columns
-from earmark.data.decode import AUDIO_SUFFIXES
-from earmark.data.folders import (
-    SPLIT_NAMES,
-    SplitNames,
-    has_split_metadata,
-    is_class_folder_tree,
-    load_folder,
-    metadata_file,
-)
+from earmark.data.folder_layout import Layout, find_layout, metadata_file, unwrapped
+from earmark.data.folders import by_split, check_is_folder, load_layout, load_metadata
+from earmark.data.listing import files_in, list_recordings, subfolders
 from earmark.data.manifests import MANIFEST_SUFFIXES, load_manifest
+from earmark.data.split_names import SPLIT_NAMES, SplitNames, is_table_name
 from earmark.errors import DataError
+from earmark.words import and_more, counted
 
 _SAVED = ("dataset_dict.json", "state.json")  # files that save_to_disk writes beside its tables
+_LISTS = (".txt", ".lst", ".list", ".scp", ".xlsx", ".xls")  # suffixes of tables that are not read
 
 
 def load_data_dir(
@@ -26,59 +25,65 @@ def load_data_dir(
 ) -> Splits:
     """Load a folder by what is in it.
 
-    Looked for, in this order: a table written by ``save_to_disk``; ``metadata.csv|jsonl|parquet``, in the folder or
-    in those of the splits; a manifest for each split (``train.csv``, ``validation.jsonl``...); a snapshot of a hub
-    data set with Parquet files; class folders.
+    Looked for, in this order: a table written by ``save_to_disk``; ``metadata.csv|jsonl|parquet``; a manifest for each
+    split (``train.csv``, ``eval.jsonl``...); a snapshot of a hub data set with Parquet files; class folders, with or
+    without folders of splits above them; a table beside recordings that no folder gives a label (``labels.csv``).
+    Tables that look like labels or a split and are not used are named in the notes.
 
     Raises:
-        DataError: none of these, or what is there cannot serve.
+        DataError: none of these, or what is there cannot serve or has more than one meaning.
         MissingExtraError: the folder needs the package ``datasets``.
     """
-    root = Path(folder)
-    if root.is_dir():
-        if any((root / name).is_file() for name in _SAVED):
-            from earmark.data.hub import load_saved
+    given = Path(folder)
+    check_is_folder(given)
+    if is_saved_table(given):
+        from earmark.data.hub import load_saved
 
-            return load_saved(root, columns, names)
-        if metadata_file(root) is not None or has_split_metadata(root, names):
-            return load_folder(root, names, columns)
-        manifests = _split_manifests(root, names)
-        if manifests:
-            splits = Splits()
-            for split, path in manifests.items():
-                setattr(splits, split, load_manifest(path, columns))
-            return splits
-        if is_table_folder(root):
-            return _load_snapshot(root, columns, names, config, cache_dir)
-        if not _has_loose_recordings(root) and not is_class_folder_tree(root, names):
-            raise DataError(
-                f"{root}: nothing to learn from. Looked for class folders with recordings (also under train/, "
-                "validation/, test/), metadata.csv or .jsonl, a manifest a split (train.csv), Parquet files, and a "
-                "save_to_disk folder"
-            )
-    return load_folder(root, names, columns)
+        return load_saved(given, columns, names)
+    root = unwrapped(given, names)
+    used: Collection[Path] = ()
+    has_metadata = _has_split_metadata(root, names)
+    if (path := metadata_file(root)) is not None:
+        splits, used = load_metadata(root, names, columns), [path]
+    elif not has_metadata and (manifests := _split_manifests(root, names)):
+        splits, used = _load_manifests(root, manifests, columns, names), list(manifests.values())
+    elif not has_metadata and is_table_folder(root):
+        return _load_snapshot(root, columns, names, config, cache_dir)
+    else:
+        layout = find_layout(given, names)
+        if layout.unlabelled is None:
+            splits = load_layout(layout, columns)
+        else:
+            splits, used = _load_labels_beside(layout, columns, names)
+    splits.notes += _unused(root, used)
+    return splits
+
+
+def is_saved_table(root: Path) -> bool:
+    """Return whether ``save_to_disk`` wrote the folder."""
+    return any((root / name).is_file() for name in _SAVED)
 
 
 def is_table_folder(root: Path) -> bool:
-    """Whether Parquet files or a ``save_to_disk`` table lie in ``root``, Parquet up to two folders down."""
-    if any((root / name).is_file() for name in _SAVED):
-        return True
-    return any(next(root.glob(pattern), None) is not None for pattern in ("*.parquet", "*/*.parquet", "*/*/*.parquet"))
+    """Return whether Parquet files or a ``save_to_disk`` table lie in ``root``, Parquet up to two folders down."""
+    patterns = ("*.parquet", "*/*.parquet", "*/*/*.parquet")
+    return is_saved_table(root) or any(next(root.glob(pattern), None) is not None for pattern in patterns)
 
 
 def is_unlabelled_folder(root: Path, names: SplitNames) -> bool:
-    """Whether recordings lie right in ``root`` and nothing there says what they are."""
-    tables = (
-        metadata_file(root) is not None
-        or has_split_metadata(root, names)
-        or bool(_split_manifests(root, names))
-        or is_table_folder(root)
-    )
-    return not tables and _has_loose_recordings(root) and not is_class_folder_tree(root, names)
+    """Return whether recordings lie right in one folder and nothing there says what they are."""
+    inner = unwrapped(root, names)
+    if metadata_file(inner) is not None or _split_manifests(inner, names) or is_table_folder(inner):
+        return False
+    try:
+        layout = find_layout(root, names)
+    except DataError:  # for whoever loads the labels
+        return False
+    return layout.is_loose and not _label_tables(layout.root, [])
 
 
-def _has_loose_recordings(root: Path) -> bool:
-    return any(path.suffix.casefold() in AUDIO_SUFFIXES for path in root.iterdir())
+def _has_split_metadata(root: Path, names: SplitNames) -> bool:
+    return any(names.like(name) and metadata_file(root / name) is not None for name in subfolders(root))
 
 
 def _load_snapshot(
@@ -91,15 +96,120 @@ def _load_snapshot(
     return load_snapshot(HubSource(str(root), config, cache_dir=cache_dir), columns, names)
 
 
+# ---------------------------------------------------------------- tables in the folder
+
+
+def _manifests_in(root: Path) -> list[Path]:
+    return [root / name for name in files_in(root) if Path(name).suffix.casefold() in MANIFEST_SUFFIXES]
+
+
 def _split_manifests(root: Path, names: SplitNames) -> dict[str, Path]:
-    """Manifests in ``root`` called like a split. A lone Parquet file called ``train`` is one too."""
+    """Return the manifest of each split: ``train.csv``, or ``train_labels.csv`` if there is no such file.
+
+    A lone Parquet file called ``train`` is one too.
+
+    Raises:
+        DataError: two are of the same split.
+    """
+    there = _manifests_in(root)
     found: dict[str, Path] = {}
-    there = sorted(path for path in root.iterdir() if path.suffix.casefold() in MANIFEST_SUFFIXES and path.is_file())
     for split in SPLIT_NAMES:
-        stems = [name.casefold() for name in names.of(split)]
-        paths = [path for path in there if path.stem.casefold() in stems]
+        exact = [path for path in there if names.exactly(path.stem) == split]
+        like = [path for path in there if names.of_table(path) == split and path.suffix != ".parquet"]
+        paths = exact or like
         if len(paths) > 1:
-            raise DataError(f"{root}: {paths[0].name} and {paths[1].name} are both the {split} split; keep one")
+            raise DataError(
+                f"{root}: {paths[0].name} and {paths[1].name} are both the {split} split. Keep one, or name the files "
+                "with --train_file, --eval_file and --test_file"
+            )
         if paths:
             found[split] = paths[0]
     return found
+
+
+def _load_manifests(root: Path, manifests: dict[str, Path], columns: Columns, names: SplitNames) -> Splits:
+    """Read a manifest for each split; class folders beside them are for training if no manifest is."""
+    splits = Splits()
+    for split, path in manifests.items():
+        setattr(splits, split, load_manifest(path, columns))
+    if "train" in manifests:
+        return splits
+    layout = find_layout(root, names, [str(path) for path in manifests.values()])
+    classes = layout.places.get("train")
+    if classes is None or metadata_file(classes.path) is not None:
+        return splits
+    train = load_layout(Layout(layout.root, {"train": classes}, layout.notes, layout.skipped), columns)
+    assert train.train is not None
+    held_out = {str(Path(c.path).resolve()) for s in manifests for c in getattr(splits, s) if c.path is not None}
+    rows = [i for i, clip in enumerate(train.train) if str(Path(str(clip.path)).resolve()) not in held_out]
+    splits.train = train.train.keep(rows)
+    used = and_more([path.name for path in manifests.values()])
+    splits.notes = [
+        *train.notes,
+        f"{root}: {counted(len(rows), 'recording')} of the class folders are for training, those in {used} are not",
+    ]
+    return splits
+
+
+def _label_tables(root: Path, used: Collection[Path]) -> list[Path]:
+    """Return the tables that may hold labels: all but JSON files of another name, which are settings more often."""
+    tables = [path for path in _manifests_in(root) if path not in used]
+    return [path for path in tables if path.suffix.casefold() != ".json" or is_table_name(path)]
+
+
+def _load_labels_beside(layout: Layout, columns: Columns, names: SplitNames) -> tuple[Splits, list[Path]]:
+    """Read the table beside recordings that no folder gives a label.
+
+    Raises:
+        DataError: there is none, or several can be read.
+    """
+    tables = _label_tables(layout.root, [])
+    if not tables:
+        archives = _archives(layout.root)
+        raise DataError(f"{layout.unlabelled}. Note: {archives}" if archives else str(layout.unlabelled))
+    if len(tables) > 1:
+        raise DataError(
+            f"{layout.unlabelled}. There are several tables: {and_more([path.name for path in tables])}. Name the one "
+            "to use with --train_file (and --eval_file, --test_file)"
+        )
+    path = tables[0]
+    try:
+        table = load_manifest(path, columns)
+    except DataError as exc:
+        raise DataError(f"{layout.unlabelled}. {path.name} beside them cannot be used: {exc}") from exc
+    splits = by_split(table, layout.root, names)
+    splits.notes += [f"{layout.root}: labels and recordings are those in {path.name}", *_not_listed(layout, table)]
+    return splits, [path]
+
+
+def _not_listed(layout: Layout, table: ClipTable) -> list[str]:
+    listed = {str(Path(clip.path).resolve()) for clip in table if clip.path is not None}
+    listing = list_recordings(layout.root)
+    others = [path for path in listing.paths if str(Path(path).resolve()) not in listed]
+    if not others:
+        return []
+    where = and_more([str(Path(path).relative_to(layout.root)) for path in others])
+    return [f"{layout.root}: did not use {counted(len(others), 'recording')} that no row of the table names: {where}"]
+
+
+def _unused(root: Path, used: Collection[Path]) -> list[str]:
+    """Return a line for tables, lists and archives in a folder that were not used."""
+    tables = [path.name for path in _label_tables(root, used)]
+    lists = [name for name in files_in(root) if Path(name).suffix.casefold() in _LISTS and is_table_name(Path(name))]
+    notes = []
+    if tables:
+        notes.append(
+            f"{root}: did not use {and_more(tables, 6)}. Add --train_file, --eval_file or --test_file FILE to use one"
+        )
+    if lists:
+        notes.append(
+            f"{root}: did not use {and_more(lists, 6)}: not a format of tables that earmark reads "
+            f"({', '.join(MANIFEST_SUFFIXES)})"
+        )
+    archives = _archives(root)
+    return [*notes, f"{root}: {archives}"] if archives else notes
+
+
+def _archives(root: Path) -> str:
+    archives = [name for name in files_in(root) if is_archive(Path(name))]
+    return f"archives are not read: {and_more(archives)}. Extract them to use their recordings" if archives else ""

@@ -26,11 +26,19 @@ from earmark.data.decode_soundfile import Described
 from earmark.data.samples import FULL_SCALE_LIMIT, Mixer, PowerLeft, as_floats
 from earmark.errors import AudioError
 
+# Suffixes of what libsndfile (soundfile.available_formats()) and FFmpeg (av.formats_available) decode to sound.
+# Left out are headerless samples, whose rate nobody knows (raw, pcm, al, ul, sb), and suffixes that usually name other
+# things in a folder of recordings (mat, dat, bin, str, bit, txt).
 _SUFFIXES = (
-    "wav wave w64 rf64 flac ogg oga opus mp3 mp2 aif aiff aifc au snd caf voc nist sph "
-    "m4a aac ac3 amr wma mp4 mov webm mka mkv avi 3gp"
+    "wav wave wavex w64 rf64 bwf bw64 amb aif aiff aifc afc au snd caf flac ogg oga ogx opus spx mp1 mp2 mp3 mpa "
+    "mpga m2a voc nist nis sph avr htk iff svx 8svx mpc2k paf fap pvf sds ircam sf wve xi m4a m4b m4r f4a isma mka "
+    "weba aac adts loas latm ac3 eac3 ec3 amr awb 3ga wma asf xwma gsm g722 722 g723_1 tco rco sln lbc ilbc qcp dss "
+    "ape apl wv tta tak shn mpc mlp thd truehd dts dtshd dsf ra rm aptx aptxhd oma aa3 at3 omg vqf osq qoa bonk rka "
+    "laf lc3 mmf sox rso wsd acm adx aea ast apc brstm bfstm bcstm hca genh vag xvag svag msf mtaf mp4 m4v mov qt "
+    "f4v flv webm mkv mk3d avi wmv 3gp 3g2 3gpp mpg mpeg mpe vob ts mts m2ts ogv ogm mxf nut rmvb divx dv gxf wtv "
+    "swf"
 )
-# what a scan of a folder takes for a recording
+# the files that a scan of a folder takes for recordings
 AUDIO_SUFFIXES = frozenset(f".{suffix}" for suffix in _SUFFIXES.split())
 
 # What is above is a damaged file even for who only measures it: its power does not fit into float32.

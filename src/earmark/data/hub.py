@@ -15,7 +15,8 @@ from typing import Any
 
 from earmark.data.clips import ClipTable, Splits
 from earmark.data.columns import Columns, find_columns
-from earmark.data.folders import SPLIT_NAMES, SplitNames, load_folder
+from earmark.data.folders import load_folder
+from earmark.data.split_names import SPLIT_NAMES, SplitNames
 from earmark.data.tables.arrow import rate_column, recordings
 from earmark.data.tables.build import clips_of
 from earmark.data.tables.sheet import Sheet
@@ -115,7 +116,7 @@ def _splits(tables: Any, title: str, folder: str, columns: Columns, names: Split
         wanted = names.of(split)
         found = next((there[name.casefold()] for name in wanted if name.casefold() in there), None)
         if found is None:
-            if getattr(names, split) != split:
+            if getattr(names, split) not in (split, NO_SPLIT):
                 raise DataError(f"{title}: no split {getattr(names, split)!r}; its splits are {', '.join(tables)}")
             continue
         origin = f"{title} {found}"

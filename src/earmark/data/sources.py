@@ -12,11 +12,11 @@ from earmark.data.clips import Clip, ClipTable, Splits
 from earmark.data.columns import Columns, MissingColumnError
 from earmark.data.combine import Source, combine
 from earmark.data.data_dir import is_table_folder, is_unlabelled_folder, load_data_dir
-from earmark.data.folders import SplitNames
 from earmark.data.folds import Folds, check_every_clip_has, share_out
 from earmark.data.listing import list_audio
 from earmark.data.manifests import load_manifest
 from earmark.data.reading import decoder_threads
+from earmark.data.split_names import SplitNames
 from earmark.data.splits import make_validation_split
 from earmark.data.subsets import draw, draw_subsets
 from earmark.data.waveforms import default_store_root

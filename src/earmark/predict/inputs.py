@@ -9,7 +9,7 @@ from pathlib import Path
 
 from earmark.data.clips import Clip
 from earmark.data.decode import duration_s
-from earmark.data.listing import list_audio
+from earmark.data.listing import list_recordings
 from earmark.errors import DataError
 from earmark.progress import Progress
 from earmark.words import counted
@@ -20,9 +20,10 @@ _MANY = 200  # recordings: progress counts them instead of seconds, for which ea
 
 
 def find_recordings(inputs: Sequence[str]) -> dict[str, str]:
-    """Return each file, and each audio file inside each folder, in the order given, folders sorted.
+    """Return each file, and each recording inside each folder, in the order given, folders sorted.
 
     A recording that is given twice, as a file and in its folder or by two paths, is used once, under its first path.
+    What is skipped in a folder is logged (:mod:`earmark.data.listing`).
 
     Returns:
         Path as it was given or found -> its name within the folder that was given.
@@ -35,16 +36,20 @@ def find_recordings(inputs: Sequence[str]) -> dict[str, str]:
     first: dict[str, str] = {}  # absolute path -> path by which it was found first
     twice = 0
     for name in inputs:
-        inside = [name]
-        if is_folder := Path(name).is_dir():
-            inside = [str(path) for path in list_audio(Path(name))]
-            if not inside:
-                raise DataError(f"{name}: no audio files in this folder")
-        for path in inside:
+        inside = {name: os.path.basename(name)}
+        if Path(name).is_dir():
+            listed = list_recordings(Path(name))
+            if not listed.paths:
+                skipped = listed.skipped.files_note(name)
+                raise DataError(f"{name}: no audio files in this folder{f'. {skipped}' if skipped else ''}")
+            listed.log_skipped()
+            skip = len(os.path.join(listed.root, ""))
+            inside = {str(Path(path)): path[skip:] for path in listed.paths}
+        for path, within in inside.items():
             if first.setdefault(os.path.abspath(path), path) != path or path in found:
                 twice += 1
             else:
-                found[path] = os.path.relpath(path, name) if is_folder else os.path.basename(path)
+                found[path] = within
     if not found:
         raise DataError("no recordings: name files or folders")
     if twice:

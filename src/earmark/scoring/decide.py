@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from earmark.data.clips import ClipTable, fingerprint
-from earmark.data.folders import SPLIT_NAMES, SplitNames
+from earmark.data.split_names import SPLIT_NAMES, SplitNames
 from earmark.decision_options import DecisionArguments
 from earmark.errors import UsageError
 from earmark.models.decision import DEFAULT_REJECT_LABEL, HALF, NEVER, REJECTED, Decision

@@ -1,0 +1,141 @@
+"""The names by which folders, tables and columns show that they belong to a split."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import PurePath
+
+SPLIT_NAMES = ("train", "validation", "test")
+NO_SPLIT = "none"  # value of --train_split_name and the like: the data has no such split
+
+_ALIASES = {
+    "train": ("train", "training"),
+    "validation": ("validation", "val", "valid", "dev", "eval"),
+    "test": ("test", "testing"),
+}
+# names that mean a part of the data, but not always the same part, so no rule can say which
+_UNCLEAR_WORDS = "evaluation development holdout heldout unlabeled unlabelled unsup unsupervised nolabel nolabels"
+_UNCLEAR = frozenset(_UNCLEAR_WORDS.split())
+_IN_CHINESE = {
+    "训练": "train",
+    "训练集": "train",
+    "验证": "validation",
+    "验证集": "validation",
+    "测试": "test",
+    "测试集": "test",
+}
+# words that say nothing about what a folder holds: train_data, audio_train and test-set-2 are splits
+_FILLER_WORDS = (
+    "data dataset datasets set sets split splits part parts audio audios wav wavs flac mp3 ogg file files clip clips "
+    "recording recordings sound sounds sample samples raw all full input inputs"
+)
+_FILLERS = frozenset(_FILLER_WORDS.split())
+_WORDS_OF_TABLES = (
+    "label labels labelled labeled metadata meta list lists manifest index annotation annotations table csv info "
+    "target targets ground truth groundtruth"
+)
+_TABLE_WORDS = frozenset(_WORDS_OF_TABLES.split())
+_FOLD = re.compile(r"(?:fold|cv|split|part)[ _-]?\d+", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class SplitNames:
+    """The names of the splits in the data, if they are not the usual ones.
+
+    Attributes:
+        train: name of the training split; ``none`` if the data has no such split, so that a folder called ``train``
+            is a class.
+        validation: the same for the validation split.
+        test: the same for the test split.
+    """
+
+    train: str = "train"
+    validation: str = "validation"
+    test: str = "test"
+
+    def of(self, split: str) -> tuple[str, ...]:
+        """Return the names to look for: the given one, or the usual ones that no other split was given."""
+        given: str = getattr(self, split)
+        if given == NO_SPLIT:
+            return ()
+        if given != split:
+            return (given,)
+        others = {getattr(self, other).casefold() for other in SPLIT_NAMES if other != split}
+        return tuple(name for name in _ALIASES[split] if name not in others)
+
+    def exactly(self, name: str) -> str | None:
+        """Return the split with this name in any letter case; ``None`` if there is none."""
+        folded = unicodedata.normalize("NFC", name).casefold()
+        return next((s for s in SPLIT_NAMES if folded in (one.casefold() for one in self.of(s))), None)
+
+    def like(self, name: str, extra: Iterable[str] = ()) -> str | None:
+        """Return the split that a name contains beside words without meaning, as ``train_data`` or ``TestSet2`` do.
+
+        Args:
+            name: of a folder, or of a file without its suffix.
+            extra: more words without meaning.
+        """
+        exact = self.exactly(name)
+        if exact is not None:
+            return exact
+        meaningless = _FILLERS | set(extra)
+        words = _words(name)
+        found = {split for word in words if (split := self._usual(word)) is not None}
+        known = all(word.isdigit() or word in meaningless or self._usual(word) for word in words)
+        return found.pop() if len(found) == 1 and known else None
+
+    def of_table(self, path: PurePath) -> str | None:
+        """Return the split that the name of a table contains: ``eval.csv``, ``train_labels.csv``."""
+        return self.like(path.stem, _TABLE_WORDS)
+
+    def of_path(self, parts: Sequence[str]) -> str | None:
+        """Return the split whose folder a relative path begins with, below folders such as ``audio``."""
+        for part in parts[:-1]:
+            split = self.like(part)
+            if split is not None or not is_container_name(part):
+                return split
+        return None
+
+    def _usual(self, word: str) -> str | None:
+        """Return the split that a word stands for, unless its split has another name here."""
+        for ending in ("", "set", "data"):
+            stem = word.removesuffix(ending) if ending else word
+            for split, aliases in _ALIASES.items():
+                if getattr(self, split) == split and stem in aliases:
+                    return split
+        chinese = _IN_CHINESE.get(word)
+        return chinese if chinese is not None and getattr(self, chinese) == chinese else None
+
+
+def is_unclear_name(name: str) -> bool:
+    """Return whether a folder's name means a part of the data without saying which: ``evaluation``, ``unlabelled``."""
+    words = _words(name)
+    return any(word in _UNCLEAR for word in words) and all(
+        word in _UNCLEAR or word in _FILLERS or word.isdigit() for word in words
+    )
+
+
+def is_fold_name(name: str) -> bool:
+    """Return whether a folder is called like a fold: ``fold1``, ``cv-2``."""
+    return _FOLD.fullmatch(name) is not None
+
+
+def is_container_name(name: str) -> bool:
+    """Return whether a folder's name says nothing about its recordings: ``data``, ``audio``, ``wav_files``."""
+    words = _words(name)
+    return bool(words) and all(word in _FILLERS for word in words)
+
+
+def is_table_name(path: PurePath) -> bool:
+    """Return whether a file is called like a table of labels or of a split, whatever its suffix."""
+    words = _words(path.stem)
+    return any(word in _TABLE_WORDS for word in words) or SplitNames().of_table(path) is not None
+
+
+def _words(name: str) -> list[str]:
+    """Return the words of a name in lower case: ``TrainData_2`` has ``train``, ``data`` and ``2``."""
+    parted = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", unicodedata.normalize("NFC", name))
+    return [word.casefold() for word in re.findall(r"[^\W\d_]+|\d+", parted)]
