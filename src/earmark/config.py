@@ -74,9 +74,11 @@ class DataArguments:
     )
     eval_file: Paths = field(default=None, metadata=_repeatable("manifest of validation clips"))
     test_file: Paths = field(default=None, metadata=_repeatable("manifest of test clips"))
-    train_split_name: str = flag("train", "name of the training split")
-    eval_split_name: str = flag("validation", "name of the validation split")
-    test_split_name: str = flag("test", "name of the test split")
+    train_split_name: str = flag(
+        "train", "name of the training split; none if the data has none, so that a folder called train is a class"
+    )
+    eval_split_name: str = flag("validation", "name of the validation split; none if the data has none")
+    test_split_name: str = flag("test", "name of the test split; none if the data has none")
     audio_column_name: str = flag("audio", "column with the recording: a path or bytes")
     audio_dir: str | None = flag(
         None, "folder of the recordings that manifests name, searched with its subfolders (default: the manifest's own)"

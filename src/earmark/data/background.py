@@ -14,7 +14,7 @@ from earmark.config import DataArguments, paths_in
 from earmark.data.clips import Clip, ClipTable, Label, Splits
 from earmark.data.cuts import ClipLengths, Stretch, draw_cuts, hash_order, measured
 from earmark.data.known_contents import read_contents
-from earmark.data.listing import list_audio
+from earmark.data.listing import list_recordings
 from earmark.data.reading import decoder_threads
 from earmark.data.split_names import SPLIT_NAMES
 from earmark.errors import DataError, UsageError
@@ -107,8 +107,12 @@ def _missing(table: ClipTable, options: DataArguments) -> int:
     return max(0, round(options.background_ratio * counts.total() / len(counts)) - there)
 
 
-def background_recordings(options: DataArguments) -> list[str]:
+def background_recordings(options: DataArguments, notes: list[str] | None = None) -> list[str]:
     """Return the paths of the recordings of ``background_dir``, sorted, each once.
+
+    Args:
+        options: the folders.
+        notes: takes a line for everything that was skipped in them.
 
     Raises:
         DataError: a folder does not exist or holds no recordings.
@@ -117,11 +121,13 @@ def background_recordings(options: DataArguments) -> list[str]:
     for folder in paths_in(options.background_dir):
         if not Path(folder).is_dir():
             raise DataError(f"{folder}: no such folder. Fix --background_dir")
-        paths = list_audio(folder)
-        if not paths:
+        listing = list_recordings(Path(folder))
+        if not listing.paths:
             raise DataError(f"{folder}: no recordings in this folder. Fix --background_dir")
-        for path in paths:
-            found.setdefault(os.path.abspath(path), str(path))
+        if notes is not None:
+            notes += listing.skipped.notes(folder)
+        for path in listing.paths:
+            found.setdefault(os.path.abspath(path), path)
     return sorted(found.values())
 
 
@@ -155,7 +161,7 @@ def _from_folders(
     options: DataArguments, tables: Mapping[str, ClipTable], targets: Mapping[str, int], notes: list[str]
 ) -> dict[str, list[Stretch]]:
     """Share the recordings of ``background_dir`` out over the splits, as their clips are."""
-    paths = background_recordings(options)
+    paths = background_recordings(options, notes)
     _check_not_labelled(paths, tables)
     found = [_whole(Clip(source=path, path=path)) for path in paths]
     bad = [stretch.clip.source for stretch in found if stretch.seconds < _SHORTEST_S]

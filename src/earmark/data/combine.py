@@ -11,14 +11,12 @@ from pathlib import Path
 
 from earmark.data.clips import Clip, ClipTable, Splits, sorted_labels
 from earmark.data.copies import find_copies
-from earmark.data.split_names import SPLIT_NAMES
+from earmark.data.split_names import SHOWN_NAMES, SPLIT_NAMES
 from earmark.errors import DataError
 from earmark.tasks import Task
 from earmark.words import and_more, counted
 
 logger = logging.getLogger(__name__)
-
-_SHOWN = {"train": "training", "validation": "validation", "test": "test"}
 
 
 @dataclass(frozen=True)
@@ -121,7 +119,9 @@ def _describe(sources: Sequence[Source]) -> str:
     parts = []
     known: set[str] = set()
     for source in sources:
-        counts = ", ".join(counted(len(table), f"{_SHOWN[split]} clip") for split, table in source.tables().items())
+        counts = ", ".join(
+            counted(len(table), f"{SHOWN_NAMES[split]} clip") for split, table in source.tables().items()
+        )
         labels = source.labels()
         new = [label for label in labels if label not in known] if known else []
         classes = f"; {counted(len(labels), 'class')}" if labels else ""

@@ -57,9 +57,8 @@ class Place:
         """Sort the recordings of a listing by the subfolder they are in."""
         classes: dict[str, list[str]] = {}
         loose = []
-        skip = len(os.path.join(str(path), ""))
         for recording in listing.paths:
-            name, separator, _ = recording[skip:].partition(os.sep)
+            name, separator, _ = recording[len(listing.prefix) :].partition(os.sep)
             if separator:
                 classes.setdefault(name, []).append(recording)
             else:
@@ -303,10 +302,9 @@ def _by_split_below(place: Place, names: SplitNames) -> dict[str, Place] | None:
     outside: list[str] = []
     inside: list[str] = []
     for label, paths in place.classes.items():
-        skip = len(os.path.join(str(place.path), label, ""))
         for path in paths:
-            first, below, _ = path[skip:].partition(os.sep)
-            split = names.exactly(first) if below else None
+            parts = Path(os.path.relpath(path, place.path)).parts
+            split = names.exactly(parts[1]) if len(parts) > 2 else None
             if split is None:
                 outside.append(path)
                 continue

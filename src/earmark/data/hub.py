@@ -16,7 +16,7 @@ from typing import Any
 from earmark.data.clips import ClipTable, Splits
 from earmark.data.columns import Columns, find_columns
 from earmark.data.folders import load_folder
-from earmark.data.split_names import SPLIT_NAMES, SplitNames
+from earmark.data.split_names import NO_SPLIT, SPLIT_NAMES, SplitNames
 from earmark.data.tables.arrow import rate_column, recordings
 from earmark.data.tables.build import clips_of
 from earmark.data.tables.sheet import Sheet

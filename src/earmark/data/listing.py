@@ -102,6 +102,11 @@ class Listing:
     paths: list[str]
     skipped: Skipped
 
+    @property
+    def prefix(self) -> str:
+        """What the paths begin with before the names of folders below ``root``."""
+        return "" if self.root == os.curdir else os.path.join(self.root, "")
+
     def log_skipped(self) -> None:
         """Log what was skipped, for commands that do not collect notes."""
         for note in self.skipped.notes(self.root):
@@ -121,7 +126,7 @@ def list_recordings(
     Raises:
         DataError: a folder cannot be listed.
     """
-    root = os.fspath(folder)
+    root = str(Path(folder))
     paths: list[str] = []
     skipped = Skipped()
     searched: set[str] = set()
@@ -150,7 +155,7 @@ def list_recordings(
                 else:
                     waiting.append((entry.path, os.path.join(real, entry.name)))
             elif is_recording(entry.name):
-                paths.append(entry.path)
+                paths.append(entry.path if root != os.curdir else os.path.normpath(entry.path))
             elif not _is_system_file(entry.name) and entry.path not in used:
                 skipped.add_file(entry.path)
     return Listing(root, sorted(paths, key=lambda path: path.split(os.sep)), skipped)

@@ -12,7 +12,7 @@ import numpy as np
 from earmark.config import DataArguments
 from earmark.data.clips import Clip, ClipTable, fingerprint
 from earmark.data.decode import power_left_in_mono
-from earmark.data.listing import list_audio
+from earmark.data.listing import list_recordings
 from earmark.data.reading import Waveforms
 from earmark.data.samples import LEAST_LEFT
 from earmark.data.scan import BadClip
@@ -101,7 +101,9 @@ def load_sounds(folders: Mapping[str, str], sampling_rate_hz: int, options: Data
 def _listed(flag: str, folder: str) -> ClipTable:
     if not Path(folder).is_dir():
         raise DataError(f"--{flag} {folder}: no such folder")
-    clips = [Clip(source=str(path), path=str(path)) for path in list_audio(folder)]
+    listing = list_recordings(Path(folder))
+    listing.log_skipped()
+    clips = [Clip(source=path, path=path) for path in listing.paths]
     if not clips:
         raise DataError(f"--{flag} {folder}: no recordings (.wav, .flac, .mp3, ...) in it or below")
     return ClipTable(clips, folder)

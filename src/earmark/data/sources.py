@@ -13,7 +13,7 @@ from earmark.data.columns import Columns, MissingColumnError
 from earmark.data.combine import Source, combine
 from earmark.data.data_dir import is_table_folder, is_unlabelled_folder, load_data_dir
 from earmark.data.folds import Folds, check_every_clip_has, share_out
-from earmark.data.listing import list_audio
+from earmark.data.listing import list_recordings
 from earmark.data.manifests import load_manifest
 from earmark.data.reading import decoder_threads
 from earmark.data.split_names import SplitNames
@@ -123,10 +123,12 @@ def load_unlabelled(options: DataArguments, *, seed: int, anyway: bool = False) 
     for name in ("group_column", "fold_column", "folds", "shots"):
         if getattr(options, name) is not None:
             raise UsageError(f"--{name}: {origin} has recordings without labels and columns; leave it out")
-    table = ClipTable([Clip(source=str(path), path=str(path)) for root in roots for path in list_audio(root)], origin)
+    listings = [list_recordings(root) for root in roots]
+    table = ClipTable([Clip(source=path, path=path) for listing in listings for path in listing.paths], origin)
+    notes = [note for listing in listings for note in listing.skipped.notes(listing.root)]
     if not table:
-        raise DataError(f"{origin}: no recordings in this folder")
-    splits = Splits(train=table)
+        raise DataError("; ".join([f"{origin}: no recordings in this folder", *notes]))
+    splits = Splits(train=table, notes=notes)
     draw(splits, "train", options.max_train_samples, seed, "--max_train_samples")
     return splits
 

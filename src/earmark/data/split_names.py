@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import PurePath
 
 SPLIT_NAMES = ("train", "validation", "test")
+SHOWN_NAMES = {"train": "training", "validation": "validation", "test": "test"}  # what messages call them
 NO_SPLIT = "none"  # value of --train_split_name and the like: the data has no such split
 
 _ALIASES = {

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from earmark.config import EvaluateOptions
+from earmark.data.class_counts import describe_classes
 from earmark.data.clips import ClipTable, fingerprint
 from earmark.data.columns import NUMBER, Columns
 from earmark.data.scan import write_bad_audio
@@ -64,6 +65,7 @@ def evaluate(options: EvaluateOptions) -> EvaluateOutcome:
     options = for_task(options, audio)
     scorer, device_name = on_device(audio, options.device)
     held_out = find_held_out(options)
+    logger.info("%s", describe_classes({options.split: held_out.table}))
     check_labels(table := held_out.table, audio.labels)
     prepare_folder(first_place(options)[0])  # a folder that cannot be written is reported before the clips are decoded
     usable, bad = keep_usable({options.split: table}, scorer.sampling_rate_hz, options)

@@ -11,7 +11,7 @@ import numpy as np
 
 from earmark.data.clips import Clip, ClipTable
 from earmark.data.known_contents import read_contents
-from earmark.data.listing import list_audio
+from earmark.data.listing import list_recordings
 from earmark.data.reading import decoder_threads, read_in_order
 from earmark.data.waveforms import default_store_root
 from earmark.errors import AudioError, DataError
@@ -62,7 +62,9 @@ def find_recordings(
     """
     if folder is None:
         return Recordings("generated speech-like sound", speech_like(sampling_rate_hz, _GENERATED_CLIPS), None)
-    paths = sorted(list_audio(Path(folder)))
+    listing = list_recordings(Path(folder))
+    listing.log_skipped()
+    paths = [Path(path) for path in listing.paths]
     if not paths:
         raise DataError(f"{folder}: no audio files in this folder; --calibration takes a folder of recordings")
     if record is not None:

@@ -7,8 +7,9 @@ from pathlib import Path
 
 from earmark.data.clips import Clip, ClipTable
 from earmark.data.columns import Columns
-from earmark.data.folders import load_folder
+from earmark.data.data_dir import load_data_dir
 from earmark.data.manifests import MANIFEST_SUFFIXES, load_manifest
+from earmark.data.split_names import SplitNames
 from earmark.errors import AudioError, DataError, UsageError
 from earmark.options import LabelOptions
 from earmark.predict.inputs import find_recordings
@@ -31,17 +32,16 @@ def clips_to_label(options: LabelOptions) -> tuple[ClipTable, list[str]]:
         names = find_recordings(options.inputs)
         return ClipTable([Clip(source=name, path=name) for name in names], ", ".join(options.inputs)), []
     place = Path(options.inputs[0])
-    if not place.is_dir():
-        columns = Columns(audio=options.audio_column_name, label=options.label_column_name)
-        table = load_manifest(place, columns)
-        if any(clip.path is None for clip in table):
-            raise DataError(f"{place}: has its recordings inside; --check takes manifests that name files")
-        return table, []
-    splits = load_folder(place)
-    clips = [clip for table in (splits.train, splits.validation, splits.test) for clip in table or []]
-    if not clips:
-        raise DataError(f"{place}: no recordings in class folders")
-    return ClipTable(clips, str(place)), splits.notes
+    columns = Columns(audio=options.audio_column_name, label=options.label_column_name)
+    if place.is_dir():
+        splits = load_data_dir(str(place), columns, SplitNames())
+        clips = [clip for table in (splits.train, splits.validation, splits.test) for clip in table or []]
+        table, notes = ClipTable(clips, str(place)), splits.notes
+    else:
+        table, notes = load_manifest(place, columns), []
+    if any(clip.path is None for clip in table):
+        raise DataError(f"{place}: has its recordings inside. Give --check a folder or a manifest that names files")
+    return table, notes
 
 
 def path_in(folder: Path, clip: Clip) -> str:

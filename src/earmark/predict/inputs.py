@@ -43,8 +43,7 @@ def find_recordings(inputs: Sequence[str]) -> dict[str, str]:
                 skipped = listed.skipped.files_note(name)
                 raise DataError(f"{name}: no audio files in this folder{f'. {skipped}' if skipped else ''}")
             listed.log_skipped()
-            skip = len(os.path.join(listed.root, ""))
-            inside = {str(Path(path)): path[skip:] for path in listed.paths}
+            inside = {path: path[len(listed.prefix) :] for path in listed.paths}
         for path, within in inside.items():
             if first.setdefault(os.path.abspath(path), path) != path or path in found:
                 twice += 1

@@ -13,11 +13,13 @@ from earmark.audit.copies import find_copies
 from earmark.audit.findings import find_without_listening
 from earmark.config import DataArguments
 from earmark.data.background import recordings_of_splits
+from earmark.data.class_counts import describe_classes
 from earmark.data.clips import ClipTable, Splits, fingerprint
 from earmark.data.columns import NUMBER, Columns
 from earmark.data.content import are_among
 from earmark.data.scan import BadClip, check_tables
 from earmark.data.sources import load_splits
+from earmark.data.split_names import SHOWN_NAMES
 from earmark.data.usable import UsableClips, keep_usable
 from earmark.errors import DataError
 from earmark.runs.split_record import find_record, recording_split
@@ -138,12 +140,13 @@ def prepare_data(
             f"{place}no training clips; put them into a train folder, give --train_file MANIFEST, or name their "
             "split with --train_split_name"
         )
-    check_tables(splits)
     tables = {
         name: table
         for name, table in (("train", splits.train), ("validation", splits.validation), ("test", splits.test))
         if table is not None
     }
+    logger.info("%s", describe_classes({SHOWN_NAMES[name]: table for name, table in tables.items()}))
+    check_tables(splits)
     usable, bad = keep_usable(tables, sampling_rate_hz, options, whole=splits.whole)
     if bad:
         kept = {name: clips.table for name, clips in usable.items()}
