@@ -70,7 +70,7 @@ def test_all_that_is_wrong_with_all_folders_is_one_error(
     with pytest.raises(DataError) as error:
         load_sounds(folders, RATE_HZ, options)
     first, *rest = str(error.value).splitlines()
-    assert first == "4 recordings that cannot be used; mend or remove, or leave out with --on_bad_audio skip:"
+    assert first == "4 recordings cannot be used. Fix or remove them, or leave them out with --on_bad_audio skip:"
     assert sorted(Path(line.split(": ")[0].strip()).name for line in rest) == ["a.wav", "b.wav", "d.wav", "e.wav"]
     options.on_bad_audio = "skip"
     with caplog.at_level("WARNING", logger="earmark"):

@@ -8,7 +8,7 @@ from pathlib import Path
 from earmark.data.archives import is_archive
 from earmark.data.clips import ClipTable, Splits
 from earmark.data.columns import Columns
-from earmark.data.folder_layout import Layout, find_layout, metadata_file, unwrapped
+from earmark.data.folder_layout import FolderLayout, find_folder_layout, metadata_file, unwrapped
 from earmark.data.folders import by_split, check_is_folder, load_layout, load_metadata
 from earmark.data.listing import files_in, list_recordings, subfolders
 from earmark.data.manifests import MANIFEST_SUFFIXES, load_manifest
@@ -50,7 +50,7 @@ def load_data_dir(
     elif not has_metadata and is_table_folder(root):
         return _load_snapshot(root, columns, names, config, cache_dir)
     else:
-        layout = find_layout(given, names)
+        layout = find_folder_layout(given, names)
         if layout.unlabelled is None:
             splits = load_layout(layout, columns)
         else:
@@ -76,7 +76,7 @@ def is_unlabelled_folder(root: Path, names: SplitNames) -> bool:
     if metadata_file(inner) is not None or _split_manifests(inner, names) or is_table_folder(inner):
         return False
     try:
-        layout = find_layout(root, names)
+        layout = find_folder_layout(root, names)
     except DataError:  # for whoever loads the labels
         return False
     return layout.is_loose and not _label_tables(layout.root, [])
@@ -134,11 +134,11 @@ def _load_manifests(root: Path, manifests: dict[str, Path], columns: Columns, na
         setattr(splits, split, load_manifest(path, columns))
     if "train" in manifests:
         return splits
-    layout = find_layout(root, names, [str(path) for path in manifests.values()])
+    layout = find_folder_layout(root, names, [str(path) for path in manifests.values()])
     classes = layout.places.get("train")
     if classes is None or metadata_file(classes.path) is not None:
         return splits
-    train = load_layout(Layout(layout.root, {"train": classes}, layout.notes, layout.skipped), columns)
+    train = load_layout(FolderLayout(layout.root, {"train": classes}, layout.notes, layout.skipped), columns)
     assert train.train is not None
     held_out = {str(Path(c.path).resolve()) for s in manifests for c in getattr(splits, s) if c.path is not None}
     rows = [i for i, clip in enumerate(train.train) if str(Path(str(clip.path)).resolve()) not in held_out]
@@ -157,7 +157,7 @@ def _label_tables(root: Path, used: Collection[Path]) -> list[Path]:
     return [path for path in tables if path.suffix.casefold() != ".json" or is_table_name(path)]
 
 
-def _load_labels_beside(layout: Layout, columns: Columns, names: SplitNames) -> tuple[Splits, list[Path]]:
+def _load_labels_beside(layout: FolderLayout, columns: Columns, names: SplitNames) -> tuple[Splits, list[Path]]:
     """Read the table beside recordings that no folder gives a label.
 
     Raises:
@@ -182,7 +182,7 @@ def _load_labels_beside(layout: Layout, columns: Columns, names: SplitNames) -> 
     return splits, [path]
 
 
-def _not_listed(layout: Layout, table: ClipTable) -> list[str]:
+def _not_listed(layout: FolderLayout, table: ClipTable) -> list[str]:
     listed = {str(Path(clip.path).resolve()) for clip in table if clip.path is not None}
     listing = list_recordings(layout.root)
     others = [path for path in listing.paths if str(Path(path).resolve()) not in listed]

@@ -73,7 +73,7 @@ class Place:
 
 
 @dataclass
-class Layout:
+class FolderLayout:
     """What was found in a folder.
 
     Attributes:
@@ -105,7 +105,7 @@ def metadata_file(folder: Path) -> Path | None:
     return there[0] if there else None
 
 
-def find_layout(folder: Path, names: SplitNames, used: Collection[str] = ()) -> Layout:
+def find_folder_layout(folder: Path, names: SplitNames, used: Collection[str] = ()) -> FolderLayout:
     """Find the splits and the classes below a folder.
 
     Args:
@@ -120,7 +120,7 @@ def find_layout(folder: Path, names: SplitNames, used: Collection[str] = ()) -> 
     notes = [] if root == folder else [f"{folder}: reading {root}, the only folder with recordings in it"]
     named = _split_folders(root, names)
     splits = {split: _opened(Place.at(path), names, notes) for split, path in named.items()}
-    layout = Layout(root, notes=notes)
+    layout = FolderLayout(root, notes=notes)
     for split, place in list(splits.items()):
         if not place.count and metadata_file(place.path) is None:
             notes.append(f"{place.path}: has no recordings, so there is no {split} split in it")
@@ -212,7 +212,7 @@ def _opened(place: Place, names: SplitNames, notes: list[str]) -> Place:
     return inner
 
 
-def _with_splits(layout: Layout, splits: dict[str, Place], beside: Place, names: SplitNames) -> None:
+def _with_splits(layout: FolderLayout, splits: dict[str, Place], beside: Place, names: SplitNames) -> None:
     """Fill in the places of a folder with folders of splits."""
     root = layout.root
     labelled = {split: place for split, place in splits.items() if place.classes or metadata_file(place.path)}
@@ -249,7 +249,7 @@ def _with_splits(layout: Layout, splits: dict[str, Place], beside: Place, names:
     layout.places = {split: labelled[split] for split in SPLIT_NAMES if split in labelled}
 
 
-def _without_splits(layout: Layout, place: Place, names: SplitNames) -> None:
+def _without_splits(layout: FolderLayout, place: Place, names: SplitNames) -> None:
     """Fill in the places of a folder without folders of splits."""
     root = layout.root
     alone = next(iter(place.classes)) if len(place.classes) == 1 and not place.loose else None

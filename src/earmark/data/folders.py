@@ -11,7 +11,7 @@ from pathlib import Path
 
 from earmark.data.clips import Clip, ClipTable, Splits
 from earmark.data.columns import PATH_COLUMNS, Columns
-from earmark.data.folder_layout import Layout, Place, find_layout, metadata_file, unwrapped
+from earmark.data.folder_layout import FolderLayout, Place, find_folder_layout, metadata_file, unwrapped
 from earmark.data.manifests import load_manifest
 from earmark.data.split_names import SPLIT_NAMES, SplitNames
 from earmark.data.tables.cells import label_of_folder
@@ -26,7 +26,7 @@ def load_folder(
 ) -> Splits:
     """Read class folders, or an audiofolder with ``metadata.csv|jsonl|parquet``.
 
-    Either may be below folders of splits; :mod:`earmark.data.folder_layout` has the rules. Clips are sorted by path.
+    Either may be below folders of splits: see :mod:`earmark.data.folder_layout`. Clips are sorted by path.
 
     Args:
         folder: where the recordings are.
@@ -41,7 +41,7 @@ def load_folder(
     inner = unwrapped(root, names)
     if metadata_file(inner) is not None:
         return load_metadata(inner, names, columns)
-    layout = find_layout(root, names)
+    layout = find_folder_layout(root, names)
     if layout.unlabelled is not None:
         raise DataError(layout.unlabelled)
     return load_layout(layout, columns)
@@ -57,7 +57,7 @@ def check_is_folder(root: Path) -> None:
         raise DataError(f"{root}: {'is a file, not a folder' if root.exists() else 'no such folder'}")
 
 
-def load_layout(layout: Layout, columns: Columns) -> Splits:
+def load_layout(layout: FolderLayout, columns: Columns) -> Splits:
     """Read the recordings of a layout that has places."""
     splits = Splits(notes=list(layout.notes))
     for split, place in layout.places.items():

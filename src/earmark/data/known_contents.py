@@ -2,27 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 
+from earmark.data.bad_audio import BadAudioWatch
 from earmark.data.clips import ClipTable
 from earmark.data.content import NO_CONTENT
 from earmark.data.decode import clip_content
-from earmark.data.scan import BadClip
+from earmark.data.scan import BadClip, clips_per_chunk
 from earmark.data.store_key import clip_keys
 from earmark.data.waveforms import CONTENTS
 from earmark.errors import AudioError
 from earmark.progress import Progress
 
 _COMPARING = "comparing the recordings with the run's"
-_CHUNK = 64  # clips a thread takes at a time
 
 
 def read_contents(
-    table: ClipTable, *, num_threads: int, stores: Path | None = None, what: str = _COMPARING
+    table: ClipTable,
+    *,
+    num_threads: int,
+    stores: Path | None = None,
+    what: str = _COMPARING,
+    watch: BadAudioWatch | None = None,
 ) -> tuple[np.ndarray, list[BadClip]]:
     """Return the content of each clip.
 
@@ -31,18 +36,31 @@ def read_contents(
         num_threads: decoder threads.
         stores: folder of waveform stores to look into; ``None`` decodes every clip.
         what: said of the progress.
+        watch: reports clips that cannot be used, and may end the reading.
 
     Returns:
         Contents, uint64 (N,), ``NO_CONTENT`` where a clip cannot be read; and the clips that cannot.
+
+    Raises:
+        DataError: the watch ends the reading.
     """
     contents = np.full(len(table), NO_CONTENT, np.uint64)
     if stores is not None and len(table):
         _look_up(contents, clip_keys(table), stores)
     unknown = np.flatnonzero(contents == NO_CONTENT).tolist()
     bad: list[BadClip] = []
+    if watch is not None:
+        watch.skip(len(table) - len(unknown))
     if unknown:
         with Progress(what, len(unknown)) as progress:
-            _decode(table, unknown, contents, bad, num_threads, progress.update)
+            if watch is not None:
+                watch.write = progress.write
+                watch.before_decoding(num_threads)
+            for chunk, failed in _decode(table, unknown, contents, num_threads):
+                bad += failed
+                if watch is not None:
+                    watch.met(failed, [table[row] for row in chunk])
+                progress.update(len(chunk))
     return contents, bad
 
 
@@ -62,28 +80,23 @@ def _look_up(contents: np.ndarray, keys: np.ndarray, stores: Path) -> None:
 
 
 def _decode(
-    table: ClipTable,
-    rows: list[int],
-    contents: np.ndarray,
-    bad: list[BadClip],
-    num_threads: int,
-    progress: Callable[[int], None],
-) -> None:
-    def decode_chunk(start: int) -> tuple[int, list[BadClip]]:
+    table: ClipTable, rows: list[int], contents: np.ndarray, num_threads: int
+) -> Iterator[tuple[list[int], list[BadClip]]]:
+    """Decode rows in threads and fill in their contents; yield the rows of each chunk and those that cannot be read."""
+    size = clips_per_chunk([table[row] for row in rows])
+
+    def decode_chunk(start: int) -> tuple[list[int], list[BadClip]]:
         failed = []
-        chunk = rows[start : start + _CHUNK]
+        chunk = rows[start : start + size]
         for row in chunk:
             try:
                 contents[row] = clip_content(table[row])
             except AudioError as exc:
                 failed.append(BadClip(row, exc.source, exc.reason))
-        return len(chunk), failed
+        return chunk, failed
 
-    with ThreadPoolExecutor(max(1, num_threads), thread_name_prefix="content") as pool:
-        try:
-            for done, failed in pool.map(decode_chunk, range(0, len(rows), _CHUNK)):
-                bad += failed
-                progress(done)
-        except BaseException:
-            pool.shutdown(cancel_futures=True)  # Ctrl-C must not wait for a million recordings
-            raise
+    pool = ThreadPoolExecutor(max(1, num_threads), thread_name_prefix="content")
+    try:
+        yield from pool.map(decode_chunk, range(0, len(rows), size))
+    finally:
+        pool.shutdown(cancel_futures=True)  # Ctrl-C must not wait for a million recordings

@@ -8,8 +8,10 @@ import unicodedata
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -20,7 +22,11 @@ from earmark.errors import AudioError, DataError, OutputError
 from earmark.files import writing
 from earmark.words import counted
 
-_CHUNK = 64  # clips a thread takes at a time
+if TYPE_CHECKING:
+    from earmark.data.bad_audio import BadAudioWatch
+
+_CHUNK = 64  # clips a thread takes at a time,
+_CHUNK_BYTES = 16_000_000  # or fewer: their files have at most this size, so that a scan can stop soon
 _NAMED = 10  # labels named in a message
 
 
@@ -60,6 +66,7 @@ def scan_clips(
     *,
     num_workers: int = 2,
     progress: Callable[[int, int], None] | None = None,
+    watch: BadAudioWatch | None = None,
 ) -> ScanResult:
     """Decode every clip, all of it, and keep only its duration and content or what is wrong with it.
 
@@ -68,24 +75,35 @@ def scan_clips(
         sampling_rate_hz: rate the clips will be used at.
         num_workers: decoder threads; soundfile and soxr let go of the interpreter lock.
         progress: called now and then, in this thread, with the clips done and N.
+        watch: reports clips that cannot be used, and may end the scan.
+
+    Raises:
+        DataError: the watch ends the scan.
     """
+    if watch is not None:
+        watch.before_decoding(num_workers)
     durations_s = np.full(len(table), np.nan)
     contents = np.full(len(table), NO_CONTENT, np.uint64)
     bad: list[BadClip] = []
 
+    size = clips_per_chunk(table.clips)
+
     def scan_chunk(start: int) -> list[tuple[int, tuple[float, int] | AudioError]]:
-        chunk = range(start, min(start + _CHUNK, len(table)))
+        chunk = range(start, min(start + size, len(table)))
         return [(index, _scan_clip(table[index], sampling_rate_hz)) for index in chunk]
 
     done = 0
     with ThreadPoolExecutor(max(1, num_workers), thread_name_prefix="scan") as pool:
         try:
-            for chunk in pool.map(scan_chunk, range(0, len(table), _CHUNK)):
+            for chunk in pool.map(scan_chunk, range(0, len(table), size)):
+                before = len(bad)
                 for index, result in chunk:
                     if isinstance(result, AudioError):
                         bad.append(BadClip(index, result.source, result.reason))
                     else:
                         durations_s[index], contents[index] = result
+                if watch is not None:
+                    watch.met(bad[before:], table.clips[done : done + len(chunk)])
                 done += len(chunk)
                 if progress is not None:
                     progress(done, len(table))
@@ -93,6 +111,16 @@ def scan_clips(
             pool.shutdown(cancel_futures=True)  # Ctrl-C must not wait for a million recordings
             raise
     return ScanResult(durations_s, contents, bad)
+
+
+def clips_per_chunk(clips: Sequence[Clip]) -> int:
+    """Return how many clips a thread takes at a time: fewer if their files are large."""
+    sizes = []
+    for clip in clips[:: max(1, len(clips) // _CHUNK)]:
+        with suppress(OSError, ValueError):
+            sizes.append(os.path.getsize(clip.path or ""))
+    mean = sum(sizes) / len(sizes) if sizes else 0
+    return max(1, min(_CHUNK, int(_CHUNK_BYTES / mean))) if mean else _CHUNK
 
 
 def _scan_clip(clip: Clip, sampling_rate_hz: int) -> tuple[float, int] | AudioError:

@@ -18,11 +18,13 @@ from pathlib import Path
 import numpy as np
 from filelock import FileLock, Timeout
 
+from earmark.data.bad_audio import BadAudioWatch
 from earmark.data.clips import ClipTable
 from earmark.data.content import NO_CONTENT
 from earmark.data.decode import read_clip, read_clip_and_content
 from earmark.data.incomplete import INCOMPLETE, log_notes
 from earmark.data.samples import CANCELLED
+from earmark.data.scan import BadClip
 from earmark.data.store_disk import check_kept_free, check_room, estimate_bytes, in_bytes, translated_write_errors
 from earmark.data.store_key import store_keys
 from earmark.data.store_writer import EncodedClips, StoreWriter
@@ -66,6 +68,7 @@ def open_or_build(
     dtype: str = "int16",
     num_workers: int = 2,
     progress: Callable[[int, int], None] | None = None,
+    watch: BadAudioWatch | None = None,
 ) -> WaveformStore:
     """Samples of every clip of a table, decoded now or by a run before.
 
@@ -79,8 +82,10 @@ def open_or_build(
         dtype: int16, float16 or float32.
         num_workers: decoder threads; soundfile and soxr let go of the interpreter lock.
         progress: called now and then, in this thread, with the clips done and N.
+        watch: reports clips that cannot be used, and may end the build, which the next one takes up.
 
     Raises:
+        DataError: the watch ends the build.
         OutputError: no room, or ``root`` cannot be written to and does not hold the store.
     """
     plan = _Plan(table, sampling_rate_hz, dtype, *store_keys(table, sampling_rate_hz, dtype), Path(root))
@@ -97,10 +102,12 @@ def open_or_build(
                 with translated_write_errors(plan.root, plan.building):
                     shutil.rmtree(plan.folder)
             if store is None:
-                return _build(plan, num_workers, report)
+                return _build(plan, num_workers, report, watch)
     logger.info("%s: using recordings that an earlier run decoded (%s)", table.origin, plan.folder)
     _warn_of_recordings(store)
     report(len(table), len(table))
+    if watch is not None:
+        watch.skip(len(table))
     return store
 
 
@@ -136,7 +143,11 @@ def _locked(plan: _Plan) -> Iterator[None]:
         lock.release()
 
 
-def _build(plan: _Plan, num_workers: int, report: Callable[[int, int], None]) -> WaveformStore:
+def _build(
+    plan: _Plan, num_workers: int, report: Callable[[int, int], None], watch: BadAudioWatch | None
+) -> WaveformStore:
+    if watch is not None:
+        watch.before_decoding(num_workers)
     total = len(plan.table)
     with translated_write_errors(plan.root, plan.building):
         writer = StoreWriter(plan.building, plan.key, plan.sampling_rate_hz, plan.dtype)
@@ -149,14 +160,18 @@ def _build(plan: _Plan, num_workers: int, report: Callable[[int, int], None]) ->
             logger.info("%s: %s of %s clips were there from a build that was stopped", plan.table.origin, done, total)
             report(done, total)
         try:
+            if watch is not None:
+                watch.skip(done)
+                _tell(watch, plan, writer.bad, 0, 0)
             with closing(_decode_in_order(plan, done, max(1, num_workers))) as chunks:
                 for chunk in chunks:
                     # Comparing contents decodes recordings that are not in this store, and notes theirs too.
                     writer.cancelled.update(dict.fromkeys(name for name in CANCELLED.take() if name in sources))
                     writer.incomplete.update({name: said for name, said in INCOMPLETE.take().items() if name in files})
                     _write(plan, writer, chunk)
+                    _tell(watch, plan, chunk.bad, (now := len(writer.num_samples)) - len(chunk.num_samples), now)
                     report(len(writer.num_samples), total)
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, DataError):
             with suppress(OSError):  # what does not reach the disk now is decoded again
                 writer.flush()
             raise
@@ -173,6 +188,12 @@ def _warn_of_recordings(store: WaveformStore) -> None:
     CANCELLED.add(*store.cancelled)
     INCOMPLETE.add(store.incomplete)
     log_notes(again=True)
+
+
+def _tell(watch: BadAudioWatch | None, plan: _Plan, bad: list[tuple[int, str]], start: int, stop: int) -> None:
+    if watch is not None:
+        clips = [BadClip(row, plan.table[row].source, reason) for row, reason in bad]
+        watch.met(clips, plan.table.clips[start:stop])
 
 
 def _check_room_for_rest(plan: _Plan, done: int) -> None:

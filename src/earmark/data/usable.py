@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from earmark.config import DataArguments
+from earmark.data.bad_audio import BadAudioWatch, listing, refusal
 from earmark.data.clips import ClipTable
 from earmark.data.decoding import DecodedWaveforms
 from earmark.data.reading import Waveforms, decoder_threads
@@ -21,8 +22,6 @@ from earmark.progress import Progress
 from earmark.words import counted
 
 logger = logging.getLogger(__name__)
-
-_LISTED = 20  # unreadable clips named in a message; bad_audio.csv has all of them
 
 
 @dataclass(frozen=True)
@@ -60,8 +59,8 @@ def keep_usable(
         ``(usable, bad)``: what can be used, by split, and ``(split, clip)`` for each clip left out.
 
     Raises:
-        DataError: clips that cannot be used, all of them listed, under ``on_bad_audio=fail``; or none is left of a
-            split.
+        DataError: clips that cannot be used under ``on_bad_audio=fail``, as many listed as
+            :mod:`earmark.data.bad_audio` says; or none is left of a split.
         OutputError: the store cannot be written.
     """
     usable, bad = read_usable(tables, sampling_rate_hz, options, whole=whole)
@@ -89,39 +88,48 @@ def read_usable(
     """As :func:`keep_usable`, for callers that look for more faults before they stop: bad clips are only returned.
 
     Raises:
-        DataError: not a single recording of a split was found.
+        DataError: not a single recording of a split was found; or clips that cannot be used under
+            ``on_bad_audio=fail``, if reading stopped early.
         OutputError: the store cannot be written.
     """
     check_found(tables)
     if whole is not None and options.store != "off":
-        return _read_parts(tables, whole, sampling_rate_hz, options)
-    return _read_each(tables, sampling_rate_hz, options)
+        watch = BadAudioWatch(options.on_bad_audio, [whole])
+        return _read_parts(tables, whole, sampling_rate_hz, options, watch)
+    return _read_each(tables, sampling_rate_hz, options, BadAudioWatch(options.on_bad_audio, tables.values()))
 
 
 def _read_each(
-    tables: Mapping[str, ClipTable], sampling_rate_hz: int, options: DataArguments
+    tables: Mapping[str, ClipTable], sampling_rate_hz: int, options: DataArguments, watch: BadAudioWatch
 ) -> tuple[dict[str, UsableClips], list[tuple[str, BadClip]]]:
     """Each split on its own."""
     usable: dict[str, UsableClips] = {}
     bad: list[tuple[str, BadClip]] = []
     total = sum(len(table) for table in tables.values())
     with Progress("reading the recordings", total) as progress:
+        watch.write = progress.write
         for name, table in tables.items():
             before = progress.done
 
             def count(done: int, _: int, before: int = before) -> None:
                 progress.to(before + done, total)
 
-            usable[name], of_split = _read_all(table, sampling_rate_hz, options, count)
+            usable[name], of_split = _read_all(table, sampling_rate_hz, options, count, watch)
             bad += [(name, clip) for clip in of_split]
     return usable, bad
 
 
 def _read_parts(
-    tables: Mapping[str, ClipTable], whole: ClipTable, sampling_rate_hz: int, options: DataArguments
+    tables: Mapping[str, ClipTable],
+    whole: ClipTable,
+    sampling_rate_hz: int,
+    options: DataArguments,
+    watch: BadAudioWatch,
 ) -> tuple[dict[str, UsableClips], list[tuple[str, BadClip]]]:
     """One store of the whole table, and of it the rows of each split."""
-    store = _store(whole, sampling_rate_hz, options)
+    with Progress("reading the recordings", len(whole)) as progress:
+        watch.write = progress.write
+        store = _open_store(whole, sampling_rate_hz, options, progress.to, watch)
     row_of = {id(clip): row for row, clip in enumerate(whole)}
     reasons = {clip.index: clip.reason for clip in store.bad}
     usable: dict[str, UsableClips] = {}
@@ -138,13 +146,12 @@ def _read_parts(
     return usable, bad
 
 
-def _store(table: ClipTable, sampling_rate_hz: int, options: DataArguments) -> WaveformStore:
-    with Progress("reading the recordings", len(table)) as progress:
-        return _open_store(table, sampling_rate_hz, options, progress.to)
-
-
 def _open_store(
-    table: ClipTable, sampling_rate_hz: int, options: DataArguments, progress: Callable[[int, int], None]
+    table: ClipTable,
+    sampling_rate_hz: int,
+    options: DataArguments,
+    progress: Callable[[int, int], None],
+    watch: BadAudioWatch,
 ) -> WaveformStore:
     assert options.store != "off"
     return open_or_build(
@@ -154,21 +161,26 @@ def _open_store(
         dtype=options.store,
         num_workers=decoder_threads(options.preprocessing_num_workers),
         progress=progress,
+        watch=watch,
     )
 
 
 def _read_all(
-    table: ClipTable, sampling_rate_hz: int, options: DataArguments, progress: Callable[[int, int], None]
+    table: ClipTable,
+    sampling_rate_hz: int,
+    options: DataArguments,
+    progress: Callable[[int, int], None],
+    watch: BadAudioWatch,
 ) -> tuple[UsableClips, list[BadClip]]:
     if options.store == "off":
         threads = decoder_threads(options.preprocessing_num_workers)
-        result = scan_clips(table, sampling_rate_hz, num_workers=threads, progress=progress)
+        result = scan_clips(table, sampling_rate_hz, num_workers=threads, progress=progress, watch=watch)
         readable = drop_bad(table, result.bad)
         is_good = ~np.isnan(result.durations_s)
         num_samples = (result.durations_s[is_good] * sampling_rate_hz).round().astype(np.int64)
         decoded = DecodedWaveforms(readable, num_samples, sampling_rate_hz, num_threads=threads)
         return UsableClips(readable, decoded, result.contents[is_good]), result.bad
-    store = _open_store(table, sampling_rate_hz, options, progress)
+    store = _open_store(table, sampling_rate_hz, options, progress, watch)
     good = store.without_bad()
     return UsableClips(drop_bad(table, store.bad), good, good.contents), store.bad
 
@@ -181,11 +193,8 @@ def stop_or_say(bad: Sequence[tuple[str, BadClip]], on_bad_audio: str) -> None:
     """
     if not bad:
         return
-    lines = [f"  {clip.source}: {clip.reason}" for _, clip in bad[:_LISTED]]
-    if len(bad) > _LISTED:
-        lines.append(f"  and {len(bad) - _LISTED:,} more")
-    listing = "\n".join(lines)
-    count = f"{len(bad):,} recording{'s' if len(bad) > 1 else ''} that cannot be used"
+    clips = [clip for _, clip in bad]
     if on_bad_audio == "fail":
-        raise DataError(f"{count}; mend or remove, or leave out with --on_bad_audio skip:\n{listing}")
-    logger.warning("left out %s, listed in bad_audio.csv:\n%s", count, listing)
+        raise refusal(clips)
+    count = counted(len(bad), "recording")
+    logger.warning("left out %s that cannot be used, listed in bad_audio.csv:\n%s", count, listing(clips))

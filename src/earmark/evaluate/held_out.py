@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from earmark.config import EvaluateOptions
+from earmark.data.bad_audio import BadAudioWatch
 from earmark.data.clips import ClipTable, Splits
 from earmark.data.content import NO_CONTENT, is_sound
 from earmark.data.known_contents import read_contents
@@ -98,7 +99,8 @@ def _by_content(table: ClipTable, record: SplitRecord, options: EvaluateOptions)
     """The clips of a table that the run held out."""
     stores = None if options.store == "off" else Path(options.store_dir or default_store_root())
     threads = decoder_threads(options.preprocessing_num_workers)
-    contents, bad = read_contents(table, num_threads=threads, stores=stores)
+    watch = BadAudioWatch(options.on_bad_audio, [table])
+    contents, bad = read_contents(table, num_threads=threads, stores=stores, watch=watch)
     stop_or_say([("", clip) for clip in bad], options.on_bad_audio)
     trained, unseen = record.trained_on(contents), (contents != NO_CONTENT) & ~np.isin(contents, record.used)
     if options.background_dir:
