@@ -42,10 +42,10 @@ def _draw_shots(splits: Splits, shots: int | None, seed: int) -> None:
     taken: Counter[str] = Counter()
     picked = []
     for i in order:
-        classes = (_NO_LABEL,) if table[i].label == () else table[i].classes
-        if any(taken[name] < shots for name in classes):
+        names = (_NO_LABEL,) if table[i].label == () else table[i].classes
+        if any(taken[name] < shots for name in names):
             picked.append(i)
-        taken.update(classes)
+        taken.update(names)
     splits.train = table.keep(sorted(picked))
     fewer = sum(count < shots for count in taken.values())
     clips, classes = counted(len(table), "training clip"), counted(len(taken), "class")

@@ -126,7 +126,7 @@ def learning_curves(history: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]
         drawn = [{"name": name, "points": _points(history, key)} for name, key in curves.items()]
         drawn = [curve for curve in drawn if len(curve["points"]) > 1]
         if drawn:
-            axis = title.lower() if title != "Validation" else ", ".join(curve["name"] for curve in drawn)
+            axis = title.lower() if title != "Validation" else ", ".join(str(curve["name"]) for curve in drawn)
             found.append({"title": title, "axis": axis, "curves": drawn})
     return found
 
