@@ -11,8 +11,8 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "src" / "earmark"
 ROOMS = [
-    {"errors"},
-    {"extras", "faults", "files", "npu", "pages", "progress", "tasks", "words"},
+    {"errors", "words"},
+    {"extras", "faults", "files", "npu", "pages", "progress", "tasks"},
     {"threads"},
     {"config"},
     {"config_files", "augment_options", "bench_options", "decision_options", "options"},
