@@ -165,7 +165,7 @@ class AugmentPreviewOptions(AugmentArguments, ModelArguments, DataArguments):
         UsageError: nothing to do, no folder, or a number is out of range.
     """
 
-    output_dir: str | None = flag(None, "folder for preview.html, spectrograms.png and the wav files (required)")
+    output_dir: str | None = flag(None, "folder for preview.html, spectrograms.svg and the wav files (required)")
     num_clips: int = flag(4, "training clips to show, of as many classes as there are")
     num_variants: int = flag(3, "times that each of them is changed, as in so many epochs")
     sampling_rate: int | None = flag(

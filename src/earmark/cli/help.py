@@ -239,7 +239,7 @@ usage: earmark augment-preview DATA_DIR --augment KINDS --output_dir DIR [flags]
 """
 
 _AUGMENT_PREVIEW_TAIL = """\
-writes wav files, spectrograms.png and preview.html with players: each clip as it is, and as training
+writes wav files, spectrograms.svg and preview.html with players: each clip as it is, and as training
 with this --seed hears it in its first epochs: exactly, with the model named or --config RUN/run_config.yaml
 
 examples
