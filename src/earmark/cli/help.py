@@ -233,7 +233,7 @@ examples
 """
 
 _AUGMENT_PREVIEW_HEAD = """\
-earmark augment-preview: hear and see what augmentation does to clips, before training
+earmark augment-preview: listen to and look at augmented clips before training
 
 usage: earmark augment-preview DATA_DIR --augment KINDS --output_dir DIR [flags]
 """
