@@ -134,7 +134,7 @@ def test_a_job_that_stopped_goes_on_to_the_same_file(model: Path, tapes: Path, r
     whole = tapes / "whole.csv"
     assert predict(model, *words, "--output", whole) == 0
     good = (tapes / "c.wav").read_bytes()
-    (tapes / "c.wav").write_bytes(good[:-20_000])
+    (tapes / "c.wav").write_bytes(good[: len(good) // 3])
     rest = tapes / "rest.csv"
     assert predict(model, *words, "--output", rest, "--on_bad_audio", "fail") == 2
     assert not rest.exists()

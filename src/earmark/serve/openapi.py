@@ -29,7 +29,7 @@ _ERROR_SCHEMA = {
 }
 _ERROR_BODY = {
     "schema": {"$ref": "#/components/schemas/Error"},
-    "example": {"error": "cut short: the header promises 32000 bytes of sound, 1000 are there"},
+    "example": {"error": "cut short: the header announces 1.000 s, 0.030 s are there"},
 }
 _FUNCTION = "unless given: softmax; sigmoid of a model of several labels, none of one that answers a number"
 _PARAMETERS = {
