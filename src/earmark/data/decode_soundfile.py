@@ -20,8 +20,9 @@ from earmark.errors import AudioError
 
 UNKNOWN_FRAMES = 1 << 40  # from here up: libsndfile says 2**63 - 1 for a stream whose header gives no length
 
-# libsndfile's codes for: format not recognised, encoding not supported, encoding not implemented
-_NOT_FOR_SOUNDFILE = {1, 4, 18}
+# libsndfile's codes for: format not recognised, encoding not supported, no file (it says so of an MP3 without frames),
+# encoding not implemented
+_NOT_FOR_SOUNDFILE = {1, 4, 7, 18}
 # libsndfile notes in its log what a header announces and what the file has
 _CUT_SHORT = re.compile(r"^\s*(?:data|SSND|Data Size|riff)\s*:\s*(\d+) \(should be (\d+)\)", re.MULTILINE)
 _STREAMED_BYTES = 0x7FFFF000  # writers to a pipe announce a size from here up, for "unknown"
@@ -132,8 +133,6 @@ class SoundfileReader:
 
     Attributes:
         faults: what was found to be wrong with the recording while reading.
-        num_frames: length of all streams at the rate of the first.
-        rate_hz: rate of the first stream.
         given: frames that :meth:`blocks` has given so far.
 
     Raises:
@@ -210,13 +209,13 @@ class SoundfileReader:
             for block in self._salvaged(stream, at, stop, frames):
                 yield block
                 at += len(block)
+        if at < stop:
+            self._note_shortfall(sound, frames, at)
+        elif stop == frames and self._goes_on():
+            raise MoreThereError
         if sound.format == "OGG" and start == 0 and at == frames and stream.pieces is None:
             lost_s = lost_at_start_s(self._file, file_size(self._file), frames, sound.samplerate)
             self.faults += [f"{lost_s:.3f} s at the start are damaged and left out"] if lost_s else []
-        if at < stop:
-            self._note_shortfall(sound, frames, at)
-        elif stop == frames and self._goes_on(sound):
-            raise MoreThereError
 
     def _note_shortfall(self, sound: soundfile.SoundFile, frames: int, there: int) -> None:
         if self._layout.end:
@@ -230,7 +229,7 @@ class SoundfileReader:
         if fault and not self._layout.faults:
             self.faults.append(fault)
 
-    def _goes_on(self, sound: soundfile.SoundFile) -> bool:
+    def _goes_on(self) -> bool:
         """Whether the file has much more than was read."""
         return self._layout.end > 0 and self._file.tell() + self._layout.read_ahead < self._layout.end
 
