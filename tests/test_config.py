@@ -70,7 +70,7 @@ def test_output_format_follows_the_suffix(output: str | None, given: str | None,
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"inputs": []}, "name a model and what to listen to"),
+        ({"inputs": []}, "name a model and recordings"),
         ({"output": "labels.txt"}, r"--output labels.txt: end it in .csv, .jsonl, .parquet or .rttm, or add"),
         ({"top_k": 0}, "--top_k 0: expected a whole number from 1 on"),
         ({"batch_size": -1}, "--batch_size -1: expected a whole number from 1 on"),

@@ -94,43 +94,41 @@ class PredictOptions(PretrainedArguments):
         "what gets a row: clips is a whole recording, windows each window of it, segments each stretch in which a "
         "class is detected (default: segments with --window_seconds or --hop_seconds, else clips)",
     )
-    top_k: int = flag(1, "how many classes to name for each clip or window, most likely first")
-    window_seconds: float | None = flag(
-        None, "length of a window (default: the longest that the model hears at a time)"
-    )
+    top_k: int = flag(1, "number of classes to name for each clip or window, most likely first")
+    window_seconds: float | None = flag(None, "length of a window (default: the longest that the model takes)")
     hop_seconds: float | None = flag(None, "from the start of a window to the next (default: the length of a window)")
     aggregate: Literal["mean", "max"] = flag(
         "mean", "clips: mean or highest probability of the windows; max finds short sounds in long recordings"
     )
     threshold: float = flag(
         DEFAULT_THRESHOLD,
-        "segments: a class is heard from the window on whose probability reaches this, and the model's own threshold "
-        "of the class where it has one (earmark calibrate)",
+        "segments: one begins at the window whose probability reaches this and the model's own threshold of the "
+        "class, if it has one (earmark calibrate)",
     )
     release_threshold: float | None = flag(
-        None, "segments: and until it falls below this (default: --threshold); lower keeps a sound in one piece"
+        None, "segments: one ends before the window below this (default: --threshold); lower keeps a sound in one piece"
     )
     smooth_windows: int = flag(1, "segments: average probabilities over this many neighbouring windows, an odd number")
-    merge_gap_seconds: float = flag(0.0, "segments: those of a class at most so far apart become one")
-    min_duration_seconds: float = flag(0.0, "segments: leave shorter ones out")
+    merge_gap_seconds: float = flag(0.0, "segments: join those of a class that are at most this far apart")
+    min_duration_seconds: float = flag(0.0, "segments: drop shorter ones")
     only_labels: list[str] | None = field(default=None, metadata={"help": "segments: look for these classes only"})
     batch_size: int = flag(32, "windows a batch")
     num_workers: int | None = flag(None, "threads that decode recordings (default: 2)")
     precision: Literal["fp32", "bf16", "fp16"] = flag(
         "fp32",
-        "compute in this type; bf16 is about twice as fast on a device that has it and answers a little differently",
+        "compute in this type; bf16 is about twice as fast on a device that has it, with slightly different scores",
     )
     device: str = flag("auto", "auto, npu, cuda, xpu, mps or cpu; auto takes the first accelerator there is")
     on_bad_audio: Literal["fail", "skip"] = flag(
-        "skip", "unreadable recordings: skip gives them an empty row and lists the reason, fail stops at the first"
+        "skip", "unreadable recordings: skip lists the reason beside the output, fail stops at the first"
     )
-    engine: Literal["local", "ray"] = flag("local", "ray shares the recordings out over the workers of a Ray cluster")
-    ray_workers: int = flag(2, "with --engine ray: processes, each with the model and a card or a core")
+    engine: Literal["local", "ray"] = flag("local", "ray distributes the recordings over the workers of a Ray cluster")
+    ray_workers: int = flag(2, "with --engine ray: processes, each with the model and an accelerator or a core")
     ray_address: str | None = flag(None, "with --engine ray: of a running cluster (default: one on this machine)")
 
     def __post_init__(self) -> None:
         if not self.model_name_or_path or not self.inputs:
-            raise UsageError("name a model and what to listen to: earmark predict MODEL FILES_OR_FOLDERS...")
+            raise UsageError("name a model and recordings: earmark predict MODEL FILES_OR_FOLDERS...")
         for name in ("top_k", "batch_size", "ray_workers"):
             require_value(getattr(self, name) >= 1, name, getattr(self, name), "a whole number from 1 on")
         threads = self.num_workers
@@ -214,7 +212,7 @@ _FLAGS_OF_ROWS: dict[tuple[str, ...], tuple[str, ...]] = {
 
 @dataclass
 class EmbedOptions(PretrainedArguments):
-    """``earmark embed``: a checkpoint, recordings, and where their embeddings go.
+    """``earmark embed``: a checkpoint, recordings, and the file for their embeddings.
 
     Raises:
         UsageError: no checkpoint, no inputs, no output, or a number is out of range.
@@ -222,14 +220,14 @@ class EmbedOptions(PretrainedArguments):
 
     inputs: list[str] = field(default_factory=list, metadata={"help": "recordings and folders of recordings"})
     output: str | None = flag(
-        None, "file to write (required): .parquet, or .npy with what each row is of in OUTPUT.rows.csv"
+        None, "file to write (required): .parquet, or .npy with the recording and times of each row in OUTPUT.rows.csv"
     )
     overwrite: bool = flag(False, "replace results that are already there")
     resume: bool = flag(False, "continue a stopped job with the same --output, model and settings")
     rows: Literal["clips", "windows"] = flag(
         "clips", "what gets a row: clips is a whole recording, the mean of its windows; windows is each of them"
     )
-    window_seconds: float | None = flag(None, "length of a window (default: the longest the model hears at once)")
+    window_seconds: float | None = flag(None, "length of a window (default: the longest that the model takes)")
     hop_seconds: float | None = flag(None, "from the start of a window to the next (default: the length of a window)")
     batch_size: int = flag(32, "windows a batch")
     num_workers: int | None = flag(None, "threads that decode recordings (default: 2)")
@@ -242,7 +240,7 @@ class EmbedOptions(PretrainedArguments):
     def __post_init__(self) -> None:
         if not self.model_name_or_path or not self.inputs or not self.output:
             raise UsageError(
-                "name a model, what to listen to and a file: earmark embed MODEL FILES_OR_FOLDERS... --output FILE"
+                "name a model, recordings and a file: earmark embed MODEL FILES_OR_FOLDERS... --output FILE"
             )
         if Path(self.output).suffix.lower() not in (".npy", ".parquet"):
             raise UsageError(f"--output {self.output}: end it in .npy or .parquet")

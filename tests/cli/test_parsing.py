@@ -328,8 +328,8 @@ def test_predict_finds_its_words_among_the_flags() -> None:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ("", "name a model and what to listen to"),
-        ("m", "name a model and what to listen to"),
+        ("", "name a model and recordings"),
+        ("m", "name a model and recordings"),
         ("m a.wav --topk 3", "unknown flag --topk; did you mean --top_k?"),
         ("m a.wav --format xml", "--format: invalid choice: 'xml'"),
         ("m a.wav --output o.txt", "--output o.txt: end it in .csv, .jsonl"),

@@ -99,7 +99,7 @@ def test_rows_that_do_not_fit_are_one_line(
     ("words", "said"),
     [
         (["--output", "x.csv"], "end it in .npy or .parquet"),
-        ([], "name a model, what to listen to and a file"),
+        ([], "name a model, recordings and a file"),
         (
             ["--output", "e.npy", "--window_seconds", "9"],
             "--window_seconds 9: this model takes windows above 0 and of at most 1",

@@ -1,4 +1,4 @@
-"""From recordings that come in blocks to one row a window: the loop under predictions, timelines and embeddings."""
+"""The loop under predictions, timelines and embeddings: from blocks of recordings to one row for each window."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ Key = TypeVar("Key")
 
 @dataclass(frozen=True)
 class Scored:
-    """What the model gives for one window.
+    """The model's output for one window.
 
     Attributes:
-        start_s: where it starts in the recording, in seconds.
-        end_s: where it ends.
+        start_s: start in the recording, in seconds.
+        end_s: end in the recording, in seconds.
         row: float32 (C,) logits, or an embedding (D,).
     """
 
@@ -36,8 +36,8 @@ class Ended:
     """A recording is over.
 
     Attributes:
-        duration_s: how much of it was heard, in seconds.
-        error: why no more could be read; ``None`` when it was read to its end.
+        duration_s: how much of it was scored, in seconds.
+        error: why it could not be read to its end; ``None`` if it was.
     """
 
     duration_s: float
@@ -51,15 +51,15 @@ def score_recordings(
 
     Args:
         scorer: the model.
-        recordings: each with what it is called and its samples, float32 blocks at the scorer's sampling rate.
+        recordings: name and samples of each, float32 blocks at the scorer's sampling rate.
         windowing: how they are cut; windows are at most as long as the scorer takes.
         batch_size: most windows in one forward pass.
 
     Yields:
-        ``(name, scored)`` for each window and ``(name, ended)`` behind those of each recording, in order.
+        ``(name, scored)`` for each window and ``(name, ended)`` after those of each recording, in order.
     """
     rate_hz = scorer.sampling_rate_hz
-    # what goes out next: windows (start, samples) whose rows are still to come, and ends of recordings
+    # in order of output: windows (start, samples) whose rows are not computed yet, and ends of recordings
     waiting: deque[tuple[Key, tuple[int, int] | Ended]] = deque()
 
     def cut() -> Iterator[np.ndarray]:
@@ -84,6 +84,6 @@ def score_recordings(
 
 
 def _ended(waiting: deque[tuple[Key, tuple[int, int] | Ended]]) -> Iterator[tuple[Key, Ended]]:
-    """Take the ends of recordings that stand first."""
+    """Take the ends of recordings from the front of the queue."""
     while waiting and isinstance(waiting[0][1], Ended):
         yield waiting.popleft()  # type: ignore[misc]  # seen to be one in the line above

@@ -1,4 +1,4 @@
-"""What is heard when: probabilities of windows, and the segments that they make.
+"""What occurs when: probabilities of windows, and the segments that they make.
 
 Shapes: W windows, C classes.
 """
@@ -17,7 +17,7 @@ from earmark.models.decision import PLAIN, Decision
 
 @dataclass(frozen=True)
 class Window:
-    """One window's answer.
+    """The probabilities of one window.
 
     Attributes:
         start_s: where it starts in the recording, in seconds.
@@ -32,7 +32,7 @@ class Window:
 
 @dataclass(frozen=True)
 class Segment:
-    """A stretch in which one class is heard.
+    """A stretch in which one class is detected.
 
     Attributes:
         start_s: start of its first window, in seconds.
@@ -52,14 +52,14 @@ class SegmentRules:
     """How windows become segments.
 
     Attributes:
-        threshold: a class is heard from the window on whose probability reaches this.
-        release: and up to the window before the one that falls below this; ``None`` for ``threshold``. Lower than
-            ``threshold``, it keeps one sound from falling into pieces (hysteresis).
+        threshold: a segment begins at the window whose probability reaches this.
+        release: it ends before the window that falls below this; ``None`` for ``threshold``. Lower than ``threshold``,
+            it keeps one sound from falling into pieces (hysteresis).
         smooth_windows: probabilities are averaged over this many neighbouring windows first, an odd number.
-        merge_gap_s: segments of one class that overlap or are at most so far apart become one, in seconds.
-        min_duration_s: shorter segments are left out, after merging, in seconds.
+        merge_gap_s: segments of one class that overlap or are at most this far apart become one, in seconds.
+        min_duration_s: shorter segments are dropped after merging, in seconds.
         labels: the classes to look for; ``None`` for all.
-        decision: of the model; where its threshold of a class is higher, that counts for the class.
+        decision: of the model; if its threshold of a class is higher, that one counts for the class.
     """
 
     threshold: float = 0.5
@@ -83,7 +83,7 @@ class SegmentRules:
                 raise UsageError(f"{name} {getattr(self, name)}: expected {expected}")
 
     def segments(self, windows: Iterable[Window], labels: Sequence[str]) -> list[Segment]:
-        """Segments of a recording, in order of time.
+        """Return the segments of a recording, in order of time.
 
         Args:
             windows: in order of time; taken one by one, so they need not all be in memory.
@@ -143,11 +143,11 @@ class _Track:
 
     @property
     def is_open(self) -> bool:
-        """Whether the next window matters even if the class is not heard in it."""
+        """Whether the next window matters even if the class is not detected in it."""
         return self._heard is not None or self._waiting is not None
 
     def add(self, window: Window, probability: float) -> list[Segment]:
-        """Take the next window; segments that are now done."""
+        """Take the next window; return the segments that are now complete."""
         rules = self.rules
         release = self.threshold if rules.release is None else rules.release
         if probability >= (self.threshold if self._heard is None else release):
@@ -165,7 +165,7 @@ class _Track:
         return done
 
     def finish(self) -> list[Segment]:
-        """The recording is over: what was still open."""
+        """Return the segments that the end of the recording completes."""
         done = self._end(self._heard) if self._heard is not None else []
         if self._waiting is not None:
             done += self._long_enough(self._waiting)
@@ -181,13 +181,13 @@ class _Track:
         return self._long_enough(before)
 
     def _long_enough(self, segment: Segment) -> list[Segment]:
-        # a hair's breadth for the rounding of seconds
+        # seconds are rounded, so allow a tiny shortfall
         return [segment] if segment.end_s - segment.start_s >= self.rules.min_duration_s - 1e-9 else []
 
 
 @dataclass
 class Aggregate:
-    """One answer for a whole recording out of those of its windows.
+    """The probabilities of a whole recording, from those of its windows.
 
     Attributes:
         how: ``mean``, the mean of the probabilities, which still add up to 1; or ``max``, the highest that each class
@@ -239,7 +239,7 @@ class Timeline:
         return np.stack([window.probabilities for window in self.windows])
 
     def segments(self, rules: SegmentRules | None = None) -> list[Segment]:
-        """What is heard when, in order of time; see :class:`SegmentRules`. Thresholds of the model count, too."""
+        """Return the segments in order of time; see :class:`SegmentRules`. Thresholds of the model count, too."""
         return replace(rules or SegmentRules(), decision=self.decision).segments(self.windows, self.labels)
 
     def aggregate(self, how: str = "mean") -> np.ndarray:
