@@ -93,6 +93,8 @@ def test_the_card_reads_back_with_its_model_index() -> None:
     assert figures["accuracy"] == 0.75
     assert "| test | 4 | 0.7500 | 0.5000 |" in card.text
     assert r"no\|maybe |" in card.text
+    assert 'classify({"raw": samples, "sampling_rate": 16_000})' in card.text
+    assert "needs the program ffmpeg" in card.text
 
 
 @pytest.mark.parametrize("base_model", [None, "./weights", "/data/weights"])

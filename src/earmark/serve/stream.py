@@ -1,7 +1,8 @@
 """``/v1/stream``: samples come over a WebSocket as they are recorded, the answer of each window goes back at once.
 
 Client to server: binary messages of PCM samples, one channel; the text ``end`` when there are no more. The other way:
-one JSON text a window, ``{"start_s", "end_s", "scores"}``; or ``{"error"}`` and the end.
+one JSON text a window, ``{"start_s", "end_s", "scores"}``; or ``{"error"}`` and the end. Who may open a stream is in
+:mod:`earmark.serve.access`.
 """
 
 from __future__ import annotations
