@@ -1,6 +1,6 @@
-"""Train, resume, predict, label and serve where nothing is there that Windows lacks; see ``without_posix``.
+"""Train, resume, predict, label and serve on this system; on Linux, without what Windows lacks (``without_posix``).
 
-One process a command, as people start them. What Linux cannot imitate is in tests/without_posix/README.md.
+Each command runs in a process of its own, as people start it.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from tests.tiny import write_tones
 
 give_servers_time()
 HERE = Path(__file__).parent
+IMITATES = sys.platform == "linux"
 
 
 @pytest.fixture(scope="module")
@@ -36,15 +37,22 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def environment(work: Path) -> dict[str, str]:
     source = Path(earmark.__file__).parents[1]
-    return os.environ | {
-        "PYTHONPATH": os.pathsep.join(map(str, (HERE / "without_posix", source, os.environ.get("PYTHONPATH", "")))),
+    folders = [*([HERE / "without_posix"] if IMITATES else []), source, os.environ.get("PYTHONPATH", "")]
+    imitation = {
         "PYTHONWARNDEFAULTENCODING": "1",
-        "PYTHONIOENCODING": "cp1252",
         "WITHOUT_POSIX": json.dumps(missing_on_windows()),
         "WITHOUT_POSIX_WORK": str(work),
-        "EARMARK_STORE": str(work / "store"),
-        "OMP_NUM_THREADS": "1",
     }
+    return (
+        os.environ
+        | (imitation if IMITATES else {})
+        | {
+            "PYTHONPATH": os.pathsep.join(map(str, folders)),
+            "PYTHONIOENCODING": "cp1252",
+            "EARMARK_STORE": str(work / "store"),
+            "OMP_NUM_THREADS": "1",
+        }
+    )
 
 
 class Commands:
@@ -69,13 +77,22 @@ class Commands:
         log = self.work.parent / f"{words[0]}.log"
         command = [sys.executable, "-m", "earmark", *map(str, words)]
         with open(log, "wb") as stream:
-            process = subprocess.Popen(command, cwd=self.work, env=self.environment, stdout=stream, stderr=stream)
+            process = subprocess.Popen(
+                command,
+                cwd=self.work,
+                env=self.environment,
+                stdout=stream,
+                stderr=stream,
+                creationflags=getattr(
+                    subprocess, "CREATE_NEW_PROCESS_GROUP", 0
+                ),  # Ctrl-Break is for this process alone
+            )
         try:
             wait_until(lambda: re.search(pattern, log.read_text("cp1252")) or process.poll() is not None)
             found = re.search(pattern, log.read_text("cp1252"))
             assert found is not None, log.read_text("cp1252")
             yield found
-            process.send_signal(signal.SIGINT)
+            process.send_signal(getattr(signal, "CTRL_BREAK_EVENT", signal.SIGINT))
             assert process.wait(PATIENCE_S) == 0, log.read_text("cp1252")
             assert "Traceback" not in log.read_text("cp1252")
         finally:
@@ -101,6 +118,7 @@ def run(commands: Commands, work: Path) -> Path:
     return work / "run"
 
 
+@pytest.mark.skipif(not IMITATES, reason="only Linux imitates Windows")
 def test_the_names_are_missing(commands: Commands) -> None:
     """Guards the tests below: without it they would pass on any code."""
     code = (
