@@ -257,7 +257,7 @@ def ranks_of(words: list[str], folders: list[Path]) -> list[tuple[int, str]]:
             own = {"RANK": str(rank), "GROUP_RANK": str(rank), "LOCAL_RANK": "0", "WORLD_SIZE": str(len(folders))}
             own |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "OMP_NUM_THREADS": "1"}
             ranks.append(stack.enter_context(running(words, folder / "store", folder, own)))
-        return [(process.wait(120), process.communicate()[1]) for process in ranks]
+        return [(process.wait(PATIENCE_S), process.communicate()[1]) for process in ranks]
 
 
 def test_machines_that_see_other_recordings_stop_at_once(tmp_path: Path) -> None:

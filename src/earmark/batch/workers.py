@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import threading
 
 
@@ -20,13 +21,13 @@ def begin_worker(number: int) -> None:
         number: of the worker, as torch passes it.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    if not hasattr(signal, "sigwaitinfo"):  # macOS and Windows, where the default stays
-        return
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    if sys.platform == "linux" and hasattr(signal, "sigwaitinfo"):  # elsewhere SIGTERM ends the worker
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+        threading.Thread(target=_wait_for_parent, name="signals", daemon=True).start()
 
-    def wait() -> None:
+
+def _wait_for_parent() -> None:
+    if sys.platform == "linux" and hasattr(signal, "sigwaitinfo"):
         while signal.sigwaitinfo({signal.SIGTERM}).si_pid != os.getppid():
             pass
         os._exit(0)
-
-    threading.Thread(target=wait, name="signals", daemon=True).start()

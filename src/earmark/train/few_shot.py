@@ -209,8 +209,8 @@ def _before_linear(model: Any, embeddings: np.ndarray) -> np.ndarray:
     if norm is None:
         return embeddings
     with torch.inference_mode():
-        given = torch.from_numpy(embeddings).to(norm.weight)
-        normed: np.ndarray = norm(given).double().cpu().numpy()
+        given = torch.from_numpy(embeddings).to(norm.weight.dtype).to(norm.weight.device)
+        normed: np.ndarray = norm(given).cpu().double().numpy()  # Apple's MPS has no float64
     return normed
 
 
