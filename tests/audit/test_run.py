@@ -212,7 +212,7 @@ def test_labels_and_folds_with_gaps(tmp_path: Path) -> None:
 
 
 def test_a_manifest_without_labels_is_taken_as_not_labelled(tmp_path: Path) -> None:
-    path = manifest(tmp_path, "kind", ["owl", "kite", "owl"])
+    path = manifest(tmp_path, "sort", ["owl", "kite", "owl"])
     found = inspect(InspectOptions(train_file=path))
     assert found.audited.splits == ["recordings"] * 3
     assert "no label in a column 'label', so it is taken as not labelled (--label_column_name" in found.notes[0]

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from earmark.data.clips import ClipTable
@@ -40,6 +43,11 @@ def load_manifest(path: str | os.PathLike[str], columns: Columns | None = None) 
         excel = " Save the sheet as CSV (UTF-8)." if suffix in (".xlsx", ".xls", ".ods") else ""
         raise DataError(f"{path}: not a manifest; its name must end in {', '.join(_READABLE)}.{excel}")
     existing(path)
+    with _without_garbage_collection():
+        return _load(path, suffix, columns)
+
+
+def _load(path: Path, suffix: str, columns: Columns) -> ClipTable:
     if suffix == ".parquet":
         from earmark.data.hub import load_parquet
 
@@ -48,3 +56,15 @@ def load_manifest(path: str | os.PathLike[str], columns: Columns | None = None) 
         return clips_of(read_json(path, (columns.audio, columns.label)), columns)
     sheet = read_label_track(path) if suffix == ".txt" else None
     return clips_of(sheet or read_delimited(path), columns)
+
+
+@contextmanager
+def _without_garbage_collection() -> Iterator[None]:
+    """Keep Python from looking for reference cycles: among the millions of objects of a large table there are none."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
