@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -231,7 +232,15 @@ def _loaders(
 
 def _manifest(split: str, path: str, columns: Columns) -> Splits:
     splits = Splits()
-    setattr(splits, split, load_manifest(path, columns))
+    table = load_manifest(path, columns)
+    setattr(splits, split, table)
+    parts = Counter(str(clip.metadata.get("split")).casefold() for clip in table)
+    if len(parts) > 1 and {"train", "test", "val", "valid", "validation", "dev"} & set(parts):
+        counts = ", ".join(f"{name} {count:,}" for name, count in parts.items())
+        splits.notes.append(
+            f"{path}: column `split` ({counts}) was not used, because the file is given as the {split} split: all its "
+            f"rows are {split} clips. To use it, give each split a file of its own"
+        )
     return splits
 
 
