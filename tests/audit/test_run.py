@@ -58,6 +58,17 @@ def found(data: Path) -> Inspection:
     return inspect(InspectOptions(data_dir=str(data), max_length_seconds=2.0))
 
 
+def test_unreadable_recordings_and_skipped_files_are_reported(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    for label in "ab":
+        write(tmp_path / label / "1.wav", chirp(1))
+    (tmp_path / "a" / "broken.wav").write_bytes(b"RIFF....")
+    (tmp_path / "a" / "notes.txt").write_text("")
+    with caplog.at_level("INFO"):
+        notes = inspect(InspectOptions(data_dir=str(tmp_path))).notes
+    assert any(line.startswith(f"{tmp_path}/a/broken.wav: cannot be used: ") for line in caplog.messages)
+    assert f"{tmp_path}: skipped 1 file without an audio suffix: 1 .txt (a/notes.txt)" in notes
+
+
 @pytest.mark.parametrize(
     ("kind", "level", "names"),
     [

@@ -159,7 +159,7 @@ def nothing_to_train_on(data: Path) -> str:
 def nothing(data: Path) -> str:
     shutil.rmtree(data)
     data.mkdir()
-    return "nothing to learn from"
+    return "no class folders with recordings in them"
 
 
 @pytest.mark.parametrize("damage", [one_class, unknown_class, two_spellings, nothing_to_train_on, nothing])

@@ -9,10 +9,12 @@ import numpy as np
 import pytest
 import soundfile
 
+from earmark.config import DataArguments
 from earmark.data.clips import Clip
 from earmark.data.decode import AUDIO_SUFFIXES, read_clip
 from earmark.data.folders import load_folder
 from earmark.data.listing import list_audio, list_recordings
+from earmark.data.sources import load_splits, load_unlabelled
 from earmark.errors import DataError
 from earmark.predict.inputs import find_recordings
 from tests.data.test_folders import touch
@@ -112,6 +114,21 @@ def test_a_folder_that_cannot_be_listed(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"b: the folder cannot be listed .*Fix its permissions"):
         list_recordings(tmp_path)
     (tmp_path / "b").chmod(0o755)
+
+
+def test_all_commands_find_the_same_recordings(tmp_path: Path) -> None:
+    touch(tmp_path / "elsewhere", "1.GSM", "sub/2.wav")
+    data = touch(tmp_path / "data", "a/1.wav", "a/x/2.mka", "b/3.flac", "b/._3.flac", "b/x.txt", "@eaDir/b/3.flac")
+    (data / "c").symlink_to(tmp_path / "elsewhere")
+    (data / "b" / "up").symlink_to(data)
+    wanted = [str(data / name) for name in ("a/1.wav", "a/x/2.mka", "b/3.flac", "c/1.GSM", "c/sub/2.wav")]
+    labelled = load_splits(DataArguments(data_dir=str(data)), seed=0, check=False)  # train, evaluate, inspect
+    assert sorted(clip.source for clip in [*(labelled.train or []), *(labelled.validation or [])]) == wanted
+    unlabelled = load_unlabelled(DataArguments(data_dir=str(data)), seed=0, anyway=True)  # inspect --unlabelled
+    assert unlabelled is not None
+    assert [clip.source for clip in unlabelled.train or []] == wanted
+    assert list(find_recordings([str(data)])) == wanted  # predict, embed, label
+    assert [str(path) for path in list_audio(data)] == wanted  # corpora
 
 
 # ---------------------------------------------------------------- suffixes

@@ -315,7 +315,7 @@ def test_a_damaged_record_is_an_error(run, tmp_path) -> None:
 def test_clips_that_cannot_be_read_are_not_passed_over(run, folder, tmp_path) -> None:
     data = Path(shutil.copytree(folder, tmp_path / "data"))
     (data / "low" / "broken.wav").write_bytes(b"RIFF")
-    with pytest.raises(DataError, match=r"1 recording that cannot be used.*\n.*broken\.wav"):
+    with pytest.raises(DataError, match=r"1 recording cannot be used.*\n.*broken\.wav"):
         chosen(run, data_dir=str(data))
     skipped = Path(shutil.copytree(run, tmp_path / "run"))
     (skipped / "run_config.yaml").write_text("on_bad_audio: skip\n")  # as a run that has left it out

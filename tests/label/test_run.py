@@ -69,6 +69,7 @@ def test_proposals_are_what_the_model_predicts(pool: Path, model: Path, tmp_path
     shown = capsys.readouterr()
     assert "8 recordings, proposals in" in shown.out
     assert "the model has no background class, so it proposes one of its classes" in shown.err
+    assert f"{pool / 'broken.wav'}: cannot be used: " in shown.err
 
 
 def test_a_temperature_counts(pool: Path, model: Path, tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from earmark.data.bad_audio import BadAudioWatch
 from earmark.data.clips import Clip, ClipTable
 from earmark.data.content import ContentHash
 from earmark.data.decode import num_channels, stream_at_own_rate
@@ -83,13 +84,16 @@ class Measures:
         return self.duration_s > 0
 
 
-def measure(table: ClipTable, *, num_workers: int, progress: Callable[[int], None]) -> Measures:
+def measure(
+    table: ClipTable, *, num_workers: int, progress: Callable[[int], None], watch: BadAudioWatch | None = None
+) -> Measures:
     """Decode every clip once, at its own rate, and keep what it comes to.
 
     Args:
         table: N clips.
         num_workers: threads; soundfile and numpy's transforms let go of the interpreter lock.
         progress: called in this thread with the number of clips that were done since.
+        watch: reports clips that cannot be read.
     """
     count = len(table)
     measures = Measures.empty(count)
@@ -108,6 +112,8 @@ def measure(table: ClipTable, *, num_workers: int, progress: Callable[[int], Non
         try:
             for done, bad in pool.map(measure_chunk, range(0, count, _CHUNK)):
                 measures.bad += bad
+                if watch is not None:
+                    watch.met(bad)
                 progress(done)
         except BaseException:
             pool.shutdown(cancel_futures=True)

@@ -19,6 +19,7 @@ from earmark.audit.findings import NO_FOLD, Audited, Finding, decibels, find_all
 from earmark.audit.measure import measure
 from earmark.audit.page import render
 from earmark.config import DEFAULT_LONGEST_S
+from earmark.data.bad_audio import BadAudioWatch
 from earmark.data.clips import ClipTable, Reason
 from earmark.data.content import equal_content
 from earmark.data.reading import decoder_threads
@@ -124,7 +125,8 @@ def _origin(tables: dict[str, ClipTable]) -> str:
 def _audit(table: ClipTable, splits: list[str], options: InspectOptions) -> Audited:
     threads = decoder_threads(options.preprocessing_num_workers)
     with Progress("listening", len(table)) as progress:
-        measures = measure(table, num_workers=threads, progress=progress.update)
+        watch = BadAudioWatch("skip", [table], progress.write)
+        measures = measure(table, num_workers=threads, progress=progress.update, watch=watch)
     if options.near_duplicates:
         logger.info("looking for copies")
         with ExitStack() as stack:

@@ -186,12 +186,13 @@ def _check_differ(train: ClipTable) -> None:
     kinds = {clip.label for clip in train}
     if len(kinds) > 1:
         return
-    label, clips = train[0].label, counted(len(train), "training clip")
+    label = train[0].label
+    have = "the only training clip has" if len(train) == 1 else f"all {len(train):,} training clips have"
     if isinstance(label, float):
-        raise DataError(f"{train.origin}: the only number of {clips} is {label:g}; nothing is learned")
+        raise DataError(f"{train.origin}: {have} the number {label:g}, so there is nothing to learn")
     if isinstance(label, tuple):
-        raise DataError(f"{train.origin}: the same labels for {clips} ({train[0].label_text}); nothing is learned")
-    raise DataError(f"{train.origin}: the only label of {clips} is {label!r}; a classifier needs at least two classes")
+        raise DataError(f"{train.origin}: {have} the same labels ({train[0].label_text}), so there is nothing to learn")
+    raise DataError(f"{train.origin}: {have} the label {label!r}. A classifier needs at least two classes")
 
 
 def _check_known(name: str, table: ClipTable, train: ClipTable) -> None:

@@ -17,8 +17,10 @@ from typing import Any
 import numpy as np
 import torch
 
+from earmark.data.bad_audio import BadAudioWatch
 from earmark.data.clips import Clip
 from earmark.data.reading import stream_in_order
+from earmark.data.scan import BadClip
 from earmark.files import writing_bytes
 from earmark.models.build import AudioModel
 from earmark.models.embedding import EmbeddingModel, has_embedding
@@ -70,6 +72,7 @@ def score_clips(
     counts: list[int] = []
     rows: list[int] = []
     bad: dict[int, str] = {}
+    watch = BadAudioWatch("skip", [])
     row = begun = 0
     with HeardProgress(clips) as progress:
         for _, answer in score_recordings(scorer, recordings, windowing, batch_size):
@@ -82,6 +85,7 @@ def score_clips(
                 counts.append(len(windows) - begun)
             else:
                 bad[row] = answer.error.reason
+                watch.met([BadClip(row, answer.error.source, answer.error.reason)])
                 del windows[begun:]
             row, begun = row + 1, len(windows)
             progress.finish()
