@@ -120,6 +120,18 @@ def test_a_split_of_any_name(tmp_path: Path) -> None:
     assert counts(splits) == {"train": {"a": 1, "b": 1}, "validation": {"a": 1}, "test": {"a": 1}}
 
 
+def test_a_split_that_is_not_there(tmp_path: Path) -> None:
+    touch(tmp_path, "train/a/1.wav", "train/b/1.wav", "test/a/3.wav")
+    splits = load(tmp_path, eval_split_name="exam")
+    assert counts(splits) == BOTH
+    assert f"{tmp_path}: no folder is called exam (--eval_split_name)" in splits.notes
+
+
+def test_scripts_beside_an_unpacked_archive(tmp_path: Path) -> None:
+    touch(tmp_path, "train.py", "test.sh", "requirements.txt", "data/a/1.wav", "data/b/1.wav")
+    assert counts(load(tmp_path)) == {"train": AB}
+
+
 def test_what_was_not_used_is_said(tmp_path: Path) -> None:
     touch(tmp_path, "train/a/1.wav", "train/b/1.wav", "test/1.wav", "validation/x.txt", "y.wav")
     notes = load(tmp_path).notes

@@ -160,10 +160,10 @@ def test_validation_has_numbers_of_the_whole_range() -> None:
 
 def test_data_that_teaches_nothing_is_refused() -> None:
     same = ClipTable([Clip("a", label=("x",)), Clip("b", label=("x",))], "table")
-    with pytest.raises(DataError, match="the same labels for 2 training clips"):
+    with pytest.raises(DataError, match="all 2 training clips have the same labels"):
         check_tables(Splits(train=same))
     numbers = ClipTable([Clip("a", label=2.0), Clip("b", label=2.0)], "table")
-    with pytest.raises(DataError, match="the only number of 2 training clips is 2"):
+    with pytest.raises(DataError, match="all 2 training clips have the number 2"):
         check_tables(Splits(train=numbers))
     # one label that is there or not is something to learn
     check_tables(Splits(train=ClipTable([Clip("a", label=("x",)), Clip("b", label=())], "table")))

@@ -70,7 +70,7 @@ def test_good_tables_pass():
     [
         (Splits(train=table_of("")), "data: no training clips"),
         (Splits(train=table_of("ab"), test=table_of("", "x.csv")), "x.csv: no test clips"),
-        (Splits(train=table_of("aaa")), "the only label of 3 training clips is 'a'"),
+        (Splits(train=table_of("aaa")), "all 3 training clips have the label 'a'"),
         (
             Splits(train=table_of("ab"), validation=table_of("acdd", "v.csv")),
             "v.csv: the validation split has labels that no training clip has: 'd' (2 clips), 'c' (1 clip)",

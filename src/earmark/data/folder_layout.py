@@ -18,7 +18,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from earmark.data.listing import Listing, Skipped, files_in, is_recording, list_recordings, subfolders
-from earmark.data.split_names import SPLIT_NAMES, SplitNames, is_container_name, is_fold_name, is_unclear_name
+from earmark.data.manifests import MANIFEST_SUFFIXES
+from earmark.data.split_names import NO_SPLIT, SPLIT_NAMES, SplitNames, is_container_name, is_fold_name, is_unclear_name
 from earmark.errors import DataError
 from earmark.words import and_more, counted
 
@@ -119,6 +120,9 @@ def find_folder_layout(folder: Path, names: SplitNames, used: Collection[str] = 
     root = unwrapped(folder, names)
     notes = [] if root == folder else [f"{folder}: reading {root}, the only folder with recordings in it"]
     named = _split_folders(root, names)
+    for split, flag in _FLAGS.items():
+        if getattr(names, split) not in (split, NO_SPLIT) and split not in named:
+            notes.append(f"{root}: no folder is called {getattr(names, split)} ({flag})")
     splits = {split: _opened(Place.at(path), names, notes) for split, path in named.items()}
     layout = FolderLayout(root, notes=notes)
     for split, place in list(splits.items()):
@@ -148,7 +152,7 @@ def unwrapped(root: Path, names: SplitNames) -> Path:
     while True:
         if metadata_file(root) is not None or any(map(is_recording, files_in(root))):
             return root
-        if any(names.of_table(Path(name)) or name.endswith(".parquet") for name in files_in(root)):
+        if any(names.of_table(Path(name)) or name.endswith(".parquet") for name in _tables(root)):
             return root
         filled = [name for name in subfolders(root) if _holds_data(root / name)]
         if len(filled) != 1 or names.like(filled[0]):
@@ -164,7 +168,7 @@ def unwrapped(root: Path, names: SplitNames) -> Path:
 
 
 def _tables(folder: Path) -> list[str]:
-    return [name for name in files_in(folder) if name.casefold().endswith((".csv", ".tsv", ".jsonl", ".parquet"))]
+    return [name for name in files_in(folder) if name.casefold().endswith(MANIFEST_SUFFIXES)]
 
 
 def _holds_data(folder: Path) -> bool:
