@@ -194,6 +194,13 @@ def test_a_table_beside_a_folder_of_recordings(tmp_path: Path) -> None:
     assert load_unlabelled(DataArguments(data_dir=str(tmp_path)), seed=0) is None
 
 
+def test_a_table_in_a_folder_of_its_own_is_named(tmp_path: Path) -> None:
+    touch(tmp_path, "audio/1.wav", "audio/2.wav")
+    write(tmp_path / "meta" / "esc50.csv", table("filename,category", "1.wav"))
+    with pytest.raises(DataError, match=r"no class folders.*add --train_file .*meta/esc50\.csv"):
+        load(tmp_path)
+
+
 def test_tables_that_do_not_help_are_named(tmp_path: Path) -> None:
     touch(tmp_path, "train/1.wav", "test/2.wav")
     write(tmp_path / "labels.csv", "a,b\n1,2\n")

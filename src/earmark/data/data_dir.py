@@ -166,7 +166,10 @@ def _load_labels_beside(layout: FolderLayout, columns: Columns, names: SplitName
     tables = _label_tables(layout.root, [])
     if not tables:
         archives = _archives(layout.root)
-        raise DataError(f"{layout.unlabelled}. Note: {archives}" if archives else str(layout.unlabelled))
+        below = [path for name in subfolders(layout.root) for path in _label_tables(layout.root / name, [])]
+        hints = [f"Note: {archives}"] if archives else []
+        hints += [f"To use a table of a subfolder, add --train_file {below[0]}"] if below else []
+        raise DataError(". ".join([str(layout.unlabelled), *hints]))
     if len(tables) > 1:
         raise DataError(
             f"{layout.unlabelled}. There are several tables: {and_more([path.name for path in tables])}. Name the one "
