@@ -47,23 +47,23 @@ def blocks_of_clip(file: BinaryIO, clip: Clip) -> Iterator[Block]:
     if not file.read(1):
         raise AudioError(clip.source, "the file is empty (0 bytes)")
     found = find_layout(file, seeking=offset_s > 0)
-    given = 0
+    given, rate_hz = 0, None
     try:
-        for block in _with_soundfile(file, clip, found, 0):
-            given += len(block[0])
-            yield block
+        for block, rate_hz in _with_soundfile(file, clip, found, 0):
+            given += len(block)
+            yield block, rate_hz
         return
     except MoreThereError:
         found = find_layout(file, thorough=True)
     except NotForSoundfileError as exc:
-        yield from _with_pyav(file, clip, found, given, exc)
+        yield from _with_pyav(file, clip, found, (given, rate_hz), exc)
         return
     try:
-        for block in _with_soundfile(file, clip, found, given):
-            given += len(block[0])
-            yield block
+        for block, rate_hz in _with_soundfile(file, clip, found, given):
+            given += len(block)
+            yield block, rate_hz
     except NotForSoundfileError as exc:
-        yield from _with_pyav(file, clip, found, given, exc)
+        yield from _with_pyav(file, clip, found, (given, rate_hz), exc)
 
 
 def describe_recording(file: BinaryIO) -> Described | None:
@@ -108,22 +108,24 @@ def _with_soundfile(file: BinaryIO, clip: Clip, found: Found, skip: int) -> Iter
             raise NotForSoundfileError("no samples can be decoded")
 
 
-def _with_pyav(file: BinaryIO, clip: Clip, found: Found, skip: int, cause: NotForSoundfileError) -> Iterator[Block]:
-    """The stretch without its first ``skip`` frames, decoded by PyAV.
+def _with_pyav(
+    file: BinaryIO, clip: Clip, found: Found, given: tuple[int, int | None], cause: NotForSoundfileError
+) -> Iterator[Block]:
+    """The rest of the stretch, decoded by PyAV.
 
     Args:
         file: the recording.
         clip: the stretch.
         found: its container.
-        skip: frames that were given already.
+        given: frames that soundfile has decoded of it, and their rate; ``None`` if it has decoded none.
         cause: why soundfile does not read it.
     """
-    reason = cause.reason
+    reason, (skip, own_hz) = cause.reason, given
     streams = found.layout.streams
     pieces = streams[0].pieces if len(streams) == 1 and not streams[0].zeros else None
     target: Any = Pieces(file, pieces) if pieces else file
-    reader = PyavReader(target, clip.source, found.container, headerless_demuxer(clip.path or ""))
-    there, rate_hz = 0, 0
+    reader = PyavReader(target, clip.source, found.container, headerless_demuxer(clip.path or ""), own_hz)
+    there, rate_hz = 0, own_hz or 0
     try:
         for block, rate_hz in reader.blocks(clip.offset_s, clip.duration_s):
             there += len(block)
@@ -136,6 +138,7 @@ def _with_pyav(file: BinaryIO, clip: Clip, found: Found, skip: int, cause: NotFo
     fallen_short = [cause.fault] if cause.fault and there <= skip else []
     INCOMPLETE.note(clip, [*found.layout.faults, *reader.faults, *fallen_short])
     wanted = round(clip.duration_s * rate_hz) if clip.duration_s is not None else 1
+    there = max(there, skip)
     if not there and clip.offset_s == 0:
         raise AudioError(clip.source, f"damaged ({reason})" if reason else "holds no samples")
     check_cut(clip, there, wanted, rate_hz)

@@ -32,13 +32,21 @@ class PyavReader:
         source: names it in messages.
         container: as :mod:`earmark.data.containers` names it; ``None`` lets FFmpeg find out, playlists excepted.
         demuxer: FFmpeg's name of the format, for files without a header.
+        rate_hz: rate of the samples; ``None`` for that of the recording.
 
     Attributes:
         faults: what was found to be wrong with the recording while reading.
     """
 
-    def __init__(self, file: BinaryIO, source: str, container: str | None, demuxer: str | None = None) -> None:
-        self._file, self._source = file, source
+    def __init__(
+        self,
+        file: BinaryIO,
+        source: str,
+        container: str | None,
+        demuxer: str | None = None,
+        rate_hz: int | None = None,
+    ) -> None:
+        self._file, self._source, self._rate_hz = file, source, rate_hz
         self._demuxer = DEMUXERS.get(container or "") or demuxer
         self.faults: list[str] = []
         self._lost_s = 0.0
@@ -79,7 +87,7 @@ class PyavReader:
         self, av: Any, container: Any, offset_s: float, duration_s: float | None
     ) -> Iterator[tuple[np.ndarray, int]]:
         stream = container.streams.audio[0]
-        rate_hz: int = stream.rate
+        rate_hz: int = self._rate_hz or stream.rate
         start = round(offset_s * rate_hz)
         stop = None if duration_s is None else start + max(1, round(duration_s * rate_hz))
         at, is_empty = 0, True
