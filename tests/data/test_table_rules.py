@@ -205,7 +205,7 @@ def test_a_recording_in_another_folder_than_the_table_says_is_not_taken_silently
     touch(tmp_path, "train/1.wav")
     clips = table(tmp_path, "file,label\ntest/1.wav,a\n")
     assert clips.missing is not None
-    assert f"Looked in {tmp_path}, the working directory and, by name, below {tmp_path}" in clips.missing
+    assert f"Looked in {tmp_path}, the working directory, and in all folders below {tmp_path}/ by name" in clips.missing
     assert f"if it is the same, add --audio_dir {tmp_path}/train" in clips.missing
     named = Columns(audio_dir=f"{tmp_path}/train")
     assert table(tmp_path, "file,label\ntest/1.wav,a\n", columns=named)[0].path == f"{tmp_path}/train/1.wav"

@@ -124,8 +124,8 @@ class Locator:
             return None
         index, path = self._missing[0]
         text = f"{self._sheet.where(index)}: the recording {path!r} was not found{self._others()}. Looked in "
-        text += ", ".join([*self._folders, "the working directory"])
-        text += f" and, by name, below {self._below}. {self._hint(path) or _HOW}"
+        text += f"{', '.join(self._folders)}, the working directory, and in all folders below {self._below}/ by name. "
+        text += self._hint(path) or _HOW
         if len(self._missing) == len(self._sheet):
             return text
         self._sheet.reasons.append(Reason(text, is_obvious=False))
