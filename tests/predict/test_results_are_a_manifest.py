@@ -9,7 +9,6 @@ import pytest
 import soundfile
 
 from earmark.cli.main import main
-from earmark.data.columns import Columns, find_columns
 from earmark.data.manifests import load_manifest
 from tests.tiny import RATE_HZ, save_model, tone
 
@@ -44,9 +43,10 @@ def test_windows_and_segments_are_clips_at_their_place(heard: Path, rows: str) -
     assert main(["predict", "model", "tapes", *flags, *(["--threshold", "0.3"] if rows == "segments" else [])]) == 0
     expected = [(row["path"], float(row["start_s"]), float(row["end_s"]), row["label"]) for row in rows_in("heard.csv")]
     assert expected
-    if find_columns(["path", "start_s", "end_s", "label"], Columns(), "heard.csv").offset is None:
+    clips = load_manifest("heard.csv")
+    if clips[0].duration_s is None:
         pytest.xfail("manifests do not read start_s and end_s yet")
-    for clip, (path, start_s, end_s, label) in zip(load_manifest("heard.csv"), expected, strict=True):
+    for clip, (path, start_s, end_s, label) in zip(clips, expected, strict=True):
         assert (clip.source, clip.label) == (path, label)
         assert (clip.offset_s, clip.duration_s) == (pytest.approx(start_s), pytest.approx(end_s - start_s))
     assert main(["inspect", "--train_file", "heard.csv"]) == 0
