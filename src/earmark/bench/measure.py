@@ -6,9 +6,16 @@ import math
 import sys
 import time
 from dataclasses import dataclass
+from types import ModuleType
 from typing import Any
 
 import torch
+
+resource: ModuleType | None
+try:
+    import resource
+except ImportError:  # Windows, where psutil asks the system
+    resource = None
 
 _SMALLEST_MATRIX, _LARGEST_MATRIX = 512, 8192
 _RUNS = 3
@@ -128,14 +135,12 @@ def peak_memory(device: torch.device) -> Memory:
 
 
 def _peak_resident_bytes() -> int:
-    try:
-        import resource
-    except ImportError:  # Windows, where psutil asks the system
+    if resource is None:
         import psutil
 
         memory = psutil.Process().memory_info()
         return int(getattr(memory, "peak_wset", memory.rss))
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    peak: int = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024  # kilobytes everywhere else
 
 

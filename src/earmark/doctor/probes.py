@@ -183,7 +183,8 @@ def _try_collective(device: torch.device) -> None:
         emit(collective=None, backend=backend)
         return
     emit(backend=backend)
-    emit(collective=_sum_over_ranks(device, distributed.HashStore(), 0, 1))
+    store = distributed.HashStore()  # type: ignore[attr-defined, unused-ignore]  # not on Windows, which has no NCCL
+    emit(collective=_sum_over_ranks(device, store, 0, 1))
 
 
 def probe_group(name: str, rank: str, world_size: str, file: str) -> None:
