@@ -148,8 +148,8 @@ def compare(folder: Path, args: argparse.Namespace, flags: list[str]) -> int:
         print(unstopped.stderr, file=sys.stderr)
         return 1
     with StateRecorder(folder / "killed", folder / "states" / "killed"):
-        # Half of this on average, so about half of the run is left after the last kill, however busy the machine is.
-        longest_life_s = (time.monotonic() - began) / args.kills
+        # Short enough that much of the run is left after the last kill, however busy the machine is.
+        longest_life_s = (time.monotonic() - began) / args.kills / 2
         rng = random.Random(args.seed)
         lives = kill_often([*command, str(folder / "killed")], folder / "killed", args.kills, longest_life_s, rng)
     hashes = weights(folder / "unstopped"), weights(folder / "killed")
