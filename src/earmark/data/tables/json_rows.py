@@ -109,10 +109,10 @@ def _lines(text: str, path: Path, whole: json.JSONDecodeError) -> Iterator[_Row]
         where = f"{path} row {number}"
         try:
             row = json.loads(line)
-        except json.JSONDecodeError:
-            if path.suffix.casefold() == ".json" and whole.lineno > number:  # the file is one value, damaged further on
-                where, exc = f"{path} row {whole.lineno}", whole
-            raise DataError(f"{where}: not JSON ({exc.msg} at character {exc.colno})") from exc
+        except json.JSONDecodeError as fault:
+            is_one_value = path.suffix.casefold() == ".json" and whole.lineno > number  # damaged further on
+            where, error = (f"{path} row {whole.lineno}", whole) if is_one_value else (where, fault)
+            raise DataError(f"{where}: not JSON ({error.msg} at character {error.colno})") from error
         yield number, _object(row, where)
 
 
