@@ -87,7 +87,7 @@ def _with_soundfile(file: BinaryIO, clip: Clip, found: Found, skip: int) -> Iter
         raise NotForSoundfileError
     if found.layout.refusal:
         raise AudioError(clip.source, found.layout.refusal)
-    reader = SoundfileReader(file, found.layout, clip.source)
+    reader = SoundfileReader(file, found.layout, clip.source, found.container)
     with reader.opened() as head:
         frames, rate_hz = head.num_frames, head.rate_hz
         if not frames:

@@ -37,7 +37,7 @@ _PREROLL = {
     "MPEG_LAYER_I": 768,
 }
 _PREROLL["GSM610"] = 1 << 62  # libsndfile does not seek in it
-_CHECKED_BY_LAYOUT = frozenset({"FLAC", "OGG", "MP3", "WAV", "WAVEX", "RF64", "W64"})
+_CHECKED_BY_LAYOUT = frozenset({"flac", "ogg", "mp3", "wav", "w64"})
 
 
 class NotForSoundfileError(Exception):
@@ -130,6 +130,7 @@ class SoundfileReader:
         file: the recording.
         layout: of its streams.
         source: names the recording in messages.
+        container: as :mod:`earmark.data.containers` names it.
 
     Attributes:
         faults: what was found to be wrong with the recording while reading.
@@ -139,8 +140,8 @@ class SoundfileReader:
         NotForSoundfileError: libsndfile does not read it.
     """
 
-    def __init__(self, file: BinaryIO, layout: Layout, source: str) -> None:
-        self._file, self._layout, self._source = file, layout, source
+    def __init__(self, file: BinaryIO, layout: Layout, source: str, container: str | None) -> None:
+        self._file, self._layout, self._source, self._container = file, layout, source, container
         self._heads = [] if len(layout.streams) == 1 else [_described(file, stream) for stream in layout.streams]
         self.faults: list[str] = []
         self.given = 0
@@ -213,7 +214,7 @@ class SoundfileReader:
             self._note_shortfall(sound, frames, at)
         elif stop == frames and self._goes_on():
             raise MoreThereError
-        if sound.format == "OGG" and start == 0 and at == frames and stream.pieces is None:
+        if self._container == "ogg" and start == 0 and at == frames and stream.pieces is None:
             lost_s = lost_at_start_s(self._file, file_size(self._file), frames, sound.samplerate)
             self.faults += [f"{lost_s:.3f} s at the start are damaged and left out"] if lost_s else []
 
@@ -235,7 +236,7 @@ class SoundfileReader:
 
     def _check_log(self, sound: soundfile.SoundFile) -> None:
         """Of containers without a layout of their own: libsndfile reads what is there and only logs what is missing."""
-        if sound.format in _CHECKED_BY_LAYOUT:
+        if self._container in _CHECKED_BY_LAYOUT:
             return
         found = _CUT_SHORT.search(sound.extra_info)
         if found is None or not int(found[2]) < int(found[1]) < _STREAMED_BYTES:
@@ -291,7 +292,7 @@ class SoundfileReader:
 
 def _read(sound: SequentialFile, start: int, stop: int) -> Iterator[np.ndarray]:
     """Blocks float32 (frames, channels) from frame ``start`` to ``stop``, or to the end of the stream."""
-    skip = min(start, _PREROLL.get(sound.subtype, 0))
+    skip = min(start, _PREROLL.get(sound.subtype, 0)) if start else 0
     if start > skip:
         sound.seek(start - skip)
     while skip:
