@@ -43,6 +43,10 @@ class Found:
     is_thorough: bool = False
 
 
+# the most frequent recording of all: nothing but a short header and the samples that it announces
+_PLAIN_WAV = Found("wav", Layout(), is_thorough=True)
+
+
 def find_layout(file: BinaryIO, *, thorough: bool = False, seeking: bool = False) -> Found:
     """Find container and layout of a recording.
 
@@ -52,6 +56,9 @@ def find_layout(file: BinaryIO, *, thorough: bool = False, seeking: bool = False
         seeking: the decoder will seek, which goes wrong in files that were joined.
     """
     head = read_at(file, 0, _HEAD)
+    is_short = head[:4] == b"RIFF" and head[8:20] == b"WAVEfmt \x10\0\0\0" and head[36:40] == b"data"
+    if is_short and int.from_bytes(head[40:44], "little") == file_size(file) - 44:
+        return _PLAIN_WAV
     base = audio_start(file) if id3_length(head[:10]) else 0
     if base:
         head = read_at(file, base, _HEAD)
