@@ -273,6 +273,9 @@ class LabelOptions(PretrainedArguments):
     )
     audio_column_name: str = flag("audio", "with --check: column of the manifest with the recording")
     label_column_name: str = flag("label", "with --check: column of the manifest with the class name")
+    train_split_name: str = flag("train", "with --check: folder of the training split; none if there is none")
+    eval_split_name: str = flag("validation", "with --check: folder of the validation split; none if there is none")
+    test_split_name: str = flag("test", "with --check: folder of the test split; none if there is none")
     order: Literal["diverse", "uncertain", "confident", "random", "suspicious"] | None = flag(
         None,
         "what comes first: uncertain clips that are unlike those before them (diverse), those between two classes "

@@ -216,7 +216,7 @@ def test_tables_beside_classes_are_named(tmp_path: Path) -> None:
     write(tmp_path / "labels.csv", table("file,label", "a/1.wav"))
     notes = load(tmp_path).notes
     assert f"{tmp_path}: did not use labels.csv. Add --train_file, --eval_file or --test_file FILE to use one" in notes
-    assert any("did not use validation_list.txt: not a format" in note for note in notes)
+    assert any("did not use validation_list.txt: lists" in note for note in notes)
     assert f"{tmp_path}: archives are not read: x.zip. Extract them to use their recordings" in notes
 
 
@@ -292,3 +292,17 @@ def test_cases_of_users(case: str, wanted: dict[str, dict[str, int]] | None) -> 
         return
     with pytest.raises(EarmarkError, match=r"test \(6 recordings\) looks like a split.*--test_split_name none"):
         load(CASES / case / "data")
+
+
+def test_a_test_table_without_labels_is_no_test_split(tmp_path: Path) -> None:
+    touch(tmp_path, "a/1.wav", "a/2.wav", "b/3.wav", "b/4.wav", "c/5.wav")
+    rows = [("a/1.wav", "x"), ("a/2.wav", "x"), ("b/3.wav", "y"), ("b/4.wav", "y")]
+    (tmp_path / "train.csv").write_text("path,label\n" + "".join(f"{path},{label}\n" for path, label in rows))
+    (tmp_path / "test.csv").write_text("path\nc/5.wav\n")
+    splits = load_own_splits(DataArguments(data_dir=str(tmp_path)), seed=0)
+    assert splits.test is None
+    assert len(splits.train or []) == 4
+    assert any("test.csv: has no labels" in note for note in splits.notes)
+    (tmp_path / "test.csv").write_text("sound\nc/5.wav\n")
+    with pytest.raises(DataError, match=r"test\.csv: no column 'audio'"):
+        load_own_splits(DataArguments(data_dir=str(tmp_path)), seed=0)

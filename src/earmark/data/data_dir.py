@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from dataclasses import replace
 from pathlib import Path
 
 from earmark.data.archives import is_archive
 from earmark.data.clips import ClipTable, Splits
-from earmark.data.columns import Columns
+from earmark.data.columns import Columns, MissingColumnError
 from earmark.data.folder_layout import FolderLayout, find_folder_layout, metadata_file, unwrapped
 from earmark.data.folders import by_split, check_is_folder, load_layout, load_metadata
 from earmark.data.listing import files_in, list_recordings, subfolders
@@ -131,7 +132,12 @@ def _load_manifests(root: Path, manifests: dict[str, Path], columns: Columns, na
     """Read a manifest for each split; class folders beside them are for training if no manifest is."""
     splits = Splits()
     for split, path in manifests.items():
-        setattr(splits, split, load_manifest(path, columns))
+        try:
+            setattr(splits, split, load_manifest(path, columns))
+        except MissingColumnError:
+            if split != "test" or len(manifests) == 1 or not _lacks_labels(path, columns):
+                raise
+            splits.notes.append(f"{path}: has no labels, as for a competition, so there is no test split")
     if "train" in manifests:
         return splits
     layout = find_folder_layout(root, names, [str(path) for path in manifests.values()])
@@ -144,11 +150,20 @@ def _load_manifests(root: Path, manifests: dict[str, Path], columns: Columns, na
     rows = [i for i, clip in enumerate(train.train) if str(Path(str(clip.path)).resolve()) not in held_out]
     splits.train = train.train.keep(rows)
     used = and_more([path.name for path in manifests.values()])
-    splits.notes = [
+    splits.notes += [
         *train.notes,
         f"{root}: {counted(len(rows), 'recording')} of the class folders are for training, those in {used} are not",
     ]
     return splits
+
+
+def _lacks_labels(path: Path, columns: Columns) -> bool:
+    """Return whether a table can be read if no label is asked for."""
+    try:
+        load_manifest(path, replace(columns, label=Columns.label, needs_labels=False))
+    except DataError:
+        return False
+    return True
 
 
 def _label_tables(root: Path, used: Collection[Path]) -> list[Path]:
@@ -206,8 +221,8 @@ def _unused(root: Path, used: Collection[Path]) -> list[str]:
         )
     if lists:
         notes.append(
-            f"{root}: did not use {and_more(lists, 6)}: not a format of tables that earmark reads "
-            f"({', '.join(MANIFEST_SUFFIXES)})"
+            f"{root}: did not use {and_more(lists, 6)}: lists and spreadsheets beside recordings are not read. Name a "
+            "table with --train_file, or save a spreadsheet as CSV"
         )
     archives = _archives(root)
     return [*notes, f"{root}: {archives}"] if archives else notes
