@@ -37,6 +37,7 @@ from earmark.data.synth_plan import (
     test_set_class_size,
 )
 from earmark.errors import DataError, OutputError, UsageError
+from earmark.files import replace
 
 logger = logging.getLogger(__name__)
 
@@ -154,7 +155,7 @@ def _read_marker(root: Path) -> Any:
 def _write_marker(root: Path, content: dict[str, Any]) -> None:
     partial = root / f"{_MARKER}.partial"
     partial.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8", newline="")
-    os.replace(partial, root / _MARKER)
+    replace(partial, root / _MARKER)
 
 
 def _clear(root: Path) -> None:

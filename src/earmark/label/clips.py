@@ -34,8 +34,8 @@ def clips_to_label(options: LabelOptions) -> tuple[ClipTable, list[str]]:
     place = Path(options.inputs[0])
     columns = Columns(audio=options.audio_column_name, label=options.label_column_name)
     if place.is_dir():
-        names = SplitNames(options.train_split_name, options.eval_split_name, options.test_split_name)
-        splits = load_data_dir(str(place), columns, names)
+        split_names = SplitNames(options.train_split_name, options.eval_split_name, options.test_split_name)
+        splits = load_data_dir(str(place), columns, split_names)
         clips = [clip for table in (splits.train, splits.validation, splits.test) for clip in table or []]
         table, notes = ClipTable(clips, str(place)), splits.notes
     else:

@@ -18,7 +18,7 @@ from earmark.data.reading import stream_in_order
 from earmark.device import select_device
 from earmark.errors import DataError, ModelError
 from earmark.extras import require
-from earmark.files import csv_row, writing
+from earmark.files import csv_row, replace, writing
 from earmark.models.build import ModelSource, load_trained
 from earmark.models.embedding import EmbeddingModel, has_embedding
 from earmark.models.fingerprint import model_sha256
@@ -187,7 +187,7 @@ def _write_numpy(part: Path, target: Path, *, finished: Sequence[dict[str, Any]]
     with writing(Path(f"{target}.rows.csv")) as stream_of_rows:
         stream_of_rows.write(csv_row(["path", "start_s", "end_s"]))
         stream_of_rows.writelines(csv_row([path, f"{start:.6g}", f"{end:.6g}"]) for path, start, end in places)
-    os.replace(whole, target)
+    replace(whole, target)
 
 
 def _write_parquet(part: Path, target: Path, *, finished: Sequence[dict[str, Any]]) -> None:
@@ -216,4 +216,4 @@ def _write_parquet(part: Path, target: Path, *, finished: Sequence[dict[str, Any
                 pa.FixedSizeListArray.from_arrays(values, rows.shape[1]),
             ]
             writer.write_table(pa.Table.from_arrays(columns, schema=schema))
-    os.replace(whole, target)
+    replace(whole, target)

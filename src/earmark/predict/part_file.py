@@ -17,7 +17,7 @@ from typing import Any, BinaryIO
 
 from earmark.data.clips import Clip
 from earmark.errors import OutputError, UsageError
-from earmark.files import writing
+from earmark.files import replace, writing
 from earmark.predict.provenance import (
     Provenance,
     read_json_lines,
@@ -166,7 +166,7 @@ class PartFile:
             return
         record_path(self._path).unlink(missing_ok=True)  # that of the output that is replaced
         if convert is None:
-            os.replace(self._part, self._path)
+            replace(self._part, self._path)
         else:
             convert(self._part, self._path)
             self._part.unlink()
@@ -293,7 +293,7 @@ class PartFile:
         with open(fresh, "wb") as stream:
             for entry in (self._provenance.to_dict(), *self._finished):
                 stream.write(json.dumps(entry).encode() + b"\n")
-        os.replace(fresh, self._list)
+        replace(fresh, self._list)
         self._done = open(self._list, "ab")  # noqa: SIM115  (closed by close)
         self._rows = open(self._part, "r+b" if self._finished else "wb")  # noqa: SIM115  (closed by close)
         if self._finished:

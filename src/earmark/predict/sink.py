@@ -125,9 +125,11 @@ def _is_same_file(output: Path, source: str) -> bool:
 
 def longest_name(folder: Path) -> int:
     """Return how many bytes a file name may have in a folder; 255 where the system does not say."""
+    if not hasattr(os, "pathconf"):
+        return 255
     try:
         return os.pathconf(folder, "PC_NAME_MAX")
-    except (AttributeError, OSError, ValueError):
+    except (OSError, ValueError):
         return 255
 
 

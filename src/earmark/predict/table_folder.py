@@ -20,7 +20,7 @@ from typing import Any, BinaryIO
 
 from earmark.data.clips import Clip
 from earmark.errors import EarmarkError, OutputError, UsageError
-from earmark.files import writing
+from earmark.files import replace, writing
 from earmark.predict.provenance import Provenance, read_json_lines
 from earmark.predict.sink import ANY_NAME, bad_audio_rows, longest_name, translated
 from earmark.predict.table_names import table_names, tells_case
@@ -259,7 +259,7 @@ class TableFolder:
             part.write_bytes(content)
             entry = _Entry(os.path.abspath(source), self._provenance.key, hashlib.sha256(content).hexdigest())
             self._journal.note(self._names[source], entry)
-            os.replace(part, target)
+            replace(part, target)
         finally:
             with suppress(OSError):
                 part.unlink()

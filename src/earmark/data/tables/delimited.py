@@ -20,7 +20,7 @@ from pathlib import Path
 
 from earmark.data.columns import is_known_name
 from earmark.data.tables.sheet import CellError, Faults, Sheet
-from earmark.data.tables.text import existing, read_text
+from earmark.data.tables.text import decoded_text, existing
 from earmark.errors import DataError
 from earmark.words import counted
 
@@ -36,7 +36,7 @@ def read_delimited(path: Path) -> Sheet:
     Raises:
         DataError: the file cannot be read, has no rows, or a row has another number of cells than the header.
     """
-    text, reasons = read_text(path)
+    text, reasons = decoded_text(path)
     sheet = Sheet(str(path), str(path.parent), {}, [], reasons, is_text=True)
     lines = text.split("\n")
     first, separator = _first_line(lines, path, sheet)

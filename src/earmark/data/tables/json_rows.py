@@ -9,7 +9,7 @@ from typing import Any
 
 from earmark.data.columns import is_known_name
 from earmark.data.tables.sheet import Sheet
-from earmark.data.tables.text import read_text
+from earmark.data.tables.text import decoded_text
 from earmark.errors import DataError
 
 _Row = tuple[int, dict[str, Any]]
@@ -26,7 +26,7 @@ def read_json(path: Path, asked_for: tuple[str, ...] = ()) -> Sheet:
     Raises:
         DataError: the file cannot be read, is not JSON, or has another form.
     """
-    text, reasons = read_text(path)
+    text, reasons = decoded_text(path)
     sheet = Sheet(str(path), str(path.parent), {}, [], reasons)
     try:
         whole = json.loads(text)

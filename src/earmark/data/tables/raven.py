@@ -8,7 +8,7 @@ from pathlib import Path
 
 from earmark.data.tables.cells import is_missing
 from earmark.data.tables.sheet import Sheet
-from earmark.data.tables.text import read_text
+from earmark.data.tables.text import decoded_text
 
 _BEGIN, _END, _OFFSET = "Begin Time (s)", "End Time (s)", "File Offset (s)"
 _SELECTION, _VIEW = "Selection", "View"
@@ -75,7 +75,7 @@ def read_label_track(path: Path) -> Sheet | None:
     Raises:
         DataError: the file cannot be read.
     """
-    text, reasons = read_text(path)
+    text, reasons = decoded_text(path)
     # the lines that begin with a backslash are the frequencies of the label above
     lines = [(number, line) for number, line in enumerate(text.split("\n"), 1) if line.strip() and line[0] != "\\"]
     if not all(_LABEL_TRACK.fullmatch(line) for _, line in lines):

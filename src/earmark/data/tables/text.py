@@ -42,7 +42,7 @@ def existing(path: Path) -> Path:
     raise DataError(f"{path}: no such file")
 
 
-def read_text(path: Path) -> tuple[str, list[Reason]]:
+def decoded_text(path: Path) -> tuple[str, list[Reason]]:
     """Read a table file as text with ``\\n`` at the end of each line, and say how if it was not plain UTF-8.
 
     Raises:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import re
 from contextlib import suppress
 from csv import reader
@@ -11,6 +10,7 @@ from pathlib import Path
 
 from earmark.errors import OutputError
 from earmark.extras import require
+from earmark.files import replace
 
 logger = logging.getLogger(__name__)
 
@@ -48,7 +48,7 @@ def csv_to_parquet(rows: Path, target: Path) -> None:
         ):
             for batch in table:
                 writer.write_batch(batch)
-        os.replace(part, target)
+        replace(part, target)
     except pa.ArrowInvalid as exc:
         raise OutputError(f"{target}: {str(exc).splitlines()[0]}; the rows are in {rows}") from exc
     finally:
