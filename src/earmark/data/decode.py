@@ -63,7 +63,7 @@ def read_clip(clip: Clip, sampling_rate_hz: int) -> np.ndarray:
     """
     with _opened(clip) as file:
         mono, rate_hz = _at_own_rate(file, clip)
-        return to_mono_at_rate(mono, rate_hz, sampling_rate_hz, clip.source)
+        return _resampled(mono, rate_hz, sampling_rate_hz, clip.source)
 
 
 def read_clip_and_content(clip: Clip, sampling_rate_hz: int) -> tuple[np.ndarray, int]:
@@ -77,7 +77,7 @@ def read_clip_and_content(clip: Clip, sampling_rate_hz: int) -> tuple[np.ndarray
     """
     with _opened(clip) as file:
         mono, rate_hz = _at_own_rate(file, clip)
-        samples = to_mono_at_rate(mono, rate_hz, sampling_rate_hz, clip.source)  # also refuses NaN
+        samples = _resampled(mono, rate_hz, sampling_rate_hz, clip.source)  # also refuses NaN
         return samples, content_of(mono, rate_hz)
 
 
@@ -237,7 +237,7 @@ def decode_bytes(data: bytes, sampling_rate_hz: int, source: str = "<bytes>") ->
         AudioError: as for :func:`read_clip`.
     """
     mono, rate_hz = _at_own_rate(io.BytesIO(data), Clip(source=source))
-    return to_mono_at_rate(mono, rate_hz, sampling_rate_hz, source)
+    return _resampled(mono, rate_hz, sampling_rate_hz, source)
 
 
 def to_mono_at_rate(samples: np.ndarray, from_hz: int, to_hz: int, source: str) -> np.ndarray:
@@ -260,7 +260,11 @@ def to_mono_at_rate(samples: np.ndarray, from_hz: int, to_hz: int, source: str) 
     floats, mixer = as_floats(samples, source), Mixer(source)
     if len(floats) == 0:
         raise AudioError(source, "holds no samples")
-    mono = mixer.mono_whole(floats)
+    return _resampled(mixer.mono_whole(floats), from_hz, to_hz, source)
+
+
+def _resampled(mono: np.ndarray, from_hz: int, to_hz: int, source: str) -> np.ndarray:
+    """Return checked float32 samples (T,) at another rate."""
     _checked(mono, from_hz, source)
     if from_hz == to_hz:
         return mono
@@ -275,8 +279,9 @@ def _checked(
     """The samples, which begin at sample ``start`` of the recording, if they are numbers at a rate that can be."""
     if not rate_hz > 0:
         raise AudioError(source, f"a rate of {rate_hz} Hz cannot be: rates are above 0")
-    usable = np.abs(mono) <= limit  # no for NaN
-    if not usable.all():
+    # Of NaN the extremes are NaN, which is not within anything. An array of booleans would take twice as long.
+    if not (mono.max(initial=-limit) <= limit and mono.min(initial=limit) >= -limit):
+        usable = np.abs(mono) <= limit
         first = int(np.argmin(usable))
         count, first_s = int((~usable).sum()), (start + first) / rate_hz
         where = f"the first at {first_s:.3f} s"

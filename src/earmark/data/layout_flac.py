@@ -84,7 +84,7 @@ def flac_layout(file: BinaryIO, size: int, base: int, head: bytes) -> Layout:
     tail = read_at(file, start, size - start)
     at = tail.rfind(b"\xff\xf8")
     last = (_frame(tail, at, info) if at >= 0 else None) or _last_frame(tail, info)
-    honest = last is not None and last.end == info.total and b"fLaC" not in tail and not base
+    honest = last is not None and last.end == info.total and tail.rfind(b"fLaC") < 0 and not base
     return Layout(suspicious=not honest, end=size, read_ahead=_TAIL)
 
 

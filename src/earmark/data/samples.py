@@ -122,6 +122,8 @@ class Mixer:
             samples = samples.mean(axis=1) if self._channel is None else samples[:, self._channel]
         elif samples.ndim == 2:
             samples = samples[:, 0]
+        if samples.dtype == np.float32 and samples.flags.c_contiguous:
+            return samples
         with np.errstate(over="ignore"):  # what does not fit becomes infinite and is reported as such
             return np.ascontiguousarray(samples, dtype=np.float32)
 
