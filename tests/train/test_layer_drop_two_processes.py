@@ -35,6 +35,7 @@ def test_two_processes_train(kind: str, tmp_path: Path) -> None:
         check=False,
     )
     assert done.returncode == 0, done.stderr[-3000:]
+    assert "Warning" not in done.stderr, done.stderr[-3000:]
     history: list[dict[str, Any]] = json.loads((tmp_path / "run" / "history.json").read_text())
     losses = [row["loss"] for row in history if "loss" in row]
     assert len(losses) == 8
