@@ -178,9 +178,10 @@ def test_folders_that_cannot_be_learned(data: Path, tmp_path: Path, refusal: Ref
         ("a.csv", "audio,label\n{low},0.1\n{high},0.25\n", "--label_column_name"),
         ("a.csv", "audio,label\n{low},a\n{high},\n", "row 3: has no label"),
         ("a.csv", "audio,label\n{low},a\n{high},b\n", "set aside"),
-        ("a.jsonl", '{{"audio": "{low}", "label": ["a"]}}\n', "row 1: the label is a list"),
+        ("a.jsonl", '{{"audio": "{low}", "label": ["a", "b"]}}\n', "row 1: the label is a list"),
         ("a.jsonl", '{{"audio": "{low}", "label": "a"}}\n{{oops\n', "row 2: not JSON"),
-        ("a.txt", "audio,label\n", ".csv"),
+        ("a.txt", "audio,label\n", "has no rows"),
+        ("a.doc", "audio,label\n", ".csv"),
         ("a.parquet", "audio,label\n", "cannot be read"),
     ],
 )
@@ -538,7 +539,7 @@ def test_predict(trained: Path, tones: Path, tmp_path: Path, refusal: Refusal) -
     one_line(refusal("predict", trained, tones, "--output", gone, *cpu), gone, "cannot be written")
     one_line(refusal("predict", trained, tones, "--output", tmp_path / "x.doc"), tmp_path / "x.doc", ".jsonl")
     one_line(refusal("predict", trained, tones, "--num_workers", "-1"), "--num_workers -1")
-    one_line(refusal("predict", trained, tmp_path / "gone.wav", *cpu), "of 1 recording none could be read")
+    one_line(refusal("predict", trained, tmp_path / "gone.wav", *cpu), "none of 1 recording could be read")
     (tmp_path / "x.csv").write_text("mine")
     one_line(refusal("predict", trained, tones, "--output", tmp_path / "x.csv", *cpu), tmp_path / "x.csv", "exists")
     assert (tmp_path / "x.csv").read_text() == "mine"

@@ -114,6 +114,7 @@ def test_a_run_folder_that_is_not_there(command: str, tmp_path: Path) -> None:
         "embed": ["runs/frist", ".", "--output", "out.parquet"],
         "label": [".", "--model", "runs/frist"],
         "export": ["runs/frist", "--output", "out"],
+        "serve": ["runs/frist"],
     }
     program = (
         "import sys; from earmark.cli.main import main; code = main(sys.argv[1:]);"

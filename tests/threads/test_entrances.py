@@ -35,7 +35,7 @@ ENTRANCES = {
     "search": ["-m", "earmark", "search", *TRAIN],
     "evaluate": ["-m", "earmark", "evaluate", "model", "--data_dir", "clips"],
     "predict": ["-m", "earmark", "predict", "model", "clips", "--output", "labels.csv"],
-    "embed": ["-m", "earmark", "embed", "model", "clips", "--output", "vectors.npz"],
+    "embed": ["-m", "earmark", "embed", "model", "clips", "--output", "vectors.npy"],
     "export": ["-m", "earmark", "export", "model", "--output", "exported"],
     "serve": ["-m", "earmark", "serve", "model", "--port", "0"],
     "label": ["-m", "earmark", "label", "clips", "--model", "model"],
