@@ -89,6 +89,16 @@ def more_than_announced(announced: float, there: float, per_second: float) -> st
     return f"the header announces {announced / per_second:.3f} s; all {there / per_second:.3f} s are used"
 
 
+def is_junk(announced: float, there: float, per_second: float) -> bool:
+    """Whether the bytes behind the announced end are too few to be audio: below 0.1 s, or below 1 % and 4 KiB."""
+    return 0 < announced < there < announced + max(TRIFLE_S * per_second, min(announced / 100, 4096))
+
+
+def left_out(length: int, per_second: float) -> str:
+    """Describe bytes behind the announced end that are not decoded."""
+    return f"{length} bytes (as much as {length / per_second:.3f} s) behind the announced end are left out"
+
+
 def read_at(file: BinaryIO, start: int, length: int) -> bytes:
     """Return up to ``length`` bytes from ``start``."""
     file.seek(start)

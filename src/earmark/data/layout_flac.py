@@ -18,6 +18,13 @@ _TAIL = 9000
 _LONGEST_FRAME = 1 << 16
 _SMALL = 1 << 18  # bytes of a file that is searched as a whole
 _PROBES = 12  # places in a larger one
+_MOST_CHECKED = 1 << 20  # bytes whose checksum is computed to find the last frame
+# codes in frame headers; those that are missing here say that the header of the file has the value, or spell it out
+_RATES = {
+    1: 88_200, 2: 176_400, 3: 192_000, 4: 8000, 5: 16_000, 6: 22_050, 7: 24_000, 8: 32_000, 9: 44_100, 10: 48_000,
+    11: 96_000,
+}  # fmt: skip
+_BITS = {1: 8, 2: 12, 4: 16, 5: 20, 6: 24, 7: 32}
 _SYNC = (b"\xf8", b"\xf9")  # behind 0xFF: frames of a fixed, and of a variable number of samples
 
 
@@ -44,12 +51,16 @@ class StreamInfo:
         longest: bytes of the longest FLAC frame.
         rate_hz: sampling rate.
         total: frames of audio; 0 if that was not known.
+        channels: number of channels.
+        bits: of a sample.
     """
 
     block: int
     longest: int
     rate_hz: int
     total: int
+    channels: int
+    bits: int
 
 
 @dataclass(frozen=True)
@@ -65,7 +76,8 @@ def stream_info(data: bytes) -> StreamInfo | None:
         return None
     packed = int.from_bytes(data[18:26], "big")
     longest = int.from_bytes(data[15:18], "big") or _LONGEST_FRAME
-    return StreamInfo(int.from_bytes(data[10:12], "big"), longest, packed >> 44, packed & ((1 << 36) - 1))
+    block, total = int.from_bytes(data[10:12], "big"), packed & ((1 << 36) - 1)
+    return StreamInfo(block, longest, packed >> 44, total, (packed >> 41 & 7) + 1, (packed >> 36 & 31) + 1)
 
 
 def flac_layout(file: BinaryIO, size: int, base: int, head: bytes) -> Layout:
@@ -83,7 +95,9 @@ def flac_layout(file: BinaryIO, size: int, base: int, head: bytes) -> Layout:
     start = max(base + 42, size - info.longest - _TAIL)
     tail = read_at(file, start, size - start)
     at = tail.rfind(b"\xff\xf8")
-    last = (_frame(tail, at, info) if at >= 0 else None) or _last_frame(tail, info)
+    last = _frame(tail, at, info) if at >= 0 else None
+    if last is None or last.end != info.total:  # bytes inside of a frame may look like the start of another one
+        last, _ = _last_frame(_without_tags(tail), info)
     honest = last is not None and last.end == info.total and tail.rfind(b"fLaC") < 0 and not base
     return Layout(suspicious=not honest, end=size, read_ahead=_TAIL)
 
@@ -132,10 +146,9 @@ def _part(file: BinaryIO, start: int, end: int, info: StreamInfo) -> tuple[Strea
     """One FLAC file from ``start`` to ``end``: with the right total, what is wrong with it, whether to refuse it."""
     tail_start = max(start + 42, end - info.longest - _TAIL)
     tail = _without_tags(read_at(file, tail_start, end - tail_start))
-    last = _last_frame(tail, info)
+    last, is_whole = _last_frame(tail, info, _first_sync(file, start))
     if last is None:  # damaged: reading finds out where
         return Stream((Extent(start, end - start),)), None, None
-    is_whole = _crc16(tail[last.at :]) == 0
     there = last.end if is_whole else last.start
     stop = tail_start + (len(tail) if is_whole else last.at)
     head = bytearray(read_at(file, start, 42))
@@ -160,17 +173,36 @@ def _first_frame(data: bytes, info: StreamInfo) -> _Frame | None:
     return None
 
 
-def _last_frame(data: bytes, info: StreamInfo) -> _Frame | None:
-    """The last FLAC frame that starts in ``data``."""
-    fixed, variable = data.rfind(b"\xff\xf8"), data.rfind(b"\xff\xf9")
-    while (at := max(fixed, variable)) >= 0:
-        if frame := _frame(data, at, info):
-            return frame
-        if at == fixed:
-            fixed = data.rfind(b"\xff\xf8", 0, at)
-        else:
-            variable = data.rfind(b"\xff\xf9", 0, at)
-    return None
+def _last_frame(data: bytes, info: StreamInfo, sync: bytes = b"") -> tuple[_Frame | None, bool]:
+    """The last FLAC frame that starts in ``data``, and whether it is whole.
+
+    Bytes inside of a frame may look like the header of another one. So the last header is taken whose frame, up to the
+    end of ``data``, has the right checksum; only if there is none, the last header is that of an incomplete frame.
+
+    Args:
+        data: the end of a file, without tags.
+        info: of the file.
+        sync: the second byte of its frames; empty if that is not known.
+    """
+    incomplete, checked, at = None, 0, len(data)
+    while checked < _MOST_CHECKED and (at := data.rfind(b"\xff", 0, at)) >= 0:
+        if data[at + 1 : at + 2] not in _SYNC or not (frame := _frame(data, at, info)):
+            continue
+        if _crc16(data[at:]) == 0:
+            return frame, True
+        checked += len(data) - at
+        if incomplete is None and data[at + 1 : at + 2] in (sync or _SYNC):
+            incomplete = frame
+    return incomplete, False
+
+
+def _first_sync(file: BinaryIO, start: int) -> bytes:
+    """The second byte of the first FLAC frame, behind the metadata; empty if there is none."""
+    at, is_last = start + 4, False
+    while not is_last and len(head := read_at(file, at, 4)) == 4:
+        is_last, at = head[0] >= 0x80, at + 4 + int.from_bytes(head[1:], "big")
+    found = read_at(file, at, 2)
+    return found[1:] if found[:1] == b"\xff" and found[1:] in _SYNC else b""
 
 
 def _frame(data: bytes, at: int, info: StreamInfo) -> _Frame | None:
@@ -185,10 +217,17 @@ def _frame(data: bytes, at: int, info: StreamInfo) -> _Frame | None:
     extra = {6: 1, 7: 2}.get(size_code, 0)
     block = int.from_bytes(head[place : place + extra], "big") + 1 if extra else _block_size(size_code)
     place += extra + (1 if rate_code == 12 else 2 if rate_code in (13, 14) else 0)
-    if place >= len(head) or _crc8(head[:place]) != head[place]:
+    if place >= len(head) or _crc8(head[:place]) != head[place] or not _fits(head, block, info):
         return None
     start = number if head[1] & 1 else number * info.block
     return _Frame(at, start, start + block)
+
+
+def _fits(head: bytes, block: int, info: StreamInfo) -> bool:
+    """Whether a frame header agrees with the header of the file: length, rate, channels, bits."""
+    rate_hz, bits = _RATES.get(head[2] & 15, info.rate_hz), _BITS.get(head[3] >> 1 & 7, info.bits)
+    channels = (head[3] >> 4) + 1 if head[3] >> 4 < 8 else 2
+    return block <= (info.block or block) and (rate_hz, bits, channels) == (info.rate_hz, info.bits, info.channels)
 
 
 def _coded_number(head: bytes) -> tuple[int, int]:
@@ -227,9 +266,10 @@ def _crc16(data: bytes) -> int:
 
 def _without_tags(data: bytes) -> bytes:
     """The end of a FLAC file without tags and zeros behind it."""
-    data = data.rstrip(b"\0") if data.endswith(bytes(64)) else data
     if data[-128:].startswith(b"TAG"):
         data = data[:-128]
+    elif data.endswith(bytes(64)):
+        data = data.rstrip(b"\0")
     if data[-32:].startswith(b"APETAGEX") and len(data) > 32:
         length, flags = struct.unpack("<I", data[-20:-16])[0], struct.unpack("<I", data[-12:-8])[0]
         data = data[: -(length + (32 if flags >> 31 else 0))]

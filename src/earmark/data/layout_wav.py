@@ -4,8 +4,9 @@ The rule, for a data chunk that announces S bytes in a file with A bytes behind 
 
 - S is 0 or one of the values that writers to a pipe use: everything is audio, but for chunks at the end of the file.
 - S > A: A bytes are there. The recording is refused only if more than half of it is missing.
-- S < A: what follows is chunks, tags or zeros, or another WAV file, which is joined. Otherwise the size is stale or has
-  wrapped at 4 GiB, and everything is audio, but for chunks at the end of the file.
+- S < A: what follows is chunks, tags or zeros, or another WAV file, which is joined. If it is none of them and very
+  short, it is junk. Otherwise the size is stale or has wrapped at 4 GiB, and everything is audio, but for chunks at the
+  end of the file.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import struct
 from dataclasses import dataclass, replace
 from typing import BinaryIO
 
-from earmark.data.layout import Layout, Stream, cut_short, missing, more_than_announced, read_at
+from earmark.data.layout import Layout, Stream, cut_short, is_junk, left_out, missing, more_than_announced, read_at
 from earmark.data.layout_mpeg import thorough_mpeg_layout
 from earmark.data.pieces import Extent
 
@@ -29,6 +30,8 @@ _CHUNKS = (
     "afsp acid DISP levl umid minf elm1 regn LGWV strc cart Fake data guan wamd"
 )
 _KNOWN = frozenset(_CHUNKS[at : at + 4].encode() for at in range(0, len(_CHUNKS), 5))
+_PCM = (1, 3, 6, 7, 0xFFFE)  # format tags: integers, floats, A-law, mu-law, extensible
+_RIFF = (b"RIFF", b"RF64", b"RIFX", b"BW64")
 _W64_DATA = b"data\xf3\xac\xd3\x11\x8c\xd1\x00\xc0\x4f\x8e\xdb\x8a"
 _W64_FMT = b"fmt " + _W64_DATA[4:]
 
@@ -50,6 +53,13 @@ class _Data:
     big: bool = False
 
     @property
+    def bytes_per_second(self) -> int:
+        """Bytes of a second of audio; of PCM by rate and frame size, because programs often get the field wrong."""
+        tag, _, rate_hz, field, frame_bytes = struct.unpack_from(">HHIIH" if self.big else "<HHIIH", self.fmt)
+        is_pcm = tag in _PCM and rate_hz * frame_bytes > 0
+        return int(rate_hz * frame_bytes if is_pcm else field) or 1
+
+    @property
     def is_mpeg(self) -> bool:
         """Whether the audio is MP3 or MP2."""
         tag = self.fmt[24:26] if self.fmt[:2] == b"\xfe\xff" else self.fmt[:2]
@@ -57,35 +67,48 @@ class _Data:
 
 
 def wav_layout(file: BinaryIO, size: int, base: int = 0) -> Layout:
-    """Return the layout of the WAV or W64 file that starts at byte ``base``.
+    """Return the layout of the WAV or W64 file that starts at byte ``base``, and of WAV files joined behind it.
 
     A file whose header cannot be read is left to the decoders, which say what is wrong with it.
     """
+    streams: list[Stream] = []
+    faults: dict[str, None] = {}  # in order, each once
+    start: int | None = base
+    while start is not None:
+        layout, start = _one_layout(file, size, start)
+        if start is None and not streams:
+            return layout
+        streams += layout.streams
+        faults |= dict.fromkeys(layout.faults)
+    number = len(streams)
+    return Layout(tuple(streams), (f"{number} WAV files were joined; the header announces only the first", *faults))
+
+
+def _one_layout(file: BinaryIO, size: int, base: int) -> tuple[Layout, int | None]:
+    """The layout of one WAV file, and where a file that is joined to it starts."""
     head = read_at(file, base, 4096)
     found = _w64_data(file, size, base) if head[:4] == b"riff" else _riff_data(file, head, size, base)
     if found is None or len(found.fmt) < 16:
-        return Layout((Stream((Extent(base, size - base),)),)) if base else Layout()
-    there, announced = size - found.start, found.announced
-    per_second = struct.unpack_from(">I" if found.big else "<I", found.fmt, 8)[0] or 1
+        return Layout((Stream((Extent(base, size - base),)),)) if base else Layout(), None
+    there, announced, per_second = size - found.start, found.announced, found.bytes_per_second
     if announced == there:
-        return _as_announced(file, found, there, base)
+        return _as_announced(file, found, there, base), None
     if announced is None:
-        return _with_audio(file, found, _without_chunks(file, found.start, size, found.big) - found.start, ())
+        return _with_audio(file, found, _without_chunks(file, found.start, size, found.big) - found.start, ()), None
     if announced > there:
         fault = missing(announced, there, per_second)
         layout = _with_audio(file, found, there, (fault,) if fault else ())
-        return replace(layout, refusal=cut_short(announced, there, per_second))
-    if announced and _are_no_audio(file, found.start + announced, size, found.big):
-        return _as_announced(file, found, announced, base)
+        return replace(layout, refusal=cut_short(announced, there, per_second)), None
     if announced and (joined := _joined(file, found.start + announced, size)):
-        rest = wav_layout(file, size, joined)
-        fault = f"several WAV files were joined; the header announces only {announced / per_second:.3f} s"
-        first = _with_audio(file, found, announced, (fault,))
-        return Layout((*first.streams, *rest.streams), (*first.faults, *rest.faults))
+        return _with_audio(file, found, announced, ()), joined
+    if announced and _are_no_audio(file, found.start + announced, size, found.big):
+        return _as_announced(file, found, announced, base), None
     used = _without_chunks(file, found.start, size, found.big) - found.start
     if not used:
-        return Layout()
-    return _with_audio(file, found, used, (more_than_announced(announced, used, per_second),))
+        return Layout(), None
+    if is_junk(announced, used, per_second):
+        return _with_audio(file, found, announced, (left_out(used - announced, per_second),)), None
+    return _with_audio(file, found, used, (more_than_announced(announced, used, per_second),)), None
 
 
 def _as_announced(file: BinaryIO, found: _Data, length: int, base: int) -> Layout:
@@ -174,16 +197,17 @@ def _are_zeros(file: BinaryIO, start: int, size: int) -> bool:
     """Whether only zeros follow, as in a file that was allocated before; more than 256 MiB are taken for audio."""
     if size - start > _MOST_ZEROS:
         return False
-    while start < size and (block := read_at(file, start, 1 << 20)):
+    length = 256  # most often the first bytes are enough to say no
+    while start < size and (block := read_at(file, start, length)):
         if block.count(0) < len(block):
             return False
-        start += len(block)
+        start, length = start + len(block), 1 << 20
     return True
 
 
 def _chunks_end(file: BinaryIO, at: int, size: int, big: bool) -> bool:
     """Whether chunks follow one another from ``at`` to the end of the file."""
-    if read_at(file, at, 4) in (b"RIFF", b"RF64", b"RIFX"):
+    if read_at(file, at, 4) in _RIFF:
         return False
     for _ in range(_MOST_CHUNKS):
         if at >= size:
@@ -225,6 +249,6 @@ def _joined(file: BinaryIO, start: int, size: int) -> int | None:
     """Where another WAV file starts, if it follows at ``start``."""
     for at in (start, start + start % 2):
         head = read_at(file, at, 12)
-        if head[:4] in (b"RIFF", b"RF64", b"RIFX") and head[8:] == b"WAVE" and at + 12 < size:
+        if head[:4] in _RIFF and head[8:] == b"WAVE" and at + 12 < size:
             return at
     return None

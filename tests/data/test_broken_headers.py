@@ -1,0 +1,128 @@
+"""Recordings whose headers are wrong, joined or followed by junk are read to their real end, or refused in one line."""
+
+from __future__ import annotations
+
+import contextlib
+import struct
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytest.importorskip("av")
+from benchmarks.variant_cases import sf_make
+from benchmarks.variant_cases import tone as voice
+from earmark.data.clips import Clip
+from earmark.data.decode import decode_bytes, duration_s, read_clip, stream_at_own_rate
+from earmark.data.incomplete import INCOMPLETE
+from earmark.errors import AudioError
+
+RATE_HZ = 16_000
+
+
+@pytest.fixture(autouse=True)
+def nothing_noted() -> None:
+    INCOMPLETE.take()
+
+
+def sound(seed: int, seconds: float = 1.0, channels: int = 1, rate_hz: int = RATE_HZ) -> np.ndarray:
+    return voice(np.random.default_rng(seed), rate_hz, seconds, channels)
+
+
+def own_rate(data: bytes, path: Path) -> np.ndarray:
+    path.write_bytes(data)
+    return np.concatenate([block for block, _ in stream_at_own_rate(Clip(path.name, path=str(path)))])
+
+
+def noted() -> str:
+    return "; ".join(INCOMPLETE.take().values())
+
+
+A = sound(0)
+WAV, AIFF, AU = (sf_make(A, RATE_HZ, container, "PCM_16") for container in ("WAV", "AIFF", "AU"))
+COMM = AIFF.index(b"COMM")
+
+
+def test_more_joined_wav_files_than_python_nests_calls(tmp_path: Path) -> None:
+    wave = sound(1, 0.01)
+    whole = own_rate(sf_make(wave, RATE_HZ, "WAV", "PCM_16") * 1200, tmp_path / "a.wav")
+    np.testing.assert_allclose(whole, np.tile(wave[:, 0], 1200), atol=1e-4)
+    assert noted() == "1200 WAV files were joined; the header announces only the first"
+
+
+def test_a_joined_bw64_file_is_read(tmp_path: Path) -> None:
+    rf64 = sf_make(A, RATE_HZ, "RF64", "PCM_16")
+    assert rf64[:4] == b"RF64"
+    assert len(own_rate(WAV + b"BW64" + rf64[4:], tmp_path / "a.wav")) == 2 * len(A)
+
+
+@pytest.mark.parametrize("exponent", [b"\x7f\xff", b"\0\0", b"\xff\xff"])
+def test_an_aiff_with_an_impossible_rate_does_not_crash(exponent: bytes) -> None:
+    data = AIFF[: COMM + 16] + exponent + AIFF[COMM + 18 :]
+    with contextlib.suppress(AudioError):  # libsndfile takes another rate, or refuses it
+        decode_bytes(data, RATE_HZ)
+
+
+def test_an_aiff_with_a_short_comm_chunk_is_refused() -> None:
+    data = AIFF[:COMM] + b"COMM" + struct.pack(">I", 4) + AIFF[COMM + 8 : COMM + 12] + AIFF[COMM + 26 :]
+    with pytest.raises(AudioError):
+        decode_bytes(data, RATE_HZ)
+
+
+@pytest.mark.parametrize("start", [0, 4, 23])
+def test_an_au_file_whose_audio_starts_inside_the_header_does_not_crash(start: int) -> None:
+    data = AU[:4] + struct.pack(">II", start, 1000) + AU[12:]
+    with contextlib.suppress(AudioError):
+        decode_bytes(data, RATE_HZ)
+
+
+@pytest.mark.parametrize(
+    ("container", "subtype", "endian"),
+    [
+        ("AIFF", "PCM_16", "BIG"),
+        ("AIFF", "PCM_24", "BIG"),
+        ("AIFF", "PCM_16", "LITTLE"),
+        ("AIFF", "FLOAT", "FILE"),
+        ("AIFF", "PCM_16", "FILE"),
+        ("AU", "PCM_16", "BIG"),
+    ],
+)
+def test_stale_sizes_above_4_gib(container: str, subtype: str, endian: str, tmp_path: Path) -> None:
+    """One second at the start and one at the end of a sparse file whose header announces the first."""
+    import soundfile
+
+    path = tmp_path / "big"
+    soundfile.write(path, A, RATE_HZ, format=container, subtype=subtype, endian=endian)
+    data = path.read_bytes()
+    frame = {"PCM_16": 2, "PCM_24": 3, "FLOAT": 4}[subtype]
+    samples = data[-len(A) * frame :]
+    total = ((4 << 30) + 100_000) // frame
+    with path.open("r+b") as out:
+        out.seek(len(data) - len(samples) + (total - len(A)) * frame)
+        out.write(samples)
+    assert duration_s(Clip("big", path=str(path))) == total / RATE_HZ
+    last = Clip("big", path=str(path), offset_s=total / RATE_HZ - 1)
+    np.testing.assert_allclose(read_clip(last, RATE_HZ), A[:, 0], atol=1e-4)
+    assert "announces 1.000 s; all" in noted()
+
+
+# -- wrong byte rates, junk behind the end
+
+
+def test_seconds_do_not_come_from_a_wrong_byte_rate(tmp_path: Path) -> None:
+    data = WAV[:28] + struct.pack("<I", 77) + WAV[32:40] + struct.pack("<I", 16_000) + WAV[44:]
+    assert len(own_rate(data, tmp_path / "a.wav")) == len(A)
+    assert noted() == "the header announces 0.500 s; all 1.000 s are used"
+
+
+@pytest.mark.parametrize("data", [WAV, AIFF, AU], ids=["wav", "aiff", "au"])
+def test_a_little_junk_behind_the_end_is_not_decoded(data: bytes, tmp_path: Path) -> None:
+    whole = own_rate(data + b"\x55\xaahello" * 150, tmp_path / "a")
+    np.testing.assert_allclose(whole, A[:, 0], atol=1e-4)
+    assert noted() == "1050 bytes (as much as 0.033 s) behind the announced end are left out"
+
+
+@pytest.mark.parametrize("size", [0, 2, 5332, 16_000, 28_000, 32_001, 32_044])
+def test_sizes_that_are_stale_zero_or_too_large_are_not_taken_for_junk(size: int, tmp_path: Path) -> None:
+    data = WAV[:40] + struct.pack("<I", size) + WAV[44:]
+    assert len(own_rate(data, tmp_path / "a.wav")) == len(A)
