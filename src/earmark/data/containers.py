@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import BinaryIO
 
+from earmark.data.mpeg_header import has_frames, is_adts
+
 _MARKS = (
     (0, b"fLaC", "flac"),
     (0, b"OggS", "ogg"),
@@ -17,23 +19,32 @@ _MARKS = (
     (0, b"NIST_1A", "nist"),
     (0, b"Creative Voice File", "voc"),
     (4, b"ftyp", "mp4"),
+    (0, b"TTA1", "tta"),
+    (0, b"MAC ", "ape"),
+    (0, b"wvpk", "wavpack"),
 )
 _EBML = b"\x1a\x45\xdf\xa3"
-KNOWN = "wav, w64, aiff, au, caf, flac, ogg, opus, mp3, voc, nist, m4a, mp4, webm, mkv"
+KNOWN = "wav, w64, aiff, au, caf, flac, ogg, opus, mp3, aac, voc, nist, m4a, mp4, webm, mkv, tta, ape, wv"
 
 # container -> FFmpeg's name of its demuxer
 DEMUXERS = {
     "wav": "wav", "w64": "w64", "aiff": "aiff", "au": "au", "caf": "caf", "flac": "flac", "ogg": "ogg", "mp3": "mp3",
     "voc": "voc", "nist": "nistsphere", "mp4": "mov", "matroska": "matroska",
+    "aac": "aac", "tta": "tta", "ape": "ape", "wavpack": "wv",
 }  # fmt: skip
-ONLY_PYAV = frozenset({"mp4", "matroska"})
+ONLY_PYAV = frozenset({"mp4", "matroska", "aac", "tta", "ape", "wavpack"})
 # Demuxers FFmpeg may choose from if the container is not known: none of them opens other files.
 PROBED = (
     "aac,ac3,eac3,amr,amrnb,amrwb,asf,avi,mp3,mov,matroska,ogg,flac,wav,w64,aiff,au,caf,voc,nistsphere,mpegts,mpeg,"
-    "flv,ape,tta,wv,tak,dsf,iff,ircam,sox,truehd,dts,dtshd,loas,latm,rm,mpc,mpc8,qcp,oma,act,aea,epaf,pvf,shn"
+    "flv,ape,tta,wv,tak,dsf,iff,ircam,sox,truehd,dts,dtshd,loas,rm,mpc,mpc8,qcp,oma,act,aea,epaf,pvf,shn,"
+    "nut,ast,wtv,swf,gxf,adx,mmf,mxf,xwma,mlp,qoa,osq,bonk,rka,laf,lc3,wsd,acm,ilbc,brstm,bfstm,hca,genh,vag,xvag,"
+    "svag,msf,mtaf,vqf,dv,apc,apac,dss,avr,sds,wve"
 )
-# Formats without any header are known only by the suffix of the file.
-_HEADERLESS = {".gsm": "gsm", ".g722": "g722"}
+# Formats without any header, or with one that FFmpeg does not look for, are known only by the suffix of the file.
+_HEADERLESS = {
+    ".gsm": "gsm", ".g722": "g722", ".722": "g722", ".g723_1": "g723_1", ".tco": "g723_1", ".rco": "g723_1",
+    ".aptx": "aptx", ".aptxhd": "aptx_hd", ".sln": "sln", ".rso": "rso",
+}  # fmt: skip
 
 _ID3 = b"ID3"
 
@@ -49,7 +60,10 @@ def sniff(data: bytes) -> str | None:
     while start and data[start : start + 1] == b"\0":  # padding behind the tag
         start += 1
     found = _sniff(data[start : start + 80])
-    return "mp3" if found is None and data.startswith(_ID3) else found
+    if found is None and data.startswith(_ID3):
+        # behind a tag that goes on behind ``data`` MP3 is the likeliest
+        return "mp3" if not start or has_frames(data[start:]) else None
+    return found
 
 
 def id3_length(head: bytes) -> int:
@@ -87,7 +101,9 @@ def _sniff(data: bytes) -> str | None:
         return "aiff"
     if data[:4] == _EBML:
         return "matroska" if b"webm" in data[:64] or b"matroska" in data[:64] else None
-    # MPEG audio: eleven bits of sync, and a layer (none is AAC, which has no header to rely on)
+    # MPEG audio: eleven bits of sync, and a layer
     if len(data) > 2 and data[0] == 0xFF and data[1] & 0xE0 == 0xE0 and data[1] & 0x06:
         return "mp3"
+    if is_adts(data):
+        return "aac"
     return next((name for at, mark, name in _MARKS if data.startswith(mark, at)), None)

@@ -15,9 +15,11 @@ from earmark.data.layout_flac import flac_layout, is_one_file, thorough_flac_lay
 from earmark.data.layout_mpeg import mpeg_layout, thorough_mpeg_layout
 from earmark.data.layout_ogg import ogg_layout, thorough_ogg_layout
 from earmark.data.layout_wav import wav_layout
+from earmark.data.mpeg_header import has_frames
 from earmark.data.pieces import Extent
 
 _HEAD = 4096
+_SEARCHED = 1 << 16  # bytes behind a tag in which MPEG frames are looked for
 _KEPT = 4096  # layouts
 
 _Key = tuple[int, int, int, int]  # device, inode, size, time of change of a file
@@ -62,7 +64,7 @@ def find_layout(file: BinaryIO, *, thorough: bool = False, seeking: bool = False
     base = audio_start(file) if id3_length(head[:10]) else 0
     if base:
         head = read_at(file, base, _HEAD)
-    container = sniff(head) or ("mp3" if base else None)
+    container = sniff(head) or ("mp3" if base and has_frames(read_at(file, base, _SEARCHED)) else None)
     size = file_size(file)
     if container in ("flac", "ogg", "mp3"):
         if not thorough:

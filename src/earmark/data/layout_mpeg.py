@@ -12,41 +12,14 @@ from typing import BinaryIO
 
 from earmark.data.containers import id3_length
 from earmark.data.layout import Layout, Stream, cut_short, missing, more_than_announced, read_at
+from earmark.data.mpeg_header import Header, parse_header
 from earmark.data.pieces import Extent
 
-_RATES = (44_100, 48_000, 32_000)
-_KBITS = {  # by (is MPEG 1, layer)
-    (True, 1): (32, 64, 96, 128, 160, 192, 224, 256, 288, 320, 352, 384, 416, 448),
-    (True, 2): (32, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 384),
-    (True, 3): (32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320),
-    (False, 1): (32, 48, 56, 64, 80, 96, 112, 128, 144, 160, 176, 192, 224, 256),
-    (False, 2): (8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160),
-    (False, 3): (8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160),
-}
 _LONGEST = 2881  # bytes of a frame
 _BLOCK = 1 << 20
 _CONFIRMED = 3  # frames, one behind the other, that are no accident
 _DAMAGE = 64  # bytes between two frames from which on something is missing
 _FRAMES, _BYTES, _TOC, _QUALITY = 1, 2, 4, 8  # flags of a Xing header
-
-
-@dataclass(frozen=True)
-class Header:
-    """The header of a frame.
-
-    Attributes:
-        kind: what all frames of a stream have in common: version, layer, rate, whether it is mono.
-        length: bytes of the frame.
-        layer: 1 to 3.
-        samples: of the frame, for each channel.
-        rate_hz: sampling rate.
-    """
-
-    kind: tuple[int, int, int, bool]
-    length: int
-    layer: int
-    samples: int
-    rate_hz: int
 
 
 @dataclass
@@ -65,25 +38,6 @@ class _Run:
         else:
             self.extents.append([at, at + length])
         self.count += 1
-
-
-def parse_header(data: bytes, at: int = 0) -> Header | None:
-    """Return the frame header at ``at``; ``None`` for anything else, and for "free format"."""
-    if len(data) < at + 4 or data[at] != 0xFF or data[at + 1] & 0xE0 != 0xE0:
-        return None
-    version, layer = data[at + 1] >> 3 & 3, 4 - (data[at + 1] >> 1 & 3)
-    bitrate, rate, padding = data[at + 2] >> 4, data[at + 2] >> 2 & 3, data[at + 2] >> 1 & 1
-    if version == 1 or layer == 4 or bitrate in (0, 15) or rate == 3 or data[at + 3] & 3 == 2:
-        return None
-    is_one = version == 3
-    rate_hz = _RATES[rate] // (1 if is_one else 2 if version == 2 else 4)
-    bits = 1000 * _KBITS[is_one, layer][bitrate - 1]
-    if layer == 1:
-        length, samples = (12 * bits // rate_hz + padding) * 4, 384
-    else:
-        samples = 576 if layer == 3 and not is_one else 1152
-        length = samples // 8 * bits // rate_hz + padding
-    return Header((version, layer, rate, data[at + 3] >> 6 == 3), length, layer, samples, rate_hz)
 
 
 def mpeg_layout(file: BinaryIO, size: int, base: int, head: bytes) -> Layout:
