@@ -168,7 +168,7 @@ def check_cuts(path: Path, whole: np.ndarray, tolerance: float = 1e-4) -> None:
     """Cuts are those stretches of the whole, whether the layout is known or not."""
     for first in (0, 100, len(whole) // 3, len(whole) - 3000):
         find_layout._thorough.clear()
-        find_layout._single.clear()
+        find_layout._honest.clear()
         clip = Clip("a", path=str(path), offset_s=first / RATE_HZ, duration_s=2000 / RATE_HZ)
         cut = np.concatenate([block for block, _ in stream_at_own_rate(clip)])
         np.testing.assert_allclose(cut, whole[first : first + 2000], atol=tolerance)
@@ -214,7 +214,7 @@ def test_a_wrong_count_of_frames_and_garbage(tmp_path: Path) -> None:
     middle = len(data) // 2
     damaged = data[:middle] + bytes(300) + data[middle + 300 :]
     assert len(A) - 4 * 576 <= len(own_rate(damaged, tmp_path / "a")) <= len(A) + 1200
-    assert "are damaged and left out" in said()
+    assert "are damaged and silent" in said()
 
 
 # -- FLAC

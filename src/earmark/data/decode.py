@@ -199,17 +199,18 @@ def duration_s(clip: Clip) -> float:
 
 @contextmanager
 def _opened(clip: Clip) -> Iterator[BinaryIO]:
-    """The encoded recording, at its start; what the system says of it in our words."""
+    """The encoded recording, at its start.
+
+    Raises:
+        AudioError: there is none, or the system cannot read it.
+    """
+    if clip.read_bytes is not None:
+        yield io.BytesIO(_embedded(clip))
+        return
+    if clip.path is None:
+        raise AudioError(clip.source, "has neither a path nor bytes")
     try:
-        if clip.read_bytes is not None:
-            yield io.BytesIO(clip.read_bytes())
-            return
-        if clip.path is None:
-            raise AudioError(clip.source, "has neither a path nor bytes")
-        if not stat.S_ISREG(os.stat(clip.path).st_mode):
-            what = "a folder" if os.path.isdir(clip.path) else "a pipe or device"
-            raise AudioError(clip.source, f"is {what}, not a recording")
-        with open(clip.path, "rb", buffering=0) as file:
+        with _open_file(clip.path, clip.source) as file:
             yield file
     except FileNotFoundError as exc:
         where = "" if clip.path == clip.source else f" (looked for {clip.path})"
@@ -218,8 +219,27 @@ def _opened(clip: Clip) -> Iterator[BinaryIO]:
         raise AudioError(clip.source, "no permission to read it") from exc
     except OSError as exc:
         raise AudioError(clip.source, f"cannot be read ({exc.strerror or exc})") from exc
-    except ValueError as exc:  # os.stat, for a path with a NUL in it
-        raise AudioError(clip.source, f"is not a path ({exc})") from exc
+
+
+def _open_file(path: str, source: str) -> BinaryIO:
+    try:
+        mode = os.stat(path).st_mode
+        if stat.S_ISREG(mode):
+            return open(path, "rb", buffering=0)
+    except ValueError as exc:  # a path with a NUL in it
+        raise AudioError(source, f"is not a path ({exc})") from exc
+    raise AudioError(source, f"is {'a folder' if stat.S_ISDIR(mode) else 'a pipe or device'}, not a recording")
+
+
+def _embedded(clip: Clip) -> bytes:
+    """The recording of a clip that has no file."""
+    assert clip.read_bytes is not None
+    try:
+        return clip.read_bytes()
+    except OSError as exc:
+        raise AudioError(clip.source, f"cannot be read ({exc.strerror or exc})") from exc
+    except ValueError as exc:  # samples in a table that cannot be a recording
+        raise AudioError(clip.source, str(exc)) from exc
 
 
 def decode_bytes(data: bytes, sampling_rate_hz: int, source: str = "<bytes>") -> np.ndarray:

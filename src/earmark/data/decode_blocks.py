@@ -18,7 +18,8 @@ from earmark.data.decode_soundfile import Described, MoreThereError, NotForSound
 from earmark.data.find_layout import Found, find_layout
 from earmark.data.incomplete import INCOMPLETE
 from earmark.data.pieces import Pieces
-from earmark.errors import AudioError
+from earmark.errors import AudioError, MissingExtraError
+from earmark.extras import require
 
 _ROUNDING_S = 0.1  # manifests round durations; a cut that ends further behind the end is a wrong cut
 _COMPRESSED = ("ogg", "mp3", "flac")  # of these soundfile may find no samples where PyAV does
@@ -46,7 +47,7 @@ def blocks_of_clip(file: BinaryIO, clip: Clip) -> Iterator[Block]:
         raise AudioError(clip.source, f"a duration of {duration_s} s cannot be: it is above 0")
     if not file.read(1):
         raise AudioError(clip.source, "the file is empty (0 bytes)")
-    found = find_layout(file, seeking=offset_s > 0)
+    found = find_layout(file, seeking=offset_s > 0, decoding=True)
     given, rate_hz = 0, None
     try:
         for block, rate_hz in _with_soundfile(file, clip, found, 0):
@@ -56,8 +57,10 @@ def blocks_of_clip(file: BinaryIO, clip: Clip) -> Iterator[Block]:
     except MoreThereError:
         found = find_layout(file, thorough=True)
     except NotForSoundfileError as exc:
-        yield from _with_pyav(file, clip, found, (given, rate_hz), exc)
-        return
+        if found.container != "mp3" or found.is_thorough:
+            yield from _with_pyav(file, clip, found, (given, rate_hz), exc)
+            return
+        found = find_layout(file, thorough=True)  # libsndfile gives up at damage that this layout leaves out
     try:
         for block, rate_hz in _with_soundfile(file, clip, found, given):
             given += len(block)
@@ -120,6 +123,11 @@ def _with_pyav(
         given: frames that soundfile has decoded of it, and their rate; ``None`` if it has decoded none.
         cause: why soundfile does not read it.
     """
+    try:
+        require("av")
+    except MissingExtraError as exc:
+        _without_pyav(clip, found, given, cause, exc)
+        return
     reason, (skip, own_hz) = cause.reason, given
     streams = found.layout.streams
     pieces = streams[0].pieces if len(streams) == 1 and not streams[0].zeros else None
@@ -142,6 +150,24 @@ def _with_pyav(
     if not there and clip.offset_s == 0:
         raise AudioError(clip.source, f"damaged ({reason})" if reason else "holds no samples")
     check_cut(clip, there, wanted, rate_hz)
+
+
+def _without_pyav(
+    clip: Clip, found: Found, given: tuple[int, int | None], cause: NotForSoundfileError, advice: MissingExtraError
+) -> None:
+    """Accept what soundfile has decoded of a damaged recording, because PyAV is not installed.
+
+    Raises:
+        AudioError: soundfile has decoded nothing, or not the whole cut.
+    """
+    count, rate_hz = given
+    if not count or not rate_hz:
+        said = f"damaged ({cause.reason})" if cause.reason else "not a format that soundfile reads"
+        raise AudioError(clip.source, f"{said}; {advice}") from advice
+    end_s = clip.offset_s + count / rate_hz
+    fault = cause.fault or cause.reason or "damaged"
+    INCOMPLETE.note(clip, [*found.layout.faults, f"{fault}; nothing is decoded behind {end_s:.3f} s without PyAV"])
+    check_cut(clip, count, round(clip.duration_s * rate_hz) if clip.duration_s is not None else 1, rate_hz)
 
 
 def check_cut(clip: Clip, there: int, wanted: int, rate_hz: int) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import BinaryIO
 
@@ -12,7 +13,7 @@ from earmark.data.containers import audio_start, id3_length, sniff
 from earmark.data.layout import Layout, Stream, file_size, read_at
 from earmark.data.layout_aiff import aiff_layout, au_layout
 from earmark.data.layout_flac import flac_layout, is_one_file, thorough_flac_layout
-from earmark.data.layout_mpeg import mpeg_layout, thorough_mpeg_layout
+from earmark.data.layout_mpeg import is_unbroken, mpeg_layout, thorough_mpeg_layout
 from earmark.data.layout_ogg import ogg_layout, thorough_ogg_layout
 from earmark.data.layout_wav import wav_layout
 from earmark.data.mpeg_header import has_frames
@@ -22,9 +23,10 @@ _HEAD = 4096
 _SEARCHED = 1 << 16  # bytes behind a tag in which MPEG frames are looked for
 _KEPT = 4096  # layouts
 
+_Search = Callable[[BinaryIO, int, int, bytes], bool]
 _Key = tuple[int, int, int, int]  # device, inode, size, time of change of a file
 _thorough: OrderedDict[_Key, Layout] = OrderedDict()
-_single: set[_Key] = set()  # FLAC files that are known not to be joined ones
+_honest: set[_Key] = set()  # FLAC and MP3 files that a look into them has found to be as their headers say
 _lock = threading.Lock()
 
 
@@ -49,13 +51,14 @@ class Found:
 _PLAIN_WAV = Found("wav", Layout(), is_thorough=True)
 
 
-def find_layout(file: BinaryIO, *, thorough: bool = False, seeking: bool = False) -> Found:
+def find_layout(file: BinaryIO, *, thorough: bool = False, seeking: bool = False, decoding: bool = False) -> Found:
     """Find container and layout of a recording.
 
     Args:
         file: the recording, not empty.
         thorough: search the whole file, because the quick layout has turned out to be wrong.
         seeking: the decoder will seek, which goes wrong in files that were joined.
+        decoding: the recording will be decoded, which gives wrong times in MP3 files that are damaged.
     """
     head = read_at(file, 0, _HEAD)
     is_short = head[:4] == b"RIFF" and head[8:20] == b"WAVEfmt \x10\0\0\0" and head[36:40] == b"data"
@@ -69,9 +72,8 @@ def find_layout(file: BinaryIO, *, thorough: bool = False, seeking: bool = False
     if container in ("flac", "ogg", "mp3"):
         if not thorough:
             layout = _quick(file, container, size, base, head)
-            if not layout.suspicious and not (
-                seeking and container == "flac" and not _may_seek(file, size, base, head)
-            ):
+            search = {"flac": is_one_file if seeking else None, "mp3": is_unbroken if decoding else None}.get(container)
+            if not layout.suspicious and (search is None or _agrees(search, file, size, base, head)):
                 return Found(container, layout, base)
         return Found(container, _searched(file, container, size, base), base, is_thorough=True)
     if container == "wav" or container == "w64":
@@ -91,17 +93,18 @@ def _quick(file: BinaryIO, container: str, size: int, base: int, head: bytes) ->
     return ogg_layout(file, size, base, head) if container == "ogg" else mpeg_layout(file, size, base, head)
 
 
-def _may_seek(file: BinaryIO, size: int, base: int, head: bytes) -> bool:
+def _agrees(search: _Search, file: BinaryIO, size: int, base: int, head: bytes) -> bool:
+    """Whether a look into the file agrees with the quick layout; a file that has not changed is looked into once."""
     key = _key(file)
-    if key in _single:
+    if key in _honest:
         return True
-    if not is_one_file(file, size, base, head):
+    if not search(file, size, base, head):
         return False
     if key is not None:
         with _lock:
-            if len(_single) >= _KEPT:
-                _single.clear()
-            _single.add(key)
+            if len(_honest) >= _KEPT:
+                _honest.clear()
+            _honest.add(key)
     return True
 
 

@@ -6,6 +6,7 @@ Without such a header libsndfile estimates the length, and stops there. So the f
 
 from __future__ import annotations
 
+import re
 import struct
 from dataclasses import dataclass, field
 from typing import BinaryIO
@@ -19,7 +20,32 @@ _LONGEST = 2881  # bytes of a frame
 _BLOCK = 1 << 20
 _CONFIRMED = 3  # frames, one behind the other, that are no accident
 _DAMAGE = 64  # bytes between two frames from which on something is missing
+_LONGEST_GAP_S = 600.0  # of damage that silence takes the place of
+_MOST_TRIED = 20_000  # places that look like a header, in one search for the next frame
+# what may be a header: sync with a version and a layer, a bit rate and a sampling rate
+_HEADER = re.compile(
+    b"\xff[%b][%b]"
+    % (
+        b"".join(b"\\x%02x" % byte for byte in range(0xE0, 0x100) if byte & 0x18 != 0x08 and byte & 6),
+        b"".join(b"\\x%02x" % byte for byte in range(256) if byte >> 4 not in (0, 15) and byte & 12 != 12),
+    )
+)
 _FRAMES, _BYTES, _TOC, _QUALITY = 1, 2, 4, 8  # flags of a Xing header
+
+
+@dataclass
+class _Gap:
+    """Damage between two frames.
+
+    Attributes:
+        frames_before: of its run.
+        extents_before: of its run.
+        length: bytes without frames.
+    """
+
+    frames_before: int
+    extents_before: int
+    length: int
 
 
 @dataclass
@@ -30,7 +56,7 @@ class _Run:
     at: int
     extents: list[list[int]] = field(default_factory=list)  # start and end of stretches without gaps
     count: int = 0
-    gaps: list[tuple[int, int]] = field(default_factory=list)  # frames before it, bytes
+    gaps: list[_Gap] = field(default_factory=list)
 
     def add(self, at: int, length: int) -> None:
         if self.extents and self.extents[-1][1] == at:
@@ -50,6 +76,33 @@ def mpeg_layout(file: BinaryIO, size: int, base: int, head: bytes) -> Layout:
     if counted is None or not counted.frames or abs(counted.num_bytes - (end - base)) > first.length + 4:
         return Layout(suspicious=True)
     return Layout(end=end, read_ahead=4 * first.length + 64)  # LAME's padding may be some frames
+
+
+def is_unbroken(file: BinaryIO, size: int, base: int, head: bytes) -> bool:
+    """Whether frames follow one another from the start to the end, as many as the header announces.
+
+    libsndfile skips damage without a word, so that everything behind it comes too early.
+    """
+    first = parse_header(head)
+    counted = _counted(head[: first.length], first) if first else None
+    if first is None or counted is None:
+        return False
+    lengths: dict[bytes, int] = {}  # by the first three bytes of the header
+    at, end, count = base, _without_tags(file, size, base), 0
+    while at + 4 <= end:
+        data, place = read_at(file, at, min(_BLOCK, end - at)), 0
+        stop = len(data) - 3
+        while place < stop:
+            length = lengths.get(data[place : place + 3])
+            if length is None:
+                header = parse_header(data, place)
+                if header is None or header.kind != first.kind:
+                    return False
+                length = lengths[data[place : place + 3]] = header.length
+            place += length
+            count += 1
+        at += place
+    return at == end and count - 1 in (counted.frames, counted.frames - 1)
 
 
 def thorough_mpeg_layout(file: BinaryIO, size: int, base: int) -> Layout:
@@ -104,29 +157,66 @@ def _stream(file: BinaryIO, run: _Run) -> tuple[Stream, list[str], str | None]:
     first = run.first
     start = read_at(file, run.at, first.length)
     counted = _counted(start, first)
-    faults = [
-        f"about {max(1, round(length / _mean(run))) * first.samples / first.rate_hz:.3f} s at "
-        f"{frames * first.samples / first.rate_hz:.3f} s are damaged and left out"
-        for frames, length in run.gaps
-    ]
-    extents = [Extent(begin, end - begin) for begin, end in run.extents]
+    silent = _silent_frames(run, counted.frames + 1 if counted else 0)
+    pieces, faults = _with_silence(run, start, silent)
+    count = run.count + sum(silent)
+    num_bytes = sum(piece.length if isinstance(piece, Extent) else len(piece) for piece in pieces)
     if counted is None:
-        total = sum(extent.length for extent in extents)
-        zeros = run.count * _LONGEST - total + 4096
-        return Stream(tuple(extents), run.count * first.samples, zeros), faults, None
-    extents[0] = Extent(extents[0].start + first.length, extents[0].length - first.length)
-    there, total = run.count - 1, sum(extent.length for extent in extents) + first.length
-    stream = Stream((_recounted(start, counted, there, total), *extents))
-    per_second = first.rate_hz / first.samples
-    if 0 < counted.frames < there:
-        faults.insert(0, more_than_announced(counted.frames, there, per_second))
-    elif counted.frames > there and (lacking := missing(counted.frames, there, per_second)) and not run.gaps:
+        return Stream(tuple(pieces), count * first.samples, count * _LONGEST - num_bytes + 4096), faults, None
+    head = run.extents[0]
+    pieces[0] = Extent(head[0] + first.length, head[1] - head[0] - first.length)
+    there, per_second = count - 1, first.rate_hz / first.samples
+    stream = Stream((_recounted(start, counted, there, num_bytes), *pieces))
+    in_file = sum(end - begin for begin, end in run.extents) + sum(gap.length for gap in run.gaps)
+    # a count of frames may be wrong alone; of a recording that was cut off the count of bytes is too large too
+    is_cut = counted.frames > there and not 0 < counted.num_bytes <= in_file + first.length + 4
+    if is_cut and (lacking := missing(counted.frames, there, per_second)):
         faults.insert(0, lacking)
-    return stream, faults, cut_short(counted.frames, there, per_second)
+    elif counted.frames and counted.frames != there:
+        faults.insert(0, more_than_announced(counted.frames, there, per_second))
+    return stream, faults, cut_short(counted.frames, there, per_second) if is_cut else None
 
 
-def _mean(run: _Run) -> float:
-    return sum(end - begin for begin, end in run.extents) / run.count
+def _silent_frames(run: _Run, announced: int) -> list[int]:
+    """How many silent frames take the place of each gap: by its bytes, and by the count in the header if that agrees.
+
+    Args:
+        run: the frames.
+        announced: their number by the header, 0 if that is not known.
+    """
+    if not run.gaps:
+        return []
+    mean = sum(end - begin for begin, end in run.extents) / run.count
+    numbers = [max(1, round(gap.length / mean)) for gap in run.gaps]
+    longest = numbers.index(max(numbers))
+    wrong_by = announced - run.count - sum(numbers)
+    if announced and abs(wrong_by) <= len(numbers) + sum(numbers) // 4 and numbers[longest] + wrong_by >= 0:
+        numbers[longest] += wrong_by
+    seconds = run.first.samples / run.first.rate_hz
+    return [number if number * seconds <= _LONGEST_GAP_S else 0 for number in numbers]
+
+
+def _with_silence(run: _Run, head: bytes, silent: list[int]) -> tuple[list[Extent | bytes], list[str]]:
+    """The pieces of a run with silence in its gaps, and what is wrong at which time."""
+    pieces: list[Extent | bytes] = [Extent(begin, end - begin) for begin, end in run.extents]
+    frame, seconds = _silent_frame(head), run.first.samples / run.first.rate_hz
+    faults, before = [], 0
+    for index, (gap, number) in enumerate(zip(run.gaps, silent, strict=True)):
+        at_s = (gap.frames_before + before) * seconds
+        if number:
+            faults.append(f"about {number * seconds:.3f} s at {at_s:.3f} s are damaged and silent")
+        else:
+            faults.append(f"{gap.length} bytes at {at_s:.3f} s are damaged and left out")
+        pieces.insert(gap.extents_before + index, frame * number)
+        before += number
+    return pieces, faults
+
+
+def _silent_frame(head: bytes) -> bytes:
+    """A frame of zeros with the header at the start of ``head``, without checksum and padding."""
+    changed = bytes([head[0], head[1] | 1, head[2] & 0xFD, head[3]])
+    header = parse_header(changed)
+    return changed + bytes(header.length - 4 if header else 0)
 
 
 def _recounted(frame: bytes, counted: _Counted, frames: int, num_bytes: int) -> bytes:
@@ -178,7 +268,7 @@ def _scan(file: BinaryIO, start: int, end: int) -> tuple[list[_Run], int]:
                     runs.append(_Run(header, at))
                     lengths = {}
                 elif skipped >= _DAMAGE:
-                    runs[-1].gaps.append((runs[-1].count, skipped))
+                    runs[-1].gaps.append(_Gap(runs[-1].count, len(runs[-1].extents), skipped))
                 data = b""
             length = lengths[read_at(file, at, 3)] = header.length
         if at + length > end:
@@ -192,14 +282,15 @@ def _resync(file: BinaryIO, at: int, end: int, kind: object) -> tuple[int, Heade
     """The next place where frames go on: place, header, and how many bytes before it are no tag."""
     while tag := _tag_length(read_at(file, at, 32)):
         at += tag
-    skipped = 0
-    while at + 4 <= end:
+    skipped = tried = 0
+    while at + 4 <= end and tried < _MOST_TRIED:
         data = read_at(file, at, min(_BLOCK, end - at))
-        place = data.find(b"\xff")
-        while place >= 0:
-            if header := _confirmed(file, data, at, place, end, kind):
-                return at + place, header, skipped + place
-            place = data.find(b"\xff", place + 1)
+        found = _HEADER.search(data)
+        while found and tried < _MOST_TRIED:
+            if header := _confirmed(file, data, at, found.start(), end, kind):
+                return at + found.start(), header, skipped + found.start()
+            tried += 1
+            found = _HEADER.search(data, found.start() + 1)
         step = max(1, len(data) - 3)
         skipped, at = skipped + step, at + step
     return None
@@ -216,7 +307,8 @@ def _confirmed(file: BinaryIO, data: bytes, origin: int, place: int, end: int, k
         at += header.length
         if at >= end - 4:
             return first if at <= end else None
-        following = parse_header(read_at(file, at, 4))
+        inside = at - origin
+        following = parse_header(data, inside) if inside + 4 <= len(data) else parse_header(read_at(file, at, 4))
         if following is None or following.kind != first.kind:
             return None
         header = following

@@ -55,10 +55,11 @@ class EmbeddedSamples(EmbeddedAudio):
         """Return the samples as a WAV file.
 
         Raises:
-            ValueError: they are no samples, or their type has no full scale.
+            ValueError: they are no samples, their type has no full scale, or their rate is not a positive number.
         """
         cell = self.table[self.row : self.row + 1].column(0)[0].as_py()
-        values, rate_hz = (cell["array"], cell[_rate_key(cell)]) if isinstance(cell, Mapping) else (cell, self.rate_hz)
+        values, rate = (cell["array"], cell[_rate_key(cell)]) if isinstance(cell, Mapping) else (cell, self.rate_hz)
+        rate_hz = _rate_hz(rate)
         samples = np.asarray(values)
         if samples.dtype.kind == "f" and _item_type(self.table) == "float":
             samples = samples.astype(np.float32)
@@ -67,11 +68,40 @@ class EmbeddedSamples(EmbeddedAudio):
         if samples.ndim == 2 and samples.shape[0] < samples.shape[1]:  # (channels, samples)
             samples = samples.T
         if samples.ndim not in (1, 2) or samples.dtype.name not in _SUBTYPES:
-            raise ValueError(f"samples of type {samples.dtype} in {samples.ndim} dimensions; expected int16 or float32")
+            raise ValueError(_unusable(samples))
         buffer = io.BytesIO()
-        assert rate_hz is not None  # see recordings()
-        soundfile.write(buffer, samples, int(rate_hz), format="WAV", subtype=_SUBTYPES[samples.dtype.name])
+        try:
+            soundfile.write(buffer, samples, rate_hz, format="WAV", subtype=_SUBTYPES[samples.dtype.name])
+        except soundfile.SoundFileError as exc:
+            raise ValueError(f"{samples.shape} samples at {rate_hz} Hz cannot be stored ({exc})") from exc
         return buffer.getvalue()
+
+
+def _rate_hz(rate: Any) -> int:
+    """A sampling rate as it is in a table, as a whole number.
+
+    Raises:
+        ValueError: it is missing or not a positive number.
+    """
+    try:
+        rate_hz = round(float(rate))
+    except (TypeError, ValueError, OverflowError):  # None, text, NaN, infinity
+        rate_hz = 0
+    if not 0 < rate_hz < 1 << 31:
+        raise ValueError(f"the sampling rate {rate!r} is not a positive number. Write it in Hz")
+    return rate_hz
+
+
+def _unusable(samples: np.ndarray) -> str:
+    """Say why an array cannot be a recording, and what to do."""
+    if samples.ndim not in (1, 2):
+        return f"samples in {samples.ndim} dimensions. Store (samples,) or (samples, channels)"
+    if samples.dtype.kind not in "iu":
+        return f"samples of type {samples.dtype}. Store them as int16, or as float32 within -1 to 1"
+    return (
+        f"samples of type {samples.dtype} (the default of pandas), whose full scale is not known. "
+        "Convert 16-bit samples with array.astype('int16'), others to float32 within -1 to 1"
+    )
 
 
 def _rate_key(cell: Mapping[str, Any]) -> str:
@@ -99,7 +129,7 @@ def recordings(table: Any, column: str, rates: list[Any] | None, origin: str) ->
         origin: the table, for messages.
 
     Raises:
-        DataError: samples without a sampling rate.
+        DataError: samples without a sampling rate, or with one that is not a positive number.
     """
     pyarrow = require("pyarrow")
     kind = table.data.schema.field(0).type
@@ -115,7 +145,11 @@ def recordings(table: Any, column: str, rates: list[Any] | None, origin: str) ->
         batch = table[start : start + _BATCH].column(0)
         for i, (path, is_inside) in enumerate(_paths_and_content(batch, fields, has_samples), start):
             if is_inside and has_samples:
-                cells.append(EmbeddedSamples(table, i, None if rates is None else int(rates[i])))
+                try:
+                    rate_hz = None if rates is None else _rate_hz(rates[i])
+                except ValueError as exc:
+                    raise DataError(f"{origin} row {i + 1}: {exc}") from exc
+                cells.append(EmbeddedSamples(table, i, rate_hz))
             else:
                 cells.append(EmbeddedAudio(table, i) if is_inside else path)
     return cells
