@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import struct
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import pytest
 pytest.importorskip("av")
 from benchmarks.variant_cases import sf_make
 from benchmarks.variant_cases import tone as voice
+from earmark.data import find_layout
 from earmark.data.clips import Clip
 from earmark.data.decode import decode_bytes, duration_s, read_clip, stream_at_own_rate
 from earmark.data.incomplete import INCOMPLETE
@@ -106,6 +108,20 @@ def test_stale_sizes_above_4_gib(container: str, subtype: str, endian: str, tmp_
     assert "announces 1.000 s; all" in noted()
 
 
+def test_the_layout_of_a_wav_file_is_found_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The search for the end of the audio reads zeros up to the end of a file that was allocated before."""
+    path = tmp_path / "a.wav"
+    path.write_bytes(WAV + bytes(1 << 16))
+    calls = []
+    found = find_layout.wav_layout
+    monkeypatch.setattr(find_layout, "wav_layout", lambda *args: calls.append(args) or found(*args))
+    for first in range(4):
+        read_clip(Clip("a", path=str(path), offset_s=first / 10, duration_s=0.1), RATE_HZ)
+    assert len(calls) == 1
+    path.write_bytes(WAV + WAV)
+    assert len(read_clip(Clip("a", path=str(path)), RATE_HZ)) == 2 * len(A)
+
+
 # -- wrong byte rates, junk behind the end
 
 
@@ -126,3 +142,19 @@ def test_a_little_junk_behind_the_end_is_not_decoded(data: bytes, tmp_path: Path
 def test_sizes_that_are_stale_zero_or_too_large_are_not_taken_for_junk(size: int, tmp_path: Path) -> None:
     data = WAV[:40] + struct.pack("<I", size) + WAV[44:]
     assert len(own_rate(data, tmp_path / "a.wav")) == len(A)
+
+
+@pytest.mark.parametrize("container", ["CAF", "NIST", "VOC", "SVX"])
+@pytest.mark.parametrize("channels", [1, 2])
+def test_cut_off_recordings_of_other_containers_have_a_warning(container: str, channels: int, tmp_path: Path) -> None:
+    if container == "SVX" and channels == 2:
+        pytest.skip("8SVX files of libsndfile are mono")
+    data = sf_make(sound(2, channels=channels), RATE_HZ, container, "PCM_16")
+    assert len(own_rate(data, tmp_path / "a")) == RATE_HZ
+    assert not noted()
+    lost = int(0.3 * RATE_HZ * 2 * channels)
+    whole = own_rate(data[:-lost], tmp_path / "b")
+    assert len(whole) == pytest.approx(0.7 * RATE_HZ, abs=10)
+    assert re.fullmatch(r"0\.30\d of 1\.000 s are missing at the end", noted())
+    with pytest.raises(AudioError, match="cut short"):
+        own_rate(data[: -int(0.7 * RATE_HZ * 2 * channels)], tmp_path / "c")

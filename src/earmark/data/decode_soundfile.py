@@ -24,7 +24,7 @@ UNKNOWN_FRAMES = 1 << 40  # from here up: libsndfile says 2**63 - 1 for a stream
 # encoding not implemented
 _NOT_FOR_SOUNDFILE = {1, 4, 7, 18}
 # libsndfile notes in its log what a header announces and what the file has
-_CUT_SHORT = re.compile(r"^\s*(?:data|SSND|Data Size|riff)\s*:\s*(\d+) \(should be (\d+)\)", re.MULTILINE)
+_CUT_SHORT = re.compile(r"^\s*(?:data|SSND|BODY|Data Size|riff)\s*:\s*(\d+) \(should be (\d+)\)", re.MULTILINE)
 _STREAMED_BYTES = 0x7FFFF000  # writers to a pipe announce a size from here up, for "unknown"
 # Frames decoded before the first one wanted. Behind a seek, libsndfile 1.2.2 gives wrong samples until the next MPEG
 # frame, whose bits may be in frames before it; it arrives 128 frames off in the last page of a Vorbis stream (a page
@@ -37,7 +37,7 @@ _PREROLL = {
     "MPEG_LAYER_I": 768,
 }
 _PREROLL["GSM610"] = 1 << 62  # libsndfile does not seek in it
-_CHECKED_BY_LAYOUT = frozenset({"flac", "ogg", "mp3", "wav", "w64"})
+_CHECKED_BY_LAYOUT = frozenset({"flac", "ogg", "mp3", "wav", "w64", "caf", "nist", "voc"})
 
 
 class NotForSoundfileError(Exception):

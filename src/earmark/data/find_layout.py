@@ -12,6 +12,7 @@ from typing import BinaryIO
 from earmark.data.containers import audio_start, id3_length, sniff
 from earmark.data.layout import Layout, Stream, file_size, read_at
 from earmark.data.layout_aiff import aiff_layout, au_layout
+from earmark.data.layout_announced import announced_layout
 from earmark.data.layout_flac import flac_layout, is_one_file, thorough_flac_layout
 from earmark.data.layout_mpeg import is_unbroken, mpeg_layout, thorough_mpeg_layout
 from earmark.data.layout_ogg import ogg_layout, thorough_ogg_layout
@@ -77,11 +78,13 @@ def find_layout(file: BinaryIO, *, thorough: bool = False, seeking: bool = False
                 return Found(container, layout, base)
         return Found(container, _searched(file, container, size, base), base, is_thorough=True)
     if container == "wav" or container == "w64":
-        layout = wav_layout(file, size, base)
+        layout = _searched(file, "wav", size, base)
     elif container == "aiff" and not base:
         layout = aiff_layout(file, size)
     elif container == "au" and not base:
         layout = au_layout(file, size)
+    elif container in ("caf", "nist", "voc") and not base:
+        layout = announced_layout(file, container, size)
     else:
         layout = Layout((Stream((Extent(base, size - base),)),)) if base else Layout()
     return Found(container, layout, base, is_thorough=True)
@@ -114,8 +117,11 @@ def _searched(file: BinaryIO, container: str, size: int, base: int) -> Layout:
         if key is not None and key in _thorough:
             _thorough.move_to_end(key)
             return _thorough[key]
-    search = {"flac": thorough_flac_layout, "ogg": thorough_ogg_layout, "mp3": thorough_mpeg_layout}[container]
-    layout = search(file, size, base)
+    if container == "wav":
+        layout = wav_layout(file, size, base)
+    else:
+        search = {"flac": thorough_flac_layout, "ogg": thorough_ogg_layout, "mp3": thorough_mpeg_layout}[container]
+        layout = search(file, size, base)
     if key is not None:
         with _lock:
             _thorough[key] = layout
