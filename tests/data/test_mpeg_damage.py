@@ -22,6 +22,7 @@ from earmark.data.decode_soundfile import NotForSoundfileError
 from earmark.data.find_layout import Found, find_layout
 from earmark.data.incomplete import INCOMPLETE
 from earmark.data.layout import Layout
+from earmark.data.pieces import Pieces
 from earmark.errors import AudioError
 
 RATE_HZ = 44_100
@@ -106,3 +107,26 @@ def test_without_pyav_a_damaged_recording_is_read_as_far_as_soundfile_can(
         list(_with_pyav(io.BytesIO(b"x"), late, Found("ogg", Layout()), (RATE_HZ, RATE_HZ), cause))
     with pytest.raises(AudioError, match=r"damaged \(Internal.*pip install 'earmark\[video\]'"):
         list(_with_pyav(io.BytesIO(b"x"), clip, Found("ogg", Layout()), (0, None), cause))
+
+
+@pytest.mark.parametrize("options", [{}, {"+global_quality": "600", "+flags": "+qscale"}], ids=["constant", "variable"])
+@pytest.mark.parametrize("rate_hz", [16_000, RATE_HZ])
+def test_a_window_without_a_count_of_frames_costs_the_same_everywhere(
+    options: dict, rate_hz: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wave = voice(np.random.default_rng(3), rate_hz, 60.0, 1)
+    data = av_make(wave, rate_hz, "mp3", "libmp3lame", {**NO_XING, **options}, 0 if options else 64)
+    whole = own_rate(data, tmp_path / "a")
+    num_read = []
+    readinto = Pieces.readinto
+    monkeypatch.setattr(
+        Pieces, "readinto", lambda self, buffer: num_read.append(readinto(self, buffer)) or num_read[-1]
+    )
+    for first_s in (8.0, 30.0, 57.7):
+        num_read.clear()
+        clip = Clip("a", path=str(tmp_path / "a"), offset_s=first_s, duration_s=0.5)
+        cut = np.concatenate([block for block, _ in stream_at_own_rate(clip)])
+        first = round(first_s * rate_hz)
+        np.testing.assert_allclose(cut, whole[first : first + len(cut)], atol=1e-5)
+        assert len(cut) == rate_hz // 2
+        assert sum(num_read) < len(data) / 2

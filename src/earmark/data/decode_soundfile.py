@@ -198,6 +198,11 @@ class SoundfileReader:
             yield converted[start : start + count]
 
     def _stream_blocks(self, sound: SequentialFile, stream: Stream, start: int, count: int) -> Iterator[np.ndarray]:
+        if near := stream.near(start):
+            rest, left_out = near
+            with open_stream(self._file, rest) as sound:
+                yield from self._stream_blocks(sound, rest, start - left_out, count)
+            return
         frames = _frames(sound, stream)
         at, stop = start, min(start + count, frames)
         try:

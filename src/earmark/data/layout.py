@@ -29,11 +29,33 @@ class Stream:
         pieces: what makes it a file of its own; ``None`` if that is the file as it is.
         num_frames: its length in frames, if the layout knows it better than its header.
         zeros: bytes to add behind the pieces, so that libsndfile does not estimate too few frames.
+        index: bytes of the pieces before every ``step`` frames; decoding may start at each of them.
+        step: frames from one entry of ``index`` to the next.
     """
 
     pieces: tuple[Extent | bytes, ...] | None = None
     num_frames: int | None = None
     zeros: int = 0
+    index: tuple[int, ...] = ()
+    step: int = 0
+
+    def near(self, start: int) -> tuple[Stream, int] | None:
+        """Return the rest of the stream from a little before frame ``start``, and how many frames that leaves out.
+
+        The time to read a window then does not depend on where it is. ``None`` if this is not possible or not needed.
+        """
+        entry = min(start // self.step, len(self.index)) - 1 if self.step else 0
+        if entry < 1 or self.pieces is None or self.num_frames is None:
+            return None
+        left_out, rest = self.index[entry], []
+        for piece in self.pieces:
+            assert isinstance(piece, Extent)
+            skipped = min(left_out, piece.length)
+            left_out -= skipped
+            rest += [Extent(piece.start + skipped, piece.length - skipped)] if skipped < piece.length else []
+        # more zeros than needed do no harm
+        zeros = self.zeros + self.index[entry]
+        return Stream(tuple(rest), self.num_frames - entry * self.step, zeros), entry * self.step
 
     def opened(self, file: BinaryIO) -> BinaryIO | int:
         """Return what libsndfile is to read: a file object, or a descriptor, which it reads without the lock."""

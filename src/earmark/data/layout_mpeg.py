@@ -20,6 +20,7 @@ _LONGEST = 2881  # bytes of a frame
 _BLOCK = 1 << 20
 _CONFIRMED = 3  # frames, one behind the other, that are no accident
 _DAMAGE = 64  # bytes between two frames from which on something is missing
+_STEP = 256  # frames, from one place where decoding may start to the next
 _LONGEST_GAP_S = 600.0  # of damage that silence takes the place of
 _MOST_TRIED = 20_000  # places that look like a header, in one search for the next frame
 # what may be a header: sync with a version and a layer, a bit rate and a sampling rate
@@ -57,13 +58,18 @@ class _Run:
     extents: list[list[int]] = field(default_factory=list)  # start and end of stretches without gaps
     count: int = 0
     gaps: list[_Gap] = field(default_factory=list)
+    num_bytes: int = 0
+    index: list[int] = field(default_factory=list)  # bytes before every _STEP frames
 
     def add(self, at: int, length: int) -> None:
         if self.extents and self.extents[-1][1] == at:
             self.extents[-1][1] = at + length
         else:
             self.extents.append([at, at + length])
+        if self.count % _STEP == 0:
+            self.index.append(self.num_bytes)
         self.count += 1
+        self.num_bytes += length
 
 
 def mpeg_layout(file: BinaryIO, size: int, base: int, head: bytes) -> Layout:
@@ -162,7 +168,9 @@ def _stream(file: BinaryIO, run: _Run) -> tuple[Stream, list[str], str | None]:
     count = run.count + sum(silent)
     num_bytes = sum(piece.length if isinstance(piece, Extent) else len(piece) for piece in pieces)
     if counted is None:
-        return Stream(tuple(pieces), count * first.samples, count * _LONGEST - num_bytes + 4096), faults, None
+        index = () if run.gaps else tuple(run.index)
+        zeros = count * _LONGEST - num_bytes + 4096
+        return Stream(tuple(pieces), count * first.samples, zeros, index, _STEP * first.samples), faults, None
     head = run.extents[0]
     pieces[0] = Extent(head[0] + first.length, head[1] - head[0] - first.length)
     there, per_second = count - 1, first.rate_hz / first.samples
