@@ -91,3 +91,9 @@ def test_a_tag_in_front_does_not_make_it_mp3(container: str, codec: str, length:
     tagged = b"ID3\x04\0\0\0" + bytes([length >> 14, length >> 7 & 127, length & 127]) + bytes(length) + data
     assert sniff(tagged) == sniff(data)
     assert abs(len(decode_bytes(tagged, 16_000)) - 16_000) < 4000
+
+
+def test_what_is_no_recording_behind_a_tag_is_not_called_mp3() -> None:
+    tag = b"ID3\x04\0\0\0\0\0\x10" + bytes(16)
+    assert sniff(tag + b"not a recording " * 1000) is None
+    assert sniff(tag[:10]) == "mp3"  # the tag goes on behind what is known
