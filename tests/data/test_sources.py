@@ -59,15 +59,6 @@ def test_manifests(tmp_path):
     assert splits.notes == []
 
 
-def test_a_column_of_splits_that_is_not_used_is_named(tmp_path):
-    path = tmp_path / "dev.csv"
-    path.write_text(
-        "fname,labels,split\n" + "".join(f"{i},{'ab'[i % 2]},{'train' if i < 8 else 'val'}\n" for i in range(10))
-    )
-    notes = load_splits(DataArguments(train_file=str(path)), seed=0).notes
-    assert any("column `split` (train 8, val 2) was not used" in note for note in notes)
-
-
 def test_evaluation_data_alone(tmp_path):
     splits = load_splits(DataArguments(eval_file=manifest(tmp_path / "b.csv", 10)), seed=0)
     assert splits.train is None

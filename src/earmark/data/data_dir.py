@@ -13,6 +13,7 @@ from earmark.data.folder_layout import FolderLayout, find_folder_layout, metadat
 from earmark.data.folders import by_split, check_is_folder, load_layout, load_metadata
 from earmark.data.listing import files_in, list_recordings, subfolders
 from earmark.data.manifests import MANIFEST_SUFFIXES, load_manifest
+from earmark.data.split_columns import splits_of_manifest
 from earmark.data.split_names import SPLIT_NAMES, SplitNames, is_table_name
 from earmark.errors import DataError
 from earmark.words import and_more, counted
@@ -133,11 +134,16 @@ def _load_manifests(root: Path, manifests: dict[str, Path], columns: Columns, na
     splits = Splits()
     for split, path in manifests.items():
         try:
-            setattr(splits, split, load_manifest(path, columns))
+            table = load_manifest(path, columns)
         except MissingColumnError:
             if split != "test" or len(manifests) == 1 or not _lacks_labels(path, columns):
                 raise
             splits.notes.append(f"{path}: has no labels, as for a competition, so there is no test split")
+            continue
+        found = splits_of_manifest(table, split, names, manifests)
+        for name in SPLIT_NAMES:
+            setattr(splits, name, getattr(found, name) or getattr(splits, name))
+        splits.notes += found.notes
     if "train" in manifests:
         return splits
     layout = find_folder_layout(root, names, [str(path) for path in manifests.values()])

@@ -13,12 +13,11 @@ from earmark.data.clips import Clip, ClipTable, Splits
 from earmark.data.columns import PATH_COLUMNS, Columns
 from earmark.data.folder_layout import FolderLayout, Place, find_folder_layout, metadata_file, unwrapped
 from earmark.data.manifests import load_manifest
+from earmark.data.split_columns import find_split_column, share_out_by
 from earmark.data.split_names import SPLIT_NAMES, SplitNames
 from earmark.data.tables.cells import label_of_folder
 from earmark.errors import DataError
 from earmark.words import and_more, counted
-
-_SPLIT_COLUMNS = ("split", "subset", "partition")
 
 
 def load_folder(
@@ -89,8 +88,8 @@ def load_metadata(folder: Path, names: SplitNames, columns: Columns) -> Splits:
 def by_split(table: ClipTable, folder: Path, names: SplitNames) -> Splits:
     """Share the clips of one table out over the splits that their paths or a column name.
 
-    A path that begins with the folder of a split belongs to that split. If no path does, a column ``split``,
-    ``subset`` or ``partition`` decides, if all its cells are splits; without one, all clips are for training.
+    A path that begins with the folder of a split belongs to that split. If no path does, a column of splits decides
+    (:mod:`earmark.data.split_columns`); without one, all clips are for training.
 
     Args:
         table: all clips.
@@ -98,20 +97,19 @@ def by_split(table: ClipTable, folder: Path, names: SplitNames) -> Splits:
         names: what the splits are called.
 
     Raises:
-        DataError: some paths begin with the folder of a split, others do not.
+        DataError: some paths begin with the folder of a split, or some cells are splits, and others are not.
     """
     parts = [_parts(clip, folder) for clip in table]
     found = [names.of_path(one) for one in parts]
-    note = None
     if not any(found):
-        column = next((c for c in _SPLIT_COLUMNS if _is_split_column(table, c, names)), None)
+        column = find_split_column(table, names)
         if column is None:
             return Splits(train=table)
-        found = [names.exactly(str(clip.metadata[column])) for clip in table]
-        note = f"{table.origin}: the column {column!r} decides the split of each clip"
-    elif None in found:
+        column.check_every_row()
+        return share_out_by(column, table)
+    if None in found:
         _refuse_others(table, parts, found)
-    splits = Splits(notes=[note] if note else [])
+    splits = Splits()
     for split in SPLIT_NAMES:
         rows = [i for i, name in enumerate(found) if name == split]
         if rows:
@@ -127,10 +125,6 @@ def _parts(clip: Clip, folder: Path) -> list[str]:
         if not relative.startswith(os.pardir):
             text = relative.replace(os.sep, "/")
     return [part for part in text.split("/") if part not in ("", ".")]
-
-
-def _is_split_column(table: ClipTable, column: str, names: SplitNames) -> bool:
-    return all(names.exactly(str(clip.metadata.get(column) or "")) is not None for clip in table)
 
 
 def _refuse_others(table: ClipTable, parts: list[list[str]], found: list[str | None]) -> None:

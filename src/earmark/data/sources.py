@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -17,6 +16,7 @@ from earmark.data.folds import Folds, check_every_clip_has, share_out
 from earmark.data.listing import list_recordings
 from earmark.data.manifests import load_manifest
 from earmark.data.reading import decoder_threads
+from earmark.data.split_columns import splits_of_manifest, used_whole
 from earmark.data.split_names import SplitNames
 from earmark.data.splits import make_validation_split
 from earmark.data.subsets import draw, draw_subsets
@@ -223,25 +223,19 @@ def _loaders(
     for folder in folders:
         yield folder_loader(folder, config)
     for path in paths_in(options.train_file):
-        yield path, partial(_manifest, "train", path, columns), True
+        yield path, partial(_manifest, "train", path, columns, options), True
     for path in paths_in(options.eval_file):
-        yield path, partial(_manifest, "validation", path, columns), True
+        yield path, partial(_manifest, "validation", path, columns, options), True
     for path in paths_in(options.test_file):
-        yield path, partial(_manifest, "test", path, columns), True
+        yield path, partial(_manifest, "test", path, columns, options), True
 
 
-def _manifest(split: str, path: str, columns: Columns) -> Splits:
-    splits = Splits()
-    table = load_manifest(path, columns)
-    setattr(splits, split, table)
-    parts = Counter(str(clip.metadata.get("split")).casefold() for clip in table)
-    if len(parts) > 1 and {"train", "test", "val", "valid", "validation", "dev"} & set(parts):
-        counts = ", ".join(f"{name} {count:,}" for name, count in parts.items())
-        splits.notes.append(
-            f"{path}: column `split` ({counts}) was not used, because the file is given as the {split} split: all its "
-            f"rows are {split} clips. To use it, give each split a file of its own"
-        )
-    return splits
+def _manifest(split: str, path: str, columns: Columns, options: DataArguments) -> Splits:
+    table, names = load_manifest(path, columns), _split_names(options)
+    if options.has_folds:
+        return used_whole(table, split, names)
+    given = [name for name, paths in (("validation", options.eval_file), ("test", options.test_file)) if paths]
+    return splits_of_manifest(table, split, names, given)
 
 
 def _split_names(options: DataArguments) -> SplitNames:

@@ -88,6 +88,10 @@ class SplitNames:
         known = all(word.isdigit() or word in meaningless or self._usual(word) for word in words)
         return found.pop() if len(found) == 1 and known else None
 
+    def mentions_split(self, name: str) -> bool:
+        """Return whether a split is one of the words of a name, whatever its other words are: ``test-clean``."""
+        return any(self._usual(word) for word in _words(name))
+
     def of_table(self, path: PurePath) -> str | None:
         """Return the split that the name of a table contains: ``eval.csv``, ``train_labels.csv``."""
         return self.like(path.stem, _TABLE_WORDS)
