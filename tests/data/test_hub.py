@@ -20,6 +20,7 @@ from earmark.data.decode import read_clip
 from earmark.data.hub import HubSource, load_parquet, load_saved, load_snapshot
 from earmark.data.split_names import SplitNames
 from earmark.errors import DataError
+from earmark.tasks import Task
 from tests.patience import PATIENCE_S
 from tests.tiny import tone
 
@@ -245,3 +246,45 @@ def test_a_network_fault_is_called_that_and_soon(offline: str, tmp_path: Path) -
     assert ("HF_HUB_OFFLINE forbids the network" if offline == "1" else f"network fault: {endpoint}") in run.stdout
     assert "--data_dir" in run.stdout
     assert "Retry" not in run.stderr  # five of them take half a minute
+
+
+@pytest.mark.parametrize("is_one_table", [True, False])
+def test_a_column_of_splits_in_saved_tables(is_one_table: bool, tmp_path: Path) -> None:
+    saved = table(split=["train", "train", "test", "test"])
+    (saved if is_one_table else datasets.DatasetDict(train=saved)).save_to_disk(tmp_path / "saved")
+    splits = load_saved(tmp_path / "saved", Columns(), SplitNames())
+    assert splits.train is not None
+    assert splits.test is not None
+    assert (len(splits.train), len(splits.test)) == (2, 2)
+
+
+@pytest.mark.parametrize(
+    ("kind", "value"),
+    [
+        (datasets.Audio(), {"bytes": b"not a recording", "path": None}),
+        (datasets.Value("binary"), b"\x00\x01"),
+        (datasets.Sequence(datasets.Value("float32")), [0.5] * 8),
+        ({"mean": datasets.Value("float32")}, {"mean": 1.0}),
+    ],
+)
+def test_columns_without_plain_values_are_not_read(kind: Any, value: Any, tmp_path: Path) -> None:
+    clips = table().to_dict() | {"other": [value] * 4, "site": ["x"] * 4}
+    features = datasets.Features({**table().features, "other": kind, "site": datasets.Value("string")})
+    arrays = {name: pyarrow.array(cells, type=features.arrow_schema.field(name).type) for name, cells in clips.items()}
+    datasets.Dataset(pyarrow.table(arrays, schema=features.arrow_schema)).save_to_disk(tmp_path / "saved")
+    train = load_saved(tmp_path / "saved", Columns(), SplitNames()).train
+    assert train is not None
+    assert [clip.metadata for clip in train] == [{"speaker": f"s{i}", "site": "x"} for i in range(4)]
+
+
+def test_lists_of_labels_and_a_named_label_among_several_are_read(tmp_path: Path) -> None:
+    both = table(label=[["a", "b"]] * 4, species=["x"] * 4, category=["y"] * 4)
+    train = load_parquet_of(both, tmp_path, Columns(task=Task.MULTI_LABEL))
+    assert [clip.label for clip in train] == [("a", "b")] * 4
+    train = load_parquet_of(both.remove_columns("label"), tmp_path, Columns(label="species"))
+    assert [clip.label for clip in train] == ["x"] * 4
+
+
+def load_parquet_of(dataset: Any, folder: Path, columns: Columns) -> Any:
+    dataset.to_parquet(folder / "t.parquet")
+    return load_parquet(folder / "t.parquet", columns)

@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from earmark.data.clips import ClipTable, Splits
-from earmark.data.columns import Columns, find_columns
+from earmark.data.columns import Columns, find_columns, name_finder
 from earmark.data.folders import load_folder
+from earmark.data.split_columns import splits_of_manifest
 from earmark.data.split_names import NO_SPLIT, SPLIT_NAMES, SplitNames
 from earmark.data.tables.arrow import rate_column, recordings
 from earmark.data.tables.build import clips_of
@@ -92,7 +93,7 @@ def load_saved(folder: Path, columns: Columns, names: SplitNames) -> Splits:
     with _translated_errors(str(folder)):
         tables = datasets.load_from_disk(str(folder))
     if isinstance(tables, datasets.Dataset):
-        return Splits(train=clip_table(tables, str(folder), str(folder), columns))
+        return splits_of_manifest(clip_table(tables, str(folder), str(folder), columns), "train", names)
     return _splits(tables, str(folder), str(folder), columns, names)
 
 
@@ -129,6 +130,8 @@ def _splits(tables: Any, title: str, folder: str, columns: Columns, names: Split
             f"{title}: no split called train, validation or test; its splits are {', '.join(tables)}: name them with "
             "--train_split_name, --eval_split_name and --test_split_name"
         )
+    if splits.train is not None and splits.validation is None and splits.test is None and not splits.notes:
+        return splits_of_manifest(splits.train, "train", names)
     return splits
 
 
@@ -155,9 +158,16 @@ def clip_table(dataset: Any, origin: str, folder: str, columns: Columns) -> Clip
     datasets = require("datasets")
     if not len(dataset):
         raise DataError(f"{origin}: has no rows")
-    column = find_columns(dataset.column_names, replace(columns, label=Columns.label, needs_labels=False), origin).audio
+    find = name_finder(dataset.column_names)
+    label = columns.label if find(columns.label) else Columns.label
+    found = find_columns(dataset.column_names, replace(columns, label=label, needs_labels=False), origin)
+    column = found.audio
     if isinstance(dataset.features[column], datasets.Audio):
         dataset = dataset.cast_column(column, datasets.Audio(decode=False))
+    used = found.used()
+    dataset = dataset.select_columns(
+        [name for name, kind in dataset.features.items() if name in used or _is_plain(kind, datasets)]
+    )
     inner = {name: getattr(kind, "feature", kind) for name, kind in dataset.features.items()}  # of a list: its items
     others = dataset.remove_columns(column).with_format(None)
     cells = {name: [] if name == column else list(others[name]) for name in dataset.column_names}
@@ -167,6 +177,12 @@ def clip_table(dataset: Any, origin: str, folder: str, columns: Columns) -> Clip
     names = {name: kind.names for name, kind in inner.items() if isinstance(kind, datasets.ClassLabel)}
     sheet = Sheet(origin, folder, cells, range(1, len(dataset) + 1), class_names=names)
     return clips_of(sheet, columns)
+
+
+def _is_plain(kind: Any, datasets: Any) -> bool:
+    """Return whether the cells of a column are text, numbers or classes: other recordings and vectors fill memory."""
+    is_value = isinstance(kind, datasets.Value) and "binary" not in kind.dtype
+    return is_value or isinstance(kind, datasets.ClassLabel)
 
 
 def _check_reachable(source: HubSource) -> None:
