@@ -11,6 +11,7 @@ import pytest
 from earmark.data.clips import ClipTable, sorted_labels
 from earmark.data.columns import Columns
 from earmark.data.manifests import load_manifest
+from earmark.data.tables import locate
 from earmark.errors import DataError
 from earmark.tasks import Task
 
@@ -220,6 +221,50 @@ def test_some_missing_recordings_are_left_to_the_scan_with_a_line_that_says_wher
     clips = table(tmp_path, "file,label\na.wav,low\nb.wav,high\nc.wav,high\n")
     assert clips.missing is None
     assert "row 3: the recording 'b.wav' was not found, nor were 1 other. Looked in" in clips.reasons[-1].text
+
+
+def test_a_folder_with_the_id_of_a_recording_is_not_the_recording(tmp_path: Path) -> None:
+    touch(tmp_path, "001/001.wav", "002/002.wav")
+    clips = table(tmp_path, "path,label\n001,a\n002,b\n")
+    assert [clip.path for clip in clips] == [f"{tmp_path}/001/001.wav", f"{tmp_path}/002/002.wav"]
+
+
+def test_file_addresses_are_paths(tmp_path: Path) -> None:
+    touch(tmp_path, "a b.wav")
+    urls = [f"file://{tmp_path}/a%20b.wav", f"file://localhost{tmp_path}/a b.wav", f"file:{tmp_path}/a%20b.wav"]
+    clips = table(tmp_path, "path,label\n" + "".join(f"{url},x\n" for url in urls))
+    assert {clip.path for clip in clips} == {f"{tmp_path}/a b.wav"}
+    with pytest.raises(DataError, match=r"file://server/a\.wav is a web address"):
+        table(tmp_path, "path,label\nfile://server/a.wav,x\n")
+
+
+def test_a_missing_absolute_path_is_searched_nowhere_else(tmp_path: Path) -> None:
+    missing = table(tmp_path, "path,label\n/nope/a.wav,x\n").missing
+    assert missing is not None
+    assert "'/nope/a.wav' was not found. The path is absolute, so no other folder was searched." in missing
+    assert "Looked" not in missing
+
+
+def test_recordings_of_one_name_are_told_apart_by_their_folders_without_comparing_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    count = 60
+    touch(tmp_path, *(f"data/{i:03d}/mic/audio.wav" for i in range(count)))
+    calls = 0
+    plain = locate._plain
+
+    def counting(name: str) -> str:
+        nonlocal calls
+        calls += 1
+        return plain(name)
+
+    monkeypatch.setattr(locate, "_plain", counting)
+    text = "path,label\n" + "".join(f"old/{i:03d}/mic/audio.wav,x\n" for i in range(count))
+    clips = table(tmp_path, text, columns=Columns(audio_dir=f"{tmp_path}/data"))
+    assert [Path(str(clip.path)).parts[-3] for clip in clips] == [f"{i:03d}" for i in range(count)]
+    assert calls < 20 * count
+    with pytest.raises(DataError, match="could be"):
+        table(tmp_path, "path,label\nold/xyz/mic/audio.wav,x\n", columns=Columns(audio_dir=f"{tmp_path}/data"))
 
 
 def test_a_label_that_nobody_asked_for_is_explained(tmp_path: Path) -> None:

@@ -8,10 +8,12 @@ name.
 
 from __future__ import annotations
 
+import heapq
 import os
 import re
 import unicodedata
-from pathlib import PurePosixPath
+from pathlib import PurePath, PurePosixPath
+from urllib.parse import unquote
 
 from earmark.data.clips import Reason
 from earmark.data.listing import list_audio
@@ -43,7 +45,10 @@ class Locator:
         self._below = self._audio_dir or sheet.folder
         self._folders = [self._below] if self._audio_dir is None else [self._below, sheet.folder]
         self._prefixes = [os.path.join(folder, "") for folder in self._folders]
-        self._by_name: dict[str, list[str]] | None = None
+        self._files: list[tuple[str, str, tuple[str, ...], str]] | None = None  # name, stem, folders, path
+        self._deepest = 1  # most parts of the path of a file below the folder
+        self._by_tail: dict[int, dict[tuple[str, ...], list[str]]] = {}  # files by their last 1, 2, ... parts
+        self._spelled: dict[tuple[tuple[str, ...], str], list[str]] = {}
         self._found: list[tuple[str, str]] = []  # path in the table, path on disk
         self._missing: list[tuple[int, str]] = []
 
@@ -53,6 +58,8 @@ class Locator:
         Raises:
             CellError: a web address, or a name that several recordings have.
         """
+        if path[:5].casefold() == "file:":
+            path = _path_of_url(path)
         if "://" in path:
             raise CellError(f"{path} is a web address: download the recordings and give their paths", kind="address")
         if path[0] == "~":
@@ -72,12 +79,13 @@ class Locator:
         return os.path.join(self._folders[0], path)
 
     def _direct(self, path: str) -> str | None:
+        """Return the file of this path; a folder of the same name as a recording's id is none."""
         if os.path.isabs(path):
-            return path if os.path.exists(path) else None
+            return path if os.path.isfile(path) else None
         for prefix in self._prefixes:
-            if os.path.exists(there := prefix + path):
+            if os.path.isfile(there := prefix + path):
                 return there
-        return path if os.path.exists(path) else None
+        return path if os.path.isfile(path) else None
 
     def _search(self, path: str) -> str | None:
         """Find the one recording below the folder whose path ends in this one."""
@@ -87,15 +95,15 @@ class Locator:
         if not parts:
             return None
         shortest = 1 if self._audio_dir is not None or len(parts) == 1 else 2
-        named = self._named(parts[-1]) or self._named(_LABEL_STUDIO.sub("", parts[-1]))
-        for length in range(len(parts), shortest - 1, -1):
-            tail = parts[-length:-1] if length > 1 else []
-            matching = [there for there in named if _folders(there, self._below)[-len(tail) :] == tail or not tail]
-            if len(matching) > 1:
-                matching = [there for there in matching if _ends_with(there, path)] or matching
+        if not self._named(parts[-1]):
+            parts[-1] = _LABEL_STUDIO.sub("", parts[-1])
+        if not self._named(parts[-1]):
+            return None
+        for length in range(min(len(parts), self._deepest), shortest - 1, -1):
+            matching = self._ending_in(tuple(parts[-length:]), path)
             if len(matching) > 1:
                 raise CellError(
-                    f"{path} could be {' or '.join(sorted(matching)[:2])}",
+                    f"{path} could be {' or '.join(heapq.nsmallest(2, matching))}",
                     "Name the folder of the recordings with --audio_dir DIR, or give longer paths",
                     "several",
                 )
@@ -103,14 +111,43 @@ class Locator:
                 return matching[0]
         return None
 
+    def _ending_in(self, tail: tuple[str, ...], path: str) -> list[str]:
+        """Return the recordings whose last parts these are; those spelled like the path if there are several."""
+        matching = self._tails(len(tail)).get(tail, [])
+        if len(matching) < 2:
+            return matching
+        key = tail, unicodedata.normalize("NFC", PurePosixPath(path.replace("\\", "/")).name)
+        if key not in self._spelled:
+            self._spelled[key] = [there for there in matching if _is_called(there, key[1])] or matching
+        return self._spelled[key]
+
+    def _tails(self, length: int) -> dict[tuple[str, ...], list[str]]:
+        """Return the recordings below the folder by their last parts, with the suffix and without it."""
+        if length not in self._by_tail:
+            found = self._by_tail[length] = {}
+            for name, stem, folders, path in self._list():
+                if len(folders) < length - 1:
+                    continue
+                tail = folders[len(folders) - length + 1 :]
+                for last in {name, stem}:
+                    found.setdefault((*tail, last), []).append(path)
+        return self._by_tail[length]
+
+    def _list(self) -> list[tuple[str, str, tuple[str, ...], str]]:
+        if self._files is None:
+            self._files = []
+            known: dict[PurePath, tuple[str, ...]] = {}
+            for there in list_audio(self._below) if os.path.isdir(self._below) else ():
+                folders = known.get(there.parent)
+                if folders is None:
+                    folders = known[there.parent] = tuple(_parts(os.path.relpath(there.parent, self._below)))
+                self._deepest = max(self._deepest, len(folders) + 1)
+                self._files.append((_plain(there.name), _plain(there.stem), folders, str(there)))
+        return self._files
+
     def _named(self, name: str) -> list[str]:
         """Return the recordings below the folder that have this name, or have it before their suffix."""
-        if self._by_name is None:
-            self._by_name = {}
-            for there in list_audio(self._below) if os.path.isdir(self._below) else ():
-                self._by_name.setdefault(_plain(there.name), []).append(str(there))
-                self._by_name.setdefault(_plain(there.stem), []).append(str(there))
-        return self._by_name.get(name, [])
+        return self._tails(1).get((name,), [])
 
     def report(self) -> str | None:
         """Explain in the sheet what was found elsewhere and what was not; return the latter if it is everything."""
@@ -123,13 +160,20 @@ class Locator:
         if not self._missing:
             return None
         index, path = self._missing[0]
-        text = f"{self._sheet.where(index)}: the recording {path!r} was not found{self._others()}. Looked in "
-        text += f"{', '.join(self._folders)}, the working directory, and in all folders below {self._below}/ by name. "
-        text += self._hint(path) or _HOW
+        text = f"{self._sheet.where(index)}: the recording {path!r} was not found{self._others()}. "
+        text += f"{self._looked_in(path)}. {self._hint(path) or _HOW}"
         if len(self._missing) == len(self._sheet):
             return text
         self._sheet.reasons.append(Reason(text, is_obvious=False))
         return None
+
+    def _looked_in(self, path: str) -> str:
+        below = f"in all folders below {self._below}/ by name"
+        if not os.path.isabs(path):
+            return f"Looked in {', '.join(self._folders)}, the working directory, and {below}"
+        if self._audio_dir is not None:
+            return f"Looked there and {below}"
+        return "The path is absolute, so no other folder was searched"
 
     def _others(self) -> str:
         count = len(self._missing) - 1
@@ -155,13 +199,20 @@ def _parts(path: str) -> list[str]:
     return [_plain(part) for part in path.replace("\\", "/").split("/") if part not in ("", ".", "..")]
 
 
-def _folders(path: str, below: str) -> list[str]:
-    """Return the folders of a file between ``below`` and it."""
-    return _parts(os.path.relpath(path, below))[:-1]
-
-
-def _ends_with(there: str, path: str) -> bool:
-    """Whether a file is spelled like the path, letter case included."""
-    name = unicodedata.normalize("NFC", PurePosixPath(path.replace("\\", "/")).name)
+def _is_called(there: str, name: str) -> bool:
+    """Whether a file has this name with or without its suffix, letter case included."""
     own = unicodedata.normalize("NFC", os.path.basename(there))
-    return own == name or os.path.splitext(own)[0] == name
+    return name in (own, os.path.splitext(own)[0])
+
+
+def _path_of_url(url: str) -> str:
+    """Return the path in ``file:///data/a%20b.wav``; an address of another machine stays as it is."""
+    rest = url[len("file:") :]
+    if rest.startswith("//"):
+        host, slash, rest = rest[2:].partition("/")
+        if host not in ("", "localhost"):
+            return url
+        rest = slash + rest
+    path = unquote(rest)
+    is_windows = re.match(r"/[A-Za-z]:", path) is not None
+    return path[1:] if is_windows else path
