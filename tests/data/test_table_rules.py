@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import soundfile
 
 from earmark.data.clips import ClipTable, sorted_labels
 from earmark.data.columns import Columns
@@ -14,6 +15,7 @@ from earmark.data.manifests import load_manifest
 from earmark.data.tables import locate
 from earmark.errors import DataError
 from earmark.tasks import Task
+from tests.tiny import tone
 
 SEVERAL = Columns(task=Task.MULTI_LABEL)
 
@@ -179,6 +181,26 @@ def test_whole_numbers_are_ordered_as_numbers() -> None:
 
 
 # ---------------------------------------------------------------- recordings
+
+
+def test_starts_and_stops_inside_the_cells_of_speechbrain(tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "a.wav", tone(440, 0.1), 16_000)
+    rows = {
+        "1": {"wav": {"file": "a.wav", "start": 160, "stop": 320}, "label": "x", "length": 0.01},
+        "2": {"wav": {"files": ["a.wav"], "start": 800}, "label": "y", "length": 0.05},
+        "3": {"wav": {"file": "a.wav"}, "label": "y", "length": 0.1},
+        "4": {"wav": "a.wav", "label": "y", "length": 0.1},
+    }
+    clips = table(tmp_path, json.dumps(rows), "t.json")
+    assert [(clip.path, clip.offset_s, clip.duration_s) for clip in clips] == [
+        (f"{tmp_path}/a.wav", 0.01, 0.01),
+        (f"{tmp_path}/a.wav", 0.05, None),
+        (f"{tmp_path}/a.wav", 0.0, None),
+        (f"{tmp_path}/a.wav", 0.0, None),
+    ]
+    rows["1"]["wav"] = {"files": ["a.wav", "b.wav"]}
+    with pytest.raises(DataError, match=r"row 1: names 2 files for one clip \(a\.wav, \.\.\.\)\. Mix them into one"):
+        table(tmp_path, json.dumps(rows), "t.json")
 
 
 def test_recordings_are_found_below_the_table_by_unique_name(tmp_path: Path) -> None:

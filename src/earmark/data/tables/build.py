@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -12,6 +12,7 @@ from earmark.data.decode import own_rate_hz, stream_at_own_rate
 from earmark.data.tables.cells import is_missing, no_label, parse_label, plain_value, text_or_none
 from earmark.data.tables.events import EventColumns, cuts, find_events
 from earmark.data.tables.locate import Locator
+from earmark.data.tables.nested import lift_cuts
 from earmark.data.tables.one_hot import (
     check_one_label_each,
     class_columns,
@@ -47,6 +48,7 @@ def clips_of(sheet: Sheet, wanted: Columns) -> ClipTable:
     one_hot = columns_asked_for(sheet, wanted)
     found = _find(sheet, wanted, one_hot)
     sheet.reasons += found.reasons
+    lift_cuts(sheet, found.audio)
     events = find_events(sheet, wanted, found.audio, found.used())
     if found.label is None:
         found = _with_class_columns(sheet, wanted, found, events, one_hot)
@@ -195,9 +197,7 @@ def _recordings(sheet: Sheet, column: str, wanted: Columns) -> tuple[list[_Recor
 
 
 def _as_text(cell: Any) -> Any:
-    """Return the path in a cell that is no text: in an object with further keys, or an id that is a whole number."""
-    if isinstance(cell, Mapping):
-        cell = cell.get("path") or cell.get("file")
+    """Return the path in a cell that is no text: an id that is a whole number."""
     is_id = isinstance(cell, int) and not isinstance(cell, bool)
     return str(cell) if is_id else cell if isinstance(cell, str) else ""
 
