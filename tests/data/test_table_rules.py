@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from pathlib import Path
 from typing import Any
@@ -106,6 +107,72 @@ def test_quotes_between_tabs_are_text_unless_they_enclose_a_cell(tmp_path: Path)
     assert pairs(clips) == [(f"{i}.wav", f"c{i}") for i in range(len(cells))]
     read = [clip.metadata["sentence"] for clip in clips]
     assert read == [*cells[:3], 'whole "cell"', "a\tb", "two\nlines", '"']
+
+
+@pytest.mark.parametrize("end", ['world"', '"world"', "w"])
+def test_a_quote_between_tabs_swallows_no_rows(end: str, tmp_path: Path) -> None:
+    rows = ['a.wav\t"Hello', "b.wav\tok\tcat", f"c.wav\t{end}\tdog", "d.wav\tz\tdog"]
+    with pytest.raises(DataError, match="row 2: 2 cells, the header has 3, and the quote that opens in '\"Hello'"):
+        table(tmp_path, "\n".join(["path\tsentence\tlabel", *rows]) + "\n", "t.tsv")
+
+
+def test_rows_that_begin_with_a_hash_are_rows_if_they_are_full(tmp_path: Path) -> None:
+    touch(tmp_path, "low/#1.wav", "low/2.wav", "3.wav")
+    named = Columns(audio_dir=f"{tmp_path}/low")
+    clips = table(tmp_path, "path,label\n#1.wav,low\n2.wav,low\n# a remark\n# a, remark, of it\n", columns=named)
+    assert pairs(clips) == [("#1.wav", "low"), ("2.wav", "low")]
+    clips = table(tmp_path, "label,path\n#low,2.wav\nhigh,3.wav\n#\n", columns=named)
+    assert pairs(clips) == [("2.wav", "#low"), ("3.wav", "high")]
+    clips = table(tmp_path, "path,label\nlow/2.wav,low\n# 3.wav,high\n")  # taken out on purpose
+    assert pairs(clips) == [("low/2.wav", "low")]
+    assert "1 row left out because of the # in front" in " ".join(reason.text for reason in clips.reasons)
+
+
+def test_a_long_cell_of_a_column_that_is_not_used(tmp_path: Path) -> None:
+    limit = csv.field_size_limit()
+    assert len(table(tmp_path, f'path,label,x\na.wav,low,"{"1 " * 90_000}"\nb.wav,high,\n')) == 2
+    assert csv.field_size_limit() == limit
+
+
+@pytest.mark.parametrize("name", ["t.csv", "t.jsonl"])
+@pytest.mark.parametrize("pad", ["", " "])
+def test_a_byte_0_is_damage_and_not_utf_16(name: str, pad: str, tmp_path: Path) -> None:
+    text = f"path,label\na.wav,low{pad}\0\nb.wav,high\n"
+    if name == "t.jsonl":
+        text = f'{{"path": "a.wav"}}\n{{"path": "b\0.wav"}}{pad}\n'
+    with pytest.raises(DataError, match=r"row 2: holds a byte 0, so the file is damaged\. Remove it"):
+        table(tmp_path, text, name)
+
+
+DEEP = "[" * 200_000
+LONG = "9" * 5_000
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "said"),
+    [
+        ("t.json", DEEP, "t.json: lists or objects are nested too deeply"),
+        ("t.jsonl", '{"path": "a.wav"}\n' + DEEP, "t.jsonl row 2: lists or objects are nested too deeply"),
+        ("t.json", f'[\n{{"path": "a.wav", "label": {LONG}}}]', "t.json row 2: has a whole number of more digits"),
+        ("t.jsonl", f'{{"path": "a.wav", "label": {LONG}}}\n', "t.jsonl row 1: has a whole number of more digits"),
+        ("t.json", f'[{{"path": "a.wav", "label": {"[" * 900}{"]" * 900}}}]', "the label is a list"),
+    ],
+)
+def test_numbers_and_lists_without_end(name: str, text: str, said: str, tmp_path: Path) -> None:
+    with pytest.raises(DataError) as caught:
+        table(tmp_path, text, name)
+    assert said in str(caught.value)
+    assert len(str(caught.value)) < 500
+
+
+def test_text_with_brackets_without_end_is_a_name_and_huge_numbers_are_not_finite(tmp_path: Path) -> None:
+    deep = "[" * 6_000 + "]" * 6_000
+    assert table(tmp_path, f'path,label\na.wav,"{deep}"\n')[0].label == deep
+    number = Columns(task=Task.REGRESSION)
+    with pytest.raises(DataError, match="is not a finite number"):
+        table(tmp_path, f'[{{"path": "a.wav", "label": {"9" * 400}}}]', "t.json", number)
+    with pytest.raises(DataError, match="is not a number of seconds"):
+        table(tmp_path, f'[{{"path": "a.wav", "label": "x", "start": {"9" * 400}, "end": 1}}]', "t.json")
 
 
 # ---------------------------------------------------------------- labels

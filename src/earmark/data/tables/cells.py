@@ -57,8 +57,9 @@ def parse_label(value: Any, columns: Columns, names: Sequence[str] | None = None
     if items is None:
         return class_name(value, names)
     if len(items) > 1:
+        shown = ", ".join(item if isinstance(item, str) else _short(item) for item in items)
         raise CellError(
-            f"the label is a list of {len(items)}: {', '.join(map(str, items)):.60}",
+            f"the label is a list of {len(items)}: {shown:.60}",
             "Give each clip one class name, or add --task multi_label",
         )
     return class_name(items[0], names) if items and not is_missing(items[0]) else None
@@ -118,7 +119,7 @@ def _listed(value: Any) -> list[Any] | None:
         return [ast.literal_eval(item) for item in re.findall(_QUOTED, text)]
     try:
         found = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         try:
             found = ast.literal_eval(text)
         except (ValueError, SyntaxError, MemoryError, RecursionError):
@@ -126,24 +127,34 @@ def _listed(value: Any) -> list[Any] | None:
     if found == {}:
         return []
     if isinstance(found, Mapping) and list(found) != [_CHOICES]:
-        raise CellError(f"the label {value!r:.60} is a dict", "Give the class name, or a list of class names")
+        raise CellError(f"the label {_short(value)} is a dict", "Give the class name, or a list of class names")
     return None if isinstance(found, str | int | float) else _listed(found)
+
+
+def _short(value: Any) -> str:
+    """Return the beginning of a cell for a message, however long or deep it is."""
+    try:
+        return f"{value!r:.60}"
+    except (RecursionError, ValueError):  # lists in lists, or a number of more digits than Python prints
+        return "nested too deeply to show" if isinstance(value, Mapping | list) else "too long to show"
 
 
 def _number(value: Any) -> float:
     try:
         number = math.nan if isinstance(value, bool) else float(value)
+    except OverflowError:
+        number = math.inf
     except (TypeError, ValueError) as exc:
-        raise CellError(f"{value!r:.60} is not a number; --task regression learns one for each clip") from exc
+        raise CellError(f"{_short(value)} is not a number; --task regression learns one for each clip") from exc
     if not math.isfinite(number):
-        raise CellError(f"{value!r:.60} is not a finite number")
+        raise CellError(f"{_short(value)} is not a finite number")
     return number
 
 
 def _several(value: Any, items: list[Any] | None, separator: str, names: Sequence[str] | None) -> tuple[str, ...]:
     if items is None and isinstance(value, str):
         if value.lstrip().startswith("["):
-            raise CellError(f"the labels {value!r:.60} are not a JSON list, nor a list as Python writes it")
+            raise CellError(f"the labels {_short(value)} are not a JSON list, nor a list as Python writes it")
         items = [name for name in value.split(separator) if name.strip()]
     return tuple(dict.fromkeys(class_name(item, names).strip() for item in ([value] if items is None else items)))
 
@@ -176,7 +187,7 @@ def class_name(value: Any, names: Sequence[str] | None = None) -> str:
     if is_missing(value):
         raise CellError("has no label")
     raise CellError(
-        f"the label is a {type(value).__name__} ({value!r:.60})",
+        f"the label is a {type(value).__name__} ({_short(value)})",
         "Give each clip one class name, or add --task multi_label for several",
     )
 

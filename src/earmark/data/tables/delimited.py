@@ -15,6 +15,7 @@ import io
 import os
 import re
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path
 
@@ -27,6 +28,7 @@ from earmark.words import counted
 _SEPARATORS = {",": "comma", "\t": "tab", ";": "semicolon", "|": "bar"}
 _SEP_LINE = re.compile(r'"?sep=(.?)"?', re.IGNORECASE)
 _MOST_LINES = 100  # of one row between tabs
+_LONGEST_CELL = 2**31 - 1  # the most that a C long holds on every system
 _Row = tuple[int, list[str]]
 
 
@@ -41,9 +43,20 @@ def read_delimited(path: Path) -> Sheet:
     lines = text.split("\n")
     first, separator = _first_line(lines, path, sheet)
     rows = _tab_rows(lines, first) if separator == "\t" else _csv_rows(lines, first, separator, path)
-    header, first_rows = _header(rows, lines, first, separator, sheet)
-    _fill(sheet, header, first_rows, rows, separator, path)
+    with _long_cells():
+        header, first_rows = _header(rows, lines, first, separator, sheet)
+        _fill(sheet, header, first_rows, rows, separator, path)
     return sheet
+
+
+@contextmanager
+def _long_cells() -> Iterator[None]:
+    """Let cells have any length: a list of features in a column that is not used exceeds the limit of ``csv``."""
+    limit = csv.field_size_limit(_LONGEST_CELL)
+    try:
+        yield
+    finally:
+        csv.field_size_limit(limit)
 
 
 def _first_line(lines: list[str], path: Path, sheet: Sheet) -> tuple[int, str]:
@@ -133,13 +146,22 @@ def _unquoted(cell: str) -> str:
 
 
 def _quoted_cells(lines: list[str], index: int, width: int) -> tuple[list[str], int] | None:
-    """Read a row whose quoted cells hold tabs or line breaks; ``None`` if no number of lines gives ``width`` cells."""
+    """Read a row whose quoted cells hold tabs or line breaks.
+
+    Returns:
+        Its cells and the index after its last line; ``None`` if no number of lines gives ``width`` cells, or if one of
+        the further lines is a row of its own, so that a quote there closes nothing.
+    """
     for end in range(index, min(index + _MOST_LINES, len(lines)) + 1):
+        if end > index and lines[end - 1].count("\t") + 1 == width:
+            return None
         if '\t"' not in (text := "\n".join(lines[index - 1 : end])) and not text.startswith('"'):
             return None
         try:
             rows = list(csv.reader(io.StringIO(text, newline=""), delimiter="\t", strict=True))
-        except csv.Error:
+        except csv.Error as exc:
+            if "end of data" not in str(exc):  # a fault that more lines do not change
+                return None
             continue
         if len(rows) == 1 and len(rows[0]) == width:
             return rows[0], end
@@ -185,7 +207,7 @@ def _fill(
                 del cells[width:]
             else:
                 faulty.append(number)
-                faults.add(len(faulty) - 1, _wrong_width(len(cells), width, separator))
+                faults.add(len(faulty) - 1, _wrong_width(cells, width, separator))
                 return
         kept.append(cells)
         numbers.append(number)
@@ -207,12 +229,32 @@ def _fill(
 
 
 def _is_comment(cells: list[str], width: int, folder: str) -> bool:
-    """Whether a line that begins with # is no row: it has other cells than the header, or names no file."""
-    return len(cells) != width or not any(cell and os.path.exists(os.path.join(folder, cell)) for cell in cells)
+    """Return whether a line that begins with # is no row.
+
+    A row has as many cells as the header. Two or more of them are filled, or one names a file. A row of a file that is
+    there without the # was taken out on purpose.
+    """
+    if len(cells) < width or any(map(str.strip, cells[width:])):
+        return True
+
+    def is_file(cell: str) -> bool:
+        return bool(cell) and os.path.isfile(os.path.join(folder, cell))
+
+    if is_file(cells[0].lstrip("# ")) and not is_file(cells[0]):
+        return True
+    return sum(bool(cell.strip()) for cell in cells) < 2 and not any(map(is_file, cells))
 
 
-def _wrong_width(count: int, width: int, separator: str) -> CellError:
-    name = _SEPARATORS.get(separator, separator)
+def _wrong_width(cells: list[str], width: int, separator: str) -> CellError:
+    name, count = _SEPARATORS.get(separator, separator), len(cells)
+    quoted = next((cell for cell in cells if cell.startswith('"')), None) if separator == "\t" else None
+    if quoted is not None:
+        return CellError(
+            f"{counted(count, 'cell')}, the header has {width}, and the quote that opens in {quoted!r:.40} does not "
+            "close before another row",
+            "Remove the quote, or close it in the same cell",
+            f"{count} cells and a quote",
+        )
     if count < width:
         fix = f"Add the missing {name}s, one between two cells"
     elif separator == "\t":

@@ -270,11 +270,11 @@ def _time(cell: Any, column: TimeColumn) -> float | None:
         return int(hours or 0) * 3600 + int(minutes) * 60 + float(rest)
     try:
         number = float(cell)
-    except (TypeError, ValueError) as exc:
+    except (TypeError, ValueError, OverflowError) as exc:
         unit = "seconds" if column.unit == 1.0 else column.in_words().removeprefix("in ")
         comma = isinstance(cell, str) and re.fullmatch(r"\d+,\d+", cell.strip())
         fix = "Write it with a decimal point" if comma else "Correct the cell, or use --start_column_name none"
-        raise CellError(f"the {column.name} {cell!r} is not a number of {unit}", fix, column.name) from exc
+        raise CellError(f"the {column.name} {cell!r:.60} is not a number of {unit}", fix, column.name) from exc
     if number != number or number in (float("inf"), float("-inf")):
         raise CellError(f"the {column.name} {cell!r} is not a finite number", "Correct the cell", column.name)
     return number

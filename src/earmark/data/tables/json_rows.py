@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,7 @@ from earmark.data.tables.text import decoded_text
 from earmark.errors import DataError
 
 _Row = tuple[int, dict[str, Any]]
+_LONG_NUMBER = re.compile(r"\d{4000,}")
 _FORMS = "a list of objects, one for each clip, or one object on each line"
 
 
@@ -29,7 +32,7 @@ def read_json(path: Path, asked_for: tuple[str, ...] = ()) -> Sheet:
     text, reasons = decoded_text(path)
     sheet = Sheet(str(path), str(path.parent), {}, [], reasons)
     try:
-        whole = json.loads(text)
+        whole = _parsed(text, str(path))
     except json.JSONDecodeError as exc:
         rows = list(_lines(text, path, exc))
         sheet.explain("one object on each line")
@@ -108,12 +111,34 @@ def _lines(text: str, path: Path, whole: json.JSONDecodeError) -> Iterator[_Row]
             continue
         where = f"{path} row {number}"
         try:
-            row = json.loads(line)
+            row = _parsed(line, where)
         except json.JSONDecodeError as fault:
             is_one_value = path.suffix.casefold() == ".json" and whole.lineno > number  # damaged further on
             where, error = (f"{path} row {whole.lineno}", whole) if is_one_value else (where, fault)
             raise DataError(f"{where}: not JSON ({error.msg} at character {error.colno})") from error
         yield number, _object(row, where)
+
+
+def _parsed(text: str, where: str) -> Any:
+    """Return the value of a JSON text.
+
+    Raises:
+        json.JSONDecodeError: it is not JSON.
+        DataError: it is JSON that Python does not take.
+    """
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError:
+        raise
+    except RecursionError as exc:
+        raise DataError(f"{where}: lists or objects are nested too deeply. Give {_FORMS}") from exc
+    except ValueError as exc:  # digits without end are refused because converting them takes hours
+        number = _LONG_NUMBER.search(text)
+        row = text.count("\n", 0, number.start()) + 1 if number and " row " not in where else None
+        raise DataError(
+            f"{where}{f' row {row}' if row else ''}: has a whole number of more digits than Python reads "
+            f"({sys.get_int_max_str_digits():,}). Write it as text, or remove it"
+        ) from exc
 
 
 def _object(row: Any, where: str) -> dict[str, Any]:

@@ -75,6 +75,9 @@ def decoded_text(path: Path) -> tuple[str, list[Reason]]:
 
 
 def _utf8(data: bytes, path: Path) -> str:
+    if (index := data.find(b"\0")) >= 0:
+        row = data.count(b"\n", 0, index) + 1
+        raise DataError(f"{path} row {row}: holds a byte 0, so the file is damaged. Remove it, or save the file again")
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as exc:
@@ -85,7 +88,8 @@ def _utf8(data: bytes, path: Path) -> str:
 def _utf16(data: bytes) -> str | None:
     """Return the encoding if it is one of wide characters: by its mark, or because every second byte is 0.
 
-    A table has a header, commas and digits, whose second byte is 0 in UTF-16; no UTF-8 text has bytes that are 0.
+    In UTF-16 a 0 is part of each line break and of each ASCII character, of which a table has many; in damaged UTF-8
+    a 0 is an exception.
     """
     for mark, encoding in _MARKS:
         if data.startswith(mark):
@@ -94,4 +98,8 @@ def _utf16(data: bytes) -> str | None:
     if b"\0" not in head or len(data) % 2:
         return None
     even, odd = head[::2].count(0), head[1::2].count(0)
+    breaks = head.count(b"\n")
+    after, before = head.count(b"\n\0"), head.count(b"\0\n")
+    if max(even, odd) * 8 < len(head) and max(after, before) * 2 <= breaks:
+        return None
     return "utf-16-le" if odd > even else "utf-16-be"
