@@ -273,6 +273,14 @@ class LabelOptions(PretrainedArguments):
     )
     audio_column_name: str = flag("audio", "with --check: column of the manifest with the recording")
     label_column_name: str = flag("label", "with --check: column of the manifest with the class name")
+    audio_dir: str | None = flag(None, "with --check: folder of the recordings that a manifest names")
+    start_column_name: str | None = flag(
+        None, "with --check: column with the start of each event (default: by name); none: whole recordings"
+    )
+    end_column_name: str | None = flag(None, "with --check: column with the end of each event (default: by name)")
+    on_missing_label: Literal["fail", "skip"] = flag(
+        "fail", "with --check: rows without a label: fail names the first, skip leaves them out"
+    )
     train_split_name: str = flag("train", "with --check: folder of the training split; none if there is none")
     eval_split_name: str = flag("validation", "with --check: folder of the validation split; none if there is none")
     test_split_name: str = flag("test", "with --check: folder of the test split; none if there is none")
@@ -299,6 +307,9 @@ class LabelOptions(PretrainedArguments):
             self.order = "suspicious" if self.check else "diverse"
         orders = ("diverse", "uncertain", "confident", "random", "suspicious")
         require_value(self.order in orders, "order", self.order, ", ".join(orders))
+        require_value(
+            self.on_missing_label in ("fail", "skip"), "on_missing_label", self.on_missing_label, "fail or skip"
+        )
         if self.order == "suspicious" and not self.check:
             raise UsageError("--order suspicious looks at labels that are there; add --check")
         if self.check and len(self.inputs) != 1:

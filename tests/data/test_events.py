@@ -124,9 +124,11 @@ def test_raven(tmp_path: Path) -> None:
     assert (clip.path, *cut(clip)) == (f"{tmp_path}/rec.flac", 1.5, 0.75)
 
 
-def test_a_label_track_of_audacity(tmp_path: Path) -> None:
+@pytest.mark.parametrize("point", [".", ","])
+def test_a_label_track_of_audacity(point: str, tmp_path: Path) -> None:
     (tmp_path / "rec.wav").touch()
-    clips = table(tmp_path, "0.5\t1.25\towl\n\\\t100.0\t200.0\n2.0\t2.5\tbat\n", "rec.txt")
+    text = "0.5\t1.25\towl\n\\\t100.0\t200.0\n2.0\t2.5\tbat\n".replace(".", point)
+    clips = table(tmp_path, text, "rec.txt")
     assert [(clip.path, *cut(clip), clip.label) for clip in clips] == [
         (f"{tmp_path}/rec.wav", 0.5, 0.75, "owl"),
         (f"{tmp_path}/rec.wav", 2.0, 0.5, "bat"),

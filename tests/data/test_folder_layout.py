@@ -258,6 +258,15 @@ def test_metadata_of_splits_and_another_folder(tmp_path: Path) -> None:
     assert counts(load(tmp_path, eval_split_name="extra"))["validation"] == {"b": 1}
 
 
+def test_metadata_of_a_class_called_like_a_split(tmp_path: Path) -> None:
+    paths = ["train/1.wav", "train/2.wav", "bus/1.wav", "bus/2.wav"]
+    touch(tmp_path, *paths)
+    write(tmp_path / "metadata.csv", table("file_name,label", *paths))
+    with pytest.raises(DataError, match=r"If train/ is a class, add --train_split_name none$"):
+        load(tmp_path)
+    assert counts(load(tmp_path, train_split_name="none")) == {"train": {"a": 2, "b": 2}}
+
+
 def test_metadata_with_a_column_of_splits(tmp_path: Path) -> None:
     touch(tmp_path, "1.wav", "2.wav", "3.wav")
     write(tmp_path / "metadata.csv", "file_name,label,split\n1.wav,a,train\n2.wav,b,train\n3.wav,a,Test\n")

@@ -19,14 +19,21 @@ from pathlib import Path
 
 from earmark.data.listing import Listing, Skipped, files_in, is_recording, list_recordings, subfolders
 from earmark.data.manifests import MANIFEST_SUFFIXES
-from earmark.data.split_names import NO_SPLIT, SPLIT_NAMES, SplitNames, is_container_name, is_fold_name, is_unclear_name
+from earmark.data.split_names import (
+    NO_SPLIT,
+    SPLIT_FLAGS,
+    SPLIT_NAMES,
+    SplitNames,
+    is_container_name,
+    is_fold_name,
+    is_unclear_name,
+)
 from earmark.errors import DataError
 from earmark.words import and_more, counted
 
 METADATA = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
 NOISE = "_background_noise_"  # Speech Commands: minutes-long noise to cut silence from, not a class
 
-_FLAGS = {"train": "--train_split_name", "validation": "--eval_split_name", "test": "--test_split_name"}
 _SHOWN = 12  # folders named in a message
 
 
@@ -120,7 +127,7 @@ def find_folder_layout(folder: Path, names: SplitNames, used: Collection[str] = 
     root = unwrapped(folder, names)
     notes = [] if root == folder else [f"{folder}: reading {root}, the only folder with recordings in it"]
     named = _split_folders(root, names)
-    for split, flag in _FLAGS.items():
+    for split, flag in SPLIT_FLAGS.items():
         if getattr(names, split) not in (split, NO_SPLIT) and split not in named:
             notes.append(f"{root}: no folder is called {getattr(names, split)} ({flag})")
     splits = {split: _opened(Place.at(path), names, notes) for split, path in named.items()}
@@ -197,7 +204,7 @@ def _split_folders(root: Path, names: SplitNames) -> dict[str, Path]:
         if split in found:
             raise DataError(
                 f"{root}: {found[split].name} and {name} are both the {split} split. Rename one, or say which split it "
-                f"is with {', '.join(_FLAGS.values())}"
+                f"is with {', '.join(SPLIT_FLAGS.values())}"
             )
         found[split] = root / name
     return {split: found[split] for split in SPLIT_NAMES if split in found}
@@ -322,7 +329,7 @@ def _by_split_below(place: Place, names: SplitNames) -> dict[str, Place] | None:
         raise DataError(
             f"{place.path}: {counted(len(inside), 'recording')} in folders called like a split ({inside[0]}), "
             f"{len(outside):,} beside them ({outside[0]}). Put all recordings into folders of splits, or add "
-            f"{_FLAGS[split]} none if the folder is not a split"
+            f"{SPLIT_FLAGS[split]} none if the folder is not a split"
         )
     return {s: Place(place.path, classes[s], [], [], Skipped()) for s in SPLIT_NAMES if classes[s]}
 
@@ -390,7 +397,7 @@ def _split_beside_classes(root: Path, splits: dict[str, Place], beside: Place) -
 
 
 def _if_a_class(splits: dict[str, Place]) -> str:
-    flags = " ".join(f"{_FLAGS[split]} none" for split in splits)
+    flags = " ".join(f"{SPLIT_FLAGS[split]} none" for split in splits)
     one = len(splits) == 1
     names = " and ".join(place.path.name for place in splits.values())
     return f". If {names} {'is a class' if one else 'are classes'}, add {flags}"

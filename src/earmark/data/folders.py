@@ -14,7 +14,7 @@ from earmark.data.columns import PATH_COLUMNS, Columns
 from earmark.data.folder_layout import FolderLayout, Place, find_folder_layout, metadata_file, unwrapped
 from earmark.data.manifests import load_manifest
 from earmark.data.split_columns import find_split_column, share_out_by
-from earmark.data.split_names import SPLIT_NAMES, SplitNames
+from earmark.data.split_names import SPLIT_FLAGS, SPLIT_NAMES, SplitNames
 from earmark.data.tables.cells import label_of_folder
 from earmark.errors import DataError
 from earmark.words import and_more, counted
@@ -135,10 +135,12 @@ def _refuse_others(table: ClipTable, parts: list[list[str]], found: list[str | N
     of_splits = Counter(name for name, split in zip(first, found, strict=True) if split is not None)
     others = Counter(name for name, split in zip(first, found, strict=True) if split is None)
     name = next(iter(others)).rstrip("/")
+    is_class = " ".join(f"{SPLIT_FLAGS[split]} none" for split in SPLIT_NAMES if split in found)
     raise DataError(
         f"{table.origin}: paths begin with folders of splits, {listed(of_splits)}, and with others, {listed(others)}. "
         f"Say which split the others are (--eval_split_name {name}, --test_split_name {name}), or give each split a "
-        "table of its own with --train_file, --eval_file and --test_file"
+        f"table of its own with --train_file, --eval_file and --test_file. If {' and '.join(of_splits)} "
+        f"{'is a class' if len(of_splits) == 1 else 'are classes'}, add {is_class}"
     )
 
 

@@ -10,6 +10,7 @@ from pathlib import PurePath
 
 SPLIT_NAMES = ("train", "validation", "test")
 SHOWN_NAMES = {"train": "training", "validation": "validation", "test": "test"}  # what messages call them
+SPLIT_FLAGS = {"train": "--train_split_name", "validation": "--eval_split_name", "test": "--test_split_name"}
 NO_SPLIT = "none"  # value of --train_split_name and the like: the data has no such split
 
 _ALIASES = {

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+from dataclasses import fields
 from pathlib import Path
 
 from earmark.data.clips import Clip, ClipTable
@@ -32,17 +34,45 @@ def clips_to_label(options: LabelOptions) -> tuple[ClipTable, list[str]]:
         names = find_recordings(options.inputs)
         return ClipTable([Clip(source=name, path=name) for name in names], ", ".join(options.inputs)), []
     place = Path(options.inputs[0])
-    columns = Columns(audio=options.audio_column_name, label=options.label_column_name)
-    if place.is_dir():
-        split_names = SplitNames(options.train_split_name, options.eval_split_name, options.test_split_name)
-        splits = load_data_dir(str(place), columns, split_names)
-        clips = [clip for table in (splits.train, splits.validation, splits.test) for clip in table or []]
-        table, notes = ClipTable(clips, str(place)), splits.notes
-    else:
-        table, notes = load_manifest(place, columns), []
+    try:
+        table, notes = _labelled(place, options)
+    except DataError as exc:
+        known = {field.name for field in fields(options)}
+        missing = [name for name in dict.fromkeys(re.findall(r"--(\w+)", str(exc))) if name not in known]
+        if not missing:
+            raise
+        raise DataError(
+            f"{exc}. Note: earmark label does not have {', '.join(f'--{name}' for name in missing)}; give it a table "
+            "with a recording and its class in each row"
+        ) from exc
     if any(clip.path is None for clip in table):
         raise DataError(f"{place}: has its recordings inside. Give --check a folder or a manifest that names files")
     return table, notes
+
+
+def _labelled(place: Path, options: LabelOptions) -> tuple[ClipTable, list[str]]:
+    """Return the clips of a folder or table that has labels, and how it was read if that is not obvious."""
+    columns = Columns(
+        audio=options.audio_column_name,
+        label=options.label_column_name,
+        skip_missing_labels=options.on_missing_label == "skip",
+        start=options.start_column_name,
+        end=options.end_column_name,
+        audio_dir=options.audio_dir,
+    )
+    if place.is_dir():
+        splits = load_data_dir(
+            str(place),
+            columns,
+            SplitNames(options.train_split_name, options.eval_split_name, options.test_split_name),
+        )
+        tables = [table for table in (splits.train, splits.validation, splits.test) if table is not None]
+        table, notes = ClipTable([clip for table in tables for clip in table], str(place)), splits.notes
+    else:
+        table, notes = load_manifest(place, columns), []
+        tables = [table]
+    reasons = dict.fromkeys(reason for table in tables for reason in table.reasons)
+    return table, [*(reason.text for reason in reasons if not reason.is_obvious), *notes]
 
 
 def path_in(folder: Path, clip: Clip) -> str:

@@ -15,7 +15,7 @@ _SELECTION, _VIEW = "Selection", "View"
 _FILE, _PATH = "Begin File", "Begin Path"
 # what Raven, BirdNET and earmark put between the name of a recording and the suffix of its table
 _ADDED = re.compile(r"\.(Table\.\d+|selections?|BirdNET|raven|labels?)\b.*$", re.IGNORECASE)
-_LABEL_TRACK = re.compile(r"\d+(?:\.\d+)?\t\d+(?:\.\d+)?(?:\t[^\t]*)?")
+_LABEL_TRACK = re.compile(r"\d+(?:[.,]\d+)?\t\d+(?:[.,]\d+)?(?:\t[^\t]*)?")
 
 
 def is_selection_table(sheet: Sheet) -> bool:
@@ -82,6 +82,8 @@ def read_label_track(path: Path) -> Sheet | None:
         return None
     cells = [[*line.split("\t"), ""][:3] for _, line in lines]
     columns = {name: [cell[index].strip() for cell in cells] for index, name in enumerate(("start", "end", "label"))}
+    for name in ("start", "end"):  # Audacity writes 0,5 where the language of the system does
+        columns[name] = [cell.replace(",", ".") for cell in columns[name]]
     sheet = Sheet(str(path), str(path.parent), columns, [number for number, _ in lines], reasons, is_text=True)
     sheet.explain("read as a label track of Audacity because each line is start, end and label")
     _name_recording(sheet, "a label track names none")

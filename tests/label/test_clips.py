@@ -1,0 +1,47 @@
+"""The clips of ``earmark label --check``, and what is said about how their table was read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from earmark.errors import DataError
+from earmark.label.clips import clips_to_label
+from earmark.options import LabelOptions
+
+
+def checked(place: Path, **options: Any) -> tuple[list[tuple[str | None, Any]], list[str]]:
+    table, notes = clips_to_label(LabelOptions(inputs=[str(place)], model_name_or_path="m", check=True, **options))
+    return [(clip.path, clip.label) for clip in table], notes
+
+
+@pytest.mark.parametrize("is_folder", [True, False])
+def test_how_the_table_was_read_is_logged(is_folder: bool, tmp_path: Path) -> None:
+    (tmp_path / "deep").mkdir()
+    (tmp_path / "deep/a.wav").touch()
+    (tmp_path / "metadata.csv").write_text("file_name,category\na.wav,low\n")
+    clips, notes = checked(tmp_path if is_folder else tmp_path / "metadata.csv")
+    assert clips == [(f"{tmp_path}/deep/a.wav", "low")]
+    assert any("column `category` was read as the label" in note for note in notes)
+    assert any("1 recording found below" in note for note in notes)
+
+
+def test_the_flags_that_messages_about_tables_name_are_there(tmp_path: Path) -> None:
+    (tmp_path / "deep").mkdir()
+    (tmp_path / "deep/a.wav").touch()
+    path = tmp_path / "t.csv"
+    path.write_text("file,label,onset,offset\na.wav,low,0.5,1\na.wav,,0.5,1\n")
+    with pytest.raises(DataError, match=r"has no label.*--on_missing_label skip$"):
+        checked(path)
+    options = {"audio_dir": str(tmp_path / "deep"), "start_column_name": "none", "on_missing_label": "skip"}
+    table, _ = clips_to_label(LabelOptions(inputs=[str(path)], model_name_or_path="m", check=True, **options))
+    assert [(clip.path, clip.offset_s) for clip in table] == [(f"{tmp_path}/deep/a.wav", 0.0)]
+
+
+def test_flags_that_label_lacks_are_named(tmp_path: Path) -> None:
+    path = tmp_path / "t.jsonl"
+    path.write_text('{"path": "a.wav", "label": ["a", "b"]}\n')
+    with pytest.raises(DataError, match=r"add --task multi_label\. Note: earmark label does not have --task; give it"):
+        checked(path)
