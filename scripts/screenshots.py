@@ -209,6 +209,7 @@ def report_labels(page: Page) -> None:
     fitted = ["--task", "multi_label", "--calibrate", "--target_precision", "0.7", "--num_train_epochs", "8"]
     run = make("runs/mixtures/report.html", *TRAIN, *tables, *fitted, "--output_dir", "runs/mixtures")
     page.goto(run.absolute().as_uri())
+    page.get_by_role("button", name="stop", exact=True).click()
 
 
 def compare(page: Page) -> None:
@@ -255,7 +256,7 @@ PICTURES: dict[str, tuple[Callable[[Page], None], int, int, dict[str, Any]]] = {
     "page": (serve, 1100, 1400, {}),
     "page-phone": (serve, 390, 1500, {"locale": "zh-CN", "color_scheme": "dark"}),
     "report": (report, 1000, 1868, {}),
-    "report-labels": (report_labels, 1000, 2075, {}),
+    "report-labels": (report_labels, 1000, 2100, {}),
 }
 
 
