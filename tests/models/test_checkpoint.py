@@ -15,7 +15,7 @@ import torch
 
 from earmark.errors import ModelError
 from earmark.models.build import ModelSource, build_for_training, load_trained
-from earmark.models.checkpoint import find_checkpoint, local_folder
+from earmark.models.checkpoint import find_checkpoint, folder_to_write, hub_name, local_folder
 from tests.models.hub_stand_in import serve
 from tests.patience import PATIENCE_S
 from tests.tiny import overrides
@@ -35,6 +35,24 @@ def test_a_folder_beside_is_taken_for_the_hub_name(
     with caplog.at_level(logging.INFO, "earmark"):
         assert find_checkpoint("facebook/wav2vec2-base") == Path("wav2vec2-base")
     assert "using the folder ./wav2vec2-base" in caplog.text
+
+
+def test_a_folder_beside_that_holds_no_model_is_not_the_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """``earmark evaluate org/name`` writes ``./name/evaluation_test``."""
+    monkeypatch.chdir(tmp_path)
+    Path("name/evaluation_test").mkdir(parents=True)
+    assert local_folder("org/name") is None
+    for file in ("config.json", "adapter_config.json", "export.json"):
+        Path("name", file).write_text("{}")
+        assert local_folder("org/name") == Path("name")
+        Path("name", file).unlink()
+
+
+def test_names_with_and_without_the_scheme() -> None:
+    assert [hub_name(name) for name in ("hf://org/name", "org/name", "./a")] == ["org/name", "org/name", "./a"]
+    for name in ("hf://org/name", "modelscope://org/name"):
+        with pytest.raises(ModelError, match=f"{name}: this is a model on the hub, and X. Download it, or name a run"):
+            folder_to_write(name, "X")
 
 
 def test_a_folder_of_the_organisation_means_a_local_model(saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -138,15 +156,23 @@ def test_network_faults_are_called_that(tmp_path: Path) -> None:
         closed.bind(("127.0.0.1", 0))
         endpoint = f"http://127.0.0.1:{closed.getsockname()[1]}"
         out, _ = load_from(endpoint, tmp_path)
+        (tmp_path / "models/tiny").mkdir(parents=True)
+        (tmp_path / "models/tiny/config.json").write_text("{}")
+        wrong_path, logged = load_from(endpoint, tmp_path, "runs/tiny")
     assert out.startswith("NetworkError org/tiny: not a folder here")
-    assert f"{endpoint} cannot be reached" in out
+    assert f"{endpoint} cannot be reached. Fix the path" in out
+    assert logged.startswith("runs/tiny: no such folder; asking the hub")
+    assert "did you mean models/tiny?" in wrong_path
     assert "offline mode is on" in load_from(endpoint, tmp_path, HF_HUB_OFFLINE="1")[0]
 
 
 def test_a_model_that_the_hub_does_not_have(saved: Path) -> None:
     with serve(saved, "org/other") as endpoint:
         out, _ = load_from(endpoint, saved.parent)
+        by_scheme, logged = load_from(endpoint, saved.parent, "hf://org/tiny")
     assert out.startswith("ModelError org/tiny: neither a folder here nor a model on the hub")
+    assert by_scheme.startswith("ModelError org/tiny: no such model on the hub")
+    assert "asking the hub" not in logged
 
 
 def test_pickled_weights_load_when_allowed(saved: Path) -> None:

@@ -97,6 +97,12 @@ def test_the_card_reads_back_with_its_model_index() -> None:
     assert "needs the program ffmpeg" in card.text
 
 
+def test_the_scheme_of_the_hub_is_no_part_of_the_name() -> None:
+    card = ModelCard(model_card(facts("hf://facebook/wav2vec2-base")))
+    assert card.data.base_model == "facebook/wav2vec2-base"
+    assert "hf://" not in card.text
+
+
 @pytest.mark.parametrize("base_model", [None, "./weights", "/data/weights"])
 def test_a_local_folder_is_no_hub_model(base_model: str | None) -> None:
     assert ModelCard(model_card(facts(base_model))).data.base_model is None

@@ -221,6 +221,19 @@ def test_an_adapter_of_another_model_is_one_line(tmp_path: Path) -> None:
     assert not [name for name in weights if "original" in name or "base_layer" in name]
 
 
+def test_an_adapter_names_its_base_as_it_was_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A folder beside the script by its path, a model of the hub without ``hf://``."""
+    monkeypatch.chdir(tmp_path)
+    build().save(tmp_path / "base")
+    Path("other").mkdir()  # makes ``other/base`` look like a folder that is missing
+    for name, base in (("org/base", str(tmp_path / "base")), ("hf://org/base", "org/base"), ("other/x", "other/x")):
+        audio = build()
+        adapters.attach(audio.model, 4, 8)
+        model = ModelArguments(model_name_or_path=name)
+        save_kept(audio, tmp_path / "run", SimpleNamespace(lora=4, lora_save="separate"), model)
+        assert json.loads(Path("run/adapter_config.json").read_text())["base_model_name_or_path"] == base
+
+
 def test_an_adapter_beside_other_weights_is_one_line(tmp_path: Path) -> None:
     """A base of the same name and size that has been trained on, as a run that was replaced."""
     build().save(tmp_path / "base")

@@ -13,11 +13,12 @@ from earmark.data.scan import write_bad_audio
 from earmark.data.targets import targets_of
 from earmark.data.usable import keep_usable
 from earmark.decision_options import CalibrateOptions
-from earmark.errors import ModelError, UsageError
+from earmark.errors import UsageError
 from earmark.evaluate.held_out import find_held_out
 from earmark.evaluate.run import check_labels, for_task, on_device
 from earmark.export.description import is_export
 from earmark.models.build import load_trained
+from earmark.models.checkpoint import folder_to_write
 from earmark.models.decision import Decision
 from earmark.models.source import source_of
 from earmark.runs.folder import RunFolder, prepare_folder, write_json
@@ -93,9 +94,7 @@ def calibrate(options: CalibrateOptions) -> CalibrateOutcome:
 
 def _folder(options: CalibrateOptions) -> Path:
     """The model's own folder, which has to take the file."""
-    folder = Path(str(options.model_name_or_path)).expanduser()
-    if not folder.is_dir():
-        raise ModelError(f"{folder}: no such folder; calibrate writes into a run folder")
+    folder = folder_to_write(str(options.model_name_or_path), "calibrate writes into a run folder")
     if is_export(folder):
         raise UsageError(f"{folder}: an export, whose temperature is fixed; calibrate the run and export it again")
     if options.output_dir is not None:

@@ -10,6 +10,7 @@ from typing import Any
 from earmark.config import EvaluateOptions
 from earmark.data.clips import ClipTable, fingerprint
 from earmark.errors import OutputError
+from earmark.models.checkpoint import hub_name
 from earmark.runs.folder import RunFolder, prepare_folder, read_json
 from earmark.words import counted
 
@@ -34,7 +35,7 @@ def describe(options: EvaluateOptions, table: ClipTable) -> dict[str, Any]:
     """What tells this evaluation from others, for ``evaluation.json``."""
     model = Path(str(options.model_name_or_path)).expanduser()
     return {
-        "model": str(model.resolve()) if model.exists() else str(options.model_name_or_path),
+        "model": str(model.resolve()) if model.exists() else hub_name(str(options.model_name_or_path)),
         "split": options.split,
         "data": table.origin,
         "clips": len(table),

@@ -22,6 +22,7 @@ from earmark.evaluate.held_out import find_held_out
 from earmark.evaluate.place import describe, first_place, place_for
 from earmark.export.load import ExportedModel, load_any
 from earmark.models.build import AudioModel
+from earmark.models.checkpoint import hub_name
 from earmark.models.source import source_of
 from earmark.report.page import ReportFacts, Scored, read_history, write_report
 from earmark.runs.environment import describe_environment
@@ -170,7 +171,7 @@ def _facts(architecture: str, options: EvaluateOptions, device_name: str, warnin
     del settings["token"]
     model = Path(str(options.model_name_or_path)).expanduser()
     return ReportFacts(
-        title=model.resolve().name if model.exists() else str(options.model_name_or_path),
+        title=model.resolve().name if model.exists() else hub_name(str(options.model_name_or_path)),
         model={"": architecture},
         settings=settings,
         environment=describe_environment(device_name),

@@ -24,6 +24,7 @@ from earmark.export.pt2_file import read_pt2
 from earmark.extras import require
 from earmark.models import wav2vec2_family
 from earmark.models.build import AudioModel, ModelSource, load_trained
+from earmark.models.checkpoint import local_folder
 from earmark.models.decision import PLAIN, Decision
 from earmark.models.frontend import side_by_side
 from earmark.scoring.forward import most_samples
@@ -91,8 +92,8 @@ def load_any(source: ModelSource) -> AudioModel | ExportedModel:
     Raises:
         ModelError: neither, or damaged.
     """
-    folder = Path(str(source.name_or_path)).expanduser()
-    if is_export(folder):
+    folder = local_folder(str(source.name_or_path))
+    if folder is not None and is_export(folder):
         description = read_description(folder)
         return ExportedModel(folder, description, decision_of(folder, description))
     return load_trained(source)

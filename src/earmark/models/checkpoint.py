@@ -12,7 +12,7 @@ from pathlib import Path
 
 from earmark.errors import ModelError, NetworkError, first_line
 from earmark.models import modelscope
-from earmark.words import and_more, suggestion
+from earmark.words import and_more, nearest_name, suggestion
 
 logger = logging.getLogger(__name__)
 
@@ -21,7 +21,9 @@ _SAFE = "model.safetensors"
 _ADAPTER = "adapter_model.safetensors"  # its base model is found when it is loaded
 _PICKLED = "pytorch_model.bin"
 _EXPORT = "export.json"
+_MODEL_FILES = ("config.json", "adapter_config.json", _EXPORT)
 _NAMED = 4  # folders in one line
+_SCHEMES = (HUB_SCHEME, modelscope.SCHEME)
 
 
 def find_checkpoint(
@@ -37,8 +39,8 @@ def find_checkpoint(
 
     Args:
         name_or_path: folder, ``org/name`` or ``hf://org/name`` on the hub, or ``modelscope://org/name``. As in the
-            original recipe, a folder ``name`` in the working directory is used for ``org/name`` if there is one; a log
-            line says so.
+            original recipe, a folder ``name`` in the working directory is used for ``org/name`` if it holds a model; a
+            log line says so.
         revision: branch, tag or commit on the hub.
         token: access token for gated models.
         cache_dir: where downloads go; the hub library's own place when ``None``.
@@ -59,7 +61,9 @@ def find_checkpoint(
     else:
         local = local_folder(name_or_path)
         if local is None:
-            folder = _download(name_or_path.removeprefix(HUB_SCHEME), revision, token, cache_dir, patterns)
+            if not name_or_path.startswith(HUB_SCHEME):
+                logger.info("%s: no such folder; asking the hub", name_or_path)
+            folder = _download(name_or_path, revision, token, cache_dir, patterns)
         else:
             folder = local
             if folder != Path(name_or_path).expanduser():
@@ -71,13 +75,13 @@ def find_checkpoint(
 def local_folder(name_or_path: str) -> Path | None:
     """Return the local folder that a model's name means, or ``None`` for a name on a hub.
 
-    ``org/name`` means a folder if there is one, or a folder ``name`` in the working directory. If there is a folder
-    ``org`` without it, the name is most likely a typing error, so the hub is not asked.
+    ``org/name`` means a folder if there is one, or a folder ``name`` in the working directory that holds a model. If
+    there is a folder ``org`` without it, the name is most likely a typing error, so the hub is not asked.
 
     Raises:
         ModelError: the name is that of a file, or of a folder that does not exist.
     """
-    if name_or_path.startswith((modelscope.SCHEME, HUB_SCHEME)):
+    if name_or_path.startswith(_SCHEMES):
         return None
     folder = Path(name_or_path).expanduser()
     if folder.is_dir():
@@ -87,14 +91,46 @@ def local_folder(name_or_path: str) -> Path | None:
     if folder.is_absolute() or name_or_path.startswith((".", "~")) or len(folder.parts) > 2:
         raise ModelError(f"{name_or_path}: no such folder{_others_in(folder)}".rstrip("."))
     if len(folder.parts) == 2:
-        if Path(folder.name).is_dir():
-            return Path(folder.name)
+        beside = Path(folder.name)
+        if any((beside / name).is_file() for name in _MODEL_FILES):
+            return beside
         if folder.parent.is_dir():
             raise ModelError(
                 f"{name_or_path}: no such folder{_others_in(folder)} For a model on the hub write "
                 f"{HUB_SCHEME}{folder.as_posix()}"
             )
     return None
+
+
+def hub_name(name_or_path: str) -> str:
+    """Return a model's name without ``hf://``, as cards, records and other programs write it."""
+    return name_or_path.removeprefix(HUB_SCHEME)
+
+
+def folder_to_write(name_or_path: str, use: str) -> Path:
+    """Return the folder of a model for a command that needs one of its own.
+
+    Args:
+        name_or_path: the model.
+        use: what the command does with the folder, for the error message.
+
+    Raises:
+        ModelError: the model is on a hub, or there is no such folder.
+    """
+    if name_or_path.startswith(_SCHEMES):
+        raise ModelError(f"{name_or_path}: this is a model on the hub, and {use}. Download it, or name a run folder")
+    folder = Path(name_or_path).expanduser()
+    if not folder.is_dir():
+        raise ModelError(f"{folder}: no such folder; {use}")
+    return folder
+
+
+def _similar_model(name: str) -> str:
+    """Return a hint at the model folder below the working directory whose path or name is most like ``name``."""
+    folders = [path.parent for pattern in ("*", "*/*") for path in Path().glob(f"{pattern}/config.json")]
+    same_name = [folder.as_posix() for folder in folders if folder.name == Path(name).name]
+    near = same_name[0] if same_name else nearest_name(name, [folder.as_posix() for folder in folders])
+    return f" (did you mean {near}?)" if near else ""
 
 
 def _others_in(folder: Path) -> str:
@@ -148,16 +184,23 @@ def _what_it_is(folder: Path) -> str:
 
 
 def _download(
-    name: str,
+    name_or_path: str,
     revision: str,
     token: str | None,
     cache_dir: str | None,
     patterns: list[str],
 ) -> Path:
-    """Fetch ``name`` into the hub's cache, or find it there when the network is off or absent."""
+    """Fetch a model into the hub's cache, or find it there when the network is off or absent."""
     import huggingface_hub as hub
     from huggingface_hub import errors as hub_errors
 
+    name = hub_name(name_or_path)
+    only_hub = name != name_or_path
+    nowhere = "no such model on the hub" if only_hub else "neither a folder here nor a model on the hub"
+    impossible = (
+        "not a possible name on the hub" if only_hub else "neither a folder here nor a possible name on the hub"
+    )
+    similar = "" if only_hub else _similar_model(name)
     offline = hub.constants.is_offline_mode()
     try:
         if not offline:
@@ -167,11 +210,11 @@ def _download(
     except hub_errors.GatedRepoError as exc:
         raise ModelError(f"{name}: a gated model; accept its terms on the hub and pass --token") from exc
     except hub_errors.RepositoryNotFoundError as exc:
-        raise ModelError(f"{name}: neither a folder here nor a model on the hub (a private one needs --token)") from exc
+        raise ModelError(f"{name}: {nowhere}{similar} (a private one needs --token)") from exc
     except hub_errors.RevisionNotFoundError as exc:
         raise ModelError(f"{name}: the hub has no revision {revision!r} of it") from exc
     except hub_errors.HFValidationError as exc:
-        raise ModelError(f"{name}: neither a folder here nor a possible name on the hub") from exc
+        raise ModelError(f"{name}: {impossible}{similar}") from exc
     except (OSError, hub_errors.HTTPError) as exc:
         logger.info("hub: %s cannot be reached (%s); looking for %s in the cache", endpoint(), first_line(exc), name)
         offline = True
@@ -187,12 +230,16 @@ def _download(
         )
     except hub_errors.LocalEntryNotFoundError as exc:
         why = "offline mode is on" if hub.constants.is_offline_mode() else f"{endpoint()} cannot be reached"
+        if only_hub:
+            raise NetworkError(
+                f"{name}: not in the hub's cache, and {why}. Check the network, or name a local folder"
+            ) from exc
         raise NetworkError(
-            f"{name}: not a folder here and not in the hub's cache, and {why}; mend the path, or put the "
+            f"{name}: not a folder here{similar} and not in the hub's cache, and {why}. Fix the path, or put the "
             f"weights in ./{Path(name).name}"
         ) from exc
     except hub_errors.HFValidationError as exc:
-        raise ModelError(f"{name}: neither a folder here nor a possible name on the hub") from exc
+        raise ModelError(f"{name}: {impossible}{similar}") from exc
     except (OSError, hub_errors.HTTPError) as exc:
         raise NetworkError(f"{name}: the download from {endpoint()} broke off ({first_line(exc)}); run again") from exc
     return Path(folder)

@@ -5,13 +5,13 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from earmark.data.clips import Clip
 from earmark.errors import AudioError, UsageError
 from earmark.export.description import is_export
 from earmark.export.load import load_any
+from earmark.models.checkpoint import hub_name, local_folder
 from earmark.models.fingerprint import model_sha256
 from earmark.models.source import source_of
 from earmark.options import PredictOptions
@@ -120,9 +120,9 @@ class Job:
     def provenance(self) -> Provenance:
         """Return what makes the rows; reads all weights."""
         name = str(self.options.model_name_or_path)
-        folder = Path(name).expanduser()
-        folder = folder if is_export(folder) else self._source.find(name)
-        return Provenance.of_now("predict", name, model_sha256(folder), self.settings())
+        local = local_folder(name)
+        folder = local if local is not None and is_export(local) else self._source.find(name)
+        return Provenance.of_now("predict", hub_name(name), model_sha256(folder), self.settings())
 
     def run(self, clips: Sequence[Clip], sink: Sink, progress: HeardProgress | None = None) -> JobCounts:
         """Score recordings.

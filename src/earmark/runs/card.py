@@ -8,6 +8,7 @@ from pathlib import Path
 
 from huggingface_hub import EvalResult, ModelCardData
 
+from earmark.models.checkpoint import hub_name
 from earmark.scoring.figures import Figures
 from earmark.tasks import Task
 
@@ -70,7 +71,7 @@ def model_card(facts: CardFacts) -> str:
         eval_results=results or None,
         library_name="transformers",
         pipeline_tag="audio-classification",
-        base_model=facts.base_model if _is_hub_name(facts.base_model) else None,
+        base_model=_hub_model(facts.base_model),
         tags=["audio-classification", "earmark", facts.architecture],
     )
     sections = [_what(facts), _results(facts), _usage(facts), _table("Training", facts.training), _limits(facts)]
@@ -80,7 +81,7 @@ def model_card(facts: CardFacts) -> str:
 
 
 def _what(facts: CardFacts) -> str:
-    start = f"fine-tuned from `{facts.base_model}`" if facts.base_model else "trained from random weights"
+    start = f"fine-tuned from `{hub_name(facts.base_model)}`" if facts.base_model else "trained from random weights"
     listed = ", ".join(f"`{label}`" for label in facts.labels[:_LISTED_LABELS])
     more = f" and {len(facts.labels) - _LISTED_LABELS} more" if len(facts.labels) > _LISTED_LABELS else ""
     what = f"({facts.architecture}), {start} on {facts.dataset}."
@@ -165,10 +166,12 @@ def _table(title: str, values: Mapping[str, object]) -> str:
     return f"## {title}\n\n| | |\n|---|---|\n{rows}"
 
 
-def _is_hub_name(name: str | None) -> bool:
+def _hub_model(name: str | None) -> str | None:
+    """Return the name of a model on the hub; ``None`` for a folder."""
     if name is None or Path(name).expanduser().exists():
-        return False
-    return name.count("/") <= 1 and not name.startswith((".", "/", "~"))
+        return None
+    name = hub_name(name)
+    return name if name.count("/") <= 1 and not name.startswith((".", "/", "~")) else None
 
 
 def _slug(name: str) -> str:

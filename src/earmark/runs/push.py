@@ -6,10 +6,9 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 
 from earmark.errors import ModelError, NetworkError, UsageError, first_line
-from earmark.models.checkpoint import check_checkpoint, endpoint
+from earmark.models.checkpoint import check_checkpoint, endpoint, folder_to_write
 from earmark.options import PushOptions
 from earmark.words import counted
 
@@ -45,9 +44,7 @@ def push(options: PushOptions) -> Pushed:
     """
     import huggingface_hub as hub
 
-    folder, repo = Path(options.model_name_or_path or "").expanduser(), options.repo or ""
-    if not folder.is_dir():
-        raise ModelError(f"{folder}: no such folder; push takes a run folder")
+    folder, repo = folder_to_write(options.model_name_or_path or "", "push takes a run folder"), options.repo or ""
     check_checkpoint(folder)
     if not (folder / "README.md").is_file():
         raise ModelError(f"{folder}: no README.md, the model card that `earmark train` writes; push takes a run folder")

@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from earmark.config import ModelArguments
-from earmark.errors import UsageError
+from earmark.errors import ModelError, UsageError
 from earmark.models import adapters
 from earmark.models.build import AudioModel, let_others_read
+from earmark.models.checkpoint import hub_name, local_folder
 from earmark.progress import is_main_process
 
 _ALPHA_FOR_EACH_RANK = 2.0  # as most published settings have it; what matters is their ratio
@@ -66,7 +67,11 @@ def save_kept(audio: AudioModel, folder: Path, training: Any, model: ModelArgume
 
 def _save_apart(audio: AudioModel, folder: Path, model: ModelArguments) -> None:
     name = str(model.model_name_or_path)
-    base = str(Path(name).expanduser().resolve()) if Path(name).expanduser().is_dir() else name
+    try:
+        local = local_folder(name)
+    except ModelError:  # a run folder ``org/...`` that was made since the weights of ``org/name`` were loaded
+        local = None
+    base = hub_name(name) if local is None else str(local.resolve())
     adapters.save(audio.model, folder, base, model.model_revision)
     audio.model.config.save_pretrained(folder)
     audio.frontend.save(folder)
