@@ -20,6 +20,7 @@ from earmark.errors import DataError, ModelError
 from earmark.extras import require
 from earmark.files import csv_row, replace, writing
 from earmark.models.build import ModelSource, load_trained
+from earmark.models.checkpoint import hub_name
 from earmark.models.embedding import EmbeddingModel, has_embedding
 from earmark.models.fingerprint import model_sha256
 from earmark.models.forward import cast_in_place
@@ -30,7 +31,7 @@ from earmark.predict.engine import Ended, Scored, score_recordings
 from earmark.predict.inputs import HeardProgress, find_recordings
 from earmark.predict.part_file import PartFile, open_part_file
 from earmark.predict.provenance import Provenance
-from earmark.predict.sink import check_output
+from earmark.predict.sink import check_output, report_of_earlier, warn_of_unreadable
 from earmark.scoring.forward import TorchScorer
 from earmark.scoring.windows import Windowing
 from earmark.words import counted
@@ -77,13 +78,15 @@ def embed_files(options: EmbedOptions) -> EmbedOutcome:
         longest_samples=scorer.max_samples,
         sampling_rate_hz=scorer.sampling_rate_hz,
     )
-    name = str(options.model_name_or_path)
+    name = hub_name(str(options.model_name_or_path))
     settings = {key: getattr(options, key) for key in _RESULT_SETTINGS}
     finished: list[dict[str, Any]] = []
     with open_part_file(
         output,
         head="",
-        provenance=Provenance.of_now("embed", name, model_sha256(model.find(name)), settings),
+        provenance=Provenance.of_now(
+            "embed", name, model_sha256(model.find(str(options.model_name_or_path))), settings
+        ),
         sources=sources,
         overwrite=options.overwrite,
         resume=options.resume,
@@ -93,7 +96,6 @@ def embed_files(options: EmbedOptions) -> EmbedOutcome:
         outcome = _embed(options, scorer, windowing, clips, sink)
         finished += sink.finished
         if not any(entry["reason"] is None for entry in finished) and not sink.is_complete:
-            sink.abandon()
             raise DataError(
                 f"none of {counted(len(finished), 'recording')} could be read. The reasons are in {sink.bad_audio}"
             )
@@ -128,11 +130,12 @@ def _embed(
 
 def _report(options: EmbedOptions, outcome: EmbedOutcome, earlier: int, sink: PartFile) -> None:
     parts = [f"{counted(outcome.rows, 'embedding')} computed"]
-    parts += [f"{counted(earlier, 'recording')} finished by an earlier job"] if earlier else []
+    parts += report_of_earlier(earlier, sink)
     parts += (
         [f"{counted(outcome.bad, 'recording')} could not be read, listed in {sink.bad_audio}"] if outcome.bad else []
     )
     logger.info("%s. Results are in %s", ", ".join(parts), options.output)
+    warn_of_unreadable(sink)
 
 
 def _scorer(options: EmbedOptions, source: ModelSource) -> TorchScorer:

@@ -149,6 +149,7 @@ class _Collected:
     """A sink that hands the rows of each recording back."""
 
     bad_audio: Path | None = None
+    earlier_unreadable = 0
     state: Mapping[str, Any] = {}
 
     def __init__(self) -> None:

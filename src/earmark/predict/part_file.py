@@ -11,7 +11,7 @@ import json
 import logging
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -20,13 +20,16 @@ from earmark.errors import OutputError, UsageError
 from earmark.files import replace, writing
 from earmark.predict.provenance import (
     Provenance,
+    file_state,
+    files_sha256,
+    has_changed,
     read_json_lines,
     read_record,
     record_path,
     sources_sha256,
     write_record,
 )
-from earmark.predict.sink import ANY_NAME, BAD_AUDIO, bad_audio_rows, check_output, translated
+from earmark.predict.sink import ANY_NAME, BAD_AUDIO, LOCK, bad_audio_rows, check_output, translated, writing_alone
 from earmark.words import counted
 
 logger = logging.getLogger(__name__)
@@ -62,17 +65,18 @@ def open_part_file(
     """
     check_output(path, sources)
     sink = PartFile(path, provenance, sources)
-    try:
-        with translated(path):
-            sink.open(head, overwrite=overwrite, resume=resume)
-        yield sink
-    except BaseException:
+    with sink.lock(overwrite=overwrite):
+        try:
+            with translated(path):
+                sink.open(head, overwrite=overwrite, resume=resume)
+            yield sink
+        except BaseException:
+            sink.close()
+            sink.keep_or_remove()
+            raise
         sink.close()
-        sink.keep_or_remove()
-        raise
-    sink.close()
-    with translated(path, sink.hint):
-        sink.complete(convert)
+        with translated(path, lambda: sink.hint):
+            sink.complete(convert)
 
 
 class PartFile:
@@ -87,7 +91,14 @@ class PartFile:
         self._start = 0  # of the current recording's rows
         self._is_ours = False  # the part file is this job's: it may be removed
         self.bad_audio: Path | None = Path(f"{path}{BAD_AUDIO}")
+        self.earlier_unreadable = 0
         self.is_complete = False
+
+    def lock(self, *, overwrite: bool) -> AbstractContextManager[object]:
+        """Return a lock that keeps other jobs out; a complete output needs none, and its folder may be read-only."""
+        if self._path.exists() and not overwrite and not self._part.exists() and not self._list.exists():
+            return nullcontext()
+        return writing_alone(Path(f"{self._path}{LOCK}"), self._path, "file")
 
     def open(self, head: str, *, overwrite: bool, resume: bool) -> None:
         """Open the files, or refuse; see :func:`open_part_file`."""
@@ -115,7 +126,8 @@ class PartFile:
     @property
     def hint(self) -> str:
         """How to continue, for the message of an error; empty if nothing is finished."""
-        return f". {self._part} keeps {self._count_finished()}. --resume continues" if self._finished else ""
+        is_kept = bool(self._finished) and self._part.exists()
+        return f". {self._part} keeps {self._count_finished()}. --resume continues" if is_kept else ""
 
     def remaining(self, clips: Sequence[Clip]) -> list[Clip]:
         """Return the recordings that are not finished."""
@@ -138,7 +150,7 @@ class PartFile:
         with self._translated():
             self._rows.flush()
             self._start = self._rows.tell()
-            entry = {"path": source, "bytes": self._start, "reason": reason}
+            entry = {"path": source, "bytes": self._start, "reason": reason, "file": file_state(source)}
             entry |= {"state": dict(state)} if state else {}
             self._note({**entry, **more})
             self._finished.append({**entry, **more})
@@ -172,33 +184,28 @@ class PartFile:
             self._part.unlink()
         self._write_beside()
 
-    def abandon(self) -> None:
-        """Remove the rows, which are no output, and list the recordings that could not be read."""
-        self.close()
-        self._part.unlink(missing_ok=True)
-        self._write_bad_audio()
-        self._list.unlink(missing_ok=True)
-        self._finished = []
-
     def keep_or_remove(self) -> None:
-        """Log how to continue a stopped job; remove its files if it has finished nothing."""
+        """Log how to continue a stopped job; remove its files if it has read no recording."""
         if not self._is_ours:
             return
-        if self._finished:
+        if any(entry["reason"] is None for entry in self._finished) and self._part.exists():
             logger.info("%s keeps %s. --resume continues", self._part, self._count_finished())
             return
+        with suppress(OSError, OutputError):
+            if self._finished:
+                self._write_bad_audio()
         for path in (self._part, self._list, Path(f"{self._list}.new")):
             with suppress(OSError):
                 path.unlink()
 
     def _write_beside(self) -> None:
         """Write the files beside the output; without the list of finished recordings, it is no stopped job."""
-        unreadable = self._write_bad_audio()
-        write_record(self._path, self._provenance.to_dict(), [one["path"] for one in self._finished], unreadable)
+        self._write_bad_audio()
+        write_record(self._path, self._provenance.to_dict(), self._finished)
         self._list.unlink()
 
-    def _write_bad_audio(self) -> int:
-        """List the recordings that could not be read; return how many they are."""
+    def _write_bad_audio(self) -> None:
+        """List the recordings that could not be read."""
         bad = [(entry["path"], entry["reason"]) for entry in self._finished if entry["reason"] is not None]
         assert self.bad_audio is not None
         if bad:
@@ -206,7 +213,6 @@ class PartFile:
                 stream.write(bad_audio_rows(bad))
         else:
             self.bad_audio.unlink(missing_ok=True)
-        return len(bad)
 
     def _check_complete(self, *, resume: bool) -> None:
         """Allow ``--resume`` for an output that the same job has completed."""
@@ -229,7 +235,21 @@ class PartFile:
                 f"--resume: {self._path} is complete, for other recordings ({record.get('recordings')}, these are "
                 f"{len(self._sources)}). Name another file, or start again with --overwrite"
             )
+        self._check_same_files(record.get("files_sha256"))
+        self.earlier_unreadable = int(record.get("unreadable", 0))
         logger.info("%s is complete: there is nothing to resume", self._path)
+
+    def _check_same_files(self, before: Any) -> None:
+        """Refuse a complete output if a recording was replaced since."""
+        states = {source: file_state(source) for source in self._sources}
+        if before is None or None in states.values() or files_sha256(states) == before:
+            return
+        written_ns = record_path(self._path).stat().st_mtime_ns
+        newer = [source for source, state in states.items() if state is not None and state[1] > written_ns]
+        raise UsageError(
+            f"--resume: {self._path} is complete, and {newer[0] if newer else 'one of its recordings'} has changed "
+            "since. Name another file, or start again with --overwrite"
+        )
 
     def _check_is_same(self, earlier: Provenance | None, where: Path) -> None:
         difference = self._provenance.difference(earlier)
@@ -237,8 +257,6 @@ class PartFile:
             raise UsageError(
                 f"--resume: {where} was written {difference}. Use the same to continue, or start again with --overwrite"
             )
-        assert earlier is not None
-        self._provenance.warn_of_version(earlier, where)
 
     def _read_stopped(self, head: str) -> None:
         """Read what a stopped job has finished."""
@@ -251,10 +269,14 @@ class PartFile:
                     "again with --overwrite"
                 )
             return
-        self._check_is_same(Provenance.from_dict(entries[0]), self._part)
+        earlier = Provenance.from_dict(entries[0])
+        self._check_is_same(earlier, self._part)
         self._finished = [entry for entry in entries[1:] if entry["bytes"] <= size]
         self._check_sources()
+        self.earlier_unreadable = sum(entry["reason"] is not None for entry in self._finished)
         if self._finished:
+            assert earlier is not None
+            self._provenance.warn_of_version(earlier, self._part)
             logger.info("Resuming: %s of %d are in %s", self._count_finished(), len(self._sources), self._part)
 
     def _check_sources(self) -> None:
@@ -267,6 +289,12 @@ class PartFile:
                 f"({len(gone)} of {len(self._finished)} are not). Give the same files and folders, or start again with "
                 "--overwrite"
             )
+        for entry in self._finished:
+            if entry["reason"] is None and has_changed(entry["path"], entry.get("file")):
+                raise UsageError(
+                    f"--resume: {entry['path']} has changed since its results were written to {self._part}. Start "
+                    "again with --overwrite"
+                )
         in_order = [entry["path"] for entry in self._finished] == list(self._sources[: len(self._finished)])
         if self.state and not in_order:
             raise UsageError(
@@ -313,4 +341,4 @@ class PartFile:
         return counted(len(self._finished), "finished recording")
 
     def _translated(self) -> AbstractContextManager[None]:
-        return translated(self._path, self.hint)
+        return translated(self._path, lambda: self.hint)

@@ -116,14 +116,51 @@ def sources_sha256(sources: Sequence[str]) -> str:
     return hashlib.sha256(b"\0".join(paths)).hexdigest()
 
 
+def file_state(source: str) -> list[int] | None:
+    """Return the size of a recording in bytes and its modification time in ns; ``None`` if there is no such file."""
+    try:
+        found = os.stat(source)
+    except (OSError, ValueError):
+        return None
+    return [found.st_size, found.st_mtime_ns]
+
+
+def has_changed(source: str, before: Any) -> bool:
+    """Return whether a recording was replaced since :func:`file_state` returned ``before``."""
+    return before is not None and file_state(source) not in (before, None)
+
+
+def files_sha256(states: Mapping[str, Any]) -> str:
+    """Return a hash of :func:`file_state` of recordings, in any order.
+
+    Args:
+        states: path -> state.
+    """
+    rows = sorted((os.fsencode(os.path.abspath(source)).hex(), state) for source, state in states.items())
+    return hashlib.sha256(json.dumps(rows).encode()).hexdigest()
+
+
 def record_path(output: Path) -> Path:
     """Return where the record of an output file is."""
     return Path(f"{output}.earmark.json")
 
 
-def write_record(output: Path, provenance: Mapping[str, Any], sources: Sequence[str], unreadable: int) -> None:
-    """Write the record of a finished output file."""
-    counts = {"recordings": len(sources), "unreadable": unreadable, "recordings_sha256": sources_sha256(sources)}
+def write_record(output: Path, provenance: Mapping[str, Any], finished: Sequence[Mapping[str, Any]]) -> None:
+    """Write the record of a finished output file.
+
+    Args:
+        output: the file.
+        provenance: what made it.
+        finished: ``path``, ``reason`` and, except by old versions, ``file`` (:func:`file_state`) of each recording.
+    """
+    sources = [entry["path"] for entry in finished]
+    counts = {
+        "recordings": len(sources),
+        "unreadable": sum(entry["reason"] is not None for entry in finished),
+        "recordings_sha256": sources_sha256(sources),
+    }
+    if all("file" in entry for entry in finished):
+        counts["files_sha256"] = files_sha256({entry["path"]: entry["file"] for entry in finished})
     with writing(record_path(output)) as stream:
         json.dump({**provenance, **counts}, stream, indent=1)
         stream.write("\n")

@@ -16,7 +16,14 @@ from earmark.predict.inputs import HeardProgress, find_recordings
 from earmark.predict.job import Job, JobCounts
 from earmark.predict.on_ray import run_on_ray
 from earmark.predict.part_file import open_part_file
-from earmark.predict.sink import Sink, StandardOutput, check_output, refuse_resume_without_output
+from earmark.predict.sink import (
+    Sink,
+    StandardOutput,
+    check_output,
+    refuse_resume_without_output,
+    report_of_earlier,
+    warn_of_unreadable,
+)
 from earmark.predict.table_folder import open_table_folder
 from earmark.words import counted
 
@@ -53,6 +60,7 @@ def predict_files(options: PredictOptions) -> PredictOutcome:
                 counts = run_on_ray(options, clips, ids, sink, progress)
             else:
                 counts = job.run(clips, sink, progress)
+        _check_results(counts, len(sources) - len(clips), sink)
     _report(options, counts, len(sources) - len(clips), sink)
     return PredictOutcome(counts.scored, counts.unreadable)
 
@@ -111,19 +119,29 @@ def _open(options: PredictOptions, sources: list[str], job: Job) -> AbstractCont
     )
 
 
+def _check_results(counts: JobCounts, earlier: int, sink: Sink) -> None:
+    """Fail if no recording could be read, so that no output blocks the next job."""
+    unreadable = counts.unreadable + sink.earlier_unreadable
+    if not counts.scored and not counts.unwritten and earlier == sink.earlier_unreadable:
+        raise DataError(f"none of {counted(unreadable, 'recording')} could be read{_listed(sink)}")
+
+
+def _listed(sink: Sink) -> str:
+    return f", listed in {sink.bad_audio}" if sink.bad_audio is not None else ""
+
+
 def _report(options: PredictOptions, counts: JobCounts, earlier: int, sink: Sink) -> None:
-    """Log what the job has done, and fail if it has no results or lost some."""
-    listed = f", listed in {sink.bad_audio}" if sink.bad_audio is not None else ""
+    """Log what the job has done, and fail if it lost results."""
+    listed = _listed(sink)
     parts = [f"{counted(counts.scored, 'recording')} scored"]
-    parts += [f"{counted(earlier, 'recording')} finished by an earlier job"] if earlier else []
+    parts += report_of_earlier(earlier, sink)
     parts += [f"{counts.unreadable:,} could not be read{listed}"] if counts.unreadable else []
     parts += [f"the results of {counts.unwritten:,} could not be written{listed}"] if counts.unwritten else []
     where = f". Results are in {options.output}" if options.output and (counts.scored or earlier) else ""
     logger.info("%s%s", ", ".join(parts), where)
+    warn_of_unreadable(sink)
     if counts.unwritten:
         raise OutputError(
             f"{options.output}: the results of {counted(counts.unwritten, 'recording')} could not be written{listed}. "
             "Fix what the list says, then add --resume"
         )
-    if not counts.scored and not earlier:
-        raise DataError(f"none of {counted(counts.unreadable, 'recording')} could be read{listed}")

@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import io
+import logging
 import os
 import sys
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
 from earmark.data.clips import Clip
 from earmark.errors import OutputError, UsageError
 from earmark.files import csv_row
+from earmark.runs.in_use import locked
+from earmark.words import counted
+
+logger = logging.getLogger(__name__)
 
 ANY_NAME = "surrogateescape"  # file names need not be UTF-8; they are written as the bytes they are
 BAD_AUDIO = ".bad_audio.csv"
-_SIDE_FILES = (".part", ".part.done", ".part.done.new", BAD_AUDIO, ".earmark.json")
+LOCK = ".part.lock"
+_SIDE_FILES = (".part", LOCK, ".part.done", ".part.done.new", BAD_AUDIO, ".earmark.json")
 
 
 class Sink(Protocol):
@@ -24,9 +30,11 @@ class Sink(Protocol):
 
     Attributes:
         bad_audio: the list of recordings that could not be read or written; ``None`` if there is none.
+        earlier_unreadable: how many recordings an earlier job could not read, and this one does not try again.
     """
 
     bad_audio: Path | None
+    earlier_unreadable: int
 
     @property
     def state(self) -> Mapping[str, Any]:
@@ -63,11 +71,12 @@ class StandardOutput:
     """Rows for another program; what is written is written."""
 
     bad_audio: Path | None = None
+    earlier_unreadable = 0
     state: Mapping[str, Any] = {}
 
     def __init__(self, head: str) -> None:
         _make_lossless(sys.stdout)
-        sys.stdout.write(head)
+        self.write(head)
 
     def remaining(self, clips: Sequence[Clip]) -> list[Clip]:
         """Return all recordings."""
@@ -75,13 +84,15 @@ class StandardOutput:
 
     def write(self, rows: str) -> None:
         """Write rows."""
-        sys.stdout.write(rows)
+        with translated("standard output"):
+            sys.stdout.write(rows)
 
     def finish(
         self, source: str, reason: str | None = None, state: Mapping[str, Any] | None = None
     ) -> OutputError | None:
         """Pass the rows on."""
-        sys.stdout.flush()
+        with translated("standard output"):
+            sys.stdout.flush()
         return None
 
     def drop(self) -> None:
@@ -133,6 +144,24 @@ def longest_name(folder: Path) -> int:
         return 255
 
 
+def report_of_earlier(finished: int, sink: Sink) -> list[str]:
+    """Return what a summary says of the recordings that an earlier job has finished."""
+    unreadable = sink.earlier_unreadable
+    parts = [f"{counted(finished - unreadable, 'recording')} finished by an earlier job"]
+    return [*(parts if finished > unreadable else []), *([f"{unreadable:,} unreadable by it"] if unreadable else [])]
+
+
+def warn_of_unreadable(sink: Sink) -> None:
+    """Warn that recordings which an earlier job could not read are not tried again."""
+    if sink.earlier_unreadable:
+        logger.warning(
+            "--resume does not retry the %s that the earlier job could not read%s. Fix the recordings and predict them "
+            "to another --output, or start again with --overwrite",
+            counted(sink.earlier_unreadable, "recording"),
+            f" ({sink.bad_audio})" if sink.bad_audio is not None and sink.bad_audio.exists() else "",
+        )
+
+
 def refuse_resume_without_output() -> UsageError:
     """Return the error for ``--resume`` with standard output."""
     return UsageError("--resume: output written to standard output cannot be resumed. Add --output FILE")
@@ -143,10 +172,31 @@ def bad_audio_rows(bad: Sequence[tuple[str, str]]) -> str:
     return "".join(csv_row(cells) for cells in [("path", "reason"), *bad])
 
 
+def writing_alone(lock: Path, output: Path, kind: str) -> AbstractContextManager[None]:
+    """Return a lock that keeps other jobs out of an output.
+
+    Args:
+        lock: the lock file.
+        output: the output, for the error message.
+        kind: ``file`` or ``folder``.
+
+    Raises:
+        OutputError: another job writes the output.
+    """
+    return locked(lock, lambda holder: f"{output}: {holder} is writing it. Wait for that job, or name another {kind}")
+
+
 @contextmanager
-def translated(output: object, hint: str = "") -> Iterator[None]:
-    """Raise an OSError of the block as an OutputError that names ``output``."""
+def translated(output: object, hint: Callable[[], str] = str) -> Iterator[None]:
+    """Raise an OSError of the block as an OutputError that names ``output``; a reader that has gone is no error.
+
+    Args:
+        output: named at the start of the message.
+        hint: returns the end of the message.
+    """
     try:
         yield
+    except BrokenPipeError:
+        raise
     except OSError as exc:
-        raise OutputError(f"{output}: cannot be written ({exc.strerror or exc}){hint}") from exc
+        raise OutputError(f"{output}: cannot be written ({exc.strerror or exc}){hint()}") from exc

@@ -12,6 +12,7 @@ import hashlib
 import json
 import logging
 import os
+import secrets
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -21,8 +22,8 @@ from typing import Any, BinaryIO
 from earmark.data.clips import Clip
 from earmark.errors import EarmarkError, OutputError, UsageError
 from earmark.files import replace, writing
-from earmark.predict.provenance import Provenance, read_json_lines
-from earmark.predict.sink import ANY_NAME, bad_audio_rows, longest_name, translated
+from earmark.predict.provenance import Provenance, file_state, has_changed, read_json_lines
+from earmark.predict.sink import ANY_NAME, bad_audio_rows, longest_name, translated, writing_alone
 from earmark.predict.table_names import table_names, tells_case
 from earmark.words import and_more, counted
 
@@ -31,6 +32,7 @@ logger = logging.getLogger(__name__)
 JOURNAL = "earmark.jsonl"
 _LIST = "bad_audio.csv"
 _PART = ".earmark.part"
+_LOCK = ".earmark.lock"
 # errors after which no other file can be written either
 _OF_THE_FOLDER = {errno.ENOSPC, errno.EDQUOT, errno.EROFS} if hasattr(errno, "EDQUOT") else {errno.ENOSPC, errno.EROFS}
 
@@ -42,6 +44,7 @@ class _Entry:
     recording: str  # absolute path
     job: str
     sha256: str
+    file: list[int] | None = None  # see file_state
 
 
 class _Journal:
@@ -64,7 +67,9 @@ class _Journal:
             if job is not None:
                 self.jobs[str(line.get("job"))] = job
             elif all(isinstance(line.get(name), str) for name in ("file", "recording", "job", "sha256")):
-                self._take(line["file"], _Entry(line["recording"], line["job"], line["sha256"]))
+                self._take(
+                    line["file"], _Entry(line["recording"], line["job"], line["sha256"], line.get("size_mtime_ns"))
+                )
 
     def open(self, job: Provenance) -> None:
         """Begin to append."""
@@ -80,7 +85,8 @@ class _Journal:
 
     def note(self, name: str, entry: _Entry) -> None:
         """Note what a file is about to hold."""
-        self._append({"file": name, "recording": entry.recording, "job": entry.job, "sha256": entry.sha256})
+        line = {"file": name, "recording": entry.recording, "job": entry.job, "sha256": entry.sha256}
+        self._append({**line, "size_mtime_ns": entry.file})
         self._take(name, entry)
 
     def close(self) -> None:
@@ -129,6 +135,27 @@ def open_table_folder(
     """
     with translated(folder):
         folder.mkdir(parents=True, exist_ok=True)
+    with (
+        writing_alone(folder / _LOCK, folder, "folder"),
+        _open(folder, inputs, sources, ending, head, provenance, overwrite=overwrite, resume=resume) as sink,
+    ):
+        yield sink
+
+
+@contextmanager
+def _open(
+    folder: Path,
+    inputs: Sequence[str],
+    sources: Sequence[str],
+    ending: str,
+    head: str,
+    provenance: Provenance,
+    *,
+    overwrite: bool,
+    resume: bool,
+) -> Iterator[TableFolder]:
+    """Open a folder that no other job writes."""
+    with translated(folder):
         journal = _Journal(folder / JOURNAL)
         of_recordings = {os.path.abspath(source): source for source in sources}
         given = {of_recordings.get(one.recording, one.recording): name for name, one in journal.files.items()}
@@ -158,12 +185,14 @@ class TableFolder:
     """The tables of a job; see :func:`open_table_folder`."""
 
     state: Mapping[str, Any] = {}
+    earlier_unreadable = 0  # they have no table, so they are tried again
 
     def __init__(
         self, folder: Path, names: dict[str, str], head: str, provenance: Provenance, journal: _Journal
     ) -> None:
         self._folder, self._names, self._head = folder, names, head
         self._provenance, self._journal = provenance, journal
+        self._part = f"{_PART}.{secrets.token_hex(4)}"  # file systems without locks may have two jobs in a folder
         self._held: list[str] = []
         self._kept: set[str] = set()  # recordings whose tables stay
         self._bad: list[tuple[str, str]] = []
@@ -178,6 +207,8 @@ class TableFolder:
             UsageError: it was made with another model or other settings.
         """
         changed: list[str] = []
+        replaced: list[str] = []
+        earlier: Provenance | None = None  # of another version
         for source, name in self._names.items():
             target = self._folder / name
             if not os.path.lexists(target):
@@ -189,10 +220,23 @@ class TableFolder:
                 if problem is not None and not overwrite:
                     raise problem
                 continue
-            if state != "old":
+            if state == "ours" and entry is not None and has_changed(source, entry.file):
+                replaced.append(source)
+            elif state != "old":
                 self._kept.add(source)
+                job = self._journal.jobs.get(entry.job) if entry is not None else None
+                earlier = job if job is not None and job.version != self._provenance.version else earlier
             if state == "changed":
                 changed.append(name)
+        if replaced:
+            logger.info(
+                "%s: %s changed since their tables were written (%s) and will be predicted again",
+                self._folder,
+                counted(len(replaced), "recording"),
+                and_more(replaced),
+            )
+        if earlier is not None and len(self._kept) < len(self._names):
+            self._provenance.warn_of_version(earlier, self._folder)
         if changed:
             logger.warning(
                 "%s: %s changed since earmark wrote them (%s) and stay as they are. Add --overwrite to replace them",
@@ -203,6 +247,9 @@ class TableFolder:
 
     def open(self) -> None:
         """Open the journal, and take the list of unreadable recordings of other jobs over."""
+        for parent in {(self._folder / name).parent for name in self._names.values()}:
+            for part in parent.glob(f"{_PART}*"):  # of a job that was killed
+                part.unlink(missing_ok=True)
         self._journal.open(self._provenance)
         assert self.bad_audio is not None
         with suppress(FileNotFoundError), open(self.bad_audio, encoding="utf-8", errors=ANY_NAME, newline="") as stream:
@@ -254,10 +301,11 @@ class TableFolder:
 
     def _write(self, target: Path, source: str, content: bytes) -> None:
         target.parent.mkdir(parents=True, exist_ok=True)
-        part = target.with_name(_PART)
+        part = target.with_name(self._part)
         try:
             part.write_bytes(content)
-            entry = _Entry(os.path.abspath(source), self._provenance.key, hashlib.sha256(content).hexdigest())
+            sha256 = hashlib.sha256(content).hexdigest()
+            entry = _Entry(os.path.abspath(source), self._provenance.key, sha256, file_state(source))
             self._journal.note(self._names[source], entry)
             replace(part, target)
         finally:

@@ -1,4 +1,4 @@
-"""A lock on an output folder, so that one process works in it at a time."""
+"""Locks on output folders and files, so that one process writes each of them at a time."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import errno
 import logging
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
@@ -26,7 +26,6 @@ except ImportError:  # Windows
 logger = logging.getLogger(__name__)
 
 NAME = "_in_use.lock"  # Trainer's uploads leave out what begins with an underscore
-_HOLDER = "_in_use.txt"  # without fcntl: Windows lets nobody read a locked file
 _NO_LOCKS = {errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK}
 _held: set[int] = set()  # descriptors
 
@@ -43,15 +42,34 @@ def held(folder: Path) -> Iterator[None]:
     """
     check_is_no_file(folder)
     prepare_folder(folder)
-    with _flock(folder) if fcntl is not None else _file_lock(folder):
+    with locked(
+        folder / NAME,
+        lambda holder: f"{folder}: {holder} works in it; wait for that one or end it, or give another --output_dir",
+    ):
         yield
 
 
 @contextmanager
-def _flock(folder: Path) -> Iterator[None]:
+def locked(place: Path, refusal: Callable[[str], str]) -> Iterator[None]:
+    """Hold a lock file, which is removed at the end.
+
+    The operating system drops the lock when the process ends, even if it is killed.
+
+    Args:
+        place: the lock file. It names its process for the error message of the next one.
+        refusal: returns that message, given which process holds the lock.
+
+    Raises:
+        OutputError: another process holds the lock, or the lock file cannot be written.
+    """
+    with _flock(place, refusal) if fcntl is not None else _file_lock(place, refusal):
+        yield
+
+
+@contextmanager
+def _flock(place: Path, refusal: Callable[[str], str]) -> Iterator[None]:
     """Lock with ``flock``; a forked data-loader worker does not keep the lock of a killed process."""
-    place = folder / NAME
-    with _translated(folder, holder=place):
+    with _translated(place, place, refusal):
         descriptor = _locked(place)
     _held.add(descriptor)
     try:
@@ -60,15 +78,16 @@ def _flock(folder: Path) -> Iterator[None]:
         if descriptor in _held:  # else this is a forked child, and the file is its parent's
             _held.discard(descriptor)
             with suppress(OSError):
-                place.unlink()  # before others can hold it
+                os.unlink(place)  # before others can hold it
             os.close(descriptor)
 
 
 @contextmanager
-def _file_lock(folder: Path) -> Iterator[None]:
+def _file_lock(place: Path, refusal: Callable[[str], str]) -> Iterator[None]:
     """Lock with filelock, which uses what the system has instead of ``flock``."""
-    lock, holder = FileLock(folder / NAME, timeout=0), folder / _HOLDER
-    with _translated(folder, holder=holder):
+    # the name of the process goes into a file of its own: Windows lets nobody read a locked file
+    lock, holder = FileLock(place, timeout=0), place.with_suffix(".txt")
+    with _translated(place, holder, refusal):
         lock.acquire()
     try:
         with suppress(OSError):  # a full disk
@@ -79,19 +98,17 @@ def _file_lock(folder: Path) -> Iterator[None]:
             holder.unlink()
         lock.release()
         with suppress(OSError):  # another process has opened it meanwhile, and Windows removes no open file
-            (folder / NAME).unlink()
+            os.unlink(place)
 
 
 @contextmanager
-def _translated(folder: Path, *, holder: Path) -> Iterator[None]:
+def _translated(place: Path, holder: Path, refusal: Callable[[str], str]) -> Iterator[None]:
     try:
         yield
     except (BlockingIOError, Timeout) as exc:
-        raise OutputError(
-            f"{folder}: {_holder(holder)} works in it; wait for that one or end it, or give another --output_dir"
-        ) from exc
+        raise OutputError(refusal(_holder(holder))) from exc
     except OSError as exc:
-        raise OutputError(f"{folder / NAME}: cannot be written ({exc.strerror})") from exc
+        raise OutputError(f"{place}: cannot be written ({exc.strerror})") from exc
 
 
 def _locked(place: Path) -> int:
