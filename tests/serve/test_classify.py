@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import json
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
@@ -74,6 +75,7 @@ def test_base64_in_every_usual_form(server: Server, classifier: earmark.Classifi
         f"data:audio/wav;base64,{plain}",
         f"data:audio/webm;codecs=opus;base64,{url_safe}",
         f"DATA:;base64,{lines}",
+        f'data:audio/ogg;codecs="opus, pcm";base64,{plain}',
     ):
         response = httpx.post(f"{server.url}/v1/classify", json={"inputs": inputs, "parameters": {"top_k": 3}})
         assert response.status_code == 200, response.text
@@ -82,6 +84,17 @@ def test_base64_in_every_usual_form(server: Server, classifier: earmark.Classifi
         response = httpx.post(f"{server.url}/v1/classify", json={"inputs": inputs})
         assert response.status_code == 400
         assert "not base64" in response.json()["error"]
+
+
+def test_json_in_every_unicode_encoding(server: Server, classifier: earmark.Classifier) -> None:
+    data = encoded(tone(440, 0.51), "WAV")
+    text = "\n" + json.dumps({"inputs": base64.b64encode(data).decode(), "parameters": {"top_k": 3}})
+    for encoding in ("utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32"):
+        response = httpx.post(f"{server.url}/v1/classify", content=text.lstrip().encode(encoding))
+        assert response.status_code == 200, (encoding, response.text)
+        assert same(response.json(), classifier.predict(data, top_k=3))
+    for body in (b"\0\0\0[ftypisom", b"\0\0\0{ftypisom", b"\xff\xfb\x90{"):  # MP4 and MP3
+        assert httpx.post(f"{server.url}/v1/classify", content=body).status_code != 400
 
 
 def test_channels_of_opposite_phase_are_not_silence(server: Server, classifier: earmark.Classifier) -> None:

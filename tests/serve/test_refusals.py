@@ -245,6 +245,18 @@ def test_unknown_settings_are_refused_with_the_nearest_name(server: Server) -> N
     assert answer.status_code == 200
 
 
+def test_a_setting_that_is_given_twice_is_refused(server: Server) -> None:
+    wav = encoded(tone(440, 0.3), "WAV")
+    for name in ("top_k", "x" * 10_000):
+        for response in (
+            httpx.post(f"{server.url}/v1/classify?{name}=1&{name}=2", content=wav),
+            httpx.post(f"{server.url}/v1/classify", files={"file": wav}, data={name[:50]: ["1", "2"]}),
+        ):
+            assert response.status_code == 400
+            assert response.json() == {"error": f'"{name[:50]}": given more than once. Send each setting once.'}
+    assert "xxxx" not in server.log.read_text()
+
+
 def test_samples_that_no_model_can_hear(server: Server) -> None:
     loud = io.BytesIO()
     soundfile.write(loud, np.full(8000, 1e38, np.float32), 16_000, format="WAV", subtype="FLOAT")
@@ -267,6 +279,10 @@ def test_other_routes_and_methods_are_told_in_json_too(server: Server) -> None:
         assert set(response.json()) == {"error"}
     assert httpx.post(f"{server.url}/classify").json()["error"] == "no such route. Did you mean /v1/classify?"
     assert httpx.get(f"{server.url}/v1/classify").json()["error"] == "this route takes POST only"
+    refused = httpx.delete(f"{server.url}/healthz")
+    assert refused.headers["allow"] == "GET, HEAD"
+    assert refused.json()["error"] == "this route takes GET, HEAD only"
+    assert httpx.head(f"{server.url}/healthz").status_code == 200
     assert (
         "access-control-allow-origin" not in httpx.get(f"{server.url}/healthz", headers={"origin": "http://a"}).headers
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import contextlib
 import json
 from typing import Any
@@ -125,6 +126,14 @@ def test_broken_handshakes_are_answered_in_json_too(server: Server) -> None:
     assert response.json() == {"error": "no such route. Did you mean /v1/stream?"}
 
 
+def test_a_refused_handshake_is_one_request_in_the_log(server: Server) -> None:
+    assert refused(server, "sampling_rte=8000")[0] == 400
+    assert refused(server, "top_k=1&top_k=2") == (400, '"top_k": given more than once. Send each setting once.')
+    assert refused(server, origin="https://evil.example")[0] == 403
+    assert "handshake" not in server.log.read_text()
+    assert '"level": "error"' not in server.log.read_text().lower()
+
+
 def test_who_may_open_a_stream(start: Start) -> None:
     token = "a-token-of-letters-and-digits-0123456789"
     server = start("--max_streams", "1", token=token)
@@ -132,6 +141,9 @@ def test_who_may_open_a_stream(start: Start) -> None:
     assert refused(server)[0] == 401
     assert refused(server, authorization="Bearer wrong")[0] == 401
     assert refused(server, origin="https://evil.example", **right)[0] == 403
+    name = "earmark.bearer." + base64.urlsafe_b64encode(token.encode()).decode().rstrip("=")
+    alone = refused(server, **{"sec-websocket-protocol": name})
+    assert alone == (400, "offer the subprotocol earmark beside earmark.bearer.TOKEN")
     assert stream(server, "", ["end"], origin=server.url, **right) == ([], 1000)
 
     async def two_at_once_and_a_signal() -> int:

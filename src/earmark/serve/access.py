@@ -20,6 +20,8 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
+from fastapi import HTTPException
+
 from earmark.errors import UsageError
 from earmark.serve.reading import busy
 
@@ -123,6 +125,20 @@ class Access:
             return True
         tickets = parse_qs(scope.get("query_string", b"").decode("latin-1")).get("ticket", [])
         return len(tickets) == 1 and self.tickets.use(tickets[0])
+
+    @staticmethod
+    def refuse_lone_token(scope: Any) -> None:
+        """Refuse a stream that offers its token as the only subprotocol.
+
+        The server answers with the subprotocol ``earmark``, and a browser closes a stream without an answer to its
+        offer.
+
+        Raises:
+            HTTPException: 400.
+        """
+        offered = scope.get("subprotocols") or ()
+        if SUBPROTOCOL not in offered and any(name.startswith(_BEARER) for name in offered):
+            raise HTTPException(400, f"offer the subprotocol {SUBPROTOCOL} beside {_BEARER}TOKEN")
 
     def _is_token(self, given: bytes) -> bool:
         return self._token is not None and hmac.compare_digest(given, self._token)

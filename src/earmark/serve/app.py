@@ -108,7 +108,7 @@ def _add_routes(app: FastAPI, service: Service, lifecycle: Lifecycle, metrics: M
         if lifecycle.draining:
             raise HTTPException(503, "this server is about to stop")
         if not service.batcher.is_alive:
-            raise HTTPException(503, "the thread that owns the model has died: start the server anew")
+            raise HTTPException(503, "the thread that owns the model has died. Restart the server.")
         return JSONResponse({"status": "ready"})
 
     @app.get("/metrics", summary="Figures for Prometheus", response_class=Response, responses=openapi.errors(401))
@@ -131,14 +131,16 @@ def _add_stream(app: FastAPI, streams: Streams, access: Access) -> None:
 
 async def _error(request: Request, exc: Exception) -> Response:
     assert isinstance(exc, AnyHTTPException)
-    reason = str(exc.detail)
+    reason, headers = str(exc.detail), dict(exc.headers or {})
     if exc.status_code == 404:
         reason = no_route(request.scope["path"])
     elif exc.status_code == 405:
-        reason = f"this route takes {exc.headers['Allow'] if exc.headers else 'other methods'} only"
+        allowed = headers.get("Allow", "").split(", ")
+        headers["Allow"] = ", ".join([*allowed, *(["HEAD"] if "GET" in allowed and "HEAD" not in allowed else [])])
+        reason = f"this route takes {headers['Allow']} only"
     if exc.status_code != 404:
         request.scope[NOTES]["error"] = getattr(exc, "logged", reason)
-    return JSONResponse({"error": reason}, exc.status_code, headers=dict(exc.headers or {}))
+    return JSONResponse({"error": reason}, exc.status_code, headers=headers)
 
 
 async def _defect(request: Request, exc: Exception) -> Response:

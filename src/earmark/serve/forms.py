@@ -13,7 +13,7 @@ import binascii
 import json
 import math
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -28,7 +28,12 @@ DEFAULT_TOP_K = 5
 _MOST_PARTS = 16
 _MOST_PART_HEADERS = 16
 _JSON_KEYS = ("inputs", "parameters", "options")
-_DATA_URI = re.compile(r"\s*data:[^,]{0,200};base64,", re.IGNORECASE)
+_DATA_URI = re.compile(r"\s*data:.{0,200}?;base64,", re.IGNORECASE | re.DOTALL)  # the type may have commas
+# UTF-8, UTF-16 or UTF-32, with or without a byte order mark
+_JSON = re.compile(
+    rb"(\xef\xbb\xbf)?[ \t\r\n]*[{\[]|\xff\xfe(\0\0)?([ \t\r\n]\0+)*[{\[]\0|(\0\0)?\xfe\xff(\0+[ \t\r\n])*\0+[{\[]"
+    rb"|(\0[ \t\r\n])*\0[{\[]"
+)
 _TO_STANDARD_ALPHABET = bytes.maketrans(b"-_", b"+/")
 _MOST_COMMAS = 1000  # a request has a handful; a million values would be a hundred megabytes of Python objects
 
@@ -51,6 +56,36 @@ class UnknownSettingError(HTTPException):
         near = nearest_name(name, known)
         hint = f"Did you mean {near}?" if near else f"Known are {', '.join(known)}."
         super().__init__(400, f"{json.dumps(name[:50])}: not {what}. {hint}")
+
+
+class RepeatedSettingError(HTTPException):
+    """A setting that a request has more than once.
+
+    Args:
+        name: as the client wrote it.
+
+    Attributes:
+        logged: what the log says; the name is the client's text, which is not logged.
+    """
+
+    logged = "repeated setting"
+
+    def __init__(self, name: str) -> None:
+        super().__init__(400, f"{json.dumps(name[:50])}: given more than once. Send each setting once.")
+
+
+def single_settings(pairs: Iterable[tuple[str, str]]) -> dict[str, str]:
+    """Return the settings of a query.
+
+    Raises:
+        RepeatedSettingError: 400, one is there more than once.
+    """
+    settings: dict[str, str] = {}
+    for name, value in pairs:
+        if name in settings:
+            raise RepeatedSettingError(name)
+        settings[name] = value
+    return settings
 
 
 @dataclass(frozen=True)
@@ -132,7 +167,7 @@ def read_question(body: bytes, content_type: str, query: Mapping[str, str]) -> Q
     if kind == b"multipart/form-data":
         audio, fields = _read_multipart(body, options.get(b"boundary", b""))
         return Question(audio, {**query, **fields})
-    if body.lstrip(b" \t\r\n")[:1] in (b"{", b"["):
+    if _JSON.match(body):
         audio, parameters = _read_json(body)
         return Question(audio, {**query, **parameters})
     if not body:
@@ -214,6 +249,8 @@ class _Form:
         content = b"".join(self._data)
         if b"filename" in options or name in ("file", "inputs"):
             self.files.append(content)
+        elif name in self.fields:
+            raise RepeatedSettingError(name)
         else:
             self.fields[name] = content
 

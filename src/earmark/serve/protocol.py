@@ -77,7 +77,7 @@ class GuardedProtocol(H11Protocol):
         if getattr(sys.exc_info()[1], "error_status_hint", 400) == 431:
             self._refuse(431, "the head of the request is too large: send a shorter address and fewer headers")
         else:
-            self._refuse(400, "this is no HTTP request")
+            self._refuse(400, "this is not an HTTP request")
 
     def _start_timer(self) -> None:
         self._header_timer = self.loop.call_later(self.header_timeout_s, self._too_late)

@@ -23,7 +23,7 @@ from earmark.predict.classifier import Classifier, Prediction
 from earmark.serve import openapi
 from earmark.serve.batching import Batcher
 from earmark.serve.decoding import DecodeLimits, iter_windows
-from earmark.serve.forms import Question, read_question
+from earmark.serve.forms import Question, read_question, single_settings
 from earmark.serve.gate import NOTES
 from earmark.serve.metrics import Metrics
 from earmark.serve.reading import BodyLimits, MemoryBudget, busy, read_body
@@ -125,8 +125,9 @@ class Service:
         self._refuse_if_full()
         body = await read_body(request, self._body_limits, self._budget)
         size = len(body)
-        content_type, query = request.headers.get("content-type", ""), dict(request.query_params)
+        content_type = request.headers.get("content-type", "")
         try:
+            query = single_settings(request.query_params.multi_items())
             self._refuse_if_full()
             with self._place():
                 return await self._in_time(

@@ -25,9 +25,9 @@ from earmark.options import ServeOptions
 from earmark.predict.classifier import Classifier
 from earmark.predict.timeline import Window
 from earmark.scoring.windows import Windowing
-from earmark.serve.access import SUBPROTOCOL
+from earmark.serve.access import SUBPROTOCOL, Access
 from earmark.serve.batching import Batcher
-from earmark.serve.forms import Question
+from earmark.serve.forms import Question, single_settings
 from earmark.serve.lifecycle import Lifecycle
 from earmark.serve.openapi import STREAM_SETTINGS
 from earmark.serve.reading import busy
@@ -75,6 +75,7 @@ class Streams:
         try:
             if self._num_open >= self._max_streams:
                 raise busy(f"{self._max_streams} streams are open")
+            Access.refuse_lone_token(socket.scope)
             stream = _Stream(socket, self._classifier, self._batcher, self._max_s)
         except HTTPException as exc:
             await socket.send_denial_response(
@@ -149,7 +150,7 @@ class _Stream:
     """
 
     def __init__(self, socket: WebSocket, classifier: Classifier, batcher: Batcher, max_s: float) -> None:
-        question = Question(b"", dict(socket.query_params))
+        question = Question(b"", single_settings(socket.query_params.multi_items()))
         question.refuse_unknown(STREAM_SETTINGS)
         encoding = socket.query_params.get("encoding", "s16le")
         rate_hz = question.number("sampling_rate") or classifier.sampling_rate_hz

@@ -49,6 +49,15 @@ class StreamProtocol(WebSocketsSansIOProtocol):
             return
         super().handle_connect(event)
 
+    async def send(self, message: Any) -> None:
+        """Send a message of the application; a complete refusal completes the handshake.
+
+        uvicorn logs an error otherwise, and tries to answer a second time.
+        """
+        await super().send(message)
+        if message["type"] == "websocket.http.response.body" and not message.get("more_body", False):
+            self.handshake_complete = True
+
     def handle_parser_exception(self) -> None:
         """Close with the code and the reason of the fault, and keep reading until the client has heard them."""
         close: Any = self.conn.close_sent
