@@ -307,3 +307,27 @@ def test_a_timeline_names_its_recording(classifier: earmark.Classifier, path: Pa
             ((WAVE, RATE_HZ), "<tuple>"),
         ):
             assert classifier.timeline(audio).source == name
+
+
+def test_objects_that_fail_on_their_own_are_one_error(classifier: earmark.Classifier) -> None:
+    class Broken:
+        def read(self) -> bytes:
+            raise RuntimeError("boom")
+
+    itself: dict[str, Any] = {}
+    itself["audio"] = itself
+    with pytest.raises(AudioError, match="cannot be read \\(boom\\)"):
+        classifier.predict(Broken())
+    with pytest.raises(InputTypeError, match="a dict that contains itself is not a recording"):
+        classifier.predict(itself)
+    for pair in (("16000", WAVE), (WAVE, "16000"), ["16000.0", list(WAVE)]):
+        with pytest.raises(InputTypeError, match=r"the sampling rate is '16000.*', not a number"):
+            classifier.predict(pair)
+
+
+def test_a_table_is_not_a_batch(classifier: earmark.Classifier, path: Path) -> None:
+    pandas = pytest.importorskip("pandas")
+    table = pandas.DataFrame({"path": [str(path)], "label": ["x"]})
+    with pytest.raises(InputTypeError, match=r'a DataFrame is a table.*Pass one column, table\["path"\]'):
+        classifier.predict(table)
+    assert len(classifier.predict(table["path"])) == 1

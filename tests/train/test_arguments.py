@@ -54,3 +54,10 @@ def test_every_tracker_of_transformers_is_known() -> None:
     for name in INTEGRATION_TO_CALLBACK:
         with contextlib.suppress(MissingExtraError):
             require_tracker(name)
+
+
+def test_trackers_may_be_separated_by_commas(tmp_path: Path) -> None:
+    for value in (["none"], "none"):
+        assert EarmarkTrainingArguments(str(tmp_path), report_to=value).report_to == []
+    with pytest.raises(UsageError, match="--report_to abacus: expected none"):
+        EarmarkTrainingArguments(str(tmp_path), report_to=["none,abacus"])

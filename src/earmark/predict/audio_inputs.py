@@ -100,6 +100,9 @@ def split_batch(audio: Audio | Iterable[Audio]) -> tuple[Iterator[tuple[str, Any
         The recordings, each behind its place in messages (``audio``, or ``audio[3]`` in a batch), and whether it was a
         batch. The items of an iterator are taken one by one, as they are needed.
     """
+    if hasattr(audio, "columns") and not isinstance(audio, Mapping) and (_holds_objects(audio) or not _is_array(audio)):
+        kind = type(audio).__name__
+        raise InputTypeError(f'audio: a {kind} is a table, not a batch of recordings. Pass one column, table["path"].')
     if _is_batch(audio):
         return ((f"audio[{i}]", item) for i, item in enumerate(audio)), True
     return iter([("audio", audio)]), False
@@ -127,9 +130,16 @@ def find_recording(audio: Any, where: str, sampling_rate: float | None) -> Clip 
     """Return the file to decode, or the samples, of one recording.
 
     Raises:
-        InputTypeError: a type that is not accepted.
+        InputTypeError: a type that is not accepted, or a dict that contains itself.
         UsageError: samples without a sampling rate.
     """
+    try:
+        return _find_recording(audio, where, sampling_rate)
+    except RecursionError as exc:
+        raise InputTypeError(f"{where}: a {type(audio).__name__} that contains itself is not a recording.") from exc
+
+
+def _find_recording(audio: Any, where: str, sampling_rate: float | None) -> Clip | Waveform:
     if isinstance(audio, (str, os.PathLike)):
         path = os.fsdecode(audio)
         return Clip(source=path, path=path)
@@ -196,6 +206,10 @@ def _is_decoded(audio: Any) -> bool:
 
 def _pair(audio: Any) -> tuple[Any, Any] | None:
     """Samples and rate of a pair in either order; ``None`` for anything else."""
+    if isinstance(audio, (list, tuple)) and len(audio) == 2 and _is_rate(audio[0]) != _is_rate(audio[1]):
+        rate, samples = audio if _is_rate(audio[0]) else (audio[1], audio[0])
+        if _is_samples(samples) and not _holds_objects(samples):
+            return samples, rate  # a rate in text is refused later
     if isinstance(audio, (list, tuple)) and len(audio) == 2 and _is_number(audio[0]) != _is_number(audio[1]):
         return (audio[1], audio[0]) if _is_number(audio[0]) else (audio[0], audio[1])
     return None
@@ -210,7 +224,7 @@ def _from_mapping(audio: Mapping[str, Any], where: str, sampling_rate: float | N
             return _waveform(audio[key], rate, where)
     for key in ("bytes", "path", "audio"):  # datasets gives the bytes and, for its name, the path
         if audio.get(key) is not None:
-            found = find_recording(audio[key], where, sampling_rate)
+            found = _find_recording(audio[key], where, sampling_rate)
             return replace(found, source=source_name(audio, where)) if key == "bytes" else found
     keys = ", ".join(map(repr, list(audio)[:8])) or "none"
     raise InputTypeError(
@@ -304,6 +318,11 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, (int, float, complex)) or getattr(value, "ndim", None) == 0
 
 
+def _is_rate(value: Any) -> bool:
+    """Whether this is a number in text, ``"16000"``."""
+    return isinstance(value, str) and value.strip().replace(".", "", 1).isdecimal()
+
+
 def _rate_hz(rate: Any, where: str) -> float:
     try:
         if isinstance(rate, (str, bytes, bool, complex)):
@@ -327,7 +346,7 @@ def _read_file(file: Any, source: str) -> bytes:
         data = file.read()
         if position is not None:
             file.seek(position)
-    except ValueError as exc:  # closed
+    except Exception as exc:  # closed, or whatever the caller's object raises
         raise AudioError(source, f"cannot be read ({first_line(exc)})") from exc
     if isinstance(data, (bytes, bytearray, memoryview)):
         return bytes(data)

@@ -152,7 +152,9 @@ class EarmarkTrainingArguments(LossArguments, DecisionArguments, AugmentArgument
         self._rename_gradient_checkpointing()
         self._check_deepspeed()
         direction = self._direction()
-        for name in [self.report_to] if isinstance(self.report_to, str) else self.report_to:
+        names = [self.report_to] if isinstance(self.report_to, str) else self.report_to
+        self.report_to = [part.strip() for name in names for part in name.split(",")]
+        for name in self.report_to:
             require_tracker(name)
         super().__post_init__()
         self.greater_is_better = direction  # Transformers maximizes every metric whose name does not end with "loss"
