@@ -308,7 +308,7 @@ class RunArguments:
     )
     overwrite_output_dir: bool = flag(False, "replace a run that is already in the output folder")
     resume: bool = flag(
-        False, "go on from the newest whole checkpoint of the output folder; start anew where there is none"
+        False, "resume from the newest whole checkpoint of the output folder; start from the beginning without one"
     )
     num_processes: int | None = flag(
         None,

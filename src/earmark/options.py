@@ -265,7 +265,7 @@ class LabelOptions(PretrainedArguments):
         default=None,
         metadata={"help": "run folder, model folder or hub name; also --model (required)", "aliases": ["--model"]},
     )
-    output_dir: str = flag("labels", "folder for proposals.csv and labels.csv; given again, it is gone on with")
+    output_dir: str = flag("labels", "folder for proposals.csv and labels.csv; an existing one is continued")
     check: bool = flag(
         False,
         "the recordings have labels, in class folders or a manifest: those that the model doubts come first, and "

@@ -50,7 +50,7 @@ def test_problems_are_exit_code_2_and_one_line_more(capsys: pytest.CaptureFixtur
     out, err = capsys.readouterr()
     (line,) = (line for line in out.splitlines() if line.startswith("problem   import torch"))
     assert line.endswith("ImportError: libhccl.so: cannot open shared object file: No such file or directory")
-    assert "          mend:  source CANN's set_env.sh" in out
+    assert "          fix:   source CANN's set_env.sh" in out
     assert max(len(line) for line in out.splitlines() if line.startswith(" ")) <= 110
     assert err.splitlines()[-1].startswith("earmark: error: ")
     assert err.splitlines()[-1].endswith(" to mend, each with its remedy above")

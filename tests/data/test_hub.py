@@ -212,7 +212,7 @@ def test_a_script_is_refused_with_what_to_do(tmp_path: Path) -> None:
 def test_no_such_configuration(tmp_path: Path) -> None:
     (tmp_path / "set").mkdir()
     table().to_parquet(tmp_path / "set/train.parquet")
-    with pytest.raises(DataError, match=r"'ks' not found\. Available: \['default'\]; mend --dataset_config_name"):
+    with pytest.raises(DataError, match=r"'ks' not found\. Available: \['default'\]\. Fix --dataset_config_name"):
         load_snapshot(HubSource(str(tmp_path / "set"), config="ks"), Columns(), SplitNames())
 
 

@@ -134,5 +134,5 @@ def test_a_manifest_that_was_broken_meanwhile(client: httpx.Client, labelling: L
     (labelling.folder / "labels.csv").write_text("path,label\n1,2,3\n")
     answer = decide(client, 1, None, ["label", "mid"])
     assert answer.status_code == 400
-    assert "mend the file" in answer.json()["error"]
+    assert "Fix the file" in answer.json()["error"]
     assert labelling.labels() == "path,label\n1,2,3\n"

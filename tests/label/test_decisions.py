@@ -97,7 +97,7 @@ def test_an_edited_file_that_is_no_table_any_more_is_left_as_it_is(tmp_path: Pat
     decisions = fresh(tmp_path)
     decisions.decide(A, None, ("label", "dog"))
     (tmp_path / "labels.csv").write_text("path,label\na,b,c\n")
-    with pytest.raises(OutputError, match=r"labels\.csv row 2: 3 cells.*mend the file"):
+    with pytest.raises(OutputError, match=r"labels\.csv row 2: 3 cells.*Fix the file"):
         decisions.decide(B, None, ("label", "cat"))
     assert (tmp_path / "labels.csv").read_text() == "path,label\na,b,c\n"
 

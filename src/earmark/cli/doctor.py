@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from earmark.doctor.selftest import SelfTest
 
 _HELP = """\
-earmark doctor: what is wrong with this machine, what it means, and the command that mends it
+earmark doctor: find what is wrong with this machine, what it means, and how to fix it
 
 usage: earmark doctor [flags]
 
@@ -33,7 +33,7 @@ flags
   --json
       one JSON object on stdout instead of text
 
-exit codes: 0 fine (warnings allowed), 2 something has to be mended, or there is no card to test
+exit codes: 0 fine (warnings allowed), 2 something has to be fixed, or there is no card to test
 
 examples
   earmark doctor
@@ -71,7 +71,7 @@ def run(words: Sequence[str]) -> None:
     """Examine this machine and print what was found.
 
     Raises:
-        EarmarkError: something has to be mended.
+        EarmarkError: something has to be fixed.
     """
     options = parse_doctor(words)
     from earmark.doctor.findings import count_by_status, environment_table, render
@@ -109,4 +109,4 @@ def _stop_on_problems(options: argparse.Namespace, seen: Examination, test: Self
         raise DeviceError(f"the self-test failed on {', '.join(failed)}; please report it with the table")
     problems = sum(finding.status == "problem" for finding in seen.findings)
     if problems:
-        raise EarmarkError(f"{problems} problem{'' if problems == 1 else 's'} to mend, each with its remedy above")
+        raise EarmarkError(f"{problems} problem{'' if problems == 1 else 's'} to fix, each with its remedy above")

@@ -278,7 +278,7 @@ examples
 """
 
 _LABEL_HEAD = """\
-earmark label: hear recordings, those first that a model doubts, and put its labels right on a page
+earmark label: review the recordings the model is least sure about and correct their labels in a browser
 
 usage: earmark label FILES_OR_FOLDERS... --model MODEL [flags]
        earmark label FOLDER_OR_MANIFEST --model MODEL --check [flags]
@@ -286,8 +286,8 @@ usage: earmark label FILES_OR_FOLDERS... --model MODEL [flags]
 """
 
 _LABEL_TAIL = """\
-proposals.csv has all recordings, most worth checking first; what is decided on the page is in labels.csv
-at once, a manifest for `earmark train --train_file`. Ctrl-C ends it, and the same command goes on
+proposals.csv has all recordings, most worth checking first; decisions made on the page are in labels.csv
+at once, a manifest for `earmark train --train_file`. Ctrl-C ends it, and the same command continues
 
 examples
   earmark label new_recordings --model runs/first

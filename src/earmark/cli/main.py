@@ -19,32 +19,32 @@ from collections.abc import Callable, Sequence
 from importlib import metadata
 
 from earmark import npu
-from earmark.errors import DeviceError, EarmarkError, Stopped, UsageError
+from earmark.errors import DeviceError, EarmarkError, OutputError, Stopped, UsageError
 from earmark.progress import is_main_process
 from earmark.threads import variables
 from earmark.words import suggestion
 
 # command -> what it is for; its module is earmark.cli.<command>, - as _, with help_text() and run(words)
 COMMANDS = {
-    "quickstart": "a spoken-command classifier from nothing, in two minutes on a CPU",
-    "inspect": "what is in the data and what is wrong with it, before training",
-    "augment-preview": "hear and see what augmentation does to clips, before training",
-    "prepare": "manifests of ESC-50, UrbanSound8K, GTZAN, RAVDESS or CommonLanguage",
+    "quickstart": "train a spoken-command classifier on generated recordings, in two minutes on a CPU",
+    "inspect": "report what is in the data and what is wrong with it, before training",
+    "augment-preview": "show and play augmented clips, before training",
+    "prepare": "write manifests of ESC-50, UrbanSound8K, GTZAN, RAVDESS or CommonLanguage",
     "train": "train a classifier on labelled recordings, evaluate it, write a run folder",
-    "search": "train many times, to find settings that are good",
+    "search": "train many times to find good settings",
     "evaluate": "score a trained model on labelled recordings",
-    "calibrate": "fit what a model's probabilities mean and below which it does not answer",
+    "calibrate": "fit a model's temperature and the thresholds below which it names no class",
     "predict": "label recordings",
-    "export": "a trained model as ONNX or torch.export, checked against PyTorch",
-    "embed": "a vector for each recording: what the model makes of it before it decides",
-    "label": "hear recordings, those first that a model doubts, and put its labels right on a page",
-    "push": "put a trained model on the hub, with its card",
-    "serve": "a page to hear and label recordings, and answers over HTTP",
-    "results": "one table for many runs",
-    "report": "is one run better than another, or was it lucky: the same clips, compared",
+    "export": "export a trained model as ONNX or torch.export, checked against PyTorch",
+    "embed": "compute a vector for each recording: the input of the model's last layer",
+    "label": "review the recordings the model is least sure about and correct their labels in a browser",
+    "push": "upload a trained model to the hub, with its card",
+    "serve": "serve a model over HTTP, with a page to record and label recordings",
+    "results": "show many runs in one table",
+    "report": "compare runs on the same clips, with significance tests",
     "synth": "write a synthetic spoken-command corpus",
     "bench": "measure this machine: data, training or inference",
-    "doctor": "what is wrong with this machine, and what mends it",
+    "doctor": "find what is wrong with this machine and how to fix it",
 }
 
 _HELP_TAIL = """\
@@ -56,8 +56,8 @@ examples
   earmark train --data_dir recordings --model_type tc_resnet --output_dir runs/first
   earmark predict runs/first new_recordings --output labels.csv
 
-exit codes: 0 done, 2 something to put right (one line says what), 1 a defect of earmark, 130 interrupted,
-75 training was stopped by SIGTERM or SIGINT and saved: go on with --resume"""
+exit codes: 0 done, 2 an error that you can fix (one line says how), 1 a defect of earmark, 130 interrupted,
+75 training was stopped by SIGTERM or SIGINT and saved: continue with --resume"""
 
 _RANK_0_SPEAKS_WITHIN_S = 10.0
 
@@ -117,7 +117,7 @@ def guarded(run: Callable[[], None], debug: bool, *, computes: bool = True) -> i
             variables.prepare()
         run()
         _leave_the_other_ranks()
-        sys.stdout.flush()
+        _flush_output()
     except EarmarkError as exc:
         if exc.of_all_ranks:
             _leave_the_other_ranks()
@@ -141,6 +141,9 @@ def guarded(run: Callable[[], None], debug: bool, *, computes: bool = True) -> i
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except Exception as exc:  # the outermost boundary: nothing above can report it
+        if isinstance(exc, OSError) and (fault := _output_fault()) is not None:
+            _say(f"earmark: error: {fault}")
+            return OutputError.exit_code
         failed_load = npu.explain_failed_load(exc)
         if failed_load is not None and not debug:
             _say(f"earmark: error: {failed_load}")
@@ -148,6 +151,28 @@ def guarded(run: Callable[[], None], debug: bool, *, computes: bool = True) -> i
         _say(traceback.format_exc() + "earmark: this is a defect of earmark, please report it with the lines above")
         return 1
     return 0
+
+
+def _flush_output() -> None:
+    """Write what was printed.
+
+    Raises:
+        OutputError: standard output cannot be written, for example because the disk is full.
+    """
+    fault = _output_fault()
+    if fault is not None:
+        raise fault
+
+
+def _output_fault() -> OutputError | None:
+    """Return why standard output cannot be written; ``None`` if it can."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as exc:
+        return OutputError(f"standard output: cannot be written ({exc.strerror or exc})")
+    return None
 
 
 def _leave_the_other_ranks() -> None:

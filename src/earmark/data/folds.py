@@ -152,7 +152,7 @@ def _check(folds: Folds) -> None:
         for group, names in shared.items():
             raise DataError(
                 f"{origin}: {counted(len(shared), 'group')} of {folds.options.group_column} in two folds, the first of "
-                f"them {group} in {_listed(names)}; mend the folds, or make some with --folds {len(folds.names)}"
+                f"them {group} in {_listed(names)}. Fix the folds, or make some with --folds {len(folds.names)}"
             )
 
 

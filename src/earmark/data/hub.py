@@ -264,7 +264,7 @@ def _translated_errors(name: str) -> Iterator[None]:
         said = " ".join(str(exc).split())
         if "BuilderConfig" not in said and "Config name" not in said:
             raise DataError(f"{name}: cannot be read ({said:.300})") from exc
-        raise DataError(f"{name}: {said:.300}; mend --dataset_config_name") from exc
+        raise DataError(f"{name}: {said:.300}. Fix --dataset_config_name") from exc
     except OSError as exc:  # of which "no such data set" and "no data files" are kinds
         raise DataError(f"{name}: {first_line(exc)}") from exc
     finally:

@@ -65,7 +65,7 @@ def count_by_status(findings: Sequence[Finding]) -> dict[str, int]:
 
 
 def render(findings: Sequence[Finding]) -> str:
-    """One line a finding, with what it means and what mends it under those that are not fine; then a summary."""
+    """One line a finding, with what it means and how to fix it under those that are not fine; then a summary."""
     lines = [line for finding in findings for line in _lines(finding)]
     return "\n".join([*lines, "", summary_line(findings)])
 
@@ -73,7 +73,7 @@ def render(findings: Sequence[Finding]) -> str:
 def summary_line(findings: Sequence[Finding]) -> str:
     """The counts in words."""
     counts = count_by_status(findings)
-    verdict = "there is something to mend" if counts["problem"] else "nothing stands in the way"
+    verdict = "there are problems to fix" if counts["problem"] else "nothing stands in the way"
     numbers = ", ".join(
         f"{counts[status]} {word if counts[status] == 1 else plural}"
         for status, word, plural in (("ok", "fine", "fine"), ("warning", "warning", "warnings"))
@@ -84,7 +84,7 @@ def summary_line(findings: Sequence[Finding]) -> str:
 
 def _lines(finding: Finding) -> list[str]:
     head = f"{finding.status:<{_MARK_WIDTH}} {finding.name:<{_NAME_WIDTH}} {_one_line(finding.seen)}"
-    details = [("means", finding.means), ("mend", finding.mend)]
+    details = [("means", finding.means), ("fix", finding.mend)]
     return [head, *(line for label, text in details if text for line in _wrapped(label, text))]
 
 

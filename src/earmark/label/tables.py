@@ -97,7 +97,7 @@ def _rows_of(path: Path) -> list[tuple[str, dict[str, str]]]:
     try:
         return read_csv(path)
     except DataError as exc:
-        raise OutputError(f"{exc}; mend the file, and nothing in it is lost") from exc
+        raise OutputError(f"{exc}. Fix the file; nothing in it is lost") from exc
 
 
 def place_of(folder: Path, key: Key) -> Key:

@@ -159,8 +159,8 @@ def prepare_output_dir(folder: RunFolder, *, overwrite: bool, resume: bool) -> N
     if path.is_dir() and folder.is_run() and not resume:
         if not overwrite:
             raise OutputError(
-                f"{path}: holds a run already; give another --output_dir, go on with it (--resume), or replace it "
-                "(--overwrite_output_dir)"
+                f"{path}: holds a run already. Name another --output_dir, add --resume to continue the run, or "
+                "--overwrite_output_dir to replace it"
             )
         _remove_run(path)
     prepare_folder(path)

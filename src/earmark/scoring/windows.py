@@ -54,7 +54,7 @@ class Windowing:
         if not 1 <= hop <= window:
             raise UsageError(
                 f"--hop_seconds {hop_s:g}: expected above 0 and at most the window, {window / sampling_rate_hz:g} s, "
-                "so that nothing stays unheard"
+                "so that no part of a recording is left out"
             )
         return cls(window, hop)
 
