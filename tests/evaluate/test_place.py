@@ -10,7 +10,7 @@ import pytest
 
 from earmark.cli.main import main
 from earmark.config import EvaluateOptions
-from earmark.data.clips import Clip, ClipTable
+from earmark.data.clips import ClipTable
 from earmark.evaluate.place import describe
 from tests.tiny import save_model, write_tones
 
@@ -94,7 +94,7 @@ def test_clips_that_thresholds_were_fitted_on_are_told_of(model: Path, quiet: Pa
 
 
 def test_the_record_names_a_model_of_the_hub_without_its_scheme() -> None:
-    table = ClipTable([Clip(source="a.wav", path="a.wav", label="x")], "here")
+    table = ClipTable([], "here")
     names = ("hf://org/name", "org/name")
     named = [describe(EvaluateOptions(model_name_or_path=name, data_dir="d"), table)["model"] for name in names]
     assert named == ["org/name", "org/name"]

@@ -225,6 +225,7 @@ def test_an_adapter_names_its_base_as_it_was_found(tmp_path: Path, monkeypatch: 
     """A folder beside the script by its path, a model of the hub without ``hf://``."""
     monkeypatch.chdir(tmp_path)
     build().save(tmp_path / "base")
+    Path("run").mkdir()
     Path("other").mkdir()  # makes ``other/base`` look like a folder that is missing
     for name, base in (("org/base", str(tmp_path / "base")), ("hf://org/base", "org/base"), ("other/x", "other/x")):
         audio = build()

@@ -141,7 +141,9 @@ def guarded(run: Callable[[], None], debug: bool, *, computes: bool = True) -> i
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except Exception as exc:  # the outermost boundary: nothing above can report it
-        if isinstance(exc, OSError) and (fault := _output_fault()) is not None:
+        # `print` to a terminal or device drops what it cannot write, so only another write shows that it was the print
+        failed_write = isinstance(exc, OSError) and exc.filename is None
+        if failed_write and (fault := _output_fault("\n")) is not None:
             _say(f"earmark: error: {fault}")
             return OutputError.exit_code
         failed_load = npu.explain_failed_load(exc)
@@ -164,9 +166,10 @@ def _flush_output() -> None:
         raise fault
 
 
-def _output_fault() -> OutputError | None:
-    """Return why standard output cannot be written; ``None`` if it can."""
+def _output_fault(probe: str = "") -> OutputError | None:
+    """Write ``probe`` and return why standard output cannot be written; ``None`` if it can."""
     try:
+        sys.stdout.write(probe)
         sys.stdout.flush()
     except BrokenPipeError:
         raise
