@@ -158,3 +158,11 @@ def test_cut_off_recordings_of_other_containers_have_a_warning(container: str, c
     assert re.fullmatch(r"0\.30\d of 1\.000 s are missing at the end", noted())
     with pytest.raises(AudioError, match="cut short"):
         own_rate(data[: -int(0.7 * RATE_HZ * 2 * channels)], tmp_path / "c")
+
+
+def test_a_codec_that_no_decoder_knows() -> None:
+    head = struct.pack(
+        "<4sI4s4sIHHIIHH4sI", b"RIFF", 2036, b"WAVE", b"fmt ", 16, 0x4321, 1, 16000, 32000, 2, 16, b"data", 2000
+    )
+    with pytest.raises(AudioError, match="FFmpeg has no decoder for its audio track"):
+        decode_bytes(head + bytes(2000), 16000)

@@ -87,7 +87,11 @@ class PyavReader:
         self, av: Any, container: Any, offset_s: float, duration_s: float | None
     ) -> Iterator[tuple[np.ndarray, int]]:
         stream = container.streams.audio[0]
+        if stream.codec_context is None:
+            raise AudioError(self._source, "not audio, or damaged: FFmpeg has no decoder for its audio track")
         rate_hz: int = self._rate_hz or stream.rate
+        if not rate_hz:
+            raise AudioError(self._source, "damaged: its audio track has no sampling rate")
         start = round(offset_s * rate_hz)
         stop = None if duration_s is None else start + max(1, round(duration_s * rate_hz))
         at, is_empty = 0, True
