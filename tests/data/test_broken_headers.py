@@ -12,32 +12,17 @@ import pytest
 
 pytest.importorskip("av")
 from benchmarks.variant_cases import sf_make
-from benchmarks.variant_cases import tone as voice
 from earmark.data import find_layout
 from earmark.data.clips import Clip
-from earmark.data.decode import decode_bytes, duration_s, read_clip, stream_at_own_rate
+from earmark.data.decode import decode_bytes, duration_s, read_clip
 from earmark.data.incomplete import INCOMPLETE
 from earmark.errors import AudioError
-
-RATE_HZ = 16_000
+from tests.data.encoded import RATE_HZ, noted, own_rate, sound
 
 
 @pytest.fixture(autouse=True)
 def nothing_noted() -> None:
     INCOMPLETE.take()
-
-
-def sound(seed: int, seconds: float = 1.0, channels: int = 1, rate_hz: int = RATE_HZ) -> np.ndarray:
-    return voice(np.random.default_rng(seed), rate_hz, seconds, channels)
-
-
-def own_rate(data: bytes, path: Path) -> np.ndarray:
-    path.write_bytes(data)
-    return np.concatenate([block for block, _ in stream_at_own_rate(Clip(path.name, path=str(path)))])
-
-
-def noted() -> str:
-    return "; ".join(INCOMPLETE.take().values())
 
 
 A = sound(0)

@@ -14,7 +14,6 @@ import pytest
 
 pytest.importorskip("av")
 from benchmarks.variant_cases import av_make, sf_make
-from benchmarks.variant_cases import tone as voice
 from benchmarks.variants import check, likeness, main, make_variant
 from earmark.data import find_layout
 from earmark.data.clips import Clip, ClipTable
@@ -23,9 +22,9 @@ from earmark.data.incomplete import INCOMPLETE
 from earmark.data.reading import read_in_order
 from earmark.data.store_build import open_or_build
 from earmark.errors import AudioError
+from tests.data.encoded import RATE_HZ, own_rate, sound
 
 CASES = Path(__file__).resolve().parents[3] / "shared" / "cases"
-RATE_HZ = 16_000
 
 
 @pytest.fixture(autouse=True)
@@ -33,16 +32,7 @@ def nothing_noted() -> None:
     INCOMPLETE.take()
 
 
-def sound(seed: int, seconds: float = 1.0, channels: int = 1, rate_hz: int = RATE_HZ) -> np.ndarray:
-    return voice(np.random.default_rng(seed), rate_hz, seconds, channels)
-
-
 A, B = sound(0), sound(1, 0.7)
-
-
-def own_rate(data: bytes, path: Path) -> np.ndarray:
-    path.write_bytes(data)
-    return np.concatenate([block for block, _ in stream_at_own_rate(Clip(path.name, path=str(path)))])
 
 
 def said() -> str:

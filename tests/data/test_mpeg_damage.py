@@ -24,6 +24,7 @@ from earmark.data.incomplete import INCOMPLETE
 from earmark.data.layout import Layout
 from earmark.data.pieces import Pieces
 from earmark.errors import AudioError
+from tests.data.encoded import noted, own_rate
 
 RATE_HZ = 44_100
 NO_XING = {"write_xing": "0", "id3v2_version": "0"}
@@ -33,15 +34,6 @@ SAMPLES = voice(np.random.default_rng(0), RATE_HZ, 4.0, 1)
 @pytest.fixture(autouse=True)
 def nothing_noted() -> None:
     INCOMPLETE.take()
-
-
-def own_rate(data: bytes, path: Path, **cut: float) -> np.ndarray:
-    path.write_bytes(data)
-    return np.concatenate([block for block, _ in stream_at_own_rate(Clip(path.name, path=str(path), **cut))])
-
-
-def noted() -> str:
-    return "; ".join(INCOMPLETE.take().values())
 
 
 @pytest.mark.parametrize("container", ["mp3", "mp2", "mp3 without Xing"])
