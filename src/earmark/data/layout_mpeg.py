@@ -310,7 +310,7 @@ def _confirmed(file: BinaryIO, data: bytes, origin: int, place: int, end: int, k
     if first is None:
         return None
     at, header = origin + place, first
-    # a stream of the kind before goes on with less proof
+    # One header is proof enough for the kind of stream that came before; another kind needs several in a row.
     for _ in range(1 if first.kind == kind else _CONFIRMED):
         at += header.length
         if at >= end - 4:

@@ -59,8 +59,8 @@ def keep_usable(
         ``(usable, bad)``: what can be used, by split, and ``(split, clip)`` for each clip left out.
 
     Raises:
-        DataError: clips that cannot be used under ``on_bad_audio=fail``, as many listed as
-            :mod:`earmark.data.bad_audio` says; or none is left of a split.
+        DataError: clips cannot be used under ``on_bad_audio=fail`` (:mod:`earmark.data.bad_audio` has the rule for how
+            many are listed), or a split has no usable clip.
         OutputError: the store cannot be written.
     """
     usable, bad = read_usable(tables, sampling_rate_hz, options, whole=whole)

@@ -17,7 +17,7 @@ from typing import Any, BinaryIO
 
 from earmark.data.clips import Clip
 from earmark.errors import OutputError, UsageError
-from earmark.files import replace, writing
+from earmark.files import replace
 from earmark.predict.provenance import (
     Provenance,
     file_state,
@@ -29,7 +29,7 @@ from earmark.predict.provenance import (
     sources_sha256,
     write_record,
 )
-from earmark.predict.sink import ANY_NAME, BAD_AUDIO, LOCK, bad_audio_rows, check_output, translated, writing_alone
+from earmark.predict.sink import ANY_NAME, BAD_AUDIO, LOCK, check_output, translated, write_bad_audio, writing_alone
 from earmark.words import counted
 
 logger = logging.getLogger(__name__)
@@ -208,11 +208,7 @@ class PartFile:
         """List the recordings that could not be read."""
         bad = [(entry["path"], entry["reason"]) for entry in self._finished if entry["reason"] is not None]
         assert self.bad_audio is not None
-        if bad:
-            with writing(self.bad_audio) as stream:
-                stream.write(bad_audio_rows(bad))
-        else:
-            self.bad_audio.unlink(missing_ok=True)
+        write_bad_audio(self.bad_audio, bad)
 
     def _check_complete(self, *, resume: bool) -> None:
         """Allow ``--resume`` for an output that the same job has completed."""

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 from earmark.data.clips import Clip
 from earmark.errors import OutputError, UsageError
-from earmark.files import csv_row
+from earmark.files import csv_row, writing
 from earmark.runs.in_use import locked
 from earmark.words import counted
 
@@ -167,9 +167,17 @@ def refuse_resume_without_output() -> UsageError:
     return UsageError("--resume: output written to standard output cannot be resumed. Add --output FILE")
 
 
-def bad_audio_rows(bad: Sequence[tuple[str, str]]) -> str:
-    """Return the list of recordings that could not be read, ``path,reason``."""
-    return "".join(csv_row(cells) for cells in [("path", "reason"), *bad])
+def write_bad_audio(path: Path, bad: Sequence[tuple[str, str]]) -> None:
+    """Write the recordings that could not be read, ``path,reason``, or remove the list if there are none.
+
+    Raises:
+        OutputError: the list cannot be written.
+    """
+    if not bad:
+        path.unlink(missing_ok=True)
+        return
+    with writing(path) as stream:
+        stream.writelines(csv_row(cells) for cells in [("path", "reason"), *bad])
 
 
 def writing_alone(lock: Path, output: Path, kind: str) -> AbstractContextManager[None]:

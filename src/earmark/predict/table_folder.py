@@ -21,9 +21,9 @@ from typing import Any, BinaryIO
 
 from earmark.data.clips import Clip
 from earmark.errors import EarmarkError, OutputError, UsageError
-from earmark.files import replace, writing
+from earmark.files import replace
 from earmark.predict.provenance import Provenance, file_state, has_changed, read_json_lines
-from earmark.predict.sink import ANY_NAME, bad_audio_rows, longest_name, translated, writing_alone
+from earmark.predict.sink import ANY_NAME, longest_name, translated, write_bad_audio, writing_alone
 from earmark.predict.table_names import table_names, tells_case
 from earmark.words import and_more, counted
 
@@ -135,50 +135,31 @@ def open_table_folder(
     """
     with translated(folder):
         folder.mkdir(parents=True, exist_ok=True)
-    with (
-        writing_alone(folder / _LOCK, folder, "folder"),
-        _open(folder, inputs, sources, ending, head, provenance, overwrite=overwrite, resume=resume) as sink,
-    ):
-        yield sink
-
-
-@contextmanager
-def _open(
-    folder: Path,
-    inputs: Sequence[str],
-    sources: Sequence[str],
-    ending: str,
-    head: str,
-    provenance: Provenance,
-    *,
-    overwrite: bool,
-    resume: bool,
-) -> Iterator[TableFolder]:
-    """Open a folder that no other job writes."""
-    with translated(folder):
-        journal = _Journal(folder / JOURNAL)
-        of_recordings = {os.path.abspath(source): source for source in sources}
-        given = {of_recordings.get(one.recording, one.recording): name for name, one in journal.files.items()}
-        names = table_names(
-            sources,
-            inputs,
-            ending,
-            longest=longest_name(folder),
-            case_sensitive=tells_case(folder),
-            given=given if resume else None,
-        )
-        sink = TableFolder(folder, names, head, provenance, journal)
-        sink.check(resume=resume, overwrite=overwrite)
-        sink.open()
-    try:
-        yield sink
-    except BaseException:
-        with suppress(OutputError):
-            sink.complete()
-        raise
-    finally:
-        journal.close()
-    sink.complete()
+    with writing_alone(folder / _LOCK, folder, "folder"):
+        with translated(folder):
+            journal = _Journal(folder / JOURNAL)
+            of_recordings = {os.path.abspath(source): source for source in sources}
+            given = {of_recordings.get(one.recording, one.recording): name for name, one in journal.files.items()}
+            names = table_names(
+                sources,
+                inputs,
+                ending,
+                longest=longest_name(folder),
+                case_sensitive=tells_case(folder),
+                given=given if resume else None,
+            )
+            sink = TableFolder(folder, names, head, provenance, journal)
+            sink.check(resume=resume, overwrite=overwrite)
+            sink.open()
+        try:
+            yield sink
+        except BaseException:
+            with suppress(OutputError):
+                sink.complete()
+            raise
+        finally:
+            journal.close()
+        sink.complete()
 
 
 class TableFolder:
@@ -291,13 +272,8 @@ class TableFolder:
 
     def complete(self) -> None:
         """Write the list of recordings that could not be read or written."""
-        bad = [*self._bad_before, *self._bad]
         assert self.bad_audio is not None
-        if bad:
-            with writing(self.bad_audio) as stream:
-                stream.write(bad_audio_rows(bad))
-        else:
-            self.bad_audio.unlink(missing_ok=True)
+        write_bad_audio(self.bad_audio, [*self._bad_before, *self._bad])
 
     def _write(self, target: Path, source: str, content: bytes) -> None:
         target.parent.mkdir(parents=True, exist_ok=True)
