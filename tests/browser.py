@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -55,7 +54,8 @@ def settled(page: Any) -> Any:
 @contextmanager
 def opened(browser: Any, path: Path, width: int = 360) -> Iterator[Any]:
     """A page, opened. Faults of its script, lines in its console and requests to elsewhere fail the test."""
-    page, faults = browser.new_page(viewport={"width": width, "height": 800}), []
+    view = {"width": width, "height": 800}
+    page, faults = browser.new_page(viewport=view, reduced_motion="reduce"), []  # a page still scrolling has no places
     page.on("pageerror", lambda error: faults.append(str(error)))
     page.on("console", lambda line: faults.append(line.text))
     page.on("request", lambda one: faults.append(one.url) if not one.url.startswith(("file:", "data:")) else None)
@@ -77,9 +77,17 @@ def bright_height(frame: Any) -> float:
 
 
 def tick_at(frame: Any, axis: str, text: str) -> float:
-    """Place of a tick of a framed picture along its plot, as drawn: from 0 at the left or bottom to 1."""
-    plot = frame.locator(".plot").first.bounding_box()
-    box = frame.locator(f".axis.{axis} i", has_text=re.compile(f"^{re.escape(text)}$")).bounding_box()
-    if axis == "x":
-        return float((box["x"] + box["width"] / 2 - plot["x"]) / plot["width"])
-    return float(1 - (box["y"] + box["height"] / 2 - plot["y"]) / plot["height"])
+    """Place of a tick of a framed picture along its plot, as drawn: from 0 at the left or bottom to 1.
+
+    Both boxes are read in one step: the page may still be scrolling.
+    """
+    found: float = frame.evaluate(
+        """(frame, [axis, text]) => {
+        const plot = frame.querySelector(".plot").getBoundingClientRect();
+        const ticks = [...frame.querySelectorAll(`.axis.${axis} i`)];
+        const box = ticks.find((one) => one.textContent.trim() === text).getBoundingClientRect();
+        return axis === "x" ? (box.x + box.width / 2 - plot.x) / plot.width
+          : 1 - (box.y + box.height / 2 - plot.y) / plot.height; }""",
+        [axis, text],
+    )
+    return found
