@@ -194,14 +194,14 @@ def make_step() -> Callable[[], None]:
     """One training step of TC-ResNet as ``earmark train`` takes it."""
     import torch
 
-    from earmark.device import choose_precision, select_device
+    from earmark.device import abilities, choose_precision, select_device
     from earmark.models.build import ModelSource, build_for_training
 
     device = select_device("cpu")
     torch.manual_seed(0)
     audio = build_for_training(ModelSource(model_type="tc_resnet"), [str(i) for i in range(12)], 1.0, 1.0)
     audio.model.train()
-    if choose_precision(device, bf16=False, fp16=False)[0] == "bf16":
+    if choose_precision(abilities(device), bf16=False, fp16=False)[0] == "bf16":
         audio.model.forward.training_dtype = torch.bfloat16
     optimizer = torch.optim.AdamW(audio.model.parameters(), lr=1e-4, fused=True)
     samples, labels = 0.1 * torch.randn(CLIPS, RATE_HZ), torch.arange(CLIPS) % 12

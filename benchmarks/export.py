@@ -32,9 +32,9 @@ from earmark.export.load import ExportedModel, load_any
 from earmark.export.recordings import Recordings, find_recordings
 from earmark.export.run import export
 from earmark.models.build import ModelSource, build_for_training
-from earmark.options import ExportOptions
 from earmark.predict.classifier import Classifier
 from earmark.scoring.forward import score
+from earmark.settings.export import ExportOptions
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 

@@ -17,7 +17,6 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from earmark.config import DataArguments
 from earmark.data.folders import load_folder
 from earmark.data.usable import UsableClips, keep_usable
 from earmark.label import order
@@ -25,6 +24,7 @@ from earmark.models.build import AudioModel, ModelSource, build_for_training
 from earmark.models.embedding import EmbeddingModel
 from earmark.runs.judged import targets_of
 from earmark.scoring.table import score_table
+from earmark.settings.data import DataArguments
 from earmark.tasks import softmax
 from earmark.train.few_shot import fit_linear
 

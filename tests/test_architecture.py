@@ -14,8 +14,7 @@ ROOMS = [
     {"errors", "words"},
     {"extras", "faults", "files", "npu", "pages", "progress", "tasks"},
     {"threads"},
-    {"config"},
-    {"config_files", "augment_options", "bench_options", "decision_options", "options"},
+    {"settings"},
     {"device"},
     {"data"},
     {"audit"},
@@ -60,12 +59,6 @@ def test_imports_run_one_way(path: Path) -> None:
 LIGHT = [
     "earmark",
     "earmark.cli.main",
-    "earmark.augment_options",
-    "earmark.bench_options",
-    "earmark.config",
-    "earmark.config_files",
-    "earmark.decision_options",
-    "earmark.options",
     "earmark.device",
     "earmark.npu",
     "earmark.progress",
@@ -73,7 +66,9 @@ LIGHT = [
     "earmark.threads.watch",
 ]
 LIGHT += [
-    f"earmark.{room}.{path.stem}" for room in ("data", "audit") for path in sorted((PACKAGE / room).glob("[a-z]*.py"))
+    f"earmark.{room}.{path.stem}"
+    for room in ("settings", "data", "audit")
+    for path in sorted((PACKAGE / room).glob("[a-z]*.py"))
 ]
 # all but what trains: the doctor answers where torch cannot be imported
 LIGHT += ["earmark.faults", "earmark.cli.doctor"]

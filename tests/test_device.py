@@ -8,7 +8,15 @@ import pytest
 import torch
 
 from earmark import device as devices
-from earmark.device import check_processes_fit, choose_optimizer, choose_precision, describe_device, select_device
+from earmark.device import (
+    Abilities,
+    abilities,
+    check_processes_fit,
+    choose_optimizer,
+    choose_precision,
+    describe_device,
+    select_device,
+)
 from earmark.errors import DeviceError, UsageError
 from earmark.threads.cores import Cores
 
@@ -68,23 +76,26 @@ def test_more_processes_than_cards(cards: SimpleNamespace) -> None:
 
 def test_precision_is_bf16_where_it_is_native(cards: SimpleNamespace, monkeypatch: pytest.MonkeyPatch) -> None:
     cuda = torch.device("cuda:0")
-    assert choose_precision(cuda, bf16=False, fp16=False) == ("bf16", None)
-    assert choose_precision(cuda, bf16=False, fp16=True) == ("fp16", None)
-    assert choose_precision(cuda, bf16=False, fp16=False, precision="fp32") == ("fp32", None)
+    assert choose_precision(abilities(cuda), bf16=False, fp16=False) == ("bf16", None)
+    assert choose_precision(abilities(cuda), bf16=False, fp16=True) == ("fp16", None)
+    assert choose_precision(abilities(cuda), bf16=False, fp16=False, precision="fp32") == ("fp32", None)
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: False)
-    assert choose_precision(cuda, bf16=False, fp16=False) == ("fp16", None)
+    assert choose_precision(abilities(cuda), bf16=False, fp16=False) == ("fp16", None)
 
 
 @pytest.mark.parametrize(("native", "chosen"), [(True, "bf16"), (False, "fp32")])
 def test_a_cpu_never_trains_in_fp16(native: bool, chosen: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(devices, "supports_bf16", lambda device: native)
-    assert choose_precision(CPU, bf16=False, fp16=False) == (chosen, None)
-    precision, note = choose_precision(CPU, bf16=False, fp16=True)
+    assert choose_precision(abilities(CPU), bf16=False, fp16=False) == (chosen, None)
+    precision, note = choose_precision(abilities(CPU), bf16=False, fp16=True)
     assert precision == chosen
     assert note == f"--fp16 has no gradient scaler on a CPU: training in {chosen} instead"
     with pytest.raises(DeviceError, match="no gradient scaler on a CPU"):
-        choose_precision(CPU, bf16=False, fp16=False, precision="fp16")
-    assert choose_precision(CPU, bf16=True, fp16=False) == ("bf16", None)  # emulated, slow, and what was asked for
+        choose_precision(abilities(CPU), bf16=False, fp16=False, precision="fp16")
+    assert choose_precision(abilities(CPU), bf16=True, fp16=False) == (
+        "bf16",
+        None,
+    )  # emulated, slow, and what was asked for
 
 
 @pytest.mark.parametrize(
@@ -97,17 +108,20 @@ def test_a_cpu_never_trains_in_fp16(native: bool, chosen: str, monkeypatch: pyte
 )
 def test_flags_that_contradict_each_other(bf16: bool, fp16: bool, precision: str, flags: str) -> None:
     with pytest.raises(UsageError, match=f"{flags} contradict each other: keep one"):
-        choose_precision(CPU, bf16=bf16, fp16=fp16, precision=precision)
+        choose_precision(abilities(CPU), bf16=bf16, fp16=fp16, precision=precision)
 
 
 def test_the_optimizer_is_fused_where_there_is_a_kernel() -> None:
-    assert choose_optimizer(CPU, "adamw_torch_fused", "fp32") == "adamw_torch_fused"
-    assert choose_optimizer(CPU, "sgd", "fp32") == "sgd"
-    assert choose_optimizer(torch.device("mps"), "adamw_torch", "fp32") == "adamw_torch"
-    # this torch has no kernels for an NPU
-    assert choose_optimizer(torch.device("xla"), "adamw_torch_fused", "fp32") == "adamw_torch"
+    assert choose_optimizer(abilities(CPU), "adamw_torch_fused", "fp32") == "adamw_torch_fused"
+    assert choose_optimizer(abilities(CPU), "sgd", "fp32") == "sgd"
+    assert choose_optimizer(Abilities("mps", has_fused_adamw=True), "adamw_torch", "fp32") == "adamw_torch"
+    assert not abilities(torch.device("xla")).has_fused_adamw
+    assert choose_optimizer(Abilities("xla"), "adamw_torch_fused", "fp32") == "adamw_torch"
+    scaled = Abilities("npu", has_fused_adamw=True)
+    assert choose_optimizer(scaled, "adamw_torch_fused", "bf16") == "adamw_torch_fused"
+    assert choose_optimizer(scaled, "adamw_torch_fused", "fp16") == "adamw_torch"
     with pytest.raises(UsageError, match="use adamw_torch_fused"):
-        choose_optimizer(CPU, "adamw_torch_npu_fused", "fp32")
+        choose_optimizer(abilities(CPU), "adamw_torch_npu_fused", "fp32")
 
 
 @pytest.mark.parametrize(

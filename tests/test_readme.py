@@ -10,54 +10,12 @@ from pathlib import Path
 import pytest
 
 from earmark import quickstart
-from earmark.cli.bench import parse_bench
-from earmark.cli.doctor import parse_doctor
-from earmark.cli.main import COMMANDS
-from earmark.cli.parsing import (
-    parse_augment_preview,
-    parse_calibrate,
-    parse_embed,
-    parse_evaluate,
-    parse_example,
-    parse_export,
-    parse_inspect,
-    parse_label,
-    parse_predict,
-    parse_push,
-    parse_search,
-    parse_serve,
-    parse_train,
-)
-from earmark.cli.prepare import parse_prepare
-from earmark.cli.quickstart import parse_quickstart
-from earmark.cli.report import parse_report
-from earmark.cli.results import parse_results
-from earmark.cli.synth import parse_synth
+from earmark.cli.table import COMMANDS
 from earmark.errors import DeviceError
+from earmark.settings.train import parse_example
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
-PARSERS = {
-    "augment-preview": parse_augment_preview,
-    "train": parse_train,
-    "embed": parse_embed,
-    "evaluate": parse_evaluate,
-    "calibrate": parse_calibrate,
-    "export": parse_export,
-    "inspect": parse_inspect,
-    "label": parse_label,
-    "predict": parse_predict,
-    "prepare": parse_prepare,
-    "push": parse_push,
-    "quickstart": parse_quickstart,
-    "report": parse_report,
-    "results": parse_results,
-    "search": parse_search,
-    "serve": parse_serve,
-    "synth": parse_synth,
-    "bench": parse_bench,
-    "doctor": parse_doctor,
-}
 
 
 def blocks(document: Path, language: str) -> list[str]:
@@ -77,7 +35,7 @@ def test_commands_parse(document: Path, monkeypatch: pytest.MonkeyPatch) -> None
         assert command in COMMANDS
         if "..." not in words and "--help" not in words:
             with contextlib.suppress(DeviceError):  # the last thing looked at: this machine has none
-                PARSERS[command](words)
+                COMMANDS[command].read(words)
 
 
 def test_there_are_commands_to_parse() -> None:

@@ -11,6 +11,7 @@ import os
 import platform
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from earmark import npu
@@ -156,10 +157,41 @@ def supports_bf16(device: torch.device) -> bool:
     return bool(report()) if report is not None else False
 
 
-def choose_precision(
-    device: torch.device, *, bf16: bool, fp16: bool, precision: str = "auto"
-) -> tuple[str, str | None]:
-    """The precision of training on ``device``.
+@dataclass(frozen=True)
+class Abilities:
+    """What a device can do, as far as it decides how training computes.
+
+    Attributes:
+        type: ``cpu``, ``npu``, ``cuda``, ``xpu`` or ``mps``.
+        name: of the device, such as ``cuda:0``.
+        description: what a results table calls it.
+        has_bf16: whether it computes in bfloat16 natively.
+        has_fused_adamw: whether it has AdamW in one kernel.
+    """
+
+    type: str
+    name: str = ""
+    description: str = ""
+    has_bf16: bool = False
+    has_fused_adamw: bool = False
+
+    def __str__(self) -> str:
+        return self.name or self.type
+
+
+def abilities(device: torch.device) -> Abilities:
+    """Return what a device can do."""
+    return Abilities(
+        device.type,
+        str(device),
+        describe_device(device),
+        has_bf16=supports_bf16(device),
+        has_fused_adamw=_has_kernel(device, "aten::_fused_adamw_"),
+    )
+
+
+def choose_precision(device: Abilities, *, bf16: bool, fp16: bool, precision: str = "auto") -> tuple[str, str | None]:
+    """Return the precision of training on a device.
 
     Args:
         device: where training runs.
@@ -182,14 +214,14 @@ def choose_precision(
         flags += [f"--precision {precision}"] if precision != "auto" else []
         off = f", or set {flags[0]} False if a configuration file sets it" if precision != "auto" else ""
         raise UsageError(f"{' and '.join(flags)} contradict each other: keep one{off}")
-    native = supports_bf16(device)
+    native = device.has_bf16
     if precision == "fp16" and device.type == "cpu":
         raise DeviceError("--precision fp16: there is no gradient scaler on a CPU; use bf16 or fp32")
     if fp16 and device.type == "cpu":
         instead = "bf16" if native else "fp32"
         return instead, f"--fp16 has no gradient scaler on a CPU: training in {instead} instead"
     if asked == {"bf16"} and device.type != "cpu" and not native:
-        raise DeviceError(f"bf16: {describe_device(device)} has no bfloat16 arithmetic; use fp16 or fp32")
+        raise DeviceError(f"bf16: {device.description or device} has no bfloat16 arithmetic; use fp16 or fp32")
     if asked:
         return asked.pop(), None
     if native:
@@ -197,8 +229,8 @@ def choose_precision(
     return ("fp32" if device.type in ("cpu", "mps") else "fp16"), None
 
 
-def choose_optimizer(device: torch.device, asked: str, precision: str) -> str:
-    """The optimizer of training on ``device``, as Transformers' ``--optim`` names it.
+def choose_optimizer(device: Abilities, asked: str, precision: str) -> str:
+    """Return the optimizer of training on a device, as Transformers' ``--optim`` names it.
 
     Args:
         device: where training runs.
@@ -218,7 +250,7 @@ def choose_optimizer(device: torch.device, asked: str, precision: str) -> str:
     if asked != "adamw_torch_fused":
         return asked
     scaled_by_npu = device.type == "npu" and precision == "fp16"
-    return asked if _has_kernel(device, "aten::_fused_adamw_") and not scaled_by_npu else "adamw_torch"
+    return asked if device.has_fused_adamw and not scaled_by_npu else "adamw_torch"
 
 
 def _has_kernel(device: torch.device, operator: str) -> bool:

@@ -9,11 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from earmark.config import DataArguments, ModelArguments, RunArguments
 from earmark.data.synth import write_corpus
 from earmark.errors import Stopped
-from earmark.options import PredictOptions
 from earmark.progress import Progress, format_seconds
+from earmark.settings.data import DataArguments
+from earmark.settings.model import ModelArguments
+from earmark.settings.prediction import PredictOptions
+from earmark.settings.run import RunArguments
 
 if TYPE_CHECKING:
     from earmark.train.run import TrainOutcome

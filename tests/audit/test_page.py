@@ -15,7 +15,7 @@ from earmark.audit.page import _histogram
 from earmark.audit.run import inspect
 from earmark.data.clips import Clip
 from earmark.data.excerpts import excerpt
-from earmark.options import InspectOptions
+from earmark.settings.evaluation import InspectOptions
 from tests.audit.test_duplicates import chirp
 from tests.audit.test_run import write
 from tests.browser import needs_browser, opened

@@ -16,7 +16,7 @@ from earmark.cli.main import main
 from earmark.data.clips import Clip, ClipTable
 from earmark.data.decode import read_clip
 from earmark.errors import DataError, UsageError
-from earmark.options import InspectOptions
+from earmark.settings.evaluation import InspectOptions
 from tests.audit.test_duplicates import chirp
 from tests.tiny import RATE_HZ
 

@@ -9,11 +9,11 @@ import soxr
 import torch
 from torch.utils.data import DataLoader
 
-from earmark.augment_options import AugmentArguments, Augmentation
 from earmark.batch.augment import AugmentedClips, describe, draw
 from earmark.batch.dataset import NO_LABEL, TrainingClips, one_batch
 from earmark.data.clips import Clip, ClipTable
 from earmark.data.sounds import Sounds
+from earmark.settings.augmentation import AugmentArguments, Augmentation
 from tests.tiny import RATE_HZ, tone
 
 
@@ -219,7 +219,8 @@ def test_the_longest_a_clip_can_be_is_known_before_it_is_drawn() -> None:
         ("speed:0.5", "1.25,1.5", [900, 2200, 3001, 4000]),
         ("gain:1", "0.9,1.1", [900, 2200, 3001, 4000]),
     ):
-        assert clips(kinds, lengths, augment_speed=speed if "speed" in kinds else "0.9,1.1").lengths.tolist() == most
+        settings = {"augment_speed": speed} if "speed" in kinds else {}
+        assert clips(kinds, lengths, **settings).lengths.tolist() == most
 
 
 def test_speed_leaves_no_more_out_than_the_model_cannot_take() -> None:

@@ -165,7 +165,7 @@ def test_a_checkpoint_and_a_folder_of_recordings(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ([], "measure what? earmark bench data, train or infer"),
+        ([], "name what to measure: earmark bench data, train or infer"),
         (["speed"], "not speed"),
         (["data", "train"], "unexpected word 'train'"),
         (["train"], "no model: earmark bench train --model_name_or_path"),
@@ -184,7 +184,7 @@ def test_a_checkpoint_and_a_folder_of_recordings(tmp_path: Path) -> None:
         (["train", "--model_type", "tc_resnet", "--device", "gpu"], "--device gpu: not a device"),
         (["train", "--model_type", "tc_resnett"], "--model_type tc_resnett: not one of"),
         (["data", "--max_length_seconds", "0.01"], "--max_length_seconds 0.01: expected seconds from 0.025 on"),
-        (["data", "--bucket_waste", "2"], "--bucket_waste 2.0: expected between 0 and 1"),
+        (["data", "--bucket_waste", "2"], "--bucket_waste 2: expected between 0 and 1"),
         (["data", "--seed", "-1"], "--seed -1: expected a whole number from 0"),
     ],
 )

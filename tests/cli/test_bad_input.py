@@ -392,9 +392,9 @@ def test_a_network_fault_is_called_that_and_soon(tones: Path, tmp_path: Path, as
     ("words", "said"),
     [
         (["--lerning_rate", "1"], "unknown flag --lerning_rate; did you mean --learning_rate?"),
-        (["--learning_rate", "fast"], "--learning_rate: invalid float value: 'fast'"),
-        (["--learning_rate", "-1"], "--learning_rate -1.0: expected 0 or more"),
-        (["--num_train_epochs", "0", "--max_steps", "-1"], "--num_train_epochs 0.0: expected a number above 0"),
+        (["--learning_rate", "fast"], "--learning_rate fast: expected a number"),
+        (["--learning_rate", "-1"], "--learning_rate -1: expected 0 or more"),
+        (["--num_train_epochs", "0", "--max_steps", "-1"], "--num_train_epochs 0: expected a number above 0"),
         (["--max_steps", "0"], "--max_steps 0"),
         (["--per_device_train_batch_size", "0"], "--per_device_train_batch_size 0: expected a whole number from 1"),
         (["--per_device_eval_batch_size", "0"], "--per_device_eval_batch_size 0"),
@@ -423,7 +423,7 @@ def test_a_network_fault_is_called_that_and_soon(tones: Path, tmp_path: Path, as
         (["--metric", "nowhere"], "--metric nowhere"),
         (["--resume_from_checkpoint", "True"], "no checkpoint in"),
         (["--resume_from_checkpoint", "."], "not a whole checkpoint"),
-        (["--max_length_seconds", "0"], "--max_length_seconds 0.0"),
+        (["--max_length_seconds", "0"], "--max_length_seconds 0"),
     ],
 )
 def test_settings(tones: Path, tmp_path: Path, refusal: Refusal, monkeypatch, words: list[str], said: str) -> None:
@@ -454,7 +454,7 @@ def test_an_unknown_command(refusal: Refusal) -> None:
         ("c.yaml", "- a\n", "found a list"),
         ("c.yaml", "a: [1\n", "not YAML"),
         ("c.yaml", "lerning_rate: 3\n", "unknown setting lerning_rate; did you mean learning_rate?"),
-        ("c.yaml", "learning_rate: fast\n", "--learning_rate: invalid float value: 'fast'"),
+        ("c.yaml", "learning_rate: fast\n", "--learning_rate fast: expected a number"),
         ("c.json", "{", "line 1: not JSON"),
         ("c.ini", "", "ends in .yaml"),
     ],

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from earmark.cli import main as cli
-from earmark.cli.doctor import parse_doctor
+from earmark.cli.doctor import COMMAND
 from earmark.errors import UsageError
 
 SRC = Path(__file__).parents[2] / "src"
@@ -85,5 +85,5 @@ def test_a_selftest_without_a_card(words: list[str], said: str, capsys: pytest.C
 )
 def test_wrong_flags(words: list[str], message: str) -> None:
     with pytest.raises(UsageError) as caught:
-        parse_doctor(words)
+        COMMAND.read(words)
     assert str(caught.value).startswith(message)

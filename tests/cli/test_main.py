@@ -13,6 +13,7 @@ import pytest
 import torch.distributed as dist
 
 from earmark.cli import main as cli
+from earmark.cli.table import COMMANDS
 from earmark.errors import DataError, EarmarkError, Stopped, UsageError
 
 ROOT = Path(__file__).parents[2]
@@ -55,7 +56,7 @@ def test_help_comes_in_under_300_ms_and_without_torch() -> None:
     of_python = min(cpu_seconds([sys.executable, "-c", "pass"]) for _ in range(3))
     # about 7 times Python alone; importing torch would make it more than 50 times
     assert of_help < max(0.3, 20 * of_python)
-    for command in cli.COMMANDS:
+    for command in COMMANDS:
         assert f"\n  {command} " in done.stdout
     code = "import sys; from earmark.cli.main import main; main(['train', '--help']); print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -76,7 +77,7 @@ def test_version_names_what_a_bug_report_needs(capsys: pytest.CaptureFixture[str
         assert name in out
 
 
-@pytest.mark.parametrize("command", cli.COMMANDS)
+@pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_has_a_page(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main([command, "--help"]) == 0
     out = capsys.readouterr().out
@@ -100,7 +101,7 @@ def test_an_unknown_command(command: str, line: str, capsys: pytest.CaptureFixtu
 def test_a_flag_of_training_on_another_command() -> None:
     done = run("evaluate", "runs/first", "--overwrite_output_dir")
     assert done.returncode == 2
-    line = "unknown flag --overwrite_output_dir: a flag of earmark train, not of this command. Leave it out"
+    line = "unknown flag --overwrite_output_dir: a flag of earmark train, not of this command. Leave it out."
     assert done.stderr == f"earmark: error: {line}\n"
 
 

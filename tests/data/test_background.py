@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 import soundfile
 
-from earmark.config import DataArguments
 from earmark.data.background import is_background
 from earmark.data.clips import Clip, ClipTable, Splits
 from earmark.data.sources import load_folds, load_own_splits, load_splits
 from earmark.data.usable import keep_usable
 from earmark.errors import DataError, UsageError
+from earmark.settings.data import DataArguments
 from tests.tiny import RATE_HZ, tone
 
 

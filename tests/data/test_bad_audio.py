@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 import soundfile
 
-from earmark.config import DataArguments
 from earmark.data import bad_audio, scan
 from earmark.data.bad_audio import MOST_BAD, BadAudioWatch
 from earmark.data.clips import Clip, ClipTable
 from earmark.data.known_contents import read_contents
 from earmark.data.usable import keep_usable
 from earmark.errors import DataError
+from earmark.settings.data import DataArguments
 from tests.tiny import RATE_HZ, tone
 
 COUNT = 400

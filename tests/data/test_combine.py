@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 import soundfile
 
-from earmark.config import DataArguments
 from earmark.data.clips import ClipTable, Splits
 from earmark.data.folders import load_folder
 from earmark.data.manifests import load_manifest
 from earmark.data.sources import load_folds, load_splits
 from earmark.data.usable import keep_usable
 from earmark.errors import DataError, UsageError
+from earmark.settings.data import DataArguments
 from tests.tiny import RATE_HZ, tone
 
 Rows = list[tuple[str, str]]

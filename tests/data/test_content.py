@@ -9,11 +9,11 @@ import pytest
 import soundfile
 
 from earmark.audit.measure import measure
-from earmark.config import DataArguments
 from earmark.data.clips import Clip, ClipTable
 from earmark.data.content import NO_CONTENT, ContentHash, are_among, content_of, equal_content, is_sound
 from earmark.data.decode import clip_content, read_clip, read_clip_and_content
 from earmark.data.usable import keep_usable
+from earmark.settings.data import DataArguments
 from tests.tiny import RATE_HZ, tone
 
 

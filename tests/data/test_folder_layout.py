@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from earmark.config import DataArguments
 from earmark.data.clips import Splits
 from earmark.data.sources import load_own_splits, load_unlabelled
 from earmark.errors import DataError, EarmarkError
+from earmark.settings.data import DataArguments
 from tests.data.test_folders import touch
 
 CASES = Path(__file__).resolve().parents[3] / "shared" / "cases" / "tables"

@@ -8,11 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from earmark.config import DataArguments, RunArguments
 from earmark.data.clips import Clip, ClipTable
 from earmark.data.sources import load_folds, load_splits
 from earmark.data.splits import make_folds
 from earmark.errors import DataError, UsageError
+from earmark.settings.data import DataArguments
+from earmark.settings.run import RunArguments
 
 Row = tuple[str, str, str, str]  # path, label, fold, speaker
 
@@ -170,7 +171,7 @@ def test_sources_with_splits_or_without_columns(tmp_path: Path) -> None:
         ({"folds": 5, "fold_column": "fold"}, "--fold_column fold and --folds 5"),
         ({"folds": 5, "eval_file": "e.csv"}, "--folds 5 with --eval_file"),
         ({"fold_column": "fold", "test_file": "t.csv"}, "--fold_column fold with --test_file"),
-        ({"fold": "1"}, "--fold 1: of which folds?"),
+        ({"fold": "1"}, "--fold 1 needs folds to choose from"),
     ],
 )
 def test_flags_that_contradict(options: dict[str, object], said: str) -> None:

@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from earmark.config import DataArguments
 from earmark.data.clips import Clip, ClipTable, Splits, join_labels
 from earmark.data.columns import Columns
 from earmark.data.folders import load_folder
@@ -19,6 +18,7 @@ from earmark.data.splits import make_folds, make_validation_split
 from earmark.data.tables.cells import read_label
 from earmark.data.targets import targets_of
 from earmark.errors import DataError, UsageError
+from earmark.settings.data import DataArguments
 from earmark.tasks import Task
 
 SEVERAL, NUMBER = Columns(task=Task.MULTI_LABEL), Columns(task=Task.REGRESSION)

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 import soundfile
 
-from earmark.config import DataArguments
 from earmark.data.clips import Clip
 from earmark.data.decode import AUDIO_SUFFIXES, read_clip
 from earmark.data.folders import load_folder
@@ -17,6 +16,7 @@ from earmark.data.listing import list_audio, list_recordings
 from earmark.data.sources import load_splits, load_unlabelled
 from earmark.errors import DataError
 from earmark.predict.inputs import find_recordings
+from earmark.settings.data import DataArguments
 from tests.data.test_folders import touch
 from tests.tiny import tone
 

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import soundfile
 
-from earmark.config import DataArguments
 from earmark.data.sounds import load_sounds
 from earmark.errors import DataError
+from earmark.settings.data import DataArguments
 from tests.tiny import RATE_HZ, tone
 
 

@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from earmark.config import DataArguments
 from earmark.data.clips import Clip, ClipTable, Splits
 from earmark.data.sources import load_splits
 from earmark.errors import DataError, MissingExtraError, UsageError
+from earmark.settings.data import DataArguments
 from tests.tiny import write_tones
 
 

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from earmark.config import DataArguments
 from earmark.data.clips import Splits
 from earmark.data.sources import load_splits
 from earmark.errors import DataError
+from earmark.settings.data import DataArguments
 
 PERFECT = ("train", "train", "test", "test", "dev", "dev")
 

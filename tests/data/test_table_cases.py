@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from earmark.config import DataArguments
 from earmark.data.clips import Clip
 from earmark.data.decode import read_clip
 from earmark.data.sources import load_splits
 from earmark.errors import DataError
+from earmark.settings.data import DataArguments
 
 CASES = Path(__file__).resolve().parents[3] / "shared" / "cases"
 TABLES = CASES / "tables"

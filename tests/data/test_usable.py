@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 import soundfile
 
-from earmark.config import DataArguments
 from earmark.data.clips import Clip, ClipTable
 from earmark.data.decode import read_clip
 from earmark.data.decoding import DecodedWaveforms
 from earmark.data.usable import UsableClips, keep_usable
 from earmark.data.waveforms import WaveformStore
 from earmark.errors import AudioError, DataError, OutputError
+from earmark.settings.data import DataArguments
 from tests.tiny import RATE_HZ, tone
 
 STORES = ["int16", "float16", "float32", "off"]

@@ -16,12 +16,9 @@ from safetensors.torch import load_file, save_file
 
 import earmark
 from earmark.cli.main import main
-from earmark.config import EvaluateOptions
-from earmark.decision_options import CalibrateOptions
 from earmark.errors import ModelError, UsageError
 from earmark.evaluate.run import evaluate
 from earmark.models.decision import Decision
-from earmark.options import ServeOptions
 from earmark.predict.timeline import SegmentRules
 from earmark.runs.push import FILES
 from earmark.serve.app import build_app
@@ -29,6 +26,8 @@ from earmark.serve.lifecycle import Lifecycle
 from earmark.serve.metrics import Metrics
 from earmark.serve.service import Service
 from earmark.serve.stream import Streams
+from earmark.settings.evaluation import CalibrateOptions, EvaluateOptions
+from earmark.settings.serving import ServeOptions
 from tests.tiny import RATE_HZ, save_model, tone
 
 LABELS = ["high", "low", "mid"]
@@ -249,7 +248,7 @@ def test_calibrate_fits_writes_and_replaces(
     [
         (["--calibrate", "false"], "nothing is left to fit"),
         (["--target_precision", "2"], "expected above 0 and at most 1"),
-        (["--reject_class", "mid"], "the answer below which probability?"),
+        (["--reject_class", "mid"], "needs a threshold"),
         (["--reject_false_accept_rate", "0.1", "--reject_class", "hum"], "'hum' is no class of the model"),
         (["--split", "test"], "no test clips"),
         (["--output_dir", "elsewhere"], "leave it out"),
@@ -326,7 +325,7 @@ def test_the_hub_gets_the_file() -> None:
 def test_an_export_answers_alike_and_says_how(model: Path, data: Path, tmp_path: Path) -> None:
     pytest.importorskip("onnxruntime")
     from earmark.export.run import export
-    from earmark.options import ExportOptions
+    from earmark.settings.export import ExportOptions
 
     write_decision(model)
     folder = tmp_path / "pt2"
@@ -353,8 +352,8 @@ def test_an_export_answers_alike_and_says_how(model: Path, data: Path, tmp_path:
 def test_a_job_that_was_begun_under_other_thresholds_is_not_gone_on_with(
     model: Path, data: Path, tmp_path: Path
 ) -> None:
-    from earmark.options import PredictOptions
     from earmark.predict.job import Job
+    from earmark.settings.prediction import PredictOptions
 
     options = PredictOptions(model_name_or_path=str(model), inputs=[str(data)], device="cpu")
     assert "decision" not in Job(options).settings()
@@ -365,5 +364,5 @@ def test_a_job_that_was_begun_under_other_thresholds_is_not_gone_on_with(
 
 
 def test_calibrate_of_no_model() -> None:
-    with pytest.raises(UsageError, match="which model"):
+    with pytest.raises(UsageError, match="no model"):
         CalibrateOptions()

@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 import soundfile
 
-from earmark.config import DataArguments, EvaluateOptions
 from earmark.data.background import recordings_of_splits
 from earmark.data.clips import Clip, ClipTable, Splits
 from earmark.data.sources import load_folds, load_splits
@@ -21,6 +20,8 @@ from earmark.evaluate.held_out import HeldOut, find_held_out
 from earmark.evaluate.place import first_place
 from earmark.runs.split_record import find_record, recording_split, write_record
 from earmark.runs.split_settings import read_split_settings, write_split_settings
+from earmark.settings.data import DataArguments
+from earmark.settings.evaluation import EvaluateOptions
 from tests.cli.test_seed_command import write_archive
 from tests.tiny import RATE_HZ, tone
 

@@ -20,7 +20,7 @@ from earmark.export.graph import WaveformClassifier, trace
 from earmark.export.load import ExportedScorer
 from earmark.export.onnx_file import write_onnx
 from earmark.export.run import describe, export
-from earmark.options import ExportOptions
+from earmark.settings.export import ExportOptions
 from tests.export.test_architectures import build
 from tests.small_files import no_file_longer_than
 from tests.tiny import RATE_HZ, tone, write_tones

@@ -16,9 +16,9 @@ from earmark.label.clips import clips_to_label
 from earmark.label.run import prepare
 from earmark.label.serving import server_of
 from earmark.label.session import Session
-from earmark.options import LabelOptions
 from earmark.serve.lifecycle import Lifecycle
 from earmark.serve.run import listen
+from earmark.settings.labelling import LabelOptions
 from tests.patience import PATIENCE_S, give_servers_time
 from tests.tiny import RATE_HZ, save_model, tone
 

@@ -9,7 +9,7 @@ import pytest
 
 from earmark.errors import DataError
 from earmark.label.clips import clips_to_label
-from earmark.options import LabelOptions
+from earmark.settings.labelling import LabelOptions
 
 
 def checked(place: Path, **options: Any) -> tuple[list[tuple[str | None, Any]], list[str]]:

@@ -163,12 +163,12 @@ def test_a_manifest_keeps_its_columns_and_cuts(pool: Path, model: Path, tmp_path
     [
         ([], "name recordings and a model: earmark label FOLDER --model RUN"),
         (["{pool}"], "name recordings and a model"),
-        (["{pool}", "--model", "{model}", "--order", "suspicious"], "add --check"),
+        (["{pool}", "--model", "{model}", "--order", "suspicious"], "Add --check"),
         (["{empty}", "--model", "{model}", "--check"], "no class folders"),
         (["{pool}", "--model", "{model}", "--port", "70000"], "0 to 65535"),
         (["nowhere", "--model", "{model}"], "nowhere: no such file or folder"),
         (["{empty}", "--model", "{model}"], "no audio files in this folder"),
-        (["table.csv", "--model", "{model}"], "add --check"),
+        (["table.csv", "--model", "{model}"], "Add --check"),
         (["{pool}", "--model", "{empty}"], "no config.json"),
     ],
 )

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from earmark.cli.parsing import parse_train
-from earmark.config import DataArguments
-from earmark.config_files import save_config
 from earmark.label.train_command import train_command
-from earmark.options import LabelOptions
+from earmark.settings.data import DataArguments
+from earmark.settings.files import resolved_config, save_config
+from earmark.settings.labelling import LabelOptions
+from earmark.settings.train import parse_train
 
 
 def command_of(tmp_path: Path, settings: dict[str, Any], **options: Any) -> tuple[str, str]:
@@ -36,7 +36,7 @@ SETTINGS = {
 
 @pytest.mark.parametrize("name", SETTINGS)
 def test_the_command_loads_the_clips_as_the_run_did(tmp_path: Path, name: str) -> None:
-    defaults = vars(DataArguments())
+    defaults = resolved_config(DataArguments())
     command, note = command_of(tmp_path, {**defaults, **SETTINGS, "learning_rate": 0.1})
     data = parse_train([*shlex.split(command)[2:], "--model_type", "tc_resnet", "--output_dir", "x"]).data
     assert getattr(data, name) == SETTINGS[name] or getattr(data, name) == [SETTINGS[name]]
@@ -47,7 +47,7 @@ def test_the_command_loads_the_clips_as_the_run_did(tmp_path: Path, name: str) -
 
 def test_defaults_are_left_out(tmp_path: Path) -> None:
     labels = tmp_path / "labels" / "labels.csv"
-    settings = {**vars(DataArguments()), "data_dir": "recordings", "train_file": [str(labels), "b.csv"]}
+    settings = {**resolved_config(DataArguments()), "data_dir": "recordings", "train_file": [str(labels), "b.csv"]}
     words = ["earmark", "train", "--data_dir", "recordings", "--train_file", "b.csv", "--train_file", str(labels)]
     assert shlex.split(command_of(tmp_path, settings)[0]) == words
     assert shlex.split(command_of(tmp_path, settings, check=True)[0]) == [

@@ -11,10 +11,10 @@ from typing import Any, get_args, get_type_hints
 import numpy as np
 import pytest
 
-from earmark.options import OUTPUT_FORMATS, PredictOptions
 from earmark.predict.formats import FORMATS, Rows, RowSettings, format_named
 from earmark.predict.formats.rttm import file_ids
 from earmark.predict.timeline import Segment, Window
+from earmark.settings.prediction import OUTPUT_FORMATS, PredictOptions
 from earmark.tasks import Task
 
 TOP = [{"label": 'a "b", c', "score": 0.75}, {"label": "ü\nx", "score": 0.1234567}]

@@ -160,8 +160,8 @@ def test_a_recording_that_breaks_off_leaves_no_rows(model: Path, tapes: Path) ->
     [
         (["--window_seconds", "9"], "--window_seconds 9: this model takes windows above 0 and of at most 0.5 s"),
         (["--hop_seconds", "0"], "--hop_seconds 0: expected above 0"),
-        (["--threshold", "0.9"], "--threshold means nothing with --rows clips. Leave it out, or use --rows segments"),
-        (["--hop_seconds", "0.1", "--aggregate", "max"], "--aggregate means nothing with --rows segments"),
+        (["--threshold", "0.9"], "--threshold has no effect with --rows clips. Leave it out, or use --rows segments"),
+        (["--hop_seconds", "0.1", "--aggregate", "max"], "--aggregate has no effect with --rows segments"),
         (["--rows", "segments", "--threshold", "7"], "threshold 7.0: expected above 0 and at most 1"),
         (["--rows", "segments", "--only_labels", "owl"], "the model has no class 'owl'"),
         (["--format", "rttm", "--rows", "clips"], "this format has a time for each row"),

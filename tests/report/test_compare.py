@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from earmark.cli.report import parse_report, run
+from earmark.cli.report import COMMAND
 from earmark.errors import DataError, OutputError, UsageError
 from earmark.report.compare import compare_runs
 from earmark.scoring.multi_label import compute_multi_label
@@ -21,6 +21,10 @@ def runs(tmp_path: Path) -> list[str]:
     better = of_classes(tmp_path / "better", [i != 0 for i in range(40)], order=list(range(39, -1, -1)))
     same = of_classes(tmp_path / "same", [i % 4 != 1 for i in range(40)])
     return [str(folder) for folder in (plain, better, same)]
+
+
+def run(words: list[str]) -> None:
+    COMMAND.does(COMMAND.read(words)[0])
 
 
 def test_runs_against_the_first(runs: list[str]) -> None:
@@ -40,7 +44,7 @@ def test_evaluations_of_unseen_clips_are_compared(tmp_path: Path) -> None:
     plain = of_classes(tmp_path / "plain", [i % 4 != 0 for i in range(40)], split="unseen")
     better = of_classes(tmp_path / "better", [i != 0 for i in range(40)], split="unseen")
     words = [str(plain), str(better)]
-    assert parse_report([*words, "--split", "unseen"]).split == "unseen"
+    assert COMMAND.read([*words, "--split", "unseen"])[0].split == "unseen"
     for split in ("unseen", None):  # without a flag, because neither has test or validation clips
         found = compare_runs(words, split)
         assert found.split == "unseen"
@@ -208,9 +212,9 @@ def test_what_cannot_be_compared_is_one_line(runs: list[str], tmp_path: Path) ->
     with pytest.raises(UsageError, match="named twice"):
         compare_runs([runs[0], runs[0] + "/"])
     with pytest.raises(UsageError, match="two runs or more"):
-        parse_report([runs[0]])
+        COMMAND.read([runs[0]])
     with pytest.raises(UsageError, match=r"end its name in \.html"):
-        parse_report([*runs, "--output", "x.pdf"])
+        COMMAND.read([*runs, "--output", "x.pdf"])
 
 
 def test_a_page_is_not_replaced_unasked(runs: list[str], tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from earmark.cli.report import run
+from earmark.cli.report import COMMAND
 from earmark.data.clips import Clip, ClipTable
 from earmark.report.compare import compare_runs
 from earmark.report.compare_page import write_comparison
@@ -60,7 +60,7 @@ def test_the_clips_that_decide_can_be_heard(tmp_path: Path, browser: Any, capsys
     runs = [str(of_classes(tmp_path / name, of)) for name, of in right.items()]
     for i in (4, 8):
         write(tmp_path / f"{i}.wav", tone(500.0, 1.0))
-    run([*runs, "--output", str(tmp_path / "x.html")])
+    COMMAND.does(COMMAND.read([*runs, "--output", str(tmp_path / "x.html")])[0])
     assert str(tmp_path / "x.html") in capsys.readouterr().out
     with opened(browser, tmp_path / "x.html") as page:
         section = page.locator("section", has_text="9 clips that better has right and plain has not")

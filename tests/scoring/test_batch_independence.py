@@ -13,13 +13,13 @@ import pytest
 import soundfile
 import torch
 
-from earmark.config import DataArguments
 from earmark.data.clips import Clip, ClipTable
 from earmark.data.usable import UsableClips, keep_usable
 from earmark.models.build import AudioModel, ModelSource, build_for_training, load_trained
 from earmark.models.forward import pads_exactly
 from earmark.predict.classifier import Classifier
 from earmark.scoring.forward import score_waveforms
+from earmark.settings.data import DataArguments
 from earmark.tasks import softmax
 from earmark.train.arguments import EarmarkTrainingArguments
 from earmark.train.trainer import AudioTrainer

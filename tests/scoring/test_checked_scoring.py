@@ -19,8 +19,8 @@ from earmark.models import numerics
 from earmark.models.build import AudioModel, ModelSource, build_for_training
 from earmark.models.embedding import EmbeddingModel
 from earmark.models.forward import cast_in_place
-from earmark.options import ServeOptions
 from earmark.scoring.forward import TorchScorer, score
+from earmark.settings.serving import ServeOptions
 from tests.tiny import ARCHITECTURES, RATE_HZ, save_model, tone
 
 CPU = torch.device("cpu")

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 
 from earmark.data.clips import Clip, ClipTable
-from earmark.decision_options import DecisionArguments
 from earmark.errors import UsageError
 from earmark.models.decision import NEVER, Decision
 from earmark.scoring.calibration import WindowLogits
 from earmark.scoring.decide import Fitted, check_can_fit, decision_figures, fit_decision, summary_line
 from earmark.scoring.thresholds import lowest_threshold, threshold_of_false_accepts
+from earmark.settings.training import DecisionArguments
 from earmark.tasks import softmax
 from tests.scoring.test_calibration import drawn, single
 

@@ -12,7 +12,7 @@ pytest.importorskip("onnxruntime")
 
 import earmark
 from earmark.export.run import export
-from earmark.options import ExportOptions
+from earmark.settings.export import ExportOptions
 from tests.export.test_architectures import build
 from tests.serve.conftest import Start
 from tests.serve.test_classify import as_bytes, encoded, same

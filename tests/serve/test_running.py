@@ -23,15 +23,15 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import earmark
-from earmark.cli.parsing import parse_serve
+from earmark.cli.table import COMMANDS
 from earmark.errors import UsageError
-from earmark.options import ServeOptions
 from earmark.serve.app import build_app
 from earmark.serve.lifecycle import Lifecycle
 from earmark.serve.metrics import Metrics
 from earmark.serve.run import read_token, serve
 from earmark.serve.service import Service
 from earmark.serve.stream import Streams
+from earmark.settings.serving import ServeOptions
 from tests.patience import PATIENCE_S, wait_until
 from tests.serve.conftest import Server, Start
 from tests.serve.test_classify import encoded
@@ -165,12 +165,12 @@ def test_where_a_token_comes_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 )
 def test_what_is_not_served(flags: list[str], expected: str, model: Path) -> None:
     with pytest.raises(UsageError, match=expected):
-        serve(parse_serve([str(model), *flags]))
+        serve(COMMANDS["serve"].read([str(model), *flags])[0])
 
 
 def test_a_taken_port_is_told(server: Server, model: Path) -> None:
     with pytest.raises(UsageError, match=f"--port {server.port}: cannot listen there"):
-        serve(parse_serve([str(model), "--port", str(server.port)]))
+        serve(COMMANDS["serve"].read([str(model), "--port", str(server.port)])[0])
 
 
 def test_idle_connections_stay_open_as_long_as_asked(server: Server, start: Start) -> None:

@@ -26,7 +26,7 @@ def test_deepspeed_settings_that_cannot_be(settings: str | None, said: str, tmp_
     path = tmp_path / "zero.json"
     if settings is not None:
         path.write_text(settings)
-    with pytest.raises(ValueError, match=f"--deepspeed {path}: {said}"):
+    with pytest.raises(UsageError, match=f"--deepspeed {path}: {said}"):
         EarmarkTrainingArguments(output_dir=str(tmp_path), use_cpu=True, deepspeed=str(path))
 
 

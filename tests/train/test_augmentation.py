@@ -14,8 +14,8 @@ import torch
 
 from earmark.batch.augment import AugmentedClips
 from earmark.cli.main import main
-from earmark.config_files import saved_config
 from earmark.errors import UsageError
+from earmark.settings.files import saved_config
 from earmark.train.frozen import stage_to_keep
 from earmark.train.mixing import MixedLabels
 from tests.tiny import ARCHITECTURES, RATE_HZ, tone
@@ -171,7 +171,7 @@ def test_a_run_from_the_command_line_says_what_was_done(tmp_path: Path, capfd: p
 @pytest.mark.parametrize(
     ("more", "says"),
     [
-        (["--augment", "noise"], "--augment noise: from where? add --augment_noise FOLDER"),
+        (["--augment", "noise"], "--augment noise needs recordings to mix in. Add --augment_noise FOLDER"),
         (["--augment", "noise", "--augment_noise", "nowhere"], "--augment_noise nowhere: no such folder"),
         (["--augment", "gain", "--augment_gain_db", "6,-6"], "--augment_gain_db 6,-6: expected LOWEST,HIGHEST"),
         (["--augment", "echo"], "--augment echo: expected some of speed, reverb, shift"),

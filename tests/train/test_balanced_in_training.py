@@ -46,10 +46,10 @@ def test_a_frozen_body_learns_from_classes_equally_often(tmp_path: Path) -> None
     [
         (["--class_weights", "hgih=2"], "no class 'hgih'"),
         (["--class_weights", "high=0"], "expected a number above 0"),
-        (["--class_weights", "balanced", "--sampler", "balanced"], "evens classes out twice"),
+        (["--class_weights", "balanced", "--sampler", "balanced"], "balance classes twice"),
         (["--sampler", "balanced", "--train_sampling_strategy", "sequential"], "contradict"),
-        (["--focal_gamma", "-1"], "--focal_gamma -1.0"),
-        (["--label_smoothing_factor", "1"], "--label_smoothing_factor 1.0"),
+        (["--focal_gamma", "-1"], "--focal_gamma -1"),
+        (["--label_smoothing_factor", "1"], "--label_smoothing_factor 1"),
         (["--sampler", "even"], "--sampler"),
     ],
 )

@@ -11,8 +11,8 @@ import pytest
 import soundfile
 
 from earmark.audit.copies import find_copies
-from earmark.config import DataArguments
 from earmark.data.clips import Clip, ClipTable
+from earmark.settings.data import DataArguments
 from earmark.train.prepare import PreparedData, prepare_data
 from tests.tiny import RATE_HZ, write_tones
 

@@ -177,12 +177,12 @@ def test_going_on_takes_away_what_was_fitted_for_earlier_weights(tones: Path, tm
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        (["--target_precision", "0"], "--target_precision 0.0: expected above 0 and at most 1"),
+        (["--target_precision", "0"], "--target_precision 0: expected above 0 and at most 1"),
         (["--target_precision", "1.01"], "expected above 0 and at most 1"),
         (["--target_precision", "nan"], "expected above 0 and at most 1"),
         (["--reject_target_precision", "-0.5"], "expected above 0 and at most 1"),
-        (["--reject_class", "noise"], "the answer below which probability?"),
-        (["--reject_false_accept_rate", "0.1"], "name the class with --reject_class"),
+        (["--reject_class", "noise"], "needs a threshold"),
+        (["--reject_false_accept_rate", "0.1"], "Add --reject_class NAME"),
         (["--reject_false_accept_rate", "1", "--reject_class", "low"], "from 0 to below 1"),
         (["--reject_false_accept_rate", "0.1", "--reject_class", "hum"], "'hum' is no class of the model"),
     ],

@@ -178,17 +178,17 @@ def test_more_clips_than_the_penalty_is_chosen_on(monkeypatch: pytest.MonkeyPatc
 @pytest.mark.parametrize(
     ("flags", "said"),
     [
-        (["--num_train_epochs", "4"], "--num_train_epochs does nothing"),
-        (["--num_train_epochs", "3"], "--num_train_epochs does nothing"),  # what it would be anyway
-        (["--num-train-epochs=3"], "--num_train_epochs does nothing"),
-        (["--freeze", "none"], "--freeze does nothing"),
-        (["--warmup_ratio", "0.1"], "--warmup_steps does nothing"),
-        (["--learning_rate", "1e-4"], "--learning_rate does nothing"),
-        (["--freeze", "encoder"], "--freeze does nothing"),
-        (["--augment", "gain"], "--augment does nothing"),
-        (["--ema", "0.99"], "--ema does nothing"),
-        (["--lora", "4"], "--lora does nothing"),
-        (["--sampler", "balanced"], "--sampler does nothing"),
+        (["--num_train_epochs", "4"], "--num_train_epochs has no effect"),
+        (["--num_train_epochs", "3"], "--num_train_epochs has no effect"),  # what it would be anyway
+        (["--num-train-epochs=3"], "--num_train_epochs has no effect"),
+        (["--freeze", "none"], "--freeze has no effect"),
+        (["--warmup_ratio", "0.1"], "--warmup_steps has no effect"),
+        (["--learning_rate", "1e-4"], "--learning_rate has no effect"),
+        (["--freeze", "encoder"], "--freeze has no effect"),
+        (["--augment", "gain"], "--augment has no effect"),
+        (["--ema", "0.99"], "--ema has no effect"),
+        (["--lora", "4"], "--lora has no effect"),
+        (["--sampler", "balanced"], "--sampler has no effect"),
         (["--class_weights", '{"low": 2}'], "knows --class_weights balanced"),
         (["--push_to_hub"], "earmark push RUN ORG/NAME"),
     ],

@@ -153,7 +153,7 @@ def test_evaluating_more_often_than_saving_keeps_the_last_model(tones: Path, tmp
         assert train(tones, run, *flags, "--max_steps", "4") == 0
         assert "the model of the last step, not the best one" in capsys.readouterr().err
         assert train(tones, tmp_path / "asked", *flags, "--max_steps", "4", "--load_best_model_at_end", "True") == 2
-        assert f"the best at --eval_steps {steps[0]} is not saved at --save_steps" in capsys.readouterr().err
+        assert f"the best model at --eval_steps {steps[0]} is not saved at --save_steps" in capsys.readouterr().err
 
 
 def test_a_checkpoint_of_other_sounds_or_other_frozen_weights_is_refused(tones: Path, tmp_path: Path, capsys) -> None:

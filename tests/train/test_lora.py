@@ -16,12 +16,12 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForAudioClassification
 
 from earmark.cli.main import main
-from earmark.config import ModelArguments
 from earmark.errors import ModelError, UsageError
 from earmark.models import adapters
 from earmark.models.build import AudioModel, ModelSource, build_for_training, load_trained
 from earmark.models.freeze import head_parameters
 from earmark.scoring.forward import score_waveforms
+from earmark.settings.model import ModelArguments
 from earmark.train.lora import add_adapters, save_kept
 from tests.models.test_architectures import build as build_any
 from tests.tiny import ARCHITECTURES, tone, write_tones
@@ -166,7 +166,7 @@ def test_the_frozen_feature_encoder_is_computed_once(base: Path, tmp_path: Path,
     ("words", "said"),
     [
         (["--lora", "0"], "--lora 0: expected a rank, a whole number from 1 on"),
-        (["--lora_alpha", "-1"], "--lora_alpha -1.0: expected a number above 0"),
+        (["--lora_alpha", "-1"], "--lora_alpha -1: expected a number above 0"),
         (["--lora_target_modules", "q_proj,qproj"], "--lora_target_modules qproj: no linear layer of this wav2vec2"),
         (["--lora_target_modules", "classifier"], "there are intermediate_dense, k_proj, out_proj, output_dense"),
         (["--freeze", "last-1"], "--freeze last-1: with --lora nothing but adapters and head learns"),

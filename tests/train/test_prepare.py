@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import soundfile
 
-from earmark.config import DataArguments
 from earmark.errors import DataError
+from earmark.settings.data import DataArguments
 from earmark.train.prepare import prepare_data
 from tests.tiny import RATE_HZ, tone, write_tones
 

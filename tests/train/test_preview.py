@@ -14,10 +14,10 @@ import pytest
 import soundfile
 import torch
 
-from earmark.augment_options import AugmentPreviewOptions
 from earmark.cli.main import main
 from earmark.data.excerpts import Spectrogram
 from earmark.models.build import ModelSource, build_for_training
+from earmark.settings.augmentation import AugmentPreviewOptions
 from earmark.train.mixing import mixed
 from earmark.train.preview import preview
 from earmark.train.spectrogram_svg import Row, colour, log_mel, png, spectrogram, svg
@@ -161,7 +161,7 @@ def test_the_settings_of_a_run_are_previewed_for_its_model(tmp_path: Path, capsy
     capsys.readouterr()
     more = ["--augment", "gain", "--output_dir", str(tmp_path / "out"), "--model_type", "tc_resnet"]
     assert main(["augment-preview", str(data), *more, "--sampling_rate", "8000"]) == 2
-    assert "--sampling_rate 8000: a model has a rate of its own" in capsys.readouterr().err
+    assert "--sampling_rate 8000: the model has its own rate" in capsys.readouterr().err
 
 
 @needs_browser
@@ -210,8 +210,8 @@ def test_recordings_without_labels_can_be_heard_too(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("flags", "says"),
     [
-        (["--output_dir", "x"], "nothing to show: add --augment"),
-        (["--augment", "gain"], "where to? add --output_dir"),
+        (["--output_dir", "x"], "nothing to show. Add --augment"),
+        (["--augment", "gain"], "no output folder. Add --output_dir"),
         (["--augment", "gain", "--output_dir", "x", "--num_clips", "0"], "--num_clips 0: expected 1 to 50"),
     ],
 )

@@ -18,10 +18,10 @@ import torch
 from safetensors.torch import load_file
 
 from earmark.cli.main import main
-from earmark.config import EvaluateOptions
 from earmark.errors import OutputError
 from earmark.evaluate.held_out import find_held_out
 from earmark.runs.folder import RunFolder
+from earmark.settings.evaluation import EvaluateOptions
 from earmark.train.protocol import changed_settings
 from tests.patience import wait_until
 from tests.tiny import RATE_HZ, tone

@@ -27,7 +27,7 @@ def test_a_global_batch_that_cannot_be_shared_out(tmp_path: Path) -> None:
         with_global_batch(arguments(tmp_path, global_batch_size=127))
     with pytest.raises(UsageError, match="gradient_accumulation_steps"):
         with_global_batch(arguments(tmp_path, global_batch_size=64, gradient_accumulation_steps=2))
-    with pytest.raises(ValueError, match="global_batch_size"):
+    with pytest.raises(UsageError, match="global_batch_size"):
         arguments(tmp_path, global_batch_size=0)
 
 

@@ -78,6 +78,7 @@ def test_a_resumed_run_ends_with_the_same_bits(
 def test_a_checkpoint_records_what_changes_the_bits(
     clips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
+    monkeypatch.delenv("ONEDNN_MAX_CPU_ISA", raising=False)
     trainer = make_trainer(build("tc_resnet"), usable(clips), tmp_path / "run", max_steps=1, save_strategy="steps")
     threads = torch.get_num_threads()
     torch.set_num_threads(1)

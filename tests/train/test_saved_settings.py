@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from earmark.cli.parsing import parse_train
-from earmark.config_files import resolved_config, save_config
-from earmark.device import choose_precision
+from earmark.device import Abilities, choose_precision
 from earmark.errors import EarmarkError, UsageError
+from earmark.settings.files import resolved_config, save_config
+from earmark.settings.train import parse_train
 from earmark.tasks import Task
 from earmark.train.checked_precision import precision_flag
 from earmark.train.run import judged_by, settings_to_save
@@ -34,7 +34,7 @@ def test_a_chosen_precision_is_no_flag(tmp_path: Path) -> None:
     settings = parse_train(again)
     assert precision_flag(settings.training, settings.run.precision) is None
     training = parse_train([*again, "--precision", "fp32"]).training
-    assert choose_precision(training.device, bf16=training.bf16, fp16=training.fp16, precision="fp32")[0] == "fp32"
+    assert choose_precision(Abilities("cpu"), bf16=training.bf16, fp16=training.fp16, precision="fp32")[0] == "fp32"
 
 
 def test_a_given_precision_is_kept_until_it_is_set_to_false(tmp_path: Path) -> None:
@@ -42,7 +42,7 @@ def test_a_given_precision_is_kept_until_it_is_set_to_false(tmp_path: Path) -> N
     training = parse_train(again).training
     assert precision_flag(training, "auto") == "--bf16"
     with pytest.raises(UsageError, match="or set --bf16 False"):
-        choose_precision(training.device, bf16=training.bf16, fp16=training.fp16, precision="fp32")
+        choose_precision(Abilities("cpu"), bf16=training.bf16, fp16=training.fp16, precision="fp32")
     assert not parse_train([*again, "--bf16", "False"]).training.bf16
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from transformers import TrainerControl, TrainerState
 
+from earmark.errors import UsageError
 from earmark.train.arguments import EarmarkTrainingArguments
 from earmark.train.callbacks import EvaluateEveryEpochs
 from earmark.train.recipe import Needs, choose_rates, training_needs
@@ -138,7 +139,7 @@ def test_without_evaluations_a_chosen_length_saves_about_20_checkpoints(caplog: 
     ],
 )
 def test_settings_that_contradict(settings: dict[str, Any], message: str) -> None:
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(UsageError, match=message):
         arguments(**settings)
 
 

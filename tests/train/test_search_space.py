@@ -7,8 +7,10 @@ from typing import Any
 
 import pytest
 
-from earmark.config import DataArguments, ModelArguments, RunArguments
 from earmark.errors import UsageError
+from earmark.settings.data import DataArguments
+from earmark.settings.model import ModelArguments
+from earmark.settings.run import RunArguments
 from earmark.train.arguments import EarmarkTrainingArguments
 from earmark.train.search_space import Dimension, parse_space, with_values
 
@@ -56,32 +58,32 @@ def test_choices_of_nothing_are_what_they_say(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("learning_rate=1e-5:1e-3,log", "1e-3,log is not what it takes; expected a number"),
+        ("learning_rate=1e-5:1e-3,log", "1e-3,log is not a value of it; expected a number"),
         ("", "expected NAME=LOW:HIGH"),
         ("learning_rate", "learning_rate: expected NAME=LOW:HIGH, NAME=LOW:HIGH:log or NAME=A|B|C"),
         ("learning_rate=", "expected NAME="),
-        ("lerning_rate=1:2", "lerning_rate: no flag of `earmark train` is called so; did you mean learning_rate?"),
+        ("lerning_rate=1:2", "lerning_rate: not a flag of `earmark train`; did you mean learning_rate?"),
         ("learning_rate=1e-5:1e-3,learning_rate=1|2", "learning_rate: given twice"),
         ("learning_rate=0:1e-3:log", "begins above 0"),
         ("learning_rate=-1:1e-3:log", "begins above 0"),
         ("learning_rate=1e-3:1e-5", "the lower one first"),
         ("learning_rate=1e-3:inf", "the lower one first"),
         ("learning_rate=nan:1", "the lower one first"),
-        ("learning_rate=a:b", "a is not what it takes; expected a number"),
-        ("lora=1.5:8", "1.5 is not what it takes; expected a whole number"),
+        ("learning_rate=a:b", "a is not a value of it; expected a number"),
+        ("lora=1.5:8", "1.5 is not a value of it; expected a whole number"),
         ("learning_rate=1:2:3", "expected NAME=LOW:HIGH"),
         ("learning_rate=1:2:log:4", "expected NAME=LOW:HIGH"),
         ("freeze=1:2", "takes no numbers; give its choices"),
         ("bf16=0:1", "takes no numbers"),
-        ("bf16=yes|no", "yes is not what it takes; expected true or false"),
-        ("lora_save=merged|apart", "apart is not what it takes; expected one of merged, separate"),
+        ("bf16=yes|perhaps", "perhaps is not a value of it; expected true or false"),
+        ("sampler=random|sorted", "sorted is not a value of it; expected random or balanced"),
         ("learning_rate=1e-3", "two or more different choices"),
         ("learning_rate=1e-3|0.001", "two or more different choices"),
-        ("report=true|false", "trials are only comparable where it is the same"),
-        ("task=single_label|multi_label", "trials are only comparable where it is the same"),
-        ("calibrate=true|false", "trials are only comparable where it is the same"),
-        ("target_precision=0.5:0.9", "trials are only comparable where it is the same"),
-        ("seed=0|1", "trials are only comparable where it is the same"),
+        ("report=true|false", "trials are only comparable if it is the same"),
+        ("task=single_label|multi_label", "trials are only comparable if it is the same"),
+        ("calibrate=true|false", "trials are only comparable if it is the same"),
+        ("target_precision=0.5:0.9", "trials are only comparable if it is the same"),
+        ("seed=0|1", "trials are only comparable if it is the same"),
         ("data_dir=a|b", "only comparable"),
         ("model_name_or_path=a|b", "only comparable"),
     ],

@@ -18,7 +18,6 @@ from earmark.audit.duplicates import Duplicates, find_duplicates
 from earmark.audit.findings import NO_FOLD, Audited, Finding, decibels, find_all
 from earmark.audit.measure import measure
 from earmark.audit.page import render
-from earmark.config import DEFAULT_LONGEST_S
 from earmark.data.bad_audio import BadAudioWatch
 from earmark.data.clips import ClipTable, Reason
 from earmark.data.content import equal_content
@@ -27,8 +26,9 @@ from earmark.data.sources import load_folds, load_splits, load_unlabelled
 from earmark.data.usable import check_found
 from earmark.errors import DataError, OutputError
 from earmark.files import writing
-from earmark.options import InspectOptions
 from earmark.progress import Progress
+from earmark.settings.data import DEFAULT_LONGEST_S
+from earmark.settings.evaluation import InspectOptions
 from earmark.words import counted
 
 logger = logging.getLogger(__name__)

@@ -22,10 +22,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from earmark.augment_options import Augmentation
 from earmark.batch import transforms
 from earmark.batch.dataset import NO_LABEL, TrainingClips, rows_and_labels
 from earmark.data.sounds import Sounds
+from earmark.settings.augmentation import Augmentation
 from earmark.words import counted
 
 logger = logging.getLogger(__name__)

@@ -21,11 +21,11 @@ from earmark.batch.dataset import TrainingClips, one_batch
 from earmark.bench.clips import RATE_HZ
 from earmark.bench.measure import Rate
 from earmark.bench.prepare import BenchClips, decode
-from earmark.bench_options import BenchOptions
 from earmark.data.clips import ClipTable
 from earmark.data.decoding import DecodedWaveforms
 from earmark.data.reading import decoder_threads
 from earmark.data.targets import targets_of
+from earmark.settings.bench import BenchOptions
 
 _LEAST_S = 1.0  # how long each way is timed
 _WARM_UP_BATCHES = 8

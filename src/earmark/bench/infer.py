@@ -12,11 +12,11 @@ import torch
 from earmark.bench.flops import Shapes, flop_of_clip
 from earmark.bench.measure import Compute, Memory, Rate, forget_device_peak, matmul_peak, peak_memory
 from earmark.bench.prepare import BenchClips, build_model
-from earmark.bench_options import BenchOptions
 from earmark.models.build import AudioModel
 from earmark.models.frontend import Frontend
 from earmark.progress import Progress
 from earmark.scoring.forward import score_waveforms
+from earmark.settings.bench import BenchOptions
 
 
 @dataclass(frozen=True)

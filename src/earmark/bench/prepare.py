@@ -9,8 +9,6 @@ import numpy as np
 import transformers
 
 from earmark.bench.clips import SHORTEST_S, draw_lengths_s, write_split
-from earmark.bench_options import BenchOptions
-from earmark.config import DEFAULT_LONGEST_S, DataArguments
 from earmark.data.clips import ClipTable
 from earmark.data.columns import Columns
 from earmark.data.data_dir import load_data_dir
@@ -20,6 +18,8 @@ from earmark.errors import DataError
 from earmark.models.build import AudioModel, build_for_training, load_config
 from earmark.models.extractor import load_extractor
 from earmark.models.source import source_of
+from earmark.settings.bench import BenchOptions
+from earmark.settings.data import DEFAULT_LONGEST_S, DataArguments
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,8 @@ from earmark.bench.infer import InferFigures
 from earmark.bench.measure import Compute, Memory, Rate
 from earmark.bench.prepare import BenchClips
 from earmark.bench.train import TrainFigures
-from earmark.bench_options import BenchOptions
 from earmark.data.store_disk import in_bytes
+from earmark.settings.bench import BenchOptions
 
 Rows = list[tuple[str, ...]]
 

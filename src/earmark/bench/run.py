@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,14 +16,15 @@ from earmark.bench.infer import bench_infer
 from earmark.bench.measure import peak_memory
 from earmark.bench.prepare import BenchClips, decode, find_clips, sampling_rate_of_model
 from earmark.bench.train import bench_train
-from earmark.bench_options import BenchOptions
 from earmark.device import describe_device, select_device
 from earmark.errors import OutputError, UsageError
 from earmark.runs.environment import describe_environment
 from earmark.runs.folder import write_json
+from earmark.settings.bench import BenchOptions
+from earmark.settings.files import resolved_config
 from earmark.words import counted
 
-_NOT_WRITTEN = {"token", "work", "json"}
+_NOT_WRITTEN = {"work", "json"}
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ def _outcome(
 ) -> BenchOutcome:
     device_name = describe_device(device)
     described = report.describe_clips(clips)
-    kept = {name: value for name, value in dataclasses.asdict(options).items() if name not in _NOT_WRITTEN}
+    kept = {name: value for name, value in resolved_config(options).items() if name not in _NOT_WRITTEN}
     whole = {
         "work": options.work,
         "settings": kept,

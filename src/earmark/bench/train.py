@@ -18,11 +18,11 @@ from transformers import TrainerCallback
 from earmark.bench.flops import Shapes, flop_of_clip
 from earmark.bench.measure import Compute, Memory, Rate, forget_device_peak, matmul_peak, peak_memory, synchronize
 from earmark.bench.prepare import BenchClips, build_model
-from earmark.bench_options import BenchOptions
-from earmark.device import choose_precision
+from earmark.device import abilities, choose_precision
 from earmark.errors import UsageError
 from earmark.models.build import AudioModel
 from earmark.models.freeze import freeze
+from earmark.settings.bench import BenchOptions
 from earmark.train.arguments import EarmarkTrainingArguments
 from earmark.train.frozen import FrozenClips
 from earmark.train.trainer import AudioTrainer
@@ -67,7 +67,7 @@ def bench_train(options: BenchOptions, clips: BenchClips, device: torch.device, 
         ModelError: the model cannot be built or frozen so.
         UsageError: a device that the trainer does not take.
     """
-    precision, _ = choose_precision(device, bf16=False, fp16=False)
+    precision, _ = choose_precision(abilities(device), bf16=False, fp16=False)
     audio = build_model(options, clips)
     frozen = freeze(audio.model, options.freeze)
     trainer = _TimedTrainer(audio, _arguments(options, device, precision, folder), clips, options)

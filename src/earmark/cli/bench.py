@@ -2,35 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-from earmark.bench_options import BenchOptions
-from earmark.cli import help as pages
-from earmark.errors import UsageError
+from earmark.cli.command import Command
+from earmark.settings.bench import BenchOptions
 
 
-def help_text() -> str:
-    """The help page."""
-    return pages.bench_help()
-
-
-def parse_bench(words: Sequence[str]) -> BenchOptions:
-    """Options of ``earmark bench data|train|infer``.
-
-    Raises:
-        UsageError: a flag is wrong, or nothing to measure was named.
-    """
-    from earmark.cli.parsing import build_parser
-
-    namespace, rest = build_parser(BenchOptions).parse_flags(words)
-    if len(rest) > 1:
-        raise UsageError(f"unexpected word {rest[1]!r}: earmark bench data|train|infer [flags]")
-    return BenchOptions(**{**vars(namespace), "work": rest[0] if rest else namespace.work})
-
-
-def run(words: Sequence[str]) -> None:
-    """Measure as told and print a table."""
-    options = parse_bench(words)
+def _bench(options: BenchOptions) -> None:
     from earmark.bench.run import bench
 
     print(bench(options).summary)
+
+
+COMMAND = Command(
+    name="bench",
+    summary="measure this machine: data, training or inference",
+    usage="""
+earmark bench data [flags]
+earmark bench train --model_name_or_path MODEL [flags]
+earmark bench infer --model_name_or_path MODEL [flags]""",
+    does=_bench,
+    settings=(BenchOptions,),
+    words=("work",),
+    needs_files=False,
+    pages={"measurement": "measurement", "model": "model (train, infer)"},
+    text="""
+data   decode recordings into the store; store to batches, in this process and through DataLoader workers
+train  training steps as `earmark train` takes them; preparation, evaluation and saving left out
+infer  the scoring loop, from decoded samples to logits; decoding left out""",
+    notes="The clips and their store go into a temporary folder (TMPDIR) that is removed at the end.",
+    examples="""
+earmark bench data --num_clips 5000
+earmark bench train --model_type wav2vec2 --lengths lognormal:2.0,0.8,0.5,16 --json train.json
+earmark bench infer --model_name_or_path runs/first --data_dir recordings""",
+)

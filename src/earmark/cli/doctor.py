@@ -2,78 +2,53 @@
 
 from __future__ import annotations
 
-import argparse
 import json
-from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from earmark.cli.parsing import UsageErrorParser
+from earmark.cli.command import Command
 from earmark.errors import DeviceError, EarmarkError, UsageError
+from earmark.settings.flags import Settings, flag
 
 if TYPE_CHECKING:
     from earmark.doctor.run import Examination
     from earmark.doctor.selftest import SelfTest
 
-_HELP = """\
-earmark doctor: find what is wrong with this machine, what it means, and how to fix it
 
-usage: earmark doctor [flags]
+@dataclass
+class DoctorOptions(Settings):
+    """``earmark doctor``: which devices, and the form of the answer."""
 
-Looks at drivers, npu-smi or nvidia-smi, CANN and its libraries, versions that belong together, codecs, disks
-and the hub; imports torch in a process of its own, so that it also answers where that fails or hangs; computes
-and trains a little on every device and compares with the CPU.
+    device: str | None = flag(
+        None,
+        "Check only npu, cuda, xpu, mps or cpu, or one card of them (npu:0); its absence is then a problem (default: "
+        "every device that is found, and the CPU).",
+    )
+    selftest: bool = flag(
+        False,
+        "Train 20 steps of a small model on every card, too, and compare losses and weights with those of the CPU; a "
+        "report about a card should have the table that it prints.",
+    )
+    json: bool = flag(False, "Print one JSON object instead of text.")
 
-flags
-  --device DEVICE
-      check only npu, cuda, xpu, mps or cpu, or one card of them (npu:0); its absence is then a problem
-      (default: whatever is here, and the CPU)
-  --selftest
-      then train 20 steps of a small model on every card and compare losses and weights with the CPU's;
-      the table it prints is what a report from a card should hold
-  --json
-      one JSON object on stdout instead of text
+    def validate(self) -> None:
+        """Check the name of the device."""
+        super().validate()
+        from earmark.doctor.run import kind_of
 
-exit codes: 0 fine (warnings allowed), 2 something has to be fixed, or there is no card to test
-
-examples
-  earmark doctor
-  earmark doctor --device npu
-  earmark doctor --selftest --json > report.json"""
-
-
-def help_text() -> str:
-    """The help page."""
-    return _HELP
+        if self.selftest and kind_of(self.device) == "cpu":
+            raise UsageError(
+                "--selftest compares cards with the CPU: name a card with --device, or leave it out for all"
+            )
+        kind_of(self.device)
 
 
-def parse_doctor(words: Sequence[str]) -> argparse.Namespace:
-    """``device``, ``selftest`` and ``json``.
-
-    Raises:
-        UsageError: a flag is wrong.
-    """
-    from earmark.doctor.run import kind_of
-
-    parser = UsageErrorParser(allow_abbrev=False, add_help=False)
-    parser.add_argument("--device")
-    parser.add_argument("--selftest", action="store_true")
-    parser.add_argument("--json", action="store_true")
-    options, rest = parser.parse_flags(words)
-    if rest:
-        raise UsageError(f"unexpected word {rest[0]!r}: earmark doctor [flags]")
-    if options.selftest and kind_of(options.device) == "cpu":
-        raise UsageError("--selftest compares cards with the CPU: name a card with --device, or leave it out for all")
-    kind_of(options.device)
-    return options
-
-
-def run(words: Sequence[str]) -> None:
-    """Examine this machine and print what was found.
+def _doctor(options: DoctorOptions) -> None:
+    """Examine this machine and print the findings.
 
     Raises:
         EarmarkError: something has to be fixed.
     """
-    options = parse_doctor(words)
     from earmark.doctor.findings import count_by_status, environment_table, render
     from earmark.doctor.machine import Machine
     from earmark.doctor.run import environment, examine
@@ -101,7 +76,7 @@ def run(words: Sequence[str]) -> None:
     _stop_on_problems(options, seen, test)
 
 
-def _stop_on_problems(options: argparse.Namespace, seen: Examination, test: SelfTest | None) -> None:
+def _stop_on_problems(options: DoctorOptions, seen: Examination, test: SelfTest | None) -> None:
     if options.selftest and test is None and options.device not in (None, "auto"):
         raise DeviceError(f"--selftest --device {options.device}: torch sees no such card, so nothing was compared")
     if test is not None and not test.passed:
@@ -110,3 +85,22 @@ def _stop_on_problems(options: argparse.Namespace, seen: Examination, test: Self
     problems = sum(finding.status == "problem" for finding in seen.findings)
     if problems:
         raise EarmarkError(f"{problems} problem{'' if problems == 1 else 's'} to fix, each with its remedy above")
+
+
+COMMAND = Command(
+    name="doctor",
+    summary="find what is wrong with this machine and how to fix it",
+    usage="earmark doctor [flags]",
+    does=_doctor,
+    settings=(DoctorOptions,),
+    needs_files=False,
+    text="""
+Checks drivers, npu-smi or nvidia-smi, CANN and its libraries, versions that belong together, codecs, disks and the
+hub; imports torch in a process of its own, so that it also reports when that fails or hangs; computes and trains a
+little on every device and compares the results with those of the CPU.""",
+    notes="Exit codes: 0 fine (warnings allowed), 2 something has to be fixed, or there is no card to test.",
+    examples="""
+earmark doctor
+earmark doctor --device npu
+earmark doctor --selftest --json > report.json""",
+)

@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-from earmark.cli import help as pages
-
-
-def help_text() -> str:
-    """The help page."""
-    return pages.embed_help()
+from earmark.cli.command import Command
+from earmark.settings.prediction import EmbedOptions
 
 
-def run(words: Sequence[str]) -> None:
-    """Write embeddings as told."""
-    from earmark.cli.parsing import parse_embed
-
-    options = parse_embed(words)  # before torch is imported, which takes seconds
+def _embed(options: EmbedOptions) -> None:
     from earmark.predict.embed import embed_files
 
     embed_files(options)
+
+
+COMMAND = Command(
+    name="embed",
+    summary="compute a vector for each recording: the input of the model's last layer",
+    usage="""
+earmark embed MODEL FILES_OR_FOLDERS... --output FILE [flags]
+MODEL is a run folder, a model folder or a hub name; it needs a classifier's head, which is not used""",
+    does=_embed,
+    settings=(EmbedOptions,),
+    words=("model_name_or_path", "inputs"),
+    pages={"embeddings": "embeddings", "inference": "computation", "model": "loading the model"},
+    text="An embedding is the mean over time of the last hidden states, float32.",
+    examples="""
+earmark embed runs/birds tapes --output embeddings.parquet
+earmark embed runs/birds tapes --rows windows --window_seconds 3 --output embeddings.npy""",
+)

@@ -2,25 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-from earmark.cli import help as pages
+from earmark.cli.command import Command
+from earmark.settings.evaluation import InspectOptions
 from earmark.words import counted
 
 
-def help_text() -> str:
-    """The help page."""
-    return pages.inspect_help()
-
-
-def run(words: Sequence[str]) -> None:
-    """Look through the data and print what was found."""
+def _inspect(options: InspectOptions) -> None:
     from earmark.audit.run import inspect
-    from earmark.cli.parsing import parse_inspect
     from earmark.cli.train import show
     from earmark.errors import DataError
 
-    options = parse_inspect(words)
     found = inspect(options)
     if found.reasons:
         print("\n".join(["how the tables were read:", *(f"  {reason}" for reason in found.reasons), ""]))
@@ -33,3 +24,27 @@ def run(words: Sequence[str]) -> None:
         raise DataError(
             f"{found.audited.table.origin}: {counted(len(found.errors), 'finding')} of level error: {kinds}"
         )
+
+
+COMMAND = Command(
+    name="inspect",
+    summary="report what is in the data and what is wrong with it, before training",
+    usage="""
+earmark inspect DATA_DIR [flags]
+earmark inspect --train_file train.csv --eval_file eval.csv [flags]""",
+    does=_inspect,
+    settings=(InspectOptions,),
+    words=("data_dir",),
+    pages={"inspection": "inspection", "data": "data"},
+    training_file=True,
+    keeps=frozenset({"model_name_or_path", "model_revision"}),
+    text="""
+Decodes every clip once at its own rate and reports clips that cannot be read, are silent, quiet, clipped, off
+centre, too short or too long; copies, also across splits and under two labels; groups (--group_column) in two
+splits; classes that are missing, small or unbalanced; labels in two spellings; formats that give a label away.""",
+    examples="""
+earmark inspect recordings
+earmark inspect recordings --output_dir inspection        # and a page with players
+earmark inspect tapes --unlabelled                        # recordings without labels, in folders or not
+earmark inspect recordings --strict true                  # exit code 2 if training would refuse it""",
+)

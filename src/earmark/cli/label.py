@@ -2,21 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-from earmark.cli import help as pages
-
-
-def help_text() -> str:
-    """The help page."""
-    return pages.label_help()
+from earmark.cli.command import Command
+from earmark.settings.labelling import LabelOptions
 
 
-def run(words: Sequence[str]) -> None:
-    """Propose labels, serve the page until a signal ends it, and print what came of it."""
-    from earmark.cli.parsing import parse_label
-
-    options = parse_label(words)  # before torch is imported, which takes seconds
+def _label(options: LabelOptions) -> None:
     from earmark.label.run import label
 
     print(label(options).summary)
+
+
+COMMAND = Command(
+    name="label",
+    summary="review the recordings the model is least sure about and correct their labels in a browser",
+    usage="""
+earmark label FILES_OR_FOLDERS... --model MODEL [flags]
+earmark label FOLDER_OR_MANIFEST --model MODEL --check [flags]
+MODEL is a run folder, a model folder or a hub name""",
+    does=_label,
+    settings=(LabelOptions,),
+    words=("inputs",),
+    pages={"labelling": "labelling", "model": "loading the model"},
+    notes="""
+proposals.csv has all recordings, most worth checking first; decisions made on the page are in labels.csv at once, a
+manifest for `earmark train --train_file`. Ctrl-C ends it, and the same command continues.""",
+    examples="""
+earmark label new_recordings --model runs/first
+earmark label recordings --model runs/first --check --output_dir checked      # labels that may be wrong
+earmark label new_recordings --model runs/first --page false                  # proposals.csv only""",
+)

@@ -6,7 +6,6 @@ Imports nothing heavy: a command's module is imported when it is called, torch w
 from __future__ import annotations
 
 import contextlib
-import importlib
 import json
 import logging
 import os
@@ -23,29 +22,6 @@ from earmark.errors import DeviceError, EarmarkError, OutputError, Stopped, Usag
 from earmark.progress import is_main_process
 from earmark.threads import variables
 from earmark.words import suggestion
-
-# command -> what it is for; its module is earmark.cli.<command>, - as _, with help_text() and run(words)
-COMMANDS = {
-    "quickstart": "train a spoken-command classifier on generated recordings, in two minutes on a CPU",
-    "inspect": "report what is in the data and what is wrong with it, before training",
-    "augment-preview": "show and play augmented clips, before training",
-    "prepare": "write manifests of ESC-50, UrbanSound8K, GTZAN, RAVDESS or CommonLanguage",
-    "train": "train a classifier on labelled recordings, evaluate it, write a run folder",
-    "search": "train many times to find good settings",
-    "evaluate": "score a trained model on labelled recordings",
-    "calibrate": "fit a model's temperature and the thresholds below which it names no class",
-    "predict": "label recordings",
-    "export": "export a trained model as ONNX or torch.export, checked against PyTorch",
-    "embed": "compute a vector for each recording: the input of the model's last layer",
-    "label": "review the recordings the model is least sure about and correct their labels in a browser",
-    "push": "upload a trained model to the hub, with its card",
-    "serve": "serve a model over HTTP, with a page to record and label recordings",
-    "results": "show many runs in one table",
-    "report": "compare runs on the same clips, with significance tests",
-    "synth": "write a synthetic spoken-command corpus",
-    "bench": "measure this machine: data, training or inference",
-    "doctor": "find what is wrong with this machine and how to fix it",
-}
 
 _HELP_TAIL = """\
   --version       versions of earmark and of what it stands on
@@ -93,9 +69,10 @@ def run_example(argv: Sequence[str] | None = None) -> int:
 
     def run() -> None:
         from earmark.cli import train
+        from earmark.cli.pages import help_page
 
         if _asks_for_help(words):
-            print(train.help_text())
+            print(help_page(train.COMMAND, everything="--help_all" in words))
         else:
             train.run_example(words)
 
@@ -234,14 +211,16 @@ def set_up_logging() -> None:
 
 
 def top_help() -> str:
-    """The page of ``earmark --help``."""
+    """Return the page of ``earmark --help``."""
+    from earmark.cli.table import COMMANDS
+
     lines = [f"earmark {_version()}: labelled recordings in, an audio classifier out", ""]
     lines += [
         "usage: earmark COMMAND ...        what a command takes: earmark COMMAND --help",
         "",
         "commands",
     ]
-    lines += [f"  {name:<15}  {summary}" for name, summary in COMMANDS.items()]
+    lines += [f"  {name:<15}  {command.summary}" for name, command in COMMANDS.items()]
     return "\n".join([*lines, "", _HELP_TAIL])
 
 
@@ -257,29 +236,36 @@ def version_line() -> str:
 
 
 def _dispatch(words: Sequence[str]) -> None:
-    command, *rest = words or ["--help"]
-    if command in ("-h", "--help", "help"):
+    name, *rest = words or ["--help"]
+    if name in ("-h", "--help", "help"):
         print(top_help())
-    elif command in ("-V", "--version", "version"):
+        return
+    if name in ("-V", "--version", "version"):
         print(version_line())
-    elif command not in COMMANDS:
-        near = suggestion(command, COMMANDS)
-        raise UsageError(f"unknown command {command}{near or ': expected ' + ', '.join(COMMANDS)}")
-    else:
-        module = importlib.import_module(f"earmark.cli.{command.replace('-', '_')}")
-        if _asks_for_help(rest):
-            print(module.help_text())
-        else:
-            module.run(rest)
+        return
+    from earmark.cli.pages import help_page
+    from earmark.cli.table import COMMANDS
+    from earmark.cli.train import show
+
+    if name not in COMMANDS:
+        near = suggestion(name, COMMANDS)
+        raise UsageError(f"unknown command {name}{near or ': expected ' + ', '.join(COMMANDS)}")
+    command = COMMANDS[name]
+    if _asks_for_help(rest):
+        print(help_page(command, everything="--help_all" in rest))
+        return
+    settings, notes = command.read(rest)
+    show(notes)
+    command.does(settings)
 
 
 def _computes(words: Sequence[str]) -> bool:
-    return bool(words) and words[0] in COMMANDS and words[0] != "doctor" and not _asks_for_help(words[1:])
+    return bool(words) and not words[0].startswith("-") and words[0] != "doctor" and not _asks_for_help(words[1:])
 
 
 def _asks_for_help(words: Sequence[str]) -> bool:
     flags = words[: words.index("--")] if "--" in words else words
-    return "-h" in flags or "--help" in flags
+    return bool({"-h", "--help", "--help_all"} & set(flags))
 
 
 def _take_debug(words: Sequence[str]) -> tuple[list[str], bool]:

@@ -2,44 +2,65 @@
 
 from __future__ import annotations
 
-import argparse
-from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
 
-from earmark.cli.parsing import UsageErrorParser
+from earmark.cli.command import Command
 from earmark.errors import UsageError
-
-_HEAD = """\
-earmark prepare: manifests of a public data set, from the layout it is published in
-
-usage: earmark prepare NAME FOLDER_OR_ARCHIVE --output DIR [flags]
-
-reads the data set's own tables and file names, checks that every file is there, and writes CSV
-manifests (path, label, and its folds, speakers or sources) for earmark train. No recording is
-changed, copied or downloaded; an archive (.zip, .tar.gz) is extracted once, into $EARMARK_CACHE or
-~/.cache/earmark
-"""
-
-_FLAGS = """\
-flags
-  --output DIR
-      folder for all.csv, or train.csv, validation.csv and test.csv; and left_out.csv (required)
-  --on_missing fail|skip
-      files that the data set's tables name and that are not there: fail, or leave them out and list
-      them (default: fail)
-  --overwrite
-      replace manifests that are there
-
-examples
-  earmark prepare esc50 ESC-50-master.zip --output manifests/esc50
-  earmark train --train_file manifests/esc50/all.csv --fold_column fold --group_column src_file \\
-      --model_type tc_resnet --output_dir runs/esc50"""
+from earmark.settings.flags import Settings, flag
 
 
-def help_text() -> str:
-    """The help page."""
+@dataclass
+class PrepareOptions(Settings):
+    """``earmark prepare``: a public data set, where it is, and where its manifests go."""
+
+    name: str | None = flag(None, "Name of the data set.")
+    source: str | None = flag(None, "Its folder or archive.")
+    output: str | None = flag(
+        None,
+        "Folder for all.csv, or train.csv, validation.csv and test.csv; and left_out.csv (required).",
+        metavar="DIR",
+    )
+    on_missing: Literal["fail", "skip"] = flag(
+        "fail", "Files that the data set's tables name and that do not exist: fail, or leave them out and list them."
+    )
+    overwrite: bool = flag(False, "Replace manifests that exist.")
+
+    def validate(self) -> None:
+        """Check that everything is named."""
+        super().validate()
+        if self.name:
+            from earmark.data.corpora.prepare import corpus_called
+
+            corpus_called(self.name)
+        if not (self.name and self.source and self.output):
+            raise UsageError(
+                "name a data set, where it is and where its manifests go: "
+                "earmark prepare NAME FOLDER_OR_ARCHIVE --output DIR"
+            )
+
+
+def _prepare(options: PrepareOptions) -> None:
+    from earmark.data.corpora.prepare import prepare
+
+    skip = options.on_missing == "skip"
+    assert options.name is not None
+    assert options.source is not None
+    assert options.output is not None
+    prepared = prepare(options.name, options.source, options.output, skip_missing=skip, overwrite=options.overwrite)
+    print("\n".join(prepared.lines))
+
+
+def _text() -> str:
     from earmark.data.corpora.prepare import CORPORA
 
-    lines = [_HEAD, "data sets"]
+    lines = [
+        "Reads the data set's own tables and file names, checks that every file exists, and writes CSV manifests",
+        "(path, label, and its folds, speakers or sources) for earmark train. No recording is changed, copied or",
+        "downloaded; an archive (.zip, .tar.gz) is extracted once, into $EARMARK_CACHE or ~/.cache/earmark.",
+        "",
+        "data sets",
+    ]
     for name, corpus in CORPORA.items():
         clips = f"{corpus.clips:,} clips, " if corpus.clips else ""
         lines += [
@@ -48,43 +69,20 @@ def help_text() -> str:
             f"  {'':<16}train with {corpus.flags or 'its own splits'}",
             f"  {'':<16}{corpus.source}",
         ]
-    return "\n".join([*lines, "", _FLAGS])
+    return "\n".join(lines)
 
 
-def parse_prepare(words: Sequence[str]) -> argparse.Namespace:
-    """``name``, ``source``, ``output``, ``on_missing`` and ``overwrite``.
-
-    Raises:
-        UsageError: a flag is wrong, or the name, the folder or the output is missing.
-    """
-    from earmark.data.corpora.prepare import corpus_called
-
-    parser = UsageErrorParser(allow_abbrev=False, add_help=False)
-    parser.add_argument("--output")
-    parser.add_argument("--on_missing", choices=("fail", "skip"), default="fail")
-    parser.add_argument("--overwrite", action="store_true")
-    options, rest = parser.parse_flags(words)
-    if rest:
-        corpus_called(rest[0])
-    if len(rest) != 2 or not options.output:
-        raise UsageError(
-            "name a data set, where it is and where its manifests go: "
-            "earmark prepare NAME FOLDER_OR_ARCHIVE --output DIR"
-        )
-    options.name, options.source = rest
-    return options
-
-
-def run(words: Sequence[str]) -> None:
-    """Write the manifests and print what is in them."""
-    from earmark.data.corpora.prepare import prepare
-
-    options = parse_prepare(words)
-    prepared = prepare(
-        options.name,
-        options.source,
-        options.output,
-        skip_missing=options.on_missing == "skip",
-        overwrite=options.overwrite,
-    )
-    print("\n".join(prepared.lines))
+COMMAND = Command(
+    name="prepare",
+    summary="write manifests of ESC-50, UrbanSound8K, GTZAN, RAVDESS or CommonLanguage",
+    usage="earmark prepare NAME FOLDER_OR_ARCHIVE --output DIR [flags]",
+    does=_prepare,
+    settings=(PrepareOptions,),
+    words=("name", "source"),
+    needs_files=False,
+    text=_text,
+    examples="""
+earmark prepare esc50 ESC-50-master.zip --output manifests/esc50
+earmark train --train_file manifests/esc50/all.csv --fold_column fold --group_column src_file \\
+    --model_type tc_resnet --output_dir runs/esc50""",
+)

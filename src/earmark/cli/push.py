@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-from earmark.cli import help as pages
-
-
-def help_text() -> str:
-    """The help page."""
-    return pages.push_help()
+from earmark.cli.command import Command
+from earmark.settings.export import PushOptions
 
 
-def run(words: Sequence[str]) -> None:
-    """Upload as told and print where it is."""
-    from earmark.cli.parsing import parse_push
+def _push(options: PushOptions) -> None:
     from earmark.runs.push import push
 
-    print(push(parse_push(words)).url)
+    print(push(options).url)
+
+
+COMMAND = Command(
+    name="push",
+    summary="upload a trained model to the hub, with its card",
+    usage="earmark push RUN ORG/NAME [flags]",
+    does=_push,
+    settings=(PushOptions,),
+    words=("model_name_or_path", "repo"),
+    needs_files=False,
+    notes="""
+Uploads weights, configuration, feature extractor, model card and metrics in one commit; settings, predictions and
+logs stay here. HF_ENDPOINT names a mirror.
+
+Then, on any machine:
+  earmark predict ORG/NAME recordings""",
+    examples="earmark push runs/birds my-team/birds --private",
+)

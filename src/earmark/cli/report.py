@@ -2,72 +2,64 @@
 
 from __future__ import annotations
 
-import argparse
-from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
-from earmark.cli.parsing import UsageErrorParser
-from earmark.errors import UsageError
-
-_HELP = """\
-earmark report: is one run better than another, or was it lucky?
-
-usage: earmark report RUN RUN... [flags]
-       RUN is a run folder of `earmark train`, a folder of `earmark evaluate`, or that of a
-       cross-validation, all of whose test clips count; the first is what the others are held
-       against, on the same clips
-
-prints figures with 95 % intervals, differences with those of the paired bootstrap, and McNemar's
-exact test (of numbers, Wilcoxon's). Where the clips have ten groups or more (--group_column), whole
-groups are drawn, and a sign-flip test over groups takes the place of these tests. The report of a
-single run is RUN/report.html; train and evaluate write it
-
-flags
-  --split test|validation|unseen
-      which predictions to compare (default: the first of these that all runs have)
-  --output FILE.html
-      also write a page, with the clips that decide between two runs, to hear
-  --overwrite
-      replace the page if it is there
-
-example
-  earmark report runs/plain runs/augmented --output comparison.html"""
+from earmark.cli.command import Command
+from earmark.errors import OutputError, UsageError
+from earmark.settings.flags import Settings, flag
 
 
-def help_text() -> str:
-    """The help page."""
-    return _HELP
+@dataclass
+class ReportOptions(Settings):
+    """``earmark report``: the runs to compare."""
+
+    runs: list[str] = flag([], "Runs to compare.")
+    split: Literal["test", "validation", "unseen"] | None = flag(
+        None, "Predictions to compare (default: the first of these that all runs have)."
+    )
+    output: str | None = flag(
+        None, "Page to write, too, with the clips that decide between two runs, to listen to.", metavar="FILE.html"
+    )
+    overwrite: bool = flag(False, "Replace the page if it exists.")
+
+    def validate(self) -> None:
+        """Check that there are runs to compare."""
+        super().validate()
+        if len(self.runs) < 2:
+            raise UsageError("name two runs or more: earmark report RUN RUN...; the report of one is RUN/report.html")
+        if self.output and not self.output.endswith(".html"):
+            raise UsageError(f"--output {self.output}: is a page; end its name in .html")
 
 
-def parse_report(words: Sequence[str]) -> argparse.Namespace:
-    """``runs``, ``split``, ``output`` and ``overwrite``.
-
-    Raises:
-        UsageError: a flag is wrong, or fewer than two runs are named.
-    """
-    parser = UsageErrorParser(allow_abbrev=False, add_help=False)
-    parser.add_argument("--split", choices=("test", "validation", "unseen"))
-    parser.add_argument("--output")
-    parser.add_argument("--overwrite", action="store_true")
-    options, runs = parser.parse_flags(words)
-    options.runs = runs
-    if len(options.runs) < 2:
-        raise UsageError("name two runs or more: earmark report RUN RUN...; the report of one is RUN/report.html")
-    if options.output and not options.output.endswith(".html"):
-        raise UsageError(f"--output {options.output}: is a page; end its name in .html")
-    return options
-
-
-def run(words: Sequence[str]) -> None:
-    """Print the comparison, and write the page if asked."""
-    options = parse_report(words)
-    from earmark.errors import OutputError
+def _report(options: ReportOptions) -> None:
     from earmark.report.compare import compare_runs
     from earmark.report.compare_page import write_comparison
 
     if options.output and Path(options.output).exists() and not options.overwrite:
-        raise OutputError(f"{options.output}: is there already; give another name, or replace it with --overwrite")
+        raise OutputError(f"{options.output}: exists already. Give another name, or replace it with --overwrite.")
     found = compare_runs(options.runs, options.split)
     print(found.summary())
     if options.output:
         print(f"\npage  {write_comparison(Path(options.output), found)}")
+
+
+COMMAND = Command(
+    name="report",
+    summary="compare runs on the same clips, with significance tests",
+    usage="""
+earmark report RUN RUN... [flags]
+RUN is a run folder of `earmark train`, a folder of `earmark evaluate`, or that of a cross-validation,
+all of whose test clips count; the others are compared with the first, on the same clips""",
+    does=_report,
+    settings=(ReportOptions,),
+    words=("runs",),
+    needs_files=False,
+    text="""
+Prints figures with 95 % intervals, differences with those of the paired bootstrap, and McNemar's exact test (of
+numbers, Wilcoxon's). If the clips have ten groups or more (--group_column), whole groups are drawn, and a sign-flip
+test over groups takes the place of these tests. The report of a single run is RUN/report.html; train and evaluate
+write it.""",
+    examples="earmark report runs/plain runs/augmented --output comparison.html",
+)

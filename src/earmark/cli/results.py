@@ -2,43 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from dataclasses import dataclass
 
-from earmark.cli.parsing import UsageErrorParser
+from earmark.cli.command import Command
 from earmark.errors import UsageError
-
-_HELP = """\
-earmark results: one table for many runs, in Markdown
-
-usage: earmark results RUN...
-       RUN is a run folder that `earmark train` wrote; of a cross-validation or several seeds the
-       row has the means. Of a folder of runs, all that are finished
-
-examples
-  earmark results runs > RESULTS.md
-  earmark results runs/first runs/second"""
+from earmark.settings.flags import Settings, flag
 
 
-def help_text() -> str:
-    """The help page."""
-    return _HELP
+@dataclass
+class ResultsOptions(Settings):
+    """``earmark results``: the run folders."""
+
+    runs: list[str] = flag([], "Run folders, or folders of them.")
+
+    def validate(self) -> None:
+        """Check that a folder is named."""
+        super().validate()
+        if not self.runs:
+            raise UsageError("name the run folders: earmark results RUN...")
 
 
-def parse_results(words: Sequence[str]) -> list[str]:
-    """The run folders named.
-
-    Raises:
-        UsageError: none is, or there is a flag.
-    """
-    _, folders = UsageErrorParser(allow_abbrev=False, add_help=False).parse_flags(words)
-    if not folders:
-        raise UsageError("name the run folders: earmark results RUN...")
-    return folders
-
-
-def run(words: Sequence[str]) -> None:
-    """Print the table."""
-    folders = parse_results(words)
+def _results(options: ResultsOptions) -> None:
     from earmark.runs.results import results_table
 
-    print(results_table(folders))
+    print(results_table(options.runs))
+
+
+COMMAND = Command(
+    name="results",
+    summary="show many runs in one table",
+    usage="""
+earmark results RUN...
+RUN is a run folder that `earmark train` wrote; of a cross-validation or several seeds the row has the
+means. Of a folder of runs, all that are finished""",
+    does=_results,
+    settings=(ResultsOptions,),
+    words=("runs",),
+    needs_files=False,
+    examples="""
+earmark results runs > RESULTS.md
+earmark results runs/first runs/second""",
+)

@@ -2,21 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-from earmark.cli import help as pages
-
-
-def help_text() -> str:
-    """The help page."""
-    return pages.serve_help()
+from earmark.cli.command import Command
+from earmark.settings.serving import ServeOptions
 
 
-def run(words: Sequence[str]) -> None:
-    """Serve as told, until a signal ends it."""
-    from earmark.cli.parsing import parse_serve
-
-    options = parse_serve(words)  # before torch is imported, which takes seconds
+def _serve(options: ServeOptions) -> None:
     from earmark.serve.run import serve
 
     serve(options)
+
+
+COMMAND = Command(
+    name="serve",
+    summary="serve a model over HTTP, with a page to record and label recordings",
+    usage="""
+earmark serve MODEL [flags]
+MODEL is a run folder, a model folder, an export or a hub name""",
+    does=_serve,
+    settings=(ServeOptions,),
+    words=("model_name_or_path",),
+    pages={"serving": "serving", "model": "loading the model"},
+    notes="""
+/ is the page. POST /v1/classify and /v1/timeline (long recordings) take the bytes of a recording, a form with a
+file, or JSON with the recording in base64 (Hugging Face's form); WS /v1/stream takes audio while it is recorded.
+Also there: /healthz, /readyz, /metrics, /openapi.json""",
+    examples="""
+earmark serve runs/first
+curl --data-binary @a.wav http://127.0.0.1:8000/v1/classify?top_k=3
+EARMARK_SERVE_TOKEN=$(cat token) earmark serve runs/first --host 0.0.0.0""",
+)

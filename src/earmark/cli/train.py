@@ -3,92 +3,107 @@
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
-from earmark.cli import help as pages
+from earmark.cli.command import Command
 from earmark.progress import is_main_process
-
-if TYPE_CHECKING:
-    from earmark.cli.parsing import TrainSettings
+from earmark.settings.train import (
+    TRAIN_CLASSES,
+    TrainSettings,
+    check_sources,
+    evaluation_of,
+    parse_example,
+    parse_train,
+)
 
 logger = logging.getLogger(__name__)
 
 
-def help_text() -> str:
-    """The help page."""
-    return pages.train_help()
-
-
-def run(words: Sequence[str]) -> None:
-    """Train as told and print how it went."""
-    if "--help_all" in words:
-        print(pages.train_help_all())
-        return
-    from earmark.cli.parsing import look_first, parse_train
-
-    look_first(words)
-    launch_if_asked(words, ["-m", "earmark", "train", *words])
-    _train(parse_train(words))
-
-
 def run_example(words: Sequence[str]) -> None:
     """Train, evaluate or both, as ``--do_train`` and ``--do_eval`` say."""
-    from earmark.cli.parsing import evaluation_of, look_first, parse_example, with_config_flag
-
-    look_first(with_config_flag(words))
-    launch_if_asked(with_config_flag(words), ["-m", "earmark.cli.example", *words])
     settings = parse_example(words)
+    launch_if_asked(settings, ["-m", "earmark.cli.example"])
     if settings.training.do_train:
-        _train(settings)
+        _train_here(settings)
         return
     from earmark.evaluate.run import evaluate
 
-    show(settings.notes)
     if is_main_process():  # the others of a launcher would score and write the same
         print(evaluate(evaluation_of(settings)).summary)
 
 
-def launch_if_asked(words: Sequence[str], command: Sequence[str], *also: type) -> None:
-    """With ``--num_processes``, do all the work in processes of their own and end as they do.
+def launch_if_asked(settings: TrainSettings, command: Sequence[str]) -> None:
+    """Check what can be checked at once and, with ``--num_processes``, do all the work in other processes.
 
     Args:
-        words: of the command line.
-        command: what Python is started with in each process.
-        *also: dataclasses of flags that the command takes beside those of training.
+        settings: of the run.
+        command: words between Python's name and those of the command line, in each process.
 
     Raises:
-        SystemExit: with the exit code of the processes. What there is to say they have said.
+        DataError: a folder or manifest does not exist.
+        SystemExit: with the exit code of the processes, which have shown their messages.
     """
-    from earmark.cli.parsing import parse_processes
-    from earmark.train.launch import is_to_launch, launch
+    check_sources(settings.data)
+    number = settings.run.num_processes
+    if number is not None:
+        from earmark.train.launch import is_to_launch, launch
 
-    num_processes, device = parse_processes(words, *also)
-    if num_processes is not None and is_to_launch(num_processes, device):
-        raise SystemExit(launch(command, num_processes))
+        if is_to_launch(number, settings.run.device):
+            raise SystemExit(launch([*command, *settings.words], number))
+    show(settings.notes)
 
 
 def _train(settings: TrainSettings) -> None:
+    launch_if_asked(settings, ["-m", "earmark", "train"])
+    _train_here(settings)
+
+
+def _train_here(settings: TrainSettings) -> None:
     from earmark.train.protocol import asks_for_several_runs, run_protocol
     from earmark.train.run import train
 
-    show(settings.notes)
     if asks_for_several_runs(settings.data, settings.run):
         print_summary(run_protocol(settings.data, settings.model, settings.run, settings.training).summary)
         return
-    if settings.run.logging_dir:
-        os.environ["TENSORBOARD_LOGGING_DIR"] = settings.run.logging_dir  # where Transformers' callback looks
     print_summary(train(settings.data, settings.model, settings.run, settings.training).summary)
 
 
 def print_summary(summary: str) -> None:
-    """Print what a run came to; of rank 0, as the others have nothing to add."""
+    """Print the results of a run, on rank 0 only."""
     if is_main_process():
         print(summary)
 
 
 def show(notes: Sequence[str]) -> None:
-    """Show one line for each thing that was read otherwise than it was written."""
+    """Log one line for each word that was read otherwise than it was written."""
     for note in notes:
         logger.info("note: %s", note)
+
+
+COMMAND = Command(
+    name="train",
+    summary="train a classifier on labelled recordings, evaluate it, write a run folder",
+    usage="""
+earmark train --data_dir DIR --model_name_or_path MODEL --output_dir DIR [flags]
+earmark train --config recipe.yaml [flags]""",
+    does=_train,
+    settings=TRAIN_CLASSES,
+    parse=parse_train,
+    pages={
+        "data": "data",
+        "model": "model",
+        "training": "training",
+        "loss": "loss",
+        "decision": "predictions, fitted on validation clips",
+        "augmentation": "augmentation",
+        "output": "output",
+        "run": "run",
+    },
+    examples="""
+class folders, a small network from scratch, on a laptop:
+  earmark train --data_dir recordings --model_type tc_resnet --output_dir runs/first
+a recipe, with one setting changed:
+  earmark train --config recipes/superb_ks_wav2vec2_base.yaml --data_dir speech_commands_v0.01 --seed 1
+the same on 8 devices:
+  torchrun --nproc_per_node 8 -m earmark train --config recipes/superb_ks_wav2vec2_base.yaml""",
+)

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import numpy as np
 
-from earmark.config import DataArguments, paths_in
 from earmark.data.clips import Clip, ClipTable, Label, Splits
 from earmark.data.cuts import ClipLengths, Stretch, draw_cuts, hash_order, measured
 from earmark.data.known_contents import read_contents
@@ -18,6 +17,7 @@ from earmark.data.listing import list_recordings
 from earmark.data.reading import decoder_threads
 from earmark.data.split_names import SPLIT_NAMES
 from earmark.errors import DataError, UsageError
+from earmark.settings.data import DataArguments, paths_in
 from earmark.tasks import Task
 from earmark.words import counted
 

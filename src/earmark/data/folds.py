@@ -7,10 +7,10 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from earmark.config import DataArguments
 from earmark.data.clips import Clip, ClipTable, Label, Splits
 from earmark.data.splits import make_folds, make_validation_split
 from earmark.errors import DataError, UsageError
+from earmark.settings.data import DataArguments
 from earmark.words import counted
 
 _NAMED = 6

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 
-from earmark.config import DataArguments
 from earmark.data.clips import Clip, ClipTable, fingerprint
 from earmark.data.decode import power_left_in_mono
 from earmark.data.listing import list_recordings
@@ -18,6 +17,7 @@ from earmark.data.samples import LEAST_LEFT
 from earmark.data.scan import BadClip
 from earmark.data.usable import read_usable, stop_or_say
 from earmark.errors import DataError
+from earmark.settings.data import DataArguments
 
 RESPONSES = "augment_reverb"  # the flag whose folder holds impulse responses
 

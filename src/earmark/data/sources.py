@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
-from earmark.config import DataArguments, paths_in
 from earmark.data.background import add_background
 from earmark.data.clips import Clip, ClipTable, Splits
 from earmark.data.columns import Columns, MissingColumnError
@@ -22,6 +21,7 @@ from earmark.data.splits import make_validation_split
 from earmark.data.subsets import draw, draw_subsets
 from earmark.data.waveforms import default_store_root
 from earmark.errors import DataError, UsageError
+from earmark.settings.data import DataArguments, paths_in
 from earmark.tasks import Task
 
 # what is loaded, by the name that messages give it, and whether it is a manifest of one split

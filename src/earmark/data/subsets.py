@@ -5,8 +5,8 @@ from __future__ import annotations
 import random
 from collections import Counter
 
-from earmark.config import DataArguments
 from earmark.data.clips import ClipTable, Splits
+from earmark.settings.data import DataArguments
 from earmark.words import counted
 
 _NO_LABEL = ""  # of several possible labels none is there, which counts as a class here

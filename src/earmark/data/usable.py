@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 
-from earmark.config import DataArguments
 from earmark.data.bad_audio import BadAudioWatch, listing, refusal
 from earmark.data.clips import ClipTable
 from earmark.data.decoding import DecodedWaveforms
@@ -19,6 +18,7 @@ from earmark.data.store_build import open_or_build
 from earmark.data.waveforms import WaveformStore, default_store_root
 from earmark.errors import DataError
 from earmark.progress import Progress
+from earmark.settings.data import DataArguments
 from earmark.words import counted
 
 logger = logging.getLogger(__name__)

@@ -24,7 +24,8 @@ from earmark.data.usable import UsableClips
 from earmark.device import describe_device, select_device, supports_bf16
 from earmark.doctor.probes import emit
 from earmark.errors import DeviceError
-from earmark.models.build import AudioModel, ModelSource, build_for_training
+from earmark.models.build import AudioModel, build_for_training
+from earmark.models.source import ModelSource
 from earmark.train.arguments import EarmarkTrainingArguments
 from earmark.train.trainer import AudioTrainer
 

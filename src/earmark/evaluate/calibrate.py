@@ -12,7 +12,6 @@ import numpy as np
 from earmark.data.scan import write_bad_audio
 from earmark.data.targets import targets_of
 from earmark.data.usable import keep_usable
-from earmark.decision_options import CalibrateOptions
 from earmark.errors import UsageError
 from earmark.evaluate.held_out import find_held_out
 from earmark.evaluate.run import check_labels, for_task, on_device
@@ -25,6 +24,7 @@ from earmark.runs.folder import RunFolder, prepare_folder, write_json
 from earmark.scoring.calibration import WindowLogits, WindowsOfClips
 from earmark.scoring.decide import Fitted, check_can_fit, check_task_can_fit, fit_decision, summary_line
 from earmark.scoring.table import score_table_with
+from earmark.settings.evaluation import CalibrateOptions
 from earmark.tasks import Task
 from earmark.words import counted
 

@@ -16,7 +16,6 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from earmark.config import EvaluateOptions
 from earmark.data.bad_audio import BadAudioWatch
 from earmark.data.clips import ClipTable, Splits
 from earmark.data.content import NO_CONTENT, is_sound
@@ -31,6 +30,7 @@ from earmark.errors import DataError, UsageError
 from earmark.evaluate.used_background import cut_from_used, warn_of_lost_classes, without_trained_recordings
 from earmark.runs.split_record import SplitRecord, find_record
 from earmark.runs.split_settings import CUT_SETTINGS, read_split_settings
+from earmark.settings.evaluation import EvaluateOptions
 from earmark.words import counted
 
 logger = logging.getLogger(__name__)

@@ -10,7 +10,6 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from earmark.config import EvaluateOptions
 from earmark.data.class_counts import describe_classes
 from earmark.data.clips import ClipTable, fingerprint
 from earmark.data.columns import NUMBER, Columns
@@ -32,6 +31,8 @@ from earmark.runs.results import ResultsRow, load_row, markdown
 from earmark.scoring.diagnosis import diagnose
 from earmark.scoring.forward import Scorer, TorchScorer
 from earmark.scoring.table import score_table_with
+from earmark.settings.evaluation import EvaluateOptions
+from earmark.settings.files import resolved_config
 from earmark.tasks import Task
 from earmark.words import counted
 
@@ -167,13 +168,11 @@ def _write(
 
 
 def _facts(architecture: str, options: EvaluateOptions, device_name: str, warnings: list[str]) -> ReportFacts:
-    settings = dataclasses.asdict(options)
-    del settings["token"]
     model = Path(str(options.model_name_or_path)).expanduser()
     return ReportFacts(
         title=model.resolve().name if model.exists() else hub_name(str(options.model_name_or_path)),
         model={"": architecture},
-        settings=settings,
+        settings=resolved_config(options),
         environment=describe_environment(device_name),
         history=read_history(model),
         group_column=options.group_column,

@@ -8,11 +8,11 @@ from collections import Counter
 
 import numpy as np
 
-from earmark.config import EvaluateOptions
 from earmark.data.background import background_recordings, beginnings
 from earmark.data.clips import ClipTable
 from earmark.data.content import are_among
 from earmark.runs.split_record import SplitRecord
+from earmark.settings.evaluation import EvaluateOptions
 from earmark.words import counted
 
 logger = logging.getLogger(__name__)

@@ -23,10 +23,11 @@ from earmark.export.description import ExportDescription, decision_of, is_export
 from earmark.export.pt2_file import read_pt2
 from earmark.extras import require
 from earmark.models import wav2vec2_family
-from earmark.models.build import AudioModel, ModelSource, load_trained
+from earmark.models.build import AudioModel, load_trained
 from earmark.models.checkpoint import local_folder
 from earmark.models.decision import PLAIN, Decision
 from earmark.models.frontend import side_by_side
+from earmark.models.source import ModelSource
 from earmark.scoring.forward import most_samples
 from earmark.tasks import Task
 

@@ -23,11 +23,11 @@ from earmark.models.build import AudioModel, load_trained
 from earmark.models.decision import FILE_NAME as DECISION_FILE
 from earmark.models.frontend import Frontend
 from earmark.models.source import source_of
-from earmark.options import ExportOptions
 from earmark.runs.folder import RunFolder, write_json
 from earmark.runs.split_record import find_record, write_record
 from earmark.runs.split_settings import write_split_settings
 from earmark.scoring.forward import TorchScorer, shortest_in_batch
+from earmark.settings.export import ExportOptions
 from earmark.tasks import Task
 from earmark.words import counted
 

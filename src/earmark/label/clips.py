@@ -13,8 +13,8 @@ from earmark.data.data_dir import load_data_dir
 from earmark.data.manifests import MANIFEST_SUFFIXES, load_manifest
 from earmark.data.split_names import SplitNames
 from earmark.errors import AudioError, DataError, UsageError
-from earmark.options import LabelOptions
 from earmark.predict.inputs import find_recordings
+from earmark.settings.labelling import LabelOptions
 
 
 def clips_to_label(options: LabelOptions) -> tuple[ClipTable, list[str]]:

@@ -29,10 +29,10 @@ from earmark.label.tables import Key
 from earmark.label.train_command import train_command
 from earmark.models.build import AudioModel, load_trained
 from earmark.models.source import source_of
-from earmark.options import LabelOptions
 from earmark.predict.background import lacks_background
 from earmark.runs.in_use import held
 from earmark.runs.split_record import find_record
+from earmark.settings.labelling import LabelOptions
 from earmark.tasks import Task
 from earmark.words import counted
 

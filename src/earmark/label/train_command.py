@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-import dataclasses
 import shlex
 from pathlib import Path
 from typing import Any
 
-from earmark.config import BACKGROUND_CUTS, PATH_SETTINGS, DataArguments, paths_in
-from earmark.config_files import saved_config
-from earmark.options import LabelOptions
 from earmark.runs.folder import RunFolder
-
-# Settings that name the clips of a run, and how they are read.
-_SOURCES = ("dataset_name", "dataset_config_name", "dataset_revision", *PATH_SETTINGS)
-_COLUMNS = ("audio_column_name", "label_column_name", "group_column")
-_SPLITS = ("train_split_name", "eval_split_name", "test_split_name")
-_SETTINGS = (*_SOURCES, *_SPLITS, *_COLUMNS, "silence_percentage", "background_gaps", *BACKGROUND_CUTS)
+from earmark.settings.data import DataArguments, path_settings, paths_in
+from earmark.settings.files import saved_config
+from earmark.settings.flags import Scope, flags_of, names_with
+from earmark.settings.labelling import LabelOptions
 
 
 def train_command(options: LabelOptions, labels: Path) -> tuple[str, str]:
@@ -33,12 +27,12 @@ def train_command(options: LabelOptions, labels: Path) -> tuple[str, str]:
     config = RunFolder(Path(str(options.model_name_or_path)).expanduser()).config
     # Checked labels are of all clips, and clips set aside must not come back from their first source.
     if config.is_file() and not options.check:
-        defaults = {one.name: one.default for one in dataclasses.fields(DataArguments)}
-        saved = saved_config(config)
-        settings = {name: saved[name] for name in _SETTINGS if saved.get(name) not in (None, defaults[name])}
+        flags, saved = flags_of(DataArguments), saved_config(config)
+        names = names_with(Scope.SPLITS, DataArguments)
+        settings = {name: saved[name] for name in names if saved.get(name) not in (None, flags[name].default)}
     words = ["earmark", "train"]
     for name, value in settings.items():
-        if name in PATH_SETTINGS:
+        if name in path_settings():
             paths = [path for path in paths_in(value) if name != "train_file" or not _same_file(path, labels)]
             words += [word for path in paths for word in (f"--{name}", path)]
         else:

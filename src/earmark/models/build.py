@@ -11,7 +11,7 @@ import json
 import logging
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,6 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_AUDIO_CLASSIFICATIO
 from earmark.data.background import find_background
 from earmark.errors import ModelError, first_line
 from earmark.models import adapters, tc_resnet
-from earmark.models.checkpoint import find_checkpoint
 from earmark.models.clip_length import (
     cut_to_length,
     length_for_training_s,
@@ -39,6 +38,7 @@ from earmark.models.forward import install_forward
 from earmark.models.freeze import head_parameters
 from earmark.models.frontend import Frontend
 from earmark.models.head import CONFIG_KEY, Loaded, place_rows, saved_head
+from earmark.models.source import ModelSource
 from earmark.tasks import Task
 
 logger = logging.getLogger(__name__)
@@ -48,56 +48,6 @@ transformers.utils.logging.disable_progress_bar()
 
 # Longest window scored at once by a model that has no length of its own and was not trained here.
 _DEFAULT_WINDOW_S = 30.0
-
-
-@dataclass
-class ModelSource:
-    """Where a model comes from.
-
-    Attributes:
-        name_or_path: checkpoint folder or hub name; ``None`` for random weights.
-        model_type: architecture for random weights, e.g. ``"wav2vec2"``.
-        config_overrides: ``"hidden_size=32,num_hidden_layers=2"`` or a JSON object; replaces settings of the checkpoint
-            or of the architecture.
-        config_name: folder or hub name of another model's configuration.
-        feature_extractor: folder or hub name of another model's feature extractor.
-        attention_mask: whether the frontend gives a mask where clips of a batch differ in length.
-        keep_head: whether rows of the checkpoint's head are reused where it has other classes than the recordings.
-        replaces_head: whether a new head is fitted whatever the checkpoint's is (``--few_shot``).
-        warned: checkpoints for which a missing preprocessor was logged.
-    """
-
-    name_or_path: str | None = None
-    model_type: str | None = None
-    config_overrides: str | None = None
-    config_name: str | None = None
-    feature_extractor: str | None = None
-    attention_mask: bool = True
-    keep_head: bool = False
-    replaces_head: bool = False
-    revision: str = "main"
-    token: str | None = None
-    cache_dir: str | None = None
-    allow_pickle: bool = False
-    trust_remote_code: bool = False
-    _found: dict[str, Path] = field(default_factory=dict, repr=False)
-    warned: set[Path] = field(default_factory=set, repr=False)
-
-    def find(self, name: str) -> Path:
-        """The local folder of ``name``; the hub is asked once."""
-        if name not in self._found:
-            self._found[name] = self._find(name)
-        return self._found[name]
-
-    def _find(self, name: str) -> Path:
-        return find_checkpoint(
-            name,
-            revision=self.revision,
-            token=self.token,
-            cache_dir=self.cache_dir,
-            allow_pickle=self.allow_pickle,
-            trust_remote_code=self.trust_remote_code,
-        )
 
 
 @dataclass

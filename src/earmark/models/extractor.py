@@ -16,7 +16,7 @@ from earmark.errors import ModelError, first_line
 from earmark.models.clip_length import takes_one_length
 
 if TYPE_CHECKING:
-    from earmark.models.build import ModelSource
+    from earmark.models.source import ModelSource
 
 logger = logging.getLogger(__name__)
 

@@ -1,9 +1,62 @@
-"""From flags to where a model comes from."""
+"""Where a model comes from. Imports neither torch nor Transformers."""
 
 from __future__ import annotations
 
-from earmark.config import ModelArguments, PretrainedArguments
-from earmark.models.build import ModelSource
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from earmark.models.checkpoint import find_checkpoint
+from earmark.settings.model import ModelArguments, PretrainedArguments
+
+
+@dataclass
+class ModelSource:
+    """Where a model comes from.
+
+    Attributes:
+        name_or_path: checkpoint folder or hub name; ``None`` for random weights.
+        model_type: architecture for random weights, e.g. ``"wav2vec2"``.
+        config_overrides: ``"hidden_size=32,num_hidden_layers=2"`` or a JSON object; replaces settings of the checkpoint
+            or of the architecture.
+        config_name: folder or hub name of another model's configuration.
+        feature_extractor: folder or hub name of another model's feature extractor.
+        attention_mask: whether the frontend gives a mask where clips of a batch differ in length.
+        keep_head: whether rows of the checkpoint's head are reused where it has other classes than the recordings.
+        replaces_head: whether a new head is fitted whatever the checkpoint's is (``--few_shot``).
+        warned: checkpoints for which a missing preprocessor was logged.
+    """
+
+    name_or_path: str | None = None
+    model_type: str | None = None
+    config_overrides: str | None = None
+    config_name: str | None = None
+    feature_extractor: str | None = None
+    attention_mask: bool = True
+    keep_head: bool = False
+    replaces_head: bool = False
+    revision: str = "main"
+    token: str | None = None
+    cache_dir: str | None = None
+    allow_pickle: bool = False
+    trust_remote_code: bool = False
+    _found: dict[str, Path] = field(default_factory=dict, repr=False)
+    warned: set[Path] = field(default_factory=set, repr=False)
+
+    def find(self, name: str) -> Path:
+        """The local folder of ``name``; the hub is asked once."""
+        if name not in self._found:
+            self._found[name] = self._find(name)
+        return self._found[name]
+
+    def _find(self, name: str) -> Path:
+        return find_checkpoint(
+            name,
+            revision=self.revision,
+            token=self.token,
+            cache_dir=self.cache_dir,
+            allow_pickle=self.allow_pickle,
+            trust_remote_code=self.trust_remote_code,
+        )
 
 
 def source_of(flags: PretrainedArguments) -> ModelSource:

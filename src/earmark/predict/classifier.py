@@ -15,9 +15,10 @@ from earmark.data.reading import stream_in_order
 from earmark.device import select_device
 from earmark.errors import AudioError, InputTypeError, UsageError
 from earmark.export.load import ExportedModel, load_any
-from earmark.models.build import AudioModel, ModelSource
+from earmark.models.build import AudioModel
 from earmark.models.decision import Prediction
 from earmark.models.forward import cast_in_place
+from earmark.models.source import ModelSource
 from earmark.predict.audio_inputs import Audio, blocks_of_audio, source_name, split_batch
 from earmark.predict.engine import Ended, score_recordings
 from earmark.predict.timeline import Aggregate, Timeline, Window

@@ -19,13 +19,12 @@ from earmark.device import select_device
 from earmark.errors import DataError, ModelError
 from earmark.extras import require
 from earmark.files import csv_row, replace, writing
-from earmark.models.build import ModelSource, load_trained
+from earmark.models.build import load_trained
 from earmark.models.checkpoint import hub_name
 from earmark.models.embedding import EmbeddingModel, has_embedding
 from earmark.models.fingerprint import model_sha256
 from earmark.models.forward import cast_in_place
-from earmark.models.source import source_of
-from earmark.options import EmbedOptions
+from earmark.models.source import ModelSource, source_of
 from earmark.predict.classifier import DTYPES
 from earmark.predict.engine import Ended, Scored, score_recordings
 from earmark.predict.inputs import HeardProgress, find_recordings
@@ -34,6 +33,7 @@ from earmark.predict.provenance import Provenance
 from earmark.predict.sink import check_output, report_of_earlier, warn_of_unreadable
 from earmark.scoring.forward import TorchScorer
 from earmark.scoring.windows import Windowing
+from earmark.settings.prediction import EmbedOptions
 from earmark.words import counted
 
 logger = logging.getLogger(__name__)

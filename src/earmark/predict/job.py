@@ -14,7 +14,6 @@ from earmark.export.load import load_any
 from earmark.models.checkpoint import hub_name, local_folder
 from earmark.models.fingerprint import model_sha256
 from earmark.models.source import source_of
-from earmark.options import PredictOptions
 from earmark.predict.classifier import Classifier
 from earmark.predict.engine import Ended
 from earmark.predict.formats import Rows, RowSettings, format_named
@@ -23,6 +22,7 @@ from earmark.predict.provenance import Provenance
 from earmark.predict.sink import Sink
 from earmark.predict.timeline import SegmentRules, Window
 from earmark.scoring.windows import Windowing
+from earmark.settings.prediction import PredictOptions
 from earmark.tasks import Task
 
 logger = logging.getLogger(__name__)

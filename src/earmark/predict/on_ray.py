@@ -19,10 +19,10 @@ import numpy as np
 from earmark.data.clips import Clip
 from earmark.errors import AudioError, DeviceError, EarmarkError, OutputError
 from earmark.extras import require
-from earmark.options import PredictOptions
 from earmark.predict.inputs import HeardProgress
 from earmark.predict.job import Job, JobCounts
 from earmark.predict.sink import ANY_NAME, Sink
+from earmark.settings.prediction import PredictOptions
 from earmark.words import counted
 
 logger = logging.getLogger(__name__)

@@ -9,7 +9,6 @@ from pathlib import Path
 
 from earmark.data.clips import Clip
 from earmark.errors import DataError, OutputError, UsageError
-from earmark.options import PredictOptions
 from earmark.predict.background import lacks_background, warn_of_windows
 from earmark.predict.formats import format_named
 from earmark.predict.inputs import HeardProgress, find_recordings
@@ -25,6 +24,7 @@ from earmark.predict.sink import (
     warn_of_unreadable,
 )
 from earmark.predict.table_folder import open_table_folder
+from earmark.settings.prediction import PredictOptions
 from earmark.words import counted
 
 logger = logging.getLogger(__name__)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from earmark.errors import ModelError, NetworkError, UsageError, first_line
 from earmark.models.checkpoint import check_checkpoint, endpoint, folder_to_write
-from earmark.options import PushOptions
+from earmark.settings.export import PushOptions
 from earmark.words import counted
 
 logger = logging.getLogger(__name__)

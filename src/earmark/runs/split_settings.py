@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from earmark.config import BACKGROUND_CUTS
-from earmark.config_files import save_config, saved_config
 from earmark.runs.folder import RunFolder, run_folders
+from earmark.settings.data import BACKGROUND_CUTS
+from earmark.settings.files import save_config, saved_config
 
 # Settings that decide where clips are cut from noise. The user of evaluate names the noise itself.
 CUT_SETTINGS = ("silence_percentage", "max_length_seconds", *BACKGROUND_CUTS)

@@ -14,7 +14,6 @@ import numpy as np
 
 from earmark.data.clips import ClipTable, fingerprint
 from earmark.data.split_names import SPLIT_NAMES, SplitNames
-from earmark.decision_options import DecisionArguments
 from earmark.errors import UsageError
 from earmark.models.decision import DEFAULT_REJECT_LABEL, HALF, NEVER, REJECTED, Decision
 from earmark.scoring.calibration import COLDEST, HOTTEST, WindowLogits, all_right, fit_temperature
@@ -22,6 +21,7 @@ from earmark.scoring.decide_labels import few, fit_label_thresholds, label_figur
 from earmark.scoring.figures import check_finite
 from earmark.scoring.thresholds import lowest_threshold, threshold_of_false_accepts
 from earmark.scoring.uncertainty import calibration_error
+from earmark.settings.training import DecisionArguments
 from earmark.tasks import Task
 from earmark.words import counted
 

@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from earmark.decision_options import DecisionArguments
 from earmark.models.decision import NEVER
 from earmark.scoring.calibration import binary_loss
 from earmark.scoring.thresholds import lowest_threshold
 from earmark.scoring.uncertainty import binary_calibration_error
+from earmark.settings.training import DecisionArguments
 
 _NAMED = 10  # labels in one line
 

@@ -10,7 +10,7 @@ import socket
 
 from earmark import extras
 from earmark.errors import UsageError
-from earmark.options import ServeOptions
+from earmark.settings.serving import ServeOptions
 
 logger = logging.getLogger(__name__)
 

@@ -18,7 +18,6 @@ from fastapi import HTTPException, Request
 from earmark.errors import ModelError
 from earmark.export.load import ExportedScorer
 from earmark.models.decision import PLAIN
-from earmark.options import ServeOptions
 from earmark.predict.classifier import Classifier, Prediction
 from earmark.serve import openapi
 from earmark.serve.batching import Batcher
@@ -28,6 +27,7 @@ from earmark.serve.gate import NOTES
 from earmark.serve.metrics import Metrics
 from earmark.serve.reading import BodyLimits, MemoryBudget, busy, read_body
 from earmark.serve.timeline import hear
+from earmark.settings.serving import ServeOptions
 from earmark.tasks import Task, sigmoid, softmax
 
 _BODIES_AT_ONCE = 16  # of the largest kind: bodies that arrive together may hold so many times its bytes

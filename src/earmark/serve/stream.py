@@ -21,7 +21,6 @@ from fastapi.responses import JSONResponse
 from starlette.websockets import WebSocketDisconnect
 
 from earmark.data.samples import FULL_SCALE_LIMIT, as_floats
-from earmark.options import ServeOptions
 from earmark.predict.classifier import Classifier
 from earmark.predict.timeline import Window
 from earmark.scoring.windows import Windowing
@@ -32,6 +31,7 @@ from earmark.serve.lifecycle import Lifecycle
 from earmark.serve.openapi import STREAM_SETTINGS
 from earmark.serve.reading import busy
 from earmark.serve.timeline import window_row, windowing_of
+from earmark.settings.serving import ServeOptions
 
 _ENCODINGS: dict[str, np.dtype[Any]] = {"s16le": np.dtype("<i2"), "f32le": np.dtype("<f4")}
 _RATES_HZ = (4_000, 192_000)

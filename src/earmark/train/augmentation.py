@@ -8,15 +8,15 @@ from typing import Any
 
 from transformers import SeamlessM4TFeatureExtractor, Wav2Vec2FeatureExtractor
 
-from earmark.augment_options import AugmentArguments
 from earmark.batch.augment import AugmentedClips, describe
 from earmark.batch.dataset import TrainingClips
-from earmark.config import DataArguments
 from earmark.data.scan import BadClip
 from earmark.data.sounds import RESPONSES, Sounds, load_sounds
 from earmark.errors import UsageError
 from earmark.models.build import AudioModel
 from earmark.models.hidden_spans import can_hide
+from earmark.settings.augmentation import AugmentArguments
+from earmark.settings.data import DataArguments
 
 logger = logging.getLogger(__name__)
 

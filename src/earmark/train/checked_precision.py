@@ -46,6 +46,7 @@ from earmark.models.numerics import (
     wrong_float32,
 )
 from earmark.scoring.table import rank_and_world
+from earmark.settings.training import TrainingArguments
 from earmark.train.arguments import EarmarkTrainingArguments
 from earmark.train.cast_weights import set_attention
 from earmark.train.clips import training_clips
@@ -89,7 +90,7 @@ class _Verdict:
     gradients: Difference | None = None
 
 
-def precision_flag(training: EarmarkTrainingArguments, precision: str) -> str | None:
+def precision_flag(training: TrainingArguments, precision: str) -> str | None:
     """Return the flag that asked for half precision, ``None`` if none did.
 
     Args:

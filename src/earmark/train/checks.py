@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from earmark.config import RunArguments
 from earmark.errors import UsageError
 from earmark.runs.folder import RunFolder, prepare_folder
 from earmark.runs.judged import predictions_for_metric
@@ -17,6 +16,8 @@ from earmark.scoring.decide import check_task_can_fit
 from earmark.scoring.figures import METRICS, metric_key
 from earmark.scoring.metric_folder import run_metric_folder
 from earmark.scoring.metrics import figures_of
+from earmark.settings.run import RunArguments
+from earmark.settings.training import TrainingArguments
 from earmark.tasks import Task
 from earmark.threads.cores import this_process
 from earmark.train.arguments import EarmarkTrainingArguments
@@ -65,11 +66,6 @@ def check_settings(
         OutputError: the folder for TensorBoard cannot be written.
     """
     _check_best_metric(run, training, labels, task)
-    if training.train_sampling_strategy not in ("random", "sequential"):
-        raise UsageError(
-            f"--train_sampling_strategy {training.train_sampling_strategy}: clips of like length are put together by "
-            "--bucket_waste; use random or sequential"
-        )
     if training.sampler == "balanced" and training.train_sampling_strategy != "random":
         raise UsageError(
             f"--sampler balanced and --train_sampling_strategy {training.train_sampling_strategy} contradict: keep one"
@@ -121,7 +117,7 @@ def _one_clip_each(labels: Sequence[str], task: Task) -> tuple[np.ndarray, np.nd
     return (each if task is Task.MULTI_LABEL else np.arange(len(labels))), each
 
 
-def check_flags_of_task(training: EarmarkTrainingArguments, task: Task) -> None:
+def check_flags_of_task(training: TrainingArguments, task: Task) -> None:
     """See that no flag means nothing to the task, before any recording is decoded.
 
     Raises:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 import time
 import warnings
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,15 +22,16 @@ from sklearn.model_selection import StratifiedKFold, cross_validate
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from earmark.config import OF_EPOCHS, ModelArguments, ignored_by_few_shot
 from earmark.data.targets import targets_of
 from earmark.data.usable import UsableClips
 from earmark.errors import ModelError, UsageError
 from earmark.models.embedding import EmbeddingModel, has_embedding
 from earmark.scoring.calibration import WindowsOfClips
 from earmark.scoring.table import score_table
+from earmark.settings.model import ModelArguments
+from earmark.settings.train import refuse_flags_of_epochs
+from earmark.settings.training import TrainingArguments
 from earmark.tasks import Task
-from earmark.train.arguments import EarmarkTrainingArguments
 
 if TYPE_CHECKING:
     from earmark.models.build import AudioModel
@@ -43,7 +44,6 @@ _WITHOUT_FOLDS = 0.1  # where a class has one clip only
 _FOLDS = 5
 _MOST_TRIED = 5000  # clips that the penalty is chosen on
 _ITERATIONS = 2000
-_OLD = {"num_train_epochs": 3.0}  # defaults that run_config.yaml of earlier versions holds
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ class FittedHead:
     cross_validated_accuracy: float | None
 
 
-def check_few_shot(model: ModelArguments, training: EarmarkTrainingArguments) -> None:
+def check_few_shot(model: ModelArguments, training: TrainingArguments) -> None:
     """See that ``--few_shot`` can be done as asked, before anything is decoded.
 
     Raises:
@@ -70,12 +70,7 @@ def check_few_shot(model: ModelArguments, training: EarmarkTrainingArguments) ->
     """
     if not model.model_name_or_path:
         raise UsageError("--few_shot: needs a pretrained or trained model; name one with --model_name_or_path")
-    defaults = {field.name: field.default for field in (*fields(training), *fields(model))}
-    settings = {**vars(training), **vars(model)}
-    # The command line refuses flags with the default's value too.
-    given = [name for name in OF_EPOCHS if (settings[name] or None) not in (defaults[name] or None, _OLD.get(name))]
-    if given:
-        raise UsageError(ignored_by_few_shot(given[0]))
+    refuse_flags_of_epochs((model, training))
     if training.class_weights not in (None, "balanced"):
         raise UsageError(f"--few_shot: knows --class_weights balanced, not {training.class_weights}")
     if training.push_to_hub:

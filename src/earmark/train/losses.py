@@ -129,7 +129,7 @@ def make_loss(audio: AudioModel, settings: Any, targets: np.ndarray, *, quiet: b
 
     Args:
         audio: the model.
-        settings: :class:`earmark.decision_options.LossArguments` with Transformers' ``label_smoothing_factor``.
+        settings: :class:`earmark.settings.training.LossArguments` with Transformers' ``label_smoothing_factor``.
         targets: of the training clips: class int64 (N,), which labels are there (N, C), or numbers (N,).
         quiet: leave the log line out.
 

@@ -11,7 +11,6 @@ import numpy as np
 
 from earmark.audit.copies import find_copies
 from earmark.audit.findings import find_without_listening
-from earmark.config import DataArguments
 from earmark.data.background import recordings_of_splits
 from earmark.data.class_counts import describe_classes
 from earmark.data.clips import ClipTable, Splits, fingerprint
@@ -23,6 +22,7 @@ from earmark.data.split_names import SHOWN_NAMES
 from earmark.data.usable import UsableClips, keep_usable
 from earmark.errors import DataError
 from earmark.runs.split_record import find_record, recording_split
+from earmark.settings.data import DataArguments
 from earmark.tasks import Task
 from earmark.words import counted
 

@@ -14,10 +14,8 @@ import soundfile
 import torch
 
 from earmark import pages
-from earmark.augment_options import AugmentPreviewOptions
 from earmark.batch.augment import AugmentedClips, Draw, describe
 from earmark.batch.dataset import TrainingClips
-from earmark.config import DEFAULT_LONGEST_S
 from earmark.data.clips import Clip, ClipTable
 from earmark.data.excerpts import sound_uri
 from earmark.data.scan import write_bad_audio
@@ -29,6 +27,8 @@ from earmark.models.extractor import load_extractor
 from earmark.models.hidden_spans import hide_bins
 from earmark.models.source import source_of
 from earmark.runs.folder import prepare_folder
+from earmark.settings.augmentation import AugmentPreviewOptions
+from earmark.settings.data import DEFAULT_LONGEST_S
 from earmark.train.augmentation import load_augmentation
 from earmark.train.mixing import mixed
 from earmark.train.spectrogram_svg import Row, log_mel, spectrogram, svg

@@ -17,14 +17,18 @@ from typing import Any
 
 import numpy as np
 
-from earmark.config import DataArguments, ModelArguments, RunArguments
-from earmark.config_files import resolved_config, save_config, saved_config
 from earmark.data.scan import check_tables
 from earmark.data.sources import load_folds, load_splits
 from earmark.errors import OutputError, Stopped, UsageError
 from earmark.runs.folder import RunFolder, prepare_output_dir, read_json, write_json
+from earmark.settings.data import DataArguments
+from earmark.settings.files import resolved_config, save_config, saved_config
+from earmark.settings.flags import Scope, names_with
+from earmark.settings.model import ModelArguments
+from earmark.settings.run import RunArguments
+from earmark.settings.train import TRAIN_CLASSES
+from earmark.settings.training import TrainingArguments
 from earmark.tasks import Task
-from earmark.train.arguments import EarmarkTrainingArguments
 from earmark.train.ranks import holding, on_each_machine, on_main_process
 from earmark.train.run import train, with_device
 
@@ -48,19 +52,6 @@ _SHOWN = {
 }
 _FOLD_NAME = re.compile(r"[\w.-]+")
 _CHILD = re.compile(r"fold_.+|seed_\d+")
-# settings that may change from one call to the next: they do not decide about what is learned
-_MAY_CHANGE = {
-    *(
-        "device",
-        "report",
-        "store_dir",
-        "cache_dir",
-        "preprocessing_num_workers",
-        "dataloader_num_workers",
-        "logging_dir",
-    ),
-    *("report_to", "run_name", "output_dir", "log_level", "log_level_replica", "save_total_limit", "logging_steps"),
-}
 
 
 @dataclass(frozen=True)
@@ -113,7 +104,7 @@ def asks_for_several_runs(data: DataArguments, run: RunArguments) -> bool:
 
 
 def run_protocol(
-    data: DataArguments, model: ModelArguments, run: RunArguments, training: EarmarkTrainingArguments
+    data: DataArguments, model: ModelArguments, run: RunArguments, training: TrainingArguments
 ) -> ProtocolOutcome:
     """Train one run for each fold, each seed, or each fold with each seed, and put their figures together.
 
@@ -139,7 +130,7 @@ def run_protocol(
 
 
 def _run_all(
-    output: Path, data: DataArguments, model: ModelArguments, run: RunArguments, training: EarmarkTrainingArguments
+    output: Path, data: DataArguments, model: ModelArguments, run: RunArguments, training: TrainingArguments
 ) -> ProtocolOutcome:
     seeds = run.seed_list() or [training.seed]
     folds, clips = on_each_machine(lambda: _look_at_data(data, model, seeds))
@@ -158,7 +149,7 @@ def _run_all(
     return on_main_process(lambda: _outcome(plan, done))
 
 
-def _refuse_what_means_one_run(run: RunArguments, training: EarmarkTrainingArguments) -> None:
+def _refuse_what_means_one_run(run: RunArguments, training: TrainingArguments) -> None:
     if not training.output_dir:
         raise UsageError("where to? give --output_dir FOLDER")
     if str(training.resume_from_checkpoint or "none").lower() not in ("none", "false"):
@@ -235,10 +226,11 @@ def changed_settings(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[
         before: saved settings; those that the version of earmark that saved them did not have are passed over.
         now: settings of this call.
     """
+    decisive = {"search_space", *names_with(Scope.RESULT, *TRAIN_CLASSES)}
     return [
         f"{name} {before[name]} there, {value} here"
         for name, value in now.items()
-        if name in before and name not in _MAY_CHANGE and before[name] != value
+        if name in decisive and name in before and before[name] != value
     ]
 
 
@@ -276,7 +268,7 @@ def _train(
     data: DataArguments,
     model: ModelArguments,
     run: RunArguments,
-    training: EarmarkTrainingArguments,
+    training: TrainingArguments,
 ) -> None:
     """Do one run, or go on with it."""
     begun = on_main_process(lambda: RunFolder(part.folder).is_run())
@@ -289,13 +281,13 @@ def _train(
             replace(data, fold=part.fold),
             model,
             replace(run, seeds=None, resume=begun, overwrite_output_dir=False, logging_dir=logging_dir),
-            replace(training, **changes),  # type: ignore[arg-type]  # fields of Transformers' base class
+            replace(training, **changes),  # type: ignore[arg-type]  # of one type each
         )
     except Stopped as exc:
         raise Stopped(f"{name} {str(exc).partition(';')[0]}; the same command goes on") from exc
 
 
-def _run_name(training: EarmarkTrainingArguments, name: str) -> str | None:
+def _run_name(training: TrainingArguments, name: str) -> str | None:
     given = training.run_name
     return None if given is None or given == training.output_dir else f"{given}/{name}"
 

@@ -8,8 +8,8 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from earmark.config import DataArguments, ModelArguments, paths_in
-from earmark.config_files import read_config_file
+from transformers.trainer_utils import SchedulerType
+
 from earmark.device import describe_device
 from earmark.files import writing
 from earmark.report.page import ReportFacts, Scored, write_report
@@ -20,6 +20,9 @@ from earmark.runs.judged import Judged, write_predictions
 from earmark.runs.results import ResultsRow, markdown
 from earmark.scoring.decide import summary_line
 from earmark.scoring.diagnosis import Schedule, diagnose_splits
+from earmark.settings.data import DataArguments, paths_in
+from earmark.settings.files import read_config_file
+from earmark.settings.model import ModelArguments
 from earmark.train.arguments import EarmarkTrainingArguments
 from earmark.train.callbacks import stopped_early
 from earmark.train.few_shot import FittedHead
@@ -267,7 +270,7 @@ def _training_facts(figures: TrainingFigures, args: EarmarkTrainingArguments) ->
         "optimizer steps": figures.steps,
         "clips a step": figures.global_batch_size,
         "peak learning rate": f"{figures.learning_rate:g}",
-        "schedule": f"{args.lr_scheduler_type.value}, warm-up {args.warmup_steps:g}",
+        "schedule": f"{SchedulerType(args.lr_scheduler_type).value}, warm-up {args.warmup_steps:g}",
         "seed": args.seed,
         "augmentation": augmentation.in_words() if augmentation else "none",
         "trained clips a second": clips_a_second,

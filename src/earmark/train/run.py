@@ -10,26 +10,22 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import transformers
 from huggingface_hub.errors import HTTPError
 from transformers import TrainerCallback
-from transformers.trainer_utils import SchedulerType
-from transformers.training_args import OptimizerNames
 
-from earmark.config import DEFAULT_LONGEST_S, DataArguments, ModelArguments, RunArguments
-from earmark.config_files import resolved_config, save_config
 from earmark.data.scan import write_bad_audio
 from earmark.data.targets import targets_of
 from earmark.data.waveforms import default_store_root
-from earmark.device import choose_optimizer, choose_precision, describe_device, select_device
+from earmark.device import abilities, choose_optimizer, choose_precision, describe_device, select_device
 from earmark.errors import EarmarkError, NetworkError, OutputError, Stopped, UsageError, first_line
-from earmark.models.build import AudioModel, ModelSource, build_for_training, load_config
+from earmark.models.build import AudioModel, build_for_training, load_config
 from earmark.models.extractor import load_extractor
 from earmark.models.forward import fold_unit
 from earmark.models.freeze import freeze
-from earmark.models.source import source_of
+from earmark.models.source import ModelSource, source_of
 from earmark.progress import format_seconds, is_main_process
 from earmark.runs.environment import describe_environment
 from earmark.runs.folder import RunFolder, prepare_output_dir, write_json
@@ -37,6 +33,12 @@ from earmark.runs.split_record import write_record
 from earmark.scoring.decide import check_can_fit
 from earmark.scoring.diagnosis import Schedule
 from earmark.scoring.figures import METRICS, check_direction, metric_key
+from earmark.settings.data import DEFAULT_LONGEST_S, DataArguments
+from earmark.settings.files import resolved_config, save_config
+from earmark.settings.flags import Scope, Settings, flags_of
+from earmark.settings.model import ModelArguments
+from earmark.settings.run import RunArguments
+from earmark.settings.training import TrainingArguments
 from earmark.tasks import Task
 from earmark.threads import watch
 from earmark.train.arguments import EarmarkTrainingArguments
@@ -64,20 +66,14 @@ from earmark.train.report import TrainingFigures, keep_measured_speed, write_rep
 from earmark.train.saving import translated_save_errors
 from earmark.train.schedule import with_length
 from earmark.train.stopping import StopOnSignal
-from earmark.train.trainer import AudioTrainer
+from earmark.train.trainer import AudioTrainer, result_settings
 from earmark.words import counted, every
 
 logger = logging.getLogger(__name__)
 
+T = TypeVar("T", bound=TrainingArguments)
+
 _CANNOT_WRITE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM}
-# What machines that train together may say differently: where things lie, and what they are called there.
-_OF_ONE_MACHINE = (
-    *("output_dir", "logging_dir", "run_name", "data_dir", "train_file", "eval_file", "test_file", "store_dir"),
-    *("cache_dir", "model_name_or_path", "config_name", "feature_extractor_name", "token", "hub_token", "metric"),
-    *("device", "local_rank", "num_processes", "num_workers", "dataloader_num_workers", "disable_tqdm", "log_level"),
-    *("log_level_replica", "report_to", "config", "resume_from_checkpoint", "deepspeed", "fsdp_config"),
-    *("augment_noise", "augment_reverb", "background_dir"),
-)
 
 
 @dataclass
@@ -100,7 +96,7 @@ def train(
     data: DataArguments,
     model: ModelArguments,
     run: RunArguments,
-    training: EarmarkTrainingArguments,
+    training: TrainingArguments,
     *,
     callbacks: Sequence[TrainerCallback] = (),
     with_test: bool = True,
@@ -124,10 +120,10 @@ def train(
         check_few_shot(model, training)
     source, task = source_of(model), Task(data.task or Task.SINGLE_LABEL)
     check_flags_of_task(training, task)
-    given, training = training, with_global_batch(with_device(judged_by(training, task, run.metric), run))
+    arguments = with_global_batch(with_device(judged_by(training, task, run.metric), run))
     folder = RunFolder(Path(training.output_dir))
     with holding(folder.path):
-        return _run_in(folder, source, data, model, run, training, callbacks, with_test=with_test, given=given)
+        return _run_in(folder, source, data, model, run, arguments, callbacks, with_test=with_test, given=training)
 
 
 def _run_in(
@@ -140,7 +136,7 @@ def _run_in(
     callbacks: Sequence[TrainerCallback],
     *,
     with_test: bool,
-    given: EarmarkTrainingArguments,
+    given: TrainingArguments,
 ) -> TrainOutcome:
     """:func:`train` in a folder that no other command works in; ``given`` are the settings before any was chosen."""
     task = Task(data.task or Task.SINGLE_LABEL)
@@ -178,7 +174,7 @@ def _run_in(
         training = dataclasses.replace(training, **changes)
     flag = precision_flag(given, run.precision)
     training = with_checked_precision(audio, training, prepared.train, flag, half=not model.few_shot)
-    trainer = _make_trainer(audio, training, prepared, data, run, sounds)
+    trainer = _make_trainer(audio, training, prepared, data, run, sounds, model)
     for callback in callbacks:
         trainer.add_callback(callback)
     if checkpoint is not None:  # before anything of an earlier run is written over
@@ -221,23 +217,27 @@ def _refuse_several_runs(folder: RunFolder) -> None:
         )
 
 
-def _shared(*settings: Any) -> dict[str, str]:
+def _shared(*parts: Settings) -> dict[str, str]:
     """Settings that ranks must agree on, by flag: they decide what is computed and when a rank meets the others."""
-    named = {field.name: getattr(one, field.name, None) for one in settings for field in dataclasses.fields(one)}
-    return {f"--{name}": str(value) for name, value in named.items() if name not in _OF_ONE_MACHINE}
+    return {
+        f"--{name}": str(getattr(part, name))
+        for part in parts
+        for name, one in flags_of(type(part)).items()
+        if Scope.MACHINE not in one.scope
+    }
 
 
-def settings_to_save(settings: dict[str, Any], given: EarmarkTrainingArguments) -> dict[str, Any]:
+def settings_to_save(settings: dict[str, Any], given: TrainingArguments) -> dict[str, Any]:
     """Return the settings of a run as its file holds them.
 
-    A precision that earmark chose is left out: read back from the file, it would count as a flag, contradict
-    ``--precision``, and be an error on a device that does not have it.
+    A precision and an optimizer that earmark chose for the device are left out: read back from the file, they would
+    count as flags, contradict ``--precision``, and be an error on a device that does not have them.
 
     Args:
         settings: all settings of the run.
         given: the training settings before earmark chose any.
     """
-    return {**settings, "bf16": given.bf16, "fp16": given.fp16}
+    return {**settings, "bf16": given.bf16, "fp16": given.fp16, "optim": str(given.optim)}
 
 
 def _folder_of(source: ModelSource) -> Path | None:
@@ -249,16 +249,17 @@ def _sampling_rate_hz(source: ModelSource) -> int:
     return int(load_extractor(source, folder, load_config(source, folder)).sampling_rate)
 
 
-def with_device(training: EarmarkTrainingArguments, run: RunArguments) -> EarmarkTrainingArguments:
+def with_device(training: TrainingArguments, run: RunArguments) -> EarmarkTrainingArguments:
     """Training settings for the device, precision and optimizer that will be used; said in the log."""
     name = run.device
     if training.use_cpu and name not in ("auto", "cpu"):
         raise UsageError(f"--use_cpu and --device {name} contradict each other: keep one")
     device = select_device("cpu" if training.use_cpu else name)
-    precision, note = choose_precision(device, bf16=training.bf16, fp16=training.fp16, precision=run.precision)
+    able = abilities(device)
+    precision, note = choose_precision(able, bf16=training.bf16, fp16=training.fp16, precision=run.precision)
     if note is not None:
         logger.warning("%s", note)
-    optimizer = choose_optimizer(device, OptimizerNames(training.optim).value, precision)
+    optimizer = choose_optimizer(able, str(getattr(training.optim, "value", training.optim)), precision)
     logger.info("device: %s, %s, training in %s with %s", device, describe_device(device), precision, optimizer)
     if device.type == "cpu":
         logger.info("threads: %s", watch.describe())
@@ -268,14 +269,14 @@ def with_device(training: EarmarkTrainingArguments, run: RunArguments) -> Earmar
         "fp16": precision == "fp16",
         "optim": optimizer,
     }
-    training = dataclasses.replace(training, **changes)  # type: ignore[arg-type]  # fields of Transformers' base class
-    used = training.device  # the first look at it starts the process group of a distributed run
+    arguments = EarmarkTrainingArguments.of(training, **changes)
+    used = arguments.device  # the first look at it starts the process group of a distributed run
     if ":" in name and used != device:
         raise UsageError(
             f"--device {name}: training takes {used}; choose the card with ASCEND_RT_VISIBLE_DEVICES or "
             "CUDA_VISIBLE_DEVICES, or start one process a card with torchrun"
         )
-    return training
+    return arguments
 
 
 def _build(
@@ -311,7 +312,7 @@ def _unit(prepared: PreparedData) -> tuple[float, float]:
     return float(numbers.mean()), float(numbers.std())
 
 
-def judged_by(training: EarmarkTrainingArguments, task: Task, metric_folder: str | None) -> EarmarkTrainingArguments:
+def judged_by(training: T, task: Task, metric_folder: str | None) -> T:
     """Return the training settings with the metric that chooses the best model and its direction.
 
     Args:
@@ -328,8 +329,8 @@ def judged_by(training: EarmarkTrainingArguments, task: Task, metric_folder: str
         logger.info("metric that chooses the best model: %s", metric)
     higher = check_direction(task, metric_key(metric), direction, has_folder=metric_folder is not None)
     changes: dict[str, Any] = {"metric_for_best_model": metric, "greater_is_better": higher}
-    if training.lr_scheduler_type in (SchedulerType.REDUCE_ON_PLATEAU, "greedy"):  # torch's default is to minimize
-        settings = training.lr_scheduler_kwargs or {}
+    if training.lr_scheduler_type in ("reduce_lr_on_plateau", "greedy"):  # torch's default is to minimize
+        settings = training.lr_scheduler_kwargs if isinstance(training.lr_scheduler_kwargs, dict) else {}
         changes["lr_scheduler_kwargs"] = {**settings, "mode": "max" if higher else "min"}
     return dataclasses.replace(training, **changes)
 
@@ -372,6 +373,7 @@ def _make_trainer(
     data: DataArguments,
     run: RunArguments,
     sounds: AugmentationSounds,
+    model: ModelArguments,
 ) -> AudioTrainer:
     try:
         return AudioTrainer(
@@ -382,6 +384,7 @@ def _make_trainer(
             bucket_waste=data.bucket_waste,
             sounds=sounds,
             metric_folder=run.metric,
+            settings=result_settings(data, model, run),
         )
     except (OSError, HTTPError) as exc:  # with --push_to_hub it makes the repository
         raise NetworkError(f"--push_to_hub: {first_line(exc)}") from exc

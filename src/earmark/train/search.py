@@ -22,8 +22,6 @@ import torch.distributed as dist
 from accelerate.utils.memory import clear_device_cache
 from transformers import TrainerCallback
 
-from earmark.config import DataArguments, ModelArguments, RunArguments
-from earmark.config_files import resolved_config, save_config, saved_config
 from earmark.errors import (
     DataError,
     EarmarkError,
@@ -35,12 +33,16 @@ from earmark.errors import (
     UsageError,
 )
 from earmark.extras import require
-from earmark.options import SearchOptions
 from earmark.runs.folder import RunFolder, prepare_output_dir, write_json
 from earmark.scoring.figures import metric_key
 from earmark.scoring.table import rank_and_world
+from earmark.settings.data import DataArguments
+from earmark.settings.files import resolved_config, save_config, saved_config
+from earmark.settings.model import ModelArguments
+from earmark.settings.run import RunArguments
+from earmark.settings.search import SearchOptions
+from earmark.settings.training import TrainingArguments
 from earmark.tasks import Task
-from earmark.train.arguments import EarmarkTrainingArguments
 from earmark.train.protocol import asks_for_several_runs, changed_settings
 from earmark.train.ranks import holding, on_main_process
 from earmark.train.run import judged_by, train, with_device
@@ -79,7 +81,7 @@ def search(
     data: DataArguments,
     model: ModelArguments,
     run: RunArguments,
-    training: EarmarkTrainingArguments,
+    training: TrainingArguments,
 ) -> SearchOutcome:
     """Train as many trials as asked for, those of earlier calls counted, and say which settings were best.
 
@@ -122,7 +124,7 @@ def search(
                 trials.close()
 
 
-def _refuse_several_runs(data: DataArguments, run: RunArguments, training: EarmarkTrainingArguments) -> None:
+def _refuse_several_runs(data: DataArguments, run: RunArguments, training: TrainingArguments) -> None:
     if asks_for_several_runs(data, run):
         raise UsageError("a search trains one run a trial: name one --fold of the folds, and leave --seeds out")
     if str(training.resume_from_checkpoint or "none").lower() not in ("none", "false"):

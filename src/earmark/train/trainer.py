@@ -16,7 +16,6 @@ How it saves is :mod:`earmark.train.saving`, averaged weights are :mod:`earmark.
 from __future__ import annotations
 
 import copy
-import dataclasses
 import hashlib
 import logging
 import math
@@ -32,7 +31,6 @@ import numpy as np
 import torch
 from transformers import PrinterCallback, ProgressCallback, TrainerCallback
 
-from earmark.augment_options import AugmentArguments
 from earmark.batch.balanced import BalancedSampler
 from earmark.batch.buckets import BucketSampler
 from earmark.batch.dataset import one_batch
@@ -51,6 +49,8 @@ from earmark.scoring.figures import METRICS, Headline, metric_key
 from earmark.scoring.metric_folder import run_metric_folder
 from earmark.scoring.metrics import figures_of
 from earmark.scoring.table import score_table
+from earmark.settings.files import plain
+from earmark.settings.flags import Scope, Settings, names_with
 from earmark.threads import watch
 from earmark.train.augmentation import AugmentationSounds, augmented
 from earmark.train.callbacks import EarlyStopping, EstimateTime, EvaluateEveryEpochs
@@ -74,38 +74,18 @@ from earmark.train.sharded import WholeModel, make_shardable
 
 logger = logging.getLogger(__name__)
 
-# settings that change the result if they differ when a run is resumed
-_SETTINGS_THAT_CHANGE_THE_RESULT = (
-    "seed",
-    "num_train_epochs",
-    "max_steps",
-    "early_stopping_patience",
-    "eval_epochs",
-    "per_device_train_batch_size",
-    "gradient_accumulation_steps",
-    "learning_rate",
-    "head_learning_rate",
-    "lr_scheduler_type",
-    "warmup_steps",
-    "weight_decay",
-    "max_grad_norm",
-    "optim",
-    "adam_beta1",
-    "adam_beta2",
-    "adam_epsilon",
-    "data_seed",
-    "train_sampling_strategy",
-    "dataloader_drop_last",
-    "on_nan_loss",
-    "ema",
-    "layer_decay",
-    "lora_alpha",
-    "label_smoothing_factor",
-    "class_weights",
-    "sampler",
-    "focal_gamma",
-    *(field.name for field in dataclasses.fields(AugmentArguments)),
-)
+# settings that :meth:`AudioTrainer.facts` has as what became of them
+_RESOLVED = {"bf16", "fp16", "precision", "max_length_seconds", "store", "task"}
+
+
+def result_settings(*parts: Settings) -> dict[str, Any]:
+    """Return the settings that change the result if they differ when a run is resumed."""
+    return {
+        name: plain(getattr(part, name))
+        for part in parts
+        for name in names_with(Scope.RESULT, type(part))
+        if name not in _RESOLVED
+    }
 
 
 class AudioTrainer(AveragingTrainer):
@@ -119,6 +99,7 @@ class AudioTrainer(AveragingTrainer):
         bucket_waste: most padding in length buckets; 1 for batches without regard to length.
         sounds: what the augmentation of ``args`` takes from folders.
         metric_folder: folder of a local metric, for a metric that is not one of earmark's.
+        settings: settings outside ``args`` that change the result; see :func:`result_settings`.
 
     Attributes:
         frozen_s: seconds spent on what the frozen part of the model makes of the clips, once.
@@ -140,6 +121,7 @@ class AudioTrainer(AveragingTrainer):
         bucket_waste: float = 0.1,
         sounds: AugmentationSounds | None = None,
         metric_folder: str | None = None,
+        settings: Mapping[str, Any] | None = None,
     ) -> None:
         precision = "bf16" if args.bf16 else "fp16" if args.fp16 else "fp32"
         if args.fsdp or args.deepspeed:
@@ -177,7 +159,8 @@ class AudioTrainer(AveragingTrainer):
             "rates": rates_fact(args),
             **average_fact(args.ema),
         }
-        self._bucket_waste, self._sounds, self._metric_folder = bucket_waste, sounds, metric_folder
+        self._sounds, self._metric_folder = sounds, metric_folder
+        self._settings = {"bucket_waste": bucket_waste, **(settings or {})}
         self._precision = precision
         self._samples_as = getattr(train_clips.waveforms, "dtype", "float32")
         if args.fsdp and not self.is_fsdp_enabled:  # accelerate passes over it without a word
@@ -390,11 +373,9 @@ class AudioTrainer(AveragingTrainer):
 
     def facts(self) -> dict[str, Any]:
         """Return what a resumed run must have in common with its checkpoint, its settings and its arithmetic."""
-        # The plain value of an enum is what a checkpoint stores and what a message shows.
-        values = {name: getattr(self.args, name) for name in _SETTINGS_THAT_CHANGE_THE_RESULT}
-        settings = {name: getattr(value, "value", value) for name, value in values.items()}
+        settings = {**result_settings(self.args), **self._settings}
         settings["precision"] = self._precision  # Trainer's own bf16 is off where the weights are cast
-        settings |= {"bucket_waste": self._bucket_waste, "processes": self.args.world_size}
+        settings["processes"] = self.args.world_size
         settings |= {"samples": self._samples_as, "max_samples": self.audio.frontend.max_samples}
         settings |= {} if self._sounds is None else self._sounds.facts()
         return {

@@ -19,7 +19,7 @@ from earmark.predict.formats.rttm import RttmRows, file_ids
 
 @dataclass(frozen=True)
 class Format:
-    """How a format is written; :data:`earmark.options.OUTPUT_FORMATS` says which flags fit it.
+    """How a format is written; :data:`earmark.settings.prediction.OUTPUT_FORMATS` says which flags fit it.
 
     Attributes:
         rows: makes the text of the rows.

@@ -2,7 +2,7 @@
 
 A format is one file in this package: a class with the methods of :class:`Rows`, and an entry in
 :data:`earmark.predict.formats.FORMATS`. Its name, suffixes and what it can hold are in
-:data:`earmark.options.OUTPUT_FORMATS`, because the flags are checked before anything is loaded.
+:data:`earmark.settings.prediction.OUTPUT_FORMATS`, because the flags are checked before anything is loaded.
 """
 
 from __future__ import annotations

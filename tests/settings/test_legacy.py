@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from earmark.cli.legacy import LEGACY_FLAGS, translate
 from earmark.errors import UsageError
+from earmark.settings.legacy import LEGACY_FLAGS, translate
 
 
 @pytest.mark.parametrize(

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from earmark.augment_options import AugmentArguments, AugmentPreviewOptions
 from earmark.errors import UsageError
+from earmark.settings.augmentation import AugmentArguments, AugmentPreviewOptions
 
 
 def test_off_unless_asked_for() -> None:
@@ -22,26 +22,26 @@ def test_kinds_come_in_the_order_they_are_done_with_their_chances() -> None:
 @pytest.mark.parametrize(
     ("settings", "says"),
     [
-        ({"augment": "noise"}, "add --augment_noise FOLDER"),
-        ({"augment": "reverb"}, "add --augment_reverb FOLDER"),
+        ({"augment": "noise"}, "Add --augment_noise FOLDER"),
+        ({"augment": "reverb"}, "Add --augment_reverb FOLDER"),
         ({"augment": "gain,hum"}, "--augment gain,hum: expected some of speed"),
         ({"augment": "gain,gain"}, "--augment gain,gain: expected"),
         ({"augment": "gain:2"}, "a probability above 0, at most 1, for gain"),
         ({"augment": "gain:much"}, "a probability above 0, at most 1, for gain"),
-        ({"augment": "gain", "augment_probability": 0.0}, "--augment_probability 0.0: expected above 0"),
+        ({"augment": "gain", "augment_probability": 0.0}, "--augment_probability 0: expected above 0"),
         ({"augment": "gain", "augment_gain_db": "6,-6"}, "--augment_gain_db 6,-6: expected LOWEST,HIGHEST"),
         ({"augment": "gain", "augment_gain_db": "6"}, "--augment_gain_db 6: expected LOWEST,HIGHEST"),
         ({"augment": "gain", "augment_gain_db": "nan,inf"}, "--augment_gain_db nan,inf: expected LOWEST,HIGHEST"),
         ({"augment": "speed", "augment_speed": "0,1"}, "two numbers from 0.25 to 4"),
-        ({"augment": "mixup", "augment_mixup_alpha": 0.0}, "--augment_mixup_alpha 0.0: expected a number above 0"),
+        ({"augment": "mixup", "augment_mixup_alpha": 0.0}, "--augment_mixup_alpha 0: expected a number above 0"),
         ({"augment": "spec", "augment_spec_time": 0.9}, "--augment_spec_time 0.9: expected above 0, at most 0.5"),
         ({"augment": "shift", "augment_shift_seconds": float("nan")}, "--augment_shift_seconds nan: expected"),
         (
             {"augment": "gain", "augment_noise": "rain"},
-            "--augment_noise does nothing without noise: add it to --augment",
+            "--augment_noise has no effect without noise. Add it to --augment",
         ),
-        ({"augment_probability": 0.9}, "--augment_probability does nothing without --augment"),
-        ({"augment_speed": "1,2"}, "--augment_speed does nothing without speed"),
+        ({"augment_probability": 0.9}, "--augment_probability has no effect without --augment"),
+        ({"augment_speed": "1,2"}, "--augment_speed has no effect without speed"),
     ],
 )
 def test_what_cannot_be_meant_is_one_line(settings: dict[str, object], says: str) -> None:
@@ -54,5 +54,5 @@ def test_what_cannot_be_meant_is_one_line(settings: dict[str, object], says: str
 def test_a_preview_of_nothing_is_refused() -> None:
     with pytest.raises(UsageError, match="nothing to show"):
         AugmentPreviewOptions(output_dir="x")
-    with pytest.raises(UsageError, match="where to"):
+    with pytest.raises(UsageError, match="no output folder"):
         AugmentPreviewOptions(augment="gain")

@@ -7,14 +7,16 @@ from pathlib import Path
 import pytest
 import yaml
 
-from earmark.config import DataArguments, EvaluateOptions, ModelArguments
-from earmark.config_files import read_config_file, save_config
 from earmark.errors import OutputError, UsageError
-from earmark.options import PredictOptions
+from earmark.settings.data import DataArguments
+from earmark.settings.evaluation import EvaluateOptions
+from earmark.settings.files import read_config_file, save_config
+from earmark.settings.model import ModelArguments
+from earmark.settings.prediction import PredictOptions
 
 
 def test_importing_the_settings_imports_neither_torch_nor_transformers() -> None:
-    code = "import sys, earmark.config, earmark.config_files, earmark.cli.main; print(*sys.modules)"
+    code = "import sys, earmark.settings.train, earmark.settings.files, earmark.cli.table; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert not {"torch", "transformers", "numpy"} & set(done.stdout.split())
 
@@ -22,7 +24,7 @@ def test_importing_the_settings_imports_neither_torch_nor_transformers() -> None
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"validation_fraction": 1.0}, "--validation_fraction 1.0: expected between 0 and 1"),
+        ({"validation_fraction": 1.0}, "--validation_fraction 1: expected between 0 and 1"),
         ({"max_length_seconds": 0}, "--max_length_seconds 0: expected seconds above 0"),
         ({"max_length_seconds": float("nan")}, "--max_length_seconds nan: expected seconds above 0"),
         ({"max_train_samples": 0}, "--max_train_samples 0: expected a whole number from 1 on"),
@@ -48,7 +50,7 @@ def test_freeze_refuses_other_values(freeze: str) -> None:
 
 
 def test_evaluation_needs_a_model() -> None:
-    with pytest.raises(UsageError, match="which model"):
+    with pytest.raises(UsageError, match="no model"):
         EvaluateOptions(data_dir="recordings")
 
 

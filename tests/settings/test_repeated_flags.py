@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from earmark.cli.early import check_early
-from earmark.cli.parsing import parse_evaluate, parse_inspect, parse_train
-from earmark.config import DataArguments, paths_in
-from earmark.config_files import read_config_file, resolved_config, save_config
+from earmark.cli.table import COMMANDS
 from earmark.errors import DataError, UsageError
+from earmark.settings.data import DataArguments, paths_in
+from earmark.settings.files import read_config_file, resolved_config, save_config
+from earmark.settings.train import check_sources, parse_train
 from earmark.train.report import dataset_name
 
 MINIMAL = ["--output_dir", "out", "--model_type", "tc_resnet"]
+
+
+def parse_evaluate(words: list[str]) -> Any:
+    return COMMANDS["evaluate"].read(words)
+
+
+def parse_inspect(words: list[str]) -> Any:
+    return COMMANDS["inspect"].read(words)[0]
 
 
 def write(folder: Path, text: str, name: str = "settings.yaml") -> str:
@@ -57,12 +66,12 @@ def test_a_flag_replaces_what_a_file_says_of_it(tmp_path: Path) -> None:
 def test_inspect_takes_folders_as_words() -> None:
     assert parse_inspect(["a", "b"]).data_dir == ["a", "b"]
     assert parse_inspect(["a", "--train_file", "b.csv"]).train_file == "b.csv"
-    with pytest.raises(UsageError, match="unexpected word 'a'"):
+    with pytest.raises(UsageError, match="a and --data_dir b contradict each other"):
         parse_inspect(["--data_dir", "b", "a"])
 
 
 def test_two_values_after_one_flag() -> None:
-    with pytest.raises(UsageError, match=r"unexpected word 'b\.csv'.*repeat a flag"):
+    with pytest.raises(UsageError, match=r"unexpected word 'b\.csv'.*Repeat a flag"):
         parse_train([*MINIMAL, "--train_file", "a.csv", "b.csv"])
 
 
@@ -70,13 +79,16 @@ def test_each_path_is_looked_for_before_anything_else(tmp_path: Path, monkeypatc
     monkeypatch.chdir(tmp_path)
     write(tmp_path, "", "a.csv")
     given = [*MINIMAL, "--train_file", "a.csv"]
-    check_early(given, {})
+    check_sources(parse_train(given).data)
     for words in (["--train_file", "gone.csv"], ["--train-file=gone.csv"]):
         with pytest.raises(DataError, match=r"gone\.csv: no such file"):
-            check_early([*words, *given], {})
+            check_sources(parse_train([*words, *given]).data)
+    file = write(tmp_path, "data_dir: [., gone]")
     with pytest.raises(DataError, match="gone: no such folder"):
-        check_early(given, {"data_dir": [".", "gone"]})
-    check_early([*given, "--data_dir", "."], {"data_dir": ["gone"]})  # the flag replaces it
+        check_sources(parse_train([*given, "--config", file]).data)
+    check_sources(parse_train([*given, "--data_dir", ".", "--config", file]).data)  # the flag replaces it
+    monkeypatch.setenv("WORLD_SIZE", "2")  # another machine may have it
+    check_sources(parse_train([*given, "--config", file]).data)
 
 
 def test_a_model_card_names_all_sources() -> None:

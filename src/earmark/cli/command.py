@@ -1,0 +1,115 @@
+"""A command: its settings, its help page and how its words are read. The table of all commands is in ``table.py``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from earmark.errors import UsageError
+from earmark.settings.files import read_config_file
+from earmark.settings.flags import Scope, Settings, flags_of
+from earmark.settings.kinds import shown
+from earmark.settings.legacy import LEGACY_FLAGS
+from earmark.settings.model import ModelArguments, PretrainedArguments
+from earmark.settings.train import TRAIN_CLASSES
+from earmark.settings.words import Given, merged, read_file, read_words, refuse_words, settings_of, take_config
+from earmark.words import counted
+
+Parse = Callable[[Sequence[str]], Any]
+
+
+@dataclass(frozen=True)
+class Command:
+    """One command.
+
+    Attributes:
+        name: the word after ``earmark``.
+        summary: its line in ``earmark --help``.
+        usage: the lines of usage on its help page, without "usage:".
+        does: calls the command with its settings.
+        settings: settings class; of a command with ``parse`` the classes whose flags its page shows, too.
+        words: settings that words without a flag stand for, in their order; a list takes all that are left.
+        text: what the page says between usage and flags.
+        notes: what the page says behind the flags.
+        examples: the lines of examples.
+        pages: title of each group of flags on the page, by its name in the settings; groups that are not named come
+            behind, under their name.
+        training_file: whether ``--config`` also takes the file of a training run, whose other settings are left out.
+        keeps: settings that such a file says all the same, although they belong to training.
+        parse: reads the words instead of this class; its settings keep their own notes.
+        needs_files: whether ``--config`` is a flag.
+    """
+
+    name: str
+    summary: str
+    usage: str
+    does: Callable[[Any], None]
+    settings: tuple[type[Settings], ...]
+    words: tuple[str, ...] = ()
+    text: str | Callable[[], str] = ""
+    notes: str = ""
+    examples: str = ""
+    pages: dict[str, str] = field(default_factory=dict)
+    training_file: bool = False
+    keeps: frozenset[str] = frozenset()
+    parse: Parse | None = None
+    needs_files: bool = True
+
+    def read(self, words: Sequence[str]) -> tuple[Any, list[str]]:
+        """Return the settings, and a line for each word that was read otherwise than it was written.
+
+        Raises:
+            UsageError: a flag, a word or the configuration file is wrong.
+        """
+        if self.parse is not None:
+            return self.parse(words), []
+        (cls,) = self.settings
+        path, words = take_config(words) if self.needs_files else (None, list(words))
+        file = self._file(path) if path else Given()
+        given = merged(file, read_words(words, flags_of(cls), has_words=bool(self.words)))
+        self._place_words(given)
+        made = settings_of(cls, given)
+        _find_model_folder(made)
+        return made, given.notes
+
+    def _place_words(self, given: Given) -> None:
+        """Make the words without a flag the values of the settings that they stand for."""
+        (cls,) = self.settings
+        left = list(given.words)
+        for name in self.words:
+            kind = flags_of(cls)[name].kind
+            if kind.is_list and not kind.single_as_text:
+                given.values[name] = [*given.values.get(name, ()), *left]
+                left = []
+            elif left and name not in given.typed and (name not in given.values or name == self.words[-1]):
+                given.values[name] = flags_of(cls)[name].read(left if kind.is_list else left[0])
+                given.typed.add(name)
+                left = [] if kind.is_list else left[1:]
+        if left and self.words and self.words[0] in given.typed and given.words[0] == left[0]:
+            first = shown(given.values[self.words[0]])
+            raise UsageError(f"{left[0]} and --{self.words[0]} {first} contradict each other: keep one")
+        refuse_words(left)
+
+    def _file(self, path: str) -> Given:
+        """Read a configuration file, which may be the one that a run was trained with."""
+        (cls,) = self.settings
+        settings, own = read_config_file(path), flags_of(cls)
+        if not self.training_file:
+            return read_file(path, settings, own)
+        trained = flags_of(*TRAIN_CLASSES)
+        unused = {name for name in settings if name not in own and (name in trained or name in LEGACY_FLAGS)}
+        if not unused:
+            return read_file(path, settings, own)
+        unused |= {name for name in settings if name in trained and Scope.TRAINING in trained[name].scope} - self.keeps
+        given = read_file(path, {name: value for name, value in settings.items() if name not in unused}, own)
+        given.notes.append(f"{path}: a training configuration; {counted(len(unused), 'setting')} not for this command")
+        return given
+
+
+def _find_model_folder(made: Any) -> None:
+    """Report a trained model that is not there, because loading one imports torch, which takes seconds."""
+    if isinstance(made, PretrainedArguments) and not isinstance(made, ModelArguments):
+        from earmark.models.checkpoint import local_folder
+
+        local_folder(str(made.model_name_or_path))

@@ -1,0 +1,97 @@
+"""Help pages, from the declarations of flags. They import neither torch nor Transformers, to be shown at once."""
+
+from __future__ import annotations
+
+import shutil
+import textwrap
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from earmark.cli.command import Command
+from earmark.settings.flags import Flag, Settings, flag, flags_of
+from earmark.settings.kinds import shown
+
+_METAVAR = {int: "N", float: "X", dict: "JSON"}
+_INDENT = " " * 6
+_WORDS_AND_FLAGS = ("model_name_or_path", "data_dir")  # given as words of some commands and as flags of others
+
+
+@dataclass
+class _Config(Settings):
+    config: str | None = flag(None, "Settings from a YAML or JSON file; flags override it.", metavar="FILE")
+
+
+def help_page(command: Command, *, everything: bool = False) -> str:
+    """Return the help page of a command.
+
+    Args:
+        command: the command.
+        everything: whether flags that the page leaves out are shown, too.
+    """
+    width = max(60, min(100, shutil.get_terminal_size((100, 24)).columns))
+    usage = command.usage.strip().replace("\n", "\n       ")
+    parts = [f"earmark {command.name}: {command.summary}", f"usage: {usage}"]
+    text = command.text if isinstance(command.text, str) else command.text()
+    parts += [_prose(text, width)] if text else []
+    for title, flags in _groups(command, everything).items():
+        parts.append("\n".join([title, *(_entry(one, width) for one in flags)]))
+    if not everything and any(one.page is None for one in flags_of(*command.settings).values()):
+        parts.append(f"more flags, those of Transformers' trainer: earmark {command.name} --help_all")
+    parts += [_prose(command.notes, width)] if command.notes else []
+    parts += ["examples\n" + textwrap.indent(command.examples.strip("\n"), "  ")] if command.examples else []
+    return "\n\n".join(parts)
+
+
+def _prose(text: str, width: int) -> str:
+    """Fill paragraphs to the width; lines with columns or an indent stay as they are."""
+    parts = text.strip("\n").split("\n\n")
+    return "\n\n".join(part if "  " in part else textwrap.fill(part, width) for part in parts).strip()
+
+
+def _groups(command: Command, everything: bool) -> dict[str, list[Flag]]:
+    """Return the flags of the page by the title of their group; those of the command itself come first."""
+    titles = {title: [] for title in command.pages.values()}  # type: dict[str, list[Flag]]
+    for one in flags_of(*command.settings).values():
+        if one.name in command.words and one.name not in _WORDS_AND_FLAGS:
+            continue
+        page = one.page or ("other flags of Transformers' trainer" if everything else None)
+        if page is not None:
+            titles.setdefault(command.pages.get(page, page), []).append(one)
+    if command.needs_files:
+        first = next(iter(titles), "flags")
+        titles.setdefault(first, []).extend(flags_of(_Config).values())
+    return {title: flags for title, flags in titles.items() if flags}
+
+
+def _entry(one: Flag, width: int) -> str:
+    names = ", ".join(f"--{name}" for name in (one.name, *one.aliases))
+    text = textwrap.fill(_text(one), width, initial_indent=_INDENT, subsequent_indent=_INDENT, break_on_hyphens=False)
+    return f"  {names} {_metavar(one)}".rstrip() + f"\n{text}"
+
+
+def _text(one: Flag) -> str:
+    """The help text with the default, unless the text says it."""
+    unsaid = one.default is None or one.default is False or one.default in ("", [])
+    if unsaid or "(default:" in one.help or (one.default == -1 and one.kind.base is int):
+        return one.help
+    return f"{one.help.removesuffix('.')} (default: {shown(one.default)})."
+
+
+def _metavar(one: Flag) -> str:
+    if one.metavar is not None:
+        return one.metavar
+    if one.kind.choices:
+        return "|".join(one.kind.choices)
+    if one.kind.base is bool:
+        return "" if one.default is False else "true|false"
+    return _METAVAR.get(one.kind.base) or one.name.rsplit("_", 1)[-1].upper()
+
+
+def completion_words(commands: Iterable[Command]) -> dict[str, list[str]]:
+    """Return the flags of each command, with dashes, for shell completion."""
+    return {
+        one.name: [f"--{name}" for flag in flags_of(*one.settings).values() for name in (flag.name, *flag.aliases)]
+        + (["--config"] if one.needs_files else [])
+        + ["--help"]
+        for one in commands
+    }

@@ -1,0 +1,255 @@
+"""Which recordings, in which splits, with which labels."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+from earmark.errors import UsageError
+from earmark.settings.flags import (
+    COUNT,
+    FRACTION,
+    NOT_EMPTY,
+    Check,
+    Scope,
+    Settings,
+    above,
+    at_least,
+    flag,
+    flags_of,
+    not_negative,
+    within,
+)
+
+DEFAULT_LONGEST_S = 20.0  # default maximum clip length in training, as in Transformers' example
+
+# One path, several, or none. A single path stays text, also in run_config.yaml.
+Paths = list[str] | str | None
+
+_SPLIT = Scope.RESULT | Scope.SPLITS
+_SOURCE = Scope.MACHINE | Scope.SPLITS
+
+
+def paths_in(value: Paths) -> list[str]:
+    """Return the paths of a setting in their order, each once."""
+    return list(dict.fromkeys([value] if isinstance(value, str) else value or []))
+
+
+# settings that decide where background clips are cut from recordings that other settings name
+BACKGROUND_CUTS = ("background_class", "background_ratio", "background_margin_seconds")
+
+
+@dataclass
+class DataArguments(Settings):
+    """Which recordings, in which splits, with which labels.
+
+    Raises:
+        UsageError: a number is out of range, or settings contradict each other.
+    """
+
+    PAGE: ClassVar[str | None] = "data"
+
+    dataset_name: str | None = flag(
+        None, "Data set on the hub, or a local snapshot or save_to_disk folder.", scope=_SOURCE
+    )
+    dataset_config_name: str | None = flag(
+        None, "Configuration of the data set, for example ks for superb.", scope=Scope.SPLITS
+    )
+    dataset_revision: str | None = flag(None, "Branch, tag or commit of the data set.", scope=Scope.SPLITS)
+    data_dir: Paths = flag(
+        None,
+        "Folder of recordings: class folders, with or without train/validation/test above them, an audiofolder, or "
+        "(with --dataset_name superb --dataset_config_name ks) the Speech Commands archive.",
+        repeated=True,
+        scope=_SOURCE,
+    )
+    train_file: Paths = flag(
+        None,
+        "Manifest of training clips, added to those of --data_dir: .csv, .tsv, .jsonl, .parquet.",
+        repeated=True,
+        scope=_SOURCE,
+    )
+    eval_file: Paths = flag(None, "Manifest of validation clips.", repeated=True, scope=_SOURCE)
+    test_file: Paths = flag(None, "Manifest of test clips.", repeated=True, scope=_SOURCE)
+    train_split_name: str = flag(
+        "train",
+        "Name of the training split; none if the data has none, so that a folder called train is a class.",
+        scope=Scope.SPLITS,
+    )
+    eval_split_name: str = flag(
+        "validation", "Name of the validation split; none if the data has none.", scope=Scope.SPLITS
+    )
+    test_split_name: str = flag("test", "Name of the test split; none if the data has none.", scope=Scope.SPLITS)
+    audio_column_name: str = flag("audio", "Column with the recording: a path or bytes.", scope=Scope.SPLITS)
+    audio_dir: str | None = flag(
+        None,
+        "Folder of the recordings that manifests name, searched with its subfolders (default: the manifest's own).",
+        scope=_SOURCE,
+    )
+    start_column_name: str | None = flag(
+        None,
+        "Column with the start of each event in its recording (default: by name, e.g. onset); none: whole recordings.",
+        scope=Scope.SPLITS,
+    )
+    end_column_name: str | None = flag(
+        None, "Column with the end of each event (default: by name, e.g. offset beside onset).", scope=Scope.SPLITS
+    )
+    label_column_name: str = flag("label", "Column with the class name, the labels or the number.", scope=Scope.SPLITS)
+    task: Literal["single_label", "multi_label", "regression"] | None = flag(
+        None,
+        "What a clip's label is: one class, any number of labels (a list, or names with --label_separator between), or "
+        "a number (default: single_label; of a trained model its own).",
+        scope=Scope.RESULT,
+    )
+    label_separator: str = flag(
+        ",",
+        "Separator of the labels in a cell of text, with --task multi_label.",
+        check=Check(bool, "a character or more"),
+        scope=Scope.SPLITS,
+    )
+    group_column: str | None = flag(
+        None, "Column whose values (speaker, tape, site) must not be in two splits when a split is made.", scope=_SPLIT
+    )
+    fold_column: str | None = flag(
+        None,
+        "Column of folds for cross-validation: one run for each fold, tested on it and trained on the others.",
+        scope=_SPLIT,
+    )
+    folds: int | None = flag(
+        None,
+        "Number of folds for cross-validation, made with --seed, stratified, no --group_column value in two of them.",
+        check=at_least(2),
+        scope=_SPLIT,
+    )
+    fold: str | None = flag(
+        None,
+        "With either: hold this fold out as the test split and train once (default: one run for each fold).",
+        scope=_SPLIT,
+    )
+    validation_fraction: float = flag(
+        0.1,
+        "Fraction of training clips held out for validation when the data has no validation split.",
+        check=FRACTION,
+        scope=_SPLIT,
+    )
+    max_length_seconds: float | None = flag(
+        None,
+        "Longest stretch of a clip that the model gets, in seconds; longer training clips are cropped at random, "
+        "others are scored in windows (default: the longest training clip, at most 20 s as in Transformers' example).",
+        check=above(0, "seconds"),
+        scope=Scope.LEARNED,
+    )
+    max_train_samples: int | None = flag(
+        None, "Use only this many training clips, drawn with --seed.", check=COUNT, scope=Scope.RESULT
+    )
+    shots: int | None = flag(
+        None, "Use only this many training clips of each class, drawn with --seed.", check=COUNT, scope=Scope.RESULT
+    )
+    max_eval_samples: int | None = flag(
+        None, "Use only this many validation clips, drawn with --seed.", check=COUNT, scope=Scope.RESULT
+    )
+    on_bad_audio: Literal["fail", "skip"] = flag(
+        "fail",
+        "Unreadable recordings: fail lists all of them before training starts, skip leaves them out, counts them and "
+        "lists them in bad_audio.csv.",
+        scope=_SPLIT,
+    )
+    on_missing_label: Literal["fail", "skip"] = flag(
+        "fail",
+        "Rows of a manifest without a label (empty, nan, None): fail names the first, skip leaves them out.",
+        scope=_SPLIT,
+    )
+    silence_percentage: float | None = flag(
+        None,
+        "Speech Commands only: silence clips cut from _background_noise_, in percent of the training clips (default: "
+        "as many as in SUPERB).",
+        check=not_negative(),
+        scope=_SPLIT,
+    )
+    background_dir: Paths = flag(
+        None,
+        "Folder of recordings in which none of the classes occurs; clips of them become the background class.",
+        repeated=True,
+        scope=_SOURCE,
+    )
+    background_gaps: bool = flag(
+        False,
+        "Cut the background class from the stretches of annotated recordings (offset, duration in a manifest) that are "
+        "outside every annotation.",
+        scope=_SPLIT,
+    )
+    background_class: str = flag(
+        "background",
+        "Name of the background class; with --task multi_label its clips have no label.",
+        check=NOT_EMPTY,
+        scope=_SPLIT,
+    )
+    background_ratio: float = flag(
+        1.0,
+        "Number of background clips, as a multiple of the clips that the average class has.",
+        check=above(0),
+        scope=_SPLIT,
+    )
+    background_margin_seconds: float = flag(
+        1.0,
+        "Least distance of --background_gaps from an annotation, in seconds.",
+        check=not_negative("seconds from 0 on"),
+        scope=_SPLIT,
+    )
+    preprocessing_num_workers: int | None = flag(
+        None, "Threads that read and decode recordings (default: one for each core).", check=COUNT, scope=Scope.MACHINE
+    )
+    store: Literal["int16", "float16", "float32", "off"] = flag(
+        "int16",
+        "Decode every recording once and keep its samples on disk, as numbers of this type (one second at 16 kHz takes "
+        "32 kB as int16); off decodes again in every epoch.",
+        scope=Scope.RESULT,
+    )
+    store_dir: str | None = flag(
+        None, "Folder for the decoded samples (default: earmark/waveforms in your cache).", scope=Scope.MACHINE
+    )
+    bucket_waste: float = flag(
+        0.1,
+        "Largest fraction of padding in a batch: batches are made of clips of similar length to stay below it; 1 draws "
+        "batches without regard to length.",
+        check=within(0, 1, "between 0 and 1"),
+        scope=Scope.TRAINED,
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in path_settings():
+            paths = paths_in(getattr(self, name))
+            setattr(self, name, paths if len(paths) > 1 else paths[0] if paths else None)
+
+    @property
+    def has_folds(self) -> bool:
+        """Whether the clips are divided into folds."""
+        return self.fold_column is not None or self.folds is not None
+
+    @property
+    def has_background(self) -> bool:
+        """Whether a background class is cut from recordings."""
+        return self.background_dir is not None or self.background_gaps
+
+    def validate(self) -> None:
+        """Check the settings of folds."""
+        super().validate()
+        if self.fold is not None and not self.has_folds:
+            raise UsageError(f"--fold {self.fold} needs folds to choose from. Add --fold_column NAME or --folds N.")
+        if not self.has_folds:
+            return
+        given = f"--fold_column {self.fold_column}" if self.fold_column is not None else f"--folds {self.folds}"
+        if self.fold_column is not None and self.folds is not None:
+            raise UsageError(f"{given} and --folds {self.folds} contradict each other. Keep one of them.")
+        for name in ("eval_file", "test_file"):
+            if getattr(self, name):
+                raise UsageError(
+                    f"{given} with --{name}: each fold is the test split in turn, and validation clips are held out "
+                    f"from the others. Leave --{name} out."
+                )
+
+
+def path_settings() -> tuple[str, ...]:
+    """Return the settings that name recordings; each may be given several times."""
+    return tuple(name for name, one in flags_of(DataArguments).items() if one.repeated)

@@ -1,0 +1,126 @@
+"""Settings in files: YAML and JSON in, YAML out. Imports neither torch nor Transformers."""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from earmark.errors import OutputError, UsageError, first_line
+from earmark.files import writing
+from earmark.settings.flags import Scope, Settings, flags_of
+
+# Tokens are secrets; the others belong to one process or give leave once, and must not reach another run.
+_NOT_SAVED = Scope.ONCE, Scope.SECRET
+
+
+def resolved_config(*parts: Settings) -> dict[str, Any]:
+    """Return every setting of a training run after defaults, file and flags, as ``--config`` reads it back.
+
+    Args:
+        parts: settings objects.
+
+    Returns:
+        A flat dictionary of plain values (YAML and JSON), without tokens and settings of one call or process.
+    """
+    return {
+        name: plain(getattr(part, name))
+        for part in parts
+        for name, one in flags_of(type(part)).items()
+        if not any(scope in one.scope for scope in _NOT_SAVED)
+    }
+
+
+def plain(value: Any) -> Any:
+    """Return a value as YAML and JSON have it: enums as their value, objects of settings as mappings."""
+    if isinstance(value, enum.Enum):
+        return value.value
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        value = dataclasses.asdict(value)
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(item) for item in value]
+    return value if isinstance(value, (str, int, float, bool, type(None))) else str(value)
+
+
+def save_config(settings: dict[str, Any], path: Path) -> None:
+    """Write settings as YAML, in the order given.
+
+    Raises:
+        OutputError: the file cannot be written.
+    """
+    import yaml  # not at the top: help pages and the doctor do without
+
+    with writing(path) as stream:
+        yaml.safe_dump(settings, stream, sort_keys=False, allow_unicode=True)
+
+
+def saved_config(path: Path) -> dict[str, Any]:
+    """Settings that :func:`save_config` wrote, with the types they had.
+
+    Raises:
+        OutputError: the file cannot be read, or is not one of these.
+    """
+    import yaml
+
+    try:
+        settings = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, yaml.YAMLError) as exc:
+        raise OutputError(f"{path}: cannot be read as the settings of a run ({first_line(exc)})") from exc
+    if not isinstance(settings, dict):
+        raise OutputError(f"{path}: does not hold the settings of a run")
+    return settings
+
+
+def read_config_file(path: str | Path) -> dict[str, Any]:
+    """Read a flat YAML or JSON file of settings.
+
+    Args:
+        path: a ``.yaml``, ``.yml`` or ``.json`` file.
+
+    Returns:
+        Setting to value, in the order of the file. YAML scalars come back as they were written (``"3e-5"``,
+        ``"no"``), for the flag's own type to read; ``None`` for null; lists of these; nested mappings typed.
+
+    Raises:
+        UsageError: the file is missing, not YAML or JSON, or not a mapping; with the line where there is one.
+    """
+    suffix = Path(path).suffix.lower()
+    if suffix not in (".yaml", ".yml", ".json"):
+        raise UsageError(f"{path}: a configuration file ends in .yaml, .yml or .json")
+    try:
+        text = Path(path).read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as exc:
+        raise UsageError(f"{path}: not UTF-8 text ({exc.reason} at byte {exc.start})") from exc
+    except OSError as exc:
+        raise UsageError(f"{path}: cannot read this configuration file ({exc.strerror})") from exc
+    if suffix == ".json":
+        return _parse_json(text, path)
+    from earmark.settings.yaml_text import parse_yaml
+
+    return parse_yaml(text, path)
+
+
+def _parse_json(text: str, path: str | Path) -> dict[str, Any]:
+    def no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        names = [name for name, _ in pairs]
+        for name in names:
+            if names.count(name) > 1:
+                raise UsageError(f"{path}: {name} is given twice")
+        return dict(pairs)
+
+    try:
+        value = json.loads(text, object_pairs_hook=no_duplicates)
+    except json.JSONDecodeError as exc:
+        raise UsageError(f"{path} line {exc.lineno}: not JSON ({exc.msg})") from exc
+    if not isinstance(value, dict):
+        raise UsageError(f"{path}: expected an object of settings, {{...}}, found {_kind(value)}")
+    return value
+
+
+def _kind(value: object) -> str:
+    return "a list" if isinstance(value, list) else "a single value"

@@ -1,0 +1,286 @@
+"""How a flag is declared, and what is derived from its declaration.
+
+A settings class is a dataclass over :class:`Settings` whose fields are made by :func:`flag`::
+
+    max_shift_seconds: float = flag(0.1, "Longest shift of a clip, in seconds.", check=above(0), scope=Scope.RESULT)
+
+That one line is all there is to add for a new flag: command lines, configuration files, ``--help``, the comparison of a
+resumed run, of the ranks of a distributed run and of the trials of a search follow from it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+import functools
+import math
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, get_type_hints
+
+from earmark.errors import UsageError
+from earmark.settings.kinds import Kind, kind_of, shown
+
+HIDDEN = "hidden"  # page of a flag that only --help_all shows
+
+
+class Scope(enum.Flag):
+    """What a setting affects. A setting without a scope affects what one command prints or writes."""
+
+    NONE = 0
+    RESULT = enum.auto()  # the trained weights: a resumed run should have the same value
+    SEARCHED = enum.auto()  # a search may vary it, because trials are still judged alike
+    MACHINE = enum.auto()  # machines that train together may have different values
+    EPOCHS = enum.auto()  # only a training by epochs; --few_shot rejects it
+    ONCE = enum.auto()  # one call or one process; not saved with a run
+    SECRET = enum.auto()  # a token; never saved or shown
+    TRAINING = enum.auto()  # the training itself: a run's configuration file given to another command leaves it out
+    SPLITS = enum.auto()  # which clips are in which split
+    LEARNED = RESULT | SEARCHED
+    TRAINED = RESULT | SEARCHED | EPOCHS
+
+
+@dataclass(frozen=True)
+class Check:
+    """A condition that a value has to meet.
+
+    Attributes:
+        holds: the condition; ``None`` is never passed to it.
+        expected: completes the message ``--flag VALUE: expected ...``.
+    """
+
+    holds: Callable[[Any], bool]
+    expected: str
+
+
+def at_least(least: float, unit: str = "") -> Check:
+    """Values from ``least`` on."""
+    what = f"a whole number from {least:g} on" if unit == "" else f"{unit} from {least:g} on"
+    return Check(lambda value: least <= value < math.inf, what)
+
+
+def above(bound: float, what: str = "a number") -> Check:
+    """Finite values above ``bound``."""
+    return Check(lambda value: bound < value < math.inf, f"{what} above {bound:g}")
+
+
+def not_negative(what: str = "0 or more") -> Check:
+    """Finite values from 0 on."""
+    return Check(lambda value: 0 <= value < math.inf, what)
+
+
+def within(low: float, high: float, expected: str, *, low_open: bool = False, high_open: bool = False) -> Check:
+    """Values between two bounds, which are allowed unless open."""
+
+    def holds(value: float) -> bool:
+        return (low < value if low_open else low <= value) and (value < high if high_open else value <= high)
+
+    return Check(holds, expected)
+
+
+def one_of(names: Sequence[str]) -> Check:
+    """One of many names; a few would be a ``Literal``."""
+    return Check(lambda value: value in names, f"one of {', '.join(names)}")
+
+
+def matching(pattern: str, expected: str) -> Check:
+    """Text that a regular expression matches as a whole."""
+    return Check(lambda value: re.fullmatch(pattern, str(value)) is not None, expected)
+
+
+FRACTION = within(0, 1, "between 0 and 1", low_open=True, high_open=True)
+COUNT = at_least(1)
+SEED = within(0, 2**32, "a whole number from 0 to 4294967295", high_open=True)
+NOT_EMPTY = Check(lambda value: bool(str(value).strip()), "a name")
+
+
+def flag(
+    default: Any,
+    help: str,
+    *,
+    check: Check | None = None,
+    scope: Scope = Scope.NONE,
+    page: str = "",
+    metavar: str | None = None,
+    aliases: tuple[str, ...] = (),
+    repeated: bool = False,
+    mapping: bool = False,
+) -> Any:
+    """Declare a flag.
+
+    Args:
+        default: its default; a list is copied.
+        help: one or two lines that start with a noun phrase or an imperative. The default is added unless the text has
+            "(default: ...)".
+        check: what every value but ``None`` has to meet, beyond its type.
+        scope: what it affects.
+        page: title of its group on the help page; by default ``PAGE`` of the class that declares it.
+        metavar: stands for its value on the page; by default its type or the end of its name.
+        aliases: other spellings, without dashes.
+        repeated: whether it is given once for each of its values (``--data_dir a --data_dir b``).
+        mapping: whether a flag of text also takes a mapping in files and in Python, kept as JSON.
+    """
+    declared = {
+        "help": help, "check": check, "scope": scope, "page": page, "metavar": metavar, "aliases": aliases,
+        "repeated": repeated, "mapping": mapping,
+    }  # fmt: skip
+    if isinstance(default, (list, dict)):
+        return field(default_factory=lambda: type(default)(default), metadata=declared)
+    return field(default=default, metadata=declared)
+
+
+def changed(base: type, name: str, default: Any, help: str = "", **other: Any) -> Any:
+    """Declare a flag of a base class again, with another default, help or place on the page.
+
+    Args:
+        base: the class that declares it.
+        name: its name.
+        default: its default.
+        help: its help text; that of the base class if empty.
+        **other: other arguments of :func:`flag` that differ.
+    """
+    declared = dict(base.__dataclass_fields__[name].metadata)  # type: ignore[attr-defined]  # a dataclass
+    declared["page"] = declared["page"] or base.PAGE or HIDDEN  # type: ignore[attr-defined]  # settings classes have it
+    return flag(default, **{**declared, **({"help": help} if help else {}), **other})
+
+
+@dataclass(frozen=True)
+class Flag:
+    """A declared flag.
+
+    Attributes:
+        name: of its field, and with dashes in front that of the flag.
+        kind: the values it takes.
+        default: its default.
+        help: its help text.
+        check: what every value has to meet.
+        scope: what it affects.
+        page: title of its group on the help page; ``None`` if only ``--help_all`` shows it.
+        metavar: see :func:`flag`.
+        aliases: see :func:`flag`.
+        repeated: see :func:`flag`.
+        owner: the class that declares it.
+    """
+
+    name: str
+    kind: Kind
+    default: Any
+    help: str
+    check: Check | None
+    scope: Scope
+    page: str | None
+    metavar: str | None
+    aliases: tuple[str, ...]
+    repeated: bool
+    owner: type
+
+    def read(self, value: Any) -> Any:
+        """Return a value as the field has it.
+
+        Args:
+            value: text from a command line or a file, or a value of Python.
+
+        Raises:
+            UsageError: ``--NAME VALUE: expected ...``.
+        """
+        try:
+            read = self.kind.read(value)
+        except ValueError as exc:
+            said = "null" if value is None else shown(value)
+            raise UsageError(f"--{self.name} {said}: expected {exc}") from None
+        return self.checked(read)
+
+    def checked(self, value: Any) -> Any:
+        """Return a value of the right type if it meets the check.
+
+        Raises:
+            UsageError: it does not.
+        """
+        if value is None or self.check is None or value == self.default:
+            return value
+        for item in value if isinstance(value, list) else [value]:
+            if not self.check.holds(item):
+                raise UsageError(f"--{self.name} {shown(item) or repr(item)}: expected {self.check.expected}")
+        return value
+
+
+def flags_of(*classes: type) -> Mapping[str, Flag]:
+    """Return the flags of settings classes by name, in the order of the classes and their fields."""
+    if len(classes) == 1:
+        return _flags_of_class(classes[0])
+    return {name: one for cls in classes for name, one in _flags_of_class(cls).items()}
+
+
+@functools.cache
+def _flags_of_class(cls: Any) -> Mapping[str, Flag]:
+    hints = get_type_hints(cls)
+    found: dict[str, Flag] = {}
+    for one in dataclasses.fields(cls):
+        if "scope" not in one.metadata:
+            continue
+        owner = next(base for base in cls.__mro__ if one.name in vars(base).get("__annotations__", {}))
+        declared = {name: one.metadata[name] for name in ("help", "check", "scope", "metavar", "aliases", "repeated")}
+        kind = kind_of(hints[one.name], takes_mapping=one.metadata["mapping"])
+        default = one.default if one.default_factory is dataclasses.MISSING else one.default_factory()
+        page = one.metadata["page"] or owner.PAGE
+        page = None if page == HIDDEN else page
+        found[one.name] = Flag(name=one.name, kind=kind, default=default, page=page, owner=owner, **declared)
+    return found
+
+
+def names_with(scope: Scope, *classes: type) -> tuple[str, ...]:
+    """Return the names of the flags that have a scope, all parts of it."""
+    return tuple(name for name, one in flags_of(*classes).items() if scope in one.scope)
+
+
+@dataclass
+class Settings:
+    """Base of all settings classes: reads, checks and remembers what was given.
+
+    Attributes:
+        given: names of the settings that a person gave, also with the value that they have by default.
+
+    Raises:
+        UsageError: a value is of the wrong type or out of range, or two settings contradict each other.
+    """
+
+    PAGE: ClassVar[str | None] = "settings"  # title of its flags on help pages; None: only --help_all shows them
+
+    given: frozenset[str] = field(default=frozenset(), repr=False, compare=False, kw_only=True)
+
+    def __new__(cls, *args: Any, **values: Any) -> Any:
+        """Remember the names of the keywords, before ``__init__`` fills in the others."""
+        made = super().__new__(cls)
+        if "given" not in values:  # dataclasses.replace passes it on
+            made.__dict__["_keywords"] = frozenset(values)
+        return made
+
+    def __post_init__(self) -> None:
+        """Read and check every value, then call :meth:`validate`."""
+        self.given = self.__dict__.pop("_keywords", self.given)
+        for name, one in flags_of(type(self)).items():
+            setattr(self, name, one.read(getattr(self, name)))
+        self.validate()
+
+    def validate(self) -> None:
+        """Check settings against each other. Classes with such checks call ``super().validate()`` first."""
+
+    def is_set(self, name: str) -> bool:
+        """Whether a setting was given, or differs from its default."""
+        return name in self.given or getattr(self, name) != flags_of(type(self))[name].default
+
+    def reject_without(self, names: Mapping[str, tuple[str, ...]], value: str, reason: Callable[[str], str]) -> None:
+        """Refuse settings that would have no effect.
+
+        Args:
+            names: setting to the values of another setting with which it has an effect.
+            value: the value of that other setting.
+            reason: from the name of a setting to the message.
+
+        Raises:
+            UsageError: one of them is set.
+        """
+        for name, values in names.items():
+            if value not in values and self.is_set(name):
+                raise UsageError(reason(name))

@@ -1,0 +1,212 @@
+"""What values a flag takes: from text and from Python values to the type that its field declares."""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+import json
+import math
+import numbers
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, Union, get_args, get_origin
+
+try:
+    from types import UnionType  # X | Y
+except ImportError:  # pragma: no cover - Python 3.9
+    UnionType = None  # type: ignore[assignment,misc]
+
+_TRUE, _FALSE = ("true", "yes", "t", "y", "1"), ("false", "no", "f", "n", "0")
+_EXPECTED: dict[type, str] = {
+    bool: "true or false",
+    int: "a whole number",
+    float: "a number",
+    str: "one value",
+    dict: "a JSON object",
+}
+
+
+@dataclass(frozen=True)
+class Kind:
+    """The type of a flag.
+
+    Attributes:
+        base: ``bool``, ``int``, ``float``, ``str`` or ``dict``; of a list that of its items.
+        choices: the only values, if there are only these.
+        is_list: whether it takes several values.
+        single_as_text: whether a list of one is kept as that one, as in ``data_dir``.
+        optional: whether ``None`` is a value.
+        or_text: whether a text that is not a JSON object stays text (the name of a file of one).
+        or_bool: whether true and false are values beside text.
+    """
+
+    base: type
+    choices: tuple[str, ...] = ()
+    is_list: bool = False
+    single_as_text: bool = False
+    optional: bool = False
+    or_text: bool = False
+    or_bool: bool = False
+
+    @property
+    def expected(self) -> str:
+        """What is expected, for messages."""
+        if self.choices:
+            return alternatives(self.choices)
+        return "several values" if self.is_list and self.base is not str else _EXPECTED[self.base]
+
+    def read(self, value: Any) -> Any:
+        """Return the value of a flag, from text or from a value of Python.
+
+        Raises:
+            ValueError: it is not of this kind; says what is expected.
+        """
+        if value is None:
+            if self.optional:
+                return None
+            raise ValueError("a value")
+        if not self.is_list:
+            return self._item(value)
+        if isinstance(value, (str, os.PathLike)):
+            item = self._item(value)
+            return item if self.single_as_text else [item]
+        if not isinstance(value, (Sequence, set, frozenset)):
+            raise ValueError(self.expected)
+        return [self._item(item) for item in value]
+
+    def _item(self, value: Any) -> Any:
+        if isinstance(value, enum.Enum):
+            value = value.value
+        if isinstance(value, (list, tuple, set, frozenset)) or (isinstance(value, Mapping) and not self._takes_mapping):
+            raise ValueError(f"one value, found {_found(value)}")
+        read = {bool: _bool, int: _int, float: _float, str: self._text, dict: self._mapping}[self.base]
+        item = read(value)
+        if self.choices and item not in self.choices:
+            raise ValueError(self.expected)
+        return item
+
+    @property
+    def _takes_mapping(self) -> bool:
+        return self.base is dict or self.or_text
+
+    def _text(self, value: Any) -> Any:
+        if self.or_bool and (isinstance(value, bool) or str(value).lower() in ("true", "false")):
+            return value if isinstance(value, bool) else value.lower() == "true"
+        if isinstance(value, (str, os.PathLike)):
+            return os.fspath(value)
+        if isinstance(value, bool):
+            return str(value).lower()
+        if isinstance(value, numbers.Number):
+            return str(value)
+        if isinstance(value, Mapping) and self.or_text:
+            return json.dumps(dict(value))
+        raise ValueError(f"one value, found {_found(value)}")
+
+    def _mapping(self, value: Any) -> Any:
+        if isinstance(value, Mapping):
+            return dict(value)
+        if dataclasses.is_dataclass(value):  # Transformers makes objects of some mappings
+            return value
+        if not isinstance(value, str):
+            raise ValueError(self.expected)
+        try:
+            read = json.loads(value)
+        except ValueError:
+            read = None
+        if isinstance(read, dict):
+            return read
+        if self.or_text:
+            return value
+        raise ValueError(self.expected)
+
+
+def kind_of(hint: Any, *, takes_mapping: bool = False) -> Kind:
+    """Return the kind that an annotation stands for.
+
+    Args:
+        hint: a resolved annotation: one of the basic types, ``Literal``, ``list``, ``dict`` or a union of them.
+        takes_mapping: whether a flag of text also takes a mapping, kept as JSON.
+    """
+    parts = get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
+    optional = type(None) in parts
+    parts = tuple(part for part in parts if part is not type(None))
+    lists = [part for part in parts if get_origin(part) is list or part is list]
+    literals = [part for part in parts if get_origin(part) is Literal]
+    if lists:
+        item = kind_of(get_args(lists[0])[0])
+        return Kind(item.base, item.choices, is_list=True, single_as_text=str in parts, optional=optional)
+    if literals:
+        return Kind(str, tuple(get_args(literals[0])), optional=optional)
+    bases = [get_origin(part) or part for part in parts]
+    if dict in bases:
+        return Kind(dict, optional=optional, or_text=str in bases)
+    base = next(one for one in (str, bool, float, int) if one in bases)
+    return Kind(base, optional=optional, or_text=takes_mapping, or_bool=base is str and bool in bases)
+
+
+def alternatives(names: Sequence[str]) -> str:
+    """``"a, b or c"``."""
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} or {names[-1]}"
+
+
+def is_true(text: str) -> bool:
+    """Read a boolean.
+
+    Raises:
+        ValueError: it is none.
+    """
+    word = text.strip().lower()
+    if word not in (*_TRUE, *_FALSE):
+        raise ValueError(_EXPECTED[bool])
+    return word in _TRUE
+
+
+def is_bool_word(text: str) -> bool:
+    """Whether a word can be the value of a boolean."""
+    return text.strip().lower() in (*_TRUE, *_FALSE)
+
+
+def _bool(value: Any) -> bool:
+    if isinstance(value, str):
+        return is_true(value)
+    if isinstance(value, bool) or type(value).__name__ == "bool_":
+        return bool(value)
+    raise ValueError(_EXPECTED[bool])
+
+
+def _int(value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, (str, numbers.Integral)):
+        raise ValueError(_EXPECTED[int])
+    try:
+        return int(value)
+    except ValueError:
+        raise ValueError(_EXPECTED[int]) from None
+
+
+def _float(value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, (str, numbers.Real)):
+        raise ValueError(_EXPECTED[float])
+    try:
+        return float(value)
+    except ValueError:
+        raise ValueError(_EXPECTED[float]) from None
+
+
+def _found(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return "a mapping"
+    if isinstance(value, (Sequence, set)):
+        return "a list"
+    return f"a {type(value).__name__}"
+
+
+def shown(value: Any) -> str:
+    """Return a value as a command line says it."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, float) and value.is_integer() and math.isfinite(value) and abs(value) < 1e15:
+        return f"{value:g}"
+    if isinstance(value, (list, tuple)):
+        return " ".join(shown(item) for item in value)
+    return json.dumps(value) if isinstance(value, Mapping) else str(value)

@@ -1,0 +1,87 @@
+"""Which checkpoint is loaded, which network is trained, and which part of it is frozen."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from earmark.errors import UsageError
+from earmark.settings.flags import Scope, Settings, flag, matching
+
+
+@dataclass
+class PretrainedArguments(Settings):
+    """Where a checkpoint comes from and what loading it may do."""
+
+    PAGE: ClassVar[str | None] = "model"
+
+    model_name_or_path: str | None = flag(
+        None, "Local folder or hub name of the checkpoint.", scope=Scope.MACHINE | Scope.TRAINING
+    )
+    model_revision: str = flag("main", "Branch, tag or commit of the checkpoint.", scope=Scope.TRAINING)
+    cache_dir: str | None = flag(None, "Folder for downloads (default: the hub's own cache).", scope=Scope.MACHINE)
+    token: str | None = flag(
+        None,
+        "Hub token for private repositories (default: that of `hf auth login`).",
+        scope=Scope.MACHINE | Scope.SECRET,
+    )
+    trust_remote_code: bool = flag(False, "Run Python code that comes with the checkpoint.")
+    allow_pickle: bool = flag(
+        False, "Load pickled weights (pytorch_model.bin), which can run code; without it only safetensors are loaded."
+    )
+
+
+@dataclass
+class ModelArguments(PretrainedArguments):
+    """Which network is trained and which part of it is frozen.
+
+    Raises:
+        UsageError: ``freeze`` is not one of its values, or ``keep_head`` has no checkpoint.
+    """
+
+    model_type: str | None = flag(
+        None,
+        "Start from random weights: tc_resnet (1 M parameters, for CPUs) or a model type of Transformers.",
+        scope=Scope.LEARNED,
+    )
+    config_name: str | None = flag(
+        None, "Folder or hub name of the model's config, if it is not the checkpoint's.", scope=Scope.MACHINE
+    )
+    config_overrides: str | None = flag(
+        None,
+        "Changes to the model's config: hidden_size=32,num_hidden_layers=2 or a JSON object.",
+        scope=Scope.LEARNED,
+        mapping=True,
+    )
+    feature_extractor_name: str | None = flag(
+        None, "Folder or hub name of the preprocessor, if it is not the checkpoint's.", scope=Scope.MACHINE
+    )
+    attention_mask: bool = flag(True, "Tell the model which samples of a batch are padding.", scope=Scope.LEARNED)
+    freeze: str | None = flag(
+        None,
+        "Frozen part: none, feature_encoder, encoder or last-N (train the last N layers and the head) (default: "
+        "feature_encoder if the model has a convolutional waveform encoder, as in Transformers' example).",
+        check=matching(
+            r"none|feature_encoder|encoder|last-[1-9][0-9]*", "none, feature_encoder, encoder or last-N, e.g. last-2"
+        ),
+        scope=Scope.TRAINED,
+    )
+    few_shot: bool = flag(
+        False,
+        "Train no epochs: fit the head by logistic regression on the model's embeddings of the clips, in seconds; for "
+        "about ten clips of each class.",
+        scope=Scope.RESULT,
+    )
+    keep_head: bool = flag(
+        False,
+        "Reuse the rows of the checkpoint's head for the classes that it has in common with the recordings (default: "
+        "only if all classes are the same).",
+        scope=Scope.TRAINED,
+    )
+    ignore_mismatched_sizes: bool = flag(False, "Accepted for old command lines: the head is always made to fit.")
+
+    def validate(self) -> None:
+        """Check that a head to keep has a checkpoint."""
+        super().validate()
+        if self.keep_head and not self.model_name_or_path:
+            raise UsageError("--keep_head reuses the head of a checkpoint. Name one with --model_name_or_path.")

@@ -1,0 +1,78 @@
+"""How and where one run happens."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+from earmark.errors import UsageError
+from earmark.settings.flags import COUNT, Scope, Settings, flag
+
+DEVICE_HELP = "auto, npu, cuda, xpu, mps or cpu; auto takes the first accelerator there is."
+
+
+@dataclass
+class RunArguments(Settings):
+    """How and where this one run happens.
+
+    Raises:
+        UsageError: ``seeds`` are not whole numbers.
+    """
+
+    PAGE: ClassVar[str | None] = "run"
+
+    device: str = flag("auto", f"Device: {DEVICE_HELP}", scope=Scope.MACHINE)
+    precision: Literal["auto", "bf16", "fp16", "fp32"] = flag(
+        "auto",
+        "Number format of training; auto: bf16 if the device has it, else fp16 on accelerators, fp32 on CPUs.",
+        scope=Scope.LEARNED,
+    )
+    overwrite_output_dir: bool = flag(False, "Replace a run that is already in the output folder.", scope=Scope.ONCE)
+    resume: bool = flag(
+        False,
+        "Resume from the newest whole checkpoint of the output folder; start from the beginning without one.",
+        scope=Scope.ONCE,
+    )
+    num_processes: int | None = flag(
+        None,
+        "Number of processes on this machine, one for each card; starts torch's own launcher (default: this process).",
+        check=COUNT,
+        scope=Scope.ONCE | Scope.MACHINE,
+    )
+    seeds: str | None = flag(
+        None,
+        "Several runs, one for each of these seeds: 0,1,2 (with folds: all folds for each); reports the mean.",
+        scope=Scope.RESULT,
+    )
+    metric: str | None = flag(
+        None,
+        "Folder of a local `evaluate` metric, computed beside the built-in ones.",
+        scope=Scope.MACHINE,
+    )
+    report: bool = flag(True, "Write report.html, a page with figures, charts and audio, into the run folder.")
+    logging_dir: str | None = flag(
+        None, "Folder for TensorBoard events (default: runs/ in the output folder).", scope=Scope.MACHINE
+    )
+
+    def validate(self) -> None:
+        """Check the list of seeds."""
+        super().validate()
+        self.seed_list()
+
+    def seed_list(self) -> list[int]:
+        """Return the numbers of ``--seeds``; empty without the flag.
+
+        Raises:
+            UsageError: not whole numbers with commas between them, or one twice.
+        """
+        if self.seeds is None:
+            return []
+        words = [word.strip() for word in str(self.seeds).split(",")]
+        if not all(re.fullmatch("[0-9]+", word) and int(word) < 2**32 for word in words):
+            expected = "whole numbers from 0 to 4294967295 with commas between, e.g. 0,1,2"
+            raise UsageError(f"--seeds {self.seeds}: expected {expected}")
+        numbers = [int(word) for word in words]
+        if len(set(numbers)) < len(numbers):
+            raise UsageError(f"--seeds {self.seeds}: expected each number once")
+        return numbers

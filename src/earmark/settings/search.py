@@ -1,0 +1,23 @@
+"""The settings of ``earmark search``, beside those of training."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from earmark.settings.flags import COUNT, Scope, Settings, flag
+
+
+@dataclass
+class SearchOptions(Settings):
+    """``earmark search``: what to search, beside the flags of ``earmark train``."""
+
+    PAGE: ClassVar[str | None] = "search"
+
+    search_space: list[str] = flag(
+        [],
+        "What to search, with commas between: NAME=LOW:HIGH, NAME=LOW:HIGH:log or NAME=A|B|C, each NAME a flag of "
+        "earmark train (required).",
+    )
+    trials: int = flag(20, "Number of runs, those of earlier calls counted.", check=COUNT, scope=Scope.ONCE)
+    prune: bool = flag(True, "End a trial that is worse than the median of the others at the same point.")

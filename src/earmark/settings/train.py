@@ -1,0 +1,194 @@
+"""All settings of ``earmark train`` together: read once, from a command line, a file or Python keywords."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any
+
+from earmark.errors import DataError, UsageError
+from earmark.settings.data import DataArguments, path_settings, paths_in
+from earmark.settings.evaluation import EvaluateOptions
+from earmark.settings.files import read_config_file, resolved_config
+from earmark.settings.flags import Scope, Settings, flags_of
+from earmark.settings.model import ModelArguments
+from earmark.settings.run import RunArguments
+from earmark.settings.training import TrainingArguments
+from earmark.settings.words import (
+    Given,
+    merged,
+    read_file,
+    read_values,
+    read_words,
+    refuse_words,
+    settings_of,
+    take_config,
+)
+
+TRAIN_CLASSES = (DataArguments, ModelArguments, RunArguments, TrainingArguments)
+_OLD_DEFAULTS = {"num_train_epochs": 3.0}  # in run_config.yaml of earlier versions
+
+
+@dataclass
+class TrainSettings:
+    """All settings of a training run.
+
+    Attributes:
+        data: data settings.
+        model: model settings.
+        run: run settings.
+        training: settings of the trainer, without Transformers.
+        notes: one line for each old flag that was translated or left out.
+        words: the command line that they were read from, for processes that are started with the same.
+    """
+
+    data: DataArguments
+    model: ModelArguments
+    run: RunArguments
+    training: TrainingArguments
+    notes: list[str] = field(default_factory=list)
+    words: tuple[str, ...] = ()
+
+    @property
+    def parts(self) -> tuple[Settings, ...]:
+        """The settings objects, in the order in which they are saved."""
+        return self.data, self.model, self.run, self.training
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return every setting as ``--config`` reads it back."""
+        return resolved_config(*self.parts)
+
+
+def parse_train(words: Sequence[str]) -> TrainSettings:
+    """Read the command line of ``earmark train``, which trains and evaluates.
+
+    Raises:
+        UsageError: a flag or the configuration file is wrong, or settings contradict each other.
+    """
+    return replace(train_settings(_read(words), do_train=True, do_eval=True), words=tuple(words))
+
+
+def parse_example(words: Sequence[str]) -> TrainSettings:
+    """Read the command line of ``run_audio_classification.py``, which does what ``--do_train`` and ``--do_eval`` say.
+
+    A first word that ends in .json, .yaml or .yml is the configuration file, as in Transformers' example.
+
+    Raises:
+        UsageError: as :func:`parse_train`, or there is nothing to do.
+    """
+    given = _read(with_config_flag(words))
+    if not given.values.get("do_train") and not given.values.get("do_eval"):
+        raise UsageError("nothing to do: add --do_train, --do_eval or both")
+    if given.values.get("num_train_epochs") is None and not given.values.get("few_shot"):
+        given.values["num_train_epochs"] = 3.0  # the example's default, whatever the data
+    return replace(train_settings(given), words=tuple(words))
+
+
+def parse_with(cls: type[Any], words: Sequence[str]) -> tuple[Any, TrainSettings]:
+    """Read a command line of settings of another class together with those of ``earmark train``.
+
+    Raises:
+        UsageError: as :func:`parse_train`.
+    """
+    given = _read(words, cls)
+    own = settings_of(cls, given)
+    return own, replace(train_settings(given, do_train=True, do_eval=True), words=tuple(words))
+
+
+def from_keywords(values: Mapping[str, Any]) -> TrainSettings:
+    """Read Python keywords.
+
+    Raises:
+        UsageError: an unknown name, with the nearest one, or as :func:`parse_train`.
+    """
+    return train_settings(read_values(values, flags_of(*TRAIN_CLASSES)), do_train=True, do_eval=True)
+
+
+def with_config_flag(words: Sequence[str]) -> list[str]:
+    """Words of ``run_audio_classification.py`` in which a leading file is the value of ``--config``."""
+    leading_file = bool(words) and words[0].endswith((".json", ".yaml", ".yml"))
+    return ["--config", *words] if leading_file else list(words)
+
+
+def _read(words: Sequence[str], *also: type) -> Given:
+    path, words = take_config(words)
+    flags = flags_of(*TRAIN_CLASSES, *also)
+    file = read_file(path, read_config_file(path), flags, takes_old_flags=True) if path else Given()
+    line = read_words(words, flags, takes_old_flags=True, has_words=False)
+    refuse_words(line.words)
+    return merged(file, line)
+
+
+def train_settings(given: Given, **settled: Any) -> TrainSettings:
+    """Make the settings of a training run.
+
+    Args:
+        given: what somebody gave.
+        **settled: settings of the command itself.
+
+    Raises:
+        UsageError: no output folder, no model, or settings that contradict each other.
+    """
+    values = given.values
+    if not values.get("output_dir"):
+        raise UsageError("no output folder: add --output_dir, e.g. --output_dir runs/first")
+    path, model_type = values.get("model_name_or_path"), values.get("model_type")
+    if path and model_type:
+        raise UsageError(f"--model_name_or_path {path} and --model_type {model_type} contradict: keep one")
+    if not (path or model_type or values.get("config_name")):
+        raise UsageError(
+            "no model: add --model_name_or_path FOLDER_OR_NAME, or --model_type tc_resnet for random weights"
+        )
+    if values.get("use_cpu"):
+        device = values.setdefault("device", "auto")
+        if device not in ("auto", "cpu"):
+            raise UsageError(f"--use_cpu and --device {device} contradict each other: keep one")
+        values["device"] = "cpu"
+    given.values.update(settled)
+    data, model, run, training = (settings_of(cls, given) for cls in TRAIN_CLASSES)
+    settings = TrainSettings(data, model, run, training, given.notes)  # type: ignore[arg-type]  # in their order
+    if settings.model.few_shot:
+        refuse_flags_of_epochs(settings.parts, given.typed)
+    return settings
+
+
+def refuse_flags_of_epochs(parts: Iterable[Settings], typed: Collection[str] = ()) -> None:
+    """Refuse flags that have no effect because ``--few_shot`` trains no epochs.
+
+    Args:
+        parts: settings objects. Defaults in them are no mistake: a run saves all of its settings.
+        typed: flags of the command line, which are refused whatever their value.
+
+    Raises:
+        UsageError: there is one.
+    """
+    for part in parts:
+        for name, one in flags_of(type(part)).items():
+            value = getattr(part, name)
+            is_set = bool(value) and value not in (one.default, _OLD_DEFAULTS.get(name))
+            if Scope.EPOCHS in one.scope and (name in typed or is_set):
+                raise UsageError(f"--few_shot trains no epochs, so --{name} has no effect. Leave one of them out.")
+
+
+def check_sources(data: DataArguments) -> None:
+    """Check that folders and manifests exist, before anything slow starts.
+
+    One machine of a distributed run does not check by itself: the others have to learn of what it lacks.
+
+    Raises:
+        DataError: one does not.
+    """
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        return
+    for name in path_settings():
+        for path in paths_in(getattr(data, name)):
+            if not Path(path).exists():
+                raise DataError(f"{path}: no such {'folder' if name.endswith('_dir') else 'file'}")
+
+
+def evaluation_of(settings: TrainSettings) -> EvaluateOptions:
+    """Return what ``--do_eval`` without ``--do_train`` asks for: the validation score of the checkpoint given."""
+    values = {name: getattr(part, name) for part in settings.parts for name in flags_of(type(part))}
+    return EvaluateOptions(**{one.name: values[one.name] for one in fields(EvaluateOptions) if one.name in values})

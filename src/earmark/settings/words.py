@@ -1,0 +1,249 @@
+"""From command lines, files of settings and Python keywords to values: one reader, one text for each mistake.
+
+The order is defaults < configuration file < flags. Old names are translated, and values read, in one place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from earmark.errors import UsageError
+from earmark.settings.flags import Flag, Settings, flags_of
+from earmark.settings.kinds import is_bool_word, shown
+from earmark.settings.legacy import LEGACY_FLAGS, translate
+from earmark.words import suggestion
+
+T = TypeVar("T", bound=Settings)
+
+
+@dataclass
+class Given:
+    """Values that somebody gave.
+
+    Attributes:
+        values: setting to value.
+        words: words that are no flags, in their order.
+        typed: names of the settings on a command line or among Python keywords, also with their default as value.
+        notes: one line for each word that was read otherwise than it was written.
+    """
+
+    values: dict[str, Any] = field(default_factory=dict)
+    words: list[str] = field(default_factory=list)
+    typed: set[str] = field(default_factory=set)
+    notes: list[str] = field(default_factory=list)
+
+
+def read_words(
+    words: Sequence[str], flags: Mapping[str, Flag], *, takes_old_flags: bool = False, has_words: bool = True
+) -> Given:
+    """Read the words of a command line.
+
+    Args:
+        words: flags may stand anywhere; words behind a bare ``--`` are never flags.
+        flags: the known flags by name.
+        takes_old_flags: whether flags that Transformers has dropped are translated.
+        has_words: whether words that are no flags mean something, so that the word behind a switch may be one.
+
+    Raises:
+        UsageError: an unknown flag, with the nearest known one; a flag without a value, or with a wrong one.
+    """
+    words = list(words)
+    at = words.index("--") if "--" in words else len(words)
+    given = Given()
+    flag_words = words[:at]
+    if takes_old_flags:
+        flag_words, given.notes = translate(flag_words)
+    spelled = {alias: one for one in flags.values() for alias in (one.name, *one.aliases)}
+    texts: dict[str, list[str]] = {}
+    known = {*spelled, *(LEGACY_FLAGS if takes_old_flags else ())}
+    for written, name, values in _grouped(flag_words, spelled, given.words, has_words):
+        if name not in spelled:
+            raise UsageError(f"unknown flag {written}{_advice(name, known, takes_old_flags)}")
+        one = spelled[name]
+        if one.name in texts and not one.repeated and texts[one.name] != values:
+            given.notes.append(
+                f"--{one.name} is given twice; the last value, {' '.join(values)}, replaces {' '.join(texts[one.name])}"
+            )
+        texts[one.name] = [*(texts.get(one.name, []) if one.repeated else []), *values]
+    for name, values in texts.items():
+        one = flags[name]
+        several = one.kind.is_list and not (one.kind.single_as_text and len(values) == 1)
+        given.values[name] = one.read(values if several else values[0])
+    given.typed = set(texts)
+    given.words += words[at + 1 :]
+    return given
+
+
+def _grouped(
+    words: Sequence[str], spelled: Mapping[str, Flag], others: list[str], has_words: bool
+) -> Iterator[tuple[str, str, list[str]]]:
+    """Flags as written, their names and their values; words that belong to no flag go to ``others``."""
+    at = 0
+    while at < len(words):
+        word = words[at]
+        at += 1
+        if not word.startswith("-") or word == "-" or not word.strip("-"):
+            others.append(word)
+            continue
+        written, equals, value = word.partition("=")
+        name = written.lstrip("-").replace("-", "_")
+        one = spelled.get(name) if written.startswith("--") else None
+        negated = spelled.get(name.removeprefix("no_")) if one is None and name.startswith("no_") else None
+        if negated is not None and negated.kind.base is bool and written.startswith("--"):
+            yield written, negated.name, ["false"]
+            continue
+        if one is None or equals:
+            yield written, name, [value]
+            continue
+        values: list[str] = []
+        while at < len(words) and _is_value(words[at], one, values, has_words):
+            values.append(words[at])
+            at += 1
+        if not values and (one.kind.base is bool or one.kind.or_bool):
+            values = ["true"]
+        if not values:
+            raise UsageError(f"{written}: expected {one.kind.expected} after it")
+        yield written, name, values
+
+
+def _is_value(word: str, one: Flag, values: Sequence[str], has_words: bool) -> bool:
+    """Whether a word is a value of the flag before it."""
+    if word.startswith("--"):
+        return False
+    if one.kind.base is bool:
+        return not values and (is_bool_word(word) or not has_words)
+    return not values or (one.kind.is_list and not one.repeated and not word.startswith("-"))
+
+
+def _advice(name: str, known: Iterable[str], trains: bool) -> str:
+    if not trains and name in training_flags():
+        return ": a flag of earmark train, not of this command. Leave it out."
+    return suggestion(name, known, "--")
+
+
+def training_flags() -> Mapping[str, Flag]:
+    """Return the flags of ``earmark train``."""
+    from earmark.settings.train import TRAIN_CLASSES
+
+    return flags_of(*TRAIN_CLASSES)
+
+
+def read_file(
+    path: str, settings: Mapping[str, Any], flags: Mapping[str, Flag], *, takes_old_flags: bool = False
+) -> Given:
+    """Read the settings of a configuration file.
+
+    Args:
+        path: names the file in messages.
+        settings: as :func:`earmark.settings.files.read_config_file` gives them.
+        flags: the known flags by name.
+        takes_old_flags: whether flags that Transformers has dropped are translated.
+
+    Raises:
+        UsageError: an unknown setting, with the nearest one, or a wrong value.
+    """
+    words: list[str] = []
+    direct: dict[str, Any] = {}
+    with _naming(path):
+        for key, value in settings.items():
+            name = key.replace("-", "_")
+            if name in flags and (value is None or isinstance(value, (list, Mapping))):
+                direct[name] = flags[name].read(value)
+            elif name in flags or (takes_old_flags and name in LEGACY_FLAGS):
+                if value is None or isinstance(value, (list, Mapping)):
+                    raise UsageError(f"--{name} {shown(value)}: expected one value, found {_kind(value)}")
+                words.append(f"--{name}={shown(value)}")
+            else:
+                raise UsageError(f"unknown setting {key}{suggestion(name, flags)}")
+        given = read_words(words, flags, takes_old_flags=takes_old_flags)
+    given.values.update(direct)
+    given.typed = set()
+    given.notes = [f"{path}: {note}" for note in given.notes]
+    return given
+
+
+def read_values(values: Mapping[str, Any], flags: Mapping[str, Flag]) -> Given:
+    """Read Python keywords.
+
+    Raises:
+        UsageError: an unknown name, with the nearest one, or a wrong value.
+    """
+    for name in values:
+        if name not in flags:
+            raise UsageError(f"unknown setting {name}{suggestion(name, flags)}")
+    return Given({name: flags[name].read(value) for name, value in values.items()}, typed=set(values))
+
+
+def merged(file: Given, line: Given) -> Given:
+    """Return the values of a file with those of the command line over them."""
+    return Given({**file.values, **line.values}, line.words, line.typed, [*file.notes, *line.notes])
+
+
+def take_config(words: Sequence[str]) -> tuple[str | None, list[str]]:
+    """Cut ``--config FILE`` out of the words of a command line.
+
+    Raises:
+        UsageError: it is given twice, or without a file.
+    """
+    kept: list[str] = []
+    files: list[str] = []
+    words = list(words)
+    while words:
+        word = words.pop(0)
+        if word == "--":
+            kept += [word, *words]
+            break
+        if word == "--config":
+            if not words:
+                raise UsageError("--config: expected a file after it")
+            files.append(words.pop(0))
+        elif word.startswith("--config="):
+            files.append(word.partition("=")[2])
+        else:
+            kept.append(word)
+    if len(files) > 1:
+        raise UsageError(f"--config is given {len(files)} times: one file at a time")
+    return files[0] if files else None, kept
+
+
+def settings_of(cls: type[T], given: Given) -> T:
+    """Make settings of the values that a class has; the others get their defaults.
+
+    A setting counts as given if it was typed, or if a file has another value than the default (a run saves all).
+
+    Raises:
+        UsageError: see :class:`earmark.settings.flags.Settings`.
+    """
+    flags = flags_of(cls)
+    own = {name: value for name, value in given.values.items() if name in flags}
+    by_hand = {name for name, value in own.items() if name in given.typed or value != flags[name].default}
+    return cls(**own, given=frozenset(by_hand))
+
+
+def refuse_words(words: Sequence[str]) -> None:
+    """Refuse words that are no flags and no values.
+
+    Raises:
+        UsageError: there is one.
+    """
+    if words:
+        raise UsageError(
+            f"unexpected word {words[0]!r}: flags begin with --, and one value follows each. Repeat a flag that takes "
+            "several values (--train_file a.csv --train_file b.csv)."
+        )
+
+
+@contextmanager
+def _naming(path: str) -> Iterator[None]:
+    """Put the file's name in front of what is wrong with its settings."""
+    try:
+        yield
+    except UsageError as exc:
+        raise UsageError(f"{path}: {exc}") from exc
+
+
+def _kind(value: Any) -> str:
+    return "null" if value is None else "a list" if isinstance(value, list) else "a mapping"

@@ -1,0 +1,265 @@
+"""What a training run will do: read once from settings and folder, decided once, refused before anything is loaded.
+
+:func:`make_plan` is pure: it reads no file, starts no process and imports neither torch nor Transformers. The state of
+the output folder and the abilities of the device are values (:class:`FolderState`, :class:`~earmark.device.Abilities`).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from earmark.device import Abilities, choose_optimizer, choose_precision
+from earmark.errors import OutputError, UsageError
+from earmark.models.source import ModelSource, source_of
+from earmark.runs.folder import RunFolder
+from earmark.scoring.decide import check_task_can_fit
+from earmark.scoring.figures import METRICS, check_direction, metric_key
+from earmark.settings.data import DataArguments
+from earmark.settings.files import plain, resolved_config
+from earmark.settings.model import ModelArguments
+from earmark.settings.run import RunArguments
+from earmark.settings.train import TrainSettings, refuse_flags_of_epochs
+from earmark.settings.training import TrainingArguments
+from earmark.tasks import Task
+from earmark.train.checkpoints import find_checkpoint_to_resume
+from earmark.words import counted
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class FolderState:
+    """What decides about a run in its output folder.
+
+    Attributes:
+        is_run: whether an earlier run is there.
+        has_several_runs: whether it is a cross-validation, or has runs of several seeds.
+        foreign: files with a run's names that no run of earmark has written.
+        checkpoint: the checkpoint to resume from, if any is asked for and there is one.
+    """
+
+    is_run: bool = False
+    has_several_runs: bool = False
+    foreign: tuple[str, ...] = ()
+    checkpoint: str | None = None
+
+
+def look_at_folder(settings: TrainSettings) -> FolderState:
+    """Read the state of the output folder.
+
+    Raises:
+        UsageError: two flags ask for different checkpoints.
+        OutputError: the checkpoint that is asked for does not exist, or is not whole.
+    """
+    folder, asked = RunFolder(Path(str(settings.training.output_dir))), settings.training.resume_from_checkpoint
+    checkpoint = find_checkpoint_to_resume(asked, folder.path, resume=settings.run.resume)
+    foreign = tuple(folder.foreign_files())
+    return FolderState(folder.is_run(), folder.cross_validation.is_file(), foreign, checkpoint)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One training run, as far as it is decided without the clips.
+
+    Attributes:
+        data: data settings.
+        model: model settings.
+        run: run settings.
+        given: settings of the trainer as they were given; a run saves precision and optimizer as these say.
+        training: settings of the trainer, with metric, precision, optimizer and batch decided.
+        task: what the model is asked.
+        source: where the model comes from.
+        folder: the run folder.
+        checkpoint: the checkpoint to resume from.
+        resumes: whether the run in the folder is continued.
+        replaces: whether an earlier run in the folder is removed.
+        notes: lines for the log about decisions that were not asked for.
+    """
+
+    data: DataArguments
+    model: ModelArguments
+    run: RunArguments
+    given: TrainingArguments
+    training: TrainingArguments
+    task: Task
+    source: ModelSource
+    folder: RunFolder
+    checkpoint: str | None
+    resumes: bool
+    replaces: bool
+    notes: tuple[str, ...] = ()
+
+    @property
+    def pretrained(self) -> bool:
+        """Whether training starts from a checkpoint of a model."""
+        return self.model.model_name_or_path is not None
+
+    @property
+    def precision_flag(self) -> str | None:
+        """The flag that asked for half precision, ``None`` if none did."""
+        if self.run.precision in ("bf16", "fp16"):
+            return f"--precision {self.run.precision}"
+        return "--bf16" if self.given.bf16 else "--fp16" if self.given.fp16 else None
+
+    def to_save(self, training: TrainingArguments) -> dict[str, Any]:
+        """Return the settings of the run as its file holds them.
+
+        A precision and an optimizer that earmark chose for the device are left out: read back from the file, they would
+        count as flags, contradict ``--precision``, and be an error on a device that does not have them.
+
+        Args:
+            training: settings of the trainer after clips and model have decided the rest.
+        """
+        chosen = {name: plain(getattr(self.given, name)) for name in ("bf16", "fp16", "optim")}
+        return {**resolved_config(self.data, self.model, self.run, training), **chosen}
+
+
+def make_plan(
+    settings: TrainSettings, state: FolderState, device: Abilities | None = None, world_size: int = 1
+) -> Plan:
+    """Decide what a training run does.
+
+    Args:
+        settings: all settings of the run.
+        state: of its output folder.
+        device: of training; without one, precision and optimizer stay undecided.
+        world_size: processes that train together.
+
+    Raises:
+        UsageError: settings contradict each other, the task or the machine.
+        OutputError: the output folder cannot take the run.
+        DeviceError: the device lacks the precision that is asked for.
+    """
+    data, model, run, given = settings.data, settings.model, settings.run, settings.training
+    if not given.output_dir:
+        raise UsageError("no output folder: add --output_dir, e.g. --output_dir runs/first")
+    task = Task(data.task or Task.SINGLE_LABEL)
+    _check_few_shot(model, given)
+    _check_flags_of_task(given, task)
+    training, notes = judged_by(given, task, run.metric), []
+    if device is not None:
+        training, notes = _on_device(training, run, device)
+        training = with_global_batch(training, world_size)
+    folder = RunFolder(Path(given.output_dir))
+    resumes = run.resume or _is_inside(state.checkpoint, folder.path)  # from elsewhere a new run starts
+    _check_folder(folder, state, resumes=resumes, replaces=run.overwrite_output_dir)
+    return Plan(
+        data, model, run, given, training, task, source_of(model), folder, state.checkpoint, resumes,
+        run.overwrite_output_dir and not resumes, tuple(notes),
+    )  # fmt: skip
+
+
+def _check_few_shot(model: ModelArguments, training: TrainingArguments) -> None:
+    if not model.few_shot:
+        return
+    if not model.model_name_or_path:
+        raise UsageError("--few_shot needs a pretrained or trained model. Name one with --model_name_or_path.")
+    refuse_flags_of_epochs((model, training))
+    if training.class_weights not in (None, "balanced"):
+        raise UsageError(f"--class_weights {training.class_weights}: --few_shot knows only balanced")
+    if training.push_to_hub:
+        raise UsageError("--few_shot does not push. Push the run when it is done: earmark push RUN ORG/NAME.")
+
+
+def _check_flags_of_task(training: TrainingArguments, task: Task) -> None:
+    """Refuse flags that have no effect on the task."""
+    check_task_can_fit(training, task)
+    if task is not Task.SINGLE_LABEL and training.sampler == "balanced":
+        instead = " Use --class_weights balanced." if task is Task.MULTI_LABEL else " Leave it out."
+        raise UsageError(f"--sampler balanced: no order has each class equally often for {task.in_words}.{instead}")
+    if task is not Task.REGRESSION:
+        return
+    for name in ("class_weights", "focal_gamma", "label_smoothing_factor"):
+        if getattr(training, name):
+            raise UsageError(f"--{name}: a number has no classes. Leave it out with --task regression.")
+    for name in ("fsdp", "deepspeed"):
+        if getattr(training, name):
+            raise UsageError(f"--task regression and --{name} cannot be combined, because it spreads the head.")
+
+
+def judged_by(training: TrainingArguments, task: Task, metric_folder: str | None) -> TrainingArguments:
+    """Return the training settings with the metric that chooses the best model and its direction.
+
+    Args:
+        training: settings; the default metric, accuracy, stands for the headline of any task.
+        task: the task of the model.
+        metric_folder: folder of a local metric, which may have metrics of its own.
+
+    Raises:
+        UsageError: the metric is unknown, or ``--greater_is_better`` contradicts it.
+    """
+    metric, direction = training.metric_for_best_model, training.greater_is_better
+    if metric == "accuracy" and task is not Task.SINGLE_LABEL:
+        metric, direction = next(iter(METRICS[task])), None
+        logger.info("metric that chooses the best model: %s", metric)
+    higher = check_direction(task, metric_key(metric), direction, has_folder=metric_folder is not None)
+    changes: dict[str, Any] = {"metric_for_best_model": metric, "greater_is_better": higher}
+    if training.lr_scheduler_type in ("reduce_lr_on_plateau", "greedy"):  # torch's default is to minimize
+        settings = training.lr_scheduler_kwargs if isinstance(training.lr_scheduler_kwargs, dict) else {}
+        changes["lr_scheduler_kwargs"] = {**settings, "mode": "max" if higher else "min"}
+    return dataclasses.replace(training, **changes)
+
+
+def _on_device(
+    training: TrainingArguments, run: RunArguments, device: Abilities
+) -> tuple[TrainingArguments, list[str]]:
+    precision, note = choose_precision(device, bf16=training.bf16, fp16=training.fp16, precision=run.precision)
+    optimizer = choose_optimizer(device, training.optim, precision)
+    changes: dict[str, Any] = {
+        "use_cpu": device.type == "cpu",
+        "bf16": precision == "bf16",
+        "fp16": precision == "fp16",
+        "optim": optimizer,
+    }
+    logger.info("device: %s, %s, training in %s with %s", device, device.description, precision, optimizer)
+    return dataclasses.replace(training, **changes), [note] if note else []
+
+
+def with_global_batch(training: TrainingArguments, world_size: int) -> TrainingArguments:
+    """Return settings whose steps take ``--global_batch_size`` clips on however many processes.
+
+    Raises:
+        UsageError: it cannot be divided evenly, or contradicts ``--gradient_accumulation_steps``.
+    """
+    wanted = training.global_batch_size
+    if wanted is None:
+        return training
+    if training.gradient_accumulation_steps > 1:
+        raise UsageError("--global_batch_size sets --gradient_accumulation_steps itself. Leave one of them out.")
+    largest = min(training.per_device_train_batch_size, max(1, wanted // world_size))
+    batch = next((size for size in range(largest, largest // 2, -1) if wanted % (size * world_size) == 0), None)
+    if batch is None:
+        raise UsageError(
+            f"--global_batch_size {wanted}: cannot be divided evenly over {world_size} processes in batches of at most "
+            f"{training.per_device_train_batch_size}. Use a multiple of {largest * world_size}."
+        )
+    steps = wanted // (batch * world_size)
+    shown = counted(wanted, "clip"), counted(world_size, "process")
+    logger.info("batches: %s a step = %s x %d x %d accumulated", *shown, batch, steps)
+    return dataclasses.replace(training, per_device_train_batch_size=batch, gradient_accumulation_steps=steps)
+
+
+def _is_inside(checkpoint: str | None, folder: Path) -> bool:
+    return checkpoint is not None and folder.resolve() in Path(checkpoint).resolve().parents
+
+
+def _check_folder(folder: RunFolder, state: FolderState, *, resumes: bool, replaces: bool) -> None:
+    if resumes and state.has_several_runs:
+        raise OutputError(
+            f"{folder.path}: holds a cross-validation or runs of several seeds, not a single run that can be resumed. "
+            "Give the flags that it was made with (--folds, --fold_column, --seeds), or another --output_dir."
+        )
+    if state.foreign:
+        raise OutputError(
+            f"{folder.path}: is not a run of earmark and holds {', '.join(state.foreign[:3])}, which a run would "
+            "overwrite. Give another --output_dir."
+        )
+    if state.is_run and not resumes and not replaces:
+        raise OutputError(
+            f"{folder.path}: holds a run already. Name another --output_dir, add --resume to continue the run, or "
+            "--overwrite_output_dir to replace it."
+        )

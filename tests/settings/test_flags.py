@@ -1,0 +1,261 @@
+"""One declaration for each flag, and what follows from it."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import pytest
+import yaml
+from transformers import TrainingArguments as TheirArguments
+
+from earmark.cli.pages import help_page
+from earmark.cli.table import COMMANDS
+from earmark.errors import UsageError
+from earmark.settings import transformers_flags
+from earmark.settings.data import DataArguments
+from earmark.settings.files import read_config_file, resolved_config, save_config
+from earmark.settings.flags import Flag, Scope, Settings, above, at_least, flag, flags_of, names_with
+from earmark.settings.train import TRAIN_CLASSES, from_keywords, parse_train
+from earmark.settings.training import TrainingArguments
+from earmark.settings.words import read_file, read_values, read_words, settings_of
+from earmark.train.search_space import parse_space
+from earmark.train.trainer import result_settings
+
+ALL = [(command.name, one) for command in COMMANDS.values() for one in flags_of(*command.settings).values()]
+
+
+@dataclass
+class Extended(TrainingArguments):
+    """What it takes to add a flag."""
+
+    max_shift_seconds: float = flag(
+        0.1, "Longest shift of a clip, in seconds.", check=above(0), scope=Scope.LEARNED | Scope.EPOCHS
+    )
+
+
+def test_a_new_flag_is_one_declaration(tmp_path: Path) -> None:
+    flags = flags_of(Extended)
+    read = settings_of(Extended, read_words(["--max_shift_seconds", "0.3", "--output_dir", "x"], flags))
+    assert (read.max_shift_seconds, "max_shift_seconds" in read.given) == (0.3, True)
+    command = dataclasses.replace(COMMANDS["train"], settings=(*TRAIN_CLASSES[:3], Extended))
+    page = help_page(command)
+    assert "  --max_shift_seconds X\n      Longest shift of a clip, in seconds (default: 0.1)." in page
+    save_config(resolved_config(read), tmp_path / "run.yaml")
+    file = str(tmp_path / "run.yaml")
+    again = settings_of(Extended, read_file(file, read_config_file(file), flags))
+    assert again.max_shift_seconds == 0.3
+    with pytest.raises(UsageError, match="--max_shift_seconds -1: expected a number above 0"):
+        Extended(max_shift_seconds=-1)
+    assert result_settings(read)["max_shift_seconds"] == 0.3  # a resumed run is compared by it
+    assert parse_space(["max_shift_seconds=0.1:0.5"], [Extended])[0].high == 0.5  # a search may vary it
+    assert "max_shift_seconds" in names_with(Scope.EPOCHS, Extended)  # and --few_shot rejects it
+
+
+@pytest.mark.parametrize("one", [flag for _, flag in ALL], ids=[f"{command}-{flag.name}" for command, flag in ALL])
+def test_every_flag_has_help_a_type_and_a_scope(one: Flag) -> None:
+    assert one.help.endswith(".")
+    assert len(one.help) > 10
+    assert isinstance(one.scope, Scope)
+    assert one.kind.choices or one.kind.expected
+    # numbers that are counts or lengths say so; -1 and None stand for "no limit"
+    if one.default is not None and one.kind.base in (int, float) and not one.kind.is_list:
+        assert one.read(one.default) == one.default
+
+
+def test_all_pages_together_show_every_flag() -> None:
+    for command in COMMANDS.values():
+        page = help_page(command, everything=True)
+        hidden = {"inputs", "runs"}  # given as words
+        missing = [name for name in flags_of(*command.settings) if f"--{name}" not in page and name not in hidden]
+        assert not missing, command.name
+    everything = help_page(COMMANDS["train"], everything=True)
+    assert len(everything) > len(help_page(COMMANDS["train"]))
+    for name in ("on_nan_loss", "adam_beta1", "fsdp", "bucket_waste"):
+        assert f"  --{name}" in everything
+
+
+@pytest.mark.parametrize("name", ["train", "search", "predict"])
+def test_a_file_with_every_flag_reads_back_to_the_same(name: str, tmp_path: Path) -> None:
+    """Each flag gets a value that differs from its default if one is easy to make."""
+    flags = flags_of(*COMMANDS[name].settings)
+    values = {one.name: _other_value(one) for one in flags.values()}
+    path = tmp_path / "all.yaml"
+    path.write_text(yaml.safe_dump(values, sort_keys=False), encoding="utf-8")
+    by_file = read_file(str(path), read_config_file(path), flags).values
+    assert by_file == read_values(values, flags).values
+    assert by_file.keys() == flags.keys()
+    words = [word for one in flags.values() for word in _words(one, values[one.name])]
+    assert read_words(words, flags).values == {key: value for key, value in by_file.items() if value is not None}
+
+
+def _other_value(one: Flag) -> Any:
+    if one.kind.choices:
+        return one.kind.choices[-1]
+    if one.kind.base is dict:
+        return {"a": 1}
+    if one.check is not None or one.default is None:
+        return [one.default] if one.kind.is_list and isinstance(one.default, str) else one.default
+    item: Any = {bool: not one.default, int: 3, float: 0.25, str: "word"}[one.kind.base]
+    return [item, item] if one.kind.is_list else item
+
+
+def _words(one: Flag, value: Any) -> list[str]:
+    if value is None or value == []:
+        return []
+    texts = [json.dumps(item) if isinstance(item, dict) else _text(item) for item in _listed(value)]
+    if one.repeated:
+        return [word for text in texts for word in (f"--{one.name}", text)]
+    return [f"--{one.name}={texts[0]}"] if len(texts) == 1 else [f"--{one.name}", *texts]
+
+
+def _listed(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
+
+
+def _text(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def test_the_table_of_transformers_flags_is_that_of_the_installed_version() -> None:
+    """scripts/update-transformers-flags writes it again."""
+    import transformers
+
+    theirs = {one.name: one for one in dataclasses.fields(TheirArguments) if one.name != "parallelism_config"}
+    table = flags_of(transformers_flags.TransformersFlags)
+    assert theirs.keys() <= table.keys()
+    if transformers.__version__ == transformers_flags.VERSION:
+        assert theirs.keys() == table.keys()
+        for name, one in theirs.items():
+            default = one.default if one.default is not dataclasses.MISSING else one.default_factory()  # type: ignore[misc]
+            assert table[name].default == getattr(default, "value", default), name
+
+
+def test_each_mistake_has_the_same_text_from_all_three_entrances(tmp_path: Path) -> None:
+    base = {"output_dir": "out", "model_type": "tc_resnet"}
+    words = ["--output_dir", "out", "--model_type", "tc_resnet"]
+    for name, value, said in [
+        ("learning_rate", "fast", "--learning_rate fast: expected a number"),
+        ("learning_rate", -1, "--learning_rate -1: expected 0 or more"),
+        ("seed", "1.5", "--seed 1.5: expected a whole number"),
+        ("seed", -1, "--seed -1: expected a whole number from 0 to 4294967295"),
+        ("fp16", "maybe", "--fp16 maybe: expected true or false"),
+        ("eval_strategy", "often", "--eval_strategy often: expected no, steps or epoch"),
+        ("optim", "adamv", "--optim adamv: expected one of adamw_torch, "),
+        ("fold", "1", "--fold 1 needs folds to choose from. Add --fold_column NAME or --folds N."),
+        ("augment_noise", "x", "--augment_noise has no effect without noise. Add it to --augment."),
+    ]:
+        path = tmp_path / "settings.yaml"
+        path.write_text(yaml.safe_dump({**base, name: value}), encoding="utf-8")
+        lines = []
+        for entrance in (
+            lambda name=name, value=value: parse_train([*words, f"--{name}", str(value)]),
+            lambda path=path: parse_train(["--config", str(path)]),
+            lambda name=name, value=value: from_keywords({**base, name: value}),
+        ):
+            with pytest.raises(UsageError) as caught:
+                entrance()
+            lines.append(str(caught.value).removeprefix(f"{path}: "))
+        assert lines[0].startswith(said)
+        assert lines == [lines[0]] * 3
+
+
+def test_python_values_of_a_wrong_type_are_refused() -> None:
+    for name, value, said in [
+        ("learning_rate", [1], "--learning_rate 1: expected one value, found a list"),
+        ("seed", 1.5, "--seed 1.5: expected a whole number"),
+        ("seed", True, "--seed true: expected a whole number"),
+        ("fp16", 2, "--fp16 2: expected true or false"),
+        ("output_dir", ["a", "b"], "--output_dir a b: expected one value, found a list"),
+        ("seed", None, "--seed null: expected a value"),
+    ]:
+        with pytest.raises(UsageError, match=f"^{said}"):
+            from_keywords({"output_dir": "out", "model_type": "tc_resnet", name: value})
+    with pytest.raises(UsageError, match=r"unknown setting lerning_rate; did you mean learning_rate\?"):
+        from_keywords({"output_dir": "out", "model_type": "tc_resnet", "lerning_rate": 1})
+    settings = from_keywords({"output_dir": Path("out"), "model_type": "tc_resnet", "data_dir": [Path("a"), Path("b")]})
+    assert (settings.training.output_dir, settings.data.data_dir) == ("out", ["a", "b"])
+
+
+def test_not_given_is_told_from_the_default() -> None:
+    assert DataArguments(bucket_waste=0.1).given == {"bucket_waste"}
+    assert DataArguments().given == frozenset()
+    copy = dataclasses.replace(DataArguments(bucket_waste=0.1), validation_fraction=0.2)
+    assert copy.given == {"bucket_waste"}
+
+
+def test_settings_of_one_machine_are_not_compared_between_ranks() -> None:
+    machine = names_with(Scope.MACHINE, *TRAIN_CLASSES)
+    for name in ("preprocessing_num_workers", "output_dir", "data_dir", "dataloader_num_workers", "device", "token"):
+        assert name in machine
+    for name in ("learning_rate", "max_length_seconds", "bucket_waste", "fsdp", "seed"):
+        assert name not in machine
+
+
+@pytest.mark.parametrize("name", ["fsdp", "ddp_backend", "lora_save", "few_shot", "seed", "data_dir", "report_to"])
+def test_settings_that_do_not_make_trials_differ_are_not_searched(name: str) -> None:
+    with pytest.raises(UsageError, match="trials are only comparable if it is the same"):
+        parse_space([f"{name}=a|b"], TRAIN_CLASSES)
+
+
+@pytest.mark.parametrize(
+    "name", ["max_length_seconds", "max_grad_norm", "adam_beta1", "adam_epsilon", "data_seed", "bucket_waste", "optim"]
+)
+def test_settings_that_change_the_result_are_compared_on_resume(name: str) -> None:
+    assert name in names_with(Scope.RESULT, *TRAIN_CLASSES)
+
+
+@pytest.mark.parametrize("words", ["--optim sgd", "--bucket_waste 0.1", "--max_grad_norm 1.0", "--num_train_epochs 3"])
+def test_few_shot_refuses_flags_of_epochs_whatever_their_value(words: str) -> None:
+    with pytest.raises(UsageError, match=f"--few_shot trains no epochs, so {words.split()[0]} has no effect"):
+        parse_train(["--output_dir", "o", "--model_name_or_path", "m", "--few_shot", *words.split()])
+
+
+def test_few_shot_reads_the_file_of_a_few_shot_run(tmp_path: Path) -> None:
+    settings = parse_train(["--output_dir", "o", "--model_name_or_path", "m", "--few_shot"])
+    save_config(settings.to_dict(), tmp_path / "run.yaml")
+    assert parse_train(["--config", str(tmp_path / "run.yaml")]).model.few_shot
+
+
+def test_a_flag_twice_takes_the_last_and_says_so() -> None:
+    settings = parse_train(["--output_dir", "o", "--model_type", "tc_resnet", "--seed", "1", "--seed", "2"])
+    assert settings.training.seed == 2
+    assert settings.notes == ["--seed is given twice; the last value, 2, replaces 1"]
+    assert not parse_train(["--output_dir", "o", "--model_type", "tc_resnet", "--seed", "1", "--seed", "1"]).notes
+
+
+def test_kinds_of_small_classes() -> None:
+    @dataclass
+    class Small(Settings):
+        count: int = flag(1, "Count.", check=at_least(1))
+        names: list[str] = flag([], "Names.")
+        mode: Literal["a", "b"] = flag("a", "Mode.")
+        extra: dict[str, int] | None = flag(None, "Extra.")
+
+    globals()["Small"] = Small  # annotations are resolved by name
+    flags = flags_of(Small)
+    given = read_words(["--names", "x", "y", "--extra", '{"a": 1}', "--mode=b", "rest", "--", "--count"], flags)
+    assert given.values == {"names": ["x", "y"], "extra": {"a": 1}, "mode": "b"}
+    assert given.words == ["rest", "--count"]
+    with pytest.raises(UsageError, match="--extra x: expected a JSON object"):
+        read_words(["--extra", "x"], flags)
+    with pytest.raises(UsageError, match="--count: expected a whole number after it"):
+        read_words(["--count"], flags)
+
+
+def test_early_errors_import_nothing_heavy(tmp_path: Path) -> None:
+    for command in ("train", "search"):
+        code = (
+            f"import sys; from earmark.cli.main import main; code = main([{command!r}, '--data_dir', 'gone', "
+            "'--model_type', 'tc_resnet', '--output_dir', 'out']); "
+            "assert not {'torch', 'transformers', 'sklearn'} & set(sys.modules); sys.exit(code)"
+        )
+        done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
+        assert done.returncode == 2, done.stderr
+        assert done.stderr.strip() == "earmark: error: gone: no such folder"
+    assert not list(tmp_path.iterdir())
