@@ -28,6 +28,7 @@ ROOMS = [
     {"quickstart", "bench", "doctor", "serve"},
     {"label"},
     {"cli"},
+    {"api"},
 ]
 LEVEL = {room: level for level, rooms in enumerate(ROOMS) for room in rooms}
 HEAVY = {"torch", "transformers", "accelerate", "datasets", "sklearn"}
@@ -67,7 +68,7 @@ LIGHT = [
 ]
 LIGHT += [
     f"earmark.{room}.{path.stem}"
-    for room in ("settings", "data", "audit")
+    for room in ("settings", "data", "audit", "api")
     for path in sorted((PACKAGE / room).glob("[a-z]*.py"))
 ]
 # all but what trains: the doctor answers where torch cannot be imported

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import logging
+import sys
+from types import SimpleNamespace
 
 import pytest
 
-from earmark.progress import Progress, RecentRate
+from earmark.progress import Progress, RecentRate, is_notebook
 
 
 class Clock:
@@ -103,3 +105,43 @@ def test_the_bar_shows_the_same_estimate(capsys: pytest.CaptureFixture[str], mon
     progress.close()
     assert "10 clips/s, 1:29 left, loss 2.0" in err
     assert "110/1000" in err
+
+
+@pytest.fixture
+def notebook(monkeypatch: pytest.MonkeyPatch) -> None:
+    """IPython as in the kernel of a notebook, without ipywidgets."""
+    shell = SimpleNamespace(config={"IPKernelApp": {}})
+    monkeypatch.setitem(sys.modules, "IPython", SimpleNamespace(get_ipython=lambda: shell))
+
+
+def test_a_notebook_gets_a_bar_and_lines_without_any_logging(
+    notebook: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert is_notebook()
+    with Progress("training", 10, keep=True) as progress:
+        progress.update(4)
+        with Progress("validation", 2) as inner:  # in the line of the other bar
+            inner.update(2)
+        progress.write("epoch 1.00: validation accuracy 0.5000")
+        progress.update(6)
+    shown = capsys.readouterr().out
+    assert "training: 100%" in shown.splitlines()[-1]
+    assert "validation:" in shown
+    assert "\x1b[A" not in shown
+    assert "epoch 1.00: validation accuracy 0.5000\n" in shown
+
+
+def test_a_line_is_shown_once_if_logging_is_set_up(
+    notebook: None, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.INFO, "earmark"), Progress("training", 10) as progress:
+        progress.write("epoch 1.00")
+    assert "epoch 1.00" not in capsys.readouterr().out
+    assert caplog.messages == ["epoch 1.00"]
+
+
+def test_elsewhere_there_is_no_notebook(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(sys.modules, "IPython", raising=False)
+    assert not is_notebook()
+    monkeypatch.setitem(sys.modules, "IPython", SimpleNamespace(get_ipython=lambda: None))
+    assert not is_notebook()

@@ -1,24 +1,87 @@
-"""Labelled recordings in, an audio classifier out: on Ascend NPUs, NVIDIA GPUs and CPUs, with or without a network.
+"""Train, evaluate and use audio classifiers on Ascend NPUs, NVIDIA GPUs and CPUs, with or without a network.
 
-Importing this package loads neither torch nor Transformers; the first use of :class:`Classifier` does.
+Importing this package loads neither torch nor NumPy; the first use of a name that needs them does.
 """
 
 from __future__ import annotations
 
+import importlib
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from earmark.errors import EarmarkError
 
 if TYPE_CHECKING:
+    from earmark.api.clip_table import Clips, load_clips
+    from earmark.api.evaluation import Evaluation, evaluate
+    from earmark.api.inspection import inspect
+    from earmark.api.trained_run import Run, load_run
+    from earmark.api.training import train
     from earmark.predict.classifier import Classifier
 
 __version__ = "0.1.0"
-__all__ = ["Classifier", "EarmarkError", "__version__"]
+__all__ = [
+    "Classifier",
+    "Clips",
+    "EarmarkError",
+    "Evaluation",
+    "Run",
+    "__version__",
+    "evaluate",
+    "inspect",
+    "load_clips",
+    "load_run",
+    "train",
+]
+
+# public name -> module that defines it, imported on first use
+_DEFINED_IN = {
+    "Classifier": "earmark.predict.classifier",
+    "Clips": "earmark.api.clip_table",
+    "Evaluation": "earmark.api.evaluation",
+    "Run": "earmark.api.trained_run",
+    "evaluate": "earmark.api.evaluation",
+    "inspect": "earmark.api.inspection",
+    "load_clips": "earmark.api.clip_table",
+    "load_run": "earmark.api.trained_run",
+    "train": "earmark.api.training",
+}
+
+
+class CallablePackage(ModuleType):
+    """A package of earmark that is also a public function: ``earmark.train`` and ``earmark.evaluate``.
+
+    Python sets the attribute ``train`` of this package to the package ``earmark.train`` as soon as anything in it is
+    imported. So the package itself passes calls, and questions about signature and documentation, to the function.
+    """
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self.__wrapped__(*args, **kwargs)
+
+    @property
+    def __wrapped__(self) -> Any:  # where inspect.signature looks
+        return _public(self.__name__.rpartition(".")[2])
+
+    @property
+    def __doc__(self) -> str | None:  # type: ignore[override]
+        return str(self.__wrapped__.__doc__)
+
+
+def _public(name: str) -> Any:
+    if name == "Classifier":
+        from earmark.api.startup import prepare_process
+
+        prepare_process()  # the module imports torch
+    return getattr(importlib.import_module(_DEFINED_IN[name]), name)
 
 
 def __getattr__(name: str) -> Any:
-    if name == "Classifier":
-        from earmark.predict.classifier import Classifier
+    if name not in _DEFINED_IN:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if name in ("train", "evaluate"):
+        return importlib.import_module(f"{__name__}.{name}")  # a CallablePackage
+    return _public(name)
 
-        return Classifier
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

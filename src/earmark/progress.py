@@ -6,9 +6,11 @@ import logging
 import os
 import sys
 import time
+import warnings
 from collections import deque
 from collections.abc import Callable
 from types import TracebackType
+from typing import Any
 
 logger = logging.getLogger(__name__)
 
@@ -21,6 +23,21 @@ _POINTS = 200  # kept of the window
 def is_main_process() -> bool:
     """Whether this process is the one that speaks (rank 0 of a launcher, or no launcher)."""
     return int(os.environ.get("RANK") or "0") == 0
+
+
+def is_notebook() -> bool:
+    """Return whether this process is the kernel of a notebook, which shows bars although it has no terminal."""
+    ipython = sys.modules.get("IPython")
+    shell = ipython.get_ipython() if ipython is not None else None
+    return shell is not None and "IPKernelApp" in shell.config
+
+
+def bar_class() -> Any:
+    """Return tqdm's bar for this output: in a notebook a widget if ipywidgets is installed, else text."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of tqdm, once, that ipywidgets is not installed
+        from tqdm.auto import tqdm
+    return tqdm
 
 
 class RecentRate:
@@ -80,6 +97,7 @@ class Progress:
         total: clips to do; ``None`` when unknown.
         quiet: show nothing, only count.
         unit: what is counted, if not clips.
+        keep: leave the finished bar in the output of a notebook.
         clock: seconds that only grow.
     """
 
@@ -90,6 +108,7 @@ class Progress:
         *,
         quiet: bool = False,
         unit: str = "clips",
+        keep: bool = False,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.what = what
@@ -99,15 +118,16 @@ class Progress:
         self._clock = clock
         self._last_line = clock()
         self._rate = RecentRate(clock)
-        self._bar = None
+        self._bar: Any = None
         self._speaks = is_main_process() and not quiet
-        if self._speaks and sys.stderr.isatty():
-            from tqdm import tqdm
-
+        notebook = is_notebook()
+        if self._speaks and (notebook or sys.stderr.isatty()):
             # the time left is ours: tqdm's own counts the warm-up
             left = "{desc}: {percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} [{elapsed}{postfix}]"
             form = left if total else "{desc}: {n_fmt} {unit} [{elapsed}{postfix}]"
-            self._bar = tqdm(total=total, desc=what, unit=unit, dynamic_ncols=True, leave=False, bar_format=form)
+            # a notebook has one line for text bars: it cannot move the cursor up
+            place = {"leave": keep, "position": 0, "file": sys.stdout} if notebook else {"leave": False}
+            self._bar = bar_class()(total=total, desc=what, unit=unit, dynamic_ncols=True, bar_format=form, **place)
 
     def update(self, clips: int, note: str = "") -> None:
         """Count ``clips`` more as done; ``note`` (a loss, say) is shown behind the figures."""
@@ -134,8 +154,10 @@ class Progress:
         self._rate.resume()
 
     def write(self, line: str) -> None:
-        """Show a line without breaking the bar."""
-        if self._bar is not None:
+        """Show a line without breaking the bar: as a log line, or beside the bar if nobody set up logging."""
+        if self._bar is not None and not logger.isEnabledFor(logging.INFO):
+            self._bar.write(line)
+        elif self._bar is not None:
             self._bar.clear()
             logger.info("%s", line)
             self._bar.refresh()

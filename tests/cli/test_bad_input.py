@@ -453,7 +453,7 @@ def test_an_unknown_command(refusal: Refusal) -> None:
         ("c.yaml", "", "holds no settings"),
         ("c.yaml", "- a\n", "found a list"),
         ("c.yaml", "a: [1\n", "not YAML"),
-        ("c.yaml", "lerning_rate: 3\n", "unknown setting lerning_rate; did you mean learning_rate?"),
+        ("c.yaml", "lerning_rate: 3\n", "unknown flag --lerning_rate; did you mean --learning_rate?"),
         ("c.yaml", "learning_rate: fast\n", "--learning_rate fast: expected a number"),
         ("c.json", "{", "line 1: not JSON"),
         ("c.ini", "", "ends in .yaml"),

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from earmark.data.clips import Clip, ClipTable, Splits
-from earmark.data.sources import load_splits
+from earmark.data.sources import load_folds, load_own_splits, load_splits
 from earmark.errors import DataError, MissingExtraError, UsageError
 from earmark.settings.data import DataArguments
 from tests.tiny import write_tones
@@ -214,3 +214,28 @@ def test_the_order_of_the_manifest_does_not_change_the_split(tmp_path):
         chosen.append(set(sources(load_splits(DataArguments(train_file=str(tmp_path / "a.csv")), seed=1).validation)))
         random.Random(0).shuffle(lines)
     assert chosen[0] == chosen[1]
+
+
+@pytest.mark.parametrize("more", [{}, {"max_train_samples": 8, "validation_fraction": 0.3}, {"shots": 3}])
+def test_clips_that_are_loaded_take_the_place_of_a_source(more: dict[str, Any], tmp_path: Path) -> None:
+    options = DataArguments(train_file=manifest(tmp_path / "all.csv", 40), group_column="speaker", **more)
+    loaded = load_own_splits(options, seed=0)
+    from_file = load_splits(options, seed=3)
+    (tmp_path / "all.csv").unlink()  # it is not read again
+    splits = load_splits(options, seed=3, loaded=loaded)
+    assert sources(splits.train) == sources(from_file.train)
+    assert sources(splits.validation) == sources(from_file.validation)
+    assert splits.notes == from_file.notes
+    assert (len(sources(loaded.train)), loaded.validation, loaded.notes) == (40, None, [])  # the caller's stay
+
+
+def test_folds_of_clips_that_are_loaded(tmp_path: Path) -> None:
+    options = DataArguments(train_file=manifest(tmp_path / "all.csv", 40), folds=4)
+    loaded = load_own_splits(options, seed=0)
+    from_file = load_folds(options, seed=1)
+    (tmp_path / "all.csv").unlink()
+    folds = load_folds(options, seed=1, loaded=loaded)
+    assert folds.fold_of == from_file.fold_of
+    assert sources(load_splits(DataArguments(folds=4, fold="1"), seed=1, loaded=loaded).test) == sources(
+        from_file.splits("1", 1).test
+    )

@@ -168,7 +168,7 @@ def test_a_manifest_keeps_its_columns_and_cuts(pool: Path, model: Path, tmp_path
         (["{pool}", "--model", "{model}", "--port", "70000"], "0 to 65535"),
         (["nowhere", "--model", "{model}"], "nowhere: no such file or folder"),
         (["{empty}", "--model", "{model}"], "no audio files in this folder"),
-        (["table.csv", "--model", "{model}"], "Add --check"),
+        (["table.csv", "--model", "{model}"], "add --check"),
         (["{pool}", "--model", "{empty}"], "no config.json"),
     ],
 )

@@ -11,7 +11,9 @@ import pytest
 import soundfile
 import torch
 
+import earmark
 from earmark.cli.main import main
+from earmark.errors import AudioError
 from earmark.models.build import ModelSource, build_for_training, load_trained
 from earmark.models.embedding import classify_all
 from earmark.scoring.forward import score_waveforms
@@ -57,6 +59,20 @@ def test_the_head_makes_the_logits_of_them(kind: str, tmp_path: Path) -> None:
     audio = load_trained(ModelSource(name_or_path=str(model)))
     logits = next(score_waveforms(audio.model, audio.frontend, [wave], batch_size=1, device=CPU))
     np.testing.assert_allclose(classify_all(audio.model, rows, CPU)[0], logits, atol=1e-4)
+
+
+def test_a_classifier_gives_the_embeddings_of_the_command(model: Path, tapes: Path) -> None:
+    (tapes / "3.wav").unlink()
+    assert embed(model, tapes, "--hop_seconds", "0.5", "--output", tapes / "e.npy") == 0
+    classifier = earmark.Classifier.from_pretrained(model, device="cpu")
+    paths = sorted(tapes.glob("*.wav"))
+    rows = classifier.embed(paths, hop_seconds=0.5)
+    np.testing.assert_allclose(rows, np.load(tapes / "e.npy"), atol=1e-6)
+    assert classifier.embed(paths[0]).shape == (1, rows.shape[1])
+    assert classifier.embed([]).shape[0] == 0
+    (tapes / "3.wav").write_bytes(b"RIFF broken")
+    with pytest.raises(AudioError, match=r"3\.wav"):
+        classifier.embed([*paths, tapes / "3.wav"])
 
 
 def test_windows_and_whole_recordings_in_both_forms(model: Path, tapes: Path) -> None:

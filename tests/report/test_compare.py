@@ -219,7 +219,7 @@ def test_what_cannot_be_compared_is_one_line(runs: list[str], tmp_path: Path) ->
 
 def test_a_page_is_not_replaced_unasked(runs: list[str], tmp_path: Path) -> None:
     (tmp_path / "x.html").write_text("mine")
-    with pytest.raises(OutputError, match="is there already"):
+    with pytest.raises(OutputError, match="exists already"):
         run([*runs, "--output", str(tmp_path / "x.html")])
     assert (tmp_path / "x.html").read_text() == "mine"
 

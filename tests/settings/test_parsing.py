@@ -238,7 +238,7 @@ def test_what_a_training_needs() -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("lerning_rate: 1\n", "unknown setting lerning_rate; did you mean learning_rate?"),
+        ("lerning_rate: 1\n", "unknown flag --lerning_rate; did you mean --learning_rate?"),
         ("seed: [1, 2]\n", "--seed 1 2: expected one value, found a list"),
         ("report_to: [{a: 1}]\n", "expected one value, found a mapping"),
         ("model_name_or_path: {a: 1}\n", "expected one value, found a mapping"),
@@ -320,7 +320,7 @@ def test_a_file_made_for_evaluate_may_name_the_model(tmp_path: Path) -> None:
     options, notes = parse_evaluate(["--config", path])
     assert (options.model_name_or_path, options.output_dir, notes) == ("m", "o", [])
     assert parse_evaluate(["n", "--config", path])[0].model_name_or_path == "n"
-    with pytest.raises(UsageError, match="unknown setting splt; did you mean split"):
+    with pytest.raises(UsageError, match="unknown flag --splt; did you mean --split"):
         parse_evaluate(["m", "--config", write(tmp_path, "splt: test\n")])
 
 

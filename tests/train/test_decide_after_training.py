@@ -48,7 +48,7 @@ def test_a_run_of_long_clips_answers_after_saving_as_it_was_judged(
     clips = usable(write_clips(tmp_path / "clips", mixed_lengths_s(12, longest_s=1.0)))
     audio = build(length_s=0.3)
     trainer = make_trainer(audio, clips, tmp_path / "out", calibrate=True, reject_target_precision=0.6)
-    judged = judge_splits(trainer, prepared(clips), None)
+    judged = judge_splits(trainer, prepared(clips))
     assert audio.decision.temperature != 1.0
     assert audio.decision.fitted["clips"] == 4
     audio.save(tmp_path / "saved")
@@ -67,7 +67,7 @@ def test_a_probe_is_calibrated_on_its_embeddings(tmp_path: Path, monkeypatch: py
     with ExitStack() as stack:
         trainer.keep_frozen(stack, tmp_path / "frozen", small_only=False)
         assert trainer.probes
-        judged = judge_splits(trainer, prepared(clips), None)
+        judged = judge_splits(trainer, prepared(clips))
     np.testing.assert_allclose(
         judged["validation"].logits, trainer.score(clips["validation"]) / np.float32(1.5), rtol=1e-6
     )

@@ -235,6 +235,8 @@ def test_both_command_lines_launch(
     launched: list[list[str]] = []
     monkeypatch.setattr("earmark.train.launch.launch", lambda words, count: launched.append([*words, count]) or 75)
     words = words_of(tmp_path, tmp_path / "run", "--num_processes", "3")[1:]
+    if run is not run_train:
+        words.append("--do_train")
     with pytest.raises(SystemExit) as left:
         run(words)
     assert left.value.code == 75

@@ -236,8 +236,7 @@ def test_seeds_and_folds_with_seeds(recordings: Path, tmp_path: Path, capsys) ->
     assert [row["run"] for row in results(tmp_path / "fold")["runs"]] == ["seed_3/fold_2"]
 
 
-def test_tensorboard_gets_a_folder_for_each_run(recordings: Path, tmp_path: Path, monkeypatch) -> None:
-    monkeypatch.setenv("TENSORBOARD_LOGGING_DIR", "")
+def test_tensorboard_gets_a_folder_for_each_run(recordings: Path, tmp_path: Path) -> None:
     more = ["--folds", "2", "--report_to", "tensorboard", "--logging_dir", str(tmp_path / "events")]
     assert main(words(recordings / "all.csv", tmp_path / "run", *more)) == 0
     assert sorted({path.parent.name for path in (tmp_path / "events").rglob("events.out*")}) == ["fold_1", "fold_2"]

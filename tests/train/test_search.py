@@ -46,6 +46,15 @@ def results(output: Path) -> dict[str, Any]:
     return json.loads((output / "search.json").read_text())
 
 
+def test_each_trial_writes_its_events_below_logging_dir(data: Path, tmp_path: Path) -> None:
+    pytest.importorskip("tensorboard")
+    space = ["--search_space", "learning_rate=1e-4:1e-3", "--trials", "2", "--num_train_epochs", "1"]
+    events = ["--report_to", "tensorboard", "--logging_dir", str(tmp_path / "events")]
+    assert main(command(data, tmp_path / "search", *space, *events)) == 0
+    assert sorted({path.parent.name for path in (tmp_path / "events").rglob("events.out*")}) == ["trial_0", "trial_1"]
+    assert "TENSORBOARD_LOGGING_DIR" not in os.environ
+
+
 def test_a_search_finds_settings_that_can_be_repeated(
     data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

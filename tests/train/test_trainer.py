@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from transformers import TrainerCallback
+import transformers.trainer
+from transformers import ProgressCallback, TrainerCallback
 
 from earmark.data.folders import load_folder
 from earmark.data.targets import targets_of
@@ -83,6 +84,17 @@ def test_accumulated_gradients_are_those_of_one_batch(tmp_path: Path, per_device
     assert sum(float(g.norm()) for g in whole.values()) > 0
     for name, gradient in whole.items():
         torch.testing.assert_close(parts[name], gradient, rtol=1e-3, atol=1e-6)
+
+
+def test_progress_of_transformers_is_not_shown_beside_ours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class OfNotebooks(TrainerCallback):
+        """Stands for Transformers' callback in notebooks, which needs IPython."""
+
+    monkeypatch.setattr(transformers.trainer, "DEFAULT_PROGRESS_CALLBACK", OfNotebooks)
+    args = EarmarkTrainingArguments(output_dir=str(tmp_path / "run"), use_cpu=True)
+    clips = usable(write_tones(tmp_path / "clips", per_class=2))
+    trainer = AudioTrainer(build(), args, clips["train"], clips["validation"])
+    assert not [one for one in trainer.callback_handler.callbacks if isinstance(one, (OfNotebooks, ProgressCallback))]
 
 
 def test_the_loss_is_the_mean_over_all_clips_of_the_step() -> None:

@@ -19,17 +19,18 @@ from earmark.audit.findings import NO_FOLD, Audited, Finding, decibels, find_all
 from earmark.audit.measure import measure
 from earmark.audit.page import render
 from earmark.data.bad_audio import BadAudioWatch
-from earmark.data.clips import ClipTable, Reason
+from earmark.data.clips import ClipTable, Reason, Splits
 from earmark.data.content import equal_content
 from earmark.data.reading import decoder_threads
 from earmark.data.sources import load_folds, load_splits, load_unlabelled
 from earmark.data.usable import check_found
 from earmark.errors import DataError, OutputError
 from earmark.files import writing
+from earmark.pages.tables import html_table
 from earmark.progress import Progress
 from earmark.settings.data import DEFAULT_LONGEST_S
 from earmark.settings.evaluation import InspectOptions
-from earmark.words import counted
+from earmark.words import and_more, counted
 
 logger = logging.getLogger(__name__)
 
@@ -63,9 +64,31 @@ class Inspection:
         """What training refuses, or would make results wrong."""
         return [finding for finding in self.findings if finding.level == "error"]
 
+    def __repr__(self) -> str:
+        clips, findings = (counted(len(self.audited.table), "clip"), counted(len(self.findings), "finding"))
+        return f"<Inspection of {self.audited.table.origin}: {clips}, {findings}>"
 
-def inspect(options: InspectOptions) -> Inspection:
-    """Look through a data set.
+    def __str__(self) -> str:
+        return self.summary
+
+    def _repr_html_(self) -> str:
+        clips = self.audited.table
+        rows = [
+            (finding.level, finding.text, and_more([clips[row].source for row in finding.rows], _NAMED_CLIPS))
+            for finding in self.findings
+        ]
+        found = counted(len(rows), "finding") if rows else "no findings"
+        return html_table(
+            ["level", "finding", "clips"], rows, f"{counted(len(clips), 'clip')} of {clips.origin}, {found}"
+        )
+
+
+def inspect(options: InspectOptions, *, loaded: Splits | None = None) -> Inspection:
+    """Look for problems in a data set.
+
+    Args:
+        options: which recordings, and where the report goes.
+        loaded: the clips, if they are loaded already.
 
     Raises:
         UsageError: no source, or two.
@@ -75,7 +98,7 @@ def inspect(options: InspectOptions) -> Inspection:
     folder = Path(options.output_dir) if options.output_dir else None
     if folder is not None:
         _make_folder(folder)
-    there, notes, rules = _tables(options)
+    there, notes, rules = _tables(options) if loaded is None else _given_tables(loaded)
     check_found(there)
     clips = [clip for table in there.values() for clip in table]
     if not clips:
@@ -113,6 +136,14 @@ def _tables(options: InspectOptions) -> tuple[dict[str, ClipTable], list[str], S
     if list(there) == ["train"]:
         there = {"recordings": there["train"]}
     return there, [note, *splits.notes], splits.reasons
+
+
+def _given_tables(loaded: Splits) -> tuple[dict[str, ClipTable], list[str], Sequence[Reason]]:
+    named = {"train": loaded.train, "validation": loaded.validation, "test": loaded.test}
+    there = {name: table for name, table in named.items() if table is not None}
+    if list(there) == ["train"] and all(clip.label is None for clip in there["train"]):
+        there = {"recordings": there["train"]}
+    return there, [], loaded.reasons
 
 
 def _origin(tables: dict[str, ClipTable]) -> str:

@@ -5,8 +5,8 @@ how often it came before), so it is the same for any number of worker processes 
 stopped and goes on. The other clip of a mixup is drawn from all rows for the same reason: one from the batch would be
 another on two cards.
 
-Samples are changed here, by :mod:`earmark.batch.transforms`; mixing, and hiding parts of the spectrogram, is left to
-where the model is: a batch says with which clip, and what.
+Samples are changed here, by :mod:`earmark.batch.transforms` and by functions of the caller. Clips are mixed, and parts
+of the spectrogram hidden, on the device of the model: a batch says with which clip, and what.
 
 Shapes: B batch, W samples of the batch, P clips that are mixed with another, T samples.
 """
@@ -24,6 +24,7 @@ import torch
 
 from earmark.batch import transforms
 from earmark.batch.dataset import NO_LABEL, TrainingClips, rows_and_labels
+from earmark.batch.sample_functions import SampleFunction, function_seed
 from earmark.data.sounds import Sounds
 from earmark.settings.augmentation import Augmentation
 from earmark.words import counted
@@ -53,6 +54,7 @@ class Draw:
         partner: row of the clip it is mixed with; ``None`` for none.
         own_weight: of the clip itself in that mix, 0.5 to 1.
         hidden: place and width of two stretches, then of two bands, as shares, float32 (4, 2); 0 hides nothing.
+        seed: that all of these were drawn from.
     """
 
     speed: float
@@ -65,6 +67,7 @@ class Draw:
     partner: int | None
     own_weight: float
     hidden: np.ndarray
+    seed: tuple[int, ...] = ()
 
 
 def draw(settings: Augmentation, seed: tuple[int, ...], num_clips: int, num_noises: int, num_rooms: int) -> Draw:
@@ -97,6 +100,7 @@ def draw(settings: Augmentation, seed: tuple[int, ...], num_clips: int, num_nois
         partner=int(number["partner"] * num_clips) if happens["mixup"] else None,
         own_weight=max(weight, 1 - weight),
         hidden=hidden,
+        seed=seed,
     )
 
 
@@ -113,6 +117,7 @@ class AugmentedClips(TrainingClips):
         sampling_rate_hz: of the clips, and of ``noise`` and ``rooms``.
         noise: recordings to mix in.
         rooms: impulse responses.
+        functions: applied one after the other to the samples, behind all that ``settings`` do to them.
 
     Attributes:
         lengths: samples of each clip where it is played as slowly as can be, int64 (N,).
@@ -125,12 +130,14 @@ class AugmentedClips(TrainingClips):
         sampling_rate_hz: int,
         noise: Sounds | None = None,
         rooms: Sounds | None = None,
+        functions: Sequence[SampleFunction] = (),
     ) -> None:
         vars(self).update(vars(clips))
         self.settings = settings
         self.sampling_rate_hz = sampling_rate_hz
         self.noise = noise
         self.rooms = rooms
+        self.functions = functions
         chance = settings.chances.get("speed", 0)
         slowest = min([1.0] * (chance < 1) + [settings.speed[0]] * (chance > 0))
         self.lengths = self._lengths(np.arange(len(self)), np.array(slowest))
@@ -235,7 +242,11 @@ class AugmentedClips(TrainingClips):
             samples = transforms.shift(samples, self._shift_samples(one, count))
         if one.noise is not None and self.noise is not None:
             samples = self._with_noise(samples, one)
-        return samples * np.float32(transforms.decibels_to_factor(one.gain_db)) if one.gain_db else samples
+        if one.gain_db:
+            samples = samples * np.float32(transforms.decibels_to_factor(one.gain_db))
+        for number, function in enumerate(self.functions):
+            samples = function(samples, self.sampling_rate_hz, function_seed(one.seed, number))
+        return samples
 
     def _with_noise(self, samples: np.ndarray, one: Draw) -> np.ndarray:
         assert self.noise is not None
@@ -260,7 +271,8 @@ def _speeds(draws: Sequence[Draw]) -> np.ndarray:
 
 def describe(clips: AugmentedClips) -> str:
     """What is done, and what it costs: one line for the log."""
-    notes = [f"augmentation: {clips.settings.in_words()}"]
+    functions = f"functions {', '.join(one.name for one in clips.functions)}" if clips.functions else ""
+    notes = [f"augmentation: {', '.join(filter(None, [clips.settings.in_words(), functions]))}"]
     if clips.noise is not None:
         short = int((clips.noise.lengths() < clips.lengths.max()).sum())
         looped = f", {short} of them shorter than a clip and repeated" if short else ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -26,6 +27,11 @@ from earmark.tasks import Task
 
 # what is loaded, by the name that messages give it, and whether it is a manifest of one split
 _Loader = tuple[str, Callable[[], Splits], bool]
+# settings that are used after the clips of a source are loaded; all others say what is loaded and how it is read
+AFTER_LOADING = (
+    *("validation_fraction", "folds", "fold", "max_length_seconds", "max_train_samples", "shots", "max_eval_samples"),
+    *("on_bad_audio", "preprocessing_num_workers", "store", "store_dir", "bucket_waste"),
+)
 _OTHER_SOURCES = ("dataset_name", "train_file", "eval_file", "test_file")  # besides data_dir
 
 
@@ -36,6 +42,7 @@ def load_splits(
     token: str | None = None,
     cache_dir: str | None = None,
     check: bool = True,
+    loaded: Splits | None = None,
 ) -> Splits:
     """Load the clips that the settings name.
 
@@ -50,6 +57,7 @@ def load_splits(
         cache_dir: where the hub's files go; ``None`` for the usual place.
         check: whether clips without label, fold or group are an error, and that no validation clips can be set aside;
             else what can be had is given, and a note says what could not.
+        loaded: what :func:`load_own_splits` returned before; of ``options`` only :data:`AFTER_LOADING` count then.
 
     Raises:
         UsageError: no source, or sources that cannot be combined; folds, and none that is held out.
@@ -60,11 +68,11 @@ def load_splits(
     if options.has_folds:
         if options.fold is None:
             raise UsageError("which fold is held out? add --fold NAME (`earmark train` without it takes each in turn)")
-        folds = load_folds(options, seed=seed, token=token, cache_dir=cache_dir, check=check)
+        folds = load_folds(options, seed=seed, token=token, cache_dir=cache_dir, check=check, loaded=loaded)
         splits = folds.splits(options.fold, seed)
         draw_subsets(splits, options, seed)
         return splits
-    splits = _load(options, seed, token, cache_dir, needs_labels=check)
+    splits = _copy(loaded) or _load(options, seed, token, cache_dir, needs_labels=check)
     if check and options.group_column:
         _check_groups(splits, options.group_column)
     if splits.train is not None and splits.validation is None:
@@ -74,7 +82,12 @@ def load_splits(
 
 
 def load_own_splits(
-    options: DataArguments, *, seed: int, token: str | None = None, cache_dir: str | None = None
+    options: DataArguments,
+    *,
+    seed: int,
+    token: str | None = None,
+    cache_dir: str | None = None,
+    loaded: Splits | None = None,
 ) -> Splits:
     """Load the splits that the source itself has: none is made, no folds are taken and nothing is drawn.
 
@@ -83,11 +96,12 @@ def load_own_splits(
         seed: for silence cut from the background of Speech Commands.
         token: for private data sets of the hub.
         cache_dir: where the hub's files go; ``None`` for the usual place.
+        loaded: what this function returned before.
 
     Raises:
         EarmarkError: as :func:`load_splits`.
     """
-    return _load(options, seed, token, cache_dir, needs_labels=True)
+    return _copy(loaded) or _load(options, seed, token, cache_dir, needs_labels=True)
 
 
 def load_unlabelled(options: DataArguments, *, seed: int, anyway: bool = False) -> Splits | None:
@@ -135,7 +149,13 @@ def load_unlabelled(options: DataArguments, *, seed: int, anyway: bool = False) 
 
 
 def load_folds(
-    options: DataArguments, *, seed: int, token: str | None = None, cache_dir: str | None = None, check: bool = True
+    options: DataArguments,
+    *,
+    seed: int,
+    token: str | None = None,
+    cache_dir: str | None = None,
+    check: bool = True,
+    loaded: Splits | None = None,
 ) -> Folds:
     """Load the clips that the settings name, shared out over folds.
 
@@ -145,11 +165,18 @@ def load_folds(
         token: for private data sets of the hub.
         cache_dir: where the hub's files go; ``None`` for the usual place.
         check: whether folds that cannot be used and clips without label are an error.
+        loaded: as for :func:`load_splits`.
 
     Raises:
         EarmarkError: as :func:`load_splits`; or the folds cannot be used.
     """
-    return share_out(_load(options, seed, token, cache_dir, needs_labels=check), options, seed, check=check)
+    splits = _copy(loaded) or _load(options, seed, token, cache_dir, needs_labels=check)
+    return share_out(splits, options, seed, check=check)
+
+
+def _copy(loaded: Splits | None) -> Splits | None:
+    """Return splits that can be changed without changing those of the caller."""
+    return None if loaded is None else replace(loaded, notes=list(loaded.notes))
 
 
 def _load(options: DataArguments, seed: int, token: str | None, cache_dir: str | None, *, needs_labels: bool) -> Splits:

@@ -61,8 +61,12 @@ class HeldOut:
 _Options = TypeVar("_Options", bound=EvaluateOptions)
 
 
-def find_held_out(options: EvaluateOptions) -> HeldOut:
+def find_held_out(options: EvaluateOptions, loaded: Splits | None = None) -> HeldOut:
     """Find the clips of ``options.split``; what was chosen and why is logged.
+
+    Args:
+        options: the model, the data and the split.
+        loaded: the data, if it is loaded already; see :func:`earmark.data.sources.load_splits`.
 
     Raises:
         DataError: there are none, or clips cannot be read under ``on_bad_audio=fail``.
@@ -71,12 +75,13 @@ def find_held_out(options: EvaluateOptions) -> HeldOut:
     """
     record = find_record(options.model_name_or_path)
     if record is None:
-        return HeldOut(_without_record(options), None)
+        return HeldOut(_without_record(options, loaded), None)
     # what training left out because it cannot be read must not stop an evaluation of the other clips
     options = _with_store_of_run(_as_trained(options, (*CUT_SETTINGS, "on_bad_audio")))
     if options.has_folds and options.fold is not None and options.split == "test":
-        return HeldOut(_given(_loaded(options), "test"), record)
-    own = load_own_splits(options, seed=_seed(options), token=options.token, cache_dir=options.cache_dir)
+        return HeldOut(_given(_loaded(options, loaded), "test"), record)
+    token, cache_dir = options.token, options.cache_dir
+    own = load_own_splits(options, seed=_seed(options), token=token, cache_dir=cache_dir, loaded=loaded)
     _log(own)
     if options.split != "unseen" and getattr(own, options.split) is not None:
         table = without_trained_recordings(_given(own, options.split), record, options)
@@ -151,7 +156,7 @@ def _nothing_left(table: ClipTable, record: SplitRecord, split: str, trained: np
     return text + "Give clips that the run has not seen, e.g. with --eval_file"
 
 
-def _without_record(options: EvaluateOptions) -> ClipTable:
+def _without_record(options: EvaluateOptions, loaded: Splits | None) -> ClipTable:
     """The clips of a model whose run has no record: a split is made again with the settings of the run."""
     model = options.model_name_or_path
     if options.split == "unseen":
@@ -159,7 +164,7 @@ def _without_record(options: EvaluateOptions) -> ClipTable:
     names = ("validation_fraction", "group_column", *CUT_SETTINGS, *_OF_FOLDS)
     settings = read_split_settings(model)
     options = _as_trained(options, names)
-    splits = _loaded(options)
+    splits = _loaded(options, loaded)
     unknown = "has no record of the clips it was trained on (splits.csv), so these may be among them"
     if not splits.is_made:
         logger.info("%s: %s", model, unknown)
@@ -200,8 +205,9 @@ def _seed(options: EvaluateOptions) -> int:
     return DEFAULT_SEED if options.seed is None else options.seed
 
 
-def _loaded(options: EvaluateOptions) -> Splits:
-    splits = load_splits(options, seed=_seed(options), token=options.token, cache_dir=options.cache_dir)
+def _loaded(options: EvaluateOptions, loaded: Splits | None) -> Splits:
+    token, cache_dir = options.token, options.cache_dir
+    splits = load_splits(options, seed=_seed(options), token=token, cache_dir=cache_dir, loaded=loaded)
     _log(splits)
     return splits
 

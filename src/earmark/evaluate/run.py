@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -11,7 +12,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from earmark.data.class_counts import describe_classes
-from earmark.data.clips import ClipTable, fingerprint
+from earmark.data.clips import ClipTable, Splits, fingerprint
 from earmark.data.columns import NUMBER, Columns
 from earmark.data.scan import write_bad_audio
 from earmark.data.usable import keep_usable
@@ -29,6 +30,7 @@ from earmark.runs.folder import RunFolder, prepare_folder, write_json
 from earmark.runs.judged import Judged, judge, write_predictions
 from earmark.runs.results import ResultsRow, load_row, markdown
 from earmark.scoring.diagnosis import diagnose
+from earmark.scoring.extra_metrics import ExtraMetrics, MetricFunction
 from earmark.scoring.forward import Scorer, TorchScorer
 from earmark.scoring.table import score_table_with
 from earmark.settings.evaluation import EvaluateOptions
@@ -54,19 +56,28 @@ class EvaluateOutcome:
     summary: str
 
 
-def evaluate(options: EvaluateOptions) -> EvaluateOutcome:
+def evaluate(
+    options: EvaluateOptions, *, metrics: Mapping[str, MetricFunction] | None = None, loaded: Splits | None = None
+) -> EvaluateOutcome:
     """Score a split, write its metrics, its per-clip predictions and its row of the results table.
 
-    Where the results go is told in :mod:`earmark.evaluate.place`: an evaluation of other clips is never written over.
+    :mod:`earmark.evaluate.place` decides where the results go: an evaluation of other clips is never overwritten.
+
+    Args:
+        options: the model, the data and what is done with the results.
+        metrics: metric functions by name, computed beside the built-in metrics.
+        loaded: the data, if it is loaded already; see :func:`earmark.data.sources.load_splits`.
 
     Raises:
         EarmarkError: the model, the data or the device cannot be used; a label the model does not know; an evaluation
             of something else in ``--output_dir``.
     """
     audio = load_any(source_of(options))
+    if loaded is not None:
+        _check_task(options, audio)
     options = for_task(options, audio)
     scorer, device_name = on_device(audio, options.device)
-    held_out = find_held_out(options)
+    held_out = find_held_out(options, loaded)
     logger.info("%s", describe_classes({options.split: held_out.table}))
     check_labels(table := held_out.table, audio.labels)
     prepare_folder(first_place(options)[0])  # a folder that cannot be written is reported before the clips are decoded
@@ -81,9 +92,24 @@ def evaluate(options: EvaluateOptions) -> EvaluateOutcome:
     logits = score_table_with(
         scorer, usable[options.split].waveforms, batch_size=options.per_device_eval_batch_size, what="evaluating"
     )
-    judged = judge(logits, table, audio.labels, options.metric, audio.decision)
+    extra = ExtraMetrics(options.metric, metrics or {})
+    judged = judge(logits, table, audio.labels, extra, audio.decision)
     judged = dataclasses.replace(judged, trained_on=held_out.trained_on(usable[options.split]))
     return _write(folder, judged, usable[options.split].durations_s, audio.architecture, options, device_name)
+
+
+def _check_task(options: EvaluateOptions, audio: AudioModel | ExportedModel) -> None:
+    """See that the labels of loaded clips were read for the task of the model.
+
+    Raises:
+        UsageError: they were read for another task.
+    """
+    task = options.task or Task.SINGLE_LABEL.value
+    if task != audio.task.value:
+        raise UsageError(
+            f"these clips were loaded for the task {task}, and the model was trained for {audio.task.value}. "
+            f"Load them with task={audio.task.value!r}."
+        )
 
 
 _Options = TypeVar("_Options", bound=EvaluateOptions)

@@ -4,29 +4,29 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
-import torch
 
 from earmark.data.clips import Clip
 from earmark.data.incomplete import log_notes
 from earmark.data.reading import stream_in_order
-from earmark.device import select_device
 from earmark.errors import AudioError, InputTypeError, UsageError
 from earmark.export.load import ExportedModel, load_any
 from earmark.models.build import AudioModel
 from earmark.models.decision import Prediction
-from earmark.models.forward import cast_in_place
 from earmark.models.source import ModelSource
 from earmark.predict.audio_inputs import Audio, blocks_of_audio, source_name, split_batch
 from earmark.predict.engine import Ended, score_recordings
+from earmark.predict.scorers import embedding_scorer, make_scorer
 from earmark.predict.timeline import Aggregate, Timeline, Window
-from earmark.scoring.forward import Scorer, TorchScorer, score
+from earmark.scoring.forward import score
 from earmark.scoring.windows import Windowing
+from earmark.settings.export import ExportOptions, PushOptions
 from earmark.tasks import Task
 
-DTYPES = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
+if TYPE_CHECKING:
+    from earmark.export.run import ExportOutcome
 
 Key = TypeVar("Key")
 
@@ -51,15 +51,14 @@ class Classifier:
     def __init__(
         self, audio: AudioModel | ExportedModel, *, device: str = "auto", batch_size: int = 32, precision: str = "fp32"
     ) -> None:
-        if precision not in DTYPES:
-            raise UsageError(f"precision {precision}: expected {', '.join(DTYPES)}")
-        self.scorer = _scorer(audio, device, precision)
+        self.scorer = make_scorer(audio, device, precision)
         self.labels = audio.labels
         self.task: Task = audio.task
         self.decision = audio.decision
         self.background_class = audio.background_class
         self.sampling_rate_hz = self.scorer.sampling_rate_hz
         self.batch_size = batch_size
+        self._source: ModelSource | None = None
 
     @classmethod
     def from_pretrained(
@@ -86,8 +85,22 @@ class Classifier:
             NetworkError: the hub cannot be reached.
             DeviceError: no such device.
         """
-        audio = load_any(ModelSource(name_or_path=str(name_or_path), **source))
-        return cls(audio, device=device, batch_size=batch_size, precision=precision)
+        model = ModelSource(name_or_path=str(name_or_path), **source)
+        classifier = cls(load_any(model), device=device, batch_size=batch_size, precision=precision)
+        classifier._source = model
+        return classifier
+
+    def source(self) -> ModelSource:
+        """Return where the model was loaded from.
+
+        Raises:
+            UsageError: the classifier was made from a model in memory.
+        """
+        if self._source is None:
+            raise UsageError(
+                "this classifier was made from a model in memory. Save it, and load it with from_pretrained."
+            )
+        return self._source
 
     def predict(
         self,
@@ -145,6 +158,41 @@ class Classifier:
         rows = [_value(row) for _, row in self._aggregated(recordings, self.windowing(), "mean")]
         return np.stack(rows) if rows else np.empty((0, len(self.labels)), np.float32)
 
+    def embed(
+        self,
+        audio: Audio | Iterable[Audio],
+        *,
+        sampling_rate: int | None = None,
+        window_seconds: float | None = None,
+        hop_seconds: float | None = None,
+    ) -> np.ndarray:
+        """Return embeddings float32 (N, D) of N recordings: the input of the model's last layer, averaged over windows.
+
+        Args:
+            audio: as for :meth:`predict`; one recording gives one row.
+            sampling_rate: as for :meth:`predict`.
+            window_seconds: as for :meth:`predict`.
+            hop_seconds: as for :meth:`predict`.
+
+        Raises:
+            ModelError: the model is an export, or its head takes a learned sum of layers.
+            EarmarkError: as for :meth:`predict`.
+        """
+        windowing = self.windowing(window_seconds, hop_seconds)
+        scorer = embedding_scorer(self.scorer, self._source and self._source.name_or_path)
+        items, _ = split_batch(audio)
+        rows: list[np.ndarray] = []
+        windows: list[np.ndarray] = []
+        for _, answer in score_recordings(scorer, self._recordings(items, sampling_rate), windowing, self.batch_size):
+            if not isinstance(answer, Ended):
+                windows.append(answer.row)
+                continue
+            if answer.error is not None:
+                raise answer.error
+            rows.append(np.stack(windows).mean(axis=0, dtype=np.float64).astype(np.float32))
+            windows = []
+        return np.stack(rows) if rows else np.empty((0, 0), np.float32)
+
     def timeline(
         self,
         audio: Audio,
@@ -189,6 +237,88 @@ class Classifier:
                 yield answer
             elif answer.error is not None:
                 raise answer.error
+
+    def export(
+        self,
+        output: str | os.PathLike[str],
+        *,
+        format: str = "onnx",
+        calibration: str | os.PathLike[str] | None = None,
+        max_calibration_samples: int = 500,
+        fixed_shape: tuple[int, float] | str | None = None,
+    ) -> ExportOutcome:
+        """Export the model and compare the export with PyTorch.
+
+        Args:
+            output: folder of the export, new or empty. :meth:`from_pretrained` loads it.
+            format: ``onnx``, ``onnx-int8`` (weights of matrix products in 8 bits) or ``pt2`` (torch.export).
+            calibration: folder of recordings for the comparison; ``None`` for generated sound.
+            max_calibration_samples: most recordings to take of them.
+            fixed_shape: batch size and seconds of the only shape that the export takes, as Ascend's ATC needs it.
+
+        Raises:
+            UsageError: a wrong value.
+            ModelError: the model cannot be exported, or the export gives other probabilities.
+            OutputError: the folder is not empty or cannot be written.
+            MissingExtraError: the packages of the format are not installed.
+        """
+        from earmark.export.run import export
+
+        shape = fixed_shape if isinstance(fixed_shape, str) or fixed_shape is None else "{}x{}".format(*fixed_shape)
+        options = ExportOptions(
+            **self._loading(),
+            output=os.fspath(output),
+            format=format,  # type: ignore[arg-type]  # checked there
+            calibration=None if calibration is None else os.fspath(calibration),
+            max_calibration_samples=max_calibration_samples,
+            fixed_shape=shape,
+        )
+        return export(options)
+
+    def push(
+        self,
+        repo: str,
+        *,
+        private: bool = False,
+        revision: str | None = None,
+        message: str = "Upload model",
+        token: str | None = None,
+    ) -> str:
+        """Upload the run folder that the model was loaded from to the hub, with its model card.
+
+        Args:
+            repo: name on the hub: ``org/name``, or ``name`` in your own account.
+            private: whether a new repository is private.
+            revision: branch to commit to; ``None`` for ``main``.
+            message: of the commit.
+            token: access token that may write; ``None`` for ``HF_TOKEN`` or that of ``hf auth login``.
+
+        Returns:
+            The address of the commit.
+
+        Raises:
+            ModelError: the model was not loaded from a run folder.
+            UsageError: no token, or one that may not write there.
+            NetworkError: the hub cannot be reached.
+        """
+        from earmark.runs.push import push
+
+        folder = str(self.source().name_or_path)
+        options = PushOptions(
+            model_name_or_path=folder, repo=repo, private=private, revision=revision, message=message, token=token
+        )
+        return push(options).url
+
+    def _loading(self) -> dict[str, Any]:
+        source = self.source()
+        return {
+            "model_name_or_path": source.name_or_path,
+            "model_revision": source.revision,
+            "cache_dir": source.cache_dir,
+            "token": source.token,
+            "trust_remote_code": source.trust_remote_code,
+            "allow_pickle": source.allow_pickle,
+        }
 
     def windowing(self, window_seconds: float | None = None, hop_seconds: float | None = None) -> Windowing:
         """How this model's recordings are cut; see :meth:`Windowing.of_seconds`."""
@@ -262,15 +392,3 @@ def _value(answer: np.ndarray | AudioError) -> np.ndarray:
     if isinstance(answer, AudioError):
         raise answer
     return answer
-
-
-def _scorer(audio: AudioModel | ExportedModel, device: str, precision: str) -> Scorer:
-    if isinstance(audio, ExportedModel):
-        if precision != "fp32":
-            raise UsageError(f"precision {precision}: {audio.folder} computes in what it was exported in")
-        return audio.scorer(device)
-    place = select_device(device)
-    model = audio.model.to(place).eval()
-    if (dtype := DTYPES[precision]) is not None:
-        cast_in_place(model, dtype)
-    return TorchScorer(model, audio.frontend, place)

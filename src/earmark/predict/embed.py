@@ -15,21 +15,18 @@ import numpy as np
 
 from earmark.data.clips import Clip
 from earmark.data.reading import stream_in_order
-from earmark.device import select_device
-from earmark.errors import DataError, ModelError
+from earmark.errors import DataError
 from earmark.extras import require
 from earmark.files import csv_row, replace, writing
 from earmark.models.build import load_trained
 from earmark.models.checkpoint import hub_name
-from earmark.models.embedding import EmbeddingModel, has_embedding
 from earmark.models.fingerprint import model_sha256
-from earmark.models.forward import cast_in_place
-from earmark.models.source import ModelSource, source_of
-from earmark.predict.classifier import DTYPES
+from earmark.models.source import source_of
 from earmark.predict.engine import Ended, Scored, score_recordings
 from earmark.predict.inputs import HeardProgress, find_recordings
 from earmark.predict.part_file import PartFile, open_part_file
 from earmark.predict.provenance import Provenance
+from earmark.predict.scorers import embedding_scorer, make_scorer
 from earmark.predict.sink import check_output, report_of_earlier, warn_of_unreadable
 from earmark.scoring.forward import TorchScorer
 from earmark.scoring.windows import Windowing
@@ -71,7 +68,9 @@ def embed_files(options: EmbedOptions) -> EmbedOutcome:
     if is_parquet:
         require("pyarrow")
     model = source_of(options)
-    scorer = _scorer(options, model)
+    scorer = embedding_scorer(
+        make_scorer(load_trained(model), options.device, options.precision), options.model_name_or_path
+    )
     windowing = Windowing.of_seconds(
         options.window_seconds,
         options.hop_seconds,
@@ -136,20 +135,6 @@ def _report(options: EmbedOptions, outcome: EmbedOutcome, earlier: int, sink: Pa
     )
     logger.info("%s. Results are in %s", ", ".join(parts), options.output)
     warn_of_unreadable(sink)
-
-
-def _scorer(options: EmbedOptions, source: ModelSource) -> TorchScorer:
-    audio = load_trained(source)
-    if not has_embedding(audio.model):
-        raise ModelError(
-            f"{options.model_name_or_path}: its head takes a learned sum of all layers (use_weighted_layer_sum), so "
-            "there is no one embedding of a clip"
-        )
-    device = select_device(options.device)
-    model = audio.model.to(device).eval()
-    if (dtype := DTYPES[options.precision]) is not None:
-        cast_in_place(model, dtype)
-    return TorchScorer(EmbeddingModel(model), audio.frontend, device)
 
 
 def _of_one(stream: Iterator[tuple[Clip, Scored | Ended]], progress: HeardProgress) -> tuple[list[Scored], Ended]:

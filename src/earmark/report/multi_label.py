@@ -41,7 +41,7 @@ def labels_of_split(name: str, judged: Judged, durations_s: np.ndarray, group_co
     return {
         "figures": judged.metrics.to_dict(),
         "exact_match_interval": [exact.low, exact.high],
-        "extra": judged.extra,
+        "extra": {**judged.extra, **judged.custom},
         "decision": summary_line(judged.decision, judged.decided) if judged.decided else "",
         "labels": list(judged.labels),
         "of_label": [_of_label(probabilities[:, i], there[:, i], answered[:, i]) for i in range(len(judged.labels))],

@@ -119,7 +119,7 @@ def _classes_of_split(name: str, judged: Judged, durations_s: np.ndarray, group_
     figures.pop("confusion_matrix")
     return {
         "figures": figures,
-        "extra": judged.extra,
+        "extra": {**judged.extra, **judged.custom},
         "labels": list(judged.labels),
         "confusion": [
             [int(i), int(j), int(judged.single_label.confusion[i, j])] for i, j in zip(rows, answers, strict=True)

@@ -41,7 +41,7 @@ def numbers_of_split(name: str, judged: Judged, durations_s: np.ndarray, group_c
 
     return {
         "figures": judged.metrics.to_dict(),
-        "extra": judged.extra,
+        "extra": {**judged.extra, **judged.custom},
         "asked": asked,
         "points": [
             [_rounded(numbers[row]), _rounded(answers[row]), place.get(row, -1)] for row in _drawn(rows, errors)

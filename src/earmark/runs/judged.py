@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -17,8 +17,8 @@ from earmark.runs.folder import RunFolder
 from earmark.runs.split_record import how_many_trained_on
 from earmark.scoring.decide import decision_figures, summary_line
 from earmark.scoring.decide_labels import label_figures
+from earmark.scoring.extra_metrics import ExtraMetrics
 from earmark.scoring.figures import Figures
-from earmark.scoring.metric_folder import run_metric_folder
 from earmark.scoring.metrics import Metrics, figures_of
 from earmark.scoring.uncertainty import Units
 from earmark.tasks import Task, softmax
@@ -36,6 +36,7 @@ class Judged:
         labels: class names.
         metrics: all figures.
         extra: figures of a local metric folder, by name.
+        custom: figures of metric functions, by name.
         decision: what was fitted for the model's answers; its temperature is in the logits already.
         decided: figures of these answers, see :func:`earmark.scoring.decide.decision_figures`; empty without any.
         task: what was asked.
@@ -52,6 +53,7 @@ class Judged:
     decided: dict[str, Any] = field(default_factory=dict)
     task: Task = Task.SINGLE_LABEL
     trained_on: np.ndarray | None = None
+    custom: dict[str, float] = field(default_factory=dict)
 
     @property
     def units(self) -> Units:
@@ -69,6 +71,7 @@ class Judged:
         decided = {"decision": {"temperature": self.decision.temperature, **self.decided}} if self.decided else {}
         trained_on = {} if self.trained_on is None else {"clips_trained_on": int(self.trained_on.sum())}
         extra = {"metric_folder": self.extra} if self.extra else {}
+        extra |= {"custom_metrics": self.custom} if self.custom else {}
         return {**self.metrics.to_dict(), **decided, **extra, **trained_on}
 
     def warnings(self) -> list[str]:
@@ -78,17 +81,20 @@ class Judged:
 
     def summary_lines(self) -> list[str]:
         """All figures a person looks for first."""
-        extra = ", ".join(f"{name} {value:.4f}" for name, value in self.extra.items())
+        extra = {"metric folder": self.extra, "custom metrics": self.custom}
         decided = summary_line(self.decision, self.decided) if self.decided else ""
         lines = [*self.metrics.summary_lines(), f"decision: {decided}" if decided else ""]
-        return [line for line in (*lines, f"metric folder: {extra}" if extra else "") if line]
+        for title, figures in extra.items():
+            named = ", ".join(f"{name} {value:.4f}" for name, value in figures.items())
+            lines.append(f"{title}: {named}" if named else "")
+        return [line for line in lines if line]
 
 
 def judge(
     logits: np.ndarray,
     table: ClipTable,
     labels: Sequence[str],
-    metric_folder: str | None = None,
+    extra: ExtraMetrics | None = None,
     decision: Decision = PLAIN,
 ) -> Judged:
     """Hold logits (N, C) against the labels of N clips; the task is that of the decision.
@@ -97,7 +103,7 @@ def judge(
         logits: float32 (N, C), in the order of the table.
         table: labelled clips.
         labels: class names, index by index.
-        metric_folder: folder of a local ``evaluate`` metric to compute as well.
+        extra: metrics to compute beside the built-in ones.
         decision: how the model answers; its temperature is in the logits already.
     """
     task = decision.task
@@ -105,35 +111,27 @@ def judge(
     thresholds = decision.thresholds(labels, unless_fitted=HALF) if task is Task.MULTI_LABEL else None
     units = Units.of([clip.group for clip in table])
     metrics = figures_of(task, logits, targets, labels, thresholds, units)
-    predictions = predictions_for_metric(task, logits, thresholds)
-    extra = run_metric_folder(metric_folder, predictions, targets) if metric_folder else {}
-    decided: dict[str, Any] = {}
-    if not decision.is_plain:
-        probabilities = task.scores(logits.astype(np.float64))
-        if task is Task.MULTI_LABEL:
-            decided = label_figures(probabilities, decision.present(probabilities, labels), targets)
-            return Judged(table, targets, logits, labels, metrics, extra, decision, decided, task)
+    extra = extra or ExtraMetrics()
+    judged = Judged(
+        table,
+        targets,
+        logits,
+        labels,
+        metrics,
+        extra.of_folder(task, logits, targets, thresholds),
+        decision,
+        task=task,
+        custom=extra.of_functions(task, logits, targets, thresholds),
+    )
+    if decision.is_plain:
+        return judged
+    probabilities = task.scores(logits.astype(np.float64))
+    if task is Task.MULTI_LABEL:
+        decided = label_figures(probabilities, decision.present(probabilities, labels), targets)
+    else:
         answers = decision.answers(probabilities, labels)
         decided = decision_figures(probabilities, answers, targets, labels, decision)
-    return Judged(table, targets, logits, labels, metrics, extra, decision, decided, task)
-
-
-def predictions_for_metric(task: Task, logits: np.ndarray, thresholds: np.ndarray | float | None = None) -> np.ndarray:
-    """Return the predictions that a local metric compares with the targets.
-
-    Args:
-        task: the task of the model.
-        logits: float (N, C).
-        thresholds: with several labels, the probability from which on each is predicted; ``None`` for 0.5.
-
-    Returns:
-        Class indices int (N,), labels 0 or 1 int (N, C), or numbers float (N,).
-    """
-    if task is Task.REGRESSION:
-        return logits[:, 0]
-    if task is Task.SINGLE_LABEL:
-        return logits.argmax(axis=1)
-    return (task.scores(logits) >= (HALF if thresholds is None else thresholds)).astype(np.int64)
+    return replace(judged, decided=decided)
 
 
 def _more_columns(judged: Judged) -> dict[str, list[Any]]:

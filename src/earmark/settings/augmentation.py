@@ -75,6 +75,7 @@ class AugmentArguments(Settings):
         None,
         "Random changes of training clips: any of speed, reverb, shift, noise, gain, mixup and spec (SpecAugment), "
         "with commas between, each with a probability of its own if you like: noise:0.8,gain,spec:1 (default: none).",
+        commas=True,
         scope=Scope.TRAINED,
     )
     augment_probability: float = flag(
@@ -87,9 +88,9 @@ class AugmentArguments(Settings):
         None, "noise: folder of recordings that are mixed in.", scope=Scope.RESULT | Scope.MACHINE | Scope.EPOCHS
     )
     augment_snr_db: str = flag(
-        "5,20", "noise: lowest and highest ratio of clip to noise, in decibels.", scope=Scope.TRAINED
+        "5,20", "noise: lowest and highest ratio of clip to noise, in decibels.", commas=True, scope=Scope.TRAINED
     )
-    augment_gain_db: str = flag("-6,6", "gain: lowest and highest, in decibels.", scope=Scope.TRAINED)
+    augment_gain_db: str = flag("-6,6", "gain: lowest and highest, in decibels.", commas=True, scope=Scope.TRAINED)
     augment_shift_seconds: float = flag(
         0.1,
         "shift: longest shift either way, in seconds; at most a quarter of the clip.",
@@ -97,7 +98,7 @@ class AugmentArguments(Settings):
         scope=Scope.TRAINED,
     )
     augment_speed: str = flag(
-        "0.9,1.1", "speed: slowest and fastest factor; the pitch changes with it.", scope=Scope.TRAINED
+        "0.9,1.1", "speed: slowest and fastest factor; the pitch changes with it.", commas=True, scope=Scope.TRAINED
     )
     augment_reverb: str | None = flag(
         None,

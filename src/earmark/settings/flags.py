@@ -106,6 +106,7 @@ def flag(
     aliases: tuple[str, ...] = (),
     repeated: bool = False,
     mapping: bool = False,
+    commas: bool = False,
 ) -> Any:
     """Declare a flag.
 
@@ -120,10 +121,11 @@ def flag(
         aliases: other spellings, without dashes.
         repeated: whether it is given once for each of its values (``--data_dir a --data_dir b``).
         mapping: whether a flag of text also takes a mapping in files and in Python, kept as JSON.
+        commas: whether a flag of text also takes a list there, kept as text with commas.
     """
     declared = {
         "help": help, "check": check, "scope": scope, "page": page, "metavar": metavar, "aliases": aliases,
-        "repeated": repeated, "mapping": mapping,
+        "repeated": repeated, "mapping": mapping, "commas": commas,
     }  # fmt: skip
     if isinstance(default, (list, dict)):
         return field(default_factory=lambda: type(default)(default), metadata=declared)
@@ -221,7 +223,7 @@ def _flags_of_class(cls: Any) -> Mapping[str, Flag]:
             continue
         owner = next(base for base in cls.__mro__ if one.name in vars(base).get("__annotations__", {}))
         declared = {name: one.metadata[name] for name in ("help", "check", "scope", "metavar", "aliases", "repeated")}
-        kind = kind_of(hints[one.name], takes_mapping=one.metadata["mapping"])
+        kind = kind_of(hints[one.name], takes_mapping=one.metadata["mapping"], takes_commas=one.metadata["commas"])
         default = one.default if one.default_factory is dataclasses.MISSING else one.default_factory()
         page = one.metadata["page"] or owner.PAGE
         page = None if page == HIDDEN else page

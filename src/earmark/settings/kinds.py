@@ -39,6 +39,7 @@ class Kind:
         optional: whether ``None`` is a value.
         or_text: whether a text that is not a JSON object stays text (the name of a file of one).
         or_bool: whether true and false are values beside text.
+        or_commas: whether a list is the text of its items with commas between them.
     """
 
     base: type
@@ -48,6 +49,7 @@ class Kind:
     optional: bool = False
     or_text: bool = False
     or_bool: bool = False
+    or_commas: bool = False
 
     @property
     def expected(self) -> str:
@@ -78,6 +80,8 @@ class Kind:
     def _item(self, value: Any) -> Any:
         if isinstance(value, enum.Enum):
             value = value.value
+        if self.or_commas and isinstance(value, (list, tuple)):
+            return ",".join(self._text(item) for item in value)
         if isinstance(value, (list, tuple, set, frozenset)) or (isinstance(value, Mapping) and not self._takes_mapping):
             raise ValueError(f"one value, found {_found(value)}")
         read = {bool: _bool, int: _int, float: _float, str: self._text, dict: self._mapping}[self.base]
@@ -121,12 +125,13 @@ class Kind:
         raise ValueError(self.expected)
 
 
-def kind_of(hint: Any, *, takes_mapping: bool = False) -> Kind:
+def kind_of(hint: Any, *, takes_mapping: bool = False, takes_commas: bool = False) -> Kind:
     """Return the kind that an annotation stands for.
 
     Args:
         hint: a resolved annotation: one of the basic types, ``Literal``, ``list``, ``dict`` or a union of them.
         takes_mapping: whether a flag of text also takes a mapping, kept as JSON.
+        takes_commas: whether a flag of text also takes a list, kept as text with commas.
     """
     parts = get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
     optional = type(None) in parts
@@ -142,7 +147,8 @@ def kind_of(hint: Any, *, takes_mapping: bool = False) -> Kind:
     if dict in bases:
         return Kind(dict, optional=optional, or_text=str in bases)
     base = next(one for one in (str, bool, float, int) if one in bases)
-    return Kind(base, optional=optional, or_text=takes_mapping, or_bool=base is str and bool in bases)
+    or_bool = base is str and bool in bases
+    return Kind(base, optional=optional, or_text=takes_mapping, or_bool=or_bool, or_commas=takes_commas)
 
 
 def alternatives(names: Sequence[str]) -> str:
@@ -170,7 +176,7 @@ def is_bool_word(text: str) -> bool:
 def _bool(value: Any) -> bool:
     if isinstance(value, str):
         return is_true(value)
-    if isinstance(value, bool) or type(value).__name__ == "bool_":
+    if isinstance(value, bool) or type(value).__name__.startswith("bool"):
         return bool(value)
     raise ValueError(_EXPECTED[bool])
 

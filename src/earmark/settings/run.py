@@ -43,6 +43,7 @@ class RunArguments(Settings):
     seeds: str | None = flag(
         None,
         "Several runs, one for each of these seeds: 0,1,2 (with folds: all folds for each); reports the mean.",
+        commas=True,
         scope=Scope.RESULT,
     )
     metric: str | None = flag(

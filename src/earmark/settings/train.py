@@ -103,7 +103,9 @@ def from_keywords(values: Mapping[str, Any]) -> TrainSettings:
     Raises:
         UsageError: an unknown name, with the nearest one, or as :func:`parse_train`.
     """
-    return train_settings(read_values(values, flags_of(*TRAIN_CLASSES)), do_train=True, do_eval=True)
+    return train_settings(
+        read_values(values, flags_of(*TRAIN_CLASSES), takes_old_flags=True), do_train=True, do_eval=True
+    )
 
 
 def with_config_flag(words: Sequence[str]) -> list[str]:

@@ -201,6 +201,7 @@ class TrainingArguments(LossArguments, DecisionArguments, AugmentArguments, Tran
     lora_target_modules: str | None = flag(
         None,
         "Names of linear layers, with commas, or all-linear (default: the queries and values of attention).",
+        commas=True,
         scope=Scope.LEARNED,
     )
     lora_save: Literal["merged", "separate"] = flag(

@@ -126,7 +126,13 @@ class TransformersFlags(Settings):
         scope=Scope.TRAINED,
         page="training",
     )
-    optim: str = flag("adamw_torch_fused", "Optimizer.", scope=Scope.TRAINED, metavar="NAME", check=one_of(_OPTIM))
+    optim: str = flag(
+        "adamw_torch_fused",
+        "Optimizer, by its name in Transformers.",
+        scope=Scope.TRAINED,
+        metavar="NAME",
+        check=one_of(_OPTIM),
+    )
     optim_args: str | None = flag(None, "Arguments of the optimizer: name=value,name=value.", scope=Scope.TRAINED)
     weight_decay: float = flag(0.0, "Decoupled weight decay of AdamW.", scope=Scope.TRAINED, page="training")
     adam_beta1: float = flag(
@@ -342,7 +348,7 @@ class TransformersFlags(Settings):
         None, "Backend of distributed training (default: that of the device)."
     )
     ddp_timeout: int = flag(1800, "Seconds that a rank waits for the others.", check=COUNT)
-    fsdp: str | None = flag(
+    fsdp: str | bool | None = flag(
         None,
         "Shard the model over the devices with FSDP: full_shard, shard_grad_op, ...",
         scope=Scope.RESULT | Scope.EPOCHS,

@@ -157,7 +157,7 @@ def read_file(
                     raise UsageError(f"--{name} {shown(value)}: expected one value, found {_kind(value)}")
                 words.append(f"--{name}={shown(value)}")
             else:
-                raise UsageError(f"unknown setting {key}{suggestion(name, flags)}")
+                raise UsageError(f"unknown flag --{key}{suggestion(name, flags, '--')}")
         given = read_words(words, flags, takes_old_flags=takes_old_flags)
     given.values.update(direct)
     given.typed = set()
@@ -165,16 +165,25 @@ def read_file(
     return given
 
 
-def read_values(values: Mapping[str, Any], flags: Mapping[str, Flag]) -> Given:
+def read_values(values: Mapping[str, Any], flags: Mapping[str, Flag], *, takes_old_flags: bool = False) -> Given:
     """Read Python keywords.
+
+    Args:
+        values: setting to value.
+        flags: the known flags by name.
+        takes_old_flags: whether flags that Transformers has dropped are translated.
 
     Raises:
         UsageError: an unknown name, with the nearest one, or a wrong value.
     """
-    for name in values:
-        if name not in flags:
-            raise UsageError(f"unknown setting {name}{suggestion(name, flags)}")
-    return Given({name: flags[name].read(value) for name, value in values.items()}, typed=set(values))
+    old = {name: value for name, value in values.items() if name not in flags}
+    unknown = next((name for name in old if not takes_old_flags or name not in LEGACY_FLAGS), None)
+    if unknown is not None:
+        raise UsageError(f"unknown flag --{unknown}{suggestion(unknown, flags, '--')}")
+    given = read_words([f"--{name}={shown(value)}" for name, value in old.items()], flags, takes_old_flags=True)
+    given.values |= {name: flags[name].read(value) for name, value in values.items() if name in flags}
+    given.typed = set(given.values)
+    return given
 
 
 def merged(file: Given, line: Given) -> Given:

@@ -10,41 +10,64 @@ from transformers import SeamlessM4TFeatureExtractor, Wav2Vec2FeatureExtractor
 
 from earmark.batch.augment import AugmentedClips, describe
 from earmark.batch.dataset import TrainingClips
+from earmark.batch.sample_functions import SampleFunction
 from earmark.data.scan import BadClip
 from earmark.data.sounds import RESPONSES, Sounds, load_sounds
 from earmark.errors import UsageError
 from earmark.models.build import AudioModel
 from earmark.models.hidden_spans import can_hide
-from earmark.settings.augmentation import AugmentArguments
+from earmark.settings.augmentation import AugmentArguments, Augmentation
 from earmark.settings.data import DataArguments
 
 logger = logging.getLogger(__name__)
 
 
+# no built-in kind, for functions alone
+_NO_KIND = Augmentation({}, (1.0, 1.0), 0.0, (0.0, 0.0), (0.0, 0.0), 1.0, 0.0, 0.0)
+
+
 @dataclass(frozen=True)
 class AugmentationSounds:
-    """What augmentation takes from folders.
+    """What augmentation uses beside its settings.
 
     Attributes:
         noise: recordings to mix in; ``None`` where none are.
         rooms: impulse responses; ``None`` where none are used.
+        functions: of the caller, applied to the samples of each clip.
     """
 
     noise: Sounds | None = None
     rooms: Sounds | None = None
+    functions: tuple[SampleFunction, ...] = ()
 
     def facts(self) -> dict[str, str]:
-        """Which sounds these are, to compare machines, and a run with the one it goes on from."""
+        """Describe sounds and functions, to compare machines, and a resumed run with its checkpoint."""
         named = {"noise recordings": self.noise, "impulse responses": self.rooms}
-        return {name: sounds.fingerprint() for name, sounds in named.items() if sounds is not None}
+        facts = {name: sounds.fingerprint() for name, sounds in named.items() if sounds is not None}
+        return {**facts, "augmentation functions": self.function_names() or "none"}
+
+    def function_names(self) -> str:
+        """Names of the functions, with commas between."""
+        return ", ".join(function.name for function in self.functions)
 
     def bad(self) -> list[tuple[str, BadClip]]:
         """``(flag, clip)`` for every recording that is left out."""
         return [bad for sounds in (self.noise, self.rooms) if sounds is not None for bad in sounds.bad]
 
 
-def load_augmentation(settings: AugmentArguments, data: DataArguments, sampling_rate_hz: int) -> AugmentationSounds:
+def load_augmentation(
+    settings: AugmentArguments,
+    data: DataArguments,
+    sampling_rate_hz: int,
+    functions: tuple[SampleFunction, ...] = (),
+) -> AugmentationSounds:
     """Decode what the folders of the settings hold.
+
+    Args:
+        settings: which kinds of augmentation, and the folders of their sounds.
+        data: how recordings are read.
+        sampling_rate_hz: rate of the training clips.
+        functions: of the caller.
 
     Raises:
         UsageError: see :meth:`AugmentArguments.augmentation`.
@@ -52,11 +75,18 @@ def load_augmentation(settings: AugmentArguments, data: DataArguments, sampling_
     """
     wanted = settings.augmentation()
     if wanted is None:
-        return AugmentationSounds()
+        return AugmentationSounds(functions=functions)
     given = {"noise": settings.augment_noise, "reverb": settings.augment_reverb}
     folders = {f"augment_{kind}": folder for kind, folder in given.items() if kind in wanted.chances and folder}
     sounds = load_sounds(folders, sampling_rate_hz, data) if folders else {}
-    return AugmentationSounds(sounds.get("augment_noise"), sounds.get(RESPONSES))
+    return AugmentationSounds(sounds.get("augment_noise"), sounds.get(RESPONSES), functions)
+
+
+def describe_settings(settings: AugmentArguments, sounds: AugmentationSounds | None) -> str:
+    """Return what is done to training clips, for the model card."""
+    wanted = settings.augmentation()
+    functions = f"functions {sounds.function_names()}" if sounds is not None and sounds.functions else ""
+    return ", ".join(filter(None, [wanted.in_words() if wanted else "", functions])) or "none"
 
 
 def augmented(
@@ -67,9 +97,11 @@ def augmented(
     Raises:
         UsageError: the model's inputs are of a kind that SpecAugment is not made for here.
     """
+    sounds = sounds or AugmentationSounds()
     wanted = settings.augmentation()
-    if wanted is None:
+    if wanted is None and not sounds.functions:
         return clips
+    wanted = wanted or _NO_KIND
     frontend = audio.frontend
     if "spec" in wanted.chances and not can_hide(frontend):
         raise UsageError(
@@ -78,8 +110,7 @@ def augmented(
         )
     if "gain" in wanted.chances and _levels_out(frontend.extractor):
         logger.warning("--augment gain changes nothing here: the model's frontend brings every clip to one level")
-    sounds = sounds or AugmentationSounds()
-    changed = AugmentedClips(clips, wanted, frontend.sampling_rate_hz, sounds.noise, sounds.rooms)
+    changed = AugmentedClips(clips, wanted, frontend.sampling_rate_hz, sounds.noise, sounds.rooms, sounds.functions)
     logger.info("%s", describe(changed))
     return changed
 

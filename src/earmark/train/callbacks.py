@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from transformers import TrainerCallback
+from transformers.integrations import TensorBoardCallback
 from transformers.trainer_utils import IntervalStrategy, SaveStrategy
 
 from earmark.scoring.figures import metric_key
@@ -69,6 +71,20 @@ def why_stopped_early(args: Any, state: Any) -> str:
         f"early stopping at step {state.global_step:,} of {state.max_steps:,} (epoch {state.epoch:.0f}): validation "
         f"{metric} has not improved for {since} (--early_stopping_patience)"
     )
+
+
+def set_tensorboard_folder(trainer: AudioTrainer, folder: str | None) -> None:
+    """Make the trainer's TensorBoard callback write its events to ``folder``.
+
+    Transformers reads this folder from an environment variable only, which would also hold for the next run.
+
+    Args:
+        trainer: before training; ``--report_to`` decides whether it has such a callback.
+        folder: ``--logging_dir``; ``None`` keeps the default, ``runs/`` in the output folder.
+    """
+    for callback in trainer.callback_handler.callbacks:
+        if folder is not None and isinstance(callback, TensorBoardCallback):
+            callback.logging_dir = str(Path(folder).expanduser())
 
 
 class EstimateTime(TrainerCallback):

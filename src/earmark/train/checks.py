@@ -11,10 +11,9 @@ import numpy as np
 
 from earmark.errors import UsageError
 from earmark.runs.folder import RunFolder, prepare_folder
-from earmark.runs.judged import predictions_for_metric
 from earmark.scoring.decide import check_task_can_fit
+from earmark.scoring.extra_metrics import ExtraMetrics
 from earmark.scoring.figures import METRICS, metric_key
-from earmark.scoring.metric_folder import run_metric_folder
 from earmark.scoring.metrics import figures_of
 from earmark.settings.run import RunArguments
 from earmark.settings.training import TrainingArguments
@@ -50,22 +49,28 @@ def check_model_survives(model: Path | None, folder: RunFolder, *, overwrite: bo
 
 
 def check_settings(
-    run: RunArguments, training: EarmarkTrainingArguments, labels: Sequence[str], clips: int, task: Task
+    run: RunArguments,
+    training: EarmarkTrainingArguments,
+    labels: Sequence[str],
+    clips: int,
+    task: Task,
+    extra: ExtraMetrics | None = None,
 ) -> None:
     """Try what is otherwise first used at the end of an epoch, or of the run.
 
     Args:
-        run: its metric folder and its folder for TensorBoard.
+        run: its folder for TensorBoard.
         training: its trackers, its batches and the figure that makes a model the best.
         labels: class names.
         clips: number of training clips.
         task: what the model is asked.
+        extra: metrics that are not built in.
 
     Raises:
         UsageError: a figure or a metric that does not exist, or batches that leave no step to do.
         OutputError: the folder for TensorBoard cannot be written.
     """
-    _check_best_metric(run, training, labels, task)
+    _check_metrics(training, labels, task, extra or ExtraMetrics())
     if training.sampler == "balanced" and training.train_sampling_strategy != "random":
         raise UsageError(
             f"--sampler balanced and --train_sampling_strategy {training.train_sampling_strategy} contradict: keep one"
@@ -92,15 +97,16 @@ def _warn_of_workers(training: EarmarkTrainingArguments) -> None:
         )
 
 
-def _check_best_metric(
-    run: RunArguments, training: EarmarkTrainingArguments, labels: Sequence[str], task: Task
-) -> None:
+def _check_metrics(training: EarmarkTrainingArguments, labels: Sequence[str], task: Task, extra: ExtraMetrics) -> None:
     """Compute every metric on one clip of each class, and see that the one that chooses the best model is there."""
     targets, logits = _one_clip_each(labels, task)
     figures = figures_of(task, logits, targets, labels).to_dict()
     known = [name for name in METRICS[task] if name in figures]  # top_5_accuracy needs six classes
-    if run.metric:
-        known += run_metric_folder(run.metric, predictions_for_metric(task, logits), targets)
+    known += extra.of_folder(task, logits, targets)
+    for name in extra.of_functions(task, logits, targets):
+        if name in figures or name in METRICS[task]:
+            raise UsageError(f"metric {name}: earmark has a figure of this name. Give the function another one.")
+        known.append(name)
     if metric_key(training.metric_for_best_model) not in known:
         raise UsageError(
             f"--metric_for_best_model {training.metric_for_best_model}: not a metric of this task ({task.in_words}) "

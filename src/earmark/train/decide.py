@@ -18,17 +18,18 @@ if TYPE_CHECKING:
     from earmark.train.trainer import AudioTrainer
 
 
-def judge_splits(trainer: AudioTrainer, prepared: PreparedData, metric_folder: str | None) -> dict[str, Judged]:
+def judge_splits(trainer: AudioTrainer, prepared: PreparedData) -> dict[str, Judged]:
     """Score the validation and test clips and fit what the settings ask for; all ranks have to call this.
 
     The model keeps its own logits: what was fitted is in ``trainer.audio.decision`` and in the figures.
     """
     settings, labels, task = trainer.args, trainer.audio.labels, trainer.audio.task
+    extra = trainer.extra_metrics
     evaluated = prepared.evaluated()
     if not settings.fits_anything:
         logits = {name: trainer.score(clips, name) for name, clips in evaluated.items()}
         plain = Decision(task=task)
-        judged = {name: judge(logits[name], evaluated[name].table, labels, metric_folder, plain) for name in evaluated}
+        judged = {name: judge(logits[name], evaluated[name].table, labels, extra, plain) for name in evaluated}
         return {name: replace(one, trained_on=prepared.trained_on(name)) for name, one in judged.items()}
     scored = {name: score_windows(trainer, clips, name) for name, clips in evaluated.items()}
     validation = evaluated["validation"].table
@@ -36,7 +37,7 @@ def judge_splits(trainer: AudioTrainer, prepared: PreparedData, metric_folder: s
     fitted = fit_decision(scored["validation"], targets, labels, settings, split="validation", data=validation)
     decision = trainer.audio.decision = fitted.decision
     judged = {
-        name: judge(windows.clips_logits(decision.temperature), evaluated[name].table, labels, metric_folder, decision)
+        name: judge(windows.clips_logits(decision.temperature), evaluated[name].table, labels, extra, decision)
         for name, windows in scored.items()
     }
     for name, one in judged.items():

@@ -140,7 +140,8 @@ def make_plan(
     task = Task(data.task or Task.SINGLE_LABEL)
     _check_few_shot(model, given)
     _check_flags_of_task(given, task)
-    training, notes = judged_by(given, task, run.metric), []
+    training = judged_by(given, task, run.metric)
+    notes: list[str] = []
     if device is not None:
         training, notes = _on_device(training, run, device)
         training = with_global_batch(training, world_size)

@@ -114,6 +114,7 @@ def prepare_data(
     token: str | None,
     cache_dir: str | None,
     with_test: bool = True,
+    loaded: Splits | None = None,
 ) -> PreparedData:
     """Load the splits, decode every clip once, and stop or skip where one cannot be read.
 
@@ -124,11 +125,12 @@ def prepare_data(
         token: for private data sets of the hub.
         cache_dir: where the hub's files go; ``None`` for the usual place.
         with_test: whether a test split is looked at.
+        loaded: the splits, if they are loaded already.
 
     Raises:
         DataError: no training clips, labels that cannot be learned, or unreadable clips under ``on_bad_audio=fail``.
     """
-    splits = load_splits(options, seed=seed, token=token, cache_dir=cache_dir)
+    splits = load_splits(options, seed=seed, token=token, cache_dir=cache_dir, loaded=loaded)
     if not with_test:
         splits.test = None
     for note in splits.notes:

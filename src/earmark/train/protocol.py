@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -17,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from earmark.data.clips import Splits
 from earmark.data.scan import check_tables
 from earmark.data.sources import load_folds, load_splits
 from earmark.errors import OutputError, Stopped, UsageError
@@ -29,6 +29,7 @@ from earmark.settings.run import RunArguments
 from earmark.settings.train import TRAIN_CLASSES
 from earmark.settings.training import TrainingArguments
 from earmark.tasks import Task
+from earmark.train.custom import NOTHING, CustomParts
 from earmark.train.ranks import holding, on_each_machine, on_main_process
 from earmark.train.run import train, with_device
 
@@ -104,7 +105,12 @@ def asks_for_several_runs(data: DataArguments, run: RunArguments) -> bool:
 
 
 def run_protocol(
-    data: DataArguments, model: ModelArguments, run: RunArguments, training: TrainingArguments
+    data: DataArguments,
+    model: ModelArguments,
+    run: RunArguments,
+    training: TrainingArguments,
+    *,
+    custom: CustomParts = NOTHING,
 ) -> ProtocolOutcome:
     """Train one run for each fold, each seed, or each fold with each seed, and put their figures together.
 
@@ -117,6 +123,7 @@ def run_protocol(
         model: which network.
         run: device, seeds, and whether earlier runs are replaced.
         training: Transformers' settings; their seed counts where ``run.seeds`` is not given.
+        custom: objects and functions for each run.
 
     Raises:
         EarmarkError: folds that cannot be used, settings or clips that are not those of the runs that are there,
@@ -126,14 +133,19 @@ def run_protocol(
     with_device(training, run)  # starts the process group of a distributed run
     output = Path(training.output_dir or "")
     with holding(output):
-        return _run_all(output, data, model, run, training)
+        return _run_all(output, data, model, run, training, custom)
 
 
 def _run_all(
-    output: Path, data: DataArguments, model: ModelArguments, run: RunArguments, training: TrainingArguments
+    output: Path,
+    data: DataArguments,
+    model: ModelArguments,
+    run: RunArguments,
+    training: TrainingArguments,
+    custom: CustomParts,
 ) -> ProtocolOutcome:
     seeds = run.seed_list() or [training.seed]
-    folds, clips = on_each_machine(lambda: _look_at_data(data, model, seeds))
+    folds, clips = on_each_machine(lambda: _look_at_data(data, model, seeds, custom.clips))
     parts = _parts(output, run, seeds, folds)
     plan = _Plan(output, parts, clips, resolved_config(data, model, run, training))
     done = on_main_process(lambda: _begin(plan, replace=run.overwrite_output_dir and not run.resume))
@@ -143,7 +155,7 @@ def _run_all(
             logger.info("run %d of %d, %s: finished before", number, len(parts), name)
             continue
         logger.info("run %d of %d, %s", number, len(parts), name)
-        _train(part, name, data, model, run, training)
+        _train(part, name, data, model, run, training, custom)
         done.append(part)
         on_main_process(lambda: _write(plan, done))
     return on_main_process(lambda: _outcome(plan, done))
@@ -160,13 +172,15 @@ def _refuse_what_means_one_run(run: RunArguments, training: TrainingArguments) -
         raise UsageError("--push_to_hub is for one run; of several, push the one you choose: earmark push RUN ORG/NAME")
 
 
-def _look_at_data(data: DataArguments, model: ModelArguments, seeds: Sequence[int]) -> tuple[dict[int, list[str]], str]:
+def _look_at_data(
+    data: DataArguments, model: ModelArguments, seeds: Sequence[int], loaded: Splits | None
+) -> tuple[dict[int, list[str]], str]:
     """The folds of each seed, all of them tried before the first is trained on, and a word for the clips."""
     names: dict[int, list[str]] = {}
     digest = hashlib.sha256()
     for seed in seeds:
         if data.has_folds:
-            folds = load_folds(data, seed=seed, token=model.token, cache_dir=model.cache_dir)
+            folds = load_folds(data, seed=seed, token=model.token, cache_dir=model.cache_dir, loaded=loaded)
             names[seed] = [data.fold] if data.fold is not None else folds.names
             for name in names[seed]:
                 check_tables(folds.splits(name, seed))
@@ -175,7 +189,7 @@ def _look_at_data(data: DataArguments, model: ModelArguments, seeds: Sequence[in
                 logger.warning("%s", _of_one_class([f"fold {name}" for name in alike], "share classes out otherwise"))
             digest.update(folds.fingerprint().encode())
         else:
-            splits = load_splits(data, seed=seed, token=model.token, cache_dir=model.cache_dir)
+            splits = load_splits(data, seed=seed, token=model.token, cache_dir=model.cache_dir, loaded=loaded)
             for table in (splits.train, splits.validation, splits.test):
                 rows = [(clip.source, clip.label, clip.offset_s) for clip in table or []]
                 digest.update(repr(rows).encode("utf-8", "surrogateescape"))
@@ -269,12 +283,11 @@ def _train(
     model: ModelArguments,
     run: RunArguments,
     training: TrainingArguments,
+    custom: CustomParts,
 ) -> None:
     """Do one run, or go on with it."""
     begun = on_main_process(lambda: RunFolder(part.folder).is_run())
     logging_dir = str(Path(run.logging_dir) / name) if run.logging_dir else None
-    if logging_dir:
-        os.environ["TENSORBOARD_LOGGING_DIR"] = logging_dir  # where Transformers' callback looks
     try:
         changes = {"output_dir": str(part.folder), "seed": part.seed, "run_name": _run_name(training, name)}
         train(
@@ -282,6 +295,7 @@ def _train(
             model,
             replace(run, seeds=None, resume=begun, overwrite_output_dir=False, logging_dir=logging_dir),
             replace(training, **changes),  # type: ignore[arg-type]  # of one type each
+            custom=custom,
         )
     except Stopped as exc:
         raise Stopped(f"{name} {str(exc).partition(';')[0]}; the same command goes on") from exc

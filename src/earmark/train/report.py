@@ -24,6 +24,7 @@ from earmark.settings.data import DataArguments, paths_in
 from earmark.settings.files import read_config_file
 from earmark.settings.model import ModelArguments
 from earmark.train.arguments import EarmarkTrainingArguments
+from earmark.train.augmentation import describe_settings
 from earmark.train.callbacks import stopped_early
 from earmark.train.few_shot import FittedHead
 from earmark.train.prepare import PreparedData
@@ -237,7 +238,7 @@ def _card_facts(
         sampling_rate_hz=frontend.sampling_rate_hz,
         max_length_s=frontend.max_samples / frontend.sampling_rate_hz,
         splits={split: one.metrics for split, one in judged.items()},
-        training=_training_facts(figures, args),
+        training=_training_facts(figures, args, describe_settings(args, trainer.sounds)),
         environment={**environment, **packages},
         decision=_decision_lines(trainer, judged),
         rejects=trainer.audio.decision.reject_label if trainer.audio.decision.rejects else None,
@@ -251,7 +252,7 @@ def _decision_lines(trainer: AudioTrainer, judged: Mapping[str, Judged]) -> list
     return [*decision.in_words(trainer.audio.labels), *(line for line in how_good if not line.endswith(": "))]
 
 
-def _training_facts(figures: TrainingFigures, args: EarmarkTrainingArguments) -> dict[str, object]:
+def _training_facts(figures: TrainingFigures, args: EarmarkTrainingArguments, augmentation: str) -> dict[str, object]:
     """What a card tells of how the model was made."""
     speed = figures.samples_per_second
     clips_a_second = "nothing was trained" if speed is None else f"{speed:.1f}"
@@ -264,7 +265,6 @@ def _training_facts(figures: TrainingFigures, args: EarmarkTrainingArguments) ->
             "seed": args.seed,
             "clips a second, embedded and fitted": clips_a_second,
         }
-    augmentation = args.augmentation()
     return {
         "epochs": f"{figures.epochs:g}",
         "optimizer steps": figures.steps,
@@ -272,7 +272,7 @@ def _training_facts(figures: TrainingFigures, args: EarmarkTrainingArguments) ->
         "peak learning rate": f"{figures.learning_rate:g}",
         "schedule": f"{SchedulerType(args.lr_scheduler_type).value}, warm-up {args.warmup_steps:g}",
         "seed": args.seed,
-        "augmentation": augmentation.in_words() if augmentation else "none",
+        "augmentation": augmentation,
         "trained clips a second": clips_a_second,
     }
 

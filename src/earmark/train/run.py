@@ -6,7 +6,6 @@ import dataclasses
 import errno
 import logging
 import math
-from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +13,6 @@ from typing import Any, TypeVar
 
 import transformers
 from huggingface_hub.errors import HTTPError
-from transformers import TrainerCallback
 
 from earmark.data.scan import write_bad_audio
 from earmark.data.targets import targets_of
@@ -32,6 +30,7 @@ from earmark.runs.folder import RunFolder, prepare_output_dir, write_json
 from earmark.runs.split_record import write_record
 from earmark.scoring.decide import check_can_fit
 from earmark.scoring.diagnosis import Schedule
+from earmark.scoring.extra_metrics import ExtraMetrics
 from earmark.scoring.figures import METRICS, check_direction, metric_key
 from earmark.settings.data import DEFAULT_LONGEST_S, DataArguments
 from earmark.settings.files import resolved_config, save_config
@@ -43,10 +42,11 @@ from earmark.tasks import Task
 from earmark.threads import watch
 from earmark.train.arguments import EarmarkTrainingArguments
 from earmark.train.augmentation import AugmentationSounds, load_augmentation
-from earmark.train.callbacks import stopped_early, why_stopped_early
+from earmark.train.callbacks import set_tensorboard_folder, stopped_early, why_stopped_early
 from earmark.train.checked_precision import precision_flag, with_checked_precision
 from earmark.train.checkpoints import check_same_run, find_checkpoint_to_resume, label_order, set_aside_later
 from earmark.train.checks import check_flags_of_model, check_flags_of_task, check_model_survives, check_settings
+from earmark.train.custom import NOTHING, CustomParts
 from earmark.train.decide import judge_splits, save_decision
 from earmark.train.faults import translated_faults
 from earmark.train.few_shot import check_few_shot, check_head, fit_few_shot
@@ -98,7 +98,7 @@ def train(
     run: RunArguments,
     training: TrainingArguments,
     *,
-    callbacks: Sequence[TrainerCallback] = (),
+    custom: CustomParts = NOTHING,
     with_test: bool = True,
 ) -> TrainOutcome:
     """Train a classifier and leave a complete run folder.
@@ -108,7 +108,7 @@ def train(
         model: which network, and what of it learns.
         run: device and output.
         training: Transformers' settings.
-        callbacks: told how training goes.
+        custom: objects and functions that no setting can name.
         with_test: whether the model that is kept is scored on a test split, where there is one.
 
     Raises:
@@ -118,12 +118,14 @@ def train(
         raise UsageError("where to? give --output_dir FOLDER")
     if model.few_shot:
         check_few_shot(model, training)
+    custom.check(model)
     source, task = source_of(model), Task(data.task or Task.SINGLE_LABEL)
     check_flags_of_task(training, task)
-    arguments = with_global_batch(with_device(judged_by(training, task, run.metric), run))
+    has_more_metrics = run.metric is not None or bool(custom.metrics)
+    arguments = with_global_batch(with_device(judged_by(training, task, has_more_metrics=has_more_metrics), run))
     folder = RunFolder(Path(training.output_dir))
     with holding(folder.path):
-        return _run_in(folder, source, data, model, run, arguments, callbacks, with_test=with_test, given=training)
+        return _run_in(folder, source, data, model, run, arguments, custom, with_test=with_test, given=training)
 
 
 def _run_in(
@@ -133,7 +135,7 @@ def _run_in(
     model: ModelArguments,
     run: RunArguments,
     training: EarmarkTrainingArguments,
-    callbacks: Sequence[TrainerCallback],
+    custom: CustomParts,
     *,
     with_test: bool,
     given: TrainingArguments,
@@ -142,7 +144,7 @@ def _run_in(
     task = Task(data.task or Task.SINGLE_LABEL)
     checkpoint, replace = _look_at_folder(folder, run, training)
     # before the clips, which are more: a folder that is not there is known at once
-    sounds = on_each_machine(lambda: load_augmentation(training, data, _sampling_rate_hz(source)))
+    sounds = on_each_machine(lambda: load_augmentation(training, data, _sampling_rate_hz(source), custom.augmentations))
     prepared = on_each_machine(
         lambda: prepare_data(
             data,
@@ -151,6 +153,7 @@ def _run_in(
             token=model.token,
             cache_dir=model.cache_dir,
             with_test=with_test,
+            loaded=custom.clips,
         )
     )
     if checkpoint is not None:
@@ -159,7 +162,8 @@ def _run_in(
     prepared.start_from(_folder_of(source))
     check_same_on_all_ranks({**prepared.facts(), **sounds.facts(), **_shared(data, model, run, training)})
     check_model_survives(_folder_of(source), folder, overwrite=replace)
-    on_main_process(lambda: check_settings(run, training, prepared.labels, len(prepared.train.table), task))
+    extra = ExtraMetrics(run.metric, custom.metrics)
+    on_main_process(lambda: check_settings(run, training, prepared.labels, len(prepared.train.table), task, extra))
     validation = prepared.validation
     judged_on = validation.table if validation else None
     on_main_process(lambda: check_can_fit(training, prepared.labels, judged_on))
@@ -174,8 +178,8 @@ def _run_in(
         training = dataclasses.replace(training, **changes)
     flag = precision_flag(given, run.precision)
     training = with_checked_precision(audio, training, prepared.train, flag, half=not model.few_shot)
-    trainer = _make_trainer(audio, training, prepared, data, run, sounds, model)
-    for callback in callbacks:
+    trainer = _make_trainer(audio, training, prepared, data, run, sounds, extra, model)
+    for callback in custom.callbacks:
         trainer.add_callback(callback)
     if checkpoint is not None:  # before anything of an earlier run is written over
         on_main_process(lambda: check_same_run(checkpoint, trainer.facts()))
@@ -187,7 +191,7 @@ def _run_in(
         write_record(folder.splits, prepared.split_rows(data))
     _log_data(prepared, data)
     _learn(trainer, prepared, data, model, checkpoint)
-    return _finish(folder, trainer, prepared, data, model, run)
+    return _finish(folder, trainer, prepared, data, model, report=run.report)
 
 
 def _look_at_folder(
@@ -312,13 +316,13 @@ def _unit(prepared: PreparedData) -> tuple[float, float]:
     return float(numbers.mean()), float(numbers.std())
 
 
-def judged_by(training: T, task: Task, metric_folder: str | None) -> T:
+def judged_by(training: T, task: Task, has_more_metrics: bool = False) -> T:
     """Return the training settings with the metric that chooses the best model and its direction.
 
     Args:
         training: settings; the default metric, accuracy, stands for the headline of any task.
         task: the task of the model.
-        metric_folder: folder of a local metric, which may have metrics of its own.
+        has_more_metrics: whether there are metrics that are not built in, of which the names are not known yet.
 
     Raises:
         UsageError: the metric is unknown, or ``--greater_is_better`` contradicts it.
@@ -327,7 +331,7 @@ def judged_by(training: T, task: Task, metric_folder: str | None) -> T:
     if metric == "accuracy" and task is not Task.SINGLE_LABEL:
         metric, direction = next(iter(METRICS[task])), None
         logger.info("metric that chooses the best model: %s", metric)
-    higher = check_direction(task, metric_key(metric), direction, has_folder=metric_folder is not None)
+    higher = check_direction(task, metric_key(metric), direction, has_folder=has_more_metrics)
     changes: dict[str, Any] = {"metric_for_best_model": metric, "greater_is_better": higher}
     if training.lr_scheduler_type in ("reduce_lr_on_plateau", "greedy"):  # torch's default is to minimize
         settings = training.lr_scheduler_kwargs if isinstance(training.lr_scheduler_kwargs, dict) else {}
@@ -373,23 +377,26 @@ def _make_trainer(
     data: DataArguments,
     run: RunArguments,
     sounds: AugmentationSounds,
+    extra: ExtraMetrics,
     model: ModelArguments,
 ) -> AudioTrainer:
     try:
-        return AudioTrainer(
+        trainer = AudioTrainer(
             audio,
             training,
             prepared.train,
             prepared.validation,
             bucket_waste=data.bucket_waste,
             sounds=sounds,
-            metric_folder=run.metric,
+            extra_metrics=extra,
             settings=result_settings(data, model, run),
         )
     except (OSError, HTTPError) as exc:  # with --push_to_hub it makes the repository
         raise NetworkError(f"--push_to_hub: {first_line(exc)}") from exc
     except (ValueError, RuntimeError, ImportError) as exc:  # how Transformers refuses settings that do not go together
         raise UsageError(first_line(exc)) from exc
+    set_tensorboard_folder(trainer, run.logging_dir)
+    return trainer
 
 
 def _write_beginning(
@@ -491,7 +498,8 @@ def _finish(
     prepared: PreparedData,
     data: DataArguments,
     model: ModelArguments,
-    run: RunArguments,
+    *,
+    report: bool,
 ) -> TrainOutcome:
     """Judge the model that is kept, save it and write everything about it."""
     figures = TrainingFigures.of(trainer)
@@ -504,12 +512,12 @@ def _finish(
         save_kept(trainer.audio, folder.path, trainer.args, model)
     if is_main_process():
         folder.decision.unlink(missing_ok=True)  # of the weights that were there before
-    judged = judge_splits(trainer, prepared, run.metric)
+    judged = judge_splits(trainer, prepared)
     summary = ""
     metrics: dict[str, Any] = {}
     if is_main_process():
         save_decision(folder, trainer.audio.decision, trainer.audio.labels)
-        metrics, summary = write_reports(folder, trainer, figures, judged, prepared, data, model, page=run.report)
+        metrics, summary = write_reports(folder, trainer, figures, judged, prepared, data, model, page=report)
         done = f"trained in {format_seconds(figures.training_s)}" if has_trained else "no training step was left to do"
         logger.info("%s", done)
     trainer.accelerator.wait_for_everyone()

@@ -43,6 +43,7 @@ from earmark.settings.run import RunArguments
 from earmark.settings.search import SearchOptions
 from earmark.settings.training import TrainingArguments
 from earmark.tasks import Task
+from earmark.train.custom import CustomParts
 from earmark.train.protocol import asks_for_several_runs, changed_settings
 from earmark.train.ranks import holding, on_main_process
 from earmark.train.run import judged_by, train, with_device
@@ -103,7 +104,7 @@ def search(
     for one in space:
         for value in one.extremes():
             with_values(parts, {one.name: value})
-    judged = judged_by(training, Task(data.task or Task.SINGLE_LABEL), run.metric)
+    judged = judged_by(training, Task(data.task or Task.SINGLE_LABEL), has_more_metrics=run.metric is not None)
     metric, maximize = metric_key(judged.metric_for_best_model), bool(judged.greater_is_better)
     with_device(training, run)  # starts the process group of a distributed run
     output = Path(training.output_dir or "")
@@ -211,7 +212,7 @@ def _train(job: Job, output: Path, parts: Sequence[Any], watch: _Watch) -> float
         model,
         replace(run, resume=begun, overwrite_output_dir=False, logging_dir=logging_dir, report=False),
         replace(training, output_dir=str(folder)),
-        callbacks=[watch],
+        custom=CustomParts(callbacks=[watch]),
         with_test=False,
     )
     return on_main_process(lambda: _value(outcome.metrics["validation"], watch.metric))

@@ -29,7 +29,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from transformers import PrinterCallback, ProgressCallback, TrainerCallback
+from transformers import PrinterCallback, TrainerCallback
+from transformers import trainer as transformers_trainer
 
 from earmark.batch.balanced import BalancedSampler
 from earmark.batch.buckets import BucketSampler
@@ -44,9 +45,8 @@ from earmark.models.embedding import EmbeddingModel, classify_all
 from earmark.models.freeze import body_of, is_body_frozen
 from earmark.models.layer_drop import drop_rate
 from earmark.progress import Progress
-from earmark.runs.judged import predictions_for_metric
+from earmark.scoring.extra_metrics import ExtraMetrics
 from earmark.scoring.figures import METRICS, Headline, metric_key
-from earmark.scoring.metric_folder import run_metric_folder
 from earmark.scoring.metrics import figures_of
 from earmark.scoring.table import score_table
 from earmark.settings.files import plain
@@ -97,8 +97,8 @@ class AudioTrainer(AveragingTrainer):
         train_clips: clips to learn from.
         validation: clips to judge by; ``None`` when there is no evaluation while training.
         bucket_waste: most padding in length buckets; 1 for batches without regard to length.
-        sounds: what the augmentation of ``args`` takes from folders.
-        metric_folder: folder of a local metric, for a metric that is not one of earmark's.
+        sounds: what augmentation uses beside the settings in ``args``.
+        extra_metrics: metrics that are not built in.
         settings: settings outside ``args`` that change the result; see :func:`result_settings`.
 
     Attributes:
@@ -120,7 +120,7 @@ class AudioTrainer(AveragingTrainer):
         *,
         bucket_waste: float = 0.1,
         sounds: AugmentationSounds | None = None,
-        metric_folder: str | None = None,
+        extra_metrics: ExtraMetrics | None = None,
         settings: Mapping[str, Any] | None = None,
     ) -> None:
         precision = "bf16" if args.bf16 else "fp16" if args.fp16 else "fp32"
@@ -159,7 +159,8 @@ class AudioTrainer(AveragingTrainer):
             "rates": rates_fact(args),
             **average_fact(args.ema),
         }
-        self._sounds, self._metric_folder = sounds, metric_folder
+        self.sounds = sounds
+        self.extra_metrics = extra_metrics or ExtraMetrics()
         self._settings = {"bucket_waste": bucket_waste, **(settings or {})}
         self._precision = precision
         self._samples_as = getattr(train_clips.waveforms, "dtype", "float32")
@@ -174,7 +175,8 @@ class AudioTrainer(AveragingTrainer):
         self.trained_clips = 0
         self.fitted_head: FittedHead | None = None
         self._started: float | None = None
-        for shown_otherwise in (ProgressCallback, PrinterCallback):
+        # replaced by the bar below; Transformers has other callbacks in notebooks
+        for shown_otherwise in (transformers_trainer.DEFAULT_PROGRESS_CALLBACK, PrinterCallback):
             self.remove_callback(shown_otherwise)
         self.progress = _ClipProgress(self)
         for callback in (EvaluateEveryEpochs(), EarlyStopping(), self.progress, EstimateTime(self)):
@@ -234,7 +236,7 @@ class AudioTrainer(AveragingTrainer):
             # intervals are told of the model that is kept
             metrics = figures_of(task, logits, targets_of(clips.table, labels, task), labels, intervals=False)
             values = {name: value for name, value in metrics.to_dict().items() if isinstance(value, (int, float))}
-            values |= self._chosen_metric(values, logits, clips)
+            values |= self._extra_figures(values, logits, clips)
             seconds = time.perf_counter() - start
         figures = {f"{metric_key_prefix}_{name}": value for name, value in values.items()}
         self.headline = metrics.headline
@@ -244,18 +246,23 @@ class AudioTrainer(AveragingTrainer):
         self.control: Any = self.callback_handler.on_evaluate(self.args, self.state, self.control, figures)
         return figures
 
-    def _chosen_metric(self, values: Mapping[str, float], logits: np.ndarray, clips: UsableClips) -> dict[str, float]:
-        """The metric that chooses the best model, if it is not among ``values``: of a metric folder, or undefined."""
+    def _extra_figures(self, values: Mapping[str, float], logits: np.ndarray, clips: UsableClips) -> dict[str, float]:
+        """Figures that are not built in: of metric functions, and of the metric folder if it chooses the best model."""
         metric, task = metric_key(self.args.metric_for_best_model), self.audio.task
-        if metric in values:
-            return {}
-        if self._metric_folder and metric not in METRICS[task]:
+        is_folders = metric not in values and metric not in METRICS[task] and self.extra_metrics.folder is not None
+        found: dict[str, float] = {}
+        if is_folders or self.extra_metrics.functions:
             targets = targets_of(clips.table, self.audio.labels, task)
-            found = run_metric_folder(self._metric_folder, predictions_for_metric(task, logits), targets)
-            if metric in found:
-                return {metric: found[metric]}
-        logger.warning("validation: %s is undefined for these predictions; this model cannot be the best one", metric)
-        return {metric: math.nan}
+            found = self.extra_metrics.of_functions(task, logits, targets)
+            if is_folders and metric not in found:
+                of_folder = self.extra_metrics.of_folder(task, logits, targets)
+                found |= {name: value for name, value in of_folder.items() if name == metric}
+        if metric not in values and metric not in found:
+            logger.warning(
+                "validation: %s is undefined for these predictions; this model cannot be the best one", metric
+            )
+            found[metric] = math.nan
+        return found
 
     def _prepare_inputs(self, inputs: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         """Stored samples to model inputs, on the device."""
@@ -377,7 +384,7 @@ class AudioTrainer(AveragingTrainer):
         settings["precision"] = self._precision  # Trainer's own bf16 is off where the weights are cast
         settings["processes"] = self.args.world_size
         settings |= {"samples": self._samples_as, "max_samples": self.audio.frontend.max_samples}
-        settings |= {} if self._sounds is None else self._sounds.facts()
+        settings |= {} if self.sounds is None else self.sounds.facts()
         return {
             **self._facts,
             "labels": self.audio.labels,
@@ -481,7 +488,7 @@ class _ClipProgress(TrainerCallback):
         epochs = state.max_steps / math.ceil(batches / args.gradient_accumulation_steps)
         self.began_at = state.epoch or 0.0  # above 0 where a run is gone on with
         total = max(0, round((epochs - self.began_at) * self.num_clips))
-        self.bar = Progress("training", total, quiet=args.disable_tqdm)
+        self.bar = Progress("training", total, quiet=args.disable_tqdm, keep=True)
         self.trainer._started = time.perf_counter()
 
     def on_epoch_begin(self, args: Any, state: Any, control: Any, train_dataloader: Any = None, **kwargs: Any) -> None:

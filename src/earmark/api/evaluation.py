@@ -1,0 +1,88 @@
+"""``earmark.evaluate``: ``earmark evaluate`` as a function."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from earmark.api.arguments import Source, model_name, splits_and_settings
+from earmark.api.predictions_table import PredictionsTable
+from earmark.api.report_view import Report
+from earmark.api.startup import prepare_process
+from earmark.api.trained_run import Run, metrics_table
+from earmark.runs.folder import RunFolder
+
+if TYPE_CHECKING:
+    from earmark.api.clip_table import Clips
+    from earmark.predict.classifier import Classifier
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """The scores of a model on a split.
+
+    Attributes:
+        folder: where metrics, predictions and report are.
+        split: the split that was scored.
+        metrics: all figures.
+    """
+
+    folder: Path
+    split: str
+    metrics: dict[str, Any] = field(repr=False)
+
+    @property
+    def report(self) -> Report:
+        """The page ``report.html``, which a notebook shows."""
+        return Report(RunFolder(self.folder).report)
+
+    @property
+    def predictions(self) -> PredictionsTable:
+        """The predictions, clip by clip."""
+        return PredictionsTable(RunFolder(self.folder).predictions(self.split))
+
+    def _repr_html_(self) -> str:
+        return metrics_table({self.split: self.metrics}, f"evaluation {self.folder}")
+
+
+def evaluate(
+    model: str | os.PathLike[str] | Run | Classifier,
+    data: Source | Clips | None = None,
+    *,
+    split: str | None = None,
+    output_dir: str | os.PathLike[str] | None = None,
+    metrics: Iterable[Callable[..., Any]] | Mapping[str, Callable[..., Any]] = (),
+    **settings: Any,
+) -> Evaluation:
+    """Score a trained model on labelled recordings.
+
+    Args:
+        model: a run, a classifier, a run folder, a model folder, or a name on the hub.
+        data: a folder of recordings, a manifest, a list of these, or clips of :func:`earmark.load_clips`.
+        split: ``validation``, ``test``, or ``unseen`` for clips that the run neither trained on nor was judged by;
+            ``None`` for the validation split, or the test split if ``data`` are clips of the test split alone. Without
+            a validation split in the data, it is the clips that the run held out, recognized by their samples.
+        output_dir: folder for metrics and predictions; ``None`` for one inside the folder of the model.
+        metrics: functions to compute beside the built-in metrics, as for :func:`earmark.train`.
+        **settings: the flags of ``earmark evaluate``, without the dashes.
+
+    Raises:
+        UsageError: an unknown setting or a wrong value.
+        DataError: no clips of the split, or clips that the model has no class for.
+        EarmarkError: the model or the device cannot be used.
+    """
+    prepare_process()
+    loaded, source = splits_and_settings(data, settings)
+    if split is None:
+        split = "test" if loaded is not None and loaded.train is None and loaded.validation is None else "validation"
+    named = {} if output_dir is None else {"output_dir": output_dir}
+    values = {**source, **settings, "model_name_or_path": model_name(model), "split": split, **named}
+    from earmark.api.settings import evaluate_settings
+    from earmark.evaluate.run import evaluate as evaluate_split
+    from earmark.scoring.extra_metrics import named_functions
+
+    outcome = evaluate_split(evaluate_settings(values), metrics=named_functions(metrics), loaded=loaded)
+    return Evaluation(outcome.folder, split, outcome.metrics)

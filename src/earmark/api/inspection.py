@@ -1,0 +1,39 @@
+"""``earmark.inspect``: ``earmark inspect`` as a function."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+from earmark.api.arguments import Source, splits_and_settings
+from earmark.api.startup import prepare_process
+
+if TYPE_CHECKING:
+    from earmark.api.clip_table import Clips
+    from earmark.audit.run import Inspection
+
+
+def inspect(
+    data: Source | Clips | None = None, *, output_dir: str | os.PathLike[str] | None = None, **settings: Any
+) -> Inspection:
+    """Look for problems in recordings and labels, before training. Decodes every recording.
+
+    Args:
+        data: a folder of recordings, a manifest, a list of these, or clips of :func:`earmark.load_clips`.
+        output_dir: folder for ``inspect.html``, ``inspect.json`` and ``findings.csv``; ``None`` to write nothing.
+        **settings: the flags of ``earmark inspect``, without the dashes.
+
+    Returns:
+        The findings, the worst first; a notebook shows them as a table.
+
+    Raises:
+        UsageError: an unknown setting or a wrong value.
+        DataError: the source cannot be read as a table of clips.
+    """
+    prepare_process()
+    loaded, source = splits_and_settings(data, settings)
+    named = {} if output_dir is None else {"output_dir": output_dir}
+    from earmark.api.settings import inspect_settings
+    from earmark.audit.run import inspect as inspect_tables
+
+    return inspect_tables(inspect_settings({**source, **settings, **named}), loaded=loaded)

@@ -1,0 +1,39 @@
+"""From keyword arguments to checked settings, with the checks and error messages of the command line."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from earmark.settings.evaluation import EvaluateOptions, InspectOptions
+from earmark.settings.flags import flags_of
+from earmark.settings.train import check_sources, from_keywords
+from earmark.settings.words import read_values, settings_of
+
+if TYPE_CHECKING:
+    from earmark.settings.train import TrainSettings
+
+
+def train_settings(values: Mapping[str, object]) -> TrainSettings:
+    """Return the settings of a training run.
+
+    Args:
+        values: setting to value, with the names of the flags of ``earmark train``.
+
+    Raises:
+        UsageError: an unknown name, a value of the wrong type, or settings that contradict each other.
+        DataError: a folder or manifest that does not exist.
+    """
+    settings = from_keywords(values)
+    check_sources(settings.data)
+    return settings
+
+
+def evaluate_settings(values: Mapping[str, object]) -> EvaluateOptions:
+    """Return the settings of an evaluation, as :func:`train_settings`."""
+    return settings_of(EvaluateOptions, read_values(values, flags_of(EvaluateOptions)))
+
+
+def inspect_settings(values: Mapping[str, object]) -> InspectOptions:
+    """Return the settings of an inspection, as :func:`train_settings`."""
+    return settings_of(InspectOptions, read_values(values, flags_of(InspectOptions)))

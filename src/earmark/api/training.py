@@ -1,0 +1,97 @@
+"""``earmark.train``: ``earmark train`` as a function."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from earmark.api.arguments import Source, model_settings, splits_and_settings
+from earmark.api.startup import prepare_process
+from earmark.api.trained_run import Run
+from earmark.errors import Stopped, UsageError
+
+if TYPE_CHECKING:
+    from transformers import TrainerCallback
+
+    from earmark.api.clip_table import Clips
+    from earmark.predict.classifier import Classifier
+
+logger = logging.getLogger(__name__)
+
+
+def train(
+    data: Source | Clips | None = None,
+    *,
+    model: str | os.PathLike[str] | Run | Classifier | None = None,
+    output_dir: str | os.PathLike[str] | None = None,
+    callbacks: Iterable[TrainerCallback | type[TrainerCallback]] = (),
+    metrics: Iterable[Callable[..., Any]] | Mapping[str, Callable[..., Any]] = (),
+    augmentations: Iterable[Callable[..., Any]] = (),
+    **settings: Any,
+) -> Run:
+    """Train an audio classifier and write a run folder.
+
+    Example::
+
+        run = earmark.train("recordings", model="openai/whisper-tiny", output_dir="runs/first", num_train_epochs=4)
+        run.metrics["validation"]["accuracy"]
+        run.classifier().predict("new.wav")
+
+    Args:
+        data: folder of recordings, manifest (.csv, .tsv, .jsonl, .parquet), list of these, or clips of
+            :func:`earmark.load_clips`; ``None`` if ``data_dir``, ``train_file`` or ``dataset_name`` name them.
+        model: model folder, name on the hub (``org/name``), or model type such as ``tc_resnet`` for random weights;
+            also a run or a classifier to start from.
+        output_dir: run folder to write.
+        callbacks: Transformers' ``TrainerCallback``, objects or classes.
+        metrics: functions to compute beside the built-in metrics, or functions by name. The names of their parameters
+            say what they get: ``predictions`` or ``y_pred``, ``references`` or ``y_true``, ``logits``,
+            ``probabilities`` or ``y_score``. ``metric_for_best_model`` can name them.
+        augmentations: functions that change the samples of training clips: ``f(samples, sampling_rate, rng)`` with
+            float32 (T,) samples, of which the last two parameters are optional. What ``rng`` gives depends on seed,
+            epoch and clip alone.
+        **settings: every flag of ``earmark train``, without the dashes.
+
+    Returns:
+        The run: its metrics, its report and its classifier. With ``folds`` or ``seeds`` it holds several runs.
+
+    Raises:
+        UsageError: an unknown setting, a wrong value, or settings that contradict each other.
+        DataError: recordings that cannot be used.
+        Stopped: Ctrl-C or SIGTERM stopped training after a step. A checkpoint is saved; the same call with
+            ``resume=True`` continues. A second Ctrl-C raises ``KeyboardInterrupt`` at once.
+        EarmarkError: anything else that a user can cause.
+    """
+    prepare_process()
+    loaded, source = splits_and_settings(data, settings)
+    named = {} if output_dir is None else {"output_dir": output_dir}
+    values = {**source, **settings, **model_settings(model, settings), **named}
+    from earmark.api.settings import train_settings
+    from earmark.train.custom import CustomParts
+
+    custom = CustomParts.of(callbacks, metrics, augmentations, loaded)
+    parsed = train_settings(values)
+    for note in parsed.notes:
+        logger.info("note: %s", note)
+    _refuse_processes(parsed.run.num_processes)
+    from earmark.train.protocol import asks_for_several_runs, run_protocol
+    from earmark.train.run import train as train_one
+
+    several = asks_for_several_runs(parsed.data, parsed.run)
+    train_all = run_protocol if several else train_one
+    try:
+        outcome = train_all(parsed.data, parsed.model, parsed.run, parsed.training, custom=custom)
+    except Stopped as exc:
+        again = "Call earmark.train again with the same arguments" + ("" if several else " and resume=True")
+        raise Stopped(f"{str(exc).partition(';')[0]}. {again} to continue.") from exc
+    return Run(outcome.folder)
+
+
+def _refuse_processes(number: int | None) -> None:
+    if number is not None and number != 1:
+        raise UsageError(
+            f"--num_processes {number}: earmark.train trains in the process that calls it. Start the script with "
+            f"torchrun --nproc_per_node {number}, or use the command earmark train."
+        )

@@ -1,0 +1,142 @@
+"""Augmentation functions from Python, whose random numbers depend on seed, epoch and row alone."""
+
+from __future__ import annotations
+
+import inspect
+import random
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from earmark.errors import InputTypeError, UsageError, first_line
+
+_RATES = ("sampling_rate", "sample_rate", "sampling_rate_hz", "sr")
+_RNG = "rng"
+_OF_FUNCTIONS = 0xF0C  # keeps these draws apart from those of the built-in augmentation
+
+
+@dataclass(frozen=True)
+class SampleFunction:
+    """A function that changes the samples of a clip, with the parameters it takes beside them.
+
+    Attributes:
+        name: for the log, error messages and the comparison with the checkpoint of a resumed run.
+        function: takes float32 (T,) and returns (T,).
+        rate_name: its parameter for the sampling rate in hertz; ``None`` without one.
+        takes_rng: whether it has a parameter ``rng`` for a NumPy generator.
+    """
+
+    name: str
+    function: Callable[..., Any]
+    rate_name: str | None
+    takes_rng: bool
+
+    @classmethod
+    def of(cls, function: Callable[..., Any]) -> SampleFunction:
+        """Read the parameters of a function.
+
+        Raises:
+            InputTypeError: it cannot be called.
+            UsageError: it has a parameter that earmark has nothing for.
+        """
+        if not callable(function):
+            raise InputTypeError(f"augmentations: {function!r} is a {type(function).__name__}. Pass functions.")
+        name = getattr(function, "__name__", type(function).__name__)
+        try:
+            parameters = list(inspect.signature(function).parameters.values())
+        except (TypeError, ValueError) as exc:
+            raise UsageError(
+                f"augmentation {name}: its parameters cannot be read. Wrap it in a function of your own."
+            ) from exc
+        _check_parameters(name, parameters)
+        names = [one.name for one in parameters[1:]]
+        return cls(name, function, next((one for one in names if one in _RATES), None), _RNG in names)
+
+    def __call__(self, samples: np.ndarray, sampling_rate_hz: int, seed: tuple[int, ...]) -> np.ndarray:
+        """Return changed samples, float32 (T,).
+
+        Args:
+            samples: float32 (T,).
+            sampling_rate_hz: of the samples.
+            seed: of the random numbers. A function without ``rng`` finds the global generators of Python, NumPy and
+                torch seeded with it; they are as before afterwards.
+
+        Raises:
+            UsageError: the function fails, or returns something else than T finite numbers.
+        """
+        arguments: dict[str, Any] = {self.rate_name: sampling_rate_hz} if self.rate_name else {}
+        try:
+            if self.takes_rng:
+                changed = self.function(samples, **arguments, rng=np.random.default_rng(seed))
+            else:
+                with _seeded_globals(seed):
+                    changed = self.function(samples, **arguments)
+            result = np.asarray(changed, dtype=np.float32)
+        except Exception as exc:  # it is the caller's function: it can raise anything
+            raise UsageError(
+                f"augmentation {self.name}: the function failed ({type(exc).__name__}: {first_line(exc)})"
+            ) from exc
+        if result.shape != samples.shape:
+            raise UsageError(
+                f"augmentation {self.name}: returned samples of shape {result.shape} for a clip of shape "
+                f"{samples.shape}. Return as many samples as it is given."
+            )
+        if not np.isfinite(result).all():
+            raise UsageError(f"augmentation {self.name}: returned NaN or infinity. Return finite samples.")
+        return result
+
+
+def sample_functions(functions: Iterable[Callable[..., Any]]) -> tuple[SampleFunction, ...]:
+    """Return augmentation functions with their parameters read.
+
+    Raises:
+        EarmarkError: see :meth:`SampleFunction.of`.
+    """
+    return tuple(SampleFunction.of(function) for function in functions)
+
+
+def function_seed(seed: tuple[int, ...], number: int) -> tuple[int, ...]:
+    """Return the seed of the ``number``-th function for a clip.
+
+    Args:
+        seed: of the run, epoch, row of the clip; and how often the clip came before in this epoch, if it did.
+        number: place of the function among the functions.
+    """
+    return (*seed[:3], _OF_FUNCTIONS, number, *seed[3:])
+
+
+def _check_parameters(name: str, parameters: Sequence[inspect.Parameter]) -> None:
+    positional = (
+        inspect.Parameter.POSITIONAL_ONLY,
+        inspect.Parameter.POSITIONAL_OR_KEYWORD,
+        inspect.Parameter.VAR_POSITIONAL,
+    )
+    if not parameters or parameters[0].kind not in positional:
+        raise UsageError(f"augmentation {name}: its first parameter has to be the samples, float32 (T,).")
+    for one in parameters[1:]:
+        is_variable = one.kind in (one.VAR_POSITIONAL, one.VAR_KEYWORD)
+        if one.default is one.empty and not is_variable and one.name not in (*_RATES, _RNG):
+            raise UsageError(
+                f"augmentation {name}: the parameter {one.name} is none of those that earmark can give. Use "
+                f"{_RATES[0]} for the rate in hertz and {_RNG} for a NumPy generator, or give it a default."
+            )
+
+
+@contextmanager
+def _seeded_globals(seed: tuple[int, ...]) -> Iterator[None]:
+    """Seed the global generators, and restore them at the end."""
+    (number,) = np.random.SeedSequence(seed).generate_state(1).tolist()
+    before = random.getstate(), np.random.get_state(), torch.get_rng_state()
+    random.seed(number)
+    np.random.seed(number)
+    torch.default_generator.manual_seed(number)
+    try:
+        yield
+    finally:
+        random.setstate(before[0])
+        np.random.set_state(before[1])
+        torch.set_rng_state(before[2])

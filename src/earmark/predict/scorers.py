@@ -1,0 +1,55 @@
+"""From a loaded model to what the loop that scores calls: for predictions, and for embeddings."""
+
+from __future__ import annotations
+
+import torch
+
+from earmark.device import select_device
+from earmark.errors import ModelError, UsageError
+from earmark.export.load import ExportedModel
+from earmark.models.build import AudioModel
+from earmark.models.embedding import EmbeddingModel, has_embedding
+from earmark.models.forward import cast_in_place
+from earmark.scoring.forward import Scorer, TorchScorer
+
+DTYPES = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+def make_scorer(audio: AudioModel | ExportedModel, device: str, precision: str) -> Scorer:
+    """Move a model to its device and precision.
+
+    Raises:
+        UsageError: no such precision, or one for an export.
+        DeviceError: no such device.
+    """
+    if precision not in DTYPES:
+        raise UsageError(f"precision {precision}: expected {', '.join(DTYPES)}")
+    if isinstance(audio, ExportedModel):
+        if precision != "fp32":
+            raise UsageError(f"precision {precision}: {audio.folder} computes in what it was exported in")
+        return audio.scorer(device)
+    place = select_device(device)
+    model = audio.model.to(place).eval()
+    if (dtype := DTYPES[precision]) is not None:
+        cast_in_place(model, dtype)
+    return TorchScorer(model, audio.frontend, place)
+
+
+def embedding_scorer(scorer: Scorer, name: object) -> TorchScorer:
+    """Return a scorer whose rows are embeddings instead of logits.
+
+    Args:
+        scorer: of a torch model.
+        name: of the model, for the error message.
+
+    Raises:
+        ModelError: an export, or a model whose head takes a learned sum of layers.
+    """
+    if not isinstance(scorer, TorchScorer):
+        raise ModelError(f"{name}: an export has no embeddings. Use the model that it was exported from.")
+    if not has_embedding(scorer.model):
+        raise ModelError(
+            f"{name}: its head takes a learned sum of all layers (use_weighted_layer_sum), so "
+            "there is no one embedding of a clip"
+        )
+    return TorchScorer(EmbeddingModel(scorer.model), scorer.frontend, scorer.device)

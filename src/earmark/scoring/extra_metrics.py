@@ -1,0 +1,184 @@
+"""Metrics beside the built-in ones: a local folder of the ``evaluate`` library, and functions passed from Python.
+
+Shapes: N clips, C classes.
+"""
+
+from __future__ import annotations
+
+import inspect
+import logging
+import math
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from earmark.errors import InputTypeError, UsageError, first_line
+from earmark.models.decision import HALF
+from earmark.scoring.metric_folder import run_metric_folder
+from earmark.tasks import Task
+
+logger = logging.getLogger(__name__)
+
+MetricFunction = Callable[..., float | Mapping[str, float]]
+Metrics = Iterable[MetricFunction] | Mapping[str, MetricFunction]
+
+# parameter of a metric function -> what it is given; the names on the right are earmark's, y_... are scikit-learn's
+_INPUTS = {
+    **{name: name for name in ("predictions", "references", "logits", "probabilities")},
+    "targets": "references",
+    "y_true": "references",
+    "y_pred": "predictions",
+    "y_score": "probabilities",
+}
+
+
+@dataclass(frozen=True)
+class ExtraMetrics:
+    """Metrics to compute in addition to those of :data:`earmark.scoring.figures.METRICS`.
+
+    Attributes:
+        folder: folder of a local metric of the ``evaluate`` library.
+        functions: functions by name. The names of a function's parameters say what it takes: ``predictions`` or
+            ``y_pred`` (class indices int (N,), labels 0 or 1 int (N, C), or numbers float (N,)), ``references``,
+            ``targets`` or ``y_true`` (the labels, alike), ``logits`` float (N, C), ``probabilities`` or ``y_score``
+            float (N, C). It returns a number, or numbers by name.
+    """
+
+    folder: str | None = None
+    functions: Mapping[str, MetricFunction] = field(default_factory=dict)
+
+    def __bool__(self) -> bool:
+        return self.folder is not None or bool(self.functions)
+
+    def of_folder(
+        self, task: Task, logits: np.ndarray, targets: np.ndarray, thresholds: np.ndarray | float | None = None
+    ) -> dict[str, float]:
+        """Return the figures of the folder, by name; none without a folder.
+
+        Raises:
+            UsageError: the metric fails.
+        """
+        if self.folder is None:
+            return {}
+        return run_metric_folder(self.folder, predictions_for_metric(task, logits, thresholds), targets)
+
+    def of_functions(
+        self, task: Task, logits: np.ndarray, targets: np.ndarray, thresholds: np.ndarray | float | None = None
+    ) -> dict[str, float]:
+        """Return the figures of the functions, by name.
+
+        Args:
+            task: the task of the model.
+            logits: float (N, C).
+            targets: see :func:`earmark.data.targets.targets_of`.
+            thresholds: with several labels, the probability from which on each is predicted; ``None`` for 0.5.
+
+        Raises:
+            UsageError: a function fails, or returns something else than numbers.
+        """
+        if not self.functions:
+            return {}
+        inputs = {
+            "predictions": predictions_for_metric(task, logits, thresholds),
+            "references": targets,
+            "logits": logits,
+            "probabilities": task.scores(logits),
+        }
+        figures: dict[str, float] = {}
+        for name, function in self.functions.items():
+            figures |= _figures(name, _call(name, function, inputs))
+        return figures
+
+
+def predictions_for_metric(task: Task, logits: np.ndarray, thresholds: np.ndarray | float | None = None) -> np.ndarray:
+    """Return the predictions that a metric compares with the targets.
+
+    Args:
+        task: the task of the model.
+        logits: float (N, C).
+        thresholds: with several labels, the probability from which on each is predicted; ``None`` for 0.5.
+
+    Returns:
+        Class indices int (N,), labels 0 or 1 int (N, C), or numbers float (N,).
+    """
+    if task is Task.REGRESSION:
+        return logits[:, 0]
+    if task is Task.SINGLE_LABEL:
+        return logits.argmax(axis=1)
+    return (task.scores(logits) >= (HALF if thresholds is None else thresholds)).astype(np.int64)
+
+
+def named_functions(metrics: Metrics) -> dict[str, MetricFunction]:
+    """Return metric functions by name, with their parameters checked.
+
+    Args:
+        metrics: functions, which have their own names, or functions by name.
+
+    Raises:
+        InputTypeError: something that cannot be called.
+        UsageError: a function without a name, two of one name, or a parameter of an unknown name.
+    """
+    if isinstance(metrics, Mapping):
+        named = list(metrics.items())
+    else:
+        named = [(_own_name(function), function) for function in metrics]
+    functions: dict[str, MetricFunction] = {}
+    for name, function in named:
+        if not callable(function):
+            raise InputTypeError(f"metrics: {name!r} is a {type(function).__name__}. Pass functions.")
+        if name in functions:
+            raise UsageError(f"metrics: two functions have the name {name}. Pass {{name: function}} with other names.")
+        _parameters(name, function)
+        functions[name] = function
+    return functions
+
+
+def _own_name(function: Any) -> str:
+    name = getattr(function, "__name__", None)
+    if name is None and not callable(function):
+        raise InputTypeError(f"metrics: {function!r} is a {type(function).__name__}. Pass functions.")
+    if name is None or name == "<lambda>":
+        raise UsageError(f"metrics: {function!r} has no name of its own. Pass {{name: function}}.")
+    return str(name)
+
+
+def _parameters(name: str, function: MetricFunction) -> list[str]:
+    """The parameters that a function is called with: those of known names, unless they have a default."""
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except (TypeError, ValueError) as exc:
+        raise UsageError(f"metric {name}: its parameters cannot be read. Wrap it in a function of your own.") from exc
+    variable = (inspect.Parameter.VAR_KEYWORD, inspect.Parameter.VAR_POSITIONAL)
+    needed = [one for one in parameters if one.default is one.empty and one.kind not in variable]
+    for one in needed:
+        if one.name not in _INPUTS or one.kind is one.POSITIONAL_ONLY:
+            raise UsageError(
+                f"metric {name}: the parameter {one.name} is none of those that earmark can give. "
+                f"Use {', '.join(_INPUTS)}."
+            )
+    return [one.name for one in needed]
+
+
+def _call(name: str, function: MetricFunction, inputs: Mapping[str, np.ndarray]) -> Any:
+    try:
+        return function(**{parameter: inputs[_INPUTS[parameter]] for parameter in _parameters(name, function)})
+    except Exception as exc:  # it is the caller's function: it can raise anything
+        raise UsageError(f"metric {name}: the function failed ({type(exc).__name__}: {first_line(exc)})") from exc
+
+
+def _figures(name: str, result: Any) -> dict[str, float]:
+    figures: dict[str, float] = {}
+    for key, value in (result if isinstance(result, Mapping) else {name: result}).items():
+        try:
+            number = float(value)
+        except (TypeError, ValueError) as exc:
+            raise UsageError(
+                f"metric {name}: returned {type(value).__name__}. Return a number, or a dict of numbers."
+            ) from exc
+        if math.isfinite(number):
+            figures[str(key)] = number
+        else:
+            logger.warning("metric %s: %s is %s here and is left out", name, key, number)
+    return figures

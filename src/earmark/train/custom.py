@@ -1,0 +1,68 @@
+"""Parts of a training that only Python can pass: objects and functions, which no flag can name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from transformers import TrainerCallback
+
+from earmark.batch.sample_functions import SampleFunction, sample_functions
+from earmark.data.clips import Splits
+from earmark.errors import InputTypeError, UsageError
+from earmark.scoring.extra_metrics import MetricFunction, Metrics, named_functions
+from earmark.settings.model import ModelArguments
+
+
+@dataclass(frozen=True)
+class CustomParts:
+    """What a caller passes beside the settings.
+
+    Attributes:
+        callbacks: instances or subclasses of Transformers' ``TrainerCallback``.
+        metrics: metric functions by name, see :class:`earmark.scoring.extra_metrics.ExtraMetrics`.
+        augmentations: applied to each training clip after the built-in augmentation.
+        clips: the splits of the data, loaded already; ``None`` to load what the settings name.
+    """
+
+    callbacks: Sequence[Any] = ()
+    metrics: Mapping[str, MetricFunction] = field(default_factory=dict)
+    augmentations: tuple[SampleFunction, ...] = ()
+    clips: Splits | None = None
+
+    @classmethod
+    def of(
+        cls,
+        callbacks: Iterable[Any] = (),
+        metrics: Metrics = (),
+        augmentations: Iterable[Callable[..., Any]] = (),
+        clips: Splits | None = None,
+    ) -> CustomParts:
+        """Check what a caller passed.
+
+        Raises:
+            InputTypeError: a callback that is none, or something that cannot be called.
+            UsageError: a function with a parameter that earmark has nothing for.
+        """
+        given = list(callbacks)
+        for callback in given:
+            kind = callback if isinstance(callback, type) else type(callback)
+            if not issubclass(kind, TrainerCallback):
+                raise InputTypeError(
+                    f"callbacks: {callback!r} is no transformers.TrainerCallback. Pass instances of a subclass of it."
+                )
+        return cls(given, named_functions(metrics), sample_functions(augmentations), clips)
+
+    def check(self, model: ModelArguments) -> None:
+        """Refuse what would do nothing.
+
+        Raises:
+            UsageError: parts of a training by epochs, with ``--few_shot``.
+        """
+        for name in ("callbacks", "augmentations"):
+            if model.few_shot and getattr(self, name):
+                raise UsageError(f"--few_shot: no epochs are trained, so {name} do nothing. Leave one of them out.")
+
+
+NOTHING = CustomParts()
