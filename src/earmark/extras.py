@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import os
 from types import ModuleType
 
 from earmark.errors import MissingExtraError, UsageError
@@ -42,19 +43,19 @@ _TRACKERS = {
     "dagshub": ("dagshub", "dagshub"),
     "dvclive": ("dvclive", "dvclive"),
     "flyte": ("flytekit", "flytekit"),
-    "kubeflow": ("kubeflow", "kubeflow"),
     "mlflow": ("mlflow", "mlflow"),
     "neptune": ("neptune", "neptune"),
     "swanlab": ("swanlab", "swanlab"),
     "wandb": ("wandb", "wandb"),
 }
+_KUBEFLOW = "KUBEFLOW_TRAINER_SERVER_URL"  # set by Kubeflow for each job; there is no package to install
 
 
 def require_tracker(name: str) -> None:
     """Refuse a value of ``--report_to`` that cannot work, before anything is trained.
 
     Raises:
-        UsageError: not a tracker that Transformers knows.
+        UsageError: not a tracker that Transformers knows, or Kubeflow outside its jobs.
         MissingExtraError: its package is not installed; the message holds the pip command.
     """
     if name in ("none", "all"):
@@ -62,7 +63,13 @@ def require_tracker(name: str) -> None:
     if name in ("tensorboard", "trackio"):
         require(name)
         return
-    known = ["none", "all", "tensorboard", "trackio", *_TRACKERS]
+    if name == "kubeflow":
+        if not os.environ.get(_KUBEFLOW):
+            raise UsageError(
+                f"--report_to kubeflow works in jobs of Kubeflow Trainer only, which set {_KUBEFLOW}. Leave it out."
+            )
+        return
+    known = ["none", "all", "tensorboard", "trackio", "kubeflow", *_TRACKERS]
     if name not in known:
         raise UsageError(f"--report_to {name}{suggestion(name, known) or ': expected ' + ', '.join(known)}")
     module, package = _TRACKERS[name]

@@ -101,6 +101,8 @@ def test_the_recipe_with_local_weights_and_a_local_archive(
     assert metrics["train"]["best_checkpoint"]
     assert metrics["validation"]["num_clips"] == 12
     assert metrics["test"]["metric_folder"] == {"share": metrics["test"]["accuracy"]}
+    results = json.loads(Path("output/all_results.json").read_text())
+    assert results["eval_share"] == results["eval_accuracy"] == metrics["validation"]["accuracy"]
     capsys.readouterr()
     assert run_example([*words, "--max_steps", "1"]) == 0  # --overwrite_output_dir replaces the run
     assert main(["results", "output"]) == 0

@@ -96,9 +96,22 @@ def test_training_pushes_the_model_and_no_names_of_recordings(run: Path, tmp_pat
         done = earmark("train", *words, "--output_dir", str(output), endpoint=endpoint, home=tmp_path / "home")
     assert done.returncode == 0, done.stderr
     assert (output / "splits.csv").is_file()
-    assert sorted(path.name for path in there.iterdir()) == [
-        "config.json",
-        "model.safetensors",
-        "preprocessor_config.json",
-    ]
-    assert (there / "model.safetensors").stat().st_size == (output / "model.safetensors").stat().st_size
+    names = sorted(path.name for path in there.iterdir())
+    assert names == ["README.md", "config.json", "metrics.json", "model.safetensors", "preprocessor_config.json"]
+    for name in names:  # of the model that is kept, not of the last checkpoint
+        assert (there / name).read_bytes() == (output / name).read_bytes()
+
+
+def test_an_upload_that_fails_at_the_end_leaves_a_finished_run(run: Path, tmp_path: Path) -> None:
+    output = tmp_path / "run"
+    words = ["--data_dir", str(run.parent / "tones"), "--model_type", "wav2vec2", "--report", "false"]
+    words += ["--config_overrides", overrides("wav2vec2"), "--max_steps", "1", "--device", "cpu"]
+    words += ["--push_to_hub", "--hub_strategy", "end"]
+    words += ["--hub_model_id", "team/birds", "--hub_token", TOKEN, "--output_dir", str(output)]
+    with serve(tmp_path / "no such folder", "team/birds") as endpoint:  # makes the repository, but takes no files
+        done = earmark("train", *words, endpoint=endpoint, home=tmp_path / "home")
+    assert done.returncode == 2, done.stderr
+    assert (output / "results_row.json").is_file()
+    last = done.stderr.splitlines()[-1]
+    assert last.startswith("earmark: error: --push_to_hub: team/birds: ")
+    assert last.endswith(f"upload it with `earmark push {output} team/birds`.")

@@ -42,6 +42,7 @@ def test_deepspeed_that_is_not_installed(tmp_path: Path) -> None:
     ("name", "error", "message"),
     [
         ("wandb", MissingExtraError, "--report_to wandb needs the package wandb: pip install wandb"),
+        ("kubeflow", UsageError, "--report_to kubeflow works in jobs of Kubeflow Trainer only"),
         ("tensorbaord", UsageError, "--report_to tensorbaord; did you mean tensorboard?"),
     ],
 )
@@ -50,7 +51,8 @@ def test_a_tracker_that_cannot_be_used(name: str, error: type[EarmarkError], mes
         EarmarkTrainingArguments(str(tmp_path), report_to=[name])
 
 
-def test_every_tracker_of_transformers_is_known() -> None:
+def test_every_tracker_of_transformers_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KUBEFLOW_TRAINER_SERVER_URL", "https://127.0.0.1:9")
     for name in INTEGRATION_TO_CALLBACK:
         with contextlib.suppress(MissingExtraError):
             require_tracker(name)

@@ -221,6 +221,12 @@ def test_one_command_trains_in_two_processes(data: Path, tmp_path: Path) -> None
     assert out.count("validation: accuracy ") == 1
     assert "training: 3 steps of 4 clips" in err
     assert "num_processes" not in (tmp_path / "run" / "run_config.yaml").read_text()
+    results, metrics = (
+        json.loads((tmp_path / "run" / f"{name}.json").read_text()) for name in ("all_results", "metrics")
+    )
+    assert results["eval_accuracy"] == metrics["validation"]["accuracy"]
+    assert (results["train_samples"], results["epoch"]) == (metrics["train"]["clips"], 1.0)
+    assert results["train_samples_per_second"] == pytest.approx(metrics["train"]["samples_per_second"], abs=1e-3)
 
 
 def run_train(words: list[str]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,7 +27,8 @@ from earmark.models.checkpoint import hub_name
 from earmark.models.source import source_of
 from earmark.report.page import ReportFacts, Scored, read_history, write_report
 from earmark.runs.environment import describe_environment
-from earmark.runs.folder import RunFolder, prepare_folder, write_json
+from earmark.runs.example_results import eval_results, write_eval_results
+from earmark.runs.folder import RunFolder, prepare_folder, run_folders, write_json
 from earmark.runs.judged import Judged, judge, write_predictions
 from earmark.runs.results import ResultsRow, load_row, markdown
 from earmark.scoring.diagnosis import diagnose
@@ -89,12 +91,14 @@ def evaluate(
     bad += [("unknown", clip) for clip in held_out.bad]
     if bad:
         write_bad_audio(folder.bad_audio, bad)
+    began_s = time.perf_counter()
     logits = score_table_with(
         scorer, usable[options.split].waveforms, batch_size=options.per_device_eval_batch_size, what="evaluating"
     )
+    scored_s = time.perf_counter() - began_s
     extra = ExtraMetrics(options.metric, metrics or {})
     judged = judge(logits, table, audio.labels, extra, audio.decision)
-    judged = dataclasses.replace(judged, trained_on=held_out.trained_on(usable[options.split]))
+    judged = dataclasses.replace(judged, trained_on=held_out.trained_on(usable[options.split]), scored_s=scored_s)
     return _write(folder, judged, usable[options.split].durations_s, audio.architecture, options, device_name)
 
 
@@ -171,6 +175,7 @@ def _write(
 ) -> EvaluateOutcome:
     metrics = judged.to_dict()
     write_json(folder.metrics, {options.split: metrics})
+    _write_example_results(folder, judged, options)
     write_json(folder.environment, describe_environment(device_name))
     write_predictions(folder, options.split, judged)
     row = _row(judged, architecture, options, device_name)
@@ -191,6 +196,20 @@ def _write(
         write_report(folder.report, facts, {options.split: Scored(judged, durations_s)})
         lines += [f"report       {folder.report}"]
     return EvaluateOutcome(folder.path, metrics, "\n".join(lines))
+
+
+def _write_example_results(folder: RunFolder, judged: Judged, options: EvaluateOptions) -> None:
+    """Write the files of Transformers' example, with the figures of whatever split was evaluated.
+
+    ``--output_dir`` may name the run whose model this is, as in two commands with ``--do_train`` and ``--do_eval``. The
+    validation figures are then written there too, because that is where scripts look.
+    """
+    results = eval_results(judged, clips_a_batch=options.per_device_eval_batch_size)
+    write_eval_results(folder, results)
+    named = RunFolder(Path(options.output_dir or folder.path))
+    runs = [run.path.resolve() for run in run_folders(options.model_name_or_path)]
+    if options.split == "validation" and named.is_run() and named.path.resolve() in runs:
+        write_eval_results(named, results, keep_train=True)
 
 
 def _facts(architecture: str, options: EvaluateOptions, device_name: str, warnings: list[str]) -> ReportFacts:

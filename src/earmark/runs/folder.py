@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from earmark.files import writing
 _WEIGHTS = r"model(-\d+-of-\d+)?\.safetensors|model\.safetensors\.index\.json|pytorch_model.*\.bin"
 _ADAPTER = r"adapter_config\.json|adapter_model\.safetensors"
 _MODEL_FILES = rf"{_ADAPTER}|config\.json|preprocessor_config\.json|training_args\.bin|{_WEIGHTS}"
-_TRAINER_ENTRIES = r"checkpoint-\d+|\.unfinished-checkpoint|trainer_state\.json"
+_TRAINER_ENTRIES = r"checkpoint-\d+|\.unfinished-checkpoint|trainer_state\.json|(all|train|eval)_results\.json"
 _OWN_FILES = (
     r"run_config\.yaml|labels\.json|decision\.json|environment\.json|metrics\.json|results_row\.json|README\.md|bad_audio\.csv|"
     r"cross_validation\.json|history\.json|report\.html|splits\.csv|predictions_\w+\.csv(\.earmark\.json)?|"
@@ -108,6 +109,26 @@ class RunFolder:
     def cross_validation(self) -> Path:
         """Figures of all runs of a cross-validation, or of several seeds, in the folder that holds theirs."""
         return self.path / "cross_validation.json"
+
+    @property
+    def all_results(self) -> Path:
+        """Training and validation figures under Transformers' names; see :mod:`earmark.runs.example_results`."""
+        return self.path / "all_results.json"
+
+    @property
+    def train_results(self) -> Path:
+        """The training figures of :attr:`all_results`."""
+        return self.path / "train_results.json"
+
+    @property
+    def eval_results(self) -> Path:
+        """The validation figures of :attr:`all_results`; only of a run with ``do_eval``."""
+        return self.path / "eval_results.json"
+
+    @property
+    def trainer_state(self) -> Path:
+        """State of Transformers' Trainer at the end: step, epoch, best checkpoint, everything that was logged."""
+        return self.path / "trainer_state.json"
 
     def predictions(self, split: str) -> Path:
         """One row for each clip of a split."""
@@ -213,6 +234,15 @@ def write_json(path: Path, value: Any) -> None:
     with writing(path) as stream:
         json.dump(value, stream, indent=2, ensure_ascii=False, allow_nan=False)
         stream.write("\n")
+
+
+def finite(value: Any) -> Any:
+    """Return plain values with ``None`` for NaN and infinity, which JSON does not have."""
+    if isinstance(value, Mapping):
+        return {name: finite(item) for name, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def read_json(path: Path) -> Any:

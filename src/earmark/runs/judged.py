@@ -41,6 +41,7 @@ class Judged:
         decided: figures of these answers, see :func:`earmark.scoring.decide.decision_figures`; empty without any.
         task: what was asked.
         trained_on: which clips the model was trained on, bool (N,); ``None`` where that is not known.
+        scored_s: seconds that scoring took; 0 if it was not measured.
     """
 
     table: ClipTable
@@ -54,6 +55,7 @@ class Judged:
     task: Task = Task.SINGLE_LABEL
     trained_on: np.ndarray | None = None
     custom: dict[str, float] = field(default_factory=dict)
+    scored_s: float = 0.0
 
     @property
     def units(self) -> Units:

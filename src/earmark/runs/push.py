@@ -6,6 +6,7 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 from earmark.errors import ModelError, NetworkError, UsageError, first_line
 from earmark.models.checkpoint import check_checkpoint, endpoint, folder_to_write
@@ -51,18 +52,33 @@ def push(options: PushOptions) -> Pushed:
     token = options.token or hub.get_token()
     if not token:
         raise UsageError("no token for the hub: run `hf auth login`, set HF_TOKEN, or pass --token")
+    with _translated(repo):
+        hub.HfApi(token=token).create_repo(repo, private=options.private or None, exist_ok=True)
+    return upload(folder, repo, token, revision=options.revision, message=options.message)
+
+
+def upload(folder: Path, repo: str, token: str | None, *, revision: str | None, message: str | None) -> Pushed:
+    """Upload the files that others need of a run folder to a repository that is there, as one commit.
+
+    Args:
+        folder: the run folder.
+        repo: name on the hub.
+        token: that may write there; ``None`` for the one of ``hf auth login``.
+        revision: branch; ``None`` for main.
+        message: of the commit.
+
+    Raises:
+        UsageError: the token may not write there.
+        NetworkError: the hub cannot be reached, or the upload broke off.
+    """
+    import huggingface_hub as hub
+
     files = sorted(path.name for pattern in FILES for path in folder.glob(pattern))
     size_mb = sum((folder / name).stat().st_size for name in files) / 1e6
     logger.info("%s: %s, %.1f MB, to %s/%s", folder, counted(len(files), "file"), size_mb, endpoint(), repo)
-    api = hub.HfApi(token=token)
     with _translated(repo):
-        api.create_repo(repo, private=options.private or None, exist_ok=True)
-        commit = api.upload_folder(
-            repo_id=repo,
-            folder_path=folder,
-            allow_patterns=files,
-            revision=options.revision,
-            commit_message=options.message,
+        commit = hub.HfApi(token=token).upload_folder(
+            repo_id=repo, folder_path=folder, allow_patterns=files, revision=revision, commit_message=message
         )
     return Pushed(str(commit.commit_url), files)
 

@@ -24,13 +24,14 @@ class EarmarkTrainingArguments(TrainingArguments, transformers.TrainingArguments
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        given = self.greater_is_better
+        given, do_eval = self.greater_is_better, self.do_eval
         direction = higher_is_better(metric_key(self.metric_for_best_model)) if given is None else given
         try:
             transformers.TrainingArguments.__post_init__(self)
         except (ValueError, TypeError, ImportError, OSError) as exc:
             text = re.sub(r"\b\w+Strategy\.([A-Z]+)", lambda match: match[1].lower(), str(exc))
             raise UsageError(" ".join(text.split())) from exc
+        self.do_eval = do_eval  # Transformers switches it on with any --eval_strategy, also with our default
         self.greater_is_better = direction  # Transformers maximizes every metric whose name does not end with "loss"
 
     @classmethod

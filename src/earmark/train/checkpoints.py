@@ -19,6 +19,7 @@ from typing import Any
 
 from earmark.errors import OutputError, UsageError
 from earmark.files import sync_file, sync_folder
+from earmark.runs.folder import RunFolder
 
 logger = logging.getLogger(__name__)
 
@@ -214,8 +215,14 @@ def _checkpoint_at(place: Path) -> str:
             f"{flag}: not a whole checkpoint (no {MARKER}, no readable {_STATE}); --resume takes the newest whole one "
             "of --output_dir"
         ) from exc
+    if RunFolder(place).is_run():  # the state of its last step is there, but no optimizer
+        raise OutputError(
+            f"{flag}: a run folder, not a checkpoint. Name one of its checkpoint-N folders, or give --resume with "
+            f"--output_dir {place} instead."
+        )
+    whole = _with_state(place)
     logger.warning("%s: not written by this version of earmark; taken as whole without a check", place)
-    return str(place)
+    return whole
 
 
 def _with_state(checkpoint: Path) -> str:

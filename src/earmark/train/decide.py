@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from earmark.data.targets import targets_of
 from earmark.data.usable import UsableClips
@@ -17,6 +19,8 @@ if TYPE_CHECKING:
     from earmark.train.prepare import PreparedData
     from earmark.train.trainer import AudioTrainer
 
+_Scored = TypeVar("_Scored")
+
 
 def judge_splits(trainer: AudioTrainer, prepared: PreparedData) -> dict[str, Judged]:
     """Score the validation and test clips and fit what the settings ask for; all ranks have to call this.
@@ -27,11 +31,14 @@ def judge_splits(trainer: AudioTrainer, prepared: PreparedData) -> dict[str, Jud
     extra = trainer.extra_metrics
     evaluated = prepared.evaluated()
     if not settings.fits_anything:
-        logits = {name: trainer.score(clips, name) for name, clips in evaluated.items()}
+        logits, scored_s = _timed(evaluated, lambda name, clips: trainer.score(clips, name))
         plain = Decision(task=task)
         judged = {name: judge(logits[name], evaluated[name].table, labels, extra, plain) for name in evaluated}
-        return {name: replace(one, trained_on=prepared.trained_on(name)) for name, one in judged.items()}
-    scored = {name: score_windows(trainer, clips, name) for name, clips in evaluated.items()}
+        return {
+            name: replace(one, trained_on=prepared.trained_on(name), scored_s=scored_s[name])
+            for name, one in judged.items()
+        }
+    scored, scored_s = _timed(evaluated, lambda name, clips: score_windows(trainer, clips, name))
     validation = evaluated["validation"].table
     targets = targets_of(validation, labels, task)
     fitted = fit_decision(scored["validation"], targets, labels, settings, split="validation", data=validation)
@@ -42,8 +49,21 @@ def judge_splits(trainer: AudioTrainer, prepared: PreparedData) -> dict[str, Jud
     }
     for name, one in judged.items():
         how = fitted.figures if name == "validation" else {"judged": "fitted on the validation clips", **one.decided}
-        judged[name] = replace(one, decided=how, trained_on=prepared.trained_on(name))
+        known = prepared.trained_on(name)
+        judged[name] = replace(one, decided=how, trained_on=known, scored_s=scored_s[name])
     return judged
+
+
+def _timed(
+    splits: Mapping[str, UsableClips], score: Callable[[str, UsableClips], _Scored]
+) -> tuple[dict[str, _Scored], dict[str, float]]:
+    """Score every split; return the results, and the seconds that each took."""
+    results, seconds = {}, {}
+    for name, clips in splits.items():
+        began_s = time.perf_counter()
+        results[name] = score(name, clips)
+        seconds[name] = time.perf_counter() - began_s
+    return results, seconds
 
 
 def score_windows(trainer: AudioTrainer, clips: UsableClips, name: str) -> WindowLogits:

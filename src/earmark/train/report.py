@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -15,7 +14,15 @@ from earmark.files import writing
 from earmark.report.page import ReportFacts, Scored, write_report
 from earmark.runs.card import CardFacts, model_card
 from earmark.runs.environment import describe_environment
-from earmark.runs.folder import RunFolder, read_json, write_json
+from earmark.runs.example_results import (
+    earlier_train_results,
+    eval_results,
+    scalars,
+    speed,
+    write_results,
+    write_state,
+)
+from earmark.runs.folder import RunFolder, finite, read_json, write_json
 from earmark.runs.judged import Judged, write_predictions
 from earmark.runs.results import ResultsRow, markdown
 from earmark.scoring.decide import summary_line
@@ -109,6 +116,7 @@ def write_reports(
     metrics = {"train": asdict(figures), **{split: one.to_dict() for split, one in judged.items()}}
     write_json(folder.metrics, metrics)
     write_json(folder.history, finite(trainer.state.log_history))
+    _write_example_results(folder, trainer, figures, judged)
     for split, one in judged.items():
         write_predictions(folder, split, one)
     device_name = describe_device(trainer.args.device)
@@ -143,15 +151,39 @@ def write_reports(
     return metrics, "\n".join(lines)
 
 
-def finite(history: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Logged values as JSON has them: ``None`` for NaN and infinity."""
-    return [
-        {
-            name: None if isinstance(value, float) and not math.isfinite(value) else value
-            for name, value in entry.items()
-        }
-        for entry in history
-    ]
+def _write_example_results(
+    folder: RunFolder, trainer: AudioTrainer, figures: TrainingFigures, judged: Mapping[str, Judged]
+) -> None:
+    """Write the files of Transformers' example, which evaluates with ``do_eval`` only."""
+    args = trainer.args
+    evaluation = None
+    if args.do_eval and "validation" in judged:
+        clips_a_batch = args.eval_batch_size * args.world_size
+        evaluation = eval_results(judged["validation"], clips_a_batch=clips_a_batch, epoch=figures.epochs)
+    write_results(folder, _train_results(folder, trainer, figures), evaluation)
+    write_state(folder, trainer.state)
+    test = (
+        {f"test_{name}": value for name, value in scalars(judged["test"].metrics).items()} if "test" in judged else {}
+    )
+    for tracker in trainer.trackers:
+        tracker.finish(trainer, {**(evaluation or {}), **test})
+
+
+def _train_results(folder: RunFolder, trainer: AudioTrainer, figures: TrainingFigures) -> dict[str, Any]:
+    """Return the content of ``train_results.json``.
+
+    It is what Trainer logged last, with ``train_samples``. A resumed run with no step left to train keeps the figures
+    of the process that trained last.
+    """
+    common = {"train_samples": len(trainer.train_dataset), "epoch": figures.epochs}
+    if figures.few_shot is not None:  # no steps, so there is neither a loss nor a number of them
+        measured = speed("train", figures.training_s, samples=trainer.trained_clips, steps=0)
+        return {**measured, "total_flos": trainer.state.total_flos, **common}
+    if trainer.trained_clips == 0 and (earlier := earlier_train_results(folder)):
+        return {**earlier, **common}
+    log = trainer.state.log_history
+    logged: dict[str, Any] = next((row for row in reversed(log) if "train_runtime" in row), {})
+    return {**{name: value for name, value in logged.items() if name != "step"}, **common}
 
 
 def _write_page(

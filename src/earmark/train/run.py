@@ -67,6 +67,7 @@ from earmark.train.saving import translated_save_errors
 from earmark.train.schedule import with_length
 from earmark.train.stopping import StopOnSignal
 from earmark.train.trainer import AudioTrainer, result_settings
+from earmark.train.uploads import upload_finished
 from earmark.words import counted, every
 
 logger = logging.getLogger(__name__)
@@ -520,5 +521,7 @@ def _finish(
         metrics, summary = write_reports(folder, trainer, figures, judged, prepared, data, model, page=report)
         done = f"trained in {format_seconds(figures.training_s)}" if has_trained else "no training step was left to do"
         logger.info("%s", done)
+        if trainer.args.push_to_hub:
+            logger.info("%s", upload_finished(trainer.args, trainer.hub_model_id))
     trainer.accelerator.wait_for_everyone()
     return TrainOutcome(folder.path, metrics, summary)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import errno
 import os
 import re
@@ -71,6 +72,16 @@ class CheckpointingTrainer(Trainer):
             self.accelerator.wait_for_everyone()
         if self.args.push_to_hub:
             self._push_from_checkpoint(str(run_dir / name))
+
+    def _save(self, *args: Any, **kwargs: Any) -> None:
+        """Trainer's own, without the token in ``training_args.bin``, which is also uploaded with checkpoints."""
+        given: Any = self.args  # type: ignore[has-type]  # set by Trainer
+        self.args = copy.copy(given)
+        self.args.hub_token = None
+        try:
+            super()._save(*args, **kwargs)
+        finally:
+            self.args = given
 
     def _get_output_dir(self, trial: Any) -> str:
         return str(self._aside or super()._get_output_dir(trial))

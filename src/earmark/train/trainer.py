@@ -45,6 +45,7 @@ from earmark.models.embedding import EmbeddingModel, classify_all
 from earmark.models.freeze import body_of, is_body_frozen
 from earmark.models.layer_drop import drop_rate
 from earmark.progress import Progress
+from earmark.runs.example_results import scalars, speed
 from earmark.scoring.extra_metrics import ExtraMetrics
 from earmark.scoring.figures import METRICS, Headline, metric_key
 from earmark.scoring.metrics import figures_of
@@ -71,6 +72,7 @@ from earmark.train.mishaps import (
 from earmark.train.mixing import training_inputs
 from earmark.train.reproducibility import arithmetic_facts
 from earmark.train.sharded import WholeModel, make_shardable
+from earmark.train.trackers import take_over_trackers
 
 logger = logging.getLogger(__name__)
 
@@ -105,6 +107,7 @@ class AudioTrainer(AveragingTrainer):
         frozen_s: seconds spent on what the frozen part of the model makes of the clips, once.
         training_s: seconds spent training so far, evaluation and saving left out.
         trained_clips: clips trained on in that time.
+        trackers: of ``--report_to``.
         fitted_head: what came of fitting the head alone; ``None`` where epochs are trained.
     """
 
@@ -175,6 +178,7 @@ class AudioTrainer(AveragingTrainer):
         self.trained_clips = 0
         self.fitted_head: FittedHead | None = None
         self._started: float | None = None
+        self.trackers = take_over_trackers(self, precision)
         # replaced by the bar below; Transformers has other callbacks in notebooks
         for shown_otherwise in (transformers_trainer.DEFAULT_PROGRESS_CALLBACK, PrinterCallback):
             self.remove_callback(shown_otherwise)
@@ -235,16 +239,29 @@ class AudioTrainer(AveragingTrainer):
             labels, task = self.audio.labels, self.audio.task
             # intervals are told of the model that is kept
             metrics = figures_of(task, logits, targets_of(clips.table, labels, task), labels, intervals=False)
-            values = {name: value for name, value in metrics.to_dict().items() if isinstance(value, (int, float))}
+            values = scalars(metrics)
             values |= self._extra_figures(values, logits, clips)
             seconds = time.perf_counter() - start
         figures = {f"{metric_key_prefix}_{name}": value for name, value in values.items()}
         self.headline = metrics.headline
-        figures[f"{metric_key_prefix}_runtime"] = round(seconds, 3)
-        figures[f"{metric_key_prefix}_samples_per_second"] = round(len(clips.table) / seconds, 1)
+        batches = math.ceil(len(clips.table) / (self.args.eval_batch_size * self.args.world_size))
+        figures |= speed(metric_key_prefix, seconds, samples=len(clips.table), steps=batches)
         self.log(figures)
         self.control: Any = self.callback_handler.on_evaluate(self.args, self.state, self.control, figures)
         return figures
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """Trainer's own; the speed of the whole training is the one of ``metrics.json``.
+
+        Trainer counts evaluation and saving as training time. A resumed run with no step left has no training loss.
+        """
+        if "train_runtime" in logs:
+            _stop_clock(self)  # before the best model is loaded
+            seconds, steps = self.frozen_s + self.training_s, self.state.global_step - self.progress.began_at_step
+            logs.update(speed("train", seconds, samples=self.trained_clips, steps=steps))
+            if steps == 0:
+                logs.pop("train_loss", None)
+        super().log(logs, start_time)
 
     def _extra_figures(self, values: Mapping[str, float], logits: np.ndarray, clips: UsableClips) -> dict[str, float]:
         """Figures that are not built in: of metric functions, and of the metric folder if it chooses the best model."""
@@ -486,7 +503,8 @@ class _ClipProgress(TrainerCallback):
         self.num_clips = len(self.trainer.train_dataset)
         batches = math.ceil(self.num_clips / (args.train_batch_size * args.world_size))
         epochs = state.max_steps / math.ceil(batches / args.gradient_accumulation_steps)
-        self.began_at = state.epoch or 0.0  # above 0 where a run is gone on with
+        self.began_at = state.epoch or 0.0  # above 0 in a resumed run
+        self.began_at_step = state.global_step
         total = max(0, round((epochs - self.began_at) * self.num_clips))
         self.bar = Progress("training", total, quiet=args.disable_tqdm, keep=True)
         self.trainer._started = time.perf_counter()

@@ -1,4 +1,4 @@
-"""``--push_to_hub``: upload the model of a checkpoint while training goes on."""
+"""``--push_to_hub``: upload the model of each checkpoint during training, and the run at its end."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from huggingface_hub import HfApi
 from transformers import TrainingArguments
 from transformers.trainer_utils import HubStrategy, SaveStrategy
 
-from earmark.runs.push import FILES
+from earmark.errors import NetworkError, UsageError
+from earmark.runs.push import FILES, upload
 
 
 def start_uploads(
@@ -47,3 +48,18 @@ def start_uploads(
         message += ", checkpoint"
         jobs.append(api.upload_folder(folder_path=checkpoint, path_in_repo=place, commit_message=message, **common))
     return jobs
+
+
+def upload_finished(args: TrainingArguments, repo: str) -> str:
+    """Upload the model that is kept, its card and its figures, whatever the hub strategy; return the log line.
+
+    Raises:
+        EarmarkError: the upload failed. The run folder is complete by then.
+    """
+    folder = Path(str(args.output_dir))
+    try:
+        pushed = upload(folder, repo, args.hub_token, revision=args.hub_revision, message="End of training")
+    except (NetworkError, UsageError) as exc:
+        again = f"earmark push {folder} {repo}"
+        raise type(exc)(f"--push_to_hub: {exc}. The run is complete; upload it with `{again}`.") from exc
+    return f"uploaded: {pushed.url}"

@@ -1,0 +1,112 @@
+"""The result files of Transformers' examples, for scripts that read them: ``eval_results.json`` and the others.
+
+Names, keys and layout are those of ``Trainer.save_metrics`` and ``Trainer.save_state``; the figures are those of
+``metrics.json``, so nothing is scored twice.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from earmark.errors import DataError
+from earmark.runs.folder import RunFolder, finite, read_json, write_json
+from earmark.runs.judged import Judged
+from earmark.scoring.figures import Figures
+
+if TYPE_CHECKING:
+    from transformers import TrainerState
+
+_TRAIN, _EVAL = "train", "eval"
+
+
+def speed(prefix: str, seconds: float, *, samples: float, steps: float) -> dict[str, float]:
+    """Return ``PREFIX_runtime``, ``PREFIX_samples_per_second`` and ``PREFIX_steps_per_second``, rounded as there.
+
+    Args:
+        prefix: ``train`` or ``eval``.
+        seconds: time that the work took.
+        samples: clips trained on or scored in that time.
+        steps: optimizer steps, or batches.
+    """
+    runtime = {f"{prefix}_runtime": round(seconds, 4)}
+    if seconds <= 0:
+        return runtime
+    rates = {f"{prefix}_samples_per_second": samples / seconds, f"{prefix}_steps_per_second": steps / seconds}
+    return {**runtime, **{name: round(rate, 3) for name, rate in rates.items()}}
+
+
+def scalars(figures: Figures) -> dict[str, float]:
+    """Return the figures of ``metrics.json`` that are one number each."""
+    return {name: value for name, value in figures.to_dict().items() if isinstance(value, (int, float))}
+
+
+def eval_results(judged: Judged, *, clips_a_batch: int, epoch: float | None = None) -> dict[str, Any]:
+    """Return the content of ``eval_results.json``.
+
+    Args:
+        judged: the scored split.
+        clips_a_batch: batch size over all devices.
+        epoch: epochs trained; ``None`` for a model that this command did not train.
+    """
+    clips = judged.metrics.num_clips
+    values = {**judged.extra, **scalars(judged.metrics)}
+    measured = speed(_EVAL, judged.scored_s, samples=clips, steps=math.ceil(clips / clips_a_batch))
+    trained = {} if epoch is None else {"epoch": epoch}
+    named = {f"{_EVAL}_{name}": value for name, value in values.items()}
+    return {**named, **measured, f"{_EVAL}_samples": clips, **trained}
+
+
+def write_results(folder: RunFolder, train: Mapping[str, Any], evaluation: Mapping[str, Any] | None) -> None:
+    """Write the result files of a run that has trained.
+
+    Args:
+        folder: the run folder.
+        train: content of ``train_results.json``.
+        evaluation: content of ``eval_results.json``; ``None`` without an evaluation. A file of an earlier one, whose
+            model has been replaced, is then removed.
+    """
+    _write(folder.train_results, train)
+    if evaluation is None:
+        folder.eval_results.unlink(missing_ok=True)
+    else:
+        _write(folder.eval_results, evaluation)
+    _write(folder.all_results, {**train, **(evaluation or {})})
+
+
+def write_eval_results(folder: RunFolder, evaluation: Mapping[str, Any], *, keep_train: bool = False) -> None:
+    """Write the result files of an evaluation.
+
+    Args:
+        folder: where they go.
+        evaluation: content of ``eval_results.json``.
+        keep_train: the folder is a run, whose training results stay in ``all_results.json``.
+    """
+    _write(folder.eval_results, evaluation)
+    train = _read(folder.train_results) if keep_train else {}
+    _write(folder.all_results, {**train, **evaluation})
+
+
+def earlier_train_results(folder: RunFolder) -> dict[str, Any]:
+    """Return what ``train_results.json`` holds; empty if there is none that can be read."""
+    return _read(folder.train_results)
+
+
+def write_state(folder: RunFolder, state: TrainerState) -> None:
+    """Write ``trainer_state.json``: step, epoch, best checkpoint and everything that was logged while training."""
+    _write(folder.trainer_state, asdict(state))
+
+
+def _write(path: Path, values: Mapping[str, Any]) -> None:
+    write_json(path, finite(dict(sorted(values.items()))))
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        found = read_json(path)
+    except DataError:
+        return {}
+    return found if isinstance(found, dict) else {}

@@ -1,0 +1,182 @@
+"""``--report_to``: Transformers' trackers, told all settings of the run, with errors in one line and one run each.
+
+Transformers passes the settings of its Trainer only, which are not all of ours and have ``bf16`` switched off where
+earmark casts the weights. It leaves runs of some trackers open, so that the next training in the process would continue
+them; and it ends others before the model that is kept has been scored.
+"""
+
+from __future__ import annotations
+
+import copy
+import importlib
+import logging
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from transformers.integrations.integration_utils import INTEGRATION_TO_CALLBACK
+
+from earmark.errors import EarmarkError, UsageError, first_line
+from earmark.runs.folder import RunFolder
+from earmark.settings.files import saved_config
+
+if TYPE_CHECKING:
+    from earmark.train.trainer import AudioTrainer
+
+logger = logging.getLogger(__name__)
+
+_NAMES = {callback: name for name, callback in INTEGRATION_TO_CALLBACK.items()}
+
+
+class Tracker:
+    """One tracker, in the place of Transformers' callback.
+
+    Args:
+        name: of ``--report_to``.
+        callback: Transformers'.
+        settings: returns the settings of the run, for the tracker to keep beside those of Trainer.
+        is_stopped: returns whether a signal has stopped training, so that there will be no last figures.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        callback: Any,
+        settings: Callable[[], Mapping[str, Any]],
+        is_stopped: Callable[[], bool] = lambda: False,
+    ) -> None:
+        self.name = name
+        self._callback = callback
+        self._settings = settings
+        self._is_stopped = is_stopped
+        self._begun = False
+        self._lost = False
+        self._opens_run = False
+        if name == "swanlab":
+            callback._swanlab = _SwanLab(callback._swanlab)
+
+    def __getattr__(self, event: str) -> Any:
+        method = getattr(self._callback, event)
+        return partial(self._call, event) if event.startswith("on_") else method
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Begin a run of the tracker.
+
+        Raises:
+            UsageError: it cannot, because of an account, an address or a version of its package.
+        """
+        self._opens_run = not _has_open_run(self.name)
+        try:
+            self._callback.on_train_begin(self._with_settings(args), state, control, **kwargs)
+        except EarmarkError:
+            raise
+        except Exception as exc:  # each tracker has errors of its own
+            raise UsageError(
+                f"--report_to {self.name}: {self.name} cannot start ({first_line(exc)}). Fix that, or leave "
+                f"--report_to {self.name} out."
+            ) from exc
+        self._begun = True
+
+    def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """End a run that was stopped; one that is complete ends after its last figures, see :meth:`finish`."""
+        if self._is_stopped() or not state.is_world_process_zero:  # only rank 0 has last figures
+            self._end(args, state, control, **kwargs)
+
+    def finish(self, trainer: AudioTrainer, figures: Mapping[str, float]) -> None:
+        """Log the last figures, if there are any, and end the tracker's run.
+
+        Args:
+            trainer: whose training has ended.
+            figures: by name with the prefix ``eval_`` or ``test_``.
+        """
+        told = trainer.args, trainer.state, trainer.control
+        if not self._begun:  # --few_shot, which trains no steps
+            self.on_train_begin(*told, model=trainer.model)
+        if figures:
+            self._call("on_log", *told, logs=dict(figures), model=trainer.model)
+        self._end(*told, model=trainer.model, processing_class=trainer.processing_class)
+
+    def _end(self, *told: Any, **kwargs: Any) -> None:
+        self._call("on_train_end", *told, **kwargs)
+        if self._opens_run and self.name in _OPEN_RUN and _has_open_run(self.name):
+            self._guarded(importlib.import_module(self.name).finish)
+
+    def _call(self, event: str, args: Any, *rest: Any, **kwargs: Any) -> Any:
+        return self._guarded(partial(getattr(self._callback, event), self._with_settings(args), *rest, **kwargs))
+
+    def _guarded(self, call: Callable[[], Any]) -> Any:
+        """Call a tracker; one that fails gets nothing more, because a training run is worth more than its curves."""
+        if self._lost:
+            return None
+        try:
+            return call()
+        except EarmarkError:
+            raise
+        except Exception as exc:
+            self._lost = True
+            logger.warning(
+                "--report_to %s: %s failed (%s), so it gets no further figures; training continues",
+                self.name,
+                self.name,
+                first_line(exc),
+            )
+            return None
+
+    def _with_settings(self, args: Any) -> Any:
+        """The settings of Trainer, which trackers ask for all of them as a dictionary, with those of the run."""
+        told = copy.copy(args)
+        told.to_dict = lambda: {**args.to_dict(), **self._settings()}
+        return told
+
+
+class _SwanLab:
+    """The package, whose ``get_run`` raises if there is no run (as of 0.10); Transformers expects ``None``."""
+
+    def __init__(self, package: Any) -> None:
+        self._package = package
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._package, name)
+
+    def get_run(self) -> Any:
+        """The open run, or ``None``."""
+        return _swanlab_run(self._package)
+
+
+def _swanlab_run(package: Any) -> Any:
+    try:
+        return package.get_run()
+    except RuntimeError:
+        return None
+
+
+# trackers whose runs Transformers leaves open -> the open run, if there is one
+_OPEN_RUN: Mapping[str, Callable[[Any], Any]] = {"swanlab": _swanlab_run, "wandb": lambda package: package.run}
+
+
+def _has_open_run(name: str) -> bool:
+    """Whether a notebook, or somebody else, has begun a run of a tracker, which is theirs to end."""
+    return name in _OPEN_RUN and _OPEN_RUN[name](importlib.import_module(name)) is not None
+
+
+def take_over_trackers(trainer: AudioTrainer, precision: str) -> list[Tracker]:
+    """Put :class:`Tracker` in the place of each tracker's callback of a trainer, and return them.
+
+    Args:
+        trainer: which has just been made.
+        precision: what it trains in.
+    """
+    callbacks = trainer.callback_handler.callbacks
+    settings = partial(_settings, RunFolder(Path(str(trainer.args.output_dir))), precision)
+    for at, callback in enumerate(callbacks):
+        if type(callback) in _NAMES:
+            name = _NAMES[type(callback)]
+            callbacks[at] = Tracker(name, callback, settings, lambda: trainer.stops_early)
+    return [callback for callback in callbacks if isinstance(callback, Tracker)]
+
+
+def _settings(folder: RunFolder, precision: str) -> dict[str, Any]:
+    """Return all settings of the run, as they are saved, with the precision that is used."""
+    saved = saved_config(folder.config) if folder.config.is_file() else {}
+    return {**saved, "precision": precision, "bf16": precision == "bf16", "fp16": precision == "fp16"}
