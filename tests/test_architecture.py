@@ -27,8 +27,8 @@ ROOMS = [
     {"train", "evaluate", "predict"},
     {"quickstart", "bench", "doctor", "serve"},
     {"label"},
-    {"cli"},
     {"api"},
+    {"cli"},
 ]
 LEVEL = {room: level for level, rooms in enumerate(ROOMS) for room in rooms}
 HEAVY = {"torch", "transformers", "accelerate", "datasets", "sklearn"}

@@ -16,6 +16,8 @@ from earmark.settings.data import DataArguments
 from earmark.settings.model import ModelArguments
 from earmark.settings.prediction import PredictOptions
 from earmark.settings.run import RunArguments
+from earmark.settings.train import TrainSettings
+from earmark.settings.training import TrainingArguments
 
 if TYPE_CHECKING:
     from earmark.train.run import TrainOutcome
@@ -79,14 +81,13 @@ def run(folder: str = "quickstart", *, seed: int = 0, device: str = "auto") -> Q
 
 
 def _train(corpus: Path, run_dir: Path, seed: int, device: str) -> TrainOutcome:
-    """Train from scratch; go on where an earlier call was stopped."""
+    """Train from scratch; resume a run that was stopped."""
     from earmark.runs.folder import RunFolder
-    from earmark.train.arguments import EarmarkTrainingArguments
     from earmark.train.checkpoints import checkpoints_in
     from earmark.train.run import train
 
     goes_on = not RunFolder(run_dir).metrics.exists() and bool(checkpoints_in(run_dir))  # it was stopped
-    settings = (
+    settings = TrainSettings(
         DataArguments(
             dataset_name="superb",
             dataset_config_name="ks",
@@ -96,7 +97,7 @@ def _train(corpus: Path, run_dir: Path, seed: int, device: str) -> TrainOutcome:
         ),
         ModelArguments(model_type="tc_resnet"),
         RunArguments(device=device, overwrite_output_dir=not goes_on, resume=goes_on),
-        EarmarkTrainingArguments(
+        TrainingArguments(
             output_dir=str(run_dir),
             num_train_epochs=_EPOCHS,
             per_device_train_batch_size=_BATCH,
@@ -107,9 +108,9 @@ def _train(corpus: Path, run_dir: Path, seed: int, device: str) -> TrainOutcome:
         ),
     )
     try:
-        return train(*settings)
+        return train(settings)
     except Stopped as exc:
-        raise Stopped(f"{str(exc).partition(';')[0]}; the same command goes on") from exc
+        raise Stopped(f"{str(exc).partition(';')[0]}; the same command continues") from exc
 
 
 def _label_some(corpus: Path, run_dir: Path, device: str) -> list[str]:

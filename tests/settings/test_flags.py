@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -21,7 +22,7 @@ from earmark.settings import transformers_flags
 from earmark.settings.data import DataArguments
 from earmark.settings.files import read_config_file, resolved_config, save_config
 from earmark.settings.flags import Flag, Scope, Settings, above, at_least, flag, flags_of, names_with
-from earmark.settings.train import TRAIN_CLASSES, from_keywords, parse_train
+from earmark.settings.train import TRAIN_CLASSES, from_keywords, parse_example, parse_train
 from earmark.settings.training import TrainingArguments
 from earmark.settings.words import read_file, read_values, read_words, settings_of
 from earmark.train.search_space import parse_space
@@ -260,3 +261,24 @@ def test_early_errors_import_nothing_heavy(tmp_path: Path) -> None:
         assert done.returncode == 2, done.stderr
         assert done.stderr.strip() == "earmark: error: gone: no such folder"
     assert not list(tmp_path.iterdir())
+
+
+def test_the_example_has_the_default_model_of_transformers_example() -> None:
+    settings = parse_example(["--do_train", "--output_dir", "o"])
+    assert settings.model.model_name_or_path == "facebook/wav2vec2-base"
+    assert "facebook/wav2vec2-base" in settings.notes[0]
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_knows_every_command_and_flag(shell: str, capsys: pytest.CaptureFixture[str]) -> None:
+    command = COMMANDS["completion"]
+    command.does(command.read([shell])[0])
+    script = capsys.readouterr().out
+    for one in COMMANDS.values():
+        assert one.name in script
+    for name in ("adam_beta1", "bucket_waste", "model"):
+        assert name in script
+    if shell == "bash" and shutil.which("bash"):
+        asked = "COMP_WORDS=(earmark train --learning); COMP_CWORD=2; _earmark; echo ${COMPREPLY[@]}"
+        done = subprocess.run(["bash", "-c", f"{script}\n{asked}"], capture_output=True, text=True, check=True)
+        assert done.stdout.split() == ["--learning_rate"]

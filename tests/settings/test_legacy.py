@@ -19,8 +19,9 @@ from earmark.settings.legacy import LEGACY_FLAGS, translate
         ("--half_precision_backend apex", [], "without apex"),
         ("--fp16_backend auto", [], "without apex"),
         ("--loss_scale 16", [], "--loss_scale 16 is not used: torch's GradScaler"),
-        ("--group_by_length", ["--train_sampling_strategy=group_by_length"], "now --train_sampling_strategy"),
-        ("--group_by_length False", ["--train_sampling_strategy=random"], "--train_sampling_strategy random"),
+        ("--group_by_length", [], "--bucket_waste makes batches of clips of similar length"),
+        ("--optim adamw_hf", ["--optim=adamw_torch"], "now --optim adamw_torch"),
+        ("--past_index 1", [], "Transformers has dropped it"),
         ("--freeze_feature_extractor", ["--freeze=feature_encoder"], "now --freeze feature_encoder"),
         ("--freeze_feature_extractor True", ["--freeze=feature_encoder"], "now --freeze feature_encoder"),
         ("--freeze_feature_encoder False", ["--freeze=none"], "now --freeze none"),
@@ -55,7 +56,13 @@ def test_an_old_flag_becomes_todays_and_says_so(old: str, new: list[str], note: 
 
 @pytest.mark.parametrize(
     "words",
-    ["--freeze_base_model False", "--adafactor no", "--overwrite_output_dir False", "--learning_rate 3e-5"],
+    [
+        "--freeze_base_model False",
+        "--adafactor no",
+        "--group_by_length False",
+        "--overwrite_output_dir False",
+        "--learning_rate 3e-5",
+    ],
 )
 def test_what_changes_nothing_says_nothing(words: str) -> None:
     assert translate(words.split())[1] == []

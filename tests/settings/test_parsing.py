@@ -6,13 +6,15 @@ from pathlib import Path
 import pytest
 
 from earmark.cli.table import COMMANDS
+from earmark.device import Abilities
 from earmark.errors import DeviceError, UsageError
 from earmark.settings.evaluation import EvaluateOptions
 from earmark.settings.files import resolved_config, save_config
 from earmark.settings.prediction import PredictOptions
 from earmark.settings.train import TrainSettings, evaluation_of, parse_example, parse_train
 from earmark.train.arguments import EarmarkTrainingArguments
-from earmark.train.run import with_device
+from earmark.train.plan import FolderState, make_plan
+from earmark.train.ranks import start_ranks
 
 # The command line of the Ascend port of Transformers' example, word for word.
 SEED = """--model_name_or_path facebook/wav2vec2-base --dataset_name superb --dataset_config_name ks
@@ -132,7 +134,8 @@ def test_words_that_older_versions_took() -> None:
 
 def test_the_cpu_reaches_transformers_in_time() -> None:
     settings = parse_train([*MINIMAL, "--device", "cpu", "--bf16"])  # bf16 without a GPU needs use_cpu
-    training = with_device(settings.training, settings.run)
+    assert start_ranks(settings).device.type == "cpu"
+    training = EarmarkTrainingArguments.of(make_plan(settings, FolderState(), Abilities("cpu")).training)
     assert training.use_cpu is True
     assert training.device.type == "cpu"
     assert parse_train([*MINIMAL, "--use_cpu"]).run.device == "cpu"
@@ -232,7 +235,7 @@ def test_what_a_training_needs() -> None:
         parse_example(MINIMAL)
     settings = parse_train([*MINIMAL, "--device", "toaster"])
     with pytest.raises(DeviceError, match="not a device"):
-        with_device(settings.training, settings.run)
+        start_ranks(settings)
 
 
 @pytest.mark.parametrize(

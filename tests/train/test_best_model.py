@@ -13,7 +13,7 @@ from earmark.cli.main import main
 from earmark.errors import UsageError
 from earmark.tasks import Task
 from earmark.train.arguments import EarmarkTrainingArguments
-from earmark.train.run import judged_by
+from earmark.train.plan import judged_by
 from tests.scoring.test_metric_folder import write_metric
 from tests.tiny import write_tones
 from tests.train.small import build, make_trainer, usable
@@ -98,20 +98,20 @@ def test_settings_of_every_task() -> None:
         (Task.MULTI_LABEL, "mean_average_precision", True),
         (Task.REGRESSION, "mae", False),
     ]:
-        training = judged_by(arguments(), task, None)
+        training = judged_by(arguments(), task)
         assert (training.metric_for_best_model, training.greater_is_better) == (metric, higher)
     # the direction does not depend on whether the best model is kept
     assert arguments(metric_for_best_model="eval_mae", eval_strategy="no").greater_is_better is False
     with pytest.raises(UsageError, match="Choose one of mae"):
-        judged_by(arguments(metric_for_best_model="f1"), Task.REGRESSION, None)
+        judged_by(arguments(metric_for_best_model="f1"), Task.REGRESSION)
 
 
 @pytest.mark.parametrize(("metric", "mode"), [("accuracy", "max"), ("loss", "min")])
 def test_the_rate_falls_when_the_metric_gets_no_better(metric: str, mode: str) -> None:
     settings = {"lr_scheduler_type": "reduce_lr_on_plateau", "metric_for_best_model": metric}
-    kwargs = judged_by(arguments(**settings), Task.SINGLE_LABEL, None).lr_scheduler_kwargs
+    kwargs = judged_by(arguments(**settings), Task.SINGLE_LABEL).lr_scheduler_kwargs
     assert isinstance(kwargs, dict)
     assert kwargs["mode"] == mode
     earlier = {"mode": "max" if mode == "min" else "min", "factor": 0.5}  # of a file with another metric
-    training = judged_by(arguments(**settings, lr_scheduler_kwargs=earlier), Task.SINGLE_LABEL, None)
+    training = judged_by(arguments(**settings, lr_scheduler_kwargs=earlier), Task.SINGLE_LABEL)
     assert training.lr_scheduler_kwargs == {"mode": mode, "factor": 0.5}

@@ -20,7 +20,7 @@ from earmark.errors import DeviceError
 from earmark.runs.folder import RunFolder
 from earmark.train.arguments import EarmarkTrainingArguments
 from earmark.train.cast_weights import cast_while_training
-from earmark.train.checked_precision import precision_flag, with_checked_precision
+from earmark.train.checked_precision import with_checked_precision
 from tests.tiny import RATE_HZ, overrides, write_tones
 from tests.train.small import build, make_trainer, mixed_lengths_s, usable, write_clips
 
@@ -61,19 +61,6 @@ def broken_activation(monkeypatch: pytest.MonkeyPatch) -> None:
         return output.flip(-1) if values.dtype == torch.bfloat16 else output
 
     monkeypatch.setattr(GELUActivation, "forward", forward)
-
-
-@pytest.mark.parametrize(
-    ("given", "precision", "flag"),
-    [
-        ({"bf16": False}, "auto", None),
-        ({}, "auto", "--bf16"),
-        ({"bf16": False}, "fp32", None),
-        ({"bf16": False}, "bf16", "--precision bf16"),
-    ],
-)
-def test_which_flag_asked_for_the_precision(given: dict[str, Any], precision: str, flag: str, tmp_path: Path) -> None:
-    assert precision_flag(settings(tmp_path, **given), precision) == flag
 
 
 @pytest.mark.parametrize("more", [{}, {"gradient_checkpointing": True}], ids=["cast", "autocast"])
@@ -259,7 +246,7 @@ def test_a_run_ends_with_the_bits_of_a_run_without_it(
     learned = []
     for name in ("with", "without"):
         if name == "without":
-            monkeypatch.setattr("earmark.train.run.with_checked_precision", lambda audio, given, *_, **__: given)
+            monkeypatch.setattr("earmark.train.assemble.with_checked_precision", lambda audio, given, *_, **__: given)
         assert main(words(tones, tmp_path / name, kind, "--precision", "bf16")) == 0
         learned.append(load_file(tmp_path / name / "model.safetensors"))
     assert all(torch.equal(value, learned[1][key]) for key, value in learned[0].items())

@@ -8,14 +8,13 @@ from typing import Any
 
 import pytest
 
-from earmark.device import Abilities, choose_precision
+from earmark.device import Abilities
 from earmark.errors import EarmarkError, UsageError
-from earmark.settings.files import resolved_config, save_config
+from earmark.settings.files import save_config
 from earmark.settings.train import parse_train
-from earmark.tasks import Task
-from earmark.train.checked_precision import precision_flag
-from earmark.train.run import judged_by, settings_to_save
+from earmark.train.plan import FolderState, make_plan
 
+CPU = Abilities("cpu", has_bf16=True, has_fused_adamw=True)
 CHOSEN = {"num_train_epochs": 60.0, "eval_epochs": 3, "early_stopping_patience": 7, "ema": 0.99, "learning_rate": 4e-3}
 
 
@@ -23,26 +22,22 @@ def saved(folder: Path, chosen: dict[str, Any], *flags: str) -> list[str]:
     """The flags of a run from the settings of an earlier one, for which earmark chose some."""
     words = ["--data_dir", str(folder), "--output_dir", str(folder / "run"), "--model_type", "tc_resnet", *flags]
     settings = parse_train([*words, "--device", "cpu"])
-    training = judged_by(dataclasses.replace(settings.training, **chosen), Task.SINGLE_LABEL, None)
-    everything = resolved_config(settings.data, settings.model, settings.run, training)
-    save_config(settings_to_save(everything, settings.training), folder / "run_config.yaml")
+    plan = make_plan(settings, FolderState(), CPU)
+    save_config(plan.to_save(dataclasses.replace(plan.training, **chosen)), folder / "run_config.yaml")
     return ["--config", str(folder / "run_config.yaml")]
 
 
 def test_a_chosen_precision_is_no_flag(tmp_path: Path) -> None:
     again = saved(tmp_path, {**CHOSEN, "bf16": True})
-    settings = parse_train(again)
-    assert precision_flag(settings.training, settings.run.precision) is None
-    training = parse_train([*again, "--precision", "fp32"]).training
-    assert choose_precision(Abilities("cpu"), bf16=training.bf16, fp16=training.fp16, precision="fp32")[0] == "fp32"
+    assert make_plan(parse_train(again), FolderState(), CPU).precision_flag is None
+    assert not make_plan(parse_train([*again, "--precision", "fp32"]), FolderState(), CPU).training.bf16
 
 
 def test_a_given_precision_is_kept_until_it_is_set_to_false(tmp_path: Path) -> None:
     again = saved(tmp_path, CHOSEN, "--bf16")
-    training = parse_train(again).training
-    assert precision_flag(training, "auto") == "--bf16"
+    assert make_plan(parse_train(again), FolderState(), CPU).precision_flag == "--bf16"
     with pytest.raises(UsageError, match="or set --bf16 False"):
-        choose_precision(Abilities("cpu"), bf16=training.bf16, fp16=training.fp16, precision="fp32")
+        make_plan(parse_train([*again, "--precision", "fp32"]), FolderState(), CPU)
     assert not parse_train([*again, "--bf16", "False"]).training.bf16
 
 
@@ -59,7 +54,7 @@ def test_a_refusal_names_a_value_that_works(flags: list[str], remedies: list[str
     again = [*saved(tmp_path, CHOSEN), *flags]
 
     def start(words: list[str]) -> None:
-        judged_by(parse_train(words).training, Task.SINGLE_LABEL, None)
+        make_plan(parse_train(words), FolderState(), CPU)
 
     with pytest.raises(EarmarkError) as error:
         start(again)

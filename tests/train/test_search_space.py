@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -11,8 +10,9 @@ from earmark.errors import UsageError
 from earmark.settings.data import DataArguments
 from earmark.settings.model import ModelArguments
 from earmark.settings.run import RunArguments
+from earmark.settings.train import from_keywords
 from earmark.train.arguments import EarmarkTrainingArguments
-from earmark.train.search_space import Dimension, parse_space, with_values
+from earmark.train.search_space import Dimension, parse_space
 
 CLASSES = (DataArguments, ModelArguments, RunArguments, EarmarkTrainingArguments)
 
@@ -48,11 +48,12 @@ def test_choices_may_hold_commas() -> None:
 
 
 def test_choices_of_nothing_are_what_they_say(tmp_path: Path) -> None:
-    parts: list[Any] = [EarmarkTrainingArguments(output_dir=str(tmp_path), class_weights="balanced", augment="spec")]
-    assert with_values(parts, {"class_weights": "none"})[0].class_weights is None
-    assert with_values(parts, {"augment": "none"})[0].augmentation() is None
+    given = {"output_dir": tmp_path, "model_type": "tc_resnet", "class_weights": "balanced", "augment": "spec"}
+    settings = from_keywords(given)
+    assert settings.changed(class_weights="none").training.class_weights is None
+    assert settings.changed(augment="none").training.augmentation() is None
     with pytest.raises(UsageError, match="--label_smoothing_factor 2: expected from 0 to below 1"):
-        with_values(parts, {"label_smoothing_factor": 2})
+        settings.changed(label_smoothing_factor=2)
 
 
 @pytest.mark.parametrize(
@@ -109,9 +110,9 @@ def test_what_is_learned_with_can_be_searched(name: str) -> None:
 
 
 def test_values_are_checked_by_the_settings_themselves() -> None:
-    parts: list[Any] = [DataArguments(), ModelArguments(model_type="tc_resnet")]
-    changed = with_values(parts, {"freeze": "last-2", "bucket_waste": 0.5})
-    assert (changed[0].bucket_waste, changed[1].freeze) == (0.5, "last-2")
-    assert parts[1].freeze is None
+    settings = from_keywords({"output_dir": "x", "model_type": "tc_resnet"})
+    changed = settings.changed(freeze="last-2", bucket_waste=0.5)
+    assert (changed.data.bucket_waste, changed.model.freeze) == (0.5, "last-2")
+    assert settings.model.freeze is None
     with pytest.raises(UsageError, match="--freeze sideways"):
-        with_values(parts, {"freeze": "sideways"})
+        settings.changed(freeze="sideways")

@@ -26,8 +26,6 @@ from earmark.models.freeze import freeze
 from earmark.predict.classifier import Classifier
 from earmark.runs.results import results_table
 from earmark.tasks import Task, sigmoid
-from earmark.train.arguments import EarmarkTrainingArguments
-from earmark.train.checks import check_flags_of_task
 from earmark.train.losses import LabelsLoss, NumberLoss, label_weights
 from tests.tiny import ARCHITECTURES, RATE_HZ, overrides, tone
 from tests.train.small import make_trainer, usable, write_clips
@@ -79,22 +77,6 @@ def build(task: Task, kind: str = "tc_resnet", unit: tuple[float, float] | None 
     source = ModelSource(model_type=kind, config_overrides=overrides(kind))
     labels = ["pitch_hz"] if task is Task.REGRESSION else LABELS
     return build_for_training(source, labels, 0.5, 0.5, task, unit)
-
-
-@pytest.mark.parametrize(
-    ("task", "settings", "what"),
-    [
-        (Task.MULTI_LABEL, {"sampler": "balanced"}, "use --class_weights balanced"),
-        (Task.REGRESSION, {"sampler": "balanced"}, "--sampler balanced"),
-        (Task.REGRESSION, {"class_weights": "balanced"}, "--class_weights: a number has no classes"),
-        (Task.REGRESSION, {"focal_gamma": 2.0}, "--focal_gamma"),
-        (Task.REGRESSION, {"label_smoothing_factor": 0.1}, "--label_smoothing_factor"),
-    ],
-)
-def test_settings_that_mean_nothing_to_the_task(task: Task, settings: dict[str, Any], what: str) -> None:
-    training = EarmarkTrainingArguments(output_dir="unused", use_cpu=True, **settings)
-    with pytest.raises(UsageError, match=what):
-        check_flags_of_task(training, task)
 
 
 # -- every architecture, whatever its own loss does

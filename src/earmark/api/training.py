@@ -76,13 +76,13 @@ def train(
     for note in parsed.notes:
         logger.info("note: %s", note)
     _refuse_processes(parsed.run.num_processes)
-    from earmark.train.protocol import asks_for_several_runs, run_protocol
+    from earmark.train.protocol import run_protocol
     from earmark.train.run import train as train_one
 
-    several = asks_for_several_runs(parsed.data, parsed.run)
+    several = parsed.has_several_runs
     train_all = run_protocol if several else train_one
     try:
-        outcome = train_all(parsed.data, parsed.model, parsed.run, parsed.training, custom=custom)
+        outcome = train_all(parsed, custom=custom)
     except Stopped as exc:
         again = "Call earmark.train again with the same arguments" + ("" if several else " and resume=True")
         raise Stopped(f"{str(exc).partition(';')[0]}. {again} to continue.") from exc

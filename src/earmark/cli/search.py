@@ -15,7 +15,7 @@ def _search(both: tuple[SearchOptions, TrainSettings]) -> None:
     launch_if_asked(settings, ["-m", "earmark", "search"])
     from earmark.train.search import search
 
-    print_summary(search(options, settings.data, settings.model, settings.run, settings.training).summary)
+    print_summary(search(options, settings).summary)
 
 
 COMMAND = Command(

@@ -59,13 +59,24 @@ def _train(settings: TrainSettings) -> None:
 
 
 def _train_here(settings: TrainSettings) -> None:
-    from earmark.train.protocol import asks_for_several_runs, run_protocol
+    _check_plan(settings)
+    from earmark.train.protocol import run_protocol
     from earmark.train.run import train
 
-    if asks_for_several_runs(settings.data, settings.run):
-        print_summary(run_protocol(settings.data, settings.model, settings.run, settings.training).summary)
-        return
-    print_summary(train(settings.data, settings.model, settings.run, settings.training).summary)
+    run = run_protocol if settings.has_several_runs else train
+    print_summary(run(settings).summary)
+
+
+def _check_plan(settings: TrainSettings) -> None:
+    """Refuse what can be refused before torch is imported, which takes seconds.
+
+    Ranks wait until they can talk to each other, and a run that is resumed reads its checkpoint once.
+    """
+    resumes = settings.run.resume or settings.training.resume_from_checkpoint
+    if not (settings.has_several_runs or resumes or settings.training.world_size > 1):
+        from earmark.train.plan import look_at_folder, make_plan
+
+        make_plan(settings, look_at_folder(settings))
 
 
 def print_summary(summary: str) -> None:

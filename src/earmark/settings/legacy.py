@@ -29,6 +29,13 @@ _DROPPED = {
     "use_mps_device": "--device finds the accelerator",
     "use_ipex": "Transformers has dropped it",
     "jit_mode_eval": "Transformers has dropped it",
+    **dict.fromkeys(
+        (
+            *("include_inputs_for_metrics", "include_tokens_per_second", "past_index", "ray_scope", "torchdynamo"),
+            *("dispatch_batches", "split_batches", "xpu_backend", "tpu_num_cores", "mp_parameters", "sharded_ddp"),
+        ),
+        "Transformers has dropped it",
+    ),
 }
 
 
@@ -155,9 +162,9 @@ def _warmup_ratio(flag: _Given) -> _Translation:
 
 
 def _group_by_length(flag: _Given) -> _Translation:
-    strategy = "group_by_length" if flag.is_true() else "random"
-    new = f"--train_sampling_strategy {strategy}"
-    return [f"--train_sampling_strategy={strategy}"], f"{_as_written(flag)} is now {new} and was read as that"
+    if not flag.is_true():
+        return [], ""
+    return [], f"{_as_written(flag)} is not needed: --bucket_waste makes batches of clips of similar length"
 
 
 def _freeze_feature_encoder(flag: _Given) -> _Translation:
@@ -192,6 +199,12 @@ def _adafactor(flag: _Given) -> _Translation:
     return ["--optim=adafactor"], "--adafactor is now --optim adafactor and was read as that"
 
 
+def _optim(flag: _Given) -> _Translation:
+    if flag.value != "adamw_hf":
+        return flag.words, ""
+    return ["--optim=adamw_torch"], "--optim adamw_hf is now --optim adamw_torch and was read as that"
+
+
 def _organization(flag: _Given) -> _Translation:
     raise UsageError(f"--push_to_hub_organization is gone: give --hub_model_id {flag.value}/NAME")
 
@@ -215,6 +228,7 @@ _TRANSLATORS: dict[str, Callable[[_Given], _Translation]] = {
     "no_freeze_feature_encoder": _freeze_feature_encoder,
     "group_by_length": _group_by_length,
     "logging_dir": _logging_dir,
+    "optim": _optim,
     "overwrite_output_dir": _overwrite_output_dir,
     "push_to_hub_organization": _organization,
     "save_safetensors": _save_safetensors,

@@ -28,6 +28,7 @@ from earmark.settings.words import (
 )
 
 TRAIN_CLASSES = (DataArguments, ModelArguments, RunArguments, TrainingArguments)
+_EXAMPLES_MODEL = "facebook/wav2vec2-base"
 _OLD_DEFAULTS = {"num_train_epochs": 3.0}  # in run_config.yaml of earlier versions
 
 
@@ -56,6 +57,24 @@ class TrainSettings:
         """The settings objects, in the order in which they are saved."""
         return self.data, self.model, self.run, self.training
 
+    @property
+    def has_several_runs(self) -> bool:
+        """Whether the settings mean several runs: folds of which none is singled out, or seeds."""
+        return (self.data.has_folds and self.data.fold is None) or self.run.seeds is not None
+
+    def changed(self, **values: Any) -> TrainSettings:
+        """Return these settings with other values, each by the name of its flag.
+
+        Raises:
+            UsageError: a value that its flag refuses.
+        """
+        names = ("data", "model", "run", "training")
+        parts = {name: getattr(self, name) for name in names}
+        for name, part in parts.items():
+            own = {flag: values[flag] for flag in flags_of(type(part)) if flag in values}
+            parts[name] = replace(part, **own) if own else part
+        return replace(self, **parts)
+
     def to_dict(self) -> dict[str, Any]:
         """Return every setting as ``--config`` reads it back."""
         return resolved_config(*self.parts)
@@ -83,6 +102,9 @@ def parse_example(words: Sequence[str]) -> TrainSettings:
         raise UsageError("nothing to do: add --do_train, --do_eval or both")
     if given.values.get("num_train_epochs") is None and not given.values.get("few_shot"):
         given.values["num_train_epochs"] = 3.0  # the example's default, whatever the data
+    if not any(given.values.get(name) for name in ("model_name_or_path", "model_type", "config_name")):
+        given.values["model_name_or_path"] = _EXAMPLES_MODEL
+        given.notes.append(f"no model is named: {_EXAMPLES_MODEL}, the default of Transformers' example, is used")
     return replace(train_settings(given), words=tuple(words))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import dataclass
 from functools import partial
 from importlib.util import find_spec
@@ -258,6 +259,16 @@ class TrainingArguments(LossArguments, DecisionArguments, AugmentArguments, Tran
         self._follow_eval_strategy()
         self._rename_gradient_checkpointing()
 
+    @property
+    def world_size(self) -> int:
+        """Processes that train together, as their launcher says."""
+        return int(os.environ.get("WORLD_SIZE", "1"))
+
+    @property
+    def train_batch_size(self) -> int:
+        """Clips of a batch in this process."""
+        return self.per_device_train_batch_size
+
     def validate(self) -> None:
         """Check what Transformers and torch would fail on much later, or train nothing with."""
         super().validate()
@@ -272,6 +283,11 @@ class TrainingArguments(LossArguments, DecisionArguments, AugmentArguments, Tran
             raise UsageError(
                 f"--train_sampling_strategy {self.train_sampling_strategy}: batches of similar length come from "
                 "--bucket_waste. Use random or sequential."
+            )
+        if self.neftune_noise_alpha is not None:
+            raise UsageError(
+                "--neftune_noise_alpha adds noise to embeddings of text, which audio classifiers do not have. Leave it "
+                "out."
             )
         self._check_spread_weights()
         self._check_deepspeed()
@@ -351,5 +367,7 @@ class TrainingArguments(LossArguments, DecisionArguments, AugmentArguments, Tran
 
     def _rename_gradient_checkpointing(self) -> None:
         """Pass the old name on to the new one, because Transformers would warn at each run."""
-        if self.gradient_checkpointing is not None and self.activation_checkpointing is None:
-            self.activation_checkpointing = self.gradient_checkpointing
+        for name in ("checkpointing", "checkpointing_kwargs"):
+            old, new = getattr(self, f"gradient_{name}"), getattr(self, f"activation_{name}")
+            if old is not None and new is None:
+                setattr(self, f"activation_{name}", old)

@@ -46,7 +46,6 @@ from earmark.models.numerics import (
     wrong_float32,
 )
 from earmark.scoring.table import rank_and_world
-from earmark.settings.training import TrainingArguments
 from earmark.train.arguments import EarmarkTrainingArguments
 from earmark.train.cast_weights import set_attention
 from earmark.train.clips import training_clips
@@ -90,18 +89,6 @@ class _Verdict:
     gradients: Difference | None = None
 
 
-def precision_flag(training: TrainingArguments, precision: str) -> str | None:
-    """Return the flag that asked for half precision, ``None`` if none did.
-
-    Args:
-        training: settings as they were given.
-        precision: ``--precision``.
-    """
-    if precision in ("bf16", "fp16"):
-        return f"--precision {precision}"
-    return "--bf16" if training.bf16 else "--fp16" if training.fp16 else None
-
-
 def with_checked_precision(
     audio: AudioModel, training: EarmarkTrainingArguments, clips: UsableClips, flag: str | None, *, half: bool = True
 ) -> EarmarkTrainingArguments:
@@ -113,7 +100,7 @@ def with_checked_precision(
         audio: the model, on the CPU; it is moved to the device, as the trainer would.
         training: settings, with the precision that was chosen.
         clips: clips to train on.
-        flag: see :func:`precision_flag`.
+        flag: the flag that asked for half precision, if one did.
         half: whether anything is trained in the precision of the settings; ``False`` for ``--few_shot``.
 
     Raises:

@@ -11,7 +11,6 @@ import numpy as np
 
 from earmark.errors import UsageError
 from earmark.runs.folder import RunFolder, prepare_folder
-from earmark.scoring.decide import check_task_can_fit
 from earmark.scoring.extra_metrics import ExtraMetrics
 from earmark.scoring.figures import METRICS, metric_key
 from earmark.scoring.metrics import figures_of
@@ -19,7 +18,6 @@ from earmark.settings.run import RunArguments
 from earmark.settings.training import TrainingArguments
 from earmark.tasks import Task
 from earmark.threads.cores import this_process
-from earmark.train.arguments import EarmarkTrainingArguments
 from earmark.words import counted
 
 if TYPE_CHECKING:
@@ -50,7 +48,7 @@ def check_model_survives(model: Path | None, folder: RunFolder, *, overwrite: bo
 
 def check_settings(
     run: RunArguments,
-    training: EarmarkTrainingArguments,
+    training: TrainingArguments,
     labels: Sequence[str],
     clips: int,
     task: Task,
@@ -86,7 +84,7 @@ def check_settings(
         )
 
 
-def _warn_of_workers(training: EarmarkTrainingArguments) -> None:
+def _warn_of_workers(training: TrainingArguments) -> None:
     workers, cores = training.dataloader_num_workers * training.world_size, this_process().cpus
     if workers > cores:
         logger.warning(
@@ -97,7 +95,7 @@ def _warn_of_workers(training: EarmarkTrainingArguments) -> None:
         )
 
 
-def _check_metrics(training: EarmarkTrainingArguments, labels: Sequence[str], task: Task, extra: ExtraMetrics) -> None:
+def _check_metrics(training: TrainingArguments, labels: Sequence[str], task: Task, extra: ExtraMetrics) -> None:
     """Compute every metric on one clip of each class, and see that the one that chooses the best model is there."""
     targets, logits = _one_clip_each(labels, task)
     figures = figures_of(task, logits, targets, labels).to_dict()
@@ -123,29 +121,7 @@ def _one_clip_each(labels: Sequence[str], task: Task) -> tuple[np.ndarray, np.nd
     return (each if task is Task.MULTI_LABEL else np.arange(len(labels))), each
 
 
-def check_flags_of_task(training: TrainingArguments, task: Task) -> None:
-    """See that no flag means nothing to the task, before any recording is decoded.
-
-    Raises:
-        UsageError: one does.
-    """
-    check_task_can_fit(training, task)
-    if task is not Task.SINGLE_LABEL and training.sampler == "balanced":
-        instead = "; use --class_weights balanced" if task is Task.MULTI_LABEL else ""
-        raise UsageError(f"--sampler balanced: of {task.in_words} no order hears each class equally often{instead}")
-    if task is not Task.REGRESSION:
-        return
-    for name in ("class_weights", "focal_gamma", "label_smoothing_factor"):
-        if getattr(training, name):
-            raise UsageError(f"--{name}: a number has no classes; leave it out with --task regression")
-    for name in ("fsdp", "deepspeed"):
-        if getattr(training, name):
-            raise UsageError(
-                f"--task regression and --{name} do not go together, as it spreads the head; drop --{name}"
-            )
-
-
-def check_flags_of_model(training: EarmarkTrainingArguments, model: PreTrainedModel) -> None:
+def check_flags_of_model(training: TrainingArguments, model: PreTrainedModel) -> None:
     """Refuse flags that the model does not support.
 
     Raises:

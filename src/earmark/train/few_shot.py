@@ -28,9 +28,6 @@ from earmark.errors import ModelError, UsageError
 from earmark.models.embedding import EmbeddingModel, has_embedding
 from earmark.scoring.calibration import WindowsOfClips
 from earmark.scoring.table import score_table
-from earmark.settings.model import ModelArguments
-from earmark.settings.train import refuse_flags_of_epochs
-from earmark.settings.training import TrainingArguments
 from earmark.tasks import Task
 
 if TYPE_CHECKING:
@@ -60,21 +57,6 @@ class FittedHead:
     clips: int
     penalty_c: float
     cross_validated_accuracy: float | None
-
-
-def check_few_shot(model: ModelArguments, training: TrainingArguments) -> None:
-    """See that ``--few_shot`` can be done as asked, before anything is decoded.
-
-    Raises:
-        UsageError: no pretrained weights, or flags that mean nothing to it.
-    """
-    if not model.model_name_or_path:
-        raise UsageError("--few_shot: needs a pretrained or trained model; name one with --model_name_or_path")
-    refuse_flags_of_epochs((model, training))
-    if training.class_weights not in (None, "balanced"):
-        raise UsageError(f"--few_shot: knows --class_weights balanced, not {training.class_weights}")
-    if training.push_to_hub:
-        raise UsageError("--few_shot does not push; push the run when it is done: earmark push RUN ORG/NAME")
 
 
 def check_head(audio: AudioModel) -> None:

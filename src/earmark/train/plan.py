@@ -26,6 +26,7 @@ from earmark.settings.train import TrainSettings, refuse_flags_of_epochs
 from earmark.settings.training import TrainingArguments
 from earmark.tasks import Task
 from earmark.train.checkpoints import find_checkpoint_to_resume
+from earmark.train.recipe import with_global_batch
 from earmark.words import counted
 
 logger = logging.getLogger(__name__)
@@ -77,7 +78,8 @@ class Plan:
         checkpoint: the checkpoint to resume from.
         resumes: whether the run in the folder is continued.
         replaces: whether an earlier run in the folder is removed.
-        notes: lines for the log about decisions that were not asked for.
+        notes: lines for the log about what was decided.
+        warning: what was asked for and cannot be done as it was.
     """
 
     data: DataArguments
@@ -92,6 +94,7 @@ class Plan:
     resumes: bool
     replaces: bool
     notes: tuple[str, ...] = ()
+    warning: str | None = None
 
     @property
     def pretrained(self) -> bool:
@@ -104,6 +107,13 @@ class Plan:
         if self.run.precision in ("bf16", "fp16"):
             return f"--precision {self.run.precision}"
         return "--bf16" if self.given.bf16 else "--fp16" if self.given.fp16 else None
+
+    def log(self) -> None:
+        """Log what was decided."""
+        if self.warning is not None:
+            logger.warning("%s", self.warning)
+        for note in self.notes:
+            logger.info("%s", note)
 
     def to_save(self, training: TrainingArguments) -> dict[str, Any]:
         """Return the settings of the run as its file holds them.
@@ -119,7 +129,12 @@ class Plan:
 
 
 def make_plan(
-    settings: TrainSettings, state: FolderState, device: Abilities | None = None, world_size: int = 1
+    settings: TrainSettings,
+    state: FolderState,
+    device: Abilities | None = None,
+    world_size: int = 1,
+    *,
+    has_more_metrics: bool = False,
 ) -> Plan:
     """Decide what a training run does.
 
@@ -128,6 +143,7 @@ def make_plan(
         state: of its output folder.
         device: of training; without one, precision and optimizer stay undecided.
         world_size: processes that train together.
+        has_more_metrics: whether metrics are passed that no setting names.
 
     Raises:
         UsageError: settings contradict each other, the task or the machine.
@@ -140,18 +156,41 @@ def make_plan(
     task = Task(data.task or Task.SINGLE_LABEL)
     _check_few_shot(model, given)
     _check_flags_of_task(given, task)
-    training = judged_by(given, task, run.metric)
-    notes: list[str] = []
+    training = judged_by(given, task, has_more_metrics or run.metric is not None)
+    notes = []
+    if training.metric_for_best_model != given.metric_for_best_model:
+        notes.append(f"metric that chooses the best model: {training.metric_for_best_model}")
+    warning = None
     if device is not None:
-        training, notes = _on_device(training, run, device)
-        training = with_global_batch(training, world_size)
+        training, of_device, warning = _on_device(training, model, run, device)
+        notes += of_device
+        if training.global_batch_size is not None:
+            training = with_global_batch(training, world_size)
+            notes.append(_describe_batches(training, world_size))
     folder = RunFolder(Path(given.output_dir))
     resumes = run.resume or _is_inside(state.checkpoint, folder.path)  # from elsewhere a new run starts
     _check_folder(folder, state, resumes=resumes, replaces=run.overwrite_output_dir)
     return Plan(
-        data, model, run, given, training, task, source_of(model), folder, state.checkpoint, resumes,
-        run.overwrite_output_dir and not resumes, tuple(notes),
-    )  # fmt: skip
+        data=data,
+        model=model,
+        run=run,
+        given=given,
+        training=training,
+        task=task,
+        source=source_of(model),
+        folder=folder,
+        checkpoint=state.checkpoint,
+        resumes=resumes,
+        replaces=run.overwrite_output_dir and not resumes,
+        notes=tuple(notes),
+        warning=warning,
+    )
+
+
+def _describe_batches(training: TrainingArguments, world_size: int) -> str:
+    batch, steps = training.per_device_train_batch_size, training.gradient_accumulation_steps
+    shown = counted(training.global_batch_size or 0, "clip"), counted(world_size, "process")
+    return f"batches: {shown[0]} a step = {shown[1]} x {batch} x {steps} accumulated"
 
 
 def _check_few_shot(model: ModelArguments, training: TrainingArguments) -> None:
@@ -182,13 +221,13 @@ def _check_flags_of_task(training: TrainingArguments, task: Task) -> None:
             raise UsageError(f"--task regression and --{name} cannot be combined, because it spreads the head.")
 
 
-def judged_by(training: TrainingArguments, task: Task, metric_folder: str | None) -> TrainingArguments:
+def judged_by(training: TrainingArguments, task: Task, has_more_metrics: bool = False) -> TrainingArguments:
     """Return the training settings with the metric that chooses the best model and its direction.
 
     Args:
         training: settings; the default metric, accuracy, stands for the headline of any task.
         task: the task of the model.
-        metric_folder: folder of a local metric, which may have metrics of its own.
+        has_more_metrics: whether there are metrics that are not built in, of which the names are not known yet.
 
     Raises:
         UsageError: the metric is unknown, or ``--greater_is_better`` contradicts it.
@@ -196,8 +235,7 @@ def judged_by(training: TrainingArguments, task: Task, metric_folder: str | None
     metric, direction = training.metric_for_best_model, training.greater_is_better
     if metric == "accuracy" and task is not Task.SINGLE_LABEL:
         metric, direction = next(iter(METRICS[task])), None
-        logger.info("metric that chooses the best model: %s", metric)
-    higher = check_direction(task, metric_key(metric), direction, has_folder=metric_folder is not None)
+    higher = check_direction(task, metric_key(metric), direction, has_folder=has_more_metrics)
     changes: dict[str, Any] = {"metric_for_best_model": metric, "greater_is_better": higher}
     if training.lr_scheduler_type in ("reduce_lr_on_plateau", "greedy"):  # torch's default is to minimize
         settings = training.lr_scheduler_kwargs if isinstance(training.lr_scheduler_kwargs, dict) else {}
@@ -206,42 +244,19 @@ def judged_by(training: TrainingArguments, task: Task, metric_folder: str | None
 
 
 def _on_device(
-    training: TrainingArguments, run: RunArguments, device: Abilities
-) -> tuple[TrainingArguments, list[str]]:
+    training: TrainingArguments, model: ModelArguments, run: RunArguments, device: Abilities
+) -> tuple[TrainingArguments, list[str], str | None]:
     precision, note = choose_precision(device, bf16=training.bf16, fp16=training.fp16, precision=run.precision)
     optimizer = choose_optimizer(device, training.optim, precision)
+    half = None if model.few_shot else precision  # --few_shot fits the head in float32
     changes: dict[str, Any] = {
         "use_cpu": device.type == "cpu",
-        "bf16": precision == "bf16",
-        "fp16": precision == "fp16",
+        "bf16": half == "bf16",
+        "fp16": half == "fp16",
         "optim": optimizer,
     }
-    logger.info("device: %s, %s, training in %s with %s", device, device.description, precision, optimizer)
-    return dataclasses.replace(training, **changes), [note] if note else []
-
-
-def with_global_batch(training: TrainingArguments, world_size: int) -> TrainingArguments:
-    """Return settings whose steps take ``--global_batch_size`` clips on however many processes.
-
-    Raises:
-        UsageError: it cannot be divided evenly, or contradicts ``--gradient_accumulation_steps``.
-    """
-    wanted = training.global_batch_size
-    if wanted is None:
-        return training
-    if training.gradient_accumulation_steps > 1:
-        raise UsageError("--global_batch_size sets --gradient_accumulation_steps itself. Leave one of them out.")
-    largest = min(training.per_device_train_batch_size, max(1, wanted // world_size))
-    batch = next((size for size in range(largest, largest // 2, -1) if wanted % (size * world_size) == 0), None)
-    if batch is None:
-        raise UsageError(
-            f"--global_batch_size {wanted}: cannot be divided evenly over {world_size} processes in batches of at most "
-            f"{training.per_device_train_batch_size}. Use a multiple of {largest * world_size}."
-        )
-    steps = wanted // (batch * world_size)
-    shown = counted(wanted, "clip"), counted(world_size, "process")
-    logger.info("batches: %s a step = %s x %d x %d accumulated", *shown, batch, steps)
-    return dataclasses.replace(training, per_device_train_batch_size=batch, gradient_accumulation_steps=steps)
+    notes = [f"device: {device}, {device.description}, training in {precision} with {optimizer}"]
+    return dataclasses.replace(training, **changes), notes, note
 
 
 def _is_inside(checkpoint: str | None, folder: Path) -> bool:

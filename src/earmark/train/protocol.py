@@ -10,7 +10,7 @@ import hashlib
 import logging
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,16 +22,16 @@ from earmark.data.sources import load_folds, load_splits
 from earmark.errors import OutputError, Stopped, UsageError
 from earmark.runs.folder import RunFolder, prepare_output_dir, read_json, write_json
 from earmark.settings.data import DataArguments
-from earmark.settings.files import resolved_config, save_config, saved_config
+from earmark.settings.files import save_config, saved_config
 from earmark.settings.flags import Scope, names_with
 from earmark.settings.model import ModelArguments
 from earmark.settings.run import RunArguments
-from earmark.settings.train import TRAIN_CLASSES
+from earmark.settings.train import TRAIN_CLASSES, TrainSettings
 from earmark.settings.training import TrainingArguments
 from earmark.tasks import Task
 from earmark.train.custom import NOTHING, CustomParts
-from earmark.train.ranks import holding, on_each_machine, on_main_process
-from earmark.train.run import train, with_device
+from earmark.train.ranks import holding, on_each_machine, on_main_process, start_ranks
+from earmark.train.run import train
 
 logger = logging.getLogger(__name__)
 
@@ -99,55 +99,34 @@ class ProtocolOutcome:
     summary: str
 
 
-def asks_for_several_runs(data: DataArguments, run: RunArguments) -> bool:
-    """Whether the settings mean a protocol: folds of which none is singled out, or seeds."""
-    return (data.has_folds and data.fold is None) or run.seeds is not None
-
-
-def run_protocol(
-    data: DataArguments,
-    model: ModelArguments,
-    run: RunArguments,
-    training: TrainingArguments,
-    *,
-    custom: CustomParts = NOTHING,
-) -> ProtocolOutcome:
+def run_protocol(settings: TrainSettings, *, custom: CustomParts = NOTHING) -> ProtocolOutcome:
     """Train one run for each fold, each seed, or each fold with each seed, and put their figures together.
 
     Runs go into ``fold_K``, ``seed_S`` or ``seed_S/fold_K`` of the output folder, and ``cross_validation.json`` there
-    has the figures of those that are finished, brought up to date after each. Finished runs are kept, a broken one is
-    gone on with; ``overwrite_output_dir`` without ``resume`` does all of them anew.
+    has the figures of those that are finished, updated after each. Finished runs are kept, a broken one is resumed;
+    ``overwrite_output_dir`` without ``resume`` trains all of them again.
 
     Args:
-        data: which recordings, and which folds.
-        model: which network.
-        run: device, seeds, and whether earlier runs are replaced.
-        training: Transformers' settings; their seed counts where ``run.seeds`` is not given.
+        settings: of all runs.
         custom: objects and functions for each run.
 
     Raises:
         EarmarkError: folds that cannot be used, settings or clips that are not those of the runs that are there,
             and whatever a run raises.
     """
-    _refuse_what_means_one_run(run, training)
-    with_device(training, run)  # starts the process group of a distributed run
-    output = Path(training.output_dir or "")
+    _refuse_what_means_one_run(settings.training)
+    start_ranks(settings)
+    output = Path(settings.training.output_dir or "")
     with holding(output):
-        return _run_all(output, data, model, run, training, custom)
+        return _run_all(output, settings, custom)
 
 
-def _run_all(
-    output: Path,
-    data: DataArguments,
-    model: ModelArguments,
-    run: RunArguments,
-    training: TrainingArguments,
-    custom: CustomParts,
-) -> ProtocolOutcome:
-    seeds = run.seed_list() or [training.seed]
-    folds, clips = on_each_machine(lambda: _look_at_data(data, model, seeds, custom.clips))
+def _run_all(output: Path, settings: TrainSettings, custom: CustomParts) -> ProtocolOutcome:
+    run = settings.run
+    seeds = run.seed_list() or [settings.training.seed]
+    folds, clips = on_each_machine(lambda: _look_at_data(settings.data, settings.model, seeds, custom.clips))
     parts = _parts(output, run, seeds, folds)
-    plan = _Plan(output, parts, clips, resolved_config(data, model, run, training))
+    plan = _Plan(output, parts, clips, settings.to_dict())
     done = on_main_process(lambda: _begin(plan, replace=run.overwrite_output_dir and not run.resume))
     for number, part in enumerate(parts, 1):
         name = part.name_in(output)
@@ -155,18 +134,16 @@ def _run_all(
             logger.info("run %d of %d, %s: finished before", number, len(parts), name)
             continue
         logger.info("run %d of %d, %s", number, len(parts), name)
-        _train(part, name, data, model, run, training, custom)
+        _train(part, name, settings, custom)
         done.append(part)
         on_main_process(lambda: _write(plan, done))
     return on_main_process(lambda: _outcome(plan, done))
 
 
-def _refuse_what_means_one_run(run: RunArguments, training: TrainingArguments) -> None:
-    if not training.output_dir:
-        raise UsageError("where to? give --output_dir FOLDER")
+def _refuse_what_means_one_run(training: TrainingArguments) -> None:
     if str(training.resume_from_checkpoint or "none").lower() not in ("none", "false"):
         raise UsageError(
-            "--resume_from_checkpoint is for one run; with folds or seeds the same command goes on by itself"
+            "--resume_from_checkpoint is for one run; with folds or seeds the same command continues by itself"
         )
     if training.push_to_hub:
         raise UsageError("--push_to_hub is for one run; of several, push the one you choose: earmark push RUN ORG/NAME")
@@ -276,29 +253,23 @@ def _check_same(folder: RunFolder, plan: _Plan) -> None:
     )
 
 
-def _train(
-    part: Part,
-    name: str,
-    data: DataArguments,
-    model: ModelArguments,
-    run: RunArguments,
-    training: TrainingArguments,
-    custom: CustomParts,
-) -> None:
-    """Do one run, or go on with it."""
-    begun = on_main_process(lambda: RunFolder(part.folder).is_run())
-    logging_dir = str(Path(run.logging_dir) / name) if run.logging_dir else None
+def _train(part: Part, name: str, settings: TrainSettings, custom: CustomParts) -> None:
+    """Train one run, or resume it."""
+    begun, logs = on_main_process(lambda: RunFolder(part.folder).is_run()), settings.run.logging_dir
+    one = settings.changed(
+        output_dir=str(part.folder),
+        logging_dir=str(Path(logs) / name) if logs else None,
+        run_name=_run_name(settings.training, name),
+        fold=part.fold,
+        seed=part.seed,
+        seeds=None,
+        resume=begun,
+        overwrite_output_dir=False,
+    )
     try:
-        changes = {"output_dir": str(part.folder), "seed": part.seed, "run_name": _run_name(training, name)}
-        train(
-            replace(data, fold=part.fold),
-            model,
-            replace(run, seeds=None, resume=begun, overwrite_output_dir=False, logging_dir=logging_dir),
-            replace(training, **changes),  # type: ignore[arg-type]  # of one type each
-            custom=custom,
-        )
+        train(one, custom=custom)
     except Stopped as exc:
-        raise Stopped(f"{name} {str(exc).partition(';')[0]}; the same command goes on") from exc
+        raise Stopped(f"{name} {str(exc).partition(';')[0]}; the same command continues") from exc
 
 
 def _run_name(training: TrainingArguments, name: str) -> str | None:

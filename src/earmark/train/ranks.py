@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import socket
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
 import torch.distributed as dist
+from accelerate import PartialState
 
-from earmark.errors import DataError, EarmarkError
+from earmark.device import Abilities, abilities, select_device
+from earmark.errors import DataError, EarmarkError, UsageError
 from earmark.runs.in_use import held
 from earmark.scoring.table import rank_and_world
+from earmark.settings.train import TrainSettings
+from earmark.threads import watch
+
+logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -31,6 +39,42 @@ class Machine:
 
     ranks: list[int]
     group: Any
+
+
+@dataclass(frozen=True)
+class Ranks:
+    """The processes that train together, as this one sees them.
+
+    Attributes:
+        device: what the device of this process can do.
+        world_size: their number.
+    """
+
+    device: Abilities
+    world_size: int
+
+
+def start_ranks(settings: TrainSettings) -> Ranks:
+    """Find the device of this process and, under a launcher, start the process group.
+
+    Raises:
+        DeviceError: the device is not there.
+        UsageError: ``--device`` names another card than the launcher gives this process.
+    """
+    name, training = settings.run.device, settings.training
+    device = select_device("cpu" if training.use_cpu else name)
+    if device.type == "cpu":
+        logger.info("threads: %s", watch.describe())
+        state = PartialState(cpu=True, backend=training.ddp_backend)
+    else:
+        state = PartialState(backend=training.ddp_backend, timeout=timedelta(seconds=training.ddp_timeout))
+    used = f"{state.device.type}:{state.device.index or 0}"  # without an index it is the first
+    if ":" in name and used != str(device):
+        raise UsageError(
+            f"--device {name}: training takes {used}. Choose the card with ASCEND_RT_VISIBLE_DEVICES or "
+            "CUDA_VISIBLE_DEVICES, or start one process for each card with torchrun."
+        )
+    return Ranks(abilities(device), rank_and_world()[1])
 
 
 def this_machine() -> Machine:

@@ -4,17 +4,15 @@ overrides it.
 
 from __future__ import annotations
 
-import logging
 import math
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeVar
 
 from earmark.errors import UsageError
 from earmark.scoring.diagnosis import COLLAPSED_RATE_SUM, Schedule
-from earmark.train.arguments import EarmarkTrainingArguments
-from earmark.words import counted
+from earmark.settings.training import TrainingArguments
 
-logger = logging.getLogger(__name__)
+T = TypeVar("T", bound=TrainingArguments)
 
 
 @dataclass(frozen=True)
@@ -75,7 +73,7 @@ class Rates:
     reason: str
 
 
-def choose_rates(training: EarmarkTrainingArguments, model_type: str, *, pretrained: bool, freeze: str | None) -> Rates:
+def choose_rates(training: TrainingArguments, model_type: str, *, pretrained: bool, freeze: str | None) -> Rates:
     """The peak rates of a run: those that were given, else by model family, grown with the batch.
 
     A batch of k times the clips that a rate was found at takes k times the rate (linear scaling with warm-up, Goyal et
@@ -119,9 +117,7 @@ class Needs:
     ema: float | None
 
 
-def training_needs(
-    training: EarmarkTrainingArguments, model_type: str, *, pretrained: bool, freeze: str | None
-) -> Needs:
+def training_needs(training: TrainingArguments, model_type: str, *, pretrained: bool, freeze: str | None) -> Needs:
     """Return how long this model trains: fewer steps only if the learning rate is higher, because the batch is larger.
 
     Args:
@@ -144,7 +140,7 @@ def _batch_factor(batch: int, found: _Found) -> float:
     return min(max(1.0, batch / found.clips), _MOST_SCALING)
 
 
-def _found(training: EarmarkTrainingArguments, model_type: str, *, pretrained: bool, freeze: str | None) -> _Found:
+def _found(training: TrainingArguments, model_type: str, *, pretrained: bool, freeze: str | None) -> _Found:
     if training.lora is not None:
         return _ADAPTERS
     if not pretrained:
@@ -154,37 +150,37 @@ def _found(training: EarmarkTrainingArguments, model_type: str, *, pretrained: b
     return _PRETRAINED.get(model_type, _FROM_SCRATCH.get(model_type, _WAVEFORM_ENCODERS))
 
 
-def global_batch_size(training: EarmarkTrainingArguments) -> int:
-    """Clips in one optimizer step, over all processes and accumulated batches."""
+def global_batch_size(training: TrainingArguments) -> int:
+    """Return the clips in one optimizer step, over all processes and accumulated batches."""
     return training.train_batch_size * training.gradient_accumulation_steps * training.world_size
 
 
-def with_global_batch(training: EarmarkTrainingArguments) -> EarmarkTrainingArguments:
-    """Settings whose steps take ``--global_batch_size`` clips on however many processes.
+def with_global_batch(training: T, world_size: int | None = None) -> T:
+    """Return settings whose steps take ``--global_batch_size`` clips on however many processes.
+
+    Args:
+        training: settings.
+        world_size: processes that train together; by default those of ``training``.
 
     Raises:
-        UsageError: it cannot be shared out evenly, or contradicts ``--gradient_accumulation_steps``.
+        UsageError: it cannot be divided evenly, or contradicts ``--gradient_accumulation_steps``.
     """
-    wanted, world = training.global_batch_size, training.world_size
+    wanted, world = training.global_batch_size, training.world_size if world_size is None else world_size
     if wanted is None:
         return training
     if training.gradient_accumulation_steps > 1:
-        raise UsageError("--global_batch_size sets --gradient_accumulation_steps itself; give one of them")
+        raise UsageError("--global_batch_size sets --gradient_accumulation_steps itself. Leave one of them out.")
     largest = min(training.per_device_train_batch_size, max(1, wanted // world))
     batch = next((size for size in range(largest, largest // 2, -1) if wanted % (size * world) == 0), None)
     if batch is None:
         raise UsageError(
-            f"--global_batch_size {wanted}: cannot be shared out evenly over {world} processes in batches of at most "
-            f"{training.per_device_train_batch_size}; take a multiple of {largest * world}"
+            f"--global_batch_size {wanted}: cannot be divided evenly over {world} processes in batches of at most "
+            f"{training.per_device_train_batch_size}. Use a multiple of {largest * world}."
         )
-    steps = wanted // (batch * world)
-    shown = counted(wanted, "clip"), counted(world, "process")
-    logger.info("batches: %s a step = %s x %d x %d accumulated", *shown, batch, steps)
-    changes = {"per_device_train_batch_size": batch, "gradient_accumulation_steps": steps}
-    return replace(training, **changes)
+    return replace(training, per_device_train_batch_size=batch, gradient_accumulation_steps=wanted // (batch * world))
 
 
-def is_wav2vec2_base(config: Any, training: EarmarkTrainingArguments, freeze: str | None) -> bool:
+def is_wav2vec2_base(config: Any, training: TrainingArguments, freeze: str | None) -> bool:
     """Return whether all of a wav2vec2-base is trained, as in the runs that :class:`Schedule` judges by.
 
     Args:

@@ -12,16 +12,18 @@ import logging
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeVar
 
 from transformers.trainer_utils import IntervalStrategy, SaveStrategy
 
 from earmark.scoring.figures import metric_key
-from earmark.train.arguments import EarmarkTrainingArguments
+from earmark.settings.training import TrainingArguments
 from earmark.train.recipe import Needs
 from earmark.words import counted
 
 logger = logging.getLogger(__name__)
+
+T = TypeVar("T", bound=TrainingArguments)
 
 FEWEST_EPOCHS = 3  # what a large data set gets, as in Transformers' example
 # A few dozen clips cannot fill the steps without being repeated until the model knows them by heart.
@@ -86,14 +88,14 @@ def choose_patience(evaluations: float, *, averaged: bool) -> int:
 
 
 def with_length(
-    training: EarmarkTrainingArguments,
+    training: T,
     num_clips: int,
     batch: int,
     needs: Needs,
     *,
     pretrained: bool,
     validates: bool,
-) -> EarmarkTrainingArguments:
+) -> T:
     """Return settings with a length: the one given, else a chosen one, which the log explains.
 
     Args:
@@ -125,7 +127,7 @@ def with_length(
     return replace(training, **changes)
 
 
-def _at_epoch_ends(training: EarmarkTrainingArguments, *, validates: bool) -> str | None:
+def _at_epoch_ends(training: T, *, validates: bool) -> str | None:
     """What ``eval_epochs`` spaces out: evaluations, or checkpoints alone; ``None`` if it has no effect."""
     if training.eval_strategy == IntervalStrategy.EPOCH:
         return "evaluation" if validates else None
@@ -133,7 +135,7 @@ def _at_epoch_ends(training: EarmarkTrainingArguments, *, validates: bool) -> st
     return "checkpoint" if saves else None
 
 
-def _evaluations(training: EarmarkTrainingArguments, length: Length, eval_epochs: int | None) -> float:
+def _evaluations(training: T, length: Length, eval_epochs: int | None) -> float:
     if training.eval_strategy == IntervalStrategy.EPOCH:
         return math.ceil(length.epochs / (eval_epochs or 1))
     every = training.eval_steps or 1

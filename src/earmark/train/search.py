@@ -13,8 +13,8 @@ import logging
 import math
 import shlex
 import shutil
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -36,18 +36,16 @@ from earmark.extras import require
 from earmark.runs.folder import RunFolder, prepare_output_dir, write_json
 from earmark.scoring.figures import metric_key
 from earmark.scoring.table import rank_and_world
-from earmark.settings.data import DataArguments
-from earmark.settings.files import resolved_config, save_config, saved_config
-from earmark.settings.model import ModelArguments
-from earmark.settings.run import RunArguments
+from earmark.settings.files import save_config, saved_config
 from earmark.settings.search import SearchOptions
-from earmark.settings.training import TrainingArguments
+from earmark.settings.train import TRAIN_CLASSES, TrainSettings
 from earmark.tasks import Task
 from earmark.train.custom import CustomParts
-from earmark.train.protocol import asks_for_several_runs, changed_settings
-from earmark.train.ranks import holding, on_main_process
-from earmark.train.run import judged_by, train, with_device
-from earmark.train.search_space import Dimension, parse_space, with_values
+from earmark.train.plan import judged_by
+from earmark.train.protocol import changed_settings
+from earmark.train.ranks import holding, on_main_process, start_ranks
+from earmark.train.run import train
+from earmark.train.search_space import Dimension, parse_space
 from earmark.train.trials import STORAGE, Job, Trials
 
 logger = logging.getLogger(__name__)
@@ -77,46 +75,38 @@ class _Pruned(Exception):
     """A trial was ended early."""
 
 
-def search(
-    options: SearchOptions,
-    data: DataArguments,
-    model: ModelArguments,
-    run: RunArguments,
-    training: TrainingArguments,
-) -> SearchOutcome:
+def search(options: SearchOptions, settings: TrainSettings) -> SearchOutcome:
     """Train as many trials as asked for, those of earlier calls counted, and say which settings were best.
 
     Args:
         options: what to search, and how long.
-        data: which recordings; their test split is not loaded.
-        model: which network.
-        run: device and output.
-        training: settings of all trials, but for what is searched.
+        settings: of all trials, but for what is searched; a test split is not loaded.
 
     Raises:
         EarmarkError: a search space that cannot be, an output folder of another search, the last error of the first few
             trials if none of them came to train, and what has nothing to do with a trial's settings.
     """
     require("optuna")  # before anything is written
-    _refuse_several_runs(data, run, training)
-    parts = [data, model, run, training]
-    space = parse_space(options.search_space, [type(part) for part in parts])
+    run, training = settings.run, settings.training
+    _refuse_several_runs(settings)
+    space = parse_space(options.search_space, TRAIN_CLASSES)
     for one in space:
         for value in one.extremes():
-            with_values(parts, {one.name: value})
-    judged = judged_by(training, Task(data.task or Task.SINGLE_LABEL), has_more_metrics=run.metric is not None)
+            _with_values(settings, {one.name: value})
+    task = Task(settings.data.task or Task.SINGLE_LABEL)
+    judged = judged_by(training, task, has_more_metrics=run.metric is not None)
     metric, maximize = metric_key(judged.metric_for_best_model), bool(judged.greater_is_better)
-    with_device(training, run)  # starts the process group of a distributed run
+    start_ranks(settings)
     output = Path(training.output_dir or "")
-    settings = {"search_space": options.search_space, **resolved_config(data, model, run, training)}
+    saved = {"search_space": options.search_space, **settings.to_dict()}
     with holding(output):
-        on_main_process(lambda: _begin(output, settings, replace=run.overwrite_output_dir and not run.resume))
+        on_main_process(lambda: _begin(output, saved, replace=run.overwrite_output_dir and not run.resume))
         trials = None
         if rank_and_world()[0] == 0:
             trials = Trials(output, space, maximize=maximize, seed=training.seed, prune=options.prune)
         try:
-            _run_trials(trials, options.trials, output, parts, metric)
-            outcome = on_main_process(lambda: _outcome(trials, output, space, parts, metric))
+            _run_trials(trials, options.trials, output, settings, metric)
+            outcome = on_main_process(lambda: _outcome(trials, output, space, settings, metric))
             if rank_and_world()[1] > 1:
                 dist.barrier()  # rank 0 would be gone while others still listen to it
             return outcome
@@ -125,8 +115,21 @@ def search(
                 trials.close()
 
 
-def _refuse_several_runs(data: DataArguments, run: RunArguments, training: TrainingArguments) -> None:
-    if asks_for_several_runs(data, run):
+def _with_values(settings: TrainSettings, values: Mapping[str, Any]) -> TrainSettings:
+    """Return the settings of a trial.
+
+    Raises:
+        UsageError: a value that its flag refuses.
+    """
+    try:
+        return settings.changed(**values)
+    except UsageError as exc:
+        raise UsageError(f"--search_space: {exc}") from exc
+
+
+def _refuse_several_runs(settings: TrainSettings) -> None:
+    training = settings.training
+    if settings.has_several_runs:
         raise UsageError("a search trains one run a trial: name one --fold of the folds, and leave --seeds out")
     if str(training.resume_from_checkpoint or "none").lower() not in ("none", "false"):
         raise UsageError("--resume_from_checkpoint is for one run; a search goes on with the same command")
@@ -158,16 +161,16 @@ def _begin(output: Path, settings: dict[str, Any], *, replace: bool) -> None:
         )
 
 
-def _run_trials(trials: Trials | None, most: int, output: Path, parts: Sequence[Any], metric: str) -> None:
+def _run_trials(trials: Trials | None, most: int, output: Path, settings: TrainSettings, metric: str) -> None:
     """Train trial after trial. Rank 0 holds ``trials``; the others do as it says."""
     while (job := on_main_process(lambda: _next_job(trials, most, output))) is not None:
         logger.info("%s of %d: %s", job.name, most, _shown(job.values))
-        _run_one(trials, job, most, output, parts, metric)
+        _run_one(trials, job, most, output, settings, metric)
         gc.collect()  # of a model there is room for one
         clear_device_cache()
 
 
-def _run_one(trials: Trials | None, job: Job, most: int, output: Path, parts: Sequence[Any], metric: str) -> None:
+def _run_one(trials: Trials | None, job: Job, most: int, output: Path, settings: TrainSettings, metric: str) -> None:
     """Train one trial and write down how it ended.
 
     Raises:
@@ -175,7 +178,7 @@ def _run_one(trials: Trials | None, job: Job, most: int, output: Path, parts: Se
     """
     watch = _Watch(trials, metric)
     try:
-        value = _train(job, output, parts, watch)
+        value = _train(job, output, settings, watch)
     except _Pruned:
         logger.info("%s: ended early, worse than half of the others at this point", job.name)
         on_main_process(lambda: _of(trials).pruned())
@@ -201,20 +204,18 @@ def _next_job(trials: Trials | None, most: int, output: Path) -> Job | None:
     return held.next(most)
 
 
-def _train(job: Job, output: Path, parts: Sequence[Any], watch: _Watch) -> float:
-    """Do one trial, or go on with it; its figure on the validation clips."""
-    data, model, run, training = with_values(parts, job.values)
-    folder = output / job.name
+def _train(job: Job, output: Path, settings: TrainSettings, watch: _Watch) -> float:
+    """Train one trial, or resume it, and return its figure on the validation clips."""
+    trial, folder, logs = _with_values(settings, job.values), output / job.name, settings.run.logging_dir
     begun = on_main_process(lambda: RunFolder(folder).is_run())
-    logging_dir = str(Path(run.logging_dir) / job.name) if run.logging_dir else None
-    outcome = train(
-        data,
-        model,
-        replace(run, resume=begun, overwrite_output_dir=False, logging_dir=logging_dir, report=False),
-        replace(training, output_dir=str(folder)),
-        custom=CustomParts(callbacks=[watch]),
-        with_test=False,
+    trial = trial.changed(
+        output_dir=str(folder),
+        logging_dir=str(Path(logs) / job.name) if logs else None,
+        resume=begun,
+        overwrite_output_dir=False,
+        report=False,
     )
+    outcome = train(trial, custom=CustomParts(callbacks=[watch]), with_test=False)
     return on_main_process(lambda: _value(outcome.metrics["validation"], watch.metric))
 
 
@@ -295,7 +296,7 @@ def _write(trials: Trials, output: Path) -> None:
 
 
 def _outcome(
-    trials: Trials | None, output: Path, space: Sequence[Dimension], parts: Sequence[Any], metric: str
+    trials: Trials | None, output: Path, space: Sequence[Dimension], settings: TrainSettings, metric: str
 ) -> SearchOutcome:
     held = _of(trials)
     _write(held, output)
@@ -304,9 +305,8 @@ def _outcome(
     if best is None:
         return SearchOutcome(output, rows, "\n".join([*lines, "", "no trial was finished, so none is the best"]))
     values = next(row["values"] for row in rows if row["trial"] == best)
-    data, model, run, training = with_values(parts, values)
-    again = replace(training, output_dir=str(output / "best"))
-    save_config(resolved_config(data, model, run, again), output / BEST)
+    again = _with_values(settings, values).changed(output_dir=str(output / "best"))
+    save_config(again.to_dict(), output / BEST)
     lines += [
         "",
         f"best     {output / best}, a run like any other. The test split was not touched; being the best of several, a",

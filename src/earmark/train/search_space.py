@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -112,23 +111,3 @@ def _typed(one: Flag, text: str) -> Any:
         return one.kind.read(text)
     except ValueError as exc:
         raise UsageError(f"--search_space {one.name}: {text} is not a value of it; expected {exc}") from exc
-
-
-def with_values(parts: Sequence[Any], values: Mapping[str, Any]) -> list[Any]:
-    """Settings objects with some of their values changed, and checked as they check themselves.
-
-    Args:
-        parts: dataclass instances.
-        values: by field name.
-
-    Raises:
-        UsageError: a value that one of them refuses.
-    """
-    changed = []
-    for part in parts:
-        own = {name: value for name, value in values.items() if name in {f.name for f in dataclasses.fields(part)}}
-        try:
-            changed.append(dataclasses.replace(part, **own) if own else part)
-        except (UsageError, ValueError) as exc:
-            raise UsageError(f"--search_space: {exc}") from exc
-    return changed

@@ -1,0 +1,137 @@
+"""From a plan and its clips to a trainer: the model, what of it learns, its rates, its length and its precision."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+
+import transformers
+from huggingface_hub.errors import HTTPError
+
+from earmark.data.targets import targets_of
+from earmark.errors import NetworkError, UsageError, first_line
+from earmark.models.build import AudioModel, build_for_training
+from earmark.models.freeze import freeze
+from earmark.scoring.extra_metrics import ExtraMetrics
+from earmark.settings.data import DEFAULT_LONGEST_S
+from earmark.settings.training import TrainingArguments
+from earmark.tasks import Task
+from earmark.train.arguments import EarmarkTrainingArguments
+from earmark.train.augmentation import AugmentationSounds
+from earmark.train.callbacks import set_tensorboard_folder
+from earmark.train.checked_precision import with_checked_precision
+from earmark.train.checks import check_flags_of_model
+from earmark.train.few_shot import check_head
+from earmark.train.layer_decay import learning_rates
+from earmark.train.lora import add_adapters
+from earmark.train.plan import Plan
+from earmark.train.prepare import PreparedData
+from earmark.train.recipe import choose_rates, global_batch_size, training_needs
+from earmark.train.schedule import with_length
+from earmark.train.trainer import AudioTrainer, result_settings
+
+logger = logging.getLogger(__name__)
+
+
+def build_model(plan: Plan, prepared: PreparedData) -> AudioModel:
+    """Build the model, with its frozen part and its adapters.
+
+    Raises:
+        ModelError: a checkpoint that cannot be loaded, or a head that cannot be fitted.
+        UsageError: flags that the model does not support.
+    """
+    transformers.set_seed(plan.training.seed)  # before the head's random weights are drawn
+    longest_s = min(prepared.longest_s, DEFAULT_LONGEST_S)
+    unit = _unit(prepared) if plan.task is Task.REGRESSION else None
+    length_s = plan.data.max_length_seconds
+    audio = build_for_training(plan.source, prepared.labels, length_s, longest_s, plan.task, unit)
+    if plan.data.has_background:  # saved in config.json, for names that do not say it
+        audio.model.config.background_class = plan.data.background_class
+    few_shot = plan.model.few_shot
+    frozen = f"--freeze {freeze(audio.model, 'encoder' if few_shot else plan.model.freeze)}"
+    learns = add_adapters(audio, plan.training, plan.model) or ("--few_shot: the head" if few_shot else frozen)
+    _log_model(audio, learns)
+    check_flags_of_model(plan.training, audio.model)
+    if few_shot:
+        check_head(audio)
+    return audio
+
+
+def _log_model(audio: AudioModel, learns: str) -> None:
+    total = sum(parameter.numel() for parameter in audio.model.parameters())
+    learning = sum(parameter.numel() for parameter in audio.model.parameters() if parameter.requires_grad)
+    logger.info(
+        "model: %s, %s parameters, %s of them learning (%s), clips of at most %.4g s",
+        type(audio.model).__name__,
+        f"{total:,}",
+        f"{learning:,}",
+        learns,
+        audio.frontend.max_samples / audio.frontend.sampling_rate_hz,
+    )
+
+
+def _unit(prepared: PreparedData) -> tuple[float, float]:
+    """Mean and deviation of the training clips' numbers."""
+    numbers = targets_of(prepared.train.table, prepared.labels, Task.REGRESSION).astype(float)
+    return float(numbers.mean()), float(numbers.std())
+
+
+def make_trainer(
+    plan: Plan, prepared: PreparedData, audio: AudioModel, sounds: AugmentationSounds, extra: ExtraMetrics
+) -> AudioTrainer:
+    """Settle rates, length and precision, which depend on clips and model, and make the trainer of them.
+
+    Raises:
+        UsageError: settings that Transformers refuses together.
+        DeviceError: the device computes the model wrongly.
+        NetworkError: the repository of ``--push_to_hub`` cannot be made.
+    """
+    training = _with_length(plan, _with_rates(plan, audio), prepared, audio)
+    arguments = EarmarkTrainingArguments.of(training)
+    half = not plan.model.few_shot
+    arguments = with_checked_precision(audio, arguments, prepared.train, plan.precision_flag, half=half)
+    try:
+        trainer = AudioTrainer(
+            audio,
+            arguments,
+            prepared.train,
+            prepared.validation,
+            bucket_waste=plan.data.bucket_waste,
+            sounds=sounds,
+            extra_metrics=extra,
+            settings=result_settings(plan.data, plan.model, plan.run),
+        )
+    except (OSError, HTTPError) as exc:  # with --push_to_hub it makes the repository
+        raise NetworkError(f"--push_to_hub: {first_line(exc)}") from exc
+    except (ValueError, RuntimeError, ImportError) as exc:  # how Transformers refuses settings that do not go together
+        raise UsageError(first_line(exc)) from exc
+    set_tensorboard_folder(trainer, plan.run.logging_dir)
+    return trainer
+
+
+def _with_rates(plan: Plan, audio: AudioModel) -> TrainingArguments:
+    if plan.model.few_shot:
+        return dataclasses.replace(plan.training, learning_rate=0.0, head_learning_rate=0.0)
+    model_type = audio.model.config.model_type
+    rates = choose_rates(plan.training, model_type, pretrained=plan.pretrained, freeze=plan.model.freeze)
+    head = f", of the head {rates.head:g}" if rates.head != rates.body else ""
+    logger.info("peak learning rate: %g (%s)%s", rates.body, rates.reason, head)
+    training = dataclasses.replace(plan.training, learning_rate=rates.body, head_learning_rate=rates.head)
+    learning_rates(audio.model, training)  # reports before anything is written that a model has no layers to decay by
+    return training
+
+
+def _with_length(
+    plan: Plan, training: TrainingArguments, prepared: PreparedData, audio: AudioModel
+) -> TrainingArguments:
+    if plan.model.few_shot:
+        return training
+    model_type = audio.model.config.model_type
+    return with_length(
+        training,
+        len(prepared.train.table),
+        global_batch_size(training),
+        training_needs(training, model_type, pretrained=plan.pretrained, freeze=plan.model.freeze),
+        pretrained=plan.pretrained,
+        validates=prepared.validation is not None,
+    )

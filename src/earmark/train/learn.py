@@ -1,0 +1,101 @@
+"""The learning itself: epochs, or a head that is fitted; stops, and checkpoints that are resumed."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import math
+from contextlib import ExitStack
+from pathlib import Path
+
+from earmark.data.waveforms import default_store_root
+from earmark.errors import EarmarkError, OutputError, Stopped, first_line
+from earmark.progress import is_main_process
+from earmark.scoring.diagnosis import Schedule
+from earmark.train.callbacks import stopped_early, why_stopped_early
+from earmark.train.checkpoints import set_aside_later
+from earmark.train.few_shot import fit_few_shot
+from earmark.train.plan import Plan
+from earmark.train.prepare import PreparedData
+from earmark.train.ranks import on_main_process
+from earmark.train.recipe import global_batch_size, is_wav2vec2_base, warn_of_collapse
+from earmark.train.stopping import StopOnSignal
+from earmark.train.trainer import AudioTrainer
+from earmark.words import counted, every
+
+logger = logging.getLogger(__name__)
+
+_CANNOT_WRITE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM}
+
+
+def learn(plan: Plan, trainer: AudioTrainer, prepared: PreparedData) -> None:
+    """Fit the head, or train epochs with the output of a frozen part computed once.
+
+    Raises:
+        Stopped: a signal ended training, and a checkpoint is saved.
+        OutputError: the disk is full, or the checkpoint cannot be resumed.
+    """
+    if plan.model.few_shot:
+        fit_few_shot(trainer, prepared.train)
+        return
+    _log_schedule(plan, trainer, len(prepared.train.table))
+    with ExitStack() as stack:
+        root = Path(plan.data.store_dir) if plan.data.store_dir else default_store_root()
+        trainer.keep_frozen(stack, root, small_only=plan.data.store == "off")
+        _train(trainer, plan.checkpoint)
+
+
+def _train(trainer: AudioTrainer, checkpoint: str | None) -> None:
+    if checkpoint is not None:
+        on_main_process(lambda: set_aside_later(Path(checkpoint), Path(trainer.args.output_dir)))
+    try:
+        with StopOnSignal() as signals:
+            trainer.add_callback(signals)
+            trainer.train(resume_from_checkpoint=checkpoint)
+    except OSError as exc:
+        if exc.errno not in _CANNOT_WRITE:
+            raise
+        raise OutputError(f"{exc.filename or trainer.args.output_dir}: cannot be written ({first_line(exc)})") from exc
+    except EarmarkError:
+        raise
+    except Exception as exc:  # safetensors, torch and pickle share no base class for a damaged file
+        if checkpoint is None or trainer.has_begun:
+            raise
+        raise OutputError(
+            f"{checkpoint}: cannot be resumed: the checkpoint is damaged or belongs to another model "
+            f"({first_line(exc)}). Name another one with --resume_from_checkpoint."
+        ) from exc
+    if signals.stopped:
+        at = f"stopped by {signals.stopped} after step {trainer.state.global_step:,} of {trainer.state.max_steps:,}"
+        if is_main_process() and not _checkpoint_of_now(trainer).is_dir():
+            raise OutputError(f"{at}, and no checkpoint was written. --resume continues from the last one before")
+        raise Stopped(f"{at}, saved; the same command with --resume continues")
+    if stopped_early(trainer.args, trainer.state):
+        logger.info("%s", why_stopped_early(trainer.args, trainer.state))
+
+
+def _checkpoint_of_now(trainer: AudioTrainer) -> Path:
+    return Path(trainer.args.output_dir or "") / f"checkpoint-{trainer.state.global_step}"
+
+
+def _log_schedule(plan: Plan, trainer: AudioTrainer, num_clips: int) -> None:
+    args = trainer.args
+    global_batch = global_batch_size(args)
+    if trainer.eval_dataset is not None and args.eval_strategy != "no" and not args.load_best_model_at_end:
+        logger.info("kept at the end: the model of the last step, not the best one (--load_best_model_at_end is off)")
+    if global_batch > num_clips:
+        logger.info(
+            "every step takes %s, because a batch of %s is more", every(num_clips, "training clip"), global_batch
+        )
+    steps = _total_steps(trainer, num_clips, global_batch)
+    logger.info("training: %s of %s, seed %d", counted(steps, "step"), counted(global_batch, "clip"), args.seed)
+    is_base = is_wav2vec2_base(trainer.audio.model.config, args, plan.model.freeze)
+    warning = warn_of_collapse(Schedule(steps, args.learning_rate, global_batch, plan.pretrained, is_base))
+    if warning:
+        logger.warning("%s", warning)
+
+
+def _total_steps(trainer: AudioTrainer, num_clips: int, global_batch: int) -> int:
+    if trainer.args.max_steps > 0:
+        return trainer.args.max_steps
+    return math.ceil(math.ceil(num_clips / global_batch) * trainer.args.num_train_epochs)
