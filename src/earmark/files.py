@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, TextIO
 
 from earmark.errors import OutputError
+from earmark.words import and_more, suggestion
 
 # Virus scanners and search indexers open new files for a moment, and Windows moves no file that is open.
 _TRIES = 20 if sys.platform == "win32" else 1
@@ -105,3 +106,23 @@ def csv_row(cells: Iterable[object]) -> str:
     line = io.StringIO()
     csv.writer(line, lineterminator="\r\n").writerow(cells)
     return line.getvalue()[:-2] + "\n"
+
+
+def similar_in_folder(missing: Path, *, folders_only: bool = False, listed: bool = False) -> str:
+    """Return a hint at the name beside a missing file or folder that is most like it.
+
+    Args:
+        missing: the path that does not exist.
+        folders_only: suggest folders only.
+        listed: name the first of the others if none is similar.
+
+    Returns:
+        ``"; did you mean FOLDER/NAME?"``, or ``"; FOLDER holds A, B and 3 more."``, or nothing.
+    """
+    folder = missing.parent
+    try:
+        others = sorted(path.name for path in folder.iterdir() if path.is_dir() or not folders_only)
+    except OSError:
+        return ""
+    near = suggestion(missing.name, others, "" if folder == Path() else f"{folder.as_posix()}/")
+    return near or (f"; {folder} holds {and_more(others)}." if listed and others else "")

@@ -23,6 +23,16 @@ def every(number: int, noun: str) -> str:
     return f"{'the' if number == 1 else 'all'} {counted(number, noun)}"
 
 
+def none_of(number: int, noun: str) -> str:
+    """``"the recording could not"``, ``"none of the 3 recordings could"``: the subject of a sentence about all of them.
+
+    Args:
+        number: how many there are.
+        noun: what is counted.
+    """
+    return f"the {noun} could not" if number == 1 else f"none of the {counted(number, noun)} could"
+
+
 def suggestion(name: str, known: Iterable[str], prefix: str = "") -> str:
     """``"; did you mean --threshold?"``: the known name nearest to ``name``, or nothing if none is near."""
     near = nearest_name(name, known)

@@ -129,7 +129,7 @@ def test_a_split_without_one_good_recording(data: Path, tmp_path: Path, refusal:
     for path in (data / "validation").rglob("*.wav"):
         path.write_bytes(b"")
     message = refusal(*train("--data_dir", data, "--on_bad_audio", "skip", to=tmp_path / "run"))
-    one_line(message, data / "validation", "of 6 recordings none can be used")
+    one_line(message, data / "validation", "none of the 6 recordings could be used")
 
 
 # tables
@@ -539,7 +539,7 @@ def test_predict(trained: Path, tones: Path, tmp_path: Path, refusal: Refusal) -
     one_line(refusal("predict", trained, tones, "--output", gone, *cpu), gone, "cannot be written")
     one_line(refusal("predict", trained, tones, "--output", tmp_path / "x.doc"), tmp_path / "x.doc", ".jsonl")
     one_line(refusal("predict", trained, tones, "--num_workers", "-1"), "--num_workers -1")
-    one_line(refusal("predict", trained, tmp_path / "gone.wav", *cpu), "none of 1 recording could be read")
+    one_line(refusal("predict", trained, tmp_path / "gone.wav", *cpu), "gone.wav: no such file or folder")
     (tmp_path / "x.csv").write_text("mine")
     one_line(refusal("predict", trained, tones, "--output", tmp_path / "x.csv", *cpu), tmp_path / "x.csv", "exists")
     assert (tmp_path / "x.csv").read_text() == "mine"

@@ -367,3 +367,15 @@ def test_a_stream_says_where_it_broke(tmp_path, monkeypatch):
         next(blocks)
     with pytest.raises(AudioError, match="no such file"):
         next(stream_clip(clip_of(tmp_path / "none.wav"), RATE_HZ))
+
+
+def test_damage_that_no_decoder_reads_is_one_sentence() -> None:
+    stream = io.BytesIO()
+    soundfile.write(stream, np.random.default_rng(0).normal(0, 0.1, 16_000), 16_000, format="FLAC")
+    for data, said in (
+        (stream.getvalue()[:60], r"^a: damaged or cut short \([^;:()]+\)$"),
+        (b"OggS" + bytes(500), r"^a: damaged or cut short \([^;:()]+\)$"),
+        (b"this is no audio " * 50, r"^a: not audio, or damaged or cut short \([^;:()]+\)$"),
+    ):
+        with pytest.raises(AudioError, match=said):
+            decode_bytes(data, 16_000, "a")

@@ -75,6 +75,28 @@ def test_a_wrong_count_of_frames_alone_is_no_reason_to_refuse(factor: float, tmp
         own_rate(counts(data, frames * 3, num_bytes * 3)[0], tmp_path / "a")
 
 
+@pytest.mark.parametrize(
+    ("lame", "parts"), [("kept", 3), ("kept", 2), ("zeros", 2), ("padding", 2), ("another name", 2)]
+)
+def test_the_length_in_the_warning_is_the_decoded_length(lame: str, parts: int, tmp_path: Path) -> None:
+    """Neither the delay of the encoder nor its padding is part of it."""
+    data = av_make(SAMPLES, RATE_HZ, "mp3", "libmp3lame", {}, 64)
+    at = data.find(b"Lavf", data.find(b"Info"))
+    tag = {
+        "kept": data[at : at + 24],
+        "zeros": bytes(24),
+        "padding": data[at : at + 21] + (1105 << 12 | 100).to_bytes(3, "big"),
+        "another name": b"Gogo" + data[at + 4 : at + 24],
+    }[lame]
+    part = data[:at] + tag + data[at + 24 :]
+    alone = len(own_rate(part, tmp_path / "alone")) / RATE_HZ
+    INCOMPLETE.take()
+    joined = len(own_rate(part * parts, tmp_path / "joined")) / RATE_HZ
+    assert noted() == f"the header announces {alone:.3f} s; all {joined:.3f} s are used"
+    cut = len(own_rate(part[: len(part) * 3 // 4], tmp_path / "cut")) / RATE_HZ
+    assert f"{alone - cut:.3f} of {alone:.3f} s are missing at the end" in noted()
+
+
 @pytest.mark.parametrize("junk", [b"\xff" * (4 << 20), b"\xff\xfb\x90\x00" * (1 << 18)], ids=["ff", "headers"])
 def test_the_search_for_the_next_frame_is_bounded(junk: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     calls = []

@@ -110,7 +110,7 @@ def test_a_long_list_is_cut(tmp_path: Path, caplog: pytest.LogCaptureFixture) ->
 def test_a_split_of_which_nothing_is_left(store: str, tables: dict[str, ClipTable], tmp_path: Path) -> None:
     for clip in tables["validation"]:
         Path(str(clip.path)).write_bytes(b"")
-    with pytest.raises(DataError, match=r"^validation: of 3 recordings none can be used$"):
+    with pytest.raises(DataError, match=r"^validation: none of the 3 recordings could be used$"):
         keep_usable(tables, RATE_HZ, options(tmp_path, store))
 
 

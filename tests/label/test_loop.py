@@ -84,7 +84,11 @@ def test_the_three_lines_of_the_readme_keep_what_was_known(
             assert client.post(f"/clips/{at}/decide", json=body).status_code == 200
         shown = client.get("/state").json()["train_command"]
     labels = started.folder / "labels.csv"
-    assert shlex.split(shown) == ["earmark", "train", "--data_dir", "recordings", "--train_file", str(labels)]
+    words = shlex.split(shown)
+    assert words[:6] == ["earmark", "train", "--data_dir", "recordings", "--train_file", str(labels)]
+    assert words[6:8] == ["--model_name_or_path", str(base)]
+    assert words[words.index("--few_shot") + 1] == "true"
+    assert words[-2:] == ["--output_dir", "runs/few-2"]
     (tmp_path / "labels").mkdir()
     labels.rename(tmp_path / "labels" / "labels.csv")  # the folder beside it, so relative paths still hold
     capsys.readouterr()

@@ -77,6 +77,8 @@ def test_keys_label_and_the_file_has_it_at_once(start: Start, visit: Open, pool:
     one = labelling.session.proposals[0]
     assert choices(page) == [label for label, _ in one.choices]
     assert page.inner_text("#accept") == f"Enter {one.choices[0][0]}"
+    assert page.is_hidden("#cut")  # a whole recording
+    assert page.inner_text("#take") == "Use this label"
     first = shown(page)
     press(page, "Enter")
     assert decided(labelling) == {first: one.choices[0][0]}
@@ -276,13 +278,27 @@ def test_labels_that_are_checked(start: Start, visit: Open, tmp_path: Path) -> N
     assert page.is_visible("#done")
 
 
+def test_a_clip_that_is_part_of_a_recording_shows_where_and_gets_no_note_about_long_recordings(
+    start: Start, visit: Open, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    soundfile.write(tmp_path / "long.wav", tone(300, 70), RATE_HZ)
+    rows = ["path,start,end,label", "long.wav,1.5,2.25,owl", "long.wav,61.5,67,high"]  # of a model of 1 s
+    (tmp_path / "parts.csv").write_text("\n".join(rows) + "\n")
+    page = visit(start(tmp_path / "parts.csv", check=True))
+    assert page.inner_text("#cut") == "1.5 s to 2.25 s of the recording"
+    page.keyboard.press("ArrowRight")
+    page.wait_for_selector("#cut:has-text('1:01.5 to 1:07 of the recording')")
+    assert page.evaluate("[clock(3725.5), clock(59.5), clock(60)]") == ["1:02:05.5", "59.5 s", "1:00"]
+    assert "longer than" not in caplog.text
+
+
 def test_a_server_that_is_gone_and_an_address_of_before(start: Start, visit: Open, pool: Path) -> None:
     labelling = start(pool)
     page = visit(labelling)
     first = page.inner_text("#path")
     page.route("**/decide", lambda route: route.abort())
     page.keyboard.press("1")
-    page.wait_for_selector("#error:has-text('does not answer any more')")
+    page.wait_for_selector("#error:has-text('does not answer: start')")
     assert page.inner_text("#path") == first  # nothing is passed over as if it were done
     page.unroute("**/decide")
     press(page, "1")

@@ -46,7 +46,7 @@ def test_tapes_and_folders_that_are_not_there_are_told_of(
     assert "nowhere: no such file or folder" in capsys.readouterr().err
     soundfile.write(pool / "tape.wav", tone(500, 4.5), RATE_HZ)  # the model hears a second
     assert label(pool, *words) == 0
-    assert "1 recording longer than 4 times the 1 s" in capsys.readouterr().err
+    assert "1 recording is longer than 4 times the 1 s" in capsys.readouterr().err
 
 
 def test_proposals_are_what_the_model_predicts(pool: Path, model: Path, tmp_path: Path, capsys: Any) -> None:
@@ -168,7 +168,8 @@ def test_a_manifest_keeps_its_columns_and_cuts(pool: Path, model: Path, tmp_path
         (["{pool}", "--model", "{model}", "--port", "70000"], "0 to 65535"),
         (["nowhere", "--model", "{model}"], "nowhere: no such file or folder"),
         (["{empty}", "--model", "{model}"], "no audio files in this folder"),
-        (["table.csv", "--model", "{model}"], "add --check"),
+        (["{table}", "--model", "{model}"], "add --check"),
+        (["tabel.csv", "--model", "{model}"], "tabel.csv: no such file or folder"),
         (["{pool}", "--model", "{empty}"], "no config.json"),
     ],
 )
@@ -176,7 +177,9 @@ def test_what_cannot_be_is_one_line(
     words: list[str], said: str, pool: Path, model: Path, tmp_path: Path, capsys: Any
 ) -> None:
     (tmp_path / "empty").mkdir()
-    named = [word.format(pool=pool, model=model, empty=tmp_path / "empty") for word in words]
+    (tmp_path / "table.csv").write_text("path,label\n")
+    places = {"pool": pool, "model": model, "empty": tmp_path / "empty", "table": tmp_path / "table.csv"}
+    named = [word.format(**places) for word in words]
     assert label(*named, "--page", "false", "--output_dir", tmp_path / "out") == 2
     last = capsys.readouterr().err.splitlines()[-1]
     assert last.startswith("earmark: error: ")

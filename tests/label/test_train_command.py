@@ -16,9 +16,11 @@ from earmark.settings.train import parse_train
 
 
 def command_of(tmp_path: Path, settings: dict[str, Any], **options: Any) -> tuple[str, str]:
-    save_config(settings, tmp_path / "run_config.yaml")
+    run = tmp_path / "run"
+    run.mkdir(exist_ok=True)
+    save_config({"model_type": "tc_resnet", **settings}, run / "run_config.yaml")
     labels = tmp_path / "labels" / "labels.csv"
-    return train_command(LabelOptions(inputs=["new"], model_name_or_path=str(tmp_path), **options), labels)
+    return train_command(LabelOptions(inputs=["new"], model_name_or_path=str(run), **options), labels)
 
 
 SETTINGS = {
@@ -38,7 +40,7 @@ SETTINGS = {
 def test_the_command_loads_the_clips_as_the_run_did(tmp_path: Path, name: str) -> None:
     defaults = resolved_config(DataArguments())
     command, note = command_of(tmp_path, {**defaults, **SETTINGS, "learning_rate": 0.1})
-    data = parse_train([*shlex.split(command)[2:], "--model_type", "tc_resnet", "--output_dir", "x"]).data
+    data = parse_train(shlex.split(command)[2:]).data
     assert getattr(data, name) == SETTINGS[name] or getattr(data, name) == [SETTINGS[name]]
     assert data.train_file in (str(tmp_path / "labels" / "labels.csv"), [str(tmp_path / "labels" / "labels.csv")])
     assert note == ""
@@ -49,13 +51,31 @@ def test_defaults_are_left_out(tmp_path: Path) -> None:
     labels = tmp_path / "labels" / "labels.csv"
     settings = {**resolved_config(DataArguments()), "data_dir": "recordings", "train_file": [str(labels), "b.csv"]}
     words = ["earmark", "train", "--data_dir", "recordings", "--train_file", "b.csv", "--train_file", str(labels)]
-    assert shlex.split(command_of(tmp_path, settings)[0]) == words
-    assert shlex.split(command_of(tmp_path, settings, check=True)[0]) == [
-        "earmark",
-        "train",
-        "--train_file",
-        str(labels),
-    ]
+    model = ["--model_type", "tc_resnet", "--output_dir", str(tmp_path / "run-2")]
+    assert shlex.split(command_of(tmp_path, settings)[0]) == [*words, *model]
+    checked = ["earmark", "train", "--train_file", str(labels), *model]
+    assert shlex.split(command_of(tmp_path, settings, check=True)[0]) == checked
+
+
+def test_the_command_is_complete(tmp_path: Path) -> None:
+    """It trains the same model in a folder that does not exist, and nothing has to be added to it."""
+    base = str(tmp_path / "encoder")
+    settings = {"model_type": None, "model_name_or_path": base, "few_shot": True, "max_length_seconds": 2.0}
+    (tmp_path / "run-2").mkdir()
+    command, _ = command_of(tmp_path, {**resolved_config(DataArguments()), **settings, "token": "secret"})
+    parsed = parse_train(shlex.split(command)[2:])
+    assert (parsed.model.model_name_or_path, parsed.model.few_shot) == (base, True)
+    assert parsed.data.max_length_seconds == 2.0
+    assert parsed.training.output_dir == str(tmp_path / "run-3")
+    assert "secret" not in command
+
+
+def test_without_a_run_the_command_trains_the_labelling_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    options = LabelOptions(inputs=["new"], model_name_or_path="org/encoder")
+    command, _ = train_command(options, Path("labels/labels.csv"))
+    assert command.endswith("--model_name_or_path org/encoder --output_dir runs/encoder-2")
+    assert parse_train(shlex.split(command)[2:]).model.model_name_or_path == "org/encoder"
 
 
 def test_columns_with_other_names_are_said(tmp_path: Path) -> None:

@@ -15,7 +15,9 @@ from earmark.data.background import find_background
 from earmark.export.description import read_description
 from earmark.models.build import ModelSource, load_trained
 from earmark.models.decision import PLAIN, Decision
-from earmark.predict.background import lacks_background
+from earmark.predict.background import background_classes, lacks_background
+from earmark.predict.classifier import Classifier
+from earmark.predict.timeline import SegmentRules
 from earmark.tasks import Task
 from tests.tiny import RATE_HZ, save_model, tone, write_tones
 
@@ -74,6 +76,39 @@ def test_which_models_it_is_said_of() -> None:
     assert find_background(["dog", "cat"], "rauschen") is None  # the class of an earlier model
 
 
+def test_which_classes_are_background() -> None:
+    one = Task.SINGLE_LABEL
+    assert background_classes(one, ["_silence_", "_unknown_", "yes"], PLAIN, "_silence_") == ["_silence_", "_unknown_"]
+    assert background_classes(one, ["dog", "rauschen"], PLAIN, "rauschen") == ["rauschen"]
+    assert background_classes(one, ["dog", "rest"], Decision(reject_label="rest"), None) == ["rest"]
+    assert background_classes(one, ["noise", "silence"], PLAIN, "noise") == []  # nothing else would be left
+    assert background_classes(Task.MULTI_LABEL, ["dog", "noise"], PLAIN, None) == []
+
+
+def test_segments_of_background_classes_are_left_out_unless_asked_for(
+    model: Path, tape: Path, tmp_path: Path, capsys: Any
+) -> None:
+    audio = load_trained(ModelSource(name_or_path=str(model)))
+    audio.model.config.background_class = "mid"
+    audio.save(tmp_path / "named")
+    words = ["--window_seconds", "0.5", "--threshold", "0.01"]
+
+    def labels(*flags: str) -> tuple[set[str], str]:
+        assert main(["predict", str(tmp_path / "named"), str(tape), "--device", "cpu", *words, *flags]) == 0
+        out, err = capsys.readouterr()
+        return {row.split(",")[3] for row in out.splitlines()[1:]}, err
+
+    found, said = labels()
+    assert found == {"high", "low"}
+    assert "Segments of the background class mid are left out. Add --include_background to write them" in said
+    found, said = labels("--include_background", "true")
+    assert found == {"high", "low", "mid"}
+    assert "left out" not in said
+    assert labels("--only_labels", "mid")[0] == {"mid"}
+    timeline = Classifier.from_pretrained(tmp_path / "named", device="cpu").timeline(tape, window_seconds=0.5)
+    assert {one.label for one in timeline.segments(SegmentRules(threshold=0.01))} == {"high", "low"}
+
+
 def test_a_trained_background_class_is_known_by_any_name(
     model: Path, tape: Path, tmp_path: Path, capsys: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -87,7 +122,9 @@ def test_a_trained_background_class_is_known_by_any_name(
     assert "train: 4 clips of the class 'rauschen' cut from 3 background recordings" in capsys.readouterr().err
     assert json.loads((tmp_path / "run" / "labels.json").read_text()) == ["high", "low", "rauschen"]
     assert load_trained(ModelSource(name_or_path=str(tmp_path / "run"))).background_class == "rauschen"
-    assert "background class" not in predict(tmp_path / "run", tape, capsys, "--window_seconds", "0.5")
+    said = predict(tmp_path / "run", tape, capsys, "--window_seconds", "0.5")
+    assert "no background class" not in said
+    assert "Segments of the background class rauschen are left out" in said
     words = ["evaluate", str(tmp_path / "run"), "--data_dir", str(data), "--background_dir", str(tmp_path / "noise")]
     with caplog.at_level(logging.INFO):
         assert main([*words, "--device", "cpu", "--report", "false"]) == 0

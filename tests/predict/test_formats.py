@@ -6,12 +6,14 @@ import csv
 import io
 import json
 import os
+from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
 import numpy as np
 import pytest
 
 from earmark.predict.formats import FORMATS, Rows, RowSettings, format_named
+from earmark.predict.formats.raven import loses_path
 from earmark.predict.formats.rttm import file_ids
 from earmark.predict.timeline import Segment, Window
 from earmark.settings.prediction import OUTPUT_FORMATS, PredictOptions
@@ -92,11 +94,30 @@ def test_label_formats() -> None:
     columns = dict(zip(head.split("\t"), first.split("\t"), strict=True))
     assert columns == {
         "Selection": "1", "View": "Spectrogram 1", "Channel": "1", "Begin Time (s)": "1.250000",
-        "End Time (s)": "3.000000", "Low Freq (Hz)": "0.0", "High Freq (Hz)": "8000.0", "Begin Path": "in/a.wav",
+        "End Time (s)": "3.000000", "Low Freq (Hz)": "0.0", "High Freq (Hz)": "8000.0",
+        "Begin Path": os.path.abspath("in/a.wav"),
         "Begin File": "a.wav", "File Offset (s)": "1.250000", "Annotation": "red kite", "Score": "0.987654",
     }  # fmt: skip
     assert second == first.replace("1\t", "2\t", 1)
     assert rttm.segment("my tape.wav", SEGMENT) == ("SPEAKER my_tape 1 1.250 1.750 <NA> <NA> red_kite 0.987654 <NA>\n")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such file names")
+def test_paths_in_raven_tables_exist(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ('two  blanks "quoted".wav', " ' .wav", "plain.wav"):
+        Path(name).touch()
+        raven = rows_of("raven", "segments")
+        cells = (raven.head() + raven.segment(name, SEGMENT)).splitlines()
+        (row,) = csv.DictReader(cells, delimiter="\t")
+        monkeypatch.chdir("/")  # a table may be opened from anywhere
+        assert Path(row["Begin Path"]) == tmp_path / name
+        assert Path(row["Begin Path"]).is_file()
+        assert row["Begin File"] == name
+        monkeypatch.chdir(tmp_path)
+        assert not loses_path(name)
+    assert loses_path("a\tb.wav")
+    assert loses_path("a\nb.wav")
 
 
 def test_kaleidoscope() -> None:

@@ -213,7 +213,7 @@ def test_a_job_without_results_does_not_block_the_next(
     tape.write_bytes(b"RIFF broken")
     format = ["--format", "audacity"] if name == "o.txt" else []
     assert run(command, model, tape, "--output", output, *format) == 2
-    assert "could be read" in capsys.readouterr().err
+    assert "the recording could not be read" in capsys.readouterr().err
     assert not list(tmp_path.glob(f"{name}.part*"))
     assert not output.exists()
     soundfile.write(tape, tone(300, 0.6), RATE_HZ)
@@ -231,5 +231,5 @@ def test_unreadable_recordings_of_an_earlier_job_are_reported(
     capsys.readouterr()
     assert run("predict", model, good, bad, "--output", output, "--resume") == 0
     err = capsys.readouterr().err
-    assert "1 recording finished by an earlier job, 1 unreadable by it" in err
+    assert "No recording was left to read. An earlier job finished 1 recording and could not read 1." in err
     assert "--resume does not retry the 1 recording that the earlier job could not read" in err

@@ -83,14 +83,22 @@ def test_one_answer_for_the_recording() -> None:
         Aggregate("median")
 
 
+def test_background_classes_have_no_segments_unless_they_are_asked_for() -> None:
+    timeline = Timeline("tape.wav", LABELS, windows([0.9, 0.1, 0.9]), background=["b"])
+    assert [s.label for s in timeline.segments()] == ["a", "a"]
+    assert [s.label for s in timeline.segments(SegmentRules(include_background=True))] == ["a", "b", "a"]
+    assert [s.label for s in timeline.segments(SegmentRules(labels=["b"]))] == ["b"]
+
+
 @pytest.mark.parametrize(
     ("rules", "said"),
     [
         ({"threshold": 0}, "threshold 0: expected above 0"),
-        ({"threshold": 0.3, "release": 0.5}, r"release 0\.5: expected above 0 and at most the threshold, 0\.3"),
+        ({"threshold": 0.3, "release": 0.5}, r"release 0\.5: expected at most the threshold, 0\.3"),
         ({"smooth_windows": 2}, "an odd number"),
         ({"merge_gap_s": -1}, "0 or more"),
-        ({"labels": ["c"]}, "the model has no class 'c'; it has a, b"),
+        ({"labels": ["c"]}, "labels c: the model has no such class; it has a, b"),
+        ({"threshold": 70}, "threshold 70: expected above 0 and at most 1"),
     ],
 )
 def test_rules_that_cannot_be(rules: dict, said: str) -> None:

@@ -105,7 +105,7 @@ def test_channels_of_opposite_phase_are_not_silence(server: Server, classifier: 
 
 def test_videos_and_browser_recordings(server: Server, classifier: earmark.Classifier) -> None:
     av = pytest.importorskip("av")
-    for container, codec in (("mp4", "aac"), ("webm", "libopus")):
+    for container, codec in (("mp4", "aac"), ("webm", "libopus"), ("adts", "aac")):
         file = io.BytesIO()
         with av.open(file, "w", format=container) as output:
             stream = output.add_stream(codec, rate=48_000)

@@ -7,6 +7,9 @@ from earmark.settings.prediction import EmbedOptions
 
 
 def _embed(options: EmbedOptions) -> None:
+    from earmark.predict.inputs import check_inputs
+
+    check_inputs(options.inputs, any_missing=False)  # before torch is imported, which takes seconds
     from earmark.predict.embed import embed_files
 
     embed_files(options)

@@ -7,6 +7,9 @@ from earmark.settings.labelling import LabelOptions
 
 
 def _label(options: LabelOptions) -> None:
+    from earmark.predict.inputs import check_inputs
+
+    check_inputs(options.inputs)  # before torch is imported, which takes seconds
     from earmark.label.run import label
 
     print(label(options).summary)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 from earmark.cli.command import Command
 from earmark.settings.serving import ServeOptions
 
@@ -9,7 +11,13 @@ from earmark.settings.serving import ServeOptions
 def _serve(options: ServeOptions) -> None:
     from earmark.serve.run import serve
 
-    serve(options)
+    serve(options, greet=_greet)
+
+
+def _greet(address: str) -> None:
+    """Show a person the address of the page. Programs read the JSON lines on standard output."""
+    if sys.stderr.isatty():
+        print(f"open    {address}\nstop    Ctrl-C", file=sys.stderr)
 
 
 COMMAND = Command(

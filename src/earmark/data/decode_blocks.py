@@ -141,8 +141,9 @@ def _with_pyav(
             if len(rest):
                 yield rest, rate_hz
     except AudioError as exc:
-        said = f"damaged ({reason}); {exc.reason}" if reason else exc.reason
-        raise AudioError(clip.source, said) from exc
+        if reason and exc.__cause__ is not None:  # what FFmpeg says of it is no more than soundfile knows
+            raise AudioError(clip.source, f"damaged or cut short ({reason})") from exc
+        raise
     fallen_short = [cause.fault] if cause.fault and there <= skip else []
     INCOMPLETE.note(clip, [*found.layout.faults, *reader.faults, *fallen_short])
     wanted = round(clip.duration_s * rate_hz) if clip.duration_s is not None else 1

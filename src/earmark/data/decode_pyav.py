@@ -48,6 +48,7 @@ class PyavReader:
     ) -> None:
         self._file, self._source, self._rate_hz = file, source, rate_hz
         self._demuxer = DEMUXERS.get(container or "") or demuxer
+        self._is_known = container not in (None, "mp3")  # two bytes are enough to be taken for MP3
         self.faults: list[str] = []
         self._lost_s = 0.0
         self._lost_at_s: float | None = None
@@ -81,7 +82,8 @@ class PyavReader:
                 yield from joined(self._stretch(av, container, offset_s, duration_s))
         except (av.error.FFmpegError, EOFError) as exc:
             reason = getattr(exc, "strerror", None) or exc
-            raise AudioError(self._source, f"not audio, or damaged or cut short ({reason})") from exc
+            what = "damaged or cut short" if self._is_known else "not audio, or damaged or cut short"
+            raise AudioError(self._source, f"{what} ({reason})") from exc
 
     def _stretch(
         self, av: Any, container: Any, offset_s: float, duration_s: float | None

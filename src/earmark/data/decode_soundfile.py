@@ -320,4 +320,4 @@ def _with_channels(block: np.ndarray, channels: int) -> np.ndarray:
 def _reason(exc: soundfile.LibsndfileError) -> str | None:
     if exc.code in _NOT_FOR_SOUNDFILE:
         return None
-    return str(exc.error_string).strip().rstrip(".") or "damaged"
+    return str(exc.error_string).strip().removeprefix("Error :").strip().rstrip(".") or "damaged"

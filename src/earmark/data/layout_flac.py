@@ -17,6 +17,7 @@ from earmark.data.pieces import Extent
 _TAIL = 9000
 _LONGEST_FRAME = 1 << 16
 _SMALL = 1 << 18  # bytes of a file that is searched as a whole
+_MOST_STARTS = 16  # at the end of a file that are looked at before checksums are computed
 _PROBES = 12  # places in a larger one
 _MOST_CHECKED = 1 << 20  # bytes whose checksum is computed to find the last frame
 # codes in frame headers; those that are missing here say that the header of the file has the value, or spell it out
@@ -94,9 +95,12 @@ def flac_layout(file: BinaryIO, size: int, base: int, head: bytes) -> Layout:
         return Layout(suspicious=True)
     start = max(base + 42, size - info.longest - _TAIL)
     tail = read_at(file, start, size - start)
-    at = tail.rfind(b"\xff\xf8")
-    last = _frame(tail, at, info) if at >= 0 else None
-    if last is None or last.end != info.total:  # bytes inside of a frame may look like the start of another one
+    at, last = len(tail), None
+    for _ in range(_MOST_STARTS):  # bytes inside of a frame may look like the start of another one
+        at = tail.rfind(b"\xff\xf8", 0, at)
+        if at < 0 or (last := _frame(tail, at, info)) is not None:
+            break
+    if last is None or last.end != info.total:
         last, _ = _last_frame(_without_tags(tail), info)
     honest = last is not None and last.end == info.total and tail.rfind(b"fLaC") < 0 and not base
     return Layout(suspicious=not honest, end=size, read_ahead=_TAIL)

@@ -31,6 +31,7 @@ _HEADER = re.compile(
         b"".join(b"\\x%02x" % byte for byte in range(256) if byte >> 4 not in (0, 15) and byte & 12 != 12),
     )
 )
+_DECODER_DELAY = 529  # samples
 _FRAMES, _BYTES, _TOC, _QUALITY = 1, 2, 4, 8  # flags of a Xing header
 
 
@@ -173,16 +174,45 @@ def _stream(file: BinaryIO, run: _Run) -> tuple[Stream, list[str], str | None]:
         return Stream(tuple(pieces), count * first.samples, zeros, index, _STEP * first.samples), faults, None
     head = run.extents[0]
     pieces[0] = Extent(head[0] + first.length, head[1] - head[0] - first.length)
-    there, per_second = count - 1, first.rate_hz / first.samples
-    stream = Stream((_recounted(start, counted, there, num_bytes), *pieces))
+    there = count - 1
+    recounted = _recounted(start, counted, there, num_bytes)
+    stream = Stream((recounted, *pieces))
+    announced_samples = _decoded_samples(start, counted, counted.frames, first)
+    samples_there = _decoded_samples(recounted, counted, there, first)
     in_file = sum(end - begin for begin, end in run.extents) + sum(gap.length for gap in run.gaps)
     # a count of frames may be wrong alone; of a recording that was cut off the count of bytes is too large too
     is_cut = counted.frames > there and not 0 < counted.num_bytes <= in_file + first.length + 4
-    if is_cut and (lacking := missing(counted.frames, there, per_second)):
+    if is_cut and (lacking := missing(announced_samples, samples_there, first.rate_hz)):
         faults.insert(0, lacking)
     elif counted.frames and counted.frames != there:
-        faults.insert(0, more_than_announced(counted.frames, there, per_second))
-    return stream, faults, cut_short(counted.frames, there, per_second) if is_cut else None
+        faults.insert(0, more_than_announced(announced_samples, samples_there, first.rate_hz))
+    return stream, faults, cut_short(announced_samples, samples_there, first.rate_hz) if is_cut else None
+
+
+def _decoded_samples(frame: bytes, counted: _Counted, frames: int, header: Header) -> int:
+    """Return how many samples decoders give for a number of frames: without the encoder's delay and padding.
+
+    Args:
+        frame: the first frame, with the tag. Behind it LAME writes delay and padding, 12 bits each; mpg123, which
+            libsndfile uses, leaves out the 529 samples of the decoder's own delay as well, whoever wrote the tag.
+        counted: the tag.
+        frames: number of frames behind the first.
+        header: of the frames.
+    """
+    total = frames * header.samples
+    place = _behind_counts(frame, counted)
+    if counted.name == b"VBRI" or len(frame) < place + 24:
+        return total
+    delay, padding = divmod(int.from_bytes(frame[place + 21 : place + 24], "big"), 1 << 12)
+    end = min(total, total - padding + _DECODER_DELAY)
+    return max(0, end - delay - _DECODER_DELAY)
+
+
+def _behind_counts(frame: bytes, counted: _Counted) -> int:
+    """Return where a Xing header ends and the encoder's own tag begins."""
+    flags = frame[counted.at + 7]
+    sizes = {_FRAMES: 4, _BYTES: 4, _TOC: 100, _QUALITY: 4}
+    return counted.at + 8 + sum(size for flag, size in sizes.items() if flags & flag)
 
 
 def _silent_frames(run: _Run, announced: int) -> list[int]:
@@ -240,7 +270,7 @@ def _recounted(frame: bytes, counted: _Counted, frames: int, num_bytes: int) -> 
             place += 4
     if not flags & _FRAMES:  # a count of nothing: without the header libsndfile would estimate
         return bytes(_with_count(frame, at, frames))
-    place += (100 if flags & _TOC else 0) + (4 if flags & _QUALITY else 0)
+    place = _behind_counts(frame, counted)
     if (
         counted.frames != frames
         and len(frame) >= place + 24

@@ -19,7 +19,7 @@ from earmark.data.waveforms import WaveformStore, default_store_root
 from earmark.errors import DataError
 from earmark.progress import Progress
 from earmark.settings.data import DataArguments
-from earmark.words import counted
+from earmark.words import counted, none_of
 
 logger = logging.getLogger(__name__)
 
@@ -67,7 +67,7 @@ def keep_usable(
     stop_or_say(bad, options.on_bad_audio)
     for name, clips in usable.items():
         if bad and not len(clips.table):
-            raise DataError(f"{tables[name].origin}: of {counted(len(tables[name]), 'recording')} none can be used")
+            raise DataError(f"{tables[name].origin}: {none_of(len(tables[name]), 'recording')} be used")
     return usable, bad
 
 

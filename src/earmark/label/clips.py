@@ -13,7 +13,7 @@ from earmark.data.data_dir import load_data_dir
 from earmark.data.manifests import MANIFEST_SUFFIXES, load_manifest
 from earmark.data.split_names import SplitNames
 from earmark.errors import AudioError, DataError, UsageError
-from earmark.predict.inputs import find_recordings
+from earmark.predict.inputs import check_inputs, find_recordings
 from earmark.settings.labelling import LabelOptions
 
 
@@ -24,13 +24,11 @@ def clips_to_label(options: LabelOptions) -> tuple[ClipTable, list[str]]:
         DataError: nothing there, or with ``check`` no labels.
         UsageError: a manifest without ``check``.
     """
+    check_inputs(options.inputs)
     if not options.check:
         tables = [name for name in options.inputs if Path(name).suffix.casefold() in MANIFEST_SUFFIXES]
         if tables:
             raise UsageError(f"{tables[0]}: a manifest has labels; add --check to look for wrong ones among them")
-        missing = [name for name in options.inputs if not Path(name).exists()]
-        if missing:
-            raise DataError(f"{missing[0]}: no such file or folder")
         names = find_recordings(options.inputs)
         return ClipTable([Clip(source=name, path=name) for name in names], ", ".join(options.inputs)), []
     place = Path(options.inputs[0])

@@ -34,7 +34,7 @@ from earmark.runs.in_use import held
 from earmark.runs.split_record import find_record
 from earmark.settings.labelling import LabelOptions
 from earmark.tasks import Task
-from earmark.words import counted
+from earmark.words import counted, none_of
 
 logger = logging.getLogger(__name__)
 
@@ -111,7 +111,7 @@ def prepare(options: LabelOptions, table: ClipTable, folder: Path) -> Session:
     _write_bad(files["bad_audio"], [*unnamed, *bad])
     if not len(scores.rows):
         raise DataError(
-            f"{table.origin}: of {counted(len(table), 'recording')} none can be used; {files['bad_audio']} says why"
+            f"{table.origin}: {none_of(len(table), 'recording')} be used. The reasons are in {files['bad_audio']}"
         )
     scored = [rows[i] for i in scores.rows]
     trained_on = _trained_on(options, table.keep(scored), scores)

@@ -26,16 +26,15 @@ from earmark.models.build import AudioModel
 from earmark.models.embedding import EmbeddingModel, has_embedding
 from earmark.predict.engine import Ended, score_recordings
 from earmark.predict.inputs import HeardProgress
+from earmark.predict.long_recordings import TIMES, one_label_for_long
 from earmark.scoring.forward import TorchScorer
 from earmark.scoring.windows import Windowing
 from earmark.tasks import softmax
-from earmark.words import counted
 
 logger = logging.getLogger(__name__)
 
 _OF_MODEL = ("*config.json", "*.safetensors", "*.bin")
 _AT_ONCE = 4096  # embeddings that the head takes
-_MOST_WINDOWS = 4  # of a clip; what is longer is a tape
 
 
 @dataclass(frozen=True)
@@ -91,21 +90,26 @@ def score_clips(
             progress.finish()
     if not rows:
         return Scores(np.empty(0, np.int64), np.empty((0, len(audio.labels))), np.empty((0, 1)), bad)
-    long = sum(count > _MOST_WINDOWS for count in counts)
-    if long:
-        logger.warning(
-            "%s longer than %d times the %.3g s that the model takes at once, with one label for each whole recording. "
-            "Cut long recordings into clips first (`earmark predict --window_seconds` finds where)",
-            counted(long, "recording"),
-            _MOST_WINDOWS,
-            scorer.max_samples / scorer.sampling_rate_hz,
-        )
+    _warn_of_long([clips[row] for row in rows], counts, scorer.max_samples / scorer.sampling_rate_hz)
     heard = np.stack(windows)  # (K, D) or (K, C)
     of_windows = softmax(_logits(model, heard, device) if has_vectors else heard)
     starts = np.cumsum(counts) - counts
     probabilities = _means(of_windows, starts, counts)
     vectors = _means(heard, starts, counts) if has_vectors else np.log(probabilities + 1e-9)
     return Scores(np.array(rows), probabilities, vectors, bad)
+
+
+def _warn_of_long(clips: Sequence[Clip], num_windows: Sequence[int], window_s: float) -> None:
+    """Warn of whole recordings that should be cut into clips first. Parts of recordings are clips already."""
+    long = sum(
+        count > TIMES and clip.duration_s is None and not clip.offset_s
+        for clip, count in zip(clips, num_windows, strict=True)
+    )
+    if long:
+        logger.warning(
+            "%s. Cut long recordings into clips first: `earmark predict --window_seconds` finds where",
+            one_label_for_long(long, window_s),
+        )
 
 
 def _logits(model: torch.nn.Module, embeddings: np.ndarray, device: torch.device) -> np.ndarray:

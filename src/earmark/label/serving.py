@@ -26,7 +26,7 @@ def serve(session: Session, listener: socket.socket) -> None:
     server = server_of(session, token, Lifecycle(_DRAIN_S))
     # behind the #, where no server and no log sees it
     logger.info("open    http://127.0.0.1:%d/#%s", listener.getsockname()[1], token)
-    logger.info("close   Ctrl-C; what was decided is on disk, and the same command goes on")
+    logger.info("stop    Ctrl-C. All labels are saved; run the same command again to continue")
     server.run(sockets=[listener])
 
 

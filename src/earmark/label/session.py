@@ -68,6 +68,13 @@ def propose(
     return Proposal(clip, key, choices, why, given, trained_on)
 
 
+def _part(clip: Clip) -> tuple[float | None, float | None]:
+    """Return start and end of a clip that is part of a recording, in seconds; no start if it is the whole."""
+    if clip.duration_s is None and not clip.offset_s:
+        return None, None
+    return clip.offset_s, None if clip.duration_s is None else round(clip.offset_s + clip.duration_s, 6)
+
+
 class Session:
     """What the page works on. Its methods may be called from several threads.
 
@@ -96,10 +103,13 @@ class Session:
     def clip(self, at: int) -> dict[str, Any]:
         """All that is known of the clip at a place, from 0 on."""
         one = self.proposals[at]
+        start_s, end_s = _part(one.clip)
         with self._lock:
             return {
                 "at": at,
                 "path": one.clip.source,
+                "start_s": start_s,
+                "end_s": end_s,
                 "choices": one.choices,
                 "why": one.why,
                 "given": one.given,

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import shlex
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +13,13 @@ from earmark.settings.data import DataArguments, path_settings, paths_in
 from earmark.settings.files import saved_config
 from earmark.settings.flags import Scope, flags_of, names_with
 from earmark.settings.labelling import LabelOptions
+from earmark.settings.model import ModelArguments
 
 
 def train_command(options: LabelOptions, labels: Path) -> tuple[str, str]:
-    """Return the beginning of a training command, and what has to be done before it.
+    """Return a training command, and what has to be done before it.
+
+    The command trains the model of the run again, on its clips and the new labels, in a folder that does not exist yet.
 
     Args:
         options: the model and whether labels are checked.
@@ -23,21 +28,51 @@ def train_command(options: LabelOptions, labels: Path) -> tuple[str, str]:
     Returns:
         The command, and a sentence about the columns of ``labels``; empty if they need no change.
     """
-    settings: dict[str, Any] = {}
     config = RunFolder(Path(str(options.model_name_or_path)).expanduser()).config
+    saved = saved_config(config) if config.is_file() else {}
     # Checked labels are of all clips, and clips set aside must not come back from their first source.
-    if config.is_file() and not options.check:
-        flags, saved = flags_of(DataArguments), saved_config(config)
-        names = names_with(Scope.SPLITS, DataArguments)
-        settings = {name: saved[name] for name in names if saved.get(name) not in (None, flags[name].default)}
+    settings = {} if options.check else _changed(saved, DataArguments, names_with(Scope.SPLITS, DataArguments))
     words = ["earmark", "train"]
     for name, value in settings.items():
         if name in path_settings():
             paths = [path for path in paths_in(value) if name != "train_file" or not _same_file(path, labels)]
             words += [word for path in paths for word in (f"--{name}", path)]
         else:
-            words += [f"--{name}", str(value).lower() if isinstance(value, bool) else str(value)]
-    return shlex.join([*words, "--train_file", str(labels)]), _columns_to_change(settings, labels)
+            words += _flag(name, value)
+    words += ["--train_file", str(labels)]
+    for name, value in _model_settings(options, saved).items():
+        words += _flag(name, value)
+    words += ["--output_dir", _new_folder(str(options.model_name_or_path))]
+    return shlex.join(words), _columns_to_change(settings, labels)
+
+
+def _changed(saved: Mapping[str, Any], cls: type, names: Iterable[str]) -> dict[str, Any]:
+    """Return the settings of a run that differ from the defaults."""
+    flags = flags_of(cls)
+    return {name: saved[name] for name in names if saved.get(name) not in (None, flags[name].default)}
+
+
+def _flag(name: str, value: Any) -> list[str]:
+    return [f"--{name}", str(value).lower() if isinstance(value, bool) else str(value)]
+
+
+def _model_settings(options: LabelOptions, saved: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings of the run that say which model is trained, or the labelling model itself without a run."""
+    public = [name for name, one in flags_of(ModelArguments).items() if Scope.SECRET not in one.scope]
+    model = _changed(saved, ModelArguments, public)
+    if not {"model_name_or_path", "model_type"} & model.keys():
+        model = {"model_name_or_path": str(options.model_name_or_path)}
+    return {**model, **_changed(saved, DataArguments, ["max_length_seconds"])}
+
+
+def _new_folder(model: str) -> str:
+    """Return a folder that does not exist yet: beside the run, or in ``runs`` for a model of the hub."""
+    run = Path(model).expanduser()
+    base = str(run) if run.is_dir() else str(Path("runs") / run.name)
+    number = 2
+    while os.path.lexists(f"{base}-{number}"):
+        number += 1
+    return f"{base}-{number}"
 
 
 def _same_file(path: str, other: Path) -> bool:

@@ -11,8 +11,9 @@ import os
 from pathlib import Path
 
 from earmark.errors import ModelError, NetworkError, first_line
+from earmark.files import similar_in_folder
 from earmark.models import modelscope
-from earmark.words import and_more, nearest_name, suggestion
+from earmark.words import nearest_name
 
 logger = logging.getLogger(__name__)
 
@@ -134,13 +135,8 @@ def _similar_model(name: str) -> str:
 
 
 def _others_in(folder: Path) -> str:
-    """What a folder's parent holds in its place: the name nearest to it, or the first folders."""
-    try:
-        others = sorted(path.name for path in folder.parent.iterdir() if path.is_dir())
-    except OSError:
-        return "."
-    near = suggestion(folder.name, others, f"{folder.parent.as_posix()}/")
-    return near or (f"; {folder.parent} holds {and_more(others)}." if others else ".")
+    """Name the folders beside a missing one: the nearest name, or the first of them."""
+    return similar_in_folder(folder, folders_only=True, listed=True) or "."
 
 
 def check_checkpoint(folder: Path, *, allow_pickle: bool = False) -> None:

@@ -1,9 +1,10 @@
-"""What to say about a model without a background class that scores recordings window by window."""
+"""Background classes of a model that scores recordings window by window: which ones, and a warning without one."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
+from earmark.data.background import is_background
 from earmark.models.decision import Decision
 from earmark.tasks import Task
 
@@ -16,6 +17,27 @@ REMEDY = (
 def lacks_background(task: Task, decision: Decision, background_class: str | None) -> bool:
     """Whether a model names one of its classes whatever it is given: it has no background class and rejects nothing."""
     return task is Task.SINGLE_LABEL and background_class is None and not decision.rejects
+
+
+def background_classes(
+    task: Task, labels: Sequence[str], decision: Decision, background_class: str | None
+) -> list[str]:
+    """Return the classes that mean "none of the others".
+
+    These are the background class of the training, the class that calibration rejects, and classes whose name says so.
+    Several labels may occur together, so there a label such as ``noise`` is a sound like the others.
+
+    Args:
+        task: task of the model.
+        labels: its classes.
+        decision: its thresholds.
+        background_class: its background class, if it is known.
+    """
+    if task is not Task.SINGLE_LABEL:
+        return []
+    named = {background_class, decision.reject_label}
+    found = [label for label in labels if label in named or is_background(label)]
+    return found if len(found) < len(labels) else []
 
 
 def warn_of_windows(where: str, labels: Sequence[str]) -> str:

@@ -17,6 +17,7 @@ from earmark.models.build import AudioModel
 from earmark.models.decision import Prediction
 from earmark.models.source import ModelSource
 from earmark.predict.audio_inputs import Audio, blocks_of_audio, source_name, split_batch
+from earmark.predict.background import background_classes
 from earmark.predict.engine import Ended, score_recordings
 from earmark.predict.scorers import embedding_scorer, make_scorer
 from earmark.predict.timeline import Aggregate, Timeline, Window
@@ -45,6 +46,7 @@ class Classifier:
         task: what the model is asked: one class, which labels are there, or a number.
         decision: how answers come of probabilities; see :mod:`earmark.models.decision`.
         background_class: its class of clips in which none of the others occurs; ``None`` without one.
+        background_classes: all such classes, whose segments are left out unless they are asked for.
         sampling_rate_hz: rate the model works at; recordings of any other rate are resampled.
     """
 
@@ -56,6 +58,7 @@ class Classifier:
         self.task: Task = audio.task
         self.decision = audio.decision
         self.background_class = audio.background_class
+        self.background_classes = background_classes(self.task, self.labels, self.decision, self.background_class)
         self.sampling_rate_hz = self.scorer.sampling_rate_hz
         self.batch_size = batch_size
         self._source: ModelSource | None = None
@@ -217,7 +220,7 @@ class Classifier:
         windows = self.iter_windows(
             audio, sampling_rate=sampling_rate, window_seconds=window_seconds, hop_seconds=hop_seconds
         )
-        return Timeline(source_name(audio), list(self.labels), list(windows), self.decision)
+        return Timeline(source_name(audio), list(self.labels), list(windows), self.decision, self.background_classes)
 
     def iter_windows(
         self,

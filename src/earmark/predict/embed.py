@@ -27,11 +27,11 @@ from earmark.predict.inputs import HeardProgress, find_recordings
 from earmark.predict.part_file import PartFile, open_part_file
 from earmark.predict.provenance import Provenance
 from earmark.predict.scorers import embedding_scorer, make_scorer
-from earmark.predict.sink import check_output, report_of_earlier, warn_of_unreadable
+from earmark.predict.sink import check_output, summary, warn_of_unreadable
 from earmark.scoring.forward import TorchScorer
 from earmark.scoring.windows import Windowing
 from earmark.settings.prediction import EmbedOptions
-from earmark.words import counted
+from earmark.words import counted, none_of
 
 logger = logging.getLogger(__name__)
 
@@ -95,9 +95,7 @@ def embed_files(options: EmbedOptions) -> EmbedOutcome:
         outcome = _embed(options, scorer, windowing, clips, sink)
         finished += sink.finished
         if not any(entry["reason"] is None for entry in finished) and not sink.is_complete:
-            raise DataError(
-                f"none of {counted(len(finished), 'recording')} could be read. The reasons are in {sink.bad_audio}"
-            )
+            raise DataError(f"{none_of(len(finished), 'recording')} be read. The reasons are in {sink.bad_audio}")
     _report(options, outcome, len(sources) - len(clips), sink)
     return outcome
 
@@ -128,12 +126,11 @@ def _embed(
 
 
 def _report(options: EmbedOptions, outcome: EmbedOutcome, earlier: int, sink: PartFile) -> None:
-    parts = [f"{counted(outcome.rows, 'embedding')} computed"]
-    parts += report_of_earlier(earlier, sink)
+    parts = [f"{counted(outcome.rows, 'embedding')} computed"] if outcome.rows or not earlier else []
     parts += (
         [f"{counted(outcome.bad, 'recording')} could not be read, listed in {sink.bad_audio}"] if outcome.bad else []
     )
-    logger.info("%s. Results are in %s", ", ".join(parts), options.output)
+    logger.info("%s. Results are in %s", summary(parts, earlier, sink), options.output)
     warn_of_unreadable(sink)
 
 

@@ -8,15 +8,43 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from earmark.data.clips import Clip
-from earmark.data.decode import duration_s
+from earmark.data.decode import AUDIO_SUFFIXES, duration_s
 from earmark.data.listing import list_recordings
 from earmark.errors import DataError
+from earmark.files import similar_in_folder
 from earmark.progress import Progress
 from earmark.words import counted
 
 logger = logging.getLogger(__name__)
 
 _MANY = 200  # recordings: progress counts them instead of seconds, for which each header has to be read
+
+
+def check_inputs(inputs: Sequence[str], *, any_missing: bool = True) -> None:
+    """Refuse files and folders that do not exist, before anything slow happens.
+
+    Args:
+        inputs: files and folders.
+        any_missing: refuse every missing input. Otherwise a missing recording is accepted if another input exists.
+
+    Raises:
+        DataError: the first missing input, with the nearest name in its folder.
+    """
+    missing = [name for name in inputs if _is_missing(name)]
+    if not any_missing and len(missing) < len(inputs):
+        missing = [name for name in missing if Path(name).suffix.lower() not in AUDIO_SUFFIXES]
+    if missing:
+        raise DataError(f"{missing[0]}: no such file or folder{similar_in_folder(Path(missing[0]))}")
+
+
+def _is_missing(name: str) -> bool:
+    try:
+        os.stat(name)
+    except (FileNotFoundError, NotADirectoryError):
+        return True
+    except (OSError, ValueError):  # reading it says more
+        return False
+    return False
 
 
 def find_recordings(inputs: Sequence[str]) -> dict[str, str]:
@@ -29,9 +57,10 @@ def find_recordings(inputs: Sequence[str]) -> dict[str, str]:
         Path as it was given or found -> its name within the folder that was given.
 
     Raises:
-        DataError: no inputs, or a folder without audio files. A missing file is not an error here: it becomes a row
-            that says so.
+        DataError: no inputs, a folder without audio files, or a missing input. A missing recording among others that
+            exist is not an error here: the list of unreadable recordings names it.
     """
+    check_inputs(inputs, any_missing=False)
     found: dict[str, str] = {}
     first: dict[str, str] = {}  # absolute path -> path by which it was found first
     twice = 0
@@ -60,7 +89,8 @@ class HeardProgress:
     """Seconds of sound for few recordings, recordings for many."""
 
     def __init__(self, clips: Sequence[Clip]) -> None:
-        self._seconds = [duration_s(clip) for clip in clips] if len(clips) <= _MANY else None
+        self.durations_s = [duration_s(clip) for clip in clips[:_MANY]]  # of the first ones
+        self._seconds = self.durations_s if len(clips) <= _MANY else None
         total = len(clips) if self._seconds is None else round(sum(self._seconds))
         self._bar = Progress("predicting", total, unit="clips" if self._seconds is None else "s of sound")
         self._before_s = 0.0  # of recordings that are done

@@ -20,7 +20,7 @@ from earmark.predict.formats import Rows, RowSettings, format_named
 from earmark.predict.inputs import HeardProgress
 from earmark.predict.provenance import Provenance
 from earmark.predict.sink import Sink
-from earmark.predict.timeline import SegmentRules, Window
+from earmark.predict.timeline import SegmentRules, Window, check_labels
 from earmark.scoring.windows import Windowing
 from earmark.settings.prediction import PredictOptions
 from earmark.tasks import Task
@@ -82,9 +82,11 @@ class Job:
             options.merge_gap_seconds,
             options.min_duration_seconds,
             options.only_labels,
+            options.include_background,
+            self.classifier.background_classes,
             self.classifier.decision,
         )
-        self.rules.segments([], self.classifier.labels)  # a class that the model does not have, before anything is read
+        check_labels("--only_labels", options.only_labels or [], self.classifier.labels)
         kind = options.rows or "clips"
         if self.classifier.task is Task.REGRESSION and kind == "segments":
             raise UsageError(
@@ -114,6 +116,8 @@ class Job:
     def settings(self) -> dict[str, Any]:
         """Return the settings that decide what the rows are."""
         settings = {name: getattr(self.options, name) for name in _RESULT_SETTINGS}
+        if self.options.rows == "segments" and self.classifier.background_classes:
+            settings["include_background"] = self.options.include_background
         decision = self.classifier.decision
         return settings if decision.is_plain else {**settings, "decision": decision.fingerprint(self.classifier.labels)}
 

@@ -21,8 +21,9 @@ logger = logging.getLogger(__name__)
 
 ANY_NAME = "surrogateescape"  # file names need not be UTF-8; they are written as the bytes they are
 BAD_AUDIO = ".bad_audio.csv"
+NAMES = ".names.csv"
 LOCK = ".part.lock"
-_SIDE_FILES = (".part", LOCK, ".part.done", ".part.done.new", BAD_AUDIO, ".earmark.json")
+_SIDE_FILES = (".part", LOCK, ".part.done", ".part.done.new", BAD_AUDIO, NAMES, ".earmark.json")
 
 
 class Sink(Protocol):
@@ -144,11 +145,20 @@ def longest_name(folder: Path) -> int:
         return 255
 
 
-def report_of_earlier(finished: int, sink: Sink) -> list[str]:
-    """Return what a summary says of the recordings that an earlier job has finished."""
-    unreadable = sink.earlier_unreadable
-    parts = [f"{counted(finished - unreadable, 'recording')} finished by an earlier job"]
-    return [*(parts if finished > unreadable else []), *([f"{unreadable:,} unreadable by it"] if unreadable else [])]
+def summary(parts: Sequence[str], earlier: int, sink: Sink) -> str:
+    """Return what a job reports at its end.
+
+    Args:
+        parts: what this job has done; empty if nothing was left to do.
+        earlier: recordings that an earlier job has finished.
+        sink: the output.
+    """
+    said = ", ".join(parts) if parts or not earlier else "No recording was left to read"
+    if earlier:
+        read = counted(earlier - sink.earlier_unreadable, "recording")
+        unreadable = f" and could not read {sink.earlier_unreadable:,}" if sink.earlier_unreadable else ""
+        said += f". An earlier job finished {read}{unreadable}"
+    return said
 
 
 def warn_of_unreadable(sink: Sink) -> None:
@@ -178,6 +188,16 @@ def write_bad_audio(path: Path, bad: Sequence[tuple[str, str]]) -> None:
         return
     with writing(path) as stream:
         stream.writelines(csv_row(cells) for cells in [("path", "reason"), *bad])
+
+
+def write_names(path: Path, names: Mapping[str, str]) -> None:
+    """Write which recording has which name in an output, ``name,path``.
+
+    Raises:
+        OutputError: the table cannot be written.
+    """
+    with writing(path) as stream:
+        stream.writelines(csv_row(cells) for cells in [("name", "path"), *((name, p) for p, name in names.items())])
 
 
 def writing_alone(lock: Path, output: Path, kind: str) -> AbstractContextManager[None]:

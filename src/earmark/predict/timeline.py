@@ -6,13 +6,15 @@ Shapes: W windows, C classes.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from earmark.errors import UsageError
 from earmark.models.decision import PLAIN, Decision
+from earmark.settings.prediction import DEFAULT_THRESHOLD, ODD, PROBABILITY, SECONDS
+from earmark.words import suggestion
 
 
 @dataclass(frozen=True)
@@ -58,29 +60,51 @@ class SegmentRules:
         smooth_windows: probabilities are averaged over this many neighbouring windows first, an odd number.
         merge_gap_s: segments of one class that overlap or are at most this far apart become one, in seconds.
         min_duration_s: shorter segments are dropped after merging, in seconds.
-        labels: the classes to look for; ``None`` for all.
+        labels: the classes to look for; ``None`` for all but ``background``.
+        include_background: look for the classes of ``background``, too.
+        background: the model's classes for "none of the others".
         decision: of the model; if its threshold of a class is higher, that one counts for the class.
     """
 
-    threshold: float = 0.5
+    threshold: float = DEFAULT_THRESHOLD
     release: float | None = None
     smooth_windows: int = 1
     merge_gap_s: float = 0.0
     min_duration_s: float = 0.0
     labels: Sequence[str] | None = None
+    include_background: bool = False
+    background: Collection[str] = ()
     decision: Decision = PLAIN
 
     def __post_init__(self) -> None:
-        release = self.threshold if self.release is None else self.release
-        for name, fits, expected in (
-            ("threshold", 0 < self.threshold <= 1, "above 0 and at most 1"),
-            ("release", 0 < release <= self.threshold, f"above 0 and at most the threshold, {self.threshold:g}"),
-            ("smooth_windows", self.smooth_windows >= 1 and self.smooth_windows % 2 == 1, "an odd number from 1 on"),
-            ("merge_gap_s", self.merge_gap_s >= 0, "0 or more"),
-            ("min_duration_s", self.min_duration_s >= 0, "0 or more"),
-        ):
-            if not fits:
-                raise UsageError(f"{name} {getattr(self, name)}: expected {expected}")
+        checks = {
+            "threshold": PROBABILITY,
+            "release": PROBABILITY,
+            "smooth_windows": ODD,
+            "merge_gap_s": SECONDS,
+            "min_duration_s": SECONDS,
+        }
+        for name, check in checks.items():
+            value = getattr(self, name)
+            if value is not None and not check.holds(value):
+                raise UsageError(f"{name} {value:g}: expected {check.expected}")
+        if self.release is not None and self.release > self.threshold:
+            raise UsageError(f"release {self.release:g}: expected at most the threshold, {self.threshold:g}")
+
+    def wanted(self, labels: Sequence[str]) -> list[str]:
+        """Return the classes to look for.
+
+        Args:
+            labels: classes of the model.
+
+        Raises:
+            UsageError: a class to look for that the model does not have.
+        """
+        if self.labels is not None:
+            check_labels("labels", self.labels, labels)
+            return list(self.labels)
+        left_out = () if self.include_background else self.background
+        return [label for label in labels if label not in left_out]
 
     def segments(self, windows: Iterable[Window], labels: Sequence[str]) -> list[Segment]:
         """Return the segments of a recording, in order of time.
@@ -92,11 +116,8 @@ class SegmentRules:
         Raises:
             UsageError: a class to look for that the model does not have.
         """
-        unknown = [label for label in self.labels or () if label not in labels]
-        if unknown:
-            raise UsageError(f"labels: the model has no class {unknown[0]!r}; it has {', '.join(labels)}")
+        wanted = self.wanted(labels)
         release = self.threshold if self.release is None else self.release
-        wanted = labels if self.labels is None else self.labels
         thresholds = np.maximum(self.threshold, self.decision.thresholds(labels))
         tracks = {i: _Track(label, self, float(thresholds[i])) for i, label in enumerate(labels) if label in wanted}
         found: list[Segment] = []
@@ -108,6 +129,23 @@ class SegmentRules:
                 (open_tracks.add if tracks[i].is_open else open_tracks.discard)(i)
         found += [segment for track in tracks.values() for segment in track.finish()]
         return sorted(found, key=lambda segment: (segment.start_s, segment.end_s, segment.label))
+
+
+def check_labels(where: str, wanted: Sequence[str], labels: Sequence[str]) -> None:
+    """Refuse classes that the model does not have.
+
+    Args:
+        where: the flag or argument that names them.
+        wanted: the classes.
+        labels: classes of the model.
+
+    Raises:
+        UsageError: the first of them, with the nearest class.
+    """
+    for label in wanted:
+        if label not in labels:
+            near = suggestion(label, labels) or f"; it has {', '.join(labels)}"
+            raise UsageError(f"{where} {label}: the model has no such class{near}")
 
 
 def smoothed(windows: Iterable[Window], count: int) -> Iterator[Window]:
@@ -226,12 +264,14 @@ class Timeline:
         labels: class names, column by column.
         windows: in order of time.
         decision: of the model.
+        background: the model's classes for "none of the others", which have no segments unless the rules ask for them.
     """
 
     source: str
     labels: list[str]
     windows: list[Window]
     decision: Decision = PLAIN
+    background: Collection[str] = ()
 
     @property
     def probabilities(self) -> np.ndarray:
@@ -240,7 +280,8 @@ class Timeline:
 
     def segments(self, rules: SegmentRules | None = None) -> list[Segment]:
         """Return the segments in order of time; see :class:`SegmentRules`. Thresholds of the model count, too."""
-        return replace(rules or SegmentRules(), decision=self.decision).segments(self.windows, self.labels)
+        own = replace(rules or SegmentRules(), decision=self.decision, background=self.background)
+        return own.segments(self.windows, self.labels)
 
     def aggregate(self, how: str = "mean") -> np.ndarray:
         """float32 (C,) for the whole recording; see :class:`Aggregate`."""

@@ -38,7 +38,7 @@ class DecodeLimits:
 
 
 def iter_windows(
-    data: bytes, windowing: Windowing, sampling_rate_hz: int, limits: DecodeLimits
+    data: bytes, windowing: Windowing, sampling_rate_hz: int, limits: DecodeLimits, hint: str = ""
 ) -> Iterator[tuple[int, np.ndarray]]:
     """Decode a recording and cut it as the classifier does, window by window.
 
@@ -47,6 +47,7 @@ def iter_windows(
         windowing: how it is cut.
         sampling_rate_hz: rate of the model.
         limits: where to stop.
+        hint: end of the message if the recording cannot be read.
 
     Yields:
         ``(start, samples)``: first sample in the recording, and float32 (samples,).
@@ -57,7 +58,7 @@ def iter_windows(
     """
     kind = sniff(data)
     if kind is None:
-        raise HTTPException(415, f"not a recording in a known format; known are {KNOWN}")
+        raise HTTPException(415, f"not a recording in a known format; known are {KNOWN}{hint}")
     try:
         clip = Clip("recording", read_bytes=lambda: data)
         if kind not in ONLY_PYAV:
@@ -65,7 +66,7 @@ def iter_windows(
         yield from windowing.cut(_limited(stream_clip(clip, sampling_rate_hz), sampling_rate_hz, limits))
         log_notes(again=True)
     except AudioError as exc:
-        raise HTTPException(422, exc.reason) from exc
+        raise HTTPException(422, f"{exc.reason}{hint}") from exc
 
 
 def _check_header(clip: Clip, limits: DecodeLimits) -> None:

@@ -34,6 +34,8 @@ _JSON = re.compile(
     rb"(\xef\xbb\xbf)?[ \t\r\n]*[{\[]|\xff\xfe(\0\0)?([ \t\r\n]\0+)*[{\[]\0|(\0\0)?\xfe\xff(\0+[ \t\r\n])*\0+[{\[]"
     rb"|(\0[ \t\r\n])*\0[{\[]"
 )
+_LONGEST_PATH = 4096
+_CURL_DATA = b"application/x-www-form-urlencoded"  # what curl calls the body of -d and --data-binary
 _TO_STANDARD_ALPHABET = bytes.maketrans(b"-_", b"+/")
 _MOST_COMMAS = 1000  # a request has a handful; a million values would be a hundred megabytes of Python objects
 
@@ -95,10 +97,12 @@ class Question:
     Attributes:
         audio: the encoded recording.
         parameters: settings as they came, text or numbers.
+        hint: end of the message if the recording cannot be read.
     """
 
     audio: bytes
     parameters: Mapping[str, Any]
+    hint: str = ""
 
     def refuse_unknown(self, known: Collection[str]) -> None:
         """Check the names of all settings.
@@ -142,6 +146,19 @@ class Question:
             raise HTTPException(400, f"{name}: expected a number")
         return number
 
+    def flag(self, name: str) -> bool:
+        """A setting that is true or false; false where it is not given.
+
+        Raises:
+            HTTPException: 400, neither of them.
+        """
+        value = self.parameters.get(name)
+        if value is None or isinstance(value, bool):
+            return bool(value)
+        if value not in ("true", "false"):
+            raise HTTPException(400, f"{name}: expected true or false")
+        return bool(value == "true")
+
     def function(self, own: str) -> str:
         """What turns logits into scores: one of :data:`FUNCTIONS`.
 
@@ -172,7 +189,18 @@ def read_question(body: bytes, content_type: str, query: Mapping[str, str]) -> Q
         return Question(audio, {**query, **parameters})
     if not body:
         raise HTTPException(400, "the body is empty: send the bytes of a recording")
-    return Question(body, query)
+    return Question(body, query, _hint(body, kind))
+
+
+def _hint(body: bytes, kind: bytes) -> str:
+    """Return what to do if a body turns out to be no recording: curl -d sends a name, or a file without line ends."""
+    try:
+        is_text = len(body) <= _LONGEST_PATH and body.decode().rstrip("\r\n").isprintable()
+    except UnicodeDecodeError:
+        is_text = False
+    if is_text:
+        return ". The body is text. Send the bytes of the recording: curl --data-binary @FILE"
+    return ". If curl -d sent it, use curl --data-binary @FILE: -d damages recordings" if kind == _CURL_DATA else ""
 
 
 def _read_json(body: bytes) -> tuple[bytes, dict[str, Any]]:

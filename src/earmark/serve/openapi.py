@@ -116,6 +116,11 @@ _TIMELINE_PARAMETERS = {
     "smooth_windows": {"type": "integer", "default": 1, "description": "windows averaged first, an odd number"},
     "merge_gap_s": {"type": "number", "default": 0, "description": "segments of a class so near become one"},
     "min_duration_s": {"type": "number", "default": 0, "description": "shorter segments are left out"},
+    "include_background": {
+        "type": "boolean",
+        "default": False,
+        "description": "also segments of background classes (silence, noise, unknown and the like)",
+    },
 }
 
 _TIMELINE_ANSWER: dict[int | str, dict[str, Any]] = {
@@ -126,6 +131,7 @@ _TIMELINE_ANSWER: dict[int | str, dict[str, Any]] = {
                 "schema": {"type": "object"},
                 "example": {
                     "duration_s": 2.0,
+                    "recording_rate_hz": 44100,
                     "task": "single_label",
                     "scores": _EXAMPLE,
                     "segments": [{"start_s": 0.0, "end_s": 1.0, "label": "yes", "score": 0.97}],

@@ -7,6 +7,7 @@ import ipaddress
 import logging
 import os
 import socket
+from collections.abc import Callable
 
 from earmark import extras
 from earmark.errors import UsageError
@@ -19,8 +20,12 @@ _SHORTEST_TOKEN = 16
 _LAST_BYTES_S = 2  # for answers that are written but not yet taken by their clients, once nothing is under way
 
 
-def serve(options: ServeOptions) -> None:
+def serve(options: ServeOptions, greet: Callable[[str], None] = lambda address: None) -> None:
     """Answer over HTTP until SIGTERM or SIGINT.
+
+    Args:
+        options: the model, the address and the limits.
+        greet: called with the address of the page when the server listens.
 
     Raises:
         UsageError: the address cannot be listened at, or must not be without a token.
@@ -33,7 +38,7 @@ def serve(options: ServeOptions) -> None:
     check_address(options, token)
     _check_browser_names(options)
     with listen(options.host, options.port) as listener:
-        _run(options, token, listener)
+        _run(options, token, listener, greet)
 
 
 def read_token(file: str | None) -> str | None:
@@ -114,7 +119,18 @@ def listen(host: str, port: int) -> socket.socket:
     return listener
 
 
-def _run(options: ServeOptions, token: str | None, listener: socket.socket) -> None:
+def page_address(host: str, port: int) -> str:
+    """Return the address of the page for a browser on this machine.
+
+    Args:
+        host: address that the server listens at; one that means all addresses becomes loopback.
+        port: the port.
+    """
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
+    return f"http://[{host}]:{port}/" if ":" in host else f"http://{host}:{port}/"
+
+
+def _run(options: ServeOptions, token: str | None, listener: socket.socket, greet: Callable[[str], None]) -> None:
     import uvicorn
 
     from earmark.export.load import load_any
@@ -172,6 +188,7 @@ def _run(options: ServeOptions, token: str | None, listener: socket.socket) -> N
     host, port = listener.getsockname()[:2]
     fields = {"host": host, "port": port, "labels": len(classifier.labels), "token": token is not None}
     logger.info("listening", extra={"fields": fields})  # the first line, which programs read the port from
+    greet(page_address(host, port))
     if lacks_background(classifier.task, classifier.decision, classifier.background_class):
         logger.warning("%s", warn_of_windows("/v1/timeline and /v1/stream", classifier.labels))
     DrainingServer(config, lifecycle).run(sockets=[listener])

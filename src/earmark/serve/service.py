@@ -145,7 +145,7 @@ class Service:
             question.refuse_unknown(openapi.CLASSIFY_SETTINGS)
             question.top_k()  # what is wrong with settings is said before anything is decoded
             self._check_function(question.function(own))
-            return question, list(iter_windows(question.audio, windowing, rate_hz, self._decode_limits))
+            return question, list(iter_windows(question.audio, windowing, rate_hz, self._decode_limits, question.hint))
 
         question, windows = await asyncio.get_running_loop().run_in_executor(self._decoders, prepare)
         last_start, last = windows[-1]

@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 from fastapi import HTTPException
 
+from earmark.data.clips import Clip
+from earmark.data.decode import own_rate_hz
 from earmark.errors import UsageError
 from earmark.predict.classifier import Classifier
 from earmark.predict.timeline import SegmentRules, Timeline, Window
@@ -51,6 +53,7 @@ def rules_of(question: Question) -> SegmentRules:
         if windows != int(windows):
             raise HTTPException(400, "smooth_windows: expected a whole number")
         given["smooth_windows"] = int(windows)
+    given["include_background"] = question.flag("include_background")
     try:
         return SegmentRules(**given)
     except UsageError as exc:
@@ -74,8 +77,8 @@ def hear(
         given_up: set when nobody waits for the answer any more.
 
     Returns:
-        ``duration_s``; the model's ``task``; ``windows`` and ``segments`` in order of time; ``scores`` of the whole
-        recording.
+        ``duration_s``; ``recording_rate_hz``, ``None`` if the header does not say it; the model's ``task``;
+        ``windows`` and ``segments`` in order of time; ``scores`` of the whole recording.
 
     Raises:
         HTTPException: 400 settings, and as :func:`iter_windows`.
@@ -84,11 +87,14 @@ def hear(
     top_k, rules, windowing = question.top_k(), rules_of(question), windowing_of(question, classifier)
     if limits.max_s * classifier.sampling_rate_hz / windowing.hop_samples > _MOST_WINDOWS:
         limits = DecodeLimits(_MOST_WINDOWS * windowing.hop_samples / classifier.sampling_rate_hz, limits.timeout_s)
-    cut = iter_windows(question.audio, windowing, classifier.sampling_rate_hz, limits)
+    cut = iter_windows(question.audio, windowing, classifier.sampling_rate_hz, limits, question.hint)
     windows = list(_scored(cut, batcher, classifier, given_up))
-    timeline = Timeline("recording", list(classifier.labels), windows, classifier.decision)
+    timeline = Timeline(
+        "recording", list(classifier.labels), windows, classifier.decision, classifier.background_classes
+    )
     return {
         "duration_s": windows[-1].end_s,
+        "recording_rate_hz": own_rate_hz(Clip("recording", read_bytes=lambda: question.audio)) or None,
         "task": classifier.task.value,
         "scores": classifier.top(timeline.aggregate(), top_k),
         "segments": [

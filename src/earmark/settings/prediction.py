@@ -7,12 +7,18 @@ from pathlib import Path
 from typing import ClassVar, Literal
 
 from earmark.errors import UsageError
-from earmark.settings.flags import COUNT, flag
+from earmark.settings.flags import COUNT, Check, flag, not_negative, within
 from earmark.settings.kinds import alternatives
 from earmark.settings.model import PretrainedArguments
 from earmark.settings.run import DEVICE_HELP
 
 DEFAULT_THRESHOLD = 0.5  # of segments
+# what the rules for segments may be; SegmentRules of the Python API checks the same
+PROBABILITY = within(0, 1, "above 0 and at most 1", low_open=True)
+ODD = Check(lambda value: value >= 1 and value % 2 == 1, "an odd number from 1 on")
+SECONDS = not_negative("0 or more")
+# a file of one of these suffixes is a table, so a folder of this name would be a mistake
+_TABLE_SUFFIXES = frozenset({".csv", ".tsv", ".json", ".jsonl", ".parquet", ".rttm", ".xlsx", ".tab", ".lab"})
 
 
 @dataclass(frozen=True)
@@ -118,16 +124,25 @@ class PredictOptions(InferenceOptions):
         DEFAULT_THRESHOLD,
         "segments: start one at the window whose probability reaches this and the model's own threshold of the class, "
         "if it has one (earmark calibrate).",
+        check=PROBABILITY,
     )
     release_threshold: float | None = flag(
         None,
         "segments: end one before the window below this (default: --threshold); a lower value keeps a sound in one "
         "segment.",
+        check=PROBABILITY,
     )
-    smooth_windows: int = flag(1, "segments: average probabilities over this many neighbouring windows, an odd number.")
-    merge_gap_seconds: float = flag(0.0, "segments: join those of a class that are at most this far apart, in seconds.")
-    min_duration_seconds: float = flag(0.0, "segments: drop those shorter than this, in seconds.")
+    smooth_windows: int = flag(
+        1, "segments: average probabilities over this many neighbouring windows, an odd number.", check=ODD
+    )
+    merge_gap_seconds: float = flag(
+        0.0, "segments: join those of a class that are at most this far apart, in seconds.", check=SECONDS
+    )
+    min_duration_seconds: float = flag(0.0, "segments: drop those shorter than this, in seconds.", check=SECONDS)
     only_labels: list[str] | None = flag(None, "segments: look for these classes only.")
+    include_background: bool = flag(
+        False, "segments: also write those of background classes (silence, noise, unknown and the like)."
+    )
     engine: Literal["local", "ray"] = flag("local", "ray distributes the recordings over the workers of a Ray cluster.")
     ray_workers: int = flag(
         2, "With --engine ray: processes, each with the model and an accelerator or a core.", check=COUNT
@@ -141,6 +156,15 @@ class PredictOptions(InferenceOptions):
         super().validate()
         self._settle_format()
         self._settle_rows()
+        if self.release_threshold is not None and self.release_threshold > self.threshold:
+            raise UsageError(
+                f"--release_threshold {self.release_threshold:g}: expected at most the threshold, {self.threshold:g}"
+            )
+        if self.output is not None and self._is_folder_named_like_a_table():
+            raise UsageError(
+                f"--output {self.output}: --format {self.format} writes a folder with a table for each recording. Name "
+                f"a folder, or a file that ends in .txt for one recording{self._or_one_table}"
+            )
 
     @property
     def output_format(self) -> OutputFormat:
@@ -153,6 +177,14 @@ class PredictOptions(InferenceOptions):
         if self.output is None or self.output_format.table_ending is None or self.one_table:
             return True
         return Path(self.output).suffix.lower() == ".txt" and not Path(self.output).is_dir()
+
+    def _is_folder_named_like_a_table(self) -> bool:
+        output = Path(str(self.output))
+        return not self.one_file and output.suffix.lower() in _TABLE_SUFFIXES and not output.is_dir()
+
+    @property
+    def _or_one_table(self) -> str:
+        return " or with --one_table" if self.output_format.has_path else ""
 
     def _settle_format(self) -> None:
         suffix = Path(self.output).suffix.lower() if self.output is not None else ".csv"
@@ -205,6 +237,7 @@ _ROWS_OF_FLAGS: dict[str, tuple[str, ...]] = {
     "merge_gap_seconds": ("segments",),
     "min_duration_seconds": ("segments",),
     "only_labels": ("segments",),
+    "include_background": ("segments",),
     "aggregate": ("clips",),
     "top_k": ("clips", "windows"),
 }

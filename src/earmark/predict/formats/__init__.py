@@ -13,7 +13,7 @@ from earmark.predict.formats.csv_table import csv_rows
 from earmark.predict.formats.json_lines import JsonRows
 from earmark.predict.formats.kaleidoscope import KaleidoscopeRows
 from earmark.predict.formats.parquet import csv_to_parquet
-from earmark.predict.formats.raven import RavenRows
+from earmark.predict.formats.raven import RavenRows, loses_path
 from earmark.predict.formats.rttm import RttmRows, file_ids
 
 
@@ -24,12 +24,14 @@ class Format:
     Attributes:
         rows: makes the text of the rows.
         ids: names by which the format identifies recordings, all different; ``None`` if rows have the paths.
+        loses_path: whether a path cannot be written as it is; ``None`` if every path can.
         convert: makes the output file from the finished text, given both paths; ``None`` if the text is the output.
         package: optional package that ``convert`` needs.
     """
 
     rows: Callable[[RowSettings], Rows]
     ids: Callable[[Sequence[str]], dict[str, str]] | None = None
+    loses_path: Callable[[str], bool] | None = None
     convert: Callable[[Path, Path], None] | None = None
     package: str | None = None
 
@@ -43,7 +45,7 @@ FORMATS: dict[str, Format] = {
     "jsonl": Format(JsonRows),
     "parquet": Format(csv_rows, convert=csv_to_parquet, package="pyarrow"),
     "audacity": Format(AudacityRows),
-    "raven": Format(RavenRows),
+    "raven": Format(RavenRows, loses_path=loses_path),
     "rttm": Format(RttmRows, ids=file_ids),
     "kaleidoscope": Format(KaleidoscopeRows),
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -22,6 +23,7 @@ class RavenRows(SegmentRows):
     refuse it. In a table of one recording, selections are numbered from 1 and times are those of the recording. In one
     table for many recordings, numbers continue, and ``Begin Time (s)`` counts through all recordings in their order,
     because Raven opens them as one sequence of files; ``File Offset (s)`` is the start within the recording.
+    ``Begin Path`` is absolute, so that it is valid wherever the table is opened.
     """
 
     def __init__(self, settings: RowSettings) -> None:
@@ -43,7 +45,7 @@ class RavenRows(SegmentRows):
         self._selections += 1
         times = [f"{self._before_s + seconds:.6f}" for seconds in (segment.start_s, segment.end_s)]
         cells = [str(self._selections), "Spectrogram 1", "1", *times]
-        cells += ["0.0", f"{self.settings.sampling_rate_hz / 2:.1f}", _cell(source), _cell(os.path.basename(source))]
+        cells += ["0.0", f"{self.settings.sampling_rate_hz / 2:.1f}", *_path_cells(source)]
         return "\t".join([*cells, f"{segment.start_s:.6f}", _cell(segment.label), score_text(segment.score)]) + "\n"
 
     def end(self, duration_s: float) -> None:
@@ -62,3 +64,23 @@ class RavenRows(SegmentRows):
 def _cell(text: str) -> str:
     """Return text for a cell: without line ends and tabs, and without quotes, which readers take for quoting."""
     return in_one_line(text).replace('"', "'")
+
+
+def _path_cells(source: str) -> list[str]:
+    """Return ``Begin Path`` and ``Begin File``."""
+    return [_path_cell(os.path.abspath(source)), _path_cell(os.path.basename(source))]
+
+
+def _path_cell(path: str) -> str:
+    """Return a path for a cell: blanks and quotes stay, because they are part of the name.
+
+    Readers take a quote for quoting only at the start of a cell. A tab or a line end would end the cell.
+    """
+    text = re.sub(r"[\t\n\v\f\r\x1c-\x1e\x85\u2028\u2029]", " ", path)
+    return "'" + text[1:] if text.startswith('"') else text
+
+
+def loses_path(source: str) -> bool:
+    """Whether a selection table cannot have the path of a recording as it is."""
+    path = os.path.abspath(source)
+    return _path_cell(path) != path

@@ -5,6 +5,7 @@ import { Picture, colourOf } from "./picture.js";
 
 const TOP_K = 5;
 const MOST_PIECES = 500; // of the course of a number
+const OF_FILE = new Set([413, 415, 422]); // refusals of the recording itself
 const SETTINGS = ["window_seconds", "hop_seconds", "threshold", "min_duration_s"];
 const at = (id) => document.getElementById(id);
 
@@ -104,7 +105,7 @@ async function analyse(name, blob) {
   try {
     const response = await post(`v1/timeline?${query}`, blob);
     answer = await response.json();
-    if (!response.ok) refusal = answer.error;
+    if (!response.ok) refusal = OF_FILE.has(response.status) ? `${name}: ${answer.error}` : answer.error;
   } catch {
     refusal = words().unreachable;
   }
@@ -117,7 +118,8 @@ async function analyse(name, blob) {
   current.answer = answer;
   at("result").hidden = false;
   showAnswer();
-  const { drawn, spectrogram } = await picture.draw(blob, pieces(answer), answer.duration_s);
+  const { drawn, spectrogram } = await picture.draw(
+    blob, pieces(answer), answer.duration_s, answer.recording_rate_hz);
   if (number !== asked) return;
   at("player").hidden = !drawn;
   at("picture").hidden = !drawn;

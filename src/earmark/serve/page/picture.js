@@ -8,7 +8,8 @@ const LONGEST_SPECTROGRAM_S = 600;
 const LOUDEST_DB = -20; // the colours of the spectrogram, in dB of full scale
 const QUIETEST_DB = -100;
 const WINDOW_DB = -6; // level that the plugin's Hann window gives a tone of full scale
-const HIGHEST_HZ = 22050;
+const HIGHEST_HZ = 22050; // of the picture, if the recording has it
+const LOWEST_RATE_HZ = 8000; // that every browser can decode to
 const COLOURS = Array.from({ length: 256 }, (_, i) => [...colour(i / 255).map((part) => part / 255), 1]);
 
 const hues = new Map();
@@ -36,7 +37,7 @@ export class Picture {
   // Axes in the words of a language, around the picture that is shown.
   describe(words) {
     if (!this.shown) return;
-    const { duration, spectrogram } = this.shown, most = innerWidth < 600 ? 4 : 10;
+    const { duration, spectrogram, highest } = this.shown, most = innerWidth < 600 ? 4 : 10;
     const frames = ["waveform", "spectrogram"].map((name) => document.getElementById(`${name}-frame`));
     const x = times(duration, { most, name: words.time });
     frames[0].classList.toggle("alone", !spectrogram);
@@ -44,21 +45,22 @@ export class Picture {
     setAxes(frames[0], { x: spectrogram ? null : x, y: linear(words.amplitude, -1, 1, { most: 2 }) });
     if (!spectrogram) return;
     setAxes(frames[1], {
-      x, y: frequencies(0, HIGHEST_HZ, "mel", { name: words.frequency }),
+      x, y: frequencies(0, highest, "mel", { name: words.frequency }),
       colours: linear(words.level, QUIETEST_DB, LOUDEST_DB, { exact: true }),
     });
     document.getElementById("spectrogram").setAttribute("aria-label",
-      words.spectrogram(duration.toFixed(1), HIGHEST_HZ, QUIETEST_DB, LOUDEST_DB));
+      words.spectrogram(duration.toFixed(1), highest, QUIETEST_DB, LOUDEST_DB));
   }
 
-  // Draw a recording; false where this browser cannot decode it.
-  async draw(blob, segments, duration) {
+  // Draw a recording, up to half its own sampling rate if that is known; false where this browser cannot decode it.
+  async draw(blob, segments, duration, rate) {
     this.clear();
+    const highest = rate ? Math.min(HIGHEST_HZ, Math.max(rate, LOWEST_RATE_HZ) / 2) : HIGHEST_HZ;
     const short = duration <= LONGEST_SPECTROGRAM_S;
     const regions = Regions.create();
     const surfer = WaveSurfer.create({
       container: "#waveform", height: 96, waveColor: "#7a8ca3", progressColor: "#3d6fb4", cursorColor: "#c0392b",
-      sampleRate: short ? 2 * HIGHEST_HZ : 8000, // of the picture: songs of birds are high, hours take memory
+      sampleRate: short ? 2 * highest : LOWEST_RATE_HZ, // of the picture: songs of birds are high, hours take memory
       plugins: [regions],
     });
     this.surfer = surfer;
@@ -76,7 +78,7 @@ export class Picture {
     }
     if (this.surfer !== surfer) return { drawn: false, spectrogram: false }; // another recording was chosen meanwhile
     this.onTime(0, surfer.getDuration());
-    this.shown = { duration: surfer.getDuration(), spectrogram: short };
+    this.shown = { duration: surfer.getDuration(), spectrogram: short, highest };
     for (const segment of segments) {
       const region = regions.addRegion({
         start: segment.start_s, end: segment.end_s, drag: false, resize: false,
@@ -91,7 +93,7 @@ export class Picture {
     if (short) {
       const container = document.getElementById("spectrogram");
       surfer.registerPlugin(Spectrogram.create({
-        container, height: 128, scale: "mel", colorMap: COLOURS, frequencyMax: HIGHEST_HZ,
+        container, height: 128, scale: "mel", colorMap: COLOURS, frequencyMax: highest,
         gainDB: -(LOUDEST_DB + WINDOW_DB), rangeDB: LOUDEST_DB - QUIETEST_DB,
       }));
     }

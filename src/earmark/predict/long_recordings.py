@@ -1,0 +1,23 @@
+"""Recordings that are much longer than the clips of a model, and get one label for the whole."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from earmark.words import counted
+
+TIMES = 4  # the clip length of the model
+
+
+def count_long(durations_s: Iterable[float], window_s: float) -> int:
+    """Return how many recordings are longer than :data:`TIMES` times the clip length, in seconds."""
+    return sum(duration_s > TIMES * window_s for duration_s in durations_s)
+
+
+def one_label_for_long(count: int, window_s: float) -> str:
+    """Return a sentence without its full stop: how many recordings are long, and that each gets one label."""
+    are = "is" if count == 1 else "are"
+    return (
+        f"{counted(count, 'recording')} {are} longer than {TIMES} times the {window_s:.3g} s that the model takes at "
+        "once, and each recording gets one label"
+    )

@@ -1,0 +1,34 @@
+"""Class names of a model in a local folder, read without loading the model. Loads neither torch nor Transformers."""
+
+from __future__ import annotations
+
+import json
+
+from earmark.errors import ModelError
+from earmark.export.description import is_export, read_description
+from earmark.models.checkpoint import local_folder
+
+
+def classes_of_folder(name_or_path: str) -> list[str] | None:
+    """Return the class names in the configuration of a model or an export.
+
+    Args:
+        name_or_path: as a command takes it.
+
+    Returns:
+        The names; ``None`` if this is no local folder, or if its configuration does not say or is damaged. Loading the
+        model then reports what is wrong.
+
+    Raises:
+        ModelError: there is no such folder.
+    """
+    folder = local_folder(name_or_path)
+    if folder is None:
+        return None
+    try:
+        if is_export(folder):
+            return read_description(folder).labels
+        names = json.loads((folder / "config.json").read_text(encoding="utf-8"))["id2label"]
+        return [str(name) for name in names.values()] or None
+    except (ModelError, OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
