@@ -1,4 +1,4 @@
-from earmark.words import counted, none_of
+from earmark.words import agreeing, counted, none_of
 
 
 def test_one_is_not_several() -> None:
@@ -12,3 +12,8 @@ def test_none_of_one_is_not_none_of_1() -> None:
         "the recording could not be read",
         "none of the 1,200 recordings could be read",
     ]
+
+
+def test_verbs_and_pronouns_agree_with_a_number() -> None:
+    assert [f"{number} {agreeing(number, 'are')}" for number in (0, 1, 2)] == ["0 are", "1 is", "2 are"]
+    assert [agreeing(1, word) for word in ("have", "were", "them", "they")] == ["has", "was", "it", "it"]

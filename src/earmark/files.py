@@ -18,6 +18,7 @@ from earmark.words import and_more, suggestion
 # Virus scanners and search indexers open new files for a moment, and Windows moves no file that is open.
 _TRIES = 20 if sys.platform == "win32" else 1
 _BETWEEN_TRIES_S = 0.05
+_MOST_COMPARED = 10_000  # names in a folder among which the nearest is looked for
 
 
 def writing(path: Path, *, errors: str = "surrogateescape") -> AbstractContextManager[TextIO]:
@@ -97,6 +98,46 @@ def sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
+@contextmanager
+def no_empty_folder(path: Path) -> Iterator[None]:
+    """Remove a folder, and its parents, that were created inside the ``with`` block and are empty at its end."""
+    created = [folder for folder in (path, *path.parents) if not os.path.exists(folder)]
+    try:
+        yield
+    finally:
+        with suppress(OSError):  # not created, or not empty
+            for folder in created:
+                folder.rmdir()
+
+
+def others_beside(missing: Path, *, folders: bool | None = None, listed: bool = True) -> str:
+    """Return which name was probably meant by one that does not exist, as the end of a sentence about it.
+
+    Args:
+        missing: the path.
+        folders: whether it should be a folder, or a file of the same type; ``None`` for either.
+        listed: whether the first names are given if none is near.
+
+    Returns:
+        The name nearest to it in its folder, or the first names there; empty if there are none.
+    """
+    suffix = missing.suffix.casefold()
+    others: list[str] = []
+    try:
+        with os.scandir(missing.parent) as entries:
+            for entry in entries:
+                is_alike = os.path.splitext(entry.name)[1].casefold() == suffix
+                if folders is None or (entry.is_dir() if folders else is_alike):
+                    others.append(entry.name)
+                if len(others) == _MOST_COMPARED:
+                    break
+    except OSError:
+        return ""
+    others.sort()
+    near = suggestion(missing.name, others, "" if missing.parent == Path() else f"{missing.parent.as_posix()}/")
+    return near or (f"; {missing.parent} holds {and_more(others)}" if listed and others else "")
+
+
 def csv_row(cells: Iterable[object]) -> str:
     """Return one line of CSV that ends in a line feed.
 
@@ -106,23 +147,3 @@ def csv_row(cells: Iterable[object]) -> str:
     line = io.StringIO()
     csv.writer(line, lineterminator="\r\n").writerow(cells)
     return line.getvalue()[:-2] + "\n"
-
-
-def similar_in_folder(missing: Path, *, folders_only: bool = False, listed: bool = False) -> str:
-    """Return a hint at the name beside a missing file or folder that is most like it.
-
-    Args:
-        missing: the path that does not exist.
-        folders_only: suggest folders only.
-        listed: name the first of the others if none is similar.
-
-    Returns:
-        ``"; did you mean FOLDER/NAME?"``, or ``"; FOLDER holds A, B and 3 more."``, or nothing.
-    """
-    folder = missing.parent
-    try:
-        others = sorted(path.name for path in folder.iterdir() if path.is_dir() or not folders_only)
-    except OSError:
-        return ""
-    near = suggestion(missing.name, others, "" if folder == Path() else f"{folder.as_posix()}/")
-    return near or (f"; {folder} holds {and_more(others)}." if listed and others else "")

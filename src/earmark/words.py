@@ -12,6 +12,14 @@ def counted(number: int, noun: str) -> str:
     return f"{number:,} {noun}{ending}"
 
 
+_SINGULAR = {"are": "is", "have": "has", "were": "was", "do": "does", "them": "it", "they": "it", "these": "this"}
+
+
+def agreeing(number: int, word: str) -> str:
+    """Return a verb or pronoun of the plural as it is beside ``number``: ``"is"`` for 1 and ``"are"``."""
+    return _SINGULAR[word] if number == 1 else word
+
+
 def and_more(names: Sequence[str], shown: int = 3) -> str:
     """``"a, b, c and 4 more"``: the first ``shown`` of ``names``."""
     more = f" and {len(names) - shown:,} more" if len(names) > shown else ""

@@ -58,7 +58,7 @@ def page(browser: Any, html: Path) -> Iterator[Any]:
 @needs_browser
 def test_findings_can_be_heard(page: Any) -> None:
     assert "taken" not in page.title()
-    copies = page.locator("details", has_text="more than once in one split")
+    copies = page.locator("details", has_text="of copies within one split")
     assert copies.locator(".clip").count() == 2
     copies.locator("summary").press("Enter")
     player = copies.locator("audio").first

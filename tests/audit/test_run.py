@@ -128,6 +128,7 @@ def test_recordings_without_labels_are_inspected_too(tmp_path: Path, capsys: pyt
     assert {one["kind"]: one["level"] for one in found} == {
         "duplicate": "warning", "silent": "warning", "unlabelled": "note"
     }  # fmt: skip
+    assert "warning  1 set of clips that may be copies (2 clips)\n" in out
     assert "no clip has a label: classes, labels of copies" in out
     # the folders of a recorder look like classes, until it is said that they are none
     (folder / "site").mkdir()
@@ -165,7 +166,7 @@ def test_groups_in_two_splits(tmp_path: Path) -> None:
     )
     (shared,) = [finding for finding in inspect(options).findings if finding.kind == "shared group"]
     assert shared.level == "error"
-    assert "1 of 7 groups are in more than one split: 'anna'" in shared.text
+    assert "1 of 7 groups is in more than one split: 'anna'" in shared.text
     assert len(shared.rows) == 2
 
 
@@ -275,7 +276,7 @@ def test_folds_are_inspected_as_splits(tmp_path: Path) -> None:
     findings = {finding.kind: finding for finding in found.findings}
     assert [found.audited.table[row].source for row in findings["leak"].rows] == ["1_0.wav", "10_1.wav"]
     assert findings["few clips"].text == "fewer than 10 clips to learn from: 'a', 'b'"  # 6 each, not 2 of a fold
-    assert "1 of 10 groups are in more than one split: 'anna'" in findings["shared group"].text  # training refuses it
+    assert "1 of 10 groups is in more than one split: 'anna'" in findings["shared group"].text  # training refuses it
     assert "fold 2 " in found.summary
     made = inspect(InspectOptions(train_file=str(tmp_path / "all.csv"), folds=2))
     assert sorted(set(made.audited.splits)) == ["fold 1", "fold 2"]

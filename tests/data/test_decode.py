@@ -132,9 +132,9 @@ def test_integers_are_scaled_by_their_type():
     ("samples", "rate_hz", "said"),
     [
         (np.zeros(0, np.float32), 16_000, "holds no samples"),
-        (np.array([0.0, np.nan]), 16_000, "1 samples are NaN or infinite"),
+        (np.array([0.0, np.nan]), 16_000, "1 sample is NaN or infinite"),
         (np.array([1e300]), 16_000, "NaN or infinite"),
-        (np.array([0.0, -1e38]), 16_000, "1 samples are above 8 times full scale, the first at 0.000 s"),
+        (np.array([0.0, -1e38]), 16_000, "1 sample is above 8 times full scale, the first at 0.000 s"),
         (np.zeros((2, 16_000), np.float32), 16_000, "transpose"),
         (np.zeros((2, 3, 4), np.float32), 16_000, "neither (samples,) nor"),
         (np.array(["a"]), 16_000, "no sound"),
@@ -251,7 +251,7 @@ def test_a_length_of_unknown_is_no_truncation():
         (encode(np.zeros(0, np.float32)), "holds no samples"),
         (
             encode(np.array([0, np.inf, 0], np.float32), codec="FLOAT"),
-            "1 samples are NaN or infinite, the first at 0.000",
+            "1 sample is NaN or infinite, the first at 0.000",
         ),
         (encode(np.full(9, np.nan, np.float32), codec="FLOAT"), "9 samples are NaN"),
     ],
@@ -363,7 +363,7 @@ def test_a_stream_says_where_it_broke(tmp_path, monkeypatch):
     path.write_bytes(encode(samples, codec="FLOAT"))
     blocks = stream_clip(clip_of(path), RATE_HZ)
     assert sum(len(next(blocks)) for _ in range(12)) == 12_000
-    with pytest.raises(AudioError, match=r"1 samples are NaN or infinite, the first at 0\.750 s"):
+    with pytest.raises(AudioError, match=r"1 sample is NaN or infinite, the first at 0\.750 s"):
         next(blocks)
     with pytest.raises(AudioError, match="no such file"):
         next(stream_clip(clip_of(tmp_path / "none.wav"), RATE_HZ))

@@ -8,7 +8,7 @@ import pytest
 
 from earmark.data.clips import ClipTable
 from earmark.data.columns import Columns
-from earmark.data.folders import load_folder
+from earmark.data.folders import check_is_folder, load_folder
 from earmark.data.split_names import SplitNames
 from earmark.errors import DataError
 
@@ -163,3 +163,12 @@ def test_the_real_recordings():
     assert len(splits.train.labels()) == 12
     assert splits.train.labels() == splits.validation.labels()
     assert len(splits.train) == 2634
+
+
+def test_a_wrong_folder_name_is_answered_with_the_nearest_one(tmp_path: Path) -> None:
+    (tmp_path / "recordings").mkdir()
+    (tmp_path / "recordings.csv").write_text("")
+    with pytest.raises(DataError, match=r"recrdings: no such folder; did you mean .*/recordings\?$"):
+        check_is_folder(tmp_path / "recrdings")
+    with pytest.raises(DataError, match=r"recordings\.csv: is a file, not a folder"):
+        check_is_folder(tmp_path / "recordings.csv")

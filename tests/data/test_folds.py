@@ -117,9 +117,9 @@ def change(**cells: str) -> list[Row]:
 @pytest.mark.parametrize(
     ("table", "options", "said"),
     [
-        (change(fold=""), {}, "1 of 60 clips have nothing in the column 'fold', the first of them 3.wav"),
+        (change(fold=""), {}, "1 of 60 clips has nothing in the column 'fold', the first of them 3.wav"),
         (change(fold=" "), {}, "nothing in the column 'fold'"),
-        (change(speaker=""), {"group_column": "speaker"}, "1 of 60 clips have nothing in the column 'speaker'"),
+        (change(speaker=""), {"group_column": "speaker"}, "1 of 60 clips has nothing in the column 'speaker'"),
         (change(label="c"), {}, "fold 4 holds all clips of 'c'"),
         (change(fold="2"), {"group_column": "speaker"}, "1 group of speaker in two folds, the first of them s3"),
         ([(p, label, "1", s) for p, label, _, s in rows()], {}, "all clips are in the fold '1'"),
@@ -193,9 +193,7 @@ def test_seeds() -> None:
 
 def test_a_group_column_with_gaps_is_named_where_a_split_is_made(tmp_path: Path) -> None:
     path = manifest(tmp_path, change(speaker=""))
-    with pytest.raises(
-        DataError, match=r"1 of 60 clips have nothing in the column 'speaker', the first of them 3\.wav"
-    ):
+    with pytest.raises(DataError, match=r"1 of 60 clips has nothing in the column 'speaker', the first of them 3\.wav"):
         load_splits(DataArguments(train_file=path, group_column="speaker"), seed=0)
 
 

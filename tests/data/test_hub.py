@@ -74,6 +74,15 @@ def test_parquet_with_embedded_bytes(tmp_path: Path) -> None:
     check(load_parquet(path, Columns()), str(path))
 
 
+def test_no_progress_of_another_package_is_shown(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    datasets.enable_progress_bars()
+    table().to_parquet(tmp_path / "a.parquet")
+    capfd.readouterr()
+    load_parquet(tmp_path / "a.parquet", Columns())
+    assert capfd.readouterr().err == ""
+    assert not datasets.are_progress_bars_disabled(), "a program that uses earmark keeps its own bars"
+
+
 def test_parquet_that_datasets_did_not_write(tmp_path: Path) -> None:
     import pyarrow.parquet as parquet
 

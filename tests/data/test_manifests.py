@@ -146,6 +146,45 @@ def test_an_audio_column_that_was_asked_for_is_the_only_one_that_will_do(tmp_pat
         load_manifest(path, Columns(audio="dirty"))
 
 
+@pytest.mark.parametrize(
+    ("columns", "said"),
+    [
+        (Columns(label="species"), "no column 'species' with the labels ({there}). Correct --label_column_name"),
+        (Columns(label="labl"), "'labl' with the labels ({there}; did you mean label?). Correct --label_column_name"),
+        (Columns(label="label,owl"), "no column 'owl' ({there}). Correct --label_column_name"),
+        (Columns(audio="clean"), "no column 'clean' with the recordings ({there}). Correct --audio_column_name"),
+        (Columns(group="speakr"), "no column 'speakr' ({there}; did you mean speaker?). Correct --group_column"),
+        (Columns(fold="block"), "no column 'block' ({there}). Correct --fold_column"),
+        (Columns(start="onset"), "no column 'onset' ({there}). Correct --start_column_name"),
+    ],
+)
+def test_a_column_that_was_named_wrongly_is_to_be_corrected(columns, said, tmp_path):
+    path = write(tmp_path / "a.csv", "path,label,speaker\na.wav,x,s\nb.wav,y,t\n")
+    with pytest.raises(DataError) as caught:
+        load_manifest(path, columns)
+    assert said.format(there="the columns are path, label, speaker") in str(caught.value)
+
+
+def test_a_table_without_usual_names_asks_for_names(tmp_path):
+    for text, flag in (("sound,label\na.wav,x\n", "audio"), ("path,klass\na.wav,x\n", "label")):
+        with pytest.raises(DataError, match=rf"\. Name it with --{flag}_column_name$"):
+            load_manifest(write(tmp_path / "a.csv", text))
+
+
+def test_a_wrong_file_name_is_answered_with_the_nearest_one(tmp_path, monkeypatch):
+    for name in ("train.csv", "test.csv", "notes.txt"):
+        write(tmp_path / name, "path,label\n")
+    with pytest.raises(DataError, match=r"tarin\.csv: no such file; did you mean .*/train\.csv\?$"):
+        load_manifest(tmp_path / "tarin.csv")
+    with pytest.raises(DataError, match=r"xyz\.csv: no such file; .* holds test\.csv, train\.csv$"):
+        load_manifest(tmp_path / "xyz.csv")
+    with pytest.raises(DataError, match=r"gone/train\.csv: no such file$"):
+        load_manifest(tmp_path / "gone" / "train.csv")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(DataError, match=r"^tarin\.csv: no such file; did you mean train\.csv\?$"):
+        load_manifest("tarin.csv")
+
+
 def test_whole_numbers_are_class_names(tmp_path):
     text = '{"path": "a", "label": 3}\n{"path": "b", "label": 4.0}\n{"path": "c", "label": true}\n'
     assert load_manifest(write(tmp_path / "a.jsonl", text)).labels() == ["3", "4", "true"]

@@ -78,6 +78,23 @@ def test_a_missing_validation_split_is_made_and_said(tmp_path):
     assert sources(again.validation) == sources(splits.validation)
 
 
+def test_clips_of_one_recording_are_set_aside_together_and_the_note_says_so(tmp_path):
+    path = tmp_path / "events.csv"
+    rows = [f"{i // 8}.wav,{i % 8},{i % 8 + 1},{'ab'[i % 2]}\n" for i in range(32)]
+    path.write_text("path,start,end,label\n" + "".join(rows))
+    for i in range(4):
+        (tmp_path / f"{i}.wav").write_bytes(b"")
+    splits = load_splits(DataArguments(train_file=str(path)), seed=7)
+    assert len(splits.validation) == 8
+    assert len({clip.path for clip in splits.validation}) == 1
+    assert splits.notes[-1] == (
+        f"{path}: no validation split, so 8 of 32 training clips were set aside for validation (by recording, as near "
+        "to --validation_fraction 0.1 of each label as whole recordings allow, seed 7)"
+    )
+    one = load_splits(DataArguments(train_file=str(path), folds=4, fold="1"), seed=7).notes[-1]
+    assert one.endswith("of 24 clips were set aside for validation (seed 7, by recording)")
+
+
 def test_a_split_by_group(tmp_path):
     options = DataArguments(train_file=manifest(tmp_path / "a.csv", 100), group_column="speaker")
     splits = load_splits(options, seed=0)

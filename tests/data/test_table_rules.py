@@ -88,7 +88,7 @@ def test_speechbrain_rows_by_id_with_a_placeholder_before_the_paths(tmp_path: Pa
         ("t.csv", b"PK\x03\x04abc", "Excel workbook"),
         ("t.csv", b"\x1f\x8babc", "is compressed with gzip, not text. Unpack it first"),
         ("t.xlsx", b"PK", "Save the sheet as CSV"),
-        ("t.csv", "a.wav,low\nb.wav,high\n", "its first row looks like data (a.wav): add a header"),
+        ("t.csv", "a.wav,low\nb.wav,high\n", "Its first row looks like data (a.wav): add a header"),
         ("t.csv", 'file,note,label\na.wav,"x,low\nb.wav,y",high\n', "over lines that look like rows of their own"),
         ("t.csv", "file,label\na.wav,x,y\nb.wav,x\nc.wav,x,y\n", "row 2: 3 cells, the header has 2 (1 other row"),
         ("t.csv", "file,primary_label,category\na.wav,x,y\n", "each of primary_label, category could be the labels"),
@@ -278,6 +278,26 @@ def test_recordings_are_found_below_the_table_by_unique_name(tmp_path: Path) -> 
     assert below == ["audio/owl/XC1.ogg", "audio/b.WAV", "audio/b.WAV", "other/caf\u0065\u0301.wav"]
     assert "4 recordings found below" in clips.reasons[-1].text
     assert not clips.reasons[-1].is_obvious
+
+
+def test_names_in_another_unicode_form_are_said_to_be_that(tmp_path: Path) -> None:
+    touch(tmp_path, *(f"e\u0301_{i}.wav" for i in range(3)))
+    rows = "".join(f"\u00e9_{i}.wav,{'ab'[i % 2]}\n" for i in range(3))
+    clips = table(tmp_path, f"path,label\n{rows}")
+    assert [Path(str(clip.path)).name for clip in clips] == [f"e\u0301_{i}.wav" for i in range(3)]
+    text = clips.reasons[-1].text
+    assert "3 recordings found below" in text
+    assert "whose names on disk are the same letters in another Unicode form" in text
+    assert text.endswith("e.g. \u00e9_0.wav is written in NFC in the table and in NFD on disk")
+    (tmp_path / "other").mkdir()
+    touch(tmp_path, "other/\u00e9.wav")
+    other = table(tmp_path / "other", "path,label\ne\u0301.wav,a\n").reasons[-1].text
+    assert other.endswith("is written in NFD in the table and in NFC on disk")
+    touch(tmp_path, "below/x.wav")
+    clips = table(tmp_path, f"path,label\n{rows}x.wav,a\n")
+    assert clips.reasons[-1].text.endswith(
+        f"4 recordings found below {tmp_path} by name, e.g. x.wav is {tmp_path}/below/x.wav"
+    )
 
 
 def test_a_name_in_two_folders_asks_for_the_folder(tmp_path: Path) -> None:

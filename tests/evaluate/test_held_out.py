@@ -16,8 +16,9 @@ from earmark.data.clips import Clip, ClipTable, Splits
 from earmark.data.sources import load_folds, load_splits
 from earmark.data.usable import keep_usable
 from earmark.errors import DataError, UsageError
-from earmark.evaluate.held_out import HeldOut, find_held_out
+from earmark.evaluate.held_out import HeldOut, check_given_files, find_held_out
 from earmark.evaluate.place import first_place
+from earmark.evaluate.run import evaluate
 from earmark.runs.split_record import find_record, recording_split, write_record
 from earmark.runs.split_settings import read_split_settings, write_split_settings
 from earmark.settings.data import DataArguments
@@ -195,16 +196,55 @@ def test_data_without_a_held_out_clip_is_refused(run, folder, tmp_path) -> None:
     rest = tmp_path / "rest"
     shutil.copytree(folder, rest, ignore=lambda place, files: [f for f in files if f"{Path(place).name}/{f}" in held])
     with pytest.raises(
-        DataError, match=r"of 54 clips none is in the validation split .* 54 were trained on and 0 are new"
+        DataError, match=r"of 54 clips none is in the validation split of the run .*: 54 in its training split\. Name"
     ):
         chosen(run, data_dir=str(rest))
-    with pytest.raises(DataError, match="Give clips that the run has not seen"):
+    with pytest.raises(DataError, match=r"of 54 clips none is new to the run .*Name clips that the run has not used"):
         chosen(run, data_dir=str(rest), split="unseen")
-    with pytest.raises(DataError, match="no test clips in this data; it has: train"):
+    with pytest.raises(DataError) as refused:
         chosen(run, data_dir=str(rest), split="test")
+    assert str(refused.value) == (
+        f"{rest}: no test clips in this data; it has: train. The run has no test split either ({run}/splits.csv). "
+        "Name test clips with --test_file FILE; --split validation scores clips that the run held out"
+    )
     write(rest / "low" / "new.wav", 300, "low")
-    with pytest.raises(DataError, match=r"1 are new to the run\. Score the new ones with --split unseen"):
+    with pytest.raises(DataError, match=r"54 in its training split, 1 new to the run\. Add --split unseen to score"):
         chosen(run, data_dir=str(rest))
+
+
+def test_clips_of_another_split_of_the_run_are_counted_with_the_flag_that_scores_them(folder, grown, tmp_path) -> None:
+    splits = load_splits(DataArguments(data_dir=str(folder)), seed=1)
+    assert splits.train is not None
+    splits.test, splits.train = splits.train.keep(range(10)), splits.train.keep(range(10, len(splits.train)))
+    run = record(tmp_path / "run", splits)
+    tested = tmp_path / "tested"
+    for clip in splits.test:
+        (tested / str(clip.label)).mkdir(parents=True, exist_ok=True)
+        shutil.copy(str(clip.path), tested / str(clip.label))
+    with pytest.raises(DataError) as refused:
+        chosen(run, data_dir=str(tested))
+    assert str(refused.value) == (
+        f"{tested}: of 10 clips none is in the validation split of the run ({run}/splits.csv): 10 in its test split. "
+        "Add --split test to score these clips"
+    )
+    assert len(chosen(run, data_dir=str(tested), split="test").table) == 10
+    shutil.copy(grown / "low" / "new_0.wav", tested / splits.test[0].label_text / "new.wav")
+    with pytest.raises(DataError, match=r"10 in its test split, 1 new to the run\. Add --split test or --split unseen"):
+        chosen(run, data_dir=str(tested))
+
+
+def test_manifests_of_another_split_name_the_flag_without_loading_the_model(run, folder) -> None:
+    options = {"model_name_or_path": str(run)}  # the run has no model to load
+    with pytest.raises(UsageError) as refused:
+        evaluate(EvaluateOptions(test_file="some.csv", **options))
+    assert str(refused.value) == (
+        "--test_file some.csv: these are test clips, and --split is validation. Add --split test to score them"
+    )
+    with pytest.raises(UsageError, match=r"--eval_file some\.csv: these are validation clips, and --split is test"):
+        evaluate(EvaluateOptions(eval_file="some.csv", split="test", **options))
+    for other in ({"split": "test"}, {"split": "unseen"}, {"data_dir": str(folder)}, {"train_file": "train.csv"}):
+        check_given_files(EvaluateOptions(test_file="some.csv", **other, **options))
+    check_given_files(EvaluateOptions(**options))
 
 
 def test_copies_of_training_clips_are_not_scored_and_silence_is_no_copy(folder, tmp_path, caplog) -> None:
@@ -225,7 +265,7 @@ def test_copies_of_training_clips_are_not_scored_and_silence_is_no_copy(folder, 
         found = chosen(run, data_dir=str(data))
     stems = sorted("silence" if "silence" in clip.source else Path(clip.source).stem for clip in found.table)
     assert stems == ["03", "silence", "silence"]
-    assert "; 1 of these were held out as well and are left out: copies of training clips" in caplog.text
+    assert "; 1 of these was held out as well and is left out: copies of training clips" in caplog.text
 
 
 def test_a_split_of_the_data_is_taken_as_it_is_and_marked(run, folder, tmp_path) -> None:

@@ -98,3 +98,9 @@ def test_the_record_names_a_model_of_the_hub_without_its_scheme() -> None:
     names = ("hf://org/name", "org/name")
     named = [describe(EvaluateOptions(model_name_or_path=name, data_dir="d"), table)["model"] for name in names]
     assert named == ["org/name", "org/name"]
+
+
+def test_the_page_names_the_data_that_was_scored(model: Path, noisy: Path) -> None:
+    assert evaluate(model, noisy, "--report", "true") == 0
+    page = (model / "evaluation_validation" / "report.html").read_text(encoding="utf-8")
+    assert f"model on {noisy}/validation" in page

@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from earmark.errors import ModelError
-from earmark.models.build import ModelSource, build_for_training, load_trained
+from earmark.models.build import ModelSource, build_for_training, load_config, load_trained
 from earmark.models.checkpoint import find_checkpoint, folder_to_write, hub_name, local_folder
 from tests.models.hub_stand_in import serve
 from tests.patience import PATIENCE_S
@@ -181,3 +181,16 @@ def test_pickled_weights_load_when_allowed(saved: Path) -> None:
     torch.save(load_file(saved / "model.safetensors"), saved / "pytorch_model.bin")
     (saved / "model.safetensors").unlink()
     assert load_trained(ModelSource(name_or_path=str(saved), allow_pickle=True)).labels == ["a", "b"]
+
+
+def test_a_wrong_architecture_is_answered_with_the_nearest_one() -> None:
+    with pytest.raises(ModelError, match=r"--model_type tcresnet: not one of .*; did you mean tc_resnet\?$"):
+        load_config(ModelSource(model_type="tcresnet"), None)
+    with pytest.raises(ModelError, match=r"--model_type x: not one of .*, whisper$"):
+        load_config(ModelSource(model_type="x"), None)
+
+
+def test_a_wrong_run_name_is_answered_with_the_nearest_one(tmp_path: Path) -> None:
+    (tmp_path / "first").mkdir()
+    with pytest.raises(ModelError, match=r"frist: no such folder, and X; did you mean .*/first\?$"):
+        folder_to_write(str(tmp_path / "frist"), "X")

@@ -36,7 +36,7 @@ def test_runs_against_the_first(runs: list[str]) -> None:
     assert [run.figures["accuracy"].value for run in found.runs] == [0.75, 0.975, 0.75]
     text = found.summary()
     assert "better: better than plain (p 0.0078)" in text
-    assert "same: these clips do not tell it from plain (p 1)" in text
+    assert "same: no significant difference from plain on these clips (p 1)" in text
     assert "majority rate 0.5000" in text
 
 
@@ -49,6 +49,44 @@ def test_evaluations_of_unseen_clips_are_compared(tmp_path: Path) -> None:
         found = compare_runs(words, split)
         assert found.split == "unseen"
         assert found.pairs[0].only_second == 9
+
+
+def test_runs_without_a_common_split_are_told_which_they_have(tmp_path: Path) -> None:
+    right = [True] * 10
+    first = of_classes(of_classes(tmp_path / "first", right, split="validation"), right, split="unseen")
+    second = of_classes(tmp_path / "second", right)
+    with pytest.raises(DataError) as refused:
+        compare_runs([str(first), str(second)])
+    assert str(refused.value) == (
+        f"the runs have predictions of no common split: {first} has validation and unseen clips; {second} has test "
+        "clips. Evaluate each with the same --split, then compare these evaluations"
+    )
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(DataError, match=r"empty: no predictions_SPLIT\.csv in it; `earmark train`"):
+        compare_runs([str(first), str(tmp_path / "empty")])
+
+
+def test_an_interval_that_seems_to_contradict_p_is_explained(tmp_path: Path) -> None:
+    plain = of_classes(tmp_path / "plain", [i >= 5 for i in range(40)])
+    better = of_classes(tmp_path / "better", [True] * 40)
+    found = compare_runs([str(plain), str(better)])
+    assert found.pairs[0].p == 0.0625
+    assert found.pairs[0].differences["accuracy"].is_certain
+    (verdict,) = found.verdicts()
+    assert verdict.startswith(
+        "better: no significant difference from plain on these clips (p 0.062). The 95 % interval"
+    )
+    assert "of the difference in accuracy (+0.0" in verdict
+    assert "excludes 0, but p decides. McNemar's exact test (p) and the bootstrap (interval)" in verdict
+    assert verdict.endswith("near the limit of 0.05. Score more clips to be sure")
+    assert "p is raised" not in verdict
+    same = of_classes(tmp_path / "same", [i >= 5 for i in range(40)])
+    verdict, _ = compare_runs([str(plain), str(better), str(same)]).verdicts()
+    assert "near the limit of 0.05, and p is raised because 2 runs are compared. Score" in verdict
+    sure = of_classes(tmp_path / "sure", [i >= 15 for i in range(40)])
+    for one, other in ((sure, better), (plain, same)):  # p and interval agree
+        (verdict,) = compare_runs([str(one), str(other)]).verdicts()
+        assert "interval" not in verdict
 
 
 def test_clips_of_one_recording_are_told_apart(tmp_path: Path) -> None:
@@ -157,7 +195,7 @@ def test_probabilities_may_be_better_where_whole_clips_do_not_say_so(tmp_path: P
     plain, ranked = logits - 20, np.where(there, 1.0, -1.0) - 20  # neither answers a label
     runs = [of_labels(tmp_path / "plain", there, plain), of_labels(tmp_path / "ranked", there, ranked)]
     (verdict,) = compare_runs(runs).verdicts()
-    assert verdict.startswith("ranked: the clips with all labels right do not tell it from plain (p 1)")
+    assert verdict.startswith("ranked: no significant difference from plain on clips with all labels right (p 1)")
     assert "; its mAP is higher (+0." in verdict
 
 
@@ -166,7 +204,7 @@ def test_runs_of_numbers(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
     run([of_numbers(tmp_path / name, *noisy_numbers(noise, seed)) for name, noise, seed in given])
     text = capsys.readouterr().out
     assert "bad: worse than plain" in text
-    assert "like: these clips do not tell it from plain" in text
+    assert "like: no significant difference from plain on these clips" in text
     assert "Wilcoxon p" in text
     numbers, answers = noisy_numbers(3.0, 2)
     assert f"| bad   | {np.abs(answers - numbers).mean():.4g} " in text
@@ -207,7 +245,9 @@ def test_what_cannot_be_compared_is_one_line(runs: list[str], tmp_path: Path) ->
     (relabelled / "predictions_test.csv").write_text("path,label\nx,y\n")
     with pytest.raises(DataError, match="damaged"):
         compare_runs([runs[0], str(relabelled)])
-    with pytest.raises(DataError, match=r"predictions_validation\.csv: not there"):
+    with pytest.raises(
+        DataError, match=r"plain: no predictions of validation clips; it has those of test clips\. Eval"
+    ):
         compare_runs(runs, "validation")
     with pytest.raises(UsageError, match="named twice"):
         compare_runs([runs[0], runs[0] + "/"])

@@ -59,7 +59,7 @@ def test_copies_within_groups_are_no_proof(tmp_path: Path) -> None:
     assert "900 clips, 2 classes" in text
     assert "\nintervals and p over 10 groups, each drawn and tested as a whole\n" in text
     assert "| Sign-flip p |" in text
-    assert "better: these clips do not tell it from plain (p 0.12 over 10 groups)" in text
+    assert "better: no significant difference from plain on these clips (p 0.12 over 10 groups)" in text
 
 
 def test_intervals_over_groups_are_those_of_the_runs_themselves(tmp_path: Path) -> None:
@@ -100,7 +100,7 @@ def test_copies_of_clips_with_several_labels(tmp_path: Path) -> None:
     of_labels_ = [[one.interval for of in each.pairs[0].of_labels.values() for one in of if one] for each in found]
     assert same(*of_labels_)
     assert "plain by the clips" not in often.summary()
-    assert "the clips with all labels right do not tell it from plain (p" in often.verdicts()[0]
+    assert "no significant difference from plain on clips with all labels right (p" in often.verdicts()[0]
 
 
 def test_copies_of_clips_with_numbers(tmp_path: Path) -> None:
@@ -118,7 +118,7 @@ def test_copies_of_clips_with_numbers(tmp_path: Path) -> None:
     assert once.p == often.p
     assert same(intervals(once), intervals(often))
     like, bad = often.verdicts()
-    assert like.startswith("like: these clips do not tell it from plain (p ")
+    assert like.startswith("like: no significant difference from plain on these clips (p ")
     assert bad.startswith("bad: worse than plain (p ")
     assert bad.endswith(" over 30 groups)")
     assert not often.pairs[1].second_is_better

@@ -54,6 +54,22 @@ def test_clips_are_found_wherever_the_command_runs(tmp_path: Path, monkeypatch: 
 
 
 @needs_browser
+def test_terminal_and_page_round_alike(tmp_path: Path, browser: Any) -> None:
+    """p 0.0625 and a difference of 5/32 are halfway between two roundings."""
+    right = {"plain": [i >= 5 for i in range(32)], "better": [True] * 32}
+    found = compare_runs([str(of_classes(tmp_path / name, of)) for name, of in right.items()])
+    path = write_comparison(tmp_path / "x.html", found)
+    lines = [line for line in found.summary().splitlines() if line.startswith("| ")]
+    with opened(browser, path) as page:
+        for table, line in (("figures", lines[2]), ("pairs", lines[6])):
+            shown = [cell.strip().replace("-", "−") for cell in line.split("|")[1:-1]]
+            cells = page.locator(f"#{table} tbody tr", has_text=shown[0]).locator("td").all_inner_texts()
+            assert [cell for cell in cells if cell] == shown  # the bar of the headline has no text
+        assert cells[-1] == "0.062"
+        assert "(p 0.062)" in page.locator("#verdicts").inner_text()
+
+
+@needs_browser
 def test_the_clips_that_decide_can_be_heard(tmp_path: Path, browser: Any, capsys: pytest.CaptureFixture[str]) -> None:
     right = {"plain": [i % 4 != 0 for i in range(40)], "better": [i != 0 for i in range(40)]}
     right["same"] = [i % 4 != 1 for i in range(40)]
@@ -100,7 +116,10 @@ def test_runs_of_several_labels_stand_side_by_side(labels: Any) -> None:
     assert "All labels right" in figures
     assert "0.9750" in figures  # good: one clip is wrong
     assert "0.9000" in figures  # plain: four are
-    assert "good: the clips with all labels right do not tell it" in labels.locator("#verdicts").inner_text()
+    assert (
+        "good: no significant difference from plain on clips with all labels right"
+        in labels.locator("#verdicts").inner_text()
+    )
     assert labels.locator("#pairs tbody tr").first.locator("td").nth(5).inner_text() == "4"
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from earmark.errors import OutputError
+from earmark.errors import DataError, OutputError
 from earmark.runs import in_use
 from earmark.runs.folder import RunFolder, prepare_output_dir
 from earmark.runs.in_use import NAME, held
@@ -51,6 +51,28 @@ def another_process(folder: Path, *words: str) -> Iterator[tuple[subprocess.Pope
             process.kill()
             assert process.stdin is not None
             process.stdin.close()
+
+
+def test_a_folder_that_stays_empty_is_removed_again(tmp_path: Path) -> None:
+    place = tmp_path / "runs" / "x"
+
+    def refused(name: str) -> None:
+        with held(place):
+            assert (place / NAME).is_file()
+            if name:
+                (place / name).write_text("")
+            raise DataError("wrong data")
+
+    with pytest.raises(DataError):
+        refused("")
+    assert not (tmp_path / "runs").exists()
+    with pytest.raises(DataError):
+        refused("run_config.yaml")
+    assert [path.name for path in place.iterdir()] == ["run_config.yaml"]
+    (tmp_path / "mine").mkdir()
+    with held(tmp_path / "mine"):
+        pass
+    assert (tmp_path / "mine").is_dir(), "it was there before"
 
 
 def test_a_second_process_is_told_of_the_first_and_a_killed_one_holds_nothing(tmp_path: Path) -> None:

@@ -262,7 +262,7 @@ def test_samples_that_no_model_can_hear(server: Server) -> None:
     soundfile.write(loud, np.full(8000, 1e38, np.float32), 16_000, format="WAV", subtype="FLOAT")
     status, reason = ask(server, loud.getvalue())
     assert status == 422
-    assert "8000 samples are above 8 times full scale" in reason
+    assert "8,000 samples are above 8 times full scale" in reason
 
 
 def test_other_routes_and_methods_are_told_in_json_too(server: Server) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 from earmark.audit.findings import Finding
 from earmark.data.clips import ClipTable
 from earmark.data.content import are_among, equal_content
-from earmark.words import counted
+from earmark.words import agreeing, counted
 
 _NAMED = 3
 
@@ -35,7 +35,8 @@ def _of_training(split: str, tables: Mapping[str, ClipTable], contents: Mapping[
     original = {content: clip.source for content, clip in zip(contents["train"].tolist(), tables["train"], strict=True)}
     pairs = [f"{tables[split][row].source} = {original[int(contents[split][row])]}" for row in copies]
     text = (
-        f"{len(copies):,} of {counted(len(tables[split]), f'{split} clip')} have the same samples as training clips "
+        f"{len(copies):,} of {counted(len(tables[split]), f'{split} clip')} {agreeing(len(copies), 'have')} the same "
+        "samples as training clips "
         f"({_named(pairs)}), so scores on the {split} split are too high. Remove the copies from one of the splits; "
         "where earmark makes the split, give copies one value in a column and name it with --group_column"
     )
@@ -55,15 +56,16 @@ def _in_training(table: ClipTable, contents: np.ndarray) -> Iterator[Finding]:
         yield Finding("label conflict", "warning", text)
     if alike:
         named = [" = ".join(clip.source for clip in clips) for clips in alike]
+        more = "it counts more than others" if len(alike) == 1 else "they count more than others"
         text = (
-            f"{_recordings(alike)} in the training split more than once ({_named(named)}), so they count more than "
-            "others. Remove the copies if that is not intended"
+            f"{_recordings(alike)} in the training split more than once ({_named(named)}), so {more}. Remove the "
+            "copies if that is not intended"
         )
         yield Finding("duplicate", "warning", text)
 
 
 def _recordings(sets: Sequence[object]) -> str:
-    return "1 recording is" if len(sets) == 1 else f"{len(sets):,} recordings are"
+    return f"{counted(len(sets), 'recording')} {agreeing(len(sets), 'are')}"
 
 
 def _named(texts: Sequence[str]) -> str:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import defaultdict
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
@@ -13,6 +14,7 @@ from earmark.data.clips import Clip, ClipTable
 from earmark.data.content import equal_content
 from earmark.data.decode import read_clip
 from earmark.errors import AudioError
+from earmark.words import counted
 
 MOST_COMPARED = 100_000  # clips: every one is held against every other of like length
 MOST_HEARD = 20_000  # pairs of like shape whose samples are compared
@@ -24,6 +26,21 @@ _LIKE_SAMPLES = 0.9  # correlation at the best shift
 _COMPARED_HZ = 8000
 _COMPARED_S = 10.0
 _BLOCK = 2048
+
+
+@dataclass(frozen=True)
+class CopySet:
+    """Clips that are copies of each other, directly or through other clips of the set.
+
+    Attributes:
+        rows: the clips, in order.
+        details: why each of them is in the set, in a few words.
+        is_certain: whether all have equal samples; otherwise some are only very similar.
+    """
+
+    rows: list[int]
+    details: list[str]
+    is_certain: bool
 
 
 @dataclass(frozen=True)
@@ -39,6 +56,46 @@ class Duplicates:
     exact: list[list[int]]
     near: list[tuple[int, int, float]]
     left_out: str = ""
+
+    def sets(self) -> list[CopySet]:
+        """Group all copies so that each clip is in one set, the sets in the order of their first clips."""
+        parent: dict[int, int] = {}
+
+        def first_of(row: int) -> int:
+            while parent.setdefault(row, row) != row:
+                row = parent[row] = parent[parent[row]]
+            return row
+
+        nearest: dict[int, float] = defaultdict(float)  # the highest correlation of each clip
+        for i, j, value in self.near:
+            nearest[i], nearest[j] = max(nearest[i], value), max(nearest[j], value)
+        links = [(rows[0], row) for rows in self.exact for row in rows[1:]] + [(i, j) for i, j, _ in self.near]
+        for one, other in links:
+            low, high = sorted((first_of(one), first_of(other)))
+            parent[high] = low
+        members: dict[int, list[int]] = defaultdict(list)
+        for row in sorted(parent):
+            members[first_of(row)].append(row)
+        equal = {row for rows in self.exact for row in rows}
+        near = nearest.keys()
+        return [
+            CopySet(
+                rows,
+                ["the same samples" if row in equal else f"correlation {nearest[row]:.2f}" for row in rows],
+                near.isdisjoint(rows),
+            )
+            for rows in members.values()
+        ]
+
+
+def sets_in_words(sets: Sequence[CopySet]) -> str:
+    """Return how many sets there are, and whether they are copies or only may be."""
+    certain = sum(copies.is_certain for copies in sets)
+    likely = len(sets) - certain
+    if not likely:
+        return f"{counted(certain, 'set')} of copies"
+    what = f"{counted(likely, 'set')} of clips that may be copies"
+    return f"{counted(certain, 'set')} of copies and {what}" if certain else what
 
 
 def find_duplicates(

@@ -10,12 +10,12 @@ from typing import Any, Literal
 
 import numpy as np
 
-from earmark.audit.duplicates import Duplicates
+from earmark.audit.duplicates import CopySet, Duplicates, sets_in_words
 from earmark.audit.measure import Measures
 from earmark.data.clips import ClipTable
 from earmark.data.samples import FULL_SCALE_LIMIT, LEAST_LEFT
 from earmark.data.scan import spellings_of_one_label
-from earmark.words import counted
+from earmark.words import agreeing, counted
 
 Level = Literal["error", "warning", "note"]
 
@@ -30,7 +30,6 @@ _UNLIKE_LENGTH = 4.0  # times shorter or longer than the median
 _FEW_CLIPS = 10
 _UNBALANCED = 10.0  # times as many clips in the largest class as in the smallest
 _NAMED = 6
-_SINGULAR = {"": "", "are": "is", "have": "has"}
 
 
 @dataclass(frozen=True)
@@ -133,7 +132,10 @@ def _incomplete(audited: Audited) -> Iterator[Finding]:
     found = audited.measures.incomplete
     if found:
         rows, faults = [clip.index for clip in found], [clip.reason for clip in found]
-        text = f"{_clips(found)} damaged or incomplete, or have a wrong header, and are read as far as possible"
+        text = (
+            f"{_clips(found, 'are')} damaged or incomplete, or {agreeing(len(found), 'have')} a wrong header, and "
+            f"{agreeing(len(found), 'are')} read as far as possible"
+        )
         yield Finding("incomplete", "warning", text, rows, faults)
 
 
@@ -160,7 +162,8 @@ def _classes(audited: Audited) -> Iterator[Finding]:
         if missing and split == "train":
             yield Finding("missing class", "error", f"train has no clip of {_named(missing)}, which other splits have")
         elif missing:
-            text = f"{split} has no clip of {_named(missing)}: nothing can be said about {_these(missing)} there"
+            them = agreeing(len(missing), "them")
+            text = f"{split} has no clip of {_named(missing)}: nothing can be said about {them} there"
             yield Finding("missing class", "warning", text)
     several = _several_in_one(everywhere)
     if several:
@@ -199,7 +202,8 @@ def _groups(audited: Audited) -> Iterator[Finding]:
             splits[clip.group].add(split)
     gaps = [row for row, clip in enumerate(audited.table) if clip.group is None]
     if audited.group_column and gaps:
-        text = f"{_clips(gaps, 'have')} no {audited.group_column}, so they may share one with another split"
+        they = agreeing(len(gaps), "they")
+        text = f"{_clips(gaps, 'have')} no {audited.group_column}, so {they} may share one with another split"
         yield Finding("no group", "warning", text, gaps)
     without = [row for row, split in enumerate(audited.splits) if split == NO_FOLD]
     if without:
@@ -207,35 +211,36 @@ def _groups(audited: Audited) -> Iterator[Finding]:
     shared = {group for group, where in splits.items() if len(where) > 1}
     if shared:
         rows = [row for row, clip in enumerate(audited.table) if clip.group in shared]
-        text = f"{len(shared):,} of {len(splits):,} groups are in more than one split: {_named(sorted(shared))}"
+        count = f"{len(shared):,} of {counted(len(splits), 'group')} {agreeing(len(shared), 'are')}"
+        text = f"{count} in more than one split: {_named(sorted(shared))}"
         yield Finding("shared group", "error", text, rows, [str(audited.table[row].group) for row in rows])
 
 
 def _copies(audited: Audited) -> Iterator[Finding]:
-    sets = [(rows, "the same samples") for rows in audited.duplicates.exact]
-    sets += [([i, j], f"correlation {value:.2f}") for i, j, value in audited.duplicates.near]
-    kinds: dict[str, list[tuple[list[int], str]]] = {"label conflict": [], "leak": [], "duplicate": []}
-    for rows, how in sets:
-        labels = {audited.table[row].label_key for row in rows} - {None}
-        like_numbers = how.startswith("correlation") and all(isinstance(label, float) for label in labels)
-        if len(labels) > 1 and not like_numbers:  # sounds that are much alike may well be measured otherwise
-            kinds["label conflict"].append((rows, how))
-        if len({audited.splits[row] for row in rows}) > 1:
-            kinds["leak"].append((rows, how))
-        else:
-            kinds["duplicate"].append((rows, how))
-    texts: dict[str, tuple[Level, str]] = {
-        "label conflict": ("error", "under different labels"),
-        "leak": ("error", "in more than one split: what is judged by was learned from"),
-        "duplicate": ("warning", "more than once in one split"),
+    kinds: dict[str, list[CopySet]] = {"label conflict": [], "leak": [], "duplicate": []}
+    labels = [clip.label_key for clip in audited.table]
+    contradicted = {rows[0] for rows in audited.duplicates.exact if len({labels[row] for row in rows} - {None}) > 1}
+    for copies in audited.duplicates.sets():
+        of_set = {labels[row] for row in copies.rows} - {None}
+        # recordings that are only similar may well have been measured differently
+        are_names = len(of_set) > 1 and not all(isinstance(label, float) for label in of_set)
+        if are_names or not contradicted.isdisjoint(copies.rows):
+            kinds["label conflict"].append(copies)
+        kinds["leak" if len({audited.splits[row] for row in copies.rows}) > 1 else "duplicate"].append(copies)
+    within = " within one split" if len(set(audited.splits)) > 1 else ""
+    texts: dict[str, tuple[Level, str, str]] = {
+        "label conflict": ("error", " under different labels", ""),
+        "leak": ("error", " in more than one split", ", so scores on validation and test clips {are} too high"),
+        "duplicate": ("warning", within, ""),
     }
-    for kind, of_kind in kinds.items():
-        if of_kind:
-            level, text = texts[kind]
-            rows = [row for set_rows, _ in of_kind for row in set_rows]
-            details = [f"set {number}, {how}" for number, (same, how) in enumerate(of_kind, start=1) for _ in same]
-            count = f"{len(of_kind):,} recording{'s are' if len(of_kind) > 1 else ' is'}"
-            yield Finding(kind, level, f"{count} {text} ({_clips(rows)})", rows, details)
+    for kind, sets in kinds.items():
+        if sets:
+            level, where, effect = texts[kind]
+            rows = [row for copies in sets for row in copies.rows]
+            details = [f"set {i}, {detail}" for i, copies in enumerate(sets, start=1) for detail in copies.details]
+            are = "are" if any(copies.is_certain for copies in sets) else "may be"
+            text = f"{sets_in_words(sets)}{where} ({_clips(rows)}){effect.format(are=are)}"
+            yield Finding(kind, level, text, rows, details)
     if audited.duplicates.left_out:
         yield Finding("duplicates", "note", audited.duplicates.left_out)
 
@@ -246,8 +251,22 @@ def _levels(audited: Audited) -> Iterator[Finding]:
     quiet = measures.readable & ~silent & (measures.rms < _QUIET_RMS)
     above = measures.peak > FULL_SCALE_LIMIT
     checks: list[tuple[str, np.ndarray, str, str, np.ndarray, str]] = [
-        ("silent", silent, "are", "silent (peak below -60 dB)", decibels(measures.peak), "peak {:.0f} dB"),
-        ("quiet", quiet, "are", "very quiet (below -55 dB on average)", decibels(measures.rms), "{:.0f} dB"),
+        (
+            "silent",
+            silent,
+            "are",
+            "silent (peak below -60 dB)",
+            _rounded_down(decibels(measures.peak)),
+            "peak {:.1f} dB",
+        ),
+        (
+            "quiet",
+            quiet,
+            "are",
+            "very quiet (below -55 dB on average)",
+            _rounded_down(decibels(measures.rms)),
+            "{:.1f} dB",
+        ),
         (
             "cancelled",
             measures.left < LEAST_LEFT,
@@ -260,7 +279,8 @@ def _levels(audited: Audited) -> Iterator[Finding]:
             "above full scale",
             above,
             "are",
-            "far above full scale (1), so they are refused: divide floats that were not scaled",
+            f"far above full scale (1), so training refuses {agreeing(int(above.sum()), 'them')}: scale the samples "
+            "to -1 to 1",
             measures.peak,
             "peak {:,.0f}",
         ),
@@ -322,7 +342,7 @@ def _lengths(audited: Audited) -> Iterator[Finding]:
         unseen = (duration_s[cut] - audited.longest_s).sum() / duration_s.sum()
         text = f"{_clips(cut, 'are')} longer than the {audited.longest_s:g} s a model sees at once; each epoch learns "
         text += f"from another stretch and leaves out {100 * unseen:.0f} % of all sound (--max_length_seconds)"
-        yield Finding("cut", "note", text, cut.tolist(), [f"{duration_s[row]:.1f} s" for row in cut])
+        yield Finding("cut", "note", text, cut.tolist(), [f"{duration_s[row]:.2f} s" for row in cut])
 
 
 def _formats(audited: Audited) -> Iterator[Finding]:
@@ -356,13 +376,15 @@ def decibels(values: np.ndarray) -> np.ndarray:
     return levels
 
 
-def _clips(rows: Any, verb: str = "") -> str:
-    """``"1 clip is"``, ``"4 clips are"``."""
-    return f"{counted(len(rows), 'clip')} {_SINGULAR[verb] if len(rows) == 1 else verb}".rstrip()
+def _rounded_down(values: np.ndarray) -> np.ndarray:
+    """Values to one decimal, so that a value below a whole limit does not read as the limit."""
+    rounded: np.ndarray = np.floor(10 * values) / 10
+    return rounded
 
 
-def _these(labels: Sequence[str]) -> str:
-    return "them" if len(labels) > 1 else "it"
+def _clips(rows: Any, verb: str | None = None) -> str:
+    """``"4 clips"``, or with a verb ``"1 clip is"``, ``"4 clips are"``."""
+    return counted(len(rows), "clip") + (f" {agreeing(len(rows), verb)}" if verb else "")
 
 
 def _named(labels: Iterable[str]) -> str:

@@ -25,7 +25,7 @@ from earmark.data.reading import decoder_threads
 from earmark.data.sources import load_folds, load_splits, load_unlabelled
 from earmark.data.usable import check_found
 from earmark.errors import DataError, OutputError
-from earmark.files import writing
+from earmark.files import no_empty_folder, writing
 from earmark.pages.tables import html_table
 from earmark.progress import Progress
 from earmark.settings.data import DEFAULT_LONGEST_S
@@ -95,9 +95,14 @@ def inspect(options: InspectOptions, *, loaded: Splits | None = None) -> Inspect
         DataError: the source cannot serve as tables of clips, or holds none.
         OutputError: ``output_dir`` cannot be written.
     """
-    folder = Path(options.output_dir) if options.output_dir else None
-    if folder is not None:
+    if not options.output_dir:
+        return _inspect(options, None, loaded)
+    with no_empty_folder(folder := Path(options.output_dir)):
         _make_folder(folder)
+        return _inspect(options, folder, loaded)
+
+
+def _inspect(options: InspectOptions, folder: Path | None, loaded: Splits | None) -> Inspection:
     there, notes, rules = _tables(options) if loaded is None else _given_tables(loaded)
     check_found(there)
     clips = [clip for table in there.values() for clip in table]
@@ -202,10 +207,12 @@ def _overview(audited: Audited) -> list[str]:
         of_numbers = figures.get("numbers")
         of_classes = counted(figures["classes"], "class") if figures["classes"] else "no labels"
         what = f"numbers {_range(of_numbers, '')}" if of_numbers else of_classes
-        lines.append(
-            f"{split:11} {counted(figures['clips'], 'clip')}, {figures['hours']:.2f} h, {what}; "
-            f"{_range(figures['duration_s'], 's')}; {_range(figures['rms_db'], 'dB')} on average"
-        )
+        head = f"{split:11} {counted(figures['clips'], 'clip')}"
+        if figures["duration_s"]:
+            measured = f"{_range(figures['duration_s'], 's')}; {_range(figures['rms_db'], 'dB')} on average"
+            lines.append(f"{head}, {figures['hours']:.2f} h, {what}; {measured}")
+        else:
+            lines.append(f"{head}, {what}; no clip could be read, so lengths and levels are unknown")
         named = [f"{label} {count:,}" for label, count in list(figures["labels"].items())[:_NAMED_CLASSES]]
         more = len(figures["labels"]) - len(named)
         if named:
@@ -240,9 +247,11 @@ def split_figures(audited: Audited, rows: np.ndarray) -> dict[str, Any]:
     }
 
 
-def _quantiles(values: np.ndarray) -> dict[str, float]:
+def _quantiles(values: np.ndarray) -> dict[str, float] | None:
+    if not len(values):
+        return None
     names = ("min", "p5", "median", "p95", "max")
-    found = np.percentile(values, [0, 5, 50, 95, 100]) if len(values) else np.zeros(5)
+    found = np.percentile(values, [0, 5, 50, 95, 100])
     return {name: round(float(value), 4) for name, value in zip(names, found, strict=True)}
 
 

@@ -17,9 +17,10 @@ from earmark.data.listing import list_recordings
 from earmark.data.reading import decoder_threads
 from earmark.data.split_names import SPLIT_NAMES
 from earmark.errors import DataError, UsageError
+from earmark.files import others_beside
 from earmark.settings.data import DataArguments, paths_in
 from earmark.tasks import Task
-from earmark.words import counted
+from earmark.words import agreeing, counted
 
 # Class names that mean "none of the sounds to recognise", in lower case and without "_" around them.
 BACKGROUND_NAMES = frozenset(
@@ -120,7 +121,8 @@ def background_recordings(options: DataArguments, notes: list[str] | None = None
     found: dict[str, str] = {}
     for folder in paths_in(options.background_dir):
         if not Path(folder).is_dir():
-            raise DataError(f"{folder}: no such folder. Fix --background_dir")
+            others = others_beside(Path(folder), folders=True)
+            raise DataError(f"--background_dir {folder}: no such folder{others}")
         listing = list_recordings(Path(folder))
         if not listing.paths:
             raise DataError(f"{folder}: no recordings in this folder. Fix --background_dir")
@@ -276,5 +278,8 @@ def _describe(
     elif sum(cut.duration_s or 0.0 for cut in cuts) > seconds:
         text += "; they overlap, because there is less background than they are long together"
     if num_short:
-        text += f"; {num_short:,} of them are shorter than training clips, because no stretch of background is as long"
+        text += (
+            f"; {num_short:,} of them {agreeing(num_short, 'are')} shorter than training clips, because no stretch of "
+        )
+        text += "background is as long"
     return text

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from earmark.data.clips import Reason
 from earmark.errors import DataError
 from earmark.tasks import Task
+from earmark.words import suggestion
 
 # looked for in this order where no column was asked for
 PATH_COLUMNS = (
@@ -118,7 +119,6 @@ def find_columns(names: Sequence[str], wanted: Columns, origin: str) -> FoundCol
         MissingColumnError: no column with recordings, labels, groups or folds; the message lists the columns there are.
     """
     find = name_finder(names)
-    there = "the columns are " + ", ".join(names) if names else "it has no columns"
     reasons: list[Reason] = []
 
     def explain(column: str, role: str, why: str, *, is_obvious: bool = True) -> None:
@@ -127,28 +127,52 @@ def find_columns(names: Sequence[str], wanted: Columns, origin: str) -> FoundCol
     audio = _audio_column(find, wanted, explain)
     if audio is None:
         headless = _looks_like_data(names)
-        hint = (
-            f"its first row looks like data ({headless}): add a header"
-            if headless
-            else "name it with --audio_column_name"
+        hint = f"Its first row looks like data ({headless}): add a header" if headless else ""
+        is_asked = wanted.audio != Columns.audio
+        raise missing_column(
+            origin, wanted.audio, names, "audio_column_name", "with the recordings", is_asked=is_asked, hint=hint
         )
-        raise MissingColumnError(f"{origin}: no column {wanted.audio!r} with the recordings ({there}); {hint}")
     label = _label_column(find, wanted, audio, f"{origin}: ", explain)
     if label is None and (wanted.needs_labels or wanted.label != Columns.label):
-        raise MissingColumnError(
-            f"{origin}: no column {wanted.label!r} with the labels ({there}); name it with --label_column_name"
-        )
+        raise missing_label_column(origin, wanted, names)
     group = find(wanted.group) if wanted.group else None
     if wanted.group and group is None:
-        raise MissingColumnError(f"{origin}: no column {wanted.group!r} ({there}). Correct --group_column")
+        raise missing_column(origin, wanted.group, names, "group_column")
     fold = find(wanted.fold or "fold")
     if wanted.fold and fold is None:
-        raise MissingColumnError(f"{origin}: no column {wanted.fold!r} ({there}). Correct --fold_column")
+        raise missing_column(origin, wanted.fold, names, "fold_column")
     if group:
         explain(group, "the group of each clip", "--group_column names it")
     if fold:
         explain(fold, "the fold of each clip", "--fold_column names it" if wanted.fold else "of its name")
     return FoundColumns(audio, label, group, fold, reasons)
+
+
+def missing_column(
+    origin: str, name: str, names: Iterable[str], flag: str, role: str = "", *, is_asked: bool = True, hint: str = ""
+) -> MissingColumnError:
+    """Return the error of a column that a table lacks.
+
+    Args:
+        origin: the table.
+        name: what was looked for.
+        names: columns of the table.
+        flag: names the column; without dashes.
+        role: what the column is for.
+        is_asked: whether the flag was given, so that its value is what is wrong.
+        hint: what to do, as a sentence without a full stop, if it is not to give or correct the flag.
+    """
+    names = list(names)
+    there = "the columns are " + ", ".join(names) if names else "it has no columns"
+    near = suggestion(name, names) if is_asked else ""
+    fix = hint or (f"Correct --{flag}" if is_asked else f"Name it with --{flag}")
+    return MissingColumnError(f"{origin}: no column {name!r}{role and f' {role}'} ({there}{near}). {fix}")
+
+
+def missing_label_column(origin: str, wanted: Columns, names: Iterable[str]) -> MissingColumnError:
+    """Return the error of a table without a column of labels."""
+    is_asked = wanted.label != Columns.label
+    return missing_column(origin, wanted.label, names, "label_column_name", "with the labels", is_asked=is_asked)
 
 
 def _audio_column(find: Callable[[str], str | None], wanted: Columns, explain: Callable[..., None]) -> str | None:

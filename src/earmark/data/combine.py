@@ -14,7 +14,7 @@ from earmark.data.copies import find_copies
 from earmark.data.split_names import SHOWN_NAMES, SPLIT_NAMES
 from earmark.errors import DataError
 from earmark.tasks import Task
-from earmark.words import and_more, counted
+from earmark.words import agreeing, and_more, counted
 
 logger = logging.getLogger(__name__)
 
@@ -159,7 +159,7 @@ def _keep_once(sources: Sequence[Source], rows: Sequence[_Row], num_workers: int
     if changes.held_out:
         notes.append(
             f"{counted(len(changes.held_out), 'training clip')} left out of training, because another source holds "
-            f"them out for validation or test: {and_more(changes.held_out)}"
+            f"{agreeing(len(changes.held_out), 'them')} out for validation or test: {and_more(changes.held_out)}"
         )
     return notes
 

@@ -25,6 +25,7 @@ from earmark.data.decode_blocks import blocks_of_clip, describe_recording
 from earmark.data.decode_soundfile import Described
 from earmark.data.samples import FULL_SCALE_LIMIT, Mixer, PowerLeft, as_floats
 from earmark.errors import AudioError
+from earmark.words import agreeing, counted
 
 # Suffixes of what libsndfile (soundfile.available_formats()) and FFmpeg (av.formats_available) decode to sound.
 # Left out are headerless samples, whose rate nobody knows (raw, pcm, al, ul, sb), and suffixes that usually name other
@@ -304,12 +305,12 @@ def _checked(
         usable = np.abs(mono) <= limit
         first = int(np.argmin(usable))
         count, first_s = int((~usable).sum()), (start + first) / rate_hz
-        where = f"the first at {first_s:.3f} s"
+        many, where = f"{counted(count, 'sample')} {agreeing(count, 'are')}", f"the first at {first_s:.3f} s"
         if not np.isfinite(mono[first]):
-            raise AudioError(source, f"{count} samples are NaN or infinite, {where}")
+            raise AudioError(source, f"{many} NaN or infinite, {where}")
         raise AudioError(
             source,
-            f"{count} samples are above {limit:g} times full scale, {where}: floats have to be within -1 to 1 "
+            f"{many} above {limit:g} times full scale, {where}: floats have to be within -1 to 1 "
             "(divide 16-bit values by 32768)",
         )
     return mono

@@ -12,6 +12,7 @@ import numpy as np
 from earmark.data.clips import ClipTable
 from earmark.data.reading import read_in_order
 from earmark.errors import AudioError
+from earmark.words import counted
 
 
 class DecodedWaveforms:
@@ -52,7 +53,8 @@ class DecodedWaveforms:
             if len(samples) != self.num_samples[index]:
                 raise AudioError(
                     self.table[int(index)].source,
-                    f"{len(samples)} samples now, {self.num_samples[index]} when it was first read: has it changed?",
+                    f"{counted(len(samples), 'sample')} now, {self.num_samples[index]:,} when it was first read: has "
+                    "it changed?",
                 )
             row[:count] = samples[start : start + count]
         return batch

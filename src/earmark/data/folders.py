@@ -17,6 +17,7 @@ from earmark.data.split_columns import find_split_column, share_out_by
 from earmark.data.split_names import SPLIT_FLAGS, SPLIT_NAMES, SplitNames
 from earmark.data.tables.cells import label_of_folder
 from earmark.errors import DataError
+from earmark.files import others_beside
 from earmark.words import and_more, counted
 
 
@@ -53,7 +54,8 @@ def check_is_folder(root: Path) -> None:
         DataError: it is not, or is a file.
     """
     if not root.is_dir():
-        raise DataError(f"{root}: {'is a file, not a folder' if root.exists() else 'no such folder'}")
+        missing = f"no such folder{others_beside(root, folders=True)}"
+        raise DataError(f"{root}: {'is a file, not a folder' if root.exists() else missing}")
 
 
 def load_layout(layout: FolderLayout, columns: Columns) -> Splits:

@@ -8,10 +8,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from earmark.data.clips import Clip, ClipTable, Label, Splits
-from earmark.data.splits import make_folds, make_validation_split
+from earmark.data.splits import has_recordings_of_several_clips, make_folds, make_validation_split
 from earmark.errors import DataError, UsageError
 from earmark.settings.data import DataArguments
-from earmark.words import counted
+from earmark.words import agreeing, counted
 
 _NAMED = 6
 
@@ -47,10 +47,13 @@ class Folds:
         others = [row for row, fold in enumerate(self.fold_of) if fold != name]
         train, validation = make_validation_split(self.table.keep(others), self.options.validation_fraction, seed)
         apart = f", whole groups of {self.options.group_column}" if self.options.group_column else ""
+        if not apart and has_recordings_of_several_clips(self.table):
+            apart = ", by recording"
         note = (
             f"{self.table.origin}: fold {name} of {len(self.names)} is the test split "
             f"({counted(len(test), 'clip')}); of the others "
-            f"{len(validation):,} of {len(others):,} clips were set aside for validation (seed {seed}{apart})"
+            f"{len(validation):,} of {counted(len(others), 'clip')} {agreeing(len(validation), 'were')} set aside for "
+            f"validation (seed {seed}{apart})"
         )
         return Splits(train, validation, self.table.keep(test), [*self.notes, note], whole=self.table, is_made=True)
 
@@ -119,8 +122,9 @@ def check_every_clip_has(
         )
     if without:
         raise DataError(
-            f"{table.origin}: {len(without):,} of {len(table):,} clips have nothing in the column {column!r}, the "
-            f"first of them {without[0].source}; {flag} needs a value in every row"
+            f"{table.origin}: {len(without):,} of {counted(len(table), 'clip')} {agreeing(len(without), 'have')} "
+            f"nothing in the column {column!r}, the first of them {without[0].source}; {flag} "
+            "needs a value in every row"
         )
 
 

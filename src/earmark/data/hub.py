@@ -24,6 +24,8 @@ from earmark.data.tables.sheet import Sheet
 from earmark.errors import DataError, NetworkError, first_line
 from earmark.extras import require
 
+logger = logging.getLogger(__name__)
+
 _TIMEOUT_S = 10.0
 _NO_LABEL = (None, -1, "")  # what hub data sets put where the labels of a test split are kept back
 
@@ -64,6 +66,7 @@ def load_hub(source: HubSource, columns: Columns, names: SplitNames) -> Splits:
         builder = datasets.load_dataset_builder(source.name, source.config, **arguments)
         if "audiofolder" in type(builder).__module__:
             return load_folder(_download_snapshot(source), names, columns)
+        logger.info("%s: loading it with datasets", source.name)
         tables = datasets.load_dataset(source.name, source.config, **arguments)
     title = f"{source.name} {source.config}" if source.config else source.name
     return _splits(tables, title, os.curdir, columns, names)
@@ -239,12 +242,15 @@ def _download_snapshot(source: HubSource) -> str:
 @contextmanager
 def _translated_errors(name: str) -> Iterator[None]:
     """Turn what ``datasets`` raises into a ``DataError`` or ``NetworkError``."""
+    import datasets
     from datasets import exceptions
     from huggingface_hub import errors
 
     log = logging.getLogger("datasets")
     level = log.level
     log.setLevel(logging.CRITICAL)  # it logs a traceback of what it also raises
+    shows_bars = not datasets.are_progress_bars_disabled()
+    datasets.disable_progress_bars()  # they would be lines of another program in a log
     try:
         yield
     except (errors.HTTPError, ConnectionError) as exc:
@@ -269,3 +275,5 @@ def _translated_errors(name: str) -> Iterator[None]:
         raise DataError(f"{name}: {first_line(exc)}") from exc
     finally:
         log.setLevel(level)
+        if shows_bars:
+            datasets.enable_progress_bars()

@@ -17,6 +17,7 @@ from earmark.data.samples import LEAST_LEFT
 from earmark.data.scan import BadClip
 from earmark.data.usable import read_usable, stop_or_say
 from earmark.errors import DataError
+from earmark.files import others_beside
 from earmark.settings.data import DataArguments
 
 RESPONSES = "augment_reverb"  # the flag whose folder holds impulse responses
@@ -100,7 +101,7 @@ def load_sounds(folders: Mapping[str, str], sampling_rate_hz: int, options: Data
 
 def _listed(flag: str, folder: str) -> ClipTable:
     if not Path(folder).is_dir():
-        raise DataError(f"--{flag} {folder}: no such folder")
+        raise DataError(f"--{flag} {folder}: no such folder{others_beside(Path(folder), folders=True)}")
     listing = list_recordings(Path(folder))
     listing.log_skipped()
     clips = [Clip(source=path, path=path) for path in listing.paths]

@@ -18,12 +18,13 @@ from earmark.data.manifests import load_manifest
 from earmark.data.reading import decoder_threads
 from earmark.data.split_columns import splits_of_manifest, used_whole
 from earmark.data.split_names import SplitNames
-from earmark.data.splits import make_validation_split
+from earmark.data.splits import has_recordings_of_several_clips, make_validation_split
 from earmark.data.subsets import draw, draw_subsets
 from earmark.data.waveforms import default_store_root
 from earmark.errors import DataError, UsageError
 from earmark.settings.data import DataArguments, paths_in
 from earmark.tasks import Task
+from earmark.words import agreeing
 
 # what is loaded, by the name that messages give it, and whether it is a manifest of one split
 _Loader = tuple[str, Callable[[], Splits], bool]
@@ -320,11 +321,21 @@ def _set_validation_aside(splits: Splits, options: DataArguments, seed: int, che
         splits.notes.append(str(exc))
         return
     splits.is_made = True
-    how = "over the range of numbers" if options.task == Task.REGRESSION.value else "stratified by label"
-    if options.group_column:
-        alone = sum(clip.group is None for clip in everything)
-        how = f"whole groups of {options.group_column}" + (f", {alone:,} without one alone" if alone else "")
+    were = agreeing(len(splits.validation), "were")
     splits.notes.append(
         f"{everything.origin}: no validation split, so {len(splits.validation):,} of {len(everything):,} training "
-        f"clips were set aside for validation ({how}, seed {seed})"
+        f"clips {were} set aside for validation ({_how_set_aside(everything, options)}, seed {seed})"
     )
+
+
+def _how_set_aside(table: ClipTable, options: DataArguments) -> str:
+    """Say what moved as one, and what the split kept to."""
+    if options.group_column:
+        alone = sum(clip.group is None for clip in table)
+        return f"whole groups of {options.group_column}" + (f", {alone:,} without one alone" if alone else "")
+    are_numbers = options.task == Task.REGRESSION.value
+    if not has_recordings_of_several_clips(table):
+        return "over the range of numbers" if are_numbers else "stratified by label"
+    each = "part of the range" if are_numbers else "label"
+    fraction = f"--validation_fraction {options.validation_fraction:g}"
+    return f"by recording, as near to {fraction} of each {each} as whole recordings allow"

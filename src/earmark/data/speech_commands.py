@@ -15,7 +15,7 @@ from earmark.data.archives import extracted
 from earmark.data.clips import Clip, ClipTable, Splits
 from earmark.data.cuts import Stretch, cut_at_random
 from earmark.errors import AudioError, DataError
-from earmark.words import counted
+from earmark.words import agreeing, counted
 
 COMMANDS = ("yes", "no", "up", "down", "left", "right", "on", "off", "stop", "go")
 SILENCE, UNKNOWN = "_silence_", "_unknown_"
@@ -149,8 +149,8 @@ def _read_list(root: Path, name: str, recordings: list[tuple[str, str]]) -> set[
     missing = sorted(listed - present)
     if missing:
         raise DataError(
-            f"{path}: {len(missing):,} of {len(listed):,} listed files are missing, the first of them "
-            f"{'/'.join(missing[0])}; extract the archive again"
+            f"{path}: {len(missing):,} of {counted(len(listed), 'listed file')} {agreeing(len(missing), 'are')} "
+            f"missing, the first of them {'/'.join(missing[0])}; extract the archive again"
         )
     if not listed:
         raise DataError(f"{path}: lists no files; extract the archive again")
@@ -161,8 +161,8 @@ def _check_disjoint(root: Path, listed: dict[str, set[tuple[str, str]]]) -> None
     both = sorted(listed["validation"] & listed["testing"])
     if both:
         raise DataError(
-            f"{root}: {len(both):,} files are in validation_list.txt and in testing_list.txt, the first of them "
-            f"{'/'.join(both[0])}; remove them from one"
+            f"{root}: {counted(len(both), 'file')} {agreeing(len(both), 'are')} in validation_list.txt and in "
+            f"testing_list.txt, the first of them {'/'.join(both[0])}; remove {agreeing(len(both), 'them')} from one"
         )
 
 

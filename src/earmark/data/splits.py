@@ -120,6 +120,11 @@ def _units(table: ClipTable) -> dict[_Unit, list[int]]:
     return dict(units)
 
 
+def has_recordings_of_several_clips(table: ClipTable) -> bool:
+    """Return whether recordings with several clips move as one, as those of tables with events do."""
+    return any(kind == "clip" and len(rows) > 1 for (kind, _), rows in _units(table).items())
+
+
 def _key(clip: Clip) -> tuple[str, float, float]:
     return clip.path or clip.source, clip.offset_s, clip.duration_s or 0.0
 

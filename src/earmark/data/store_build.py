@@ -31,6 +31,7 @@ from earmark.data.store_writer import EncodedClips, StoreWriter
 from earmark.data.waveforms import WaveformStore, encode_samples, find_store
 from earmark.errors import AudioError, DataError, OutputError
 from earmark.progress import format_seconds
+from earmark.words import agreeing, counted
 
 logger = logging.getLogger(__name__)
 
@@ -157,7 +158,10 @@ def _build(
         files = {clip.path or clip.source for clip in plan.table}
         _check_room_for_rest(plan, done)
         if done:
-            logger.info("%s: %s of %s clips were there from a build that was stopped", plan.table.origin, done, total)
+            were = agreeing(done, "were")
+            logger.info(
+                "%s: %s of %s clips %s there from a build that was stopped", plan.table.origin, done, total, were
+            )
             report(done, total)
         try:
             if watch is not None:
@@ -264,9 +268,9 @@ def _decode_chunk(plan: _Plan, first: int, stop: int) -> EncodedClips:
 def _say(plan: _Plan, store: WaveformStore) -> None:
     unusable = f" ({len(store.bad):,} cannot be used)" if store.bad else ""
     logger.info(
-        "%s: decoded %s clips%s, %s of sound, %s, into %s",
+        "%s: decoded %s%s, %s of sound, %s, into %s",
         plan.table.origin,
-        f"{len(store):,}",
+        counted(len(store), "clip"),
         unusable,
         format_seconds(float(store.durations_s.sum())),
         in_bytes(store.num_bytes),

@@ -13,7 +13,7 @@ from earmark.data.scan import write_bad_audio
 from earmark.data.targets import targets_of
 from earmark.data.usable import keep_usable
 from earmark.errors import UsageError
-from earmark.evaluate.held_out import find_held_out
+from earmark.evaluate.held_out import check_given_files, find_held_out
 from earmark.evaluate.run import check_labels, for_task, on_device
 from earmark.export.description import is_export
 from earmark.models.build import load_trained
@@ -57,6 +57,7 @@ def calibrate(options: CalibrateOptions) -> CalibrateOutcome:
         EarmarkError: the model, the data or the device cannot be used; a class without the clips it needs.
     """
     folder = RunFolder(_folder(options))
+    check_given_files(options)
     audio = load_trained(source_of(options), decided=False)
     options = for_task(options, audio)
     if audio.task is Task.REGRESSION:

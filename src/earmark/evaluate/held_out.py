@@ -30,13 +30,15 @@ from earmark.errors import DataError, UsageError
 from earmark.evaluate.used_background import cut_from_used, warn_of_lost_classes, without_trained_recordings
 from earmark.runs.split_record import SplitRecord, find_record
 from earmark.runs.split_settings import CUT_SETTINGS, read_split_settings
+from earmark.settings.data import paths_in
 from earmark.settings.evaluation import EvaluateOptions
-from earmark.words import counted
+from earmark.words import agreeing, counted
 
 logger = logging.getLogger(__name__)
 
 DEFAULT_SEED = 42
 _OF_FOLDS = ("fold_column", "folds", "fold")
+_HELD_OUT = ("validation", "test")
 
 
 @dataclass(frozen=True)
@@ -87,16 +89,34 @@ def find_held_out(options: EvaluateOptions, loaded: Splits | None = None) -> Hel
         table = without_trained_recordings(_given(own, options.split), record, options)
         return HeldOut(_drawn(table, options), record)
     if options.split == "test" and not len(record.of_split("test")):
-        return HeldOut(_given(own, "test"), record)  # says which splits there are
-    return _by_content(_candidates(own, options.split), record, options)
+        return HeldOut(_given(own, "test", record), record)  # says which splits there are
+    return _by_content(_candidates(own, options.split, record), record, options)
 
 
-def _candidates(own: Splits, split: str) -> ClipTable:
+def check_given_files(options: EvaluateOptions) -> None:
+    """See that manifests hold the split to score, before a model is loaded, which takes longer.
+
+    Raises:
+        UsageError: all clips are given as those of another split.
+    """
+    files = {"validation": options.eval_file, "test": options.test_file}
+    if options.split == "unseen" or files[options.split] or options.data_dir or options.dataset_name:
+        return
+    other = next((name for name, given in files.items() if given), None)
+    if other is not None and not options.train_file:
+        flag = "eval_file" if other == "validation" else "test_file"
+        raise UsageError(
+            f"--{flag} {paths_in(files[other])[0]}: these are {other} clips, and --split is {options.split}. Add "
+            f"--split {other} to score them"
+        )
+
+
+def _candidates(own: Splits, split: str, record: SplitRecord) -> ClipTable:
     """The clips among which those of a split are looked for."""
     tables = [own.train] if split != "unseen" else [own.train, own.validation, own.test]
     there = [table for table in tables if table is not None]
     if not there:
-        return _given(own, split)  # says which splits there are
+        return _given(own, split, record)  # says which splits there are
     return ClipTable([clip for table in there for clip in table], there[0].origin)
 
 
@@ -117,13 +137,19 @@ def _by_content(table: ClipTable, record: SplitRecord, options: EvaluateOptions)
         if not len(rows) and unseen.sum() == len(table) - len(bad) and options.split == "validation":
             rows, what = np.flatnonzero(unseen), "none of which the run has used"
     if not len(rows):
-        raise DataError(_nothing_left(table, record, options.split, trained, unseen))
+        raise DataError(_nothing_left(table, contents, record, options.split, unseen))
     copies = np.isin(contents, record.of_split(options.split)) & trained
-    notes = [f"{int(trained.sum()):,} were trained on"] if trained.any() else []
+    count = int(trained.sum())
+    notes = [f"{count:,} {agreeing(count, 'were')} trained on"] if count else []
     if copies.any():
-        notes.append(f"{int(copies.sum()):,} of these were held out as well and are left out: copies of training clips")
+        count = int(copies.sum())
+        notes.append(
+            f"{count:,} of these {agreeing(count, 'were')} held out as well and {agreeing(count, 'are')} left out: "
+            "copies of training clips"
+        )
     if options.split != "unseen" and unseen.any() and not unseen[rows].any():
-        notes.append(f"{int(unseen.sum()):,} are new to the run and not scored (--split unseen scores them)")
+        count = int(unseen.sum())
+        notes.append(f"{count:,} {agreeing(count, 'are')} new to the run and not scored (--split unseen scores them)")
     missing = len(record.of_split(options.split)) - int(np.isin(record.of_split(options.split), contents).sum())
     if missing:
         warn_of_lost_classes(table, rows, record, options)
@@ -148,12 +174,22 @@ def _rows_of_split(contents: np.ndarray, trained: np.ndarray, held: np.ndarray) 
     return np.flatnonzero(chosen)
 
 
-def _nothing_left(table: ClipTable, record: SplitRecord, split: str, trained: np.ndarray, unseen: np.ndarray) -> str:
-    text = f"{table.origin}: of {counted(len(table), 'clip')} none is in the {split} split of the run ({record.path}); "
-    text += f"{int(trained.sum()):,} were trained on and {int(unseen.sum()):,} are new to the run. "
-    if split != "unseen" and unseen.any():
-        return text + "Score the new ones with --split unseen, or name clips with --eval_file or --test_file"
-    return text + "Give clips that the run has not seen, e.g. with --eval_file"
+def _nothing_left(table: ClipTable, contents: np.ndarray, record: SplitRecord, split: str, unseen: np.ndarray) -> str:
+    """Say which splits of the run the clips are in, and which flag scores some of them."""
+    trained = record.trained_on(contents)
+    held = {
+        name: int((np.isin(contents, record.of_split(name)) & ~trained).sum()) for name in _HELD_OUT if name != split
+    }
+    counts = {"training": int(trained.sum()), **held}
+    there = [f"{count:,} in its {name} split" for name, count in counts.items() if count]
+    there += [f"{int(unseen.sum()):,} new to the run"] if unseen.any() else []
+    what = f"in the {split} split of the run" if split != "unseen" else "new to the run"
+    text = f"{table.origin}: of {counted(len(table), 'clip')} none is {what} ({record.path})"
+    text += f": {', '.join(there)}. " if there else ". "
+    scored = {**{name: count for name, count in held.items() if count}, **({"unseen": 1} if unseen.any() else {})}
+    if scored:
+        return f"{text}Add --split {' or --split '.join(scored)} to score these clips"
+    return f"{text}Name clips that the run has not used, with --eval_file FILE or another --data_dir"
 
 
 def _without_record(options: EvaluateOptions, loaded: Splits | None) -> ClipTable:
@@ -228,7 +264,7 @@ def _log(splits: Splits) -> None:
         logger.info("%s", note)
 
 
-def _given(splits: Splits, split: str) -> ClipTable:
+def _given(splits: Splits, split: str, record: SplitRecord | None = None) -> ClipTable:
     """The clips of a split.
 
     Raises:
@@ -236,6 +272,21 @@ def _given(splits: Splits, split: str) -> ClipTable:
     """
     table = splits.test if split == "test" else splits.validation
     if table is None or not len(table):
-        there = [name for name in ("train", "validation", "test") if getattr(splits, name) is not None]
-        raise DataError(f"no {split} clips in this data; it has: {', '.join(there) or 'nothing'}")
+        raise DataError(_no_such_split(splits, split, record))
     return table
+
+
+def _no_such_split(splits: Splits, split: str, record: SplitRecord | None) -> str:
+    """Say which splits the data has, and which flag scores clips of it."""
+    tables = {name: getattr(splits, name) for name in ("train", *_HELD_OUT)}
+    there = {name: table for name, table in tables.items() if table is not None and len(table)}
+    origin = next((f"{table.origin}: " for table in there.values()), "")
+    text = f"{origin}no {split} clips in this data; it has: {', '.join(there) or 'nothing'}"
+    if record is not None and not len(record.of_split(split)):
+        text += f". The run has no {split} split either ({record.path})"
+    other = next((name for name in _HELD_OUT if name in there), None)
+    if other is not None:
+        return f"{text}. Add --split {other} to score these clips"
+    scored = "--split validation scores clips that the run held out" if split == "test" else ""
+    scored = f"; {scored}" if record is not None and len(record.of_split("validation")) and scored else ""
+    return f"{text}. Name {split} clips with --{'test' if split == 'test' else 'eval'}_file FILE{scored}"

@@ -19,9 +19,10 @@ from earmark.data.scan import write_bad_audio
 from earmark.data.usable import keep_usable
 from earmark.device import describe_device, select_device
 from earmark.errors import DataError, UsageError
-from earmark.evaluate.held_out import find_held_out
+from earmark.evaluate.held_out import check_given_files, find_held_out
 from earmark.evaluate.place import describe, first_place, place_for
 from earmark.export.load import ExportedModel, load_any
+from earmark.files import no_empty_folder
 from earmark.models.build import AudioModel
 from earmark.models.checkpoint import hub_name
 from earmark.models.source import source_of
@@ -74,6 +75,15 @@ def evaluate(
         EarmarkError: the model, the data or the device cannot be used; a label the model does not know; an evaluation
             of something else in ``--output_dir``.
     """
+    if loaded is None:
+        check_given_files(options)
+    with no_empty_folder(first_place(options)[0]):
+        return _evaluate(options, metrics, loaded)
+
+
+def _evaluate(
+    options: EvaluateOptions, metrics: Mapping[str, MetricFunction] | None, loaded: Splits | None
+) -> EvaluateOutcome:
     audio = load_any(source_of(options))
     if loaded is not None:
         _check_task(options, audio)
@@ -192,7 +202,7 @@ def _write(
     lines += ["", markdown([row]), "", f"metrics      {folder.metrics}"]
     lines += [f"predictions  {folder.predictions(options.split)}"]
     if options.report:
-        facts = _facts(architecture, options, device_name, warnings)
+        facts = _facts(architecture, options, device_name, judged.table.origin, warnings)
         write_report(folder.report, facts, {options.split: Scored(judged, durations_s)})
         lines += [f"report       {folder.report}"]
     return EvaluateOutcome(folder.path, metrics, "\n".join(lines))
@@ -212,10 +222,13 @@ def _write_example_results(folder: RunFolder, judged: Judged, options: EvaluateO
         write_eval_results(named, results, keep_train=True)
 
 
-def _facts(architecture: str, options: EvaluateOptions, device_name: str, warnings: list[str]) -> ReportFacts:
+def _facts(
+    architecture: str, options: EvaluateOptions, device_name: str, data: str, warnings: list[str]
+) -> ReportFacts:
     model = Path(str(options.model_name_or_path)).expanduser()
+    name = model.resolve().name if model.exists() else hub_name(str(options.model_name_or_path))
     return ReportFacts(
-        title=model.resolve().name if model.exists() else hub_name(str(options.model_name_or_path)),
+        title=f"{name} on {data}",
         model={"": architecture},
         settings=resolved_config(options),
         environment=describe_environment(device_name),

@@ -40,6 +40,7 @@ from earmark.models.frontend import Frontend
 from earmark.models.head import CONFIG_KEY, Loaded, place_rows, saved_head
 from earmark.models.source import ModelSource
 from earmark.tasks import Task
+from earmark.words import suggestion
 
 logger = logging.getLogger(__name__)
 
@@ -231,7 +232,8 @@ def _config_of_type(model_type: str | None) -> Any:
             f"(tc_resnet learns from scratch on a CPU; others: {', '.join(supported_architectures())})"
         )
     if model_type not in supported_architectures():
-        raise ModelError(f"--model_type {model_type}: not one of {', '.join(supported_architectures())}")
+        known = supported_architectures()
+        raise ModelError(f"--model_type {model_type}: not one of {', '.join(known)}{suggestion(model_type, known)}")
     return CONFIG_MAPPING[model_type]()
 
 

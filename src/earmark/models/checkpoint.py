@@ -11,7 +11,7 @@ import os
 from pathlib import Path
 
 from earmark.errors import ModelError, NetworkError, first_line
-from earmark.files import similar_in_folder
+from earmark.files import others_beside
 from earmark.models import modelscope
 from earmark.words import nearest_name
 
@@ -90,14 +90,16 @@ def local_folder(name_or_path: str) -> Path | None:
     if folder.is_file():
         raise ModelError(f"{name_or_path}: a file; give the folder that holds config.json and {_SAFE}")
     if folder.is_absolute() or name_or_path.startswith((".", "~")) or len(folder.parts) > 2:
-        raise ModelError(f"{name_or_path}: no such folder{_others_in(folder)}".rstrip("."))
+        raise ModelError(f"{name_or_path}: no such folder{others_beside(folder, folders=True)}")
     if len(folder.parts) == 2:
         beside = Path(folder.name)
         if any((beside / name).is_file() for name in _MODEL_FILES):
             return beside
         if folder.parent.is_dir():
+            others = others_beside(folder, folders=True)
+            stop = "" if others.endswith("?") else "."
             raise ModelError(
-                f"{name_or_path}: no such folder{_others_in(folder)} For a model on the hub write "
+                f"{name_or_path}: no such folder{others}{stop} For a model on the hub write "
                 f"{HUB_SCHEME}{folder.as_posix()}"
             )
     return None
@@ -122,7 +124,7 @@ def folder_to_write(name_or_path: str, use: str) -> Path:
         raise ModelError(f"{name_or_path}: this is a model on the hub, and {use}. Download it, or name a run folder")
     folder = Path(name_or_path).expanduser()
     if not folder.is_dir():
-        raise ModelError(f"{folder}: no such folder; {use}")
+        raise ModelError(f"{folder}: no such folder, and {use}{others_beside(folder, folders=True)}")
     return folder
 
 
@@ -132,11 +134,6 @@ def _similar_model(name: str) -> str:
     same_name = [folder.as_posix() for folder in folders if folder.name == Path(name).name]
     near = same_name[0] if same_name else nearest_name(name, [folder.as_posix() for folder in folders])
     return f" (did you mean {near}?)" if near else ""
-
-
-def _others_in(folder: Path) -> str:
-    """Name the folders beside a missing one: the nearest name, or the first of them."""
-    return similar_in_folder(folder, folders_only=True, listed=True) or "."
 
 
 def check_checkpoint(folder: Path, *, allow_pickle: bool = False) -> None:

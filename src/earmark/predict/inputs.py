@@ -11,7 +11,7 @@ from earmark.data.clips import Clip
 from earmark.data.decode import AUDIO_SUFFIXES, duration_s
 from earmark.data.listing import list_recordings
 from earmark.errors import DataError
-from earmark.files import similar_in_folder
+from earmark.files import others_beside
 from earmark.progress import Progress
 from earmark.words import counted
 
@@ -34,7 +34,7 @@ def check_inputs(inputs: Sequence[str], *, any_missing: bool = True) -> None:
     if not any_missing and len(missing) < len(inputs):
         missing = [name for name in missing if Path(name).suffix.lower() not in AUDIO_SUFFIXES]
     if missing:
-        raise DataError(f"{missing[0]}: no such file or folder{similar_in_folder(Path(missing[0]))}")
+        raise DataError(f"{missing[0]}: no such file or folder{others_beside(Path(missing[0]), listed=False)}")
 
 
 def _is_missing(name: str) -> bool:

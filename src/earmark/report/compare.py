@@ -9,21 +9,22 @@ import os
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from earmark.data.clips import Clip, join_labels
 from earmark.errors import DataError, UsageError
+from earmark.report.verdict import p_text, p_title, verdict
 from earmark.runs.folder import RunFolder
-from earmark.runs.predictions import Predictions, read_predictions
+from earmark.runs.predictions import SPLITS, Predictions, read_predictions, splits_in
 from earmark.scoring.paired import Compared, Estimate, Paired, compare_classes, holm
 from earmark.scoring.paired_tasks import compare_labels, compare_numbers
 from earmark.scoring.uncertainty import Units
 from earmark.tasks import Task
 from earmark.words import counted
 
-_SPLITS = ("test", "validation", "unseen")
 TITLES = {
     "accuracy": "Accuracy",
     "macro_f1": "Macro-F1",
@@ -32,7 +33,6 @@ TITLES = {
     "mae": "MAE",
     "rmse": "RMSE",
 }
-_TESTS = {Task.SINGLE_LABEL: "McNemar p", Task.MULTI_LABEL: "McNemar p", Task.REGRESSION: "Wilcoxon p"}
 BETTER = {Task.SINGLE_LABEL: "is right", Task.MULTI_LABEL: "has all right", Task.REGRESSION: "is nearer"}
 
 
@@ -102,48 +102,37 @@ class Comparison:
         first = self.runs[0]
         lines: list[tuple[str, ...]] = [("Run", *(head for name in first.figures for head in (TITLES[name], "95 %")))]
         for run in self.runs:
-            lines.append((run.name, *(cell for of in run.figures.values() for cell in self._cells(of))))
+            lines.append((run.name, *(cell for of in run.figures.values() for cell in self.cells(of))))
         better = BETTER[self.task]
         heads = [head for name in self.pairs[0].differences for head in (TITLES[name], "95 %")]
         against: list[tuple[str, ...]] = [
-            (f"Against {first.name}", *heads, f"Only it {better}", f"Only {first.name} {better}", self._test)
+            (
+                f"Against {first.name}",
+                *heads,
+                f"Only it {better}",
+                f"Only {first.name} {better}",
+                p_title(self.task, self.units),
+            )
         ]
         for run, pair, p in zip(self.runs[1:], self.pairs, self.p, strict=True):
-            cells = (cell for of in pair.differences.values() for cell in self._cells(of, "+"))
-            against.append((run.name, *cells, f"{pair.only_second:,}", f"{pair.only_first:,}", f"{p:.2g}"))
+            cells = (cell for of in pair.differences.values() for cell in self.cells(of, "+"))
+            against.append((run.name, *cells, f"{pair.only_second:,}", f"{pair.only_first:,}", p_text(p)))
         return "\n".join([self.about, *self.notes, "", *_table(lines), "", *_table(against), "", *self.verdicts()])
-
-    @property
-    def _test(self) -> str:
-        return "Sign-flip p" if self.units.are_groups else _TESTS[self.task]
 
     def verdicts(self) -> list[str]:
         """Each of the others against the first, in words."""
+        first, signed = self.runs[0].name, partial(self.cells, sign="+")
         return [
-            self._verdict(run.name, pair, p) for run, pair, p in zip(self.runs[1:], self.pairs, self.p, strict=True)
+            verdict(run.name, first, pair, p, task=self.task, units=self.units, num_pairs=len(self.pairs), cells=signed)
+            for run, pair, p in zip(self.runs[1:], self.pairs, self.p, strict=True)
         ]
-
-    def _verdict(self, name: str, pair: Paired, p: float) -> str:
-        first, several = self.runs[0].name, self.task is Task.MULTI_LABEL
-        chance = f"p {p:.2g} over {self.units.in_words}" if self.units.are_groups else f"p {p:.2g}"
-        if p < 0.05:
-            by = " by the clips with all labels right" if several else ""
-            text = f"{name}: {'better' if pair.second_is_better else 'worse'} than {first}{by} ({chance})"
-        else:
-            clips = "the clips with all labels right" if several else "these clips"
-            text = f"{name}: {clips} do not tell it from {first} ({chance})"
-        # whole clips are one side of several labels; how well probabilities rank the clips is another
-        of = pair.differences.get("mean_average_precision")
-        if of is None or not of.is_certain:
-            return text
-        value, within = self._cells(of, "+")
-        return f"{text}; its mAP is {'higher' if of.value > 0 else 'lower'} ({value}, 95 % {within})"
 
     def figure(self, value: float, sign: str = "") -> str:
         """A share, or a number in its unit, as tables have it."""
         return f"{value:{sign}.4g}" if self.task is Task.REGRESSION else f"{value:{sign}.4f}"
 
-    def _cells(self, of: Estimate, sign: str = "") -> tuple[str, str]:
+    def cells(self, of: Estimate, sign: str = "") -> tuple[str, str]:
+        """A figure or difference and its interval, as tables have them; ``sign`` is ``"+"`` for differences."""
         within = of.interval
         ends = "" if within is None else f"{self.figure(within.low, sign)} to {self.figure(within.high, sign)}"
         return self.figure(of.value, sign), ends
@@ -165,9 +154,7 @@ def compare_runs(folders: Sequence[str], split: str | None = None) -> Comparison
     places = [Path(folder).resolve() for folder in folders]
     if len(set(places)) < len(places):
         raise UsageError(f"{Counter(map(str, places)).most_common(1)[0][0]}: named twice")
-    split = split or next(
-        (name for name in _SPLITS if all(RunFolder(place).predictions(name).is_file() for place in places)), "test"
-    )
+    split = split or _common_split(folders)
     read = [_predictions(Path(folder), split) for folder in folders]
     read = [_like_first(folder, one, folders[0], read[0]) for folder, one in zip(folders, read, strict=True)]
     if read[0].task is Task.SINGLE_LABEL:
@@ -195,6 +182,28 @@ def compare_runs(folders: Sequence[str], split: str | None = None) -> Comparison
     )
 
 
+def _common_split(folders: Sequence[str]) -> str:
+    """The first split of which all runs have predictions.
+
+    Raises:
+        DataError: there is none.
+    """
+    there = {folder: splits_in(Path(folder)) for folder in folders}
+    for folder, splits in there.items():
+        if not splits:
+            raise DataError(
+                f"{folder}: no predictions_SPLIT.csv in it; `earmark train` and `earmark evaluate` write it"
+            )
+    common = [name for name in SPLITS if all(name in splits for splits in there.values())]
+    if not common:
+        has = "; ".join(f"{folder} has {' and '.join(splits)} clips" for folder, splits in there.items())
+        raise DataError(
+            f"the runs have predictions of no common split: {has}. Evaluate each with the same --split, then compare "
+            "these evaluations"
+        )
+    return common[0]
+
+
 def _predictions(place: Path, split: str) -> Predictions:
     """Those of a run; of a cross-validation, those of all its folds, in which each clip was tested once.
 
@@ -204,6 +213,12 @@ def _predictions(place: Path, split: str) -> Predictions:
     own = RunFolder(place).predictions(split)
     seeds, folds = sorted(place.glob("seed_*")), sorted(place.glob("fold_*"))
     if own.is_file() or not (seeds or folds):
+        others = splits_in(place)
+        if others and split not in others:
+            raise DataError(
+                f"{place}: no predictions of {split} clips; it has those of {' and '.join(others)} clips. Evaluate it "
+                f"with --split {split}, or compare another split"
+            )
         return read_predictions(own)
     if seeds:
         raise DataError(f"{place}: holds runs of several seeds; name one of them: {', '.join(map(str, seeds[:3]))}")

@@ -20,6 +20,7 @@ from earmark.report.curves import errors_histogram
 from earmark.report.examples import heard
 from earmark.report.multi_label import said_of
 from earmark.report.page import SHARED
+from earmark.report.verdict import p_text
 from earmark.scoring.paired import Estimate, Paired
 from earmark.scoring.paired_tasks import error_gaps
 from earmark.tasks import Task
@@ -65,12 +66,12 @@ def write_comparison(path: Path, found: Comparison) -> Path:
         "labels": found.labels,
         "support": _support(found),
         "trivial": found.trivial,
-        "runs": [_run_content(run) for run in found.runs],
+        "runs": [_run_content(found, run) for run in found.runs],
         "pairs": [
             {
-                **_pair_content(pair),
+                **_pair_content(found, pair),
                 "name": run.name,
-                "p": p,
+                "p": p_text(p),
                 "verdict": verdict,
                 "gaps": _gaps(found, first, run),
                 "sides": [_side_content(found, _side(found, *two), most) for two in ((run, first), (first, run))],
@@ -90,9 +91,10 @@ def _support(found: Comparison) -> list[int]:
     return [] if found.task is Task.REGRESSION else np.bincount(found.targets, minlength=len(found.labels)).tolist()
 
 
-def _run_content(run: Run) -> dict[str, Any]:
+def _run_content(found: Comparison, run: Run) -> dict[str, Any]:
     return {
         "name": run.name,
+        "cells": {name: found.cells(of) for name, of in run.figures.items()},
         "figures": {name: _numbers(of) for name, of in run.figures.items()},
         "of_labels": {
             name: [None if np.isnan(value) else round(float(value), 4) for value in of]
@@ -101,11 +103,11 @@ def _run_content(run: Run) -> dict[str, Any]:
     }
 
 
-def _pair_content(pair: Paired) -> dict[str, Any]:
+def _pair_content(found: Comparison, pair: Paired) -> dict[str, Any]:
     return {
+        "cells": {name: found.cells(of, "+") for name, of in pair.differences.items()},
         "only_first": pair.only_first,
         "only_second": pair.only_second,
-        "differences": {name: _numbers(of) for name, of in pair.differences.items()},
         "of_labels": {
             name: [None if of is None else [*_numbers(of), of.is_certain] for of in each]
             for name, each in pair.of_labels.items()

@@ -16,6 +16,7 @@ from earmark.data.clips import ClipTable
 from earmark.data.decode import own_rate_hz
 from earmark.scoring.figures import higher_is_better
 from earmark.scoring.uncertainty import Interval, mean_interval, proportion_interval
+from earmark.words import counted
 
 _MOST_VALUES = 24  # of a column that is shown value by value
 _LOWEST = 12  # values shown of a column with more
@@ -115,8 +116,8 @@ def _column(name: str, values: Sequence[Any]) -> tuple[_Column | None, str | Non
     if texts and len(texts) < sum(there):
         named = ", ".join(repr(text) for text in list(dict.fromkeys(texts))[:_NAMED])
         note = (
-            f"column {name!r} mixes {sum(there) - len(texts):,} numbers with {len(texts):,} texts ({named}): "
-            "taken as text"
+            f"column {name!r} mixes {counted(sum(there) - len(texts), 'number')} with {counted(len(texts), 'text')} "
+            f"({named}): taken as text"
         )
     if not texts and len(distinct) > _MOST_VALUES:
         return _by_number(name, [math.nan if number is None else number for number in numbers], ""), note

@@ -15,6 +15,7 @@ from types import ModuleType
 from filelock import FileLock, Timeout
 
 from earmark.errors import OutputError
+from earmark.files import no_empty_folder
 from earmark.runs.folder import check_is_no_file, prepare_folder
 
 fcntl: ModuleType | None
@@ -32,7 +33,7 @@ _held: set[int] = set()  # descriptors
 
 @contextmanager
 def held(folder: Path) -> Iterator[None]:
-    """Keep other processes out of a folder, which is created if it does not exist.
+    """Keep other processes out of a folder, which is created if it does not exist and removed if it stays empty.
 
     The operating system drops the lock when the process ends, even if it is killed. The lock file names its process for
     the error message of the next one.
@@ -41,12 +42,13 @@ def held(folder: Path) -> Iterator[None]:
         OutputError: another process works in the folder, or the folder cannot be written.
     """
     check_is_no_file(folder)
-    prepare_folder(folder)
-    with locked(
-        folder / NAME,
-        lambda holder: f"{folder}: {holder} works in it; wait for that one or end it, or give another --output_dir",
-    ):
-        yield
+    with no_empty_folder(folder):
+        prepare_folder(folder)
+        with locked(
+            folder / NAME,
+            lambda holder: f"{folder}: {holder} works in it; wait for that one or end it, or give another --output_dir",
+        ):
+            yield
 
 
 @contextmanager

@@ -17,7 +17,10 @@ from earmark.data.clips import Clip
 from earmark.data.columns import Columns
 from earmark.data.tables.cells import read_label
 from earmark.errors import DataError
+from earmark.runs.folder import RunFolder
 from earmark.tasks import Task
+
+SPLITS = ("test", "validation", "unseen")  # in the order in which a comparison looks for them
 
 
 @dataclass(frozen=True)
@@ -42,6 +45,12 @@ class Predictions:
     answers: np.ndarray
     scores: np.ndarray
     trained_on: np.ndarray
+
+
+def splits_in(place: Path) -> list[str]:
+    """Return the splits of which a folder has predictions; of a cross-validation test clips, which its folds have."""
+    own = [name for name in SPLITS if RunFolder(place).predictions(name).is_file()]
+    return own or (["test"] if any(place.glob("seed_*")) or any(place.glob("fold_*")) else [])
 
 
 def read_predictions(path: Path) -> Predictions:

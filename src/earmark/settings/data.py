@@ -80,7 +80,11 @@ class DataArguments(Settings):
         "validation", "Name of the validation split; none if the data has none.", scope=Scope.SPLITS
     )
     test_split_name: str = flag("test", "Name of the test split; none if the data has none.", scope=Scope.SPLITS)
-    audio_column_name: str = flag("audio", "Column with the recording: a path or bytes.", scope=Scope.SPLITS)
+    audio_column_name: str = flag(
+        "audio",
+        "Column with the recording: a path or bytes (default: the first of audio, path, file and other usual names).",
+        scope=Scope.SPLITS,
+    )
     audio_dir: str | None = flag(
         None,
         "Folder of the recordings that manifests name, searched with its subfolders (default: the manifest's own).",
@@ -94,7 +98,12 @@ class DataArguments(Settings):
     end_column_name: str | None = flag(
         None, "Column with the end of each event (default: by name, e.g. offset beside onset).", scope=Scope.SPLITS
     )
-    label_column_name: str = flag("label", "Column with the class name, the labels or the number.", scope=Scope.SPLITS)
+    label_column_name: str = flag(
+        "label",
+        "Column with the class name, the labels or the number (default: label, or else the only one of class, category "
+        "and other usual names).",
+        scope=Scope.SPLITS,
+    )
     task: Literal["single_label", "multi_label", "regression"] | None = flag(
         None,
         "What a clip's label is: one class, any number of labels (a list, or names with --label_separator between), or "

@@ -22,6 +22,7 @@ from earmark.data.scan import write_bad_audio
 from earmark.data.sources import load_splits, load_unlabelled
 from earmark.data.usable import UsableClips, keep_usable
 from earmark.errors import DataError, OutputError
+from earmark.files import no_empty_folder
 from earmark.models.build import limits_for_training, load_config
 from earmark.models.extractor import load_extractor
 from earmark.models.hidden_spans import hide_bins
@@ -81,8 +82,12 @@ def preview(options: AugmentPreviewOptions) -> Preview:
         OutputError: the folder cannot be written.
     """
     assert options.output_dir is not None
-    folder = Path(options.output_dir)
-    prepare_folder(folder)
+    with no_empty_folder(folder := Path(options.output_dir)):
+        prepare_folder(folder)
+        return _preview(options, folder)
+
+
+def _preview(options: AugmentPreviewOptions, folder: Path) -> Preview:
     model = _configured(options)
     rate_hz = int(model[1].sampling_rate) if model else options.sampling_rate or _RATE_HZ
     splits = load_unlabelled(options, seed=options.seed) or load_splits(

@@ -17,7 +17,7 @@ from earmark.data.corpora.ravdess import RAVDESS
 from earmark.data.corpora.urbansound8k import URBANSOUND8K
 from earmark.errors import DataError, OutputError, UsageError
 from earmark.files import csv_row, writing
-from earmark.words import counted
+from earmark.words import agreeing, counted
 
 # what the command line calls them
 CORPORA: dict[str, Corpus] = {
@@ -108,8 +108,8 @@ def _settle_missing(corpus: Corpus, found: Found, *, skip: bool) -> None:
     if not skip:
         raise DataError(
             f"{found.root}: {len(found.missing):,} of {there + len(found.missing):,} files that the metadata of "
-            f"{corpus.title} names are missing, the first of them {found.missing[0]}; extract the archive again, or "
-            "leave them out with --on_missing skip"
+            f"{corpus.title} names {agreeing(len(found.missing), 'are')} missing, the first of them {found.missing[0]}"
+            "; extract the archive again, or leave them out with --on_missing skip"
         )
     found.left_out += [(path, "named in the metadata, not there") for path in found.missing]
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from earmark.data.clips import Clip, ClipTable, Label
-from earmark.data.columns import Columns, FoundColumns, MissingColumnError, find_columns
+from earmark.data.columns import Columns, FoundColumns, find_columns, missing_label_column
 from earmark.data.decode import own_rate_hz, stream_at_own_rate
 from earmark.data.tables.cells import is_missing, no_label, parse_label, plain_value, text_or_none
 from earmark.data.tables.events import EventColumns, cuts, find_events
@@ -82,10 +82,7 @@ def _with_class_columns(
                 del sheet.columns[name]
         return replace(found, label=_ONE_HOT)
     if wanted.needs_labels:
-        raise MissingColumnError(
-            f"{sheet.origin}: no column {wanted.label!r} with the labels (the columns are "
-            f"{', '.join(sheet.columns)}); name it with --label_column_name"
-        )
+        raise missing_label_column(sheet.origin, wanted, sheet.columns)
     return found
 
 

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from earmark.data.columns import NO_COLUMN, Columns, MissingColumnError, name_finder, plain_name
+from earmark.data.columns import NO_COLUMN, Columns, missing_column, name_finder, plain_name
 from earmark.data.tables.cells import is_missing
 from earmark.data.tables.sheet import CellError, Faults, Sheet, convert
 from earmark.errors import DataError
@@ -140,10 +140,7 @@ def _asked_for(sheet: Sheet, wanted: Columns) -> EventColumns:
     for asked, role in ((wanted.start, START), (wanted.end, END)):
         name = find(asked) if asked is not None else None
         if asked is not None and name is None:
-            raise MissingColumnError(
-                f"{sheet.origin}: no column {asked!r} (the columns are {', '.join(sheet.columns)}). "
-                f"Correct --{role}_column_name"
-            )
+            raise missing_column(sheet.origin, asked, sheet.columns, f"{role}_column_name")
         if name is None:
             columns.append(None)
             continue

@@ -12,13 +12,14 @@ import heapq
 import os
 import re
 import unicodedata
-from pathlib import PurePath, PurePosixPath
+from pathlib import Path, PurePath, PurePosixPath
 from urllib.parse import unquote
 
 from earmark.data.clips import Reason
 from earmark.data.listing import list_audio
 from earmark.data.tables.sheet import CellError, Sheet
 from earmark.errors import DataError
+from earmark.files import others_beside
 from earmark.words import counted
 
 _PLACEHOLDER = re.compile(r"^(\{\w+\}|\$\{?\w+\}?)[/\\]+")  # of SpeechBrain: {data_root}/a.wav, $data_root/a.wav
@@ -39,7 +40,8 @@ class Locator:
 
     def __init__(self, sheet: Sheet, audio_dir: str | None) -> None:
         if audio_dir is not None and not os.path.isdir(os.path.expanduser(audio_dir)):
-            raise DataError(f"--audio_dir {audio_dir}: no such folder. Correct the path")
+            missing = Path(audio_dir).expanduser()
+            raise DataError(f"--audio_dir {audio_dir}: no such folder{others_beside(missing, folders=True)}")
         self._sheet = sheet
         self._audio_dir = None if audio_dir is None else os.path.expanduser(audio_dir)
         self._below = self._audio_dir or sheet.folder
@@ -152,11 +154,7 @@ class Locator:
     def report(self) -> str | None:
         """Explain in the sheet what was found elsewhere and what was not; return the latter if it is everything."""
         if self._found:
-            path, there = self._found[0]
-            self._sheet.explain(
-                f"{counted(len(self._found), 'recording')} found below {self._below} by name, e.g. {path} is {there}",
-                is_obvious=False,
-            )
+            self._sheet.explain(self._how_found(), is_obvious=False)
         if not self._missing:
             return None
         index, path = self._missing[0]
@@ -166,6 +164,22 @@ class Locator:
             return text
         self._sheet.reasons.append(Reason(text, is_obvious=False))
         return None
+
+    def _how_found(self) -> str:
+        """Say which recordings were found by name, with one whose name or folder is another if there is one."""
+        path, there = next((pair for pair in self._found if not self._is_spelled_alike(*pair)), self._found[0])
+        number = counted(len(self._found), "recording")
+        if self._is_spelled_alike(path, there):
+            return (
+                f"{number} found below {self._below} whose names on disk are the same letters in another Unicode form, "
+                f"e.g. {path} is written in {_form(path)} in the table and in {_form(there)} on disk"
+            )
+        return f"{number} found below {self._below} by name, e.g. {path} is {there}"
+
+    def _is_spelled_alike(self, path: str, there: str) -> bool:
+        """Whether a recording is where the table says and only the Unicode form of its path is another."""
+        wanted = unicodedata.normalize("NFC", there)
+        return any(unicodedata.normalize("NFC", prefix + path) == wanted for prefix in self._prefixes)
 
     def _looked_in(self, path: str) -> str:
         below = f"in all folders below {self._below}/ by name"
@@ -189,6 +203,12 @@ class Locator:
             return None
         folder = os.path.dirname(named[0])
         return f"A recording of that name is {named[0]}: if it is the same, add --audio_dir {folder}"
+
+
+def _form(name: str) -> str:
+    """Return the Unicode form of a name."""
+    forms = [form for form in ("NFC", "NFD") if unicodedata.is_normalized(form, name)]
+    return forms[0] if len(forms) == 1 else "a mixed form"
 
 
 def _plain(name: str) -> str:

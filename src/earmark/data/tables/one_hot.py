@@ -7,11 +7,11 @@ from dataclasses import replace
 from typing import Any
 
 from earmark.data.clips import Clip
-from earmark.data.columns import Columns, name_finder
+from earmark.data.columns import Columns, missing_column, name_finder
 from earmark.data.tables.sheet import Sheet
 from earmark.errors import DataError
 from earmark.tasks import Task
-from earmark.words import and_more, counted
+from earmark.words import agreeing, and_more, counted
 
 _YES = ("1", "1.0", "True", "true", "TRUE")
 _NO = ("0", "0.0", "False", "false", "FALSE")
@@ -28,10 +28,7 @@ def columns_asked_for(sheet: Sheet, wanted: Columns) -> list[str]:
     names = [find(part) for part in parts]
     missing = [part for part, name in zip(parts, names, strict=True) if name is None]
     if missing:
-        raise DataError(
-            f"{sheet.origin}: no column {missing[0]!r} (the columns are {', '.join(sheet.columns)}). Correct "
-            "--label_column_name"
-        )
+        raise missing_column(sheet.origin, missing[0], sheet.columns, "label_column_name")
     return [name for name in names if name is not None]
 
 
@@ -93,8 +90,9 @@ def check_one_label_each(clips: Sequence[Clip], sheet: Sheet) -> None:
     if several and len(several) > _CONFLICTING * len(labels):
         shown = ", ".join(sorted(map(str, labels[several[0]])))
         raise DataError(
-            f"{sheet.origin}: {len(several):,} of {counted(len(labels), 'clip')} have a row for each of several labels "
-            f"({several[0][0]}: {shown}). Add --task multi_label to learn several labels a clip, or keep one row a clip"
+            f"{sheet.origin}: {len(several):,} of {counted(len(labels), 'clip')} {agreeing(len(several), 'have')} a "
+            f"row for each of several labels ({several[0][0]}: {shown}). Add --task multi_label to learn several "
+            "labels a clip, or keep one row a clip"
         )
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from earmark.data.clips import Reason
 from earmark.errors import DataError
+from earmark.files import others_beside
 
 # longest first: the mark of UTF-32 begins with that of UTF-16
 _MARKS = (
@@ -39,7 +40,7 @@ def existing(path: Path) -> Path:
         return path
     if path.is_dir():
         raise DataError(f"{path}: is a folder, not a manifest; give it as --data_dir")
-    raise DataError(f"{path}: no such file")
+    raise DataError(f"{path}: no such file{others_beside(path, folders=False)}")
 
 
 def decoded_text(path: Path) -> tuple[str, list[Reason]]:

@@ -1,0 +1,86 @@
+"""Which of two runs is better, in words: p decides, and an interval that seems to say otherwise is explained."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from earmark.scoring.paired import Estimate, Paired
+from earmark.scoring.uncertainty import Units
+from earmark.tasks import Task
+from earmark.words import counted
+
+_LIMIT = 0.05  # a difference with a smaller p counts
+_TESTS = {
+    Task.SINGLE_LABEL: "McNemar's exact test",
+    Task.MULTI_LABEL: "McNemar's exact test",
+    Task.REGRESSION: "Wilcoxon's signed-rank test",
+}
+
+
+def p_text(p: float) -> str:
+    """Return a p value as tables, verdicts and pages have it."""
+    return f"{p:.2g}"
+
+
+def p_title(task: Task, units: Units) -> str:
+    """Return what a table calls p: the test and the letter."""
+    return "Sign-flip p" if units.are_groups else "Wilcoxon p" if task is Task.REGRESSION else "McNemar p"
+
+
+def verdict(
+    name: str,
+    first: str,
+    pair: Paired,
+    p: float,
+    *,
+    task: Task,
+    units: Units,
+    num_pairs: int,
+    cells: Callable[[Estimate], tuple[str, str]],
+) -> str:
+    """Return whether a run is better than the first one.
+
+    Args:
+        name: the run.
+        first: the first run.
+        pair: the run compared with the first one.
+        p: of the test; raised if there are several pairs.
+        task: what the runs predict.
+        units: what was tested and drawn.
+        num_pairs: number of runs compared with the first one.
+        cells: returns a difference and its interval as text.
+    """
+    chance = f"p {p_text(p)} over {units.in_words}" if units.are_groups else f"p {p_text(p)}"
+    several = task is Task.MULTI_LABEL
+    if p < _LIMIT:
+        by = " by the clips with all labels right" if several else ""
+        text = f"{name}: {'better' if pair.second_is_better else 'worse'} than {first}{by} ({chance})"
+    else:
+        what = "clips with all labels right" if several else "these clips"
+        text = f"{name}: no significant difference from {first} on {what} ({chance})"
+    if not several:
+        return text + _disagreement(pair, p, task, units, num_pairs, cells)
+    # whole clips are one side of several labels; how well probabilities rank the clips is another
+    ranked = pair.differences.get("mean_average_precision")
+    if ranked is None or not ranked.is_certain:
+        return text
+    value, within = cells(ranked)
+    return f"{text}; its mAP is {'higher' if ranked.value > 0 else 'lower'} ({value}, 95 % {within})"
+
+
+def _disagreement(
+    pair: Paired, p: float, task: Task, units: Units, num_pairs: int, cells: Callable[[Estimate], tuple[str, str]]
+) -> str:
+    """Explain an interval that seems to contradict p, as sentences behind the verdict; usually empty."""
+    figure, difference = next(iter(pair.differences.items()))
+    if difference.interval is None or difference.is_certain == (p < _LIMIT):
+        return ""
+    what = "accuracy" if figure == "accuracy" else "MAE"
+    test = "the sign-flip test" if units.are_groups else _TESTS[task]
+    raised = f", and p is raised because {counted(num_pairs, 'run')} are compared" if num_pairs > 1 else ""
+    return (
+        f". The 95 % interval of the difference in {what} ({cells(difference)[1]}) "
+        f"{'excludes' if difference.is_certain else 'includes'} 0, but p decides. {test[0].upper()}{test[1:]} (p) and "
+        f"the bootstrap (interval) are different methods, which can disagree about a difference near the limit of "
+        f"{_LIMIT:g}{raised}. Score more {'groups' if units.are_groups else 'clips'} to be sure"
+    )
