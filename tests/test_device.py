@@ -120,7 +120,7 @@ def test_the_optimizer_is_fused_where_there_is_a_kernel() -> None:
     scaled = Abilities("npu", has_fused_adamw=True)
     assert choose_optimizer(scaled, "adamw_torch_fused", "bf16") == "adamw_torch_fused"
     assert choose_optimizer(scaled, "adamw_torch_fused", "fp16") == "adamw_torch"
-    with pytest.raises(UsageError, match="use adamw_torch_fused"):
+    with pytest.raises(UsageError, match="Use adamw_torch_fused"):
         choose_optimizer(abilities(CPU), "adamw_torch_npu_fused", "fp32")
 
 

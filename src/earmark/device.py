@@ -244,8 +244,8 @@ def choose_optimizer(device: Abilities, asked: str, precision: str) -> str:
     """
     if asked == "adamw_torch_npu_fused":
         raise UsageError(
-            "--optim adamw_torch_npu_fused: torch_npu's own AdamW goes on with the gradients of an earlier step, "
-            "because Trainer drops gradients after each; use adamw_torch_fused"
+            "--optim adamw_torch_npu_fused: torch_npu's own AdamW reuses the gradients of an earlier step, "
+            "because Trainer drops gradients after each. Use adamw_torch_fused."
         )
     if asked != "adamw_torch_fused":
         return asked

@@ -75,11 +75,10 @@ def test_without_pandas_the_message_has_the_pip_command(clips: earmark.Clips, mo
         clips.to_pandas()
 
 
-def test_subsets_are_drawn_when_clips_are_loaded(recordings: Path) -> None:
-    assert len(earmark.load_clips(recordings, shots=2).split("train")) == 4
-    few = earmark.load_clips(recordings, max_train_samples=5, max_eval_samples=3, seed=1)
-    assert [len(few.split(name)) for name in few.splits] == [5, 3]
-    assert any("max_train_samples, seed 1" in note for note in few.notes)
+@pytest.mark.parametrize("name", ["shots", "max_train_samples", "max_eval_samples"])
+def test_subsets_are_drawn_by_training(name: str, recordings: Path) -> None:
+    with pytest.raises(UsageError, match=f"{name}: clips are drawn after the validation split is made"):
+        earmark.load_clips(recordings, **{name: 2})
 
 
 def test_inspect_reports_on_a_table(recordings: Path) -> None:

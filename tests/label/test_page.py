@@ -20,6 +20,8 @@ pytestmark = needs_browser
 
 Open = Callable[..., Any]
 
+IDLE = "html:not(.busy)"  # before it keys are not taken
+
 
 @pytest.fixture
 def visit(browser: Any) -> Iterator[Open]:
@@ -39,6 +41,7 @@ def visit(browser: Any) -> Iterator[Open]:
         )
         page.goto(labelling.address)
         page.wait_for_selector("#picture canvas, #done:not([hidden]), #error:not(:empty)")
+        page.wait_for_selector(IDLE)
         return page
 
     yield open_page
@@ -55,6 +58,7 @@ def press(page: Any, key: str) -> None:
         "before => document.getElementById('path').textContent !== before || !document.getElementById('done').hidden",
         arg=before,
     )
+    page.wait_for_selector(IDLE)
 
 
 def decided(labelling: Labelling) -> dict[str, str]:
@@ -296,11 +300,11 @@ def test_a_server_that_is_gone_and_an_address_of_before(start: Start, visit: Ope
     labelling = start(pool)
     page = visit(labelling)
     first = page.inner_text("#path")
-    page.route("**/decide", lambda route: route.abort())
+    page.context.set_offline(True)
     page.keyboard.press("1")
     page.wait_for_selector("#error:has-text('does not answer: start')")
     assert page.inner_text("#path") == first  # nothing is passed over as if it were done
-    page.unroute("**/decide")
+    page.context.set_offline(False)
     press(page, "1")
     assert page.inner_text("#error") == ""
     page.evaluate("sessionStorage.setItem('token', 'of-before')")

@@ -33,13 +33,17 @@ def test_names_of_parameters_say_what_a_function_gets(task: Task) -> None:
         return 1
 
     def other_names(y_true, y_pred, y_score, targets) -> float:  # type: ignore[no-untyped-def]
-        assert y_true is targets is seen["references"]
+        assert np.array_equal(y_true, seen["references"])
+        assert np.array_equal(targets, seen["references"])
         assert np.array_equal(y_pred, seen["predictions"])
         assert np.array_equal(y_score, seen["probabilities"])
         return 2
 
     assert figures(task, all_names=all_names, other_names=other_names) == {"all_names": 1, "other_names": 2}
-    assert seen["references"] is TARGETS[task]
+    assert np.array_equal(seen["references"], TARGETS[task])
+    for name, values in seen.items():  # a function that sorts in place would change what is saved
+        assert values is not TARGETS[task]
+        assert not values.flags.writeable, name
     expected = {
         Task.SINGLE_LABEL: [0, 1, 1],
         Task.MULTI_LABEL: [[1, 0], [1, 1], [0, 1]],

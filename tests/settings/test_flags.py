@@ -218,9 +218,31 @@ def test_few_shot_refuses_flags_of_epochs_whatever_their_value(words: str) -> No
         parse_train(["--output_dir", "o", "--model_name_or_path", "m", "--few_shot", *words.split()])
 
 
-def test_few_shot_reads_the_file_of_a_few_shot_run(tmp_path: Path) -> None:
+def test_few_shot_takes_keywords_that_say_nothing() -> None:
+    values = {"output_dir": "o", "model_name_or_path": "m", "few_shot": True}
+    assert from_keywords({**values, "lora": None, "learning_rate": None}).model.few_shot
+    with pytest.raises(UsageError, match="--lora has no effect"):
+        from_keywords({**values, "lora": 8})
+
+
+def test_whole_numbers_in_any_notation(tmp_path: Path) -> None:
+    base = {"output_dir": "o", "model_type": "tc_resnet"}
+    (tmp_path / "a.json").write_text(json.dumps({**base, "seed": 7.0, "max_steps": 1e3}), encoding="utf-8")
+    (tmp_path / "a.yaml").write_text(yaml.safe_dump({**base, "seed": 7.0, "max_steps": 1e3}), encoding="utf-8")
+    for settings in (
+        parse_train(["--config", str(tmp_path / "a.json")]),
+        parse_train(["--config", str(tmp_path / "a.yaml")]),
+        from_keywords({**base, "seed": 7.0, "max_steps": 1e3}),
+        parse_train(["--output_dir", "o", "--model_type", "tc_resnet", "--seed", "7.0", "--max_steps", "1e3"]),
+    ):
+        assert (settings.training.seed, settings.training.max_steps) == (7, 1000)
+        assert type(settings.training.max_steps) is int
+
+
+@pytest.mark.parametrize("optim", ["adamw_torch_fused", "adamw_torch"])
+def test_few_shot_reads_the_file_of_a_few_shot_run(optim: str, tmp_path: Path) -> None:
     settings = parse_train(["--output_dir", "o", "--model_name_or_path", "m", "--few_shot"])
-    save_config(settings.to_dict(), tmp_path / "run.yaml")
+    save_config({**settings.to_dict(), "optim": optim}, tmp_path / "run.yaml")  # older files have that of the device
     assert parse_train(["--config", str(tmp_path / "run.yaml")]).model.few_shot
 
 

@@ -119,9 +119,9 @@ def test_freezing_the_base_model_includes_the_feature_encoder() -> None:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ("--warmup_ratio 1.5", "--warmup_ratio 1.5: expected a share of all steps"),
+        ("--warmup_ratio 1.5", "--warmup_ratio 1.5: expected a fraction of all steps"),
         ("--warmup_ratio 1", "from 0 to below 1"),
-        ("--warmup_ratio nan", "expected a share"),
+        ("--warmup_ratio nan", "expected a fraction"),
         ("--warmup_ratio ten", "--warmup_ratio ten: expected a number"),
         ("--group_by_length maybe", "--group_by_length maybe: expected true or false"),
         ("--push_to_hub_organization us", "give --hub_model_id us/NAME"),

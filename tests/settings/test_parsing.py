@@ -12,6 +12,7 @@ from earmark.settings.evaluation import EvaluateOptions
 from earmark.settings.files import resolved_config, save_config
 from earmark.settings.prediction import PredictOptions
 from earmark.settings.train import TrainSettings, evaluation_of, parse_example, parse_train
+from earmark.settings.training import launched_processes
 from earmark.train.arguments import EarmarkTrainingArguments
 from earmark.train.plan import FolderState, make_plan
 from earmark.train.ranks import start_ranks
@@ -125,10 +126,11 @@ def test_saving_follows_evaluating(
 
 
 def test_words_that_older_versions_took() -> None:
-    words = ["--local_rank=0", "--gradient_checkpointing", "--weight_decay", "-1e-3", "--max_steps", "-1"]
+    words = ["--local_rank=0", "--gradient_checkpointing", "--max_steps", "-1", "--augment", "gain"]
+    words += ["--augment_gain_db", "-6,0"]
     training = parse_train([*MINIMAL, *words, "--report_to", "tensorboard", "trackio"]).training
     assert training.gradient_checkpointing is True
-    assert (training.weight_decay, training.max_steps) == (-1e-3, -1)
+    assert (training.augment_gain_db, training.max_steps) == ("-6,0", -1)
     assert training.report_to == ["tensorboard", "trackio"]
 
 
@@ -198,6 +200,18 @@ def test_the_resolved_settings_read_back_to_the_same(tmp_path: Path) -> None:
         ("--learning-rat=3", "unknown flag --learning-rat; did you mean --learning_rate?"),
         ("--xyzzy", "unknown flag --xyzzy"),
         ("-x", "unknown flag -x"),
+        ("-seed 1", "unknown flag -seed; did you mean --seed?"),
+        ("-seed=5", "unknown flag -seed; did you mean --seed?"),
+        ("---seed 1", "unknown flag ---seed; did you mean --seed?"),
+        ("--seed=", "--seed '': expected a whole number"),
+        ("--config --seed 1", "--config: expected a file after it"),
+        (
+            "--save_strategy steps --save_steps 0",
+            "--save_steps 0: expected a number above 0 with --save_strategy steps",
+        ),
+        ('--deepspeed {"zero_optimization":[1]}', "expected a JSON object, and one for zero_optimization"),
+        ("--lr_scheduler_kwargs {bad", "--lr_scheduler_kwargs {bad: expected a JSON object"),
+        ("--weight_decay nan", "--weight_decay nan: expected 0 or more"),
         ("--num_train_epoch 3", "unknown flag --num_train_epoch; did you mean --num_train_epochs?"),
         ("word", "unexpected word 'word'"),
         ("--num_train_epochs many", "--num_train_epochs many: expected a number"),
@@ -226,6 +240,42 @@ def test_mistakes_are_one_line(words: str, message: str) -> None:
     assert "\n" not in str(caught.value)
 
 
+def test_steps_that_a_strategy_ignores_may_be_0() -> None:
+    for words in (["--save_steps", "0", "--eval_steps", "0"], ["--logging_strategy", "no", "--logging_steps", "0"]):
+        parse_train([*MINIMAL, *words])
+
+
+@pytest.mark.parametrize(("number", "rank", "launched"), [("2", None, 1), ("", "0", 1), ("2", "0", 2), (None, None, 1)])
+def test_only_numbered_processes_are_launched_ones(
+    number: str | None, rank: str | None, launched: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in (("WORLD_SIZE", number), ("LOCAL_RANK", rank)):
+        if value is None:
+            monkeypatch.delenv(name, raising=False)
+        else:
+            monkeypatch.setenv(name, value)
+    assert launched_processes() == launched
+
+
+def test_the_trainer_counts_the_processes_that_accelerate_has_joined(monkeypatch: pytest.MonkeyPatch) -> None:
+    arguments = EarmarkTrainingArguments.of(parse_train([*MINIMAL, "--device", "cpu", "--use_cpu"]).training)
+    assert arguments.device.type == "cpu"
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("LOCAL_RANK", "0")
+    assert arguments.world_size == 1
+
+
+def test_a_backend_that_cannot_join_processes() -> None:
+    settings = parse_train([*MINIMAL, "--device", "cpu", "--ddp_backend", "gloo"])
+    with pytest.raises(UsageError, match="the processes cannot be joined: "):
+        start_ranks(settings)
+
+
+def test_a_second_run_of_a_process_finds_its_own_device() -> None:
+    start_ranks(parse_train([*MINIMAL, "--device", "cpu"]))
+    assert start_ranks(parse_train([*MINIMAL, "--device", "cpu:0"])).device.type == "cpu"
+
+
 def test_what_a_training_needs() -> None:
     with pytest.raises(UsageError, match="no output folder: add --output_dir"):
         parse_train(["--model_type", "tc_resnet"])
@@ -249,7 +299,7 @@ def test_what_a_training_needs() -> None:
         ("weight_decay: null\n", "--weight_decay null: expected a value"),
         ("num_train_epochs: many\n", "--num_train_epochs many: expected a number"),
         ("eval_strategy: off\n", "--eval_strategy off: expected no, steps or epoch"),
-        ("warmup_ratio: 2\n", "--warmup_ratio 2: expected a share"),
+        ("warmup_ratio: 2\n", "--warmup_ratio 2: expected a fraction"),
         ("evaluation_strategy: no\neval_strategy: epoch\n", "contradict each other"),
     ],
 )

@@ -88,6 +88,7 @@ def test_each_path_is_looked_for_before_anything_else(tmp_path: Path, monkeypatc
         check_sources(parse_train([*given, "--config", file]).data)
     check_sources(parse_train([*given, "--data_dir", ".", "--config", file]).data)  # the flag replaces it
     monkeypatch.setenv("WORLD_SIZE", "2")  # another machine may have it
+    monkeypatch.setenv("LOCAL_RANK", "0")
     check_sources(parse_train([*given, "--config", file]).data)
 
 

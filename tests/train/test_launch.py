@@ -229,6 +229,18 @@ def test_one_command_trains_in_two_processes(data: Path, tmp_path: Path) -> None
     assert results["train_samples_per_second"] == pytest.approx(metrics["train"]["samples_per_second"], abs=1e-3)
 
 
+def test_what_all_ranks_refuse_is_said_once(data: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / "run_config.yaml").write_text("seed: 1\n")
+    words = ["-m", "earmark", *words_of(data, run, "--num_processes", "2")]
+    with running(words, tmp_path / "store", tmp_path) as process:
+        err = process.communicate(timeout=PATIENCE_S)[1]
+    assert process.returncode == 2
+    assert err.count("holds a run already") == 1
+    assert "rank 1" not in err
+
+
 def run_train(words: list[str]) -> None:
     cli_train.COMMAND.does(cli_train.COMMAND.read(words)[0])
 
@@ -299,7 +311,7 @@ def test_machines_that_read_other_settings_stop_at_once(tmp_path: Path) -> None:
     words = words_of(tmp_path / "recordings", tmp_path / "run", "--max_steps", "12", "--config", "own.yaml")
     (code, said), (other_code, _) = ranks_of(["-m", "earmark", *words], [tmp_path / "a", tmp_path / "b"])
     assert (code, other_code) == (2, 2)
-    assert "--eval_steps 4 not 3" in said.splitlines()[-1]
+    assert "--eval_steps 4.0 not 3.0" in said.splitlines()[-1]
 
 
 def test_a_machine_without_recordings_is_named(tmp_path: Path) -> None:

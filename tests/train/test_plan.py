@@ -134,7 +134,7 @@ def test_a_run_in_the_folder(state: FolderState, values: dict[str, Any], resumes
         (EMPTY, {"global_batch_size": 127}, UsageError, "cannot be divided evenly over 1 process"),
         (EMPTY, {"global_batch_size": 64, "gradient_accumulation_steps": 2}, UsageError, "Leave one of them out"),
         (EMPTY, {"precision": "fp16"}, DeviceError, "no gradient scaler on a CPU"),
-        (EMPTY, {"optim": "adamw_torch_npu_fused"}, UsageError, "use adamw_torch_fused"),
+        (EMPTY, {"optim": "adamw_torch_npu_fused"}, UsageError, "Use adamw_torch_fused"),
     ],
 )
 def test_refusals(state: FolderState, values: dict[str, Any], error: type[Exception], said: str) -> None:

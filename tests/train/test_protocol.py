@@ -185,7 +185,7 @@ def test_a_stopped_fold_goes_on_to_the_same_weights(recordings: Path, tmp_path: 
     watcher.join()
     last = capsys.readouterr().err.splitlines()[-1]
     assert last.startswith("earmark: fold_2 stopped by SIGTERM after step ")
-    assert last.endswith("saved; the same command goes on")
+    assert last.endswith("saved; the same command continues")
     found = results(tmp_path / "run")
     assert [row["run"] for row in found["runs"]] == ["fold_1"]
     assert found["unfinished"] == ["fold_2", "fold_3"]
@@ -268,6 +268,28 @@ def test_settings_that_an_earlier_version_did_not_have_are_not_changes() -> None
     now = {"seed": 1, "keep_head": False, "device": "cpu", "max_steps": 5}
     assert changed_settings({"seed": 0, "device": "npu", "max_steps": 5}, now) == ["seed 0 there, 1 here"]
     assert changed_settings({**now, "keep_head": None}, now) == ["keep_head None there, False here"]
+
+
+@pytest.mark.parametrize(
+    ("name", "before", "now"),
+    [
+        ("model_name_or_path", "facebook/wav2vec2-base", "openai/whisper-tiny"),
+        ("model_revision", "main", "v2"),
+        ("config_name", None, "other"),
+        ("feature_extractor_name", None, "other"),
+        ("data_dir", "a", "b"),
+        ("label_column_name", "species", "label"),
+        ("target_precision", None, 0.9),
+        ("learning_rate", 1e-3, 1e-4),
+    ],
+)
+def test_models_and_clips_that_changed_are_named(name: str, before: Any, now: Any) -> None:
+    assert changed_settings({name: before}, {name: now}) == [f"{name} {before} there, {now} here"]
+
+
+@pytest.mark.parametrize("name", ["device", "output_dir", "store_dir", "cache_dir", "run_name", "report_to", "resume"])
+def test_what_decides_nothing_may_change(name: str) -> None:
+    assert changed_settings({name: "a"}, {name: "b"}) == []
 
 
 def test_runs_of_others_are_not_taken_over(recordings: Path, tmp_path: Path, capsys) -> None:

@@ -24,6 +24,7 @@ from earmark.train.search import _Pruned, _Watch
 from tests.patience import wait_until
 from tests.small_files import no_file_longer_than
 from tests.tiny import write_tones
+from tests.train.small import alike
 
 pytest.importorskip("optuna")
 SPACE = "learning_rate=1e-5:1e-2:log,num_train_epochs=1:3"
@@ -110,7 +111,7 @@ def test_a_killed_search_goes_on_to_the_same_trials(data: Path, tmp_path: Path) 
     started.send_signal(signal.SIGKILL)
     started.wait()
     assert main(command(data, output, *words)) == 0
-    assert results(output) == results(whole)
+    assert results(output) == alike(results(whole))
 
 
 def test_a_trial_that_diverges_is_recorded_and_the_search_goes_on(
@@ -192,7 +193,7 @@ def test_a_trial_that_never_gets_further_is_given_up(data: Path, tmp_path: Path,
     train = search_module.train
 
     def dies_in_the_first(*args: Any, **kwargs: Any) -> Any:
-        calls.append(args[3].output_dir)
+        calls.append(args[0].training.output_dir)
         if calls[-1].endswith("trial_0"):
             raise KeyboardInterrupt
         return train(*args, **kwargs)
@@ -238,7 +239,7 @@ def test_another_search_another_run_and_damage_are_one_line(
         (["--search_space", SPACE, "--trials", "0"], "--trials 0: expected a whole number from 1 on"),
         (["--search_space", SPACE, "--seeds", "0,1"], "a search trains one run a trial"),
         (["--search_space", SPACE, "--folds", "3"], "a search trains one run a trial"),
-        (["--search_space", SPACE, "--resume_from_checkpoint", "x"], "a search goes on with the same command"),
+        (["--search_space", SPACE, "--resume_from_checkpoint", "x"], "the same command continues a search"),
         (["--search_spice", SPACE], "unknown flag --search_spice; did you mean --search_space?"),
     ],
 )

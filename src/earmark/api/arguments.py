@@ -53,7 +53,7 @@ def _path(item: Any) -> str:
         raise InputTypeError(
             f"data: expected a folder, a manifest, a list of these, or clips of load_clips, found {type(item).__name__}"
         )
-    path = os.fsdecode(item)
+    path = os.path.expanduser(os.fsdecode(item))
     if not Path(path).exists():
         raise DataError(f"{path}: no such folder or file. For a data set on the hub pass dataset_name={path!r}.")
     return path
@@ -97,7 +97,18 @@ def model_settings(model: Any, settings: Mapping[str, object]) -> dict[str, obje
             raise UsageError(
                 f"model {name}: no folder of this name, and not a model type{near or '. Use ' + ', '.join(known)}"
             )
-    return {"model_name_or_path": name}
+    return loading_settings(model, settings)
+
+
+def loading_settings(model: Any, settings: Mapping[str, object]) -> dict[str, object]:
+    """Return the settings that load a model; of a classifier those that it was loaded with, unless ``settings`` differ.
+
+    Raises:
+        InputTypeError: no name.
+    """
+    if hasattr(model, "predict_proba"):
+        return {name: value for name, value in model.loading().items() if settings.get(name) is None}
+    return {"model_name_or_path": model_name(model)}
 
 
 def _is_plain_name(name: str) -> bool:
@@ -116,7 +127,7 @@ def model_name(model: Any) -> str:
         UsageError: a classifier that was not loaded by name.
     """
     if isinstance(model, (str, os.PathLike)):
-        return os.fsdecode(model)
+        return os.path.expanduser(os.fsdecode(model))
     if hasattr(model, "folder"):  # a run
         return os.fsdecode(model.folder)
     if hasattr(model, "predict_proba"):

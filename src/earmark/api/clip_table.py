@@ -117,7 +117,7 @@ class Clips(Sequence[Clip]):
             for clip in table:
                 times = {"group": clip.group, "fold": clip.fold, "duration_s": clip.duration_s}
                 times = {**times, "offset_s": clip.offset_s or (None if clip.duration_s is None else 0.0)}
-                rows.append({"path": clip.source, "split": split, "label": clip.label, **times, **clip.metadata})
+                rows.append({**clip.metadata, "path": clip.source, "split": split, "label": clip.label, **times})
         optional = [
             name for name in ("group", "fold", "offset_s", "duration_s") if all(row[name] is None for row in rows)
         ]
@@ -169,7 +169,7 @@ def load_clips(
 
     Args:
         source: a folder of recordings, a manifest, or a list of these; ``None`` if ``dataset_name`` names a data set.
-        seed: of ``max_train_samples``, ``shots`` and ``max_eval_samples``.
+        seed: seed of anything that is drawn.
         token: access token for private data sets on the hub.
         cache_dir: folder for downloads; ``None`` for the cache of the hub library.
         **settings: the data flags of ``earmark train``: ``label_column_name``, ``task``, ``group_column``, ...
@@ -182,15 +182,18 @@ def load_clips(
     values = {**source_settings(source, settings), **settings}
     from earmark.api.settings import inspect_settings
     from earmark.data.sources import load_own_splits, load_unlabelled
-    from earmark.data.subsets import draw_subsets
     from earmark.settings.data import DataArguments
 
     _check_names(settings, DataArguments)
+    for name in ("max_train_samples", "shots", "max_eval_samples"):
+        if settings.get(name) is not None:
+            raise UsageError(
+                f"{name}: clips are drawn after the validation split is made. Pass {name} to earmark.train."
+            )
     options = inspect_settings({**values, "seed": seed})
     own = load_unlabelled(options, seed=seed)
     splits = own or load_own_splits(options, seed=seed, token=token, cache_dir=cache_dir)
     splits = replace(splits, notes=list(splits.notes))
-    draw_subsets(splits, options, seed)
     for note in splits.notes:
         logger.info("%s", note)
     tables = {name: table for name in SPLIT_NAMES if (table := getattr(splits, name)) is not None}

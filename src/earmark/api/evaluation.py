@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from earmark.api.arguments import Source, model_name, splits_and_settings
+from earmark.api.arguments import Source, loading_settings, splits_and_settings
 from earmark.api.predictions_table import PredictionsTable
 from earmark.api.report_view import Report
 from earmark.api.startup import prepare_process
@@ -78,8 +78,8 @@ def evaluate(
     loaded, source = splits_and_settings(data, settings)
     if split is None:
         split = "test" if loaded is not None and loaded.train is None and loaded.validation is None else "validation"
-    named = {} if output_dir is None else {"output_dir": output_dir}
-    values = {**source, **settings, "model_name_or_path": model_name(model), "split": split, **named}
+    named = {} if output_dir is None else {"output_dir": os.path.expanduser(output_dir)}
+    values = {**source, **settings, **loading_settings(model, settings), "split": split, **named}
     from earmark.api.settings import evaluate_settings
     from earmark.evaluate.run import evaluate as evaluate_split
     from earmark.scoring.extra_metrics import named_functions

@@ -32,7 +32,7 @@ def inspect(
     """
     prepare_process()
     loaded, source = splits_and_settings(data, settings)
-    named = {} if output_dir is None else {"output_dir": output_dir}
+    named = {} if output_dir is None else {"output_dir": os.path.expanduser(output_dir)}
     from earmark.api.settings import inspect_settings
     from earmark.audit.run import inspect as inspect_tables
 

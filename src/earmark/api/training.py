@@ -66,7 +66,7 @@ def train(
     """
     prepare_process()
     loaded, source = splits_and_settings(data, settings)
-    named = {} if output_dir is None else {"output_dir": output_dir}
+    named = {} if output_dir is None else {"output_dir": os.path.expanduser(output_dir)}
     values = {**source, **settings, **model_settings(model, settings), **named}
     from earmark.api.settings import train_settings
     from earmark.train.custom import CustomParts

@@ -73,6 +73,6 @@ COMMAND = Command(
     words=("shell",),
     needs_files=False,
     examples="""
-source <(earmark completion bash)                                   # bash; zsh the same with zsh
+source <(earmark completion bash)                                   # bash; in zsh: completion zsh
 earmark completion fish > ~/.config/fish/completions/earmark.fish""",
 )

@@ -74,9 +74,9 @@ def _check_plan(settings: TrainSettings) -> None:
     """
     resumes = settings.run.resume or settings.training.resume_from_checkpoint
     if not (settings.has_several_runs or resumes or settings.training.world_size > 1):
-        from earmark.train.plan import look_at_folder, make_plan
+        from earmark.train.plan import FolderState, make_plan
 
-        make_plan(settings, look_at_folder(settings))
+        make_plan(settings, FolderState())  # the folder itself is looked at when no other command works in it
 
 
 def print_summary(summary: str) -> None:

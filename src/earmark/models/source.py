@@ -35,7 +35,7 @@ class ModelSource:
     keep_head: bool = False
     replaces_head: bool = False
     revision: str = "main"
-    token: str | None = None
+    token: str | None = field(default=None, repr=False)
     cache_dir: str | None = None
     allow_pickle: bool = False
     trust_remote_code: bool = False

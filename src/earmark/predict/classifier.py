@@ -269,7 +269,7 @@ class Classifier:
 
         shape = fixed_shape if isinstance(fixed_shape, str) or fixed_shape is None else "{}x{}".format(*fixed_shape)
         options = ExportOptions(
-            **self._loading(),
+            **self.loading(),
             output=os.fspath(output),
             format=format,  # type: ignore[arg-type]  # checked there
             calibration=None if calibration is None else os.fspath(calibration),
@@ -312,7 +312,8 @@ class Classifier:
         )
         return push(options).url
 
-    def _loading(self) -> dict[str, Any]:
+    def loading(self) -> dict[str, Any]:
+        """Return the settings that load this model again."""
         source = self.source()
         return {
             "model_name_or_path": source.name_or_path,

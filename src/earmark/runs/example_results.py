@@ -53,7 +53,7 @@ def eval_results(judged: Judged, *, clips_a_batch: int, epoch: float | None = No
         epoch: epochs trained; ``None`` for a model that this command did not train.
     """
     clips = judged.metrics.num_clips
-    values = {**judged.extra, **scalars(judged.metrics)}
+    values = {**judged.extra, **judged.custom, **scalars(judged.metrics)}
     measured = speed(_EVAL, judged.scored_s, samples=clips, steps=math.ceil(clips / clips_a_batch))
     trained = {} if epoch is None else {"epoch": epoch}
     named = {f"{_EVAL}_{name}": value for name, value in values.items()}

@@ -7,7 +7,7 @@ import math
 import re
 import shutil
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -171,20 +171,34 @@ def prepare_output_dir(folder: RunFolder, *, overwrite: bool, resume: bool) -> N
     """
     path = folder.path
     check_is_no_file(path)
-    foreign = folder.foreign_files()
-    if foreign:
-        raise OutputError(
-            f"{path}: is not a run of earmark and holds {', '.join(foreign[:3])}, which a run would write over; "
-            "give another --output_dir"
-        )
-    if path.is_dir() and folder.is_run() and not resume:
-        if not overwrite:
-            raise OutputError(
-                f"{path}: holds a run already. Name another --output_dir, add --resume to continue the run, or "
-                "--overwrite_output_dir to replace it"
-            )
+    is_run = path.is_dir() and folder.is_run()
+    check_is_free(path, folder.foreign_files(), is_run=is_run and not resume and not overwrite)
+    if is_run and not resume:
         _remove_run(path)
     prepare_folder(path)
+
+
+def check_is_free(path: Path, foreign: Sequence[str], *, is_run: bool) -> None:
+    """See that a run can be written to a folder.
+
+    Args:
+        path: the folder.
+        foreign: files there with a run's names that no run of earmark has written.
+        is_run: whether a run is there that is neither resumed nor replaced.
+
+    Raises:
+        OutputError: it cannot.
+    """
+    if foreign:
+        raise OutputError(
+            f"{path}: is not a run of earmark and holds {', '.join(foreign[:3])}, which a run would overwrite. Give "
+            "another --output_dir."
+        )
+    if is_run:
+        raise OutputError(
+            f"{path}: holds a run already. Name another --output_dir, add --resume to continue the run, or "
+            "--overwrite_output_dir to replace it."
+        )
 
 
 def check_is_no_file(path: Path) -> None:

@@ -92,7 +92,7 @@ def _row_of_means(folder: RunFolder) -> ResultsRow:
     if unfinished:
         more = f" and {len(unfinished) - _NAMED:,} more" if len(unfinished) > _NAMED else ""
         named = ", ".join(unfinished[:_NAMED])
-        raise DataError(f"{folder.path}: {named}{more} not finished; the same `earmark train` goes on")
+        raise DataError(f"{folder.path}: {named}{more} not finished; the same `earmark train` continues")
     rows = [load_row(folder.path / run["run"]) for run in results["runs"]]
     speeds = [row.samples_per_second for row in rows if row.samples_per_second is not None]
     return replace(

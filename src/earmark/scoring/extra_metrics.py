@@ -86,6 +86,9 @@ class ExtraMetrics:
             "logits": logits,
             "probabilities": task.scores(logits),
         }
+        inputs = {name: values.copy() for name, values in inputs.items()}
+        for values in inputs.values():
+            values.flags.writeable = False  # a function that sorts in place would change what is saved
         figures: dict[str, float] = {}
         for name, function in self.functions.items():
             figures |= _figures(name, _call(name, function, inputs))

@@ -75,6 +75,7 @@ class AugmentArguments(Settings):
         None,
         "Random changes of training clips: any of speed, reverb, shift, noise, gain, mixup and spec (SpecAugment), "
         "with commas between, each with a probability of its own if you like: noise:0.8,gain,spec:1 (default: none).",
+        metavar="KINDS",
         commas=True,
         scope=Scope.TRAINED,
     )
@@ -85,7 +86,10 @@ class AugmentArguments(Settings):
         scope=Scope.TRAINED,
     )
     augment_noise: str | None = flag(
-        None, "noise: folder of recordings that are mixed in.", scope=Scope.RESULT | Scope.MACHINE | Scope.EPOCHS
+        None,
+        "noise: folder of recordings that are mixed in.",
+        scope=Scope.RESULT | Scope.MACHINE | Scope.EPOCHS,
+        metavar="DIR",
     )
     augment_snr_db: str = flag(
         "5,20", "noise: lowest and highest ratio of clip to noise, in decibels.", commas=True, scope=Scope.TRAINED
@@ -103,6 +107,7 @@ class AugmentArguments(Settings):
     augment_reverb: str | None = flag(
         None,
         "reverb: folder of impulse responses, of rooms or of microphones.",
+        metavar="DIR",
         scope=Scope.RESULT | Scope.MACHINE | Scope.EPOCHS,
     )
     augment_mixup_alpha: float = flag(

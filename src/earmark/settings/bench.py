@@ -67,7 +67,7 @@ class BenchOptions(ModelArguments):
     passes: int = flag(1, "infer: passes over the clips.", check=COUNT)
     precision: Literal["fp32", "bf16"] = flag("fp32", "infer: number format of the computation.")
     device: str = flag("auto", f"Device: {DEVICE_HELP}")
-    json: str | None = flag(None, "File for all figures, settings and versions; replaced if it exists.")
+    json: str | None = flag(None, "File for all figures, settings and versions; replaced if it exists.", metavar="FILE")
 
     def validate(self) -> None:
         """Check that the job is known, that it has a model if it needs one, and that every flag has an effect."""

@@ -132,7 +132,8 @@ class DataArguments(Settings):
     )
     fold: str | None = flag(
         None,
-        "With either: hold this fold out as the test split and train once (default: one run for each fold).",
+        "With --folds or --fold_column: hold this fold out as the test split and train once (default: one run for each "
+        "fold).",
         scope=_SPLIT,
     )
     validation_fraction: float = flag(

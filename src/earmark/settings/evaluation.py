@@ -35,7 +35,9 @@ class EvaluateOptions(PretrainedArguments, DataArguments):
         "Seed of a split that has to be made because the run has no record of its own (default: the run's, or 42).",
     )
     device: str = flag("auto", f"Device: {DEVICE_HELP}")
-    metric: str | None = flag(None, "Folder of a local `evaluate` metric, computed beside the built-in ones.")
+    metric: str | None = flag(
+        None, "Folder of a local `evaluate` metric, computed beside the built-in ones.", metavar="DIR"
+    )
     report: bool = flag(True, "Write report.html, a page with figures, charts and audio, beside them.")
 
     def validate(self) -> None:

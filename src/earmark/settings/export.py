@@ -23,11 +23,12 @@ class ExportOptions(PretrainedArguments):
     format: Literal["onnx", "onnx-int8", "pt2"] = flag(
         "onnx", "onnx; onnx-int8: the same with weights of matrix products in 8 bits; pt2: torch.export."
     )
-    output: str | None = flag(None, "Folder of the export, new or empty (required).")
+    output: str | None = flag(None, "Folder of the export, new or empty (required).", metavar="DIR")
     calibration: str | None = flag(
         None,
         "Folder of recordings on which the export is compared with PyTorch; in folders named after the classes they "
         "give accuracies too (default: generated audio that resembles speech).",
+        metavar="DIR",
     )
     max_calibration_samples: int = flag(500, "Use only this many of those recordings, evenly spread.", check=COUNT)
     fixed_shape: str | None = flag(

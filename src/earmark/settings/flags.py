@@ -127,9 +127,10 @@ def flag(
         "help": help, "check": check, "scope": scope, "page": page, "metavar": metavar, "aliases": aliases,
         "repeated": repeated, "mapping": mapping, "commas": commas,
     }  # fmt: skip
+    shown = Scope.SECRET not in scope  # a token must not get into a log by way of repr()
     if isinstance(default, (list, dict)):
-        return field(default_factory=lambda: type(default)(default), metadata=declared)
-    return field(default=default, metadata=declared)
+        return field(default_factory=lambda: type(default)(default), metadata=declared, repr=shown)
+    return field(default=default, metadata=declared, repr=shown)
 
 
 def changed(base: type, name: str, default: Any, help: str = "", **other: Any) -> Any:
@@ -162,7 +163,6 @@ class Flag:
         metavar: see :func:`flag`.
         aliases: see :func:`flag`.
         repeated: see :func:`flag`.
-        owner: the class that declares it.
     """
 
     name: str
@@ -175,7 +175,6 @@ class Flag:
     metavar: str | None
     aliases: tuple[str, ...]
     repeated: bool
-    owner: type
 
     def read(self, value: Any) -> Any:
         """Return a value as the field has it.
@@ -189,7 +188,7 @@ class Flag:
         try:
             read = self.kind.read(value)
         except ValueError as exc:
-            said = "null" if value is None else shown(value)
+            said = "null" if value is None else shown(value) or repr(value)
             raise UsageError(f"--{self.name} {said}: expected {exc}") from None
         return self.checked(read)
 
@@ -227,7 +226,7 @@ def _flags_of_class(cls: Any) -> Mapping[str, Flag]:
         default = one.default if one.default_factory is dataclasses.MISSING else one.default_factory()
         page = one.metadata["page"] or owner.PAGE
         page = None if page == HIDDEN else page
-        found[one.name] = Flag(name=one.name, kind=kind, default=default, page=page, owner=owner, **declared)
+        found[one.name] = Flag(name=one.name, kind=kind, default=default, page=page, **declared)
     return found
 
 

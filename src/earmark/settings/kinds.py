@@ -120,7 +120,7 @@ class Kind:
             read = None
         if isinstance(read, dict):
             return read
-        if self.or_text:
+        if self.or_text and not value.lstrip().startswith("{"):  # the name of a file, not JSON with a mistake
             return value
         raise ValueError(self.expected)
 
@@ -182,10 +182,21 @@ def _bool(value: Any) -> bool:
 
 
 def _int(value: Any) -> int:
-    if isinstance(value, bool) or not isinstance(value, (str, numbers.Integral)):
-        raise ValueError(_EXPECTED[int])
+    """Read a whole number, in any notation: JSON and YAML know no difference between 500 and 500.0."""
     try:
-        return int(value)
+        if isinstance(value, str):
+            return int(value)
+    except ValueError:
+        pass
+    number = value if isinstance(value, numbers.Integral) and not isinstance(value, bool) else _number(value)
+    if number != number // 1:
+        raise ValueError(_EXPECTED[int])
+    return int(number)
+
+
+def _number(value: Any) -> float:
+    try:
+        return _float(value)
     except ValueError:
         raise ValueError(_EXPECTED[int]) from None
 

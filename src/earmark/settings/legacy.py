@@ -156,9 +156,9 @@ def _as_written(flag: _Given) -> str:
 
 def _warmup_ratio(flag: _Given) -> _Translation:
     if not 0 <= _number(flag) < 1:
-        raise UsageError(f"--warmup_ratio {flag.value}: expected a share of all steps, from 0 to below 1")
+        raise UsageError(f"--warmup_ratio {flag.value}: expected a fraction of all steps, from 0 to below 1")
     steps = f"--warmup_steps {flag.value}"
-    return [f"--warmup_steps={flag.value}"], f"--warmup_ratio is now {steps} (below 1: a share of all steps)"
+    return [f"--warmup_steps={flag.value}"], f"--warmup_ratio is now {steps} (below 1: a fraction of all steps)"
 
 
 def _group_by_length(flag: _Given) -> _Translation:

@@ -45,7 +45,9 @@ class ModelArguments(PretrainedArguments):
         scope=Scope.LEARNED,
     )
     config_name: str | None = flag(
-        None, "Folder or hub name of the model's config, if it is not the checkpoint's.", scope=Scope.MACHINE
+        None,
+        "Folder or hub name of the model's config, if it is not the checkpoint's.",
+        scope=Scope.MACHINE | Scope.TRAINING,
     )
     config_overrides: str | None = flag(
         None,
@@ -54,7 +56,9 @@ class ModelArguments(PretrainedArguments):
         mapping=True,
     )
     feature_extractor_name: str | None = flag(
-        None, "Folder or hub name of the preprocessor, if it is not the checkpoint's.", scope=Scope.MACHINE
+        None,
+        "Folder or hub name of the preprocessor, if it is not the checkpoint's.",
+        scope=Scope.MACHINE | Scope.TRAINING,
     )
     attention_mask: bool = flag(True, "Tell the model which samples of a batch are padding.", scope=Scope.LEARNED)
     freeze: str | None = flag(

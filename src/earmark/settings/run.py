@@ -49,6 +49,7 @@ class RunArguments(Settings):
     metric: str | None = flag(
         None,
         "Folder of a local `evaluate` metric, computed beside the built-in ones.",
+        metavar="DIR",
         scope=Scope.MACHINE,
     )
     report: bool = flag(True, "Write report.html, a page with figures, charts and audio, into the run folder.")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
@@ -15,7 +14,7 @@ from earmark.settings.files import read_config_file, resolved_config
 from earmark.settings.flags import Scope, Settings, flags_of
 from earmark.settings.model import ModelArguments
 from earmark.settings.run import RunArguments
-from earmark.settings.training import TrainingArguments
+from earmark.settings.training import TrainingArguments, launched_processes
 from earmark.settings.words import (
     Given,
     merged,
@@ -29,7 +28,7 @@ from earmark.settings.words import (
 
 TRAIN_CLASSES = (DataArguments, ModelArguments, RunArguments, TrainingArguments)
 _EXAMPLES_MODEL = "facebook/wav2vec2-base"
-_OLD_DEFAULTS = {"num_train_epochs": 3.0}  # in run_config.yaml of earlier versions
+_OLD_DEFAULTS = {"num_train_epochs": 3.0, "optim": "adamw_torch"}  # in run_config.yaml of earlier versions
 
 
 @dataclass
@@ -170,6 +169,11 @@ def train_settings(given: Given, **settled: Any) -> TrainSettings:
         if device not in ("auto", "cpu"):
             raise UsageError(f"--use_cpu and --device {device} contradict each other: keep one")
         values["device"] = "cpu"
+    for name in settled:
+        if name in given.typed and not given.values[name]:
+            raise UsageError(
+                f"--{name} false: earmark train trains and evaluates. Use earmark evaluate to evaluate only."
+            )
     given.values.update(settled)
     data, model, run, training = (settings_of(cls, given) for cls in TRAIN_CLASSES)
     settings = TrainSettings(data, model, run, training, given.notes)  # type: ignore[arg-type]  # in their order
@@ -192,7 +196,7 @@ def refuse_flags_of_epochs(parts: Iterable[Settings], typed: Collection[str] = (
         for name, one in flags_of(type(part)).items():
             value = getattr(part, name)
             is_set = bool(value) and value not in (one.default, _OLD_DEFAULTS.get(name))
-            if Scope.EPOCHS in one.scope and (name in typed or is_set):
+            if Scope.EPOCHS in one.scope and (is_set or (name in typed and value is not None)):
                 raise UsageError(f"--few_shot trains no epochs, so --{name} has no effect. Leave one of them out.")
 
 
@@ -204,7 +208,7 @@ def check_sources(data: DataArguments) -> None:
     Raises:
         DataError: one does not.
     """
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+    if launched_processes() > 1:
         return
     for name in path_settings():
         for path in paths_in(getattr(data, name)):

@@ -84,7 +84,8 @@ class DecisionArguments(Settings):
     )
     reject_false_accept_rate: float | None = flag(
         None,
-        "Fit it also so that at most this fraction of the --reject_class clips is predicted as another class.",
+        "Fit that probability also so that at most this fraction of the --reject_class clips is predicted as another "
+        "class.",
         check=within(0, 1, "from 0 to below 1", high_open=True),
         scope=Scope.TRAINING,
     )
@@ -119,6 +120,14 @@ class DecisionArguments(Settings):
 
 
 _changed = partial(changed, TransformersFlags)
+
+
+def launched_processes() -> int:
+    """Processes that a launcher has started together: one unless it numbers them.
+
+    WORLD_SIZE alone says nothing, because some clusters set it for programs of any kind.
+    """
+    return int(os.environ.get("WORLD_SIZE") or 1) if os.environ.get("LOCAL_RANK") else 1
 
 
 @dataclass
@@ -262,7 +271,7 @@ class TrainingArguments(LossArguments, DecisionArguments, AugmentArguments, Tran
     @property
     def world_size(self) -> int:
         """Processes that train together, as their launcher says."""
-        return int(os.environ.get("WORLD_SIZE", "1"))
+        return launched_processes()
 
     @property
     def train_batch_size(self) -> int:
@@ -277,6 +286,9 @@ class TrainingArguments(LossArguments, DecisionArguments, AugmentArguments, Tran
         epochs = self.num_train_epochs
         if epochs is not None and not epochs > 0 and not self.max_steps > 0:
             raise UsageError(f"--num_train_epochs {epochs:g}: expected a number above 0")
+        for what in ("logging", "eval", "save"):
+            if getattr(self, f"{what}_strategy") == "steps" and getattr(self, f"{what}_steps") == 0:
+                raise UsageError(f"--{what}_steps 0: expected a number above 0 with --{what}_strategy steps")
         if self.bf16 and self.fp16:
             raise UsageError("--bf16 and --fp16 contradict each other. Keep one of them.")
         if self.train_sampling_strategy not in ("random", "sequential"):
@@ -316,7 +328,12 @@ class TrainingArguments(LossArguments, DecisionArguments, AugmentArguments, Tran
                 settings = json.loads(Path(settings).read_text(encoding="utf-8"))
             except (OSError, ValueError) as exc:
                 raise UsageError(f"--deepspeed {self.deepspeed}: not a JSON file that can be read ({exc})") from exc
-        if settings.get("zero_optimization", {}).get("stage") == 3:
+        zero = settings.get("zero_optimization") if isinstance(settings, dict) else None
+        if not isinstance(settings, dict) or not isinstance(zero or {}, dict):
+            raise UsageError(
+                f"--deepspeed {self.deepspeed}: expected a JSON object, and one for zero_optimization if it is there"
+            )
+        if (zero or {}).get("stage") == 3:
             raise UsageError(
                 f"--deepspeed {self.deepspeed}: stage 3 spreads the weights, which scoring needs whole. Use stage 1 or "
                 "2, or --fsdp full_shard."

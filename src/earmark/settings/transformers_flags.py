@@ -14,7 +14,6 @@ from earmark.settings.flags import (
     SEED,
     Scope,
     Settings,
-    above,
     flag,
     not_negative,
     one_of,
@@ -134,7 +133,9 @@ class TransformersFlags(Settings):
         check=one_of(_OPTIM),
     )
     optim_args: str | None = flag(None, "Arguments of the optimizer: name=value,name=value.", scope=Scope.TRAINED)
-    weight_decay: float = flag(0.0, "Decoupled weight decay of AdamW.", scope=Scope.TRAINED, page="training")
+    weight_decay: float = flag(
+        0.0, "Decoupled weight decay of AdamW.", check=not_negative(), scope=Scope.TRAINED, page="training"
+    )
     adam_beta1: float = flag(
         0.9, "First beta of Adam.", check=within(0, 1, "from 0 to below 1", high_open=True), scope=Scope.TRAINED
     )
@@ -208,7 +209,7 @@ class TransformersFlags(Settings):
         "steps", "Log every epoch, every --logging_steps, or not at all."
     )
     logging_steps: float = flag(
-        500, "Steps between two log lines; below 1: a fraction of all steps.", check=above(0), page="output"
+        500, "Steps between two log lines; below 1: a fraction of all steps.", check=not_negative(), page="output"
     )
     logging_first_step: bool = flag(False, "Log the first step too.")
     log_on_each_node: bool = flag(True, "Log on each machine of a distributed run, not only on the first.")
@@ -238,7 +239,7 @@ class TransformersFlags(Settings):
     eval_strategy: Literal["no", "steps", "epoch"] = flag(
         "no", "Evaluate every epoch, every --eval_steps, or not at all.", scope=Scope.RESULT, page="training"
     )
-    eval_steps: float | None = flag(None, "Steps between two evaluations.", check=above(0), scope=Scope.RESULT)
+    eval_steps: float | None = flag(None, "Steps between two evaluations.", check=not_negative(), scope=Scope.RESULT)
     eval_delay: float = flag(
         0, "Epochs or steps before the first evaluation.", check=not_negative(), scope=Scope.RESULT
     )
@@ -262,7 +263,7 @@ class TransformersFlags(Settings):
         "Save a checkpoint every epoch, every --save_steps, of the best model, or not at all.",
         scope=Scope.RESULT,
     )
-    save_steps: float = flag(500, "Steps between two checkpoints.", check=above(0), scope=Scope.RESULT)
+    save_steps: float = flag(500, "Steps between two checkpoints.", check=not_negative(), scope=Scope.RESULT)
     save_on_each_node: bool = flag(False, "Save checkpoints on each machine of a distributed run.")
     save_total_limit: int | None = flag(None, "Number of checkpoints to keep, the best one among them.", page="output")
     enable_jit_checkpoint: bool = flag(
@@ -286,7 +287,9 @@ class TransformersFlags(Settings):
         None, "Metric that chooses the best model, which is kept.", scope=Scope.RESULT, page="training", metavar="NAME"
     )
     greater_is_better: bool | None = flag(
-        None, "Whether higher values of that metric are better (default: as the metric is defined).", scope=Scope.RESULT
+        None,
+        "Whether higher values of --metric_for_best_model are better (default: as the metric is defined).",
+        scope=Scope.RESULT,
     )
     ignore_data_skip: bool = flag(
         False,

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from earmark.errors import UsageError
-from earmark.settings.flags import Flag, Settings, flags_of
+from earmark.settings.flags import Flag, Scope, Settings, flags_of
 from earmark.settings.kinds import is_bool_word, shown
 from earmark.settings.legacy import LEGACY_FLAGS, translate
 from earmark.words import suggestion
@@ -61,12 +61,12 @@ def read_words(
     known = {*spelled, *(LEGACY_FLAGS if takes_old_flags else ())}
     for written, name, values in _grouped(flag_words, spelled, given.words, has_words):
         if name not in spelled:
-            raise UsageError(f"unknown flag {written}{_advice(name, known, takes_old_flags)}")
+            raise UsageError(f"unknown flag {written}{_advice(name.strip('_'), known, takes_old_flags)}")
         one = spelled[name]
         if one.name in texts and not one.repeated and texts[one.name] != values:
-            given.notes.append(
-                f"--{one.name} is given twice; the last value, {' '.join(values)}, replaces {' '.join(texts[one.name])}"
-            )
+            change = f", {' '.join(values)}, replaces {' '.join(texts[one.name])}"
+            change = " is used" if Scope.SECRET in one.scope else change
+            given.notes.append(f"--{one.name} is given twice; the last value{change}")
         texts[one.name] = [*(texts.get(one.name, []) if one.repeated else []), *values]
     for name, values in texts.items():
         one = flags[name]
@@ -89,10 +89,10 @@ def _grouped(
             others.append(word)
             continue
         written, equals, value = word.partition("=")
-        name = written.lstrip("-").replace("-", "_")
-        one = spelled.get(name) if written.startswith("--") else None
+        name = written.removeprefix("--").replace("-", "_")  # with one dash or three that is no flag's name
+        one = spelled.get(name)
         negated = spelled.get(name.removeprefix("no_")) if one is None and name.startswith("no_") else None
-        if negated is not None and negated.kind.base is bool and written.startswith("--"):
+        if negated is not None and negated.kind.base is bool:
             yield written, negated.name, ["false"]
             continue
         if one is None or equals:
@@ -153,7 +153,9 @@ def read_file(
             if name in flags and (value is None or isinstance(value, (list, Mapping))):
                 direct[name] = flags[name].read(value)
             elif name in flags or (takes_old_flags and name in LEGACY_FLAGS):
-                if value is None or isinstance(value, (list, Mapping)):
+                if value is None:  # of an old flag: not set
+                    continue
+                if isinstance(value, (list, Mapping)):
                     raise UsageError(f"--{name} {shown(value)}: expected one value, found {_kind(value)}")
                 words.append(f"--{name}={shown(value)}")
             else:
@@ -180,7 +182,8 @@ def read_values(values: Mapping[str, Any], flags: Mapping[str, Flag], *, takes_o
     unknown = next((name for name in old if not takes_old_flags or name not in LEGACY_FLAGS), None)
     if unknown is not None:
         raise UsageError(f"unknown flag --{unknown}{suggestion(unknown, flags, '--')}")
-    given = read_words([f"--{name}={shown(value)}" for name, value in old.items()], flags, takes_old_flags=True)
+    set_ = {name: value for name, value in old.items() if value is not None}
+    given = read_words([f"--{name}={shown(value)}" for name, value in set_.items()], flags, takes_old_flags=True)
     given.values |= {name: flags[name].read(value) for name, value in values.items() if name in flags}
     given.typed = set(given.values)
     return given
@@ -206,7 +209,7 @@ def take_config(words: Sequence[str]) -> tuple[str | None, list[str]]:
             kept += [word, *words]
             break
         if word == "--config":
-            if not words:
+            if not words or words[0].startswith("--"):
                 raise UsageError("--config: expected a file after it")
             files.append(words.pop(0))
         elif word.startswith("--config="):

@@ -47,6 +47,11 @@ class EarmarkTrainingArguments(TrainingArguments, transformers.TrainingArguments
         return settings
 
     @property
+    def world_size(self) -> int:
+        """Processes that train together, as accelerate has found them."""
+        return int(transformers.TrainingArguments.world_size.fget(self))
+
+    @property
     def n_gpu(self) -> int:
         """Cards of this process, at most one: with more, Trainer would split each batch over all of the machine."""
         return min(super().n_gpu, 1)

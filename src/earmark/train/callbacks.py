@@ -82,9 +82,9 @@ def set_tensorboard_folder(trainer: AudioTrainer, folder: str | None) -> None:
         trainer: before training; ``--report_to`` decides whether it has such a callback.
         folder: ``--logging_dir``; ``None`` keeps the default, ``runs/`` in the output folder.
     """
-    for callback in trainer.callback_handler.callbacks:
-        if folder is not None and isinstance(callback, TensorBoardCallback):
-            callback.logging_dir = str(Path(folder).expanduser())
+    for tracker in trainer.trackers:
+        if folder is not None and isinstance(tracker.callback, TensorBoardCallback):
+            tracker.callback.logging_dir = str(Path(folder).expanduser())
 
 
 class EstimateTime(TrainerCallback):

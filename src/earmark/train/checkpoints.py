@@ -151,7 +151,7 @@ def set_aside_later(checkpoint: Path, folder: Path) -> None:
             later.rename(target)
         except OSError as exc:
             raise OutputError(f"{later}: cannot be renamed to {target.name} ({exc.strerror})") from exc
-        logger.warning("%s: set aside as %s, the run goes on from %s", later, target.name, checkpoint.name)
+        logger.warning("%s: set aside as %s, the run resumes from %s", later, target.name, checkpoint.name)
 
 
 def steps_of(checkpoint: Path) -> int:

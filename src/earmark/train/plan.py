@@ -15,7 +15,7 @@ from typing import Any
 from earmark.device import Abilities, choose_optimizer, choose_precision
 from earmark.errors import OutputError, UsageError
 from earmark.models.source import ModelSource, source_of
-from earmark.runs.folder import RunFolder
+from earmark.runs.folder import RunFolder, check_is_free
 from earmark.scoring.decide import check_task_can_fit
 from earmark.scoring.figures import METRICS, check_direction, metric_key
 from earmark.settings.data import DataArguments
@@ -269,13 +269,4 @@ def _check_folder(folder: RunFolder, state: FolderState, *, resumes: bool, repla
             f"{folder.path}: holds a cross-validation or runs of several seeds, not a single run that can be resumed. "
             "Give the flags that it was made with (--folds, --fold_column, --seeds), or another --output_dir."
         )
-    if state.foreign:
-        raise OutputError(
-            f"{folder.path}: is not a run of earmark and holds {', '.join(state.foreign[:3])}, which a run would "
-            "overwrite. Give another --output_dir."
-        )
-    if state.is_run and not resumes and not replaces:
-        raise OutputError(
-            f"{folder.path}: holds a run already. Name another --output_dir, add --resume to continue the run, or "
-            "--overwrite_output_dir to replace it."
-        )
+    check_is_free(folder.path, state.foreign, is_run=state.is_run and not resumes and not replaces)

@@ -1,7 +1,7 @@
 """Several runs for one figure: cross-validation over folds, several seeds, and both together.
 
 Each run is one call of :func:`earmark.train.run.train` into a folder of its own, so it is a run like any other. What is
-finished is not done again: the same command goes on where the last one ended.
+finished is not done again: the same command continues where the last one ended.
 """
 
 from __future__ import annotations
@@ -211,13 +211,18 @@ def _begin(plan: _Plan, *, replace: bool) -> list[Part]:
 
 
 def changed_settings(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """Return the settings that differ and decide about what is learned, in words.
+    """Return the settings that differ and decide which model is trained on which clips, and how, in words.
 
     Args:
         before: saved settings; those that the version of earmark that saved them did not have are passed over.
         now: settings of this call.
     """
-    decisive = {"search_space", *names_with(Scope.RESULT, *TRAIN_CLASSES)}
+    decisive = {
+        "search_space",
+        *names_with(Scope.RESULT, *TRAIN_CLASSES),
+        *names_with(Scope.SPLITS, *TRAIN_CLASSES),
+        *names_with(Scope.TRAINING, *TRAIN_CLASSES),
+    } - {"output_dir"}  # the folder itself, which may be spelled otherwise
     return [
         f"{name} {before[name]} there, {value} here"
         for name, value in now.items()

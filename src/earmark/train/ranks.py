@@ -15,9 +15,10 @@ from typing import Any, TypeVar
 
 import torch.distributed as dist
 from accelerate import PartialState
+from accelerate.state import AcceleratorState
 
 from earmark.device import Abilities, abilities, select_device
-from earmark.errors import DataError, EarmarkError, UsageError
+from earmark.errors import DataError, EarmarkError, UsageError, first_line
 from earmark.runs.in_use import held
 from earmark.scoring.table import rank_and_world
 from earmark.settings.train import TrainSettings
@@ -59,17 +60,22 @@ def start_ranks(settings: TrainSettings) -> Ranks:
 
     Raises:
         DeviceError: the device is not there.
-        UsageError: ``--device`` names another card than the launcher gives this process.
+        UsageError: ``--device`` names another card than the launcher gives this process, or the process group cannot
+            be made as ``--ddp_backend`` says.
     """
     name, training = settings.run.device, settings.training
     device = select_device("cpu" if training.use_cpu else name)
-    if device.type == "cpu":
-        logger.info("threads: %s", watch.describe())
-        state = PartialState(cpu=True, backend=training.ddp_backend)
-    else:
-        state = PartialState(backend=training.ddp_backend, timeout=timedelta(seconds=training.ddp_timeout))
+    AcceleratorState._reset_state(reset_partial_state=True)  # of an earlier run in this process
+    try:
+        if device.type == "cpu":
+            logger.info("threads: %s", watch.describe())
+            state = PartialState(cpu=True, backend=training.ddp_backend)
+        else:
+            state = PartialState(backend=training.ddp_backend, timeout=timedelta(seconds=training.ddp_timeout))
+    except (ValueError, ImportError) as exc:  # how accelerate and torch refuse a backend
+        raise UsageError(f"the processes cannot be joined: {first_line(exc)}") from exc
     used = f"{state.device.type}:{state.device.index or 0}"  # without an index it is the first
-    if ":" in name and used != str(device):
+    if ":" in name and used != f"{device.type}:{device.index or 0}":
         raise UsageError(
             f"--device {name}: training takes {used}. Choose the card with ASCEND_RT_VISIBLE_DEVICES or "
             "CUDA_VISIBLE_DEVICES, or start one process for each card with torchrun."

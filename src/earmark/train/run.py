@@ -23,6 +23,7 @@ from earmark.settings.files import save_config
 from earmark.settings.flags import Scope, Settings, flags_of
 from earmark.settings.train import TrainSettings
 from earmark.tasks import Task
+from earmark.train.arguments import EarmarkTrainingArguments
 from earmark.train.assemble import build_model, make_trainer
 from earmark.train.augmentation import AugmentationSounds, load_augmentation
 from earmark.train.checkpoints import check_same_run, label_order
@@ -32,7 +33,7 @@ from earmark.train.decide import judge_splits, save_decision
 from earmark.train.faults import translated_faults
 from earmark.train.learn import learn
 from earmark.train.lora import save_kept
-from earmark.train.plan import Plan, look_at_folder, make_plan
+from earmark.train.plan import FolderState, Plan, look_at_folder, make_plan
 from earmark.train.prepare import PreparedData, prepare_data
 from earmark.train.ranks import check_same_on_all_ranks, holding, on_each_machine, on_main_process, start_ranks
 from earmark.train.report import TrainingFigures, keep_measured_speed, write_reports
@@ -73,11 +74,20 @@ def train(settings: TrainSettings, *, custom: CustomParts = NOTHING, with_test: 
     """
     custom.check(settings.model)
     ranks = start_ranks(settings)
-    state = on_main_process(lambda: look_at_folder(settings))
-    plan = make_plan(settings, state, ranks.device, ranks.world_size, has_more_metrics=bool(custom.metrics))
-    plan.log()
-    with holding(plan.folder.path):
+    with holding(Path(str(settings.training.output_dir))):
+        has_more_metrics = bool(custom.metrics)
+        state = on_main_process(lambda: _look(settings, has_more_metrics=has_more_metrics))
+        plan = make_plan(settings, state, ranks.device, ranks.world_size, has_more_metrics=has_more_metrics)
+        EarmarkTrainingArguments.of(plan.training)  # what only Transformers refuses, before the clips are read
+        plan.log()
         return _carry_out(plan, custom, with_test=with_test)
+
+
+def _look(settings: TrainSettings, *, has_more_metrics: bool) -> FolderState:
+    """Look at the output folder for all ranks, and refuse for all of them what no device decides."""
+    state = look_at_folder(settings)
+    make_plan(settings, state, has_more_metrics=has_more_metrics)
+    return state
 
 
 def _carry_out(plan: Plan, custom: CustomParts, *, with_test: bool) -> TrainOutcome:

@@ -1,7 +1,7 @@
 """``earmark search``: many runs with settings that Optuna chooses by what came of the ones before.
 
 Each trial is one call of :func:`earmark.train.run.train` into a folder of its own, so every flag can be searched, and a
-trial that was broken off goes on from its checkpoint. Trainer's own search over Optuna changes ``TrainingArguments`` of
+trial that was broken off resumes from its checkpoint. Trainer's own search over Optuna changes ``TrainingArguments`` of
 one trainer instead, which knows neither of the model's and the data's settings nor of earlier trials; what it does
 between trial and Optuna (reporting and pruning at each evaluation) is done here. The test split is left alone.
 """
@@ -132,7 +132,7 @@ def _refuse_several_runs(settings: TrainSettings) -> None:
     if settings.has_several_runs:
         raise UsageError("a search trains one run a trial: name one --fold of the folds, and leave --seeds out")
     if str(training.resume_from_checkpoint or "none").lower() not in ("none", "false"):
-        raise UsageError("--resume_from_checkpoint is for one run; a search goes on with the same command")
+        raise UsageError("--resume_from_checkpoint is for one run; the same command continues a search")
     if training.push_to_hub:
         raise UsageError("--push_to_hub is for one run; push the best one when the search is done: earmark push")
 
@@ -150,7 +150,7 @@ def _begin(output: Path, settings: dict[str, Any], *, replace: bool) -> None:
     if not place.is_file():
         there = [name for name in (STORAGE, RESULTS, BEST) if (output / name).exists()]
         if there:
-            raise OutputError(f"{output}: holds {there[0]}, which a search would write over; give another --output_dir")
+            raise OutputError(f"{output}: holds {there[0]}, which a search would overwrite. Give another --output_dir.")
         save_config(settings, place)
         return
     before = saved_config(place)
@@ -183,7 +183,7 @@ def _run_one(trials: Trials | None, job: Job, most: int, output: Path, settings:
         logger.info("%s: ended early, worse than half of the others at this point", job.name)
         on_main_process(lambda: _of(trials).pruned())
     except Stopped as exc:
-        raise Stopped(f"{job.name} {str(exc).partition(';')[0]}; the same command goes on") from exc
+        raise Stopped(f"{job.name} {str(exc).partition(';')[0]}; the same command continues") from exc
     except _ENDS_THE_SEARCH:
         raise
     except EarmarkError as exc:

@@ -56,6 +56,11 @@ class Tracker:
         if name == "swanlab":
             callback._swanlab = _SwanLab(callback._swanlab)
 
+    @property
+    def callback(self) -> Any:
+        """Transformers' callback."""
+        return self._callback
+
     def __getattr__(self, event: str) -> Any:
         method = getattr(self._callback, event)
         return partial(self._call, event) if event.startswith("on_") else method

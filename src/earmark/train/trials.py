@@ -200,7 +200,7 @@ class Trials:
             said, place = first_line(cause), self.output / STORAGE
             if any(words in said for words in _CANNOT_WRITE):
                 raise OutputError(
-                    f"{place}: cannot be written ({said}); put that right, and the same command goes on"
+                    f"{place}: cannot be written ({said}); fix that, and the same command continues"
                 ) from exc
             raise OutputError(
                 f"{place}: cannot be used as the trials of a search ({said}); --overwrite_output_dir begins anew"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import shutil
 from concurrent.futures import Future
 from pathlib import Path
@@ -60,6 +61,7 @@ def upload_finished(args: TrainingArguments, repo: str) -> str:
     try:
         pushed = upload(folder, repo, args.hub_token, revision=args.hub_revision, message="End of training")
     except (NetworkError, UsageError) as exc:
-        again = f"earmark push {folder} {repo}"
+        words = ["earmark", "push", str(folder), repo]
+        again = shlex.join([*words, "--revision", args.hub_revision] if args.hub_revision else words)
         raise type(exc)(f"--push_to_hub: {exc}. The run is complete; upload it with `{again}`.") from exc
     return f"uploaded: {pushed.url}"
