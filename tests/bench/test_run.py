@@ -210,6 +210,7 @@ def test_recordings_below_25_ms_are_refused(tmp_path: Path, capsys: pytest.Captu
 
 def test_a_launcher_is_refused(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("LOCAL_RANK", "0")
     assert main(["bench", "data"]) == 2
     assert "without a launcher" in capsys.readouterr().err
 

@@ -95,8 +95,9 @@ def test_who_is_to_launch() -> None:
     assert not is_to_launch(1, "cpu", {})
     with pytest.raises(UsageError, match=r"--num_processes 0: expected a whole number from 1 on"):
         is_to_launch(0, "cpu", {})
-    with pytest.raises(UsageError, match=r"a launcher has started this process already, as one of 4 .* leave the flag"):
-        is_to_launch(2, "cpu", {"WORLD_SIZE": "4"})
+    with pytest.raises(UsageError, match=r"a launcher has started this process already, as one of 4 .* Leave the flag"):
+        is_to_launch(2, "cpu", {"WORLD_SIZE": "4", "LOCAL_RANK": "0"})
+    assert is_to_launch(2, "cpu", {"WORLD_SIZE": "4"})  # a cluster's own variable
 
 
 def test_more_processes_than_cards(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""``--report_to``: what trackers are told, what happens if one fails, and that nothing is told unasked.
+"""``--report_to``: what trackers log, what happens if one fails, and that nothing is logged without the flag.
 
 mlflow, wandb and swanlab are not among this project's dependencies; their tests run where they are installed.
 """
@@ -91,7 +91,7 @@ def test_few_shot_reports_its_figures(tones: Path, tmp_path: Path) -> None:
     assert last == pytest.approx(metrics_of(tmp_path / "run")["validation"]["accuracy"], abs=1e-6)
 
 
-def test_nothing_is_reported_unasked(tones: Path, tmp_path: Path) -> None:
+def test_nothing_is_reported_without_the_flag(tones: Path, tmp_path: Path) -> None:
     trainer = make_trainer(build(length_s=0.2), usable(tones), tmp_path / "run")
     assert trainer.args.report_to == []
     assert trainer.trackers == []

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -22,6 +21,7 @@ from earmark.runs.environment import describe_environment
 from earmark.runs.folder import write_json
 from earmark.settings.bench import BenchOptions
 from earmark.settings.files import resolved_config
+from earmark.settings.training import launched_processes
 from earmark.words import counted
 
 _NOT_WRITTEN = {"work", "json"}
@@ -46,7 +46,7 @@ def bench(options: BenchOptions) -> BenchOutcome:
     Raises:
         EarmarkError: clips, model, device or output that cannot work.
     """
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+    if launched_processes() > 1:
         raise UsageError("earmark bench measures one process: start it without a launcher")
     output = Path(options.json) if options.json else None
     if output is not None and not output.absolute().parent.is_dir():

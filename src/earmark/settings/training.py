@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from importlib.util import find_spec
@@ -122,12 +123,17 @@ class DecisionArguments(Settings):
 _changed = partial(changed, TransformersFlags)
 
 
-def launched_processes() -> int:
-    """Processes that a launcher has started together: one unless it numbers them.
+def is_launched(environment: Mapping[str, str] = os.environ) -> bool:
+    """Return whether a launcher such as torchrun has started this process.
 
-    WORLD_SIZE alone says nothing, because some clusters set it for programs of any kind.
+    WORLD_SIZE is no sign of it, because some clusters set it for programs of any kind.
     """
-    return int(os.environ.get("WORLD_SIZE") or 1) if os.environ.get("LOCAL_RANK") else 1
+    return bool(environment.get("LOCAL_RANK"))
+
+
+def launched_processes() -> int:
+    """Return the number of processes that a launcher has started together; 1 without a launcher."""
+    return int(os.environ.get("WORLD_SIZE") or 1) if is_launched() else 1
 
 
 @dataclass

@@ -19,6 +19,7 @@ from typing import Any
 
 from earmark.device import check_processes_fit
 from earmark.errors import EarmarkError, UsageError
+from earmark.settings.training import is_launched
 from earmark.threads import variables
 
 # What a process that was started here finds in its environment: it is not to start others.
@@ -52,11 +53,11 @@ def is_to_launch(num_processes: int, device: str, environment: Mapping[str, str]
         return False
     if num_processes < 1:
         raise UsageError(f"--num_processes {num_processes}: expected a whole number from 1 on")
-    if "WORLD_SIZE" in environment:
+    if is_launched(environment):
+        count = environment.get("WORLD_SIZE", "1")
         raise UsageError(
-            f"--num_processes {num_processes}: a launcher has started this process already, as one of "
-            f"{environment['WORLD_SIZE']} (WORLD_SIZE); leave the flag out, or start earmark without torchrun or "
-            "accelerate launch"
+            f"--num_processes {num_processes}: a launcher has started this process already, as one of {count} "
+            "(WORLD_SIZE). Leave the flag out, or start earmark without torchrun or accelerate launch."
         )
     check_processes_fit(device, num_processes)
     return num_processes > 1

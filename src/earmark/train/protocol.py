@@ -23,7 +23,7 @@ from earmark.errors import OutputError, Stopped, UsageError
 from earmark.runs.folder import RunFolder, prepare_output_dir, read_json, write_json
 from earmark.settings.data import DataArguments
 from earmark.settings.files import save_config, saved_config
-from earmark.settings.flags import Scope, names_with
+from earmark.settings.flags import Scope, flags_of
 from earmark.settings.model import ModelArguments
 from earmark.settings.run import RunArguments
 from earmark.settings.train import TRAIN_CLASSES, TrainSettings
@@ -217,12 +217,9 @@ def changed_settings(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[
         before: saved settings; those that the version of earmark that saved them did not have are passed over.
         now: settings of this call.
     """
-    decisive = {
-        "search_space",
-        *names_with(Scope.RESULT, *TRAIN_CLASSES),
-        *names_with(Scope.SPLITS, *TRAIN_CLASSES),
-        *names_with(Scope.TRAINING, *TRAIN_CLASSES),
-    } - {"output_dir"}  # the folder itself, which may be spelled otherwise
+    scopes = Scope.RESULT | Scope.SPLITS | Scope.TRAINING
+    decisive = {"search_space", *(name for name, one in flags_of(*TRAIN_CLASSES).items() if one.scope & scopes)}
+    decisive.remove("output_dir")  # the folder of the settings, which can be written in several ways
     return [
         f"{name} {before[name]} there, {value} here"
         for name, value in now.items()

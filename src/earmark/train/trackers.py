@@ -1,4 +1,4 @@
-"""``--report_to``: Transformers' trackers, told all settings of the run, with errors in one line and one run each.
+"""``--report_to``: Transformers' trackers. Each gets all settings and one run, and reports an error in one line.
 
 Transformers passes the settings of its Trainer only, which are not all of ours and have ``bf16`` switched off where
 earmark casts the weights. It leaves runs of some trackers open, so that the next training in the process would continue
@@ -95,15 +95,15 @@ class Tracker:
             trainer: whose training has ended.
             figures: by name with the prefix ``eval_`` or ``test_``.
         """
-        told = trainer.args, trainer.state, trainer.control
+        states = trainer.args, trainer.state, trainer.control
         if not self._begun:  # --few_shot, which trains no steps
-            self.on_train_begin(*told, model=trainer.model)
+            self.on_train_begin(*states, model=trainer.model)
         if figures:
-            self._call("on_log", *told, logs=dict(figures), model=trainer.model)
-        self._end(*told, model=trainer.model, processing_class=trainer.processing_class)
+            self._call("on_log", *states, logs=dict(figures), model=trainer.model)
+        self._end(*states, model=trainer.model, processing_class=trainer.processing_class)
 
-    def _end(self, *told: Any, **kwargs: Any) -> None:
-        self._call("on_train_end", *told, **kwargs)
+    def _end(self, *states: Any, **kwargs: Any) -> None:
+        self._call("on_train_end", *states, **kwargs)
         if self._opens_run and self.name in _OPEN_RUN and _has_open_run(self.name):
             self._guarded(importlib.import_module(self.name).finish)
 
@@ -130,9 +130,9 @@ class Tracker:
 
     def _with_settings(self, args: Any) -> Any:
         """The settings of Trainer, which trackers ask for all of them as a dictionary, with those of the run."""
-        told = copy.copy(args)
-        told.to_dict = lambda: {**args.to_dict(), **self._settings()}
-        return told
+        shown = copy.copy(args)
+        shown.to_dict = lambda: {**args.to_dict(), **self._settings()}
+        return shown
 
 
 class _SwanLab:
