@@ -33,7 +33,7 @@ def test_a_missing_library_of_cann(library: str) -> None:
     told = explain(BROKEN_PLUGIN.format(library=f"{library}.so"))
     assert told is not None
     assert "does not find CANN" in told.means
-    assert "set_env.sh" in told.mend
+    assert "set_env.sh" in told.fix
     assert told.line == f"ImportError: {library}.so: cannot open shared object file: No such file or directory"
 
 
@@ -41,7 +41,7 @@ def test_a_missing_library_of_the_driver() -> None:
     told = explain(BROKEN_PLUGIN.format(library="libascend_hal.so"))
     assert told is not None
     assert "driver" in told.means
-    assert "/dev/davinci_manager" in told.mend
+    assert "/dev/davinci_manager" in told.fix
 
 
 RECORDED = [
@@ -80,8 +80,8 @@ RECORDED = [
 def test_recorded_texts(text: str, means: str) -> None:
     told = explain(f"some line before\n{text}\nand one behind")
     assert told is not None
-    assert means in f"{told.means} {told.mend}"
-    assert told.mend
+    assert means in f"{told.means} {told.fix}"
+    assert told.fix
     assert told.line == text
 
 
@@ -106,7 +106,7 @@ def test_codes_of_hccl_win_over_general_words(text: str, means: str) -> None:
 def test_a_missing_package_is_named() -> None:
     told = explain("ModuleNotFoundError: No module named 'soxr'")
     assert told is not None
-    assert told.mend == "pip install soxr into the environment that earmark runs in"
+    assert told.fix == "pip install soxr into the environment that earmark runs in"
 
 
 def test_numbers_that_are_no_error_codes_are_left_alone() -> None:
@@ -154,7 +154,7 @@ OF_RANKS = {
 def test_what_ranks_say_when_they_lose_each_other(text: str) -> None:
     found = explain(text, of_ranks=True)
     assert found is not None
-    assert OF_RANKS[text] in found.means + found.mend
+    assert OF_RANKS[text] in found.means + found.fix
 
 
 def test_the_page_on_clusters_knows_only_codes_that_are_explained() -> None:

@@ -1,4 +1,4 @@
-"""What the error texts of torch, torch_npu, CANN, HCCL, CUDA and NCCL mean, and what mends them.
+"""What the error texts of torch, torch_npu, CANN, HCCL, CUDA and NCCL mean, and how to fix them.
 
 A table of patterns over recorded texts. It knows the wording of libraries, so it names vendors; it imports nothing and
 decides nothing. Sources: the CANN troubleshooting reference for the codes of HCCL (EI....) and HCCP (EJ....), CANN's
@@ -27,12 +27,12 @@ class Explanation:
 
     Attributes:
         means: what has happened.
-        mend: the command or the change that puts it right.
+        fix: the command or the change that fixes it.
         line: the line of the text that says so.
     """
 
     means: str
-    mend: str
+    fix: str
     line: str
 
 
@@ -40,14 +40,14 @@ class Explanation:
 class _Fault:
     pattern: re.Pattern[str]
     means: str
-    mend: str
+    fix: str
 
 
-def _fault(pattern: str, means: str, mend: str) -> _Fault:
-    return _Fault(re.compile(pattern, re.IGNORECASE | re.DOTALL), means, mend)
+def _fault(pattern: str, means: str, fix: str) -> _Fault:
+    return _Fault(re.compile(pattern, re.IGNORECASE | re.DOTALL), means, fix)
 
 
-# The code as it stands in the text -> what it means, what mends it.
+# The code as it stands in the text -> what it means, how to fix it.
 _HCCL_CODES = {
     "EI0001": ("an HCCL_* environment variable has a value that HCCL refuses", "correct or unset the one it names"),
     "EI0002": (
@@ -140,9 +140,9 @@ _CANN_CODES = {
     "561103": ("CANN and its operators, or the card, do not belong together", _MATCHING),
 }
 
-_CODED = tuple(_fault(rf"\b{code}\b", means, mend) for code, (means, mend) in _HCCL_CODES.items()) + tuple(
-    _fault(rf"(?:error code(?: is)?:?|ret(?:urn)?(?: code)?)\W{{0,3}}{code}\b", means, mend)
-    for code, (means, mend) in _CANN_CODES.items()
+_CODED = tuple(_fault(rf"\b{code}\b", means, fix) for code, (means, fix) in _HCCL_CODES.items()) + tuple(
+    _fault(rf"(?:error code(?: is)?:?|ret(?:urn)?(?: code)?)\W{{0,3}}{code}\b", means, fix)
+    for code, (means, fix) in _CANN_CODES.items()
 )
 
 _NO_FILE = r"[^\s:]*: cannot open shared object file"
@@ -325,5 +325,5 @@ def explain(text: str, *, of_ranks: bool = False) -> Explanation | None:
         match = fault.pattern.search(text)
         if match:
             start = text.rfind("\n", 0, match.start()) + 1
-            return Explanation(fault.means, match.expand(fault.mend), text[start:].partition("\n")[0].strip())
+            return Explanation(fault.means, match.expand(fault.fix), text[start:].partition("\n")[0].strip())
     return None

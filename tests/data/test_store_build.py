@@ -150,8 +150,8 @@ def test_a_damaged_store_is_built_again(damage, said, recordings, root, caplog):
     damage(store.folder)
     caplog.clear()
     with caplog.at_level(logging.WARNING):
-        mended = open_or_build(table, RATE_HZ, root=root)
-    assert content(mended) == whole
+        repaired = open_or_build(table, RATE_HZ, root=root)
+    assert content(repaired) == whole
     assert len(messages(caplog)) == 1
     assert caplog.messages[0].endswith("; building it again")
     assert re.search(said, caplog.messages[0])

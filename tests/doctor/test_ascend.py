@@ -61,7 +61,7 @@ def test_a_container_without_the_manager_nodes(tmp_path: Path) -> None:
     (tmp_path / "dev/hisi_hdc").unlink()
     found = ascend.check_driver(machine(tmp_path, environment))
     assert found.status == "problem"
-    assert found.mend == "containers: --device /dev/hisi_hdc; else load the driver again"
+    assert found.fix == "containers: --device /dev/hisi_hdc; else load the driver again"
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may open everything")
@@ -71,18 +71,18 @@ def test_a_card_that_is_not_for_this_user(tmp_path: Path) -> None:
     found = ascend.check_driver(machine(tmp_path, environment))
     assert found.status == "problem"
     assert "/dev/davinci1" in found.seen
-    assert "HwHiAiUser" in found.mend
+    assert "HwHiAiUser" in found.fix
 
 
 def test_cann_that_is_not_in_the_environment(tmp_path: Path) -> None:
     write_ascend(tmp_path)
     found = everything(machine(tmp_path, {"LD_LIBRARY_PATH": "/usr/local/Ascend/driver/lib64/driver"}))
     command = "source /usr/local/Ascend/ascend-toolkit/set_env.sh"
-    assert the(found, "cann").mend == command
+    assert the(found, "cann").fix == command
     libraries = the(found, "npu libraries")
     assert libraries.status == "problem"
     assert "LD_LIBRARY_PATH does not lead there" in libraries.means
-    assert libraries.mend == command
+    assert libraries.fix == command
     assert "libascend_hal" not in libraries.seen
 
 
@@ -142,7 +142,7 @@ def test_a_driver_that_does_not_answer(tmp_path: Path) -> None:
     found = ascend.check_npu_smi(machine(tmp_path, {"PATH": "/usr/bin:/bin"}))
     assert found.status == "problem"
     assert "ret is -8005" in found.seen
-    assert "HwHiAiUser" in found.mend
+    assert "HwHiAiUser" in found.fix
 
 
 def test_a_driver_that_hangs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

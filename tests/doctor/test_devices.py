@@ -56,7 +56,7 @@ version = types.SimpleNamespace(cuda=None, hip=None)
     assert broken.status == "problem"
     assert broken.seen == message
     assert "does not find CANN" in broken.means
-    assert "set_env.sh" in broken.mend
+    assert "set_env.sh" in broken.fix
     alone = the(found, "torch alone")
     assert alone.status == "warning"
     assert alone.seen == "torch 2.12.0 imports with TORCH_DEVICE_BACKEND_AUTOLOAD=0"
@@ -75,7 +75,7 @@ def test_a_torch_that_crashes(tmp_path: Path) -> None:
     (found,) = check_import(here, run_probe(here, "torch", timeout_s=PATIENCE_S))
     assert found.status == "problem"
     assert found.seen == "ended by SIGSEGV: it printed nothing"
-    assert found.mend == "pip install --force-reinstall torch==2.12.0"
+    assert found.fix == "pip install --force-reinstall torch==2.12.0"
 
 
 def test_a_torch_that_hangs(tmp_path: Path) -> None:
@@ -203,4 +203,4 @@ def test_hccl_that_times_out_is_explained() -> None:
     errors = "RuntimeError: ERR02200 DIST call hccl api failed.\nEI0006: Getting socket times out.\n"
     found = the(judge_device("npu:0", ended(1, errors, **FINE, backend="hccl")), "npu:0 hccl")
     assert found.status == "problem"
-    assert "HCCL_CONNECT_TIMEOUT" in found.mend
+    assert "HCCL_CONNECT_TIMEOUT" in found.fix

@@ -33,7 +33,7 @@ def test_a_torch_for_the_cpu_beside_a_card(tmp_path: Path) -> None:
         found = nvidia.check_torch_build(machine(tmp_path, torch=version), None, imported=imported)
         assert found.status == "problem"
         assert "build for the CPU only" in found.seen
-        assert "torch==2.13.0 " in found.mend
+        assert "torch==2.13.0 " in found.fix
     assert nvidia.check_torch_build(machine(tmp_path, torch="2.13.0"), None, imported=False).status == "skipped"
 
 
@@ -41,7 +41,7 @@ def test_an_update_of_the_driver_without_a_restart(tmp_path: Path) -> None:
     write_tool(tmp_path, "nvidia-smi", "Failed to initialize NVML: Driver/library version mismatch\n", code=18)
     found = nvidia.check_nvidia_smi(machine(tmp_path, {"PATH": "/usr/bin:/bin"}))
     assert found.status == "problem"
-    assert found.mend == "restart the machine"
+    assert found.fix == "restart the machine"
 
 
 @pytest.mark.parametrize(("value", "status"), [("", "warning"), ("-1", "warning"), ("0,1", "ok")])

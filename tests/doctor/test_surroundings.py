@@ -55,7 +55,7 @@ def test_a_hub_that_is_not_there_is_a_warning() -> None:
         found = check_hub(told(endpoint=f"http://127.0.0.1:{taken.getsockname()[1]}", offline=False))
     assert found.status == "warning"
     assert "refused" in found.seen
-    assert "HF_ENDPOINT" in found.mend
+    assert "HF_ENDPOINT" in found.fix
 
 
 def test_a_hub_that_hangs() -> None:
@@ -184,7 +184,7 @@ def test_more_threads_than_cores(variable: str, tmp_path: Path) -> None:
     found = check_processor(machine(tmp_path, {variable: "4096"}), others=lambda machine: 0.0)
     assert found.status == "warning"
     assert f"{variable}=4096" in found.seen
-    assert found.mend.startswith(f"unset {variable}")
+    assert found.fix.startswith(f"unset {variable}")
 
 
 def test_a_wrong_number_of_threads(tmp_path: Path) -> None:

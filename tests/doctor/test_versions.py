@@ -28,7 +28,7 @@ def test_a_plugin_of_another_torch(tmp_path: Path) -> None:
     (found,) = check_torch_npu(machine(tmp_path, torch="2.13.0", torch_npu="2.7.1.post2"), cann("8.5.0"))
     assert found.status == "problem"
     assert found.seen == "torch 2.13.0 and torch_npu 2.7.1.post2"
-    assert found.mend == "pip install torch==2.7.1 torch_npu==2.7.1.post2"
+    assert found.fix == "pip install torch==2.7.1 torch_npu==2.7.1.post2"
 
 
 def test_a_cann_of_another_series(tmp_path: Path) -> None:
@@ -36,9 +36,9 @@ def test_a_cann_of_another_series(tmp_path: Path) -> None:
     (found,) = check_torch_npu(here, cann("9.0.0"))
     assert found.status == "warning"
     assert "for CANN 8.3.RC1" in found.means
-    assert found.mend == "pip install torch_npu==2.7.1.post4"
+    assert found.fix == "pip install torch_npu==2.7.1.post4"
     (found,) = check_torch_npu(here, cann("7.0.0"))
-    assert found.mend.startswith("install CANN 8.3.RC1")
+    assert found.fix.startswith("install CANN 8.3.RC1")
 
 
 @pytest.mark.parametrize(
@@ -52,7 +52,7 @@ def test_a_cann_of_another_series(tmp_path: Path) -> None:
 def test_a_missing_plugin(tmp_path: Path, torch: str, toolkit: str | None, command: str) -> None:
     (found,) = check_torch_npu(machine(tmp_path, torch=torch), cann(toolkit))
     assert found.status == "problem"
-    assert found.mend == command
+    assert found.fix == command
 
 
 def test_what_the_source_does_not_say_is_not_judged(tmp_path: Path) -> None:
@@ -67,7 +67,7 @@ def test_a_python_without_wheels(tmp_path: Path) -> None:
     here = dataclasses.replace(machine(tmp_path, torch="2.6.0", torch_npu="2.6.0"), python=(3, 12))
     _, found = check_torch_npu(here, cann("8.2.RC1"))
     assert found.status == "warning"
-    assert found.mend == "make an environment with Python 3.11"
+    assert found.fix == "make an environment with Python 3.11"
 
 
 def test_the_table_names_each_plugin_after_its_torch() -> None:
@@ -90,5 +90,5 @@ def test_requirements(tmp_path: Path) -> None:
     found = check_requirements(dataclasses.replace(here, requirements=wanted))
     assert found.status == "problem"
     assert found.seen == "transformers 4.57.1, wanted <6,>=5.17; soundfile is not installed"
-    assert found.mend == "pip install --upgrade 'transformers<6,>=5.17' 'soundfile>=0.12.1'"
+    assert found.fix == "pip install --upgrade 'transformers<6,>=5.17' 'soundfile>=0.12.1'"
     assert check_requirements(here).status == "skipped"

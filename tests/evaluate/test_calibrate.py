@@ -238,7 +238,7 @@ def test_calibrate_fits_writes_and_replaces(
     assert set(second["class_thresholds"]) <= {"high", "low"}
     assert main([*words, "--calibrate", "false", "--target_precision", "0.5"]) == 0
     assert json.loads((model / "decision.json").read_text())["temperature"] == 1.0
-    (model / "decision.json").write_text("{")  # damaged: a new one mends it
+    (model / "decision.json").write_text("{")  # damaged: a new one replaces it
     assert main(words) == 0
     assert json.loads((model / "decision.json").read_text())["temperature"] == pytest.approx(first["temperature"])
 

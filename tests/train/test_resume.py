@@ -194,7 +194,7 @@ def test_what_does_not_fit_leaves_the_last_good_checkpoint(
     )  # fmt: skip
     assert full.returncode == 2, full.stderr
     last = full.stderr.splitlines()[-1]
-    reason = "(File too large); the checkpoints that are there are whole: put that right, then go on with --resume"
+    reason = "(File too large); earlier checkpoints are complete: fix the cause, then continue with --resume"
     assert last == f"earmark: error: {tmp_path / 'run' / 'checkpoint-8'}: cannot be written {reason}"
     assert why_not_whole(good) is None
     assert not (tmp_path / "run" / UNFINISHED).exists()
@@ -205,13 +205,13 @@ def test_what_does_not_fit_leaves_the_last_good_checkpoint(
 def test_a_full_disk_is_told_from_other_faults(tmp_path: Path) -> None:
     with (
         pytest.raises(
-            OutputError, match=r"x: cannot be written \(No space left on device\); make room, then begin again"
+            OutputError, match=r"x: cannot be written \(No space left on device\); make room, then start again"
         ),
         translated_save_errors(tmp_path / "x", tmp_path),
     ):
         Path("/dev/full").write_bytes(b"1")
     with (
-        pytest.raises(OutputError, match=r"y: cannot be written \(No such file .*\); put that right, then begin again"),
+        pytest.raises(OutputError, match=r"y: cannot be written \(No such file .*\); fix the cause, then start again"),
         translated_save_errors(tmp_path / "y", tmp_path),
     ):
         save_file({"weights": torch.zeros(1)}, tmp_path / "no" / "y")

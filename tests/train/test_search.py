@@ -154,7 +154,7 @@ def test_what_every_trial_would_fail_of_ends_the_search(
         assert last.startswith(f"earmark: error: none of the first {tried} trials could be trained; the last of them, ")
         assert f"trial_{tried - 1} (learning_rate 0.0" in last
         assert "the model has 2 layers" in last
-    # what is wrong with the data is so for all, and one that goes on when it was mended has lost nothing
+    # what is wrong with the data is so for all, and one that goes on when it was fixed has lost nothing
     broken = next((data / "train" / "low").iterdir())
     whole = broken.read_bytes()
     broken.write_bytes(b"RIFF....")

@@ -182,10 +182,10 @@ def check_npu_smi(machine: Machine) -> Finding:
 def _smi_failed(name: str, code: int | None, text: str) -> Finding:
     told = explain(text)
     means = "it hangs: the driver does not answer" if code is None else "the driver does not answer"
-    mend = "restart the machine; else reinstall the driver"
+    fix = "restart the machine; else reinstall the driver"
     line = text.strip().splitlines()[0] if text.strip() else "printed nothing"
     ended = f"no answer in {_TOOL_TIMEOUT_S:g} s" if code is None else f"exit code {code}: {line}"
-    return problem(name, ended, told.means if told else means, told.mend if told else mend)
+    return problem(name, ended, told.means if told else means, told.fix if told else fix)
 
 
 def check_cann(machine: Machine) -> Finding:
@@ -254,15 +254,15 @@ def check_libraries(machine: Machine, cann: Cann | None) -> Finding:
     if missing == [f"{DRIVER_LIBRARY}.so"]:
         told = explain(f"{missing[0]}: cannot open shared object file")
         assert told is not None, "the table of faults has this one"
-        return problem(name, f"{missing[0]} not found", told.means, told.mend)
+        return problem(name, f"{missing[0]} not found", told.means, told.fix)
     inside = cann is not None and any(os.path.exists(cann.home / "lib64" / library) for library in missing)
-    mend = f"source {_set_env(machine, cann)}" if cann is not None else "install CANN and source its set_env.sh"
+    fix = f"source {_set_env(machine, cann)}" if cann is not None else "install CANN and source its set_env.sh"
     return problem(
         name,
         f"not on the loader's path: {', '.join(missing)}",
         "`import torch` will fail while torch_npu is installed"
         + ("; CANN has them, but LD_LIBRARY_PATH does not lead there" if inside else ""),
-        mend,
+        fix,
     )
 
 
@@ -283,7 +283,7 @@ def check_settings(machine: Machine) -> list[Finding]:
     if "PYTORCH_ALLOC_CONF" in environment and "PYTORCH_NPU_ALLOC_CONF" in environment:
         told = explain("Both PYTORCH_NPU_ALLOC_CONF and PYTORCH_ALLOC_CONF have been set")
         assert told is not None, "the table of faults has this one"
-        found.append(problem("npu memory", "both ..._ALLOC_CONF variables are set", told.means, told.mend))
+        found.append(problem("npu memory", "both ..._ALLOC_CONF variables are set", told.means, told.fix))
     if environment.get("TORCH_DEVICE_BACKEND_AUTOLOAD") == "0":
         found.append(
             warning(

@@ -50,13 +50,13 @@ class Probe:
             return f"ended by {_signal_name(-code)}: {line}"
         return line
 
-    def finding(self, name: str, means: str, mend: str) -> Finding:
-        """A problem of this name; where the table of faults has the error, it replaces ``means`` and ``mend``."""
+    def finding(self, name: str, means: str, fix: str) -> Finding:
+        """A problem of this name; where the table of faults has the error, it replaces ``means`` and ``fix``."""
         told = explain(self.answer.text)
         if self.answer.code is None:
             means = "it hangs, as where a driver does not answer or another process holds the card"
-            mend = "npu-smi info or nvidia-smi shows what runs on the cards; end it, else restart the machine"
-        return problem(name, self.failure, told.means if told else means, told.mend if told else mend)
+            fix = "npu-smi info or nvidia-smi shows what runs on the cards; end it, else restart the machine"
+        return problem(name, self.failure, told.means if told else means, told.fix if told else fix)
 
 
 def run_probe(machine: Machine, name: str, *arguments: str, timeout_s: float, **environment: str) -> Probe:

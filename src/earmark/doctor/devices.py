@@ -51,7 +51,7 @@ def _check_without_plugin(machine: Machine) -> Finding:
         "torch alone",
         f"torch {alone.results['torch']} imports with TORCH_DEVICE_BACKEND_AUTOLOAD=0",
         "torch is fine and torch_npu is not; the variable is no way out, because transformers imports torch_npu itself",
-        "mend torch_npu as said above, or, to use the CPU only: pip uninstall torch_npu",
+        "repair torch_npu as described above, or, to use the CPU only: pip uninstall torch_npu",
     )
 
 
@@ -99,7 +99,7 @@ def check_seen(probe: Probe, kind: str, number_here: int, *, asked: bool) -> lis
             f"{kind} cards",
             line + (f", and the driver shows {number_here}" if number_here else ""),
             told.means if told else f"--device {kind} would stop with the same",
-            told.mend if told else "the findings above say what is missing between the card and torch",
+            told.fix if told else "the findings above say what is missing between the card and torch",
         )
     ]
 

@@ -21,17 +21,17 @@ class Finding:
 
     Attributes:
         name: what was checked.
-        status: ``ok``, ``warning`` (works, with a drawback), ``problem`` (has to be mended) or ``skipped``.
+        status: ``ok``, ``warning`` (works, with a drawback), ``problem`` (has to be fixed) or ``skipped``.
         seen: what is there, in one line.
         means: what that has for a consequence; empty when fine.
-        mend: the command or the change that puts it right; empty when fine.
+        fix: the command or the change that fixes it; empty when fine.
     """
 
     name: str
     status: Status
     seen: str
     means: str = ""
-    mend: str = ""
+    fix: str = ""
 
     def to_dict(self) -> dict[str, str]:
         """All of it, for JSON."""
@@ -43,19 +43,19 @@ def ok(name: str, seen: str) -> Finding:
     return Finding(name, "ok", seen)
 
 
-def warning(name: str, seen: str, means: str, mend: str) -> Finding:
+def warning(name: str, seen: str, means: str, fix: str) -> Finding:
     """Works, with a drawback."""
-    return Finding(name, "warning", seen, means, mend)
+    return Finding(name, "warning", seen, means, fix)
 
 
-def problem(name: str, seen: str, means: str, mend: str) -> Finding:
-    """Has to be mended."""
-    return Finding(name, "problem", seen, means, mend)
+def problem(name: str, seen: str, means: str, fix: str) -> Finding:
+    """Has to be repaired."""
+    return Finding(name, "problem", seen, means, fix)
 
 
-def skipped(name: str, seen: str, means: str = "", mend: str = "") -> Finding:
+def skipped(name: str, seen: str, means: str = "", fix: str = "") -> Finding:
     """Not checked, or not there and not needed."""
-    return Finding(name, "skipped", seen, means, mend)
+    return Finding(name, "skipped", seen, means, fix)
 
 
 def count_by_status(findings: Sequence[Finding]) -> dict[str, int]:
@@ -84,7 +84,7 @@ def summary_line(findings: Sequence[Finding]) -> str:
 
 def _lines(finding: Finding) -> list[str]:
     head = f"{finding.status:<{_MARK_WIDTH}} {finding.name:<{_NAME_WIDTH}} {_one_line(finding.seen)}"
-    details = [("means", finding.means), ("fix", finding.mend)]
+    details = [("means", finding.means), ("fix", finding.fix)]
     return [head, *(line for label, text in details if text for line in _wrapped(label, text))]
 
 

@@ -84,7 +84,7 @@ def check_nvidia_smi(machine: Machine) -> Finding:
         name,
         ended,
         told.means if told else "the driver does not answer",
-        told.mend if told else "restart the machine; else reinstall the driver",
+        told.fix if told else "restart the machine; else reinstall the driver",
     )
 
 

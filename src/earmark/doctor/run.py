@@ -47,7 +47,7 @@ class Examination:
 
     @property
     def has_problems(self) -> bool:
-        """Whether something has to be mended."""
+        """Whether something has to be fixed."""
         return count_by_status(self.findings)["problem"] > 0
 
 

@@ -194,7 +194,7 @@ def _notes(card: str, trained: Probe) -> list[str]:
     if trained.finished:
         return []
     told = explain(trained.answer.text)
-    return [f"{card}: {told.means}. {told.mend}" if told else f"{card}: {trained.failure}"]
+    return [f"{card}: {told.means}. {told.fix}" if told else f"{card}: {trained.failure}"]
 
 
 def render_selftest(test: SelfTest) -> str:

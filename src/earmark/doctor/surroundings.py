@@ -118,13 +118,11 @@ def _check_folder(machine: Machine, name: str, place: str, free_bytes: Callable[
         )
     free_gb = free_bytes(there) / _GB
     seen = f"{free_gb:,.1f} GB free in {place}"
-    mend = "make room, or choose another folder: --output_dir, EARMARK_STORE, TMPDIR, HF_HOME"
+    fix = "make room, or choose another folder: --output_dir, EARMARK_STORE, TMPDIR, HF_HOME"
     if free_gb < _NO_DISK_GB:
-        return problem(name, seen, "one checkpoint of a model of 95 M parameters with its optimizer takes 1.1 GB", mend)
+        return problem(name, seen, "one checkpoint of a model of 95 M parameters with its optimizer takes 1.1 GB", fix)
     if free_gb < _LITTLE_DISK_GB:
-        return warning(
-            name, seen, "checkpoints of large models and decoded sound (115 MB an hour) soon fill that", mend
-        )
+        return warning(name, seen, "checkpoints of large models and decoded sound (115 MB an hour) soon fill that", fix)
     return ok(name, seen)
 
 

@@ -132,8 +132,8 @@ def check_torch_npu(machine: Machine, cann: Cann | None) -> list[Finding]:
 def _missing_plugin(machine: Machine, release: str, cann: Cann | None) -> Finding:
     row = TABLE.get(release)
     pair = f"torch=={RECOMMENDED[0]} torch_npu=={RECOMMENDED[0]} with CANN {RECOMMENDED[1]}"
-    mend = f"pip install {pair}, the recommended pair" if row is None else f"pip install torch_npu=={_best(row, cann)}"
-    return problem("npu versions", f"torch {release} without torch_npu", "torch alone cannot use an Ascend card", mend)
+    fix = f"pip install {pair}, the recommended pair" if row is None else f"pip install torch_npu=={_best(row, cann)}"
+    return problem("npu versions", f"torch {release} without torch_npu", "torch alone cannot use an Ascend card", fix)
 
 
 def _best(row: Row, cann: Cann | None) -> str:
@@ -153,13 +153,13 @@ def _against_cann(torch: str, plugin: str, cann: Cann | None) -> Finding:
     if _same(installed, wanted):
         return ok("npu versions", f"{seen}: belong together")
     fitting = [release for release, for_cann in row.cann.items() if _same(installed, for_cann)]
-    mend = f"pip install torch_npu=={fitting[-1]}" if fitting else f"install CANN {wanted} and source its set_env.sh"
+    fix = f"pip install torch_npu=={fitting[-1]}" if fitting else f"install CANN {wanted} and source its set_env.sh"
     return warning(
         "npu versions",
         seen,
         f"this torch_npu is for CANN {wanted} ({TABLE_SOURCE}); with another one importing it can fail with an "
         "undefined symbol, or operators with 561103",
-        mend,
+        fix,
     )
 
 

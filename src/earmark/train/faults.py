@@ -23,4 +23,4 @@ def translated_faults() -> Iterator[None]:
         fault = explain(str(exc), of_ranks=True) if rank_and_world()[1] > 1 else None
         if fault is None:
             raise
-        raise DeviceError(f"{fault.means}: {fault.mend} ({fault.line})") from exc
+        raise DeviceError(f"{fault.means}: {fault.fix} ({fault.line})") from exc

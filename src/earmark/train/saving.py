@@ -196,9 +196,9 @@ def translated_save_errors(target: Path, run_dir: Path) -> Iterator[None]:
         if refusal is None and isinstance(exc, RuntimeError) and not any(word in str(exc) for word in _TORCH_WRITES):
             raise
         reason = first_line(exc) if refusal is None else refusal.strerror or first_line(refusal)
-        mend = "make room" if refusal is not None and refusal.errno in _FULL else "put that right"
-        then = "the checkpoints that are there are whole: {}, then go on with --resume"
-        hint = (then if checkpoints_in(run_dir) else "{}, then begin again").format(mend)
+        fix = "make room" if refusal is not None and refusal.errno in _FULL else "fix the cause"
+        then = "earlier checkpoints are complete: {}, then continue with --resume"
+        hint = (then if checkpoints_in(run_dir) else "{}, then start again").format(fix)
         raise OutputError(f"{target}: cannot be written ({reason}); {hint}") from exc
 
 
