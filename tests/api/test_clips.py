@@ -75,9 +75,9 @@ def test_without_pandas_the_message_has_the_pip_command(clips: earmark.Clips, mo
         clips.to_pandas()
 
 
-@pytest.mark.parametrize("name", ["shots", "max_train_samples", "max_eval_samples"])
-def test_subsets_are_drawn_by_training(name: str, recordings: Path) -> None:
-    with pytest.raises(UsageError, match=f"{name}: clips are drawn after the validation split is made"):
+@pytest.mark.parametrize("name", ["shots", "max_train_samples", "folds", "validation_fraction", "store"])
+def test_settings_of_training_are_refused_when_clips_are_loaded(name: str, recordings: Path) -> None:
+    with pytest.raises(UsageError, match=f"{name}: used after the clips are loaded. Pass {name} to earmark.train"):
         earmark.load_clips(recordings, **{name: 2})
 
 

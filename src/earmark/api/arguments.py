@@ -7,10 +7,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from earmark.data.sources import AFTER_LOADING
 from earmark.errors import DataError, InputTypeError, UsageError
 from earmark.settings.data import DataArguments
-from earmark.settings.flags import flags_of
+from earmark.settings.flags import Scope, flags_of, names_with
 from earmark.words import suggestion
 
 if TYPE_CHECKING:
@@ -19,7 +18,8 @@ if TYPE_CHECKING:
 
 Source = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
 _MODELS = ("model_name_or_path", "model_type")
-_DATA_SETTINGS = tuple(flags_of(DataArguments))
+# used after the clips are loaded, so that they may be given with clips that are loaded already
+AFTER_LOADING = names_with(Scope.AFTER_LOADING, DataArguments)
 
 
 def source_settings(data: Any, settings: Mapping[str, object]) -> dict[str, object]:
@@ -65,7 +65,7 @@ def clips_settings(clips: Clips, settings: Mapping[str, object]) -> dict[str, ob
     Raises:
         UsageError: a setting that is used only when recordings are loaded.
     """
-    late = [name for name in settings if name in _DATA_SETTINGS and name not in AFTER_LOADING]
+    late = [name for name in settings if name in flags_of(DataArguments) and name not in AFTER_LOADING]
     if late:
         raise UsageError(f"{late[0]}: these clips are loaded already. Pass {late[0]} to load_clips.")
     return dict(clips.settings)

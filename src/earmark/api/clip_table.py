@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, overload
 
-from earmark.api.arguments import Source, source_settings
+from earmark.api.arguments import AFTER_LOADING, Source, source_settings
 from earmark.api.predictions_table import import_pandas
 from earmark.api.startup import prepare_process
 from earmark.data.clips import Clip, ClipTable, Splits, sorted_labels
@@ -185,11 +185,9 @@ def load_clips(
     from earmark.settings.data import DataArguments
 
     _check_names(settings, DataArguments)
-    for name in ("max_train_samples", "shots", "max_eval_samples"):
-        if settings.get(name) is not None:
-            raise UsageError(
-                f"{name}: clips are drawn after the validation split is made. Pass {name} to earmark.train."
-            )
+    early = next((name for name in settings if name in AFTER_LOADING), None)
+    if early is not None:
+        raise UsageError(f"{early}: used after the clips are loaded. Pass {early} to earmark.train.")
     options = inspect_settings({**values, "seed": seed})
     own = load_unlabelled(options, seed=seed)
     splits = own or load_own_splits(options, seed=seed, token=token, cache_dir=cache_dir)

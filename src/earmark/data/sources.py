@@ -28,11 +28,6 @@ from earmark.words import agreeing
 
 # what is loaded, by the name that messages give it, and whether it is a manifest of one split
 _Loader = tuple[str, Callable[[], Splits], bool]
-# settings that are used after the clips of a source are loaded; all others say what is loaded and how it is read
-AFTER_LOADING = (
-    *("validation_fraction", "folds", "fold", "max_length_seconds", "max_train_samples", "shots", "max_eval_samples"),
-    *("on_bad_audio", "preprocessing_num_workers", "store", "store_dir", "bucket_waste"),
-)
 _OTHER_SOURCES = ("dataset_name", "train_file", "eval_file", "test_file")  # besides data_dir
 
 
@@ -58,7 +53,8 @@ def load_splits(
         cache_dir: where the hub's files go; ``None`` for the usual place.
         check: whether clips without label, fold or group are an error, and that no validation clips can be set aside;
             else what can be had is given, and a note says what could not.
-        loaded: what :func:`load_own_splits` returned before; of ``options`` only :data:`AFTER_LOADING` count then.
+        loaded: splits that :func:`load_own_splits` has returned; of ``options`` only settings with
+            ``Scope.AFTER_LOADING`` count then.
 
     Raises:
         UsageError: no source, or sources that cannot be combined; folds, and none that is held out.

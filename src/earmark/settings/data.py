@@ -128,41 +128,50 @@ class DataArguments(Settings):
         None,
         "Number of folds for cross-validation, made with --seed, stratified, no --group_column value in two of them.",
         check=at_least(2),
-        scope=_SPLIT,
+        scope=_SPLIT | Scope.AFTER_LOADING,
     )
     fold: str | None = flag(
         None,
         "With --folds or --fold_column: hold this fold out as the test split and train once (default: one run for each "
         "fold).",
-        scope=_SPLIT,
+        scope=_SPLIT | Scope.AFTER_LOADING,
     )
     validation_fraction: float = flag(
         0.1,
         "Fraction of training clips held out for validation when the data has no validation split.",
         check=FRACTION,
-        scope=_SPLIT,
+        scope=_SPLIT | Scope.AFTER_LOADING,
     )
     max_length_seconds: float | None = flag(
         None,
         "Longest stretch of a clip that the model gets, in seconds; longer training clips are cropped at random, "
         "others are scored in windows (default: the longest training clip, at most 20 s as in Transformers' example).",
         check=above(0, "seconds"),
-        scope=Scope.LEARNED,
+        scope=Scope.LEARNED | Scope.AFTER_LOADING,
     )
     max_train_samples: int | None = flag(
-        None, "Use only this many training clips, drawn with --seed.", check=COUNT, scope=Scope.RESULT
+        None,
+        "Use only this many training clips, drawn with --seed.",
+        check=COUNT,
+        scope=Scope.RESULT | Scope.AFTER_LOADING,
     )
     shots: int | None = flag(
-        None, "Use only this many training clips of each class, drawn with --seed.", check=COUNT, scope=Scope.RESULT
+        None,
+        "Use only this many training clips of each class, drawn with --seed.",
+        check=COUNT,
+        scope=Scope.RESULT | Scope.AFTER_LOADING,
     )
     max_eval_samples: int | None = flag(
-        None, "Use only this many validation clips, drawn with --seed.", check=COUNT, scope=Scope.RESULT
+        None,
+        "Use only this many validation clips, drawn with --seed.",
+        check=COUNT,
+        scope=Scope.RESULT | Scope.AFTER_LOADING,
     )
     on_bad_audio: Literal["fail", "skip"] = flag(
         "fail",
         "Unreadable recordings: fail lists all of them before training starts, skip leaves them out, counts them and "
         "lists them in bad_audio.csv.",
-        scope=_SPLIT,
+        scope=_SPLIT | Scope.AFTER_LOADING,
     )
     on_missing_label: Literal["fail", "skip"] = flag(
         "fail",
@@ -207,23 +216,28 @@ class DataArguments(Settings):
         scope=_SPLIT,
     )
     preprocessing_num_workers: int | None = flag(
-        None, "Threads that read and decode recordings (default: one for each core).", check=COUNT, scope=Scope.MACHINE
+        None,
+        "Threads that read and decode recordings (default: one for each core).",
+        check=COUNT,
+        scope=Scope.MACHINE | Scope.AFTER_LOADING,
     )
     store: Literal["int16", "float16", "float32", "off"] = flag(
         "int16",
         "Decode every recording once and keep its samples on disk, as numbers of this type (one second at 16 kHz takes "
         "32 kB as int16); off decodes again in every epoch.",
-        scope=Scope.RESULT,
+        scope=Scope.RESULT | Scope.AFTER_LOADING,
     )
     store_dir: str | None = flag(
-        None, "Folder for the decoded samples (default: earmark/waveforms in your cache).", scope=Scope.MACHINE
+        None,
+        "Folder for the decoded samples (default: earmark/waveforms in your cache).",
+        scope=Scope.MACHINE | Scope.AFTER_LOADING,
     )
     bucket_waste: float = flag(
         0.1,
         "Largest fraction of padding in a batch: batches are made of clips of similar length to stay below it; 1 draws "
         "batches without regard to length.",
         check=within(0, 1, "between 0 and 1"),
-        scope=Scope.TRAINED,
+        scope=Scope.TRAINED | Scope.AFTER_LOADING,
     )
 
     def __post_init__(self) -> None:

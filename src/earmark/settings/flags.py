@@ -37,6 +37,7 @@ class Scope(enum.Flag):
     SECRET = enum.auto()  # a token; never saved or shown
     TRAINING = enum.auto()  # the training itself: a run's configuration file given to another command leaves it out
     SPLITS = enum.auto()  # which clips are in which split
+    AFTER_LOADING = enum.auto()  # used after the table of clips is loaded; all other data settings say how to load it
     LEARNED = RESULT | SEARCHED
     TRAINED = RESULT | SEARCHED | EPOCHS
 
