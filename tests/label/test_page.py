@@ -20,7 +20,7 @@ pytestmark = needs_browser
 
 Open = Callable[..., Any]
 
-IDLE = "html:not(.busy)"  # before it keys are not taken
+IDLE = "html:not(.busy)"  # the page ignores keys until then
 
 
 @pytest.fixture

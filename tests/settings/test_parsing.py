@@ -267,7 +267,7 @@ def test_the_trainer_counts_the_processes_that_accelerate_has_joined(monkeypatch
 
 def test_a_backend_that_cannot_join_processes() -> None:
     settings = parse_train([*MINIMAL, "--device", "cpu", "--ddp_backend", "gloo"])
-    with pytest.raises(UsageError, match="the processes cannot be joined: "):
+    with pytest.raises(UsageError, match="the process group cannot be started: "):
         start_ranks(settings)
 
 

@@ -82,7 +82,7 @@ def make_trainer(
 
 
 def alike(value: Any) -> Any:
-    """What equals a JSON value but for the last digits, which depend on the number of threads and so on the load."""
+    """Return a value that equals a JSON value up to rounding, which depends on the number of threads."""
     if isinstance(value, dict):
         return {name: alike(item) for name, item in value.items()}
     if isinstance(value, list):

@@ -179,7 +179,7 @@ def prepare_output_dir(folder: RunFolder, *, overwrite: bool, resume: bool) -> N
 
 
 def check_is_free(path: Path, foreign: Sequence[str], *, is_run: bool) -> None:
-    """See that a run can be written to a folder.
+    """Check that a run can be written to a folder.
 
     Args:
         path: the folder.

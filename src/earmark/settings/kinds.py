@@ -182,7 +182,7 @@ def _bool(value: Any) -> bool:
 
 
 def _int(value: Any) -> int:
-    """Read a whole number, in any notation: JSON and YAML know no difference between 500 and 500.0."""
+    """Read a whole number in any notation, because JSON and YAML do not distinguish 500 from 500.0."""
     try:
         if isinstance(value, str):
             return int(value)

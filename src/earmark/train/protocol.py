@@ -211,7 +211,7 @@ def _begin(plan: _Plan, *, replace: bool) -> list[Part]:
 
 
 def changed_settings(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """Return the settings that differ and decide which model is trained on which clips, and how, in words.
+    """Describe the changed settings that affect the model, its training or its clips.
 
     Args:
         before: saved settings; those that the version of earmark that saved them did not have are passed over.

@@ -73,7 +73,7 @@ def start_ranks(settings: TrainSettings) -> Ranks:
         else:
             state = PartialState(backend=training.ddp_backend, timeout=timedelta(seconds=training.ddp_timeout))
     except (ValueError, ImportError) as exc:  # how accelerate and torch refuse a backend
-        raise UsageError(f"the processes cannot be joined: {first_line(exc)}") from exc
+        raise UsageError(f"the process group cannot be started: {first_line(exc)}") from exc
     used = f"{state.device.type}:{state.device.index or 0}"  # without an index it is the first
     if ":" in name and used != f"{device.type}:{device.index or 0}":
         raise UsageError(

@@ -78,13 +78,13 @@ def train(settings: TrainSettings, *, custom: CustomParts = NOTHING, with_test: 
         has_more_metrics = bool(custom.metrics)
         state = on_main_process(lambda: _look(settings, has_more_metrics=has_more_metrics))
         plan = make_plan(settings, state, ranks.device, ranks.world_size, has_more_metrics=has_more_metrics)
-        EarmarkTrainingArguments.of(plan.training)  # what only Transformers refuses, before the clips are read
+        EarmarkTrainingArguments.of(plan.training)  # Transformers checks some settings: before clips are read
         plan.log()
         return _carry_out(plan, custom, with_test=with_test)
 
 
 def _look(settings: TrainSettings, *, has_more_metrics: bool) -> FolderState:
-    """Look at the output folder for all ranks, and refuse for all of them what no device decides."""
+    """Read the state of the output folder, and reject settings that every rank would reject."""
     state = look_at_folder(settings)
     make_plan(settings, state, has_more_metrics=has_more_metrics)
     return state
