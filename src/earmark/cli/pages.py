@@ -71,7 +71,7 @@ def _entry(one: Flag, width: int) -> str:
 
 def _text(one: Flag) -> str:
     """The help text with what it does not say: the default, and that the flag is repeated for several values."""
-    text = f"{one.help} Repeat the flag for several." if one.repeated else one.help
+    text = f"{one.help} Repeat the flag for several values." if one.repeated else one.help
     unsaid = one.default is None or one.default is False or one.default in ("", [])
     if unsaid or "(default:" in one.help or (one.default == -1 and one.kind.base is int):
         return text
