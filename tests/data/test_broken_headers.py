@@ -129,7 +129,7 @@ def test_sizes_that_are_stale_zero_or_too_large_are_not_taken_for_junk(size: int
     assert len(own_rate(data, tmp_path / "a.wav")) == len(A)
 
 
-@pytest.mark.parametrize("container", ["CAF", "NIST", "VOC", "SVX"])
+@pytest.mark.parametrize("container", ["CAF", "NIST", "VOC", "SVX", "AVR"])
 @pytest.mark.parametrize("channels", [1, 2])
 def test_cut_off_recordings_of_other_containers_have_a_warning(container: str, channels: int, tmp_path: Path) -> None:
     if container == "SVX" and channels == 2:
@@ -143,6 +143,30 @@ def test_cut_off_recordings_of_other_containers_have_a_warning(container: str, c
     assert re.fullmatch(r"0\.30\d of 1\.000 s are missing at the end", noted())
     with pytest.raises(AudioError, match="cut short"):
         own_rate(data[: -int(0.7 * RATE_HZ * 2 * channels)], tmp_path / "c")
+
+
+@pytest.mark.parametrize(("bits", "per_packet"), [("PCM_S8", 60), ("PCM_16", 40), ("PCM_24", 30)])
+def test_a_cut_off_sample_dump_is_not_filled_up_with_its_last_packet(
+    bits: str, per_packet: int, tmp_path: Path
+) -> None:
+    data = sf_make(sound(2), RATE_HZ, "SDS", bits)
+    whole = own_rate(data, tmp_path / "a.sds")
+    assert (len(whole), noted()) == (RATE_HZ, "")
+    packets = int(0.6 * RATE_HZ / per_packet)
+    rest = own_rate(data[: 21 + 127 * packets + 60], tmp_path / "b.sds")
+    np.testing.assert_array_equal(rest, whole[: packets * per_packet])
+    missing_s = 1 - (packets + 60 / 127) * per_packet / RATE_HZ
+    assert float(noted().split(" of ")[0]) == pytest.approx(missing_s, abs=0.01)
+
+
+@pytest.mark.parametrize(("bits", "width"), [("DPCM_8", 1), ("DPCM_16", 2)])
+def test_a_cut_off_instrument_has_a_warning(bits: str, width: int, tmp_path: Path) -> None:
+    data = bytearray(sf_make(sound(2, rate_hz=44_100), 44_100, "XI", bits))
+    data[298:302] = struct.pack("<I", len(data) - 338)  # libsndfile leaves it at 0
+    assert len(own_rate(bytes(data), tmp_path / "a.xi")) == 44_100
+    assert not noted()
+    assert len(own_rate(bytes(data[: -11_025 * width]), tmp_path / "b.xi")) == 33_075
+    assert noted() == "0.250 of 1.000 s are missing at the end"
 
 
 def test_a_codec_that_no_decoder_knows() -> None:

@@ -79,3 +79,15 @@ def test_bytes_that_only_begin_like_a_header_cost_no_checksum_of_the_frame(
     with path.open("rb", buffering=0) as file:
         assert not flac_layout(file, path.stat().st_size, 0, path.read_bytes()[:4096]).suspicious
     np.testing.assert_array_equal(read_clip(Clip("a", path=str(path)), RATE_HZ), samples / np.float32(32_768))
+
+
+@pytest.mark.parametrize("frames", [500, 2000, 4000, 4090, 4100, 4500, 6000, 8000, 9000, 20_000])
+def test_a_recording_joined_with_itself_is_read_twice(frames: int, tmp_path: Path) -> None:
+    import soundfile
+
+    samples = np.random.default_rng(0).integers(-32_768, 32_767, frames).astype("<i2")  # about two bytes each
+    once, twice = tmp_path / "a.flac", tmp_path / "b.flac"
+    soundfile.write(once, samples, RATE_HZ, subtype="PCM_16")
+    twice.write_bytes(once.read_bytes() * 2)
+    read = read_clip(Clip("b", path=str(twice)), RATE_HZ)
+    np.testing.assert_array_equal(read, np.tile(samples / np.float32(32_768), 2))

@@ -18,18 +18,22 @@ _MARKS = (
     (0, b"riff\x2e\x91\xcf\x11", "w64"),
     (0, b"NIST_1A", "nist"),
     (0, b"Creative Voice File", "voc"),
+    (0, b"2BIT", "avr"),
+    (0, b"\xf0\x7e", "sds"),
+    (0, b"Extended Instrument: ", "xi"),
     (4, b"ftyp", "mp4"),
     (0, b"TTA1", "tta"),
     (0, b"MAC ", "ape"),
     (0, b"wvpk", "wavpack"),
 )
+_BY_START = {mark: name for at, mark, name in _MARKS if not at and len(mark) == 4}
 _EBML = b"\x1a\x45\xdf\xa3"
 KNOWN = "wav, w64, aiff, au, caf, flac, ogg, opus, mp3, aac, voc, nist, m4a, mp4, webm, mkv, tta, ape, wv"
 
 # container -> FFmpeg's name of its demuxer
 DEMUXERS = {
     "wav": "wav", "w64": "w64", "aiff": "aiff", "au": "au", "caf": "caf", "flac": "flac", "ogg": "ogg", "mp3": "mp3",
-    "voc": "voc", "nist": "nistsphere", "mp4": "mov", "matroska": "matroska",
+    "voc": "voc", "nist": "nistsphere", "avr": "avr", "sds": "sds", "mp4": "mov", "matroska": "matroska",
     "aac": "aac", "tta": "tta", "ape": "ape", "wavpack": "wv",
 }  # fmt: skip
 ONLY_PYAV = frozenset({"mp4", "matroska", "aac", "tta", "ape", "wavpack"})
@@ -54,6 +58,8 @@ def sniff(data: bytes) -> str | None:
 
     An ID3 tag in front of the recording, which MP3 files often have, is skipped if ``data`` holds all of it.
     """
+    if found := _BY_START.get(data[:4]):
+        return found
     start = 0
     while (length := id3_length(data[start : start + 10])) and start + length < len(data):
         start += length

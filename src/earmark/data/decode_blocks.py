@@ -17,6 +17,7 @@ from earmark.data.decode_pyav import PyavReader
 from earmark.data.decode_soundfile import Described, MoreThereError, NotForSoundfileError, SoundfileReader, describe
 from earmark.data.find_layout import Found, find_layout
 from earmark.data.incomplete import INCOMPLETE
+from earmark.data.layout import file_size
 from earmark.data.pieces import Pieces
 from earmark.errors import AudioError, MissingExtraError
 from earmark.extras import require
@@ -45,7 +46,7 @@ def blocks_of_clip(file: BinaryIO, clip: Clip) -> Iterator[Block]:
         raise AudioError(clip.source, f"an offset of {offset_s} s cannot be: it is 0 or more")
     if duration_s is not None and not (math.isfinite(duration_s) and duration_s > 0):
         raise AudioError(clip.source, f"a duration of {duration_s} s cannot be: it is above 0")
-    if not file.read(1):
+    if not file_size(file):
         raise AudioError(clip.source, "the file is empty (0 bytes)")
     found = find_layout(file, seeking=offset_s > 0, decoding=True)
     given, rate_hz = 0, None
@@ -71,7 +72,7 @@ def blocks_of_clip(file: BinaryIO, clip: Clip) -> Iterator[Block]:
 
 def describe_recording(file: BinaryIO) -> Described | None:
     """Return length, rate and channels of a recording without decoding it; ``None`` if that cannot be told."""
-    if not file.read(1):
+    if not file_size(file):
         return None
     try:
         return describe(file, find_layout(file).layout)
@@ -91,8 +92,7 @@ def _with_soundfile(file: BinaryIO, clip: Clip, found: Found, skip: int) -> Iter
     if found.layout.refusal:
         raise AudioError(clip.source, found.layout.refusal)
     reader = SoundfileReader(file, found.layout, clip.source, found.container)
-    with reader.opened() as head:
-        frames, rate_hz = head.num_frames, head.rate_hz
+    with reader as (frames, rate_hz, _):
         if not frames:
             if found.container in _COMPRESSED:
                 raise NotForSoundfileError("holds no samples")
@@ -102,12 +102,14 @@ def _with_soundfile(file: BinaryIO, clip: Clip, found: Found, skip: int) -> Iter
         if frames < start + max(wanted, 1) and not found.is_thorough:
             raise MoreThereError
         check_cut(clip, frames - start, wanted, rate_hz)
+        given = 0
         try:
             for block in reader.blocks(start + skip, min(wanted, frames - start) - skip):
+                given += len(block)
                 yield block, rate_hz
         finally:
             INCOMPLETE.note(clip, [*found.layout.faults, *reader.faults])
-        if not skip and not reader.given:
+        if not skip and not given:
             raise NotForSoundfileError("no samples can be decoded")
 
 

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 import numpy as np
 import soundfile
@@ -14,6 +12,7 @@ import soxr
 
 from earmark.data import samples
 from earmark.data.layout import TRIFLE_S, Layout, Stream, cut_short, file_size, missing, read_at
+from earmark.data.layout_announced import ANNOUNCING
 from earmark.data.layout_flac import stream_info
 from earmark.data.layout_ogg import lost_at_start_s
 from earmark.errors import AudioError
@@ -37,7 +36,7 @@ _PREROLL = {
     "MPEG_LAYER_I": 768,
 }
 _PREROLL["GSM610"] = 1 << 62  # libsndfile does not seek in it
-_CHECKED_BY_LAYOUT = frozenset({"flac", "ogg", "mp3", "wav", "w64", "caf", "nist", "voc"})
+_CHECKED_BY_LAYOUT = frozenset({"flac", "ogg", "mp3", "wav", "w64", *ANNOUNCING})
 
 
 class NotForSoundfileError(Exception):
@@ -58,8 +57,7 @@ class MoreThereError(Exception):
     """The file goes on behind the end that was announced: a thorough layout is needed."""
 
 
-@dataclass(frozen=True)
-class Described:
+class Described(NamedTuple):
     """Length and shape of a stream, by its header.
 
     Attributes:
@@ -76,13 +74,14 @@ class Described:
 class SequentialFile(soundfile.SoundFile):
     """Reads on from where the last read ended. SoundFile itself seeks there, at a cost and, in MP3, not exactly."""
 
+    __setattr__ = object.__setattr__  # SoundFile looks every name up among the tags that it can write
+
     def seekable(self) -> bool:
         """Return False, so that reading does not seek."""
         return False
 
 
-@contextmanager
-def open_stream(file: BinaryIO, stream: Stream) -> Iterator[SequentialFile]:
+def open_stream(file: BinaryIO, stream: Stream) -> SequentialFile:
     """Open a stream of a recording.
 
     Raises:
@@ -92,10 +91,10 @@ def open_stream(file: BinaryIO, stream: Stream) -> Iterator[SequentialFile]:
         sound = SequentialFile(stream.opened(file), closefd=False)
     except soundfile.LibsndfileError as exc:
         raise NotForSoundfileError(_reason(exc)) from exc
-    with sound:
-        if sound.frames >= UNKNOWN_FRAMES and stream.num_frames is None:
-            raise NotForSoundfileError("its header gives no length")
-        yield sound
+    if sound.frames >= UNKNOWN_FRAMES and stream.num_frames is None:
+        sound.close()
+        raise NotForSoundfileError("its header gives no length")
+    return sound
 
 
 def describe(file: BinaryIO, layout: Layout) -> Described:
@@ -134,7 +133,6 @@ class SoundfileReader:
 
     Attributes:
         faults: what was found to be wrong with the recording while reading.
-        given: frames that :meth:`blocks` has given so far.
 
     Raises:
         NotForSoundfileError: libsndfile does not read it.
@@ -144,24 +142,25 @@ class SoundfileReader:
         self._file, self._layout, self._source, self._container = file, layout, source, container
         self._heads = [] if len(layout.streams) == 1 else [_described(file, stream) for stream in layout.streams]
         self.faults: list[str] = []
-        self.given = 0
 
-    @contextmanager
-    def opened(self) -> Iterator[Described]:
-        """Open the recording, to read from it once.
-
-        Yields:
-            Its length, rate and channels.
-        """
+    def __enter__(self) -> Described:
+        """Open the recording, to read from it once, and return its length, rate and channels."""
         if self._heads:
             first = self._heads[0]
-            yield Described(sum(_at_rate(one, first.rate_hz) for one in self._heads), first.rate_hz, first.channels)
-            return
+            return Described(sum(_at_rate(one, first.rate_hz) for one in self._heads), first.rate_hz, first.channels)
         (stream,) = self._layout.streams
-        with open_stream(self._file, stream) as self._sound:
-            sound = self._sound
+        self._sound = sound = open_stream(self._file, stream)
+        try:
             self._check_log(sound)
-            yield Described(_frames(sound, stream), sound.samplerate, sound.channels)
+        except AudioError:
+            sound.close()
+            raise
+        return Described(_frames(sound, stream), sound.samplerate, sound.channels)
+
+    def __exit__(self, *_: object) -> None:
+        """Close it."""
+        if not self._heads:
+            self._sound.close()
 
     def blocks(self, start: int, count: int) -> Iterator[np.ndarray]:
         """Read ``count`` frames from ``start`` on, as float32 (frames, channels), fewer if the recording ends before.
@@ -170,18 +169,18 @@ class SoundfileReader:
             NotForSoundfileError: libsndfile cannot read on.
             MoreThereError: the recording goes on behind its announced end.
         """
-        if not self._heads:
-            for block in self._stream_blocks(self._sound, self._layout.streams[0], start, count):
-                self.given += len(block)
-                yield block
-            return
+        if self._heads:
+            return self._blocks_of_all(start, count)
+        return self._stream_blocks(self._sound, self._layout.streams[0], start, count)
+
+    def _blocks_of_all(self, start: int, count: int) -> Iterator[np.ndarray]:
+        """A stretch of several streams, with rate and channels of the first."""
         rate_hz, channels, at, stop = self._heads[0].rate_hz, self._heads[0].channels, 0, start + count
         for stream, head in zip(self._layout.streams, self._heads, strict=True):
             end = at + _at_rate(head, rate_hz)
             first, last = max(start, at) - at, min(stop, end) - at
             if first < last:
                 for block in self._joined_blocks(stream, head, first, last - first, rate_hz):
-                    self.given += len(block)
                     yield _with_channels(block, channels)
             at = end
 
@@ -303,11 +302,11 @@ def _read(sound: SequentialFile, start: int, stop: int) -> Iterator[np.ndarray]:
     while skip:
         skip -= len(sound.read(min(skip, samples.BLOCK), dtype="float32")) or skip
     while start < stop:
-        block = sound.read(min(stop - start, samples.BLOCK), dtype="float32", always_2d=True)
-        if not len(block):
+        block = np.empty((min(stop - start, samples.BLOCK), sound.channels), np.float32)
+        if not (count := sound.buffer_read_into(block, "float32")):
             return
-        yield block
-        start += len(block)
+        yield block[:count]
+        start += count
 
 
 def _with_channels(block: np.ndarray, channels: int) -> np.ndarray:

@@ -6,13 +6,12 @@ import os
 import threading
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
-from earmark.data.containers import audio_start, id3_length, sniff
+from earmark.data.containers import audio_start, sniff
 from earmark.data.layout import Layout, Stream, file_size, read_at
 from earmark.data.layout_aiff import aiff_layout, au_layout
-from earmark.data.layout_announced import announced_layout
+from earmark.data.layout_announced import ANNOUNCING, announced_layout
 from earmark.data.layout_flac import flac_layout, is_one_file, thorough_flac_layout
 from earmark.data.layout_mpeg import is_unbroken, mpeg_layout, thorough_mpeg_layout
 from earmark.data.layout_ogg import ogg_layout, thorough_ogg_layout
@@ -24,15 +23,14 @@ _HEAD = 4096
 _SEARCHED = 1 << 16  # bytes behind a tag in which MPEG frames are looked for
 _KEPT = 4096  # layouts
 
-_Search = Callable[[BinaryIO, int, int, bytes], bool]
+_Search = Callable[[BinaryIO, Layout, int, bytes], bool]
 _Key = tuple[int, int, int, int]  # device, inode, size, time of change of a file
 _thorough: OrderedDict[_Key, Layout] = OrderedDict()
 _honest: set[_Key] = set()  # FLAC and MP3 files that a look into them has found to be as their headers say
 _lock = threading.Lock()
 
 
-@dataclass(frozen=True)
-class Found:
+class Found(NamedTuple):
     """A recording's container and layout.
 
     Attributes:
@@ -65,7 +63,7 @@ def find_layout(file: BinaryIO, *, thorough: bool = False, seeking: bool = False
     is_short = head[:4] == b"RIFF" and head[8:20] == b"WAVEfmt \x10\0\0\0" and head[36:40] == b"data"
     if is_short and int.from_bytes(head[40:44], "little") == file_size(file) - 44:
         return _PLAIN_WAV
-    base = audio_start(file) if id3_length(head[:10]) else 0
+    base = audio_start(file) if head.startswith(b"ID3") else 0
     if base:
         head = read_at(file, base, _HEAD)
     container = sniff(head) or ("mp3" if base and has_frames(read_at(file, base, _SEARCHED)) else None)
@@ -74,7 +72,7 @@ def find_layout(file: BinaryIO, *, thorough: bool = False, seeking: bool = False
         if not thorough:
             layout = _quick(file, container, size, base, head)
             search = {"flac": is_one_file if seeking else None, "mp3": is_unbroken if decoding else None}.get(container)
-            if not layout.suspicious and (search is None or _agrees(search, file, size, base, head)):
+            if not layout.suspicious and (search is None or _agrees(search, file, layout, base, head)):
                 return Found(container, layout, base)
         return Found(container, _searched(file, container, size, base), base, is_thorough=True)
     if container == "wav" or container == "w64":
@@ -83,7 +81,7 @@ def find_layout(file: BinaryIO, *, thorough: bool = False, seeking: bool = False
         layout = aiff_layout(file, size)
     elif container == "au" and not base:
         layout = au_layout(file, size)
-    elif container in ("caf", "nist", "voc") and not base:
+    elif container in ANNOUNCING and not base:
         layout = announced_layout(file, container, size)
     else:
         layout = Layout((Stream((Extent(base, size - base),)),)) if base else Layout()
@@ -96,12 +94,12 @@ def _quick(file: BinaryIO, container: str, size: int, base: int, head: bytes) ->
     return ogg_layout(file, size, base, head) if container == "ogg" else mpeg_layout(file, size, base, head)
 
 
-def _agrees(search: _Search, file: BinaryIO, size: int, base: int, head: bytes) -> bool:
+def _agrees(search: _Search, file: BinaryIO, layout: Layout, base: int, head: bytes) -> bool:
     """Whether a look into the file agrees with the quick layout; a file that has not changed is looked into once."""
     key = _key(file)
     if key in _honest:
         return True
-    if not search(file, size, base, head):
+    if not search(file, layout, base, head):
         return False
     if key is not None:
         with _lock:

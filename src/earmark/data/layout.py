@@ -14,7 +14,7 @@ from __future__ import annotations
 import io
 import os
 from dataclasses import dataclass
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 from earmark.data.pieces import Extent, Pieces
 from earmark.words import agreeing
@@ -66,8 +66,7 @@ class Stream:
         return file if isinstance(file, io.BytesIO) else file.fileno()
 
 
-@dataclass(frozen=True)
-class Layout:
+class Layout(NamedTuple):
     """The streams of a recording, to be read one after the other.
 
     Attributes:

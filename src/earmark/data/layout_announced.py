@@ -1,4 +1,7 @@
-"""CAF, NIST and VOC: whether a recording is as long as its header announces. The decoders read what there is."""
+"""CAF, NIST, VOC, AVR, SDS and XI: whether a recording is as long as its header announces.
+
+The decoders read the samples there are.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ import struct
 from dataclasses import dataclass
 from typing import BinaryIO
 
-from earmark.data.layout import Layout, cut_short, missing, read_at
+from earmark.data.layout import Layout, Stream, cut_short, missing, read_at
 
 _MOST_CHUNKS = 1000
 
@@ -17,16 +20,21 @@ class _Audio:
     start: int  # first byte
     announced: int  # bytes
     per_second: float  # bytes
+    packet: tuple[int, int] | None = None  # bytes and frames, if libsndfile repeats packets in place of missing ones
 
 
 def announced_layout(file: BinaryIO, container: str, size: int) -> Layout:
-    """Return the layout of a CAF, NIST or VOC file; headers that cannot be read are left to the decoders."""
-    found = {"caf": _caf, "nist": _nist, "voc": _voc}[container](file)
+    """Return the layout of a file in one of these formats; headers that cannot be read are left to the decoders."""
+    found = ANNOUNCING[container](file)
     if found is None or found.per_second <= 0 or found.announced <= 0:
         return Layout()
     there = max(0, size - found.start)
     fault = missing(found.announced, there, found.per_second)
-    return Layout(faults=(fault,) if fault else (), refusal=cut_short(found.announced, there, found.per_second))
+    refusal = cut_short(found.announced, there, found.per_second)
+    if fault and found.packet:
+        num_bytes, frames = found.packet
+        return Layout((Stream(num_frames=there // num_bytes * frames),), (fault,), refusal)
+    return Layout(faults=(fault,) if fault else (), refusal=refusal)
 
 
 def _caf(file: BinaryIO) -> _Audio | None:
@@ -80,3 +88,36 @@ def _voc(file: BinaryIO) -> _Audio | None:
             return None
         at += 4 + length
     return None
+
+
+def _avr(file: BinaryIO) -> _Audio | None:
+    """A fixed header; the upper byte of the rate is something else."""
+    head = read_at(file, 0, 30)
+    if len(head) < 30:
+        return None
+    is_stereo, bits = struct.unpack_from(">HH", head, 12)
+    rate_hz, frames = struct.unpack_from(">II", head, 22)
+    frame = bits // 8 * (2 if is_stereo else 1)
+    return _Audio(128, frames * frame, (rate_hz & 0xFFFFFF) * frame)
+
+
+def _sds(file: BinaryIO) -> _Audio | None:
+    """Packets of 127 bytes, 120 of them for samples of seven bits a byte (MIDI Sample Dump Standard)."""
+    head = read_at(file, 0, 21)
+    if len(head) < 21 or not 8 <= head[6] <= 28:
+        return None
+    period_ns, frames = (head[at] | head[at + 1] << 7 | head[at + 2] << 14 for at in (7, 10))
+    per_packet = 120 // (-(-head[6] // 7))
+    rate_hz = 1e9 / period_ns if period_ns else 0
+    return _Audio(21, -(-frames // per_packet) * 127, 127 * rate_hz / per_packet, (127, per_packet))
+
+
+def _xi(file: BinaryIO) -> _Audio | None:
+    """One sample of an instrument, at 44.1 kHz."""
+    head = read_at(file, 296, 42)
+    if len(head) < 42 or head[0] != 1:
+        return None
+    return _Audio(338, int.from_bytes(head[2:6], "little"), 44_100 * (2 if head[16] & 0x10 else 1))
+
+
+ANNOUNCING = {"caf": _caf, "nist": _nist, "voc": _voc, "avr": _avr, "sds": _sds, "xi": _xi}

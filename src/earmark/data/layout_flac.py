@@ -6,15 +6,15 @@ Frames are as in RFC 9639, section 9: each header has the number of the frame or
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 from earmark.data.layout import Layout, Stream, cut_short, find_all, missing, more_than_announced, read_at
 from earmark.data.pieces import Extent
 
-# Bytes read at the end besides the longest frame: tags, and the start of a second file that is so short that libFLAC,
-# which reads 8,192 bytes at a time, has read it together with the first.
-_TAIL = 9000
+# libFLAC reads 8,192 bytes at a time. It does not reach the end of the file if a longer second one follows; a shorter
+# one starts among the last bytes.
+_READ_AT_ONCE = 8192
+_TAIL = 9000  # bytes read at the end besides the longest frame: tags
 _LONGEST_FRAME = 1 << 16
 _SMALL = 1 << 18  # bytes of a file that is searched as a whole
 _MOST_STARTS = 16  # at the end of a file that are looked at before checksums are computed
@@ -43,8 +43,7 @@ def _table(polynomial: int, bits: int) -> list[int]:
 _CRC8, _CRC16 = _table(0x07, 8), _table(0x8005, 16)
 
 
-@dataclass(frozen=True)
-class StreamInfo:
+class StreamInfo(NamedTuple):
     """What the first metadata block of a FLAC file says.
 
     Attributes:
@@ -64,8 +63,7 @@ class StreamInfo:
     bits: int
 
 
-@dataclass(frozen=True)
-class _Frame:
+class _Frame(NamedTuple):
     at: int  # byte in the buffer
     start: int  # first sample
     end: int  # sample behind the last one
@@ -102,17 +100,17 @@ def flac_layout(file: BinaryIO, size: int, base: int, head: bytes) -> Layout:
             break
     if last is None or last.end != info.total:
         last, _ = _last_frame(_without_tags(tail), info)
-    honest = last is not None and last.end == info.total and tail.rfind(b"fLaC") < 0 and not base
-    return Layout(suspicious=not honest, end=size, read_ahead=_TAIL)
+    honest = last is not None and last.end == info.total and b"fLaC" not in tail[-_READ_AT_ONCE:] and not base
+    return Layout(suspicious=not honest, end=size, read_ahead=0)
 
 
-def is_one_file(file: BinaryIO, size: int, base: int, head: bytes) -> bool:
+def is_one_file(file: BinaryIO, layout: Layout, base: int, head: bytes) -> bool:
     """Whether this is a single FLAC file, so that seeking in it leads to the right frame.
 
     In files that were joined, libFLAC finds frames of the wrong one. In a small file another start is looked for; in a
     large one the numbers of a few frames have to increase.
     """
-    info = stream_info(head)
+    info, size = stream_info(head), layout.end
     if info is None or size - base <= _SMALL:
         return info is None or not find_all(file, b"fLaC", base + 4)
     last = -1

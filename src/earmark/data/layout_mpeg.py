@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import struct
 from dataclasses import dataclass, field
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 from earmark.data.containers import id3_length
 from earmark.data.layout import Layout, Stream, cut_short, missing, more_than_announced, read_at
@@ -85,8 +85,8 @@ def mpeg_layout(file: BinaryIO, size: int, base: int, head: bytes) -> Layout:
     return Layout(end=end, read_ahead=4 * first.length + 64)  # LAME's padding may be some frames
 
 
-def is_unbroken(file: BinaryIO, size: int, base: int, head: bytes) -> bool:
-    """Whether frames follow one another from the start to the end, as many as the header announces.
+def is_unbroken(file: BinaryIO, layout: Layout, base: int, head: bytes) -> bool:
+    """Whether frames follow one another from the start to the end of a layout, as many as the header announces.
 
     libsndfile skips damage without a word, so that everything behind it comes too early.
     """
@@ -95,7 +95,7 @@ def is_unbroken(file: BinaryIO, size: int, base: int, head: bytes) -> bool:
     if first is None or counted is None:
         return False
     lengths: dict[bytes, int] = {}  # by the first three bytes of the header
-    at, end, count = base, _without_tags(file, size, base), 0
+    at, end, count = base, layout.end, 0
     while at + 4 <= end:
         data, place = read_at(file, at, min(_BLOCK, end - at)), 0
         stop = len(data) - 3
@@ -132,8 +132,7 @@ def thorough_mpeg_layout(file: BinaryIO, size: int, base: int) -> Layout:
     return Layout(tuple(streams), tuple(faults), refusal)
 
 
-@dataclass(frozen=True)
-class _Counted:
+class _Counted(NamedTuple):
     at: int  # of the tag in the frame
     frames: int
     num_bytes: int

@@ -12,7 +12,7 @@ The rule, for a data chunk that announces S bytes in a file with A bytes behind 
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import BinaryIO
 
 from earmark.data.layout import Layout, Stream, cut_short, is_junk, left_out, missing, more_than_announced, read_at
@@ -98,7 +98,7 @@ def _one_layout(file: BinaryIO, size: int, base: int) -> tuple[Layout, int | Non
     if announced > there:
         fault = missing(announced, there, per_second)
         layout = _with_audio(file, found, there, (fault,) if fault else ())
-        return replace(layout, refusal=cut_short(announced, there, per_second)), None
+        return layout._replace(refusal=cut_short(announced, there, per_second)), None
     if announced and (joined := _joined(file, found.start + announced, size)):
         return _with_audio(file, found, announced, ()), joined
     if announced and _are_no_audio(file, found.start + announced, size, found.big):
@@ -120,7 +120,7 @@ def _with_audio(file: BinaryIO, found: _Data, length: int, faults: tuple[str, ..
     if found.is_mpeg:
         mpeg = thorough_mpeg_layout(file, found.start + length, found.start)
         if mpeg.streams[0].pieces is not None:
-            return replace(mpeg, faults=(*faults, *mpeg.faults))
+            return mpeg._replace(faults=(*faults, *mpeg.faults))
     return Layout((_stream(found, length),), faults)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 _RATES = (44_100, 48_000, 32_000)
 _KBITS = {  # by (is MPEG 1, layer)
@@ -15,8 +15,7 @@ _KBITS = {  # by (is MPEG 1, layer)
 }
 
 
-@dataclass(frozen=True)
-class Header:
+class Header(NamedTuple):
     """The header of a frame.
 
     Attributes:
