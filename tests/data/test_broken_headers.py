@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 pytest.importorskip("av")
-from benchmarks.variant_cases import sf_make
+from benchmarks.variant_cases import av_make, sf_make
 from earmark.data import find_layout
 from earmark.data.clips import Clip
 from earmark.data.decode import decode_bytes, duration_s, read_clip
@@ -157,6 +157,25 @@ def test_a_cut_off_sample_dump_is_not_filled_up_with_its_last_packet(
     np.testing.assert_array_equal(rest, whole[: packets * per_packet])
     missing_s = 1 - (packets + 60 / 127) * per_packet / RATE_HZ
     assert float(noted().split(" of ")[0]) == pytest.approx(missing_s, abs=0.01)
+
+
+def test_a_cut_off_alac_recording_in_caf_has_a_warning(tmp_path: Path) -> None:
+    data = sf_make(sound(2), RATE_HZ, "CAF", "ALAC_16")
+    assert len(own_rate(data, tmp_path / "a.caf")) == RATE_HZ
+    assert not noted()
+    assert len(own_rate(data[:-40], tmp_path / "b.caf")) < RATE_HZ
+    assert noted().endswith(" of 1.000 s are missing at the end")
+
+
+def test_a_damaged_last_page_of_flac_in_ogg_has_a_warning(tmp_path: Path) -> None:
+    data = bytearray(av_make(sound(2, 3.0), RATE_HZ, "ogg", "flac", {}))
+    last = data.rindex(b"OggS")
+    whole = own_rate(bytes(data), tmp_path / "a.oga")
+    assert (len(whole), noted()) == (3 * RATE_HZ, "")
+    data[last + 300 : last + 330] = bytes(30)
+    rest = own_rate(bytes(data), tmp_path / "b.oga")
+    assert len(rest) < 3 * RATE_HZ
+    assert noted() == f"{3 - len(rest) / RATE_HZ:.3f} of 3.000 s are missing at the end"
 
 
 @pytest.mark.parametrize(("bits", "width"), [("DPCM_8", 1), ("DPCM_16", 2)])

@@ -11,6 +11,7 @@ import numpy as np
 from earmark.data import samples
 from earmark.data.containers import DEMUXERS, PROBED
 from earmark.data.layout import cut_short, missing
+from earmark.data.layout_ogg import end_s as ogg_end_s
 from earmark.errors import AudioError, MissingExtraError
 from earmark.extras import require
 
@@ -200,6 +201,9 @@ class PyavReader:
         if self._lost_at_s is not None:
             self.faults.append(f"{self._lost_s:.3f} s from {self._lost_at_s:.3f} s on are damaged and silent")
         announced_s = _announced_s(container, stream)
+        if container.format.name == "ogg":  # FFmpeg does not count pages that are damaged
+            last_page_s = ogg_end_s(self._file) - float((stream.start_time or 0) * stream.time_base)
+            announced_s = max(announced_s or 0.0, last_page_s)
         if is_cut or announced_s is None or end_s >= announced_s - _SHORTFALL_S:
             return
         # if not, damage has ended it; of Ogg that length is not in a header, but the position of the last page

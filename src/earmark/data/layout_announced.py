@@ -38,8 +38,8 @@ def announced_layout(file: BinaryIO, container: str, size: int) -> Layout:
 
 
 def _caf(file: BinaryIO) -> _Audio | None:
-    """The data chunk of samples of one size; the decoders know the length of compressed ones."""
-    at, per_second = 8, 0.0
+    """The data chunk; of packets of different sizes the mean counts."""
+    at, rate_hz, per_second, seconds = 8, 0.0, 0.0, 0.0
     for _ in range(_MOST_CHUNKS):
         head = read_at(file, at, 44)
         if len(head) < 12:
@@ -47,8 +47,12 @@ def _caf(file: BinaryIO) -> _Audio | None:
         name, length = head[:4], struct.unpack_from(">q", head, 4)[0]
         if name == b"desc" and len(head) == 44:
             rate_hz, _, _, packet_bytes, packet_frames = struct.unpack_from(">d4sIII", head, 12)
-            per_second = rate_hz * packet_bytes / packet_frames if packet_frames and 0 < rate_hz < 1e9 else 0.0
+            rate_hz = rate_hz if 0 < rate_hz < 1e9 else 0.0
+            per_second = rate_hz * packet_bytes / packet_frames if packet_frames else 0.0
+        if name == b"pakt" and len(head) >= 28 and rate_hz:
+            seconds = struct.unpack_from(">q", head, 20)[0] / rate_hz
         if name == b"data":  # -1 if it goes on to the end of the file
+            per_second = per_second or (length / seconds if seconds > 0 else 0.0)
             return _Audio(at + 16, length - 4, per_second) if length > 4 else None
         if length < 0:
             return None

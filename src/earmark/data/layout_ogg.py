@@ -5,7 +5,8 @@ from __future__ import annotations
 import struct
 from typing import BinaryIO
 
-from earmark.data.layout import Layout, Stream, find_all, read_at
+from earmark.data.layout import Layout, Stream, file_size, find_all, read_at
+from earmark.data.layout_flac import stream_info
 from earmark.data.pieces import Extent
 
 _FIRST = b"OggS\0\x02"  # a page that begins a stream
@@ -66,6 +67,16 @@ def lost_at_start_s(file: BinaryIO, size: int, frames: int, rate_hz: int) -> flo
     return start_s if start_s >= first / counted_hz else 0.0
 
 
+def end_s(file: BinaryIO) -> float:
+    """Return the time in seconds at which the last page ends by its header, even if it is damaged; 0 if unknown."""
+    size = file_size(file)
+    tail_start = max(0, size - _LONGEST_PAGE)
+    tail = read_at(file, tail_start, size - tail_start)
+    at, is_whole = _last_page(tail)
+    rate_hz = _rate_hz(read_at(file, 0, 100))
+    return max(0, struct.unpack_from("<q", tail, at + 6)[0]) / rate_hz if is_whole and rate_hz else 0.0
+
+
 def _page_length(head: bytes) -> int:
     """Bytes of the page that starts with ``head``: 27, the last of which counts the lengths that follow, and these."""
     if len(head) < 27 or len(head) < 27 + head[26]:
@@ -98,4 +109,6 @@ def _rate_hz(page: bytes) -> int:
     packet = page[27 + page[26] :] if len(page) > 27 else b""
     if packet.startswith(b"\x01vorbis") and len(packet) >= 16:
         return int(struct.unpack_from("<I", packet, 12)[0])
+    if packet.startswith(b"\x7fFLAC") and (info := stream_info(packet[9:])):
+        return info.rate_hz
     return 48_000 if packet.startswith(b"OpusHead") else 0
