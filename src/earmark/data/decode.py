@@ -320,6 +320,7 @@ def _at_own_rate(file: BinaryIO, clip: Clip) -> tuple[np.ndarray, int]:
     """The stretch that a clip names in mono, float32 (T,), at the recording's own rate, and that rate in Hz."""
     # mixed block by block, so that many channels take no more room than one
     mixer = Mixer(clip.source)
-    blocks, rates = zip(*((mixer.mono(block), rate_hz) for block, rate_hz in blocks_of_clip(file, clip)), strict=True)
-    samples = blocks[0] if len(blocks) == 1 else np.concatenate(blocks)
-    return samples, rates[0]
+    blocks: list[np.ndarray] = []
+    for block, rate_hz in blocks_of_clip(file, clip):
+        blocks.append(mixer.mono(block))
+    return blocks[0] if len(blocks) == 1 else np.concatenate(blocks), rate_hz

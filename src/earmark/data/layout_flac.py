@@ -26,6 +26,7 @@ _RATES = {
     11: 96_000,
 }  # fmt: skip
 _BITS = {1: 8, 2: 12, 4: 16, 5: 20, 6: 24, 7: 32}
+_STREAM_INFO = struct.Struct(">HHIQ")  # largest block, lengths of frames, the rest
 _SYNC = (b"\xf8", b"\xf9")  # behind 0xFF: frames of a fixed, and of a variable number of samples
 
 
@@ -73,9 +74,9 @@ def stream_info(data: bytes) -> StreamInfo | None:
     """Read the metadata block STREAMINFO of a FLAC file, of which ``data`` is the start."""
     if len(data) < 42 or data[:4] != b"fLaC" or data[4] & 0x7F or data[5:8] != b"\0\0\x22":
         return None
-    packed = int.from_bytes(data[18:26], "big")
-    longest = int.from_bytes(data[15:18], "big") or _LONGEST_FRAME
-    block, total = int.from_bytes(data[10:12], "big"), packed & ((1 << 36) - 1)
+    block, _, longest, packed = _STREAM_INFO.unpack_from(data, 10)
+    longest = longest & 0xFFFFFF or _LONGEST_FRAME
+    total = packed & ((1 << 36) - 1)
     return StreamInfo(block, longest, packed >> 44, total, (packed >> 41 & 7) + 1, (packed >> 36 & 31) + 1)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import NamedTuple
 
 _RATES = (44_100, 48_000, 32_000)
@@ -35,11 +36,18 @@ class Header(NamedTuple):
 
 def parse_header(data: bytes, at: int = 0) -> Header | None:
     """Return the frame header at ``at``; ``None`` for anything else, and for "free format"."""
-    if len(data) < at + 4 or data[at] != 0xFF or data[at + 1] & 0xE0 != 0xE0:
+    if data[at : at + 1] != b"\xff":
         return None
-    version, layer = data[at + 1] >> 3 & 3, 4 - (data[at + 1] >> 1 & 3)
-    bitrate, rate, padding = data[at + 2] >> 4, data[at + 2] >> 2 & 3, data[at + 2] >> 1 & 1
-    if version == 1 or layer == 4 or bitrate in (0, 15) or rate == 3 or data[at + 3] & 3 == 2:
+    return _parsed(data[at : at + 4])
+
+
+@lru_cache(4096)  # the frames of all recordings have few different headers
+def _parsed(head: bytes) -> Header | None:
+    if len(head) < 4 or head[1] & 0xE0 != 0xE0:
+        return None
+    version, layer = head[1] >> 3 & 3, 4 - (head[1] >> 1 & 3)
+    bitrate, rate, padding = head[2] >> 4, head[2] >> 2 & 3, head[2] >> 1 & 1
+    if version == 1 or layer == 4 or bitrate in (0, 15) or rate == 3 or head[3] & 3 == 2:
         return None
     is_one = version == 3
     rate_hz = _RATES[rate] // (1 if is_one else 2 if version == 2 else 4)
@@ -49,7 +57,7 @@ def parse_header(data: bytes, at: int = 0) -> Header | None:
     else:
         samples = 576 if layer == 3 and not is_one else 1152
         length = samples // 8 * bits // rate_hz + padding
-    return Header((version, layer, rate, data[at + 3] >> 6 == 3), length, layer, samples, rate_hz)
+    return Header((version, layer, rate, head[3] >> 6 == 3), length, layer, samples, rate_hz)
 
 
 def has_frames(data: bytes) -> bool:
