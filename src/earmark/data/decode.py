@@ -321,6 +321,6 @@ def _at_own_rate(file: BinaryIO, clip: Clip) -> tuple[np.ndarray, int]:
     # mixed block by block, so that many channels take no more room than one
     mixer = Mixer(clip.source)
     blocks: list[np.ndarray] = []
-    for block, rate_hz in blocks_of_clip(file, clip):
+    for block, rate_hz in blocks_of_clip(file, clip):  # noqa: B007 (read behind the loop)
         blocks.append(mixer.mono(block))
     return blocks[0] if len(blocks) == 1 else np.concatenate(blocks), rate_hz
