@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -19,6 +20,7 @@ ROOMS = [
     {"data"},
     {"audit"},
     {"batch"},
+    {"families"},
     {"models"},
     {"scoring"},
     {"runs"},
@@ -55,6 +57,21 @@ def test_imports_run_one_way(path: Path) -> None:
         if room is None or room == own:
             continue
         assert LEVEL[room] < LEVEL[own], f"{path}: imports {module}"
+
+
+def test_only_families_ask_which_architecture_a_model_is() -> None:
+    compares = re.compile(
+        r"""model_type\)? (==|!=|in|not in) [("'\[]|(_[A-Z_]+|[A-Z_]{4,})(\[|\.get\()[\w.]*model_type\b"""
+    )
+    allowed = {"CONFIG_MAPPING[model_type"}  # Transformers' own table
+    found = [
+        f"{path.relative_to(PACKAGE)}: {match[0]}"
+        for path in sorted(PACKAGE.rglob("*.py"))
+        if path.parent.name != "families"
+        for match in compares.finditer(path.read_text(encoding="utf-8"))
+        if match[0] not in allowed
+    ]
+    assert not found, "this belongs into a family (earmark.families)"
 
 
 LIGHT = [

@@ -9,9 +9,10 @@ import pytest
 import torch
 import transformers
 
+from earmark.families.registry import find_family
 from earmark.models.build import ModelSource, build_for_training
 from earmark.models.freeze import encoder_layers
-from earmark.models.layer_drop import drop_rate, first_dropped
+from earmark.models.layer_drop import drop_rate
 from tests.tiny import ARCHITECTURES, tone
 
 KINDS = sorted({*ARCHITECTURES} - {"audio-spectrogram-transformer", "sew-d", "tc_resnet"})
@@ -37,7 +38,7 @@ def test_a_sum_of_layers_trains_with_layers_left_out(kind: str) -> None:
             gradients = [weight.grad for weight in layer.parameters() if weight.requires_grad]
             if all(gradient is None or not gradient.any() for gradient in gradients):
                 gone.add(i)
-    dropped = set(range(first_dropped(model.config), len(encoder_layers(model))))
+    dropped = set(range(find_family(model.config).first_dropped_layer, len(encoder_layers(model))))
     assert gone == dropped  # each is left out at times, and none is always there
     assert drop_rate(model.config) == 0.5  # as it will be saved
     model.eval()

@@ -19,9 +19,9 @@ import torch
 from earmark.data import flat_file
 from earmark.data.usable import UsableClips
 from earmark.errors import DataError, OutputError
+from earmark.families.wav2vec2 import Wav2Vec2, WavLM
 from earmark.models.build import AudioModel, ModelSource, load_trained
 from earmark.models.freeze import body_of
-from earmark.models.wav2vec2_family import MODEL_TYPES
 from earmark.scoring.table import score_table
 from earmark.train import frozen
 from earmark.train.clips import fill_buckets, training_clips
@@ -29,6 +29,8 @@ from earmark.train.frozen import frozen_clips, stage_to_keep
 from earmark.train.trainer import AudioTrainer
 from tests.tiny import ARCHITECTURES
 from tests.train.small import CPU, build, make_trainer, mixed_lengths_s, usable, write_clips
+
+MODEL_TYPES = (*Wav2Vec2.model_types, *WavLM.model_types)
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +73,10 @@ def messages(caplog: pytest.LogCaptureFixture) -> list[str]:
 # features
 
 
-@pytest.mark.parametrize(("kind", "lengths"), [("wav2vec2", "even"), *((kind, "mixed") for kind in MODEL_TYPES)])
+@pytest.mark.parametrize(
+    ("kind", "lengths"),
+    [("wav2vec2", "even"), *((kind, "mixed") for kind in MODEL_TYPES)],
+)
 def test_training_on_kept_features_is_training_on_the_clips(
     kind: str, lengths: str, request: pytest.FixtureRequest, tmp_path: Path
 ) -> None:

@@ -22,13 +22,12 @@ from earmark.errors import DeviceError, ModelError, first_line
 from earmark.export.description import ExportDescription, decision_of, is_export, read_description
 from earmark.export.pt2_file import read_pt2
 from earmark.extras import require
-from earmark.models import wav2vec2_family
+from earmark.families.registry import find_family
 from earmark.models.build import AudioModel, load_trained
 from earmark.models.checkpoint import local_folder
 from earmark.models.decision import PLAIN, Decision
 from earmark.models.frontend import side_by_side
 from earmark.models.source import ModelSource
-from earmark.scoring.forward import most_samples
 from earmark.tasks import Task
 
 logger = logging.getLogger(__name__)
@@ -130,8 +129,9 @@ class ExportedScorer:
         self.sampling_rate_hz = description.sampling_rate_hz
         self.max_samples = description.max_samples
         self.shortest_in_batch = description.shortest_in_batch
-        heavy = description.architecture in wav2vec2_family.MODEL_TYPES and description.fixed_shape is None
-        self.most_samples = most_samples(self.sampling_rate_hz) if heavy and runner.on_cpu else math.inf
+        limited = runner.on_cpu and description.fixed_shape is None
+        longest_s = find_family(description.architecture).cpu_batch_s if limited else math.inf
+        self.most_samples = longest_s * self.sampling_rate_hz
 
     def session(self) -> AbstractContextManager[None]:
         """Nothing lasts for many batches."""

@@ -21,6 +21,7 @@ from torch import nn
 
 from earmark.errors import ModelError, first_line
 from earmark.extras import require
+from earmark.families.registry import find_family
 from earmark.models.freeze import body_of, encoder_layers, head_parameters
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
@@ -57,10 +58,8 @@ def attach(model: Any, rank: int, alpha: float, targets: str | None = None) -> l
         MissingExtraError: peft is not installed.
     """
     peft = require("peft")
-    if model.config.model_type == "wavlm" and model.forward.family is None:
-        raise ModelError(
-            f"--lora: this WavLM's attention goes past its layers, and past adapters; {_HOW_TO_DO_WITHOUT}"
-        )
+    if reason := find_family(model.config).check_adapters(model):
+        raise ModelError(f"--lora: {reason}; {_HOW_TO_DO_WITHOUT}")
     layers = _chosen_layers(model, targets)
     config = peft.LoraConfig(r=rank, lora_alpha=alpha, target_modules=layers, lora_dropout=0.0, bias="none")
     head = head_parameters(model)

@@ -23,14 +23,9 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_AUDIO_CLASSIFICATIO
 
 from earmark.data.background import find_background
 from earmark.errors import ModelError, first_line
-from earmark.models import adapters, tc_resnet
-from earmark.models.clip_length import (
-    cut_to_length,
-    length_for_training_s,
-    min_samples,
-    native_length_s,
-    takes_one_length,
-)
+from earmark.families.registry import FAMILIES, find_family
+from earmark.models import adapters
+from earmark.models.clip_length import cut_to_length, length_for_training_s
 from earmark.models.decision import FILE_NAME as DECISION
 from earmark.models.decision import PLAIN, Decision, read_decision
 from earmark.models.extractor import UNREADABLE, load_extractor
@@ -99,7 +94,8 @@ def let_others_read(folder: Path) -> None:
 
 def supported_architectures() -> list[str]:
     """``model_type`` of every architecture that can become an audio classifier."""
-    return sorted([*MODEL_FOR_AUDIO_CLASSIFICATION_MAPPING_NAMES, tc_resnet.TCResNetConfig.model_type])
+    own = [model_type for family in FAMILIES if family.is_own for model_type in family.model_types]
+    return sorted([*MODEL_FOR_AUDIO_CLASSIFICATION_MAPPING_NAMES, *own])
 
 
 def build_for_training(
@@ -188,7 +184,8 @@ def load_trained(source: ModelSource, *, decided: bool = True) -> AudioModel:
         model = _load_weights(folder, config, source, fresh_head=False).model.eval()
     extractor = load_extractor(source, folder, config)
     saved = getattr(config, CONFIG_KEY, None) or {}
-    length_s = saved.get("max_length_seconds") or native_length_s(config, extractor) or _DEFAULT_WINDOW_S
+    native_s = find_family(config).native_length_s(config, extractor)
+    length_s = saved.get("max_length_seconds") or native_s or _DEFAULT_WINDOW_S
     labels = [config.id2label[i] for i in range(config.num_labels)]
     task = Task.of_config(config)
     decision = read_decision(folder, labels, task) if decided else Decision(task=task)
@@ -309,10 +306,7 @@ def _load_adapted(source: ModelSource, folder: Path, config: Any) -> Any:
     except ModelError as exc:
         raise ModelError(f"{folder}: an adapter of {name}, which is not there ({exc})") from exc
     of_base = load_config(base, place)
-    if takes_one_length(config):  # the weights have the positions of the base: they are cut once more
-        for setting in ("max_source_positions", "max_length"):
-            if hasattr(of_base, setting):
-                setattr(config, setting, getattr(of_base, setting))
+    find_family(config).restore_length(config, of_base)  # the weights have the positions of the base: cut once more
     model = _load_weights(place, config, base, fresh_head=True).model
     cut_to_length(model, load_extractor(base, place, of_base), config.earmark["max_length_seconds"])
     adapters.load_merged(model, folder)
@@ -321,12 +315,13 @@ def _load_adapted(source: ModelSource, folder: Path, config: Any) -> Any:
 
 def _frontend(extractor: Any, config: Any, length_s: float) -> Frontend:
     shortest, longest = _limits(extractor, config, length_s)
-    return Frontend(extractor, min_samples=shortest, max_samples=longest, pads_itself=takes_one_length(config))
+    pads_itself = find_family(config).takes_one_length
+    return Frontend(extractor, min_samples=shortest, max_samples=longest, pads_itself=pads_itself)
 
 
 def _limits(extractor: Any, config: Any, length_s: float) -> tuple[int, int]:
     rate_hz = int(extractor.sampling_rate)
-    return min_samples(config, rate_hz), max(1, round(length_s * rate_hz))
+    return find_family(config).min_samples(config, rate_hz), max(1, round(length_s * rate_hz))
 
 
 @contextlib.contextmanager

@@ -8,12 +8,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import transformers
 from huggingface_hub.errors import StrictDataclassError
 from transformers import AutoFeatureExtractor
 
 from earmark.errors import ModelError, first_line
-from earmark.models.clip_length import takes_one_length
+from earmark.families.registry import find_family
 
 if TYPE_CHECKING:
     from earmark.models.source import ModelSource
@@ -42,7 +41,7 @@ def load_extractor(source: ModelSource, folder: Path | None, config: Any) -> Any
     place = source.find(source.feature_extractor) if source.feature_extractor else folder
     saved = None if place is None else saved_settings(place)
     if place is None or saved is None:
-        extractor = _default_extractor(config)
+        extractor = find_family(config).default_extractor(config)
         assumed = list(_DECIDE_PREDICTIONS)
     else:
         file, settings = saved
@@ -55,7 +54,7 @@ def load_extractor(source: ModelSource, folder: Path | None, config: Any) -> Any
             raise ModelError(f"{file}: has the sampling_rate {rate_hz}, not a rate in hertz")
         assumed = [name for name in _DECIDE_PREDICTIONS if name not in settings]
     _warn_of_assumed(source, place, extractor, assumed)
-    if hasattr(extractor, "return_attention_mask") and not takes_one_length(config):
+    if hasattr(extractor, "return_attention_mask") and not find_family(config).takes_one_length:
         extractor.return_attention_mask = source.attention_mask
     return extractor
 
@@ -100,16 +99,3 @@ def _warn_of_assumed(source: ModelSource, place: Path | None, extractor: Any, as
         ", ".join(values),
         _PREPROCESSOR,
     )
-
-
-def _default_extractor(config: Any) -> Any:
-    kind = config.model_type
-    if kind == "whisper":
-        seconds = config.max_source_positions * 2 // 100  # 100 mel frames a second, two frames a position
-        return transformers.WhisperFeatureExtractor(feature_size=config.num_mel_bins, chunk_length=seconds)
-    if kind == "audio-spectrogram-transformer":
-        return transformers.ASTFeatureExtractor(num_mel_bins=config.num_mel_bins, max_length=config.max_length)
-    if kind == "wav2vec2-bert":
-        return transformers.SeamlessM4TFeatureExtractor(stride=config.feature_projection_input_dim // 80)
-    # TC-ResNet normalises its own log-mel; the others were trained on clips of zero mean and unit variance
-    return transformers.Wav2Vec2FeatureExtractor(do_normalize=kind != "tc_resnet", return_attention_mask=True)

@@ -1,6 +1,6 @@
 """What a classifier's ``forward`` does here, in training, evaluation, prediction and every later path.
 
-The wav2vec2 family runs through :mod:`earmark.models.wav2vec2_family`, everything else through the library's own
+The wav2vec2 family runs through :mod:`earmark.families.wav2vec2_forward`, everything else through the library's own
 forward. Either can compute in bfloat16 while the weights that are learned stay float32: each step casts every weight
 once, and gradients flow back through the cast. Autocast would cast activations back and forth at each operation instead
 (it adds 443 casts to the 1,050 operations of a wav2vec2-base step).
@@ -19,15 +19,13 @@ from torch import nn
 from torch.func import functional_call
 from transformers.modeling_outputs import SequenceClassifierOutput
 
-from earmark.models import embedding, wav2vec2_family
-from earmark.models.clip_length import takes_one_length
+from earmark.families.registry import find_family
 from earmark.models.convolutions import CheckedConvolutions
 from earmark.models.head import CONFIG_KEY, output_layer, unit_of
 from earmark.models.layer_drop import SelectedLayers, drop_rate
 
 # what the forward of the wav2vec2 family takes; anything else (labels, output_attentions) is for the library's
 _FAMILY_INPUTS = {"input_values", "attention_mask", "features", "num_frames"}
-_MASKED_BY_THE_LIBRARY = ("wav2vec2-bert", "tc_resnet")
 
 
 class ModelForward:
@@ -46,7 +44,8 @@ class ModelForward:
 
     def __init__(self, model: Any) -> None:
         self.model = model
-        self.family = wav2vec2_family.Wav2Vec2FamilyForward(model) if wav2vec2_family.is_supported(model) else None
+        self.kind = find_family(model.config)
+        self.family = self.kind.static_forward(model)
         self.convolutions = CheckedConvolutions(model)
         self.compared: set[tuple[type, torch.dtype]] = set()
         self._training_dtype: torch.dtype | None = None
@@ -96,14 +95,14 @@ class ModelForward:
         given = {name: value for name, value in inputs.items() if value is not None}
         stop_at = given.pop("stop_at", None)
         if stop_at == "embeddings":
-            return embedding.embed(self.model, given)
+            return self.kind.embeddings(self.model, given)
         mask = given.get("attention_mask")
         num_samples = None if mask is None else mask.sum(dim=-1)
         if stop_at == "features":
             assert self.family is not None, "only the wav2vec2 family has a feature encoder of its own"
             return self.family.features(given["input_values"], num_samples)
         if "embeddings" in given:
-            outputs = SequenceClassifierOutput(logits=embedding.classify(self.model, given["embeddings"]))
+            outputs = SequenceClassifierOutput(logits=self.kind.classify(self.model, given["embeddings"]))
         elif self.family is None or args or not set(given) <= _FAMILY_INPUTS:
             drops = self.selected is not None and self.model.training
             with self.selected.used() if drops else nullcontext():  # type: ignore[union-attr]  # drops says so
@@ -123,8 +122,8 @@ class ModelForward:
         return logits if self.temperature == 1.0 else logits / self.temperature
 
     def _like_weights(self, inputs: dict[str, Any]) -> dict[str, Any]:
-        """Floating inputs in the type of the weights; TC-ResNet's samples stay float32 for its log-mel."""
-        if self.model.config.model_type == "tc_resnet":
+        """Floating inputs in the type of the weights, unless the family takes float32."""
+        if self.kind.takes_float32:
             return inputs
         dtype = next(parameter.dtype for parameter in self.model.parameters() if parameter.ndim > 1)
         return {
@@ -159,7 +158,7 @@ def install_forward(model: Any) -> Any:
 
 def pads_exactly(model: Any) -> bool:
     """Whether a clip's logits stay the same when it is padded to the length of another, given an attention mask."""
-    if takes_one_length(model.config) or model.config.model_type in _MASKED_BY_THE_LIBRARY:
+    if find_family(model.config).masks_padding:
         return True
     return isinstance(model.forward, ModelForward) and model.forward.family is not None
 

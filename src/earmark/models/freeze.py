@@ -8,15 +8,8 @@ from typing import Any
 from torch import nn
 
 from earmark.errors import ModelError
+from earmark.families.registry import find_family
 
-# The part that turns samples or mel bins into the first frame features, by its name inside the body. The wav2vec2
-# family has its own method for this, which also spares the gradient of its input; the others are named here.
-_FEATURE_ENCODERS = {
-    "audio-spectrogram-transformer": ("embeddings.patch_embeddings",),
-    "wav2vec2-bert": ("feature_projection",),
-    "whisper": ("conv1", "conv2"),
-    "tc_resnet": ("stem",),
-}
 _CHOICES = "none, feature_encoder, encoder or last-N (the last N layers and the head learn)"
 
 
@@ -96,9 +89,14 @@ def freeze(model: Any, what: str | None) -> str:
 
 
 def _freeze_feature_encoder(model: Any) -> None:
-    if hasattr(model, "freeze_feature_encoder"):
+    if hasattr(model, "freeze_feature_encoder"):  # the wav2vec2 family's own, which also spares the input's gradient
         model.freeze_feature_encoder()
         return
-    body = body_of(model)
-    for name in _FEATURE_ENCODERS[model.config.model_type]:
-        body.get_submodule(name).requires_grad_(False)
+    names = find_family(model.config).feature_encoder
+    if not names:
+        raise ModelError(
+            f"--freeze feature_encoder: it is not known which part of a {model.config.model_type} that is; use none, "
+            "encoder or last-N"
+        )
+    for name in names:
+        body_of(model).get_submodule(name).requires_grad_(False)

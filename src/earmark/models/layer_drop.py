@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+from earmark.families.registry import find_family
 from earmark.models.freeze import encoder_layers
 
 _SETTINGS = ("layerdrop", "encoder_layerdrop")  # of the wav2vec2 family and its relatives; of Whisper
@@ -20,11 +21,6 @@ _SETTINGS = ("layerdrop", "encoder_layerdrop")  # of the wav2vec2 family and its
 def drop_rate(config: Any) -> float:
     """Return the probability that a training step leaves out a layer; 0 for architectures without LayerDrop."""
     return float(next((getattr(config, name) for name in _SETTINGS if getattr(config, name, None)), 0.0))
-
-
-def first_dropped(config: Any) -> int:
-    """Return the first layer that may be left out: WavLM's first one makes the position bias of all."""
-    return 1 if config.model_type == "wavlm" else 0
 
 
 class SelectedLayers:
@@ -47,7 +43,7 @@ class SelectedLayers:
             for name in _SETTINGS
             if isinstance(vars(place).get(name), (int, float))
         ]
-        for layer in list(encoder_layers(model))[first_dropped(model.config) :]:
+        for layer in list(encoder_layers(model))[find_family(model.config).first_dropped_layer :]:
             layer.register_forward_hook(self._select, prepend=True)  # before the one that keeps outputs for the sum
 
     @contextmanager

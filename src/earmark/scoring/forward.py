@@ -31,9 +31,6 @@ from earmark.threads import watch
 _CHUNK_BATCHES = 8
 _CHUNK_SAMPLES = 1 << 24  # 64 MB
 _SHORTEST_IN_BATCH = 0.8  # of the longest: bounds padding
-# One clip of a few seconds keeps a CPU busy with a model of this size; more at once cost padding and memory (6.5 MB for
-# each second behind the first convolution of wav2vec2-base are 3.3 GB for 32 clips of 16 s).
-_FAMILY_CPU_BATCH_S = 4
 
 
 class Scorer(Protocol):
@@ -143,8 +140,8 @@ class TorchScorer:
         self.sampling_rate_hz = frontend.sampling_rate_hz
         self.max_samples = frontend.max_samples
         self.shortest_in_batch = shortest_in_batch(model, frontend)
-        of_family_on_cpu = model.forward.family is not None and next(model.parameters()).device.type == "cpu"
-        self.most_samples = most_samples(frontend.sampling_rate_hz) if of_family_on_cpu else math.inf
+        on_cpu = next(model.parameters()).device.type == "cpu"
+        self.most_samples = model.forward.kind.cpu_batch_s * frontend.sampling_rate_hz if on_cpu else math.inf
 
     @contextmanager
     def session(self) -> Iterator[None]:
@@ -189,11 +186,6 @@ def shortest_in_batch(model: Any, frontend: Frontend) -> float:
     if frontend.pads_itself:  # fixed-length encoders pad every clip to the same length anyway
         return 0.0
     return _SHORTEST_IN_BATCH if pads_exactly(model) else 1.0
-
-
-def most_samples(sampling_rate_hz: int) -> int:
-    """Of a batch of the wav2vec2 family on a CPU."""
-    return _FAMILY_CPU_BATCH_S * sampling_rate_hz
 
 
 def batches_of_like_length(

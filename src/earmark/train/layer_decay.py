@@ -6,18 +6,13 @@ import logging
 from typing import Any
 
 from earmark.errors import ModelError, UsageError
+from earmark.families.registry import find_family
 from earmark.models.freeze import body_of, encoder_layers, head_parameters
 
 logger = logging.getLogger(__name__)
 
-# What lies behind the stack of layers, by name within the body; all else outside of it lies before. The wav2vec2
-# family has its encoder's norm there in its large models only.
+# What lies behind the stack of layers, by name within the body; all else outside of it lies before.
 _BEHIND = ("adapter", "intermediate_ffn", "encoder.upsample")
-_NORM_BEHIND = {
-    "whisper": "layer_norm",
-    "audio-spectrogram-transformer": "layernorm",
-    "wav2vec2-conformer": "encoder.layer_norm",
-}
 
 
 def depths(model: Any) -> dict[str, int]:
@@ -30,7 +25,7 @@ def depths(model: Any) -> dict[str, int]:
     layers = encoder_layers(model)
     body = body_of(model)
     depth_of = {id(weight): i for i, layer in enumerate(layers, 1) for weight in layer.parameters()}
-    norm = _NORM_BEHIND.get(model.config.model_type)
+    norm = find_family(model.config).norm_behind
     if "StableLayerNorm" in type(getattr(body, "encoder", None)).__name__:
         norm = "encoder.layer_norm"
     behind = _BEHIND if norm is None else (*_BEHIND, norm)

@@ -9,47 +9,17 @@ from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 from earmark.errors import UsageError
+from earmark.families.base import Recipe
 from earmark.scoring.diagnosis import COLLAPSED_RATE_SUM, Schedule
 from earmark.settings.training import TrainingArguments
 
 T = TypeVar("T", bound=TrainingArguments)
 
 
-@dataclass(frozen=True)
-class _Found:
-    """What is known to train a kind of model: the peak learning rate of AdamW, and how long.
-
-    Attributes:
-        rate: peak learning rate.
-        clips: in a step, where the rate was found.
-        steps: that training needs at this rate and batch.
-        ema: decay of the average of the weights to keep; ``None`` for the weights themselves.
-    """
-
-    rate: float
-    clips: int
-    steps: int
-    ema: float | None = None
-
-
-_PRETRAINED = {
-    # OpenAI's Whisper encoder cut to 1 s on Speech Commands: 0.972 validation accuracy after 332 steps at this rate;
-    # the recipe of docs/accuracy.md, with augmentation, has 0.987 after 664
-    "whisper": _Found(1e-4, 32, 500),
-    # the AST authors' rate for ESC-50 and AudioSet (Gong et al. 2021, arXiv:2104.01778, 1e-5), raised for a new head
-    "audio-spectrogram-transformer": _Found(5e-5, 32, 800),
-}
-# Transformers' audio-classification example, wav2vec2-base on SUPERB KS: 0.9826 after 2,000 steps; 1,200 are enough
-# (WORKING_RATE_SUM)
-_WAVEFORM_ENCODERS = _Found(3e-5, 128, 1200)
 # Only a linear head learns, on features that do not change.
-_FROZEN_ENCODER = _Found(1e-3, 32, 1000)
+_FROZEN_ENCODER = Recipe(1e-3, 32, 1000)
 # RoBERTa base with rank 8 on GLUE (Hu et al. 2021, arXiv:2106.09685, table 9: 4e-4 and 5e-4 at 16 to 64)
-_ADAPTERS = _Found(5e-4, 32, 500)
-# At such rates the result of a single step jumps from evaluation to evaluation; the average of the last steps does not
-# (TC-ResNet on 7 classes of 45 clips: 0.76 to 0.90 against 0.91 to 0.93). TC-ResNet is fine-tuned at the same rate.
-_FROM_SCRATCH = {"tc_resnet": _Found(4e-3, 32, 1000, ema=0.99)}
-_FROM_SCRATCH_OTHERS = _Found(3e-4, 32, 2000, ema=0.99)
+_ADAPTERS = Recipe(5e-4, 32, 500)
 # What tells wav2vec2-base from larger and smaller wav2vec2 models.
 _WAV2VEC2_BASE = {"model_type": "wav2vec2", "hidden_size": 768, "num_hidden_layers": 12}
 # 3e-5 to 2.4e-4 works for wav2vec2-base; 1e-4 to 3.2e-3 made Whisper-tiny forget everything.
@@ -136,18 +106,19 @@ def training_needs(training: TrainingArguments, model_type: str, *, pretrained: 
     return Needs(math.ceil(found.steps / factor - 1e-9), found.ema)
 
 
-def _batch_factor(batch: int, found: _Found) -> float:
+def _batch_factor(batch: int, found: Recipe) -> float:
     return min(max(1.0, batch / found.clips), _MOST_SCALING)
 
 
-def _found(training: TrainingArguments, model_type: str, *, pretrained: bool, freeze: str | None) -> _Found:
+def _found(training: TrainingArguments, model_type: str, *, pretrained: bool, freeze: str | None) -> Recipe:
     if training.lora is not None:
         return _ADAPTERS
-    if not pretrained:
-        return _FROM_SCRATCH.get(model_type, _FROM_SCRATCH_OTHERS)
-    if freeze == "encoder":
+    if pretrained and freeze == "encoder":
         return _FROZEN_ENCODER
-    return _PRETRAINED.get(model_type, _FROM_SCRATCH.get(model_type, _WAVEFORM_ENCODERS))
+    from earmark.families.registry import find_family  # not at the top: it imports torch, which a plan does without
+
+    family = find_family(model_type)
+    return family.pretrained if pretrained else family.from_scratch
 
 
 def global_batch_size(training: TrainingArguments) -> int:

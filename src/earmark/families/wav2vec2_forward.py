@@ -23,35 +23,23 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from earmark.models.dropout import dropout
-from earmark.models.layer_drop import first_dropped
-from earmark.models.spec_augment import draw_spans
-
-MODEL_TYPES = ("wav2vec2", "hubert", "wavlm", "unispeech", "unispeech-sat", "data2vec-audio")
+from earmark.families.dropout import dropout
+from earmark.families.spec_augment import draw_spans
 
 
-def is_supported(model: Any) -> bool:
-    """Whether this forward computes all of ``model``: the usual classifiers, without adapters or layer sums."""
-    config = model.config
-    unusual = ("add_adapter", "adapter_attn_dim", "conv_pos_batch_norm", "use_weighted_layer_sum")
-    return (
-        config.model_type in MODEL_TYPES
-        and type(model).__name__.endswith("ForSequenceClassification")
-        and not any(getattr(config, name, None) for name in unusual)
-    )
-
-
-class Wav2Vec2FamilyForward:
+class Wav2Vec2Forward:
     """The forward of one classifier.
 
     Args:
-        model: a classifier for which :func:`is_supported` holds. Its modules are read at each call, so weights and
+        model: a usual classifier (:mod:`earmark.families.wav2vec2`). Its modules are read at each call, so weights and
             modules may be changed or replaced in between.
+        first_dropped: the first layer that LayerDrop may leave out.
     """
 
-    def __init__(self, model: Any) -> None:
+    def __init__(self, model: Any, *, first_dropped: int = 0) -> None:
         self.model = model
         self.config = model.config
+        self._first_dropped = first_dropped
 
     def logits(self, input_values: torch.Tensor, num_samples: torch.Tensor | None = None) -> torch.Tensor:
         """Logits (B, C) of normalised waveforms.
@@ -157,7 +145,7 @@ class Wav2Vec2FamilyForward:
             _layer_norm_first if norm_first else _layer_norm_last,
             bias=self._attention_bias(encoder, hidden.shape[1], valid),
             valid=valid,
-            attend=_attend_wavlm if self.config.model_type == "wavlm" else _attend,
+            attend=_attend_gated if _has_gated_bias(encoder) else _attend,
         )
         for i, layer in enumerate(encoder.layers):
             hidden = self._layer_or_drop(i, layer, hidden, run)
@@ -165,7 +153,7 @@ class Wav2Vec2FamilyForward:
 
     def _attention_bias(self, encoder: Any, frames: int, valid: torch.Tensor | None) -> torch.Tensor | None:
         """WavLM's position bias (H, F, F); for the others, which keys are sound: bool (B, 1, 1, F)."""
-        if self.config.model_type == "wavlm":
+        if _has_gated_bias(encoder):
             bias: torch.Tensor = encoder.layers[0].attention.compute_bias(frames, frames)
             return bias
         return None if valid is None else valid[:, None, None]
@@ -177,7 +165,7 @@ class Wav2Vec2FamilyForward:
         training, rate = self._body.training, self.config.layerdrop
         if training and getattr(layer, "gradient_checkpointing", False):
             run = partial(layer._gradient_checkpointing_func, run)
-        if index < first_dropped(self.config):
+        if index < self._first_dropped:
             rate = 0.0
         if not training or rate == 0.0:
             return run(layer, hidden)
@@ -185,6 +173,11 @@ class Wav2Vec2FamilyForward:
         if hidden.device.type == "cpu" and not torch.compiler.is_compiling():
             return run(layer, hidden) if kept else hidden
         return torch.where(kept, run(layer, hidden), hidden)
+
+
+def _has_gated_bias(encoder: Any) -> bool:
+    """Whether attention has WavLM's position bias."""
+    return hasattr(encoder.layers[0].attention, "gru_rel_pos_linear")
 
 
 def _frames_after(conv: nn.Conv1d, num_samples: torch.Tensor | None) -> torch.Tensor | None:
@@ -256,7 +249,7 @@ def _attend(attention: Any, hidden: torch.Tensor, bias: torch.Tensor | None, val
     return _merged(attention, _dot_product(query, key, value, bias, attention))
 
 
-def _attend_wavlm(attention: Any, hidden: torch.Tensor, bias: torch.Tensor, valid: Any) -> torch.Tensor:
+def _attend_gated(attention: Any, hidden: torch.Tensor, bias: torch.Tensor, valid: Any) -> torch.Tensor:
     """WavLM: a position bias (H, F, F), gated by the frames themselves (Chen et al. 2021, arXiv:2110.13900, 3.2)."""
     query, key, value = (_heads(attention, name, hidden) for name in ("q_proj", "k_proj", "v_proj"))
     frames = hidden.view(*hidden.shape[:2], attention.num_heads, -1).transpose(1, 2)  # (B, H, F, D / H)

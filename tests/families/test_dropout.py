@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from earmark.models.dropout import dropout
+from earmark.families.dropout import dropout
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])

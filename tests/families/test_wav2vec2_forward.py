@@ -10,14 +10,14 @@ import pytest
 import torch
 from transformers import AutoModelForAudioClassification
 
-from earmark.models import wav2vec2_family
+from earmark.families.registry import find_family
+from earmark.families.wav2vec2 import Wav2Vec2, WavLM
 from earmark.models.build import AudioModel, ModelSource, build_for_training
-from earmark.models.embedding import classify
 from earmark.models.forward import ModelForward, cast_in_place, cast_weights, pads_exactly
 from earmark.scoring.forward import scoring
 from tests.tiny import ARCHITECTURES, RATE_HZ
 
-FAMILY = wav2vec2_family.MODEL_TYPES
+FAMILY = (*Wav2Vec2.model_types, *WavLM.model_types)
 LAYER_NORMS = {"do_stable_layer_norm": True, "feat_extract_norm": "layer"}
 VARIANTS = [(kind, {}) for kind in FAMILY] + [(kind, LAYER_NORMS) for kind in FAMILY if kind != "data2vec-audio"]
 VARIANTS += [("hubert", {"feat_proj_layer_norm": False}), ("wav2vec2", {"conv_bias": True})]
@@ -189,7 +189,7 @@ def test_a_head_on_an_embedding_gives_the_logits(kind: str) -> None:
         inputs = audio.frontend(given)
         embeddings = model(**inputs, stop_at="embeddings")
         whole = model(**inputs).logits
-        torch.testing.assert_close(classify(model, embeddings), whole, atol=1e-5, rtol=1e-4)
+        torch.testing.assert_close(find_family(model.config).classify(model, embeddings), whole, atol=1e-5, rtol=1e-4)
         torch.testing.assert_close(model(embeddings=embeddings).logits, whole, atol=1e-5, rtol=1e-4)
     assert embeddings.ndim == 2
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 from transformers.models.wav2vec2.modeling_wav2vec2 import _compute_mask_indices
 
-from earmark.models.spec_augment import draw_spans
+from earmark.families.spec_augment import draw_spans
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,71 @@
+"""AST, the audio spectrogram transformer: built for 10.24 s, and cut to the clip.
+
+Its position table is learned for each patch, so a shorter model is the same model with the first columns of the table.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import nn
+
+from earmark.families.base import MEL_HOP_S, Family, Recipe
+
+_WINDOW_S = 0.025  # of Kaldi's filter bank, in ASTFeatureExtractor
+
+
+class SpectrogramTransformer(Family):
+    """Patches of a mel spectrogram; a clip has at least one."""
+
+    model_types = ("audio-spectrogram-transformer",)
+    takes_one_length = True
+    masks_padding = True
+    feature_encoder = ("embeddings.patch_embeddings",)
+    norm_behind = "layernorm"
+    # the authors' rate for ESC-50 and AudioSet (Gong et al. 2021, arXiv:2104.01778, 1e-5), raised for a new head
+    pretrained = Recipe(5e-5, 32, 800)
+
+    def native_length_s(self, config: Any, extractor: Any) -> float | None:
+        """Return 10.24 s for 1,024 frames, as the authors count."""
+        return float(config.max_length * MEL_HOP_S)
+
+    def possible_length_s(self, config: Any, extractor: Any, length_s: float) -> float:
+        """See the base class."""
+        return max(length_s, _frames(config, extractor, length_s) * MEL_HOP_S)
+
+    def cut(self, model: Any, extractor: Any, length_s: float) -> Any:
+        """See the base class."""
+        config, frames = model.config, _frames(model.config, extractor, length_s)
+        embeddings = model.get_submodule("audio_spectrogram_transformer.embeddings")
+        rows, old_columns = embeddings.get_shape(config)
+        config.max_length = frames
+        columns = embeddings.get_shape(config)[1]
+        table = embeddings.position_embeddings.detach()  # (1, 2 + rows * old_columns, width)
+        special, grid = table[:, :2], table[:, 2:].reshape(1, rows, old_columns, -1)
+        # The extractor pads at the end, so the first columns are where short clips lay when the table was learned.
+        first = grid[:, :, :columns].reshape(1, rows * columns, -1)
+        embeddings.position_embeddings = nn.Parameter(torch.cat([special, first], dim=1))
+        return type(extractor).from_dict({**extractor.to_dict(), "max_length": frames})
+
+    def restore_length(self, config: Any, other: Any) -> None:
+        """See the base class."""
+        config.max_length = other.max_length
+
+    def default_extractor(self, config: Any) -> Any:
+        """See the base class."""
+        from transformers import ASTFeatureExtractor
+
+        return ASTFeatureExtractor(num_mel_bins=config.num_mel_bins, max_length=config.max_length)
+
+    def embeddings(self, model: Any, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
+        """See the base class."""
+        pooled: torch.Tensor = model.audio_spectrogram_transformer(**inputs).pooler_output
+        return pooled
+
+
+def _frames(config: Any, extractor: Any, length_s: float) -> int:
+    """Frames of a clip: at least one patch, and no more than the table has columns for."""
+    samples = round(length_s * extractor.sampling_rate)
+    window, hop = (round(s * extractor.sampling_rate) for s in (_WINDOW_S, MEL_HOP_S))
+    return int(min(max(config.patch_size, 1 + max(0, samples - window) // hop), config.max_length))

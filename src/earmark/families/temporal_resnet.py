@@ -1,0 +1,37 @@
+"""TC-ResNet, earmark's own small network (:mod:`earmark.models.tc_resnet`), whose log-mel is a part of it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from earmark.families.base import Family, Recipe
+
+
+class TemporalResNet(Family):
+    """It knows its shortest clip, masks padding itself and takes samples as they are."""
+
+    model_types = ("tc_resnet",)
+    is_own = True
+    masks_padding = True
+    feature_encoder = ("stem",)
+    takes_float32 = True  # for its log-mel
+    normalizes_clips = False
+    # At such a rate the result of a single step jumps from evaluation to evaluation; the average of the last steps does
+    # not (7 classes of 45 clips: 0.76 to 0.90 against 0.91 to 0.93). Fine-tuning takes the same rate.
+    from_scratch = pretrained = Recipe(4e-3, 32, 1000, ema=0.99)
+
+    def min_samples(self, config: Any, rate_hz: int) -> int:
+        """See the base class."""
+        return int(config.min_samples)
+
+    def embeddings(self, model: Any, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
+        """See the base class."""
+        pooled: torch.Tensor = model.pooled(**inputs)
+        return pooled
+
+    def classify(self, model: Any, embeddings: torch.Tensor) -> torch.Tensor:
+        """See the base class."""
+        logits: torch.Tensor = model.classifier(model.dropout(embeddings))
+        return logits

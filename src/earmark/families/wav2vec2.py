@@ -1,0 +1,54 @@
+"""Convolutional waveform encoders with a transformer: wav2vec2, HuBERT, UniSpeech, data2vec-audio, and WavLM."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import torch
+
+from earmark.families.base import Family
+from earmark.families.wav2vec2_forward import Wav2Vec2Forward
+
+_UNUSUAL = ("add_adapter", "adapter_attn_dim", "conv_pos_batch_norm", "use_weighted_layer_sum")
+
+
+class Wav2Vec2(Family):
+    """The usual classifiers run through :class:`Wav2Vec2Forward`; those with adapters or layer sums do not."""
+
+    model_types: ClassVar[tuple[str, ...]] = ("wav2vec2", "hubert", "unispeech", "unispeech-sat", "data2vec-audio")
+    # One clip of a few seconds keeps a CPU busy with a model of this size; more at once cost padding and memory (6.5 MB
+    # for each second behind the first convolution of wav2vec2-base are 3.3 GB for 32 clips of 16 s).
+    cpu_batch_s = 4.0
+
+    def static_forward(self, model: Any) -> Wav2Vec2Forward | None:
+        """See the class."""
+        is_usual = type(model).__name__.endswith("ForSequenceClassification")
+        if not is_usual or any(getattr(model.config, name, None) for name in _UNUSUAL):
+            return None
+        return Wav2Vec2Forward(model, first_dropped=self.first_dropped_layer)
+
+    def embeddings(self, model: Any, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
+        """See the base class."""
+        forward = self.static_forward(model)
+        if forward is None:
+            return super().embeddings(model, inputs)
+        mask = inputs.get("attention_mask")
+        return forward.embeddings(inputs["input_values"], None if mask is None else mask.sum(dim=-1))
+
+
+class WavLM(Wav2Vec2):
+    """Its first layer makes the position bias of all others (Chen et al. 2021, arXiv:2110.13900)."""
+
+    model_types: ClassVar[tuple[str, ...]] = ("wavlm",)
+    first_dropped_layer = 1
+
+    def check_adapters(self, model: Any) -> str | None:
+        """See the base class."""
+        return None if model.forward.family is not None else "this WavLM's attention goes past its layers and adapters"
+
+
+class Conformer(Family):
+    """Wav2Vec2-Conformer."""
+
+    model_types = ("wav2vec2-conformer",)
+    norm_behind = "encoder.layer_norm"
