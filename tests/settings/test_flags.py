@@ -206,7 +206,11 @@ def test_settings_that_do_not_make_trials_differ_are_not_searched(name: str) -> 
 
 
 @pytest.mark.parametrize(
-    "name", ["max_length_seconds", "max_grad_norm", "adam_beta1", "adam_epsilon", "data_seed", "bucket_waste", "optim"]
+    "name",
+    [
+        *("max_length_seconds", "max_grad_norm", "adam_beta1", "adam_epsilon", "data_seed", "bucket_waste", "optim"),
+        *("fsdp", "deepspeed"),
+    ],
 )
 def test_settings_that_change_the_result_are_compared_on_resume(name: str) -> None:
     assert name in names_with(Scope.RESULT, *TRAIN_CLASSES)

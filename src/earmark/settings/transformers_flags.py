@@ -361,7 +361,10 @@ class TransformersFlags(Settings):
         None, "Settings of FSDP, a JSON object or file.", scope=Scope.MACHINE, metavar="FILE"
     )
     deepspeed: str | dict[str, object] | None = flag(
-        None, "Settings of DeepSpeed, a JSON object or file.", scope=Scope.MACHINE | Scope.EPOCHS, metavar="FILE"
+        None,
+        "Settings of DeepSpeed, a JSON object or file.",
+        scope=Scope.RESULT | Scope.MACHINE | Scope.EPOCHS,
+        metavar="FILE",
     )
     debug: str | list[str] = flag("", "Debug features of Transformers: underflow_overflow.")
     skip_memory_metrics: bool = flag(True, "Leave memory figures out of the metrics.")
