@@ -85,6 +85,8 @@ def test_choices_of_nothing_are_what_they_say(tmp_path: Path) -> None:
         ("calibrate=true|false", "trials are only comparable if it is the same"),
         ("target_precision=0.5:0.9", "trials are only comparable if it is the same"),
         ("seed=0|1", "trials are only comparable if it is the same"),
+        # validation clips of the background class, too
+        ("background_ratio=0.5:2", "trials are only comparable if it is the same"),
         ("data_dir=a|b", "only comparable"),
         ("model_name_or_path=a|b", "only comparable"),
     ],
@@ -102,11 +104,14 @@ def test_nothing_to_search_is_one_line() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["bucket_waste", "max_length_seconds", "config_overrides", "model_type", "layer_decay"]
+    "text",
+    [
+        *("bucket_waste=0.1|0.2", "max_length_seconds=1:2", "model_type=tc_resnet|ast", "layer_decay=0.5:1"),
+        *("config_overrides=dropout=0.1|dropout=0.2", "max_steps=100:1000", "shots=5|10"),
+    ],
 )
-def test_what_is_learned_with_can_be_searched(name: str) -> None:
-    choices = "0.1|0.2" if name != "config_overrides" else "dropout=0.1|dropout=0.2"
-    assert parsed(f"{name}={choices}")[0].name == name
+def test_what_is_learned_with_can_be_searched(text: str) -> None:
+    assert parsed(text)[0].name == text.partition("=")[0]
 
 
 def test_values_are_checked_by_the_settings_themselves() -> None:

@@ -159,7 +159,7 @@ class DataArguments(Settings):
         None,
         "Use only this many training clips of each class, drawn with --seed.",
         check=COUNT,
-        scope=Scope.RESULT | Scope.AFTER_LOADING,
+        scope=Scope.LEARNED | Scope.AFTER_LOADING,
     )
     max_eval_samples: int | None = flag(
         None,

@@ -101,7 +101,7 @@ class TransformersFlags(Settings):
     max_steps: int = flag(
         -1,
         "Number of optimizer steps, instead of epochs (default: no limit).",
-        scope=Scope.RESULT | Scope.EPOCHS,
+        scope=Scope.TRAINED,
         page="training",
     )
     learning_rate: float = flag(
