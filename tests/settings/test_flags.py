@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import shutil
 import subprocess
 import sys
@@ -148,6 +149,9 @@ def test_each_mistake_has_the_same_text_from_all_three_entrances(tmp_path: Path)
         ("seed", -1, "--seed -1: expected a whole number from 0 to 4294967295"),
         ("fp16", "maybe", "--fp16 maybe: expected true or false"),
         ("eval_strategy", "often", "--eval_strategy often: expected no, steps or epoch"),
+        ("max_grad_norm", "nan", "--max_grad_norm nan: expected 0 or more"),
+        ("save_total_limit", -5, "--save_total_limit -5: expected a whole number from 0 on"),
+        ("include_num_input_tokens_seen", "bogus", "--include_num_input_tokens_seen bogus: expected one of all, non_"),
         ("optim", "adamv", "--optim adamv: expected one of adamw_torch, "),
         ("fold", "1", "--fold 1 needs folds to choose from. Add --fold_column NAME or --folds N."),
         ("augment_noise", "x", "--augment_noise has no effect without noise. Add it to --augment."),
@@ -165,6 +169,22 @@ def test_each_mistake_has_the_same_text_from_all_three_entrances(tmp_path: Path)
             lines.append(str(caught.value).removeprefix(f"{path}: "))
         assert lines[0].startswith(said)
         assert lines == [lines[0]] * 3
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("max_grad_norm", math.inf),
+        ("save_total_limit", 0),
+        *(("include_num_input_tokens_seen", value) for value in ("all", "non_padding", "no", True, False)),
+    ],
+)
+def test_unusual_values_that_make_sense_are_read_from_words_and_files(name: str, value: Any, tmp_path: Path) -> None:
+    words = ["--output_dir", "o", "--model_type", "tc_resnet", f"--{name}", str(value)]
+    settings = parse_train(words)
+    assert getattr(settings.training, name) == value
+    save_config(settings.to_dict(), tmp_path / "run.yaml")
+    assert getattr(parse_train(["--config", str(tmp_path / "run.yaml")]).training, name) == value
 
 
 def test_python_values_of_a_wrong_type_are_refused() -> None:

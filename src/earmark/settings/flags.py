@@ -81,8 +81,8 @@ def within(low: float, high: float, expected: str, *, low_open: bool = False, hi
 
 
 def one_of(names: Sequence[str]) -> Check:
-    """One of many names; a few would be a ``Literal``."""
-    return Check(lambda value: value in names, f"one of {', '.join(names)}")
+    """One of many names, or of names beside true and false; a few names alone would be a ``Literal``."""
+    return Check(lambda value: shown(value) in names, f"one of {', '.join(names)}")
 
 
 def matching(pattern: str, expected: str) -> Check:

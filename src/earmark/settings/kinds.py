@@ -205,7 +205,7 @@ def _float(value: Any) -> float:
     if isinstance(value, bool) or not isinstance(value, (str, numbers.Real)):
         raise ValueError(_EXPECTED[float])
     try:
-        return float(value)
+        return math.inf if value == ".inf" else float(value)  # as YAML writes it
     except ValueError:
         raise ValueError(_EXPECTED[float]) from None
 

@@ -14,6 +14,7 @@ from earmark.settings.flags import (
     SEED,
     Scope,
     Settings,
+    at_least,
     flag,
     not_negative,
     one_of,
@@ -99,10 +100,7 @@ class TransformersFlags(Settings):
     )
     num_train_epochs: float = flag(3.0, "Passes over the training clips.", scope=Scope.TRAINED, page="training")
     max_steps: int = flag(
-        -1,
-        "Number of optimizer steps, instead of epochs (default: no limit).",
-        scope=Scope.TRAINED,
-        page="training",
+        -1, "Number of optimizer steps, instead of epochs (default: no limit).", scope=Scope.TRAINED, page="training"
     )
     learning_rate: float = flag(
         5e-05, "Peak learning rate.", check=not_negative(), scope=Scope.TRAINED, page="training"
@@ -158,8 +156,8 @@ class TransformersFlags(Settings):
     )
     max_grad_norm: float = flag(
         1.0,
-        "Largest gradient norm; longer gradients are scaled down to it. 0: no limit.",
-        check=not_negative(),
+        "Largest gradient norm; longer gradients are scaled down to it. 0 or inf: no limit.",
+        check=within(0, float("inf"), "0 or more"),
         scope=Scope.TRAINED,
     )
     label_smoothing_factor: float = flag(
@@ -215,7 +213,10 @@ class TransformersFlags(Settings):
     log_on_each_node: bool = flag(True, "Log on each machine of a distributed run, not only on the first.")
     logging_nan_inf_filter: bool = flag(True, "Leave NaN and infinite losses out of the logged mean.")
     include_num_input_tokens_seen: bool | str = flag(
-        "no", "Count input tokens while training; no: do not count.", metavar="WHICH"
+        "no",
+        "Count input tokens while training: all, or non_padding only.",
+        check=one_of(("all", "non_padding", "no", "true", "false")),
+        metavar="WHICH",
     )
     log_level: Literal["detail", "debug", "info", "warning", "error", "critical", "passive"] = flag(
         "passive", "Log level of Transformers on the main process.", scope=Scope.MACHINE
@@ -265,7 +266,9 @@ class TransformersFlags(Settings):
     )
     save_steps: float = flag(500, "Steps between two checkpoints.", check=not_negative(), scope=Scope.RESULT)
     save_on_each_node: bool = flag(False, "Save checkpoints on each machine of a distributed run.")
-    save_total_limit: int | None = flag(None, "Number of checkpoints to keep, the best one among them.", page="output")
+    save_total_limit: int | None = flag(
+        None, "Number of checkpoints to keep, the best one among them; 0: all.", check=at_least(0), page="output"
+    )
     enable_jit_checkpoint: bool = flag(
         False, "Let Transformers save a checkpoint on SIGTERM; earmark does so without it."
     )

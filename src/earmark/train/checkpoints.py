@@ -118,7 +118,7 @@ def remove_old(folder: Path, limit: int | None, *, keep: Sequence[Path]) -> None
         limit: how many stay; ``None`` or 0 for all.
         keep: those that stay in any case, and count.
     """
-    if not limit or limit < 0:
+    if not limit:
         return
     kept = {path.resolve() for path in keep}
     found = sorted(checkpoints_in(folder), key=steps_of)
