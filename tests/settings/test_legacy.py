@@ -99,6 +99,24 @@ def test_old_and_new_that_agree() -> None:
 
 
 @pytest.mark.parametrize(
+    ("text", "kept", "note"),
+    [
+        ("--warmup_ratio 0.1 --warmup-ratio=0.2", ["--warmup_steps=0.2"], "--warmup_steps 0.2 (below 1: a fraction"),
+        ("--warmup_ratio 0.1 --warmup_ratio 0.1", ["--warmup_steps=0.1"], "--warmup_steps 0.1 (below 1: a fraction"),
+        ("--push_to_hub_token hf_a --push_to_hub_token hf_b", ["--hub_token=hf_b"], "now --hub_token"),
+        ("--fp16_backend apex --fp16_backend auto", [], "--fp16_backend auto is not used"),
+    ],
+)
+def test_an_old_flag_twice_is_one_note(text: str, kept: list[str], note: str) -> None:
+    words, notes = translate(text.split())
+    assert words == kept
+    assert len(notes) == 1
+    assert note in notes[0]
+    assert ("given more than once" in notes[0]) == (text.startswith(("--warmup_ratio 0.1 --warmup-", "--push")))
+    assert "hf_" not in notes[0]
+
+
+@pytest.mark.parametrize(
     ("words", "kept"),
     [
         ("--warmup_ratio 0.1 --warmup_steps 0", ["--warmup_steps=0.1"]),

@@ -86,10 +86,16 @@ def translate(tokens: Sequence[str]) -> tuple[list[str], list[str]]:
             words += flag.words
             continue
         replacement, note = _TRANSLATORS[flag.name](flag)
-        for word in replacement:
-            _refuse_contradiction(flag, word, given)
+        is_last = given[flag.name] is flag
+        if replacement != flag.words:
+            if not is_last:
+                continue
+            if replacement and any(one.name == flag.name and one.value != flag.value for one in flags):
+                note += "; it is given more than once, and the last value is used"
+            for word in replacement:
+                _refuse_contradiction(flag, word, given)
         words += replacement
-        notes += [note] if note else []
+        notes += [note] if note and is_last else []
     return words, notes
 
 
