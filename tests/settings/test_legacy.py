@@ -96,6 +96,7 @@ def test_old_and_new_that_contradict(words: str) -> None:
 def test_old_and_new_that_agree() -> None:
     words, _ = translate(["--evaluation_strategy", "epoch", "--eval_strategy", "epoch"])
     assert words == ["--eval_strategy=epoch", "--eval_strategy", "epoch"]
+    assert translate(["--no_cuda", "--use_cpu"])[0] == ["--use_cpu=true", "--use_cpu"]
 
 
 @pytest.mark.parametrize(

@@ -136,7 +136,7 @@ def _settle_freeze(flags: list[_Given]) -> list[_Given]:
 def _refuse_contradiction(old: _Given, word: str, given: dict[str, _Given]) -> None:
     name, _, value = word[2:].partition("=")
     new = given.get(name)
-    if new is not None and name != old.name and new.value != value:
+    if new is not None and name != old.name and (new.value or "true") != value:
         raise UsageError(f"--{old.name} {old.value} and --{name} {new.value} contradict each other: keep --{name}")
 
 
