@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import re
 import shutil
 import subprocess
 import sys
@@ -16,6 +17,7 @@ import pytest
 import yaml
 from transformers import TrainingArguments as TheirArguments
 
+from earmark.cli.command import Command
 from earmark.cli.pages import help_page
 from earmark.cli.table import COMMANDS
 from earmark.errors import UsageError
@@ -80,6 +82,21 @@ def test_all_pages_together_show_every_flag() -> None:
     assert len(everything) > len(help_page(COMMANDS["train"]))
     for name in ("on_nan_loss", "adam_beta1", "fsdp", "bucket_waste"):
         assert f"  --{name}" in everything
+
+
+@pytest.mark.parametrize("command", COMMANDS.values(), ids=lambda command: command.name)
+def test_a_page_explains_each_word_and_each_flag_once(command: Command) -> None:
+    page = help_page(command, everything=True)
+    entries = [line.split()[0].rstrip(",") for line in page.splitlines() if line.startswith("  --")]
+    entries = [entry for entry in entries if not entry.startswith("--search_space=")]
+    assert len(set(entries)) == len(entries)
+    for one in flags_of(*command.settings).values():
+        assert not any(f"--{alias}" in one.help for alias in one.aliases)
+        if one.kind.is_list and not one.repeated and one.name not in command.words:
+            assert re.search(rf"^  --{one.name} [A-Z_]+\.\.\.$", page, re.MULTILINE)
+    words = re.sub(r"--\w+ \w+", "", command.usage.strip().splitlines()[0])
+    for word in {"FOLDER", "MODEL", "RUN"} & set(re.findall(r"\w+", words)):
+        assert re.search(rf"^ +{word} (is|receives) ", page, re.MULTILINE), word
 
 
 @pytest.mark.parametrize("name", ["train", "search", "predict"])

@@ -20,7 +20,7 @@ COMMAND = Command(
     summary="compute a vector for each recording: the input of the model's last layer",
     usage="""
 earmark embed MODEL FILES_OR_FOLDERS... --output FILE [flags]
-MODEL is a run folder, a model folder or a hub name; it needs a classifier's head, which is not used""",
+MODEL is a run folder, a model folder or a hub name of an audio classifier; its last layer is not used""",
     does=_embed,
     settings=(EmbedOptions,),
     words=("model_name_or_path", "inputs"),

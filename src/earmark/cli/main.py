@@ -24,7 +24,7 @@ from earmark.threads import variables
 from earmark.words import suggestion
 
 _HELP_TAIL = """\
-  --version       versions of earmark and of what it stands on
+  --version       versions of earmark and its dependencies
   --debug         with any command: the whole traceback of an error (also EARMARK_DEBUG=1)
 
 examples
@@ -216,7 +216,7 @@ def top_help() -> str:
 
     lines = [f"earmark {_version()}: labelled recordings in, an audio classifier out", ""]
     lines += [
-        "usage: earmark COMMAND ...        what a command takes: earmark COMMAND --help",
+        "usage: earmark COMMAND ...        help on a command: earmark COMMAND --help",
         "",
         "commands",
     ]

@@ -79,13 +79,15 @@ def _text(one: Flag) -> str:
 
 
 def _metavar(one: Flag) -> str:
+    several = "..." if one.kind.is_list and not one.repeated else ""
     if one.metavar is not None:
-        return one.metavar
+        return one.metavar + several
     if one.kind.choices:
         return "|".join(one.kind.choices)
     if one.kind.base is bool:
         return "" if one.default is False else "true|false"
-    return _METAVAR.get(one.kind.base) or one.name.rsplit("_", 1)[-1].upper()
+    word = _METAVAR.get(one.kind.base) or one.name.rsplit("_", 1)[-1].upper()
+    return word.removesuffix("S") + several if several else word
 
 
 def completion_words(commands: Iterable[Command]) -> dict[str, list[str]]:

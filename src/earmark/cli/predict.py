@@ -25,7 +25,7 @@ MODEL is a run folder, a model folder or a hub name""",
     notes="""
 A recording that cannot be read does not stop the others: OUTPUT.bad_audio.csv lists the reason. The exit code is 2
 if none could be read or results could not be written. OUTPUT.earmark.json records the model and the settings;
---resume refuses to mix results of others with them.""",
+--resume refuses to mix in results of another model or other settings.""",
     examples="""
 earmark predict runs/first new_recordings --output labels.csv
 earmark predict runs/first a.wav b.mp3 --top_k 3

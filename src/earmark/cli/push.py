@@ -15,7 +15,9 @@ def _push(options: PushOptions) -> None:
 COMMAND = Command(
     name="push",
     summary="upload a trained model to the hub, with its card",
-    usage="earmark push RUN ORG/NAME [flags]",
+    usage="""
+earmark push RUN ORG/NAME [flags]
+RUN is a run folder; ORG/NAME is the repository on the hub, NAME alone is one of your own""",
     does=_push,
     settings=(PushOptions,),
     words=("model_name_or_path", "repo"),

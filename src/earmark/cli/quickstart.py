@@ -13,7 +13,7 @@ from earmark.settings.run import DEVICE_HELP
 class QuickstartOptions(Settings):
     """``earmark quickstart``: folder, seed and device."""
 
-    folder: str = flag("quickstart", "Folder that receives corpus/ (kept for the next time) and run/ (replaced).")
+    folder: str = flag("quickstart", "Folder that receives the corpus and the run.")
     seed: int = flag(0, "Seed of the corpus and of training.", check=SEED)
     device: str = flag("auto", f"Device: {DEVICE_HELP}")
 
@@ -27,7 +27,9 @@ def _quickstart(options: QuickstartOptions) -> None:
 COMMAND = Command(
     name="quickstart",
     summary="train a spoken-command classifier on generated recordings, in two minutes on a CPU",
-    usage="earmark quickstart [FOLDER] [flags]",
+    usage="""
+earmark quickstart [FOLDER] [flags]
+FOLDER receives corpus/ (kept for the next time) and run/ (replaced); default: quickstart""",
     does=_quickstart,
     settings=(QuickstartOptions,),
     words=("folder",),

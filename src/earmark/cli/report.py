@@ -20,7 +20,7 @@ class ReportOptions(Settings):
         None, "Predictions to compare (default: the first of these that all runs have)."
     )
     output: str | None = flag(
-        None, "Page to write, too, with the clips that decide between two runs, to listen to.", metavar="FILE.html"
+        None, "Also write a page with the clips on which two runs differ, to listen to.", metavar="FILE.html"
     )
     overwrite: bool = flag(False, "Replace the page if it exists.")
 
@@ -50,16 +50,17 @@ COMMAND = Command(
     summary="compare runs on the same clips, with significance tests",
     usage="""
 earmark report RUN RUN... [flags]
-RUN is a run folder of `earmark train`, a folder of `earmark evaluate`, or that of a cross-validation,
-all of whose test clips count; the others are compared with the first, on the same clips""",
+RUN is a run folder of `earmark train`, an output folder of `earmark evaluate`, or the folder of a
+cross-validation, which counts with the test clips of all folds. Each run is compared with the
+first, on the same clips""",
     does=_report,
     settings=(ReportOptions,),
     words=("runs",),
     needs_files=False,
     text="""
-Prints figures with 95 % intervals, differences with those of the paired bootstrap, and McNemar's exact test (of
-numbers, Wilcoxon's). If the clips have ten groups or more (--group_column), whole groups are drawn, and a sign-flip
-test over groups takes the place of these tests. The report of a single run is RUN/report.html; train and evaluate
-write it.""",
+Prints figures with 95 % intervals, differences with intervals from a paired bootstrap, and McNemar's exact test
+(Wilcoxon's for --task regression). If the clips have ten groups or more (--group_column), whole groups are drawn, and
+a sign-flip test over groups takes the place of these tests. The report of a single run is RUN/report.html; train and
+evaluate write it.""",
     examples="earmark report runs/plain runs/augmented --output comparison.html",
 )

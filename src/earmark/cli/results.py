@@ -33,8 +33,8 @@ COMMAND = Command(
     summary="show many runs in one table",
     usage="""
 earmark results RUN...
-RUN is a run folder that `earmark train` wrote; of a cross-validation or several seeds the row has the
-means. Of a folder of runs, all that are finished""",
+RUN is a run folder that `earmark train` wrote, or a folder of run folders, of which each finished
+run gets a row. A cross-validation, or runs of several seeds, get one row with the means""",
     does=_results,
     settings=(ResultsOptions,),
     words=("runs",),

@@ -38,7 +38,9 @@ def _synth(options: SynthOptions) -> None:
 COMMAND = Command(
     name="synth",
     summary="write a synthetic spoken-command corpus",
-    usage="earmark synth FOLDER [flags]",
+    usage="""
+earmark synth FOLDER [flags]
+FOLDER receives the corpus; an earlier corpus there is replaced if the flags differ""",
     does=_synth,
     settings=(SynthOptions,),
     words=("folder",),

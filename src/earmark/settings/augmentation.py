@@ -74,7 +74,7 @@ class AugmentArguments(Settings):
     augment: str | None = flag(
         None,
         "Random changes of training clips: any of speed, reverb, shift, noise, gain, mixup and spec (SpecAugment), "
-        "with commas between, each with a probability of its own if you like: noise:0.8,gain,spec:1 (default: none).",
+        "with commas between, each optionally with its own probability: noise:0.8,gain,spec:1 (default: none).",
         metavar="KINDS",
         commas=True,
         scope=Scope.TRAINED,

@@ -117,7 +117,9 @@ class DataArguments(Settings):
         scope=Scope.SPLITS,
     )
     group_column: str | None = flag(
-        None, "Column whose values (speaker, tape, site) must not be in two splits when a split is made.", scope=_SPLIT
+        None,
+        "Column whose values (speaker, recording, site) must not be in two splits when a split is made.",
+        scope=_SPLIT,
     )
     fold_column: str | None = flag(
         None,

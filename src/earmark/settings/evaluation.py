@@ -32,13 +32,13 @@ class EvaluateOptions(PretrainedArguments, DataArguments):
     per_device_eval_batch_size: int = flag(32, "Clips per batch on each device.", check=COUNT)
     seed: int | None = flag(
         None,
-        "Seed of a split that has to be made because the run has no record of its own (default: the run's, or 42).",
+        "Seed of a split that earmark makes because the run has no record of its splits (default: the run's, or 42).",
     )
     device: str = flag("auto", f"Device: {DEVICE_HELP}")
     metric: str | None = flag(
         None, "Folder of a local `evaluate` metric, computed beside the built-in ones.", metavar="DIR"
     )
-    report: bool = flag(True, "Write report.html, a page with figures, charts and audio, beside them.")
+    report: bool = flag(True, "Write report.html, a page with figures, charts and audio.")
 
     def validate(self) -> None:
         """Check that a model is named."""
@@ -60,7 +60,7 @@ class CalibrateOptions(DecisionArguments, EvaluateOptions):
 
     calibrate: bool = flag(
         True,
-        "Fit a temperature, so that probabilities are right as often as they say; false: thresholds only.",
+        "Fit a temperature, so that predictions are right as often as their probabilities say; false: thresholds only.",
     )
 
     def validate(self) -> None:
@@ -81,10 +81,10 @@ class InspectOptions(DataArguments):
     )
     unlabelled: bool = flag(
         False,
-        "Take all recordings below the folder as not labelled, whatever its folders are called; a folder with nothing "
-        "but recordings is taken so without the flag.",
+        "Treat all recordings below the folder as unlabelled, whatever its folders are called; not needed for a folder "
+        "that holds only recordings.",
     )
     explain: bool = flag(False, "Print how each table was read: its separator, what each column is, and why.")
     near_duplicates: bool = flag(True, "Also look for copies that were re-encoded, resampled or made louder.")
     strict: bool = flag(False, "Exit with code 2 if there is an error among the findings, for scripts.")
-    seed: int = flag(42, "Seed of a validation split that has to be made; the same as in training.")
+    seed: int = flag(42, "Seed of a validation split that earmark makes; the same as in training.")

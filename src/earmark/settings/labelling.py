@@ -22,10 +22,8 @@ class LabelOptions(PretrainedArguments):
 
     PAGE: ClassVar[str | None] = "labelling"
 
-    inputs: list[str] = flag([], "Recordings and folders of recordings.", metavar="FILE_OR_FOLDER...")
-    model_name_or_path: str | None = flag(
-        None, "Run folder, model folder or hub name; also --model (required).", aliases=("model",)
-    )
+    inputs: list[str] = flag([], "Recordings and folders of recordings.", metavar="FILE_OR_FOLDER")
+    model_name_or_path: str | None = flag(None, "Run folder, model folder or hub name (required).", aliases=("model",))
     output_dir: str = flag("labels", "Folder for proposals.csv and labels.csv; an existing one is continued.")
     check: bool = flag(
         False,

@@ -58,7 +58,7 @@ class InferenceOptions(PretrainedArguments):
     PAGE: ClassVar[str | None] = "inference"
     USAGE: ClassVar[str] = ""
 
-    inputs: list[str] = flag([], "Recordings and folders of recordings.", metavar="FILE_OR_FOLDER...")
+    inputs: list[str] = flag([], "Recordings and folders of recordings.", metavar="FILE_OR_FOLDER")
     output: str | None = flag(None, "File to write.", metavar="FILE")
     overwrite: bool = flag(False, "Replace results that are already there.")
     resume: bool = flag(False, "Continue a stopped job with the same --output, model and settings.")

@@ -19,5 +19,5 @@ class SearchOptions(Settings):
         "What to search, with commas between: NAME=LOW:HIGH, NAME=LOW:HIGH:log or NAME=A|B|C, each NAME a flag of "
         "earmark train (required).",
     )
-    trials: int = flag(20, "Number of runs, those of earlier calls counted.", check=COUNT, scope=Scope.ONCE)
+    trials: int = flag(20, "Number of runs, including those of earlier calls.", check=COUNT, scope=Scope.ONCE)
     prune: bool = flag(True, "End a trial that is worse than the median of the others at the same point.")

@@ -68,31 +68,31 @@ class DecisionArguments(Settings):
 
     calibrate: bool = flag(
         False,
-        "Fit a temperature on the validation clips, so that probabilities are right as often as they say.",
+        "Fit a temperature on the validation clips, so that predictions are right as often as their probabilities say.",
         scope=Scope.TRAINING,
     )
     target_precision: float | None = flag(
         None,
-        "Fit for each class the lowest probability from which on predictions of it have this precision.",
+        "Fit a threshold for each class: the lowest probability at which its predictions have this precision.",
         check=_PRECISION,
         scope=Scope.TRAINING,
     )
     reject_target_precision: float | None = flag(
         None,
-        "Fit one probability for all classes from which on predictions are right this often.",
+        "Fit one threshold for all classes: predictions with at least this probability are right this often.",
         check=_PRECISION,
         scope=Scope.TRAINING,
     )
     reject_false_accept_rate: float | None = flag(
         None,
-        "Fit that probability also so that at most this fraction of the --reject_class clips is predicted as another "
-        "class.",
+        "Also keep that threshold so high that at most this fraction of the --reject_class clips is predicted as "
+        "another class.",
         check=within(0, 1, "from 0 to below 1", high_open=True),
         scope=Scope.TRAINING,
     )
     reject_class: str | None = flag(
         None,
-        "Prediction below these probabilities: a class of the model or another word (default: unknown).",
+        "Prediction below the thresholds: a class of the model or another word (default: unknown).",
         check=Check(lambda value: bool(str(value).strip()), "a word"),
         scope=Scope.TRAINING,
     )

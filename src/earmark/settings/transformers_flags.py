@@ -227,10 +227,10 @@ class TransformersFlags(Settings):
     disable_tqdm: bool | None = flag(None, "Hide progress bars.", scope=Scope.MACHINE | Scope.ONCE)
     report_to: str | list[str] | None = flag(
         "none",
-        "Trackers that receive the metrics: tensorboard, wandb, swanlab, mlflow, ...; none or several.",
+        "Trackers that receive the metrics: tensorboard, wandb, swanlab, mlflow, ...",
         scope=Scope.MACHINE,
         page="output",
-        metavar="NAME...",
+        metavar="NAME",
     )
     run_name: str | None = flag(None, "Name of the run in trackers.", scope=Scope.MACHINE)
     project: str = flag("huggingface", "Project that trackio logs to.")
@@ -277,7 +277,7 @@ class TransformersFlags(Settings):
         None, "Token for uploads (default: that of `hf auth login`).", scope=Scope.SECRET | Scope.MACHINE
     )
     hub_private_repo: bool | None = flag(
-        None, "Make a private repository for uploads (default: as your organisation has it)."
+        None, "Make a private repository for uploads (default: the setting of your organisation)."
     )
     hub_model_id: str | None = flag(None, "Name of the repository for uploads: ORG/NAME.")
     hub_strategy: Literal["end", "every_save", "checkpoint", "all_checkpoints"] = flag(
@@ -305,7 +305,7 @@ class TransformersFlags(Settings):
     )
     seed: int = flag(
         42,
-        "Seed of the head's weights, the order of the clips and a split that is made.",
+        "Seed of the head's weights, of the order of the clips and of a split that earmark makes.",
         check=SEED,
         scope=Scope.RESULT | Scope.SPLITS,
         page="training",
@@ -328,10 +328,10 @@ class TransformersFlags(Settings):
         False, "Keep the processes that make batches between epochs.", scope=Scope.MACHINE
     )
     dataloader_prefetch_factor: int | None = flag(
-        None, "Batches that each of these processes makes ahead.", check=COUNT, scope=Scope.MACHINE
+        None, "Batches that each process of --dataloader_num_workers makes ahead.", check=COUNT, scope=Scope.MACHINE
     )
     dataloader_multiprocessing_context: Literal["fork", "spawn", "forkserver"] | None = flag(
-        None, "How these processes are started (default: the system's way).", scope=Scope.MACHINE
+        None, "Start method of the processes of --dataloader_num_workers (default: the system's).", scope=Scope.MACHINE
     )
     dataloader_in_order: bool = flag(True, "Give batches in the order of the sampler.", scope=Scope.RESULT)
     remove_unused_columns: bool = flag(
@@ -369,7 +369,7 @@ class TransformersFlags(Settings):
         scope=Scope.RESULT | Scope.MACHINE | Scope.EPOCHS,
         metavar="FILE",
     )
-    debug: str | list[str] = flag("", "Debug features of Transformers: underflow_overflow.")
+    debug: str | list[str] = flag("", "Debug features of Transformers: underflow_overflow.", metavar="FEATURE")
     skip_memory_metrics: bool = flag(True, "Leave memory figures out of the metrics.")
     do_train: bool = flag(False, "Train (run_audio_classification.py only).")
     do_eval: bool = flag(False, "Evaluate (run_audio_classification.py only).")
