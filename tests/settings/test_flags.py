@@ -259,6 +259,13 @@ def test_few_shot_refuses_flags_of_epochs_whatever_their_value(words: str) -> No
         parse_train(["--output_dir", "o", "--model_name_or_path", "m", "--few_shot", *words.split()])
 
 
+def test_few_shot_is_checked_in_each_trial_of_a_search() -> None:
+    settings = from_keywords({"output_dir": "o", "model_name_or_path": "m", "few_shot": True})
+    for name, value in (("lora", 4), ("class_weights", "a=2"), ("push_to_hub", True), ("model_name_or_path", None)):
+        with pytest.raises(UsageError, match="--few_shot "):
+            settings.changed(**{name: value})
+
+
 def test_few_shot_takes_keywords_that_say_nothing() -> None:
     values = {"output_dir": "o", "model_name_or_path": "m", "few_shot": True}
     assert from_keywords({**values, "lora": None, "learning_rate": None}).model.few_shot

@@ -189,7 +189,7 @@ def test_more_clips_than_the_penalty_is_chosen_on(monkeypatch: pytest.MonkeyPatc
         (["--ema", "0.99"], "--ema has no effect"),
         (["--lora", "4"], "--lora has no effect"),
         (["--sampler", "balanced"], "--sampler has no effect"),
-        (["--class_weights", '{"low": 2}'], "--few_shot knows only balanced"),
+        (["--class_weights", '{"low": 2}'], "takes no --class_weights {"),
         (["--push_to_hub"], "earmark push RUN ORG/NAME"),
     ],
 )

@@ -115,7 +115,7 @@ def test_a_run_in_the_folder(state: FolderState, values: dict[str, Any], resumes
             EMPTY,
             {"few_shot": True, "model_name_or_path": "m", "class_weights": "a=2"},
             UsageError,
-            "--class_weights a=2: --few_shot knows only balanced",
+            "--few_shot takes no --class_weights a=2. Use balanced",
         ),
         (EMPTY, {"few_shot": True, "model_name_or_path": "m", "push_to_hub": True}, UsageError, "does not push"),
         (EMPTY, {"task": "multi_label", "sampler": "balanced"}, UsageError, "Use --class_weights balanced"),

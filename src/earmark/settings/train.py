@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
@@ -42,6 +42,10 @@ class TrainSettings:
         training: settings of the trainer, without Transformers.
         notes: one line for each old flag that was translated or left out.
         words: the command line that they were read from, for processes that are started with the same.
+        typed: names of the settings on that command line, or among Python keywords.
+
+    Raises:
+        UsageError: ``--few_shot`` together with what it does not do.
     """
 
     data: DataArguments
@@ -50,6 +54,12 @@ class TrainSettings:
     training: TrainingArguments
     notes: list[str] = field(default_factory=list)
     words: tuple[str, ...] = ()
+    typed: frozenset[str] = frozenset()
+
+    def __post_init__(self) -> None:
+        """Check settings of different classes against each other."""
+        if self.model.few_shot:
+            self._check_few_shot()
 
     @property
     def parts(self) -> tuple[Settings, ...]:
@@ -73,6 +83,22 @@ class TrainSettings:
             own = {flag: values[flag] for flag in flags_of(type(part)) if flag in values}
             parts[name] = replace(part, **own) if own else part
         return replace(self, **parts)
+
+    def _check_few_shot(self) -> None:
+        if not self.model.model_name_or_path:
+            raise UsageError("--few_shot needs a pretrained or trained model. Name one with --model_name_or_path.")
+        for part in self.parts:
+            for name, one in flags_of(type(part)).items():
+                value = getattr(part, name)
+                # A run saves all of its settings, so a default in a file is no mistake; typed, it is refused, too.
+                is_set = bool(value) and value not in (one.default, _OLD_DEFAULTS.get(name))
+                if Scope.EPOCHS in one.scope and (is_set or (name in self.typed and value is not None)):
+                    raise UsageError(f"--few_shot trains no epochs, so --{name} has no effect. Leave one of them out.")
+        weights = self.training.class_weights
+        if weights not in (None, "balanced"):
+            raise UsageError(f"--few_shot takes no --class_weights {weights}. Use balanced, or leave the flag out.")
+        if self.training.push_to_hub:
+            raise UsageError("--few_shot does not push. Push the run when it is done: earmark push RUN ORG/NAME.")
 
     def to_dict(self) -> dict[str, Any]:
         """Return every setting as ``--config`` reads it back."""
@@ -176,28 +202,8 @@ def train_settings(given: Given, **settled: Any) -> TrainSettings:
             )
     given.values.update(settled)
     data, model, run, training = (settings_of(cls, given) for cls in TRAIN_CLASSES)
-    settings = TrainSettings(data, model, run, training, given.notes)  # type: ignore[arg-type]  # in their order
-    if settings.model.few_shot:
-        refuse_flags_of_epochs(settings.parts, given.typed)
-    return settings
-
-
-def refuse_flags_of_epochs(parts: Iterable[Settings], typed: Collection[str] = ()) -> None:
-    """Refuse flags that have no effect because ``--few_shot`` trains no epochs.
-
-    Args:
-        parts: settings objects. Defaults in them are no mistake: a run saves all of its settings.
-        typed: flags of the command line, which are refused whatever their value.
-
-    Raises:
-        UsageError: there is one.
-    """
-    for part in parts:
-        for name, one in flags_of(type(part)).items():
-            value = getattr(part, name)
-            is_set = bool(value) and value not in (one.default, _OLD_DEFAULTS.get(name))
-            if Scope.EPOCHS in one.scope and (is_set or (name in typed and value is not None)):
-                raise UsageError(f"--few_shot trains no epochs, so --{name} has no effect. Leave one of them out.")
+    typed = frozenset(given.typed)
+    return TrainSettings(data, model, run, training, given.notes, typed=typed)  # type: ignore[arg-type]  # in their order
 
 
 def check_sources(data: DataArguments) -> None:

@@ -22,7 +22,7 @@ from earmark.settings.data import DataArguments
 from earmark.settings.files import plain, resolved_config
 from earmark.settings.model import ModelArguments
 from earmark.settings.run import RunArguments
-from earmark.settings.train import TrainSettings, refuse_flags_of_epochs
+from earmark.settings.train import TrainSettings
 from earmark.settings.training import TrainingArguments
 from earmark.tasks import Task
 from earmark.train.checkpoints import find_checkpoint_to_resume
@@ -154,7 +154,6 @@ def make_plan(
     if not given.output_dir:
         raise UsageError("no output folder: add --output_dir, e.g. --output_dir runs/first")
     task = Task(data.task or Task.SINGLE_LABEL)
-    _check_few_shot(model, given)
     _check_flags_of_task(given, task)
     training = judged_by(given, task, has_more_metrics or run.metric is not None)
     notes = []
@@ -191,18 +190,6 @@ def _describe_batches(training: TrainingArguments, world_size: int) -> str:
     batch, steps = training.per_device_train_batch_size, training.gradient_accumulation_steps
     shown = counted(training.global_batch_size or 0, "clip"), counted(world_size, "process")
     return f"batches: {shown[0]} a step = {shown[1]} x {batch} x {steps} accumulated"
-
-
-def _check_few_shot(model: ModelArguments, training: TrainingArguments) -> None:
-    if not model.few_shot:
-        return
-    if not model.model_name_or_path:
-        raise UsageError("--few_shot needs a pretrained or trained model. Name one with --model_name_or_path.")
-    refuse_flags_of_epochs((model, training))
-    if training.class_weights not in (None, "balanced"):
-        raise UsageError(f"--class_weights {training.class_weights}: --few_shot knows only balanced")
-    if training.push_to_hub:
-        raise UsageError("--few_shot does not push. Push the run when it is done: earmark push RUN ORG/NAME.")
 
 
 def _check_flags_of_task(training: TrainingArguments, task: Task) -> None:
