@@ -169,6 +169,11 @@ def test_each_mistake_has_the_same_text_from_all_three_entrances(tmp_path: Path)
         ("max_grad_norm", "nan", "--max_grad_norm nan: expected 0 or more"),
         ("save_total_limit", -5, "--save_total_limit -5: expected a whole number from 0 on"),
         ("include_num_input_tokens_seen", "bogus", "--include_num_input_tokens_seen bogus: expected one of all, non_"),
+        (
+            "train_sampling_strategy",
+            "group_by_length",
+            "--train_sampling_strategy group_by_length: expected random or se",
+        ),
         ("optim", "adamv", "--optim adamv: expected one of adamw_torch, "),
         ("fold", "1", "--fold 1 needs folds to choose from. Add --fold_column NAME or --folds N."),
         ("augment_noise", "x", "--augment_noise has no effect without noise. Add it to --augment."),

@@ -265,6 +265,8 @@ class TrainingArguments(LossArguments, DecisionArguments, AugmentArguments, Tran
     save_total_limit: int | None = _changed("save_total_limit", 2)
     # True in Transformers: the columns are made by this project's own collator, none is unused.
     remove_unused_columns: bool = _changed("remove_unused_columns", False)
+    # group_by_length and batch_rebalance, too, in Transformers: batches of similar length come from --bucket_waste.
+    train_sampling_strategy: Literal["random", "sequential"] = _changed("train_sampling_strategy", "random")
     # One name in Transformers' own parser; several are meant to be possible.
     report_to: list[str] = _changed("report_to", ["none"])  # noqa: RUF009 - returns a field
 
@@ -297,11 +299,6 @@ class TrainingArguments(LossArguments, DecisionArguments, AugmentArguments, Tran
                 raise UsageError(f"--{what}_steps 0: expected a number above 0 with --{what}_strategy steps")
         if self.bf16 and self.fp16:
             raise UsageError("--bf16 and --fp16 contradict each other. Keep one of them.")
-        if self.train_sampling_strategy not in ("random", "sequential"):
-            raise UsageError(
-                f"--train_sampling_strategy {self.train_sampling_strategy}: batches of similar length come from "
-                "--bucket_waste. Use random or sequential."
-            )
         if self.neftune_noise_alpha is not None:
             raise UsageError(
                 "--neftune_noise_alpha adds noise to embeddings of text, which audio classifiers do not have. Leave it "

@@ -339,7 +339,9 @@ class TransformersFlags(Settings):
     )
     label_names: list[str] | None = flag(None, "Keys of the model's inputs that are labels.")
     train_sampling_strategy: Literal["random", "sequential", "group_by_length", "batch_rebalance"] = flag(
-        "random", "Order of the training clips: random or sequential.", scope=Scope.RESULT, metavar="NAME"
+        "random",
+        "Order of the training clips; --bucket_waste makes batches of clips of similar length.",
+        scope=Scope.RESULT,
     )
     length_column_name: str = flag("length", "Column with the length of each row; earmark measures lengths itself.")
     ddp_find_unused_parameters: bool | None = flag(
