@@ -7,16 +7,19 @@ from __future__ import annotations
 
 import json
 import logging
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from transformers import TrainerCallback, TrainerControl, TrainerState
-from transformers.integrations.integration_utils import INTEGRATION_TO_CALLBACK
+from transformers.integrations.integration_utils import INTEGRATION_TO_CALLBACK, TensorBoardCallback
 
+import earmark
 from earmark.cli.main import main, run_example
-from earmark.errors import UsageError
-from earmark.train.trackers import Tracker
+from earmark.errors import DataError, Stopped, UsageError
+from earmark.train.trackers import Tracker, ended_trackers
 from tests.tiny import overrides, save_model, write_tones
 from tests.train.small import build, make_trainer, usable
 
@@ -149,6 +152,76 @@ def test_a_stopped_run_ends_at_once_and_a_whole_one_after_its_last_figures(
     assert callback.calls == ended
 
 
+class _Package:
+    """What earmark uses of mlflow, swanlab and wandb."""
+
+    def __init__(self, run: object = None) -> None:
+        self.run = run
+        self.ends: list[Any] = []
+
+    def active_run(self) -> object:
+        return self.run
+
+    get_run = active_run
+
+    def end_run(self, *state: Any, **more: Any) -> None:
+        self.run = None
+        self.ends.append((*state, *more.values()))
+
+    finish = end_run
+
+
+class _Opening(TrainerCallback):
+    """Transformers' callback of such a tracker; a notebook's own run is used."""
+
+    def __init__(self, package: _Package) -> None:
+        self._swanlab = package
+        self.package = package
+
+    def on_train_begin(self, *args: Any, **kwargs: Any) -> None:
+        self.package.run = self.package.run or object()
+
+
+@pytest.mark.parametrize(
+    ("name", "failed", "stopped"),
+    [("mlflow", ("FAILED",), ("FINISHED",)), ("swanlab", ("crashed", "no sound"), ()), ("wandb", (1,), (None,))],
+)
+def test_an_error_ends_the_run_as_failed_and_a_stop_as_finished(
+    name: str, failed: tuple[Any, ...], stopped: tuple[Any, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+
+    def end_by(error: BaseException, run: object = None) -> _Package:
+        package = _Package(run)
+        monkeypatch.setitem(sys.modules, name, package)
+        tracker = Tracker(name, _Opening(package), dict)
+        args, state, control = told(tmp_path)
+        trainer: Any = SimpleNamespace(args=args, state=state, control=control, model=None, processing_class=None)
+        trainer.trackers = [tracker]
+        tracker.on_train_begin(args, state, control)
+        with pytest.raises(type(error)), ended_trackers(trainer):
+            raise error
+        return package
+
+    assert end_by(DataError("no sound")).ends == [failed]
+    assert end_by(KeyboardInterrupt("no sound")).ends == [failed]
+    assert end_by(Stopped()).ends == [stopped]
+    assert end_by(DataError("no sound"), run="of a notebook").run == "of a notebook"
+
+
+class _Stumbling(TrainerCallback):
+    def on_step_end(self, *args: Any, **kwargs: Any) -> None:
+        raise ZeroDivisionError
+
+
+def test_an_error_in_training_ends_every_tracker(tones: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ended = []
+    monkeypatch.setattr(TensorBoardCallback, "on_train_end", lambda *args, **kwargs: ended.append("ended"))
+    settings = {"model": "tc_resnet", "device": "cpu", "report": False, "max_steps": 4, "report_to": "tensorboard"}
+    with pytest.raises(ZeroDivisionError):
+        earmark.train(tones, output_dir=tmp_path / "run", callbacks=[_Stumbling()], **settings)
+    assert ended == ["ended"]
+
+
 @pytest.mark.filterwarnings("ignore")  # of its own
 def test_mlflow(tones: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     mlflow = pytest.importorskip("mlflow")
@@ -183,6 +256,10 @@ def test_each_training_is_a_run_of_wandb(tones: Path, tmp_path: Path, monkeypatc
         assert mine.config["data_dir"] == str(tones)
         assert SECRET not in str(dict(mine.config))
     assert len(list(tmp_path.glob("wandb/offline-run-*"))) == 2
+    settings = {"model": "tc_resnet", "device": "cpu", "report": False, "max_steps": 4, "report_to": "wandb"}
+    with pytest.raises(ZeroDivisionError):
+        earmark.train(tones, output_dir=tmp_path / "c", callbacks=[_Stumbling()], **settings)
+    assert wandb.run is None
 
 
 @pytest.mark.filterwarnings("ignore")

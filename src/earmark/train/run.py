@@ -38,6 +38,7 @@ from earmark.train.prepare import PreparedData, prepare_data
 from earmark.train.ranks import check_same_on_all_ranks, holding, on_each_machine, on_main_process, start_ranks
 from earmark.train.report import TrainingFigures, keep_measured_speed, write_reports
 from earmark.train.saving import translated_save_errors
+from earmark.train.trackers import ended_trackers
 from earmark.train.trainer import AudioTrainer
 from earmark.train.uploads import upload_finished
 from earmark.words import counted
@@ -99,9 +100,10 @@ def _carry_out(plan: Plan, custom: CustomParts, *, with_test: bool) -> TrainOutc
     trainer = make_trainer(plan, prepared, audio, sounds, extra)
     for callback in custom.callbacks:
         trainer.add_callback(callback)
-    _begin(plan, trainer, prepared)
-    learn(plan, trainer, prepared)
-    return _finish(plan, trainer, prepared)
+    with ended_trackers(trainer):
+        _begin(plan, trainer, prepared)
+        learn(plan, trainer, prepared)
+        return _finish(plan, trainer, prepared)
 
 
 def _load_data(

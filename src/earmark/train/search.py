@@ -71,8 +71,8 @@ class SearchOutcome:
     summary: str
 
 
-class _Pruned(Exception):
-    """A trial was ended early."""
+class _Pruned(Stopped):
+    """A trial was ended early, which is no failure."""
 
 
 def search(options: SearchOptions, settings: TrainSettings) -> SearchOutcome:

@@ -2,22 +2,24 @@
 
 Transformers passes the settings of its Trainer only, which are not all of ours and have ``bf16`` switched off where
 earmark casts the weights. It leaves runs of some trackers open, so that the next training in the process would continue
-them; and it ends others before the model that is kept has been scored.
+them; and it ends others before the model that is kept has been scored. If training fails, it ends none of them.
 """
 
 from __future__ import annotations
 
 import copy
-import importlib
 import logging
-from collections.abc import Callable, Mapping
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from transformers.integrations.integration_utils import INTEGRATION_TO_CALLBACK
 
-from earmark.errors import EarmarkError, UsageError, first_line
+from earmark.errors import EarmarkError, Stopped, UsageError, first_line
 from earmark.runs.folder import RunFolder
 from earmark.settings.files import saved_config
 
@@ -71,7 +73,7 @@ class Tracker:
         Raises:
             UsageError: it cannot, because of an account, an address or a version of its package.
         """
-        self._opens_run = not _has_open_run(self.name)
+        before = _open_run(self.name)  # of a notebook, which ends it itself
         try:
             self._callback.on_train_begin(self._with_settings(args), state, control, **kwargs)
         except EarmarkError:
@@ -81,6 +83,9 @@ class Tracker:
                 f"--report_to {self.name}: {self.name} cannot start ({first_line(exc)}). Fix that, or leave "
                 f"--report_to {self.name} out."
             ) from exc
+        finally:
+            opened = _open_run(self.name)
+            self._opens_run = opened is not None and opened is not before
         self._begun = True
 
     def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
@@ -102,10 +107,30 @@ class Tracker:
             self._call("on_log", *states, logs=dict(figures), model=trainer.model)
         self._end(*states, model=trainer.model, processing_class=trainer.processing_class)
 
+    def abort(self, trainer: AudioTrainer, error: BaseException) -> None:
+        """End a run that is still open after an error: as failed, if the tracker knows that and training did fail.
+
+        Args:
+            trainer: whose training has ended.
+            error: the reason.
+        """
+        if self.name in _RUNS and not isinstance(error, Stopped):
+            self._begun = False
+            self._close(first_line(error))
+        else:
+            states = trainer.args, trainer.state, trainer.control
+            self._end(*states, model=trainer.model, processing_class=trainer.processing_class)
+
     def _end(self, *states: Any, **kwargs: Any) -> None:
-        self._call("on_train_end", *states, **kwargs)
-        if self._opens_run and self.name in _OPEN_RUN and _has_open_run(self.name):
-            self._guarded(importlib.import_module(self.name).finish)
+        if self._begun:
+            self._begun = False
+            self._call("on_train_end", *states, **kwargs)
+            self._close()
+
+    def _close(self, error: str = "") -> None:
+        """End the run that this training has begun, if it is open."""
+        if self._opens_run and _open_run(self.name) is not None:
+            self._guarded(partial(_RUNS[self.name].end, sys.modules[self.name], error))
 
     def _call(self, event: str, args: Any, *rest: Any, **kwargs: Any) -> Any:
         return self._guarded(partial(getattr(self._callback, event), self._with_settings(args), *rest, **kwargs))
@@ -156,13 +181,45 @@ def _swanlab_run(package: Any) -> Any:
         return None
 
 
-# trackers whose runs Transformers leaves open -> the open run, if there is one
-_OPEN_RUN: Mapping[str, Callable[[Any], Any]] = {"swanlab": _swanlab_run, "wandb": lambda package: package.run}
+@dataclass(frozen=True)
+class _Runs:
+    """How the package of a tracker finds and ends its run.
+
+    Attributes:
+        find: from the package to the open run, or ``None``.
+        end: from the package and the error that ended training, ``""`` if none did; ends the run.
+    """
+
+    find: Callable[[Any], Any]
+    end: Callable[[Any, str], Any]
 
 
-def _has_open_run(name: str) -> bool:
-    """Whether a notebook, or somebody else, has begun a run of a tracker, which is theirs to end."""
-    return name in _OPEN_RUN and _OPEN_RUN[name](importlib.import_module(name)) is not None
+# trackers whose runs Transformers leaves open, or that distinguish failed runs
+_RUNS: Mapping[str, _Runs] = {
+    "mlflow": _Runs(
+        lambda mlflow: mlflow.active_run(), lambda mlflow, error: mlflow.end_run("FAILED" if error else "FINISHED")
+    ),
+    "swanlab": _Runs(
+        _swanlab_run,
+        lambda swanlab, error: swanlab.finish("crashed", error=error) if error else swanlab.finish(),
+    ),
+    "wandb": _Runs(lambda wandb: wandb.run, lambda wandb, error: wandb.finish(exit_code=1 if error else None)),
+}
+
+
+def _open_run(name: str) -> Any:
+    return _RUNS[name].find(sys.modules[name]) if name in _RUNS and name in sys.modules else None
+
+
+@contextmanager
+def ended_trackers(trainer: AudioTrainer) -> Iterator[None]:
+    """End the runs of trackers that are still open when an error or Ctrl-C ends training."""
+    try:
+        yield
+    except BaseException as exc:
+        for tracker in trainer.trackers:
+            tracker.abort(trainer, exc)
+        raise
 
 
 def take_over_trackers(trainer: AudioTrainer, precision: str) -> list[Tracker]:
