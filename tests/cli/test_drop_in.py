@@ -124,19 +124,39 @@ class _Clips(torch.utils.data.Dataset):  # type: ignore[type-arg]
         return {"input_values": np.zeros(RATE_HZ // 10, np.float32), "labels": row}
 
 
-def test_the_keys_are_those_of_transformers(tmp_path: Path) -> None:
+def blocks_in(out: str) -> dict[str, list[str]]:
+    """Names in the blocks that ``Trainer.log_metrics`` prints, by title."""
+    found: dict[str, list[str]] = {}
+    for line in out.splitlines():
+        if line.startswith("***** "):
+            names = found.setdefault(line, [])
+        elif line.startswith("  ") and " = " in line and found:
+            names.append(line.split()[0])
+    return found
+
+
+def test_the_keys_are_those_of_transformers(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Of the installed version, whose Trainer writes its files here as its example does."""
     write_with_transformers(tmp_path / "tiny", "wav2vec2")
     model = transformers.Wav2Vec2ForSequenceClassification.from_pretrained(tmp_path / "tiny")
     args = TrainingArguments(str(tmp_path / "theirs"), max_steps=1, use_cpu=True, report_to="none", disable_tqdm=True)
     score = lambda found: {"accuracy": 1.0}  # noqa: E731
     trainer = Trainer(model, args, train_dataset=_Clips(), eval_dataset=_Clips(), compute_metrics=score)
-    trainer.save_metrics("train", trainer.train().metrics)
+    metrics = {"train": trainer.train().metrics, "eval": trainer.evaluate()}
     trainer.save_state()
-    trainer.save_metrics("eval", trainer.evaluate())
+    capsys.readouterr()
+    for split, values in metrics.items():
+        trainer.log_metrics(split, values)
+        trainer.save_metrics(split, values)
+    theirs = blocks_in(capsys.readouterr().out)
     tones = write_tones(tmp_path / "tones", per_class=4, seconds=0.2)
     words = [*TINY, *QUICK, "--data_dir", str(tones), "--do_train", "--do_eval", "--max_steps", "2"]
     assert run_example([*words, "--output_dir", str(tmp_path / "ours")]) == 0
+    ours = blocks_in(capsys.readouterr().out)
+    assert list(ours) == list(theirs) == ["***** train metrics *****", "***** eval metrics *****"]
+    for title, names in ours.items():
+        assert set(names) >= set(theirs[title])
+        assert names == sorted(set(names))
     for name in ("train_results.json", "eval_results.json", "all_results.json", "trainer_state.json"):
         assert read(tmp_path / "theirs" / name).keys() <= read(tmp_path / "ours" / name).keys(), name
     check_agreement(tmp_path / "ours")
@@ -211,10 +231,11 @@ def test_other_tasks(task: str, metric: str, tmp_path: Path) -> None:
     assert {f"eval_{metric}", "eval_loss"} <= read(tmp_path / "run" / "eval_results.json").keys()
 
 
-def test_an_evaluation_alone(tones: Path, base: Path, tmp_path: Path) -> None:
+def test_an_evaluation_alone(tones: Path, base: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     output = tmp_path / "out"
     words = ["--model_name_or_path", str(base), "--data_dir", str(tones), "--do_eval", "--output_dir", str(output)]
     assert run_example([*words, "--device", "cpu"]) == 0
+    assert list(blocks_in(capsys.readouterr().out)) == ["***** eval metrics *****"]
     found = read(output / "eval_results.json")
     assert read(output / "all_results.json") == found
     assert found["eval_accuracy"] == read(output / "metrics.json")["validation"]["accuracy"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from pathlib import Path
 
 from earmark.cli.command import Command
 from earmark.progress import is_main_process
@@ -29,7 +30,9 @@ def run_example(words: Sequence[str]) -> None:
     from earmark.evaluate.run import evaluate
 
     if is_main_process():  # the others of a launcher would score and write the same
-        print(evaluate(evaluation_of(settings)).summary)
+        outcome = evaluate(evaluation_of(settings))
+        _print_results(outcome.folder, "eval")
+        print(outcome.summary)
 
 
 def launch_if_asked(settings: TrainSettings, command: Sequence[str]) -> None:
@@ -63,8 +66,21 @@ def _train_here(settings: TrainSettings) -> None:
     from earmark.train.protocol import run_protocol
     from earmark.train.run import train
 
-    run = run_protocol if settings.has_several_runs else train
-    print_summary(run(settings).summary)
+    if settings.has_several_runs:
+        print_summary(run_protocol(settings).summary)
+        return
+    outcome = train(settings)
+    if is_main_process():
+        _print_results(outcome.folder, "train", "eval")
+    print_summary(outcome.summary)
+
+
+def _print_results(folder: Path, *splits: str) -> None:
+    """Print the result files of Transformers' example as it does, for scripts that read its output."""
+    from earmark.runs.example_results import print_results
+    from earmark.runs.folder import RunFolder
+
+    print_results(RunFolder(folder), *splits)
 
 
 def _check_plan(settings: TrainSettings) -> None:

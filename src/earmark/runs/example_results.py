@@ -10,7 +10,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from earmark.errors import DataError
 from earmark.runs.folder import RunFolder, finite, read_json, write_json
@@ -88,6 +88,31 @@ def write_eval_results(folder: RunFolder, evaluation: Mapping[str, Any], *, keep
     _write(folder.eval_results, evaluation)
     train = _read(folder.train_results) if keep_train else {}
     _write(folder.all_results, {**train, **evaluation})
+
+
+def print_results(folder: RunFolder, *splits: str) -> None:
+    """Print result files as Transformers' example does, in the blocks of ``Trainer.log_metrics``.
+
+    Args:
+        folder: where the files are.
+        *splits: ``train`` and ``eval``; one without a file is left out.
+    """
+    from transformers import Trainer
+
+    files = {_TRAIN: folder.train_results, _EVAL: folder.eval_results}
+    for split in splits:
+        values = {name: value for name, value in _read(files[split]).items() if isinstance(value, (int, float))}
+        if values:
+            Trainer.log_metrics(cast("Trainer", _MainProcess), split, values)
+
+
+class _MainProcess:
+    """All that ``Trainer.log_metrics`` asks of a trainer."""
+
+    @staticmethod
+    def is_world_process_zero() -> bool:
+        """Result files are printed by one process."""
+        return True
 
 
 def earlier_train_results(folder: RunFolder) -> dict[str, Any]:
