@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import transformers
 
 from earmark.data import flat_file
 from earmark.data.usable import UsableClips
@@ -68,6 +69,30 @@ def count_calls_of_body(audio: AudioModel) -> list[str]:
 
 def messages(caplog: pytest.LogCaptureFixture) -> list[str]:
     return [record.getMessage() for record in caplog.records if record.name == "earmark.train.frozen"]
+
+
+@pytest.mark.parametrize("kind", ARCHITECTURES)
+def test_total_flos_are_those_that_transformers_estimates(
+    kind: str, even: dict[str, UsableClips], tmp_path: Path
+) -> None:
+    trainer = make_trainer(build(kind, length_s=0.3), even, tmp_path, max_steps=2, include_num_input_tokens_seen="all")
+    train(trainer, None)
+    batch = torch.utils.data.default_collate(list(np.zeros((4, 4800), dtype=np.float32)))
+    values = trainer.audio.frontend.inputs(batch)[trainer.model.main_input_name]
+    assert trainer.state.total_flos == 2 * transformers.Trainer.floating_point_ops(
+        trainer, {trainer.model.main_input_name: values}
+    )
+    assert trainer.state.num_input_tokens_seen == 2 * values.numel() > 0
+
+
+def test_total_flos_count_a_kept_encoder_and_no_kept_body(even: dict[str, UsableClips], tmp_path: Path) -> None:
+    counted = {}
+    for part, root in (("none", None), ("feature_encoder", tmp_path / "a"), ("encoder", tmp_path / "b")):
+        trainer = make_trainer(build("wav2vec2", part, length_s=0.3), even, tmp_path / part, max_steps=2)
+        train(trainer, root)
+        counted[part] = trainer.state.total_flos
+    assert counted["feature_encoder"] == pytest.approx(counted["none"], rel=0.1)
+    assert counted["encoder"] == 0
 
 
 # features

@@ -16,6 +16,7 @@ How it saves is :mod:`earmark.train.saving`, averaged weights are :mod:`earmark.
 from __future__ import annotations
 
 import copy
+import functools
 import hashlib
 import logging
 import math
@@ -23,7 +24,6 @@ import time
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -186,6 +186,10 @@ class AudioTrainer(AveragingTrainer):
         for callback in (EvaluateEveryEpochs(), EarlyStopping(), self.progress, EstimateTime(self)):
             self.add_callback(callback)
 
+    @functools.cached_property
+    def _num_parameters(self) -> int:
+        return int(self.audio.model.num_parameters(exclude_embeddings=True))
+
     @property
     def has_begun(self) -> bool:
         """Whether training has got past loading what it starts from."""
@@ -289,10 +293,26 @@ class AudioTrainer(AveragingTrainer):
             body_of(self.audio.model).eval()
         self.rows = inputs.pop("rows")
         batch = super()._prepare_inputs(inputs)
-        if "samples" not in batch:
-            return batch
-        with torch.no_grad():
-            return training_inputs(self.audio, batch, self.args.device)
+        if "samples" in batch:
+            with torch.no_grad():
+                batch = training_inputs(self.audio, batch, self.args.device)
+        # Trainer counts operations and tokens after the step, by the shape of an input that stored samples do not have
+        inputs[self.audio.model.main_input_name] = torch.empty(self._input_shape(batch), device="meta")
+        return batch
+
+    def _input_shape(self, batch: Mapping[str, Any]) -> tuple[int, ...]:
+        """Shape of the model's main input, which a batch stands for if the frozen part of the model was computed."""
+        name = self.audio.model.main_input_name
+        if name in batch:
+            return tuple(batch[name].shape)
+        if "features" not in batch:  # embeddings: no step computes the body
+            return (0,)
+        clips, frames, _ = batch["features"].shape
+        return clips, frames * self.audio.model.config.inputs_to_logits_ratio
+
+    def floating_point_ops(self, inputs: dict[str, Any]) -> int:
+        """Return Trainer's own estimate for a batch; counts the parameters of the model once, not in every step."""
+        return 6 * inputs[self.audio.model.main_input_name].numel() * self._num_parameters
 
     def train(self, *args: Any, **kwargs: Any) -> Any:
         """Trainer's own, with words for memory that runs out."""
@@ -385,7 +405,7 @@ class AudioTrainer(AveragingTrainer):
             return super()._get_train_sampler(train_dataset)
         share = self._train_batch_size * self.args.world_size
         balanced = self.args.sampler == "balanced"
-        sampler: Any = partial(BalancedSampler, classes=clips.labels) if balanced else BucketSampler
+        sampler: Any = functools.partial(BalancedSampler, classes=clips.labels) if balanced else BucketSampler
         return sampler(
             clips.lengths,
             clips.lengths.max(keepdims=True) if clips.edges is None else clips.edges,
