@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from earmark.cli.main import main
 from earmark.cli.report import COMMAND
 from earmark.errors import DataError, OutputError, UsageError
 from earmark.report.compare import compare_runs
@@ -113,9 +114,25 @@ def test_folds_are_compared_by_all_their_test_clips(tmp_path: Path) -> None:
     (tmp_path / "better" / "fold_1" / "predictions_test.csv").unlink()
     with pytest.raises(DataError, match=r"fold_1/predictions_test\.csv: not there"):
         compare_runs([str(tmp_path / name) for name in answers])
-    (tmp_path / "seeds" / "seed_0").mkdir(parents=True)
-    with pytest.raises(DataError, match=r"several seeds; name one of them: .*seed_0"):
-        compare_runs([str(tmp_path / "plain"), str(tmp_path / "seeds")])
+
+
+def test_what_is_no_run_is_named_with_what_to_pass(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("seeds/seed_0", "seeds/seed_1", "runs/a", "cv/fold_0"):
+        of_classes(tmp_path / name, [True] * 10)
+    for folders, said in (
+        (["seeds"], "seeds: not a run, but a folder of 2 runs of several seeds. Name the runs to compare: earmark"),
+        (["cv", "seeds"], f"earmark report {tmp_path}/seeds/seed_0 {tmp_path}/seeds/seed_1"),
+        (
+            ["runs"],
+            f"runs: not a run, but a folder of 1 run. Name the runs to compare: earmark report {tmp_path}/runs/a",
+        ),
+        (["nowhere", "cv"], "nowhere: no such folder"),
+        (["cv"], f"the reports of its folds are {tmp_path}/cv/fold_*/report.html"),
+        (["runs/a"], "the report of one is RUN/report.html"),
+        ([], "name two runs or more"),
+    ):
+        assert main(["report", *(str(tmp_path / folder) for folder in folders)]) == 2
+        assert said in capsys.readouterr().err
 
 
 def test_clips_are_the_same_by_whatever_way_they_are_named(tmp_path: Path) -> None:
@@ -252,7 +269,7 @@ def test_what_cannot_be_compared_is_one_line(runs: list[str], tmp_path: Path) ->
     with pytest.raises(UsageError, match="named twice"):
         compare_runs([runs[0], runs[0] + "/"])
     with pytest.raises(UsageError, match="two runs or more"):
-        COMMAND.read([runs[0]])
+        compare_runs([runs[0]])
     with pytest.raises(UsageError, match=r"end its name in \.html"):
         COMMAND.read([*runs, "--output", "x.pdf"])
 

@@ -25,10 +25,8 @@ class ReportOptions(Settings):
     overwrite: bool = flag(False, "Replace the page if it exists.")
 
     def validate(self) -> None:
-        """Check that there are runs to compare."""
+        """Check the name of the page."""
         super().validate()
-        if len(self.runs) < 2:
-            raise UsageError("name two runs or more: earmark report RUN RUN...; the report of one is RUN/report.html")
         if self.output and not self.output.endswith(".html"):
             raise UsageError(f"--output {self.output}: is a page; end its name in .html")
 

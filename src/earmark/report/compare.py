@@ -25,6 +25,7 @@ from earmark.scoring.uncertainty import Units
 from earmark.tasks import Task
 from earmark.words import counted
 
+_NAMED = 3
 TITLES = {
     "accuracy": "Accuracy",
     "macro_f1": "Macro-F1",
@@ -149,8 +150,12 @@ def compare_runs(folders: Sequence[str], split: str | None = None) -> Comparison
         UsageError: fewer than two runs, or one twice.
         DataError: no such predictions, or those of other clips, other labels or another task.
     """
+    for folder in folders:
+        _check_holds_run(folder)
     if len(folders) < 2:
-        raise UsageError("name two runs or more: earmark report RUN RUN...; the report of one is RUN/report.html")
+        folds = bool(folders) and any(Path(folders[0]).glob("fold_*"))
+        one = f"the reports of its folds are {folders[0]}/fold_*" if folds else "the report of one is RUN"
+        raise UsageError(f"name two runs or more: earmark report RUN RUN...; {one}/report.html")
     places = [Path(folder).resolve() for folder in folders]
     if len(set(places)) < len(places):
         raise UsageError(f"{Counter(map(str, places)).most_common(1)[0][0]}: named twice")
@@ -182,6 +187,27 @@ def compare_runs(folders: Sequence[str], split: str | None = None) -> Comparison
     )
 
 
+def _check_holds_run(folder: str) -> None:
+    """Check that a folder can be compared as one run.
+
+    Raises:
+        DataError: it has no predictions; the message names the runs in it, if there are any.
+    """
+    place = Path(folder)
+    if splits_in(place):
+        return
+    runs = sorted(str(path) for path in place.glob("*") if splits_in(path))
+    if not runs:
+        what = "no predictions_SPLIT.csv in it; `earmark train` and `earmark evaluate` write it"
+        raise DataError(f"{folder}: {what if place.is_dir() else 'no such folder'}")
+    of_seeds = " of several seeds" if any(place.glob("seed_*")) else ""
+    more = " ..." if len(runs) > _NAMED else ""
+    raise DataError(
+        f"{folder}: not a run, but a folder of {counted(len(runs), 'run')}{of_seeds}. Name the runs to compare: "
+        f"earmark report {' '.join(runs[:_NAMED])}{more}"
+    )
+
+
 def _common_split(folders: Sequence[str]) -> str:
     """The first split of which all runs have predictions.
 
@@ -189,11 +215,6 @@ def _common_split(folders: Sequence[str]) -> str:
         DataError: there is none.
     """
     there = {folder: splits_in(Path(folder)) for folder in folders}
-    for folder, splits in there.items():
-        if not splits:
-            raise DataError(
-                f"{folder}: no predictions_SPLIT.csv in it; `earmark train` and `earmark evaluate` write it"
-            )
     common = [name for name in SPLITS if all(name in splits for splits in there.values())]
     if not common:
         has = "; ".join(f"{folder} has {' and '.join(splits)} clips" for folder, splits in there.items())
@@ -211,8 +232,8 @@ def _predictions(place: Path, split: str) -> Predictions:
         DataError: there are none, or it is not clear which.
     """
     own = RunFolder(place).predictions(split)
-    seeds, folds = sorted(place.glob("seed_*")), sorted(place.glob("fold_*"))
-    if own.is_file() or not (seeds or folds):
+    folds = sorted(place.glob("fold_*"))
+    if own.is_file() or not folds:
         others = splits_in(place)
         if others and split not in others:
             raise DataError(
@@ -220,8 +241,6 @@ def _predictions(place: Path, split: str) -> Predictions:
                 f"with --split {split}, or compare another split"
             )
         return read_predictions(own)
-    if seeds:
-        raise DataError(f"{place}: holds runs of several seeds; name one of them: {', '.join(map(str, seeds[:3]))}")
     if split != "test":
         raise DataError(f"{place}: folds share their {split} clips; compare their test clips (--split test)")
     read = [read_predictions(RunFolder(fold).predictions(split)) for fold in folds]

@@ -50,7 +50,7 @@ class Predictions:
 def splits_in(place: Path) -> list[str]:
     """Return the splits of which a folder has predictions; of a cross-validation test clips, which its folds have."""
     own = [name for name in SPLITS if RunFolder(place).predictions(name).is_file()]
-    return own or (["test"] if any(place.glob("seed_*")) or any(place.glob("fold_*")) else [])
+    return own or (["test"] if any(place.glob("fold_*")) else [])
 
 
 def read_predictions(path: Path) -> Predictions:
