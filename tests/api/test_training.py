@@ -148,6 +148,11 @@ def test_several_seeds_give_several_runs(recordings: Path, tmp_path: Path) -> No
     assert [run.folder.name for run in both.runs] == ["seed_1", "seed_2"]
     assert both.metrics["mean_and_deviation"]["accuracy"]["runs"] == 2
     assert listening.steps == 6
+    shown = both._repr_html_()
+    assert shown.count("<tr>") == 5  # names, mean, deviation and two runs
+    for value in (both.metrics["mean_and_deviation"]["accuracy"]["mean"], both.metrics["runs"][1]["macro_f1"]):
+        assert f"<td>{value:.4f}</td>" in shown
+    assert "<td>seed_2</td><td>validation</td><td>6</td>" in shown
     with pytest.raises(ModelError, match="holds several runs"):
         both.classifier()
 

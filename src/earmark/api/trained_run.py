@@ -95,7 +95,9 @@ class Run:
         return Classifier.from_pretrained(self.folder, **settings)
 
     def _repr_html_(self) -> str:
-        return metrics_table(self.metrics, f"run {self.folder}")
+        metrics = self.metrics
+        show = runs_table if RunFolder(self.folder).cross_validation.is_file() else metrics_table
+        return show(metrics, f"run {self.folder}")
 
 
 def metrics_table(metrics: Mapping[str, Any], caption: str) -> str:
@@ -109,6 +111,15 @@ def metrics_table(metrics: Mapping[str, Any], caption: str) -> str:
     return html_table(
         ["", *splits], ([name, *(metrics[split].get(name) for split in splits)] for name in names), caption
     )
+
+
+def runs_table(results: Mapping[str, Any], caption: str) -> str:
+    """Return the figures of ``cross_validation.json`` as an HTML table: the means, then each finished run."""
+    spread = results["mean_and_deviation"]
+    rows = [[name, "", "", *(of[name] for of in spread.values())] for name in ("mean", "deviation")]
+    rows += [[run["run"], run["split"], run["num_clips"], *(run[name] for name in spread)] for run in results["runs"]]
+    unfinished = f"; not finished: {', '.join(results['unfinished'])}" if results["unfinished"] else ""
+    return html_table(["", "split", "clips", *spread], rows, caption + unfinished)
 
 
 def load_run(folder: str | os.PathLike[str]) -> Run:
