@@ -14,7 +14,7 @@ import pytest
 from transformers import TrainerCallback
 
 import earmark
-from earmark.errors import DataError, InputTypeError, ModelError, UsageError
+from earmark.errors import DataError, InputTypeError, ModelError, OutputError, UsageError
 from tests.api.small import SMALL, Listening, hiss, mean_logit
 from tests.browser import needs_browser
 
@@ -155,6 +155,18 @@ def test_several_seeds_give_several_runs(recordings: Path, tmp_path: Path) -> No
     assert "<td>seed_2</td><td>validation</td><td>6</td>" in shown
     with pytest.raises(ModelError, match="holds several runs"):
         both.classifier()
+    for changed, said in (
+        ({"augmentations": [hiss]}, "augmentation functions none there, hiss here"),
+        ({"metrics": [mean_logit]}, "metric functions none there, mean_logit here"),
+    ):
+        with pytest.raises(OutputError, match=said):
+            earmark.train(
+                earmark.load_clips(recordings),
+                model="tc_resnet",
+                output_dir=tmp_path / "seeds",
+                seeds=[1, 2],
+                **{**SMALL, "num_train_epochs": 1, **changed},
+            )
 
 
 def test_a_run_starts_from_another(run: earmark.Run, recordings: Path, tmp_path: Path) -> None:

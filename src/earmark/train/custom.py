@@ -54,6 +54,11 @@ class CustomParts:
                 )
         return cls(given, named_functions(metrics), sample_functions(augmentations), clips)
 
+    def function_names(self) -> dict[str, str]:
+        """Return the names of the functions by what they are for, to compare two calls of one training."""
+        names = {"augmentation": [function.name for function in self.augmentations], "metric": sorted(self.metrics)}
+        return {f"{kind} functions": ", ".join(of_kind) or "none" for kind, of_kind in names.items()}
+
     def check(self, model: ModelArguments) -> None:
         """Refuse what would do nothing.
 

@@ -76,11 +76,12 @@ class Part:
 
 @dataclass(frozen=True)
 class _Plan:
-    """All runs, and what tells them from those of another protocol: their settings, and a word for their clips."""
+    """All runs, and what tells them from those of another protocol: settings, names of functions, a word for clips."""
 
     output: Path
     parts: list[Part]
     clips: str
+    functions: dict[str, str]
     settings: dict[str, Any]
 
 
@@ -126,7 +127,7 @@ def _run_all(output: Path, settings: TrainSettings, custom: CustomParts) -> Prot
     seeds = run.seed_list() or [settings.training.seed]
     folds, clips = on_each_machine(lambda: _look_at_data(settings.data, settings.model, seeds, custom.clips))
     parts = _parts(output, run, seeds, folds)
-    plan = _Plan(output, parts, clips, settings.to_dict())
+    plan = _Plan(output, parts, clips, custom.function_names(), settings.to_dict())
     done = on_main_process(lambda: _begin(plan, replace=run.overwrite_output_dir and not run.resume))
     for number, part in enumerate(parts, 1):
         name = part.name_in(output)
@@ -240,13 +241,18 @@ def _check_same(folder: RunFolder, plan: _Plan) -> None:
         OutputError: they were not.
     """
     before = saved_config(folder.config)
-    results = folder.cross_validation
+    results = read_json(folder.cross_validation) if folder.cross_validation.is_file() else {}
     changed = changed_settings(before, plan.settings)
+    changed += [
+        f"{kind} {names} there, {plan.functions[kind]} here"
+        for kind, names in results.get("functions", {}).items()
+        if names != plan.functions[kind]
+    ]
     if before.get("seeds") is None and (before.get("fold") or not (before.get("folds") or before.get("fold_column"))):
         what = "a single run"
     elif changed:
         what = f"runs made with other settings ({'; '.join(changed[:_NAMED])})"
-    elif results.is_file() and read_json(results).get("clips") != plan.clips:  # it is written before the first run
+    elif results and results.get("clips") != plan.clips:  # it is written before the first run
         what = "runs of other clips, labels or folds"
     else:
         return
@@ -284,6 +290,7 @@ def _write(plan: _Plan, done: Sequence[Part]) -> dict[str, Any]:
     rows = [_row(part, plan.output) for part in plan.parts if part in done]
     results = {
         "clips": plan.clips,
+        "functions": plan.functions,
         # which epoch of each run; --few_shot has none
         "kept": "best" if plan.settings["load_best_model_at_end"] and not plan.settings["few_shot"] else "last",
         "runs": rows,
