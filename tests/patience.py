@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-PATIENCE_S = 900.0
+PATIENCE_S = 300.0
 
 
 def wait_until(condition: Callable[[], object], *, poll_s: float = 0.02) -> None:

@@ -9,7 +9,7 @@ import importlib
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from earmark.errors import EarmarkError
+from earmark.errors import EarmarkError, Stopped
 
 if TYPE_CHECKING:
     from earmark.api.clip_table import Clips, load_clips
@@ -26,6 +26,7 @@ __all__ = [
     "EarmarkError",
     "Evaluation",
     "Run",
+    "Stopped",
     "__version__",
     "evaluate",
     "inspect",

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas
 import pytest
 from transformers.trainer_utils import IntervalStrategy
 
@@ -147,6 +148,8 @@ def test_data_is_folders_and_manifests(tmp_path: Path) -> None:
         source_settings("superb", {})
     with pytest.raises(InputTypeError, match="found int"):
         source_settings(3, {})
+    with pytest.raises(InputTypeError, match=r"DataFrame is not read directly\. Write it with to_csv"):
+        source_settings(pandas.DataFrame({"path": ["a.wav"]}), {})
 
 
 def test_model_is_a_folder_a_hub_name_or_a_type(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -535,8 +535,9 @@ def test_predict(trained: Path, tones: Path, tmp_path: Path, refusal: Refusal) -
     cpu = ["--device", "cpu"]
     one_line(refusal("predict", trained), "earmark predict MODEL")
     one_line(refusal("predict", trained, tmp_path / "empty", *cpu), tmp_path / "empty", "no audio files")
-    gone = tmp_path / "no" / "such" / "x.csv"
-    one_line(refusal("predict", trained, tones, "--output", gone, *cpu), gone, "cannot be written")
+    (tmp_path / "file").write_text("mine")
+    inside = tmp_path / "file" / "x.csv"
+    one_line(refusal("predict", trained, tones, "--output", inside, *cpu), inside, "cannot be written")
     one_line(refusal("predict", trained, tones, "--output", tmp_path / "x.doc"), tmp_path / "x.doc", ".jsonl")
     one_line(refusal("predict", trained, tones, "--num_workers", "-1"), "--num_workers -1")
     one_line(refusal("predict", trained, tmp_path / "gone.wav", *cpu), "gone.wav: no such file or folder")

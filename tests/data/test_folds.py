@@ -137,9 +137,9 @@ def test_official_folds_that_cannot_be_used(
 
 def test_folds_that_cannot_be_made_or_found(tmp_path: Path) -> None:
     path = manifest(tmp_path, rows())
-    with pytest.raises(DataError, match="15 groups cannot be shared out over 16 folds"):
+    with pytest.raises(DataError, match="15 groups cannot be divided over 16 folds"):
         load_folds(DataArguments(train_file=path, folds=16, group_column="speaker"), seed=0)
-    with pytest.raises(DataError, match="60 recordings cannot be shared out over 61 folds"):
+    with pytest.raises(DataError, match="60 recordings cannot be divided over 61 folds"):
         load_folds(DataArguments(train_file=path, folds=61), seed=0)
     with pytest.raises(DataError, match=r"no column 'split'.*--fold_column"):
         load_folds(DataArguments(train_file=path, fold_column="split"), seed=0)

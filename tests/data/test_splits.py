@@ -8,7 +8,7 @@ from collections import Counter
 import pytest
 
 from earmark.data.clips import Clip, ClipTable
-from earmark.data.splits import make_validation_split
+from earmark.data.splits import make_folds, make_validation_split
 from earmark.errors import DataError
 
 
@@ -96,3 +96,11 @@ def test_cuts_of_one_recording_stay_together():
 def test_nothing_to_set_aside():
     with pytest.raises(DataError, match="data: no validation clips can be set aside"):
         make_validation_split(table_of({"a": 1, "b": 1}), 0.1, seed=0)
+
+
+def test_events_of_one_recording_are_not_called_single_clips():
+    events = [Clip("x", path="day/tape.wav", label="ab"[i % 2], offset_s=float(i), duration_s=1.0) for i in range(40)]
+    with pytest.raises(DataError, match=r"all 40 clips are from one recording, tape\.wav.*--group_column"):
+        make_validation_split(ClipTable(events, "data"), 0.1, seed=0)
+    with pytest.raises(DataError, match=r"1 recording cannot be divided over 3 folds\..*--group_column"):
+        make_folds(ClipTable(events, "data"), 3, seed=0)

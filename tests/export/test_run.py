@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +16,7 @@ pytest.importorskip("onnxruntime")
 
 import earmark
 from earmark.cli.main import main
-from earmark.errors import DeviceError, ModelError, OutputError, UsageError
+from earmark.errors import DeviceError, MissingExtraError, ModelError, OutputError, UsageError
 from earmark.export.description import ExportDescription, read_description
 from earmark.export.graph import WaveformClassifier, trace
 from earmark.export.load import ExportedScorer
@@ -215,3 +217,15 @@ def test_a_model_that_does_not_fit_is_a_line(
     (tmp_path / "file").write_text("")
     assert main([*words, "--output", str(tmp_path / "file" / "out")]) == 2
     assert capsys.readouterr().err.splitlines()[-1].endswith("file/out: cannot be written (File exists)")
+
+
+@pytest.mark.parametrize("package", ["onnx", "onnxruntime", "onnxscript"])
+def test_a_missing_package_is_named_before_the_model_is_loaded(
+    package: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, package, None)
+    options = ExportOptions(model_name_or_path=str(tmp_path / "gone"), output=str(tmp_path / "x"))
+    with pytest.raises(MissingExtraError, match=rf"{package}: pip install 'earmark\[onnx\]'"):
+        export(options)
+    with pytest.raises(ModelError, match="gone"):
+        export(replace(options, format="pt2"))

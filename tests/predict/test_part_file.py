@@ -58,6 +58,13 @@ def test_a_file_has_its_name_only_when_it_is_whole(tmp_path: Path) -> None:
     assert sorted(p.name for p in tmp_path.iterdir()) == ["out.csv", "out.csv.bad_audio.csv", "out.csv.earmark.json"]
 
 
+def test_a_folder_that_does_not_exist_is_made(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "folder" / "out.csv"
+    with opened(path) as sink:
+        sink.write("row of a\n")
+    assert path.read_text() == "head\nrow of a\n"
+
+
 def test_going_on_cuts_off_what_was_half_written(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     path = tmp_path / "out.csv"
     stopped_at_c(path)
@@ -232,7 +239,7 @@ def test_what_is_refused(tmp_path: Path) -> None:
     long = "x" * 250 + ".csv"
     for output, message in (
         ("there.csv", "exists already"),
-        ("none/a.csv", "cannot be written"),
+        ("there.csv/a.csv", "cannot be written"),
         ("", "a folder"),
         (long, "the name is too long"),
     ):

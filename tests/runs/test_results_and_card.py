@@ -49,6 +49,13 @@ def test_of_a_folder_of_runs_the_finished_ones_are_taken(tmp_path: Path, caplog:
         table = results_table([str(tmp_path)])
     assert table == results_table([str(tmp_path / "a"), str(tmp_path / "b")])
     assert caplog.messages == [f"{tmp_path / 'unfinished'}: not finished, left out"]
+    (tmp_path / "folds").mkdir()
+    RunFolder(tmp_path / "folds").config.write_text("")
+    RunFolder(tmp_path / "folds").cross_validation.write_text(json.dumps({"unfinished": ["fold_2"], "runs": []}))
+    caplog.clear()
+    with caplog.at_level("INFO", logger="earmark"):
+        assert results_table([str(tmp_path)]) == table
+    assert f"{tmp_path / 'folds'}: not finished, left out" in caplog.messages
     # a run that was evaluated and is not finished itself is not told by its evaluation
     (tmp_path / "unfinished" / "evaluation_test").mkdir()
     ROW.save(RunFolder(tmp_path / "unfinished" / "evaluation_test"))

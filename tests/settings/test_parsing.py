@@ -7,11 +7,11 @@ import pytest
 
 from earmark.cli.table import COMMANDS
 from earmark.device import Abilities
-from earmark.errors import DeviceError, UsageError
+from earmark.errors import DataError, DeviceError, UsageError
 from earmark.settings.evaluation import EvaluateOptions
 from earmark.settings.files import resolved_config, save_config
 from earmark.settings.prediction import PredictOptions
-from earmark.settings.train import TrainSettings, evaluation_of, parse_example, parse_train
+from earmark.settings.train import TrainSettings, check_sources, evaluation_of, parse_example, parse_train
 from earmark.settings.training import launched_processes
 from earmark.train.arguments import EarmarkTrainingArguments
 from earmark.train.plan import FolderState, make_plan
@@ -406,3 +406,16 @@ def test_predict_with_a_file(tmp_path: Path) -> None:
     path = write(tmp_path, "inputs: [a.wav, b.wav]\nmodel_name_or_path: m\ntop_k: 2\n")
     options = parse_predict(["--config", path, "c.wav"])
     assert (options.inputs, options.top_k) == (["a.wav", "b.wav", "c.wav"], 2)
+
+
+def test_what_was_probably_meant_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "recordings").mkdir()
+    given = ["--model_type", "tc_resnet", "--output_dir", "run"]
+    with pytest.raises(UsageError, match="write --data_dir recordings"):
+        parse_train(["recordings", *given])
+    with pytest.raises(DataError, match=r"^recrdings: no such folder; did you mean recordings\?"):
+        check_sources(parse_train(["--data_dir", "recrdings", *given]).data)
+    (tmp_path / "nested.yaml").write_text("training:\n  seed: 3\n")
+    with pytest.raises(UsageError, match=r"--training\. Settings are not nested: write them without training:"):
+        parse_train(["--config", "nested.yaml", *given])

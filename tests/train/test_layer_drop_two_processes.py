@@ -31,7 +31,7 @@ def test_two_processes_train(kind: str, tmp_path: Path) -> None:
         env={**os.environ, "OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
-        timeout=1800,
+        timeout=300,
         check=False,
     )
     assert done.returncode == 0, done.stderr[-3000:]

@@ -250,7 +250,7 @@ def test_what_cannot_work_is_known_before_the_first_run(manifest: Path, tmp_path
         (text.replace(",low,1,s0", ",only,1,s0"), ["--fold_column", "fold"], "fold 1 holds all clips of 'only'"),
         (text.replace(",1,s", ",a/b,s"), ["--fold_column", "fold"], "'a/b' cannot be the name of a folder"),
         (text.replace("s5", ""), ["--folds", "3", "--group_column", "speaker"], "nothing in the column 'speaker'"),
-        (text, ["--folds", "7", "--group_column", "speaker"], "6 groups cannot be shared out over 7 folds"),
+        (text, ["--folds", "7", "--group_column", "speaker"], "6 groups cannot be divided over 7 folds"),
         (text, ["--fold_column", "split"], "no column 'split'"),
         (text, ["--folds", "3", "--eval_file", str(manifest)], "--folds 3 with --eval_file"),
         (text, ["--folds", "3", "--resume_from_checkpoint", "True"], "--resume_from_checkpoint is for one run"),
@@ -335,3 +335,14 @@ def test_a_run_that_ended_before_its_report_is_gone_on_with(
     assert results(tmp_path / "run")["unfinished"] == ["fold_1", "fold_2"]
     assert main(command) == 0
     assert RunFolder(tmp_path / "run" / "fold_1").report.is_file()
+
+
+def test_a_first_run_that_never_began_does_not_hold_its_settings(recordings: Path, tmp_path: Path, capsys) -> None:
+    output = tmp_path / "run"
+    command = words(recordings / "all.csv", output, "--folds", "2")
+    at = command.index("--model_type")
+    wrong = [*command[:at], "--model_name_or_path", str(tmp_path / "gone"), *command[at + 2 :]]
+    assert main(wrong) == 2
+    assert "gone" in capsys.readouterr().err
+    assert main(command) == 0
+    assert results(output)["unfinished"] == []

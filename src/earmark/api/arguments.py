@@ -36,6 +36,10 @@ def source_settings(data: Any, settings: Mapping[str, object]) -> dict[str, obje
     """
     if data is None:
         return {}
+    if hasattr(data, "to_csv"):  # iterating over it would give the names of its columns
+        raise InputTypeError(
+            f"data: a {type(data).__name__} is not read directly. Write it with to_csv, and pass the path."
+        )
     several = not isinstance(data, (str, os.PathLike)) and isinstance(data, Iterable)
     paths = [_path(item) for item in (data if several else [data])]
     folders = [path for path in paths if Path(path).is_dir()]

@@ -89,7 +89,7 @@ class Command:
         if left and self.words and self.words[0] in given.typed and given.words[0] == left[0]:
             first = shown(given.values[self.words[0]])
             raise UsageError(f"{left[0]} and --{self.words[0]} {first} contradict each other: keep one")
-        refuse_words(left)
+        refuse_words(left, flags_of(cls))
 
     def _file(self, path: str) -> Given:
         """Read a configuration file, which may be the one that a run was trained with."""

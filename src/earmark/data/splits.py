@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 from collections import Counter, defaultdict
 
@@ -9,11 +10,13 @@ import numpy as np
 
 from earmark.data.clips import Clip, ClipTable
 from earmark.errors import DataError
+from earmark.words import counted
 
 _Unit = tuple[str, str]
 _Stratum = str | int
 _PARTS = 5  # of a range of numbers
 _NO_LABEL = ""  # of several possible ones none is there, which is a class of its own here
+_PARTS_OF_A_RECORDING = "name parts of it, such as its minutes, in a column and pass that as --group_column"
 _TRIED = 100  # groups tried for a class that would otherwise be missing from validation
 
 
@@ -43,10 +46,7 @@ def make_validation_split(table: ClipTable, fraction: float, seed: int) -> tuple
     chosen = _choose(order, content, fraction)
     validation = sorted(i for unit in chosen for i in units[unit])
     if not validation:
-        raise DataError(
-            f"{table.origin}: no validation clips can be set aside: every class has a single clip or group. Add "
-            "clips, or give validation clips of their own (--eval_file, or a validation folder)"
-        )
+        raise DataError(f"{table.origin}: no validation clips can be set aside: {_why_not(units, table)}")
     aside = set(validation)
     return table.keep([i for i in range(len(table)) if i not in aside]), table.keep(validation)
 
@@ -70,8 +70,9 @@ def make_folds(table: ClipTable, count: int, seed: int) -> list[str]:
     """
     units = _units(table)
     if len(units) < count:
-        what = "groups" if any(kind == "group" for kind, _ in units) else "recordings"
-        raise DataError(f"{table.origin}: {len(units)} {what} cannot be shared out over {count} folds; lower --folds")
+        what = counted(len(units), "group" if any(kind == "group" for kind, _ in units) else "recording")
+        or_parts = f", or {_PARTS_OF_A_RECORDING}" if has_recordings_of_several_clips(table) else ""
+        raise DataError(f"{table.origin}: {what} cannot be divided over {count} folds. Lower --folds{or_parts}.")
     strata = _strata(table)
     content = {unit: Counter(name for i in rows for name in strata[i]) for unit, rows in units.items()}
     total = Counter(name for names in strata for name in names)
@@ -118,6 +119,18 @@ def _units(table: ClipTable) -> dict[_Unit, list[int]]:
     for index, clip in enumerate(table):
         units[("group", clip.group) if clip.group is not None else ("clip", clip.path or clip.source)].append(index)
     return dict(units)
+
+
+def _why_not(units: dict[_Unit, list[int]], table: ClipTable) -> str:
+    """Why nothing can be set aside, and what to do."""
+    own = "give validation clips of their own (--eval_file, or a validation folder)"
+    if len(units) > 1 or not has_recordings_of_several_clips(table):
+        what = "recording" if has_recordings_of_several_clips(table) else "clip or group"
+        return f"every class has a single {what}. Add clips, or {own}"
+    return (
+        f"all {len(table):,} clips are from one recording, {os.path.basename(next(iter(units))[1])}, and clips of one "
+        f"recording are too alike to judge by. Add recordings, {own}, or {_PARTS_OF_A_RECORDING}"
+    )
 
 
 def has_recordings_of_several_clips(table: ClipTable) -> bool:

@@ -19,6 +19,7 @@ from earmark.export.load import ExportedModel
 from earmark.export.onnx_file import quantize, write_onnx
 from earmark.export.pt2_file import write_pt2
 from earmark.export.recordings import Recordings, find_recordings
+from earmark.extras import require
 from earmark.models.build import AudioModel, load_trained
 from earmark.models.decision import FILE_NAME as DECISION_FILE
 from earmark.models.frontend import Frontend
@@ -39,7 +40,8 @@ _COMPARED = {
     Task.REGRESSION: ("deviations in a number", "answers"),
 }
 
-_PACKAGES = ("earmark", "torch", "transformers", "onnx", "onnxscript", "onnxruntime")
+_PACKAGES = {"earmark", "torch", "transformers"}  # their versions are saved with an export
+_OF_ONNX = {"onnx", "onnxscript", "onnxruntime"}
 _WORTH_A_WARNING = 0.005  # drop of accuracy, or disagreement, of an int8 export
 
 
@@ -68,6 +70,8 @@ def export(options: ExportOptions) -> ExportOutcome:
         MissingExtraError: the packages of the format are not installed.
     """
     output = _free_folder(str(options.output))
+    for package in () if options.format == "pt2" else sorted(_OF_ONNX):
+        require(package)
     audio = load_trained(source_of(options))
     kind = audio.model.config.model_type
     if audio.frontend.features is None:
@@ -169,8 +173,8 @@ def describe(
 def _versions(format: str) -> dict[str, str]:
     from earmark import __version__
 
-    packages = _PACKAGES[:3] if format == "pt2" else _PACKAGES
-    return {name: __version__ if name == "earmark" else metadata.version(name) for name in packages}
+    packages = _PACKAGES if format == "pt2" else _PACKAGES | _OF_ONNX
+    return {name: __version__ if name == "earmark" else metadata.version(name) for name in sorted(packages)}
 
 
 def write(program: torch.export.ExportedProgram, description: ExportDescription, folder: Path) -> None:

@@ -61,7 +61,7 @@ def label(options: LabelOptions) -> LabelOutcome:
     for module in _SERVING if options.page else ():
         extras.require(module)
     folder = Path(options.output_dir)
-    with _listening(options) as listener, held(folder):
+    with held(folder), _listening(options) as listener:
         table, notes = clips_to_label(options)
         for note in notes:
             logger.info("note: %s", note)
@@ -75,7 +75,7 @@ def label(options: LabelOptions) -> LabelOutcome:
 
 @contextmanager
 def _listening(options: LabelOptions) -> Iterator[Any]:
-    """A socket that listens at the port, before anything is scored: of two that start at once one is told so now."""
+    """A socket that listens at the port: a port that is taken is an error before anything is scored."""
     if not options.page:
         yield None
         return

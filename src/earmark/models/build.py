@@ -24,7 +24,10 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_AUDIO_CLASSIFICATIO
 from earmark.data.background import find_background
 from earmark.errors import ModelError, first_line
 from earmark.families.registry import FAMILIES, find_family
-from earmark.models import adapters
+from earmark.models import (
+    adapters,
+    tc_resnet,  # noqa: F401  # registers the model with Transformers
+)
 from earmark.models.clip_length import cut_to_length, length_for_training_s
 from earmark.models.decision import FILE_NAME as DECISION
 from earmark.models.decision import PLAIN, Decision, read_decision

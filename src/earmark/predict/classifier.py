@@ -140,6 +140,8 @@ class Classifier:
             InputTypeError: a type that is not accepted; also a ``TypeError``.
             UsageError: samples without a sampling rate, or a window that the model does not take.
         """
+        if top_k < 1:
+            raise UsageError(f"top_k {top_k}: expected a whole number from 1 on")
         windowing = self.windowing(window_seconds, hop_seconds)
         items, is_batch = split_batch(audio)
         rows = self._aggregated(self._recordings(items, sampling_rate), windowing, aggregate)

@@ -64,6 +64,8 @@ def open_part_file(
         UsageError: the stopped job had another model, other settings or other recordings.
     """
     check_output(path, sources)
+    with translated(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
     sink = PartFile(path, provenance, sources)
     with sink.lock(overwrite=overwrite):
         try:

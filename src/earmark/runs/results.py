@@ -140,7 +140,9 @@ def _runs_of(folder: Path) -> list[Path]:
 
 def _is_finished(folder: Path) -> bool:
     run = RunFolder(folder)
-    return run.results_row.is_file() or run.cross_validation.is_file()
+    if run.cross_validation.is_file():
+        return not read_json(run.cross_validation)["unfinished"]
+    return run.results_row.is_file()
 
 
 def _line(cells: Sequence[str], widths: Sequence[int]) -> str:

@@ -216,7 +216,7 @@ def _organization(flag: _Given) -> _Translation:
 
 
 def _overwrite_output_dir(flag: _Given) -> _Translation:
-    note = "--overwrite_output_dir: a run that is already in the output folder is replaced"
+    note = "--overwrite_output_dir: a run that is already in the output folder is replaced, unless --resume is given"
     return flag.words, note if flag.is_true() else ""
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from earmark.errors import DataError, UsageError
+from earmark.files import others_beside
 from earmark.settings.data import DataArguments, path_settings, paths_in
 from earmark.settings.evaluation import EvaluateOptions
 from earmark.settings.files import read_config_file, resolved_config
@@ -166,7 +167,7 @@ def _read(words: Sequence[str], *also: type) -> Given:
     flags = flags_of(*TRAIN_CLASSES, *also)
     file = read_file(path, read_config_file(path), flags, takes_old_flags=True) if path else Given()
     line = read_words(words, flags, takes_old_flags=True, has_words=False)
-    refuse_words(line.words)
+    refuse_words(line.words, flags)
     return merged(file, line)
 
 
@@ -219,7 +220,9 @@ def check_sources(data: DataArguments) -> None:
     for name in path_settings():
         for path in paths_in(getattr(data, name)):
             if not Path(path).exists():
-                raise DataError(f"{path}: no such {'folder' if name.endswith('_dir') else 'file'}")
+                is_folder = name.endswith("_dir")
+                near = others_beside(Path(path), folders=is_folder)
+                raise DataError(f"{path}: no such {'folder' if is_folder else 'file'}{near}")
 
 
 def evaluation_of(settings: TrainSettings) -> EvaluateOptions:

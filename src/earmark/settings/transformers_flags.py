@@ -267,7 +267,7 @@ class TransformersFlags(Settings):
     save_steps: float = flag(500, "Steps between two checkpoints.", check=not_negative(), scope=Scope.RESULT)
     save_on_each_node: bool = flag(False, "Save checkpoints on each machine of a distributed run.")
     save_total_limit: int | None = flag(
-        None, "Number of checkpoints to keep, the best one among them; 0: all.", check=at_least(0), page="output"
+        None, "Number of checkpoints to keep, the best one among them; 0 or -1: all.", check=at_least(-1), page="output"
     )
     enable_jit_checkpoint: bool = flag(
         False, "Let Transformers save a checkpoint on SIGTERM; earmark does so without it."

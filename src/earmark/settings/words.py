@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, TypeVar
 
 from earmark.errors import UsageError
@@ -158,6 +159,8 @@ def read_file(
                 if isinstance(value, (list, Mapping)):
                     raise UsageError(f"--{name} {shown(value)}: expected one value, found {_kind(value)}")
                 words.append(f"--{name}={shown(value)}")
+            elif isinstance(value, Mapping):
+                raise UsageError(f"unknown flag --{key}. Settings are not nested: write them without {key}:.")
             else:
                 raise UsageError(f"unknown flag --{key}{suggestion(name, flags, '--')}")
         given = read_words(words, flags, takes_old_flags=takes_old_flags)
@@ -235,12 +238,18 @@ def settings_of(cls: type[T], given: Given) -> T:
     return cls(**own, given=frozenset(by_hand))
 
 
-def refuse_words(words: Sequence[str]) -> None:
+def refuse_words(words: Sequence[str], flags: Mapping[str, Flag]) -> None:
     """Refuse words that are no flags and no values.
+
+    Args:
+        words: the words.
+        flags: the known flags by name.
 
     Raises:
         UsageError: there is one.
     """
+    if words and "data_dir" in flags and Path(words[0]).is_dir():
+        raise UsageError(f"unexpected word {words[0]!r}. To name a folder of recordings, write --data_dir {words[0]}.")
     if words:
         raise UsageError(
             f"unexpected word {words[0]!r}: flags begin with --, and one value follows each. Repeat a flag that takes "

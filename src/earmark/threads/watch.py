@@ -83,7 +83,7 @@ class CoreWatch:
             cpus = f"{self.contention.cores} logical CPUs"
             others = "need the CPU" if usage.others is None else f"use {usage.others:.1f} of {cpus}"
             what = f"computing with {now} of {most} threads" if now < most else "waiting threads sleep"
-            logger.warning("threads: other processes %s; %s until the cores are free", others, what)
+            logger.info("threads: other processes %s; %s until the cores are free", others, what)
         elif self._said is not None and self._free_s >= _FREE_FOR_S:
             self._said = None
             logger.info("threads: the cores are free again; computing with %d threads", most)

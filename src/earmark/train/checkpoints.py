@@ -115,10 +115,10 @@ def remove_old(folder: Path, limit: int | None, *, keep: Sequence[Path]) -> None
 
     Args:
         folder: the run folder.
-        limit: how many stay; ``None`` or 0 for all.
+        limit: how many stay; ``None``, 0 or -1 for all.
         keep: those that stay in any case, and count.
     """
-    if not limit:
+    if not limit or limit < 0:
         return
     kept = {path.resolve() for path in keep}
     found = sorted(checkpoints_in(folder), key=steps_of)

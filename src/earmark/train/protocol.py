@@ -250,6 +250,9 @@ def _check_same(folder: RunFolder, plan: _Plan) -> None:
     ]
     if before.get("seeds") is None and (before.get("fold") or not (before.get("folds") or before.get("fold_column"))):
         what = "a single run"
+    elif not _earlier_runs(plan.output):  # the first run never began, so these settings replace nothing
+        save_config(plan.settings, folder.config)
+        return
     elif changed:
         what = f"runs made with other settings ({'; '.join(changed[:_NAMED])})"
     elif results and results.get("clips") != plan.clips:  # it is written before the first run
