@@ -13,7 +13,7 @@ from earmark.words import suggestion
 # module -> (extra of this project that brings it, what it is for)
 _EXTRAS: dict[str, tuple[str, str]] = {
     "datasets": ("hub", "data sets from the hub, save_to_disk folders and Parquet"),
-    "pyarrow": ("hub", "Parquet manifests"),
+    "pyarrow": ("hub", "Parquet files"),
     "av": ("video", "m4a, aac, webm and video files"),
     "espeakng_loader": ("synth", "the synthetic spoken-command corpus"),
     "modelscope_hub": ("modelscope", "models from ModelScope"),
