@@ -300,6 +300,24 @@ def test_files_and_exit_code(data: Path, tmp_path: Path, capsys: pytest.CaptureF
     assert "findings of level error: unreadable, spelling" in capsys.readouterr().err
 
 
+def test_findings_about_parts_of_a_recording_say_which(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    sound = 0.1 * np.random.default_rng(0).standard_normal(8 * RATE_HZ)
+    sound[3 * RATE_HZ : 4 * RATE_HZ] = 0
+    write(tmp_path / "tape.wav", sound)
+    write(tmp_path / "whole.wav", np.zeros(RATE_HZ))
+    rows = "".join(f"tape.wav,{i}.0,1.0,{'ab'[i % 2]}\n" for i in range(8))
+    (tmp_path / "events.csv").write_text("path,offset,duration,label\n" + rows + "whole.wav,,,a\n")
+    words = ["inspect", "--train_file", str(tmp_path / "events.csv"), "--output_dir", str(tmp_path / "found")]
+    assert main([*words, "--near_duplicates", "false"]) == 0
+    assert "tape.wav from 3.000 to 4.000 s" in capsys.readouterr().out
+    with (tmp_path / "found" / "findings.csv").open(newline="", encoding="utf-8") as file:
+        silent = [row for row in csv.DictReader(file) if row["finding"] == "silent"]
+    assert [(row["path"], row["start_s"], row["end_s"]) for row in silent] == [
+        ("tape.wav", "3.0", "4.0"),
+        ("whole.wav", "", ""),
+    ]
+
+
 def test_explain_prints_the_rules_of_each_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for i in range(4):
         write(tmp_path / f"{i}.wav", 0.1 * np.random.default_rng(i).standard_normal(2 * RATE_HZ))

@@ -88,7 +88,7 @@ def test_excerpts_of_one_recording_are_different_clips_and_rows_of_one_clip_are_
     tables = {"train": table(0.0, 0.1, 0.2), "validation": table(0.2, 0.3)}
     contents = {"train": np.array([1, 2, 3], np.uint64) << 50, "validation": np.array([3, 4], np.uint64) << 50}
     (leak,) = find_copies(tables, contents)
-    assert "1 of 2 validation clips has the same samples as training clips (0.2 = 0.2)" in leak.text
+    assert "1 of 2 validation clips has the same samples as training clips (0.2 from 0.200 to 0.300 s = " in leak.text
 
 
 def test_the_order_of_several_labels_is_no_conflict() -> None:

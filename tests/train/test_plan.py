@@ -108,6 +108,12 @@ def test_a_run_in_the_folder(state: FolderState, values: dict[str, Any], resumes
     ("state", "values", "error", "said"),
     [
         (FolderState(is_run=True), {}, OutputError, "run: holds a run already. Name another --output_dir"),
+        (
+            FolderState(),
+            {"data_dir": ["a", "./run"]},
+            OutputError,
+            "--output_dir run: the recordings are in this folder",
+        ),
         (FolderState(foreign=("config.json",)), {}, OutputError, "is not a run of earmark and holds config.json"),
         (FolderState(True, True), {"resume": True}, OutputError, "holds a cross-validation or runs of several seeds"),
         (EMPTY, {"few_shot": True}, UsageError, "--few_shot needs a pretrained or trained model"),

@@ -32,8 +32,8 @@ def _of_training(split: str, tables: Mapping[str, ClipTable], contents: Mapping[
     copies = np.flatnonzero(are_among(contents[split], contents["train"])).tolist()
     if not copies:
         return
-    original = {content: clip.source for content, clip in zip(contents["train"].tolist(), tables["train"], strict=True)}
-    pairs = [f"{tables[split][row].source} = {original[int(contents[split][row])]}" for row in copies]
+    original = {content: clip.name for content, clip in zip(contents["train"].tolist(), tables["train"], strict=True)}
+    pairs = [f"{tables[split][row].name} = {original[int(contents[split][row])]}" for row in copies]
     text = (
         f"{len(copies):,} of {counted(len(tables[split]), f'{split} clip')} {agreeing(len(copies), 'have')} the same "
         "samples as training clips "
@@ -48,14 +48,14 @@ def _in_training(table: ClipTable, contents: np.ndarray) -> Iterator[Finding]:
     conflicts = [clips for clips in sets if len({clip.label_key for clip in clips}) > 1]
     alike = [clips for clips in sets if len({clip.label_key for clip in clips}) == 1]
     if conflicts:
-        named = [" and ".join(f"{clip.source} {clip.label_text!r}" for clip in clips) for clips in conflicts]
+        named = [" and ".join(f"{clip.name} {clip.label_text!r}" for clip in clips) for clips in conflicts]
         text = (
             f"{_recordings(conflicts)} in the training split more than once, with different labels ({_named(named)}), "
             "so the model is taught contradictions. Correct the labels or remove the copies"
         )
         yield Finding("label conflict", "warning", text)
     if alike:
-        named = [" = ".join(clip.source for clip in clips) for clips in alike]
+        named = [" = ".join(clip.name for clip in clips) for clips in alike]
         more = "it counts more than others" if len(alike) == 1 else "they count more than others"
         text = (
             f"{_recordings(alike)} in the training split more than once ({_named(named)}), so {more}. Remove the "

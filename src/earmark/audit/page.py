@@ -39,7 +39,7 @@ def _example(audited: Audited, finding: Finding, at: int) -> dict[str, Any]:
     clip = audited.table[row]
     sound = excerpt(clip)
     return {
-        "path": clip.source,
+        "path": clip.name,
         "split": audited.splits[row],
         "label": clip.label_text,
         "detail": finding.details[at] if finding.details else "",

@@ -74,7 +74,7 @@ class Inspection:
     def _repr_html_(self) -> str:
         clips = self.audited.table
         rows = [
-            (finding.level, finding.text, and_more([clips[row].source for row in finding.rows], _NAMED_CLIPS))
+            (finding.level, finding.text, and_more([clips[row].name for row in finding.rows], _NAMED_CLIPS))
             for finding in self.findings
         ]
         found = counted(len(rows), "finding") if rows else "no findings"
@@ -188,7 +188,7 @@ def summarize(audited: Audited, findings: list[Finding]) -> str:
     for finding in findings:
         lines.append(f"{finding.level:7}  {finding.text}")
         for row, detail in _shown(finding):
-            lines.append(f"           {audited.table[row].source}" + (f"  ({detail})" if detail else ""))
+            lines.append(f"           {audited.table[row].name}" + (f"  ({detail})" if detail else ""))
         if len(finding.rows) > _NAMED_CLIPS:
             lines.append(f"           and {len(finding.rows) - _NAMED_CLIPS:,} more")
     return "\n".join(lines)
@@ -290,11 +290,13 @@ def _write(
         file.write(json.dumps(content, indent=1, ensure_ascii=False) + "\n")
     with writing(paths[2]) as file:
         writer = csv.writer(file)
-        writer.writerow(["finding", "level", "path", "split", "label", "detail"])
+        writer.writerow(["finding", "level", "path", "split", "label", "detail", "start_s", "end_s"])
         for finding in findings:
             for row, detail in zip(finding.rows, finding.details or [""] * len(finding.rows), strict=True):
                 clip = audited.table[row]
-                writer.writerow(
-                    [finding.kind, finding.level, clip.source, audited.splits[row], clip.label_text, detail]
-                )
+                place = (
+                    ["", ""] if clip.name == clip.source else [clip.offset_s, clip.end_s]
+                )  # of a part of a recording
+                what = [finding.kind, finding.level, clip.source, audited.splits[row], clip.label_text, detail]
+                writer.writerow([*what, *place])
     return paths

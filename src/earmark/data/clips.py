@@ -59,6 +59,19 @@ class Clip:
     metadata: Mapping[str, Any] = field(default_factory=dict, compare=False)
 
     @property
+    def end_s(self) -> float | None:
+        """Where it ends in its recording, in seconds; ``None`` at the end of the recording."""
+        return None if self.duration_s is None else self.offset_s + self.duration_s
+
+    @property
+    def name(self) -> str:
+        """Its recording, and which part of it, for messages."""
+        if self.offset_s == 0 and self.duration_s is None:
+            return self.source
+        end = "the end" if self.end_s is None else f"{self.end_s:.3f}"
+        return f"{self.source} from {self.offset_s:.3f} to {end} s"
+
+    @property
     def classes(self) -> tuple[str, ...]:
         """The class names it carries: one, several or none."""
         if isinstance(self.label, tuple):

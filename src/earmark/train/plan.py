@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from earmark.models.source import ModelSource, source_of
 from earmark.runs.folder import RunFolder, check_is_free
 from earmark.scoring.decide import check_task_can_fit
 from earmark.scoring.figures import METRICS, check_direction, metric_key
-from earmark.settings.data import DataArguments
+from earmark.settings.data import DataArguments, paths_in
 from earmark.settings.files import plain, resolved_config
 from earmark.settings.model import ModelArguments
 from earmark.settings.run import RunArguments
@@ -166,6 +167,8 @@ def make_plan(
         if training.global_batch_size is not None:
             training = with_global_batch(training, world_size)
             notes.append(_describe_batches(training, world_size))
+    if any(os.path.abspath(path) == os.path.abspath(given.output_dir) for path in paths_in(data.data_dir)):
+        raise OutputError(f"--output_dir {given.output_dir}: the recordings are in this folder. Name another folder.")
     folder = RunFolder(Path(given.output_dir))
     resumes = run.resume or _is_inside(state.checkpoint, folder.path)  # from elsewhere a new run starts
     _check_folder(folder, state, resumes=resumes, replaces=run.overwrite_output_dir)
