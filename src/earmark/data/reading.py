@@ -94,22 +94,23 @@ Result = TypeVar("Result")
 def _in_order(clips: Iterable[Clip], work: Callable[[Clip], Result], num_threads: int) -> Iterator[tuple[Clip, Result]]:
     """Each clip with what ``work`` made of it in one of the threads."""
     source = iter(clips)
-    with ThreadPoolExecutor(num_threads, thread_name_prefix="decode") as pool:
+    pool = ThreadPoolExecutor(num_threads, thread_name_prefix="decode")
 
-        def submit(clip: Clip) -> tuple[Clip, Future[Result]]:
-            return clip, pool.submit(work, clip)
+    def submit(clip: Clip) -> tuple[Clip, Future[Result]]:
+        return clip, pool.submit(work, clip)
 
+    try:
         ahead = deque(submit(clip) for clip in islice(source, num_threads * _AHEAD_PER_THREAD))
-        try:
-            while ahead:
-                clip, future = ahead.popleft()
-                result = future.result()
-                ahead.extend(submit(following) for following in islice(source, 1))
-                yield clip, result
-        finally:
-            for _, future in ahead:
-                future.cancel()
-            log_notes()
+        while ahead:
+            clip, future = ahead.popleft()
+            result = future.result()
+            ahead.extend(submit(following) for following in islice(source, 1))
+            yield clip, result
+    finally:
+        # Not waiting: the garbage collector may close an abandoned iterator while its thread starts another one, and
+        # joining a thread would then wait for a lock that the same thread holds.
+        pool.shutdown(wait=False, cancel_futures=True)
+        log_notes()
 
 
 def _start(clip: Clip, sampling_rate_hz: int) -> tuple[list[np.ndarray], Iterator[np.ndarray]]:
@@ -163,8 +164,7 @@ def _read_ahead(blocks: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
                 raise item
             yield item
     finally:
-        left.set()
-        reader.join()
+        left.set()  # not joined, see _in_order
 
 
 def _read_or_error(clip: Clip, sampling_rate_hz: int) -> np.ndarray | AudioError:
