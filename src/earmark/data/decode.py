@@ -301,7 +301,7 @@ def _checked(
     if not rate_hz > 0:
         raise AudioError(source, f"a rate of {rate_hz} Hz cannot be: rates are above 0")
     # Of NaN the extremes are NaN, which is not within anything. An array of booleans would take twice as long.
-    if not (mono.max(initial=-limit) <= limit and mono.min(initial=limit) >= -limit):
+    if not (np.maximum.reduce(mono, initial=-limit) <= limit and np.minimum.reduce(mono, initial=limit) >= -limit):
         usable = np.abs(mono) <= limit
         first = int(np.argmin(usable))
         count, first_s = int((~usable).sum()), (start + first) / rate_hz

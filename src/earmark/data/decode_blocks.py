@@ -46,9 +46,9 @@ def blocks_of_clip(file: BinaryIO, clip: Clip) -> Iterator[Block]:
         raise AudioError(clip.source, f"an offset of {offset_s} s cannot be: it is 0 or more")
     if duration_s is not None and not (math.isfinite(duration_s) and duration_s > 0):
         raise AudioError(clip.source, f"a duration of {duration_s} s cannot be: it is above 0")
-    if not file_size(file):
-        raise AudioError(clip.source, "the file is empty (0 bytes)")
     found = find_layout(file, seeking=offset_s > 0, decoding=True)
+    if found.container is None and not file_size(file):
+        raise AudioError(clip.source, "the file is empty (0 bytes)")
     given, rate_hz = 0, None
     try:
         for block, rate_hz in _with_soundfile(file, clip, found, 0):

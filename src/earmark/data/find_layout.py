@@ -54,7 +54,7 @@ def find_layout(file: BinaryIO, *, thorough: bool = False, seeking: bool = False
     """Find container and layout of a recording.
 
     Args:
-        file: the recording, not empty.
+        file: the recording.
         thorough: search the whole file, because the quick layout has turned out to be wrong.
         seeking: the decoder will seek, which goes wrong in files that were joined.
         decoding: the recording will be decoded, which gives wrong times in MP3 files that are damaged.
@@ -71,7 +71,13 @@ def find_layout(file: BinaryIO, *, thorough: bool = False, seeking: bool = False
     if container in ("flac", "ogg", "mp3"):
         if not thorough:
             layout = _quick(file, container, size, base, head)
-            search = {"flac": is_one_file if seeking else None, "mp3": is_unbroken if decoding else None}.get(container)
+            search = (
+                is_one_file
+                if container == "flac" and seeking
+                else is_unbroken
+                if container == "mp3" and decoding
+                else None
+            )
             if not layout.suspicious and (search is None or _agrees(search, file, layout, base, head)):
                 return Found(container, layout, base)
         return Found(container, _searched(file, container, size, base), base, is_thorough=True)

@@ -15,6 +15,7 @@ from earmark.data.pieces import Extent
 # one starts among the last bytes.
 _READ_AT_ONCE = 8192
 _TAIL = 9000  # bytes read at the end besides the longest frame: tags
+_SHORT_TAIL = 1024  # the same at first; a file with more tags is searched as a whole
 _LONGEST_FRAME = 1 << 16
 _SMALL = 1 << 18  # bytes of a file that is searched as a whole
 _MOST_STARTS = 16  # at the end of a file that are looked at before checksums are computed
@@ -92,7 +93,7 @@ def flac_layout(file: BinaryIO, size: int, base: int, head: bytes) -> Layout:
     info = stream_info(head)
     if info is None:
         return Layout(suspicious=True)
-    start = max(base + 42, size - info.longest - _TAIL)
+    start = max(base + 42, size - max(info.longest + _SHORT_TAIL, _READ_AT_ONCE))
     tail = read_at(file, start, size - start)
     at, last = len(tail), None
     for _ in range(_MOST_STARTS):  # bytes inside of a frame may look like the start of another one
@@ -101,7 +102,8 @@ def flac_layout(file: BinaryIO, size: int, base: int, head: bytes) -> Layout:
             break
     if last is None or last.end != info.total:
         last, _ = _last_frame(_without_tags(tail), info)
-    honest = last is not None and last.end == info.total and b"fLaC" not in tail[-_READ_AT_ONCE:] and not base
+    is_one = tail.find(b"fLaC", max(0, len(tail) - _READ_AT_ONCE)) < 0
+    honest = last is not None and last.end == info.total and is_one and not base
     return Layout(suspicious=not honest, end=size, read_ahead=0)
 
 
