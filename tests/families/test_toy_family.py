@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -20,12 +19,9 @@ from earmark.models.build import AudioModel, ModelSource, build_for_training, lo
 from earmark.models.embedding import classify_all
 from earmark.models.freeze import freeze, head_parameters
 from earmark.scoring.forward import score_waveforms
+from earmark.settings.training import TrainingArguments
 from earmark.train.recipe import training_needs
 from tests.train.small import CPU
-
-_ONE_PROCESS = {
-    "lora": None, "learning_rate": None, "train_batch_size": 32, "gradient_accumulation_steps": 1, "world_size": 1,
-}  # fmt: skip
 
 
 class ToyConfig(PreTrainedConfig):
@@ -74,7 +70,6 @@ class Toy(Family):
 @pytest.fixture
 def toy(monkeypatch: pytest.MonkeyPatch) -> Iterator[AudioModel]:
     monkeypatch.setattr(registry, "FAMILIES", (*registry.FAMILIES, Toy()))
-    monkeypatch.setattr("earmark.models.build.FAMILIES", registry.FAMILIES)
     AutoConfig.register("toy", ToyConfig, exist_ok=True)
     AutoModelForAudioClassification.register(ToyConfig, ToyForAudioClassification, exist_ok=True)
     torch.manual_seed(0)
@@ -99,7 +94,7 @@ def test_it_is_built_saved_loaded_and_scored_alone_and_in_a_batch(toy: AudioMode
 
 def test_its_family_answers_for_freezing_embeddings_and_the_recipe(toy: AudioModel) -> None:
     model = toy.model
-    needs = training_needs(SimpleNamespace(**_ONE_PROCESS), "toy", pretrained=False, freeze=None)  # type: ignore[arg-type]
+    needs = training_needs(TrainingArguments(), "toy", pretrained=False, freeze=None)
     assert (needs.steps, needs.ema) == (77, None)
     assert freeze(model, "feature_encoder") == "feature_encoder"
     assert {name for name, one in model.named_parameters() if one.requires_grad} == head_parameters(model)

@@ -49,7 +49,7 @@ def test_evaluation_is_the_library_s(kind: str, overrides: dict[str, Any]) -> No
     audio = build(kind, **overrides)
     model = audio.model.eval()
     assert isinstance(model.forward, ModelForward)
-    assert model.forward.family is not None
+    assert model.forward.static is not None
     inputs = audio.frontend(clips(0.7, 0.7))
     with torch.no_grad():
         ours, theirs = model(**inputs).logits, library_logits(model, inputs)
@@ -133,7 +133,7 @@ def test_gradient_checkpointing_is_kept(kind: str) -> None:
 
 def test_what_the_family_s_forward_does_not_know_goes_through_the_library() -> None:
     audio = build("wav2vec2", use_weighted_layer_sum=True)
-    assert audio.model.forward.family is None
+    assert audio.model.forward.static is None
     assert not pads_exactly(audio.model)
     plain = build("wav2vec2").model.eval()
     states = plain(torch.randn(1, 8_000), output_hidden_states=True).hidden_states
@@ -201,7 +201,7 @@ def test_saved_features_give_the_same_logits() -> None:
     with torch.no_grad():
         num_samples = inputs["attention_mask"].sum(-1)
         features = model(**inputs, stop_at="features")
-        again = model(features=features, num_frames=model.forward.family.num_frames(num_samples)).logits
+        again = model(features=features, num_frames=model.forward.static.num_frames(num_samples)).logits
         torch.testing.assert_close(again, model(**inputs).logits)
 
 

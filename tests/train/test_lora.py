@@ -190,7 +190,7 @@ def test_what_cannot_be_adapted_is_one_line() -> None:
     with pytest.raises(ModelError, match="tc_resnet has no linear layers"):
         adapters.attach(build("tc_resnet").model, 4, 8)
     wavlm = build_any("wavlm").model
-    wavlm.forward.family = None
+    wavlm.forward.static = None
     with pytest.raises(ModelError, match="goes past its layers"):
         adapters.attach(wavlm, 4, 8)
     settings = SimpleNamespace(lora=None, lora_alpha=3.0, lora_target_modules=None)

@@ -294,9 +294,8 @@ def _write(
         for finding in findings:
             for row, detail in zip(finding.rows, finding.details or [""] * len(finding.rows), strict=True):
                 clip = audited.table[row]
-                place = (
-                    ["", ""] if clip.name == clip.source else [clip.offset_s, clip.end_s]
-                )  # of a part of a recording
+                is_part = clip.name != clip.source
+                place = [clip.offset_s, clip.end_s] if is_part else ["", ""]
                 what = [finding.kind, finding.level, clip.source, audited.splits[row], clip.label_text, detail]
                 writer.writerow([*what, *place])
     return paths

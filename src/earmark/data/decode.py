@@ -320,7 +320,7 @@ def _at_own_rate(file: BinaryIO, clip: Clip) -> tuple[np.ndarray, int]:
     """The stretch that a clip names in mono, float32 (T,), at the recording's own rate, and that rate in Hz."""
     # mixed block by block, so that many channels take no more room than one
     mixer = Mixer(clip.source)
-    blocks: list[np.ndarray] = []
-    for block, rate_hz in blocks_of_clip(file, clip):  # noqa: B007 (read behind the loop)
-        blocks.append(mixer.mono(block))
-    return blocks[0] if len(blocks) == 1 else np.concatenate(blocks), rate_hz
+    blocks = blocks_of_clip(file, clip)
+    first, rate_hz = next(blocks)
+    mono = [mixer.mono(first), *(mixer.mono(block) for block, _ in blocks)]
+    return mono[0] if len(mono) == 1 else np.concatenate(mono), rate_hz

@@ -71,13 +71,7 @@ def find_layout(file: BinaryIO, *, thorough: bool = False, seeking: bool = False
     if container in ("flac", "ogg", "mp3"):
         if not thorough:
             layout = _quick(file, container, size, base, head)
-            search = (
-                is_one_file
-                if container == "flac" and seeking
-                else is_unbroken
-                if container == "mp3" and decoding
-                else None
-            )
+            search = {"flac": is_one_file if seeking else None, "mp3": is_unbroken if decoding else None}.get(container)
             if not layout.suspicious and (search is None or _agrees(search, file, layout, base, head)):
                 return Found(container, layout, base)
         return Found(container, _searched(file, container, size, base), base, is_thorough=True)

@@ -23,6 +23,11 @@ FAMILIES: tuple[Family, ...] = (
 _OTHERS = Family()
 
 
+def own_model_types() -> list[str]:
+    """Return the ``model_type`` of earmark's own models."""
+    return [model_type for family in FAMILIES if family.is_own for model_type in family.model_types]
+
+
 def find_family(config: Any) -> Family:
     """Return the family of a configuration of Transformers, or of a ``model_type``."""
     model_type = config if isinstance(config, str) else config.model_type

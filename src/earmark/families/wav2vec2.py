@@ -44,7 +44,7 @@ class WavLM(Wav2Vec2):
 
     def check_adapters(self, model: Any) -> str | None:
         """See the base class."""
-        return None if model.forward.family is not None else "this WavLM's attention goes past its layers and adapters"
+        return None if model.forward.static is not None else "this WavLM's attention goes past its layers and adapters"
 
 
 class Conformer(Family):

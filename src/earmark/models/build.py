@@ -23,7 +23,7 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_AUDIO_CLASSIFICATIO
 
 from earmark.data.background import find_background
 from earmark.errors import ModelError, first_line
-from earmark.families.registry import FAMILIES, find_family
+from earmark.families.registry import find_family, own_model_types
 from earmark.models import (
     adapters,
     tc_resnet,  # noqa: F401  # registers the model with Transformers
@@ -97,8 +97,7 @@ def let_others_read(folder: Path) -> None:
 
 def supported_architectures() -> list[str]:
     """``model_type`` of every architecture that can become an audio classifier."""
-    own = [model_type for family in FAMILIES if family.is_own for model_type in family.model_types]
-    return sorted([*MODEL_FOR_AUDIO_CLASSIFICATION_MAPPING_NAMES, *own])
+    return sorted([*MODEL_FOR_AUDIO_CLASSIFICATION_MAPPING_NAMES, *own_model_types()])
 
 
 def build_for_training(

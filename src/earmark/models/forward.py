@@ -35,8 +35,10 @@ class ModelForward:
         compared: the kinds of scoring, with their types, that were compared with float32; see
             :mod:`earmark.scoring.checked_scoring`.
         convolutions: the convolutions of the model, checked before they run in half precision on a CPU.
+        family: what its architecture differs in.
         scoring_weights: weights by name that evaluation mode computes with in place of the model's own; see
             :func:`earmark.scoring.forward.scoring`, which casts them once for many batches.
+        static: a forward of our own in which padding changes nothing; ``None`` for the library's.
         temperature: logits are divided by it; see :mod:`earmark.models.decision`. 1 in training.
         unit: ``(mean, deviation)`` of the numbers that a regression learns. The head gives how many deviations a number
             is from the mean, whatever its unit, so that learning rates suit; the answer is in the unit.
@@ -44,8 +46,8 @@ class ModelForward:
 
     def __init__(self, model: Any) -> None:
         self.model = model
-        self.kind = find_family(model.config)
-        self.family = self.kind.static_forward(model)
+        self.family = find_family(model.config)
+        self.static = self.family.static_forward(model)
         self.convolutions = CheckedConvolutions(model)
         self.compared: set[tuple[type, torch.dtype]] = set()
         self._training_dtype: torch.dtype | None = None
@@ -95,22 +97,22 @@ class ModelForward:
         given = {name: value for name, value in inputs.items() if value is not None}
         stop_at = given.pop("stop_at", None)
         if stop_at == "embeddings":
-            return self.kind.embeddings(self.model, given)
+            return self.family.embeddings(self.model, given)
         mask = given.get("attention_mask")
         num_samples = None if mask is None else mask.sum(dim=-1)
         if stop_at == "features":
-            assert self.family is not None, "only the wav2vec2 family has a feature encoder of its own"
-            return self.family.features(given["input_values"], num_samples)
+            assert self.static is not None, "only the wav2vec2 family has a feature encoder of its own"
+            return self.static.features(given["input_values"], num_samples)
         if "embeddings" in given:
-            outputs = SequenceClassifierOutput(logits=self.kind.classify(self.model, given["embeddings"]))
-        elif self.family is None or args or not set(given) <= _FAMILY_INPUTS:
+            outputs = SequenceClassifierOutput(logits=self.family.classify(self.model, given["embeddings"]))
+        elif self.static is None or args or not set(given) <= _FAMILY_INPUTS:
             drops = self.selected is not None and self.model.training
             with self.selected.used() if drops else nullcontext():  # type: ignore[union-attr]  # drops says so
                 outputs = type(self.model).forward(self.model, *args, **inputs)
         elif "features" in given:
-            outputs = SequenceClassifierOutput(logits=self.family.logits_of_features(**given))
+            outputs = SequenceClassifierOutput(logits=self.static.logits_of_features(**given))
         else:
-            outputs = SequenceClassifierOutput(logits=self.family.logits(given["input_values"], num_samples))
+            outputs = SequenceClassifierOutput(logits=self.static.logits(given["input_values"], num_samples))
         if hasattr(outputs, "logits"):
             outputs["logits"] = self._answered(outputs["logits"].float())
         return outputs
@@ -123,7 +125,7 @@ class ModelForward:
 
     def _like_weights(self, inputs: dict[str, Any]) -> dict[str, Any]:
         """Floating inputs in the type of the weights, unless the family takes float32."""
-        if self.kind.takes_float32:
+        if self.family.takes_float32:
             return inputs
         dtype = next(parameter.dtype for parameter in self.model.parameters() if parameter.ndim > 1)
         return {
@@ -160,7 +162,7 @@ def pads_exactly(model: Any) -> bool:
     """Whether a clip's logits stay the same when it is padded to the length of another, given an attention mask."""
     if find_family(model.config).masks_padding:
         return True
-    return isinstance(model.forward, ModelForward) and model.forward.family is not None
+    return isinstance(model.forward, ModelForward) and model.forward.static is not None
 
 
 def cast_in_place(model: nn.Module, dtype: torch.dtype) -> None:

@@ -141,7 +141,7 @@ class TorchScorer:
         self.max_samples = frontend.max_samples
         self.shortest_in_batch = shortest_in_batch(model, frontend)
         on_cpu = next(model.parameters()).device.type == "cpu"
-        self.most_samples = model.forward.kind.cpu_batch_s * frontend.sampling_rate_hz if on_cpu else math.inf
+        self.most_samples = model.forward.family.cpu_batch_s * frontend.sampling_rate_hz if on_cpu else math.inf
 
     @contextmanager
     def session(self) -> Iterator[None]:

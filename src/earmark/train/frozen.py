@@ -58,8 +58,8 @@ def stage_to_keep(audio: AudioModel, clips: TrainingClips, num_epochs: float, *,
     """
     model = audio.model
     frozen_body = is_body_frozen(model)
-    family = model.forward.family
-    frozen_encoder = family is not None and not any(
+    static = model.forward.static
+    frozen_encoder = static is not None and not any(
         parameter.requires_grad for parameter in model.base_model.feature_extractor.parameters()
     )
     if not (frozen_body or frozen_encoder):
@@ -209,7 +209,7 @@ def _shape(
         return np.ones(len(clips), dtype=np.int64), width, None
 
     def frames_of(lengths: np.ndarray) -> np.ndarray:
-        frames: np.ndarray = audio.model.forward.family.num_frames(torch.from_numpy(lengths)).numpy()
+        frames: np.ndarray = audio.model.forward.static.num_frames(torch.from_numpy(lengths)).numpy()
         return frames
 
     return frames_of(clips.lengths), width, None if clips.edges is None else frames_of(clips.edges)

@@ -129,7 +129,7 @@ class AudioTrainer(AveragingTrainer):
         precision = "bf16" if args.bf16 else "fp16" if args.fp16 else "fp32"
         if args.fsdp or args.deepspeed:
             # both hang on the calls of the library's own modules, to gather their weights in time
-            audio.model.forward.family = None
+            audio.model.forward.static = None
             make_shardable(audio.model)
         elif casts_weights(args):
             set_attention(audio.model, args)
