@@ -58,7 +58,7 @@ def sniff(data: bytes) -> str | None:
 
     An ID3 tag in front of the recording, which MP3 files often have, is skipped if ``data`` holds all of it.
     """
-    if found := _BY_START.get(data[:4]):  # at one look, because every decoded clip comes here
+    if found := _BY_START.get(data[:4]):  # one lookup for common formats, because every decoded clip comes here
         return found
     start = 0
     while (length := id3_length(data[start : start + 10])) and start + length < len(data):

@@ -23,7 +23,8 @@ class Incomplete:
     def __init__(self) -> None:
         self._faults: dict[str, dict[str, None]] = {}  # by path or name
         self._logged: set[str] = set()
-        self._lock = threading.RLock()  # the garbage collector may end an iterator, which logs, inside of it
+        # Re-entrant: the garbage collector may close an iterator, which logs, while this thread holds the lock.
+        self._lock = threading.RLock()
 
     def note(self, clip: Clip, faults: Iterable[str]) -> None:
         """Remember what is wrong with a clip's recording, each recording once."""

@@ -38,7 +38,7 @@ def announced_layout(file: BinaryIO, container: str, size: int) -> Layout:
 
 
 def _caf(file: BinaryIO) -> _Audio | None:
-    """The data chunk; of packets of different sizes the mean counts."""
+    """Read the data chunk; packets of different sizes count with their mean size."""
     at, rate_hz, per_second, seconds = 8, 0.0, 0.0, 0.0
     for _ in range(_MOST_CHUNKS):
         head = read_at(file, at, 44)
@@ -95,7 +95,7 @@ def _voc(file: BinaryIO) -> _Audio | None:
 
 
 def _avr(file: BinaryIO) -> _Audio | None:
-    """A fixed header; the upper byte of the rate is something else."""
+    """Read the header, which has a fixed size; the upper byte of the rate field is not part of the rate."""
     head = read_at(file, 0, 30)
     if len(head) < 30:
         return None
@@ -106,7 +106,7 @@ def _avr(file: BinaryIO) -> _Audio | None:
 
 
 def _sds(file: BinaryIO) -> _Audio | None:
-    """Packets of 127 bytes, 120 of them for samples of seven bits a byte (MIDI Sample Dump Standard)."""
+    """Read the header: packets have 127 bytes, 120 of them samples with 7 bits a byte (MIDI Sample Dump Standard)."""
     head = read_at(file, 0, 21)
     if len(head) < 21 or not 8 <= head[6] <= 28:
         return None
@@ -117,7 +117,7 @@ def _sds(file: BinaryIO) -> _Audio | None:
 
 
 def _xi(file: BinaryIO) -> _Audio | None:
-    """One sample of an instrument, at 44.1 kHz."""
+    """Read the header of an instrument with one sample, at 44.1 kHz."""
     head = read_at(file, 296, 42)
     if len(head) < 42 or head[0] != 1:
         return None

@@ -14,8 +14,8 @@ from earmark.data.pieces import Extent
 # libFLAC reads 8,192 bytes at a time. It does not reach the end of the file if a longer second one follows; a shorter
 # one starts among the last bytes.
 _READ_AT_ONCE = 8192
-_TAIL = 9000  # bytes read at the end besides the longest frame: tags
-_SHORT_TAIL = 1024  # the same at first; a file with more tags is searched as a whole
+_TAIL = 9000  # bytes of tags behind the last frame that a search of the whole file allows for
+_SHORT_TAIL = 1024  # the same for the quick look; a file with more tags is searched as a whole
 _LONGEST_FRAME = 1 << 16
 _SMALL = 1 << 18  # bytes of a file that is searched as a whole
 _MOST_STARTS = 16  # at the end of a file that are looked at before checksums are computed

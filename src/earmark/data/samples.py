@@ -150,7 +150,7 @@ class Cancelled:
     def __init__(self) -> None:
         self._sources: dict[str, None] = {}
         self._logged: set[str] = set()
-        self._lock = threading.RLock()  # as in earmark.data.incomplete
+        self._lock = threading.RLock()  # re-entrant, see earmark.data.incomplete
 
     def add(self, *sources: str) -> None:
         """Remember recordings, each once."""

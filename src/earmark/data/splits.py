@@ -16,7 +16,7 @@ _Unit = tuple[str, str]
 _Stratum = str | int
 _PARTS = 5  # of a range of numbers
 _NO_LABEL = ""  # of several possible ones none is there, which is a class of its own here
-_PARTS_OF_A_RECORDING = "name parts of it, such as its minutes, in a column and pass that as --group_column"
+_PARTS_OF_A_RECORDING = "add a column that names parts of it, such as its minutes, and pass it as --group_column"
 _TRIED = 100  # groups tried for a class that would otherwise be missing from validation
 
 
@@ -129,7 +129,7 @@ def _why_not(units: dict[_Unit, list[int]], table: ClipTable) -> str:
         return f"every class has a single {what}. Add clips, or {own}"
     return (
         f"all {len(table):,} clips are from one recording, {os.path.basename(next(iter(units))[1])}, and clips of one "
-        f"recording are too alike to judge by. Add recordings, {own}, or {_PARTS_OF_A_RECORDING}"
+        f"recording are too similar for validation. Add recordings, {own}, or {_PARTS_OF_A_RECORDING}"
     )
 
 

@@ -35,7 +35,7 @@ class ModelForward:
         compared: the kinds of scoring, with their types, that were compared with float32; see
             :mod:`earmark.scoring.checked_scoring`.
         convolutions: the convolutions of the model, checked before they run in half precision on a CPU.
-        family: what its architecture differs in.
+        family: what is particular to its architecture.
         scoring_weights: weights by name that evaluation mode computes with in place of the model's own; see
             :func:`earmark.scoring.forward.scoring`, which casts them once for many batches.
         static: a forward of our own in which padding changes nothing; ``None`` for the library's.

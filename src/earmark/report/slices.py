@@ -113,7 +113,7 @@ def _column(name: str, values: Sequence[Any]) -> tuple[_Column | None, str | Non
     texts = [str(value) for value, number in zip(values, numbers, strict=True) if value is not None and number is None]
     distinct = Counter(str(value) for value in values if value is not None)
     note = None
-    if 0 < len(texts) < sum(there) / 2:  # among more texts, numbers are names that look like some (1e5)
+    if 0 < len(texts) < sum(there) / 2:  # if most values are text, the numbers are names such as 1e5
         named = ", ".join(repr(text) for text in list(dict.fromkeys(texts))[:_NAMED])
         note = (
             f"column {name!r} mixes {counted(sum(there) - len(texts), 'number')} with {counted(len(texts), 'text')} "
