@@ -29,6 +29,7 @@ from typing import Any
 
 import numpy as np
 import torch
+import transformers
 from transformers import PrinterCallback, TrainerCallback
 from transformers import trainer as transformers_trainer
 
@@ -76,6 +77,25 @@ from earmark.train.trackers import take_over_trackers
 
 logger = logging.getLogger(__name__)
 
+# Everything of Transformers' Trainer that earmark overrides or reads and that is not public: any release may rename it.
+PRIVATE_NAMES = (
+    "_determine_best_metric",
+    "_evaluate",
+    "_finalize_training",
+    "_get_output_dir",
+    "_get_train_sampler",
+    "_init_training_state",
+    "_load_from_checkpoint",
+    "_load_optimizer_and_scheduler",
+    "_maybe_log_save_evaluate",
+    "_prepare_inputs",
+    "_push_from_checkpoint",
+    "_save",
+    "_save_checkpoint",
+    "_train_batch_size",
+)
+_ATTRIBUTES = {"_train_batch_size"}  # these of them exist once a Trainer is made
+
 # settings that :meth:`AudioTrainer.facts` has as what became of them
 _RESOLVED = {"bf16", "fp16", "precision", "max_length_seconds", "store", "task"}
 
@@ -88,6 +108,20 @@ def result_settings(*parts: Settings) -> dict[str, Any]:
         for name in names_with(Scope.RESULT, type(part))
         if name not in _RESOLVED
     }
+
+
+def check_transformers() -> None:
+    """Check that the installed Transformers has the private methods that earmark overrides.
+
+    Raises:
+        UsageError: a method is missing, because this version has renamed it.
+    """
+    missing = [name for name in PRIVATE_NAMES if name not in _ATTRIBUTES and not hasattr(transformers.Trainer, name)]
+    if missing:
+        raise UsageError(
+            f"transformers {transformers.__version__}: Trainer has no {' and no '.join(missing)}, which earmark "
+            "overrides. Upgrade earmark, or install an earlier transformers."
+        )
 
 
 class AudioTrainer(AveragingTrainer):
@@ -126,6 +160,7 @@ class AudioTrainer(AveragingTrainer):
         extra_metrics: ExtraMetrics | None = None,
         settings: Mapping[str, Any] | None = None,
     ) -> None:
+        check_transformers()
         precision = "bf16" if args.bf16 else "fp16" if args.fp16 else "fp32"
         if args.fsdp or args.deepspeed:
             # both hang on the calls of the library's own modules, to gather their weights in time
