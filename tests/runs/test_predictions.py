@@ -64,10 +64,10 @@ def test_groups_are_read_back_and_take_no_label_for_theirs(tmp_path: Path) -> No
         clips = [Clip(f"{i}.wav", right[i], path=f"/{i}.wav", group=group) for i, group in enumerate(groups)]
         named = ["group"] if task is Task.REGRESSION else labels
         logits = np.eye(4, len(named), dtype=np.float32)
-        (tmp_path / task.value).mkdir()
+        (tmp_path / task.name).mkdir()
         judged = judge(logits, ClipTable(clips, "here"), named, decision=Decision(task=task))
-        write_predictions(RunFolder(tmp_path / task.value), "test", judged)
-        found = read_predictions(tmp_path / task.value / "predictions_test.csv")
+        write_predictions(RunFolder(tmp_path / task.name), "test", judged)
+        found = read_predictions(tmp_path / task.name / "predictions_test.csv")
         assert [clip.group for clip in found.clips] == groups
         assert [clip.path for clip in found.clips] == [clip.path for clip in clips]
         assert found.labels == (labels if task is Task.MULTI_LABEL else [])

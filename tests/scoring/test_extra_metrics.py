@@ -10,6 +10,7 @@ import pytest
 
 from earmark.scoring.extra_metrics import ExtraMetrics, named_functions
 from earmark.tasks import Task
+from earmark.tasks.registry import TASKS
 
 LOGITS = np.array([[2.0, -1.0], [0.5, 1.0], [-1.0, 3.0]], dtype=np.float32)
 TARGETS = {
@@ -24,7 +25,7 @@ def figures(task: Task, **functions: Callable[..., object]) -> dict[str, float]:
     return ExtraMetrics(functions=named_functions(functions)).of_functions(task, logits, TARGETS[task])  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("task", list(Task))
+@pytest.mark.parametrize("task", TASKS)
 def test_names_of_parameters_say_what_a_function_gets(task: Task) -> None:
     seen: dict[str, np.ndarray] = {}
 

@@ -171,12 +171,12 @@ def write_table(folder: Path, task: Task, count: int = 48) -> Path:
     return folder
 
 
-@pytest.fixture(scope="module", params=[Task.MULTI_LABEL, Task.REGRESSION], ids=lambda task: task.value)
+@pytest.fixture(scope="module", params=[Task.MULTI_LABEL, Task.REGRESSION], ids=lambda task: task.name)
 def trained(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
     task: Task = request.param
-    folder = tmp_path_factory.mktemp(task.value)
+    folder = tmp_path_factory.mktemp(task.name)
     data = write_table(folder / "data", task)
-    words = ["--train_file", str(data / "train.csv"), "--eval_file", str(data / "validation.csv"), "--task", task.value]
+    words = ["--train_file", str(data / "train.csv"), "--eval_file", str(data / "validation.csv"), "--task", task.name]
     words += ["--label_column_name", "pitch_hz"] if task is Task.REGRESSION else []
     run = folder / "run"
     given = ["train", *words, "--model_type", "tc_resnet", "--num_train_epochs", "12", "--output_dir", str(run)]
@@ -194,7 +194,7 @@ def trained(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     ]
     assert main(given) == 0
     return SimpleNamespace(
-        task=task, data=data, run=run, words=[word for word in words if word not in ("--task", task.value)]
+        task=task, data=data, run=run, words=[word for word in words if word not in ("--task", task.name)]
     )
 
 
@@ -227,7 +227,7 @@ def test_evaluate_gives_the_figures_of_training_without_being_told_the_task(
     assert metrics_of(tmp_path)["loss"] == pytest.approx(metrics_of(trained.run)["loss"], rel=1e-5)
     capsys.readouterr()
     assert main([*given, "--task", "single_label"]) == 2
-    assert f"the model was trained for {trained.task.value}" in capsys.readouterr().err
+    assert f"the model was trained for {trained.task.name}" in capsys.readouterr().err
 
 
 def test_predictions_name_what_is_there(trained: SimpleNamespace, capsys: pytest.CaptureFixture[str]) -> None:
@@ -263,7 +263,7 @@ def test_exports_answer_alike(trained: SimpleNamespace, tmp_path: Path) -> None:
     places = (trained.run, tmp_path / "export")
     ours, theirs = (Classifier.from_pretrained(place, device="cpu").predict_proba(clips) for place in places)
     np.testing.assert_allclose(theirs, ours, rtol=1e-3, atol=1e-4)
-    assert json.loads((tmp_path / "export" / "export.json").read_text())["task"] == trained.task.value
+    assert json.loads((tmp_path / "export" / "export.json").read_text())["task"] == trained.task.name
 
 
 def test_thresholds_of_labels_are_fitted_saved_and_used(

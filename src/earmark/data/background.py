@@ -70,7 +70,7 @@ def add_background(splits: Splits, options: DataArguments) -> None:
     """
     if not options.has_background:
         return
-    if options.task == Task.REGRESSION.value:
+    if options.task == Task.REGRESSION.name:
         raise UsageError("--task regression has no classes. Leave --background_dir and --background_gaps out")
     tables = {name: table for name in SPLIT_NAMES if (table := getattr(splits, name)) is not None}
     targets = {name: _missing(table, options) for name, table in tables.items()}
@@ -94,7 +94,7 @@ def add_background(splits: Splits, options: DataArguments) -> None:
 
 def _label(options: DataArguments) -> Label:
     """Return the label of a background clip: the class, or no label where a clip may have several."""
-    return () if options.task == Task.MULTI_LABEL.value else options.background_class
+    return () if options.task == Task.MULTI_LABEL.name else options.background_class
 
 
 def _missing(table: ClipTable, options: DataArguments) -> int:

@@ -23,7 +23,7 @@ from earmark.data.subsets import draw, draw_subsets
 from earmark.data.waveforms import default_store_root
 from earmark.errors import DataError, UsageError
 from earmark.settings.data import DataArguments, paths_in
-from earmark.tasks import Task
+from earmark.tasks import Task, find_task
 from earmark.words import agreeing
 
 # what is loaded, by the name that messages give it, and whether it is a manifest of one split
@@ -182,7 +182,7 @@ def _load(options: DataArguments, seed: int, token: str | None, cache_dir: str |
         options.label_column_name,
         options.group_column,
         options.fold_column,
-        Task(options.task or Task.SINGLE_LABEL),
+        find_task(options.task),
         options.label_separator,
         needs_labels,
         skip_missing_labels=options.on_missing_label == "skip",
@@ -272,7 +272,7 @@ def _is_superb_ks(name: str, config: str | None) -> bool:
 
 def _superb_ks(archive: str, columns: Columns, options: DataArguments, seed: int) -> Splits:
     if columns.task is not Task.SINGLE_LABEL:
-        raise UsageError(f"--task {columns.task.value}: superb ks has one label a clip; leave --task out")
+        raise UsageError(f"--task {columns.task.name}: superb ks has one label a clip; leave --task out")
     from earmark.data.speech_commands import load_superb_ks
 
     return load_superb_ks(archive, silence_percentage=options.silence_percentage, seed=seed)
@@ -329,7 +329,7 @@ def _how_set_aside(table: ClipTable, options: DataArguments) -> str:
     if options.group_column:
         alone = sum(clip.group is None for clip in table)
         return f"whole groups of {options.group_column}" + (f", {alone:,} without one alone" if alone else "")
-    are_numbers = options.task == Task.REGRESSION.value
+    are_numbers = options.task == Task.REGRESSION.name
     if not has_recordings_of_several_clips(table):
         return "over the range of numbers" if are_numbers else "stratified by label"
     each = "part of the range" if are_numbers else "label"

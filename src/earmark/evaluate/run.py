@@ -118,11 +118,11 @@ def _check_task(options: EvaluateOptions, audio: AudioModel | ExportedModel) -> 
     Raises:
         UsageError: they were read for another task.
     """
-    task = options.task or Task.SINGLE_LABEL.value
-    if task != audio.task.value:
+    task = options.task or Task.SINGLE_LABEL.name
+    if task != audio.task.name:
         raise UsageError(
-            f"these clips were loaded for the task {task}, and the model was trained for {audio.task.value}. "
-            f"Load them with task={audio.task.value!r}."
+            f"these clips were loaded for the task {task}, and the model was trained for {audio.task.name}. "
+            f"Load them with task={audio.task.name!r}."
         )
 
 
@@ -138,9 +138,9 @@ def for_task(options: _Options, audio: AudioModel | ExportedModel) -> _Options:
         UsageError: they name another task.
     """
     task = audio.task
-    if options.task not in (None, task.value):
-        raise UsageError(f"--task {options.task}: the model was trained for {task.value}; leave --task out")
-    changes: dict[str, Any] = {"task": task.value}
+    if options.task not in (None, task.name):
+        raise UsageError(f"--task {options.task}: the model was trained for {task.name}; leave --task out")
+    changes: dict[str, Any] = {"task": task.name}
     if task is Task.REGRESSION and options.label_column_name == Columns.label and audio.labels[0] != NUMBER:
         changes["label_column_name"] = audio.labels[0]
     return dataclasses.replace(options, **changes)

@@ -12,7 +12,7 @@ from earmark.errors import ModelError
 from earmark.models.decision import FILE_NAME as DECISION_FILE
 from earmark.models.decision import Decision, read_decision
 from earmark.runs.folder import write_json
-from earmark.tasks import Task
+from earmark.tasks import Task, find_task
 
 FILE_NAME = "export.json"
 MODEL_FILES = {"onnx": "model.onnx", "onnx-int8": "model.onnx", "pt2": "model.pt2"}
@@ -56,7 +56,7 @@ class ExportDescription:
     decision: dict[str, Any] | None = None
     versions: dict[str, str] = field(default_factory=dict)
     checked: dict[str, Any] = field(default_factory=dict)
-    task: str = Task.SINGLE_LABEL.value
+    task: str = Task.SINGLE_LABEL.name
     background_class: str | None = None
 
     def to_json(self) -> str:
@@ -78,7 +78,7 @@ def decision_of(folder: Path, description: ExportDescription) -> Decision:
     Raises:
         ModelError: the file is missing, damaged, or of another temperature than the one in the model file.
     """
-    decision = read_decision(folder, description.labels, Task(description.task))
+    decision = read_decision(folder, description.labels, find_task(description.task))
     exported = 1.0 if description.decision is None else description.decision.get("temperature")
     if description.decision is not None and not (folder / DECISION_FILE).is_file():
         raise ModelError(f"{folder}: {DECISION_FILE} is missing; copy the whole folder of the export")
@@ -106,7 +106,7 @@ def read_description(folder: Path) -> ExportDescription:
         values = json.loads(path.read_text(encoding="utf-8"))
         values["fixed_shape"] = tuple(values["fixed_shape"]) if values["fixed_shape"] else None
         description = ExportDescription(**values)
-        Task(description.task)
+        find_task(description.task)
         if description.decision is not None:
             float(description.decision["temperature"])
     except (OSError, ValueError, KeyError, TypeError) as exc:

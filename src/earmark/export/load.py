@@ -28,7 +28,7 @@ from earmark.models.checkpoint import local_folder
 from earmark.models.decision import PLAIN, Decision
 from earmark.models.frontend import side_by_side
 from earmark.models.source import ModelSource
-from earmark.tasks import Task
+from earmark.tasks import Task, find_task
 
 logger = logging.getLogger(__name__)
 
@@ -60,7 +60,7 @@ class ExportedModel:
     @property
     def task(self) -> Task:
         """What the model is asked."""
-        return Task(self.description.task)
+        return find_task(self.description.task)
 
     @property
     def background_class(self) -> str | None:
@@ -125,7 +125,7 @@ class ExportedScorer:
     def __init__(self, description: ExportDescription, runner: Runner) -> None:
         self.description = description
         self.runner = runner
-        self.task = Task(description.task)
+        self.task = find_task(description.task)
         self.sampling_rate_hz = description.sampling_rate_hz
         self.max_samples = description.max_samples
         self.shortest_in_batch = description.shortest_in_batch

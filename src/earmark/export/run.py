@@ -29,7 +29,7 @@ from earmark.runs.split_record import find_record, write_record
 from earmark.runs.split_settings import write_split_settings
 from earmark.scoring.forward import TorchScorer, shortest_in_batch
 from earmark.settings.export import ExportOptions
-from earmark.tasks import Task
+from earmark.tasks import Task, find_task
 from earmark.words import counted
 
 logger = logging.getLogger(__name__)
@@ -165,7 +165,7 @@ def describe(
         fixed_shape=fixed_shape,
         decision=None if audio.decision.is_plain else audio.decision.to_dict(audio.labels),
         versions=_versions(format),
-        task=audio.task.value,
+        task=audio.task.name,
         background_class=audio.background_class,
     )
 
@@ -209,7 +209,7 @@ def _check(audio: AudioModel, frontend: Frontend, recordings: Recordings, export
     if description.format == "onnx-int8":
         _warn_of_losses(comparison)
     elif not comparison.largest_difference <= LARGEST_DIFFERENCE or comparison.flips:  # so that NaN is refused too
-        unit, what = _COMPARED[Task(description.task)]
+        unit, what = _COMPARED[find_task(description.task)]
         raise ModelError(
             f"{description.architecture}: the export is refused, because it answers differently from PyTorch: largest "
             f"difference {comparison.largest_difference:.2g} {unit} (at most {LARGEST_DIFFERENCE:g}), "
@@ -234,7 +234,7 @@ def _summary(
 ) -> str:
     size_mb = (folder / description.model_file).stat().st_size / 1e6
     rate = description.sampling_rate_hz
-    unit, what = _COMPARED[Task(description.task)]
+    unit, what = _COMPARED[find_task(description.task)]
     lengths = f"{comparison.lengths[0] / rate:g} to {comparison.lengths[-1] / rate:g} s"
     lines = [
         f"exported     {folder / description.model_file} ({description.format}, {size_mb:.1f} MB)",

@@ -37,7 +37,7 @@ from earmark.models.freeze import head_parameters
 from earmark.models.frontend import Frontend
 from earmark.models.head import CONFIG_KEY, Loaded, place_rows, saved_head
 from earmark.models.source import ModelSource
-from earmark.tasks import Task
+from earmark.tasks import Task, task_of_config
 from earmark.words import suggestion
 
 logger = logging.getLogger(__name__)
@@ -73,7 +73,7 @@ class AudioModel:
     @property
     def task(self) -> Task:
         """What it is asked."""
-        return Task.of_config(self.model.config)
+        return task_of_config(self.model.config)
 
     @property
     def background_class(self) -> str | None:
@@ -189,7 +189,7 @@ def load_trained(source: ModelSource, *, decided: bool = True) -> AudioModel:
     native_s = find_family(config).native_length_s(config, extractor)
     length_s = saved.get("max_length_seconds") or native_s or _DEFAULT_WINDOW_S
     labels = [config.id2label[i] for i in range(config.num_labels)]
-    task = Task.of_config(config)
+    task = task_of_config(config)
     decision = read_decision(folder, labels, task) if decided else Decision(task=task)
     install_forward(model).forward.temperature = decision.temperature
     return AudioModel(model, _frontend(extractor, config, length_s), labels, decision)

@@ -164,7 +164,7 @@ class Decision:
                 label: None if value == NEVER else value for label, value in self.class_thresholds.items()
             },
             "fitted": dict(self.fitted),
-            **({} if self.task is Task.SINGLE_LABEL else {"task": self.task.value}),
+            **({} if self.task is Task.SINGLE_LABEL else {"task": self.task.name}),
         }
 
 
@@ -202,8 +202,8 @@ def read_decision(folder: Path, labels: Sequence[str], task: Task = Task.SINGLE_
         others = sorted(set(map(str, of)) ^ set(labels)) if isinstance(of, list) else []
         which = f" ({others[0]!r} is in one alone)" if others else ""
         raise ModelError(f"{path}: fitted for other classes than this model has{which}; {_MEND}")
-    if values.get("task", Task.SINGLE_LABEL.value) != task.value:
-        raise ModelError(f"{path}: fitted for another task than this model's, {task.value}; {_MEND}")
+    if values.get("task", Task.SINGLE_LABEL.name) != task.name:
+        raise ModelError(f"{path}: fitted for another task than this model's, {task.name}; {_MEND}")
     return replace(_checked(values, path, labels), task=task)
 
 

@@ -20,7 +20,7 @@ from torch import nn
 
 from earmark.errors import ModelError
 from earmark.models.freeze import body_of
-from earmark.tasks import Task
+from earmark.tasks import Task, task_of_config
 from earmark.words import and_more, counted
 
 # What earmark adds to config.json; plain Transformers carries it along unread.
@@ -98,7 +98,7 @@ def saved_head(loaded: Loaded, folder: Path, config: Any, load_again: Callable[[
         own = layer if weight not in loaded.mismatched else output_layer(load_again())
         return own.weight.detach(), own.bias.detach()
 
-    return SavedHead(folder, labels, Task.of_config(config), unit_of(config), load)
+    return SavedHead(folder, labels, task_of_config(config), unit_of(config), load)
 
 
 def unit_of(config: Any) -> tuple[float, float] | None:

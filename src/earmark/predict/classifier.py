@@ -24,7 +24,7 @@ from earmark.predict.timeline import Aggregate, Timeline, Window
 from earmark.scoring.forward import score
 from earmark.scoring.windows import Windowing
 from earmark.settings.export import ExportOptions, PushOptions
-from earmark.tasks import Task
+from earmark.tasks import Task, pool
 
 if TYPE_CHECKING:
     from earmark.export.run import ExportOutcome
@@ -194,7 +194,7 @@ class Classifier:
                 continue
             if answer.error is not None:
                 raise answer.error
-            rows.append(np.stack(windows).mean(axis=0, dtype=np.float64).astype(np.float32))
+            rows.append(pool(np.stack(windows)).astype(np.float32))
             windows = []
         return np.stack(rows) if rows else np.empty((0, 0), np.float32)
 

@@ -31,6 +31,7 @@ from earmark.predict.sink import check_output, summary, warn_of_unreadable
 from earmark.scoring.forward import TorchScorer
 from earmark.scoring.windows import Windowing
 from earmark.settings.prediction import EmbedOptions
+from earmark.tasks import pool
 from earmark.words import counted, none_of
 
 logger = logging.getLogger(__name__)
@@ -146,7 +147,7 @@ def _of_one(stream: Iterator[tuple[Clip, Scored | Ended]], progress: HeardProgre
 
 
 def _whole(windows: list[Scored]) -> Scored:
-    mean: np.ndarray = np.stack([window.row for window in windows]).mean(axis=0, dtype=np.float64)
+    mean = pool(np.stack([window.row for window in windows]))
     return Scored(windows[0].start_s, windows[-1].end_s, mean.astype(np.float32))
 
 

@@ -56,7 +56,7 @@ def write_comparison(path: Path, found: Comparison) -> Path:
     most = min(_HEARD, _MOST_HEARD // (2 * len(found.pairs)))
     first = found.runs[0]
     content = {
-        "task": found.task.value,
+        "task": found.task.name,
         "about": found.about,
         "notes": found.notes,
         "groups": found.units.in_words if found.units.are_groups else "",

@@ -14,7 +14,7 @@ from scipy.optimize import minimize_scalar
 
 from earmark.data.reading import Waveforms
 from earmark.scoring.windows import Windowing
-from earmark.tasks import Task
+from earmark.tasks import Task, pool
 
 COLDEST, HOTTEST = 0.05, 20.0
 
@@ -40,10 +40,7 @@ class WindowLogits:
 
     def probabilities(self, temperature: float = 1.0) -> np.ndarray:
         """Of each clip at a temperature, float64 (N, C)."""
-        scores = self.task.scores(self.logits.astype(np.float64) / temperature)
-        counts = np.diff([*self.starts, len(scores)])
-        mean: np.ndarray = np.add.reduceat(scores, self.starts, axis=0) / counts[:, None]
-        return mean
+        return pool(self.task.scores(self.logits.astype(np.float64) / temperature), self.starts)
 
     def log_probabilities(self, temperature: float = 1.0) -> np.ndarray:
         """The logarithms of single labels' probabilities at a temperature, float64 (N, C)."""

@@ -24,7 +24,7 @@ from earmark.models.frontend import Frontend
 from earmark.models.packed import PackedProducts, can_pack
 from earmark.scoring.checked_scoring import compare_first_clip, computing_dtype, is_compared
 from earmark.scoring.windows import Windowing
-from earmark.tasks import Task
+from earmark.tasks import Task, task_of_config
 from earmark.threads import watch
 
 # Clips are held back to find others of like length for their batch: more delays the first answers and takes memory.
@@ -120,7 +120,7 @@ def _score_chunk(scorer: Scorer, clips: Sequence[Sequence[np.ndarray]], batch_si
             for i, row in zip(batch, scorer.logits([windows[i] for i in batch]), strict=True):
                 logits[i] = row
     ends = np.cumsum([len(clip) for clip in clips])
-    return [scorer.task.merged(np.stack(logits[end - len(clip) : end])) for clip, end in zip(clips, ends, strict=True)]
+    return [scorer.task.pooled(np.stack(logits[end - len(clip) : end])) for clip, end in zip(clips, ends, strict=True)]
 
 
 class TorchScorer:
@@ -136,7 +136,7 @@ class TorchScorer:
         self._held = ExitStack()
         roots = [model] if frontend.features is None else [model, frontend.features]
         self._packed = PackedProducts(*roots) if can_pack(device) else None
-        self.task = Task.of_config(model.config)
+        self.task = task_of_config(model.config)
         self.sampling_rate_hz = frontend.sampling_rate_hz
         self.max_samples = frontend.max_samples
         self.shortest_in_batch = shortest_in_batch(model, frontend)

@@ -28,7 +28,7 @@ from earmark.serve.metrics import Metrics
 from earmark.serve.reading import BodyLimits, MemoryBudget, busy, read_body
 from earmark.serve.timeline import hear
 from earmark.settings.serving import ServeOptions
-from earmark.tasks import Task, sigmoid, softmax
+from earmark.tasks import Task, pool, sigmoid, softmax
 
 _BODIES_AT_ONCE = 16  # of the largest kind: bodies that arrive together may hold so many times its bytes
 _MEGABYTE = 1_000_000
@@ -106,7 +106,7 @@ class Service:
         decision = None if classifier.decision.is_plain else classifier.decision.to_dict(classifier.labels)
         return {
             "labels": list(classifier.labels),
-            "task": classifier.task.value,
+            "task": classifier.task.name,
             "sampling_rate_hz": classifier.sampling_rate_hz,
             "max_window_s": classifier.scorer.max_samples / classifier.sampling_rate_hz,
             "decision": decision,
@@ -209,5 +209,4 @@ _FUNCTIONS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
 
 def scores_of(logits: np.ndarray, function: str) -> np.ndarray:
     """Scores (C,) of a recording: the mean over its windows of what ``function`` makes of their logits (W, C)."""
-    mean: np.ndarray = _FUNCTIONS[function](logits).astype(np.float64).mean(axis=0)
-    return mean.astype(np.float32)
+    return pool(_FUNCTIONS[function](logits)).astype(np.float32)

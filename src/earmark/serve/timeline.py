@@ -95,7 +95,7 @@ def hear(
     return {
         "duration_s": windows[-1].end_s,
         "recording_rate_hz": own_rate_hz(Clip("recording", read_bytes=lambda: question.audio)) or None,
-        "task": classifier.task.value,
+        "task": classifier.task.name,
         "scores": classifier.top(timeline.aggregate(), top_k),
         "segments": [
             {"start_s": one.start_s, "end_s": one.end_s, "label": one.label, "score": one.score}

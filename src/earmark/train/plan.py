@@ -25,7 +25,7 @@ from earmark.settings.model import ModelArguments
 from earmark.settings.run import RunArguments
 from earmark.settings.train import TrainSettings
 from earmark.settings.training import TrainingArguments
-from earmark.tasks import Task
+from earmark.tasks import Task, find_task
 from earmark.train.checkpoints import find_checkpoint_to_resume
 from earmark.train.recipe import with_global_batch
 from earmark.words import counted
@@ -154,7 +154,7 @@ def make_plan(
     data, model, run, given = settings.data, settings.model, settings.run, settings.training
     if not given.output_dir:
         raise UsageError("no output folder: add --output_dir, e.g. --output_dir runs/first")
-    task = Task(data.task or Task.SINGLE_LABEL)
+    task = find_task(data.task)
     _check_flags_of_task(given, task)
     training = judged_by(given, task, has_more_metrics or run.metric is not None)
     notes = []

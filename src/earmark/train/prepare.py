@@ -166,7 +166,7 @@ def prepare_data(
 
 def _names(train: ClipTable, options: DataArguments) -> list[str]:
     """The classes; in a regression what the number is called."""
-    if options.task != Task.REGRESSION.value:
+    if options.task != Task.REGRESSION.name:
         return train.labels()
     return [NUMBER if options.label_column_name == Columns.label else options.label_column_name]
 

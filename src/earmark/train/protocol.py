@@ -163,7 +163,7 @@ def _look_at_data(
             for name in names[seed]:
                 check_tables(folds.splits(name, seed))
             alike = [] if seed != seeds[0] else [name for name in names[seed] if len(set(folds.labels_of(name))) == 1]
-            if alike and data.task != Task.REGRESSION.value:
+            if alike and data.task != Task.REGRESSION.name:
                 logger.warning("%s", _of_one_class([f"fold {name}" for name in alike], "share classes out otherwise"))
             digest.update(folds.fingerprint().encode())
         else:

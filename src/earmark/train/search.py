@@ -39,7 +39,7 @@ from earmark.scoring.table import rank_and_world
 from earmark.settings.files import save_config, saved_config
 from earmark.settings.search import SearchOptions
 from earmark.settings.train import TRAIN_CLASSES, TrainSettings
-from earmark.tasks import Task
+from earmark.tasks import find_task
 from earmark.train.custom import CustomParts
 from earmark.train.plan import judged_by
 from earmark.train.protocol import changed_settings
@@ -93,7 +93,7 @@ def search(options: SearchOptions, settings: TrainSettings) -> SearchOutcome:
     for one in space:
         for value in one.extremes():
             _with_values(settings, {one.name: value})
-    task = Task(settings.data.task or Task.SINGLE_LABEL)
+    task = find_task(settings.data.task)
     judged = judged_by(training, task, has_more_metrics=run.metric is not None)
     metric, maximize = metric_key(judged.metric_for_best_model), bool(judged.greater_is_better)
     start_ranks(settings)
