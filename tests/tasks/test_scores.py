@@ -9,6 +9,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from earmark.cli.main import main
+from earmark.settings.data import DataArguments
 from earmark.tasks import Task, find_task, pool, sigmoid, softmax, task_of_config
 from earmark.tasks.registry import TASKS
 
@@ -62,3 +64,10 @@ def test_a_copied_or_pickled_task_is_the_same_task(task: Task) -> None:
 def test_an_unknown_task_is_refused_by_name() -> None:
     with pytest.raises(ValueError, match="'ranking' is no task: expected single_label, multi_label, regression"):
         find_task("ranking")
+
+
+def test_the_flag_names_every_task(capsys: pytest.CaptureFixture[str]) -> None:
+    names = [task.name for task in TASKS]
+    assert main(["train", "--task", "ranking"]) == 2
+    assert f"--task ranking: expected {', '.join(names[:-1])} or {names[-1]}" in capsys.readouterr().err
+    assert all(name in DataArguments.__dataclass_fields__["task"].metadata["help"] for name in names)

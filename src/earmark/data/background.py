@@ -19,7 +19,7 @@ from earmark.data.split_names import SPLIT_NAMES
 from earmark.errors import DataError, UsageError
 from earmark.files import others_beside
 from earmark.settings.data import DataArguments, paths_in
-from earmark.tasks import Task
+from earmark.tasks import find_task
 from earmark.words import agreeing, counted
 
 # Class names that mean "none of the sounds to recognise", in lower case and without "_" around them.
@@ -70,8 +70,8 @@ def add_background(splits: Splits, options: DataArguments) -> None:
     """
     if not options.has_background:
         return
-    if options.task == Task.REGRESSION.name:
-        raise UsageError("--task regression has no classes. Leave --background_dir and --background_gaps out")
+    if not find_task(options.task).has_classes:
+        raise UsageError(f"--task {options.task} has no classes. Leave --background_dir and --background_gaps out")
     tables = {name: table for name in SPLIT_NAMES if (table := getattr(splits, name)) is not None}
     targets = {name: _missing(table, options) for name, table in tables.items()}
     stretches = _from_folders(options, tables, targets, splits.notes)
@@ -94,7 +94,7 @@ def add_background(splits: Splits, options: DataArguments) -> None:
 
 def _label(options: DataArguments) -> Label:
     """Return the label of a background clip: the class, or no label where a clip may have several."""
-    return () if options.task == Task.MULTI_LABEL.name else options.background_class
+    return () if find_task(options.task).has_several else options.background_class
 
 
 def _missing(table: ClipTable, options: DataArguments) -> int:

@@ -10,8 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-# a class name, the names of all labels of a clip (none is possible), or a number
-Label = str | tuple[str, ...] | float
+from earmark.tasks.base import Label
 
 _WHOLE_NUMBER = re.compile(r"[+-]?[0-9]+(?:\.0+)?")
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from earmark.data.clips import Reason
 from earmark.errors import DataError
-from earmark.tasks import Task
+from earmark.tasks import SINGLE_LABEL, Task
 from earmark.words import suggestion
 
 # looked for in this order where no column was asked for
@@ -53,7 +53,7 @@ class Columns:
     label: str = "label"
     group: str | None = None
     fold: str | None = None
-    task: Task = Task.SINGLE_LABEL
+    task: Task = SINGLE_LABEL
     separator: str = ","
     needs_labels: bool = True
     skip_missing_labels: bool = False
@@ -198,7 +198,7 @@ def _label_column(
     if label is not None:
         explain(label, "the label", "of its name" if wanted.label == Columns.label else "--label_column_name names it")
         return label
-    if wanted.label != Columns.label or wanted.task is Task.REGRESSION:
+    if wanted.label != Columns.label or not wanted.task.has_classes:
         return None
     # the manifests of NeMo and SpeechBrain, whose recordings have names of their own
     usual = ("command", *LABEL_COLUMNS) if plain_name(audio) in ("audio filepath", "wav") else LABEL_COLUMNS

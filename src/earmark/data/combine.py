@@ -92,7 +92,7 @@ def combine(
         for clip in table
     ]
     if not _is_one_manifest_each(sources):
-        if task is Task.SINGLE_LABEL:
+        if task.has_one_class:
             _check_labels_agree(sources, separator)
         _spell_paths_alike(rows)
         notes += [_describe(sources), *_keep_once(sources, rows, num_workers, stores)]

@@ -23,7 +23,7 @@ from earmark.data.subsets import draw, draw_subsets
 from earmark.data.waveforms import default_store_root
 from earmark.errors import DataError, UsageError
 from earmark.settings.data import DataArguments, paths_in
-from earmark.tasks import Task, find_task
+from earmark.tasks import find_task
 from earmark.words import agreeing
 
 # what is loaded, by the name that messages give it, and whether it is a manifest of one split
@@ -271,7 +271,7 @@ def _is_superb_ks(name: str, config: str | None) -> bool:
 
 
 def _superb_ks(archive: str, columns: Columns, options: DataArguments, seed: int) -> Splits:
-    if columns.task is not Task.SINGLE_LABEL:
+    if not columns.task.has_one_class:
         raise UsageError(f"--task {columns.task.name}: superb ks has one label a clip; leave --task out")
     from earmark.data.speech_commands import load_superb_ks
 
@@ -329,9 +329,9 @@ def _how_set_aside(table: ClipTable, options: DataArguments) -> str:
     if options.group_column:
         alone = sum(clip.group is None for clip in table)
         return f"whole groups of {options.group_column}" + (f", {alone:,} without one alone" if alone else "")
-    are_numbers = options.task == Task.REGRESSION.name
+    has_classes = find_task(options.task).has_classes
     if not has_recordings_of_several_clips(table):
-        return "over the range of numbers" if are_numbers else "stratified by label"
-    each = "part of the range" if are_numbers else "label"
+        return "stratified by label" if has_classes else "over the range of numbers"
+    each = "label" if has_classes else "part of the range"
     fraction = f"--validation_fraction {options.validation_fraction:g}"
     return f"by recording, as near to {fraction} of each {each} as whole recordings allow"

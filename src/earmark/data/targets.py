@@ -1,7 +1,4 @@
-"""Labels as numbers: what a loss is taken against and what figures are computed from.
-
-Shapes: N clips, C classes.
-"""
+"""Labels of a table as numbers: what a loss is taken against and what figures are computed from."""
 
 from __future__ import annotations
 
@@ -10,29 +7,17 @@ from collections.abc import Sequence
 import numpy as np
 
 from earmark.data.clips import ClipTable
-from earmark.tasks import Task
+from earmark.tasks import SINGLE_LABEL, Task
 
 
-def targets_of(table: ClipTable, labels: Sequence[str], task: Task = Task.SINGLE_LABEL) -> np.ndarray:
-    """The targets of a labelled table.
+def targets_of(table: ClipTable, labels: Sequence[str], task: Task = SINGLE_LABEL) -> np.ndarray:
+    """Return the targets of a labelled table, see :meth:`earmark.tasks.base.Task.targets`.
 
     Args:
-        table: N clips, whose labels are of this task.
-        labels: C class names, index by index.
+        table: clips whose labels are of this task.
+        labels: class names, index by index.
         task: what the labels are.
-
-    Returns:
-        int64 (N,), class indices; of several labels float32 (N, C), 1 where a label is there and 0 elsewhere; in a
-        regression float32 (N,), the numbers.
     """
-    unlabelled = next((clip.source for clip in table if clip.label is None), None)
-    assert unlabelled is None, f"{unlabelled} has no label"
-    if task is Task.REGRESSION:
-        return np.array([clip.label for clip in table], dtype=np.float32)
-    index = {label: i for i, label in enumerate(labels)}
-    if task is Task.SINGLE_LABEL:
-        return np.array([index[clip.classes[0]] for clip in table], dtype=np.int64)
-    there = np.zeros((len(table), len(labels)), dtype=np.float32)
-    for row, clip in enumerate(table):
-        there[row, [index[name] for name in clip.classes]] = 1
-    return there
+    known = [clip.label for clip in table if clip.label is not None]
+    assert len(known) == len(table), f"{next(clip.source for clip in table if clip.label is None)} has no label"
+    return task.targets(known, labels)

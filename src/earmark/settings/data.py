@@ -39,6 +39,12 @@ def paths_in(value: Paths) -> list[str]:
 BACKGROUND_CUTS = ("background_class", "background_ratio", "background_margin_seconds")
 
 
+def _is_task(name: str) -> bool:
+    from earmark.tasks.registry import TASKS  # with numpy, which a command line without --task does not need
+
+    return any(task.name == name for task in TASKS)
+
+
 @dataclass
 class DataArguments(Settings):
     """Which recordings, in which splits, with which labels.
@@ -104,10 +110,11 @@ class DataArguments(Settings):
         "and other usual names).",
         scope=Scope.SPLITS,
     )
-    task: Literal["single_label", "multi_label", "regression"] | None = flag(
+    task: str | None = flag(
         None,
-        "What a clip's label is: one class, any number of labels (a list, or names with --label_separator between), or "
-        "a number (default: single_label; of a trained model its own).",
+        "What a clip's label is: single_label, multi_label (a list, or names with --label_separator between) or "
+        "regression (default: single_label; of a trained model its own).",
+        check=Check(_is_task, "single_label, multi_label or regression"),
         scope=Scope.RESULT,
     )
     label_separator: str = flag(

@@ -9,11 +9,31 @@ Shapes: N clips, W windows of a clip, C classes; C is 1 in a regression.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any, ClassVar
+from collections.abc import Sequence
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 
 from earmark.tasks.pooling import pool
+
+# a class name, the names of all labels of a clip (none is possible), or a number
+Label = str | tuple[str, ...] | float
+
+
+class LabelText(Protocol):
+    """What a cell, or the name of a folder, says about a clip; a task takes it as one of these.
+
+    Each raises an error that the table reports with the row if the text is of another kind.
+    """
+
+    def one_class(self) -> str | None:
+        """Return the name of one class; ``None`` if it is missing."""
+
+    def classes(self) -> tuple[str, ...]:
+        """Return the names of several classes, of which there may be none."""
+
+    def number(self) -> float:
+        """Return a finite number."""
 
 
 class Task(ABC):
@@ -25,6 +45,8 @@ class Task(ABC):
         problem_type: what Transformers calls it in ``config.json``; ``None`` if it has no word for it.
         has_classes: whether labels are names of classes, of which the model has one output each.
         has_several: whether a clip may have several labels, or none.
+        no_label: the fault of a clip without label in a table: ``has no label``.
+        no_label_hint: what a table writes instead for a clip to which no label applies; empty if each has one.
     """
 
     SINGLE_LABEL: ClassVar[Task]
@@ -36,6 +58,8 @@ class Task(ABC):
     problem_type: ClassVar[str | None] = None
     has_classes: ClassVar[bool] = False
     has_several: ClassVar[bool] = False
+    no_label: ClassVar[str] = "has no label"
+    no_label_hint: ClassVar[str] = ""
 
     def __repr__(self) -> str:
         return self.name
@@ -49,6 +73,24 @@ class Task(ABC):
     def has_one_class(self) -> bool:
         """Whether each clip is of exactly one class, so that probabilities add up to 1."""
         return self.has_classes and not self.has_several
+
+    # ---------------------------------------------------------------- labels
+
+    @abstractmethod
+    def read_label(self, text: LabelText) -> Label | None:
+        """Return what a cell or the name of a folder says about its clip; ``None`` if the label is missing."""
+
+    @abstractmethod
+    def targets(self, labels: Sequence[Label], classes: Sequence[str]) -> np.ndarray:
+        """Return what N labels are as numbers: what the loss is taken against and figures are computed from.
+
+        Args:
+            labels: N labels of this task.
+            classes: names of the C outputs.
+
+        Returns:
+            (N,) or (N, C), of the type that the loss takes.
+        """
 
     # ---------------------------------------------------------------- scores
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
-from earmark.tasks.base import Task
+from earmark.tasks.base import Label, LabelText, Task
 from earmark.tasks.pooling import sigmoid
 
 _TINY = float(np.finfo(np.float32).tiny)
@@ -19,6 +21,20 @@ class MultiLabel(Task):
     problem_type = "multi_label_classification"
     has_classes = True
     has_several = True
+    no_label = "has no labels"
+    no_label_hint = "a clip with none of them has an empty list or text"
+
+    def read_label(self, text: LabelText) -> Label | None:
+        """Return the names of all labels."""
+        return text.classes()
+
+    def targets(self, labels: Sequence[Label], classes: Sequence[str]) -> np.ndarray:
+        """Return which labels are there, float32 (N, C): 1 or 0."""
+        index = {name: i for i, name in enumerate(classes)}
+        there = np.zeros((len(labels), len(classes)), np.float32)
+        for row, label in enumerate(labels):
+            there[row, [index[name] for name in (label if isinstance(label, tuple) else (str(label),))]] = 1
+        return there
 
     def scores(self, logits: np.ndarray) -> np.ndarray:
         """Return the probability of each label."""

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
-from earmark.tasks.base import Task
+from earmark.tasks.base import Label, LabelText, Task
 
 
 class Regression(Task):
@@ -13,6 +15,16 @@ class Regression(Task):
     name = "regression"
     in_words = "a number"
     problem_type = "regression"
+
+    no_label = "has no number"
+
+    def read_label(self, text: LabelText) -> Label | None:
+        """Return the number."""
+        return text.number()
+
+    def targets(self, labels: Sequence[Label], classes: Sequence[str]) -> np.ndarray:
+        """Return the numbers, float32 (N,)."""
+        return np.array(labels, np.float32)
 
     def scores(self, logits: np.ndarray) -> np.ndarray:
         """Return the numbers."""

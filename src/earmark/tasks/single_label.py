@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
-from earmark.tasks.base import Task
+from earmark.tasks.base import Label, LabelText, Task
 from earmark.tasks.pooling import softmax
 
 _TINY = float(np.finfo(np.float32).tiny)
@@ -17,6 +19,15 @@ class SingleLabel(Task):
     in_words = "one label a clip"
     problem_type = "single_label_classification"
     has_classes = True
+
+    def read_label(self, text: LabelText) -> Label | None:
+        """Return the name of the class."""
+        return text.one_class()
+
+    def targets(self, labels: Sequence[Label], classes: Sequence[str]) -> np.ndarray:
+        """Return class indices, int64 (N,)."""
+        index = {name: i for i, name in enumerate(classes)}
+        return np.array([index[label[0] if isinstance(label, tuple) else str(label)] for label in labels], np.int64)
 
     def scores(self, logits: np.ndarray) -> np.ndarray:
         """Return probabilities that add up to 1."""

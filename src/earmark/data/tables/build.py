@@ -23,7 +23,6 @@ from earmark.data.tables.one_hot import (
 from earmark.data.tables.raven import apply_raven_rules, is_selection_table
 from earmark.data.tables.sheet import CellError, Faults, Sheet, convert
 from earmark.errors import AudioError, DataError
-from earmark.tasks import Task
 from earmark.words import counted
 
 _ONE_HOT = "label"  # name of the column that one-hot columns become
@@ -55,10 +54,10 @@ def clips_of(sheet: Sheet, wanted: Columns) -> ClipTable:
     labels = _labels(sheet, wanted, found)
     recordings, missing = _recordings(sheet, found.audio, wanted)
     clips = _clips(sheet, found, events, labels, recordings)
-    if wanted.task is Task.MULTI_LABEL:
+    if wanted.task.has_several:
         clips = put_rows_together(clips, sheet)
         _explain_separator(sheet, found, wanted)
-    elif wanted.task is Task.SINGLE_LABEL:
+    elif wanted.task.has_one_class:
         check_one_label_each(clips, sheet)
     return ClipTable(clips, sheet.origin, tuple(dict.fromkeys(sheet.reasons)), missing)
 
@@ -74,7 +73,7 @@ def _with_class_columns(
     sheet: Sheet, wanted: Columns, found: FoundColumns, events: EventColumns, one_hot: list[str]
 ) -> FoundColumns:
     """Take columns of 0 and 1 as labels if there is no other column with labels."""
-    names = one_hot or ([] if wanted.task is Task.REGRESSION else class_columns(sheet, [*found.used(), *events.used()]))
+    names = one_hot or (class_columns(sheet, [*found.used(), *events.used()]) if wanted.task.has_classes else [])
     if names:
         sheet.columns[_ONE_HOT] = labels_in_columns(sheet, names, wanted, is_asked=bool(one_hot))
         for name in names:
@@ -94,7 +93,7 @@ def _labels(sheet: Sheet, wanted: Columns, found: FoundColumns) -> list[Label | 
     if found.label is None:
         return [None] * len(sheet)
     column, names = found.label, sheet.class_names.get(found.label)
-    if sheet.is_text and wanted.task is Task.SINGLE_LABEL and isinstance(sheet.columns[column][0], str):
+    if sheet.is_text and wanted.task.has_one_class and isinstance(sheet.columns[column][0], str):
         _check_labels_are_classes(sheet, column)
     faults = Faults(sheet.where)
     missing: set[int] = set()

@@ -7,13 +7,13 @@ import json
 import math
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from earmark.data.clips import Label
 from earmark.data.columns import Columns
 from earmark.data.tables.sheet import CellError
 from earmark.errors import DataError
-from earmark.tasks import Task
 
 # how pandas, numpy, Python, R, SQL and Excel write a missing value; "none" in small letters is a word
 MISSING = frozenset(
@@ -45,34 +45,68 @@ def parse_label(value: Any, columns: Columns, names: Sequence[str] | None = None
     Raises:
         CellError: it is of another kind.
     """
-    if columns.task is Task.MULTI_LABEL and isinstance(value, str) and not value.strip():
+    if columns.task.has_several and isinstance(value, str) and not value.strip():
         return ()
     if is_missing(value) or (names is not None and value == -1 and not isinstance(value, bool)):
         return None
-    if columns.task is Task.REGRESSION:
-        return _number(value)
-    items = _listed(value)
-    if columns.task is Task.MULTI_LABEL:
-        return _several(value, items, columns.separator, names)
-    if items is None:
-        return class_name(value, names)
-    if len(items) > 1:
-        shown = ", ".join(item if isinstance(item, str) else _short(item) for item in items)
-        raise CellError(
-            f"the label is a list of {len(items)}: {shown:.60}",
-            "Give each clip one class name, or add --task multi_label",
-        )
-    return class_name(items[0], names) if items and not is_missing(items[0]) else None
+    return columns.task.read_label(_Cell(value, columns.separator, names))
+
+
+@dataclass(frozen=True)
+class _Cell:
+    """The label in a cell, as the task takes it."""
+
+    value: Any
+    separator: str
+    names: Sequence[str] | None = None
+
+    def one_class(self) -> str | None:
+        items = _listed(self.value)
+        if items is None:
+            return class_name(self.value, self.names)
+        if len(items) > 1:
+            shown = ", ".join(item if isinstance(item, str) else _short(item) for item in items)
+            raise CellError(
+                f"the label is a list of {len(items)}: {shown:.60}",
+                "Give each clip one class name, or add --task multi_label",
+            )
+        return class_name(items[0], self.names) if items and not is_missing(items[0]) else None
+
+    def classes(self) -> tuple[str, ...]:
+        items = _listed(self.value)
+        if items is None and isinstance(self.value, str):
+            if self.value.lstrip().startswith("["):
+                raise CellError(f"the labels {_short(self.value)} are not a JSON list, nor a list as Python writes it")
+            items = [name for name in self.value.split(self.separator) if name.strip()]
+        named = [class_name(item, self.names).strip() for item in ([self.value] if items is None else items)]
+        return tuple(dict.fromkeys(named))
+
+    def number(self) -> float:
+        try:
+            number = math.nan if isinstance(self.value, bool) else float(self.value)
+        except OverflowError:
+            number = math.inf
+        except (TypeError, ValueError) as exc:
+            raise CellError(
+                f"{_short(self.value)} is not a number; --task regression learns one for each clip"
+            ) from exc
+        if not math.isfinite(number):
+            raise CellError(f"{_short(self.value)} is not a finite number")
+        return number
+
+
+class _FolderName(_Cell):
+    """The label in the name of a folder: whatever it is called is a class."""
+
+    def one_class(self) -> str:
+        return str(self.value)
 
 
 def no_label(columns: Columns, column: str = "") -> CellError:
     """Return the fault of a cell without a label."""
     inside = f" in column {column!r}" if column else ""
-    if columns.task is Task.REGRESSION:
-        return CellError(f"has no number{inside}", _HOW_TO_SKIP)
-    if columns.task is Task.MULTI_LABEL:
-        return CellError(f"has no labels{inside}; a clip with none of them has an empty list or text", _HOW_TO_SKIP)
-    return CellError(f"has no label{inside}", _HOW_TO_SKIP)
+    hint = columns.task.no_label_hint
+    return CellError(f"{columns.task.no_label}{inside}{hint and f'; {hint}'}", _HOW_TO_SKIP)
 
 
 def read_label(value: Any, where: str, columns: Columns, names: Sequence[str] | None = None) -> Label | None:
@@ -90,16 +124,14 @@ def read_label(value: Any, where: str, columns: Columns, names: Sequence[str] | 
     return label
 
 
-def label_of_folder(name: str, where: str, columns: Columns) -> Label:
+def label_of_folder(name: str, where: str, columns: Columns) -> Label | None:
     """Return what the name of a folder says about its recordings: a folder called ``nan`` or ``None`` is a class.
 
     Raises:
         DataError: it is not a number, with ``--task regression``.
     """
     try:
-        if columns.task is Task.REGRESSION:
-            return _number(name)
-        return _several(name, _listed(name), columns.separator, None) if columns.task is Task.MULTI_LABEL else name
+        return columns.task.read_label(_FolderName(name, columns.separator))
     except CellError as exc:
         raise DataError(f"{where}: {exc}") from exc
 
@@ -137,26 +169,6 @@ def _short(value: Any) -> str:
         return f"{value!r:.60}"
     except (RecursionError, ValueError):  # lists in lists, or a number of more digits than Python prints
         return "nested too deeply to show" if isinstance(value, Mapping | list) else "too long to show"
-
-
-def _number(value: Any) -> float:
-    try:
-        number = math.nan if isinstance(value, bool) else float(value)
-    except OverflowError:
-        number = math.inf
-    except (TypeError, ValueError) as exc:
-        raise CellError(f"{_short(value)} is not a number; --task regression learns one for each clip") from exc
-    if not math.isfinite(number):
-        raise CellError(f"{_short(value)} is not a finite number")
-    return number
-
-
-def _several(value: Any, items: list[Any] | None, separator: str, names: Sequence[str] | None) -> tuple[str, ...]:
-    if items is None and isinstance(value, str):
-        if value.lstrip().startswith("["):
-            raise CellError(f"the labels {_short(value)} are not a JSON list, nor a list as Python writes it")
-        items = [name for name in value.split(separator) if name.strip()]
-    return tuple(dict.fromkeys(class_name(item, names).strip() for item in ([value] if items is None else items)))
 
 
 def class_name(value: Any, names: Sequence[str] | None = None) -> str:

@@ -10,7 +10,6 @@ from earmark.data.clips import Clip
 from earmark.data.columns import Columns, missing_column, name_finder
 from earmark.data.tables.sheet import Sheet
 from earmark.errors import DataError
-from earmark.tasks import Task
 from earmark.words import agreeing, and_more, counted
 
 _YES = ("1", "1.0", "True", "true", "TRUE")
@@ -55,7 +54,7 @@ def labels_in_columns(sheet: Sheet, names: Sequence[str], wanted: Columns, *, is
             raise DataError(f"{sheet.where(wrong)}: column {name!r} has {cell!r}, and a class column has 0 or 1")
     marks = zip(*(sheet.columns[name] for name in names), strict=True)
     labels = [[name for name, mark in zip(names, row, strict=True) if str(mark) in _YES] for row in marks]
-    if wanted.task is Task.SINGLE_LABEL and not is_asked and (index := _not_one(labels)) is not None:
+    if wanted.task.has_one_class and not is_asked and (index := _not_one(labels)) is not None:
         raise DataError(
             f"{sheet.origin}: no column with the labels. The columns {and_more(list(names))} hold 0 and 1, but row "
             f"{sheet.numbers[index]} has {counted(len(labels[index]), '1')}: name the class columns with "
