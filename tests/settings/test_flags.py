@@ -27,7 +27,7 @@ from earmark.settings.files import read_config_file, resolved_config, save_confi
 from earmark.settings.flags import Flag, Scope, Settings, above, at_least, flag, flags_of, names_with
 from earmark.settings.train import TRAIN_CLASSES, from_keywords, parse_example, parse_train
 from earmark.settings.training import TrainingArguments
-from earmark.settings.words import read_file, read_values, read_words, settings_of
+from earmark.settings.words import _OTHER_NAMES, read_file, read_values, read_words, settings_of
 from earmark.train.search_space import parse_space
 from earmark.train.trainer import result_settings
 
@@ -160,6 +160,10 @@ def test_each_mistake_has_the_same_text_from_all_three_entrances(tmp_path: Path)
     words = ["--output_dir", "out", "--model_type", "tc_resnet"]
     for name, value, said in [
         ("lerning_rate", 1, "unknown flag --lerning_rate; did you mean --learning_rate?"),
+        ("lr", 1, "unknown flag --lr; did you mean --learning_rate?"),
+        ("model", "x", "unknown flag --model; did you mean --model_name_or_path?"),
+        ("epochs", 3, "unknown flag --epochs; did you mean --num_train_epochs?"),
+        ("batch_size", 8, "unknown flag --batch_size; did you mean --per_device_train_batch_size?"),
         ("learning_rate", "fast", "--learning_rate fast: expected a number"),
         ("learning_rate", -1, "--learning_rate -1: expected 0 or more"),
         ("seed", "1.5", "--seed 1.5: expected a whole number"),
@@ -357,3 +361,8 @@ def test_completion_knows_every_command_and_flag(shell: str, capsys: pytest.Capt
         asked = "COMP_WORDS=(earmark train --learning); COMP_CWORD=2; _earmark; echo ${COMPREPLY[@]}"
         done = subprocess.run(["bash", "-c", f"{script}\n{asked}"], capture_output=True, text=True, check=True)
         assert done.stdout.split() == ["--learning_rate"]
+
+
+def test_other_names_are_of_flags_that_exist() -> None:
+    known = {name for command in COMMANDS.values() for name in flags_of(*command.settings)}
+    assert set(_OTHER_NAMES) <= known

@@ -198,6 +198,8 @@ def test_the_resolved_settings_read_back_to_the_same(tmp_path: Path) -> None:
     [
         ("--lerning_rate 3", "unknown flag --lerning_rate; did you mean --learning_rate?"),
         ("--learning-rat=3", "unknown flag --learning-rat; did you mean --learning_rate?"),
+        ("--data recordings", "unknown flag --data; did you mean --data_dir?"),
+        ("--output=run", "unknown flag --output; did you mean --output_dir?"),
         ("--xyzzy", "unknown flag --xyzzy"),
         ("-x", "unknown flag -x"),
         ("-seed 1", "unknown flag -seed; did you mean --seed?"),
@@ -392,6 +394,8 @@ def test_predict_finds_its_words_among_the_flags() -> None:
         ("", "name a model and recordings"),
         ("m", "name a model and recordings"),
         ("m a.wav --topk 3", "unknown flag --topk; did you mean --top_k?"),
+        ("m a.wav --output_dir o", "unknown flag --output_dir; did you mean --output?"),
+        ("m a.wav --learning_rate 1", "unknown flag --learning_rate: a flag of earmark train, not of this command"),
         ("m a.wav --format xml", "--format xml: expected csv, jsonl"),
         ("m a.wav --output o.txt", "--output o.txt: end it in .csv, .jsonl"),
     ],

@@ -64,6 +64,7 @@ def test_choices_of_nothing_are_what_they_say(tmp_path: Path) -> None:
         ("learning_rate", "learning_rate: expected NAME=LOW:HIGH, NAME=LOW:HIGH:log or NAME=A|B|C"),
         ("learning_rate=", "expected NAME="),
         ("lerning_rate=1:2", "lerning_rate: not a flag of `earmark train`; did you mean learning_rate?"),
+        ("lr=1:2", "lr: not a flag of `earmark train`; did you mean learning_rate?"),
         ("learning_rate=1e-5:1e-3,learning_rate=1|2", "learning_rate: given twice"),
         ("learning_rate=0:1e-3:log", "begins above 0"),
         ("learning_rate=-1:1e-3:log", "begins above 0"),

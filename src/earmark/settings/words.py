@@ -5,7 +5,7 @@ The order is defaults < configuration file < flags. Old names are translated, an
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +18,31 @@ from earmark.settings.legacy import LEGACY_FLAGS, translate
 from earmark.words import suggestion
 
 T = TypeVar("T", bound=Settings)
+
+# Other names that people try for a flag; where two flags have one in common, the first that a command has is meant.
+_OTHER_NAMES = {
+    "data_dir": "data dataset recordings",
+    "inputs": "data recordings",
+    "train_file": "train_data",
+    "eval_file": "eval_data val_file valid_file validation_file",
+    "model_name_or_path": "model model_name checkpoint ckpt pretrained",
+    "output_dir": "output output_file out out_dir save_dir",
+    "output": "output_dir output_file out out_dir",
+    "num_train_epochs": "epoch epochs num_epochs",
+    "max_steps": "steps num_steps",
+    "per_device_train_batch_size": "batch batch_size bs",
+    "per_device_eval_batch_size": "batch batch_size bs",
+    "learning_rate": "lr rate",
+    "warmup_steps": "warmup",
+    "weight_decay": "wd",
+    "optim": "optimizer",
+    "early_stopping_patience": "patience",
+    "dataloader_num_workers": "workers num_workers",
+    "num_workers": "workers",
+    "preprocessing_num_workers": "workers num_workers",
+    "device": "gpu gpus",
+    "window_seconds": "window window_size",
+}
 
 
 @dataclass
@@ -119,10 +144,20 @@ def _is_value(word: str, one: Flag, values: Sequence[str], has_words: bool) -> b
     return not values or (one.kind.is_list and not one.repeated and not word.startswith("-"))
 
 
-def _advice(name: str, known: Iterable[str], trains: bool) -> str:
-    if not trains and name in training_flags():
+def nearest_flag(name: str, known: Collection[str], prefix: str = "--") -> str:
+    """Return ``"; did you mean --learning_rate?"`` for another name or a misspelling of a known flag, else nothing."""
+    other = _by_other_name(name, known)
+    return f"; did you mean {prefix}{other}?" if other else suggestion(name, known, prefix)
+
+
+def _by_other_name(name: str, known: Collection[str]) -> str | None:
+    return next((flag for flag, names in _OTHER_NAMES.items() if flag in known and name in names.split()), None)
+
+
+def _advice(name: str, known: Collection[str], trains: bool) -> str:
+    if not trains and name in training_flags() and not _by_other_name(name, known):
         return ": a flag of earmark train, not of this command. Leave it out."
-    return suggestion(name, known, "--")
+    return nearest_flag(name, known)
 
 
 def training_flags() -> Mapping[str, Flag]:
@@ -162,7 +197,7 @@ def read_file(
             elif isinstance(value, Mapping):
                 raise UsageError(f"unknown flag --{key}. Settings are not nested: write them without {key}:.")
             else:
-                raise UsageError(f"unknown flag --{key}{suggestion(name, flags, '--')}")
+                raise UsageError(f"unknown flag --{key}{nearest_flag(name, flags)}")
         given = read_words(words, flags, takes_old_flags=takes_old_flags)
     given.values.update(direct)
     given.typed = set()
@@ -184,7 +219,7 @@ def read_values(values: Mapping[str, Any], flags: Mapping[str, Flag], *, takes_o
     old = {name: value for name, value in values.items() if name not in flags}
     unknown = next((name for name in old if not takes_old_flags or name not in LEGACY_FLAGS), None)
     if unknown is not None:
-        raise UsageError(f"unknown flag --{unknown}{suggestion(unknown, flags, '--')}")
+        raise UsageError(f"unknown flag --{unknown}{nearest_flag(unknown, flags)}")
     set_ = {name: value for name, value in old.items() if value is not None}
     given = read_words([f"--{name}={shown(value)}" for name, value in set_.items()], flags, takes_old_flags=True)
     given.values |= {name: flags[name].read(value) for name, value in values.items() if name in flags}

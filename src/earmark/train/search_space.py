@@ -9,7 +9,7 @@ from typing import Any
 
 from earmark.errors import UsageError
 from earmark.settings.flags import Flag, Scope, flags_of
-from earmark.words import suggestion
+from earmark.settings.words import nearest_flag
 
 _FORMS = "NAME=LOW:HIGH, NAME=LOW:HIGH:log or NAME=A|B|C"
 # Floats in the settings that are counted in whole numbers where both ends are written so.
@@ -57,7 +57,7 @@ def parse_space(words: Iterable[str], classes: Sequence[type]) -> list[Dimension
         if not name or not equals or not values:
             raise UsageError(f"--search_space {text}: expected {_FORMS}")
         if name not in flags:
-            raise UsageError(f"--search_space {name}: not a flag of `earmark train`{suggestion(name, flags)}")
+            raise UsageError(f"--search_space {name}: not a flag of `earmark train`{nearest_flag(name, flags, '')}")
         if name in found:
             raise UsageError(f"--search_space {name}: given twice")
         if Scope.SEARCHED not in flags[name].scope:
