@@ -141,7 +141,10 @@ def test_where_a_token_comes_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setenv("EARMARK_SERVE_TOKEN", TOKEN[::-1])
     assert read_token(None) == TOKEN[::-1]
     assert read_token(str(file)) == TOKEN
-    for bad in ("", "short", "with a space in it and long"):
+    monkeypatch.setenv("EARMARK_SERVE_TOKEN", "")
+    with pytest.raises(UsageError, match=r"EARMARK_SERVE_TOKEN is empty\. Unset it to serve without a token"):
+        read_token(None)
+    for bad in ("short", "with a space in it and long"):
         monkeypatch.setenv("EARMARK_SERVE_TOKEN", bad)
         with pytest.raises(UsageError, match="at least 16"):
             read_token(None)

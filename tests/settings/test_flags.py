@@ -231,10 +231,10 @@ def test_python_values_of_a_wrong_type_are_refused() -> None:
 
 
 def test_not_given_is_told_from_the_default() -> None:
-    assert DataArguments(bucket_waste=0.1).given == {"bucket_waste"}
+    assert DataArguments(store="int16").given == {"store"}
     assert DataArguments().given == frozenset()
-    copy = dataclasses.replace(DataArguments(bucket_waste=0.1), validation_fraction=0.2)
-    assert copy.given == {"bucket_waste"}
+    copy = dataclasses.replace(DataArguments(store="int16"), validation_fraction=0.2)
+    assert copy.given == {"store"}
 
 
 def test_settings_of_one_machine_are_not_compared_between_ranks() -> None:
@@ -349,7 +349,10 @@ def test_the_example_has_the_default_model_of_transformers_example() -> None:
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
-def test_completion_knows_every_command_and_flag(shell: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_completion_knows_every_command_and_flag(
+    shell: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "src").mkdir()
     command = COMMANDS["completion"]
     command.does(command.read([shell])[0])
     script = capsys.readouterr().out
@@ -358,9 +361,19 @@ def test_completion_knows_every_command_and_flag(shell: str, capsys: pytest.Capt
     for name in ("adam_beta1", "bucket_waste", "model"):
         assert name in script
     if shell == "bash" and shutil.which("bash"):
-        asked = "COMP_WORDS=(earmark train --learning); COMP_CWORD=2; _earmark; echo ${COMPREPLY[@]}"
-        done = subprocess.run(["bash", "-c", f"{script}\n{asked}"], capture_output=True, text=True, check=True)
-        assert done.stdout.split() == ["--learning_rate"]
+        for words, expected in [
+            ("earmark tr", ["train"]),
+            ("earmark train --learning", ["--learning_rate"]),
+            ("earmark train --eval_strategy ''", ["no", "steps", "epoch"]),
+            ("earmark train --optim adamw_torch_f", ["adamw_torch_fused"]),
+            ("earmark predict m a.wav --rows s", ["segments"]),
+            ("earmark train --output_dir sr", ["src"]),
+        ]:
+            asked = f"COMP_WORDS=({words}); COMP_CWORD=$((${{#COMP_WORDS[@]}}-1)); _earmark; echo ${{COMPREPLY[@]}}"
+            done = subprocess.run(
+                ["bash", "-c", f"{script}\n{asked}"], capture_output=True, text=True, check=True, cwd=tmp_path
+            )
+            assert done.stdout.split() == expected
 
 
 def test_other_names_are_of_flags_that_exist() -> None:

@@ -228,7 +228,10 @@ def test_the_resolved_settings_read_back_to_the_same(tmp_path: Path) -> None:
             "--eval_strategy is epoch, --save_strategy steps. Give both the same value",
         ),
         ("--warmup_steps -1", "--warmup_steps -1: expected 0 or more"),
-        ("--model_name_or_path x", "--model_name_or_path x and --model_type tc_resnet contradict: keep one"),
+        (
+            "--model_name_or_path x",
+            "--model_name_or_path x and --model_type tc_resnet contradict each other. Keep one of them.",
+        ),
         ("--use_cpu --device cuda", "--use_cpu and --device cuda contradict each other"),
         ("--freeze last", "--freeze last: expected none"),
         ("--config a.yaml --config b.yaml", "--config is given 2 times"),

@@ -118,7 +118,7 @@ def test_what_is_learned_with_can_be_searched(text: str) -> None:
 def test_values_are_checked_by_the_settings_themselves() -> None:
     settings = from_keywords({"output_dir": "x", "model_type": "tc_resnet"})
     changed = settings.changed(freeze="last-2", bucket_waste=0.5)
-    assert (changed.data.bucket_waste, changed.model.freeze) == (0.5, "last-2")
+    assert (changed.training.bucket_waste, changed.model.freeze) == (0.5, "last-2")
     assert settings.model.freeze is None
     with pytest.raises(UsageError, match="--freeze sideways"):
         settings.changed(freeze="sideways")

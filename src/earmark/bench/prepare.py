@@ -17,7 +17,7 @@ from earmark.data.usable import UsableClips, keep_usable
 from earmark.errors import DataError
 from earmark.models.build import AudioModel, build_for_training, load_config
 from earmark.models.extractor import load_extractor
-from earmark.models.source import source_of
+from earmark.models.source import ModelSource, source_of
 from earmark.settings.bench import BenchOptions
 from earmark.settings.data import DEFAULT_LONGEST_S, DataArguments
 
@@ -89,7 +89,7 @@ def sampling_rate_of_model(options: BenchOptions) -> int:
     Raises:
         ModelError: no such model.
     """
-    source = source_of(options)
+    source = _source(options)
     folder = source.find(source.name_or_path) if source.name_or_path else None
     return int(load_extractor(source, folder, load_config(source, folder)).sampling_rate)
 
@@ -102,4 +102,10 @@ def build_model(options: BenchOptions, clips: BenchClips) -> AudioModel:
     """
     transformers.set_seed(options.seed)
     longest_s = clips.longest_s(None)
-    return build_for_training(source_of(options), clips.usable.table.labels(), options.max_length_seconds, longest_s)
+    return build_for_training(_source(options), clips.usable.table.labels(), options.max_length_seconds, longest_s)
+
+
+def _source(options: BenchOptions) -> ModelSource:
+    source = source_of(options)
+    source.attention_mask = options.attention_mask
+    return source

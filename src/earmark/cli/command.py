@@ -11,7 +11,7 @@ from earmark.settings.files import read_config_file
 from earmark.settings.flags import Scope, Settings, flags_of
 from earmark.settings.kinds import shown
 from earmark.settings.legacy import LEGACY_FLAGS
-from earmark.settings.model import ModelArguments, PretrainedArguments
+from earmark.settings.model import NetworkArguments, PretrainedArguments
 from earmark.settings.train import TRAIN_CLASSES
 from earmark.settings.words import Given, merged, read_file, read_words, refuse_words, settings_of, take_config
 from earmark.words import counted
@@ -109,7 +109,7 @@ class Command:
 
 def _find_model_folder(made: Any) -> None:
     """Report a trained model that is not there, because loading one imports torch, which takes seconds."""
-    if isinstance(made, PretrainedArguments) and not isinstance(made, ModelArguments):
+    if isinstance(made, PretrainedArguments) and not isinstance(made, NetworkArguments):
         from earmark.models.checkpoint import local_folder
 
         local_folder(str(made.model_name_or_path))

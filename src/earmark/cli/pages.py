@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 import textwrap
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 from earmark.cli.command import Command
@@ -88,13 +87,3 @@ def _metavar(one: Flag) -> str:
         return "" if one.default is False else "true|false"
     word = _METAVAR.get(one.kind.base) or one.name.rsplit("_", 1)[-1].upper()
     return word.removesuffix("S") + several if several else word
-
-
-def completion_words(commands: Iterable[Command]) -> dict[str, list[str]]:
-    """Return the flags of each command, with dashes, for shell completion."""
-    return {
-        one.name: [f"--{name}" for flag in flags_of(*one.settings).values() for name in (flag.name, *flag.aliases)]
-        + (["--config"] if one.needs_files else [])
-        + ["--help"]
-        for one in commands
-    }

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from earmark.models.checkpoint import find_checkpoint
-from earmark.settings.model import ModelArguments, PretrainedArguments
+from earmark.settings.model import ModelArguments, NetworkArguments, PretrainedArguments
 
 
 @dataclass
@@ -69,11 +69,12 @@ def source_of(flags: PretrainedArguments) -> ModelSource:
         allow_pickle=flags.allow_pickle,
         trust_remote_code=flags.trust_remote_code,
     )
-    if isinstance(flags, ModelArguments):
+    if isinstance(flags, NetworkArguments):
         source.model_type = flags.model_type
         source.config_overrides = flags.config_overrides
         source.config_name = flags.config_name
         source.feature_extractor = flags.feature_extractor_name
+    if isinstance(flags, ModelArguments):
         source.attention_mask = flags.attention_mask
         source.keep_head = flags.keep_head
         source.replaces_head = flags.few_shot

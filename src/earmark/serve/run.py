@@ -59,6 +59,8 @@ def read_token(file: str | None) -> str | None:
         except (OSError, UnicodeDecodeError) as exc:
             raise UsageError(f"{source}: cannot be read ({getattr(exc, 'strerror', None) or exc})") from exc
     token = token.strip()
+    if not token and file is None:  # likely $(cat FILE) of a missing file, so no reason to serve without a token
+        raise UsageError(f"{source} is empty. Unset it to serve without a token, or set it to one.")
     if len(token) < _SHORTEST_TOKEN or not token.isascii() or not token.isprintable() or " " in token:
         raise UsageError(f"{source}: a token has at least {_SHORTEST_TOKEN} letters and digits, without spaces")
     return token

@@ -10,7 +10,7 @@ from typing import ClassVar
 from earmark.errors import UsageError
 from earmark.settings.data import DataArguments
 from earmark.settings.flags import SEED, Scope, Settings, above, at_least, flag, within
-from earmark.settings.model import ModelArguments
+from earmark.settings.model import NetworkArguments
 
 # kind -> flags that have an effect with it only
 KINDS: dict[str, tuple[str, ...]] = {
@@ -194,7 +194,7 @@ def _number(text: str) -> float:
 
 
 @dataclass
-class AugmentPreviewOptions(AugmentArguments, ModelArguments, DataArguments):
+class AugmentPreviewOptions(AugmentArguments, NetworkArguments, DataArguments):
     """``earmark augment-preview``: recordings, their augmentation for a model, and a folder for the pages.
 
     Raises:
@@ -229,8 +229,3 @@ class AugmentPreviewOptions(AugmentArguments, ModelArguments, DataArguments):
                 f"--sampling_rate {self.sampling_rate}: the model has its own rate. Leave out --sampling_rate or the "
                 "model."
             )
-
-    @property
-    def names_a_model(self) -> bool:
-        """Whether the clips are for a certain model."""
-        return self.model_name_or_path is not None or self.model_type is not None or self.config_name is not None

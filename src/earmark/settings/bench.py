@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from earmark.errors import UsageError
-from earmark.settings.flags import COUNT, SEED, at_least, flag, within
-from earmark.settings.model import ModelArguments
+from earmark.settings.flags import COUNT, SEED, at_least, changed, flag, flags_of, within
+from earmark.settings.model import ModelArguments, NetworkArguments
 from earmark.settings.run import DEVICE_HELP
 
 # flags that have an effect on some of the three jobs only
@@ -20,16 +20,14 @@ _JOBS_OF_FLAGS = {
     "bucket_waste": ("data", "train"),
     "passes": ("infer",),
     "precision": ("infer",),
-    "model_name_or_path": ("train", "infer"),
-    "model_type": ("train", "infer"),
-    "config_name": ("train", "infer"),
-    "config_overrides": ("train", "infer"),
+    "attention_mask": ("train", "infer"),
     "device": ("train", "infer"),
+    **dict.fromkeys(flags_of(NetworkArguments), ("train", "infer")),
 }
 
 
 @dataclass
-class BenchOptions(ModelArguments):
+class BenchOptions(NetworkArguments):
     """``earmark bench data|train|infer``: what to measure, on which clips, with which model.
 
     Raises:
@@ -38,7 +36,7 @@ class BenchOptions(ModelArguments):
 
     PAGE: ClassVar[str | None] = "measurement"
 
-    work: str = flag("", "data, train or infer.")
+    work: Literal["data", "train", "infer"] | None = flag(None, "What to measure.")
     data_dir: str | None = flag(None, "Folder of recordings, as for `earmark train`; its training clips are used.")
     lengths: str = flag(
         "fixed:1.0",
@@ -59,6 +57,8 @@ class BenchOptions(ModelArguments):
         check=within(0, 1, "between 0 and 1"),
     )
     num_workers: int = flag(1, "data: processes that make batches.", check=COUNT)
+    attention_mask: bool = changed(ModelArguments, "attention_mask", True)
+    freeze: str | None = changed(ModelArguments, "freeze", None)
     steps: int = flag(10, "train: optimizer steps that are timed.", check=COUNT)
     skipped_steps: int = flag(3, "train: steps before those, which are not timed.", check=COUNT)
     keep_frozen: bool = flag(
@@ -72,17 +72,14 @@ class BenchOptions(ModelArguments):
     def validate(self) -> None:
         """Check that the job is known, that it has a model if it needs one, and that every flag has an effect."""
         super().validate()
-        if self.work not in ("data", "train", "infer"):
-            other = f", not {self.work}" if self.work else ""
-            raise UsageError(f"name what to measure: earmark bench data, train or infer{other}")
+        if self.work is None:
+            raise UsageError("name what to measure: earmark bench data, train or infer")
         self.reject_without(
             _JOBS_OF_FLAGS,
             self.work,
             lambda name: f"--{name} is for earmark bench {' and '.join(_JOBS_OF_FLAGS[name])}, not for {self.work}",
         )
-        if self.model_name_or_path and self.model_type:
-            raise UsageError(f"--model_name_or_path {self.model_name_or_path} and --model_type contradict: keep one")
-        if self.work != "data" and not (self.model_name_or_path or self.model_type or self.config_name):
+        if self.work != "data" and not self.names_a_model:
             raise UsageError(
                 f"no model: earmark bench {self.work} --model_name_or_path FOLDER_OR_NAME, or --model_type for "
                 "random weights"

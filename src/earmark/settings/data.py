@@ -18,7 +18,6 @@ from earmark.settings.flags import (
     flag,
     flags_of,
     not_negative,
-    within,
 )
 
 DEFAULT_LONGEST_S = 20.0  # default maximum clip length in training, as in Transformers' example
@@ -240,13 +239,6 @@ class DataArguments(Settings):
         None,
         "Folder for the decoded samples (default: earmark/waveforms in your cache).",
         scope=Scope.MACHINE | Scope.AFTER_LOADING,
-    )
-    bucket_waste: float = flag(
-        0.1,
-        "Largest fraction of padding in a batch: batches are made of clips of similar length to stay below it; 1 draws "
-        "batches without regard to length.",
-        check=within(0, 1, "between 0 and 1"),
-        scope=Scope.TRAINED | Scope.AFTER_LOADING,
     )
 
     def __post_init__(self) -> None:

@@ -49,10 +49,12 @@ class Check:
     Attributes:
         holds: the condition; ``None`` is never passed to it.
         expected: completes the message ``--flag VALUE: expected ...``.
+        names: the only values, if it names them.
     """
 
     holds: Callable[[Any], bool]
     expected: str
+    names: tuple[str, ...] = ()
 
 
 def at_least(least: float, unit: str = "") -> Check:
@@ -82,7 +84,7 @@ def within(low: float, high: float, expected: str, *, low_open: bool = False, hi
 
 def one_of(names: Sequence[str]) -> Check:
     """One of many names, or of names beside true and false; a few names alone would be a ``Literal``."""
-    return Check(lambda value: shown(value) in names, f"one of {', '.join(names)}")
+    return Check(lambda value: shown(value) in names, f"one of {', '.join(names)}", tuple(names))
 
 
 def matching(pattern: str, expected: str) -> Check:
@@ -176,6 +178,13 @@ class Flag:
     metavar: str | None
     aliases: tuple[str, ...]
     repeated: bool
+
+    @property
+    def choices(self) -> tuple[str, ...]:
+        """The only values, as a command line has them; empty if there are others."""
+        if self.kind.choices or self.kind.base is not bool:
+            return self.kind.choices or (self.check.names if self.check else ())
+        return ("true", "false")
 
     def read(self, value: Any) -> Any:
         """Return a value as the field has it.

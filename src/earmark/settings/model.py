@@ -32,11 +32,11 @@ class PretrainedArguments(Settings):
 
 
 @dataclass
-class ModelArguments(PretrainedArguments):
-    """Which network is trained and which part of it is frozen.
+class NetworkArguments(PretrainedArguments):
+    """Which network: that of a checkpoint, or one with random weights.
 
     Raises:
-        UsageError: ``freeze`` is not one of its values, or ``keep_head`` has no checkpoint.
+        UsageError: a checkpoint and a model type.
     """
 
     model_type: str | None = flag(
@@ -60,6 +60,30 @@ class ModelArguments(PretrainedArguments):
         "Folder or hub name of the preprocessor, if it is not the checkpoint's.",
         scope=Scope.MACHINE | Scope.TRAINING,
     )
+
+    @property
+    def names_a_model(self) -> bool:
+        """Whether a checkpoint, an architecture or a configuration is named."""
+        return any((self.model_name_or_path, self.model_type, self.config_name))
+
+    def validate(self) -> None:
+        """Check that one model is named, not two."""
+        super().validate()
+        if self.model_name_or_path and self.model_type:
+            raise UsageError(
+                f"--model_name_or_path {self.model_name_or_path} and --model_type {self.model_type} contradict each "
+                "other. Keep one of them."
+            )
+
+
+@dataclass
+class ModelArguments(NetworkArguments):
+    """Which network is trained and which part of it is frozen.
+
+    Raises:
+        UsageError: ``freeze`` is not one of its values, or ``keep_head`` has no checkpoint.
+    """
+
     attention_mask: bool = flag(True, "Tell the model which samples of a batch are padding.", scope=Scope.LEARNED)
     freeze: str | None = flag(
         None,

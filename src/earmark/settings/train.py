@@ -184,10 +184,7 @@ def train_settings(given: Given, **settled: Any) -> TrainSettings:
     values = given.values
     if not values.get("output_dir"):
         raise UsageError("no output folder: add --output_dir, e.g. --output_dir runs/first")
-    path, model_type = values.get("model_name_or_path"), values.get("model_type")
-    if path and model_type:
-        raise UsageError(f"--model_name_or_path {path} and --model_type {model_type} contradict: keep one")
-    if not (path or model_type or values.get("config_name")):
+    if not any(values.get(name) for name in ("model_name_or_path", "model_type", "config_name")):
         raise UsageError(
             "no model: add --model_name_or_path FOLDER_OR_NAME, or --model_type tc_resnet for random weights"
         )

@@ -183,6 +183,13 @@ class TrainingArguments(LossArguments, DecisionArguments, AugmentArguments, Tran
         check=COUNT,
         scope=Scope.TRAINED,
     )
+    bucket_waste: float = flag(
+        0.1,
+        "Largest fraction of padding in a batch: batches are made of clips of similar length to stay below it; 1 draws "
+        "batches without regard to length.",
+        check=within(0, 1, "between 0 and 1"),
+        scope=Scope.TRAINED,
+    )
     head_learning_rate: float | None = flag(
         None,
         "Peak learning rate of the head (default: the same; 5 times it if a batch was scaled up).",

@@ -32,6 +32,7 @@ _OTHER_NAMES = {
     "max_steps": "steps num_steps",
     "per_device_train_batch_size": "batch batch_size bs",
     "per_device_eval_batch_size": "batch batch_size bs",
+    "batch_size": "batch bs",
     "learning_rate": "lr rate",
     "warmup_steps": "warmup",
     "weight_decay": "wd",

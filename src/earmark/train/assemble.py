@@ -96,7 +96,7 @@ def make_trainer(
             arguments,
             prepared.train,
             prepared.validation,
-            bucket_waste=plan.data.bucket_waste,
+            bucket_waste=training.bucket_waste,
             sounds=sounds,
             extra_metrics=extra,
             settings=result_settings(plan.data, plan.model, plan.run),
