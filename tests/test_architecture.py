@@ -13,7 +13,7 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "src" / "earmark"
 ROOMS = [
     {"errors", "words"},
-    {"extras", "faults", "files", "npu", "pages", "progress", "tasks"},
+    {"extras", "faults", "files", "http", "npu", "pages", "progress", "tasks"},
     {"threads"},
     {"settings"},
     {"device"},
@@ -27,8 +27,7 @@ ROOMS = [
     {"export"},
     {"report"},
     {"train", "evaluate", "predict"},
-    {"quickstart", "bench", "doctor", "serve"},
-    {"label"},
+    {"quickstart", "bench", "doctor", "label", "serve"},
     {"api"},
     {"cli"},
 ]

@@ -18,11 +18,11 @@ import earmark
 from earmark.cli.main import main
 from earmark.errors import ModelError, UsageError
 from earmark.evaluate.run import evaluate
+from earmark.http.lifecycle import Lifecycle
 from earmark.models.decision import Decision
 from earmark.predict.timeline import SegmentRules
 from earmark.runs.push import FILES
 from earmark.serve.app import build_app
-from earmark.serve.lifecycle import Lifecycle
 from earmark.serve.metrics import Metrics
 from earmark.serve.service import Service
 from earmark.serve.stream import Streams

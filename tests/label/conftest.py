@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 import soundfile
 
+from earmark.http.lifecycle import Lifecycle
+from earmark.http.listen import bind, listen
 from earmark.label.clips import clips_to_label
 from earmark.label.run import prepare
 from earmark.label.serving import server_of
 from earmark.label.session import Session
-from earmark.serve.lifecycle import Lifecycle
-from earmark.serve.run import listen
 from earmark.settings.labelling import LabelOptions
 from tests.patience import PATIENCE_S, give_servers_time
 from tests.tiny import RATE_HZ, save_model, tone
@@ -81,8 +81,8 @@ def start(model: Path, tmp_path: Path) -> Iterator[Start]:
         given = {"model_name_or_path": str(model), "output_dir": str(folder), "device": "cpu", **settings}
         options = LabelOptions(inputs=[str(path) for path in inputs], **given)  # type: ignore[arg-type]
         session = prepare(options, clips_to_label(options)[0], folder)
-        listener = listen("127.0.0.1", 0)
-        listener.listen()
+        listener = bind("127.0.0.1", 0, "")
+        listen(listener, "")
         lifecycle = Lifecycle(1.0)
         server = server_of(session, TOKEN, lifecycle)
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)

@@ -12,6 +12,7 @@ import pytest
 import soundfile
 
 from tests.label.conftest import TOKEN, Labelling, Start, noise
+from tests.patience import wait_until
 from tests.tiny import RATE_HZ
 
 
@@ -64,7 +65,21 @@ def test_other_origins_may_not_write(client: httpx.Client, labelling: Labelling)
 
 @pytest.mark.parametrize("path", ["/clips/8", "/clips/-1", "/clips/x", "/clips/0/..%2f..", "/etc/passwd"])
 def test_clips_go_by_number(path: str, client: httpx.Client) -> None:
-    assert client.get(path).status_code == 404
+    answer = client.get(path)
+    assert answer.status_code == 404
+    assert answer.json()["error"]
+
+
+def test_a_defect_is_logged_and_answered(client: httpx.Client, labelling: Labelling, caplog, monkeypatch) -> None:
+    def fail() -> None:
+        raise RuntimeError("a defect")
+
+    monkeypatch.setattr(labelling.session, "state", fail)
+    answer = client.get("/state")
+    assert (answer.status_code, answer.json()) == (500, {"error": "a defect of this server; its log has more"})
+    assert answer.headers["cache-control"] == "no-store"
+    wait_until(lambda: any(record.exc_info and "a defect" in str(record.exc_info[1]) for record in caplog.records))
+    assert client.get("/clips/0").status_code == 200, "the server continues"
 
 
 def test_what_makes_no_sense_is_told(client: httpx.Client, labelling: Labelling) -> None:
@@ -74,7 +89,8 @@ def test_what_makes_no_sense_is_told(client: httpx.Client, labelling: Labelling)
         assert answer.json()["error"]
     for now in (["label", " "], ["label", "a\nb"], ["aside", "because"], ["delete", "x"]):
         assert decide(client, 0, None, now).status_code == 400
-    assert client.post("/clips/0/decide", content=b"x" * 20_000).status_code == 413
+    for length in (20_000, 20_000_000):  # the larger one is sent whole before a client looks for an answer
+        assert client.post("/clips/0/decide", content=b"x" * length).status_code == 413
     assert client.get("/clips/0/decide").status_code == 405
     assert labelling.labels() == ""
 

@@ -25,8 +25,8 @@ from safetensors.torch import load_file, save_file
 import earmark
 from earmark.cli.table import COMMANDS
 from earmark.errors import UsageError
+from earmark.http.lifecycle import Lifecycle
 from earmark.serve.app import build_app
-from earmark.serve.lifecycle import Lifecycle
 from earmark.serve.metrics import Metrics
 from earmark.serve.run import read_token, serve
 from earmark.serve.service import Service

@@ -11,32 +11,32 @@ import base64
 import hashlib
 import hmac
 import json
-import logging
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from earmark import pages
 from earmark.errors import AudioError, EarmarkError
+from earmark.http.gate import Gate
+from earmark.http.lifecycle import Lifecycle
+from earmark.http.origins import asks_for_loopback, is_own_page
+from earmark.http.refusal import Refusal, answer_defect, answer_http_error
+from earmark.http.scope import Scope, header
 from earmark.label.decisions import ConflictError, Decision
 from earmark.label.session import Session
 from earmark.label.sound import sound_of
-from earmark.serve.lifecycle import Lifecycle
-
-logger = logging.getLogger(__name__)
 
 TOKEN_HEADER = "X-Earmark-Token"
 _TEMPLATE = Path(__file__).with_name("label.html")
-_OWN_NAMES = ("127.0.0.1", "localhost", "::1")
 _LARGEST_BODY = 10_000  # bytes
 _SOUNDS_KEPT = 8  # the clip at hand, the next, and those just before
 
@@ -80,13 +80,9 @@ def build_app(session: Session, token: str, lifecycle: Lifecycle) -> Any:
         Route("/clips/{at:int}/picture", picture),
         Route("/clips/{at:int}/decide", decide, methods=["POST"]),
     ]
-    return _Guard(
-        Starlette(routes=routes, exception_handlers={EarmarkError: _told, _RefusedError: _refused}), token, lifecycle
-    )
-
-
-class _RefusedError(Exception):
-    """A request that cannot be answered: status and reason."""
+    handlers: Any = {EarmarkError: _answer_error, HTTPException: answer_http_error, Exception: answer_defect}
+    app = Starlette(routes=routes, exception_handlers=handlers)
+    return Gate(app, lifecycle, _Access(token).check, headers=_HEADERS)
 
 
 def _page() -> Callable[[Request], Response]:
@@ -108,7 +104,7 @@ def _page() -> Callable[[Request], Response]:
 def _place(request: Request, session: Session) -> int:
     at = int(request.path_params["at"])
     if at >= len(session.proposals):
-        raise _RefusedError(404, "no such clip")
+        raise HTTPException(404, "no such clip")
     return at
 
 
@@ -117,13 +113,13 @@ async def _body(request: Request) -> dict[str, Any]:
     async for part in request.stream():
         data += part
         if len(data) > _LARGEST_BODY:
-            raise _RefusedError(413, "too long")
+            raise HTTPException(413, "too long")
     try:
         asked = json.loads(data)
     except ValueError as exc:
-        raise _RefusedError(400, "not JSON") from exc
+        raise HTTPException(400, "not JSON") from exc
     if not isinstance(asked, dict):
-        raise _RefusedError(400, "not a JSON object")
+        raise HTTPException(400, "not a JSON object")
     return asked
 
 
@@ -132,56 +128,29 @@ def _decision(value: Any) -> Decision:
         return None
     if isinstance(value, list) and len(value) == 2 and all(isinstance(part, str) for part in value):
         return value[0], value[1]
-    raise _RefusedError(400, "a decision is null or a list of two texts")
+    raise HTTPException(400, "a decision is null or a list of two texts")
 
 
-def _told(request: Request, exc: Exception) -> Response:
+def _answer_error(request: Request, exc: Exception) -> Response:
     status = 409 if isinstance(exc, ConflictError) else 404 if isinstance(exc, AudioError) else 400
     return JSONResponse({"error": str(exc)}, status)
 
 
-def _refused(request: Request, exc: Exception) -> Response:
-    status, reason = exc.args
-    return JSONResponse({"error": reason}, status)
+class _Access:
+    """Who may ask: pages of this machine that have the token of this start."""
 
-
-class _Guard:
-    """Looks at who asks, and counts what is under way."""
-
-    def __init__(self, app: Any, token: str, lifecycle: Lifecycle) -> None:
-        self._app = app
+    def __init__(self, token: str) -> None:
         self._token = token.encode()
-        self._lifecycle = lifecycle
 
-    async def __call__(self, scope: Any, receive: Callable[[], Awaitable[Any]], send: Any) -> None:
-        """Answer one request."""
-
-        async def send_with_headers(message: Any) -> None:
-            if message["type"] == "http.response.start":
-                message = {**message, "headers": [*message["headers"], *_HEADERS]}
-            await send(message)
-
-        self._lifecycle.in_flight += 1
-        try:
-            reason = self._reason_to_refuse(scope)
-            answer = self._app if reason is None else JSONResponse({"error": reason}, 403)
-            await answer(scope, receive, send_with_headers)
-        finally:
-            self._lifecycle.in_flight -= 1
-
-    def _reason_to_refuse(self, scope: Any) -> str | None:
-        if scope["type"] != "http":
-            return "not here"
-        headers = dict(reversed(scope["headers"]))
-        host = headers.get(b"host", b"").decode("latin-1")
-        if _name(f"//{host}") not in _OWN_NAMES:
-            return "this page is for this machine alone: ask for it as 127.0.0.1 or localhost"
-        origin = headers.get(b"origin", b"").decode("latin-1")
-        if origin and origin != f"http://{host}":
-            return "pages of other origins may not ask here"
-        given = headers.get(TOKEN_HEADER.lower().encode(), b"")
-        if scope["path"] != "/" and not hmac.compare_digest(given, self._token):
-            return "open the address that the terminal shows; this one is of an earlier start"
+    def check(self, scope: Scope) -> Refusal | None:
+        """Return why a request is refused; ``None`` if it is not."""
+        if not asks_for_loopback(scope):
+            return Refusal(403, "this page is for this machine alone: ask for it as 127.0.0.1 or localhost")
+        if not is_own_page(scope):
+            return Refusal(403, "pages of other origins may not ask here")
+        given = header(scope, TOKEN_HEADER.lower().encode()) or ""
+        if scope["path"] != "/" and not hmac.compare_digest(given.encode("latin-1"), self._token):
+            return Refusal(403, "open the address that the terminal shows; this one is of an earlier start")
         return None
 
 
@@ -191,10 +160,3 @@ _HEADERS = [
     (b"referrer-policy", b"no-referrer"),
     (b"cross-origin-resource-policy", b"same-origin"),
 ]
-
-
-def _name(address: str) -> str | None:
-    try:
-        return urlsplit(address).hostname
-    except ValueError:
-        return None

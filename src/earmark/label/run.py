@@ -17,9 +17,10 @@ from earmark.data.clips import Clip, ClipTable
 from earmark.data.known_contents import read_contents
 from earmark.data.waveforms import default_store_root
 from earmark.device import select_device
-from earmark.errors import AudioError, DataError, ModelError, UsageError
+from earmark.errors import AudioError, DataError, ModelError
 from earmark.export.description import is_export
 from earmark.files import csv_row, writing
+from earmark.http.listen import bind, listen
 from earmark.label import order
 from earmark.label.clips import clips_to_label, path_in
 from earmark.label.decisions import Decisions
@@ -79,13 +80,8 @@ def _listening(options: LabelOptions) -> Iterator[Any]:
     if not options.page:
         yield None
         return
-    from earmark.serve.run import listen
-
-    with listen("127.0.0.1", options.port) as listener:
-        try:
-            listener.listen()
-        except OSError as exc:
-            raise UsageError(f"--port {options.port}: cannot listen there ({exc.strerror})") from exc
+    with bind("127.0.0.1", options.port, f"--port {options.port}") as listener:
+        listen(listener, f"--port {options.port}")
         yield listener
 
 

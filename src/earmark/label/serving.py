@@ -6,12 +6,10 @@ import logging
 import secrets
 import socket
 
-import uvicorn
-
+from earmark.http.lifecycle import DrainingServer, Lifecycle, make_server
+from earmark.http.listen import page_address
 from earmark.label.app import build_app
 from earmark.label.session import Session
-from earmark.serve.lifecycle import DrainingServer, Lifecycle
-from earmark.serve.protocol import guarded_protocol
 
 logger = logging.getLogger(__name__)
 
@@ -25,23 +23,18 @@ def serve(session: Session, listener: socket.socket) -> None:
     token = secrets.token_urlsafe(24)
     server = server_of(session, token, Lifecycle(_DRAIN_S))
     # behind the #, where no server and no log sees it
-    logger.info("open    http://127.0.0.1:%d/#%s", listener.getsockname()[1], token)
+    logger.info("open    %s#%s", page_address(*listener.getsockname()[:2]), token)
     logger.info("stop    Ctrl-C. All labels are saved; run the same command again to continue")
     server.run(sockets=[listener])
 
 
 def server_of(session: Session, token: str, lifecycle: Lifecycle) -> DrainingServer:
     """A server that has yet to run."""
-    config = uvicorn.Config(
+    return make_server(
         build_app(session, token, lifecycle),
-        http=guarded_protocol(_HEADER_TIMEOUT_S, _MOST_CONNECTIONS),
+        lifecycle,
+        header_timeout_s=_HEADER_TIMEOUT_S,
+        max_connections=_MOST_CONNECTIONS,
+        last_bytes_s=1,
         ws="none",
-        loop="auto",
-        lifespan="off",
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        proxy_headers=False,
-        timeout_graceful_shutdown=1,
     )
-    return DrainingServer(config, lifecycle)

@@ -12,46 +12,22 @@ from __future__ import annotations
 import base64
 import binascii
 import hmac
-import re
 import secrets
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs
 
 from fastapi import HTTPException
 
-from earmark.errors import UsageError
+from earmark.http.origins import is_own_page
+from earmark.http.scope import Scope, header
 from earmark.serve.reading import busy
 
 SUBPROTOCOL = "earmark"
 _BEARER = "earmark.bearer."
 TICKET_LIFETIME_S = 30.0
 _MOST_TICKETS = 1_000
-_PORTS = {"http": 80, "https": 443, "ws": 80, "wss": 443}
-_ORIGIN = re.compile(r"(https?)://(\[[0-9a-f:.]+\]|[^\s/?#@:\[\]]+)(:\d{1,5})?", re.IGNORECASE)
-
-
-def check_origins(names: Sequence[str]) -> list[str]:
-    """Return origins as browsers send them: lower case, without the default port and a trailing slash.
-
-    Raises:
-        UsageError: one is not an origin.
-    """
-    return [_checked_origin(name) for name in names]
-
-
-def _checked_origin(name: str) -> str:
-    if name in ("*", "null"):
-        return name
-    found = _ORIGIN.fullmatch(name.removesuffix("/"))
-    if found is None:
-        raise UsageError(
-            f"--cors_origins {name}: not an origin. Write scheme://host or scheme://host:port, without a path, or *."
-        )
-    scheme, host, port = found[1].lower(), found[2].lower(), found[3] or ""
-    return f"{scheme}://{host}{'' if port == f':{_PORTS[scheme]}' else port}"
 
 
 @dataclass
@@ -101,21 +77,18 @@ class Access:
         self._origins = frozenset(origins)
         self.tickets = Tickets()
 
-    def may_connect(self, scope: Any) -> bool:
+    def may_connect(self, scope: Scope) -> bool:
         """Whether a handshake comes from a page that may open streams, or from no page.
 
         Browsers send a WebSocket handshake for any page and leave the decision to the server.
         """
-        origin = _header(scope, b"origin")
-        if origin is None or "*" in self._origins or origin in self._origins:
-            return True
-        return _is_same_site(origin, _header(scope, b"host") or "")
+        return "*" in self._origins or header(scope, b"origin") in self._origins or is_own_page(scope)
 
-    def has_credentials(self, scope: Any) -> bool:
+    def has_credentials(self, scope: Scope) -> bool:
         """Whether a request carries the token or, for a stream, a valid ticket, which is used up."""
         if self._token is None:
             return True
-        scheme, _, given = (_header(scope, b"authorization") or "").partition(" ")
+        scheme, _, given = (header(scope, b"authorization") or "").partition(" ")
         if scheme.lower() == "bearer" and self._is_token(given.strip().encode("latin-1")):
             return True
         if scope["type"] != "websocket":
@@ -127,7 +100,7 @@ class Access:
         return len(tickets) == 1 and self.tickets.use(tickets[0])
 
     @staticmethod
-    def refuse_lone_token(scope: Any) -> None:
+    def refuse_lone_token(scope: Scope) -> None:
         """Refuse a stream that offers its token as the only subprotocol.
 
         The server answers with the subprotocol ``earmark``, and a browser closes a stream without an answer to its
@@ -144,23 +117,9 @@ class Access:
         return self._token is not None and hmac.compare_digest(given, self._token)
 
 
-def _header(scope: Any, name: bytes) -> str | None:
-    return next((value.decode("latin-1") for key, value in scope["headers"] if key == name), None)
-
-
 def _decoded(subprotocol: str) -> bytes:
     text = subprotocol.removeprefix(_BEARER)
     try:
         return base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
     except (binascii.Error, ValueError):
         return b""
-
-
-def _is_same_site(origin: str, host: str) -> bool:
-    """Whether a page was loaded from the host that the handshake names. A proxy may change the scheme, not these."""
-    try:
-        page, own = urlsplit(origin), urlsplit(f"//{host}")
-        default = _PORTS.get(page.scheme)
-        return (page.hostname, page.port or default) == (own.hostname, own.port or default) and bool(own.hostname)
-    except ValueError:  # no port number
-        return False

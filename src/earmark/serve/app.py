@@ -12,12 +12,15 @@ from starlette.exceptions import HTTPException as AnyHTTPException
 from starlette.middleware.cors import CORSMiddleware
 
 from earmark import __version__
+from earmark.http.gate import Gate
+from earmark.http.lifecycle import Lifecycle
+from earmark.http.origins import check_origins
+from earmark.http.refusal import answer_defect, answer_http_error
 from earmark.serve import openapi
-from earmark.serve.access import Access, check_origins
-from earmark.serve.gate import DEFECT, NOTES, Gate, no_route
-from earmark.serve.lifecycle import Lifecycle
+from earmark.serve.access import Access
 from earmark.serve.metrics import CONTENT_TYPE, Metrics
 from earmark.serve.page import add_page, check_frame_ancestors
+from earmark.serve.requests import Requests, no_route
 from earmark.serve.service import Service
 from earmark.serve.stream import Streams
 
@@ -56,13 +59,14 @@ def build_app(
         redoc_url=None,
         redirect_slashes=False,
     )
-    app.add_exception_handler(AnyHTTPException, _error)
-    app.add_exception_handler(Exception, _defect)
+    app.add_exception_handler(AnyHTTPException, _http_error)
+    app.add_exception_handler(Exception, answer_defect)
     _add_routes(app, service, lifecycle, metrics)
     _add_stream(app, streams, access)
     add_page(app, check_frame_ancestors(frame_ancestors))
     openapi.complete_schema(app, has_token=token is not None)
-    gated: Any = Gate(app, access, lifecycle, metrics)
+    requests = Requests(access, lifecycle, metrics)
+    gated: Any = Gate(app, lifecycle, requests.check, requests.record)
     if not origins:
         return gated
     return _Cors(
@@ -129,20 +133,7 @@ def _add_stream(app: FastAPI, streams: Streams, access: Access) -> None:
         return JSONResponse(answer, headers={"Cache-Control": "no-store"})
 
 
-async def _error(request: Request, exc: Exception) -> Response:
-    assert isinstance(exc, AnyHTTPException)
-    reason, headers = str(exc.detail), dict(exc.headers or {})
-    if exc.status_code == 404:
-        reason = no_route(request.scope["path"])
-    elif exc.status_code == 405:
-        allowed = headers.get("Allow", "").split(", ")
-        headers["Allow"] = ", ".join([*allowed, *(["HEAD"] if "GET" in allowed and "HEAD" not in allowed else [])])
-        reason = f"this route takes {headers['Allow']} only"
-    if exc.status_code != 404:
-        request.scope[NOTES]["error"] = getattr(exc, "logged", reason)
-    return JSONResponse({"error": reason}, exc.status_code, headers=headers)
-
-
-async def _defect(request: Request, exc: Exception) -> Response:
-    """What the client hears; the exception goes on to the gate, which logs it."""
-    return JSONResponse({"error": DEFECT}, 500)
+async def _http_error(request: Request, exc: Exception) -> Response:
+    if isinstance(exc, AnyHTTPException) and exc.status_code == 404:
+        exc = AnyHTTPException(404, no_route(request.scope["path"]))
+    return await answer_http_error(request, exc)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import ipaddress
 import logging
 import os
 import socket
@@ -11,6 +10,7 @@ from collections.abc import Callable
 
 from earmark import extras
 from earmark.errors import UsageError
+from earmark.http.listen import bind, listen, page_address
 from earmark.settings.serving import ServeOptions
 
 logger = logging.getLogger(__name__)
@@ -37,7 +37,7 @@ def serve(options: ServeOptions, greet: Callable[[str], None] = lambda address: 
     token = read_token(options.auth_token_file)
     check_address(options, token)
     _check_browser_names(options)
-    with listen(options.host, options.port) as listener:
+    with bind(options.host, options.port, _address_flags(options)) as listener:
         _run(options, token, listener, greet)
 
 
@@ -68,7 +68,7 @@ def read_token(file: str | None) -> str | None:
 
 def _check_browser_names(options: ServeOptions) -> None:
     """Refuse names that no browser sends or understands, before a model is loaded."""
-    from earmark.serve.access import check_origins
+    from earmark.http.origins import check_origins
     from earmark.serve.page import check_frame_ancestors
 
     check_origins(options.cors_origins or [])
@@ -81,69 +81,28 @@ def check_address(options: ServeOptions, token: str | None) -> None:
     Raises:
         UsageError: the address is not this machine's own and there is no token.
     """
-    if token is None and not options.allow_public_without_token and not _is_loopback(options.host):
+    from earmark.http.origins import is_loopback
+
+    if token is None and not options.allow_public_without_token and not is_loopback(options.host):
         raise UsageError(
             f"--host {options.host}: others could reach it and there is no token; set {_TOKEN_VARIABLE} or "
             "--auth_token_file, or add --allow_public_without_token"
         )
 
 
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False  # a name can point anywhere
-
-
-def listen(host: str, port: int) -> socket.socket:
-    """A socket bound to the address; connections are taken once the server runs.
-
-    Raises:
-        UsageError: there is no such address here, or it is taken.
-    """
-    try:
-        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-        family, kind, protocol, _, address = found[0]
-        # with the protocol: asyncio sets TCP_NODELAY only where it is named, and without that each answer takes 40 ms
-        listener = socket.socket(family, kind, protocol)
-        try:
-            # on Windows SO_REUSEADDR would let a second server take the port of the first
-            exclusive = getattr(socket, "SO_EXCLUSIVEADDRUSE", None)
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR if exclusive is None else exclusive, 1)
-            listener.bind(address)
-        except BaseException:
-            listener.close()
-            raise
-    except OSError as exc:
-        raise UsageError(f"--host {host} --port {port}: cannot listen there ({exc.strerror or exc})") from exc
-    return listener
-
-
-def page_address(host: str, port: int) -> str:
-    """Return the address of the page for a browser on this machine.
-
-    Args:
-        host: address that the server listens at; one that means all addresses becomes loopback.
-        port: the port.
-    """
-    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
-    return f"http://[{host}]:{port}/" if ":" in host else f"http://{host}:{port}/"
+def _address_flags(options: ServeOptions) -> str:
+    return f"--host {options.host} --port {options.port}"
 
 
 def _run(options: ServeOptions, token: str | None, listener: socket.socket, greet: Callable[[str], None]) -> None:
-    import uvicorn
-
     from earmark.export.load import load_any
+    from earmark.http.lifecycle import Lifecycle, make_server
     from earmark.models.source import source_of
     from earmark.predict.background import lacks_background, warn_of_windows
     from earmark.predict.classifier import Classifier
     from earmark.serve.app import build_app
-    from earmark.serve.lifecycle import DrainingServer, Lifecycle
     from earmark.serve.logs import use_json_logs
     from earmark.serve.metrics import Metrics
-    from earmark.serve.protocol import guarded_protocol
     from earmark.serve.service import Service
     from earmark.serve.stream import Streams
     from earmark.serve.websocket import MAX_MESSAGE_BYTES, StreamProtocol
@@ -171,29 +130,25 @@ def _run(options: ServeOptions, token: str | None, listener: socket.socket, gree
         cors_origins=options.cors_origins or [],
         frame_ancestors=options.frame_ancestors or [],
     )
-    config = uvicorn.Config(
+    server = make_server(
         app,
-        http=guarded_protocol(options.read_timeout_seconds, options.max_connections),
+        lifecycle,
+        header_timeout_s=options.read_timeout_seconds,
+        max_connections=options.max_connections,
+        last_bytes_s=_LAST_BYTES_S,
         ws=StreamProtocol,
         ws_max_size=MAX_MESSAGE_BYTES,
         ws_per_message_deflate=False,  # a few bytes can unpack to very many
-        loop="auto",
-        lifespan="off",
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        proxy_headers=False,  # whoever asks could claim any address in them
         timeout_keep_alive=options.keep_alive_seconds,
-        timeout_graceful_shutdown=_LAST_BYTES_S,
     )
-    listener.listen()
+    listen(listener, _address_flags(options))
     host, port = listener.getsockname()[:2]
     fields = {"host": host, "port": port, "labels": len(classifier.labels), "token": token is not None}
     logger.info("listening", extra={"fields": fields})  # the first line, which programs read the port from
     greet(page_address(host, port))
     if lacks_background(classifier.task, classifier.decision, classifier.background_class):
         logger.warning("%s", warn_of_windows("/v1/timeline and /v1/stream", classifier.labels))
-    DrainingServer(config, lifecycle).run(sockets=[listener])
+    server.run(sockets=[listener])
     streams.close()
     service.close()
     logger.info("stopped")

@@ -17,13 +17,13 @@ from fastapi import HTTPException, Request
 
 from earmark.errors import ModelError
 from earmark.export.load import ExportedScorer
+from earmark.http.scope import NOTES
 from earmark.models.decision import PLAIN
 from earmark.predict.classifier import Classifier, Prediction
 from earmark.serve import openapi
 from earmark.serve.batching import Batcher
 from earmark.serve.decoding import DecodeLimits, iter_windows
 from earmark.serve.forms import Question, read_question, single_settings
-from earmark.serve.gate import NOTES
 from earmark.serve.metrics import Metrics
 from earmark.serve.reading import BodyLimits, MemoryBudget, busy, read_body
 from earmark.serve.timeline import hear

@@ -21,13 +21,13 @@ from fastapi.responses import JSONResponse
 from starlette.websockets import WebSocketDisconnect
 
 from earmark.data.samples import FULL_SCALE_LIMIT, as_floats
+from earmark.http.lifecycle import Lifecycle
 from earmark.predict.classifier import Classifier
 from earmark.predict.timeline import Window
 from earmark.scoring.windows import Windowing
 from earmark.serve.access import SUBPROTOCOL, Access
 from earmark.serve.batching import Batcher
 from earmark.serve.forms import Question, single_settings
-from earmark.serve.lifecycle import Lifecycle
 from earmark.serve.openapi import STREAM_SETTINGS
 from earmark.serve.reading import busy
 from earmark.serve.timeline import window_row, windowing_of

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from typing import Any
 
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from websockets.frames import CloseCode, Frame, Opcode
 from websockets.http11 import Request
+
+from earmark.http.refusal import Refusal
 
 MAX_MESSAGE_BYTES = 1 << 20
 # after a fault: bytes are discarded as long as they keep coming like this, and no longer than that
@@ -39,10 +40,11 @@ class StreamProtocol(WebSocketsSansIOProtocol):
         response = self.conn.accept(event)
         if response.status_code != 101:
             self.handshake_initiated = self.handshake_complete = self.close_sent = True
-            response.body = json.dumps({"error": _one_line(bytes(response.body or b""))}).encode()
-            for name, value in (("Content-Type", "application/json"), ("Content-Length", str(len(response.body)))):
-                response.headers.pop(name, None)
-                response.headers[name] = value
+            refusal = Refusal(response.status_code, _one_line(bytes(response.body or b"")))
+            response.body = refusal.body
+            for name, value in refusal.headers:
+                response.headers.pop(name.decode(), None)
+                response.headers[name.decode()] = value.decode()
             self.conn.send_response(response)
             self.transport.write(b"".join(self.conn.data_to_send()))
             self.transport.close()
@@ -64,8 +66,7 @@ class StreamProtocol(WebSocketsSansIOProtocol):
         self.queue.put_nowait({"type": "websocket.disconnect", "code": close.code, "reason": close.reason})
         if close.code == CloseCode.MESSAGE_TOO_BIG:
             reason = f"the message is larger than {MAX_MESSAGE_BYTES} bytes, the most that is taken: send smaller ones"
-            text = json.dumps({"error": reason}).encode()
-            self.transport.write(Frame(Opcode.TEXT, text).serialize(mask=False))
+            self.transport.write(Frame(Opcode.TEXT, Refusal(413, reason).body).serialize(mask=False))
         self.transport.write(b"".join(self.conn.data_to_send()))
         self.close_sent = True
         self._failed_s = self.loop.time()

@@ -6,8 +6,11 @@ import logging
 import time
 from dataclasses import dataclass, field
 from types import FrameType
+from typing import Any
 
 import uvicorn
+
+from earmark.http.guarded_protocol import guarded_protocol
 
 logger = logging.getLogger(__name__)
 
@@ -66,3 +69,37 @@ class DrainingServer(uvicorn.Server):
                 logger.warning("drain timeout", extra={"fields": {"unanswered": self._lifecycle.in_flight}})
             return True
         return await super().on_tick(counter)
+
+
+def make_server(
+    app: Any,
+    lifecycle: Lifecycle,
+    *,
+    header_timeout_s: float,
+    max_connections: int,
+    last_bytes_s: int,
+    **settings: Any,
+) -> DrainingServer:
+    """Return a server that has yet to run.
+
+    Args:
+        app: ASGI application.
+        lifecycle: decides when the server ends.
+        header_timeout_s: how long the head of a request may take, in seconds.
+        max_connections: open connections; the next one is refused.
+        last_bytes_s: how long answers that are written may wait for their clients at the end, in seconds.
+        settings: others of ``uvicorn.Config``.
+    """
+    config = uvicorn.Config(
+        app,
+        http=guarded_protocol(header_timeout_s, max_connections),
+        loop="auto",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,  # whoever asks could claim any address in them
+        timeout_graceful_shutdown=last_bytes_s,
+        **settings,
+    )
+    return DrainingServer(config, lifecycle)

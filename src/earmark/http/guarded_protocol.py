@@ -7,13 +7,14 @@ is closed, whether it is new or kept alive; and what uvicorn says by itself is J
 from __future__ import annotations
 
 import asyncio
-import json
 import sys
 from collections.abc import Callable
 from typing import Any
 
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from earmark.http.refusal import Refusal
 
 
 def guarded_protocol(header_timeout_s: float, max_connections: int) -> Callable[..., H11Protocol]:
@@ -45,7 +46,7 @@ class GuardedProtocol(H11Protocol):
         """Take a connection, if there is room for it."""
         super().connection_made(transport)
         if len(self.connections) > self.max_connections:
-            self._refuse(503, "too many connections; try again in a second", [(b"retry-after", b"1")])
+            self._refuse(Refusal(503, "too many connections; try again in a second", ((b"retry-after", b"1"),)))
         else:
             self._start_timer()
 
@@ -75,9 +76,10 @@ class GuardedProtocol(H11Protocol):
     def send_400_response(self, msg: str) -> None:
         """Answer what is not HTTP, or has a head that is too large. uvicorn calls this while it handles h11's error."""
         if getattr(sys.exc_info()[1], "error_status_hint", 400) == 431:
-            self._refuse(431, "the head of the request is too large: send a shorter address and fewer headers")
+            reason = "the head of the request is too large: send a shorter address and fewer headers"
+            self._refuse(Refusal(431, reason))
         else:
-            self._refuse(400, "this is not an HTTP request")
+            self._refuse(Refusal(400, "this is not an HTTP request"))
 
     def _start_timer(self) -> None:
         self._header_timer = self.loop.call_later(self.header_timeout_s, self._too_late)
@@ -90,17 +92,12 @@ class GuardedProtocol(H11Protocol):
     def _too_late(self) -> None:
         self._header_timer = None
         if not self.transport.is_closing():
-            self._refuse(408, f"no whole request head within {self.header_timeout_s:g} s")
+            self._refuse(Refusal(408, f"no whole request head within {self.header_timeout_s:g} s"))
 
-    def _refuse(self, status: int, reason: str, headers: list[tuple[bytes, bytes]] | None = None) -> None:
+    def _refuse(self, refusal: Refusal) -> None:
         """Answer without asking the application, and close."""
         if self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE):
-            body = json.dumps({"error": reason}).encode()
-            fixed = [
-                (b"content-type", b"application/json"),
-                (b"content-length", str(len(body)).encode()),
-                (b"connection", b"close"),
-            ]
-            for event in (h11.Response(status_code=status, headers=fixed + (headers or [])), h11.Data(data=body)):
+            head = h11.Response(status_code=refusal.status, headers=[*refusal.headers, (b"connection", b"close")])
+            for event in (head, h11.Data(data=refusal.body)):
                 self.transport.write(self.conn.send(event))
         self.transport.close()

@@ -1,0 +1,1 @@
+"""HTTP servers of this project: the socket, who may ask, checks and records of every request, the end."""

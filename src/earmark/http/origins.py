@@ -1,0 +1,69 @@
+"""Whether a request comes from this machine, from the server's own page, or from a page elsewhere."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Sequence
+from urllib.parse import urlsplit
+
+from earmark.errors import UsageError
+from earmark.http.scope import Scope, header
+
+_PORTS = {"http": 80, "https": 443, "ws": 80, "wss": 443}
+_ORIGIN = re.compile(r"(https?)://(\[[0-9a-f:.]+\]|[^\s/?#@:\[\]]+)(:\d{1,5})?", re.IGNORECASE)
+
+
+def is_loopback(host: str) -> bool:
+    """Whether an address, without its port, is this machine's own. Other names can point anywhere."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def asks_for_loopback(scope: Scope) -> bool:
+    """Whether a request names this machine. A page elsewhere whose name was made to point here names itself."""
+    try:
+        return is_loopback(urlsplit(f"//{header(scope, b'host') or ''}").hostname or "")
+    except ValueError:  # no host name
+        return False
+
+
+def is_own_page(scope: Scope) -> bool:
+    """Whether a request comes from a page of the host that it asks, or from no page.
+
+    A proxy may change the scheme, but neither the name nor the port.
+    """
+    origin = header(scope, b"origin")
+    if origin is None:
+        return True
+    try:
+        page, own = urlsplit(origin), urlsplit(f"//{header(scope, b'host') or ''}")
+        default = _PORTS.get(page.scheme)
+        return (page.hostname, page.port or default) == (own.hostname, own.port or default) and bool(own.hostname)
+    except ValueError:  # no port number
+        return False
+
+
+def check_origins(names: Sequence[str]) -> list[str]:
+    """Return origins as browsers send them: lower case, without the default port and a trailing slash.
+
+    Raises:
+        UsageError: one is not an origin.
+    """
+    return [_checked_origin(name) for name in names]
+
+
+def _checked_origin(name: str) -> str:
+    if name in ("*", "null"):
+        return name
+    found = _ORIGIN.fullmatch(name.removesuffix("/"))
+    if found is None:
+        raise UsageError(
+            f"--cors_origins {name}: not an origin. Write scheme://host or scheme://host:port, without a path, or *."
+        )
+    scheme, host, port = found[1].lower(), found[2].lower(), found[3] or ""
+    return f"{scheme}://{host}{'' if port == f':{_PORTS[scheme]}' else port}"
