@@ -16,13 +16,14 @@ from sklearn.preprocessing import StandardScaler
 
 import earmark
 from earmark.cli.main import main
-from earmark.errors import ModelError, UsageError
+from earmark.errors import ModelError
 from earmark.models.build import ModelSource, load_trained
 from earmark.scoring.diagnosis import Schedule, diagnose
 from earmark.scoring.forward import score_waveforms
 from earmark.scoring.metrics import compute_metrics
 from earmark.tasks import softmax
-from earmark.train.few_shot import check_head, fit_few_shot, fit_linear
+from earmark.train.few_shot import check_head, fit_few_shot
+from earmark.train.linear_fits import fit_classes
 from tests.tiny import ARCHITECTURES, RATE_HZ, save_model, tone, write_tones
 from tests.train.small import CPU, alike, build, make_trainer, mixed_lengths_s, usable, write_clips
 
@@ -46,7 +47,9 @@ def train(base: Path, data: Path, output: Path, *flags: str) -> int:
 def test_the_saved_model_answers_as_the_regression_does(
     kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("earmark.train.few_shot._STRENGTHS", (1.0,))  # random bodies would have weights near 0 chosen
+    monkeypatch.setattr(
+        "earmark.train.linear_fits._STRENGTHS", (1.0,)
+    )  # random bodies would have weights near 0 chosen
     clips = usable(write_clips(tmp_path / "clips", mixed_lengths_s(12, longest_s=0.5)))
     audio = build(kind)
     check_head(audio)
@@ -60,7 +63,7 @@ def test_the_saved_model_answers_as_the_regression_does(
     plain = build(kind)
     targets = np.array([sorted(("high", "low")).index(clip.label) for clip in clips["train"].table])
     features = regressed_on(plain, list(clips["train"].waveforms.iterate(range(len(targets)))))
-    weights, bias, _ = fit_linear(features, targets, seed=trainer.args.seed)
+    weights, bias, _ = fit_classes(features, targets, seed=trainer.args.seed)
     expected = regressed_on(plain, waveforms) @ weights.T + bias
     np.testing.assert_allclose(logits, expected, atol=2e-3 * max(1.0, np.abs(expected).max()))
     assert np.abs(expected).max() > 0.1
@@ -150,7 +153,7 @@ def test_the_map_is_that_of_the_regression(num_classes: int) -> None:
     rng = np.random.default_rng(0)
     targets = np.arange(60) % num_classes
     features = 5 + rng.standard_normal((60, 6)) * [1, 10, 0.1, 3, 1, 0] + np.eye(num_classes, 6)[targets]
-    weights, bias, fitted = fit_linear(features, targets)
+    weights, bias, fitted = fit_classes(features, targets)
     regression = make_pipeline(StandardScaler(), LogisticRegression(C=fitted.penalty_c, max_iter=2000))
     expected = regression.fit(features, targets).predict_proba(features)
     np.testing.assert_allclose(softmax(features @ weights.T + bias), expected, atol=1e-6)
@@ -160,17 +163,17 @@ def test_classes_that_weigh_the_same() -> None:
     rng = np.random.default_rng(0)
     targets = np.repeat([0, 1], [90, 10])
     features = rng.standard_normal((100, 4)) + 0.5 * targets[:, None]
-    plain = fit_linear(features, targets)[1]
-    balanced = fit_linear(features, targets, balanced=True)[1]
+    plain = fit_classes(features, targets)[1]
+    balanced = fit_classes(features, targets, balanced=True)[1]
     assert balanced[1] - balanced[0] > plain[1] - plain[0] + 1
 
 
 def test_more_clips_than_the_penalty_is_chosen_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("earmark.train.few_shot._MOST_TRIED", 50)
+    monkeypatch.setattr("earmark.train.linear_fits._MOST_TRIED", 50)
     rng = np.random.default_rng(0)
     targets = np.repeat([0, 1, 2], 100)
     features = rng.standard_normal((300, 5)) + 2 * np.eye(3, 5)[targets]
-    weights, bias, fitted = fit_linear(features, targets)
+    weights, bias, fitted = fit_classes(features, targets)
     assert fitted.clips == 300
     assert ((features @ weights.T + bias).argmax(axis=1) == targets).mean() > 0.75
 
@@ -238,10 +241,6 @@ def test_heads_of_another_make() -> None:
     other.model.classifier = torch.nn.Sequential(torch.nn.Linear(2, 2))
     with pytest.raises(ModelError, match="is not linear"):
         check_head(other)
-    several = build("wav2vec2")
-    several.model.config.problem_type = "multi_label_classification"
-    with pytest.raises(UsageError, match="one class each"):
-        check_head(several)
 
 
 def test_advice_where_nothing_was_learned() -> None:

@@ -133,6 +133,11 @@ def _why_not(units: dict[_Unit, list[int]], table: ClipTable) -> str:
     )
 
 
+def count_groups(table: ClipTable) -> int:
+    """Return how many parts of a table move as one: groups, recordings that are cut into clips, or single clips."""
+    return len(_units(table))
+
+
 def has_recordings_of_several_clips(table: ClipTable) -> bool:
     """Return whether recordings with several clips move as one, as those of tables with events do."""
     return any(kind == "clip" and len(rows) > 1 for (kind, _), rows in _units(table).items())

@@ -165,7 +165,8 @@ class DataArguments(Settings):
     )
     shots: int | None = flag(
         None,
-        "Use only this many training clips of each class, drawn with --seed.",
+        "Use only this many training clips of each class, drawn with --seed; of several labels at least as many of "
+        "each.",
         check=COUNT,
         scope=Scope.LEARNED | Scope.AFTER_LOADING,
     )

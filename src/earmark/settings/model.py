@@ -96,8 +96,8 @@ class ModelArguments(NetworkArguments):
     )
     few_shot: bool = flag(
         False,
-        "Train no epochs: fit the head by logistic regression on the model's embeddings of the clips, in seconds; for "
-        "about ten clips of each class.",
+        "Train no epochs: fit the head by a regression on the model's embeddings of the clips, in seconds; for about "
+        "ten clips of each class or label.",
         scope=Scope.RESULT,
     )
     keep_head: bool = flag(

@@ -1,34 +1,30 @@
-"""``--few_shot``: the head of a classifier by logistic regression on embeddings, in seconds instead of epochs.
+"""``--few_shot``: the head of a model by a regression on embeddings, in seconds instead of epochs.
 
-The embeddings of a pretrained model (:mod:`earmark.models.embedding`) are computed once; what the regression finds is
-put into the model's own head, so that what is saved is a checkpoint like any other.
+The embeddings of a pretrained model (:mod:`earmark.models.embedding`) are computed once; what the regression finds
+(:mod:`earmark.train.linear_fits`) is put into the model's own head, so the saved model is a checkpoint like any other.
 
-Shapes: N clips, D width of an embedding, C classes.
+Shapes: N clips, D width of an embedding, C classes or labels; C is 1 for a number.
 """
 
 from __future__ import annotations
 
 import logging
 import time
-import warnings
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import StratifiedKFold, cross_validate
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
 
+from earmark.data.splits import count_groups, make_folds
 from earmark.data.targets import targets_of
 from earmark.data.usable import UsableClips
-from earmark.errors import ModelError, UsageError
+from earmark.errors import ModelError
 from earmark.models.embedding import EmbeddingModel, has_embedding
 from earmark.scoring.calibration import WindowsOfClips
 from earmark.scoring.table import score_table
 from earmark.tasks import Task
+from earmark.train.linear_fits import FittedHead, fit_classes, fit_labels, fit_number
+from earmark.train.losses import label_weights
 
 if TYPE_CHECKING:
     from earmark.models.build import AudioModel
@@ -36,27 +32,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-_STRENGTHS = tuple(10.0**power for power in (-4, -3, -2, -1, 0, 1))  # of scikit-learn's C: the inverse of the penalty
-_WITHOUT_FOLDS = 0.1  # where a class has one clip only
 _FOLDS = 5
-_MOST_TRIED = 5000  # clips that the penalty is chosen on
-_ITERATIONS = 2000
-
-
-@dataclass(frozen=True)
-class FittedHead:
-    """What came of fitting a head.
-
-    Attributes:
-        clips: fitted on.
-        penalty_c: scikit-learn's C, the inverse of the penalty.
-        cross_validated_accuracy: over folds of these clips, at that penalty; it was chosen there, by the likelihood, so
-            this is a little on the high side. ``None`` where a class has one clip only.
-    """
-
-    clips: int
-    penalty_c: float
-    cross_validated_accuracy: float | None
+_NAMED = 3  # labels in a warning
 
 
 def check_head(audio: AudioModel) -> None:
@@ -64,15 +41,12 @@ def check_head(audio: AudioModel) -> None:
 
     Raises:
         ModelError: a model without an embedding, or whose head is not linear.
-        UsageError: a task that has no single class for each clip.
     """
     if not has_embedding(audio.model):
         raise ModelError(
             "--few_shot: the head of this model takes a learned sum of all layers (use_weighted_layer_sum), so there "
             "is no one embedding of a clip"
         )
-    if audio.task is not Task.SINGLE_LABEL:
-        raise UsageError("--few_shot: is for clips of one class each; leave it out to train on other tasks")
     if not hasattr(audio.model, "projector"):
         _linear_part(audio.model)
 
@@ -81,31 +55,74 @@ def fit_few_shot(trainer: AudioTrainer, clips: UsableClips) -> None:
     """Fit the head of the trainer's model on embeddings of clips.
 
     Embeddings are standardised, and the penalty of the regression is chosen by cross-validation over the clips, by the
-    log-likelihood, so that probabilities are worth something too. What is longer than the model hears counts as the
-    mean of its windows. Where there are several processes, each fits the same.
+    log-likelihood, so that probabilities are worth something too. A clip longer than the model's limit counts as the
+    mean of its windows. With several processes, each fits the same head.
 
     Args:
         trainer: with a model that passed :func:`check_head`.
         clips: to fit on.
     """
     began_s = time.perf_counter()
-    audio, args = trainer.audio, trainer.args
-    model = audio.model.to(args.device)
-    targets = targets_of(clips.table, audio.labels)
+    model = trainer.audio.model.to(trainer.args.device)
     embeddings = _before_linear(model, _embeddings(trainer, clips))
-    weights, bias, fitted = fit_linear(embeddings, targets, balanced=args.class_weights == "balanced", seed=args.seed)
+    weights, bias, fitted = _FITS[trainer.audio.task](trainer, clips, embeddings)
     put_into_head(model, weights, bias)
     trainer.fitted_head = fitted
     trainer.training_s = time.perf_counter() - began_s
-    trainer.trained_clips = len(targets)
-    accuracy = fitted.cross_validated_accuracy
+    trainer.trained_clips = len(embeddings)
+    figure = fitted.cross_validated
     logger.info(
-        "few shot: a head of %d x %d fitted on %s clips, penalty C %g%s",
+        "few shot: a head of %d x %d fitted on %s clips (%s), penalty C %g%s",
         *weights.shape,
-        f"{len(targets):,}",
+        f"{len(embeddings):,}",
+        fitted.method,
         fitted.penalty_c,
-        "" if accuracy is None else f", accuracy {accuracy:.4f} across folds of these clips",
+        "" if figure is None else f", {fitted.title} {figure:.4f} across folds of these clips",
     )
+
+
+_Fitted = tuple[np.ndarray, np.ndarray, FittedHead]  # weights (C, D), bias (C,), how
+
+
+def _fit_classes(trainer: AudioTrainer, clips: UsableClips, embeddings: np.ndarray) -> _Fitted:
+    targets = targets_of(clips.table, trainer.audio.labels)
+    return fit_classes(embeddings, targets, balanced=_is_balanced(trainer), seed=trainer.args.seed)
+
+
+def _fit_labels(trainer: AudioTrainer, clips: UsableClips, embeddings: np.ndarray) -> _Fitted:
+    labels = trainer.audio.labels
+    targets = targets_of(clips.table, labels, trainer.audio.task)
+    everywhere = [labels[i] for i in np.flatnonzero(np.all(targets, axis=0))]
+    if everywhere:
+        more = f" and {len(everywhere) - _NAMED} more" if len(everywhere) > _NAMED else ""
+        logger.warning(
+            "few shot: every training clip has %s%s, so its probability is %.3f for any clip. Add clips without it.",
+            " and ".join(map(repr, everywhere[:_NAMED])),
+            more,
+            (len(targets) + 1) / (len(targets) + 2),
+        )
+    weights = label_weights("balanced", labels, targets) if _is_balanced(trainer) else None
+    return fit_labels(embeddings, targets, _folds(trainer, clips), positive_weights=weights)
+
+
+def _fit_number(trainer: AudioTrainer, clips: UsableClips, embeddings: np.ndarray) -> _Fitted:
+    numbers = targets_of(clips.table, trainer.audio.labels, trainer.audio.task)
+    weights, bias, fitted = fit_number(embeddings, numbers, _folds(trainer, clips))
+    mean, deviation = trainer.audio.model.forward.unit  # the head answers in deviations until it is saved
+    return weights / deviation, (bias - mean) / deviation, fitted
+
+
+_FITS = {Task.SINGLE_LABEL: _fit_classes, Task.MULTI_LABEL: _fit_labels, Task.REGRESSION: _fit_number}
+
+
+def _is_balanced(trainer: AudioTrainer) -> bool:
+    return bool(trainer.args.class_weights == "balanced")
+
+
+def _folds(trainer: AudioTrainer, clips: UsableClips) -> list[str]:
+    """The fold of each clip; whole groups and recordings, each fold with its share of every label."""
+    count = min(_FOLDS, count_groups(clips.table))
+    return make_folds(clips.table, count, trainer.args.seed)
 
 
 def _embeddings(trainer: AudioTrainer, clips: UsableClips) -> np.ndarray:
@@ -123,61 +140,6 @@ def _embeddings(trainer: AudioTrainer, clips: UsableClips) -> np.ndarray:
     counts = np.diff([*windows.starts, len(rows)])
     means: np.ndarray = np.add.reduceat(rows.astype(np.float64), windows.starts, axis=0) / counts[:, None]
     return means
-
-
-def fit_linear(
-    embeddings: np.ndarray, targets: np.ndarray, *, balanced: bool = False, seed: int = 0
-) -> tuple[np.ndarray, np.ndarray, FittedHead]:
-    """Multinomial logistic regression on standardised embeddings.
-
-    Args:
-        embeddings: float64 (N, D).
-        targets: int (N,), every class from 0 to C - 1 at least once.
-        balanced: whether every class counts the same, however many clips it has.
-        seed: of the folds that choose the penalty.
-
-    Returns:
-        ``(weights, bias, fitted)``: float64 (C, D) and (C,), for embeddings as they come.
-    """
-    strength, accuracy = _choose_strength(embeddings, targets, balanced, seed)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        fitted = _regression(strength, balanced).fit(embeddings, targets)
-    scaler, regression = fitted[0], fitted[1]
-    weights, bias = regression.coef_, regression.intercept_
-    if len(weights) == 1:  # of two classes scikit-learn has the second's log-odds
-        weights, bias = np.concatenate([-weights, weights]) / 2, np.concatenate([-bias, bias]) / 2
-    weights = weights / scaler.scale_
-    return weights, bias - weights @ scaler.mean_, FittedHead(len(targets), strength, accuracy)
-
-
-def _regression(strength: float, balanced: bool) -> Any:
-    kind = "balanced" if balanced else None
-    return make_pipeline(StandardScaler(), LogisticRegression(C=strength, class_weight=kind, max_iter=_ITERATIONS))
-
-
-def _choose_strength(
-    embeddings: np.ndarray, targets: np.ndarray, balanced: bool, seed: int
-) -> tuple[float, float | None]:
-    """The penalty that is best across folds, and the accuracy there."""
-    if len(targets) > _MOST_TRIED:
-        chosen = np.random.default_rng(seed).permutation(len(targets))[:_MOST_TRIED]
-        if np.bincount(targets[chosen], minlength=targets.max() + 1).min() >= 2:
-            embeddings, targets = embeddings[chosen], targets[chosen]
-    fewest = int(np.bincount(targets).min())
-    if fewest < 2:
-        return _WITHOUT_FOLDS, None
-    folds = StratifiedKFold(min(_FOLDS, fewest), shuffle=True, random_state=seed)
-    figures = {}
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        for one in _STRENGTHS:
-            tried = cross_validate(
-                _regression(one, balanced), embeddings, targets, cv=folds, scoring=("neg_log_loss", "accuracy")
-            )
-            figures[one] = tried["test_neg_log_loss"].mean(), float(tried["test_accuracy"].mean())
-    best = max(_STRENGTHS, key=lambda one: figures[one][0])
-    return best, figures[best][1]
 
 
 def _before_linear(model: Any, embeddings: np.ndarray) -> np.ndarray:

@@ -155,7 +155,7 @@ def make_plan(
     if not given.output_dir:
         raise UsageError("no output folder: add --output_dir, e.g. --output_dir runs/first")
     task = find_task(data.task)
-    _check_flags_of_task(given, task)
+    _check_flags_of_task(given, data, task)
     training = judged_by(given, task, has_more_metrics or run.metric is not None)
     notes = []
     if training.metric_for_best_model != given.metric_for_best_model:
@@ -195,7 +195,7 @@ def _describe_batches(training: TrainingArguments, world_size: int) -> str:
     return f"batches: {shown[0]} a step = {shown[1]} x {batch} x {steps} accumulated"
 
 
-def _check_flags_of_task(training: TrainingArguments, task: Task) -> None:
+def _check_flags_of_task(training: TrainingArguments, data: DataArguments, task: Task) -> None:
     """Refuse flags that have no effect on the task."""
     check_task_can_fit(training, task)
     if task is not Task.SINGLE_LABEL and training.sampler == "balanced":
@@ -203,6 +203,10 @@ def _check_flags_of_task(training: TrainingArguments, task: Task) -> None:
         raise UsageError(f"--sampler balanced: no order has each class equally often for {task.in_words}.{instead}")
     if task is not Task.REGRESSION:
         return
+    if data.shots is not None:
+        raise UsageError(
+            f"--shots {data.shots}: a number has no classes. Use --max_train_samples with --task regression."
+        )
     for name in ("class_weights", "focal_gamma", "label_smoothing_factor"):
         if getattr(training, name):
             raise UsageError(f"--{name}: a number has no classes. Leave it out with --task regression.")

@@ -33,7 +33,7 @@ from earmark.settings.model import ModelArguments
 from earmark.train.arguments import EarmarkTrainingArguments
 from earmark.train.augmentation import describe_settings
 from earmark.train.callbacks import stopped_early
-from earmark.train.few_shot import FittedHead
+from earmark.train.linear_fits import FittedHead
 from earmark.train.prepare import PreparedData
 from earmark.train.recipe import global_batch_size, is_wav2vec2_base
 from earmark.words import counted
@@ -87,6 +87,10 @@ class TrainingFigures:
             few_shot=trainer.fitted_head,
         )
 
+    def to_dict(self) -> dict[str, Any]:
+        """Return the values for ``metrics.json``."""
+        return {**asdict(self), "few_shot": None if self.few_shot is None else self.few_shot.to_dict()}
+
 
 def keep_measured_speed(figures: TrainingFigures, folder: RunFolder) -> TrainingFigures:
     """Return the figures with the time and speed of an earlier start, for a run with no step left to train."""
@@ -113,7 +117,7 @@ def write_reports(
     Returns:
         ``(metrics, summary)``: what ``metrics.json`` holds, and lines for the reader.
     """
-    metrics = {"train": asdict(figures), **{split: one.to_dict() for split, one in judged.items()}}
+    metrics = {"train": figures.to_dict(), **{split: one.to_dict() for split, one in judged.items()}}
     write_json(folder.metrics, metrics)
     write_json(folder.history, finite(trainer.state.log_history))
     _write_example_results(folder, trainer, figures, judged)
@@ -289,11 +293,10 @@ def _training_facts(figures: TrainingFigures, args: EarmarkTrainingArguments, au
     speed = figures.samples_per_second
     clips_a_second = "nothing was trained" if speed is None else f"{speed:.1f}"
     if (fitted := figures.few_shot) is not None:
-        accuracy = fitted.cross_validated_accuracy
+        figure = fitted.cross_validated
         return {
-            "head": f"logistic regression on embeddings of {counted(fitted.clips, 'clip')}, "
-            f"penalty C {fitted.penalty_c:g}",
-            "accuracy across folds of these clips": "not known" if accuracy is None else f"{accuracy:.4f}",
+            "head": f"{fitted.method} on embeddings of {counted(fitted.clips, 'clip')}, penalty C {fitted.penalty_c:g}",
+            f"{fitted.title} across folds of these clips": "not known" if figure is None else f"{figure:.4f}",
             "seed": args.seed,
             "clips a second, embedded and fitted": clips_a_second,
         }

@@ -59,9 +59,9 @@ from earmark.train.callbacks import EarlyStopping, EstimateTime, EvaluateEveryEp
 from earmark.train.cast_weights import cast_while_training, casts_weights, recomputes, set_attention
 from earmark.train.clips import fill_buckets, training_clips
 from earmark.train.ema import AveragingTrainer, average_fact
-from earmark.train.few_shot import FittedHead
 from earmark.train.frozen import frozen_clips, stage_to_keep
 from earmark.train.layer_decay import give_rates, rates_fact
+from earmark.train.linear_fits import FittedHead
 from earmark.train.loss_guard import LossGuard
 from earmark.train.losses import make_loss
 from earmark.train.mishaps import (

@@ -1,0 +1,247 @@
+"""Linear maps from embeddings to logits, one fit for each task, with a penalty chosen by cross-validation.
+
+Shapes: N clips, D width of an embedding, C classes or labels; C is 1 for a number.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from scipy.optimize import minimize
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.linear_model import LogisticRegression, Ridge
+from sklearn.model_selection import StratifiedKFold, cross_validate
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from earmark.scoring.multi_label import compute_multi_label
+from earmark.tasks import sigmoid
+
+_STRENGTHS = tuple(10.0**power for power in (-4, -3, -2, -1, 0, 1))  # of scikit-learn's C: the inverse of the penalty
+_WITHOUT_FOLDS = 0.1  # if no class has two clips
+_FOLDS = 5
+_MOST_TRIED = 5000  # clips that the penalty is chosen on
+_ITERATIONS = 2000
+_GRADIENT = 1e-5  # largest partial derivative of the loss of a label at its minimum
+
+# standardised embeddings (N, D), targets and C to weights (C, D) and bias (C,)
+_Solve = Callable[[np.ndarray, np.ndarray, float], tuple[np.ndarray, np.ndarray]]
+# logits (N, C) and targets to the loss and the figure that a person reads
+_Judge = Callable[[np.ndarray, np.ndarray], tuple[float, float]]
+
+
+@dataclass(frozen=True)
+class FittedHead:
+    """The result of fitting a head.
+
+    Attributes:
+        clips: number of clips it was fitted on.
+        penalty_c: scikit-learn's C, the inverse of the penalty.
+        cross_validated: the figure ``metric`` over folds of these clips, at that penalty; the penalty was chosen there,
+            so this is a little optimistic. ``None`` if there are too few clips for folds.
+        method: the regression, in words.
+        metric: key of the figure in ``metrics.json``.
+        title: name of the figure for people.
+    """
+
+    clips: int
+    penalty_c: float
+    cross_validated: float | None
+    method: str = "logistic regression"
+    metric: str = "accuracy"
+    title: str = "accuracy"
+
+    def to_dict(self) -> dict[str, float | None]:
+        """Return the values for ``metrics.json``."""
+        figure = {f"cross_validated_{self.metric}": self.cross_validated}
+        return {"clips": self.clips, "penalty_c": self.penalty_c, **figure}
+
+
+def fit_classes(
+    embeddings: np.ndarray, targets: np.ndarray, *, balanced: bool = False, seed: int = 0
+) -> tuple[np.ndarray, np.ndarray, FittedHead]:
+    """Fit a multinomial logistic regression on standardised embeddings.
+
+    Args:
+        embeddings: float64 (N, D).
+        targets: int (N,), every class from 0 to C - 1 at least once.
+        balanced: whether every class counts the same, however many clips it has.
+        seed: of the folds that choose the penalty.
+
+    Returns:
+        ``(weights, bias, fitted)``: float64 (C, D) and (C,), for embeddings as they come.
+    """
+    strength, accuracy = _choose_strength(embeddings, targets, balanced, seed)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        fitted = _regression(strength, balanced).fit(embeddings, targets)
+    scaler, regression = fitted[0], fitted[1]
+    weights, bias = regression.coef_, regression.intercept_
+    if len(weights) == 1:  # of two classes scikit-learn has the second's log-odds
+        weights, bias = np.concatenate([-weights, weights]) / 2, np.concatenate([-bias, bias]) / 2
+    weights = weights / scaler.scale_
+    return weights, bias - weights @ scaler.mean_, FittedHead(len(targets), strength, accuracy)
+
+
+def _regression(strength: float, balanced: bool) -> Any:
+    kind = "balanced" if balanced else None
+    return make_pipeline(StandardScaler(), LogisticRegression(C=strength, class_weight=kind, max_iter=_ITERATIONS))
+
+
+def _choose_strength(
+    embeddings: np.ndarray, targets: np.ndarray, balanced: bool, seed: int
+) -> tuple[float, float | None]:
+    """The penalty that is best across folds, and the accuracy there."""
+    if len(targets) > _MOST_TRIED:
+        chosen = np.random.default_rng(seed).permutation(len(targets))[:_MOST_TRIED]
+        if np.bincount(targets[chosen], minlength=targets.max() + 1).min() >= 2:
+            embeddings, targets = embeddings[chosen], targets[chosen]
+    fewest = int(np.bincount(targets).min())
+    if fewest < 2:
+        return _WITHOUT_FOLDS, None
+    folds = StratifiedKFold(min(_FOLDS, fewest), shuffle=True, random_state=seed)
+    figures = {}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        for one in _STRENGTHS:
+            tried = cross_validate(
+                _regression(one, balanced), embeddings, targets, cv=folds, scoring=("neg_log_loss", "accuracy")
+            )
+            figures[one] = tried["test_neg_log_loss"].mean(), float(tried["test_accuracy"].mean())
+    best = max(_STRENGTHS, key=lambda one: figures[one][0])
+    return best, figures[best][1]
+
+
+def fit_labels(
+    embeddings: np.ndarray, targets: np.ndarray, folds: Sequence[str], *, positive_weights: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray, FittedHead]:
+    """Fit one logistic regression for each label on standardised embeddings, all with the same penalty.
+
+    The penalty is the one with the lowest cross-entropy across folds, over the labels that two clips have and two have
+    not. A label that no clip has, or every clip, gets the same probability for any clip: by Laplace's rule of
+    succession ``(n + 1) / (N + 2)``, where ``n`` is the number of clips with it.
+
+    Args:
+        embeddings: float64 (N, D).
+        targets: which labels a clip has, 0 or 1, (N, C).
+        folds: the fold of each clip, N of them.
+        positive_weights: what a clip with each label counts for, against one without it, (C,); ``None`` for 1.
+
+    Returns:
+        ``(weights, bias, fitted)``: float64 (C, D) and (C,), for embeddings as they come.
+    """
+    there = (targets > 0.5).astype(np.float64)
+    ratio = np.ones(there.shape[1]) if positive_weights is None else positive_weights
+
+    def solve(rows: np.ndarray, there: np.ndarray, strength: float) -> tuple[np.ndarray, np.ndarray]:
+        return _solve_labels(rows, there, strength, ratio)
+
+    support = there.sum(axis=0)
+    judged = (support >= 2) & (len(there) - support >= 2)
+    names = [str(i) for i in np.flatnonzero(judged)]
+
+    def judge(logits: np.ndarray, there: np.ndarray) -> tuple[float, float]:
+        figures = compute_multi_label(logits[:, judged], there[:, judged], names, intervals=False)
+        return figures.loss, figures.mean_average_precision
+
+    strength, figure = _across_folds(solve, judge, embeddings, there, folds) if names else (_WITHOUT_FOLDS, None)
+    fitted = FittedHead(
+        len(there), strength, figure, "a logistic regression for each label", "mean_average_precision", "mAP"
+    )
+    return *_solve_raw(solve, embeddings, there, strength), fitted
+
+
+def fit_number(
+    embeddings: np.ndarray, numbers: np.ndarray, folds: Sequence[str]
+) -> tuple[np.ndarray, np.ndarray, FittedHead]:
+    """Fit a ridge regression on standardised embeddings.
+
+    The penalty is the one with the least square error across folds.
+
+    Args:
+        embeddings: float64 (N, D).
+        numbers: float (N,).
+        folds: the fold of each clip, N of them.
+
+    Returns:
+        ``(weights, bias, fitted)``: float64 (1, D) and (1,), for embeddings as they come.
+    """
+
+    def judge(logits: np.ndarray, numbers: np.ndarray) -> tuple[float, float]:
+        errors = logits - numbers
+        return float((errors**2).mean()), float(np.abs(errors).mean())
+
+    column = numbers.astype(np.float64)[:, None]
+    strength, figure = _across_folds(_solve_number, judge, embeddings, column, folds)
+    fitted = FittedHead(len(column), strength, figure, "ridge regression", "mae", "MAE")
+    return *_solve_raw(_solve_number, embeddings, column, strength), fitted
+
+
+def _across_folds(
+    solve: _Solve, judge: _Judge, embeddings: np.ndarray, targets: np.ndarray, folds: Sequence[str]
+) -> tuple[float, float | None]:
+    """The penalty with the lowest loss of what each fold is answered by the others, and the figure there."""
+    tried_on = np.random.default_rng(0).permutation(len(targets))[:_MOST_TRIED]
+    embeddings, targets, fold = embeddings[tried_on], targets[tried_on], np.asarray(folds)[tried_on]
+    names = np.unique(fold)
+    if len(names) < 2:
+        return _WITHOUT_FOLDS, None
+    figures = {}
+    for strength in _STRENGTHS:
+        logits = np.empty(targets.shape)
+        for name in names:
+            held = fold == name
+            weights, bias = _solve_raw(solve, embeddings[~held], targets[~held], strength)
+            logits[held] = embeddings[held] @ weights.T + bias
+        figures[strength] = judge(logits, targets)
+    best = min(_STRENGTHS, key=lambda strength: figures[strength][0])
+    return best, figures[best][1]
+
+
+def _solve_raw(
+    solve: _Solve, embeddings: np.ndarray, targets: np.ndarray, strength: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Solve on standardised embeddings; return weights and bias for embeddings as they come."""
+    scaler = StandardScaler().fit(embeddings)
+    weights, bias = solve(scaler.transform(embeddings), targets, strength)
+    weights = weights / scaler.scale_
+    return weights, bias - weights @ scaler.mean_
+
+
+def _solve_number(rows: np.ndarray, numbers: np.ndarray, strength: float) -> tuple[np.ndarray, np.ndarray]:
+    solved = Ridge(alpha=1 / strength).fit(rows, numbers[:, 0])
+    return solved.coef_[None], np.array([solved.intercept_])
+
+
+def _solve_labels(
+    rows: np.ndarray, there: np.ndarray, strength: float, ratio: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Solve all labels at once, as products of matrices: in one call for each label 200 labels would take minutes."""
+    support, (count, width) = there.sum(axis=0), rows.shape
+    weights, bias = np.zeros((there.shape[1], width)), np.log((support + 1) / (count - support + 1))
+    varies = (support > 0) & (support < count)
+    if not varies.any():
+        return weights, bias
+    there = there[:, varies]
+    clip_weights = np.where(there > 0, ratio[varies], 1.0)
+    clip_weights *= count / clip_weights.sum(axis=0)  # so that the penalty means the same whatever the ratio
+    penalty = 1 / (strength * count)
+
+    def loss(flat: np.ndarray) -> tuple[float, np.ndarray]:
+        maps = flat.reshape(-1, width + 1)
+        slopes, offsets = maps[:, :-1], maps[:, -1]
+        logits = rows @ slopes.T + offsets
+        terms = clip_weights * (np.logaddexp(0, logits) - there * logits)
+        errors = clip_weights * (sigmoid(logits) - there) / count
+        gradient = np.hstack([errors.T @ rows + penalty * slopes, errors.sum(axis=0)[:, None]])
+        return float(terms.sum() / count + penalty / 2 * (slopes**2).sum()), gradient.ravel()
+
+    start = np.hstack([weights[varies], bias[varies][:, None]]).ravel()
+    options = {"maxiter": _ITERATIONS, "gtol": _GRADIENT, "ftol": 64 * np.finfo(float).eps}
+    maps = minimize(loss, start, jac=True, method="L-BFGS-B", options=options).x.reshape(-1, width + 1)
+    weights[varies], bias[varies] = maps[:, :-1], maps[:, -1]
+    return weights, bias
