@@ -13,7 +13,8 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "src" / "earmark"
 ROOMS = [
     {"errors", "words"},
-    {"extras", "faults", "files", "http", "npu", "pages", "progress", "tasks"},
+    {"extras", "faults", "files", "http", "npu", "pages", "progress", "stats"},
+    {"tasks"},
     {"threads"},
     {"settings"},
     {"device"},

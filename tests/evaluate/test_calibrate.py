@@ -19,7 +19,6 @@ from earmark.cli.main import main
 from earmark.errors import ModelError, UsageError
 from earmark.evaluate.run import evaluate
 from earmark.http.lifecycle import Lifecycle
-from earmark.models.decision import Decision
 from earmark.predict.timeline import SegmentRules
 from earmark.runs.push import FILES
 from earmark.serve.app import build_app
@@ -28,6 +27,7 @@ from earmark.serve.service import Service
 from earmark.serve.stream import Streams
 from earmark.settings.evaluation import CalibrateOptions, EvaluateOptions
 from earmark.settings.serving import ServeOptions
+from earmark.tasks.decision import Decision
 from tests.tiny import RATE_HZ, save_model, tone
 
 LABELS = ["high", "low", "mid"]

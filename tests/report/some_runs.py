@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 
 from earmark.data.clips import Clip, ClipTable, Label
-from earmark.models.decision import Decision
 from earmark.runs.folder import RunFolder, write_json
 from earmark.runs.judged import judge, write_predictions
 from earmark.tasks import Task
+from earmark.tasks.decision import Decision
 
 CLASSES = ["a", "b"]
 LABELS = ["a", "b, with a comma"]

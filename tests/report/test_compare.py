@@ -11,8 +11,8 @@ from earmark.cli.main import main
 from earmark.cli.report import COMMAND
 from earmark.errors import DataError, OutputError, UsageError
 from earmark.report.compare import compare_runs
-from earmark.scoring.multi_label import compute_multi_label
 from earmark.tasks import Task
+from earmark.tasks.multi_label_figures import compute_multi_label
 from tests.report.some_runs import LABELS, noisy_labels, noisy_numbers, of_classes, of_labels, of_numbers
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from earmark.report.compare import Comparison, compare_runs
 from earmark.report.compare_page import write_comparison
-from earmark.scoring.uncertainty import Interval
+from earmark.stats.uncertainty import Interval
 from tests.browser import needs_browser, opened
 from tests.report.some_runs import noisy_labels, noisy_numbers, of_classes, of_groups, of_labels, of_numbers
 

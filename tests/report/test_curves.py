@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from earmark.report.curves import class_histograms, learning_curves, reliability, score_histograms
-from earmark.scoring.uncertainty import calibration_error
+from earmark.stats.uncertainty import calibration_error
 
 
 def test_the_calibration_curve_and_the_calibration_error_are_of_one_kind() -> None:

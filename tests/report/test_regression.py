@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 
 from earmark.data.clips import Clip, ClipTable
-from earmark.models.decision import Decision
 from earmark.report.curves import errors_histogram, learning_curves
 from earmark.report.examples import MISTAKES, ROOM, choose_of_numbers
 from earmark.report.page import ReportFacts, Scored, write_report
 from earmark.report.regression import MOST_POINTS, numbers_of_split
 from earmark.runs.judged import judge
 from earmark.tasks import Task
+from earmark.tasks.decision import Decision
 from tests.audit.test_run import write
 from tests.browser import MUDDLED, NAMELESS, needs_browser, opened
 from tests.tiny import RATE_HZ, tone

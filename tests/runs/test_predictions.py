@@ -9,11 +9,11 @@ import pytest
 
 from earmark.data.clips import Clip, ClipTable, Label
 from earmark.errors import DataError
-from earmark.models.decision import Decision
 from earmark.runs.folder import RunFolder
 from earmark.runs.judged import judge, write_predictions
 from earmark.runs.predictions import Predictions, read_predictions
 from earmark.tasks import Task, sigmoid, softmax
+from earmark.tasks.decision import Decision
 
 LABELS = ["a", "b, with a comma", "[c"]
 

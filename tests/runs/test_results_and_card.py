@@ -14,7 +14,7 @@ from earmark.errors import DataError
 from earmark.runs.card import CardFacts, model_card
 from earmark.runs.folder import RunFolder, write_json
 from earmark.runs.results import ResultsRow, load_row, results_table
-from earmark.scoring.metrics import compute_metrics
+from earmark.tasks.single_label_figures import compute_metrics
 
 ROW = ResultsRow("wav2vec2", "wav2vec2-base", "ks", "8 x Ascend910B1", 1234.56, 0.98, 0.6371, "test")
 

@@ -7,13 +7,13 @@ import pytest
 
 from earmark.data.clips import Clip, ClipTable
 from earmark.errors import UsageError
-from earmark.models.decision import NEVER, Decision
-from earmark.scoring.calibration import WindowLogits
 from earmark.scoring.decide import Fitted, check_can_fit, decision_figures, fit_decision, summary_line
-from earmark.scoring.thresholds import lowest_threshold, threshold_of_false_accepts
 from earmark.settings.training import DecisionArguments
+from earmark.stats.thresholds import lowest_threshold, threshold_of_false_accepts
 from earmark.tasks import softmax
-from tests.scoring.test_calibration import drawn, single
+from earmark.tasks.calibration import WindowLogits
+from earmark.tasks.decision import NEVER, Decision
+from tests.tasks.test_calibration import drawn, single
 
 SCORES = np.array([0.95, 0.9, 0.8, 0.7, 0.6, 0.5])
 RIGHT = np.array([True, True, False, True, True, False])

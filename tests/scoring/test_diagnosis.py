@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from earmark.scoring.diagnosis import Schedule, diagnose, diagnose_splits
-from earmark.scoring.metrics import Metrics, compute_metrics
-from earmark.scoring.multi_label import compute_multi_label
-from earmark.scoring.regression import compute_regression
+from earmark.tasks.multi_label_figures import compute_multi_label
+from earmark.tasks.regression_figures import compute_regression
+from earmark.tasks.single_label_figures import Metrics, compute_metrics
 
 PUBLISHED = Schedule(steps=250, learning_rate=3e-5, global_batch_size=1024, pretrained=True)
 

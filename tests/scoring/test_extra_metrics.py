@@ -10,7 +10,7 @@ import pytest
 
 from earmark.scoring.extra_metrics import ExtraMetrics, named_functions
 from earmark.tasks import Task
-from earmark.tasks.registry import TASKS
+from earmark.tasks.task_registry import TASKS
 
 LOGITS = np.array([[2.0, -1.0], [0.5, 1.0], [-1.0, 3.0]], dtype=np.float32)
 TARGETS = {

@@ -12,7 +12,7 @@ import pytest
 from earmark.cli.main import main
 from earmark.settings.data import DataArguments
 from earmark.tasks import Task, find_task, pool, sigmoid, softmax, task_of_config
-from earmark.tasks.registry import TASKS
+from earmark.tasks.task_registry import TASKS
 
 
 @pytest.mark.parametrize("task", TASKS)

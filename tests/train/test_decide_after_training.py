@@ -15,9 +15,9 @@ import earmark
 from earmark.cli.main import main
 from earmark.data.usable import UsableClips
 from earmark.models.build import ModelSource, build_for_training
-from earmark.models.decision import Decision
 from earmark.scoring.decide import Fitted
 from earmark.tasks import softmax
+from earmark.tasks.decision import Decision
 from earmark.train.decide import judge_splits, score_windows
 from earmark.train.prepare import PreparedData
 from tests.tiny import ARCHITECTURES, overrides

@@ -20,8 +20,8 @@ from earmark.errors import ModelError
 from earmark.models.build import ModelSource, load_trained
 from earmark.scoring.diagnosis import Schedule, diagnose
 from earmark.scoring.forward import score_waveforms
-from earmark.scoring.metrics import compute_metrics
 from earmark.tasks import softmax
+from earmark.tasks.single_label_figures import compute_metrics
 from earmark.train.few_shot import check_head, fit_few_shot
 from earmark.train.linear_fits import fit_classes
 from tests.tiny import ARCHITECTURES, RATE_HZ, save_model, tone, write_tones

@@ -14,9 +14,9 @@ from earmark.data.folders import load_folder
 from earmark.data.targets import targets_of
 from earmark.data.usable import UsableClips, keep_usable
 from earmark.models.build import AudioModel, ModelSource, build_for_training, load_trained
-from earmark.scoring.metrics import compute_metrics
 from earmark.scoring.table import score_table
 from earmark.settings.data import DataArguments
+from earmark.tasks.single_label_figures import compute_metrics
 from earmark.train.arguments import EarmarkTrainingArguments
 from earmark.train.losses import ClipLoss
 from earmark.train.trainer import AudioTrainer

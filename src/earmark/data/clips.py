@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from earmark.tasks.base import Label
+from earmark.tasks.task import Label
 
 _WHOLE_NUMBER = re.compile(r"[+-]?[0-9]+(?:\.0+)?")
 

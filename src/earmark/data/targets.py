@@ -11,7 +11,7 @@ from earmark.tasks import SINGLE_LABEL, Task
 
 
 def targets_of(table: ClipTable, labels: Sequence[str], task: Task = SINGLE_LABEL) -> np.ndarray:
-    """Return the targets of a labelled table, see :meth:`earmark.tasks.base.Task.targets`.
+    """Return the targets of a labelled table, see :meth:`earmark.tasks.task.Task.targets`.
 
     Args:
         table: clips whose labels are of this task.

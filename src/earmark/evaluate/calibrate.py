@@ -18,14 +18,15 @@ from earmark.evaluate.run import check_labels, for_task, on_device
 from earmark.export.description import is_export
 from earmark.models.build import load_trained
 from earmark.models.checkpoint import folder_to_write
-from earmark.models.decision import Decision
 from earmark.models.source import source_of
 from earmark.runs.folder import RunFolder, prepare_folder, write_json
-from earmark.scoring.calibration import WindowLogits, WindowsOfClips
+from earmark.scoring.clip_windows import WindowsOfClips
 from earmark.scoring.decide import Fitted, check_can_fit, check_task_can_fit, fit_decision, summary_line
 from earmark.scoring.table import score_table_with
 from earmark.settings.evaluation import CalibrateOptions
 from earmark.tasks import Task
+from earmark.tasks.calibration import WindowLogits
+from earmark.tasks.decision import Decision
 from earmark.words import counted
 
 logger = logging.getLogger(__name__)

@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 
 from earmark.export.recordings import Recordings
-from earmark.models.decision import HALF
 from earmark.scoring.forward import Scorer, score
 from earmark.tasks import Task
+from earmark.tasks.decision import HALF
 
 LARGEST_DIFFERENCE = 1e-3  # of a probability; more, or another first class, refuses a float32 export
 _A_TIE = 1e-4  # so near to one half a label may be answered or not

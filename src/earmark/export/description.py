@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from earmark.errors import ModelError
-from earmark.models.decision import FILE_NAME as DECISION_FILE
-from earmark.models.decision import Decision, read_decision
 from earmark.runs.folder import write_json
 from earmark.tasks import Task, find_task
+from earmark.tasks.decision import FILE_NAME as DECISION_FILE
+from earmark.tasks.decision import Decision, read_decision
 
 FILE_NAME = "export.json"
 MODEL_FILES = {"onnx": "model.onnx", "onnx-int8": "model.onnx", "pt2": "model.pt2"}

@@ -25,10 +25,10 @@ from earmark.extras import require
 from earmark.families.registry import find_family
 from earmark.models.build import AudioModel, load_trained
 from earmark.models.checkpoint import local_folder
-from earmark.models.decision import PLAIN, Decision
 from earmark.models.frontend import side_by_side
 from earmark.models.source import ModelSource
 from earmark.tasks import Task, find_task
+from earmark.tasks.decision import PLAIN, Decision
 
 logger = logging.getLogger(__name__)
 

@@ -21,7 +21,6 @@ from earmark.export.pt2_file import write_pt2
 from earmark.export.recordings import Recordings, find_recordings
 from earmark.extras import require
 from earmark.models.build import AudioModel, load_trained
-from earmark.models.decision import FILE_NAME as DECISION_FILE
 from earmark.models.frontend import Frontend
 from earmark.models.source import source_of
 from earmark.runs.folder import RunFolder, write_json
@@ -30,6 +29,7 @@ from earmark.runs.split_settings import write_split_settings
 from earmark.scoring.forward import TorchScorer, shortest_in_batch
 from earmark.settings.export import ExportOptions
 from earmark.tasks import Task, find_task
+from earmark.tasks.decision import FILE_NAME as DECISION_FILE
 from earmark.words import counted
 
 logger = logging.getLogger(__name__)

@@ -29,8 +29,6 @@ from earmark.models import (
     tc_resnet,  # noqa: F401  # registers the model with Transformers
 )
 from earmark.models.clip_length import cut_to_length, length_for_training_s
-from earmark.models.decision import FILE_NAME as DECISION
-from earmark.models.decision import PLAIN, Decision, read_decision
 from earmark.models.extractor import UNREADABLE, load_extractor
 from earmark.models.forward import install_forward
 from earmark.models.freeze import head_parameters
@@ -38,6 +36,8 @@ from earmark.models.frontend import Frontend
 from earmark.models.head import CONFIG_KEY, Loaded, place_rows, saved_head
 from earmark.models.source import ModelSource
 from earmark.tasks import Task, task_of_config
+from earmark.tasks.decision import FILE_NAME as DECISION
+from earmark.tasks.decision import PLAIN, Decision, read_decision
 from earmark.words import suggestion
 
 logger = logging.getLogger(__name__)

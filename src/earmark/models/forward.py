@@ -39,7 +39,7 @@ class ModelForward:
         scoring_weights: weights by name that evaluation mode computes with in place of the model's own; see
             :func:`earmark.scoring.forward.scoring`, which casts them once for many batches.
         static: a forward of our own in which padding changes nothing; ``None`` for the library's.
-        temperature: logits are divided by it; see :mod:`earmark.models.decision`. 1 in training.
+        temperature: logits are divided by it; see :mod:`earmark.tasks.decision`. 1 in training.
         unit: ``(mean, deviation)`` of the numbers that a regression learns. The head gives how many deviations a number
             is from the mean, whatever its unit, so that learning rates suit; the answer is in the unit.
     """

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from earmark.data.background import is_background
-from earmark.models.decision import Decision
 from earmark.tasks import Task
+from earmark.tasks.decision import Decision
 
 REMEDY = (
     "Train with a background class (earmark train --background_dir FOLDER), or fit a threshold (earmark calibrate RUN "

@@ -14,7 +14,6 @@ from earmark.data.reading import stream_in_order
 from earmark.errors import AudioError, InputTypeError, UsageError
 from earmark.export.load import ExportedModel, load_any
 from earmark.models.build import AudioModel
-from earmark.models.decision import Prediction
 from earmark.models.source import ModelSource
 from earmark.predict.audio_inputs import Audio, blocks_of_audio, source_name, split_batch
 from earmark.predict.background import background_classes
@@ -25,6 +24,7 @@ from earmark.scoring.forward import score
 from earmark.scoring.windows import Windowing
 from earmark.settings.export import ExportOptions, PushOptions
 from earmark.tasks import Task, pool
+from earmark.tasks.decision import Prediction
 
 if TYPE_CHECKING:
     from earmark.export.run import ExportOutcome
@@ -44,7 +44,7 @@ class Classifier:
         scorer: the model and its limits (``max_samples``: the longest window at once), for the loop that scores.
         labels: class names, index by index; of a regression what the number is called.
         task: what the model is asked: one class, which labels are there, or a number.
-        decision: how answers come of probabilities; see :mod:`earmark.models.decision`.
+        decision: how answers come of probabilities; see :mod:`earmark.tasks.decision`.
         background_class: its class of clips in which none of the others occurs; ``None`` without one.
         background_classes: all such classes, whose segments are left out unless they are asked for.
         sampling_rate_hz: rate the model works at; recordings of any other rate are resampled.

@@ -19,10 +19,12 @@ from earmark.errors import DataError, UsageError
 from earmark.report.verdict import p_text, p_title, verdict
 from earmark.runs.folder import RunFolder
 from earmark.runs.predictions import SPLITS, Predictions, read_predictions, splits_in
-from earmark.scoring.paired import Compared, Estimate, Paired, compare_classes, holm
-from earmark.scoring.paired_tasks import compare_labels, compare_numbers
-from earmark.scoring.uncertainty import Units
+from earmark.stats.paired import Compared, Estimate, Paired, holm
+from earmark.stats.uncertainty import Units
 from earmark.tasks import Task
+from earmark.tasks.multi_label_comparison import compare_labels
+from earmark.tasks.regression_comparison import compare_numbers
+from earmark.tasks.single_label_comparison import compare_classes
 from earmark.words import counted
 
 _NAMED = 3

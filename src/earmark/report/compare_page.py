@@ -21,9 +21,9 @@ from earmark.report.examples import heard
 from earmark.report.multi_label import said_of
 from earmark.report.page import SHARED
 from earmark.report.verdict import p_text
-from earmark.scoring.paired import Estimate, Paired
-from earmark.scoring.paired_tasks import error_gaps
+from earmark.stats.paired import Estimate, Paired
 from earmark.tasks import Task
+from earmark.tasks.regression_comparison import error_gaps
 
 _TEMPLATE = Path(__file__).with_name("compare.html")
 _HEARD = 16  # clips that decide for one of two runs

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from earmark.scoring.uncertainty import proportion_interval
+from earmark.stats.uncertainty import proportion_interval
 
 _BINS = 20
 _RELIABILITY_BINS = 15  # those of the calibration error

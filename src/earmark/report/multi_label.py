@@ -14,7 +14,7 @@ from earmark.report.examples import choose_of_labels, heard
 from earmark.report.slices import slices
 from earmark.runs.judged import Judged
 from earmark.scoring.decide import summary_line
-from earmark.scoring.uncertainty import share_interval
+from earmark.stats.uncertainty import share_interval
 
 _PAIRS = 20
 

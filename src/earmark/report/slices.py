@@ -14,8 +14,8 @@ import numpy as np
 
 from earmark.data.clips import ClipTable
 from earmark.data.decode import own_rate_hz
-from earmark.scoring.figures import higher_is_better
-from earmark.scoring.uncertainty import Interval, mean_interval, proportion_interval
+from earmark.stats.uncertainty import Interval, mean_interval, proportion_interval
+from earmark.tasks.figures import higher_is_better
 from earmark.words import counted
 
 _MOST_VALUES = 24  # of a column that is shown value by value

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from earmark.scoring.paired import Estimate, Paired
-from earmark.scoring.uncertainty import Units
+from earmark.stats.paired import Estimate, Paired
+from earmark.stats.uncertainty import Units
 from earmark.tasks import Task
 from earmark.words import counted
 

@@ -9,8 +9,8 @@ from pathlib import Path
 from huggingface_hub import EvalResult, ModelCardData
 
 from earmark.models.checkpoint import hub_name
-from earmark.scoring.figures import Figures
 from earmark.tasks import Task
+from earmark.tasks.figures import Figures
 
 _LISTED_LABELS = 50
 

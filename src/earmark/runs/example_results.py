@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, cast
 from earmark.errors import DataError
 from earmark.runs.folder import RunFolder, finite, read_json, write_json
 from earmark.runs.judged import Judged
-from earmark.scoring.figures import Figures
+from earmark.tasks.figures import Figures
 
 if TYPE_CHECKING:
     from transformers import TrainerState

@@ -12,16 +12,16 @@ import numpy as np
 from earmark.data.clips import ClipTable, join_labels
 from earmark.data.targets import targets_of
 from earmark.files import csv_row, writing
-from earmark.models.decision import HALF, PLAIN, Decision
 from earmark.runs.folder import RunFolder
 from earmark.runs.split_record import how_many_trained_on
 from earmark.scoring.decide import decision_figures, summary_line
-from earmark.scoring.decide_labels import label_figures
 from earmark.scoring.extra_metrics import ExtraMetrics
-from earmark.scoring.figures import Figures
-from earmark.scoring.metrics import Metrics, figures_of
-from earmark.scoring.uncertainty import Units
+from earmark.stats.uncertainty import Units
 from earmark.tasks import Task, softmax
+from earmark.tasks.decision import HALF, PLAIN, Decision
+from earmark.tasks.figures import Figures
+from earmark.tasks.multi_label_fitting import label_figures
+from earmark.tasks.single_label_figures import Metrics, figures_of
 
 
 @dataclass(frozen=True)

@@ -15,14 +15,14 @@ import numpy as np
 from earmark.data.clips import ClipTable, fingerprint
 from earmark.data.split_names import SPLIT_NAMES, SplitNames
 from earmark.errors import UsageError
-from earmark.models.decision import DEFAULT_REJECT_LABEL, HALF, NEVER, REJECTED, Decision
-from earmark.scoring.calibration import COLDEST, HOTTEST, WindowLogits, all_right, fit_temperature
-from earmark.scoring.decide_labels import few, fit_label_thresholds, label_figures
-from earmark.scoring.figures import check_finite
-from earmark.scoring.thresholds import lowest_threshold, threshold_of_false_accepts
-from earmark.scoring.uncertainty import calibration_error
 from earmark.settings.training import DecisionArguments
+from earmark.stats.thresholds import lowest_threshold, threshold_of_false_accepts
+from earmark.stats.uncertainty import calibration_error
 from earmark.tasks import Task
+from earmark.tasks.calibration import COLDEST, HOTTEST, WindowLogits, all_right, fit_temperature
+from earmark.tasks.decision import DEFAULT_REJECT_LABEL, HALF, NEVER, REJECTED, Decision
+from earmark.tasks.figures import check_finite
+from earmark.tasks.multi_label_fitting import few, fit_label_thresholds, label_figures
 from earmark.words import counted
 
 _CROSS_FITTED = "cross-fitted: each half of the clips by what was fitted on the other"

@@ -11,9 +11,9 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from earmark.scoring.figures import Figures, Headline
-from earmark.scoring.metrics import Metrics
-from earmark.scoring.multi_label import MultiLabelMetrics
+from earmark.tasks.figures import Figures, Headline
+from earmark.tasks.multi_label_figures import MultiLabelMetrics
+from earmark.tasks.single_label_figures import Metrics
 from earmark.words import counted, every
 
 # Sum of the learning rate over all steps, for fine-tuning a wav2vec2-base with linear warm-up and decay on SUPERB KS:

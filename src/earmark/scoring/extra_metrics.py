@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 
 from earmark.errors import InputTypeError, UsageError, first_line
-from earmark.models.decision import HALF
 from earmark.scoring.metric_folder import run_metric_folder
 from earmark.tasks import Task
+from earmark.tasks.decision import HALF
 
 logger = logging.getLogger(__name__)
 
@@ -36,7 +36,7 @@ _INPUTS = {
 
 @dataclass(frozen=True)
 class ExtraMetrics:
-    """Metrics to compute in addition to those of :data:`earmark.scoring.figures.METRICS`.
+    """Metrics to compute in addition to those of :data:`earmark.tasks.figures.METRICS`.
 
     Attributes:
         folder: folder of a local metric of the ``evaluate`` library.

@@ -18,7 +18,6 @@ from fastapi import HTTPException, Request
 from earmark.errors import ModelError
 from earmark.export.load import ExportedScorer
 from earmark.http.scope import NOTES
-from earmark.models.decision import PLAIN
 from earmark.predict.classifier import Classifier, Prediction
 from earmark.serve import openapi
 from earmark.serve.batching import Batcher
@@ -29,6 +28,7 @@ from earmark.serve.reading import BodyLimits, MemoryBudget, busy, read_body
 from earmark.serve.timeline import hear
 from earmark.settings.serving import ServeOptions
 from earmark.tasks import Task, pool, sigmoid, softmax
+from earmark.tasks.decision import PLAIN
 
 _BODIES_AT_ONCE = 16  # of the largest kind: bodies that arrive together may hold so many times its bytes
 _MEGABYTE = 1_000_000

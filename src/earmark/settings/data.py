@@ -39,7 +39,7 @@ BACKGROUND_CUTS = ("background_class", "background_ratio", "background_margin_se
 
 
 def _is_task(name: str) -> bool:
-    from earmark.tasks.registry import TASKS  # with numpy, which a command line without --task does not need
+    from earmark.tasks.task_registry import TASKS  # with numpy, which a command line without --task does not need
 
     return any(task.name == name for task in TASKS)
 

@@ -1,8 +1,8 @@
 """What a model is asked: which one class, which of several labels, or which number. One file for each task."""
 
-from earmark.tasks.base import Task
 from earmark.tasks.pooling import pool, sigmoid, softmax
-from earmark.tasks.registry import MULTI_LABEL, REGRESSION, SINGLE_LABEL, find_task, task_of_config
+from earmark.tasks.task import Task
+from earmark.tasks.task_registry import MULTI_LABEL, REGRESSION, SINGLE_LABEL, find_task, task_of_config
 
 __all__ = [
     "MULTI_LABEL",

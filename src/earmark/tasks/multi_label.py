@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from earmark.tasks.base import Label, LabelText, Task
 from earmark.tasks.pooling import sigmoid
+from earmark.tasks.task import Label, LabelText, Task
 
 _TINY = float(np.finfo(np.float32).tiny)
 _SURE = 1 - float(np.finfo(np.float32).epsneg)

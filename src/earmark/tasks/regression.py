@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from earmark.tasks.base import Label, LabelText, Task
+from earmark.tasks.task import Label, LabelText, Task
 
 
 class Regression(Task):

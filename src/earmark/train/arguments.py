@@ -9,9 +9,9 @@ from typing import Any
 import transformers
 
 from earmark.errors import UsageError
-from earmark.scoring.figures import higher_is_better, metric_key
 from earmark.settings.flags import flags_of
 from earmark.settings.training import TrainingArguments
+from earmark.tasks.figures import higher_is_better, metric_key
 
 
 @dataclass

@@ -10,7 +10,7 @@ from transformers import TrainerCallback
 from transformers.integrations import TensorBoardCallback
 from transformers.trainer_utils import IntervalStrategy, SaveStrategy
 
-from earmark.scoring.figures import metric_key
+from earmark.tasks.figures import metric_key
 from earmark.train.schedule import evaluations_without_gain
 from earmark.words import counted
 

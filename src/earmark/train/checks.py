@@ -12,11 +12,11 @@ import numpy as np
 from earmark.errors import UsageError
 from earmark.runs.folder import RunFolder, prepare_folder
 from earmark.scoring.extra_metrics import ExtraMetrics
-from earmark.scoring.figures import METRICS, metric_key
-from earmark.scoring.metrics import figures_of
 from earmark.settings.run import RunArguments
 from earmark.settings.training import TrainingArguments
 from earmark.tasks import Task
+from earmark.tasks.figures import METRICS, metric_key
+from earmark.tasks.single_label_figures import figures_of
 from earmark.threads.cores import this_process
 from earmark.words import counted
 

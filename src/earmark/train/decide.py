@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, TypeVar
 
 from earmark.data.targets import targets_of
 from earmark.data.usable import UsableClips
-from earmark.models.decision import Decision
 from earmark.runs.folder import RunFolder, write_json
 from earmark.runs.judged import Judged, judge
-from earmark.scoring.calibration import WindowLogits, WindowsOfClips
+from earmark.scoring.clip_windows import WindowsOfClips
 from earmark.scoring.decide import fit_decision
+from earmark.tasks.calibration import WindowLogits
+from earmark.tasks.decision import Decision
 
 if TYPE_CHECKING:
     from earmark.train.prepare import PreparedData

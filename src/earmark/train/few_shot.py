@@ -20,7 +20,7 @@ from earmark.data.targets import targets_of
 from earmark.data.usable import UsableClips
 from earmark.errors import ModelError
 from earmark.models.embedding import EmbeddingModel, has_embedding
-from earmark.scoring.calibration import WindowsOfClips
+from earmark.scoring.clip_windows import WindowsOfClips
 from earmark.scoring.table import score_table
 from earmark.tasks import Task
 from earmark.train.linear_fits import FittedHead, fit_classes, fit_labels, fit_number

@@ -18,8 +18,8 @@ from sklearn.model_selection import StratifiedKFold, cross_validate
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from earmark.scoring.multi_label import compute_multi_label
 from earmark.tasks import sigmoid
+from earmark.tasks.multi_label_figures import compute_multi_label
 
 _STRENGTHS = tuple(10.0**power for power in (-4, -3, -2, -1, 0, 1))  # of scikit-learn's C: the inverse of the penalty
 _WITHOUT_FOLDS = 0.1  # if no class has two clips

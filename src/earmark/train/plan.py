@@ -18,7 +18,6 @@ from earmark.errors import OutputError, UsageError
 from earmark.models.source import ModelSource, source_of
 from earmark.runs.folder import RunFolder, check_is_free
 from earmark.scoring.decide import check_task_can_fit
-from earmark.scoring.figures import METRICS, check_direction, metric_key
 from earmark.settings.data import DataArguments, paths_in
 from earmark.settings.files import plain, resolved_config
 from earmark.settings.model import ModelArguments
@@ -26,6 +25,7 @@ from earmark.settings.run import RunArguments
 from earmark.settings.train import TrainSettings
 from earmark.settings.training import TrainingArguments
 from earmark.tasks import Task, find_task
+from earmark.tasks.figures import METRICS, check_direction, metric_key
 from earmark.train.checkpoints import find_checkpoint_to_resume
 from earmark.train.recipe import with_global_batch
 from earmark.words import counted

@@ -21,7 +21,7 @@ from transformers.utils import PushInProgress
 
 from earmark.errors import OutputError, first_line
 from earmark.models.build import let_others_read
-from earmark.scoring.figures import metric_key
+from earmark.tasks.figures import metric_key
 from earmark.train.callbacks import has_stopped_early
 from earmark.train.checkpoints import UNFINISHED, checkpoints_in, finish_checkpoint, remove_old
 from earmark.train.uploads import start_uploads

@@ -34,12 +34,12 @@ from earmark.errors import (
 )
 from earmark.extras import require
 from earmark.runs.folder import RunFolder, prepare_output_dir, write_json
-from earmark.scoring.figures import metric_key
 from earmark.scoring.table import rank_and_world
 from earmark.settings.files import save_config, saved_config
 from earmark.settings.search import SearchOptions
 from earmark.settings.train import TRAIN_CLASSES, TrainSettings
 from earmark.tasks import find_task
+from earmark.tasks.figures import metric_key
 from earmark.train.custom import CustomParts
 from earmark.train.plan import judged_by
 from earmark.train.protocol import changed_settings

@@ -48,11 +48,11 @@ from earmark.models.layer_drop import drop_rate
 from earmark.progress import Progress
 from earmark.runs.example_results import scalars, speed
 from earmark.scoring.extra_metrics import ExtraMetrics
-from earmark.scoring.figures import METRICS, Headline, metric_key
-from earmark.scoring.metrics import figures_of
 from earmark.scoring.table import score_table
 from earmark.settings.files import plain
 from earmark.settings.flags import Scope, Settings, names_with
+from earmark.tasks.figures import METRICS, Headline, metric_key
+from earmark.tasks.single_label_figures import figures_of
 from earmark.threads import watch
 from earmark.train.augmentation import AugmentationSounds, augmented
 from earmark.train.callbacks import EarlyStopping, EstimateTime, EvaluateEveryEpochs

@@ -12,9 +12,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from earmark.models.decision import Prediction
 from earmark.predict.timeline import Segment, Window
 from earmark.tasks import Task
+from earmark.tasks.decision import Prediction
 
 # what gets a row -> the columns with its place in the recording
 TIME_COLUMNS: dict[str, list[str]] = {"clips": [], "windows": ["start_s", "end_s"], "segments": ["start_s", "end_s"]}

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 from earmark.data.clips import join_labels
 from earmark.files import csv_row
-from earmark.models.decision import Prediction
 from earmark.predict.formats.base import TIME_COLUMNS, Rows, RowSettings, score_text, seconds_text
 from earmark.predict.timeline import Segment, Window
 from earmark.tasks import Task
+from earmark.tasks.decision import Prediction
 
 
 def csv_rows(settings: RowSettings) -> Rows:

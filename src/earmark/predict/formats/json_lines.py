@@ -6,16 +6,16 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from earmark.models.decision import Prediction
 from earmark.predict.formats.base import Rows, score_text
 from earmark.predict.timeline import Segment, Window
+from earmark.tasks.decision import Prediction
 
 
 class JsonRows(Rows):
     """``{"path", "predictions": [{"label", "score"}, ...]}`` or ``{"path", "error"}``.
 
     If several labels are possible, those with ``"present": true`` are predicted. A rejected first class is under
-    ``below_threshold``; see :class:`earmark.models.decision.Prediction`.
+    ``below_threshold``; see :class:`earmark.tasks.decision.Prediction`.
     """
 
     def clip(self, source: str, top: Sequence[Prediction]) -> str:

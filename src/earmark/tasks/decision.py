@@ -16,7 +16,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any, Protocol, TypedDict
 
 import numpy as np
 
@@ -31,6 +31,22 @@ REJECTED = -1  # as an answer
 _VERSION = 1
 _HOTTEST = 1000.0
 _LISTED = 50  # thresholds in one line
+
+
+class WantedThresholds(Protocol):
+    """What is asked of thresholds; each is ``None`` if nothing is.
+
+    Attributes:
+        target_precision: precision of each class's answers.
+        reject_target_precision: precision of all answers together.
+        reject_false_accept_rate: fraction of the clips of ``reject_class`` that are taken for another class.
+        reject_class: the answer below a threshold.
+    """
+
+    target_precision: float | None
+    reject_target_precision: float | None
+    reject_false_accept_rate: float | None
+    reject_class: str | None
 
 
 class _Named(TypedDict):

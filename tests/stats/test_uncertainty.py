@@ -7,7 +7,7 @@ import pytest
 from scipy.stats import binomtest, ttest_1samp
 from sklearn.metrics import confusion_matrix
 
-from earmark.scoring.uncertainty import (
+from earmark.stats.uncertainty import (
     Units,
     bootstrap_intervals,
     calibration_error,
@@ -15,7 +15,7 @@ from earmark.scoring.uncertainty import (
     proportion_interval,
     share_interval,
 )
-from tests.scoring.test_paired import macro_f1
+from tests.stats.test_paired import macro_f1
 
 
 def test_intervals_are_those_of_clips_drawn_anew() -> None:

@@ -10,7 +10,7 @@ from sklearn.metrics import mean_absolute_error, r2_score, root_mean_squared_err
 
 from earmark.errors import ModelError
 from earmark.scoring.diagnosis import diagnose
-from earmark.scoring.regression import compute_regression
+from earmark.tasks.regression_figures import compute_regression
 
 
 def made(count: int = 300, noise: float = 2.0) -> tuple[np.ndarray, np.ndarray]:

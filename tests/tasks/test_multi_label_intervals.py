@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import average_precision_score
 
-from earmark.scoring.multi_label import _Ranked, compute_multi_label
+from earmark.tasks.multi_label_figures import _Ranked, compute_multi_label
 
 
 @pytest.mark.parametrize("clips", [1, 7, 300])

@@ -1,6 +1,6 @@
 """The contract of a task: everything that differs between one class, several labels and a number.
 
-A new task is one file with a subclass of :class:`Task`, and its line in :mod:`earmark.tasks.registry`.
+A new task is one file with a subclass of :class:`Task`, and its line in :mod:`earmark.tasks.task_registry`.
 ``tests/tasks/test_toy_task.py`` is an example. Nothing else asks which task it is.
 
 Shapes: N clips, W windows of a clip, C classes; C is 1 in a regression.
@@ -65,7 +65,7 @@ class Task(ABC):
         return self.name
 
     def __reduce__(self) -> tuple[Any, ...]:
-        from earmark.tasks.registry import find_task
+        from earmark.tasks.task_registry import find_task
 
         return find_task, (self.name,)  # a task is the same object in every process and copy
 

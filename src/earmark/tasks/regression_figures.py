@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 from scipy.stats import spearmanr
 
-from earmark.scoring.figures import CardTable, Headline, check_can_judge
-from earmark.scoring.uncertainty import REPLICATES, Interval, Units, percentile_interval
+from earmark.stats.uncertainty import REPLICATES, Interval, Units, percentile_interval
+from earmark.tasks.figures import CardTable, Headline, check_can_judge
 from earmark.words import counted
 
 

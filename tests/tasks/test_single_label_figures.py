@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from earmark.errors import DataError, ModelError
-from earmark.scoring.metrics import compute_metrics
+from earmark.tasks.single_label_figures import compute_metrics
 
 LABELS = ["a", "b", "c", "d"]
 

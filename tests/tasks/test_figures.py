@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from earmark.errors import UsageError
-from earmark.scoring.figures import METRICS, check_direction, higher_is_better, metric_key
-from earmark.scoring.metrics import figures_of
 from earmark.tasks import Task
-from earmark.tasks.registry import TASKS
+from earmark.tasks.figures import METRICS, check_direction, higher_is_better, metric_key
+from earmark.tasks.single_label_figures import figures_of
+from earmark.tasks.task_registry import TASKS
 
 LABELS = [f"class {i}" for i in range(8)]
 # Numbers in metrics.json that describe the clips or a baseline, not the model.

@@ -11,13 +11,13 @@ from sklearn.metrics import average_precision_score, f1_score, log_loss, roc_auc
 
 from earmark.data.clips import ClipTable
 from earmark.errors import DataError, ModelError, UsageError
-from earmark.models.decision import NEVER, Decision
-from earmark.scoring.calibration import WindowLogits, fit_temperature
 from earmark.scoring.decide import check_task_can_fit, fit_decision
-from earmark.scoring.metrics import figures_of
-from earmark.scoring.multi_label import compute_multi_label
 from earmark.settings.training import DecisionArguments
 from earmark.tasks import Task, sigmoid
+from earmark.tasks.calibration import WindowLogits, fit_temperature
+from earmark.tasks.decision import NEVER, Decision
+from earmark.tasks.multi_label_figures import compute_multi_label
+from earmark.tasks.single_label_figures import figures_of
 
 LABELS = ["dog", "rain", "wind"]
 CLIPS = ClipTable([], "clips")

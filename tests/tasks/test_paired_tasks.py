@@ -7,7 +7,8 @@ import pytest
 from scipy.stats import wilcoxon
 from sklearn.metrics import average_precision_score, f1_score
 
-from earmark.scoring.paired_tasks import compare_labels, compare_numbers, error_gaps
+from earmark.tasks.multi_label_comparison import compare_labels
+from earmark.tasks.regression_comparison import compare_numbers, error_gaps
 
 
 def models(count: int = 300, labels: int = 3) -> tuple[np.ndarray, list[tuple[np.ndarray, np.ndarray]]]:

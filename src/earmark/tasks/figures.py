@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from earmark.errors import DataError, ModelError, UsageError
-from earmark.scoring.uncertainty import Interval
+from earmark.stats.uncertainty import Interval
 from earmark.tasks import Task
 
 # The metrics that can choose a model, and whether a higher value of each is better. The headline of a task comes first.

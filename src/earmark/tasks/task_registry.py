@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from earmark.tasks.base import Task
 from earmark.tasks.multi_label import MultiLabel
 from earmark.tasks.regression import Regression
 from earmark.tasks.single_label import SingleLabel
+from earmark.tasks.task import Task
 
 SINGLE_LABEL, MULTI_LABEL, REGRESSION = SingleLabel(), MultiLabel(), Regression()
 TASKS: tuple[Task, ...] = (SINGLE_LABEL, MULTI_LABEL, REGRESSION)

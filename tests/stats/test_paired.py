@@ -9,8 +9,9 @@ import pytest
 from scipy.stats import binomtest
 from sklearn.metrics import f1_score
 
-from earmark.scoring.paired import compare, holm, mcnemar, sign_flip
-from earmark.scoring.uncertainty import Units
+from earmark.stats.paired import holm, mcnemar, sign_flip
+from earmark.stats.uncertainty import Units
+from earmark.tasks.single_label_comparison import compare
 
 
 def test_figures_of_a_worked_example() -> None:

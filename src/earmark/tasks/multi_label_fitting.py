@@ -10,17 +10,16 @@ from typing import Any
 
 import numpy as np
 
-from earmark.models.decision import NEVER
-from earmark.scoring.calibration import binary_loss
-from earmark.scoring.thresholds import lowest_threshold
-from earmark.scoring.uncertainty import binary_calibration_error
-from earmark.settings.training import DecisionArguments
+from earmark.stats.thresholds import lowest_threshold
+from earmark.stats.uncertainty import binary_calibration_error
+from earmark.tasks.calibration import binary_loss
+from earmark.tasks.decision import NEVER, WantedThresholds
 
 _NAMED = 10  # labels in one line
 
 
 def fit_label_thresholds(
-    probabilities: np.ndarray, targets: np.ndarray, labels: Sequence[str], settings: DecisionArguments
+    probabilities: np.ndarray, targets: np.ndarray, labels: Sequence[str], settings: WantedThresholds
 ) -> tuple[dict[str, float], list[str]]:
     """The lowest probability of each label from which on its answers are as precise as asked for.
 

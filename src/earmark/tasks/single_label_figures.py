@@ -1,7 +1,7 @@
 """Scores and targets to numbers, in process, with the rate of the most frequent class always beside them.
 
-Figures of single labels are here; those of the other tasks in :mod:`earmark.scoring.multi_label` and
-:mod:`earmark.scoring.regression`.
+Figures of single labels are here; those of the other tasks in :mod:`earmark.tasks.multi_label_figures` and
+:mod:`earmark.tasks.regression_figures`.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 from sklearn.metrics import confusion_matrix, precision_recall_fscore_support, top_k_accuracy_score
 
-from earmark.scoring.figures import CardTable, Figures, Headline, check_can_judge, figure
-from earmark.scoring.multi_label import compute_multi_label
-from earmark.scoring.regression import compute_regression
-from earmark.scoring.uncertainty import Interval, Units, bootstrap_intervals, calibration_error
+from earmark.stats.uncertainty import Interval, Units, bootstrap_intervals, calibration_error
 from earmark.tasks import Task, softmax
+from earmark.tasks.figures import CardTable, Figures, Headline, check_can_judge, figure
+from earmark.tasks.multi_label_figures import compute_multi_label
+from earmark.tasks.regression_figures import compute_regression
 from earmark.words import counted
 
 _TOP_K = (3, 5)

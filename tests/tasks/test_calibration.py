@@ -5,10 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from earmark.scoring.calibration import WindowLogits, WindowsOfClips, all_right, fit_temperature
-from earmark.scoring.uncertainty import calibration_error
+from earmark.scoring.clip_windows import WindowsOfClips
 from earmark.scoring.windows import Windowing
+from earmark.stats.uncertainty import calibration_error
 from earmark.tasks import softmax
+from earmark.tasks.calibration import WindowLogits, all_right, fit_temperature
 
 CLASSES = 5
 

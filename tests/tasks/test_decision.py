@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from earmark.errors import ModelError
-from earmark.models.decision import NEVER, PLAIN, Decision, read_decision
 from earmark.tasks import Task
+from earmark.tasks.decision import NEVER, PLAIN, Decision, read_decision
 
 LABELS = ["no", "yes", "noise"]
 P = np.array([[0.6, 0.3, 0.1], [0.2, 0.5, 0.3], [0.2, 0.3, 0.5], [0.9, 0.1, 0.0]], dtype=np.float32)

@@ -14,10 +14,10 @@ import numpy as np
 from scipy.sparse import csr_array
 from sklearn.metrics import roc_auc_score
 
-from earmark.scoring.calibration import binary_loss
-from earmark.scoring.figures import CardTable, Headline, check_can_judge, figure
-from earmark.scoring.uncertainty import REPLICATES, Interval, Units, binary_calibration_error, percentile_interval
+from earmark.stats.uncertainty import REPLICATES, Interval, Units, binary_calibration_error, percentile_interval
 from earmark.tasks import sigmoid
+from earmark.tasks.calibration import binary_loss
+from earmark.tasks.figures import CardTable, Headline, check_can_judge, figure
 from earmark.words import counted
 
 THRESHOLD = 0.5  # of a label for which none was fitted

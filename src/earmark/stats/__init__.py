@@ -1,0 +1,1 @@
+"""Statistics of figures: intervals, tests, thresholds. Plain numpy; nothing here knows a task or a model."""

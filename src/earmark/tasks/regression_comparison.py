@@ -1,0 +1,71 @@
+"""Whether one model of numbers is better than another on the same clips.
+
+Shapes: N clips, K models.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from scipy.stats import rankdata, wilcoxon
+
+from earmark.stats.paired import Compared, Paired, estimate, sign_flip
+from earmark.stats.uncertainty import REPLICATES, Units
+
+
+def compare_numbers(numbers: np.ndarray, answers: Sequence[np.ndarray], units: Units | None = None) -> Compared:
+    """Hold models of numbers against the first of them.
+
+    Wilcoxon 1945 of the differences of the absolute errors, over groups :func:`earmark.stats.paired.sign_flip` of
+    them; and a paired bootstrap of mean absolute error and root mean square error.
+
+    Args:
+        numbers: what the answers should be, float (N,).
+        answers: of each model, float (N,).
+        units: what is drawn and tested; ``None`` for clips, which are then taken as independent.
+    """
+    errors = np.abs(np.stack(answers) - numbers)  # (K, N)
+    units = units or Units(len(numbers))
+    drawn = [_errors(times / times.sum(axis=1, keepdims=True), errors) for times in units.draws(REPLICATES)]
+    of_draws = {name: np.concatenate([one[name] for one in drawn]) for name in drawn[0]}  # (R, K)
+    here = _errors(np.full((1, len(numbers)), 1 / len(numbers)), errors)  # (1, K)
+    figures = [
+        {name: estimate(of[0, k], of_draws[name][:, k]) for name, of in here.items()} for k in range(len(errors))
+    ]
+    pairs = []
+    for k in range(1, len(errors)):
+        gap = error_gaps(numbers, answers[0], answers[k])
+        leaning, p = _errors_test(gap, units)
+        differences = {
+            name: estimate(of[0, k] - of[0, 0], of_draws[name][:, k] - of_draws[name][:, 0])
+            for name, of in here.items()
+        }
+        pairs.append(Paired(int((gap > 0).sum()), int((gap < 0).sum()), leaning < 0, p, differences))
+    return Compared(figures, pairs, [{} for _ in answers])
+
+
+def _errors_test(gap: np.ndarray, units: Units) -> tuple[float, float]:
+    """Below 0 where the second model is better by what the test looks at, and p."""
+    if units.are_groups:
+        return float(gap.sum()), sign_flip(gap, units)
+    leaning = float(np.sign(gap[gap != 0]) @ rankdata(np.abs(gap[gap != 0])))
+    return leaning, float(wilcoxon(gap).pvalue) if gap.any() else 1.0
+
+
+def error_gaps(numbers: np.ndarray, first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """How much larger the second model's absolute errors are than the first's, float (N,); 0 but for rounding is 0.
+
+    Args:
+        numbers: what the answers should be, float (N,).
+        first, second: answers of each, float (N,).
+    """
+    errors = np.abs(np.stack([first, second]) - numbers)
+    gap: np.ndarray = errors[1] - errors[0]
+    gap[np.abs(gap) <= 1e-9 * errors.max()] = 0
+    return gap
+
+
+def _errors(weights: np.ndarray, sizes: np.ndarray) -> dict[str, np.ndarray]:
+    """Mean absolute error and root mean square error of absolute errors (K, N), each (R, K), by weights (R, N)."""
+    return {"mae": weights @ sizes.T, "rmse": np.sqrt(weights @ (sizes**2).T)}

@@ -1,0 +1,87 @@
+"""Whether one model of single labels is better than another on the same clips.
+
+Shapes: N clips, C classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from earmark.stats.paired import Compared, Estimate, Paired, hits_test
+from earmark.stats.uncertainty import (
+    REPLICATES,
+    Units,
+    bootstrap_intervals,
+    figures_of_draws,
+    percentile_interval,
+)
+
+
+def compare_classes(
+    targets: np.ndarray, answers: Sequence[np.ndarray], num_classes: int, units: Units | None = None
+) -> Compared:
+    """Hold models of single labels against the first of them, see :func:`compare`.
+
+    Args:
+        targets: int (N,), class indices, N >= 1.
+        answers: of each model, int (N,).
+        num_classes: C.
+        units: what intervals and tests are over; ``None`` for clips.
+    """
+    units = units or Units(len(targets))
+    figures: list[dict[str, Estimate]] = []
+    of_labels: list[Mapping[str, np.ndarray]] = []
+    for of in answers:
+        confusion = np.zeros((num_classes, num_classes), np.int64)
+        np.add.at(confusion, (targets, of), 1)
+        hits, support = np.diag(confusion), confusion.sum(axis=1)
+        with np.errstate(invalid="ignore"):
+            f1 = np.where(support > 0, 2 * hits / (support + confusion.sum(axis=0)), np.nan)
+        values = {"accuracy": float(hits.sum() / len(targets)), "macro_f1": float(np.nanmean(f1))}
+        within = bootstrap_intervals(confusion, units, targets * num_classes + of)
+        figures.append({name: Estimate(value, within[name]) for name, value in values.items()})
+        of_labels.append({"f1": f1})
+    pairs = [compare(targets, answers[0], of, num_classes, units) for of in answers[1:]]
+    return Compared(figures, pairs, of_labels)
+
+
+def compare(
+    targets: np.ndarray,
+    first: np.ndarray,
+    second: np.ndarray,
+    num_classes: int,
+    units: Units | None = None,
+    *,
+    seed: int = 0,
+) -> Paired:
+    """Hold two models against each other, by accuracy and by the mean F1 over the classes that have clips.
+
+    A test of the clips that one alone has right (:func:`hits_test`), and a paired bootstrap: clips, or whole groups,
+    are drawn anew with replacement, the same ones for both.
+
+    Args:
+        targets: int (N,), class indices, N >= 1.
+        first: int (N,), answers of the first model.
+        second: int (N,), answers of the second.
+        num_classes: C.
+        units: what is drawn and tested; ``None`` for clips, which are then taken as independent.
+        seed: of the draws.
+    """
+    units = units or Units(len(targets))
+    only_first, only_second, p = hits_test(first == targets, second == targets, units)
+    # as for one model, the figures depend on how often each (target, answer, answer) occurs
+    answered = np.stack([targets, first, second])
+    cells, cell_of, counts = np.unique(answered, axis=1, return_inverse=True, return_counts=True)
+    drawn = units.draws_of_cells(cell_of.ravel(), len(counts), REPLICATES, seed=seed)
+    found = {}
+    for number, draws in (("drawn", drawn), ("here", counts[None])):
+        one = figures_of_draws(draws, cells[0], cells[1], num_classes)
+        other = figures_of_draws(draws, cells[0], cells[2], num_classes)
+        found[number] = {name: other[name] - one[name] for name in one}
+    differences = {
+        name: Estimate(float(found["here"][name][0]), percentile_interval(found["drawn"][name]))
+        for name in found["here"]
+    }
+    return Paired(only_first, only_second, only_second > only_first, p, differences)
