@@ -11,10 +11,12 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+import transformers
 
 from earmark.batch.augment import AugmentedClips
 from earmark.cli.main import main
 from earmark.errors import UsageError
+from earmark.models.frontend import Frontend
 from earmark.settings.files import saved_config
 from earmark.train.frozen import stage_to_keep
 from earmark.train.mixing import MixedLabels
@@ -135,7 +137,8 @@ def test_the_model_is_told_what_cannot_work(
         make_trainer(build("wav2vec2"), clips, tmp_path, augment="gain")
     assert "--augment gain changes nothing here" in caplog.text
     audio = build("whisper")
-    audio.frontend._features = None
+    extractor = transformers.WhisperFeatureExtractor(dither=1e-6)
+    audio.frontend = Frontend(extractor, min_samples=400, max_samples=8000, pads_itself=True)
     with pytest.raises(UsageError, match="--augment spec: not made for the inputs of a WhisperFeatureExtractor"):
         make_trainer(audio, clips, tmp_path, augment="spec")
 

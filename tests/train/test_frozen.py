@@ -20,6 +20,7 @@ import transformers
 from earmark.data import flat_file
 from earmark.data.usable import UsableClips
 from earmark.errors import DataError, OutputError
+from earmark.families.frontend import with_settings
 from earmark.families.wav2vec2 import Wav2Vec2, WavLM
 from earmark.models.build import AudioModel, ModelSource, load_trained
 from earmark.models.freeze import body_of
@@ -142,7 +143,8 @@ def test_without_an_attention_mask_features_of_mixed_lengths_are_not_kept(
     even: dict[str, UsableClips], mixed: dict[str, UsableClips], caplog: pytest.LogCaptureFixture
 ) -> None:
     audio = build("wav2vec2", "feature_encoder")
-    audio.frontend.extractor.return_attention_mask = False  # as --attention_mask False: padding counts as sound
+    # as --attention_mask False: padding counts as sound
+    audio.frontend.extractor = with_settings(audio.frontend.extractor, return_attention_mask=False)
     assert stage_to_keep(audio, training_clips(audio, even["train"]), 3, small_only=False) == "features"
     with caplog.at_level(logging.INFO):
         assert stage_to_keep(audio, training_clips(audio, mixed["train"]), 3, small_only=False) is None

@@ -12,6 +12,8 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from earmark.families.frontend import Extractor, FrontendSettings, WaveformSettings
+
 if TYPE_CHECKING:
     import torch
 
@@ -40,6 +42,7 @@ class Family:
 
     Attributes:
         model_types: ``model_type`` of their configurations.
+        frontend: the kind of frontend; a checkpoint has settings of it.
         is_own: whether the models are earmark's own, registered with Transformers' Auto classes.
         takes_one_length: whether the encoder takes clips of one length only, which its feature extractor pads to.
         masks_padding: whether the library's own forward gives a padded clip the logits that it has alone.
@@ -55,6 +58,7 @@ class Family:
     """
 
     model_types: ClassVar[tuple[str, ...]] = ()
+    frontend: ClassVar[type[FrontendSettings]] = WaveformSettings
     is_own = False
     takes_one_length = False
     masks_padding = False
@@ -69,15 +73,15 @@ class Family:
     pretrained = Recipe(3e-5, 128, 1200)
     from_scratch = Recipe(3e-4, 32, 2000, ema=0.99)
 
-    def native_length_s(self, config: Any, extractor: Any) -> float | None:
+    def native_length_s(self, config: Any, extractor: Extractor) -> float | None:
         """Return the one clip length that the encoder takes, in seconds; ``None`` if it takes any."""
         return None
 
-    def possible_length_s(self, config: Any, extractor: Any, length_s: float) -> float:
+    def possible_length_s(self, config: Any, extractor: Extractor, length_s: float) -> float:
         """Return the shortest length from ``length_s`` on that the encoder can be cut to, in seconds."""
         return length_s
 
-    def cut(self, model: Any, extractor: Any, length_s: float) -> Any:
+    def cut(self, model: Any, extractor: Extractor, length_s: float) -> Extractor:
         """Make the encoder as short as ``length_s``, which it can be cut to; return the extractor for that length."""
         return extractor
 
@@ -97,11 +101,9 @@ class Family:
             samples = (samples - 1) * stride + kernel
         return int(samples)
 
-    def default_extractor(self, config: Any) -> Any:
-        """Return the feature extractor of a model that is saved without one."""
-        from transformers import Wav2Vec2FeatureExtractor
-
-        return Wav2Vec2FeatureExtractor(do_normalize=self.normalizes_clips, return_attention_mask=True)
+    def default_frontend(self, config: Any) -> FrontendSettings:
+        """Return the frontend of a model that is saved without one."""
+        return WaveformSettings(do_normalize=self.normalizes_clips, return_attention_mask=True)
 
     def static_forward(self, model: Any) -> Any:
         """Return a forward of our own for this model, in which padding changes nothing; ``None`` for the library's."""

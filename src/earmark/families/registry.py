@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from earmark.families.base import Family
+from earmark.families.frontend import FrontendSettings
 from earmark.families.spectrogram_transformer import SpectrogramTransformer
 from earmark.families.temporal_resnet import TemporalResNet
 from earmark.families.wav2vec2 import Conformer, Wav2Vec2, WavLM
@@ -32,3 +33,9 @@ def find_family(config: Any) -> Family:
     """Return the family of a configuration of Transformers, or of a ``model_type``."""
     model_type = config if isinstance(config, str) else config.model_type
     return next((family for family in FAMILIES if model_type in family.model_types), _OTHERS)
+
+
+def find_frontend(extractor_type: str) -> type[FrontendSettings] | None:
+    """Return the kind of frontend that a feature extractor of Transformers computes; ``None`` if there is none."""
+    kinds = (family.frontend for family in (*FAMILIES, _OTHERS))
+    return next((kind for kind in kinds if kind.extractor_type == extractor_type), None)

@@ -5,20 +5,74 @@ Its position table is learned for each patch, so a shorter model is the same mod
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from earmark.families.base import MEL_HOP_S, Family, Recipe
+from earmark.families.features import is_valid
+from earmark.families.frontend import FrontendSettings, with_settings
+from earmark.families.kaldi import FRAME, KaldiFeatures
+from earmark.families.spectra import hann
 
-_WINDOW_S = 0.025  # of Kaldi's filter bank, in ASTFeatureExtractor
+_WINDOW_S = 0.025  # of Kaldi's filter bank
+
+
+@dataclass(frozen=True)
+class SpectrogramSettings(FrontendSettings):
+    """Kaldi's filter banks padded with zeros or cut to one length, then normalised by the data set's figures.
+
+    Attributes:
+        num_mel_bins: mel bins.
+        max_length: the one length, in frames.
+        do_normalize: whether mean and standard deviation below are used.
+        mean: of AudioSet's log-mel values.
+        std: half of what values are divided by.
+    """
+
+    extractor_type = "ASTFeatureExtractor"
+
+    num_mel_bins: int = 128
+    max_length: int = 1024
+    do_normalize: bool = True
+    mean: float = -4.2677393
+    std: float = 4.5689974
+
+    def features(self) -> SpectrogramFeatures:
+        """See the base class."""
+        return SpectrogramFeatures(self)
+
+
+class SpectrogramFeatures(KaldiFeatures):
+    """Gives ``input_values`` (B, F, M)."""
+
+    def __init__(self, settings: SpectrogramSettings) -> None:
+        super().__init__(settings.sampling_rate, settings.num_mel_bins, hann(FRAME, periodic=False))
+        self.settings = settings
+
+    def num_frames(self, num_samples: torch.Tensor) -> torch.Tensor:
+        """See the base class."""
+        return self.whole_frames(num_samples)
+
+    def compute(self, samples: torch.Tensor, num_samples: torch.Tensor) -> dict[str, torch.Tensor]:
+        """See the base class."""
+        settings = self.settings
+        log_mel = self.log_mel(samples)[:, : settings.max_length]
+        valid = is_valid(self.num_frames(num_samples), log_mel.shape[1])
+        log_mel = F.pad(log_mel * valid[..., None], (0, 0, 0, settings.max_length - log_mel.shape[1]))
+        if settings.do_normalize:
+            log_mel = (log_mel - settings.mean) / (settings.std * 2)
+        return {"input_values": log_mel}
 
 
 class SpectrogramTransformer(Family):
     """Patches of a mel spectrogram; a clip has at least one."""
 
     model_types = ("audio-spectrogram-transformer",)
+    frontend = SpectrogramSettings
     takes_one_length = True
     masks_padding = True
     feature_encoder = ("embeddings.patch_embeddings",)
@@ -46,17 +100,15 @@ class SpectrogramTransformer(Family):
         # The extractor pads at the end, so the first columns are where short clips lay when the table was learned.
         first = grid[:, :, :columns].reshape(1, rows * columns, -1)
         embeddings.position_embeddings = nn.Parameter(torch.cat([special, first], dim=1))
-        return type(extractor).from_dict({**extractor.to_dict(), "max_length": frames})
+        return with_settings(extractor, max_length=frames)
 
     def restore_length(self, config: Any, other: Any) -> None:
         """See the base class."""
         config.max_length = other.max_length
 
-    def default_extractor(self, config: Any) -> Any:
+    def default_frontend(self, config: Any) -> SpectrogramSettings:
         """See the base class."""
-        from transformers import ASTFeatureExtractor
-
-        return ASTFeatureExtractor(num_mel_bins=config.num_mel_bins, max_length=config.max_length)
+        return SpectrogramSettings(num_mel_bins=config.num_mel_bins, max_length=config.max_length)
 
     def embeddings(self, model: Any, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
         """See the base class."""

@@ -2,17 +2,83 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
+import torch
+import torch.nn.functional as F
+
 from earmark.families.base import MEL_HOP_S, Family, span_frames
+from earmark.families.features import is_valid, normalized
+from earmark.families.frontend import FrontendSettings
+from earmark.families.kaldi import FRAME, KaldiFeatures
+from earmark.families.spectra import povey
 
 _MEL_BINS = 80
+
+
+@dataclass(frozen=True)
+class StackedMelSettings(FrontendSettings):
+    """Kaldi's filter banks normalised bin by bin over the clip, several frames put into one.
+
+    Attributes:
+        num_mel_bins: mel bins.
+        stride: frames put into one.
+    """
+
+    extractor_type = "SeamlessM4TFeatureExtractor"
+
+    feature_size: int = _MEL_BINS
+    return_attention_mask: bool = True
+    num_mel_bins: int = _MEL_BINS
+    stride: int = 2
+
+    @property
+    def levels_out(self) -> bool:
+        """Each mel bin's mean is taken away, in decibels."""
+        return True
+
+    def features(self) -> StackedMelFeatures:
+        """See the base class."""
+        return StackedMelFeatures(self)
+
+
+class StackedMelFeatures(KaldiFeatures):
+    """Gives ``input_features`` (B, F, stride * M) and ``attention_mask`` (B, F) int64."""
+
+    input_name = "input_features"
+
+    def __init__(self, settings: StackedMelSettings) -> None:
+        super().__init__(settings.sampling_rate, settings.num_mel_bins, povey(FRAME), scale=2.0**15)
+        self.stride = settings.stride
+        self.padding_value = settings.padding_value
+
+    def num_frames(self, num_samples: torch.Tensor) -> torch.Tensor:
+        """See the base class."""
+        return self.whole_frames(num_samples) // self.stride
+
+    def compute(self, samples: torch.Tensor, num_samples: torch.Tensor) -> dict[str, torch.Tensor]:
+        """See the base class."""
+        log_mel = self.log_mel(samples)
+        count = self.whole_frames(num_samples)
+        valid = is_valid(count, log_mel.shape[1])[..., None]  # (B, F, 1)
+        log_mel = normalized(log_mel, valid, count[:, None, None], lost_degrees=1)
+        log_mel = log_mel.masked_fill(~valid, self.padding_value)
+        # padded to an even number of frames, whatever the stride; what is left over of it is cut
+        frames = log_mel.shape[1] + log_mel.shape[1] % 2
+        log_mel = F.pad(log_mel, (0, 0, 0, frames - log_mel.shape[1]), value=self.padding_value)
+        frames -= frames % self.stride
+        stacked = log_mel[:, :frames].unflatten(1, (-1, self.stride)).flatten(2)
+        # a stacked frame counts when its second half does; with a stride of 1 the extractor leaves no mask at all
+        mask = is_valid(count, frames)[:, 1 :: self.stride] if self.stride > 1 else valid[:, :0, 0]
+        return {"input_features": stacked, "attention_mask": mask.long()}
 
 
 class Wav2Vec2Bert(Family):
     """It normalises each mel bin over the frames of a clip, and so needs a few of them."""
 
     model_types = ("wav2vec2-bert",)
+    frontend = StackedMelSettings
     masks_padding = True
     feature_encoder = ("feature_projection",)
 
@@ -21,11 +87,9 @@ class Wav2Vec2Bert(Family):
         hop = round(MEL_HOP_S * rate_hz)
         return super().min_samples(config, rate_hz) + hop * (max(span_frames(config), 2) * _stride(config) - 1)
 
-    def default_extractor(self, config: Any) -> Any:
+    def default_frontend(self, config: Any) -> StackedMelSettings:
         """See the base class."""
-        from transformers import SeamlessM4TFeatureExtractor
-
-        return SeamlessM4TFeatureExtractor(stride=_stride(config))
+        return StackedMelSettings(stride=_stride(config))
 
 
 def _stride(config: Any) -> int:

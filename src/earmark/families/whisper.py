@@ -7,20 +7,115 @@ table; a clip of 1 s then costs 1 s.
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import Any
 
+import torch
+import torch.nn.functional as F
 from torch import nn
 
 from earmark.families.base import Family, Recipe
+from earmark.families.features import Features, is_valid
+from earmark.families.frontend import FrontendSettings, with_settings
+from earmark.families.mel_filters import MelScale, mel_filters
+from earmark.families.spectra import Product, fourier_basis, hann, overlapping_frames, power, to_float32
 
 _FRAMES_PER_POSITION = 2  # the second convolution has stride 2
 _FRAMES_PER_SECOND = 100
+_HIGHEST_HZ = 8000.0  # of its mel filters, at any sampling rate
+
+
+@dataclass(frozen=True)
+class WhisperSettings(FrontendSettings):
+    """Log10 mel of the clip padded to one length, eight decades below its peak.
+
+    Attributes:
+        feature_size: mel bins.
+        chunk_length: the one length, in whole seconds.
+        hop_length: samples from frame to frame.
+        n_fft: samples of a frame.
+        dither: level of noise that is added; tensor code knows 0 only.
+    """
+
+    extractor_type = "WhisperFeatureExtractor"
+
+    feature_size: int = 80
+    chunk_length: int = 30
+    hop_length: int = 160
+    n_fft: int = 400
+    dither: float = 0.0
+
+    @property
+    def n_samples(self) -> int:
+        """The one length, in samples."""
+        return self.chunk_length * self.sampling_rate
+
+    def derived(self) -> dict[str, Any]:
+        """See the base class."""
+        return {"n_samples": self.n_samples, "nb_max_frames": self.n_samples // self.hop_length}
+
+    def features(self) -> WhisperFeatures:
+        """See the base class."""
+        return WhisperFeatures(self)
+
+
+class WhisperFeatures(Features):
+    """Gives ``input_features`` (B, M, F).
+
+    Frames are centred and the last one is left out, as in OpenAI's ``whisper/audio.py``.
+    """
+
+    input_name = "input_features"
+    bins_first = True
+    basis: torch.Tensor
+    filters: torch.Tensor
+
+    def __init__(self, settings: WhisperSettings) -> None:
+        super().__init__()
+        self.settings = settings
+        n_fft = settings.n_fft
+        filters = mel_filters(
+            MelScale.SLANEY,
+            num_bins=1 + n_fft // 2,
+            num_mels=settings.feature_size,
+            lowest_hz=0.0,
+            highest_hz=_HIGHEST_HZ,
+            rate_hz=settings.sampling_rate,
+        )
+        basis = fourier_basis(hann(n_fft, periodic=True), n_fft)
+        self.register_buffer("basis", to_float32(basis), persistent=False)
+        self.register_buffer("filters", to_float32(filters), persistent=False)
+        self.to_spectrum, self.to_mel = Product(), Product()
+
+    @property
+    def pads_with_silence(self) -> bool:
+        """See the base class."""
+        return self.settings.padding_value == 0.0
+
+    def num_frames(self, num_samples: torch.Tensor) -> torch.Tensor:
+        """See the base class."""
+        return num_samples // self.settings.hop_length
+
+    def compute(self, samples: torch.Tensor, num_samples: torch.Tensor) -> dict[str, torch.Tensor]:
+        """See the base class."""
+        length, n_fft, value = self.settings.n_samples, self.settings.n_fft, self.settings.padding_value
+        samples = samples[:, :length]
+        samples = F.pad(samples, (0, length - samples.shape[1]))
+        if value != 0.0:
+            samples = samples.masked_fill(~is_valid(num_samples, length), value)
+        centred = F.pad(samples[:, None], (n_fft // 2, n_fft // 2), mode="reflect")[:, 0]
+        frames = overlapping_frames(centred, n_fft, self.settings.hop_length)[:, :-1]  # (B, F, n_fft)
+        energies = power(self.to_spectrum(frames, self.basis))  # (B, F, bins)
+        log_mel = self.to_mel(energies, self.filters).clamp(min=1e-10).log10()  # (B, F, M)
+        log_mel = torch.maximum(log_mel, log_mel.amax(dim=(1, 2), keepdim=True) - 8.0)
+        return {"input_features": ((log_mel + 4.0) / 4.0).transpose(1, 2)}
 
 
 class Whisper(Family):
-    """The encoder and a head; its extractor knows whole seconds only."""
+    """The encoder and a head; its frontend knows whole seconds only."""
 
     model_types = ("whisper",)
+    frontend = WhisperSettings
     takes_one_length = True
     masks_padding = True
     feature_encoder = ("conv1", "conv2")
@@ -49,18 +144,16 @@ class Whisper(Family):
         encoder.embed_positions = nn.Embedding.from_pretrained(table, freeze=True)
         encoder.max_source_positions = positions
         model.config.max_source_positions = positions
-        return type(extractor).from_dict({**extractor.to_dict(), "chunk_length": seconds})
+        return with_settings(extractor, chunk_length=seconds)
 
     def restore_length(self, config: Any, other: Any) -> None:
         """See the base class."""
         config.max_source_positions = other.max_source_positions
 
-    def default_extractor(self, config: Any) -> Any:
+    def default_frontend(self, config: Any) -> WhisperSettings:
         """See the base class."""
-        from transformers import WhisperFeatureExtractor
-
         seconds = config.max_source_positions * _FRAMES_PER_POSITION // _FRAMES_PER_SECOND
-        return WhisperFeatureExtractor(feature_size=config.num_mel_bins, chunk_length=seconds)
+        return WhisperSettings(feature_size=config.num_mel_bins, chunk_length=seconds)
 
     def body(self, model: Any) -> Any:
         """See the base class."""

@@ -23,6 +23,7 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_AUDIO_CLASSIFICATIO
 
 from earmark.data.background import find_background
 from earmark.errors import ModelError, first_line
+from earmark.families.frontend import Extractor
 from earmark.families.registry import find_family, own_model_types
 from earmark.models import (
     adapters,
@@ -154,7 +155,7 @@ def build_for_training(
     return AudioModel(install_forward(model), frontend, list(labels), Decision(task=task))
 
 
-def limits_for_training(config: Any, extractor: Any, length_s: float | None, longest_s: float) -> tuple[int, int]:
+def limits_for_training(config: Any, extractor: Extractor, length_s: float | None, longest_s: float) -> tuple[int, int]:
     """Shortest and longest clip, in samples, of the model that :func:`build_for_training` makes; needs no weights.
 
     Args:
@@ -315,13 +316,13 @@ def _load_adapted(source: ModelSource, folder: Path, config: Any) -> Any:
     return model
 
 
-def _frontend(extractor: Any, config: Any, length_s: float) -> Frontend:
+def _frontend(extractor: Extractor, config: Any, length_s: float) -> Frontend:
     shortest, longest = _limits(extractor, config, length_s)
     pads_itself = find_family(config).takes_one_length
     return Frontend(extractor, min_samples=shortest, max_samples=longest, pads_itself=pads_itself)
 
 
-def _limits(extractor: Any, config: Any, length_s: float) -> tuple[int, int]:
+def _limits(extractor: Extractor, config: Any, length_s: float) -> tuple[int, int]:
     rate_hz = int(extractor.sampling_rate)
     return find_family(config).min_samples(config, rate_hz), max(1, round(length_s * rate_hz))
 

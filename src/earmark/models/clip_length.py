@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from earmark.errors import ModelError
+from earmark.families.frontend import Extractor
 from earmark.families.registry import find_family
 
 
-def length_for_training_s(config: Any, extractor: Any, length_s: float | None, longest_s: float) -> float:
+def length_for_training_s(config: Any, extractor: Extractor, length_s: float | None, longest_s: float) -> float:
     """The longest clip that a model takes which is trained on such clips, in seconds.
 
     Args:
@@ -37,7 +38,7 @@ def length_for_training_s(config: Any, extractor: Any, length_s: float | None, l
     return native_s if length_s >= native_s - 1e-6 else family.possible_length_s(config, extractor, length_s)
 
 
-def cut_to_length(model: Any, extractor: Any, length_s: float) -> Any:
+def cut_to_length(model: Any, extractor: Extractor, length_s: float) -> Extractor:
     """Make an encoder that takes one length as long as the clips; leave all other models alone.
 
     Args:

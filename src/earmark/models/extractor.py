@@ -1,18 +1,24 @@
-"""The feature extractor of a model: from its checkpoint, from another one, or as its architecture has it."""
+"""The preprocessor of a model: from its checkpoint, from another one, or as its architecture has it.
+
+Its file is read as JSON into settings of our own. Custom code and feature extractors of Transformers that do something
+else are loaded and called through Transformers.
+"""
 
 from __future__ import annotations
 
 import json
 import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import transformers
 from huggingface_hub.errors import StrictDataclassError
-from transformers import AutoFeatureExtractor
 
 from earmark.errors import ModelError, first_line
-from earmark.families.registry import find_family
+from earmark.families.frontend import Extractor, FrontendSettings
+from earmark.families.registry import find_family, find_frontend
 
 if TYPE_CHECKING:
     from earmark.models.source import ModelSource
@@ -27,35 +33,76 @@ UNREADABLE = (OSError, ValueError, KeyError, TypeError, AttributeError, StrictDa
 # (with a tokenizer, say) are one file; feature extractors alone, and older processors, are the other.
 _PROCESSOR, _PREPROCESSOR = "processor_config.json", "preprocessor_config.json"
 _NESTED = ("feature_extractor", "audio_processor")
+_TYPE = "feature_extractor_type"
 _DECIDE_PREDICTIONS = ("sampling_rate", "do_normalize")  # settings whose default is worth a warning
 
 
-def load_extractor(source: ModelSource, folder: Path | None, config: Any) -> Any:
-    """Return the feature extractor: of the checkpoint, of another model, or the architecture's own.
+def load_extractor(source: ModelSource, folder: Path | None, config: Any) -> Extractor:
+    """Return the preprocessor: of the checkpoint, of another model, or the architecture's own.
 
     Whatever is not saved and has to be assumed is logged as a warning, once for each source.
 
     Raises:
-        ModelError: a file of the preprocessor cannot be read, or has no sampling rate that can be one.
+        ModelError: a file of the preprocessor cannot be read, or has a value that cannot be.
     """
+    family = find_family(config)
     place = source.find(source.feature_extractor) if source.feature_extractor else folder
     saved = None if place is None else saved_settings(place)
+    extractor: Extractor
     if place is None or saved is None:
-        extractor = find_family(config).default_extractor(config)
+        extractor = family.default_frontend(config)
         assumed = list(_DECIDE_PREDICTIONS)
     else:
         file, settings = saved
-        try:
-            extractor = AutoFeatureExtractor.from_pretrained(place, trust_remote_code=source.trust_remote_code)
-        except UNREADABLE as exc:
-            raise ModelError(f"{file}: cannot be read ({first_line(exc)})") from exc
-        rate_hz = getattr(extractor, "sampling_rate", None)
-        if not isinstance(rate_hz, int) or rate_hz < 1:
-            raise ModelError(f"{file}: has the sampling_rate {rate_hz}, not a rate in hertz")
+        kind = _frontend_kind(settings, config, trust_remote_code=source.trust_remote_code)
+        extractor = _from_transformers(file, source) if kind is None else _from_json(file, settings, kind)
         assumed = [name for name in _DECIDE_PREDICTIONS if name not in settings]
     _warn_of_assumed(source, place, extractor, assumed)
-    if hasattr(extractor, "return_attention_mask") and not find_family(config).takes_one_length:
+    if family.takes_one_length:
+        return extractor
+    if isinstance(extractor, FrontendSettings):
+        return replace(extractor, return_attention_mask=source.attention_mask)
+    if hasattr(extractor, "return_attention_mask"):
         extractor.return_attention_mask = source.attention_mask
+    return extractor
+
+
+def _frontend_kind(
+    settings: Mapping[str, Any], config: Any, *, trust_remote_code: bool
+) -> type[FrontendSettings] | None:
+    """The kind of frontend that a file describes; ``None`` if only Transformers may know how to compute it.
+
+    A file that names no class is of the kind of the model's family; so is one whose class the installed Transformers
+    does not have, if it holds no other settings than that kind has.
+    """
+    custom = "AutoFeatureExtractor" in (settings.get("auto_map") or {}) and trust_remote_code
+    # padding on the left is for generation, and dither is random
+    if custom or settings.get("padding_side", "right") != "right" or settings.get("dither"):
+        return None
+    kind, name = find_family(config).frontend, settings.get(_TYPE)
+    if name is None:
+        return kind
+    only_known = settings.keys() <= kind.setting_names() | {_TYPE, "processor_class"}
+    return find_frontend(name) or (kind if only_known and not hasattr(transformers, str(name)) else None)
+
+
+def _from_json(file: Path, settings: Mapping[str, Any], kind: type[FrontendSettings]) -> FrontendSettings:
+    try:
+        return kind.from_json(settings)
+    except ValueError as exc:
+        raise ModelError(f"{file}: {exc}. Fix it, or copy the file again from the model's source.") from exc
+
+
+def _from_transformers(file: Path, source: ModelSource) -> Extractor:
+    try:
+        extractor: Extractor = transformers.AutoFeatureExtractor.from_pretrained(
+            file.parent, trust_remote_code=source.trust_remote_code
+        )
+    except UNREADABLE as exc:
+        raise ModelError(f"{file}: cannot be read ({first_line(exc)})") from exc
+    rate_hz = getattr(extractor, "sampling_rate", None)
+    if not isinstance(rate_hz, int) or rate_hz < 1:
+        raise ModelError(f"{file}: has the sampling_rate {rate_hz}, not a rate in hertz")
     return extractor
 
 
@@ -87,7 +134,7 @@ def _read(path: Path) -> Mapping[str, Any]:
     return values
 
 
-def _warn_of_assumed(source: ModelSource, place: Path | None, extractor: Any, assumed: Sequence[str]) -> None:
+def _warn_of_assumed(source: ModelSource, place: Path | None, extractor: Extractor, assumed: Sequence[str]) -> None:
     values = [f"{name} {getattr(extractor, name)}" for name in assumed if hasattr(extractor, name)]
     if place is None or not values or place in source.warned:
         return

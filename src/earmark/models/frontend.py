@@ -1,7 +1,7 @@
 """The one frontend: samples in, model inputs out, the same in training, evaluation, prediction and every later path.
 
-It is the checkpoint's own Transformers feature extractor, computed as tensor code where the samples are, with the
-shortest and the longest clip made part of it. The extractor is saved with the model.
+It is the checkpoint's own (:mod:`earmark.models.extractor`), computed as tensor code where the samples are, with the
+shortest and the longest clip made part of it. Its settings are saved with the model.
 
 Shapes: B batch, T samples, F frames.
 """
@@ -15,27 +15,29 @@ from typing import Any
 import numpy as np
 import torch
 
-from earmark.models.features import Features, WhisperFeatures, make_features
+from earmark.families.features import Features
+from earmark.families.frontend import Extractor, FrontendSettings
 
 
 class Frontend:
     """Normalisation, log-mel and padding of a batch of clips.
 
     Attributes:
-        extractor: the Transformers feature extractor; ``preprocessor_config.json`` when saved.
+        extractor: its settings, or a feature extractor of Transformers that no tensor code is known for;
+            ``preprocessor_config.json`` when saved.
         sampling_rate_hz: rate of the waveforms it takes.
         min_samples: shorter clips are padded with zeros up to here.
         max_samples: longest clip the model takes at once; longer ones are cut into windows by the caller.
         pads_itself: the extractor pads every clip to the one length its model takes, and knows no other way.
     """
 
-    def __init__(self, extractor: Any, *, min_samples: int, max_samples: int, pads_itself: bool) -> None:
+    def __init__(self, extractor: Extractor, *, min_samples: int, max_samples: int, pads_itself: bool) -> None:
         self.extractor = extractor
         self.sampling_rate_hz = int(extractor.sampling_rate)
         self.min_samples = min_samples
         self.max_samples = max_samples
         self.pads_itself = pads_itself
-        self._features = make_features(extractor)
+        self._features = extractor.features() if isinstance(extractor, FrontendSettings) else None
 
     @property
     def features(self) -> Features | None:
@@ -44,8 +46,13 @@ class Frontend:
 
     @property
     def tells_padding_from_silence(self) -> bool:
-        """Whether model inputs depend on which samples are padding; Whisper's do not, whose padding is silence."""
-        return not (isinstance(self._features, WhisperFeatures) and self._features.padding_value == 0.0)
+        """Whether model inputs depend on which samples are padding."""
+        return self._features is None or not self._features.pads_with_silence
+
+    @property
+    def levels_out(self) -> bool:
+        """Whether a clip gives the same model inputs however loud it is, as far as that is known."""
+        return isinstance(self.extractor, FrontendSettings) and self.extractor.levels_out
 
     def with_limits(self, min_samples: int, max_samples: int) -> Frontend:
         """The same with another shortest and longest clip."""
@@ -103,10 +110,11 @@ class Frontend:
         self.extractor.save_pretrained(folder)
 
     def _extracted(self, samples: torch.Tensor, lengths: torch.Tensor) -> dict[str, torch.Tensor]:
-        """The same through an extractor that is not one of Transformers', on the CPU."""
+        """The same through a feature extractor of Transformers, on the CPU."""
         clips = [row[:length] for row, length in zip(samples.cpu().numpy(), lengths.tolist(), strict=True)]
         padding = {} if self.pads_itself else {"padding": True}
-        batch = self.extractor(clips, sampling_rate=self.sampling_rate_hz, return_tensors="pt", **padding)
+        extractor: Any = self.extractor
+        batch = extractor(clips, sampling_rate=self.sampling_rate_hz, return_tensors="pt", **padding)
         return {name: value.to(samples.device) for name, value in batch.items()}
 
 

@@ -17,7 +17,6 @@ import math
 import torch
 import torch.nn.functional as F
 
-from earmark.models.features import ASTFeatures, SeamlessFeatures, WaveformFeatures, WhisperFeatures
 from earmark.models.frontend import Frontend
 
 _TAPS = 255  # of the band-stop filter: edges of about 200 Hz at 16 kHz
@@ -27,7 +26,7 @@ _LOG_FLOOR_HZ = 700.0  # of the HTK mel scale, 2595 log10(1 + f / 700)
 
 def can_hide(frontend: Frontend) -> bool:
     """Whether the frontend's output is one that :func:`hide` knows."""
-    return isinstance(frontend.features, (WhisperFeatures, ASTFeatures, SeamlessFeatures, WaveformFeatures))
+    return frontend.features is not None
 
 
 def hide(
@@ -43,21 +42,15 @@ def hide(
     """
     stretches, bands = hidden[:, :_STRETCHES], hidden[:, _STRETCHES:]
     features = frontend.features
-    if isinstance(features, WhisperFeatures):
-        frames = inputs["input_features"].transpose(1, 2)
-        masked = hide_bins(frames, num_samples // features.hop, stretches, bands)
-        return {**inputs, "input_features": masked.transpose(1, 2)}
-    if isinstance(features, SeamlessFeatures):
-        count = features.num_frames(num_samples) // features.stride
-        return {
-            **inputs,
-            "input_features": hide_bins(inputs["input_features"], count, stretches, bands, features.stride),
-        }
-    if isinstance(features, ASTFeatures):
-        count = features.num_frames(num_samples)
-        return {**inputs, "input_values": hide_bins(inputs["input_values"], count, stretches, bands)}
-    rate_hz = frontend.sampling_rate_hz
-    return {**inputs, "input_values": _hide_in_waveform(inputs["input_values"], num_samples, stretches, bands, rate_hz)}
+    assert features is not None, "see can_hide"
+    values, count = inputs[features.input_name], features.num_frames(num_samples)
+    if count is None:
+        values = _hide_in_waveform(values, num_samples, stretches, bands, frontend.sampling_rate_hz)
+    elif features.bins_first:
+        values = hide_bins(values.transpose(1, 2), count, stretches, bands, features.stride).transpose(1, 2)
+    else:
+        values = hide_bins(values, count, stretches, bands, features.stride)
+    return {**inputs, features.input_name: values}
 
 
 def hide_bins(

@@ -19,15 +19,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from earmark.families.spectra import Product
+
 _FEWEST_ROWS = 8  # below, the call costs more than the product
-
-
-class Product(nn.Module):
-    """``rows @ matrix``: a place where :class:`PackedProducts` finds a product with a constant."""
-
-    def forward(self, rows: torch.Tensor, matrix: torch.Tensor) -> torch.Tensor:
-        """(..., R, N) of rows (..., R, K) and matrix (K, N)."""
-        return rows @ matrix
 
 
 def can_pack(device: torch.device) -> bool:

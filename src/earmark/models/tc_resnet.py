@@ -12,7 +12,6 @@ Shapes: B batch, T samples, F frames, M mel bins, D channels, C classes.
 
 from __future__ import annotations
 
-import math
 from itertools import pairwise
 from typing import Any
 
@@ -31,8 +30,8 @@ from transformers import (
 )
 from transformers.modeling_outputs import BaseModelOutput, SequenceClassifierOutput
 
-from earmark.models.framing import frames_of
-from earmark.models.packed import Product
+from earmark.families.mel_filters import MelScale, mel_filters
+from earmark.families.spectra import Product, fourier_basis, hann, overlapping_frames, power
 
 _LOG_FLOOR = 1e-6  # added to the mel energies: about -60 dB of a full-scale tone, so that digital silence is finite
 
@@ -123,31 +122,28 @@ class LogMel(nn.Module):
         with torch.autocast(waveform.device.type, enabled=False):
             missing = self.window_samples - waveform.shape[-1]
             wave = F.pad(waveform.float(), (0, missing)) if missing > 0 else waveform.float()
-            frames = frames_of(wave, self.window_samples, self.hop_samples)  # (B, F, window)
-            real, imaginary = self.to_spectrum(frames, self.fourier.float()).chunk(2, dim=-1)  # (B, F, bins) each
-            energies = self.to_mel(real.square() + imaginary.square(), self.filters.float())  # (B, F, M)
+            frames = overlapping_frames(wave, self.window_samples, self.hop_samples)  # (B, F, window)
+            spectrum = self.to_spectrum(frames, self.fourier.float())  # (B, F, 2 * bins)
+            energies = self.to_mel(power(spectrum), self.filters.float())  # (B, F, M)
             return (energies + _LOG_FLOOR).log()
 
 
-def _fourier_matrix(window: int) -> np.ndarray:
+def _fourier_matrix(window_samples: int) -> np.ndarray:
     """Hann-windowed cosines and sines, float32 (window, 2 * bins); a full-scale tone has energy about 1."""
-    time = np.arange(window)[:, None]
-    angle = 2 * np.pi * time * np.arange(window // 2 + 1)[None, :] / window
-    hann = 0.5 - 0.5 * np.cos(2 * np.pi * time / window)
-    basis = np.concatenate([np.cos(angle) * hann, -np.sin(angle) * hann], axis=1)
-    return (basis * 2 / hann.sum()).astype(np.float32)
+    window = hann(window_samples, periodic=True)
+    return (fourier_basis(window, window_samples) * 2 / window.sum()).astype(np.float32)
 
 
 def _mel_filters(config: TCResNetConfig) -> np.ndarray:
-    """Triangular filters, float32 (bins, M), equally wide on the HTK mel scale, 2595 log10(1 + f / 700)."""
-    highest_hz = config.sampling_rate / 2
-    lowest_mel, highest_mel = (2595 * math.log10(1 + f / 700) for f in (config.min_frequency, highest_hz))
-    edges_mel = np.linspace(lowest_mel, highest_mel, config.num_mel_bins + 2)
-    edges_hz = 700 * (10 ** (edges_mel / 2595) - 1)
-    bins_hz = np.linspace(0, highest_hz, config.window_samples // 2 + 1)[:, None]
-    rising = (bins_hz - edges_hz[:-2]) / (edges_hz[1:-1] - edges_hz[:-2])
-    falling = (edges_hz[2:] - bins_hz) / (edges_hz[2:] - edges_hz[1:-1])
-    return np.clip(np.minimum(rising, falling), 0, None).astype(np.float32)
+    """Triangular filters, float32 (bins, M), equally wide on the HTK mel scale."""
+    return mel_filters(
+        MelScale.HTK,
+        num_bins=config.window_samples // 2 + 1,
+        num_mels=config.num_mel_bins,
+        lowest_hz=config.min_frequency,
+        highest_hz=config.sampling_rate / 2,
+        rate_hz=config.sampling_rate,
+    ).astype(np.float32)
 
 
 class TCResNetBlock(nn.Module):

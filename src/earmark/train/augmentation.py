@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
-from typing import Any
-
-from transformers import SeamlessM4TFeatureExtractor, Wav2Vec2FeatureExtractor
 
 from earmark.batch.augment import AugmentedClips, describe
 from earmark.batch.dataset import TrainingClips
@@ -108,14 +105,8 @@ def augmented(
             f"--augment spec: not made for the inputs of a {type(frontend.extractor).__name__} with these settings; "
             "leave spec out"
         )
-    if "gain" in wanted.chances and _levels_out(frontend.extractor):
+    if "gain" in wanted.chances and frontend.levels_out:
         logger.warning("--augment gain changes nothing here: the model's frontend brings every clip to one level")
     changed = AugmentedClips(clips, wanted, frontend.sampling_rate_hz, sounds.noise, sounds.rooms, sounds.functions)
     logger.info("%s", describe(changed))
     return changed
-
-
-def _levels_out(extractor: Any) -> bool:
-    if isinstance(extractor, SeamlessM4TFeatureExtractor):  # each mel bin's mean is taken away, in decibels
-        return True
-    return isinstance(extractor, Wav2Vec2FeatureExtractor) and bool(extractor.do_normalize)

@@ -1,0 +1,85 @@
+"""Frontends as tensor code, which runs where the samples are and asks nothing of the host.
+
+Shapes: B batch, T samples, F frames, M mel bins.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import torch
+from torch import nn
+
+from earmark.families.frontend import WaveformSettings
+
+
+class Features(nn.Module):
+    """Base: samples (B, T) float32, zero behind ``num_samples`` (B,) int64 of them, to model inputs by name.
+
+    What comes out for a clip depends neither on T nor on the other clips of the batch.
+
+    Attributes:
+        input_name: the model input that holds samples or a spectrogram.
+        stride: frames of a spectrogram beside each other in one frame of the input.
+        bins_first: whether a spectrogram is (B, M, F), not (B, F, M).
+    """
+
+    input_name: ClassVar[str] = "input_values"
+    stride = 1
+    bins_first: ClassVar[bool] = False
+
+    @property
+    def pads_with_silence(self) -> bool:
+        """Whether model inputs are the same for padding as for digital silence."""
+        return False
+
+    def num_frames(self, num_samples: torch.Tensor) -> torch.Tensor | None:
+        """Return the frames of the input in so many samples, int64 (B,); ``None`` where the input is samples."""
+        return None
+
+    def forward(self, samples: torch.Tensor, num_samples: torch.Tensor) -> dict[str, torch.Tensor]:
+        """Return model inputs in float32, whatever autocast is on."""
+        with torch.autocast(samples.device.type, enabled=False):
+            return self.compute(samples.float(), num_samples)
+
+    def compute(self, samples: torch.Tensor, num_samples: torch.Tensor) -> dict[str, torch.Tensor]:
+        """Return model inputs."""
+        raise NotImplementedError
+
+
+class WaveformFeatures(Features):
+    """Gives ``input_values`` (B, T) and ``attention_mask`` (B, T) int64."""
+
+    def __init__(self, settings: WaveformSettings) -> None:
+        super().__init__()
+        self.settings = settings
+
+    def compute(self, samples: torch.Tensor, num_samples: torch.Tensor) -> dict[str, torch.Tensor]:
+        """See the base class."""
+        valid = is_valid(num_samples, samples.shape[1])
+        if self.settings.do_normalize:
+            samples = normalized(samples, valid, num_samples[:, None], lost_degrees=0)
+        if self.settings.do_normalize or self.settings.padding_value != 0.0:
+            samples = samples.masked_fill(~valid, self.settings.padding_value)
+        return {"input_values": samples, "attention_mask": valid.long()}
+
+
+def is_valid(count: torch.Tensor, length: int) -> torch.Tensor:
+    """Return which of ``length`` places are within the first ``count`` (B,) ones: bool (B, length)."""
+    return torch.arange(length, device=count.device) < count[:, None]
+
+
+def normalized(values: torch.Tensor, valid: torch.Tensor, count: torch.Tensor, *, lost_degrees: int) -> torch.Tensor:
+    """Return values (B, N, ...) with zero mean and unit variance along N.
+
+    Args:
+        values: samples or frames.
+        valid: the places that count, bool, in the shape of ``values`` or with sizes of 1.
+        count: how many these are for each clip.
+        lost_degrees: what is subtracted from the count in the variance.
+    """
+    values = values - values.narrow(1, 0, 1)  # so that a mean of equal values (digital silence) is exact
+    mean = (values * valid).sum(dim=1, keepdim=True) / count
+    spread = (values - mean) * valid
+    variance = spread.square().sum(dim=1, keepdim=True) / (count - lost_degrees).clamp(min=1)
+    return (values - mean) / (variance + 1e-7).sqrt()
