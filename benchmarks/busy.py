@@ -26,7 +26,7 @@ from pathlib import Path
 
 from earmark.threads import variables, watch
 from earmark.threads.cores import allowed_cpus, this_process
-from earmark.threads.load import read_counters, usage_between
+from earmark.threads.machine_load import read_counters, usage_between
 
 CLIPS = 32
 RATE_HZ = 16_000
@@ -195,7 +195,7 @@ def make_step() -> Callable[[], None]:
     import torch
 
     from earmark.device import abilities, choose_precision, select_device
-    from earmark.models.build import ModelSource, build_for_training
+    from earmark.models.build_model import ModelSource, build_for_training
 
     device = select_device("cpu")
     torch.manual_seed(0)

@@ -28,13 +28,13 @@ import torch
 
 from earmark.device import describe_device
 from earmark.errors import EarmarkError
-from earmark.export.load import ExportedModel, load_any
+from earmark.export.export_model import export
+from earmark.export.load_export import ExportedModel, load_any
 from earmark.export.recordings import Recordings, find_recordings
-from earmark.export.run import export
-from earmark.models.build import ModelSource, build_for_training
+from earmark.models.build_model import ModelSource, build_for_training
 from earmark.predict.classifier import Classifier
-from earmark.scoring.forward import score
-from earmark.settings.export import ExportOptions
+from earmark.scoring.inference import score
+from earmark.settings.export_flags import ExportOptions
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 

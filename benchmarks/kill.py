@@ -36,7 +36,7 @@ import numpy as np
 from saved_states import StateRecorder, first_difference
 
 import earmark
-from earmark.bench.clips import draw_lengths_s, write_split
+from earmark.bench.bench_clips import draw_lengths_s, write_split
 from earmark.train.checkpoints import UNFINISHED, checkpoints_in, steps_of, why_not_whole
 
 PACKAGE = Path(earmark.__file__).parent

@@ -17,14 +17,14 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from earmark.data.folders import load_folder
-from earmark.data.usable import UsableClips, keep_usable
 from earmark.label import order
-from earmark.models.build import AudioModel, ModelSource, build_for_training
+from earmark.models.build_model import AudioModel, ModelSource, build_for_training
 from earmark.models.embedding import EmbeddingModel
 from earmark.runs.judged import targets_of
 from earmark.scoring.table import score_table
-from earmark.settings.data import DataArguments
+from earmark.settings.data_flags import DataArguments
+from earmark.sources.folders import load_folder
+from earmark.store.usable import UsableClips, keep_usable
 from earmark.tasks import softmax
 from earmark.train.few_shot import fit_linear
 

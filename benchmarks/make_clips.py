@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from earmark.bench.clips import TONES_HZ, draw_lengths_s, write_split
+from earmark.bench.bench_clips import TONES_HZ, draw_lengths_s, write_split
 from earmark.errors import EarmarkError
 
 _LENGTHS_HELP = (

@@ -18,7 +18,7 @@ import transformers
 from make_clips import TONES_HZ
 
 from earmark.errors import EarmarkError
-from earmark.models.build import ModelSource, build_for_training
+from earmark.models.build_model import ModelSource, build_for_training
 
 _LONGEST_S = 30.0  # longest stretch heard at once where --max_length_seconds does not say
 

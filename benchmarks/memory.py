@@ -27,12 +27,12 @@ def main() -> None:
     parser.add_argument("--batch_size", type=int, default=128)
     arguments = parser.parse_args()
 
-    from earmark.data.clips import Clip, ClipTable
-    from earmark.data.store_build import open_or_build
-    from earmark.data.usable import UsableClips
-    from earmark.models.build import ModelSource, build_for_training
+    from earmark.clips.clip import Clip, ClipTable
+    from earmark.models.build_model import ModelSource, build_for_training
     from earmark.progress import Progress
-    from earmark.train.clips import training_clips
+    from earmark.store.store_build import open_or_build
+    from earmark.store.usable import UsableClips
+    from earmark.train.training_clips import training_clips
 
     audio = build_for_training(ModelSource(model_type="tc_resnet"), ["a", "b"], 1.0, 1.0)
     with_model = resident_mb()

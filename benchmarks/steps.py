@@ -14,7 +14,7 @@ from collections.abc import Callable
 
 import torch
 
-from earmark.models.build import AudioModel, ModelSource, build_for_training
+from earmark.models.build_model import AudioModel, ModelSource, build_for_training
 
 RATE_HZ = 16_000
 

@@ -29,10 +29,10 @@ from pathlib import Path
 import av
 import numpy as np
 
-from earmark.data.clips import Clip
-from earmark.data.decode import stream_at_own_rate
-from earmark.data.incomplete import INCOMPLETE
-from earmark.data.samples import CANCELLED, FULL_SCALE_LIMIT
+from earmark.audio.decode import stream_at_own_rate
+from earmark.audio.incomplete import INCOMPLETE
+from earmark.audio.samples import CANCELLED, FULL_SCALE_LIMIT
+from earmark.clips.clip import Clip
 from earmark.errors import AudioError
 
 try:

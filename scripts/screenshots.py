@@ -30,7 +30,7 @@ import soundfile
 from PIL import Image
 from playwright.sync_api import Browser, Page, sync_playwright
 
-from earmark.data.speech_commands import COMMANDS, SILENCE, UNKNOWN
+from earmark.sources.speech_commands import COMMANDS, SILENCE, UNKNOWN
 
 IMAGES = Path(__file__).resolve().parent.parent / "docs" / "images"
 RATE_HZ = 16_000

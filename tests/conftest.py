@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 
+from earmark.audio.incomplete import INCOMPLETE
+from earmark.audio.samples import CANCELLED
 from tests.browser import chromium
 
 
@@ -40,3 +42,10 @@ def log_settings_of_a_new_process() -> Iterator[None]:
     yield
     logger.handlers, logger.propagate = before[0], before[2]
     logger.setLevel(before[1])
+
+
+@pytest.fixture(autouse=True)
+def no_notes_about_other_recordings() -> None:
+    """Forget what the tests before noted about recordings and did not log."""
+    INCOMPLETE.take()
+    CANCELLED.take()

@@ -18,7 +18,10 @@ ROOMS = [
     {"threads"},
     {"settings"},
     {"device"},
-    {"data"},
+    {"clips"},
+    {"audio"},
+    {"store"},
+    {"sources"},
     {"audit"},
     {"batch"},
     {"families"},
@@ -28,7 +31,8 @@ ROOMS = [
     {"export"},
     {"report"},
     {"train", "evaluate", "predict"},
-    {"quickstart", "bench", "doctor", "label", "serve"},
+    {"synth", "bench", "doctor", "label", "serve"},
+    {"quickstart"},
     {"api"},
     {"cli"},
 ]
@@ -85,11 +89,11 @@ LIGHT = [
 ]
 LIGHT += [
     f"earmark.{room}.{path.stem}"
-    for room in ("settings", "data", "audit", "api")
+    for room in ("settings", "clips", "audio", "store", "sources", "audit", "api")
     for path in sorted((PACKAGE / room).glob("[a-z]*.py"))
 ]
 # all but what trains: the doctor answers where torch cannot be imported
-LIGHT += ["earmark.faults", "earmark.cli.doctor"]
+LIGHT += ["earmark.faults", "earmark.cli.doctor_command"]
 LIGHT += [f"earmark.doctor.{path.stem}" for path in sorted((PACKAGE / "doctor").glob("[a-z]*.py"))]
 LIGHT.remove("earmark.doctor.selftest_worker")
 

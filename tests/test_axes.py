@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from earmark import pages
-from earmark.data.excerpts import spectrogram_of
+from earmark.audio.excerpts import spectrogram_of
 from tests.browser import NAMELESS, ONSET, PIXELS, bright_height, needs_browser, opened, tick_at
 from tests.tiny import RATE_HZ, tone
 

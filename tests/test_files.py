@@ -11,7 +11,7 @@ import pytest
 from earmark import files
 from earmark.errors import OutputError
 from earmark.files import csv_row, writing, writing_bytes
-from earmark.settings.files import save_config
+from earmark.settings.config_files import save_config
 from tests.small_files import no_file_longer_than
 
 

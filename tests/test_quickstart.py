@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from earmark import quickstart
-from earmark.settings.train import parse_train
+from earmark.settings.train_settings import parse_train
 
 RECIPE = Path(__file__).parents[1] / "recipes" / "synthetic_tc_resnet.yaml"
 

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from earmark import quickstart
-from earmark.cli.table import COMMANDS
+from earmark.cli.command_table import COMMANDS
 from earmark.errors import DeviceError
-from earmark.settings.train import parse_example
+from earmark.settings.train_settings import parse_example
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])

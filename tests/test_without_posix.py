@@ -125,7 +125,7 @@ def test_the_names_are_missing(commands: Commands) -> None:
         "import sys, types; import earmark.files; import os\n"
         "assert not hasattr(earmark.files.os, 'O_DIRECTORY') and hasattr(os, 'O_DIRECTORY')\n"
         "import earmark.runs.in_use; assert earmark.runs.in_use.fcntl is None\n"
-        "import earmark.data.flat_file as flat; assert flat._read_at is flat._seek_and_read\n"
+        "import earmark.store.flat_file as flat; assert flat._read_at is flat._seek_and_read\n"
         "import multiprocessing; assert multiprocessing.get_start_method() == 'spawn'\n"
         "for attempt in (lambda: os.remove('open'), lambda: os.rename('open', 'b'), lambda: os.replace('b', 'open'),\n"
         "                lambda: open('a:b', 'w'), lambda: open('nul.txt', 'w'), lambda: os.symlink('open', 'c'),\n"

@@ -65,7 +65,7 @@ def save_model(folder: Path, longest_s: float) -> Path:
     """A random wav2vec2 of the classes high, low and mid whose answers differ from clip to clip."""
     import torch
 
-    from earmark.models.build import ModelSource, build_for_training
+    from earmark.models.build_model import ModelSource, build_for_training
 
     torch.manual_seed(0)
     source = ModelSource(model_type="wav2vec2", config_overrides=overrides("wav2vec2"))

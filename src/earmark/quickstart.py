@@ -9,18 +9,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from earmark.data.synth import write_corpus
 from earmark.errors import Stopped
 from earmark.progress import Progress, format_seconds
-from earmark.settings.data import DataArguments
-from earmark.settings.model import ModelArguments
-from earmark.settings.prediction import PredictOptions
-from earmark.settings.run import RunArguments
-from earmark.settings.train import TrainSettings
-from earmark.settings.training import TrainingArguments
+from earmark.settings.data_flags import DataArguments
+from earmark.settings.model_flags import ModelArguments
+from earmark.settings.prediction_flags import PredictOptions
+from earmark.settings.run_flags import RunArguments
+from earmark.settings.train_settings import TrainSettings
+from earmark.settings.training_flags import TrainingArguments
+from earmark.synth.synth import write_corpus
 
 if TYPE_CHECKING:
-    from earmark.train.run import TrainOutcome
+    from earmark.train.train_model import TrainOutcome
 
 logger = logging.getLogger(__name__)
 
@@ -84,7 +84,7 @@ def _train(corpus: Path, run_dir: Path, seed: int, device: str) -> TrainOutcome:
     """Train from scratch; resume a run that was stopped."""
     from earmark.runs.folder import RunFolder
     from earmark.train.checkpoints import checkpoints_in
-    from earmark.train.run import train
+    from earmark.train.train_model import train
 
     goes_on = not RunFolder(run_dir).metrics.exists() and bool(checkpoints_in(run_dir))  # it was stopped
     settings = TrainSettings(
@@ -115,7 +115,7 @@ def _train(corpus: Path, run_dir: Path, seed: int, device: str) -> TrainOutcome:
 
 def _label_some(corpus: Path, run_dir: Path, device: str) -> list[str]:
     """Rows of ``earmark predict`` for one test recording of each of a few words."""
-    from earmark.predict.run import predict_files
+    from earmark.predict.predict_recordings import predict_files
 
     words = sorted(path for path in (corpus / "speech_commands_test_set_v0.01").iterdir() if path.is_dir())
     chosen = [next(iter(sorted(word.glob("*.wav")))) for word in words[:: max(1, len(words) // _SHOWN)]][:_SHOWN]

@@ -49,11 +49,11 @@ def test_importing_loads_nothing_heavy() -> None:
 
 
 def test_functions_stay_functions_when_their_packages_are_imported() -> None:
-    import earmark.evaluate.run
-    import earmark.train.run as module
+    import earmark.evaluate.evaluate_model
+    import earmark.train.train_model as module
 
     assert module.train is not earmark.train
-    assert earmark.train.run is module
+    assert earmark.train.train_model is module
     for name in ("train", "evaluate"):
         function = getattr(earmark, name)
         assert callable(function)

@@ -11,7 +11,7 @@ import pytest
 from transformers.trainer_utils import IntervalStrategy
 
 import earmark
-from earmark.api.arguments import model_settings, source_settings
+from earmark.api.read_arguments import model_settings, source_settings
 from earmark.api.settings import evaluate_settings, inspect_settings, train_settings
 from earmark.cli.main import main
 from earmark.errors import DataError, InputTypeError, UsageError

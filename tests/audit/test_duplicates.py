@@ -12,7 +12,7 @@ import soxr
 from earmark.audit import duplicates
 from earmark.audit.duplicates import Duplicates, correlation, find_duplicates
 from earmark.audit.measure import measure
-from earmark.data.clips import Clip, ClipTable
+from earmark.clips.clip import Clip, ClipTable
 from tests.tiny import RATE_HZ
 
 

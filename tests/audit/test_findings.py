@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 import soundfile
 
+from earmark.audit.clip_findings import Audited, Finding, find_all
 from earmark.audit.duplicates import Duplicates
-from earmark.audit.findings import Audited, Finding, find_all
+from earmark.audit.inspect_clips import inspect, summarize
 from earmark.audit.measure import Measures
-from earmark.audit.run import inspect, summarize
-from earmark.data.clips import Clip, ClipTable
-from earmark.data.scan import BadClip
-from earmark.settings.evaluation import InspectOptions
+from earmark.clips.clip import Clip, ClipTable
+from earmark.settings.evaluation_flags import InspectOptions
+from earmark.store.scan import BadClip
 from tests.tiny import RATE_HZ
 
 

@@ -10,7 +10,7 @@ import soundfile
 import soxr
 
 from earmark.audit.measure import Measures, band_levels, measure, shape_of
-from earmark.data.clips import Clip, ClipTable
+from earmark.clips.clip import Clip, ClipTable
 from tests.audit.test_duplicates import chirp
 from tests.tiny import RATE_HZ
 
@@ -76,7 +76,7 @@ def test_digests_tell_recordings_not_files_apart(tmp_path: Path) -> None:
 def test_blocks_do_not_matter(tmp_path: Path, block: int, monkeypatch: pytest.MonkeyPatch) -> None:
     wave = np.clip(chirp(0), -0.3, 0.3)
     whole = measured(tmp_path, {"a.wav": wave})
-    monkeypatch.setattr("earmark.data.samples.BLOCK", block)
+    monkeypatch.setattr("earmark.audio.samples.BLOCK", block)
     parts = measured(tmp_path, {"a.wav": wave})
     assert parts.content[0] == whole.content[0]
     np.testing.assert_allclose(parts.rms, whole.rms, rtol=1e-5)

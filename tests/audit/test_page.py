@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from earmark.audit.page import _histogram
-from earmark.audit.run import inspect
-from earmark.data.clips import Clip
-from earmark.data.excerpts import excerpt
-from earmark.settings.evaluation import InspectOptions
+from earmark.audio.excerpts import excerpt
+from earmark.audit.inspect_clips import inspect
+from earmark.audit.inspect_page import _histogram
+from earmark.clips.clip import Clip
+from earmark.settings.evaluation_flags import InspectOptions
 from tests.audit.test_duplicates import chirp
 from tests.audit.test_run import write
 from tests.browser import needs_browser, opened

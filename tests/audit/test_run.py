@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 import soundfile
 
-from earmark.audit.findings import find_without_listening
-from earmark.audit.run import Inspection, inspect
+from earmark.audio.decode import read_clip
+from earmark.audit.clip_findings import find_without_listening
+from earmark.audit.inspect_clips import Inspection, inspect
 from earmark.cli.main import main
-from earmark.data.clips import Clip, ClipTable
-from earmark.data.decode import read_clip
+from earmark.clips.clip import Clip, ClipTable
 from earmark.errors import DataError, UsageError
-from earmark.settings.evaluation import InspectOptions
+from earmark.settings.evaluation_flags import InspectOptions
 from tests.audit.test_duplicates import chirp
 from tests.tiny import RATE_HZ
 

@@ -11,9 +11,9 @@ from torch.utils.data import DataLoader
 
 from earmark.batch.augment import AugmentedClips, describe, draw
 from earmark.batch.dataset import NO_LABEL, TrainingClips, one_batch
-from earmark.data.clips import Clip, ClipTable
-from earmark.data.sounds import Sounds
-from earmark.settings.augmentation import AugmentArguments, Augmentation
+from earmark.clips.clip import Clip, ClipTable
+from earmark.settings.augmentation_flags import AugmentArguments, Augmentation
+from earmark.sources.sounds import Sounds
 from tests.tiny import RATE_HZ, tone
 
 

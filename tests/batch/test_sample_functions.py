@@ -9,7 +9,7 @@ import torch
 
 from earmark.batch.augment import AugmentedClips, describe
 from earmark.batch.sample_functions import SampleFunction, sample_functions
-from earmark.settings.augmentation import AugmentArguments
+from earmark.settings.augmentation_flags import AugmentArguments
 from earmark.train.augmentation import _NO_KIND
 from tests.batch.test_augment import Held, TrainingClips, tone
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from earmark.bench.clips import RATE_HZ, TONES_HZ, draw_lengths_s, write_split
+from earmark.bench.bench_clips import RATE_HZ, TONES_HZ, draw_lengths_s, write_split
 from earmark.errors import OutputError, UsageError
 
 

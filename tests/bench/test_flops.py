@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from earmark.bench.flops import Shapes, flop_of_clip
-from earmark.models.build import AudioModel, ModelSource, build_for_training
+from earmark.models.build_model import AudioModel, ModelSource, build_for_training
 from earmark.models.freeze import freeze
 from tests.tiny import overrides
 

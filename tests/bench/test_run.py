@@ -11,7 +11,7 @@ import pytest
 import soundfile
 import torch
 
-from earmark.bench import data, measure
+from earmark.bench import time_data, timing
 from earmark.cli.main import main
 from tests.tiny import RATE_HZ, overrides, tone, write_tones
 
@@ -21,9 +21,9 @@ TINY = ["--device", "cpu", "--batch_size", "4", "--model_type"]
 @pytest.fixture(autouse=True)
 def _short(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Little time for each figure, and temporary folders where they can be looked for."""
-    monkeypatch.setattr(data, "_LEAST_S", 0.01)
-    monkeypatch.setattr(measure, "_LEAST_RUN_S", 0.001)
-    monkeypatch.setattr(measure, "_LONG_PRODUCT_S", 0.0)
+    monkeypatch.setattr(time_data, "_LEAST_S", 0.01)
+    monkeypatch.setattr(timing, "_LEAST_RUN_S", 0.001)
+    monkeypatch.setattr(timing, "_LONG_PRODUCT_S", 0.0)
     (tmp_path / "temporary").mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
 
@@ -232,6 +232,6 @@ def test_the_peak_is_the_best_of_sizes(monkeypatch: pytest.MonkeyPatch) -> None:
         assert left.dtype == torch.bfloat16
         return 2 * size**3 / (3e12 if size == 1024 else 1e12)
 
-    monkeypatch.setattr(measure, "_product_s", product_s)
-    monkeypatch.setattr(measure, "_LONG_PRODUCT_S", 0.01)
-    assert measure.matmul_peak(torch.device("cpu"), torch.bfloat16) == pytest.approx(3e12)
+    monkeypatch.setattr(timing, "_product_s", product_s)
+    monkeypatch.setattr(timing, "_LONG_PRODUCT_S", 0.01)
+    assert timing.matmul_peak(torch.device("cpu"), torch.bfloat16) == pytest.approx(3e12)

@@ -10,7 +10,7 @@ import pytest
 import torch
 from transformers import TrainerCallback
 
-from earmark.data.usable import UsableClips
+from earmark.store.usable import UsableClips
 from tests.train.small import build, make_trainer, usable, write_clips
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"

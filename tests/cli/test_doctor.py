@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from earmark.cli import main as cli
-from earmark.cli.doctor import COMMAND
+from earmark.cli.doctor_command import COMMAND
 from earmark.errors import UsageError
 
 SRC = Path(__file__).parents[2] / "src"

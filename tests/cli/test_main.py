@@ -13,7 +13,7 @@ import pytest
 import torch.distributed as dist
 
 from earmark.cli import main as cli
-from earmark.cli.table import COMMANDS
+from earmark.cli.command_table import COMMANDS
 from earmark.errors import DataError, EarmarkError, Stopped, UsageError
 
 ROOT = Path(__file__).parents[2]
@@ -216,8 +216,8 @@ def test_the_first_rank_speaks(
     monkeypatch.setenv("RANK", rank)
     cli.set_up_logging()
     cli.set_up_logging()  # twice: still one line each
-    logging.getLogger("earmark.data").info("news")
-    logging.getLogger("earmark.data").error("trouble")
+    logging.getLogger("earmark.store").info("news")
+    logging.getLogger("earmark.store").error("trouble")
     assert capsys.readouterr().err == shown
 
 

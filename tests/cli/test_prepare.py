@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from earmark.cli.main import main
-from earmark.data.corpora.prepare import CORPORA
-from earmark.settings.train import parse_train
-from tests.data.corpora.trees import TREES
+from earmark.settings.train_settings import parse_train
+from earmark.sources.corpora.prepare_corpus import CORPORA
+from tests.sources.corpora.trees import TREES
 
 
 @pytest.mark.parametrize("name", list(TREES))

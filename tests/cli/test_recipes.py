@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from earmark.settings.train import parse_train
+from earmark.settings.train_settings import parse_train
 
 ROOT = Path(__file__).parents[2]
 RECIPES = sorted((ROOT / "recipes").glob("*.yaml"))

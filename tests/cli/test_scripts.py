@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from earmark.scoring.diagnosis import Schedule
-from earmark.settings.train import parse_example
+from earmark.settings.train_settings import parse_example
 from earmark.train.arguments import EarmarkTrainingArguments
 from earmark.train.recipe import global_batch_size, warn_of_collapse, with_global_batch
 

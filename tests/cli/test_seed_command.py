@@ -18,7 +18,7 @@ import soundfile
 import torch
 
 from earmark.cli.main import main, run_example
-from earmark.models.build import ModelSource, build_for_training
+from earmark.models.build_model import ModelSource, build_for_training
 from tests.tiny import RATE_HZ, overrides, tone, write_tones
 
 ROOT = Path(__file__).parents[2]

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from earmark.doctor.examine import Examination, environment, examine, kind_of
 from earmark.doctor.findings import count_by_status, render
 from earmark.doctor.machine import Machine
-from earmark.doctor.run import Examination, environment, examine, kind_of
 from earmark.errors import UsageError
 from tests.doctor.trees import NVIDIA_VERSION, machine, the, write, write_ascend
 

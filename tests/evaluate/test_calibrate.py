@@ -17,16 +17,16 @@ from safetensors.torch import load_file, save_file
 import earmark
 from earmark.cli.main import main
 from earmark.errors import ModelError, UsageError
-from earmark.evaluate.run import evaluate
+from earmark.evaluate.evaluate_model import evaluate
 from earmark.http.lifecycle import Lifecycle
 from earmark.predict.timeline import SegmentRules
 from earmark.runs.push import FILES
 from earmark.serve.app import build_app
-from earmark.serve.metrics import Metrics
+from earmark.serve.server_metrics import Metrics
 from earmark.serve.service import Service
 from earmark.serve.stream import Streams
-from earmark.settings.evaluation import CalibrateOptions, EvaluateOptions
-from earmark.settings.serving import ServeOptions
+from earmark.settings.evaluation_flags import CalibrateOptions, EvaluateOptions
+from earmark.settings.serving_flags import ServeOptions
 from earmark.tasks.decision import Decision
 from tests.tiny import RATE_HZ, save_model, tone
 
@@ -324,8 +324,8 @@ def test_the_hub_gets_the_file() -> None:
 
 def test_an_export_answers_alike_and_says_how(model: Path, data: Path, tmp_path: Path) -> None:
     pytest.importorskip("onnxruntime")
-    from earmark.export.run import export
-    from earmark.settings.export import ExportOptions
+    from earmark.export.export_model import export
+    from earmark.settings.export_flags import ExportOptions
 
     write_decision(model)
     folder = tmp_path / "pt2"
@@ -353,7 +353,7 @@ def test_a_job_that_was_begun_under_other_thresholds_is_not_gone_on_with(
     model: Path, data: Path, tmp_path: Path
 ) -> None:
     from earmark.predict.job import Job
-    from earmark.settings.prediction import PredictOptions
+    from earmark.settings.prediction_flags import PredictOptions
 
     options = PredictOptions(model_name_or_path=str(model), inputs=[str(data)], device="cpu")
     assert "decision" not in Job(options).settings()

@@ -11,18 +11,18 @@ import numpy as np
 import pytest
 import soundfile
 
-from earmark.data.background import recordings_of_splits
-from earmark.data.clips import Clip, ClipTable, Splits
-from earmark.data.sources import load_folds, load_splits
-from earmark.data.usable import keep_usable
+from earmark.clips.clip import Clip, ClipTable, Splits
 from earmark.errors import DataError, UsageError
+from earmark.evaluate.evaluate_model import evaluate
 from earmark.evaluate.held_out import HeldOut, check_given_files, find_held_out
 from earmark.evaluate.place import first_place
-from earmark.evaluate.run import evaluate
 from earmark.runs.split_record import find_record, recording_split, write_record
 from earmark.runs.split_settings import read_split_settings, write_split_settings
-from earmark.settings.data import DataArguments
-from earmark.settings.evaluation import EvaluateOptions
+from earmark.settings.data_flags import DataArguments
+from earmark.settings.evaluation_flags import EvaluateOptions
+from earmark.sources.background import recordings_of_splits
+from earmark.sources.load_clips import load_folds, load_splits
+from earmark.store.usable import keep_usable
 from tests.cli.test_seed_command import write_archive
 from tests.tiny import RATE_HZ, tone
 
@@ -140,7 +140,7 @@ def test_clips_that_were_decoded_before_are_not_decoded_again(folder, tmp_path, 
         decoded.append(clip.source)
         return 1 << 50
 
-    monkeypatch.setattr("earmark.data.known_contents.clip_content", watched)
+    monkeypatch.setattr("earmark.store.known_contents.clip_content", watched)
     found = chosen(run, data_dir=str(folder), store_dir=str(tmp_path / "stores"))
     assert names(found.table) == names(splits.validation)
     assert decoded == []

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from earmark.cli.main import main
-from earmark.data.clips import ClipTable
+from earmark.clips.clip import ClipTable
 from earmark.evaluate.place import describe
-from earmark.settings.evaluation import EvaluateOptions
+from earmark.settings.evaluation_flags import EvaluateOptions
 from tests.tiny import save_model, write_tones
 
 

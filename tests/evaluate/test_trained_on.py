@@ -13,14 +13,14 @@ import numpy as np
 import pytest
 import soundfile
 
+from earmark.audio.decode import clip_content
 from earmark.cli.main import main
-from earmark.data.clips import Clip, ClipTable
-from earmark.data.decode import clip_content
-from earmark.data.known_contents import read_contents
+from earmark.clips.clip import Clip, ClipTable
 from earmark.export.recordings import find_recordings
 from earmark.runs.predictions import read_predictions
 from earmark.runs.split_record import find_record
 from earmark.runs.split_settings import read_split_settings
+from earmark.store.known_contents import read_contents
 from tests.tiny import RATE_HZ, tone
 
 TRAIN = ["--model_type", "tc_resnet", "--config_overrides", '{"stem_channels": 8, "channels": [8, 8]}']
@@ -165,7 +165,7 @@ def test_label_offers_clips_that_were_trained_on_last(
         assert [row["trained_on"] for row in proposals] == ["0", "0", "1", "1", "1", "1"]
         assert ["the model was trained on this clip" in row["why"] for row in proposals] == [False] * 2 + [True] * 4
     with monkeypatch.context() as patched:  # a later start decodes nothing
-        patched.setattr("earmark.data.known_contents.clip_content", lambda clip: pytest.fail(f"decoded {clip.source}"))
+        patched.setattr("earmark.store.known_contents.clip_content", lambda clip: pytest.fail(f"decoded {clip.source}"))
         _, err = run_command(capsys, *words)
         assert "6 recordings, scored by this model at an earlier start" in err
         assert rows_of(tmp_path / "random" / "proposals.csv") == proposals
@@ -208,7 +208,7 @@ def test_an_export_decodes_no_more_recordings_than_it_needs(run: Path, tmp_path:
         decoded.append(clip.source)
         return clip_content(clip)
 
-    monkeypatch.setattr("earmark.data.known_contents.clip_content", watched)
+    monkeypatch.setattr("earmark.store.known_contents.clip_content", watched)
     found = find_recordings(str(pool), RATE_HZ, ["high", "low"], 4, find_record(run))
     assert len(found.waveforms) == 4
     assert 4 <= len(decoded) <= 8  # of 43

@@ -18,12 +18,12 @@ pytest.importorskip("onnxruntime")
 
 from earmark.export.check import compare
 from earmark.export.description import MODEL_FILES
+from earmark.export.export_model import describe, write
 from earmark.export.graph import WaveformClassifier, example_length, frames_of_encoder, trace
-from earmark.export.load import ExportedModel
+from earmark.export.load_export import ExportedModel
 from earmark.export.recordings import Recordings, speech_like
-from earmark.export.run import describe, write
-from earmark.models.build import AudioModel, ModelSource, build_for_training
-from earmark.scoring.forward import TorchScorer
+from earmark.models.build_model import AudioModel, ModelSource, build_for_training
+from earmark.scoring.inference import TorchScorer
 from tests.tiny import ARCHITECTURES, RATE_HZ
 
 CPU = torch.device("cpu")

@@ -18,11 +18,11 @@ import earmark
 from earmark.cli.main import main
 from earmark.errors import DeviceError, MissingExtraError, ModelError, OutputError, UsageError
 from earmark.export.description import ExportDescription, read_description
+from earmark.export.export_model import describe, export
 from earmark.export.graph import WaveformClassifier, trace
-from earmark.export.load import ExportedScorer
+from earmark.export.load_export import ExportedScorer
 from earmark.export.onnx_file import write_onnx
-from earmark.export.run import describe, export
-from earmark.settings.export import ExportOptions
+from earmark.settings.export_flags import ExportOptions
 from tests.export.test_architectures import build
 from tests.small_files import no_file_longer_than
 from tests.tiny import RATE_HZ, tone, write_tones

@@ -13,13 +13,13 @@ from torch import nn
 from transformers import AutoConfig, AutoModelForAudioClassification, PreTrainedConfig, PreTrainedModel
 from transformers.modeling_outputs import SequenceClassifierOutput
 
-from earmark.families import registry
-from earmark.families.base import Family, Recipe
-from earmark.models.build import AudioModel, ModelSource, build_for_training, load_trained
+from earmark.families import family_registry
+from earmark.families.family import Family, Recipe
+from earmark.models.build_model import AudioModel, ModelSource, build_for_training, load_trained
 from earmark.models.embedding import classify_all
 from earmark.models.freeze import freeze, head_parameters
-from earmark.scoring.forward import score_waveforms
-from earmark.settings.training import TrainingArguments
+from earmark.scoring.inference import score_waveforms
+from earmark.settings.training_flags import TrainingArguments
 from earmark.train.recipe import training_needs
 from tests.train.small import CPU
 
@@ -69,7 +69,7 @@ class Toy(Family):
 
 @pytest.fixture
 def toy(monkeypatch: pytest.MonkeyPatch) -> Iterator[AudioModel]:
-    monkeypatch.setattr(registry, "FAMILIES", (*registry.FAMILIES, Toy()))
+    monkeypatch.setattr(family_registry, "FAMILIES", (*family_registry.FAMILIES, Toy()))
     AutoConfig.register("toy", ToyConfig, exist_ok=True)
     AutoModelForAudioClassification.register(ToyConfig, ToyForAudioClassification, exist_ok=True)
     torch.manual_seed(0)
@@ -105,9 +105,9 @@ def test_its_family_answers_for_freezing_embeddings_and_the_recipe(toy: AudioMod
 
 
 def test_an_architecture_without_a_family_gets_the_answers_of_most() -> None:
-    assert type(registry.find_family("never-heard-of")) is Family
+    assert type(family_registry.find_family("never-heard-of")) is Family
 
 
 def test_no_architecture_is_in_two_families() -> None:
-    names = [name for family in registry.FAMILIES for name in family.model_types]
+    names = [name for family in family_registry.FAMILIES for name in family.model_types]
     assert len(names) == len(set(names))

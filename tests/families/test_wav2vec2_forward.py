@@ -10,11 +10,11 @@ import pytest
 import torch
 from transformers import AutoModelForAudioClassification
 
-from earmark.families.registry import find_family
+from earmark.families.family_registry import find_family
 from earmark.families.wav2vec2 import Wav2Vec2, WavLM
-from earmark.models.build import AudioModel, ModelSource, build_for_training
+from earmark.models.build_model import AudioModel, ModelSource, build_for_training
 from earmark.models.forward import ModelForward, cast_in_place, cast_weights, pads_exactly
-from earmark.scoring.forward import scoring
+from earmark.scoring.inference import scoring
 from tests.tiny import ARCHITECTURES, RATE_HZ
 
 FAMILY = (*Wav2Vec2.model_types, *WavLM.model_types)

@@ -14,11 +14,11 @@ import soundfile
 
 from earmark.http.lifecycle import Lifecycle
 from earmark.http.listen import bind, listen
-from earmark.label.clips import clips_to_label
-from earmark.label.run import prepare
+from earmark.label.label_clips import clips_to_label
 from earmark.label.serving import server_of
 from earmark.label.session import Session
-from earmark.settings.labelling import LabelOptions
+from earmark.label.start_labelling import prepare
+from earmark.settings.labelling_flags import LabelOptions
 from tests.patience import PATIENCE_S, give_servers_time
 from tests.tiny import RATE_HZ, save_model, tone
 

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from earmark.errors import DataError
-from earmark.label.clips import clips_to_label
-from earmark.settings.labelling import LabelOptions
+from earmark.label.label_clips import clips_to_label
+from earmark.settings.labelling_flags import LabelOptions
 
 
 def checked(place: Path, **options: Any) -> tuple[list[tuple[str | None, Any]], list[str]]:

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from earmark.data.manifests import load_manifest
 from earmark.errors import OutputError, UsageError
 from earmark.label.decisions import ConflictError, Decisions
-from earmark.label.tables import Key
+from earmark.label.label_tables import Key
+from earmark.sources.manifests import load_manifest
 
 A, B, C = ("../a.wav", "", ""), ("../b.wav", "", ""), ("../c.wav", "", "")
 CUT: Key = ("../tape.wav", "1.5", "2.0")

@@ -16,7 +16,7 @@ import torch
 
 import earmark
 from earmark.cli.main import main
-from earmark.models.build import ModelSource, build_for_training
+from earmark.models.build_model import ModelSource, build_for_training
 from tests.label.conftest import TOKEN, Start
 from tests.tiny import RATE_HZ, overrides, tone
 

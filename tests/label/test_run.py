@@ -19,10 +19,10 @@ import soundfile
 
 import earmark
 from earmark.cli.main import main
-from earmark.data.clips import Clip
+from earmark.clips.clip import Clip
 from earmark.errors import AudioError
-from earmark.label.clips import path_in
-from earmark.models.build import ModelSource, load_trained
+from earmark.label.label_clips import path_in
+from earmark.models.build_model import ModelSource, load_trained
 from tests.label.conftest import TOKEN, Start
 from tests.patience import PATIENCE_S, wait_until
 from tests.tiny import RATE_HZ, tone, write_tones

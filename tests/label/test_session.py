@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from earmark.data.clips import Clip
+from earmark.clips.clip import Clip
 from earmark.label.decisions import Decisions
 from earmark.label.session import Session, propose
 

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from earmark.label.train_command import train_command
-from earmark.settings.data import DataArguments
-from earmark.settings.files import resolved_config, save_config
-from earmark.settings.labelling import LabelOptions
-from earmark.settings.train import parse_train
+from earmark.settings.config_files import resolved_config, save_config
+from earmark.settings.data_flags import DataArguments
+from earmark.settings.labelling_flags import LabelOptions
+from earmark.settings.train_settings import parse_train
 
 
 def command_of(tmp_path: Path, settings: dict[str, Any], **options: Any) -> tuple[str, str]:

@@ -8,7 +8,7 @@ import torch
 from transformers import AutoModelForAudioClassification, pipeline
 
 from earmark.errors import ModelError
-from earmark.models.build import (
+from earmark.models.build_model import (
     AudioModel,
     ModelSource,
     build_for_training,
@@ -16,7 +16,7 @@ from earmark.models.build import (
     supported_architectures,
 )
 from earmark.models.freeze import body_of, encoder_layers, freeze, head_parameters
-from earmark.scoring.forward import score_waveforms
+from earmark.scoring.inference import score_waveforms
 from tests.tiny import ARCHITECTURES, RATE_HZ, overrides, tone
 
 LABELS = ["high", "low", "other"]

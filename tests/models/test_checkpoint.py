@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from earmark.errors import ModelError
-from earmark.models.build import ModelSource, build_for_training, load_config, load_trained
+from earmark.models.build_model import ModelSource, build_for_training, load_config, load_trained
 from earmark.models.checkpoint import find_checkpoint, folder_to_write, hub_name, local_folder
 from tests.models.hub_stand_in import serve
 from tests.patience import PATIENCE_S
@@ -120,7 +120,7 @@ def test_a_body_without_a_trained_head_cannot_predict(saved: Path) -> None:
 
 LOAD = (
     "import sys, logging; logging.basicConfig(level=logging.INFO, format='%(message)s')\n"
-    "from earmark.models.build import ModelSource, load_trained\n"
+    "from earmark.models.build_model import ModelSource, load_trained\n"
     "from earmark.errors import EarmarkError\n"
     "try: print(load_trained(ModelSource(name_or_path=sys.argv[2], cache_dir=sys.argv[1])).labels)\n"
     "except EarmarkError as exc: print(type(exc).__name__, exc)"

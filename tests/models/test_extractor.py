@@ -12,7 +12,7 @@ import torch
 import transformers
 
 from earmark.errors import ModelError
-from earmark.models.build import AudioModel, ModelSource, build_for_training, load_trained
+from earmark.models.build_model import AudioModel, ModelSource, build_for_training, load_trained
 from tests.tiny import overrides, tone
 
 LABELS = ["high", "low"]

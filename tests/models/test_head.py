@@ -13,11 +13,11 @@ import pytest
 import torch
 
 from earmark.errors import ModelError, UsageError
-from earmark.models.build import AudioModel, ModelSource, build_for_training, load_trained
+from earmark.models.build_model import AudioModel, ModelSource, build_for_training, load_trained
 from earmark.models.forward import fold_unit
 from earmark.models.head import output_layer
 from earmark.models.source import source_of
-from earmark.settings.model import ModelArguments
+from earmark.settings.model_flags import ModelArguments
 from earmark.tasks import Task
 from tests.tiny import ARCHITECTURES, overrides, tone
 

@@ -9,8 +9,8 @@ import pytest
 import torch
 import transformers
 
-from earmark.families.registry import find_family
-from earmark.models.build import ModelSource, build_for_training
+from earmark.families.family_registry import find_family
+from earmark.models.build_model import ModelSource, build_for_training
 from earmark.models.freeze import encoder_layers
 from earmark.models.layer_drop import drop_rate
 from tests.tiny import ARCHITECTURES, tone

@@ -13,7 +13,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from earmark.errors import ModelError, NetworkError
-from earmark.models.build import ModelSource, build_for_training, load_trained
+from earmark.models.build_model import ModelSource, build_for_training, load_trained
 from tests.loopback import QuietHandler, serving
 from tests.tiny import overrides
 

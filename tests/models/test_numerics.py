@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from earmark.models.build import AudioModel, ModelSource, build_for_training
+from earmark.models.build_model import AudioModel, ModelSource, build_for_training
 from earmark.models.embedding import EmbeddingModel
 from earmark.models.numerics import (
     GRADIENT_TOLERANCE,

@@ -9,9 +9,9 @@ import pytest
 import torch
 from torch import nn
 
-from earmark.models.build import ModelSource, build_for_training
+from earmark.models.build_model import ModelSource, build_for_training
 from earmark.models.packed import PackedProducts, Product, can_pack
-from earmark.scoring.forward import TorchScorer
+from earmark.scoring.inference import TorchScorer
 from tests.tiny import overrides, tone
 
 CPU = torch.device("cpu")

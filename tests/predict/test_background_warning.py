@@ -11,12 +11,12 @@ import pytest
 import soundfile
 
 from earmark.cli.main import main
-from earmark.data.background import find_background
 from earmark.export.description import read_description
-from earmark.models.build import ModelSource, load_trained
-from earmark.predict.background import background_classes, lacks_background
+from earmark.models.build_model import ModelSource, load_trained
+from earmark.predict.background_warning import background_classes, lacks_background
 from earmark.predict.classifier import Classifier
 from earmark.predict.timeline import SegmentRules
+from earmark.sources.background import find_background
 from earmark.tasks import Task
 from earmark.tasks.decision import PLAIN, Decision
 from tests.tiny import RATE_HZ, save_model, tone, write_tones

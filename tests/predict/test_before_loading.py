@@ -10,7 +10,7 @@ import pytest
 
 from earmark.errors import DataError, UsageError
 from earmark.predict.inputs import check_inputs
-from earmark.settings.prediction import PredictOptions
+from earmark.settings.prediction_flags import PredictOptions
 
 _RUN = """
 import sys

@@ -10,9 +10,9 @@ import soundfile
 import torch
 
 import earmark
-from earmark.data.clips import Clip
+from earmark.clips.clip import Clip
 from earmark.errors import AudioError, DeviceError, UsageError
-from earmark.models.build import ModelSource, build_for_training
+from earmark.models.build_model import ModelSource, build_for_training
 from earmark.predict.inputs import find_recordings
 from tests.tiny import RATE_HZ, overrides, tone
 

@@ -14,9 +14,9 @@ import torch
 import earmark
 from earmark.cli.main import main
 from earmark.errors import AudioError
-from earmark.models.build import ModelSource, build_for_training, load_trained
+from earmark.models.build_model import ModelSource, build_for_training, load_trained
 from earmark.models.embedding import classify_all
-from earmark.scoring.forward import score_waveforms
+from earmark.scoring.inference import score_waveforms
 from tests.small_files import no_file_longer_than
 from tests.tiny import ARCHITECTURES, RATE_HZ, overrides, tone
 

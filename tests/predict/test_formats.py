@@ -16,7 +16,7 @@ from earmark.predict.formats import FORMATS, Rows, RowSettings, format_named
 from earmark.predict.formats.raven import loses_path
 from earmark.predict.formats.rttm import file_ids
 from earmark.predict.timeline import Segment, Window
-from earmark.settings.prediction import OUTPUT_FORMATS, PredictOptions
+from earmark.settings.prediction_flags import OUTPUT_FORMATS, PredictOptions
 from earmark.tasks import Task
 
 TOP = [{"label": 'a "b", c', "score": 0.75}, {"label": "ü\nx", "score": 0.1234567}]

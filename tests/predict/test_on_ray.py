@@ -13,7 +13,7 @@ import pytest
 import soundfile
 
 from earmark.cli.main import main
-from earmark.models.build import ModelSource, build_for_training
+from earmark.models.build_model import ModelSource, build_for_training
 from tests.tiny import RATE_HZ, overrides, tone
 
 pytest.importorskip("ray.data")

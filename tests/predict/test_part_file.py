@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from earmark.data.clips import Clip
+from earmark.clips.clip import Clip
 from earmark.errors import OutputError, UsageError
 from earmark.predict.part_file import open_part_file
 from earmark.predict.provenance import Provenance

@@ -9,7 +9,7 @@ import pytest
 import soundfile
 
 from earmark.cli.main import main
-from earmark.data.manifests import load_manifest
+from earmark.sources.manifests import load_manifest
 from tests.tiny import RATE_HZ, save_model, tone
 
 

@@ -20,7 +20,7 @@ import pytest
 import soundfile
 
 from earmark.cli.main import main
-from earmark.models.build import ModelSource, build_for_training
+from earmark.models.build_model import ModelSource, build_for_training
 from earmark.predict.part_file import PartFile
 from earmark.predict.table_folder import TableFolder
 from tests.tiny import RATE_HZ, overrides, save_model, tone
@@ -237,7 +237,7 @@ def test_stopped_jobs_are_resumed_to_the_same_results(
 _JOB = """
 import sys
 from pathlib import Path
-from earmark.data.clips import Clip
+from earmark.clips.clip import Clip
 from earmark.predict.part_file import open_part_file
 from earmark.predict.provenance import Provenance
 from earmark.predict.table_folder import open_table_folder

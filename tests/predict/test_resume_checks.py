@@ -16,7 +16,7 @@ import pytest
 import soundfile
 
 from earmark.cli.main import main
-from earmark.data.clips import Clip
+from earmark.clips.clip import Clip
 from earmark.errors import OutputError, UsageError
 from earmark.predict.part_file import open_part_file
 from earmark.predict.provenance import Provenance

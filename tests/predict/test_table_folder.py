@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from earmark.data.clips import Clip
+from earmark.clips.clip import Clip
 from earmark.errors import OutputError, UsageError
 from earmark.predict.provenance import Provenance
 from earmark.predict.table_folder import open_table_folder

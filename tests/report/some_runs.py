@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from earmark.data.clips import Clip, ClipTable, Label
+from earmark.clips.clip import Clip, ClipTable, Label
 from earmark.runs.folder import RunFolder, write_json
 from earmark.runs.judged import judge, write_predictions
 from earmark.tasks import Task

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from earmark.cli.main import main
-from earmark.cli.report import COMMAND
+from earmark.cli.report_command import COMMAND
 from earmark.errors import DataError, OutputError, UsageError
 from earmark.report.compare import compare_runs
 from earmark.tasks import Task

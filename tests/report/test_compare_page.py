@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 import soundfile
 
-from earmark.cli.report import COMMAND
-from earmark.data.clips import Clip, ClipTable
+from earmark.cli.report_command import COMMAND
+from earmark.clips.clip import Clip, ClipTable
 from earmark.report.compare import compare_runs
 from earmark.report.compare_page import write_comparison
 from earmark.runs.folder import RunFolder

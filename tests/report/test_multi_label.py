@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 from sklearn.metrics import auc, precision_recall_curve
 
-from earmark.data.clips import Clip, ClipTable
+from earmark.clips.clip import Clip, ClipTable
 from earmark.report.curves import label_histograms, precision_recall
 from earmark.report.examples import MISTAKES, ROOM, choose_of_labels
 from earmark.report.multi_label import confused_pairs, labels_of_split
-from earmark.report.page import ReportFacts, Scored, write_report
+from earmark.report.report_page import ReportFacts, Scored, write_report
 from earmark.runs.judged import judge
 from earmark.tasks import Task
 from earmark.tasks.decision import NEVER, Decision

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from earmark.data.clips import Clip, ClipTable
-from earmark.data.excerpts import spectrogram_of
-from earmark.report.page import ReportFacts, Scored, write_report
+from earmark.audio.excerpts import spectrogram_of
+from earmark.clips.clip import Clip, ClipTable
+from earmark.report.report_page import ReportFacts, Scored, write_report
 from earmark.runs.judged import judge
 from tests.audit.test_run import write
 from tests.browser import bright_height, needs_browser, opened, settled, tick_at
@@ -215,7 +215,7 @@ def test_columns_that_are_odd_are_told_of_in_the_log_too(tmp_path: Path, caplog:
     ages = [31, "young", 40, None]
     clips = [Clip(f"{i}.wav", LABELS[i % 2], path="/none", metadata={"age": age}) for i, age in enumerate(ages)]
     judged = judge(np.eye(4, 2, dtype=np.float32), ClipTable(clips, "here"), LABELS[:2])
-    with caplog.at_level("INFO", "earmark.report.page"):
+    with caplog.at_level("INFO", "earmark.report.report_page"):
         write_report(tmp_path / "r.html", ReportFacts("x", {}, {}, {}), {"test": Scored(judged, np.ones(4))})
     assert "report, test: column 'age' mixes 2 numbers with 1 text ('young'): taken as text" in caplog.text
 

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from earmark.data.clips import Clip, ClipTable
+from earmark.clips.clip import Clip, ClipTable
 from earmark.report.curves import errors_histogram, learning_curves
 from earmark.report.examples import MISTAKES, ROOM, choose_of_numbers
-from earmark.report.page import ReportFacts, Scored, write_report
 from earmark.report.regression import MOST_POINTS, numbers_of_split
+from earmark.report.report_page import ReportFacts, Scored, write_report
 from earmark.runs.judged import judge
 from earmark.tasks import Task
 from earmark.tasks.decision import Decision

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from earmark.data.clips import Clip, ClipTable
+from earmark.clips.clip import Clip, ClipTable
 from earmark.report.slices import ERROR, slices
 
 

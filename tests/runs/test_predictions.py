@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from earmark.data.clips import Clip, ClipTable, Label
+from earmark.clips.clip import Clip, ClipTable, Label
 from earmark.errors import DataError
 from earmark.runs.folder import RunFolder
 from earmark.runs.judged import judge, write_predictions

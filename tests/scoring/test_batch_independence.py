@@ -14,13 +14,13 @@ import soundfile
 import torch
 from transformers import AutoFeatureExtractor
 
-from earmark.data.clips import Clip, ClipTable
-from earmark.data.usable import UsableClips, keep_usable
-from earmark.models.build import AudioModel, ModelSource, build_for_training, load_trained
+from earmark.clips.clip import Clip, ClipTable
+from earmark.models.build_model import AudioModel, ModelSource, build_for_training, load_trained
 from earmark.models.forward import pads_exactly
 from earmark.predict.classifier import Classifier
-from earmark.scoring.forward import score_waveforms
-from earmark.settings.data import DataArguments
+from earmark.scoring.inference import score_waveforms
+from earmark.settings.data_flags import DataArguments
+from earmark.store.usable import UsableClips, keep_usable
 from earmark.tasks import softmax
 from earmark.train.arguments import EarmarkTrainingArguments
 from earmark.train.trainer import AudioTrainer

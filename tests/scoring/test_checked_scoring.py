@@ -16,11 +16,11 @@ import earmark
 from earmark.cli.main import main
 from earmark.errors import DeviceError
 from earmark.models import numerics
-from earmark.models.build import AudioModel, ModelSource, build_for_training
+from earmark.models.build_model import AudioModel, ModelSource, build_for_training
 from earmark.models.embedding import EmbeddingModel
 from earmark.models.forward import cast_in_place
-from earmark.scoring.forward import TorchScorer, score
-from earmark.settings.serving import ServeOptions
+from earmark.scoring.inference import TorchScorer, score
+from earmark.settings.serving_flags import ServeOptions
 from tests.tiny import ARCHITECTURES, RATE_HZ, save_model, tone
 
 CPU = torch.device("cpu")
@@ -97,7 +97,7 @@ def test_comparing_changes_no_score(monkeypatch: pytest.MonkeyPatch) -> None:
     for compared in (True, False):
         audio = build()
         if not compared:
-            monkeypatch.setattr("earmark.scoring.forward.is_compared", lambda *_: True)
+            monkeypatch.setattr("earmark.scoring.inference.is_compared", lambda *_: True)
         rows.append(list(score(TorchScorer(audio.model, audio.frontend, CPU, torch.bfloat16), clips(3), batch_size=2)))
     np.testing.assert_array_equal(rows[0], rows[1])
 
@@ -144,7 +144,7 @@ def test_the_command_and_the_class(tmp_path: Path, broken_activation: None, caps
 
 def test_a_server_compares_before_it_listens(broken_activation: None) -> None:
     service_module = pytest.importorskip("earmark.serve.service", reason="needs earmark[serve]")
-    metrics_module = pytest.importorskip("earmark.serve.metrics", reason="needs earmark[serve]")
+    metrics_module = pytest.importorskip("earmark.serve.server_metrics", reason="needs earmark[serve]")
     classifier = earmark.Classifier(build(), device="cpu", precision="bf16")
     service = service_module.Service(classifier, ServeOptions(model_name_or_path="model"), metrics_module.Metrics())
     try:

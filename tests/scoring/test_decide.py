@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from earmark.data.clips import Clip, ClipTable
+from earmark.clips.clip import Clip, ClipTable
 from earmark.errors import UsageError
 from earmark.scoring.decide import Fitted, check_can_fit, decision_figures, fit_decision, summary_line
-from earmark.settings.training import DecisionArguments
+from earmark.settings.training_flags import DecisionArguments
 from earmark.stats.thresholds import lowest_threshold, threshold_of_false_accepts
 from earmark.tasks import softmax
 from earmark.tasks.calibration import WindowLogits

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from earmark.models.build import AudioModel, ModelSource, build_for_training
-from earmark.scoring.forward import TorchScorer, score_waveforms
+from earmark.models.build_model import AudioModel, ModelSource, build_for_training
+from earmark.scoring.inference import TorchScorer, score_waveforms
 from earmark.tasks import softmax
 from tests.tiny import RATE_HZ, overrides, tone
 

@@ -11,8 +11,8 @@ import pytest
 pytest.importorskip("onnxruntime")
 
 import earmark
-from earmark.export.run import export
-from earmark.settings.export import ExportOptions
+from earmark.export.export_model import export
+from earmark.settings.export_flags import ExportOptions
 from tests.export.test_architectures import build
 from tests.serve.conftest import Start
 from tests.serve.test_classify import as_bytes, encoded, same

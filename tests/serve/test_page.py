@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 import earmark
-from earmark.models.build import ModelSource, build_for_training
+from earmark.models.build_model import ModelSource, build_for_training
 from earmark.predict.timeline import SegmentRules
 from earmark.tasks import Task
 from tests.browser import ONSET, bright_height, needs_browser, tick_at

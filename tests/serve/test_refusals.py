@@ -19,7 +19,7 @@ import soundfile
 from fastapi import HTTPException
 
 from earmark.scoring.windows import Windowing
-from earmark.serve.decoding import DecodeLimits, iter_windows
+from earmark.serve.decode_request import DecodeLimits, iter_windows
 from tests.patience import PATIENCE_S
 from tests.serve.conftest import Server
 from tests.serve.test_classify import encoded

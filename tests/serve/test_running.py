@@ -23,15 +23,15 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import earmark
-from earmark.cli.table import COMMANDS
+from earmark.cli.command_table import COMMANDS
 from earmark.errors import UsageError
 from earmark.http.lifecycle import Lifecycle
 from earmark.serve.app import build_app
-from earmark.serve.metrics import Metrics
-from earmark.serve.run import read_token, serve
+from earmark.serve.server_metrics import Metrics
 from earmark.serve.service import Service
+from earmark.serve.start_server import read_token, serve
 from earmark.serve.stream import Streams
-from earmark.settings.serving import ServeOptions
+from earmark.settings.serving_flags import ServeOptions
 from tests.patience import PATIENCE_S, wait_until
 from tests.serve.conftest import Server, Start
 from tests.serve.test_classify import encoded

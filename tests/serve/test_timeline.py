@@ -11,12 +11,12 @@ import pytest
 from fastapi import HTTPException
 
 import earmark
-from earmark.cli.serve import _greet
+from earmark.cli.serve_command import _greet
 from earmark.http.listen import page_address
 from earmark.serve.batching import Batcher
-from earmark.serve.decoding import DecodeLimits, iter_windows
+from earmark.serve.decode_request import DecodeLimits, iter_windows
 from earmark.serve.forms import Question, read_question
-from earmark.serve.timeline import hear
+from earmark.serve.timelines import hear
 from tests.serve.test_classify import encoded
 from tests.tiny import tone
 

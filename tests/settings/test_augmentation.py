@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from earmark.errors import UsageError
-from earmark.settings.augmentation import AugmentArguments, AugmentPreviewOptions
+from earmark.settings.augmentation_flags import AugmentArguments, AugmentPreviewOptions
 
 
 def test_off_unless_asked_for() -> None:

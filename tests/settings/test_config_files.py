@@ -8,15 +8,16 @@ import pytest
 import yaml
 
 from earmark.errors import OutputError, UsageError
-from earmark.settings.data import DataArguments
-from earmark.settings.evaluation import EvaluateOptions
-from earmark.settings.files import read_config_file, save_config
-from earmark.settings.model import ModelArguments
-from earmark.settings.prediction import PredictOptions
+from earmark.settings.config_files import read_config_file, save_config
+from earmark.settings.data_flags import DataArguments
+from earmark.settings.evaluation_flags import EvaluateOptions
+from earmark.settings.model_flags import ModelArguments
+from earmark.settings.prediction_flags import PredictOptions
 
 
 def test_importing_the_settings_imports_neither_torch_nor_transformers() -> None:
-    code = "import sys, earmark.settings.train, earmark.settings.files, earmark.cli.table; print(*sys.modules)"
+    modules = "sys, earmark.settings.train_settings, earmark.settings.config_files, earmark.cli.command_table"
+    code = f"import {modules}; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert not {"torch", "transformers", "numpy"} & set(done.stdout.split())
 

@@ -18,16 +18,16 @@ import yaml
 from transformers import TrainingArguments as TheirArguments
 
 from earmark.cli.command import Command
+from earmark.cli.command_table import COMMANDS
 from earmark.cli.pages import help_page
-from earmark.cli.table import COMMANDS
 from earmark.errors import UsageError
 from earmark.settings import transformers_flags
-from earmark.settings.data import DataArguments
-from earmark.settings.files import read_config_file, resolved_config, save_config
+from earmark.settings.config_files import read_config_file, resolved_config, save_config
+from earmark.settings.data_flags import DataArguments
 from earmark.settings.flags import Flag, Scope, Settings, above, at_least, flag, flags_of, names_with
-from earmark.settings.train import TRAIN_CLASSES, from_keywords, parse_example, parse_train
-from earmark.settings.training import TrainingArguments
-from earmark.settings.words import _OTHER_NAMES, read_file, read_values, read_words, settings_of
+from earmark.settings.given_values import _OTHER_NAMES, read_file, read_values, read_words, settings_of
+from earmark.settings.train_settings import TRAIN_CLASSES, from_keywords, parse_example, parse_train
+from earmark.settings.training_flags import TrainingArguments
 from earmark.train.search_space import parse_space
 from earmark.train.trainer import result_settings
 

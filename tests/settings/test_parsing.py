@@ -5,14 +5,14 @@ from pathlib import Path
 
 import pytest
 
-from earmark.cli.table import COMMANDS
+from earmark.cli.command_table import COMMANDS
 from earmark.device import Abilities
 from earmark.errors import DataError, DeviceError, UsageError
-from earmark.settings.evaluation import EvaluateOptions
-from earmark.settings.files import resolved_config, save_config
-from earmark.settings.prediction import PredictOptions
-from earmark.settings.train import TrainSettings, check_sources, evaluation_of, parse_example, parse_train
-from earmark.settings.training import launched_processes
+from earmark.settings.config_files import resolved_config, save_config
+from earmark.settings.evaluation_flags import EvaluateOptions
+from earmark.settings.prediction_flags import PredictOptions
+from earmark.settings.train_settings import TrainSettings, check_sources, evaluation_of, parse_example, parse_train
+from earmark.settings.training_flags import launched_processes
 from earmark.train.arguments import EarmarkTrainingArguments
 from earmark.train.plan import FolderState, make_plan
 from earmark.train.ranks import start_ranks

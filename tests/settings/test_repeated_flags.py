@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from earmark.cli.table import COMMANDS
+from earmark.cli.command_table import COMMANDS
 from earmark.errors import DataError, UsageError
-from earmark.settings.data import DataArguments, paths_in
-from earmark.settings.files import read_config_file, resolved_config, save_config
-from earmark.settings.train import check_sources, parse_train
+from earmark.settings.config_files import read_config_file, resolved_config, save_config
+from earmark.settings.data_flags import DataArguments, paths_in
+from earmark.settings.train_settings import check_sources, parse_train
 from earmark.train.report import dataset_name
 
 MINIMAL = ["--output_dir", "out", "--model_type", "tc_resnet"]

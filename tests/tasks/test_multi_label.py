@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from sklearn.metrics import average_precision_score, f1_score, log_loss, roc_auc_score
 
-from earmark.data.clips import ClipTable
+from earmark.clips.clip import ClipTable
 from earmark.errors import DataError, ModelError, UsageError
 from earmark.scoring.decide import check_task_can_fit, fit_decision
-from earmark.settings.training import DecisionArguments
+from earmark.settings.training_flags import DecisionArguments
 from earmark.tasks import Task, sigmoid
 from earmark.tasks.calibration import WindowLogits, fit_temperature
 from earmark.tasks.decision import NEVER, Decision

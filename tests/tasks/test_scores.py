@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from earmark.cli.main import main
-from earmark.settings.data import DataArguments
+from earmark.settings.data_flags import DataArguments
 from earmark.tasks import Task, find_task, pool, sigmoid, softmax, task_of_config
 from earmark.tasks.task_registry import TASKS
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from earmark.threads.contention import Contention
-from earmark.threads.load import Usage
+from earmark.threads.machine_load import Usage
 
 STEP_S = 0.25
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from earmark.threads.load import Reading, read_busy_s, read_counters, read_delays_s, usage_between
+from earmark.threads.machine_load import Reading, read_busy_s, read_counters, read_delays_s, usage_between
 
 STAT = """\
 cpu  300 0 0 900 0 0 0 0 0 0

@@ -16,7 +16,7 @@ import torch
 from earmark.threads import watch as watching
 from earmark.threads.contention import Contention
 from earmark.threads.cores import Cores
-from earmark.threads.load import Reading, Usage
+from earmark.threads.machine_load import Reading, Usage
 from earmark.threads.variables import ThreadPlan
 from earmark.threads.watch import CoreWatch, describe, make_watch
 

@@ -13,11 +13,11 @@ import soundfile
 import torch
 from torch import nn
 
-from earmark.data.folders import load_folder
-from earmark.data.usable import UsableClips, keep_usable
-from earmark.models.build import AudioModel, ModelSource, build_for_training
+from earmark.models.build_model import AudioModel, ModelSource, build_for_training
 from earmark.models.freeze import freeze
-from earmark.settings.data import DataArguments
+from earmark.settings.data_flags import DataArguments
+from earmark.sources.folders import load_folder
+from earmark.store.usable import UsableClips, keep_usable
 from earmark.train.arguments import EarmarkTrainingArguments
 from earmark.train.trainer import AudioTrainer
 from tests.tiny import ARCHITECTURES, RATE_HZ, tone

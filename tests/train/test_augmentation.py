@@ -17,7 +17,7 @@ from earmark.batch.augment import AugmentedClips
 from earmark.cli.main import main
 from earmark.errors import UsageError
 from earmark.models.frontend import Frontend
-from earmark.settings.files import saved_config
+from earmark.settings.config_files import saved_config
 from earmark.train.frozen import stage_to_keep
 from earmark.train.mixing import MixedLabels
 from tests.tiny import ARCHITECTURES, RATE_HZ, tone

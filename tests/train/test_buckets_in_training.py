@@ -13,7 +13,7 @@ from torch.utils.data import SequentialSampler
 
 from earmark.batch.buckets import padded_share
 from earmark.batch.dataset import TrainingClips
-from earmark.data.usable import UsableClips
+from earmark.store.usable import UsableClips
 from tests.train.small import build, make_trainer, mixed_lengths_s, usable, write_clips
 
 NUM_CLIPS = 22  # five full batches of 4, and one of 2

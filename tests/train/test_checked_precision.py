@@ -15,9 +15,9 @@ from safetensors.torch import load_file
 from transformers.activations import GELUActivation
 
 from earmark.cli.main import main
-from earmark.data.usable import UsableClips
 from earmark.errors import DeviceError
 from earmark.runs.folder import RunFolder
+from earmark.store.usable import UsableClips
 from earmark.train.arguments import EarmarkTrainingArguments
 from earmark.train.cast_weights import cast_while_training
 from earmark.train.checked_precision import with_checked_precision

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 import soundfile
 
-from earmark.audit.copies import find_copies
-from earmark.data.clips import Clip, ClipTable
-from earmark.settings.data import DataArguments
-from earmark.train.prepare import PreparedData, prepare_data
+from earmark.audit.training_copies import find_copies
+from earmark.clips.clip import Clip, ClipTable
+from earmark.settings.data_flags import DataArguments
+from earmark.train.prepared_data import PreparedData, prepare_data
 from tests.tiny import RATE_HZ, write_tones
 
 

@@ -13,13 +13,13 @@ import torch
 
 import earmark
 from earmark.cli.main import main
-from earmark.data.usable import UsableClips
-from earmark.models.build import ModelSource, build_for_training
+from earmark.models.build_model import ModelSource, build_for_training
 from earmark.scoring.decide import Fitted
+from earmark.store.usable import UsableClips
 from earmark.tasks import softmax
 from earmark.tasks.decision import Decision
-from earmark.train.decide import judge_splits, score_windows
-from earmark.train.prepare import PreparedData
+from earmark.train.judge_splits import judge_splits, score_windows
+from earmark.train.prepared_data import PreparedData
 from tests.tiny import ARCHITECTURES, overrides
 from tests.train.small import build, make_trainer, mixed_lengths_s, usable, write_clips
 
@@ -61,7 +61,7 @@ def test_a_run_of_long_clips_answers_after_saving_as_it_was_judged(
 
 
 def test_a_probe_is_calibrated_on_its_embeddings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("earmark.train.decide.fit_decision", lambda *_, **__: Fitted(Decision(1.5), {}))
+    monkeypatch.setattr("earmark.train.judge_splits.fit_decision", lambda *_, **__: Fitted(Decision(1.5), {}))
     clips = usable(write_clips(tmp_path / "clips", [0.3] * 16))
     trainer = make_trainer(build("sew", "encoder"), clips, tmp_path / "out", calibrate=True)
     with ExitStack() as stack:

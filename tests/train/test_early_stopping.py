@@ -20,7 +20,7 @@ import yaml
 from safetensors.torch import load_file
 
 from earmark.cli.main import main
-from earmark.settings.train import parse_example
+from earmark.settings.train_settings import parse_example
 from earmark.train import stopping
 from earmark.train.callbacks import estimate_in_words, has_stopped_early, stopped_early
 from earmark.train.trainer import AudioTrainer

@@ -17,9 +17,9 @@ from sklearn.preprocessing import StandardScaler
 import earmark
 from earmark.cli.main import main
 from earmark.errors import ModelError
-from earmark.models.build import ModelSource, load_trained
+from earmark.models.build_model import ModelSource, load_trained
 from earmark.scoring.diagnosis import Schedule, diagnose
-from earmark.scoring.forward import score_waveforms
+from earmark.scoring.inference import score_waveforms
 from earmark.tasks import softmax
 from earmark.tasks.single_label_figures import compute_metrics
 from earmark.train.few_shot import check_head, fit_few_shot

@@ -16,10 +16,10 @@ from sklearn.preprocessing import StandardScaler
 
 import earmark
 from earmark.cli.main import main
-from earmark.models.build import ModelSource, build_for_training, load_trained
+from earmark.models.build_model import ModelSource, build_for_training, load_trained
 from earmark.models.forward import fold_unit
 from earmark.runs.results import results_table
-from earmark.scoring.forward import score_waveforms
+from earmark.scoring.inference import score_waveforms
 from earmark.tasks import Task, sigmoid
 from earmark.train.few_shot import check_head, fit_few_shot
 from earmark.train.linear_fits import fit_labels, fit_number

@@ -17,18 +17,18 @@ import pytest
 import torch
 import transformers
 
-from earmark.data import flat_file
-from earmark.data.usable import UsableClips
 from earmark.errors import DataError, OutputError
 from earmark.families.frontend import with_settings
 from earmark.families.wav2vec2 import Wav2Vec2, WavLM
-from earmark.models.build import AudioModel, ModelSource, load_trained
+from earmark.models.build_model import AudioModel, ModelSource, load_trained
 from earmark.models.freeze import body_of
 from earmark.scoring.table import score_table
+from earmark.store import flat_file
+from earmark.store.usable import UsableClips
 from earmark.train import frozen
-from earmark.train.clips import fill_buckets, training_clips
 from earmark.train.frozen import frozen_clips, stage_to_keep
 from earmark.train.trainer import AudioTrainer
+from earmark.train.training_clips import fill_buckets, training_clips
 from tests.tiny import ARCHITECTURES
 from tests.train.small import CPU, build, make_trainer, mixed_lengths_s, usable, write_clips
 

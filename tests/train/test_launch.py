@@ -18,7 +18,7 @@ import pytest
 from safetensors.numpy import load_file
 from torch.distributed.elastic.multiprocessing.errors import ProcessFailure
 
-from earmark.cli import train as cli_train
+from earmark.cli import train_command as cli_train
 from earmark.cli.main import main
 from earmark.errors import DeviceError, UsageError
 from earmark.threads.cores import this_process

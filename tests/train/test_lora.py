@@ -18,10 +18,10 @@ from transformers import AutoModelForAudioClassification
 from earmark.cli.main import main
 from earmark.errors import ModelError, UsageError
 from earmark.models import adapters
-from earmark.models.build import AudioModel, ModelSource, build_for_training, load_trained
+from earmark.models.build_model import AudioModel, ModelSource, build_for_training, load_trained
 from earmark.models.freeze import head_parameters
-from earmark.scoring.forward import score_waveforms
-from earmark.settings.model import ModelArguments
+from earmark.scoring.inference import score_waveforms
+from earmark.settings.model_flags import ModelArguments
 from earmark.train.lora import add_adapters, save_kept
 from tests.models.test_architectures import build as build_any
 from tests.tiny import ARCHITECTURES, tone, write_tones

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from earmark.data.usable import UsableClips
 from earmark.errors import DataError, DeviceError
+from earmark.store.usable import UsableClips
 from earmark.train.checkpoints import checkpoints_in
 from earmark.train.loss_guard import LossGuard
 from earmark.train.trainer import AudioTrainer

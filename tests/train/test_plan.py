@@ -11,7 +11,7 @@ import pytest
 
 from earmark.device import Abilities
 from earmark.errors import DeviceError, OutputError, UsageError
-from earmark.settings.train import TrainSettings, from_keywords
+from earmark.settings.train_settings import TrainSettings, from_keywords
 from earmark.tasks import Task
 from earmark.train.plan import FolderState, Plan, look_at_folder, make_plan
 
@@ -169,7 +169,7 @@ def test_the_state_of_a_folder(tmp_path: Path) -> None:
 
 def test_planning_needs_neither_torch_nor_transformers() -> None:
     code = (
-        "import sys; from earmark.settings.train import parse_train; from earmark.train.plan import *; "
+        "import sys; from earmark.settings.train_settings import parse_train; from earmark.train.plan import *; "
         "make_plan(parse_train(['--output_dir', 'o', '--model_type', 'tc_resnet']), FolderState(), Abilities('cpu')); "
         "print({'torch', 'transformers'} & set(sys.modules))"
     )

@@ -8,8 +8,8 @@ import pytest
 import soundfile
 
 from earmark.errors import DataError
-from earmark.settings.data import DataArguments
-from earmark.train.prepare import prepare_data
+from earmark.settings.data_flags import DataArguments
+from earmark.train.prepared_data import prepare_data
 from tests.tiny import RATE_HZ, tone, write_tones
 
 

@@ -14,10 +14,10 @@ import pytest
 import soundfile
 import torch
 
+from earmark.audio.excerpts import Spectrogram
 from earmark.cli.main import main
-from earmark.data.excerpts import Spectrogram
-from earmark.models.build import ModelSource, build_for_training
-from earmark.settings.augmentation import AugmentPreviewOptions
+from earmark.models.build_model import ModelSource, build_for_training
+from earmark.settings.augmentation_flags import AugmentPreviewOptions
 from earmark.train.mixing import mixed
 from earmark.train.preview import preview
 from earmark.train.spectrogram_svg import Row, colour, log_mel, png, spectrogram, svg

@@ -21,7 +21,7 @@ from safetensors.torch import load_file, save_file
 
 from earmark.cli.main import main
 from earmark.errors import OutputError
-from earmark.models.build import AudioModel
+from earmark.models.build_model import AudioModel
 from earmark.runs.in_use import NAME
 from earmark.train.checkpoints import UNFINISHED, check_same_run, checkpoints_in, why_not_whole
 from earmark.train.saving import translated_save_errors

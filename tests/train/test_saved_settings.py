@@ -10,8 +10,8 @@ import pytest
 
 from earmark.device import Abilities
 from earmark.errors import EarmarkError, UsageError
-from earmark.settings.files import save_config
-from earmark.settings.train import parse_train
+from earmark.settings.config_files import save_config
+from earmark.settings.train_settings import parse_train
 from earmark.train.plan import FolderState, make_plan
 
 CPU = Abilities("cpu", has_bf16=True, has_fused_adamw=True)

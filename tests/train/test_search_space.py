@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from earmark.errors import UsageError
-from earmark.settings.data import DataArguments
-from earmark.settings.model import ModelArguments
-from earmark.settings.run import RunArguments
-from earmark.settings.train import from_keywords
+from earmark.settings.data_flags import DataArguments
+from earmark.settings.model_flags import ModelArguments
+from earmark.settings.run_flags import RunArguments
+from earmark.settings.train_settings import from_keywords
 from earmark.train.arguments import EarmarkTrainingArguments
 from earmark.train.search_space import Dimension, parse_space
 

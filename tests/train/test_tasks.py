@@ -17,14 +17,14 @@ import torch
 from transformers import pipeline
 
 from earmark.cli.main import main
-from earmark.data.clips import Clip, ClipTable
-from earmark.data.usable import UsableClips
+from earmark.clips.clip import Clip, ClipTable
 from earmark.errors import UsageError
-from earmark.models.build import ModelSource, build_for_training, load_trained
+from earmark.models.build_model import ModelSource, build_for_training, load_trained
 from earmark.models.forward import fold_unit
 from earmark.models.freeze import freeze
 from earmark.predict.classifier import Classifier
 from earmark.runs.results import results_table
+from earmark.store.usable import UsableClips
 from earmark.tasks import Task, sigmoid
 from earmark.train.losses import LabelsLoss, NumberLoss, label_weights
 from tests.tiny import ARCHITECTURES, RATE_HZ, overrides, tone

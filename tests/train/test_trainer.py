@@ -10,12 +10,12 @@ import torch
 import transformers.trainer
 from transformers import ProgressCallback, TrainerCallback
 
-from earmark.data.folders import load_folder
-from earmark.data.targets import targets_of
-from earmark.data.usable import UsableClips, keep_usable
-from earmark.models.build import AudioModel, ModelSource, build_for_training, load_trained
+from earmark.clips.targets import targets_of
+from earmark.models.build_model import AudioModel, ModelSource, build_for_training, load_trained
 from earmark.scoring.table import score_table
-from earmark.settings.data import DataArguments
+from earmark.settings.data_flags import DataArguments
+from earmark.sources.folders import load_folder
+from earmark.store.usable import UsableClips, keep_usable
 from earmark.tasks.single_label_figures import compute_metrics
 from earmark.train.arguments import EarmarkTrainingArguments
 from earmark.train.losses import ClipLoss

@@ -20,9 +20,9 @@ import torch
 
 from earmark.batch.dataset import TrainingClips
 from earmark.cli.main import main
-from earmark.data.usable import UsableClips
-from earmark.models.build import ModelSource, load_trained
+from earmark.models.build_model import ModelSource, load_trained
 from earmark.scoring.table import score_table
+from earmark.store.usable import UsableClips
 from earmark.train.recipe import global_batch_size, with_global_batch
 from earmark.train.trainer import AudioTrainer
 from tests.patience import PATIENCE_S

@@ -8,11 +8,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, overload
 
-from earmark.api.arguments import AFTER_LOADING, Source, source_settings
 from earmark.api.predictions_table import import_pandas
+from earmark.api.read_arguments import AFTER_LOADING, Source, source_settings
 from earmark.api.startup import prepare_process
-from earmark.data.clips import Clip, ClipTable, Splits, sorted_labels
-from earmark.data.split_names import SPLIT_NAMES
+from earmark.clips.clip import Clip, ClipTable, Splits, sorted_labels
+from earmark.clips.split_names import SPLIT_NAMES
 from earmark.errors import UsageError
 from earmark.pages.tables import html_table
 from earmark.words import and_more, counted, suggestion
@@ -181,8 +181,8 @@ def load_clips(
     prepare_process()
     values = {**source_settings(source, settings), **settings}
     from earmark.api.settings import inspect_settings
-    from earmark.data.sources import load_own_splits, load_unlabelled
-    from earmark.settings.data import DataArguments
+    from earmark.settings.data_flags import DataArguments
+    from earmark.sources.load_clips import load_own_splits, load_unlabelled
 
     _check_names(settings, DataArguments)
     early = next((name for name in settings if name in AFTER_LOADING), None)

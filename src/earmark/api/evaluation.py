@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from earmark.api.arguments import Source, loading_settings, splits_and_settings
 from earmark.api.predictions_table import PredictionsTable
+from earmark.api.read_arguments import Source, loading_settings, splits_and_settings
 from earmark.api.report_view import Report
 from earmark.api.startup import prepare_process
 from earmark.api.trained_run import Run, metrics_table
@@ -81,7 +81,7 @@ def evaluate(
     named = {} if output_dir is None else {"output_dir": os.path.expanduser(output_dir)}
     values = {**source, **settings, **loading_settings(model, settings), "split": split, **named}
     from earmark.api.settings import evaluate_settings
-    from earmark.evaluate.run import evaluate as evaluate_split
+    from earmark.evaluate.evaluate_model import evaluate as evaluate_split
     from earmark.scoring.extra_metrics import named_functions
 
     outcome = evaluate_split(evaluate_settings(values), metrics=named_functions(metrics), loaded=loaded)

@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
-from earmark.api.arguments import Source, splits_and_settings
+from earmark.api.read_arguments import Source, splits_and_settings
 from earmark.api.startup import prepare_process
 
 if TYPE_CHECKING:
     from earmark.api.clip_table import Clips
-    from earmark.audit.run import Inspection
+    from earmark.audit.inspect_clips import Inspection
 
 
 def inspect(
@@ -34,6 +34,6 @@ def inspect(
     loaded, source = splits_and_settings(data, settings)
     named = {} if output_dir is None else {"output_dir": os.path.expanduser(output_dir)}
     from earmark.api.settings import inspect_settings
-    from earmark.audit.run import inspect as inspect_tables
+    from earmark.audit.inspect_clips import inspect as inspect_tables
 
     return inspect_tables(inspect_settings({**source, **settings, **named}), loaded=loaded)

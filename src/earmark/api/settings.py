@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from earmark.settings.evaluation import EvaluateOptions, InspectOptions
+from earmark.settings.evaluation_flags import EvaluateOptions, InspectOptions
 from earmark.settings.flags import flags_of
-from earmark.settings.train import check_sources, from_keywords
-from earmark.settings.words import read_values, settings_of
+from earmark.settings.given_values import read_values, settings_of
+from earmark.settings.train_settings import check_sources, from_keywords
 
 if TYPE_CHECKING:
-    from earmark.settings.train import TrainSettings
+    from earmark.settings.train_settings import TrainSettings
 
 
 def train_settings(values: Mapping[str, object]) -> TrainSettings:

@@ -51,7 +51,7 @@ class Run:
     @property
     def settings(self) -> dict[str, Any]:
         """All settings of the run."""
-        from earmark.settings.files import saved_config
+        from earmark.settings.config_files import saved_config
 
         return saved_config(RunFolder(self.folder).config)
 

@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from earmark.api.arguments import Source, model_settings, splits_and_settings
+from earmark.api.read_arguments import Source, model_settings, splits_and_settings
 from earmark.api.startup import prepare_process
 from earmark.api.trained_run import Run
 from earmark.errors import Stopped, UsageError
@@ -77,7 +77,7 @@ def train(
         logger.info("note: %s", note)
     _refuse_processes(parsed.run.num_processes)
     from earmark.train.protocol import run_protocol
-    from earmark.train.run import train as train_one
+    from earmark.train.train_model import train as train_one
 
     several = parsed.has_several_runs
     train_all = run_protocol if several else train_one

@@ -9,10 +9,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from earmark.audio.content import equal_content
+from earmark.audio.decode import read_clip
 from earmark.audit.measure import Measures
-from earmark.data.clips import Clip, ClipTable
-from earmark.data.content import equal_content
-from earmark.data.decode import read_clip
+from earmark.clips.clip import Clip, ClipTable
 from earmark.errors import AudioError
 from earmark.words import counted
 

@@ -11,14 +11,14 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from earmark.data.bad_audio import BadAudioWatch
-from earmark.data.clips import Clip, ClipTable
-from earmark.data.content import ContentHash
-from earmark.data.decode import num_channels, stream_at_own_rate
-from earmark.data.incomplete import INCOMPLETE
-from earmark.data.samples import CANCELLED, PowerLeft
-from earmark.data.scan import BadClip
+from earmark.audio.content import ContentHash
+from earmark.audio.decode import num_channels, stream_at_own_rate
+from earmark.audio.incomplete import INCOMPLETE
+from earmark.audio.samples import CANCELLED, PowerLeft
+from earmark.clips.clip import Clip, ClipTable
 from earmark.errors import AudioError
+from earmark.store.bad_audio import BadAudioWatch
+from earmark.store.scan import BadClip
 
 NUM_BANDS, NUM_PARTS = 20, 12
 _LOWEST_HZ, _HIGHEST_HZ = 80.0, 3800.0  # within telephone recordings too, so that a copy at 8 kHz has the same shape
@@ -38,12 +38,12 @@ class Measures:
         duration_s: length, float64 (N,).
         rate_hz: the recording's own sampling rate, int64 (N,).
         channels: of the recording, int64 (N,); 0 where the header does not say.
-        left: power that averaging the channels leaves, float64 (N,); see :class:`earmark.data.samples.PowerLeft`.
+        left: power that averaging the channels leaves, float64 (N,); see :class:`earmark.audio.samples.PowerLeft`.
         peak: largest absolute sample, 1 is full scale, float64 (N,).
         rms: root of the mean square, float64 (N,).
         dc_offset: mean of the samples, float64 (N,).
         clipped: share of the samples in cut-off peaks, float64 (N,).
-        content: equal for equal recordings in any container, uint64 (N,); see :mod:`earmark.data.content`.
+        content: equal for equal recordings in any container, uint64 (N,); see :mod:`earmark.audio.content`.
         shape: levels of bands over parts of the clip, unit length, float32 (N, D); zero for silence.
         bad: the clips that cannot be read.
         incomplete: the clips that are read although something is wrong with their recording.

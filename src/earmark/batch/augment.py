@@ -25,8 +25,8 @@ import torch
 from earmark.batch import transforms
 from earmark.batch.dataset import NO_LABEL, TrainingClips, rows_and_labels
 from earmark.batch.sample_functions import SampleFunction, function_seed
-from earmark.data.sounds import Sounds
-from earmark.settings.augmentation import Augmentation
+from earmark.settings.augmentation_flags import Augmentation
+from earmark.sources.sounds import Sounds
 from earmark.words import counted
 
 logger = logging.getLogger(__name__)

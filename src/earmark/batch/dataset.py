@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from earmark.data.reading import Waveforms
+from earmark.audio.reading import Waveforms
 
 NO_LABEL = -100  # torch's own: what cross_entropy ignores and Trainer does not count
 

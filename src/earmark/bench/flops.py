@@ -19,8 +19,8 @@ import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from earmark.models.build import AudioModel
-from earmark.scoring.forward import scoring
+from earmark.models.build_model import AudioModel
+from earmark.scoring.inference import scoring
 
 _MOST_COUNTED = 6  # lengths looked at
 

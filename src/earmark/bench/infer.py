@@ -9,14 +9,14 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from earmark.bench.bench_setup import BenchClips, build_model
 from earmark.bench.flops import Shapes, flop_of_clip
-from earmark.bench.measure import Compute, Memory, Rate, forget_device_peak, matmul_peak, peak_memory
-from earmark.bench.prepare import BenchClips, build_model
-from earmark.models.build import AudioModel
+from earmark.bench.timing import Compute, Memory, Rate, forget_device_peak, matmul_peak, peak_memory
+from earmark.models.build_model import AudioModel
 from earmark.models.frontend import Frontend
 from earmark.progress import Progress
-from earmark.scoring.forward import score_waveforms
-from earmark.settings.bench import BenchOptions
+from earmark.scoring.inference import score_waveforms
+from earmark.settings.bench_flags import BenchOptions
 
 
 @dataclass(frozen=True)

@@ -7,13 +7,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from earmark.errors import UsageError
-from earmark.settings.files import read_config_file
+from earmark.settings.config_files import read_config_file
 from earmark.settings.flags import Scope, Settings, flags_of
+from earmark.settings.given_values import Given, merged, read_file, read_words, refuse_words, settings_of, take_config
 from earmark.settings.kinds import shown
 from earmark.settings.legacy import LEGACY_FLAGS
-from earmark.settings.model import NetworkArguments, PretrainedArguments
-from earmark.settings.train import TRAIN_CLASSES
-from earmark.settings.words import Given, merged, read_file, read_words, refuse_words, settings_of, take_config
+from earmark.settings.model_flags import NetworkArguments, PretrainedArguments
+from earmark.settings.train_settings import TRAIN_CLASSES
 from earmark.words import counted
 
 Parse = Callable[[Sequence[str]], Any]

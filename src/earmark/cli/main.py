@@ -68,13 +68,13 @@ def run_example(argv: Sequence[str] | None = None) -> int:
     words, debug = _take_debug(sys.argv[1:] if argv is None else argv)
 
     def run() -> None:
-        from earmark.cli import train
+        from earmark.cli import train_command
         from earmark.cli.pages import help_page
 
         if _asks_for_help(words):
-            print(help_page(train.COMMAND, everything="--help_all" in words))
+            print(help_page(train_command.COMMAND, everything="--help_all" in words))
         else:
-            train.run_example(words)
+            train_command.run_example(words)
 
     return guarded(run, debug)
 
@@ -212,7 +212,7 @@ def set_up_logging() -> None:
 
 def top_help() -> str:
     """Return the page of ``earmark --help``."""
-    from earmark.cli.table import COMMANDS
+    from earmark.cli.command_table import COMMANDS
 
     lines = [f"earmark {_version()}: labelled recordings in, an audio classifier out", ""]
     lines += [
@@ -243,9 +243,9 @@ def _dispatch(words: Sequence[str]) -> None:
     if name in ("-V", "--version", "version"):
         print(version_line())
         return
+    from earmark.cli.command_table import COMMANDS
     from earmark.cli.pages import help_page
-    from earmark.cli.table import COMMANDS
-    from earmark.cli.train import show
+    from earmark.cli.train_command import show
 
     if name not in COMMANDS:
         near = suggestion(name, COMMANDS)

@@ -219,7 +219,7 @@ def probe_codecs() -> None:
     import numpy as np
     import soundfile
 
-    from earmark.data.decode import decode_bytes
+    from earmark.audio.decode import decode_bytes
     from earmark.errors import AudioError
 
     tone = 0.3 * np.sin(np.arange(44_100) * 0.06).astype(np.float32)

@@ -19,13 +19,13 @@ import numpy as np
 import torch
 import transformers
 
-from earmark.data.clips import Clip, ClipTable
-from earmark.data.usable import UsableClips
+from earmark.clips.clip import Clip, ClipTable
 from earmark.device import describe_device, select_device, supports_bf16
 from earmark.doctor.probes import emit
 from earmark.errors import DeviceError
-from earmark.models.build import AudioModel, build_for_training
+from earmark.models.build_model import AudioModel, build_for_training
 from earmark.models.source import ModelSource
+from earmark.store.usable import UsableClips
 from earmark.train.arguments import EarmarkTrainingArguments
 from earmark.train.trainer import AudioTrainer
 

@@ -16,7 +16,7 @@ from earmark.doctor.findings import Finding, ok, problem, skipped, warning
 from earmark.doctor.machine import Machine
 from earmark.errors import UsageError
 from earmark.threads.cores import allowed_cpus, read_cores
-from earmark.threads.load import measure_others
+from earmark.threads.machine_load import measure_others
 from earmark.threads.variables import plan
 
 HUB_TIMEOUT_S = 5.0

@@ -9,21 +9,21 @@ from typing import Any
 
 import numpy as np
 
-from earmark.data.scan import write_bad_audio
-from earmark.data.targets import targets_of
-from earmark.data.usable import keep_usable
+from earmark.clips.targets import targets_of
 from earmark.errors import UsageError
+from earmark.evaluate.evaluate_model import check_labels, for_task, on_device
 from earmark.evaluate.held_out import check_given_files, find_held_out
-from earmark.evaluate.run import check_labels, for_task, on_device
 from earmark.export.description import is_export
-from earmark.models.build import load_trained
+from earmark.models.build_model import load_trained
 from earmark.models.checkpoint import folder_to_write
 from earmark.models.source import source_of
 from earmark.runs.folder import RunFolder, prepare_folder, write_json
 from earmark.scoring.clip_windows import WindowsOfClips
 from earmark.scoring.decide import Fitted, check_can_fit, check_task_can_fit, fit_decision, summary_line
 from earmark.scoring.table import score_table_with
-from earmark.settings.evaluation import CalibrateOptions
+from earmark.settings.evaluation_flags import CalibrateOptions
+from earmark.store.scan import write_bad_audio
+from earmark.store.usable import keep_usable
 from earmark.tasks import Task
 from earmark.tasks.calibration import WindowLogits
 from earmark.tasks.decision import Decision

@@ -16,22 +16,22 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from earmark.data.bad_audio import BadAudioWatch
-from earmark.data.clips import ClipTable, Splits
-from earmark.data.content import NO_CONTENT, is_sound
-from earmark.data.known_contents import read_contents
-from earmark.data.reading import decoder_threads
-from earmark.data.scan import BadClip
-from earmark.data.sources import load_own_splits, load_splits
-from earmark.data.subsets import draw_subsets
-from earmark.data.usable import UsableClips, stop_or_say
-from earmark.data.waveforms import default_store_root
+from earmark.audio.content import NO_CONTENT, is_sound
+from earmark.audio.reading import decoder_threads
+from earmark.clips.clip import ClipTable, Splits
+from earmark.clips.subsets import draw_subsets
 from earmark.errors import DataError, UsageError
 from earmark.evaluate.used_background import cut_from_used, warn_of_lost_classes, without_trained_recordings
 from earmark.runs.split_record import SplitRecord, find_record
 from earmark.runs.split_settings import CUT_SETTINGS, read_split_settings
-from earmark.settings.data import paths_in
-from earmark.settings.evaluation import EvaluateOptions
+from earmark.settings.data_flags import paths_in
+from earmark.settings.evaluation_flags import EvaluateOptions
+from earmark.sources.load_clips import load_own_splits, load_splits
+from earmark.store.bad_audio import BadAudioWatch
+from earmark.store.known_contents import read_contents
+from earmark.store.scan import BadClip
+from earmark.store.usable import UsableClips, stop_or_say
+from earmark.store.waveforms import default_store_root
 from earmark.words import agreeing, counted
 
 logger = logging.getLogger(__name__)
@@ -68,7 +68,7 @@ def find_held_out(options: EvaluateOptions, loaded: Splits | None = None) -> Hel
 
     Args:
         options: the model, the data and the split.
-        loaded: the data, if it is loaded already; see :func:`earmark.data.sources.load_splits`.
+        loaded: the data, if it is loaded already; see :func:`earmark.sources.load_clips.load_splits`.
 
     Raises:
         DataError: there are none, or clips cannot be read under ``on_bad_audio=fail``.

@@ -7,11 +7,11 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-from earmark.data.clips import ClipTable, fingerprint
+from earmark.clips.clip import ClipTable, fingerprint
 from earmark.errors import OutputError
 from earmark.models.checkpoint import hub_name
 from earmark.runs.folder import RunFolder, prepare_folder, read_json
-from earmark.settings.evaluation import EvaluateOptions
+from earmark.settings.evaluation_flags import EvaluateOptions
 from earmark.words import counted
 
 logger = logging.getLogger(__name__)

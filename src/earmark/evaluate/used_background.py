@@ -8,11 +8,11 @@ from collections import Counter
 
 import numpy as np
 
-from earmark.data.background import background_recordings, beginnings
-from earmark.data.clips import ClipTable
-from earmark.data.content import are_among
+from earmark.audio.content import are_among
+from earmark.clips.clip import ClipTable
 from earmark.runs.split_record import SplitRecord
-from earmark.settings.evaluation import EvaluateOptions
+from earmark.settings.evaluation_flags import EvaluateOptions
+from earmark.sources.background import background_recordings, beginnings
 from earmark.words import counted
 
 logger = logging.getLogger(__name__)

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from earmark.export.recordings import Recordings
-from earmark.scoring.forward import Scorer, score
+from earmark.scoring.inference import Scorer, score
 from earmark.tasks import Task
 from earmark.tasks.decision import HALF
 

@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from earmark.errors import ModelError, first_line
-from earmark.models.build import AudioModel
+from earmark.models.build_model import AudioModel
 from earmark.models.forward import pads_exactly
 from earmark.tasks import Task
 

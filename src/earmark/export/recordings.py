@@ -9,13 +9,13 @@ from pathlib import Path
 
 import numpy as np
 
-from earmark.data.clips import Clip, ClipTable
-from earmark.data.known_contents import read_contents
-from earmark.data.listing import list_recordings
-from earmark.data.reading import decoder_threads, read_in_order
-from earmark.data.waveforms import default_store_root
+from earmark.audio.reading import decoder_threads, read_in_order
+from earmark.clips.clip import Clip, ClipTable
 from earmark.errors import AudioError, DataError
 from earmark.runs.split_record import SplitRecord
+from earmark.sources.listing import list_recordings
+from earmark.store.known_contents import read_contents
+from earmark.store.waveforms import default_store_root
 from earmark.words import counted
 
 logger = logging.getLogger(__name__)

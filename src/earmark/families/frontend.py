@@ -1,7 +1,7 @@
 """What ``preprocessor_config.json`` says of a frontend; :mod:`earmark.families.features` is the same as tensor code.
 
 Settings are read as JSON, and saved under the class of Transformers that computes the same, so that a saved model is
-plain Transformers. A family says which frontend its models have (:attr:`earmark.families.base.Family.frontend`). This
+plain Transformers. A family says which frontend its models have (:attr:`earmark.families.family.Family.frontend`). This
 module loads no torch.
 """
 

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from earmark.families.base import MEL_HOP_S, Family, Recipe
+from earmark.families.family import MEL_HOP_S, Family, Recipe
 from earmark.families.features import is_valid
 from earmark.families.frontend import FrontendSettings, with_settings
 from earmark.families.kaldi import FRAME, KaldiFeatures

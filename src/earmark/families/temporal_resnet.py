@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from earmark.families.base import Family, Recipe
+from earmark.families.family import Family, Recipe
 
 
 class TemporalResNet(Family):

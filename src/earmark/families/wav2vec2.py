@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 
 import torch
 
-from earmark.families.base import Family
+from earmark.families.family import Family
 from earmark.families.wav2vec2_forward import Wav2Vec2Forward
 
 _UNUSUAL = ("add_adapter", "adapter_attn_dim", "conv_pos_batch_norm", "use_weighted_layer_sum")

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
-from earmark.families.base import MEL_HOP_S, Family, span_frames
+from earmark.families.family import MEL_HOP_S, Family, span_frames
 from earmark.families.features import is_valid, normalized
 from earmark.families.frontend import FrontendSettings
 from earmark.families.kaldi import FRAME, KaldiFeatures

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from earmark.families.base import Family, Recipe
+from earmark.families.family import Family, Recipe
 from earmark.families.features import Features, is_valid
 from earmark.families.frontend import FrontendSettings, with_settings
 from earmark.families.mel_filters import MelScale, mel_filters

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from earmark.errors import EarmarkError, OutputError, UsageError
-from earmark.label.tables import Key, Table, cells_of, place_of
+from earmark.label.label_tables import Key, Table, cells_of, place_of
 
 ASIDE = {"several": "several of the sounds at once", "none": "none of the classes, or nothing to hear"}
 _LONGEST_LABEL = 200

@@ -17,18 +17,18 @@ from typing import Any
 import numpy as np
 import torch
 
-from earmark.data.bad_audio import BadAudioWatch
-from earmark.data.clips import Clip
-from earmark.data.reading import stream_in_order
-from earmark.data.scan import BadClip
+from earmark.audio.reading import stream_in_order
+from earmark.clips.clip import Clip
 from earmark.files import writing_bytes
-from earmark.models.build import AudioModel
+from earmark.models.build_model import AudioModel
 from earmark.models.embedding import EmbeddingModel, has_embedding
 from earmark.predict.engine import Ended, score_recordings
 from earmark.predict.inputs import HeardProgress
 from earmark.predict.long_recordings import TIMES, one_label_for_long
-from earmark.scoring.forward import TorchScorer
+from earmark.scoring.inference import TorchScorer
 from earmark.scoring.windows import Windowing
+from earmark.store.bad_audio import BadAudioWatch
+from earmark.store.scan import BadClip
 from earmark.tasks import softmax
 
 logger = logging.getLogger(__name__)
@@ -46,7 +46,7 @@ class Scores:
         probabilities: float32 (N, C), the mean of a clip's windows.
         embeddings: float32 (N, D), the same; of a model without embeddings the logarithms of the probabilities.
         bad: why each of the other clips could not be read, by its row.
-        contents: of the clips (:mod:`earmark.data.content`), uint64 (N,); ``None`` until they are needed.
+        contents: of the clips (:mod:`earmark.audio.content`), uint64 (N,); ``None`` until they are needed.
     """
 
     rows: np.ndarray

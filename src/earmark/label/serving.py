@@ -8,7 +8,7 @@ import socket
 
 from earmark.http.lifecycle import DrainingServer, Lifecycle, make_server
 from earmark.http.listen import page_address
-from earmark.label.app import build_app
+from earmark.label.label_app import build_app
 from earmark.label.session import Session
 
 logger = logging.getLogger(__name__)

@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from earmark.data.clips import Clip
+from earmark.clips.clip import Clip
 from earmark.label.decisions import Decision, Decisions
-from earmark.label.tables import Key
+from earmark.label.label_tables import Key
 
 CHOICES = 9  # keys 1 to 9
 

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import soundfile
 
-from earmark.data.clips import Clip
-from earmark.data.decode import stream_at_own_rate, to_mono_at_rate
-from earmark.data.excerpts import RATE_HZ, spectrogram_of
-from earmark.data.incomplete import log_notes
+from earmark.audio.decode import stream_at_own_rate, to_mono_at_rate
+from earmark.audio.excerpts import RATE_HZ, spectrogram_of
+from earmark.audio.incomplete import log_notes
+from earmark.clips.clip import Clip
 from earmark.errors import AudioError
 
 LONGEST_S = 30.0  # that is sent; of longer recordings the beginning

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from earmark.runs.folder import RunFolder
-from earmark.settings.data import DataArguments, path_settings, paths_in
-from earmark.settings.files import saved_config
+from earmark.settings.config_files import saved_config
+from earmark.settings.data_flags import DataArguments, path_settings, paths_in
 from earmark.settings.flags import Scope, flags_of, names_with
-from earmark.settings.labelling import LabelOptions
-from earmark.settings.model import ModelArguments
+from earmark.settings.labelling_flags import LabelOptions
+from earmark.settings.model_flags import ModelArguments
 
 
 def train_command(options: LabelOptions, labels: Path) -> tuple[str, str]:

@@ -21,7 +21,7 @@ from torch import nn
 
 from earmark.errors import ModelError, first_line
 from earmark.extras import require
-from earmark.families.registry import find_family
+from earmark.families.family_registry import find_family
 from earmark.models.freeze import body_of, encoder_layers, head_parameters
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"

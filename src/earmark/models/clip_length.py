@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from earmark.errors import ModelError
+from earmark.families.family_registry import find_family
 from earmark.families.frontend import Extractor
-from earmark.families.registry import find_family
 
 
 def length_for_training_s(config: Any, extractor: Extractor, length_s: float | None, longest_s: float) -> float:

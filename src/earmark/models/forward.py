@@ -19,7 +19,7 @@ from torch import nn
 from torch.func import functional_call
 from transformers.modeling_outputs import SequenceClassifierOutput
 
-from earmark.families.registry import find_family
+from earmark.families.family_registry import find_family
 from earmark.models.convolutions import CheckedConvolutions
 from earmark.models.head import CONFIG_KEY, output_layer, unit_of
 from earmark.models.layer_drop import SelectedLayers, drop_rate
@@ -37,7 +37,7 @@ class ModelForward:
         convolutions: the convolutions of the model, checked before they run in half precision on a CPU.
         family: what is particular to its architecture.
         scoring_weights: weights by name that evaluation mode computes with in place of the model's own; see
-            :func:`earmark.scoring.forward.scoring`, which casts them once for many batches.
+            :func:`earmark.scoring.inference.scoring`, which casts them once for many batches.
         static: a forward of our own in which padding changes nothing; ``None`` for the library's.
         temperature: logits are divided by it; see :mod:`earmark.tasks.decision`. 1 in training.
         unit: ``(mean, deviation)`` of the numbers that a regression learns. The head gives how many deviations a number

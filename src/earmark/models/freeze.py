@@ -8,7 +8,7 @@ from typing import Any
 from torch import nn
 
 from earmark.errors import ModelError
-from earmark.families.registry import find_family
+from earmark.families.family_registry import find_family
 
 _CHOICES = "none, feature_encoder, encoder or last-N (the last N layers and the head learn)"
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from earmark.families.registry import find_family
+from earmark.families.family_registry import find_family
 from earmark.models.freeze import encoder_layers
 
 _SETTINGS = ("layerdrop", "encoder_layerdrop")  # of the wav2vec2 family and its relatives; of Whisper

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from earmark.models.checkpoint import find_checkpoint
-from earmark.settings.model import ModelArguments, NetworkArguments, PretrainedArguments
+from earmark.settings.model_flags import ModelArguments, NetworkArguments, PretrainedArguments
 
 
 @dataclass

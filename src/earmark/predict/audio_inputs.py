@@ -14,7 +14,7 @@ an array, a tensor, a list of numbers          samples; the caller passes ``samp
 ``AudioDecoder``, ``AudioSamples``             torchcodec
 =============================================  ====================================================================
 
-Any other iterable is a batch. The rules for scale and channels are in :mod:`earmark.data.samples`.
+Any other iterable is a batch. The rules for scale and channels are in :mod:`earmark.audio.samples`.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ from typing import Any, Protocol, TypeGuard
 
 import numpy as np
 
-from earmark.data.clips import Clip
-from earmark.data.decode import stream_clip, to_mono_at_rate
-from earmark.data.samples import is_channels_first
+from earmark.audio.decode import stream_clip, to_mono_at_rate
+from earmark.audio.samples import is_channels_first
+from earmark.clips.clip import Clip
 from earmark.errors import AudioError, InputTypeError, UsageError, first_line
 
 _ACCEPTED = (
@@ -88,7 +88,7 @@ class Waveform:
         """Yield float32 ``(samples,)`` in mono at ``to_hz``; the work is done when the block is asked for.
 
         Raises:
-            AudioError: see :func:`earmark.data.decode.to_mono_at_rate`.
+            AudioError: see :func:`earmark.audio.decode.to_mono_at_rate`.
         """
         yield to_mono_at_rate(self.samples, self.rate_hz, to_hz, self.source)  # type: ignore[arg-type]  # soxr takes it
 

@@ -8,26 +8,26 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
-from earmark.data.clips import Clip
-from earmark.data.incomplete import log_notes
-from earmark.data.reading import stream_in_order
+from earmark.audio.incomplete import log_notes
+from earmark.audio.reading import stream_in_order
+from earmark.clips.clip import Clip
 from earmark.errors import AudioError, InputTypeError, UsageError
-from earmark.export.load import ExportedModel, load_any
-from earmark.models.build import AudioModel
+from earmark.export.load_export import ExportedModel, load_any
+from earmark.models.build_model import AudioModel
 from earmark.models.source import ModelSource
 from earmark.predict.audio_inputs import Audio, blocks_of_audio, source_name, split_batch
-from earmark.predict.background import background_classes
+from earmark.predict.background_warning import background_classes
 from earmark.predict.engine import Ended, score_recordings
 from earmark.predict.scorers import embedding_scorer, make_scorer
 from earmark.predict.timeline import Aggregate, Timeline, Window
-from earmark.scoring.forward import score
+from earmark.scoring.inference import score
 from earmark.scoring.windows import Windowing
-from earmark.settings.export import ExportOptions, PushOptions
+from earmark.settings.export_flags import ExportOptions, PushOptions
 from earmark.tasks import Task, pool
 from earmark.tasks.decision import Prediction
 
 if TYPE_CHECKING:
-    from earmark.export.run import ExportOutcome
+    from earmark.export.export_model import ExportOutcome
 
 Key = TypeVar("Key")
 
@@ -267,7 +267,7 @@ class Classifier:
             OutputError: the folder is not empty or cannot be written.
             MissingExtraError: the packages of the format are not installed.
         """
-        from earmark.export.run import export
+        from earmark.export.export_model import export
 
         shape = fixed_shape if isinstance(fixed_shape, str) or fixed_shape is None else "{}x{}".format(*fixed_shape)
         options = ExportOptions(

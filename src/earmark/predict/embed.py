@@ -13,12 +13,12 @@ from typing import Any
 
 import numpy as np
 
-from earmark.data.clips import Clip
-from earmark.data.reading import stream_in_order
+from earmark.audio.reading import stream_in_order
+from earmark.clips.clip import Clip
 from earmark.errors import DataError
 from earmark.extras import require
 from earmark.files import csv_row, replace, writing
-from earmark.models.build import load_trained
+from earmark.models.build_model import load_trained
 from earmark.models.checkpoint import hub_name
 from earmark.models.fingerprint import model_sha256
 from earmark.models.source import source_of
@@ -28,9 +28,9 @@ from earmark.predict.part_file import PartFile, open_part_file
 from earmark.predict.provenance import Provenance
 from earmark.predict.scorers import embedding_scorer, make_scorer
 from earmark.predict.sink import check_output, summary, warn_of_unreadable
-from earmark.scoring.forward import TorchScorer
+from earmark.scoring.inference import TorchScorer
 from earmark.scoring.windows import Windowing
-from earmark.settings.prediction import EmbedOptions
+from earmark.settings.prediction_flags import EmbedOptions
 from earmark.tasks import pool
 from earmark.words import counted, none_of
 

@@ -10,7 +10,7 @@ from typing import TypeVar
 import numpy as np
 
 from earmark.errors import AudioError
-from earmark.scoring.forward import Scorer, score
+from earmark.scoring.inference import Scorer, score
 from earmark.scoring.windows import Windowing
 
 Key = TypeVar("Key")

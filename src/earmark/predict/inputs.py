@@ -7,12 +7,12 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from earmark.data.clips import Clip
-from earmark.data.decode import AUDIO_SUFFIXES, duration_s
-from earmark.data.listing import list_recordings
+from earmark.audio.decode import AUDIO_SUFFIXES, duration_s
+from earmark.clips.clip import Clip
 from earmark.errors import DataError
 from earmark.files import others_beside
 from earmark.progress import Progress
+from earmark.sources.listing import list_recordings
 from earmark.words import counted
 
 logger = logging.getLogger(__name__)
@@ -51,7 +51,7 @@ def find_recordings(inputs: Sequence[str]) -> dict[str, str]:
     """Return each file, and each recording inside each folder, in the order given, folders sorted.
 
     A recording that is given twice, as a file and in its folder or by two paths, is used once, under its first path.
-    What is skipped in a folder is logged (:mod:`earmark.data.listing`).
+    What is skipped in a folder is logged (:mod:`earmark.sources.listing`).
 
     Returns:
         Path as it was given or found -> its name within the folder that was given.

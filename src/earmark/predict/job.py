@@ -7,10 +7,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from earmark.data.clips import Clip
+from earmark.clips.clip import Clip
 from earmark.errors import AudioError, UsageError
 from earmark.export.description import is_export
-from earmark.export.load import load_any
+from earmark.export.load_export import load_any
 from earmark.models.checkpoint import hub_name, local_folder
 from earmark.models.fingerprint import model_sha256
 from earmark.models.source import source_of
@@ -22,7 +22,7 @@ from earmark.predict.provenance import Provenance
 from earmark.predict.sink import Sink
 from earmark.predict.timeline import SegmentRules, Window, check_labels
 from earmark.scoring.windows import Windowing
-from earmark.settings.prediction import PredictOptions
+from earmark.settings.prediction_flags import PredictOptions
 from earmark.tasks import Task
 
 logger = logging.getLogger(__name__)

@@ -16,13 +16,13 @@ from typing import Any
 
 import numpy as np
 
-from earmark.data.clips import Clip
+from earmark.clips.clip import Clip
 from earmark.errors import AudioError, DeviceError, EarmarkError, OutputError
 from earmark.extras import require
 from earmark.predict.inputs import HeardProgress
 from earmark.predict.job import Job, JobCounts
 from earmark.predict.sink import ANY_NAME, Sink
-from earmark.settings.prediction import PredictOptions
+from earmark.settings.prediction_flags import PredictOptions
 from earmark.words import counted
 
 logger = logging.getLogger(__name__)

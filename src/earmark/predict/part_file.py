@@ -15,7 +15,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext, supp
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from earmark.data.clips import Clip
+from earmark.clips.clip import Clip
 from earmark.errors import OutputError, UsageError
 from earmark.files import replace
 from earmark.predict.provenance import (

@@ -6,11 +6,11 @@ import torch
 
 from earmark.device import select_device
 from earmark.errors import ModelError, UsageError
-from earmark.export.load import ExportedModel
-from earmark.models.build import AudioModel
+from earmark.export.load_export import ExportedModel
+from earmark.models.build_model import AudioModel
 from earmark.models.embedding import EmbeddingModel, has_embedding
 from earmark.models.forward import cast_in_place
-from earmark.scoring.forward import Scorer, TorchScorer
+from earmark.scoring.inference import Scorer, TorchScorer
 
 DTYPES = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 

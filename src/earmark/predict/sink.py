@@ -11,7 +11,7 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
-from earmark.data.clips import Clip
+from earmark.clips.clip import Clip
 from earmark.errors import OutputError, UsageError
 from earmark.files import csv_row, writing
 from earmark.runs.in_use import locked
@@ -39,7 +39,7 @@ class Sink(Protocol):
 
     @property
     def state(self) -> Mapping[str, Any]:
-        """State of the rows that an earlier job wrote; see :meth:`earmark.predict.formats.base.Rows.restore`."""
+        """State of the rows that an earlier job wrote; see :meth:`earmark.predict.formats.format.Rows.restore`."""
 
     def remaining(self, clips: Sequence[Clip]) -> list[Clip]:
         """Return the recordings that an earlier job has not finished."""

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from earmark.data.clips import Clip
+from earmark.clips.clip import Clip
 from earmark.errors import EarmarkError, OutputError, UsageError
 from earmark.files import replace
 from earmark.predict.provenance import Provenance, file_state, has_changed, read_json_lines

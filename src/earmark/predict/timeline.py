@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from earmark.errors import UsageError
-from earmark.settings.prediction import DEFAULT_THRESHOLD, ODD, PROBABILITY, SECONDS
+from earmark.settings.prediction_flags import DEFAULT_THRESHOLD, ODD, PROBABILITY, SECONDS
 from earmark.tasks.decision import PLAIN, Decision
 from earmark.words import suggestion
 

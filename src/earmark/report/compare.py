@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from earmark.data.clips import Clip, join_labels
+from earmark.clips.clip import Clip, join_labels
 from earmark.errors import DataError, UsageError
 from earmark.report.verdict import p_text, p_title, verdict
 from earmark.runs.folder import RunFolder

@@ -13,13 +13,13 @@ from typing import Any
 import numpy as np
 
 from earmark import pages
-from earmark.data.clips import ClipTable
+from earmark.clips.clip import ClipTable
 from earmark.files import writing
 from earmark.report.compare import BETTER, TITLES, Comparison, Run
 from earmark.report.curves import errors_histogram
 from earmark.report.examples import heard
 from earmark.report.multi_label import said_of
-from earmark.report.page import SHARED
+from earmark.report.report_page import SHARED
 from earmark.report.verdict import p_text
 from earmark.stats.paired import Estimate, Paired
 from earmark.tasks import Task

@@ -13,8 +13,8 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from earmark.data.clips import ClipTable
-from earmark.data.excerpts import excerpt
+from earmark.audio.excerpts import excerpt
+from earmark.clips.clip import ClipTable
 from earmark.progress import Progress
 
 MISTAKES = 24

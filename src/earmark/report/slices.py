@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from earmark.data.clips import ClipTable
-from earmark.data.decode import own_rate_hz
+from earmark.audio.decode import own_rate_hz
+from earmark.clips.clip import ClipTable
 from earmark.stats.uncertainty import Interval, mean_interval, proportion_interval
 from earmark.tasks.figures import higher_is_better
 from earmark.words import counted

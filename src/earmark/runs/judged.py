@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from earmark.data.clips import ClipTable, join_labels
-from earmark.data.targets import targets_of
+from earmark.clips.clip import ClipTable, join_labels
+from earmark.clips.targets import targets_of
 from earmark.files import csv_row, writing
 from earmark.runs.folder import RunFolder
 from earmark.runs.split_record import how_many_trained_on
@@ -30,7 +30,7 @@ class Judged:
 
     Attributes:
         table: its N clips.
-        targets: of :func:`earmark.data.targets.targets_of`: class indices int64 (N,), which labels are there float32
+        targets: of :func:`earmark.clips.targets.targets_of`: class indices int64 (N,), which labels are there float32
             (N, C), or numbers float32 (N,).
         logits: float32 (N, C).
         labels: class names.

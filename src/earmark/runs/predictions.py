@@ -13,11 +13,11 @@ from pathlib import Path
 
 import numpy as np
 
-from earmark.data.clips import Clip
-from earmark.data.columns import Columns
-from earmark.data.tables.cells import read_label
+from earmark.clips.clip import Clip
+from earmark.clips.columns import Columns
 from earmark.errors import DataError
 from earmark.runs.folder import RunFolder
+from earmark.sources.tables.cells import read_label
 from earmark.tasks import Task
 
 SPLITS = ("test", "validation", "unseen")  # in the order in which a comparison looks for them

@@ -2,7 +2,7 @@
 
 One row for each clip: ``split,content,clip``. The split is ``train``, ``validation`` or ``test``, or ``pretrain`` for a
 clip that the checkpoint a run started from was trained on, as far as that was a run with a record of its own. The
-content (:mod:`earmark.data.content`) identifies the clip, wherever its file is and whatever it is called; ``clip`` is
+content (:mod:`earmark.audio.content`) identifies the clip, wherever its file is and whatever it is called; ``clip`` is
 its name at the time, for people. Clips that are not listed were neither trained on nor used to judge the run.
 
 Recordings of ``--background_dir`` have a row of their own, with the split ``train recording``, ``validation recording``
@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
-from earmark.data.content import are_among, content_text
+from earmark.audio.content import are_among, content_text
 from earmark.errors import DataError
 from earmark.files import csv_row, writing
 from earmark.runs.folder import run_folders

@@ -7,7 +7,7 @@ from itertools import groupby
 
 import numpy as np
 
-from earmark.data.reading import Waveforms
+from earmark.audio.reading import Waveforms
 from earmark.scoring.windows import Windowing
 
 

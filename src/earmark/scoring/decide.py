@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from earmark.data.clips import ClipTable, fingerprint
-from earmark.data.split_names import SPLIT_NAMES, SplitNames
+from earmark.clips.clip import ClipTable, fingerprint
+from earmark.clips.split_names import SPLIT_NAMES, SplitNames
 from earmark.errors import UsageError
-from earmark.settings.training import DecisionArguments
+from earmark.settings.training_flags import DecisionArguments
 from earmark.stats.thresholds import lowest_threshold, threshold_of_false_accepts
 from earmark.stats.uncertainty import calibration_error
 from earmark.tasks import Task

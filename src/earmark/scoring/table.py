@@ -8,11 +8,11 @@ import numpy as np
 import torch
 import torch.distributed as dist
 
-from earmark.data.reading import Waveforms
+from earmark.audio.reading import Waveforms
 from earmark.errors import EarmarkError
 from earmark.models.frontend import Frontend
 from earmark.progress import Progress
-from earmark.scoring.forward import Scorer, TorchScorer, score
+from earmark.scoring.inference import Scorer, TorchScorer, score
 
 
 def score_table(

@@ -22,7 +22,7 @@ from fastapi import HTTPException
 
 from earmark.http.origins import is_own_page
 from earmark.http.scope import Scope, header
-from earmark.serve.reading import busy
+from earmark.serve.read_body import busy
 
 SUBPROTOCOL = "earmark"
 _BEARER = "earmark.bearer."

@@ -18,9 +18,9 @@ from earmark.http.origins import check_origins
 from earmark.http.refusal import answer_defect, answer_http_error
 from earmark.serve import openapi
 from earmark.serve.access import Access
-from earmark.serve.metrics import CONTENT_TYPE, Metrics
 from earmark.serve.page import add_page, check_frame_ancestors
 from earmark.serve.requests import Requests, no_route
+from earmark.serve.server_metrics import CONTENT_TYPE, Metrics
 from earmark.serve.service import Service
 from earmark.serve.stream import Streams
 

@@ -11,8 +11,8 @@ from earmark.http.refusal import Refusal
 from earmark.http.scope import NOTES, Scope
 from earmark.serve import page
 from earmark.serve.access import Access
-from earmark.serve.metrics import Metrics
 from earmark.serve.openapi import OPEN_PATHS
+from earmark.serve.server_metrics import Metrics
 from earmark.words import nearest_name
 
 logger = logging.getLogger(__name__)

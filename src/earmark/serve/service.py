@@ -16,17 +16,17 @@ import numpy as np
 from fastapi import HTTPException, Request
 
 from earmark.errors import ModelError
-from earmark.export.load import ExportedScorer
+from earmark.export.load_export import ExportedScorer
 from earmark.http.scope import NOTES
 from earmark.predict.classifier import Classifier, Prediction
 from earmark.serve import openapi
 from earmark.serve.batching import Batcher
-from earmark.serve.decoding import DecodeLimits, iter_windows
+from earmark.serve.decode_request import DecodeLimits, iter_windows
 from earmark.serve.forms import Question, read_question, single_settings
-from earmark.serve.metrics import Metrics
-from earmark.serve.reading import BodyLimits, MemoryBudget, busy, read_body
-from earmark.serve.timeline import hear
-from earmark.settings.serving import ServeOptions
+from earmark.serve.read_body import BodyLimits, MemoryBudget, busy, read_body
+from earmark.serve.server_metrics import Metrics
+from earmark.serve.timelines import hear
+from earmark.settings.serving_flags import ServeOptions
 from earmark.tasks import Task, pool, sigmoid, softmax
 from earmark.tasks.decision import PLAIN
 
@@ -113,7 +113,7 @@ class Service:
         }
 
     async def timeline(self, request: Request) -> dict[str, Any]:
-        """What is heard when in the recording that a request holds; see :func:`earmark.serve.timeline.hear`.
+        """What is heard when in the recording that a request holds; see :func:`earmark.serve.timelines.hear`.
 
         Raises:
             HTTPException: whatever is wrong with the request, or with the moment it came.

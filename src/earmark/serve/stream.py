@@ -20,7 +20,7 @@ from fastapi import HTTPException, WebSocket
 from fastapi.responses import JSONResponse
 from starlette.websockets import WebSocketDisconnect
 
-from earmark.data.samples import FULL_SCALE_LIMIT, as_floats
+from earmark.audio.samples import FULL_SCALE_LIMIT, as_floats
 from earmark.http.lifecycle import Lifecycle
 from earmark.predict.classifier import Classifier
 from earmark.predict.timeline import Window
@@ -29,9 +29,9 @@ from earmark.serve.access import SUBPROTOCOL, Access
 from earmark.serve.batching import Batcher
 from earmark.serve.forms import Question, single_settings
 from earmark.serve.openapi import STREAM_SETTINGS
-from earmark.serve.reading import busy
-from earmark.serve.timeline import window_row, windowing_of
-from earmark.settings.serving import ServeOptions
+from earmark.serve.read_body import busy
+from earmark.serve.timelines import window_row, windowing_of
+from earmark.settings.serving_flags import ServeOptions
 
 _ENCODINGS: dict[str, np.dtype[Any]] = {"s16le": np.dtype("<i2"), "f32le": np.dtype("<f4")}
 _RATES_HZ = (4_000, 192_000)

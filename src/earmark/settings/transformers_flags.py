@@ -1,6 +1,6 @@
 """The flags of Transformers' ``TrainingArguments``. Written by scripts/update-transformers-flags.
 
-Names, types and defaults are those of Transformers 5.24.0; :mod:`earmark.settings.training` changes some defaults.
+Names, types and defaults are those of Transformers 5.24.0; ``training_flags.py`` changes some defaults.
 Edit help, check, scope and page here: the script keeps them.
 """
 

@@ -35,7 +35,7 @@ for _tag, _pattern, _first in (
 
 
 def parse_yaml(text: str, path: str | Path) -> dict[str, Any]:
-    """Return the settings of a YAML file; see :func:`earmark.settings.files.read_config_file`.
+    """Return the settings of a YAML file; see :func:`earmark.settings.config_files.read_config_file`.
 
     Raises:
         UsageError: not YAML, or not lines of settings.

@@ -153,7 +153,7 @@ def figures_of(
     Args:
         task: what the model was asked.
         logits: float (N, C), N >= 1.
-        targets: of :func:`earmark.data.targets.targets_of`.
+        targets: of :func:`earmark.clips.targets.targets_of`.
         labels: C class names.
         thresholds: of several labels, the probability from which on each is answered, float (C,).
         units: what intervals are over; ``None`` for clips.

@@ -19,7 +19,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from earmark.threads.load import Usage
+from earmark.threads.machine_load import Usage
 
 _BUSY_DELAY = 0.35  # threads of ours that wait for a core
 _BUSY_OTHERS = 0.6  # cores that others use, where the wait for a core cannot be read

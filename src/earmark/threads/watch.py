@@ -19,7 +19,7 @@ from typing import Protocol
 
 from earmark.threads.contention import Contention
 from earmark.threads.cores import Cores, allowed_cpus, this_process
-from earmark.threads.load import Reading, Usage, read_counters, usage_between
+from earmark.threads.machine_load import Reading, Usage, read_counters, usage_between
 from earmark.threads.openmp import IdleTeam, loaded_libgomp
 from earmark.threads.variables import SWITCH, ThreadPlan, launcher_environment, plan
 

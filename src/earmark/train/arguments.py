@@ -10,7 +10,7 @@ import transformers
 
 from earmark.errors import UsageError
 from earmark.settings.flags import flags_of
-from earmark.settings.training import TrainingArguments
+from earmark.settings.training_flags import TrainingArguments
 from earmark.tasks.figures import higher_is_better, metric_key
 
 
@@ -19,7 +19,7 @@ class EarmarkTrainingArguments(TrainingArguments, transformers.TrainingArguments
     """The settings of training as Transformers' Trainer takes them.
 
     Raises:
-        UsageError: see :class:`~earmark.settings.training.TrainingArguments`; also what Transformers refuses.
+        UsageError: see :class:`~earmark.settings.training_flags.TrainingArguments`; also what Transformers refuses.
     """
 
     def __post_init__(self) -> None:

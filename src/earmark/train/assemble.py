@@ -8,13 +8,13 @@ import logging
 import transformers
 from huggingface_hub.errors import HTTPError
 
-from earmark.data.targets import targets_of
+from earmark.clips.targets import targets_of
 from earmark.errors import NetworkError, UsageError, first_line
-from earmark.models.build import AudioModel, build_for_training
+from earmark.models.build_model import AudioModel, build_for_training
 from earmark.models.freeze import freeze
 from earmark.scoring.extra_metrics import ExtraMetrics
-from earmark.settings.data import DEFAULT_LONGEST_S
-from earmark.settings.training import TrainingArguments
+from earmark.settings.data_flags import DEFAULT_LONGEST_S
+from earmark.settings.training_flags import TrainingArguments
 from earmark.tasks import Task
 from earmark.train.arguments import EarmarkTrainingArguments
 from earmark.train.augmentation import AugmentationSounds
@@ -25,7 +25,7 @@ from earmark.train.few_shot import check_head
 from earmark.train.layer_decay import learning_rates
 from earmark.train.lora import add_adapters
 from earmark.train.plan import Plan
-from earmark.train.prepare import PreparedData
+from earmark.train.prepared_data import PreparedData
 from earmark.train.recipe import choose_rates, global_batch_size, training_needs
 from earmark.train.schedule import with_length
 from earmark.train.trainer import AudioTrainer, result_settings

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from earmark.batch.augment import AugmentedClips, describe
 from earmark.batch.dataset import TrainingClips
 from earmark.batch.sample_functions import SampleFunction
-from earmark.data.scan import BadClip
-from earmark.data.sounds import RESPONSES, Sounds, load_sounds
 from earmark.errors import UsageError
-from earmark.models.build import AudioModel
+from earmark.models.build_model import AudioModel
 from earmark.models.hidden_spans import can_hide
-from earmark.settings.augmentation import AugmentArguments, Augmentation
-from earmark.settings.data import DataArguments
+from earmark.settings.augmentation_flags import AugmentArguments, Augmentation
+from earmark.settings.data_flags import DataArguments
+from earmark.sources.sounds import RESPONSES, Sounds, load_sounds
+from earmark.store.scan import BadClip
 
 logger = logging.getLogger(__name__)
 
@@ -68,7 +68,7 @@ def load_augmentation(
 
     Raises:
         UsageError: see :meth:`AugmentArguments.augmentation`.
-        DataError: see :func:`earmark.data.sounds.load_sounds`.
+        DataError: see :func:`earmark.sources.sounds.load_sounds`.
     """
     wanted = settings.augmentation()
     if wanted is None:

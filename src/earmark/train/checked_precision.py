@@ -30,9 +30,8 @@ import torch
 import torch.distributed as dist
 from accelerate.utils.memory import clear_device_cache
 
-from earmark.data.usable import UsableClips
 from earmark.errors import DeviceError
-from earmark.models.build import AudioModel
+from earmark.models.build_model import AudioModel
 from earmark.models.numerics import (
     SILENT,
     Computed,
@@ -46,14 +45,15 @@ from earmark.models.numerics import (
     wrong_float32,
 )
 from earmark.scoring.table import rank_and_world
+from earmark.store.usable import UsableClips
 from earmark.train.arguments import EarmarkTrainingArguments
 from earmark.train.cast_weights import set_attention
-from earmark.train.clips import training_clips
 from earmark.train.frozen import hears_mask, model_inputs
 from earmark.train.losses import make_loss
 from earmark.train.mishaps import is_out_of_memory, out_of_memory_as
 from earmark.train.ranks import on_each_machine
 from earmark.train.recipe import global_batch_size
+from earmark.train.training_clips import training_clips
 from earmark.words import counted
 
 logger = logging.getLogger(__name__)

@@ -12,8 +12,8 @@ import numpy as np
 from earmark.errors import UsageError
 from earmark.runs.folder import RunFolder, prepare_folder
 from earmark.scoring.extra_metrics import ExtraMetrics
-from earmark.settings.run import RunArguments
-from earmark.settings.training import TrainingArguments
+from earmark.settings.run_flags import RunArguments
+from earmark.settings.training_flags import TrainingArguments
 from earmark.tasks import Task
 from earmark.tasks.figures import METRICS, metric_key
 from earmark.tasks.single_label_figures import figures_of

@@ -9,10 +9,10 @@ from typing import Any
 from transformers import TrainerCallback
 
 from earmark.batch.sample_functions import SampleFunction, sample_functions
-from earmark.data.clips import Splits
+from earmark.clips.clip import Splits
 from earmark.errors import InputTypeError, UsageError
 from earmark.scoring.extra_metrics import MetricFunction, Metrics, named_functions
-from earmark.settings.model import ModelArguments
+from earmark.settings.model_flags import ModelArguments
 
 
 @dataclass(frozen=True)

@@ -15,19 +15,19 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from earmark.data.splits import count_groups, make_folds
-from earmark.data.targets import targets_of
-from earmark.data.usable import UsableClips
+from earmark.clips.splits import count_groups, make_folds
+from earmark.clips.targets import targets_of
 from earmark.errors import ModelError
 from earmark.models.embedding import EmbeddingModel, has_embedding
 from earmark.scoring.clip_windows import WindowsOfClips
 from earmark.scoring.table import score_table
+from earmark.store.usable import UsableClips
 from earmark.tasks import Task
 from earmark.train.linear_fits import FittedHead, fit_classes, fit_labels, fit_number
 from earmark.train.losses import label_weights
 
 if TYPE_CHECKING:
-    from earmark.models.build import AudioModel
+    from earmark.models.build_model import AudioModel
     from earmark.train.trainer import AudioTrainer
 
 logger = logging.getLogger(__name__)

@@ -28,14 +28,14 @@ from torch.utils.data import Dataset
 
 from earmark.batch.augment import is_augmented
 from earmark.batch.dataset import TrainingClips, rows_and_labels
-from earmark.data.flat_file import FlatFile
 from earmark.errors import OutputError
-from earmark.models.build import AudioModel
+from earmark.models.build_model import AudioModel
 from earmark.models.embedding import has_embedding
 from earmark.models.freeze import is_body_frozen
 from earmark.progress import Progress, format_seconds
-from earmark.scoring.forward import batches_of_like_length, scoring
+from earmark.scoring.inference import batches_of_like_length, scoring
 from earmark.scoring.table import rank_and_world
+from earmark.store.flat_file import FlatFile
 from earmark.threads import watch
 from earmark.train.ranks import on_each_machine, this_machine
 

@@ -19,7 +19,7 @@ from typing import Any
 
 from earmark.device import check_processes_fit
 from earmark.errors import EarmarkError, UsageError
-from earmark.settings.training import is_launched
+from earmark.settings.training_flags import is_launched
 from earmark.threads import variables
 
 # What a process that was started here finds in its environment: it is not to start others.

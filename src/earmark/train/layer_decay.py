@@ -6,7 +6,7 @@ import logging
 from typing import Any
 
 from earmark.errors import ModelError, UsageError
-from earmark.families.registry import find_family
+from earmark.families.family_registry import find_family
 from earmark.models.freeze import body_of, encoder_layers, head_parameters
 
 logger = logging.getLogger(__name__)

@@ -8,15 +8,15 @@ import math
 from contextlib import ExitStack
 from pathlib import Path
 
-from earmark.data.waveforms import default_store_root
 from earmark.errors import EarmarkError, OutputError, Stopped, first_line
 from earmark.progress import is_main_process
 from earmark.scoring.diagnosis import Schedule
+from earmark.store.waveforms import default_store_root
 from earmark.train.callbacks import stopped_early, why_stopped_early
 from earmark.train.checkpoints import set_aside_later
 from earmark.train.few_shot import fit_few_shot
 from earmark.train.plan import Plan
-from earmark.train.prepare import PreparedData
+from earmark.train.prepared_data import PreparedData
 from earmark.train.ranks import on_main_process
 from earmark.train.recipe import global_batch_size, is_wav2vec2_base, warn_of_collapse
 from earmark.train.stopping import StopOnSignal

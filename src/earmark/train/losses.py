@@ -18,7 +18,7 @@ import torch.nn.functional as F
 
 from earmark.batch.dataset import NO_LABEL
 from earmark.errors import UsageError
-from earmark.models.build import AudioModel
+from earmark.models.build_model import AudioModel
 from earmark.tasks import Task
 from earmark.train.mixing import MixedLabels, loss_of_clips
 
@@ -129,7 +129,7 @@ def make_loss(audio: AudioModel, settings: Any, targets: np.ndarray, *, quiet: b
 
     Args:
         audio: the model.
-        settings: :class:`earmark.settings.training.LossArguments` with Transformers' ``label_smoothing_factor``.
+        settings: :class:`earmark.settings.training_flags.LossArguments` with Transformers' ``label_smoothing_factor``.
         targets: of the training clips: class int64 (N,), which labels are there (N, C), or numbers (N,).
         quiet: leave the log line out.
 

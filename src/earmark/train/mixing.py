@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from earmark.models.build import AudioModel
+from earmark.models.build_model import AudioModel
 from earmark.models.hidden_spans import hide
 from earmark.train.frozen import hears_mask, model_inputs
 

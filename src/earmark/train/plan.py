@@ -18,12 +18,12 @@ from earmark.errors import OutputError, UsageError
 from earmark.models.source import ModelSource, source_of
 from earmark.runs.folder import RunFolder, check_is_free
 from earmark.scoring.decide import check_task_can_fit
-from earmark.settings.data import DataArguments, paths_in
-from earmark.settings.files import plain, resolved_config
-from earmark.settings.model import ModelArguments
-from earmark.settings.run import RunArguments
-from earmark.settings.train import TrainSettings
-from earmark.settings.training import TrainingArguments
+from earmark.settings.config_files import plain, resolved_config
+from earmark.settings.data_flags import DataArguments, paths_in
+from earmark.settings.model_flags import ModelArguments
+from earmark.settings.run_flags import RunArguments
+from earmark.settings.train_settings import TrainSettings
+from earmark.settings.training_flags import TrainingArguments
 from earmark.tasks import Task, find_task
 from earmark.tasks.figures import METRICS, check_direction, metric_key
 from earmark.train.checkpoints import find_checkpoint_to_resume

@@ -14,22 +14,22 @@ import soundfile
 import torch
 
 from earmark import pages
+from earmark.audio.excerpts import sound_uri
 from earmark.batch.augment import AugmentedClips, Draw, describe
 from earmark.batch.dataset import TrainingClips
-from earmark.data.clips import Clip, ClipTable
-from earmark.data.excerpts import sound_uri
-from earmark.data.scan import write_bad_audio
-from earmark.data.sources import load_splits, load_unlabelled
-from earmark.data.usable import UsableClips, keep_usable
+from earmark.clips.clip import Clip, ClipTable
 from earmark.errors import DataError, OutputError
 from earmark.files import no_empty_folder
-from earmark.models.build import limits_for_training, load_config
+from earmark.models.build_model import limits_for_training, load_config
 from earmark.models.extractor import load_extractor
 from earmark.models.hidden_spans import hide_bins
 from earmark.models.source import source_of
 from earmark.runs.folder import prepare_folder
-from earmark.settings.augmentation import AugmentPreviewOptions
-from earmark.settings.data import DEFAULT_LONGEST_S
+from earmark.settings.augmentation_flags import AugmentPreviewOptions
+from earmark.settings.data_flags import DEFAULT_LONGEST_S
+from earmark.sources.load_clips import load_splits, load_unlabelled
+from earmark.store.scan import write_bad_audio
+from earmark.store.usable import UsableClips, keep_usable
 from earmark.train.augmentation import load_augmentation
 from earmark.train.mixing import mixed
 from earmark.train.spectrogram_svg import Row, log_mel, spectrogram, svg

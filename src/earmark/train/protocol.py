@@ -1,7 +1,7 @@
 """Several runs for one figure: cross-validation over folds, several seeds, and both together.
 
-Each run is one call of :func:`earmark.train.run.train` into a folder of its own, so it is a run like any other. What is
-finished is not done again: the same command continues where the last one ended.
+Each run is one call of :func:`earmark.train.train_model.train` into a folder of its own, so it is a run like any other.
+What is finished is not done again: the same command continues where the last one ended.
 """
 
 from __future__ import annotations
@@ -16,22 +16,22 @@ from typing import Any
 
 import numpy as np
 
-from earmark.data.clips import Splits
-from earmark.data.scan import check_tables
-from earmark.data.sources import load_folds, load_splits
+from earmark.clips.clip import Splits
 from earmark.errors import OutputError, Stopped, UsageError
 from earmark.runs.folder import RunFolder, prepare_output_dir, read_json, write_json
-from earmark.settings.data import DataArguments
-from earmark.settings.files import save_config, saved_config
+from earmark.settings.config_files import save_config, saved_config
+from earmark.settings.data_flags import DataArguments
 from earmark.settings.flags import Scope, flags_of
-from earmark.settings.model import ModelArguments
-from earmark.settings.run import RunArguments
-from earmark.settings.train import TRAIN_CLASSES, TrainSettings
-from earmark.settings.training import TrainingArguments
+from earmark.settings.model_flags import ModelArguments
+from earmark.settings.run_flags import RunArguments
+from earmark.settings.train_settings import TRAIN_CLASSES, TrainSettings
+from earmark.settings.training_flags import TrainingArguments
+from earmark.sources.load_clips import load_folds, load_splits
+from earmark.store.scan import check_tables
 from earmark.tasks import Task
 from earmark.train.custom import NOTHING, CustomParts
 from earmark.train.ranks import holding, on_each_machine, on_main_process, start_ranks
-from earmark.train.run import train
+from earmark.train.train_model import train
 
 logger = logging.getLogger(__name__)
 

@@ -21,7 +21,7 @@ from earmark.device import Abilities, abilities, select_device
 from earmark.errors import DataError, EarmarkError, UsageError, first_line
 from earmark.runs.in_use import held
 from earmark.scoring.table import rank_and_world
-from earmark.settings.train import TrainSettings
+from earmark.settings.train_settings import TrainSettings
 from earmark.threads import watch
 
 logger = logging.getLogger(__name__)

@@ -9,9 +9,9 @@ from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 from earmark.errors import UsageError
-from earmark.families.base import Recipe
+from earmark.families.family import Recipe
 from earmark.scoring.diagnosis import COLLAPSED_RATE_SUM, Schedule
-from earmark.settings.training import TrainingArguments
+from earmark.settings.training_flags import TrainingArguments
 
 T = TypeVar("T", bound=TrainingArguments)
 
@@ -115,7 +115,9 @@ def _found(training: TrainingArguments, model_type: str, *, pretrained: bool, fr
         return _ADAPTERS
     if pretrained and freeze == "encoder":
         return _FROZEN_ENCODER
-    from earmark.families.registry import find_family  # not at the top: it imports torch, which a plan does without
+    from earmark.families.family_registry import (
+        find_family,  # not at the top: it imports torch, which a plan does without
+    )
 
     family = find_family(model_type)
     return family.pretrained if pretrained else family.from_scratch

@@ -11,7 +11,7 @@ from transformers.trainer_utils import SchedulerType
 
 from earmark.device import describe_device
 from earmark.files import writing
-from earmark.report.page import ReportFacts, Scored, write_report
+from earmark.report.report_page import ReportFacts, Scored, write_report
 from earmark.runs.card import CardFacts, model_card
 from earmark.runs.environment import describe_environment
 from earmark.runs.example_results import (
@@ -27,14 +27,14 @@ from earmark.runs.judged import Judged, write_predictions
 from earmark.runs.results import ResultsRow, markdown
 from earmark.scoring.decide import summary_line
 from earmark.scoring.diagnosis import Schedule, diagnose_splits
-from earmark.settings.data import DataArguments, paths_in
-from earmark.settings.files import read_config_file
-from earmark.settings.model import ModelArguments
+from earmark.settings.config_files import read_config_file
+from earmark.settings.data_flags import DataArguments, paths_in
+from earmark.settings.model_flags import ModelArguments
 from earmark.train.arguments import EarmarkTrainingArguments
 from earmark.train.augmentation import describe_settings
 from earmark.train.callbacks import stopped_early
 from earmark.train.linear_fits import FittedHead
-from earmark.train.prepare import PreparedData
+from earmark.train.prepared_data import PreparedData
 from earmark.train.recipe import global_batch_size, is_wav2vec2_base
 from earmark.words import counted
 

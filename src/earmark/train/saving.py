@@ -20,7 +20,7 @@ from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, HubStrategy
 from transformers.utils import PushInProgress
 
 from earmark.errors import OutputError, first_line
-from earmark.models.build import let_others_read
+from earmark.models.build_model import let_others_read
 from earmark.tasks.figures import metric_key
 from earmark.train.callbacks import has_stopped_early
 from earmark.train.checkpoints import UNFINISHED, checkpoints_in, finish_checkpoint, remove_old

@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 
 from transformers.trainer_utils import IntervalStrategy, SaveStrategy
 
-from earmark.settings.training import TrainingArguments
+from earmark.settings.training_flags import TrainingArguments
 from earmark.tasks.figures import metric_key
 from earmark.train.recipe import Needs
 from earmark.words import counted

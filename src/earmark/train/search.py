@@ -1,9 +1,10 @@
 """``earmark search``: many runs with settings that Optuna chooses by what came of the ones before.
 
-Each trial is one call of :func:`earmark.train.run.train` into a folder of its own, so every flag can be searched, and a
-trial that was broken off resumes from its checkpoint. Trainer's own search over Optuna changes ``TrainingArguments`` of
-one trainer instead, which knows neither of the model's and the data's settings nor of earlier trials; what it does
-between trial and Optuna (reporting and pruning at each evaluation) is done here. The test split is left alone.
+Each trial is one call of :func:`earmark.train.train_model.train` into a folder of its own, so every flag can be
+searched, and a trial that was broken off resumes from its checkpoint. Trainer's own search over Optuna changes
+``TrainingArguments`` of one trainer instead, which knows neither of the model's and the data's settings nor of earlier
+trials; what it does between trial and Optuna (reporting and pruning at each evaluation) is done here. The test split is
+left alone.
 """
 
 from __future__ import annotations
@@ -35,17 +36,17 @@ from earmark.errors import (
 from earmark.extras import require
 from earmark.runs.folder import RunFolder, prepare_output_dir, write_json
 from earmark.scoring.table import rank_and_world
-from earmark.settings.files import save_config, saved_config
-from earmark.settings.search import SearchOptions
-from earmark.settings.train import TRAIN_CLASSES, TrainSettings
+from earmark.settings.config_files import save_config, saved_config
+from earmark.settings.search_flags import SearchOptions
+from earmark.settings.train_settings import TRAIN_CLASSES, TrainSettings
 from earmark.tasks import find_task
 from earmark.tasks.figures import metric_key
 from earmark.train.custom import CustomParts
 from earmark.train.plan import judged_by
 from earmark.train.protocol import changed_settings
 from earmark.train.ranks import holding, on_main_process, start_ranks
-from earmark.train.run import train
 from earmark.train.search_space import Dimension, parse_space
+from earmark.train.train_model import train
 from earmark.train.trials import STORAGE, Job, Trials
 
 logger = logging.getLogger(__name__)

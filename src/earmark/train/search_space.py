@@ -9,7 +9,7 @@ from typing import Any
 
 from earmark.errors import UsageError
 from earmark.settings.flags import Flag, Scope, flags_of
-from earmark.settings.words import nearest_flag
+from earmark.settings.given_values import nearest_flag
 
 _FORMS = "NAME=LOW:HIGH, NAME=LOW:HIGH:log or NAME=A|B|C"
 # Floats in the settings that are counted in whole numbers where both ends are written so.

@@ -14,7 +14,7 @@ from xml.sax.saxutils import escape
 import numpy as np
 import torch
 
-from earmark.data.excerpts import Spectrogram
+from earmark.audio.excerpts import Spectrogram
 from earmark.models.tc_resnet import LogMel, TCResNetConfig
 from earmark.pages import round_step
 

@@ -21,7 +21,7 @@ from transformers.integrations.integration_utils import INTEGRATION_TO_CALLBACK
 
 from earmark.errors import EarmarkError, Stopped, UsageError, first_line
 from earmark.runs.folder import RunFolder
-from earmark.settings.files import saved_config
+from earmark.settings.config_files import saved_config
 
 if TYPE_CHECKING:
     from earmark.train.trainer import AudioTrainer

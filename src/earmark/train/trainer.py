@@ -37,11 +37,10 @@ from earmark.batch.balanced import BalancedSampler
 from earmark.batch.buckets import BucketSampler
 from earmark.batch.dataset import one_batch
 from earmark.batch.workers import begin_worker
-from earmark.data.clips import fingerprint
-from earmark.data.targets import targets_of
-from earmark.data.usable import UsableClips
+from earmark.clips.clip import fingerprint
+from earmark.clips.targets import targets_of
 from earmark.errors import DataError, UsageError
-from earmark.models.build import AudioModel
+from earmark.models.build_model import AudioModel
 from earmark.models.embedding import EmbeddingModel, classify_all
 from earmark.models.freeze import body_of, is_body_frozen
 from earmark.models.layer_drop import drop_rate
@@ -49,15 +48,15 @@ from earmark.progress import Progress
 from earmark.runs.example_results import scalars, speed
 from earmark.scoring.extra_metrics import ExtraMetrics
 from earmark.scoring.table import score_table
-from earmark.settings.files import plain
+from earmark.settings.config_files import plain
 from earmark.settings.flags import Scope, Settings, names_with
+from earmark.store.usable import UsableClips
 from earmark.tasks.figures import METRICS, Headline, metric_key
 from earmark.tasks.single_label_figures import figures_of
 from earmark.threads import watch
 from earmark.train.augmentation import AugmentationSounds, augmented
 from earmark.train.callbacks import EarlyStopping, EstimateTime, EvaluateEveryEpochs
 from earmark.train.cast_weights import cast_while_training, casts_weights, recomputes, set_attention
-from earmark.train.clips import fill_buckets, training_clips
 from earmark.train.ema import AveragingTrainer, average_fact
 from earmark.train.frozen import frozen_clips, stage_to_keep
 from earmark.train.layer_decay import give_rates, rates_fact
@@ -74,6 +73,7 @@ from earmark.train.mixing import training_inputs
 from earmark.train.reproducibility import arithmetic_facts
 from earmark.train.sharded import WholeModel, make_shardable
 from earmark.train.trackers import take_over_trackers
+from earmark.train.training_clips import fill_buckets, training_clips
 
 logger = logging.getLogger(__name__)
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from earmark.extras import require
 from earmark.predict.formats.audacity import AudacityRows
-from earmark.predict.formats.base import Rows, RowSettings
 from earmark.predict.formats.csv_table import csv_rows
+from earmark.predict.formats.format import Rows, RowSettings
 from earmark.predict.formats.json_lines import JsonRows
 from earmark.predict.formats.kaleidoscope import KaleidoscopeRows
 from earmark.predict.formats.parquet import csv_to_parquet
@@ -19,7 +19,7 @@ from earmark.predict.formats.rttm import RttmRows, file_ids
 
 @dataclass(frozen=True)
 class Format:
-    """How a format is written; :data:`earmark.settings.prediction.OUTPUT_FORMATS` says which flags fit it.
+    """How a format is written; :data:`earmark.settings.prediction_flags.OUTPUT_FORMATS` says which flags fit it.
 
     Attributes:
         rows: makes the text of the rows.

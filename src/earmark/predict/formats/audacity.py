@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from earmark.predict.formats.base import SegmentRows, in_one_line
+from earmark.predict.formats.format import SegmentRows, in_one_line
 from earmark.predict.timeline import Segment
 from earmark.tasks import Task
 

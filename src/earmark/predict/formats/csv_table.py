@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from earmark.data.clips import join_labels
+from earmark.clips.clip import join_labels
 from earmark.files import csv_row
-from earmark.predict.formats.base import TIME_COLUMNS, Rows, RowSettings, score_text, seconds_text
+from earmark.predict.formats.format import TIME_COLUMNS, Rows, RowSettings, score_text, seconds_text
 from earmark.predict.timeline import Segment, Window
 from earmark.tasks import Task
 from earmark.tasks.decision import Prediction
@@ -22,7 +22,7 @@ class CsvRows(Rows):
 
     If predictions can be rejected, ``below_threshold`` is the last column of clips and windows: the class that was not
     probable enough, whose probability is the score. If several labels are possible, ``labels`` precedes the most likely
-    ones: all that are present, as :func:`earmark.data.clips.join_labels` writes them.
+    ones: all that are present, as :func:`earmark.clips.clip.join_labels` writes them.
     """
 
     def __init__(self, settings: RowSettings) -> None:

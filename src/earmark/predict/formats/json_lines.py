@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from earmark.predict.formats.base import Rows, score_text
+from earmark.predict.formats.format import Rows, score_text
 from earmark.predict.timeline import Segment, Window
 from earmark.tasks.decision import Prediction
 

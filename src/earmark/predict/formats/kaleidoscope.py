@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from earmark.files import csv_row
-from earmark.predict.formats.base import SegmentRows, score_text, seconds_text
+from earmark.predict.formats.format import SegmentRows, score_text, seconds_text
 from earmark.predict.timeline import Segment
 
 

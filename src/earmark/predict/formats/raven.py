@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from earmark.predict.formats.base import RowSettings, SegmentRows, in_one_line, score_text
+from earmark.predict.formats.format import RowSettings, SegmentRows, in_one_line, score_text
 from earmark.predict.timeline import Segment
 
 _COLUMNS = (

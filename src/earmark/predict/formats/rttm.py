@@ -7,7 +7,7 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 
-from earmark.predict.formats.base import SegmentRows, score_text
+from earmark.predict.formats.format import SegmentRows, score_text
 from earmark.predict.timeline import Segment
 
 

@@ -1,0 +1,151 @@
+"""What the positional ``data`` and the keyword ``model`` of the public functions mean, as settings."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from earmark.errors import DataError, InputTypeError, UsageError
+from earmark.settings.data_flags import DataArguments
+from earmark.settings.flags import Scope, flags_of, names_with
+from earmark.words import suggestion
+
+if TYPE_CHECKING:
+    from earmark.api.clip_table import Clips
+    from earmark.clips.clip import Splits
+
+Source = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
+_MODELS = ("model_name_or_path", "model_type")
+# used after the clips are loaded, so that they may be given with clips that are loaded already
+AFTER_LOADING = names_with(Scope.AFTER_LOADING, DataArguments)
+
+
+def source_settings(data: Any, settings: Mapping[str, object]) -> dict[str, object]:
+    """Return the settings that mean ``data``.
+
+    Args:
+        data: a folder, a manifest, or a list of these; ``None`` if the settings say it.
+        settings: of the call.
+
+    Raises:
+        UsageError: the settings name what ``data`` names.
+        DataError: a path that does not exist.
+        InputTypeError: no path.
+    """
+    if data is None:
+        return {}
+    if hasattr(data, "to_csv"):  # iterating over it would give the names of its columns
+        raise InputTypeError(
+            f"data: a {type(data).__name__} is not read directly. Write it with to_csv, and pass the path."
+        )
+    several = not isinstance(data, (str, os.PathLike)) and isinstance(data, Iterable)
+    paths = [_path(item) for item in (data if several else [data])]
+    folders = [path for path in paths if Path(path).is_dir()]
+    manifests = [path for path in paths if path not in folders]
+    found: dict[str, object] = {"data_dir": folders} if folders else {}
+    found |= {"train_file": manifests} if manifests else {}
+    given = next((name for name in found if settings.get(name) is not None), None)
+    if given is not None:
+        raise UsageError(f"data and {given} both name recordings. Pass one of them.")
+    return found
+
+
+def _path(item: Any) -> str:
+    if not isinstance(item, (str, os.PathLike)):
+        raise InputTypeError(
+            f"data: expected a folder, a manifest, a list of these, or clips of load_clips, found {type(item).__name__}"
+        )
+    path = os.path.expanduser(os.fsdecode(item))
+    if not Path(path).exists():
+        raise DataError(f"{path}: no such folder or file. For a data set on the hub pass dataset_name={path!r}.")
+    return path
+
+
+def clips_settings(clips: Clips, settings: Mapping[str, object]) -> dict[str, object]:
+    """Return the settings that clips were loaded with, of which ``settings`` override those that are used later.
+
+    Raises:
+        UsageError: a setting that is used only when recordings are loaded.
+    """
+    late = [name for name in settings if name in flags_of(DataArguments) and name not in AFTER_LOADING]
+    if late:
+        raise UsageError(f"{late[0]}: these clips are loaded already. Pass {late[0]} to load_clips.")
+    return dict(clips.settings)
+
+
+def model_settings(model: Any, settings: Mapping[str, object]) -> dict[str, object]:
+    """Return the setting that means ``model``: a folder, a name on the hub, a model type, a run or a classifier.
+
+    A name without a slash is a model type, unless a folder of that name holds a model.
+
+    Raises:
+        UsageError: two models, or a name that is neither a folder nor a model type.
+        InputTypeError: no name.
+    """
+    if model is None:
+        return {}
+    given = next((name for name in _MODELS if settings.get(name) is not None), None)
+    if given is not None:
+        raise UsageError(f"model and {given} both name a model. Pass one of them.")
+    name = model_name(model)
+    if isinstance(model, str) and _is_plain_name(name):
+        from earmark.models.build_model import supported_architectures
+
+        known = supported_architectures()
+        if name in known:
+            return {"model_type": name}
+        if not Path(name).is_dir():
+            near = suggestion(name, known)
+            raise UsageError(
+                f"model {name}: no folder of this name, and not a model type{near or '. Use ' + ', '.join(known)}"
+            )
+    return loading_settings(model, settings)
+
+
+def loading_settings(model: Any, settings: Mapping[str, object]) -> dict[str, object]:
+    """Return the settings that load a model; of a classifier those that it was loaded with, unless ``settings`` differ.
+
+    Raises:
+        InputTypeError: no name.
+    """
+    if hasattr(model, "predict_proba"):
+        return {name: value for name, value in model.loading().items() if settings.get(name) is None}
+    return {"model_name_or_path": model_name(model)}
+
+
+def _is_plain_name(name: str) -> bool:
+    holds_model = any((Path(name) / file).is_file() for file in ("config.json", "adapter_config.json"))
+    return not holds_model and "/" not in name and os.sep not in name and "://" not in name and name != "."
+
+
+def model_name(model: Any) -> str:
+    """Return the folder or hub name of a model.
+
+    Args:
+        model: a folder, a name on the hub, a run, or a classifier that was loaded from one of these.
+
+    Raises:
+        InputTypeError: something else.
+        UsageError: a classifier that was not loaded by name.
+    """
+    if isinstance(model, (str, os.PathLike)):
+        return os.path.expanduser(os.fsdecode(model))
+    if hasattr(model, "folder"):  # a run
+        return os.fsdecode(model.folder)
+    if hasattr(model, "predict_proba"):
+        return str(model.source().name_or_path)
+    raise InputTypeError(
+        "model: expected a folder, a name on the hub, a model type, a run or a classifier, found "
+        f"{type(model).__name__}"
+    )
+
+
+def splits_and_settings(data: Any, settings: Mapping[str, object]) -> tuple[Splits | None, dict[str, object]]:
+    """Return the splits of clips that are loaded, or ``None``, and the settings that mean ``data``."""
+    from earmark.api.clip_table import Clips
+
+    if isinstance(data, Clips):
+        return data.to_splits(), clips_settings(data, settings)
+    return None, source_settings(data, settings)

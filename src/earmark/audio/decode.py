@@ -1,0 +1,326 @@
+"""From a file or bytes to float32 samples ``(samples,)``, mono, at the rate a model takes; whole or block by block.
+
+soundfile decodes; what it cannot read goes to PyAV (an extra); soxr resamples. A recording is read to its real end,
+whatever its header announces. Faults of a recording that is read nevertheless are collected in
+:mod:`earmark.audio.incomplete`; one that cannot be read, or lacks more than half of what its header announces, raises
+:class:`~earmark.errors.AudioError` with the reason.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import chain
+from typing import BinaryIO
+
+import numpy as np
+import soxr
+
+from earmark.audio.content import ContentHash, content_of
+from earmark.audio.decode_blocks import blocks_of_clip, describe_recording
+from earmark.audio.decode_soundfile import Described
+from earmark.audio.samples import FULL_SCALE_LIMIT, Mixer, PowerLeft, as_floats
+from earmark.clips.clip import Clip
+from earmark.errors import AudioError
+from earmark.words import agreeing, counted
+
+# Suffixes of what libsndfile (soundfile.available_formats()) and FFmpeg (av.formats_available) decode to sound.
+# Left out are headerless samples, whose rate nobody knows (raw, pcm, al, ul, sb), and suffixes that usually name other
+# things in a folder of recordings (mat, dat, bin, str, bit, txt).
+_SUFFIXES = (
+    "wav wave wavex w64 rf64 bwf bw64 amb aif aiff aifc afc au snd caf flac ogg oga ogx opus spx mp1 mp2 mp3 mpa "
+    "mpga m2a voc nist nis sph avr htk iff svx 8svx mpc2k paf fap pvf sds ircam sf wve xi m4a m4b m4r f4a isma mka "
+    "weba aac adts loas latm ac3 eac3 ec3 amr awb 3ga wma asf xwma gsm g722 722 g723_1 tco rco sln lbc ilbc qcp dss "
+    "ape apl wv tta tak shn mpc mlp thd truehd dts dtshd dsf ra rm aptx aptxhd oma aa3 at3 omg vqf osq qoa bonk rka "
+    "laf lc3 mmf sox rso wsd acm adx aea ast apc brstm bfstm bcstm hca genh vag xvag svag msf mtaf mp4 m4v mov qt "
+    "f4v flv webm mkv mk3d avi wmv 3gp 3g2 3gpp mpg mpeg mpe vob ts mts m2ts ogv ogm mxf nut rmvb divx dv gxf wtv "
+    "swf"
+)
+# the files that a scan of a folder takes for recordings
+AUDIO_SUFFIXES = frozenset(f".{suffix}" for suffix in _SUFFIXES.split())
+
+# What is above is a damaged file even for who only measures it: its power does not fit into float32.
+_LARGEST_SAMPLE = 1e10
+
+
+def read_clip(clip: Clip, sampling_rate_hz: int) -> np.ndarray:
+    """Decode the stretch of a recording that a clip names.
+
+    A cut is sought, not decoded from the start, so one second of a ten-hour file costs about one second.
+
+    Args:
+        clip: what to read; its offset and duration are in seconds.
+        sampling_rate_hz: rate wanted.
+
+    Returns:
+        float32 ``(samples,)``, at least one sample.
+
+    Raises:
+        AudioError: the recording is missing, a folder, not readable, empty, cut short, not audio, has NaN,
+            infinite or absurdly large samples, or ends before the cut.
+    """
+    with _opened(clip) as file:
+        mono, rate_hz = _at_own_rate(file, clip)
+        return _resampled(mono, rate_hz, sampling_rate_hz, clip.source)
+
+
+def read_clip_and_content(clip: Clip, sampling_rate_hz: int) -> tuple[np.ndarray, int]:
+    """Decode as :func:`read_clip` does, and hash the samples before they are resampled.
+
+    Returns:
+        The samples, and their content (:mod:`earmark.audio.content`).
+
+    Raises:
+        AudioError: as for :func:`read_clip`.
+    """
+    with _opened(clip) as file:
+        mono, rate_hz = _at_own_rate(file, clip)
+        samples = _resampled(mono, rate_hz, sampling_rate_hz, clip.source)  # also refuses NaN
+        return samples, content_of(mono, rate_hz)
+
+
+def stream_clip(clip: Clip, sampling_rate_hz: int) -> Iterator[np.ndarray]:
+    """Decode as :func:`read_clip` does, sample for sample, a block at a time: a ten-hour file takes little memory.
+
+    Args:
+        clip: what to read.
+        sampling_rate_hz: rate wanted.
+
+    Yields:
+        float32 ``(samples,)``, never empty; together at least one sample.
+
+    Raises:
+        AudioError: as for :func:`read_clip`, where the fault is met: a recording that is cut short gives what there is
+            first.
+    """
+    with _opened(clip) as file:
+        blocks = blocks_of_clip(file, clip)
+        first, rate_hz = next(blocks)
+        resampler = None
+        if rate_hz != sampling_rate_hz and rate_hz > 0:
+            resampler = soxr.ResampleStream(rate_hz, sampling_rate_hz, 1, dtype="float32", quality="HQ")
+        mixer = Mixer(clip.source)
+        given = start = 0
+        for block, _ in chain([(first, rate_hz)], blocks):
+            mono = _checked(mixer.mono(block), rate_hz, clip.source, start)
+            start += len(mono)
+            ready = mono if resampler is None else resampler.resample_chunk(mono)
+            given += len(ready)
+            if len(ready):
+                yield ready
+        if resampler is not None:
+            rest = resampler.resample_chunk(np.empty(0, np.float32), last=True)
+            # as in to_mono_at_rate: too few samples for one at the lower rate
+            if len(rest) or not given:
+                yield rest if len(rest) else mono.mean(keepdims=True)
+
+
+def stream_at_own_rate(clip: Clip, left: PowerLeft | None = None) -> Iterator[tuple[np.ndarray, int]]:
+    """Decode as :func:`stream_clip` does, at the recording's own rate, and far above full scale too.
+
+    Args:
+        clip: what to read.
+        left: told of each block before its channels are averaged.
+
+    Yields:
+        float32 ``(samples,)`` and the rate in Hz.
+
+    Raises:
+        AudioError: as for :func:`stream_clip`.
+    """
+    start, mixer = 0, Mixer(clip.source)
+    with _opened(clip) as file:
+        for block, rate_hz in blocks_of_clip(file, clip):
+            mono = _checked(mixer.mono(block), rate_hz, clip.source, start, limit=_LARGEST_SAMPLE)
+            if left is not None:
+                left.add(block)
+            yield mono, rate_hz
+            start += len(block)
+
+
+def clip_content(clip: Clip) -> int:
+    """Return the content of a clip (:mod:`earmark.audio.content`): decoded block by block, not resampled, not kept.
+
+    Raises:
+        AudioError: as for :func:`read_clip`.
+    """
+    hashed, own_rate_hz = ContentHash(), 0
+    for samples, rate_hz in stream_at_own_rate(clip):
+        hashed.update(samples)
+        own_rate_hz = rate_hz
+    return hashed.value(own_rate_hz)
+
+
+def power_left_in_mono(clip: Clip) -> float:
+    """The share of a whole recording: see :class:`PowerLeft`.
+
+    Raises:
+        AudioError: as for :func:`read_clip`.
+    """
+    left = PowerLeft()
+    with _opened(clip) as file:
+        for block, _ in blocks_of_clip(file, clip):
+            if block.shape[1] == 1:
+                break
+            left.add(block)
+    return left.share
+
+
+def describe_clip(clip: Clip) -> Described | None:
+    """Return length, rate and channels of a clip's recording by its headers; ``None`` if these do not say."""
+    try:
+        with _opened(clip) as file:
+            return describe_recording(file)
+    except AudioError:
+        return None
+
+
+def num_channels(clip: Clip) -> int:
+    """Channels by the header; 0 if that cannot be told."""
+    found = describe_clip(clip)
+    return found.channels if found else 0
+
+
+def own_rate_hz(clip: Clip) -> int:
+    """Sampling rate by the header; 0 if that cannot be told."""
+    found = describe_clip(clip)
+    return found.rate_hz if found else 0
+
+
+def duration_s(clip: Clip) -> float:
+    """Length of a clip in seconds by its header, without decoding; 0 if that cannot be told."""
+    if clip.duration_s is not None:
+        return clip.duration_s
+    found = describe_clip(clip)
+    return max(0.0, found.num_frames / found.rate_hz - clip.offset_s) if found else 0.0
+
+
+@contextmanager
+def _opened(clip: Clip) -> Iterator[BinaryIO]:
+    """The encoded recording, at its start.
+
+    Raises:
+        AudioError: there is none, or the system cannot read it.
+    """
+    if clip.read_bytes is not None:
+        yield io.BytesIO(_embedded(clip))
+        return
+    if clip.path is None:
+        raise AudioError(clip.source, "has neither a path nor bytes")
+    try:
+        with _open_file(clip.path, clip.source) as file:
+            yield file
+    except FileNotFoundError as exc:
+        where = "" if clip.path == clip.source else f" (looked for {clip.path})"
+        raise AudioError(clip.source, f"no such file{where}") from exc
+    except PermissionError as exc:
+        raise AudioError(clip.source, "no permission to read it") from exc
+    except OSError as exc:
+        raise AudioError(clip.source, f"cannot be read ({exc.strerror or exc})") from exc
+
+
+def _open_file(path: str, source: str) -> BinaryIO:
+    try:
+        mode = os.stat(path).st_mode
+        if stat.S_ISREG(mode):
+            return open(path, "rb", buffering=0)
+    except ValueError as exc:  # a path with a NUL in it
+        raise AudioError(source, f"is not a path ({exc})") from exc
+    raise AudioError(source, f"is {'a folder' if stat.S_ISDIR(mode) else 'a pipe or device'}, not a recording")
+
+
+def _embedded(clip: Clip) -> bytes:
+    """The recording of a clip that has no file."""
+    assert clip.read_bytes is not None
+    try:
+        return clip.read_bytes()
+    except OSError as exc:
+        raise AudioError(clip.source, f"cannot be read ({exc.strerror or exc})") from exc
+    except ValueError as exc:  # samples in a table that cannot be a recording
+        raise AudioError(clip.source, str(exc)) from exc
+
+
+def decode_bytes(data: bytes, sampling_rate_hz: int, source: str = "<bytes>") -> np.ndarray:
+    """Decode a whole recording held in memory.
+
+    Args:
+        data: the encoded file: wav, flac, mp3...
+        sampling_rate_hz: rate wanted.
+        source: what messages call it.
+
+    Returns:
+        float32 ``(samples,)``, at least one sample.
+
+    Raises:
+        AudioError: as for :func:`read_clip`.
+    """
+    mono, rate_hz = _at_own_rate(io.BytesIO(data), Clip(source=source))
+    return _resampled(mono, rate_hz, sampling_rate_hz, source)
+
+
+def to_mono_at_rate(samples: np.ndarray, from_hz: int, to_hz: int, source: str) -> np.ndarray:
+    """Mix the channels and resample (soxr, quality HQ).
+
+    Args:
+        samples: ``(samples,)`` or ``(samples, channels)``; floating point in [-1, 1], int16, int32 or uint8; see
+            :mod:`earmark.audio.samples`.
+        from_hz: rate of ``samples``.
+        to_hz: rate wanted.
+        source: what messages call the recording.
+
+    Returns:
+        float32 ``(samples,)``, at least one sample.
+
+    Raises:
+        AudioError: no samples, NaN, infinite ones or ones far above full scale, a shape or type that is no sound, a
+            rate that is not positive.
+    """
+    floats, mixer = as_floats(samples, source), Mixer(source)
+    if len(floats) == 0:
+        raise AudioError(source, "holds no samples")
+    return _resampled(mixer.mono_whole(floats), from_hz, to_hz, source)
+
+
+def _resampled(mono: np.ndarray, from_hz: int, to_hz: int, source: str) -> np.ndarray:
+    """Return checked float32 samples (T,) at another rate."""
+    _checked(mono, from_hz, source)
+    if from_hz == to_hz:
+        return mono
+    resampled: np.ndarray = soxr.resample(mono, from_hz, to_hz, quality="HQ")
+    # a sample or two at a high rate are less than one at a low rate, for which soxr gives none
+    return resampled if len(resampled) else mono.mean(keepdims=True)
+
+
+def _checked(
+    mono: np.ndarray, rate_hz: int, source: str, start: int = 0, *, limit: float = FULL_SCALE_LIMIT
+) -> np.ndarray:
+    """The samples, which begin at sample ``start`` of the recording, if they are numbers at a rate that can be."""
+    if not rate_hz > 0:
+        raise AudioError(source, f"a rate of {rate_hz} Hz cannot be: rates are above 0")
+    # Of NaN the extremes are NaN, which is not within anything. An array of booleans would take twice as long.
+    if not (np.maximum.reduce(mono, initial=-limit) <= limit and np.minimum.reduce(mono, initial=limit) >= -limit):
+        usable = np.abs(mono) <= limit
+        first = int(np.argmin(usable))
+        count, first_s = int((~usable).sum()), (start + first) / rate_hz
+        many, where = f"{counted(count, 'sample')} {agreeing(count, 'are')}", f"the first at {first_s:.3f} s"
+        if not np.isfinite(mono[first]):
+            raise AudioError(source, f"{many} NaN or infinite, {where}")
+        raise AudioError(
+            source,
+            f"{many} above {limit:g} times full scale, {where}: floats have to be within -1 to 1 "
+            "(divide 16-bit values by 32768)",
+        )
+    return mono
+
+
+def _at_own_rate(file: BinaryIO, clip: Clip) -> tuple[np.ndarray, int]:
+    """The stretch that a clip names in mono, float32 (T,), at the recording's own rate, and that rate in Hz."""
+    # mixed block by block, so that many channels take no more room than one
+    mixer = Mixer(clip.source)
+    blocks = blocks_of_clip(file, clip)
+    first, rate_hz = next(blocks)
+    mono = [mixer.mono(first), *(mixer.mono(block) for block, _ in blocks)]
+    return mono[0] if len(mono) == 1 else np.concatenate(mono), rate_hz

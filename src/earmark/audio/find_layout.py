@@ -1,0 +1,137 @@
+"""Find the layout of an opened recording: container, streams, faults. Thorough layouts are kept in memory."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import BinaryIO, NamedTuple
+
+from earmark.audio.containers import audio_start, sniff
+from earmark.audio.layout import Layout, Stream, file_size, read_at
+from earmark.audio.layout_aiff import aiff_layout, au_layout
+from earmark.audio.layout_announced import ANNOUNCING, announced_layout
+from earmark.audio.layout_flac import flac_layout, is_one_file, thorough_flac_layout
+from earmark.audio.layout_mpeg import is_unbroken, mpeg_layout, thorough_mpeg_layout
+from earmark.audio.layout_ogg import ogg_layout, thorough_ogg_layout
+from earmark.audio.layout_wav import wav_layout
+from earmark.audio.mpeg_header import has_frames
+from earmark.audio.pieces import Extent
+
+_HEAD = 4096
+_SEARCHED = 1 << 16  # bytes behind a tag in which MPEG frames are looked for
+_KEPT = 4096  # layouts
+
+_Search = Callable[[BinaryIO, Layout, int, bytes], bool]
+_Key = tuple[int, int, int, int]  # device, inode, size, time of change of a file
+_thorough: OrderedDict[_Key, Layout] = OrderedDict()
+_honest: set[_Key] = set()  # FLAC and MP3 files that a look into them has found to be as their headers say
+_lock = threading.Lock()
+
+
+class Found(NamedTuple):
+    """A recording's container and layout.
+
+    Attributes:
+        container: as :mod:`earmark.audio.containers` names it; ``None`` if it is not known.
+        layout: of its streams.
+        base: byte where it starts, behind tags.
+        is_thorough: whether the whole file was searched, so there is nothing more to find.
+    """
+
+    container: str | None
+    layout: Layout
+    base: int = 0
+    is_thorough: bool = False
+
+
+# the most frequent recording of all: nothing but a short header and the samples that it announces
+_PLAIN_WAV = Found("wav", Layout(), is_thorough=True)
+
+
+def find_layout(file: BinaryIO, *, thorough: bool = False, seeking: bool = False, decoding: bool = False) -> Found:
+    """Find container and layout of a recording.
+
+    Args:
+        file: the recording.
+        thorough: search the whole file, because the quick layout has turned out to be wrong.
+        seeking: the decoder will seek, which goes wrong in files that were joined.
+        decoding: the recording will be decoded, which gives wrong times in MP3 files that are damaged.
+    """
+    head = read_at(file, 0, _HEAD)
+    is_short = head[:4] == b"RIFF" and head[8:20] == b"WAVEfmt \x10\0\0\0" and head[36:40] == b"data"
+    if is_short and int.from_bytes(head[40:44], "little") == file_size(file) - 44:
+        return _PLAIN_WAV
+    base = audio_start(file) if head.startswith(b"ID3") else 0
+    if base:
+        head = read_at(file, base, _HEAD)
+    container = sniff(head) or ("mp3" if base and has_frames(read_at(file, base, _SEARCHED)) else None)
+    size = file_size(file)
+    if container in ("flac", "ogg", "mp3"):
+        if not thorough:
+            layout = _quick(file, container, size, base, head)
+            search = {"flac": is_one_file if seeking else None, "mp3": is_unbroken if decoding else None}.get(container)
+            if not layout.suspicious and (search is None or _agrees(search, file, layout, base, head)):
+                return Found(container, layout, base)
+        return Found(container, _searched(file, container, size, base), base, is_thorough=True)
+    if container == "wav" or container == "w64":
+        layout = _searched(file, "wav", size, base)
+    elif container == "aiff" and not base:
+        layout = aiff_layout(file, size)
+    elif container == "au" and not base:
+        layout = au_layout(file, size)
+    elif container in ANNOUNCING and not base:
+        layout = announced_layout(file, container, size)
+    else:
+        layout = Layout((Stream((Extent(base, size - base),)),)) if base else Layout()
+    return Found(container, layout, base, is_thorough=True)
+
+
+def _quick(file: BinaryIO, container: str, size: int, base: int, head: bytes) -> Layout:
+    if container == "flac":
+        return flac_layout(file, size, base, head)
+    return ogg_layout(file, size, base, head) if container == "ogg" else mpeg_layout(file, size, base, head)
+
+
+def _agrees(search: _Search, file: BinaryIO, layout: Layout, base: int, head: bytes) -> bool:
+    """Whether a look into the file agrees with the quick layout; a file that has not changed is looked into once."""
+    key = _key(file)
+    if key in _honest:
+        return True
+    if not search(file, layout, base, head):
+        return False
+    if key is not None:
+        with _lock:
+            if len(_honest) >= _KEPT:
+                _honest.clear()
+            _honest.add(key)
+    return True
+
+
+def _searched(file: BinaryIO, container: str, size: int, base: int) -> Layout:
+    key = _key(file)
+    with _lock:
+        if key is not None and key in _thorough:
+            _thorough.move_to_end(key)
+            return _thorough[key]
+    if container == "wav":
+        layout = wav_layout(file, size, base)
+    else:
+        search = {"flac": thorough_flac_layout, "ogg": thorough_ogg_layout, "mp3": thorough_mpeg_layout}[container]
+        layout = search(file, size, base)
+    if key is not None:
+        with _lock:
+            _thorough[key] = layout
+            while len(_thorough) > _KEPT:
+                _thorough.popitem(last=False)
+    return layout
+
+
+def _key(file: BinaryIO) -> _Key | None:
+    """What a file is known by while it stays as it is; ``None`` for bytes in memory."""
+    try:
+        found = os.fstat(file.fileno())
+    except OSError:  # io.UnsupportedOperation of BytesIO is one
+        return None
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns

@@ -1,0 +1,393 @@
+"""What is wrong, suspicious or worth knowing about a data set, each with the clips that it is about."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from earmark.audio.samples import FULL_SCALE_LIMIT, LEAST_LEFT
+from earmark.audit.duplicates import CopySet, Duplicates, sets_in_words
+from earmark.audit.measure import Measures
+from earmark.clips.clip import ClipTable
+from earmark.store.scan import spellings_of_one_label
+from earmark.words import agreeing, counted
+
+Level = Literal["error", "warning", "note"]
+
+NO_FOLD = "no fold"  # what clips are called that a column of folds has nothing for
+_SILENT_PEAK = 1e-3  # -60 dB of full scale
+_QUIET_RMS = 10 ** (-55 / 20)
+_CLIPPED_SHARE = 1e-3
+_DC_OFFSET = 0.02
+_LEVELS_APART_DB = 10.0
+_SHORTEST_S = 0.1
+_UNLIKE_LENGTH = 4.0  # times shorter or longer than the median
+_FEW_CLIPS = 10
+_UNBALANCED = 10.0  # times as many clips in the largest class as in the smallest
+_NAMED = 6
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was found.
+
+    Attributes:
+        kind: a word for it, e.g. ``clipped``.
+        level: ``error`` (training refuses it, or a result would be wrong), ``warning`` or ``note``.
+        text: one line for a reader.
+        rows: the clips it is about, as rows of the audited table; pairs and groups stand one behind the other.
+        details: a few words on each of ``rows``; empty, or as long.
+    """
+
+    kind: str
+    level: Level
+    text: str
+    rows: Sequence[int] = ()
+    details: Sequence[str] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON, without the clips."""
+        return {"kind": self.kind, "level": self.level, "text": self.text, "clips": len(self.rows)}
+
+
+@dataclass(frozen=True)
+class Audited:
+    """All clips of a data set in one table, and what was found out about them.
+
+    Attributes:
+        table: N clips, split behind split.
+        splits: name of each clip's split, N of them.
+        measures: of the clips.
+        duplicates: among them.
+        longest_s: what a model would see of a clip, in seconds.
+        group_column: the column of the groups, where one was asked for: every clip should have one then.
+    """
+
+    table: ClipTable
+    splits: Sequence[str]
+    measures: Measures
+    duplicates: Duplicates
+    longest_s: float
+    group_column: str | None = None
+
+    @property
+    def labelled(self) -> bool:
+        """Whether any clip has a label."""
+        return any(clip.label is not None for clip in self.table)
+
+
+def find_all(audited: Audited) -> list[Finding]:
+    """Everything found, the worst first."""
+    found = [
+        *_unreadable(audited),
+        *_incomplete(audited),
+        *_labels(audited),
+        *_classes(audited),
+        *_groups(audited),
+        *_copies(audited),
+        *_levels(audited),
+        *_level_of_splits(audited),
+        *_lengths(audited),
+        *_formats(audited),
+    ]
+    order = ("error", "warning", "note")
+    return sorted(found, key=lambda finding: order.index(finding.level))
+
+
+def find_without_listening(
+    tables: Mapping[str, ClipTable],
+    duration_s: Mapping[str, np.ndarray],
+    group_column: str | None = None,
+) -> list[Finding]:
+    """What tables and lengths alone show: classes, groups, lengths.
+
+    Errors are left to those who refuse the data.
+
+    Args:
+        tables: clips, by the name of their split.
+        duration_s: length of each, float64 (N,), by split.
+        group_column: the column of the groups, where one was asked for.
+    """
+    clips = [clip for table in tables.values() for clip in table]
+    measures = Measures.empty(len(clips))
+    measures.duration_s[:] = np.concatenate([duration_s[name] for name in tables])
+    splits = [name for name, table in tables.items() for _ in table]
+    audited = Audited(ClipTable(clips, ""), splits, measures, Duplicates([], []), np.inf, group_column)
+    return [*_classes(audited), *_groups(audited), *_lengths(audited)]
+
+
+def _unreadable(audited: Audited) -> Iterator[Finding]:
+    bad = audited.measures.bad
+    if bad:
+        rows, reasons = [clip.index for clip in bad], [clip.reason for clip in bad]
+        yield Finding("unreadable", "error", f"{_clips(bad)} cannot be read", rows, reasons)
+
+
+def _incomplete(audited: Audited) -> Iterator[Finding]:
+    found = audited.measures.incomplete
+    if found:
+        rows, faults = [clip.index for clip in found], [clip.reason for clip in found]
+        text = (
+            f"{_clips(found, 'are')} damaged or incomplete, or {agreeing(len(found), 'have')} a wrong header, and "
+            f"{agreeing(len(found), 'are')} read as far as possible"
+        )
+        yield Finding("incomplete", "warning", text, rows, faults)
+
+
+def _labels(audited: Audited) -> Iterator[Finding]:
+    rows = [row for row, clip in enumerate(audited.table) if clip.label is None]
+    if not audited.labelled:
+        text = "no clip has a label: classes, labels of copies and what training would cut off were not looked at"
+        yield Finding("unlabelled", "note", text)
+    elif rows:
+        yield Finding("unlabelled", "error", f"{_clips(rows, 'have')} no label", rows)
+    for spellings in spellings_of_one_label([audited.table]):
+        rows = [row for row, clip in enumerate(audited.table) if not spellings.keys().isdisjoint(clip.classes)]
+        text = f"one label in {len(spellings)} spellings: {_named(spellings)}"
+        yield Finding("spelling", "error", text, rows, [repr(audited.table[row].label_text) for row in rows])
+
+
+def _classes(audited: Audited) -> Iterator[Finding]:
+    counts: dict[str, Counter[str]] = defaultdict(Counter)
+    for split, clip in zip(audited.splits, audited.table, strict=True):
+        counts[split].update(clip.classes)
+    everywhere = sorted({label for of_split in counts.values() for label in of_split})
+    for split, of_split in counts.items():
+        missing = [label for label in everywhere if label not in of_split]
+        if missing and split == "train":
+            yield Finding("missing class", "error", f"train has no clip of {_named(missing)}, which other splits have")
+        elif missing:
+            them = agreeing(len(missing), "them")
+            text = f"{split} has no clip of {_named(missing)}: nothing can be said about {them} there"
+            yield Finding("missing class", "warning", text)
+    several = _several_in_one(everywhere)
+    if several:
+        text = (
+            f"several labels in one: {counted(len(several), 'label')}, such as {several[0]!r}; "
+            "--task multi_label reads them so"
+        )
+        yield Finding("several labels", "warning", text)
+    learned = counts.get("train") or sum(counts.values(), Counter())  # of folds, others are learned from in turn
+    labels = {clip.label_text for clip in audited.table if clip.label is not None}
+    if len(labels) == 1:
+        yield Finding("one class", "error", f"all clips have the label {labels.pop()!r}")
+    elif len(learned) > 1:
+        (most, many), (least, few) = learned.most_common(1)[0], learned.most_common()[-1]
+        if many >= _UNBALANCED * few:
+            text = f"unbalanced classes: {many:,} clips of {most!r}, {few:,} of {least!r}"
+            yield Finding("imbalance", "warning", text)
+    small = [label for label, count in learned.items() if count < _FEW_CLIPS]
+    if small:
+        yield Finding("few clips", "warning", f"fewer than {_FEW_CLIPS} clips to learn from: {_named(small)}")
+
+
+def _several_in_one(labels: Sequence[str]) -> list[str]:
+    """Labels with commas or semicolons between parts that are labels, or parts of such labels, elsewhere."""
+    parts = {label: [part.strip() for part in re.split("[,;|]", label)] for label in labels}
+    count = Counter(part for of_label in parts.values() for part in set(of_label))
+    return [
+        label for label, of_label in parts.items() if len(of_label) > 1 and all(count[part] > 1 for part in of_label)
+    ]
+
+
+def _groups(audited: Audited) -> Iterator[Finding]:
+    splits: dict[str, set[str]] = defaultdict(set)
+    for split, clip in zip(audited.splits, audited.table, strict=True):
+        if clip.group is not None:
+            splits[clip.group].add(split)
+    gaps = [row for row, clip in enumerate(audited.table) if clip.group is None]
+    if audited.group_column and gaps:
+        they = agreeing(len(gaps), "they")
+        text = f"{_clips(gaps, 'have')} no {audited.group_column}, so {they} may share one with another split"
+        yield Finding("no group", "warning", text, gaps)
+    without = [row for row, split in enumerate(audited.splits) if split == NO_FOLD]
+    if without:
+        yield Finding("no fold", "error", f"{_clips(without, 'have')} no fold", without)
+    shared = {group for group, where in splits.items() if len(where) > 1}
+    if shared:
+        rows = [row for row, clip in enumerate(audited.table) if clip.group in shared]
+        count = f"{len(shared):,} of {counted(len(splits), 'group')} {agreeing(len(shared), 'are')}"
+        text = f"{count} in more than one split: {_named(sorted(shared))}"
+        yield Finding("shared group", "error", text, rows, [str(audited.table[row].group) for row in rows])
+
+
+def _copies(audited: Audited) -> Iterator[Finding]:
+    kinds: dict[str, list[CopySet]] = {"label conflict": [], "leak": [], "duplicate": []}
+    labels = [clip.label_key for clip in audited.table]
+    contradicted = {rows[0] for rows in audited.duplicates.exact if len({labels[row] for row in rows} - {None}) > 1}
+    for copies in audited.duplicates.sets():
+        of_set = {labels[row] for row in copies.rows} - {None}
+        # recordings that are only similar may well have been measured differently
+        are_names = len(of_set) > 1 and not all(isinstance(label, float) for label in of_set)
+        if are_names or not contradicted.isdisjoint(copies.rows):
+            kinds["label conflict"].append(copies)
+        kinds["leak" if len({audited.splits[row] for row in copies.rows}) > 1 else "duplicate"].append(copies)
+    within = " within one split" if len(set(audited.splits)) > 1 else ""
+    texts: dict[str, tuple[Level, str, str]] = {
+        "label conflict": ("error", " under different labels", ""),
+        "leak": ("error", " in more than one split", ", so scores on validation and test clips {are} too high"),
+        "duplicate": ("warning", within, ""),
+    }
+    for kind, sets in kinds.items():
+        if sets:
+            level, where, effect = texts[kind]
+            rows = [row for copies in sets for row in copies.rows]
+            details = [f"set {i}, {detail}" for i, copies in enumerate(sets, start=1) for detail in copies.details]
+            are = "are" if any(copies.is_certain for copies in sets) else "may be"
+            text = f"{sets_in_words(sets)}{where} ({_clips(rows)}){effect.format(are=are)}"
+            yield Finding(kind, level, text, rows, details)
+    if audited.duplicates.left_out:
+        yield Finding("duplicates", "note", audited.duplicates.left_out)
+
+
+def _levels(audited: Audited) -> Iterator[Finding]:
+    measures = audited.measures
+    silent = measures.readable & (measures.peak < _SILENT_PEAK)
+    quiet = measures.readable & ~silent & (measures.rms < _QUIET_RMS)
+    above = measures.peak > FULL_SCALE_LIMIT
+    checks: list[tuple[str, np.ndarray, str, str, np.ndarray, str]] = [
+        (
+            "silent",
+            silent,
+            "are",
+            "silent (peak below -60 dB)",
+            _rounded_down(decibels(measures.peak)),
+            "peak {:.1f} dB",
+        ),
+        (
+            "quiet",
+            quiet,
+            "are",
+            "very quiet (below -55 dB on average)",
+            _rounded_down(decibels(measures.rms)),
+            "{:.1f} dB",
+        ),
+        (
+            "cancelled",
+            measures.left < LEAST_LEFT,
+            "have",
+            "channels of opposite phase, which cancel in their mean: only one channel is used",
+            100 * (1 - measures.left),
+            "{:.3g} % of the power is lost",
+        ),
+        (
+            "above full scale",
+            above,
+            "are",
+            f"far above full scale (1), so training refuses {agreeing(int(above.sum()), 'them')}: scale the samples "
+            "to -1 to 1",
+            measures.peak,
+            "peak {:,.0f}",
+        ),
+        (
+            "clipped",
+            measures.clipped >= _CLIPPED_SHARE,
+            "are",
+            "clipped: peaks are cut off",
+            100 * measures.clipped,
+            "{:.1f} % of the samples",
+        ),
+        (
+            "DC offset",
+            (np.abs(measures.dc_offset) >= _DC_OFFSET) & ~above,
+            "have",
+            f"a DC offset of {100 * _DC_OFFSET:g} % of full scale or more",
+            100 * measures.dc_offset,
+            "{:+.1f} %",
+        ),
+    ]
+    for kind, hit, verb, text, values, form in checks:
+        rows = np.flatnonzero(hit)
+        rows = rows[np.argsort(-np.abs(values[rows]), kind="stable")]
+        if len(rows):
+            yield Finding(
+                kind, "warning", f"{_clips(rows, verb)} {text}", rows.tolist(), [form.format(values[r]) for r in rows]
+            )
+
+
+def _level_of_splits(audited: Audited) -> Iterator[Finding]:
+    """A split that is much quieter or louder than training: other microphones, or levels made equal in one of them."""
+    names, level_db = np.array(audited.splits), decibels(audited.measures.rms)
+    medians = {
+        name: float(np.median(level_db[here]))
+        for name in dict.fromkeys(audited.splits)
+        if (here := (names == name) & audited.measures.readable).any()
+    }
+    for name, median_db in medians.items():
+        apart_db = median_db - medians.get("train", median_db)
+        if abs(apart_db) >= _LEVELS_APART_DB:
+            how = "louder" if apart_db > 0 else "quieter"
+            yield Finding("level shift", "warning", f"{name} is {abs(apart_db):.0f} dB {how} than train (medians)")
+
+
+def _lengths(audited: Audited) -> Iterator[Finding]:
+    duration_s, readable = audited.measures.duration_s, audited.measures.readable
+    if not readable.any():
+        return
+    median_s = float(np.median(duration_s[readable]))
+    short = readable & (duration_s < max(_SHORTEST_S, median_s / _UNLIKE_LENGTH))
+    long = readable & (duration_s > median_s * _UNLIKE_LENGTH)
+    for kind, hit in (("short", short), ("long", long)):
+        rows = np.flatnonzero(hit)
+        if len(rows):
+            text = f"{_clips(rows, 'are')} {kind} beside the median of {median_s:.2f} s"
+            yield Finding(kind, "warning", text, rows.tolist(), [f"{duration_s[row]:.2f} s" for row in rows])
+    cut = np.flatnonzero(duration_s > audited.longest_s * 1.001)
+    if len(cut) and audited.labelled:  # of what is to be labelled, nobody knows yet what will be learned from
+        unseen = (duration_s[cut] - audited.longest_s).sum() / duration_s.sum()
+        text = f"{_clips(cut, 'are')} longer than the {audited.longest_s:g} s a model sees at once; each epoch learns "
+        text += f"from another stretch and leaves out {100 * unseen:.0f} % of all sound (--max_length_seconds)"
+        yield Finding("cut", "note", text, cut.tolist(), [f"{duration_s[row]:.2f} s" for row in cut])
+
+
+def _formats(audited: Audited) -> Iterator[Finding]:
+    measures = audited.measures
+    for kind, values, unit in (("rates", measures.rate_hz, " Hz"), ("channels", measures.channels, "")):
+        counts = Counter(values[measures.readable & (values > 0)].tolist())
+        if len(counts) > 1:
+            text = ", ".join(f"{value}{unit} ({count:,})" for value, count in counts.most_common(_NAMED))
+            yield Finding(kind, "note", f"recordings of different {'sampling rates' if unit else 'channels'}: {text}")
+            yield from _telling(audited, values, kind, unit)
+
+
+def _telling(audited: Audited, values: np.ndarray, kind: str, unit: str) -> Iterator[Finding]:
+    """A format that gives the label away: a model may learn the microphone in place of the sound."""
+    labels: dict[int, set[str]] = defaultdict(set)
+    for row in np.flatnonzero(audited.measures.readable):
+        labels[int(values[row])].update(audited.table[int(row)].classes)
+    for value, of_value in sorted(labels.items(), key=lambda item: len(item[1])):
+        others = set().union(*(other for v, other in labels.items() if v != value))
+        alone = sorted(of_value - others)
+        if alone and others - of_value:
+            what = f"{value}{unit}" if unit else f"{value} channel{'s' if value != 1 else ''}"
+            text = f"all clips of {_named(alone)} have {what}, others do not: a model may learn the format"
+            yield Finding(f"telling {kind}", "warning", text)
+            return
+
+
+def decibels(values: np.ndarray) -> np.ndarray:
+    """Amplitudes to dB of full scale, at least -200."""
+    levels: np.ndarray = 20 * np.log10(np.maximum(values, 1e-10))
+    return levels
+
+
+def _rounded_down(values: np.ndarray) -> np.ndarray:
+    """Values to one decimal, so that a value below a whole limit does not read as the limit."""
+    rounded: np.ndarray = np.floor(10 * values) / 10
+    return rounded
+
+
+def _clips(rows: Any, verb: str | None = None) -> str:
+    """``"4 clips"``, or with a verb ``"1 clip is"``, ``"4 clips are"``."""
+    return counted(len(rows), "clip") + (f" {agreeing(len(rows), verb)}" if verb else "")
+
+
+def _named(labels: Iterable[str]) -> str:
+    labels = list(labels)
+    shown = ", ".join(repr(label) for label in labels[:_NAMED])
+    return f"{shown} and {len(labels) - _NAMED:,} more" if len(labels) > _NAMED else shown

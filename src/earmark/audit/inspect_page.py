@@ -1,0 +1,75 @@
+"""The page of an inspection: one file that needs no network, with players for examples of each finding."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from earmark import pages
+from earmark.audio.excerpts import excerpt
+from earmark.audit.clip_findings import Audited, Finding, decibels
+
+_EXAMPLES = 6  # of a finding; with 3 s at 8 kB/s and some fifteen kinds of findings the page stays below 3 MB
+_BINS = 40
+_TEMPLATE = Path(__file__).with_name("inspect.html")
+
+
+def render(content: dict[str, Any], audited: Audited, findings: Sequence[Finding]) -> str:
+    """The page as HTML.
+
+    Args:
+        content: of ``inspect.json``.
+        audited: the clips.
+        findings: what was found.
+    """
+    shown = [
+        {**finding, "examples": [_example(audited, found, at) for at in range(min(_EXAMPLES, len(found.rows)))]}
+        for finding, found in zip(content["findings"], findings, strict=True)
+    ]
+    data = {**content, "findings": shown, "plots": _plots(audited)}
+    return pages.render(_TEMPLATE, data)
+
+
+def _example(audited: Audited, finding: Finding, at: int) -> dict[str, Any]:
+    row = finding.rows[at]
+    clip = audited.table[row]
+    sound = excerpt(clip)
+    return {
+        "path": clip.name,
+        "split": audited.splits[row],
+        "label": clip.label_text,
+        "detail": finding.details[at] if finding.details else "",
+        "uri": sound.uri,
+        "outline": sound.outline,
+        "seconds": sound.seconds,
+        "whole": sound.whole,
+    }
+
+
+def _plots(audited: Audited) -> list[dict[str, Any]]:
+    measures = audited.measures
+    readable = measures.readable
+    columns = (
+        ("Length", measures.duration_s[readable], "length (s)"),
+        ("Level (root mean square)", decibels(measures.rms[readable]).clip(-100, 0), "level (dB, 0 = full scale)"),
+        ("Peak", decibels(measures.peak[readable]).clip(-100, 0), "peak (dB, 0 = full scale)"),
+    )
+    return [_histogram(title, values, name) for title, values, name in columns if len(values)]
+
+
+def _histogram(title: str, values: np.ndarray, name: str) -> dict[str, Any]:
+    """Counts of values (N,) in at most 42 bins whose edges are round numbers; ``name`` is the axis with its unit."""
+    low, high = float(values.min()), float(values.max())
+    if low == high:
+        low, high = low - 0.5, high + 0.5
+    step = pages.round_step((high - low) / _BINS)
+    first, last = math.floor(low / step), math.ceil(high / step)
+    if values.min() >= 0:
+        first = max(first, 0)  # no length is below 0
+    edges = step * np.arange(first, last + 1)
+    counts, _ = np.histogram(values.clip(edges[0], edges[-1]), edges)
+    return {"title": title, "name": name, "low": float(edges[0]), "high": float(edges[-1]), "counts": counts.tolist()}

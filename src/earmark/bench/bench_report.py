@@ -1,0 +1,153 @@
+"""What was measured, as a small table and as JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from earmark.bench.bench_setup import BenchClips
+from earmark.bench.infer import InferFigures
+from earmark.bench.time_data import DataFigures
+from earmark.bench.time_training import TrainFigures
+from earmark.bench.timing import Compute, Memory, Rate
+from earmark.settings.bench_flags import BenchOptions
+from earmark.store.store_disk import in_bytes
+
+Rows = list[tuple[str, ...]]
+
+
+def describe_clips(clips: BenchClips) -> dict[str, Any]:
+    """Number and lengths of the clips."""
+    lengths_s = clips.lengths_s
+    return {
+        "count": len(clips),
+        "audio_s": float(lengths_s.sum()),
+        "shortest_s": float(lengths_s.min()),
+        "longest_s": float(lengths_s.max()),
+        "sampling_rate_hz": clips.sampling_rate_hz,
+    }
+
+
+def data_json(figures: DataFigures, memory: Memory) -> dict[str, Any]:
+    """Figures of ``earmark bench data``."""
+    return {
+        "build": figures.build.to_dict(),
+        "in_process": figures.in_process.to_dict(),
+        "through_workers": figures.through_workers.to_dict(),
+        "decoding": figures.decoding.to_dict(),
+        "memory": _memory_json(memory),
+    }
+
+
+def data_table(options: BenchOptions, figures: DataFigures, memory: Memory) -> str:
+    """The same to read."""
+    workers = f"{options.num_workers} DataLoader worker{'s' if options.num_workers > 1 else ''}"
+    rates = {
+        "recordings to store": figures.build,
+        "store to batches": figures.in_process,
+        f"store to batches, {workers}": figures.through_workers,
+        "recordings to batches, decoded each time": figures.decoding,
+    }
+    rows: Rows = [("", "clips/s", "s of sound/s")]
+    rows += [
+        (what, _number(rate.clips_per_second), _number(rate.audio_seconds_per_second)) for what, rate in rates.items()
+    ]
+    return _aligned([*rows, *_memory_rows(memory)])
+
+
+def train_json(figures: TrainFigures) -> dict[str, Any]:
+    """Figures of ``earmark bench train``."""
+    return {
+        **_model_json(figures),
+        "freeze": figures.frozen,
+        "kept": figures.kept,
+        "frozen_s": figures.frozen_s,
+    }
+
+
+def train_table(figures: TrainFigures) -> str:
+    """The same to read."""
+    rows = _model_rows(figures)
+    if figures.kept:
+        rows.append((f"{figures.kept} of all clips, computed once", f"{_number(figures.frozen_s)} s, not in the above"))
+    return _aligned(rows)
+
+
+def infer_json(figures: InferFigures) -> dict[str, Any]:
+    """Figures of ``earmark bench infer``."""
+    return _model_json(figures)
+
+
+def infer_table(figures: InferFigures) -> str:
+    """The same to read."""
+    return _aligned([*_model_rows(figures), ("decoding of recordings", "not included")])
+
+
+def _model_json(figures: TrainFigures | InferFigures) -> dict[str, Any]:
+    parameters = list(figures.audio.model.parameters())
+    return {
+        **figures.rate.to_dict(),
+        **figures.compute.to_dict(),
+        "flop_per_clip": figures.compute.flop / figures.rate.clips,
+        "memory": _memory_json(figures.memory),
+        "model": {
+            "model_type": figures.audio.model.config.model_type,
+            "parameters": sum(parameter.numel() for parameter in parameters),
+            "learning": sum(parameter.numel() for parameter in parameters if parameter.requires_grad),
+            "max_length_seconds": figures.audio.frontend.max_samples / figures.audio.frontend.sampling_rate_hz,
+        },
+    }
+
+
+def _model_rows(figures: TrainFigures | InferFigures) -> Rows:
+    return [*_rate_rows(figures.rate), *_compute_rows(figures.compute, figures.rate), *_memory_rows(figures.memory)]
+
+
+def _rate_rows(rate: Rate) -> Rows:
+    return [
+        ("clips/s", f"{_number(rate.clips_per_second)} ({rate.clips:,} in {_number(rate.seconds)} s)"),
+        ("seconds of sound/s", _number(rate.audio_seconds_per_second)),
+    ]
+
+
+def _compute_rows(compute: Compute, rate: Rate) -> Rows:
+    dtype = str(compute.dtype).removeprefix("torch.")
+    return [
+        ("model FLOP/s", f"{_flop(compute.flop_per_second)}/s ({_flop(compute.flop / rate.clips)} a clip)"),
+        ("  of clips, not padding", f"{100 * compute.useful_share:.1f} %"),
+        (
+            "share of matmul peak",
+            f"{100 * compute.share_of_peak:.1f} % of {_flop(compute.peak_flop_per_second)}/s ({dtype})",
+        ),
+    ]
+
+
+def _memory_rows(memory: Memory) -> Rows:
+    rows: Rows = [("peak memory, resident", in_bytes(memory.resident_bytes))]
+    if memory.device_bytes is not None:
+        rows.append(("peak memory, device", in_bytes(memory.device_bytes)))
+    return rows
+
+
+def _memory_json(memory: Memory) -> dict[str, int | None]:
+    return {"peak_resident_bytes": memory.resident_bytes, "peak_device_bytes": memory.device_bytes}
+
+
+def _number(value: float) -> str:
+    """Three digits or all before the point: ``0.0123``, ``1.23``, ``12.3``, ``12,345``."""
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+
+
+def _flop(count: float) -> str:
+    for size, unit in ((1e12, "TFLOP"), (1e9, "GFLOP")):
+        if count >= size:
+            return f"{_number(count / size)} {unit}"
+    return f"{_number(count / 1e6)} MFLOP"
+
+
+def _aligned(rows: Sequence[tuple[str, ...]]) -> str:
+    """Rows as text: first column to the left; several figures a row to the right, under their heads."""
+    first = max(len(row[0]) for row in rows)
+    wide = max(len(row) for row in rows) > 2
+    lines = ["  ".join([row[0].ljust(first), *(cell.rjust(12 if wide else 0) for cell in row[1:])]) for row in rows]
+    return "\n".join(line.rstrip() for line in lines)

@@ -1,0 +1,111 @@
+"""Clips and models to measure with, made as ``earmark train`` makes them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import transformers
+
+from earmark.bench.bench_clips import SHORTEST_S, draw_lengths_s, write_split
+from earmark.clips.clip import ClipTable
+from earmark.clips.columns import Columns
+from earmark.clips.split_names import SplitNames
+from earmark.errors import DataError
+from earmark.models.build_model import AudioModel, build_for_training, load_config
+from earmark.models.extractor import load_extractor
+from earmark.models.source import ModelSource, source_of
+from earmark.settings.bench_flags import BenchOptions
+from earmark.settings.data_flags import DEFAULT_LONGEST_S, DataArguments
+from earmark.sources.data_dir import load_data_dir
+from earmark.store.usable import UsableClips, keep_usable
+
+
+@dataclass(frozen=True)
+class BenchClips:
+    """Decoded clips.
+
+    Attributes:
+        usable: table and samples.
+        sampling_rate_hz: rate of the samples.
+    """
+
+    usable: UsableClips
+    sampling_rate_hz: int
+
+    def __len__(self) -> int:
+        return len(self.usable.table)
+
+    @property
+    def lengths_s(self) -> np.ndarray:
+        """Seconds of each clip, float64 (N,)."""
+        return self.usable.waveforms.num_samples / self.sampling_rate_hz
+
+    def longest_s(self, asked_s: float | None) -> float:
+        """The longest stretch of a clip that is used, in seconds."""
+        return min(float(self.lengths_s.max()), DEFAULT_LONGEST_S) if asked_s is None else asked_s
+
+
+def find_clips(options: BenchOptions, folder: Path) -> ClipTable:
+    """The training clips of ``--data_dir``, or synthetic ones written into ``folder``.
+
+    Raises:
+        UsageError: no such distribution of lengths.
+        DataError: the folder is not there or has no training clips.
+        OutputError: the synthetic clips cannot be written.
+    """
+    if options.data_dir is None:
+        rng = np.random.default_rng(options.seed)
+        write_split(folder / "train", draw_lengths_s(options.lengths, options.num_clips, rng), rng)
+    place = str(folder) if options.data_dir is None else options.data_dir
+    table = load_data_dir(place, Columns(), SplitNames()).train
+    if table is None:
+        raise DataError(f"{place}: no training clips; put them into a train folder")
+    return table
+
+
+def decode(table: ClipTable, sampling_rate_hz: int, store_dir: Path) -> BenchClips:
+    """Build the store.
+
+    Raises:
+        DataError: a recording cannot be read or is shorter than 25 ms.
+        OutputError: the store cannot be written.
+    """
+    usable, _ = keep_usable({"train": table}, sampling_rate_hz, DataArguments(store_dir=str(store_dir)))
+    clips = BenchClips(usable["train"], sampling_rate_hz)
+    shortest = int(clips.lengths_s.argmin())
+    if clips.lengths_s[shortest] < SHORTEST_S:
+        raise DataError(
+            f"{clips.usable.table[shortest].source}: {1000 * clips.lengths_s[shortest]:.3g} ms long; measure on clips "
+            f"of {1000 * SHORTEST_S:g} ms and more"
+        )
+    return clips
+
+
+def sampling_rate_of_model(options: BenchOptions) -> int:
+    """The rate the model takes, in hertz.
+
+    Raises:
+        ModelError: no such model.
+    """
+    source = _source(options)
+    folder = source.find(source.name_or_path) if source.name_or_path else None
+    return int(load_extractor(source, folder, load_config(source, folder)).sampling_rate)
+
+
+def build_model(options: BenchOptions, clips: BenchClips) -> AudioModel:
+    """The model, with a new head for the clips' labels.
+
+    Raises:
+        ModelError: it cannot be built.
+    """
+    transformers.set_seed(options.seed)
+    longest_s = clips.longest_s(None)
+    return build_for_training(_source(options), clips.usable.table.labels(), options.max_length_seconds, longest_s)
+
+
+def _source(options: BenchOptions) -> ModelSource:
+    source = source_of(options)
+    source.attention_mask = options.attention_mask
+    return source

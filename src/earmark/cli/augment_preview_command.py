@@ -1,0 +1,34 @@
+"""``earmark augment-preview``."""
+
+from __future__ import annotations
+
+from earmark.cli.command import Command
+from earmark.settings.augmentation_flags import AugmentPreviewOptions
+
+
+def _preview(options: AugmentPreviewOptions) -> None:
+    from earmark.cli.train_command import show
+    from earmark.train.preview import preview
+
+    made = preview(options)
+    show(made.notes)
+    print(made.summary)
+
+
+COMMAND = Command(
+    name="augment-preview",
+    summary="show and play augmented clips, before training",
+    usage="earmark augment-preview DATA_DIR --augment KINDS --output_dir DIR [flags]",
+    does=_preview,
+    settings=(AugmentPreviewOptions,),
+    words=("data_dir",),
+    pages={"preview": "preview", "augmentation": "augmentation", "model": "model", "data": "data"},
+    training_file=True,
+    keeps=frozenset({"model_name_or_path", "model_revision"}),  # the model whose training is previewed
+    notes="""
+Writes wav files, spectrograms.svg and preview.html with players: each clip as it is, and as training with this
+--seed gets it in its first epochs: exactly, with the model named or --config RUN/run_config.yaml.""",
+    examples="""
+earmark augment-preview recordings --augment noise --augment_noise rain --output_dir preview
+earmark augment-preview recordings --augment speed --model_name_or_path whisper --output_dir preview""",
+)

@@ -1,0 +1,39 @@
+"""``earmark evaluate``."""
+
+from __future__ import annotations
+
+from earmark.cli.command import Command
+from earmark.progress import is_main_process
+from earmark.settings.evaluation_flags import EvaluateOptions
+
+
+def _evaluate(options: EvaluateOptions) -> None:
+    from earmark.evaluate.evaluate_model import evaluate
+
+    if is_main_process():  # the others of a launcher would score and write the same
+        print(evaluate(options).summary)
+
+
+COMMAND = Command(
+    name="evaluate",
+    summary="score a trained model on labelled recordings",
+    usage="""
+earmark evaluate MODEL --data_dir DIR [flags]
+MODEL is a run folder, a model folder or a hub name""",
+    does=_evaluate,
+    settings=(EvaluateOptions,),
+    words=("model_name_or_path",),
+    pages={"evaluation": "evaluation", "data": "data", "model": "loading the model"},
+    training_file=True,
+    notes="""
+Data without a split of its own: the clips that the run held out are scored, by its splits.csv, whatever seed,
+fraction, groups or folds it had. Clips of a given split that the model was trained on are counted and marked.
+
+Results go into evaluation_SPLIT in the model's folder; if that has an evaluation of other clips, into
+evaluation_SPLIT_2 and so on. An --output_dir with an evaluation of other clips or another model is refused.""",
+    examples="""
+the test split of the folder it was trained on:
+  earmark evaluate runs/first --data_dir recordings --split test
+with the data settings of its training:
+  earmark evaluate runs/first --config recipes/superb_ks_wav2vec2_base.yaml --split test""",
+)

@@ -1,0 +1,88 @@
+"""``earmark prepare``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from earmark.cli.command import Command
+from earmark.errors import UsageError
+from earmark.settings.flags import Settings, flag
+
+
+@dataclass
+class PrepareOptions(Settings):
+    """``earmark prepare``: a public data set, where it is, and where its manifests go."""
+
+    name: str | None = flag(None, "Name of the data set.")
+    source: str | None = flag(None, "Its folder or archive.")
+    output: str | None = flag(
+        None,
+        "Folder for all.csv, or train.csv, validation.csv and test.csv; and left_out.csv (required).",
+        metavar="DIR",
+    )
+    on_missing: Literal["fail", "skip"] = flag(
+        "fail", "Files that the data set's tables name and that do not exist: fail, or leave them out and list them."
+    )
+    overwrite: bool = flag(False, "Replace manifests that exist.")
+
+    def validate(self) -> None:
+        """Check that everything is named."""
+        super().validate()
+        if self.name:
+            from earmark.sources.corpora.prepare_corpus import corpus_called
+
+            corpus_called(self.name)
+        if not (self.name and self.source and self.output):
+            raise UsageError(
+                "name a data set, where it is and where its manifests go: "
+                "earmark prepare NAME FOLDER_OR_ARCHIVE --output DIR"
+            )
+
+
+def _prepare(options: PrepareOptions) -> None:
+    from earmark.sources.corpora.prepare_corpus import prepare
+
+    skip = options.on_missing == "skip"
+    assert options.name is not None
+    assert options.source is not None
+    assert options.output is not None
+    prepared = prepare(options.name, options.source, options.output, skip_missing=skip, overwrite=options.overwrite)
+    print("\n".join(prepared.lines))
+
+
+def _text() -> str:
+    from earmark.sources.corpora.prepare_corpus import CORPORA
+
+    lines = [
+        "Reads the data set's own tables and file names, checks that every file exists, and writes CSV manifests",
+        "(path, label, and its folds, speakers or sources) for earmark train. No recording is changed, copied or",
+        "downloaded; an archive (.zip, .tar.gz) is extracted once, into $EARMARK_CACHE or ~/.cache/earmark.",
+        "",
+        "data sets",
+    ]
+    for name, corpus in CORPORA.items():
+        clips = f"{corpus.clips:,} clips, " if corpus.clips else ""
+        lines += [
+            f"  {name:<16}{clips}{corpus.classes} classes; {corpus.archive}",
+            f"  {'':<16}has {corpus.layout}",
+            f"  {'':<16}train with {corpus.flags or 'its own splits'}",
+            f"  {'':<16}{corpus.source}",
+        ]
+    return "\n".join(lines)
+
+
+COMMAND = Command(
+    name="prepare",
+    summary="write manifests of ESC-50, UrbanSound8K, GTZAN, RAVDESS or CommonLanguage",
+    usage="earmark prepare NAME FOLDER_OR_ARCHIVE --output DIR [flags]",
+    does=_prepare,
+    settings=(PrepareOptions,),
+    words=("name", "source"),
+    needs_files=False,
+    text=_text,
+    examples="""
+earmark prepare esc50 ESC-50-master.zip --output manifests/esc50
+earmark train --train_file manifests/esc50/all.csv --fold_column fold --group_column src_file \\
+    --model_type tc_resnet --output_dir runs/esc50""",
+)

@@ -1,0 +1,136 @@
+"""``earmark train``, and the command line of Transformers' ``run_audio_classification.py``."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+from earmark.cli.command import Command
+from earmark.progress import is_main_process
+from earmark.settings.train_settings import (
+    TRAIN_CLASSES,
+    TrainSettings,
+    check_sources,
+    evaluation_of,
+    parse_example,
+    parse_train,
+)
+
+logger = logging.getLogger(__name__)
+
+
+def run_example(words: Sequence[str]) -> None:
+    """Train, evaluate or both, as ``--do_train`` and ``--do_eval`` say."""
+    settings = parse_example(words)
+    launch_if_asked(settings, ["-m", "earmark.cli.example"])
+    if settings.training.do_train:
+        _train_here(settings)
+        return
+    from earmark.evaluate.evaluate_model import evaluate
+
+    if is_main_process():  # the others of a launcher would score and write the same
+        outcome = evaluate(evaluation_of(settings))
+        _print_results(outcome.folder, "eval")
+        print(outcome.summary)
+
+
+def launch_if_asked(settings: TrainSettings, command: Sequence[str]) -> None:
+    """Check what can be checked at once and, with ``--num_processes``, do all the work in other processes.
+
+    Args:
+        settings: of the run.
+        command: words between Python's name and those of the command line, in each process.
+
+    Raises:
+        DataError: a folder or manifest does not exist.
+        SystemExit: with the exit code of the processes, which have shown their messages.
+    """
+    check_sources(settings.data)
+    number = settings.run.num_processes
+    if number is not None:
+        from earmark.train.launch import is_to_launch, launch
+
+        if is_to_launch(number, settings.run.device):
+            raise SystemExit(launch([*command, *settings.words], number))
+    show(settings.notes)
+
+
+def _train(settings: TrainSettings) -> None:
+    launch_if_asked(settings, ["-m", "earmark", "train"])
+    _train_here(settings)
+
+
+def _train_here(settings: TrainSettings) -> None:
+    _check_plan(settings)
+    from earmark.train.protocol import run_protocol
+    from earmark.train.train_model import train
+
+    if settings.has_several_runs:
+        print_summary(run_protocol(settings).summary)
+        return
+    outcome = train(settings)
+    if is_main_process():
+        _print_results(outcome.folder, "train", "eval")
+    print_summary(outcome.summary)
+
+
+def _print_results(folder: Path, *splits: str) -> None:
+    """Print the result files of Transformers' example as it does, for scripts that read its output."""
+    from earmark.runs.example_results import print_results
+    from earmark.runs.folder import RunFolder
+
+    print_results(RunFolder(folder), *splits)
+
+
+def _check_plan(settings: TrainSettings) -> None:
+    """Refuse what can be refused before torch is imported, which takes seconds.
+
+    Ranks wait until they can talk to each other, and a run that is resumed reads its checkpoint once.
+    """
+    resumes = settings.run.resume or settings.training.resume_from_checkpoint
+    if not (settings.has_several_runs or resumes or settings.training.world_size > 1):
+        from earmark.train.plan import FolderState, make_plan
+
+        make_plan(settings, FolderState())  # the folder itself is looked at when no other command works in it
+
+
+def print_summary(summary: str) -> None:
+    """Print the results of a run, on rank 0 only."""
+    if is_main_process():
+        print(summary)
+
+
+def show(notes: Sequence[str]) -> None:
+    """Log one line for each word that was read otherwise than it was written."""
+    for note in notes:
+        logger.info("note: %s", note)
+
+
+COMMAND = Command(
+    name="train",
+    summary="train a classifier on labelled recordings, evaluate it, write a run folder",
+    usage="""
+earmark train --data_dir DIR --model_name_or_path MODEL --output_dir DIR [flags]
+earmark train --config recipe.yaml [flags]""",
+    does=_train,
+    settings=TRAIN_CLASSES,
+    parse=parse_train,
+    pages={
+        "data": "data",
+        "model": "model",
+        "training": "training",
+        "loss": "loss",
+        "decision": "predictions, fitted on validation clips",
+        "augmentation": "augmentation",
+        "output": "output",
+        "run": "run",
+    },
+    examples="""
+class folders, a small network from scratch, on a laptop:
+  earmark train --data_dir recordings --model_type tc_resnet --output_dir runs/first
+a recipe, with one setting changed:
+  earmark train --config recipes/superb_ks_wav2vec2_base.yaml --data_dir speech_commands_v0.01 --seed 1
+the same on 8 devices:
+  torchrun --nproc_per_node 8 -m earmark train --config recipes/superb_ks_wav2vec2_base.yaml""",
+)

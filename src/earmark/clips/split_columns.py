@@ -1,0 +1,139 @@
+"""Splits that a column of a table names: ``split``, ``subset``, ``set`` or ``partition``."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Any
+
+from earmark.clips.clip import ClipTable, Splits
+from earmark.clips.columns import name_finder
+from earmark.clips.split_names import SHOWN_NAMES, SPLIT_NAMES, SplitNames
+from earmark.errors import DataError
+from earmark.words import and_more, counted
+
+_COLUMNS = ("split", "subset", "partition", "set", "data split", "dataset split", "split name")
+
+
+@dataclass(frozen=True)
+class SplitColumn:
+    """A column of a table of N clips in which at least one cell names a split.
+
+    Attributes:
+        name: the column.
+        splits: the split of each clip, N of them; ``None`` for a cell that is no split.
+        others: rows for each value that is no split.
+        origin: the table, for messages.
+    """
+
+    name: str
+    splits: list[str | None]
+    others: Counter[str]
+    origin: str
+
+    def counts(self) -> str:
+        """Return how many rows each split has, as text."""
+        found = Counter(self.splits)
+        return ", ".join(f"{split} {found[split]:,}" for split in SPLIT_NAMES if found[split])
+
+    def check_every_row(self) -> None:
+        """See that every cell names a split.
+
+        Raises:
+            DataError: some do not, so nobody can tell which clips are for training.
+        """
+        if not self.others:
+            return
+        values = and_more([f"{value} ({counted(count, 'row')})" for value, count in self.others.most_common()], 6)
+        there = f"splits in some rows ({self.counts()})" if any(self.splits) else "a part of the data in each row"
+        raise DataError(
+            f"{self.origin}: column {self.name!r} names {there}, but these cells are none of train, validation and "
+            f"test: {values}. Write train, validation or test in them, remove the rows, name the splits with "
+            "--train_split_name, --eval_split_name and --test_split_name, or rename the column to train on all rows"
+        )
+
+
+def find_split_column(table: ClipTable, names: SplitNames) -> SplitColumn | None:
+    """Return the column that names the split of each clip; ``None`` without one.
+
+    The column with the fewest cells that are no split is taken if there are several.
+    """
+    if not len(table):
+        return None
+    find = name_finder(table[0].metadata)
+    there = dict.fromkeys(name for name in map(find, _COLUMNS) if name is not None)
+    found = [column for name in there if (column := _read(table, name, names)) is not None]
+    return min(found, key=lambda column: column.others.total(), default=None)
+
+
+def _read(table: ClipTable, name: str, names: SplitNames) -> SplitColumn | None:
+    cells = [clip.metadata.get(name) for clip in table]
+    known: dict[Any, str | None] = {cell: names.like(str(cell)) if cell else None for cell in dict.fromkeys(cells)}
+    if not any(known.values()) and not any(names.mentions_split(str(cell)) for cell in known):
+        return None
+    others = Counter("empty" if cell in (None, "") else repr(cell) for cell in cells if known[cell] is None)
+    return SplitColumn(name, [known[cell] for cell in cells], others, table.origin)
+
+
+def splits_of_manifest(table: ClipTable, split: str, names: SplitNames, given: Collection[str] = ()) -> Splits:
+    """Return the splits of a table that is given for one split.
+
+    A table for training is shared out by its column of splits, so that no clip is trained on that the column holds out.
+    A table for validation or test is used whole.
+
+    Args:
+        table: all clips.
+        split: the split it is given for.
+        names: what the splits are called.
+        given: splits that have tables of their own: rows of these splits are left out.
+
+    Raises:
+        DataError: some rows of a table for training are in a split and some are not, or none is for training.
+    """
+    column = find_split_column(table, names)
+    if split != "train" or column is None or (not column.others and {*column.splits} == {"train"}):
+        return used_whole(table, split, names)
+    column.check_every_row()
+    if "train" not in column.splits:
+        raise DataError(
+            f"{table.origin}: no row is for training, because column {column.name!r} has {column.counts()}. Give the "
+            "file with --eval_file or --test_file, or rename the column to train on all rows"
+        )
+    left_out = [name for name in SPLIT_NAMES[1:] if name in given and name in column.splits]
+    splits = share_out_by(column, table, left_out)
+    if left_out:
+        count = sum(name in left_out for name in column.splits)
+        splits.notes.append(
+            f"{table.origin}: {counted(count, 'row')} left out because column {column.name!r} puts them into "
+            f"{' and '.join(SHOWN_NAMES[name] for name in left_out)}, which has a file of its own"
+        )
+    return splits
+
+
+def used_whole(table: ClipTable, split: str, names: SplitNames) -> Splits:
+    """Return all clips of a table as one split, with a note if a column says otherwise."""
+    splits = Splits()
+    setattr(splits, split, table)
+    column = find_split_column(table, names)
+    if column is not None and len({*column.splits}) > 1:
+        splits.notes.append(_not_used(column, split))
+    return splits
+
+
+def share_out_by(column: SplitColumn, table: ClipTable, left_out: Collection[str] = ()) -> Splits:
+    """Return the clips of a table split by split, with a note that says so."""
+    splits = Splits(notes=[f"{table.origin}: the column {column.name!r} decides the split of each clip"])
+    for split in SPLIT_NAMES:
+        rows = [i for i, name in enumerate(column.splits) if name == split]
+        if rows and split not in left_out:
+            setattr(splits, split, table.keep(rows))
+    return splits
+
+
+def _not_used(column: SplitColumn, split: str) -> str:
+    others = f", {and_more([f'{value} {count:,}' for value, count in column.others.items()])}" if column.others else ""
+    return (
+        f"{column.origin}: column `{column.name}` ({column.counts()}{others}) was not used, because the file is given "
+        f"as the {split} split: all its rows are {split} clips. To use it, give each split a file of its own"
+    )

@@ -1,0 +1,53 @@
+"""Fewer clips of a split, drawn with the seed: ``--shots``, ``--max_train_samples``, ``--max_eval_samples``."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+
+from earmark.clips.clip import ClipTable, Splits
+from earmark.settings.data_flags import DataArguments
+from earmark.words import counted
+
+_NO_LABEL = ""  # of several possible labels none is there, which counts as a class here
+
+
+def draw_subsets(splits: Splits, options: DataArguments, seed: int) -> None:
+    """Keep as many clips of each split as the settings allow, and add a note for each split that was cut down."""
+    _draw_shots(splits, options.shots, seed)
+    draw(splits, "train", options.max_train_samples, seed, "--max_train_samples")
+    draw(splits, "validation", options.max_eval_samples, seed, "--max_eval_samples")
+
+
+def draw(splits: Splits, split: str, most: int | None, seed: int, flag: str) -> None:
+    """Keep at most ``most`` clips of a split, at least one of each class where there is room."""
+    table: ClipTable | None = getattr(splits, split)
+    if table is None or most is None or len(table) <= most:
+        return
+    order = list(range(len(table)))
+    random.Random(seed).shuffle(order)
+    first_of_class = {name: i for i in reversed(order) for name in table[i].classes}
+    picked = list(dict.fromkeys([*first_of_class.values(), *order]))[:most]
+    setattr(splits, split, table.keep(sorted(picked)))
+    clips = counted(len(table), f"{split} clip")
+    splits.notes.append(f"{table.origin}: {most:,} of {clips} drawn ({flag}, seed {seed})")
+
+
+def _draw_shots(splits: Splits, shots: int | None, seed: int) -> None:
+    table = splits.train
+    if table is None or shots is None:
+        return
+    order = list(range(len(table)))
+    random.Random(seed).shuffle(order)
+    taken: Counter[str] = Counter()
+    picked = []
+    for i in order:
+        names = (_NO_LABEL,) if table[i].label == () else table[i].classes
+        if any(taken[name] < shots for name in names):
+            picked.append(i)
+        taken.update(names)
+    splits.train = table.keep(sorted(picked))
+    fewer = sum(count < shots for count in taken.values())
+    clips, classes = counted(len(table), "training clip"), counted(len(taken), "class")
+    note = f"{table.origin}: {len(picked):,} of {clips} drawn (--shots {shots}, seed {seed})"
+    splits.notes.append(note + (f"; fewer than {shots} in {fewer} of {classes}" if fewer else ""))

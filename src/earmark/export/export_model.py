@@ -1,0 +1,266 @@
+"""``earmark export``: trace, write, compare with PyTorch, and only then give the folder its name."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import tempfile
+from dataclasses import dataclass, replace
+from importlib import metadata
+from pathlib import Path
+
+import torch
+
+from earmark.errors import ModelError, OutputError, UsageError
+from earmark.export.check import LARGEST_DIFFERENCE, Comparison, compare
+from earmark.export.description import MODEL_FILES, ExportDescription
+from earmark.export.graph import WaveformClassifier, trace
+from earmark.export.load_export import ExportedModel
+from earmark.export.onnx_file import quantize, write_onnx
+from earmark.export.pt2_file import write_pt2
+from earmark.export.recordings import Recordings, find_recordings
+from earmark.extras import require
+from earmark.models.build_model import AudioModel, load_trained
+from earmark.models.frontend import Frontend
+from earmark.models.source import source_of
+from earmark.runs.folder import RunFolder, write_json
+from earmark.runs.split_record import find_record, write_record
+from earmark.runs.split_settings import write_split_settings
+from earmark.scoring.inference import TorchScorer, shortest_in_batch
+from earmark.settings.export_flags import ExportOptions
+from earmark.tasks import Task, find_task
+from earmark.tasks.decision import FILE_NAME as DECISION_FILE
+from earmark.words import counted
+
+logger = logging.getLogger(__name__)
+
+_COMPARED = {
+    Task.SINGLE_LABEL: ("in a probability", "first classes"),
+    Task.MULTI_LABEL: ("in a probability", "sets of labels"),
+    Task.REGRESSION: ("deviations in a number", "answers"),
+}
+
+_PACKAGES = {"earmark", "torch", "transformers"}  # their versions are saved with an export
+_OF_ONNX = {"onnx", "onnxscript", "onnxruntime"}
+_WORTH_A_WARNING = 0.005  # drop of accuracy, or disagreement, of an int8 export
+
+
+@dataclass(frozen=True)
+class ExportOutcome:
+    """What an export came to.
+
+    Attributes:
+        folder: where it is.
+        description: what ``export.json`` in it says.
+        summary: the same for a reader.
+    """
+
+    folder: Path
+    description: ExportDescription
+    summary: str
+
+
+def export(options: ExportOptions) -> ExportOutcome:
+    """Export a trained model into a folder.
+
+    Raises:
+        ModelError: the model cannot be exported (the message names the operator), or answers differently.
+        OutputError: the folder is taken or cannot be written.
+        UsageError: a fixed shape that the model does not take.
+        MissingExtraError: the packages of the format are not installed.
+    """
+    output = _free_folder(str(options.output))
+    for package in () if options.format == "pt2" else sorted(_OF_ONNX):
+        require(package)
+    audio = load_trained(source_of(options))
+    kind = audio.model.config.model_type
+    if audio.frontend.features is None:
+        name = type(audio.frontend.extractor).__name__
+        raise ModelError(f"{kind}: its feature extractor {name} is not one that runs as tensor code (docs/export.md)")
+    fixed_shape, frontend = _limits(audio, options)
+    graph = WaveformClassifier(audio)
+    record = find_record(options.model_name_or_path)
+    recordings = find_recordings(
+        options.calibration, frontend.sampling_rate_hz, audio.labels, options.max_calibration_samples, record
+    )
+    description = describe(options.format, audio, graph, frontend, fixed_shape)
+    unfinished = _folder_beside(output)
+    try:
+        logger.info("tracing %s", description.architecture)
+        write(trace(graph, fixed_shape), description, unfinished)
+        comparison = _check(audio, frontend, recordings, ExportedModel(unfinished, description))
+        checked = {"recordings": recordings.origin, "largest_allowed": LARGEST_DIFFERENCE, **comparison.to_dict()}
+        description = replace(description, checked=checked)
+        description.save(unfinished)
+        if description.decision is not None:
+            write_json(unfinished / DECISION_FILE, description.decision)
+        if record is not None:  # so that `evaluate` of the export knows what was held out; names stay with the run
+            write_record(RunFolder(unfinished).splits, record.rows())
+            write_split_settings(options.model_name_or_path, unfinished)
+        unfinished.chmod(0o755)
+        unfinished.replace(output)
+    except OSError as exc:
+        raise OutputError(f"{output}: cannot be written ({exc.strerror})") from exc
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)  # gone already where all went well
+    return ExportOutcome(output, description, _summary(output, description, comparison, recordings, options))
+
+
+def _free_folder(name: str) -> Path:
+    output = Path(name)
+    if output.exists() and (not output.is_dir() or any(output.iterdir())):
+        raise OutputError(f"{output}: exists already and is not an empty folder; give another --output")
+    return output.absolute()
+
+
+def _folder_beside(output: Path) -> Path:
+    """An empty folder, which takes the place of ``output`` when everything is in it."""
+    try:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        return Path(tempfile.mkdtemp(prefix=f".{output.name}.", dir=output.parent))
+    except OSError as exc:
+        raise OutputError(f"{output}: cannot be written ({exc.strerror})") from exc
+
+
+def _limits(audio: AudioModel, options: ExportOptions) -> tuple[tuple[int, int] | None, Frontend]:
+    """The fixed shape in samples, if one was asked for, and the frontend with the limits of the export."""
+    frontend = audio.frontend
+    if options.batch_and_seconds is None:
+        return None, frontend
+    batch, seconds = options.batch_and_seconds
+    length = round(seconds * frontend.sampling_rate_hz)
+    if not frontend.min_samples <= length <= frontend.max_samples:
+        shortest_s, longest_s = (n / frontend.sampling_rate_hz for n in (frontend.min_samples, frontend.max_samples))
+        raise UsageError(
+            f"--fixed_shape {options.fixed_shape}: this model takes {shortest_s:g} to {longest_s:g} s at once"
+        )
+    whole = shortest_in_batch(audio.model, frontend) == 1.0
+    if whole:
+        logger.info("shorter clips get silence up to %g s: %s takes no mask", seconds, audio.model.config.model_type)
+    return (batch, length), frontend.with_limits(length if whole else frontend.min_samples, length)
+
+
+def describe(
+    format: str, audio: AudioModel, graph: WaveformClassifier, frontend: Frontend, fixed_shape: tuple[int, int] | None
+) -> ExportDescription:
+    """What the export will be.
+
+    Args:
+        format: ``onnx``, ``onnx-int8`` or ``pt2``.
+        audio: the model.
+        graph: what is traced of it.
+        frontend: with the shortest and longest clip of the export.
+        fixed_shape: ``(B, T)`` where only that shape is taken.
+    """
+    return ExportDescription(
+        format=format,
+        model_file=MODEL_FILES[format],
+        architecture=audio.model.config.model_type,
+        labels=audio.labels,
+        sampling_rate_hz=frontend.sampling_rate_hz,
+        min_samples=frontend.min_samples,
+        max_samples=frontend.max_samples,
+        shortest_in_batch=0.0 if fixed_shape else shortest_in_batch(audio.model, frontend),
+        takes_num_samples=graph.takes_num_samples,
+        fixed_shape=fixed_shape,
+        decision=None if audio.decision.is_plain else audio.decision.to_dict(audio.labels),
+        versions=_versions(format),
+        task=audio.task.name,
+        background_class=audio.background_class,
+    )
+
+
+def _versions(format: str) -> dict[str, str]:
+    from earmark import __version__
+
+    packages = _PACKAGES if format == "pt2" else _PACKAGES | _OF_ONNX
+    return {name: __version__ if name == "earmark" else metadata.version(name) for name in sorted(packages)}
+
+
+def write(program: torch.export.ExportedProgram, description: ExportDescription, folder: Path) -> None:
+    """Write the model file.
+
+    Raises:
+        ModelError: the format has no counterpart of an operator.
+        MissingExtraError: the packages of the format are not installed.
+    """
+    path = folder / description.model_file
+    if description.format == "pt2":
+        write_pt2(program, description, path)
+    elif description.format == "onnx":
+        write_onnx(program, description, path)
+    else:
+        whole = folder / "float32.onnx"
+        write_onnx(program, description, whole)
+        quantize(whole, path)
+        whole.unlink()
+
+
+def _check(audio: AudioModel, frontend: Frontend, recordings: Recordings, exported: ExportedModel) -> Comparison:
+    """Compare with PyTorch on the CPU, and refuse what answers differently.
+
+    Raises:
+        ModelError: a float32 export whose probabilities or first classes differ.
+    """
+    logger.info("comparing with PyTorch on %s", recordings.origin)
+    reference = TorchScorer(audio.model, frontend, torch.device("cpu"))
+    comparison = compare(reference, exported.scorer("cpu"), recordings, frontend.min_samples)
+    description = exported.description
+    if description.format == "onnx-int8":
+        _warn_of_losses(comparison)
+    elif not comparison.largest_difference <= LARGEST_DIFFERENCE or comparison.flips:  # so that NaN is refused too
+        unit, what = _COMPARED[find_task(description.task)]
+        raise ModelError(
+            f"{description.architecture}: the export is refused, because it answers differently from PyTorch: largest "
+            f"difference {comparison.largest_difference:.2g} {unit} (at most {LARGEST_DIFFERENCE:g}), "
+            f"{comparison.flips} of {counted(comparison.clips, 'clip')} with other {what}"
+        )
+    return comparison
+
+
+def _warn_of_losses(comparison: Comparison) -> None:
+    drop = 1 - comparison.agreement if comparison.accuracy is None else comparison.accuracy[0] - comparison.accuracy[1]
+    if drop > _WORTH_A_WARNING:
+        what = "of the answers change" if comparison.accuracy is None else "points of accuracy are lost"
+        logger.warning("8 bits: %.1f %s %s", 100 * drop, "%" if comparison.accuracy is None else "", what)
+
+
+def _summary(
+    folder: Path,
+    description: ExportDescription,
+    comparison: Comparison,
+    recordings: Recordings,
+    options: ExportOptions,
+) -> str:
+    size_mb = (folder / description.model_file).stat().st_size / 1e6
+    rate = description.sampling_rate_hz
+    unit, what = _COMPARED[find_task(description.task)]
+    lengths = f"{comparison.lengths[0] / rate:g} to {comparison.lengths[-1] / rate:g} s"
+    lines = [
+        f"exported     {folder / description.model_file} ({description.format}, {size_mb:.1f} MB)",
+        f"checked on   {recordings.origin}",
+        f"             {counted(comparison.clips, 'clip')}, {lengths}, batches of "
+        f"{', '.join(str(size) for size in comparison.batch_sizes)}",
+        f"difference   {comparison.largest_difference:.2g} {unit} at most, {comparison.flips} other {what}",
+        f"agreement    {comparison.agreement:.4f} of the recordings",
+    ]
+    if description.decision is not None:
+        temperature = description.decision["temperature"]
+        lines.append(f"decision     temperature {temperature:g} in the model file; thresholds in {DECISION_FILE}")
+    if comparison.accuracy is not None:
+        before, after = comparison.accuracy
+        lines.append(f"accuracy     {after:.4f} (PyTorch {before:.4f})")
+    if description.fixed_shape is not None and description.format == "onnx":
+        lines += ["", "for an Ascend card:", "  " + atc_line(folder, description, options.soc_version)]
+    return "\n".join(lines)
+
+
+def atc_line(folder: Path, description: ExportDescription, soc_version: str) -> str:
+    """The command of Ascend's compiler (CANN) that turns a fixed-shape ONNX file into an offline model."""
+    assert description.fixed_shape is not None, "ATC compiles one shape"
+    batch, length = description.fixed_shape
+    inputs = f"samples:{batch},{length}" + (f";num_samples:{batch}" if description.takes_num_samples else "")
+    return (
+        f"atc --framework=5 --model={folder / description.model_file} --output={folder / 'model'} --input_format=ND "
+        f'--input_shape="{inputs}" --soc_version={soc_version} --precision_mode=must_keep_origin_dtype'
+    )

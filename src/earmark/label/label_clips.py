@@ -1,0 +1,94 @@
+"""The recordings that are to be labelled, and what they are called in ``labels.csv``."""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import fields
+from pathlib import Path
+
+from earmark.clips.clip import Clip, ClipTable
+from earmark.clips.columns import Columns
+from earmark.clips.split_names import SplitNames
+from earmark.errors import AudioError, DataError, UsageError
+from earmark.predict.inputs import check_inputs, find_recordings
+from earmark.settings.labelling_flags import LabelOptions
+from earmark.sources.data_dir import load_data_dir
+from earmark.sources.manifests import MANIFEST_SUFFIXES, load_manifest
+
+
+def clips_to_label(options: LabelOptions) -> tuple[ClipTable, list[str]]:
+    """The clips, and a line for each thing that was passed over.
+
+    Raises:
+        DataError: nothing there, or with ``check`` no labels.
+        UsageError: a manifest without ``check``.
+    """
+    check_inputs(options.inputs)
+    if not options.check:
+        tables = [name for name in options.inputs if Path(name).suffix.casefold() in MANIFEST_SUFFIXES]
+        if tables:
+            raise UsageError(f"{tables[0]}: a manifest has labels; add --check to look for wrong ones among them")
+        names = find_recordings(options.inputs)
+        return ClipTable([Clip(source=name, path=name) for name in names], ", ".join(options.inputs)), []
+    place = Path(options.inputs[0])
+    try:
+        table, notes = _labelled(place, options)
+    except DataError as exc:
+        known = {field.name for field in fields(options)}
+        missing = [name for name in dict.fromkeys(re.findall(r"--(\w+)", str(exc))) if name not in known]
+        if not missing:
+            raise
+        raise DataError(
+            f"{exc}. Note: earmark label does not have {', '.join(f'--{name}' for name in missing)}; give it a table "
+            "with a recording and its class in each row"
+        ) from exc
+    if any(clip.path is None for clip in table):
+        raise DataError(f"{place}: has its recordings inside. Give --check a folder or a manifest that names files")
+    return table, notes
+
+
+def _labelled(place: Path, options: LabelOptions) -> tuple[ClipTable, list[str]]:
+    """Return the clips of a folder or table that has labels, and how it was read if that is not obvious."""
+    columns = Columns(
+        audio=options.audio_column_name,
+        label=options.label_column_name,
+        skip_missing_labels=options.on_missing_label == "skip",
+        start=options.start_column_name,
+        end=options.end_column_name,
+        audio_dir=options.audio_dir,
+    )
+    if place.is_dir():
+        splits = load_data_dir(
+            str(place),
+            columns,
+            SplitNames(options.train_split_name, options.eval_split_name, options.test_split_name),
+        )
+        tables = [table for table in (splits.train, splits.validation, splits.test) if table is not None]
+        table, notes = ClipTable([clip for table in tables for clip in table], str(place)), splits.notes
+    else:
+        table, notes = load_manifest(place, columns), []
+        tables = [table]
+    reasons = dict.fromkeys(reason for table in tables for reason in table.reasons)
+    return table, [*(reason.text for reason in reasons if not reason.is_obvious), *notes]
+
+
+def path_in(folder: Path, clip: Clip) -> str:
+    """How a manifest in ``folder`` names the file of a clip: as it was given if from the root, else from there.
+
+    Raises:
+        AudioError: a name that no manifest can hold.
+    """
+    assert clip.path is not None  # of a folder or a manifest, not of a table that embeds its sound
+    name = clip.path
+    if not os.path.isabs(name):
+        name = os.path.relpath(name, folder)
+        if not name.startswith(os.pardir):
+            name = os.path.join(os.curdir, name)  # "~x.wav" would be somebody's home
+    try:
+        name.encode()
+    except UnicodeEncodeError as exc:
+        raise AudioError(clip.source, "its name is not UTF-8, so no manifest can hold it; rename it") from exc
+    if "://" in name:
+        raise AudioError(clip.source, "its path has :// in it, which a manifest takes for a web address; rename it")
+    return name

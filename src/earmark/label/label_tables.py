@@ -1,0 +1,120 @@
+"""``labels.csv`` and ``set_aside.csv``: what was decided, on disk after every decision.
+
+Each file is rewritten whole and put in place in one step, so it can be read at any moment and no crash leaves half of
+it. A file that another program has changed meanwhile is read again first: what stands in it counts.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from earmark.errors import DataError, OutputError
+from earmark.files import csv_row, writing
+from earmark.sources.manifests import read_csv
+
+# what a row calls a clip: path, and start and length of the stretch as texts, empty for a whole recording
+Key = tuple[str, str, str]
+_CUT = ("offset", "duration")
+
+
+class Table:
+    """A CSV file of rows, each with a clip of its own.
+
+    Args:
+        path: of the file; it need not be there, and without rows it is not.
+        columns: it gets at least these, ``path`` among them.
+
+    Attributes:
+        rows: by :func:`place_of`.
+
+    Raises:
+        OutputError: what lies there is another file.
+    """
+
+    def __init__(self, path: Path, columns: Sequence[str]) -> None:
+        self.path = path
+        self.rows: dict[Key, dict[str, str]] = {}
+        self._columns = list(columns)
+        self._wanted = tuple(columns)
+        self._seen: tuple[int, int, int] | None = None
+        self.read_if_changed()
+
+    def read_if_changed(self) -> bool:
+        """Read the file if it is not as this table left it; returns whether it was."""
+        state = _state(self.path)
+        if state == self._seen:
+            return False
+        rows: dict[Key, dict[str, str]] = {}
+        columns = list(self._wanted)
+        if state is not None:
+            for where, row in _rows_of(self.path):
+                missing = [name for name in self._wanted if name not in row and name not in _CUT]
+                if missing:
+                    raise OutputError(
+                        f"{self.path}: no column {missing[0]!r}, so this `earmark label` has not written it; give "
+                        "another --output_dir"
+                    )
+                if not row["path"].strip():
+                    raise OutputError(f"{where}: has no path")
+                rows[place_of(self.path.parent, (row["path"], row.get("offset", ""), row.get("duration", "")))] = row
+                columns += [name for name in row if name not in columns]
+        self.rows, self._columns, self._seen = rows, columns, state
+        return True
+
+    def add_columns(self, names: Iterable[str]) -> None:
+        """Let rows have these cells too."""
+        self._columns = list(dict.fromkeys([*self._columns, *names]))
+
+    def write(self, rows: dict[Key, dict[str, str]]) -> None:
+        """Put these rows into the file in place of what is there.
+
+        Raises:
+            OutputError: it cannot be written; what was there stays.
+        """
+        if rows:
+            with writing(self.path, errors="strict") as stream:
+                stream.write(csv_row(self._columns))
+                stream.writelines(csv_row(row.get(name, "") for name in self._columns) for row in rows.values())
+        else:
+            try:
+                self.path.unlink(missing_ok=True)
+            except OSError as exc:
+                raise OutputError(f"{self.path}: cannot be removed ({exc.strerror})") from exc
+        self.rows, self._seen = rows, _state(self.path)
+
+
+def _state(path: Path) -> tuple[int, int, int] | None:
+    try:
+        state = os.stat(path)
+    except FileNotFoundError:
+        return None
+    return state.st_mtime_ns, state.st_size, state.st_ino
+
+
+def _rows_of(path: Path) -> list[tuple[str, dict[str, str]]]:
+    try:
+        return read_csv(path)
+    except DataError as exc:
+        raise OutputError(f"{exc}. Fix the file; nothing in it is lost") from exc
+
+
+def place_of(folder: Path, key: Key) -> Key:
+    """The same for a clip whatever it is called: from the root or from ``folder``, 2 s or 2.0 s."""
+    path, offset, duration = key
+    whole = os.path.normpath(os.path.join(os.path.abspath(folder), os.path.expanduser(path)))
+    return whole, _number(offset) if _number(offset) != "0.0" else "", _number(duration)
+
+
+def _number(text: str) -> str:
+    try:
+        return repr(float(text))
+    except ValueError:
+        return text.strip()
+
+
+def cells_of(key: Key) -> dict[str, str]:
+    """The cells that say which clip a row is of."""
+    path, offset, duration = key
+    return {"path": path} | ({"offset": offset, "duration": duration} if offset or duration else {})

@@ -1,0 +1,290 @@
+"""``earmark label``: score, put in order, write ``proposals.csv``, serve the page until it is closed."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from earmark import extras
+from earmark.clips.clip import Clip, ClipTable
+from earmark.device import select_device
+from earmark.errors import AudioError, DataError, ModelError
+from earmark.export.description import is_export
+from earmark.files import csv_row, writing
+from earmark.http.listen import bind, listen
+from earmark.label import order
+from earmark.label.decisions import Decisions
+from earmark.label.label_clips import clips_to_label, path_in
+from earmark.label.label_tables import Key
+from earmark.label.scores import Scores, fingerprint, read_scores, score_clips, write_scores
+from earmark.label.session import Proposal, Session, propose, work_folder_files
+from earmark.label.train_command import train_command
+from earmark.models.build_model import AudioModel, load_trained
+from earmark.models.source import source_of
+from earmark.predict.background_warning import lacks_background
+from earmark.runs.in_use import held
+from earmark.runs.split_record import find_record
+from earmark.settings.labelling_flags import LabelOptions
+from earmark.store.known_contents import read_contents
+from earmark.store.waveforms import default_store_root
+from earmark.tasks import Task
+from earmark.words import counted, none_of
+
+logger = logging.getLogger(__name__)
+
+_SERVING = ("fastapi", "uvicorn")
+
+
+@dataclass(frozen=True)
+class LabelOutcome:
+    """What there is when the page was closed, or at once without it."""
+
+    summary: str
+
+
+def label(options: LabelOptions) -> LabelOutcome:
+    """Propose labels, and unless ``options.page`` is off, serve the page that takes decisions until a signal comes.
+
+    Raises:
+        DataError: no recordings, or none that can be read.
+        ModelError: no such model, or one of another task.
+        UsageError: the port is taken, or flags that do not go together.
+        OutputError: the output folder is in use, or cannot be written.
+        MissingExtraError: the page needs the extra ``serve``.
+    """
+    for module in _SERVING if options.page else ():
+        extras.require(module)
+    folder = Path(options.output_dir)
+    with held(folder), _listening(options) as listener:
+        table, notes = clips_to_label(options)
+        for note in notes:
+            logger.info("note: %s", note)
+        session = prepare(options, table, folder)
+        if options.page:
+            from earmark.label.serving import serve
+
+            serve(session, listener)
+        return LabelOutcome(_summary(session, folder, options))
+
+
+@contextmanager
+def _listening(options: LabelOptions) -> Iterator[Any]:
+    """A socket that listens at the port: a port that is taken is an error before anything is scored."""
+    if not options.page:
+        yield None
+        return
+    with bind("127.0.0.1", options.port, f"--port {options.port}") as listener:
+        listen(listener, f"--port {options.port}")
+        yield listener
+
+
+def prepare(options: LabelOptions, table: ClipTable, folder: Path) -> Session:
+    """Score, put in order, write what there is to know, and take up what was decided at an earlier start.
+
+    Raises:
+        EarmarkError: as :func:`label`.
+    """
+    files = work_folder_files(folder)
+    keys, unnamed = _keys(table, folder)
+    # reads what is there, so that a file of somebody else is met before anything is scored
+    decisions = Decisions(folder, checks=options.check, is_cut=any(key[1] or key[2] for key in keys.values()))
+    audio = _load(options)
+    if not options.check and lacks_background(audio.task, audio.decision, audio.background_class):
+        logger.info(
+            "the model has no background class, so it proposes one of its classes for recordings with none of them "
+            "too. Set these aside (n), or label them background (/) to train such a class"
+        )
+    rows = list(keys)
+    scores = _scores(options, audio, [table[row] for row in rows], files["scores"])
+    bad = [(table[rows[i]].source, reason) for i, reason in scores.bad.items()]
+    _write_bad(files["bad_audio"], [*unnamed, *bad])
+    if not len(scores.rows):
+        raise DataError(
+            f"{table.origin}: {none_of(len(table), 'recording')} be used. The reasons are in {files['bad_audio']}"
+        )
+    scored = [rows[i] for i in scores.rows]
+    trained_on = _trained_on(options, table.keep(scored), scores)
+    proposals = _in_order(options, table, scored, keys, audio.labels, scores, trained_on)
+    _write_proposals(files["proposals"], proposals)
+    if options.check:
+        decisions.start_with({keys[rows[i]]: _given(table[rows[i]]) for i in scores.rows})
+    command, note = train_command(options, files["labels"])
+    facts = {
+        "origin": table.origin,
+        "order": options.order,
+        "check": options.check,
+        "bad": len(unnamed) + len(bad),
+        "labels_file": str(files["labels"]),
+        "train_command": command,
+        "train_note": note,
+        "aside_file": str(files["set_aside"]),
+        "bad_file": str(files["bad_audio"]),
+    }
+    return Session(proposals, decisions, audio.labels, facts)
+
+
+def _keys(table: ClipTable, folder: Path) -> tuple[dict[int, Key], list[tuple[str, str]]]:
+    """What ``labels.csv`` calls each clip, by row, and clips that it cannot name; of rows for one clip the first."""
+    keys: dict[int, Key] = {}
+    unnamed = []
+    taken: set[Key] = set()
+    for row, clip in enumerate(table):
+        try:
+            path = path_in(folder, clip)
+        except AudioError as exc:
+            unnamed.append((clip.source, exc.reason))
+            continue
+        cut = clip.offset_s != 0.0 or clip.duration_s is not None
+        length = "" if clip.duration_s is None else repr(clip.duration_s)
+        key = (path, repr(clip.offset_s) if cut else "", length)
+        if key not in taken:
+            keys[row] = key
+        taken.add(key)
+    twice = len(table) - len(unnamed) - len(keys)
+    if twice:
+        logger.warning("%s: %s left out, because an earlier row has the same clip", table.origin, counted(twice, "row"))
+    return keys, unnamed
+
+
+def _given(clip: Clip) -> dict[str, str]:
+    """The row that ``labels.csv`` starts with: the label, and what else the manifest says."""
+    return {"label": clip.label_text, **_cells(clip)}
+
+
+def _cells(clip: Clip) -> dict[str, str]:
+    taken = {"path", "label", "offset", "duration", "given_label", "checked"}
+    cells = {name: "" if value is None else str(value) for name, value in clip.metadata.items() if name not in taken}
+    return cells | ({"fold": clip.fold} if clip.fold is not None else {})
+
+
+def _load(options: LabelOptions) -> AudioModel:
+    source = source_of(options)
+    name = str(options.model_name_or_path)
+    if is_export(Path(name).expanduser()):
+        raise ModelError(f"{name}: an export; give the run it was made from, whose embeddings tell clips apart")
+    audio = load_trained(source)
+    if audio.task is not Task.SINGLE_LABEL:
+        raise ModelError(f"{name}: answers {audio.task.in_words}; earmark label proposes one class a clip")
+    return audio
+
+
+def _scores(options: LabelOptions, audio: AudioModel, clips: Sequence[Clip], path: Path) -> Scores:
+    source = source_of(options)
+    mark = fingerprint(source.find(str(options.model_name_or_path)), audio.decision.temperature, clips)
+    earlier = read_scores(path, mark)
+    if earlier is not None:
+        logger.info("%s, scored by this model at an earlier start", counted(len(clips), "recording"))
+        scores = earlier
+    else:
+        device, workers = select_device(options.device), options.num_workers
+        scores = score_clips(audio, clips, device=device, batch_size=options.batch_size, num_workers=workers)
+    with_contents = _with_contents(options, scores, clips)
+    if with_contents is not earlier:
+        write_scores(path, with_contents, mark)
+    return with_contents
+
+
+def _in_order(
+    options: LabelOptions,
+    table: ClipTable,
+    rows: Sequence[int],
+    keys: dict[int, Key],
+    labels: Sequence[str],
+    scores: Scores,
+    trained_on: np.ndarray,
+) -> list[Proposal]:
+    given = [table[row].label_text if options.check else None for row in rows]
+    if options.order == "diverse":
+        places = order.diverse(scores.probabilities, scores.embeddings)
+    elif options.order == "uncertain":
+        places = order.uncertain(scores.probabilities)
+    elif options.order == "confident":
+        places = order.confident(scores.probabilities)
+    elif options.order == "random":
+        places = order.shuffled(len(rows), options.seed)
+    else:
+        index_of = {name: i for i, name in enumerate(labels)}
+        places = order.suspicious(scores.probabilities, np.array([index_of.get(name or "", -1) for name in given]))
+    if not options.check:  # what the model was trained on needs no label any more
+        places = places[np.argsort(trained_on[places], kind="stable")]
+    return [
+        propose(
+            table[rows[i]], keys[rows[i]], scores.probabilities[i], labels, given[i], trained_on=bool(trained_on[i])
+        )
+        for i in places.tolist()
+    ]
+
+
+def _with_contents(options: LabelOptions, scores: Scores, clips: Sequence[Clip]) -> Scores:
+    """The scores with the contents of their clips, if the model's run has a record to compare these with."""
+    if scores.contents is not None or find_record(options.model_name_or_path) is None:
+        return scores
+    table = ClipTable([clips[row] for row in scores.rows.tolist()], "")
+    contents, _ = read_contents(table, num_threads=options.num_workers, stores=default_store_root())
+    return replace(scores, contents=contents)
+
+
+def _trained_on(options: LabelOptions, table: ClipTable, scores: Scores) -> np.ndarray:
+    """Which clips the model's run was trained on, bool (N,), by their samples; none without a record of the run."""
+    record = find_record(options.model_name_or_path)
+    if record is None or scores.contents is None:
+        return np.zeros(len(table), bool)
+    found = record.trained_on(scores.contents)
+    if found.any():
+        what = (
+            "so it is sure of their labels, also of wrong ones: check these with a run that was not trained on them"
+            if options.check
+            else "so these come last"
+            if int(found.sum()) > 1
+            else "which comes last"
+        )
+        logger.warning("%s: the model was trained on %s of %s, %s", table.origin, f"{int(found.sum()):,}",
+                       counted(len(table), "recording"), what)  # fmt: skip
+    return found
+
+
+def _write_proposals(path: Path, proposals: Sequence[Proposal]) -> None:
+    is_cut = any(one.key[1] or one.key[2] for one in proposals)
+    checks = any(one.given is not None for one in proposals)
+    columns = ["rank", "path", *(["offset", "duration"] if is_cut else []), "label", "score", "alternatives", "why"]
+    columns += ["given_label"] if checks else []
+    marks = any(one.trained_on for one in proposals)
+    columns += ["trained_on"] if marks else []
+    lines = []
+    for rank, one in enumerate(proposals, 1):
+        others = json.dumps([[name, round(score, 4)] for name, score in one.choices[1:]], ensure_ascii=False)
+        (best, score), cut = one.choices[0], list(one.key[1:]) if is_cut else []
+        line = [rank, one.key[0], *cut, best, f"{score:.6f}", others, one.why]
+        lines.append([*line, *([one.given] if checks else []), *([int(one.trained_on)] if marks else [])])
+    _write_csv(path, columns, lines)
+
+
+def _write_bad(path: Path, bad: Sequence[tuple[str, str]]) -> None:
+    if bad:
+        logger.warning("%s cannot be used, listed in %s", counted(len(bad), "recording"), path)
+        _write_csv(path, ["path", "reason"], bad)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _write_csv(path: Path, columns: Sequence[str], lines: Sequence[Sequence[Any]]) -> None:
+    with writing(path) as stream:
+        stream.writelines(csv_row(line) for line in (columns, *lines))
+
+
+def _summary(session: Session, folder: Path, options: LabelOptions) -> str:
+    counts, files = session.counts(), work_folder_files(folder)
+    lines = [f"{counted(counts['total'], 'recording')}, proposals in {files['proposals']}"]
+    if counts["labelled"] or counts["aside"]:
+        done = f"{counts['labelled']:,} labelled ({counts['as_proposed']:,} as the model proposed)"
+        lines.append(f"{done}, {counts['aside']:,} set aside: {files['labels']}")
+    if not options.page:
+        lines.append("the same command without --page false opens the page to label them on")
+    return "\n".join(lines)

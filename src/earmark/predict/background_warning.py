@@ -1,0 +1,48 @@
+"""Background classes of a model that scores recordings window by window: which ones, and a warning without one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from earmark.sources.background import is_background
+from earmark.tasks import Task
+from earmark.tasks.decision import Decision
+
+REMEDY = (
+    "Train with a background class (earmark train --background_dir FOLDER), or fit a threshold (earmark calibrate RUN "
+    "--reject_target_precision 0.95)"
+)
+
+
+def lacks_background(task: Task, decision: Decision, background_class: str | None) -> bool:
+    """Whether a model names one of its classes whatever it is given: it has no background class and rejects nothing."""
+    return task is Task.SINGLE_LABEL and background_class is None and not decision.rejects
+
+
+def background_classes(
+    task: Task, labels: Sequence[str], decision: Decision, background_class: str | None
+) -> list[str]:
+    """Return the classes that mean "none of the others".
+
+    These are the background class of the training, the class that calibration rejects, and classes whose name says so.
+    Several labels may occur together, so there a label such as ``noise`` is a sound like the others.
+
+    Args:
+        task: task of the model.
+        labels: its classes.
+        decision: its thresholds.
+        background_class: its background class, if it is known.
+    """
+    if task is not Task.SINGLE_LABEL:
+        return []
+    named = {background_class, decision.reject_label}
+    found = [label for label in labels if label in named or is_background(label)]
+    return found if len(found) < len(labels) else []
+
+
+def warn_of_windows(where: str, labels: Sequence[str]) -> str:
+    """Return the warning for a model that :func:`lacks_background`; ``where`` says what scores windows."""
+    return (
+        f"{where}: this model has no background class, so windows in which none of its {len(labels)} classes occurs "
+        f"are labelled as one of them too. {REMEDY}"
+    )

@@ -1,0 +1,211 @@
+"""``earmark predict``: scores recordings and writes the results, streaming; a stopped job can be resumed."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from earmark.clips.clip import Clip
+from earmark.errors import DataError, OutputError, UsageError
+from earmark.predict.background_warning import lacks_background, warn_of_windows
+from earmark.predict.formats import format_named
+from earmark.predict.inputs import HeardProgress, find_recordings
+from earmark.predict.long_recordings import count_long, one_label_for_long
+from earmark.predict.model_classes import classes_of_folder
+from earmark.predict.part_file import open_part_file
+from earmark.predict.sink import (
+    NAMES,
+    Sink,
+    StandardOutput,
+    check_output,
+    refuse_resume_without_output,
+    summary,
+    warn_of_unreadable,
+    write_names,
+)
+from earmark.predict.table_folder import open_table_folder
+from earmark.predict.timeline import check_labels
+from earmark.settings.prediction_flags import PredictOptions
+from earmark.words import and_more, counted, none_of
+
+if TYPE_CHECKING:
+    from earmark.predict.job import Job, JobCounts
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class PredictOutcome:
+    """How many recordings were scored, and how many could not be read."""
+
+    scored: int
+    unreadable: int
+
+
+def predict_files(options: PredictOptions) -> PredictOutcome:
+    """Score recordings and write the rows of each, in input order, as soon as they are known.
+
+    Raises:
+        DataError: no recordings, a missing input, or no recording could be read.
+        AudioError: a recording cannot be read, under ``on_bad_audio=fail``.
+        OutputError: the output exists or cannot be written.
+        UsageError: a window, a class or a rule for segments that cannot be, or other settings than those of the job
+            that is resumed.
+    """
+    sources = list(find_recordings(options.inputs))
+    _check_before_loading(options, sources)
+    ids = format_named(options.format or "csv").ids_for(sources)
+
+    from earmark.predict.job import Job  # loads torch, which takes seconds: mistakes above are reported before
+    from earmark.predict.on_ray import run_on_ray
+
+    job = Job(options, ids)
+    _note_background(options, job)
+    with _open(options, sources, job) as sink:
+        clips = sink.remaining([Clip(source=path, path=path) for path in sources])
+        with HeardProgress(clips) as progress:
+            _note_long(options, job, clips, progress)
+            if options.engine == "ray":
+                counts = run_on_ray(options, clips, ids, sink, progress)
+            else:
+                counts = job.run(clips, sink, progress)
+        _check_results(counts, len(sources) - len(clips), sink)
+    _report(options, counts, len(sources) - len(clips), sink)
+    _record_names(options, sources, ids)
+    return PredictOutcome(counts.scored, counts.unreadable)
+
+
+def _check_before_loading(options: PredictOptions, sources: list[str]) -> None:
+    """Refuse what cannot work before a model is loaded."""
+    if options.resume and options.output is None:
+        raise refuse_resume_without_output()
+    ending = options.output_format.table_ending
+    if ending is not None and len(sources) > 1 and not options.one_table and options.one_file:
+        if options.output is None:
+            raise UsageError(
+                f"--format {options.format}: name a folder with --output; each recording gets a file in it"
+            )
+        hint = "a folder, or add --one_table" if options.output_format.has_path else "a folder"
+        raise UsageError(f"--output {options.output}: one file for {len(sources)} recordings. Name {hint}")
+    if options.one_table and options.format == "raven" and options.engine == "ray":
+        raise UsageError(
+            "--one_table: Raven's table counts times through all recordings, which the workers of --engine ray cannot "
+            "know. Leave --one_table out, or use --format csv"
+        )
+    if options.output is not None and options.one_file:
+        check_output(Path(options.output), sources)
+    known = classes_of_folder(str(options.model_name_or_path))
+    if known is not None:
+        check_labels("--only_labels", options.only_labels or [], known)
+
+
+def _note_background(options: PredictOptions, job: Job) -> None:
+    """Say what happens to windows with none of the classes; a threshold alone hardly helps (docs/predict.md)."""
+    model = job.classifier
+    if options.rows == "segments" and options.only_labels is None and not options.include_background:
+        left_out = model.background_classes
+        if left_out:
+            logger.info(
+                "Segments of the background %s %s are left out. Add --include_background to write them",
+                "class" if len(left_out) == 1 else "classes",
+                ", ".join(left_out),
+            )
+    if options.rows in ("windows", "segments") and lacks_background(model.task, model.decision, model.background_class):
+        logger.warning("%s", warn_of_windows(f"--rows {options.rows}", model.labels))
+
+
+def _note_long(options: PredictOptions, job: Job, clips: Sequence[Clip], progress: HeardProgress) -> None:
+    """Note recordings that are much longer than a clip and get one row, unless somebody asked for that."""
+    asked = {"rows", "aggregate", "window_seconds", "hop_seconds"} & options.given
+    if options.rows != "clips" or asked:
+        return
+    window_s = job.windowing.window_samples / job.classifier.sampling_rate_hz
+    long = count_long(progress.durations_s, window_s)
+    if long:
+        hop = f"--hop_seconds {window_s / 2:.3g}"
+        logger.info("note: %s. Add %s to find what occurs when", one_label_for_long(long, window_s), hop)
+
+
+def _open(options: PredictOptions, sources: list[str], job: Job) -> AbstractContextManager[Sink]:
+    head = job.rows.head()
+    if options.output is None:
+        return nullcontext(StandardOutput(head))
+    if options.one_file:
+        return open_part_file(
+            Path(options.output),
+            head=head,
+            provenance=job.provenance(),
+            sources=sources,
+            overwrite=options.overwrite,
+            resume=options.resume,
+            convert=format_named(options.format or "csv").convert,
+        )
+    return open_table_folder(
+        Path(options.output),
+        inputs=options.inputs,
+        sources=sources,
+        ending=options.output_format.table_ending or "",
+        head=head,
+        provenance=job.provenance(),
+        overwrite=options.overwrite,
+        resume=options.resume,
+    )
+
+
+def _check_results(counts: JobCounts, earlier: int, sink: Sink) -> None:
+    """Fail if no recording could be read, so that no output blocks the next job."""
+    unreadable = counts.unreadable + sink.earlier_unreadable
+    if not counts.scored and not counts.unwritten and earlier == sink.earlier_unreadable:
+        raise DataError(f"{none_of(unreadable, 'recording')} be read{_listed(sink)}")
+
+
+def _record_names(options: PredictOptions, sources: list[str], ids: Mapping[str, str]) -> None:
+    """Write which recording has which name if names in the output are not the paths, or warn."""
+    changed = [source for source, name in ids.items() if name != os.path.splitext(source)[0]]
+    table = None if options.output is None else Path(f"{options.output}{NAMES}")
+    if table is not None:
+        table.unlink(missing_ok=True)  # of an output that was replaced
+    if changed and table is not None:
+        write_names(table, ids)
+        logger.info("%s lists the recordings whose names in the results are not their paths", table)
+    elif changed:
+        logger.warning(
+            "--format %s: names in the results differ from the paths for %s. Add --output FILE to get a table of names",
+            options.format,
+            counted(len(changed), "recording"),
+        )
+    chosen = format_named(options.format or "csv")
+    lost = [source for source in sources if chosen.loses_path is not None and chosen.loses_path(source)]
+    if lost:
+        logger.warning(
+            "--format %s: the paths of %s have a tab or a line end, which is a blank in the results: %s",
+            options.format,
+            counted(len(lost), "recording"),
+            and_more([repr(path) for path in lost]),
+        )
+
+
+def _listed(sink: Sink) -> str:
+    return f", listed in {sink.bad_audio}" if sink.bad_audio is not None else ""
+
+
+def _report(options: PredictOptions, counts: JobCounts, earlier: int, sink: Sink) -> None:
+    """Log what the job has done, and fail if it lost results."""
+    listed = _listed(sink)
+    is_idle = earlier and not (counts.scored or counts.unreadable or counts.unwritten)
+    parts = [] if is_idle else [f"{counted(counts.scored, 'recording')} scored"]
+    parts += [f"{counts.unreadable:,} could not be read{listed}"] if counts.unreadable else []
+    parts += [f"the results of {counts.unwritten:,} could not be written{listed}"] if counts.unwritten else []
+    where = f". Results are in {options.output}" if options.output and (counts.scored or earlier) else ""
+    logger.info("%s%s", summary(parts, earlier, sink), where)
+    warn_of_unreadable(sink)
+    if counts.unwritten:
+        raise OutputError(
+            f"{options.output}: the results of {counted(counts.unwritten, 'recording')} could not be written{listed}. "
+            "Fix what the list says, then add --resume"
+        )

@@ -1,0 +1,135 @@
+"""``POST /v1/timeline``: what is heard when in a long recording, window by window, in memory that does not grow much.
+
+A thread decodes ahead of the model by one batch; its windows share batches with everyone else's.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from itertools import islice
+from typing import Any
+
+import numpy as np
+from fastapi import HTTPException
+
+from earmark.audio.decode import own_rate_hz
+from earmark.clips.clip import Clip
+from earmark.errors import UsageError
+from earmark.predict.classifier import Classifier
+from earmark.predict.timeline import SegmentRules, Timeline, Window
+from earmark.scoring.windows import Windowing
+from earmark.serve import openapi
+from earmark.serve.batching import Batcher
+from earmark.serve.decode_request import DecodeLimits, iter_windows
+from earmark.serve.forms import Question
+from earmark.tasks import Task
+
+_MOST_WINDOWS = 100_000  # of one answer: a hop of a millisecond would make 3.6 million of an hour
+
+
+def windowing_of(question: Question, classifier: Classifier) -> Windowing:
+    """How a client wants its recording cut.
+
+    Raises:
+        HTTPException: 400, not as this model can.
+    """
+    window_s, hop_s = question.number("window_seconds"), question.number("hop_seconds")
+    try:
+        return classifier.windowing(window_s, hop_s)
+    except UsageError as exc:
+        raise HTTPException(400, str(exc).lstrip("-")) from exc
+
+
+def rules_of(question: Question) -> SegmentRules:
+    """How a client wants segments made.
+
+    Raises:
+        HTTPException: 400, not as they can be.
+    """
+    names = ("threshold", "release", "smooth_windows", "merge_gap_s", "min_duration_s")
+    given: dict[str, Any] = {name: value for name in names if (value := question.number(name)) is not None}
+    if (windows := given.get("smooth_windows")) is not None:
+        if windows != int(windows):
+            raise HTTPException(400, "smooth_windows: expected a whole number")
+        given["smooth_windows"] = int(windows)
+    given["include_background"] = question.flag("include_background")
+    try:
+        return SegmentRules(**given)
+    except UsageError as exc:
+        raise HTTPException(400, str(exc)) from exc
+
+
+def hear(
+    question: Question,
+    classifier: Classifier,
+    batcher: Batcher,
+    limits: DecodeLimits,
+    given_up: threading.Event,
+) -> dict[str, Any]:
+    """The answer for one recording, in the calling thread.
+
+    Args:
+        question: recording and settings.
+        classifier: for its labels, rate and windows.
+        batcher: scores.
+        limits: of decoding.
+        given_up: set when nobody waits for the answer any more.
+
+    Returns:
+        ``duration_s``; ``recording_rate_hz``, ``None`` if the header does not say it; the model's ``task``;
+        ``windows`` and ``segments`` in order of time; ``scores`` of the whole recording.
+
+    Raises:
+        HTTPException: 400 settings, and as :func:`iter_windows`.
+    """
+    question.refuse_unknown(openapi.TIMELINE_SETTINGS)
+    top_k, rules, windowing = question.top_k(), rules_of(question), windowing_of(question, classifier)
+    if limits.max_s * classifier.sampling_rate_hz / windowing.hop_samples > _MOST_WINDOWS:
+        limits = DecodeLimits(_MOST_WINDOWS * windowing.hop_samples / classifier.sampling_rate_hz, limits.timeout_s)
+    cut = iter_windows(question.audio, windowing, classifier.sampling_rate_hz, limits, question.hint)
+    windows = list(_scored(cut, batcher, classifier, given_up))
+    timeline = Timeline(
+        "recording", list(classifier.labels), windows, classifier.decision, classifier.background_classes
+    )
+    return {
+        "duration_s": windows[-1].end_s,
+        "recording_rate_hz": own_rate_hz(Clip("recording", read_bytes=lambda: question.audio)) or None,
+        "task": classifier.task.name,
+        "scores": classifier.top(timeline.aggregate(), top_k),
+        "segments": [
+            {"start_s": one.start_s, "end_s": one.end_s, "label": one.label, "score": one.score}
+            for one in ([] if classifier.task is Task.REGRESSION else timeline.segments(rules))  # a number has none
+        ],
+        "windows": [window_row(window, classifier, top_k) for window in windows],
+    }
+
+
+def window_row(window: Window, classifier: Classifier, top_k: int) -> dict[str, Any]:
+    """One window as clients see it."""
+    return {
+        "start_s": window.start_s,
+        "end_s": window.end_s,
+        "scores": classifier.top(window.probabilities, top_k),
+    }
+
+
+def _scored(
+    cut: Iterator[tuple[int, np.ndarray]], batcher: Batcher, classifier: Classifier, given_up: threading.Event
+) -> Iterator[Window]:
+    rate_hz = classifier.sampling_rate_hz
+    count = classifier.batch_size
+    ahead = _submit(cut, batcher, count)
+    while ahead is not None:
+        chunk, future = ahead
+        if given_up.is_set():
+            raise HTTPException(503, "nobody waits for this answer")
+        ahead = _submit(cut, batcher, count)
+        for (start, samples), logits in zip(chunk, future.result(), strict=True):
+            yield Window(start / rate_hz, (start + len(samples)) / rate_hz, classifier.task.scores(logits))
+
+
+def _submit(cut: Iterator[tuple[int, np.ndarray]], batcher: Batcher, count: int) -> Any:
+    """Ask for the next windows; ``None`` when there are none."""
+    chunk = list(islice(cut, count))
+    return (chunk, batcher.submit([samples for _, samples in chunk])) if chunk else None

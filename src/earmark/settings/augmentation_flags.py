@@ -1,0 +1,231 @@
+"""Augmentation of training clips: the settings, and what they come to as numbers."""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass
+from typing import ClassVar
+
+from earmark.errors import UsageError
+from earmark.settings.data_flags import DataArguments
+from earmark.settings.flags import SEED, Scope, Settings, above, at_least, flag, within
+from earmark.settings.model_flags import NetworkArguments
+
+# kind -> flags that have an effect with it only
+KINDS: dict[str, tuple[str, ...]] = {
+    "speed": ("augment_speed",),
+    "reverb": ("augment_reverb",),
+    "shift": ("augment_shift_seconds",),
+    "noise": ("augment_noise", "augment_snr_db"),
+    "gain": ("augment_gain_db",),
+    "mixup": ("augment_mixup_alpha",),
+    "spec": ("augment_spec_time", "augment_spec_band"),
+}
+_LOUDEST_DB, _FASTEST = 60.0, 4.0  # beyond these is a typing error
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """The values of :class:`AugmentArguments` as numbers.
+
+    Attributes:
+        chances: probability of each kind of augmentation, for each clip; kinds that are off are not in it.
+        speed: slowest and fastest factor.
+        shift_s: most that a clip is moved either way, in seconds.
+        snr_db: worst and best ratio of clip to noise, in decibels.
+        gain_db: lowest and highest gain, in decibels.
+        mixup_alpha: of the Beta distribution that weights two clips.
+        spec_time: longest stretch hidden, as a fraction of the clip.
+        spec_band: widest band hidden, as a fraction of the mel bins.
+    """
+
+    chances: dict[str, float]
+    speed: tuple[float, float]
+    shift_s: float
+    snr_db: tuple[float, float]
+    gain_db: tuple[float, float]
+    mixup_alpha: float
+    spec_time: float
+    spec_band: float
+
+    def in_words(self) -> str:
+        """For a log line and the model card."""
+        detail = {
+            "speed": "{:g} to {:g} times".format(*self.speed),
+            "shift": f"up to {self.shift_s:g} s",
+            "noise": "{:g} to {:g} dB SNR".format(*self.snr_db),
+            "gain": "{:+g} to {:+g} dB".format(*self.gain_db),
+            "mixup": f"alpha {self.mixup_alpha:g}",
+            "spec": f"2 stretches up to {self.spec_time:g} of the clip, 2 bands up to {self.spec_band:g} of the bins",
+        }
+        parts = [[f"p {chance:g}", detail.get(kind, "")] for kind, chance in self.chances.items()]
+        return ", ".join(
+            f"{kind} ({', '.join(filter(None, part))})" for kind, part in zip(self.chances, parts, strict=True)
+        )
+
+
+@dataclass
+class AugmentArguments(Settings):
+    """How training clips are changed at random, clip by clip and epoch by epoch. Off unless ``augment`` is given."""
+
+    PAGE: ClassVar[str | None] = "augmentation"
+
+    augment: str | None = flag(
+        None,
+        "Random changes of training clips: any of speed, reverb, shift, noise, gain, mixup and spec (SpecAugment), "
+        "with commas between, each optionally with its own probability: noise:0.8,gain,spec:1 (default: none).",
+        metavar="KINDS",
+        commas=True,
+        scope=Scope.TRAINED,
+    )
+    augment_probability: float = flag(
+        0.5,
+        "Probability of each of them for each clip, unless it has one of its own.",
+        check=within(0, 1, "above 0, at most 1", low_open=True),
+        scope=Scope.TRAINED,
+    )
+    augment_noise: str | None = flag(
+        None,
+        "noise: folder of recordings that are mixed in.",
+        scope=Scope.RESULT | Scope.MACHINE | Scope.EPOCHS,
+        metavar="DIR",
+    )
+    augment_snr_db: str = flag(
+        "5,20", "noise: lowest and highest ratio of clip to noise, in decibels.", commas=True, scope=Scope.TRAINED
+    )
+    augment_gain_db: str = flag("-6,6", "gain: lowest and highest, in decibels.", commas=True, scope=Scope.TRAINED)
+    augment_shift_seconds: float = flag(
+        0.1,
+        "shift: longest shift either way, in seconds; at most a quarter of the clip.",
+        check=above(0),
+        scope=Scope.TRAINED,
+    )
+    augment_speed: str = flag(
+        "0.9,1.1", "speed: slowest and fastest factor; the pitch changes with it.", commas=True, scope=Scope.TRAINED
+    )
+    augment_reverb: str | None = flag(
+        None,
+        "reverb: folder of impulse responses, of rooms or of microphones.",
+        metavar="DIR",
+        scope=Scope.RESULT | Scope.MACHINE | Scope.EPOCHS,
+    )
+    augment_mixup_alpha: float = flag(
+        0.2,
+        "mixup: parameter of the Beta distribution that weights two clips and their labels; 1 mixes all ratios alike.",
+        check=above(0),
+        scope=Scope.TRAINED,
+    )
+    augment_spec_time: float = flag(
+        0.1,
+        "spec: longest of two hidden stretches, as a fraction of the clip.",
+        check=within(0, 0.5, "above 0, at most 0.5", low_open=True),
+        scope=Scope.TRAINED,
+    )
+    augment_spec_band: float = flag(
+        0.15,
+        "spec: widest of two hidden bands, as a fraction of the mel bins (of the mel scale up to half the rate).",
+        check=within(0, 0.5, "above 0, at most 0.5", low_open=True),
+        scope=Scope.TRAINED,
+    )
+
+    def validate(self) -> None:
+        """Check kinds, ranges and folders."""
+        super().validate()
+        self.augmentation()
+
+    def augmentation(self) -> Augmentation | None:
+        """Return the settings as numbers; ``None`` if nothing is changed.
+
+        Raises:
+            UsageError: an unknown kind, a value out of range, a folder that is missing, or a flag without effect.
+        """
+        chances = self._chances()
+        for kind, names in KINDS.items():
+            given = [name for name in names if self.is_set(name) and getattr(self, name) is not None]
+            if given and kind not in chances:
+                raise UsageError(f"--{given[0]} has no effect without {kind}. Add it to --augment.")
+        if not chances:
+            if self.is_set("augment_probability"):
+                raise UsageError("--augment_probability has no effect without --augment. Add --augment KINDS.")
+            return None
+        for kind in ("noise", "reverb"):
+            if kind in chances and not getattr(self, f"augment_{kind}"):
+                what = "recordings to mix in" if kind == "noise" else "impulse responses"
+                raise UsageError(f"--augment {kind} needs {what}. Add --augment_{kind} FOLDER.")
+        return Augmentation(
+            chances,
+            speed=_range("augment_speed", self.augment_speed, 1 / _FASTEST, _FASTEST),
+            shift_s=self.augment_shift_seconds,
+            snr_db=_range("augment_snr_db", self.augment_snr_db, -_LOUDEST_DB, 2 * _LOUDEST_DB),
+            gain_db=_range("augment_gain_db", self.augment_gain_db, -_LOUDEST_DB, _LOUDEST_DB),
+            mixup_alpha=self.augment_mixup_alpha,
+            spec_time=self.augment_spec_time,
+            spec_band=self.augment_spec_band,
+        )
+
+    def _chances(self) -> dict[str, float]:
+        chance = self.augment_probability
+        given: dict[str, float] = {}
+        if self.augment is None or self.augment in ("none", "None", ""):
+            return given
+        for word in self.augment.split(","):
+            kind, _, own = (part.strip() for part in word.partition(":"))
+            if kind not in KINDS or kind in given:
+                expected = f"some of {', '.join(KINDS)}, with commas between"
+                raise UsageError(f"--augment {self.augment}: expected {expected}")
+            value = _number(own) if own else chance
+            if not 0 < value <= 1:
+                raise UsageError(f"--augment {self.augment}: expected a probability above 0, at most 1, for {kind}")
+            given[kind] = value
+        return {kind: given[kind] for kind in KINDS if kind in given}  # in the order they are applied
+
+
+def _range(name: str, text: str, least: float, most: float) -> tuple[float, float]:
+    numbers = [_number(part) for part in str(text).split(",")]
+    if len(numbers) != 2 or not least <= numbers[0] <= numbers[1] <= most:
+        raise UsageError(f"--{name} {text}: expected LOWEST,HIGHEST, two numbers from {least:g} to {most:g}")
+    return numbers[0], numbers[1]
+
+
+def _number(text: str) -> float:
+    """Return NaN, which is in no range, for a text that is no number."""
+    return float(text) if re.fullmatch(r"\s*[-+]?(\d+\.?\d*|\.\d+)(e[-+]?\d+)?\s*", text, re.IGNORECASE) else math.nan
+
+
+@dataclass
+class AugmentPreviewOptions(AugmentArguments, NetworkArguments, DataArguments):
+    """``earmark augment-preview``: recordings, their augmentation for a model, and a folder for the pages.
+
+    Raises:
+        UsageError: nothing to do, no folder, or a number is out of range.
+    """
+
+    PAGE: ClassVar[str | None] = "preview"
+
+    output_dir: str | None = flag(None, "Folder for preview.html, spectrograms.svg and the wav files (required).")
+    num_clips: int = flag(
+        4, "Number of training clips to show, of as many classes as possible.", check=within(1, 50, "1 to 50")
+    )
+    num_variants: int = flag(
+        3, "Number of augmented variants of each clip, one for each epoch.", check=within(1, 20, "1 to 20")
+    )
+    sampling_rate: int | None = flag(
+        None,
+        "Sampling rate of the clips, in hertz, if no model is named (default: 16000; of a model its own).",
+        check=at_least(1000, "a rate in hertz"),
+    )
+    seed: int = flag(42, "Seed; the same as in training gives the clips of training.", check=SEED)
+
+    def validate(self) -> None:
+        """Check that there is something to show and a folder for it."""
+        super().validate()
+        if not self.output_dir:
+            raise UsageError("no output folder. Add --output_dir FOLDER.")
+        if self.augmentation() is None:
+            raise UsageError(f"nothing to show. Add --augment with some of {', '.join(KINDS)}.")
+        if self.sampling_rate is not None and self.names_a_model:
+            raise UsageError(
+                f"--sampling_rate {self.sampling_rate}: the model has its own rate. Leave out --sampling_rate or the "
+                "model."
+            )

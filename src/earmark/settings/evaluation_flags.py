@@ -1,0 +1,90 @@
+"""The settings of ``earmark evaluate``, ``calibrate`` and ``inspect``: labelled recordings and what for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+from earmark.errors import UsageError
+from earmark.settings.data_flags import DataArguments
+from earmark.settings.flags import COUNT, flag
+from earmark.settings.model_flags import PretrainedArguments
+from earmark.settings.run_flags import DEVICE_HELP
+from earmark.settings.training_flags import DecisionArguments
+
+
+@dataclass
+class EvaluateOptions(PretrainedArguments, DataArguments):
+    """``earmark evaluate``: the data settings, a checkpoint, and these.
+
+    Raises:
+        UsageError: no checkpoint, or a number is out of range.
+    """
+
+    PAGE: ClassVar[str | None] = "evaluation"
+    NO_MODEL: ClassVar[str] = "no model. Name its folder first: earmark evaluate MODEL --data_dir DIR."
+
+    split: Literal["validation", "test", "unseen"] = flag(
+        "validation",
+        "Split to score; unseen: the clips that the run neither trained on nor chose its best model by.",
+    )
+    output_dir: str | None = flag(None, "Folder for metrics and predictions (default: inside the model's folder).")
+    per_device_eval_batch_size: int = flag(32, "Clips per batch on each device.", check=COUNT)
+    seed: int | None = flag(
+        None,
+        "Seed of a split that earmark makes because the run has no record of its splits (default: the run's, or 42).",
+    )
+    device: str = flag("auto", f"Device: {DEVICE_HELP}")
+    metric: str | None = flag(
+        None, "Folder of a local `evaluate` metric, computed beside the built-in ones.", metavar="DIR"
+    )
+    report: bool = flag(True, "Write report.html, a page with figures, charts and audio.")
+
+    def validate(self) -> None:
+        """Check that a model is named."""
+        super().validate()
+        if not self.model_name_or_path:
+            raise UsageError(self.NO_MODEL)
+
+
+@dataclass
+class CalibrateOptions(DecisionArguments, EvaluateOptions):
+    """``earmark calibrate``: a run, labelled recordings, and what is fitted on them.
+
+    Raises:
+        UsageError: no model, nothing to fit, or a number out of range.
+    """
+
+    PAGE: ClassVar[str | None] = "decision"
+    NO_MODEL: ClassVar[str] = "no model. Name its folder first: earmark calibrate RUN --data_dir DIR."
+
+    calibrate: bool = flag(
+        True,
+        "Fit a temperature, so that predictions are right as often as their probabilities say; false: thresholds only.",
+    )
+
+    def validate(self) -> None:
+        """Check that there is something to fit."""
+        super().validate()
+        if not self.fits_anything:
+            raise UsageError("--calibrate false: nothing is left to fit. Add --target_precision or another target.")
+
+
+@dataclass
+class InspectOptions(DataArguments):
+    """``earmark inspect``: which recordings, and where the findings go."""
+
+    PAGE: ClassVar[str | None] = "inspection"
+
+    output_dir: str | None = flag(
+        None, "Folder for inspect.html (to look at and listen to), inspect.json and findings.csv (default: print only)."
+    )
+    unlabelled: bool = flag(
+        False,
+        "Treat all recordings below the folder as unlabelled, whatever its folders are called; not needed for a folder "
+        "that holds only recordings.",
+    )
+    explain: bool = flag(False, "Print how each table was read: its separator, what each column is, and why.")
+    near_duplicates: bool = flag(True, "Also look for copies that were re-encoded, resampled or made louder.")
+    strict: bool = flag(False, "Exit with code 2 if there is an error among the findings, for scripts.")
+    seed: int = flag(42, "Seed of a validation split that earmark makes; the same as in training.")

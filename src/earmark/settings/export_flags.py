@@ -1,0 +1,79 @@
+"""The settings of ``earmark export`` and ``earmark push``: a model, and what others get of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+from earmark.errors import UsageError
+from earmark.settings.flags import COUNT, Scope, Settings, flag, matching
+from earmark.settings.model_flags import PretrainedArguments
+
+
+@dataclass
+class ExportOptions(PretrainedArguments):
+    """``earmark export``: a checkpoint, a format, a folder, and recordings to check the export on.
+
+    Raises:
+        UsageError: no checkpoint or output, or a value that does not fit.
+    """
+
+    PAGE: ClassVar[str | None] = "export"
+
+    format: Literal["onnx", "onnx-int8", "pt2"] = flag(
+        "onnx", "onnx; onnx-int8: the same with weights of matrix products in 8 bits; pt2: torch.export."
+    )
+    output: str | None = flag(None, "Folder of the export, new or empty (required).", metavar="DIR")
+    calibration: str | None = flag(
+        None,
+        "Folder of recordings on which the export is compared with PyTorch; in folders named after the classes they "
+        "give accuracies too (default: generated audio that resembles speech).",
+        metavar="DIR",
+    )
+    max_calibration_samples: int = flag(500, "Use only this many of those recordings, evenly spread.", check=COUNT)
+    fixed_shape: str | None = flag(
+        None,
+        "BATCHxSECONDS, e.g. 1x1.0: a file for batches of this one shape, for Ascend's ATC.",
+        check=matching(r"[1-9][0-9]*x([0-9]+\.?[0-9]*|\.[0-9]+)", "BATCHxSECONDS, such as 1x1.0"),
+    )
+    soc_version: str = flag("Ascend310P3", "Chip in the atc line that is printed for a fixed shape (npu-smi info).")
+
+    def validate(self) -> None:
+        """Check that a model and a folder are named."""
+        super().validate()
+        if not self.model_name_or_path or not self.output:
+            raise UsageError("name a model and a folder for its export: earmark export MODEL --output FOLDER")
+
+    @property
+    def batch_and_seconds(self) -> tuple[int, float] | None:
+        """``fixed_shape`` as numbers."""
+        if self.fixed_shape is None:
+            return None
+        batch, seconds = self.fixed_shape.split("x")
+        return int(batch), float(seconds)
+
+
+@dataclass
+class PushOptions(Settings):
+    """``earmark push``: a run folder and its name on the hub.
+
+    Raises:
+        UsageError: the folder or the name is missing.
+    """
+
+    PAGE: ClassVar[str | None] = "upload"
+
+    model_name_or_path: str | None = flag(None, "Run folder.")
+    repo: str | None = flag(None, "Name on the hub: ORG/NAME, or NAME for your own.")
+    private: bool = flag(False, "Make a new repository private to you and your organisation.")
+    revision: str | None = flag(None, "Branch to commit to (default: main).")
+    message: str = flag("Upload model", "Message of the commit.")
+    token: str | None = flag(
+        None, "Access token that may write (default: HF_TOKEN, or that of `hf auth login`).", scope=Scope.SECRET
+    )
+
+    def validate(self) -> None:
+        """Check that folder and name are there."""
+        super().validate()
+        if not self.model_name_or_path or not self.repo:
+            raise UsageError("name a run folder and its name on the hub: earmark push RUN ORG/NAME")

@@ -1,0 +1,306 @@
+"""From command lines, files of settings and Python keywords to values: one reader, one text for each mistake.
+
+The order is defaults < configuration file < flags. Old names are translated, and values read, in one place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+from earmark.errors import UsageError
+from earmark.settings.flags import Flag, Scope, Settings, flags_of
+from earmark.settings.kinds import is_bool_word, shown
+from earmark.settings.legacy import LEGACY_FLAGS, translate
+from earmark.words import suggestion
+
+T = TypeVar("T", bound=Settings)
+
+# Other names that people try for a flag; where two flags have one in common, the first that a command has is meant.
+_OTHER_NAMES = {
+    "data_dir": "data dataset recordings",
+    "inputs": "data recordings",
+    "train_file": "train_data",
+    "eval_file": "eval_data val_file valid_file validation_file",
+    "model_name_or_path": "model model_name checkpoint ckpt pretrained",
+    "output_dir": "output output_file out out_dir save_dir",
+    "output": "output_dir output_file out out_dir",
+    "num_train_epochs": "epoch epochs num_epochs",
+    "max_steps": "steps num_steps",
+    "per_device_train_batch_size": "batch batch_size bs",
+    "per_device_eval_batch_size": "batch batch_size bs",
+    "batch_size": "batch bs",
+    "learning_rate": "lr rate",
+    "warmup_steps": "warmup",
+    "weight_decay": "wd",
+    "optim": "optimizer",
+    "early_stopping_patience": "patience",
+    "dataloader_num_workers": "workers num_workers",
+    "num_workers": "workers",
+    "preprocessing_num_workers": "workers num_workers",
+    "device": "gpu gpus",
+    "window_seconds": "window window_size",
+}
+
+
+@dataclass
+class Given:
+    """Values that somebody gave.
+
+    Attributes:
+        values: setting to value.
+        words: words that are no flags, in their order.
+        typed: names of the settings on a command line or among Python keywords, also with their default as value.
+        notes: one line for each word that was read otherwise than it was written.
+    """
+
+    values: dict[str, Any] = field(default_factory=dict)
+    words: list[str] = field(default_factory=list)
+    typed: set[str] = field(default_factory=set)
+    notes: list[str] = field(default_factory=list)
+
+
+def read_words(
+    words: Sequence[str], flags: Mapping[str, Flag], *, takes_old_flags: bool = False, has_words: bool = True
+) -> Given:
+    """Read the words of a command line.
+
+    Args:
+        words: flags may stand anywhere; words behind a bare ``--`` are never flags.
+        flags: the known flags by name.
+        takes_old_flags: whether flags that Transformers has dropped are translated.
+        has_words: whether words that are no flags mean something, so that the word behind a switch may be one.
+
+    Raises:
+        UsageError: an unknown flag, with the nearest known one; a flag without a value, or with a wrong one.
+    """
+    words = list(words)
+    at = words.index("--") if "--" in words else len(words)
+    given = Given()
+    flag_words = words[:at]
+    if takes_old_flags:
+        flag_words, given.notes = translate(flag_words)
+    spelled = {alias: one for one in flags.values() for alias in (one.name, *one.aliases)}
+    texts: dict[str, list[str]] = {}
+    known = {*spelled, *(LEGACY_FLAGS if takes_old_flags else ())}
+    for written, name, values in _grouped(flag_words, spelled, given.words, has_words):
+        if name not in spelled:
+            raise UsageError(f"unknown flag {written}{_advice(name.strip('_'), known, takes_old_flags)}")
+        one = spelled[name]
+        if one.name in texts and not one.repeated and texts[one.name] != values:
+            change = f", {' '.join(values)}, replaces {' '.join(texts[one.name])}"
+            change = " is used" if Scope.SECRET in one.scope else change
+            given.notes.append(f"--{one.name} is given twice; the last value{change}")
+        texts[one.name] = [*(texts.get(one.name, []) if one.repeated else []), *values]
+    for name, values in texts.items():
+        one = flags[name]
+        several = one.kind.is_list and not (one.kind.single_as_text and len(values) == 1)
+        given.values[name] = one.read(values if several else values[0])
+    given.typed = set(texts)
+    given.words += words[at + 1 :]
+    return given
+
+
+def _grouped(
+    words: Sequence[str], spelled: Mapping[str, Flag], others: list[str], has_words: bool
+) -> Iterator[tuple[str, str, list[str]]]:
+    """Flags as written, their names and their values; words that belong to no flag go to ``others``."""
+    at = 0
+    while at < len(words):
+        word = words[at]
+        at += 1
+        if not word.startswith("-") or word == "-" or not word.strip("-"):
+            others.append(word)
+            continue
+        written, equals, value = word.partition("=")
+        name = written.removeprefix("--").replace("-", "_")  # with one dash or three that is no flag's name
+        one = spelled.get(name)
+        negated = spelled.get(name.removeprefix("no_")) if one is None and name.startswith("no_") else None
+        if negated is not None and negated.kind.base is bool:
+            yield written, negated.name, ["false"]
+            continue
+        if one is None or equals:
+            yield written, name, [value]
+            continue
+        values: list[str] = []
+        while at < len(words) and _is_value(words[at], one, values, has_words):
+            values.append(words[at])
+            at += 1
+        if not values and (one.kind.base is bool or one.kind.or_bool):
+            values = ["true"]
+        if not values:
+            raise UsageError(f"{written}: expected {one.kind.expected} after it")
+        yield written, name, values
+
+
+def _is_value(word: str, one: Flag, values: Sequence[str], has_words: bool) -> bool:
+    """Whether a word is a value of the flag before it."""
+    if word.startswith("--"):
+        return False
+    if one.kind.base is bool:
+        return not values and (is_bool_word(word) or not has_words)
+    return not values or (one.kind.is_list and not one.repeated and not word.startswith("-"))
+
+
+def nearest_flag(name: str, known: Collection[str], prefix: str = "--") -> str:
+    """Return ``"; did you mean --learning_rate?"`` for another name or a misspelling of a known flag, else nothing."""
+    other = _by_other_name(name, known)
+    return f"; did you mean {prefix}{other}?" if other else suggestion(name, known, prefix)
+
+
+def _by_other_name(name: str, known: Collection[str]) -> str | None:
+    return next((flag for flag, names in _OTHER_NAMES.items() if flag in known and name in names.split()), None)
+
+
+def _advice(name: str, known: Collection[str], trains: bool) -> str:
+    if not trains and name in training_flags() and not _by_other_name(name, known):
+        return ": a flag of earmark train, not of this command. Leave it out."
+    return nearest_flag(name, known)
+
+
+def training_flags() -> Mapping[str, Flag]:
+    """Return the flags of ``earmark train``."""
+    from earmark.settings.train_settings import TRAIN_CLASSES
+
+    return flags_of(*TRAIN_CLASSES)
+
+
+def read_file(
+    path: str, settings: Mapping[str, Any], flags: Mapping[str, Flag], *, takes_old_flags: bool = False
+) -> Given:
+    """Read the settings of a configuration file.
+
+    Args:
+        path: names the file in messages.
+        settings: as :func:`earmark.settings.config_files.read_config_file` gives them.
+        flags: the known flags by name.
+        takes_old_flags: whether flags that Transformers has dropped are translated.
+
+    Raises:
+        UsageError: an unknown setting, with the nearest one, or a wrong value.
+    """
+    words: list[str] = []
+    direct: dict[str, Any] = {}
+    with _naming(path):
+        for key, value in settings.items():
+            name = key.replace("-", "_")
+            if name in flags and (value is None or isinstance(value, (list, Mapping))):
+                direct[name] = flags[name].read(value)
+            elif name in flags or (takes_old_flags and name in LEGACY_FLAGS):
+                if value is None:  # of an old flag: not set
+                    continue
+                if isinstance(value, (list, Mapping)):
+                    raise UsageError(f"--{name} {shown(value)}: expected one value, found {_kind(value)}")
+                words.append(f"--{name}={shown(value)}")
+            elif isinstance(value, Mapping):
+                raise UsageError(f"unknown flag --{key}. Settings are not nested: write them without {key}:.")
+            else:
+                raise UsageError(f"unknown flag --{key}{nearest_flag(name, flags)}")
+        given = read_words(words, flags, takes_old_flags=takes_old_flags)
+    given.values.update(direct)
+    given.typed = set()
+    given.notes = [f"{path}: {note}" for note in given.notes]
+    return given
+
+
+def read_values(values: Mapping[str, Any], flags: Mapping[str, Flag], *, takes_old_flags: bool = False) -> Given:
+    """Read Python keywords.
+
+    Args:
+        values: setting to value.
+        flags: the known flags by name.
+        takes_old_flags: whether flags that Transformers has dropped are translated.
+
+    Raises:
+        UsageError: an unknown name, with the nearest one, or a wrong value.
+    """
+    old = {name: value for name, value in values.items() if name not in flags}
+    unknown = next((name for name in old if not takes_old_flags or name not in LEGACY_FLAGS), None)
+    if unknown is not None:
+        raise UsageError(f"unknown flag --{unknown}{nearest_flag(unknown, flags)}")
+    set_ = {name: value for name, value in old.items() if value is not None}
+    given = read_words([f"--{name}={shown(value)}" for name, value in set_.items()], flags, takes_old_flags=True)
+    given.values |= {name: flags[name].read(value) for name, value in values.items() if name in flags}
+    given.typed = set(given.values)
+    return given
+
+
+def merged(file: Given, line: Given) -> Given:
+    """Return the values of a file with those of the command line over them."""
+    return Given({**file.values, **line.values}, line.words, line.typed, [*file.notes, *line.notes])
+
+
+def take_config(words: Sequence[str]) -> tuple[str | None, list[str]]:
+    """Cut ``--config FILE`` out of the words of a command line.
+
+    Raises:
+        UsageError: it is given twice, or without a file.
+    """
+    kept: list[str] = []
+    files: list[str] = []
+    words = list(words)
+    while words:
+        word = words.pop(0)
+        if word == "--":
+            kept += [word, *words]
+            break
+        if word == "--config":
+            if not words or words[0].startswith("--"):
+                raise UsageError("--config: expected a file after it")
+            files.append(words.pop(0))
+        elif word.startswith("--config="):
+            files.append(word.partition("=")[2])
+        else:
+            kept.append(word)
+    if len(files) > 1:
+        raise UsageError(f"--config is given {len(files)} times: one file at a time")
+    return files[0] if files else None, kept
+
+
+def settings_of(cls: type[T], given: Given) -> T:
+    """Make settings of the values that a class has; the others get their defaults.
+
+    A setting counts as given if it was typed, or if a file has another value than the default (a run saves all).
+
+    Raises:
+        UsageError: see :class:`earmark.settings.flags.Settings`.
+    """
+    flags = flags_of(cls)
+    own = {name: value for name, value in given.values.items() if name in flags}
+    by_hand = {name for name, value in own.items() if name in given.typed or value != flags[name].default}
+    return cls(**own, given=frozenset(by_hand))
+
+
+def refuse_words(words: Sequence[str], flags: Mapping[str, Flag]) -> None:
+    """Refuse words that are no flags and no values.
+
+    Args:
+        words: the words.
+        flags: the known flags by name.
+
+    Raises:
+        UsageError: there is one.
+    """
+    if words and "data_dir" in flags and Path(words[0]).is_dir():
+        raise UsageError(f"unexpected word {words[0]!r}. To name a folder of recordings, write --data_dir {words[0]}.")
+    if words:
+        raise UsageError(
+            f"unexpected word {words[0]!r}: flags begin with --, and one value follows each. Repeat a flag that takes "
+            "several values (--train_file a.csv --train_file b.csv)."
+        )
+
+
+@contextmanager
+def _naming(path: str) -> Iterator[None]:
+    """Put the file's name in front of what is wrong with its settings."""
+    try:
+        yield
+    except UsageError as exc:
+        raise UsageError(f"{path}: {exc}") from exc
+
+
+def _kind(value: Any) -> str:
+    return "null" if value is None else "a list" if isinstance(value, list) else "a mapping"

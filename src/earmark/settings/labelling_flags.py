@@ -1,0 +1,71 @@
+"""The settings of ``earmark label``: recordings, the model that proposes labels, and where these go."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+from earmark.errors import UsageError
+from earmark.settings.flags import COUNT, flag
+from earmark.settings.model_flags import PretrainedArguments
+from earmark.settings.run_flags import DEVICE_HELP
+from earmark.settings.serving_flags import PORT
+
+
+@dataclass
+class LabelOptions(PretrainedArguments):
+    """``earmark label``: recordings, the model that proposes labels for them, and where these go.
+
+    Raises:
+        UsageError: no recordings, no model, or a number is out of range.
+    """
+
+    PAGE: ClassVar[str | None] = "labelling"
+
+    inputs: list[str] = flag([], "Recordings and folders of recordings.", metavar="FILE_OR_FOLDER")
+    model_name_or_path: str | None = flag(None, "Run folder, model folder or hub name (required).", aliases=("model",))
+    output_dir: str = flag("labels", "Folder for proposals.csv and labels.csv; an existing one is continued.")
+    check: bool = flag(
+        False,
+        "The recordings have labels, in class folders or a manifest: those that the model doubts come first, and "
+        "labels.csv has all of them, with the corrections.",
+    )
+    audio_column_name: str = flag("audio", "With --check: column of the manifest with the recording.")
+    label_column_name: str = flag("label", "With --check: column of the manifest with the class name.")
+    audio_dir: str | None = flag(None, "With --check: folder of the recordings that a manifest names.")
+    start_column_name: str | None = flag(
+        None, "With --check: column with the start of each event (default: by name); none: whole recordings."
+    )
+    end_column_name: str | None = flag(None, "With --check: column with the end of each event (default: by name).")
+    on_missing_label: Literal["fail", "skip"] = flag(
+        "fail", "With --check: rows without a label: fail names the first, skip leaves them out."
+    )
+    train_split_name: str = flag("train", "With --check: folder of the training split; none if there is none.")
+    eval_split_name: str = flag("validation", "With --check: folder of the validation split; none if there is none.")
+    test_split_name: str = flag("test", "With --check: folder of the test split; none if there is none.")
+    order: Literal["diverse", "uncertain", "confident", "random", "suspicious"] | None = flag(
+        None,
+        "Order of the clips: uncertain ones that are unlike those before them (diverse), those between two classes "
+        "(uncertain), the surest (confident), random, or labels that the model doubts (suspicious) (default: diverse, "
+        "with --check suspicious).",
+    )
+    seed: int = flag(42, "Seed of --order random.")
+    page: bool = flag(
+        True, "Serve the page to listen to and label clips, on this machine alone; false: proposals.csv only."
+    )
+    port: int = flag(8010, "Port of the page; 0 takes a free one.", check=PORT)
+    batch_size: int = flag(32, "Windows per batch.", check=COUNT)
+    num_workers: int = flag(2, "Threads that decode recordings.", check=COUNT)
+    device: str = flag("auto", f"Device: {DEVICE_HELP}")
+
+    def validate(self) -> None:
+        """Check that recordings and a model are named, and settle the order."""
+        super().validate()
+        if not self.model_name_or_path or not self.inputs:
+            raise UsageError("name recordings and a model: earmark label FOLDER --model RUN")
+        if self.order is None:
+            self.order = "suspicious" if self.check else "diverse"
+        if self.order == "suspicious" and not self.check:
+            raise UsageError("--order suspicious needs recordings with labels. Add --check.")
+        if self.check and len(self.inputs) != 1:
+            raise UsageError("--check: name one folder of class folders, or one manifest")

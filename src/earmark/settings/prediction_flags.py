@@ -1,0 +1,272 @@
+"""The settings of ``earmark predict`` and ``earmark embed``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar, Literal
+
+from earmark.errors import UsageError
+from earmark.settings.flags import COUNT, Check, flag, not_negative, within
+from earmark.settings.kinds import alternatives
+from earmark.settings.model_flags import PretrainedArguments
+from earmark.settings.run_flags import DEVICE_HELP
+
+DEFAULT_THRESHOLD = 0.5  # of segments
+# what the rules for segments may be; SegmentRules of the Python API checks the same
+PROBABILITY = within(0, 1, "above 0 and at most 1", low_open=True)
+ODD = Check(lambda value: value >= 1 and value % 2 == 1, "an odd number from 1 on")
+SECONDS = not_negative("0 or more")
+# a file of one of these suffixes is a table, so a folder of this name would be a mistake
+_TABLE_SUFFIXES = frozenset({".csv", ".tsv", ".json", ".jsonl", ".parquet", ".rttm", ".xlsx", ".tab", ".lab"})
+
+
+@dataclass(frozen=True)
+class OutputFormat:
+    """Facts about a format of ``earmark predict`` that decide which flags fit; ``earmark.predict.formats`` writes it.
+
+    Attributes:
+        suffix: suffix of ``--output`` that chooses the format, or that the file must have; ``None`` for any.
+        table_ending: ending of the file that each recording gets; ``None`` if all recordings share one file.
+        has_path: whether a row names its recording, so that one table can hold many.
+        has_score: whether a row has a column for the score.
+        whole_recordings: whether it has rows without a time.
+    """
+
+    suffix: str | None = None
+    table_ending: str | None = None
+    has_path: bool = True
+    has_score: bool = True
+    whole_recordings: bool = True
+
+
+OUTPUT_FORMATS: dict[str, OutputFormat] = {
+    "csv": OutputFormat(".csv"),
+    "jsonl": OutputFormat(".jsonl"),
+    "parquet": OutputFormat(".parquet"),
+    "audacity": OutputFormat(table_ending=".labels.txt", has_path=False, has_score=False, whole_recordings=False),
+    "raven": OutputFormat(table_ending=".selections.txt", whole_recordings=False),
+    "rttm": OutputFormat(".rttm", whole_recordings=False),
+    "kaleidoscope": OutputFormat(whole_recordings=False),
+}
+
+
+@dataclass
+class InferenceOptions(PretrainedArguments):
+    """Recordings, and how a model computes on them."""
+
+    PAGE: ClassVar[str | None] = "inference"
+    USAGE: ClassVar[str] = ""
+
+    inputs: list[str] = flag([], "Recordings and folders of recordings.", metavar="FILE_OR_FOLDER")
+    output: str | None = flag(None, "File to write.", metavar="FILE")
+    overwrite: bool = flag(False, "Replace results that are already there.")
+    resume: bool = flag(False, "Continue a stopped job with the same --output, model and settings.")
+    window_seconds: float | None = flag(
+        None, "Length of a window, in seconds (default: the longest that the model takes)."
+    )
+    hop_seconds: float | None = flag(
+        None, "Time from the start of a window to the next, in seconds (default: the length of a window)."
+    )
+    batch_size: int = flag(32, "Windows per batch.", check=COUNT)
+    num_workers: int | None = flag(None, "Threads that decode recordings (default: 2).", check=COUNT)
+    precision: Literal["fp32", "bf16", "fp16"] = flag(
+        "fp32",
+        "Number format of the computation; bf16 is about twice as fast on a device that has it, with slightly "
+        "different scores.",
+    )
+    device: str = flag("auto", f"Device: {DEVICE_HELP}")
+    on_bad_audio: Literal["fail", "skip"] = flag(
+        "skip", "Unreadable recordings: skip lists the reason beside the output, fail stops at the first."
+    )
+
+    def validate(self) -> None:
+        """Check that a model and recordings are named."""
+        super().validate()
+        if not self.model_name_or_path or not self.inputs:
+            raise UsageError(self.USAGE)
+
+
+@dataclass
+class PredictOptions(InferenceOptions):
+    """``earmark predict``: a checkpoint, recordings, and the format of the results.
+
+    A recording that cannot be read does not stop the job: the reason goes to a table beside the output.
+
+    Raises:
+        UsageError: no checkpoint, no inputs, a number is out of range, or a setting has no effect.
+    """
+
+    PAGE: ClassVar[str | None] = "prediction"
+    USAGE: ClassVar[str] = "name a model and recordings: earmark predict MODEL FILES_OR_FOLDERS..."
+
+    output: str | None = flag(
+        None,
+        "File to write (default: standard output); for --format audacity and raven a folder, which gets a file for "
+        "each recording, or FILE.txt for one recording or with --one_table.",
+        metavar="FILE",
+    )
+    format: Literal["csv", "jsonl", "parquet", "audacity", "raven", "rttm", "kaleidoscope"] | None = flag(
+        None, "Format of the results (default: by the suffix of --output, else csv)."
+    )
+    one_table: bool = flag(False, "raven: write one selection table for all recordings.")
+    append_score: bool = flag(False, "audacity: write the score after each label.")
+    rows: Literal["clips", "windows", "segments"] | None = flag(
+        None,
+        "What gets a row: clips is a whole recording, windows each window of it, segments each stretch in which a "
+        "class is detected (default: segments with --window_seconds or --hop_seconds, else clips).",
+    )
+    top_k: int = flag(1, "Number of classes to name for each clip or window, most likely first.", check=COUNT)
+    aggregate: Literal["mean", "max"] = flag(
+        "mean", "clips: mean or highest probability of the windows; max finds short sounds in long recordings."
+    )
+    threshold: float = flag(
+        DEFAULT_THRESHOLD,
+        "segments: start one at the window whose probability reaches this and the model's own threshold of the class, "
+        "if it has one (earmark calibrate).",
+        check=PROBABILITY,
+    )
+    release_threshold: float | None = flag(
+        None,
+        "segments: end one before the window below this (default: --threshold); a lower value keeps a sound in one "
+        "segment.",
+        check=PROBABILITY,
+    )
+    smooth_windows: int = flag(
+        1, "segments: average probabilities over this many neighbouring windows, an odd number.", check=ODD
+    )
+    merge_gap_seconds: float = flag(
+        0.0, "segments: join those of a class that are at most this far apart, in seconds.", check=SECONDS
+    )
+    min_duration_seconds: float = flag(0.0, "segments: drop those shorter than this, in seconds.", check=SECONDS)
+    only_labels: list[str] | None = flag(None, "segments: look for these classes only.")
+    include_background: bool = flag(
+        False, "segments: also write those of background classes (silence, noise, unknown and the like)."
+    )
+    engine: Literal["local", "ray"] = flag("local", "ray distributes the recordings over the workers of a Ray cluster.")
+    ray_workers: int = flag(
+        2, "With --engine ray: processes, each with the model and an accelerator or a core.", check=COUNT
+    )
+    ray_address: str | None = flag(
+        None, "With --engine ray: address of a running cluster (default: one on this machine)."
+    )
+
+    def validate(self) -> None:
+        """Settle format and rows, and refuse flags that would have no effect."""
+        super().validate()
+        self._settle_format()
+        self._settle_rows()
+        if self.release_threshold is not None and self.release_threshold > self.threshold:
+            raise UsageError(
+                f"--release_threshold {self.release_threshold:g}: expected at most the threshold, {self.threshold:g}"
+            )
+        if self.output is not None and self._is_folder_named_like_a_table():
+            raise UsageError(
+                f"--output {self.output}: --format {self.format} writes a folder with a table for each recording. Name "
+                f"a folder, or a file that ends in .txt for one recording{self._or_one_table}"
+            )
+
+    @property
+    def output_format(self) -> OutputFormat:
+        """Facts about the format."""
+        return OUTPUT_FORMATS[self.format or "csv"]
+
+    @property
+    def one_file(self) -> bool:
+        """Whether the results of all recordings go to one file, or to standard output."""
+        if self.output is None or self.output_format.table_ending is None or self.one_table:
+            return True
+        return Path(self.output).suffix.lower() == ".txt" and not Path(self.output).is_dir()
+
+    def _is_folder_named_like_a_table(self) -> bool:
+        output = Path(str(self.output))
+        return not self.one_file and output.suffix.lower() in _TABLE_SUFFIXES and not output.is_dir()
+
+    @property
+    def _or_one_table(self) -> str:
+        return " or with --one_table" if self.output_format.has_path else ""
+
+    def _settle_format(self) -> None:
+        suffix = Path(self.output).suffix.lower() if self.output is not None else ".csv"
+        if self.format is None:
+            by_suffix = {facts.suffix: name for name, facts in OUTPUT_FORMATS.items() if facts.suffix}
+            if suffix not in by_suffix:
+                raise UsageError(
+                    f"--output {self.output}: end it in .csv, .jsonl, .parquet or .rttm, or add --format (audacity and "
+                    "raven take a folder)"
+                )
+            self.format = by_suffix[suffix]  # type: ignore[assignment]  # one of them
+        if self.format == "parquet" and suffix != ".parquet":
+            raise UsageError("--format parquet: name a file that ends in .parquet with --output")
+        if self.one_table and not self.output_format.has_path:
+            raise UsageError(
+                f"--one_table: --format {self.format} has no column for the recording. Leave --one_table out, or use "
+                "--format raven or csv"
+            )
+        if self.append_score and self.output_format.has_score:
+            raise UsageError(
+                f"--append_score: --format {self.format} has the score in a column of its own. Leave --append_score out"
+            )
+
+    def _settle_rows(self) -> None:
+        """Fill in what gets a row, and refuse flags that would do nothing."""
+        only_segments = not self.output_format.whole_recordings
+        windowed = self.window_seconds is not None or self.hop_seconds is not None
+        if self.rows is None:
+            self.rows = "segments" if windowed or only_segments else "clips"
+        if only_segments and self.rows == "clips":
+            raise UsageError(
+                f"--format {self.format} --rows clips: this format has a time for each row. Use --rows segments"
+            )
+        assert self.rows is not None
+        self.reject_without(
+            _ROWS_OF_FLAGS,
+            self.rows,
+            lambda name: (
+                f"--{name} has no effect with --rows {self.rows}. Leave it out, or use --rows "
+                f"{alternatives(_ROWS_OF_FLAGS[name])}."
+            ),
+        )
+
+
+# flags of ``earmark predict`` that have an effect with some rows only
+_ROWS_OF_FLAGS: dict[str, tuple[str, ...]] = {
+    "threshold": ("segments",),
+    "release_threshold": ("segments",),
+    "smooth_windows": ("segments",),
+    "merge_gap_seconds": ("segments",),
+    "min_duration_seconds": ("segments",),
+    "only_labels": ("segments",),
+    "include_background": ("segments",),
+    "aggregate": ("clips",),
+    "top_k": ("clips", "windows"),
+}
+
+
+@dataclass
+class EmbedOptions(InferenceOptions):
+    """``earmark embed``: a checkpoint, recordings, and the file for their embeddings.
+
+    Raises:
+        UsageError: no checkpoint, no inputs, no output, or a number is out of range.
+    """
+
+    PAGE: ClassVar[str | None] = "embeddings"
+    USAGE: ClassVar[str] = "name a model, recordings and a file: earmark embed MODEL FILES_OR_FOLDERS... --output FILE"
+
+    output: str | None = flag(
+        None,
+        "File to write (required): .parquet, or .npy with the recording and times of each row in OUTPUT.rows.csv.",
+        metavar="FILE",
+    )
+    rows: Literal["clips", "windows"] = flag(
+        "clips", "What gets a row: clips is a whole recording, the mean of its windows; windows is each of them."
+    )
+
+    def validate(self) -> None:
+        """Check the output file."""
+        super().validate()
+        if not self.output:
+            raise UsageError(self.USAGE)
+        if Path(self.output).suffix.lower() not in (".npy", ".parquet"):
+            raise UsageError(f"--output {self.output}: end it in .npy or .parquet")

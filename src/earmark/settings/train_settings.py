@@ -1,0 +1,228 @@
+"""All settings of ``earmark train`` together: read once, from a command line, a file or Python keywords."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any
+
+from earmark.errors import DataError, UsageError
+from earmark.files import others_beside
+from earmark.settings.config_files import read_config_file, resolved_config
+from earmark.settings.data_flags import DataArguments, path_settings, paths_in
+from earmark.settings.evaluation_flags import EvaluateOptions
+from earmark.settings.flags import Scope, Settings, flags_of
+from earmark.settings.given_values import (
+    Given,
+    merged,
+    read_file,
+    read_values,
+    read_words,
+    refuse_words,
+    settings_of,
+    take_config,
+)
+from earmark.settings.model_flags import ModelArguments
+from earmark.settings.run_flags import RunArguments
+from earmark.settings.training_flags import TrainingArguments, launched_processes
+
+TRAIN_CLASSES = (DataArguments, ModelArguments, RunArguments, TrainingArguments)
+_EXAMPLES_MODEL = "facebook/wav2vec2-base"
+_OLD_DEFAULTS = {"num_train_epochs": 3.0, "optim": "adamw_torch"}  # in run_config.yaml of earlier versions
+
+
+@dataclass
+class TrainSettings:
+    """All settings of a training run.
+
+    Attributes:
+        data: data settings.
+        model: model settings.
+        run: run settings.
+        training: settings of the trainer, without Transformers.
+        notes: one line for each old flag that was translated or left out.
+        words: the command line that they were read from, for processes that are started with the same.
+        typed: names of the settings on that command line, or among Python keywords.
+
+    Raises:
+        UsageError: ``--few_shot`` together with what it does not do.
+    """
+
+    data: DataArguments
+    model: ModelArguments
+    run: RunArguments
+    training: TrainingArguments
+    notes: list[str] = field(default_factory=list)
+    words: tuple[str, ...] = ()
+    typed: frozenset[str] = frozenset()
+
+    def __post_init__(self) -> None:
+        """Check settings of different classes against each other."""
+        if self.model.few_shot:
+            self._check_few_shot()
+
+    @property
+    def parts(self) -> tuple[Settings, ...]:
+        """The settings objects, in the order in which they are saved."""
+        return self.data, self.model, self.run, self.training
+
+    @property
+    def has_several_runs(self) -> bool:
+        """Whether the settings mean several runs: folds of which none is singled out, or seeds."""
+        return (self.data.has_folds and self.data.fold is None) or self.run.seeds is not None
+
+    def changed(self, **values: Any) -> TrainSettings:
+        """Return these settings with other values, each by the name of its flag.
+
+        Raises:
+            UsageError: a value that its flag refuses.
+        """
+        names = ("data", "model", "run", "training")
+        parts = {name: getattr(self, name) for name in names}
+        for name, part in parts.items():
+            own = {flag: values[flag] for flag in flags_of(type(part)) if flag in values}
+            parts[name] = replace(part, **own) if own else part
+        return replace(self, **parts)
+
+    def _check_few_shot(self) -> None:
+        if not self.model.model_name_or_path:
+            raise UsageError("--few_shot needs a pretrained or trained model. Name one with --model_name_or_path.")
+        for part in self.parts:
+            for name, one in flags_of(type(part)).items():
+                value = getattr(part, name)
+                # A run saves all of its settings, so a default in a file is no mistake; typed, it is refused, too.
+                is_set = bool(value) and value not in (one.default, _OLD_DEFAULTS.get(name))
+                if Scope.EPOCHS in one.scope and (is_set or (name in self.typed and value is not None)):
+                    raise UsageError(f"--few_shot trains no epochs, so --{name} has no effect. Leave one of them out.")
+        weights = self.training.class_weights
+        if weights not in (None, "balanced"):
+            raise UsageError(f"--few_shot takes no --class_weights {weights}. Use balanced, or leave the flag out.")
+        if self.training.push_to_hub:
+            raise UsageError("--few_shot does not push. Push the run when it is done: earmark push RUN ORG/NAME.")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return every setting as ``--config`` reads it back."""
+        return resolved_config(*self.parts)
+
+
+def parse_train(words: Sequence[str]) -> TrainSettings:
+    """Read the command line of ``earmark train``, which trains and evaluates.
+
+    Raises:
+        UsageError: a flag or the configuration file is wrong, or settings contradict each other.
+    """
+    return replace(train_settings(_read(words), do_train=True, do_eval=True), words=tuple(words))
+
+
+def parse_example(words: Sequence[str]) -> TrainSettings:
+    """Read the command line of ``run_audio_classification.py``, which does what ``--do_train`` and ``--do_eval`` say.
+
+    A first word that ends in .json, .yaml or .yml is the configuration file, as in Transformers' example.
+
+    Raises:
+        UsageError: as :func:`parse_train`, or there is nothing to do.
+    """
+    given = _read(with_config_flag(words))
+    if not given.values.get("do_train") and not given.values.get("do_eval"):
+        raise UsageError("nothing to do: add --do_train, --do_eval or both")
+    if given.values.get("num_train_epochs") is None and not given.values.get("few_shot"):
+        given.values["num_train_epochs"] = 3.0  # the example's default, whatever the data
+    if not any(given.values.get(name) for name in ("model_name_or_path", "model_type", "config_name")):
+        given.values["model_name_or_path"] = _EXAMPLES_MODEL
+        given.notes.append(f"no model is named: {_EXAMPLES_MODEL}, the default of Transformers' example, is used")
+    return replace(train_settings(given), words=tuple(words))
+
+
+def parse_with(cls: type[Any], words: Sequence[str]) -> tuple[Any, TrainSettings]:
+    """Read a command line of settings of another class together with those of ``earmark train``.
+
+    Raises:
+        UsageError: as :func:`parse_train`.
+    """
+    given = _read(words, cls)
+    own = settings_of(cls, given)
+    return own, replace(train_settings(given, do_train=True, do_eval=True), words=tuple(words))
+
+
+def from_keywords(values: Mapping[str, Any]) -> TrainSettings:
+    """Read Python keywords.
+
+    Raises:
+        UsageError: an unknown name, with the nearest one, or as :func:`parse_train`.
+    """
+    return train_settings(
+        read_values(values, flags_of(*TRAIN_CLASSES), takes_old_flags=True), do_train=True, do_eval=True
+    )
+
+
+def with_config_flag(words: Sequence[str]) -> list[str]:
+    """Words of ``run_audio_classification.py`` in which a leading file is the value of ``--config``."""
+    leading_file = bool(words) and words[0].endswith((".json", ".yaml", ".yml"))
+    return ["--config", *words] if leading_file else list(words)
+
+
+def _read(words: Sequence[str], *also: type) -> Given:
+    path, words = take_config(words)
+    flags = flags_of(*TRAIN_CLASSES, *also)
+    file = read_file(path, read_config_file(path), flags, takes_old_flags=True) if path else Given()
+    line = read_words(words, flags, takes_old_flags=True, has_words=False)
+    refuse_words(line.words, flags)
+    return merged(file, line)
+
+
+def train_settings(given: Given, **settled: Any) -> TrainSettings:
+    """Make the settings of a training run.
+
+    Args:
+        given: what somebody gave.
+        **settled: settings of the command itself.
+
+    Raises:
+        UsageError: no output folder, no model, or settings that contradict each other.
+    """
+    values = given.values
+    if not values.get("output_dir"):
+        raise UsageError("no output folder: add --output_dir, e.g. --output_dir runs/first")
+    if not any(values.get(name) for name in ("model_name_or_path", "model_type", "config_name")):
+        raise UsageError(
+            "no model: add --model_name_or_path FOLDER_OR_NAME, or --model_type tc_resnet for random weights"
+        )
+    if values.get("use_cpu"):
+        device = values.setdefault("device", "auto")
+        if device not in ("auto", "cpu"):
+            raise UsageError(f"--use_cpu and --device {device} contradict each other: keep one")
+        values["device"] = "cpu"
+    for name in settled:
+        if name in given.typed and not given.values[name]:
+            raise UsageError(
+                f"--{name} false: earmark train trains and evaluates. Use earmark evaluate to evaluate only."
+            )
+    given.values.update(settled)
+    data, model, run, training = (settings_of(cls, given) for cls in TRAIN_CLASSES)
+    typed = frozenset(given.typed)
+    return TrainSettings(data, model, run, training, given.notes, typed=typed)  # type: ignore[arg-type]  # in their order
+
+
+def check_sources(data: DataArguments) -> None:
+    """Check that folders and manifests exist, before anything slow starts.
+
+    One machine of a distributed run does not check by itself: the others have to learn of what it lacks.
+
+    Raises:
+        DataError: one does not.
+    """
+    if launched_processes() > 1:
+        return
+    for name in path_settings():
+        for path in paths_in(getattr(data, name)):
+            if not Path(path).exists():
+                is_folder = name.endswith("_dir")
+                near = others_beside(Path(path), folders=is_folder)
+                raise DataError(f"{path}: no such {'folder' if is_folder else 'file'}{near}")
+
+
+def evaluation_of(settings: TrainSettings) -> EvaluateOptions:
+    """Return what ``--do_eval`` without ``--do_train`` asks for: the validation score of the checkpoint given."""
+    values = {name: getattr(part, name) for part in settings.parts for name in flags_of(type(part))}
+    return EvaluateOptions(**{one.name: values[one.name] for one in fields(EvaluateOptions) if one.name in values})

@@ -1,0 +1,239 @@
+"""Combine several sources: count what each gives, keep copies once, leave validation and test splits as they are."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from earmark.clips.clip import Clip, ClipTable, Splits, sorted_labels
+from earmark.clips.split_names import SHOWN_NAMES, SPLIT_NAMES
+from earmark.errors import DataError
+from earmark.sources.shared_recordings import find_copies
+from earmark.tasks import Task
+from earmark.words import agreeing, and_more, counted
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Source:
+    """Clips from one place.
+
+    Attributes:
+        name: the folder, manifest or data set as it was given.
+        splits: its clips.
+        is_manifest: whether it is a manifest of one split.
+    """
+
+    name: str
+    splits: Splits
+    is_manifest: bool = False
+
+    def tables(self) -> dict[str, ClipTable]:
+        """Return the splits that there are, by name."""
+        there = {split: getattr(self.splits, split) for split in SPLIT_NAMES}
+        return {split: table for split, table in there.items() if table is not None}
+
+    def labels(self) -> list[str]:
+        """Return the class names that occur, sorted."""
+        return sorted_labels({label for table in self.tables().values() for label in table.labels()})
+
+
+@dataclass
+class _Row:
+    """A clip of the combination, with its split, its source, and whether a copy of it is kept instead."""
+
+    clip: Clip
+    split: str
+    source: int
+    is_dropped: bool = False
+
+
+@dataclass
+class _Changes:
+    """What keeping each recording once changed, a text for each recording."""
+
+    copies: list[str] = field(default_factory=list)
+    relabelled: list[str] = field(default_factory=list)
+    held_out: list[str] = field(default_factory=list)
+    disagreeing: list[str] = field(default_factory=list)
+
+
+def combine(
+    sources: Sequence[Source], *, task: Task, separator: str, num_workers: int, stores: Path | None = None
+) -> Splits:
+    """Put the clips of several sources together, split by split.
+
+    A recording that is in several sources is kept once. Within a split the label of the last source counts. Between
+    splits, test goes before validation and validation before training, so no clip is trained on that another source
+    holds out. Copies within one source stay as they are. Manifests that are each a split of their own are not compared.
+
+    Args:
+        sources: one or more, in the order in which they count.
+        task: what a label is.
+        separator: stands between the labels of a cell, for ``multi_label``.
+        num_workers: threads that decode clips which may be copies.
+        stores: folder of waveform stores to look samples up in, before anything is decoded.
+
+    Raises:
+        DataError: the labels of two sources are of different kinds.
+    """
+    if len(sources) == 1:
+        return sources[0].splits
+    notes = [note for source in sources for note in source.splits.notes]
+    rows = [
+        _Row(clip, split, number)
+        for number, source in enumerate(sources)
+        for split, table in source.tables().items()
+        for clip in table
+    ]
+    if not _is_one_manifest_each(sources):
+        if task.has_one_class:
+            _check_labels_agree(sources, separator)
+        _spell_paths_alike(rows)
+        notes += [_describe(sources), *_keep_once(sources, rows, num_workers, stores)]
+        _name_apart(rows)
+    splits = Splits(notes=notes)
+    for split in SPLIT_NAMES:
+        clips = [row.clip for row in rows if row.split == split and not row.is_dropped]
+        tables = [source.tables()[split] for source in sources if split in source.tables()]
+        if tables:
+            origin = ", ".join(table.origin for table in tables)
+            reasons = dict.fromkeys(reason for table in tables for reason in table.reasons)
+            missing = tables[0].missing if len(tables) == 1 else None
+            setattr(splits, split, ClipTable(clips, origin, tuple(reasons), missing))
+    return splits
+
+
+def _is_one_manifest_each(sources: Sequence[Source]) -> bool:
+    """Whether every source is a manifest and no two of them are of the same split."""
+    splits = [split for source in sources for split in source.tables()]
+    return all(source.is_manifest for source in sources) and len(set(splits)) == len(splits)
+
+
+def _describe(sources: Sequence[Source]) -> str:
+    parts = []
+    known: set[str] = set()
+    for source in sources:
+        counts = ", ".join(
+            counted(len(table), f"{SHOWN_NAMES[split]} clip") for split, table in source.tables().items()
+        )
+        labels = source.labels()
+        new = [label for label in labels if label not in known] if known else []
+        classes = f"; {counted(len(labels), 'class')}" if labels else ""
+        parts.append(f"{source.name} ({counts}{classes}{f', new: {and_more(new)}' if new else ''})")
+        known.update(labels)
+    return f"sources combined: {', '.join(parts)}"
+
+
+# ---------------------------------------------------------------- recordings that are in several sources
+
+
+def _keep_once(sources: Sequence[Source], rows: Sequence[_Row], num_workers: int, stores: Path | None) -> list[str]:
+    """Mark the rows of which a copy is kept, and return what was done, in sentences."""
+    clips, numbers = [row.clip for row in rows], [row.source for row in rows]
+    groups = find_copies(clips, numbers, num_workers=num_workers, stores=stores)
+    changes = _Changes()
+    for group in groups:
+        _keep_one_of([rows[index] for index in group], sources, changes)
+    if changes.disagreeing:
+        logger.warning(
+            "%s held out by one source with another label in a later one; the label of the held-out split counts: %s. "
+            "To change it, list the clip with --eval_file or --test_file",
+            counted(len(changes.disagreeing), "recording"),
+            and_more(changes.disagreeing),
+        )
+    notes = []
+    if changes.copies:
+        text = f"{counted(len(changes.copies), 'recording')} of more than one source, each used once"
+        if changes.relabelled:
+            text += f"; the later label counts where labels differ ({len(changes.relabelled):,}: "
+            text += f"{and_more(changes.relabelled)})"
+        else:
+            text += f" ({and_more(changes.copies)}); their labels agree" if not changes.disagreeing else ""
+        notes.append(text)
+    if changes.held_out:
+        notes.append(
+            f"{counted(len(changes.held_out), 'training clip')} left out of training, because another source holds "
+            f"{agreeing(len(changes.held_out), 'them')} out for validation or test: {and_more(changes.held_out)}"
+        )
+    return notes
+
+
+def _keep_one_of(rows: Sequence[_Row], sources: Sequence[Source], changes: _Changes) -> None:
+    """Keep the copies of the last source in the split that is held out most; drop the others."""
+    best = max(rows, key=lambda row: (SPLIT_NAMES.index(row.split), row.source))
+    kept = [row for row in rows if (row.split, row.source) == (best.split, best.source)]
+    dropped = [row for row in rows if row not in kept]
+    changes.copies.append(best.clip.source)
+    for row in dropped:
+        row.is_dropped = True
+        differs = f"{row.clip.source} {row.clip.label_text!r} -> {best.clip.label_text!r}"
+        if row.split != best.split:
+            changes.held_out += [row.clip.source] if row.split == "train" else []
+            if row.source > best.source and row.clip.label_key != best.clip.label_key:
+                where = f"{best.clip.label_text!r} in {sources[best.source].name}"
+                changes.disagreeing.append(
+                    f"{row.clip.source} {where}, {row.clip.label_text!r} in {sources[row.source].name}"
+                )
+        elif row.clip.label_key != best.clip.label_key:
+            changes.relabelled.append(differs)
+    group = next((row.clip.group for row in dropped if row.clip.group is not None), None)
+    fold = next((row.clip.fold for row in dropped if row.clip.fold is not None), None)
+    for row in kept:
+        row.clip = replace(row.clip, group=row.clip.group or group, fold=row.clip.fold or fold)
+
+
+def _spell_paths_alike(rows: Sequence[_Row]) -> None:
+    """Give clips of one file one path: cuts of a recording stay together when splits are made."""
+    spelled: dict[str, str] = {}
+    for row in rows:
+        if row.clip.path is not None:
+            path = spelled.setdefault(os.path.abspath(row.clip.path), row.clip.path)
+            row.clip = row.clip if path == row.clip.path else replace(row.clip, path=path)
+
+
+def _name_apart(rows: Sequence[_Row]) -> None:
+    """Call clips by their whole path where relative paths of two sources are spelled the same."""
+    names: dict[str, set[int]] = defaultdict(set)
+    for row in rows:
+        names[row.clip.source].add(row.source)
+    for row in rows:
+        if len(names[row.clip.source]) > 1 and row.clip.path is not None:
+            row.clip = replace(row.clip, source=row.clip.path)
+
+
+# ---------------------------------------------------------------- labels of different kinds
+
+
+def _check_labels_agree(sources: Sequence[Source], separator: str) -> None:
+    """See that class names mean the same in all sources.
+
+    Raises:
+        DataError: one has numbers where another has names, or several labels in a cell.
+    """
+    labels = [source.labels() for source in sources]
+    for second, of_second in zip(sources, labels, strict=True):
+        for first, of_first in zip(sources, labels, strict=True):
+            if first is second or not of_first or not of_second:
+                continue
+            if all(map(_is_number, of_second)) and not any(map(_is_number, of_first)):
+                raise DataError(
+                    f"{second.name}: its labels are numbers ({and_more(of_second)}), those of {first.name} are names "
+                    f"({and_more(of_first)}). Give the classes the same names in both"
+                )
+            for label in of_second:
+                parts = [part.strip() for part in label.split(separator)]
+                if len(parts) > 1 and label not in of_first and set(parts) <= set(of_first):
+                    raise DataError(
+                        f"{second.name}: the label {label!r} names several classes of {first.name}. Add --task "
+                        "multi_label to learn several labels for each clip, or give each clip one label"
+                    )
+
+
+def _is_number(label: str) -> bool:
+    return label.strip().lstrip("-").isdigit()

@@ -1,0 +1,172 @@
+"""From a public data set as it is published to manifests that ``earmark train`` takes."""
+
+from __future__ import annotations
+
+import shlex
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from earmark.errors import DataError, OutputError, UsageError
+from earmark.files import csv_row, writing
+from earmark.sources.archives import extracted, is_archive
+from earmark.sources.corpora.common_language import COMMON_LANGUAGE
+from earmark.sources.corpora.corpus import ALL, Corpus, Found
+from earmark.sources.corpora.esc50 import ESC50
+from earmark.sources.corpora.gtzan import GTZAN
+from earmark.sources.corpora.ravdess import RAVDESS
+from earmark.sources.corpora.urbansound8k import URBANSOUND8K
+from earmark.words import agreeing, counted
+
+# what the command line calls them
+CORPORA: dict[str, Corpus] = {
+    "esc50": ESC50,
+    "urbansound8k": URBANSOUND8K,
+    "gtzan": GTZAN,
+    "ravdess": RAVDESS,
+    "common_language": COMMON_LANGUAGE,
+}
+LEFT_OUT = "left_out.csv"
+_NAMED = 3
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What was written.
+
+    Attributes:
+        manifests: by split; ``all`` where the data set has no splits.
+        left_out: the list of recordings that are in no manifest, if there are such.
+        lines: counts, what was left out, notes, and the command to train with, for a reader.
+    """
+
+    manifests: dict[str, Path]
+    left_out: Path | None
+    lines: list[str]
+
+
+def corpus_called(name: str) -> Corpus:
+    """A data set by its name; letter case, hyphens and underscores do not count.
+
+    Raises:
+        UsageError: none is called so.
+    """
+    plain = {known.replace("_", ""): corpus for known, corpus in CORPORA.items()}
+    corpus = plain.get(name.casefold().replace("-", "").replace("_", ""))
+    if corpus is None:
+        raise UsageError(f"no data set called {name}: earmark prepare knows {', '.join(CORPORA)}")
+    return corpus
+
+
+def prepare(name: str, source: str, output: str, *, skip_missing: bool = False, overwrite: bool = False) -> Prepared:
+    """Read a data set's own layout and write manifests of it.
+
+    Args:
+        name: one of :data:`CORPORA`.
+        source: its extracted folder, or its archive, which is extracted into the cache.
+        output: folder for ``all.csv``, or ``train.csv``, ``validation.csv`` and ``test.csv``, and ``left_out.csv``.
+        skip_missing: leave files out that the metadata names and that are not there.
+        overwrite: replace manifests that are there.
+
+    Raises:
+        UsageError: no such data set.
+        DataError: the folder or archive is not that data set, or not all of it.
+        OutputError: manifests are there already, or cannot be written.
+    """
+    corpus, folder = corpus_called(name), Path(output)
+    found = corpus.read(corpus.locate(_folder(Path(source))))
+    _settle_missing(corpus, found, skip=skip_missing)
+    if not any(found.tables.values()):
+        raise DataError(f"{found.root}: no recordings of {corpus.title} in it; extract the archive again")
+    manifests = {split: folder / f"{split}.csv" for split in found.tables}
+    _refuse_to_replace([*manifests.values(), folder / LEFT_OUT], overwrite=overwrite)
+    for split, rows in found.tables.items():
+        _write(manifests[split], list(rows[0]), (row.values() for row in rows))
+    left_out = folder / LEFT_OUT if found.left_out else None
+    if left_out:
+        _write(left_out, ["path", "reason"], ((str(path), reason) for path, reason in found.left_out))
+    elif overwrite:
+        (folder / LEFT_OUT).unlink(missing_ok=True)
+    return Prepared(manifests, left_out, _lines(corpus, found, manifests, left_out))
+
+
+def _folder(source: Path) -> Path:
+    if source.is_dir():
+        return source
+    if not source.exists():
+        raise DataError(f"{source}: no such file or folder; give the extracted data set, or its archive")
+    if not is_archive(source):
+        raise DataError(f"{source}: neither a folder nor an archive (.zip, .tar, .tar.gz)")
+    return extracted(source)
+
+
+def _settle_missing(corpus: Corpus, found: Found, *, skip: bool) -> None:
+    if not found.missing:
+        return
+    there = sum(map(len, found.tables.values()))
+    if not skip:
+        raise DataError(
+            f"{found.root}: {len(found.missing):,} of {there + len(found.missing):,} files that the metadata of "
+            f"{corpus.title} names {agreeing(len(found.missing), 'are')} missing, the first of them {found.missing[0]}"
+            "; extract the archive again, or leave them out with --on_missing skip"
+        )
+    found.left_out += [(path, "named in the metadata, not there") for path in found.missing]
+
+
+def _refuse_to_replace(paths: Sequence[Path], *, overwrite: bool) -> None:
+    there = [path for path in paths if path.exists()]
+    if there and not overwrite:
+        raise OutputError(f"{there[0]}: is there already; give another --output, or replace it with --overwrite")
+
+
+def _write(path: Path, header: Sequence[str], rows: Iterable[Iterable[str]]) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with writing(path, errors="strict") as stream:
+            stream.writelines(csv_row(row) for row in (header, *rows))
+    except UnicodeEncodeError as exc:
+        raise DataError(f"{path}: a path in it is not UTF-8 ({exc.object!r:.80}); rename that folder or file") from exc
+    except OSError as exc:
+        raise OutputError(f"{path}: cannot be written ({exc.strerror})") from exc
+
+
+def _lines(corpus: Corpus, found: Found, manifests: dict[str, Path], left_out: Path | None) -> list[str]:
+    rows = [row for table in found.tables.values() for row in table]
+    lines = [
+        f"{corpus.title} in {found.root}: {counted(len(rows), 'clip')}, "
+        f"{counted(len({row['label'] for row in rows}), 'class')}"
+    ]
+    if len(found.tables) > 1:
+        lines.append("splits: " + ", ".join(f"{len(table):,} {split}" for split, table in found.tables.items()))
+    if "fold" in rows[0]:
+        folds = sorted(Counter(row["fold"] for row in rows).items(), key=lambda item: (len(item[0]), item[0]))
+        lines.append("folds: " + ", ".join(f"{fold} ({count:,})" for fold, count in folds))
+    if left_out:
+        reasons = Counter(reason for _, reason in found.left_out)
+        named = [f"{count:,} ({reason})" for reason, count in reasons.most_common(_NAMED)]
+        more = f", {len(reasons) - _NAMED} more reasons" if len(reasons) > _NAMED else ""
+        lines.append(
+            f"left out: {counted(len(found.left_out), 'file')}, listed in {left_out}: {'; '.join(named)}{more}"
+        )
+    lines += [f"note: {note}" for note in [*_differences(corpus, rows), *found.notes]]
+    lines += [f"{split}: {path}" for split, path in manifests.items()]
+    return [*lines, f"train: {_command(corpus, manifests)}"]
+
+
+def _differences(corpus: Corpus, rows: Sequence[dict[str, str]]) -> list[str]:
+    """Where this copy is not what was published."""
+    notes = []
+    for what, here, published in (
+        ("clips", len(rows), corpus.clips),
+        ("classes", len({row["label"] for row in rows}), corpus.classes),
+    ):
+        if published is not None and here != published:
+            notes.append(f"{here:,} {what} here, {published:,} as published ({corpus.source})")
+    return notes
+
+
+def _command(corpus: Corpus, manifests: dict[str, Path]) -> str:
+    flags = [("train", "train_file"), (ALL, "train_file"), ("validation", "eval_file"), ("test", "test_file")]
+    given = [f"--{flag} {shlex.quote(str(manifests[split]))}" for split, flag in flags if split in manifests]
+    return " ".join(filter(None, ["earmark train", *given, corpus.flags, "--model_type tc_resnet --output_dir RUN"]))

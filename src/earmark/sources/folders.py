@@ -1,0 +1,161 @@
+"""Folders of recordings: one folder a class, or a ``metadata`` file beside the recordings."""
+
+from __future__ import annotations
+
+import os
+import unicodedata
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from earmark.clips.clip import Clip, ClipTable, Splits
+from earmark.clips.columns import PATH_COLUMNS, Columns
+from earmark.clips.split_columns import find_split_column, share_out_by
+from earmark.clips.split_names import SPLIT_FLAGS, SPLIT_NAMES, SplitNames
+from earmark.errors import DataError
+from earmark.files import others_beside
+from earmark.sources.folder_layout import FolderLayout, Place, find_folder_layout, metadata_file, unwrapped
+from earmark.sources.manifests import load_manifest
+from earmark.sources.tables.cells import label_of_folder
+from earmark.words import and_more, counted
+
+
+def load_folder(
+    folder: str | os.PathLike[str], names: SplitNames | None = None, columns: Columns | None = None
+) -> Splits:
+    """Read class folders, or an audiofolder with ``metadata.csv|jsonl|parquet``.
+
+    Either may be below folders of splits: see :mod:`earmark.sources.folder_layout`. Clips are sorted by path.
+
+    Args:
+        folder: where the recordings are.
+        names: what the splits are called.
+        columns: columns of the metadata file.
+
+    Raises:
+        DataError: there is nothing to learn from, or what is there has more than one meaning.
+    """
+    root, names, columns = Path(folder), names or SplitNames(), columns or Columns()
+    check_is_folder(root)
+    inner = unwrapped(root, names)
+    if metadata_file(inner) is not None:
+        return load_metadata(inner, names, columns)
+    layout = find_folder_layout(root, names)
+    if layout.unlabelled is not None:
+        raise DataError(layout.unlabelled)
+    return load_layout(layout, columns)
+
+
+def check_is_folder(root: Path) -> None:
+    """See that a folder is there.
+
+    Raises:
+        DataError: it is not, or is a file.
+    """
+    if not root.is_dir():
+        missing = f"no such folder{others_beside(root, folders=True)}"
+        raise DataError(f"{root}: {'is a file, not a folder' if root.exists() else missing}")
+
+
+def load_layout(layout: FolderLayout, columns: Columns) -> Splits:
+    """Read the recordings of a layout that has places."""
+    splits = Splits(notes=list(layout.notes))
+    for split, place in layout.places.items():
+        if metadata_file(place.path) is not None:
+            setattr(splits, split, _metadata_table(place.path, columns))
+            continue
+        setattr(splits, split, _class_table(place, columns))
+        if place.empty:
+            no_class = f"has no recordings, so there is no class {place.empty[0]!r}"
+            if len(place.empty) > 1:
+                no_class = f"{len(place.empty)} folders have no recordings, so they are no classes"
+            where = place.path / place.empty[0] if len(place.empty) == 1 else place.path
+            more = f": {and_more(place.empty)}" if len(place.empty) > 1 else ""
+            splits.notes.append(f"{where}: {no_class}{more}")
+        if place.loose:
+            splits.notes.append(
+                f"{place.path}: did not use {counted(len(place.loose), 'recording')} in no class folder "
+                f"({os.path.basename(place.loose[0])})"
+            )
+    splits.notes += layout.skipped.notes(layout.root)
+    return splits
+
+
+def load_metadata(folder: Path, names: SplitNames, columns: Columns) -> Splits:
+    """Read the recordings that the metadata file of a folder lists, split by split."""
+    return by_split(_metadata_table(folder, columns), folder, names)
+
+
+def by_split(table: ClipTable, folder: Path, names: SplitNames) -> Splits:
+    """Share the clips of one table out over the splits that their paths or a column name.
+
+    A path that begins with the folder of a split belongs to that split. If no path does, a column of splits decides
+    (:mod:`earmark.clips.split_columns`); without one, all clips are for training.
+
+    Args:
+        table: all clips.
+        folder: where paths are counted from.
+        names: what the splits are called.
+
+    Raises:
+        DataError: some paths begin with the folder of a split, or some cells are splits, and others are not.
+    """
+    parts = [_parts(clip, folder) for clip in table]
+    found = [names.of_path(one) for one in parts]
+    if not any(found):
+        column = find_split_column(table, names)
+        if column is None:
+            return Splits(train=table)
+        column.check_every_row()
+        return share_out_by(column, table)
+    if None in found:
+        _refuse_others(table, parts, found)
+    splits = Splits()
+    for split in SPLIT_NAMES:
+        rows = [i for i, name in enumerate(found) if name == split]
+        if rows:
+            setattr(splits, split, table.keep(rows))
+    return splits
+
+
+def _parts(clip: Clip, folder: Path) -> list[str]:
+    """Return the path of a clip from ``folder`` on, folder by folder."""
+    text = clip.source.replace("\\", "/")
+    if clip.path is not None:
+        relative = os.path.relpath(clip.path, folder)
+        if not relative.startswith(os.pardir):
+            text = relative.replace(os.sep, "/")
+    return [part for part in text.split("/") if part not in ("", ".")]
+
+
+def _refuse_others(table: ClipTable, parts: list[list[str]], found: list[str | None]) -> None:
+    def listed(rows: Mapping[str, int]) -> str:
+        return and_more([f"{name} ({counted(count, 'row')})" for name, count in rows.items()], 6)
+
+    first = [f"{one[0]}/" if len(one) > 1 else "no folder" for one in parts]
+    of_splits = Counter(name for name, split in zip(first, found, strict=True) if split is not None)
+    others = Counter(name for name, split in zip(first, found, strict=True) if split is None)
+    name = next(iter(others)).rstrip("/")
+    is_class = " ".join(f"{SPLIT_FLAGS[split]} none" for split in SPLIT_NAMES if split in found)
+    raise DataError(
+        f"{table.origin}: paths begin with folders of splits, {listed(of_splits)}, and with others, {listed(others)}. "
+        f"Say which split the others are (--eval_split_name {name}, --test_split_name {name}), or give each split a "
+        f"table of its own with --train_file, --eval_file and --test_file. If {' and '.join(of_splits)} "
+        f"{'is a class' if len(of_splits) == 1 else 'are classes'}, add {is_class}"
+    )
+
+
+def _metadata_table(folder: Path, columns: Columns) -> ClipTable:
+    path = metadata_file(folder)
+    assert path is not None
+    return load_manifest(path, replace(columns, usual_audio=("file_name", *PATH_COLUMNS)))
+
+
+def _class_table(place: Place, columns: Columns) -> ClipTable:
+    """Return the clips of class folders. macOS and archives made there write é as two characters; a class is one."""
+    clips: list[Clip] = []
+    for name, paths in place.classes.items():
+        label = label_of_folder(unicodedata.normalize("NFC", name), str(place.path / name), columns)
+        clips += [Clip(source=path, path=path, label=label) for path in paths]
+    return ClipTable(clips, str(place.path))

@@ -1,0 +1,109 @@
+"""Find recordings that are in more than one source, under the same name or another, before any split is made."""
+
+from __future__ import annotations
+
+import os
+from collections import defaultdict
+from collections.abc import Hashable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+
+from earmark.audio.content import is_sound
+from earmark.audio.decode import duration_s
+from earmark.clips.clip import Clip, ClipTable
+from earmark.progress import Progress
+from earmark.store.known_contents import read_contents
+
+_ROUNDING_S = 0.1  # manifests round durations
+_CHUNK = 64  # clips between two updates of the progress
+
+
+def find_copies(
+    clips: Sequence[Clip], source_of: Sequence[int], *, num_workers: int, stores: Path | None = None
+) -> list[list[int]]:
+    """Group the clips that are the same stretch of sound and are in at least two sources.
+
+    Clips with the same path and cut are the same without being read. Of the others only those are decoded that are as
+    long as a clip of another source: equal samples (:mod:`earmark.audio.content`) make copies of them. Silent and
+    unreadable clips are copies of nothing. A clip from the start of a recording whose duration is that of the recording
+    up to rounding, as in NeMo manifests, is the whole recording.
+
+    Args:
+        clips: N clips.
+        source_of: number of the source of each.
+        num_workers: threads that decode.
+        stores: folder of waveform stores, which know the samples of clips that an earlier run decoded.
+
+    Returns:
+        Rows of each group in order, the groups in the order of their first row.
+    """
+    clips, durations_ms = _measured(clips, num_workers)
+    rows_at = _grouped((_place(clip), row) for row, clip in enumerate(clips))
+    of_place = {rows[0]: rows for rows in rows_at.values()}  # the first row stands for the others
+    content = _contents(clips, durations_ms, of_place, source_of, num_workers, stores)
+    same = _grouped((content.get(row) or ("row", row), row) for row in of_place)
+    groups = [sorted(other for row in rows for other in of_place[row]) for rows in same.values()]
+    return sorted(rows for rows in groups if _number_of_sources(rows, source_of) > 1)
+
+
+def _measured(clips: Sequence[Clip], num_workers: int) -> tuple[list[Clip], list[int]]:
+    """Return the clips, those that span their recording without a duration, and their lengths in ms."""
+    found: list[tuple[Clip, int]] = []
+    pool = ThreadPoolExecutor(max(1, num_workers), thread_name_prefix="copies")
+    try:
+        with Progress("measuring the recordings", len(clips)) as progress:
+            for one in pool.map(_as_whole, clips):
+                found.append(one)
+                if len(found) % _CHUNK == 0 or len(found) == len(clips):
+                    progress.to(len(found), len(clips))
+    finally:
+        pool.shutdown(cancel_futures=True)  # Ctrl-C must not wait for all clips
+    return [clip for clip, _ in found], [milliseconds for _, milliseconds in found]
+
+
+def _as_whole(clip: Clip) -> tuple[Clip, int]:
+    """Return a clip, without a duration if it spans its recording, and its length in ms, 0 if that is unknown."""
+    if clip.duration_s is None or clip.offset_s > 0:
+        return clip, round(1000 * duration_s(clip))
+    whole = replace(clip, duration_s=None)
+    whole_s = duration_s(whole)
+    if whole_s > 0 and abs(whole_s - clip.duration_s) <= _ROUNDING_S:
+        return whole, round(1000 * whole_s)
+    return clip, round(1000 * clip.duration_s)
+
+
+def _contents(
+    clips: Sequence[Clip],
+    durations_ms: Sequence[int],
+    of_place: dict[int, list[int]],
+    source_of: Sequence[int],
+    num_workers: int,
+    stores: Path | None,
+) -> dict[int, int]:
+    """Return the content of the clips that may be copies, by row."""
+    to_decode = []
+    for rows in _grouped((durations_ms[row], row) for row in of_place).values():
+        if len(rows) > 1 and _number_of_sources([i for row in rows for i in of_place[row]], source_of) > 1:
+            to_decode += rows
+    table = ClipTable([clips[row] for row in to_decode], "sources")
+    contents, _ = read_contents(table, num_threads=num_workers, stores=stores, what="looking for copies")
+    sound = is_sound(contents)
+    return {row: int(contents[i]) for i, row in enumerate(to_decode) if sound[i]}
+
+
+def _number_of_sources(rows: Iterable[int], source_of: Sequence[int]) -> int:
+    return len({source_of[row] for row in rows})
+
+
+def _grouped(pairs: Iterable[tuple[Hashable, int]]) -> dict[Hashable, list[int]]:
+    groups: dict[Hashable, list[int]] = defaultdict(list)
+    for key, row in pairs:
+        groups[key].append(row)
+    return groups
+
+
+def _place(clip: Clip) -> Hashable:
+    if clip.read_bytes is not None or clip.path is None:
+        return id(clip)
+    return os.path.abspath(clip.path), clip.offset_s, clip.duration_s

@@ -1,0 +1,127 @@
+"""Folders of sounds that training clips are changed with: noise, and impulse responses of rooms and microphones."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from earmark.audio.decode import power_left_in_mono
+from earmark.audio.reading import Waveforms
+from earmark.audio.samples import LEAST_LEFT
+from earmark.clips.clip import Clip, ClipTable, fingerprint
+from earmark.errors import DataError
+from earmark.files import others_beside
+from earmark.settings.data_flags import DataArguments
+from earmark.sources.listing import list_recordings
+from earmark.store.scan import BadClip
+from earmark.store.usable import read_usable, stop_or_say
+
+RESPONSES = "augment_reverb"  # the flag whose folder holds impulse responses
+
+
+@dataclass(frozen=True)
+class Sounds:
+    """Recordings without labels, none of them silent.
+
+    Attributes:
+        table: the recordings.
+        waveforms: their samples; row ``rows[i]`` is sound ``i``.
+        rows: int64 (S,), S >= 1.
+        bad: ``(flag, clip)`` for every recording that cannot be used and is left out.
+    """
+
+    table: ClipTable
+    waveforms: Waveforms
+    rows: np.ndarray
+    bad: list[tuple[str, BadClip]]
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def name(self, index: int) -> str:
+        """File name of sound ``index``."""
+        return Path(self.table[int(self.rows[index])].source).name
+
+    def lengths(self) -> np.ndarray:
+        """Samples of each, int64 (S,)."""
+        return np.asarray(self.waveforms.num_samples)[self.rows]
+
+    def read(self, index: int, start: int, count: int) -> np.ndarray:
+        """``count`` samples of sound ``index`` from ``start`` on, float32 (count,)."""
+        row = self.rows[index : index + 1]
+        numbers = self.waveforms.read_batch(row, np.array([start]), np.array([count]), count)[0]
+        return numbers.astype(np.float32) * np.float32(self.waveforms.scales[row[0]])
+
+    def fingerprint(self) -> str:
+        """Short text that tells these from others."""
+        return f"{len(self):,} sounds {fingerprint(self.table.keep(self.rows.tolist()))}"
+
+
+def load_sounds(folders: Mapping[str, str], sampling_rate_hz: int, options: DataArguments) -> dict[str, Sounds]:
+    """Decode folders of sounds, once for all runs where the waveform store is on.
+
+    Args:
+        folders: by the flag that names each; recordings in them and below are taken. Those of ``augment_reverb`` are
+            impulse responses, which a mean of opposite channels would make nonsense of.
+        sampling_rate_hz: rate they are used at.
+        options: its store and decoder threads; ``on_bad_audio`` decides whether sounds that are unreadable, hold NaN,
+            are silent or cancel end the run or are left out, which is said.
+
+    Returns:
+        The sounds of each flag.
+
+    Raises:
+        DataError: no folder, no recordings in one, or bad ones under ``on_bad_audio=fail``, those of all folders
+            together.
+    """
+    tables = {flag: _listed(flag, folder) for flag, folder in folders.items()}
+    parts, unreadable = read_usable(tables, sampling_rate_hz, _without_labels(options))
+    faults = [*unreadable]
+    for flag, clips in parts.items():
+        row_of = {id(clip): row for row, clip in enumerate(tables[flag])}
+        for clip, wave in zip(clips.table, clips.waveforms.iterate(range(len(clips.table))), strict=True):
+            reason = _fault(clip, wave, is_response=flag == RESPONSES)
+            if reason is not None:
+                faults.append((flag, BadClip(row_of[id(clip)], clip.source, reason)))
+    stop_or_say(faults, options.on_bad_audio)
+    sounds = {}
+    for flag, clips in parts.items():
+        bad = [fault for fault in faults if fault[0] == flag]
+        sources = {clip.source for _, clip in bad}
+        rows = np.array([row for row, clip in enumerate(clips.table) if clip.source not in sources], dtype=np.int64)
+        if not len(rows):
+            raise DataError(f"--{flag} {folders[flag]}: none of its {len(tables[flag])} recordings can be used")
+        sounds[flag] = Sounds(clips.table, clips.waveforms, rows, bad)
+    return sounds
+
+
+def _listed(flag: str, folder: str) -> ClipTable:
+    if not Path(folder).is_dir():
+        raise DataError(f"--{flag} {folder}: no such folder{others_beside(Path(folder), folders=True)}")
+    listing = list_recordings(Path(folder))
+    listing.log_skipped()
+    clips = [Clip(source=path, path=path) for path in listing.paths]
+    if not clips:
+        raise DataError(f"--{flag} {folder}: no recordings (.wav, .flac, .mp3, ...) in it or below")
+    return ClipTable(clips, folder)
+
+
+def _fault(clip: Clip, samples: np.ndarray, *, is_response: bool) -> str | None:
+    """Why a sound that can be read is of no use; ``None`` where it is."""
+    left = power_left_in_mono(clip) if is_response else 1.0
+    if left < LEAST_LEFT:
+        return (
+            f"its channels are of opposite phase and cancel: their mean has {100 * left:.2g} % of the power that it "
+            "would have of channels with nothing in common; turn one of them round, or keep one alone"
+        )
+    return None if samples.any() else "digital silence"
+
+
+def _without_labels(options: DataArguments) -> DataArguments:
+    """The settings of decoding alone."""
+    kept = ("on_bad_audio", "store", "store_dir", "preprocessing_num_workers")
+    return dataclasses.replace(DataArguments(), **{name: getattr(options, name) for name in kept})

@@ -1,0 +1,244 @@
+"""The Speech Commands archive as the keyword-spotting task of SUPERB: ``docs/superb_ks.md`` derives the counts.
+
+Speech Commands: Warden 2018, arXiv:1804.03209. SUPERB: Yang et al. 2021, arXiv:2105.01051; the splits are those of
+its public data-set script.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import soundfile
+
+from earmark.clips.clip import Clip, ClipTable, Splits
+from earmark.errors import AudioError, DataError
+from earmark.sources.archives import extracted
+from earmark.sources.cuts import Stretch, cut_at_random
+from earmark.words import agreeing, counted
+
+COMMANDS = ("yes", "no", "up", "down", "left", "right", "on", "off", "stop", "go")
+SILENCE, UNKNOWN = "_silence_", "_unknown_"
+BACKGROUND = "_background_noise_"
+
+_LISTS = {"validation": "validation_list.txt", "testing": "testing_list.txt"}
+_VERSIONS = ("v0.01", "v0.02")
+_ONLY_IN_V002 = ("backward", "follow", "forward", "learn", "visual")
+_ARCHIVE_SUFFIXES = (".tar.gz", ".tgz", ".tar")
+_HELD_OUT_SHARE = 0.2  # of each background recording, at its end: silence of validation only
+_CUT_S = 1.0
+
+
+def load_superb_ks(data_dir: str, *, silence_percentage: float | None, seed: int) -> Splits:
+    """Read the Speech Commands archive, split and labelled as SUPERB's keyword spotting.
+
+    Training takes every recording that neither list names, the background recordings included, whole, as
+    ``_silence_``; validation is ``validation_list.txt``; test is the separate test archive. The ten commands keep
+    their names, every other word is ``_unknown_``.
+
+    Args:
+        data_dir: the extracted archive (v0.01 or v0.02), its ``.tar.gz``, or a folder that holds either under its
+            published name. The test archive is looked for inside it and beside it.
+        silence_percentage: ``None`` for exactly SUPERB. A number puts one-second cuts of the background recordings in
+            the place of the whole ones, this many percent of the training words; validation gets its own from the
+            last fifth of each recording, which training then does not use.
+        seed: of the places of those cuts.
+
+    Returns:
+        Three splits, sorted by path; ``group`` is the speaker. Without a test archive, test is ``testing_list.txt``,
+        and a note says so.
+
+    Raises:
+        DataError: there is no such archive, or it is damaged or lacks its lists, a listed file or all words.
+    """
+    root, test_root = _locate(Path(data_dir))
+    recordings = _recordings(root)
+    if not any(folder != BACKGROUND for folder, _ in recordings):
+        raise DataError(f"{root}: no wav files in word folders; give the extracted Speech Commands archive")
+    listed = {name: _read_list(root, file, recordings) for name, file in _LISTS.items()}
+    _check_disjoint(root, listed)
+    train = [item for item in recordings if item not in listed["validation"] and item not in listed["testing"]]
+    splits = Splits(
+        train=_table(root, train),
+        validation=_table(root, sorted(listed["validation"])),
+        test=_test_table(root, test_root, listed["testing"]),
+    )
+    background = sum(folder == BACKGROUND for folder, _ in recordings)
+    splits.notes.append(
+        f"Speech Commands in {root}: {counted(len(recordings), 'recording')} ({background} of them background), "
+        f"{len(listed['validation']):,} listed for validation and {len(listed['testing']):,} for testing, "
+        f"the other {len(train):,} train"
+    )
+    splits.notes.append(_note_on_test(splits, test_root))
+    if silence_percentage is not None:
+        _cut_silence(splits, silence_percentage, seed)
+    return splits
+
+
+# ---------------------------------------------------------------- where things are
+
+
+def _locate(path: Path) -> tuple[Path, Path | None]:
+    """``(archive, test archive or None)``, both extracted."""
+    if not path.exists():
+        raise DataError(f"{path}: no such file or folder; give the Speech Commands archive, extracted or as .tar.gz")
+    if path.is_file():
+        if not path.name.endswith(_ARCHIVE_SUFFIXES):
+            raise DataError(f"{path}: not an archive; give speech_commands_v0.01.tar.gz or the extracted folder")
+        root = extracted(path)
+        return root, _find_test_set(root, [path.parent])
+    if _is_archive_folder(path):
+        return path, _find_test_set(path, [path, path.absolute().parent])
+    for version in _VERSIONS:
+        root_or_none = _folder_or_archive(path, f"speech_commands_{version}")
+        if root_or_none is not None:
+            return root_or_none, _find_test_set(root_or_none, [root_or_none, path])
+    raise DataError(
+        f"{path}: neither an extracted Speech Commands archive (word folders, validation_list.txt) nor a folder that "
+        "holds speech_commands_v0.01 or speech_commands_v0.01.tar.gz"
+    )
+
+
+def _is_archive_folder(path: Path) -> bool:
+    return any((path / name).is_file() for name in _LISTS.values()) or (path / "yes").is_dir()
+
+
+def _find_test_set(root: Path, places: list[Path]) -> Path | None:
+    """The test archive of the same version; version 0.02 is told by its five additional words."""
+    version = "v0.02" if any((root / word).is_dir() for word in _ONLY_IN_V002) else "v0.01"
+    for place in places:
+        found = _folder_or_archive(place, f"speech_commands_test_set_{version}")
+        if found is not None:
+            return found
+    return None
+
+
+def _folder_or_archive(place: Path, name: str) -> Path | None:
+    if (place / name).is_dir():
+        return place / name
+    for suffix in _ARCHIVE_SUFFIXES:
+        if (place / f"{name}{suffix}").is_file():
+            return extracted(place / f"{name}{suffix}")
+    return None
+
+
+# ---------------------------------------------------------------- from files to clips
+
+
+def _recordings(root: Path) -> list[tuple[str, str]]:
+    """``(word folder, file name)`` of every recording, sorted; a test archive inside lies one folder deeper."""
+    folders = [entry for entry in root.iterdir() if entry.is_dir() and not entry.name.startswith(".")]
+    return sorted(
+        (folder.name, file.name)
+        for folder in folders
+        for file in folder.iterdir()
+        if file.suffix == ".wav" and not file.name.startswith(".")
+    )
+
+
+def _read_list(root: Path, name: str, recordings: list[tuple[str, str]]) -> set[tuple[str, str]]:
+    path = root / name
+    try:
+        lines = path.read_text(encoding="utf-8").split()
+    except FileNotFoundError as exc:
+        raise DataError(f"{path}: no such file; the Speech Commands archive has it, so this copy is not whole") from exc
+    except (OSError, UnicodeDecodeError) as exc:
+        raise DataError(f"{path}: cannot be read ({exc})") from exc
+    present = set(recordings)
+    listed = {(folder, file) for folder, _, file in (line.partition("/") for line in lines)}
+    missing = sorted(listed - present)
+    if missing:
+        raise DataError(
+            f"{path}: {len(missing):,} of {counted(len(listed), 'listed file')} {agreeing(len(missing), 'are')} "
+            f"missing, the first of them {'/'.join(missing[0])}; extract the archive again"
+        )
+    if not listed:
+        raise DataError(f"{path}: lists no files; extract the archive again")
+    return listed
+
+
+def _check_disjoint(root: Path, listed: dict[str, set[tuple[str, str]]]) -> None:
+    both = sorted(listed["validation"] & listed["testing"])
+    if both:
+        raise DataError(
+            f"{root}: {counted(len(both), 'file')} {agreeing(len(both), 'are')} in validation_list.txt and in "
+            f"testing_list.txt, the first of them {'/'.join(both[0])}; remove {agreeing(len(both), 'them')} from one"
+        )
+
+
+def _table(root: Path, items: list[tuple[str, str]]) -> ClipTable:
+    return ClipTable([_clip(root, folder, file) for folder, file in items], str(root))
+
+
+def _clip(root: Path, folder: str, file: str) -> Clip:
+    path = str(root / folder / file)
+    speaker, mark, _ = file.partition("_nohash_")
+    return Clip(source=path, label=_label(folder), path=path, group=speaker if mark else None)
+
+
+def _label(folder: str) -> str:
+    if folder in COMMANDS:
+        return folder
+    return SILENCE if folder in (SILENCE, BACKGROUND) else UNKNOWN
+
+
+def _test_table(root: Path, test_root: Path | None, testing: set[tuple[str, str]]) -> ClipTable:
+    if test_root is None:
+        return _table(root, sorted(testing))
+    table = _table(test_root, _recordings(test_root))
+    if not table.clips:
+        raise DataError(f"{test_root}: no wav files in word folders; extract the test archive again, or remove it")
+    return table
+
+
+def _note_on_test(splits: Splits, test_root: Path | None) -> str:
+    count = 0 if splits.test is None else len(splits.test)
+    if test_root is None:
+        return (
+            f"no test archive (speech_commands_test_set_*) inside or beside the data: the {count:,} clips of "
+            "testing_list.txt are the test set, which has no silence and is not the one that SUPERB reports"
+        )
+    return f"test set: the {count:,} recordings in {test_root}"
+
+
+# ---------------------------------------------------------------- silence as one-second cuts
+
+
+def _cut_silence(splits: Splits, percentage: float, seed: int) -> None:
+    assert splits.train is not None
+    assert splits.validation is not None
+    words = [clip for clip in splits.train if clip.label != SILENCE]
+    recordings = [clip for clip in splits.train if clip.label == SILENCE]
+    counts = [round(percentage / 100 * number) for number in (len(words), len(splits.validation))]
+    if SILENCE in splits.validation.labels():
+        counts[1] = 0
+    if not recordings and any(counts):
+        raise DataError(f"{splits.train.origin}: no {BACKGROUND} to cut silence from; extract the archive again")
+    parts = [_parts(clip, hold_out=counts[1] > 0) for clip in recordings]
+    rng = np.random.default_rng(seed)
+    train = cut_at_random([first for first, _ in parts], [_CUT_S] * counts[0], SILENCE, rng)
+    held_out = cut_at_random([last for _, last in parts], [_CUT_S] * counts[1], SILENCE, rng)
+    splits.train = ClipTable(words + train, splits.train.origin)
+    splits.validation = ClipTable(splits.validation.clips + held_out, splits.validation.origin)
+    splits.notes.append(
+        f"silence is {percentage:g} % of the words, not SUPERB's: {counts[0]:,} one-second cuts for training in the "
+        f"place of {len(recordings)} whole background recordings"
+        + (f", {counts[1]:,} for validation from the last fifth of each, which training leaves out" * (counts[1] > 0))
+    )
+
+
+def _parts(clip: Clip, *, hold_out: bool) -> tuple[Stretch, Stretch]:
+    """Return the part of a background recording for training and the one for validation."""
+    assert clip.path is not None
+    try:
+        info = soundfile.info(clip.path)
+    except soundfile.LibsndfileError as exc:
+        raise AudioError(clip.source, f"cannot be read ({exc.error_string})") from exc
+    one_cut = round(_CUT_S * info.samplerate)
+    held_out = max(one_cut, round(_HELD_OUT_SHARE * info.frames)) if hold_out else 0
+    if info.frames - held_out < one_cut:
+        raise AudioError(
+            clip.source, f"{info.frames / info.samplerate:.2f} s are too short to cut seconds of silence from"
+        )
+    middle = info.frames - held_out
+    return Stretch(clip, info.samplerate, 0, middle), Stretch(clip, info.samplerate, middle, info.frames)

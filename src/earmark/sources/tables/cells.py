@@ -1,0 +1,230 @@
+"""What a cell means: class names, several labels, numbers, groups."""
+
+from __future__ import annotations
+
+import ast
+import json
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from earmark.clips.clip import Label
+from earmark.clips.columns import Columns
+from earmark.errors import DataError
+from earmark.sources.tables.sheet import CellError
+
+# how pandas, numpy, Python, R, SQL and Excel write a missing value; "none" in small letters is a word
+MISSING = frozenset(
+    ("", "nan", "NaN", "NAN", "-nan", "None", "null", "NULL", "NA", "N/A", "n/a", "#N/A", "<NA>", "NaT", "\\N")
+)
+_BRACKETS = {"[": "]", "(": ")", "{": "}"}
+_QUOTED = r"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\""
+_NUMPY_LIST = re.compile(rf"\[\s*(?:{_QUOTED})(?:\s+(?:{_QUOTED}))+\s*\]")
+_CHOICES = "choices"  # key under which Label Studio exports several choices
+_HOW_TO_SKIP = "Fill in the cell, or leave such rows out with --on_missing_label skip"
+
+
+def is_missing(value: Any) -> bool:
+    """Whether a cell is empty, or text that stands for a missing value."""
+    if isinstance(value, str):
+        return value.strip() in MISSING
+    return value is None or (isinstance(value, float) and math.isnan(value))
+
+
+def parse_label(value: Any, columns: Columns, names: Sequence[str] | None = None) -> Label | None:
+    """Return what a cell says about its clip, ``None`` for a missing label.
+
+    Args:
+        value: the cell. Several labels are a list, text that is a JSON or Python list, tuple or set, or names with a
+            separator between them; an empty list or text says that no label applies.
+        columns: the task, and the separator.
+        names: class names by number, for tables that have them.
+
+    Raises:
+        CellError: it is of another kind.
+    """
+    if columns.task.has_several and isinstance(value, str) and not value.strip():
+        return ()
+    if is_missing(value) or (names is not None and value == -1 and not isinstance(value, bool)):
+        return None
+    return columns.task.read_label(_Cell(value, columns.separator, names))
+
+
+@dataclass(frozen=True)
+class _Cell:
+    """The label in a cell, as the task takes it."""
+
+    value: Any
+    separator: str
+    names: Sequence[str] | None = None
+
+    def one_class(self) -> str | None:
+        items = _listed(self.value)
+        if items is None:
+            return class_name(self.value, self.names)
+        if len(items) > 1:
+            shown = ", ".join(item if isinstance(item, str) else _short(item) for item in items)
+            raise CellError(
+                f"the label is a list of {len(items)}: {shown:.60}",
+                "Give each clip one class name, or add --task multi_label",
+            )
+        return class_name(items[0], self.names) if items and not is_missing(items[0]) else None
+
+    def classes(self) -> tuple[str, ...]:
+        items = _listed(self.value)
+        if items is None and isinstance(self.value, str):
+            if self.value.lstrip().startswith("["):
+                raise CellError(f"the labels {_short(self.value)} are not a JSON list, nor a list as Python writes it")
+            items = [name for name in self.value.split(self.separator) if name.strip()]
+        named = [class_name(item, self.names).strip() for item in ([self.value] if items is None else items)]
+        return tuple(dict.fromkeys(named))
+
+    def number(self) -> float:
+        try:
+            number = math.nan if isinstance(self.value, bool) else float(self.value)
+        except OverflowError:
+            number = math.inf
+        except (TypeError, ValueError) as exc:
+            raise CellError(
+                f"{_short(self.value)} is not a number; --task regression learns one for each clip"
+            ) from exc
+        if not math.isfinite(number):
+            raise CellError(f"{_short(self.value)} is not a finite number")
+        return number
+
+
+class _FolderName(_Cell):
+    """The label in the name of a folder: whatever it is called is a class."""
+
+    def one_class(self) -> str:
+        return str(self.value)
+
+
+def no_label(columns: Columns, column: str = "") -> CellError:
+    """Return the fault of a cell without a label."""
+    inside = f" in column {column!r}" if column else ""
+    hint = columns.task.no_label_hint
+    return CellError(f"{columns.task.no_label}{inside}{hint and f'; {hint}'}", _HOW_TO_SKIP)
+
+
+def read_label(value: Any, where: str, columns: Columns, names: Sequence[str] | None = None) -> Label | None:
+    """Return the label in one cell: see :func:`parse_label`.
+
+    Raises:
+        DataError: nothing in it, where labels are needed, or something of another kind.
+    """
+    try:
+        label = parse_label(value, columns, names)
+        if label is None and columns.needs_labels:
+            raise no_label(columns)
+    except CellError as exc:
+        raise DataError(f"{where}: {exc}") from exc
+    return label
+
+
+def label_of_folder(name: str, where: str, columns: Columns) -> Label | None:
+    """Return what the name of a folder says about its recordings: a folder called ``nan`` or ``None`` is a class.
+
+    Raises:
+        DataError: it is not a number, with ``--task regression``.
+    """
+    try:
+        return columns.task.read_label(_FolderName(name, columns.separator))
+    except CellError as exc:
+        raise DataError(f"{where}: {exc}") from exc
+
+
+def _listed(value: Any) -> list[Any] | None:
+    """Return the items of a list or of text that is one; ``None`` for anything else.
+
+    Python's tuples and sets, numpy's ``['a' 'b']`` and Label Studio's ``{"choices": [...]}`` are lists, too.
+    """
+    if isinstance(value, Mapping) and list(value) == [_CHOICES]:
+        value = value[_CHOICES]
+    if isinstance(value, list | tuple | set | frozenset):
+        return sorted(value, key=str) if isinstance(value, set | frozenset) else list(value)
+    if not isinstance(value, str) or not (text := value.strip()) or text[-1] != _BRACKETS.get(text[0]):
+        return None
+    if _NUMPY_LIST.fullmatch(text):
+        return [ast.literal_eval(item) for item in re.findall(_QUOTED, text)]
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError):
+        try:
+            found = ast.literal_eval(text)
+        except (ValueError, SyntaxError, MemoryError, RecursionError):
+            return None
+    if found == {}:
+        return []
+    if isinstance(found, Mapping) and list(found) != [_CHOICES]:
+        raise CellError(f"the label {_short(value)} is a dict", "Give the class name, or a list of class names")
+    return None if isinstance(found, str | int | float) else _listed(found)
+
+
+def _short(value: Any) -> str:
+    """Return the beginning of a cell for a message, however long or deep it is."""
+    try:
+        return f"{value!r:.60}"
+    except (RecursionError, ValueError):  # lists in lists, or a number of more digits than Python prints
+        return "nested too deeply to show" if isinstance(value, Mapping | list) else "too long to show"
+
+
+def class_name(value: Any, names: Sequence[str] | None = None) -> str:
+    """Return the class name in a cell.
+
+    Args:
+        value: the cell; whole numbers become text, or the name they stand for.
+        names: class names by number, for tables that have them.
+
+    Raises:
+        CellError: nothing in it, a list, or a number that is not whole.
+    """
+    if isinstance(value, str):
+        if value.strip():
+            return value.strip()
+        raise CellError("has no label")
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, float) and math.isfinite(value) and not value.is_integer():
+        raise CellError(
+            f"the label {value} is a measurement, not a class",
+            "Name the column with the classes with --label_column_name, or learn the numbers with --task regression",
+        )
+    if isinstance(value, float) and math.isfinite(value):
+        value = int(value)
+    if isinstance(value, int):
+        return _name_of_number(value, names)
+    if is_missing(value):
+        raise CellError("has no label")
+    raise CellError(
+        f"the label is a {type(value).__name__} ({_short(value)})",
+        "Give each clip one class name, or add --task multi_label for several",
+    )
+
+
+def _name_of_number(number: int, names: Sequence[str] | None) -> str:
+    if names is None:
+        return str(number)
+    if not 0 <= number < len(names):
+        raise CellError(f"the label {number} has no name: the table names {len(names)} classes, 0 to {len(names) - 1}")
+    return names[number]
+
+
+def text_or_none(value: Any) -> str | None:
+    """Return a group or fold as text; ``None`` for an empty cell."""
+    if is_missing(value):
+        return None
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    return str(value).strip()
+
+
+def plain_value(value: Any) -> str | float | None:
+    """Return a cell of a column that is not used as text or number; ``None`` for an empty one and anything else."""
+    if isinstance(value, str):
+        return value if value.strip() else None
+    if isinstance(value, bool):
+        return str(value)
+    return value if isinstance(value, int | float) and not is_missing(value) else None

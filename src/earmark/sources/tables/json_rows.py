@@ -1,0 +1,147 @@
+"""JSON tables: a list of objects, an object per line, and what pandas, NeMo, SpeechBrain and Label Studio write."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from earmark.clips.columns import is_known_name
+from earmark.errors import DataError
+from earmark.sources.tables.sheet import Sheet
+from earmark.sources.tables.text import decoded_text
+
+_Row = tuple[int, dict[str, Any]]
+_LONG_NUMBER = re.compile(r"\d{4000,}")
+_FORMS = "a list of objects, one for each clip, or one object on each line"
+
+
+def read_json(path: Path, asked_for: tuple[str, ...] = ()) -> Sheet:
+    """Read a JSON or JSON Lines table.
+
+    Args:
+        path: the file.
+        asked_for: column names that tell a table of columns from one of rows, besides the usual ones.
+
+    Raises:
+        DataError: the file cannot be read, is not JSON, or has another form.
+    """
+    text, reasons = decoded_text(path)
+    sheet = Sheet(str(path), str(path.parent), {}, [], reasons)
+    try:
+        whole = _parsed(text, str(path))
+    except json.JSONDecodeError as exc:
+        rows = list(_lines(text, path, exc))
+        sheet.explain("one object on each line")
+    else:
+        rows = list(_rows(whole, sheet, {*asked_for}))
+    if not rows:
+        raise DataError(f"{path}: has no rows")
+    names = dict.fromkeys(name for _, row in rows for name in row)
+    sheet.numbers = [number for number, _ in rows]
+    sheet.columns = {name: [row.get(name) for _, row in rows] for name in names}
+    return sheet
+
+
+def _rows(whole: Any, sheet: Sheet, asked_for: set[str]) -> Iterator[_Row]:
+    """Yield the rows of a file that is one value."""
+    path = sheet.origin
+    if isinstance(whole, Mapping):
+        whole = _of_object(whole, sheet, asked_for)
+    if not isinstance(whole, list):
+        raise DataError(f"{path}: holds a {type(whole).__name__}. Give {_FORMS}")
+    if whole and isinstance(whole[0], list):
+        raise DataError(
+            f"{path}: is a list of lists without column names, as pandas writes with orient='values'. Give {_FORMS}: "
+            "to_json(orient='records')"
+        )
+    if whole and isinstance(whole[0], Mapping) and {"data", "annotations"} <= set(whole[0]):
+        raise DataError(f"{path}: is a full export of Label Studio. Export it as JSON-MIN or CSV instead")
+    for number, row in enumerate(whole, 1):
+        yield number, _object(row, f"{path} row {number}")
+
+
+def _of_object(whole: Mapping[str, Any], sheet: Sheet, asked_for: set[str]) -> Any:
+    """Return the rows of a file that is one object."""
+    data, names = whole.get("data"), whole.get("columns")
+    if isinstance(data, list) and isinstance(names, list) and all(isinstance(row, list) for row in data):
+        sheet.explain("column names under `columns` and rows under `data`, as pandas writes with orient='split'")
+        return [dict(zip(map(str, names), row, strict=False)) for row in data]
+    if isinstance(data, list):
+        sheet.explain("rows read from the list under `data`")
+        return data
+    values = list(whole.values())
+    if values and all(isinstance(value, Mapping) for value in values):
+        if _names_columns(whole, asked_for):
+            sheet.explain("an object for each column, as pandas.to_json writes, because its keys are column names")
+            keys = dict.fromkeys(key for cells in values for key in cells)
+            return [{name: cells.get(key) for name, cells in whole.items()} for key in keys]
+        if any(_names_columns(value, asked_for) for value in values):
+            sheet.explain("an object for each clip by its id, as SpeechBrain and pandas (orient='index') write")
+            return [{"id": key, **row} for key, row in whole.items()]
+        raise DataError(
+            f"{sheet.origin}: is an object of objects, and neither its keys ({_shown(whole)}) nor theirs "
+            f"({_shown(values[0])}) are names of columns with recordings. Name that column with --audio_column_name"
+        )
+    if values and all(isinstance(value, list) for value in values):
+        if len(set(map(len, values))) == 1 and _names_columns(whole, asked_for):
+            sheet.explain("a list for each column")
+            return [dict(zip(whole, cells, strict=True)) for cells in zip(*values, strict=True)]
+        raise DataError(
+            f"{sheet.origin}: has lists under {_shown(whole)}. Give {_FORMS}; splits are a file each "
+            "(--train_file, --eval_file, --test_file)"
+        )
+    return [whole]
+
+
+def _names_columns(keys: Mapping[str, Any], asked_for: set[str]) -> bool:
+    return any(key in asked_for or is_known_name(key) for key in keys)
+
+
+def _shown(keys: Mapping[str, Any]) -> str:
+    return ", ".join(list(keys)[:3]) + (", ..." if len(keys) > 3 else "")
+
+
+def _lines(text: str, path: Path, whole: json.JSONDecodeError) -> Iterator[_Row]:
+    for number, line in enumerate(text.split("\n"), 1):
+        if not line.strip():
+            continue
+        where = f"{path} row {number}"
+        try:
+            row = _parsed(line, where)
+        except json.JSONDecodeError as fault:
+            is_one_value = path.suffix.casefold() == ".json" and whole.lineno > number  # damaged further on
+            where, error = (f"{path} row {whole.lineno}", whole) if is_one_value else (where, fault)
+            raise DataError(f"{where}: not JSON ({error.msg} at character {error.colno})") from error
+        yield number, _object(row, where)
+
+
+def _parsed(text: str, where: str) -> Any:
+    """Return the value of a JSON text.
+
+    Raises:
+        json.JSONDecodeError: it is not JSON.
+        DataError: it is JSON that Python does not take.
+    """
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError:
+        raise
+    except RecursionError as exc:
+        raise DataError(f"{where}: lists or objects are nested too deeply. Give {_FORMS}") from exc
+    except ValueError as exc:  # digits without end are refused because converting them takes hours
+        number = _LONG_NUMBER.search(text)
+        row = text.count("\n", 0, number.start()) + 1 if number and " row " not in where else None
+        raise DataError(
+            f"{where}{f' row {row}' if row else ''}: has a whole number of more digits than Python reads "
+            f"({sys.get_int_max_str_digits():,}). Write it as text, or remove it"
+        ) from exc
+
+
+def _object(row: Any, where: str) -> dict[str, Any]:
+    if not isinstance(row, dict):
+        raise DataError(f"{where}: holds a {type(row).__name__}, not an object with the keys of one clip")
+    return row

@@ -1,0 +1,238 @@
+"""Find the recordings that a table names.
+
+A path is looked for in ``--audio_dir`` if it is given, in the folder of the table, and in the working directory; then
+below ``--audio_dir``, or else below the folder of the table, as the only file whose path ends like it. In this last
+step letter case and Unicode form (NFC, NFD) do not count, and a name without suffix stands for the recording of that
+name.
+"""
+
+from __future__ import annotations
+
+import heapq
+import os
+import re
+import unicodedata
+from pathlib import Path, PurePath, PurePosixPath
+from urllib.parse import unquote
+
+from earmark.clips.clip import Reason
+from earmark.errors import DataError
+from earmark.files import others_beside
+from earmark.sources.listing import list_audio
+from earmark.sources.tables.sheet import CellError, Sheet
+from earmark.words import counted
+
+_PLACEHOLDER = re.compile(r"^(\{\w+\}|\$\{?\w+\}?)[/\\]+")  # of SpeechBrain: {data_root}/a.wav, $data_root/a.wav
+_LABEL_STUDIO = re.compile(r"^[0-9a-f]{8}-(?=.)")  # put before the names of uploaded files
+_HOW = "Correct the paths, or name the folder of the recordings with --audio_dir DIR"
+
+
+class Locator:
+    """Finds recordings for one table.
+
+    Args:
+        sheet: the table.
+        audio_dir: folder of the recordings, if it is named.
+
+    Raises:
+        DataError: there is no such folder.
+    """
+
+    def __init__(self, sheet: Sheet, audio_dir: str | None) -> None:
+        if audio_dir is not None and not os.path.isdir(os.path.expanduser(audio_dir)):
+            missing = Path(audio_dir).expanduser()
+            raise DataError(f"--audio_dir {audio_dir}: no such folder{others_beside(missing, folders=True)}")
+        self._sheet = sheet
+        self._audio_dir = None if audio_dir is None else os.path.expanduser(audio_dir)
+        self._below = self._audio_dir or sheet.folder
+        self._folders = [self._below] if self._audio_dir is None else [self._below, sheet.folder]
+        self._prefixes = [os.path.join(folder, "") for folder in self._folders]
+        self._files: list[tuple[str, str, tuple[str, ...], str]] | None = None  # name, stem, folders, path
+        self._deepest = 1  # most parts of the path of a file below the folder
+        self._by_tail: dict[int, dict[tuple[str, ...], list[str]]] = {}  # files by their last 1, 2, ... parts
+        self._spelled: dict[tuple[tuple[str, ...], str], list[str]] = {}
+        self._found: list[tuple[str, str]] = []  # path in the table, path on disk
+        self._missing: list[tuple[int, str]] = []
+
+    def find(self, index: int, path: str) -> str:
+        """Return where the recording of a row is; beside the table if it is not there.
+
+        Raises:
+            CellError: a web address, or a name that several recordings have.
+        """
+        if path[:5].casefold() == "file:":
+            path = _path_of_url(path)
+        if "://" in path:
+            raise CellError(f"{path} is a web address: download the recordings and give their paths", kind="address")
+        if path[0] == "~":
+            path = os.path.expanduser(path)
+        direct = self._direct(path)
+        if direct is not None:
+            return direct
+        if os.sep == "/" and "\\" in path and (direct := self._direct(path.replace("\\", "/"))) is not None:
+            return direct
+        bare = _PLACEHOLDER.sub("", path.rpartition("?d=")[2])  # ?d= of Label Studio's local files
+        direct = self._direct(bare) if bare != path else None
+        found = direct or self._search(bare)
+        if found is not None:
+            self._found.append((path, found))
+            return found
+        self._missing.append((index, path))
+        return os.path.join(self._folders[0], path)
+
+    def _direct(self, path: str) -> str | None:
+        """Return the file of this path; a folder of the same name as a recording's id is none."""
+        if os.path.isabs(path):
+            return path if os.path.isfile(path) else None
+        for prefix in self._prefixes:
+            if os.path.isfile(there := prefix + path):
+                return there
+        return path if os.path.isfile(path) else None
+
+    def _search(self, path: str) -> str | None:
+        """Find the one recording below the folder whose path ends in this one."""
+        if os.path.isabs(path) and self._audio_dir is None:
+            return None
+        parts = _parts(path)
+        if not parts:
+            return None
+        shortest = 1 if self._audio_dir is not None or len(parts) == 1 else 2
+        if not self._named(parts[-1]):
+            parts[-1] = _LABEL_STUDIO.sub("", parts[-1])
+        if not self._named(parts[-1]):
+            return None
+        for length in range(min(len(parts), self._deepest), shortest - 1, -1):
+            matching = self._ending_in(tuple(parts[-length:]), path)
+            if len(matching) > 1:
+                raise CellError(
+                    f"{path} could be {' or '.join(heapq.nsmallest(2, matching))}",
+                    "Name the folder of the recordings with --audio_dir DIR, or give longer paths",
+                    "several",
+                )
+            if matching:
+                return matching[0]
+        return None
+
+    def _ending_in(self, tail: tuple[str, ...], path: str) -> list[str]:
+        """Return the recordings whose last parts these are; those spelled like the path if there are several."""
+        matching = self._tails(len(tail)).get(tail, [])
+        if len(matching) < 2:
+            return matching
+        key = tail, unicodedata.normalize("NFC", PurePosixPath(path.replace("\\", "/")).name)
+        if key not in self._spelled:
+            self._spelled[key] = [there for there in matching if _is_called(there, key[1])] or matching
+        return self._spelled[key]
+
+    def _tails(self, length: int) -> dict[tuple[str, ...], list[str]]:
+        """Return the recordings below the folder by their last parts, with the suffix and without it."""
+        if length not in self._by_tail:
+            found = self._by_tail[length] = {}
+            for name, stem, folders, path in self._list():
+                if len(folders) < length - 1:
+                    continue
+                tail = folders[len(folders) - length + 1 :]
+                for last in {name, stem}:
+                    found.setdefault((*tail, last), []).append(path)
+        return self._by_tail[length]
+
+    def _list(self) -> list[tuple[str, str, tuple[str, ...], str]]:
+        if self._files is None:
+            self._files = []
+            known: dict[PurePath, tuple[str, ...]] = {}
+            for there in list_audio(self._below) if os.path.isdir(self._below) else ():
+                folders = known.get(there.parent)
+                if folders is None:
+                    folders = known[there.parent] = tuple(_parts(os.path.relpath(there.parent, self._below)))
+                self._deepest = max(self._deepest, len(folders) + 1)
+                self._files.append((_plain(there.name), _plain(there.stem), folders, str(there)))
+        return self._files
+
+    def _named(self, name: str) -> list[str]:
+        """Return the recordings below the folder that have this name, or have it before their suffix."""
+        return self._tails(1).get((name,), [])
+
+    def report(self) -> str | None:
+        """Explain in the sheet what was found elsewhere and what was not; return the latter if it is everything."""
+        if self._found:
+            self._sheet.explain(self._how_found(), is_obvious=False)
+        if not self._missing:
+            return None
+        index, path = self._missing[0]
+        text = f"{self._sheet.where(index)}: the recording {path!r} was not found{self._others()}. "
+        text += f"{self._looked_in(path)}. {self._hint(path) or _HOW}"
+        if len(self._missing) == len(self._sheet):
+            return text
+        self._sheet.reasons.append(Reason(text, is_obvious=False))
+        return None
+
+    def _how_found(self) -> str:
+        """Say which recordings were found by name, with one whose name or folder is another if there is one."""
+        path, there = next((pair for pair in self._found if not self._is_spelled_alike(*pair)), self._found[0])
+        number = counted(len(self._found), "recording")
+        if self._is_spelled_alike(path, there):
+            return (
+                f"{number} found below {self._below} whose names on disk are the same letters in another Unicode form, "
+                f"e.g. {path} is written in {_form(path)} in the table and in {_form(there)} on disk"
+            )
+        return f"{number} found below {self._below} by name, e.g. {path} is {there}"
+
+    def _is_spelled_alike(self, path: str, there: str) -> bool:
+        """Whether a recording is where the table says and only the Unicode form of its path is another."""
+        wanted = unicodedata.normalize("NFC", there)
+        return any(unicodedata.normalize("NFC", prefix + path) == wanted for prefix in self._prefixes)
+
+    def _looked_in(self, path: str) -> str:
+        below = f"in all folders below {self._below}/ by name"
+        if not os.path.isabs(path):
+            return f"Looked in {', '.join(self._folders)}, the working directory, and {below}"
+        if self._audio_dir is not None:
+            return f"Looked there and {below}"
+        return "The path is absolute, so no other folder was searched"
+
+    def _others(self) -> str:
+        count = len(self._missing) - 1
+        if len(self._missing) == len(self._sheet):
+            return f", nor was any other of the {len(self._sheet):,}" if count else ""
+        return f", nor were {counted(count, 'other')}" if count else ""
+
+    def _hint(self, path: str) -> str | None:
+        """Say where a recording of the same name is that is in another folder than the table says."""
+        parts = _parts(path)
+        named = self._named(parts[-1]) if parts else []
+        if len(named) != 1:
+            return None
+        folder = os.path.dirname(named[0])
+        return f"A recording of that name is {named[0]}: if it is the same, add --audio_dir {folder}"
+
+
+def _form(name: str) -> str:
+    """Return the Unicode form of a name."""
+    forms = [form for form in ("NFC", "NFD") if unicodedata.is_normalized(form, name)]
+    return forms[0] if len(forms) == 1 else "a mixed form"
+
+
+def _plain(name: str) -> str:
+    return unicodedata.normalize("NFC", name).casefold()
+
+
+def _parts(path: str) -> list[str]:
+    return [_plain(part) for part in path.replace("\\", "/").split("/") if part not in ("", ".", "..")]
+
+
+def _is_called(there: str, name: str) -> bool:
+    """Whether a file has this name with or without its suffix, letter case included."""
+    own = unicodedata.normalize("NFC", os.path.basename(there))
+    return name in (own, os.path.splitext(own)[0])
+
+
+def _path_of_url(url: str) -> str:
+    """Return the path in ``file:///data/a%20b.wav``; an address of another machine stays as it is."""
+    rest = url[len("file:") :]
+    if rest.startswith("//"):
+        host, slash, rest = rest[2:].partition("/")
+        if host not in ("", "localhost"):
+            return url
+        rest = slash + rest
+    path = unquote(rest)
+    is_windows = re.match(r"/[A-Za-z]:", path) is not None
+    return path[1:] if is_windows else path

@@ -1,0 +1,56 @@
+"""Recordings given as objects: ``{"path": ...}``, and SpeechBrain's ``{"file": ..., "start": 0, "stop": 16000}``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from earmark.sources.tables.sheet import CellError, Faults, Sheet
+
+_START, _STOP = "start_sample", "stop_sample"  # read as a start and an end in samples because of their names
+
+
+def lift_cuts(sheet: Sheet, audio: str) -> None:
+    """Put the paths inside the cells of a column in their place, and starts and stops into columns of their own.
+
+    Args:
+        sheet: the table.
+        audio: the column of its recordings.
+
+    Raises:
+        DataError: a cell names several files.
+    """
+    cells = sheet.columns[audio]
+    if not any(isinstance(cell, Mapping) for cell in cells):
+        return
+    faults = Faults(sheet.where)
+    starts: list[Any] = [None] * len(sheet)
+    stops: list[Any] = [None] * len(sheet)
+    paths: list[Any] = []
+    for index, cell in enumerate(cells):
+        if isinstance(cell, Mapping):
+            starts[index], stops[index] = cell.get("start"), cell.get("stop")
+            try:
+                cell = _path(cell)
+            except CellError as exc:
+                faults.add(index, exc)
+        paths.append(cell)
+    faults.raise_first()
+    times = {name: times for name, times in ((_START, starts), (_STOP, stops)) if any(t is not None for t in times)}
+    if times:
+        sheet.explain(f"start and stop inside the cells of column `{audio}` read as samples of the recording")
+    others = {name: values for name, values in sheet.columns.items() if name not in times}
+    sheet.columns = times | others | {audio: paths}  # before other columns of times
+
+
+def _path(cell: Mapping[str, Any]) -> Any:
+    path, files = cell.get("path") or cell.get("file"), cell.get("files")
+    if path or not isinstance(files, list):
+        return path
+    if len(files) > 1:
+        raise CellError(
+            f"names {len(files)} files for one clip ({files[0]}, ...)",
+            "Mix them into one recording, or give each a row of its own",
+            "several files",
+        )
+    return files[0] if files else None

@@ -1,0 +1,1 @@
+"""Decoded samples on disk, and clips that can be used."""

@@ -1,0 +1,155 @@
+"""Recordings that cannot be used: reported as they are met, and an early end if they stop the command anyway.
+
+The rules under ``--on_bad_audio fail``:
+
+1. If the recordings are larger than 256 MB together, each is opened before any is decoded, which takes a small part of
+   the time. All that cannot be opened are listed at once.
+2. A recording that opens may be damaged further on. After the first one of these, at most another hour of sound is
+   decoded, to list more of them, and no more than 20 of them are collected.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+from earmark.audio.decode import duration_s, own_rate_hz, stream_at_own_rate
+from earmark.clips.clip import Clip, ClipTable
+from earmark.errors import AudioError, DataError
+from earmark.progress import Progress
+from earmark.store.scan import BadClip
+from earmark.words import counted
+
+logger = logging.getLogger(__name__)
+
+MOST_BAD = 20  # after so many, what the recordings have in common shows
+LONGEST_AFTER_S = 3600.0  # seconds of sound decoded after the first one
+OPENED_FIRST_BYTES = 256_000_000  # fewer bytes are decoded within seconds
+
+_REPORTED = 5  # as they are met; all are counted at the end
+_LISTED = 50  # in the last message
+_CHUNK = 64  # recordings a thread opens at a time
+
+
+class BadAudioWatch:
+    """Watches one reading of all recordings.
+
+    Args:
+        on_bad_audio: ``fail`` or ``skip``.
+        tables: all clips that are going to be read.
+        write: shows a line.
+    """
+
+    def __init__(
+        self, on_bad_audio: str, tables: Iterable[ClipTable], write: Callable[[str], None] = logger.warning
+    ) -> None:
+        self.write = write
+        self.bad: list[BadClip] = []
+        self._fails = on_bad_audio == "fail"
+        self._tables = list(tables)
+        self._were_opened = False
+        self._clips = self._clips_read = 0
+        self._seconds_after = 0.0
+
+    def before_decoding(self, num_workers: int) -> None:
+        """Open every recording, once and under ``fail`` only.
+
+        Raises:
+            DataError: some cannot be opened; all of them are listed.
+        """
+        if not self._fails or self._were_opened:
+            return
+        self._were_opened = True
+        clips = list({clip.path: clip for table in self._tables for clip in table if clip.path is not None}.values())
+        if sum(map(_size, clips)) < OPENED_FIRST_BYTES:
+            return
+        bad = [fault for fault in _opened(clips, num_workers) if fault is not None]
+        if bad:
+            raise refusal(bad, "Damage behind the beginning of a recording shows when these are fixed")
+
+    def skip(self, count: int) -> None:
+        """Take note of clips that an earlier run has read."""
+        self._clips_read += count
+
+    def met(self, bad: Sequence[BadClip], read: Sequence[Clip] = ()) -> None:
+        """Take note of what was read, in order.
+
+        Args:
+            bad: clips that cannot be used.
+            read: all clips that were read since the last call.
+
+        Raises:
+            DataError: under ``fail``, when reading further does not help.
+        """
+        for clip in bad:
+            self.bad.append(clip)
+            if len(self.bad) <= _REPORTED:
+                self.write(f"{clip.source}: cannot be used: {clip.reason}")
+            if len(self.bad) == _REPORTED:
+                self.write("further recordings that cannot be used are listed at the end")
+        self._clips_read += len(read)
+        if not self._fails or not self.bad:
+            return
+        self._seconds_after += sum(map(duration_s, read))
+        total = sum(map(len, self._tables))
+        if (len(self.bad) >= MOST_BAD or self._seconds_after >= LONGEST_AFTER_S) and self._clips_read < total:
+            raise refusal(
+                self.bad, f"Reading stopped after {self._clips_read:,} of {total:,} clips, so there may be more"
+            )
+
+
+def refusal(bad: Sequence[BadClip], more: str = "") -> DataError:
+    """Return the error that lists recordings; ``more`` is a sentence behind the advice."""
+    them = "it" if len(bad) == 1 else "them"
+    advice = f"Fix or remove {them}, or leave {them} out with --on_bad_audio skip"
+    head = f"{counted(len(bad), 'recording')} cannot be used. {advice}{f'. {more}' if more else ''}"
+    return DataError(f"{head}:\n{listing(bad)}")
+
+
+def listing(bad: Sequence[BadClip]) -> str:
+    """Return a line for each of the first recordings, and how many more there are."""
+    lines = [f"  {clip.source}: {clip.reason}" for clip in bad[:_LISTED]]
+    if len(bad) > _LISTED:
+        lines.append(f"  and {len(bad) - _LISTED:,} more")
+    return "\n".join(lines)
+
+
+def _size(clip: Clip) -> int:
+    try:
+        return os.path.getsize(str(clip.path))
+    except (OSError, ValueError):
+        return 0
+
+
+def _opened(clips: Sequence[Clip], num_workers: int) -> list[BadClip | None]:
+    def open_chunk(start: int) -> list[BadClip | None]:
+        return [_fault_at_start(clips[row], row) for row in range(start, min(start + _CHUNK, len(clips)))]
+
+    found: list[BadClip | None] = []
+    with (
+        Progress("opening the recordings", len(clips)) as progress,
+        ThreadPoolExecutor(max(1, num_workers), thread_name_prefix="open") as pool,
+    ):
+        try:
+            for chunk in pool.map(open_chunk, range(0, len(clips), _CHUNK)):
+                found += chunk
+                progress.update(len(chunk))
+        except BaseException:
+            pool.shutdown(cancel_futures=True)  # Ctrl-C must not wait for a million recordings
+            raise
+    return found
+
+
+def _fault_at_start(clip: Clip, row: int) -> BadClip | None:
+    """Return why a recording cannot be opened; its header is enough where libsndfile reads it."""
+    whole = Clip(source=clip.source, path=clip.path)
+    if own_rate_hz(whole) > 0:
+        return None
+    try:
+        for _ in stream_at_own_rate(whole):
+            break
+    except AudioError as exc:
+        return BadClip(row, clip.source, exc.reason)
+    return None

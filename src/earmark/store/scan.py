@@ -1,0 +1,237 @@
+"""What is wrong with the data, before training on it: recordings that do not decode, labels that do not fit."""
+
+from __future__ import annotations
+
+import csv
+import os
+import unicodedata
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from earmark.audio.content import NO_CONTENT
+from earmark.audio.decode import read_clip_and_content
+from earmark.clips.clip import Clip, ClipTable, Splits
+from earmark.errors import AudioError, DataError, OutputError
+from earmark.files import writing
+from earmark.words import counted
+
+if TYPE_CHECKING:
+    from earmark.store.bad_audio import BadAudioWatch
+
+_CHUNK = 64  # clips a thread takes at a time,
+_CHUNK_BYTES = 16_000_000  # or fewer: their files have at most this size, so that a scan can stop soon
+_NAMED = 10  # labels named in a message
+
+
+@dataclass(frozen=True)
+class BadClip:
+    """A clip that cannot be used.
+
+    Attributes:
+        index: its row in the table that was scanned.
+        source: its path, or the row it came from.
+        reason: what is wrong with it.
+    """
+
+    index: int
+    source: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class ScanResult:
+    """What decoding every clip of a table of N showed.
+
+    Attributes:
+        durations_s: float64 (N,), seconds of sound in each clip; NaN where it cannot be used.
+        contents: content of each clip, uint64 (N,); see :mod:`earmark.audio.content`.
+        bad: the clips that cannot be used, by row.
+    """
+
+    durations_s: np.ndarray
+    contents: np.ndarray
+    bad: list[BadClip]
+
+
+def scan_clips(
+    table: ClipTable,
+    sampling_rate_hz: int,
+    *,
+    num_workers: int = 2,
+    progress: Callable[[int, int], None] | None = None,
+    watch: BadAudioWatch | None = None,
+) -> ScanResult:
+    """Decode every clip, all of it, and keep only its duration and content or what is wrong with it.
+
+    Args:
+        table: N clips.
+        sampling_rate_hz: rate the clips will be used at.
+        num_workers: decoder threads; soundfile and soxr let go of the interpreter lock.
+        progress: called now and then, in this thread, with the clips done and N.
+        watch: reports clips that cannot be used, and may end the scan.
+
+    Raises:
+        DataError: the watch ends the scan.
+    """
+    if watch is not None:
+        watch.before_decoding(num_workers)
+    durations_s = np.full(len(table), np.nan)
+    contents = np.full(len(table), NO_CONTENT, np.uint64)
+    bad: list[BadClip] = []
+
+    size = clips_per_chunk(table.clips)
+
+    def scan_chunk(start: int) -> list[tuple[int, tuple[float, int] | AudioError]]:
+        chunk = range(start, min(start + size, len(table)))
+        return [(index, _scan_clip(table[index], sampling_rate_hz)) for index in chunk]
+
+    done = 0
+    with ThreadPoolExecutor(max(1, num_workers), thread_name_prefix="scan") as pool:
+        try:
+            for chunk in pool.map(scan_chunk, range(0, len(table), size)):
+                before = len(bad)
+                for index, result in chunk:
+                    if isinstance(result, AudioError):
+                        bad.append(BadClip(index, result.source, result.reason))
+                    else:
+                        durations_s[index], contents[index] = result
+                if watch is not None:
+                    watch.met(bad[before:], table.clips[done : done + len(chunk)])
+                done += len(chunk)
+                if progress is not None:
+                    progress(done, len(table))
+        except BaseException:
+            pool.shutdown(cancel_futures=True)  # Ctrl-C must not wait for a million recordings
+            raise
+    return ScanResult(durations_s, contents, bad)
+
+
+def clips_per_chunk(clips: Sequence[Clip]) -> int:
+    """Return how many clips a thread takes at a time: fewer if their files are large."""
+    sizes = []
+    for clip in clips[:: max(1, len(clips) // _CHUNK)]:
+        with suppress(OSError, ValueError):
+            sizes.append(os.path.getsize(clip.path or ""))
+    mean = sum(sizes) / len(sizes) if sizes else 0
+    return max(1, min(_CHUNK, int(_CHUNK_BYTES / mean))) if mean else _CHUNK
+
+
+def _scan_clip(clip: Clip, sampling_rate_hz: int) -> tuple[float, int] | AudioError:
+    """Duration in seconds and content, or why the clip cannot be used."""
+    try:
+        samples, content = read_clip_and_content(clip, sampling_rate_hz)
+    except AudioError as exc:
+        return exc
+    return len(samples) / sampling_rate_hz, content
+
+
+def drop_bad(table: ClipTable, unusable: Sequence[BadClip]) -> ClipTable:
+    """The clips that can be used, in their order."""
+    bad = {clip.index for clip in unusable}
+    return table.keep([index for index in range(len(table)) if index not in bad])
+
+
+def write_bad_audio(path: str | os.PathLike[str], rows: Iterable[tuple[str, BadClip]], *, keep: bool = False) -> None:
+    """Write ``bad_audio.csv``: ``path,split,reason``.
+
+    Args:
+        path: file to write.
+        rows: ``(split, clip)`` pairs.
+        keep: whether what the file says already stays, with what it does not say yet below it.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    lines = [["path", "split", "reason"], *([clip.source, split, clip.reason] for split, clip in rows)]
+    try:
+        if keep and Path(path).exists():
+            with open(path, newline="", encoding="utf-8", errors="surrogateescape") as file:
+                there = list(csv.reader(file))
+            lines = there + [line for line in lines if line not in there]
+    except OSError as exc:
+        raise OutputError(f"{path}: cannot be read ({exc.strerror})") from exc
+    with writing(Path(path)) as file:
+        csv.writer(file).writerows(lines)
+
+
+def check_tables(splits: Splits) -> None:
+    """See that a model can be learned from the training clips and judged on the others.
+
+    Raises:
+        DataError: a split without clips, fewer than two classes (where several may be there at once: none), one label
+            in two spellings, a class in validation or test that training lacks, or numbers that are all the same.
+    """
+    named = {"training": splits.train, "validation": splits.validation, "test": splits.test}
+    tables = {name: table for name, table in named.items() if table is not None}
+    for name, table in tables.items():
+        if not len(table):
+            raise DataError(f"{table.origin}: no {name} clips")
+    _check_spelling(tables)
+    if splits.train is None:
+        return
+    _check_differ(splits.train)
+    for name, table in tables.items():
+        _check_known(name, table, splits.train)
+
+
+def _check_differ(train: ClipTable) -> None:
+    """See that there is something to learn."""
+    kinds = {clip.label for clip in train}
+    if len(kinds) > 1:
+        return
+    label = train[0].label
+    have = "the only training clip has" if len(train) == 1 else f"all {len(train):,} training clips have"
+    if isinstance(label, float):
+        raise DataError(f"{train.origin}: {have} the number {label:g}, so there is nothing to learn")
+    if isinstance(label, tuple):
+        raise DataError(f"{train.origin}: {have} the same labels ({train[0].label_text}), so there is nothing to learn")
+    raise DataError(f"{train.origin}: {have} the label {label!r}. A classifier needs at least two classes")
+
+
+def _check_known(name: str, table: ClipTable, train: ClipTable) -> None:
+    known = set(train.labels())
+    unknown = {label: count for label, count in table.label_counts().items() if label not in known}
+    if not unknown:
+        return
+    named = [f"{label!r} ({counted(count, 'clip')})" for label, count in list(unknown.items())[:_NAMED]]
+    if len(unknown) > _NAMED:
+        named.append(f"{len(unknown) - _NAMED} more")
+    raise DataError(
+        f"{table.origin}: the {name} split has labels that no training clip has: {', '.join(named)}; training knows "
+        f"{', '.join(repr(label) for label in train.labels()[:_NAMED])}{', ...' if len(known) > _NAMED else ''}. "
+        f"Add training clips of these classes, or take them out of the {name} split"
+    )
+
+
+def spellings_of_one_label(tables: Iterable[ClipTable]) -> list[dict[str, int]]:
+    """Labels that differ only in letter case, blanks or Unicode form: clips of each spelling, label by label."""
+    counts: dict[str, dict[str, int]] = defaultdict(lambda: defaultdict(int))
+    for table in tables:
+        for label, count in table.label_counts().items():
+            counts[_folded(label)][label] += count
+    return [dict(sorted(spellings.items())) for spellings in counts.values() if len(spellings) > 1]
+
+
+def _check_spelling(tables: dict[str, ClipTable]) -> None:
+    twice = spellings_of_one_label(tables.values())
+    if twice:
+        named = "; ".join(
+            " and ".join(f"{label!r} ({counted(count, 'clip')})" for label, count in spellings.items())
+            for spellings in twice[:_NAMED]
+        )
+        origins = ", ".join(dict.fromkeys(table.origin for table in tables.values()))
+        raise DataError(
+            f"{origins}: labels that differ only in letter case, blanks or Unicode form are different classes: "
+            f"{named}; spell each class one way"
+        )
+
+
+def _folded(label: str) -> str:
+    return unicodedata.normalize("NFC", label).strip().casefold()

@@ -1,0 +1,200 @@
+"""Keep the clips that can be used, and stop or list where some cannot."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from earmark.audio.reading import Waveforms, decoder_threads
+from earmark.clips.clip import ClipTable
+from earmark.errors import DataError
+from earmark.progress import Progress
+from earmark.settings.data_flags import DataArguments
+from earmark.store.bad_audio import BadAudioWatch, listing, refusal
+from earmark.store.decoding import DecodedWaveforms
+from earmark.store.scan import BadClip, drop_bad, scan_clips
+from earmark.store.store_build import open_or_build
+from earmark.store.waveforms import WaveformStore, default_store_root
+from earmark.words import counted, none_of
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class UsableClips:
+    """The readable clips of a split.
+
+    Attributes:
+        table: the N clips.
+        waveforms: reads their samples, row by row of the table.
+        contents: content of each clip, uint64 (N,), see :mod:`earmark.audio.content`; empty where it is not known.
+    """
+
+    table: ClipTable
+    waveforms: Waveforms
+    contents: np.ndarray = field(default_factory=lambda: np.empty(0, np.uint64))
+
+    @property
+    def durations_s(self) -> np.ndarray:
+        """Seconds of sound in each clip, float64 (N,)."""
+        return np.asarray(self.waveforms.num_samples, dtype=np.float64) / self.waveforms.sampling_rate_hz
+
+
+def keep_usable(
+    tables: Mapping[str, ClipTable], sampling_rate_hz: int, options: DataArguments, *, whole: ClipTable | None = None
+) -> tuple[dict[str, UsableClips], list[tuple[str, BadClip]]]:
+    """Decode every clip of every split once: into the store, or, with the store off, to see whether it can be.
+
+    Args:
+        tables: clips, by the name of their split.
+        sampling_rate_hz: rate they will be used at.
+        options: what to do about unreadable clips, decoder threads, the store.
+        whole: a table that all of these are parts of, to be decoded in their place: into one store, whatever the parts.
+
+    Returns:
+        ``(usable, bad)``: what can be used, by split, and ``(split, clip)`` for each clip left out.
+
+    Raises:
+        DataError: clips cannot be used under ``on_bad_audio=fail`` (:mod:`earmark.store.bad_audio` has the rule for how
+            many are listed), or a split has no usable clip.
+        OutputError: the store cannot be written.
+    """
+    usable, bad = read_usable(tables, sampling_rate_hz, options, whole=whole)
+    stop_or_say(bad, options.on_bad_audio)
+    for name, clips in usable.items():
+        if bad and not len(clips.table):
+            raise DataError(f"{tables[name].origin}: {none_of(len(tables[name]), 'recording')} be used")
+    return usable, bad
+
+
+def check_found(tables: Mapping[str, ClipTable]) -> None:
+    """See that recordings of each table were found, before anything is decoded.
+
+    Raises:
+        DataError: no recording of a table is there; the message says where it was looked for.
+    """
+    for table in tables.values():
+        if table.missing is not None:
+            raise DataError(table.missing)
+
+
+def read_usable(
+    tables: Mapping[str, ClipTable], sampling_rate_hz: int, options: DataArguments, *, whole: ClipTable | None = None
+) -> tuple[dict[str, UsableClips], list[tuple[str, BadClip]]]:
+    """As :func:`keep_usable`, for callers that look for more faults before they stop: bad clips are only returned.
+
+    Raises:
+        DataError: not a single recording of a split was found; or clips that cannot be used under
+            ``on_bad_audio=fail``, if reading stopped early.
+        OutputError: the store cannot be written.
+    """
+    check_found(tables)
+    if whole is not None and options.store != "off":
+        watch = BadAudioWatch(options.on_bad_audio, [whole])
+        return _read_parts(tables, whole, sampling_rate_hz, options, watch)
+    return _read_each(tables, sampling_rate_hz, options, BadAudioWatch(options.on_bad_audio, tables.values()))
+
+
+def _read_each(
+    tables: Mapping[str, ClipTable], sampling_rate_hz: int, options: DataArguments, watch: BadAudioWatch
+) -> tuple[dict[str, UsableClips], list[tuple[str, BadClip]]]:
+    """Each split on its own."""
+    usable: dict[str, UsableClips] = {}
+    bad: list[tuple[str, BadClip]] = []
+    total = sum(len(table) for table in tables.values())
+    with Progress("reading the recordings", total) as progress:
+        watch.write = progress.write
+        for name, table in tables.items():
+            before = progress.done
+
+            def count(done: int, _: int, before: int = before) -> None:
+                progress.to(before + done, total)
+
+            usable[name], of_split = _read_all(table, sampling_rate_hz, options, count, watch)
+            bad += [(name, clip) for clip in of_split]
+    return usable, bad
+
+
+def _read_parts(
+    tables: Mapping[str, ClipTable],
+    whole: ClipTable,
+    sampling_rate_hz: int,
+    options: DataArguments,
+    watch: BadAudioWatch,
+) -> tuple[dict[str, UsableClips], list[tuple[str, BadClip]]]:
+    """One store of the whole table, and of it the rows of each split."""
+    with Progress("reading the recordings", len(whole)) as progress:
+        watch.write = progress.write
+        store = _open_store(whole, sampling_rate_hz, options, progress.to, watch)
+    row_of = {id(clip): row for row, clip in enumerate(whole)}
+    reasons = {clip.index: clip.reason for clip in store.bad}
+    usable: dict[str, UsableClips] = {}
+    bad: list[tuple[str, BadClip]] = []
+    for name, table in tables.items():
+        rows = [row_of[id(clip)] for clip in table]
+        of_split = [
+            BadClip(index, table[index].source, reasons[row]) for index, row in enumerate(rows) if row in reasons
+        ]
+        kept = [row for row in rows if row not in reasons]
+        part = store.keep(kept)
+        usable[name] = UsableClips(drop_bad(table, of_split), part, part.contents)
+        bad += [(name, clip) for clip in of_split]
+    return usable, bad
+
+
+def _open_store(
+    table: ClipTable,
+    sampling_rate_hz: int,
+    options: DataArguments,
+    progress: Callable[[int, int], None],
+    watch: BadAudioWatch,
+) -> WaveformStore:
+    assert options.store != "off"
+    return open_or_build(
+        table,
+        sampling_rate_hz,
+        root=Path(options.store_dir) if options.store_dir else default_store_root(),
+        dtype=options.store,
+        num_workers=decoder_threads(options.preprocessing_num_workers),
+        progress=progress,
+        watch=watch,
+    )
+
+
+def _read_all(
+    table: ClipTable,
+    sampling_rate_hz: int,
+    options: DataArguments,
+    progress: Callable[[int, int], None],
+    watch: BadAudioWatch,
+) -> tuple[UsableClips, list[BadClip]]:
+    if options.store == "off":
+        threads = decoder_threads(options.preprocessing_num_workers)
+        result = scan_clips(table, sampling_rate_hz, num_workers=threads, progress=progress, watch=watch)
+        readable = drop_bad(table, result.bad)
+        is_good = ~np.isnan(result.durations_s)
+        num_samples = (result.durations_s[is_good] * sampling_rate_hz).round().astype(np.int64)
+        decoded = DecodedWaveforms(readable, num_samples, sampling_rate_hz, num_threads=threads)
+        return UsableClips(readable, decoded, result.contents[is_good]), result.bad
+    store = _open_store(table, sampling_rate_hz, options, progress, watch)
+    good = store.without_bad()
+    return UsableClips(drop_bad(table, store.bad), good, good.contents), store.bad
+
+
+def stop_or_say(bad: Sequence[tuple[str, BadClip]], on_bad_audio: str) -> None:
+    """Nothing, where no clip is bad; otherwise a warning, or under ``on_bad_audio=fail`` the end.
+
+    Raises:
+        DataError: how many, the first of them and why.
+    """
+    if not bad:
+        return
+    clips = [clip for _, clip in bad]
+    if on_bad_audio == "fail":
+        raise refusal(clips)
+    count = counted(len(bad), "recording")
+    logger.warning("left out %s that cannot be used, listed in bad_audio.csv:\n%s", count, listing(clips))

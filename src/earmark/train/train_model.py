@@ -1,0 +1,204 @@
+"""``earmark train`` from settings to run folder."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from earmark.device import describe_device
+from earmark.models.build_model import load_config
+from earmark.models.extractor import load_extractor
+from earmark.models.forward import fold_unit
+from earmark.models.source import ModelSource
+from earmark.progress import format_seconds, is_main_process
+from earmark.runs.environment import describe_environment
+from earmark.runs.folder import prepare_output_dir, write_json
+from earmark.runs.split_record import write_record
+from earmark.scoring.decide import check_can_fit
+from earmark.scoring.extra_metrics import ExtraMetrics
+from earmark.settings.config_files import save_config
+from earmark.settings.flags import Scope, Settings, flags_of
+from earmark.settings.train_settings import TrainSettings
+from earmark.store.scan import write_bad_audio
+from earmark.tasks import Task
+from earmark.train.arguments import EarmarkTrainingArguments
+from earmark.train.assemble import build_model, make_trainer
+from earmark.train.augmentation import AugmentationSounds, load_augmentation
+from earmark.train.checkpoints import check_same_run, label_order
+from earmark.train.checks import check_model_survives, check_settings
+from earmark.train.custom import NOTHING, CustomParts
+from earmark.train.judge_splits import judge_splits, save_decision
+from earmark.train.learn import learn
+from earmark.train.lora import save_kept
+from earmark.train.plan import FolderState, Plan, look_at_folder, make_plan
+from earmark.train.prepared_data import PreparedData, prepare_data
+from earmark.train.ranks import check_same_on_all_ranks, holding, on_each_machine, on_main_process, start_ranks
+from earmark.train.report import TrainingFigures, keep_measured_speed, write_reports
+from earmark.train.saving import translated_save_errors
+from earmark.train.trackers import ended_trackers
+from earmark.train.trainer import AudioTrainer
+from earmark.train.translated_faults import translated_faults
+from earmark.train.uploads import upload_finished
+from earmark.words import counted
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass
+class TrainOutcome:
+    """The results of a run.
+
+    Attributes:
+        folder: the run folder.
+        metrics: the content of ``metrics.json``.
+        summary: the same for a reader, with the paths of what was written.
+    """
+
+    folder: Path
+    metrics: dict[str, Any]
+    summary: str
+
+
+@translated_faults()
+def train(settings: TrainSettings, *, custom: CustomParts = NOTHING, with_test: bool = True) -> TrainOutcome:
+    """Train a classifier and write a complete run folder.
+
+    Args:
+        settings: all settings of the run.
+        custom: objects and functions that no setting can name.
+        with_test: whether the model that is kept is scored on a test split, if there is one.
+
+    Raises:
+        EarmarkError: settings, clips or surroundings that cannot work, before training starts wherever possible.
+    """
+    custom.check(settings.model)
+    ranks = start_ranks(settings)
+    with holding(Path(str(settings.training.output_dir))):
+        has_more_metrics = bool(custom.metrics)
+        state = on_main_process(lambda: _look(settings, has_more_metrics=has_more_metrics))
+        plan = make_plan(settings, state, ranks.device, ranks.world_size, has_more_metrics=has_more_metrics)
+        EarmarkTrainingArguments.of(plan.training)  # Transformers checks some settings: before clips are read
+        plan.log()
+        return _carry_out(plan, custom, with_test=with_test)
+
+
+def _look(settings: TrainSettings, *, has_more_metrics: bool) -> FolderState:
+    """Read the state of the output folder, and reject settings that every rank would reject."""
+    state = look_at_folder(settings)
+    make_plan(settings, state, has_more_metrics=has_more_metrics)
+    return state
+
+
+def _carry_out(plan: Plan, custom: CustomParts, *, with_test: bool) -> TrainOutcome:
+    """Do what a plan says, in a folder that no other command works in."""
+    on_main_process(lambda: prepare_output_dir(plan.folder, overwrite=False, resume=plan.replaces or plan.resumes))
+    extra = ExtraMetrics(plan.run.metric, custom.metrics)
+    sounds, prepared = _load_data(plan, custom, extra, with_test=with_test)
+    audio = build_model(plan, prepared)
+    trainer = make_trainer(plan, prepared, audio, sounds, extra)
+    for callback in custom.callbacks:
+        trainer.add_callback(callback)
+    with ended_trackers(trainer):
+        _begin(plan, trainer, prepared)
+        learn(plan, trainer, prepared)
+        return _finish(plan, trainer, prepared)
+
+
+def _load_data(
+    plan: Plan, custom: CustomParts, extra: ExtraMetrics, *, with_test: bool
+) -> tuple[AugmentationSounds, PreparedData]:
+    """Load and check the clips, and the sounds of augmentation before them, because these are fewer."""
+    rate_hz = _sampling_rate_hz(plan.source)
+    sounds = on_each_machine(lambda: load_augmentation(plan.training, plan.data, rate_hz, custom.augmentations))
+    prepared = on_each_machine(
+        lambda: prepare_data(
+            plan.data,
+            rate_hz,
+            seed=plan.training.seed,
+            token=plan.model.token,
+            cache_dir=plan.model.cache_dir,
+            with_test=with_test,
+            loaded=custom.clips,
+        )
+    )
+    start_from = _folder_of(plan.source)
+    if plan.checkpoint is not None:
+        prepared.labels = label_order(plan.checkpoint, prepared.labels)
+    prepared.bad += sounds.bad()
+    prepared.start_from(start_from)
+    shared = _shared(plan.data, plan.model, plan.run, plan.training)
+    check_same_on_all_ranks({**prepared.facts(), **sounds.facts(), **shared})
+    check_model_survives(start_from, plan.folder, overwrite=plan.replaces)
+    num_clips, validation = len(prepared.train.table), prepared.validation
+    on_main_process(lambda: check_settings(plan.run, plan.training, prepared.labels, num_clips, plan.task, extra))
+    on_main_process(lambda: check_can_fit(plan.training, prepared.labels, validation.table if validation else None))
+    return sounds, prepared
+
+
+def _shared(*parts: Settings) -> dict[str, str]:
+    """Settings that ranks must agree on, by flag: they decide what is computed and when a rank meets the others."""
+    return {
+        f"--{name}": str(getattr(part, name))
+        for part in parts
+        for name, one in flags_of(type(part)).items()
+        if Scope.MACHINE not in one.scope
+    }
+
+
+def _folder_of(source: ModelSource) -> Path | None:
+    return source.find(source.name_or_path) if source.name_or_path else None
+
+
+def _sampling_rate_hz(source: ModelSource) -> int:
+    folder = _folder_of(source)
+    return int(load_extractor(source, folder, load_config(source, folder)).sampling_rate)
+
+
+def _begin(plan: Plan, trainer: AudioTrainer, prepared: PreparedData) -> None:
+    """Compare a resumed run with its checkpoint, remove a run that is replaced, and write what is known already."""
+    checkpoint, folder = plan.checkpoint, plan.folder
+    if checkpoint is not None:  # before anything of an earlier run is overwritten
+        on_main_process(lambda: check_same_run(checkpoint, trainer.facts()))
+    if plan.replaces:
+        on_main_process(lambda: prepare_output_dir(folder, overwrite=True, resume=False))
+    if is_main_process():
+        save_config(plan.to_save(trainer.args), folder.config)
+        write_json(folder.labels, trainer.audio.labels)
+        write_json(folder.environment, describe_environment(describe_device(trainer.args.device)))
+        if prepared.bad:
+            write_bad_audio(folder.bad_audio, prepared.bad)
+        write_record(folder.splits, prepared.split_rows(plan.data))
+    splits = {"training": prepared.train, **prepared.evaluated()}
+    counts = [counted(len(clips.table), f"{name} clip") for name, clips in splits.items()]
+    is_number = plan.task is Task.REGRESSION
+    what = f"a number, {prepared.labels[0]}" if is_number else counted(len(prepared.labels), "class")
+    logger.info("data: %s; %s", ", ".join(counts), what)
+
+
+def _finish(plan: Plan, trainer: AudioTrainer, prepared: PreparedData) -> TrainOutcome:
+    """Judge the model that is kept, save it and write everything about it."""
+    folder, data, model = plan.folder, plan.data, plan.model
+    figures = TrainingFigures.of(trainer)
+    has_trained = trainer.trained_clips > 0 or model.few_shot
+    if not has_trained:  # resumed after its last step
+        figures = keep_measured_speed(figures, folder)
+    trainer.audio.model = trainer.accelerator.unwrap_model(trainer.whole_model())
+    fold_unit(trainer.audio.model)
+    with translated_save_errors(folder.path, folder.path):  # before anything that can fail
+        save_kept(trainer.audio, folder.path, trainer.args, model)
+    if is_main_process():
+        folder.decision.unlink(missing_ok=True)  # of the weights that were there before
+    judged = judge_splits(trainer, prepared)
+    summary = ""
+    metrics: dict[str, Any] = {}
+    if is_main_process():
+        save_decision(folder, trainer.audio.decision, trainer.audio.labels)
+        metrics, summary = write_reports(folder, trainer, figures, judged, prepared, data, model, page=plan.run.report)
+        done = f"trained in {format_seconds(figures.training_s)}" if has_trained else "no training step was left to do"
+        logger.info("%s", done)
+        if trainer.args.push_to_hub:
+            logger.info("%s", upload_finished(trainer.args, trainer.hub_model_id))
+    trainer.accelerator.wait_for_everyone()
+    return TrainOutcome(folder.path, metrics, summary)

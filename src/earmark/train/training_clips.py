@@ -1,0 +1,52 @@
+"""A table of clips as a model is trained on it: targets, limits, length buckets."""
+
+from __future__ import annotations
+
+import logging
+
+import numpy as np
+
+from earmark.batch.augment import AugmentedClips
+from earmark.batch.buckets import bucket_edges, padded_share
+from earmark.batch.dataset import TrainingClips
+from earmark.clips.targets import targets_of
+from earmark.models.build_model import AudioModel
+from earmark.store.usable import UsableClips
+from earmark.tasks import Task
+
+logger = logging.getLogger(__name__)
+
+
+def training_clips(audio: AudioModel, clips: UsableClips, *, seed: int = 0) -> TrainingClips:
+    """Clips as ``audio`` is trained on them; ``seed`` is of the crops."""
+    frontend = audio.frontend
+    targets = targets_of(clips.table, audio.labels, audio.task)
+    if audio.task is Task.REGRESSION:  # in deviations from the mean, as the loss takes them
+        mean, deviation = audio.model.forward.unit
+        targets = (targets - np.float32(mean)) / np.float32(deviation)
+    return TrainingClips(
+        clips.waveforms,
+        targets,
+        min_samples=frontend.min_samples,
+        max_samples=frontend.max_samples,
+        seed=seed,
+    )
+
+
+def fill_buckets(dataset: TrainingClips, audio: AudioModel, bucket_waste: float) -> None:
+    """Give clips length buckets where those save work, or where clips are of another length in each epoch.
+
+    Buckets are then for the longest that each clip can be, so that a batch has one of these few lengths all the same.
+    """
+    changes = isinstance(dataset, AugmentedClips) and dataset.changes_lengths
+    differ = bool(dataset.lengths.min() < dataset.lengths.max())
+    if bucket_waste >= 1 or audio.frontend.pads_itself or not (differ or changes):
+        return
+    dataset.edges = bucket_edges(dataset.lengths, bucket_waste)
+    logger.info(
+        "length buckets: %d, of %s s; padding is %.1f %% of the samples computed on%s",
+        len(dataset.edges),
+        ", ".join(f"{edge / audio.frontend.sampling_rate_hz:.3g}" for edge in dataset.edges),
+        100 * padded_share(dataset.lengths, dataset.edges),
+        ", and more where clips are not played at their slowest" if changes else "",
+    )
