@@ -86,6 +86,7 @@ LIGHT = [
     "earmark.progress",
     "earmark.threads.variables",
     "earmark.threads.watch",
+    "earmark.train.plan",
 ]
 LIGHT += [
     f"earmark.{room}.{path.stem}"

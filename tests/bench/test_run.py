@@ -184,7 +184,7 @@ def test_a_checkpoint_and_a_folder_of_recordings(tmp_path: Path) -> None:
         (["data", "--model_revision", "v1"], "--model_revision is for earmark bench train and infer, not for data"),
         (["train", "--model_type", "tc_resnet", "--few_shot"], "--few_shot: a flag of earmark train, not of this"),
         (["train", "--model_type", "tc_resnet", "--device", "gpu"], "--device gpu: not a device"),
-        (["train", "--model_type", "tc_resnett"], "--model_type tc_resnett: not one of"),
+        (["train", "--model_type", "tc_resnett"], "--model_type tc_resnett: expected one of"),
         (["data", "--max_length_seconds", "0.01"], "--max_length_seconds 0.01: expected seconds from 0.025 on"),
         (["data", "--bucket_waste", "2"], "--bucket_waste 2: expected between 0 and 1"),
         (["data", "--seed", "-1"], "--seed -1: expected a whole number from 0"),

@@ -299,7 +299,7 @@ def damaged_preprocessor(model: Path) -> str:
 
 def no_rate(model: Path) -> str:
     rewrite_json(model / "preprocessor_config.json", sampling_rate=0)
-    return "sampling_rate 0"
+    return "sampling_rate is 0"
 
 
 @pytest.mark.parametrize(

@@ -161,7 +161,7 @@ def test_data_that_cannot_be_learned(tones: Path, tmp_path: Path, capsys, change
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--model_type", "bert"], "--model_type bert: not one of"),
+        (["--model_type", "bert"], "--model_type bert: expected one of"),
         (["--model_type", "wav2vec2", "--config_overrides", "hidden_sise=3"], "hidden_sise"),
         ([*TINY, "--freeze", "last-99"], "has 2 layers"),
         (

@@ -16,6 +16,7 @@ from typing import Any, Literal
 import pytest
 import yaml
 from transformers import TrainingArguments as TheirArguments
+from transformers.models.auto.modeling_auto import MODEL_FOR_AUDIO_CLASSIFICATION_MAPPING_NAMES
 
 from earmark.cli.command import Command
 from earmark.cli.command_table import COMMANDS
@@ -26,6 +27,7 @@ from earmark.settings.config_files import read_config_file, resolved_config, sav
 from earmark.settings.data_flags import DataArguments
 from earmark.settings.flags import Flag, Scope, Settings, above, at_least, flag, flags_of, names_with
 from earmark.settings.given_values import _OTHER_NAMES, read_file, read_values, read_words, settings_of
+from earmark.settings.model_flags import ModelArguments
 from earmark.settings.train_settings import TRAIN_CLASSES, from_keywords, parse_example, parse_train
 from earmark.settings.training_flags import TrainingArguments
 from earmark.train.search_space import parse_space
@@ -153,6 +155,7 @@ def test_the_table_of_transformers_flags_is_that_of_the_installed_version() -> N
         for name, one in theirs.items():
             default = one.default if one.default is not dataclasses.MISSING else one.default_factory()  # type: ignore[misc]
             assert table[name].default == getattr(default, "value", default), name
+        assert sorted(MODEL_FOR_AUDIO_CLASSIFICATION_MAPPING_NAMES) == sorted(transformers_flags.MODEL_TYPES)
 
 
 def test_each_mistake_has_the_same_text_from_all_three_entrances(tmp_path: Path) -> None:
@@ -379,3 +382,10 @@ def test_completion_knows_every_command_and_flag(
 def test_other_names_are_of_flags_that_exist() -> None:
     known = {name for command in COMMANDS.values() for name in flags_of(*command.settings)}
     assert set(_OTHER_NAMES) <= known
+
+
+def test_a_model_type_of_another_version_of_transformers_is_left_to_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(UsageError, match=r"^--model_type wavlm2: expected one of tc_resnet, .*; did you mean wavlm\?$"):
+        ModelArguments(model_type="wavlm2")
+    monkeypatch.setattr("earmark.settings.model_flags.VERSION", "5.0.0")
+    assert ModelArguments(model_type="wavlm2").model_type == "wavlm2"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from earmark.cli.command import Command
 from earmark.progress import is_main_process
@@ -16,6 +17,9 @@ from earmark.settings.train_settings import (
     parse_example,
     parse_train,
 )
+
+if TYPE_CHECKING:
+    from earmark.clips.clip import Splits
 
 logger = logging.getLogger(__name__)
 
@@ -62,14 +66,15 @@ def _train(settings: TrainSettings) -> None:
 
 
 def _train_here(settings: TrainSettings) -> None:
-    _check_plan(settings)
+    clips = check_before_torch(settings)
+    from earmark.train.custom import CustomParts
     from earmark.train.protocol import run_protocol
     from earmark.train.train_model import train
 
     if settings.has_several_runs:
         print_summary(run_protocol(settings).summary)
         return
-    outcome = train(settings)
+    outcome = train(settings, custom=CustomParts(clips=clips))
     if is_main_process():
         _print_results(outcome.folder, "train", "eval")
     print_summary(outcome.summary)
@@ -83,16 +88,34 @@ def _print_results(folder: Path, *splits: str) -> None:
     print_results(RunFolder(folder), *splits)
 
 
-def _check_plan(settings: TrainSettings) -> None:
+def check_before_torch(settings: TrainSettings) -> Splits | None:
     """Refuse what can be refused before torch is imported, which takes seconds.
 
-    Ranks wait until they can talk to each other, and a run that is resumed reads its checkpoint once.
-    """
-    resumes = settings.run.resume or settings.training.resume_from_checkpoint
-    if not (settings.has_several_runs or resumes or settings.training.world_size > 1):
-        from earmark.train.plan import FolderState, make_plan
+    Returns:
+        The clips, so that they are not listed twice; ``None`` if training has to load them: from the hub, or on several
+        ranks, which wait until they can talk to each other.
 
-        make_plan(settings, FolderState())  # the folder itself is looked at when no other command works in it
+    Raises:
+        EarmarkError: the output folder is in use or cannot take the run, or recordings that cannot be loaded.
+    """
+    if settings.training.world_size > 1:
+        return None
+    from earmark.runs.in_use import held
+    from earmark.train.plan import look_at_folder, make_plan
+
+    with held(Path(str(settings.training.output_dir))):
+        if not (settings.run.resume or settings.training.resume_from_checkpoint or settings.has_several_runs):
+            make_plan(settings, look_at_folder(settings))
+        return _local_clips(settings)
+
+
+def _local_clips(settings: TrainSettings) -> Splits | None:
+    data, model = settings.data, settings.model
+    if data.dataset_name is not None and not Path(data.dataset_name).is_dir():
+        return None
+    from earmark.sources.load_clips import load_own_splits
+
+    return load_own_splits(data, seed=settings.training.seed, token=model.token, cache_dir=model.cache_dir)
 
 
 def print_summary(summary: str) -> None:

@@ -21,6 +21,7 @@ from typing import Any, ClassVar, get_type_hints
 
 from earmark.errors import UsageError
 from earmark.settings.kinds import Kind, kind_of, shown
+from earmark.words import suggestion
 
 HIDDEN = "hidden"  # page of a flag that only --help_all shows
 
@@ -49,7 +50,7 @@ class Check:
     Attributes:
         holds: the condition; ``None`` is never passed to it.
         expected: completes the message ``--flag VALUE: expected ...``.
-        names: the only values, if it names them.
+        names: the values that it allows, for completion and to suggest the nearest; empty if they have no names.
     """
 
     holds: Callable[[Any], bool]
@@ -212,7 +213,8 @@ class Flag:
             return value
         for item in value if isinstance(value, list) else [value]:
             if not self.check.holds(item):
-                raise UsageError(f"--{self.name} {shown(item) or repr(item)}: expected {self.check.expected}")
+                near = suggestion(shown(item), self.check.names)
+                raise UsageError(f"--{self.name} {shown(item) or repr(item)}: expected {self.check.expected}{near}")
         return value
 
 

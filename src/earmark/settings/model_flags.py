@@ -3,10 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from importlib import metadata
 from typing import ClassVar
 
 from earmark.errors import UsageError
-from earmark.settings.flags import Scope, Settings, flag, matching
+from earmark.settings.flags import Check, Scope, Settings, flag, matching
+from earmark.settings.transformers_flags import MODEL_TYPES, VERSION
+
+KNOWN_MODEL_TYPES = ("tc_resnet", *MODEL_TYPES)
+
+
+def _may_be_model_type(name: str) -> bool:
+    """Whether an audio classifier can be of this type: another version of Transformers may know more of them."""
+    return name in KNOWN_MODEL_TYPES or metadata.version("transformers") != VERSION
 
 
 @dataclass
@@ -42,6 +51,7 @@ class NetworkArguments(PretrainedArguments):
     model_type: str | None = flag(
         None,
         "Start from random weights: tc_resnet (1 M parameters, for CPUs) or a model type of Transformers.",
+        check=Check(_may_be_model_type, f"one of {', '.join(KNOWN_MODEL_TYPES)}", KNOWN_MODEL_TYPES),
         scope=Scope.LEARNED,
     )
     config_name: str | None = flag(

@@ -22,6 +22,20 @@ from earmark.settings.flags import (
 )
 
 VERSION = "5.24.0"
+MODEL_TYPES = (
+    "audio-spectrogram-transformer",
+    "data2vec-audio",
+    "hubert",
+    "sew",
+    "sew-d",
+    "unispeech",
+    "unispeech-sat",
+    "wav2vec2",
+    "wav2vec2-bert",
+    "wav2vec2-conformer",
+    "wavlm",
+    "whisper",
+)  # of audio classifiers
 
 _LR_SCHEDULER_TYPE = (
     "linear",

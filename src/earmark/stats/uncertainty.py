@@ -10,8 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.sparse import csr_array
-from scipy.stats import t as student
+import scipy  # its parts are imported when they are used, which takes a second
 
 from earmark.words import counted
 
@@ -88,7 +87,7 @@ class Units:
             counts = np.bincount(cells, minlength=num_cells)
             return rng.multinomial(self.num_clips, counts / self.num_clips, size=sets).astype(np.float64)
         ones = np.ones(self.num_clips)
-        of_groups = csr_array((ones, (self.group_of, cells)), shape=(self._count, num_cells))
+        of_groups = scipy.sparse.csr_array((ones, (self.group_of, cells)), shape=(self._count, num_cells))
         drawn: np.ndarray = self._times(rng, sets) @ of_groups
         return drawn
 
@@ -148,7 +147,9 @@ def figures_of_draws(
 
     def by_class(chosen: np.ndarray, classes: np.ndarray) -> np.ndarray:
         shape = (len(true), num_classes)
-        sums: np.ndarray = drawn @ csr_array((np.ones(chosen.sum()), (cells[chosen], classes[chosen])), shape=shape)
+        sums: np.ndarray = drawn @ scipy.sparse.csr_array(
+            (np.ones(chosen.sum()), (cells[chosen], classes[chosen])), shape=shape
+        )
         return sums  # (replicates, C)
 
     everything = np.ones(len(true), bool)
@@ -220,6 +221,6 @@ def mean_interval(values: np.ndarray) -> Interval | None:
     deviation = float(values.std(ddof=1)) if len(values) > 1 else 0.0
     if not deviation:
         return None
-    half = float(student.ppf((1 + _CONFIDENCE) / 2, len(values) - 1)) * deviation / math.sqrt(len(values))
+    half = float(scipy.stats.t.ppf((1 + _CONFIDENCE) / 2, len(values) - 1)) * deviation / math.sqrt(len(values))
     mean = float(values.mean())
     return Interval(max(0.0, mean - half), mean + half)

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.optimize import minimize_scalar
+import scipy
 
 from earmark.tasks import Task, pool
 
@@ -95,7 +95,7 @@ def fit_temperature(windows: WindowLogits, targets: np.ndarray) -> float:
 
 def _best_temperature(loss: Callable[[float], float]) -> float:
     bounds = (np.log(COLDEST), np.log(HOTTEST))
-    found = minimize_scalar(
+    found = scipy.optimize.minimize_scalar(
         lambda log: loss(float(np.exp(log))), bounds=bounds, method="bounded", options={"xatol": 1e-4}
     )
     return float(np.exp(found.x))

@@ -11,8 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy.sparse import csr_array
-from sklearn.metrics import roc_auc_score
+import scipy
 
 from earmark.stats.uncertainty import REPLICATES, Interval, Units, binary_calibration_error, percentile_interval
 from earmark.tasks import sigmoid
@@ -212,6 +211,8 @@ def compute_multi_label(
 def _of_label(
     label: str, probability: np.ndarray, there: np.ndarray, answered: np.ndarray, threshold: float
 ) -> LabelFigures:
+    from sklearn.metrics import roc_auc_score  # not at the top: its import takes a second
+
     support, given, hits = int(there.sum()), int(answered.sum()), int((there & answered).sum())
     ones = np.ones((len(there), 1))
     return LabelFigures(
@@ -237,7 +238,7 @@ class _Ranked:
         equal = np.cumsum(np.append(0, falling[1:] < falling[:-1]))
         steps = np.unique(equal[with_label])
         step = np.searchsorted(steps, equal)
-        shape = (len(steps), len(there))
+        csr_array, shape = scipy.sparse.csr_array, (len(steps), len(there))
         reached = step < len(steps)
         self._seen = csr_array((np.ones(int(reached.sum())), (step[reached], order[reached])), shape=shape)
         self._hits = csr_array((np.ones(int(with_label.sum())), (step[with_label], order[with_label])), shape=shape)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy.stats import spearmanr
+import scipy
 
 from earmark.stats.uncertainty import REPLICATES, Interval, Units, percentile_interval
 from earmark.tasks.figures import CardTable, Headline, check_can_judge
@@ -100,7 +100,7 @@ def compute_regression(answers: np.ndarray, numbers: np.ndarray, units: Units | 
         rmse=math.sqrt(square),
         r2=1 - square / variance if variance > 0 else None,
         pearson=float(np.corrcoef(given, wanted)[0, 1]) if varies else None,
-        spearman=float(spearmanr(given, wanted).statistic) if varies else None,
+        spearman=float(scipy.stats.spearmanr(given, wanted).statistic) if varies else None,
         loss=square,
         median_mae=float(np.abs(wanted - np.median(wanted)).mean()),
         intervals=_intervals(np.abs(errors), units),

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from sklearn.metrics import confusion_matrix, precision_recall_fscore_support, top_k_accuracy_score
 
 from earmark.stats.uncertainty import Interval, Units, bootstrap_intervals, calibration_error
 from earmark.tasks import Task, softmax
@@ -185,6 +184,8 @@ def compute_metrics(
         DataError: no clips.
         ModelError: logits that are NaN or infinite.
     """
+    from sklearn.metrics import confusion_matrix, top_k_accuracy_score  # not at the top: its import takes a second
+
     check_can_judge(logits, len(targets))
     units = units or Units(len(targets))
     indices = np.arange(len(labels))
@@ -214,6 +215,8 @@ def compute_metrics(
 
 
 def _per_class(targets: np.ndarray, predicted: np.ndarray, labels: Sequence[str]) -> list[ClassFigures]:
+    from sklearn.metrics import precision_recall_fscore_support
+
     indices = np.arange(len(labels))
     figures = precision_recall_fscore_support(targets, predicted, labels=indices, zero_division=math.nan)
     precision, recall, f1, support = (np.asarray(column) for column in figures)

@@ -1,0 +1,55 @@
+"""Mistakes of ``earmark train`` and ``search`` that are reported without importing torch, which takes seconds."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+from earmark.runs.in_use import held
+from tests.tiny import write_tones
+
+_RUN = """
+import contextlib, io, json, sys
+from earmark.cli.main import main
+said = []
+for words in json.loads(sys.argv[1]):
+    with contextlib.redirect_stderr(io.StringIO()) as stream:
+        code = main(words)
+    said.append([code, stream.getvalue().splitlines()[-1]])
+print(json.dumps([said, sorted({"torch", "transformers", "sklearn", "scipy.stats"} & set(sys.modules))]))
+"""
+
+
+def test_mistakes_are_found_without_torch(tmp_path: Path) -> None:
+    write_tones(tmp_path / "sounds", per_class=2, seconds=0.2)
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "run_config.yaml").write_text("seed: 1\n")
+    (tmp_path / "list.csv").write_text("path,label\nsounds/train/low/9.wav,\n")
+    low = "sounds/train/low"
+    net, out = ["--model_type", "tc_resnet"], ["--output_dir", "new"]
+    mistakes = [
+        (["train", "--data_dir", "empty", *net, *out], "empty: no class folders with recordings in them"),
+        (["train", "--data_dir", low, *net, *out], f"{low}: 2 recordings but no class folders"),
+        (["train", "--train_file", "list.csv", *net, *out], "list.csv"),
+        (["train", "--data_dir", "sounds", "--model_type", "tc_resnett", *out], "tc_resnett: expected one of"),
+        (["train", "--data_dir", "sounds", "--model_type", "bert", *out], "--model_type bert: expected one of"),
+        (["train", "--data_dir", "sounds", *net, "--output_dir", "busy"], "busy: process"),
+        (["train", "--data_dir", "sounds", *net, "--output_dir", "run"], "run: "),
+        (["train", "--data_dir", "sounds", *net, *out, "--task", "regression", "--focal_gamma", "2"], "--focal_gamma"),
+        (["train", "--data_dir", "empty", *net, *out, "--folds", "2"], "empty: no class folders"),
+        (["search", "--data_dir", "empty", *net, *out, "--search_space", "seed=1|2"], "empty: no class folders"),
+    ]
+    with held(tmp_path / "busy"):
+        done = subprocess.run(
+            [sys.executable, "-c", _RUN, json.dumps([words for words, _ in mistakes])],
+            capture_output=True, text=True, check=True, cwd=tmp_path,
+        )  # fmt: skip
+    said, imported = json.loads(done.stdout)
+    for (words, expected), (code, line) in zip(mistakes, said, strict=True):
+        assert code == 2, (words, line)
+        assert expected in line, words
+    assert imported == []
+    assert not (tmp_path / "new").exists()
