@@ -24,6 +24,7 @@ from earmark.files import no_empty_folder
 from earmark.models.build_model import AudioModel
 from earmark.models.checkpoint import hub_name
 from earmark.models.source import source_of
+from earmark.models.stated_task import OtherTaskError
 from earmark.report.report_page import ReportFacts, Scored, read_history, write_report
 from earmark.runs.environment import describe_environment
 from earmark.runs.example_results import eval_results, write_eval_results
@@ -38,7 +39,7 @@ from earmark.settings.config_files import resolved_config
 from earmark.settings.evaluation_flags import EvaluateOptions
 from earmark.store.scan import write_bad_audio
 from earmark.store.usable import keep_usable
-from earmark.tasks import Task
+from earmark.tasks import Task, find_task
 from earmark.words import counted
 
 logger = logging.getLogger(__name__)
@@ -84,9 +85,7 @@ def evaluate(
 def _evaluate(
     options: EvaluateOptions, metrics: Mapping[str, MetricFunction] | None, loaded: Splits | None
 ) -> EvaluateOutcome:
-    audio = load_any(source_of(options))
-    if loaded is not None:
-        _check_task(options, audio)
+    audio = _load(options, has_clips=loaded is not None)
     options = for_task(options, audio)
     scorer, device_name = on_device(audio, options.device)
     held_out = find_held_out(options, loaded)
@@ -112,18 +111,26 @@ def _evaluate(
     return _write(folder, judged, usable[options.split].durations_s, audio.architecture, options, device_name)
 
 
-def _check_task(options: EvaluateOptions, audio: AudioModel | ExportedModel) -> None:
-    """See that the labels of loaded clips were read for the task of the model.
+def _load(options: EvaluateOptions, *, has_clips: bool) -> AudioModel | ExportedModel:
+    """Load the model; see that clips which are loaded already were read for its task.
 
     Raises:
         UsageError: they were read for another task.
     """
-    task = options.task or Task.SINGLE_LABEL.name
-    if task != audio.task.name:
+    read_for = find_task(options.task)
+    try:
+        audio = load_any(source_of(options))
+        task = audio.task
+    except OtherTaskError as exc:
+        if not has_clips:
+            raise
+        task = exc.stated
+    if has_clips and task is not read_for:
         raise UsageError(
-            f"these clips were loaded for the task {task}, and the model was trained for {audio.task.name}. "
-            f"Load them with task={audio.task.name!r}."
+            f"these clips were loaded for the task {read_for.name}, and the model was trained for {task.name}. "
+            f"Load them with task={task.name!r}."
         )
+    return audio
 
 
 _Options = TypeVar("_Options", bound=EvaluateOptions)
@@ -133,13 +140,8 @@ def for_task(options: _Options, audio: AudioModel | ExportedModel) -> _Options:
     """The settings with the task of the model, by which the labels of the recordings are read.
 
     A number is looked for in the column that it was learned from, unless another one is named.
-
-    Raises:
-        UsageError: they name another task.
     """
     task = audio.task
-    if options.task not in (None, task.name):
-        raise UsageError(f"--task {options.task}: the model was trained for {task.name}; leave --task out")
     changes: dict[str, Any] = {"task": task.name}
     if task is Task.REGRESSION and options.label_column_name == Columns.label and audio.labels[0] != NUMBER:
         changes["label_column_name"] = audio.labels[0]

@@ -26,6 +26,7 @@ from earmark.models.build_model import AudioModel, load_trained
 from earmark.models.checkpoint import local_folder
 from earmark.models.frontend import side_by_side
 from earmark.models.source import ModelSource
+from earmark.models.stated_task import asked_task
 from earmark.sources.background import find_background
 from earmark.tasks import Task, find_task
 from earmark.tasks.decision import PLAIN, Decision
@@ -91,10 +92,13 @@ def load_any(source: ModelSource) -> AudioModel | ExportedModel:
 
     Raises:
         ModelError: neither, or damaged.
+        UsageError: the model says another task than ``source.task``.
     """
     folder = local_folder(str(source.name_or_path))
     if folder is not None and is_export(folder):
         description = read_description(folder)
+        if source.task is not None:
+            asked_task(source.task, find_task(description.task))
         return ExportedModel(folder, description, decision_of(folder, description))
     return load_trained(source)
 

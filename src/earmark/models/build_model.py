@@ -35,6 +35,7 @@ from earmark.models.freeze import head_parameters
 from earmark.models.frontend import Frontend
 from earmark.models.head import CONFIG_KEY, Loaded, place_rows, saved_head
 from earmark.models.source import ModelSource
+from earmark.models.stated_task import settle_task
 from earmark.sources.background import find_background
 from earmark.tasks import Task, task_of_config
 from earmark.tasks.decision import FILE_NAME as DECISION
@@ -177,10 +178,12 @@ def load_trained(source: ModelSource, *, decided: bool = True) -> AudioModel:
     Raises:
         ModelError: not an audio classifier, or its weights do not fill it (a checkpoint without a trained head), or its
             ``decision.json`` cannot be used.
+        UsageError: the model says another task than ``source.task``.
     """
     assert source.name_or_path is not None, "a trained model has a folder or a name"
     folder = source.find(source.name_or_path)
     config = load_config(source, folder)
+    settle_task(config, source.task, source.name_or_path)
     if adapters.is_adapter(folder):
         model = _load_adapted(source, folder, config).eval()
     else:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from earmark.models.checkpoint import find_checkpoint
-from earmark.settings.model_flags import ModelArguments, NetworkArguments, PretrainedArguments
+from earmark.settings.model_flags import ModelArguments, NetworkArguments, PretrainedArguments, TrainedModelArguments
 
 
 @dataclass
@@ -23,6 +23,7 @@ class ModelSource:
         attention_mask: whether the frontend gives a mask where clips of a batch differ in length.
         keep_head: whether rows of the checkpoint's head are reused where it has other classes than the recordings.
         replaces_head: whether a new head is fitted whatever the checkpoint's is (``--few_shot``).
+        task: task of a trained model whose configuration does not say it; ``None`` for single labels.
         warned: checkpoints for which a missing preprocessor was logged.
     """
 
@@ -38,6 +39,7 @@ class ModelSource:
     token: str | None = field(default=None, repr=False)
     cache_dir: str | None = None
     allow_pickle: bool = False
+    task: str | None = None
     trust_remote_code: bool = False
     _found: dict[str, Path] = field(default_factory=dict, repr=False)
     warned: set[Path] = field(default_factory=set, repr=False)
@@ -69,6 +71,8 @@ def source_of(flags: PretrainedArguments) -> ModelSource:
         allow_pickle=flags.allow_pickle,
         trust_remote_code=flags.trust_remote_code,
     )
+    if isinstance(flags, TrainedModelArguments):
+        source.task = flags.task
     if isinstance(flags, NetworkArguments):
         source.model_type = flags.model_type
         source.config_overrides = flags.config_overrides

@@ -71,6 +71,7 @@ class Classifier:
         device: str = "auto",
         batch_size: int = 32,
         precision: str = "fp32",
+        task: str | None = None,
         **source: Any,
     ) -> Classifier:
         """Load a run folder, a checkpoint folder, the folder of an export, or a model from the hub.
@@ -80,15 +81,17 @@ class Classifier:
             device: ``auto``, ``cpu``, ``npu:0``, ``cuda:1``...
             batch_size: clips in one forward pass.
             precision: ``fp32``, ``bf16`` or ``fp16``: what is computed in; an export has its own.
+            task: ``multi_label``, ``single_label`` or ``regression``, of a model whose configuration does not say it
+                (taggers of AudioSet); ``None`` for what it says, else ``single_label``.
             **source: ``revision``, ``token``, ``cache_dir``, ``allow_pickle``, ``trust_remote_code``.
 
         Raises:
-            UsageError: no such precision, or one for an export.
+            UsageError: no such precision, or one for an export; the model says another task.
             ModelError: no such model, or it has no trained head.
             NetworkError: the hub cannot be reached.
             DeviceError: no such device.
         """
-        model = ModelSource(name_or_path=str(name_or_path), **source)
+        model = ModelSource(name_or_path=str(name_or_path), task=task, **source)
         classifier = cls(load_any(model), device=device, batch_size=batch_size, precision=precision)
         classifier._source = model
         return classifier
@@ -319,6 +322,7 @@ class Classifier:
         source = self.source()
         return {
             "model_name_or_path": source.name_or_path,
+            "task": source.task,
             "model_revision": source.revision,
             "cache_dir": source.cache_dir,
             "token": source.token,

@@ -118,6 +118,8 @@ class Job:
         settings = {name: getattr(self.options, name) for name in _RESULT_SETTINGS}
         if self.options.rows == "segments" and self.classifier.background_classes:
             settings["include_background"] = self.options.include_background
+        if self.options.task is not None:
+            settings["task"] = self.options.task
         decision = self.classifier.decision
         return settings if decision.is_plain else {**settings, "decision": decision.fingerprint(self.classifier.labels)}
 

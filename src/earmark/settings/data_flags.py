@@ -19,6 +19,7 @@ from earmark.settings.flags import (
     flags_of,
     not_negative,
 )
+from earmark.settings.model_flags import TASK
 
 DEFAULT_LONGEST_S = 20.0  # default maximum clip length in training, as in Transformers' example
 
@@ -36,12 +37,6 @@ def paths_in(value: Paths) -> list[str]:
 
 # settings that decide where background clips are cut from recordings that other settings name
 BACKGROUND_CUTS = ("background_class", "background_ratio", "background_margin_seconds")
-
-
-def _is_task(name: str) -> bool:
-    from earmark.tasks.task_registry import TASKS  # with numpy, which a command line without --task does not need
-
-    return any(task.name == name for task in TASKS)
 
 
 @dataclass
@@ -113,7 +108,7 @@ class DataArguments(Settings):
         None,
         "What a clip's label is: single_label, multi_label (a list, or names with --label_separator between) or "
         "regression (default: single_label; of a trained model its own).",
-        check=Check(_is_task, "single_label, multi_label or regression"),
+        check=TASK,
         scope=Scope.RESULT,
     )
     label_separator: str = flag(

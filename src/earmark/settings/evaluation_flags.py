@@ -8,13 +8,13 @@ from typing import ClassVar, Literal
 from earmark.errors import UsageError
 from earmark.settings.data_flags import DataArguments
 from earmark.settings.flags import COUNT, flag
-from earmark.settings.model_flags import PretrainedArguments
+from earmark.settings.model_flags import TrainedModelArguments
 from earmark.settings.run_flags import DEVICE_HELP
 from earmark.settings.training_flags import DecisionArguments
 
 
 @dataclass
-class EvaluateOptions(PretrainedArguments, DataArguments):
+class EvaluateOptions(TrainedModelArguments, DataArguments):
     """``earmark evaluate``: the data settings, a checkpoint, and these.
 
     Raises:

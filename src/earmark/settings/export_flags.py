@@ -7,11 +7,11 @@ from typing import ClassVar, Literal
 
 from earmark.errors import UsageError
 from earmark.settings.flags import COUNT, Scope, Settings, flag, matching
-from earmark.settings.model_flags import PretrainedArguments
+from earmark.settings.model_flags import TrainedModelArguments
 
 
 @dataclass
-class ExportOptions(PretrainedArguments):
+class ExportOptions(TrainedModelArguments):
     """``earmark export``: a checkpoint, a format, a folder, and recordings to check the export on.
 
     Raises:

@@ -7,13 +7,13 @@ from typing import ClassVar, Literal
 
 from earmark.errors import UsageError
 from earmark.settings.flags import COUNT, flag
-from earmark.settings.model_flags import PretrainedArguments
+from earmark.settings.model_flags import TrainedModelArguments
 from earmark.settings.run_flags import DEVICE_HELP
 from earmark.settings.serving_flags import PORT
 
 
 @dataclass
-class LabelOptions(PretrainedArguments):
+class LabelOptions(TrainedModelArguments):
     """``earmark label``: recordings, the model that proposes labels for them, and where these go.
 
     Raises:

@@ -40,6 +40,30 @@ class PretrainedArguments(Settings):
     )
 
 
+def _is_task(name: str) -> bool:
+    from earmark.tasks.task_registry import TASKS  # with numpy, which a command line without --task does not need
+
+    return any(task.name == name for task in TASKS)
+
+
+TASK = Check(_is_task, "single_label, multi_label or regression")
+
+
+@dataclass
+class TrainedModelArguments(PretrainedArguments):
+    """A trained model, and what it answers."""
+
+    PAGE: ClassVar[str | None] = "model"
+
+    task: str | None = flag(
+        None,
+        "Task of a model whose config does not say it: multi_label for taggers such as those of AudioSet, single_label "
+        "or regression (default: single_label).",
+        check=TASK,
+        scope=Scope.RESULT,
+    )
+
+
 @dataclass
 class NetworkArguments(PretrainedArguments):
     """Which network: that of a checkpoint, or one with random weights.

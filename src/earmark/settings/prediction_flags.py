@@ -9,7 +9,7 @@ from typing import ClassVar, Literal
 from earmark.errors import UsageError
 from earmark.settings.flags import COUNT, Check, flag, not_negative, within
 from earmark.settings.kinds import alternatives
-from earmark.settings.model_flags import PretrainedArguments
+from earmark.settings.model_flags import PretrainedArguments, TrainedModelArguments
 from earmark.settings.run_flags import DEVICE_HELP
 
 DEFAULT_THRESHOLD = 0.5  # of segments
@@ -88,7 +88,7 @@ class InferenceOptions(PretrainedArguments):
 
 
 @dataclass
-class PredictOptions(InferenceOptions):
+class PredictOptions(TrainedModelArguments, InferenceOptions):
     """``earmark predict``: a checkpoint, recordings, and the format of the results.
 
     A recording that cannot be read does not stop the job: the reason goes to a table beside the output.

@@ -7,7 +7,7 @@ from typing import ClassVar, Literal
 
 from earmark.errors import UsageError
 from earmark.settings.flags import COUNT, above, flag, within
-from earmark.settings.model_flags import PretrainedArguments
+from earmark.settings.model_flags import TrainedModelArguments
 from earmark.settings.run_flags import DEVICE_HELP
 
 _SECONDS = above(0, "a number of seconds")
@@ -15,7 +15,7 @@ PORT = within(0, 65535, "0 to 65535")
 
 
 @dataclass
-class ServeOptions(PretrainedArguments):
+class ServeOptions(TrainedModelArguments):
     """``earmark serve``: a checkpoint, where to listen, and the limits of requests.
 
     Raises:

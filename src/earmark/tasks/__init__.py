@@ -2,7 +2,7 @@
 
 from earmark.tasks.pooling import pool, sigmoid, softmax
 from earmark.tasks.task import Task
-from earmark.tasks.task_registry import MULTI_LABEL, REGRESSION, SINGLE_LABEL, find_task, task_of_config
+from earmark.tasks.task_registry import MULTI_LABEL, REGRESSION, SINGLE_LABEL, find_task, stated_task, task_of_config
 
 __all__ = [
     "MULTI_LABEL",
@@ -13,5 +13,6 @@ __all__ = [
     "pool",
     "sigmoid",
     "softmax",
+    "stated_task",
     "task_of_config",
 ]

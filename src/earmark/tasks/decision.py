@@ -218,8 +218,12 @@ def read_decision(folder: Path, labels: Sequence[str], task: Task = Task.SINGLE_
         others = sorted(set(map(str, of)) ^ set(labels)) if isinstance(of, list) else []
         which = f" ({others[0]!r} is in one alone)" if others else ""
         raise ModelError(f"{path}: fitted for other classes than this model has{which}; {_MEND}")
-    if values.get("task", Task.SINGLE_LABEL.name) != task.name:
-        raise ModelError(f"{path}: fitted for another task than this model's, {task.name}; {_MEND}")
+    fitted_for = values.get("task", Task.SINGLE_LABEL.name)
+    if fitted_for != task.name:
+        raise ModelError(
+            f"{path}: fitted for --task {fitted_for}, another task than this model's, {task.name}. Add --task "
+            f"{fitted_for} if the model does not say its task; else {_MEND}"
+        )
     return replace(_checked(values, path, labels), task=task)
 
 

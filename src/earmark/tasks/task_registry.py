@@ -30,5 +30,10 @@ def find_task(name: str | None) -> Task:
 
 def task_of_config(config: Any) -> Task:
     """Return the task of a model with this configuration of Transformers; single labels if it names none."""
+    return stated_task(config) or SINGLE_LABEL
+
+
+def stated_task(config: Any) -> Task | None:
+    """Return the task that a configuration of Transformers names; ``None`` if it names none."""
     kind = getattr(config, "problem_type", None)
-    return next((task for task in TASKS if kind and task.problem_type == kind), SINGLE_LABEL)
+    return next((task for task in TASKS if kind and task.problem_type == kind), None)
