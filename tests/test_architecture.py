@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from earmark.families.family_registry import FAMILIES
+
 PACKAGE = Path(__file__).parents[1] / "src" / "earmark"
 ROOMS = [
     {"errors", "words"},
@@ -63,19 +65,29 @@ def test_imports_run_one_way(path: Path) -> None:
         assert LEVEL[room] < LEVEL[own], f"{path}: imports {module}"
 
 
-def test_only_families_ask_which_architecture_a_model_is() -> None:
-    compares = re.compile(
-        r"""model_type\)? (==|!=|in|not in) [("'\[]|(_[A-Z_]+|[A-Z_]{4,})(\[|\.get\()[\w.]*model_type\b"""
-    )
-    allowed = {"CONFIG_MAPPING[model_type"}  # Transformers' own table
-    found = [
+def found_outside_families(pattern: str, allowed: tuple[str, ...] = ()) -> list[str]:
+    """Matches of a pattern in the package, but for the families, and the API, to which a "model" may be anything."""
+    return [
         f"{path.relative_to(PACKAGE)}: {match[0]}"
         for path in sorted(PACKAGE.rglob("*.py"))
-        if path.parent.name != "families"
-        for match in compares.finditer(path.read_text(encoding="utf-8"))
+        if path.parent.name not in ("families", "api")
+        for match in re.finditer(pattern, path.read_text(encoding="utf-8"))
         if match[0] not in allowed
     ]
-    assert not found, "this belongs into a family (earmark.families)"
+
+
+def test_only_families_ask_which_architecture_a_model_is() -> None:
+    compares = r"""model_type\)? (==|!=|in|not in) [("'\[]|(_[A-Z_]+|[A-Z_]{4,})(\[|\.get\()[\w.]*model_type\b"""
+    of_transformers = ("CONFIG_MAPPING[model_type",)
+    assert not found_outside_families(compares, of_transformers), "this belongs into a family (earmark.families)"
+    names = "|".join(sorted(name for family in FAMILIES for name in family.model_types))
+    assert not found_outside_families(rf"""(==|!=|\bin) [(\[]?["']({names})["']"""), "this belongs into a family"
+
+
+def test_only_families_look_for_parts_and_settings_of_an_architecture() -> None:
+    looks = r"""(hasattr|getattr)\((\w+\.)*(model|body|base)(\.config)?, "[a-z]\w+"""
+    of_earmark = ('getattr(self.model.config, "background_class',)
+    assert not found_outside_families(looks, of_earmark), "this belongs into a family (earmark.families)"
 
 
 LIGHT = [

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from earmark.families.frontend import FrontendSettings, WaveformSettings
+from earmark.families.frontend_settings import FrontendSettings, WaveformSettings
 from earmark.families.spectrogram_transformer import SpectrogramSettings
 from earmark.families.wav2vec2_bert import StackedMelSettings
 from earmark.families.whisper import WhisperSettings

@@ -10,7 +10,7 @@ import pytest
 import torch
 import transformers
 
-from earmark.families.frontend import FrontendSettings, WaveformSettings
+from earmark.families.frontend_settings import FrontendSettings, WaveformSettings
 from earmark.families.kaldi import KaldiFeatures
 from earmark.families.mel_filters import MelScale, mel_filters
 from earmark.families.wav2vec2_bert import StackedMelSettings

@@ -18,7 +18,7 @@ import torch
 import transformers
 
 from earmark.errors import DataError, OutputError
-from earmark.families.frontend import with_settings
+from earmark.families.frontend_settings import with_settings
 from earmark.families.wav2vec2 import Wav2Vec2, WavLM
 from earmark.models.build_model import AudioModel, ModelSource, load_trained
 from earmark.models.freeze import body_of

@@ -18,6 +18,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from earmark.errors import ModelError, first_line
+from earmark.families.family_registry import find_family
 from earmark.models.build_model import AudioModel
 from earmark.models.forward import pads_exactly
 from earmark.tasks import Task
@@ -90,24 +91,9 @@ def trace(graph: WaveformClassifier, fixed_shape: tuple[int, int] | None) -> tor
 
 
 def example_length(graph: WaveformClassifier) -> int:
-    """Samples of the clips that are traced.
-
-    SEW pools frames by its squeeze factor and pads what the last, incomplete group lost, in a branch of Python. Traced
-    with frames that leave such a rest, the padding is in the graph and adds nothing where there is none.
-    """
-    config, frontend = graph.model.config, graph.frontend
-    length = (frontend.min_samples + frontend.max_samples) // 2
-    squeeze = getattr(config, "squeeze_factor", 1)
-    while squeeze > 1 and frames_of_encoder(config, length) % squeeze == 0:
-        length += 1
-    return length
-
-
-def frames_of_encoder(config: Any, samples: int) -> int:
-    """Frames of a convolutional waveform encoder."""
-    for kernel, stride in zip(config.conv_kernel, config.conv_stride, strict=True):
-        samples = (samples - kernel) // stride + 1
-    return samples
+    """Samples of the clips that are traced."""
+    middle = (graph.frontend.min_samples + graph.frontend.max_samples) // 2
+    return find_family(graph.model.config).example_samples(graph.model.config, middle)
 
 
 def _loosen(program: torch.export.ExportedProgram) -> None:

@@ -9,15 +9,18 @@ Shapes: B batch, T samples, F frames, D width, C classes.
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from earmark.families.frontend import Extractor, FrontendSettings, WaveformSettings
+from earmark.families.frontend_settings import Extractor, FrontendSettings, WaveformSettings
 
 if TYPE_CHECKING:
     import torch
+    from torch import nn
 
 _MEL_WINDOW_S, MEL_HOP_S = 0.025, 0.010  # of every mel spectrogram here
+_LAYERS = re.compile(r"(^|\.)(layers|layer|blocks)$")
 
 
 @dataclass(frozen=True)
@@ -48,8 +51,12 @@ class Family:
         masks_padding: whether the library's own forward gives a padded clip the logits that it has alone.
         feature_encoder: the parts of the body that turn samples or mel bins into the first frame features; empty if
             the model has a method ``freeze_feature_encoder``.
-        norm_behind: the norm of the body that lies behind its layers.
+        layer_drop: the setting of the configuration that is the probability of leaving out a layer in training.
         first_dropped_layer: the first layer that LayerDrop may leave out.
+        queries_and_values: names of the linear layers that LoRA adapts by default, what its authors adapt (Hu et al.
+            2021, arXiv:2106.09685, section 4.2).
+        training_only: the last part of the name of a weight that only training needs; checkpoints may lack it.
+        imported_by_users: the module that plain Transformers needs imported to know the architecture.
         cpu_batch_s: longest batch that a CPU scores at once, in seconds of audio, padding included.
         takes_float32: whether the model takes samples in float32 whatever the type of its weights.
         normalizes_clips: whether clips have zero mean and unit variance, unless the checkpoint says otherwise.
@@ -63,8 +70,11 @@ class Family:
     takes_one_length = False
     masks_padding = False
     feature_encoder: ClassVar[tuple[str, ...]] = ()
-    norm_behind: str | None = None
+    layer_drop = "layerdrop"
     first_dropped_layer = 0
+    queries_and_values = ("q_proj", "v_proj", "query_proj", "value_proj", "linear_q", "linear_v")
+    training_only = "masked_spec_embed"
+    imported_by_users: str | None = None
     cpu_batch_s = math.inf
     takes_float32 = False
     normalizes_clips = True
@@ -96,10 +106,18 @@ class Family:
         """
         if not hasattr(config, "conv_kernel") or not hasattr(config, "conv_stride"):
             return round(_MEL_WINDOW_S * rate_hz)
-        samples = span_frames(config) * getattr(config, "squeeze_factor", 1)
+        samples = self.min_frames(config)
         for kernel, stride in zip(reversed(config.conv_kernel), reversed(config.conv_stride), strict=True):
             samples = (samples - 1) * stride + kernel
         return int(samples)
+
+    def min_frames(self, config: Any) -> int:
+        """Return the fewest frames that a convolutional encoder has to give."""
+        return span_frames(config)
+
+    def example_samples(self, config: Any, length: int) -> int:
+        """Return how long clips are that an export is traced with, at least ``length`` samples."""
+        return length
 
     def default_frontend(self, config: Any) -> FrontendSettings:
         """Return the frontend of a model that is saved without one."""
@@ -113,9 +131,48 @@ class Family:
         """Return why LoRA cannot adapt this model; ``None`` if it can."""
         return None
 
+    def is_collapse_measured(self, config: Any) -> bool:
+        """Whether the schedules of :mod:`earmark.scoring.diagnosis` that learn nothing were found with this model."""
+        return False
+
     def body(self, model: Any) -> Any:
-        """Return the part that gives frames ``(B, F, D)``."""
-        return model.base_model
+        """Return the part that gives frames ``(B, F, D)``; the model itself if that is not known."""
+        body = getattr(model, "base_model", model)
+        # Whisper's classifier holds its encoder under another name than its base_model_prefix
+        return getattr(model, "encoder", model) if body is model else body
+
+    def layers(self, model: Any) -> nn.ModuleList | None:
+        """Return the stack of equal layers in the body, first to last; ``None`` if there is none."""
+        from torch import nn
+
+        stacks = [
+            module
+            for name, module in self.body(model).named_modules()
+            # data2vec-audio has a second one, of its positional convolutions
+            if isinstance(module, nn.ModuleList) and _LAYERS.search(name) and "conv" not in name
+        ]
+        return max(stacks, key=len, default=None)
+
+    def parts_behind_layers(self, config: Any) -> tuple[str, ...]:
+        """Return names in the body of what lies behind its layers; what else is outside of them lies before."""
+        return ("adapter",)
+
+    def freezes_by_default(self, model: Any) -> bool:
+        """Whether the feature encoder learns only if ``--freeze`` says so, as in Transformers' example."""
+        return hasattr(model, "freeze_feature_encoder")
+
+    def freeze_feature_encoder(self, model: Any) -> bool:
+        """Stop the feature encoder from learning; return whether it is known which part of the model that is."""
+        if hasattr(model, "freeze_feature_encoder"):  # which also spares the gradient of the input
+            model.freeze_feature_encoder()
+            return True
+        for name in self.feature_encoder:
+            self.body(model).get_submodule(name).requires_grad_(False)
+        return bool(self.feature_encoder)
+
+    def sums_layers(self, config: Any) -> bool:
+        """Whether the head takes a learned sum of all layers, so that there is no one embedding of a clip."""
+        return bool(getattr(config, "use_weighted_layer_sum", False))
 
     def embeddings(self, model: Any, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
         """Return frames averaged over each clip, (B, D), in the type of the weights."""
@@ -128,8 +185,20 @@ class Family:
 
     def classify(self, model: Any, embeddings: torch.Tensor) -> torch.Tensor:
         """Return logits (B, C) of embeddings (B, D)."""
-        projector = getattr(model, "projector", None)
+        projector = self.projector(model)
         return model.classifier(embeddings if projector is None else projector(embeddings))
+
+    def projector(self, model: Any) -> nn.Linear | None:
+        """Return the linear layer between embeddings and classifier; ``None`` if there is none."""
+        return getattr(model, "projector", None)
+
+    def classifier_norm(self, model: Any) -> nn.Module | None:
+        """Return the norm in front of the last layer; ``None`` if there is none."""
+        return None
+
+    def last_layer(self, model: Any) -> Any:
+        """Return the last layer of the head; ``None`` if that is not known."""
+        return getattr(model, "classifier", None)
 
 
 def span_frames(config: Any) -> int:

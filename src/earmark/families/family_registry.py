@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from earmark.families.family import Family
-from earmark.families.frontend import FrontendSettings
+from earmark.families.frontend_settings import FrontendSettings
 from earmark.families.spectrogram_transformer import SpectrogramTransformer
 from earmark.families.temporal_resnet import TemporalResNet
-from earmark.families.wav2vec2 import Conformer, Wav2Vec2, WavLM
+from earmark.families.wav2vec2 import Conformer, Sew, Wav2Vec2, WavLM
 from earmark.families.wav2vec2_bert import Wav2Vec2Bert
 from earmark.families.whisper import Whisper
 
@@ -16,6 +16,7 @@ FAMILIES: tuple[Family, ...] = (
     Wav2Vec2(),
     WavLM(),
     Conformer(),
+    Sew(),
     Wav2Vec2Bert(),
     Whisper(),
     SpectrogramTransformer(),

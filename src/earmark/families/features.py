@@ -10,7 +10,7 @@ from typing import ClassVar
 import torch
 from torch import nn
 
-from earmark.families.frontend import WaveformSettings
+from earmark.families.frontend_settings import WaveformSettings
 
 
 class Features(nn.Module):

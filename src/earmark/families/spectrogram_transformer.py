@@ -14,7 +14,7 @@ from torch import nn
 
 from earmark.families.family import MEL_HOP_S, Family, Recipe
 from earmark.families.features import is_valid
-from earmark.families.frontend import FrontendSettings, with_settings
+from earmark.families.frontend_settings import FrontendSettings, with_settings
 from earmark.families.kaldi import FRAME, KaldiFeatures
 from earmark.families.spectra import hann
 
@@ -76,7 +76,6 @@ class SpectrogramTransformer(Family):
     takes_one_length = True
     masks_padding = True
     feature_encoder = ("embeddings.patch_embeddings",)
-    norm_behind = "layernorm"
     # the authors' rate for ESC-50 and AudioSet (Gong et al. 2021, arXiv:2104.01778, 1e-5), raised for a new head
     pretrained = Recipe(5e-5, 32, 800)
 
@@ -109,6 +108,19 @@ class SpectrogramTransformer(Family):
     def default_frontend(self, config: Any) -> SpectrogramSettings:
         """See the base class."""
         return SpectrogramSettings(num_mel_bins=config.num_mel_bins, max_length=config.max_length)
+
+    def parts_behind_layers(self, config: Any) -> tuple[str, ...]:
+        """See the base class."""
+        return ("layernorm",)
+
+    def classifier_norm(self, model: Any) -> nn.Module:
+        """See the base class."""
+        norm: nn.Module = model.classifier.layernorm
+        return norm
+
+    def last_layer(self, model: Any) -> Any:
+        """See the base class."""
+        return model.classifier.dense
 
     def embeddings(self, model: Any, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
         """See the base class."""

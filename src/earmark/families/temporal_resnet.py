@@ -14,6 +14,7 @@ class TemporalResNet(Family):
 
     model_types = ("tc_resnet",)
     is_own = True
+    imported_by_users = "earmark.models.tc_resnet"
     masks_padding = True
     feature_encoder = ("stem",)
     takes_float32 = True  # for its log-mel

@@ -27,6 +27,15 @@ class Wav2Vec2(Family):
             return None
         return Wav2Vec2Forward(model, first_dropped=self.first_dropped_layer)
 
+    def parts_behind_layers(self, config: Any) -> tuple[str, ...]:
+        """See the base class."""
+        stable = getattr(config, "do_stable_layer_norm", False)
+        return ("adapter", "encoder.layer_norm") if stable else ("adapter",)
+
+    def is_collapse_measured(self, config: Any) -> bool:
+        """See the base class: wav2vec2-base, on SUPERB KS."""
+        return (config.model_type, config.hidden_size, config.num_hidden_layers) == ("wav2vec2", 768, 12)
+
     def embeddings(self, model: Any, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
         """See the base class."""
         forward = self.static_forward(model)
@@ -51,4 +60,38 @@ class Conformer(Family):
     """Wav2Vec2-Conformer."""
 
     model_types = ("wav2vec2-conformer",)
-    norm_behind = "encoder.layer_norm"
+
+    def parts_behind_layers(self, config: Any) -> tuple[str, ...]:
+        """See the base class."""
+        return ("adapter", "encoder.layer_norm")
+
+
+class Sew(Family):
+    """SEW and SEW-D, which pool frames before the layers and unfold them behind (Wu et al. 2021, arXiv:2109.06870)."""
+
+    model_types = ("sew", "sew-d")
+
+    def min_frames(self, config: Any) -> int:
+        """See the base class."""
+        return int(super().min_frames(config) * config.squeeze_factor)
+
+    def example_samples(self, config: Any, length: int) -> int:
+        """See the base class.
+
+        What the last, incomplete group of frames lost in pooling is padded in a branch of Python. Traced with such a
+        rest, the padding is in the graph and adds nothing where there is none.
+        """
+        while config.squeeze_factor > 1 and _num_frames(config, length) % config.squeeze_factor == 0:
+            length += 1
+        return length
+
+    def parts_behind_layers(self, config: Any) -> tuple[str, ...]:
+        """See the base class."""
+        return ("encoder.upsample",)
+
+
+def _num_frames(config: Any, samples: int) -> int:
+    """Frames that the convolutions make of so many samples."""
+    for kernel, stride in zip(config.conv_kernel, config.conv_stride, strict=True):
+        samples = (samples - kernel) // stride + 1
+    return samples

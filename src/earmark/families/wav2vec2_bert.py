@@ -10,7 +10,7 @@ import torch.nn.functional as F
 
 from earmark.families.family import MEL_HOP_S, Family, span_frames
 from earmark.families.features import is_valid, normalized
-from earmark.families.frontend import FrontendSettings
+from earmark.families.frontend_settings import FrontendSettings
 from earmark.families.kaldi import FRAME, KaldiFeatures
 from earmark.families.spectra import povey
 
@@ -86,6 +86,10 @@ class Wav2Vec2Bert(Family):
         """See the base class."""
         hop = round(MEL_HOP_S * rate_hz)
         return super().min_samples(config, rate_hz) + hop * (max(span_frames(config), 2) * _stride(config) - 1)
+
+    def parts_behind_layers(self, config: Any) -> tuple[str, ...]:
+        """See the base class."""
+        return ("adapter", "intermediate_ffn")
 
     def default_frontend(self, config: Any) -> StackedMelSettings:
         """See the base class."""

@@ -34,7 +34,12 @@ class Wav2Vec2Forward:
         model: a usual classifier (:mod:`earmark.families.wav2vec2`). Its modules are read at each call, so weights and
             modules may be changed or replaced in between.
         first_dropped: the first layer that LayerDrop may leave out.
+
+    Attributes:
+        inputs: what it takes; anything else (labels, output_attentions) is for the library's forward.
     """
+
+    inputs = frozenset({"input_values", "attention_mask", "features", "num_frames"})
 
     def __init__(self, model: Any, *, first_dropped: int = 0) -> None:
         self.model = model
@@ -58,13 +63,16 @@ class Wav2Vec2Forward:
             num_samples = (num_samples - kernel) // stride + 1
         return num_samples
 
+    @property
+    def features_are_frozen(self) -> bool:
+        """Whether the feature encoder does not learn."""
+        return not any(parameter.requires_grad for parameter in self._body.feature_extractor.parameters())
+
     def features(self, input_values: torch.Tensor, num_samples: torch.Tensor | None = None) -> torch.Tensor:
         """Output of the convolutional feature encoder (B, F, D); frames of padding hold anything."""
-        encoder = self._body.feature_extractor
-        frozen = not any(parameter.requires_grad for parameter in encoder.parameters())
         hidden = input_values[:, None]  # (B, 1, T)
-        with torch.set_grad_enabled(torch.is_grad_enabled() and not frozen):
-            for layer in encoder.conv_layers:
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not self.features_are_frozen):
+            for layer in self._body.feature_extractor.conv_layers:
                 hidden = layer.conv(hidden)
                 norm = getattr(layer, "layer_norm", None)
                 if isinstance(norm, nn.GroupNorm):

@@ -16,7 +16,7 @@ from torch import nn
 
 from earmark.families.family import Family, Recipe
 from earmark.families.features import Features, is_valid
-from earmark.families.frontend import FrontendSettings, with_settings
+from earmark.families.frontend_settings import FrontendSettings, with_settings
 from earmark.families.mel_filters import MelScale, mel_filters
 from earmark.families.spectra import Product, fourier_basis, hann, overlapping_frames, power, to_float32
 
@@ -119,7 +119,7 @@ class Whisper(Family):
     takes_one_length = True
     masks_padding = True
     feature_encoder = ("conv1", "conv2")
-    norm_behind = "layer_norm"
+    layer_drop = "encoder_layerdrop"
     # OpenAI's Whisper encoder cut to 1 s on Speech Commands: 0.972 validation accuracy after 332 steps at this rate;
     # the recipe of docs/accuracy.md, with augmentation, has 0.987 after 664
     pretrained = Recipe(1e-4, 32, 500)
@@ -155,6 +155,6 @@ class Whisper(Family):
         seconds = config.max_source_positions * _FRAMES_PER_POSITION // _FRAMES_PER_SECOND
         return WhisperSettings(feature_size=config.num_mel_bins, chunk_length=seconds)
 
-    def body(self, model: Any) -> Any:
+    def parts_behind_layers(self, config: Any) -> tuple[str, ...]:
         """See the base class."""
-        return model.encoder
+        return ("layer_norm",)

@@ -26,8 +26,6 @@ from earmark.models.freeze import body_of, encoder_layers, head_parameters
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 ALL_LINEAR = "all-linear"
-# Queries and values, by the names that architectures have for them: what the authors adapt (their section 4.2).
-_QUERIES_AND_VALUES = {"q_proj", "v_proj", "query_proj", "value_proj", "linear_q", "linear_v"}
 _NAME = "default"  # peft's, of an adapter that is alone
 _OF_BASE = "base_fingerprint"  # in the metadata of the weights, where peft passes it over
 _SAMPLED = 1024  # numbers of each tensor that a fingerprint is made of
@@ -113,7 +111,7 @@ def fingerprint_of_body(model: Any) -> str:
         name.replace(".base_layer.", "."): weight
         for name, weight in model.named_parameters()
         # a checkpoint may lack that one, which only training draws on: it is random then
-        if name not in head and ".lora_" not in name and not name.endswith("masked_spec_embed")
+        if name not in head and ".lora_" not in name and not name.endswith(find_family(model.config).training_only)
     }
     for name, weight in sorted(of_body.items()):
         numbers = weight.detach().flatten()
@@ -195,7 +193,8 @@ def _chosen_layers(model: Any, targets: str | None) -> list[str]:
         raise ModelError(f"--lora: {kind} has no linear layers in its body to adapt; {_HOW_TO_DO_WITHOUT}")
     if targets is None or targets == ALL_LINEAR:
         in_stack = _linear_layers(model, encoder_layers(model))
-        chosen = [name for name in in_stack if targets or name.rpartition(".")[2] in _QUERIES_AND_VALUES]
+        by_default = find_family(model.config).queries_and_values
+        chosen = [name for name in in_stack if targets or name.rpartition(".")[2] in by_default]
         if not chosen:
             raise ModelError(
                 f"--lora: {kind} has no queries and values by names that are known here; name layers with "

@@ -23,7 +23,7 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_AUDIO_CLASSIFICATIO
 
 from earmark.errors import ModelError, first_line
 from earmark.families.family_registry import find_family, own_model_types
-from earmark.families.frontend import Extractor
+from earmark.families.frontend_settings import Extractor
 from earmark.models import (
     adapters,
     tc_resnet,  # noqa: F401  # registers the model with Transformers
@@ -289,7 +289,7 @@ def _load_weights(folder: Path, config: Any, source: ModelSource, *, fresh_head:
     head = head_parameters(model)
     missing, mismatched = set(report["missing_keys"]), {key for key, *_ in report["mismatched_keys"]}
     lacking = sorted((missing | mismatched) - (head if fresh_head else set()))
-    lacking = [name for name in lacking if not name.endswith("masked_spec_embed")]  # only training draws on it
+    lacking = [name for name in lacking if not name.endswith(find_family(config).training_only)]
     if lacking:
         what = "the head" if set(lacking) <= head else f"{len(lacking)} weights"
         raise ModelError(

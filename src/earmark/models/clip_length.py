@@ -6,7 +6,7 @@ from typing import Any
 
 from earmark.errors import ModelError
 from earmark.families.family_registry import find_family
-from earmark.families.frontend import Extractor
+from earmark.families.frontend_settings import Extractor
 
 
 def length_for_training_s(config: Any, extractor: Extractor, length_s: float | None, longest_s: float) -> float:

@@ -14,10 +14,12 @@ import numpy as np
 import torch
 from transformers.modeling_outputs import SequenceClassifierOutput
 
+from earmark.families.family_registry import find_family
+
 
 def has_embedding(model: Any) -> bool:
     """Whether the classifier can be split so: all but those that learn a weighted sum of their layers."""
-    return not getattr(model.config, "use_weighted_layer_sum", False)
+    return not find_family(model.config).sums_layers(model.config)
 
 
 class EmbeddingModel:

@@ -18,7 +18,7 @@ from huggingface_hub.errors import StrictDataclassError
 
 from earmark.errors import ModelError, first_line
 from earmark.families.family_registry import find_family, find_frontend
-from earmark.families.frontend import Extractor, FrontendSettings
+from earmark.families.frontend_settings import Extractor, FrontendSettings
 
 if TYPE_CHECKING:
     from earmark.models.source import ModelSource

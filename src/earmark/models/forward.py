@@ -1,9 +1,9 @@
 """What a classifier's ``forward`` does here, in training, evaluation, prediction and every later path.
 
-The wav2vec2 family runs through :mod:`earmark.families.wav2vec2_forward`, everything else through the library's own
-forward. Either can compute in bfloat16 while the weights that are learned stay float32: each step casts every weight
-once, and gradients flow back through the cast. Autocast would cast activations back and forth at each operation instead
-(it adds 443 casts to the 1,050 operations of a wav2vec2-base step).
+Families with a static forward run through it, everything else through the library's own forward. Either can compute in
+bfloat16 while the weights that are learned stay float32: each step casts every weight once, and gradients flow back
+through the cast. Autocast would cast activations back and forth at each operation instead (it adds 443 casts to the
+1,050 operations of a wav2vec2-base step).
 
 On a CPU, convolutions that it computes wrongly in bfloat16 run in float32, whichever way the model gets to bfloat16:
 :mod:`earmark.models.convolutions`.
@@ -23,9 +23,6 @@ from earmark.families.family_registry import find_family
 from earmark.models.convolutions import CheckedConvolutions
 from earmark.models.head import CONFIG_KEY, output_layer, unit_of
 from earmark.models.layer_drop import SelectedLayers, drop_rate
-
-# what the forward of the wav2vec2 family takes; anything else (labels, output_attentions) is for the library's
-_FAMILY_INPUTS = {"input_values", "attention_mask", "features", "num_frames"}
 
 
 class ModelForward:
@@ -54,7 +51,7 @@ class ModelForward:
         self.scoring_weights: dict[str, torch.Tensor] | None = None
         self.temperature = 1.0
         self.unit = unit_of(model.config)
-        sums = getattr(model.config, "use_weighted_layer_sum", False)
+        sums = self.family.sums_layers(model.config)
         self.selected = SelectedLayers(model) if sums and drop_rate(model.config) > 0 else None
         self._is_cast = False
 
@@ -73,7 +70,7 @@ class ModelForward:
 
         Args:
             *args: for the library's forward.
-            **inputs: what the frontend gave; or ``features`` (B, F, D) of the wav2vec2 family's feature encoder, with
+            **inputs: what the frontend gave; or ``features`` (B, F, D) that a static forward gave, with
                 ``num_frames`` (B,) where some are padding; or ``embeddings`` (B, D) of the whole body. With
                 ``stop_at="features"`` or ``"embeddings"``, these are returned in place of the outputs.
         """
@@ -101,11 +98,11 @@ class ModelForward:
         mask = given.get("attention_mask")
         num_samples = None if mask is None else mask.sum(dim=-1)
         if stop_at == "features":
-            assert self.static is not None, "only the wav2vec2 family has a feature encoder of its own"
+            assert self.static is not None, "only a static forward gives features"
             return self.static.features(given["input_values"], num_samples)
         if "embeddings" in given:
             outputs = SequenceClassifierOutput(logits=self.family.classify(self.model, given["embeddings"]))
-        elif self.static is None or args or not set(given) <= _FAMILY_INPUTS:
+        elif self.static is None or args or not set(given) <= self.static.inputs:
             drops = self.selected is not None and self.model.training
             with self.selected.used() if drops else nullcontext():  # type: ignore[union-attr]  # drops says so
                 outputs = type(self.model).forward(self.model, *args, **inputs)

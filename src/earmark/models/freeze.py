@@ -19,9 +19,7 @@ def body_of(model: nn.Module) -> nn.Module:
     Raises:
         ModelError: the architecture does not tell its body from its head.
     """
-    body = getattr(model, "base_model", model)
-    if body is model:  # Whisper's classifier holds its encoder under another name than its family's prefix
-        body = getattr(model, "encoder", model)
+    body: nn.Module = find_family(model.config).body(model)
     if body is model:
         raise ModelError(
             f"{type(model).__name__}: its body cannot be told from its head, so --freeze cannot work on it"
@@ -43,15 +41,10 @@ def head_parameters(model: nn.Module) -> set[str]:
 
 def encoder_layers(model: nn.Module) -> nn.ModuleList:
     """The stack of equal layers inside the body, first to last."""
-    stacks = [
-        module
-        for name, module in body_of(model).named_modules()
-        # data2vec-audio has a second one, of its positional convolutions
-        if isinstance(module, nn.ModuleList) and re.search(r"(^|\.)(layers|layer|blocks)$", name) and "conv" not in name
-    ]
-    if not stacks:
+    layers = find_family(model.config).layers(model)
+    if layers is None:
         raise ModelError(f"{type(model).__name__}: no stack of layers to freeze; use none, feature_encoder or encoder")
-    return max(stacks, key=len)
+    return layers
 
 
 def freeze(model: Any, what: str | None) -> str:
@@ -68,13 +61,18 @@ def freeze(model: Any, what: str | None) -> str:
     Raises:
         ModelError: not a choice, or more layers than the model has.
     """
+    family = find_family(model.config)
     if what is None:
-        what = "feature_encoder" if hasattr(model, "freeze_feature_encoder") else "none"
+        what = "feature_encoder" if family.freezes_by_default(model) else "none"
     last = re.fullmatch(r"last-(\d+)", what)
     if what not in ("none", "feature_encoder", "encoder") and last is None:
         raise ModelError(f"--freeze {what}: not a choice; use {_CHOICES}")
     if what == "feature_encoder":
-        _freeze_feature_encoder(model)
+        if not family.freeze_feature_encoder(model):
+            raise ModelError(
+                f"--freeze feature_encoder: it is not known which part of a {model.config.model_type} that is; use "
+                "none, encoder or last-N"
+            )
     elif what == "encoder":
         body_of(model).requires_grad_(False)
     elif last is not None:
@@ -86,17 +84,3 @@ def freeze(model: Any, what: str | None) -> str:
         for layer in list(layers)[len(layers) - count :]:
             layer.requires_grad_(True)
     return what
-
-
-def _freeze_feature_encoder(model: Any) -> None:
-    if hasattr(model, "freeze_feature_encoder"):  # the wav2vec2 family's own, which also spares the input's gradient
-        model.freeze_feature_encoder()
-        return
-    names = find_family(model.config).feature_encoder
-    if not names:
-        raise ModelError(
-            f"--freeze feature_encoder: it is not known which part of a {model.config.model_type} that is; use none, "
-            "encoder or last-N"
-        )
-    for name in names:
-        body_of(model).get_submodule(name).requires_grad_(False)

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from earmark.families.features import Features
-from earmark.families.frontend import Extractor, FrontendSettings
+from earmark.families.frontend_settings import Extractor, FrontendSettings
 
 
 class Frontend:

@@ -15,12 +15,10 @@ import torch
 from earmark.families.family_registry import find_family
 from earmark.models.freeze import encoder_layers
 
-_SETTINGS = ("layerdrop", "encoder_layerdrop")  # of the wav2vec2 family and its relatives; of Whisper
-
 
 def drop_rate(config: Any) -> float:
     """Return the probability that a training step leaves out a layer; 0 for architectures without LayerDrop."""
-    return float(next((getattr(config, name) for name in _SETTINGS if getattr(config, name, None)), 0.0))
+    return float(getattr(config, find_family(config).layer_drop, None) or 0.0)
 
 
 class SelectedLayers:
@@ -36,14 +34,15 @@ class SelectedLayers:
     def __init__(self, model: Any) -> None:
         self._rate = drop_rate(model.config)
         self._active = False
-        # settings as the library reads them: of the configuration, or copied into the encoder
+        family = find_family(model.config)
+        # the setting as the library reads it: of the configuration, or copied into the encoder as `layerdrop`
         self._places = [
             (place, name)
             for place in (model.config, *model.modules())
-            for name in _SETTINGS
+            for name in {family.layer_drop, "layerdrop"}
             if isinstance(vars(place).get(name), (int, float))
         ]
-        for layer in list(encoder_layers(model))[find_family(model.config).first_dropped_layer :]:
+        for layer in list(encoder_layers(model))[family.first_dropped_layer :]:
             layer.register_forward_hook(self._select, prepend=True)  # before the one that keeps outputs for the sum
 
     @contextmanager

@@ -26,6 +26,7 @@ import torch
 from torch import nn
 
 from earmark.errors import DeviceError
+from earmark.families.family_registry import find_family
 from earmark.models.convolutions import relative_error
 from earmark.models.embedding import EmbeddingModel
 from earmark.models.forward import cast_weights
@@ -306,8 +307,7 @@ def _gradients(model: Any, value: torch.Tensor, dtype: torch.dtype) -> dict[str,
 def _noting_head(model: Any) -> Iterator[list[float]]:
     """A list that holds the size of logits that weights like the head's give to inputs of this size by chance."""
     noted: list[float] = []
-    head = getattr(model, "classifier", None)
-    head = getattr(head, "dense", head)  # AST has a norm before it
+    head = find_family(model.config).last_layer(model)
     if not isinstance(head, nn.Linear):
         yield noted
         return

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from huggingface_hub import EvalResult, ModelCardData
 
+from earmark.families.family_registry import find_family
 from earmark.models.checkpoint import hub_name
 from earmark.tasks import Task
 from earmark.tasks.figures import Figures
@@ -127,8 +128,8 @@ def _usage(facts: CardFacts) -> str:
     lines += ['classifier = earmark.Classifier.from_pretrained("PATH_OR_NAME_OF_THIS_MODEL")']
     lines += ['classifier.predict("recording.wav", top_k=3)', "```"]
     lines += ["", "Or with Transformers alone:", "", "```python"]
-    if facts.architecture == "tc_resnet":
-        lines += ["import earmark.models.tc_resnet  # registers the architecture"]
+    if (module := find_family(facts.architecture).imported_by_users) is not None:
+        lines += [f"import {module}  # registers the architecture"]
     lines += ["from transformers import pipeline", ""]
     lines += ['classify = pipeline("audio-classification", model="PATH_OR_NAME_OF_THIS_MODEL")']
     rate = f"{facts.sampling_rate_hz:_}"

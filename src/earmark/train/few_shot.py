@@ -18,6 +18,7 @@ import torch
 from earmark.clips.splits import count_groups, make_folds
 from earmark.clips.targets import targets_of
 from earmark.errors import ModelError
+from earmark.families.family_registry import find_family
 from earmark.models.embedding import EmbeddingModel, has_embedding
 from earmark.scoring.clip_windows import WindowsOfClips
 from earmark.scoring.table import score_table
@@ -47,7 +48,7 @@ def check_head(audio: AudioModel) -> None:
             "--few_shot: the head of this model takes a learned sum of all layers (use_weighted_layer_sum), so there "
             "is no one embedding of a clip"
         )
-    if not hasattr(audio.model, "projector"):
+    if find_family(audio.model.config).projector(audio.model) is None:
         _linear_part(audio.model)
 
 
@@ -143,12 +144,13 @@ def _embeddings(trainer: AudioTrainer, clips: UsableClips) -> np.ndarray:
 
 
 def _before_linear(model: Any, embeddings: np.ndarray) -> np.ndarray:
-    """What the linear part of a head gets, float64 (N, D): of AST, behind the head's norm."""
-    norm = getattr(model.classifier, "layernorm", None)
+    """What the linear part of a head gets, float64 (N, D)."""
+    norm = find_family(model.config).classifier_norm(model)
     if norm is None:
         return embeddings
     with torch.inference_mode():
-        given = torch.from_numpy(embeddings).to(norm.weight.dtype).to(norm.weight.device)
+        weight = next(norm.parameters())
+        given = torch.from_numpy(embeddings).to(weight.dtype).to(weight.device)
         normed: np.ndarray = norm(given).cpu().double().numpy()  # Apple's MPS has no float64
     return normed
 
@@ -164,8 +166,9 @@ def put_into_head(model: Any, weights: np.ndarray, bias: np.ndarray) -> None:
         bias: (C,).
 
     """
-    if hasattr(model, "projector"):
-        model.projector = _linear(weights, bias, model.projector.weight)
+    projector = find_family(model.config).projector(model)
+    if projector is not None:
+        model.projector = _linear(weights, bias, projector.weight)
         model.classifier = _linear(np.eye(len(bias)), np.zeros(len(bias)), model.classifier.weight)
         model.config.classifier_proj_size = len(bias)
         return
@@ -173,8 +176,8 @@ def put_into_head(model: Any, weights: np.ndarray, bias: np.ndarray) -> None:
 
 
 def _linear_part(model: Any) -> torch.nn.Linear:
-    """The layer from embeddings to logits, of a head without a projection; AST's has a norm in front of it."""
-    head = getattr(model.classifier, "dense", model.classifier)
+    """The layer from embeddings to logits, of a head without a projection."""
+    head = find_family(model.config).last_layer(model)
     if not isinstance(head, torch.nn.Linear):
         raise ModelError(f"--few_shot: the head of a {type(model).__name__} is not linear")
     return head

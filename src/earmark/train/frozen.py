@@ -59,9 +59,7 @@ def stage_to_keep(audio: AudioModel, clips: TrainingClips, num_epochs: float, *,
     model = audio.model
     frozen_body = is_body_frozen(model)
     static = model.forward.static
-    frozen_encoder = static is not None and not any(
-        parameter.requires_grad for parameter in model.base_model.feature_extractor.parameters()
-    )
+    frozen_encoder = static is not None and static.features_are_frozen
     if not (frozen_body or frozen_encoder):
         return None
     if is_augmented(clips):

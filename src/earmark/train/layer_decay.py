@@ -11,9 +11,6 @@ from earmark.models.freeze import body_of, encoder_layers, head_parameters
 
 logger = logging.getLogger(__name__)
 
-# What lies behind the stack of layers, by name within the body; all else outside of it lies before.
-_BEHIND = ("adapter", "intermediate_ffn", "encoder.upsample")
-
 
 def depths(model: Any) -> dict[str, int]:
     """How deep each parameter lies: 0 before the layers (feature extractor, positions), then 1 to L by layer, L + 1
@@ -25,10 +22,7 @@ def depths(model: Any) -> dict[str, int]:
     layers = encoder_layers(model)
     body = body_of(model)
     depth_of = {id(weight): i for i, layer in enumerate(layers, 1) for weight in layer.parameters()}
-    norm = find_family(model.config).norm_behind
-    if "StableLayerNorm" in type(getattr(body, "encoder", None)).__name__:
-        norm = "encoder.layer_norm"
-    behind = _BEHIND if norm is None else (*_BEHIND, norm)
+    behind = find_family(model.config).parts_behind_layers(model.config)
     for name, weight in body.named_parameters():
         last = any(name.startswith(f"{part}.") for part in behind)
         depth_of.setdefault(id(weight), len(layers) + 1 if last else 0)

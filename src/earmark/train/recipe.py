@@ -20,8 +20,6 @@ T = TypeVar("T", bound=TrainingArguments)
 _FROZEN_ENCODER = Recipe(1e-3, 32, 1000)
 # RoBERTa base with rank 8 on GLUE (Hu et al. 2021, arXiv:2106.09685, table 9: 4e-4 and 5e-4 at 16 to 64)
 _ADAPTERS = Recipe(5e-4, 32, 500)
-# What tells wav2vec2-base from larger and smaller wav2vec2 models.
-_WAV2VEC2_BASE = {"model_type": "wav2vec2", "hidden_size": 768, "num_hidden_layers": 12}
 # 3e-5 to 2.4e-4 works for wav2vec2-base; 1e-4 to 3.2e-3 made Whisper-tiny forget everything.
 _MOST_SCALING = 8.0
 # With steps few and large, the head starts from nothing and the body does not.
@@ -161,8 +159,12 @@ def is_wav2vec2_base(config: Any, training: TrainingArguments, freeze: str | Non
         training: its ``lora``.
         freeze: what ``--freeze`` says.
     """
+    from earmark.families.family_registry import (
+        find_family,  # not at the top: it imports torch, which a plan does without
+    )
+
     trains_all = training.lora is None and freeze in (None, "none", "feature_encoder")
-    return trains_all and all(getattr(config, name, None) == value for name, value in _WAV2VEC2_BASE.items())
+    return trains_all and find_family(config).is_collapse_measured(config)
 
 
 def warn_of_collapse(schedule: Schedule) -> str | None:

@@ -40,6 +40,7 @@ from earmark.batch.workers import begin_worker
 from earmark.clips.clip import fingerprint
 from earmark.clips.targets import targets_of
 from earmark.errors import DataError, UsageError
+from earmark.families.family_registry import find_family
 from earmark.models.build_model import AudioModel
 from earmark.models.embedding import EmbeddingModel, classify_all
 from earmark.models.freeze import body_of, is_body_frozen
@@ -495,7 +496,7 @@ def _finding_unused(args: Any, config: Any) -> Any:
         why = "use_reentrant" if reentrant else "--ddp_find_unused_parameters False"
         raise UsageError(
             f"--gradient_checkpointing with {why} and LayerDrop cannot train in several processes. Leave {why} out, or "
-            "switch LayerDrop off with --config_overrides layerdrop=0 (encoder_layerdrop=0 for Whisper)."
+            f"switch LayerDrop off with --config_overrides {find_family(config).layer_drop}=0."
         )
     if args.ddp_find_unused_parameters is not None or reentrant:
         return args
