@@ -2,12 +2,14 @@
 #
 #   install EXTRA    e.g. install dev
 #
-# PYTHON    interpreter to make the environment with (python3)
+# PYTHON       interpreter to make the environment with (python3)
+# constraints  file of the versions to install (constraints.txt)
 # A second call with nothing changed does nothing.
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 cd "$root"
 venv=$root/.venv
+constraints=$root/constraints.txt
 
 install() {
   local extra=$1 python=${PYTHON:-python3} stamp wanted
@@ -19,9 +21,9 @@ install() {
       { rm -rf "$venv"; echo "no virtual environment: on Debian or Ubuntu, apt install python3-venv" >&2; exit 2; }
   fi
   stamp=$venv/.installed-$extra
-  wanted=$(cat pyproject.toml constraints.txt | sha256sum; "$venv/bin/python" --version)
+  wanted=$(cat pyproject.toml "$constraints" | sha256sum; "$venv/bin/python" --version)
   if [[ -f $stamp && $(cat "$stamp") == "$wanted" ]]; then return; fi
   echo "installing earmark[$extra] and what it needs (a few minutes the first time)"
-  "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[$extra]"
+  "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --constraint "$constraints" --editable ".[$extra]"
   printf '%s\n' "$wanted" > "$stamp"
 }
