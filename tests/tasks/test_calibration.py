@@ -8,8 +8,8 @@ import pytest
 from earmark.scoring.clip_windows import WindowsOfClips
 from earmark.scoring.windows import Windowing
 from earmark.stats.uncertainty import calibration_error
-from earmark.tasks import softmax
-from earmark.tasks.calibration import WindowLogits, all_right, fit_temperature
+from earmark.tasks import SINGLE_LABEL, softmax
+from earmark.tasks.calibration import WindowLogits, assumed_error
 
 CLASSES = 5
 
@@ -30,7 +30,7 @@ def single(logits: np.ndarray) -> WindowLogits:
 @pytest.mark.parametrize("temperature", [0.25, 1.0, 3.0])
 def test_a_known_temperature_is_found(temperature: float) -> None:
     logits, targets = drawn(20_000)
-    found = fit_temperature(single(logits * np.float32(temperature)), targets)
+    found = SINGLE_LABEL.fit_temperature(single(logits * np.float32(temperature)), targets)
     assert found == pytest.approx(temperature, rel=0.03)
     before = calibration_error(softmax(logits * temperature), targets)
     after = calibration_error(softmax(logits * temperature / found), targets)
@@ -45,32 +45,30 @@ def test_the_temperature_of_windows_makes_their_mean_likely() -> None:
     logits, targets = drawn(4000)
     windows = np.repeat(logits, 3, axis=0) + rng.normal(size=(12_000, CLASSES)).astype(np.float32)
     of_clips = WindowLogits(windows * 4, np.arange(0, 12_000, 3))
-    found = fit_temperature(of_clips, targets)
+    found = SINGLE_LABEL.fit_temperature(of_clips, targets)
     rows = np.arange(4000)
 
     def loss(temperature: float) -> float:
         by_hand = softmax(of_clips.logits.astype(np.float64) / temperature).reshape(4000, 3, CLASSES).mean(axis=1)
-        np.testing.assert_allclose(np.exp(of_clips.log_probabilities(temperature)), by_hand, atol=1e-12)
+        np.testing.assert_allclose(of_clips.probabilities(temperature), by_hand, atol=1e-12)
         return float(-np.log(by_hand[rows, targets]).mean())
 
     assert loss(found) < min(loss(found * 0.98), loss(found * 1.02))
-    np.testing.assert_allclose(
-        softmax(of_clips.clips_logits(found)), np.exp(of_clips.log_probabilities(found)), atol=1e-6
-    )
+    np.testing.assert_allclose(softmax(of_clips.clips_logits(found)), of_clips.probabilities(found), atol=1e-6)
 
 
 def test_clips_that_are_all_right_do_not_become_certain() -> None:
     logits = np.eye(3, dtype=np.float32)[np.arange(30) % 3] * 8
     targets = np.arange(30) % 3
-    assert all_right(single(logits), targets)
-    found = fit_temperature(single(logits), targets)
+    assert assumed_error(single(logits), targets)
+    found = SINGLE_LABEL.fit_temperature(single(logits), targets)
     assert softmax(logits / found).max() == pytest.approx(1 - 1 / 32, abs=1e-3), "one error in 32 clips is assumed"
     targets[0] = 1
-    assert not all_right(single(logits), targets)
+    assert not assumed_error(single(logits), targets)
 
 
 def test_a_model_of_one_class_has_no_temperature() -> None:
-    assert fit_temperature(single(np.zeros((4, 1), np.float32)), np.zeros(4, np.int64)) == 1.0
+    assert SINGLE_LABEL.fit_temperature(single(np.zeros((4, 1), np.float32)), np.zeros(4, np.int64)) == 1.0
 
 
 def test_some_clips_of_many() -> None:
@@ -79,7 +77,7 @@ def test_some_clips_of_many() -> None:
     some = windows.of(np.array([2, 0]))
     np.testing.assert_array_equal(some.logits, logits[[4, 5, 0]])
     np.testing.assert_array_equal(some.starts, [0, 2])
-    np.testing.assert_allclose(some.log_probabilities(2.0), windows.log_probabilities(2.0)[[2, 0]])
+    np.testing.assert_allclose(some.probabilities(2.0), windows.probabilities(2.0)[[2, 0]])
 
 
 class Held:

@@ -9,8 +9,7 @@ import pytest
 
 from earmark.errors import UsageError
 from earmark.tasks import Task
-from earmark.tasks.figures import METRICS, check_direction, higher_is_better, metric_key
-from earmark.tasks.single_label_figures import figures_of
+from earmark.tasks.figures import check_direction, higher_is_better, metric_key
 from earmark.tasks.task_registry import TASKS
 
 LABELS = [f"class {i}" for i in range(8)]
@@ -40,15 +39,15 @@ def predictions(task: Task, error: float) -> tuple[np.ndarray, np.ndarray]:
 
 def values(task: Task, error: float) -> dict[str, Any]:
     targets, logits = predictions(task, error)
-    return figures_of(task, logits, targets, LABELS, intervals=False).to_dict()
+    return task.figures(logits, targets, LABELS, intervals=False).to_dict()
 
 
 @pytest.mark.parametrize("task", TASKS)
 def test_every_metric_is_listed_with_its_direction(task: Task) -> None:
     good, bad = values(task, 0.1), values(task, 2.0)
     numbers = {name for name, value in good.items() if isinstance(value, (int, float))}
-    assert numbers == set(METRICS[task]) | (NO_METRICS & numbers)
-    for name, higher in METRICS[task].items():
+    assert numbers == set(task.metrics) | (NO_METRICS & numbers)
+    for name, higher in task.metrics.items():
         assert (good[name] > bad[name]) == higher, name
         assert higher_is_better(name) == higher, f"{name}: another task has another direction"
 
@@ -56,9 +55,9 @@ def test_every_metric_is_listed_with_its_direction(task: Task) -> None:
 @pytest.mark.parametrize("task", TASKS)
 def test_the_headline_is_the_first_metric(task: Task) -> None:
     targets, logits = predictions(task, 1.0)
-    headline = figures_of(task, logits, targets, LABELS).headline
-    assert headline.name == next(iter(METRICS[task]))
-    assert headline.higher_is_better == METRICS[task][headline.name]
+    headline = task.figures(logits, targets, LABELS).headline
+    assert headline.name == next(iter(task.metrics))
+    assert headline.higher_is_better == task.metrics[headline.name]
 
 
 def test_a_flag_that_contradicts_the_metric_is_refused() -> None:

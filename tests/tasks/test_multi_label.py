@@ -14,10 +14,10 @@ from earmark.errors import DataError, ModelError, UsageError
 from earmark.scoring.decide import check_task_can_fit, fit_decision
 from earmark.settings.training_flags import DecisionArguments
 from earmark.tasks import Task, sigmoid
-from earmark.tasks.calibration import WindowLogits, fit_temperature
+from earmark.tasks.calibration import WindowLogits
 from earmark.tasks.decision import NEVER, Decision
 from earmark.tasks.multi_label_figures import compute_multi_label
-from earmark.tasks.single_label_figures import figures_of
+from earmark.tasks.multi_label_fitting import fit_label_temperature
 
 LABELS = ["dog", "rain", "wind"]
 CLIPS = ClipTable([], "clips")
@@ -93,9 +93,9 @@ def test_clips_without_any_label_alone_are_judged_too() -> None:
 
 def test_what_cannot_be_judged_is_refused() -> None:
     with pytest.raises(DataError, match="no clips"):
-        figures_of(Task.MULTI_LABEL, np.empty((0, 3)), np.empty((0, 3)), LABELS)
+        Task.MULTI_LABEL.figures(np.empty((0, 3)), np.empty((0, 3)), LABELS)
     with pytest.raises(ModelError, match="NaN or infinity for 1 of 2"):
-        figures_of(Task.MULTI_LABEL, np.array([[0, 0, np.nan], [0, 0, 0]]), np.zeros((2, 3)), LABELS)
+        Task.MULTI_LABEL.figures(np.array([[0, 0, np.nan], [0, 0, 0]]), np.zeros((2, 3)), LABELS)
 
 
 def windows(logits: np.ndarray) -> WindowLogits:
@@ -106,7 +106,7 @@ def test_the_temperature_finds_back_what_logits_were_scaled_by() -> None:
     rng = np.random.default_rng(1)
     true = rng.normal(0, 2, (4000, 3))
     targets = (rng.random(true.shape) < sigmoid(true)).astype(np.float32)
-    assert fit_temperature(windows((3 * true).astype(np.float32)), targets) == pytest.approx(3, rel=0.06)
+    assert fit_label_temperature(windows((3 * true).astype(np.float32)), targets) == pytest.approx(3, rel=0.06)
 
 
 def test_labels_that_have_nothing_to_do_with_the_logits_leave_the_temperature_at_1() -> None:

@@ -14,14 +14,13 @@ from earmark.clips.targets import targets_of
 from earmark.files import csv_row, writing
 from earmark.runs.folder import RunFolder
 from earmark.runs.split_record import how_many_trained_on
-from earmark.scoring.decide import decision_figures, summary_line
+from earmark.scoring.decide import summary_line
 from earmark.scoring.extra_metrics import ExtraMetrics
 from earmark.stats.uncertainty import Units
 from earmark.tasks import Task, softmax
-from earmark.tasks.decision import HALF, PLAIN, Decision
+from earmark.tasks.decision import PLAIN, Decision
 from earmark.tasks.figures import Figures
-from earmark.tasks.multi_label_fitting import label_figures
-from earmark.tasks.single_label_figures import Metrics, figures_of
+from earmark.tasks.single_label_figures import Metrics
 
 
 @dataclass(frozen=True)
@@ -38,7 +37,7 @@ class Judged:
         extra: figures of a local metric folder, by name.
         custom: figures of metric functions, by name.
         decision: what was fitted for the model's answers; its temperature is in the logits already.
-        decided: figures of these answers, see :func:`earmark.scoring.decide.decision_figures`; empty without any.
+        decided: figures of these answers, see :meth:`earmark.tasks.task.Task.decision_figures`; empty without any.
         task: what was asked.
         trained_on: which clips the model was trained on, bool (N,); ``None`` where that is not known.
         scored_s: seconds that scoring took; 0 if it was not measured.
@@ -110,9 +109,9 @@ def judge(
     """
     task = decision.task
     targets = targets_of(table, labels, task)
-    thresholds = decision.thresholds(labels, unless_fitted=HALF) if task is Task.MULTI_LABEL else None
+    thresholds = task.thresholds(decision, labels)
     units = Units.of([clip.group for clip in table])
-    metrics = figures_of(task, logits, targets, labels, thresholds, units)
+    metrics = task.figures(logits, targets, labels, thresholds=thresholds, units=units)
     extra = extra or ExtraMetrics()
     judged = Judged(
         table,
@@ -127,12 +126,9 @@ def judge(
     )
     if decision.is_plain:
         return judged
-    probabilities = task.scores(logits.astype(np.float64))
-    if task is Task.MULTI_LABEL:
-        decided = label_figures(probabilities, decision.present(probabilities, labels), targets)
-    else:
-        answers = decision.answers(probabilities, labels)
-        decided = decision_figures(probabilities, answers, targets, labels, decision)
+    scores = task.scores(logits.astype(np.float64))
+    answers = task.decided(scores, labels, decision)
+    decided = task.decision_figures(scores, answers, targets, labels, decision)
     return replace(judged, decided=decided)
 
 

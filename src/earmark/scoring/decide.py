@@ -16,13 +16,10 @@ from earmark.clips.clip import ClipTable, fingerprint
 from earmark.clips.split_names import SPLIT_NAMES, SplitNames
 from earmark.errors import UsageError
 from earmark.settings.training_flags import DecisionArguments
-from earmark.stats.thresholds import lowest_threshold, threshold_of_false_accepts
-from earmark.stats.uncertainty import calibration_error
 from earmark.tasks import Task
-from earmark.tasks.calibration import COLDEST, HOTTEST, WindowLogits, all_right, fit_temperature
-from earmark.tasks.decision import DEFAULT_REJECT_LABEL, HALF, NEVER, REJECTED, Decision
+from earmark.tasks.calibration import COLDEST, HOTTEST, WindowLogits, assumed_error
+from earmark.tasks.decision import DEFAULT_REJECT_LABEL, Decision
 from earmark.tasks.figures import check_finite
-from earmark.tasks.multi_label_fitting import few, fit_label_thresholds, label_figures
 from earmark.words import counted
 
 _CROSS_FITTED = "cross-fitted: each half of the clips by what was fitted on the other"
@@ -50,15 +47,10 @@ def check_task_can_fit(settings: DecisionArguments, task: Task) -> None:
     Raises:
         UsageError: it does not.
     """
-    if task is Task.REGRESSION and settings.fits_anything:
-        raise UsageError("a number has no probability to calibrate and no threshold; leave these flags out")
-    rejecting = ("reject_target_precision", "reject_false_accept_rate", "reject_class")
-    asked = [name for name in rejecting if getattr(settings, name) is not None]
-    if task is Task.MULTI_LABEL and asked:
-        raise UsageError(
-            f"--{asked[0]}: where none of several labels reaches its threshold the answer is none of them already; "
-            "--target_precision fits the thresholds"
-        )
+    names = ("calibrate", "target_precision", "reject_target_precision", "reject_false_accept_rate", "reject_class")
+    asked = [name for name in names if getattr(settings, name) not in (None, False)]
+    if asked and (why := task.why_not_fitted(asked)) is not None:
+        raise UsageError(why)
 
 
 def check_can_fit(settings: DecisionArguments, labels: Sequence[str], table: ClipTable | None) -> None:
@@ -157,44 +149,6 @@ def _name_of(origin: str) -> str:
     return f"{path.parent.name}/{path.name}" if path.name in _SPLIT_FOLDERS else path.name
 
 
-def decision_figures(
-    probabilities: np.ndarray, answers: np.ndarray, targets: np.ndarray, labels: Sequence[str], decision: Decision
-) -> dict[str, Any]:
-    """How good answers are.
-
-    Args:
-        probabilities: calibrated, float (N, C).
-        answers: what :meth:`Decision.answers` made of them, int64 (N,).
-        targets: class of each clip, int64 (N,).
-        labels: the model's classes.
-        decision: for its thresholds and the name of what is rejected.
-
-    Returns:
-        ``calibration_error`` and ``loss``; with thresholds also ``coverage``, the share of clips that are answered with
-        a class other than :attr:`Decision.reject_label`, ``precision``, the share of those that are right (``None``
-        without any), ``accuracy``, the share of all clips whose answer is their class, and where the model has a class
-        of that name ``false_accept_rate``, the share of its clips that are answered with another one.
-    """
-    rows = np.arange(len(targets))
-    likelihood = np.maximum(probabilities[rows, targets], np.finfo(np.float64).tiny)
-    figures: dict[str, Any] = {
-        "calibration_error": calibration_error(probabilities, targets),
-        "loss": float(-np.log(likelihood).mean()),
-    }
-    if not decision.rejects:
-        return figures
-    rejected = list(labels).index(decision.reject_label) if decision.reject_label in labels else REJECTED
-    answered = answers != rejected
-    right = answers == targets
-    figures["coverage"] = float(answered.mean())
-    figures["precision"] = float(right[answered].mean()) if answered.any() else None
-    figures["accuracy"] = float(right.mean())
-    background = targets == rejected
-    if background.any():
-        figures["false_accept_rate"] = float(answered[background].mean())
-    return figures
-
-
 def summary_line(decision: Decision, figures: dict[str, Any]) -> str:
     """What a person looks for first."""
     parts: list[str] = []
@@ -228,147 +182,41 @@ def _precision_and_recall(figures: dict[str, Any], which: str) -> str:
 def _fit(
     windows: WindowLogits, targets: np.ndarray, labels: Sequence[str], settings: DecisionArguments
 ) -> tuple[Decision, list[str]]:
-    notes: list[str] = []
-    temperature = fit_temperature(windows, targets) if settings.calibrate else 1.0
-    if settings.calibrate and all_right(windows, targets):
+    task, notes = windows.task, []
+    temperature = task.fit_temperature(windows, targets) if settings.calibrate else 1.0
+    if settings.calibrate and assumed_error(windows, targets):
         notes.append(
             f"no mistake on {counted(len(targets), 'clip')}; for the temperature, one error in so many is assumed"
         )
-    decision = Decision(temperature, reject_label=settings.reject_class or DEFAULT_REJECT_LABEL, task=windows.task)
+    decision = Decision(temperature, reject_label=settings.reject_class or DEFAULT_REJECT_LABEL, task=task)
     if not settings.fits_thresholds:
         return decision, notes
-    if windows.task is Task.MULTI_LABEL:
-        thresholds, more = fit_label_thresholds(windows.probabilities(temperature), targets, labels, settings)
-        return replace(decision, class_thresholds=thresholds), notes + more
-    probabilities = np.exp(windows.log_probabilities(temperature))
-    answers = _Answers(probabilities, targets, labels, decision.reject_label)
-    of_all, of_all_notes = _fit_rejection(answers, settings)
-    of_classes, of_classes_notes = _fit_classes(answers, settings)
-    if of_all == NEVER:  # of each class, as no probability says it
-        of_all, of_classes = None, {label: NEVER for label in labels if label != decision.reject_label}
-    decision = replace(decision, reject_threshold=of_all, class_thresholds=of_classes)
-    return decision, notes + of_all_notes + of_classes_notes
-
-
-class _Answers:
-    """The most likely class of each clip, its probability, and whether it is right."""
-
-    def __init__(
-        self, probabilities: np.ndarray, targets: np.ndarray, labels: Sequence[str], reject_label: str
-    ) -> None:
-        self.targets = targets
-        self.labels = labels
-        self.reject_label = reject_label
-        self.background = list(labels).index(reject_label) if reject_label in labels else REJECTED
-        self.first = probabilities.argmax(axis=1)
-        self.scores = probabilities[np.arange(len(targets)), self.first]
-        self.right = self.first == targets
-
-    @property
-    def nothing_else(self) -> str:
-        """What comes of a target that no class reaches, in words."""
-        return f"whatever it hears, the answer is {self.reject_label!r}; ask for less, or train on more"
-
-
-def _fit_rejection(answers: _Answers, settings: DecisionArguments) -> tuple[float | None, list[str]]:
-    """One threshold for all classes, :data:`NEVER` where what is asked for is out of reach."""
-    found: list[float] = []
-    notes = []
-    answered = answers.first != answers.background
-    precision, rate = settings.reject_target_precision, settings.reject_false_accept_rate
-    if precision is not None:
-        threshold = lowest_threshold(answers.scores[answered], answers.right[answered], precision)
-        found.append(NEVER if threshold is None else threshold)
-        if threshold is None:
-            notes.append(f"no probability reaches --reject_target_precision {precision:g}: {answers.nothing_else}")
-    if rate is not None:
-        of_background = answers.targets == answers.background
-        wrong = answers.scores[of_background & answered]
-        threshold = threshold_of_false_accepts(wrong, int(of_background.sum()), rate)
-        found.append(NEVER if threshold > 1 else threshold)
-        if threshold > 1:
-            notes.append(
-                f"no probability reaches --reject_false_accept_rate {rate:g}, as {answers.reject_label!r} clips are "
-                f"taken for others with certainty: {answers.nothing_else}"
-            )
-    return (max(found) if found else None), notes
-
-
-def _fit_classes(answers: _Answers, settings: DecisionArguments) -> tuple[dict[str, float], list[str]]:
-    precision = settings.target_precision
-    if precision is None:
-        return {}, []
-    thresholds: dict[str, float] = {}
-    too_low, without = [], []
-    for i, label in enumerate(answers.labels):
-        if i == answers.background:
-            continue
-        mine = answers.first == i
-        threshold = lowest_threshold(answers.scores[mine], answers.right[mine], precision)
-        thresholds[label] = NEVER if threshold is None else threshold
-        if not (answers.targets == i).any():
-            without.append(repr(label))
-        elif threshold is None:
-            right = int(answers.right[mine].sum())
-            too_low.append(f"{label!r} ({right} of {int(mine.sum())} answers right)")
-    if all(threshold == NEVER for threshold in thresholds.values()):
-        return thresholds, [f"no class reaches --target_precision {precision:g}: {answers.nothing_else}"]
-    notes = []
-    if without:
-        notes.append(f"never answered, because no clip is of that class: {few(without)}")
-    if too_low:
-        notes.append(f"never answered, because --target_precision {precision:g} is out of reach: {few(too_low)}")
-    return thresholds, notes
+    decision, more = task.fit_thresholds(windows.probabilities(temperature), targets, labels, settings, decision)
+    return decision, notes + more
 
 
 def _cross_fitted(
     windows: WindowLogits, targets: np.ndarray, labels: Sequence[str], settings: DecisionArguments
 ) -> dict[str, Any]:
     """Figures of each half of the clips under what was fitted on the other; empty for fewer than two clips."""
-    total = len(targets)
-    if total < 2:
+    if len(targets) < 2:
         return {}
+    task, plain = windows.task, windows.probabilities()
+    before = Decision(task=task)
+    probabilities, answers = plain.copy(), task.decided(plain, labels, before)
+    figures_before = task.decision_figures(plain, answers, targets, labels, before)
     halves = _halves(targets)
-    if windows.task is Task.MULTI_LABEL:
-        return {"judged": _CROSS_FITTED, **_cross_fitted_labels(windows, targets, labels, settings, halves)}
-    probabilities = np.empty((total, len(labels)))
-    answers = np.empty(total, dtype=np.int64)
-    name = settings.reject_class or DEFAULT_REJECT_LABEL
-    for mine, others in (halves, halves[::-1]):
-        decision, _ = _fit(windows.of(mine), targets[mine], labels, settings)
-        probabilities[others] = np.exp(windows.of(others).log_probabilities(decision.temperature))
-        answers[others] = decision.answers(probabilities[others], labels)
-    # only what it is called and that there are thresholds matters here
-    named = Decision(reject_label=name, reject_threshold=0.0 if settings.fits_thresholds else None)
-    figures = decision_figures(probabilities, answers, targets, labels, named)
-    plain = np.exp(windows.log_probabilities())
-    before = decision_figures(plain, answers, targets, labels, Decision())
-    return {
-        "judged": _CROSS_FITTED,
-        **figures,
-        **{f"{key}_before": value for key, value in before.items()},
-    }
-
-
-def _cross_fitted_labels(
-    windows: WindowLogits,
-    targets: np.ndarray,
-    labels: Sequence[str],
-    settings: DecisionArguments,
-    halves: tuple[np.ndarray, np.ndarray],
-) -> dict[str, Any]:
-    """The same where several labels may be there."""
-    probabilities = np.empty((len(targets), len(labels)))
-    answered = np.empty((len(targets), len(labels)), dtype=bool)
     for mine, others in (halves, halves[::-1]):
         decision, _ = _fit(windows.of(mine), targets[mine], labels, settings)
         probabilities[others] = windows.of(others).probabilities(decision.temperature)
-        answered[others] = decision.present(probabilities[others], labels)
-    plain = windows.probabilities()
-    before = label_figures(plain, plain >= HALF, targets)
+        answers[others] = task.decided(probabilities[others], labels, decision)
+    # only what it is called and that there are thresholds matters here
+    name = settings.reject_class or DEFAULT_REJECT_LABEL
+    named = Decision(reject_label=name, reject_threshold=0.0 if settings.fits_thresholds else None, task=task)
     return {
-        **label_figures(probabilities, answered, targets),
-        **{f"{key}_before": value for key, value in before.items()},
+        "judged": _CROSS_FITTED,
+        **task.decision_figures(probabilities, answers, targets, labels, named),
+        **{f"{key}_before": value for key, value in figures_before.items()},
     }
 
 

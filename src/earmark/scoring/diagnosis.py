@@ -7,22 +7,17 @@ of 3e-5.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
-from earmark.tasks.figures import Figures, Headline
-from earmark.tasks.multi_label_figures import MultiLabelMetrics
-from earmark.tasks.single_label_figures import Metrics
-from earmark.words import counted, every
+from earmark.tasks.figures import Figures
+from earmark.words import counted
 
 # Sum of the learning rate over all steps, for fine-tuning a wav2vec2-base with linear warm-up and decay on SUPERB KS:
 # 250 steps at 3e-5 (0.0038) stayed at the majority rate, the original example's recipe is 0.030; 0.018 works as well.
 # Nothing of the kind is known about other models.
 COLLAPSED_RATE_SUM = 0.0038
 WORKING_RATE_SUM = 0.018
-# Within this much of the majority rate a model has hardly begun to tell classes apart.
-_BARELY = 0.02
 
 
 @dataclass(frozen=True)
@@ -58,94 +53,14 @@ def diagnose(metrics: Figures, schedule: Schedule | None = None) -> list[str]:
         metrics: of the split that is reported.
         schedule: how the model was trained, when that is known.
     """
-    finding = _finding(metrics)
+    finding = metrics.finding()
     return [] if finding is None else [finding, _advice(schedule)]
 
 
 def diagnose_splits(splits: Mapping[str, Figures], schedule: Schedule | None = None) -> list[str]:
     """Return :func:`diagnose` of several splits by name: a finding for each, and the advice once."""
-    found = {name: finding for name, metrics in splits.items() if (finding := _finding(metrics)) is not None}
+    found = {name: finding for name, metrics in splits.items() if (finding := metrics.finding()) is not None}
     return [f"{name}: {finding}" for name, finding in found.items()] + ([_advice(schedule)] if found else [])
-
-
-def _finding(metrics: Figures) -> str | None:
-    if isinstance(metrics, Metrics):
-        return _finding_of_classes(metrics)
-    head = metrics.headline
-    if isinstance(metrics, MultiLabelMetrics):
-        return _against(metrics, replace(head, baseline=metrics.chance_average_precision), "the mAP of random scores")
-    if head.value == head.baseline == 0:
-        return None  # every number is the same and was predicted: nothing follows from that
-    return _against(metrics, head, "the error of always predicting the median")
-
-
-def _finding_of_classes(metrics: Metrics) -> str | None:
-    if metrics.majority_class_rate == 1.0:
-        return None  # clips of one class only: no accuracy can beat the rate, and nothing follows from that
-    if metrics.predicted_classes == 1 and len(metrics.per_class) > 1:
-        return (
-            f"The model answers the same class for {every(metrics.num_clips, 'clip')}: its accuracy, "
-            f"{metrics.accuracy:.4f}, is no result; it has learned nothing about the sound."
-        )
-    if _lowest_balanced_accuracy(metrics) > metrics.balanced_majority_rate and not _barely(metrics):
-        return None  # it tells the classes apart, even if it trades the frequent class for the rare ones
-    rate = f"the rate of always answering {metrics.majority_class!r}"
-    finding = _against(metrics, metrics.headline, rate)
-    if finding is None and _barely(metrics):
-        return f"Accuracy {metrics.accuracy:.4f} hardly beats {metrics.majority_class_rate:.4f}, {rate}."
-    return finding
-
-
-def _barely(metrics: Metrics) -> bool:
-    near = metrics.majority_class_rate < metrics.accuracy < metrics.majority_class_rate + _BARELY
-    return near and metrics.balanced_accuracy < 1.5 * metrics.balanced_majority_rate
-
-
-def _lowest_balanced_accuracy(metrics: Metrics) -> float:
-    """Lower end of the 95 % interval of the balanced accuracy: normal, with the variances of the recalls added up.
-
-    The variance of each recall is taken as if one more clip of its class were right and one more wrong, so that a class
-    with few clips, all of them right, is not beyond doubt.
-    """
-    variance, present = 0.0, [row for row in metrics.per_class if row.support]
-    for row in present:
-        assert row.recall is not None, "a class with clips has a recall"
-        share = (row.recall * row.support + 1) / (row.support + 2)
-        variance += share * (1 - share) / row.support
-    return metrics.balanced_accuracy - 1.96 * math.sqrt(variance) / len(present)
-
-
-def _against(metrics: Figures, head: Headline, what: str) -> str | None:
-    """Compare a headline with its baseline, by its 95 % interval; ``None`` if it clearly beats it.
-
-    Args:
-        metrics: the figures.
-        head: their headline, with the baseline to compare with.
-        what: names the baseline.
-    """
-    sign = 1 if head.higher_is_better else -1
-    interval = metrics.intervals.get(head.name)
-    if interval is None:  # too many clips and labels for one, so any clear distance is significant
-        worst = head.value - sign * _BARELY * abs(head.baseline)
-    elif isinstance(metrics, MultiLabelMetrics):
-        # average precision grows when clips are drawn twice: the width of its interval is right, its place is not
-        worst = head.value - (interval.high - interval.low) / 2
-    else:
-        worst = interval.low if sign > 0 else interval.high
-    if sign * (worst - head.baseline) > 0:
-        return None
-    digits = ".4g" if metrics.headline.name == "mae" else ".4f"
-    within = "" if interval is None else f" (95 % interval {interval.low:{digits}} to {interval.high:{digits}})"
-    value = f"{head.title} {head.value:{digits}}{within} on {counted(metrics.num_clips, 'clip')}"
-    if sign * (head.value - head.baseline) > 0:
-        return (
-            f"{value} is better than {head.baseline:{digits}}, {what}, by no more than chance may give: the model may "
-            "have learned little, or the clips are too few to tell."
-        )
-    return (
-        f"{value} does not beat {head.baseline:{digits}}, {what}: the model has learned little or nothing that "
-        "helps on these clips."
-    )
 
 
 def _advice(schedule: Schedule | None) -> str:

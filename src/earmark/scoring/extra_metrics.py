@@ -17,7 +17,6 @@ import numpy as np
 from earmark.errors import InputTypeError, UsageError, first_line
 from earmark.scoring.metric_folder import run_metric_folder
 from earmark.tasks import Task
-from earmark.tasks.decision import HALF
 
 logger = logging.getLogger(__name__)
 
@@ -36,7 +35,7 @@ _INPUTS = {
 
 @dataclass(frozen=True)
 class ExtraMetrics:
-    """Metrics to compute in addition to those of :data:`earmark.tasks.figures.METRICS`.
+    """Metrics to compute in addition to those of :attr:`earmark.tasks.task.Task.metrics`.
 
     Attributes:
         folder: folder of a local metric of the ``evaluate`` library.
@@ -62,7 +61,7 @@ class ExtraMetrics:
         """
         if self.folder is None:
             return {}
-        return run_metric_folder(self.folder, predictions_for_metric(task, logits, thresholds), targets)
+        return run_metric_folder(self.folder, task.answers(logits, thresholds), targets)
 
     def of_functions(
         self, task: Task, logits: np.ndarray, targets: np.ndarray, thresholds: np.ndarray | float | None = None
@@ -81,7 +80,7 @@ class ExtraMetrics:
         if not self.functions:
             return {}
         inputs = {
-            "predictions": predictions_for_metric(task, logits, thresholds),
+            "predictions": task.answers(logits, thresholds),
             "references": targets,
             "logits": logits,
             "probabilities": task.scores(logits),
@@ -93,24 +92,6 @@ class ExtraMetrics:
         for name, function in self.functions.items():
             figures |= _figures(name, _call(name, function, inputs))
         return figures
-
-
-def predictions_for_metric(task: Task, logits: np.ndarray, thresholds: np.ndarray | float | None = None) -> np.ndarray:
-    """Return the predictions that a metric compares with the targets.
-
-    Args:
-        task: the task of the model.
-        logits: float (N, C).
-        thresholds: with several labels, the probability from which on each is predicted; ``None`` for 0.5.
-
-    Returns:
-        Class indices int (N,), labels 0 or 1 int (N, C), or numbers float (N,).
-    """
-    if task is Task.REGRESSION:
-        return logits[:, 0]
-    if task is Task.SINGLE_LABEL:
-        return logits.argmax(axis=1)
-    return (task.scores(logits) >= (HALF if thresholds is None else thresholds)).astype(np.int64)
 
 
 def named_functions(metrics: Metrics) -> dict[str, MetricFunction]:

@@ -187,6 +187,12 @@ def binary_calibration_error(confidence: np.ndarray, right: np.ndarray) -> float
     return float(np.abs(gaps).sum() / len(confidence))
 
 
+def binary_loss(probabilities: np.ndarray, targets: np.ndarray) -> float:
+    """Mean binary cross-entropy in nats of probabilities (N, C) that labels are there, against whether they are."""
+    inside = np.clip(probabilities.astype(np.float64), np.finfo(np.float64).tiny, 1 - np.finfo(np.float64).epsneg)
+    return -float((targets * np.log(inside) + (1 - targets) * np.log1p(-inside)).mean())
+
+
 def proportion_interval(hits: int, trials: int) -> Interval:
     """95 % interval of a share, which holds for few trials and shares near 0 or 1 too (Wilson 1927).
 

@@ -39,24 +39,9 @@ class WindowLogits:
         """Of each clip at a temperature, float64 (N, C)."""
         return pool(self.task.scores(self.logits.astype(np.float64) / temperature), self.starts)
 
-    def log_probabilities(self, temperature: float = 1.0) -> np.ndarray:
-        """The logarithms of single labels' probabilities at a temperature, float64 (N, C)."""
-        scaled = self.logits.astype(np.float64) / temperature
-        scaled -= scaled.max(axis=1, keepdims=True)
-        log_p = scaled - np.log(np.exp(scaled).sum(axis=1, keepdims=True))
-        if self.num_clips == len(log_p):
-            return log_p
-        counts = np.diff([*self.starts, len(log_p)])
-        mean: np.ndarray = np.logaddexp.reduceat(log_p, self.starts, axis=0) - np.log(counts)[:, None]
-        return mean
-
     def clips_logits(self, temperature: float = 1.0) -> np.ndarray:
         """Logits of each clip as a scorer at that temperature gives them, float32 (N, C)."""
-        if self.num_clips == len(self.logits):
-            return (self.logits / np.float32(temperature)).astype(np.float32)
-        if self.task is Task.SINGLE_LABEL:
-            return self.log_probabilities(temperature).astype(np.float32)
-        return self.task.logits(self.probabilities(temperature))
+        return self.task.pooled(self.logits / np.float32(temperature), self.starts)
 
     def of(self, clips: np.ndarray) -> WindowLogits:
         """Those of some clips, int64 (M,)."""
@@ -66,34 +51,8 @@ class WindowLogits:
         return WindowLogits(self.logits[np.concatenate(windows)], np.cumsum(counts) - counts, self.task)
 
 
-def fit_temperature(windows: WindowLogits, targets: np.ndarray) -> float:
-    """The temperature at which the negative log-likelihood of the targets is least (Guo et al. 2017, section 4.2).
-
-    Where every clip is right, the least would be at 0, at probabilities of 1. One error in N + 2 clips is assumed then,
-    as Laplace's rule of succession has it, spread over the other classes.
-
-    Args:
-        windows: the model's own logits.
-        targets: class of each clip, int64 (N,); or which labels are there, float (N, C).
-
-    Returns:
-        From 0.05 to 20.
-    """
-    total, num_classes = len(targets), windows.logits.shape[1]
-    if windows.task is Task.MULTI_LABEL:
-        wrong = 1 / (total + 2) if all_right(windows, targets) else 0.0
-        likely = targets * (1 - wrong) + (1 - targets) * wrong
-        return _best_temperature(lambda at: binary_loss(windows.probabilities(at), likely))
-    if num_classes == 1:
-        return 1.0
-    wrong = 1 / (total + 2) if all_right(windows, targets) else 0.0
-    shares = np.full((total, num_classes), wrong / (num_classes - 1))
-    shares[np.arange(total), targets] = 1 - wrong
-
-    return _best_temperature(lambda at: -float((shares * windows.log_probabilities(at)).sum()) / total)
-
-
-def _best_temperature(loss: Callable[[float], float]) -> float:
+def best_temperature(loss: Callable[[float], float]) -> float:
+    """Return the temperature from 0.05 to 20 at which a loss is least."""
     bounds = (np.log(COLDEST), np.log(HOTTEST))
     found = scipy.optimize.minimize_scalar(
         lambda log: loss(float(np.exp(log))), bounds=bounds, method="bounded", options={"xatol": 1e-4}
@@ -101,14 +60,10 @@ def _best_temperature(loss: Callable[[float], float]) -> float:
     return float(np.exp(found.x))
 
 
-def binary_loss(probabilities: np.ndarray, targets: np.ndarray) -> float:
-    """Mean binary cross-entropy in nats of probabilities (N, C) that labels are there, against whether they are."""
-    inside = np.clip(probabilities.astype(np.float64), np.finfo(np.float64).tiny, 1 - np.finfo(np.float64).epsneg)
-    return -float((targets * np.log(inside) + (1 - targets) * np.log1p(-inside)).mean())
+def assumed_error(windows: WindowLogits, targets: np.ndarray) -> float:
+    """Return which fraction of wrong answers to assume where there are none; 0 if there are.
 
-
-def all_right(windows: WindowLogits, targets: np.ndarray) -> bool:
-    """Whether the most likely class of every clip is the right one, or all of its labels are at one half."""
-    if windows.task is Task.MULTI_LABEL:
-        return bool(((windows.probabilities() >= 0.5) == (targets > 0.5)).all())
-    return bool((windows.log_probabilities().argmax(axis=1) == targets).all())
+    If every clip is right, the best temperature would be at 0, at probabilities of 1. One error in N + 2 clips is
+    assumed then, as Laplace's rule of succession has it.
+    """
+    return 1 / (len(targets) + 2) if windows.task.right(windows.clips_logits(), targets).all() else 0.0

@@ -21,7 +21,7 @@ from typing import Any, Protocol, TypedDict
 import numpy as np
 
 from earmark.errors import ModelError, first_line
-from earmark.tasks import Task
+from earmark.tasks import SINGLE_LABEL, Task
 
 FILE_NAME = "decision.json"
 DEFAULT_REJECT_LABEL = "unknown"
@@ -85,12 +85,12 @@ class Decision:
     reject_threshold: float | None = None
     class_thresholds: Mapping[str, float] = field(default_factory=dict)
     fitted: Mapping[str, Any] = field(default_factory=dict)
-    task: Task = Task.SINGLE_LABEL
+    task: Task = SINGLE_LABEL
 
     @property
     def rejects(self) -> bool:
         """Whether another answer is given in place of some."""
-        return self.task is Task.SINGLE_LABEL and self.has_thresholds
+        return self.task.has_one_class and self.has_thresholds
 
     @property
     def has_thresholds(self) -> bool:
@@ -109,7 +109,7 @@ class Decision:
         """
         of_all = self.reject_threshold or 0.0
         values = {label: max(of_all, self.class_thresholds.get(label, unless_fitted)) for label in labels}
-        instead = self.reject_label if self.task is Task.SINGLE_LABEL else None
+        instead = self.reject_label if self.task.has_one_class else None
         return np.array([0.0 if label == instead else values[label] for label in labels])
 
     def answers(self, probabilities: np.ndarray, labels: Sequence[str]) -> np.ndarray:
@@ -134,16 +134,7 @@ class Decision:
         The label of the first is the answer: that of the class, or :attr:`reject_label`. Of several labels, those that
         are answered and not among the first ``top_k`` come behind these.
         """
-        order = np.argsort(-probabilities, kind="stable")
-        if self.task is Task.MULTI_LABEL:
-            there = self.present(probabilities, labels)
-            named = [*order[:top_k], *(i for i in order[top_k:] if there[i])]
-            return [{"label": labels[i], "score": float(probabilities[i]), "present": bool(there[i])} for i in named]
-        order = order[:top_k]
-        top: list[Prediction] = [{"label": labels[i], "score": float(probabilities[i])} for i in order]
-        if self.rejects and top[0]["score"] < self.thresholds(labels)[order[0]]:
-            top[0] = {"label": self.reject_label, "score": top[0]["score"], "below_threshold": top[0]["label"]}
-        return top
+        return self.task.top(probabilities, labels, top_k, self)
 
     def in_words(self, labels: Sequence[str]) -> list[str]:
         """What the model does with its probabilities, a line for each thing; then what was asked for and not had.
@@ -180,7 +171,7 @@ class Decision:
                 label: None if value == NEVER else value for label, value in self.class_thresholds.items()
             },
             "fitted": dict(self.fitted),
-            **({} if self.task is Task.SINGLE_LABEL else {"task": self.task.name}),
+            **({} if self.task is SINGLE_LABEL else {"task": self.task.name}),
         }
 
 
@@ -191,7 +182,7 @@ def _from(label: str, threshold: float) -> str:
 PLAIN = Decision()
 
 
-def read_decision(folder: Path, labels: Sequence[str], task: Task = Task.SINGLE_LABEL) -> Decision:
+def read_decision(folder: Path, labels: Sequence[str], task: Task = SINGLE_LABEL) -> Decision:
     """What lies in a model's folder; one of which nothing was fitted where nothing does.
 
     Args:
@@ -218,7 +209,7 @@ def read_decision(folder: Path, labels: Sequence[str], task: Task = Task.SINGLE_
         others = sorted(set(map(str, of)) ^ set(labels)) if isinstance(of, list) else []
         which = f" ({others[0]!r} is in one alone)" if others else ""
         raise ModelError(f"{path}: fitted for other classes than this model has{which}; {_MEND}")
-    fitted_for = values.get("task", Task.SINGLE_LABEL.name)
+    fitted_for = values.get("task", SINGLE_LABEL.name)
     if fitted_for != task.name:
         raise ModelError(
             f"{path}: fitted for --task {fitted_for}, another task than this model's, {task.name}. Add --task "

@@ -11,35 +11,8 @@ import numpy as np
 from earmark.errors import DataError, ModelError, UsageError
 from earmark.stats.uncertainty import Interval
 from earmark.tasks import Task
-
-# The metrics that can choose a model, and whether a higher value of each is better. The headline of a task comes first.
-METRICS: Mapping[Task, Mapping[str, bool]] = {
-    Task.SINGLE_LABEL: {
-        "accuracy": True,
-        "balanced_accuracy": True,
-        "macro_f1": True,
-        "top_3_accuracy": True,
-        "top_5_accuracy": True,
-        "loss": False,
-        "expected_calibration_error": False,
-    },
-    Task.MULTI_LABEL: {
-        "mean_average_precision": True,
-        "macro_f1": True,
-        "micro_f1": True,
-        "exact_match": True,
-        "loss": False,
-        "expected_calibration_error": False,
-    },
-    Task.REGRESSION: {
-        "mae": False,
-        "rmse": False,
-        "r2": True,
-        "pearson": True,
-        "spearman": True,
-        "loss": False,
-    },
-}
+from earmark.tasks.task_registry import TASKS
+from earmark.words import counted
 
 
 def metric_key(metric: str | None) -> str:
@@ -52,7 +25,7 @@ def higher_is_better(metric: str) -> bool | None:
 
     A name means the same in every task that has it.
     """
-    return next((metrics[metric] for metrics in METRICS.values() if metric in metrics), None)
+    return next((task.metrics[metric] for task in TASKS if metric in task.metrics), None)
 
 
 def check_direction(task: Task, metric: str, direction: bool | None, *, has_folder: bool = False) -> bool:
@@ -67,12 +40,12 @@ def check_direction(task: Task, metric: str, direction: bool | None, *, has_fold
     Raises:
         UsageError: the task has no such metric, or ``direction`` contradicts the metric.
     """
-    known = METRICS[task].get(metric)
+    known = task.metrics.get(metric)
     if known is None:
         if not has_folder:
             raise UsageError(
                 f"--metric_for_best_model {metric}: not a metric of this task ({task.in_words}). "
-                f"Choose one of {', '.join(METRICS[task])}."
+                f"Choose one of {', '.join(task.metrics)}."
             )
         if direction is None:
             raise UsageError(
@@ -108,7 +81,7 @@ class Headline:
     def higher_is_better(self) -> bool:
         """Whether a higher value is better."""
         direction = higher_is_better(self.name)
-        assert direction is not None, f"{self.name} is missing in METRICS"
+        assert direction is not None, f"{self.name} is no metric of a task"
         return direction
 
 
@@ -155,6 +128,9 @@ class Figures(Protocol):
     def card_table(self) -> CardTable:
         """What a model card shows."""
 
+    def finding(self) -> str | None:
+        """A sentence if the result is no better than its baseline; ``None`` if it clearly is better."""
+
 
 def check_can_judge(logits: np.ndarray, num_clips: int) -> None:
     """See that there is something to judge.
@@ -188,6 +164,48 @@ def check_finite(logits: np.ndarray, what: str) -> None:
             f"the model answers NaN or infinity for {broken} of {len(logits)} {what}; "
             "its weights are broken, or training diverged (lower --learning_rate)"
         )
+
+
+# Within this much of the baseline a model has hardly begun to learn.
+BARELY = 0.02
+
+
+def against_baseline(
+    figures: Figures, head: Headline, what: str, *, only_width: bool = False, digits: str = ".4f"
+) -> str | None:
+    """Compare a headline with its baseline, by its 95 % interval.
+
+    Args:
+        figures: figures of a split.
+        head: their headline, with the baseline to compare with.
+        what: names the baseline.
+        only_width: whether the width of the interval is right but not its place.
+        digits: how the figure is written.
+
+    Returns:
+        A sentence, or ``None`` if the headline clearly beats the baseline.
+    """
+    sign = 1 if head.higher_is_better else -1
+    interval = figures.intervals.get(head.name)
+    if interval is None:  # too many clips and labels for one, so any clear distance is significant
+        worst = head.value - sign * BARELY * abs(head.baseline)
+    elif only_width:
+        worst = head.value - (interval.high - interval.low) / 2
+    else:
+        worst = interval.low if sign > 0 else interval.high
+    if sign * (worst - head.baseline) > 0:
+        return None
+    within = "" if interval is None else f" (95 % interval {interval.low:{digits}} to {interval.high:{digits}})"
+    value = f"{head.title} {head.value:{digits}}{within} on {counted(figures.num_clips, 'clip')}"
+    if sign * (head.value - head.baseline) > 0:
+        return (
+            f"{value} is better than {head.baseline:{digits}}, {what}, by no more than chance may give: the model may "
+            "have learned little, or the clips are too few to tell."
+        )
+    return (
+        f"{value} does not beat {head.baseline:{digits}}, {what}: the model has learned little or nothing that "
+        "helps on these clips."
+    )
 
 
 def figure(value: float | None) -> str:

@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
 from earmark.tasks.pooling import sigmoid
 from earmark.tasks.task import Label, LabelText, Task
 
+if TYPE_CHECKING:
+    from earmark.stats.uncertainty import Units
+    from earmark.tasks.calibration import WindowLogits
+    from earmark.tasks.decision import Decision, Prediction, WantedThresholds
+    from earmark.tasks.figures import Figures
+
 _TINY = float(np.finfo(np.float32).tiny)
+_HALF = 0.5
 _SURE = 1 - float(np.finfo(np.float32).epsneg)
 
 
@@ -21,6 +30,14 @@ class MultiLabel(Task):
     problem_type = "multi_label_classification"
     has_classes = True
     has_several = True
+    metrics: ClassVar[Mapping[str, bool]] = {
+        "mean_average_precision": True,
+        "macro_f1": True,
+        "micro_f1": True,
+        "exact_match": True,
+        "loss": False,
+        "expected_calibration_error": False,
+    }
     no_label = "has no labels"
     no_label_hint = "a clip with none of them has an empty list or text"
 
@@ -44,3 +61,79 @@ class MultiLabel(Task):
         """Return the log odds of each label."""
         inside = np.clip(scores.astype(np.float64), _TINY, _SURE)
         return (np.log(inside) - np.log1p(-inside)).astype(np.float32)
+
+    def answers(self, logits: np.ndarray, thresholds: np.ndarray | float | None = None) -> np.ndarray:
+        """Return which labels are answered, int64 (N, C): those from their threshold on, by default one half."""
+        return (self.scores(logits) >= (_HALF if thresholds is None else thresholds)).astype(np.int64)
+
+    def figures(
+        self,
+        logits: np.ndarray,
+        targets: np.ndarray,
+        labels: Sequence[str],
+        *,
+        thresholds: np.ndarray | None = None,
+        units: Units | None = None,
+        intervals: bool = True,
+    ) -> Figures:
+        """Return :class:`earmark.tasks.multi_label_figures.MultiLabelMetrics`."""
+        from earmark.tasks.multi_label_figures import compute_multi_label
+
+        return compute_multi_label(logits, targets, labels, thresholds, units, intervals=intervals)
+
+    def example(self, labels: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+        """Return a clip with each label."""
+        there = np.eye(len(labels), dtype=np.float32)
+        return there, there
+
+    def why_not_fitted(self, asked: Sequence[str]) -> str | None:
+        """Return why nothing can be answered in place of all labels; ``None`` if that is not asked for."""
+        rejecting = [name for name in asked if name.startswith("reject_")]
+        if not rejecting:
+            return None
+        return (
+            f"--{rejecting[0]}: where none of several labels reaches its threshold the answer is none of them already; "
+            "--target_precision fits the thresholds"
+        )
+
+    def fit_temperature(self, windows: WindowLogits, targets: np.ndarray) -> float:
+        """Return the temperature of the least binary cross-entropy."""
+        from earmark.tasks.multi_label_fitting import fit_label_temperature
+
+        return fit_label_temperature(windows, targets)
+
+    def fit_thresholds(
+        self,
+        probabilities: np.ndarray,
+        targets: np.ndarray,
+        labels: Sequence[str],
+        wanted: WantedThresholds,
+        decision: Decision,
+    ) -> tuple[Decision, list[str]]:
+        """Fit the threshold of each label."""
+        from earmark.tasks.multi_label_fitting import fit_label_thresholds
+
+        thresholds, notes = fit_label_thresholds(probabilities, targets, labels, wanted)
+        return replace(decision, class_thresholds=thresholds), notes
+
+    def thresholds(self, decision: Decision, labels: Sequence[str]) -> np.ndarray | None:
+        """Return the probability from which on each label is answered."""
+        return decision.thresholds(labels, unless_fitted=_HALF)
+
+    def decided(self, scores: np.ndarray, labels: Sequence[str], decision: Decision) -> np.ndarray:
+        """Return which labels are answered, bool (N, C)."""
+        return decision.present(scores, labels)
+
+    def decision_figures(
+        self, scores: np.ndarray, answers: np.ndarray, targets: np.ndarray, labels: Sequence[str], decision: Decision
+    ) -> dict[str, Any]:
+        """Return calibration error and loss, and precision and recall of all answers together."""
+        from earmark.tasks.multi_label_fitting import label_figures
+
+        return label_figures(scores, answers, targets)
+
+    def top(self, scores: np.ndarray, labels: Sequence[str], top_k: int, decision: Decision) -> list[Prediction]:
+        """Return the most likely labels, and behind them all others that are answered."""
+        order, there = np.argsort(-scores, kind="stable"), decision.present(scores, labels)
+        named = [*order[:top_k], *(i for i in order[top_k:] if there[i])]
+        return [{"label": labels[i], "score": float(scores[i]), "present": bool(there[i])} for i in named]

@@ -7,16 +7,22 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import scipy
 
-from earmark.stats.uncertainty import REPLICATES, Interval, Units, binary_calibration_error, percentile_interval
-from earmark.tasks import sigmoid
-from earmark.tasks.calibration import binary_loss
-from earmark.tasks.figures import CardTable, Headline, check_can_judge, figure
+from earmark.stats.uncertainty import (
+    REPLICATES,
+    Interval,
+    Units,
+    binary_calibration_error,
+    binary_loss,
+    percentile_interval,
+)
+from earmark.tasks.figures import CardTable, Headline, against_baseline, check_can_judge, figure
+from earmark.tasks.pooling import sigmoid
 from earmark.words import counted
 
 THRESHOLD = 0.5  # of a label for which none was fitted
@@ -132,6 +138,12 @@ class MultiLabelMetrics:
             of = [f"{named[name]} {one.low:.4f} to {one.high:.4f}" for name, one in self.intervals.items()]
             lines.append(f"95 % intervals over {self.intervals_over}: {', '.join(of)}")
         return lines
+
+    def finding(self) -> str | None:
+        """A sentence if the mean average precision is no better than that of random scores."""
+        head = replace(self.headline, baseline=self.chance_average_precision)
+        # average precision grows when clips are drawn twice: the width of its interval is right, its place is not
+        return against_baseline(self, head, "the mAP of random scores", only_width=True)
 
     def card_table(self) -> CardTable:
         """What a model card shows of a split."""

@@ -11,11 +11,24 @@ from typing import Any
 import numpy as np
 
 from earmark.stats.thresholds import lowest_threshold
-from earmark.stats.uncertainty import binary_calibration_error
-from earmark.tasks.calibration import binary_loss
+from earmark.stats.uncertainty import binary_calibration_error, binary_loss
+from earmark.tasks.calibration import WindowLogits, assumed_error, best_temperature
 from earmark.tasks.decision import NEVER, WantedThresholds
+from earmark.words import and_more
 
 _NAMED = 10  # labels in one line
+
+
+def fit_label_temperature(windows: WindowLogits, targets: np.ndarray) -> float:
+    """Return the temperature at which the binary cross-entropy of the targets is least.
+
+    Args:
+        windows: the model's own logits.
+        targets: which labels are there, float (N, C).
+    """
+    wrong = assumed_error(windows, targets)
+    likely = targets * (1 - wrong) + (1 - targets) * wrong
+    return best_temperature(lambda at: binary_loss(windows.probabilities(at), likely))
 
 
 def fit_label_thresholds(
@@ -51,9 +64,11 @@ def fit_label_thresholds(
         ]
     notes = []
     if without:
-        notes.append(f"never answered, because no clip has that label: {few(without)}")
+        notes.append(f"never answered, because no clip has that label: {and_more(without, _NAMED)}")
     if too_low:
-        notes.append(f"never answered, because --target_precision {precision:g} is out of reach: {few(too_low)}")
+        notes.append(
+            f"never answered, because --target_precision {precision:g} is out of reach: {and_more(too_low, _NAMED)}"
+        )
     return thresholds, notes
 
 
@@ -79,9 +94,3 @@ def label_figures(probabilities: np.ndarray, answered: np.ndarray, targets: np.n
         "micro_f1": 2 * hits / max(1, given + wanted),
         "exact_match": float((there == answered).all(axis=1).mean()),
     }
-
-
-def few(names: list[str]) -> str:
-    """The first of many names."""
-    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
-    return ", ".join(names[:_NAMED]) + more

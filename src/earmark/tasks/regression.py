@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
 from earmark.tasks.task import Label, LabelText, Task
+
+if TYPE_CHECKING:
+    from earmark.stats.uncertainty import Units
+    from earmark.tasks.figures import Figures
 
 
 class Regression(Task):
@@ -16,6 +21,14 @@ class Regression(Task):
     in_words = "a number"
     problem_type = "regression"
 
+    metrics: ClassVar[Mapping[str, bool]] = {
+        "mae": False,
+        "rmse": False,
+        "r2": True,
+        "pearson": True,
+        "spearman": True,
+        "loss": False,
+    }
     no_label = "has no number"
 
     def read_label(self, text: LabelText) -> Label | None:
@@ -33,3 +46,27 @@ class Regression(Task):
     def logits(self, scores: np.ndarray) -> np.ndarray:
         """Return the numbers."""
         return scores.astype(np.float32)
+
+    def answers(self, logits: np.ndarray, thresholds: np.ndarray | float | None = None) -> np.ndarray:
+        """Return the numbers, float (N,)."""
+        return logits[:, 0]
+
+    def figures(
+        self,
+        logits: np.ndarray,
+        targets: np.ndarray,
+        labels: Sequence[str],
+        *,
+        thresholds: np.ndarray | None = None,
+        units: Units | None = None,
+        intervals: bool = True,
+    ) -> Figures:
+        """Return :class:`earmark.tasks.regression_figures.RegressionMetrics`."""
+        from earmark.tasks.regression_figures import compute_regression
+
+        return compute_regression(logits, targets, units)
+
+    def example(self, labels: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+        """Return two different numbers."""
+        numbers = np.arange(2, dtype=np.float32)
+        return numbers, numbers[:, None]

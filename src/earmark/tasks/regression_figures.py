@@ -13,7 +13,7 @@ import numpy as np
 import scipy
 
 from earmark.stats.uncertainty import REPLICATES, Interval, Units, percentile_interval
-from earmark.tasks.figures import CardTable, Headline, check_can_judge
+from earmark.tasks.figures import CardTable, Headline, against_baseline, check_can_judge
 from earmark.words import counted
 
 
@@ -65,6 +65,12 @@ class RegressionMetrics:
             f"RMSE {self.rmse:.4g}{more}",
             f"95 % intervals over {self.intervals_over}: {of}",
         ]
+
+    def finding(self) -> str | None:
+        """A sentence if the error is no lower than that of always predicting the median."""
+        if self.mae == self.median_mae == 0:
+            return None  # every number is the same and was predicted: nothing follows from that
+        return against_baseline(self, self.headline, "the error of always predicting the median", digits=".4g")
 
     def card_table(self) -> CardTable:
         """What a model card shows of a split."""

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
 from earmark.tasks.pooling import softmax
 from earmark.tasks.task import Label, LabelText, Task
+
+if TYPE_CHECKING:
+    from earmark.stats.uncertainty import Units
+    from earmark.tasks.calibration import WindowLogits
+    from earmark.tasks.decision import Decision, Prediction, WantedThresholds
+    from earmark.tasks.figures import Figures
 
 _TINY = float(np.finfo(np.float32).tiny)
 
@@ -19,6 +26,15 @@ class SingleLabel(Task):
     in_words = "one label a clip"
     problem_type = "single_label_classification"
     has_classes = True
+    metrics: ClassVar[Mapping[str, bool]] = {
+        "accuracy": True,
+        "balanced_accuracy": True,
+        "macro_f1": True,
+        "top_3_accuracy": True,
+        "top_5_accuracy": True,
+        "loss": False,
+        "expected_calibration_error": False,
+    }
 
     def read_label(self, text: LabelText) -> Label | None:
         """Return the name of the class."""
@@ -36,3 +52,69 @@ class SingleLabel(Task):
     def logits(self, scores: np.ndarray) -> np.ndarray:
         """Return the logarithms of probabilities."""
         return np.log(np.maximum(scores, _TINY)).astype(np.float32)
+
+    def answers(self, logits: np.ndarray, thresholds: np.ndarray | float | None = None) -> np.ndarray:
+        """Return the most likely classes, int64 (N,)."""
+        best: np.ndarray = logits.argmax(axis=1)
+        return best
+
+    def figures(
+        self,
+        logits: np.ndarray,
+        targets: np.ndarray,
+        labels: Sequence[str],
+        *,
+        thresholds: np.ndarray | None = None,
+        units: Units | None = None,
+        intervals: bool = True,
+    ) -> Figures:
+        """Return :class:`earmark.tasks.single_label_figures.Metrics`."""
+        from earmark.tasks.single_label_figures import compute_metrics
+
+        return compute_metrics(logits, targets, labels, units)
+
+    def example(self, labels: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+        """Return a clip of each class."""
+        return np.arange(len(labels)), np.eye(len(labels), dtype=np.float32)
+
+    def why_not_fitted(self, asked: Sequence[str]) -> str | None:
+        """Return ``None``: a temperature and all thresholds can be fitted."""
+        return None
+
+    def fit_temperature(self, windows: WindowLogits, targets: np.ndarray) -> float:
+        """Return the temperature of the least cross-entropy."""
+        from earmark.tasks.single_label_fitting import fit_class_temperature
+
+        return fit_class_temperature(windows, targets)
+
+    def fit_thresholds(
+        self,
+        probabilities: np.ndarray,
+        targets: np.ndarray,
+        labels: Sequence[str],
+        wanted: WantedThresholds,
+        decision: Decision,
+    ) -> tuple[Decision, list[str]]:
+        """Fit one threshold for all classes and one for each, as far as they are asked for."""
+        from earmark.tasks.single_label_fitting import fit_class_thresholds
+
+        return fit_class_thresholds(probabilities, targets, labels, wanted, decision)
+
+    def decided(self, scores: np.ndarray, labels: Sequence[str], decision: Decision) -> np.ndarray:
+        """Return class indices, int64 (N,)."""
+        return decision.answers(scores, labels)
+
+    def decision_figures(
+        self, scores: np.ndarray, answers: np.ndarray, targets: np.ndarray, labels: Sequence[str], decision: Decision
+    ) -> dict[str, Any]:
+        """Return calibration error and loss, and with thresholds how many clips are answered and how well."""
+        from earmark.tasks.single_label_fitting import class_decision_figures
+
+        return class_decision_figures(scores, answers, targets, labels, decision)
+
+    def top(self, scores: np.ndarray, labels: Sequence[str], top_k: int, decision: Decision) -> list[Prediction]:
+        """Return the most likely classes; below its threshold the first is replaced by the answer of rejected clips."""
+        top = super().top(scores, labels, top_k, decision)
+        if decision.rejects and top[0]["score"] < decision.thresholds(labels)[int(scores.argmax())]:
+            top[0] = {"label": decision.reject_label, "score": top[0]["score"], "below_threshold": top[0]["label"]}
+        return top

@@ -14,11 +14,9 @@ from typing import Any
 import numpy as np
 
 from earmark.stats.uncertainty import Interval, Units, bootstrap_intervals, calibration_error
-from earmark.tasks import Task, softmax
-from earmark.tasks.figures import CardTable, Figures, Headline, check_can_judge, figure
-from earmark.tasks.multi_label_figures import compute_multi_label
-from earmark.tasks.regression_figures import compute_regression
-from earmark.words import counted
+from earmark.tasks.figures import BARELY, CardTable, Headline, against_baseline, check_can_judge, figure
+from earmark.tasks.pooling import softmax
+from earmark.words import counted, every
 
 _TOP_K = (3, 5)
 
@@ -133,40 +131,25 @@ class Metrics:
             ],
         )
 
+    def finding(self) -> str | None:
+        """A sentence if the accuracy is no better than the majority rate."""
+        if self.majority_class_rate == 1.0:
+            return None  # clips of one class only: no accuracy can beat the rate, and nothing follows from that
+        if self.predicted_classes == 1 and len(self.per_class) > 1:
+            return (
+                f"The model answers the same class for {every(self.num_clips, 'clip')}: its accuracy, "
+                f"{self.accuracy:.4f}, is no result; it has learned nothing about the sound."
+            )
+        if _lowest_balanced_accuracy(self) > self.balanced_majority_rate and not _barely(self):
+            return None  # it tells the classes apart, even if it trades the frequent class for the rare ones
+        rate = f"the rate of always answering {self.majority_class!r}"
+        finding = against_baseline(self, self.headline, rate)
+        if finding is None and _barely(self):
+            return f"Accuracy {self.accuracy:.4f} hardly beats {self.majority_class_rate:.4f}, {rate}."
+        return finding
+
     def _named_intervals(self) -> list[tuple[str, Interval]]:
         return [("accuracy", self.intervals["accuracy"]), ("macro-F1", self.intervals["macro_f1"])]
-
-
-def figures_of(
-    task: Task,
-    logits: np.ndarray,
-    targets: np.ndarray,
-    labels: Sequence[str],
-    thresholds: np.ndarray | None = None,
-    units: Units | None = None,
-    *,
-    intervals: bool = True,
-) -> Figures:
-    """All figures of one split, by the task.
-
-    Args:
-        task: what the model was asked.
-        logits: float (N, C), N >= 1.
-        targets: of :func:`earmark.clips.targets.targets_of`.
-        labels: C class names.
-        thresholds: of several labels, the probability from which on each is answered, float (C,).
-        units: what intervals are over; ``None`` for clips.
-        intervals: whether those of several labels are wanted, which take most of the time.
-
-    Raises:
-        DataError: no clips.
-        ModelError: logits that are NaN or infinite.
-    """
-    if task is Task.MULTI_LABEL:
-        return compute_multi_label(logits, targets, labels, thresholds, units, intervals=intervals)
-    if task is Task.REGRESSION:
-        return compute_regression(logits, targets, units)
-    return compute_metrics(logits, targets, labels, units)
 
 
 def compute_metrics(
@@ -241,3 +224,22 @@ def _cross_entropy(logits: np.ndarray, targets: np.ndarray) -> float:
     shifted = wide - wide.max(axis=1, keepdims=True)
     log_total = np.log(np.exp(shifted).sum(axis=1))
     return float((log_total - shifted[np.arange(len(targets)), targets]).mean())
+
+
+def _barely(metrics: Metrics) -> bool:
+    near = metrics.majority_class_rate < metrics.accuracy < metrics.majority_class_rate + BARELY
+    return near and metrics.balanced_accuracy < 1.5 * metrics.balanced_majority_rate
+
+
+def _lowest_balanced_accuracy(metrics: Metrics) -> float:
+    """Lower end of the 95 % interval of the balanced accuracy: normal, with the variances of the recalls added up.
+
+    The variance of each recall is taken as if one more clip of its class were right and one more wrong, so that a class
+    with few clips, all of them right, is not beyond doubt.
+    """
+    variance, present = 0.0, [row for row in metrics.per_class if row.support]
+    for row in present:
+        assert row.recall is not None, "a class with clips has a recall"
+        share = (row.recall * row.support + 1) / (row.support + 2)
+        variance += share * (1 - share) / row.support
+    return metrics.balanced_accuracy - 1.96 * math.sqrt(variance) / len(present)

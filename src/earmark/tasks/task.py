@@ -9,12 +9,18 @@ Shapes: N clips, W windows of a clip, C classes; C is 1 in a regression.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from typing import Any, ClassVar, Protocol
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import numpy as np
 
 from earmark.tasks.pooling import pool
+
+if TYPE_CHECKING:
+    from earmark.stats.uncertainty import Units
+    from earmark.tasks.calibration import WindowLogits
+    from earmark.tasks.decision import Decision, Prediction, WantedThresholds
+    from earmark.tasks.figures import Figures
 
 # a class name, the names of all labels of a clip (none is possible), or a number
 Label = str | tuple[str, ...] | float
@@ -45,6 +51,7 @@ class Task(ABC):
         problem_type: what Transformers calls it in ``config.json``; ``None`` if it has no word for it.
         has_classes: whether labels are names of classes, of which the model has one output each.
         has_several: whether a clip may have several labels, or none.
+        metrics: the metrics that can choose a model, and whether a higher value of each is better; the headline first.
         no_label: the fault of a clip without label in a table: ``has no label``.
         no_label_hint: what a table writes instead for a clip to which no label applies; empty if each has one.
     """
@@ -58,6 +65,7 @@ class Task(ABC):
     problem_type: ClassVar[str | None] = None
     has_classes: ClassVar[bool] = False
     has_several: ClassVar[bool] = False
+    metrics: ClassVar[Mapping[str, bool]]
     no_label: ClassVar[str] = "has no label"
     no_label_hint: ClassVar[str] = ""
 
@@ -102,9 +110,115 @@ class Task(ABC):
     def logits(self, scores: np.ndarray) -> np.ndarray:
         """Return logits float32 (..., C) that say ``scores``; of probabilities of 0 and 1 the nearest finite ones."""
 
-    def pooled(self, logits: np.ndarray) -> np.ndarray:
-        """Return the logits of a clip, float32 (C,), from those of its windows (W, C): the logits of the mean score."""
-        if len(logits) == 1:
-            only: np.ndarray = logits[0]
+    def pooled(self, logits: np.ndarray, starts: np.ndarray | None = None) -> np.ndarray:
+        """Return the logits of the mean score over the windows of each clip.
+
+        Args:
+            logits: of K windows, float32 (K, C), clip after clip.
+            starts: the first window of each of N clips, int64 (N,); ``None`` if all are of one clip.
+
+        Returns:
+            float32 (N, C), or (C,) of one clip.
+        """
+        if len(logits) == (1 if starts is None else len(starts)):
+            only: np.ndarray = logits[0] if starts is None else logits
             return only
-        return self.logits(pool(self.scores(logits)))
+        return self.logits(pool(self.scores(logits if starts is None else logits.astype(np.float64)), starts))
+
+    @abstractmethod
+    def answers(self, logits: np.ndarray, thresholds: np.ndarray | float | None = None) -> np.ndarray:
+        """Return what is compared with the targets, of their shape, from logits (N, C).
+
+        Args:
+            logits: float (N, C).
+            thresholds: see :meth:`thresholds`; ``None`` for the default.
+        """
+
+    def right(self, logits: np.ndarray, targets: np.ndarray) -> np.ndarray:
+        """Return which of N clips are answered rightly in every respect, bool (N,)."""
+        equal = self.answers(logits) == targets
+        return equal if equal.ndim == 1 else equal.all(axis=1)
+
+    # ---------------------------------------------------------------- figures
+
+    @abstractmethod
+    def figures(
+        self,
+        logits: np.ndarray,
+        targets: np.ndarray,
+        labels: Sequence[str],
+        *,
+        thresholds: np.ndarray | None = None,
+        units: Units | None = None,
+        intervals: bool = True,
+    ) -> Figures:
+        """Return all figures of one split.
+
+        Args:
+            logits: float (N, C), N >= 1.
+            targets: of :meth:`targets`.
+            labels: C class names.
+            thresholds: of :meth:`thresholds`.
+            units: what intervals are over; ``None`` for clips.
+            intervals: whether intervals that take most of the time are wanted.
+
+        Raises:
+            DataError: no clips.
+            ModelError: logits that are NaN or infinite.
+        """
+
+    @abstractmethod
+    def example(self, labels: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+        """Return targets and logits of a few clips that are answered rightly, to try metrics on."""
+
+    # ---------------------------------------------------------------- decision
+
+    def why_not_fitted(self, asked: Sequence[str]) -> str | None:
+        """Return why settings ask for something that has no meaning here; ``None`` if they do not.
+
+        Args:
+            asked: names of the settings of a decision that are given, at least one.
+        """
+        return f"{self.in_words} has no probability to calibrate and no threshold; leave these flags out"
+
+    def fit_temperature(self, windows: WindowLogits, targets: np.ndarray) -> float:
+        """Return the temperature, from 0.05 to 20, at which probabilities are right as often as they say."""
+        return 1.0
+
+    def fit_thresholds(
+        self,
+        probabilities: np.ndarray,
+        targets: np.ndarray,
+        labels: Sequence[str],
+        wanted: WantedThresholds,
+        decision: Decision,
+    ) -> tuple[Decision, list[str]]:
+        """Return the decision with thresholds, and lines about what could not be had.
+
+        Args:
+            probabilities: calibrated, float (N, C).
+            targets: of :meth:`targets`.
+            labels: C class names.
+            wanted: what is asked of the answers.
+            decision: without thresholds.
+        """
+        return decision, []
+
+    def thresholds(self, decision: Decision, labels: Sequence[str]) -> np.ndarray | None:
+        """Return the score from which on each class is answered, float64 (C,); ``None`` if the highest one is."""
+        return None
+
+    def decided(self, scores: np.ndarray, labels: Sequence[str], decision: Decision) -> np.ndarray:
+        """Return what a decision makes of scores (N, C), comparable with the targets."""
+        return scores
+
+    def decision_figures(
+        self, scores: np.ndarray, answers: np.ndarray, targets: np.ndarray, labels: Sequence[str], decision: Decision
+    ) -> dict[str, Any]:
+        """Return how good the answers of :meth:`decided` are, by name."""
+        return {}
+
+    def top(self, scores: np.ndarray, labels: Sequence[str], top_k: int, decision: Decision) -> list[Prediction]:
+        """Return what is answered for the scores (C,) of a clip, the most likely first: ``top_k`` labels, or more."""
+        order = np.argsort(-scores, kind="stable")[:top_k]
+        return [{"label": labels[i], "score": float(scores[i])} for i in order]

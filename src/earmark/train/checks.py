@@ -7,16 +7,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from earmark.errors import UsageError
 from earmark.runs.folder import RunFolder, prepare_folder
 from earmark.scoring.extra_metrics import ExtraMetrics
 from earmark.settings.run_flags import RunArguments
 from earmark.settings.training_flags import TrainingArguments
 from earmark.tasks import Task
-from earmark.tasks.figures import METRICS, metric_key
-from earmark.tasks.single_label_figures import figures_of
+from earmark.tasks.figures import metric_key
 from earmark.threads.cores import this_process
 from earmark.words import counted
 
@@ -97,12 +94,12 @@ def _warn_of_workers(training: TrainingArguments) -> None:
 
 def _check_metrics(training: TrainingArguments, labels: Sequence[str], task: Task, extra: ExtraMetrics) -> None:
     """Compute every metric on one clip of each class, and see that the one that chooses the best model is there."""
-    targets, logits = _one_clip_each(labels, task)
-    figures = figures_of(task, logits, targets, labels).to_dict()
-    known = [name for name in METRICS[task] if name in figures]  # top_5_accuracy needs six classes
+    targets, logits = task.example(labels)
+    figures = task.figures(logits, targets, labels).to_dict()
+    known = [name for name in task.metrics if name in figures]  # top_5_accuracy needs six classes
     known += extra.of_folder(task, logits, targets)
     for name in extra.of_functions(task, logits, targets):
-        if name in figures or name in METRICS[task]:
+        if name in figures or name in task.metrics:
             raise UsageError(f"metric {name}: earmark has a figure of this name. Give the function another one.")
         known.append(name)
     if metric_key(training.metric_for_best_model) not in known:
@@ -110,15 +107,6 @@ def _check_metrics(training: TrainingArguments, labels: Sequence[str], task: Tas
             f"--metric_for_best_model {training.metric_for_best_model}: not a metric of this task ({task.in_words}) "
             f"with {counted(len(labels), 'class')}. Choose one of {', '.join(known)}."
         )
-
-
-def _one_clip_each(labels: Sequence[str], task: Task) -> tuple[np.ndarray, np.ndarray]:
-    """Targets and logits of a clip of each class, to try figures on."""
-    if task is Task.REGRESSION:
-        numbers = np.arange(2, dtype=np.float32)
-        return numbers, numbers[:, None]
-    each = np.eye(len(labels), dtype=np.float32)
-    return (each if task is Task.MULTI_LABEL else np.arange(len(labels))), each
 
 
 def check_flags_of_model(training: TrainingArguments, model: PreTrainedModel) -> None:

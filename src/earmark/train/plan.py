@@ -25,7 +25,7 @@ from earmark.settings.run_flags import RunArguments
 from earmark.settings.train_settings import TrainSettings
 from earmark.settings.training_flags import TrainingArguments
 from earmark.tasks import Task, find_task
-from earmark.tasks.figures import METRICS, check_direction, metric_key
+from earmark.tasks.figures import check_direction, metric_key
 from earmark.train.checkpoints import find_checkpoint_to_resume
 from earmark.train.recipe import with_global_batch
 from earmark.words import counted
@@ -227,8 +227,8 @@ def judged_by(training: TrainingArguments, task: Task, has_more_metrics: bool = 
         UsageError: the metric is unknown, or ``--greater_is_better`` contradicts it.
     """
     metric, direction = training.metric_for_best_model, training.greater_is_better
-    if metric == "accuracy" and task is not Task.SINGLE_LABEL:
-        metric, direction = next(iter(METRICS[task])), None
+    if metric == "accuracy" and metric not in task.metrics:
+        metric, direction = next(iter(task.metrics)), None
     higher = check_direction(task, metric_key(metric), direction, has_folder=has_more_metrics)
     changes: dict[str, Any] = {"metric_for_best_model": metric, "greater_is_better": higher}
     if training.lr_scheduler_type in ("reduce_lr_on_plateau", "greedy"):  # torch's default is to minimize

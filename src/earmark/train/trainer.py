@@ -52,8 +52,7 @@ from earmark.scoring.table import score_table
 from earmark.settings.config_files import plain
 from earmark.settings.flags import Scope, Settings, names_with
 from earmark.store.usable import UsableClips
-from earmark.tasks.figures import METRICS, Headline, metric_key
-from earmark.tasks.single_label_figures import figures_of
+from earmark.tasks.figures import Headline, metric_key
 from earmark.threads import watch
 from earmark.train.augmentation import AugmentationSounds, augmented
 from earmark.train.callbacks import EarlyStopping, EstimateTime, EvaluateEveryEpochs
@@ -278,7 +277,7 @@ class AudioTrainer(AveragingTrainer):
             logits = self.score(clips, "validation")
             labels, task = self.audio.labels, self.audio.task
             # intervals are told of the model that is kept
-            metrics = figures_of(task, logits, targets_of(clips.table, labels, task), labels, intervals=False)
+            metrics = task.figures(logits, targets_of(clips.table, labels, task), labels, intervals=False)
             values = scalars(metrics)
             values |= self._extra_figures(values, logits, clips)
             seconds = time.perf_counter() - start
@@ -306,7 +305,7 @@ class AudioTrainer(AveragingTrainer):
     def _extra_figures(self, values: Mapping[str, float], logits: np.ndarray, clips: UsableClips) -> dict[str, float]:
         """Figures that are not built in: of metric functions, and of the metric folder if it chooses the best model."""
         metric, task = metric_key(self.args.metric_for_best_model), self.audio.task
-        is_folders = metric not in values and metric not in METRICS[task] and self.extra_metrics.folder is not None
+        is_folders = metric not in values and metric not in task.metrics and self.extra_metrics.folder is not None
         found: dict[str, float] = {}
         if is_folders or self.extra_metrics.functions:
             targets = targets_of(clips.table, self.audio.labels, task)
