@@ -221,3 +221,17 @@ def test_an_old_command_line_and_a_json_file(tones: Path, tmp_path: Path, capsys
         assert note in err
     assert "using the folder ./wav2vec2-base" in err
     assert RunFolder(Path("output")).metrics.is_file()
+
+
+def test_training_on_all_clips_without_validation(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for label, pitch_hz in (("low", 300), ("high", 2500)):
+        (tmp_path / "two" / label).mkdir(parents=True)
+        soundfile.write(tmp_path / "two" / label / "1.wav", tone(pitch_hz, 0.3), RATE_HZ)
+    words = ["--data_dir", str(tmp_path / "two"), "--model_type", "tc_resnet", "--output_dir", str(tmp_path / "run")]
+    message = refusal(capsys, "train", *words, *QUICK)  # a class with one clip cannot give it away
+    assert "no validation clips can be set aside: every class has a single clip" in message
+    assert message.endswith("or train without validation (--eval_strategy no --validation_fraction 0)")
+    assert main(["train", *words, *QUICK, "--validation_fraction", "0", "--device", "cpu"]) == 0
+    assert set(json.loads(RunFolder(tmp_path / "run").metrics.read_text())) == {"train"}
+    assert main(["predict", str(tmp_path / "run"), str(tmp_path / "two" / "low" / "1.wav")]) == 0
+    assert "1.wav" in capsys.readouterr().out

@@ -104,6 +104,10 @@ def test_every_clip_is_tested_once_in_made_folds(tmp_path: Path) -> None:
         splits = load_splits(options, seed=4)
         tested.update(clip.source for clip in splits.test or [])
     assert len(tested) == tested.total() == 60
+    options = DataArguments(train_file=path, folds=3, fold="1", validation_fraction=0)
+    splits = load_splits(options, seed=4)
+    assert splits.validation is None
+    assert len(splits.train or []) + len(splits.test or []) == 60
 
 
 def change(**cells: str) -> list[Row]:

@@ -47,6 +47,23 @@ def test_the_metric_follows_the_task(task: str, metric: str, higher: bool) -> No
     assert (training.metric_for_best_model, training.greater_is_better) == (metric, higher)
 
 
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({}, "leaves no clips for the evaluations of --eval_strategy epoch. Add --eval_strategy no"),
+        ({"eval_strategy": "no", "seeds": "0,1"}, "leaves no clips to compare the runs of --seeds on"),
+        ({"eval_strategy": "no", "calibrate": True}, None),  # the data may have a validation split of its own
+        ({"eval_strategy": "no", "seeds": "0,1", "folds": 2}, None),  # the folds are compared on their test clips
+    ],
+)
+def test_training_without_validation_clips(values: dict[str, Any], message: str | None) -> None:
+    if message is None:
+        assert settings(validation_fraction=0, **values).data.validation_fraction == 0
+        return
+    with pytest.raises(UsageError, match=message):
+        settings(validation_fraction=0, **values)
+
+
 def test_precision_and_optimizer_follow_the_device() -> None:
     assert plan(device=OLD_CARD).training.fp16
     assert plan(device=OLD_CARD).training.optim == "adamw_torch"

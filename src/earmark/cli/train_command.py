@@ -72,20 +72,20 @@ def _train_here(settings: TrainSettings) -> None:
     from earmark.train.train_model import train
 
     if settings.has_several_runs:
-        print_summary(run_protocol(settings).summary)
+        print_summary(run_protocol(settings, show=lambda run: _print_results(run.folder, "train", "eval")).summary)
         return
     outcome = train(settings, custom=CustomParts(clips=clips))
-    if is_main_process():
-        _print_results(outcome.folder, "train", "eval")
+    _print_results(outcome.folder, "train", "eval")
     print_summary(outcome.summary)
 
 
 def _print_results(folder: Path, *splits: str) -> None:
-    """Print the result files of Transformers' example as it does, for scripts that read its output."""
+    """Print the result files of Transformers' example as it does, for scripts that read its output; on rank 0 only."""
     from earmark.runs.example_results import print_results
     from earmark.runs.folder import RunFolder
 
-    print_results(RunFolder(folder), *splits)
+    if is_main_process():
+        print_results(RunFolder(folder), *splits)
 
 
 def check_before_torch(settings: TrainSettings) -> Splits | None:

@@ -45,16 +45,17 @@ class Folds:
             raise UsageError(f"--fold {name}: not one of {_listed(self.names)}")
         test = [row for row, fold in enumerate(self.fold_of) if fold == name]
         others = [row for row, fold in enumerate(self.fold_of) if fold != name]
-        train, validation = make_validation_split(self.table.keep(others), self.options.validation_fraction, seed)
+        train, fraction = self.table.keep(others), self.options.validation_fraction
+        train, validation = make_validation_split(train, fraction, seed) if fraction > 0 else (train, None)
         apart = f", whole groups of {self.options.group_column}" if self.options.group_column else ""
         if not apart and has_recordings_of_several_clips(self.table):
             apart = ", by recording"
-        note = (
-            f"{self.table.origin}: fold {name} of {len(self.names)} is the test split "
-            f"({counted(len(test), 'clip')}); of the others "
-            f"{len(validation):,} of {counted(len(others), 'clip')} {agreeing(len(validation), 'were')} set aside for "
-            f"validation (seed {seed}{apart})"
-        )
+        note = f"{self.table.origin}: fold {name} of {len(self.names)} is the test split ({counted(len(test), 'clip')})"
+        if validation is not None:
+            note += (
+                f"; of the others {len(validation):,} of {counted(len(others), 'clip')} "
+                f"{agreeing(len(validation), 'were')} set aside for validation (seed {seed}{apart})"
+            )
         return Splits(train, validation, self.table.keep(test), [*self.notes, note], whole=self.table, is_made=True)
 
     def labels_of(self, name: str) -> list[Label | None]:

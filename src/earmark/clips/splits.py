@@ -123,13 +123,16 @@ def _units(table: ClipTable) -> dict[_Unit, list[int]]:
 
 def _why_not(units: dict[_Unit, list[int]], table: ClipTable) -> str:
     """Why nothing can be set aside, and what to do."""
-    own = "give validation clips of their own (--eval_file, or a validation folder)"
+    own = (
+        "give validation clips of their own (--eval_file, or a validation folder), or train without validation "
+        "(--eval_strategy no --validation_fraction 0)"
+    )
     if len(units) > 1 or not has_recordings_of_several_clips(table):
         what = "recording" if has_recordings_of_several_clips(table) else "clip or group"
-        return f"every class has a single {what}. Add clips, or {own}"
+        return f"every class has a single {what}. Add clips, {own}"
     return (
         f"all {len(table):,} clips are from one recording, {os.path.basename(next(iter(units))[1])}, and clips of one "
-        f"recording are too similar for validation. Add recordings, {own}, or {_PARTS_OF_A_RECORDING}"
+        f"recording are too similar for validation. Add recordings, {_PARTS_OF_A_RECORDING}, {own}"
     )
 
 

@@ -8,7 +8,6 @@ from typing import ClassVar, Literal
 from earmark.errors import UsageError
 from earmark.settings.flags import (
     COUNT,
-    FRACTION,
     NOT_EMPTY,
     Check,
     Scope,
@@ -18,6 +17,7 @@ from earmark.settings.flags import (
     flag,
     flags_of,
     not_negative,
+    within,
 )
 from earmark.settings.model_flags import TASK
 
@@ -141,8 +141,9 @@ class DataArguments(Settings):
     )
     validation_fraction: float = flag(
         0.1,
-        "Fraction of training clips held out for validation when the data has no validation split.",
-        check=FRACTION,
+        "Fraction of training clips held out for validation if the data has no validation split; 0: none, to train on "
+        "all clips with --eval_strategy no.",
+        check=within(0, 1, "from 0 to below 1", high_open=True),
         scope=_SPLIT | Scope.AFTER_LOADING,
     )
     max_length_seconds: float | None = flag(

@@ -93,7 +93,6 @@ def matching(pattern: str, expected: str) -> Check:
     return Check(lambda value: re.fullmatch(pattern, str(value)) is not None, expected)
 
 
-FRACTION = within(0, 1, "between 0 and 1", low_open=True, high_open=True)
 COUNT = at_least(1)
 SEED = within(0, 2**32, "a whole number from 0 to 4294967295", high_open=True)
 NOT_EMPTY = Check(lambda value: bool(str(value).strip()), "a name")

@@ -61,6 +61,8 @@ class TrainSettings:
         """Check settings of different classes against each other."""
         if self.model.few_shot:
             self._check_few_shot()
+        if self.data.validation_fraction == 0:
+            self._check_without_validation()
 
     @property
     def parts(self) -> tuple[Settings, ...]:
@@ -84,6 +86,18 @@ class TrainSettings:
             own = {flag: values[flag] for flag in flags_of(type(part)) if flag in values}
             parts[name] = replace(part, **own) if own else part
         return replace(self, **parts)
+
+    def _check_without_validation(self) -> None:
+        evaluated = self.training.eval_strategy
+        if evaluated != "no":
+            raise UsageError(
+                f"--validation_fraction 0 leaves no clips for the evaluations of --eval_strategy {evaluated}. Add "
+                "--eval_strategy no, or leave --validation_fraction out."
+            )
+        if self.run.seeds is not None and not self.data.has_folds:
+            raise UsageError(
+                "--validation_fraction 0 leaves no clips to compare the runs of --seeds on. Leave one of them out."
+            )
 
     def _check_few_shot(self) -> None:
         if not self.model.model_name_or_path:

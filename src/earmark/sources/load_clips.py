@@ -72,7 +72,7 @@ def load_splits(
     splits = _copy(loaded) or _load(options, seed, token, cache_dir, needs_labels=check)
     if check and options.group_column:
         _check_groups(splits, options.group_column)
-    if splits.train is not None and splits.validation is None:
+    if splits.train is not None and splits.validation is None and options.validation_fraction > 0:
         _set_validation_aside(splits, options, seed, check)
     draw_subsets(splits, options, seed)
     return splits

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,7 +31,7 @@ from earmark.store.scan import check_tables
 from earmark.tasks import Task
 from earmark.train.custom import NOTHING, CustomParts
 from earmark.train.ranks import holding, on_each_machine, on_main_process, start_ranks
-from earmark.train.train_model import train
+from earmark.train.train_model import TrainOutcome, train
 
 logger = logging.getLogger(__name__)
 
@@ -100,7 +100,9 @@ class ProtocolOutcome:
     summary: str
 
 
-def run_protocol(settings: TrainSettings, *, custom: CustomParts = NOTHING) -> ProtocolOutcome:
+def run_protocol(
+    settings: TrainSettings, *, custom: CustomParts = NOTHING, show: Callable[[TrainOutcome], None] = lambda run: None
+) -> ProtocolOutcome:
     """Train one run for each fold, each seed, or each fold with each seed, and put their figures together.
 
     Runs go into ``fold_K``, ``seed_S`` or ``seed_S/fold_K`` of the output folder, and ``cross_validation.json`` there
@@ -110,6 +112,7 @@ def run_protocol(settings: TrainSettings, *, custom: CustomParts = NOTHING) -> P
     Args:
         settings: of all runs.
         custom: objects and functions for each run.
+        show: called with each run that this call has trained, when it is finished.
 
     Raises:
         EarmarkError: folds that cannot be used, settings or clips that are not those of the runs that are there,
@@ -119,10 +122,12 @@ def run_protocol(settings: TrainSettings, *, custom: CustomParts = NOTHING) -> P
     start_ranks(settings)
     output = Path(settings.training.output_dir or "")
     with holding(output):
-        return _run_all(output, settings, custom)
+        return _run_all(output, settings, custom, show)
 
 
-def _run_all(output: Path, settings: TrainSettings, custom: CustomParts) -> ProtocolOutcome:
+def _run_all(
+    output: Path, settings: TrainSettings, custom: CustomParts, show: Callable[[TrainOutcome], None]
+) -> ProtocolOutcome:
     run = settings.run
     seeds = run.seed_list() or [settings.training.seed]
     folds, clips = on_each_machine(lambda: _look_at_data(settings.data, settings.model, seeds, custom.clips))
@@ -135,7 +140,7 @@ def _run_all(output: Path, settings: TrainSettings, custom: CustomParts) -> Prot
             logger.info("run %d of %d, %s: finished before", number, len(parts), name)
             continue
         logger.info("run %d of %d, %s", number, len(parts), name)
-        _train(part, name, settings, custom)
+        show(_train(part, name, settings, custom))
         done.append(part)
         on_main_process(lambda: _write(plan, done))
     return on_main_process(lambda: _outcome(plan, done))
@@ -264,7 +269,7 @@ def _check_same(folder: RunFolder, plan: _Plan) -> None:
     )
 
 
-def _train(part: Part, name: str, settings: TrainSettings, custom: CustomParts) -> None:
+def _train(part: Part, name: str, settings: TrainSettings, custom: CustomParts) -> TrainOutcome:
     """Train one run, or resume it."""
     begun, logs = on_main_process(lambda: RunFolder(part.folder).is_run()), settings.run.logging_dir
     one = settings.changed(
@@ -278,7 +283,7 @@ def _train(part: Part, name: str, settings: TrainSettings, custom: CustomParts) 
         overwrite_output_dir=False,
     )
     try:
-        train(one, custom=custom)
+        return train(one, custom=custom)
     except Stopped as exc:
         raise Stopped(f"{name} {str(exc).partition(';')[0]}; the same command continues") from exc
 

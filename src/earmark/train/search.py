@@ -132,6 +132,8 @@ def _refuse_several_runs(settings: TrainSettings) -> None:
     training = settings.training
     if settings.has_several_runs:
         raise UsageError("a search trains one run a trial: name one --fold of the folds, and leave --seeds out")
+    if settings.data.validation_fraction == 0:
+        raise UsageError("--validation_fraction 0 leaves no clips to judge trials on. Leave it out.")
     if str(training.resume_from_checkpoint or "none").lower() not in ("none", "false"):
         raise UsageError("--resume_from_checkpoint is for one run; the same command continues a search")
     if training.push_to_hub:
