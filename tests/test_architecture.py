@@ -17,6 +17,7 @@ ROOMS = [
     {"errors", "words"},
     {"extras", "faults", "files", "http", "npu", "pages", "progress", "stats"},
     {"tasks"},
+    {"formats"},
     {"threads"},
     {"settings"},
     {"device"},

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from earmark.errors import UsageError
-from earmark.predict.timeline import Aggregate, SegmentRules, Timeline, Window, smoothed
+from earmark.formats.results import Window
+from earmark.predict.timeline import Aggregate, SegmentRules, Timeline, smoothed
 
 LABELS = ["a", "b"]
 

@@ -399,7 +399,7 @@ def test_predict_finds_its_words_among_the_flags() -> None:
         ("m a.wav --topk 3", "unknown flag --topk; did you mean --top_k?"),
         ("m a.wav --output_dir o", "unknown flag --output_dir; did you mean --output?"),
         ("m a.wav --learning_rate 1", "unknown flag --learning_rate: a flag of earmark train, not of this command"),
-        ("m a.wav --format xml", "--format xml: expected csv, jsonl"),
+        ("m a.wav --format xml", "--format xml: expected audacity, csv, jsonl"),
         ("m a.wav --output o.txt", "--output o.txt: end it in .csv, .jsonl"),
     ],
 )

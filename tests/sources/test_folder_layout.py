@@ -9,7 +9,8 @@ import pytest
 from earmark.clips.clip import Splits
 from earmark.errors import DataError, EarmarkError
 from earmark.settings.data_flags import DataArguments
-from earmark.sources.load_clips import load_own_splits, load_unlabelled
+from earmark.sources.load_clips import load_own_splits
+from earmark.sources.unlabelled import load_unlabelled
 from tests.sources.test_folders import touch
 
 CASES = Path(__file__).resolve().parents[3] / "shared" / "cases" / "tables"

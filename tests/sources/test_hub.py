@@ -16,10 +16,14 @@ import pytest
 import soundfile
 
 from earmark.audio.decode import read_clip
+from earmark.clips.clip import Splits
 from earmark.clips.columns import Columns
 from earmark.clips.split_names import SplitNames
 from earmark.errors import DataError
-from earmark.sources.hub import HubSource, load_parquet, load_saved, load_snapshot
+from earmark.sources.manifests import load_manifest
+from earmark.sources.snapshot import Snapshot
+from earmark.sources.source import Given, Request
+from earmark.sources.source_registry import load_data_dir
 from earmark.tasks import Task
 from tests.patience import PATIENCE_S
 from tests.tiny import tone
@@ -33,6 +37,10 @@ STRUCT = pyarrow.struct([("bytes", pyarrow.binary()), ("path", pyarrow.string())
 @pytest.fixture(autouse=True)
 def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path_factory.mktemp("cache"))
+
+
+def load_snapshot(folder: Path, config: str | None = None) -> Splits:
+    return Snapshot().load(Given(str(folder), Request(config=config), folder))
 
 
 def wav(frequency_hz: float) -> bytes:
@@ -71,14 +79,14 @@ def check(clips: Any, origin: str) -> None:
 def test_parquet_with_embedded_bytes(tmp_path: Path) -> None:
     path = tmp_path / "a.parquet"
     table().to_parquet(path)
-    check(load_parquet(path, Columns()), str(path))
+    check(load_manifest(path, Columns()), str(path))
 
 
 def test_no_progress_of_another_package_is_shown(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     datasets.enable_progress_bars()
     table().to_parquet(tmp_path / "a.parquet")
     capfd.readouterr()
-    load_parquet(tmp_path / "a.parquet", Columns())
+    load_manifest(tmp_path / "a.parquet", Columns())
     assert capfd.readouterr().err == ""
     assert not datasets.are_progress_bars_disabled(), "a program that uses earmark keeps its own bars"
 
@@ -95,7 +103,7 @@ def test_parquet_that_datasets_did_not_write(tmp_path: Path) -> None:
     ):
         arrow = pyarrow.table({"audio": column, "label": ["x", "y"], "fold": [1, 2], "start": [0.0, 0.05]})
         parquet.write_table(arrow, tmp_path / f"{name}.parquet")
-        clips = load_parquet(tmp_path / f"{name}.parquet", Columns())
+        clips = load_manifest(tmp_path / f"{name}.parquet", Columns())
         assert [(clip.label, clip.fold, clip.offset_s) for clip in clips] == [("x", "1", 0.0), ("y", "2", 0.05)]
         assert [len(read_clip(clip, 16_000)) for clip in clips] == [1600, 800]
 
@@ -115,23 +123,23 @@ def test_parquet_of_samples_with_their_rate(tmp_path: Path) -> None:
         ):
             path = tmp_path / f"{name}_{form}.parquet"
             parquet.write_table(pyarrow.table({**columns, "label": ["x", "y"]}), path)
-            clips = load_parquet(path, Columns())
+            clips = load_manifest(path, Columns())
             for clip, value in zip(clips, values, strict=True):
                 expected = value / 32768 if name == "i" else value
                 np.testing.assert_allclose(read_clip(pickle.loads(pickle.dumps(clip)), 16_000), expected, atol=1e-7)
     parquet.write_table(pyarrow.table({"audio": lists, "label": ["x", "y"]}), tmp_path / "none.parquet")
     with pytest.raises(DataError, match=r"samples without their sampling rate\. Add a column sampling_rate"):
-        load_parquet(tmp_path / "none.parquet", Columns())
+        load_manifest(tmp_path / "none.parquet", Columns())
 
 
 def test_save_to_disk(tmp_path: Path) -> None:
     datasets.DatasetDict(train=table(), dev=table(), test=table()).save_to_disk(tmp_path / "saved")
-    splits = load_saved(tmp_path / "saved", Columns(group="speaker"), SplitNames())
+    splits = load_data_dir(str(tmp_path / "saved"), Request(Columns(group="speaker"), SplitNames()))
     for name, clips in (("train", splits.train), ("dev", splits.validation), ("test", splits.test)):
         check(clips, f"{tmp_path}/saved {name}")
     assert [clip.group for clip in splits.train] == ["s0", "s1", "s2", "s3"]
     table().select([3, 2, 1, 0]).save_to_disk(tmp_path / "single")
-    single = load_saved(tmp_path / "single", Columns(), SplitNames())
+    single = load_data_dir(str(tmp_path / "single"), Request(Columns(), SplitNames()))
     assert [clip.label for clip in single.train] == ["yes", "no", "yes", "no"]
     np.testing.assert_allclose(read_clip(single.train[0], 16_000), tone(500, 0.1), atol=1e-6)
 
@@ -140,7 +148,7 @@ def test_a_snapshot_of_parquet_files(tmp_path: Path) -> None:
     (tmp_path / "set/data").mkdir(parents=True)
     table().to_parquet(tmp_path / "set/data/train-00000-of-00001.parquet")
     table(label=[-1] * 4).to_parquet(tmp_path / "set/data/test-00000-of-00001.parquet")
-    splits = load_snapshot(HubSource(str(tmp_path / "set")), Columns(), SplitNames())
+    splits = load_snapshot(tmp_path / "set")
     check(splits.train, f"{tmp_path}/set train")
     assert splits.validation is None
     assert splits.test is None
@@ -163,15 +171,15 @@ def test_a_snapshot_of_parquet_files(tmp_path: Path) -> None:
 def test_names_that_are_not_there(columns: Columns, names: SplitNames, said: str, tmp_path: Path) -> None:
     datasets.DatasetDict(train=table(), dev=table()).save_to_disk(tmp_path / "saved")
     with pytest.raises(DataError) as caught:
-        load_saved(tmp_path / "saved", columns, names)
+        load_data_dir(str(tmp_path / "saved"), Request(columns, names))
     assert said in str(caught.value)
 
 
 def test_no_split_of_a_usual_name(tmp_path: Path) -> None:
     datasets.DatasetDict(fold1=table(), fold2=table()).save_to_disk(tmp_path / "saved")
     with pytest.raises(DataError, match="its splits are fold1, fold2: name them with --train_split_name"):
-        load_saved(tmp_path / "saved", Columns(), SplitNames())
-    splits = load_saved(tmp_path / "saved", Columns(), SplitNames(train="fold1", validation="fold2"))
+        load_data_dir(str(tmp_path / "saved"), Request(Columns(), SplitNames()))
+    splits = load_data_dir(str(tmp_path / "saved"), Request(Columns(), SplitNames(train="fold1", validation="fold2")))
     assert len(splits.train) == len(splits.validation) == 4
 
 
@@ -187,7 +195,7 @@ def test_labels_of_the_wrong_type(labels: list[Any], said: str, tmp_path: Path) 
     path = tmp_path / "a.parquet"
     table(label=labels).to_parquet(path)
     with pytest.raises(DataError) as caught:
-        load_parquet(path, Columns())
+        load_manifest(path, Columns())
     assert said in str(caught.value)
 
 
@@ -200,7 +208,7 @@ def test_class_numbers_without_a_name(number: int, said: str, tmp_path: Path) ->
     path = tmp_path / "saved"
     datasets.Dataset(arrow, info=datasets.DatasetInfo(features=features)).save_to_disk(path)
     with pytest.raises(DataError) as caught:
-        load_saved(path, Columns(), SplitNames())
+        load_data_dir(str(path), Request(Columns(), SplitNames()))
     assert said in str(caught.value)
 
 
@@ -208,30 +216,32 @@ def test_a_file_that_is_not_parquet(tmp_path: Path) -> None:
     path = tmp_path / "a.parquet"
     path.write_bytes(b"path,label\n")
     with pytest.raises(DataError, match=r"a\.parquet: cannot be read \(Parquet magic bytes"):
-        load_parquet(path, Columns())
+        load_manifest(path, Columns())
 
 
 def test_a_script_is_refused_with_what_to_do(tmp_path: Path) -> None:
     (tmp_path / "superb").mkdir()
     (tmp_path / "superb/superb.py").write_text("raise SystemExit\n")
     with pytest.raises(DataError, match="--dataset_config_name ks --data_dir"):
-        load_snapshot(HubSource(str(tmp_path / "superb")), Columns(), SplitNames())
+        load_snapshot(tmp_path / "superb")
 
 
 def test_no_such_configuration(tmp_path: Path) -> None:
     (tmp_path / "set").mkdir()
     table().to_parquet(tmp_path / "set/train.parquet")
     with pytest.raises(DataError, match=r"'ks' not found\. Available: \['default'\]\. Fix --dataset_config_name"):
-        load_snapshot(HubSource(str(tmp_path / "set"), config="ks"), Columns(), SplitNames())
+        load_snapshot(tmp_path / "set", config="ks")
 
 
 _ASK = """
+from earmark.clips.clip import Splits
 from earmark.clips.columns import Columns
 from earmark.clips.split_names import SplitNames
-from earmark.sources.hub import HubSource, load_hub
+from earmark.sources.source import Given
+from earmark.sources.source_registry import load_given
 from earmark.errors import EarmarkError
 try:
-    load_hub(HubSource("someone/recordings"), Columns(), SplitNames())
+    load_given(Given("someone/recordings", dataset="someone/recordings"))
 except EarmarkError as exc:
     print(type(exc).__name__, exc)
 """
@@ -261,7 +271,7 @@ def test_a_network_fault_is_called_that_and_soon(offline: str, tmp_path: Path) -
 def test_a_column_of_splits_in_saved_tables(is_one_table: bool, tmp_path: Path) -> None:
     saved = table(split=["train", "train", "test", "test"])
     (saved if is_one_table else datasets.DatasetDict(train=saved)).save_to_disk(tmp_path / "saved")
-    splits = load_saved(tmp_path / "saved", Columns(), SplitNames())
+    splits = load_data_dir(str(tmp_path / "saved"), Request(Columns(), SplitNames()))
     assert splits.train is not None
     assert splits.test is not None
     assert (len(splits.train), len(splits.test)) == (2, 2)
@@ -281,7 +291,7 @@ def test_columns_without_plain_values_are_not_read(kind: Any, value: Any, tmp_pa
     features = datasets.Features({**table().features, "other": kind, "site": datasets.Value("string")})
     arrays = {name: pyarrow.array(cells, type=features.arrow_schema.field(name).type) for name, cells in clips.items()}
     datasets.Dataset(pyarrow.table(arrays, schema=features.arrow_schema)).save_to_disk(tmp_path / "saved")
-    train = load_saved(tmp_path / "saved", Columns(), SplitNames()).train
+    train = load_data_dir(str(tmp_path / "saved"), Request(Columns(), SplitNames())).train
     assert train is not None
     assert [clip.metadata for clip in train] == [{"speaker": f"s{i}", "site": "x"} for i in range(4)]
 
@@ -296,4 +306,4 @@ def test_lists_of_labels_and_a_named_label_among_several_are_read(tmp_path: Path
 
 def load_parquet_of(dataset: Any, folder: Path, columns: Columns) -> Any:
     dataset.to_parquet(folder / "t.parquet")
-    return load_parquet(folder / "t.parquet", columns)
+    return load_manifest(folder / "t.parquet", columns)

@@ -8,11 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from earmark.clips.clip import Clip, ClipTable, Splits, join_labels
+from earmark.clips.clip import Clip, ClipTable, Splits
 from earmark.clips.columns import Columns
 from earmark.clips.splits import make_folds, make_validation_split
 from earmark.clips.targets import targets_of
 from earmark.errors import DataError, UsageError
+from earmark.formats.cell_text import join_labels
 from earmark.settings.data_flags import DataArguments
 from earmark.sources.folders import load_folder
 from earmark.sources.load_clips import load_splits

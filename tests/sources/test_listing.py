@@ -16,7 +16,8 @@ from earmark.predict.inputs import find_recordings
 from earmark.settings.data_flags import DataArguments
 from earmark.sources.folders import load_folder
 from earmark.sources.listing import list_audio, list_recordings
-from earmark.sources.load_clips import load_splits, load_unlabelled
+from earmark.sources.load_clips import load_splits
+from earmark.sources.unlabelled import load_unlabelled
 from tests.sources.test_folders import touch
 from tests.tiny import tone
 

@@ -11,10 +11,10 @@ import pytest
 pytest.importorskip("datasets")
 import datasets
 
-from earmark.audio.arrow_audio import EmbeddedSamples, recordings
 from earmark.audio.decode import read_clip
 from earmark.clips.clip import Clip
 from earmark.errors import AudioError, DataError
+from earmark.formats.arrow_audio import EmbeddedSamples, recordings
 
 
 def table(cells: list[Any]) -> Any:

@@ -62,7 +62,8 @@ def test_recordings_embedded_in_tables(root, tmp_path, monkeypatch):
     datasets = pytest.importorskip("datasets")
     from earmark.clips.columns import Columns
     from earmark.clips.split_names import SplitNames
-    from earmark.sources.hub import load_saved
+    from earmark.sources.source import Request
+    from earmark.sources.source_registry import load_data_dir
 
     def saved(seed: int) -> ClipTable:
         cells = [{"bytes": wav_bytes(tone(300, 0.1, seed=seed + i)), "path": None} for i in range(3)]
@@ -71,7 +72,7 @@ def test_recordings_embedded_in_tables(root, tmp_path, monkeypatch):
         return again(seed)
 
     def again(seed: int) -> ClipTable:
-        table = load_saved(tmp_path / str(seed), Columns(), SplitNames()).train
+        table = load_data_dir(str(tmp_path / str(seed)), Request(Columns(), SplitNames())).train
         assert table is not None
         return table
 

@@ -182,7 +182,8 @@ def load_clips(
     values = {**source_settings(source, settings), **settings}
     from earmark.api.settings import inspect_settings
     from earmark.settings.data_flags import DataArguments
-    from earmark.sources.load_clips import load_own_splits, load_unlabelled
+    from earmark.sources.load_clips import load_own_splits
+    from earmark.sources.unlabelled import load_unlabelled
 
     _check_names(settings, DataArguments)
     early = next((name for name in settings if name in AFTER_LOADING), None)

@@ -20,14 +20,16 @@ from earmark.audit.clip_findings import NO_FOLD, Audited, Finding, decibels, fin
 from earmark.audit.duplicates import Duplicates, find_duplicates
 from earmark.audit.inspect_page import render
 from earmark.audit.measure import measure
-from earmark.clips.clip import ClipTable, Reason, Splits
+from earmark.clips.clip import ClipTable, Splits
 from earmark.errors import DataError, OutputError
 from earmark.files import no_empty_folder, writing
+from earmark.formats.sheet import Reason
 from earmark.pages.tables import html_table
 from earmark.progress import Progress
 from earmark.settings.data_flags import DEFAULT_LONGEST_S
 from earmark.settings.evaluation_flags import InspectOptions
-from earmark.sources.load_clips import load_folds, load_splits, load_unlabelled
+from earmark.sources.load_clips import load_folds, load_splits
+from earmark.sources.unlabelled import load_unlabelled
 from earmark.store.bad_audio import BadAudioWatch
 from earmark.store.usable import check_found
 from earmark.words import and_more, counted

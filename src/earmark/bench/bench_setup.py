@@ -10,15 +10,14 @@ import transformers
 
 from earmark.bench.bench_clips import SHORTEST_S, draw_lengths_s, write_split
 from earmark.clips.clip import ClipTable
-from earmark.clips.columns import Columns
-from earmark.clips.split_names import SplitNames
 from earmark.errors import DataError
 from earmark.models.build_model import AudioModel, build_for_training, load_config
 from earmark.models.extractor import load_extractor
 from earmark.models.source import ModelSource, source_of
 from earmark.settings.bench_flags import BenchOptions
 from earmark.settings.data_flags import DEFAULT_LONGEST_S, DataArguments
-from earmark.sources.data_dir import load_data_dir
+from earmark.sources.source import Request
+from earmark.sources.source_registry import load_data_dir
 from earmark.store.usable import UsableClips, keep_usable
 
 
@@ -59,7 +58,7 @@ def find_clips(options: BenchOptions, folder: Path) -> ClipTable:
         rng = np.random.default_rng(options.seed)
         write_split(folder / "train", draw_lengths_s(options.lengths, options.num_clips, rng), rng)
     place = str(folder) if options.data_dir is None else options.data_dir
-    table = load_data_dir(place, Columns(), SplitNames()).train
+    table = load_data_dir(place, Request()).train
     if table is None:
         raise DataError(f"{place}: no training clips; put them into a train folder")
     return table

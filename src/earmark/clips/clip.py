@@ -3,29 +3,17 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from earmark.formats.cell_text import join_labels
+from earmark.formats.sheet import Reason
 from earmark.tasks.task import Label
 
 _WHOLE_NUMBER = re.compile(r"[+-]?[0-9]+(?:\.0+)?")
-
-
-@dataclass(frozen=True)
-class Reason:
-    """One rule by which a table was read, for ``earmark inspect --explain``.
-
-    Attributes:
-        text: what was read as what, and why.
-        is_obvious: whether the rule needs no line in the log of other commands.
-    """
-
-    text: str
-    is_obvious: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,13 +76,6 @@ class Clip:
         if isinstance(self.label, tuple):
             return join_labels(self.label)
         return "" if self.label is None else f"{self.label:.10g}" if isinstance(self.label, float) else self.label
-
-
-def join_labels(labels: Sequence[str], separator: str = ",") -> str:
-    """Several class names as one text, which is read as them again: a JSON list where the separator is in a name."""
-    if any(separator in label or label.startswith("[") for label in labels):
-        return json.dumps(list(labels), ensure_ascii=False)
-    return separator.join(labels)
 
 
 def sorted_labels(labels: Iterable[str]) -> list[str]:

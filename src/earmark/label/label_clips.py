@@ -11,10 +11,12 @@ from earmark.clips.clip import Clip, ClipTable
 from earmark.clips.columns import Columns
 from earmark.clips.split_names import SplitNames
 from earmark.errors import AudioError, DataError, UsageError
+from earmark.formats.format_registry import readable_suffixes
 from earmark.predict.inputs import check_inputs, find_recordings
 from earmark.settings.labelling_flags import LabelOptions
-from earmark.sources.data_dir import load_data_dir
-from earmark.sources.manifests import MANIFEST_SUFFIXES, load_manifest
+from earmark.sources.manifests import load_manifest
+from earmark.sources.source import Request
+from earmark.sources.source_registry import load_data_dir
 
 
 def clips_to_label(options: LabelOptions) -> tuple[ClipTable, list[str]]:
@@ -26,7 +28,7 @@ def clips_to_label(options: LabelOptions) -> tuple[ClipTable, list[str]]:
     """
     check_inputs(options.inputs)
     if not options.check:
-        tables = [name for name in options.inputs if Path(name).suffix.casefold() in MANIFEST_SUFFIXES]
+        tables = [name for name in options.inputs if Path(name).suffix.casefold() in readable_suffixes()]
         if tables:
             raise UsageError(f"{tables[0]}: a manifest has labels; add --check to look for wrong ones among them")
         names = find_recordings(options.inputs)
@@ -59,11 +61,8 @@ def _labelled(place: Path, options: LabelOptions) -> tuple[ClipTable, list[str]]
         audio_dir=options.audio_dir,
     )
     if place.is_dir():
-        splits = load_data_dir(
-            str(place),
-            columns,
-            SplitNames(options.train_split_name, options.eval_split_name, options.test_split_name),
-        )
+        names = SplitNames(options.train_split_name, options.eval_split_name, options.test_split_name)
+        splits = load_data_dir(str(place), Request(columns, names))
         tables = [table for table in (splits.train, splits.validation, splits.test) if table is not None]
         table, notes = ClipTable([clip for table in tables for clip in table], str(place)), splits.notes
     else:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from earmark.errors import DataError, OutputError
 from earmark.files import csv_row, writing
-from earmark.sources.manifests import read_csv
+from earmark.formats.delimited import read_csv
 
 # what a row calls a clip: path, and start and length of the stretch as texts, empty for a whole recording
 Key = tuple[str, str, str]

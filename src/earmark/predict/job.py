@@ -11,19 +11,21 @@ from earmark.clips.clip import Clip
 from earmark.errors import AudioError, UsageError
 from earmark.export.description import is_export
 from earmark.export.load_export import load_any
+from earmark.formats.format import Rows, RowSettings
+from earmark.formats.format_registry import writers_with
+from earmark.formats.results import Window
 from earmark.models.checkpoint import hub_name, local_folder
 from earmark.models.fingerprint import model_sha256
 from earmark.models.source import source_of
 from earmark.predict.classifier import Classifier
 from earmark.predict.engine import Ended
-from earmark.predict.formats import Rows, RowSettings, format_named
 from earmark.predict.inputs import HeardProgress
 from earmark.predict.provenance import Provenance
 from earmark.predict.sink import Sink
-from earmark.predict.timeline import SegmentRules, Window, check_labels
+from earmark.predict.timeline import SegmentRules, check_labels
 from earmark.scoring.windows import Windowing
+from earmark.settings.kinds import alternatives
 from earmark.settings.prediction_flags import PredictOptions
-from earmark.tasks import Task
 
 logger = logging.getLogger(__name__)
 
@@ -58,7 +60,7 @@ class Job:
 
     Args:
         options: model, windows, rules and format.
-        ids: names by which the format identifies recordings; see :class:`earmark.predict.formats.Format`.
+        ids: names by which the format identifies recordings; see :class:`earmark.formats.format.Writer`.
 
     Raises:
         EarmarkError: the model or the device cannot be used; a window, a class or a rule that cannot be.
@@ -88,23 +90,23 @@ class Job:
         )
         check_labels("--only_labels", options.only_labels or [], self.classifier.labels)
         kind = options.rows or "clips"
-        if self.classifier.task is Task.REGRESSION and kind == "segments":
+        if not self.classifier.task.has_classes and kind == "segments":
             raise UsageError(
                 "--rows segments: this model predicts a number, which has no segments. Use --rows windows with "
-                "--format csv or jsonl"
+                f"--format {alternatives(writers_with(lambda writer: writer.whole_recordings))}"
             )
         settings = RowSettings(
             kind,
             self.top_k,
             self.classifier.sampling_rate_hz,
             rejects=self.classifier.decision.rejects,
-            task=self.classifier.task,
-            number=self.classifier.labels[0],
+            several=self.classifier.task.has_several,
+            number="" if self.classifier.task.has_classes else self.classifier.labels[0],
             one_table=options.one_table,
             append_score=options.append_score,
             ids={} if ids is None else ids,
         )
-        self.rows: Rows = format_named(options.format or "csv").rows(settings)
+        self.rows: Rows = options.writer.rows(settings)
         self._state: Mapping[str, Any] = {}  # of the rows after the last finished recording
 
         if options.aggregate == "max" and kind == "clips" and self.classifier.decision.has_thresholds:

@@ -12,24 +12,24 @@ from typing import TYPE_CHECKING
 
 from earmark.clips.clip import Clip
 from earmark.errors import DataError, OutputError, UsageError
+from earmark.formats.format_registry import DEFAULT_WRITER, usable_writer, writers_with
+from earmark.formats.output_names import NAMES, write_names
 from earmark.predict.background_warning import lacks_background, warn_of_windows
-from earmark.predict.formats import format_named
 from earmark.predict.inputs import HeardProgress, find_recordings
 from earmark.predict.long_recordings import count_long, one_label_for_long
 from earmark.predict.model_classes import classes_of_folder
 from earmark.predict.part_file import open_part_file
 from earmark.predict.sink import (
-    NAMES,
     Sink,
     StandardOutput,
     check_output,
     refuse_resume_without_output,
     summary,
     warn_of_unreadable,
-    write_names,
 )
 from earmark.predict.table_folder import open_table_folder
 from earmark.predict.timeline import check_labels
+from earmark.settings.kinds import alternatives
 from earmark.settings.prediction_flags import PredictOptions
 from earmark.words import and_more, counted, none_of
 
@@ -59,7 +59,8 @@ def predict_files(options: PredictOptions) -> PredictOutcome:
     """
     sources = list(find_recordings(options.inputs))
     _check_before_loading(options, sources)
-    ids = format_named(options.format or "csv").ids_for(sources)
+    writer = usable_writer(options.format or DEFAULT_WRITER)
+    ids = {} if writer.ids is None else writer.ids(sources)
 
     from earmark.predict.job import Job  # loads torch, which takes seconds: mistakes above are reported before
     from earmark.predict.on_ray import run_on_ray
@@ -84,18 +85,19 @@ def _check_before_loading(options: PredictOptions, sources: list[str]) -> None:
     """Refuse what cannot work before a model is loaded."""
     if options.resume and options.output is None:
         raise refuse_resume_without_output()
-    ending = options.output_format.table_ending
+    ending = options.writer.table_ending
     if ending is not None and len(sources) > 1 and not options.one_table and options.one_file:
         if options.output is None:
             raise UsageError(
                 f"--format {options.format}: name a folder with --output; each recording gets a file in it"
             )
-        hint = "a folder, or add --one_table" if options.output_format.has_path else "a folder"
+        hint = "a folder, or add --one_table" if options.writer.has_path else "a folder"
         raise UsageError(f"--output {options.output}: one file for {len(sources)} recordings. Name {hint}")
-    if options.one_table and options.format == "raven" and options.engine == "ray":
+    if options.one_table and options.writer.counts_through and options.engine == "ray":
+        others = alternatives(writers_with(lambda writer: not writer.counts_through and writer.has_path))
         raise UsageError(
-            "--one_table: Raven's table counts times through all recordings, which the workers of --engine ray cannot "
-            "know. Leave --one_table out, or use --format csv"
+            f"--one_table: one table of --format {options.format} counts times through all recordings, which the "
+            f"workers of --engine ray cannot know. Leave --one_table out, or use --format {others}"
         )
     if options.output is not None and options.one_file:
         check_output(Path(options.output), sources)
@@ -143,13 +145,13 @@ def _open(options: PredictOptions, sources: list[str], job: Job) -> AbstractCont
             sources=sources,
             overwrite=options.overwrite,
             resume=options.resume,
-            convert=format_named(options.format or "csv").convert,
+            convert=options.writer.convert,
         )
     return open_table_folder(
         Path(options.output),
         inputs=options.inputs,
         sources=sources,
-        ending=options.output_format.table_ending or "",
+        ending=options.writer.table_ending or "",
         head=head,
         provenance=job.provenance(),
         overwrite=options.overwrite,
@@ -167,11 +169,10 @@ def _check_results(counts: JobCounts, earlier: int, sink: Sink) -> None:
 def _record_names(options: PredictOptions, sources: list[str], ids: Mapping[str, str]) -> None:
     """Write which recording has which name if names in the output are not the paths, or warn."""
     changed = [source for source, name in ids.items() if name != os.path.splitext(source)[0]]
-    table = None if options.output is None else Path(f"{options.output}{NAMES}")
-    if table is not None:
-        table.unlink(missing_ok=True)  # of an output that was replaced
-    if changed and table is not None:
-        write_names(table, ids)
+    if options.output is not None:
+        Path(f"{options.output}{NAMES}").unlink(missing_ok=True)  # of an output that was replaced
+    if changed and options.output is not None:
+        table = write_names(Path(options.output), ids)
         logger.info("%s lists the recordings whose names in the results are not their paths", table)
     elif changed:
         logger.warning(
@@ -179,8 +180,8 @@ def _record_names(options: PredictOptions, sources: list[str], ids: Mapping[str,
             options.format,
             counted(len(changed), "recording"),
         )
-    chosen = format_named(options.format or "csv")
-    lost = [source for source in sources if chosen.loses_path is not None and chosen.loses_path(source)]
+    loses_path = options.writer.loses_path
+    lost = [] if loses_path is None else [source for source in sources if loses_path(source)]
     if lost:
         logger.warning(
             "--format %s: the paths of %s have a tab or a line end, which is a blank in the results: %s",

@@ -14,6 +14,7 @@ from typing import Any, Protocol
 from earmark.clips.clip import Clip
 from earmark.errors import OutputError, UsageError
 from earmark.files import csv_row, writing
+from earmark.formats.output_names import NAMES
 from earmark.runs.in_use import locked
 from earmark.words import counted
 
@@ -21,7 +22,6 @@ logger = logging.getLogger(__name__)
 
 ANY_NAME = "surrogateescape"  # file names need not be UTF-8; they are written as the bytes they are
 BAD_AUDIO = ".bad_audio.csv"
-NAMES = ".names.csv"
 LOCK = ".part.lock"
 _SIDE_FILES = (".part", LOCK, ".part.done", ".part.done.new", BAD_AUDIO, NAMES, ".earmark.json")
 
@@ -39,7 +39,7 @@ class Sink(Protocol):
 
     @property
     def state(self) -> Mapping[str, Any]:
-        """State of the rows that an earlier job wrote; see :meth:`earmark.predict.formats.format.Rows.restore`."""
+        """State of the rows that an earlier job wrote; see :meth:`earmark.formats.format.Rows.restore`."""
 
     def remaining(self, clips: Sequence[Clip]) -> list[Clip]:
         """Return the recordings that an earlier job has not finished."""
@@ -188,16 +188,6 @@ def write_bad_audio(path: Path, bad: Sequence[tuple[str, str]]) -> None:
         return
     with writing(path) as stream:
         stream.writelines(csv_row(cells) for cells in [("path", "reason"), *bad])
-
-
-def write_names(path: Path, names: Mapping[str, str]) -> None:
-    """Write which recording has which name in an output, ``name,path``.
-
-    Raises:
-        OutputError: the table cannot be written.
-    """
-    with writing(path) as stream:
-        stream.writelines(csv_row(cells) for cells in [("name", "path"), *((name, p) for p, name in names.items())])
 
 
 def writing_alone(lock: Path, output: Path, kind: str) -> AbstractContextManager[None]:

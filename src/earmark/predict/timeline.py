@@ -12,41 +12,10 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from earmark.errors import UsageError
+from earmark.formats.results import Segment, Window
 from earmark.settings.prediction_flags import DEFAULT_THRESHOLD, ODD, PROBABILITY, SECONDS
 from earmark.tasks.decision import PLAIN, Decision
 from earmark.words import suggestion
-
-
-@dataclass(frozen=True)
-class Window:
-    """The probabilities of one window.
-
-    Attributes:
-        start_s: where it starts in the recording, in seconds.
-        end_s: where it ends.
-        probabilities: float32 (C,).
-    """
-
-    start_s: float
-    end_s: float
-    probabilities: np.ndarray
-
-
-@dataclass(frozen=True)
-class Segment:
-    """A stretch in which one class is detected.
-
-    Attributes:
-        start_s: start of its first window, in seconds.
-        end_s: end of its last window.
-        label: the class.
-        score: highest probability of its windows, after smoothing.
-    """
-
-    start_s: float
-    end_s: float
-    label: str
-    score: float
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,9 @@ from pathlib import Path
 
 import numpy as np
 
-from earmark.clips.clip import Clip, join_labels
+from earmark.clips.clip import Clip
 from earmark.errors import DataError, UsageError
+from earmark.formats.cell_text import join_labels
 from earmark.report.verdict import p_text, p_title, verdict
 from earmark.runs.folder import RunFolder
 from earmark.runs.predictions import SPLITS, Predictions, read_predictions, splits_in

@@ -21,9 +21,9 @@ from fastapi.responses import JSONResponse
 from starlette.websockets import WebSocketDisconnect
 
 from earmark.audio.samples import FULL_SCALE_LIMIT, as_floats
+from earmark.formats.results import Window
 from earmark.http.lifecycle import Lifecycle
 from earmark.predict.classifier import Classifier
-from earmark.predict.timeline import Window
 from earmark.scoring.windows import Windowing
 from earmark.serve.access import SUBPROTOCOL, Access
 from earmark.serve.batching import Batcher

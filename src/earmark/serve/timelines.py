@@ -16,8 +16,9 @@ from fastapi import HTTPException
 from earmark.audio.decode import own_rate_hz
 from earmark.clips.clip import Clip
 from earmark.errors import UsageError
+from earmark.formats.results import Window
 from earmark.predict.classifier import Classifier
-from earmark.predict.timeline import SegmentRules, Timeline, Window
+from earmark.predict.timeline import SegmentRules, Timeline
 from earmark.scoring.windows import Windowing
 from earmark.serve import openapi
 from earmark.serve.batching import Batcher

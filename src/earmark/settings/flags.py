@@ -110,6 +110,7 @@ def flag(
     repeated: bool = False,
     mapping: bool = False,
     commas: bool = False,
+    choices: Callable[[], tuple[str, ...]] | None = None,
 ) -> Any:
     """Declare a flag.
 
@@ -125,10 +126,11 @@ def flag(
         repeated: whether it is given once for each of its values (``--data_dir a --data_dir b``).
         mapping: whether a flag of text also takes a mapping in files and in Python, kept as JSON.
         commas: whether a flag of text also takes a list there, kept as text with commas.
+        choices: returns the only values of a flag of text, if they are not a ``Literal`` because a registry has them.
     """
     declared = {
         "help": help, "check": check, "scope": scope, "page": page, "metavar": metavar, "aliases": aliases,
-        "repeated": repeated, "mapping": mapping, "commas": commas,
+        "repeated": repeated, "mapping": mapping, "commas": commas, "choices": choices,
     }  # fmt: skip
     shown = Scope.SECRET not in scope  # a token must not get into a log by way of repr()
     if isinstance(default, (list, dict)):
@@ -234,6 +236,8 @@ def _flags_of_class(cls: Any) -> Mapping[str, Flag]:
         owner = next(base for base in cls.__mro__ if one.name in vars(base).get("__annotations__", {}))
         declared = {name: one.metadata[name] for name in ("help", "check", "scope", "metavar", "aliases", "repeated")}
         kind = kind_of(hints[one.name], takes_mapping=one.metadata["mapping"], takes_commas=one.metadata["commas"])
+        if one.metadata["choices"] is not None:
+            kind = dataclasses.replace(kind, choices=one.metadata["choices"]())
         default = one.default if one.default_factory is dataclasses.MISSING else one.default_factory()
         page = one.metadata["page"] or owner.PAGE
         page = None if page == HIDDEN else page

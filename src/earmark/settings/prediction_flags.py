@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import ClassVar, Literal
 
 from earmark.errors import UsageError
+from earmark.formats.format import Writer
+from earmark.formats.format_registry import DEFAULT_WRITER, readable_suffixes, writers, writers_with
 from earmark.settings.flags import COUNT, Check, flag, not_negative, within
 from earmark.settings.kinds import alternatives
 from earmark.settings.model_flags import PretrainedArguments, TrainedModelArguments
@@ -17,38 +19,12 @@ DEFAULT_THRESHOLD = 0.5  # of segments
 PROBABILITY = within(0, 1, "above 0 and at most 1", low_open=True)
 ODD = Check(lambda value: value >= 1 and value % 2 == 1, "an odd number from 1 on")
 SECONDS = not_negative("0 or more")
-# a file of one of these suffixes is a table, so a folder of this name would be a mistake
-_TABLE_SUFFIXES = frozenset({".csv", ".tsv", ".json", ".jsonl", ".parquet", ".rttm", ".xlsx", ".tab", ".lab"})
+_OTHER_TABLES = (".xlsx", ".tab", ".lab")  # suffixes of tables that are no formats of earmark
 
 
-@dataclass(frozen=True)
-class OutputFormat:
-    """Facts about a format of ``earmark predict`` that decide which flags fit; ``earmark.predict.formats`` writes it.
-
-    Attributes:
-        suffix: suffix of ``--output`` that chooses the format, or that the file must have; ``None`` for any.
-        table_ending: ending of the file that each recording gets; ``None`` if all recordings share one file.
-        has_path: whether a row names its recording, so that one table can hold many.
-        has_score: whether a row has a column for the score.
-        whole_recordings: whether it has rows without a time.
-    """
-
-    suffix: str | None = None
-    table_ending: str | None = None
-    has_path: bool = True
-    has_score: bool = True
-    whole_recordings: bool = True
-
-
-OUTPUT_FORMATS: dict[str, OutputFormat] = {
-    "csv": OutputFormat(".csv"),
-    "jsonl": OutputFormat(".jsonl"),
-    "parquet": OutputFormat(".parquet"),
-    "audacity": OutputFormat(table_ending=".labels.txt", has_path=False, has_score=False, whole_recordings=False),
-    "raven": OutputFormat(table_ending=".selections.txt", whole_recordings=False),
-    "rttm": OutputFormat(".rttm", whole_recordings=False),
-    "kaleidoscope": OutputFormat(whole_recordings=False),
-}
+def _with_files() -> str:
+    """Return the names of the formats that write a file for each recording."""
+    return " and ".join(writers_with(lambda writer: writer.table_ending))
 
 
 @dataclass
@@ -102,12 +78,14 @@ class PredictOptions(TrainedModelArguments, InferenceOptions):
 
     output: str | None = flag(
         None,
-        "File to write (default: standard output); for --format audacity and raven a folder, which gets a file for "
-        "each recording, or FILE.txt for one recording or with --one_table.",
+        f"File to write (default: standard output); for --format {_with_files()} a folder, which gets a file for each "
+        "recording, or FILE.txt for one recording or with --one_table.",
         metavar="FILE",
     )
-    format: Literal["csv", "jsonl", "parquet", "audacity", "raven", "rttm", "kaleidoscope"] | None = flag(
-        None, "Format of the results (default: by the suffix of --output, else csv)."
+    format: str | None = flag(
+        None,
+        f"Format of the results (default: by the suffix of --output, else {DEFAULT_WRITER}).",
+        choices=lambda: tuple(writers()),
     )
     one_table: bool = flag(False, "raven: write one selection table for all recordings.")
     append_score: bool = flag(False, "audacity: write the score after each label.")
@@ -167,50 +145,52 @@ class PredictOptions(TrainedModelArguments, InferenceOptions):
             )
 
     @property
-    def output_format(self) -> OutputFormat:
-        """Facts about the format."""
-        return OUTPUT_FORMATS[self.format or "csv"]
+    def writer(self) -> Writer:
+        """How the format is written."""
+        return writers()[self.format or DEFAULT_WRITER]
 
     @property
     def one_file(self) -> bool:
         """Whether the results of all recordings go to one file, or to standard output."""
-        if self.output is None or self.output_format.table_ending is None or self.one_table:
+        if self.output is None or self.writer.table_ending is None or self.one_table:
             return True
         return Path(self.output).suffix.lower() == ".txt" and not Path(self.output).is_dir()
 
     def _is_folder_named_like_a_table(self) -> bool:
         output = Path(str(self.output))
-        return not self.one_file and output.suffix.lower() in _TABLE_SUFFIXES and not output.is_dir()
+        suffixes = {*readable_suffixes(), *_OTHER_TABLES} - {".txt"}
+        return not self.one_file and output.suffix.lower() in suffixes and not output.is_dir()
 
     @property
     def _or_one_table(self) -> str:
-        return " or with --one_table" if self.output_format.has_path else ""
+        return " or with --one_table" if self.writer.has_path else ""
 
     def _settle_format(self) -> None:
-        suffix = Path(self.output).suffix.lower() if self.output is not None else ".csv"
-        if self.format is None:
-            by_suffix = {facts.suffix: name for name, facts in OUTPUT_FORMATS.items() if facts.suffix}
+        suffix = Path(self.output).suffix.lower() if self.output is not None else None
+        if self.format is None and suffix is not None:
+            by_suffix = {writer.suffix: name for name, writer in writers().items() if writer.suffix}
             if suffix not in by_suffix:
                 raise UsageError(
-                    f"--output {self.output}: end it in .csv, .jsonl, .parquet or .rttm, or add --format (audacity and "
-                    "raven take a folder)"
+                    f"--output {self.output}: end it in {alternatives(list(by_suffix))}, or add --format "
+                    f"({_with_files()} take a folder)"
                 )
-            self.format = by_suffix[suffix]  # type: ignore[assignment]  # one of them
-        if self.format == "parquet" and suffix != ".parquet":
-            raise UsageError("--format parquet: name a file that ends in .parquet with --output")
-        if self.one_table and not self.output_format.has_path:
+            self.format = by_suffix[suffix]
+        self.format = self.format or DEFAULT_WRITER
+        if self.writer.convert is not None and suffix != self.writer.suffix:
+            raise UsageError(f"--format {self.format}: name a file that ends in {self.writer.suffix} with --output")
+        if self.one_table and not self.writer.has_path:
             raise UsageError(
                 f"--one_table: --format {self.format} has no column for the recording. Leave --one_table out, or use "
-                "--format raven or csv"
+                f"--format {alternatives(writers_with(lambda writer: writer.has_path))}"
             )
-        if self.append_score and self.output_format.has_score:
+        if self.append_score and self.writer.has_score:
             raise UsageError(
                 f"--append_score: --format {self.format} has the score in a column of its own. Leave --append_score out"
             )
 
     def _settle_rows(self) -> None:
         """Fill in what gets a row, and refuse flags that would do nothing."""
-        only_segments = not self.output_format.whole_recordings
+        only_segments = not self.writer.whole_recordings
         windowed = self.window_seconds is not None or self.hop_seconds is not None
         if self.rows is None:
             self.rows = "segments" if windowed or only_segments else "clips"

@@ -12,6 +12,7 @@ from pathlib import Path
 from earmark.clips.clip import Clip, ClipTable, Splits, sorted_labels
 from earmark.clips.split_names import SHOWN_NAMES, SPLIT_NAMES
 from earmark.errors import DataError
+from earmark.formats.sheet import Reason
 from earmark.sources.shared_recordings import find_copies
 from earmark.tasks import Task
 from earmark.words import agreeing, and_more, counted
@@ -20,8 +21,8 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Source:
-    """Clips from one place.
+class LoadedSource:
+    """The clips of one source.
 
     Attributes:
         name: the folder, manifest or data set as it was given.
@@ -37,6 +38,10 @@ class Source:
         """Return the splits that there are, by name."""
         there = {split: getattr(self.splits, split) for split in SPLIT_NAMES}
         return {split: table for split, table in there.items() if table is not None}
+
+    def reasons(self) -> list[Reason]:
+        """Return the rules by which it was read: those of the source, then those of its tables."""
+        return [*self.splits.reasons, *(reason for table in self.tables().values() for reason in table.reasons)]
 
     def labels(self) -> list[str]:
         """Return the class names that occur, sorted."""
@@ -64,7 +69,7 @@ class _Changes:
 
 
 def combine(
-    sources: Sequence[Source], *, task: Task, separator: str, num_workers: int, stores: Path | None = None
+    sources: Sequence[LoadedSource], *, task: Task, separator: str, num_workers: int, stores: Path | None = None
 ) -> Splits:
     """Put the clips of several sources together, split by split.
 
@@ -109,13 +114,13 @@ def combine(
     return splits
 
 
-def _is_one_manifest_each(sources: Sequence[Source]) -> bool:
+def _is_one_manifest_each(sources: Sequence[LoadedSource]) -> bool:
     """Whether every source is a manifest and no two of them are of the same split."""
     splits = [split for source in sources for split in source.tables()]
     return all(source.is_manifest for source in sources) and len(set(splits)) == len(splits)
 
 
-def _describe(sources: Sequence[Source]) -> str:
+def _describe(sources: Sequence[LoadedSource]) -> str:
     parts = []
     known: set[str] = set()
     for source in sources:
@@ -133,7 +138,9 @@ def _describe(sources: Sequence[Source]) -> str:
 # ---------------------------------------------------------------- recordings that are in several sources
 
 
-def _keep_once(sources: Sequence[Source], rows: Sequence[_Row], num_workers: int, stores: Path | None) -> list[str]:
+def _keep_once(
+    sources: Sequence[LoadedSource], rows: Sequence[_Row], num_workers: int, stores: Path | None
+) -> list[str]:
     """Mark the rows of which a copy is kept, and return what was done, in sentences."""
     clips, numbers = [row.clip for row in rows], [row.source for row in rows]
     groups = find_copies(clips, numbers, num_workers=num_workers, stores=stores)
@@ -164,7 +171,7 @@ def _keep_once(sources: Sequence[Source], rows: Sequence[_Row], num_workers: int
     return notes
 
 
-def _keep_one_of(rows: Sequence[_Row], sources: Sequence[Source], changes: _Changes) -> None:
+def _keep_one_of(rows: Sequence[_Row], sources: Sequence[LoadedSource], changes: _Changes) -> None:
     """Keep the copies of the last source in the split that is held out most; drop the others."""
     best = max(rows, key=lambda row: (SPLIT_NAMES.index(row.split), row.source))
     kept = [row for row in rows if (row.split, row.source) == (best.split, best.source)]
@@ -210,7 +217,7 @@ def _name_apart(rows: Sequence[_Row]) -> None:
 # ---------------------------------------------------------------- labels of different kinds
 
 
-def _check_labels_agree(sources: Sequence[Source], separator: str) -> None:
+def _check_labels_agree(sources: Sequence[LoadedSource], separator: str) -> None:
     """See that class names mean the same in all sources.
 
     Raises:

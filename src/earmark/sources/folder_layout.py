@@ -27,8 +27,8 @@ from earmark.clips.split_names import (
     is_unclear_name,
 )
 from earmark.errors import DataError
+from earmark.formats.format_registry import table_suffixes
 from earmark.sources.listing import Listing, Skipped, files_in, is_recording, list_recordings, subfolders
-from earmark.sources.manifests import MANIFEST_SUFFIXES
 from earmark.words import and_more, counted
 
 METADATA = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
@@ -175,7 +175,7 @@ def unwrapped(root: Path, names: SplitNames) -> Path:
 
 
 def _tables(folder: Path) -> list[str]:
-    return [name for name in files_in(folder) if name.casefold().endswith(MANIFEST_SUFFIXES)]
+    return [name for name in files_in(folder) if name.casefold().endswith(table_suffixes())]
 
 
 def _holds_data(folder: Path) -> bool:

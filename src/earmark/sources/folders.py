@@ -10,11 +10,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from earmark.clips.clip import Clip, ClipTable, Splits
-from earmark.clips.columns import PATH_COLUMNS, Columns
+from earmark.clips.columns import Columns
 from earmark.clips.split_columns import find_split_column, share_out_by
 from earmark.clips.split_names import SPLIT_FLAGS, SPLIT_NAMES, SplitNames
 from earmark.errors import DataError
 from earmark.files import others_beside
+from earmark.formats.column_names import PATH_COLUMNS
 from earmark.sources.folder_layout import FolderLayout, Place, find_folder_layout, metadata_file, unwrapped
 from earmark.sources.manifests import load_manifest
 from earmark.sources.tables.cells import label_of_folder

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from earmark.audio.arrow_audio import EmbeddedAudio
 from earmark.clips.clip import Clip, ClipTable
+from earmark.formats.arrow_audio import EmbeddedAudio
 from earmark.store.waveforms import FORMAT_VERSION
 
 

@@ -27,7 +27,8 @@ from earmark.models.source import source_of
 from earmark.runs.folder import prepare_folder
 from earmark.settings.augmentation_flags import AugmentPreviewOptions
 from earmark.settings.data_flags import DEFAULT_LONGEST_S
-from earmark.sources.load_clips import load_splits, load_unlabelled
+from earmark.sources.load_clips import load_splits
+from earmark.sources.unlabelled import load_unlabelled
 from earmark.store.scan import write_bad_audio
 from earmark.store.usable import UsableClips, keep_usable
 from earmark.train.augmentation import load_augmentation

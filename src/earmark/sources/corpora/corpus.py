@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from earmark.errors import DataError
+from earmark.formats.delimited import read_csv
 from earmark.sources.listing import list_audio
-from earmark.sources.manifests import read_csv
 
 ALL = "all"  # name of the one table of a data set that has no splits
 

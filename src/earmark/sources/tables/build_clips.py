@@ -10,7 +10,10 @@ from earmark.audio.decode import own_rate_hz, stream_at_own_rate
 from earmark.clips.clip import Clip, ClipTable, Label
 from earmark.clips.columns import Columns, FoundColumns, find_columns, missing_label_column
 from earmark.errors import AudioError, DataError
-from earmark.sources.tables.cells import is_missing, no_label, parse_label, plain_value, text_or_none
+from earmark.formats.cell_text import is_missing
+from earmark.formats.format_registry import interpret
+from earmark.formats.sheet import CellError, Faults, Sheet, convert
+from earmark.sources.tables.cells import no_label, parse_label, plain_value, text_or_none
 from earmark.sources.tables.events import EventColumns, cuts, find_events
 from earmark.sources.tables.locate import Locator
 from earmark.sources.tables.nested import lift_cuts
@@ -21,8 +24,6 @@ from earmark.sources.tables.one_hot import (
     labels_in_columns,
     put_rows_together,
 )
-from earmark.sources.tables.raven import apply_raven_rules, is_selection_table
-from earmark.sources.tables.sheet import CellError, Faults, Sheet, convert
 from earmark.words import counted
 
 _ONE_HOT = "label"  # name of the column that one-hot columns become
@@ -42,8 +43,7 @@ def clips_of(sheet: Sheet, wanted: Columns) -> ClipTable:
     """
     if not len(sheet):
         raise DataError(f"{sheet.origin}: has no rows")
-    if is_selection_table(sheet):
-        apply_raven_rules(sheet)
+    interpret(sheet)
     one_hot = columns_asked_for(sheet, wanted)
     found = _find(sheet, wanted, one_hot)
     sheet.reasons += found.reasons

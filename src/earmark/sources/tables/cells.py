@@ -13,24 +13,14 @@ from typing import Any
 from earmark.clips.clip import Label
 from earmark.clips.columns import Columns
 from earmark.errors import DataError
-from earmark.sources.tables.sheet import CellError
+from earmark.formats.cell_text import is_missing
+from earmark.formats.sheet import CellError
 
-# how pandas, numpy, Python, R, SQL and Excel write a missing value; "none" in small letters is a word
-MISSING = frozenset(
-    ("", "nan", "NaN", "NAN", "-nan", "None", "null", "NULL", "NA", "N/A", "n/a", "#N/A", "<NA>", "NaT", "\\N")
-)
 _BRACKETS = {"[": "]", "(": ")", "{": "}"}
 _QUOTED = r"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\""
 _NUMPY_LIST = re.compile(rf"\[\s*(?:{_QUOTED})(?:\s+(?:{_QUOTED}))+\s*\]")
 _CHOICES = "choices"  # key under which Label Studio exports several choices
 _HOW_TO_SKIP = "Fill in the cell, or leave such rows out with --on_missing_label skip"
-
-
-def is_missing(value: Any) -> bool:
-    """Whether a cell is empty, or text that stands for a missing value."""
-    if isinstance(value, str):
-        return value.strip() in MISSING
-    return value is None or (isinstance(value, float) and math.isnan(value))
 
 
 def parse_label(value: Any, columns: Columns, names: Sequence[str] | None = None) -> Label | None:

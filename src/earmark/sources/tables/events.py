@@ -12,10 +12,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from earmark.clips.columns import NO_COLUMN, Columns, missing_column, name_finder, plain_name
+from earmark.clips.columns import NO_COLUMN, Columns, missing_column
 from earmark.errors import DataError
-from earmark.sources.tables.cells import is_missing
-from earmark.sources.tables.sheet import CellError, Faults, Sheet, convert
+from earmark.formats.cell_text import is_missing
+from earmark.formats.column_names import name_finder, plain_name
+from earmark.formats.sheet import CellError, Faults, Sheet, convert
 
 SAMPLES = "samples"
 START, END, DURATION, OFFSET = "start", "end", "duration", "offset"

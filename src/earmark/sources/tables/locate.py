@@ -15,11 +15,10 @@ import unicodedata
 from pathlib import Path, PurePath, PurePosixPath
 from urllib.parse import unquote
 
-from earmark.clips.clip import Reason
 from earmark.errors import DataError
 from earmark.files import others_beside
+from earmark.formats.sheet import CellError, Reason, Sheet
 from earmark.sources.listing import list_audio
-from earmark.sources.tables.sheet import CellError, Sheet
 from earmark.words import counted
 
 _PLACEHOLDER = re.compile(r"^(\{\w+\}|\$\{?\w+\}?)[/\\]+")  # of SpeechBrain: {data_root}/a.wav, $data_root/a.wav

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from earmark.sources.tables.sheet import CellError, Faults, Sheet
+from earmark.formats.sheet import CellError, Faults, Sheet
 
 _START, _STOP = "start_sample", "stop_sample"  # read as a start and an end in samples because of their names
 

@@ -7,9 +7,10 @@ from dataclasses import replace
 from typing import Any
 
 from earmark.clips.clip import Clip
-from earmark.clips.columns import Columns, missing_column, name_finder
+from earmark.clips.columns import Columns, missing_column
 from earmark.errors import DataError
-from earmark.sources.tables.sheet import Sheet
+from earmark.formats.column_names import name_finder
+from earmark.formats.sheet import Sheet
 from earmark.words import agreeing, and_more, counted
 
 _YES = ("1", "1.0", "True", "true", "TRUE")

@@ -19,10 +19,10 @@ from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path
 
-from earmark.clips.columns import is_known_name
 from earmark.errors import DataError
-from earmark.sources.tables.sheet import CellError, Faults, Sheet
-from earmark.sources.tables.text import decoded_text, existing
+from earmark.formats.column_names import is_known_name
+from earmark.formats.sheet import CellError, Faults, Sheet
+from earmark.formats.text import decoded_text, existing
 from earmark.words import counted
 
 _SEPARATORS = {",": "comma", "\t": "tab", ";": "semicolon", "|": "bar"}

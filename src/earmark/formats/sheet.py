@@ -6,11 +6,23 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from earmark.clips.clip import Reason
 from earmark.errors import DataError
 from earmark.words import counted
 
 _NAMED = 3  # rows named in a message
+
+
+@dataclass(frozen=True)
+class Reason:
+    """One rule by which a table was read, for ``earmark inspect --explain``.
+
+    Attributes:
+        text: what was read as what, and why.
+        is_obvious: whether the rule needs no line in the log of other commands.
+    """
+
+    text: str
+    is_obvious: bool = True
 
 
 @dataclass

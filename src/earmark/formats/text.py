@@ -5,9 +5,9 @@ from __future__ import annotations
 import codecs
 from pathlib import Path
 
-from earmark.clips.clip import Reason
 from earmark.errors import DataError
 from earmark.files import others_beside
+from earmark.formats.sheet import Reason
 
 # longest first: the mark of UTF-32 begins with that of UTF-16
 _MARKS = (

@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
 
-from earmark.clips.clip import join_labels
 from earmark.files import csv_row
-from earmark.predict.formats.format import TIME_COLUMNS, Rows, RowSettings, score_text, seconds_text
-from earmark.predict.timeline import Segment, Window
-from earmark.tasks import Task
-from earmark.tasks.decision import Prediction
+from earmark.formats.cell_text import join_labels
+from earmark.formats.delimited import read_delimited
+from earmark.formats.format import Format, Rows, RowSettings, Wanted, Writer, score_text, seconds_text
+from earmark.formats.results import Segment, Window
+from earmark.formats.sheet import Sheet
+
+if TYPE_CHECKING:
+    from earmark.tasks.decision import Prediction
+
+# what gets a row -> the columns with its place in the recording
+_TIME_COLUMNS: dict[str, list[str]] = {"clips": [], "windows": ["start_s", "end_s"], "segments": ["start_s", "end_s"]}
 
 
 def csv_rows(settings: RowSettings) -> Rows:
     """Return the rows for the task of a model."""
-    return NumberRows(settings) if settings.task is Task.REGRESSION else CsvRows(settings)
+    return NumberRows(settings) if settings.number else CsvRows(settings)
 
 
 class CsvRows(Rows):
@@ -22,13 +30,13 @@ class CsvRows(Rows):
 
     If predictions can be rejected, ``below_threshold`` is the last column of clips and windows: the class that was not
     probable enough, whose probability is the score. If several labels are possible, ``labels`` precedes the most likely
-    ones: all that are present, as :func:`earmark.clips.clip.join_labels` writes them.
+    ones: all that are present, as :func:`earmark.formats.cell_text.join_labels` writes them.
     """
 
     def __init__(self, settings: RowSettings) -> None:
         super().__init__(settings)
         is_segments = settings.kind == "segments"
-        self.several = settings.task is Task.MULTI_LABEL and not is_segments
+        self.several = settings.several and not is_segments
         self.rejects = settings.rejects and not is_segments
         self.top_k = 1 if is_segments else settings.top_k
 
@@ -37,7 +45,7 @@ class CsvRows(Rows):
         more = [name for k in range(2, self.top_k + 1) for name in (f"label_{k}", f"score_{k}")]
         flag = ["below_threshold"] if self.rejects else []
         names = ["labels"] if self.several else []
-        return csv_row(["path", *TIME_COLUMNS[self.settings.kind], *names, "label", "score", *more, *flag])
+        return csv_row(["path", *_TIME_COLUMNS[self.settings.kind], *names, "label", "score", *more, *flag])
 
     def clip(self, source: str, top: Sequence[Prediction]) -> str:
         """Return one row."""
@@ -70,7 +78,7 @@ class NumberRows(Rows):
 
     def head(self) -> str:
         """Return the column names."""
-        return csv_row(["path", *TIME_COLUMNS[self.settings.kind], self.settings.number])
+        return csv_row(["path", *_TIME_COLUMNS[self.settings.kind], self.settings.number])
 
     def clip(self, source: str, top: Sequence[Prediction]) -> str:
         """Return one row."""
@@ -84,3 +92,16 @@ class NumberRows(Rows):
     def bad(self, source: str, reason: str) -> str:
         """Return a row with an empty cell if each recording has one row."""
         return csv_row([source, ""]) if self.settings.kind == "clips" else ""
+
+
+def _read(path: Path, wanted: Wanted) -> Sheet:
+    return read_delimited(path)
+
+
+CSV = Format(
+    name="csv",
+    suffixes=(".csv", ".tsv"),
+    named_suffixes=(".txt",),
+    read=_read,
+    writer=Writer(csv_rows, suffix=".csv"),
+)

@@ -9,10 +9,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from earmark.clips.columns import is_known_name
 from earmark.errors import DataError
-from earmark.sources.tables.sheet import Sheet
-from earmark.sources.tables.text import decoded_text
+from earmark.formats.column_names import is_known_name
+from earmark.formats.sheet import Sheet
+from earmark.formats.text import decoded_text
 
 _Row = tuple[int, dict[str, Any]]
 _LONG_NUMBER = re.compile(r"\d{4000,}")

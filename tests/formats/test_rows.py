@@ -7,17 +7,18 @@ import io
 import json
 import os
 from pathlib import Path
-from typing import Any, get_args, get_type_hints
+from typing import Any
 
 import numpy as np
 import pytest
 
-from earmark.predict.formats import FORMATS, Rows, RowSettings, format_named
-from earmark.predict.formats.raven import loses_path
-from earmark.predict.formats.rttm import file_ids
-from earmark.predict.timeline import Segment, Window
-from earmark.settings.prediction_flags import OUTPUT_FORMATS, PredictOptions
-from earmark.tasks import Task
+from earmark.formats.format import Rows, RowSettings
+from earmark.formats.format_registry import usable_writer, writers
+from earmark.formats.raven import loses_path
+from earmark.formats.results import Segment, Window
+from earmark.formats.rttm import file_ids
+from earmark.settings.flags import flags_of
+from earmark.settings.prediction_flags import PredictOptions
 
 TOP = [{"label": 'a "b", c', "score": 0.75}, {"label": "ü\nx", "score": 0.1234567}]
 WINDOW = Window(0.5, 1.5, np.zeros(2, np.float32))
@@ -25,7 +26,7 @@ SEGMENT = Segment(1.25, 3.0, "red kite", 0.98765432)
 
 
 def rows_of(name: str, kind: str, top_k: int = 1, rate_hz: int = 16_000, **more: Any) -> Rows:
-    return format_named(name).rows(RowSettings(kind, top_k, rate_hz, **more))
+    return usable_writer(name).rows(RowSettings(kind, top_k, rate_hz, **more))
 
 
 def cells(text: str) -> list[list[str]]:
@@ -66,18 +67,17 @@ def test_json_lines() -> None:
     assert json.loads(rows.clip(odd, TOP).encode("utf-8").decode("utf-8"))["path"] == odd
 
 
-def test_every_format_is_a_choice_with_facts_and_rows() -> None:
-    choices = get_args(get_args(get_type_hints(PredictOptions)["format"])[0])
-    assert list(choices) == list(OUTPUT_FORMATS) == list(FORMATS)
+def test_every_format_is_a_choice_of_the_flag() -> None:
+    assert flags_of(PredictOptions)["format"].kind.choices == tuple(writers())
 
 
-@pytest.mark.parametrize("name", list(FORMATS))
+@pytest.mark.parametrize("name", list(writers()))
 def test_every_format_keeps_label_score_and_path_apart(name: str) -> None:
     """Rows of a format that names recordings contain the path; a score has a column unless the facts deny it."""
     rows = rows_of(name, "segments")
     rows.start("odd.wav")
     text = rows.head() + rows.segment("odd.wav", SEGMENT)
-    facts = OUTPUT_FORMATS[name]
+    facts = writers()[name]
     assert ("odd" in text) == facts.has_path
     assert ("0.98" in text) == facts.has_score
     assert "kite" in text
@@ -168,7 +168,7 @@ def test_all_labels_of_a_window_get_a_row() -> None:
         {"label": "c", "score": 0.3, "present": True},
     ]
     for name in ("audacity", "raven", "rttm", "kaleidoscope"):
-        text = rows_of(name, "windows", task=Task.MULTI_LABEL).window("x.wav", WINDOW, top)
+        text = rows_of(name, "windows", several=True).window("x.wav", WINDOW, top)
         assert len(text.splitlines()) == 2
 
 

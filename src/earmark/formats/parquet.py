@@ -1,4 +1,4 @@
-"""Parquet: made from the rows of CSV when all are finished, a batch at a time. pyarrow is an extra."""
+"""Parquet: read with the package ``datasets``; written from the rows of CSV when all are finished. An extra."""
 
 from __future__ import annotations
 
@@ -11,8 +11,26 @@ from pathlib import Path
 from earmark.errors import OutputError
 from earmark.extras import require
 from earmark.files import replace
+from earmark.formats.csv_table import csv_rows
+from earmark.formats.format import Format, Wanted, Writer
+from earmark.formats.sheet import Sheet
 
 logger = logging.getLogger(__name__)
+
+
+def read_parquet(path: Path, wanted: Wanted) -> Sheet:
+    """Read a file whose recordings are paths, embedded files or samples.
+
+    Raises:
+        DataError: not Parquet, no rows, or samples without their rate.
+        MissingExtraError: the package ``datasets`` is not installed.
+    """
+    from earmark.formats.arrow_table import dataset_errors, dataset_sheet
+
+    datasets = require("datasets")
+    with dataset_errors(str(path)):
+        table = datasets.Dataset.from_parquet(str(path))
+    return dataset_sheet(table, str(path), str(path.parent), wanted)
 
 
 def csv_to_parquet(rows: Path, target: Path) -> None:
@@ -21,7 +39,7 @@ def csv_to_parquet(rows: Path, target: Path) -> None:
     Parquet holds UTF-8 only: bytes of file names that are something else are written as ``\\xNN``.
 
     Args:
-        rows: CSV with column names, as :class:`earmark.predict.formats.csv_table.CsvRows` writes it.
+        rows: CSV with column names, as :class:`earmark.formats.csv_table.CsvRows` writes it.
         target: the Parquet file.
 
     Raises:
@@ -80,3 +98,11 @@ def _is_utf8(line: bytes) -> bool:
     except UnicodeDecodeError:
         return False
     return True
+
+
+PARQUET = Format(
+    name="parquet",
+    suffixes=(".parquet",),
+    read=read_parquet,
+    writer=Writer(csv_rows, suffix=".parquet", convert=csv_to_parquet, package="pyarrow"),
+)

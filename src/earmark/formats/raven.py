@@ -1,4 +1,4 @@
-"""Selection tables for Raven. Sources: Raven Pro's user manual; the columns of BirdNET-Analyzer's combined tables."""
+"""Selection tables of Raven. Sources: Raven Pro's user manual; the columns of BirdNET-Analyzer's combined tables."""
 
 from __future__ import annotations
 
@@ -7,12 +7,18 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from earmark.predict.formats.format import RowSettings, SegmentRows, in_one_line, score_text
-from earmark.predict.timeline import Segment
+from earmark.formats.cell_text import is_missing
+from earmark.formats.format import Format, RowSettings, SegmentRows, Writer, in_one_line, score_text
+from earmark.formats.recording_name import name_recording
+from earmark.formats.results import Segment
+from earmark.formats.sheet import Sheet
 
+_SELECTION, _VIEW = "Selection", "View"
+_BEGIN, _END, _OFFSET = "Begin Time (s)", "End Time (s)", "File Offset (s)"
+_PATH, _FILE = "Begin Path", "Begin File"
 _COLUMNS = (
-    *("Selection", "View", "Channel", "Begin Time (s)", "End Time (s)", "Low Freq (Hz)", "High Freq (Hz)"),
-    *("Begin Path", "Begin File", "File Offset (s)", "Annotation", "Score"),
+    *(_SELECTION, _VIEW, "Channel", _BEGIN, _END, "Low Freq (Hz)", "High Freq (Hz)"),
+    *(_PATH, _FILE, _OFFSET, "Annotation", "Score"),
 )
 
 
@@ -84,3 +90,63 @@ def loses_path(source: str) -> bool:
     """Whether a selection table cannot have the path of a recording as it is."""
     path = os.path.abspath(source)
     return _path_cell(path) != path
+
+
+def is_selection_table(sheet: Sheet) -> bool:
+    """Whether a table has the columns that Raven gives every selection table."""
+    return {_SELECTION, _BEGIN, _END} <= set(sheet.columns)
+
+
+def interpret_selections(sheet: Sheet) -> None:
+    """Make one row for each selection, with a recording and with times in this recording.
+
+    Raven writes a selection once for each view (waveform, spectrogram). Its times count from the start of the first of
+    the recordings that are open together; ``File Offset (s)`` counts from the start of the selection's own recording.
+    """
+    sheet.explain(f"read as a selection table of Raven because it has the columns {_SELECTION}, {_BEGIN}, {_END}")
+    _keep_one_view(sheet)
+    if _OFFSET in sheet.columns:
+        lengths = [_minus(end, begin) for begin, end in zip(sheet.columns[_BEGIN], sheet.columns[_END], strict=True)]
+        sheet.columns[_BEGIN] = sheet.columns[_OFFSET]
+        sheet.columns[_END] = [_minus(begin, f"-{n}") for begin, n in zip(sheet.columns[_BEGIN], lengths, strict=True)]
+        sheet.explain(f"{_BEGIN} and {_END} count from the start of each recording because of {_OFFSET}")
+    paths = sheet.columns.get(_PATH)
+    if paths is not None and all(map(os.path.exists, paths)):
+        sheet.columns["path"] = paths
+        sheet.explain(f"column `{_PATH}` was read as the recording because all its files are there")
+    elif _FILE not in sheet.columns:
+        name_recording(sheet, f"there is no column {_FILE}")
+
+
+def _keep_one_view(sheet: Sheet) -> None:
+    if _VIEW not in sheet.columns:
+        return
+    names = [_SELECTION, _BEGIN, _END, *(name for name in (_FILE,) if name in sheet.columns)]
+    first: dict[tuple[str, ...], int] = {}
+    for index, key in enumerate(zip(*(sheet.columns[name] for name in names), strict=True)):
+        first.setdefault(key, index)
+    if len(first) < len(sheet):
+        sheet.explain(f"{len(first):,} selections in {len(sheet):,} rows: each read once, whatever its {_VIEW}")
+        sheet.keep(list(first.values()))
+
+
+def _minus(first: str, second: str) -> str:
+    try:
+        return repr(round(float(first) - float(second.replace("--", "")), 9))
+    except ValueError:
+        return "" if is_missing(first) or is_missing(second) else first
+
+
+RAVEN = Format(
+    name="raven",
+    recognises=is_selection_table,
+    interpret=interpret_selections,
+    writer=Writer(
+        RavenRows,
+        table_ending=".selections.txt",
+        whole_recordings=False,
+        counts_through=True,
+        label=_cell,
+        loses_path=loses_path,
+    ),
+)

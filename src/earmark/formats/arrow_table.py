@@ -1,0 +1,87 @@
+"""Tables of the package ``datasets``: their cells, without decoding a recording.
+
+Recordings are never decoded by ``datasets`` (``Audio(decode=False)``), so neither torchcodec nor FFmpeg is needed.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from earmark.errors import DataError, first_line
+from earmark.extras import require
+from earmark.formats.arrow_audio import rate_column, recordings
+from earmark.formats.column_names import LABEL_COLUMNS, name_finder
+from earmark.formats.format import Wanted
+from earmark.formats.sheet import Sheet
+
+
+def dataset_sheet(dataset: Any, origin: str, folder: str, wanted: Wanted) -> Sheet:
+    """Return the cells of a ``datasets.Dataset`` without reading its recordings.
+
+    Columns of other recordings and of vectors, which would fill memory, are left out.
+
+    Args:
+        dataset: the table.
+        origin: what messages call it.
+        folder: where relative paths in it start.
+        wanted: columns asked for.
+
+    Raises:
+        DataError: no rows, or samples without their rate.
+    """
+    datasets = require("datasets")
+    if not len(dataset):
+        raise DataError(f"{origin}: has no rows")
+    find = name_finder(dataset.column_names)
+    column = next(filter(None, map(find, (wanted.audio, *wanted.usual_audio))), None)
+    asked = {find(name) for name in (wanted.label, *LABEL_COLUMNS, wanted.group, wanted.fold or "fold") if name}
+    kept = [name for name, kind in dataset.features.items() if name in (column, *asked) or _is_plain(kind, datasets)]
+    if column is not None and isinstance(dataset.features[column], datasets.Audio):
+        dataset = dataset.cast_column(column, datasets.Audio(decode=False))
+    dataset = dataset.select_columns(kept)
+    inner = {name: getattr(kind, "feature", kind) for name, kind in dataset.features.items()}  # of a list: its items
+    others = dataset.with_format(None) if column is None else dataset.remove_columns(column).with_format(None)
+    cells = {name: [] if name == column else list(others[name]) for name in dataset.column_names}
+    if column is not None:
+        rate = rate_column(list(others.column_names))
+        audio = dataset.select_columns([column]).with_format("arrow")
+        cells[column] = recordings(audio, column, cells[rate] if rate else None, origin)
+    names = {name: kind.names for name, kind in inner.items() if isinstance(kind, datasets.ClassLabel)}
+    return Sheet(origin, folder, cells, range(1, len(dataset) + 1), class_names=names)
+
+
+def _is_plain(kind: Any, datasets: Any) -> bool:
+    """Return whether the cells of a column are text, numbers or classes: other recordings and vectors fill memory."""
+    is_value = isinstance(kind, datasets.Value) and "binary" not in kind.dtype
+    return is_value or isinstance(kind, datasets.ClassLabel)
+
+
+@contextmanager
+def dataset_errors(name: str) -> Iterator[None]:
+    """Raise what ``datasets`` raises as a ``DataError``, without its tracebacks and progress bars in the log."""
+    import datasets
+    from datasets import exceptions
+
+    log = logging.getLogger("datasets")
+    level = log.level
+    log.setLevel(logging.CRITICAL)  # it logs a traceback of what it also raises
+    shows_bars = not datasets.are_progress_bars_disabled()
+    datasets.disable_progress_bars()  # they would be lines of another program in a log
+    try:
+        yield
+    except exceptions.DatasetGenerationError as exc:
+        cause = exc.__cause__ or exc
+        raise DataError(f"{name}: its files cannot be read ({first_line(cause)})") from exc
+    except ValueError as exc:
+        said = " ".join(str(exc).split())
+        has_no_rows = "corresponds to no data" in said
+        raise DataError(f"{name}: {'has no rows' if has_no_rows else f'cannot be read ({said:.300})'}") from exc
+    except OSError as exc:  # of which "no such data set" and "no data files" are kinds
+        raise DataError(f"{name}: {first_line(exc)}") from exc
+    finally:
+        log.setLevel(level)
+        if shows_bars:
+            datasets.enable_progress_bars()

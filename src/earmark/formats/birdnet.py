@@ -1,0 +1,30 @@
+"""Result tables of BirdNET-Analyzer: CSV, Parquet, its tables for R, and those in the form of Raven or Kaleidoscope."""
+
+from __future__ import annotations
+
+from earmark.formats.column_names import LABEL_COLUMNS, plain_name
+from earmark.formats.format import Format
+from earmark.formats.recording_name import name_recording
+from earmark.formats.sheet import Sheet
+
+_NAME, _SCORE = "common name", "confidence"
+_LABELS = {"label", *map(plain_name, LABEL_COLUMNS)}
+_FILES = ("file", "filepath", "path", "begin path", "begin file")
+
+
+def is_birdnet(sheet: Sheet) -> bool:
+    """Whether a table has a species and BirdNET's confidence, and nothing else that could be the label."""
+    names = set(map(plain_name, sheet.columns))
+    return {_NAME, _SCORE} <= names and not names & _LABELS
+
+
+def interpret_birdnet(sheet: Sheet) -> None:
+    """Take the common name as the label; a table without files is about the recording that is called like it."""
+    column = next(name for name in sheet.columns if plain_name(name) == _NAME)
+    sheet.columns["label"] = sheet.columns[column]
+    sheet.explain(f"column `{column}` was read as the label because it stands beside BirdNET's {_SCORE}")
+    if not any(plain_name(name) in _FILES for name in sheet.columns):
+        name_recording(sheet, "no column names a file")
+
+
+BIRDNET = Format(name="birdnet", recognises=is_birdnet, interpret=interpret_birdnet)

@@ -1,0 +1,27 @@
+"""Texts with a meaning in cells of any format: missing values, and several labels in one cell."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from typing import Any
+
+# how pandas, numpy, Python, R, SQL and Excel write a missing value; "none" in small letters is a word
+MISSING = frozenset(
+    ("", "nan", "NaN", "NAN", "-nan", "None", "null", "NULL", "NA", "N/A", "n/a", "#N/A", "<NA>", "NaT", "\\N")
+)
+
+
+def is_missing(value: Any) -> bool:
+    """Whether a cell is empty, or text that stands for a missing value."""
+    if isinstance(value, str):
+        return value.strip() in MISSING
+    return value is None or (isinstance(value, float) and math.isnan(value))
+
+
+def join_labels(labels: Sequence[str], separator: str = ",") -> str:
+    """Several class names as one text, which is read as them again: a JSON list where the separator is in a name."""
+    if any(separator in label or label.startswith("[") for label in labels):
+        return json.dumps(list(labels), ensure_ascii=False)
+    return separator.join(labels)

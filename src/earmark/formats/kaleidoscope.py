@@ -1,0 +1,75 @@
+"""CSV of Kaleidoscope Pro (Wildlife Acoustics). Source: its user guide, columns of ``meta.csv`` and ``id.csv``."""
+
+from __future__ import annotations
+
+import os
+
+from earmark.files import csv_row
+from earmark.formats.cell_text import is_missing
+from earmark.formats.format import Format, SegmentRows, Writer, score_text, seconds_text
+from earmark.formats.results import Segment
+from earmark.formats.sheet import Sheet
+
+_ABOVE, _FOLDER, _FILE = "INDIR", "FOLDER", "IN FILE"
+_OFFSET, _DURATION, _MATCH = "OFFSET", "DURATION", "TOP1MATCH"
+_CHECKED = "MANUAL ID"  # what a person wrote
+_CLASSIFIED = (_MATCH, "AUTO ID", "AUTO ID*")  # what Kaleidoscope found: clusters, bats
+
+
+class KaleidoscopeRows(SegmentRows):
+    """One row for each segment; the folder above the recording's folder, that folder and the file are columns."""
+
+    def head(self) -> str:
+        """Return the column names."""
+        return csv_row([_ABOVE, _FOLDER, _FILE, "CHANNEL", _OFFSET, _DURATION, _MATCH, "SCORE"])
+
+    def segment(self, source: str, segment: Segment) -> str:
+        """Return one row."""
+        folder, name = os.path.split(os.path.abspath(source))
+        above, folder_name = os.path.split(folder)
+        times = [seconds_text(segment.start_s), seconds_text(segment.end_s - segment.start_s)]
+        return csv_row([above, folder_name, name, "0", *times, segment.label, score_text(segment.score)])
+
+
+def is_kaleidoscope(sheet: Sheet) -> bool:
+    """Whether a table has the columns by which Kaleidoscope names a recording and a part of it."""
+    return {_ABOVE, _FOLDER, _FILE, _OFFSET} <= set(sheet.columns)
+
+
+def interpret_kaleidoscope(sheet: Sheet) -> None:
+    """Put the parts of the path together, and choose the column with the class."""
+    sheet.explain(f"read as a table of Kaleidoscope because it has the columns {_ABOVE}, {_FOLDER}, {_FILE}, {_OFFSET}")
+    above, folders, files = (sheet.columns.pop(name) for name in (_ABOVE, _FOLDER, _FILE))
+    whole = [os.path.join(*parts) for parts in zip(above, folders, files, strict=True)]
+    if all(map(os.path.exists, dict.fromkeys(whole))):
+        sheet.columns["path"] = whole
+    else:  # the table was made on another machine
+        sheet.columns["path"] = [os.path.join(*parts) for parts in zip(folders, files, strict=True)]
+        sheet.explain(f"column `{_ABOVE}` not used because not all recordings are there")
+    if "label" not in sheet.columns and (column := _label_column(sheet)) is not None:
+        sheet.columns["label"] = sheet.columns.pop(column)
+
+
+def _label_column(sheet: Sheet) -> str | None:
+    """Return the column with the class: what a person wrote if every row has it, else what was found."""
+    found = next((name for name in _CLASSIFIED if name in sheet.columns), None)
+    checked = [not is_missing(cell) for cell in sheet.columns.get(_CHECKED, [])]
+    if not any(checked):
+        return found
+    if all(checked) or found is None:
+        sheet.explain(f"column `{_CHECKED}` was read as the label because a person filled it in", is_obvious=False)
+        return _CHECKED
+    sheet.explain(
+        f"column `{found}` was read as the label because `{_CHECKED}` has one in {sum(checked):,} of "
+        f"{len(checked):,} rows. To use these rows only, add --label_column_name '{_CHECKED}' --on_missing_label skip",
+        is_obvious=False,
+    )
+    return found
+
+
+KALEIDOSCOPE = Format(
+    name="kaleidoscope",
+    recognises=is_kaleidoscope,
+    interpret=interpret_kaleidoscope,
+    writer=Writer(KaleidoscopeRows, whole_recordings=False),
+)

@@ -1,0 +1,36 @@
+"""The table beside an output that says which recording has which name there, ``name,path``."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+
+from earmark.files import csv_row, writing
+
+NAMES = ".names.csv"  # follows the name of the output
+_HEADER = ["name", "path"]
+_ANY_NAME = "surrogateescape"  # file names need not be UTF-8
+
+
+def write_names(output: Path, names: Mapping[str, str]) -> Path:
+    """Write the name of each recording by its path; return where.
+
+    Raises:
+        OutputError: the table cannot be written.
+    """
+    path = Path(f"{output}{NAMES}")
+    with writing(path) as stream:
+        stream.writelines(csv_row(cells) for cells in [_HEADER, *((name, source) for source, name in names.items())])
+    return path
+
+
+def read_names(output: Path) -> dict[str, str]:
+    """Return the path of each recording by its name; empty if the output has no table of names."""
+    names: dict[str, str] = {}
+    with suppress(OSError), open(f"{output}{NAMES}", encoding="utf-8", errors=_ANY_NAME, newline="") as stream:
+        rows = csv.reader(stream)
+        if next(rows, None) == _HEADER:
+            names = {row[0]: row[1] for row in rows if len(row) == len(_HEADER)}
+    return names

@@ -1,0 +1,109 @@
+"""Rich Transcription Time Marked. Source: the RT-09 evaluation plan of NIST, appendix A."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+from earmark.errors import DataError
+from earmark.formats.format import Format, SegmentRows, Wanted, Writer, score_text
+from earmark.formats.output_names import read_names
+from earmark.formats.results import Segment
+from earmark.formats.sheet import Sheet
+from earmark.formats.text import decoded_text
+from earmark.words import counted
+
+_TYPE = "SPEAKER"
+_NOTHING = "<NA>"
+# the fields that are read, by their place in the line
+_FIELDS = {"path": 1, "start": 3, "duration": 4, "label": 7, "score": 8}
+_LEAST = 8  # fields of a line; score and lookahead are often left out
+
+
+class RttmRows(SegmentRows):
+    """One SPEAKER line for each segment; fields contain no blanks, so they become underscores."""
+
+    def segment(self, source: str, segment: Segment) -> str:
+        """Return one line: file, channel, onset, duration, class, score."""
+        file_id = self.settings.ids.get(source) or _field(os.path.splitext(source)[0])
+        length_s = segment.end_s - segment.start_s
+        return (
+            f"{_TYPE} {file_id} 1 {segment.start_s:.3f} {length_s:.3f} {_NOTHING} {_NOTHING} {_field(segment.label)} "
+            f"{score_text(segment.score)} {_NOTHING}\n"
+        )
+
+
+def file_ids(sources: Sequence[str]) -> dict[str, str]:
+    """Return an id for each recording, all different.
+
+    The id is the path without its suffix; with it if two recordings differ in nothing else (``rec.wav``, ``rec.flac``);
+    numbered if they still have one id (``a b.wav``, ``a_b.wav``).
+    """
+    short = {source: _field(os.path.splitext(source)[0]) for source in sources}
+    counts = Counter(short.values())
+    ids: dict[str, str] = {source: name for source, name in short.items() if counts[name] == 1}
+    used = set(ids.values())
+    for source in sources:
+        if source in ids:
+            continue
+        name = whole = _field(source)
+        number = 1
+        while name in used:
+            number += 1
+            name = f"{whole}~{number}"
+        ids[source] = name
+        used.add(name)
+    return ids
+
+
+def _field(text: str) -> str:
+    return re.sub(r"\s", "_", text) or "_"
+
+
+def read_rttm(path: Path, wanted: Wanted) -> Sheet:
+    """Read the SPEAKER lines, which name the recording, its part and the class.
+
+    The id of a recording stands for its path without the suffix, or for the path that the table of names beside the
+    file has (:mod:`earmark.formats.output_names`).
+
+    Raises:
+        DataError: the file cannot be read, has no such line, or one with too few fields.
+    """
+    text, reasons = decoded_text(path)
+    rows: list[tuple[int, list[str]]] = []
+    others = 0
+    for number, line in enumerate(text.split("\n"), 1):
+        fields = line.split()
+        if not fields or fields[0].startswith(";"):
+            continue
+        if fields[0] != _TYPE:
+            others += 1
+            continue
+        if len(fields) < _LEAST:
+            raise DataError(
+                f"{path} row {number}: {counted(len(fields), 'field')}, a {_TYPE} line of RTTM has {_LEAST} or more. "
+                "Correct the line, or remove it"
+            )
+        rows.append((number, [*fields, _NOTHING]))
+    if not rows:
+        raise DataError(f"{path}: has no {_TYPE} lines of RTTM. Correct the file, or end its name in its own suffix")
+    names = read_names(path)
+    columns = {name: [fields[place] for _, fields in rows] for name, place in _FIELDS.items()}
+    columns["path"] = [names.get(name, name) for name in columns["path"]]
+    columns["score"] = ["" if cell == _NOTHING else cell for cell in columns["score"]]
+    sheet = Sheet(str(path), str(path.parent), columns, [number for number, _ in rows], reasons, is_text=True)
+    sheet.explain("read as RTTM because of its suffix: a recording, a start, a duration and a class in each line")
+    if others:
+        sheet.explain(f"{counted(others, 'line')} of other types than {_TYPE} left out", is_obvious=False)
+    return sheet
+
+
+RTTM = Format(
+    name="rttm",
+    named_suffixes=(".rttm",),
+    read=read_rttm,
+    writer=Writer(RttmRows, suffix=".rttm", whole_recordings=False, label=_field, ids=file_ids),
+)

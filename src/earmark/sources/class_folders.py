@@ -1,0 +1,23 @@
+"""Folders of recordings, one for each class, with or without folders of splits above them."""
+
+from __future__ import annotations
+
+from earmark.clips.clip import Splits
+from earmark.sources.folders import load_layout
+from earmark.sources.source import Given, Source
+from earmark.sources.unused_files import note_unused
+
+
+class ClassFolders(Source):
+    """The name of a folder is the class of the recordings in it."""
+
+    name = "class folders"
+    because = "its recordings are in folders and no table lists them"
+
+    def recognises(self, given: Given) -> bool:
+        """Return whether folders give the recordings their labels."""
+        return given.folder is not None and given.layout.unlabelled is None
+
+    def load(self, given: Given) -> Splits:
+        """Return the clips of all class folders."""
+        return note_unused(load_layout(given.layout, given.request.columns), given.root)

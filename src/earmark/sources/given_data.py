@@ -1,0 +1,91 @@
+"""From the settings to the data that they name, in the order in which it counts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from earmark.clips.columns import Columns
+from earmark.clips.split_names import SplitNames
+from earmark.errors import UsageError
+from earmark.settings.data_flags import DataArguments, paths_in
+from earmark.sources.source import Given, Request
+from earmark.sources.superb_ks import is_superb_ks
+from earmark.tasks import find_task
+
+# setting -> the split that its manifests are given for
+MANIFEST_FLAGS = {"train_file": "train", "eval_file": "validation", "test_file": "test"}
+
+
+def split_names(options: DataArguments) -> SplitNames:
+    """Return what the splits are called."""
+    return SplitNames(options.train_split_name, options.eval_split_name, options.test_split_name)
+
+
+def request_from(
+    options: DataArguments, *, seed: int, token: str | None, cache_dir: str | None, needs_labels: bool
+) -> Request:
+    """Return how data is to be read.
+
+    Args:
+        options: what columns and splits are called.
+        seed: for silence that is cut at random.
+        token: for private data sets of the hub.
+        cache_dir: where the hub's files go; ``None`` for the usual place.
+        needs_labels: whether a clip without label is an error.
+    """
+    columns = Columns(
+        options.audio_column_name,
+        options.label_column_name,
+        options.group_column,
+        options.fold_column,
+        find_task(options.task),
+        options.label_separator,
+        needs_labels,
+        skip_missing_labels=options.on_missing_label == "skip",
+        start=options.start_column_name,
+        end=options.end_column_name,
+        audio_dir=options.audio_dir,
+    )
+    held_out = [flag for flag, split in MANIFEST_FLAGS.items() if split != "train"]
+    return Request(
+        columns,
+        split_names(options),
+        config=options.dataset_config_name,
+        revision=options.dataset_revision,
+        token=token,
+        cache_dir=cache_dir,
+        silence_percentage=options.silence_percentage,
+        seed=seed,
+        uses_folds=bool(options.has_folds),
+        own_tables=tuple(MANIFEST_FLAGS[flag] for flag in held_out if getattr(options, flag)),
+    )
+
+
+def given_data(options: DataArguments, request: Request) -> list[Given]:
+    """Return the data that the settings name: data set, folders, manifests, each flag's as given.
+
+    Raises:
+        UsageError: nothing is named, or a data set of the hub and a folder.
+    """
+    name, folders = options.dataset_name, paths_in(options.data_dir)
+    found = []
+    if name:
+        if folders and not is_superb_ks(name, request.config):
+            raise UsageError(
+                f"recordings from two sources: --dataset_name {name} and --data_dir {folders[0]}; give one of them "
+                "(both only for --dataset_name superb --dataset_config_name ks)"
+            )
+        place = folders.pop(0) if folders else name
+        is_local = place != name or Path(name).is_dir()
+        found.append(Given(place, request, Path(place) if is_local else None, dataset=name))
+    found += [Given(folder, request, Path(folder)) for folder in folders]
+    found += [
+        Given(path, request, split=split)
+        for flag, split in MANIFEST_FLAGS.items()
+        for path in paths_in(getattr(options, flag))
+    ]
+    if not found:
+        raise UsageError(
+            "which recordings? give --data_dir FOLDER, --train_file MANIFEST (and --eval_file), or --dataset_name NAME"
+        )
+    return found

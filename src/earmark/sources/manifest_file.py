@@ -1,0 +1,28 @@
+"""A manifest of one split: a table in any format, named with ``--train_file``, ``--eval_file`` or ``--test_file``."""
+
+from __future__ import annotations
+
+from earmark.clips.clip import Splits
+from earmark.clips.split_columns import splits_of_manifest, used_whole
+from earmark.sources.manifests import load_manifest
+from earmark.sources.source import Given, Source
+
+
+class ManifestFile(Source):
+    """One clip a row; :mod:`earmark.formats` reads the file."""
+
+    name = "a manifest"
+    because = "a flag for manifests names it"
+
+    def recognises(self, given: Given) -> bool:
+        """Return whether it is given for a split."""
+        return given.split is not None
+
+    def load(self, given: Given) -> Splits:
+        """Return the clips of the table, shared out by its column of splits unless folds are made of all."""
+        assert given.split is not None
+        request = given.request
+        table = load_manifest(given.name, request.columns)
+        if request.uses_folds:
+            return used_whole(table, given.split, request.names)
+        return splits_of_manifest(table, given.split, request.names, request.own_tables)

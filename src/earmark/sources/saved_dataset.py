@@ -1,0 +1,52 @@
+"""Folders that ``datasets`` has written with ``save_to_disk``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from earmark.clips.clip import Splits
+from earmark.clips.split_columns import splits_of_manifest
+from earmark.extras import require
+from earmark.formats.arrow_table import dataset_errors
+from earmark.sources.dataset_splits import dataset_clips, dataset_splits
+from earmark.sources.source import Given, Source
+
+_SAVED = ("dataset_dict.json", "state.json")  # files that save_to_disk writes beside its tables
+
+
+def is_saved_table(root: Path) -> bool:
+    """Return whether ``save_to_disk`` wrote the folder."""
+    return any((root / name).is_file() for name in _SAVED)
+
+
+def is_table_folder(root: Path) -> bool:
+    """Return whether Parquet files or a ``save_to_disk`` table lie in ``root``, Parquet up to two folders down."""
+    patterns = ("*.parquet", "*/*.parquet", "*/*/*.parquet")
+    return is_saved_table(root) or any(next(root.glob(pattern), None) is not None for pattern in patterns)
+
+
+class SavedDataset(Source):
+    """A ``Dataset`` or a ``DatasetDict`` on disk."""
+
+    name = "a data set written by save_to_disk"
+    because = f"{' or '.join(_SAVED)} is in it"
+
+    def recognises(self, given: Given) -> bool:
+        """Return whether the marks of ``save_to_disk`` are in the folder."""
+        return given.folder is not None and is_saved_table(given.folder)
+
+    def load(self, given: Given) -> Splits:
+        """Return the clips without reading their recordings.
+
+        Raises:
+            DataError: no such split or column, or the files cannot be read.
+            MissingExtraError: the package ``datasets`` is not installed.
+        """
+        datasets = require("datasets")
+        folder, request = str(given.folder), given.request
+        with dataset_errors(folder):
+            tables = datasets.load_from_disk(folder)
+        if isinstance(tables, datasets.Dataset):
+            clips = dataset_clips(tables, folder, folder, request.columns)
+            return splits_of_manifest(clips, "train", request.names)
+        return dataset_splits(tables, folder, folder, request.columns, request.names)

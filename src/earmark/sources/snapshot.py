@@ -1,0 +1,36 @@
+"""A local copy of a data set of the hub: Parquet files in its layout."""
+
+from __future__ import annotations
+
+from earmark.clips.clip import Splits
+from earmark.extras import require
+from earmark.sources.dataset_splits import dataset_splits, hub_errors
+from earmark.sources.saved_dataset import is_table_folder
+from earmark.sources.source import Given, Source
+
+
+class Snapshot(Source):
+    """A folder of Parquet files, with a card or with one folder for each configuration."""
+
+    name = "a snapshot of a data set"
+    because = "Parquet files are in it"
+    settings = ("dataset_config_name",)
+
+    def recognises(self, given: Given) -> bool:
+        """Return whether Parquet files are in the folder, and no folder of a split has its own metadata file."""
+        return given.folder is not None and not given.has_split_metadata and is_table_folder(given.root)
+
+    def load(self, given: Given) -> Splits:
+        """Return the clips without reading their recordings.
+
+        Raises:
+            DataError: no such configuration, split or column, or the files cannot be read.
+            MissingExtraError: the package ``datasets`` is not installed.
+        """
+        datasets = require("datasets")
+        root, config, request = given.root, given.request.config, given.request
+        if config and (root / config).is_dir() and not (root / "README.md").is_file():
+            root, config = root / config, None  # one folder for each configuration, without the card that would say so
+        with hub_errors(str(root)):
+            tables = datasets.load_dataset(str(root), config, cache_dir=request.cache_dir)
+        return dataset_splits(tables, str(root), str(root), request.columns, request.names)

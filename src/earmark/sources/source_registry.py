@@ -1,0 +1,63 @@
+"""All sources, in the order in which they are asked whether they recognise what was given."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from earmark.clips.clip import Splits
+from earmark.formats.sheet import Reason
+from earmark.sources.class_folders import ClassFolders
+from earmark.sources.hub import HubDataset
+from earmark.sources.manifest_file import ManifestFile
+from earmark.sources.metadata_file import MetadataFile
+from earmark.sources.saved_dataset import SavedDataset
+from earmark.sources.snapshot import Snapshot
+from earmark.sources.source import Given, Request, Source
+from earmark.sources.split_manifests import SplitManifests
+from earmark.sources.superb_ks import SuperbKeywords
+from earmark.sources.table_beside import TableBeside
+
+SOURCES: tuple[Source, ...] = (
+    SuperbKeywords(),
+    HubDataset(),
+    ManifestFile(),
+    SavedDataset(),
+    MetadataFile(),
+    SplitManifests(),
+    Snapshot(),
+    ClassFolders(),
+    TableBeside(),
+)
+
+
+def find_source(given: Given) -> Source:
+    """Return the first source that recognises what was given; the last one takes every folder.
+
+    Raises:
+        DataError: there is no such folder, or what is in it has more than one meaning.
+    """
+    return next(source for source in SOURCES if source.recognises(given))
+
+
+def load_given(given: Given) -> Splits:
+    """Return the clips of what was given.
+
+    Raises:
+        DataError: it is not there, or it cannot be used.
+        MissingExtraError: it needs a package that is not installed.
+        NetworkError: the hub is needed and cannot be reached.
+    """
+    source = find_source(given)
+    splits = source.load(given)
+    splits.reasons.insert(0, Reason(f"{given.name}: read as {source.name} because {source.because}"))
+    return splits
+
+
+def load_data_dir(folder: str, request: Request) -> Splits:
+    """Return the clips of a folder, whatever is in it.
+
+    Raises:
+        DataError: there is no such folder, or it cannot be used.
+        MissingExtraError: it needs a package that is not installed.
+    """
+    return load_given(Given(folder, request, Path(folder)))

@@ -1,0 +1,112 @@
+"""A folder with a manifest for each split: ``train.csv``, ``eval.jsonl``, ``test_labels.csv``."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from earmark.clips.clip import Splits
+from earmark.clips.columns import Columns, MissingColumnError
+from earmark.clips.split_columns import splits_of_manifest
+from earmark.clips.split_names import SPLIT_NAMES, SplitNames
+from earmark.errors import DataError
+from earmark.sources.folder_layout import FolderLayout, find_folder_layout, metadata_file
+from earmark.sources.folders import load_layout
+from earmark.sources.manifests import load_manifest
+from earmark.sources.source import Given, Request, Source
+from earmark.sources.unused_files import note_unused, tables_in
+from earmark.words import and_more, counted
+
+
+class SplitManifests(Source):
+    """Tables named after splits; class folders beside them are for training if no table is."""
+
+    name = "a manifest for each split"
+    because = "its tables are called like splits"
+
+    def recognises(self, given: Given) -> bool:
+        """Return whether a table is called like a split, and no folder of a split has a metadata file."""
+        is_folder = given.folder is not None and not given.has_split_metadata
+        return is_folder and bool(find_split_manifests(given.root, given.request.names))
+
+    def load(self, given: Given) -> Splits:
+        """Return the clips that the tables list.
+
+        Raises:
+            DataError: two tables are of one split, or a table cannot be used.
+        """
+        root, request = given.root, given.request
+        manifests = find_split_manifests(root, request.names)
+        splits = _load_manifests(manifests, request)
+        if "train" not in manifests:
+            _add_class_folders(splits, root, manifests, request)
+        return note_unused(splits, root, list(manifests.values()))
+
+
+def find_split_manifests(root: Path, names: SplitNames) -> dict[str, Path]:
+    """Return the manifest of each split: ``train.csv``, or ``train_labels.csv`` if there is no such file.
+
+    A lone Parquet file called ``train`` is one too.
+
+    Raises:
+        DataError: two are of the same split.
+    """
+    there = tables_in(root)
+    found: dict[str, Path] = {}
+    for split in SPLIT_NAMES:
+        exact = [path for path in there if names.exactly(path.stem) == split]
+        like = [path for path in there if names.of_table(path) == split and path.suffix != ".parquet"]
+        paths = exact or like
+        if len(paths) > 1:
+            raise DataError(
+                f"{root}: {paths[0].name} and {paths[1].name} are both the {split} split. Keep one, or name the files "
+                "with --train_file, --eval_file and --test_file"
+            )
+        if paths:
+            found[split] = paths[0]
+    return found
+
+
+def _load_manifests(manifests: dict[str, Path], request: Request) -> Splits:
+    splits = Splits()
+    for split, path in manifests.items():
+        try:
+            table = load_manifest(path, request.columns)
+        except MissingColumnError:
+            if split != "test" or len(manifests) == 1 or not _lacks_labels(path, request.columns):
+                raise
+            splits.notes.append(f"{path}: has no labels, as for a competition, so there is no test split")
+            continue
+        found = splits_of_manifest(table, split, request.names, manifests)
+        for name in SPLIT_NAMES:
+            setattr(splits, name, getattr(found, name) or getattr(splits, name))
+        splits.notes += found.notes
+    return splits
+
+
+def _lacks_labels(path: Path, columns: Columns) -> bool:
+    """Return whether a table can be read if no label is asked for."""
+    try:
+        load_manifest(path, replace(columns, label=Columns.label, needs_labels=False))
+    except DataError:
+        return False
+    return True
+
+
+def _add_class_folders(splits: Splits, root: Path, manifests: dict[str, Path], request: Request) -> None:
+    """Take class folders beside the tables as training clips, without those that a table lists."""
+    layout = find_folder_layout(root, request.names, [str(path) for path in manifests.values()])
+    classes = layout.places.get("train")
+    if classes is None or metadata_file(classes.path) is not None:
+        return
+    train = load_layout(FolderLayout(layout.root, {"train": classes}, layout.notes, layout.skipped), request.columns)
+    assert train.train is not None
+    tables = [table for split in manifests if (table := getattr(splits, split)) is not None]
+    held_out = {str(Path(c.path).resolve()) for table in tables for c in table if c.path is not None}
+    rows = [i for i, clip in enumerate(train.train) if str(Path(str(clip.path)).resolve()) not in held_out]
+    splits.train = train.train.keep(rows)
+    used = and_more([path.name for path in manifests.values()])
+    splits.notes += [
+        *train.notes,
+        f"{root}: {counted(len(rows), 'recording')} of the class folders are for training, those in {used} are not",
+    ]

@@ -1,0 +1,68 @@
+"""A table beside recordings that no folder gives a label, whatever it is called: ``labels.csv``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from earmark.clips.clip import ClipTable, Splits
+from earmark.errors import DataError
+from earmark.sources.folder_layout import FolderLayout
+from earmark.sources.folders import by_split
+from earmark.sources.listing import list_recordings, subfolders
+from earmark.sources.manifests import load_manifest
+from earmark.sources.source import Given, Source
+from earmark.sources.unused_files import archives_note, label_tables, note_unused
+from earmark.words import and_more, counted
+
+
+class TableBeside(Source):
+    """The only table of a folder whose recordings have no label otherwise; the last source that a folder can be."""
+
+    name = "a table beside recordings"
+    because = "no folder gives its recordings a label"
+
+    def recognises(self, given: Given) -> bool:
+        """Return whether this is a folder; the sources before have not recognised it."""
+        return given.folder is not None
+
+    def load(self, given: Given) -> Splits:
+        """Return the clips that the table lists.
+
+        Raises:
+            DataError: there is no table, or several can be read.
+        """
+        layout, request = given.layout, given.request
+        path = _only_table(layout)
+        try:
+            table = load_manifest(path, request.columns)
+        except DataError as exc:
+            raise DataError(f"{layout.unlabelled}. {path.name} beside them cannot be used: {exc}") from exc
+        splits = by_split(table, layout.root, request.names)
+        splits.notes += [f"{layout.root}: labels and recordings are those in {path.name}", *_not_listed(layout, table)]
+        return note_unused(splits, given.root, [path])
+
+
+def _only_table(layout: FolderLayout) -> Path:
+    tables = label_tables(layout.root)
+    if not tables:
+        archives = archives_note(layout.root)
+        below = [path for name in subfolders(layout.root) for path in label_tables(layout.root / name)]
+        hints = [f"Note: {archives}"] if archives else []
+        hints += [f"To use a table of a subfolder, add --train_file {below[0]}"] if below else []
+        raise DataError(". ".join([str(layout.unlabelled), *hints]))
+    if len(tables) > 1:
+        raise DataError(
+            f"{layout.unlabelled}. There are several tables: {and_more([path.name for path in tables])}. Name the one "
+            "to use with --train_file (and --eval_file, --test_file)"
+        )
+    return tables[0]
+
+
+def _not_listed(layout: FolderLayout, table: ClipTable) -> list[str]:
+    listed = {str(Path(clip.path).resolve()) for clip in table if clip.path is not None}
+    listing = list_recordings(layout.root)
+    others = [path for path in listing.paths if str(Path(path).resolve()) not in listed]
+    if not others:
+        return []
+    where = and_more([str(Path(path).relative_to(layout.root)) for path in others])
+    return [f"{layout.root}: did not use {counted(len(others), 'recording')} that no row of the table names: {where}"]
