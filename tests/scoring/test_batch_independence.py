@@ -96,7 +96,7 @@ def test_one_answer_whatever_the_way(kind: str, overrides: dict[str, object], tm
     )  # fmt: skip
     trainer = AudioTrainer(audio, arguments, usable(paths), usable(paths))
     audio.model.train()
-    np.testing.assert_allclose(trainer.score(usable(paths)), alone, atol=1e-4)
+    np.testing.assert_allclose(trainer.scorer.score(usable(paths)), alone, atol=1e-4)
 
     classifier = Classifier(load_trained(ModelSource(name_or_path=str(tmp_path / "saved"))), device="cpu")
     np.testing.assert_allclose(classifier.predict_proba([str(path) for path in paths]), softmax(alone), atol=1e-4)

@@ -30,8 +30,8 @@ from earmark.settings.given_values import _OTHER_NAMES, read_file, read_values, 
 from earmark.settings.model_flags import ModelArguments
 from earmark.settings.train_settings import TRAIN_CLASSES, from_keywords, parse_example, parse_train
 from earmark.settings.training_flags import TrainingArguments
+from earmark.train.run_facts import result_settings
 from earmark.train.search_space import parse_space
-from earmark.train.trainer import result_settings
 
 ALL = [(command.name, one) for command in COMMANDS.values() for one in flags_of(*command.settings).values()]
 

@@ -34,7 +34,7 @@ def clips(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 @pytest.mark.parametrize("kind", sorted(ARCHITECTURES))
 def test_every_architecture_trains_on_it(kind: str, clips: dict[str, Any], tmp_path: Path) -> None:
     trainer = make_trainer(build(kind, length_s=0.3), clips, tmp_path, max_steps=3, **SETTINGS)
-    inputs = trainer._prepare_inputs(next(iter(trainer.get_train_dataloader())))
+    inputs = trainer.model_inputs(next(iter(trainer.get_train_dataloader())))
     assert isinstance(inputs["labels"], MixedLabels)
     trainer.train()
     losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
@@ -46,7 +46,7 @@ def test_what_is_hidden_and_mixed_reaches_the_model(clips: dict[str, Any], tmp_p
     def inputs_with(**settings: Any) -> torch.Tensor:
         trainer = make_trainer(build("whisper", length_s=0.4), clips, tmp_path, **settings)
         batch = trainer.train_dataset.__getitems__([0, 1, 2, 3])
-        prepared: torch.Tensor = trainer._prepare_inputs(batch)["input_features"]
+        prepared: torch.Tensor = trainer.model_inputs(batch)["input_features"]
         return prepared
 
     plain = inputs_with()
@@ -90,7 +90,7 @@ def test_clips_of_one_length_make_batches_of_one_length_and_masks_at_other_speed
         width = batch["samples"].shape[1]
         assert batch.get("num_samples", torch.full((2,), width)).tolist() == pytest.approx(lengths, abs=1)
         assert width == (max(lengths) if kind == "whisper" else 0.375 * RATE_HZ)  # whisper pads to its second
-        inputs = trainer._prepare_inputs(batch)
+        inputs = trainer.model_inputs(batch)
         if kind != "whisper":
             assert inputs["attention_mask"].sum(dim=1).tolist() == pytest.approx(lengths, abs=1)
     trainer.train()
@@ -115,7 +115,7 @@ def test_validation_is_not_augmented(clips: dict[str, Any], tmp_path: Path) -> N
     changed = make_trainer(build("tc_resnet", length_s=0.3), clips, tmp_path, **SETTINGS)
     figures = plain.evaluate(), changed.evaluate()
     assert figures[0]["eval_loss"] == figures[1]["eval_loss"]
-    np.testing.assert_array_equal(plain.score(clips["validation"]), changed.score(clips["validation"]))
+    np.testing.assert_array_equal(plain.scorer.score(clips["validation"]), changed.scorer.score(clips["validation"]))
 
 
 @pytest.mark.parametrize("kind", sorted(ARCHITECTURES))

@@ -35,7 +35,7 @@ def test_a_frozen_body_learns_from_classes_equally_often(tmp_path: Path) -> None
     trainer = make_trainer(build("sew", "encoder"), usable(folder), tmp_path / "out", sampler="balanced")
     with ExitStack() as stack:
         trainer.keep_frozen(stack, tmp_path / "frozen", small_only=False)
-        sampler = trainer._get_train_sampler()
+        sampler = trainer.train_sampler()
         heard = np.bincount(trainer.train_dataset.labels[np.array(list(sampler)) % 15])
         assert sorted(heard) == [7, 8]
         trainer.train()

@@ -84,7 +84,7 @@ def test_every_epoch_trains_on_every_clip_once_in_few_shapes(
         longest = lengths[rows].max()
         assert width == clips.edges[clips.edges >= longest][0]
         assert num_samples == lengths[rows].tolist() or (num_samples is None and (lengths[rows] == width).all())
-    assert trainer.trained_clips == 3 * NUM_CLIPS
+    assert trainer.clock.clips == 3 * NUM_CLIPS
 
 
 def test_clips_longer_than_the_model_takes_are_in_the_last_bucket(recorded: Recorded, tmp_path: Path) -> None:
@@ -159,11 +159,11 @@ def test_where_there_are_no_buckets(
     }
     with caplog.at_level(logging.INFO):
         for name, trainer in trainers.items():
-            sampler = trainer._get_train_sampler()
+            sampler = trainer.train_sampler()
             assert isinstance(sampler, SequentialSampler) or sampler.bucket.max() == 0, name
             assert (trainer.train_dataset.edges is None) == (name != "another sampler"), name
     trainers["waste of 1"].train()
     assert [sorted(flat(batches)) for batches in recorded.epochs()] == [list(range(NUM_CLIPS))] * 2
     lengths = mixed["train"].waveforms.num_samples
     assert recorded.widths == [int(lengths[rows].max()) for rows in recorded.rows]
-    assert make_trainer(build(), mixed, tmp_path)._get_train_sampler().bucket.max() > 0
+    assert make_trainer(build(), mixed, tmp_path).train_sampler().bucket.max() > 0

@@ -18,7 +18,7 @@ from earmark.scoring.decide import Fitted
 from earmark.store.usable import UsableClips
 from earmark.tasks import softmax
 from earmark.tasks.decision import Decision
-from earmark.train.judge_splits import judge_splits, score_windows
+from earmark.train.judge_splits import judge_splits
 from earmark.train.prepared_data import PreparedData
 from tests.tiny import ARCHITECTURES, overrides
 from tests.train.small import build, make_trainer, mixed_lengths_s, usable, write_clips
@@ -35,9 +35,11 @@ def prepared(clips: dict[str, UsableClips]) -> PreparedData:
 def test_windows_of_clips_give_what_the_loop_gives(tmp_path: Path) -> None:
     clips = usable(write_clips(tmp_path / "clips", mixed_lengths_s(9, longest_s=1.0)))
     trainer = make_trainer(build(length_s=0.3), clips, tmp_path / "out")
-    windows = score_windows(trainer, clips["train"], "train")
+    windows = trainer.scorer.score_windows(clips["train"], "train")
     assert len(windows.logits) > windows.num_clips == 9
-    np.testing.assert_allclose(softmax(windows.clips_logits()), softmax(trainer.score(clips["train"])), atol=1e-6)
+    np.testing.assert_allclose(
+        softmax(windows.clips_logits()), softmax(trainer.scorer.score(clips["train"])), atol=1e-6
+    )
 
 
 def test_a_run_of_long_clips_answers_after_saving_as_it_was_judged(
@@ -48,7 +50,7 @@ def test_a_run_of_long_clips_answers_after_saving_as_it_was_judged(
     clips = usable(write_clips(tmp_path / "clips", mixed_lengths_s(12, longest_s=1.0)))
     audio = build(length_s=0.3)
     trainer = make_trainer(audio, clips, tmp_path / "out", calibrate=True, reject_target_precision=0.6)
-    judged = judge_splits(trainer, prepared(clips))
+    judged = judge_splits(trainer.scorer, prepared(clips))
     assert audio.decision.temperature != 1.0
     assert audio.decision.fitted["clips"] == 4
     audio.save(tmp_path / "saved")
@@ -66,10 +68,10 @@ def test_a_probe_is_calibrated_on_its_embeddings(tmp_path: Path, monkeypatch: py
     trainer = make_trainer(build("sew", "encoder"), clips, tmp_path / "out", calibrate=True)
     with ExitStack() as stack:
         trainer.keep_frozen(stack, tmp_path / "frozen", small_only=False)
-        assert trainer.probes
-        judged = judge_splits(trainer, prepared(clips))
+        assert trainer.scorer.probes
+        judged = judge_splits(trainer.scorer, prepared(clips))
     np.testing.assert_allclose(
-        judged["validation"].logits, trainer.score(clips["validation"]) / np.float32(1.5), rtol=1e-6
+        judged["validation"].logits, trainer.scorer.score(clips["validation"]) / np.float32(1.5), rtol=1e-6
     )
 
 

@@ -54,7 +54,7 @@ def test_the_saved_model_answers_as_the_regression_does(
     audio = build(kind)
     check_head(audio)
     trainer = make_trainer(audio, clips, tmp_path / "run")
-    fit_few_shot(trainer, clips["train"])
+    fit_few_shot(audio, trainer.given, clips["train"])
     audio.save(tmp_path / "saved")
     loaded = load_trained(ModelSource(name_or_path=str(tmp_path / "saved")))
     waveforms = list(clips["validation"].waveforms.iterate(range(4)))
@@ -141,10 +141,8 @@ def test_one_clip_a_class_and_three_classes(base: Path, tmp_path: Path) -> None:
 def test_long_clips_count_as_the_mean_of_their_windows(tmp_path: Path) -> None:
     clips = usable(write_clips(tmp_path / "clips", [1.3, 0.4, 1.3, 0.4, 1.3, 0.4]))
     audio = build("wav2vec2", length_s=0.5)
-    trainer = make_trainer(audio, clips, tmp_path / "run")
-    fit_few_shot(trainer, clips["train"])
-    assert trainer.fitted_head is not None
-    assert trainer.fitted_head.clips == 6
+    fitted = fit_few_shot(audio, make_trainer(audio, clips, tmp_path / "run").given, clips["train"])
+    assert fitted.clips == 6
 
 
 @pytest.mark.parametrize("num_classes", [2, 4])

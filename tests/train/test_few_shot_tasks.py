@@ -128,7 +128,7 @@ def test_the_saved_model_gives_the_logits_of_the_regression(
     audio = build()
     check_head(audio)
     trainer = make_trainer(audio, clips, tmp_path / "run")
-    fit_few_shot(trainer, clips["train"])
+    fit_few_shot(audio, trainer.given, clips["train"])
     fold_unit(audio.model)
     audio.save(tmp_path / "saved")
     loaded = load_trained(ModelSource(name_or_path=str(tmp_path / "saved")))

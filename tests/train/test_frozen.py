@@ -117,11 +117,11 @@ def test_training_on_kept_features_is_training_on_the_clips(
         convolved = sum(name == "feature_extractor.conv_layers.0.conv" for name in called)
         if root is None:
             assert convolved == len(losses[0])  # once a step
-            assert trainer.frozen_s == 0
+            assert trainer.clock.frozen_s == 0
         else:
             assert convolved <= 1 + len(clips["train"].table)  # once for the width, then once a clip or batch
             assert trainer.train_dataset.stage == "features"
-            assert trainer.frozen_s > 0
+            assert trainer.clock.frozen_s > 0
             assert (trainer.train_dataset.edges is not None) == (lengths == "mixed")
     assert len(losses[0]) == 2 * -(-len(clips["train"].table) // 4)
     assert losses[0][0] != pytest.approx(losses[0][-1], abs=1e-4)  # something was learned
@@ -185,7 +185,7 @@ def test_a_probe_answers_as_the_saved_model(kind: str, mixed: dict[str, UsableCl
     before = weights(audio)
     trainer = make_trainer(audio, mixed, tmp_path / "out", learning_rate=1e-2)
     train(trainer, tmp_path / "store")
-    assert trainer.probes
+    assert trainer.scorer.probes
     changed = {name for name, value in weights(audio).items() if not torch.equal(value, before[name])}
     assert changed
     assert not any(name in changed for name, _ in audio.model.named_buffers())  # batch norms saw no clip
@@ -195,7 +195,7 @@ def test_a_probe_answers_as_the_saved_model(kind: str, mixed: dict[str, UsableCl
     saved = load_trained(ModelSource(name_or_path=str(tmp_path / "saved")))
     for clips in mixed.values():
         logits = score_table(saved.model, saved.frontend, clips.waveforms, batch_size=1, device=CPU)
-        np.testing.assert_allclose(trainer.score(clips), logits, atol=1e-5)
+        np.testing.assert_allclose(trainer.scorer.score(clips), logits, atol=1e-5)
 
 
 @pytest.mark.parametrize("kind", sorted(ARCHITECTURES))
@@ -242,9 +242,9 @@ def test_windows_of_long_validation_clips_are_scored_by_the_whole_model(tmp_path
     audio = build("wav2vec2", "encoder", length_s=0.4)
     trainer = make_trainer(audio, clips, tmp_path / "out", learning_rate=1e-2)
     train(trainer, tmp_path / "store")
-    assert trainer.probes
+    assert trainer.scorer.probes
     whole = score_table(audio.model, audio.frontend, clips["validation"].waveforms, batch_size=1, device=CPU)
-    np.testing.assert_allclose(trainer.score(clips["validation"]), whole, atol=1e-5)
+    np.testing.assert_allclose(trainer.scorer.score(clips["validation"]), whole, atol=1e-5)
 
 
 # both
@@ -263,7 +263,7 @@ def test_clips_that_are_cut_at_random_are_computed_anew(
         "the frozen part is computed in every epoch: some clips are longer than 0.4 s and cut at random places"
     ]
     assert trainer.train_dataset is before
-    assert not trainer.probes
+    assert not trainer.scorer.probes
     assert not (tmp_path / "store").exists()
 
 

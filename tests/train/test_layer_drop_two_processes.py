@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from earmark.errors import UsageError
-from earmark.train.trainer import _finding_unused
+from earmark.train.for_trainer import finding_unused
 from tests.tiny import ARCHITECTURES, write_tones
 
 
@@ -55,6 +55,6 @@ def test_settings_that_cannot_train(settings: dict[str, Any], said: str) -> None
     plain: dict[str, Any] = {"gradient_checkpointing_kwargs": None, "ddp_find_unused_parameters": None}
     args = SimpleNamespace(world_size=2, **{**plain, **settings})
     with pytest.raises(UsageError, match=f"{said} cannot train in several processes"):
-        _finding_unused(args, Wav2Vec2Config(layerdrop=0.1))
-    kept = _finding_unused(args, Wav2Vec2Config(layerdrop=0.0))
+        finding_unused(args, Wav2Vec2Config(layerdrop=0.1))
+    kept = finding_unused(args, Wav2Vec2Config(layerdrop=0.0))
     assert kept.ddp_find_unused_parameters == args.ddp_find_unused_parameters

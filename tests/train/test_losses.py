@@ -159,7 +159,8 @@ def test_every_architecture_learns_from_our_loss(kind: str, bf16: bool, tmp_path
     )  # fmt: skip
     logged = trainer.train().training_loss
     expected = trainer.compute_loss_func(
-        {"logits": torch.from_numpy(trainer.score(clips["train"]))}, torch.from_numpy(trainer.train_dataset.labels)
+        {"logits": torch.from_numpy(trainer.scorer.score(clips["train"]))},
+        torch.from_numpy(trainer.train_dataset.labels),
     )
     # a batch norm hears the batch in training, which moves logits a little, those of TC-ResNet a lot
     rel = {"tc_resnet": 1.0, "wav2vec2-conformer": 1e-2}.get(kind, 1e-4)

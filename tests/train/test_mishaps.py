@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from earmark.clips.clip import ClipTable
 from earmark.errors import DataError, DeviceError
 from earmark.store.usable import UsableClips
 from earmark.train.checkpoints import checkpoints_in
@@ -34,12 +35,12 @@ def spoil(trainer: AudioTrainer, row: int) -> None:
 
 
 def test_the_clips_of_the_first_bad_batch_are_found_later() -> None:
-    guard = LossGuard()
+    guard = LossGuard(ClipTable([], "none"))
     for i, loss in enumerate([1.0, 2.0, float("inf"), float("nan")]):
-        guard.add(torch.tensor(loss), torch.tensor([2 * i, 2 * i + 1]))
+        guard.add(torch.tensor(loss), torch.tensor([2 * i, 2 * i + 1]), step=i)
     assert guard.rows_of_first_bad() == [4, 5]
     assert guard.rows_of_first_bad() is None
-    guard.add(torch.tensor(1.0), torch.tensor([0]))
+    guard.add(torch.tensor(1.0), torch.tensor([0]), step=4)
     assert guard.rows_of_first_bad() is None
 
 

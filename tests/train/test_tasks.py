@@ -137,14 +137,14 @@ def test_a_probe_is_judged_in_the_unit_that_it_answers_in(task: Task, tmp_path: 
     trainer = make_trainer(audio, clips, tmp_path / "run", num_train_epochs=3)
     with ExitStack() as stack:
         trainer.keep_frozen(stack, tmp_path, small_only=False)
-        assert trainer.probes
+        assert trainer.scorer.probes
         trainer.train()
-        on_embeddings = trainer.score(clips["validation"])
-    trainer.probes = False
-    np.testing.assert_allclose(trainer.score(clips["validation"]), on_embeddings, rtol=1e-4, atol=1e-4)
-    before = trainer.score(clips["validation"])
+        on_embeddings = trainer.scorer.score(clips["validation"])
+    trainer.scorer.probes = False
+    np.testing.assert_allclose(trainer.scorer.score(clips["validation"]), on_embeddings, rtol=1e-4, atol=1e-4)
+    before = trainer.scorer.score(clips["validation"])
     fold_unit(audio.model)
-    np.testing.assert_allclose(trainer.score(clips["validation"]), before, rtol=1e-4, atol=1e-2)
+    np.testing.assert_allclose(trainer.scorer.score(clips["validation"]), before, rtol=1e-4, atol=1e-2)
 
 
 # -- from the shell to answers

@@ -9,7 +9,6 @@ import json
 import logging
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -19,7 +18,7 @@ from transformers.integrations.integration_utils import INTEGRATION_TO_CALLBACK,
 import earmark
 from earmark.cli.main import main, run_example
 from earmark.errors import DataError, Stopped, UsageError
-from earmark.train.trackers import Tracker, ended_trackers
+from earmark.train.trackers import Event, Tracker, ended_trackers
 from tests.tiny import overrides, save_model, write_tones
 from tests.train.small import build, make_trainer, usable
 
@@ -195,10 +194,8 @@ def test_an_error_ends_the_run_as_failed_and_a_stop_as_finished(
         monkeypatch.setitem(sys.modules, name, package)
         tracker = Tracker(name, _Opening(package), dict)
         args, state, control = told(tmp_path)
-        trainer: Any = SimpleNamespace(args=args, state=state, control=control, model=None, processing_class=None)
-        trainer.trackers = [tracker]
         tracker.on_train_begin(args, state, control)
-        with pytest.raises(type(error)), ended_trackers(trainer):
+        with pytest.raises(type(error)), ended_trackers([tracker], lambda: Event((args, state, control), {})):
             raise error
         return package
 

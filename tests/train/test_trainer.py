@@ -120,7 +120,7 @@ def test_validation_is_the_loop_that_predicts_whatever_the_precision_of_training
     audio.save(tmp_path / "saved")
     saved = load_trained(ModelSource(name_or_path=str(tmp_path / "saved")))
     logits = score_table(saved.model, saved.frontend, validation.waveforms, batch_size=1, device=torch.device("cpu"))
-    np.testing.assert_allclose(trainer.score(validation), logits, atol=1e-6)
+    np.testing.assert_allclose(trainer.scorer.score(validation), logits, atol=1e-6)
     metrics = compute_metrics(logits, targets_of(validation.table, audio.labels), audio.labels)
     assert figures["eval_accuracy"] == metrics.accuracy
     assert figures["eval_loss"] == pytest.approx(metrics.loss, abs=1e-6)

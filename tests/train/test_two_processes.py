@@ -113,7 +113,7 @@ def probe(folder: Path, clips: dict[str, UsableClips]) -> dict[str, Any]:
         trainer.train()
     if trainer.is_world_process_zero():
         trainer.audio.save(folder / "probe")
-    scores = trainer.score(clips["validation"])
+    scores = trainer.scorer.score(clips["validation"])
     return {"computed": watched.rows, "scores": scores.tolist(), "figures": trainer.evaluate()}
 
 
@@ -144,7 +144,7 @@ def work_of_three(folder: Path) -> None:
     """Score 7 clips and train on 20 in steps of 12."""
     clips = usable(folder / "odd")
     trainer = globally(12, folder, clips)
-    result = {"scores": trainer.score(clips["validation"]).tolist(), "figures": trainer.evaluate()}
+    result = {"scores": trainer.scorer.score(clips["validation"]).tolist(), "figures": trainer.evaluate()}
     result["global"] = trained(trainer)
     (folder / f"rank{os.environ['RANK']}_of_3.json").write_text(json.dumps(result))
     torch.distributed.destroy_process_group()
@@ -255,7 +255,7 @@ def test_three_score_and_learn_as_one(folder: Path, tmp_path: Path) -> None:
     told = [json.loads((folder / f"rank{rank}_of_3.json").read_text()) for rank in range(3)]
     clips = usable(folder / "odd")
     alone = globally(12, tmp_path, clips)
-    scores = alone.score(clips["validation"])
+    scores = alone.scorer.score(clips["validation"])
     assert len(scores) == 7
     figures = alone.evaluate()
     for of_rank in told:

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from transformers import TrainerCallback
 
+from earmark.batch.dataset import TrainingClips
 from earmark.bench.bench_setup import BenchClips, build_model
 from earmark.bench.flops import Shapes, flop_of_clip
 from earmark.bench.timing import Compute, Memory, Rate, forget_device_peak, matmul_peak, peak_memory, synchronize
@@ -37,7 +38,7 @@ class TrainFigures:
 
     Attributes:
         audio: the model.
-            frozen: what does not learn.
+        frozen: what does not learn.
         kept: ``"features"`` or ``"embeddings"`` where the frozen part was computed once, else ``None``.
         frozen_s: seconds that took, for all clips.
         rate: clips through the timed steps.
@@ -70,7 +71,11 @@ def bench_train(options: BenchOptions, clips: BenchClips, device: torch.device, 
     precision, _ = choose_precision(abilities(device), bf16=False, fp16=False)
     audio = build_model(options, clips)
     frozen = freeze(audio.model, options.freeze)
-    trainer = _TimedTrainer(audio, _arguments(options, device, precision, folder), clips, options)
+    args = _arguments(options, device, precision, folder)
+    trainer = AudioTrainer(audio, args, clips.usable, None, bucket_waste=options.bucket_waste)
+    timed = _TimedSteps(audio, options.skipped_steps)
+    trainer.add_callback(timed)
+    trainer.batch_observers.append(timed.note)
     forget_device_peak(device)
     with ExitStack() as stack:
         if options.keep_frozen:
@@ -78,15 +83,15 @@ def bench_train(options: BenchOptions, clips: BenchClips, device: torch.device, 
         trainer.train()
         kept = trainer.train_dataset
         memory = peak_memory(device)
-        flop = trainer.shapes.flop(lambda width: trainer.flop_of_width(width))
+        flop = timed.shapes.flop(lambda width: _flop_of_width(audio, kept, width, device))
     peak = matmul_peak(device, _DTYPES[precision])
     return TrainFigures(
         audio=audio,
         frozen=frozen,
         kept=kept.stage if isinstance(kept, FrozenClips) else None,
-        frozen_s=trainer.frozen_s,
-        rate=trainer.rate(),
-        compute=Compute(flop, trainer.shapes.useful_share, trainer.seconds, peak, _DTYPES[precision]),
+        frozen_s=trainer.clock.frozen_s,
+        rate=_rate(audio, kept, timed),
+        compute=Compute(flop, timed.shapes.useful_share, timed.seconds, peak, _DTYPES[precision]),
         memory=memory,
     )
 
@@ -113,47 +118,34 @@ def _arguments(options: BenchOptions, device: torch.device, precision: str, fold
     return training
 
 
-class _TimedTrainer(AudioTrainer):
-    """Trains as always and notes when, and on what shapes.
+class _TimedSteps(TrainerCallback):
+    """Times the steps behind the skipped ones, and notes their shapes; waits for the device at both ends only.
 
     Attributes:
         shapes: of the timed steps' batches.
         seconds: the timed steps took.
     """
 
-    def __init__(self, audio: AudioModel, args: Any, clips: BenchClips, options: BenchOptions) -> None:
-        super().__init__(audio, args, clips.usable, None, bucket_waste=options.bucket_waste)
+    def __init__(self, audio: AudioModel, skipped_steps: int) -> None:
         self.shapes = Shapes()
         self.seconds = 0.0
-        self.skipped_steps = options.skipped_steps
-        self.add_callback(_StepClock(self))
+        self._frontend = audio.frontend
+        self._left_to_skip = self._skipped_steps = skipped_steps
+        self._begun = 0.0
 
-    def training_step(self, model: Any, inputs: dict[str, torch.Tensor], *args: Any, **kwargs: Any) -> Any:
-        """One step; its shapes are noted where it is timed."""
-        if self.state.global_step >= self.skipped_steps:
-            self._note(inputs)
-        return super().training_step(model, inputs, *args, **kwargs)
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self._left_to_skip -= 1
+        if state.global_step == self._skipped_steps:
+            synchronize(args.device)
+            self._begun = time.perf_counter()
+        elif state.global_step == state.max_steps:
+            synchronize(args.device)
+            self.seconds = time.perf_counter() - self._begun
 
-    def rate(self) -> Rate:
-        """Clips and sound of the timed steps."""
-        clips = self.train_dataset
-        units = clips.num_frames.sum() if isinstance(clips, FrozenClips) else clips.lengths.sum()
-        audio_s = self.shapes.own * clips.lengths.sum() / units / self.audio.frontend.sampling_rate_hz
-        return Rate(self.shapes.clips, float(audio_s), self.seconds)
-
-    def flop_of_width(self, width: int) -> int:
-        """Operations of one clip that was padded to ``width``, forward and backward."""
-        clips = self.train_dataset
-        if not isinstance(clips, FrozenClips):
-            inputs = {"samples": torch.zeros(1, width)}
-        elif clips.stage == "features":
-            inputs = {"features": torch.zeros(1, width, clips.width)}
-        else:
-            inputs = {"embeddings": torch.zeros(1, clips.width)}
-        dtype = self.audio.model.forward.training_dtype
-        return flop_of_clip(self.audio, inputs, self.args.device, dtype, backward=True)
-
-    def _note(self, batch: dict[str, torch.Tensor]) -> None:
+    def note(self, batch: dict[str, torch.Tensor], loss: torch.Tensor) -> None:
+        """Add the shape of a batch to those of the timed steps."""
+        if self._left_to_skip > 0:
+            return
         clips = len(batch["labels"])
         if "embeddings" in batch:
             self.shapes.add(clips, 1, clips)
@@ -161,21 +153,22 @@ class _TimedTrainer(AudioTrainer):
         values, lengths = ("features", "num_frames") if "features" in batch else ("samples", "num_samples")
         width = batch[values].shape[1]
         own = int(batch[lengths].sum()) if lengths in batch else clips * width
-        frontend = self.audio.frontend
-        self.shapes.add(clips, frontend.max_samples if frontend.pads_itself else width, own)
+        self.shapes.add(clips, self._frontend.max_samples if self._frontend.pads_itself else width, own)
 
 
-class _StepClock(TrainerCallback):
-    """Times the steps behind the skipped ones; waits for the device at both ends only."""
+def _rate(audio: AudioModel, clips: TrainingClips | FrozenClips, timed: _TimedSteps) -> Rate:
+    """Clips and sound of the timed steps."""
+    units = clips.num_frames.sum() if isinstance(clips, FrozenClips) else clips.lengths.sum()
+    audio_s = timed.shapes.own * clips.lengths.sum() / units / audio.frontend.sampling_rate_hz
+    return Rate(timed.shapes.clips, float(audio_s), timed.seconds)
 
-    def __init__(self, trainer: _TimedTrainer) -> None:
-        self.trainer = trainer
-        self.begun = 0.0
 
-    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        if state.global_step == self.trainer.skipped_steps:
-            synchronize(args.device)
-            self.begun = time.perf_counter()
-        elif state.global_step == state.max_steps:
-            synchronize(args.device)
-            self.trainer.seconds = time.perf_counter() - self.begun
+def _flop_of_width(audio: AudioModel, clips: TrainingClips | FrozenClips, width: int, device: torch.device) -> int:
+    """Operations of one clip that was padded to ``width``, forward and backward."""
+    if not isinstance(clips, FrozenClips):
+        inputs = {"samples": torch.zeros(1, width)}
+    elif clips.stage == "features":
+        inputs = {"features": torch.zeros(1, width, clips.width)}
+    else:
+        inputs = {"embeddings": torch.zeros(1, clips.width)}
+    return flop_of_clip(audio, inputs, device, audio.model.forward.training_dtype, backward=True)

@@ -90,17 +90,6 @@ class Tones:
         return (self.samples[i].astype(np.float32) * _SCALE for i in indices)
 
 
-class _Recorder(AudioTrainer):
-    """Keeps the loss of every step."""
-
-    losses: list[torch.Tensor]
-
-    def training_step(self, *args: Any, **kwargs: Any) -> torch.Tensor:
-        loss = super().training_step(*args, **kwargs)
-        self.losses.append(loss.detach())
-        return loss
-
-
 def train_once(device: torch.device, precision: str, folder: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     """Train for :data:`STEPS` steps.
 
@@ -137,11 +126,12 @@ def train_once(device: torch.device, precision: str, folder: Path) -> tuple[dict
     )
     if args.device.type != device.type:
         raise DeviceError(f"--device {device}: training takes {args.device}; hide the other cards from it")
-    trainer = _Recorder(audio, args, _clips(), None)
-    trainer.losses = []
+    trainer = AudioTrainer(audio, args, _clips(), None)
+    of_steps: list[torch.Tensor] = []
+    trainer.batch_observers.append(lambda batch, loss: of_steps.append(loss.detach()))
     began_s = time.perf_counter()
     trainer.train()
-    losses = [float(loss) for loss in trainer.losses]
+    losses = [float(loss) for loss in of_steps]
     seconds = time.perf_counter() - began_s
     moved = {
         name: (weight.detach().cpu().float() - start[name]).numpy() for name, weight in audio.model.named_parameters()

@@ -27,8 +27,9 @@ from earmark.train.lora import add_adapters
 from earmark.train.plan import Plan
 from earmark.train.prepared_data import PreparedData
 from earmark.train.recipe import choose_rates, global_batch_size, training_needs
+from earmark.train.run_facts import result_settings
 from earmark.train.schedule import with_length
-from earmark.train.trainer import AudioTrainer, result_settings
+from earmark.train.trainer import AudioTrainer
 
 logger = logging.getLogger(__name__)
 
@@ -105,7 +106,7 @@ def make_trainer(
         raise NetworkError(f"--push_to_hub: {first_line(exc)}") from exc
     except (ValueError, RuntimeError, ImportError) as exc:  # how Transformers refuses settings that do not go together
         raise UsageError(first_line(exc)) from exc
-    set_tensorboard_folder(trainer, plan.run.logging_dir)
+    set_tensorboard_folder(trainer.trackers, plan.run.logging_dir)
     return trainer
 
 

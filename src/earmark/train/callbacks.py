@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from transformers import TrainerCallback
 from transformers.integrations import TensorBoardCallback
 from transformers.trainer_utils import IntervalStrategy, SaveStrategy
 
 from earmark.tasks.figures import metric_key
+from earmark.train.clip_progress import TrainingClock
 from earmark.train.schedule import evaluations_without_gain
+from earmark.train.trackers import Tracker
 from earmark.words import counted
-
-if TYPE_CHECKING:
-    from earmark.train.trainer import AudioTrainer
 
 logger = logging.getLogger(__name__)
 
@@ -57,6 +57,23 @@ def has_stopped_early(args: Any, state: Any) -> bool:
     return evaluations_without_gain(state.log_history, metric, higher_is_better=higher) >= args.early_stopping_patience
 
 
+def wins_by_loss(args: Any, state: Any, figures: Mapping[str, float]) -> bool:
+    """Return whether an evaluation is better than the best one so far by its loss, at an equal metric.
+
+    With early stopping, which is made for few clips, the loss decides between equal figures: of 30 validation clips
+    many epochs get the same number right, the first of them by chance. Transformers keeps the first.
+    """
+    if (
+        not args.early_stopping_patience
+        or figures.get(f"eval_{metric_key(args.metric_for_best_model)}") != state.best_metric
+    ):
+        return False
+    losses = [
+        row["eval_loss"] for row in state.log_history if row["step"] == state.best_global_step and "eval_loss" in row
+    ]
+    return bool(losses) and figures["eval_loss"] < losses[-1]
+
+
 def stopped_early(args: Any, state: Any) -> bool:
     """Return whether early stopping ended training before its last step."""
     return has_stopped_early(args, state) and state.global_step < state.max_steps
@@ -73,16 +90,16 @@ def why_stopped_early(args: Any, state: Any) -> str:
     )
 
 
-def set_tensorboard_folder(trainer: AudioTrainer, folder: str | None) -> None:
-    """Make the trainer's TensorBoard callback write its events to ``folder``.
+def set_tensorboard_folder(trackers: Sequence[Tracker], folder: str | None) -> None:
+    """Make the TensorBoard callback write its events to ``folder``.
 
     Transformers reads this folder from an environment variable only, which would also hold for the next run.
 
     Args:
-        trainer: before training; ``--report_to`` decides whether it has such a callback.
+        trackers: before training; ``--report_to`` decides whether TensorBoard is among them.
         folder: ``--logging_dir``; ``None`` keeps the default, ``runs/`` in the output folder.
     """
-    for tracker in trainer.trackers:
+    for tracker in trackers:
         if folder is not None and isinstance(tracker.callback, TensorBoardCallback):
             tracker.callback.logging_dir = str(Path(folder).expanduser())
 
@@ -90,15 +107,15 @@ def set_tensorboard_folder(trainer: AudioTrainer, folder: str | None) -> None:
 class EstimateTime(TrainerCallback):
     """Log once how long training takes, measured on its own first steps."""
 
-    def __init__(self, trainer: AudioTrainer) -> None:
-        self.trainer = trainer
+    def __init__(self, clock: TrainingClock) -> None:
+        self._clock = clock
         self._steps = 0
         self._began_at_s: float | None = None
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Start timing after the slow first steps; log after ten more steps, or ten seconds."""
         self._steps += 1
-        now_s = self.trainer.seconds_trained()
+        now_s = self._clock.seconds
         if self._steps == _SLOW_STEPS:
             self._began_at_s = now_s
         if self._began_at_s is None or self._steps == _SLOW_STEPS:

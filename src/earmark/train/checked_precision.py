@@ -50,7 +50,7 @@ from earmark.train.arguments import EarmarkTrainingArguments
 from earmark.train.cast_weights import set_attention
 from earmark.train.frozen import hears_mask, model_inputs
 from earmark.train.losses import make_loss
-from earmark.train.mishaps import is_out_of_memory, out_of_memory_as
+from earmark.train.out_of_memory import is_out_of_memory, out_of_memory_as
 from earmark.train.ranks import on_each_machine
 from earmark.train.recipe import global_batch_size
 from earmark.train.training_clips import training_clips
@@ -208,8 +208,10 @@ def _compare_several(model: Any, way: Way, there: Way, several: _Batch) -> tuple
 
 def _translated_out_of_memory(training: EarmarkTrainingArguments) -> AbstractContextManager[None]:
     return out_of_memory_as(
-        f"out of memory on {training.device} while the numerics of one clip are checked before training: training "
-        "needs more memory than that. Lower --max_length_seconds or choose a smaller model."
+        lambda: (
+            f"out of memory on {training.device} while the numerics of one clip are checked before training: training "
+            "needs more memory than that. Lower --max_length_seconds or choose a smaller model."
+        )
     )
 
 

@@ -7,9 +7,8 @@ average, so a checkpoint answers as it was judged, and the weights that training
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +20,8 @@ from torch import nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 from transformers import TrainerCallback
 
-from earmark.errors import OutputError, UsageError
+from earmark.errors import OutputError
 from earmark.scoring.table import rank_and_world
-from earmark.train.saving import CheckpointingTrainer
-
-logger = logging.getLogger(__name__)
 
 LEARNING_WEIGHTS = "weights_in_training.safetensors"
 
@@ -127,70 +123,59 @@ class WeightAverage:
                 dist.broadcast(values, src=0)
 
 
-class AveragingTrainer(CheckpointingTrainer):
-    """A trainer that judges, saves and keeps the average of the weights, where ``args.ema`` is set.
+class AveragedWeights(TrainerCallback):
+    """``--ema`` during training: keeps the average, and puts it in the model's place to score and save.
 
-    Raises:
-        UsageError: an average of weights that are spread over the ranks.
+    Args:
+        decay: of the average; ``None`` or 0 for none.
+
+    Attributes:
+        checkpoint: training resumes from it; ``None`` if it starts from the beginning.
     """
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self.average: WeightAverage | None = None
-        if not self.args.ema:
-            return
-        if self.is_fsdp_enabled or self.is_deepspeed_enabled:  # by the environment: the flags were refused before
-            raise UsageError("--ema averages whole weights, and FSDP and DeepSpeed spread them. Set --ema 0.")
-        self.add_callback(_Averages(self))
+    def __init__(self, decay: float | None) -> None:
+        self.checkpoint: Path | None = None
+        self._decay = decay
+        self._average: WeightAverage | None = None
 
-    def train(self, *args: Any, **kwargs: Any) -> Any:
-        """Trainer's own; the model ends with averaged weights: of the best checkpoint, or of the last step."""
-        output = super().train(*args, **kwargs)
-        if self.average is not None and not self.stops_early:
-            if not (self.args.load_best_model_at_end and self.state.best_model_checkpoint):
-                self.average.take_over()
-            self.average = None
-        return output
+    def on_train_begin(self, args: Any, state: Any, control: Any, model: Any = None, **kwargs: Any) -> None:
+        """Start the average with the weights of now, or resume that of the checkpoint that the model was loaded from.
 
-    def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
-        """Trainer's own, of the average."""
-        if self.average is None:
-            super().save_model(output_dir, _internal_call)
-            return
-        with self.average.used():
-            super().save_model(output_dir, _internal_call)
-        if self._aside is not None and self.args.should_save and not self.args.save_only_model:
-            self.average.save(Path(output_dir or self.args.output_dir))
-
-    def _evaluate(self, *args: Any, **kwargs: Any) -> Any:
-        if self.average is None:
-            return super()._evaluate(*args, **kwargs)
-        with self.average.used():
-            return super()._evaluate(*args, **kwargs)
-
-    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
-        super()._load_from_checkpoint(resume_from_checkpoint, model)
-        folder = Path(resume_from_checkpoint)
-        if self.args.ema:
-            self.average = WeightAverage(self.model, self.args.ema)
-            self.average.load(folder)
-        elif (folder / LEARNING_WEIGHTS).is_file():
-            raise OutputError(f"{folder}: holds averaged weights; go on with the --ema that the run was started with")
-
-
-class _Averages(TrainerCallback):
-    """Calls the average when there is something to do."""
-
-    def __init__(self, trainer: AveragingTrainer) -> None:
-        self.trainer = trainer
-
-    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        if self.trainer.average is None:
-            self.trainer.average = WeightAverage(self.trainer.model, args.ema)
+        Raises:
+            OutputError: the checkpoint is of a run with an average and this one has none, or the other way round.
+        """
+        folder = self.checkpoint
+        if not self._decay:
+            if folder is not None and (folder / LEARNING_WEIGHTS).is_file():
+                raise OutputError(
+                    f"{folder}: holds averaged weights; go on with the --ema that the run was started with"
+                )
+        elif self._average is None:
+            self._average = WeightAverage(model, self._decay)
+            if folder is not None:
+                self._average.load(folder)
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        assert self.trainer.average is not None, "made when training began"
-        self.trainer.average.update()
+        """Take in the weights of the step."""
+        if self._average is not None:
+            self._average.update()
+
+    @contextmanager
+    def used(self) -> Iterator[None]:
+        """The model has the averaged weights inside, if there are any. All ranks call this together."""
+        with nullcontext() if self._average is None else self._average.used():
+            yield
+
+    def save(self, folder: Path) -> None:
+        """Write into a checkpoint what training resumes from, beside the averaged weights that are its model."""
+        if self._average is not None:
+            self._average.save(folder)
+
+    def finish(self, *, best_is_loaded: bool) -> None:
+        """Leave the model with averaged weights for good: those of the best checkpoint, which it has, or of now."""
+        if self._average is not None and not best_is_loaded:
+            self._average.take_over()
+        self._average = None
 
 
 def average_fact(ema: float | None) -> Mapping[str, str]:

@@ -9,7 +9,6 @@ Shapes: N clips, D width of an embedding, C classes or labels; C is 1 for a numb
 from __future__ import annotations
 
 import logging
-import time
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -29,7 +28,7 @@ from earmark.train.losses import label_weights
 
 if TYPE_CHECKING:
     from earmark.models.build_model import AudioModel
-    from earmark.train.trainer import AudioTrainer
+    from earmark.train.arguments import EarmarkTrainingArguments
 
 logger = logging.getLogger(__name__)
 
@@ -52,25 +51,22 @@ def check_head(audio: AudioModel) -> None:
         _linear_part(audio.model)
 
 
-def fit_few_shot(trainer: AudioTrainer, clips: UsableClips) -> None:
-    """Fit the head of the trainer's model on embeddings of clips.
+def fit_few_shot(audio: AudioModel, args: EarmarkTrainingArguments, clips: UsableClips) -> FittedHead:
+    """Fit the head of a model on embeddings of clips.
 
     Embeddings are standardised, and the penalty of the regression is chosen by cross-validation over the clips, by the
     log-likelihood, so that probabilities are worth something too. A clip longer than the model's limit counts as the
     mean of its windows. With several processes, each fits the same head.
 
     Args:
-        trainer: with a model that passed :func:`check_head`.
+        audio: with a model that passed :func:`check_head`.
+        args: device, batch size, seed and class weights.
         clips: to fit on.
     """
-    began_s = time.perf_counter()
-    model = trainer.audio.model.to(trainer.args.device)
-    embeddings = _before_linear(model, _embeddings(trainer, clips))
-    weights, bias, fitted = _FITS[trainer.audio.task](trainer, clips, embeddings)
+    model = audio.model.to(args.device)
+    embeddings = _before_linear(model, _embeddings(audio, args, clips))
+    weights, bias, fitted = _FITS[audio.task](audio, args, clips, embeddings)
     put_into_head(model, weights, bias)
-    trainer.fitted_head = fitted
-    trainer.training_s = time.perf_counter() - began_s
-    trainer.trained_clips = len(embeddings)
     figure = fitted.cross_validated
     logger.info(
         "few shot: a head of %d x %d fitted on %s clips (%s), penalty C %g%s",
@@ -80,19 +76,24 @@ def fit_few_shot(trainer: AudioTrainer, clips: UsableClips) -> None:
         fitted.penalty_c,
         "" if figure is None else f", {fitted.title} {figure:.4f} across folds of these clips",
     )
+    return fitted
 
 
 _Fitted = tuple[np.ndarray, np.ndarray, FittedHead]  # weights (C, D), bias (C,), how
 
 
-def _fit_classes(trainer: AudioTrainer, clips: UsableClips, embeddings: np.ndarray) -> _Fitted:
-    targets = targets_of(clips.table, trainer.audio.labels)
-    return fit_classes(embeddings, targets, balanced=_is_balanced(trainer), seed=trainer.args.seed)
+def _fit_classes(
+    audio: AudioModel, args: EarmarkTrainingArguments, clips: UsableClips, embeddings: np.ndarray
+) -> _Fitted:
+    targets = targets_of(clips.table, audio.labels)
+    return fit_classes(embeddings, targets, balanced=_is_balanced(args), seed=args.seed)
 
 
-def _fit_labels(trainer: AudioTrainer, clips: UsableClips, embeddings: np.ndarray) -> _Fitted:
-    labels = trainer.audio.labels
-    targets = targets_of(clips.table, labels, trainer.audio.task)
+def _fit_labels(
+    audio: AudioModel, args: EarmarkTrainingArguments, clips: UsableClips, embeddings: np.ndarray
+) -> _Fitted:
+    labels = audio.labels
+    targets = targets_of(clips.table, labels, audio.task)
     everywhere = [labels[i] for i in np.flatnonzero(np.all(targets, axis=0))]
     if everywhere:
         more = f" and {len(everywhere) - _NAMED} more" if len(everywhere) > _NAMED else ""
@@ -102,33 +103,34 @@ def _fit_labels(trainer: AudioTrainer, clips: UsableClips, embeddings: np.ndarra
             more,
             (len(targets) + 1) / (len(targets) + 2),
         )
-    weights = label_weights("balanced", labels, targets) if _is_balanced(trainer) else None
-    return fit_labels(embeddings, targets, _folds(trainer, clips), positive_weights=weights)
+    weights = label_weights("balanced", labels, targets) if _is_balanced(args) else None
+    return fit_labels(embeddings, targets, _folds(args, clips), positive_weights=weights)
 
 
-def _fit_number(trainer: AudioTrainer, clips: UsableClips, embeddings: np.ndarray) -> _Fitted:
-    numbers = targets_of(clips.table, trainer.audio.labels, trainer.audio.task)
-    weights, bias, fitted = fit_number(embeddings, numbers, _folds(trainer, clips))
-    mean, deviation = trainer.audio.model.forward.unit  # the head answers in deviations until it is saved
+def _fit_number(
+    audio: AudioModel, args: EarmarkTrainingArguments, clips: UsableClips, embeddings: np.ndarray
+) -> _Fitted:
+    numbers = targets_of(clips.table, audio.labels, audio.task)
+    weights, bias, fitted = fit_number(embeddings, numbers, _folds(args, clips))
+    mean, deviation = audio.model.forward.unit  # the head answers in deviations until it is saved
     return weights / deviation, (bias - mean) / deviation, fitted
 
 
 _FITS = {Task.SINGLE_LABEL: _fit_classes, Task.MULTI_LABEL: _fit_labels, Task.REGRESSION: _fit_number}
 
 
-def _is_balanced(trainer: AudioTrainer) -> bool:
-    return bool(trainer.args.class_weights == "balanced")
+def _is_balanced(args: EarmarkTrainingArguments) -> bool:
+    return bool(args.class_weights == "balanced")
 
 
-def _folds(trainer: AudioTrainer, clips: UsableClips) -> list[str]:
+def _folds(args: EarmarkTrainingArguments, clips: UsableClips) -> list[str]:
     """The fold of each clip; whole groups and recordings, each fold with its share of every label."""
     count = min(_FOLDS, count_groups(clips.table))
-    return make_folds(clips.table, count, trainer.args.seed)
+    return make_folds(clips.table, count, args.seed)
 
 
-def _embeddings(trainer: AudioTrainer, clips: UsableClips) -> np.ndarray:
+def _embeddings(audio: AudioModel, args: EarmarkTrainingArguments, clips: UsableClips) -> np.ndarray:
     """Of clips, float64 (N, D)."""
-    audio, args = trainer.audio, trainer.args
     windows = WindowsOfClips(clips.waveforms, audio.frontend.max_samples)
     rows = score_table(
         EmbeddingModel(audio.model),

@@ -12,10 +12,11 @@ from __future__ import annotations
 
 import copy
 import logging
+import math
 import secrets
 import shutil
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -37,6 +38,7 @@ from earmark.scoring.inference import batches_of_like_length, scoring
 from earmark.scoring.table import rank_and_world
 from earmark.store.flat_file import FlatFile
 from earmark.threads import watch
+from earmark.train.arguments import EarmarkTrainingArguments
 from earmark.train.ranks import on_each_machine, this_machine
 
 logger = logging.getLogger(__name__)
@@ -155,6 +157,37 @@ class FrozenClips(Dataset[dict[str, torch.Tensor]]):
         if (frames < longest).any():
             batch["num_frames"] = torch.from_numpy(frames)
         return batch
+
+
+def keep_frozen(
+    audio: AudioModel,
+    clips: TrainingClips,
+    args: EarmarkTrainingArguments,
+    stack: ExitStack,
+    root: Path,
+    *,
+    small_only: bool,
+) -> tuple[FrozenClips, float] | None:
+    """Compute what the frozen part of a model makes of its training clips, if that saves work.
+
+    Args:
+        audio: model, frozen as it will be trained; it moves to the device.
+        clips: training clips.
+        args: length of training, device and batch size.
+        stack: deletes the files when it closes.
+        root: folder to put them in.
+        small_only: see :func:`stage_to_keep`.
+
+    Returns:
+        The clips, and the seconds it took; ``None`` if the model computes everything in every epoch.
+    """
+    epochs = math.inf if args.max_steps > 0 or args.num_train_epochs is None else args.num_train_epochs
+    stage = stage_to_keep(audio, clips, epochs, small_only=small_only)
+    if stage is None:
+        return None
+    audio.model.to(args.device)
+    batch_size = args.per_device_eval_batch_size
+    return stack.enter_context(frozen_clips(audio, clips, stage, root=root, device=args.device, batch_size=batch_size))
 
 
 @contextmanager
@@ -290,6 +323,21 @@ def _compute(
     rows.close()
     if count > 1:
         dist.barrier(machine.group)
+
+
+def input_shape(model: Any, batch: Mapping[str, Any]) -> tuple[int, ...]:
+    """Shape of a model's main input, which a batch stands for if the frozen part of the model was computed before.
+
+    Args:
+        model: classifier.
+        batch: what the model takes.
+    """
+    if model.main_input_name in batch:
+        return tuple(batch[model.main_input_name].shape)
+    if "features" not in batch:  # embeddings: no step computes the body
+        return (0,)
+    clips, frames, _ = batch["features"].shape
+    return clips, frames * model.config.inputs_to_logits_ratio
 
 
 def hears_mask(audio: AudioModel) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import logging
 import math
+import time
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -12,14 +13,16 @@ from earmark.errors import EarmarkError, OutputError, Stopped, first_line
 from earmark.progress import is_main_process
 from earmark.scoring.diagnosis import Schedule
 from earmark.store.waveforms import default_store_root
+from earmark.train.augmentation import AugmentationSounds
 from earmark.train.callbacks import stopped_early, why_stopped_early
 from earmark.train.checkpoints import set_aside_later
 from earmark.train.few_shot import fit_few_shot
+from earmark.train.finished import FinishedTraining
+from earmark.train.linear_fits import FittedHead
 from earmark.train.plan import Plan
 from earmark.train.prepared_data import PreparedData
 from earmark.train.ranks import on_main_process
 from earmark.train.recipe import global_batch_size, is_wav2vec2_base, warn_of_collapse
-from earmark.train.stopping import StopOnSignal
 from earmark.train.trainer import AudioTrainer
 from earmark.words import counted, every
 
@@ -28,29 +31,54 @@ logger = logging.getLogger(__name__)
 _CANNOT_WRITE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM}
 
 
-def learn(plan: Plan, trainer: AudioTrainer, prepared: PreparedData) -> None:
+def learn(plan: Plan, trainer: AudioTrainer, prepared: PreparedData, sounds: AugmentationSounds) -> FinishedTraining:
     """Fit the head, or train epochs with the output of a frozen part computed once.
+
+    Args:
+        plan: of the run.
+        trainer: with its model.
+        prepared: clips.
+        sounds: what augmentation uses.
+
+    Returns:
+        What the training has left.
 
     Raises:
         Stopped: a signal ended training, and a checkpoint is saved.
         OutputError: the disk is full, or the checkpoint cannot be resumed.
     """
     if plan.model.few_shot:
-        fit_few_shot(trainer, prepared.train)
-        return
+        began_s = time.perf_counter()
+        fitted = fit_few_shot(trainer.audio, trainer.args, prepared.train)
+        trainer.clock.add(time.perf_counter() - began_s, fitted.clips)
+        return _finished(trainer, sounds, fitted)
     _log_schedule(plan, trainer, len(prepared.train.table))
     with ExitStack() as stack:
         root = Path(plan.data.store_dir) if plan.data.store_dir else default_store_root()
         trainer.keep_frozen(stack, root, small_only=plan.data.store == "off")
         _train(trainer, plan.checkpoint)
+        return _finished(trainer, sounds, None)
+
+
+def _finished(trainer: AudioTrainer, sounds: AugmentationSounds, fitted: FittedHead | None) -> FinishedTraining:
+    clock = trainer.clock
+    return FinishedTraining(
+        trainer.audio,
+        trainer.given,
+        trainer.state,
+        num_clips=len(trainer.train_dataset),
+        training_s=clock.frozen_s + clock.seconds,
+        trained_clips=clock.clips,
+        sounds=sounds,
+        fitted_head=fitted,
+    )
 
 
 def _train(trainer: AudioTrainer, checkpoint: str | None) -> None:
     if checkpoint is not None:
         on_main_process(lambda: set_aside_later(Path(checkpoint), Path(trainer.args.output_dir)))
     try:
-        with StopOnSignal() as signals:
-            trainer.add_callback(signals)
+        with trainer.signals:
             trainer.train(resume_from_checkpoint=checkpoint)
     except OSError as exc:
         if exc.errno not in _CANNOT_WRITE:
@@ -59,14 +87,15 @@ def _train(trainer: AudioTrainer, checkpoint: str | None) -> None:
     except EarmarkError:
         raise
     except Exception as exc:  # safetensors, torch and pickle share no base class for a damaged file
-        if checkpoint is None or trainer.has_begun:
+        if checkpoint is None or trainer.clock.has_begun:
             raise
         raise OutputError(
             f"{checkpoint}: cannot be resumed: the checkpoint is damaged or belongs to another model "
             f"({first_line(exc)}). Name another one with --resume_from_checkpoint."
         ) from exc
-    if signals.stopped:
-        at = f"stopped by {signals.stopped} after step {trainer.state.global_step:,} of {trainer.state.max_steps:,}"
+    if trainer.stops_early:
+        signal, state = trainer.signals.stopped, trainer.state
+        at = f"stopped by {signal} after step {state.global_step:,} of {state.max_steps:,}"
         if is_main_process() and not _checkpoint_of_now(trainer).is_dir():
             raise OutputError(f"{at}, and no checkpoint was written. --resume continues from the last one before")
         raise Stopped(f"{at}, saved; the same command with --resume continues")

@@ -2,27 +2,58 @@
 
 from __future__ import annotations
 
-import torch
+import logging
+from typing import Any
 
-_CHECKED_AFTER = 100  # batches, where nothing is logged or saved before
+import torch
+import torch.distributed as dist
+
+from earmark.clips.clip import ClipTable
+from earmark.errors import DataError
+from earmark.scoring.table import rank_and_world
+from earmark.words import and_more
+
+logger = logging.getLogger(__name__)
+
+_CHECKED_AFTER = 100  # batches, if nothing is logged or saved before
+_NAMED = 8  # clips of a batch in a message
 
 
 class LossGuard:
-    """Remembers losses on their device until they are looked at, all at once."""
+    """Remembers losses on their device until they are looked at, all at once.
 
-    def __init__(self) -> None:
+    Args:
+        table: the clips that the model is trained on.
+    """
+
+    def __init__(self, table: ClipTable) -> None:
+        self._table = table
         self._losses: list[torch.Tensor] = []
         self._rows: list[torch.Tensor] = []
 
-    @property
-    def is_due(self) -> bool:
-        """Whether so many losses wait that they should be looked at."""
-        return len(self._losses) >= _CHECKED_AFTER
+    def add(self, loss: torch.Tensor, rows: torch.Tensor, step: int) -> None:
+        """Remember the loss (scalar) of a batch of clips, rows int64 (B,) of their table, in step ``step``.
 
-    def add(self, loss: torch.Tensor, rows: torch.Tensor) -> None:
-        """Remember the loss (scalar) of a batch of clips, rows int64 (B,) of their table."""
+        Raises:
+            DataError: see :meth:`check`, which is called if many losses wait.
+        """
         self._losses.append(loss)
         self._rows.append(rows)
+        if len(self._losses) >= _CHECKED_AFTER:
+            self.check(step)
+
+    def check(self, step: int) -> None:
+        """Look at the losses that wait. The trainer calls this before it logs, scores or saves.
+
+        Raises:
+            DataError: one of them is NaN or infinite.
+        """
+        rows = self.rows_of_first_bad()
+        if rows is not None:
+            raise DataError(
+                f"step {step} or shortly before: {self._bad(rows)}; look at these recordings, lower --learning_rate, "
+                "train in fp32, or leave such batches out with --on_nan_loss skip"
+            )
 
     def rows_of_first_bad(self) -> list[int] | None:
         """Rows of the first batch whose loss was not finite, ``None`` if all were; forgets what it has seen."""
@@ -32,3 +63,35 @@ class LossGuard:
             return None
         bad = (~torch.stack(losses).isfinite()).nonzero()
         return rows[int(bad[0])].tolist() if len(bad) else None
+
+    def replaced(
+        self, loss: torch.Tensor, model: Any, averages: list[tuple[torch.Tensor, torch.Tensor]], rows: Any, step: int
+    ) -> torch.Tensor:
+        """Return the loss of a batch, or one without a gradient if it is not finite on some rank.
+
+        Args:
+            loss: scalar.
+            model: whose weights learn from it.
+            averages: buffers and their values before the batch, which they get back.
+            rows: of the batch, int64 (B,).
+            step: that is being trained.
+        """
+        if _on_every_rank(bool(loss.isfinite())):
+            return loss
+        logger.warning("step %d: %s; skipped", step, self._bad(rows.tolist()))
+        for buffer, before in averages:
+            buffer.copy_(before)
+        zero: torch.Tensor = sum(weight.sum() * 0 for weight in model.parameters() if weight.requires_grad)
+        return zero
+
+    def _bad(self, rows: list[int]) -> str:
+        names = and_more([self._table[row].source for row in rows], _NAMED)
+        return f"the loss is NaN or infinite, of the batch {names}"
+
+
+def _on_every_rank(fine: bool) -> bool:
+    if rank_and_world()[1] == 1:
+        return fine
+    answers: list[bool | None] = [None] * dist.get_world_size()
+    dist.all_gather_object(answers, fine)
+    return all(answers)

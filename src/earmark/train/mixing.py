@@ -10,7 +10,8 @@ Shapes: B batch, W samples, P clips that are mixed with another, C classes.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 
@@ -19,7 +20,8 @@ from earmark.models.hidden_spans import hide
 from earmark.train.frozen import hears_mask, model_inputs
 
 
-class MixedLabels(NamedTuple):
+@dataclass(frozen=True)
+class MixedLabels:
     """Labels of clips that are mixed with others.
 
     Attributes:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from transformers.trainer_utils import SchedulerType
 
@@ -22,7 +21,7 @@ from earmark.runs.example_results import (
     write_results,
     write_state,
 )
-from earmark.runs.folder import RunFolder, finite, read_json, write_json
+from earmark.runs.folder import RunFolder, finite, write_json
 from earmark.runs.judged import Judged, write_predictions
 from earmark.runs.results import ResultsRow, markdown
 from earmark.scoring.decide import summary_line
@@ -33,77 +32,15 @@ from earmark.settings.model_flags import ModelArguments
 from earmark.train.arguments import EarmarkTrainingArguments
 from earmark.train.augmentation import describe_settings
 from earmark.train.callbacks import stopped_early
-from earmark.train.linear_fits import FittedHead
+from earmark.train.finished import FinishedTraining, TrainingFigures
 from earmark.train.prepared_data import PreparedData
-from earmark.train.recipe import global_batch_size, is_wav2vec2_base
+from earmark.train.recipe import is_wav2vec2_base
 from earmark.words import counted
-
-if TYPE_CHECKING:
-    from earmark.train.trainer import AudioTrainer
-
-
-@dataclass(frozen=True)
-class TrainingFigures:
-    """How training went.
-
-    Attributes:
-        steps: optimizer steps done.
-        epochs: passes over the training clips.
-        clips: clips trained on, repeats counted.
-        training_s: seconds spent training, evaluation and saving left out.
-        samples_per_second: clips a second over all devices; ``None`` if none was trained on.
-        global_batch_size: clips in one step.
-        learning_rate: peak rate.
-        best_checkpoint: the one that was kept; ``None`` when the last was.
-        few_shot: how the head was fitted instead of training epochs; ``None`` where they were trained.
-    """
-
-    steps: int
-    epochs: float
-    clips: int
-    training_s: float
-    samples_per_second: float | None
-    global_batch_size: int
-    learning_rate: float
-    best_checkpoint: str | None
-    few_shot: FittedHead | None = None
-
-    @classmethod
-    def of(cls, trainer: AudioTrainer) -> TrainingFigures:
-        """Read them off a trainer that has finished."""
-        args, state = trainer.args, trainer.state
-        training_s = trainer.frozen_s + trainer.training_s
-        clips = round((state.epoch or 0.0) * len(trainer.train_dataset))
-        best = state.best_model_checkpoint if args.load_best_model_at_end else None
-        return cls(
-            steps=state.global_step,
-            epochs=state.epoch or 0.0,
-            clips=clips,
-            training_s=training_s,
-            samples_per_second=trainer.trained_clips / training_s if trainer.trained_clips and training_s else None,
-            global_batch_size=global_batch_size(args),
-            learning_rate=args.learning_rate,
-            best_checkpoint=Path(best).name if best else None,
-            few_shot=trainer.fitted_head,
-        )
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the values for ``metrics.json``."""
-        return {**asdict(self), "few_shot": None if self.few_shot is None else self.few_shot.to_dict()}
-
-
-def keep_measured_speed(figures: TrainingFigures, folder: RunFolder) -> TrainingFigures:
-    """Return the figures with the time and speed of an earlier start, for a run with no step left to train."""
-    if not folder.metrics.is_file():
-        return figures
-    earlier = read_json(folder.metrics).get("train", {})
-    known = {name: earlier[name] for name in ("training_s", "samples_per_second") if name in earlier}
-    return replace(figures, **known)
 
 
 def write_reports(
     folder: RunFolder,
-    trainer: AudioTrainer,
+    training: FinishedTraining,
     figures: TrainingFigures,
     judged: Mapping[str, Judged],
     prepared: PreparedData,
@@ -119,80 +56,78 @@ def write_reports(
     """
     metrics = {"train": figures.to_dict(), **{split: one.to_dict() for split, one in judged.items()}}
     write_json(folder.metrics, metrics)
-    write_json(folder.history, finite(trainer.state.log_history))
-    _write_example_results(folder, trainer, figures, judged)
+    write_json(folder.history, finite(training.state.log_history))
+    write_results(folder, _train_results(folder, training, figures), _evaluation(training, judged))
+    write_state(folder, training.state)
     for split, one in judged.items():
         write_predictions(folder, split, one)
-    device_name = describe_device(trainer.args.device)
+    device_name = describe_device(training.args.device)
     with writing(folder.card) as stream:
-        stream.write(model_card(_card_facts(folder, trainer, figures, judged, data, model, device_name)))
+        stream.write(model_card(_card_facts(folder, training, figures, judged, data, model, device_name)))
     lines: list[str] = []
     warnings: list[str] = []
     row: ResultsRow | None = None
     for split, one in judged.items():
         lines += [f"{split}: {line}" for line in one.summary_lines()]
-    lines += [f"decision: {line}" for line in trainer.audio.decision.in_words(trainer.audio.labels)]
+    lines += [f"decision: {line}" for line in training.audio.decision.in_words(training.audio.labels)]
     if judged:
         split = "test" if "test" in judged else "validation"
-        row = _results_row(folder, trainer, figures, judged[split], split, model, device_name)
+        row = _results_row(folder, training, figures, judged[split], split, model, device_name)
         schedule = Schedule(
             figures.steps,
             figures.learning_rate,
             figures.global_batch_size,
             bool(model.model_name_or_path),
-            is_wav2vec2_base(trainer.audio.model.config, trainer.args, model.freeze),
-            stopped_early(trainer.args, trainer.state),
+            is_wav2vec2_base(training.audio.model.config, training.args, model.freeze),
+            stopped_early(training.args, training.state),
         )
         leaks = [f"{name}: {line}" for name, one in judged.items() for line in one.warnings()]
         warnings = [*leaks, *diagnose_splits({name: one.metrics for name, one in judged.items()}, schedule)]
         lines += [f"warning: {line}" for line in warnings]
         lines += ["", markdown([row])]
     if judged and page:
-        _write_page(folder, trainer, judged, prepared, data.group_column, warnings)
+        _write_page(folder, training, judged, prepared, data.group_column, warnings)
     if row is not None:
         row.save(folder)  # last: a run of a protocol that has it is finished, and not done again
     lines += ["", *_paths(folder, judged)]
     return metrics, "\n".join(lines)
 
 
-def _write_example_results(
-    folder: RunFolder, trainer: AudioTrainer, figures: TrainingFigures, judged: Mapping[str, Judged]
-) -> None:
-    """Write the files of Transformers' example, which evaluates with ``do_eval`` only."""
-    args = trainer.args
-    evaluation = None
-    if args.do_eval and "validation" in judged:
-        clips_a_batch = args.eval_batch_size * args.world_size
-        evaluation = eval_results(judged["validation"], clips_a_batch=clips_a_batch, epoch=figures.epochs)
-    write_results(folder, _train_results(folder, trainer, figures), evaluation)
-    write_state(folder, trainer.state)
-    test = (
-        {f"test_{name}": value for name, value in scalars(judged["test"].metrics).items()} if "test" in judged else {}
-    )
-    for tracker in trainer.trackers:
-        tracker.finish(trainer, {**(evaluation or {}), **test})
+def last_figures(training: FinishedTraining, judged: Mapping[str, Judged]) -> dict[str, float]:
+    """Return the figures of the model that is kept, with the prefixes ``eval_`` and ``test_``."""
+    test = scalars(judged["test"].metrics) if "test" in judged else {}
+    return {**(_evaluation(training, judged) or {}), **{f"test_{name}": value for name, value in test.items()}}
 
 
-def _train_results(folder: RunFolder, trainer: AudioTrainer, figures: TrainingFigures) -> dict[str, Any]:
+def _evaluation(training: FinishedTraining, judged: Mapping[str, Judged]) -> dict[str, float] | None:
+    """Those of the validation clips, which Transformers' example evaluates with ``do_eval`` only."""
+    args = training.args
+    if not args.do_eval or "validation" not in judged:
+        return None
+    clips_a_batch = args.eval_batch_size * args.world_size
+    return eval_results(judged["validation"], clips_a_batch=clips_a_batch, epoch=training.state.epoch or 0.0)
+
+
+def _train_results(folder: RunFolder, training: FinishedTraining, figures: TrainingFigures) -> dict[str, Any]:
     """Return the content of ``train_results.json``.
 
     It is what Trainer logged last, with ``train_samples``. A resumed run with no step left to train keeps the figures
     of the process that trained last.
     """
-    common = {"train_samples": len(trainer.train_dataset), "epoch": figures.epochs}
+    common = {"train_samples": training.num_clips, "epoch": figures.epochs}
     if figures.few_shot is not None:  # no steps, so there is neither a loss nor a number of them
-        measured = speed("train", figures.training_s, samples=trainer.trained_clips, steps=0)
-        return {**measured, "total_flos": trainer.state.total_flos, **common}
-    if trainer.trained_clips == 0 and (earlier := earlier_train_results(folder)):
+        measured = speed("train", figures.training_s, samples=training.trained_clips, steps=0)
+        return {**measured, "total_flos": training.state.total_flos, **common}
+    if training.trained_clips == 0 and (earlier := earlier_train_results(folder)):
         return {**earlier, **common}
-    log = trainer.state.log_history
+    log = training.state.log_history
     logged: dict[str, Any] = next((row for row in reversed(log) if "train_runtime" in row), {})
     return {**{name: value for name, value in logged.items() if name != "step"}, **common}
 
 
 def _write_page(
     folder: RunFolder,
-    trainer: AudioTrainer,
+    training: FinishedTraining,
     judged: Mapping[str, Judged],
     prepared: PreparedData,
     group_column: str | None,
@@ -200,18 +135,18 @@ def _write_page(
 ) -> None:
     splits = prepared.evaluated()
     order = sorted(judged, key=lambda split: split != "test")  # as in the results row
-    frontend = trainer.audio.frontend
+    frontend = training.audio.frontend
     facts = ReportFacts(
         title=folder.path.resolve().name,
         model={
-            "": trainer.audio.model.config.model_type,
-            "parameters": f"{sum(parameter.numel() for parameter in trainer.audio.model.parameters()):,}",
+            "": training.audio.model.config.model_type,
+            "parameters": f"{sum(parameter.numel() for parameter in training.audio.model.parameters()):,}",
             "longest clip": f"{frontend.max_samples / frontend.sampling_rate_hz:g} s",
             "rate": f"{frontend.sampling_rate_hz} Hz",
         },
         settings=read_config_file(folder.config) if folder.config.is_file() else {},
-        environment=describe_environment(describe_device(trainer.args.device)),
-        history=trainer.state.log_history,
+        environment=describe_environment(describe_device(training.args.device)),
+        history=training.state.log_history,
         group_column=group_column,
         warnings=warnings,
     )
@@ -220,16 +155,16 @@ def _write_page(
 
 def _results_row(
     folder: RunFolder,
-    trainer: AudioTrainer,
+    training: FinishedTraining,
     figures: TrainingFigures,
     judged: Judged,
     split: str,
     model: ModelArguments,
     device_name: str,
 ) -> ResultsRow:
-    world = trainer.args.world_size
+    world = training.args.world_size
     return ResultsRow(
-        architecture=trainer.audio.model.config.model_type,
+        architecture=training.audio.model.config.model_type,
         pretrained=Path(model.model_name_or_path).name if model.model_name_or_path else "from scratch",
         recipe=folder.path.name,
         device=f"{world} x {device_name}" if world > 1 else device_name,
@@ -254,38 +189,38 @@ def dataset_name(data: Any) -> str:
 
 def _card_facts(
     folder: RunFolder,
-    trainer: AudioTrainer,
+    training: FinishedTraining,
     figures: TrainingFigures,
     judged: Mapping[str, Judged],
     data: DataArguments,
     model: ModelArguments,
     device_name: str,
 ) -> CardFacts:
-    args, frontend = trainer.args, trainer.audio.frontend
+    args, frontend = training.args, training.audio.frontend
     environment = describe_environment(device_name)
     packages = environment.pop("packages")
     assert isinstance(packages, dict)
     return CardFacts(
         name=folder.path.resolve().name,
-        architecture=trainer.audio.model.config.model_type,
+        architecture=training.audio.model.config.model_type,
         base_model=model.model_name_or_path,
         dataset=dataset_name(data),
-        labels=trainer.audio.labels,
+        labels=training.audio.labels,
         sampling_rate_hz=frontend.sampling_rate_hz,
         max_length_s=frontend.max_samples / frontend.sampling_rate_hz,
         splits={split: one.metrics for split, one in judged.items()},
-        training=_training_facts(figures, args, describe_settings(args, trainer.sounds)),
+        training=_training_facts(figures, args, describe_settings(args, training.sounds)),
         environment={**environment, **packages},
-        decision=_decision_lines(trainer, judged),
-        rejects=trainer.audio.decision.reject_label if trainer.audio.decision.rejects else None,
-        task=trainer.audio.task,
+        decision=_decision_lines(training, judged),
+        rejects=training.audio.decision.reject_label if training.audio.decision.rejects else None,
+        task=training.audio.task,
     )
 
 
-def _decision_lines(trainer: AudioTrainer, judged: Mapping[str, Judged]) -> list[str]:
-    decision = trainer.audio.decision
+def _decision_lines(training: FinishedTraining, judged: Mapping[str, Judged]) -> list[str]:
+    decision = training.audio.decision
     how_good = [f"{name}: {summary_line(decision, one.decided)}" for name, one in judged.items() if one.decided]
-    return [*decision.in_words(trainer.audio.labels), *(line for line in how_good if not line.endswith(": "))]
+    return [*decision.in_words(training.audio.labels), *(line for line in how_good if not line.endswith(": "))]
 
 
 def _training_facts(figures: TrainingFigures, args: EarmarkTrainingArguments, augmentation: str) -> dict[str, object]:

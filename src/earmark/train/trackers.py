@@ -10,12 +10,12 @@ from __future__ import annotations
 import copy
 import logging
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from transformers.integrations.integration_utils import INTEGRATION_TO_CALLBACK
 
@@ -23,12 +23,22 @@ from earmark.errors import EarmarkError, Stopped, UsageError, first_line
 from earmark.runs.folder import RunFolder
 from earmark.settings.config_files import saved_config
 
-if TYPE_CHECKING:
-    from earmark.train.trainer import AudioTrainer
-
 logger = logging.getLogger(__name__)
 
 _NAMES = {callback: name for name, callback in INTEGRATION_TO_CALLBACK.items()}
+
+
+@dataclass(frozen=True)
+class Event:
+    """What Transformers passes to a callback.
+
+    Attributes:
+        states: training settings, state and control.
+        parts: model and processing class, by name.
+    """
+
+    states: tuple[Any, Any, Any]
+    parts: Mapping[str, Any]
 
 
 class Tracker:
@@ -93,33 +103,31 @@ class Tracker:
         if self._is_stopped() or not state.is_world_process_zero:  # only rank 0 has last figures
             self._end(args, state, control, **kwargs)
 
-    def finish(self, trainer: AudioTrainer, figures: Mapping[str, float]) -> None:
+    def finish(self, event: Event, figures: Mapping[str, float]) -> None:
         """Log the last figures, if there are any, and end the tracker's run.
 
         Args:
-            trainer: whose training has ended.
+            event: of the end of training.
             figures: by name with the prefix ``eval_`` or ``test_``.
         """
-        states = trainer.args, trainer.state, trainer.control
         if not self._begun:  # --few_shot, which trains no steps
-            self.on_train_begin(*states, model=trainer.model)
+            self.on_train_begin(*event.states, **event.parts)
         if figures:
-            self._call("on_log", *states, logs=dict(figures), model=trainer.model)
-        self._end(*states, model=trainer.model, processing_class=trainer.processing_class)
+            self._call("on_log", *event.states, logs=dict(figures), **event.parts)
+        self._end(*event.states, **event.parts)
 
-    def abort(self, trainer: AudioTrainer, error: BaseException) -> None:
+    def abort(self, event: Event, error: BaseException) -> None:
         """End a run that is still open after an error: as failed, if the tracker knows that and training did fail.
 
         Args:
-            trainer: whose training has ended.
+            event: of the end of training.
             error: the reason.
         """
         if self.name in _RUNS and not isinstance(error, Stopped):
             self._begun = False
             self._close(first_line(error))
         else:
-            states = trainer.args, trainer.state, trainer.control
-            self._end(*states, model=trainer.model, processing_class=trainer.processing_class)
+            self._end(*event.states, **event.parts)
 
     def _end(self, *states: Any, **kwargs: Any) -> None:
         if self._begun:
@@ -212,29 +220,37 @@ def _open_run(name: str) -> Any:
 
 
 @contextmanager
-def ended_trackers(trainer: AudioTrainer) -> Iterator[None]:
-    """End the runs of trackers that are still open when an error or Ctrl-C ends training."""
+def ended_trackers(trackers: Sequence[Tracker], event: Callable[[], Event]) -> Iterator[None]:
+    """End the runs of trackers that are still open when an error or Ctrl-C ends training.
+
+    Args:
+        trackers: of the trainer.
+        event: returns that of the end of training.
+    """
     try:
         yield
     except BaseException as exc:
-        for tracker in trainer.trackers:
-            tracker.abort(trainer, exc)
+        for tracker in trackers:
+            tracker.abort(event(), exc)
         raise
 
 
-def take_over_trackers(trainer: AudioTrainer, precision: str) -> list[Tracker]:
-    """Put :class:`Tracker` in the place of each tracker's callback of a trainer, and return them.
+def take_over_trackers(
+    callbacks: list[Any], run_dir: Path, precision: str, is_stopped: Callable[[], bool]
+) -> list[Tracker]:
+    """Put :class:`Tracker` in the place of each tracker's callback, and return them.
 
     Args:
-        trainer: which has just been made.
-        precision: what it trains in.
+        callbacks: of a trainer that has just been made.
+        run_dir: the run folder.
+        precision: what is trained in.
+        is_stopped: returns whether a signal has stopped training.
     """
-    callbacks = trainer.callback_handler.callbacks
-    settings = partial(_settings, RunFolder(Path(str(trainer.args.output_dir))), precision)
+    settings = partial(_settings, RunFolder(run_dir), precision)
     for at, callback in enumerate(callbacks):
         if type(callback) in _NAMES:
             name = _NAMES[type(callback)]
-            callbacks[at] = Tracker(name, callback, settings, lambda: trainer.stops_early)
+            callbacks[at] = Tracker(name, callback, settings, is_stopped)
     return [callback for callback in callbacks if isinstance(callback, Tracker)]
 
 

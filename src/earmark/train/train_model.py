@@ -29,13 +29,14 @@ from earmark.train.augmentation import AugmentationSounds, load_augmentation
 from earmark.train.checkpoints import check_same_run, label_order
 from earmark.train.checks import check_model_survives, check_settings
 from earmark.train.custom import NOTHING, CustomParts
+from earmark.train.finished import FinishedTraining, TrainingFigures, keep_measured_speed
 from earmark.train.judge_splits import judge_splits, save_decision
 from earmark.train.learn import learn
 from earmark.train.lora import save_kept
 from earmark.train.plan import FolderState, Plan, look_at_folder, make_plan
 from earmark.train.prepared_data import PreparedData, prepare_data
 from earmark.train.ranks import check_same_on_all_ranks, holding, on_each_machine, on_main_process, start_ranks
-from earmark.train.report import TrainingFigures, keep_measured_speed, write_reports
+from earmark.train.report import last_figures, write_reports
 from earmark.train.saving import translated_save_errors
 from earmark.train.trackers import ended_trackers
 from earmark.train.trainer import AudioTrainer
@@ -100,10 +101,10 @@ def _carry_out(plan: Plan, custom: CustomParts, *, with_test: bool) -> TrainOutc
     trainer = make_trainer(plan, prepared, audio, sounds, extra)
     for callback in custom.callbacks:
         trainer.add_callback(callback)
-    with ended_trackers(trainer):
+    with ended_trackers(trainer.trackers, trainer.event):
         _begin(plan, trainer, prepared)
-        learn(plan, trainer, prepared)
-        return _finish(plan, trainer, prepared)
+        training = learn(plan, trainer, prepared, sounds)
+        return _finish(plan, trainer, training, prepared)
 
 
 def _load_data(
@@ -177,28 +178,30 @@ def _begin(plan: Plan, trainer: AudioTrainer, prepared: PreparedData) -> None:
     logger.info("data: %s; %s", ", ".join(counts), what)
 
 
-def _finish(plan: Plan, trainer: AudioTrainer, prepared: PreparedData) -> TrainOutcome:
+def _finish(plan: Plan, trainer: AudioTrainer, training: FinishedTraining, prepared: PreparedData) -> TrainOutcome:
     """Judge the model that is kept, save it and write everything about it."""
     folder, data, model = plan.folder, plan.data, plan.model
-    figures = TrainingFigures.of(trainer)
-    has_trained = trainer.trained_clips > 0 or model.few_shot
-    if not has_trained:  # resumed after its last step
+    audio, args = training.audio, training.args
+    figures = TrainingFigures.of(training)
+    if not training.has_trained:  # resumed after its last step
         figures = keep_measured_speed(figures, folder)
-    trainer.audio.model = trainer.accelerator.unwrap_model(trainer.whole_model())
-    fold_unit(trainer.audio.model)
+    audio.model = trainer.accelerator.unwrap_model(trainer.whole_model())
+    fold_unit(audio.model)
     with translated_save_errors(folder.path, folder.path):  # before anything that can fail
-        save_kept(trainer.audio, folder.path, trainer.args, model)
+        save_kept(audio, folder.path, args, model)
     if is_main_process():
         folder.decision.unlink(missing_ok=True)  # of the weights that were there before
-    judged = judge_splits(trainer, prepared)
+    judged = judge_splits(trainer.scorer, prepared)
     summary = ""
     metrics: dict[str, Any] = {}
     if is_main_process():
-        save_decision(folder, trainer.audio.decision, trainer.audio.labels)
-        metrics, summary = write_reports(folder, trainer, figures, judged, prepared, data, model, page=plan.run.report)
-        done = f"trained in {format_seconds(figures.training_s)}" if has_trained else "no training step was left to do"
-        logger.info("%s", done)
-        if trainer.args.push_to_hub:
-            logger.info("%s", upload_finished(trainer.args, trainer.hub_model_id))
+        save_decision(folder, audio.decision, audio.labels)
+        metrics, summary = write_reports(folder, training, figures, judged, prepared, data, model, page=plan.run.report)
+        for tracker in trainer.trackers:
+            tracker.finish(trainer.event(), last_figures(training, judged))
+        done = f"trained in {format_seconds(figures.training_s)}"
+        logger.info("%s", done if training.has_trained else "no training step was left to do")
+        if args.push_to_hub:
+            logger.info("%s", upload_finished(args, trainer.hub_model_id))
     trainer.accelerator.wait_for_everyone()
     return TrainOutcome(folder.path, metrics, summary)

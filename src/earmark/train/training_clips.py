@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 import logging
+from typing import Any
 
 import numpy as np
+from torch.utils.data import Sampler, SequentialSampler
 
 from earmark.batch.augment import AugmentedClips
-from earmark.batch.buckets import bucket_edges, padded_share
+from earmark.batch.balanced import BalancedSampler
+from earmark.batch.buckets import BucketSampler, bucket_edges, padded_share
 from earmark.batch.dataset import TrainingClips
 from earmark.clips.targets import targets_of
 from earmark.models.build_model import AudioModel
@@ -50,3 +54,27 @@ def fill_buckets(dataset: TrainingClips, audio: AudioModel, bucket_waste: float)
         100 * padded_share(dataset.lengths, dataset.edges),
         ", and more where clips are not played at their slowest" if changes else "",
     )
+
+
+def sampling_order(clips: Any, args: Any, batch_size: int) -> Sampler[int]:
+    """Return the order of the clips, the same on any number of processes; in length buckets if clips differ.
+
+    Args:
+        clips: what is trained on.
+        args: training settings.
+        batch_size: clips in a batch of one process.
+    """
+    if args.train_sampling_strategy == "sequential":
+        return SequentialSampler(clips)
+    share = batch_size * args.world_size
+    balanced = args.sampler == "balanced"
+    sampler: Any = functools.partial(BalancedSampler, classes=clips.labels) if balanced else BucketSampler
+    made: Sampler[int] = sampler(
+        clips.lengths,
+        clips.lengths.max(keepdims=True) if clips.edges is None else clips.edges,
+        share * args.gradient_accumulation_steps,
+        share_size=share if args.world_size > 1 else 1,
+        seed=args.seed if args.data_seed is None else args.data_seed,
+        drop_last=args.dataloader_drop_last,
+    )
+    return made

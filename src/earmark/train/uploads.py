@@ -4,51 +4,63 @@ from __future__ import annotations
 
 import shlex
 import shutil
-from concurrent.futures import Future
+from concurrent.futures import Future, wait
 from pathlib import Path
 from typing import Any
 
 from huggingface_hub import HfApi
-from transformers import TrainingArguments
+from transformers import TrainerState, TrainingArguments
 from transformers.trainer_utils import HubStrategy, SaveStrategy
 
 from earmark.errors import NetworkError, UsageError
 from earmark.runs.push import FILES, upload
 
 
-def start_uploads(
-    args: TrainingArguments, repo: str, checkpoint: Path, *, step: int, epoch: float
-) -> list[Future[Any]]:
-    """Copy the model of a checkpoint into the run folder, and upload it from there in the background.
+class CheckpointUploads:
+    """Uploads of checkpoints in the background. Trainer waits for them when training ends."""
 
-    Transformers' own upload takes every file of the run folder. This one takes the files that `earmark push` takes: the
-    others name recordings and folders of this machine.
+    def __init__(self) -> None:
+        self._jobs: list[Future[Any]] = []
 
-    Args:
-        args: output folder, hub strategy and token; with a strategy that pushes checkpoints, all of the checkpoint's
-            files are uploaded too, because training resumes from them.
-        repo: name on the hub.
-        checkpoint: its folder, which is complete.
-        step: training steps done.
-        epoch: epochs done.
+    def is_done(self) -> bool:
+        """Return whether every upload has ended."""
+        return all(job.done() for job in self._jobs)
 
-    Returns:
-        The uploads.
-    """
-    folder = Path(str(args.output_dir))
-    for pattern in FILES:
-        for path in checkpoint.glob(pattern):
-            shutil.copy(path, folder / path.name)
-    by_step = args.save_strategy == SaveStrategy.STEPS
-    message = f"Training in progress, {f'step {step}' if by_step else f'epoch {int(epoch)}'}"
-    common: dict[str, Any] = {"repo_id": repo, "revision": args.hub_revision, "run_as_future": True}
-    api = HfApi(token=args.hub_token)
-    jobs = [api.upload_folder(folder_path=folder, allow_patterns=list(FILES), commit_message=message, **common)]
-    if args.hub_strategy in (HubStrategy.CHECKPOINT, HubStrategy.ALL_CHECKPOINTS):
-        place = "last-checkpoint" if args.hub_strategy == HubStrategy.CHECKPOINT else checkpoint.name
-        message += ", checkpoint"
-        jobs.append(api.upload_folder(folder_path=checkpoint, path_in_repo=place, commit_message=message, **common))
-    return jobs
+    def wait_until_done(self) -> None:
+        """Wait for the uploads that have not ended."""
+        wait(self._jobs)
+
+    def are_due(self, args: TrainingArguments) -> bool:
+        """Return whether a new checkpoint is uploaded, as ``--hub_strategy`` and ``--hub_always_push`` say."""
+        return args.hub_strategy != HubStrategy.END and (args.hub_always_push or self.is_done())
+
+    def start(self, args: TrainingArguments, repo: str, checkpoint: Path, state: TrainerState) -> None:
+        """Copy the model of a checkpoint into the run folder, and upload it from there.
+
+        Transformers' own upload takes every file of the run folder. This one takes the files that `earmark push` takes:
+        the others name recordings and folders of this machine.
+
+        Args:
+            args: output folder, hub strategy and token; with a strategy that pushes checkpoints, all of the
+                checkpoint's files are uploaded too, because training resumes from them.
+            repo: name on the hub.
+            checkpoint: its folder, which is complete.
+            state: steps and epochs done.
+        """
+        folder = Path(str(args.output_dir))
+        for pattern in FILES:
+            for path in checkpoint.glob(pattern):
+                shutil.copy(path, folder / path.name)
+        by_step, epoch = args.save_strategy == SaveStrategy.STEPS, int(state.epoch or 0.0)
+        message = f"Training in progress, {f'step {state.global_step}' if by_step else f'epoch {epoch}'}"
+        common: dict[str, Any] = {"repo_id": repo, "revision": args.hub_revision, "run_as_future": True}
+        upload_folder = HfApi(token=args.hub_token).upload_folder
+        jobs = [upload_folder(folder_path=folder, allow_patterns=list(FILES), commit_message=message, **common)]
+        if args.hub_strategy in (HubStrategy.CHECKPOINT, HubStrategy.ALL_CHECKPOINTS):
+            place = "last-checkpoint" if args.hub_strategy == HubStrategy.CHECKPOINT else checkpoint.name
+            message += ", checkpoint"
+            jobs.append(upload_folder(folder_path=checkpoint, path_in_repo=place, commit_message=message, **common))
+        self._jobs = [*(job for job in self._jobs if not job.done()), *jobs]
 
 
 def upload_finished(args: TrainingArguments, repo: str) -> str:

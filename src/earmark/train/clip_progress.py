@@ -1,0 +1,132 @@
+"""Training as its user sees it: counted in clips, with evaluation and saving left out of its time."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from transformers import TrainerCallback
+
+from earmark.progress import Progress
+from earmark.tasks.figures import Headline
+
+
+class TrainingClock:
+    """Counts seconds spent training, and clips.
+
+    Attributes:
+        frozen_s: seconds spent on what the frozen part of the model makes of the clips, once.
+        clips: clips trained on so far, by this process and those that train with it.
+    """
+
+    def __init__(self) -> None:
+        self.frozen_s = 0.0
+        self.clips = 0
+        self._before_s = 0.0
+        self._started: float | None = None
+
+    @property
+    def seconds(self) -> float:
+        """Seconds spent training until now, evaluation and saving left out."""
+        return self._before_s + (0.0 if self._started is None else time.perf_counter() - self._started)
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether training has got past loading what it starts from."""
+        return self._started is not None or self._before_s > 0
+
+    def start(self) -> None:
+        """Count from now on."""
+        self._started = time.perf_counter()
+
+    def stop(self) -> bool:
+        """Count no more; return whether the clock was running."""
+        was_running = self._started is not None
+        self._before_s, self._started = self.seconds, None
+        return was_running
+
+    def add(self, seconds: float, clips: int) -> None:
+        """Count training that was done without steps."""
+        self._before_s += seconds
+        self.clips += clips
+
+
+class ClipProgress(TrainerCallback):
+    """Shows training in clips and runs the training clock.
+
+    Args:
+        clock: to run.
+
+    Attributes:
+        headline: of the last evaluation.
+        began_at_step: steps done before; above 0 in a resumed run.
+    """
+
+    def __init__(self, clock: TrainingClock) -> None:
+        self.clock = clock
+        self.headline: Headline | None = None
+        self.began_at_step = 0
+        self._bar: Progress | None = None
+        self._note = ""
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Stop the training clock and that of the progress bar inside."""
+        was_running = self.clock.stop()
+        if self._bar is not None:
+            self._bar.pause()
+        try:
+            yield
+        finally:
+            if was_running:
+                self.clock.start()
+            if self._bar is not None:
+                self._bar.resume()
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, train_dataloader: Any = None, **kwargs: Any) -> None:
+        """Show a bar of all clips that are left, and start the clock."""
+        self._num_clips = len(train_dataloader.dataset)
+        batches = math.ceil(self._num_clips / (args.train_batch_size * args.world_size))
+        epochs = state.max_steps / math.ceil(batches / args.gradient_accumulation_steps)
+        self._began_at = state.epoch or 0.0  # above 0 in a resumed run
+        self.began_at_step = state.global_step
+        total = max(0, round((epochs - self._began_at) * self._num_clips))
+        self._bar = Progress("training", total, quiet=args.disable_tqdm, keep=True)
+        self.clock.start()
+
+    def on_epoch_begin(self, args: Any, state: Any, control: Any, train_dataloader: Any = None, **kwargs: Any) -> None:
+        """Tell sampler and clips which epoch this is: if several processes resume one, Trainer does not reach them."""
+        for part in (train_dataloader, train_dataloader.dataset):
+            if hasattr(part, "set_epoch"):
+                part.set_epoch(int(state.epoch))
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Count the clips of the step by the fraction of the epoch: its last batch is seldom full."""
+        before, clips = self.clock.clips, round((state.epoch - self._began_at) * self._num_clips)
+        self.clock.clips = clips
+        if self._bar is not None:
+            self._bar.update(clips - before, self._note)
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **kwargs: Any) -> None:
+        """Show the loss beside the bar."""
+        if logs and "loss" in logs:
+            self._note = f"epoch {state.epoch:.2f}, loss {float(logs['loss']):.3f}"
+
+    def on_evaluate(self, args: Any, state: Any, control: Any, metrics: dict[str, float], **kwargs: Any) -> None:
+        """Write the headline figure above the bar."""
+        head = self.headline
+        if self._bar is not None and head is not None and f"eval_{head.name}" in metrics:
+            name = head.title.lower() if head.title.istitle() else head.title
+            self._bar.write(
+                f"epoch {state.epoch:.2f}: validation {name} {head.value:.4f}, loss {metrics['eval_loss']:.4f}"
+            )
+
+    def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Stop the clock and close the bar."""
+        self.clock.stop()
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None

@@ -1,0 +1,104 @@
+"""A training that has ended, for those who report it."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from transformers import TrainerState
+
+from earmark.models.build_model import AudioModel
+from earmark.runs.folder import RunFolder, read_json
+from earmark.train.arguments import EarmarkTrainingArguments
+from earmark.train.augmentation import AugmentationSounds
+from earmark.train.linear_fits import FittedHead
+from earmark.train.recipe import global_batch_size
+
+
+@dataclass(frozen=True)
+class FinishedTraining:
+    """What a training has left.
+
+    Attributes:
+        audio: model that is kept, and frontend.
+        args: training settings.
+        state: Trainer's: steps, epochs, best checkpoint, everything that was logged.
+        num_clips: training clips.
+        training_s: seconds spent training, evaluation and saving left out.
+        trained_clips: clips trained on in that time, repeats counted; 0 if a resumed run had no step left.
+        sounds: what augmentation used.
+        fitted_head: how the head was fitted instead of training epochs; ``None`` if they were trained.
+    """
+
+    audio: AudioModel
+    args: EarmarkTrainingArguments
+    state: TrainerState
+    num_clips: int
+    training_s: float
+    trained_clips: int
+    sounds: AugmentationSounds
+    fitted_head: FittedHead | None = None
+
+    @property
+    def has_trained(self) -> bool:
+        """Whether anything was left to train."""
+        return self.trained_clips > 0
+
+
+@dataclass(frozen=True)
+class TrainingFigures:
+    """How training went.
+
+    Attributes:
+        steps: optimizer steps done.
+        epochs: passes over the training clips.
+        clips: clips trained on, repeats counted.
+        training_s: seconds spent training, evaluation and saving left out.
+        samples_per_second: clips a second over all devices; ``None`` if none was trained on.
+        global_batch_size: clips in one step.
+        learning_rate: peak rate.
+        best_checkpoint: the one that was kept; ``None`` when the last was.
+        few_shot: how the head was fitted instead of training epochs; ``None`` where they were trained.
+    """
+
+    steps: int
+    epochs: float
+    clips: int
+    training_s: float
+    samples_per_second: float | None
+    global_batch_size: int
+    learning_rate: float
+    best_checkpoint: str | None
+    few_shot: FittedHead | None = None
+
+    @classmethod
+    def of(cls, training: FinishedTraining) -> TrainingFigures:
+        """Return the figures of a training that has ended."""
+        args, state, training_s = training.args, training.state, training.training_s
+        clips = round((state.epoch or 0.0) * training.num_clips)
+        best = state.best_model_checkpoint if args.load_best_model_at_end else None
+        return cls(
+            steps=state.global_step,
+            epochs=state.epoch or 0.0,
+            clips=clips,
+            training_s=training_s,
+            samples_per_second=training.trained_clips / training_s if training.trained_clips and training_s else None,
+            global_batch_size=global_batch_size(args),
+            learning_rate=args.learning_rate or 0.0,
+            best_checkpoint=Path(best).name if best else None,
+            few_shot=training.fitted_head,
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the values for ``metrics.json``."""
+        return {**asdict(self), "few_shot": None if self.few_shot is None else self.few_shot.to_dict()}
+
+
+def keep_measured_speed(figures: TrainingFigures, folder: RunFolder) -> TrainingFigures:
+    """Return the figures with the time and speed of an earlier start, for a run with no step left to train."""
+    if not folder.metrics.is_file():
+        return figures
+    earlier = read_json(folder.metrics).get("train", {})
+    known = {name: earlier[name] for name in ("training_s", "samples_per_second") if name in earlier}
+    return replace(figures, **known)

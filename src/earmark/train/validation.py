@@ -1,0 +1,141 @@
+"""Clips scored with the model that is trained: validation during training, every split after it."""
+
+from __future__ import annotations
+
+import functools
+import logging
+import math
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+
+from earmark.clips.targets import targets_of
+from earmark.models.build_model import AudioModel
+from earmark.models.embedding import EmbeddingModel, classify_all
+from earmark.runs.example_results import scalars
+from earmark.scoring.clip_windows import WindowsOfClips
+from earmark.scoring.extra_metrics import ExtraMetrics
+from earmark.scoring.table import score_table
+from earmark.store.usable import UsableClips
+from earmark.tasks.calibration import WindowLogits
+from earmark.tasks.figures import Headline, metric_key
+from earmark.train.arguments import EarmarkTrainingArguments
+from earmark.train.out_of_memory import out_of_memory_as, split_does_not_fit
+
+logger = logging.getLogger(__name__)
+
+
+class SplitScorer:
+    """Scores clips through the loop that predicts.
+
+    Args:
+        audio: classifier and frontend.
+        args: batch size, device, precision and the metric that chooses the best model.
+        extra: metrics that are not built in.
+        whole_model: returns the model with all of its weights, on the device. All ranks call it.
+
+    Attributes:
+        probes: whether the body is frozen, so that the embedding of a clip is computed once.
+    """
+
+    def __init__(
+        self,
+        audio: AudioModel,
+        args: EarmarkTrainingArguments,
+        extra: ExtraMetrics,
+        whole_model: Callable[[], Any],
+    ) -> None:
+        self.audio = audio
+        self.args = args
+        self.extra = extra
+        self.probes = False
+        self._whole_model = whole_model
+        self._own = audio.model, vars(audio.model).get("forward")
+        self._embeddings: dict[int, np.ndarray] = {}
+
+    def score(self, clips: UsableClips, what: str = "scoring") -> np.ndarray:
+        """Logits (N, C) float32 of clips, in fp32 unless a full-eval flag is set; ``what`` is shown beside the bar.
+
+        Raises:
+            DeviceError: the device has not enough memory.
+        """
+        model, args = self._whole_model(), self.args
+        does_not_fit = functools.partial(split_does_not_fit, args.device, args.per_device_eval_batch_size)
+        with self._own_forward(model), out_of_memory_as(does_not_fit):
+            in_windows = clips.waveforms.num_samples.max() > self.audio.frontend.max_samples
+            if not self.probes or in_windows:
+                return self._scored(model, clips, what)
+            if id(clips) not in self._embeddings:  # the body is frozen: they are the same after every epoch
+                self._embeddings[id(clips)] = self._scored(EmbeddingModel(model), clips, what)
+            return classify_all(model, self._embeddings[id(clips)], self.args.device)
+
+    def score_windows(self, clips: UsableClips, what: str) -> WindowLogits:
+        """Logits of every window of a split, on every rank."""
+        windows = WindowsOfClips(clips.waveforms, self.audio.frontend.max_samples)
+        # where none is cut, what was scored before can be used
+        cut = clips if len(windows.num_samples) == len(windows.starts) else UsableClips(clips.table, windows)
+        return WindowLogits(self.score(cut, what), windows.starts, self.audio.task)
+
+    def judge(self, clips: UsableClips) -> tuple[dict[str, float], Headline]:
+        """Score validation clips.
+
+        Returns:
+            ``(figures, headline)``: figures by name, and the one that is shown.
+        """
+        logits = self.score(clips, "validation")
+        labels, task = self.audio.labels, self.audio.task
+        # intervals are told of the model that is kept
+        metrics = task.figures(logits, targets_of(clips.table, labels, task), labels, intervals=False)
+        values = scalars(metrics)
+        return values | self._extra_figures(values, logits, clips), metrics.headline
+
+    def _scored(self, model: Any, clips: UsableClips, what: str) -> np.ndarray:
+        args = self.args
+        half = torch.bfloat16 if args.bf16_full_eval else torch.float16 if args.fp16_full_eval else None
+        return score_table(
+            model,
+            self.audio.frontend,
+            clips.waveforms,
+            batch_size=args.per_device_eval_batch_size,
+            device=args.device,
+            dtype=half,
+            what=what,
+        )
+
+    @contextmanager
+    def _own_forward(self, model: Any) -> Iterator[None]:
+        """The model without the autocast that accelerate puts round its ``forward`` for good.
+
+        With it validation would be scored in the precision of training, and a saved model would answer otherwise.
+        """
+        trained, own = self._own
+        wrapped = vars(model).get("forward")
+        if model is not trained or wrapped is own:
+            yield
+            return
+        model.forward = own
+        try:
+            yield
+        finally:
+            model.forward = wrapped
+
+    def _extra_figures(self, values: Mapping[str, float], logits: np.ndarray, clips: UsableClips) -> dict[str, float]:
+        """Figures that are not built in: of metric functions, and of the metric folder if it chooses the best model."""
+        metric, task = metric_key(self.args.metric_for_best_model), self.audio.task
+        is_folders = metric not in values and metric not in task.metrics and self.extra.folder is not None
+        found: dict[str, float] = {}
+        if is_folders or self.extra.functions:
+            targets = targets_of(clips.table, self.audio.labels, task)
+            found = self.extra.of_functions(task, logits, targets)
+            if is_folders and metric not in found:
+                of_folder = self.extra.of_folder(task, logits, targets)
+                found |= {name: value for name, value in of_folder.items() if name == metric}
+        if metric not in values and metric not in found:
+            logger.warning(
+                "validation: %s is undefined for these predictions; this model cannot be the best one", metric
+            )
+            found[metric] = math.nan
+        return found
