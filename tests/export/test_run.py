@@ -71,6 +71,19 @@ def test_an_export_answers_behind_the_same_class(model: Path, exported: Path, re
         earmark.Classifier.from_pretrained(exported, device="xpu")
 
 
+@pytest.mark.parametrize("format", ["onnx", "pt2"])
+def test_a_model_file_names_no_folder_of_the_machine_that_wrote_it(
+    format: str, model: Path, exported: Path, tmp_path: Path
+) -> None:
+    folder = exported
+    if format == "pt2":
+        folder = tmp_path / "pt2"
+        export(ExportOptions(model_name_or_path=str(model), output=str(folder), format="pt2"))
+    content = (folder / f"model.{format}").read_bytes()
+    for module in (earmark, torch):
+        assert str(Path(str(module.__file__)).parent).encode() not in content
+
+
 def test_the_folder_says_what_it_is_and_what_was_checked(exported: Path) -> None:
     assert sorted(entry.name for entry in exported.iterdir()) == ["export.json", "model.onnx"]
     description = read_description(exported)

@@ -87,7 +87,19 @@ def trace(graph: WaveformClassifier, fixed_shape: tuple[int, int] | None) -> tor
         kind = graph.model.config.model_type
         raise ModelError(f"{kind}: torch.export cannot trace it ({type(exc).__name__}: {first_line(exc)})") from exc
     _loosen(program)
+    _drop_source_lines(program)
     return program
+
+
+def _drop_source_lines(program: torch.export.ExportedProgram) -> None:
+    """Remove where in the source each operation was called.
+
+    Exporters would write it into the file: most of the size of a small model, and paths of the machine it was made on.
+    """
+    for module in program.graph_module.modules():
+        if isinstance(module, torch.fx.GraphModule):
+            for node in module.graph.nodes:
+                node.meta.pop("stack_trace", None)
 
 
 def example_length(graph: WaveformClassifier) -> int:
