@@ -25,7 +25,7 @@ def test_importing_the_settings_imports_neither_torch_nor_transformers() -> None
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"validation_fraction": 1.0}, "--validation_fraction 1: expected between 0 and 1"),
+        ({"validation_fraction": 1.0}, "--validation_fraction 1: expected from 0 to below 1"),
         ({"max_length_seconds": 0}, "--max_length_seconds 0: expected seconds above 0"),
         ({"max_length_seconds": float("nan")}, "--max_length_seconds nan: expected seconds above 0"),
         ({"max_train_samples": 0}, "--max_train_samples 0: expected a whole number from 1 on"),

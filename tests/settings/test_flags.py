@@ -389,3 +389,11 @@ def test_a_model_type_of_another_version_of_transformers_is_left_to_it(monkeypat
         ModelArguments(model_type="wavlm2")
     monkeypatch.setattr("earmark.settings.model_flags.VERSION", "5.0.0")
     assert ModelArguments(model_type="wavlm2").model_type == "wavlm2"
+
+
+def test_the_last_of_two_configuration_files_is_used(tmp_path: Path) -> None:
+    for name, seed in (("a.yaml", 1), ("b.yaml", 2)):
+        (tmp_path / name).write_text(f"seed: {seed}\nmodel_type: tc_resnet\noutput_dir: out\n")
+    settings = parse_train(["--config", str(tmp_path / "a.yaml"), "--config", str(tmp_path / "b.yaml")])
+    assert settings.training.seed == 2
+    assert settings.notes == [f"--config is given twice; the last value, {tmp_path}/b.yaml, replaces {tmp_path}/a.yaml"]

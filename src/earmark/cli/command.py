@@ -9,7 +9,7 @@ from typing import Any
 from earmark.errors import UsageError
 from earmark.settings.config_files import read_config_file
 from earmark.settings.flags import Scope, Settings, flags_of
-from earmark.settings.given_values import Given, merged, read_file, read_words, refuse_words, settings_of, take_config
+from earmark.settings.given_values import Given, read_file, read_line, read_words, refuse_words, settings_of
 from earmark.settings.kinds import shown
 from earmark.settings.legacy import LEGACY_FLAGS
 from earmark.settings.model_flags import NetworkArguments, PretrainedArguments
@@ -65,9 +65,11 @@ class Command:
         if self.parse is not None:
             return self.parse(words), []
         (cls,) = self.settings
-        path, words = take_config(words) if self.needs_files else (None, list(words))
-        file = self._file(path) if path else Given()
-        given = merged(file, read_words(words, flags_of(cls), has_words=bool(self.words)))
+        flags, has_words = flags_of(cls), bool(self.words)
+        if self.needs_files:
+            given = read_line(words, flags, self._file, has_words=has_words)
+        else:
+            given = read_words(words, flags, has_words=has_words)
         self._place_words(given)
         made = settings_of(cls, given)
         _find_model_folder(made)

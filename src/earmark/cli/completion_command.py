@@ -8,6 +8,7 @@ from typing import Literal
 from earmark.cli.command import Command
 from earmark.errors import UsageError
 from earmark.settings.flags import Settings, flag, flags_of
+from earmark.settings.given_values import ConfigFile
 
 
 @dataclass
@@ -34,9 +35,8 @@ def _completion(options: CompletionOptions) -> None:
 
 
 def _values(command: Command) -> _Values:
-    flags = flags_of(*command.settings).values()
-    values = {f"--{name}": one.choices for one in flags for name in (one.name, *one.aliases)}
-    return values | ({"--config": ()} if command.needs_files else {}) | {"--help": ()}
+    flags = flags_of(*command.settings, *((ConfigFile,) if command.needs_files else ())).values()
+    return {f"--{name}": one.choices for one in flags for name in (one.name, *one.aliases)} | {"--help": ()}
 
 
 def _bash(commands: dict[str, _Values]) -> str:

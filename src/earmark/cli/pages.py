@@ -4,20 +4,15 @@ from __future__ import annotations
 
 import shutil
 import textwrap
-from dataclasses import dataclass
 
 from earmark.cli.command import Command
-from earmark.settings.flags import Flag, Settings, flag, flags_of
+from earmark.settings.flags import Flag, flags_of
+from earmark.settings.given_values import ConfigFile
 from earmark.settings.kinds import shown
 
 _METAVAR = {int: "N", float: "X", dict: "JSON"}
 _INDENT = " " * 6
 _WORDS_AND_FLAGS = ("model_name_or_path", "data_dir")  # given as words of some commands and as flags of others
-
-
-@dataclass
-class _Config(Settings):
-    config: str | None = flag(None, "Settings from a YAML or JSON file; flags override it.", metavar="FILE")
 
 
 def help_page(command: Command, *, everything: bool = False) -> str:
@@ -58,7 +53,7 @@ def _groups(command: Command, everything: bool) -> dict[str, list[Flag]]:
             titles.setdefault(command.pages.get(page, page), []).append(one)
     if command.needs_files:
         first = next(iter(titles), "flags")
-        titles.setdefault(first, []).extend(flags_of(_Config).values())
+        titles.setdefault(first, []).extend(flags_of(ConfigFile).values())
     return {title: flags for title, flags in titles.items() if flags}
 
 

@@ -5,15 +5,17 @@ The order is defaults < configuration file < flags. Old names are translated, an
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+import enum
+import numbers
+import os
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
 from earmark.errors import UsageError
-from earmark.settings.flags import Flag, Scope, Settings, flags_of
-from earmark.settings.kinds import is_bool_word, shown
+from earmark.settings.flags import Flag, Scope, Settings, flag, flags_of
+from earmark.settings.kinds import is_bool_word, kind_in_words, shown
 from earmark.settings.legacy import LEGACY_FLAGS, translate
 from earmark.words import suggestion
 
@@ -168,10 +170,41 @@ def training_flags() -> Mapping[str, Flag]:
     return flags_of(*TRAIN_CLASSES)
 
 
+@dataclass
+class ConfigFile(Settings):
+    """The flag of all commands that read their settings from a file, too."""
+
+    config: str | None = flag(None, "Settings from a YAML or JSON file; flags override it.", metavar="FILE")
+
+
+def read_line(
+    words: Sequence[str], flags: Mapping[str, Flag], read_config: Callable[[str], Given], **how: bool
+) -> Given:
+    """Read a command line and the file that ``--config`` names; flags on the line override the file.
+
+    Args:
+        words: as for :func:`read_words`.
+        flags: the known flags by name.
+        read_config: reads the file.
+        **how: other arguments of :func:`read_words`.
+
+    Raises:
+        UsageError: as :func:`read_words` and ``read_config``.
+    """
+    line = read_words(words, {**flags, **flags_of(ConfigFile)}, **how)
+    path = line.values.pop("config", None)
+    line.typed.discard("config")
+    if path is not None:
+        file = read_config(path)
+        line.values = {**file.values, **line.values}
+        line.notes = [*file.notes, *line.notes]
+    return line
+
+
 def read_file(
     path: str, settings: Mapping[str, Any], flags: Mapping[str, Flag], *, takes_old_flags: bool = False
 ) -> Given:
-    """Read the settings of a configuration file.
+    """Read the settings of a configuration file, as :func:`read_values` does; none of them counts as typed.
 
     Args:
         path: names the file in messages.
@@ -180,34 +213,19 @@ def read_file(
         takes_old_flags: whether flags that Transformers has dropped are translated.
 
     Raises:
-        UsageError: an unknown setting, with the nearest one, or a wrong value.
+        UsageError: as :func:`read_values`, with the path in front.
     """
-    words: list[str] = []
-    direct: dict[str, Any] = {}
-    with _naming(path):
-        for key, value in settings.items():
-            name = key.replace("-", "_")
-            if name in flags and (value is None or isinstance(value, (list, Mapping))):
-                direct[name] = flags[name].read(value)
-            elif name in flags or (takes_old_flags and name in LEGACY_FLAGS):
-                if value is None:  # of an old flag: not set
-                    continue
-                if isinstance(value, (list, Mapping)):
-                    raise UsageError(f"--{name} {shown(value)}: expected one value, found {_kind(value)}")
-                words.append(f"--{name}={shown(value)}")
-            elif isinstance(value, Mapping):
-                raise UsageError(f"unknown flag --{key}. Settings are not nested: write them without {key}:.")
-            else:
-                raise UsageError(f"unknown flag --{key}{nearest_flag(name, flags)}")
-        given = read_words(words, flags, takes_old_flags=takes_old_flags)
-    given.values.update(direct)
-    given.typed = set()
-    given.notes = [f"{path}: {note}" for note in given.notes]
-    return given
+    try:
+        given = read_values(settings, flags, takes_old_flags=takes_old_flags)
+    except UsageError as exc:
+        raise UsageError(f"{path}: {exc}") from exc
+    return Given(given.values, notes=[f"{path}: {note}" for note in given.notes])
 
 
 def read_values(values: Mapping[str, Any], flags: Mapping[str, Flag], *, takes_old_flags: bool = False) -> Given:
-    """Read Python keywords.
+    """Read values by the name of their setting, as files and Python keywords have them.
+
+    Single values go through the words of a command line, so that old flags are translated together with the others.
 
     Args:
         values: setting to value.
@@ -217,47 +235,27 @@ def read_values(values: Mapping[str, Any], flags: Mapping[str, Flag], *, takes_o
     Raises:
         UsageError: an unknown name, with the nearest one, or a wrong value.
     """
-    old = {name: value for name, value in values.items() if name not in flags}
-    unknown = next((name for name in old if not takes_old_flags or name not in LEGACY_FLAGS), None)
-    if unknown is not None:
-        raise UsageError(f"unknown flag --{unknown}{nearest_flag(unknown, flags)}")
-    set_ = {name: value for name, value in old.items() if value is not None}
-    given = read_words([f"--{name}={shown(value)}" for name, value in set_.items()], flags, takes_old_flags=True)
-    given.values |= {name: flags[name].read(value) for name, value in values.items() if name in flags}
-    given.typed = set(given.values)
-    return given
-
-
-def merged(file: Given, line: Given) -> Given:
-    """Return the values of a file with those of the command line over them."""
-    return Given({**file.values, **line.values}, line.words, line.typed, [*file.notes, *line.notes])
-
-
-def take_config(words: Sequence[str]) -> tuple[str | None, list[str]]:
-    """Cut ``--config FILE`` out of the words of a command line.
-
-    Raises:
-        UsageError: it is given twice, or without a file.
-    """
-    kept: list[str] = []
-    files: list[str] = []
-    words = list(words)
-    while words:
-        word = words.pop(0)
-        if word == "--":
-            kept += [word, *words]
-            break
-        if word == "--config":
-            if not words or words[0].startswith("--"):
-                raise UsageError("--config: expected a file after it")
-            files.append(words.pop(0))
-        elif word.startswith("--config="):
-            files.append(word.partition("=")[2])
-        else:
-            kept.append(word)
-    if len(files) > 1:
-        raise UsageError(f"--config is given {len(files)} times: one file at a time")
-    return files[0] if files else None, kept
+    words: list[str] = []
+    direct: dict[str, Any] = {}
+    for key, given_value in values.items():
+        name = key.replace("-", "_")
+        value = given_value.value if isinstance(given_value, enum.Enum) else given_value
+        is_old = takes_old_flags and name in LEGACY_FLAGS
+        is_single = isinstance(value, (str, bool, numbers.Number, os.PathLike))
+        if name in flags and not is_single:
+            direct[name] = flags[name].read(value)
+        elif (name in flags or is_old) and is_single:
+            words.append(f"--{name}={shown(value)}")
+        elif is_old and value is not None:  # null: not set
+            raise UsageError(f"--{name} {shown(value)}: expected one value, found {kind_in_words(value)}")
+        elif not is_old and isinstance(value, Mapping):
+            raise UsageError(f"unknown flag --{key}. Settings are not nested: write them without {key}:.")
+        elif not is_old:
+            raise UsageError(f"unknown flag --{key}{nearest_flag(name, flags)}")
+    read = read_words(words, flags, takes_old_flags=takes_old_flags)
+    read.values.update(direct)
+    read.typed = set(read.values)
+    return read
 
 
 def settings_of(cls: type[T], given: Given) -> T:
@@ -291,16 +289,3 @@ def refuse_words(words: Sequence[str], flags: Mapping[str, Flag]) -> None:
             f"unexpected word {words[0]!r}: flags begin with --, and one value follows each. Repeat a flag that takes "
             "several values (--train_file a.csv --train_file b.csv)."
         )
-
-
-@contextmanager
-def _naming(path: str) -> Iterator[None]:
-    """Put the file's name in front of what is wrong with its settings."""
-    try:
-        yield
-    except UsageError as exc:
-        raise UsageError(f"{path}: {exc}") from exc
-
-
-def _kind(value: Any) -> str:
-    return "null" if value is None else "a list" if isinstance(value, list) else "a mapping"

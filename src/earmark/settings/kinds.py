@@ -83,7 +83,7 @@ class Kind:
         if self.or_commas and isinstance(value, (list, tuple)):
             return ",".join(self._text(item) for item in value)
         if isinstance(value, (list, tuple, set, frozenset)) or (isinstance(value, Mapping) and not self._takes_mapping):
-            raise ValueError(f"one value, found {_found(value)}")
+            raise ValueError(f"one value, found {kind_in_words(value)}")
         read = {bool: _bool, int: _int, float: _float, str: self._text, dict: self._mapping}[self.base]
         item = read(value)
         if self.choices and item not in self.choices:
@@ -105,7 +105,7 @@ class Kind:
             return str(value)
         if isinstance(value, Mapping) and self.or_text:
             return json.dumps(dict(value))
-        raise ValueError(f"one value, found {_found(value)}")
+        raise ValueError(f"one value, found {kind_in_words(value)}")
 
     def _mapping(self, value: Any) -> Any:
         if isinstance(value, Mapping):
@@ -210,7 +210,8 @@ def _float(value: Any) -> float:
         raise ValueError(_EXPECTED[float]) from None
 
 
-def _found(value: Any) -> str:
+def kind_in_words(value: Any) -> str:
+    """Return ``"a list"``, ``"a mapping"`` or ``"a float"``, for messages."""
     if isinstance(value, Mapping):
         return "a mapping"
     if isinstance(value, (Sequence, set)):

@@ -15,13 +15,11 @@ from earmark.settings.evaluation_flags import EvaluateOptions
 from earmark.settings.flags import Scope, Settings, flags_of
 from earmark.settings.given_values import (
     Given,
-    merged,
     read_file,
+    read_line,
     read_values,
-    read_words,
     refuse_words,
     settings_of,
-    take_config,
 )
 from earmark.settings.model_flags import ModelArguments
 from earmark.settings.run_flags import RunArguments
@@ -177,12 +175,14 @@ def with_config_flag(words: Sequence[str]) -> list[str]:
 
 
 def _read(words: Sequence[str], *also: type) -> Given:
-    path, words = take_config(words)
     flags = flags_of(*TRAIN_CLASSES, *also)
-    file = read_file(path, read_config_file(path), flags, takes_old_flags=True) if path else Given()
-    line = read_words(words, flags, takes_old_flags=True, has_words=False)
-    refuse_words(line.words, flags)
-    return merged(file, line)
+
+    def read_config(path: str) -> Given:
+        return read_file(path, read_config_file(path), flags, takes_old_flags=True)
+
+    given = read_line(words, flags, read_config, takes_old_flags=True, has_words=False)
+    refuse_words(given.words, flags)
+    return given
 
 
 def train_settings(given: Given, **settled: Any) -> TrainSettings:
