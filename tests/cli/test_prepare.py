@@ -42,5 +42,5 @@ def test_a_mistake_is_one_line(words: list[str], said: str, capsys: pytest.Captu
 def test_help_names_every_data_set(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["prepare", "--help"]) == 0
     page = capsys.readouterr().out
-    assert all(name in page and corpus.archive in page for name, corpus in CORPORA.items())
+    assert all(name in page and corpus.published.archive in page for name, corpus in CORPORA.items())
     assert max(map(len, page.splitlines())) <= 100

@@ -62,12 +62,12 @@ def _text() -> str:
         "data sets",
     ]
     for name, corpus in CORPORA.items():
-        clips = f"{corpus.clips:,} clips, " if corpus.clips else ""
+        clips = f"{corpus.published.clips:,} clips, " if corpus.published.clips else ""
         lines += [
-            f"  {name:<16}{clips}{corpus.classes} classes; {corpus.archive}",
+            f"  {name:<16}{clips}{corpus.published.classes} classes; {corpus.published.archive}",
             f"  {'':<16}has {corpus.layout}",
             f"  {'':<16}train with {corpus.flags or 'its own splits'}",
-            f"  {'':<16}{corpus.source}",
+            f"  {'':<16}{corpus.published.source}",
         ]
     return "\n".join(lines)
 

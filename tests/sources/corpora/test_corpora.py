@@ -71,7 +71,7 @@ def test_a_manifest_has_every_clip_with_its_label_fold_and_group(name: str, tmp_
         assert all(Path(clip.source).parent.name == f"fold{clip.fold}" for clip in table)
     text = "\n".join(prepared.lines)
     assert f"{clips} clips, {classes} classes" in text
-    assert f"{clips} clips here, {CORPORA[name].clips:,} as published" in text
+    assert f"{clips} clips here, {CORPORA[name].published.clips:,} as published" in text
 
 
 @pytest.mark.parametrize("name", list(TREES))

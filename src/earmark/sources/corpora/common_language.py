@@ -10,7 +10,7 @@ import codecs
 from pathlib import Path
 
 from earmark.errors import DataError
-from earmark.sources.corpora.corpus import Corpus, Found, check_columns, subfolders
+from earmark.sources.corpora.corpus import Corpus, Found, Publication, check_columns, subfolders
 from earmark.words import counted
 
 _SPLITS = {"train": "train", "dev": "validation", "test": "test"}
@@ -80,13 +80,14 @@ def _lines(table: Path) -> list[str]:
 
 
 COMMON_LANGUAGE = Corpus(
-    title="CommonLanguage",
-    clips=None,
-    classes=45,
+    Publication(
+        "CommonLanguage",
+        "Sinisetty et al. 2021, doi:10.5281/zenodo.5036977",
+        "CommonLanguage.zip",
+        clips=None,
+        classes=45,
+    ),
     layout="folders of languages with train.csv",
     is_root=_is_root,
     read=_read,
-    archive="CommonLanguage.zip",
-    flags="",
-    source="Sinisetty et al. 2021, doi:10.5281/zenodo.5036977",
 )

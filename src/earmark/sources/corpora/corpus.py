@@ -47,31 +47,42 @@ class Found:
 
 
 @dataclass(frozen=True)
+class Publication:
+    """How a data set was published.
+
+    Attributes:
+        title: its name.
+        source: its publication.
+        archive: name of the file it is published as.
+        clips: how many its publication counts; ``None`` where no count could be verified.
+        classes: how many classes it has.
+    """
+
+    title: str
+    source: str
+    archive: str
+    clips: int | None
+    classes: int
+
+
+@dataclass(frozen=True)
 class Corpus:
     """A public data set.
 
     Attributes:
-        title: its name.
-        clips: how many its publication counts; ``None`` where no count could be verified.
-        classes: how many classes it has.
+        published: how it was published.
         layout: what its folder looks like, in words, for messages and help.
         is_root: whether a folder has that layout.
         read: from such a folder to rows.
-        archive: name of the file it is published as.
-        flags: protocol flags of ``earmark train`` that fit it.
-        source: its publication.
+        flags: protocol flags of ``earmark train`` that fit it; empty if it has splits.
         is_meant: which of several folders with that layout is read, where not every one is.
     """
 
-    title: str
-    clips: int | None
-    classes: int
+    published: Publication
     layout: str
     is_root: Callable[[Path], bool]
     read: Callable[[Path], Found]
-    archive: str
-    flags: str
-    source: str
+    flags: str = ""
     is_meant: Callable[[Path], bool] | None = None
 
     def locate(self, folder: Path) -> Path:
@@ -87,12 +98,12 @@ class Corpus:
                 found = list(filter(self.is_meant, found)) or found
             if len(found) > 1:
                 raise DataError(
-                    f"{folder}: {found[0].name} and {found[1].name} both hold {self.title}; give one of them"
+                    f"{folder}: {found[0].name} and {found[1].name} both hold {self.published.title}; give one of them"
                 )
             if found:
                 return found[0]
             level = [entry for place in level for entry in subfolders(place)]
-        raise DataError(f"{folder}: is not {self.title}: no {self.layout} in it, nor in a folder of it")
+        raise DataError(f"{folder}: is not {self.published.title}: no {self.layout} in it, nor in a folder of it")
 
 
 def subfolders(folder: Path) -> list[Path]:
@@ -116,6 +127,30 @@ def read_metadata(path: Path, needed: Sequence[str]) -> list[tuple[str, dict[str
         if empty:
             raise DataError(f"{where}: column {empty[0]!r} is empty; extract the archive again")
     return rows
+
+
+def read_listed(
+    root: Path, table: Path, file: str, label: str, *columns: str, folder: Callable[[dict[str, str]], str] | None = None
+) -> Found:
+    """Read a data set whose metadata table lists all recordings below ``audio``.
+
+    Args:
+        root: its folder.
+        table: the metadata, from ``root``.
+        file: the column with the name of the recording.
+        label: the column with the class.
+        *columns: columns to keep.
+        folder: from a row to the folder of its recording, from ``root / "audio"``; ``None`` for that folder itself.
+
+    Raises:
+        DataError: as :func:`read_metadata`.
+    """
+    found = Found(root)
+    for _, row in read_metadata(root / table, (file, label, *columns)):
+        path = Path(root, "audio", folder(row) if folder else "", row[file])
+        found.add(ALL, path, row[label], **{name: row[name] for name in columns})
+    found.leave_out_others(root / "audio", f"not named in {table.as_posix()}")
+    return found
 
 
 def check_columns(path: Path, names: Sequence[str], needed: Sequence[str]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from earmark.errors import DataError
-from earmark.sources.corpora.corpus import ALL, Corpus, Found, subfolders
+from earmark.sources.corpora.corpus import ALL, Corpus, Found, Publication, subfolders
 from earmark.sources.listing import list_audio
 
 GENRES = ("blues", "classical", "country", "disco", "hiphop", "jazz", "metal", "pop", "reggae", "rock")
@@ -64,13 +64,11 @@ def _read(root: Path) -> Found:
 
 
 GTZAN = Corpus(
-    title="GTZAN",
-    clips=1_000,
-    classes=10,
+    Publication(
+        "GTZAN", "Tzanetakis and Cook 2002, doi:10.1109/TSA.2002.800560", "genres.tar.gz", clips=1_000, classes=10
+    ),
     layout="folders of genres (blues, classical, ...)",
     is_root=_is_root,
     read=_read,
-    archive="genres.tar.gz",
     flags="--folds 10",
-    source="Tzanetakis and Cook 2002, doi:10.1109/TSA.2002.800560",
 )

@@ -78,7 +78,7 @@ def prepare(name: str, source: str, output: str, *, skip_missing: bool = False, 
     found = corpus.read(corpus.locate(_folder(Path(source))))
     _settle_missing(corpus, found, skip=skip_missing)
     if not any(found.tables.values()):
-        raise DataError(f"{found.root}: no recordings of {corpus.title} in it; extract the archive again")
+        raise DataError(f"{found.root}: no recordings of {corpus.published.title} in it; extract the archive again")
     manifests = {split: folder / f"{split}.csv" for split in found.tables}
     _refuse_to_replace([*manifests.values(), folder / LEFT_OUT], overwrite=overwrite)
     for split, rows in found.tables.items():
@@ -108,8 +108,8 @@ def _settle_missing(corpus: Corpus, found: Found, *, skip: bool) -> None:
     if not skip:
         raise DataError(
             f"{found.root}: {len(found.missing):,} of {there + len(found.missing):,} files that the metadata of "
-            f"{corpus.title} names {agreeing(len(found.missing), 'are')} missing, the first of them {found.missing[0]}"
-            "; extract the archive again, or leave them out with --on_missing skip"
+            f"{corpus.published.title} names {agreeing(len(found.missing), 'are')} missing, the first of them "
+            f"{found.missing[0]}; extract the archive again, or leave them out with --on_missing skip"
         )
     found.left_out += [(path, "named in the metadata, not there") for path in found.missing]
 
@@ -134,7 +134,7 @@ def _write(path: Path, header: Sequence[str], rows: Iterable[Iterable[str]]) -> 
 def _lines(corpus: Corpus, found: Found, manifests: dict[str, Path], left_out: Path | None) -> list[str]:
     rows = [row for table in found.tables.values() for row in table]
     lines = [
-        f"{corpus.title} in {found.root}: {counted(len(rows), 'clip')}, "
+        f"{corpus.published.title} in {found.root}: {counted(len(rows), 'clip')}, "
         f"{counted(len({row['label'] for row in rows}), 'class')}"
     ]
     if len(found.tables) > 1:
@@ -158,11 +158,11 @@ def _differences(corpus: Corpus, rows: Sequence[dict[str, str]]) -> list[str]:
     """Where this copy is not what was published."""
     notes = []
     for what, here, published in (
-        ("clips", len(rows), corpus.clips),
-        ("classes", len({row["label"] for row in rows}), corpus.classes),
+        ("clips", len(rows), corpus.published.clips),
+        ("classes", len({row["label"] for row in rows}), corpus.published.classes),
     ):
         if published is not None and here != published:
-            notes.append(f"{here:,} {what} here, {published:,} as published ({corpus.source})")
+            notes.append(f"{here:,} {what} here, {published:,} as published ({corpus.published.source})")
     return notes
 
 

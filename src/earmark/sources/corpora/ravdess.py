@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 from earmark.errors import DataError
-from earmark.sources.corpora.corpus import ALL, Corpus, Found, subfolders
+from earmark.sources.corpora.corpus import ALL, Corpus, Found, Publication, subfolders
 from earmark.sources.listing import list_audio
 
 EMOTIONS = ("neutral", "calm", "happy", "sad", "angry", "fearful", "disgust", "surprised")  # 01 to 08
@@ -35,7 +35,8 @@ def _read(root: Path) -> Found:
                 found.left_out.append((path, reason))
     if not found.tables and any(reason == _SONG for _, reason in found.left_out):
         raise DataError(
-            f"{root}: holds the song recordings of RAVDESS; its speech recordings are read: extract {RAVDESS.archive}"
+            f"{root}: holds the song recordings of RAVDESS; its speech recordings are read: extract "
+            f"{RAVDESS.published.archive}"
         )
     found.leave_out_others(root, "not in a folder Actor_NN of this folder")
     return found
@@ -69,14 +70,16 @@ def _add(found: Found, path: Path, folder_actor: str) -> str | None:
 
 
 RAVDESS = Corpus(
-    title="RAVDESS (speech)",
-    clips=1_440,
-    classes=8,
+    Publication(
+        "RAVDESS (speech)",
+        "Livingstone and Russo 2018, doi:10.1371/journal.pone.0196391",
+        "Audio_Speech_Actors_01-24.zip",
+        clips=1_440,
+        classes=8,
+    ),
     layout="folders Actor_01 to Actor_24",
     is_root=_is_root,
     read=_read,
-    archive="Audio_Speech_Actors_01-24.zip",
     flags="--folds 6 --group_column actor",
-    source="Livingstone and Russo 2018, doi:10.1371/journal.pone.0196391",
     is_meant=_has_speech,
 )
