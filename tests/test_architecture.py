@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from earmark.families.family_registry import FAMILIES
+from earmark.formats.format_registry import readable_suffixes, writers
 
 PACKAGE = Path(__file__).parents[1] / "src" / "earmark"
 ROOMS = [
@@ -91,6 +92,19 @@ def test_only_families_look_for_parts_and_settings_of_an_architecture() -> None:
     assert not found_outside_families(looks, of_earmark), "this belongs into a family (earmark.families)"
 
 
+def test_only_formats_know_names_and_suffixes_of_formats() -> None:
+    own_files = {".txt", ".json", ".csv"}  # suffixes of files that are no tables of clips, too
+    facts = {*writers(), *readable_suffixes()} - own_files
+    found = [
+        f"{path.relative_to(PACKAGE)}:{node.lineno}: {node.value}"
+        for path in sorted(PACKAGE.rglob("*.py"))
+        if path.parent.name != "formats"
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and node.value in facts
+    ]
+    assert not found, "ask earmark.formats.format_registry"
+
+
 LIGHT = [
     "earmark",
     "earmark.cli.main",
@@ -103,7 +117,7 @@ LIGHT = [
 ]
 LIGHT += [
     f"earmark.{room}.{path.stem}"
-    for room in ("settings", "clips", "audio", "store", "sources", "audit", "api")
+    for room in ("formats", "settings", "clips", "audio", "store", "sources", "audit", "api")
     for path in sorted((PACKAGE / room).glob("[a-z]*.py"))
 ]
 # all but what trains: the doctor answers where torch cannot be imported

@@ -8,11 +8,13 @@ from dataclasses import dataclass, field
 
 from earmark.errors import DataError
 from earmark.formats.column_names import LABEL_COLUMNS, PATH_COLUMNS, name_finder, plain_name
+from earmark.formats.format import Wanted
 from earmark.formats.sheet import Reason
 from earmark.tasks import SINGLE_LABEL, Task
 from earmark.words import suggestion
 
 NUMBER = "value"  # what a number is called whose column has no name of its own
+_FOLD = "fold"  # column of folds if none was asked for
 NO_COLUMN = "none"  # value of a flag for a column that is not to be read
 
 
@@ -52,6 +54,12 @@ class Columns:
     end: str | None = None
     audio_dir: str | None = None
     usual_audio: tuple[str, ...] = PATH_COLUMNS
+
+    @property
+    def wanted(self) -> Wanted:
+        """The names of the columns that are used if a table has them."""
+        others = (self.label, *LABEL_COLUMNS, self.group, self.fold or _FOLD)
+        return Wanted((self.audio, *self.usual_audio), tuple(name for name in others if name is not None))
 
 
 @dataclass(frozen=True)
@@ -109,7 +117,7 @@ def find_columns(names: Sequence[str], wanted: Columns, origin: str) -> FoundCol
     group = find(wanted.group) if wanted.group else None
     if wanted.group and group is None:
         raise missing_column(origin, wanted.group, names, "group_column")
-    fold = find(wanted.fold or "fold")
+    fold = find(wanted.fold or _FOLD)
     if wanted.fold and fold is None:
         raise missing_column(origin, wanted.fold, names, "fold_column")
     if group:

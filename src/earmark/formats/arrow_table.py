@@ -13,7 +13,7 @@ from typing import Any
 from earmark.errors import DataError, first_line
 from earmark.extras import require
 from earmark.formats.arrow_audio import rate_column, recordings
-from earmark.formats.column_names import LABEL_COLUMNS, name_finder
+from earmark.formats.column_names import name_finder
 from earmark.formats.format import Wanted
 from earmark.formats.sheet import Sheet
 
@@ -27,7 +27,7 @@ def dataset_sheet(dataset: Any, origin: str, folder: str, wanted: Wanted) -> She
         dataset: the table.
         origin: what messages call it.
         folder: where relative paths in it start.
-        wanted: columns asked for.
+        wanted: columns that are used.
 
     Raises:
         DataError: no rows, or samples without their rate.
@@ -36,9 +36,9 @@ def dataset_sheet(dataset: Any, origin: str, folder: str, wanted: Wanted) -> She
     if not len(dataset):
         raise DataError(f"{origin}: has no rows")
     find = name_finder(dataset.column_names)
-    column = next(filter(None, map(find, (wanted.audio, *wanted.usual_audio))), None)
-    asked = {find(name) for name in (wanted.label, *LABEL_COLUMNS, wanted.group, wanted.fold or "fold") if name}
-    kept = [name for name, kind in dataset.features.items() if name in (column, *asked) or _is_plain(kind, datasets)]
+    column = next(filter(None, map(find, wanted.audio)), None)
+    used = {column, *map(find, wanted.others)}
+    kept = [name for name, kind in dataset.features.items() if name in used or _is_plain(kind, datasets)]
     if column is not None and isinstance(dataset.features[column], datasets.Audio):
         dataset = dataset.cast_column(column, datasets.Audio(decode=False))
     dataset = dataset.select_columns(kept)

@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from earmark.formats.results import Segment, Window
 from earmark.formats.sheet import Sheet
@@ -20,28 +20,17 @@ if TYPE_CHECKING:
     from earmark.tasks.decision import Prediction
 
 
-class Wanted(Protocol):
-    """The names of columns that somebody asked for; :class:`earmark.clips.columns.Columns` is one."""
+@dataclass(frozen=True)
+class Wanted:
+    """The names of the columns that are used if a table has them.
 
-    @property
-    def audio(self) -> str:
-        """The recording."""
+    Attributes:
+        audio: the recording: the first of these that is there.
+        others: labels, groups and folds.
+    """
 
-    @property
-    def label(self) -> str:
-        """The label."""
-
-    @property
-    def group(self) -> str | None:
-        """The group of each clip."""
-
-    @property
-    def fold(self) -> str | None:
-        """The fold of each clip."""
-
-    @property
-    def usual_audio(self) -> Sequence[str]:
-        """Names of the recording to look for if :attr:`audio` is not there."""
+    audio: tuple[str, ...]
+    others: tuple[str, ...]
 
 
 @dataclass(frozen=True)

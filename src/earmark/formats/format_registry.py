@@ -43,7 +43,7 @@ def read_table(path: Path, wanted: Wanted) -> Sheet:
 
     Args:
         path: the file.
-        wanted: columns that somebody asked for.
+        wanted: columns that are used.
 
     Raises:
         DataError: no such file, a suffix of no format, or the content is not what the suffix says.

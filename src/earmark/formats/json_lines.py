@@ -58,7 +58,7 @@ def _times(place: Window | Segment) -> dict[str, float]:
 
 
 def _read(path: Path, wanted: Wanted) -> Sheet:
-    return read_json(path, (wanted.audio, wanted.label))
+    return read_json(path, (*wanted.audio, *wanted.others))
 
 
 def has_predictions(sheet: Sheet) -> bool:

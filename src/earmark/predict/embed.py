@@ -18,6 +18,7 @@ from earmark.clips.clip import Clip
 from earmark.errors import DataError
 from earmark.extras import require
 from earmark.files import csv_row, replace, writing
+from earmark.formats.parquet import PARQUET
 from earmark.models.build_model import load_trained
 from earmark.models.checkpoint import hub_name
 from earmark.models.fingerprint import model_sha256
@@ -65,7 +66,7 @@ def embed_files(options: EmbedOptions) -> EmbedOutcome:
     output = Path(options.output)
     sources = list(find_recordings(options.inputs))
     check_output(output, sources)
-    is_parquet = output.suffix.lower() == ".parquet"
+    is_parquet = output.suffix.lower() in PARQUET.suffixes
     if is_parquet:
         require("pyarrow")
     model = source_of(options)

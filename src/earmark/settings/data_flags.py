@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from earmark.errors import UsageError
+from earmark.formats.format_registry import readable_suffixes
 from earmark.settings.flags import (
     COUNT,
     NOT_EMPTY,
@@ -65,7 +66,7 @@ class DataArguments(Settings):
     )
     train_file: Paths = flag(
         None,
-        "Manifest of training clips, added to those of --data_dir: .csv, .tsv, .jsonl, .parquet.",
+        f"Manifest of training clips, added to those of --data_dir: {', '.join(readable_suffixes())}.",
         repeated=True,
         scope=_SOURCE,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Literal
@@ -9,6 +10,7 @@ from typing import ClassVar, Literal
 from earmark.errors import UsageError
 from earmark.formats.format import Writer
 from earmark.formats.format_registry import DEFAULT_WRITER, readable_suffixes, writers, writers_with
+from earmark.formats.parquet import PARQUET
 from earmark.settings.flags import COUNT, Check, flag, not_negative, within
 from earmark.settings.kinds import alternatives
 from earmark.settings.model_flags import PretrainedArguments, TrainedModelArguments
@@ -19,12 +21,16 @@ DEFAULT_THRESHOLD = 0.5  # of segments
 PROBABILITY = within(0, 1, "above 0 and at most 1", low_open=True)
 ODD = Check(lambda value: value >= 1 and value % 2 == 1, "an odd number from 1 on")
 SECONDS = not_negative("0 or more")
+EMBEDDING_SUFFIXES = (".npy", *PARQUET.suffixes)
 _OTHER_TABLES = (".xlsx", ".tab", ".lab")  # suffixes of tables that are no formats of earmark
 
 
-def _with_files() -> str:
-    """Return the names of the formats that write a file for each recording."""
-    return " and ".join(writers_with(lambda writer: writer.table_ending))
+def _named(condition: Callable[[Writer], object]) -> str:
+    """Return the names of the formats for which a condition holds, for a help text."""
+    return " and ".join(writers_with(condition))
+
+
+_WITH_FILES = _named(lambda writer: writer.table_ending)  # a file for each recording
 
 
 @dataclass
@@ -78,7 +84,7 @@ class PredictOptions(TrainedModelArguments, InferenceOptions):
 
     output: str | None = flag(
         None,
-        f"File to write (default: standard output); for --format {_with_files()} a folder, which gets a file for each "
+        f"File to write (default: standard output); for --format {_WITH_FILES} a folder, which gets a file for each "
         "recording, or FILE.txt for one recording or with --one_table.",
         metavar="FILE",
     )
@@ -87,8 +93,13 @@ class PredictOptions(TrainedModelArguments, InferenceOptions):
         f"Format of the results (default: by the suffix of --output, else {DEFAULT_WRITER}).",
         choices=lambda: tuple(writers()),
     )
-    one_table: bool = flag(False, "raven: write one selection table for all recordings.")
-    append_score: bool = flag(False, "audacity: write the score after each label.")
+    one_table: bool = flag(
+        False,
+        f"{_named(lambda writer: writer.table_ending and writer.has_path)}: write one table for all recordings.",
+    )
+    append_score: bool = flag(
+        False, f"{_named(lambda writer: not writer.has_score)}: write the score after each label."
+    )
     rows: Literal["clips", "windows", "segments"] | None = flag(
         None,
         "What gets a row: clips is a whole recording, windows each window of it, segments each stretch in which a "
@@ -172,7 +183,7 @@ class PredictOptions(TrainedModelArguments, InferenceOptions):
             if suffix not in by_suffix:
                 raise UsageError(
                     f"--output {self.output}: end it in {alternatives(list(by_suffix))}, or add --format "
-                    f"({_with_files()} take a folder)"
+                    f"({_WITH_FILES} take a folder)"
                 )
             self.format = by_suffix[suffix]
         self.format = self.format or DEFAULT_WRITER
@@ -236,7 +247,7 @@ class EmbedOptions(InferenceOptions):
 
     output: str | None = flag(
         None,
-        "File to write (required): .parquet, or .npy with the recording and times of each row in OUTPUT.rows.csv.",
+        "File to write (required): Parquet, or .npy with the recording and times of each row in OUTPUT.rows.csv.",
         metavar="FILE",
     )
     rows: Literal["clips", "windows"] = flag(
@@ -248,5 +259,5 @@ class EmbedOptions(InferenceOptions):
         super().validate()
         if not self.output:
             raise UsageError(self.USAGE)
-        if Path(self.output).suffix.lower() not in (".npy", ".parquet"):
-            raise UsageError(f"--output {self.output}: end it in .npy or .parquet")
+        if Path(self.output).suffix.lower() not in EMBEDDING_SUFFIXES:
+            raise UsageError(f"--output {self.output}: end it in {alternatives(EMBEDDING_SUFFIXES)}")

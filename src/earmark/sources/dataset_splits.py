@@ -29,7 +29,7 @@ def dataset_clips(dataset: Any, origin: str, folder: str, columns: Columns) -> C
     Raises:
         DataError: no rows, a column that is missing, or a row without recording or usable label.
     """
-    return clips_of(dataset_sheet(dataset, origin, folder, columns), columns)
+    return clips_of(dataset_sheet(dataset, origin, folder, columns.wanted), columns)
 
 
 def dataset_splits(tables: Any, title: str, folder: str, columns: Columns, names: SplitNames) -> Splits:

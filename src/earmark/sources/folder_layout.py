@@ -28,6 +28,7 @@ from earmark.clips.split_names import (
 )
 from earmark.errors import DataError
 from earmark.formats.format_registry import table_suffixes
+from earmark.formats.parquet import PARQUET
 from earmark.sources.listing import Listing, Skipped, files_in, is_recording, list_recordings, subfolders
 from earmark.words import and_more, counted
 
@@ -159,7 +160,7 @@ def unwrapped(root: Path, names: SplitNames) -> Path:
     while True:
         if metadata_file(root) is not None or any(map(is_recording, files_in(root))):
             return root
-        if any(names.of_table(Path(name)) or name.endswith(".parquet") for name in _tables(root)):
+        if any(names.of_table(Path(name)) or name.endswith(PARQUET.suffixes) for name in _tables(root)):
             return root
         filled = [name for name in subfolders(root) if _holds_data(root / name)]
         if len(filled) != 1 or names.like(filled[0]):
@@ -181,7 +182,7 @@ def _tables(folder: Path) -> list[str]:
 def _holds_data(folder: Path) -> bool:
     """Return whether there are recordings or metadata in a folder or below it."""
     found = any(
-        is_recording(name) or name in METADATA or name.endswith(".parquet")
+        is_recording(name) or name in METADATA or name.endswith(PARQUET.suffixes)
         for _, _, files in os.walk(folder)
         for name in files
     )

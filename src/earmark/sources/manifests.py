@@ -30,7 +30,7 @@ def load_manifest(path: str | os.PathLike[str], columns: Columns | None = None) 
     """
     columns = columns or Columns()
     with _without_garbage_collection():
-        return clips_of(read_table(Path(path), columns), columns)
+        return clips_of(read_table(Path(path), columns.wanted), columns)
 
 
 @contextmanager

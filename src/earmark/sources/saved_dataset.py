@@ -8,6 +8,7 @@ from earmark.clips.clip import Splits
 from earmark.clips.split_columns import splits_of_manifest
 from earmark.extras import require
 from earmark.formats.arrow_table import dataset_errors
+from earmark.formats.parquet import PARQUET
 from earmark.sources.dataset_splits import dataset_clips, dataset_splits
 from earmark.sources.source import Given, Source
 
@@ -21,7 +22,7 @@ def is_saved_table(root: Path) -> bool:
 
 def is_table_folder(root: Path) -> bool:
     """Return whether Parquet files or a ``save_to_disk`` table lie in ``root``, Parquet up to two folders down."""
-    patterns = ("*.parquet", "*/*.parquet", "*/*/*.parquet")
+    patterns = [f"{folders}*{suffix}" for suffix in PARQUET.suffixes for folders in ("", "*/", "*/*/")]
     return is_saved_table(root) or any(next(root.glob(pattern), None) is not None for pattern in patterns)
 
 

@@ -10,6 +10,7 @@ from earmark.clips.columns import Columns, MissingColumnError
 from earmark.clips.split_columns import splits_of_manifest
 from earmark.clips.split_names import SPLIT_NAMES, SplitNames
 from earmark.errors import DataError
+from earmark.formats.parquet import PARQUET
 from earmark.sources.folder_layout import FolderLayout, find_folder_layout, metadata_file
 from earmark.sources.folders import load_layout
 from earmark.sources.manifests import load_manifest
@@ -55,7 +56,7 @@ def find_split_manifests(root: Path, names: SplitNames) -> dict[str, Path]:
     found: dict[str, Path] = {}
     for split in SPLIT_NAMES:
         exact = [path for path in there if names.exactly(path.stem) == split]
-        like = [path for path in there if names.of_table(path) == split and path.suffix != ".parquet"]
+        like = [path for path in there if names.of_table(path) == split and path.suffix not in PARQUET.suffixes]
         paths = exact or like
         if len(paths) > 1:
             raise DataError(
