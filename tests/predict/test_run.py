@@ -66,6 +66,13 @@ def test_windows_are_those_of_the_timeline(model: Path, classifier: earmark.Clas
     np.testing.assert_allclose(timeline.windows[1].probabilities, alone[0], atol=1e-5)
 
 
+def test_a_dash_is_standard_output(model: Path, tapes: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert predict(model, tapes / "a.wav", "--output", "-", "--format", "jsonl") == 0
+    row = json.loads(capsys.readouterr().out)
+    assert row["path"].endswith("a.wav")
+    assert not Path("-").exists()
+
+
 def test_segments_follow_the_rules(model: Path, classifier: earmark.Classifier, tapes: Path) -> None:
     output = tapes / "s.jsonl"
     rules = ["--threshold", "0.6", "--release_threshold", "0.4", "--smooth_windows", "3", "--merge_gap_seconds", "0.2"]

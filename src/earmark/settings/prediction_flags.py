@@ -84,8 +84,8 @@ class PredictOptions(TrainedModelArguments, InferenceOptions):
 
     output: str | None = flag(
         None,
-        f"File to write (default: standard output); for --format {_WITH_FILES} a folder, which gets a file for each "
-        "recording, or FILE.txt for one recording or with --one_table.",
+        f"File to write (default: standard output, also as -); for --format {_WITH_FILES} a folder, which gets a file "
+        "for each recording, or FILE.txt for one recording or with --one_table.",
         metavar="FILE",
     )
     format: str | None = flag(
@@ -143,6 +143,8 @@ class PredictOptions(TrainedModelArguments, InferenceOptions):
     def validate(self) -> None:
         """Settle format and rows, and refuse flags that would have no effect."""
         super().validate()
+        if self.output == "-":  # as in most programs
+            self.output = None
         self._settle_format()
         self._settle_rows()
         if self.release_threshold is not None and self.release_threshold > self.threshold:
