@@ -23,7 +23,7 @@ from earmark.export.graph import WaveformClassifier, trace
 from earmark.export.load_export import ExportedScorer
 from earmark.export.onnx_file import write_onnx
 from earmark.settings.export_flags import ExportOptions
-from tests.export.test_architectures import build
+from tests.families.tiny_models import build_for_export
 from tests.small_files import no_file_longer_than
 from tests.tiny import RATE_HZ, tone, write_tones
 
@@ -32,7 +32,7 @@ from tests.tiny import RATE_HZ, tone, write_tones
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Whisper, which exports fastest, cut to 1 s."""
     folder = tmp_path_factory.mktemp("whisper")
-    build("whisper").save(folder)
+    build_for_export("whisper").save(folder)
     return folder
 
 
@@ -179,7 +179,7 @@ class _Bessel(torch.nn.Module):
 
 
 def test_an_operator_without_counterpart_is_named(tmp_path: Path) -> None:
-    audio = build("whisper")
+    audio = build_for_export("whisper")
     audio.model.classifier = torch.nn.Sequential(audio.model.classifier, _Bessel())
     graph = WaveformClassifier(audio)
     description = describe("onnx", audio, graph, audio.frontend, None)

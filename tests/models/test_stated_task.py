@@ -57,8 +57,8 @@ def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_probabilities_are_those_of_a_sigmoid(tagger: Path, clips: Path) -> None:
     clip = str(clips / "3.wav")
     samples, rate_hz = soundfile.read(clip, dtype="float32")
-    reference = pipeline("audio-classification", model=str(tagger), function_to_apply="sigmoid", top_k=3)
-    theirs = reference({"raw": samples, "sampling_rate": rate_hz})
+    reference = pipeline("audio-classification", model=str(tagger))
+    theirs = reference({"raw": samples, "sampling_rate": rate_hz}, function_to_apply="sigmoid", top_k=3)
     classifier = earmark.Classifier.from_pretrained(tagger, device="cpu", task="multi_label")
     assert classifier.task is Task.MULTI_LABEL
     ours = classifier.predict(clip, top_k=3)

@@ -13,7 +13,7 @@ pytest.importorskip("onnxruntime")
 import earmark
 from earmark.export.export_model import export
 from earmark.settings.export_flags import ExportOptions
-from tests.export.test_architectures import build
+from tests.families.tiny_models import build_for_export
 from tests.serve.conftest import Start
 from tests.serve.test_classify import as_bytes, encoded, same
 from tests.tiny import tone
@@ -21,7 +21,7 @@ from tests.tiny import tone
 
 def test_an_export_is_served_like_its_model(start: Start, tmp_path: Path) -> None:
     model, folder = tmp_path / "model", tmp_path / "onnx"
-    build("whisper").save(model)
+    build_for_export("whisper").save(model)
     export(ExportOptions(model_name_or_path=str(model), output=str(folder)))
     server, classifier = start(folder=folder), earmark.Classifier.from_pretrained(model, device="cpu")
     for seconds in (0.3, 1.0, 2.6):

@@ -14,7 +14,7 @@ from earmark.cli.main import main
 from earmark.errors import UsageError
 from earmark.models.freeze import body_of, encoder_layers, head_parameters
 from earmark.train.layer_decay import depths, learning_rates
-from tests.models.test_architectures import build as build_any
+from tests.families.tiny_models import build_varied
 from tests.tiny import ARCHITECTURES, tone
 from tests.train.small import build, make_trainer, mixed_lengths_s, usable, write_clips
 
@@ -29,7 +29,7 @@ def order_of_modules(model: Any, inputs: dict[str, torch.Tensor]) -> list[nn.Mod
 
 @pytest.mark.parametrize("model_type", ARCHITECTURES)
 def test_depth_follows_the_order_in_which_the_model_computes(model_type: str) -> None:
-    audio = build_any(model_type)
+    audio = build_varied(model_type)
     model = audio.model
     layers = list(encoder_layers(model))
     order = order_of_modules(model, audio.frontend([tone(440, 1.0)]))

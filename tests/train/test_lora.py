@@ -23,7 +23,7 @@ from earmark.models.freeze import head_parameters
 from earmark.scoring.inference import score_waveforms
 from earmark.settings.model_flags import ModelArguments
 from earmark.train.lora import add_adapters, save_kept
-from tests.models.test_architectures import build as build_any
+from tests.families.tiny_models import build_varied
 from tests.tiny import ARCHITECTURES, tone, write_tones
 from tests.train.small import CPU, build, make_trainer, mixed_lengths_s, usable, write_clips
 
@@ -48,7 +48,7 @@ def stir(model: Any) -> None:
 @pytest.mark.parametrize("targets", [None, adapters.ALL_LINEAR])
 @pytest.mark.parametrize("model_type", WITH_ATTENTION)
 def test_adapters_and_head_learn_and_merged_answers_are_the_same(model_type: str, targets: str | None) -> None:
-    audio = build_any(model_type)
+    audio = build_varied(model_type)
     names = {name for name, _ in audio.model.named_parameters()}
     before = score(audio)
     adapters.attach(audio.model, 4, 8, targets)
@@ -72,7 +72,7 @@ def test_adapters_and_head_learn_and_merged_answers_are_the_same(model_type: str
 @pytest.mark.parametrize("model_type", ["wav2vec2", "whisper", "audio-spectrogram-transformer", "sew-d"])
 def test_a_separate_adapter_answers_the_same_here_and_in_plain_peft(model_type: str, tmp_path: Path) -> None:
     base_s = {"whisper": 3.0, "audio-spectrogram-transformer": 2.56}.get(model_type, 1.0)
-    build_any(model_type, base_s).save(tmp_path / "base")
+    build_varied(model_type, base_s).save(tmp_path / "base")
     source = ModelSource(name_or_path=str(tmp_path / "base"))
     audio = build_for_training(source, ["a", "b"], 1.0, longest_s=1.0)  # fixed-length encoders are cut
     adapters.attach(audio.model, 4, 8)
@@ -189,7 +189,7 @@ def test_what_cannot_be_adapted_is_one_line() -> None:
         add_adapters(build(), settings, ModelArguments(model_type="wav2vec2"))
     with pytest.raises(ModelError, match="tc_resnet has no linear layers"):
         adapters.attach(build("tc_resnet").model, 4, 8)
-    wavlm = build_any("wavlm").model
+    wavlm = build_varied("wavlm").model
     wavlm.forward.static = None
     with pytest.raises(ModelError, match="goes past its layers"):
         adapters.attach(wavlm, 4, 8)

@@ -45,7 +45,6 @@ def with_chance(kind: str, what_is_frozen: str = "none") -> AudioModel:
         ("wav2vec2", "none", {}),
         ("wav2vec2", "none", {"gradient_accumulation_steps": 2, "bf16": True}),
         ("wav2vec2", "feature_encoder", {"dataloader_num_workers": 1, "dataloader_persistent_workers": True}),
-        ("tc_resnet", "none", {}),
     ],
 )
 @pytest.mark.parametrize("at_step", [2, 4])

@@ -34,6 +34,7 @@ from earmark.models.forward import install_forward
 from earmark.models.freeze import head_parameters
 from earmark.models.frontend import Frontend
 from earmark.models.head import CONFIG_KEY, Loaded, place_rows, saved_head
+from earmark.models.saved_names import accept_saved_names
 from earmark.models.source import ModelSource
 from earmark.models.stated_task import settle_task
 from earmark.sources.background import find_background
@@ -145,6 +146,7 @@ def build_for_training(
             logger.info("%s", how)
         if (folder / DECISION).is_file():
             logger.info("%s: not carried over; it was fitted for the weights before training", folder / DECISION)
+    accept_saved_names(model)
     extractor = load_extractor(source, folder, model.config)
     length_s = length_for_training_s(model.config, extractor, length_s, longest_s)
     extractor = cut_to_length(model, extractor, length_s)

@@ -1,0 +1,30 @@
+"""Weights by the names that checkpoints have for them, where these are not the names in the model.
+
+Transformers renames the weights of some architectures (AST's, in 5.24) when it loads them, and back when it saves them.
+Trainer loads its own checkpoints without that, so a resumed run would begin with random layers, after a warning.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import nn
+from transformers.core_model_loading import revert_weight_conversion
+
+
+def accept_saved_names(model: Any) -> None:
+    """Let ``model.load_state_dict`` take weights by the names that ``model.save_pretrained`` writes."""
+    own_names = {}
+    for name, weight in model.state_dict().items():
+        saved = list(revert_weight_conversion(model, {name: weight}))
+        if len(saved) == 1 and saved[0] != name:
+            own_names[saved[0]] = name
+
+    def rename(_: nn.Module, weights: dict[str, torch.Tensor], prefix: str, *__: Any) -> None:
+        for saved, name in own_names.items():
+            if prefix + saved in weights:
+                weights[prefix + name] = weights.pop(prefix + saved)
+
+    if own_names:
+        model.register_load_state_dict_pre_hook(rename)
