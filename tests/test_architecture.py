@@ -15,11 +15,13 @@ from earmark.formats.format_registry import readable_suffixes, writers
 
 PACKAGE = Path(__file__).parents[1] / "src" / "earmark"
 ROOMS = [
-    {"errors", "words"},
-    {"extras", "faults", "files", "http", "npu", "pages", "progress", "stats"},
+    {"errors", "text"},
+    {"extras", "faults", "http", "io", "npu", "pages", "stats"},
     {"tasks"},
     {"formats"},
     {"threads"},
+    {"distributed"},
+    {"progress"},
     {"settings"},
     {"device"},
     {"clips"},
@@ -110,7 +112,11 @@ LIGHT = [
     "earmark.cli.main",
     "earmark.device",
     "earmark.npu",
+    "earmark.distributed.launched",
+    "earmark.distributed.ranks",
+    "earmark.io.locks",
     "earmark.progress",
+    "earmark.text",
     "earmark.threads.variables",
     "earmark.threads.watch",
     "earmark.train.plan",
@@ -130,3 +136,24 @@ def test_light_modules_load_nothing_heavy() -> None:
     code = f"import sys, {', '.join(LIGHT)}; print(*sorted({HEAVY!r} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == ""
+
+
+@pytest.mark.parametrize(
+    ("pattern", "room"),
+    [
+        (r"\bos\.(replace|fsync)\(|\b(import|from) (fcntl|msvcrt)\b|\bFileLock\(", "io"),
+        (r"while block := \w+\.read\(", "io"),
+        (r"\bdist\.(get_rank|get_world_size|all_gather_object|broadcast_object_list)\(|PartialState\(", "distributed"),
+        (r"""environ(\.get\(|\[)["'](LOCAL_RANK|RANK|WORLD_SIZE)["']""", "distributed"),
+        (r"uvicorn\.(Config|Server)\b|\.bind\(", "http"),
+        (r"difflib|more\" if len\(", "text.py"),
+    ],
+)
+def test_what_a_shared_room_does_is_done_nowhere_else(pattern: str, room: str) -> None:
+    found = [
+        f"{path.relative_to(PACKAGE)}: {match[0]}"
+        for path in sorted(PACKAGE.rglob("*.py"))
+        if path.relative_to(PACKAGE).parts[0] != room
+        for match in re.finditer(pattern, path.read_text(encoding="utf-8"))
+    ]
+    assert not found, f"this belongs into earmark.{room.removesuffix('.py')}"

@@ -122,9 +122,8 @@ def run(commands: Commands, work: Path) -> Path:
 def test_the_names_are_missing(commands: Commands) -> None:
     """Guards the tests below: without it they would pass on any code."""
     code = (
-        "import sys, types; import earmark.files; import os\n"
-        "assert not hasattr(earmark.files.os, 'O_DIRECTORY') and hasattr(os, 'O_DIRECTORY')\n"
-        "import earmark.runs.in_use; assert earmark.runs.in_use.fcntl is None\n"
+        "import sys, types; import earmark.io.atomic; import os\n"
+        "assert not hasattr(earmark.io.atomic.os, 'O_DIRECTORY') and hasattr(os, 'O_DIRECTORY')\n"
         "import earmark.store.flat_file as flat; assert flat._read_at is flat._seek_and_read\n"
         "import multiprocessing; assert multiprocessing.get_start_method() == 'spawn'\n"
         "for attempt in (lambda: os.remove('open'), lambda: os.rename('open', 'b'), lambda: os.replace('b', 'open'),\n"

@@ -7,7 +7,6 @@ the program with the reason; nothing ever moves to the CPU on its own. What an N
 
 from __future__ import annotations
 
-import os
 import platform
 import re
 from collections.abc import Sequence
@@ -15,7 +14,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from earmark import npu
+from earmark.distributed.launched import local_rank
 from earmark.errors import DeviceError, UsageError
+from earmark.text import counted
 from earmark.threads import watch
 from earmark.threads.cores import this_process
 
@@ -73,7 +74,7 @@ def _find_device(name: str) -> torch.device:
     if kind == "mps":
         return torch.device("mps")
     count = _backend(kind).device_count()
-    number = int(index if index is not None else os.environ.get("LOCAL_RANK", 0))
+    number = int(index) if index is not None else local_rank()
     if number >= count:
         there = f"is one {kind} device, {kind}:0" if count == 1 else f"are {count}, {kind}:0 to {kind}:{count - 1}"
         raise DeviceError(f"--device {name}: not on this machine; there {there}")
@@ -130,8 +131,8 @@ def check_processes_fit(name: str, num_processes: int) -> None:
     count = 1 if kind == "mps" else _backend(kind).device_count()
     if num_processes > count:
         raise DeviceError(
-            f"--num_processes {num_processes}: this machine has {count} {kind} device{'s' if count > 1 else ''}; each "
-            "process needs one of its own"
+            f"--num_processes {num_processes}: this machine has {counted(count, f'{kind} device')}; each process needs "
+            "one of its own"
         )
 
 

@@ -8,7 +8,7 @@ import os
 from types import ModuleType
 
 from earmark.errors import MissingExtraError, UsageError
-from earmark.words import suggestion
+from earmark.text import suggestion
 
 # module -> (extra of this project that brings it, what it is for)
 _EXTRAS: dict[str, tuple[str, str]] = {

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import sys
 import time
 import warnings
@@ -12,17 +11,15 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Any
 
+from earmark.distributed.launched import is_main_process
+from earmark.text import format_seconds
+
 logger = logging.getLogger(__name__)
 
 _LINE_EVERY_S = 10.0
 _WINDOW_S = 30.0  # the rate is that of this time
 _EVIDENCE_S = 2.0  # and of at least this time, and of two updates, before a rate is shown
 _POINTS = 200  # kept of the window
-
-
-def is_main_process() -> bool:
-    """Whether this process is the one that speaks (rank 0 of a launcher, or no launcher)."""
-    return int(os.environ.get("RANK") or "0") == 0
 
 
 def is_notebook() -> bool:
@@ -192,12 +189,3 @@ class Progress:
         if self.total:
             words.append(f"{format_seconds(max(0, self.total - self.done) / rate)} left")
         return words
-
-
-def format_seconds(seconds: float) -> str:
-    """``45 s``, ``3:05``, ``2:10:00``."""
-    if seconds < 60 or seconds == float("inf"):
-        return f"{seconds:.0f} s"
-    minutes, s = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02d}:{s:02d}" if hours else f"{minutes}:{s:02d}"

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from earmark.errors import Stopped
-from earmark.progress import Progress, format_seconds
+from earmark.progress import Progress
 from earmark.settings.data_flags import DataArguments
 from earmark.settings.model_flags import ModelArguments
 from earmark.settings.prediction_flags import PredictOptions
@@ -18,6 +18,7 @@ from earmark.settings.run_flags import RunArguments
 from earmark.settings.train_settings import TrainSettings
 from earmark.settings.training_flags import TrainingArguments
 from earmark.synth.synth import write_corpus
+from earmark.text import format_seconds
 
 if TYPE_CHECKING:
     from earmark.train.train_model import TrainOutcome

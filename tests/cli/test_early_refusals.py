@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from earmark.runs.in_use import held
+from earmark.runs.folder_lock import locked_folder
 from tests.tiny import write_tones
 
 _RUN = """
@@ -42,7 +42,7 @@ def test_mistakes_are_found_without_torch(tmp_path: Path) -> None:
         (["train", "--data_dir", "empty", *net, *out, "--folds", "2"], "empty: no class folders"),
         (["search", "--data_dir", "empty", *net, *out, "--search_space", "seed=1|2"], "empty: no class folders"),
     ]
-    with held(tmp_path / "busy"):
+    with locked_folder(tmp_path / "busy"):
         done = subprocess.run(
             [sys.executable, "-c", _RUN, json.dumps([words for words, _ in mistakes])],
             capture_output=True, text=True, check=True, cwd=tmp_path,

@@ -12,7 +12,7 @@ from earmark.formats import format_registry
 from earmark.formats.format import Format, RowSettings, SegmentRows, Wanted, Writer
 from earmark.formats.results import Segment
 from earmark.formats.sheet import Sheet
-from earmark.formats.text import decoded_text
+from earmark.formats.text_encoding import decoded_text
 from earmark.settings import flags
 from earmark.settings.prediction_flags import PredictOptions
 from earmark.sources.manifests import load_manifest

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from earmark.errors import DataError, OutputError
-from earmark.files import writing
+from earmark.io.atomic import writing
 from earmark.runs.folder import RunFolder, prepare_output_dir, read_json, write_json
 
 

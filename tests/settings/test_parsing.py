@@ -7,15 +7,15 @@ import pytest
 
 from earmark.cli.command_table import COMMANDS
 from earmark.device import Abilities
+from earmark.distributed.launched import launched_processes
 from earmark.errors import DataError, DeviceError, UsageError
 from earmark.settings.config_files import resolved_config, save_config
 from earmark.settings.evaluation_flags import EvaluateOptions
 from earmark.settings.prediction_flags import PredictOptions
 from earmark.settings.train_settings import TrainSettings, check_sources, evaluation_of, parse_example, parse_train
-from earmark.settings.training_flags import launched_processes
 from earmark.train.arguments import EarmarkTrainingArguments
 from earmark.train.plan import FolderState, make_plan
-from earmark.train.ranks import start_ranks
+from earmark.train.start_ranks import start_ranks
 
 # The command line of the Ascend port of Transformers' example, word for word.
 SEED = """--model_name_or_path facebook/wav2vec2-base --dataset_name superb --dataset_config_name ks

@@ -22,7 +22,7 @@ from safetensors.torch import load_file, save_file
 from earmark.cli.main import main
 from earmark.errors import OutputError
 from earmark.models.build_model import AudioModel
-from earmark.runs.in_use import NAME
+from earmark.runs.folder_lock import LOCK_FILE
 from earmark.train.checkpoints import UNFINISHED, check_same_run, checkpoints_in, why_not_whole
 from earmark.train.saving import translated_save_errors
 from tests.patience import PATIENCE_S, wait_until
@@ -233,7 +233,7 @@ def test_a_second_command_is_told_of_the_first_and_leaves_it_alone(clips: Path, 
             started.kill()
     done = train(clips, output, "--max_steps", "4", "--overwrite_output_dir")
     assert done.returncode == 0, done.stderr
-    assert not (output / NAME).exists()
+    assert not (output / LOCK_FILE).exists()
 
 
 def test_killed_while_saving_the_newest_whole_checkpoint_is_taken(clips: Path, tmp_path: Path, train: Train) -> None:

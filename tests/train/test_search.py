@@ -18,7 +18,7 @@ import yaml
 from transformers import TrainerControl
 
 from earmark.cli.main import main
-from earmark.runs.in_use import held
+from earmark.runs.folder_lock import locked_folder
 from earmark.train import search as search_module
 from earmark.train.search import _Pruned, _Watch
 from tests.patience import wait_until
@@ -219,7 +219,7 @@ def test_another_search_another_run_and_damage_are_one_line(
         return capsys.readouterr().err.splitlines()[-1]
 
     assert "holds a search with other settings (seed 42 there, 7 here)" in refused("--seed", "7")
-    with held(output):
+    with locked_folder(output):
         assert f"{output}: process {os.getpid()} on " in refused()
     with no_file_longer_than(5000):  # longer than the settings, which are there
         assert "search.db: cannot be written (" in refused("--trials", "2")

@@ -15,7 +15,7 @@ from earmark.clips.clip import Clip, ClipTable, Splits, sorted_labels
 from earmark.clips.split_names import SPLIT_NAMES
 from earmark.errors import UsageError
 from earmark.pages.tables import html_table
-from earmark.words import and_more, counted, suggestion
+from earmark.text import and_more, counted, suggestion
 
 if TYPE_CHECKING:
     import pandas

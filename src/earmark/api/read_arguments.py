@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from earmark.errors import DataError, InputTypeError, UsageError
 from earmark.settings.data_flags import DataArguments
 from earmark.settings.flags import Scope, flags_of, names_with
-from earmark.words import suggestion
+from earmark.text import suggestion
 
 if TYPE_CHECKING:
     from earmark.api.clip_table import Clips

@@ -25,7 +25,7 @@ from earmark.audio.decode_soundfile import Described
 from earmark.audio.samples import FULL_SCALE_LIMIT, Mixer, PowerLeft, as_floats
 from earmark.clips.clip import Clip
 from earmark.errors import AudioError
-from earmark.words import agreeing, counted
+from earmark.text import agreeing, counted
 
 # Suffixes of what libsndfile (soundfile.available_formats()) and FFmpeg (av.formats_available) decode to sound.
 # Left out are headerless samples, whose rate nobody knows (raw, pcm, al, ul, sb), and suffixes that usually name other

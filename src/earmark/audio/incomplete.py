@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 
 from earmark.audio.samples import CANCELLED
 from earmark.clips.clip import Clip
-from earmark.words import and_more, counted
+from earmark.text import and_more, counted
 
 logger = logging.getLogger(__name__)
 

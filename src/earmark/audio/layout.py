@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import BinaryIO, NamedTuple
 
 from earmark.audio.pieces import Extent, Pieces
-from earmark.words import agreeing
+from earmark.text import agreeing, counted
 
 TRIFLE_S = 0.1  # less than this at the end of a recording is never a reason to refuse it
 
@@ -119,7 +119,7 @@ def is_junk(announced: float, there: float, per_second: float) -> bool:
 def left_out(length: int, per_second: float) -> str:
     """Describe bytes behind the announced end that are not decoded."""
     ending = f"behind the announced end {agreeing(length, 'are')} left out"
-    return f"{length} {'byte' if length == 1 else 'bytes'} (as much as {length / per_second:.3f} s) {ending}"
+    return f"{counted(length, 'byte')} (as much as {length / per_second:.3f} s) {ending}"
 
 
 def read_at(file: BinaryIO, start: int, length: int) -> bytes:

@@ -18,7 +18,7 @@ import threading
 import numpy as np
 
 from earmark.errors import AudioError
-from earmark.words import and_more
+from earmark.text import and_more
 
 logger = logging.getLogger(__name__)
 

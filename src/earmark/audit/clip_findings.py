@@ -15,7 +15,7 @@ from earmark.audit.duplicates import CopySet, Duplicates, sets_in_words
 from earmark.audit.measure import Measures
 from earmark.clips.clip import ClipTable
 from earmark.store.scan import spellings_of_one_label
-from earmark.words import agreeing, counted
+from earmark.text import agreeing, and_more, counted
 
 Level = Literal["error", "warning", "note"]
 
@@ -364,7 +364,7 @@ def _telling(audited: Audited, values: np.ndarray, kind: str, unit: str) -> Iter
         others = set().union(*(other for v, other in labels.items() if v != value))
         alone = sorted(of_value - others)
         if alone and others - of_value:
-            what = f"{value}{unit}" if unit else f"{value} channel{'s' if value != 1 else ''}"
+            what = f"{value}{unit}" if unit else counted(value, "channel")
             text = f"all clips of {_named(alone)} have {what}, others do not: a model may learn the format"
             yield Finding(f"telling {kind}", "warning", text)
             return
@@ -388,6 +388,4 @@ def _clips(rows: Any, verb: str | None = None) -> str:
 
 
 def _named(labels: Iterable[str]) -> str:
-    labels = list(labels)
-    shown = ", ".join(repr(label) for label in labels[:_NAMED])
-    return f"{shown} and {len(labels) - _NAMED:,} more" if len(labels) > _NAMED else shown
+    return and_more([repr(label) for label in labels], _NAMED)

@@ -14,7 +14,7 @@ from earmark.audio.decode import read_clip
 from earmark.audit.measure import Measures
 from earmark.clips.clip import Clip, ClipTable
 from earmark.errors import AudioError
-from earmark.words import counted
+from earmark.text import counted
 
 MOST_COMPARED = 100_000  # clips: every one is held against every other of like length
 MOST_HEARD = 20_000  # pairs of like shape whose samples are compared

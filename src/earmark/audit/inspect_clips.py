@@ -22,8 +22,8 @@ from earmark.audit.inspect_page import render
 from earmark.audit.measure import measure
 from earmark.clips.clip import ClipTable, Splits
 from earmark.errors import DataError, OutputError
-from earmark.files import no_empty_folder, writing
 from earmark.formats.sheet import Reason
+from earmark.io.atomic import no_empty_folder, writing
 from earmark.pages.tables import html_table
 from earmark.progress import Progress
 from earmark.settings.data_flags import DEFAULT_LONGEST_S
@@ -32,7 +32,7 @@ from earmark.sources.load_clips import load_folds, load_splits
 from earmark.sources.unlabelled import load_unlabelled
 from earmark.store.bad_audio import BadAudioWatch
 from earmark.store.usable import check_found
-from earmark.words import and_more, counted
+from earmark.text import and_more, counted
 
 logger = logging.getLogger(__name__)
 

@@ -9,7 +9,7 @@ import numpy as np
 from earmark.audio.content import are_among, equal_content
 from earmark.audit.clip_findings import Finding
 from earmark.clips.clip import ClipTable
-from earmark.words import agreeing, counted
+from earmark.text import agreeing, and_more, counted
 
 _NAMED = 3
 
@@ -69,4 +69,4 @@ def _recordings(sets: Sequence[object]) -> str:
 
 
 def _named(texts: Sequence[str]) -> str:
-    return "; ".join(texts[:_NAMED]) + (f"; and {len(texts) - _NAMED:,} more" if len(texts) > _NAMED else "")
+    return and_more(texts, _NAMED, "; ")

@@ -27,7 +27,7 @@ from earmark.batch.dataset import NO_LABEL, TrainingClips, rows_and_labels
 from earmark.batch.sample_functions import SampleFunction, function_seed
 from earmark.settings.augmentation_flags import Augmentation
 from earmark.sources.sounds import Sounds
-from earmark.words import counted
+from earmark.text import counted
 
 logger = logging.getLogger(__name__)
 

@@ -11,7 +11,7 @@ from earmark.bench.time_data import DataFigures
 from earmark.bench.time_training import TrainFigures
 from earmark.bench.timing import Compute, Memory, Rate
 from earmark.settings.bench_flags import BenchOptions
-from earmark.store.store_disk import in_bytes
+from earmark.text import counted, format_bytes
 
 Rows = list[tuple[str, ...]]
 
@@ -41,7 +41,7 @@ def data_json(figures: DataFigures, memory: Memory) -> dict[str, Any]:
 
 def data_table(options: BenchOptions, figures: DataFigures, memory: Memory) -> str:
     """The same to read."""
-    workers = f"{options.num_workers} DataLoader worker{'s' if options.num_workers > 1 else ''}"
+    workers = counted(options.num_workers, "DataLoader worker")
     rates = {
         "recordings to store": figures.build,
         "store to batches": figures.in_process,
@@ -123,9 +123,9 @@ def _compute_rows(compute: Compute, rate: Rate) -> Rows:
 
 
 def _memory_rows(memory: Memory) -> Rows:
-    rows: Rows = [("peak memory, resident", in_bytes(memory.resident_bytes))]
+    rows: Rows = [("peak memory, resident", format_bytes(memory.resident_bytes))]
     if memory.device_bytes is not None:
-        rows.append(("peak memory, device", in_bytes(memory.device_bytes)))
+        rows.append(("peak memory, device", format_bytes(memory.device_bytes)))
     return rows
 
 

@@ -16,13 +16,13 @@ from earmark.bench.time_data import bench_data
 from earmark.bench.time_training import bench_train
 from earmark.bench.timing import peak_memory
 from earmark.device import describe_device, select_device
+from earmark.distributed.launched import launched_processes
 from earmark.errors import OutputError, UsageError
 from earmark.runs.environment import describe_environment
 from earmark.runs.folder import write_json
 from earmark.settings.bench_flags import BenchOptions
 from earmark.settings.config_files import resolved_config
-from earmark.settings.training_flags import launched_processes
-from earmark.words import counted
+from earmark.text import counted
 
 _NOT_WRITTEN = {"work", "json"}
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from earmark.cli.command import Command
-from earmark.progress import is_main_process
+from earmark.distributed.launched import is_main_process
 from earmark.settings.evaluation_flags import CalibrateOptions
 
 

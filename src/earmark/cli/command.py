@@ -14,7 +14,7 @@ from earmark.settings.kinds import shown
 from earmark.settings.legacy import LEGACY_FLAGS
 from earmark.settings.model_flags import NetworkArguments, PretrainedArguments
 from earmark.settings.train_settings import TRAIN_CLASSES
-from earmark.words import counted
+from earmark.text import counted
 
 Parse = Callable[[Sequence[str]], Any]
 

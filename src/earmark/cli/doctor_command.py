@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from earmark.cli.command import Command
 from earmark.errors import DeviceError, EarmarkError, UsageError
 from earmark.settings.flags import Settings, flag
+from earmark.text import counted
 
 if TYPE_CHECKING:
     from earmark.doctor.examine import Examination
@@ -84,7 +85,7 @@ def _stop_on_problems(options: DoctorOptions, seen: Examination, test: SelfTest 
         raise DeviceError(f"the self-test failed on {', '.join(failed)}; please report it with the table")
     problems = sum(finding.status == "problem" for finding in seen.findings)
     if problems:
-        raise EarmarkError(f"{problems} problem{'' if problems == 1 else 's'} to fix, each with its remedy above")
+        raise EarmarkError(f"{counted(problems, 'problem')} to fix, each with its remedy above")
 
 
 COMMAND = Command(

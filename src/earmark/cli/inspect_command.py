@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from earmark.cli.command import Command
 from earmark.settings.evaluation_flags import InspectOptions
-from earmark.words import counted
+from earmark.text import counted
 
 
 def _inspect(options: InspectOptions) -> None:

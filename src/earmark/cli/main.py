@@ -18,10 +18,10 @@ from collections.abc import Callable, Sequence
 from importlib import metadata
 
 from earmark import npu
+from earmark.distributed.launched import is_main_process, launched_rank
 from earmark.errors import DeviceError, EarmarkError, OutputError, Stopped, UsageError
-from earmark.progress import is_main_process
+from earmark.text import suggestion
 from earmark.threads import variables
-from earmark.words import suggestion
 
 _HELP_TAIL = """\
   --version       versions of earmark and its dependencies
@@ -191,7 +191,7 @@ def tell_launcher(message: str, exit_code: int) -> None:
 
 
 def _of_rank() -> str:
-    return "" if is_main_process() else f"rank {os.environ['RANK']}: "
+    return "" if is_main_process() else f"rank {launched_rank()}: "
 
 
 def set_up_logging() -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from earmark.cli.command import Command
-from earmark.progress import is_main_process
+from earmark.distributed.launched import is_main_process
 from earmark.settings.train_settings import (
     TRAIN_CLASSES,
     TrainSettings,
@@ -53,9 +53,11 @@ def launch_if_asked(settings: TrainSettings, command: Sequence[str]) -> None:
     check_sources(settings.data)
     number = settings.run.num_processes
     if number is not None:
-        from earmark.train.launch import is_to_launch, launch
+        from earmark.device import check_processes_fit
+        from earmark.distributed.launch import is_to_launch, launch
 
-        if is_to_launch(number, settings.run.device):
+        if is_to_launch(number):
+            check_processes_fit(settings.run.device, number)
             raise SystemExit(launch([*command, *settings.words], number))
     show(settings.notes)
 
@@ -100,10 +102,10 @@ def check_before_torch(settings: TrainSettings) -> Splits | None:
     """
     if settings.training.world_size > 1:
         return None
-    from earmark.runs.in_use import held
+    from earmark.runs.folder_lock import locked_folder
     from earmark.train.plan import look_at_folder, make_plan
 
-    with held(Path(str(settings.training.output_dir))):
+    with locked_folder(Path(str(settings.training.output_dir))):
         if not (settings.run.resume or settings.training.resume_from_checkpoint or settings.has_several_runs):
             make_plan(settings, look_at_folder(settings))
         return _local_clips(settings)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from earmark.clips.clip import ClipTable
-from earmark.words import counted
+from earmark.text import counted
 
 _NAMED = 20  # classes named in the line
 _NAMED_OF_MANY = 10

@@ -11,7 +11,7 @@ from earmark.formats.column_names import LABEL_COLUMNS, PATH_COLUMNS, name_finde
 from earmark.formats.format import Wanted
 from earmark.formats.sheet import Reason
 from earmark.tasks import SINGLE_LABEL, Task
-from earmark.words import suggestion
+from earmark.text import suggestion
 
 NUMBER = "value"  # what a number is called whose column has no name of its own
 _FOLD = "fold"  # column of folds if none was asked for

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -10,8 +9,9 @@ from dataclasses import dataclass, field
 from earmark.clips.clip import Clip, ClipTable, Label, Splits
 from earmark.clips.splits import has_recordings_of_several_clips, make_folds, make_validation_split
 from earmark.errors import DataError, UsageError
+from earmark.io.hashes import short_sha256
 from earmark.settings.data_flags import DataArguments
-from earmark.words import agreeing, counted
+from earmark.text import agreeing, and_more, counted
 
 _NAMED = 6
 
@@ -42,7 +42,7 @@ class Folds:
             UsageError: there is no such fold.
         """
         if name not in self.names:
-            raise UsageError(f"--fold {name}: not one of {_listed(self.names)}")
+            raise UsageError(f"--fold {name}: not one of {and_more(self.names, _NAMED)}")
         test = [row for row, fold in enumerate(self.fold_of) if fold == name]
         others = [row for row, fold in enumerate(self.fold_of) if fold != name]
         train, fraction = self.table.keep(others), self.options.validation_fraction
@@ -68,7 +68,7 @@ class Folds:
             repr((clip.source, clip.label, clip.offset_s, fold))
             for clip, fold in zip(self.table, self.fold_of, strict=True)
         )
-        return hashlib.sha256("\n".join(rows).encode("utf-8", "surrogateescape")).hexdigest()[:12]
+        return short_sha256("\n".join(rows))
 
 
 def share_out(splits: Splits, options: DataArguments, seed: int, *, check: bool = True) -> Folds:
@@ -144,8 +144,9 @@ def _check(folds: Folds) -> None:
         if len(names) == 1:
             alone[names[0]].append(label)
     for name, labels in alone.items():
+        named = and_more([repr(label) for label in labels], _NAMED)
         raise DataError(
-            f"{origin}: fold {name} holds all clips of {_listed([repr(label) for label in labels])}, so none is left "
+            f"{origin}: fold {name} holds all clips of {named}, so none is left "
             "to learn from when it is tested; each class has to be in two folds or more (more clips, or fewer classes)"
         )
     if folds.options.group_column:
@@ -157,7 +158,8 @@ def _check(folds: Folds) -> None:
         for group, names in shared.items():
             raise DataError(
                 f"{origin}: {counted(len(shared), 'group')} of {folds.options.group_column} in two folds, the first of "
-                f"them {group} in {_listed(names)}. Fix the folds, or make some with --folds {len(folds.names)}"
+                f"them {group} in {and_more(names, _NAMED)}. Fix the folds, or make some with --folds "
+                f"{len(folds.names)}"
             )
 
 
@@ -173,7 +175,3 @@ def _folds_by(folds: Folds, values: Sequence[Sequence[str]]) -> dict[str, list[s
 def _natural(name: str) -> tuple[int, int, str]:
     """Sorts 2 before 10, and numbers before words."""
     return (0, int(name), name) if name.isascii() and name.isdigit() else (1, 0, name)
-
-
-def _listed(names: Sequence[str]) -> str:
-    return ", ".join(names[:_NAMED]) + (f" and {len(names) - _NAMED} more" if len(names) > _NAMED else "")

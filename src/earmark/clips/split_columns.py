@@ -11,7 +11,7 @@ from earmark.clips.clip import ClipTable, Splits
 from earmark.clips.split_names import SHOWN_NAMES, SPLIT_NAMES, SplitNames
 from earmark.errors import DataError
 from earmark.formats.column_names import name_finder
-from earmark.words import and_more, counted
+from earmark.text import and_more, counted
 
 _COLUMNS = ("split", "subset", "partition", "set", "data split", "dataset split", "split name")
 

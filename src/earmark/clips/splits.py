@@ -10,7 +10,7 @@ import numpy as np
 
 from earmark.clips.clip import Clip, ClipTable
 from earmark.errors import DataError
-from earmark.words import counted
+from earmark.text import counted
 
 _Unit = tuple[str, str]
 _Stratum = str | int

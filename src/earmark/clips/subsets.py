@@ -7,7 +7,7 @@ from collections import Counter
 
 from earmark.clips.clip import ClipTable, Splits
 from earmark.settings.data_flags import DataArguments
-from earmark.words import counted
+from earmark.text import counted
 
 _NO_LABEL = ""  # of several possible labels none is there, which counts as a class here
 

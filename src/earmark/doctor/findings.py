@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
+from earmark.text import counted, in_columns
+
 Status = Literal["ok", "warning", "problem", "skipped"]
 STATUSES: tuple[Status, ...] = ("ok", "warning", "problem", "skipped")
 
@@ -74,12 +76,8 @@ def summary_line(findings: Sequence[Finding]) -> str:
     """The counts in words."""
     counts = count_by_status(findings)
     verdict = "there are problems to fix" if counts["problem"] else "nothing stands in the way"
-    numbers = ", ".join(
-        f"{counts[status]} {word if counts[status] == 1 else plural}"
-        for status, word, plural in (("ok", "fine", "fine"), ("warning", "warning", "warnings"))
-    )
-    more = f"{counts['problem']} problem{'' if counts['problem'] == 1 else 's'}, {counts['skipped']} skipped"
-    return f"{numbers}, {more}: {verdict}"
+    found = f"{counted(counts['warning'], 'warning')}, {counted(counts['problem'], 'problem')}"
+    return f"{counts['ok']} fine, {found}, {counts['skipped']} skipped: {verdict}"
 
 
 def _lines(finding: Finding) -> list[str]:
@@ -102,5 +100,4 @@ def _one_line(text: str) -> str:
 
 def environment_table(facts: dict[str, Any]) -> str:
     """Facts about the machine, a line each."""
-    width = max((len(name) for name in facts), default=0)
-    return "\n".join(f"{name:<{width}}  {value}" for name, value in facts.items())
+    return "\n".join(in_columns([(name, str(value)) for name, value in facts.items()]))

@@ -19,6 +19,7 @@ from earmark.doctor.children import Probe, run_module
 from earmark.doctor.machine import Machine
 from earmark.errors import DeviceError
 from earmark.faults import explain
+from earmark.text import in_columns
 
 logger = logging.getLogger(__name__)
 
@@ -201,14 +202,12 @@ def render_selftest(test: SelfTest) -> str:
     """The table to send in, with what was compared and how."""
     head = ["device", "precision", "loss, first to last", "max loss diff", "weight diff", "seconds", "verdict", "name"]
     lines = [head, *(_cells(row) for row in test.rows)]
-    widths = [max(len(line[i]) for line in lines) for i in range(len(head))]
-    table = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines]
     told = textwrap.fill(
         f"20 steps of a small wav2vec2. fp32 is compared with the CPU: losses within {LOSS_TOLERANCE:g} at every step, "
         f"final weights within {WEIGHT_TOLERANCE:g} of the way they went; bf16 and fp16 have to stay finite.",
         _WIDTH,
     )
-    return "\n".join([told, "", *table, *test.notes])
+    return "\n".join([told, "", *in_columns(lines), *test.notes])
 
 
 def _cells(row: Row) -> list[str]:

@@ -27,7 +27,7 @@ from earmark.store.usable import keep_usable
 from earmark.tasks import Task
 from earmark.tasks.calibration import WindowLogits
 from earmark.tasks.decision import Decision
-from earmark.words import counted
+from earmark.text import counted
 
 logger = logging.getLogger(__name__)
 

@@ -20,7 +20,7 @@ from earmark.errors import DataError, UsageError
 from earmark.evaluate.held_out import check_given_files, find_held_out
 from earmark.evaluate.place import describe, first_place, place_for
 from earmark.export.load_export import ExportedModel, load_any
-from earmark.files import no_empty_folder
+from earmark.io.atomic import no_empty_folder
 from earmark.models.build_model import AudioModel
 from earmark.models.checkpoint import hub_name
 from earmark.models.source import source_of
@@ -40,7 +40,7 @@ from earmark.settings.evaluation_flags import EvaluateOptions
 from earmark.store.scan import write_bad_audio
 from earmark.store.usable import keep_usable
 from earmark.tasks import Task, find_task
-from earmark.words import counted
+from earmark.text import counted
 
 logger = logging.getLogger(__name__)
 

@@ -32,7 +32,7 @@ from earmark.store.known_contents import read_contents
 from earmark.store.scan import BadClip
 from earmark.store.usable import UsableClips, stop_or_say
 from earmark.store.waveforms import default_store_root
-from earmark.words import agreeing, counted
+from earmark.text import agreeing, counted
 
 logger = logging.getLogger(__name__)
 

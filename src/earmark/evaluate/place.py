@@ -12,7 +12,7 @@ from earmark.errors import OutputError
 from earmark.models.checkpoint import hub_name
 from earmark.runs.folder import RunFolder, prepare_folder, read_json
 from earmark.settings.evaluation_flags import EvaluateOptions
-from earmark.words import counted
+from earmark.text import counted
 
 logger = logging.getLogger(__name__)
 

@@ -13,7 +13,7 @@ from earmark.clips.clip import ClipTable
 from earmark.runs.split_record import SplitRecord
 from earmark.settings.evaluation_flags import EvaluateOptions
 from earmark.sources.background import background_recordings, beginnings
-from earmark.words import counted
+from earmark.text import counted
 
 logger = logging.getLogger(__name__)
 

@@ -30,7 +30,7 @@ from earmark.scoring.inference import TorchScorer, shortest_in_batch
 from earmark.settings.export_flags import ExportOptions
 from earmark.tasks import Task, find_task
 from earmark.tasks.decision import FILE_NAME as DECISION_FILE
-from earmark.words import counted
+from earmark.text import counted
 
 logger = logging.getLogger(__name__)
 

@@ -16,7 +16,7 @@ from earmark.runs.split_record import SplitRecord
 from earmark.sources.listing import list_recordings
 from earmark.store.known_contents import read_contents
 from earmark.store.waveforms import default_store_root
-from earmark.words import counted
+from earmark.text import counted
 
 logger = logging.getLogger(__name__)
 

@@ -9,7 +9,7 @@ from earmark.formats.format import Format, SegmentRows, Wanted, Writer, in_one_l
 from earmark.formats.recording_name import name_recording
 from earmark.formats.results import Segment
 from earmark.formats.sheet import Sheet
-from earmark.formats.text import decoded_text
+from earmark.formats.text_encoding import decoded_text
 
 _COLUMNS = ("start", "end", "label", "score")
 _NUMBER = r"\d+(?:[.,]\d+)?"

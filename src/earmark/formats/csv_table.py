@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from earmark.files import csv_row
 from earmark.formats.cell_text import join_labels
 from earmark.formats.delimited import read_delimited
 from earmark.formats.format import Format, Rows, RowSettings, Wanted, Writer, score_text, seconds_text
 from earmark.formats.results import Segment, Window
 from earmark.formats.sheet import Sheet
+from earmark.io.csv_rows import csv_row
 
 if TYPE_CHECKING:
     from earmark.tasks.decision import Prediction

@@ -22,8 +22,8 @@ from pathlib import Path
 from earmark.errors import DataError
 from earmark.formats.column_names import is_known_name
 from earmark.formats.sheet import CellError, Faults, Sheet
-from earmark.formats.text import decoded_text, existing
-from earmark.words import counted
+from earmark.formats.text_encoding import decoded_text, existing
+from earmark.text import counted
 
 _SEPARATORS = {",": "comma", "\t": "tab", ";": "semicolon", "|": "bar"}
 _SEP_LINE = re.compile(r'"?sep=(.?)"?', re.IGNORECASE)

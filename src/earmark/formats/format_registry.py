@@ -17,7 +17,7 @@ from earmark.formats.parquet import PARQUET
 from earmark.formats.raven import RAVEN
 from earmark.formats.rttm import RTTM
 from earmark.formats.sheet import Sheet
-from earmark.formats.text import existing
+from earmark.formats.text_encoding import existing
 
 # In the order in which a file is tried: a format that takes any text comes after those that take one kind of it.
 FORMATS: tuple[Format, ...] = (AUDACITY, RAVEN, RTTM, KALEIDOSCOPE, BIRDNET, CSV, JSON_LINES, PARQUET)

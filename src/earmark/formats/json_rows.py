@@ -12,7 +12,7 @@ from typing import Any
 from earmark.errors import DataError
 from earmark.formats.column_names import is_known_name
 from earmark.formats.sheet import Sheet
-from earmark.formats.text import decoded_text
+from earmark.formats.text_encoding import decoded_text
 
 _Row = tuple[int, dict[str, Any]]
 _LONG_NUMBER = re.compile(r"\d{4000,}")

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 
-from earmark.files import csv_row
 from earmark.formats.cell_text import is_missing
 from earmark.formats.format import Format, SegmentRows, Writer, score_text, seconds_text
 from earmark.formats.results import Segment
 from earmark.formats.sheet import Sheet
+from earmark.io.csv_rows import csv_row
 
 _ABOVE, _FOLDER, _FILE = "INDIR", "FOLDER", "IN FILE"
 _OFFSET, _DURATION, _MATCH = "OFFSET", "DURATION", "TOP1MATCH"

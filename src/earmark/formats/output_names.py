@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
-from earmark.files import csv_row, writing
+from earmark.io.atomic import writing
+from earmark.io.csv_rows import csv_row
 
 NAMES = ".names.csv"  # follows the name of the output
 _HEADER = ["name", "path"]

@@ -10,10 +10,10 @@ from pathlib import Path
 
 from earmark.errors import OutputError
 from earmark.extras import require
-from earmark.files import replace
 from earmark.formats.csv_table import csv_rows
 from earmark.formats.format import Format, Wanted, Writer
 from earmark.formats.sheet import Sheet
+from earmark.io.atomic import replacing
 
 logger = logging.getLogger(__name__)
 
@@ -54,11 +54,12 @@ def csv_to_parquet(rows: Path, target: Path) -> None:
         names = next(reader(stream))
     words = re.compile(r"path|labels?|label_\d+|below_threshold")
     types = {name: pa.string() if words.fullmatch(name) else pa.float64() for name in names}
-    part, escaped = target.with_name(f"{target.name}.writing"), Path(f"{rows}.utf8")
+    escaped = Path(f"{rows}.utf8")
     options = csv.ConvertOptions(column_types=types, strings_can_be_null=True, null_values=[""])
     try:
         source = escaped if _escape_bytes(rows, escaped, target) else rows
         with (
+            replacing(target) as part,
             csv.open_csv(
                 source, convert_options=options, parse_options=csv.ParseOptions(newlines_in_values=True)
             ) as table,
@@ -66,13 +67,11 @@ def csv_to_parquet(rows: Path, target: Path) -> None:
         ):
             for batch in table:
                 writer.write_batch(batch)
-        replace(part, target)
     except pa.ArrowInvalid as exc:
         raise OutputError(f"{target}: {str(exc).splitlines()[0]}; the rows are in {rows}") from exc
     finally:
-        for path in (part, escaped):
-            with suppress(OSError):
-                path.unlink()
+        with suppress(OSError):
+            escaped.unlink()
 
 
 def _escape_bytes(rows: Path, escaped: Path, target: Path) -> bool:

@@ -13,8 +13,8 @@ from earmark.formats.format import Format, SegmentRows, Wanted, Writer, score_te
 from earmark.formats.output_names import read_names
 from earmark.formats.results import Segment
 from earmark.formats.sheet import Sheet
-from earmark.formats.text import decoded_text
-from earmark.words import counted
+from earmark.formats.text_encoding import decoded_text
+from earmark.text import counted
 
 _TYPE = "SPEAKER"
 _NOTHING = "<NA>"

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from earmark.errors import DataError
-from earmark.words import counted
+from earmark.text import and_more, counted
 
 _NAMED = 3  # rows named in a message
 
@@ -106,9 +106,8 @@ class Faults:
         others = [i for i, error in self._found[1:] if error.kind == first.kind]
         like = ""
         if others:
-            rows = ", ".join(self._where(i).rpartition(" row ")[2] for i in others[:_NAMED])
-            more = f" and {len(others) - _NAMED:,} more" if len(others) > _NAMED else ""
-            like = f" ({counted(len(others), 'other row')} with the same fault: {rows}{more})"
+            rows = [self._where(i).rpartition(" row ")[2] for i in others]
+            like = f" ({counted(len(others), 'other row')} with the same fault: {and_more(rows, _NAMED)})"
         fix = f". {first.fix}" if first.fix else ""
         raise DataError(f"{self._where(index)}: {first.fault}{like}{fix}")
 

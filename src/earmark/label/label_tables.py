@@ -11,8 +11,9 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from earmark.errors import DataError, OutputError
-from earmark.files import csv_row, writing
 from earmark.formats.delimited import read_csv
+from earmark.io.atomic import writing
+from earmark.io.csv_rows import csv_row
 
 # what a row calls a clip: path, and start and length of the stretch as texts, empty for a whole recording
 Key = tuple[str, str, str]

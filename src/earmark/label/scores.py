@@ -19,7 +19,7 @@ import torch
 
 from earmark.audio.reading import stream_in_order
 from earmark.clips.clip import Clip
-from earmark.files import writing_bytes
+from earmark.io.atomic import writing_bytes
 from earmark.models.build_model import AudioModel
 from earmark.models.embedding import EmbeddingModel, has_embedding
 from earmark.predict.engine import Ended, score_recordings

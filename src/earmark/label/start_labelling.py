@@ -17,8 +17,9 @@ from earmark.clips.clip import Clip, ClipTable
 from earmark.device import select_device
 from earmark.errors import AudioError, DataError, ModelError
 from earmark.export.description import is_export
-from earmark.files import csv_row, writing
 from earmark.http.listen import bind, listen
+from earmark.io.atomic import writing
+from earmark.io.csv_rows import csv_row
 from earmark.label import order
 from earmark.label.decisions import Decisions
 from earmark.label.label_clips import clips_to_label, path_in
@@ -29,13 +30,13 @@ from earmark.label.train_command import train_command
 from earmark.models.build_model import AudioModel, load_trained
 from earmark.models.source import source_of
 from earmark.predict.background_warning import lacks_background
-from earmark.runs.in_use import held
+from earmark.runs.folder_lock import locked_folder
 from earmark.runs.split_record import find_record
 from earmark.settings.labelling_flags import LabelOptions
 from earmark.store.known_contents import read_contents
 from earmark.store.waveforms import default_store_root
 from earmark.tasks import Task
-from earmark.words import counted, none_of
+from earmark.text import counted, none_could
 
 logger = logging.getLogger(__name__)
 
@@ -62,7 +63,7 @@ def label(options: LabelOptions) -> LabelOutcome:
     for module in _SERVING if options.page else ():
         extras.require(module)
     folder = Path(options.output_dir)
-    with held(folder), _listening(options) as listener:
+    with locked_folder(folder), _listening(options) as listener:
         table, notes = clips_to_label(options)
         for note in notes:
             logger.info("note: %s", note)
@@ -107,7 +108,7 @@ def prepare(options: LabelOptions, table: ClipTable, folder: Path) -> Session:
     _write_bad(files["bad_audio"], [*unnamed, *bad])
     if not len(scores.rows):
         raise DataError(
-            f"{table.origin}: {none_of(len(table), 'recording')} be used. The reasons are in {files['bad_audio']}"
+            f"{table.origin}: {none_could(len(table), 'recording')} be used. The reasons are in {files['bad_audio']}"
         )
     scored = [rows[i] for i in scores.rows]
     trained_on = _trained_on(options, table.keep(scored), scores)

@@ -41,7 +41,7 @@ from earmark.sources.background import find_background
 from earmark.tasks import Task, task_of_config
 from earmark.tasks.decision import FILE_NAME as DECISION
 from earmark.tasks.decision import PLAIN, Decision, read_decision
-from earmark.words import suggestion
+from earmark.text import suggestion
 
 logger = logging.getLogger(__name__)
 

@@ -11,9 +11,9 @@ import os
 from pathlib import Path
 
 from earmark.errors import ModelError, NetworkError, first_line
-from earmark.files import others_beside
+from earmark.io.nearby_names import others_beside
 from earmark.models import modelscope
-from earmark.words import nearest_name
+from earmark.text import and_more, nearest_name
 
 logger = logging.getLogger(__name__)
 
@@ -172,8 +172,7 @@ def _what_it_is(folder: Path) -> str:
     runs = sorted(path for path in inside if not path.name.startswith("checkpoint-")) or sorted(inside)
     if not runs:
         return ""
-    more = f" and {len(runs) - _NAMED} more" if len(runs) > _NAMED else ""
-    return f"; models are in {', '.join(str(path) for path in runs[:_NAMED])}{more}: give one of these"
+    return f"; models are in {and_more([str(path) for path in runs], _NAMED)}: give one of these"
 
 
 def _download(

@@ -30,7 +30,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from earmark.words import and_more
+from earmark.text import and_more
 
 logger = logging.getLogger(__name__)
 

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 
 from earmark.errors import ModelError
+from earmark.io.hashes import files_sha256
 
 # weights, configuration and code of a checkpoint or an export; decision.json counts by its content (Decision)
 _PATTERNS = (
     *("config.json", "preprocessor_config.json", "export.json", "adapter_config.json", "adapter_model.safetensors"),
     *("model*.safetensors", "pytorch_model*.bin", "*.onnx", "*.onnx.data", "*.onnx_data", "*.pt2", "*.py"),
 )
-_BLOCK_BYTES = 1 << 20
 
 
 def model_sha256(folder: Path) -> str:
@@ -24,13 +23,8 @@ def model_sha256(folder: Path) -> str:
     Raises:
         ModelError: a file cannot be read.
     """
-    digest = hashlib.sha256()
-    for path in sorted({path for pattern in _PATTERNS for path in folder.glob(pattern) if path.is_file()}):
-        digest.update(f"{path.name}\0{path.stat().st_size}\0".encode())
-        try:
-            with open(path, "rb") as stream:
-                while block := stream.read(_BLOCK_BYTES):
-                    digest.update(block)
-        except OSError as exc:
-            raise ModelError(f"{path}: cannot be read ({exc.strerror or exc})") from exc
-    return digest.hexdigest()
+    paths = sorted({path for pattern in _PATTERNS for path in folder.glob(pattern) if path.is_file()})
+    try:
+        return files_sha256(paths)
+    except OSError as exc:
+        raise ModelError(f"{exc.filename or folder}: cannot be read ({exc.strerror or exc})") from exc

@@ -21,7 +21,7 @@ from torch import nn
 from earmark.errors import ModelError
 from earmark.models.freeze import body_of
 from earmark.tasks import Task, task_of_config
-from earmark.words import and_more, counted
+from earmark.text import and_more, counted
 
 # What earmark adds to config.json; plain Transformers carries it along unread.
 CONFIG_KEY = "earmark"

@@ -17,8 +17,9 @@ from earmark.audio.reading import stream_in_order
 from earmark.clips.clip import Clip
 from earmark.errors import DataError
 from earmark.extras import require
-from earmark.files import csv_row, replace, writing
 from earmark.formats.parquet import PARQUET
+from earmark.io.atomic import replacing, writing
+from earmark.io.csv_rows import csv_row
 from earmark.models.build_model import load_trained
 from earmark.models.checkpoint import hub_name
 from earmark.models.fingerprint import model_sha256
@@ -33,7 +34,7 @@ from earmark.scoring.inference import TorchScorer
 from earmark.scoring.windows import Windowing
 from earmark.settings.prediction_flags import EmbedOptions
 from earmark.tasks import pool
-from earmark.words import counted, none_of
+from earmark.text import counted, none_could
 
 logger = logging.getLogger(__name__)
 
@@ -97,7 +98,7 @@ def embed_files(options: EmbedOptions) -> EmbedOutcome:
         outcome = _embed(options, scorer, windowing, clips, sink)
         finished += sink.finished
         if not any(entry["reason"] is None for entry in finished) and not sink.is_complete:
-            raise DataError(f"{none_of(len(finished), 'recording')} be read. The reasons are in {sink.bad_audio}")
+            raise DataError(f"{none_could(len(finished), 'recording')} be read. The reasons are in {sink.bad_audio}")
     _report(options, outcome, len(sources) - len(clips), sink)
     return outcome
 
@@ -166,15 +167,14 @@ def _rows_in(part: Path, count: int) -> np.ndarray:
 def _write_numpy(part: Path, target: Path, *, finished: Sequence[dict[str, Any]]) -> None:
     """Write float32 (N, D) as ``.npy``, and ``path,start_s,end_s`` of its rows to a CSV file beside it."""
     places = _places(finished)
-    whole = Path(f"{target}.writing")
-    with open(part, "rb") as rows, open(whole, "wb") as stream:
-        shape = (len(places), part.stat().st_size // (4 * len(places)))
-        np.lib.format.write_array_header_1_0(stream, {"descr": "<f4", "fortran_order": False, "shape": shape})
-        shutil.copyfileobj(rows, stream)
-    with writing(Path(f"{target}.rows.csv")) as stream_of_rows:
-        stream_of_rows.write(csv_row(["path", "start_s", "end_s"]))
-        stream_of_rows.writelines(csv_row([path, f"{start:.6g}", f"{end:.6g}"]) for path, start, end in places)
-    replace(whole, target)
+    with replacing(target) as whole:
+        with open(part, "rb") as rows, open(whole, "wb") as stream:
+            shape = (len(places), part.stat().st_size // (4 * len(places)))
+            np.lib.format.write_array_header_1_0(stream, {"descr": "<f4", "fortran_order": False, "shape": shape})
+            shutil.copyfileobj(rows, stream)
+        with writing(Path(f"{target}.rows.csv")) as stream_of_rows:
+            stream_of_rows.write(csv_row(["path", "start_s", "end_s"]))
+            stream_of_rows.writelines(csv_row([path, f"{start:.6g}", f"{end:.6g}"]) for path, start, end in places)
 
 
 def _write_parquet(part: Path, target: Path, *, finished: Sequence[dict[str, Any]]) -> None:
@@ -191,8 +191,7 @@ def _write_parquet(part: Path, target: Path, *, finished: Sequence[dict[str, Any
     schema = pa.schema(
         [("path", pa.string()), ("start_s", pa.float64()), ("end_s", pa.float64()), ("embedding", embedding)]
     )
-    whole = Path(f"{target}.writing")
-    with parquet.ParquetWriter(whole, schema) as writer:
+    with replacing(target) as whole, parquet.ParquetWriter(whole, schema) as writer:
         for first in range(0, len(places), _ROWS_PER_GROUP):
             group = places[first : first + _ROWS_PER_GROUP]
             values = pa.array(np.array(rows[first : first + len(group)]).ravel())
@@ -203,4 +202,3 @@ def _write_parquet(part: Path, target: Path, *, finished: Sequence[dict[str, Any
                 pa.FixedSizeListArray.from_arrays(values, rows.shape[1]),
             ]
             writer.write_table(pa.Table.from_arrays(columns, schema=schema))
-    replace(whole, target)

@@ -10,10 +10,10 @@ from pathlib import Path
 from earmark.audio.decode import AUDIO_SUFFIXES, duration_s
 from earmark.clips.clip import Clip
 from earmark.errors import DataError
-from earmark.files import others_beside
+from earmark.io.nearby_names import others_beside
 from earmark.progress import Progress
 from earmark.sources.listing import list_recordings
-from earmark.words import counted
+from earmark.text import counted
 
 logger = logging.getLogger(__name__)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from earmark.words import counted
+from earmark.text import agreeing, counted
 
 TIMES = 4  # the clip length of the model
 
@@ -16,8 +16,8 @@ def count_long(durations_s: Iterable[float], window_s: float) -> int:
 
 def one_label_for_long(count: int, window_s: float) -> str:
     """Return a sentence without its full stop: how many recordings are long, and that each gets one label."""
-    are = "is" if count == 1 else "are"
+    recordings = f"{counted(count, 'recording')} {agreeing(count, 'are')}"
     return (
-        f"{counted(count, 'recording')} {are} longer than {TIMES} times the {window_s:.3g} s that the model takes at "
+        f"{recordings} longer than {TIMES} times the {window_s:.3g} s that the model takes at "
         "once, and each recording gets one label"
     )

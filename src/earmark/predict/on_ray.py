@@ -23,7 +23,7 @@ from earmark.predict.inputs import HeardProgress
 from earmark.predict.job import Job, JobCounts
 from earmark.predict.sink import ANY_NAME, Sink
 from earmark.settings.prediction_flags import PredictOptions
-from earmark.words import counted
+from earmark.text import counted
 
 logger = logging.getLogger(__name__)
 

@@ -17,7 +17,7 @@ from typing import Any, BinaryIO
 
 from earmark.clips.clip import Clip
 from earmark.errors import OutputError, UsageError
-from earmark.files import replace
+from earmark.io.atomic import replace, replacing
 from earmark.predict.provenance import (
     Provenance,
     file_state,
@@ -30,7 +30,7 @@ from earmark.predict.provenance import (
     write_record,
 )
 from earmark.predict.sink import ANY_NAME, BAD_AUDIO, LOCK, check_output, translated, write_bad_audio, writing_alone
-from earmark.words import counted
+from earmark.text import counted
 
 logger = logging.getLogger(__name__)
 
@@ -196,7 +196,7 @@ class PartFile:
         with suppress(OSError, OutputError):
             if self._finished:
                 self._write_bad_audio()
-        for path in (self._part, self._list, Path(f"{self._list}.new")):
+        for path in (self._part, self._list):
             with suppress(OSError):
                 path.unlink()
 
@@ -315,11 +315,9 @@ class PartFile:
         self._is_ours = True
         if not self._finished:
             self._part.unlink(missing_ok=True)
-        fresh = Path(f"{self._list}.new")
-        with open(fresh, "wb") as stream:
+        with replacing(self._list) as fresh, open(fresh, "wb") as stream:
             for entry in (self._provenance.to_dict(), *self._finished):
                 stream.write(json.dumps(entry).encode() + b"\n")
-        replace(fresh, self._list)
         self._done = open(self._list, "ab")  # noqa: SIM115  (closed by close)
         self._rows = open(self._part, "r+b" if self._finished else "wb")  # noqa: SIM115  (closed by close)
         if self._finished:

@@ -31,7 +31,7 @@ from earmark.predict.table_folder import open_table_folder
 from earmark.predict.timeline import check_labels
 from earmark.settings.kinds import alternatives
 from earmark.settings.prediction_flags import PredictOptions
-from earmark.words import and_more, counted, none_of
+from earmark.text import and_more, counted, none_could
 
 if TYPE_CHECKING:
     from earmark.predict.job import Job, JobCounts
@@ -163,7 +163,7 @@ def _check_results(counts: JobCounts, earlier: int, sink: Sink) -> None:
     """Fail if no recording could be read, so that no output blocks the next job."""
     unreadable = counts.unreadable + sink.earlier_unreadable
     if not counts.scored and not counts.unwritten and earlier == sink.earlier_unreadable:
-        raise DataError(f"{none_of(unreadable, 'recording')} be read{_listed(sink)}")
+        raise DataError(f"{none_could(unreadable, 'recording')} be read{_listed(sink)}")
 
 
 def _record_names(options: PredictOptions, sources: list[str], ids: Mapping[str, str]) -> None:

@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from earmark import __version__
-from earmark.files import writing
+from earmark.io.atomic import writing
+from earmark.io.hashes import short_sha256
 
 logger = logging.getLogger(__name__)
 
@@ -69,7 +70,7 @@ class Provenance:
     def key(self) -> str:
         """Short text that differs if the rows of two jobs may differ."""
         what = json.dumps([self.command, self.model_sha256, self.settings, self.version], sort_keys=True)
-        return hashlib.sha256(what.encode()).hexdigest()[:12]
+        return short_sha256(what)
 
     def difference(self, earlier: Provenance | None) -> str | None:
         """Return in words what differs from an earlier job; ``None`` if rows of both may stand in one output."""

@@ -13,17 +13,18 @@ from typing import Any, Protocol
 
 from earmark.clips.clip import Clip
 from earmark.errors import OutputError, UsageError
-from earmark.files import csv_row, writing
 from earmark.formats.output_names import NAMES
-from earmark.runs.in_use import locked
-from earmark.words import counted
+from earmark.io.atomic import unfinished, writing
+from earmark.io.csv_rows import csv_row
+from earmark.io.locks import locked
+from earmark.text import counted
 
 logger = logging.getLogger(__name__)
 
 ANY_NAME = "surrogateescape"  # file names need not be UTF-8; they are written as the bytes they are
 BAD_AUDIO = ".bad_audio.csv"
 LOCK = ".part.lock"
-_SIDE_FILES = (".part", LOCK, ".part.done", ".part.done.new", BAD_AUDIO, NAMES, ".earmark.json")
+_SIDE_FILES = (".part", LOCK, ".part.done", BAD_AUDIO, NAMES, ".earmark.json")
 
 
 class Sink(Protocol):
@@ -121,7 +122,7 @@ def check_output(output: Path, sources: Sequence[str]) -> None:
             raise OutputError(f"--output {output}: this file is one of the recordings. Name another file")
     if output.is_dir():
         raise OutputError(f"--output {output}: this is a folder. Name a file in it")
-    longest = max((f"{output.name}{ending}" for ending in _SIDE_FILES), key=len)
+    longest = unfinished(Path(max((f"{output.name}{ending}" for ending in _SIDE_FILES), key=len))).name
     if len(os.fsencode(longest)) > longest_name(output.parent):
         raise OutputError(f"--output {output}: the name is too long for {longest} beside it. Use a shorter name")
 

@@ -21,12 +21,12 @@ from typing import Any, BinaryIO
 
 from earmark.clips.clip import Clip
 from earmark.errors import EarmarkError, OutputError, UsageError
-from earmark.files import replace
 from earmark.formats.recording_name import JOURNAL
+from earmark.io.atomic import replace
 from earmark.predict.provenance import Provenance, file_state, has_changed, read_json_lines
 from earmark.predict.sink import ANY_NAME, longest_name, translated, write_bad_audio, writing_alone
 from earmark.predict.table_names import table_names, tells_case
-from earmark.words import and_more, counted
+from earmark.text import and_more, counted
 
 logger = logging.getLogger(__name__)
 

@@ -15,7 +15,7 @@ from earmark.errors import UsageError
 from earmark.formats.results import Segment, Window
 from earmark.settings.prediction_flags import DEFAULT_THRESHOLD, ODD, PROBABILITY, SECONDS
 from earmark.tasks.decision import PLAIN, Decision
-from earmark.words import suggestion
+from earmark.text import suggestion
 
 
 @dataclass(frozen=True)

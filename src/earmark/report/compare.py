@@ -26,7 +26,7 @@ from earmark.tasks import Task
 from earmark.tasks.multi_label_comparison import compare_labels
 from earmark.tasks.regression_comparison import compare_numbers
 from earmark.tasks.single_label_comparison import compare_classes
-from earmark.words import counted
+from earmark.text import counted, markdown_table
 
 _NAMED = 3
 TITLES = {
@@ -121,7 +121,9 @@ class Comparison:
         for run, pair, p in zip(self.runs[1:], self.pairs, self.p, strict=True):
             cells = (cell for of in pair.differences.values() for cell in self.cells(of, "+"))
             against.append((run.name, *cells, f"{pair.only_second:,}", f"{pair.only_first:,}", p_text(p)))
-        return "\n".join([self.about, *self.notes, "", *_table(lines), "", *_table(against), "", *self.verdicts()])
+        return "\n".join(
+            [self.about, *self.notes, "", *markdown_table(lines), "", *markdown_table(against), "", *self.verdicts()]
+        )
 
     def verdicts(self) -> list[str]:
         """Each of the others against the first, in words."""
@@ -406,12 +408,3 @@ def _compared(read: Sequence[Predictions], units: Units) -> tuple[Compared, dict
         found = compare_labels(targets, [(one.scores, one.answers) for one in read], units)
         return found, {"mean_average_precision": prevalence}
     return compare_numbers(targets, answers, units), {"mae": float(np.abs(targets - np.median(targets)).mean())}
-
-
-def _table(lines: Sequence[tuple[str, ...]]) -> list[str]:
-    widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
-    rule = tuple("-" * width for width in widths)
-    return [
-        "| " + " | ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) + " |"
-        for line in (lines[0], rule, *lines[1:])
-    ]

@@ -14,7 +14,7 @@ import numpy as np
 
 from earmark import pages
 from earmark.clips.clip import ClipTable
-from earmark.files import writing
+from earmark.io.atomic import writing
 from earmark.report.compare import BETTER, TITLES, Comparison, Run
 from earmark.report.curves import errors_histogram
 from earmark.report.examples import heard
@@ -24,6 +24,7 @@ from earmark.report.verdict import p_text
 from earmark.stats.paired import Estimate, Paired
 from earmark.tasks import Task
 from earmark.tasks.regression_comparison import error_gaps
+from earmark.text import counted
 
 _TEMPLATE = Path(__file__).with_name("compare.html")
 _HEARD = 16  # clips that decide for one of two runs
@@ -133,7 +134,7 @@ def _side_content(found: Comparison, side: _Side, most: int) -> dict[str, Any]:
     shown = side.rows[:most].tolist()
     part = f"{side.note}; {len(shown)} of them" if len(side.rows) > len(shown) else side.note
     return {
-        "title": f"{len(side.rows):,} clip{'' if len(side.rows) == 1 else 's'} {side.title}",
+        "title": f"{counted(len(side.rows), 'clip')} {side.title}",
         "note": part,
         "clips": heard(found.split, ClipTable(found.clips, found.split), shown, side.says),
     }

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from earmark import pages
-from earmark.files import writing
+from earmark.io.atomic import writing
 from earmark.report.curves import class_histograms, learning_curves, reliability, score_histograms
 from earmark.report.examples import choose, heard
 from earmark.report.multi_label import labels_of_split

@@ -16,7 +16,7 @@ from earmark.audio.decode import own_rate_hz
 from earmark.clips.clip import ClipTable
 from earmark.stats.uncertainty import Interval, mean_interval, proportion_interval
 from earmark.tasks.figures import higher_is_better
-from earmark.words import counted
+from earmark.text import counted
 
 _MOST_VALUES = 24  # of a column that is shown value by value
 _LOWEST = 12  # values shown of a column with more

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from earmark.stats.paired import Estimate, Paired
 from earmark.stats.uncertainty import Units
 from earmark.tasks import Task
-from earmark.words import counted
+from earmark.text import counted
 
 _LIMIT = 0.05  # a difference with a smaller p counts
 _TESTS = {

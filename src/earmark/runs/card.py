@@ -12,6 +12,7 @@ from earmark.families.family_registry import find_family
 from earmark.models.checkpoint import hub_name
 from earmark.tasks import Task
 from earmark.tasks.figures import Figures
+from earmark.text import and_more
 
 _LISTED_LABELS = 50
 
@@ -83,14 +84,13 @@ def model_card(facts: CardFacts) -> str:
 
 def _what(facts: CardFacts) -> str:
     start = f"fine-tuned from `{hub_name(facts.base_model)}`" if facts.base_model else "trained from random weights"
-    listed = ", ".join(f"`{label}`" for label in facts.labels[:_LISTED_LABELS])
-    more = f" and {len(facts.labels) - _LISTED_LABELS} more" if len(facts.labels) > _LISTED_LABELS else ""
+    listed = and_more([f"`{label}`" for label in facts.labels], _LISTED_LABELS)
     what = f"({facts.architecture}), {start} on {facts.dataset}."
     if facts.task is Task.REGRESSION:
         return f"An audio model {what} It answers a number, {listed}."
     if facts.task is Task.MULTI_LABEL:
-        return f"An audio classifier {what} It tells of {len(facts.labels)} labels which are there: {listed}{more}."
-    return f"An audio classifier {what} It tells {len(facts.labels)} classes apart: {listed}{more}."
+        return f"An audio classifier {what} It tells of {len(facts.labels)} labels which are there: {listed}."
+    return f"An audio classifier {what} It tells {len(facts.labels)} classes apart: {listed}."
 
 
 def _results(facts: CardFacts) -> str:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from earmark.errors import DataError, OutputError
-from earmark.files import writing
+from earmark.io.atomic import writing
 
 # What a run writes; the patterns are matched against names in the folder itself, and nothing else is ever removed.
 _WEIGHTS = r"model(-\d+-of-\d+)?\.safetensors|model\.safetensors\.index\.json|pytorch_model.*\.bin"

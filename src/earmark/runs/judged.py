@@ -11,8 +11,9 @@ import numpy as np
 
 from earmark.clips.clip import ClipTable
 from earmark.clips.targets import targets_of
-from earmark.files import csv_row, writing
 from earmark.formats.cell_text import join_labels
+from earmark.io.atomic import writing
+from earmark.io.csv_rows import csv_row
 from earmark.runs.folder import RunFolder
 from earmark.runs.split_record import how_many_trained_on
 from earmark.scoring.decide import summary_line

@@ -11,7 +11,7 @@ from pathlib import Path
 from earmark.errors import ModelError, NetworkError, UsageError, first_line
 from earmark.models.checkpoint import check_checkpoint, endpoint, folder_to_write
 from earmark.settings.export_flags import PushOptions
-from earmark.words import counted
+from earmark.text import counted
 
 logger = logging.getLogger(__name__)
 

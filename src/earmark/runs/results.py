@@ -13,6 +13,7 @@ from statistics import mean
 
 from earmark.errors import DataError
 from earmark.runs.folder import RunFolder, read_json, write_json
+from earmark.text import and_more, markdown_table
 
 logger = logging.getLogger(__name__)
 
@@ -90,9 +91,8 @@ def _row_of_means(folder: RunFolder) -> ResultsRow:
     results = read_json(folder.cross_validation)
     unfinished = results["unfinished"]
     if unfinished:
-        more = f" and {len(unfinished) - _NAMED:,} more" if len(unfinished) > _NAMED else ""
-        named = ", ".join(unfinished[:_NAMED])
-        raise DataError(f"{folder.path}: {named}{more} not finished; the same `earmark train` continues")
+        named = and_more(unfinished, _NAMED)
+        raise DataError(f"{folder.path}: {named} not finished; the same `earmark train` continues")
     rows = [load_row(folder.path / run["run"]) for run in results["runs"]]
     speeds = [row.samples_per_second for row in rows if row.samples_per_second is not None]
     return replace(
@@ -111,9 +111,7 @@ def markdown(rows: Iterable[ResultsRow]) -> str:
     named = any(row.metric != ACCURACY for row in rows)
     headings = _HEADINGS + (_OF_ANY if named else _OF_ACCURACY)
     lines = [headings, *(tuple(cell.replace("|", "\\|") for cell in row.cells(named=named)) for row in rows)]
-    widths = [max(len(line[i]) for line in lines) for i in range(len(headings))]
-    rule = tuple("-" * width for width in widths)
-    return "\n".join(_line(line, widths) for line in (lines[0], rule, *lines[1:]))
+    return "\n".join(markdown_table(lines))
 
 
 def results_table(run_dirs: Sequence[str]) -> str:
@@ -143,7 +141,3 @@ def _is_finished(folder: Path) -> bool:
     if run.cross_validation.is_file():
         return not read_json(run.cross_validation)["unfinished"]
     return run.results_row.is_file()
-
-
-def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
-    return "| " + " | ".join(cell.ljust(width) for cell, width in zip(cells, widths, strict=True)) + " |"

@@ -20,9 +20,10 @@ import numpy as np
 
 from earmark.audio.content import are_among, content_text
 from earmark.errors import DataError
-from earmark.files import csv_row, writing
+from earmark.io.atomic import writing
+from earmark.io.csv_rows import csv_row
 from earmark.runs.folder import run_folders
-from earmark.words import counted
+from earmark.text import counted
 
 _HEAD = ["split", "content", "clip"]
 _TRAINED = ("train", "pretrain")

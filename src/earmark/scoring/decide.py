@@ -20,7 +20,7 @@ from earmark.tasks import Task
 from earmark.tasks.calibration import COLDEST, HOTTEST, WindowLogits, assumed_error
 from earmark.tasks.decision import DEFAULT_REJECT_LABEL, Decision
 from earmark.tasks.figures import check_finite
-from earmark.words import counted
+from earmark.text import counted
 
 _CROSS_FITTED = "cross-fitted: each half of the clips by what was fitted on the other"
 _SPLIT_FOLDERS = {name for split in SPLIT_NAMES for name in SplitNames().of(split)}

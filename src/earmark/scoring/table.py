@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.distributed as dist
 
 from earmark.audio.reading import Waveforms
+from earmark.distributed.ranks import gathered, raise_on_all_ranks, rank_and_world
 from earmark.errors import EarmarkError
 from earmark.models.frontend import Frontend
 from earmark.progress import Progress
@@ -64,23 +64,12 @@ def score_table_with(scorer: Scorer, waveforms: Waveforms, *, batch_size: int, w
             error = exc  # the other ranks wait for this one's rows
     if world == 1:
         return np.stack(rows)
-    outcomes: list[Any] = [None] * world
-    dist.all_gather_object(outcomes, (rows, error))
-    for _, failure in outcomes:
-        if failure is not None:
-            failure.of_all_ranks = True
-            raise failure
-    gathered = [part for part, _ in outcomes]
-    classes = next(len(part[0]) for part in gathered if part)
+    outcomes = gathered((rows, error))
+    raise_on_all_ranks(next((failure for _, failure in outcomes if failure is not None), None))
+    parts = [part for part, _ in outcomes]
+    classes = next(len(part[0]) for part in parts if part)
     logits = np.empty((total, classes), dtype=np.float32)
-    for other, part in enumerate(gathered):
+    for other, part in enumerate(parts):
         if part:
             logits[other::world] = np.stack(part)
     return logits
-
-
-def rank_and_world() -> tuple[int, int]:
-    """This process's number and how many there are: ``(0, 1)`` outside a distributed run."""
-    if not (dist.is_available() and dist.is_initialized()):
-        return 0, 1
-    return dist.get_rank(), dist.get_world_size()

@@ -21,7 +21,7 @@ from fastapi import HTTPException
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
-from earmark.words import nearest_name
+from earmark.text import nearest_name
 
 FUNCTIONS = ("softmax", "sigmoid", "none")
 DEFAULT_TOP_K = 5

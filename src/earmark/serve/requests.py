@@ -13,7 +13,7 @@ from earmark.serve import page
 from earmark.serve.access import Access
 from earmark.serve.openapi import OPEN_PATHS
 from earmark.serve.server_metrics import Metrics
-from earmark.words import nearest_name
+from earmark.text import nearest_name
 
 logger = logging.getLogger(__name__)
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from earmark.errors import OutputError, UsageError, first_line
-from earmark.files import writing
+from earmark.io.atomic import writing
 from earmark.settings.flags import Scope, Settings, flags_of
 
 # Tokens are secrets; the others belong to one process or give leave once, and must not reach another run.

@@ -21,7 +21,7 @@ from typing import Any, ClassVar, get_type_hints
 
 from earmark.errors import UsageError
 from earmark.settings.kinds import Kind, kind_of, shown
-from earmark.words import suggestion
+from earmark.text import suggestion
 
 HIDDEN = "hidden"  # page of a flag that only --help_all shows
 

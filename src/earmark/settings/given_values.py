@@ -17,7 +17,7 @@ from earmark.errors import UsageError
 from earmark.settings.flags import Flag, Scope, Settings, flag, flags_of
 from earmark.settings.kinds import is_bool_word, kind_in_words, shown
 from earmark.settings.legacy import LEGACY_FLAGS, translate
-from earmark.words import suggestion
+from earmark.text import suggestion
 
 T = TypeVar("T", bound=Settings)
 

@@ -7,8 +7,9 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
+from earmark.distributed.launched import launched_processes
 from earmark.errors import DataError, UsageError
-from earmark.files import others_beside
+from earmark.io.nearby_names import others_beside
 from earmark.settings.config_files import read_config_file, resolved_config
 from earmark.settings.data_flags import DataArguments, path_settings, paths_in
 from earmark.settings.evaluation_flags import EvaluateOptions
@@ -23,7 +24,7 @@ from earmark.settings.given_values import (
 )
 from earmark.settings.model_flags import ModelArguments
 from earmark.settings.run_flags import RunArguments
-from earmark.settings.training_flags import TrainingArguments, launched_processes
+from earmark.settings.training_flags import TrainingArguments
 
 TRAIN_CLASSES = (DataArguments, ModelArguments, RunArguments, TrainingArguments)
 _EXAMPLES_MODEL = "facebook/wav2vec2-base"

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
+from earmark.distributed.launched import launched_processes
 from earmark.errors import MissingExtraError, UsageError
 from earmark.extras import require_tracker
 from earmark.settings.augmentation_flags import AugmentArguments
@@ -121,19 +120,6 @@ class DecisionArguments(Settings):
 
 
 _changed = partial(changed, TransformersFlags)
-
-
-def is_launched(environment: Mapping[str, str] = os.environ) -> bool:
-    """Return whether a launcher such as torchrun has started this process.
-
-    WORLD_SIZE is no sign of it, because some clusters set it for programs of any kind.
-    """
-    return bool(environment.get("LOCAL_RANK"))
-
-
-def launched_processes() -> int:
-    """Return the number of processes that a launcher has started together; 1 without a launcher."""
-    return int(os.environ.get("WORLD_SIZE") or 1) if is_launched() else 1
 
 
 @dataclass

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import hashlib
 import logging
 import os
 import shutil
@@ -17,6 +16,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from earmark.errors import DataError, OutputError
+from earmark.io.hashes import short_sha256
 
 logger = logging.getLogger(__name__)
 
@@ -62,8 +62,7 @@ def extracted(archive: Path) -> Path:
         )
     status = archive.stat()
     identity = f"{archive.name}\0{status.st_size}\0{status.st_mtime_ns}"
-    key = hashlib.sha256(identity.encode("utf-8", "surrogateescape")).hexdigest()[:12]
-    target = cache_folder() / "archives" / f"{_stem(archive.name)}-{key}"
+    target = cache_folder() / "archives" / f"{_stem(archive.name)}-{short_sha256(identity)}"
     if not target.is_dir():
         _extract(archive, target)
     return _top_folder(target)

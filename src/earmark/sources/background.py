@@ -14,13 +14,13 @@ from earmark.audio.reading import decoder_threads
 from earmark.clips.clip import Clip, ClipTable, Label, Splits
 from earmark.clips.split_names import SPLIT_NAMES
 from earmark.errors import DataError, UsageError
-from earmark.files import others_beside
+from earmark.io.nearby_names import others_beside
 from earmark.settings.data_flags import DataArguments, paths_in
 from earmark.sources.cuts import ClipLengths, Stretch, draw_cuts, hash_order, measured
 from earmark.sources.listing import list_recordings
 from earmark.store.known_contents import read_contents
 from earmark.tasks import find_task
-from earmark.words import agreeing, counted
+from earmark.text import agreeing, counted
 
 # Class names that mean "none of the sounds to recognise", in lower case and without "_" around them.
 BACKGROUND_NAMES = frozenset(

@@ -15,7 +15,7 @@ from earmark.errors import DataError
 from earmark.formats.sheet import Reason
 from earmark.sources.shared_recordings import find_copies
 from earmark.tasks import Task
-from earmark.words import agreeing, and_more, counted
+from earmark.text import agreeing, and_more, counted
 
 logger = logging.getLogger(__name__)
 

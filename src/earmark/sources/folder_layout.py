@@ -30,7 +30,7 @@ from earmark.errors import DataError
 from earmark.formats.format_registry import table_suffixes
 from earmark.formats.parquet import PARQUET
 from earmark.sources.listing import Listing, Skipped, files_in, is_recording, list_recordings, subfolders
-from earmark.words import and_more, counted
+from earmark.text import and_more, counted
 
 METADATA = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
 NOISE = "_background_noise_"  # Speech Commands: minutes-long noise to cut silence from, not a class

@@ -14,12 +14,12 @@ from earmark.clips.columns import Columns
 from earmark.clips.split_columns import find_split_column, share_out_by
 from earmark.clips.split_names import SPLIT_FLAGS, SPLIT_NAMES, SplitNames
 from earmark.errors import DataError
-from earmark.files import others_beside
 from earmark.formats.column_names import PATH_COLUMNS
+from earmark.io.nearby_names import others_beside
 from earmark.sources.folder_layout import FolderLayout, Place, find_folder_layout, metadata_file, unwrapped
 from earmark.sources.manifests import load_manifest
 from earmark.sources.tables.cells import label_of_folder
-from earmark.words import and_more, counted
+from earmark.text import and_more, counted
 
 
 def load_folder(

@@ -20,7 +20,7 @@ from pathlib import Path
 
 from earmark.audio.decode import AUDIO_SUFFIXES
 from earmark.errors import DataError
-from earmark.words import and_more, counted
+from earmark.text import and_more, counted
 
 logger = logging.getLogger(__name__)
 

@@ -19,7 +19,7 @@ from earmark.sources.given_data import given_data, request_from
 from earmark.sources.source_registry import load_given
 from earmark.store.waveforms import default_store_root
 from earmark.tasks import find_task
-from earmark.words import agreeing
+from earmark.text import agreeing
 
 
 def load_splits(

@@ -14,7 +14,7 @@ from earmark.audio.reading import Waveforms
 from earmark.audio.samples import LEAST_LEFT
 from earmark.clips.clip import Clip, ClipTable, fingerprint
 from earmark.errors import DataError
-from earmark.files import others_beside
+from earmark.io.nearby_names import others_beside
 from earmark.settings.data_flags import DataArguments
 from earmark.sources.listing import list_recordings
 from earmark.store.scan import BadClip

@@ -15,7 +15,7 @@ from earmark.clips.clip import Clip, ClipTable, Splits
 from earmark.errors import AudioError, DataError
 from earmark.sources.archives import extracted
 from earmark.sources.cuts import Stretch, cut_at_random
-from earmark.words import agreeing, counted
+from earmark.text import agreeing, counted
 
 COMMANDS = ("yes", "no", "up", "down", "left", "right", "on", "off", "stop", "go")
 SILENCE, UNKNOWN = "_silence_", "_unknown_"

@@ -16,7 +16,7 @@ from earmark.sources.folders import load_layout
 from earmark.sources.manifests import load_manifest
 from earmark.sources.source import Given, Request, Source
 from earmark.sources.unused_files import note_unused, tables_in
-from earmark.words import and_more, counted
+from earmark.text import and_more, counted
 
 
 class SplitManifests(Source):

@@ -12,7 +12,7 @@ from earmark.sources.listing import list_recordings, subfolders
 from earmark.sources.manifests import load_manifest
 from earmark.sources.source import Given, Source
 from earmark.sources.unused_files import archives_note, label_tables, note_unused
-from earmark.words import and_more, counted
+from earmark.text import and_more, counted
 
 
 class TableBeside(Source):

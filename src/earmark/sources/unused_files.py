@@ -10,7 +10,7 @@ from earmark.clips.split_names import is_table_name
 from earmark.formats.format_registry import table_suffixes
 from earmark.sources.archives import is_archive
 from earmark.sources.listing import files_in
-from earmark.words import and_more
+from earmark.text import and_more
 
 _LISTS = (".txt", ".lst", ".list", ".scp", ".xlsx", ".xls")  # suffixes of lists that are not looked for
 

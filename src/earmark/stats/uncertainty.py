@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import scipy  # its parts are imported when they are used, which takes a second
 
-from earmark.words import counted
+from earmark.text import counted
 
 REPLICATES = 1000
 _CONFIDENCE = 0.95

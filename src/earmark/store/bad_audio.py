@@ -20,7 +20,7 @@ from earmark.clips.clip import Clip, ClipTable
 from earmark.errors import AudioError, DataError
 from earmark.progress import Progress
 from earmark.store.scan import BadClip
-from earmark.words import counted
+from earmark.text import counted
 
 logger = logging.getLogger(__name__)
 

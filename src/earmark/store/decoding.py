@@ -12,7 +12,7 @@ import numpy as np
 from earmark.audio.reading import read_in_order
 from earmark.clips.clip import ClipTable
 from earmark.errors import AudioError
-from earmark.words import counted
+from earmark.text import counted
 
 
 class DecodedWaveforms:

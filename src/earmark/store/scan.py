@@ -19,8 +19,8 @@ from earmark.audio.content import NO_CONTENT
 from earmark.audio.decode import read_clip_and_content
 from earmark.clips.clip import Clip, ClipTable, Splits
 from earmark.errors import AudioError, DataError, OutputError
-from earmark.files import writing
-from earmark.words import counted
+from earmark.io.atomic import writing
+from earmark.text import agreeing, and_more, counted, every
 
 if TYPE_CHECKING:
     from earmark.store.bad_audio import BadAudioWatch
@@ -187,7 +187,7 @@ def _check_differ(train: ClipTable) -> None:
     if len(kinds) > 1:
         return
     label = train[0].label
-    have = "the only training clip has" if len(train) == 1 else f"all {len(train):,} training clips have"
+    have = f"{every(len(train), 'training clip')} {agreeing(len(train), 'have')}"
     if isinstance(label, float):
         raise DataError(f"{train.origin}: {have} the number {label:g}, so there is nothing to learn")
     if isinstance(label, tuple):
@@ -200,12 +200,11 @@ def _check_known(name: str, table: ClipTable, train: ClipTable) -> None:
     unknown = {label: count for label, count in table.label_counts().items() if label not in known}
     if not unknown:
         return
-    named = [f"{label!r} ({counted(count, 'clip')})" for label, count in list(unknown.items())[:_NAMED]]
-    if len(unknown) > _NAMED:
-        named.append(f"{len(unknown) - _NAMED} more")
+    named = [f"{label!r} ({counted(count, 'clip')})" for label, count in unknown.items()]
+    learned = and_more([repr(label) for label in train.labels()], _NAMED)
     raise DataError(
-        f"{table.origin}: the {name} split has labels that no training clip has: {', '.join(named)}; training knows "
-        f"{', '.join(repr(label) for label in train.labels()[:_NAMED])}{', ...' if len(known) > _NAMED else ''}. "
+        f"{table.origin}: the {name} split has labels that no training clip has: {and_more(named, _NAMED)}; training "
+        f"knows {learned}. "
         f"Add training clips of these classes, or take them out of the {name} split"
     )
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from filelock import FileLock, Timeout
+from filelock import Timeout
 
 from earmark.audio.content import NO_CONTENT
 from earmark.audio.decode import read_clip, read_clip_and_content
@@ -24,14 +24,14 @@ from earmark.audio.incomplete import INCOMPLETE, log_notes
 from earmark.audio.samples import CANCELLED
 from earmark.clips.clip import ClipTable
 from earmark.errors import AudioError, DataError, OutputError
-from earmark.progress import format_seconds
+from earmark.io.locks import new_lock
 from earmark.store.bad_audio import BadAudioWatch
 from earmark.store.scan import BadClip
-from earmark.store.store_disk import check_kept_free, check_room, estimate_bytes, in_bytes, translated_write_errors
+from earmark.store.store_disk import check_kept_free, check_room, estimate_bytes, translated_write_errors
 from earmark.store.store_key import store_keys
 from earmark.store.store_writer import EncodedClips, StoreWriter
 from earmark.store.waveforms import WaveformStore, encode_samples, find_store
-from earmark.words import agreeing, counted
+from earmark.text import agreeing, counted, format_bytes, format_seconds
 
 logger = logging.getLogger(__name__)
 
@@ -132,7 +132,7 @@ def _locked(plan: _Plan) -> Iterator[None]:
     """Keep other processes from building the same store."""
     with translated_write_errors(plan.root, plan.building):
         plan.root.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(plan.root / f"{plan.key[:24]}.lock")
+        lock = new_lock(plan.root / f"{plan.key[:24]}.lock")
         try:
             lock.acquire(timeout=0)
         except Timeout:
@@ -273,6 +273,6 @@ def _say(plan: _Plan, store: WaveformStore) -> None:
         counted(len(store), "clip"),
         unusable,
         format_seconds(float(store.durations_s.sum())),
-        in_bytes(store.num_bytes),
+        format_bytes(store.num_bytes),
         plan.folder,
     )

@@ -17,6 +17,7 @@ import soundfile
 from earmark.audio.decode import read_clip
 from earmark.clips.clip import Clip
 from earmark.errors import AudioError, OutputError
+from earmark.text import format_bytes
 
 _SAMPLED = 200  # clips whose length is looked up
 _DECODED = 10  # of these, clips decoded where the header gives no length
@@ -85,9 +86,9 @@ def check_room(folder: Path, needed_bytes: int) -> None:
     free, kept = shutil.disk_usage(folder).free, kept_free_bytes(folder)
     if free - kept < needed_bytes:
         raise OutputError(
-            f"{folder}: the decoded recordings take about {in_bytes(needed_bytes)} more, {in_bytes(free)} are free "
-            f"there, of which {in_bytes(kept)} stay free; {_WAYS_OUT} (--max_length_seconds does not help: whole "
-            "recordings are stored)"
+            f"{folder}: the decoded recordings take about {format_bytes(needed_bytes)} more, {format_bytes(free)} "
+            f"are free there, of which {format_bytes(kept)} stay free; {_WAYS_OUT} (--max_length_seconds does not "
+            "help: whole recordings are stored)"
         )
 
 
@@ -99,7 +100,7 @@ def check_kept_free(folder: Path) -> None:
     """
     free = shutil.disk_usage(folder).free
     if free < kept_free_bytes(folder):
-        raise OSError(errno.ENOSPC, f"only {in_bytes(free)} are left free")
+        raise OSError(errno.ENOSPC, f"only {format_bytes(free)} are left free")
 
 
 @contextmanager
@@ -113,13 +114,3 @@ def translated_write_errors(folder: Path, half_built: Path) -> Iterator[None]:
             raise OutputError(f"{folder}: no room for the decoded recordings ({exc.strerror}); {_WAYS_OUT}") from exc
         said = exc.strerror or str(exc)
         raise OutputError(f"{folder}: the decoded recordings cannot be written ({said}); {_WAYS_OUT}") from exc
-    except NotImplementedError as exc:  # filelock, on a file system without locks
-        raise OutputError(f"{folder}: {exc}; {_WAYS_OUT}") from exc
-
-
-def in_bytes(count: int) -> str:
-    """``512 B``, ``96.0 MB``, ``1.2 TB``."""
-    size, units = float(count), ["B", "kB", "MB", "GB", "TB"]
-    while size >= 1000 and len(units) > 1:
-        size, units = size / 1000, units[1:]
-    return f"{size:.0f} {units[0]}" if units[0] == "B" else f"{size:,.1f} {units[0]}"

@@ -17,7 +17,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from earmark.files import sync_folder
+from earmark.io.atomic import replacing, sync_folder, sync_stream
 from earmark.store.waveforms import BAD, CONTENTS, FORMAT_VERSION, HEADER, NUM_SAMPLES, SAMPLES, SCALES
 
 JOURNAL = "journal.jsonl"
@@ -98,7 +98,7 @@ class StoreWriter:
 
     def flush(self) -> None:
         """Bring the samples to the disk, then the journal up to date."""
-        os.fsync(self._samples.fileno())
+        sync_stream(self._samples)
         clips, bad, _ = self._written_down
         self._write_line(
             {
@@ -137,7 +137,8 @@ class StoreWriter:
             "sha256": {name: hashlib.sha256(content).hexdigest() for name, content in tables.items()},
         }
         for name, content in (tables | {HEADER: json.dumps(header, indent=1).encode()}).items():
-            _write_whole(self.folder / name, content)
+            with replacing(self.folder / name) as part:
+                part.write_bytes(content)
         sync_folder(self.folder)
         self.close()  # Windows renames no folder with open files in it
         os.rename(self.folder, folder)
@@ -205,10 +206,3 @@ def _npy(values: Sequence[float] | np.ndarray, dtype: type) -> bytes:
     file = io.BytesIO()
     np.save(file, np.array(values, dtype=dtype))
     return file.getvalue()
-
-
-def _write_whole(path: Path, content: bytes) -> None:
-    with path.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())

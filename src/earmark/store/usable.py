@@ -19,7 +19,7 @@ from earmark.store.decoding import DecodedWaveforms
 from earmark.store.scan import BadClip, drop_bad, scan_clips
 from earmark.store.store_build import open_or_build
 from earmark.store.waveforms import WaveformStore, default_store_root
-from earmark.words import counted, none_of
+from earmark.text import counted, none_could
 
 logger = logging.getLogger(__name__)
 
@@ -67,7 +67,7 @@ def keep_usable(
     stop_or_say(bad, options.on_bad_audio)
     for name, clips in usable.items():
         if bad and not len(clips.table):
-            raise DataError(f"{tables[name].origin}: {none_of(len(tables[name]), 'recording')} be used")
+            raise DataError(f"{tables[name].origin}: {none_could(len(tables[name]), 'recording')} be used")
     return usable, bad
 
 

@@ -26,7 +26,7 @@ import soxr
 
 from earmark import extras
 from earmark.errors import DataError, OutputError, UsageError
-from earmark.files import replace
+from earmark.io.atomic import unfinished, writing
 from earmark.sources.speech_commands import BACKGROUND, COMMANDS, SILENCE, UNKNOWN
 from earmark.synth.espeak import Voice, engine
 from earmark.synth.synth_noise import background_recordings
@@ -153,9 +153,8 @@ def _read_marker(root: Path) -> Any:
 
 
 def _write_marker(root: Path, content: dict[str, Any]) -> None:
-    partial = root / f"{_MARKER}.partial"
-    partial.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8", newline="")
-    replace(partial, root / _MARKER)
+    with writing(root / _MARKER) as stream:
+        stream.write(json.dumps(content, indent=1) + "\n")
 
 
 def _clear(root: Path) -> None:
@@ -164,7 +163,7 @@ def _clear(root: Path) -> None:
         raise OutputError(f"{root} is a file; name a folder for the corpus")
     root.mkdir(parents=True, exist_ok=True)
     if _read_marker(root) is None:
-        if any(entry.name != f"{_MARKER}.partial" for entry in root.iterdir()):
+        if any(entry.name != unfinished(root / _MARKER).name for entry in root.iterdir()):
             raise OutputError(
                 f"{root} holds files that are not a synthetic corpus; name a new folder, or empty this one"
             )

@@ -10,7 +10,6 @@ Shapes: N clips, C classes.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 from collections.abc import Mapping, Sequence
@@ -21,7 +20,9 @@ from typing import Any, Protocol, TypedDict
 import numpy as np
 
 from earmark.errors import ModelError, first_line
+from earmark.io.hashes import short_sha256
 from earmark.tasks import SINGLE_LABEL, Task
+from earmark.text import and_more
 
 FILE_NAME = "decision.json"
 DEFAULT_REJECT_LABEL = "unknown"
@@ -150,14 +151,13 @@ class Decision:
         if self.class_thresholds:
             values = dict(zip(labels, self.thresholds(labels, unless_fitted=HALF), strict=True))
             words = [_from(label, values[label]) for label in labels if label in self.class_thresholds]
-            more = f" and {len(words) - _LISTED} more" if len(words) > _LISTED else ""
-            lines.append(f"answered from: {', '.join(words[:_LISTED])}{more}{instead}")
+            lines.append(f"answered from: {and_more(words, _LISTED)}{instead}")
         return [*lines, *map(str, self.fitted.get("notes", []))]
 
     def fingerprint(self, labels: Sequence[str]) -> str:
         """Tells this decision from others."""
         values = {name: value for name, value in self.to_dict(labels).items() if name != "fitted"}
-        return hashlib.sha256(json.dumps(values).encode()).hexdigest()[:12]
+        return short_sha256(json.dumps(values))
 
     def to_dict(self, labels: Sequence[str]) -> dict[str, Any]:
         """What ``decision.json`` holds; a class that is never answered has ``null``."""

@@ -12,7 +12,7 @@ from earmark.errors import DataError, ModelError, UsageError
 from earmark.stats.uncertainty import Interval
 from earmark.tasks import Task
 from earmark.tasks.task_registry import TASKS
-from earmark.words import counted
+from earmark.text import counted
 
 
 def metric_key(metric: str | None) -> str:

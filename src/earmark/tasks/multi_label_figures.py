@@ -23,7 +23,7 @@ from earmark.stats.uncertainty import (
 )
 from earmark.tasks.figures import CardTable, Headline, against_baseline, check_can_judge, figure
 from earmark.tasks.pooling import sigmoid
-from earmark.words import counted
+from earmark.text import counted
 
 THRESHOLD = 0.5  # of a label for which none was fitted
 _MOST_WORK = 2e9  # clips x labels x sets: above it fewer sets are drawn

@@ -14,7 +14,7 @@ from earmark.stats.thresholds import lowest_threshold
 from earmark.stats.uncertainty import binary_calibration_error, binary_loss
 from earmark.tasks.calibration import WindowLogits, assumed_error, best_temperature
 from earmark.tasks.decision import NEVER, WantedThresholds
-from earmark.words import and_more
+from earmark.text import and_more
 
 _NAMED = 10  # labels in one line
 

@@ -14,7 +14,7 @@ import scipy
 
 from earmark.stats.uncertainty import REPLICATES, Interval, Units, percentile_interval
 from earmark.tasks.figures import CardTable, Headline, against_baseline, check_can_judge
-from earmark.words import counted
+from earmark.text import counted
 
 
 @dataclass(frozen=True)

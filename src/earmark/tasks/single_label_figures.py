@@ -16,7 +16,7 @@ import numpy as np
 from earmark.stats.uncertainty import Interval, Units, bootstrap_intervals, calibration_error
 from earmark.tasks.figures import BARELY, CardTable, Headline, against_baseline, check_can_judge, figure
 from earmark.tasks.pooling import softmax
-from earmark.words import counted, every
+from earmark.text import counted, every
 
 _TOP_K = (3, 5)
 

@@ -15,7 +15,7 @@ from earmark.stats.thresholds import lowest_threshold, threshold_of_false_accept
 from earmark.stats.uncertainty import calibration_error
 from earmark.tasks.calibration import WindowLogits, assumed_error, best_temperature
 from earmark.tasks.decision import NEVER, REJECTED, Decision, WantedThresholds
-from earmark.words import and_more
+from earmark.text import and_more
 
 _NAMED = 10  # classes in one line
 

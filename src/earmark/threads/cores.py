@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+from earmark.text import counted
+
 
 @dataclass(frozen=True)
 class Cores:
@@ -51,7 +53,7 @@ class Cores:
 
     def count(self) -> str:
         """The usable cores alone, with their noun: ``"2 cores"``."""
-        return f"{self.usable} {'core' if self.usable == 1 else 'cores'}"
+        return counted(self.usable, "core")
 
 
 @cache

@@ -17,6 +17,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Protocol
 
+from earmark.text import counted
 from earmark.threads.contention import Contention
 from earmark.threads.cores import Cores, allowed_cpus, this_process
 from earmark.threads.machine_load import Reading, Usage, read_counters, usage_between
@@ -174,7 +175,7 @@ def describe(threads: int | None = None, planned: ThreadPlan | None = None) -> s
     """
     planned = planned or plan(launcher=launcher_environment())
     threads = most_threads() if threads is None else threads
-    count = f"{threads} thread{'s' if threads > 1 else ''} ({planned.reason})"
+    count = f"{counted(threads, 'thread')} ({planned.reason})"
     if threads == 1:
         return count
     if not planned.adapts_waiting:

@@ -12,10 +12,10 @@ from transformers.integrations import TensorBoardCallback
 from transformers.trainer_utils import IntervalStrategy, SaveStrategy
 
 from earmark.tasks.figures import metric_key
+from earmark.text import counted
 from earmark.train.clip_progress import TrainingClock
 from earmark.train.schedule import evaluations_without_gain
 from earmark.train.trackers import Tracker
-from earmark.words import counted
 
 logger = logging.getLogger(__name__)
 

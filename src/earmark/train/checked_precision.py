@@ -27,9 +27,9 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.distributed as dist
 from accelerate.utils.memory import clear_device_cache
 
+from earmark.distributed.ranks import gathered, on_each_machine
 from earmark.errors import DeviceError
 from earmark.models.build_model import AudioModel
 from earmark.models.numerics import (
@@ -44,17 +44,15 @@ from earmark.models.numerics import (
     first_different_layer,
     wrong_float32,
 )
-from earmark.scoring.table import rank_and_world
 from earmark.store.usable import UsableClips
+from earmark.text import counted
 from earmark.train.arguments import EarmarkTrainingArguments
 from earmark.train.cast_weights import set_attention
 from earmark.train.frozen import hears_mask, model_inputs
 from earmark.train.losses import make_loss
 from earmark.train.out_of_memory import is_out_of_memory, out_of_memory_as
-from earmark.train.ranks import on_each_machine
 from earmark.train.recipe import global_batch_size
 from earmark.train.training_clips import training_clips
-from earmark.words import counted
 
 logger = logging.getLogger(__name__)
 
@@ -248,10 +246,6 @@ def _loudest_clips(audio: AudioModel, training: EarmarkTrainingArguments, clips:
 
 def _of_all_ranks(verdict: _Verdict) -> _Verdict:
     """What the first rank found that found something; the same on all."""
-    world = rank_and_world()[1]
-    if world == 1:
-        return verdict
-    found: list[Any] = [None] * world
-    dist.all_gather_object(found, verdict)
+    found = gathered(verdict)
     names = [field.name for field in dataclasses.fields(_Verdict)]
     return _Verdict(**{name: next(filter(None, (getattr(one, name) for one in found)), None) for name in names})

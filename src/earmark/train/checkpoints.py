@@ -7,7 +7,6 @@ A checkpoint is written into a hidden folder, brought to the disk file by file, 
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 import os
@@ -18,7 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from earmark.errors import OutputError, UsageError
-from earmark.files import sync_file, sync_folder
+from earmark.io.atomic import replacing, sync_file, sync_folder
+from earmark.io.hashes import file_sha256
 from earmark.runs.folder import RunFolder
 
 logger = logging.getLogger(__name__)
@@ -50,12 +50,10 @@ def finish_checkpoint(written: Path, target: Path, run: Mapping[str, Any]) -> No
     """
     files = {}
     for path in _files_in(written):
-        files[path.relative_to(written).as_posix()] = {"bytes": path.stat().st_size, "sha256": _sha256(path)}
+        files[path.relative_to(written).as_posix()] = {"bytes": path.stat().st_size, "sha256": file_sha256(path)}
         sync_file(path)
-    with open(written / MARKER, "w", encoding="utf-8", newline="") as stream:
+    with replacing(written / MARKER) as part, open(part, "w", encoding="utf-8", newline="") as stream:
         json.dump({"files": files, "run": dict(run)}, stream, indent=1)
-        stream.flush()
-        os.fsync(stream.fileno())
     for folder in [*(path for path in written.rglob("*") if path.is_dir()), written]:
         sync_folder(folder)
     before = target.with_name(f".old-{target.name}")
@@ -78,7 +76,7 @@ def why_not_whole(checkpoint: Path) -> str | None:
             size = path.stat().st_size
             if size != written["bytes"]:
                 return f"{name} has {size:,} bytes of {written['bytes']:,}"
-            if _sha256(path) != written["sha256"]:
+            if file_sha256(path) != written["sha256"]:
                 return f"{name} is not what was written"
         except OSError as exc:
             return f"{name} cannot be read ({exc.strerror})"
@@ -301,11 +299,3 @@ def _marker_of(checkpoint: Path) -> dict[str, Any] | None:
 
 def _files_in(folder: Path) -> Iterator[Path]:
     return (path for path in sorted(folder.rglob("*")) if path.is_file() and path.name != MARKER)
-
-
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with open(path, "rb") as stream:
-        while block := stream.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()

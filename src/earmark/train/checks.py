@@ -14,8 +14,8 @@ from earmark.settings.run_flags import RunArguments
 from earmark.settings.training_flags import TrainingArguments
 from earmark.tasks import Task
 from earmark.tasks.figures import metric_key
+from earmark.text import counted
 from earmark.threads.cores import this_process
-from earmark.words import counted
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

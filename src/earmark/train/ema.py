@@ -20,8 +20,8 @@ from torch import nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 from transformers import TrainerCallback
 
+from earmark.distributed.ranks import rank_and_world
 from earmark.errors import OutputError
-from earmark.scoring.table import rank_and_world
 
 LEARNING_WEIGHTS = "weights_in_training.safetensors"
 

@@ -23,6 +23,7 @@ from earmark.scoring.clip_windows import WindowsOfClips
 from earmark.scoring.table import score_table
 from earmark.store.usable import UsableClips
 from earmark.tasks import Task
+from earmark.text import and_more
 from earmark.train.linear_fits import FittedHead, fit_classes, fit_labels, fit_number
 from earmark.train.losses import label_weights
 
@@ -96,11 +97,9 @@ def _fit_labels(
     targets = targets_of(clips.table, labels, audio.task)
     everywhere = [labels[i] for i in np.flatnonzero(np.all(targets, axis=0))]
     if everywhere:
-        more = f" and {len(everywhere) - _NAMED} more" if len(everywhere) > _NAMED else ""
         logger.warning(
-            "few shot: every training clip has %s%s, so its probability is %.3f for any clip. Add clips without it.",
-            " and ".join(map(repr, everywhere[:_NAMED])),
-            more,
+            "few shot: every training clip has %s, so its probability is %.3f for any clip. Add clips without it.",
+            and_more(list(map(repr, everywhere)), _NAMED, " and "),
             (len(targets) + 1) / (len(targets) + 2),
         )
     weights = label_weights("balanced", labels, targets) if _is_balanced(args) else None

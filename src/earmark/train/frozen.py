@@ -24,22 +24,23 @@ from typing import Any
 import numpy as np
 import torch
 import torch.distributed as dist
-from filelock import FileLock, Timeout
+from filelock import Timeout
 from torch.utils.data import Dataset
 
 from earmark.batch.augment import is_augmented
 from earmark.batch.dataset import TrainingClips, rows_and_labels
+from earmark.distributed.ranks import on_each_machine, rank_and_world, ranks_on_this_machine
 from earmark.errors import OutputError
+from earmark.io.locks import BaseFileLock, new_lock, release_and_remove
 from earmark.models.build_model import AudioModel
 from earmark.models.embedding import has_embedding
 from earmark.models.freeze import is_body_frozen
-from earmark.progress import Progress, format_seconds
+from earmark.progress import Progress
 from earmark.scoring.inference import batches_of_like_length, scoring
-from earmark.scoring.table import rank_and_world
 from earmark.store.flat_file import FlatFile
+from earmark.text import format_seconds
 from earmark.threads import watch
 from earmark.train.arguments import EarmarkTrainingArguments
-from earmark.train.ranks import on_each_machine, this_machine
 
 logger = logging.getLogger(__name__)
 
@@ -259,29 +260,28 @@ def _make_room(root: Path, stage: str, num_bytes: int, held: ExitStack) -> str:
                 f"free; name another place with --store_dir{way_out}"
             )
         folder = root / f"{_PREFIX}{secrets.token_hex(8)}"
-        lock = root / f"{folder.name}{_LOCK}"
-        held.enter_context(FileLock(lock))
-        held.callback(_remove_lock, lock)
+        lock = new_lock(root / f"{folder.name}{_LOCK}")
+        lock.acquire()
+        held.callback(_give_back, lock, folder)
         folder.mkdir(mode=0o700)
         return str(folder)
 
 
-def _remove_lock(lock: Path) -> None:
-    if lock.with_suffix("").exists():  # a file is open on Windows: the next run removes the folder
-        return
-    with suppress(OSError):  # Windows removes no open file; there filelock removes it when it lets go
-        lock.unlink()
+def _give_back(lock: BaseFileLock, folder: Path) -> None:
+    if folder.exists():  # a file is open on Windows: the next run removes the folder, by its lock file
+        lock.release()
+    else:
+        release_and_remove(lock)
 
 
 def _remove_orphans(root: Path) -> None:
     """Remove the folders of killed runs; runs of other machines and containers hold their locks."""
-    for lock in root.glob(f"{_PREFIX}*{_LOCK}"):
-        try:
-            with FileLock(lock, timeout=0):
-                shutil.rmtree(lock.with_suffix(""), ignore_errors=True)
-                _remove_lock(lock)
-        except Timeout:
-            continue
+    for path in root.glob(f"{_PREFIX}*{_LOCK}"):
+        lock, folder = new_lock(path), path.with_suffix("")
+        with suppress(Timeout):
+            lock.acquire(timeout=0)
+            shutil.rmtree(folder, ignore_errors=True)
+            _give_back(lock, folder)
 
 
 @contextmanager
@@ -290,8 +290,6 @@ def _translated_write_errors(root: Path) -> Iterator[None]:
         yield
     except OSError as exc:
         raise OutputError(f"{root}: cannot be written ({exc.strerror}); see --store_dir") from exc
-    except NotImplementedError as exc:  # filelock, on a file system without locks
-        raise OutputError(f"{root}: {exc}; see --store_dir") from exc
 
 
 def _compute(
@@ -304,7 +302,7 @@ def _compute(
     device: torch.device,
     batch_size: int,
 ) -> None:
-    machine = this_machine()
+    machine = ranks_on_this_machine()
     place, count = machine.ranks.index(rank_and_world()[0]), len(machine.ranks)
     batches = list(batches_of_like_length(audio.model, audio.frontend, clips.lengths.tolist(), batch_size))
     half = None if dtype == torch.float32 else dtype

@@ -9,10 +9,12 @@ import time
 from contextlib import ExitStack
 from pathlib import Path
 
+from earmark.distributed.launched import is_main_process
+from earmark.distributed.ranks import on_main_process
 from earmark.errors import EarmarkError, OutputError, Stopped, first_line
-from earmark.progress import is_main_process
 from earmark.scoring.diagnosis import Schedule
 from earmark.store.waveforms import default_store_root
+from earmark.text import counted, every
 from earmark.train.augmentation import AugmentationSounds
 from earmark.train.callbacks import stopped_early, why_stopped_early
 from earmark.train.checkpoints import set_aside_later
@@ -21,10 +23,8 @@ from earmark.train.finished import FinishedTraining
 from earmark.train.linear_fits import FittedHead
 from earmark.train.plan import Plan
 from earmark.train.prepared_data import PreparedData
-from earmark.train.ranks import on_main_process
 from earmark.train.recipe import global_batch_size, is_wav2vec2_base, warn_of_collapse
 from earmark.train.trainer import AudioTrainer
-from earmark.words import counted, every
 
 logger = logging.getLogger(__name__)
 

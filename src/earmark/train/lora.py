@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from earmark.distributed.launched import is_main_process
 from earmark.errors import ModelError, UsageError
 from earmark.models import adapters
 from earmark.models.build_model import AudioModel, let_others_read
 from earmark.models.checkpoint import hub_name, local_folder
-from earmark.progress import is_main_process
 from earmark.settings.model_flags import ModelArguments
 
 _ALPHA_FOR_EACH_RANK = 2.0  # as most published settings have it; what matters is their ratio

@@ -6,12 +6,11 @@ import logging
 from typing import Any
 
 import torch
-import torch.distributed as dist
 
 from earmark.clips.clip import ClipTable
+from earmark.distributed.ranks import all_ranks_ok
 from earmark.errors import DataError
-from earmark.scoring.table import rank_and_world
-from earmark.words import and_more
+from earmark.text import and_more
 
 logger = logging.getLogger(__name__)
 
@@ -76,7 +75,7 @@ class LossGuard:
             rows: of the batch, int64 (B,).
             step: that is being trained.
         """
-        if _on_every_rank(bool(loss.isfinite())):
+        if all_ranks_ok(bool(loss.isfinite())):
             return loss
         logger.warning("step %d: %s; skipped", step, self._bad(rows.tolist()))
         for buffer, before in averages:
@@ -87,11 +86,3 @@ class LossGuard:
     def _bad(self, rows: list[int]) -> str:
         names = and_more([self._table[row].source for row in rows], _NAMED)
         return f"the loss is NaN or infinite, of the batch {names}"
-
-
-def _on_every_rank(fine: bool) -> bool:
-    if rank_and_world()[1] == 1:
-        return fine
-    answers: list[bool | None] = [None] * dist.get_world_size()
-    dist.all_gather_object(answers, fine)
-    return all(answers)

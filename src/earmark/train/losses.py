@@ -20,6 +20,7 @@ from earmark.batch.dataset import NO_LABEL
 from earmark.errors import UsageError
 from earmark.models.build_model import AudioModel
 from earmark.tasks import Task
+from earmark.text import and_more
 from earmark.train.mixing import MixedLabels, loss_of_clips
 
 logger = logging.getLogger(__name__)
@@ -151,9 +152,8 @@ def make_loss(audio: AudioModel, settings: Any, targets: np.ndarray, *, quiet: b
             counts = np.bincount(targets, minlength=len(labels))
             weights = class_weights(settings.class_weights, labels, counts, even=settings.sampler == "balanced")
         shown = [f"{label} {weight:.3g}" for label, weight in zip(labels, weights, strict=True)]
-        more = f" and {len(shown) - _SHOWN} more" if len(shown) > _SHOWN else ""
         if not quiet:
-            logger.info("class weights: %s%s", ", ".join(shown[:_SHOWN]), more)
+            logger.info("class weights: %s", and_more(shown, _SHOWN))
     kind = LabelsLoss if task is Task.MULTI_LABEL else ClipLoss
     return kind(smoothing, settings.focal_gamma, None if weights is None else torch.from_numpy(weights).float())
 
@@ -208,8 +208,8 @@ def _known(given: dict[str, float], labels: Sequence[str]) -> dict[str, float]:
     unknown = [label for label in given if label not in labels]
     if unknown:
         raise UsageError(
-            f"--class_weights: no class {', '.join(map(repr, unknown[:_SHOWN]))} in the training clips; they have "
-            f"{', '.join(map(repr, labels[:_SHOWN]))}{' and more' if len(labels) > _SHOWN else ''}"
+            f"--class_weights: no class {and_more(list(map(repr, unknown)), _SHOWN)} in the training clips; they have "
+            f"{and_more(list(map(repr, labels)), _SHOWN)}"
         )
     return given
 

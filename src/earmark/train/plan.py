@@ -26,9 +26,9 @@ from earmark.settings.train_settings import TrainSettings
 from earmark.settings.training_flags import TrainingArguments
 from earmark.tasks import Task, find_task
 from earmark.tasks.figures import check_direction, metric_key
+from earmark.text import counted
 from earmark.train.checkpoints import find_checkpoint_to_resume
 from earmark.train.recipe import with_global_batch
-from earmark.words import counted
 
 logger = logging.getLogger(__name__)
 

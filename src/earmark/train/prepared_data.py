@@ -24,7 +24,7 @@ from earmark.sources.load_clips import load_splits
 from earmark.store.scan import BadClip, check_tables
 from earmark.store.usable import UsableClips, keep_usable
 from earmark.tasks import Task
-from earmark.words import counted
+from earmark.text import counted
 
 logger = logging.getLogger(__name__)
 

@@ -19,7 +19,7 @@ from earmark.batch.augment import AugmentedClips, Draw, describe
 from earmark.batch.dataset import TrainingClips
 from earmark.clips.clip import Clip, ClipTable
 from earmark.errors import DataError, OutputError
-from earmark.files import no_empty_folder
+from earmark.io.atomic import no_empty_folder
 from earmark.models.build_model import limits_for_training, load_config
 from earmark.models.extractor import load_extractor
 from earmark.models.hidden_spans import hide_bins
@@ -31,10 +31,10 @@ from earmark.sources.load_clips import load_splits
 from earmark.sources.unlabelled import load_unlabelled
 from earmark.store.scan import write_bad_audio
 from earmark.store.usable import UsableClips, keep_usable
+from earmark.text import counted
 from earmark.train.augmentation import load_augmentation
 from earmark.train.mixing import mixed
 from earmark.train.spectrogram_svg import Row, log_mel, spectrogram, svg
-from earmark.words import counted
 
 logger = logging.getLogger(__name__)
 

@@ -17,8 +17,10 @@ from typing import Any
 import numpy as np
 
 from earmark.clips.clip import Splits
+from earmark.distributed.ranks import on_each_machine, on_main_process
 from earmark.errors import OutputError, Stopped, UsageError
 from earmark.runs.folder import RunFolder, prepare_output_dir, read_json, write_json
+from earmark.runs.folder_lock import locked_folder
 from earmark.settings.config_files import save_config, saved_config
 from earmark.settings.data_flags import DataArguments
 from earmark.settings.flags import Scope, flags_of
@@ -29,8 +31,9 @@ from earmark.settings.training_flags import TrainingArguments
 from earmark.sources.load_clips import load_folds, load_splits
 from earmark.store.scan import check_tables
 from earmark.tasks import Task
+from earmark.text import and_more, markdown_table
 from earmark.train.custom import NOTHING, CustomParts
-from earmark.train.ranks import holding, on_each_machine, on_main_process, start_ranks
+from earmark.train.start_ranks import start_ranks
 from earmark.train.train_model import TrainOutcome, train
 
 logger = logging.getLogger(__name__)
@@ -121,7 +124,7 @@ def run_protocol(
     _refuse_what_means_one_run(settings.training)
     start_ranks(settings)
     output = Path(settings.training.output_dir or "")
-    with holding(output):
+    with locked_folder(output):
         return _run_all(output, settings, custom, show)
 
 
@@ -353,24 +356,17 @@ def _summary(output: Path, results: Mapping[str, Any]) -> str:
         spreads["the same, of the seeds' means"] = results["means_of_seeds"]
     for name, spread in spreads.items():
         lines.append((name, "", "", *(_shown(spread[figure]) for figure in shown)))
-    table = [header, *lines]
-    widths = [max(len(line[i]) for line in table) for i in range(len(header))]
-    text = [
-        "| " + " | ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) + " |" for line in table
-    ]
-    text.insert(1, "| " + " | ".join("-" * width for width in widths) + " |")
     notes = []
     alike = [row["run"] for row in results["runs"] if row.get("majority_class_rate") == 1.0]
     if alike:
         notes.append(_of_one_class(alike, "their figures are in the means all the same"))
     if results["kept"] == "best" and any(row["split"] == "validation" for row in results["runs"]):
         notes.append("these validation clips also chose each run's best model, so the figures are on the high side")
-    return "\n".join([*text, "", *notes, f"figures  {RunFolder(output).cross_validation}"])
+    return "\n".join([*markdown_table([header, *lines]), "", *notes, f"figures  {RunFolder(output).cross_validation}"])
 
 
 def _of_one_class(names: Sequence[str], more: str) -> str:
-    named = ", ".join(names[:_NAMED]) + (f" and {len(names) - _NAMED} more" if len(names) > _NAMED else "")
-    return f"all clips of one class in {named}: macro-F1 and majority rate say nothing there; {more}"
+    return f"all clips of one class in {and_more(names, _NAMED)}: macro-F1 and majority rate say nothing there; {more}"
 
 
 def _shown(spread: Mapping[str, Any]) -> str:

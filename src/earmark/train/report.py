@@ -9,7 +9,7 @@ from typing import Any
 from transformers.trainer_utils import SchedulerType
 
 from earmark.device import describe_device
-from earmark.files import writing
+from earmark.io.atomic import writing
 from earmark.report.report_page import ReportFacts, Scored, write_report
 from earmark.runs.card import CardFacts, model_card
 from earmark.runs.environment import describe_environment
@@ -29,13 +29,13 @@ from earmark.scoring.diagnosis import Schedule, diagnose_splits
 from earmark.settings.config_files import read_config_file
 from earmark.settings.data_flags import DataArguments, paths_in
 from earmark.settings.model_flags import ModelArguments
+from earmark.text import counted
 from earmark.train.arguments import EarmarkTrainingArguments
 from earmark.train.augmentation import describe_settings
 from earmark.train.callbacks import stopped_early
 from earmark.train.finished import FinishedTraining, TrainingFigures
 from earmark.train.prepared_data import PreparedData
 from earmark.train.recipe import is_wav2vec2_base
-from earmark.words import counted
 
 
 def write_reports(

@@ -15,6 +15,7 @@ from typing import Any
 from safetensors import SafetensorError
 
 from earmark.errors import OutputError, first_line
+from earmark.io.atomic import sync_stream
 from earmark.models.build_model import let_others_read
 from earmark.train.checkpoints import UNFINISHED, checkpoints_in, finish_checkpoint
 
@@ -103,8 +104,7 @@ def _refusal(exc: Exception, folder: Path) -> OSError | None:
         with tempfile.TemporaryFile(dir=folder) as stream:
             stream.seek(longest)
             stream.write(bytes(_MORE))
-            stream.flush()
-            os.fsync(stream.fileno())
+            sync_stream(stream)
     except OSError as refusal:
         return refusal
     return None

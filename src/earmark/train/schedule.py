@@ -18,8 +18,8 @@ from transformers.trainer_utils import IntervalStrategy, SaveStrategy
 
 from earmark.settings.training_flags import TrainingArguments
 from earmark.tasks.figures import metric_key
+from earmark.text import counted
 from earmark.train.recipe import Needs
-from earmark.words import counted
 
 logger = logging.getLogger(__name__)
 

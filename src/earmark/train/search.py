@@ -23,6 +23,7 @@ import torch.distributed as dist
 from accelerate.utils.memory import clear_device_cache
 from transformers import TrainerCallback
 
+from earmark.distributed.ranks import on_main_process, rank_and_world
 from earmark.errors import (
     DataError,
     EarmarkError,
@@ -35,7 +36,7 @@ from earmark.errors import (
 )
 from earmark.extras import require
 from earmark.runs.folder import RunFolder, prepare_output_dir, write_json
-from earmark.scoring.table import rank_and_world
+from earmark.runs.folder_lock import locked_folder
 from earmark.settings.config_files import save_config, saved_config
 from earmark.settings.search_flags import SearchOptions
 from earmark.settings.train_settings import TRAIN_CLASSES, TrainSettings
@@ -44,8 +45,8 @@ from earmark.tasks.figures import metric_key
 from earmark.train.custom import CustomParts
 from earmark.train.plan import judged_by
 from earmark.train.protocol import changed_settings
-from earmark.train.ranks import holding, on_main_process, start_ranks
 from earmark.train.search_space import Dimension, parse_space
+from earmark.train.start_ranks import start_ranks
 from earmark.train.train_model import train
 from earmark.train.trials import STORAGE, Job, Trials
 
@@ -100,7 +101,7 @@ def search(options: SearchOptions, settings: TrainSettings) -> SearchOutcome:
     start_ranks(settings)
     output = Path(training.output_dir or "")
     saved = {"search_space": options.search_space, **settings.to_dict()}
-    with holding(output):
+    with locked_folder(output):
         on_main_process(lambda: _begin(output, saved, replace=run.overwrite_output_dir and not run.resume))
         trials = None
         if rank_and_world()[0] == 0:

@@ -19,8 +19,8 @@ import torch.distributed as dist
 from transformers import TrainerCallback
 from transformers.trainer_utils import SaveStrategy
 
-from earmark.progress import is_main_process
-from earmark.scoring.table import rank_and_world
+from earmark.distributed.launched import is_main_process
+from earmark.distributed.ranks import rank_and_world
 
 _NAMES = ("SIGTERM", "SIGINT", "SIGBREAK")  # the last one is Ctrl-Break on Windows
 _SIGNALS = tuple(getattr(signal, name) for name in _NAMES if hasattr(signal, name))

@@ -8,13 +8,15 @@ from pathlib import Path
 from typing import Any
 
 from earmark.device import describe_device
+from earmark.distributed.launched import is_main_process
+from earmark.distributed.ranks import check_same_on_all_ranks, on_each_machine, on_main_process
 from earmark.models.build_model import load_config
 from earmark.models.extractor import load_extractor
 from earmark.models.forward import fold_unit
 from earmark.models.source import ModelSource
-from earmark.progress import format_seconds, is_main_process
 from earmark.runs.environment import describe_environment
 from earmark.runs.folder import prepare_output_dir, write_json
+from earmark.runs.folder_lock import locked_folder
 from earmark.runs.split_record import write_record
 from earmark.scoring.decide import check_can_fit
 from earmark.scoring.extra_metrics import ExtraMetrics
@@ -23,6 +25,7 @@ from earmark.settings.flags import Scope, Settings, flags_of
 from earmark.settings.train_settings import TrainSettings
 from earmark.store.scan import write_bad_audio
 from earmark.tasks import Task
+from earmark.text import counted, format_seconds
 from earmark.train.arguments import EarmarkTrainingArguments
 from earmark.train.assemble import build_model, make_trainer
 from earmark.train.augmentation import AugmentationSounds, load_augmentation
@@ -35,14 +38,13 @@ from earmark.train.learn import learn
 from earmark.train.lora import save_kept
 from earmark.train.plan import FolderState, Plan, look_at_folder, make_plan
 from earmark.train.prepared_data import PreparedData, prepare_data
-from earmark.train.ranks import check_same_on_all_ranks, holding, on_each_machine, on_main_process, start_ranks
 from earmark.train.report import last_figures, write_reports
 from earmark.train.saving import translated_save_errors
+from earmark.train.start_ranks import start_ranks
 from earmark.train.trackers import ended_trackers
 from earmark.train.trainer import AudioTrainer
 from earmark.train.translated_faults import translated_faults
 from earmark.train.uploads import upload_finished
-from earmark.words import counted
 
 logger = logging.getLogger(__name__)
 
@@ -76,7 +78,7 @@ def train(settings: TrainSettings, *, custom: CustomParts = NOTHING, with_test: 
     """
     custom.check(settings.model)
     ranks = start_ranks(settings)
-    with holding(Path(str(settings.training.output_dir))):
+    with locked_folder(Path(str(settings.training.output_dir))):
         has_more_metrics = bool(custom.metrics)
         state = on_main_process(lambda: _look(settings, has_more_metrics=has_more_metrics))
         plan = make_plan(settings, state, ranks.device, ranks.world_size, has_more_metrics=has_more_metrics)

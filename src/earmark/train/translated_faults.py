@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from earmark.distributed.ranks import rank_and_world
 from earmark.errors import DeviceError
 from earmark.faults import explain
-from earmark.scoring.table import rank_and_world
 
 
 @contextmanager

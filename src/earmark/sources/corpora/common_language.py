@@ -11,7 +11,7 @@ from pathlib import Path
 
 from earmark.errors import DataError
 from earmark.sources.corpora.corpus import Corpus, Found, Publication, check_columns, subfolders
-from earmark.words import counted
+from earmark.text import counted
 
 _SPLITS = {"train": "train", "dev": "validation", "test": "test"}
 _NEEDED = ("client_id", "path")

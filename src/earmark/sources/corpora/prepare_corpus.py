@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from earmark.errors import DataError, OutputError, UsageError
-from earmark.files import csv_row, writing
+from earmark.io.atomic import writing
+from earmark.io.csv_rows import csv_row
 from earmark.sources.archives import extracted, is_archive
 from earmark.sources.corpora.common_language import COMMON_LANGUAGE
 from earmark.sources.corpora.corpus import ALL, Corpus, Found
@@ -17,7 +18,7 @@ from earmark.sources.corpora.esc50 import ESC50
 from earmark.sources.corpora.gtzan import GTZAN
 from earmark.sources.corpora.ravdess import RAVDESS
 from earmark.sources.corpora.urbansound8k import URBANSOUND8K
-from earmark.words import agreeing, counted
+from earmark.text import agreeing, and_more, counted
 
 # what the command line calls them
 CORPORA: dict[str, Corpus] = {
@@ -144,11 +145,8 @@ def _lines(corpus: Corpus, found: Found, manifests: dict[str, Path], left_out: P
         lines.append("folds: " + ", ".join(f"{fold} ({count:,})" for fold, count in folds))
     if left_out:
         reasons = Counter(reason for _, reason in found.left_out)
-        named = [f"{count:,} ({reason})" for reason, count in reasons.most_common(_NAMED)]
-        more = f", {len(reasons) - _NAMED} more reasons" if len(reasons) > _NAMED else ""
-        lines.append(
-            f"left out: {counted(len(found.left_out), 'file')}, listed in {left_out}: {'; '.join(named)}{more}"
-        )
+        named = and_more([f"{count:,} ({reason})" for reason, count in reasons.most_common()], _NAMED, "; ")
+        lines.append(f"left out: {counted(len(found.left_out), 'file')}, listed in {left_out}: {named}")
     lines += [f"note: {note}" for note in [*_differences(corpus, rows), *found.notes]]
     lines += [f"{split}: {path}" for split, path in manifests.items()]
     return [*lines, f"train: {_command(corpus, manifests)}"]

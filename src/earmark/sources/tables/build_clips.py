@@ -24,7 +24,7 @@ from earmark.sources.tables.one_hot import (
     labels_in_columns,
     put_rows_together,
 )
-from earmark.words import counted
+from earmark.text import counted
 
 _ONE_HOT = "label"  # name of the column that one-hot columns become
 _OTHER_SEPARATORS = (",", ";", "|", "/", " ")

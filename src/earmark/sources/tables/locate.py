@@ -16,10 +16,10 @@ from pathlib import Path, PurePath, PurePosixPath
 from urllib.parse import unquote
 
 from earmark.errors import DataError
-from earmark.files import others_beside
 from earmark.formats.sheet import CellError, Reason, Sheet
+from earmark.io.nearby_names import others_beside
 from earmark.sources.listing import list_audio
-from earmark.words import counted
+from earmark.text import counted
 
 _PLACEHOLDER = re.compile(r"^(\{\w+\}|\$\{?\w+\}?)[/\\]+")  # of SpeechBrain: {data_root}/a.wav, $data_root/a.wav
 _LABEL_STUDIO = re.compile(r"^[0-9a-f]{8}-(?=.)")  # put before the names of uploaded files

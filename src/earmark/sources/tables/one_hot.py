@@ -11,7 +11,7 @@ from earmark.clips.columns import Columns, missing_column
 from earmark.errors import DataError
 from earmark.formats.column_names import name_finder
 from earmark.formats.sheet import Sheet
-from earmark.words import agreeing, and_more, counted
+from earmark.text import agreeing, and_more, counted
 
 _YES = ("1", "1.0", "True", "true", "TRUE")
 _NO = ("0", "0.0", "False", "false", "FALSE")

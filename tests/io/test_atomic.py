@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from earmark import files
 from earmark.errors import OutputError
-from earmark.files import csv_row, writing, writing_bytes
+from earmark.io import atomic
+from earmark.io.atomic import writing, writing_bytes
+from earmark.io.csv_rows import csv_row
 from earmark.settings.config_files import save_config
 from tests.small_files import no_file_longer_than
 
@@ -57,13 +58,13 @@ def test_replace_waits_for_a_program_that_has_the_file_open(tmp_path: Path, monk
             raise refusals.pop()
         source.rename(target)
 
-    monkeypatch.setattr(files.os, "replace", refuse_twice)
-    monkeypatch.setattr(files, "_BETWEEN_TRIES_S", 0.0)
+    monkeypatch.setattr(atomic.os, "replace", refuse_twice)
+    monkeypatch.setattr(atomic, "_BETWEEN_TRIES_S", 0.0)
     (tmp_path / "part").write_bytes(b"1")
     with pytest.raises(PermissionError):  # elsewhere it is an error at once
-        files.replace(tmp_path / "part", tmp_path / "whole")
-    monkeypatch.setattr(files, "_TRIES", 3)
-    files.replace(tmp_path / "part", tmp_path / "whole")
+        atomic.replace(tmp_path / "part", tmp_path / "whole")
+    monkeypatch.setattr(atomic, "_TRIES", 3)
+    atomic.replace(tmp_path / "part", tmp_path / "whole")
     assert (tmp_path / "whole").read_bytes() == b"1"
 
 
@@ -77,6 +78,27 @@ def test_a_csv_row_is_one_row_whatever_is_in_it(end: str) -> None:
 
 
 def test_no_other_code_writes_csv_rows_that_a_carriage_return_splits() -> None:
-    source = Path(files.__file__).parent
+    source = Path(atomic.__file__).parents[1]
     wrong = [path for path in source.rglob("*.py") if 'lineterminator="\\n"' in path.read_text(encoding="utf-8")]
     assert wrong == []
+
+
+def test_a_file_of_other_code_replaces_the_earlier_one_when_it_is_complete(tmp_path: Path) -> None:
+    path = tmp_path / "a.parquet"
+    path.write_bytes(b"earlier")
+
+    def fail() -> None:
+        with atomic.replacing(path) as part:
+            part.write_bytes(b"half")
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        fail()
+    assert path.read_bytes() == b"earlier"
+    assert list(tmp_path.iterdir()) == [path]
+    with atomic.replacing(path) as part:
+        assert part == atomic.unfinished(path)
+        part.write_bytes(b"whole")
+        assert path.read_bytes() == b"earlier"
+    assert path.read_bytes() == b"whole"
+    assert list(tmp_path.iterdir()) == [path]

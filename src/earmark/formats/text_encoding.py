@@ -6,8 +6,8 @@ import codecs
 from pathlib import Path
 
 from earmark.errors import DataError
-from earmark.files import others_beside
 from earmark.formats.sheet import Reason
+from earmark.io.nearby_names import others_beside
 
 # longest first: the mark of UTF-32 begins with that of UTF-16
 _MARKS = (

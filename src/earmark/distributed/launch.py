@@ -17,9 +17,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from earmark.device import check_processes_fit
+from earmark.distributed.launched import is_launched
 from earmark.errors import EarmarkError, UsageError
-from earmark.settings.training_flags import is_launched
 from earmark.threads import variables
 
 # What a process that was started here finds in its environment: it is not to start others.
@@ -37,17 +36,15 @@ class ProcessKilledError(EarmarkError):
         self.exit_code = exit_code
 
 
-def is_to_launch(num_processes: int, device: str, environment: Mapping[str, str] = os.environ) -> bool:
+def is_to_launch(num_processes: int, environment: Mapping[str, str] = os.environ) -> bool:
     """Whether this process is to start others instead of training.
 
     Args:
         num_processes: what ``--num_processes`` says.
-        device: what ``--device`` says.
         environment: variables of the process.
 
     Raises:
         UsageError: a number below 1, or a launcher has started this process already.
-        DeviceError: this machine has fewer cards.
     """
     if _STARTED_HERE in environment:
         return False
@@ -59,7 +56,6 @@ def is_to_launch(num_processes: int, device: str, environment: Mapping[str, str]
             f"--num_processes {num_processes}: a launcher has started this process already, as one of {count} "
             "(WORLD_SIZE). Leave the flag out, or start earmark without torchrun or accelerate launch."
         )
-    check_processes_fit(device, num_processes)
     return num_processes > 1
 
 

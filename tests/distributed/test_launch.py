@@ -20,9 +20,10 @@ from torch.distributed.elastic.multiprocessing.errors import ProcessFailure
 
 from earmark.cli import train_command as cli_train
 from earmark.cli.main import main
+from earmark.device import check_processes_fit
+from earmark.distributed.launch import _exit_code, is_to_launch
 from earmark.errors import DeviceError, UsageError
 from earmark.threads.cores import this_process
-from earmark.train.launch import _exit_code, is_to_launch
 from tests.patience import PATIENCE_S, wait_until
 from tests.tiny import overrides, write_tones
 
@@ -91,16 +92,16 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_who_is_to_launch() -> None:
-    assert is_to_launch(2, "cpu", {})
-    assert not is_to_launch(1, "cpu", {})
+    assert is_to_launch(2, {})
+    assert not is_to_launch(1, {})
     with pytest.raises(UsageError, match=r"--num_processes 0: expected a whole number from 1 on"):
-        is_to_launch(0, "cpu", {})
+        is_to_launch(0, {})
     with pytest.raises(UsageError, match=r"a launcher has started this process already, as one of 4 .* Leave the flag"):
-        is_to_launch(2, "cpu", {"WORLD_SIZE": "4", "LOCAL_RANK": "0"})
-    assert is_to_launch(2, "cpu", {"WORLD_SIZE": "4"})  # a cluster's own variable
+        is_to_launch(2, {"WORLD_SIZE": "4", "LOCAL_RANK": "0"})
+    assert is_to_launch(2, {"WORLD_SIZE": "4"})  # a cluster's own variable
 
 
-def test_more_processes_than_cards(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_more_processes_than_cards(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from earmark import device
 
     class TwoCards:
@@ -110,10 +111,12 @@ def test_more_processes_than_cards(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(device, "_backend", lambda kind: TwoCards if kind == "npu" else None)
     monkeypatch.setattr("torch.device", lambda kind, index=None: type("Device", (), {"type": kind}))
     with pytest.raises(DeviceError, match=r"--num_processes 8: this machine has 2 npu devices; each process needs one"):
-        is_to_launch(8, "npu", {})
+        check_processes_fit("npu", 8)
     with pytest.raises(DeviceError, match=r"--num_processes 2 --device npu:1: that is one device; use --device npu"):
-        is_to_launch(2, "npu:1", {})
-    assert is_to_launch(2, "auto", {})
+        check_processes_fit("npu:1", 2)
+    check_processes_fit("auto", 2)
+    with pytest.raises(DeviceError, match="--num_processes 8"):
+        run_train(words_of(data, tmp_path / "run", "--num_processes", "8", "--device", "npu")[1:])
 
 
 def test_what_the_launcher_ended_itself_is_not_the_cause() -> None:
@@ -130,7 +133,7 @@ def launching(program: str, folder: Path) -> list[str]:
     path = folder / "program.py"
     path.write_text("import os, signal, sys, time\n" + textwrap.dedent(program))
     call = f"lambda: sys.exit(launch([{str(path)!r}], 2))"
-    lines = ["import sys", "from earmark.cli.main import guarded", "from earmark.train.launch import launch"]
+    lines = ["import sys", "from earmark.cli.main import guarded", "from earmark.distributed.launch import launch"]
     return ["-c", "; ".join([*lines, f"sys.exit(guarded({call}, False))"])]
 
 
@@ -252,7 +255,9 @@ def test_both_command_lines_launch(
 ) -> None:
     """What is given to the launcher; that it starts it is tested above."""
     launched: list[list[str]] = []
-    monkeypatch.setattr("earmark.train.launch.launch", lambda words, count: launched.append([*words, count]) or 75)
+    monkeypatch.setattr(
+        "earmark.distributed.launch.launch", lambda words, count: launched.append([*words, count]) or 75
+    )
     words = words_of(tmp_path, tmp_path / "run", "--num_processes", "3")[1:]
     if run is not run_train:
         words.append("--do_train")

@@ -1,4 +1,4 @@
-"""Numbers and names in sentences."""
+"""Numbers, names and tables in messages."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ def agreeing(number: int, word: str) -> str:
     return _SINGULAR[word] if number == 1 else word
 
 
-def and_more(names: Sequence[str], shown: int = 3) -> str:
-    """``"a, b, c and 4 more"``: the first ``shown`` of ``names``."""
+def and_more(names: Sequence[str], shown: int = 3, separator: str = ", ") -> str:
+    """``"a, b, c and 4 more"``, ``"a; b and 4 more"``: the first ``shown`` of ``names``."""
     more = f" and {len(names) - shown:,} more" if len(names) > shown else ""
-    return ", ".join(names[:shown]) + more
+    return separator.join(names[:shown]) + more
 
 
 def every(number: int, noun: str) -> str:
@@ -31,7 +31,7 @@ def every(number: int, noun: str) -> str:
     return f"{'the' if number == 1 else 'all'} {counted(number, noun)}"
 
 
-def none_of(number: int, noun: str) -> str:
+def none_could(number: int, noun: str) -> str:
     """``"the recording could not"``, ``"none of the 3 recordings could"``: the subject of a sentence about all of them.
 
     Args:
@@ -51,3 +51,35 @@ def nearest_name(name: str, known: Iterable[str]) -> str | None:
     """Return the known name that ``name`` is probably a misspelling of."""
     near = difflib.get_close_matches(name[:100], sorted(known), n=1, cutoff=0.7)
     return near[0] if near else None
+
+
+def format_seconds(seconds: float) -> str:
+    """``45 s``, ``3:05``, ``2:10:00``."""
+    if seconds < 60 or seconds == float("inf"):
+        return f"{seconds:.0f} s"
+    minutes, s = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{s:02d}" if hours else f"{minutes}:{s:02d}"
+
+
+def format_bytes(count: float) -> str:
+    """``512 B``, ``96.0 MB``, ``1.2 TB``."""
+    size, units = float(count), ["B", "kB", "MB", "GB", "TB"]
+    while size >= 1000 and len(units) > 1:
+        size, units = size / 1000, units[1:]
+    return f"{size:.0f} {units[0]}" if units[0] == "B" else f"{size:,.1f} {units[0]}"
+
+
+def in_columns(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Return rows as lines whose cells stand below each other; the last cell of a row may have any length."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+
+
+def markdown_table(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Return the lines of a Markdown table that is aligned as text, too; the first row is its head."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    head, *others = (
+        "| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) + " |" for row in rows
+    )
+    return [head, "| " + " | ".join("-" * width for width in widths) + " |", *others]

@@ -14,19 +14,16 @@ from pathlib import Path
 import pytest
 
 from earmark.errors import DataError, OutputError
-from earmark.runs import in_use
+from earmark.io import locks
 from earmark.runs.folder import RunFolder, prepare_output_dir
-from earmark.runs.in_use import NAME, held
+from earmark.runs.folder_lock import LOCK_FILE, locked_folder
 from tests.patience import PATIENCE_S
 
 HOLDS = """
 import os, sys
 from pathlib import Path
-from earmark.runs import in_use
-from earmark.runs.in_use import held
-if "plain" in sys.argv:
-    in_use.fcntl = None
-with held(Path(sys.argv[1])):
+from earmark.runs.folder_lock import locked_folder
+with locked_folder(Path(sys.argv[1])):
     if "worker" not in sys.argv:
         print(os.getpid(), -1, flush=True)
     elif os.fork() == 0:  # the worker speaks, when it is there and has let go
@@ -57,8 +54,8 @@ def test_a_folder_that_stays_empty_is_removed_again(tmp_path: Path) -> None:
     place = tmp_path / "runs" / "x"
 
     def refused(name: str) -> None:
-        with held(place):
-            assert (place / NAME).is_file()
+        with locked_folder(place):
+            assert (place / LOCK_FILE).is_file()
             if name:
                 (place / name).write_text("")
             raise DataError("wrong data")
@@ -70,7 +67,7 @@ def test_a_folder_that_stays_empty_is_removed_again(tmp_path: Path) -> None:
         refused("run_config.yaml")
     assert [path.name for path in place.iterdir()] == ["run_config.yaml"]
     (tmp_path / "mine").mkdir()
-    with held(tmp_path / "mine"):
+    with locked_folder(tmp_path / "mine"):
         pass
     assert (tmp_path / "mine").is_dir(), "it was there before"
 
@@ -80,27 +77,12 @@ def test_a_second_process_is_told_of_the_first_and_a_killed_one_holds_nothing(tm
     with another_process(folder) as (process, _):
         told = f"^{folder}: process {process.pid} on .* works in it; wait for that one or end it, or give another"
         for _ in range(2):
-            with pytest.raises(OutputError, match=told), held(folder):
+            with pytest.raises(OutputError, match=told), locked_folder(folder):
                 pass
         process.kill()
         process.wait(PATIENCE_S)
-        assert f"process {process.pid} " in (folder / NAME).read_text()
-        with held(folder):
-            assert f"process {os.getpid()} " in (folder / NAME).read_text()
-    assert not list(folder.iterdir())
-
-
-def test_without_fcntl_filelock_keeps_the_second_process_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(in_use, "fcntl", None)
-    folder = tmp_path / "run"
-    with another_process(folder, "plain") as (process, _):
-        told = f"^{folder}: process {process.pid} on .* works in it; wait for that one or end it, or give another"
-        with pytest.raises(OutputError, match=told), held(folder):
-            pass
-        process.kill()
-        process.wait(PATIENCE_S)
-        with held(folder):
-            with pytest.raises(OutputError, match=f"process {os.getpid()} on "), held(folder):
+        with locked_folder(folder):
+            with pytest.raises(OutputError, match=f"process {os.getpid()} on "), locked_folder(folder):
                 pass
             assert RunFolder(folder).foreign_files() == []
     assert not list(folder.iterdir())
@@ -118,19 +100,19 @@ def test_a_worker_that_outlives_its_process_holds_nothing(tmp_path: Path) -> Non
         process.kill()
         process.wait(PATIENCE_S)
         os.kill(worker, 0)  # it is there
-        with held(tmp_path):
+        with locked_folder(tmp_path):
             pass
 
 
 LEAVES = """
 import os, sys
 from pathlib import Path
-from earmark.runs.in_use import NAME, held
-with held(Path(sys.argv[1])):
+from earmark.runs.folder_lock import LOCK_FILE, locked_folder
+with locked_folder(Path(sys.argv[1])):
     child = os.fork()
     if child:
         status = os.waitpid(child, 0)[1]
-        print(status, (Path(sys.argv[1]) / NAME).exists(), flush=True)
+        print(status, (Path(sys.argv[1]) / LOCK_FILE).exists(), flush=True)
 """
 
 
@@ -148,13 +130,13 @@ def test_a_file_that_is_removed_before_it_is_locked(tmp_path: Path, monkeypatch:
     def late(descriptor: int, how: int) -> None:
         times.append(how)
         if len(times) == 1:
-            (tmp_path / NAME).unlink()
+            (tmp_path / LOCK_FILE).unlink()
         lock(descriptor, how)
 
-    monkeypatch.setattr(in_use.fcntl, "flock", late)
-    with held(tmp_path):
+    monkeypatch.setattr(fcntl, "flock", late)
+    with locked_folder(tmp_path):
         assert len(times) == 2
-        with pytest.raises(OutputError, match=f"process {os.getpid()} on "), held(tmp_path):
+        with pytest.raises(OutputError, match=f"process {os.getpid()} on "), locked_folder(tmp_path):
             pass
 
 
@@ -164,9 +146,9 @@ def test_a_file_system_without_locks_is_told_of_once(
     def refuse(descriptor: int, how: int) -> None:
         raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
 
-    monkeypatch.setattr(in_use.fcntl, "flock", refuse)
-    in_use._say_unlocked.cache_clear()
-    with held(tmp_path), held(tmp_path / "fold_1"):
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    locks._warn_unlocked.cache_clear()
+    with locked_folder(tmp_path), locked_folder(tmp_path / "fold_1"):
         pass
     assert [record.message for record in caplog.records] == [
         "output folder: its file system has no locks (No locks available), so nothing keeps a second command out"
@@ -175,15 +157,15 @@ def test_a_file_system_without_locks_is_told_of_once(
 
 def test_the_file_is_nobodys_and_stays_while_a_run_is_replaced(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path)
-    with held(tmp_path):
+    with locked_folder(tmp_path):
         assert not folder.foreign_files()
         folder.config.write_text("{}")
         prepare_output_dir(folder, overwrite=True, resume=False)
-        assert [path.name for path in tmp_path.iterdir()] == [NAME]
+        assert sorted(path.name for path in tmp_path.iterdir()) == [LOCK_FILE, "_in_use.txt"]
 
 
 def test_a_folder_that_cannot_be_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     for path, reason in ((tmp_path / "file", "a file is in the way"), (Path("/proc/run"), "No such file")):
-        with pytest.raises(OutputError, match=f"{path}: .*{reason}"), held(path):
+        with pytest.raises(OutputError, match=f"{path}: .*{reason}"), locked_folder(path):
             pass

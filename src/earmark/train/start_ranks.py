@@ -1,0 +1,49 @@
+"""The device of a training process and, under a launcher, the process group."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+
+from earmark.device import Abilities, abilities, select_device
+from earmark.distributed.process_group import start_process_group
+from earmark.distributed.ranks import rank_and_world
+from earmark.errors import UsageError
+from earmark.settings.train_settings import TrainSettings
+from earmark.threads import watch
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Ranks:
+    """The processes that train together, as this one sees them.
+
+    Attributes:
+        device: what the device of this process can do.
+        world_size: their number.
+    """
+
+    device: Abilities
+    world_size: int
+
+
+def start_ranks(settings: TrainSettings) -> Ranks:
+    """Find the device of this process and, under a launcher, start the process group.
+
+    Raises:
+        DeviceError: the device is not there.
+        UsageError: ``--device`` names another card than the launcher gives this process, or the process group cannot
+            be made as ``--ddp_backend`` says.
+    """
+    name, training = settings.run.device, settings.training
+    device = select_device("cpu" if training.use_cpu else name)
+    if device.type == "cpu":
+        logger.info("threads: %s", watch.describe())
+    used = start_process_group(device, training.ddp_backend, training.ddp_timeout)
+    if ":" in name and used != f"{device.type}:{device.index or 0}":
+        raise UsageError(
+            f"--device {name}: training takes {used}. Choose the card with ASCEND_RT_VISIBLE_DEVICES or "
+            "CUDA_VISIBLE_DEVICES, or start one process for each card with torchrun."
+        )
+    return Ranks(abilities(device), rank_and_world()[1])
