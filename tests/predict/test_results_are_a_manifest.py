@@ -48,3 +48,18 @@ def test_windows_and_segments_are_clips_at_their_place(heard: Path, rows: str) -
         assert (clip.source, clip.label) == (path, label)
         assert (clip.offset_s, clip.duration_s) == (pytest.approx(start_s), pytest.approx(end_s - start_s))
     assert main(["inspect", "--train_file", "heard.csv"]) == 0
+
+
+@pytest.mark.parametrize("output", ["heard.rttm", "heard.jsonl", "labels", "selections"])
+def test_results_in_other_formats_are_scored(heard: Path, output: str, capsys: pytest.CaptureFixture[str]) -> None:
+    name = {"labels": ["--format", "audacity"], "selections": ["--format", "raven"]}.get(output, [])
+    flags = ["--rows", "windows", "--window_seconds", "0.5", "--output", output, *name, "--device", "cpu"]
+    assert main(["predict", "model", "tapes", *flags]) == 0
+    tables = sorted(map(str, Path(output).glob("*.txt"))) if name else [output]
+    found = [clip for table in tables for clip in load_manifest(table)]
+    assert sorted({Path(str(clip.path)).name for clip in found}) == ["0.wav", "1.wav"]
+    assert len(found) == 8
+    assert {(clip.offset_s, clip.duration_s) for clip in found} == {(k / 2, 0.5) for k in range(4)}
+    words = [word for table in tables for word in ("--test_file", table)]
+    assert main(["evaluate", "model", *words, "--split", "test", "--device", "cpu", "--output_dir", "figures"]) == 0
+    assert "accuracy 1.0000 on 8 clips" in capsys.readouterr().out

@@ -14,6 +14,7 @@ from earmark.clips.columns import Columns
 from earmark.errors import DataError
 from earmark.sources.manifests import load_manifest
 from earmark.sources.tables.events import SAMPLES, TimeColumn, time_column
+from earmark.tasks import MULTI_LABEL, REGRESSION
 
 
 def table(folder: Path, text: str, name: str = "train.csv", columns: Columns | None = None) -> ClipTable:
@@ -87,7 +88,7 @@ def test_an_offset_alone_asks(tmp_path: Path) -> None:
     [
         ("file,label,start,end\na.wav,x,2,1\nb.wav,x,1,1\n", "row 2: the end 1 s is not after the start 2 s (1 other"),
         ("file,label,start,end\na.wav,x,-1,1\n", "row 2: the start -1 s is before the recording"),
-        ("file;label;start;end\na.wav;x;0,5;1,0\n", "the start '0,5' is not a number of seconds. Write it with"),
+        ("file;label;start\na.wav;x;0,5\nb.wav;x;1.5\n", "the start '0,5' is not a number of seconds. Write it with"),
         ("file,label,start_frame\na.wav,x,7\n", "the length of a frame in column 'start_frame' is not known"),
     ],
 )  # fmt: skip
@@ -95,6 +96,21 @@ def test_times_that_cannot_be(text: str, said: str, tmp_path: Path) -> None:
     with pytest.raises(DataError) as caught:
         table(tmp_path, text)
     assert said in str(caught.value)
+
+
+@pytest.mark.parametrize(("cell", "start_s", "is_obvious"), [("0,5", 0.5, True), ("1,250", 1.25, False)])
+def test_decimal_commas_of_european_spreadsheets(cell: str, start_s: float, is_obvious: bool, tmp_path: Path) -> None:
+    clips = table(tmp_path, f"file;label;start;end\na.wav;x;{cell};2\nb.wav;y;;3\n")
+    assert [cut(clip) for clip in clips] == [(start_s, 2 - start_s), (0.0, 3.0)]
+    said = f"the commas in column `start` were read as decimal points: {cell} is {cell.replace(',', '.')}"
+    assert [reason.is_obvious for reason in clips.reasons if reason.text.endswith(said)] == [is_obvious]
+    header = "Selection\tBegin Time (s)\tEnd Time (s)\tBegin File\tFile Offset (s)\tAnnotation"
+    (clip,) = table(tmp_path, f"{header}\n1\t3601,5\t3602,25\trec.flac\t1,5\towl\n", "many.txt")
+    assert cut(clip) == (1.5, 0.75)
+    (clip,) = table(tmp_path, "file;value\na.wav;-3,75\n", columns=Columns(label="value", task=REGRESSION))
+    assert clip.label == -3.75
+    (clip,) = table(tmp_path, "file;label\na.wav;1,2\n", columns=Columns(task=MULTI_LABEL))
+    assert clip.label == ("1", "2")
 
 
 def test_columns_that_are_not_about_the_files(tmp_path: Path) -> None:

@@ -45,8 +45,6 @@ def read_label_track(path: Path, wanted: Wanted) -> Sheet | None:
         return None
     cells = [[*line.split("\t"), "", ""][: len(_COLUMNS)] for _, line in lines]
     columns = {name: [row[place].strip() for row in cells] for place, name in enumerate(_COLUMNS)}
-    for name in ("start", "end", "score"):  # Audacity writes 0,5 where the language of the system does
-        columns[name] = [cell.replace(",", ".") for cell in columns[name]]
     if not any(columns["score"]):
         del columns["score"]
     sheet = Sheet(str(path), str(path.parent), columns, [number for number, _ in lines], reasons, is_text=True)

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from earmark.errors import DataError
+from earmark.formats.cell_text import is_missing
 from earmark.text import and_more, counted
 
 _NAMED = 3  # rows named in a message
+_DECIMAL_COMMA = re.compile(r"[+-]?\d+(?:,\d+)?")
+_THOUSANDS = 3  # digits that a comma between thousands has behind it
 
 
 @dataclass(frozen=True)
@@ -58,6 +62,24 @@ class Sheet:
     def explain(self, text: str, *, is_obvious: bool = True) -> None:
         """Add a rule by which the table was read."""
         self.reasons.append(Reason(f"{self.origin}: {text}", is_obvious))
+
+    def read_decimal_commas(self, column: str) -> None:
+        """Turn the commas of a column of numbers in a table of text into points, and explain it.
+
+        A column has decimal commas if all its cells are whole numbers or have one comma, and none has a point. Three
+        digits after every comma might be thousands, so the explanation is not obvious then.
+        """
+        cells = self.columns[column]
+        given = [cell for cell in cells if not is_missing(cell)]
+        if not self.is_text or not any("," in cell for cell in given) or not all(map(_DECIMAL_COMMA.fullmatch, given)):
+            return
+        self.columns[column] = [cell.replace(",", ".") for cell in cells]
+        fractions = [cell.partition(",")[2] for cell in given if "," in cell]
+        example = next(cell for cell in given if "," in cell)
+        self.explain(
+            f"the commas in column `{column}` were read as decimal points: {example} is {example.replace(',', '.')}",
+            is_obvious=any(len(fraction) != _THOUSANDS for fraction in fractions),
+        )
 
     def keep(self, indices: Sequence[int]) -> None:
         """Keep only the rows at ``indices``, in that order."""

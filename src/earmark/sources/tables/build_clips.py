@@ -95,6 +95,8 @@ def _labels(sheet: Sheet, wanted: Columns, found: FoundColumns) -> list[Label | 
     column, names = found.label, sheet.class_names.get(found.label)
     if sheet.is_text and wanted.task.has_one_class and isinstance(sheet.columns[column][0], str):
         _check_labels_are_classes(sheet, column)
+    if not wanted.task.has_classes:
+        sheet.read_decimal_commas(column)
     faults = Faults(sheet.where)
     missing: set[int] = set()
     labels: list[Label | None] = convert(sheet.columns[column], lambda cell: parse_label(cell, wanted, names), faults)

@@ -15,7 +15,7 @@ from typing import Any
 from earmark.clips.columns import NO_COLUMN, Columns, missing_column
 from earmark.errors import DataError
 from earmark.formats.cell_text import is_missing
-from earmark.formats.column_names import name_finder, plain_name
+from earmark.formats.column_names import is_known_name, name_finder, plain_name
 from earmark.formats.sheet import CellError, Faults, Sheet, convert
 
 SAMPLES = "samples"
@@ -124,7 +124,8 @@ def find_events(sheet: Sheet, wanted: Columns, audio: str, taken: list[str]) -> 
             return EventColumns()
     if wanted.start is not None or wanted.end is not None:
         return _asked_for(sheet, wanted)
-    found = [column for name in sheet.columns if name not in taken and (column := time_column(name)) is not None]
+    candidates = [name for name in sheet.columns if name not in taken and not is_known_name(name)]
+    found = [column for name in candidates if (column := time_column(name)) is not None]
     by_role = {role: [column for column in found if column.role == role] for role in (START, END, DURATION, OFFSET)}
     is_nemo = plain_name(audio) == "audio filepath"
     events = _chosen(by_role, sheet, is_nemo)
@@ -249,6 +250,8 @@ def _seconds(
 ) -> list[float | None]:
     if column is None:
         return [None] * len(sheet)
+    if column.unit != SAMPLES:
+        sheet.read_decimal_commas(column.name)
     values = convert(sheet.columns[column.name], lambda cell: _time(cell, column), faults)
     if column.unit == SAMPLES:
         return [

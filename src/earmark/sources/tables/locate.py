@@ -3,7 +3,7 @@
 A path is looked for in ``--audio_dir`` if it is given, in the folder of the table, and in the working directory; then
 below ``--audio_dir``, or else below the folder of the table, as the only file whose path ends like it. In this last
 step letter case and Unicode form (NFC, NFD) do not count, and a name without suffix stands for the recording of that
-name.
+name; so does a whole path without suffix, as in RTTM.
 """
 
 from __future__ import annotations
@@ -12,13 +12,14 @@ import heapq
 import os
 import re
 import unicodedata
+from collections import Counter
 from pathlib import Path, PurePath, PurePosixPath
 from urllib.parse import unquote
 
 from earmark.errors import DataError
 from earmark.formats.sheet import CellError, Reason, Sheet
 from earmark.io.nearby_names import others_beside
-from earmark.sources.listing import list_audio
+from earmark.sources.listing import files_in, is_recording, list_audio
 from earmark.text import counted
 
 _PLACEHOLDER = re.compile(r"^(\{\w+\}|\$\{?\w+\}?)[/\\]+")  # of SpeechBrain: {data_root}/a.wav, $data_root/a.wav
@@ -49,6 +50,7 @@ class Locator:
         self._files: list[tuple[str, str, tuple[str, ...], str]] | None = None  # name, stem, folders, path
         self._deepest = 1  # most parts of the path of a file below the folder
         self._by_tail: dict[int, dict[tuple[str, ...], list[str]]] = {}  # files by their last 1, 2, ... parts
+        self._stems: dict[str, dict[str, str]] = {}  # names of files by folder and stem
         self._spelled: dict[tuple[tuple[str, ...], str], list[str]] = {}
         self._found: list[tuple[str, str]] = []  # path in the table, path on disk
         self._missing: list[tuple[int, str]] = []
@@ -72,7 +74,7 @@ class Locator:
             return direct
         bare = _PLACEHOLDER.sub("", path.rpartition("?d=")[2])  # ?d= of Label Studio's local files
         direct = self._direct(bare) if bare != path else None
-        found = direct or self._search(bare)
+        found = direct or self._search(bare) or self._without_suffix(path)
         if found is not None:
             self._found.append((path, found))
             return found
@@ -111,6 +113,17 @@ class Locator:
             if matching:
                 return matching[0]
         return None
+
+    def _without_suffix(self, path: str) -> str | None:
+        """Return the only recording that has this path before its suffix; relative paths from the working directory."""
+        folder, stem = os.path.split(path)
+        if folder not in self._stems:
+            names = files_in(Path(folder)) if os.path.isdir(folder or os.curdir) else []
+            stems = [(os.path.splitext(name)[0], name) for name in names if is_recording(name)]
+            counts = Counter(stem for stem, _ in stems)
+            self._stems[folder] = {stem: name for stem, name in stems if counts[stem] == 1}
+        name = self._stems[folder].get(stem)
+        return None if name is None else os.path.join(folder, name)
 
     def _ending_in(self, tail: tuple[str, ...], path: str) -> list[str]:
         """Return the recordings whose last parts these are; those spelled like the path if there are several."""
