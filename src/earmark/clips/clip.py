@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from earmark.formats.cell_text import join_labels
 from earmark.formats.sheet import Reason
+from earmark.tasks.label_lists import join_labels
 from earmark.tasks.task import Label
 
 _WHOLE_NUMBER = re.compile(r"[+-]?[0-9]+(?:\.0+)?")

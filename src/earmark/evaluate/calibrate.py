@@ -24,7 +24,6 @@ from earmark.scoring.table import score_table_with
 from earmark.settings.evaluation_flags import CalibrateOptions
 from earmark.store.scan import write_bad_audio
 from earmark.store.usable import keep_usable
-from earmark.tasks import Task
 from earmark.tasks.calibration import WindowLogits
 from earmark.tasks.decision import Decision
 from earmark.text import counted
@@ -61,8 +60,9 @@ def calibrate(options: CalibrateOptions) -> CalibrateOutcome:
     check_given_files(options)
     audio = load_trained(source_of(options), decided=False)
     options = for_task(options, audio)
-    if audio.task is Task.REGRESSION:
-        raise UsageError(f"{folder.path}: answers a number, which has no probability to calibrate and no threshold")
+    if not audio.task.has_classes:
+        what = f"answers {audio.task.in_words}, which has no probability to calibrate and no threshold"
+        raise UsageError(f"{folder.path}: {what}")
     check_task_can_fit(options, audio.task)
     held_out = find_held_out(options)
     check_can_fit(options, audio.labels, table := held_out.table)

@@ -41,6 +41,8 @@ from earmark.store.scan import write_bad_audio
 from earmark.store.usable import keep_usable
 from earmark.tasks import Task, find_task
 from earmark.text import counted
+from earmark.tasks import find_task
+from earmark.text import counted
 
 logger = logging.getLogger(__name__)
 
@@ -143,7 +145,7 @@ def for_task(options: _Options, audio: AudioModel | ExportedModel) -> _Options:
     """
     task = audio.task
     changes: dict[str, Any] = {"task": task.name}
-    if task is Task.REGRESSION and options.label_column_name == Columns.label and audio.labels[0] != NUMBER:
+    if not task.has_classes and options.label_column_name == Columns.label and audio.labels[0] != NUMBER:
         changes["label_column_name"] = audio.labels[0]
     return dataclasses.replace(options, **changes)
 

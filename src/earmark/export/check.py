@@ -13,11 +13,8 @@ import numpy as np
 
 from earmark.export.recordings import Recordings
 from earmark.scoring.inference import Scorer, score
-from earmark.tasks import Task
-from earmark.tasks.decision import HALF
 
 LARGEST_DIFFERENCE = 1e-3  # of a probability; more, or another first class, refuses a float32 export
-_A_TIE = 1e-4  # so near to one half a label may be answered or not
 _LENGTHS = 12  # so many that odd and even numbers of frames are among them
 _BATCH_SIZES = (1, 3)
 
@@ -76,17 +73,17 @@ def compare(torch_model: Scorer, exported: Scorer, recordings: Recordings, min_s
     for batch_size in _BATCH_SIZES:
         given = _scores(exported, stretches, batch_size)
         differences.append(float(np.abs(given - expected).max()))
-        flips += int(_other_answers(task, given, expected).sum())
+        flips += int(task.differs(given, expected).sum())
     if exported.shortest_in_batch < 1:  # the loop keeps lengths apart to save work; other programs need not
         mixed = [0, len(stretches) // 2, len(stretches) - 1]
         with exported.session():
             given = task.scores(exported.logits([stretches[i] for i in mixed]))
         differences.append(float(np.abs(given - expected[mixed]).max()))
-        flips += int(_other_answers(task, given, expected[mixed]).sum())
+        flips += int(task.differs(given, expected[mixed]).sum())
     whole = [_scores(scorer, recordings.waveforms, 16) for scorer in (torch_model, exported)]
     differences.append(float(np.abs(whole[0] - whole[1]).max()))
-    accuracy, others = None, _other_answers(task, whole[0], whole[1])
-    if recordings.labels is not None and task is Task.SINGLE_LABEL:
+    accuracy, others = None, task.differs(whole[0], whole[1])
+    if recordings.labels is not None and task.has_one_class:
         firsts = [rows.argmax(axis=1) for rows in whole]
         right = [float((first == recordings.labels).mean()) for first in firsts]
         accuracy = right[0], right[1]
@@ -94,27 +91,11 @@ def compare(torch_model: Scorer, exported: Scorer, recordings: Recordings, min_s
         clips=len(stretches) * len(_BATCH_SIZES) + len(recordings.waveforms),
         lengths=lengths,
         batch_sizes=list(_BATCH_SIZES),
-        largest_difference=max(differences) / (_spread(expected) if task is Task.REGRESSION else 1.0),
+        largest_difference=max(differences) / task.spread(expected),
         flips=flips + int(others.sum()),
         agreement=float(1 - others.mean()),
         accuracy=accuracy,
     )
-
-
-def _other_answers(task: Task, given: np.ndarray, expected: np.ndarray) -> np.ndarray:
-    """Which clips are answered otherwise, bool (clips,); a number is judged by its difference alone."""
-    if task is Task.REGRESSION:
-        return np.zeros(len(given), dtype=bool)
-    if task is Task.MULTI_LABEL:
-        tells = np.abs(expected - HALF) > _A_TIE
-        other: np.ndarray = (tells & ((given >= HALF) != (expected >= HALF))).any(axis=1)
-        return other
-    return np.asarray(given.argmax(axis=1) != expected.argmax(axis=1))
-
-
-def _spread(numbers: np.ndarray) -> float:
-    """The deviation of numbers; 1 where they are all the same."""
-    return float(numbers.std()) or 1.0
 
 
 def _stretches(waveforms: list[np.ndarray], lengths: list[int], each: int) -> Iterator[np.ndarray]:

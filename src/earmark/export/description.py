@@ -10,7 +10,7 @@ from typing import Any
 
 from earmark.errors import ModelError
 from earmark.runs.folder import write_json
-from earmark.tasks import Task, find_task
+from earmark.tasks import SINGLE_LABEL, find_task
 from earmark.tasks.decision import FILE_NAME as DECISION_FILE
 from earmark.tasks.decision import Decision, read_decision
 
@@ -56,7 +56,7 @@ class ExportDescription:
     decision: dict[str, Any] | None = None
     versions: dict[str, str] = field(default_factory=dict)
     checked: dict[str, Any] = field(default_factory=dict)
-    task: str = Task.SINGLE_LABEL.name
+    task: str = SINGLE_LABEL.name
     background_class: str | None = None
 
     def to_json(self) -> str:

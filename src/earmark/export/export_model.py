@@ -28,17 +28,11 @@ from earmark.runs.split_record import find_record, write_record
 from earmark.runs.split_settings import write_split_settings
 from earmark.scoring.inference import TorchScorer, shortest_in_batch
 from earmark.settings.export_flags import ExportOptions
-from earmark.tasks import Task, find_task
+from earmark.tasks import find_task
 from earmark.tasks.decision import FILE_NAME as DECISION_FILE
 from earmark.text import counted
 
 logger = logging.getLogger(__name__)
-
-_COMPARED = {
-    Task.SINGLE_LABEL: ("in a probability", "first classes"),
-    Task.MULTI_LABEL: ("in a probability", "sets of labels"),
-    Task.REGRESSION: ("deviations in a number", "answers"),
-}
 
 _PACKAGES = {"earmark", "torch", "transformers"}  # their versions are saved with an export
 _OF_ONNX = {"onnx", "onnxscript", "onnxruntime"}
@@ -209,11 +203,11 @@ def _check(audio: AudioModel, frontend: Frontend, recordings: Recordings, export
     if description.format == "onnx-int8":
         _warn_of_losses(comparison)
     elif not comparison.largest_difference <= LARGEST_DIFFERENCE or comparison.flips:  # so that NaN is refused too
-        unit, what = _COMPARED[find_task(description.task)]
+        task = find_task(description.task)
         raise ModelError(
             f"{description.architecture}: the export is refused, because it answers differently from PyTorch: largest "
-            f"difference {comparison.largest_difference:.2g} {unit} (at most {LARGEST_DIFFERENCE:g}), "
-            f"{comparison.flips} of {counted(comparison.clips, 'clip')} with other {what}"
+            f"difference {comparison.largest_difference:.2g} {task.difference_unit} (at most {LARGEST_DIFFERENCE:g}), "
+            f"{comparison.flips} of {counted(comparison.clips, 'clip')} with other {task.answers_in_words}"
         )
     return comparison
 
@@ -234,14 +228,15 @@ def _summary(
 ) -> str:
     size_mb = (folder / description.model_file).stat().st_size / 1e6
     rate = description.sampling_rate_hz
-    unit, what = _COMPARED[find_task(description.task)]
+    task = find_task(description.task)
     lengths = f"{comparison.lengths[0] / rate:g} to {comparison.lengths[-1] / rate:g} s"
     lines = [
         f"exported     {folder / description.model_file} ({description.format}, {size_mb:.1f} MB)",
         f"checked on   {recordings.origin}",
         f"             {counted(comparison.clips, 'clip')}, {lengths}, batches of "
         f"{', '.join(str(size) for size in comparison.batch_sizes)}",
-        f"difference   {comparison.largest_difference:.2g} {unit} at most, {comparison.flips} other {what}",
+        f"difference   {comparison.largest_difference:.2g} {task.difference_unit} at most, {comparison.flips} other "
+        f"{task.answers_in_words}",
         f"agreement    {comparison.agreement:.4f} of the recordings",
     ]
     if description.decision is not None:

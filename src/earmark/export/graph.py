@@ -21,7 +21,6 @@ from earmark.errors import ModelError, first_line
 from earmark.families.family_registry import find_family
 from earmark.models.build_model import AudioModel
 from earmark.models.forward import pads_exactly
-from earmark.tasks import Task
 
 _EXAMPLE_BATCH = 2  # torch.export takes a size of 1 for a constant
 _MOST_CLIPS = 4096
@@ -51,9 +50,7 @@ class WaveformClassifier(nn.Module):
             samples = F.pad(samples, (0, self.pad_to - samples.shape[1]))
         inputs = self.frontend.inputs(samples, num_samples)
         logits: torch.Tensor = self.model(**inputs).logits
-        if self.task is Task.REGRESSION:
-            return logits
-        return logits.sigmoid() if self.task is Task.MULTI_LABEL else logits.softmax(dim=-1)
+        return self.task.scores_in_graph(logits)
 
 
 def trace(graph: WaveformClassifier, fixed_shape: tuple[int, int] | None) -> torch.export.ExportedProgram:

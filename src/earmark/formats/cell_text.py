@@ -18,10 +18,3 @@ def is_missing(value: Any) -> bool:
     if isinstance(value, str):
         return value.strip() in MISSING
     return value is None or (isinstance(value, float) and math.isnan(value))
-
-
-def join_labels(labels: Sequence[str], separator: str = ",") -> str:
-    """Several class names as one text, which is read as them again: a JSON list where the separator is in a name."""
-    if any(separator in label or label.startswith("[") for label in labels):
-        return json.dumps(list(labels), ensure_ascii=False)
-    return separator.join(labels)

@@ -6,7 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from earmark.formats.cell_text import join_labels
+from earmark.tasks.label_lists import join_labels
+from earmark.io.csv_rows import csv_row
+from earmark.tasks.label_lists import join_labels
 from earmark.formats.delimited import read_delimited
 from earmark.formats.format import Format, Rows, RowSettings, Wanted, Writer, score_text, seconds_text
 from earmark.formats.results import Segment, Window
@@ -30,7 +32,7 @@ class CsvRows(Rows):
 
     If predictions can be rejected, ``below_threshold`` is the last column of clips and windows: the class that was not
     probable enough, whose probability is the score. If several labels are possible, ``labels`` precedes the most likely
-    ones: all that are present, as :func:`earmark.formats.cell_text.join_labels` writes them.
+    ones: all that are present, as :func:`earmark.tasks.label_lists.join_labels` writes them.
     """
 
     def __init__(self, settings: RowSettings) -> None:

@@ -38,7 +38,7 @@ from earmark.models.saved_names import accept_saved_names
 from earmark.models.source import ModelSource
 from earmark.models.stated_task import settle_task
 from earmark.sources.background import find_background
-from earmark.tasks import Task, task_of_config
+from earmark.tasks import SINGLE_LABEL, Task, task_of_config, write_task
 from earmark.tasks.decision import FILE_NAME as DECISION
 from earmark.tasks.decision import PLAIN, Decision, read_decision
 from earmark.text import suggestion
@@ -108,7 +108,7 @@ def build_for_training(
     labels: Sequence[str],
     length_s: float | None,
     longest_s: float,
-    task: Task = Task.SINGLE_LABEL,
+    task: Task = SINGLE_LABEL,
     unit: tuple[float, float] | None = None,
 ) -> AudioModel:
     """A model ready to learn ``labels`` from clips of at most ``length_s``.
@@ -133,8 +133,7 @@ def build_for_training(
     before = copy.deepcopy(config if source.config_name is None or folder is None else _read_config(folder, source))
     config.label2id = {label: i for i, label in enumerate(labels)}
     config.id2label = dict(enumerate(labels))
-    # a model that says nothing is taken for one of single labels; Transformers would refuse the word for one class
-    config.problem_type = None if task is Task.SINGLE_LABEL else task.problem_type
+    write_task(config, task)
     if folder is None:
         model = _random_weights(config, source)
     else:

@@ -152,7 +152,7 @@ def place_rows(
             f"head: new, because {saved.place} has other classes ({others}); "
             f"--keep_head reuses the rows of the {counted(len(common), 'class')} in both"
         )
-    if list(labels) != list(saved.labels) or task is Task.REGRESSION:
+    if list(labels) != list(saved.labels) or unit != saved.unit:
         _copy_rows(model, saved, labels, unit)
     moved = sum(saved.labels[i] != label for i, label in enumerate(labels[: len(saved.labels)]) if label in common)
     how = f", {moved:,} of them moved to their place by name" if moved else ""
@@ -166,7 +166,7 @@ def _why_no_rows(saved: SavedHead | None, labels: Sequence[str], task: Task) -> 
         return "the checkpoint has none"
     if list(labels) == list(saved.labels) and task is saved.task:
         return None
-    if Task.REGRESSION in (task, saved.task) and task is not saved.task:
+    if task is not saved.task and not (task.has_classes and saved.task.has_classes):
         return f"{saved.place} was trained on another task ({saved.task.in_words})"
     if (why := saved.why_no_names()) is not None:
         return f"{saved.place} {why}, which cannot be matched with the classes of the recordings"

@@ -11,7 +11,7 @@ from typing import Any
 
 from earmark.errors import UsageError
 from earmark.models.head import CONFIG_KEY
-from earmark.tasks import Task, find_task, stated_task
+from earmark.tasks import SINGLE_LABEL, Task, find_task, stated_task, write_task
 
 logger = logging.getLogger(__name__)
 
@@ -42,14 +42,14 @@ def settle_task(config: Any, asked: str | None, name: str) -> None:
     """
     stated = stated_task(config)
     if stated is None and getattr(config, CONFIG_KEY, None) is not None:
-        stated = Task.SINGLE_LABEL
+        stated = SINGLE_LABEL
     if asked is not None:
         task = asked_task(asked, stated)
         if not task.has_classes and config.num_labels != 1:
             raise UsageError(f"--task {asked}: {name} has {config.num_labels} outputs, and a number is one. "
                              "Use --task single_label or --task multi_label.")  # fmt: skip
         if stated is None and not task.has_one_class:
-            config.problem_type = task.problem_type
+            write_task(config, task)
     elif stated is None and config.num_labels >= _MANY_LABELS:
         logger.info(
             "%s does not say what its %d labels mean, so exactly one of them is taken to be right for each clip. Add "

@@ -16,7 +16,7 @@ REMEDY = (
 
 def lacks_background(task: Task, decision: Decision, background_class: str | None) -> bool:
     """Whether a model names one of its classes whatever it is given: it has no background class and rejects nothing."""
-    return task is Task.SINGLE_LABEL and background_class is None and not decision.rejects
+    return task.has_one_class and background_class is None and not decision.rejects
 
 
 def background_classes(
@@ -33,7 +33,7 @@ def background_classes(
         decision: its thresholds.
         background_class: its background class, if it is known.
     """
-    if task is not Task.SINGLE_LABEL:
+    if not task.has_one_class:
         return []
     named = {background_class, decision.reject_label}
     found = [label for label in labels if label in named or is_background(label)]

@@ -92,8 +92,8 @@ class Job:
         kind = options.rows or "clips"
         if not self.classifier.task.has_classes and kind == "segments":
             raise UsageError(
-                "--rows segments: this model predicts a number, which has no segments. Use --rows windows with "
-                f"--format {alternatives(writers_with(lambda writer: writer.whole_recordings))}"
+                f"--rows segments: this model predicts {self.classifier.task.in_words}, which has no segments. "
+                f"Use --rows windows with --format {alternatives(writers_with(lambda writer: writer.whole_recordings))}"
             )
         settings = RowSettings(
             kind,

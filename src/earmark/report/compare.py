@@ -16,13 +16,14 @@ import numpy as np
 
 from earmark.clips.clip import Clip
 from earmark.errors import DataError, UsageError
-from earmark.formats.cell_text import join_labels
+from earmark.tasks.label_lists import join_labels
 from earmark.report.verdict import p_text, p_title, verdict
 from earmark.runs.folder import RunFolder
 from earmark.runs.predictions import SPLITS, Predictions, read_predictions, splits_in
 from earmark.stats.paired import Compared, Estimate, Paired, holm
 from earmark.stats.uncertainty import Units
 from earmark.tasks import Task
+from earmark.tasks.label_lists import join_labels
 from earmark.tasks.multi_label_comparison import compare_labels
 from earmark.tasks.regression_comparison import compare_numbers
 from earmark.tasks.single_label_comparison import compare_classes

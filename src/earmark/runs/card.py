@@ -10,7 +10,7 @@ from huggingface_hub import EvalResult, ModelCardData
 
 from earmark.families.family_registry import find_family
 from earmark.models.checkpoint import hub_name
-from earmark.tasks import Task
+from earmark.tasks import SINGLE_LABEL, Task
 from earmark.tasks.figures import Figures
 from earmark.text import and_more
 
@@ -49,7 +49,7 @@ class CardFacts:
     environment: Mapping[str, object] = field(default_factory=dict)
     decision: Sequence[str] = ()
     rejects: str | None = None
-    task: Task = Task.SINGLE_LABEL
+    task: Task = SINGLE_LABEL
 
 
 def model_card(facts: CardFacts) -> str:
@@ -86,11 +86,8 @@ def _what(facts: CardFacts) -> str:
     start = f"fine-tuned from `{hub_name(facts.base_model)}`" if facts.base_model else "trained from random weights"
     listed = and_more([f"`{label}`" for label in facts.labels], _LISTED_LABELS)
     what = f"({facts.architecture}), {start} on {facts.dataset}."
-    if facts.task is Task.REGRESSION:
-        return f"An audio model {what} It answers a number, {listed}."
-    if facts.task is Task.MULTI_LABEL:
-        return f"An audio classifier {what} It tells of {len(facts.labels)} labels which are there: {listed}."
-    return f"An audio classifier {what} It tells {len(facts.labels)} classes apart: {listed}."
+    kind = "classifier" if facts.task.has_classes else "model"
+    return f"An audio {kind} {what} {facts.task.purpose(facts.labels, listed)}"
 
 
 def _results(facts: CardFacts) -> str:
@@ -142,21 +139,7 @@ def _limits(facts: CardFacts) -> str:
     return (
         "## Limits\n\n"
         f"It hears {facts.sampling_rate_hz:,} Hz mono sound, at most {facts.max_length_s:g} s at once; longer "
-        f"recordings are scored in windows whose answers are averaged. {_what_it_answers(facts)}"
-    )
-
-
-def _what_it_answers(facts: CardFacts) -> str:
-    if facts.task is Task.REGRESSION:
-        return "It answers a number whatever it hears, also for sounds unlike anything it was trained on."
-    if facts.task is Task.MULTI_LABEL:
-        return "Sounds unlike anything it was trained on may be given labels all the same."
-    if facts.rejects is None:
-        return "It answers one of its classes whatever it hears, also for sounds unlike anything it was trained on."
-    return (
-        f"Below the probabilities in `decision.json` earmark answers `{facts.rejects}`; they were fitted on clips like "
-        "those of its training, and other sounds may still be taken for one of its classes. Programs that do not read "
-        "the file answer one of its classes whatever they hear."
+        f"recordings are scored in windows whose answers are averaged. {facts.task.limits(facts.rejects)}"
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -11,15 +11,18 @@ import numpy as np
 
 from earmark.clips.clip import ClipTable
 from earmark.clips.targets import targets_of
-from earmark.formats.cell_text import join_labels
+from earmark.tasks.label_lists import join_labels
 from earmark.io.atomic import writing
 from earmark.io.csv_rows import csv_row
+from earmark.io.atomic import writing
+from earmark.io.csv_rows import csv_row
+from earmark.tasks.label_lists import join_labels
 from earmark.runs.folder import RunFolder
 from earmark.runs.split_record import how_many_trained_on
 from earmark.scoring.decide import summary_line
 from earmark.scoring.extra_metrics import ExtraMetrics
 from earmark.stats.uncertainty import Units
-from earmark.tasks import Task, softmax
+from earmark.tasks import SINGLE_LABEL, Task
 from earmark.tasks.decision import PLAIN, Decision
 from earmark.tasks.figures import Figures
 from earmark.tasks.single_label_figures import Metrics
@@ -53,7 +56,7 @@ class Judged:
     extra: dict[str, float] = field(default_factory=dict)
     decision: Decision = PLAIN
     decided: dict[str, Any] = field(default_factory=dict)
-    task: Task = Task.SINGLE_LABEL
+    task: Task = SINGLE_LABEL
     trained_on: np.ndarray | None = None
     custom: dict[str, float] = field(default_factory=dict)
     scored_s: float = 0.0
@@ -160,63 +163,9 @@ def write_predictions(folder: RunFolder, split: str, judged: Judged) -> None:
     ``label`` and ``predicted`` name all of them and there is no ``score``; in a regression the columns are path, label,
     predicted, error. :mod:`earmark.runs.predictions` reads them.
     """
-    heads, rows = {
-        Task.SINGLE_LABEL: _single_label_rows,
-        Task.MULTI_LABEL: _multi_label_rows,
-        Task.REGRESSION: _regression_rows,
-    }[judged.task](judged)
+    sources = [clip.source for clip in judged.table]
+    heads, rows = judged.task.prediction_rows(sources, judged.targets, judged.logits, judged.labels, judged.decision)
     more = _more_columns(judged)
     with writing(folder.predictions(split)) as stream:
         stream.write(csv_row([*heads, *more]))
         stream.writelines(csv_row([*row, *(values[at] for values in more.values())]) for at, row in enumerate(rows))
-
-
-_Lines = tuple[list[str], Iterator[list[object]]]
-
-
-def _single_label_rows(judged: Judged) -> _Lines:
-    probabilities = softmax(judged.logits)
-    best = probabilities.argmax(axis=1)
-    rejects = judged.decision.rejects
-    heads = ["path", "label", "predicted", "score", "correct", *(f"p({label})" for label in judged.labels)]
-    rows: Iterator[list[object]] = (
-        [
-            clip.source,
-            judged.labels[target],
-            judged.labels[guess],
-            f"{row[guess]:.6g}",
-            int(target == guess),
-            *(f"{value:.6g}" for value in row),
-            *([judged.decision.top(row, judged.labels)[0]["label"]] if rejects else []),
-        ]
-        for clip, target, guess, row in zip(judged.table, judged.targets, best, probabilities, strict=True)
-    )
-    return [*heads, *(["answer"] if rejects else [])], rows
-
-
-def _multi_label_rows(judged: Judged) -> _Lines:
-    probabilities = judged.task.scores(judged.logits)
-    answered = judged.decision.present(probabilities, judged.labels)
-    rows: Iterator[list[object]] = (
-        [
-            clip.source,
-            _named(judged, target > 0),
-            _named(judged, given),
-            int((given == (target > 0)).all()),
-            *(f"{value:.6g}" for value in row),
-        ]
-        for clip, target, given, row in zip(judged.table, judged.targets, answered, probabilities, strict=True)
-    )
-    return ["path", "label", "predicted", "correct", *(f"p({label})" for label in judged.labels)], rows
-
-
-def _named(judged: Judged, there: np.ndarray) -> str:
-    return join_labels([label for label, is_there in zip(judged.labels, there, strict=True) if is_there])
-
-
-def _regression_rows(judged: Judged) -> _Lines:
-    rows: Iterator[list[object]] = (
-        [clip.source, f"{number:.6g}", f"{answer:.6g}", f"{answer - number:.6g}"]
-        for clip, number, answer in zip(judged.table, judged.targets, judged.logits[:, 0], strict=True)
-    )
-    return ["path", "label", "predicted", "error"], rows

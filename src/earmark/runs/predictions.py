@@ -14,11 +14,10 @@ from pathlib import Path
 import numpy as np
 
 from earmark.clips.clip import Clip
-from earmark.clips.columns import Columns
 from earmark.errors import DataError
 from earmark.runs.folder import RunFolder
-from earmark.sources.tables.cells import read_label
 from earmark.tasks import Task
+from earmark.tasks.task_registry import TASKS
 
 SPLITS = ("test", "validation", "unseen")  # in the order in which a comparison looks for them
 
@@ -75,14 +74,12 @@ def read_predictions(path: Path) -> Predictions:
 
 def _read(heads: Sequence[str], rows: Iterable[list[str]]) -> Predictions:
     place = {head: i for i, head in enumerate(heads)}
-    task = Task.REGRESSION if "error" in place else Task.SINGLE_LABEL if "score" in place else Task.MULTI_LABEL
+    fitting = [task for task in TASKS if place.keys() >= {*task.row_columns}]
+    task = max(fitting, key=lambda one: len(one.row_columns))
     target, answer, path = place["label"], place["predicted"], place["path"]
-    labels, scored = [], []
-    if task is Task.MULTI_LABEL:
-        scored = [i for i, head in enumerate(heads) if head.startswith("p(") and head.endswith(")")]
-        labels = [heads[i][2:-1] for i in scored]
-    elif task is Task.SINGLE_LABEL:
-        scored = [place["score"]]
+    columns = task.score_columns(heads)
+    scored = [place[column] for column in columns]
+    labels = [column[2:-1] for column in columns if column.startswith("p(")]
     trained_on = []
     clips, targets, answers, scores = [], [], [], array("d")  # rows of text would be several times as large
     for row in rows:
@@ -92,14 +89,8 @@ def _read(heads: Sequence[str], rows: Iterable[list[str]]) -> Predictions:
         answers.append(row[answer])
         scores.extend(float(row[i]) for i in scored)
     known = np.array(trained_on, bool)
-    if task is Task.REGRESSION:
-        numbers = np.array(answers, np.float64)
-        return Predictions(task, clips, [], np.array(targets, np.float64), numbers, numbers, known)
-    if task is Task.SINGLE_LABEL:
-        named, given = np.array(targets, object), np.array(answers, object)
-        return Predictions(task, clips, [], named, given, np.array(scores), known)
-    there, answered = _named(targets, labels), _named(answers, labels)
-    return Predictions(task, clips, labels, there, answered, np.array(scores).reshape(len(clips), len(labels)), known)
+    read = task.read_rows(targets, answers, np.array(scores).reshape(len(clips), len(scored)), labels)
+    return Predictions(task, clips, labels, *read, known)
 
 
 def _clip_of(row: Sequence[str], place: dict[str, int], source: str) -> Clip:
@@ -114,14 +105,3 @@ def _clip_of(row: Sequence[str], place: dict[str, int], source: str) -> Clip:
         offset_s=float(cell("offset_s") or 0),
         duration_s=float(length) if length else None,
     )
-
-
-def _named(cells: Sequence[str], labels: Sequence[str]) -> np.ndarray:
-    """Which labels cells name, bool (N, C)."""
-    number, columns = {label: i for i, label in enumerate(labels)}, Columns(task=Task.MULTI_LABEL)
-    there = np.zeros((len(cells), len(labels)), bool)
-    for row, cell in enumerate(cells):
-        names = read_label(cell, f"row {row + 2}", columns)
-        assert isinstance(names, tuple)
-        there[row, [number[name] for name in names]] = True
-    return there

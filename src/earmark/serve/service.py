@@ -27,7 +27,7 @@ from earmark.serve.read_body import BodyLimits, MemoryBudget, busy, read_body
 from earmark.serve.server_metrics import Metrics
 from earmark.serve.timelines import hear
 from earmark.settings.serving_flags import ServeOptions
-from earmark.tasks import Task, pool, sigmoid, softmax
+from earmark.tasks import pool, sigmoid, softmax
 from earmark.tasks.decision import PLAIN
 
 _BODIES_AT_ONCE = 16  # of the largest kind: bodies that arrive together may hold so many times its bytes
@@ -138,7 +138,7 @@ class Service:
 
     async def _classify(self, read: Read, notes: dict[str, Any]) -> list[Prediction]:
         windowing, rate_hz = self._classifier.windowing(), self._classifier.sampling_rate_hz
-        own = _FUNCTION_OF[self._classifier.task]
+        own = self._classifier.task.score_function
 
         def prepare() -> tuple[Question, list[tuple[int, np.ndarray]]]:
             question = read()
@@ -174,7 +174,7 @@ class Service:
         self._metrics.audio(seconds)
 
     def _check_function(self, function: str) -> None:
-        own = _FUNCTION_OF[self._classifier.task]
+        own = self._classifier.task.score_function
         if function != own and isinstance(self._classifier.scorer, ExportedScorer):
             raise HTTPException(400, f"function_to_apply: {function} needs logits; an exported model has {own} only")
 
@@ -198,8 +198,6 @@ class Service:
             self._num_waiting -= 1
 
 
-# what a model's scores are unless a request asks for something else
-_FUNCTION_OF = {Task.SINGLE_LABEL: "softmax", Task.MULTI_LABEL: "sigmoid", Task.REGRESSION: "none"}
 _FUNCTIONS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "softmax": softmax,
     "sigmoid": lambda logits: sigmoid(logits.astype(np.float64)),

@@ -24,7 +24,6 @@ from earmark.serve import openapi
 from earmark.serve.batching import Batcher
 from earmark.serve.decode_request import DecodeLimits, iter_windows
 from earmark.serve.forms import Question
-from earmark.tasks import Task
 
 _MOST_WINDOWS = 100_000  # of one answer: a hop of a millisecond would make 3.6 million of an hour
 
@@ -100,7 +99,7 @@ def hear(
         "scores": classifier.top(timeline.aggregate(), top_k),
         "segments": [
             {"start_s": one.start_s, "end_s": one.end_s, "label": one.label, "score": one.score}
-            for one in ([] if classifier.task is Task.REGRESSION else timeline.segments(rules))  # a number has none
+            for one in (timeline.segments(rules) if classifier.task.has_classes else [])
         ],
         "windows": [window_row(window, classifier, top_k) for window in windows],
     }

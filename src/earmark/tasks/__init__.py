@@ -2,7 +2,15 @@
 
 from earmark.tasks.pooling import pool, sigmoid, softmax
 from earmark.tasks.task import Task
-from earmark.tasks.task_registry import MULTI_LABEL, REGRESSION, SINGLE_LABEL, find_task, stated_task, task_of_config
+from earmark.tasks.task_registry import (
+    MULTI_LABEL,
+    REGRESSION,
+    SINGLE_LABEL,
+    find_task,
+    stated_task,
+    task_of_config,
+    write_task,
+)
 
 __all__ = [
     "MULTI_LABEL",
@@ -15,4 +23,5 @@ __all__ = [
     "softmax",
     "stated_task",
     "task_of_config",
+    "write_task",
 ]

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
+from earmark.tasks.label_lists import join_labels, split_labels
 from earmark.tasks.pooling import sigmoid
 from earmark.tasks.task import Label, LabelText, Task
 
 if TYPE_CHECKING:
+    import torch
+
     from earmark.stats.uncertainty import Units
     from earmark.tasks.calibration import WindowLogits
     from earmark.tasks.decision import Decision, Prediction, WantedThresholds
@@ -19,6 +22,7 @@ if TYPE_CHECKING:
 
 _TINY = float(np.finfo(np.float32).tiny)
 _HALF = 0.5
+_A_TIE = 1e-4
 _SURE = 1 - float(np.finfo(np.float32).epsneg)
 
 
@@ -30,6 +34,10 @@ class MultiLabel(Task):
     problem_type = "multi_label_classification"
     has_classes = True
     has_several = True
+    row_columns = ("correct",)
+    score_function = "sigmoid"
+    difference_unit = "in a probability"
+    answers_in_words = "sets of labels"
     metrics: ClassVar[Mapping[str, bool]] = {
         "mean_average_precision": True,
         "macro_f1": True,
@@ -62,9 +70,23 @@ class MultiLabel(Task):
         inside = np.clip(scores.astype(np.float64), _TINY, _SURE)
         return (np.log(inside) - np.log1p(-inside)).astype(np.float32)
 
+    def scores_in_graph(self, logits: torch.Tensor) -> torch.Tensor:
+        """Return the sigmoid of each."""
+        return logits.sigmoid()
+
     def answers(self, logits: np.ndarray, thresholds: np.ndarray | float | None = None) -> np.ndarray:
         """Return which labels are answered, int64 (N, C): those from their threshold on, by default one half."""
         return (self.scores(logits) >= (_HALF if thresholds is None else thresholds)).astype(np.int64)
+
+    def differs(self, given: np.ndarray, expected: np.ndarray) -> np.ndarray:
+        """Return for which clips another set of labels is answered; so near to one half a label may be or not."""
+        tells = np.abs(expected - _HALF) > _A_TIE
+        other: np.ndarray = (tells & ((given >= _HALF) != (expected >= _HALF))).any(axis=1)
+        return other
+
+    def spread(self, scores: np.ndarray) -> float:
+        """Return 1: probabilities are compared as they are."""
+        return 1.0
 
     def figures(
         self,
@@ -137,3 +159,58 @@ class MultiLabel(Task):
         order, there = np.argsort(-scores, kind="stable"), decision.present(scores, labels)
         named = [*order[:top_k], *(i for i in order[top_k:] if there[i])]
         return [{"label": labels[i], "score": float(scores[i]), "present": bool(there[i])} for i in named]
+
+    def prediction_rows(
+        self,
+        sources: Sequence[str],
+        targets: np.ndarray,
+        logits: np.ndarray,
+        labels: Sequence[str],
+        decision: Decision,
+    ) -> tuple[list[str], Iterator[list[object]]]:
+        """Return rows with all labels, those that are answered, and the probability of each."""
+        probabilities = self.scores(logits)
+        answered = decision.present(probabilities, labels)
+        columns = ["path", "label", "predicted", *self.row_columns, *(f"p({label})" for label in labels)]
+        rows: Iterator[list[object]] = (
+            [
+                source,
+                join_labels(_named(labels, target > 0)),
+                join_labels(_named(labels, given)),
+                int((given == (target > 0)).all()),
+                *(f"{value:.6g}" for value in row),
+            ]
+            for source, target, given, row in zip(sources, targets, answered, probabilities, strict=True)
+        )
+        return columns, rows
+
+    def score_columns(self, columns: Sequence[str]) -> list[str]:
+        """Return the columns of the probabilities."""
+        return [column for column in columns if column.startswith("p(") and column.endswith(")")]
+
+    def read_rows(
+        self, targets: Sequence[str], answers: Sequence[str], scores: np.ndarray, labels: Sequence[str]
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return which labels are there and answered, bool (N, C), and their probabilities."""
+        return _there(targets, labels), _there(answers, labels), scores
+
+    def purpose(self, labels: Sequence[str], listed: str) -> str:
+        """Return of how many labels a model tells whether they are there."""
+        return f"It tells of {len(labels)} labels which are there: {listed}."
+
+    def limits(self, rejects: str | None) -> str:
+        """Return that labels may be answered for any sound."""
+        return "Sounds unlike anything it was trained on may be given labels all the same."
+
+
+def _named(labels: Sequence[str], there: np.ndarray) -> list[str]:
+    return [label for label, is_there in zip(labels, there, strict=True) if is_there]
+
+
+def _there(cells: Sequence[str], labels: Sequence[str]) -> np.ndarray:
+    """Which labels cells name, bool (N, C)."""
+    number = {label: i for i, label in enumerate(labels)}
+    there = np.zeros((len(cells), len(labels)), bool)
+    for row, cell in enumerate(cells):
+        there[row, [number[name] for name in split_labels(cell)]] = True
+    return there

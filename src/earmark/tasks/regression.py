@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
-from earmark.tasks.task import Label, LabelText, Task
+from earmark.tasks.task import Task
 
 if TYPE_CHECKING:
     from earmark.stats.uncertainty import Units
@@ -31,13 +31,10 @@ class Regression(Task):
     }
     no_label = "has no number"
 
-    def read_label(self, text: LabelText) -> Label | None:
-        """Return the number."""
-        return text.number()
-
-    def targets(self, labels: Sequence[Label], classes: Sequence[str]) -> np.ndarray:
-        """Return the numbers, float32 (N,)."""
-        return np.array(labels, np.float32)
+    def unit(self, targets: np.ndarray) -> tuple[float, float] | None:
+        """Return mean and deviation: a number is learned in deviations, whatever its unit."""
+        numbers = targets.astype(float)
+        return float(numbers.mean()), float(numbers.std())
 
     def scores(self, logits: np.ndarray) -> np.ndarray:
         """Return the numbers."""
@@ -46,10 +43,6 @@ class Regression(Task):
     def logits(self, scores: np.ndarray) -> np.ndarray:
         """Return the numbers."""
         return scores.astype(np.float32)
-
-    def answers(self, logits: np.ndarray, thresholds: np.ndarray | float | None = None) -> np.ndarray:
-        """Return the numbers, float (N,)."""
-        return logits[:, 0]
 
     def figures(
         self,
@@ -65,8 +58,3 @@ class Regression(Task):
         from earmark.tasks.regression_figures import compute_regression
 
         return compute_regression(logits, targets, units)
-
-    def example(self, labels: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
-        """Return two different numbers."""
-        numbers = np.arange(2, dtype=np.float32)
-        return numbers, numbers[:, None]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -11,6 +11,8 @@ from earmark.tasks.pooling import softmax
 from earmark.tasks.task import Label, LabelText, Task
 
 if TYPE_CHECKING:
+    import torch
+
     from earmark.stats.uncertainty import Units
     from earmark.tasks.calibration import WindowLogits
     from earmark.tasks.decision import Decision, Prediction, WantedThresholds
@@ -26,6 +28,10 @@ class SingleLabel(Task):
     in_words = "one label a clip"
     problem_type = "single_label_classification"
     has_classes = True
+    row_columns = ("score", "correct")
+    score_function = "softmax"
+    difference_unit = "in a probability"
+    answers_in_words = "first classes"
     metrics: ClassVar[Mapping[str, bool]] = {
         "accuracy": True,
         "balanced_accuracy": True,
@@ -53,10 +59,22 @@ class SingleLabel(Task):
         """Return the logarithms of probabilities."""
         return np.log(np.maximum(scores, _TINY)).astype(np.float32)
 
+    def scores_in_graph(self, logits: torch.Tensor) -> torch.Tensor:
+        """Return the softmax."""
+        return logits.softmax(dim=-1)
+
     def answers(self, logits: np.ndarray, thresholds: np.ndarray | float | None = None) -> np.ndarray:
         """Return the most likely classes, int64 (N,)."""
         best: np.ndarray = logits.argmax(axis=1)
         return best
+
+    def differs(self, given: np.ndarray, expected: np.ndarray) -> np.ndarray:
+        """Return for which clips another class is the most likely one."""
+        return np.asarray(given.argmax(axis=1) != expected.argmax(axis=1))
+
+    def spread(self, scores: np.ndarray) -> float:
+        """Return 1: probabilities are compared as they are."""
+        return 1.0
 
     def figures(
         self,
@@ -118,3 +136,54 @@ class SingleLabel(Task):
         if decision.rejects and top[0]["score"] < decision.thresholds(labels)[int(scores.argmax())]:
             top[0] = {"label": decision.reject_label, "score": top[0]["score"], "below_threshold": top[0]["label"]}
         return top
+
+    def prediction_rows(
+        self,
+        sources: Sequence[str],
+        targets: np.ndarray,
+        logits: np.ndarray,
+        labels: Sequence[str],
+        decision: Decision,
+    ) -> tuple[list[str], Iterator[list[object]]]:
+        """Return rows with the most likely class, its probability and all probabilities; last what is answered."""
+        probabilities, rejects = self.scores(logits), decision.rejects
+        columns = ["path", "label", "predicted", *self.row_columns, *(f"p({label})" for label in labels)]
+        rows: Iterator[list[object]] = (
+            [
+                source,
+                labels[target],
+                labels[guess],
+                f"{row[guess]:.6g}",
+                int(target == guess),
+                *(f"{value:.6g}" for value in row),
+                *([decision.top(row, labels)[0]["label"]] if rejects else []),
+            ]
+            for source, target, guess, row in zip(
+                sources, targets, probabilities.argmax(axis=1), probabilities, strict=True
+            )
+        )
+        return [*columns, *(["answer"] if rejects else [])], rows
+
+    def score_columns(self, columns: Sequence[str]) -> list[str]:
+        """Return the column of the probability of the class that is answered."""
+        return ["score"]
+
+    def read_rows(
+        self, targets: Sequence[str], answers: Sequence[str], scores: np.ndarray, labels: Sequence[str]
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return names of classes (N,), and the probability of each answer (N,)."""
+        return np.array(targets, object), np.array(answers, object), scores[:, 0]
+
+    def purpose(self, labels: Sequence[str], listed: str) -> str:
+        """Return how many classes are told apart."""
+        return f"It tells {len(labels)} classes apart: {listed}."
+
+    def limits(self, rejects: str | None) -> str:
+        """Return that one of the classes is answered, or what is answered instead."""
+        if rejects is None:
+            return "It answers one of its classes whatever it hears, also for sounds unlike anything it was trained on."
+        return (
+            f"Below the probabilities in `decision.json` earmark answers `{rejects}`; they were fitted on clips like "
+            "those of its training, and other sounds may still be taken for one of its classes. Programs that do not "
+            "read the file answer one of its classes whatever they hear."
+        )

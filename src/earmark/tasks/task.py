@@ -9,7 +9,7 @@ Shapes: N clips, W windows of a clip, C classes; C is 1 in a regression.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import numpy as np
@@ -17,6 +17,8 @@ import numpy as np
 from earmark.tasks.pooling import pool
 
 if TYPE_CHECKING:
+    import torch
+
     from earmark.stats.uncertainty import Units
     from earmark.tasks.calibration import WindowLogits
     from earmark.tasks.decision import Decision, Prediction, WantedThresholds
@@ -52,6 +54,10 @@ class Task(ABC):
         has_classes: whether labels are names of classes, of which the model has one output each.
         has_several: whether a clip may have several labels, or none.
         metrics: the metrics that can choose a model, and whether a higher value of each is better; the headline first.
+        row_columns: columns of ``predictions_SPLIT.csv`` that no other task with fewer of them has.
+        score_function: what a server calls the function from logits to scores.
+        difference_unit: what a difference of two scores is: ``in a probability``.
+        answers_in_words: what an answer is, in the plural: ``first classes``.
         no_label: the fault of a clip without label in a table: ``has no label``.
         no_label_hint: what a table writes instead for a clip to which no label applies; empty if each has one.
     """
@@ -66,6 +72,10 @@ class Task(ABC):
     has_classes: ClassVar[bool] = False
     has_several: ClassVar[bool] = False
     metrics: ClassVar[Mapping[str, bool]]
+    row_columns: ClassVar[tuple[str, ...]] = ("error",)
+    score_function: ClassVar[str] = "none"
+    difference_unit: ClassVar[str] = "deviations in a number"
+    answers_in_words: ClassVar[str] = "answers"
     no_label: ClassVar[str] = "has no label"
     no_label_hint: ClassVar[str] = ""
 
@@ -84,11 +94,10 @@ class Task(ABC):
 
     # ---------------------------------------------------------------- labels
 
-    @abstractmethod
     def read_label(self, text: LabelText) -> Label | None:
         """Return what a cell or the name of a folder says about its clip; ``None`` if the label is missing."""
+        return text.number()
 
-    @abstractmethod
     def targets(self, labels: Sequence[Label], classes: Sequence[str]) -> np.ndarray:
         """Return what N labels are as numbers: what the loss is taken against and figures are computed from.
 
@@ -99,6 +108,11 @@ class Task(ABC):
         Returns:
             (N,) or (N, C), of the type that the loss takes.
         """
+        return np.array(labels, np.float32)
+
+    def unit(self, targets: np.ndarray) -> tuple[float, float] | None:
+        """Return mean and deviation of numbers (N,) that are learned in deviations; ``None`` if they are not."""
+        return None
 
     # ---------------------------------------------------------------- scores
 
@@ -109,6 +123,10 @@ class Task(ABC):
     @abstractmethod
     def logits(self, scores: np.ndarray) -> np.ndarray:
         """Return logits float32 (..., C) that say ``scores``; of probabilities of 0 and 1 the nearest finite ones."""
+
+    def scores_in_graph(self, logits: torch.Tensor) -> torch.Tensor:
+        """Return :meth:`scores` of a tensor (B, C), with operators that can be exported."""
+        return logits
 
     def pooled(self, logits: np.ndarray, starts: np.ndarray | None = None) -> np.ndarray:
         """Return the logits of the mean score over the windows of each clip.
@@ -125,7 +143,6 @@ class Task(ABC):
             return only
         return self.logits(pool(self.scores(logits if starts is None else logits.astype(np.float64)), starts))
 
-    @abstractmethod
     def answers(self, logits: np.ndarray, thresholds: np.ndarray | float | None = None) -> np.ndarray:
         """Return what is compared with the targets, of their shape, from logits (N, C).
 
@@ -133,11 +150,23 @@ class Task(ABC):
             logits: float (N, C).
             thresholds: see :meth:`thresholds`; ``None`` for the default.
         """
+        return self.scores(logits)[:, 0]
 
     def right(self, logits: np.ndarray, targets: np.ndarray) -> np.ndarray:
         """Return which of N clips are answered rightly in every respect, bool (N,)."""
         equal = self.answers(logits) == targets
         return equal if equal.ndim == 1 else equal.all(axis=1)
+
+    def differs(self, given: np.ndarray, expected: np.ndarray) -> np.ndarray:
+        """Return which clips two models answer differently, bool (N,), from their scores (N, C).
+
+        A number is judged by its difference alone.
+        """
+        return np.zeros(len(given), dtype=bool)
+
+    def spread(self, scores: np.ndarray) -> float:
+        """Return what a difference of scores (N, C) is measured in: their deviation; 1 if they are all the same."""
+        return float(scores.std()) or 1.0
 
     # ---------------------------------------------------------------- figures
 
@@ -167,9 +196,10 @@ class Task(ABC):
             ModelError: logits that are NaN or infinite.
         """
 
-    @abstractmethod
     def example(self, labels: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
         """Return targets and logits of a few clips that are answered rightly, to try metrics on."""
+        numbers = np.arange(1, 3, dtype=np.float32)
+        return numbers, self.logits(numbers[:, None])
 
     # ---------------------------------------------------------------- decision
 
@@ -222,3 +252,70 @@ class Task(ABC):
         """Return what is answered for the scores (C,) of a clip, the most likely first: ``top_k`` labels, or more."""
         order = np.argsort(-scores, kind="stable")[:top_k]
         return [{"label": labels[i], "score": float(scores[i])} for i in order]
+
+    # ---------------------------------------------------------------- rows of predictions
+
+    def prediction_rows(
+        self,
+        sources: Sequence[str],
+        targets: np.ndarray,
+        logits: np.ndarray,
+        labels: Sequence[str],
+        decision: Decision,
+    ) -> tuple[list[str], Iterator[list[object]]]:
+        """Return the columns and rows of ``predictions_SPLIT.csv``.
+
+        The columns begin with ``path``, ``label`` and ``predicted``.
+
+        Args:
+            sources: what N clips are called.
+            targets: of :meth:`targets`.
+            logits: float32 (N, C).
+            labels: C class names.
+            decision: how the model answers.
+        """
+        rows: Iterator[list[object]] = (
+            [source, f"{target:.6g}", f"{answer:.6g}", f"{answer - target:.6g}"]
+            for source, target, answer in zip(sources, targets, self.answers(logits), strict=True)
+        )
+        return ["path", "label", "predicted", "error"], rows
+
+    def score_columns(self, columns: Sequence[str]) -> list[str]:
+        """Return which columns of these rows hold the scores."""
+        return []
+
+    def read_rows(
+        self, targets: Sequence[str], answers: Sequence[str], scores: np.ndarray, labels: Sequence[str]
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return targets, answers and scores of N rows.
+
+        Args:
+            targets: cells of ``label``.
+            answers: cells of ``predicted``.
+            scores: of :meth:`score_columns`, float64 (N, S).
+            labels: names in these columns, S of them.
+
+        Raises:
+            ValueError, KeyError: a cell is damaged.
+        """
+        numbers = np.array(answers, np.float64)
+        return np.array(targets, np.float64), numbers, numbers
+
+    # ---------------------------------------------------------------- model card
+
+    def purpose(self, labels: Sequence[str], listed: str) -> str:
+        """Return a sentence about what a model does.
+
+        Args:
+            labels: C class names.
+            listed: the first of them, in words.
+        """
+        return f"It answers a number, {listed}."
+
+    def limits(self, rejects: str | None) -> str:
+        """Return a sentence about sounds unlike anything a model was trained on.
+
+        Args:
+            rejects: the answer it gives if it is not sure; ``None`` if it always names a class.
+        """
+        return "It answers a number whatever it hears, also for sounds unlike anything it was trained on."

@@ -12,6 +12,7 @@ from earmark.tasks.task import Task
 SINGLE_LABEL, MULTI_LABEL, REGRESSION = SingleLabel(), MultiLabel(), Regression()
 TASKS: tuple[Task, ...] = (SINGLE_LABEL, MULTI_LABEL, REGRESSION)
 Task.SINGLE_LABEL, Task.MULTI_LABEL, Task.REGRESSION = TASKS
+_OWN_KEY = "earmark_task"  # in config.json, of a task that Transformers has no word for
 
 
 def find_task(name: str | None) -> Task:
@@ -35,5 +36,19 @@ def task_of_config(config: Any) -> Task:
 
 def stated_task(config: Any) -> Task | None:
     """Return the task that a configuration of Transformers names; ``None`` if it names none."""
-    kind = getattr(config, "problem_type", None)
-    return next((task for task in TASKS if kind and task.problem_type == kind), None)
+    own, kind = getattr(config, _OWN_KEY, None), getattr(config, "problem_type", None)
+    named = (task for task in TASKS if (own and task.name == own) or (kind and task.problem_type == kind))
+    return next(named, None)
+
+
+def write_task(config: Any, task: Task) -> None:
+    """Let a configuration of Transformers name a task.
+
+    Transformers has its own words for the tasks that it knows, and refuses the one for single labels if there is one
+    class, so a model of single labels names none.
+    """
+    config.problem_type = None if task is SINGLE_LABEL else task.problem_type
+    if task is not SINGLE_LABEL and task.problem_type is None:
+        setattr(config, _OWN_KEY, task.name)
+    elif hasattr(config, _OWN_KEY):
+        delattr(config, _OWN_KEY)

@@ -15,7 +15,6 @@ from earmark.models.freeze import freeze
 from earmark.scoring.extra_metrics import ExtraMetrics
 from earmark.settings.data_flags import DEFAULT_LONGEST_S
 from earmark.settings.training_flags import TrainingArguments
-from earmark.tasks import Task
 from earmark.train.arguments import EarmarkTrainingArguments
 from earmark.train.augmentation import AugmentationSounds
 from earmark.train.callbacks import set_tensorboard_folder
@@ -43,7 +42,7 @@ def build_model(plan: Plan, prepared: PreparedData) -> AudioModel:
     """
     transformers.set_seed(plan.training.seed)  # before the head's random weights are drawn
     longest_s = min(prepared.longest_s, DEFAULT_LONGEST_S)
-    unit = _unit(prepared) if plan.task is Task.REGRESSION else None
+    unit = plan.task.unit(targets_of(prepared.train.table, prepared.labels, plan.task))
     length_s = plan.data.max_length_seconds
     audio = build_for_training(plan.source, prepared.labels, length_s, longest_s, plan.task, unit)
     if plan.data.has_background:  # saved in config.json, for names that do not say it
@@ -69,12 +68,6 @@ def _log_model(audio: AudioModel, learns: str) -> None:
         learns,
         audio.frontend.max_samples / audio.frontend.sampling_rate_hz,
     )
-
-
-def _unit(prepared: PreparedData) -> tuple[float, float]:
-    """Mean and deviation of the training clips' numbers."""
-    numbers = targets_of(prepared.train.table, prepared.labels, Task.REGRESSION).astype(float)
-    return float(numbers.mean()), float(numbers.std())
 
 
 def make_trainer(

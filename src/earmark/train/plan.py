@@ -198,10 +198,10 @@ def _describe_batches(training: TrainingArguments, world_size: int) -> str:
 def _check_flags_of_task(training: TrainingArguments, data: DataArguments, task: Task) -> None:
     """Refuse flags that have no effect on the task."""
     check_task_can_fit(training, task)
-    if task is not Task.SINGLE_LABEL and training.sampler == "balanced":
-        instead = " Use --class_weights balanced." if task is Task.MULTI_LABEL else " Leave it out."
+    if not task.has_one_class and training.sampler == "balanced":
+        instead = " Use --class_weights balanced." if task.has_several else " Leave it out."
         raise UsageError(f"--sampler balanced: no order has each class equally often for {task.in_words}.{instead}")
-    if task is not Task.REGRESSION:
+    if task.has_classes:
         return
     if data.shots is not None:
         raise UsageError(
@@ -209,10 +209,10 @@ def _check_flags_of_task(training: TrainingArguments, data: DataArguments, task:
         )
     for name in ("class_weights", "focal_gamma", "label_smoothing_factor"):
         if getattr(training, name):
-            raise UsageError(f"--{name}: a number has no classes. Leave it out with --task regression.")
+            raise UsageError(f"--{name}: {task.in_words} has no classes. Leave it out with --task {task.name}.")
     for name in ("fsdp", "deepspeed"):
         if getattr(training, name):
-            raise UsageError(f"--task regression and --{name} cannot be combined, because it spreads the head.")
+            raise UsageError(f"--task {task.name} and --{name} cannot be combined, because it spreads the head.")
 
 
 def judged_by(training: TrainingArguments, task: Task, has_more_metrics: bool = False) -> TrainingArguments:

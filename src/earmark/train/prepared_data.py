@@ -25,6 +25,8 @@ from earmark.store.scan import BadClip, check_tables
 from earmark.store.usable import UsableClips, keep_usable
 from earmark.tasks import Task
 from earmark.text import counted
+from earmark.tasks import find_task
+from earmark.text import counted
 
 logger = logging.getLogger(__name__)
 
@@ -166,7 +168,7 @@ def prepare_data(
 
 def _names(train: ClipTable, options: DataArguments) -> list[str]:
     """The classes; in a regression what the number is called."""
-    if options.task != Task.REGRESSION.name:
+    if find_task(options.task).has_classes:
         return train.labels()
     return [NUMBER if options.label_column_name == Columns.label else options.label_column_name]
 

@@ -32,6 +32,7 @@ from earmark.sources.load_clips import load_folds, load_splits
 from earmark.store.scan import check_tables
 from earmark.tasks import Task
 from earmark.text import and_more, markdown_table
+from earmark.tasks import find_task
 from earmark.train.custom import NOTHING, CustomParts
 from earmark.train.start_ranks import start_ranks
 from earmark.train.train_model import TrainOutcome, train
@@ -171,7 +172,7 @@ def _look_at_data(
             for name in names[seed]:
                 check_tables(folds.splits(name, seed))
             alike = [] if seed != seeds[0] else [name for name in names[seed] if len(set(folds.labels_of(name))) == 1]
-            if alike and data.task != Task.REGRESSION.name:
+            if alike and find_task(data.task).has_classes:
                 logger.warning("%s", _of_one_class([f"fold {name}" for name in alike], "share classes out otherwise"))
             digest.update(folds.fingerprint().encode())
         else:

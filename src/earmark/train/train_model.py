@@ -175,8 +175,8 @@ def _begin(plan: Plan, trainer: AudioTrainer, prepared: PreparedData) -> None:
         write_record(folder.splits, prepared.split_rows(plan.data))
     splits = {"training": prepared.train, **prepared.evaluated()}
     counts = [counted(len(clips.table), f"{name} clip") for name, clips in splits.items()]
-    is_number = plan.task is Task.REGRESSION
-    what = f"a number, {prepared.labels[0]}" if is_number else counted(len(prepared.labels), "class")
+    number = f"{plan.task.in_words}, {prepared.labels[0]}"
+    what = counted(len(prepared.labels), "class") if plan.task.has_classes else number
     logger.info("data: %s; %s", ", ".join(counts), what)
 
 

@@ -16,7 +16,6 @@ from earmark.batch.dataset import TrainingClips
 from earmark.clips.targets import targets_of
 from earmark.models.build_model import AudioModel
 from earmark.store.usable import UsableClips
-from earmark.tasks import Task
 
 logger = logging.getLogger(__name__)
 
@@ -25,8 +24,8 @@ def training_clips(audio: AudioModel, clips: UsableClips, *, seed: int = 0) -> T
     """Clips as ``audio`` is trained on them; ``seed`` is of the crops."""
     frontend = audio.frontend
     targets = targets_of(clips.table, audio.labels, audio.task)
-    if audio.task is Task.REGRESSION:  # in deviations from the mean, as the loss takes them
-        mean, deviation = audio.model.forward.unit
+    if (unit := audio.model.forward.unit) is not None:  # in deviations from the mean, as the loss takes them
+        mean, deviation = unit
         targets = (targets - np.float32(mean)) / np.float32(deviation)
     return TrainingClips(
         clips.waveforms,
