@@ -10,10 +10,11 @@ import torch
 from torch.utils.data import DataLoader
 
 from earmark.batch.augment import AugmentedClips, describe, draw
-from earmark.batch.dataset import NO_LABEL, TrainingClips, one_batch
+from earmark.batch.dataset import TrainingClips, one_batch
 from earmark.clips.clip import Clip, ClipTable
 from earmark.settings.augmentation_flags import AugmentArguments, Augmentation
 from earmark.sources.sounds import Sounds
+from earmark.tasks.task import NO_LABEL
 from tests.tiny import RATE_HZ, tone
 
 

@@ -13,7 +13,6 @@ from earmark.clips.columns import Columns
 from earmark.clips.splits import make_folds, make_validation_split
 from earmark.clips.targets import targets_of
 from earmark.errors import DataError, UsageError
-from earmark.tasks.label_lists import join_labels
 from earmark.settings.data_flags import DataArguments
 from earmark.sources.folders import load_folder
 from earmark.sources.load_clips import load_splits

@@ -21,9 +21,9 @@ from earmark.models.build_model import ModelSource, load_trained
 from earmark.scoring.diagnosis import Schedule, diagnose
 from earmark.scoring.inference import score_waveforms
 from earmark.tasks import softmax
+from earmark.tasks.linear_fits import fit_classes
 from earmark.tasks.single_label_figures import compute_metrics
 from earmark.train.few_shot import check_head, fit_few_shot
-from earmark.train.linear_fits import fit_classes
 from tests.tiny import ARCHITECTURES, RATE_HZ, save_model, tone, write_tones
 from tests.train.small import CPU, alike, build, make_trainer, mixed_lengths_s, usable, write_clips
 
@@ -48,7 +48,7 @@ def test_the_saved_model_answers_as_the_regression_does(
     kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
-        "earmark.train.linear_fits._STRENGTHS", (1.0,)
+        "earmark.tasks.linear_fits._STRENGTHS", (1.0,)
     )  # random bodies would have weights near 0 chosen
     clips = usable(write_clips(tmp_path / "clips", mixed_lengths_s(12, longest_s=0.5)))
     audio = build(kind)
@@ -167,7 +167,7 @@ def test_classes_that_weigh_the_same() -> None:
 
 
 def test_more_clips_than_the_penalty_is_chosen_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("earmark.train.linear_fits._MOST_TRIED", 50)
+    monkeypatch.setattr("earmark.tasks.linear_fits._MOST_TRIED", 50)
     rng = np.random.default_rng(0)
     targets = np.repeat([0, 1, 2], 100)
     features = rng.standard_normal((300, 5)) + 2 * np.eye(3, 5)[targets]

@@ -21,8 +21,8 @@ from earmark.models.forward import fold_unit
 from earmark.runs.results import results_table
 from earmark.scoring.inference import score_waveforms
 from earmark.tasks import Task, sigmoid
+from earmark.tasks.linear_fits import fit_labels, fit_number
 from earmark.train.few_shot import check_head, fit_few_shot
-from earmark.train.linear_fits import fit_labels, fit_number
 from tests.tiny import RATE_HZ, overrides, save_model, tone
 from tests.train.small import CPU, make_trainer, usable, write_clips
 from tests.train.test_few_shot import regressed_on
@@ -113,7 +113,7 @@ def test_a_number_has_the_ridge_regression_of_scikit_learn() -> None:
 def test_the_saved_model_gives_the_logits_of_the_regression(
     kind: str, task: Task, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("earmark.train.linear_fits._STRENGTHS", (1.0,))  # random bodies have weights near 0 chosen
+    monkeypatch.setattr("earmark.tasks.linear_fits._STRENGTHS", (1.0,))  # random bodies have weights near 0 chosen
     clips = {name: relabelled(one, task) for name, one in usable(write_clips(tmp_path / "data", [0.5] * 12)).items()}
 
     def build() -> Any:

@@ -14,7 +14,8 @@ from transformers import TrainerCallback
 
 from earmark.errors import UsageError
 from earmark.tasks import Task
-from earmark.train.losses import ClipLoss, class_weights, make_loss
+from earmark.tasks.single_label_loss import ClassLoss, class_weights
+from earmark.train.losses import StepLoss, make_loss, read_class_weights
 from tests.tiny import ARCHITECTURES
 from tests.train.small import build, make_trainer, usable, write_clips
 
@@ -25,7 +26,7 @@ LOGITS = torch.tensor([[math.log(p) for p in P]])
 
 
 def loss(target: int, **settings: object) -> float:
-    return float(ClipLoss(**settings)({"logits": LOGITS}, torch.tensor([target])))  # type: ignore[arg-type]
+    return float(StepLoss(ClassLoss(**settings))({"logits": LOGITS}, torch.tensor([target])))  # type: ignore[arg-type]
 
 
 def test_losses_by_hand() -> None:
@@ -55,8 +56,8 @@ def test_rows_that_only_fill_up_count_for_nothing(settings: dict, dtype: torch.d
     torch.manual_seed(0)
     logits = torch.randn(4, 3).to(dtype).requires_grad_()
     labels = torch.tensor([0, 2, -100, 1])
-    whole = ClipLoss(**settings)({"logits": logits}, labels)
-    of_three = ClipLoss(**settings)({"logits": logits[[0, 1, 3]]}, labels[[0, 1, 3]], torch.tensor(3))
+    whole = StepLoss(ClassLoss(**settings))({"logits": logits}, labels)
+    of_three = StepLoss(ClassLoss(**settings))({"logits": logits[[0, 1, 3]]}, labels[[0, 1, 3]], torch.tensor(3))
     torch.testing.assert_close(whole, of_three)
     assert whole.dtype == torch.float32
     whole.backward()
@@ -67,7 +68,7 @@ def test_rows_that_only_fill_up_count_for_nothing(settings: dict, dtype: torch.d
 
 def test_a_clip_that_is_certain_has_a_finite_focal_gradient() -> None:
     logits = torch.tensor([[200.0, 0.0, 0.0], [0.0, 200.0, 0.0]], requires_grad=True)
-    total = ClipLoss(focal_gamma=0.5, label_smoothing=0.1)({"logits": logits}, torch.tensor([0, 0]))
+    total = StepLoss(ClassLoss(focal_gamma=0.5, label_smoothing=0.1))({"logits": logits}, torch.tensor([0, 0]))
     total.backward()
     assert logits.grad is not None
     assert logits.grad.isfinite().all()
@@ -75,7 +76,7 @@ def test_a_clip_that_is_certain_has_a_finite_focal_gradient() -> None:
 
 def test_balanced_weights_make_classes_count_the_same() -> None:
     counts = np.array([60, 30, 10])
-    weights = class_weights("balanced", LABELS, counts)
+    weights = class_weights(None, LABELS, counts)
     np.testing.assert_allclose(weights, 100 / (3 * counts))
     np.testing.assert_allclose(weights * counts, [100 / 3] * 3)
 
@@ -85,10 +86,11 @@ def test_weights_that_are_given_are_scaled_to_one_on_average(tmp_path: Path) -> 
     expected = np.array([1, 4, 1]) / (0.6 + 0.2 * 4 + 0.2)
     (tmp_path / "w.json").write_text('{"b": 4}')
     for setting in ("b=4", '{"b": 4}', "b=4.0, c=1", str(tmp_path / "w.json")):
-        np.testing.assert_allclose(class_weights(setting, LABELS, counts), expected)
+        np.testing.assert_allclose(class_weights(read_class_weights(setting, LABELS), LABELS, counts), expected)
     # behind a sampler that evens classes out the average is over classes
-    np.testing.assert_allclose(class_weights("b=4", LABELS, counts, even=True), np.array([1, 4, 1]) / 2)
-    np.testing.assert_allclose(class_weights("x=y=2", ["x=y", "z"], np.array([1, 1])), np.array([2, 1]) / 1.5)
+    np.testing.assert_allclose(class_weights({"b": 4}, LABELS, counts, even=True), np.array([1, 4, 1]) / 2)
+    given = read_class_weights("x=y=2", ["x=y", "z"])
+    np.testing.assert_allclose(class_weights(given, ["x=y", "z"], np.array([1, 1])), np.array([2, 1]) / 1.5)
 
 
 @pytest.mark.parametrize(
@@ -108,7 +110,7 @@ def test_weights_that_are_given_are_scaled_to_one_on_average(tmp_path: Path) -> 
 )
 def test_weights_that_cannot_be(setting: str, says: str) -> None:
     with pytest.raises(UsageError, match=says) as caught:
-        class_weights(setting, LABELS, np.array([1, 1, 1]))
+        read_class_weights(setting, LABELS)
     assert "\n" not in str(caught.value)
 
 

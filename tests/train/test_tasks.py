@@ -26,7 +26,9 @@ from earmark.predict.classifier import Classifier
 from earmark.runs.results import results_table
 from earmark.store.usable import UsableClips
 from earmark.tasks import Task, sigmoid
-from earmark.train.losses import LabelsLoss, NumberLoss, label_weights
+from earmark.tasks.multi_label_loss import LabelsLoss, label_weights
+from earmark.tasks.regression_loss import NumberLoss
+from earmark.train.losses import StepLoss, read_class_weights
 from tests.tiny import ARCHITECTURES, RATE_HZ, overrides, tone
 from tests.train.small import make_trainer, usable, write_clips
 
@@ -38,7 +40,7 @@ LABELS = list(TONES_HZ)
 
 
 def labels_loss(logits: list[float], labels: list[float], **settings: Any) -> float:
-    return float(LabelsLoss(**settings).of_clips(torch.tensor([logits]), torch.tensor([labels])).sum())
+    return float(LabelsLoss(**settings)(torch.tensor([logits]), torch.tensor([labels])).sum())
 
 
 def test_the_loss_of_several_labels_by_hand() -> None:
@@ -55,9 +57,9 @@ def test_the_loss_of_several_labels_by_hand() -> None:
 def test_rows_that_only_fill_up_count_for_nothing() -> None:
     torch.manual_seed(0)
     logits, labels = torch.randn(3, 2), torch.tensor([[1.0, 0.0], [-100.0, -100.0], [0.0, 0.0]])
-    whole = LabelsLoss()({"logits": logits}, labels)
-    torch.testing.assert_close(whole, LabelsLoss()({"logits": logits[[0, 2]]}, labels[[0, 2]]))
-    loss, numbers = NumberLoss((10.0, 2.0)), torch.tensor([0.5, -100.0])
+    whole = StepLoss(LabelsLoss())({"logits": logits}, labels)
+    torch.testing.assert_close(whole, StepLoss(LabelsLoss())({"logits": logits[[0, 2]]}, labels[[0, 2]]))
+    loss, numbers = StepLoss(NumberLoss((10.0, 2.0))), torch.tensor([0.5, -100.0])
     answers = torch.tensor([[12.0], [1e6]])
     assert float(loss({"logits": answers}, numbers)) == pytest.approx(0.25)  # (12 - 10) / 2 is 0.5 from 0.5
 
@@ -66,10 +68,10 @@ def test_weights_of_labels_even_out_those_with_and_without() -> None:
     targets = np.zeros((1000, 2), dtype=np.float32)
     targets[:100, 0] = 1
     targets[:2, 1] = 1
-    np.testing.assert_allclose(label_weights("balanced", ["a", "b"], targets), [9, 100])  # at most 100
-    np.testing.assert_allclose(label_weights("b=5", ["a", "b"], targets), [1, 5])
+    np.testing.assert_allclose(label_weights(None, ["a", "b"], targets), [9, 100])  # at most 100
+    np.testing.assert_allclose(label_weights({"b": 5}, ["a", "b"], targets), [1, 5])
     with pytest.raises(UsageError, match="no class 'c'"):
-        label_weights("c=5", ["a", "b"], targets)
+        read_class_weights("c=5", ["a", "b"])
 
 
 def build(task: Task, kind: str = "tc_resnet", unit: tuple[float, float] | None = None) -> Any:

@@ -13,8 +13,7 @@ import torch
 from torch.utils.data import Dataset
 
 from earmark.audio.reading import Waveforms
-
-NO_LABEL = -100  # torch's own: what cross_entropy ignores and Trainer does not count
+from earmark.tasks.task import NO_LABEL
 
 
 class TrainingClips(Dataset[dict[str, torch.Tensor]]):

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import math
-from collections.abc import Sequence
 from typing import Any
 
 # how pandas, numpy, Python, R, SQL and Excel write a missing value; "none" in small letters is a word

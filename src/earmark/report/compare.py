@@ -16,7 +16,6 @@ import numpy as np
 
 from earmark.clips.clip import Clip
 from earmark.errors import DataError, UsageError
-from earmark.tasks.label_lists import join_labels
 from earmark.report.verdict import p_text, p_title, verdict
 from earmark.runs.folder import RunFolder
 from earmark.runs.predictions import SPLITS, Predictions, read_predictions, splits_in

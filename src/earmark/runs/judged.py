@@ -16,7 +16,6 @@ from earmark.io.atomic import writing
 from earmark.io.csv_rows import csv_row
 from earmark.io.atomic import writing
 from earmark.io.csv_rows import csv_row
-from earmark.tasks.label_lists import join_labels
 from earmark.runs.folder import RunFolder
 from earmark.runs.split_record import how_many_trained_on
 from earmark.scoring.decide import summary_line

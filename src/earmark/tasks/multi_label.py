@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from earmark.tasks.calibration import WindowLogits
     from earmark.tasks.decision import Decision, Prediction, WantedThresholds
     from earmark.tasks.figures import Figures
+    from earmark.tasks.linear_fits import FittedHead
 
 _TINY = float(np.finfo(np.float32).tiny)
 _HALF = 0.5
@@ -60,6 +61,44 @@ class MultiLabel(Task):
         for row, label in enumerate(labels):
             there[row, [index[name] for name in (label if isinstance(label, tuple) else (str(label),))]] = 1
         return there
+
+    def class_weights(
+        self, given: Mapping[str, float] | None, labels: Sequence[str], targets: np.ndarray, *, even: bool
+    ) -> np.ndarray:
+        """Return what a clip with each label counts for, against one without it."""
+        from earmark.tasks.multi_label_loss import label_weights
+
+        return label_weights(given, labels, targets)
+
+    def loss(
+        self,
+        *,
+        label_smoothing: float,
+        focal_gamma: float,
+        class_weights: torch.Tensor | None,
+        unit: tuple[float, float] | None,
+    ) -> Callable[[torch.Tensor, torch.Tensor], torch.Tensor]:
+        """Return the binary cross-entropy."""
+        from earmark.tasks.multi_label_loss import LabelsLoss
+
+        return LabelsLoss(label_smoothing, focal_gamma, class_weights)
+
+    def fit_linear(
+        self,
+        embeddings: np.ndarray,
+        targets: np.ndarray,
+        labels: Sequence[str],
+        folds: Callable[[], Sequence[str]],
+        *,
+        balanced: bool,
+        seed: int,
+    ) -> tuple[np.ndarray, np.ndarray, FittedHead]:
+        """Fit a logistic regression for each label."""
+        from earmark.tasks.linear_fits import fit_labels, warn_of_labels_everywhere
+
+        warn_of_labels_everywhere(targets, labels)
+        weights = self.class_weights(None, labels, targets, even=False) if balanced else None
+        return fit_labels(embeddings, targets, folds(), positive_weights=weights)
 
     def scores(self, logits: np.ndarray) -> np.ndarray:
         """Return the probability of each label."""

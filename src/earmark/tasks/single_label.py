@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from earmark.tasks.calibration import WindowLogits
     from earmark.tasks.decision import Decision, Prediction, WantedThresholds
     from earmark.tasks.figures import Figures
+    from earmark.tasks.linear_fits import FittedHead
 
 _TINY = float(np.finfo(np.float32).tiny)
 
@@ -50,6 +51,42 @@ class SingleLabel(Task):
         """Return class indices, int64 (N,)."""
         index = {name: i for i, name in enumerate(classes)}
         return np.array([index[label[0] if isinstance(label, tuple) else str(label)] for label in labels], np.int64)
+
+    def class_weights(
+        self, given: Mapping[str, float] | None, labels: Sequence[str], targets: np.ndarray, *, even: bool
+    ) -> np.ndarray:
+        """Return weights that are 1 on average over the clips that are trained on."""
+        from earmark.tasks.single_label_loss import class_weights
+
+        return class_weights(given, labels, np.bincount(targets, minlength=len(labels)), even=even)
+
+    def loss(
+        self,
+        *,
+        label_smoothing: float,
+        focal_gamma: float,
+        class_weights: torch.Tensor | None,
+        unit: tuple[float, float] | None,
+    ) -> Callable[[torch.Tensor, torch.Tensor], torch.Tensor]:
+        """Return the cross-entropy."""
+        from earmark.tasks.single_label_loss import ClassLoss
+
+        return ClassLoss(label_smoothing, focal_gamma, class_weights)
+
+    def fit_linear(
+        self,
+        embeddings: np.ndarray,
+        targets: np.ndarray,
+        labels: Sequence[str],
+        folds: Callable[[], Sequence[str]],
+        *,
+        balanced: bool,
+        seed: int,
+    ) -> tuple[np.ndarray, np.ndarray, FittedHead]:
+        """Fit a multinomial logistic regression."""
+        from earmark.tasks.linear_fits import fit_classes
+
+        return fit_classes(embeddings, targets, balanced=balanced, seed=seed)
 
     def scores(self, logits: np.ndarray) -> np.ndarray:
         """Return probabilities that add up to 1."""

@@ -9,7 +9,7 @@ Shapes: N clips, W windows of a clip, C classes; C is 1 in a regression.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import numpy as np
@@ -23,9 +23,11 @@ if TYPE_CHECKING:
     from earmark.tasks.calibration import WindowLogits
     from earmark.tasks.decision import Decision, Prediction, WantedThresholds
     from earmark.tasks.figures import Figures
+    from earmark.tasks.linear_fits import FittedHead
 
 # a class name, the names of all labels of a clip (none is possible), or a number
 Label = str | tuple[str, ...] | float
+NO_LABEL = -100  # torch's own, of a row that only fills up a batch: its loss is 0, and Trainer does not count it
 
 
 class LabelText(Protocol):
@@ -113,6 +115,68 @@ class Task(ABC):
     def unit(self, targets: np.ndarray) -> tuple[float, float] | None:
         """Return mean and deviation of numbers (N,) that are learned in deviations; ``None`` if they are not."""
         return None
+
+    # ---------------------------------------------------------------- training
+
+    def class_weights(
+        self, given: Mapping[str, float] | None, labels: Sequence[str], targets: np.ndarray, *, even: bool
+    ) -> np.ndarray:
+        """Return what a clip of each class counts for, float64 (C,).
+
+        Args:
+            given: weights by class, 1 for others; ``None`` for balanced ones.
+            labels: C class names.
+            targets: of the training clips.
+            even: whether a sampler shows each class equally often, whatever its clips.
+        """
+        return np.ones(len(labels))
+
+    def loss(
+        self,
+        *,
+        label_smoothing: float,
+        focal_gamma: float,
+        class_weights: torch.Tensor | None,
+        unit: tuple[float, float] | None,
+    ) -> Callable[[torch.Tensor, torch.Tensor], torch.Tensor]:
+        """Return the loss of clips: from logits (B, C) and targets to float32 (B,), 0 where the target is NO_LABEL.
+
+        Args:
+            label_smoothing: from 0 to below 1.
+            focal_gamma: 0 or more.
+            class_weights: of :meth:`class_weights`; ``None`` for 1 each.
+            unit: of :meth:`unit`: logits are in the unit of the numbers, targets in deviations.
+        """
+        from earmark.tasks.regression_loss import NumberLoss
+
+        return NumberLoss(unit or (0.0, 1.0))
+
+    def fit_linear(
+        self,
+        embeddings: np.ndarray,
+        targets: np.ndarray,
+        labels: Sequence[str],
+        folds: Callable[[], Sequence[str]],
+        *,
+        balanced: bool,
+        seed: int,
+    ) -> tuple[np.ndarray, np.ndarray, FittedHead]:
+        """Fit a linear map from embeddings to logits.
+
+        Args:
+            embeddings: of N clips, float64 (N, D).
+            targets: of :meth:`targets`.
+            labels: C class names.
+            folds: returns the fold of each clip.
+            balanced: whether every class counts the same, however many clips it has.
+            seed: of what is drawn.
+
+        Returns:
+            ``(weights, bias, fitted)``: float64 (C, D) and (C,), for embeddings as they come.
+        """
+        from earmark.tasks.linear_fits import fit_number
+
+        return fit_number(embeddings, targets, folds())
 
     # ---------------------------------------------------------------- scores
 

@@ -1,7 +1,7 @@
 """``--few_shot``: the head of a model by a regression on embeddings, in seconds instead of epochs.
 
 The embeddings of a pretrained model (:mod:`earmark.models.embedding`) are computed once; what the regression finds
-(:mod:`earmark.train.linear_fits`) is put into the model's own head, so the saved model is a checkpoint like any other.
+(:mod:`earmark.tasks.linear_fits`) is put into the model's own head, so the saved model is a checkpoint like any other.
 
 Shapes: N clips, D width of an embedding, C classes or labels; C is 1 for a number.
 """
@@ -24,8 +24,9 @@ from earmark.scoring.table import score_table
 from earmark.store.usable import UsableClips
 from earmark.tasks import Task
 from earmark.text import and_more
-from earmark.train.linear_fits import FittedHead, fit_classes, fit_labels, fit_number
 from earmark.train.losses import label_weights
+from earmark.tasks import pool
+from earmark.tasks.linear_fits import FittedHead
 
 if TYPE_CHECKING:
     from earmark.models.build_model import AudioModel
@@ -34,7 +35,6 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _FOLDS = 5
-_NAMED = 3  # labels in a warning
 
 
 def check_head(audio: AudioModel) -> None:
@@ -66,7 +66,16 @@ def fit_few_shot(audio: AudioModel, args: EarmarkTrainingArguments, clips: Usabl
     """
     model = audio.model.to(args.device)
     embeddings = _before_linear(model, _embeddings(audio, args, clips))
-    weights, bias, fitted = _FITS[audio.task](audio, args, clips, embeddings)
+    weights, bias, fitted = audio.task.fit_linear(
+        embeddings,
+        targets_of(clips.table, audio.labels, audio.task),
+        audio.labels,
+        lambda: _folds(args, clips),
+        balanced=args.class_weights == "balanced",
+        seed=args.seed,
+    )
+    if (unit := model.forward.unit) is not None:  # the head answers in deviations until it is saved
+        weights, bias = weights / unit[1], (bias - unit[0]) / unit[1]
     put_into_head(model, weights, bias)
     figure = fitted.cross_validated
     logger.info(
@@ -78,48 +87,6 @@ def fit_few_shot(audio: AudioModel, args: EarmarkTrainingArguments, clips: Usabl
         "" if figure is None else f", {fitted.title} {figure:.4f} across folds of these clips",
     )
     return fitted
-
-
-_Fitted = tuple[np.ndarray, np.ndarray, FittedHead]  # weights (C, D), bias (C,), how
-
-
-def _fit_classes(
-    audio: AudioModel, args: EarmarkTrainingArguments, clips: UsableClips, embeddings: np.ndarray
-) -> _Fitted:
-    targets = targets_of(clips.table, audio.labels)
-    return fit_classes(embeddings, targets, balanced=_is_balanced(args), seed=args.seed)
-
-
-def _fit_labels(
-    audio: AudioModel, args: EarmarkTrainingArguments, clips: UsableClips, embeddings: np.ndarray
-) -> _Fitted:
-    labels = audio.labels
-    targets = targets_of(clips.table, labels, audio.task)
-    everywhere = [labels[i] for i in np.flatnonzero(np.all(targets, axis=0))]
-    if everywhere:
-        logger.warning(
-            "few shot: every training clip has %s, so its probability is %.3f for any clip. Add clips without it.",
-            and_more(list(map(repr, everywhere)), _NAMED, " and "),
-            (len(targets) + 1) / (len(targets) + 2),
-        )
-    weights = label_weights("balanced", labels, targets) if _is_balanced(args) else None
-    return fit_labels(embeddings, targets, _folds(args, clips), positive_weights=weights)
-
-
-def _fit_number(
-    audio: AudioModel, args: EarmarkTrainingArguments, clips: UsableClips, embeddings: np.ndarray
-) -> _Fitted:
-    numbers = targets_of(clips.table, audio.labels, audio.task)
-    weights, bias, fitted = fit_number(embeddings, numbers, _folds(args, clips))
-    mean, deviation = audio.model.forward.unit  # the head answers in deviations until it is saved
-    return weights / deviation, (bias - mean) / deviation, fitted
-
-
-_FITS = {Task.SINGLE_LABEL: _fit_classes, Task.MULTI_LABEL: _fit_labels, Task.REGRESSION: _fit_number}
-
-
-def _is_balanced(args: EarmarkTrainingArguments) -> bool:
-    return bool(args.class_weights == "balanced")
 
 
 def _folds(args: EarmarkTrainingArguments, clips: UsableClips) -> list[str]:
@@ -139,9 +106,7 @@ def _embeddings(audio: AudioModel, args: EarmarkTrainingArguments, clips: Usable
         device=args.device,
         what="embedding",
     )
-    counts = np.diff([*windows.starts, len(rows)])
-    means: np.ndarray = np.add.reduceat(rows.astype(np.float64), windows.starts, axis=0) / counts[:, None]
-    return means
+    return pool(rows, windows.starts)
 
 
 def _before_linear(model: Any, embeddings: np.ndarray) -> np.ndarray:

@@ -10,9 +10,9 @@ from transformers import TrainerState
 
 from earmark.models.build_model import AudioModel
 from earmark.runs.folder import RunFolder, read_json
+from earmark.tasks.linear_fits import FittedHead
 from earmark.train.arguments import EarmarkTrainingArguments
 from earmark.train.augmentation import AugmentationSounds
-from earmark.train.linear_fits import FittedHead
 from earmark.train.recipe import global_batch_size
 
 

@@ -15,12 +15,12 @@ from earmark.errors import EarmarkError, OutputError, Stopped, first_line
 from earmark.scoring.diagnosis import Schedule
 from earmark.store.waveforms import default_store_root
 from earmark.text import counted, every
+from earmark.tasks.linear_fits import FittedHead
 from earmark.train.augmentation import AugmentationSounds
 from earmark.train.callbacks import stopped_early, why_stopped_early
 from earmark.train.checkpoints import set_aside_later
 from earmark.train.few_shot import fit_few_shot
 from earmark.train.finished import FinishedTraining
-from earmark.train.linear_fits import FittedHead
 from earmark.train.plan import Plan
 from earmark.train.prepared_data import PreparedData
 from earmark.train.recipe import global_batch_size, is_wav2vec2_base, warn_of_collapse

@@ -5,6 +5,7 @@ Shapes: N clips, D width of an embedding, C classes or labels; C is 1 for a numb
 
 from __future__ import annotations
 
+import logging
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -18,8 +19,11 @@ from sklearn.model_selection import StratifiedKFold, cross_validate
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from earmark.tasks import sigmoid
 from earmark.tasks.multi_label_figures import compute_multi_label
+from earmark.tasks.pooling import sigmoid
+from earmark.text import and_more
+
+logger = logging.getLogger(__name__)
 
 _STRENGTHS = tuple(10.0**power for power in (-4, -3, -2, -1, 0, 1))  # of scikit-learn's C: the inverse of the penalty
 _WITHOUT_FOLDS = 0.1  # if no class has two clips
@@ -153,6 +157,17 @@ def fit_labels(
         len(there), strength, figure, "a logistic regression for each label", "mean_average_precision", "mAP"
     )
     return *_solve_raw(solve, embeddings, there, strength), fitted
+
+
+def warn_of_labels_everywhere(targets: np.ndarray, labels: Sequence[str]) -> None:
+    """Warn of labels that every clip has, from targets (N, C)."""
+    everywhere = [repr(labels[i]) for i in np.flatnonzero(np.all(targets, axis=0)).tolist()]
+    if everywhere:
+        logger.warning(
+            "few shot: every training clip has %s, so its probability is %.3f for any clip. Add clips without it.",
+            and_more(everywhere, 3, " and "),
+            (len(targets) + 1) / (len(targets) + 2),
+        )
 
 
 def fit_number(
