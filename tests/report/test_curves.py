@@ -5,8 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from earmark.report.curves import class_histograms, learning_curves, reliability, score_histograms
+from earmark.report.curves import learning_curves
+from earmark.stats.curves import class_histograms, reliability, score_histograms
 from earmark.stats.uncertainty import calibration_error
+from earmark.tasks import SINGLE_LABEL
 
 
 def test_the_calibration_curve_and_the_calibration_error_are_of_one_kind() -> None:
@@ -38,7 +40,7 @@ def test_curves_of_training_leave_out_what_is_not_finite_and_keep_the_end() -> N
         {"epoch": 1.0, "eval_loss": None},
         {"epoch": 0.5, "eval_accuracy": 0.5},
     ]
-    (loss,) = learning_curves(history)
+    (loss,) = learning_curves(history, SINGLE_LABEL)
     assert loss["title"] == "Loss"
     ((name, points),) = [(curve["name"], curve["points"]) for curve in loss["curves"]]
     assert name == "training"

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from earmark.report.examples import MISTAKES, choose
+from earmark.tasks.report_section import MISTAKES
+from earmark.tasks.single_label_section import choose
 
 
 def scores(answers: list[int], confidence: list[float], classes: int) -> np.ndarray:

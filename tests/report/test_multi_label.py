@@ -12,13 +12,13 @@ import pytest
 from sklearn.metrics import auc, precision_recall_curve
 
 from earmark.clips.clip import Clip, ClipTable
-from earmark.report.curves import label_histograms, precision_recall
-from earmark.report.examples import MISTAKES, ROOM, choose_of_labels
-from earmark.report.multi_label import confused_pairs, labels_of_split
-from earmark.report.report_page import ReportFacts, Scored, write_report
+from earmark.report.report_page import ReportFacts, Scored, split_content, write_report
 from earmark.runs.judged import judge
+from earmark.stats.curves import label_histograms, precision_recall
 from earmark.tasks import Task
 from earmark.tasks.decision import NEVER, Decision
+from earmark.tasks.multi_label_section import choose_of_labels, confused_pairs
+from earmark.tasks.report_section import MISTAKES, ROOM
 from tests.audit.test_run import write
 from tests.browser import MUDDLED, NAMELESS, needs_browser, opened
 from tests.tiny import RATE_HZ, tone
@@ -60,7 +60,7 @@ def test_the_interval_of_whole_clips_is_over_groups() -> None:
     widths = []
     for table in (clips, [replace(clip, group=None) for clip in clips]):
         judged = judge(logits, ClipTable(table, "here"), ["high"], decision=Decision(task=Task.MULTI_LABEL))
-        low, high = labels_of_split("test", judged, np.ones(400), "tape")["exact_match_interval"]
+        low, high = split_content("test", judged, np.ones(400), "tape")["exact_match_interval"]
         widths.append(high - low)
     assert widths[0] / widths[1] == pytest.approx(20**0.5, rel=0.1)
 
@@ -243,7 +243,7 @@ def test_pairs_are_those_that_go_together_more_often_than_elsewhere() -> None:
 
 def test_what_the_page_counts_is_what_the_figures_say(tmp_path: Path) -> None:
     one = scored(tmp_path, "test")
-    content = labels_of_split("test", one.judged, one.durations_s, None)
+    content = split_content("test", one.judged, one.durations_s, None)
     hostile, figures = content["of_label"][1], content["figures"]["per_label"][HOSTILE]
     assert (hostile["alarm"], hostile["miss"]) == (3, 0)
     assert figures["precision"] == pytest.approx(10 / 13)

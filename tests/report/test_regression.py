@@ -10,13 +10,14 @@ import numpy as np
 import pytest
 
 from earmark.clips.clip import Clip, ClipTable
-from earmark.report.curves import errors_histogram, learning_curves
-from earmark.report.examples import MISTAKES, ROOM, choose_of_numbers
-from earmark.report.regression import MOST_POINTS, numbers_of_split
-from earmark.report.report_page import ReportFacts, Scored, write_report
+from earmark.report.curves import learning_curves
+from earmark.report.report_page import ReportFacts, Scored, split_content, write_report
 from earmark.runs.judged import judge
-from earmark.tasks import Task
+from earmark.stats.curves import errors_histogram
+from earmark.tasks import REGRESSION, Task
 from earmark.tasks.decision import Decision
+from earmark.tasks.regression_section import MOST_POINTS, choose_of_numbers
+from earmark.tasks.report_section import MISTAKES, ROOM
 from tests.audit.test_run import write
 from tests.browser import MUDDLED, NAMELESS, needs_browser, opened
 from tests.tiny import RATE_HZ, tone
@@ -150,7 +151,7 @@ def test_the_largest_errors_and_clips_from_the_lowest_number_to_the_highest() ->
 def test_points_are_bounded_and_drawn_the_same_each_time() -> None:
     rng = np.random.default_rng(0)
     one = scored(rng.normal(size=5000), rng.normal(size=5000))
-    contents = [numbers_of_split("test", one.judged, one.durations_s, None) for _ in range(2)]
+    contents = [split_content("test", one.judged, one.durations_s, None) for _ in range(2)]
     assert contents[0]["points"] == contents[1]["points"]
     places = [place for _, _, place in contents[0]["points"]]
     assert len(places) == MOST_POINTS
@@ -169,7 +170,7 @@ def test_the_histogram_is_around_0_and_far_errors_do_not_stretch_it() -> None:
 
 def test_losses_of_two_units_are_not_on_one_axis() -> None:
     history = [{"epoch": i, "loss": 1.0 / i, "eval_loss": 900.0, "eval_mae": 1.0} for i in (1, 2)]
-    assert [curve["name"] for curve in learning_curves(history)[0]["curves"]] == ["training"]
+    assert [curve["name"] for curve in learning_curves(history, REGRESSION)[0]["curves"]] == ["training"]
 
 
 def test_a_report_of_many_clips_is_bounded(tmp_path: Path) -> None:

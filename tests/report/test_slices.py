@@ -9,7 +9,8 @@ import pytest
 import soundfile
 
 from earmark.clips.clip import Clip, ClipTable
-from earmark.report.slices import ERROR, slices
+from earmark.report.slices import slices
+from earmark.tasks.report_section import ERROR
 
 
 def table(count: int, **columns: list[object]) -> ClipTable:

@@ -27,7 +27,6 @@ from earmark.batch.dataset import TrainingClips, rows_and_labels
 from earmark.batch.sample_functions import SampleFunction, function_seed
 from earmark.settings.augmentation_flags import Augmentation
 from earmark.sources.sounds import Sounds
-from earmark.text import counted
 from earmark.tasks.task import NO_LABEL
 from earmark.text import counted
 

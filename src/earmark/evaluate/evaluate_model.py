@@ -39,8 +39,6 @@ from earmark.settings.config_files import resolved_config
 from earmark.settings.evaluation_flags import EvaluateOptions
 from earmark.store.scan import write_bad_audio
 from earmark.store.usable import keep_usable
-from earmark.tasks import Task, find_task
-from earmark.text import counted
 from earmark.tasks import find_task
 from earmark.text import counted
 

@@ -6,9 +6,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from earmark.tasks.label_lists import join_labels
-from earmark.io.csv_rows import csv_row
-from earmark.io.csv_rows import csv_row
 from earmark.formats.delimited import read_delimited
 from earmark.formats.format import Format, Rows, RowSettings, Wanted, Writer, score_text, seconds_text
 from earmark.formats.results import Segment, Window

@@ -19,13 +19,9 @@ from earmark.errors import DataError, UsageError
 from earmark.report.verdict import p_text, p_title, verdict
 from earmark.runs.folder import RunFolder
 from earmark.runs.predictions import SPLITS, Predictions, read_predictions, splits_in
-from earmark.stats.paired import Compared, Estimate, Paired, holm
+from earmark.stats.paired import Estimate, Paired, holm
 from earmark.stats.uncertainty import Units
 from earmark.tasks import Task
-from earmark.tasks.label_lists import join_labels
-from earmark.tasks.multi_label_comparison import compare_labels
-from earmark.tasks.regression_comparison import compare_numbers
-from earmark.tasks.single_label_comparison import compare_classes
 from earmark.text import counted, markdown_table
 
 _NAMED = 3
@@ -37,7 +33,6 @@ TITLES = {
     "mae": "MAE",
     "rmse": "RMSE",
 }
-BETTER = {Task.SINGLE_LABEL: "is right", Task.MULTI_LABEL: "has all right", Task.REGRESSION: "is nearer"}
 
 
 @dataclass(frozen=True)
@@ -94,12 +89,9 @@ class Comparison:
     def about(self) -> str:
         """Clips, and what their labels are, in words."""
         head = f"{self.split}: {counted(len(self.clips), 'clip')}"
-        if self.task is Task.REGRESSION:
-            return f"{head}, MAE of always answering the median {self.figure(self.trivial['mae'])}"
-        if self.task is Task.MULTI_LABEL:
-            knowing_nothing = self.figure(self.trivial["mean_average_precision"])
-            return f"{head}, {counted(len(self.labels), 'label')}, mAP of knowing nothing {knowing_nothing}"
-        return f"{head}, {counted(len(self.labels), 'class')}, majority rate {self.figure(self.trivial['accuracy'])}"
+        (name, value), *_ = self.trivial.items()
+        classes = f", {self.task.counted_labels(len(self.labels))}" if self.labels else ""
+        return f"{head}{classes}, {self.task.trivial_titles[name]} {self.figure(value)}"
 
     def summary(self) -> str:
         """Tables for a terminal."""
@@ -107,7 +99,7 @@ class Comparison:
         lines: list[tuple[str, ...]] = [("Run", *(head for name in first.figures for head in (TITLES[name], "95 %")))]
         for run in self.runs:
             lines.append((run.name, *(cell for of in run.figures.values() for cell in self.cells(of))))
-        better = BETTER[self.task]
+        better = self.task.better
         heads = [head for name in self.pairs[0].differences for head in (TITLES[name], "95 %")]
         against: list[tuple[str, ...]] = [
             (
@@ -135,7 +127,7 @@ class Comparison:
 
     def figure(self, value: float, sign: str = "") -> str:
         """A share, or a number in its unit, as tables have it."""
-        return f"{value:{sign}.4g}" if self.task is Task.REGRESSION else f"{value:{sign}.4f}"
+        return f"{value:{sign}{self.task.digits}}"
 
     def cells(self, of: Estimate, sign: str = "") -> tuple[str, str]:
         """A figure or difference and its interval, as tables have them; ``sign`` is ``"+"`` for differences."""
@@ -167,12 +159,13 @@ def compare_runs(folders: Sequence[str], split: str | None = None) -> Comparison
     split = split or _common_split(folders)
     read = [_predictions(Path(folder), split) for folder in folders]
     read = [_like_first(folder, one, folders[0], read[0]) for folder, one in zip(folders, read, strict=True)]
-    if read[0].task is Task.SINGLE_LABEL:
-        read = _numbered(read)
+    read = _numbered(read)
     first, names = read[0], _names(folders)
     units, notes = _units(names, read)
     notes = [*_trained_on(names, read), *notes]
-    compared, trivial = _compared(read, units)
+    compared, trivial = read[0].task.compare(
+        first.targets, [(one.scores, one.answers) for one in read], first.labels, units
+    )
     runs = [
         Run(name, one.answers, one.scores, figures, of_labels)
         for name, one, figures, of_labels in zip(names, read, compared.figures, compared.of_labels, strict=True)
@@ -303,7 +296,7 @@ def _like_first(folder: str, read: Predictions, first_folder: str, first: Predic
     differs = (targets != first.targets).reshape(len(order), -1).any(axis=1)
     if differs.any():
         row = int(differs.argmax())
-        here, there = (_in_words(read, of) for of in (targets[row], first.targets[row]))
+        here, there = (read.task.target_text(of, read.labels) for of in (targets[row], first.targets[row]))
         raise DataError(
             f"{folder}: {first.clips[row].source} is labelled {here} here and {there} in {first_folder}; "
             "evaluate both on the same data"
@@ -311,12 +304,6 @@ def _like_first(folder: str, read: Predictions, first_folder: str, first: Predic
     clips = [read.clips[row] for row in order]
     answers, scores, trained_on = (of[order] for of in (read.answers, read.scores, read.trained_on))
     return replace(read, clips=clips, targets=targets, answers=answers, scores=scores, trained_on=trained_on)
-
-
-def _in_words(read: Predictions, target: np.ndarray) -> str:
-    if read.task is Task.MULTI_LABEL:
-        return repr(join_labels([label for label, there in zip(read.labels, target, strict=True) if there]))
-    return f"{target:.6g}" if read.task is Task.REGRESSION else repr(target)
 
 
 def _name(clip: Clip) -> str:
@@ -382,29 +369,10 @@ def _units(names: Sequence[str], read: Sequence[Predictions]) -> tuple[Units, li
 
 
 def _numbered(read: Sequence[Predictions]) -> list[Predictions]:
-    """Of single labels the same, with the numbers of classes in place of their names."""
-    labels = sorted({label for one in read for label in (*one.targets, *one.answers)})
-    number = {label: i for i, label in enumerate(labels)}
+    """Return the same with targets and answers as numbers, if they are names."""
+    task = read[0].task
+    labels, numbers = task.as_numbers([(one.targets, one.answers) for one in read], read[0].labels)
     return [
-        replace(
-            one,
-            labels=labels,
-            targets=np.array([number[label] for label in one.targets]),
-            answers=np.array([number[label] for label in one.answers]),
-        )
-        for one in read
+        replace(one, labels=labels, targets=targets, answers=answers)
+        for one, (targets, answers) in zip(read, numbers, strict=True)
     ]
-
-
-def _compared(read: Sequence[Predictions], units: Units) -> tuple[Compared, dict[str, float]]:
-    """Figures and differences, and what a model gets that knows nothing."""
-    task, targets, answers = read[0].task, read[0].targets, [one.answers for one in read]
-    if task is Task.SINGLE_LABEL:
-        majority = float(np.bincount(targets).max() / len(targets))
-        return compare_classes(targets, answers, len(read[0].labels), units), {"accuracy": majority}
-    if task is Task.MULTI_LABEL:
-        shares = targets.mean(axis=0)
-        prevalence = float(shares[shares > 0].mean()) if shares.any() else 0.0
-        found = compare_labels(targets, [(one.scores, one.answers) for one in read], units)
-        return found, {"mean_average_precision": prevalence}
-    return compare_numbers(targets, answers, units), {"mae": float(np.abs(targets - np.median(targets)).mean())}

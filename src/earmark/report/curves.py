@@ -1,4 +1,4 @@
-"""Numbers behind the page's curves: how sure answers are, how right they are, and how training went."""
+"""Numbers behind the curves of a training."""
 
 from __future__ import annotations
 
@@ -6,119 +6,26 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
+from earmark.tasks import Task
 
-from earmark.stats.uncertainty import proportion_interval
-
-_BINS = 20
-_RELIABILITY_BINS = 15  # those of the calibration error
-_RECALLS = 100
-_ERROR_BINS = 25  # an odd number: one in the middle
 _POINTS = 400  # of a curve: more than a screen shows
 
 
-def score_histograms(probabilities: np.ndarray, targets: np.ndarray) -> dict[str, list[int]]:
-    """How probable the answers were, over 20 equal bins from 0 to 1: of right and of wrong answers."""
-    confidence, right = probabilities.max(axis=1), probabilities.argmax(axis=1) == targets
-    return {"right": _counts(confidence[right]), "wrong": _counts(confidence[~right])}
-
-
-def class_histograms(probabilities: np.ndarray, targets: np.ndarray) -> list[dict[str, list[int]]]:
-    """Each class's probability, over 20 equal bins: for its own clips and for those of other classes."""
-    return [label_histograms(probabilities[:, i], targets == i) for i in range(probabilities.shape[1])]
-
-
-def _counts(values: np.ndarray) -> list[int]:
-    counts: list[int] = np.histogram(values, _BINS, range=(0, 1))[0].tolist()
-    return counts
-
-
-def label_histograms(probability: np.ndarray, there: np.ndarray) -> dict[str, list[int]]:
-    """A label's probability (N,), over 20 equal bins: for clips with it and for clips without, bool (N,)."""
-    return {"own": _counts(probability[there]), "others": _counts(probability[~there])}
-
-
-def reliability(probabilities: np.ndarray, targets: np.ndarray) -> list[dict[str, float | int]]:
-    """The calibration curve: of each bin with clips, its mean probability, its accuracy with interval, its clips."""
-    return binary_reliability(probabilities.max(axis=1), probabilities.argmax(axis=1) == targets)
-
-
-def binary_reliability(confidence: np.ndarray, right: np.ndarray) -> list[dict[str, float | int]]:
-    """:func:`reliability` of probabilities (N,) that something is so, against whether it is, bool (N,)."""
-    bins = np.minimum((confidence * _RELIABILITY_BINS).astype(int), _RELIABILITY_BINS - 1)
-    points: list[dict[str, float | int]] = []
-    for number in np.unique(bins):
-        inside = bins == number
-        interval = proportion_interval(int(right[inside].sum()), int(inside.sum()))
-        points.append(
-            {
-                "probability": round(float(confidence[inside].mean()), 4),
-                "accuracy": round(float(right[inside].mean()), 4),
-                "low": round(interval.low, 4),
-                "high": round(interval.high, 4),
-                "clips": int(inside.sum()),
-            }
-        )
-    return points
-
-
-def precision_recall(probability: np.ndarray, there: np.ndarray) -> list[list[float]]:
-    """Precision over recall as a label's threshold falls.
-
-    Args:
-        probability: of the label, float (N,).
-        there: clips with it, bool (N,).
-
-    Returns:
-        ``[[recall, precision], ...]`` from the highest probability down, at most 102 points; empty where no clip has
-        the label.
-    """
-    if not there.any():
-        return []
-    order = np.argsort(-probability, kind="stable")
-    falling, hits = probability[order], np.cumsum(there[order])
-    last = np.flatnonzero(np.append(falling[1:] < falling[:-1], True))  # clips of one probability come together
-    recall, precision = hits[last] / hits[-1], hits[last] / (last + 1)
-    kept = np.unique([0, *np.searchsorted(recall, np.linspace(0, 1, _RECALLS + 1))])
-    return [[round(float(recall[i]), 4), round(float(precision[i]), 4)] for i in kept]
-
-
-def errors_histogram(errors: np.ndarray) -> dict[str, Any]:
-    """Errors (N,) over 25 equal bins around 0.
-
-    Returns:
-        ``{"counts", "reach", "beyond"}``: the bins go from ``-reach`` to ``reach``; the outer ones hold the ``beyond``
-        clips with larger errors too, at most one in a hundred.
-    """
-    sizes = np.abs(errors)
-    reach, largest = float(np.quantile(sizes, 0.99)), float(sizes.max())
-    if largest <= 1.5 * reach or reach == 0:
-        reach = largest or 1.0
-    counts = np.histogram(np.clip(errors, -reach, reach), _ERROR_BINS, range=(-reach, reach))[0]
-    return {"counts": counts.tolist(), "reach": float(f"{reach:.4g}"), "beyond": int((sizes > reach).sum())}
-
-
-def learning_curves(history: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+def learning_curves(history: Sequence[Mapping[str, Any]], task: Task) -> list[dict[str, Any]]:
     """Curves over the epochs, in groups that share an axis.
 
     Args:
         history: entries of ``history.json``.
+        task: task of the model.
 
     Returns:
         ``{"title", "axis", "curves": [{"name", "points": [[epoch, value], ...]}]}``, without empty ones; ``axis``
         names the values.
     """
-    # numbers are learned in deviations from their mean and validated in their own unit: no axis for both
-    of_numbers = any("eval_mae" in entry for entry in history)
     groups = {
-        "Loss": {"training": "loss", **({} if of_numbers else {"validation": "eval_loss"})},
-        "Validation": {
-            "accuracy": "eval_accuracy",
-            "mAP": "eval_mean_average_precision",
-            "macro-F1": "eval_macro_f1",
-            "MAE": "eval_mae",
-            "RMSE": "eval_rmse",
-        },
+        # numbers are learned in deviations from their mean and validated in their own unit: no axis for both
+        "Loss": {"training": "loss", **({"validation": "eval_loss"} if task.has_classes else {})},
+        "Validation": {name: f"eval_{metric}" for metric, name in task.curves.items()},
         "Learning rate": {"learning rate": "learning_rate"},
     }
     found = []

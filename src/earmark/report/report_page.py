@@ -13,20 +13,17 @@ import numpy as np
 
 from earmark import pages
 from earmark.io.atomic import writing
-from earmark.report.curves import class_histograms, learning_curves, reliability, score_histograms
-from earmark.report.examples import choose, heard
-from earmark.report.multi_label import labels_of_split
-from earmark.report.regression import numbers_of_split
+from earmark.report.curves import learning_curves
+from earmark.report.examples import heard
 from earmark.report.slices import slices
 from earmark.runs.folder import RunFolder, read_json
 from earmark.runs.judged import Judged
 from earmark.scoring.decide import summary_line
-from earmark.tasks import Task, softmax
+from earmark.tasks.report_section import ScoredClips
 
 logger = logging.getLogger(__name__)
 
 SHARED = [Path(__file__).with_name(name) for name in ("report.css", "report.js", "report_top.html", "report_end.html")]
-_MOST_LIKELY = 3  # classes named for a clip
 
 
 @dataclass(frozen=True)
@@ -72,18 +69,13 @@ def write_report(path: Path, facts: ReportFacts, splits: Mapping[str, Scored]) -
         OutputError: the file cannot be written.
     """
     task = next(iter(splits.values())).judged.task
-    template, split_content = {
-        Task.SINGLE_LABEL: ("report.html", _classes_of_split),
-        Task.MULTI_LABEL: ("multi_label.html", labels_of_split),
-        Task.REGRESSION: ("regression.html", numbers_of_split),
-    }[task]
     content = {
         "title": facts.title,
         "written": datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
         "model": {name: str(value) for name, value in facts.model.items()},
         "settings": {name: str(value) for name, value in facts.settings.items() if value is not None},
         "environment": _flat(facts.environment),
-        "curves": learning_curves(facts.history),
+        "curves": learning_curves(facts.history, task),
         "warnings": list(facts.warnings),
         "splits": {
             name: split_content(name, scored.judged, scored.durations_s, facts.group_column)
@@ -91,7 +83,7 @@ def write_report(path: Path, facts: ReportFacts, splits: Mapping[str, Scored]) -
         },
     }
     with writing(path) as stream:
-        stream.write(pages.render(Path(__file__).with_name(template), content, SHARED))
+        stream.write(pages.render(Path(__file__).with_name(task.report_template), content, SHARED))
     return path
 
 
@@ -107,46 +99,29 @@ def _flat(environment: Mapping[str, Any]) -> dict[str, str]:
     return {name: str(value) for name, value in {**others, **packages}.items()}
 
 
-def _classes_of_split(name: str, judged: Judged, durations_s: np.ndarray, group_column: str | None) -> dict[str, Any]:
-    probabilities = softmax(judged.logits)
-    chosen = choose(probabilities, judged.targets)
-    columns, notes = slices(judged.table, probabilities.argmax(axis=1) == judged.targets, durations_s, group_column)
+def split_content(name: str, judged: Judged, durations_s: np.ndarray, group_column: str | None) -> dict[str, Any]:
+    """Return the JSON values of a split for the template of its task.
+
+    Args:
+        name: of the split.
+        judged: its N clips.
+        durations_s: their lengths in seconds, float (N,).
+        group_column: what their groups are called.
+    """
+    figures = judged.metrics.to_dict()
+    clips = ScoredClips(judged.targets, judged.logits, judged.labels, judged.decision, judged.units, figures)
+    section = judged.task.section(clips)
+    columns, notes = slices(judged.table, section.measured, durations_s, group_column, section.measure, section.columns)
     for note in notes:
         logger.info("report, %s: %s", name, note)
-    place = {row: number for number, row in enumerate(chosen.rows())}
-    figures = judged.metrics.to_dict()
-    rows, answers = np.nonzero(judged.single_label.confusion)
-    figures.pop("confusion_matrix")
     return {
         "figures": figures,
         "extra": {**judged.extra, **judged.custom},
         "labels": list(judged.labels),
-        "confusion": [
-            [int(i), int(j), int(judged.single_label.confusion[i, j])] for i, j in zip(rows, answers, strict=True)
-        ],
-        "cells": {f"{i},{j}": [place[row] for row in found] for (i, j), found in chosen.cells.items()},
-        "mistakes": [place[row] for row in chosen.mistakes],
-        "examples": heard(
-            name,
-            judged.table,
-            chosen.rows(),
-            lambda row: _answers(judged, probabilities[row], row),
-            judged.trained_on,
-        ),
-        "reliability": reliability(probabilities, judged.targets),
-        "scores": score_histograms(probabilities, judged.targets),
-        "class_scores": class_histograms(probabilities, judged.targets),
+        "decision": summary_line(judged.decision, judged.decided) if judged.decided else "",
+        "examples": heard(name, judged.table, section.rows, section.says, judged.trained_on),
         "slices": columns,
         "notes": notes,
-        "decision": summary_line(judged.decision, judged.decided) if judged.decided else "",
         "predictions": f"predictions_{name}.csv",
-    }
-
-
-def _answers(judged: Judged, probabilities: np.ndarray, row: int) -> dict[str, Any]:
-    """What is said of a clip: its class, and the likeliest ones by probability (C,)."""
-    best = np.argsort(-probabilities, kind="stable")[:_MOST_LIKELY]
-    return {
-        "label": judged.labels[judged.targets[row]],
-        "answers": [[judged.labels[i], round(float(probabilities[i]), 4)] for i in best],
+        **section.values,
     }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import pairwise
@@ -14,8 +14,7 @@ import numpy as np
 
 from earmark.audio.decode import own_rate_hz
 from earmark.clips.clip import ClipTable
-from earmark.stats.uncertainty import Interval, mean_interval, proportion_interval
-from earmark.tasks.figures import higher_is_better
+from earmark.tasks.report_section import ACCURACY, Measure
 from earmark.text import counted
 
 _MOST_VALUES = 24  # of a column that is shown value by value
@@ -34,23 +33,6 @@ class _Column:
     name: str
     values: list[str]
     order: list[str]
-
-
-@dataclass(frozen=True)
-class Measure:
-    """What is told of the clips of a part: the mean of a value that each has.
-
-    Attributes:
-        name: its key in a row, and the metric that the mean is.
-        interval: 95 % interval of the mean of values (M,); ``None`` where there is none.
-    """
-
-    name: str
-    interval: Callable[[np.ndarray], Interval | None]
-
-
-ACCURACY = Measure("accuracy", lambda right: proportion_interval(int(right.sum()), len(right)))
-ERROR = Measure("mae", mean_interval)
 
 
 def slices(
@@ -165,7 +147,7 @@ def _rows(column: _Column, values: np.ndarray, measure: Measure) -> dict[str, An
     shown = list(parts)
     if len(parts) > _MOST_VALUES:
         enough = [name for name in parts if len(parts[name]) >= _FEWEST_CLIPS] or shown
-        sign = 1 if higher_is_better(measure.name) else -1
+        sign = 1 if measure.higher_is_better else -1
         shown = sorted(enough, key=lambda name: (sign * means[name], name))[:_LOWEST]
     overall = float(values.mean())
     rows = []

@@ -10,11 +10,6 @@ from earmark.tasks import Task
 from earmark.text import counted
 
 _LIMIT = 0.05  # a difference with a smaller p counts
-_TESTS = {
-    Task.SINGLE_LABEL: "McNemar's exact test",
-    Task.MULTI_LABEL: "McNemar's exact test",
-    Task.REGRESSION: "Wilcoxon's signed-rank test",
-}
 
 
 def p_text(p: float) -> str:
@@ -24,7 +19,7 @@ def p_text(p: float) -> str:
 
 def p_title(task: Task, units: Units) -> str:
     """Return what a table calls p: the test and the letter."""
-    return "Sign-flip p" if units.are_groups else "Wilcoxon p" if task is Task.REGRESSION else "McNemar p"
+    return "Sign-flip p" if units.are_groups else f"{task.paired_test[0]} p"
 
 
 def verdict(
@@ -51,21 +46,20 @@ def verdict(
         cells: returns a difference and its interval as text.
     """
     chance = f"p {p_text(p)} over {units.in_words}" if units.are_groups else f"p {p_text(p)}"
-    several = task is Task.MULTI_LABEL
     if p < _LIMIT:
-        by = " by the clips with all labels right" if several else ""
+        by = f" by the {task.tested_clips}" if task.tested_clips else ""
         text = f"{name}: {'better' if pair.second_is_better else 'worse'} than {first}{by} ({chance})"
     else:
-        what = "clips with all labels right" if several else "these clips"
-        text = f"{name}: no significant difference from {first} on {what} ({chance})"
-    if not several:
+        text = f"{name}: no significant difference from {first} on {task.tested_clips or 'these clips'} ({chance})"
+    if not task.tested_clips:
         return text + _disagreement(pair, p, task, units, num_pairs, cells)
     # whole clips are one side of several labels; how well probabilities rank the clips is another
-    ranked = pair.differences.get("mean_average_precision")
-    if ranked is None or not ranked.is_certain:
+    figure, ranked = next(iter(pair.differences.items()))
+    if not ranked.is_certain:
         return text
     value, within = cells(ranked)
-    return f"{text}; its mAP is {'higher' if ranked.value > 0 else 'lower'} ({value}, 95 % {within})"
+    title = task.curves[figure]
+    return f"{text}; its {title} is {'higher' if ranked.value > 0 else 'lower'} ({value}, 95 % {within})"
 
 
 def _disagreement(
@@ -75,8 +69,8 @@ def _disagreement(
     figure, difference = next(iter(pair.differences.items()))
     if difference.interval is None or difference.is_certain == (p < _LIMIT):
         return ""
-    what = "accuracy" if figure == "accuracy" else "MAE"
-    test = "the sign-flip test" if units.are_groups else _TESTS[task]
+    what = task.curves[figure]
+    test = "the sign-flip test" if units.are_groups else task.paired_test[1]
     raised = f", and p is raised because {counted(num_pairs, 'run')} are compared" if num_pairs > 1 else ""
     return (
         f". The 95 % interval of the difference in {what} ({cells(difference)[1]}) "

@@ -11,9 +11,6 @@ import numpy as np
 
 from earmark.clips.clip import ClipTable
 from earmark.clips.targets import targets_of
-from earmark.tasks.label_lists import join_labels
-from earmark.io.atomic import writing
-from earmark.io.csv_rows import csv_row
 from earmark.io.atomic import writing
 from earmark.io.csv_rows import csv_row
 from earmark.runs.folder import RunFolder

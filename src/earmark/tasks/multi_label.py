@@ -11,15 +11,18 @@ import numpy as np
 from earmark.tasks.label_lists import join_labels, split_labels
 from earmark.tasks.pooling import sigmoid
 from earmark.tasks.task import Label, LabelText, Task
+from earmark.text import counted
 
 if TYPE_CHECKING:
     import torch
 
+    from earmark.stats.paired import Compared
     from earmark.stats.uncertainty import Units
     from earmark.tasks.calibration import WindowLogits
     from earmark.tasks.decision import Decision, Prediction, WantedThresholds
     from earmark.tasks.figures import Figures
     from earmark.tasks.linear_fits import FittedHead
+    from earmark.tasks.report_section import ComparedRun, ScoredClips, Section, Side
 
 _TINY = float(np.finfo(np.float32).tiny)
 _HALF = 0.5
@@ -39,6 +42,13 @@ class MultiLabel(Task):
     score_function = "sigmoid"
     difference_unit = "in a probability"
     answers_in_words = "sets of labels"
+    curves: ClassVar[Mapping[str, str]] = {"mean_average_precision": "mAP", "macro_f1": "macro-F1"}
+    report_template = "multi_label.html"
+    better = "has all right"
+    digits = ".4f"
+    paired_test = ("McNemar", "McNemar's exact test")
+    tested_clips = "clips with all labels right"
+    trivial_titles: ClassVar[Mapping[str, str]] = {"mean_average_precision": "mAP of knowing nothing"}
     metrics: ClassVar[Mapping[str, bool]] = {
         "mean_average_precision": True,
         "macro_f1": True,
@@ -240,6 +250,48 @@ class MultiLabel(Task):
     def limits(self, rejects: str | None) -> str:
         """Return that labels may be answered for any sound."""
         return "Sounds unlike anything it was trained on may be given labels all the same."
+
+    def section(self, clips: ScoredClips) -> Section:
+        """Return figures of labels, confused pairs and mistakes."""
+        from earmark.tasks.multi_label_section import label_section
+
+        return label_section(clips)
+
+    def counted_labels(self, count: int) -> str:
+        """Return how many labels there are."""
+        return counted(count, "label")
+
+    def target_text(self, target: Any, labels: Sequence[str]) -> str:
+        """Return the names of the labels that are there."""
+        return repr(join_labels(_named(labels, target)))
+
+    def compare(
+        self,
+        targets: np.ndarray,
+        runs: Sequence[tuple[np.ndarray, np.ndarray]],
+        labels: Sequence[str],
+        units: Units,
+    ) -> tuple[Compared, dict[str, float]]:
+        """Compare mean average precision and macro-F1."""
+        from earmark.tasks.multi_label_comparison import compare_labels
+
+        shares = targets.mean(axis=0)
+        prevalence = float(shares[shares > 0].mean()) if shares.any() else 0.0
+        return compare_labels(targets, runs, units), {"mean_average_precision": prevalence}
+
+    def support(self, targets: np.ndarray, labels: Sequence[str]) -> list[int]:
+        """Return the clips with each label."""
+        return [int(count) for count in targets.sum(axis=0)]
+
+    def gaps(self, targets: np.ndarray, first: np.ndarray, other: np.ndarray) -> dict[str, Any] | None:
+        """Return ``None``: answers are right or wrong."""
+        return None
+
+    def side(self, targets: np.ndarray, labels: Sequence[str], better: ComparedRun, worse: ComparedRun) -> Side:
+        """Return the clips in which the better run has fewer labels wrong."""
+        from earmark.tasks.multi_label_section import label_side
+
+        return label_side(targets, labels, better, worse)
 
 
 def _named(labels: Sequence[str], there: np.ndarray) -> list[str]:

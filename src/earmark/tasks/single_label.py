@@ -13,11 +13,13 @@ from earmark.tasks.task import Label, LabelText, Task
 if TYPE_CHECKING:
     import torch
 
+    from earmark.stats.paired import Compared
     from earmark.stats.uncertainty import Units
     from earmark.tasks.calibration import WindowLogits
     from earmark.tasks.decision import Decision, Prediction, WantedThresholds
     from earmark.tasks.figures import Figures
     from earmark.tasks.linear_fits import FittedHead
+    from earmark.tasks.report_section import ComparedRun, ScoredClips, Section, Side
 
 _TINY = float(np.finfo(np.float32).tiny)
 
@@ -33,6 +35,12 @@ class SingleLabel(Task):
     score_function = "softmax"
     difference_unit = "in a probability"
     answers_in_words = "first classes"
+    curves: ClassVar[Mapping[str, str]] = {"accuracy": "accuracy", "macro_f1": "macro-F1"}
+    report_template = "report.html"
+    better = "is right"
+    digits = ".4f"
+    paired_test = ("McNemar", "McNemar's exact test")
+    trivial_titles: ClassVar[Mapping[str, str]] = {"accuracy": "majority rate"}
     metrics: ClassVar[Mapping[str, bool]] = {
         "accuracy": True,
         "balanced_accuracy": True,
@@ -224,3 +232,53 @@ class SingleLabel(Task):
             "those of its training, and other sounds may still be taken for one of its classes. Programs that do not "
             "read the file answer one of its classes whatever they hear."
         )
+
+    def section(self, clips: ScoredClips) -> Section:
+        """Return confusion matrix, calibration and mistakes."""
+        from earmark.tasks.single_label_section import class_section
+
+        return class_section(clips)
+
+    def target_text(self, target: Any, labels: Sequence[str]) -> str:
+        """Return the name of the class."""
+        return repr(target)
+
+    def as_numbers(
+        self, read: Sequence[tuple[np.ndarray, np.ndarray]], labels: list[str]
+    ) -> tuple[list[str], list[tuple[np.ndarray, np.ndarray]]]:
+        """Return all classes that occur, and indices of them."""
+        labels = sorted({label for targets, answers in read for label in (*targets, *answers)})
+        index = {label: i for i, label in enumerate(labels)}
+
+        def indices(names: np.ndarray) -> np.ndarray:
+            return np.array([index[name] for name in names])
+
+        return labels, [(indices(targets), indices(answers)) for targets, answers in read]
+
+    def compare(
+        self,
+        targets: np.ndarray,
+        runs: Sequence[tuple[np.ndarray, np.ndarray]],
+        labels: Sequence[str],
+        units: Units,
+    ) -> tuple[Compared, dict[str, float]]:
+        """Compare accuracy and macro-F1."""
+        from earmark.tasks.single_label_comparison import compare_classes
+
+        majority = float(np.bincount(targets).max() / len(targets))
+        return compare_classes(targets, [answers for _, answers in runs], len(labels), units), {"accuracy": majority}
+
+    def support(self, targets: np.ndarray, labels: Sequence[str]) -> list[int]:
+        """Return the clips of each class."""
+        counts: list[int] = np.bincount(targets, minlength=len(labels)).tolist()
+        return counts
+
+    def gaps(self, targets: np.ndarray, first: np.ndarray, other: np.ndarray) -> dict[str, Any] | None:
+        """Return ``None``: answers are right or wrong."""
+        return None
+
+    def side(self, targets: np.ndarray, labels: Sequence[str], better: ComparedRun, worse: ComparedRun) -> Side:
+        """Return the clips that the better run alone has right."""
+        from earmark.tasks.single_label_section import class_side
+
+        return class_side(targets, labels, better, worse)

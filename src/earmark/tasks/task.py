@@ -15,15 +15,18 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 import numpy as np
 
 from earmark.tasks.pooling import pool
+from earmark.text import counted
 
 if TYPE_CHECKING:
     import torch
 
+    from earmark.stats.paired import Compared
     from earmark.stats.uncertainty import Units
     from earmark.tasks.calibration import WindowLogits
     from earmark.tasks.decision import Decision, Prediction, WantedThresholds
     from earmark.tasks.figures import Figures
     from earmark.tasks.linear_fits import FittedHead
+    from earmark.tasks.report_section import ComparedRun, ScoredClips, Section, Side
 
 # a class name, the names of all labels of a clip (none is possible), or a number
 Label = str | tuple[str, ...] | float
@@ -60,6 +63,13 @@ class Task(ABC):
         score_function: what a server calls the function from logits to scores.
         difference_unit: what a difference of two scores is: ``in a probability``.
         answers_in_words: what an answer is, in the plural: ``first classes``.
+        curves: the figures whose course over a training is drawn, and what people call them.
+        report_template: file of :mod:`earmark.report` that the report of a split is made from.
+        better: what tables say of the better of two answers to a clip.
+        digits: how a figure is written.
+        paired_test: what a table and a sentence call the test of two models on the same clips.
+        tested_clips: which clips decide that test, if it looks at a part of the answers only.
+        trivial_titles: what the figure of a model is called that knows nothing of the sound, by figure.
         no_label: the fault of a clip without label in a table: ``has no label``.
         no_label_hint: what a table writes instead for a clip to which no label applies; empty if each has one.
     """
@@ -78,6 +88,13 @@ class Task(ABC):
     score_function: ClassVar[str] = "none"
     difference_unit: ClassVar[str] = "deviations in a number"
     answers_in_words: ClassVar[str] = "answers"
+    curves: ClassVar[Mapping[str, str]] = {"mae": "MAE", "rmse": "RMSE"}
+    report_template: ClassVar[str] = "regression.html"
+    better: ClassVar[str] = "is nearer"
+    digits: ClassVar[str] = ".4g"
+    paired_test: ClassVar[tuple[str, str]] = ("Wilcoxon", "Wilcoxon's signed-rank test")
+    tested_clips: ClassVar[str] = ""
+    trivial_titles: ClassVar[Mapping[str, str]] = {"mae": "MAE of always answering the median"}
     no_label: ClassVar[str] = "has no label"
     no_label_hint: ClassVar[str] = ""
 
@@ -383,3 +400,69 @@ class Task(ABC):
             rejects: the answer it gives if it is not sure; ``None`` if it always names a class.
         """
         return "It answers a number whatever it hears, also for sounds unlike anything it was trained on."
+
+    # ---------------------------------------------------------------- report
+
+    def section(self, clips: ScoredClips) -> Section:
+        """Return what the report says about a split."""
+        from earmark.tasks.regression_section import number_section
+
+        return number_section(clips, self.answers(clips.logits))
+
+    def counted_labels(self, count: int) -> str:
+        """Return ``"12 classes"``: how many there are."""
+        return counted(count, "class")
+
+    def target_text(self, target: Any, labels: Sequence[str]) -> str:
+        """Return what is right for a clip, in words."""
+        return f"{target:.6g}"
+
+    def as_numbers(
+        self, read: Sequence[tuple[np.ndarray, np.ndarray]], labels: list[str]
+    ) -> tuple[list[str], list[tuple[np.ndarray, np.ndarray]]]:
+        """Return the class names of several runs, and their targets and answers as numbers.
+
+        Args:
+            read: targets and answers of each run, of :meth:`read_rows`.
+            labels: names in the columns of the scores.
+        """
+        return labels, list(read)
+
+    def compare(
+        self,
+        targets: np.ndarray,
+        runs: Sequence[tuple[np.ndarray, np.ndarray]],
+        labels: Sequence[str],
+        units: Units,
+    ) -> tuple[Compared, dict[str, float]]:
+        """Hold models against the first of them.
+
+        Args:
+            targets: what is right, of N clips.
+            runs: scores and answers of each model.
+            labels: C class names.
+            units: what is drawn and tested.
+
+        Returns:
+            Figures and differences, and what a model gets that knows nothing of the sound, by figure.
+        """
+        from earmark.tasks.regression_comparison import compare_numbers
+
+        trivial = {"mae": float(np.abs(targets - np.median(targets)).mean())}
+        return compare_numbers(targets, [answers for _, answers in runs], units), trivial
+
+    def support(self, targets: np.ndarray, labels: Sequence[str]) -> list[int]:
+        """Return the clips of each class, (C,); empty without classes."""
+        return []
+
+    def gaps(self, targets: np.ndarray, first: np.ndarray, other: np.ndarray) -> dict[str, Any] | None:
+        """Return how the errors of two runs' answers differ, clip by clip; ``None`` if answers are right or wrong."""
+        from earmark.tasks.regression_section import gap_values
+
+        return gap_values(targets, first, other)
+
+    def side(self, targets: np.ndarray, labels: Sequence[str], better: ComparedRun, worse: ComparedRun) -> Side:
+        """Return the clips that ``better`` does better than ``worse``."""
+        from earmark.tasks.regression_section import number_side
+
+        return number_side(targets, labels, better, worse)

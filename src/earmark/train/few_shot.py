@@ -22,9 +22,6 @@ from earmark.models.embedding import EmbeddingModel, has_embedding
 from earmark.scoring.clip_windows import WindowsOfClips
 from earmark.scoring.table import score_table
 from earmark.store.usable import UsableClips
-from earmark.tasks import Task
-from earmark.text import and_more
-from earmark.train.losses import label_weights
 from earmark.tasks import pool
 from earmark.tasks.linear_fits import FittedHead
 

@@ -14,8 +14,8 @@ from earmark.distributed.ranks import on_main_process
 from earmark.errors import EarmarkError, OutputError, Stopped, first_line
 from earmark.scoring.diagnosis import Schedule
 from earmark.store.waveforms import default_store_root
-from earmark.text import counted, every
 from earmark.tasks.linear_fits import FittedHead
+from earmark.text import counted, every
 from earmark.train.augmentation import AugmentationSounds
 from earmark.train.callbacks import stopped_early, why_stopped_early
 from earmark.train.checkpoints import set_aside_later

@@ -17,11 +17,9 @@ import torch
 
 from earmark.errors import UsageError
 from earmark.models.build_model import AudioModel
-from earmark.tasks import Task
-from earmark.text import and_more
 from earmark.tasks.task import NO_LABEL
-from earmark.train.mixing import MixedLabels, loss_of_clips
 from earmark.text import and_more
+from earmark.train.mixing import MixedLabels, loss_of_clips
 
 logger = logging.getLogger(__name__)
 

@@ -23,8 +23,6 @@ from earmark.sources.background import recordings_of_splits
 from earmark.sources.load_clips import load_splits
 from earmark.store.scan import BadClip, check_tables
 from earmark.store.usable import UsableClips, keep_usable
-from earmark.tasks import Task
-from earmark.text import counted
 from earmark.tasks import find_task
 from earmark.text import counted
 

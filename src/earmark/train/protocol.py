@@ -30,9 +30,8 @@ from earmark.settings.train_settings import TRAIN_CLASSES, TrainSettings
 from earmark.settings.training_flags import TrainingArguments
 from earmark.sources.load_clips import load_folds, load_splits
 from earmark.store.scan import check_tables
-from earmark.tasks import Task
-from earmark.text import and_more, markdown_table
 from earmark.tasks import find_task
+from earmark.text import and_more, markdown_table
 from earmark.train.custom import NOTHING, CustomParts
 from earmark.train.start_ranks import start_ranks
 from earmark.train.train_model import TrainOutcome, train

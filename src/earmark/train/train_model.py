@@ -24,7 +24,6 @@ from earmark.settings.config_files import save_config
 from earmark.settings.flags import Scope, Settings, flags_of
 from earmark.settings.train_settings import TrainSettings
 from earmark.store.scan import write_bad_audio
-from earmark.tasks import Task
 from earmark.text import counted, format_seconds
 from earmark.train.arguments import EarmarkTrainingArguments
 from earmark.train.assemble import build_model, make_trainer

@@ -1,0 +1,91 @@
+"""What a report says about numbers.
+
+Shapes: N clips.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from earmark.stats.curves import errors_histogram
+from earmark.tasks.regression_comparison import error_gaps
+from earmark.tasks.report_section import ERROR, MISTAKES, ROOM, ComparedRun, ScoredClips, Section, Side, first_rows
+
+MOST_POINTS = 2000
+
+
+def number_section(clips: ScoredClips, answers: np.ndarray) -> Section:
+    """Return the values for ``regression.html``; ``answers`` float (N,)."""
+    numbers, answers = clips.targets.astype(np.float64), answers.astype(np.float64)
+    errors = answers - numbers
+    mistakes, others = choose_of_numbers(numbers, errors)
+    rows = sorted([*mistakes, *others])
+    place = {row: number for number, row in enumerate(rows)}
+    asked = clips.labels[0] if clips.labels else "number"
+
+    def says(row: int) -> dict[str, float]:
+        return {"number": _rounded(numbers[row]), "answer": _rounded(answers[row]), "error": _rounded(errors[row])}
+
+    values = {
+        "asked": asked,
+        "points": [
+            [_rounded(numbers[row]), _rounded(answers[row]), place.get(row, -1)] for row in _drawn(rows, errors)
+        ],
+        "errors": errors_histogram(errors),
+        "mean_error": _rounded(errors.mean()),
+        "mistakes": [place[row] for row in mistakes],
+    }
+    return Section(values, rows, says, np.abs(errors), ERROR, {asked: [float(one) for one in numbers]})
+
+
+def _drawn(rows: list[int], errors: np.ndarray) -> list[int]:
+    """Rows that are points of the picture: those that can be heard last, above the others, which are drawn by seed."""
+    rest = np.setdiff1d(np.arange(len(errors)), rows)
+    room = max(0, MOST_POINTS - len(rows))
+    if len(rest) > room:
+        rest = np.sort(np.random.default_rng(0).choice(rest, room, replace=False))
+    return [*rest.tolist(), *rows]
+
+
+def _rounded(value: float) -> float:
+    return float(f"{value:.5g}")
+
+
+def choose_of_numbers(numbers: np.ndarray, errors: np.ndarray) -> tuple[list[int], list[int]]:
+    """Clips of a regression to show.
+
+    Args:
+        numbers: what the answers should be, float (N,).
+        errors: how far off they are, float (N,).
+
+    Returns:
+        ``(mistakes, others)``: the largest errors, the largest first; clips evenly spread from the lowest number to the
+        highest, in the order of the table.
+    """
+    sizes = np.abs(errors)
+    mistakes = first_rows(sizes > 0, -sizes, MISTAKES)
+    rest = np.setdiff1d(np.argsort(numbers, kind="stable"), mistakes, assume_unique=True)
+    spread = np.unique(np.linspace(0, len(rest) - 1, min(ROOM, len(rest))).round().astype(int))
+    return mistakes, sorted(rest[spread].tolist())
+
+
+def number_side(targets: np.ndarray, labels: Sequence[str], better: ComparedRun, worse: ComparedRun) -> Side:
+    """Return the clips that ``better`` does better than ``worse``."""
+    gaps = error_gaps(targets, better.answers, worse.answers)
+    rows = np.flatnonzero(gaps > 0)
+
+    def says(row: int) -> dict[str, Any]:
+        answers = [[run.name, float(run.answers[row])] for run in (better, worse)]
+        return {"number": float(targets[row]), "answers": answers}
+
+    title = f"that {better.name} is nearer to than {worse.name}"
+    return Side(title, "those first whose errors differ most", rows[np.argsort(-gaps[rows], kind="stable")], says)
+
+
+def gap_values(targets: np.ndarray, first: np.ndarray, other: np.ndarray) -> dict[str, Any]:
+    """Return how the absolute errors of two runs' answers (N,) differ, clip by clip."""
+    gaps = error_gaps(targets, first, other)
+    return {**errors_histogram(gaps), "median": float(np.median(gaps)), "alike": int((gaps == 0).sum())}

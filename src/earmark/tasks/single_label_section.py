@@ -1,0 +1,96 @@
+"""What a report says about single labels.
+
+Shapes: N clips, C classes.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from earmark.stats.curves import class_histograms, reliability, score_histograms
+from earmark.tasks.pooling import softmax
+from earmark.tasks.report_section import MISTAKES, ComparedRun, ScoredClips, Section, Side, fill
+
+_OF_WRONG, _OF_RIGHT = 6, 3
+_MOST_LIKELY = 3  # classes named for a clip
+
+
+def class_section(clips: ScoredClips) -> Section:
+    """Return the values for ``report.html``."""
+    probabilities, labels, targets = softmax(clips.logits), clips.labels, clips.targets
+    chosen = choose(probabilities, targets)
+    place = {row: number for number, row in enumerate(chosen.rows())}
+    figures = dict(clips.figures)
+    confusion = np.array(figures.pop("confusion_matrix"))
+    cells = zip(*np.nonzero(confusion), strict=True)
+
+    def says(row: int) -> dict[str, Any]:
+        best = np.argsort(-probabilities[row], kind="stable")[:_MOST_LIKELY]
+        answers = [[labels[i], round(float(probabilities[row, i]), 4)] for i in best]
+        return {"label": labels[targets[row]], "answers": answers}
+
+    values = {
+        "figures": figures,
+        "confusion": [[int(i), int(j), int(confusion[i, j])] for i, j in cells],
+        "cells": {f"{i},{j}": [place[row] for row in found] for (i, j), found in chosen.cells.items()},
+        "mistakes": [place[row] for row in chosen.mistakes],
+        "reliability": reliability(probabilities, targets),
+        "scores": score_histograms(probabilities, targets),
+        "class_scores": class_histograms(probabilities, targets),
+    }
+    return Section(values, chosen.rows(), says, probabilities.argmax(axis=1) == targets)
+
+
+def class_side(targets: np.ndarray, labels: Sequence[str], better: ComparedRun, worse: ComparedRun) -> Side:
+    """Return the clips that ``better`` does better than ``worse``."""
+    rows = np.flatnonzero((better.answers == targets) & (worse.answers != targets))
+
+    def says(row: int) -> dict[str, Any]:
+        answer = [labels[worse.answers[row]], round(float(worse.scores[row]), 4)]
+        return {"label": labels[targets[row]], "answers": [answer]}
+
+    title = f"that {better.name} has right and {worse.name} has not"
+    note = f"{worse.name}'s answer and its probability, the surest first"
+    return Side(title, note, rows[np.argsort(-worse.scores[rows], kind="stable")], says)
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """Rows of a split that a page shows.
+
+    Attributes:
+        mistakes: wrong answers, the most confident first.
+        cells: by true and predicted class: of mistakes the most confident first, of right answers the least confident.
+    """
+
+    mistakes: list[int]
+    cells: dict[tuple[int, int], list[int]]
+
+    def rows(self) -> list[int]:
+        """All of them, each once, in order."""
+        return sorted({*self.mistakes, *(row for rows in self.cells.values() for row in rows)})
+
+
+def choose(probabilities: np.ndarray, targets: np.ndarray) -> Chosen:
+    """Choose clips to show.
+
+    Args:
+        probabilities: float (N, C).
+        targets: int (N,), class indices.
+    """
+    answers, confidence = probabilities.argmax(axis=1), probabilities.max(axis=1)
+    wrong = answers != targets
+    rows_of: dict[tuple[int, int], list[int]] = defaultdict(list)
+    # the surest mistake first, then down; behind them right answers from the least sure up
+    order = np.lexsort((np.where(wrong, -confidence, confidence), ~wrong))
+    for row in order.tolist():
+        rows_of[int(targets[row]), int(answers[row])].append(row)
+    mistakes = [row for row in order[:MISTAKES].tolist() if wrong[row]]
+    cells = sorted(rows_of, key=lambda cell: (cell[0] == cell[1], -len(rows_of[cell]), cell))
+    first = {cell: rows_of[cell][: _OF_RIGHT if cell[0] == cell[1] else _OF_WRONG] for cell in cells}
+    return Chosen(mistakes, fill(first, mistakes))
