@@ -71,6 +71,11 @@ class Sew(Family):
 
     model_types = ("sew", "sew-d")
 
+    def body(self, model: Any) -> Any:
+        """See the base class; in Transformers 5.17, ``base_model`` of SEW-D is the whole classifier."""
+        body = getattr(model, "sew_d", None)
+        return super().body(model) if body is None else body
+
     def min_frames(self, config: Any) -> int:
         """See the base class."""
         return int(super().min_frames(config) * config.squeeze_factor)
