@@ -16,7 +16,8 @@ from earmark.formats.format_registry import readable_suffixes, writers
 PACKAGE = Path(__file__).parents[1] / "src" / "earmark"
 ROOMS = [
     {"errors", "text"},
-    {"extras", "faults", "http", "io", "npu", "pages", "stats"},
+    {"io"},
+    {"extras", "faults", "http", "npu", "pages", "stats"},
     {"tasks"},
     {"formats"},
     {"threads"},

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from earmark.doctor import ascend
+from earmark.doctor import ascend, vendor_tool
 from earmark.doctor.findings import Finding
 from earmark.doctor.machine import Machine
 from tests.doctor.trees import HOME, NPU_SMI_A3, machine, the, write, write_ascend, write_tool
@@ -146,7 +146,7 @@ def test_a_driver_that_does_not_answer(tmp_path: Path) -> None:
 
 
 def test_a_driver_that_hangs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ascend, "_TOOL_TIMEOUT_S", 0.2)
+    monkeypatch.setattr(vendor_tool, "_TIMEOUT_S", 0.2)
     write(tmp_path, "/usr/local/bin/npu-smi", "#!/bin/sh\nexec sleep 30\n", mode=0o755)
     found = ascend.check_npu_smi(machine(tmp_path, {"PATH": "/usr/bin:/bin"}))
     assert found.status == "problem"

@@ -24,6 +24,7 @@ from earmark.clips.clip import ClipTable, Splits
 from earmark.errors import DataError, OutputError
 from earmark.formats.sheet import Reason
 from earmark.io.atomic import no_empty_folder, writing
+from earmark.io.os_errors import os_errors_as
 from earmark.pages.tables import html_table
 from earmark.progress import Progress
 from earmark.settings.data_flags import DEFAULT_LONGEST_S
@@ -275,10 +276,8 @@ def to_dict(audited: Audited, findings: list[Finding], notes: list[str], reasons
 
 
 def _make_folder(folder: Path) -> None:
-    try:
+    with os_errors_as(OutputError, f"{folder}: cannot be made"):
         folder.mkdir(parents=True, exist_ok=True)
-    except OSError as exc:
-        raise OutputError(f"{folder}: cannot be made ({exc.strerror})") from exc
 
 
 def _write(

@@ -18,6 +18,7 @@ from earmark.bench.timing import peak_memory
 from earmark.device import describe_device, select_device
 from earmark.distributed.launched import launched_processes
 from earmark.errors import OutputError, UsageError
+from earmark.io.os_errors import os_errors_as
 from earmark.runs.environment import describe_environment
 from earmark.runs.folder import write_json
 from earmark.settings.bench_flags import BenchOptions
@@ -51,10 +52,8 @@ def bench(options: BenchOptions) -> BenchOutcome:
     output = Path(options.json) if options.json else None
     if output is not None and not output.absolute().parent.is_dir():
         raise OutputError(f"--json {output}: no such folder {output.absolute().parent}")
-    try:
+    with os_errors_as(OutputError, "no temporary folder can be made", "; name one with TMPDIR"):
         temporary = TemporaryDirectory(prefix="earmark-bench-")
-    except OSError as exc:
-        raise OutputError(f"no temporary folder can be made ({exc.strerror}); name one with TMPDIR") from exc
     with temporary as folder:
         outcome = _in_folder(options, Path(folder))
     if output is not None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from types import ModuleType
 from typing import Any
 
@@ -49,13 +49,8 @@ class Rate:
 
     def to_dict(self) -> dict[str, float]:
         """All of it, for JSON."""
-        return {
-            "clips": self.clips,
-            "audio_s": self.audio_s,
-            "seconds": self.seconds,
-            "clips_per_second": self.clips_per_second,
-            "audio_seconds_per_second": self.audio_seconds_per_second,
-        }
+        speeds = {name: getattr(self, name) for name in ("clips_per_second", "audio_seconds_per_second")}
+        return asdict(self) | speeds
 
 
 @dataclass(frozen=True)

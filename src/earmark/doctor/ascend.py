@@ -13,6 +13,7 @@ from pathlib import Path
 
 from earmark.doctor.findings import Finding, ok, problem, skipped, warning
 from earmark.doctor.machine import Machine
+from earmark.doctor.vendor_tool import ask_tool, tool_failed
 from earmark.faults import explain
 
 LIBRARIES = ("libhccl", "libascendcl", "libacl_op_compiler", "libge_runner", "libgraph", "libacl_tdt_channel")
@@ -21,7 +22,6 @@ DRIVER_LIBRARY = "libascend_hal"
 _MANAGERS = ("/dev/davinci_manager", "/dev/devmm_svm", "/dev/hisi_hdc")
 _HOMES = ("/usr/local/Ascend", "~/Ascend")
 _DRIVER = "/usr/local/Ascend/driver"
-_TOOL_TIMEOUT_S = 20.0
 _LINKER_FOLDERS = ("/lib", "/lib64", "/usr/lib", "/usr/lib64", "/usr/local/lib", "/usr/local/lib64")
 _CONNECT_TIMEOUT_S = range(120, 7201)  # what HCCL accepts (EI0001)
 # a row of `npu-smi info` that describes a chip: number, name, health
@@ -153,17 +153,13 @@ def check_visible(machine: Machine) -> list[Finding]:
 
 def check_npu_smi(machine: Machine) -> Finding:
     """What the vendor's own tool says about the cards."""
-    name, tool = "npu-smi", machine.tool("npu-smi")
-    if tool is None:
-        return warning(
-            name,
-            "not found",
-            "health and memory of the cards cannot be asked for; training does not need it",
-            "it comes with the driver (/usr/local/bin/npu-smi); containers: mount it with /usr/local/dcmi",
-        )
-    answer = machine.run([tool, "info"], _TOOL_TIMEOUT_S)
+    name = "npu-smi"
+    source = "it comes with the driver (/usr/local/bin/npu-smi); containers: mount it with /usr/local/dcmi"
+    answer = ask_tool(machine, name, ["info"], source)
+    if isinstance(answer, Finding):
+        return answer
     if answer.code != 0:
-        return _smi_failed(name, answer.code, answer.text)
+        return tool_failed(name, answer)
     chips = _SMI_ROW.findall(answer.output)
     sick = [f"{number} {chip}: {health}" for number, chip, health in chips if health != "OK"]
     if sick:
@@ -177,15 +173,6 @@ def check_npu_smi(machine: Machine) -> Finding:
         return problem(name, "lists no card", "the driver found none", "dmesg | grep -i davinci; reinstall the driver")
     kinds = sorted({chip for _, chip, _ in chips})
     return ok(name, f"{len(chips)} x {', '.join(kinds)}, healthy")
-
-
-def _smi_failed(name: str, code: int | None, text: str) -> Finding:
-    told = explain(text)
-    means = "it hangs: the driver does not answer" if code is None else "the driver does not answer"
-    fix = "restart the machine; else reinstall the driver"
-    line = text.strip().splitlines()[0] if text.strip() else "printed nothing"
-    ended = f"no answer in {_TOOL_TIMEOUT_S:g} s" if code is None else f"exit code {code}: {line}"
-    return problem(name, ended, told.means if told else means, told.fix if told else fix)
 
 
 def check_cann(machine: Machine) -> Finding:

@@ -6,9 +6,7 @@ import re
 
 from earmark.doctor.findings import Finding, ok, problem, skipped, warning
 from earmark.doctor.machine import Machine
-from earmark.faults import explain
-
-_TOOL_TIMEOUT_S = 20.0
+from earmark.doctor.vendor_tool import ask_tool, tool_failed
 
 
 def card_numbers(machine: Machine) -> list[int]:
@@ -65,27 +63,13 @@ def check_visible(machine: Machine) -> list[Finding]:
 
 def check_nvidia_smi(machine: Machine) -> Finding:
     """What the vendor's own tool says about the cards."""
-    name, tool = "nvidia-smi", machine.tool("nvidia-smi")
-    if tool is None:
-        return warning(
-            name,
-            "not found",
-            "memory and health of the cards cannot be asked for; training does not need it",
-            "it comes with the driver; containers get it with --gpus all",
-        )
-    query = ["--query-gpu=name,memory.total", "--format=csv,noheader"]
-    answer = machine.run([tool, *query], _TOOL_TIMEOUT_S)
+    name, query = "nvidia-smi", ["--query-gpu=name,memory.total", "--format=csv,noheader"]
+    answer = ask_tool(machine, name, query, "it comes with the driver; containers get it with --gpus all")
+    if isinstance(answer, Finding):
+        return answer
     if answer.code == 0 and answer.output.strip():
         return ok(name, "; ".join(answer.output.strip().splitlines()))
-    told = explain(answer.text)
-    line = answer.text.splitlines()[0] if answer.text else "printed nothing"
-    ended = f"no answer in {_TOOL_TIMEOUT_S:g} s" if answer.code is None else f"exit code {answer.code}: {line}"
-    return problem(
-        name,
-        ended,
-        told.means if told else "the driver does not answer",
-        told.fix if told else "restart the machine; else reinstall the driver",
-    )
+    return tool_failed(name, answer)
 
 
 def check_torch_build(machine: Machine, built_for: str | None, *, imported: bool) -> Finding:

@@ -20,6 +20,7 @@ from earmark.export.onnx_file import quantize, write_onnx
 from earmark.export.pt2_file import write_pt2
 from earmark.export.recordings import Recordings, find_recordings
 from earmark.extras import require
+from earmark.io.os_errors import os_errors_as
 from earmark.models.build_model import AudioModel, load_trained
 from earmark.models.frontend import Frontend
 from earmark.models.source import source_of
@@ -80,21 +81,20 @@ def export(options: ExportOptions) -> ExportOutcome:
     description = describe(options.format, audio, graph, frontend, fixed_shape)
     unfinished = _folder_beside(output)
     try:
-        logger.info("tracing %s", description.architecture)
-        write(trace(graph, fixed_shape), description, unfinished)
-        comparison = _check(audio, frontend, recordings, ExportedModel(unfinished, description))
-        checked = {"recordings": recordings.origin, "largest_allowed": LARGEST_DIFFERENCE, **comparison.to_dict()}
-        description = replace(description, checked=checked)
-        description.save(unfinished)
-        if description.decision is not None:
-            write_json(unfinished / DECISION_FILE, description.decision)
-        if record is not None:  # so that `evaluate` of the export knows what was held out; names stay with the run
-            write_record(RunFolder(unfinished).splits, record.rows())
-            write_split_settings(options.model_name_or_path, unfinished)
-        unfinished.chmod(0o755)
-        unfinished.replace(output)
-    except OSError as exc:
-        raise OutputError(f"{output}: cannot be written ({exc.strerror})") from exc
+        with os_errors_as(OutputError, f"{output}: cannot be written"):
+            logger.info("tracing %s", description.architecture)
+            write(trace(graph, fixed_shape), description, unfinished)
+            comparison = _check(audio, frontend, recordings, ExportedModel(unfinished, description))
+            checked = {"recordings": recordings.origin, "largest_allowed": LARGEST_DIFFERENCE, **comparison.to_dict()}
+            description = replace(description, checked=checked)
+            description.save(unfinished)
+            if description.decision is not None:
+                write_json(unfinished / DECISION_FILE, description.decision)
+            if record is not None:  # so that `evaluate` of the export knows what was held out; names stay with the run
+                write_record(RunFolder(unfinished).splits, record.rows())
+                write_split_settings(options.model_name_or_path, unfinished)
+            unfinished.chmod(0o755)
+            unfinished.replace(output)
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)  # gone already where all went well
     return ExportOutcome(output, description, _summary(output, description, comparison, recordings, options))
@@ -109,11 +109,9 @@ def _free_folder(name: str) -> Path:
 
 def _folder_beside(output: Path) -> Path:
     """An empty folder, which takes the place of ``output`` when everything is in it."""
-    try:
+    with os_errors_as(OutputError, f"{output}: cannot be written"):
         output.parent.mkdir(parents=True, exist_ok=True)
         return Path(tempfile.mkdtemp(prefix=f".{output.name}.", dir=output.parent))
-    except OSError as exc:
-        raise OutputError(f"{output}: cannot be written ({exc.strerror})") from exc
 
 
 def _limits(audio: AudioModel, options: ExportOptions) -> tuple[tuple[int, int] | None, Frontend]:

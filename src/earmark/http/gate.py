@@ -7,6 +7,7 @@ import logging
 import secrets
 import time
 from collections.abc import Awaitable, Callable, MutableMapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from starlette.requests import ClientDisconnect
@@ -31,10 +32,11 @@ _LINGER_SILENCE_S = 2.0
 _LINGER_BYTES = 1 << 30
 
 
+@dataclass(frozen=True)
 class Gate:
     """ASGI middleware around an application.
 
-    Args:
+    Attributes:
         app: the application.
         lifecycle: counts requests under way.
         check: returns why a request does not reach the application; ``None`` if it does.
@@ -42,24 +44,16 @@ class Gate:
         headers: added to every answer.
     """
 
-    def __init__(
-        self,
-        app: Any,
-        lifecycle: Lifecycle,
-        check: Callable[[Scope], Refusal | None],
-        record: Callable[[Exchange], None] = lambda exchange: None,
-        headers: Sequence[Header] = (),
-    ) -> None:
-        self._app = app
-        self._lifecycle = lifecycle
-        self._check = check
-        self._record = record
-        self._headers = headers
+    app: Any
+    lifecycle: Lifecycle
+    check: Callable[[Scope], Refusal | None]
+    record: Callable[[Exchange], None] = lambda exchange: None
+    headers: Sequence[Header] = ()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
-        exchange = Exchange(scope, receive, send, self._lifecycle, self._headers)
-        self._lifecycle.in_flight += 1
+        exchange = Exchange(scope, receive, send, self.lifecycle, self.headers)
+        self.lifecycle.in_flight += 1
         try:
             await self._answer(exchange)
         except ClientDisconnect:
@@ -69,18 +63,18 @@ class Gate:
             if exchange.status is None:
                 await exchange.refuse(Refusal(500, DEFECT))
         finally:
-            self._lifecycle.in_flight -= 1
+            self.lifecycle.in_flight -= 1
             exchange.status = exchange.status or _CLIENT_GONE
-            self._record(exchange)
+            self.record(exchange)
 
     async def _answer(self, exchange: Exchange) -> None:
-        refusal = self._check(exchange.scope)
+        refusal = self.check(exchange.scope)
         if refusal is not None:
             await exchange.refuse(refusal)
             return
         # a route of GET answers HEAD, too; the server leaves the body out
         routed = {**exchange.scope, "method": "GET"} if exchange.scope.get("method") == "HEAD" else exchange.scope
-        await self._app(routed, exchange.receive, exchange.send)
+        await self.app(routed, exchange.receive, exchange.send)
 
 
 class Exchange:

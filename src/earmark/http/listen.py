@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 from earmark.errors import UsageError
+from earmark.io.os_errors import os_errors_as
 
 
 def bind(host: str, port: int, flags: str) -> socket.socket:
@@ -20,7 +19,7 @@ def bind(host: str, port: int, flags: str) -> socket.socket:
     Raises:
         UsageError: there is no such address here, or it is taken.
     """
-    with _translated(flags):
+    with os_errors_as(UsageError, f"{flags}: cannot listen there"):
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
         family, kind, protocol, _, address = found[0]
         # with the protocol: asyncio sets TCP_NODELAY only where it is named, and without that each answer takes 40 ms
@@ -42,16 +41,8 @@ def listen(listener: socket.socket, flags: str) -> None:
     Raises:
         UsageError: another process began to listen at the address first.
     """
-    with _translated(flags):
+    with os_errors_as(UsageError, f"{flags}: cannot listen there"):
         listener.listen()
-
-
-@contextmanager
-def _translated(flags: str) -> Iterator[None]:
-    try:
-        yield
-    except OSError as exc:
-        raise UsageError(f"{flags}: cannot listen there ({exc.strerror or exc})") from exc
 
 
 def page_address(host: str, port: int) -> str:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import IO, Any, BinaryIO, TextIO
 
 from earmark.errors import OutputError
+from earmark.io.os_errors import os_errors_as
 
 # Virus scanners and search indexers open new files for a moment, and Windows moves no file that is open.
 _TRIES = 20 if sys.platform == "win32" else 1
@@ -41,11 +42,9 @@ def writing_bytes(path: Path) -> AbstractContextManager[BinaryIO]:
 
 @contextmanager
 def _whole(path: Path, mode: str, **how: Any) -> Iterator[Any]:
-    try:
-        with replacing(path) as part, open(part, mode, **how) as stream:
-            yield stream
-    except OSError as exc:
-        raise OutputError(f"{path}: cannot be written ({exc.strerror or exc})") from exc
+    refusal = os_errors_as(OutputError, f"{path}: cannot be written")
+    with refusal, replacing(path) as part, open(part, mode, **how) as stream:
+        yield stream
 
 
 @contextmanager

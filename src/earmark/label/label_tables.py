@@ -14,6 +14,7 @@ from earmark.errors import DataError, OutputError
 from earmark.formats.delimited import read_csv
 from earmark.io.atomic import writing
 from earmark.io.csv_rows import csv_row
+from earmark.io.os_errors import os_errors_as
 
 # what a row calls a clip: path, and start and length of the stretch as texts, empty for a whole recording
 Key = tuple[str, str, str]
@@ -79,10 +80,8 @@ class Table:
                 stream.write(csv_row(self._columns))
                 stream.writelines(csv_row(row.get(name, "") for name in self._columns) for row in rows.values())
         else:
-            try:
+            with os_errors_as(OutputError, f"{self.path}: cannot be removed"):
                 self.path.unlink(missing_ok=True)
-            except OSError as exc:
-                raise OutputError(f"{self.path}: cannot be removed ({exc.strerror})") from exc
         self.rows, self._seen = rows, _state(self.path)
 
 

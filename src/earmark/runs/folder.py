@@ -14,6 +14,7 @@ from typing import Any
 
 from earmark.errors import DataError, OutputError
 from earmark.io.atomic import writing
+from earmark.io.os_errors import os_errors_as
 
 # What a run writes; the patterns are matched against names in the folder itself, and nothing else is ever removed.
 _WEIGHTS = r"model(-\d+-of-\d+)?\.safetensors|model\.safetensors\.index\.json|pytorch_model.*\.bin"
@@ -207,10 +208,9 @@ def check_is_no_file(path: Path) -> None:
     Raises:
         OutputError: a file is there, or the name cannot be one.
     """
-    try:
+    # a name that is too long, a parent that may not be searched
+    with os_errors_as(OutputError, f"{path}: cannot be the output folder", "; give another --output_dir"):
         is_file = path.exists() and not path.is_dir()
-    except OSError as exc:  # a name that is too long, a parent that may not be searched
-        raise OutputError(f"{path}: cannot be the output folder ({exc.strerror}); give another --output_dir") from exc
     if is_file:
         raise OutputError(f"{path}: a file is in the way of the output folder; give another --output_dir")
 
@@ -221,22 +221,18 @@ def prepare_folder(path: Path) -> None:
     Raises:
         OutputError: it cannot.
     """
-    try:
+    with os_errors_as(OutputError, f"{path}: cannot write into the output folder"):
         path.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=path):
             pass
-    except OSError as exc:
-        raise OutputError(f"{path}: cannot write into the output folder ({exc.strerror})") from exc
 
 
 def _remove_run(path: Path) -> None:
     mine = [entry for entry in path.iterdir() if _WRITTEN.fullmatch(entry.name)]
     mine.sort(key=lambda entry: entry.name == "run_config.yaml")  # last: what is left of a run is known by it
     for entry in [*mine, *path.glob(f"runs/*/{_TENSORBOARD}"), *path.glob(f"runs/{_TENSORBOARD}")]:
-        try:
+        with os_errors_as(OutputError, f"{entry}: cannot remove the earlier run's file"):
             shutil.rmtree(entry) if entry.is_dir() and not entry.is_symlink() else entry.unlink()
-        except OSError as exc:
-            raise OutputError(f"{entry}: cannot remove the earlier run's file ({exc.strerror})") from exc
 
 
 def write_json(path: Path, value: Any) -> None:

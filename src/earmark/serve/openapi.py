@@ -178,19 +178,27 @@ def _request(parameters: dict[str, Any], example: dict[str, Any]) -> dict[str, A
     }
 
 
+def _route(
+    summary: str, description: str, answer: dict[int | str, dict[str, Any]], request: dict[str, Any]
+) -> dict[str, Any]:
+    """A route that takes a recording."""
+    responses = answer | errors(400, 401, 408, 413, 415, 422, 429, 503)
+    return {"summary": summary, "description": description, "responses": responses, "openapi_extra": request}
+
+
 CLASSIFY_SETTINGS = tuple(_PARAMETERS)
 TIMELINE_SETTINGS = tuple(_TIMELINE_PARAMETERS)
 
-CLASSIFY: dict[str, Any] = {
-    "summary": "Name the most likely classes of a recording",
-    "description": (
+CLASSIFY = _route(
+    "Name the most likely classes of a recording",
+    (
         "The body is the recording itself, a form with one file, or JSON as Hugging Face's inference API takes it. "
         "Its format is found out from the bytes. A recording longer than the model hears at a time is cut into "
         "windows, and the scores are their mean."
     ),
-    "responses": _ANSWER | errors(400, 401, 408, 413, 415, 422, 429, 503),
-    "openapi_extra": _request(_PARAMETERS, {"top_k": 2, "function_to_apply": "softmax"}),
-}
+    _ANSWER,
+    _request(_PARAMETERS, {"top_k": 2, "function_to_apply": "softmax"}),
+)
 
 MODEL: dict[str, Any] = {
     "summary": "What the model is, and how it answers",
@@ -214,12 +222,12 @@ MODEL: dict[str, Any] = {
     | errors(401, 503),
 }
 
-TIMELINE: dict[str, Any] = {
-    "summary": "What is heard when in a long recording",
-    "description": "Bodies as for /v1/classify.",
-    "responses": _TIMELINE_ANSWER | errors(400, 401, 408, 413, 415, 422, 429, 503),
-    "openapi_extra": _request(_TIMELINE_PARAMETERS, {"hop_seconds": 0.5, "threshold": 0.6}),
-}
+TIMELINE = _route(
+    "What is heard when in a long recording",
+    "Bodies as for /v1/classify.",
+    _TIMELINE_ANSWER,
+    _request(_TIMELINE_PARAMETERS, {"hop_seconds": 0.5, "threshold": 0.6}),
+)
 
 _STREAM_PARAMETERS = {
     "sampling_rate": {"type": "integer", "description": "of the samples (default: the model's)"},

@@ -17,7 +17,7 @@ import secrets
 import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,7 @@ from earmark.batch.dataset import TrainingClips, rows_and_labels
 from earmark.distributed.ranks import on_each_machine, rank_and_world, ranks_on_this_machine
 from earmark.errors import OutputError
 from earmark.io.locks import BaseFileLock, new_lock, release_and_remove
+from earmark.io.os_errors import os_errors_as
 from earmark.models.build_model import AudioModel
 from earmark.models.embedding import has_embedding
 from earmark.models.freeze import is_body_frozen
@@ -249,7 +250,7 @@ def _shape(
 
 def _make_room(root: Path, stage: str, num_bytes: int, held: ExitStack) -> str:
     """A new folder in ``root``, locked until ``held`` closes."""
-    with _translated_write_errors(root):
+    with _write_errors(root):
         root.mkdir(parents=True, exist_ok=True)
         _remove_orphans(root)
         free = shutil.disk_usage(root).free
@@ -284,12 +285,8 @@ def _remove_orphans(root: Path) -> None:
             _give_back(lock, folder)
 
 
-@contextmanager
-def _translated_write_errors(root: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as exc:
-        raise OutputError(f"{root}: cannot be written ({exc.strerror}); see --store_dir") from exc
+def _write_errors(root: Path) -> AbstractContextManager[None]:
+    return os_errors_as(OutputError, f"{root}: cannot be written", "; see --store_dir")
 
 
 def _compute(
@@ -315,7 +312,7 @@ def _compute(
             for index, row in zip(batch, values.to(dtype).cpu(), strict=True):
                 whole = row if stage == "embeddings" else row[: num_frames[index]]
                 numbers = whole.contiguous().view(torch.int16) if dtype.itemsize == 2 else whole.contiguous()
-                with _translated_write_errors(rows.path.parents[1]):
+                with _write_errors(rows.path.parents[1]):
                     rows.write(index, numbers.numpy())
             progress.update(len(batch) * count)
     rows.close()
