@@ -11,15 +11,9 @@ from earmark.clips.columns import Columns
 from earmark.clips.split_names import SplitNames
 from earmark.errors import DataError
 from earmark.sources.folders import check_is_folder, load_folder
+from tests.sources.empty_files import touch
 
 SHARED = Path(__file__).resolve().parents[3] / "shared" / "data"
-
-
-def touch(folder: Path, *names: str) -> Path:
-    for name in names:
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).touch()
-    return folder
 
 
 def rows(table: ClipTable | None, folder: Path) -> list[tuple[str, str | None]]:

@@ -11,17 +11,12 @@ import pytest
 from earmark.clips.columns import Columns
 from earmark.errors import DataError
 from earmark.sources.manifests import load_manifest
+from tests.sources.empty_files import touch
 
 
 def write(path: Path, text: str | bytes) -> Path:
     path.write_bytes(text.encode() if isinstance(text, str) else text)
     return path
-
-
-def touch(folder: Path, *names: str) -> None:
-    for name in names:
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).touch()
 
 
 def test_csv_paths_count_from_its_folder_then_the_working_directory(tmp_path, monkeypatch):

@@ -14,14 +14,8 @@ from earmark.clips.clip import Clip, ClipTable, Splits
 from earmark.errors import DataError, MissingExtraError, UsageError
 from earmark.settings.data_flags import DataArguments
 from earmark.sources.load_clips import load_folds, load_own_splits, load_splits
+from tests.sources.empty_files import touch
 from tests.tiny import write_tones
-
-
-def touch(folder: Path, *names: str) -> Path:
-    for name in names:
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).touch()
-    return folder
 
 
 def manifest(path: Path, count: int, groups: int = 10) -> str:

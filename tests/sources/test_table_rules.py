@@ -16,6 +16,7 @@ from earmark.errors import DataError
 from earmark.sources.manifests import load_manifest
 from earmark.sources.tables import locate
 from earmark.tasks import Task
+from tests.sources.empty_files import touch
 from tests.tiny import tone
 
 SEVERAL = Columns(task=Task.MULTI_LABEL)
@@ -29,12 +30,6 @@ def table(folder: Path, text: str | bytes, name: str = "train.csv", columns: Col
 
 def pairs(clips: ClipTable) -> list[tuple[str, Any]]:
     return [(clip.source, clip.label) for clip in clips]
-
-
-def touch(folder: Path, *names: str) -> None:
-    for name in names:
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).touch()
 
 
 AB = [("a.wav", "low"), ("b.wav", "high")]

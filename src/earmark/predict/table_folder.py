@@ -191,40 +191,45 @@ class TableFolder:
         replaced: list[str] = []
         earlier: Provenance | None = None  # of another version
         for source, name in self._names.items():
-            target = self._folder / name
-            if not os.path.lexists(target):
-                continue
             entry = self._journal.files.get(name)
-            problem = self._problem(target, source, entry, resume=resume)
-            state = self._state(target, name, entry)
-            if problem is not None or (overwrite and state == "changed"):
-                if problem is not None and not overwrite:
-                    raise problem
+            state = self._kept_state(source, name, entry, resume=resume, overwrite=overwrite)
+            if state is None or entry is None:
                 continue
-            if state == "ours" and entry is not None and has_changed(source, entry.file):
+            if state == "ours" and has_changed(source, entry.file):
                 replaced.append(source)
-            elif state != "old":
-                self._kept.add(source)
-                job = self._journal.jobs.get(entry.job) if entry is not None else None
-                earlier = job if job is not None and job.version != self._provenance.version else earlier
-            if state == "changed":
-                changed.append(name)
-        if replaced:
-            logger.info(
-                "%s: %s changed since their tables were written (%s) and will be predicted again",
-                self._folder,
-                counted(len(replaced), "recording"),
-                and_more(replaced),
-            )
+                continue
+            self._kept.add(source)
+            changed += [name] if state == "changed" else []
+            job = self._journal.jobs.get(entry.job)
+            earlier = job if job is not None and job.version != self._provenance.version else earlier
         if earlier is not None and len(self._kept) < len(self._names):
             self._provenance.warn_of_version(earlier, self._folder)
-        if changed:
-            logger.warning(
-                "%s: %s changed since earmark wrote them (%s) and stay as they are. Add --overwrite to replace them",
-                self._folder,
-                counted(len(changed), "table"),
-                and_more(changed),
+        note = "%s: %s changed since %s (%s) and %s"
+        if replaced:
+            count = counted(len(replaced), "recording")
+            logger.info(
+                note, self._folder, count, "their tables were written", and_more(replaced), "will be predicted again"
             )
+        if changed:
+            stays = "stay as they are. Add --overwrite to replace them"
+            logger.warning(
+                note, self._folder, counted(len(changed), "table"), "earmark wrote them", and_more(changed), stays
+            )
+
+    def _kept_state(self, source: str, name: str, entry: _Entry | None, *, resume: bool, overwrite: bool) -> str | None:
+        """Return whether the table of a recording is ``ours`` or ``changed``; ``None`` if it is written again.
+
+        Raises:
+            EarmarkError: it was made in another way, and may not be replaced.
+        """
+        target = self._folder / name
+        if not os.path.lexists(target):
+            return None
+        problem = self._problem(target, source, entry, resume=resume)
+        if problem is not None and not overwrite:
+            raise problem
+        state = self._state(target, name, entry)
+        return None if problem is not None or state == "old" or (overwrite and state == "changed") else state
 
     def open(self) -> None:
         """Open the journal, and take the list of unreadable recordings of other jobs over."""

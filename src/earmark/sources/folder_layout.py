@@ -27,12 +27,20 @@ from earmark.clips.split_names import (
     is_unclear_name,
 )
 from earmark.errors import DataError
-from earmark.formats.format_registry import table_suffixes
 from earmark.formats.parquet import PARQUET
-from earmark.sources.listing import Listing, Skipped, files_in, is_recording, list_recordings, subfolders
+from earmark.sources.listing import (
+    METADATA,
+    Listing,
+    Skipped,
+    files_in,
+    is_recording,
+    list_recordings,
+    metadata_file,
+    subfolders,
+)
+from earmark.sources.unused_files import tables_in
 from earmark.text import and_more, counted
 
-METADATA = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
 NOISE = "_background_noise_"  # Speech Commands: minutes-long noise to cut silence from, not a class
 
 _SHOWN = 12  # folders named in a message
@@ -102,18 +110,6 @@ class FolderLayout:
     is_loose: bool = False
 
 
-def metadata_file(folder: Path) -> Path | None:
-    """Return the audiofolder metadata of ``folder``.
-
-    Raises:
-        DataError: there are two.
-    """
-    there = [folder / name for name in METADATA if (folder / name).is_file()]
-    if len(there) > 1:
-        raise DataError(f"{folder}: has {there[0].name} and {there[1].name}. Keep one of them")
-    return there[0] if there else None
-
-
 def find_folder_layout(folder: Path, names: SplitNames, used: Collection[str] = ()) -> FolderLayout:
     """Find the splits and the classes below a folder.
 
@@ -160,23 +156,19 @@ def unwrapped(root: Path, names: SplitNames) -> Path:
     while True:
         if metadata_file(root) is not None or any(map(is_recording, files_in(root))):
             return root
-        if any(names.of_table(Path(name)) or name.endswith(PARQUET.suffixes) for name in _tables(root)):
+        if any(names.of_table(path) or path.suffix in PARQUET.suffixes for path in tables_in(root)):
             return root
         filled = [name for name in subfolders(root) if _holds_data(root / name)]
         if len(filled) != 1 or names.like(filled[0]):
             return root
         inner = root / filled[0]
         has_splits = any(names.exactly(n) or (names.like(n) and subfolders(inner / n)) for n in subfolders(inner))
-        has_tables = metadata_file(inner) is not None or any(names.of_table(Path(n)) for n in _tables(inner))
+        has_tables = metadata_file(inner) is not None or any(map(names.of_table, tables_in(inner)))
         is_wrapper = is_container_name(inner.name) or _alike(inner.name, root.resolve().name)
         has_classes = any(_holds_data(inner / name) for name in subfolders(inner))
         if not (has_splits or has_tables or (is_wrapper and has_classes)):
             return root
         root = inner
-
-
-def _tables(folder: Path) -> list[str]:
-    return [name for name in files_in(folder) if name.casefold().endswith(table_suffixes())]
 
 
 def _holds_data(folder: Path) -> bool:

@@ -16,7 +16,8 @@ from earmark.clips.split_names import SPLIT_FLAGS, SPLIT_NAMES, SplitNames
 from earmark.errors import DataError
 from earmark.formats.column_names import PATH_COLUMNS
 from earmark.io.nearby_names import others_beside
-from earmark.sources.folder_layout import FolderLayout, Place, find_folder_layout, metadata_file, unwrapped
+from earmark.sources.folder_layout import FolderLayout, Place, find_folder_layout, unwrapped
+from earmark.sources.listing import metadata_file
 from earmark.sources.manifests import load_manifest
 from earmark.sources.tables.cells import label_of_folder
 from earmark.text import and_more, counted

@@ -34,6 +34,7 @@ _SYSTEM_FOLDERS = frozenset(
 )
 _SYSTEM_FILES = frozenset({"thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r"})
 _SUFFIXES_NAMED = 6
+METADATA = ("metadata.csv", "metadata.jsonl", "metadata.parquet")  # an audiofolder of the package datasets
 
 
 @dataclass
@@ -223,3 +224,15 @@ def _entries(folder: str | os.PathLike[str]) -> list[os.DirEntry[str]]:
         raise DataError(
             f"{os.fspath(folder)}: the folder cannot be listed ({exc.strerror}). Fix its permissions or move it away"
         ) from exc
+
+
+def metadata_file(folder: Path) -> Path | None:
+    """Return the audiofolder metadata of ``folder``.
+
+    Raises:
+        DataError: there are two.
+    """
+    there = [folder / name for name in METADATA if (folder / name).is_file()]
+    if len(there) > 1:
+        raise DataError(f"{folder}: has {there[0].name} and {there[1].name}. Keep one of them")
+    return there[0] if there else None

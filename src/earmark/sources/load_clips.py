@@ -13,10 +13,11 @@ from earmark.clips.splits import has_recordings_of_several_clips, make_validatio
 from earmark.clips.subsets import draw_subsets
 from earmark.errors import DataError, UsageError
 from earmark.settings.data_flags import DataArguments
+from earmark.settings.flags import flags_of
 from earmark.sources.background import add_background
 from earmark.sources.combine import LoadedSource, combine
 from earmark.sources.given_data import given_data, request_from
-from earmark.sources.source_registry import load_given
+from earmark.sources.source_registry import find_source, load_given, settings_without_effect
 from earmark.store.waveforms import default_store_root
 from earmark.tasks import find_task
 from earmark.text import agreeing
@@ -127,7 +128,11 @@ def _load(options: DataArguments, seed: int, token: str | None, cache_dir: str |
     request = request_from(options, seed=seed, token=token, cache_dir=cache_dir, needs_labels=needs_labels)
     given = given_data(options, request)
     try:
-        sources = [LoadedSource(one.name, load_given(one), one.split is not None) for one in given]
+        kinds = [find_source(one) for one in given]
+        sources = [
+            LoadedSource(one.name, load_given(one, kind), one.split is not None)
+            for one, kind in zip(given, kinds, strict=True)
+        ]
     except MissingColumnError as exc:
         others = "; columns have the same names in all sources that are combined" if len(given) > 1 else ""
         raise DataError(f"{exc}{others}") from exc
@@ -137,7 +142,11 @@ def _load(options: DataArguments, seed: int, token: str | None, cache_dir: str |
     columns = request.columns
     splits = combine(sources, task=columns.task, separator=columns.separator, num_workers=threads, stores=stores)
     splits.reasons = reasons
-    splits.notes[:0] = [reason.text for reason in reasons if not reason.is_obvious]
+    asked = (name for name in flags_of(DataArguments) if options.is_set(name))
+    splits.notes[:0] = [
+        *settings_without_effect(asked, kinds),
+        *(reason.text for reason in reasons if not reason.is_obvious),
+    ]
     add_background(splits, options)
     return splits
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from earmark.clips.clip import Splits
-from earmark.sources.folder_layout import metadata_file
 from earmark.sources.folders import load_metadata
+from earmark.sources.listing import metadata_file
 from earmark.sources.source import Given, Source
 from earmark.sources.unused_files import note_unused
 

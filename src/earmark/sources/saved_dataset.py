@@ -31,6 +31,7 @@ class SavedDataset(Source):
 
     name = "a data set written by save_to_disk"
     because = f"{' or '.join(_SAVED)} is in it"
+    settings = ("dataset_config_name",)  # may have chosen it, as --dataset_name superb does
 
     def recognises(self, given: Given) -> bool:
         """Return whether the marks of ``save_to_disk`` are in the folder."""

@@ -15,9 +15,9 @@ from typing import ClassVar
 from earmark.clips.clip import Splits
 from earmark.clips.columns import Columns
 from earmark.clips.split_names import SplitNames
-from earmark.sources.folder_layout import FolderLayout, find_folder_layout, metadata_file, unwrapped
+from earmark.sources.folder_layout import FolderLayout, find_folder_layout, unwrapped
 from earmark.sources.folders import check_is_folder
-from earmark.sources.listing import subfolders
+from earmark.sources.listing import metadata_file, subfolders
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,7 @@ class Source(ABC):
     """One kind of data.
 
     Attributes:
-        name: what it is, in the plural or without an article, for messages.
+        name: what it is, for messages.
         because: how it is recognised; completes "read as NAME because ...".
         settings: settings that have an effect with this source and not with every other.
     """

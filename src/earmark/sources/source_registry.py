@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 from earmark.clips.clip import Splits
 from earmark.formats.sheet import Reason
+from earmark.settings.kinds import alternatives
 from earmark.sources.class_folders import ClassFolders
 from earmark.sources.hub import HubDataset
 from earmark.sources.manifest_file import ManifestFile
@@ -39,15 +41,19 @@ def find_source(given: Given) -> Source:
     return next(source for source in SOURCES if source.recognises(given))
 
 
-def load_given(given: Given) -> Splits:
+def load_given(given: Given, source: Source | None = None) -> Splits:
     """Return the clips of what was given.
+
+    Args:
+        given: a data set, folder or manifest.
+        source: its source, if it is known already.
 
     Raises:
         DataError: it is not there, or it cannot be used.
         MissingExtraError: it needs a package that is not installed.
         NetworkError: the hub is needed and cannot be reached.
     """
-    source = find_source(given)
+    source = source or find_source(given)
     splits = source.load(given)
     splits.reasons.insert(0, Reason(f"{given.name}: read as {source.name} because {source.because}"))
     return splits
@@ -61,3 +67,19 @@ def load_data_dir(folder: str, request: Request) -> Splits:
         MissingExtraError: it needs a package that is not installed.
     """
     return load_given(Given(folder, request, Path(folder)))
+
+
+def settings_without_effect(names: Iterable[str], used: Iterable[Source]) -> list[str]:
+    """Return a note for each setting that none of the loaded sources uses.
+
+    Args:
+        names: settings that somebody gave.
+        used: the sources that are loaded.
+    """
+    effective = {name for source in used for name in source.settings}
+    users = {name: [source.name for source in SOURCES if name in source.settings] for name in names}
+    return [
+        f"--{name} has no effect: only {alternatives(sources)} uses it"
+        for name, sources in users.items()
+        if sources and name not in effective
+    ]

@@ -11,8 +11,9 @@ from earmark.clips.split_columns import splits_of_manifest
 from earmark.clips.split_names import SPLIT_NAMES, SplitNames
 from earmark.errors import DataError
 from earmark.formats.parquet import PARQUET
-from earmark.sources.folder_layout import FolderLayout, find_folder_layout, metadata_file
+from earmark.sources.folder_layout import FolderLayout, find_folder_layout
 from earmark.sources.folders import load_layout
+from earmark.sources.listing import metadata_file
 from earmark.sources.manifests import load_manifest
 from earmark.sources.source import Given, Request, Source
 from earmark.sources.unused_files import note_unused, tables_in

@@ -124,20 +124,9 @@ class WaveformStore:
     def read_batch(
         self, indices: Sequence[int] | np.ndarray, starts: np.ndarray, counts: np.ndarray, width: int
     ) -> np.ndarray:
-        """Stretches of B clips, straight into one array.
+        """Stretches of B clips, straight into one array: see :meth:`earmark.store.flat_file.FlatFile.read_batch`.
 
-        Args:
-            indices: rows, (B,).
-            starts: first sample of each, int (B,).
-            counts: samples of each, int (B,), at most ``width``.
-            width: samples of the batch.
-
-        Returns:
-            ``(B, width)`` in the type they are stored in, zero behind each stretch; ``scales[indices]`` times these
-            are the samples.
-
-        Raises:
-            DataError: the file was cut short or deleted.
+        ``scales[indices]`` times the numbers are the samples.
         """
         return self._file.read_batch(indices, starts, counts, width)
 
