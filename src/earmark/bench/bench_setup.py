@@ -11,8 +11,7 @@ import transformers
 from earmark.bench.bench_clips import SHORTEST_S, draw_lengths_s, write_split
 from earmark.clips.clip import ClipTable
 from earmark.errors import DataError
-from earmark.models.build_model import AudioModel, build_for_training, load_config
-from earmark.models.extractor import load_extractor
+from earmark.models.build_model import AudioModel, build_for_training, load_description
 from earmark.models.source import ModelSource, source_of
 from earmark.settings.bench_flags import BenchOptions
 from earmark.settings.data_flags import DEFAULT_LONGEST_S, DataArguments
@@ -88,9 +87,7 @@ def sampling_rate_of_model(options: BenchOptions) -> int:
     Raises:
         ModelError: no such model.
     """
-    source = _source(options)
-    folder = source.find(source.name_or_path) if source.name_or_path else None
-    return int(load_extractor(source, folder, load_config(source, folder)).sampling_rate)
+    return int(load_description(_source(options))[1].sampling_rate)
 
 
 def build_model(options: BenchOptions, clips: BenchClips) -> AudioModel:

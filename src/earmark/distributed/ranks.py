@@ -8,10 +8,11 @@ import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 from earmark.errors import DataError, EarmarkError
 
+P = ParamSpec("P")
 T = TypeVar("T")
 
 
@@ -87,45 +88,49 @@ def _machine_name() -> str:
     return f"{socket.gethostname()}/{os.environ.get('GROUP_RANK', '0')}"
 
 
-def on_main_process(work: Callable[[], T]) -> T:
-    """Do ``work`` on rank 0 and give every rank its result, or its error.
+def on_main_process(work: Callable[P, T], *args: P.args, **keywords: P.kwargs) -> T:
+    """Call ``work`` on rank 0 and give every rank its result, or its error.
 
     Without this eight ranks would write the same file, and an error on one of them would leave the others waiting.
 
     Args:
         work: returns something picklable, in a distributed run.
+        *args: its arguments.
+        **keywords: its keyword arguments.
 
     Raises:
         EarmarkError: what ``work`` raised, on every rank.
     """
     rank, world = rank_and_world()
     if world == 1:
-        return work()
+        return work(*args, **keywords)
     import torch.distributed as dist
 
-    outcome = _outcome(work) if rank == 0 else [None, None]
+    outcome = _outcome(work, *args, **keywords) if rank == 0 else [None, None]
     dist.broadcast_object_list(outcome)
     raise_on_all_ranks(outcome[1])
     return outcome[0]  # type: ignore[return-value]  # the broadcast of a T
 
 
-def on_each_machine(work: Callable[[], T]) -> T:
-    """Do ``work`` on one rank of each machine and give its result to the ranks there.
+def on_each_machine(work: Callable[P, T], *args: P.args, **keywords: P.kwargs) -> T:
+    """Call ``work`` on one rank of each machine and give its result to the ranks there.
 
     Args:
         work: returns something picklable, in a distributed run.
+        *args: its arguments.
+        **keywords: its keyword arguments.
 
     Raises:
         EarmarkError: what ``work`` raised on the first machine where it did, on every rank.
     """
     rank, world = rank_and_world()
     if world == 1:
-        return work()
+        return work(*args, **keywords)
     import torch.distributed as dist
 
     machine = ranks_on_this_machine()
     first = machine.ranks[0]
-    outcome = _outcome(work) if rank == first else [None, None]
+    outcome = _outcome(work, *args, **keywords) if rank == first else [None, None]
     dist.broadcast_object_list(outcome, src=first, group=machine.group)
     for other, (name, error) in enumerate(gathered((_machine_name(), outcome[1]))):
         if error is not None and other > 0:  # rank 0 and its machine saw nothing wrong
@@ -134,10 +139,10 @@ def on_each_machine(work: Callable[[], T]) -> T:
     return outcome[0]  # type: ignore[return-value]  # the broadcast of a T
 
 
-def _outcome(work: Callable[[], Any]) -> list[Any]:
+def _outcome(work: Callable[P, Any], *args: P.args, **keywords: P.kwargs) -> list[Any]:
     """What ``work`` returned, and the error it raised."""
     try:
-        return [work(), None]
+        return [work(*args, **keywords), None]
     except EarmarkError as exc:
         return [None, exc]
 

@@ -126,7 +126,7 @@ def build_for_training(
     Raises:
         ModelError: see :func:`load_config` and :mod:`earmark.models.checkpoint`; weights missing from the body.
     """
-    folder = source.find(source.name_or_path) if source.name_or_path else None
+    folder = source.folder()
     if folder is not None and adapters.is_adapter(folder):
         raise ModelError(f"{folder}: an adapter, not a model to start from; name its base, or a model saved merged")
     config = load_config(source, folder)
@@ -198,6 +198,17 @@ def load_trained(source: ModelSource, *, decided: bool = True) -> AudioModel:
     decision = read_decision(folder, labels, task) if decided else Decision(task=task)
     install_forward(model).forward.temperature = decision.temperature
     return AudioModel(model, _frontend(extractor, config, length_s), labels, decision)
+
+
+def load_description(source: ModelSource) -> tuple[Any, Extractor]:
+    """Return configuration and feature extractor of a model, without its weights.
+
+    Raises:
+        ModelError: see :func:`load_config` and :func:`earmark.models.extractor.load_extractor`.
+    """
+    folder = source.folder()
+    config = load_config(source, folder)
+    return config, load_extractor(source, folder, config)
 
 
 def load_config(source: ModelSource, folder: Path | None) -> Any:

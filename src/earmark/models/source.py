@@ -44,6 +44,10 @@ class ModelSource:
     _found: dict[str, Path] = field(default_factory=dict, repr=False)
     warned: set[Path] = field(default_factory=set, repr=False)
 
+    def folder(self) -> Path | None:
+        """The local folder of the checkpoint; ``None`` for random weights."""
+        return self.find(self.name_or_path) if self.name_or_path else None
+
     def find(self, name: str) -> Path:
         """The local folder of ``name``; the hub is asked once."""
         if name not in self._found:

@@ -12,7 +12,6 @@ from earmark.batch.sample_functions import SampleFunction, sample_functions
 from earmark.clips.clip import Splits
 from earmark.errors import InputTypeError, UsageError
 from earmark.scoring.extra_metrics import MetricFunction, Metrics, named_functions
-from earmark.settings.model_flags import ModelArguments
 
 
 @dataclass(frozen=True)
@@ -59,14 +58,14 @@ class CustomParts:
         names = {"augmentation": [function.name for function in self.augmentations], "metric": sorted(self.metrics)}
         return {f"{kind} functions": ", ".join(of_kind) or "none" for kind, of_kind in names.items()}
 
-    def check(self, model: ModelArguments) -> None:
+    def check(self, *, few_shot: bool) -> None:
         """Refuse what would do nothing.
 
         Raises:
             UsageError: parts of a training by epochs, with ``--few_shot``.
         """
         for name in ("callbacks", "augmentations"):
-            if model.few_shot and getattr(self, name):
+            if few_shot and getattr(self, name):
                 raise UsageError(f"--few_shot: no epochs are trained, so {name} do nothing. Leave one of them out.")
 
 

@@ -76,7 +76,7 @@ def _finished(trainer: AudioTrainer, sounds: AugmentationSounds, fitted: FittedH
 
 def _train(trainer: AudioTrainer, checkpoint: str | None) -> None:
     if checkpoint is not None:
-        on_main_process(lambda: set_aside_later(Path(checkpoint), Path(trainer.args.output_dir)))
+        on_main_process(set_aside_later, Path(checkpoint), Path(trainer.args.output_dir))
     try:
         with trainer.signals:
             trainer.train(resume_from_checkpoint=checkpoint)

@@ -20,6 +20,7 @@ from earmark.runs.folder import RunFolder, check_is_free
 from earmark.scoring.decide import check_task_can_fit
 from earmark.settings.config_files import plain, resolved_config
 from earmark.settings.data_flags import DataArguments, paths_in
+from earmark.settings.flags import Scope, flags_of
 from earmark.settings.model_flags import ModelArguments
 from earmark.settings.run_flags import RunArguments
 from earmark.settings.train_settings import TrainSettings
@@ -115,6 +116,15 @@ class Plan:
             logger.warning("%s", self.warning)
         for note in self.notes:
             logger.info("%s", note)
+
+    def shared(self) -> dict[str, str]:
+        """Return the settings that ranks must agree on, by flag: they decide what is computed, and when ranks meet."""
+        return {
+            f"--{name}": str(getattr(part, name))
+            for part in (self.data, self.model, self.run, self.training)
+            for name, one in flags_of(type(part)).items()
+            if Scope.MACHINE not in one.scope
+        }
 
     def to_save(self, training: TrainingArguments) -> dict[str, Any]:
         """Return the settings of the run as its file holds them.

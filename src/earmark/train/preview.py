@@ -20,8 +20,7 @@ from earmark.batch.dataset import TrainingClips
 from earmark.clips.clip import Clip, ClipTable
 from earmark.errors import DataError, OutputError
 from earmark.io.atomic import no_empty_folder
-from earmark.models.build_model import limits_for_training, load_config
-from earmark.models.extractor import load_extractor
+from earmark.models.build_model import limits_for_training, load_description
 from earmark.models.hidden_spans import hide_bins
 from earmark.models.source import source_of
 from earmark.runs.folder import prepare_folder
@@ -131,10 +130,7 @@ def _configured(options: AugmentPreviewOptions) -> tuple[Any, Any] | None:
             "(--model_name_or_path or --model_type)"
         )
         return None
-    source = source_of(options)
-    place = source.find(source.name_or_path) if source.name_or_path else None
-    config = load_config(source, place)
-    return config, load_extractor(source, place, config)
+    return load_description(source_of(options))
 
 
 def _training_clips(

@@ -10,10 +10,8 @@ from typing import Any
 from earmark.device import describe_device
 from earmark.distributed.launched import is_main_process
 from earmark.distributed.ranks import check_same_on_all_ranks, on_each_machine, on_main_process
-from earmark.models.build_model import load_config
-from earmark.models.extractor import load_extractor
+from earmark.models.build_model import load_description
 from earmark.models.forward import fold_unit
-from earmark.models.source import ModelSource
 from earmark.runs.environment import describe_environment
 from earmark.runs.folder import prepare_output_dir, write_json
 from earmark.runs.folder_lock import locked_folder
@@ -21,7 +19,6 @@ from earmark.runs.split_record import write_record
 from earmark.scoring.decide import check_can_fit
 from earmark.scoring.extra_metrics import ExtraMetrics
 from earmark.settings.config_files import save_config
-from earmark.settings.flags import Scope, Settings, flags_of
 from earmark.settings.train_settings import TrainSettings
 from earmark.store.scan import write_bad_audio
 from earmark.text import counted, format_seconds
@@ -39,7 +36,7 @@ from earmark.train.plan import FolderState, Plan, look_at_folder, make_plan
 from earmark.train.prepared_data import PreparedData, prepare_data
 from earmark.train.report import last_figures, write_reports
 from earmark.train.saving import translated_save_errors
-from earmark.train.start_ranks import start_ranks
+from earmark.train.start_ranks import Ranks, start_ranks
 from earmark.train.trackers import ended_trackers
 from earmark.train.trainer import AudioTrainer
 from earmark.train.translated_faults import translated_faults
@@ -75,96 +72,77 @@ def train(settings: TrainSettings, *, custom: CustomParts = NOTHING, with_test: 
     Raises:
         EarmarkError: settings, clips or surroundings that cannot work, before training starts wherever possible.
     """
-    custom.check(settings.model)
+    custom.check(few_shot=settings.model.few_shot)
     ranks = start_ranks(settings)
     with locked_folder(Path(str(settings.training.output_dir))):
-        has_more_metrics = bool(custom.metrics)
-        state = on_main_process(lambda: _look(settings, has_more_metrics=has_more_metrics))
-        plan = make_plan(settings, state, ranks.device, ranks.world_size, has_more_metrics=has_more_metrics)
-        EarmarkTrainingArguments.of(plan.training)  # Transformers checks some settings: before clips are read
-        plan.log()
-        return _carry_out(plan, custom, with_test=with_test)
+        plan = _decide(settings, ranks, has_more_metrics=bool(custom.metrics))
+        on_main_process(prepare_output_dir, plan.folder, overwrite=False, resume=plan.replaces or plan.resumes)
+        extra = ExtraMetrics(plan.run.metric, custom.metrics)
+        sounds, prepared = _load_data(plan, custom, with_test=with_test)
+        _check_together(plan, prepared, sounds, extra)
+        audio = build_model(plan, prepared)
+        trainer = make_trainer(plan, prepared, audio, sounds, extra)
+        for callback in custom.callbacks:
+            trainer.add_callback(callback)
+        with ended_trackers(trainer.trackers, trainer.event):
+            _begin(plan, trainer, prepared)
+            training = learn(plan, trainer, prepared, sounds)
+            return _finish(plan, trainer, training, prepared)
 
 
-def _look(settings: TrainSettings, *, has_more_metrics: bool) -> FolderState:
-    """Read the state of the output folder, and reject settings that every rank would reject."""
-    state = look_at_folder(settings)
-    make_plan(settings, state, has_more_metrics=has_more_metrics)
-    return state
+def _decide(settings: TrainSettings, ranks: Ranks, *, has_more_metrics: bool) -> Plan:
+    """Plan the run. Rank 0 looks at the output folder, and first refuses for all ranks what none of them could do."""
+
+    def look() -> FolderState:
+        state = look_at_folder(settings)
+        make_plan(settings, state, has_more_metrics=has_more_metrics)
+        return state
+
+    state = on_main_process(look)
+    plan = make_plan(settings, state, ranks.device, ranks.world_size, has_more_metrics=has_more_metrics)
+    EarmarkTrainingArguments.of(plan.training)  # Transformers checks some settings: before clips are read
+    plan.log()
+    return plan
 
 
-def _carry_out(plan: Plan, custom: CustomParts, *, with_test: bool) -> TrainOutcome:
-    """Do what a plan says, in a folder that no other command works in."""
-    on_main_process(lambda: prepare_output_dir(plan.folder, overwrite=False, resume=plan.replaces or plan.resumes))
-    extra = ExtraMetrics(plan.run.metric, custom.metrics)
-    sounds, prepared = _load_data(plan, custom, extra, with_test=with_test)
-    audio = build_model(plan, prepared)
-    trainer = make_trainer(plan, prepared, audio, sounds, extra)
-    for callback in custom.callbacks:
-        trainer.add_callback(callback)
-    with ended_trackers(trainer.trackers, trainer.event):
-        _begin(plan, trainer, prepared)
-        training = learn(plan, trainer, prepared, sounds)
-        return _finish(plan, trainer, training, prepared)
-
-
-def _load_data(
-    plan: Plan, custom: CustomParts, extra: ExtraMetrics, *, with_test: bool
-) -> tuple[AugmentationSounds, PreparedData]:
-    """Load and check the clips, and the sounds of augmentation before them, because these are fewer."""
-    rate_hz = _sampling_rate_hz(plan.source)
-    sounds = on_each_machine(lambda: load_augmentation(plan.training, plan.data, rate_hz, custom.augmentations))
+def _load_data(plan: Plan, custom: CustomParts, *, with_test: bool) -> tuple[AugmentationSounds, PreparedData]:
+    """Load the clips, and the sounds of augmentation before them, because these are fewer."""
+    rate_hz = int(load_description(plan.source)[1].sampling_rate)
+    sounds = on_each_machine(load_augmentation, plan.training, plan.data, rate_hz, custom.augmentations)
     prepared = on_each_machine(
-        lambda: prepare_data(
-            plan.data,
-            rate_hz,
-            seed=plan.training.seed,
-            token=plan.model.token,
-            cache_dir=plan.model.cache_dir,
-            with_test=with_test,
-            loaded=custom.clips,
-        )
+        prepare_data,
+        plan.data,
+        rate_hz,
+        seed=plan.training.seed,
+        token=plan.model.token,
+        cache_dir=plan.model.cache_dir,
+        with_test=with_test,
+        loaded=custom.clips,
     )
-    start_from = _folder_of(plan.source)
     if plan.checkpoint is not None:
         prepared.labels = label_order(plan.checkpoint, prepared.labels)
     prepared.bad += sounds.bad()
-    prepared.start_from(start_from)
-    shared = _shared(plan.data, plan.model, plan.run, plan.training)
-    check_same_on_all_ranks({**prepared.facts(), **sounds.facts(), **shared})
-    check_model_survives(start_from, plan.folder, overwrite=plan.replaces)
-    num_clips, validation = len(prepared.train.table), prepared.validation
-    on_main_process(lambda: check_settings(plan.run, plan.training, prepared.labels, num_clips, plan.task, extra))
-    on_main_process(lambda: check_can_fit(plan.training, prepared.labels, validation.table if validation else None))
+    prepared.start_from(plan.source.folder())
     return sounds, prepared
 
 
-def _shared(*parts: Settings) -> dict[str, str]:
-    """Settings that ranks must agree on, by flag: they decide what is computed and when a rank meets the others."""
-    return {
-        f"--{name}": str(getattr(part, name))
-        for part in parts
-        for name, one in flags_of(type(part)).items()
-        if Scope.MACHINE not in one.scope
-    }
-
-
-def _folder_of(source: ModelSource) -> Path | None:
-    return source.find(source.name_or_path) if source.name_or_path else None
-
-
-def _sampling_rate_hz(source: ModelSource) -> int:
-    folder = _folder_of(source)
-    return int(load_extractor(source, folder, load_config(source, folder)).sampling_rate)
+def _check_together(plan: Plan, prepared: PreparedData, sounds: AugmentationSounds, extra: ExtraMetrics) -> None:
+    """Refuse settings that do not fit the clips, and ranks that do not have the same of both."""
+    check_same_on_all_ranks({**prepared.facts(), **sounds.facts(), **plan.shared()})
+    check_model_survives(plan.source.folder(), plan.folder, overwrite=plan.replaces)
+    labels, num_clips = prepared.labels, len(prepared.train.table)
+    on_main_process(check_settings, plan.run, plan.training, labels, num_clips, plan.task, extra)
+    validation = prepared.validation.table if prepared.validation else None
+    on_main_process(check_can_fit, plan.training, labels, validation)
 
 
 def _begin(plan: Plan, trainer: AudioTrainer, prepared: PreparedData) -> None:
     """Compare a resumed run with its checkpoint, remove a run that is replaced, and write what is known already."""
     checkpoint, folder = plan.checkpoint, plan.folder
     if checkpoint is not None:  # before anything of an earlier run is overwritten
-        on_main_process(lambda: check_same_run(checkpoint, trainer.facts()))
+        on_main_process(check_same_run, checkpoint, trainer.facts())
     if plan.replaces:
-        on_main_process(lambda: prepare_output_dir(folder, overwrite=True, resume=False))
+        on_main_process(prepare_output_dir, folder, overwrite=True, resume=False)
     if is_main_process():
         save_config(plan.to_save(trainer.args), folder.config)
         write_json(folder.labels, trainer.audio.labels)
