@@ -22,7 +22,7 @@ from earmark.errors import OutputError
 from earmark.evaluate.held_out import find_held_out
 from earmark.runs.folder import RunFolder
 from earmark.settings.evaluation_flags import EvaluateOptions
-from earmark.train.protocol import changed_settings
+from earmark.train.sweep import changed_settings
 from tests.patience import wait_until
 from tests.tiny import RATE_HZ, tone
 

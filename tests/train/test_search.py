@@ -19,8 +19,9 @@ from transformers import TrainerControl
 
 from earmark.cli.main import main
 from earmark.runs.folder_lock import locked_folder
-from earmark.train import search as search_module
-from earmark.train.search import _Pruned, _Watch
+from earmark.train import sweep
+from earmark.train.search import _Watch
+from earmark.train.sweep import EndedEarly
 from tests.patience import wait_until
 from tests.small_files import no_file_longer_than
 from tests.tiny import write_tones
@@ -172,7 +173,7 @@ def test_a_trial_that_ends_anyway_is_not_pruned(stops: bool, monkeypatch: pytest
     args, state = SimpleNamespace(eval_strategy="steps"), SimpleNamespace(epoch=1.0, global_step=2, max_steps=4)
     control = TrainerControl(should_training_stop=stops)  # by a signal or by early stopping
     watch: Any = _Watch(trials, "accuracy")  # type: ignore[arg-type]  # all of the trials that it asks
-    with nullcontext() if stops else pytest.raises(_Pruned):
+    with nullcontext() if stops else pytest.raises(EndedEarly):
         watch.on_evaluate(args, state, control, {"eval_accuracy": 0.5})
 
 
@@ -190,7 +191,7 @@ def test_bad_trials_are_ended_early(data: Path, tmp_path: Path) -> None:
 def test_a_trial_that_never_gets_further_is_given_up(data: Path, tmp_path: Path, monkeypatch: Any) -> None:
     """Broken off without an error that could be recorded, as by a machine that runs out of memory."""
     calls = []
-    train = search_module.train
+    train = sweep.train
 
     def dies_in_the_first(*args: Any, **kwargs: Any) -> Any:
         calls.append(args[0].training.output_dir)
@@ -198,7 +199,7 @@ def test_a_trial_that_never_gets_further_is_given_up(data: Path, tmp_path: Path,
             raise KeyboardInterrupt
         return train(*args, **kwargs)
 
-    monkeypatch.setattr(search_module, "train", dies_in_the_first)
+    monkeypatch.setattr(sweep, "train", dies_in_the_first)
     words = command(data, tmp_path / "s", "--search_space", SPACE, "--trials", "2", "--max_steps", "2")
     assert [main(words) for _ in range(4)] == [130, 130, 130, 0]
     rows = results(tmp_path / "s")["trials"]
@@ -239,7 +240,7 @@ def test_another_search_another_run_and_damage_are_one_line(
         (["--search_space", SPACE, "--trials", "0"], "--trials 0: expected a whole number from 1 on"),
         (["--search_space", SPACE, "--seeds", "0,1"], "a search trains one run a trial"),
         (["--search_space", SPACE, "--folds", "3"], "a search trains one run a trial"),
-        (["--search_space", SPACE, "--resume_from_checkpoint", "x"], "the same command continues a search"),
+        (["--search_space", SPACE, "--resume_from_checkpoint", "x"], "the same command continues"),
         (["--search_spice", SPACE], "unknown flag --search_spice; did you mean --search_space?"),
     ],
 )

@@ -1,7 +1,6 @@
 """Several runs for one figure: cross-validation over folds, several seeds, and both together.
 
-Each run is one call of :func:`earmark.train.train_model.train` into a folder of its own, so it is a run like any other.
-What is finished is not done again: the same command continues where the last one ended.
+How each run is trained, resumed and stopped is :mod:`earmark.train.sweep`.
 """
 
 from __future__ import annotations
@@ -18,23 +17,20 @@ import numpy as np
 
 from earmark.clips.clip import Splits
 from earmark.distributed.ranks import on_each_machine, on_main_process
-from earmark.errors import OutputError, Stopped, UsageError
+from earmark.errors import OutputError, UsageError
 from earmark.runs.folder import RunFolder, prepare_output_dir, read_json, write_json
-from earmark.runs.folder_lock import locked_folder
 from earmark.settings.config_files import save_config, saved_config
 from earmark.settings.data_flags import DataArguments
-from earmark.settings.flags import Scope, flags_of
 from earmark.settings.model_flags import ModelArguments
 from earmark.settings.run_flags import RunArguments
-from earmark.settings.train_settings import TRAIN_CLASSES, TrainSettings
-from earmark.settings.training_flags import TrainingArguments
+from earmark.settings.train_settings import TrainSettings
 from earmark.sources.load_clips import load_folds, load_splits
 from earmark.store.scan import check_tables
 from earmark.tasks import find_task
 from earmark.text import and_more, markdown_table
 from earmark.train.custom import NOTHING, CustomParts
-from earmark.train.start_ranks import start_ranks
-from earmark.train.train_model import TrainOutcome, train
+from earmark.train.sweep import changed_settings, holds_others, remove_runs, sweep_folder, train_one
+from earmark.train.train_model import TrainOutcome
 
 logger = logging.getLogger(__name__)
 
@@ -121,10 +117,7 @@ def run_protocol(
         EarmarkError: folds that cannot be used, settings or clips that are not those of the runs that are there,
             and whatever a run raises.
     """
-    _refuse_what_means_one_run(settings.training)
-    start_ranks(settings)
-    output = Path(settings.training.output_dir or "")
-    with locked_folder(output):
+    with sweep_folder(settings) as output:
         return _run_all(output, settings, custom, show)
 
 
@@ -143,19 +136,10 @@ def _run_all(
             logger.info("run %d of %d, %s: finished before", number, len(parts), name)
             continue
         logger.info("run %d of %d, %s", number, len(parts), name)
-        show(_train(part, name, settings, custom))
+        show(train_one(settings, name, custom=custom, fold=part.fold, seed=part.seed, seeds=None))
         done.append(part)
         on_main_process(lambda: _write(plan, done))
     return on_main_process(lambda: _outcome(plan, done))
-
-
-def _refuse_what_means_one_run(training: TrainingArguments) -> None:
-    if str(training.resume_from_checkpoint or "none").lower() not in ("none", "false"):
-        raise UsageError(
-            "--resume_from_checkpoint is for one run; with folds or seeds the same command continues by itself"
-        )
-    if training.push_to_hub:
-        raise UsageError("--push_to_hub is for one run; of several, push the one you choose: earmark push RUN ORG/NAME")
 
 
 def _look_at_data(
@@ -200,8 +184,7 @@ def _begin(plan: _Plan, *, replace: bool) -> list[Part]:
     output, folder = plan.output, RunFolder(plan.output)
     if replace:
         prepare_output_dir(folder, overwrite=True, resume=False)
-        for child in _earlier_runs(output):
-            prepare_output_dir(RunFolder(child), overwrite=True, resume=False)
+        remove_runs(_earlier_runs(output))
     elif folder.is_run():
         _check_same(folder, plan)
     else:
@@ -217,23 +200,6 @@ def _begin(plan: _Plan, *, replace: bool) -> list[Part]:
     done = [part for part in plan.parts if RunFolder(part.folder).results_row.is_file()]
     _write(plan, done)
     return done
-
-
-def changed_settings(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """Describe the changed settings that affect the model, its training or its clips.
-
-    Args:
-        before: saved settings; those that the version of earmark that saved them did not have are passed over.
-        now: settings of this call.
-    """
-    scopes = Scope.RESULT | Scope.SPLITS | Scope.TRAINING
-    decisive = {"search_space", *(name for name, one in flags_of(*TRAIN_CLASSES).items() if one.scope & scopes)}
-    decisive.remove("output_dir")  # the folder of the settings, which can be written in several ways
-    return [
-        f"{name} {before[name]} there, {value} here"
-        for name, value in now.items()
-        if name in decisive and name in before and before[name] != value
-    ]
 
 
 def _earlier_runs(output: Path) -> list[Path]:
@@ -262,38 +228,12 @@ def _check_same(folder: RunFolder, plan: _Plan) -> None:
         save_config(plan.settings, folder.config)
         return
     elif changed:
-        what = f"runs made with other settings ({'; '.join(changed[:_NAMED])})"
+        raise holds_others(folder.path, "runs", changed)
     elif results and results.get("clips") != plan.clips:  # it is written before the first run
         what = "runs of other clips, labels or folds"
     else:
         return
-    raise OutputError(
-        f"{folder.path}: holds {what}; give another --output_dir, or replace what is there (--overwrite_output_dir)"
-    )
-
-
-def _train(part: Part, name: str, settings: TrainSettings, custom: CustomParts) -> TrainOutcome:
-    """Train one run, or resume it."""
-    begun, logs = on_main_process(lambda: RunFolder(part.folder).is_run()), settings.run.logging_dir
-    one = settings.changed(
-        output_dir=str(part.folder),
-        logging_dir=str(Path(logs) / name) if logs else None,
-        run_name=_run_name(settings.training, name),
-        fold=part.fold,
-        seed=part.seed,
-        seeds=None,
-        resume=begun,
-        overwrite_output_dir=False,
-    )
-    try:
-        return train(one, custom=custom)
-    except Stopped as exc:
-        raise Stopped(f"{name} {str(exc).partition(';')[0]}; the same command continues") from exc
-
-
-def _run_name(training: TrainingArguments, name: str) -> str | None:
-    given = training.run_name
-    return None if given is None or given == training.output_dir else f"{given}/{name}"
+    raise holds_others(folder.path, what)
 
 
 def _write(plan: _Plan, done: Sequence[Part]) -> dict[str, Any]:

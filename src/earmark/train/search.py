@@ -1,7 +1,7 @@
 """``earmark search``: many runs with settings that Optuna chooses by what came of the ones before.
 
-Each trial is one call of :func:`earmark.train.train_model.train` into a folder of its own, so every flag can be
-searched, and a trial that was broken off resumes from its checkpoint. Trainer's own search over Optuna changes
+Each trial is a run in a folder of its own (:mod:`earmark.train.sweep`), so every flag can be searched, and a trial that
+was broken off resumes from its checkpoint. Trainer's own search over Optuna changes
 ``TrainingArguments`` of one trainer instead, which knows neither of the model's and the data's settings nor of earlier
 trials; what it does between trial and Optuna (reporting and pruning at each evaluation) is done here. The test split is
 left alone.
@@ -9,7 +9,6 @@ left alone.
 
 from __future__ import annotations
 
-import gc
 import logging
 import math
 import shlex
@@ -20,7 +19,6 @@ from pathlib import Path
 from typing import Any
 
 import torch.distributed as dist
-from accelerate.utils.memory import clear_device_cache
 from transformers import TrainerCallback
 
 from earmark.distributed.ranks import on_main_process, rank_and_world
@@ -35,8 +33,7 @@ from earmark.errors import (
     UsageError,
 )
 from earmark.extras import require
-from earmark.runs.folder import RunFolder, prepare_output_dir, write_json
-from earmark.runs.folder_lock import locked_folder
+from earmark.runs.folder import RunFolder, write_json
 from earmark.settings.config_files import save_config, saved_config
 from earmark.settings.search_flags import SearchOptions
 from earmark.settings.train_settings import TRAIN_CLASSES, TrainSettings
@@ -44,10 +41,8 @@ from earmark.tasks import find_task
 from earmark.tasks.figures import metric_key
 from earmark.train.custom import CustomParts
 from earmark.train.plan import judged_by
-from earmark.train.protocol import changed_settings
 from earmark.train.search_space import Dimension, parse_space
-from earmark.train.start_ranks import start_ranks
-from earmark.train.train_model import train
+from earmark.train.sweep import EndedEarly, changed_settings, holds_others, remove_runs, sweep_folder, train_one
 from earmark.train.trials import STORAGE, Job, Trials
 
 logger = logging.getLogger(__name__)
@@ -73,10 +68,6 @@ class SearchOutcome:
     summary: str
 
 
-class _Pruned(Stopped):
-    """A trial was ended early, which is no failure."""
-
-
 def search(options: SearchOptions, settings: TrainSettings) -> SearchOutcome:
     """Train as many trials as asked for, those of earlier calls counted, and say which settings were best.
 
@@ -98,10 +89,8 @@ def search(options: SearchOptions, settings: TrainSettings) -> SearchOutcome:
     task = find_task(settings.data.task)
     judged = judged_by(training, task, has_more_metrics=run.metric is not None)
     metric, maximize = metric_key(judged.metric_for_best_model), bool(judged.greater_is_better)
-    start_ranks(settings)
-    output = Path(training.output_dir or "")
     saved = {"search_space": options.search_space, **settings.to_dict()}
-    with locked_folder(output):
+    with sweep_folder(settings) as output:
         on_main_process(lambda: _begin(output, saved, replace=run.overwrite_output_dir and not run.resume))
         trials = None
         if rank_and_world()[0] == 0:
@@ -130,15 +119,10 @@ def _with_values(settings: TrainSettings, values: Mapping[str, Any]) -> TrainSet
 
 
 def _refuse_several_runs(settings: TrainSettings) -> None:
-    training = settings.training
     if settings.has_several_runs:
         raise UsageError("a search trains one run a trial: name one --fold of the folds, and leave --seeds out")
     if settings.data.validation_fraction == 0:
         raise UsageError("--validation_fraction 0 leaves no clips to judge trials on. Leave it out.")
-    if str(training.resume_from_checkpoint or "none").lower() not in ("none", "false"):
-        raise UsageError("--resume_from_checkpoint is for one run; the same command continues a search")
-    if training.push_to_hub:
-        raise UsageError("--push_to_hub is for one run; push the best one when the search is done: earmark push")
 
 
 def _begin(output: Path, settings: dict[str, Any], *, replace: bool) -> None:
@@ -147,8 +131,7 @@ def _begin(output: Path, settings: dict[str, Any], *, replace: bool) -> None:
         raise OutputError(f"{output}: holds a run, not a search; give another --output_dir")
     place = output / SETTINGS
     if replace:
-        for child in output.glob("trial_*"):
-            prepare_output_dir(RunFolder(child), overwrite=True, resume=False)
+        remove_runs(output.glob("trial_*"))
         for name in (STORAGE, RESULTS, BEST, SETTINGS):  # the settings last: by them a search is known
             (output / name).unlink(missing_ok=True)
     if not place.is_file():
@@ -159,22 +142,17 @@ def _begin(output: Path, settings: dict[str, Any], *, replace: bool) -> None:
         return
     before = saved_config(place)
     if changed := changed_settings(before, settings):
-        raise OutputError(
-            f"{output}: holds a search with other settings ({'; '.join(changed[:4])}); give another --output_dir, or "
-            "replace what is there (--overwrite_output_dir)"
-        )
+        raise holds_others(output, "a search", changed)
 
 
 def _run_trials(trials: Trials | None, most: int, output: Path, settings: TrainSettings, metric: str) -> None:
     """Train trial after trial. Rank 0 holds ``trials``; the others do as it says."""
     while (job := on_main_process(lambda: _next_job(trials, most, output))) is not None:
         logger.info("%s of %d: %s", job.name, most, _shown(job.values))
-        _run_one(trials, job, most, output, settings, metric)
-        gc.collect()  # of a model there is room for one
-        clear_device_cache()
+        _run_one(trials, job, most, settings, metric)
 
 
-def _run_one(trials: Trials | None, job: Job, most: int, output: Path, settings: TrainSettings, metric: str) -> None:
+def _run_one(trials: Trials | None, job: Job, most: int, settings: TrainSettings, metric: str) -> None:
     """Train one trial and write down how it ended.
 
     Raises:
@@ -182,12 +160,10 @@ def _run_one(trials: Trials | None, job: Job, most: int, output: Path, settings:
     """
     watch = _Watch(trials, metric)
     try:
-        value = _train(job, output, settings, watch)
-    except _Pruned:
+        value = _train(job, settings, watch)
+    except EndedEarly:
         logger.info("%s: ended early, worse than half of the others at this point", job.name)
         on_main_process(lambda: _of(trials).pruned())
-    except Stopped as exc:
-        raise Stopped(f"{job.name} {str(exc).partition(';')[0]}; the same command continues") from exc
     except _ENDS_THE_SEARCH:
         raise
     except EarmarkError as exc:
@@ -208,18 +184,10 @@ def _next_job(trials: Trials | None, most: int, output: Path) -> Job | None:
     return held.next(most)
 
 
-def _train(job: Job, output: Path, settings: TrainSettings, watch: _Watch) -> float:
+def _train(job: Job, settings: TrainSettings, watch: _Watch) -> float:
     """Train one trial, or resume it, and return its figure on the validation clips."""
-    trial, folder, logs = _with_values(settings, job.values), output / job.name, settings.run.logging_dir
-    begun = on_main_process(lambda: RunFolder(folder).is_run())
-    trial = trial.changed(
-        output_dir=str(folder),
-        logging_dir=str(Path(logs) / job.name) if logs else None,
-        resume=begun,
-        overwrite_output_dir=False,
-        report=False,
-    )
-    outcome = train(trial, custom=CustomParts(callbacks=[watch]), with_test=False)
+    trial, custom = _with_values(settings, job.values), CustomParts(callbacks=[watch])
+    outcome = train_one(trial, job.name, custom=custom, with_test=False, report=False)
     return on_main_process(lambda: _value(outcome.metrics["validation"], watch.metric))
 
 
@@ -283,7 +251,7 @@ class _Watch(TrainerCallback):
         to_prune = on_main_process(lambda: _of(self._trials).report(step, value))
         # A trial that a signal or early stopping has ended is stopped or finished, not pruned.
         if to_prune and state.global_step < state.max_steps and not control.should_training_stop:
-            raise _Pruned
+            raise EndedEarly
 
 
 def _write(trials: Trials, output: Path) -> None:

@@ -1,0 +1,129 @@
+"""Several runs in one output folder, one after the other: what cross-validation, seeds and searches have in common.
+
+Each run is one call of :func:`earmark.train.train_model.train` into a folder of its own, so it is a run like any other.
+The same command leaves finished runs as they are and resumes the one that was stopped.
+"""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from accelerate.utils.memory import clear_device_cache
+
+from earmark.distributed.ranks import on_main_process
+from earmark.errors import OutputError, Stopped, UsageError
+from earmark.runs.folder import RunFolder, prepare_output_dir
+from earmark.runs.folder_lock import locked_folder
+from earmark.settings.flags import Scope, flags_of
+from earmark.settings.train_settings import TRAIN_CLASSES, TrainSettings
+from earmark.settings.training_flags import TrainingArguments
+from earmark.train.custom import CustomParts
+from earmark.train.start_ranks import start_ranks
+from earmark.train.train_model import TrainOutcome, train
+
+_NAMED = 4  # changed settings in a message
+
+
+class EndedEarly(Stopped):
+    """A run was ended on purpose before its last step, which is neither a failure nor a stop of the sweep."""
+
+
+@contextmanager
+def sweep_folder(settings: TrainSettings) -> Iterator[Path]:
+    """Start the ranks of a sweep, and keep other commands out of its output folder. All ranks call this.
+
+    Raises:
+        UsageError: settings that are for one run.
+        OutputError: another process works in the folder, or it cannot be written.
+    """
+    training = settings.training
+    if str(training.resume_from_checkpoint or "none").lower() not in ("none", "false"):
+        raise UsageError("--resume_from_checkpoint is for one run. Leave it out: the same command continues.")
+    if training.push_to_hub:
+        raise UsageError("--push_to_hub is for one run; of several, push the one you choose: earmark push RUN ORG/NAME")
+    start_ranks(settings)
+    output = Path(training.output_dir or "")
+    with locked_folder(output):
+        yield output
+
+
+def train_one(
+    settings: TrainSettings, name: str, *, custom: CustomParts, with_test: bool = True, **changes: Any
+) -> TrainOutcome:
+    """Train one run of a sweep, or resume it.
+
+    Args:
+        settings: of the sweep.
+        name: of the run's folder in the output folder, which its logs get too, e.g. ``seed_0/fold_3``.
+        custom: objects and functions for the run.
+        with_test: whether the model is scored on a test split.
+        **changes: settings of this run alone.
+
+    Raises:
+        Stopped: a signal ended it.
+        EarmarkError: whatever the run raises.
+    """
+    folder, logs = Path(settings.training.output_dir or "") / name, settings.run.logging_dir
+    one = settings.changed(
+        output_dir=str(folder),
+        logging_dir=str(Path(logs) / name) if logs else None,
+        run_name=_run_name(settings.training, name),
+        resume=on_main_process(lambda: RunFolder(folder).is_run()),
+        overwrite_output_dir=False,
+        **changes,
+    )
+    try:
+        return train(one, custom=custom, with_test=with_test)
+    except EndedEarly:
+        raise
+    except Stopped as exc:
+        raise Stopped(f"{name} {str(exc).partition(';')[0]}; the same command continues") from exc
+    finally:
+        gc.collect()  # of a model there is room for one
+        clear_device_cache()
+
+
+def _run_name(training: TrainingArguments, name: str) -> str | None:
+    given = training.run_name
+    return None if given is None or given == training.output_dir else f"{given}/{name}"
+
+
+def remove_runs(folders: Iterable[Path]) -> None:
+    """Remove what earlier calls have written into the folders of runs."""
+    for folder in folders:
+        prepare_output_dir(RunFolder(folder), overwrite=True, resume=False)
+
+
+def changed_settings(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """Describe the changed settings that affect the model, its training or its clips.
+
+    Args:
+        before: saved settings; those that the version of earmark that saved them did not have are passed over.
+        now: settings of this call.
+    """
+    scopes = Scope.RESULT | Scope.SPLITS | Scope.TRAINING
+    decisive = {"search_space", *(name for name, one in flags_of(*TRAIN_CLASSES).items() if one.scope & scopes)}
+    decisive.remove("output_dir")  # the folder of the settings, which can be written in several ways
+    return [
+        f"{name} {before[name]} there, {value} here"
+        for name, value in now.items()
+        if name in decisive and name in before and before[name] != value
+    ]
+
+
+def holds_others(output: Path, what: str, changed: Sequence[str] = ()) -> OutputError:
+    """Return the error of an output folder that holds something else.
+
+    Args:
+        output: the folder.
+        what: is there.
+        changed: settings, see :func:`changed_settings`.
+    """
+    how = f" with other settings ({'; '.join(changed[:_NAMED])})" if changed else ""
+    return OutputError(
+        f"{output}: holds {what}{how}; give another --output_dir, or replace what is there (--overwrite_output_dir)"
+    )
