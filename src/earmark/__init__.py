@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from earmark.api.clip_table import Clips, load_clips
     from earmark.api.evaluation import Evaluation, evaluate
     from earmark.api.inspection import inspect
+    from earmark.api.searching import SearchResult, search
     from earmark.api.trained_run import Run, load_run
     from earmark.api.training import train
     from earmark.predict.classifier import Classifier
@@ -26,12 +27,14 @@ __all__ = [
     "EarmarkError",
     "Evaluation",
     "Run",
+    "SearchResult",
     "Stopped",
     "__version__",
     "evaluate",
     "inspect",
     "load_clips",
     "load_run",
+    "search",
     "train",
 ]
 
@@ -41,10 +44,12 @@ _DEFINED_IN = {
     "Clips": "earmark.api.clip_table",
     "Evaluation": "earmark.api.evaluation",
     "Run": "earmark.api.trained_run",
+    "SearchResult": "earmark.api.searching",
     "evaluate": "earmark.api.evaluation",
     "inspect": "earmark.api.inspection",
     "load_clips": "earmark.api.clip_table",
     "load_run": "earmark.api.trained_run",
+    "search": "earmark.api.searching",
     "train": "earmark.api.training",
 }
 

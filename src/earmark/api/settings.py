@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from earmark.settings.evaluation_flags import EvaluateOptions, InspectOptions
 from earmark.settings.flags import flags_of
 from earmark.settings.given_values import read_values, settings_of
+from earmark.settings.search_flags import SearchOptions
 from earmark.settings.train_settings import check_sources, from_keywords
 
 if TYPE_CHECKING:
@@ -27,6 +28,13 @@ def train_settings(values: Mapping[str, object]) -> TrainSettings:
     settings = from_keywords(values)
     check_sources(settings.data)
     return settings
+
+
+def search_settings(values: Mapping[str, object]) -> tuple[SearchOptions, TrainSettings]:
+    """Return the settings of a search and those of its trials, as :func:`train_settings`."""
+    own = {name: value for name, value in values.items() if name in flags_of(SearchOptions)}
+    options = settings_of(SearchOptions, read_values(own, flags_of(SearchOptions)))
+    return options, train_settings({name: value for name, value in values.items() if name not in own})
 
 
 def evaluate_settings(values: Mapping[str, object]) -> EvaluateOptions:

@@ -75,7 +75,7 @@ def train(
     parsed = train_settings(values)
     for note in parsed.notes:
         logger.info("note: %s", note)
-    _refuse_processes(parsed.run.num_processes)
+    refuse_processes(parsed.run.num_processes, "train")
     from earmark.train.protocol import run_protocol
     from earmark.train.train_model import train as train_one
 
@@ -89,9 +89,18 @@ def train(
     return Run(outcome.folder)
 
 
-def _refuse_processes(number: int | None) -> None:
+def refuse_processes(number: int | None, command: str) -> None:
+    """Check that a call asks for no processes beside its own.
+
+    Args:
+        number: ``num_processes``.
+        command: the name of the function, which is that of the command, too.
+
+    Raises:
+        UsageError: it does.
+    """
     if number is not None and number != 1:
         raise UsageError(
-            f"--num_processes {number}: earmark.train trains in the process that calls it. Start the script with "
-            f"torchrun --nproc_per_node {number}, or use the command earmark train."
+            f"--num_processes {number}: earmark.{command} trains in the process that calls it. Start the script with "
+            f"torchrun --nproc_per_node {number}, or use the command earmark {command}."
         )

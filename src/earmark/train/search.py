@@ -13,8 +13,9 @@ import logging
 import math
 import shlex
 import shutil
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +40,7 @@ from earmark.settings.search_flags import SearchOptions
 from earmark.settings.train_settings import TRAIN_CLASSES, TrainSettings
 from earmark.tasks import find_task
 from earmark.tasks.figures import metric_key
-from earmark.train.custom import CustomParts
+from earmark.train.custom import NOTHING, CustomParts
 from earmark.train.plan import judged_by
 from earmark.train.search_space import Dimension, parse_space
 from earmark.train.sweep import EndedEarly, changed_settings, holds_others, remove_runs, sweep_folder, train_one
@@ -60,20 +61,23 @@ class SearchOutcome:
     Attributes:
         folder: the output folder.
         rows: what ``search.json`` holds of each trial.
+        best: name of the best trial; ``None`` if none was finished.
         summary: the same for a reader, with the best settings.
     """
 
     folder: Path
     rows: list[dict[str, Any]]
+    best: str | None
     summary: str
 
 
-def search(options: SearchOptions, settings: TrainSettings) -> SearchOutcome:
+def search(options: SearchOptions, settings: TrainSettings, *, custom: CustomParts = NOTHING) -> SearchOutcome:
     """Train as many trials as asked for, those of earlier calls counted, and say which settings were best.
 
     Args:
         options: what to search, and how long.
         settings: of all trials, but for what is searched; a test split is not loaded.
+        custom: objects and functions for each trial.
 
     Raises:
         EarmarkError: a search space that cannot be, an output folder of another search, the last error of the first few
@@ -96,7 +100,7 @@ def search(options: SearchOptions, settings: TrainSettings) -> SearchOutcome:
         if rank_and_world()[0] == 0:
             trials = Trials(output, space, maximize=maximize, seed=training.seed, prune=options.prune)
         try:
-            _run_trials(trials, options.trials, output, settings, metric)
+            _run_trials(trials, options.trials, output, settings, metric, custom)
             outcome = on_main_process(lambda: _outcome(trials, output, space, settings, metric))
             if rank_and_world()[1] > 1:
                 dist.barrier()  # rank 0 would be gone while others still listen to it
@@ -145,22 +149,24 @@ def _begin(output: Path, settings: dict[str, Any], *, replace: bool) -> None:
         raise holds_others(output, "a search", changed)
 
 
-def _run_trials(trials: Trials | None, most: int, output: Path, settings: TrainSettings, metric: str) -> None:
+def _run_trials(
+    trials: Trials | None, most: int, output: Path, settings: TrainSettings, metric: str, custom: CustomParts
+) -> None:
     """Train trial after trial. Rank 0 holds ``trials``; the others do as it says."""
     while (job := on_main_process(lambda: _next_job(trials, most, output))) is not None:
         logger.info("%s of %d: %s", job.name, most, _shown(job.values))
-        _run_one(trials, job, most, settings, metric)
+        watch = _Watch(trials, metric)
+        _run_one(trials, job, most, watch, partial(_train, job, settings, watch, custom))
 
 
-def _run_one(trials: Trials | None, job: Job, most: int, settings: TrainSettings, metric: str) -> None:
+def _run_one(trials: Trials | None, job: Job, most: int, watch: _Watch, train: Callable[[], float]) -> None:
     """Train one trial and write down how it ended.
 
     Raises:
         EarmarkError: see :func:`_record_failure`; a stop, a full disk and the like, which are no trial's fault.
     """
-    watch = _Watch(trials, metric)
     try:
-        value = _train(job, settings, watch)
+        value = train()
     except EndedEarly:
         logger.info("%s: ended early, worse than half of the others at this point", job.name)
         on_main_process(lambda: _of(trials).pruned())
@@ -169,7 +175,7 @@ def _run_one(trials: Trials | None, job: Job, most: int, settings: TrainSettings
     except EarmarkError as exc:
         _record_failure(trials, job, most, watch, exc)
     else:
-        logger.info("%s: %s %.4f", job.name, metric, value)
+        logger.info("%s: %s %.4f", job.name, watch.metric, value)
         on_main_process(lambda: _of(trials).finished(value))
 
 
@@ -184,9 +190,9 @@ def _next_job(trials: Trials | None, most: int, output: Path) -> Job | None:
     return held.next(most)
 
 
-def _train(job: Job, settings: TrainSettings, watch: _Watch) -> float:
+def _train(job: Job, settings: TrainSettings, watch: _Watch, custom: CustomParts) -> float:
     """Train one trial, or resume it, and return its figure on the validation clips."""
-    trial, custom = _with_values(settings, job.values), CustomParts(callbacks=[watch])
+    trial, custom = _with_values(settings, job.values), replace(custom, callbacks=[*custom.callbacks, watch])
     outcome = train_one(trial, job.name, custom=custom, with_test=False, report=False)
     return on_main_process(lambda: _value(outcome.metrics["validation"], watch.metric))
 
@@ -275,7 +281,7 @@ def _outcome(
     rows, best = held.rows(), held.best()
     lines = _table(rows, space, metric)
     if best is None:
-        return SearchOutcome(output, rows, "\n".join([*lines, "", "no trial was finished, so none is the best"]))
+        return SearchOutcome(output, rows, None, "\n".join([*lines, "", "no trial was finished, so none is the best"]))
     values = next(row["values"] for row in rows if row["trial"] == best)
     again = _with_values(settings, values).changed(output_dir=str(output / "best"))
     save_config(again.to_dict(), output / BEST)
@@ -287,7 +293,7 @@ def _outcome(
         f"again    earmark train --config {shlex.quote(str(output / BEST))}",
         f"trials   {output / RESULTS}",
     ]
-    return SearchOutcome(output, rows, "\n".join(lines))
+    return SearchOutcome(output, rows, best, "\n".join(lines))
 
 
 def _table(rows: Sequence[dict[str, Any]], space: Sequence[Dimension], metric: str) -> list[str]:
