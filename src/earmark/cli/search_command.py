@@ -13,7 +13,7 @@ from earmark.settings.train_settings import TRAIN_CLASSES, TrainSettings, parse_
 def _search(both: tuple[SearchOptions, TrainSettings]) -> None:
     options, settings = both
     launch_if_asked(settings, ["-m", "earmark", "search"])
-    check_before_torch(settings)
+    check_before_torch(settings, has_several_runs=True)
     from earmark.train.search import search
 
     print_summary(search(options, settings).summary)

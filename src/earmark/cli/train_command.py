@@ -68,7 +68,7 @@ def _train(settings: TrainSettings) -> None:
 
 
 def _train_here(settings: TrainSettings) -> None:
-    clips = check_before_torch(settings)
+    clips = check_before_torch(settings, has_several_runs=settings.has_several_runs)
     from earmark.train.custom import CustomParts
     from earmark.train.protocol import run_protocol
     from earmark.train.train_model import train
@@ -90,8 +90,12 @@ def _print_results(folder: Path, *splits: str) -> None:
         print_results(RunFolder(folder), *splits)
 
 
-def check_before_torch(settings: TrainSettings) -> Splits | None:
+def check_before_torch(settings: TrainSettings, *, has_several_runs: bool) -> Splits | None:
     """Refuse what can be refused before torch is imported, which takes seconds.
+
+    Args:
+        settings: of the training.
+        has_several_runs: whether the output folder is for several runs, each in a folder of its own.
 
     Returns:
         The clips, so that they are not listed twice; ``None`` if training has to load them: from the hub, or on several
@@ -106,7 +110,7 @@ def check_before_torch(settings: TrainSettings) -> Splits | None:
     from earmark.train.plan import look_at_folder, make_plan
 
     with locked_folder(Path(str(settings.training.output_dir))):
-        if not (settings.run.resume or settings.training.resume_from_checkpoint or settings.has_several_runs):
+        if not (settings.run.resume or settings.training.resume_from_checkpoint or has_several_runs):
             make_plan(settings, look_at_folder(settings))
         return _local_clips(settings)
 

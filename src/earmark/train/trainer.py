@@ -1,28 +1,17 @@
 """The adapter to Transformers' Trainer: the only class that derives from it.
 
-What earmark does otherwise than Trainer is done by parts of its own, which this class puts in their places:
+It puts earmark's parts in the places of Trainer's: frontend and mixing of a batch on the device, cast weights instead
+of autocast, the loss, scoring, checkpoints that are whole or not there; and callbacks for averaged weights, resumed
+runs, progress, signals and early stopping. It overrides public methods but for two that say why they are private. Names
+that are not public are in :mod:`earmark.train.transformers_contract`, which a test compares with the installed version.
 
-* A batch comes as stored samples; the frontend makes model inputs of it on the device (:mod:`earmark.train.mixing`).
-* In bfloat16 the model computes with cast weights and learns float32 ones, without autocast
-  (:mod:`earmark.train.for_trainer`).
-* The loss is averaged over all clips of a step (:mod:`earmark.train.losses`). Trainer believes that audio models divide
-  by ``num_items_in_batch``, because their ``forward`` takes ``**kwargs``; they do not, so that four accumulation steps
-  give four times the gradient. Handing Trainer a loss function is its own way round this.
-* Evaluation goes through the loop that predicts (:mod:`earmark.train.validation`).
-* A checkpoint is whole or not there (:mod:`earmark.train.saving`), and does not decide the settings of the run that
-  resumes from it (:mod:`earmark.train.resumed`).
-* Callbacks: averaged weights (:mod:`earmark.train.ema`), progress in clips and the training clock
-  (:mod:`earmark.train.clip_progress`), signals (:mod:`earmark.train.stopping`), early stopping
-  (:mod:`earmark.train.callbacks`).
-
-A method without a reason in its docstring to be private is a public one of Trainer. The private ones are in
-:mod:`earmark.train.transformers_contract`, which is compared with the installed version.
+The loss is a function handed to Trainer. Trainer believes that audio models divide by ``num_items_in_batch``, because
+their ``forward`` takes ``**kwargs``; they do not, so four accumulation steps would give four times the gradient.
 """
 
 from __future__ import annotations
 
 import copy
-import functools
 import math
 import time
 import warnings
@@ -135,6 +124,7 @@ class AudioTrainer(transformers.Trainer):
         self.given = args  # training tells Trainer less, see :meth:`_told`
         self._whole = WholeModel(audio.model) if args.fsdp else None
         self._body_is_frozen = is_body_frozen(audio.model)
+        self._num_parameters = int(audio.model.num_parameters(exclude_embeddings=True))
         self.facts = RunFacts(
             audio, args, train_clips, precision, {"bucket_waste": bucket_waste, **(settings or {})}, sounds
         )
@@ -172,8 +162,6 @@ class AudioTrainer(transformers.Trainer):
         """Return what a callback gets at the end of training."""
         parts = {"model": self.model, "processing_class": self.processing_class}
         return Event((self.args, self.state, self.control), parts)
-
-    # ---- before the first step ----
 
     def keep_frozen(self, stack: ExitStack, root: Path, *, small_only: bool) -> None:
         """Compute what the frozen part of the model makes of the training clips, and train on that.
@@ -250,8 +238,6 @@ class AudioTrainer(transformers.Trainer):
         )
         return self.accelerator.prepare(loader)
 
-    # ---- steps ----
-
     def training_step(self, model: Any, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> torch.Tensor:
         """Trainer's own, of stored samples; remembers the loss, and leaves cores to other processes that need them."""
         watch.adjust()
@@ -288,15 +274,9 @@ class AudioTrainer(transformers.Trainer):
             loss = self.guard.replaced(loss, model, averages, self.rows, self.state.global_step + 1)
         return (loss, outputs) if return_outputs else loss
 
-    @functools.cached_property
-    def _num_parameters(self) -> int:
-        return int(self.audio.model.num_parameters(exclude_embeddings=True))
-
     def floating_point_ops(self, inputs: dict[str, Any]) -> int:
         """Return Trainer's own estimate for a batch; counts the parameters of the model once, not in every step."""
         return 6 * inputs[self.audio.model.main_input_name].numel() * self._num_parameters
-
-    # ---- evaluation and logs ----
 
     def whole_model(self) -> Any:
         """The model with all of its weights, on the device. With ``--fsdp`` all ranks have to call this."""
@@ -357,8 +337,6 @@ class AudioTrainer(transformers.Trainer):
                 logs.pop("train_loss", None)
         super().log(logs, start_time)
 
-    # ---- checkpoints ----
-
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         """Trainer's own, but into a folder aside, which gets its name when all of it is on the disk.
 
@@ -395,8 +373,6 @@ class AudioTrainer(transformers.Trainer):
         """
         with self.average.used(), self._told(self.given, hub_token=None):
             super().save_model(output_dir, True)
-
-    # ---- what is the same in all of them ----
 
     @contextmanager
     def _told(self, args: EarmarkTrainingArguments, **settings: Any) -> Iterator[None]:
