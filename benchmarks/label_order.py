@@ -16,8 +16,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from earmark.train.linear_fits import fit_classes
 
 from earmark.label import order
+from earmark.label.one_label import OneLabel
 from earmark.models.build_model import AudioModel, ModelSource, build_for_training
 from earmark.models.embedding import EmbeddingModel
 from earmark.runs.judged import targets_of
@@ -26,8 +28,8 @@ from earmark.settings.data_flags import DataArguments
 from earmark.sources.folders import load_folder
 from earmark.store.usable import UsableClips, keep_usable
 from earmark.tasks import softmax
-from earmark.train.few_shot import fit_linear
 
+KIND = OneLabel()
 ORDERS = ("random", "uncertain", "diverse", "confident")
 
 
@@ -87,7 +89,7 @@ def run(train: Embedded, validation: Embedded, name: str, options: argparse.Name
     for count in [0, *options.asked]:
         learned = np.concatenate([learned, places[: count - before]])
         places, before = places[count - before :], count
-        weights, bias, _ = fit_linear(vectors[learned], targets[learned], seed=seed)
+        weights, bias, _ = fit_classes(vectors[learned], targets[learned], seed=seed)
         answers = (validation[0] @ weights.T + bias).argmax(axis=1)
         accuracies.append(float((answers == validation[1]).mean()))
         if options.rounds or not count:
@@ -101,8 +103,8 @@ def in_order(name: str, probabilities: np.ndarray, vectors: np.ndarray, seed: in
     if name == "random":
         return order.shuffled(len(vectors), seed)
     if name == "diverse":
-        return order.diverse(probabilities, vectors)
-    return order.uncertain(probabilities) if name == "uncertain" else order.confident(probabilities)
+        return order.diverse(KIND.doubts(probabilities), vectors)
+    return order.most_first(KIND.doubts(probabilities) if name == "uncertain" else KIND.sureness(probabilities))
 
 
 def drawn(targets: np.ndarray, count: int, seed: int) -> np.ndarray:
@@ -118,8 +120,8 @@ def found(train: Embedded, validation: Embedded, share: float, seed: int) -> tup
     given = targets.copy()
     given[wrong] = (targets[wrong] + rng.integers(1, targets.max() + 1, len(wrong))) % (targets.max() + 1)
     known = drawn(train[1], 10, seed)
-    weights, bias, _ = fit_linear(train[0][known], train[1][known], seed=seed)
-    places = order.suspicious(softmax(vectors @ weights.T + bias), given)
+    weights, bias, _ = fit_classes(train[0][known], train[1][known], seed=seed)
+    places = order.most_first(-order.normalised_margins(softmax(vectors @ weights.T + bias), given))
     hits = np.isin(places, wrong).cumsum()
     return len(wrong), int(hits[len(wrong) - 1]), int(hits[2 * len(wrong) - 1])
 

@@ -14,7 +14,6 @@ import soundfile
 
 from earmark.http.lifecycle import Lifecycle
 from earmark.http.listen import bind, listen
-from earmark.label.label_clips import clips_to_label
 from earmark.label.serving import server_of
 from earmark.label.session import Session
 from earmark.label.start_labelling import prepare
@@ -80,7 +79,7 @@ def start(model: Path, tmp_path: Path) -> Iterator[Start]:
         folder.mkdir(exist_ok=True)
         given = {"model_name_or_path": str(model), "output_dir": str(folder), "device": "cpu", **settings}
         options = LabelOptions(inputs=[str(path) for path in inputs], **given)  # type: ignore[arg-type]
-        session = prepare(options, clips_to_label(options)[0], folder)
+        session = prepare(options, folder)
         listener = bind("127.0.0.1", 0, "")
         listen(listener, "")
         lifecycle = Lifecycle(1.0)

@@ -10,6 +10,7 @@ import pytest
 from earmark.errors import DataError
 from earmark.label.label_clips import clips_to_label
 from earmark.settings.labelling_flags import LabelOptions
+from earmark.tasks import Task
 
 
 def checked(place: Path, **options: Any) -> tuple[list[tuple[str | None, Any]], list[str]]:
@@ -41,7 +42,14 @@ def test_the_flags_that_messages_about_tables_name_are_there(tmp_path: Path) -> 
 
 
 def test_flags_that_label_lacks_are_named(tmp_path: Path) -> None:
-    path = tmp_path / "t.jsonl"
-    path.write_text('{"path": "a.wav", "label": ["a", "b"]}\n')
-    with pytest.raises(DataError, match=r"add --task multi_label\. Note: earmark label does not have --task; give it"):
+    path = tmp_path / "t.json"
+    path.write_text('{"train": ["a.wav"], "test": ["b.wav", "c.wav"]}')
+    with pytest.raises(DataError, match=r"Note: earmark label does not have --train_file, --eval_file, --test_file; "):
         checked(path)
+
+
+def test_several_labels_are_read_for_a_model_of_several(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("path,label\na.wav,dog;rain\nb.wav,\n")
+    options = LabelOptions(inputs=[str(tmp_path / "t.csv")], model_name_or_path="m", check=True)
+    table, _ = clips_to_label(options, Task.MULTI_LABEL, ";")
+    assert [clip.label for clip in table] == [("dog", "rain"), ()]

@@ -3,22 +3,31 @@
 from __future__ import annotations
 
 import csv
+import json
 import os
 from pathlib import Path
 
 import pytest
 
+from earmark.clips.columns import Columns
 from earmark.errors import OutputError, UsageError
 from earmark.label.decisions import ConflictError, Decisions
 from earmark.label.label_tables import Key
+from earmark.label.one_label import OneLabel
+from earmark.label.several_labels import SeveralLabels
 from earmark.sources.manifests import load_manifest
+from earmark.tasks import Task
 
 A, B, C = ("../a.wav", "", ""), ("../b.wav", "", ""), ("../c.wav", "", "")
 CUT: Key = ("../tape.wav", "1.5", "2.0")
 
 
 def fresh(folder: Path, *, checks: bool = False, is_cut: bool = False) -> Decisions:
-    return Decisions(folder, checks=checks, is_cut=is_cut)
+    return Decisions(folder, OneLabel(), checks=checks, is_cut=is_cut)
+
+
+def several(folder: Path, *, checks: bool = False, separator: str = ",") -> Decisions:
+    return Decisions(folder, SeveralLabels(separator), checks=checks, is_cut=False)
 
 
 def rows(path: Path) -> list[dict[str, str]]:
@@ -167,3 +176,75 @@ def test_checking_starts_with_all_labels(tmp_path: Path) -> None:
     assert {row["label"] for row in rows(tmp_path / "labels.csv")} == {"dog", "cat"}
     with pytest.raises(OutputError, match="made with --check"):
         fresh(tmp_path)
+
+
+MULTI = Columns(task=Task.MULTI_LABEL)
+
+
+def test_several_labels_none_of_them_and_no_decision_are_three_things(tmp_path: Path) -> None:
+    decisions = several(tmp_path)
+    decisions.decide(A, None, ("labels", ("rain", "dog", "rain")))
+    decisions.decide(B, None, ("labels", ()))
+    assert rows(tmp_path / "labels.csv") == [
+        {"path": "../a.wav", "label": "dog,rain"}, {"path": "../b.wav", "label": ""}
+    ]  # fmt: skip
+    again = several(tmp_path)
+    assert [again.of(key) for key in (A, B, C)] == [("labels", ("dog", "rain")), ("labels", ()), None]
+    assert [clip.label for clip in load_manifest(tmp_path / "labels.csv", MULTI)] == [("dog", "rain"), ()]
+    again.decide(B, ("labels", ()), None)  # taken back: no row
+    assert [row["path"] for row in rows(tmp_path / "labels.csv")] == ["../a.wav"]
+    again.decide(A, ("labels", ("rain", "dog")), ("aside", "unclear"))  # in any order it is the same decision
+    assert rows(tmp_path / "set_aside.csv") == [{"path": "../a.wav", "why": "unclear"}]
+    assert again.names() == set()
+
+
+def test_several_labels_that_a_manifest_could_misread_become_json(tmp_path: Path) -> None:
+    decisions = several(tmp_path)
+    labels = [("nan",), ("a, b", "c"), ("[x]",), ("犬 吠える", '"q"'), ("None", "dog")]
+    keys: list[Key] = [(f"../{i}.wav", "", "") for i in range(len(labels))]
+    for key, names in zip(keys, labels, strict=True):
+        decisions.decide(key, None, ("labels", names))
+    expected = [tuple(sorted(names)) for names in labels]
+    assert [clip.label for clip in load_manifest(tmp_path / "labels.csv", MULTI)] == expected
+    again = several(tmp_path)
+    assert [again.of(key) for key in keys] == [("labels", names) for names in expected]
+    assert json.loads(rows(tmp_path / "labels.csv")[1]["label"]) == ["a, b", "c"]
+
+
+def test_the_separator_is_the_one_that_the_run_reads(tmp_path: Path) -> None:
+    several(tmp_path, separator=";").decide(A, None, ("labels", ("dog", "rain, light")))
+    assert rows(tmp_path / "labels.csv") == [{"path": "../a.wav", "label": "dog;rain, light"}]
+    assert several(tmp_path, separator=";").of(A) == ("labels", ("dog", "rain, light"))
+
+
+@pytest.mark.parametrize("names", [("",), ("dog", "two\nlines"), ("x" * 201,)])
+def test_what_is_none_of_several_labels(names: tuple[str, ...], tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="label"):
+        several(tmp_path).decide(A, None, ("labels", names))
+    with pytest.raises(UsageError, match="list of labels"):
+        several(tmp_path).decide(A, None, ("label", "dog"))
+    with pytest.raises(UsageError, match="expected one label"):
+        fresh(tmp_path).decide(A, None, ("labels", ("dog",)))
+    with pytest.raises(UsageError, match="no reason"):
+        several(tmp_path).decide(A, None, ("aside", "several"))
+
+
+def test_a_cell_that_is_no_list_of_labels_is_reported_and_left(tmp_path: Path) -> None:
+    decisions = several(tmp_path)
+    decisions.decide(A, None, ("labels", ("dog",)))
+    (tmp_path / "labels.csv").write_text('path,label\n../a.wav,"[dog"\n')
+    with pytest.raises(OutputError, match=r"not a JSON list.*Fix the file"):
+        decisions.decide(B, None, ("labels", ("cat",)))
+    assert "[dog" in (tmp_path / "labels.csv").read_text()
+
+
+def test_checking_several_labels_starts_with_all_of_them(tmp_path: Path) -> None:
+    decisions = several(tmp_path, checks=True)
+    decisions.start_with({A: {"label": "dog,rain"}, B: {"label": ""}})
+    assert decisions.of(A) is decisions.of(B) is None
+    decisions.decide(B, None, ("labels", ()))  # looked at, and right
+    assert decisions.of(B) == ("labels", ())
+    assert decisions.of(A) is None
+    decisions.decide(A, None, ("labels", ("dog",)))
+    found = {row["path"]: (row["label"], row["given_label"], row["checked"]) for row in rows(tmp_path / "labels.csv")}
+    assert found == {"../a.wav": ("dog", "dog,rain", "yes"), "../b.wav": ("", "", "yes")}

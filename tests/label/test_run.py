@@ -188,11 +188,11 @@ def test_what_cannot_be_is_one_line(
 
 def test_models_of_other_tasks(pool: Path, tmp_path: Path, capsys: Any) -> None:
     audio = build("wav2vec2")
-    audio.model.config.problem_type = "multi_label_classification"
-    audio.save(tmp_path / "several")
+    audio.model.config.problem_type = "regression"
+    audio.save(tmp_path / "number")
     words = ("--output_dir", tmp_path / "out", "--page", "false")
-    assert label(pool, "--model", tmp_path / "several", *words) == 2
-    assert "proposes one class a clip" in capsys.readouterr().err
+    assert label(pool, "--model", tmp_path / "number", *words) == 2
+    assert "answers a number, which has no classes" in capsys.readouterr().err
     (tmp_path / "exported").mkdir()
     (tmp_path / "exported" / "export.json").write_text("{}")
     assert label(pool, "--model", tmp_path / "exported", *words) == 2

@@ -5,19 +5,14 @@ Who decides says what stood there, so that two pages do not undo each other's wo
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Mapping
 from pathlib import Path
 
 from earmark.errors import EarmarkError, OutputError, UsageError
+from earmark.label.label_kind import Decision, LabelKind
 from earmark.label.label_tables import Key, Table, cells_of, place_of
 
-ASIDE = {"several": "several of the sounds at once", "none": "none of the classes, or nothing to hear"}
-_LONGEST_LABEL = 200
 CHECKED = "checked"
-
-# ("label", "dog"), ("aside", "several"), or None where nothing was decided
-Decision = tuple[str, str] | None
 
 
 class ConflictError(EarmarkError):
@@ -29,6 +24,7 @@ class Decisions:
 
     Args:
         folder: where they lie.
+        kind: one label for each clip, or several.
         checks: whether clips come with labels that are to be checked: a row of ``labels.csv`` is a decision then only
             where its column ``checked`` says so.
         is_cut: whether clips are stretches of recordings.
@@ -37,9 +33,10 @@ class Decisions:
         OutputError: what lies there is another file.
     """
 
-    def __init__(self, folder: Path, *, checks: bool, is_cut: bool) -> None:
+    def __init__(self, folder: Path, kind: LabelKind, *, checks: bool, is_cut: bool) -> None:
         cut = ("offset", "duration") if is_cut else ()
         self._folder = folder
+        self.kind = kind
         self._checks = checks
         self._given: Mapping[Key, Mapping[str, str]] = {}
         self.labels = Table(
@@ -69,13 +66,23 @@ class Decisions:
         if aside is not None:
             return ("aside", aside["why"])
         row = self.labels.rows.get(place)
-        if row is None or not row["label"].strip() or (self._checks and not row.get(CHECKED)):
+        if row is None or (self._checks and not row.get(CHECKED)):
             return None
-        return ("label", row["label"])
+        return self.kind.read(row["label"])
+
+    def names(self) -> set[str]:
+        """All labels in the file."""
+        return {name for row in self.labels.rows.values() for name in self.kind.names(self.kind.read(row["label"]))}
 
     def refresh(self) -> bool:
-        """Take over what other programs have written; returns whether they have."""
+        """Take over what other programs have written; returns whether they have.
+
+        Raises:
+            OutputError: they have made a file unreadable.
+        """
         changed = [table.read_if_changed() for table in (self.labels, self.aside)]
+        if any(changed):
+            self.names()  # reads every label
         return any(changed)
 
     def decide(self, key: Key, was: Decision, now: Decision) -> None:
@@ -91,22 +98,22 @@ class Decisions:
             UsageError: not a label, or not a reason to set a clip aside.
             OutputError: a file cannot be written, or was made unreadable by another program.
         """
-        now = _checked(now)
+        now = self._checked(now)
         self.refresh()
         stands = self.of(key)
         if stands == now:
             return
-        if stands != was:
-            there = "nothing" if stands is None else repr(stands[1])
+        if stands != _sorted(was):
+            there = "nothing" if stands is None else repr(_text(stands))
             raise ConflictError(f"decided elsewhere meanwhile: {there}; look again")
         labels, aside = dict(self.labels.rows), dict(self.aside.rows)
         place = place_of(self._folder, key)
         kept = {**aside.pop(place, {}), **labels.pop(place, {})}
         row = {**cells_of(key), **kept}
         if now is not None and now[0] == "aside":
-            aside[place] = {**row, "why": now[1]}
+            aside[place] = {**row, "why": str(now[1])}
         elif now is not None:
-            labels[place] = {**row, "label": now[1]} | ({CHECKED: "yes"} if self._checks else {})
+            labels[place] = {**row, "label": self.kind.write(now)} | ({CHECKED: "yes"} if self._checks else {})
         elif place in self._given:
             labels[place] = dict(self._given[place])
         # the file that gets the clip first: a crash between the two leaves it in both, and nothing is lost
@@ -115,19 +122,23 @@ class Decisions:
             if rows != table.rows:
                 table.write(rows)
 
-
-def _checked(decision: Decision) -> Decision:
-    if decision is None:
-        return None
-    kind, text = decision
-    if kind == "aside":
-        if text not in ASIDE:
-            raise UsageError(f"{text!r} is no reason to set a clip aside: {', '.join(ASIDE)}")
+    def _checked(self, decision: Decision) -> Decision:
+        if decision is None:
+            return None
+        if decision[0] != "aside":
+            return self.kind.checked(decision)
+        if decision[1] not in self.kind.aside:
+            raise UsageError(f"{decision[1]!r} is no reason to set a clip aside: {', '.join(self.kind.aside)}")
         return decision
-    label = text.strip()
-    if kind != "label" or not label:
-        raise UsageError("a label has at least one letter")
-    # control characters, halves of characters, line ends
-    if len(label) > _LONGEST_LABEL or any(unicodedata.category(letter) in ("Cc", "Cs", "Zl", "Zp") for letter in label):
-        raise UsageError(f"a label has at most {_LONGEST_LABEL} letters, in one line")
-    return ("label", label)
+
+
+def _sorted(decision: Decision) -> Decision:
+    """A decision with several labels in the order in which they are read from the file."""
+    if decision is None or isinstance(decision[1], str):
+        return decision
+    return decision[0], tuple(sorted(set(decision[1])))
+
+
+def _text(decision: tuple[str, str | tuple[str, ...]]) -> str:
+    value = decision[1]
+    return value if isinstance(value, str) else ", ".join(value)

@@ -31,13 +31,14 @@ from earmark.http.lifecycle import Lifecycle
 from earmark.http.origins import asks_for_loopback, is_own_page
 from earmark.http.refusal import Refusal, answer_defect, answer_http_error
 from earmark.http.scope import Scope, header
-from earmark.label.decisions import ConflictError, Decision
+from earmark.label.decisions import ConflictError
+from earmark.label.label_kind import Decision
 from earmark.label.session import Session
 from earmark.label.sound import sound_of
 
 TOKEN_HEADER = "X-Earmark-Token"
 _TEMPLATE = Path(__file__).with_name("label.html")
-_LARGEST_BODY = 10_000  # bytes
+_LARGEST_BODY = 100_000  # bytes: a few hundred labels
 _SOUNDS_KEPT = 8  # the clip at hand, the next, and those just before
 
 
@@ -126,9 +127,13 @@ async def _body(request: Request) -> dict[str, Any]:
 def _decision(value: Any) -> Decision:
     if value is None:
         return None
-    if isinstance(value, list) and len(value) == 2 and all(isinstance(part, str) for part in value):
-        return value[0], value[1]
-    raise HTTPException(400, "a decision is null or a list of two texts")
+    if isinstance(value, list) and len(value) == 2 and isinstance(value[0], str):
+        kind, what = value
+        if isinstance(what, str):
+            return kind, what
+        if isinstance(what, list) and all(isinstance(name, str) for name in what):
+            return kind, tuple(what)
+    raise HTTPException(400, "a decision is null or a list of a kind and a text or list of texts")
 
 
 def _answer_error(request: Request, exc: Exception) -> Response:

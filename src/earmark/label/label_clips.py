@@ -17,10 +17,18 @@ from earmark.settings.labelling_flags import LabelOptions
 from earmark.sources.manifests import load_manifest
 from earmark.sources.source import Request
 from earmark.sources.source_registry import load_data_dir
+from earmark.tasks import Task
 
 
-def clips_to_label(options: LabelOptions) -> tuple[ClipTable, list[str]]:
+def clips_to_label(
+    options: LabelOptions, task: Task = Task.SINGLE_LABEL, separator: str = ","
+) -> tuple[ClipTable, list[str]]:
     """The clips, and a line for each thing that was passed over.
+
+    Args:
+        options: which recordings.
+        task: of the model, by which labels are read with ``check``.
+        separator: between several labels in a cell.
 
     Raises:
         DataError: nothing there, or with ``check`` no labels.
@@ -35,7 +43,7 @@ def clips_to_label(options: LabelOptions) -> tuple[ClipTable, list[str]]:
         return ClipTable([Clip(source=name, path=name) for name in names], ", ".join(options.inputs)), []
     place = Path(options.inputs[0])
     try:
-        table, notes = _labelled(place, options)
+        table, notes = _labelled(place, options, task, separator)
     except DataError as exc:
         known = {field.name for field in fields(options)}
         missing = [name for name in dict.fromkeys(re.findall(r"--(\w+)", str(exc))) if name not in known]
@@ -50,11 +58,13 @@ def clips_to_label(options: LabelOptions) -> tuple[ClipTable, list[str]]:
     return table, notes
 
 
-def _labelled(place: Path, options: LabelOptions) -> tuple[ClipTable, list[str]]:
+def _labelled(place: Path, options: LabelOptions, task: Task, separator: str) -> tuple[ClipTable, list[str]]:
     """Return the clips of a folder or table that has labels, and how it was read if that is not obvious."""
     columns = Columns(
         audio=options.audio_column_name,
         label=options.label_column_name,
+        task=task,
+        separator=separator,
         skip_missing_labels=options.on_missing_label == "skip",
         start=options.start_column_name,
         end=options.end_column_name,

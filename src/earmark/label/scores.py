@@ -29,7 +29,7 @@ from earmark.scoring.inference import TorchScorer
 from earmark.scoring.windows import Windowing
 from earmark.store.bad_audio import BadAudioWatch
 from earmark.store.scan import BadClip
-from earmark.tasks import softmax
+from earmark.tasks.decision import Decision
 
 logger = logging.getLogger(__name__)
 
@@ -92,7 +92,7 @@ def score_clips(
         return Scores(np.empty(0, np.int64), np.empty((0, len(audio.labels))), np.empty((0, 1)), bad)
     _warn_of_long([clips[row] for row in rows], counts, scorer.max_samples / scorer.sampling_rate_hz)
     heard = np.stack(windows)  # (K, D) or (K, C)
-    of_windows = softmax(_logits(model, heard, device) if has_vectors else heard)
+    of_windows = audio.task.scores(_logits(model, heard, device) if has_vectors else heard)
     starts = np.cumsum(counts) - counts
     probabilities = _means(of_windows, starts, counts)
     vectors = _means(heard, starts, counts) if has_vectors else np.log(probabilities + 1e-9)
@@ -127,9 +127,10 @@ def _means(values: np.ndarray, starts: np.ndarray, counts: Sequence[int]) -> np.
     return means.astype(np.float32)
 
 
-def fingerprint(model: Path, temperature: float, clips: Sequence[Clip]) -> str:
-    """Tells scores of other weights or other recordings apart, by names, sizes and times."""
-    digest = hashlib.sha256(f"1 {temperature!r}".encode())
+def fingerprint(model: Path, decision: Decision, clips: Sequence[Clip]) -> str:
+    """Tells scores of other weights, tasks or recordings apart, by names, sizes and times."""
+    task = "" if decision.task.has_one_class else f" {decision.task.name}"
+    digest = hashlib.sha256(f"1 {decision.temperature!r}{task}".encode())
     for path in sorted(path for pattern in _OF_MODEL for path in model.glob(pattern)):
         digest.update(f"{path.name} {_state_of(str(path))}".encode())
     for clip in clips:

@@ -11,8 +11,11 @@ from typing import Any
 import numpy as np
 
 from earmark.clips.clip import Clip
-from earmark.label.decisions import Decision, Decisions
+from earmark.label.decisions import Decisions
+from earmark.label.label_kind import Decision, LabelKind
 from earmark.label.label_tables import Key
+from earmark.tasks.decision import PLAIN
+from earmark.tasks.decision import Decision as ModelDecision
 
 CHOICES = 9  # keys 1 to 9
 
@@ -24,48 +27,39 @@ class Proposal:
     Attributes:
         clip: where its sound is.
         key: what ``labels.csv`` calls it.
-        choices: the likeliest classes and their probabilities, at most nine; the first is the proposal.
+        choices: labels to choose from and their probabilities, at most nine, in the order of their keys.
+        proposed: what the model says, as a decision.
         why: what is worth a look about it.
-        given: the label it came with; ``None`` without one.
+        given: the label it came with, as a decision; ``None`` without one.
         trained_on: whether the model was trained on it, as far as its run has recorded that.
     """
 
     clip: Clip
     key: Key
     choices: list[tuple[str, float]]
+    proposed: Decision
     why: str
-    given: str | None
+    given: Decision
     trained_on: bool = False
 
 
 def propose(
+    kind: LabelKind,
     clip: Clip,
     key: Key,
     probabilities: np.ndarray,
     labels: Sequence[str],
-    given: str | None,
+    given: Decision,
     *,
+    decision: ModelDecision = PLAIN,
     trained_on: bool = False,
 ) -> Proposal:
     """Put one clip's probabilities (C,) into words."""
-    order = np.argsort(-probabilities, kind="stable")[:CHOICES]
-    choices = [(labels[i], float(probabilities[i])) for i in order]
-    best, score = choices[0]
-    if given is not None:
-        of_given = float(probabilities[list(labels).index(given)]) if given in labels else None
-        if given == best:
-            why = f"the model agrees with {given!r}: {score:.2f}"
-        elif of_given is None:
-            why = f"labelled {given!r}, a class that the model does not have; it hears {best!r}: {score:.2f}"
-        else:
-            why = f"labelled {given!r}, which the model gives {of_given:.2f}; it hears {best!r}: {score:.2f}"
-    elif len(choices) > 1 and score - choices[1][1] < 0.5:
-        why = f"{best!r} or {choices[1][0]!r}: {score:.2f} and {choices[1][1]:.2f}"
-    else:
-        why = f"the model is sure: {score:.2f}" if score > 0.9 else f"the model is fairly sure: {score:.2f}"
+    proposed = kind.proposed(probabilities, labels, decision)
+    why = kind.why(probabilities, labels, proposed, given)
     if trained_on:
         why += "; the model was trained on this clip"
-    return Proposal(clip, key, choices, why, given, trained_on)
+    return Proposal(clip, key, kind.choices(probabilities, labels, CHOICES), proposed, why, given, trained_on)
 
 
 def _part(clip: Clip) -> tuple[float | None, float | None]:
@@ -98,7 +92,9 @@ class Session:
         """Counts, all labels that are known, and the first clip without a decision."""
         with self._lock:
             self._decisions.refresh()
-            return {**self._counts(), **self._facts, "labels": self._labels(), "next": self._next(-1)}
+            several = self._decisions.kind.several
+            known = {**self._counts(), **self._facts, "several": several}
+            return {**known, "labels": self._labels(), "next": self._next(-1)}
 
     def clip(self, at: int) -> dict[str, Any]:
         """All that is known of the clip at a place, from 0 on."""
@@ -111,6 +107,7 @@ class Session:
                 "start_s": start_s,
                 "end_s": end_s,
                 "choices": one.choices,
+                "proposed": one.proposed,
                 "why": one.why,
                 "given": one.given,
                 "decision": self._decisions.of(one.key),
@@ -134,17 +131,16 @@ class Session:
 
     def _counts(self) -> dict[str, int]:
         made = [(one, self._decisions.of(one.key)) for one in self.proposals]
-        labelled = [(one, of[1]) for one, of in made if of is not None and of[0] == "label"]
+        labelled = [(one, of) for one, of in made if of is not None and of[0] != "aside"]
         return {
             "total": len(self.proposals),
             "labelled": len(labelled),
             "aside": sum(of is not None and of[0] == "aside" for _, of in made),
-            "as_proposed": sum(one.choices[0][0] == label for one, label in labelled),
+            "as_proposed": sum(one.proposed == of for one, of in labelled),
         }
 
     def _labels(self) -> list[str]:
-        used = {row["label"] for row in self._decisions.labels.rows.values() if row["label"].strip()}
-        return [*self._model_labels, *sorted(used - set(self._model_labels))]
+        return [*self._model_labels, *sorted(self._decisions.names() - set(self._model_labels))]
 
     def _next(self, after: int) -> int | None:
         """The first place behind ``after`` without a decision, from the start again if need be."""

@@ -23,19 +23,22 @@ from earmark.io.csv_rows import csv_row
 from earmark.label import order
 from earmark.label.decisions import Decisions
 from earmark.label.label_clips import clips_to_label, path_in
+from earmark.label.label_kind import Decision, LabelKind
 from earmark.label.label_tables import Key
+from earmark.label.one_label import OneLabel
 from earmark.label.scores import Scores, fingerprint, read_scores, score_clips, write_scores
 from earmark.label.session import Proposal, Session, propose, work_folder_files
-from earmark.label.train_command import train_command
+from earmark.label.several_labels import SeveralLabels
+from earmark.label.train_command import label_separator, train_command
 from earmark.models.build_model import AudioModel, load_trained
 from earmark.models.source import source_of
 from earmark.predict.background_warning import lacks_background
+from earmark.predict.inputs import check_inputs
 from earmark.runs.folder_lock import locked_folder
 from earmark.runs.split_record import find_record
 from earmark.settings.labelling_flags import LabelOptions
 from earmark.store.known_contents import read_contents
 from earmark.store.waveforms import default_store_root
-from earmark.tasks import Task
 from earmark.text import counted, none_could
 
 logger = logging.getLogger(__name__)
@@ -64,10 +67,7 @@ def label(options: LabelOptions) -> LabelOutcome:
         extras.require(module)
     folder = Path(options.output_dir)
     with locked_folder(folder), _listening(options) as listener:
-        table, notes = clips_to_label(options)
-        for note in notes:
-            logger.info("note: %s", note)
-        session = prepare(options, table, folder)
+        session = prepare(options, folder)
         if options.page:
             from earmark.label.serving import serve
 
@@ -86,17 +86,23 @@ def _listening(options: LabelOptions) -> Iterator[Any]:
         yield listener
 
 
-def prepare(options: LabelOptions, table: ClipTable, folder: Path) -> Session:
-    """Score, put in order, write what there is to know, and take up what was decided at an earlier start.
+def prepare(options: LabelOptions, folder: Path) -> Session:
+    """Read, score and order the recordings, write the proposals, and take up what was decided at an earlier start.
 
     Raises:
         EarmarkError: as :func:`label`.
     """
     files = work_folder_files(folder)
+    check_inputs(options.inputs)
+    audio = _load(options)
+    separator = label_separator(options)
+    kind = SeveralLabels(separator) if audio.task.has_several else OneLabel()
+    table, notes = clips_to_label(options, audio.task, separator)
+    for note in notes:
+        logger.info("note: %s", note)
     keys, unnamed = _keys(table, folder)
     # reads what is there, so that a file of somebody else is met before anything is scored
-    decisions = Decisions(folder, checks=options.check, is_cut=any(key[1] or key[2] for key in keys.values()))
-    audio = _load(options)
+    decisions = Decisions(folder, kind, checks=options.check, is_cut=any(key[1] or key[2] for key in keys.values()))
     if not options.check and lacks_background(audio.task, audio.decision, audio.background_class):
         logger.info(
             "the model has no background class, so it proposes one of its classes for recordings with none of them "
@@ -112,11 +118,12 @@ def prepare(options: LabelOptions, table: ClipTable, folder: Path) -> Session:
         )
     scored = [rows[i] for i in scores.rows]
     trained_on = _trained_on(options, table.keep(scored), scores)
-    proposals = _in_order(options, table, scored, keys, audio.labels, scores, trained_on)
-    _write_proposals(files["proposals"], proposals)
+    clips = [(table[row], keys[row]) for row in scored]
+    proposals = _propose(options, kind, audio, clips, scores, trained_on)
+    _write_proposals(files["proposals"], proposals, kind)
     if options.check:
-        decisions.start_with({keys[rows[i]]: _given(table[rows[i]]) for i in scores.rows})
-    command, note = train_command(options, files["labels"])
+        decisions.start_with({key: {"label": kind.write(kind.given(clip)), **_cells(clip)} for clip, key in clips})
+    command, note = train_command(options, files["labels"], audio.task, separator)
     facts = {
         "origin": table.origin,
         "order": options.order,
@@ -154,12 +161,8 @@ def _keys(table: ClipTable, folder: Path) -> tuple[dict[int, Key], list[tuple[st
     return keys, unnamed
 
 
-def _given(clip: Clip) -> dict[str, str]:
-    """The row that ``labels.csv`` starts with: the label, and what else the manifest says."""
-    return {"label": clip.label_text, **_cells(clip)}
-
-
 def _cells(clip: Clip) -> dict[str, str]:
+    """Return what else the manifest says about a clip."""
     taken = {"path", "label", "offset", "duration", "given_label", "checked"}
     cells = {name: "" if value is None else str(value) for name, value in clip.metadata.items() if name not in taken}
     return cells | ({"fold": clip.fold} if clip.fold is not None else {})
@@ -171,14 +174,16 @@ def _load(options: LabelOptions) -> AudioModel:
     if is_export(Path(name).expanduser()):
         raise ModelError(f"{name}: an export; give the run it was made from, whose embeddings tell clips apart")
     audio = load_trained(source)
-    if audio.task is not Task.SINGLE_LABEL:
-        raise ModelError(f"{name}: answers {audio.task.in_words}; earmark label proposes one class a clip")
+    if not audio.task.has_classes:
+        raise ModelError(
+            f"{name}: answers {audio.task.in_words}, which has no classes. Use a model of classes or labels."
+        )
     return audio
 
 
 def _scores(options: LabelOptions, audio: AudioModel, clips: Sequence[Clip], path: Path) -> Scores:
     source = source_of(options)
-    mark = fingerprint(source.find(str(options.model_name_or_path)), audio.decision.temperature, clips)
+    mark = fingerprint(source.find(str(options.model_name_or_path)), audio.decision, clips)
     earlier = read_scores(path, mark)
     if earlier is not None:
         logger.info("%s, scored by this model at an earlier start", counted(len(clips), "recording"))
@@ -192,35 +197,47 @@ def _scores(options: LabelOptions, audio: AudioModel, clips: Sequence[Clip], pat
     return with_contents
 
 
-def _in_order(
+def _propose(
     options: LabelOptions,
-    table: ClipTable,
-    rows: Sequence[int],
-    keys: dict[int, Key],
-    labels: Sequence[str],
+    kind: LabelKind,
+    audio: AudioModel,
+    clips: Sequence[tuple[Clip, Key]],
     scores: Scores,
     trained_on: np.ndarray,
 ) -> list[Proposal]:
-    given = [table[row].label_text if options.check else None for row in rows]
-    if options.order == "diverse":
-        places = order.diverse(scores.probabilities, scores.embeddings)
-    elif options.order == "uncertain":
-        places = order.uncertain(scores.probabilities)
-    elif options.order == "confident":
-        places = order.confident(scores.probabilities)
-    elif options.order == "random":
-        places = order.shuffled(len(rows), options.seed)
-    else:
-        index_of = {name: i for i, name in enumerate(labels)}
-        places = order.suspicious(scores.probabilities, np.array([index_of.get(name or "", -1) for name in given]))
+    """Return a proposal for each clip, the first to check first."""
+    given = [kind.given(clip) if options.check else None for clip, _ in clips]
+    places = _order(options, kind, scores, given, audio.labels)
     if not options.check:  # what the model was trained on needs no label any more
         places = places[np.argsort(trained_on[places], kind="stable")]
     return [
         propose(
-            table[rows[i]], keys[rows[i]], scores.probabilities[i], labels, given[i], trained_on=bool(trained_on[i])
+            kind,
+            clips[i][0],
+            clips[i][1],
+            scores.probabilities[i],
+            audio.labels,
+            given[i],
+            decision=audio.decision,
+            trained_on=bool(trained_on[i]),
         )
         for i in places.tolist()
     ]
+
+
+def _order(
+    options: LabelOptions, kind: LabelKind, scores: Scores, given: Sequence[Decision], labels: Sequence[str]
+) -> np.ndarray:
+    """Return the rows of the scores, the first to check first, int64 (N,)."""
+    if options.order == "diverse":
+        return order.diverse(kind.doubts(scores.probabilities), scores.embeddings)
+    if options.order == "uncertain":
+        return order.most_first(kind.doubts(scores.probabilities))
+    if options.order == "confident":
+        return order.most_first(kind.sureness(scores.probabilities))
+    if options.order == "random":
+        return order.shuffled(len(given), options.seed)
+    return order.most_first(-kind.trust(scores.probabilities, given, labels))
 
 
 def _with_contents(options: LabelOptions, scores: Scores, clips: Sequence[Clip]) -> Scores:
@@ -251,7 +268,7 @@ def _trained_on(options: LabelOptions, table: ClipTable, scores: Scores) -> np.n
     return found
 
 
-def _write_proposals(path: Path, proposals: Sequence[Proposal]) -> None:
+def _write_proposals(path: Path, proposals: Sequence[Proposal], kind: LabelKind) -> None:
     is_cut = any(one.key[1] or one.key[2] for one in proposals)
     checks = any(one.given is not None for one in proposals)
     columns = ["rank", "path", *(["offset", "duration"] if is_cut else []), "label", "score", "alternatives", "why"]
@@ -260,10 +277,12 @@ def _write_proposals(path: Path, proposals: Sequence[Proposal]) -> None:
     columns += ["trained_on"] if marks else []
     lines = []
     for rank, one in enumerate(proposals, 1):
-        others = json.dumps([[name, round(score, 4)] for name, score in one.choices[1:]], ensure_ascii=False)
-        (best, score), cut = one.choices[0], list(one.key[1:]) if is_cut else []
-        line = [rank, one.key[0], *cut, best, f"{score:.6f}", others, one.why]
-        lines.append([*line, *([one.given] if checks else []), *([int(one.trained_on)] if marks else [])])
+        ranked = sorted(one.choices, key=lambda choice: -choice[1])
+        shown = [[name, round(score, 4)] for name, score in (ranked if kind.several else ranked[1:])]
+        cut = list(one.key[1:]) if is_cut else []
+        line = [rank, one.key[0], *cut, kind.write(one.proposed), f"{ranked[0][1]:.6f}"]
+        line += [json.dumps(shown, ensure_ascii=False), one.why]
+        lines.append([*line, *([kind.write(one.given)] if checks else []), *([int(one.trained_on)] if marks else [])])
     _write_csv(path, columns, lines)
 
 

@@ -14,9 +14,15 @@ from earmark.settings.data_flags import DataArguments, path_settings, paths_in
 from earmark.settings.flags import Scope, flags_of, names_with
 from earmark.settings.labelling_flags import LabelOptions
 from earmark.settings.model_flags import ModelArguments
+from earmark.tasks import Task
 
 
-def train_command(options: LabelOptions, labels: Path) -> tuple[str, str]:
+def label_separator(options: LabelOptions) -> str:
+    """Return what separates several labels in a cell: as the user says, else as the model's run read them."""
+    return options.label_separator or str(_saved(options).get("label_separator") or ",")
+
+
+def train_command(options: LabelOptions, labels: Path, task: Task, separator: str) -> tuple[str, str]:
     """Return a training command, and what has to be done before it.
 
     The command trains the model of the run again, on its clips and the new labels, in a folder that does not exist yet.
@@ -24,15 +30,18 @@ def train_command(options: LabelOptions, labels: Path) -> tuple[str, str]:
     Args:
         options: the model and whether labels are checked.
         labels: the manifest with the new labels.
+        task: of the model.
+        separator: between several labels in a cell of the manifest.
 
     Returns:
         The command, and a sentence about the columns of ``labels``; empty if they need no change.
     """
-    config = RunFolder(Path(str(options.model_name_or_path)).expanduser()).config
-    saved = saved_config(config) if config.is_file() else {}
+    saved = _saved(options)
     # Checked labels are of all clips, and clips set aside must not come back from their first source.
     settings = {} if options.check else _changed(saved, DataArguments, names_with(Scope.SPLITS, DataArguments))
-    words = ["earmark", "train"]
+    words = ["earmark", "train", *([] if task.has_one_class else ["--task", task.name])]
+    if task.has_several and separator != ",":
+        settings = {**settings, "label_separator": separator}
     for name, value in settings.items():
         if name in path_settings():
             paths = [path for path in paths_in(value) if name != "train_file" or not _same_file(path, labels)]
@@ -44,6 +53,12 @@ def train_command(options: LabelOptions, labels: Path) -> tuple[str, str]:
         words += _flag(name, value)
     words += ["--output_dir", _new_folder(str(options.model_name_or_path))]
     return shlex.join(words), _columns_to_change(settings, labels)
+
+
+def _saved(options: LabelOptions) -> Mapping[str, Any]:
+    """Return the settings of the model's run; nothing if it is no run."""
+    config = RunFolder(Path(str(options.model_name_or_path)).expanduser()).config
+    return saved_config(config) if config.is_file() else {}
 
 
 def _changed(saved: Mapping[str, Any], cls: type, names: Iterable[str]) -> dict[str, Any]:

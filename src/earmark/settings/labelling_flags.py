@@ -32,6 +32,9 @@ class LabelOptions(TrainedModelArguments):
     )
     audio_column_name: str = flag("audio", "With --check: column of the manifest with the recording.")
     label_column_name: str = flag("label", "With --check: column of the manifest with the class name.")
+    label_separator: str | None = flag(
+        None, "Separator of several labels in a cell of labels.csv (default: that of the model's run, or a comma)."
+    )
     audio_dir: str | None = flag(None, "With --check: folder of the recordings that a manifest names.")
     start_column_name: str | None = flag(
         None, "With --check: column with the start of each event (default: by name); none: whole recordings."
@@ -45,7 +48,7 @@ class LabelOptions(TrainedModelArguments):
     test_split_name: str = flag("test", "With --check: folder of the test split; none if there is none.")
     order: Literal["diverse", "uncertain", "confident", "random", "suspicious"] | None = flag(
         None,
-        "Order of the clips: uncertain ones that are unlike those before them (diverse), those between two classes "
+        "Order of the clips: uncertain ones that are unlike those before them (diverse), those between classes "
         "(uncertain), the surest (confident), random, or labels that the model doubts (suspicious) (default: diverse, "
         "with --check suspicious).",
     )
