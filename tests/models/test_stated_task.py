@@ -134,6 +134,20 @@ def test_an_export_records_the_task_it_was_made_with(
     assert "--task single_label: the model was trained for multi_label" in capsys.readouterr().err
 
 
+def test_label(tagger: Path, clips: Path, tmp_path: Path) -> None:
+    words = ["--task", "multi_label", "--output_dir", str(tmp_path), "--page", "false", "--device", "cpu"]
+    assert main(["label", str(clips), "--model", str(tagger), *words]) == 0
+    classifier = earmark.Classifier.from_pretrained(tagger, device="cpu", task="multi_label")
+    with (tmp_path / "proposals.csv").open() as stream:
+        rows = list(csv.DictReader(stream))
+    assert len(rows) == 12
+    for row in rows:
+        [scores] = classifier.predict_proba([str(tmp_path / row["path"])])
+        present = sorted(name for name, score in zip(LABELS, scores, strict=True) if score >= 0.5)
+        assert row["label"] == ",".join(present)
+        assert [name for name, _ in json.loads(row["alternatives"])] == [LABELS[i] for i in np.argsort(-scores)]
+
+
 @pytest.mark.parametrize("task", ["multi_label", "regression"])
 def test_a_run_that_says_its_task_keeps_it(
     task: str, tmp_path: Path, clips: Path, capsys: pytest.CaptureFixture[str]
