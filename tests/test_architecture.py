@@ -15,7 +15,7 @@ from earmark.formats.format_registry import readable_suffixes, writers
 
 PACKAGE = Path(__file__).parents[1] / "src" / "earmark"
 ROOMS = [
-    {"errors", "text"},
+    {"errors", "label_lists", "text"},
     {"io"},
     {"extras", "faults", "http", "npu", "pages", "stats"},
     {"tasks"},

@@ -13,6 +13,7 @@ from earmark.clips.columns import Columns
 from earmark.clips.splits import make_folds, make_validation_split
 from earmark.clips.targets import targets_of
 from earmark.errors import DataError, UsageError
+from earmark.label_lists import join_labels
 from earmark.settings.data_flags import DataArguments
 from earmark.sources.folders import load_folder
 from earmark.sources.load_clips import load_splits
@@ -20,7 +21,6 @@ from earmark.sources.manifests import load_manifest
 from earmark.sources.tables.cells import read_label
 from earmark.store.scan import check_tables
 from earmark.tasks import Task
-from earmark.tasks.label_lists import join_labels
 
 SEVERAL, NUMBER = Columns(task=Task.MULTI_LABEL), Columns(task=Task.REGRESSION)
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from earmark.formats.sheet import Reason
-from earmark.tasks.label_lists import join_labels
+from earmark.label_lists import join_labels
 from earmark.tasks.task import Label
 
 _WHOLE_NUMBER = re.compile(r"[+-]?[0-9]+(?:\.0+)?")

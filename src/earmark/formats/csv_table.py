@@ -11,7 +11,7 @@ from earmark.formats.format import Format, Rows, RowSettings, Wanted, Writer, sc
 from earmark.formats.results import Segment, Window
 from earmark.formats.sheet import Sheet
 from earmark.io.csv_rows import csv_row
-from earmark.tasks.label_lists import join_labels
+from earmark.label_lists import join_labels
 
 if TYPE_CHECKING:
     from earmark.tasks.decision import Prediction
@@ -30,7 +30,7 @@ class CsvRows(Rows):
 
     If predictions can be rejected, ``below_threshold`` is the last column of clips and windows: the class that was not
     probable enough, whose probability is the score. If several labels are possible, ``labels`` precedes the most likely
-    ones: all that are present, as :func:`earmark.tasks.label_lists.join_labels` writes them.
+    ones: all that are present, as :func:`earmark.label_lists.join_labels` writes them.
     """
 
     def __init__(self, settings: RowSettings) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from earmark.tasks.label_lists import join_labels, split_labels
+from earmark.label_lists import join_labels, split_labels
 from earmark.tasks.pooling import sigmoid
 from earmark.tasks.task import Label, LabelText, Task
 from earmark.text import counted
