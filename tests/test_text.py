@@ -30,7 +30,7 @@ def test_verbs_and_pronouns_agree_with_a_number() -> None:
 
 def test_names_beyond_the_first_are_counted() -> None:
     assert and_more(["a", "b"], 2) == "a, b"
-    assert and_more(["a", "b", "c"], 2, "; ") == "a; b and 1 more"
+    assert and_more(["a", "b", "c"], 2, "; ") == "a; b; and 1 more"
     assert and_more(list("ab") * 1000, 1) == "a and 1,999 more"
 
 

@@ -21,8 +21,9 @@ def agreeing(number: int, word: str) -> str:
 
 
 def and_more(names: Sequence[str], shown: int = 3, separator: str = ", ") -> str:
-    """``"a, b, c and 4 more"``, ``"a; b and 4 more"``: the first ``shown`` of ``names``."""
-    more = f" and {len(names) - shown:,} more" if len(names) > shown else ""
+    """``"a, b, c and 4 more"``, ``"a; b; and 4 more"``: the first ``shown`` of ``names``."""
+    comma = ";" if separator == "; " else ""
+    more = f"{comma} and {len(names) - shown:,} more" if len(names) > shown else ""
     return separator.join(names[:shown]) + more
 
 

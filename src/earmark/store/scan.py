@@ -20,7 +20,7 @@ from earmark.audio.decode import read_clip_and_content
 from earmark.clips.clip import Clip, ClipTable, Splits
 from earmark.errors import AudioError, DataError, OutputError
 from earmark.io.atomic import writing
-from earmark.text import agreeing, and_more, counted, every
+from earmark.text import and_more, counted
 
 if TYPE_CHECKING:
     from earmark.store.bad_audio import BadAudioWatch
@@ -187,7 +187,7 @@ def _check_differ(train: ClipTable) -> None:
     if len(kinds) > 1:
         return
     label = train[0].label
-    have = f"{every(len(train), 'training clip')} {agreeing(len(train), 'have')}"
+    have = "the only training clip has" if len(train) == 1 else f"all {len(train):,} training clips have"
     if isinstance(label, float):
         raise DataError(f"{train.origin}: {have} the number {label:g}, so there is nothing to learn")
     if isinstance(label, tuple):
