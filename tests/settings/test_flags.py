@@ -96,7 +96,7 @@ def test_a_page_explains_each_word_and_each_flag_once(command: Command) -> None:
         assert not any(f"--{alias}" in one.help for alias in one.aliases)
         if one.kind.is_list and not one.repeated and one.name not in command.words:
             assert re.search(rf"^  --{one.name} [A-Z_]+\.\.\.$", page, re.MULTILINE)
-    words = re.sub(r"--\w+ \w+", "", command.usage.strip().splitlines()[0])
+    words = re.sub(r"--\w+ \w+", "", command.page.usage.strip().splitlines()[0])
     for word in {"FOLDER", "MODEL", "RUN"} & set(re.findall(r"\w+", words)):
         assert re.search(rf"^ +{word} (is|receives) ", page, re.MULTILINE), word
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from earmark.cli.command import Command
+from earmark.cli.command import Command, HelpPage
 from earmark.settings.augmentation_flags import AugmentPreviewOptions
 
 
@@ -15,20 +15,24 @@ def _preview(options: AugmentPreviewOptions) -> None:
     print(made.summary)
 
 
-COMMAND = Command(
-    name="augment-preview",
+_PAGE = HelpPage(
     summary="show and play augmented clips, before training",
     usage="earmark augment-preview DATA_DIR --augment KINDS --output_dir DIR [flags]",
-    does=_preview,
-    settings=(AugmentPreviewOptions,),
-    words=("data_dir",),
-    pages={"preview": "preview", "augmentation": "augmentation", "model": "model", "data": "data"},
-    training_file=True,
-    keeps=frozenset({"model_name_or_path", "model_revision"}),  # the model whose training is previewed
+    groups={"preview": "preview", "augmentation": "augmentation", "model": "model", "data": "data"},
     notes="""
 Writes wav files, spectrograms.svg and preview.html with players: each clip as it is, and as training with this
 --seed gets it in its first epochs: exactly, with the model named or --config RUN/run_config.yaml.""",
     examples="""
 earmark augment-preview recordings --augment noise --augment_noise rain --output_dir preview
 earmark augment-preview recordings --augment speed --model_name_or_path whisper --output_dir preview""",
+)
+# kept: the model whose training is previewed
+COMMAND = Command(
+    "augment-preview",
+    _preview,
+    (AugmentPreviewOptions,),
+    _PAGE,
+    words=("data_dir",),
+    training_file=True,
+    keeps=frozenset({"model_name_or_path", "model_revision"}),
 )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from earmark.cli.command import Command
+from earmark.cli.command import Command, HelpPage
 from earmark.settings.bench_flags import BenchOptions
 
 
@@ -12,18 +12,13 @@ def _bench(options: BenchOptions) -> None:
     print(bench(options).summary)
 
 
-COMMAND = Command(
-    name="bench",
+_PAGE = HelpPage(
     summary="measure this machine: data, training or inference",
     usage="""
 earmark bench data [flags]
 earmark bench train --model_name_or_path MODEL [flags]
 earmark bench infer --model_name_or_path MODEL [flags]""",
-    does=_bench,
-    settings=(BenchOptions,),
-    words=("work",),
-    needs_files=False,
-    pages={"measurement": "measurement", "model": "model (train, infer)"},
+    groups={"measurement": "measurement", "model": "model (train, infer)"},
     text="""
 data   decode recordings into the store; store to batches, in this process and through DataLoader workers
 train  training steps as `earmark train` takes them; preparation, evaluation and saving left out
@@ -34,3 +29,4 @@ earmark bench data --num_clips 5000
 earmark bench train --model_type wav2vec2 --lengths lognormal:2.0,0.8,0.5,16 --json train.json
 earmark bench infer --model_name_or_path runs/first --data_dir recordings""",
 )
+COMMAND = Command("bench", _bench, (BenchOptions,), _PAGE, words=("work",), needs_files=False)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from earmark.cli.command import Command
+from earmark.cli.command import Command, HelpPage
 from earmark.distributed.launched import is_main_process
 from earmark.settings.evaluation_flags import CalibrateOptions
 
@@ -14,17 +14,12 @@ def _calibrate(options: CalibrateOptions) -> None:
         print(calibrate(options).summary)
 
 
-COMMAND = Command(
-    name="calibrate",
+_PAGE = HelpPage(
     summary="fit a model's temperature and the thresholds below which it names no class",
     usage="""
 earmark calibrate RUN --data_dir DIR [flags]
 RUN is a run folder or a model folder, which gets a file decision.json""",
-    does=_calibrate,
-    settings=(CalibrateOptions,),
-    words=("model_name_or_path",),
-    pages={"decision": "what is fitted", "evaluation": "on which clips", "data": "data", "model": "loading the model"},
-    training_file=True,
+    groups={"decision": "what is fitted", "evaluation": "on which clips", "data": "data", "model": "loading the model"},
     notes="""
 predict, evaluate, serve, export, push and Classifier apply decision.json; without the file they work as before.
 `earmark train` has the same flags. The printed figures come from cross-fitting: each half of the clips is judged by
@@ -33,4 +28,7 @@ what was fitted on the other half.""",
 earmark calibrate runs/first --data_dir recordings
 earmark calibrate runs/first --data_dir recordings --target_precision 0.95
 earmark calibrate runs/first --data_dir recordings --reject_class background --reject_false_accept_rate 0.05""",
+)
+COMMAND = Command(
+    "calibrate", _calibrate, (CalibrateOptions,), _PAGE, words=("model_name_or_path",), training_file=True
 )

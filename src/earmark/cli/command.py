@@ -20,21 +20,37 @@ Parse = Callable[[Sequence[str]], Any]
 
 
 @dataclass(frozen=True)
+class HelpPage:
+    """What the help page of a command says beside its flags.
+
+    Attributes:
+        summary: its line in ``earmark --help``.
+        usage: the lines of usage, without "usage:".
+        groups: title of each group of flags, by its name in the settings; groups that are not named come behind, under
+            their name.
+        text: what the page says between usage and flags.
+        notes: what it says behind the flags.
+        examples: the lines of examples.
+    """
+
+    summary: str
+    usage: str
+    groups: dict[str, str] = field(default_factory=dict)
+    text: str | Callable[[], str] = ""
+    notes: str = ""
+    examples: str = ""
+
+
+@dataclass(frozen=True)
 class Command:
     """One command.
 
     Attributes:
         name: the word after ``earmark``.
-        summary: its line in ``earmark --help``.
-        usage: the lines of usage on its help page, without "usage:".
         does: calls the command with its settings.
         settings: settings class; of a command with ``parse`` the classes whose flags its page shows, too.
+        page: its help page.
         words: settings that words without a flag stand for, in their order; a list takes all that are left.
-        text: what the page says between usage and flags.
-        notes: what the page says behind the flags.
-        examples: the lines of examples.
-        pages: title of each group of flags on the page, by its name in the settings; groups that are not named come
-            behind, under their name.
         training_file: whether ``--config`` also takes the file of a training run, whose other settings are left out.
         keeps: settings that such a file says all the same, although they belong to training.
         parse: reads the words instead of this class; its settings keep their own notes.
@@ -42,15 +58,10 @@ class Command:
     """
 
     name: str
-    summary: str
-    usage: str
     does: Callable[[Any], None]
     settings: tuple[type[Settings], ...]
+    page: HelpPage
     words: tuple[str, ...] = ()
-    text: str | Callable[[], str] = ""
-    notes: str = ""
-    examples: str = ""
-    pages: dict[str, str] = field(default_factory=dict)
     training_file: bool = False
     keeps: frozenset[str] = frozenset()
     parse: Parse | None = None

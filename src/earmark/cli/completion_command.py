@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from earmark.cli.command import Command
+from earmark.cli.command import Command, HelpPage
 from earmark.errors import UsageError
 from earmark.settings.flags import Settings, flag, flags_of
 from earmark.settings.given_values import ConfigFile
@@ -84,15 +84,11 @@ def _fish(commands: dict[str, _Values]) -> str:
     return "\n".join(lines)
 
 
-COMMAND = Command(
-    name="completion",
+_PAGE = HelpPage(
     summary="print a script that completes commands, flags and their values in bash, zsh or fish",
     usage="earmark completion bash|zsh|fish",
-    does=_completion,
-    settings=(CompletionOptions,),
-    words=("shell",),
-    needs_files=False,
     examples="""
 source <(earmark completion bash)                                   # bash; in zsh: completion zsh
 earmark completion fish > ~/.config/fish/completions/earmark.fish""",
 )
+COMMAND = Command("completion", _completion, (CompletionOptions,), _PAGE, words=("shell",), needs_files=False)

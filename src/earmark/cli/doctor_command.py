@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from earmark.cli.command import Command
+from earmark.cli.command import Command, HelpPage
 from earmark.errors import DeviceError, EarmarkError, UsageError
 from earmark.settings.flags import Settings, flag
 from earmark.text import counted
@@ -88,13 +88,9 @@ def _stop_on_problems(options: DoctorOptions, seen: Examination, test: SelfTest 
         raise EarmarkError(f"{counted(problems, 'problem')} to fix, each with its remedy above")
 
 
-COMMAND = Command(
-    name="doctor",
+_PAGE = HelpPage(
     summary="find what is wrong with this machine and how to fix it",
     usage="earmark doctor [flags]",
-    does=_doctor,
-    settings=(DoctorOptions,),
-    needs_files=False,
     text="""
 Checks drivers, npu-smi or nvidia-smi, CANN and its libraries, versions that belong together, codecs, disks and the
 hub; imports torch in a process of its own, so that it also reports when that fails or hangs; computes and trains a
@@ -105,3 +101,4 @@ earmark doctor
 earmark doctor --device npu
 earmark doctor --selftest --json > report.json""",
 )
+COMMAND = Command("doctor", _doctor, (DoctorOptions,), _PAGE, needs_files=False)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from earmark.cli.command import Command
+from earmark.cli.command import Command, HelpPage
 from earmark.settings.prediction_flags import EmbedOptions
 
 
@@ -15,18 +15,15 @@ def _embed(options: EmbedOptions) -> None:
     embed_files(options)
 
 
-COMMAND = Command(
-    name="embed",
+_PAGE = HelpPage(
     summary="compute a vector for each recording: the input of the model's last layer",
     usage="""
 earmark embed MODEL FILES_OR_FOLDERS... --output FILE [flags]
 MODEL is a run folder, a model folder or a hub name of an audio classifier; its last layer is not used""",
-    does=_embed,
-    settings=(EmbedOptions,),
-    words=("model_name_or_path", "inputs"),
-    pages={"embeddings": "embeddings", "inference": "computation", "model": "loading the model"},
+    groups={"embeddings": "embeddings", "inference": "computation", "model": "loading the model"},
     text="An embedding is the mean over time of the last hidden states, float32.",
     examples="""
 earmark embed runs/birds tapes --output embeddings.parquet
 earmark embed runs/birds tapes --rows windows --window_seconds 3 --output embeddings.npy""",
 )
+COMMAND = Command("embed", _embed, (EmbedOptions,), _PAGE, words=("model_name_or_path", "inputs"))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from earmark.cli.command import Command
+from earmark.cli.command import Command, HelpPage
 from earmark.distributed.launched import is_main_process
 from earmark.settings.evaluation_flags import EvaluateOptions
 
@@ -14,17 +14,12 @@ def _evaluate(options: EvaluateOptions) -> None:
         print(evaluate(options).summary)
 
 
-COMMAND = Command(
-    name="evaluate",
+_PAGE = HelpPage(
     summary="score a trained model on labelled recordings",
     usage="""
 earmark evaluate MODEL --data_dir DIR [flags]
 MODEL is a run folder, a model folder or a hub name""",
-    does=_evaluate,
-    settings=(EvaluateOptions,),
-    words=("model_name_or_path",),
-    pages={"evaluation": "evaluation", "data": "data", "model": "loading the model"},
-    training_file=True,
+    groups={"evaluation": "evaluation", "data": "data", "model": "loading the model"},
     notes="""
 Data without a split of its own: the clips that the run held out are scored, by its splits.csv, whatever seed,
 fraction, groups or folds it had. Clips of a given split that the model was trained on are counted and marked.
@@ -37,3 +32,4 @@ the test split of the folder it was trained on:
 with the data settings of its training:
   earmark evaluate runs/first --config recipes/superb_ks_wav2vec2_base.yaml --split test""",
 )
+COMMAND = Command("evaluate", _evaluate, (EvaluateOptions,), _PAGE, words=("model_name_or_path",), training_file=True)

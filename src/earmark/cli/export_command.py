@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from earmark.cli.command import Command
+from earmark.cli.command import Command, HelpPage
 from earmark.settings.export_flags import ExportOptions
 
 
@@ -12,16 +12,12 @@ def _export(options: ExportOptions) -> None:
     print(export(options).summary)
 
 
-COMMAND = Command(
-    name="export",
+_PAGE = HelpPage(
     summary="export a trained model as ONNX or torch.export, checked against PyTorch",
     usage="""
 earmark export MODEL --output FOLDER [flags]
 MODEL is a run folder, a model folder or a hub name""",
-    does=_export,
-    settings=(ExportOptions,),
-    words=("model_name_or_path",),
-    pages={"export": "export", "model": "loading the model"},
+    groups={"export": "export", "model": "loading the model"},
     notes="""
 The export, waveform in, probabilities out, is compared with PyTorch before it gets its name, and refused if its
 predictions differ. earmark predict, earmark evaluate and Classifier.from_pretrained take the folder in place of a
@@ -31,3 +27,4 @@ earmark export runs/first --output first_onnx
 earmark export runs/first --format onnx-int8 --calibration recordings/validation --output first_int8
 earmark export runs/first --fixed_shape 1x1.0 --soc_version Ascend310P3 --output first_1x1""",
 )
+COMMAND = Command("export", _export, (ExportOptions,), _PAGE, words=("model_name_or_path",))

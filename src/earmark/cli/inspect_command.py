@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from earmark.cli.command import Command
+from earmark.cli.command import Command, HelpPage
 from earmark.settings.evaluation_flags import InspectOptions
 from earmark.text import counted
 
@@ -26,18 +26,12 @@ def _inspect(options: InspectOptions) -> None:
         )
 
 
-COMMAND = Command(
-    name="inspect",
+_PAGE = HelpPage(
     summary="report what is in the data and what is wrong with it, before training",
     usage="""
 earmark inspect DATA_DIR [flags]
 earmark inspect --train_file train.csv --eval_file eval.csv [flags]""",
-    does=_inspect,
-    settings=(InspectOptions,),
-    words=("data_dir",),
-    pages={"inspection": "inspection", "data": "data"},
-    training_file=True,
-    keeps=frozenset({"model_name_or_path", "model_revision"}),
+    groups={"inspection": "inspection", "data": "data"},
     text="""
 Decodes every clip once at its own rate and reports clips that cannot be read, are silent, quiet, clipped, off
 centre, too short or too long; copies, also across splits and under two labels; groups (--group_column) in two
@@ -47,4 +41,13 @@ earmark inspect recordings
 earmark inspect recordings --output_dir inspection        # and a page with players
 earmark inspect tapes --unlabelled                        # recordings without labels, in folders or not
 earmark inspect recordings --strict true                  # exit code 2 if training would refuse it""",
+)
+COMMAND = Command(
+    "inspect",
+    _inspect,
+    (InspectOptions,),
+    _PAGE,
+    words=("data_dir",),
+    training_file=True,
+    keeps=frozenset({"model_name_or_path", "model_revision"}),
 )

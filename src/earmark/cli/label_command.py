@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from earmark.cli.command import Command
+from earmark.cli.command import Command, HelpPage
 from earmark.settings.labelling_flags import LabelOptions
 
 
@@ -15,17 +15,13 @@ def _label(options: LabelOptions) -> None:
     print(label(options).summary)
 
 
-COMMAND = Command(
-    name="label",
+_PAGE = HelpPage(
     summary="review the recordings the model is least sure about and correct their labels in a browser",
     usage="""
 earmark label FILES_OR_FOLDERS... --model MODEL [flags]
 earmark label FOLDER_OR_MANIFEST --model MODEL --check [flags]
 MODEL is a run folder, a model folder or a hub name""",
-    does=_label,
-    settings=(LabelOptions,),
-    words=("inputs",),
-    pages={"labelling": "labelling", "model": "loading the model"},
+    groups={"labelling": "labelling", "model": "loading the model"},
     notes="""
 proposals.csv has all recordings, most worth checking first; decisions made on the page are in labels.csv at once, a
 manifest for `earmark train --train_file`. Ctrl-C ends it, and the same command continues.""",
@@ -34,3 +30,4 @@ earmark label new_recordings --model runs/first
 earmark label recordings --model runs/first --check --output_dir checked      # labels that may be wrong
 earmark label new_recordings --model runs/first --page false                  # proposals.csv only""",
 )
+COMMAND = Command("label", _label, (LabelOptions,), _PAGE, words=("inputs",))

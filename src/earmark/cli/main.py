@@ -220,7 +220,7 @@ def top_help() -> str:
         "",
         "commands",
     ]
-    lines += [f"  {name:<15}  {command.summary}" for name, command in COMMANDS.items()]
+    lines += [f"  {name:<15}  {command.page.summary}" for name, command in COMMANDS.items()]
     return "\n".join([*lines, "", _HELP_TAIL])
 
 

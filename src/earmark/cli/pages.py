@@ -23,16 +23,17 @@ def help_page(command: Command, *, everything: bool = False) -> str:
         everything: whether flags that the page leaves out are shown, too.
     """
     width = max(60, min(100, shutil.get_terminal_size((100, 24)).columns))
-    usage = command.usage.strip().replace("\n", "\n       ")
-    parts = [f"earmark {command.name}: {command.summary}", f"usage: {usage}"]
-    text = command.text if isinstance(command.text, str) else command.text()
+    page = command.page
+    usage = page.usage.strip().replace("\n", "\n       ")
+    parts = [f"earmark {command.name}: {page.summary}", f"usage: {usage}"]
+    text = page.text if isinstance(page.text, str) else page.text()
     parts += [_prose(text, width)] if text else []
     for title, flags in _groups(command, everything).items():
         parts.append("\n".join([title, *(_entry(one, width) for one in flags)]))
     if not everything and any(one.page is None for one in flags_of(*command.settings).values()):
         parts.append(f"more flags, those of Transformers' trainer: earmark {command.name} --help_all")
-    parts += [_prose(command.notes, width)] if command.notes else []
-    parts += ["examples\n" + textwrap.indent(command.examples.strip("\n"), "  ")] if command.examples else []
+    parts += [_prose(page.notes, width)] if page.notes else []
+    parts += ["examples\n" + textwrap.indent(page.examples.strip("\n"), "  ")] if page.examples else []
     return "\n\n".join(parts)
 
 
@@ -44,13 +45,13 @@ def _prose(text: str, width: int) -> str:
 
 def _groups(command: Command, everything: bool) -> dict[str, list[Flag]]:
     """Return the flags of the page by the title of their group; those of the command itself come first."""
-    titles = {title: [] for title in command.pages.values()}  # type: dict[str, list[Flag]]
+    titles = {title: [] for title in command.page.groups.values()}  # type: dict[str, list[Flag]]
     for one in flags_of(*command.settings).values():
         if one.name in command.words and one.name not in _WORDS_AND_FLAGS:
             continue
         page = one.page or ("other flags of Transformers' trainer" if everything else None)
         if page is not None:
-            titles.setdefault(command.pages.get(page, page), []).append(one)
+            titles.setdefault(command.page.groups.get(page, page), []).append(one)
     if command.needs_files:
         first = next(iter(titles), "flags")
         titles.setdefault(first, []).extend(flags_of(ConfigFile).values())

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from earmark.cli.command import Command
+from earmark.cli.command import Command, HelpPage
 from earmark.errors import UsageError
 from earmark.settings.flags import Settings, flag
 
@@ -72,17 +72,13 @@ def _text() -> str:
     return "\n".join(lines)
 
 
-COMMAND = Command(
-    name="prepare",
+_PAGE = HelpPage(
     summary="write manifests of ESC-50, UrbanSound8K, GTZAN, RAVDESS or CommonLanguage",
     usage="earmark prepare NAME FOLDER_OR_ARCHIVE --output DIR [flags]",
-    does=_prepare,
-    settings=(PrepareOptions,),
-    words=("name", "source"),
-    needs_files=False,
     text=_text,
     examples="""
 earmark prepare esc50 ESC-50-master.zip --output manifests/esc50
 earmark train --train_file manifests/esc50/all.csv --fold_column fold --group_column src_file \\
     --model_type tc_resnet --output_dir runs/esc50""",
 )
+COMMAND = Command("prepare", _prepare, (PrepareOptions,), _PAGE, words=("name", "source"), needs_files=False)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from earmark.cli.command import Command
+from earmark.cli.command import Command, HelpPage
 from earmark.settings.export_flags import PushOptions
 
 
@@ -12,16 +12,11 @@ def _push(options: PushOptions) -> None:
     print(push(options).url)
 
 
-COMMAND = Command(
-    name="push",
+_PAGE = HelpPage(
     summary="upload a trained model to the hub, with its card",
     usage="""
 earmark push RUN ORG/NAME [flags]
 RUN is a run folder; ORG/NAME is the repository on the hub, NAME alone is one of your own""",
-    does=_push,
-    settings=(PushOptions,),
-    words=("model_name_or_path", "repo"),
-    needs_files=False,
     notes="""
 Uploads weights, configuration, feature extractor, model card and metrics in one commit; settings, predictions and
 logs stay here. HF_ENDPOINT names a mirror.
@@ -30,3 +25,4 @@ Then, on any machine:
   earmark predict ORG/NAME recordings""",
     examples="earmark push runs/birds my-team/birds --private",
 )
+COMMAND = Command("push", _push, (PushOptions,), _PAGE, words=("model_name_or_path", "repo"), needs_files=False)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from earmark.cli.command import Command
+from earmark.cli.command import Command, HelpPage
 from earmark.settings.flags import SEED, Settings, flag
 from earmark.settings.run_flags import DEVICE_HELP
 
@@ -24,18 +24,14 @@ def _quickstart(options: QuickstartOptions) -> None:
     print(run(options.folder, seed=options.seed, device=options.device).summary)
 
 
-COMMAND = Command(
-    name="quickstart",
+_PAGE = HelpPage(
     summary="train a spoken-command classifier on generated recordings, in two minutes on a CPU",
     usage="""
 earmark quickstart [FOLDER] [flags]
 FOLDER receives corpus/ (kept for the next time) and run/ (replaced); default: quickstart""",
-    does=_quickstart,
-    settings=(QuickstartOptions,),
-    words=("folder",),
-    needs_files=False,
     text="""
 Synthesises a corpus of spoken commands in many voices, trains a small network from scratch, evaluates it on voices
 that were held out, prints the results row and labels a few recordings. Needs: pip install 'earmark[synth]'""",
     examples="earmark quickstart",
 )
+COMMAND = Command("quickstart", _quickstart, (QuickstartOptions,), _PAGE, words=("folder",), needs_files=False)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from earmark.cli.command import Command
+from earmark.cli.command import Command, HelpPage
 from earmark.errors import OutputError, UsageError
 from earmark.settings.flags import Settings, flag
 
@@ -43,18 +43,13 @@ def _report(options: ReportOptions) -> None:
         print(f"\npage  {write_comparison(Path(options.output), found)}")
 
 
-COMMAND = Command(
-    name="report",
+_PAGE = HelpPage(
     summary="compare runs on the same clips, with significance tests",
     usage="""
 earmark report RUN RUN... [flags]
 RUN is a run folder of `earmark train`, an output folder of `earmark evaluate`, or the folder of a
 cross-validation, which counts with the test clips of all folds. Each run is compared with the
 first, on the same clips""",
-    does=_report,
-    settings=(ReportOptions,),
-    words=("runs",),
-    needs_files=False,
     text="""
 Prints figures with 95 % intervals, differences with intervals from a paired bootstrap, and McNemar's exact test
 (Wilcoxon's for --task regression). If the clips have ten groups or more (--group_column), whole groups are drawn, and
@@ -62,3 +57,4 @@ a sign-flip test over groups takes the place of these tests. The report of a sin
 evaluate write it.""",
     examples="earmark report runs/plain runs/augmented --output comparison.html",
 )
+COMMAND = Command("report", _report, (ReportOptions,), _PAGE, words=("runs",), needs_files=False)

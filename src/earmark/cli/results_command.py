@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from earmark.cli.command import Command
+from earmark.cli.command import Command, HelpPage
 from earmark.errors import UsageError
 from earmark.settings.flags import Settings, flag
 
@@ -28,18 +28,14 @@ def _results(options: ResultsOptions) -> None:
     print(results_table(options.runs))
 
 
-COMMAND = Command(
-    name="results",
+_PAGE = HelpPage(
     summary="show many runs in one table",
     usage="""
 earmark results RUN...
 RUN is a run folder that `earmark train` wrote, or a folder of run folders, of which each finished
 run gets a row. A cross-validation, or runs of several seeds, get one row with the means""",
-    does=_results,
-    settings=(ResultsOptions,),
-    words=("runs",),
-    needs_files=False,
     examples="""
 earmark results runs > RESULTS.md
 earmark results runs/first runs/second""",
 )
+COMMAND = Command("results", _results, (ResultsOptions,), _PAGE, words=("runs",), needs_files=False)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
-from earmark.cli.command import Command
+from earmark.cli.command import Command, HelpPage
 from earmark.cli.train_command import check_before_torch, launch_if_asked, print_summary
 from earmark.settings.search_flags import SearchOptions
 from earmark.settings.train_settings import TRAIN_CLASSES, TrainSettings, parse_with
@@ -19,13 +19,9 @@ def _search(both: tuple[SearchOptions, TrainSettings]) -> None:
     print_summary(search(options, settings).summary)
 
 
-COMMAND = Command(
-    name="search",
+_PAGE = HelpPage(
     summary="train many times to find good settings",
     usage="earmark search --search_space SPACE [flags of earmark train]",
-    does=_search,
-    settings=(SearchOptions, *TRAIN_CLASSES),
-    parse=partial(parse_with, SearchOptions),
     text="""
 Trains with settings that Optuna chooses by the results of earlier trials, and reports the best ones. Needs
 earmark[search].""",
@@ -37,3 +33,4 @@ earmark search --data_dir recordings --model_type tc_resnet --output_dir runs/se
   --search_space "learning_rate=1e-3:1e-2:log,num_train_epochs=2:6,label_smoothing_factor=0|0.1"
 earmark train --config runs/search/best.yaml""",
 )
+COMMAND = Command("search", _search, (SearchOptions, *TRAIN_CLASSES), _PAGE, parse=partial(parse_with, SearchOptions))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from earmark.cli.command import Command
+from earmark.cli.command import Command, HelpPage
 from earmark.errors import UsageError
 from earmark.settings.flags import COUNT, Settings, flag
 
@@ -35,19 +35,15 @@ def _synth(options: SynthOptions) -> None:
     print(written.summary)
 
 
-COMMAND = Command(
-    name="synth",
+_PAGE = HelpPage(
     summary="write a synthetic spoken-command corpus",
     usage="""
 earmark synth FOLDER [flags]
 FOLDER receives the corpus; an earlier corpus there is replaced if the flags differ""",
-    does=_synth,
-    settings=(SynthOptions,),
-    words=("folder",),
-    needs_files=False,
     text="The corpus has the layout of the Speech Commands archive.",
     examples="""
 earmark synth corpus --utterances 5000
 earmark train --dataset_name superb --dataset_config_name ks --data_dir corpus \\
     --model_type tc_resnet --output_dir runs/synthetic""",
 )
+COMMAND = Command("synth", _synth, (SynthOptions,), _PAGE, words=("folder",), needs_files=False)

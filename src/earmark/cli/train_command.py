@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from earmark.cli.command import Command
+from earmark.cli.command import Command, HelpPage
 from earmark.distributed.launched import is_main_process
 from earmark.settings.train_settings import (
     TRAIN_CLASSES,
@@ -136,16 +136,12 @@ def show(notes: Sequence[str]) -> None:
         logger.info("note: %s", note)
 
 
-COMMAND = Command(
-    name="train",
+_PAGE = HelpPage(
     summary="train a classifier on labelled recordings, evaluate it, write a run folder",
     usage="""
 earmark train --data_dir DIR --model_name_or_path MODEL --output_dir DIR [flags]
 earmark train --config recipe.yaml [flags]""",
-    does=_train,
-    settings=TRAIN_CLASSES,
-    parse=parse_train,
-    pages={
+    groups={
         "data": "data",
         "model": "model",
         "training": "training",
@@ -163,3 +159,4 @@ a recipe, with one setting changed:
 the same on 8 devices:
   torchrun --nproc_per_node 8 -m earmark train --config recipes/superb_ks_wav2vec2_base.yaml""",
 )
+COMMAND = Command("train", _train, TRAIN_CLASSES, _PAGE, parse=parse_train)
