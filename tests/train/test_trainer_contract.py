@@ -12,7 +12,7 @@ from transformers import Trainer
 import earmark
 from earmark.errors import UsageError
 from earmark.train.trainer import AudioTrainer
-from earmark.train.transformers_contract import PRIVATE_NAMES, check_transformers
+from earmark.train.transformers_contract import PRIVATE_NAMES, PUBLIC_METHODS, check_transformers
 
 SOURCES = sorted(Path(earmark.__file__).parent.rglob("*.py"))
 
@@ -61,15 +61,18 @@ def test_few_methods_are_overridden_that_any_release_may_rename() -> None:
 def test_every_private_name_that_is_needed_is_listed() -> None:
     needed = {name for name in methods_overridden() if is_private(name)} | names_used()
     assert needed == set(PRIVATE_NAMES)
+    assert {name for name in methods_overridden() if not name.startswith("_")} == set(PUBLIC_METHODS)
 
 
 def test_the_installed_transformers_has_all_of_them() -> None:
     assert set(PRIVATE_NAMES) <= names_of_trainer()
+    assert set(PUBLIC_METHODS) <= set(vars(Trainer))
     check_transformers()
 
 
-def test_a_transformers_without_one_of_them_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delattr(Trainer, "_save_checkpoint")
+@pytest.mark.parametrize("name", ["_save_checkpoint", "set_initial_training_values"])
+def test_a_transformers_without_one_of_them_is_named(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(Trainer, name)
     monkeypatch.setattr("transformers.__version__", "5.99.0")
-    with pytest.raises(UsageError, match=r"^transformers 5\.99\.0: Trainer has no _save_checkpoint, .* Upgrade "):
+    with pytest.raises(UsageError, match=rf"^transformers 5\.99\.0: Trainer has no {name}, .* Upgrade "):
         check_transformers()

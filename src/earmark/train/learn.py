@@ -8,6 +8,7 @@ import math
 import time
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 from earmark.distributed.launched import is_main_process
 from earmark.distributed.ranks import on_main_process
@@ -52,7 +53,7 @@ def learn(plan: Plan, trainer: AudioTrainer, prepared: PreparedData, sounds: Aug
         fitted = fit_few_shot(trainer.audio, trainer.args, prepared.train)
         trainer.clock.add(time.perf_counter() - began_s, fitted.clips)
         return _finished(trainer, sounds, fitted)
-    _log_schedule(plan, trainer, len(prepared.train.table))
+    _log_schedule(plan, trainer.args, trainer.audio.model.config, prepared)
     with ExitStack() as stack:
         root = Path(plan.data.store_dir) if plan.data.store_dir else default_store_root()
         trainer.keep_frozen(stack, root, small_only=plan.data.store == "off")
@@ -75,15 +76,16 @@ def _finished(trainer: AudioTrainer, sounds: AugmentationSounds, fitted: FittedH
 
 
 def _train(trainer: AudioTrainer, checkpoint: str | None) -> None:
+    args, output = trainer.args, Path(str(trainer.args.output_dir))
     if checkpoint is not None:
-        on_main_process(set_aside_later, Path(checkpoint), Path(trainer.args.output_dir))
+        on_main_process(set_aside_later, Path(checkpoint), output)
     try:
         with trainer.signals:
             trainer.train(resume_from_checkpoint=checkpoint)
     except OSError as exc:
         if exc.errno not in _CANNOT_WRITE:
             raise
-        raise OutputError(f"{exc.filename or trainer.args.output_dir}: cannot be written ({first_line(exc)})") from exc
+        raise OutputError(f"{exc.filename or output}: cannot be written ({first_line(exc)})") from exc
     except EarmarkError:
         raise
     except Exception as exc:  # safetensors, torch and pickle share no base class for a damaged file
@@ -93,38 +95,33 @@ def _train(trainer: AudioTrainer, checkpoint: str | None) -> None:
             f"{checkpoint}: cannot be resumed: the checkpoint is damaged or belongs to another model "
             f"({first_line(exc)}). Name another one with --resume_from_checkpoint."
         ) from exc
+    state = trainer.state
     if trainer.stops_early:
-        signal, state = trainer.signals.stopped, trainer.state
-        at = f"stopped by {signal} after step {state.global_step:,} of {state.max_steps:,}"
-        if is_main_process() and not _checkpoint_of_now(trainer).is_dir():
+        at = f"stopped by {trainer.signals.stopped} after step {state.global_step:,} of {state.max_steps:,}"
+        if is_main_process() and not (output / f"checkpoint-{state.global_step}").is_dir():
             raise OutputError(f"{at}, and no checkpoint was written. --resume continues from the last one before")
         raise Stopped(f"{at}, saved; the same command with --resume continues")
-    if stopped_early(trainer.args, trainer.state):
-        logger.info("%s", why_stopped_early(trainer.args, trainer.state))
+    if stopped_early(args, state):
+        logger.info("%s", why_stopped_early(args, state))
 
 
-def _checkpoint_of_now(trainer: AudioTrainer) -> Path:
-    return Path(trainer.args.output_dir or "") / f"checkpoint-{trainer.state.global_step}"
-
-
-def _log_schedule(plan: Plan, trainer: AudioTrainer, num_clips: int) -> None:
-    args = trainer.args
-    global_batch = global_batch_size(args)
-    if trainer.eval_dataset is not None and args.eval_strategy != "no" and not args.load_best_model_at_end:
+def _log_schedule(plan: Plan, args: Any, config: Any, prepared: PreparedData) -> None:
+    global_batch, num_clips = global_batch_size(args), len(prepared.train.table)
+    if prepared.validation is not None and args.eval_strategy != "no" and not args.load_best_model_at_end:
         logger.info("kept at the end: the model of the last step, not the best one (--load_best_model_at_end is off)")
     if global_batch > num_clips:
         logger.info(
             "every step takes %s, because a batch of %s is more", every(num_clips, "training clip"), global_batch
         )
-    steps = _total_steps(trainer, num_clips, global_batch)
+    steps = _total_steps(args, num_clips, global_batch)
     logger.info("training: %s of %s, seed %d", counted(steps, "step"), counted(global_batch, "clip"), args.seed)
-    is_base = is_wav2vec2_base(trainer.audio.model.config, args, plan.model.freeze)
+    is_base = is_wav2vec2_base(config, args, plan.model.freeze)
     warning = warn_of_collapse(Schedule(steps, args.learning_rate, global_batch, plan.pretrained, is_base))
     if warning:
         logger.warning("%s", warning)
 
 
-def _total_steps(trainer: AudioTrainer, num_clips: int, global_batch: int) -> int:
-    if trainer.args.max_steps > 0:
-        return trainer.args.max_steps
-    return math.ceil(math.ceil(num_clips / global_batch) * trainer.args.num_train_epochs)
+def _total_steps(args: Any, num_clips: int, global_batch: int) -> int:
+    if args.max_steps > 0:
+        return int(args.max_steps)
+    return math.ceil(math.ceil(num_clips / global_batch) * args.num_train_epochs)

@@ -1,4 +1,4 @@
-"""The private names of Transformers' Trainer that earmark needs, and a check that the installed version has them."""
+"""The names of Transformers' Trainer that earmark needs, and a check that the installed version has them."""
 
 from __future__ import annotations
 
@@ -8,16 +8,22 @@ from earmark.errors import UsageError
 
 # Everything of Transformers' Trainer that earmark overrides or reads and that is not public: any release may rename it.
 PRIVATE_NAMES = ("_determine_best_metric", "_save_checkpoint", "_train_batch_size")
+# The public methods that earmark overrides. Trainer would not call one that a release has renamed.
+PUBLIC_METHODS = (
+    *("train", "set_initial_training_values", "create_optimizer", "get_train_dataloader", "training_step"),
+    *("compute_loss", "floating_point_ops", "evaluate", "log", "save_model"),
+)
 _ATTRIBUTES = {"_train_batch_size"}  # these of them exist once a Trainer is made
 
 
 def check_transformers() -> None:
-    """Check that the installed Transformers has the private methods that earmark overrides.
+    """Check that the installed Transformers has the methods that earmark overrides.
 
     Raises:
         UsageError: a method is missing, because this version has renamed it.
     """
-    missing = [name for name in PRIVATE_NAMES if name not in _ATTRIBUTES and not hasattr(transformers.Trainer, name)]
+    needed = [name for name in (*PRIVATE_NAMES, *PUBLIC_METHODS) if name not in _ATTRIBUTES]
+    missing = [name for name in needed if not hasattr(transformers.Trainer, name)]
     if missing:
         raise UsageError(
             f"transformers {transformers.__version__}: Trainer has no {' and no '.join(missing)}, which earmark "
