@@ -14,7 +14,7 @@ from earmark.clips.clip import Clip
 from earmark.clips.columns import Columns
 from earmark.errors import DataError
 from earmark.formats.format import Rows, RowSettings, Writer
-from earmark.formats.format_registry import readable_suffixes, usable_writer, writers
+from earmark.formats.format_registry import readable_suffixes, usable_writer, writers, writers_with
 from earmark.formats.output_names import write_names
 from earmark.formats.results import Segment, Window
 from earmark.sources.manifests import load_manifest
@@ -44,20 +44,26 @@ def rows_for(writer: Writer, **settings: Any) -> Rows:
     return writer.rows(RowSettings(**{"kind": "segments", "ids": ids, **settings}))
 
 
-def write(writer: Writer, found: Mapping[str, Sequence[Segment]], *, stopped: bool = False) -> list[Path]:
+def write(
+    writer: Writer, found: Mapping[str, Sequence[Segment]], *, stopped: bool = False, one_table: bool = False
+) -> list[Path]:
     """Write segments as ``earmark predict`` does; ``stopped`` after each recording, and resumed."""
-    rows = rows_for(writer)
+    rows = rows_for(writer, one_table=one_table)
     text: dict[Path, str] = {}
     for source, segments in found.items():
-        name = f"out/all{writer.suffix or '.csv'}" if writer.table_ending is None else source + writer.table_ending
+        name = one_file(writer) if writer.table_ending is None or one_table else source + writer.table_ending
         start = text.setdefault(Path(name), rows.head())
         if stopped:
-            state, rows = rows.state(), rows_for(writer)
+            state, rows = rows.state(), rows_for(writer, one_table=one_table)
             rows.restore(state)
         rows.start(source)
         text[Path(name)] = start + "".join(rows.segment(source, segment) for segment in segments)
         rows.end(8000.0)
     return [save(writer, name, content) for name, content in text.items()]
+
+
+def one_file(writer: Writer) -> str:
+    return f"out/all{writer.suffix or ('.txt' if writer.table_ending else '.csv')}"
 
 
 def save(writer: Writer, path: Path, content: str) -> Path:
@@ -101,6 +107,15 @@ def test_segments_are_read_back(name: str, stopped: bool) -> None:
         }
 
 
+@pytest.mark.parametrize("stopped", [False, True])
+@pytest.mark.parametrize("name", writers_with(lambda writer: writer.table_ending and writer.has_path))
+def test_one_table_for_many_recordings_is_read_back(name: str, stopped: bool) -> None:
+    writer = usable_writer(name)
+    found = {source: SEGMENTS[: number + 1] for number, source in enumerate(RECORDINGS)}
+    (path,) = write(writer, found, stopped=stopped, one_table=True)
+    assert sorted(map(place, load_manifest(path))) == sorted(expected(writer, found))
+
+
 @pytest.mark.parametrize("name", list(writers()))
 def test_windows_are_read_back_with_the_most_likely_class(name: str) -> None:
     writer = usable_writer(name)
@@ -108,7 +123,7 @@ def test_windows_are_read_back_with_the_most_likely_class(name: str) -> None:
     top: list[Prediction] = [{"label": "owl", "score": 0.75}, {"label": "bat", "score": 0.25}]
     rows.start("plain.wav")
     text = rows.head() + "".join(rows.window("plain.wav", Window(t, t + 0.5, np.zeros(2)), top) for t in (0.0, 0.5))
-    path = Path(f"plain.wav{writer.table_ending}" if writer.table_ending else f"out/all{writer.suffix or '.csv'}")
+    path = Path(f"plain.wav{writer.table_ending}" if writer.table_ending else one_file(writer))
     assert [place(clip) for clip in load_manifest(save(writer, path, text))] == [
         ("plain.wav", 0.0, 0.5, "owl"),
         ("plain.wav", 0.5, 0.5, "owl"),
@@ -126,8 +141,7 @@ def test_whole_recordings_are_read_back_and_unreadable_ones_have_no_label(name: 
     rows = rows_for(writer, kind="clips", several=True)
     text = rows.head() + rows.clip(RECORDINGS[0], top) + rows.bad(RECORDINGS[1], "damaged")
     path = save(writer, Path(f"out/all{writer.suffix}"), text)
-    column = "labels" if name != "jsonl" else "label"
-    clips = load_manifest(path, Columns(task=MULTI_LABEL, label=column, needs_labels=False))
+    clips = load_manifest(path, Columns(task=MULTI_LABEL, needs_labels=False))
     assert clips[0].label == ("a, b", "owl")
     rows = rows_for(writer, kind="clips")
     text = rows.head() + rows.clip(RECORDINGS[0], [{"label": "a, b", "score": 0.75}])

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from earmark.errors import DataError
+from earmark.errors import DataError, UsageError
 from earmark.label.label_clips import clips_to_label
 from earmark.settings.labelling_flags import LabelOptions
 from earmark.tasks import Task
@@ -53,3 +53,24 @@ def test_several_labels_are_read_for_a_model_of_several(tmp_path: Path) -> None:
     options = LabelOptions(inputs=[str(tmp_path / "t.csv")], model_name_or_path="m", check=True)
     table, _ = clips_to_label(options, Task.MULTI_LABEL, ";")
     assert [clip.label for clip in table] == [("dog", "rain"), ()]
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("heard.rttm", "SPEAKER a 1 0.500 0.250 <NA> <NA> owl 0.9 <NA>\n"),
+        (
+            "heard.jsonl",
+            '{"path": "a.wav", "start_s": 0.5, "end_s": 0.75, "predictions": [{"label": "owl", "score": 0.9}]}\n',
+        ),
+        ("a.wav.labels.txt", "0.500000\t0.750000\towl\n"),
+    ],
+)
+def test_results_of_predict_in_any_format_are_checked(name: str, text: str, tmp_path: Path) -> None:
+    (tmp_path / "a.wav").touch()
+    (tmp_path / name).write_text(text)
+    options = LabelOptions(inputs=[str(tmp_path / name)], model_name_or_path="m", check=True)
+    ((clip,), _) = clips_to_label(options)
+    assert (clip.path, clip.offset_s, clip.duration_s, clip.label) == (str(tmp_path / "a.wav"), 0.5, 0.25, "owl")
+    with pytest.raises(UsageError, match="a manifest has labels; add --check"):
+        clips_to_label(LabelOptions(inputs=[str(tmp_path / name)], model_name_or_path="m"))

@@ -11,7 +11,7 @@ from earmark.errors import DataError, EarmarkError
 from earmark.settings.data_flags import DataArguments
 from earmark.sources.load_clips import load_own_splits
 from earmark.sources.unlabelled import load_unlabelled
-from tests.sources.test_folders import touch
+from tests.sources.empty_files import touch
 
 CASES = Path(__file__).resolve().parents[3] / "shared" / "cases" / "tables"
 

@@ -18,7 +18,7 @@ from earmark.sources.folders import load_folder
 from earmark.sources.listing import list_audio, list_recordings
 from earmark.sources.load_clips import load_splits
 from earmark.sources.unlabelled import load_unlabelled
-from tests.sources.test_folders import touch
+from tests.sources.empty_files import touch
 from tests.tiny import tone
 
 SYSTEM = ["@eaDir", "__MACOSX", ".ipynb_checkpoints", "$RECYCLE.BIN", "System Volume Information", "lost+found", ".git"]

@@ -14,6 +14,7 @@ from earmark.tasks import SINGLE_LABEL, Task
 from earmark.text import suggestion
 
 NUMBER = "value"  # what a number is called whose column has no name of its own
+_SEVERAL = "labels"  # column of all labels of a clip; `label` beside it has the most likely one
 _FOLD = "fold"  # column of folds if none was asked for
 NO_COLUMN = "none"  # value of a flag for a column that is not to be read
 
@@ -172,7 +173,14 @@ def _audio_column(find: Callable[[str], str | None], wanted: Columns, explain: C
 def _label_column(
     find: Callable[[str], str | None], wanted: Columns, audio: str, where: str, explain: Callable[..., None]
 ) -> str | None:
-    """Return the column of the labels: the one that was asked for, else ``label``, else the only usual one."""
+    """Return the column of the labels: the one that was asked for, else ``label``, else the only usual one.
+
+    If a clip may have several labels, ``labels`` comes before ``label``: results of such a model have both.
+    """
+    several = find(_SEVERAL) if wanted.task.has_several and wanted.label == Columns.label else None
+    if several is not None:
+        explain(several, "the labels", "of its name and --task")
+        return several
     label = find(wanted.label)
     if label is not None:
         explain(label, "the label", "of its name" if wanted.label == Columns.label else "--label_column_name names it")

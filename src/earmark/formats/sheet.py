@@ -70,8 +70,10 @@ class Sheet:
         digits after every comma might be thousands, so the explanation is not obvious then.
         """
         cells = self.columns[column]
+        if not self.is_text or not any("," in cell for cell in cells):  # nearly always
+            return
         given = [cell for cell in cells if not is_missing(cell)]
-        if not self.is_text or not any("," in cell for cell in given) or not all(map(_DECIMAL_COMMA.fullmatch, given)):
+        if not all(map(_DECIMAL_COMMA.fullmatch, given)):
             return
         self.columns[column] = [cell.replace(",", ".") for cell in cells]
         fractions = [cell.partition(",")[2] for cell in given if "," in cell]
