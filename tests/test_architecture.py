@@ -108,6 +108,22 @@ def test_only_formats_know_names_and_suffixes_of_formats() -> None:
     assert not found, "ask earmark.formats.format_registry"
 
 
+def test_only_tasks_ask_which_task_it_is() -> None:
+    name = r"(?:Task\.|tasks\.)?(?:SINGLE_LABEL|MULTI_LABEL|REGRESSION)(?:\.name)?"
+    text = r"""["'](?:single_label|multi_label|regression)(?:_classification)?["']"""
+    asks = re.compile(
+        rf"(?:\bis|\bis not|==|!=|\bin \(?|===|!==) ?(?:{name}|{text})(?![\w.])|\b{name} ?(?:==|!=|is\b|:)"
+        r"|isinstance\([^)]*(?:SingleLabel|MultiLabel|Regression)"
+    )
+    found = [
+        f"{path.relative_to(PACKAGE)}: {match[0]}"
+        for path in sorted([*PACKAGE.rglob("*.py"), *(PACKAGE / "report").glob("*.html")])
+        if path.parent.name != "tasks"
+        for match in asks.finditer(path.read_text(encoding="utf-8"))
+    ]
+    assert not found, "this belongs into a task (earmark.tasks)"
+
+
 LIGHT = [
     "earmark",
     "earmark.cli.main",

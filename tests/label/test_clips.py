@@ -10,7 +10,7 @@ import pytest
 from earmark.errors import DataError, UsageError
 from earmark.label.label_clips import clips_to_label
 from earmark.settings.labelling_flags import LabelOptions
-from earmark.tasks import Task
+from earmark.tasks import MULTI_LABEL
 
 
 def checked(place: Path, **options: Any) -> tuple[list[tuple[str | None, Any]], list[str]]:
@@ -51,7 +51,7 @@ def test_flags_that_label_lacks_are_named(tmp_path: Path) -> None:
 def test_several_labels_are_read_for_a_model_of_several(tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_text("path,label\na.wav,dog;rain\nb.wav,\n")
     options = LabelOptions(inputs=[str(tmp_path / "t.csv")], model_name_or_path="m", check=True)
-    table, _ = clips_to_label(options, Task.MULTI_LABEL, ";")
+    table, _ = clips_to_label(options, MULTI_LABEL, ";")
     assert [clip.label for clip in table] == [("dog", "rain"), ()]
 
 

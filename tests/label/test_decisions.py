@@ -16,7 +16,7 @@ from earmark.label.label_tables import Key
 from earmark.label.one_label import OneLabel
 from earmark.label.several_labels import SeveralLabels
 from earmark.sources.manifests import load_manifest
-from earmark.tasks import Task
+from earmark.tasks import MULTI_LABEL
 
 A, B, C = ("../a.wav", "", ""), ("../b.wav", "", ""), ("../c.wav", "", "")
 CUT: Key = ("../tape.wav", "1.5", "2.0")
@@ -178,7 +178,7 @@ def test_checking_starts_with_all_labels(tmp_path: Path) -> None:
         fresh(tmp_path)
 
 
-MULTI = Columns(task=Task.MULTI_LABEL)
+MULTI = Columns(task=MULTI_LABEL)
 
 
 def test_several_labels_none_of_them_and_no_decision_are_three_things(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from earmark.label.decisions import Decisions
 from earmark.label.one_label import OneLabel
 from earmark.label.session import Session, propose
 from earmark.label.several_labels import SeveralLabels
-from earmark.tasks import Task
+from earmark.tasks import MULTI_LABEL
 from earmark.tasks.decision import Decision as ModelDecision
 
 ONE, SEVERAL = OneLabel(), SeveralLabels()
@@ -64,7 +64,7 @@ def test_next_is_without_a_decision_and_comes_round(tmp_path: Path) -> None:
     assert last["labels"][-1] == "owl"
 
 
-SEVERAL_PLAIN = ModelDecision(task=Task.MULTI_LABEL)
+SEVERAL_PLAIN = ModelDecision(task=MULTI_LABEL)
 
 
 @pytest.mark.parametrize(
@@ -100,6 +100,6 @@ def test_keys_of_several_stay_the_same_as_long_as_there_are_enough() -> None:
 
 def test_thresholds_decide_what_is_proposed() -> None:
     row = np.array([0.3, 0.6], np.float32)
-    decision = ModelDecision(class_thresholds={"dog": 0.2, "rain": 0.7}, task=Task.MULTI_LABEL)
+    decision = ModelDecision(class_thresholds={"dog": 0.2, "rain": 0.7}, task=MULTI_LABEL)
     assert SEVERAL.proposed(row, ["dog", "rain"], decision) == ("labels", ("dog",))
     assert SEVERAL.proposed(row, ["dog", "rain"], SEVERAL_PLAIN) == ("labels", ("rain",))

@@ -13,7 +13,7 @@ import torch
 from earmark.clips.columns import Columns
 from earmark.models.build_model import ModelSource, build_for_training
 from earmark.sources.manifests import load_manifest
-from earmark.tasks import Task
+from earmark.tasks import MULTI_LABEL
 from tests.browser import needs_browser
 from tests.label.conftest import Labelling, Start
 from tests.label.test_page import IDLE, Open, press, shown, visit  # noqa: F401  # a fixture
@@ -28,7 +28,7 @@ def save_tagger(folder: Path, labels: list[str]) -> Path:
     """A random wav2vec2 of several labels whose probabilities differ from clip to clip."""
     torch.manual_seed(0)
     source = ModelSource(model_type="wav2vec2", config_overrides=overrides("wav2vec2"))
-    audio = build_for_training(source, labels, 1.0, 1.0, Task.MULTI_LABEL)
+    audio = build_for_training(source, labels, 1.0, 1.0, MULTI_LABEL)
     with torch.no_grad():
         audio.model.classifier.weight *= 300
     audio.save(folder)
@@ -80,7 +80,7 @@ def test_keys_mark_labels_and_enter_confirms_them(start: Start, visit: Open, poo
     assert fourth not in decided(labelling)  # not decided: no row
     assert "2 of 8 labelled" in page.inner_text("#counts")
     assert "1 set aside, 5 left" in page.inner_text("#counts")
-    table = load_manifest(labelling.folder / "labels.csv", Columns(task=Task.MULTI_LABEL))
+    table = load_manifest(labelling.folder / "labels.csv", Columns(task=MULTI_LABEL))
     assert {Path(clip.source).name: clip.label for clip in table} == {first: tuple(wanted), second: ()}
 
 

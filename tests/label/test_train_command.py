@@ -13,12 +13,10 @@ from earmark.settings.config_files import resolved_config, save_config
 from earmark.settings.data_flags import DataArguments
 from earmark.settings.labelling_flags import LabelOptions
 from earmark.settings.train_settings import parse_train
-from earmark.tasks import Task
+from earmark.tasks import MULTI_LABEL, SINGLE_LABEL, Task
 
 
-def command_of(
-    tmp_path: Path, settings: dict[str, Any], task: Task = Task.SINGLE_LABEL, **options: Any
-) -> tuple[str, str]:
+def command_of(tmp_path: Path, settings: dict[str, Any], task: Task = SINGLE_LABEL, **options: Any) -> tuple[str, str]:
     run = tmp_path / "run"
     run.mkdir(exist_ok=True)
     save_config({"model_type": "tc_resnet", **settings}, run / "run_config.yaml")
@@ -77,7 +75,7 @@ def test_the_command_is_complete(tmp_path: Path) -> None:
 def test_without_a_run_the_command_trains_the_labelling_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     options = LabelOptions(inputs=["new"], model_name_or_path="org/encoder")
-    command, _ = train_command(options, Path("labels/labels.csv"), Task.SINGLE_LABEL, ",")
+    command, _ = train_command(options, Path("labels/labels.csv"), SINGLE_LABEL, ",")
     assert command.endswith("--model_name_or_path org/encoder --output_dir runs/encoder-2")
     assert parse_train(shlex.split(command)[2:]).model.model_name_or_path == "org/encoder"
 
@@ -96,8 +94,8 @@ def test_columns_with_other_names_are_said(tmp_path: Path) -> None:
 @pytest.mark.parametrize("check", [False, True])
 def test_several_labels_are_read_as_they_are_written(tmp_path: Path, check: bool) -> None:
     settings = {**resolved_config(DataArguments()), "task": "multi_label", "label_separator": ";", "data_dir": "clips"}
-    command, _ = command_of(tmp_path, settings, Task.MULTI_LABEL, check=check)
+    command, _ = command_of(tmp_path, settings, MULTI_LABEL, check=check)
     data = parse_train(shlex.split(command)[2:]).data
     assert (data.task, data.label_separator, data.data_dir) == ("multi_label", ";", None if check else "clips")
-    command, _ = command_of(tmp_path, settings, Task.MULTI_LABEL, check=check, label_separator="|")
+    command, _ = command_of(tmp_path, settings, MULTI_LABEL, check=check, label_separator="|")
     assert parse_train(shlex.split(command)[2:]).data.label_separator == "|"  # what labels.csv has

@@ -18,14 +18,14 @@ from earmark.models.forward import fold_unit
 from earmark.models.head import output_layer
 from earmark.models.source import source_of
 from earmark.settings.model_flags import ModelArguments
-from earmark.tasks import Task
+from earmark.tasks import REGRESSION, SINGLE_LABEL, Task
 from tests.tiny import ARCHITECTURES, overrides, tone
 
 LABELS = ["yes", "no", "up"]
 
 
 def checkpoint(
-    folder: Path, kind: str = "tc_resnet", labels: list[str] = LABELS, task: Task = Task.SINGLE_LABEL, **more: Any
+    folder: Path, kind: str = "tc_resnet", labels: list[str] = LABELS, task: Task = SINGLE_LABEL, **more: Any
 ) -> ModelSource:
     torch.manual_seed(0)
     source = ModelSource(model_type=kind, config_overrides=overrides(kind))
@@ -132,14 +132,14 @@ def test_a_configuration_of_another_number_of_classes(tmp_path: Path, caplog: py
 @pytest.mark.parametrize("is_folded", [True, False])
 def test_a_regression_goes_on_in_its_unit(is_folded: bool, tmp_path: Path) -> None:
     name = ["level_db"]
-    source = checkpoint(tmp_path / "first", labels=name, task=Task.REGRESSION, unit=(50.0, 10.0))
-    audio = build_for_training(source, name, 0.5, 0.5, Task.REGRESSION, (50.0, 10.0))
+    source = checkpoint(tmp_path / "first", labels=name, task=REGRESSION, unit=(50.0, 10.0))
+    audio = build_for_training(source, name, 0.5, 0.5, REGRESSION, (50.0, 10.0))
     before = scores(audio)
     if is_folded:  # as a finished run is saved; checkpoints of a run are not
         fold_unit(audio.model)
     audio.save(tmp_path / "second")
     again = build_for_training(
-        ModelSource(name_or_path=str(tmp_path / "second")), name, 0.5, 0.5, Task.REGRESSION, (-3.0, 2.0)
+        ModelSource(name_or_path=str(tmp_path / "second")), name, 0.5, 0.5, REGRESSION, (-3.0, 2.0)
     )
     assert scores(again) == pytest.approx(before, rel=1e-4)
     assert again.model.forward.unit == (-3.0, 2.0)
@@ -148,5 +148,5 @@ def test_a_regression_goes_on_in_its_unit(is_folded: bool, tmp_path: Path) -> No
 def test_rows_of_another_task_are_not_taken(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     source = checkpoint(tmp_path, labels=["level"])
     with caplog.at_level(logging.INFO, "earmark"):
-        build_for_training(source, ["level"], 0.5, 0.5, Task.REGRESSION, (0.0, 1.0))
+        build_for_training(source, ["level"], 0.5, 0.5, REGRESSION, (0.0, 1.0))
     assert "was trained on another task (one label a clip)" in caplog.text

@@ -16,7 +16,7 @@ import earmark
 from earmark.cli.main import main
 from earmark.errors import UsageError
 from earmark.models.source import ModelSource
-from earmark.tasks import Task
+from earmark.tasks import MULTI_LABEL, SINGLE_LABEL
 from tests.tiny import RATE_HZ, save_model, tone
 
 LABELS = ["Bark", "Rain", "Speech"]
@@ -60,13 +60,13 @@ def test_the_probabilities_are_those_of_a_sigmoid(tagger: Path, clips: Path) -> 
     reference = pipeline("audio-classification", model=str(tagger))
     theirs = reference({"raw": samples, "sampling_rate": rate_hz}, function_to_apply="sigmoid", top_k=3)
     classifier = earmark.Classifier.from_pretrained(tagger, device="cpu", task="multi_label")
-    assert classifier.task is Task.MULTI_LABEL
+    assert classifier.task is MULTI_LABEL
     ours = classifier.predict(clip, top_k=3)
     expected = {one["label"]: one["score"] for one in theirs}
     assert {one["label"]: one["score"] for one in ours} == pytest.approx(expected, abs=1e-4)  # type: ignore[index,call-overload]
     assert all(one["present"] == (one["score"] >= 0.5) for one in ours)  # type: ignore[index,call-overload,typeddict-item]
     single = earmark.Classifier.from_pretrained(tagger, device="cpu")
-    assert single.task is Task.SINGLE_LABEL
+    assert single.task is SINGLE_LABEL
     assert single.predict_proba([clip]).sum() == pytest.approx(1, abs=1e-5)
 
 
@@ -124,7 +124,7 @@ def test_an_export_records_the_task_it_was_made_with(
     assert json.loads((output / "export.json").read_text())["task"] == "multi_label"
     paths = [str(clips / f"{i}.wav") for i in range(4)]
     exported = earmark.Classifier.from_pretrained(output, device="cpu")
-    assert exported.task is Task.MULTI_LABEL
+    assert exported.task is MULTI_LABEL
     ours = earmark.Classifier.from_pretrained(tagger, device="cpu", task="multi_label")
     np.testing.assert_allclose(exported.predict_proba(paths), ours.predict_proba(paths), rtol=1e-3, atol=1e-4)
     from_python = ours.export(tmp_path / "python", format="pt2")

@@ -17,7 +17,7 @@ from earmark.predict.background_warning import background_classes, lacks_backgro
 from earmark.predict.classifier import Classifier
 from earmark.predict.timeline import SegmentRules
 from earmark.sources.background import find_background
-from earmark.tasks import Task
+from earmark.tasks import MULTI_LABEL, REGRESSION, SINGLE_LABEL
 from earmark.tasks.decision import PLAIN, Decision
 from tests.tiny import RATE_HZ, save_model, tone, write_tones
 
@@ -66,23 +66,23 @@ def test_windows_of_a_model_without_a_background_class(model: Path, tape: Path, 
 
 
 def test_which_models_it_is_said_of() -> None:
-    assert lacks_background(Task.SINGLE_LABEL, PLAIN, None)
-    assert not lacks_background(Task.SINGLE_LABEL, PLAIN, "noise")
-    assert not lacks_background(Task.SINGLE_LABEL, Decision(reject_threshold=0.5), None)
-    assert not lacks_background(Task.MULTI_LABEL, PLAIN, None)
-    assert not lacks_background(Task.REGRESSION, PLAIN, None)
+    assert lacks_background(SINGLE_LABEL, PLAIN, None)
+    assert not lacks_background(SINGLE_LABEL, PLAIN, "noise")
+    assert not lacks_background(SINGLE_LABEL, Decision(reject_threshold=0.5), None)
+    assert not lacks_background(MULTI_LABEL, PLAIN, None)
+    assert not lacks_background(REGRESSION, PLAIN, None)
     assert find_background(["dog", "_silence_", "noise"]) == "_silence_"
     assert find_background(["dog", "rauschen", "noise"], "rauschen") == "rauschen"
     assert find_background(["dog", "cat"], "rauschen") is None  # the class of an earlier model
 
 
 def test_which_classes_are_background() -> None:
-    one = Task.SINGLE_LABEL
+    one = SINGLE_LABEL
     assert background_classes(one, ["_silence_", "_unknown_", "yes"], PLAIN, "_silence_") == ["_silence_", "_unknown_"]
     assert background_classes(one, ["dog", "rauschen"], PLAIN, "rauschen") == ["rauschen"]
     assert background_classes(one, ["dog", "rest"], Decision(reject_label="rest"), None) == ["rest"]
     assert background_classes(one, ["noise", "silence"], PLAIN, "noise") == []  # nothing else would be left
-    assert background_classes(Task.MULTI_LABEL, ["dog", "noise"], PLAIN, None) == []
+    assert background_classes(MULTI_LABEL, ["dog", "noise"], PLAIN, None) == []
 
 
 def test_segments_of_background_classes_are_left_out_unless_asked_for(

@@ -11,7 +11,7 @@ import numpy as np
 from earmark.clips.clip import Clip, ClipTable, Label
 from earmark.runs.folder import RunFolder, write_json
 from earmark.runs.judged import judge, write_predictions
-from earmark.tasks import Task
+from earmark.tasks import MULTI_LABEL, REGRESSION, SINGLE_LABEL, Task
 from earmark.tasks.decision import Decision
 
 CLASSES = ["a", "b"]
@@ -39,7 +39,7 @@ def of_groups(
     logits = np.array([[1.0, 0] if (i % 2 == 0) == is_right else [0, 1.0] for i, is_right in enumerate(right)])
     chosen = np.repeat(list(rows) or np.arange(len(right)), times).tolist()
     names = [CLASSES[i % 2] for i in range(len(right))]
-    return _written(folder, Task.SINGLE_LABEL, CLASSES, names, logits, chosen, groups)
+    return _written(folder, SINGLE_LABEL, CLASSES, names, logits, chosen, groups)
 
 
 def of_labels(
@@ -52,7 +52,7 @@ def of_labels(
 ) -> str:
     """Labels that are there (N, C), and logits (N, C); of ``rows`` alone where they are given."""
     right = [tuple(label for label, is_there in zip(labels, row, strict=True) if is_there) for row in there]
-    return _written(folder, Task.MULTI_LABEL, labels, right, logits, rows, groups)
+    return _written(folder, MULTI_LABEL, labels, right, logits, rows, groups)
 
 
 def of_numbers(
@@ -63,7 +63,7 @@ def of_numbers(
     groups: Sequence[str | None] = (),
 ) -> str:
     """Numbers (N,) and answers (N,); of ``rows`` alone where they are given."""
-    return _written(folder, Task.REGRESSION, ["db"], [float(one) for one in numbers], answers[:, None], rows, groups)
+    return _written(folder, REGRESSION, ["db"], [float(one) for one in numbers], answers[:, None], rows, groups)
 
 
 def _written(

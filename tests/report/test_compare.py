@@ -11,7 +11,7 @@ from earmark.cli.main import main
 from earmark.cli.report_command import COMMAND
 from earmark.errors import DataError, OutputError, UsageError
 from earmark.report.compare import compare_runs
-from earmark.tasks import Task
+from earmark.tasks import MULTI_LABEL
 from earmark.tasks.multi_label_figures import compute_multi_label
 from tests.report.some_runs import LABELS, noisy_labels, noisy_numbers, of_classes, of_labels, of_numbers
 
@@ -158,7 +158,7 @@ def test_folds_of_several_labels_are_compared_by_all_their_test_clips(tmp_path: 
             of_labels(tmp_path / name / f"fold_{fold}", *given, range(fold, 60, 3))
         folds.append(str(tmp_path / name))
     found, wanted = compare_runs(folds), compare_runs(whole)
-    assert found.task is Task.MULTI_LABEL
+    assert found.task is MULTI_LABEL
     of_folds, of_whole = (
         [{name: of.value for name, of in one.figures.items()} for one in each.runs] for each in (found, wanted)
     )

@@ -15,7 +15,7 @@ from earmark.clips.clip import Clip, ClipTable
 from earmark.report.report_page import ReportFacts, Scored, split_content, write_report
 from earmark.runs.judged import judge
 from earmark.stats.curves import label_histograms, precision_recall
-from earmark.tasks import Task
+from earmark.tasks import MULTI_LABEL
 from earmark.tasks.decision import NEVER, Decision
 from earmark.tasks.multi_label_section import choose_of_labels, confused_pairs
 from earmark.tasks.report_section import MISTAKES, ROOM
@@ -48,9 +48,7 @@ def scored(root: Path, split: str) -> Scored:
             Clip(f"{split}{i}.wav", label, str(path), group=f"tape {i % 4}", metadata={"place": "x" * (i > 19)})
         )
     (root / f"{split}4.wav").unlink()
-    judged = judge(
-        np.array(logits, np.float32), ClipTable(clips, "here"), LABELS, decision=Decision(task=Task.MULTI_LABEL)
-    )
+    judged = judge(np.array(logits, np.float32), ClipTable(clips, "here"), LABELS, decision=Decision(task=MULTI_LABEL))
     return Scored(judged, np.linspace(0.5, 3, 40))
 
 
@@ -59,7 +57,7 @@ def test_the_interval_of_whole_clips_is_over_groups() -> None:
     logits = np.repeat(np.where(np.arange(20) % 3 > 0, 1, -1), 20)[:, None].astype(np.float32)  # whole groups are wrong
     widths = []
     for table in (clips, [replace(clip, group=None) for clip in clips]):
-        judged = judge(logits, ClipTable(table, "here"), ["high"], decision=Decision(task=Task.MULTI_LABEL))
+        judged = judge(logits, ClipTable(table, "here"), ["high"], decision=Decision(task=MULTI_LABEL))
         low, high = split_content("test", judged, np.ones(400), "tape")["exact_match_interval"]
         widths.append(high - low)
     assert widths[0] / widths[1] == pytest.approx(20**0.5, rel=0.1)
@@ -175,7 +173,7 @@ def test_the_least_that_can_be_shown(browser: Any, tmp_path: Path, case: str) ->
     there = [("a",)] if case == "one clip" else [("a",), ("a",), ()] if case != "all alike" else [("a",)] * 3
     clips = [Clip(f"{i}.wav", names, "/none") for i, names in enumerate(there)]
     logits = np.full((len(clips), len(labels)), -3.0 if case == "nothing answered" else 3.0, np.float32)
-    never = Decision(task=Task.MULTI_LABEL, class_thresholds={"a": NEVER} if case == "nothing answered" else {})
+    never = Decision(task=MULTI_LABEL, class_thresholds={"a": NEVER} if case == "nothing answered" else {})
     judged = judge(logits, ClipTable(clips, "here"), labels, decision=never)
     facts = ReportFacts("small", {}, {}, {})
     path = write_report(tmp_path / "r.html", facts, {"test": Scored(judged, np.ones(len(clips)))})
@@ -261,6 +259,6 @@ def test_a_report_of_many_clips_is_bounded(tmp_path: Path) -> None:
         Clip(path, tuple(np.array(labels)[row].tolist()), path, group=f"s{n % 300}") for n, row in enumerate(there)
     ]
     logits = (rng.standard_normal((count, 40)) - 2 + 4 * there).astype(np.float32)
-    judged = judge(logits, ClipTable(clips, "here"), labels, decision=Decision(task=Task.MULTI_LABEL))
+    judged = judge(logits, ClipTable(clips, "here"), labels, decision=Decision(task=MULTI_LABEL))
     one = {"test": Scored(judged, rng.uniform(0.1, 9, count))}
     assert write_report(tmp_path / "r.html", ReportFacts("big", {}, {}, {}), one).stat().st_size < 15e6

@@ -14,7 +14,7 @@ from earmark.report.curves import learning_curves
 from earmark.report.report_page import ReportFacts, Scored, split_content, write_report
 from earmark.runs.judged import judge
 from earmark.stats.curves import errors_histogram
-from earmark.tasks import REGRESSION, Task
+from earmark.tasks import REGRESSION
 from earmark.tasks.decision import Decision
 from earmark.tasks.regression_section import MOST_POINTS, choose_of_numbers
 from earmark.tasks.report_section import MISTAKES, ROOM
@@ -31,7 +31,7 @@ def scored(numbers: np.ndarray, answers: np.ndarray, path: str = "/none", asked:
         for i, number in enumerate(numbers)
     ]
     judged = judge(
-        answers[:, None].astype(np.float32), ClipTable(clips, "here"), [asked], decision=Decision(task=Task.REGRESSION)
+        answers[:, None].astype(np.float32), ClipTable(clips, "here"), [asked], decision=Decision(task=REGRESSION)
     )
     return Scored(judged, np.linspace(0.5, 3, len(numbers)))
 

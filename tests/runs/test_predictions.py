@@ -12,7 +12,7 @@ from earmark.errors import DataError
 from earmark.runs.folder import RunFolder
 from earmark.runs.judged import judge, write_predictions
 from earmark.runs.predictions import Predictions, read_predictions
-from earmark.tasks import Task, sigmoid, softmax
+from earmark.tasks import MULTI_LABEL, REGRESSION, SINGLE_LABEL, Task, sigmoid, softmax
 from earmark.tasks.decision import Decision
 
 LABELS = ["a", "b, with a comma", "[c"]
@@ -27,8 +27,8 @@ def read_back(folder: Path, task: Task, labels: list[str], right: list[Label], l
 
 def test_single_labels(tmp_path: Path) -> None:
     logits = np.array([[2.0, 0, 0], [0, 1, 3]])
-    found = read_back(tmp_path, Task.SINGLE_LABEL, LABELS, ["a", "b, with a comma"], logits)
-    assert found.task is Task.SINGLE_LABEL
+    found = read_back(tmp_path, SINGLE_LABEL, LABELS, ["a", "b, with a comma"], logits)
+    assert found.task is SINGLE_LABEL
     assert found.targets.tolist() == ["a", "b, with a comma"]
     assert found.answers.tolist() == ["a", "[c"]
     assert found.scores == pytest.approx(softmax(logits).max(axis=1), rel=1e-5)
@@ -38,8 +38,8 @@ def test_single_labels(tmp_path: Path) -> None:
 def test_several_labels(tmp_path: Path) -> None:
     right: list[Label] = [("a", "[c"), (), ("b, with a comma",)]
     logits = np.array([[2.0, -1, 3], [-1, -2, -3], [1, 1, 1]])
-    found = read_back(tmp_path, Task.MULTI_LABEL, LABELS, right, logits)
-    assert found.task is Task.MULTI_LABEL
+    found = read_back(tmp_path, MULTI_LABEL, LABELS, right, logits)
+    assert found.task is MULTI_LABEL
     assert found.labels == LABELS
     np.testing.assert_array_equal(found.targets, [[1, 0, 1], [0, 0, 0], [0, 1, 0]])
     np.testing.assert_array_equal(found.answers, logits > 0)
@@ -47,8 +47,8 @@ def test_several_labels(tmp_path: Path) -> None:
 
 
 def test_numbers(tmp_path: Path) -> None:
-    found = read_back(tmp_path, Task.REGRESSION, ["label"], [1.5, -2.0], np.array([[1.0], [3]]))
-    assert found.task is Task.REGRESSION
+    found = read_back(tmp_path, REGRESSION, ["label"], [1.5, -2.0], np.array([[1.0], [3]]))
+    assert found.task is REGRESSION
     assert found.targets.tolist() == [1.5, -2.0]
     assert found.answers.tolist() == found.scores.tolist() == [1.0, 3.0]
 
@@ -57,12 +57,12 @@ def test_groups_are_read_back_and_take_no_label_for_theirs(tmp_path: Path) -> No
     groups = ["tape 1, side b", None, ' "x"', "001"]
     labels = ["answer", "group"]
     for task, right in (
-        (Task.SINGLE_LABEL, ["group", "answer", "group", "group"]),
-        (Task.MULTI_LABEL, [("group",), (), ("answer",), ("group",)]),
-        (Task.REGRESSION, [1.0, 2.0, 3.0, 4.0]),
+        (SINGLE_LABEL, ["group", "answer", "group", "group"]),
+        (MULTI_LABEL, [("group",), (), ("answer",), ("group",)]),
+        (REGRESSION, [1.0, 2.0, 3.0, 4.0]),
     ):
         clips = [Clip(f"{i}.wav", right[i], path=f"/{i}.wav", group=group) for i, group in enumerate(groups)]
-        named = ["group"] if task is Task.REGRESSION else labels
+        named = ["group"] if task is REGRESSION else labels
         logits = np.eye(4, len(named), dtype=np.float32)
         (tmp_path / task.name).mkdir()
         judged = judge(logits, ClipTable(clips, "here"), named, decision=Decision(task=task))
@@ -70,11 +70,11 @@ def test_groups_are_read_back_and_take_no_label_for_theirs(tmp_path: Path) -> No
         found = read_predictions(tmp_path / task.name / "predictions_test.csv")
         assert [clip.group for clip in found.clips] == groups
         assert [clip.path for clip in found.clips] == [clip.path for clip in clips]
-        assert found.labels == (labels if task is Task.MULTI_LABEL else [])
+        assert found.labels == (labels if task is MULTI_LABEL else [])
 
 
 def test_clips_without_groups_have_no_column_of_them(tmp_path: Path) -> None:
-    found = read_back(tmp_path, Task.REGRESSION, ["label"], [1.5, -2.0], np.array([[1.0], [3]]))
+    found = read_back(tmp_path, REGRESSION, ["label"], [1.5, -2.0], np.array([[1.0], [3]]))
     assert [clip.group for clip in found.clips] == [None, None]
     assert (tmp_path / "predictions_test.csv").read_text().startswith("path,label,predicted,error,file,offset_s\n")
 

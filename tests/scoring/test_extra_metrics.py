@@ -9,19 +9,19 @@ import numpy as np
 import pytest
 
 from earmark.scoring.extra_metrics import ExtraMetrics, named_functions
-from earmark.tasks import Task
+from earmark.tasks import MULTI_LABEL, REGRESSION, SINGLE_LABEL, Task
 from earmark.tasks.task_registry import TASKS
 
 LOGITS = np.array([[2.0, -1.0], [0.5, 1.0], [-1.0, 3.0]], dtype=np.float32)
 TARGETS = {
-    Task.SINGLE_LABEL: np.array([0, 0, 1]),
-    Task.MULTI_LABEL: np.array([[1, 0], [1, 1], [0, 1]], dtype=np.float32),
-    Task.REGRESSION: np.array([1.5, 0.5, -2.0], dtype=np.float32),
+    SINGLE_LABEL: np.array([0, 0, 1]),
+    MULTI_LABEL: np.array([[1, 0], [1, 1], [0, 1]], dtype=np.float32),
+    REGRESSION: np.array([1.5, 0.5, -2.0], dtype=np.float32),
 }
 
 
 def figures(task: Task, **functions: Callable[..., object]) -> dict[str, float]:
-    logits = LOGITS[:, :1] if task is Task.REGRESSION else LOGITS
+    logits = LOGITS[:, :1] if task is REGRESSION else LOGITS
     return ExtraMetrics(functions=named_functions(functions)).of_functions(task, logits, TARGETS[task])  # type: ignore[arg-type]
 
 
@@ -46,12 +46,12 @@ def test_names_of_parameters_say_what_a_function_gets(task: Task) -> None:
         assert values is not TARGETS[task]
         assert not values.flags.writeable, name
     expected = {
-        Task.SINGLE_LABEL: [0, 1, 1],
-        Task.MULTI_LABEL: [[1, 0], [1, 1], [0, 1]],
-        Task.REGRESSION: [2.0, 0.5, -1.0],
+        SINGLE_LABEL: [0, 1, 1],
+        MULTI_LABEL: [[1, 0], [1, 1], [0, 1]],
+        REGRESSION: [2.0, 0.5, -1.0],
     }
     assert seen["predictions"].tolist() == expected[task]
-    if task is Task.SINGLE_LABEL:
+    if task is SINGLE_LABEL:
         assert seen["probabilities"].sum(axis=1) == pytest.approx(1)
 
 
@@ -60,13 +60,13 @@ def test_functions_of_scikit_learn_work_as_they_are() -> None:
 
     named = named_functions([matthews_corrcoef, mean_absolute_error])
     assert list(named) == ["matthews_corrcoef", "mean_absolute_error"]
-    assert figures(Task.SINGLE_LABEL, mcc=matthews_corrcoef) == {"mcc": pytest.approx(0.5)}
-    assert figures(Task.REGRESSION, mae=mean_absolute_error) == {"mae": pytest.approx(0.5)}
+    assert figures(SINGLE_LABEL, mcc=matthews_corrcoef) == {"mcc": pytest.approx(0.5)}
+    assert figures(REGRESSION, mae=mean_absolute_error) == {"mae": pytest.approx(0.5)}
 
 
 def test_a_figure_that_is_not_finite_is_left_out(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING, "earmark"):
-        found = figures(Task.SINGLE_LABEL, ratios=lambda logits: {"good": np.float32(0.5), "bad": np.nan})
+        found = figures(SINGLE_LABEL, ratios=lambda logits: {"good": np.float32(0.5), "bad": np.nan})
     assert found == {"good": 0.5}
     assert "metric ratios: bad is nan here and is left out" in caplog.text
 
@@ -75,5 +75,5 @@ def test_without_metrics_there_is_nothing() -> None:
     assert not ExtraMetrics()
     assert ExtraMetrics("folder")
     assert ExtraMetrics(functions={"f": len})
-    assert ExtraMetrics().of_functions(Task.SINGLE_LABEL, LOGITS, TARGETS[Task.SINGLE_LABEL]) == {}
-    assert ExtraMetrics().of_folder(Task.SINGLE_LABEL, LOGITS, TARGETS[Task.SINGLE_LABEL]) == {}
+    assert ExtraMetrics().of_functions(SINGLE_LABEL, LOGITS, TARGETS[SINGLE_LABEL]) == {}
+    assert ExtraMetrics().of_folder(SINGLE_LABEL, LOGITS, TARGETS[SINGLE_LABEL]) == {}

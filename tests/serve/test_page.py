@@ -16,7 +16,7 @@ import pytest
 import earmark
 from earmark.models.build_model import ModelSource, build_for_training
 from earmark.predict.timeline import SegmentRules
-from earmark.tasks import Task
+from earmark.tasks import REGRESSION
 from tests.browser import ONSET, bright_height, needs_browser, tick_at
 from tests.patience import PATIENCE_S
 from tests.serve.conftest import Server, Start
@@ -123,7 +123,7 @@ def counter(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     torch.manual_seed(0)
     source = ModelSource(model_type="wav2vec2", config_overrides=overrides("wav2vec2"))
-    audio = build_for_training(source, ["snr_db"], 1.0, longest_s=1.0, task=Task.REGRESSION)
+    audio = build_for_training(source, ["snr_db"], 1.0, longest_s=1.0, task=REGRESSION)
     with torch.no_grad():
         audio.model.classifier.weight *= 300
     folder = tmp_path_factory.mktemp("counter")

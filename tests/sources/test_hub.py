@@ -24,7 +24,7 @@ from earmark.sources.manifests import load_manifest
 from earmark.sources.snapshot import Snapshot
 from earmark.sources.source import Given, Request
 from earmark.sources.source_registry import load_data_dir
-from earmark.tasks import Task
+from earmark.tasks import MULTI_LABEL
 from tests.patience import PATIENCE_S
 from tests.tiny import tone
 
@@ -298,7 +298,7 @@ def test_columns_without_plain_values_are_not_read(kind: Any, value: Any, tmp_pa
 
 def test_lists_of_labels_and_a_named_label_among_several_are_read(tmp_path: Path) -> None:
     both = table(label=[["a", "b"]] * 4, species=["x"] * 4, category=["y"] * 4)
-    train = load_parquet_of(both, tmp_path, Columns(task=Task.MULTI_LABEL))
+    train = load_parquet_of(both, tmp_path, Columns(task=MULTI_LABEL))
     assert [clip.label for clip in train] == [("a", "b")] * 4
     train = load_parquet_of(both.remove_columns("label"), tmp_path, Columns(label="species"))
     assert [clip.label for clip in train] == ["x"] * 4

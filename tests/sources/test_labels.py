@@ -20,9 +20,9 @@ from earmark.sources.load_clips import load_splits
 from earmark.sources.manifests import load_manifest
 from earmark.sources.tables.cells import read_label
 from earmark.store.scan import check_tables
-from earmark.tasks import Task
+from earmark.tasks import MULTI_LABEL, REGRESSION
 
-SEVERAL, NUMBER = Columns(task=Task.MULTI_LABEL), Columns(task=Task.REGRESSION)
+SEVERAL, NUMBER = Columns(task=MULTI_LABEL), Columns(task=REGRESSION)
 
 
 @pytest.mark.parametrize(
@@ -51,7 +51,7 @@ def test_numbers_stand_for_names_where_the_table_has_them() -> None:
 
 
 def test_another_separator(tmp_path: Path) -> None:
-    assert read_label("a, b; c", "row 1", Columns(task=Task.MULTI_LABEL, separator=";")) == ("a, b", "c")
+    assert read_label("a, b; c", "row 1", Columns(task=MULTI_LABEL, separator=";")) == ("a, b", "c")
 
 
 @pytest.mark.parametrize("cell", [None, float("nan")])
@@ -105,13 +105,13 @@ def test_manifests_of_both_kinds(tmp_path: Path) -> None:
     assert table.labels() == ["dog", "rain"]
     assert table.label_counts() == {"rain": 2, "dog": 1}
     assert [clip.label_text for clip in table] == ["dog,rain", "", "rain"]
-    np.testing.assert_array_equal(targets_of(table, ["dog", "rain"], Task.MULTI_LABEL), [[1, 1], [0, 0], [0, 1]])
+    np.testing.assert_array_equal(targets_of(table, ["dog", "rain"], MULTI_LABEL), [[1, 1], [0, 0], [0, 1]])
     rows = [{"audio": "a.wav", "label": ["rain"]}, {"audio": "b.wav", "label": []}]
     (tmp_path / "a.jsonl").write_text("\n".join(map(json.dumps, rows)))
     assert [clip.label for clip in load_manifest(tmp_path / "a.jsonl", SEVERAL)] == [("rain",), ()]
     (tmp_path / "b.csv").write_text("file,label\na.wav,1.5\nb.wav,2\n")
     numbers = load_manifest(tmp_path / "b.csv", NUMBER)
-    np.testing.assert_array_equal(targets_of(numbers, ["value"], Task.REGRESSION), np.float32([1.5, 2]))
+    np.testing.assert_array_equal(targets_of(numbers, ["value"], REGRESSION), np.float32([1.5, 2]))
 
 
 def test_folders_carry_labels_too(tmp_path: Path) -> None:

@@ -15,11 +15,11 @@ from earmark.clips.columns import Columns
 from earmark.errors import DataError
 from earmark.sources.manifests import load_manifest
 from earmark.sources.tables import locate
-from earmark.tasks import Task
+from earmark.tasks import MULTI_LABEL, REGRESSION
 from tests.sources.empty_files import touch
 from tests.tiny import tone
 
-SEVERAL = Columns(task=Task.MULTI_LABEL)
+SEVERAL = Columns(task=MULTI_LABEL)
 
 
 def table(folder: Path, text: str | bytes, name: str = "train.csv", columns: Columns | None = None) -> ClipTable:
@@ -163,7 +163,7 @@ def test_numbers_and_lists_without_end(name: str, text: str, said: str, tmp_path
 def test_text_with_brackets_without_end_is_a_name_and_huge_numbers_are_not_finite(tmp_path: Path) -> None:
     deep = "[" * 6_000 + "]" * 6_000
     assert table(tmp_path, f'path,label\na.wav,"{deep}"\n')[0].label == deep
-    number = Columns(task=Task.REGRESSION)
+    number = Columns(task=REGRESSION)
     with pytest.raises(DataError, match="is not a finite number"):
         table(tmp_path, f'[{{"path": "a.wav", "label": {"9" * 400}}}]', "t.json", number)
     with pytest.raises(DataError, match="is not a number of seconds"):

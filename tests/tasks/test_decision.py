@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from earmark.errors import ModelError
-from earmark.tasks import Task
+from earmark.tasks import MULTI_LABEL
 from earmark.tasks.decision import NEVER, PLAIN, Decision, read_decision
 
 LABELS = ["no", "yes", "noise"]
@@ -64,7 +64,7 @@ def test_what_it_does_in_words() -> None:
     assert Decision(reject_threshold=0.0).in_words(LABELS) == [
         "what was asked of all classes together holds without a threshold"
     ]
-    several = Decision(class_thresholds={"no": 0.7, "yes": 0.0}, task=Task.MULTI_LABEL)
+    several = Decision(class_thresholds={"no": 0.7, "yes": 0.0}, task=MULTI_LABEL)
     assert several.in_words(LABELS) == ["answered from: no 0.7, yes always"]
     many = [f"c{i}" for i in range(60)]
     assert "c49 0.3 and 10 more, else" in Decision(class_thresholds=dict.fromkeys(many, 0.3)).in_words(many)[0]
@@ -116,5 +116,5 @@ def test_a_file_that_cannot_be_used_is_one_line(change: str | dict, says: str, t
 
 
 def test_of_several_labels_unknown_is_one_like_the_others() -> None:
-    decision = Decision(task=Task.MULTI_LABEL)
+    decision = Decision(task=MULTI_LABEL)
     assert decision.present(np.array([0.4, 0.6]), ["unknown", "dog"]).tolist() == [False, True]

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from earmark.errors import UsageError
-from earmark.tasks import Task
+from earmark.tasks import MULTI_LABEL, REGRESSION, SINGLE_LABEL, Task
 from earmark.tasks.figures import check_direction, higher_is_better, metric_key
 from earmark.tasks.task_registry import TASKS
 
@@ -27,14 +27,14 @@ NO_METRICS = {
 def predictions(task: Task, error: float) -> tuple[np.ndarray, np.ndarray]:
     """Targets and logits of 160 clips; the larger ``error``, the worse the logits."""
     rng = np.random.default_rng(0)
-    if task is Task.REGRESSION:
+    if task is REGRESSION:
         numbers = rng.normal(50, 10, 160).astype(np.float32)
         return numbers, (numbers + error * 10 * rng.standard_normal(160))[:, None]
     classes = rng.integers(len(LABELS), size=160)
     there = np.eye(len(LABELS), dtype=np.float32)[classes]
     # the noise is not smaller where the prediction is wrong, so bad logits are overconfident too
     logits = 8 * (there - 0.5) + error * 8 * rng.standard_normal(there.shape)
-    return (there if task is Task.MULTI_LABEL else classes), logits
+    return (there if task is MULTI_LABEL else classes), logits
 
 
 def values(task: Task, error: float) -> dict[str, Any]:
@@ -61,23 +61,23 @@ def test_the_headline_is_the_first_metric(task: Task) -> None:
 
 
 def test_a_flag_that_contradicts_the_metric_is_refused() -> None:
-    assert check_direction(Task.REGRESSION, "mae", None) is False
-    assert check_direction(Task.REGRESSION, "mae", False) is False
+    assert check_direction(REGRESSION, "mae", None) is False
+    assert check_direction(REGRESSION, "mae", False) is False
     with pytest.raises(UsageError, match="--greater_is_better True: mae is better when it is lower"):
-        check_direction(Task.REGRESSION, "mae", True)
+        check_direction(REGRESSION, "mae", True)
     with pytest.raises(UsageError, match="--greater_is_better False: accuracy is better when it is higher"):
-        check_direction(Task.SINGLE_LABEL, "accuracy", False)
+        check_direction(SINGLE_LABEL, "accuracy", False)
 
 
 def test_an_unknown_metric_is_refused_with_the_known_ones() -> None:
     with pytest.raises(UsageError, match=r"maa: not a metric of this task \(a number\)\. Choose one of mae, rmse, r2"):
-        check_direction(Task.REGRESSION, "maa", False)
+        check_direction(REGRESSION, "maa", False)
 
 
 def test_a_metric_of_a_folder_needs_its_direction() -> None:
-    assert check_direction(Task.SINGLE_LABEL, "error_rate", False, has_folder=True) is False
+    assert check_direction(SINGLE_LABEL, "error_rate", False, has_folder=True) is False
     with pytest.raises(UsageError, match="Add --greater_is_better True or --greater_is_better False"):
-        check_direction(Task.SINGLE_LABEL, "error_rate", None, has_folder=True)
+        check_direction(SINGLE_LABEL, "error_rate", None, has_folder=True)
 
 
 def test_names_as_transformers_has_them() -> None:

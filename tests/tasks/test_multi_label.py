@@ -13,7 +13,7 @@ from earmark.clips.clip import ClipTable
 from earmark.errors import DataError, ModelError, UsageError
 from earmark.scoring.decide import check_task_can_fit, fit_decision
 from earmark.settings.training_flags import DecisionArguments
-from earmark.tasks import Task, sigmoid
+from earmark.tasks import MULTI_LABEL, REGRESSION, sigmoid
 from earmark.tasks.calibration import WindowLogits
 from earmark.tasks.decision import NEVER, Decision
 from earmark.tasks.multi_label_figures import compute_multi_label
@@ -93,13 +93,13 @@ def test_clips_without_any_label_alone_are_judged_too() -> None:
 
 def test_what_cannot_be_judged_is_refused() -> None:
     with pytest.raises(DataError, match="no clips"):
-        Task.MULTI_LABEL.figures(np.empty((0, 3)), np.empty((0, 3)), LABELS)
+        MULTI_LABEL.figures(np.empty((0, 3)), np.empty((0, 3)), LABELS)
     with pytest.raises(ModelError, match="NaN or infinity for 1 of 2"):
-        Task.MULTI_LABEL.figures(np.array([[0, 0, np.nan], [0, 0, 0]]), np.zeros((2, 3)), LABELS)
+        MULTI_LABEL.figures(np.array([[0, 0, np.nan], [0, 0, 0]]), np.zeros((2, 3)), LABELS)
 
 
 def windows(logits: np.ndarray) -> WindowLogits:
-    return WindowLogits(logits, np.arange(len(logits)), Task.MULTI_LABEL)
+    return WindowLogits(logits, np.arange(len(logits)), MULTI_LABEL)
 
 
 def test_the_temperature_finds_back_what_logits_were_scaled_by() -> None:
@@ -125,7 +125,7 @@ def test_thresholds_reach_the_precision_on_other_clips() -> None:
     logits, targets = made(4000, seed=2)
     settings = DecisionArguments(target_precision=0.8)
     fitted = fit_decision(windows(logits[:2000]), targets[:2000], LABELS, settings, split="validation", data=CLIPS)
-    assert fitted.decision.task is Task.MULTI_LABEL
+    assert fitted.decision.task is MULTI_LABEL
     answered = fitted.decision.present(sigmoid(logits[2000:]), LABELS)
     for i in range(2):  # of the third there are few clips
         precision = targets[2000:][answered[:, i], i].mean()
@@ -158,14 +158,14 @@ def test_where_no_label_reaches_the_precision_none_is_answered() -> None:
 def test_rejecting_means_nothing_where_no_label_may_be_the_answer() -> None:
     for settings in ({"reject_target_precision": 0.9}, {"reject_false_accept_rate": 0.1, "reject_class": "dog"}):
         with pytest.raises(UsageError, match="--target_precision fits the thresholds"):
-            check_task_can_fit(DecisionArguments(**settings), Task.MULTI_LABEL)
+            check_task_can_fit(DecisionArguments(**settings), MULTI_LABEL)
     with pytest.raises(UsageError, match="a number has no probability"):
-        check_task_can_fit(DecisionArguments(calibrate=True), Task.REGRESSION)
+        check_task_can_fit(DecisionArguments(calibrate=True), REGRESSION)
 
 
 def test_answers_name_the_most_likely_and_all_that_are_there() -> None:
-    decision = Decision(class_thresholds={"dog": NEVER, "wind": 0.1}, task=Task.MULTI_LABEL)
+    decision = Decision(class_thresholds={"dog": NEVER, "wind": 0.1}, task=MULTI_LABEL)
     top = decision.top(np.array([0.9, 0.6, 0.2]), LABELS, top_k=1)
     assert [(one["label"], one["present"]) for one in top] == [("dog", False), ("rain", True), ("wind", True)]
     assert not decision.rejects
-    np.testing.assert_array_equal(Decision(task=Task.MULTI_LABEL).present(np.array([0.5, 0.49, 1]), LABELS), [1, 0, 1])
+    np.testing.assert_array_equal(Decision(task=MULTI_LABEL).present(np.array([0.5, 0.49, 1]), LABELS), [1, 0, 1])

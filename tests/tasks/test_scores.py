@@ -11,7 +11,7 @@ import pytest
 
 from earmark.cli.main import main
 from earmark.settings.data_flags import DataArguments
-from earmark.tasks import Task, find_task, pool, sigmoid, softmax, task_of_config
+from earmark.tasks import MULTI_LABEL, REGRESSION, SINGLE_LABEL, Task, find_task, pool, sigmoid, softmax, task_of_config
 from earmark.tasks.task_registry import TASKS
 
 
@@ -24,15 +24,15 @@ def test_logits_of_scores_say_the_same_scores(task: Task) -> None:
 
 def test_certain_probabilities_stay_finite_as_logits() -> None:
     certain = np.array([[0.0, 1.0]])
-    for task in (Task.SINGLE_LABEL, Task.MULTI_LABEL):
+    for task in (SINGLE_LABEL, MULTI_LABEL):
         assert np.isfinite(task.logits(certain)).all()
 
 
 def test_a_clip_is_the_mean_of_its_windows() -> None:
     windows = np.array([[2.0, -1.0], [0.0, 3.0]], dtype=np.float32)
-    np.testing.assert_allclose(softmax(Task.SINGLE_LABEL.pooled(windows)), softmax(windows).mean(axis=0), atol=1e-6)
-    np.testing.assert_allclose(sigmoid(Task.MULTI_LABEL.pooled(windows)), sigmoid(windows).mean(axis=0), atol=1e-6)
-    np.testing.assert_allclose(Task.REGRESSION.pooled(windows), windows.mean(axis=0))
+    np.testing.assert_allclose(softmax(SINGLE_LABEL.pooled(windows)), softmax(windows).mean(axis=0), atol=1e-6)
+    np.testing.assert_allclose(sigmoid(MULTI_LABEL.pooled(windows)), sigmoid(windows).mean(axis=0), atol=1e-6)
+    np.testing.assert_allclose(REGRESSION.pooled(windows), windows.mean(axis=0))
 
 
 def test_large_logits_overflow_nowhere() -> None:
@@ -43,7 +43,7 @@ def test_large_logits_overflow_nowhere() -> None:
 @pytest.mark.parametrize("task", TASKS)
 def test_a_configuration_tells_its_task(task: Task) -> None:
     assert task_of_config(SimpleNamespace(problem_type=task.problem_type)) is task
-    assert task_of_config(SimpleNamespace()) is Task.SINGLE_LABEL
+    assert task_of_config(SimpleNamespace()) is SINGLE_LABEL
 
 
 def test_clips_are_pooled_each_over_its_own_windows() -> None:

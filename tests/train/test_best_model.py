@@ -11,7 +11,7 @@ import pytest
 
 from earmark.cli.main import main
 from earmark.errors import UsageError
-from earmark.tasks import Task
+from earmark.tasks import MULTI_LABEL, REGRESSION, SINGLE_LABEL
 from earmark.train.arguments import EarmarkTrainingArguments
 from earmark.train.plan import judged_by
 from tests.scoring.test_metric_folder import write_metric
@@ -20,7 +20,7 @@ from tests.train.small import build, make_trainer, usable
 from tests.train.test_tasks import write_table
 
 SMALL = ["--model_type", "tc_resnet", "--config_overrides", '{"stem_channels": 8, "channels": [8, 8]}']
-REGRESSION = ["--task", "regression", "--label_column_name", "pitch_hz", "--per_device_train_batch_size", "6"]
+OF_NUMBERS = ["--task", "regression", "--label_column_name", "pitch_hz", "--per_device_train_batch_size", "6"]
 QUICK = ["--device", "cpu", "--precision", "fp32", "--report", "false", "--disable_tqdm", "True"]
 
 
@@ -43,12 +43,12 @@ def kept(run: Path, metric: str) -> float:
 
 @pytest.fixture(scope="module")
 def numbers(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_table(tmp_path_factory.mktemp("numbers"), Task.REGRESSION, 24)
+    return write_table(tmp_path_factory.mktemp("numbers"), REGRESSION, 24)
 
 
 @pytest.mark.parametrize("metric", ["eval_rmse", "r2"])
 def test_a_regression_keeps_its_best_epoch(numbers: Path, tmp_path: Path, metric: str) -> None:
-    words = [*REGRESSION, *places(numbers), "--metric_for_best_model", metric, "--num_train_epochs", "4"]
+    words = [*OF_NUMBERS, *places(numbers), "--metric_for_best_model", metric, "--num_train_epochs", "4"]
     words += ["--save_total_limit", "1"]
     assert main(["train", *words, *SMALL, *QUICK, "--output_dir", str(tmp_path / "run")]) == 0
     rmse = course(tmp_path / "run", "rmse")
@@ -60,7 +60,7 @@ def test_a_regression_keeps_its_best_epoch(numbers: Path, tmp_path: Path, metric
 
 def test_a_search_minimizes_what_is_better_low(numbers: Path, tmp_path: Path) -> None:
     pytest.importorskip("optuna")
-    words = [*REGRESSION, *places(numbers), "--metric_for_best_model", "eval_mae", "--num_train_epochs", "1"]
+    words = [*OF_NUMBERS, *places(numbers), "--metric_for_best_model", "eval_mae", "--num_train_epochs", "1"]
     words += ["--search_space", "learning_rate=1e-5:1e-1:log", "--trials", "3"]
     assert main(["search", *words, *SMALL, *QUICK, "--output_dir", str(tmp_path / "out")]) == 0
     found = json.loads((tmp_path / "out" / "search.json").read_text())
@@ -94,24 +94,24 @@ def test_an_undefined_metric_is_never_the_best(tmp_path: Path, caplog: pytest.Lo
 
 def test_settings_of_every_task() -> None:
     for task, metric, higher in [
-        (Task.SINGLE_LABEL, "accuracy", True),
-        (Task.MULTI_LABEL, "mean_average_precision", True),
-        (Task.REGRESSION, "mae", False),
+        (SINGLE_LABEL, "accuracy", True),
+        (MULTI_LABEL, "mean_average_precision", True),
+        (REGRESSION, "mae", False),
     ]:
         training = judged_by(arguments(), task)
         assert (training.metric_for_best_model, training.greater_is_better) == (metric, higher)
     # the direction does not depend on whether the best model is kept
     assert arguments(metric_for_best_model="eval_mae", eval_strategy="no").greater_is_better is False
     with pytest.raises(UsageError, match="Choose one of mae"):
-        judged_by(arguments(metric_for_best_model="f1"), Task.REGRESSION)
+        judged_by(arguments(metric_for_best_model="f1"), REGRESSION)
 
 
 @pytest.mark.parametrize(("metric", "mode"), [("accuracy", "max"), ("loss", "min")])
 def test_the_rate_falls_when_the_metric_gets_no_better(metric: str, mode: str) -> None:
     settings = {"lr_scheduler_type": "reduce_lr_on_plateau", "metric_for_best_model": metric}
-    kwargs = judged_by(arguments(**settings), Task.SINGLE_LABEL).lr_scheduler_kwargs
+    kwargs = judged_by(arguments(**settings), SINGLE_LABEL).lr_scheduler_kwargs
     assert isinstance(kwargs, dict)
     assert kwargs["mode"] == mode
     earlier = {"mode": "max" if mode == "min" else "min", "factor": 0.5}  # of a file with another metric
-    training = judged_by(arguments(**settings, lr_scheduler_kwargs=earlier), Task.SINGLE_LABEL)
+    training = judged_by(arguments(**settings, lr_scheduler_kwargs=earlier), SINGLE_LABEL)
     assert training.lr_scheduler_kwargs == {"mode": mode, "factor": 0.5}

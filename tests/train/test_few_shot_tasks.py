@@ -20,7 +20,7 @@ from earmark.models.build_model import ModelSource, build_for_training, load_tra
 from earmark.models.forward import fold_unit
 from earmark.runs.results import results_table
 from earmark.scoring.inference import score_waveforms
-from earmark.tasks import Task, sigmoid
+from earmark.tasks import MULTI_LABEL, REGRESSION, Task, sigmoid
 from earmark.tasks.linear_fits import fit_labels, fit_number
 from earmark.train.few_shot import check_head, fit_few_shot
 from tests.tiny import RATE_HZ, overrides, save_model, tone
@@ -108,7 +108,7 @@ def test_a_number_has_the_ridge_regression_of_scikit_learn() -> None:
     assert fitted.cross_validated == pytest.approx(0.8, abs=0.3)  # the mean absolute value of the noise
 
 
-@pytest.mark.parametrize("task", [Task.MULTI_LABEL, Task.REGRESSION])
+@pytest.mark.parametrize("task", [MULTI_LABEL, REGRESSION])
 @pytest.mark.parametrize("kind", ["audio-spectrogram-transformer", "tc_resnet", "wav2vec2"])  # three kinds of heads
 def test_the_saved_model_gives_the_logits_of_the_regression(
     kind: str, task: Task, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -120,7 +120,7 @@ def test_the_saved_model_gives_the_logits_of_the_regression(
         import torch
 
         torch.manual_seed(0)
-        labels, unit = (["pitch_hz"], (350.0, 250.0)) if task is Task.REGRESSION else (LABELS, None)
+        labels, unit = (["pitch_hz"], (350.0, 250.0)) if task is REGRESSION else (LABELS, None)
         return build_for_training(
             ModelSource(model_type=kind, config_overrides=overrides(kind)), labels, 0.5, 0.5, task, unit
         )
@@ -138,7 +138,7 @@ def test_the_saved_model_gives_the_logits_of_the_regression(
     plain, table = build(), clips["train"].table
     features = regressed_on(plain, list(clips["train"].waveforms.iterate(range(len(table)))))
     count = [str(i) for i in range(len(table))]
-    if task is Task.REGRESSION:
+    if task is REGRESSION:
         weights, bias, _ = fit_number(features, np.array([clip.label for clip in table], dtype=float), count)
     else:
         there = np.array([[name in clip.classes for name in LABELS] for clip in table], dtype=float)
@@ -149,7 +149,7 @@ def test_the_saved_model_gives_the_logits_of_the_regression(
 
 
 def words(base: Path, data: Path, task: Task, run: Path) -> list[str]:
-    column = ["--label_column_name", "pitch_hz"] if task is Task.REGRESSION else []
+    column = ["--label_column_name", "pitch_hz"] if task is REGRESSION else []
     tables = ["--train_file", str(data / "train.csv"), "--eval_file", str(data / "validation.csv"), *column]
     given = ["--task", task.name, "--model_name_or_path", str(base), "--output_dir", str(run)]
     return ["train", *tables, *given, "--few_shot", "--device", "cpu", "--report", "false"]
@@ -158,9 +158,9 @@ def words(base: Path, data: Path, task: Task, run: Path) -> list[str]:
 def test_a_run_of_several_labels_is_a_run_like_any_other(
     base: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    data, run = write_table(tmp_path / "data", Task.MULTI_LABEL), tmp_path / "run"
+    data, run = write_table(tmp_path / "data", MULTI_LABEL), tmp_path / "run"
     flags = ["--shots", "8", "--class_weights", "balanced", "--calibrate", "true", "--target_precision", "0.8"]
-    assert main([*words(base, data, Task.MULTI_LABEL, run), *flags]) == 0
+    assert main([*words(base, data, MULTI_LABEL, run), *flags]) == 0
     said = capsys.readouterr().err
     assert "--shots 8, seed 42" in said
     assert "a logistic regression for each label" in said
@@ -197,8 +197,8 @@ def test_a_run_of_several_labels_is_a_run_like_any_other(
 
 
 def test_a_number_is_fitted_in_its_unit(base: Path, tmp_path: Path) -> None:
-    data, run = write_table(tmp_path / "data", Task.REGRESSION), tmp_path / "run"
-    assert main(words(base, data, Task.REGRESSION, run)) == 0
+    data, run = write_table(tmp_path / "data", REGRESSION), tmp_path / "run"
+    assert main(words(base, data, REGRESSION, run)) == 0
     metrics = json.loads((run / "metrics.json").read_text())
     assert metrics["train"]["few_shot"]["cross_validated_mae"] > 10  # Hz, not deviations
     assert metrics["validation"]["mae"] > 10
@@ -209,7 +209,7 @@ def test_a_number_is_fitted_in_its_unit(base: Path, tmp_path: Path) -> None:
 
 
 def test_python_fits_several_labels(base: Path, tmp_path: Path) -> None:
-    data = write_table(tmp_path / "data", Task.MULTI_LABEL, count=24)
+    data = write_table(tmp_path / "data", MULTI_LABEL, count=24)
     run = earmark.train(
         str(data / "train.csv"),
         model=str(base),
@@ -220,7 +220,7 @@ def test_python_fits_several_labels(base: Path, tmp_path: Path) -> None:
         device="cpu",
         report=False,
     )
-    assert run.classifier().task is Task.MULTI_LABEL
+    assert run.classifier().task is MULTI_LABEL
 
 
 def test_a_label_of_every_clip_is_warned_of(base: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -233,7 +233,7 @@ def test_a_label_of_every_clip_is_warned_of(base: Path, tmp_path: Path, capsys: 
     for split in ("train", "validation"):
         with (folder / f"{split}.csv").open("w", newline="") as file:
             csv.writer(file).writerows([["file", "label"], *rows])
-    assert main(words(base, folder, Task.MULTI_LABEL, tmp_path / "run")) == 0
+    assert main(words(base, folder, MULTI_LABEL, tmp_path / "run")) == 0
     assert "every training clip has 'a', so its probability is 0.900 for any clip" in capsys.readouterr().err
     classifier = earmark.Classifier.from_pretrained(tmp_path / "run", device="cpu")
     probabilities = classifier.predict_proba([str(folder / "0.wav"), str(folder / "1.wav")])

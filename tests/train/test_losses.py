@@ -13,7 +13,7 @@ import torch
 from transformers import TrainerCallback
 
 from earmark.errors import UsageError
-from earmark.tasks import Task
+from earmark.tasks import SINGLE_LABEL
 from earmark.tasks.single_label_loss import ClassLoss, class_weights
 from earmark.train.losses import StepLoss, make_loss, read_class_weights
 from tests.tiny import ARCHITECTURES
@@ -117,7 +117,7 @@ def test_weights_that_cannot_be(setting: str, says: str) -> None:
 def test_a_smoothing_out_of_range_is_refused() -> None:
     settings = SimpleNamespace(label_smoothing_factor=1.0, class_weights=None, focal_gamma=0.0, sampler="random")
     with pytest.raises(UsageError, match="label_smoothing_factor"):
-        make_loss(SimpleNamespace(labels=LABELS, task=Task.SINGLE_LABEL), settings, np.array([0, 1, 2]))
+        make_loss(SimpleNamespace(labels=LABELS, task=SINGLE_LABEL), settings, np.array([0, 1, 2]))
 
 
 class _FirstGradient(TrainerCallback):

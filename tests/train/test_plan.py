@@ -12,7 +12,7 @@ import pytest
 from earmark.device import Abilities
 from earmark.errors import DeviceError, OutputError, UsageError
 from earmark.settings.train_settings import TrainSettings, from_keywords
-from earmark.tasks import Task
+from earmark.tasks import SINGLE_LABEL
 from earmark.train.plan import FolderState, Plan, look_at_folder, make_plan
 
 CPU = Abilities("cpu", "cpu", "a CPU", has_bf16=True, has_fused_adamw=True)
@@ -32,7 +32,7 @@ def plan(state: FolderState = EMPTY, device: Abilities | None = CPU, world_size:
 
 def test_what_is_decided_without_the_clips() -> None:
     made = plan(data_dir="recordings", device=NPU)
-    assert (made.task, made.checkpoint, made.resumes, made.replaces) == (Task.SINGLE_LABEL, None, False, False)
+    assert (made.task, made.checkpoint, made.resumes, made.replaces) == (SINGLE_LABEL, None, False, False)
     assert (made.training.bf16, made.training.use_cpu, made.training.optim) == (True, False, "adamw_torch_fused")
     assert (made.source.model_type, made.pretrained, made.precision_flag) == ("tc_resnet", False, None)
     assert made.notes == ("device: npu:0, Ascend910B, training in bf16 with adamw_torch_fused",)

@@ -25,7 +25,7 @@ from earmark.models.freeze import freeze
 from earmark.predict.classifier import Classifier
 from earmark.runs.results import results_table
 from earmark.store.usable import UsableClips
-from earmark.tasks import Task, sigmoid
+from earmark.tasks import MULTI_LABEL, REGRESSION, Task, sigmoid
 from earmark.tasks.multi_label_loss import LabelsLoss, label_weights
 from earmark.tasks.regression_loss import NumberLoss
 from earmark.train.losses import StepLoss, read_class_weights
@@ -77,7 +77,7 @@ def test_weights_of_labels_even_out_those_with_and_without() -> None:
 def build(task: Task, kind: str = "tc_resnet", unit: tuple[float, float] | None = None) -> Any:
     torch.manual_seed(0)
     source = ModelSource(model_type=kind, config_overrides=overrides(kind))
-    labels = ["pitch_hz"] if task is Task.REGRESSION else LABELS
+    labels = ["pitch_hz"] if task is REGRESSION else LABELS
     return build_for_training(source, labels, 0.5, 0.5, task, unit)
 
 
@@ -87,33 +87,33 @@ def build(task: Task, kind: str = "tc_resnet", unit: tuple[float, float] | None 
 def relabelled(clips: UsableClips, task: Task) -> UsableClips:
     """The same clips with several labels, or numbers."""
     several = [("high", "mid"), (), ("low",), ("low", "mid")]
-    labels = [float(100 * i) if task is Task.REGRESSION else several[i % 4] for i in range(len(clips.table))]
+    labels = [float(100 * i) if task is REGRESSION else several[i % 4] for i in range(len(clips.table))]
     table = [Clip(c.source, label=label, path=c.path) for c, label in zip(clips.table, labels, strict=True)]
     return UsableClips(ClipTable(table, "table"), clips.waveforms)
 
 
-@pytest.mark.parametrize("task", [Task.MULTI_LABEL, Task.REGRESSION])
+@pytest.mark.parametrize("task", [MULTI_LABEL, REGRESSION])
 @pytest.mark.parametrize("kind", sorted(ARCHITECTURES))
 def test_every_architecture_learns_it(kind: str, task: Task, tmp_path: Path) -> None:
     clips = {name: relabelled(one, task) for name, one in usable(write_clips(tmp_path / "data", [0.5] * 8)).items()}
-    audio = build(task, kind, (350.0, 250.0) if task is Task.REGRESSION else None)
+    audio = build(task, kind, (350.0, 250.0) if task is REGRESSION else None)
     trainer = make_trainer(audio, clips, tmp_path / "run", max_steps=3)
     trainer.train()
     losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
     assert len(losses) == 3
     assert np.isfinite(losses).all()
-    if task is Task.MULTI_LABEL:
+    if task is MULTI_LABEL:
         assert losses[0] == pytest.approx(math.log(2), rel=0.5)  # a mean over labels: knowing nothing, one half each
     figures = trainer.evaluate()
-    assert np.isfinite(figures["eval_mae" if task is Task.REGRESSION else "eval_mean_average_precision"])
+    assert np.isfinite(figures["eval_mae" if task is REGRESSION else "eval_mean_average_precision"])
 
 
-@pytest.mark.parametrize("task", [Task.MULTI_LABEL, Task.REGRESSION])
+@pytest.mark.parametrize("task", [MULTI_LABEL, REGRESSION])
 def test_accumulated_batches_learn_what_one_batch_does(task: Task, tmp_path: Path) -> None:
     clips = {name: relabelled(one, task) for name, one in usable(write_clips(tmp_path / "data", [0.5] * 8)).items()}
     weights = []
     for accumulated in (1, 4):
-        audio = build(task, "wav2vec2", (350.0, 250.0) if task is Task.REGRESSION else None)
+        audio = build(task, "wav2vec2", (350.0, 250.0) if task is REGRESSION else None)
         for module in audio.model.modules():
             if isinstance(module, torch.nn.Dropout):
                 module.p = 0.0
@@ -131,10 +131,10 @@ def test_accumulated_batches_learn_what_one_batch_does(task: Task, tmp_path: Pat
     torch.testing.assert_close(weights[0], weights[1], rtol=1e-4, atol=1e-6)
 
 
-@pytest.mark.parametrize("task", [Task.MULTI_LABEL, Task.REGRESSION])
+@pytest.mark.parametrize("task", [MULTI_LABEL, REGRESSION])
 def test_a_probe_is_judged_in_the_unit_that_it_answers_in(task: Task, tmp_path: Path) -> None:
     clips = {name: relabelled(one, task) for name, one in usable(write_clips(tmp_path / "data", [0.5] * 8)).items()}
-    audio = build(task, "wav2vec2", (350.0, 250.0) if task is Task.REGRESSION else None)
+    audio = build(task, "wav2vec2", (350.0, 250.0) if task is REGRESSION else None)
     freeze(audio.model, "encoder")
     trainer = make_trainer(audio, clips, tmp_path / "run", num_train_epochs=3)
     with ExitStack() as stack:
@@ -158,7 +158,7 @@ def write_table(folder: Path, task: Task, count: int = 48) -> Path:
     (folder / "wav").mkdir(parents=True)
     rows: dict[str, list[list[str]]] = {"train": [], "validation": []}
     for i in range(count):
-        if task is Task.REGRESSION:
+        if task is REGRESSION:
             pitch_hz = float(rng.uniform(300, 3000))
             wave, label = tone(pitch_hz, 0.5, seed=i), f"{pitch_hz:.1f}"
         else:
@@ -169,17 +169,17 @@ def write_table(folder: Path, task: Task, count: int = 48) -> Path:
         rows["train" if i < count * 3 // 4 else "validation"].append([f"wav/{i}.wav", label])
     for split, of_split in rows.items():
         with (folder / f"{split}.csv").open("w", newline="") as file:
-            csv.writer(file).writerows([["file", "pitch_hz" if task is Task.REGRESSION else "label"], *of_split])
+            csv.writer(file).writerows([["file", "pitch_hz" if task is REGRESSION else "label"], *of_split])
     return folder
 
 
-@pytest.fixture(scope="module", params=[Task.MULTI_LABEL, Task.REGRESSION], ids=lambda task: task.name)
+@pytest.fixture(scope="module", params=[MULTI_LABEL, REGRESSION], ids=lambda task: task.name)
 def trained(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
     task: Task = request.param
     folder = tmp_path_factory.mktemp(task.name)
     data = write_table(folder / "data", task)
     words = ["--train_file", str(data / "train.csv"), "--eval_file", str(data / "validation.csv"), "--task", task.name]
-    words += ["--label_column_name", "pitch_hz"] if task is Task.REGRESSION else []
+    words += ["--label_column_name", "pitch_hz"] if task is REGRESSION else []
     run = folder / "run"
     given = ["train", *words, "--model_type", "tc_resnet", "--num_train_epochs", "12", "--output_dir", str(run)]
     given += [
@@ -208,7 +208,7 @@ def metrics_of(folder: Path) -> dict[str, Any]:
 def test_a_run_has_the_figures_of_its_task(trained: SimpleNamespace) -> None:
     figures, card = metrics_of(trained.run), (trained.run / "README.md").read_text()
     table = results_table([str(trained.run)])
-    if trained.task is Task.MULTI_LABEL:
+    if trained.task is MULTI_LABEL:
         assert figures["mean_average_precision"] > figures["mean_prevalence"] + 0.2
         assert "It tells of 3 labels which are there" in card
         assert f"mAP {figures['mean_average_precision']:.4f}" in table
@@ -222,7 +222,7 @@ def test_evaluate_gives_the_figures_of_training_without_being_told_the_task(
     trained: SimpleNamespace, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     words = [word for word in trained.words if word not in ("--train_file", str(trained.data / "train.csv"))]
-    if trained.task is Task.REGRESSION:  # nor in which column
+    if trained.task is REGRESSION:  # nor in which column
         words = [word for word in words if word not in ("--label_column_name", "pitch_hz")]
     given = ["evaluate", str(trained.run), *words, "--output_dir", str(tmp_path), "--report", "false"]
     assert main(given) == 0
@@ -238,7 +238,7 @@ def test_predictions_name_what_is_there(trained: SimpleNamespace, capsys: pytest
     row = next(csv.DictReader(capsys.readouterr().out.splitlines()))
     with (trained.run / "predictions_validation.csv").open() as file:
         told = next(line for line in csv.DictReader(file) if line["path"].endswith("40.wav"))
-    if trained.task is Task.MULTI_LABEL:
+    if trained.task is MULTI_LABEL:
         assert row["labels"] == told["predicted"]
         assert float(row["score"]) == pytest.approx(max(float(told[f"p({name})"]) for name in LABELS), rel=1e-4)
     else:
@@ -259,7 +259,7 @@ def test_plain_transformers_answers_alike(trained: SimpleNamespace) -> None:
 
 
 def test_exports_answer_alike(trained: SimpleNamespace, tmp_path: Path) -> None:
-    format = "onnx" if trained.task is Task.MULTI_LABEL else "pt2"
+    format = "onnx" if trained.task is MULTI_LABEL else "pt2"
     assert main(["export", str(trained.run), "--format", format, "--output", str(tmp_path / "export")]) == 0
     clips = [str(trained.data / "wav" / f"{i}.wav") for i in range(4)]
     places = (trained.run, tmp_path / "export")
@@ -274,7 +274,7 @@ def test_thresholds_of_labels_are_fitted_saved_and_used(
     words = [word for word in trained.words if word not in ("--train_file", str(trained.data / "train.csv"))]
     status = main(["calibrate", str(trained.run), *words, "--target_precision", "0.9"])
     said = capsys.readouterr()
-    if trained.task is Task.REGRESSION:
+    if trained.task is REGRESSION:
         assert status == 2
         assert "answers a number, which has no probability to calibrate" in said.err
         return
@@ -296,7 +296,7 @@ def test_thresholds_of_labels_are_fitted_saved_and_used(
 
 
 def test_mixed_clips_have_the_labels_of_both(tmp_path: Path) -> None:
-    data = write_table(tmp_path / "data", Task.MULTI_LABEL, count=24)
+    data = write_table(tmp_path / "data", MULTI_LABEL, count=24)
     words = ["train", "--train_file", str(data / "train.csv"), "--task", "multi_label", "--model_type", "tc_resnet"]
     words += ["--augment", "mixup:1", "--max_steps", "2", "--per_device_train_batch_size", "8", "--report", "false"]
     words += ["--class_weights", "balanced", "--focal_gamma", "1", "--label_smoothing_factor", "0.1"]
@@ -304,7 +304,7 @@ def test_mixed_clips_have_the_labels_of_both(tmp_path: Path) -> None:
 
 
 def test_a_regression_goes_on_to_the_same_weights(tmp_path: Path) -> None:
-    data = write_table(tmp_path / "data", Task.REGRESSION, count=24)
+    data = write_table(tmp_path / "data", REGRESSION, count=24)
     words = [
         "train",
         "--train_file",
@@ -333,7 +333,7 @@ def test_a_regression_goes_on_to_the_same_weights(tmp_path: Path) -> None:
 def test_bad_labels_are_one_line(
     cell: str, task: str, what: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    data = write_table(tmp_path / "data", Task.MULTI_LABEL if task == "multi_label" else Task.REGRESSION, count=8)
+    data = write_table(tmp_path / "data", MULTI_LABEL if task == "multi_label" else REGRESSION, count=8)
     column = "label" if task == "multi_label" else "pitch_hz"
     with (data / "validation.csv").open("a", newline="") as file:
         csv.writer(file).writerow(["wav/0.wav", cell])

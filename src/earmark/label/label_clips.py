@@ -17,11 +17,11 @@ from earmark.settings.labelling_flags import LabelOptions
 from earmark.sources.manifests import load_manifest
 from earmark.sources.source import Request
 from earmark.sources.source_registry import load_data_dir
-from earmark.tasks import Task
+from earmark.tasks import SINGLE_LABEL, Task
 
 
 def clips_to_label(
-    options: LabelOptions, task: Task = Task.SINGLE_LABEL, separator: str = ","
+    options: LabelOptions, task: Task = SINGLE_LABEL, separator: str = ","
 ) -> tuple[ClipTable, list[str]]:
     """The clips, and a line for each thing that was passed over.
 

@@ -17,7 +17,7 @@ from earmark.label import order
 from earmark.label.label_kind import Decision, LabelKind, checked_label
 from earmark.label.one_label import likeliest
 from earmark.sources.tables.cells import parse_label
-from earmark.tasks import Task
+from earmark.tasks import MULTI_LABEL
 from earmark.tasks.decision import Decision as ModelDecision
 
 _MOST_NAMED = 3
@@ -127,7 +127,7 @@ def _labels(names: Iterable[str]) -> Decision:
 @functools.lru_cache(maxsize=100_000)  # the counts on the page read the cells of all clips
 def _read(cell: str, separator: str) -> Decision:
     try:
-        label = parse_label(cell, Columns(task=Task.MULTI_LABEL, separator=separator))
+        label = parse_label(cell, Columns(task=MULTI_LABEL, separator=separator))
     except CellError as exc:
         raise OutputError(f"labels.csv: {exc}. Fix the file; nothing in it is lost") from exc
     return _labels(label) if isinstance(label, tuple) else None

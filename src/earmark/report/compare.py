@@ -25,14 +25,6 @@ from earmark.tasks import Task
 from earmark.text import counted, markdown_table
 
 _NAMED = 3
-TITLES = {
-    "accuracy": "Accuracy",
-    "macro_f1": "Macro-F1",
-    "mean_average_precision": "mAP",
-    "exact_match": "All labels right",
-    "mae": "MAE",
-    "rmse": "RMSE",
-}
 
 
 @dataclass(frozen=True)
@@ -95,12 +87,12 @@ class Comparison:
 
     def summary(self) -> str:
         """Tables for a terminal."""
-        first = self.runs[0]
-        lines: list[tuple[str, ...]] = [("Run", *(head for name in first.figures for head in (TITLES[name], "95 %")))]
+        first, titles = self.runs[0], self.task.titles
+        lines: list[tuple[str, ...]] = [("Run", *(head for name in first.figures for head in (titles[name], "95 %")))]
         for run in self.runs:
             lines.append((run.name, *(cell for of in run.figures.values() for cell in self.cells(of))))
         better = self.task.better
-        heads = [head for name in self.pairs[0].differences for head in (TITLES[name], "95 %")]
+        heads = [head for name in self.pairs[0].differences for head in (titles[name], "95 %")]
         against: list[tuple[str, ...]] = [
             (
                 f"Against {first.name}",

@@ -13,7 +13,7 @@ import numpy as np
 from earmark import pages
 from earmark.clips.clip import ClipTable
 from earmark.io.atomic import writing
-from earmark.report.compare import TITLES, Comparison, Run
+from earmark.report.compare import Comparison, Run
 from earmark.report.examples import heard
 from earmark.report.report_page import SHARED
 from earmark.report.verdict import p_text
@@ -41,7 +41,7 @@ def write_comparison(path: Path, found: Comparison) -> Path:
         "notes": found.notes,
         "groups": found.units.in_words if found.units.are_groups else "",
         "better": task.better,
-        "titles": TITLES,
+        "titles": task.titles,
         "split": found.split,
         "labels": found.labels,
         "support": task.support(found.targets, found.labels),

@@ -16,8 +16,7 @@ import numpy as np
 from earmark.clips.clip import Clip
 from earmark.errors import DataError
 from earmark.runs.folder import RunFolder
-from earmark.tasks import Task
-from earmark.tasks.task_registry import TASKS
+from earmark.tasks import Task, task_registry
 
 SPLITS = ("test", "validation", "unseen")  # in the order in which a comparison looks for them
 
@@ -74,7 +73,7 @@ def read_predictions(path: Path) -> Predictions:
 
 def _read(heads: Sequence[str], rows: Iterable[list[str]]) -> Predictions:
     place = {head: i for i, head in enumerate(heads)}
-    fitting = [task for task in TASKS if place.keys() >= {*task.row_columns}]
+    fitting = [task for task in task_registry.TASKS if place.keys() >= {*task.row_columns}]
     task = max(fitting, key=lambda one: len(one.row_columns))
     target, answer, path = place["label"], place["predicted"], place["path"]
     columns = task.score_columns(heads)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import scipy
 
-from earmark.tasks import Task, pool
+from earmark.tasks import SINGLE_LABEL, Task, pool
 
 COLDEST, HOTTEST = 0.05, 20.0
 
@@ -28,7 +28,7 @@ class WindowLogits:
 
     logits: np.ndarray
     starts: np.ndarray
-    task: Task = Task.SINGLE_LABEL
+    task: Task = SINGLE_LABEL
 
     @property
     def num_clips(self) -> int:

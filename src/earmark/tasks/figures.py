@@ -10,8 +10,7 @@ import numpy as np
 
 from earmark.errors import DataError, ModelError, UsageError
 from earmark.stats.uncertainty import Interval
-from earmark.tasks import Task
-from earmark.tasks.task_registry import TASKS
+from earmark.tasks import Task, task_registry
 from earmark.text import counted
 
 
@@ -25,7 +24,7 @@ def higher_is_better(metric: str) -> bool | None:
 
     A name means the same in every task that has it.
     """
-    return next((task.metrics[metric] for task in TASKS if metric in task.metrics), None)
+    return next((task.metrics[metric] for task in task_registry.TASKS if metric in task.metrics), None)
 
 
 def check_direction(task: Task, metric: str, direction: bool | None, *, has_folder: bool = False) -> bool:

@@ -42,6 +42,12 @@ class MultiLabel(Task):
     score_function = "sigmoid"
     difference_unit = "in a probability"
     answers_in_words = "sets of labels"
+    titles: ClassVar[Mapping[str, str]] = {
+        "mean_average_precision": "mAP",
+        "macro_f1": "Macro-F1",
+        "exact_match": "All labels right",
+        "mean_prevalence": "Knowing nothing",
+    }
     curves: ClassVar[Mapping[str, str]] = {"mean_average_precision": "mAP", "macro_f1": "macro-F1"}
     report_template = "multi_label.html"
     better = "has all right"

@@ -35,6 +35,11 @@ class SingleLabel(Task):
     score_function = "softmax"
     difference_unit = "in a probability"
     answers_in_words = "first classes"
+    titles: ClassVar[Mapping[str, str]] = {
+        "accuracy": "Accuracy",
+        "macro_f1": "Macro-F1",
+        "majority_class_rate": "Majority rate",
+    }
     curves: ClassVar[Mapping[str, str]] = {"accuracy": "accuracy", "macro_f1": "macro-F1"}
     report_template = "report.html"
     better = "is right"

@@ -8,25 +8,23 @@ Shapes: N clips, W windows of a clip, C classes; C is 1 in a regression.
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from abc import abstractmethod
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import numpy as np
 
 from earmark.tasks.pooling import pool
-from earmark.text import counted
+from earmark.tasks.reported_task import ReportedTask
 
 if TYPE_CHECKING:
     import torch
 
-    from earmark.stats.paired import Compared
     from earmark.stats.uncertainty import Units
     from earmark.tasks.calibration import WindowLogits
     from earmark.tasks.decision import Decision, Prediction, WantedThresholds
     from earmark.tasks.figures import Figures
     from earmark.tasks.linear_fits import FittedHead
-    from earmark.tasks.report_section import ComparedRun, ScoredClips, Section, Side
 
 # a class name, the names of all labels of a clip (none is possible), or a number
 Label = str | tuple[str, ...] | float
@@ -49,8 +47,8 @@ class LabelText(Protocol):
         """Return a finite number."""
 
 
-class Task(ABC):
-    """The question that a model answers.
+class Task(ReportedTask):
+    """The question that a model answers, with the answers that fit one number for each clip.
 
     Attributes:
         name: what ``--task`` and files call it.
@@ -59,42 +57,29 @@ class Task(ABC):
         has_classes: whether labels are names of classes, of which the model has one output each.
         has_several: whether a clip may have several labels, or none.
         metrics: the metrics that can choose a model, and whether a higher value of each is better; the headline first.
-        row_columns: columns of ``predictions_SPLIT.csv`` that no other task with fewer of them has.
         score_function: what a server calls the function from logits to scores.
         difference_unit: what a difference of two scores is: ``in a probability``.
         answers_in_words: what an answer is, in the plural: ``first classes``.
-        curves: the figures whose course over a training is drawn, and what people call them.
-        report_template: file of :mod:`earmark.report` that the report of a split is made from.
-        better: what tables say of the better of two answers to a clip.
-        digits: how a figure is written.
-        paired_test: what a table and a sentence call the test of two models on the same clips.
-        tested_clips: which clips decide that test, if it looks at a part of the answers only.
-        trivial_titles: what the figure of a model is called that knows nothing of the sound, by figure.
         no_label: the fault of a clip without label in a table: ``has no label``.
         no_label_hint: what a table writes instead for a clip to which no label applies; empty if each has one.
     """
-
-    SINGLE_LABEL: ClassVar[Task]
-    MULTI_LABEL: ClassVar[Task]
-    REGRESSION: ClassVar[Task]
 
     name: ClassVar[str]
     in_words: ClassVar[str]
     problem_type: ClassVar[str | None] = None
     has_classes: ClassVar[bool] = False
     has_several: ClassVar[bool] = False
-    metrics: ClassVar[Mapping[str, bool]]
-    row_columns: ClassVar[tuple[str, ...]] = ("error",)
+    metrics: ClassVar[Mapping[str, bool]] = {
+        "mae": False,
+        "rmse": False,
+        "r2": True,
+        "pearson": True,
+        "spearman": True,
+        "loss": False,
+    }
     score_function: ClassVar[str] = "none"
     difference_unit: ClassVar[str] = "deviations in a number"
     answers_in_words: ClassVar[str] = "answers"
-    curves: ClassVar[Mapping[str, str]] = {"mae": "MAE", "rmse": "RMSE"}
-    report_template: ClassVar[str] = "regression.html"
-    better: ClassVar[str] = "is nearer"
-    digits: ClassVar[str] = ".4g"
-    paired_test: ClassVar[tuple[str, str]] = ("Wilcoxon", "Wilcoxon's signed-rank test")
-    tested_clips: ClassVar[str] = ""
-    trivial_titles: ClassVar[Mapping[str, str]] = {"mae": "MAE of always answering the median"}
     no_label: ClassVar[str] = "has no label"
     no_label_hint: ClassVar[str] = ""
 
@@ -193,7 +178,7 @@ class Task(ABC):
         """
         from earmark.tasks.linear_fits import fit_number
 
-        return fit_number(embeddings, targets, folds())
+        return fit_number(embeddings, self.logits(targets[:, None])[:, 0], folds())
 
     # ---------------------------------------------------------------- scores
 
@@ -251,7 +236,6 @@ class Task(ABC):
 
     # ---------------------------------------------------------------- figures
 
-    @abstractmethod
     def figures(
         self,
         logits: np.ndarray,
@@ -276,6 +260,9 @@ class Task(ABC):
             DataError: no clips.
             ModelError: logits that are NaN or infinite.
         """
+        from earmark.tasks.regression_figures import compute_regression
+
+        return compute_regression(self.scores(logits), targets, units)
 
     def example(self, labels: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
         """Return targets and logits of a few clips that are answered rightly, to try metrics on."""
@@ -333,136 +320,3 @@ class Task(ABC):
         """Return what is answered for the scores (C,) of a clip, the most likely first: ``top_k`` labels, or more."""
         order = np.argsort(-scores, kind="stable")[:top_k]
         return [{"label": labels[i], "score": float(scores[i])} for i in order]
-
-    # ---------------------------------------------------------------- rows of predictions
-
-    def prediction_rows(
-        self,
-        sources: Sequence[str],
-        targets: np.ndarray,
-        logits: np.ndarray,
-        labels: Sequence[str],
-        decision: Decision,
-    ) -> tuple[list[str], Iterator[list[object]]]:
-        """Return the columns and rows of ``predictions_SPLIT.csv``.
-
-        The columns begin with ``path``, ``label`` and ``predicted``.
-
-        Args:
-            sources: what N clips are called.
-            targets: of :meth:`targets`.
-            logits: float32 (N, C).
-            labels: C class names.
-            decision: how the model answers.
-        """
-        rows: Iterator[list[object]] = (
-            [source, f"{target:.6g}", f"{answer:.6g}", f"{answer - target:.6g}"]
-            for source, target, answer in zip(sources, targets, self.answers(logits), strict=True)
-        )
-        return ["path", "label", "predicted", "error"], rows
-
-    def score_columns(self, columns: Sequence[str]) -> list[str]:
-        """Return which columns of these rows hold the scores."""
-        return []
-
-    def read_rows(
-        self, targets: Sequence[str], answers: Sequence[str], scores: np.ndarray, labels: Sequence[str]
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Return targets, answers and scores of N rows.
-
-        Args:
-            targets: cells of ``label``.
-            answers: cells of ``predicted``.
-            scores: of :meth:`score_columns`, float64 (N, S).
-            labels: names in these columns, S of them.
-
-        Raises:
-            ValueError, KeyError: a cell is damaged.
-        """
-        numbers = np.array(answers, np.float64)
-        return np.array(targets, np.float64), numbers, numbers
-
-    # ---------------------------------------------------------------- model card
-
-    def purpose(self, labels: Sequence[str], listed: str) -> str:
-        """Return a sentence about what a model does.
-
-        Args:
-            labels: C class names.
-            listed: the first of them, in words.
-        """
-        return f"It answers a number, {listed}."
-
-    def limits(self, rejects: str | None) -> str:
-        """Return a sentence about sounds unlike anything a model was trained on.
-
-        Args:
-            rejects: the answer it gives if it is not sure; ``None`` if it always names a class.
-        """
-        return "It answers a number whatever it hears, also for sounds unlike anything it was trained on."
-
-    # ---------------------------------------------------------------- report
-
-    def section(self, clips: ScoredClips) -> Section:
-        """Return what the report says about a split."""
-        from earmark.tasks.regression_section import number_section
-
-        return number_section(clips, self.answers(clips.logits))
-
-    def counted_labels(self, count: int) -> str:
-        """Return ``"12 classes"``: how many there are."""
-        return counted(count, "class")
-
-    def target_text(self, target: Any, labels: Sequence[str]) -> str:
-        """Return what is right for a clip, in words."""
-        return f"{target:.6g}"
-
-    def as_numbers(
-        self, read: Sequence[tuple[np.ndarray, np.ndarray]], labels: list[str]
-    ) -> tuple[list[str], list[tuple[np.ndarray, np.ndarray]]]:
-        """Return the class names of several runs, and their targets and answers as numbers.
-
-        Args:
-            read: targets and answers of each run, of :meth:`read_rows`.
-            labels: names in the columns of the scores.
-        """
-        return labels, list(read)
-
-    def compare(
-        self,
-        targets: np.ndarray,
-        runs: Sequence[tuple[np.ndarray, np.ndarray]],
-        labels: Sequence[str],
-        units: Units,
-    ) -> tuple[Compared, dict[str, float]]:
-        """Hold models against the first of them.
-
-        Args:
-            targets: what is right, of N clips.
-            runs: scores and answers of each model.
-            labels: C class names.
-            units: what is drawn and tested.
-
-        Returns:
-            Figures and differences, and what a model gets that knows nothing of the sound, by figure.
-        """
-        from earmark.tasks.regression_comparison import compare_numbers
-
-        trivial = {"mae": float(np.abs(targets - np.median(targets)).mean())}
-        return compare_numbers(targets, [answers for _, answers in runs], units), trivial
-
-    def support(self, targets: np.ndarray, labels: Sequence[str]) -> list[int]:
-        """Return the clips of each class, (C,); empty without classes."""
-        return []
-
-    def gaps(self, targets: np.ndarray, first: np.ndarray, other: np.ndarray) -> dict[str, Any] | None:
-        """Return how the errors of two runs' answers differ, clip by clip; ``None`` if answers are right or wrong."""
-        from earmark.tasks.regression_section import gap_values
-
-        return gap_values(targets, first, other)
-
-    def side(self, targets: np.ndarray, labels: Sequence[str], better: ComparedRun, worse: ComparedRun) -> Side:
-        """Return the clips that ``better`` does better than ``worse``."""
-        from earmark.tasks.regression_section import number_side
-
-        return number_side(targets, labels, better, worse)

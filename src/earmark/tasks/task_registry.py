@@ -11,7 +11,6 @@ from earmark.tasks.task import Task
 
 SINGLE_LABEL, MULTI_LABEL, REGRESSION = SingleLabel(), MultiLabel(), Regression()
 TASKS: tuple[Task, ...] = (SINGLE_LABEL, MULTI_LABEL, REGRESSION)
-Task.SINGLE_LABEL, Task.MULTI_LABEL, Task.REGRESSION = TASKS
 _OWN_KEY = "earmark_task"  # in config.json, of a task that Transformers has no word for
 
 
