@@ -16,7 +16,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from earmark.train.linear_fits import fit_classes
 
 from earmark.label import order
 from earmark.label.one_label import OneLabel
@@ -28,6 +27,7 @@ from earmark.settings.data_flags import DataArguments
 from earmark.sources.folders import load_folder
 from earmark.store.usable import UsableClips, keep_usable
 from earmark.tasks import softmax
+from earmark.tasks.linear_fits import fit_classes
 
 KIND = OneLabel()
 ORDERS = ("random", "uncertain", "diverse", "confident")
