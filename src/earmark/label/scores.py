@@ -29,6 +29,7 @@ from earmark.scoring.inference import TorchScorer
 from earmark.scoring.windows import Windowing
 from earmark.store.bad_audio import BadAudioWatch
 from earmark.store.scan import BadClip
+from earmark.tasks import pool
 from earmark.tasks.decision import Decision
 
 logger = logging.getLogger(__name__)
@@ -94,8 +95,8 @@ def score_clips(
     heard = np.stack(windows)  # (K, D) or (K, C)
     of_windows = audio.task.scores(_logits(model, heard, device) if has_vectors else heard)
     starts = np.cumsum(counts) - counts
-    probabilities = _means(of_windows, starts, counts)
-    vectors = _means(heard, starts, counts) if has_vectors else np.log(probabilities + 1e-9)
+    probabilities = pool(of_windows, starts).astype(np.float32)
+    vectors = pool(heard, starts).astype(np.float32) if has_vectors else np.log(probabilities + 1e-9)
     return Scores(np.array(rows), probabilities, vectors, bad)
 
 
@@ -120,11 +121,6 @@ def _logits(model: torch.nn.Module, embeddings: np.ndarray, device: torch.device
             for start in range(0, len(embeddings), _AT_ONCE)
         ]
     return np.concatenate(parts)
-
-
-def _means(values: np.ndarray, starts: np.ndarray, counts: Sequence[int]) -> np.ndarray:
-    means: np.ndarray = np.add.reduceat(values, starts, axis=0) / np.array(counts)[:, None]
-    return means.astype(np.float32)
 
 
 def fingerprint(model: Path, decision: Decision, clips: Sequence[Clip]) -> str:
