@@ -70,17 +70,19 @@ def locked(path: Path, refusal: Callable[[str], str]) -> Iterator[None]:
 def release_and_remove(lock: BaseFileLock) -> None:
     """Give a lock back and remove its file."""
     path = Path(lock.lock_file)
-    if lock.is_locked:
-        remove_lock_file(path)  # while it is held: afterwards it may be another process's
+    is_removed = remove_lock_file(path)  # while it is held: afterwards it may be another process's
     lock.release()
-    if os.name == "nt":  # which removes no open file, so neither does this remove one that another process has locked
+    if not is_removed:  # Windows removes no open file, so neither does this remove one that another process has locked
         remove_lock_file(path)
 
 
-def remove_lock_file(path: Path) -> None:
-    """Remove a file if it is there and can be removed."""
-    with suppress(OSError):
-        path.unlink()
+def remove_lock_file(path: Path) -> bool:
+    """Remove a file, and return whether it is gone."""
+    try:
+        path.unlink(missing_ok=True)
+    except OSError:
+        return False
+    return True
 
 
 def holder_file(path: Path) -> Path:
