@@ -44,7 +44,10 @@ def label_section(clips: ScoredClips) -> Section:
         "scores": label_histograms(probabilities.ravel(), there.ravel()),
     }
     return Section(
-        values, chosen.rows(), lambda row: {"said": said_of(probabilities[row], there[row], answered[row])}, right
+        values,
+        chosen.rows(),
+        lambda row: {"said": labels_in_words(probabilities[row], there[row], answered[row])},
+        right,
     )
 
 
@@ -85,7 +88,7 @@ def confused_pairs(there: np.ndarray, answered: np.ndarray) -> list[list[float]]
     ]
 
 
-def said_of(probabilities: np.ndarray, there: np.ndarray, answered: np.ndarray) -> list[list[Any]]:
+def labels_in_words(probabilities: np.ndarray, there: np.ndarray, answered: np.ndarray) -> list[list[Any]]:
     """Of the labels that are in a clip or answered ``[label, probability, there, answered]``, the likeliest first.
 
     Args:
@@ -108,7 +111,9 @@ def label_side(targets: np.ndarray, labels: Sequence[str], better: ComparedRun, 
     def says(row: int) -> dict[str, Any]:
         return {
             "label": [labels[i] for i in np.flatnonzero(targets[row]).tolist()],
-            "said": [[run.name, said_of(run.scores[row], targets[row], run.answers[row])] for run in (better, worse)],
+            "said": [
+                [run.name, labels_in_words(run.scores[row], targets[row], run.answers[row])] for run in (better, worse)
+            ],
         }
 
     title = f"in which {better.name} has fewer labels wrong than {worse.name}"
