@@ -15,7 +15,6 @@ import time
 import traceback
 import warnings
 from collections.abc import Callable, Sequence
-from importlib import metadata
 
 from earmark import npu
 from earmark.distributed.launched import is_main_process, launched_rank
@@ -226,6 +225,8 @@ def top_help() -> str:
 
 def version_line() -> str:
     """Versions that a bug report needs."""
+    from importlib import metadata  # costs as much as all settings
+
     parts = [f"earmark {_version()}", f"Python {platform.python_version()}"]
     for package in ("torch", "torch_npu", "transformers", "accelerate"):
         try:
