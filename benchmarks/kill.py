@@ -37,7 +37,7 @@ from saved_states import StateRecorder, first_difference
 
 import earmark
 from earmark.bench.bench_clips import draw_lengths_s, write_split
-from earmark.train.checkpoints import UNFINISHED, checkpoints_in, steps_of, why_not_whole
+from earmark.train.checkpoints import UNFINISHED, checkpoint_step, checkpoints_in, why_not_whole
 
 PACKAGE = Path(earmark.__file__).parent
 SMALL_MODEL = '{"stem_channels": 8, "channels": [8, 8]}'
@@ -271,7 +271,7 @@ def wait_to_kill(run: Run, output: Path, starts_s: float | None, trains_s: float
 def newest_whole_steps(output: Path) -> tuple[int, list[str]]:
     """Steps of the newest whole checkpoint, 0 without one, and what is wrong with those that are not whole."""
     reasons = {checkpoint: why_not_whole(checkpoint) for checkpoint in checkpoints_in(output)}
-    whole = [steps_of(checkpoint) for checkpoint, reason in reasons.items() if reason is None]
+    whole = [checkpoint_step(checkpoint) for checkpoint, reason in reasons.items() if reason is None]
     not_whole = [f"{checkpoint.name}: {reason}" for checkpoint, reason in reasons.items() if reason is not None]
     return max(whole, default=0), not_whole
 
@@ -280,7 +280,7 @@ def went_on_from(lines: list[str]) -> int | None:
     """Steps of the checkpoint that the run said it takes; 0 where it starts anew."""
     for line in lines:
         if line.startswith("resuming from "):
-            return steps_of(Path(line.removeprefix("resuming from ")))
+            return checkpoint_step(Path(line.removeprefix("resuming from ")))
         if line.startswith("no checkpoint yet"):
             return 0
     return None

@@ -21,7 +21,7 @@ from earmark.label import order
 from earmark.label.one_label import OneLabel
 from earmark.models.build_model import AudioModel, ModelSource, build_for_training
 from earmark.models.embedding import EmbeddingModel
-from earmark.runs.judged import targets_of
+from earmark.runs.judged import table_targets
 from earmark.scoring.table import score_table
 from earmark.settings.data_flags import DataArguments
 from earmark.sources.folders import load_folder
@@ -76,7 +76,7 @@ def embedded(audio: AudioModel, clips: UsableClips) -> Embedded:
     """Embeddings float64 (N, D) and classes int (N,)."""
     model, cpu = EmbeddingModel(audio.model.eval()), torch.device("cpu")
     rows = score_table(model, audio.frontend, clips.waveforms, batch_size=32, device=cpu, what="embedding")
-    return rows.astype(np.float64), targets_of(clips.table, audio.labels)
+    return rows.astype(np.float64), table_targets(clips.table, audio.labels)
 
 
 def run(train: Embedded, validation: Embedded, name: str, options: argparse.Namespace, seed: int) -> list[float]:

@@ -6,6 +6,7 @@ import ast
 import re
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -174,3 +175,31 @@ def test_what_a_shared_room_does_is_done_nowhere_else(pattern: str, room: str) -
         for match in re.finditer(pattern, path.read_text(encoding="utf-8"))
     ]
     assert not found, f"this belongs into earmark.{room.removesuffix('.py')}"
+
+
+def test_the_page_lists_the_rooms_from_the_lowest_to_the_highest() -> None:
+    page = (PACKAGE.parents[1] / "docs" / "architecture.md").read_text(encoding="utf-8")
+    rows = [line.split("|")[1] for line in page.splitlines() if line.startswith("| `")]
+    listed = [name.removesuffix("/").removesuffix(".py") for row in rows for name in re.findall(r"`([\w.]+/?)`", row)]
+    assert sorted(listed) == sorted(LEVEL)
+    levels = [LEVEL[room] for room in listed]
+    assert levels == sorted(levels), "a room stands above one that it may import"
+
+
+def test_a_name_tells_where_it_is() -> None:
+    files = Counter(path.name for path in PACKAGE.rglob("*.py") if path.name != "__init__.py")
+    assert [name for name, count in files.items() if count > 1] == []
+    trees = {path: ast.parse(path.read_text(encoding="utf-8")) for path in PACKAGE.rglob("*.py")}
+    classes = Counter(
+        node.name for tree in trees.values() for node in tree.body
+        if isinstance(node, ast.ClassDef) and not node.name.startswith("_")
+    )  # fmt: skip
+    assert [name for name, count in classes.items() if count > 1] == []
+    named = {
+        name
+        for tree in trees.values()
+        for node in ast.walk(tree)
+        for name in (getattr(node, "name", None), getattr(node, "arg", None), getattr(node, "id", None))
+        if name and name.endswith("_of")
+    }
+    assert not named, "say what it is: `lock`, not `lock_of`"

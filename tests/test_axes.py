@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from earmark import pages
-from earmark.audio.excerpts import spectrogram_of
+from earmark.audio.excerpts import small_spectrogram
 from tests.browser import NAMELESS, ONSET, PIXELS, bright_height, needs_browser, opened, tick_at
 from tests.tiny import RATE_HZ, tone
 
@@ -34,7 +34,7 @@ def page(browser: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any
     (folder / "template.html").write_text(_TEMPLATE, encoding="utf-8")
     samples = tone(1000.0, 2.0).copy()
     samples[:RATE_HZ] = 0
-    found = {"tone": spectrogram_of(samples), "silence": spectrogram_of(np.zeros(RATE_HZ, np.float32))}
+    found = {"tone": small_spectrogram(samples), "silence": small_spectrogram(np.zeros(RATE_HZ, np.float32))}
     data = {name: one.to_dict() for name, one in found.items()}
     (folder / "page.html").write_text(pages.render(folder / "template.html", data), encoding="utf-8")
     with opened(browser, folder / "page.html") as page:

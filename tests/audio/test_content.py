@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from earmark.audio.content import NO_CONTENT, ContentHash, are_among, content_of, equal_content, is_sound
+from earmark.audio.content import NO_CONTENT, ContentHash, are_among, equal_content, hash_samples, is_sound
 from earmark.audio.decode import clip_content, read_clip, read_clip_and_content
 from earmark.audit.measure import measure
 from earmark.clips.clip import Clip, ClipTable
@@ -59,7 +59,7 @@ def test_excerpts_of_one_recording_are_different_clips(recordings):
     contents = [read_clip_and_content(cut, RATE_HZ)[1] for cut in cuts]
     assert len(set(contents)) == 4
     samples, _ = soundfile.read(path, dtype="float32")
-    assert contents[2] == content_of(samples[round(0.2 * RATE_HZ) : round(0.4 * RATE_HZ)], RATE_HZ)
+    assert contents[2] == hash_samples(samples[round(0.2 * RATE_HZ) : round(0.4 * RATE_HZ)], RATE_HZ)
 
 
 @pytest.mark.parametrize("rate_hz", [RATE_HZ, 22_050])
@@ -90,9 +90,11 @@ def test_blocks_and_the_sign_of_zero_do_not_matter():
     in_parts = ContentHash()
     for part in np.array_split(samples, 7):
         in_parts.update(part)
-    assert in_parts.value(RATE_HZ) == content_of(samples, RATE_HZ)
-    assert content_of(np.array([0.5, -0.0], np.float32), 8000) == content_of(np.array([0.5, 0.0], np.float32), 8000)
-    assert content_of(np.array([0.5, -1e-6], np.float32), 8000) == content_of(np.array([0.5, 1e-6], np.float32), 8000)
+    assert in_parts.value(RATE_HZ) == hash_samples(samples, RATE_HZ)
+    assert hash_samples(np.array([0.5, -0.0], np.float32), 8000) == hash_samples(np.array([0.5, 0.0], np.float32), 8000)
+    assert hash_samples(np.array([0.5, -1e-6], np.float32), 8000) == hash_samples(
+        np.array([0.5, 1e-6], np.float32), 8000
+    )
 
 
 def test_silence_and_clips_that_cannot_be_read_are_copies_of_nothing():

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from earmark.audit.clip_findings import Audited, Finding, find_all
+from earmark.audit.clip_findings import Audited, ClipFinding, find_all
 from earmark.audit.duplicates import Duplicates
 from earmark.audit.inspect_clips import inspect, summarize
 from earmark.audit.measure import Measures
@@ -27,7 +27,7 @@ def audited(splits: list[str], labels: list[str | float | None], duplicates: Dup
     return Audited(table, splits, measures, duplicates or Duplicates([], []), 20.0)
 
 
-def found(one: Audited, kind: str) -> Finding:
+def found(one: Audited, kind: str) -> ClipFinding:
     (finding,) = [finding for finding in find_all(one) if finding.kind == kind]
     return finding
 

@@ -9,7 +9,7 @@ import pytest
 import soundfile
 import soxr
 
-from earmark.audit.measure import Measures, band_levels, measure, shape_of
+from earmark.audit.measure import Measures, band_levels, clip_shape, measure
 from earmark.clips.clip import Clip, ClipTable
 from tests.audit.test_duplicates import chirp
 from tests.tiny import RATE_HZ
@@ -90,9 +90,9 @@ def test_shapes_survive_what_copies_go_through_and_tell_sounds_apart() -> None:
     rng = np.random.default_rng(0)
     sweep = np.sin(2 * np.pi * np.cumsum(np.linspace(200, 3000, RATE_HZ)) / RATE_HZ) * np.linspace(0.1, 1, RATE_HZ)
     wave = (sweep + 0.01 * rng.normal(size=RATE_HZ)).astype(np.float32)
-    shape = shape_of(band_levels(wave, RATE_HZ))
+    shape = clip_shape(band_levels(wave, RATE_HZ))
     assert np.linalg.norm(shape) == pytest.approx(1)
     for copy, rate_hz in ((0.1 * wave, RATE_HZ), (soxr.resample(wave, RATE_HZ, 8000), 8000)):
-        assert shape @ shape_of(band_levels(copy.astype(np.float32), rate_hz)) > 0.97
-    assert shape @ shape_of(band_levels(wave[::-1].copy(), RATE_HZ)) < 0.5
-    assert not shape_of(band_levels(np.zeros(100, np.float32), RATE_HZ)).any()
+        assert shape @ clip_shape(band_levels(copy.astype(np.float32), rate_hz)) > 0.97
+    assert shape @ clip_shape(band_levels(wave[::-1].copy(), RATE_HZ)) < 0.5
+    assert not clip_shape(band_levels(np.zeros(100, np.float32), RATE_HZ)).any()

@@ -66,7 +66,7 @@ def clips(
 def each_clip(batch: dict[str, torch.Tensor]) -> list[dict[str, torch.Tensor]]:
     """What a batch says of each clip, whatever else is in it."""
     found = []
-    partner_at = dict(zip(batch["partner_of"].tolist(), batch["partner_samples"], strict=True))
+    partner_at = dict(zip(batch["partners"].tolist(), batch["partner_samples"], strict=True))
     lengths = batch.get("num_samples", torch.full((len(batch["rows"]),), batch["samples"].shape[1])).tolist()
     for i, row in enumerate(batch["rows"].tolist()):
         for samples in (batch["samples"][i], partner_at.get(i, torch.zeros(0))):

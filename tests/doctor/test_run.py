@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from earmark.doctor.examine import Examination, environment, examine, kind_of
+from earmark.doctor.examine import Examination, device_kind, environment, examine
 from earmark.doctor.findings import count_by_status, render
 from earmark.doctor.machine import Machine
 from earmark.errors import UsageError
@@ -107,13 +107,13 @@ def test_without_a_device_whatever_is_here_is_looked_at(tmp_path: Path) -> None:
     [(None, None), ("auto", None), ("npu", "npu"), ("cuda:3", "cuda"), ("mps", "mps"), ("cpu", "cpu")],
 )
 def test_the_backend_of_a_device(device: str | None, kind: str | None) -> None:
-    assert kind_of(device) == kind
+    assert device_kind(device) == kind
 
 
 @pytest.mark.parametrize("device", ["gpu", "npu:x", "npu0", ""])
 def test_what_is_no_device(device: str) -> None:
     with pytest.raises(UsageError, match="--device"):
-        kind_of(device)
+        device_kind(device)
 
 
 def test_the_environment_names_versions_and_no_places(tmp_path: Path) -> None:

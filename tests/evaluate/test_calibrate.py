@@ -22,7 +22,7 @@ from earmark.http.lifecycle import Lifecycle
 from earmark.predict.timeline import SegmentRules
 from earmark.runs.push import FILES
 from earmark.serve.app import build_app
-from earmark.serve.server_metrics import Metrics
+from earmark.serve.server_metrics import ServerMetrics
 from earmark.serve.service import Service
 from earmark.serve.stream import Streams
 from earmark.settings.evaluation_flags import CalibrateOptions, EvaluateOptions
@@ -155,7 +155,7 @@ def client(model: Path) -> Iterator[TestClient]:
     write_decision(model)
     classifier = earmark.Classifier.from_pretrained(model, device="cpu")
     options = ServeOptions(model_name_or_path=str(model))
-    metrics, lifecycle = Metrics(), Lifecycle(1.0)
+    metrics, lifecycle = ServerMetrics(), Lifecycle(1.0)
     service = Service(classifier, options, metrics)
     streams = Streams(classifier, service.batcher, options, lifecycle)
     yield TestClient(build_app(service, streams, lifecycle, metrics, token=None, cors_origins=[]))

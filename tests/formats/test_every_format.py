@@ -16,7 +16,7 @@ from earmark.errors import DataError
 from earmark.formats.format import Rows, RowSettings, Writer
 from earmark.formats.format_registry import readable_suffixes, usable_writer, writers, writers_with
 from earmark.formats.output_names import write_names
-from earmark.formats.results import Segment, Window
+from earmark.formats.segments import Segment, Window
 from earmark.sources.manifests import load_manifest
 from earmark.tasks import MULTI_LABEL
 from earmark.tasks.decision import Prediction

@@ -15,9 +15,9 @@ import pytest
 from earmark.formats.format import Rows, RowSettings
 from earmark.formats.format_registry import usable_writer, writers
 from earmark.formats.raven import loses_path
-from earmark.formats.results import Segment, Window
 from earmark.formats.rttm import file_ids
-from earmark.settings.flags import flags_of
+from earmark.formats.segments import Segment, Window
+from earmark.settings.flags import declared_flags
 from earmark.settings.prediction_flags import PredictOptions
 
 TOP = [{"label": 'a "b", c', "score": 0.75}, {"label": "ü\nx", "score": 0.1234567}]
@@ -68,7 +68,7 @@ def test_json_lines() -> None:
 
 
 def test_every_format_is_a_choice_of_the_flag() -> None:
-    assert flags_of(PredictOptions)["format"].kind.choices == tuple(writers())
+    assert declared_flags(PredictOptions)["format"].kind.choices == tuple(writers())
 
 
 @pytest.mark.parametrize("name", list(writers()))

@@ -10,7 +10,7 @@ import pytest
 from earmark.errors import UsageError
 from earmark.formats import format_registry
 from earmark.formats.format import Format, RowSettings, SegmentRows, Wanted, Writer
-from earmark.formats.results import Segment
+from earmark.formats.segments import Segment
 from earmark.formats.sheet import Sheet
 from earmark.formats.text_encoding import decoded_text
 from earmark.settings import flags

@@ -14,7 +14,7 @@ import soundfile
 
 from earmark.http.lifecycle import Lifecycle
 from earmark.http.listen import bind, listen
-from earmark.label.serving import server_of
+from earmark.label.serving import label_server
 from earmark.label.session import Session
 from earmark.label.start_labelling import prepare
 from earmark.settings.labelling_flags import LabelOptions
@@ -83,7 +83,7 @@ def start(model: Path, tmp_path: Path) -> Iterator[Start]:
         listener = bind("127.0.0.1", 0, "")
         listen(listener, "")
         lifecycle = Lifecycle(1.0)
-        server = server_of(session, TOKEN, lifecycle)
+        server = label_server(session, TOKEN, lifecycle)
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
         thread.start()
         while not server.started:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from earmark.label.train_command import label_separator, train_command
+from earmark.label.training_words import label_separator, train_command
 from earmark.settings.config_files import resolved_config, save_config
 from earmark.settings.data_flags import DataArguments
 from earmark.settings.labelling_flags import LabelOptions

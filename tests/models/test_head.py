@@ -16,7 +16,7 @@ from earmark.errors import ModelError, UsageError
 from earmark.models.build_model import AudioModel, ModelSource, build_for_training, load_trained
 from earmark.models.forward import fold_unit
 from earmark.models.head import output_layer
-from earmark.models.source import source_of
+from earmark.models.model_source import model_source
 from earmark.settings.model_flags import ModelArguments
 from earmark.tasks import REGRESSION, SINGLE_LABEL, Task
 from tests.tiny import ARCHITECTURES, overrides, tone
@@ -118,7 +118,7 @@ def test_nothing_to_keep(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> No
     assert line == "head: new, because the checkpoint has none"
     with pytest.raises(UsageError, match="--keep_head reuses the head of a checkpoint"):
         ModelArguments(model_type="tc_resnet", keep_head=True)
-    assert source_of(ModelArguments(model_name_or_path="here", keep_head=True)).keep_head
+    assert model_source(ModelArguments(model_name_or_path="here", keep_head=True)).keep_head
 
 
 def test_a_configuration_of_another_number_of_classes(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

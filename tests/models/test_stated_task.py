@@ -15,7 +15,7 @@ from transformers import ASTConfig, ASTFeatureExtractor, ASTForAudioClassificati
 import earmark
 from earmark.cli.main import main
 from earmark.errors import UsageError
-from earmark.models.source import ModelSource
+from earmark.models.model_source import ModelSource
 from earmark.tasks import MULTI_LABEL, SINGLE_LABEL
 from tests.tiny import RATE_HZ, save_model, tone
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from earmark.errors import UsageError
-from earmark.formats.results import Window
+from earmark.formats.segments import Window
 from earmark.predict.timeline import Aggregate, SegmentRules, Timeline, smoothed
 
 LABELS = ["a", "b"]

@@ -77,8 +77,8 @@ def _written(
 ) -> str:
     folder.mkdir(parents=True)
     chosen = list(rows) or list(range(len(right)))
-    group_of = groups or [None] * len(right)
-    clips = [Clip(f"{i}.wav", right[i], str(folder.parent / f"{i}.wav"), group=group_of[i]) for i in chosen]
+    group_ids = groups or [None] * len(right)
+    clips = [Clip(f"{i}.wav", right[i], str(folder.parent / f"{i}.wav"), group=group_ids[i]) for i in chosen]
     judged = judge(logits[chosen].astype(np.float32), ClipTable(clips, "here"), labels, decision=Decision(task=task))
     write_predictions(RunFolder(folder), "test", judged)
     write_json(RunFolder(folder).metrics, {"test": judged.to_dict()})

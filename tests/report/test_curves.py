@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from earmark.report.curves import learning_curves
+from earmark.report.learning_curves import learning_curves
 from earmark.stats.curves import class_histograms, reliability, score_histograms
 from earmark.stats.uncertainty import calibration_error
 from earmark.tasks import SINGLE_LABEL

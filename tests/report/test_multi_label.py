@@ -12,7 +12,7 @@ import pytest
 from sklearn.metrics import auc, precision_recall_curve
 
 from earmark.clips.clip import Clip, ClipTable
-from earmark.report.report_page import ReportFacts, Scored, split_content, write_report
+from earmark.report.report_page import ReportFacts, ScoredSplit, split_content, write_report
 from earmark.runs.judged import judge
 from earmark.stats.curves import label_histograms, precision_recall
 from earmark.tasks import MULTI_LABEL
@@ -27,7 +27,7 @@ HOSTILE = "</script><script>document.title='taken'</script>'\"& 鸟"
 LABELS = ["high", HOSTILE, "low", "never heard"]
 
 
-def scored(root: Path, split: str) -> Scored:
+def scored(root: Path, split: str) -> ScoredSplit:
     """Forty clips: "high" in the even ones, the hostile label in every fourth, "low" in the first ten.
 
     "high" is missed in clip 0 and, surely, in clip 4; the hostile one is answered wrongly in 2, 6 and 10, which
@@ -49,7 +49,7 @@ def scored(root: Path, split: str) -> Scored:
         )
     (root / f"{split}4.wav").unlink()
     judged = judge(np.array(logits, np.float32), ClipTable(clips, "here"), LABELS, decision=Decision(task=MULTI_LABEL))
-    return Scored(judged, np.linspace(0.5, 3, 40))
+    return ScoredSplit(judged, np.linspace(0.5, 3, 40))
 
 
 def test_the_interval_of_whole_clips_is_over_groups() -> None:
@@ -176,7 +176,7 @@ def test_the_least_that_can_be_shown(browser: Any, tmp_path: Path, case: str) ->
     never = Decision(task=MULTI_LABEL, class_thresholds={"a": NEVER} if case == "nothing answered" else {})
     judged = judge(logits, ClipTable(clips, "here"), labels, decision=never)
     facts = ReportFacts("small", {}, {}, {})
-    path = write_report(tmp_path / "r.html", facts, {"test": Scored(judged, np.ones(len(clips)))})
+    path = write_report(tmp_path / "r.html", facts, {"test": ScoredSplit(judged, np.ones(len(clips)))})
     with opened(browser, path) as page:
         assert page.locator("#cards .card").count() == 6
         assert page.locator("#per_label tbody tr").count() == len(labels)
@@ -260,5 +260,5 @@ def test_a_report_of_many_clips_is_bounded(tmp_path: Path) -> None:
     ]
     logits = (rng.standard_normal((count, 40)) - 2 + 4 * there).astype(np.float32)
     judged = judge(logits, ClipTable(clips, "here"), labels, decision=Decision(task=MULTI_LABEL))
-    one = {"test": Scored(judged, rng.uniform(0.1, 9, count))}
+    one = {"test": ScoredSplit(judged, rng.uniform(0.1, 9, count))}
     assert write_report(tmp_path / "r.html", ReportFacts("big", {}, {}, {}), one).stat().st_size < 15e6

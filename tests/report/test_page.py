@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from earmark.audio.excerpts import spectrogram_of
+from earmark.audio.excerpts import small_spectrogram
 from earmark.clips.clip import Clip, ClipTable
-from earmark.report.report_page import ReportFacts, Scored, write_report
+from earmark.report.report_page import ReportFacts, ScoredSplit, write_report
 from earmark.runs.judged import judge
 from tests.audit.test_run import write
 from tests.browser import bright_height, needs_browser, opened, settled, tick_at
@@ -33,7 +33,7 @@ HOSTILE = "</script><script>document.title='taken'</script>'\"& 鸟"
 LABELS = ["high", HOSTILE, "low"]
 
 
-def scored(root: Path, split: str, seed: int) -> Scored:
+def scored(root: Path, split: str, seed: int) -> ScoredSplit:
     """Thirty clips, of which two high ones are called low, surely, and one low one is gone."""
     rng = np.random.default_rng(seed)
     clips, logits = [], []
@@ -47,7 +47,7 @@ def scored(root: Path, split: str, seed: int) -> Scored:
         logits.append(4.0 * np.eye(3)[answer] + rng.normal(0, 0.1, 3))
     (root / f"{split}2.wav").unlink()
     table = ClipTable(clips, "here")
-    return Scored(judge(np.array(logits, np.float32), table, LABELS), np.linspace(0.5, 3, 30))
+    return ScoredSplit(judge(np.array(logits, np.float32), table, LABELS), np.linspace(0.5, 3, 30))
 
 
 @pytest.fixture(scope="module")
@@ -206,7 +206,7 @@ def test_a_report_of_many_clips_is_bounded(tmp_path: Path) -> None:
     path = str(tmp_path / "noise.wav")
     clips = [Clip(path, labels[i], path, group=f"s{n % 3000}", metadata={"n": n}) for n, i in enumerate(targets)]
     logits = rng.standard_normal((count, classes)).astype(np.float32) + 3 * np.eye(classes, dtype=np.float32)[targets]
-    scored = Scored(judge(logits, ClipTable(clips, "here"), labels), rng.uniform(0.1, 9, count))
+    scored = ScoredSplit(judge(logits, ClipTable(clips, "here"), labels), rng.uniform(0.1, 9, count))
     report = write_report(tmp_path / "r.html", ReportFacts("big", {}, {}, {}), {"test": scored, "validation": scored})
     assert report.stat().st_size < 30e6
 
@@ -216,16 +216,16 @@ def test_columns_that_are_odd_are_told_of_in_the_log_too(tmp_path: Path, caplog:
     clips = [Clip(f"{i}.wav", LABELS[i % 2], path="/none", metadata={"age": age}) for i, age in enumerate(ages)]
     judged = judge(np.eye(4, 2, dtype=np.float32), ClipTable(clips, "here"), LABELS[:2])
     with caplog.at_level("INFO", "earmark.report.report_page"):
-        write_report(tmp_path / "r.html", ReportFacts("x", {}, {}, {}), {"test": Scored(judged, np.ones(4))})
+        write_report(tmp_path / "r.html", ReportFacts("x", {}, {}, {}), {"test": ScoredSplit(judged, np.ones(4))})
     assert "report, test: column 'age' mixes 2 numbers with 1 text ('young'): taken as text" in caplog.text
 
 
 def test_a_picture_shows_a_tone_where_it_is_and_when() -> None:
     samples = tone(1000.0, 1.0).copy()
     samples[: RATE_HZ // 2] = 0
-    picture = spectrogram_of(samples).levels
+    picture = small_spectrogram(samples).levels
     assert picture.shape == (48, 96)
     band = int(48 * np.log(1000 / 60) / np.log(7600 / 60))
     assert abs(int(picture[:, 80].argmax()) - band) <= 1
     assert picture[:, :40].max() == 0
-    assert spectrogram_of(np.zeros(10, np.float32)).levels.shape == (48, 1)
+    assert small_spectrogram(np.zeros(10, np.float32)).levels.shape == (48, 1)

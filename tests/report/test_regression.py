@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from earmark.clips.clip import Clip, ClipTable
-from earmark.report.curves import learning_curves
-from earmark.report.report_page import ReportFacts, Scored, split_content, write_report
+from earmark.report.learning_curves import learning_curves
+from earmark.report.report_page import ReportFacts, ScoredSplit, split_content, write_report
 from earmark.runs.judged import judge
 from earmark.stats.curves import errors_histogram
 from earmark.tasks import REGRESSION
@@ -25,7 +25,7 @@ from tests.tiny import RATE_HZ, tone
 HOSTILE = "</script><script>document.title='taken'</script> Hz"
 
 
-def scored(numbers: np.ndarray, answers: np.ndarray, path: str = "/none", asked: str = "pitch") -> Scored:
+def scored(numbers: np.ndarray, answers: np.ndarray, path: str = "/none", asked: str = "pitch") -> ScoredSplit:
     clips = [
         Clip(f"{i}.wav", float(number), path, group=f"g{i % 2}", metadata={"room": "ab"[i % 2]})
         for i, number in enumerate(numbers)
@@ -33,7 +33,7 @@ def scored(numbers: np.ndarray, answers: np.ndarray, path: str = "/none", asked:
     judged = judge(
         answers[:, None].astype(np.float32), ClipTable(clips, "here"), [asked], decision=Decision(task=REGRESSION)
     )
-    return Scored(judged, np.linspace(0.5, 3, len(numbers)))
+    return ScoredSplit(judged, np.linspace(0.5, 3, len(numbers)))
 
 
 @pytest.fixture(scope="module")

@@ -27,7 +27,7 @@ from earmark.cli.command_table import COMMANDS
 from earmark.errors import UsageError
 from earmark.http.lifecycle import Lifecycle
 from earmark.serve.app import build_app
-from earmark.serve.server_metrics import Metrics
+from earmark.serve.server_metrics import ServerMetrics
 from earmark.serve.service import Service
 from earmark.serve.start_server import read_token, serve
 from earmark.serve.stream import Streams
@@ -274,7 +274,7 @@ def test_a_defect_is_one_line_of_json_too(classifier: earmark.Classifier, caplog
     def broken(windows: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
         raise RuntimeError("a secret of the model")
 
-    options, lifecycle, metrics = ServeOptions(model_name_or_path="model"), Lifecycle(1.0), Metrics()
+    options, lifecycle, metrics = ServeOptions(model_name_or_path="model"), Lifecycle(1.0), ServerMetrics()
     service = Service(replace_logits(classifier, broken), options, metrics)
     streams = Streams(classifier, service.batcher, options, lifecycle)
     app = build_app(service, streams, lifecycle, metrics, token=None, cors_origins=[])

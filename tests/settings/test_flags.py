@@ -25,15 +25,15 @@ from earmark.errors import UsageError
 from earmark.settings import transformers_flags
 from earmark.settings.config_files import read_config_file, resolved_config, save_config
 from earmark.settings.data_flags import DataArguments
-from earmark.settings.flags import Flag, Scope, Settings, above, at_least, flag, flags_of, names_with
-from earmark.settings.given_values import _OTHER_NAMES, read_file, read_values, read_words, settings_of
+from earmark.settings.flags import Flag, Scope, Settings, above, at_least, declared_flags, flag, names_with
+from earmark.settings.given_values import _OTHER_NAMES, make_settings, read_file, read_values, read_words
 from earmark.settings.model_flags import ModelArguments
 from earmark.settings.train_settings import TRAIN_CLASSES, from_keywords, parse_example, parse_train
 from earmark.settings.training_flags import TrainingArguments
 from earmark.train.run_facts import result_settings
 from earmark.train.search_space import parse_space
 
-ALL = [(command.name, one) for command in COMMANDS.values() for one in flags_of(*command.settings).values()]
+ALL = [(command.name, one) for command in COMMANDS.values() for one in declared_flags(*command.settings).values()]
 
 
 @dataclass
@@ -46,15 +46,15 @@ class Extended(TrainingArguments):
 
 
 def test_a_new_flag_is_one_declaration(tmp_path: Path) -> None:
-    flags = flags_of(Extended)
-    read = settings_of(Extended, read_words(["--max_shift_seconds", "0.3", "--output_dir", "x"], flags))
+    flags = declared_flags(Extended)
+    read = make_settings(Extended, read_words(["--max_shift_seconds", "0.3", "--output_dir", "x"], flags))
     assert (read.max_shift_seconds, "max_shift_seconds" in read.given) == (0.3, True)
     command = dataclasses.replace(COMMANDS["train"], settings=(*TRAIN_CLASSES[:3], Extended))
     page = help_page(command)
     assert "  --max_shift_seconds X\n      Longest shift of a clip, in seconds (default: 0.1)." in page
     save_config(resolved_config(read), tmp_path / "run.yaml")
     file = str(tmp_path / "run.yaml")
-    again = settings_of(Extended, read_file(file, read_config_file(file), flags))
+    again = make_settings(Extended, read_file(file, read_config_file(file), flags))
     assert again.max_shift_seconds == 0.3
     with pytest.raises(UsageError, match="--max_shift_seconds -1: expected a number above 0"):
         Extended(max_shift_seconds=-1)
@@ -78,7 +78,7 @@ def test_all_pages_together_show_every_flag() -> None:
     for command in COMMANDS.values():
         page = help_page(command, everything=True)
         hidden = {*command.words} - {"model_name_or_path", "data_dir"}  # given as words
-        missing = [name for name in flags_of(*command.settings) if f"--{name}" not in page and name not in hidden]
+        missing = [name for name in declared_flags(*command.settings) if f"--{name}" not in page and name not in hidden]
         assert not missing, command.name
     everything = help_page(COMMANDS["train"], everything=True)
     assert len(everything) > len(help_page(COMMANDS["train"]))
@@ -92,7 +92,7 @@ def test_a_page_explains_each_word_and_each_flag_once(command: Command) -> None:
     entries = [line.split()[0].rstrip(",") for line in page.splitlines() if line.startswith("  --")]
     entries = [entry for entry in entries if not entry.startswith("--search_space=")]
     assert len(set(entries)) == len(entries)
-    for one in flags_of(*command.settings).values():
+    for one in declared_flags(*command.settings).values():
         assert not any(f"--{alias}" in one.help for alias in one.aliases)
         if one.kind.is_list and not one.repeated and one.name not in command.words:
             assert re.search(rf"^  --{one.name} [A-Z_]+\.\.\.$", page, re.MULTILINE)
@@ -104,7 +104,7 @@ def test_a_page_explains_each_word_and_each_flag_once(command: Command) -> None:
 @pytest.mark.parametrize("name", ["train", "search", "predict"])
 def test_a_file_with_every_flag_reads_back_to_the_same(name: str, tmp_path: Path) -> None:
     """Each flag gets a value that differs from its default if one is easy to make."""
-    flags = flags_of(*COMMANDS[name].settings)
+    flags = declared_flags(*COMMANDS[name].settings)
     values = {one.name: _other_value(one) for one in flags.values()}
     path = tmp_path / "all.yaml"
     path.write_text(yaml.safe_dump(values, sort_keys=False), encoding="utf-8")
@@ -148,7 +148,7 @@ def test_the_table_of_transformers_flags_is_that_of_the_installed_version() -> N
     import transformers
 
     theirs = {one.name: one for one in dataclasses.fields(TheirArguments) if one.name != "parallelism_config"}
-    table = flags_of(transformers_flags.TransformersFlags)
+    table = declared_flags(transformers_flags.TransformersFlags)
     assert theirs.keys() <= table.keys()
     if transformers.__version__ == transformers_flags.VERSION:
         assert theirs.keys() == table.keys()
@@ -322,7 +322,7 @@ def test_kinds_of_small_classes() -> None:
         extra: dict[str, int] | None = flag(None, "Extra.")
 
     globals()["Small"] = Small  # annotations are resolved by name
-    flags = flags_of(Small)
+    flags = declared_flags(Small)
     given = read_words(["--names", "x", "y", "--extra", '{"a": 1}', "--mode=b", "rest", "--", "--count"], flags)
     assert given.values == {"names": ["x", "y"], "extra": {"a": 1}, "mode": "b"}
     assert given.words == ["rest", "--count"]
@@ -380,7 +380,7 @@ def test_completion_knows_every_command_and_flag(
 
 
 def test_other_names_are_of_flags_that_exist() -> None:
-    known = {name for command in COMMANDS.values() for name in flags_of(*command.settings)}
+    known = {name for command in COMMANDS.values() for name in declared_flags(*command.settings)}
     assert set(_OTHER_NAMES) <= known
 
 

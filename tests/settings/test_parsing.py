@@ -12,7 +12,7 @@ from earmark.errors import DataError, DeviceError, UsageError
 from earmark.settings.config_files import resolved_config, save_config
 from earmark.settings.evaluation_flags import EvaluateOptions
 from earmark.settings.prediction_flags import PredictOptions
-from earmark.settings.train_settings import TrainSettings, check_sources, evaluation_of, parse_example, parse_train
+from earmark.settings.train_settings import TrainSettings, check_sources, evaluation_options, parse_example, parse_train
 from earmark.train.arguments import EarmarkTrainingArguments
 from earmark.train.plan import FolderState, make_plan
 from earmark.train.start_ranks import start_ranks
@@ -327,7 +327,7 @@ def test_evaluation_alone_through_the_old_command_line() -> None:
     more = ["--eval_split_name=test", "--per_device_eval_batch_size=4", "--metric=accuracy"]
     settings = parse_example([*words, *more])
     assert (settings.training.do_train, settings.training.do_eval) == (False, True)
-    options = evaluation_of(settings)
+    options = evaluation_options(settings)
     assert (options.model_name_or_path, options.data_dir, options.output_dir) == ("m", "d", "o")
     assert (options.eval_split_name, options.seed, options.metric) == ("test", 3, "accuracy")
     assert (options.per_device_eval_batch_size, options.split) == (4, "validation")

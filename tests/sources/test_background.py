@@ -260,10 +260,10 @@ def test_groups_and_folds(tmp_path: Path) -> None:
     assert not {clip.group for clip in splits.train} & {clip.group for clip in splits.validation}
     folds = load_folds(DataArguments(**wanted, fold_column="fold"), seed=0)
     of_path: dict[str | None, set[str]] = {}
-    for clip, fold in zip(folds.table, folds.fold_of, strict=True):
+    for clip, fold in zip(folds.table, folds.fold_names, strict=True):
         of_path.setdefault(clip.path, set()).add(fold)
     assert all(len(names) == 1 for names in of_path.values())
-    assert {fold for clip, fold in zip(folds.table, folds.fold_of, strict=True) if clip in cuts(folds.table)} == {
+    assert {fold for clip, fold in zip(folds.table, folds.fold_names, strict=True) if clip in cuts(folds.table)} == {
         "0",
         "1",
     }

@@ -22,7 +22,7 @@ from earmark.clips.split_names import SplitNames
 from earmark.errors import DataError
 from earmark.sources.manifests import load_manifest
 from earmark.sources.snapshot import Snapshot
-from earmark.sources.source import Given, Request
+from earmark.sources.source import GivenData, Request
 from earmark.sources.source_registry import load_data_dir
 from earmark.tasks import MULTI_LABEL
 from tests.patience import PATIENCE_S
@@ -40,7 +40,7 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Mon
 
 
 def load_snapshot(folder: Path, config: str | None = None) -> Splits:
-    return Snapshot().load(Given(str(folder), Request(config=config), folder))
+    return Snapshot().load(GivenData(str(folder), Request(config=config), folder))
 
 
 def wav(frequency_hz: float) -> bytes:
@@ -237,11 +237,11 @@ _ASK = """
 from earmark.clips.clip import Splits
 from earmark.clips.columns import Columns
 from earmark.clips.split_names import SplitNames
-from earmark.sources.source import Given
+from earmark.sources.source import GivenData
 from earmark.sources.source_registry import load_given
 from earmark.errors import EarmarkError
 try:
-    load_given(Given("someone/recordings", dataset="someone/recordings"))
+    load_given(GivenData("someone/recordings", dataset="someone/recordings"))
 except EarmarkError as exc:
     print(type(exc).__name__, exc)
 """

@@ -11,7 +11,7 @@ import pytest
 from earmark.clips.clip import Clip, ClipTable, Splits
 from earmark.clips.columns import Columns
 from earmark.clips.splits import make_folds, make_validation_split
-from earmark.clips.targets import targets_of
+from earmark.clips.targets import table_targets
 from earmark.errors import DataError, UsageError
 from earmark.label_lists import join_labels
 from earmark.settings.data_flags import DataArguments
@@ -105,13 +105,13 @@ def test_manifests_of_both_kinds(tmp_path: Path) -> None:
     assert table.labels() == ["dog", "rain"]
     assert table.label_counts() == {"rain": 2, "dog": 1}
     assert [clip.label_text for clip in table] == ["dog,rain", "", "rain"]
-    np.testing.assert_array_equal(targets_of(table, ["dog", "rain"], MULTI_LABEL), [[1, 1], [0, 0], [0, 1]])
+    np.testing.assert_array_equal(table_targets(table, ["dog", "rain"], MULTI_LABEL), [[1, 1], [0, 0], [0, 1]])
     rows = [{"audio": "a.wav", "label": ["rain"]}, {"audio": "b.wav", "label": []}]
     (tmp_path / "a.jsonl").write_text("\n".join(map(json.dumps, rows)))
     assert [clip.label for clip in load_manifest(tmp_path / "a.jsonl", SEVERAL)] == [("rain",), ()]
     (tmp_path / "b.csv").write_text("file,label\na.wav,1.5\nb.wav,2\n")
     numbers = load_manifest(tmp_path / "b.csv", NUMBER)
-    np.testing.assert_array_equal(targets_of(numbers, ["value"], REGRESSION), np.float32([1.5, 2]))
+    np.testing.assert_array_equal(table_targets(numbers, ["value"], REGRESSION), np.float32([1.5, 2]))
 
 
 def test_folders_carry_labels_too(tmp_path: Path) -> None:

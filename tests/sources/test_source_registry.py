@@ -9,57 +9,57 @@ import pytest
 
 from earmark.settings.data_flags import DataArguments
 from earmark.sources.load_clips import load_own_splits
-from earmark.sources.source import Given, Request
+from earmark.sources.source import GivenData, Request
 from earmark.sources.source_registry import SOURCES, find_source
 from tests.sources.empty_files import touch
 
 
-def saved(folder: Path) -> Given:
+def saved(folder: Path) -> GivenData:
     touch(folder, "dataset_dict.json", "metadata.csv", "train.csv")
-    return Given(str(folder), folder=folder)
+    return GivenData(str(folder), folder=folder)
 
 
-def metadata(folder: Path) -> Given:
+def metadata(folder: Path) -> GivenData:
     touch(folder, "metadata.csv", "train.csv", "data.parquet", "owl/a.wav")
-    return Given(str(folder), folder=folder)
+    return GivenData(str(folder), folder=folder)
 
 
-def split_manifests(folder: Path) -> Given:
+def split_manifests(folder: Path) -> GivenData:
     touch(folder, "train.csv", "data.parquet", "owl/a.wav")
-    return Given(str(folder), folder=folder)
+    return GivenData(str(folder), folder=folder)
 
 
-def snapshot(folder: Path) -> Given:
+def snapshot(folder: Path) -> GivenData:
     touch(folder, "data/shard-0.parquet", "owl/a.wav")
-    return Given(str(folder), folder=folder)
+    return GivenData(str(folder), folder=folder)
 
 
-def class_folders(folder: Path) -> Given:
+def class_folders(folder: Path) -> GivenData:
     touch(folder, "owl/a.wav", "bat/b.wav", "labels.csv")
-    return Given(str(folder), folder=folder)
+    return GivenData(str(folder), folder=folder)
 
 
-def table_beside(folder: Path) -> Given:
+def table_beside(folder: Path) -> GivenData:
     touch(folder, "a.wav", "b.wav", "labels.csv")
-    return Given(str(folder), folder=folder)
+    return GivenData(str(folder), folder=folder)
 
 
-def superb(folder: Path) -> Given:
+def superb(folder: Path) -> GivenData:
     touch(folder, "owl/a.wav")
-    return Given(str(folder), Request(config="ks"), folder, dataset="superb")
+    return GivenData(str(folder), Request(config="ks"), folder, dataset="superb")
 
 
-def superb_tables(folder: Path) -> Given:
+def superb_tables(folder: Path) -> GivenData:
     touch(folder, "data/shard-0.parquet")
-    return Given(str(folder), Request(config="ks"), folder, dataset="superb")
+    return GivenData(str(folder), Request(config="ks"), folder, dataset="superb")
 
 
-def manifest(folder: Path) -> Given:
-    return Given(str(folder / "a.csv"), split="train")
+def manifest(folder: Path) -> GivenData:
+    return GivenData(str(folder / "a.csv"), split="train")
 
 
-def hub(folder: Path) -> Given:
-    return Given("someone/birds", dataset="someone/birds")
+def hub(folder: Path) -> GivenData:
+    return GivenData("someone/birds", dataset="someone/birds")
 
 
 @pytest.mark.parametrize(
@@ -70,7 +70,9 @@ def hub(folder: Path) -> Given:
         (snapshot, "Snapshot"), (class_folders, "ClassFolders"), (table_beside, "TableBeside"),
     ],
 )  # fmt: skip
-def test_the_first_source_that_recognises_it_takes_it(make: Callable[[Path], Given], name: str, tmp_path: Path) -> None:
+def test_the_first_source_that_recognises_it_takes_it(
+    make: Callable[[Path], GivenData], name: str, tmp_path: Path
+) -> None:
     assert type(find_source(make(tmp_path))).__name__ == name
 
 

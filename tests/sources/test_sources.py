@@ -246,7 +246,7 @@ def test_folds_of_clips_that_are_loaded(tmp_path: Path) -> None:
     from_file = load_folds(options, seed=1)
     (tmp_path / "all.csv").unlink()
     folds = load_folds(options, seed=1, loaded=loaded)
-    assert folds.fold_of == from_file.fold_of
+    assert folds.fold_names == from_file.fold_names
     assert sources(load_splits(DataArguments(folds=4, fold="1"), seed=1, loaded=loaded).test) == sources(
         from_file.splits("1", 1).test
     )

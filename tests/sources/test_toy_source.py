@@ -13,7 +13,7 @@ from earmark.errors import DataError
 from earmark.settings.data_flags import DataArguments
 from earmark.sources import source_registry
 from earmark.sources.load_clips import load_own_splits
-from earmark.sources.source import Given, Source
+from earmark.sources.source import GivenData, Source
 
 # ---------------------------------------------------------------- the file of the source
 
@@ -26,11 +26,11 @@ class AnnotationDatabase(Source):
     name = "recordings with a database of annotations"
     because = f"{_DATABASE} is in the folder"
 
-    def recognises(self, given: Given) -> bool:
+    def recognises(self, given: GivenData) -> bool:
         """Return whether the database is there."""
         return given.folder is not None and (given.folder / _DATABASE).is_file()
 
-    def load(self, given: Given) -> Splits:
+    def load(self, given: GivenData) -> Splits:
         """Return the clips of all splits that the table names."""
         assert given.folder is not None
         try:

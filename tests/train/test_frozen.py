@@ -21,7 +21,7 @@ from earmark.errors import DataError, OutputError
 from earmark.families.frontend_settings import with_settings
 from earmark.families.wav2vec2 import Wav2Vec2, WavLM
 from earmark.models.build_model import AudioModel, ModelSource, load_trained
-from earmark.models.freeze import body_of
+from earmark.models.freeze import find_body
 from earmark.scoring.table import score_table
 from earmark.store import flat_file
 from earmark.store.usable import UsableClips
@@ -63,7 +63,7 @@ def weights(audio: AudioModel) -> dict[str, torch.Tensor]:
 def count_calls_of_body(audio: AudioModel) -> list[str]:
     """A list that gets the name of each module of the body, each time it is called."""
     called: list[str] = []
-    for name, module in body_of(audio.model).named_modules():
+    for name, module in find_body(audio.model).named_modules():
         module.register_forward_hook(lambda *_, name=name: called.append(name))
     return called
 
@@ -189,7 +189,7 @@ def test_a_probe_answers_as_the_saved_model(kind: str, mixed: dict[str, UsableCl
     changed = {name for name, value in weights(audio).items() if not torch.equal(value, before[name])}
     assert changed
     assert not any(name in changed for name, _ in audio.model.named_buffers())  # batch norms saw no clip
-    in_body = {id(parameter) for parameter in body_of(audio.model).parameters()}
+    in_body = {id(parameter) for parameter in find_body(audio.model).parameters()}
     assert not any(id(parameter) in in_body for name, parameter in audio.model.named_parameters() if name in changed)
     audio.save(tmp_path / "saved")
     saved = load_trained(ModelSource(name_or_path=str(tmp_path / "saved")))
@@ -426,12 +426,12 @@ def test_a_recording_that_changes_before_it_is_computed(tmp_path: Path) -> None:
 def test_a_frozen_body_stays_in_evaluation_mode_where_clips_are_cut_at_random(kind: str, tmp_path: Path) -> None:
     clips = usable(write_clips(tmp_path / "clips", [0.9] * 4))
     audio = build(kind, "encoder", length_s=0.5)
-    before = {name: values.clone() for name, values in body_of(audio.model).state_dict().items()}
+    before = {name: values.clone() for name, values in find_body(audio.model).state_dict().items()}
     modes = set()
-    body_of(audio.model).register_forward_hook(lambda body, *_: modes.add(body.training))
+    find_body(audio.model).register_forward_hook(lambda body, *_: modes.add(body.training))
     layer = next(module for name, module in audio.model.named_modules() if "norm" in name)
     layer.register_forward_hook(lambda module, *_: modes.add(module.training))
     make_trainer(audio, clips, tmp_path / "out", max_steps=2).train()
     assert modes == {False}
-    for name, values in body_of(audio.model).state_dict().items():
+    for name, values in find_body(audio.model).state_dict().items():
         torch.testing.assert_close(values, before[name], msg=name)

@@ -12,7 +12,7 @@ from torch import nn
 
 from earmark.cli.main import main
 from earmark.errors import UsageError
-from earmark.models.freeze import body_of, encoder_layers, head_parameters
+from earmark.models.freeze import encoder_layers, find_body, head_parameters
 from earmark.train.layer_decay import depths, learning_rates
 from tests.families.tiny_models import build_varied
 from tests.tiny import ARCHITECTURES, tone
@@ -42,7 +42,7 @@ def test_depth_follows_the_order_in_which_the_model_computes(model_type: str) ->
     in_layers = {id(weight) for layer in layers for weight in layer.parameters()}
     for name, module in model.named_modules():
         own = [f"{name}.{part}" for part, w in module.named_parameters(recurse=False) if id(w) not in in_layers]
-        if module in order and own and module is not body_of(model):
+        if module in order and own and module is not find_body(model):
             expected = 0 if order.index(module) < first else len(layers) + 1
             assert {depth[part] for part in own} == {expected}, name
             assert not first < order.index(module) < last
@@ -106,7 +106,7 @@ def test_a_resumed_run_ends_with_the_same_bits(tmp_path: Path) -> None:
 
 def test_a_model_without_layers_is_one_line() -> None:
     model = build("tc_resnet").model
-    body_of(model).layers = nn.Sequential(*body_of(model).layers)
+    find_body(model).layers = nn.Sequential(*find_body(model).layers)
     with pytest.raises(UsageError, match="tc_resnet has no stack of layers"):
         learning_rates(model, SimpleNamespace(learning_rate=1e-3, head_learning_rate=None, layer_decay=0.5))
 

@@ -48,14 +48,14 @@ def test_a_png_holds_the_pixels() -> None:
     np.testing.assert_array_equal(pixels(png(shown)), shown)
 
 
-def spectrogram_of(frequency_hz: float, seconds: float) -> Spectrogram:
+def small_spectrogram(frequency_hz: float, seconds: float) -> Spectrogram:
     energies = log_mel(tone(frequency_hz, seconds), RATE_HZ)
     return spectrogram(energies, float(energies.max()), seconds, RATE_HZ)
 
 
 @pytest.mark.parametrize("frequency_hz", [300, 1000, 5000])
 def test_a_spectrogram_is_bright_where_the_tone_is(frequency_hz: float) -> None:
-    found = spectrogram_of(frequency_hz, 0.5)
+    found = small_spectrogram(frequency_hz, 0.5)
     assert found.levels.max() == 255
     low, high, here = (2595 * np.log10(1 + hertz / 700) for hertz in (found.low_hz, found.high_hz, frequency_hz))
     row = found.levels.mean(axis=1).argmax()  # of 64, low frequencies first
@@ -65,7 +65,12 @@ def test_a_spectrogram_is_bright_where_the_tone_is(frequency_hz: float) -> None:
 
 def test_the_picture_has_axes_with_units_and_a_legend() -> None:
     picture = svg(
-        [Row("low <b>\x01\udcff", [("original", spectrogram_of(1000, 2.0)), ("epoch 1", spectrogram_of(500, 0.3))])]
+        [
+            Row(
+                "low <b>\x01\udcff",
+                [("original", small_spectrogram(1000, 2.0)), ("epoch 1", small_spectrogram(500, 0.3))],
+            )
+        ]
     )
     root = ElementTree.fromstring(picture.encode())
     texts = list(root.iter(f"{SVG}text"))
@@ -138,8 +143,8 @@ def test_with_the_model_named_the_preview_is_what_it_hears(
             clips.set_epoch(epoch)
             batch = clips.__getitems__([row])
             heard = batch["samples"]
-            if len(batch["partner_of"]):
-                heard = mixed(heard, batch["partner_samples"], batch["partner_of"], batch["own_weights"])
+            if len(batch["partners"]):
+                heard = mixed(heard, batch["partner_samples"], batch["partners"], batch["own_weights"])
             length = batch["num_samples"].item() if "num_samples" in batch else heard.shape[1]
             np.testing.assert_allclose(version.samples, heard[0, :length].numpy(), rtol=0, atol=1e-6)
             assert not heard[0, length:].any()

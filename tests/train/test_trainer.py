@@ -10,7 +10,7 @@ import torch
 import transformers.trainer
 from transformers import ProgressCallback, TrainerCallback
 
-from earmark.clips.targets import targets_of
+from earmark.clips.targets import table_targets
 from earmark.models.build_model import AudioModel, ModelSource, build_for_training, load_trained
 from earmark.scoring.table import score_table
 from earmark.settings.data_flags import DataArguments
@@ -124,6 +124,6 @@ def test_validation_is_the_loop_that_predicts_whatever_the_precision_of_training
     saved = load_trained(ModelSource(name_or_path=str(tmp_path / "saved")))
     logits = score_table(saved.model, saved.frontend, validation.waveforms, batch_size=1, device=torch.device("cpu"))
     np.testing.assert_allclose(trainer.scorer.score(validation), logits, atol=1e-6)
-    metrics = compute_metrics(logits, targets_of(validation.table, audio.labels), audio.labels)
+    metrics = compute_metrics(logits, table_targets(validation.table, audio.labels), audio.labels)
     assert figures["eval_accuracy"] == metrics.accuracy
     assert figures["eval_loss"] == pytest.approx(metrics.loss, abs=1e-6)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from earmark.errors import DataError, InputTypeError, UsageError
 from earmark.settings.data_flags import DataArguments
-from earmark.settings.flags import Scope, flags_of, names_with
+from earmark.settings.flags import Scope, declared_flags, names_with
 from earmark.text import suggestion
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ def clips_settings(clips: Clips, settings: Mapping[str, object]) -> dict[str, ob
     Raises:
         UsageError: a setting that is used only when recordings are loaded.
     """
-    late = [name for name in settings if name in flags_of(DataArguments) and name not in AFTER_LOADING]
+    late = [name for name in settings if name in declared_flags(DataArguments) and name not in AFTER_LOADING]
     if late:
         raise UsageError(f"{late[0]}: these clips are loaded already. Pass {late[0]} to load_clips.")
     return dict(clips.settings)

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from earmark.settings.evaluation_flags import EvaluateOptions, InspectOptions
-from earmark.settings.flags import flags_of
-from earmark.settings.given_values import read_values, settings_of
+from earmark.settings.flags import declared_flags
+from earmark.settings.given_values import make_settings, read_values
 from earmark.settings.search_flags import SearchOptions
 from earmark.settings.train_settings import check_sources, from_keywords
 
@@ -32,16 +32,16 @@ def train_settings(values: Mapping[str, object]) -> TrainSettings:
 
 def search_settings(values: Mapping[str, object]) -> tuple[SearchOptions, TrainSettings]:
     """Return the settings of a search and those of its trials, as :func:`train_settings`."""
-    own = {name: value for name, value in values.items() if name in flags_of(SearchOptions)}
-    options = settings_of(SearchOptions, read_values(own, flags_of(SearchOptions)))
+    own = {name: value for name, value in values.items() if name in declared_flags(SearchOptions)}
+    options = make_settings(SearchOptions, read_values(own, declared_flags(SearchOptions)))
     return options, train_settings({name: value for name, value in values.items() if name not in own})
 
 
 def evaluate_settings(values: Mapping[str, object]) -> EvaluateOptions:
     """Return the settings of an evaluation, as :func:`train_settings`."""
-    return settings_of(EvaluateOptions, read_values(values, flags_of(EvaluateOptions)))
+    return make_settings(EvaluateOptions, read_values(values, declared_flags(EvaluateOptions)))
 
 
 def inspect_settings(values: Mapping[str, object]) -> InspectOptions:
     """Return the settings of an inspection, as :func:`train_settings`."""
-    return settings_of(InspectOptions, read_values(values, flags_of(InspectOptions)))
+    return make_settings(InspectOptions, read_values(values, declared_flags(InspectOptions)))

@@ -41,7 +41,7 @@ class ContentHash:
         return max(int.from_bytes(self._hash.digest(), "little"), _SOUND_FROM)
 
 
-def content_of(samples: np.ndarray, rate_hz: int) -> int:
+def hash_samples(samples: np.ndarray, rate_hz: int) -> int:
     """Return the content of samples, float32 (T,), at the recording's own rate; see :class:`ContentHash`."""
     hashed = ContentHash()
     hashed.update(samples)

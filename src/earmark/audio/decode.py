@@ -19,7 +19,7 @@ from typing import BinaryIO
 import numpy as np
 import soxr
 
-from earmark.audio.content import ContentHash, content_of
+from earmark.audio.content import ContentHash, hash_samples
 from earmark.audio.decode_blocks import blocks_of_clip, describe_recording
 from earmark.audio.decode_soundfile import Described
 from earmark.audio.samples import FULL_SCALE_LIMIT, Mixer, PowerLeft, as_floats
@@ -79,7 +79,7 @@ def read_clip_and_content(clip: Clip, sampling_rate_hz: int) -> tuple[np.ndarray
     with _opened(clip) as file:
         mono, rate_hz = _at_own_rate(file, clip)
         samples = _resampled(mono, rate_hz, sampling_rate_hz, clip.source)  # also refuses NaN
-        return samples, content_of(mono, rate_hz)
+        return samples, hash_samples(mono, rate_hz)
 
 
 def stream_clip(clip: Clip, sampling_rate_hz: int) -> Iterator[np.ndarray]:

@@ -98,7 +98,7 @@ def excerpt(clip: Clip, longest_s: float = LONGEST_S, *, spectrogram: bool = Fal
     uri = sound_uri(samples, RATE_HZ)
     pieces = np.array_split(np.abs(samples), min(_OUTLINE, len(samples)))
     outline = [round(float(piece.max()), 3) for piece in pieces]
-    picture = spectrogram_of(samples) if spectrogram else None
+    picture = small_spectrogram(samples) if spectrogram else None
     return Excerpt(uri, outline, whole, round(len(samples) / RATE_HZ, 3), picture)
 
 
@@ -109,7 +109,7 @@ def sound_uri(samples: np.ndarray, rate_hz: int) -> str:
     return "data:audio/ogg;base64," + base64.b64encode(file.getvalue()).decode()
 
 
-def spectrogram_of(samples: np.ndarray, bands: int = _BANDS, frames: int = _FRAMES) -> Spectrogram:
+def small_spectrogram(samples: np.ndarray, bands: int = _BANDS, frames: int = _FRAMES) -> Spectrogram:
     """Return a small spectrogram to look at.
 
     Bands are of equal width in pitch, from 60 Hz to 7.6 kHz; a band shows the loudest bin in it. Digital silence is

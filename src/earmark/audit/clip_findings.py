@@ -33,7 +33,7 @@ _NAMED = 6
 
 
 @dataclass(frozen=True)
-class Finding:
+class ClipFinding:
     """One thing that was found.
 
     Attributes:
@@ -81,7 +81,7 @@ class Audited:
         return any(clip.label is not None for clip in self.table)
 
 
-def find_all(audited: Audited) -> list[Finding]:
+def find_all(audited: Audited) -> list[ClipFinding]:
     """Everything found, the worst first."""
     found = [
         *_unreadable(audited),
@@ -103,7 +103,7 @@ def find_without_listening(
     tables: Mapping[str, ClipTable],
     duration_s: Mapping[str, np.ndarray],
     group_column: str | None = None,
-) -> list[Finding]:
+) -> list[ClipFinding]:
     """What tables and lengths alone show: classes, groups, lengths.
 
     Errors are left to those who refuse the data.
@@ -121,14 +121,14 @@ def find_without_listening(
     return [*_classes(audited), *_groups(audited), *_lengths(audited)]
 
 
-def _unreadable(audited: Audited) -> Iterator[Finding]:
+def _unreadable(audited: Audited) -> Iterator[ClipFinding]:
     bad = audited.measures.bad
     if bad:
         rows, reasons = [clip.index for clip in bad], [clip.reason for clip in bad]
-        yield Finding("unreadable", "error", f"{_clips(bad)} cannot be read", rows, reasons)
+        yield ClipFinding("unreadable", "error", f"{_clips(bad)} cannot be read", rows, reasons)
 
 
-def _incomplete(audited: Audited) -> Iterator[Finding]:
+def _incomplete(audited: Audited) -> Iterator[ClipFinding]:
     found = audited.measures.incomplete
     if found:
         rows, faults = [clip.index for clip in found], [clip.reason for clip in found]
@@ -136,23 +136,23 @@ def _incomplete(audited: Audited) -> Iterator[Finding]:
             f"{_clips(found, 'are')} damaged or incomplete, or {agreeing(len(found), 'have')} a wrong header, and "
             f"{agreeing(len(found), 'are')} read as far as possible"
         )
-        yield Finding("incomplete", "warning", text, rows, faults)
+        yield ClipFinding("incomplete", "warning", text, rows, faults)
 
 
-def _labels(audited: Audited) -> Iterator[Finding]:
+def _labels(audited: Audited) -> Iterator[ClipFinding]:
     rows = [row for row, clip in enumerate(audited.table) if clip.label is None]
     if not audited.labelled:
         text = "no clip has a label: classes, labels of copies and what training would cut off were not looked at"
-        yield Finding("unlabelled", "note", text)
+        yield ClipFinding("unlabelled", "note", text)
     elif rows:
-        yield Finding("unlabelled", "error", f"{_clips(rows, 'have')} no label", rows)
+        yield ClipFinding("unlabelled", "error", f"{_clips(rows, 'have')} no label", rows)
     for spellings in spellings_of_one_label([audited.table]):
         rows = [row for row, clip in enumerate(audited.table) if not spellings.keys().isdisjoint(clip.classes)]
         text = f"one label in {len(spellings)} spellings: {_named(spellings)}"
-        yield Finding("spelling", "error", text, rows, [repr(audited.table[row].label_text) for row in rows])
+        yield ClipFinding("spelling", "error", text, rows, [repr(audited.table[row].label_text) for row in rows])
 
 
-def _classes(audited: Audited) -> Iterator[Finding]:
+def _classes(audited: Audited) -> Iterator[ClipFinding]:
     counts: dict[str, Counter[str]] = defaultdict(Counter)
     for split, clip in zip(audited.splits, audited.table, strict=True):
         counts[split].update(clip.classes)
@@ -160,30 +160,32 @@ def _classes(audited: Audited) -> Iterator[Finding]:
     for split, of_split in counts.items():
         missing = [label for label in everywhere if label not in of_split]
         if missing and split == "train":
-            yield Finding("missing class", "error", f"train has no clip of {_named(missing)}, which other splits have")
+            yield ClipFinding(
+                "missing class", "error", f"train has no clip of {_named(missing)}, which other splits have"
+            )
         elif missing:
             them = agreeing(len(missing), "them")
             text = f"{split} has no clip of {_named(missing)}: nothing can be said about {them} there"
-            yield Finding("missing class", "warning", text)
+            yield ClipFinding("missing class", "warning", text)
     several = _several_in_one(everywhere)
     if several:
         text = (
             f"several labels in one: {counted(len(several), 'label')}, such as {several[0]!r}; "
             "--task multi_label reads them so"
         )
-        yield Finding("several labels", "warning", text)
+        yield ClipFinding("several labels", "warning", text)
     learned = counts.get("train") or sum(counts.values(), Counter())  # of folds, others are learned from in turn
     labels = {clip.label_text for clip in audited.table if clip.label is not None}
     if len(labels) == 1:
-        yield Finding("one class", "error", f"all clips have the label {labels.pop()!r}")
+        yield ClipFinding("one class", "error", f"all clips have the label {labels.pop()!r}")
     elif len(learned) > 1:
         (most, many), (least, few) = learned.most_common(1)[0], learned.most_common()[-1]
         if many >= _UNBALANCED * few:
             text = f"unbalanced classes: {many:,} clips of {most!r}, {few:,} of {least!r}"
-            yield Finding("imbalance", "warning", text)
+            yield ClipFinding("imbalance", "warning", text)
     small = [label for label, count in learned.items() if count < _FEW_CLIPS]
     if small:
-        yield Finding("few clips", "warning", f"fewer than {_FEW_CLIPS} clips to learn from: {_named(small)}")
+        yield ClipFinding("few clips", "warning", f"fewer than {_FEW_CLIPS} clips to learn from: {_named(small)}")
 
 
 def _several_in_one(labels: Sequence[str]) -> list[str]:
@@ -195,7 +197,7 @@ def _several_in_one(labels: Sequence[str]) -> list[str]:
     ]
 
 
-def _groups(audited: Audited) -> Iterator[Finding]:
+def _groups(audited: Audited) -> Iterator[ClipFinding]:
     splits: dict[str, set[str]] = defaultdict(set)
     for split, clip in zip(audited.splits, audited.table, strict=True):
         if clip.group is not None:
@@ -204,19 +206,19 @@ def _groups(audited: Audited) -> Iterator[Finding]:
     if audited.group_column and gaps:
         they = agreeing(len(gaps), "they")
         text = f"{_clips(gaps, 'have')} no {audited.group_column}, so {they} may share one with another split"
-        yield Finding("no group", "warning", text, gaps)
+        yield ClipFinding("no group", "warning", text, gaps)
     without = [row for row, split in enumerate(audited.splits) if split == NO_FOLD]
     if without:
-        yield Finding("no fold", "error", f"{_clips(without, 'have')} no fold", without)
+        yield ClipFinding("no fold", "error", f"{_clips(without, 'have')} no fold", without)
     shared = {group for group, where in splits.items() if len(where) > 1}
     if shared:
         rows = [row for row, clip in enumerate(audited.table) if clip.group in shared]
         count = f"{len(shared):,} of {counted(len(splits), 'group')} {agreeing(len(shared), 'are')}"
         text = f"{count} in more than one split: {_named(sorted(shared))}"
-        yield Finding("shared group", "error", text, rows, [str(audited.table[row].group) for row in rows])
+        yield ClipFinding("shared group", "error", text, rows, [str(audited.table[row].group) for row in rows])
 
 
-def _copies(audited: Audited) -> Iterator[Finding]:
+def _copies(audited: Audited) -> Iterator[ClipFinding]:
     kinds: dict[str, list[CopySet]] = {"label conflict": [], "leak": [], "duplicate": []}
     labels = [clip.label_key for clip in audited.table]
     contradicted = {rows[0] for rows in audited.duplicates.exact if len({labels[row] for row in rows} - {None}) > 1}
@@ -240,12 +242,12 @@ def _copies(audited: Audited) -> Iterator[Finding]:
             details = [f"set {i}, {detail}" for i, copies in enumerate(sets, start=1) for detail in copies.details]
             are = "are" if any(copies.is_certain for copies in sets) else "may be"
             text = f"{sets_in_words(sets)}{where} ({_clips(rows)}){effect.format(are=are)}"
-            yield Finding(kind, level, text, rows, details)
+            yield ClipFinding(kind, level, text, rows, details)
     if audited.duplicates.left_out:
-        yield Finding("duplicates", "note", audited.duplicates.left_out)
+        yield ClipFinding("duplicates", "note", audited.duplicates.left_out)
 
 
-def _levels(audited: Audited) -> Iterator[Finding]:
+def _levels(audited: Audited) -> Iterator[ClipFinding]:
     measures = audited.measures
     silent = measures.readable & (measures.peak < _SILENT_PEAK)
     quiet = measures.readable & ~silent & (measures.rms < _QUIET_RMS)
@@ -305,12 +307,12 @@ def _levels(audited: Audited) -> Iterator[Finding]:
         rows = np.flatnonzero(hit)
         rows = rows[np.argsort(-np.abs(values[rows]), kind="stable")]
         if len(rows):
-            yield Finding(
+            yield ClipFinding(
                 kind, "warning", f"{_clips(rows, verb)} {text}", rows.tolist(), [form.format(values[r]) for r in rows]
             )
 
 
-def _level_of_splits(audited: Audited) -> Iterator[Finding]:
+def _level_of_splits(audited: Audited) -> Iterator[ClipFinding]:
     """A split that is much quieter or louder than training: other microphones, or levels made equal in one of them."""
     names, level_db = np.array(audited.splits), decibels(audited.measures.rms)
     medians = {
@@ -322,10 +324,10 @@ def _level_of_splits(audited: Audited) -> Iterator[Finding]:
         apart_db = median_db - medians.get("train", median_db)
         if abs(apart_db) >= _LEVELS_APART_DB:
             how = "louder" if apart_db > 0 else "quieter"
-            yield Finding("level shift", "warning", f"{name} is {abs(apart_db):.0f} dB {how} than train (medians)")
+            yield ClipFinding("level shift", "warning", f"{name} is {abs(apart_db):.0f} dB {how} than train (medians)")
 
 
-def _lengths(audited: Audited) -> Iterator[Finding]:
+def _lengths(audited: Audited) -> Iterator[ClipFinding]:
     duration_s, readable = audited.measures.duration_s, audited.measures.readable
     if not readable.any():
         return
@@ -336,26 +338,28 @@ def _lengths(audited: Audited) -> Iterator[Finding]:
         rows = np.flatnonzero(hit)
         if len(rows):
             text = f"{_clips(rows, 'are')} {kind} beside the median of {median_s:.2f} s"
-            yield Finding(kind, "warning", text, rows.tolist(), [f"{duration_s[row]:.2f} s" for row in rows])
+            yield ClipFinding(kind, "warning", text, rows.tolist(), [f"{duration_s[row]:.2f} s" for row in rows])
     cut = np.flatnonzero(duration_s > audited.longest_s * 1.001)
     if len(cut) and audited.labelled:  # of what is to be labelled, nobody knows yet what will be learned from
         unseen = (duration_s[cut] - audited.longest_s).sum() / duration_s.sum()
         text = f"{_clips(cut, 'are')} longer than the {audited.longest_s:g} s a model sees at once; each epoch learns "
         text += f"from another stretch and leaves out {100 * unseen:.0f} % of all sound (--max_length_seconds)"
-        yield Finding("cut", "note", text, cut.tolist(), [f"{duration_s[row]:.2f} s" for row in cut])
+        yield ClipFinding("cut", "note", text, cut.tolist(), [f"{duration_s[row]:.2f} s" for row in cut])
 
 
-def _formats(audited: Audited) -> Iterator[Finding]:
+def _formats(audited: Audited) -> Iterator[ClipFinding]:
     measures = audited.measures
     for kind, values, unit in (("rates", measures.rate_hz, " Hz"), ("channels", measures.channels, "")):
         counts = Counter(values[measures.readable & (values > 0)].tolist())
         if len(counts) > 1:
             text = ", ".join(f"{value}{unit} ({count:,})" for value, count in counts.most_common(_NAMED))
-            yield Finding(kind, "note", f"recordings of different {'sampling rates' if unit else 'channels'}: {text}")
+            yield ClipFinding(
+                kind, "note", f"recordings of different {'sampling rates' if unit else 'channels'}: {text}"
+            )
             yield from _telling(audited, values, kind, unit)
 
 
-def _telling(audited: Audited, values: np.ndarray, kind: str, unit: str) -> Iterator[Finding]:
+def _telling(audited: Audited, values: np.ndarray, kind: str, unit: str) -> Iterator[ClipFinding]:
     """A format that gives the label away: a model may learn the microphone in place of the sound."""
     labels: dict[int, set[str]] = defaultdict(set)
     for row in np.flatnonzero(audited.measures.readable):
@@ -366,7 +370,7 @@ def _telling(audited: Audited, values: np.ndarray, kind: str, unit: str) -> Iter
         if alone and others - of_value:
             what = f"{value}{unit}" if unit else counted(value, "channel")
             text = f"all clips of {_named(alone)} have {what}, others do not: a model may learn the format"
-            yield Finding(f"telling {kind}", "warning", text)
+            yield ClipFinding(f"telling {kind}", "warning", text)
             return
 
 

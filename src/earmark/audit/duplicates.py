@@ -61,7 +61,7 @@ class Duplicates:
         """Group all copies so that each clip is in one set, the sets in the order of their first clips."""
         parent: dict[int, int] = {}
 
-        def first_of(row: int) -> int:
+        def find_root(row: int) -> int:
             while parent.setdefault(row, row) != row:
                 row = parent[row] = parent[parent[row]]
             return row
@@ -71,11 +71,11 @@ class Duplicates:
             nearest[i], nearest[j] = max(nearest[i], value), max(nearest[j], value)
         links = [(rows[0], row) for rows in self.exact for row in rows[1:]] + [(i, j) for i, j, _ in self.near]
         for one, other in links:
-            low, high = sorted((first_of(one), first_of(other)))
+            low, high = sorted((find_root(one), find_root(other)))
             parent[high] = low
         members: dict[int, list[int]] = defaultdict(list)
         for row in sorted(parent):
-            members[first_of(row)].append(row)
+            members[find_root(row)].append(row)
         equal = {row for rows in self.exact for row in rows}
         near = nearest.keys()
         return [

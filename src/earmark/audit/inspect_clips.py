@@ -16,7 +16,7 @@ import numpy as np
 
 from earmark.audio.content import equal_content
 from earmark.audio.reading import decoder_threads
-from earmark.audit.clip_findings import NO_FOLD, Audited, Finding, decibels, find_all
+from earmark.audit.clip_findings import NO_FOLD, Audited, ClipFinding, decibels, find_all
 from earmark.audit.duplicates import Duplicates, find_duplicates
 from earmark.audit.inspect_page import render
 from earmark.audit.measure import measure
@@ -56,14 +56,14 @@ class Inspection:
     """
 
     audited: Audited
-    findings: list[Finding]
+    findings: list[ClipFinding]
     notes: list[str]
     reasons: list[str]
     summary: str
     written: list[Path]
 
     @property
-    def errors(self) -> list[Finding]:
+    def errors(self) -> list[ClipFinding]:
         """What training refuses, or would make results wrong."""
         return [finding for finding in self.findings if finding.level == "error"]
 
@@ -129,7 +129,7 @@ def _tables(options: InspectOptions) -> tuple[dict[str, ClipTable], list[str], S
         return {"recordings": unlabelled.train}, unlabelled.notes, unlabelled.train.reasons
     if options.has_folds and options.fold is None:
         folds = load_folds(options, seed=options.seed, check=False)
-        rows = {name: [row for row, fold in enumerate(folds.fold_of) if fold == name] for name in folds.names}
+        rows = {name: [row for row, fold in enumerate(folds.fold_names) if fold == name] for name in folds.names}
         there = {f"fold {name}" if name else NO_FOLD: folds.table.keep(of_fold) for name, of_fold in rows.items()}
         return there, folds.notes, folds.table.reasons
     splits = load_splits(options, seed=options.seed, check=False)
@@ -183,7 +183,7 @@ def _audit(table: ClipTable, splits: list[str], options: InspectOptions) -> Audi
     return Audited(table, splits, measures, duplicates, longest_s, options.group_column)
 
 
-def summarize(audited: Audited, findings: list[Finding]) -> str:
+def summarize(audited: Audited, findings: list[ClipFinding]) -> str:
     """A page for a terminal: what there is, then what was found, with the first clips of each."""
     lines = [*_overview(audited), ""]
     if not findings:
@@ -197,7 +197,7 @@ def summarize(audited: Audited, findings: list[Finding]) -> str:
     return "\n".join(lines)
 
 
-def _shown(finding: Finding) -> list[tuple[int, str]]:
+def _shown(finding: ClipFinding) -> list[tuple[int, str]]:
     details = finding.details or [""] * len(finding.rows)
     return list(zip(finding.rows, details, strict=True))[:_NAMED_CLIPS]
 
@@ -262,7 +262,9 @@ def _counts(values: np.ndarray) -> dict[str, int]:
     return {str(value): count for value, count in Counter(values.tolist()).most_common()}
 
 
-def to_dict(audited: Audited, findings: list[Finding], notes: list[str], reasons: Sequence[str] = ()) -> dict[str, Any]:
+def to_dict(
+    audited: Audited, findings: list[ClipFinding], notes: list[str], reasons: Sequence[str] = ()
+) -> dict[str, Any]:
     """Everything but the clips' names, for ``inspect.json``."""
     rows = np.arange(len(audited.table))
     names = np.array(audited.splits)
@@ -281,7 +283,7 @@ def _make_folder(folder: Path) -> None:
 
 
 def _write(
-    folder: Path, audited: Audited, findings: list[Finding], notes: list[str], reasons: Sequence[str]
+    folder: Path, audited: Audited, findings: list[ClipFinding], notes: list[str], reasons: Sequence[str]
 ) -> list[Path]:
     content = to_dict(audited, findings, notes, reasons)
     paths = [folder / HTML, folder / JSON, folder / CSV]

@@ -11,14 +11,14 @@ import numpy as np
 
 from earmark import pages
 from earmark.audio.excerpts import excerpt
-from earmark.audit.clip_findings import Audited, Finding, decibels
+from earmark.audit.clip_findings import Audited, ClipFinding, decibels
 
 _EXAMPLES = 6  # of a finding; with 3 s at 8 kB/s and some fifteen kinds of findings the page stays below 3 MB
 _BINS = 40
 _TEMPLATE = Path(__file__).with_name("inspect.html")
 
 
-def render(content: dict[str, Any], audited: Audited, findings: Sequence[Finding]) -> str:
+def render(content: dict[str, Any], audited: Audited, findings: Sequence[ClipFinding]) -> str:
     """The page as HTML.
 
     Args:
@@ -34,7 +34,7 @@ def render(content: dict[str, Any], audited: Audited, findings: Sequence[Finding
     return pages.render(_TEMPLATE, data)
 
 
-def _example(audited: Audited, finding: Finding, at: int) -> dict[str, Any]:
+def _example(audited: Audited, finding: ClipFinding, at: int) -> dict[str, Any]:
     row = finding.rows[at]
     clip = audited.table[row]
     sound = excerpt(clip)

@@ -178,7 +178,7 @@ class _Sums:
 
     def shape(self) -> np.ndarray:
         """See :class:`Measures`: float32 (D,)."""
-        return shape_of(np.concatenate(self._levels))
+        return clip_shape(np.concatenate(self._levels))
 
 
 def _square(samples: np.ndarray) -> float:
@@ -216,7 +216,7 @@ def band_levels(samples: np.ndarray, rate_hz: int) -> np.ndarray:
     return levels
 
 
-def shape_of(levels: np.ndarray) -> np.ndarray:
+def clip_shape(levels: np.ndarray) -> np.ndarray:
     """Band powers (F, bands) of a clip of any length to its shape, float32 (D,).
 
     Levels in dB, as mean of equal parts of the clip; the mean over all is taken away, so that gain does not count.

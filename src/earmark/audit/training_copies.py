@@ -7,14 +7,14 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 
 from earmark.audio.content import are_among, equal_content
-from earmark.audit.clip_findings import Finding
+from earmark.audit.clip_findings import ClipFinding
 from earmark.clips.clip import ClipTable
 from earmark.text import agreeing, and_more, counted
 
 _NAMED = 3
 
 
-def find_copies(tables: Mapping[str, ClipTable], contents: Mapping[str, np.ndarray]) -> list[Finding]:
+def find_copies(tables: Mapping[str, ClipTable], contents: Mapping[str, np.ndarray]) -> list[ClipFinding]:
     """Return warnings about copies of training clips, in the other splits and in training itself.
 
     Args:
@@ -28,7 +28,9 @@ def find_copies(tables: Mapping[str, ClipTable], contents: Mapping[str, np.ndarr
     return found
 
 
-def _of_training(split: str, tables: Mapping[str, ClipTable], contents: Mapping[str, np.ndarray]) -> Iterator[Finding]:
+def _of_training(
+    split: str, tables: Mapping[str, ClipTable], contents: Mapping[str, np.ndarray]
+) -> Iterator[ClipFinding]:
     copies = np.flatnonzero(are_among(contents[split], contents["train"])).tolist()
     if not copies:
         return
@@ -40,10 +42,10 @@ def _of_training(split: str, tables: Mapping[str, ClipTable], contents: Mapping[
         f"({_named(pairs)}), so scores on the {split} split are too high. Remove the copies from one of the splits; "
         "where earmark makes the split, give copies one value in a column and name it with --group_column"
     )
-    yield Finding("leak", "warning", text)
+    yield ClipFinding("leak", "warning", text)
 
 
-def _in_training(table: ClipTable, contents: np.ndarray) -> Iterator[Finding]:
+def _in_training(table: ClipTable, contents: np.ndarray) -> Iterator[ClipFinding]:
     sets = [[table[row] for row in rows] for rows in equal_content(contents)]
     conflicts = [clips for clips in sets if len({clip.label_key for clip in clips}) > 1]
     alike = [clips for clips in sets if len({clip.label_key for clip in clips}) == 1]
@@ -53,7 +55,7 @@ def _in_training(table: ClipTable, contents: np.ndarray) -> Iterator[Finding]:
             f"{_recordings(conflicts)} in the training split more than once, with different labels ({_named(named)}), "
             "so the model is taught contradictions. Correct the labels or remove the copies"
         )
-        yield Finding("label conflict", "warning", text)
+        yield ClipFinding("label conflict", "warning", text)
     if alike:
         named = [" = ".join(clip.name for clip in clips) for clips in alike]
         more = "it counts more than others" if len(alike) == 1 else "they count more than others"
@@ -61,7 +63,7 @@ def _in_training(table: ClipTable, contents: np.ndarray) -> Iterator[Finding]:
             f"{_recordings(alike)} in the training split more than once ({_named(named)}), so {more}. Remove the "
             "copies if that is not intended"
         )
-        yield Finding("duplicate", "warning", text)
+        yield ClipFinding("duplicate", "warning", text)
 
 
 def _recordings(sets: Sequence[object]) -> str:

@@ -155,7 +155,7 @@ class AugmentedClips(TrainingClips):
 
         Returns:
             As :meth:`TrainingClips.__getitems__`, ``samples`` in float32; with mixup also ``partner_samples``
-            float32 (P, W), ``partner_of`` int64 (P,), the places in the batch that these are mixed into, and for each
+            float32 (P, W), ``partners`` int64 (P,), the places in the batch that these are mixed into, and for each
             clip of the batch ``partner_labels`` int64 (B,) and ``own_weights`` float32 (B,); with SpecAugment
             ``hidden`` float32 (B, 4, 2), see :class:`Draw`.
         """
@@ -163,7 +163,7 @@ class AugmentedClips(TrainingClips):
         before = np.asarray(indices) // (2 * len(self))
         draws = [self.draw(row, times) for row, times in zip(rows.tolist(), before.tolist(), strict=True)]
         lengths = self._lengths(rows, _speeds(draws))
-        width = self.width_of(lengths)
+        width = self.batch_width(lengths)
         batch = {
             "samples": torch.from_numpy(self._sounding(rows, draws, lengths, width)),
             "scales": torch.ones(len(rows)),
@@ -213,7 +213,7 @@ class AugmentedClips(TrainingClips):
         own_weights[places] = [draws[i].own_weight for i in places]
         return {
             "partner_samples": torch.from_numpy(samples),
-            "partner_of": torch.from_numpy(places),
+            "partners": torch.from_numpy(places),
             "partner_labels": torch.from_numpy(partner_labels),
             "own_weights": torch.from_numpy(own_weights),
         }

@@ -75,7 +75,7 @@ class TrainingClips(Dataset[dict[str, torch.Tensor]]):
         """
         rows, labels = rows_and_labels(indices, self.labels)
         lengths = self.lengths[rows]
-        width = self.width_of(lengths)
+        width = self.batch_width(lengths)
         counts = self.counts[rows]
         samples = self.waveforms.read_batch(rows, self.starts(rows, counts), counts, width)
         batch = {
@@ -88,7 +88,7 @@ class TrainingClips(Dataset[dict[str, torch.Tensor]]):
             batch["num_samples"] = torch.from_numpy(lengths)
         return batch
 
-    def width_of(self, lengths: np.ndarray) -> int:
+    def batch_width(self, lengths: np.ndarray) -> int:
         """Samples of a batch of clips of these ``lengths`` (B,): the longest, or the edge of its bucket."""
         longest = int(lengths.max())
         return longest if self.edges is None else int(self.edges[np.searchsorted(self.edges, longest)])

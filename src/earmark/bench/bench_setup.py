@@ -12,7 +12,7 @@ from earmark.bench.bench_clips import SHORTEST_S, draw_lengths_s, write_split
 from earmark.clips.clip import ClipTable
 from earmark.errors import DataError
 from earmark.models.build_model import AudioModel, build_for_training, load_description
-from earmark.models.source import ModelSource, source_of
+from earmark.models.model_source import ModelSource, model_source
 from earmark.settings.bench_flags import BenchOptions
 from earmark.settings.data_flags import DEFAULT_LONGEST_S, DataArguments
 from earmark.sources.source import Request
@@ -102,6 +102,6 @@ def build_model(options: BenchOptions, clips: BenchClips) -> AudioModel:
 
 
 def _source(options: BenchOptions) -> ModelSource:
-    source = source_of(options)
+    source = model_source(options)
     source.attention_mask = options.attention_mask
     return source

@@ -23,7 +23,7 @@ from earmark.bench.bench_clips import RATE_HZ
 from earmark.bench.bench_setup import BenchClips, decode
 from earmark.bench.timing import Rate
 from earmark.clips.clip import ClipTable
-from earmark.clips.targets import targets_of
+from earmark.clips.targets import table_targets
 from earmark.settings.bench_flags import BenchOptions
 from earmark.store.decoding import DecodedWaveforms
 
@@ -88,7 +88,7 @@ def bench_data(options: BenchOptions, table: ClipTable, store_dir: Path) -> Data
 def _training_clips(options: BenchOptions, clips: BenchClips) -> TrainingClips:
     dataset = TrainingClips(
         clips.usable.waveforms,
-        targets_of(clips.usable.table, clips.usable.table.labels()),
+        table_targets(clips.usable.table, clips.usable.table.labels()),
         min_samples=1,
         max_samples=round(clips.longest_s(options.max_length_seconds) * clips.sampling_rate_hz),
     )

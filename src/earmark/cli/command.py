@@ -8,8 +8,8 @@ from typing import Any
 
 from earmark.errors import UsageError
 from earmark.settings.config_files import read_config_file
-from earmark.settings.flags import Scope, Settings, flags_of
-from earmark.settings.given_values import Given, read_file, read_line, read_words, refuse_words, settings_of
+from earmark.settings.flags import Scope, Settings, declared_flags
+from earmark.settings.given_values import Given, make_settings, read_file, read_line, read_words, refuse_words
 from earmark.settings.kinds import shown
 from earmark.settings.legacy import LEGACY_FLAGS
 from earmark.settings.model_flags import NetworkArguments, PretrainedArguments
@@ -76,13 +76,13 @@ class Command:
         if self.parse is not None:
             return self.parse(words), []
         (cls,) = self.settings
-        flags, has_words = flags_of(cls), bool(self.words)
+        flags, has_words = declared_flags(cls), bool(self.words)
         if self.needs_files:
             given = read_line(words, flags, self._file, has_words=has_words)
         else:
             given = read_words(words, flags, has_words=has_words)
         self._place_words(given)
-        made = settings_of(cls, given)
+        made = make_settings(cls, given)
         _find_model_folder(made)
         return made, given.notes
 
@@ -91,26 +91,26 @@ class Command:
         (cls,) = self.settings
         left = list(given.words)
         for name in self.words:
-            kind = flags_of(cls)[name].kind
+            kind = declared_flags(cls)[name].kind
             if kind.is_list and not kind.single_as_text:
                 given.values[name] = [*given.values.get(name, ()), *left]
                 left = []
             elif left and name not in given.typed and (name not in given.values or name == self.words[-1]):
-                given.values[name] = flags_of(cls)[name].read(left if kind.is_list else left[0])
+                given.values[name] = declared_flags(cls)[name].read(left if kind.is_list else left[0])
                 given.typed.add(name)
                 left = [] if kind.is_list else left[1:]
         if left and self.words and self.words[0] in given.typed and given.words[0] == left[0]:
             first = shown(given.values[self.words[0]])
             raise UsageError(f"{left[0]} and --{self.words[0]} {first} contradict each other: keep one")
-        refuse_words(left, flags_of(cls))
+        refuse_words(left, declared_flags(cls))
 
     def _file(self, path: str) -> Given:
         """Read a configuration file, which may be the one that a run was trained with."""
         (cls,) = self.settings
-        settings, own = read_config_file(path), flags_of(cls)
+        settings, own = read_config_file(path), declared_flags(cls)
         if not self.training_file:
             return read_file(path, settings, own)
-        trained = flags_of(*TRAIN_CLASSES)
+        trained = declared_flags(*TRAIN_CLASSES)
         unused = {name for name in settings if name not in own and (name in trained or name in LEGACY_FLAGS)}
         if not unused:
             return read_file(path, settings, own)

@@ -7,7 +7,7 @@ from typing import Literal
 
 from earmark.cli.command import Command, HelpPage
 from earmark.errors import UsageError
-from earmark.settings.flags import Settings, flag, flags_of
+from earmark.settings.flags import Settings, declared_flags, flag
 from earmark.settings.given_values import ConfigFile
 
 
@@ -35,7 +35,7 @@ def _completion(options: CompletionOptions) -> None:
 
 
 def _values(command: Command) -> _Values:
-    flags = flags_of(*command.settings, *((ConfigFile,) if command.needs_files else ())).values()
+    flags = declared_flags(*command.settings, *((ConfigFile,) if command.needs_files else ())).values()
     return {f"--{name}": one.choices for one in flags for name in (one.name, *one.aliases)} | {"--help": ()}
 
 

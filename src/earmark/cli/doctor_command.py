@@ -35,13 +35,13 @@ class DoctorOptions(Settings):
     def validate(self) -> None:
         """Check the name of the device."""
         super().validate()
-        from earmark.doctor.examine import kind_of
+        from earmark.doctor.examine import device_kind
 
-        if self.selftest and kind_of(self.device) == "cpu":
+        if self.selftest and device_kind(self.device) == "cpu":
             raise UsageError(
                 "--selftest compares cards with the CPU: name a card with --device, or leave it out for all"
             )
-        kind_of(self.device)
+        device_kind(self.device)
 
 
 def _doctor(options: DoctorOptions) -> None:

@@ -6,7 +6,7 @@ import shutil
 import textwrap
 
 from earmark.cli.command import Command
-from earmark.settings.flags import Flag, flags_of
+from earmark.settings.flags import Flag, declared_flags
 from earmark.settings.given_values import ConfigFile
 from earmark.settings.kinds import shown
 
@@ -30,7 +30,7 @@ def help_page(command: Command, *, everything: bool = False) -> str:
     parts += [_prose(text, width)] if text else []
     for title, flags in _groups(command, everything).items():
         parts.append("\n".join([title, *(_entry(one, width) for one in flags)]))
-    if not everything and any(one.page is None for one in flags_of(*command.settings).values()):
+    if not everything and any(one.page is None for one in declared_flags(*command.settings).values()):
         parts.append(f"more flags, those of Transformers' trainer: earmark {command.name} --help_all")
     parts += [_prose(page.notes, width)] if page.notes else []
     parts += ["examples\n" + textwrap.indent(page.examples.strip("\n"), "  ")] if page.examples else []
@@ -46,7 +46,7 @@ def _prose(text: str, width: int) -> str:
 def _groups(command: Command, everything: bool) -> dict[str, list[Flag]]:
     """Return the flags of the page by the title of their group; those of the command itself come first."""
     titles = {title: [] for title in command.page.groups.values()}  # type: dict[str, list[Flag]]
-    for one in flags_of(*command.settings).values():
+    for one in declared_flags(*command.settings).values():
         if one.name in command.words and one.name not in _WORDS_AND_FLAGS:
             continue
         page = one.page or ("other flags of Transformers' trainer" if everything else None)
@@ -54,7 +54,7 @@ def _groups(command: Command, everything: bool) -> dict[str, list[Flag]]:
             titles.setdefault(command.page.groups.get(page, page), []).append(one)
     if command.needs_files:
         first = next(iter(titles), "flags")
-        titles.setdefault(first, []).extend(flags_of(ConfigFile).values())
+        titles.setdefault(first, []).extend(declared_flags(ConfigFile).values())
     return {title: flags for title, flags in titles.items() if flags}
 
 

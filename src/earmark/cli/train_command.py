@@ -13,7 +13,7 @@ from earmark.settings.train_settings import (
     TRAIN_CLASSES,
     TrainSettings,
     check_sources,
-    evaluation_of,
+    evaluation_options,
     parse_example,
     parse_train,
 )
@@ -34,7 +34,7 @@ def run_example(words: Sequence[str]) -> None:
     from earmark.evaluate.evaluate_model import evaluate
 
     if is_main_process():  # the others of a launcher would score and write the same
-        outcome = evaluate(evaluation_of(settings))
+        outcome = evaluate(evaluation_options(settings))
         _print_results(outcome.folder, "eval")
         print(outcome.summary)
 

@@ -22,14 +22,14 @@ class Folds:
 
     Attributes:
         table: N clips.
-        fold_of: the fold of each, N of them.
+        fold_names: the fold of each, N of them.
         names: the folds, in order.
         options: the settings they come from.
         notes: what was done while the clips were loaded, one line each.
     """
 
     table: ClipTable
-    fold_of: list[str]
+    fold_names: list[str]
     names: list[str]
     options: DataArguments
     notes: list[str] = field(default_factory=list)
@@ -43,8 +43,8 @@ class Folds:
         """
         if name not in self.names:
             raise UsageError(f"--fold {name}: not one of {and_more(self.names, _NAMED)}")
-        test = [row for row, fold in enumerate(self.fold_of) if fold == name]
-        others = [row for row, fold in enumerate(self.fold_of) if fold != name]
+        test = [row for row, fold in enumerate(self.fold_names) if fold == name]
+        others = [row for row, fold in enumerate(self.fold_names) if fold != name]
         train, fraction = self.table.keep(others), self.options.validation_fraction
         train, validation = make_validation_split(train, fraction, seed) if fraction > 0 else (train, None)
         apart = f", whole groups of {self.options.group_column}" if self.options.group_column else ""
@@ -58,15 +58,15 @@ class Folds:
             )
         return Splits(train, validation, self.table.keep(test), [*self.notes, note], whole=self.table, is_made=True)
 
-    def labels_of(self, name: str) -> list[Label | None]:
+    def labels_in(self, name: str) -> list[Label | None]:
         """The labels of the clips in a fold."""
-        return [clip.label for clip, fold in zip(self.table, self.fold_of, strict=True) if fold == name]
+        return [clip.label for clip, fold in zip(self.table, self.fold_names, strict=True) if fold == name]
 
     def fingerprint(self) -> str:
         """Short text that tells other clips, labels or folds apart."""
         rows = sorted(
             repr((clip.source, clip.label, clip.offset_s, fold))
-            for clip, fold in zip(self.table, self.fold_of, strict=True)
+            for clip, fold in zip(self.table, self.fold_names, strict=True)
         )
         return short_sha256("\n".join(rows))
 
@@ -97,25 +97,25 @@ def share_out(splits: Splits, options: DataArguments, seed: int, *, check: bool 
     if check and options.fold_column:
         check_every_clip_has(table, "fold", options.fold_column, "--fold_column", lambda clip: clip.fold)
     if options.fold_column:
-        fold_of = [clip.fold or "" for clip in table]
+        fold_names = [clip.fold or "" for clip in table]
     else:
         assert options.folds is not None
-        fold_of = make_folds(table, options.folds, seed)
-    folds = Folds(table, fold_of, sorted(set(fold_of), key=_natural), options, splits.notes)
+        fold_names = make_folds(table, options.folds, seed)
+    folds = Folds(table, fold_names, sorted(set(fold_names), key=_natural), options, splits.notes)
     if check:
         _check(folds)
     return folds
 
 
 def check_every_clip_has(
-    table: ClipTable, what: str, column: str, flag: str, value_of: Callable[[Clip], str | None]
+    table: ClipTable, what: str, column: str, flag: str, read_value: Callable[[Clip], str | None]
 ) -> None:
     """See that a column has no gaps.
 
     Raises:
         DataError: clips without a value; the message names the first.
     """
-    without = [clip for clip in table if value_of(clip) is None or not str(value_of(clip)).strip()]
+    without = [clip for clip in table if read_value(clip) is None or not str(read_value(clip)).strip()]
     if len(without) == len(table):
         raise DataError(
             f"{table.origin}: no clip has a {what}, so {flag} {column} cannot be used; class folders have no columns: "
@@ -166,7 +166,7 @@ def _check(folds: Folds) -> None:
 def _folds_by(folds: Folds, values: Sequence[Sequence[str]]) -> dict[str, list[str]]:
     """The folds that each value occurs in, in order; ``values`` has those of each clip."""
     found: dict[str, set[str]] = defaultdict(set)
-    for of_clip, fold in zip(values, folds.fold_of, strict=True):
+    for of_clip, fold in zip(values, folds.fold_names, strict=True):
         for value in of_clip:
             found[value].add(fold)
     return {value: sorted(names, key=_natural) for value, names in found.items()}

@@ -78,7 +78,7 @@ def make_folds(table: ClipTable, count: int, seed: int) -> list[str]:
     total = Counter(name for names in strata for name in names)
     folds: list[Counter[_Stratum]] = [Counter() for _ in range(count)]
     sizes = [0] * count
-    fold_of = [""] * len(table)
+    fold_names = [""] * len(table)
 
     def misfit(fold: int, unit: _Unit) -> tuple[float, int]:
         """How much further from its shares the unit brings a fold (as a chi-square), then how full that is."""
@@ -91,8 +91,8 @@ def make_folds(table: ClipTable, count: int, seed: int) -> list[str]:
         folds[best].update(content[unit])
         sizes[best] += len(units[unit])
         for row in units[unit]:
-            fold_of[row] = str(best + 1)
-    return fold_of
+            fold_names[row] = str(best + 1)
+    return fold_names
 
 
 def _strata(table: ClipTable) -> list[tuple[_Stratum, ...]]:

@@ -10,7 +10,7 @@ from earmark.clips.clip import ClipTable
 from earmark.tasks import SINGLE_LABEL, Task
 
 
-def targets_of(table: ClipTable, labels: Sequence[str], task: Task = SINGLE_LABEL) -> np.ndarray:
+def table_targets(table: ClipTable, labels: Sequence[str], task: Task = SINGLE_LABEL) -> np.ndarray:
     """Return the targets of a labelled table, see :meth:`earmark.tasks.task.Task.targets`.
 
     Args:

@@ -261,7 +261,9 @@ def _loader_folders(machine: Machine) -> list[Path]:
         if line.startswith("/")
     ]
     multiarch = [f"{folder}/{machine.architecture}-linux-gnu" for folder in ("/lib", "/usr/lib")]
-    return [machine.path(name) for name in (*machine.list_of("LD_LIBRARY_PATH"), *listed, *multiarch, *_LINKER_FOLDERS)]
+    return [
+        machine.path(name) for name in (*machine.path_list("LD_LIBRARY_PATH"), *listed, *multiarch, *_LINKER_FOLDERS)
+    ]
 
 
 def check_settings(machine: Machine) -> list[Finding]:

@@ -67,7 +67,7 @@ def check_trainer(probe: Probe) -> Finding:
     )
 
 
-def devices_of(probe: Probe, kinds: Sequence[str]) -> list[dict[str, Any]]:
+def probed_devices(probe: Probe, kinds: Sequence[str]) -> list[dict[str, Any]]:
     """The devices that torch sees: name, what it is called, bfloat16."""
     return [device for kind in kinds for device in probe.results.get(kind, [])]
 

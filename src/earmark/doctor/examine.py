@@ -22,7 +22,7 @@ from earmark.doctor.devices import (
     check_import,
     check_seen,
     check_trainer,
-    devices_of,
+    probed_devices,
 )
 from earmark.doctor.findings import Finding, count_by_status, problem
 from earmark.doctor.machine import Machine
@@ -51,7 +51,7 @@ class Examination:
         return count_by_status(self.findings)["problem"] > 0
 
 
-def kind_of(device: str | None) -> str | None:
+def device_kind(device: str | None) -> str | None:
     """The backend of ``--device``; ``None`` for whatever there is.
 
     Raises:
@@ -76,7 +76,7 @@ def examine(device: str | None = None, machine: Machine | None = None) -> Examin
     Raises:
         UsageError: ``device`` is not a device.
     """
-    kind = kind_of(device)
+    kind = device_kind(device)
     machine = machine if machine is not None else Machine()
     logger.info("importing torch")
     torch = run_probe(machine, "torch", timeout_s=IMPORT_TIMEOUT_S)
@@ -106,7 +106,7 @@ def examine(device: str | None = None, machine: Machine | None = None) -> Examin
 def _chosen(device: str | None, kind: str | None, torch: Probe) -> list[str]:
     """Names of the cards to try out: all of the backend, or the one that was named."""
     kinds: Sequence[str] = ACCELERATORS if kind is None else [kind]
-    seen = [str(card["device"]) for card in devices_of(torch, kinds)]
+    seen = [str(card["device"]) for card in probed_devices(torch, kinds)]
     return [name for name in seen if name == device] if device is not None and ":" in device else seen
 
 
@@ -114,7 +114,7 @@ def _check_choice(device: str | None, kind: str | None, chosen: Sequence[str], t
     """Whether the card that was named is there."""
     if device is None or ":" not in device or kind in (None, "cpu") or chosen:
         return []
-    seen = [str(card["device"]) for card in devices_of(torch, [str(kind)])]
+    seen = [str(card["device"]) for card in probed_devices(torch, [str(kind)])]
     return [
         problem(
             device,

@@ -84,13 +84,13 @@ class Machine:
         """Version of an installed package, read from its metadata; nothing is imported."""
         return self.installed.get(normalised(package))
 
-    def list_of(self, variable: str) -> list[str]:
+    def path_list(self, variable: str) -> list[str]:
         """The entries of a variable like ``PATH``."""
         return [entry for entry in self.environment.get(variable, "").split(":") if entry]
 
     def tool(self, name: str) -> Path | None:
         """A command on the ``PATH``, or where vendors put theirs."""
-        folders = [*self.list_of("PATH"), "/usr/local/bin", "/usr/local/sbin", "/usr/bin"]
+        folders = [*self.path_list("PATH"), "/usr/local/bin", "/usr/local/sbin", "/usr/bin"]
         found = (self.path(folder) / name for folder in folders)
         return next((path for path in found if os.path.isfile(path) and os.access(path, os.X_OK)), None)
 

@@ -34,7 +34,7 @@ _VISIBLE = {"npu": "ASCEND_RT_VISIBLE_DEVICES", "cuda": "CUDA_VISIBLE_DEVICES", 
 
 
 @dataclass(frozen=True)
-class Row:
+class SelftestRow:
     """One training run of the self-test.
 
     Attributes:
@@ -71,7 +71,7 @@ class SelfTest:
         notes: what is known about failures.
     """
 
-    rows: Sequence[Row]
+    rows: Sequence[SelftestRow]
     notes: Sequence[str]
 
     @property
@@ -113,7 +113,7 @@ def run_selftest(cards: Sequence[str], machine: Machine | None = None) -> SelfTe
             logger.info("self-test: training on %s", card)
             place = folder / f"card{i}"
             trained = _train(machine, card.partition(":")[0], place, only_card(card, machine.environment))
-            rows += _rows_of(card, trained, reference, _distance(folder / "cpu", place))
+            rows += _card_rows(card, trained, reference, _distance(folder / "cpu", place))
             notes += _notes(card, trained)
     return SelfTest(rows, notes)
 
@@ -145,14 +145,16 @@ def _distance(reference: Path, other: Path) -> float | None:
     return float(np.sqrt(apart / way))
 
 
-def _reference_row(reference: Probe) -> Row:
+def _reference_row(reference: Probe) -> SelftestRow:
     figures = reference.results["fp32"]
     return _row("cpu", reference, "fp32", "reference", figures, passed=True)
 
 
-def _row(card: str, trained: Probe, precision: str, verdict: str, figures: dict[str, Any], *, passed: bool) -> Row:
+def _row(
+    card: str, trained: Probe, precision: str, verdict: str, figures: dict[str, Any], *, passed: bool
+) -> SelftestRow:
     losses = figures.get("losses") or [None]
-    return Row(
+    return SelftestRow(
         card,
         str(trained.results.get("name", "")),
         precision,
@@ -166,7 +168,7 @@ def _row(card: str, trained: Probe, precision: str, verdict: str, figures: dict[
     )
 
 
-def _rows_of(card: str, trained: Probe, reference: Probe, distance: float | None) -> list[Row]:
+def _card_rows(card: str, trained: Probe, reference: Probe, distance: float | None) -> list[SelftestRow]:
     rows = []
     for precision in ("fp32", "bf16", "fp16"):
         figures = trained.results.get(precision)
@@ -179,7 +181,7 @@ def _rows_of(card: str, trained: Probe, reference: Probe, distance: float | None
 
 def _judged(
     card: str, trained: Probe, precision: str, figures: dict[str, Any], reference: Probe, distance: float | None
-) -> Row:
+) -> SelftestRow:
     if not figures["finite"]:
         return _row(card, trained, precision, "NaN or infinite", figures, passed=False)
     if precision != "fp32":
@@ -210,7 +212,7 @@ def render_selftest(test: SelfTest) -> str:
     return "\n".join([told, "", *in_columns(lines), *test.notes])
 
 
-def _cells(row: Row) -> list[str]:
+def _cells(row: SelftestRow) -> list[str]:
     def number(value: float | None, spec: str) -> str:
         return "-" if value is None else format(value, spec)
 

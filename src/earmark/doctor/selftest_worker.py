@@ -24,7 +24,7 @@ from earmark.device import describe_device, select_device, supports_bf16
 from earmark.doctor.probes import emit
 from earmark.errors import DeviceError
 from earmark.models.build_model import AudioModel, build_for_training
-from earmark.models.source import ModelSource
+from earmark.models.model_source import ModelSource
 from earmark.store.usable import UsableClips
 from earmark.train.arguments import EarmarkTrainingArguments
 from earmark.train.trainer import AudioTrainer

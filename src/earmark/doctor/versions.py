@@ -22,7 +22,7 @@ _OLDEST_PYTHON, _NEWEST_PYTHON = (3, 10), (3, 14)
 
 
 @dataclass(frozen=True)
-class Row:
+class VersionRow:
     """What belongs to one version of torch.
 
     Attributes:
@@ -38,17 +38,19 @@ _TO_11 = ((3, 9), (3, 11))
 _TO_13 = ((3, 9), (3, 13))
 _FROM_10_TO_13 = ((3, 10), (3, 13))
 _FROM_10_TO_14 = ((3, 10), (3, 14))
-TABLE: dict[str, Row] = {
-    "2.5.1": Row({"2.5.1": "8.1.RC1", "2.5.1.post1": "8.2.RC1"}, _TO_11),
-    "2.6.0": Row({"2.6.0": "8.2.RC1", "2.6.0.post3": "8.3.RC1", "2.6.0.post5": "8.5.0"}, _TO_11),
-    "2.7.1": Row({"2.7.1": "8.3.RC1", "2.7.1.post2": "8.5.0", "2.7.1.post4": "9.0.0", "2.7.1.post8": "9.1.0"}, _TO_13),
-    "2.8.0": Row({"2.8.0": "8.3.RC1", "2.8.0.post2": "8.5.0", "2.8.0.post4": "9.0.0"}, _TO_13),
-    "2.9.0": Row({"2.9.0": "8.5.0", "2.9.0.post2": "9.0.0", "2.9.0.post6": "9.1.0"}, _FROM_10_TO_13),
-    "2.10.0": Row({"2.10.0": "9.0.0", "2.10.0.post4": "9.1.0"}, _FROM_10_TO_13),
-    "2.11.0": Row({"2.11.0": "9.1.0"}, _FROM_10_TO_14),
-    "2.12.0": Row({"2.12.0": "9.1.0"}, _FROM_10_TO_14),
-    "2.13.0": Row({"2.13.0": ""}, None),
-    "2.14.0": Row({"2.14.0": ""}, None),
+TABLE: dict[str, VersionRow] = {
+    "2.5.1": VersionRow({"2.5.1": "8.1.RC1", "2.5.1.post1": "8.2.RC1"}, _TO_11),
+    "2.6.0": VersionRow({"2.6.0": "8.2.RC1", "2.6.0.post3": "8.3.RC1", "2.6.0.post5": "8.5.0"}, _TO_11),
+    "2.7.1": VersionRow(
+        {"2.7.1": "8.3.RC1", "2.7.1.post2": "8.5.0", "2.7.1.post4": "9.0.0", "2.7.1.post8": "9.1.0"}, _TO_13
+    ),
+    "2.8.0": VersionRow({"2.8.0": "8.3.RC1", "2.8.0.post2": "8.5.0", "2.8.0.post4": "9.0.0"}, _TO_13),
+    "2.9.0": VersionRow({"2.9.0": "8.5.0", "2.9.0.post2": "9.0.0", "2.9.0.post6": "9.1.0"}, _FROM_10_TO_13),
+    "2.10.0": VersionRow({"2.10.0": "9.0.0", "2.10.0.post4": "9.1.0"}, _FROM_10_TO_13),
+    "2.11.0": VersionRow({"2.11.0": "9.1.0"}, _FROM_10_TO_14),
+    "2.12.0": VersionRow({"2.12.0": "9.1.0"}, _FROM_10_TO_14),
+    "2.13.0": VersionRow({"2.13.0": ""}, None),
+    "2.14.0": VersionRow({"2.14.0": ""}, None),
 }
 
 
@@ -136,7 +138,7 @@ def _missing_plugin(machine: Machine, release: str, cann: Cann | None) -> Findin
     return problem("npu versions", f"torch {release} without torch_npu", "torch alone cannot use an Ascend card", fix)
 
 
-def _best(row: Row, cann: Cann | None) -> str:
+def _best(row: VersionRow, cann: Cann | None) -> str:
     """The release for this CANN, else the newest."""
     fitting = [release for release, wanted in row.cann.items() if cann and cann.version and _same(cann.version, wanted)]
     return (fitting or list(row.cann))[-1]

@@ -9,14 +9,14 @@ from typing import Any
 
 import numpy as np
 
-from earmark.clips.targets import targets_of
+from earmark.clips.targets import table_targets
 from earmark.errors import UsageError
 from earmark.evaluate.evaluate_model import check_labels, for_task, on_device
 from earmark.evaluate.held_out import check_given_files, find_held_out
 from earmark.export.description import is_export
 from earmark.models.build_model import load_trained
 from earmark.models.checkpoint import folder_to_write
-from earmark.models.source import source_of
+from earmark.models.model_source import model_source
 from earmark.runs.folder import RunFolder, prepare_folder, write_json
 from earmark.scoring.clip_windows import WindowsOfClips
 from earmark.scoring.decide import Fitted, check_can_fit, check_task_can_fit, fit_decision, summary_line
@@ -58,7 +58,7 @@ def calibrate(options: CalibrateOptions) -> CalibrateOutcome:
     """
     folder = RunFolder(_folder(options))
     check_given_files(options)
-    audio = load_trained(source_of(options), decided=False)
+    audio = load_trained(model_source(options), decided=False)
     options = for_task(options, audio)
     if not audio.task.has_classes:
         what = f"answers {audio.task.in_words}, which has no probability to calibrate and no threshold"
@@ -78,7 +78,7 @@ def calibrate(options: CalibrateOptions) -> CalibrateOutcome:
     logits = score_table_with(scorer, windows, batch_size=options.per_device_eval_batch_size, what="scoring")
     fitted = fit_decision(
         WindowLogits(logits, windows.starts, audio.task),
-        targets_of(clips.table, audio.labels, audio.task),
+        table_targets(clips.table, audio.labels, audio.task),
         audio.labels,
         options,
         split=options.split,

@@ -23,9 +23,9 @@ from earmark.export.load_export import ExportedModel, load_any
 from earmark.io.atomic import no_empty_folder
 from earmark.models.build_model import AudioModel
 from earmark.models.checkpoint import hub_name
-from earmark.models.source import source_of
+from earmark.models.model_source import model_source
 from earmark.models.stated_task import OtherTaskError
-from earmark.report.report_page import ReportFacts, Scored, read_history, write_report
+from earmark.report.report_page import ReportFacts, ScoredSplit, read_history, write_report
 from earmark.runs.environment import describe_environment
 from earmark.runs.example_results import eval_results, write_eval_results
 from earmark.runs.folder import RunFolder, prepare_folder, run_folders, write_json
@@ -119,7 +119,7 @@ def _load(options: EvaluateOptions, *, has_clips: bool) -> AudioModel | Exported
     """
     read_for = find_task(options.task)
     try:
-        audio = load_any(source_of(options))
+        audio = load_any(model_source(options))
         task = audio.task
     except OtherTaskError as exc:
         if not has_clips:
@@ -205,7 +205,7 @@ def _write(
     lines += [f"predictions  {folder.predictions(options.split)}"]
     if options.report:
         facts = _facts(architecture, options, device_name, judged.table.origin, warnings)
-        write_report(folder.report, facts, {options.split: Scored(judged, durations_s)})
+        write_report(folder.report, facts, {options.split: ScoredSplit(judged, durations_s)})
         lines += [f"report       {folder.report}"]
     return EvaluateOutcome(folder.path, metrics, "\n".join(lines))
 

@@ -20,7 +20,7 @@ _BATCH_SIZES = (1, 3)
 
 
 @dataclass(frozen=True)
-class Comparison:
+class ExportComparison:
     """What two models answer for the same clips.
 
     Attributes:
@@ -56,7 +56,7 @@ class Comparison:
         return values
 
 
-def compare(torch_model: Scorer, exported: Scorer, recordings: Recordings, min_samples: int) -> Comparison:
+def compare(torch_model: Scorer, exported: Scorer, recordings: Recordings, min_samples: int) -> ExportComparison:
     """Compare over stretches of every length, in batches of several sizes, and over whole recordings.
 
     Args:
@@ -87,7 +87,7 @@ def compare(torch_model: Scorer, exported: Scorer, recordings: Recordings, min_s
         firsts = [rows.argmax(axis=1) for rows in whole]
         right = [float((first == recordings.labels).mean()) for first in firsts]
         accuracy = right[0], right[1]
-    return Comparison(
+    return ExportComparison(
         clips=len(stretches) * len(_BATCH_SIZES) + len(recordings.waveforms),
         lengths=lengths,
         batch_sizes=list(_BATCH_SIZES),

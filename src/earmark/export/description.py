@@ -72,7 +72,7 @@ class ExportDescription:
         write_json(folder / FILE_NAME, dataclasses.asdict(self))
 
 
-def decision_of(folder: Path, description: ExportDescription) -> Decision:
+def export_decision(folder: Path, description: ExportDescription) -> Decision:
     """How an export answers: what ``decision.json`` says.
 
     Raises:

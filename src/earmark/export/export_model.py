@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 
 from earmark.errors import ModelError, OutputError, UsageError
-from earmark.export.check import LARGEST_DIFFERENCE, Comparison, compare
+from earmark.export.check import LARGEST_DIFFERENCE, ExportComparison, compare
 from earmark.export.description import MODEL_FILES, ExportDescription
 from earmark.export.graph import WaveformClassifier, trace
 from earmark.export.load_export import ExportedModel
@@ -23,7 +23,7 @@ from earmark.extras import require
 from earmark.io.os_errors import os_errors_as
 from earmark.models.build_model import AudioModel, load_trained
 from earmark.models.frontend import Frontend
-from earmark.models.source import source_of
+from earmark.models.model_source import model_source
 from earmark.runs.folder import RunFolder, write_json
 from earmark.runs.split_record import find_record, write_record
 from earmark.runs.split_settings import write_split_settings
@@ -67,7 +67,7 @@ def export(options: ExportOptions) -> ExportOutcome:
     output = _free_folder(str(options.output))
     for package in () if options.format == "pt2" else sorted(_OF_ONNX):
         require(package)
-    audio = load_trained(source_of(options))
+    audio = load_trained(model_source(options))
     kind = audio.model.config.model_type
     if audio.frontend.features is None:
         name = type(audio.frontend.extractor).__name__
@@ -188,7 +188,7 @@ def write(program: torch.export.ExportedProgram, description: ExportDescription,
         whole.unlink()
 
 
-def _check(audio: AudioModel, frontend: Frontend, recordings: Recordings, exported: ExportedModel) -> Comparison:
+def _check(audio: AudioModel, frontend: Frontend, recordings: Recordings, exported: ExportedModel) -> ExportComparison:
     """Compare with PyTorch on the CPU, and refuse what answers differently.
 
     Raises:
@@ -210,7 +210,7 @@ def _check(audio: AudioModel, frontend: Frontend, recordings: Recordings, export
     return comparison
 
 
-def _warn_of_losses(comparison: Comparison) -> None:
+def _warn_of_losses(comparison: ExportComparison) -> None:
     drop = 1 - comparison.agreement if comparison.accuracy is None else comparison.accuracy[0] - comparison.accuracy[1]
     if drop > _WORTH_A_WARNING:
         what = "of the answers change" if comparison.accuracy is None else "points of accuracy are lost"
@@ -220,7 +220,7 @@ def _warn_of_losses(comparison: Comparison) -> None:
 def _summary(
     folder: Path,
     description: ExportDescription,
-    comparison: Comparison,
+    comparison: ExportComparison,
     recordings: Recordings,
     options: ExportOptions,
 ) -> str:

@@ -18,14 +18,14 @@ import torch
 
 from earmark.device import choose_provider, select_device
 from earmark.errors import DeviceError, ModelError, first_line
-from earmark.export.description import ExportDescription, decision_of, is_export, read_description
+from earmark.export.description import ExportDescription, export_decision, is_export, read_description
 from earmark.export.pt2_file import read_pt2
 from earmark.extras import require
 from earmark.families.family_registry import find_family
 from earmark.models.build_model import AudioModel, load_trained
 from earmark.models.checkpoint import local_folder
 from earmark.models.frontend import side_by_side
-from earmark.models.source import ModelSource
+from earmark.models.model_source import ModelSource
 from earmark.models.stated_task import asked_task
 from earmark.sources.background import find_background
 from earmark.tasks import Task, find_task
@@ -99,7 +99,7 @@ def load_any(source: ModelSource) -> AudioModel | ExportedModel:
         description = read_description(folder)
         if source.task is not None:
             asked_task(source.task, find_task(description.task))
-        return ExportedModel(folder, description, decision_of(folder, description))
+        return ExportedModel(folder, description, export_decision(folder, description))
     return load_trained(source)
 
 

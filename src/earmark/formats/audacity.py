@@ -7,7 +7,7 @@ from pathlib import Path
 
 from earmark.formats.format import Format, SegmentRows, Wanted, Writer, in_one_line
 from earmark.formats.recording_name import name_recording
-from earmark.formats.results import Segment
+from earmark.formats.segments import Segment
 from earmark.formats.sheet import Sheet
 from earmark.formats.text_encoding import decoded_text
 

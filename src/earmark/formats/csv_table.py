@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from earmark.formats.delimited import read_delimited
 from earmark.formats.format import Format, Rows, RowSettings, Wanted, Writer, score_text, seconds_text
-from earmark.formats.results import Segment, Window
+from earmark.formats.segments import Segment, Window
 from earmark.formats.sheet import Sheet
 from earmark.io.csv_rows import csv_row
 from earmark.label_lists import join_labels

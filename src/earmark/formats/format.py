@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from earmark.formats.results import Segment, Window
+from earmark.formats.segments import Segment, Window
 from earmark.formats.sheet import Sheet
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from earmark.formats.format import Format, Rows, Wanted, Writer, score_text
 from earmark.formats.json_rows import read_json
-from earmark.formats.results import Segment, Window
+from earmark.formats.segments import Segment, Window
 from earmark.formats.sheet import Sheet
 
 if TYPE_CHECKING:

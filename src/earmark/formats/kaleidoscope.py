@@ -6,7 +6,7 @@ import os
 
 from earmark.formats.cell_text import is_missing
 from earmark.formats.format import Format, SegmentRows, Writer, score_text, seconds_text
-from earmark.formats.results import Segment
+from earmark.formats.segments import Segment
 from earmark.formats.sheet import Sheet
 from earmark.io.csv_rows import csv_row
 

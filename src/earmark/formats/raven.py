@@ -10,7 +10,7 @@ from typing import Any
 from earmark.formats.cell_text import is_missing
 from earmark.formats.format import Format, RowSettings, SegmentRows, Writer, in_one_line, score_text
 from earmark.formats.recording_name import name_recording
-from earmark.formats.results import Segment
+from earmark.formats.segments import Segment
 from earmark.formats.sheet import Sheet
 
 _SELECTION, _VIEW = "Selection", "View"

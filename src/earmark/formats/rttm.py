@@ -11,7 +11,7 @@ from pathlib import Path
 from earmark.errors import DataError
 from earmark.formats.format import Format, SegmentRows, Wanted, Writer, score_text
 from earmark.formats.output_names import read_names
-from earmark.formats.results import Segment
+from earmark.formats.segments import Segment
 from earmark.formats.sheet import Sheet
 from earmark.formats.text_encoding import decoded_text
 from earmark.text import counted

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from earmark.errors import EarmarkError, OutputError, UsageError
 from earmark.label.label_kind import Decision, LabelKind
-from earmark.label.label_tables import Key, Table, cells_of, place_of
+from earmark.label.label_tables import Key, Table, absolute_key, key_cells
 
 CHECKED = "checked"
 
@@ -49,7 +49,7 @@ class Decisions:
     def start_with(self, given: Mapping[Key, Mapping[str, str]]) -> None:
         """Let ``labels.csv`` have these rows, by clip, where it has none of that clip yet; to be checked."""
         rows = {
-            place_of(self._folder, key): {**cells_of(key), **row, "given_label": row["label"], CHECKED: ""}
+            absolute_key(self._folder, key): {**key_cells(key), **row, "given_label": row["label"], CHECKED: ""}
             for key, row in given.items()
         }
         self._given = rows
@@ -61,7 +61,7 @@ class Decisions:
 
     def of(self, key: Key) -> Decision:
         """What stands for a clip."""
-        place = place_of(self._folder, key)
+        place = absolute_key(self._folder, key)
         aside = self.aside.rows.get(place)
         if aside is not None:
             return ("aside", aside["why"])
@@ -107,9 +107,9 @@ class Decisions:
             there = "nothing" if stands is None else repr(_text(stands))
             raise ConflictError(f"decided elsewhere meanwhile: {there}; look again")
         labels, aside = dict(self.labels.rows), dict(self.aside.rows)
-        place = place_of(self._folder, key)
+        place = absolute_key(self._folder, key)
         kept = {**aside.pop(place, {}), **labels.pop(place, {})}
-        row = {**cells_of(key), **kept}
+        row = {**key_cells(key), **kept}
         if now is not None and now[0] == "aside":
             aside[place] = {**row, "why": str(now[1])}
         elif now is not None:

@@ -34,7 +34,7 @@ from earmark.http.scope import Scope, header
 from earmark.label.decisions import ConflictError
 from earmark.label.label_kind import Decision
 from earmark.label.session import Session
-from earmark.label.sound import sound_of
+from earmark.label.sound import page_excerpt
 
 TOKEN_HEADER = "X-Earmark-Token"
 _TEMPLATE = Path(__file__).with_name("label.html")
@@ -53,7 +53,7 @@ def build_app(session: Session, token: str, lifecycle: Lifecycle) -> Any:
 
     @lru_cache(maxsize=_SOUNDS_KEPT)
     def sound(at: int) -> tuple[bytes, dict[str, Any]]:
-        return sound_of(session.proposals[at].clip)
+        return page_excerpt(session.proposals[at].clip)
 
     def state(request: Request) -> Response:
         return JSONResponse(session.state())

@@ -29,7 +29,7 @@ class Table:
         columns: it gets at least these, ``path`` among them.
 
     Attributes:
-        rows: by :func:`place_of`.
+        rows: by :func:`absolute_key`.
 
     Raises:
         OutputError: what lies there is another file.
@@ -51,7 +51,7 @@ class Table:
         rows: dict[Key, dict[str, str]] = {}
         columns = list(self._wanted)
         if state is not None:
-            for where, row in _rows_of(self.path):
+            for where, row in _read_rows(self.path):
                 missing = [name for name in self._wanted if name not in row and name not in _CUT]
                 if missing:
                     raise OutputError(
@@ -60,7 +60,9 @@ class Table:
                     )
                 if not row["path"].strip():
                     raise OutputError(f"{where}: has no path")
-                rows[place_of(self.path.parent, (row["path"], row.get("offset", ""), row.get("duration", "")))] = row
+                rows[absolute_key(self.path.parent, (row["path"], row.get("offset", ""), row.get("duration", "")))] = (
+                    row
+                )
                 columns += [name for name in row if name not in columns]
         self.rows, self._columns, self._seen = rows, columns, state
         return True
@@ -93,14 +95,14 @@ def _state(path: Path) -> tuple[int, int, int] | None:
     return state.st_mtime_ns, state.st_size, state.st_ino
 
 
-def _rows_of(path: Path) -> list[tuple[str, dict[str, str]]]:
+def _read_rows(path: Path) -> list[tuple[str, dict[str, str]]]:
     try:
         return read_csv(path)
     except DataError as exc:
         raise OutputError(f"{exc}. Fix the file; nothing in it is lost") from exc
 
 
-def place_of(folder: Path, key: Key) -> Key:
+def absolute_key(folder: Path, key: Key) -> Key:
     """The same for a clip whatever it is called: from the root or from ``folder``, 2 s or 2.0 s."""
     path, offset, duration = key
     whole = os.path.normpath(os.path.join(os.path.abspath(folder), os.path.expanduser(path)))
@@ -114,7 +116,7 @@ def _number(text: str) -> str:
         return text.strip()
 
 
-def cells_of(key: Key) -> dict[str, str]:
+def key_cells(key: Key) -> dict[str, str]:
     """The cells that say which clip a row is of."""
     path, offset, duration = key
     return {"path": path} | ({"offset": offset, "duration": duration} if offset or duration else {})

@@ -128,14 +128,14 @@ def fingerprint(model: Path, decision: Decision, clips: Sequence[Clip]) -> str:
     task = "" if decision.task.has_one_class else f" {decision.task.name}"
     digest = hashlib.sha256(f"1 {decision.temperature!r}{task}".encode())
     for path in sorted(path for pattern in _OF_MODEL for path in model.glob(pattern)):
-        digest.update(f"{path.name} {_state_of(str(path))}".encode())
+        digest.update(f"{path.name} {_file_state(str(path))}".encode())
     for clip in clips:
-        line = f"{clip.path} {clip.offset_s} {clip.duration_s} {_state_of(clip.path or '')}"
+        line = f"{clip.path} {clip.offset_s} {clip.duration_s} {_file_state(clip.path or '')}"
         digest.update(line.encode("utf-8", "surrogateescape"))
     return digest.hexdigest()
 
 
-def _state_of(path: str) -> str:
+def _file_state(path: str) -> str:
     try:
         state = os.stat(path)
     except OSError:

@@ -21,14 +21,14 @@ _MOST_CONNECTIONS = 64
 def serve(session: Session, listener: socket.socket) -> None:
     """Answer the page at a socket that listens, until SIGINT or SIGTERM."""
     token = secrets.token_urlsafe(24)
-    server = server_of(session, token, Lifecycle(_DRAIN_S))
+    server = label_server(session, token, Lifecycle(_DRAIN_S))
     # behind the #, where no server and no log sees it
     logger.info("open    %s#%s", page_address(*listener.getsockname()[:2]), token)
     logger.info("stop    Ctrl-C. All labels are saved; run the same command again to continue")
     server.run(sockets=[listener])
 
 
-def server_of(session: Session, token: str, lifecycle: Lifecycle) -> DrainingServer:
+def label_server(session: Session, token: str, lifecycle: Lifecycle) -> DrainingServer:
     """A server that has yet to run."""
     return make_server(
         build_app(session, token, lifecycle),

@@ -9,7 +9,7 @@ import numpy as np
 import soundfile
 
 from earmark.audio.decode import stream_at_own_rate, to_mono_at_rate
-from earmark.audio.excerpts import RATE_HZ, spectrogram_of
+from earmark.audio.excerpts import RATE_HZ, small_spectrogram
 from earmark.audio.incomplete import log_notes
 from earmark.clips.clip import Clip
 from earmark.errors import AudioError
@@ -19,7 +19,7 @@ _HIGHEST_RATE_HZ = 48_000
 _BANDS, _FRAMES = 96, 320
 
 
-def sound_of(clip: Clip) -> tuple[bytes, dict[str, Any]]:
+def page_excerpt(clip: Clip) -> tuple[bytes, dict[str, Any]]:
     """The beginning of a clip.
 
     Returns:
@@ -50,5 +50,5 @@ def sound_of(clip: Clip) -> tuple[bytes, dict[str, Any]]:
         samples, rate_hz = to_mono_at_rate(samples, rate_hz, _HIGHEST_RATE_HZ, clip.source), _HIGHEST_RATE_HZ
     file = io.BytesIO()
     soundfile.write(file, samples, rate_hz, format="WAV", subtype="PCM_16")
-    picture = spectrogram_of(shown, _BANDS, _FRAMES)
+    picture = small_spectrogram(shown, _BANDS, _FRAMES)
     return file.getvalue(), {"spectrogram": picture.to_dict(), "seconds": round(seconds, 3), "whole": whole}

@@ -29,9 +29,9 @@ from earmark.label.one_label import OneLabel
 from earmark.label.scores import Scores, fingerprint, read_scores, score_clips, write_scores
 from earmark.label.session import Proposal, Session, propose, work_folder_files
 from earmark.label.several_labels import SeveralLabels
-from earmark.label.train_command import label_separator, train_command
+from earmark.label.training_words import label_separator, train_command
 from earmark.models.build_model import AudioModel, load_trained
-from earmark.models.source import source_of
+from earmark.models.model_source import model_source
 from earmark.predict.background_warning import lacks_background
 from earmark.predict.inputs import check_inputs
 from earmark.runs.folder_lock import locked_folder
@@ -169,7 +169,7 @@ def _cells(clip: Clip) -> dict[str, str]:
 
 
 def _load(options: LabelOptions) -> AudioModel:
-    source = source_of(options)
+    source = model_source(options)
     name = str(options.model_name_or_path)
     if is_export(Path(name).expanduser()):
         raise ModelError(f"{name}: an export; give the run it was made from, whose embeddings tell clips apart")
@@ -182,7 +182,7 @@ def _load(options: LabelOptions) -> AudioModel:
 
 
 def _scores(options: LabelOptions, audio: AudioModel, clips: Sequence[Clip], path: Path) -> Scores:
-    source = source_of(options)
+    source = model_source(options)
     mark = fingerprint(source.find(str(options.model_name_or_path)), audio.decision, clips)
     earlier = read_scores(path, mark)
     if earlier is not None:

@@ -22,7 +22,7 @@ from torch import nn
 from earmark.errors import ModelError, first_line
 from earmark.extras import require
 from earmark.families.family_registry import find_family
-from earmark.models.freeze import body_of, encoder_layers, head_parameters
+from earmark.models.freeze import encoder_layers, find_body, head_parameters
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 ALL_LINEAR = "all-linear"
@@ -120,7 +120,7 @@ def fingerprint_of_body(model: Any) -> str:
     return digest.hexdigest()[:16]
 
 
-def base_of(folder: Path) -> tuple[str, str]:
+def adapter_base(folder: Path) -> tuple[str, str]:
     """Folder or hub name of the model that an adapter belongs to, and its revision.
 
     Raises:
@@ -188,7 +188,7 @@ def _with_adapter_name(name: str) -> str:
 def _chosen_layers(model: Any, targets: str | None) -> list[str]:
     """Whole names of the linear layers to adapt."""
     kind = model.config.model_type
-    of_body = _linear_layers(model, body_of(model))
+    of_body = _linear_layers(model, find_body(model))
     if not of_body:
         raise ModelError(f"--lora: {kind} has no linear layers in its body to adapt; {_HOW_TO_DO_WITHOUT}")
     if targets is None or targets == ALL_LINEAR:

@@ -34,8 +34,8 @@ from earmark.models.forward import install_forward
 from earmark.models.freeze import head_parameters
 from earmark.models.frontend import Frontend
 from earmark.models.head import CONFIG_KEY, Loaded, place_rows, saved_head
+from earmark.models.model_source import ModelSource
 from earmark.models.saved_names import accept_saved_names
-from earmark.models.source import ModelSource
 from earmark.models.stated_task import settle_task
 from earmark.sources.background import find_background
 from earmark.tasks import SINGLE_LABEL, Task, task_of_config, write_task
@@ -317,7 +317,7 @@ def _load_weights(folder: Path, config: Any, source: ModelSource, *, fresh_head:
 
 def _load_adapted(source: ModelSource, folder: Path, config: Any) -> Any:
     """The base model of an adapter, as long as its clips were, with the adapter merged into it."""
-    name, revision = adapters.base_of(folder)
+    name, revision = adapters.adapter_base(folder)
     base = replace(source, name_or_path=name, revision=revision, _found={})
     try:
         place = base.find(name)

@@ -21,7 +21,7 @@ from earmark.families.family_registry import find_family, find_frontend
 from earmark.families.frontend_settings import Extractor, FrontendSettings
 
 if TYPE_CHECKING:
-    from earmark.models.source import ModelSource
+    from earmark.models.model_source import ModelSource
 
 logger = logging.getLogger(__name__)
 

@@ -21,7 +21,7 @@ from transformers.modeling_outputs import SequenceClassifierOutput
 
 from earmark.families.family_registry import find_family
 from earmark.models.convolutions import CheckedConvolutions
-from earmark.models.head import CONFIG_KEY, output_layer, unit_of
+from earmark.models.head import CONFIG_KEY, output_layer, saved_unit
 from earmark.models.layer_drop import SelectedLayers, drop_rate
 
 
@@ -50,7 +50,7 @@ class ModelForward:
         self._training_dtype: torch.dtype | None = None
         self.scoring_weights: dict[str, torch.Tensor] | None = None
         self.temperature = 1.0
-        self.unit = unit_of(model.config)
+        self.unit = saved_unit(model.config)
         sums = self.family.sums_layers(model.config)
         self.selected = SelectedLayers(model) if sums and drop_rate(model.config) > 0 else None
         self._is_cast = False

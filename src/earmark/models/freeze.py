@@ -13,7 +13,7 @@ from earmark.families.family_registry import find_family
 _CHOICES = "none, feature_encoder, encoder or last-N (the last N layers and the head learn)"
 
 
-def body_of(model: nn.Module) -> nn.Module:
+def find_body(model: nn.Module) -> nn.Module:
     """The pretrained part of a classifier, without its head.
 
     Raises:
@@ -35,7 +35,7 @@ def is_body_frozen(model: nn.Module) -> bool:
 
 def head_parameters(model: nn.Module) -> set[str]:
     """Names of the parameters outside the body: projector, classifier, layer weights."""
-    in_body = {id(parameter) for parameter in body_of(model).parameters()}
+    in_body = {id(parameter) for parameter in find_body(model).parameters()}
     return {name for name, parameter in model.named_parameters() if id(parameter) not in in_body}
 
 
@@ -74,13 +74,13 @@ def freeze(model: Any, what: str | None) -> str:
                 "none, encoder or last-N"
             )
     elif what == "encoder":
-        body_of(model).requires_grad_(False)
+        find_body(model).requires_grad_(False)
     elif last is not None:
         layers = encoder_layers(model)
         count = int(last.group(1))
         if count > len(layers):
             raise ModelError(f"--freeze {what}: the model has {len(layers)} layers")
-        body_of(model).requires_grad_(False)
+        find_body(model).requires_grad_(False)
         for layer in list(layers)[len(layers) - count :]:
             layer.requires_grad_(True)
     return what

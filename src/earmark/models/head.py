@@ -19,7 +19,7 @@ import torch
 from torch import nn
 
 from earmark.errors import ModelError
-from earmark.models.freeze import body_of
+from earmark.models.freeze import find_body
 from earmark.tasks import Task, task_of_config
 from earmark.text import and_more, counted
 
@@ -36,7 +36,7 @@ def output_layer(model: Any) -> nn.Linear:
     Raises:
         ModelError: the head has no such layer.
     """
-    in_body = {id(module) for module in body_of(model).modules()}
+    in_body = {id(module) for module in find_body(model).modules()}
     layers = [module for module in model.modules() if isinstance(module, nn.Linear) and id(module) not in in_body]
     if not layers or layers[-1].out_features != model.config.num_labels:
         raise ModelError(f"the head of a {type(model).__name__} does not end in a linear layer of its classes")
@@ -98,10 +98,10 @@ def saved_head(loaded: Loaded, folder: Path, config: Any, load_again: Callable[[
         own = layer if weight not in loaded.mismatched else output_layer(load_again())
         return own.weight.detach(), own.bias.detach()
 
-    return SavedHead(folder, labels, task_of_config(config), unit_of(config), load)
+    return SavedHead(folder, labels, task_of_config(config), saved_unit(config), load)
 
 
-def unit_of(config: Any) -> tuple[float, float] | None:
+def saved_unit(config: Any) -> tuple[float, float] | None:
     """Mean and deviation of the numbers that a regression was trained on, where ``config`` has them."""
     saved = getattr(config, CONFIG_KEY, None) or {}
     unit = saved.get("unit")
@@ -195,12 +195,12 @@ def _copy_rows(model: Any, saved: SavedHead, labels: Sequence[str], unit: tuple[
     weight, bias = weight.clone(), bias.clone()  # they may be the model's own
     if any(label not in saved.labels for label in labels):
         _start_afresh(model)
-    row_of = {label: i for i, label in enumerate(saved.labels)}
+    rows_by_label = {label: i for i, label in enumerate(saved.labels)}
     (old_mean, old_deviation), (mean, deviation) = saved.unit or (0.0, 1.0), unit or (0.0, 1.0)
     weight, bias = weight * (old_deviation / deviation), (bias * old_deviation + old_mean - mean) / deviation
     layer = output_layer(model)
     with torch.no_grad():
         for i, label in enumerate(labels):
-            if label in row_of:
-                layer.weight[i] = weight[row_of[label]]
-                layer.bias[i] = bias[row_of[label]]
+            if label in rows_by_label:
+                layer.weight[i] = weight[rows_by_label[label]]
+                layer.bias[i] = bias[rows_by_label[label]]

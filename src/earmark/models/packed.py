@@ -68,14 +68,14 @@ class PackedProducts:
     def _linear(self, module: nn.Linear, rows: torch.Tensor) -> torch.Tensor:
         if not _is_for_packing(rows, module.weight):
             return F.linear(rows, module.weight, module.bias)
-        return _multiply(rows, self._packed_of(module, module.weight), module.bias)
+        return _multiply(rows, self._pack(module, module.weight), module.bias)
 
     def _product(self, module: nn.Module, rows: torch.Tensor, matrix: torch.Tensor) -> torch.Tensor:
         if not _is_for_packing(rows, matrix):
             return rows @ matrix
-        return _multiply(rows, self._packed_of(module, matrix, transposed=True), None)
+        return _multiply(rows, self._pack(module, matrix, transposed=True), None)
 
-    def _packed_of(self, module: nn.Module, weight: torch.Tensor, transposed: bool = False) -> torch.Tensor:
+    def _pack(self, module: nn.Module, weight: torch.Tensor, transposed: bool = False) -> torch.Tensor:
         known = self._packed.get(module)
         # holding the memory of the weight that was packed keeps its address from being another's
         if known is None or known[0].data_ptr() != weight.data_ptr() or known[1] != weight._version:

@@ -13,9 +13,9 @@ from earmark.audio.reading import stream_in_order
 from earmark.clips.clip import Clip
 from earmark.errors import AudioError, InputTypeError, UsageError
 from earmark.export.load_export import ExportedModel, load_any
-from earmark.formats.results import Window
+from earmark.formats.segments import Window
 from earmark.models.build_model import AudioModel
-from earmark.models.source import ModelSource
+from earmark.models.model_source import ModelSource
 from earmark.predict.audio_inputs import Audio, blocks_of_audio, source_name, split_batch
 from earmark.predict.background_warning import background_classes
 from earmark.predict.engine import Ended, score_recordings

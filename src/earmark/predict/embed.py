@@ -23,7 +23,7 @@ from earmark.io.csv_rows import csv_row
 from earmark.models.build_model import load_trained
 from earmark.models.checkpoint import hub_name
 from earmark.models.fingerprint import model_sha256
-from earmark.models.source import source_of
+from earmark.models.model_source import model_source
 from earmark.predict.engine import Ended, Scored, score_recordings
 from earmark.predict.inputs import HeardProgress, find_recordings
 from earmark.predict.part_file import PartFile, open_part_file
@@ -70,7 +70,7 @@ def embed_files(options: EmbedOptions) -> EmbedOutcome:
     is_parquet = output.suffix.lower() in PARQUET.suffixes
     if is_parquet:
         require("pyarrow")
-    model = source_of(options)
+    model = model_source(options)
     scorer = embedding_scorer(
         make_scorer(load_trained(model), options.device, options.precision), options.model_name_or_path
     )

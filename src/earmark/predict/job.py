@@ -13,10 +13,10 @@ from earmark.export.description import is_export
 from earmark.export.load_export import load_any
 from earmark.formats.format import Rows, RowSettings
 from earmark.formats.format_registry import writers_with
-from earmark.formats.results import Window
+from earmark.formats.segments import Window
 from earmark.models.checkpoint import hub_name, local_folder
 from earmark.models.fingerprint import model_sha256
-from earmark.models.source import source_of
+from earmark.models.model_source import model_source
 from earmark.predict.classifier import Classifier
 from earmark.predict.engine import Ended
 from earmark.predict.inputs import HeardProgress
@@ -68,7 +68,7 @@ class Job:
 
     def __init__(self, options: PredictOptions, ids: Mapping[str, str] | None = None) -> None:
         self.options = options
-        self._source = source_of(options)
+        self._source = model_source(options)
         self.classifier = Classifier(
             load_any(self._source),
             device=options.device,

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from earmark.errors import UsageError
-from earmark.formats.results import Segment, Window
+from earmark.formats.segments import Segment, Window
 from earmark.settings.prediction_flags import DEFAULT_THRESHOLD, ODD, PROBABILITY, SECONDS
 from earmark.tasks.decision import PLAIN, Decision
 from earmark.text import suggestion

@@ -28,7 +28,7 @@ _NAMED = 3
 
 
 @dataclass(frozen=True)
-class Run:
+class RunResult:
     """A run in a comparison.
 
     Attributes:
@@ -71,7 +71,7 @@ class Comparison:
     clips: list[Clip]
     targets: np.ndarray
     trivial: Mapping[str, float]
-    runs: list[Run]
+    runs: list[RunResult]
     pairs: list[Paired]
     p: list[float]
     units: Units
@@ -159,7 +159,7 @@ def compare_runs(folders: Sequence[str], split: str | None = None) -> Comparison
         first.targets, [(one.scores, one.answers) for one in read], first.labels, units
     )
     runs = [
-        Run(name, one.answers, one.scores, figures, of_labels)
+        RunResult(name, one.answers, one.scores, figures, of_labels)
         for name, one, figures, of_labels in zip(names, read, compared.figures, compared.of_labels, strict=True)
     ]
     return Comparison(
@@ -338,15 +338,15 @@ def _units(names: Sequence[str], read: Sequence[Predictions]) -> tuple[Units, li
     The groups are those of the first run whose predictions name any: earlier files name none, and a table may have been
     read with another ``--group_column``.
     """
-    groups_of = [[clip.group for clip in one.clips] for one in read]
-    naming = [any(groups) for groups in groups_of]
+    groups_by_run = [[clip.group for clip in one.clips] for one in read]
+    naming = [any(groups) for groups in groups_by_run]
     if not any(naming):
-        return Units(len(groups_of[0])), []
+        return Units(len(groups_by_run[0])), []
     known = naming.index(True)
-    groups = groups_of[known]
+    groups = groups_by_run[known]
     notes = [
         f"{name}: its predictions name {'other' if names_any else 'no'} groups; those of {names[known]} count for all"
-        for name, names_any, own in zip(names, naming, groups_of, strict=True)
+        for name, names_any, own in zip(names, naming, groups_by_run, strict=True)
         if own != groups
     ]
     units = Units.of(groups)

@@ -13,7 +13,7 @@ import numpy as np
 from earmark import pages
 from earmark.clips.clip import ClipTable
 from earmark.io.atomic import writing
-from earmark.report.compare import Comparison, Run
+from earmark.report.compare import Comparison, RunResult
 from earmark.report.examples import heard
 from earmark.report.report_page import SHARED
 from earmark.report.verdict import p_text
@@ -67,7 +67,7 @@ def write_comparison(path: Path, found: Comparison) -> Path:
     return path
 
 
-def _run_content(found: Comparison, run: Run) -> dict[str, Any]:
+def _run_content(found: Comparison, run: RunResult) -> dict[str, Any]:
     return {
         "name": run.name,
         "cells": {name: found.cells(of) for name, of in run.figures.items()},

@@ -13,8 +13,8 @@ import numpy as np
 
 from earmark import pages
 from earmark.io.atomic import writing
-from earmark.report.curves import learning_curves
 from earmark.report.examples import heard
+from earmark.report.learning_curves import learning_curves
 from earmark.report.slices import slices
 from earmark.runs.folder import RunFolder, read_json
 from earmark.runs.judged import Judged
@@ -27,7 +27,7 @@ SHARED = [Path(__file__).with_name(name) for name in ("report.css", "report.js",
 
 
 @dataclass(frozen=True)
-class Scored:
+class ScoredSplit:
     """A judged split and the lengths of its N clips in seconds, float (N,)."""
 
     judged: Judged
@@ -57,7 +57,7 @@ class ReportFacts:
     warnings: Sequence[str] = field(default_factory=list)
 
 
-def write_report(path: Path, facts: ReportFacts, splits: Mapping[str, Scored]) -> Path:
+def write_report(path: Path, facts: ReportFacts, splits: Mapping[str, ScoredSplit]) -> Path:
     """Write the page of one or more scored splits.
 
     Args:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from earmark.clips.clip import ClipTable
-from earmark.clips.targets import targets_of
+from earmark.clips.targets import table_targets
 from earmark.io.atomic import writing
 from earmark.io.csv_rows import csv_row
 from earmark.runs.folder import RunFolder
@@ -30,8 +30,8 @@ class Judged:
 
     Attributes:
         table: its N clips.
-        targets: of :func:`earmark.clips.targets.targets_of`: class indices int64 (N,), which labels are there float32
-            (N, C), or numbers float32 (N,).
+        targets: of :func:`earmark.clips.targets.table_targets`: class indices int64 (N,), which labels are there
+            float32 (N, C), or numbers float32 (N,).
         logits: float32 (N, C).
         labels: class names.
         metrics: all figures.
@@ -109,7 +109,7 @@ def judge(
         decision: how the model answers; its temperature is in the logits already.
     """
     task = decision.task
-    targets = targets_of(table, labels, task)
+    targets = table_targets(table, labels, task)
     thresholds = task.thresholds(decision, labels)
     units = Units.of([clip.group for clip in table])
     metrics = task.figures(logits, targets, labels, thresholds=thresholds, units=units)

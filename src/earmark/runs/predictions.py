@@ -82,7 +82,7 @@ def _read(heads: Sequence[str], rows: Iterable[list[str]]) -> Predictions:
     trained_on = []
     clips, targets, answers, scores = [], [], [], array("d")  # rows of text would be several times as large
     for row in rows:
-        clips.append(_clip_of(row, place, row[path]))
+        clips.append(_read_clip(row, place, row[path]))
         trained_on.append("trained_on" in place and row[place["trained_on"]] == "1")
         targets.append(row[target])
         answers.append(row[answer])
@@ -92,7 +92,7 @@ def _read(heads: Sequence[str], rows: Iterable[list[str]]) -> Predictions:
     return Predictions(task, clips, labels, *read, known)
 
 
-def _clip_of(row: Sequence[str], place: dict[str, int], source: str) -> Clip:
+def _read_clip(row: Sequence[str], place: dict[str, int], source: str) -> Clip:
     def cell(name: str) -> str:
         return row[place[name]] if name in place else ""
 

@@ -122,10 +122,10 @@ def results_table(run_dirs: Sequence[str]) -> str:
     Raises:
         DataError: one of them is not a finished run and holds none.
     """
-    return markdown(load_row(run) for folder in run_dirs for run in _runs_of(Path(folder)))
+    return markdown(load_row(run) for folder in run_dirs for run in _find_runs(Path(folder)))
 
 
-def _runs_of(folder: Path) -> list[Path]:
+def _find_runs(folder: Path) -> list[Path]:
     if not folder.is_dir() or _is_finished(folder) or RunFolder(folder).is_run():
         return [folder]
     inside = sorted(path for path in folder.iterdir() if path.is_dir())

@@ -118,7 +118,7 @@ def fit_decision(
     asked = ("target_precision", "reject_target_precision", "reject_false_accept_rate")
     fitted = {
         "split": split,
-        "data": _name_of(data.origin),
+        "data": _short_name(data.origin),
         "clips": windows.num_clips,
         "recordings": fingerprint(data),
         **{name: getattr(settings, name) for name in asked if getattr(settings, name) is not None},
@@ -143,7 +143,7 @@ def _why_it_stays_one(temperature: float, figures: dict[str, Any]) -> str:
     )
 
 
-def _name_of(origin: str) -> str:
+def _short_name(origin: str) -> str:
     """A table's last name, and the one above where that is a split's only; where it lies is nobody's business."""
     path = Path(origin)
     return f"{path.parent.name}/{path.name}" if path.name in _SPLIT_FOLDERS else path.name

@@ -71,7 +71,7 @@ class ExtraMetrics:
         Args:
             task: the task of the model.
             logits: float (N, C).
-            targets: see :func:`earmark.clips.targets.targets_of`.
+            targets: see :func:`earmark.clips.targets.table_targets`.
             thresholds: with several labels, the probability from which on each is predicted; ``None`` for 0.5.
 
         Raises:

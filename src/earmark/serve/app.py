@@ -20,7 +20,7 @@ from earmark.serve import openapi
 from earmark.serve.access import Access
 from earmark.serve.page import add_page, check_frame_ancestors
 from earmark.serve.requests import Requests, no_route
-from earmark.serve.server_metrics import CONTENT_TYPE, Metrics
+from earmark.serve.server_metrics import CONTENT_TYPE, ServerMetrics
 from earmark.serve.service import Service
 from earmark.serve.stream import Streams
 
@@ -29,7 +29,7 @@ def build_app(
     service: Service,
     streams: Streams,
     lifecycle: Lifecycle,
-    metrics: Metrics,
+    metrics: ServerMetrics,
     *,
     token: str | None,
     cors_origins: Sequence[str] = (),
@@ -90,7 +90,7 @@ class _Cors(CORSMiddleware):
         return JSONResponse({"error": bytes(response.body).decode()}, response.status_code, headers=kept)
 
 
-def _add_routes(app: FastAPI, service: Service, lifecycle: Lifecycle, metrics: Metrics) -> None:
+def _add_routes(app: FastAPI, service: Service, lifecycle: Lifecycle, metrics: ServerMetrics) -> None:
     @app.post("/v1/classify", **openapi.CLASSIFY)
     async def classify(request: Request) -> Response:
         return JSONResponse(await service.classify(request))

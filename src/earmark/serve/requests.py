@@ -12,7 +12,7 @@ from earmark.http.scope import NOTES, Scope
 from earmark.serve import page
 from earmark.serve.access import Access
 from earmark.serve.openapi import OPEN_PATHS
-from earmark.serve.server_metrics import Metrics
+from earmark.serve.server_metrics import ServerMetrics
 from earmark.text import nearest_name
 
 logger = logging.getLogger(__name__)
@@ -37,7 +37,7 @@ class Requests:
         metrics: where requests are counted.
     """
 
-    def __init__(self, access: Access, lifecycle: Lifecycle, metrics: Metrics) -> None:
+    def __init__(self, access: Access, lifecycle: Lifecycle, metrics: ServerMetrics) -> None:
         self._access = access
         self._lifecycle = lifecycle
         self._metrics = metrics

@@ -12,7 +12,7 @@ _WINDOWS = (1, 2, 4, 8, 16, 32, 64, 128)
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 
-class Metrics:
+class ServerMetrics:
     """What is counted. Labels take few values: routes of this server and status codes, never what a client sent."""
 
     def __init__(self) -> None:

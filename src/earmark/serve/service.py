@@ -24,7 +24,7 @@ from earmark.serve.batching import Batcher
 from earmark.serve.decode_request import DecodeLimits, iter_windows
 from earmark.serve.forms import Question, read_question, single_settings
 from earmark.serve.read_body import BodyLimits, MemoryBudget, busy, read_body
-from earmark.serve.server_metrics import Metrics
+from earmark.serve.server_metrics import ServerMetrics
 from earmark.serve.timelines import hear
 from earmark.settings.serving_flags import ServeOptions
 from earmark.tasks import pool, sigmoid, softmax
@@ -49,7 +49,7 @@ class Service:
         batcher: the thread that owns the model.
     """
 
-    def __init__(self, classifier: Classifier, options: ServeOptions, metrics: Metrics) -> None:
+    def __init__(self, classifier: Classifier, options: ServeOptions, metrics: ServerMetrics) -> None:
         self._classifier = classifier
         self._metrics = metrics
         max_bytes = round(options.max_body_mb * _MEGABYTE)
@@ -151,7 +151,7 @@ class Service:
         last_start, last = windows[-1]
         self._count((last_start + len(last)) / rate_hz, notes)
         logits = await asyncio.wrap_future(self.batcher.submit([samples for _, samples in windows]))
-        scores, top_k = scores_of(logits, question.function(own)), question.top_k()
+        scores, top_k = mean_scores(logits, question.function(own)), question.top_k()
         if question.function(own) != own:  # not the probabilities that something was fitted for
             return PLAIN.top(scores, self._classifier.labels, top_k)
         return self._classifier.top(scores, top_k)
@@ -205,6 +205,6 @@ _FUNCTIONS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
 }
 
 
-def scores_of(logits: np.ndarray, function: str) -> np.ndarray:
+def mean_scores(logits: np.ndarray, function: str) -> np.ndarray:
     """Scores (C,) of a recording: the mean over its windows of what ``function`` makes of their logits (W, C)."""
     return pool(_FUNCTIONS[function](logits)).astype(np.float32)

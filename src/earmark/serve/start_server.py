@@ -97,24 +97,24 @@ def _address_flags(options: ServeOptions) -> str:
 def _run(options: ServeOptions, token: str | None, listener: socket.socket, greet: Callable[[str], None]) -> None:
     from earmark.export.load_export import load_any
     from earmark.http.lifecycle import Lifecycle, make_server
-    from earmark.models.source import source_of
+    from earmark.models.model_source import model_source
     from earmark.predict.background_warning import lacks_background, warn_of_windows
     from earmark.predict.classifier import Classifier
     from earmark.serve.app import build_app
     from earmark.serve.logs import use_json_logs
-    from earmark.serve.server_metrics import Metrics
+    from earmark.serve.server_metrics import ServerMetrics
     from earmark.serve.service import Service
     from earmark.serve.stream import Streams
     from earmark.serve.websocket import MAX_MESSAGE_BYTES, StreamProtocol
 
     use_json_logs()
     classifier = Classifier(
-        load_any(source_of(options)),
+        load_any(model_source(options)),
         device=options.device,
         batch_size=options.batch_size,
         precision=options.precision,
     )
-    metrics, lifecycle = Metrics(), Lifecycle(options.drain_timeout_seconds)
+    metrics, lifecycle = ServerMetrics(), Lifecycle(options.drain_timeout_seconds)
     service = Service(classifier, options, metrics)
     metrics.watch(lambda: lifecycle.in_flight, lambda: service.batcher.num_waiting)
     service.warm_up()

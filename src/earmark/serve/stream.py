@@ -21,7 +21,7 @@ from fastapi.responses import JSONResponse
 from starlette.websockets import WebSocketDisconnect
 
 from earmark.audio.samples import FULL_SCALE_LIMIT, as_floats
-from earmark.formats.results import Window
+from earmark.formats.segments import Window
 from earmark.http.lifecycle import Lifecycle
 from earmark.predict.classifier import Classifier
 from earmark.scoring.windows import Windowing
@@ -30,7 +30,7 @@ from earmark.serve.batching import Batcher
 from earmark.serve.forms import Question, single_settings
 from earmark.serve.openapi import STREAM_SETTINGS
 from earmark.serve.read_body import busy
-from earmark.serve.timelines import window_row, windowing_of
+from earmark.serve.timelines import read_windowing, window_row
 from earmark.settings.serving_flags import ServeOptions
 
 _ENCODINGS: dict[str, np.dtype[Any]] = {"s16le": np.dtype("<i2"), "f32le": np.dtype("<f4")}
@@ -162,7 +162,7 @@ class _Stream:
         self._classifier = classifier
         self._batcher = batcher
         self._top_k = question.top_k()
-        self._windowing: Windowing = windowing_of(question, classifier)
+        self._windowing: Windowing = read_windowing(question, classifier)
         self._type = _ENCODINGS[encoding]
         self._rate_hz = int(rate_hz)
         self._max_samples = max_s * rate_hz

@@ -16,7 +16,7 @@ from fastapi import HTTPException
 from earmark.audio.decode import own_rate_hz
 from earmark.clips.clip import Clip
 from earmark.errors import UsageError
-from earmark.formats.results import Window
+from earmark.formats.segments import Window
 from earmark.predict.classifier import Classifier
 from earmark.predict.timeline import SegmentRules, Timeline
 from earmark.scoring.windows import Windowing
@@ -28,7 +28,7 @@ from earmark.serve.forms import Question
 _MOST_WINDOWS = 100_000  # of one answer: a hop of a millisecond would make 3.6 million of an hour
 
 
-def windowing_of(question: Question, classifier: Classifier) -> Windowing:
+def read_windowing(question: Question, classifier: Classifier) -> Windowing:
     """How a client wants its recording cut.
 
     Raises:
@@ -41,7 +41,7 @@ def windowing_of(question: Question, classifier: Classifier) -> Windowing:
         raise HTTPException(400, str(exc).lstrip("-")) from exc
 
 
-def rules_of(question: Question) -> SegmentRules:
+def read_rules(question: Question) -> SegmentRules:
     """How a client wants segments made.
 
     Raises:
@@ -84,7 +84,7 @@ def hear(
         HTTPException: 400 settings, and as :func:`iter_windows`.
     """
     question.refuse_unknown(openapi.TIMELINE_SETTINGS)
-    top_k, rules, windowing = question.top_k(), rules_of(question), windowing_of(question, classifier)
+    top_k, rules, windowing = question.top_k(), read_rules(question), read_windowing(question, classifier)
     if limits.max_s * classifier.sampling_rate_hz / windowing.hop_samples > _MOST_WINDOWS:
         limits = DecodeLimits(_MOST_WINDOWS * windowing.hop_samples / classifier.sampling_rate_hz, limits.timeout_s)
     cut = iter_windows(question.audio, windowing, classifier.sampling_rate_hz, limits, question.hint)

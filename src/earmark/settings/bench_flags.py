@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from earmark.errors import UsageError
-from earmark.settings.flags import COUNT, SEED, at_least, changed, flag, flags_of, within
+from earmark.settings.flags import COUNT, SEED, at_least, changed, declared_flags, flag, within
 from earmark.settings.model_flags import ModelArguments, NetworkArguments
 from earmark.settings.run_flags import DEVICE_HELP
 
@@ -22,7 +22,7 @@ _JOBS_OF_FLAGS = {
     "precision": ("infer",),
     "attention_mask": ("train", "infer"),
     "device": ("train", "infer"),
-    **dict.fromkeys(flags_of(NetworkArguments), ("train", "infer")),
+    **dict.fromkeys(declared_flags(NetworkArguments), ("train", "infer")),
 }
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from earmark.errors import OutputError, UsageError, first_line
 from earmark.io.atomic import writing
-from earmark.settings.flags import Scope, Settings, flags_of
+from earmark.settings.flags import Scope, Settings, declared_flags
 
 # Tokens are secrets; the others belong to one process or give leave once, and must not reach another run.
 _NOT_SAVED = Scope.ONCE, Scope.SECRET
@@ -29,7 +29,7 @@ def resolved_config(*parts: Settings) -> dict[str, Any]:
     return {
         name: plain(getattr(part, name))
         for part in parts
-        for name, one in flags_of(type(part)).items()
+        for name, one in declared_flags(type(part)).items()
         if not any(scope in one.scope for scope in _NOT_SAVED)
     }
 

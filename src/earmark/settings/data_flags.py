@@ -15,8 +15,8 @@ from earmark.settings.flags import (
     Settings,
     above,
     at_least,
+    declared_flags,
     flag,
-    flags_of,
     not_negative,
     within,
 )
@@ -275,4 +275,4 @@ class DataArguments(Settings):
 
 def path_settings() -> tuple[str, ...]:
     """Return the settings that name recordings; each may be given several times."""
-    return tuple(name for name, one in flags_of(DataArguments).items() if one.repeated)
+    return tuple(name for name, one in declared_flags(DataArguments).items() if one.repeated)

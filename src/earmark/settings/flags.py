@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar, get_type_hints
 
 from earmark.errors import UsageError
-from earmark.settings.kinds import Kind, kind_of, shown
+from earmark.settings.kinds import Kind, find_kind, shown
 from earmark.text import suggestion
 
 HIDDEN = "hidden"  # page of a flag that only --help_all shows
@@ -83,7 +83,7 @@ def within(low: float, high: float, expected: str, *, low_open: bool = False, hi
     return Check(holds, expected)
 
 
-def one_of(names: Sequence[str]) -> Check:
+def choice_among(names: Sequence[str]) -> Check:
     """One of many names, or of names beside true and false; a few names alone would be a ``Literal``."""
     return Check(lambda value: shown(value) in names, f"one of {', '.join(names)}", tuple(names))
 
@@ -219,7 +219,7 @@ class Flag:
         return value
 
 
-def flags_of(*classes: type) -> Mapping[str, Flag]:
+def declared_flags(*classes: type) -> Mapping[str, Flag]:
     """Return the flags of settings classes by name, in the order of the classes and their fields."""
     if len(classes) == 1:
         return _flags_of_class(classes[0])
@@ -235,7 +235,7 @@ def _flags_of_class(cls: Any) -> Mapping[str, Flag]:
             continue
         owner = next(base for base in cls.__mro__ if one.name in vars(base).get("__annotations__", {}))
         declared = {name: one.metadata[name] for name in ("help", "check", "scope", "metavar", "aliases", "repeated")}
-        kind = kind_of(hints[one.name], takes_mapping=one.metadata["mapping"], takes_commas=one.metadata["commas"])
+        kind = find_kind(hints[one.name], takes_mapping=one.metadata["mapping"], takes_commas=one.metadata["commas"])
         if one.metadata["choices"] is not None:
             kind = dataclasses.replace(kind, choices=one.metadata["choices"]())
         default = one.default if one.default_factory is dataclasses.MISSING else one.default_factory()
@@ -247,7 +247,7 @@ def _flags_of_class(cls: Any) -> Mapping[str, Flag]:
 
 def names_with(scope: Scope, *classes: type) -> tuple[str, ...]:
     """Return the names of the flags that have a scope, all parts of it."""
-    return tuple(name for name, one in flags_of(*classes).items() if scope in one.scope)
+    return tuple(name for name, one in declared_flags(*classes).items() if scope in one.scope)
 
 
 @dataclass
@@ -275,7 +275,7 @@ class Settings:
     def __post_init__(self) -> None:
         """Read and check every value, then call :meth:`validate`."""
         self.given = self.__dict__.pop("_keywords", self.given)
-        for name, one in flags_of(type(self)).items():
+        for name, one in declared_flags(type(self)).items():
             setattr(self, name, one.read(getattr(self, name)))
         self.validate()
 
@@ -284,7 +284,7 @@ class Settings:
 
     def is_set(self, name: str) -> bool:
         """Whether a setting was given, or differs from its default."""
-        return name in self.given or getattr(self, name) != flags_of(type(self))[name].default
+        return name in self.given or getattr(self, name) != declared_flags(type(self))[name].default
 
     def reject_without(self, names: Mapping[str, tuple[str, ...]], value: str, reason: Callable[[str], str]) -> None:
         """Refuse settings that would have no effect.

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from earmark.errors import UsageError
-from earmark.settings.flags import Flag, Scope, Settings, flag, flags_of
+from earmark.settings.flags import Flag, Scope, Settings, declared_flags, flag
 from earmark.settings.kinds import is_bool_word, kind_in_words, shown
 from earmark.settings.legacy import LEGACY_FLAGS, translate
 from earmark.text import suggestion
@@ -167,7 +167,7 @@ def training_flags() -> Mapping[str, Flag]:
     """Return the flags of ``earmark train``."""
     from earmark.settings.train_settings import TRAIN_CLASSES
 
-    return flags_of(*TRAIN_CLASSES)
+    return declared_flags(*TRAIN_CLASSES)
 
 
 @dataclass
@@ -191,7 +191,7 @@ def read_line(
     Raises:
         UsageError: as :func:`read_words` and ``read_config``.
     """
-    line = read_words(words, {**flags, **flags_of(ConfigFile)}, **how)
+    line = read_words(words, {**flags, **declared_flags(ConfigFile)}, **how)
     path = line.values.pop("config", None)
     line.typed.discard("config")
     if path is not None:
@@ -258,7 +258,7 @@ def read_values(values: Mapping[str, Any], flags: Mapping[str, Flag], *, takes_o
     return read
 
 
-def settings_of(cls: type[T], given: Given) -> T:
+def make_settings(cls: type[T], given: Given) -> T:
     """Make settings of the values that a class has; the others get their defaults.
 
     A setting counts as given if it was typed, or if a file has another value than the default (a run saves all).
@@ -266,7 +266,7 @@ def settings_of(cls: type[T], given: Given) -> T:
     Raises:
         UsageError: see :class:`earmark.settings.flags.Settings`.
     """
-    flags = flags_of(cls)
+    flags = declared_flags(cls)
     own = {name: value for name, value in given.values.items() if name in flags}
     by_hand = {name for name, value in own.items() if name in given.typed or value != flags[name].default}
     return cls(**own, given=frozenset(by_hand))

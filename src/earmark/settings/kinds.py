@@ -125,7 +125,7 @@ class Kind:
         raise ValueError(self.expected)
 
 
-def kind_of(hint: Any, *, takes_mapping: bool = False, takes_commas: bool = False) -> Kind:
+def find_kind(hint: Any, *, takes_mapping: bool = False, takes_commas: bool = False) -> Kind:
     """Return the kind that an annotation stands for.
 
     Args:
@@ -139,7 +139,7 @@ def kind_of(hint: Any, *, takes_mapping: bool = False, takes_commas: bool = Fals
     lists = [part for part in parts if get_origin(part) is list or part is list]
     literals = [part for part in parts if get_origin(part) is Literal]
     if lists:
-        item = kind_of(get_args(lists[0])[0])
+        item = find_kind(get_args(lists[0])[0])
         return Kind(item.base, item.choices, is_list=True, single_as_text=str in parts, optional=optional)
     if literals:
         return Kind(str, tuple(get_args(literals[0])), optional=optional)

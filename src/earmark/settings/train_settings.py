@@ -13,14 +13,14 @@ from earmark.io.nearby_names import others_beside
 from earmark.settings.config_files import read_config_file, resolved_config
 from earmark.settings.data_flags import DataArguments, path_settings, paths_in
 from earmark.settings.evaluation_flags import EvaluateOptions
-from earmark.settings.flags import Scope, Settings, flags_of
+from earmark.settings.flags import Scope, Settings, declared_flags
 from earmark.settings.given_values import (
     Given,
+    make_settings,
     read_file,
     read_line,
     read_values,
     refuse_words,
-    settings_of,
 )
 from earmark.settings.model_flags import ModelArguments
 from earmark.settings.run_flags import RunArguments
@@ -82,7 +82,7 @@ class TrainSettings:
         names = ("data", "model", "run", "training")
         parts = {name: getattr(self, name) for name in names}
         for name, part in parts.items():
-            own = {flag: values[flag] for flag in flags_of(type(part)) if flag in values}
+            own = {flag: values[flag] for flag in declared_flags(type(part)) if flag in values}
             parts[name] = replace(part, **own) if own else part
         return replace(self, **parts)
 
@@ -102,7 +102,7 @@ class TrainSettings:
         if not self.model.model_name_or_path:
             raise UsageError("--few_shot needs a pretrained or trained model. Name one with --model_name_or_path.")
         for part in self.parts:
-            for name, one in flags_of(type(part)).items():
+            for name, one in declared_flags(type(part)).items():
                 value = getattr(part, name)
                 # A run saves all of its settings, so a default in a file is no mistake; typed, it is refused, too.
                 is_set = bool(value) and value not in (one.default, _OLD_DEFAULTS.get(name))
@@ -154,7 +154,7 @@ def parse_with(cls: type[Any], words: Sequence[str]) -> tuple[Any, TrainSettings
         UsageError: as :func:`parse_train`.
     """
     given = _read(words, cls)
-    own = settings_of(cls, given)
+    own = make_settings(cls, given)
     return own, replace(train_settings(given, do_train=True, do_eval=True), words=tuple(words))
 
 
@@ -165,7 +165,7 @@ def from_keywords(values: Mapping[str, Any]) -> TrainSettings:
         UsageError: an unknown name, with the nearest one, or as :func:`parse_train`.
     """
     return train_settings(
-        read_values(values, flags_of(*TRAIN_CLASSES), takes_old_flags=True), do_train=True, do_eval=True
+        read_values(values, declared_flags(*TRAIN_CLASSES), takes_old_flags=True), do_train=True, do_eval=True
     )
 
 
@@ -176,7 +176,7 @@ def with_config_flag(words: Sequence[str]) -> list[str]:
 
 
 def _read(words: Sequence[str], *also: type) -> Given:
-    flags = flags_of(*TRAIN_CLASSES, *also)
+    flags = declared_flags(*TRAIN_CLASSES, *also)
 
     def read_config(path: str) -> Given:
         return read_file(path, read_config_file(path), flags, takes_old_flags=True)
@@ -214,7 +214,7 @@ def train_settings(given: Given, **settled: Any) -> TrainSettings:
                 f"--{name} false: earmark train trains and evaluates. Use earmark evaluate to evaluate only."
             )
     given.values.update(settled)
-    data, model, run, training = (settings_of(cls, given) for cls in TRAIN_CLASSES)
+    data, model, run, training = (make_settings(cls, given) for cls in TRAIN_CLASSES)
     typed = frozenset(given.typed)
     return TrainSettings(data, model, run, training, given.notes, typed=typed)  # type: ignore[arg-type]  # in their order
 
@@ -237,7 +237,7 @@ def check_sources(data: DataArguments) -> None:
                 raise DataError(f"{path}: no such {'folder' if is_folder else 'file'}{near}")
 
 
-def evaluation_of(settings: TrainSettings) -> EvaluateOptions:
+def evaluation_options(settings: TrainSettings) -> EvaluateOptions:
     """Return what ``--do_eval`` without ``--do_train`` asks for: the validation score of the checkpoint given."""
-    values = {name: getattr(part, name) for part in settings.parts for name in flags_of(type(part))}
+    values = {name: getattr(part, name) for part in settings.parts for name in declared_flags(type(part))}
     return EvaluateOptions(**{one.name: values[one.name] for one in fields(EvaluateOptions) if one.name in values})

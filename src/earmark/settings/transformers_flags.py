@@ -15,9 +15,9 @@ from earmark.settings.flags import (
     Scope,
     Settings,
     at_least,
+    choice_among,
     flag,
     not_negative,
-    one_of,
     within,
 )
 
@@ -125,7 +125,7 @@ class TransformersFlags(Settings):
         scope=Scope.TRAINED,
         page="training",
         metavar="NAME",
-        check=one_of(_LR_SCHEDULER_TYPE),
+        check=choice_among(_LR_SCHEDULER_TYPE),
     )
     lr_scheduler_kwargs: str | dict[str, object] | None = flag(
         None, "Arguments of the schedule, a JSON object.", scope=Scope.TRAINED
@@ -142,7 +142,7 @@ class TransformersFlags(Settings):
         "Optimizer, by its name in Transformers.",
         scope=Scope.TRAINED,
         metavar="NAME",
-        check=one_of(_OPTIM),
+        check=choice_among(_OPTIM),
     )
     optim_args: str | None = flag(None, "Arguments of the optimizer: name=value,name=value.", scope=Scope.TRAINED)
     weight_decay: float = flag(
@@ -229,7 +229,7 @@ class TransformersFlags(Settings):
     include_num_input_tokens_seen: bool | str = flag(
         "no",
         "Count input tokens while training: all, or non_padding only.",
-        check=one_of(("all", "non_padding", "no", "true", "false")),
+        check=choice_among(("all", "non_padding", "no", "true", "false")),
         metavar="WHICH",
     )
     log_level: Literal["detail", "debug", "info", "warning", "error", "critical", "passive"] = flag(

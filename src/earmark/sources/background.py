@@ -215,18 +215,18 @@ def _gaps(tables: Mapping[str, ClipTable], options: DataArguments) -> dict[str, 
     Raises:
         DataError: there are none, and nothing else to cut from.
     """
-    clips_of: dict[str, list[Clip]] = defaultdict(list)
-    split_of: dict[str, str] = {}
+    list_clips: dict[str, list[Clip]] = defaultdict(list)
+    split_by_path: dict[str, str] = {}
     for name, table in tables.items():
         for clip in table:
             if clip.path is not None:
                 path = os.path.abspath(clip.path)  # two manifests may spell the path of a recording differently
-                clips_of[path].append(clip)
-                split_of.setdefault(path, name)
+                list_clips[path].append(clip)
+                split_by_path.setdefault(path, name)
     gaps: dict[str, list[Stretch]] = defaultdict(list)
-    for path, clips in clips_of.items():
+    for path, clips in list_clips.items():
         if all(clip.duration_s is not None for clip in clips):
-            gaps[split_of[path]] += _gaps_between(clips, options.background_margin_seconds)
+            gaps[split_by_path[path]] += _gaps_between(clips, options.background_margin_seconds)
     if not any(gaps.values()) and not options.background_dir:
         raise DataError(
             f"{', '.join(table.origin for table in tables.values())}: no gaps to cut background clips from: every "
@@ -260,8 +260,8 @@ def _with_fold(cuts: list[Clip], table: ClipTable) -> list[Clip]:
     """Give the cuts of a recording without a fold one of the folds, in turn."""
     folds = sorted({clip.fold for clip in table if clip.fold is not None})
     paths = list(dict.fromkeys(cut.path for cut in cuts if cut.fold is None))
-    fold_of = {path: folds[index % len(folds)] for index, path in enumerate(paths)} if folds else {}
-    return [cut if cut.fold is not None else replace(cut, fold=fold_of.get(cut.path)) for cut in cuts]
+    fold_names = {path: folds[index % len(folds)] for index, path in enumerate(paths)} if folds else {}
+    return [cut if cut.fold is not None else replace(cut, fold=fold_names.get(cut.path)) for cut in cuts]
 
 
 def _describe(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from earmark.clips.clip import Splits
 from earmark.sources.folders import load_layout
-from earmark.sources.source import Given, Source
+from earmark.sources.source import GivenData, Source
 from earmark.sources.unused_files import note_unused
 
 
@@ -14,10 +14,10 @@ class ClassFolders(Source):
     name = "class folders"
     because = "its recordings are in folders and no table lists them"
 
-    def recognises(self, given: Given) -> bool:
+    def recognises(self, given: GivenData) -> bool:
         """Return whether folders give the recordings their labels."""
         return given.folder is not None and given.layout.unlabelled is None
 
-    def load(self, given: Given) -> Splits:
+    def load(self, given: GivenData) -> Splits:
         """Return the clips of all class folders."""
         return note_unused(load_layout(given.layout, given.request.columns), given.root)

@@ -146,7 +146,7 @@ def _keep_once(
     groups = find_copies(clips, numbers, num_workers=num_workers, stores=stores)
     changes = _Changes()
     for group in groups:
-        _keep_one_of([rows[index] for index in group], sources, changes)
+        _keep_last_copy([rows[index] for index in group], sources, changes)
     if changes.disagreeing:
         logger.warning(
             "%s held out by one source with another label in a later one; the label of the held-out split counts: %s. "
@@ -171,7 +171,7 @@ def _keep_once(
     return notes
 
 
-def _keep_one_of(rows: Sequence[_Row], sources: Sequence[LoadedSource], changes: _Changes) -> None:
+def _keep_last_copy(rows: Sequence[_Row], sources: Sequence[LoadedSource], changes: _Changes) -> None:
     """Keep the copies of the last source in the split that is held out most; drop the others."""
     best = max(rows, key=lambda row: (SPLIT_NAMES.index(row.split), row.source))
     kept = [row for row in rows if (row.split, row.source) == (best.split, best.source)]

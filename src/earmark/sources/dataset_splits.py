@@ -12,7 +12,7 @@ from earmark.clips.split_columns import splits_of_manifest
 from earmark.clips.split_names import NO_SPLIT, SPLIT_NAMES, SplitNames
 from earmark.errors import DataError, NetworkError
 from earmark.formats.arrow_table import dataset_errors, dataset_sheet
-from earmark.sources.tables.build_clips import clips_of
+from earmark.sources.tables.build_clips import list_clips
 
 _NO_LABEL = (None, -1, "")  # what hub data sets put where the labels of a test split are kept back
 
@@ -29,7 +29,7 @@ def dataset_clips(dataset: Any, origin: str, folder: str, columns: Columns) -> C
     Raises:
         DataError: no rows, a column that is missing, or a row without recording or usable label.
     """
-    return clips_of(dataset_sheet(dataset, origin, folder, columns.wanted), columns)
+    return list_clips(dataset_sheet(dataset, origin, folder, columns.wanted), columns)
 
 
 def dataset_splits(tables: Any, title: str, folder: str, columns: Columns, names: SplitNames) -> Splits:

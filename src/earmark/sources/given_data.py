@@ -8,7 +8,7 @@ from earmark.clips.columns import Columns
 from earmark.clips.split_names import SplitNames
 from earmark.errors import UsageError
 from earmark.settings.data_flags import DataArguments, paths_in
-from earmark.sources.source import Given, Request
+from earmark.sources.source import GivenData, Request
 from earmark.sources.superb_ks import is_superb_ks
 from earmark.tasks import find_task
 
@@ -61,7 +61,7 @@ def request_from(
     )
 
 
-def given_data(options: DataArguments, request: Request) -> list[Given]:
+def given_data(options: DataArguments, request: Request) -> list[GivenData]:
     """Return the data that the settings name: data set, folders, manifests, each flag's as given.
 
     Raises:
@@ -77,10 +77,10 @@ def given_data(options: DataArguments, request: Request) -> list[Given]:
             )
         place = folders.pop(0) if folders else name
         is_local = place != name or Path(name).is_dir()
-        found.append(Given(place, request, Path(place) if is_local else None, dataset=name))
-    found += [Given(folder, request, Path(folder)) for folder in folders]
+        found.append(GivenData(place, request, Path(place) if is_local else None, dataset=name))
+    found += [GivenData(folder, request, Path(folder)) for folder in folders]
     found += [
-        Given(path, request, split=split)
+        GivenData(path, request, split=split)
         for flag, split in MANIFEST_FLAGS.items()
         for path in paths_in(getattr(options, flag))
     ]

@@ -10,7 +10,7 @@ from earmark.errors import DataError
 from earmark.extras import require
 from earmark.sources.dataset_splits import dataset_splits, hub_errors, network_error
 from earmark.sources.folders import load_folder
-from earmark.sources.source import Given, Source
+from earmark.sources.source import GivenData, Source
 
 logger = logging.getLogger(__name__)
 
@@ -24,11 +24,11 @@ class HubDataset(Source):
     because = "--dataset_name is no folder"
     settings = ("dataset_config_name", "dataset_revision")
 
-    def recognises(self, given: Given) -> bool:
+    def recognises(self, given: GivenData) -> bool:
         """Return whether a data set is named that is not on this machine."""
         return given.dataset is not None and given.folder is None
 
-    def load(self, given: Given) -> Splits:
+    def load(self, given: GivenData) -> Splits:
         """Download a data set (or take it from the cache) and list its clips.
 
         Raises:
@@ -50,7 +50,7 @@ class HubDataset(Source):
         return dataset_splits(tables, title, os.curdir, request.columns, request.names)
 
 
-def _check_reachable(given: Given) -> None:
+def _check_reachable(given: GivenData) -> None:
     """Ask the hub for the data set's name once, since ``datasets`` retries a dead line for half a minute."""
     import huggingface_hub as hub
     from huggingface_hub import errors
@@ -75,7 +75,7 @@ def _check_reachable(given: Given) -> None:
         raise network_error(name, exc) from exc
 
 
-def _download_snapshot(given: Given) -> str:
+def _download_snapshot(given: GivenData) -> str:
     """Fetch a data set of plain audio files, which ``datasets`` itself reads only with torchcodec."""
     import huggingface_hub as hub
 

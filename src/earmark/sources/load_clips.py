@@ -13,7 +13,7 @@ from earmark.clips.splits import has_recordings_of_several_clips, make_validatio
 from earmark.clips.subsets import draw_subsets
 from earmark.errors import DataError, UsageError
 from earmark.settings.data_flags import DataArguments
-from earmark.settings.flags import flags_of
+from earmark.settings.flags import declared_flags
 from earmark.sources.background import add_background
 from earmark.sources.combine import LoadedSource, combine
 from earmark.sources.given_data import given_data, request_from
@@ -142,7 +142,7 @@ def _load(options: DataArguments, seed: int, token: str | None, cache_dir: str |
     columns = request.columns
     splits = combine(sources, task=columns.task, separator=columns.separator, num_workers=threads, stores=stores)
     splits.reasons = reasons
-    asked = (name for name in flags_of(DataArguments) if options.is_set(name))
+    asked = (name for name in declared_flags(DataArguments) if options.is_set(name))
     splits.notes[:0] = [
         *settings_without_effect(asked, kinds),
         *(reason.text for reason in reasons if not reason.is_obvious),

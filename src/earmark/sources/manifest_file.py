@@ -5,7 +5,7 @@ from __future__ import annotations
 from earmark.clips.clip import Splits
 from earmark.clips.split_columns import splits_of_manifest, used_whole
 from earmark.sources.manifests import load_manifest
-from earmark.sources.source import Given, Source
+from earmark.sources.source import GivenData, Source
 
 
 class ManifestFile(Source):
@@ -14,11 +14,11 @@ class ManifestFile(Source):
     name = "a manifest"
     because = "a flag for manifests names it"
 
-    def recognises(self, given: Given) -> bool:
+    def recognises(self, given: GivenData) -> bool:
         """Return whether it is given for a split."""
         return given.split is not None
 
-    def load(self, given: Given) -> Splits:
+    def load(self, given: GivenData) -> Splits:
         """Return the clips of the table, shared out by its column of splits unless folds are made of all."""
         assert given.split is not None
         request = given.request

@@ -11,7 +11,7 @@ from pathlib import Path
 from earmark.clips.clip import ClipTable
 from earmark.clips.columns import Columns
 from earmark.formats.format_registry import read_table
-from earmark.sources.tables.build_clips import clips_of
+from earmark.sources.tables.build_clips import list_clips
 
 
 def load_manifest(path: str | os.PathLike[str], columns: Columns | None = None) -> ClipTable:
@@ -30,7 +30,7 @@ def load_manifest(path: str | os.PathLike[str], columns: Columns | None = None) 
     """
     columns = columns or Columns()
     with _without_garbage_collection():
-        return clips_of(read_table(Path(path), columns.wanted), columns)
+        return list_clips(read_table(Path(path), columns.wanted), columns)
 
 
 @contextmanager

@@ -5,7 +5,7 @@ from __future__ import annotations
 from earmark.clips.clip import Splits
 from earmark.sources.folders import load_metadata
 from earmark.sources.listing import metadata_file
-from earmark.sources.source import Given, Source
+from earmark.sources.source import GivenData, Source
 from earmark.sources.unused_files import note_unused
 
 
@@ -15,11 +15,11 @@ class MetadataFile(Source):
     name = "recordings with a metadata file"
     because = "it has one of that name"
 
-    def recognises(self, given: Given) -> bool:
+    def recognises(self, given: GivenData) -> bool:
         """Return whether the folder has a metadata file."""
         return given.folder is not None and metadata_file(given.root) is not None
 
-    def load(self, given: Given) -> Splits:
+    def load(self, given: GivenData) -> Splits:
         """Return the clips that the file lists."""
         path = metadata_file(given.root)
         assert path is not None

@@ -10,7 +10,7 @@ from earmark.extras import require
 from earmark.formats.arrow_table import dataset_errors
 from earmark.formats.parquet import PARQUET
 from earmark.sources.dataset_splits import dataset_clips, dataset_splits
-from earmark.sources.source import Given, Source
+from earmark.sources.source import GivenData, Source
 
 _SAVED = ("dataset_dict.json", "state.json")  # files that save_to_disk writes beside its tables
 
@@ -33,11 +33,11 @@ class SavedDataset(Source):
     because = f"{' or '.join(_SAVED)} is in it"
     settings = ("dataset_config_name",)  # may have chosen it, as --dataset_name superb does
 
-    def recognises(self, given: Given) -> bool:
+    def recognises(self, given: GivenData) -> bool:
         """Return whether the marks of ``save_to_disk`` are in the folder."""
         return given.folder is not None and is_saved_table(given.folder)
 
-    def load(self, given: Given) -> Splits:
+    def load(self, given: GivenData) -> Splits:
         """Return the clips without reading their recordings.
 
         Raises:

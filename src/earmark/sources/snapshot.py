@@ -6,7 +6,7 @@ from earmark.clips.clip import Splits
 from earmark.extras import require
 from earmark.sources.dataset_splits import dataset_splits, hub_errors
 from earmark.sources.saved_dataset import is_table_folder
-from earmark.sources.source import Given, Source
+from earmark.sources.source import GivenData, Source
 
 
 class Snapshot(Source):
@@ -16,11 +16,11 @@ class Snapshot(Source):
     because = "Parquet files are in it"
     settings = ("dataset_config_name",)
 
-    def recognises(self, given: Given) -> bool:
+    def recognises(self, given: GivenData) -> bool:
         """Return whether Parquet files are in the folder, and no folder of a split has its own metadata file."""
         return given.folder is not None and not given.has_split_metadata and is_table_folder(given.root)
 
-    def load(self, given: Given) -> Splits:
+    def load(self, given: GivenData) -> Splits:
         """Return the clips without reading their recordings.
 
         Raises:

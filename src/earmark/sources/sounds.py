@@ -82,11 +82,11 @@ def load_sounds(folders: Mapping[str, str], sampling_rate_hz: int, options: Data
     parts, unreadable = read_usable(tables, sampling_rate_hz, _without_labels(options))
     faults = [*unreadable]
     for flag, clips in parts.items():
-        row_of = {id(clip): row for row, clip in enumerate(tables[flag])}
+        rows_by_id = {id(clip): row for row, clip in enumerate(tables[flag])}
         for clip, wave in zip(clips.table, clips.waveforms.iterate(range(len(clips.table))), strict=True):
             reason = _fault(clip, wave, is_response=flag == RESPONSES)
             if reason is not None:
-                faults.append((flag, BadClip(row_of[id(clip)], clip.source, reason)))
+                faults.append((flag, BadClip(rows_by_id[id(clip)], clip.source, reason)))
     stop_or_say(faults, options.on_bad_audio)
     sounds = {}
     for flag, clips in parts.items():

@@ -50,7 +50,7 @@ class Request:
 
 
 @dataclass(frozen=True)
-class Given:
+class GivenData:
     """Data that a setting names.
 
     Attributes:
@@ -109,11 +109,11 @@ class Source(ABC):
     settings: ClassVar[tuple[str, ...]] = ()
 
     @abstractmethod
-    def recognises(self, given: Given) -> bool:
+    def recognises(self, given: GivenData) -> bool:
         """Return whether this is what was given, unless a source before it in the registry takes it."""
 
     @abstractmethod
-    def load(self, given: Given) -> Splits:
+    def load(self, given: GivenData) -> Splits:
         """Return the clips, split by split.
 
         Raises:

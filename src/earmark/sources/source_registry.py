@@ -14,7 +14,7 @@ from earmark.sources.manifest_file import ManifestFile
 from earmark.sources.metadata_file import MetadataFile
 from earmark.sources.saved_dataset import SavedDataset
 from earmark.sources.snapshot import Snapshot
-from earmark.sources.source import Given, Request, Source
+from earmark.sources.source import GivenData, Request, Source
 from earmark.sources.split_manifests import SplitManifests
 from earmark.sources.superb_ks import SuperbKeywords
 from earmark.sources.table_beside import TableBeside
@@ -32,7 +32,7 @@ SOURCES: tuple[Source, ...] = (
 )
 
 
-def find_source(given: Given) -> Source:
+def find_source(given: GivenData) -> Source:
     """Return the first source that recognises what was given; the last one takes every folder.
 
     Raises:
@@ -41,7 +41,7 @@ def find_source(given: Given) -> Source:
     return next(source for source in SOURCES if source.recognises(given))
 
 
-def load_given(given: Given, source: Source | None = None) -> Splits:
+def load_given(given: GivenData, source: Source | None = None) -> Splits:
     """Return the clips of what was given.
 
     Args:
@@ -66,7 +66,7 @@ def load_data_dir(folder: str, request: Request) -> Splits:
         DataError: there is no such folder, or it cannot be used.
         MissingExtraError: it needs a package that is not installed.
     """
-    return load_given(Given(folder, request, Path(folder)))
+    return load_given(GivenData(folder, request, Path(folder)))
 
 
 def settings_without_effect(names: Iterable[str], used: Iterable[Source]) -> list[str]:

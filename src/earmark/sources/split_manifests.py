@@ -15,7 +15,7 @@ from earmark.sources.folder_layout import FolderLayout, find_folder_layout
 from earmark.sources.folders import load_layout
 from earmark.sources.listing import metadata_file
 from earmark.sources.manifests import load_manifest
-from earmark.sources.source import Given, Request, Source
+from earmark.sources.source import GivenData, Request, Source
 from earmark.sources.unused_files import note_unused, tables_in
 from earmark.text import and_more, counted
 
@@ -26,12 +26,12 @@ class SplitManifests(Source):
     name = "a manifest for each split"
     because = "its tables are called like splits"
 
-    def recognises(self, given: Given) -> bool:
+    def recognises(self, given: GivenData) -> bool:
         """Return whether a table is called like a split, and no folder of a split has a metadata file."""
         is_folder = given.folder is not None and not given.has_split_metadata
         return is_folder and bool(find_split_manifests(given.root, given.request.names))
 
-    def load(self, given: Given) -> Splits:
+    def load(self, given: GivenData) -> Splits:
         """Return the clips that the tables list.
 
         Raises:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from earmark.clips.clip import Splits
 from earmark.errors import DataError, UsageError
 from earmark.sources.saved_dataset import is_table_folder
-from earmark.sources.source import Given, Source
+from earmark.sources.source import GivenData, Source
 
 _HOW_TO_GET = (
     "superb ks is built from the Speech Commands archive: download speech_commands_v0.01.tar.gz (and, for the test "
@@ -25,12 +25,12 @@ class SuperbKeywords(Source):
     because = "of --dataset_name and --dataset_config_name"
     settings = ("dataset_config_name", "silence_percentage")
 
-    def recognises(self, given: Given) -> bool:
+    def recognises(self, given: GivenData) -> bool:
         """Return whether the data set is SUPERB's."""
         is_meant = is_superb_ks(given.dataset, given.request.config)
         return is_meant and not (given.folder is not None and is_table_folder(given.folder))
 
-    def load(self, given: Given) -> Splits:
+    def load(self, given: GivenData) -> Splits:
         """Return the splits of SUPERB.
 
         Raises:

@@ -10,7 +10,7 @@ from earmark.sources.folder_layout import FolderLayout
 from earmark.sources.folders import by_split
 from earmark.sources.listing import list_recordings, subfolders
 from earmark.sources.manifests import load_manifest
-from earmark.sources.source import Given, Source
+from earmark.sources.source import GivenData, Source
 from earmark.sources.unused_files import archives_note, label_tables, note_unused
 from earmark.text import and_more, counted
 
@@ -21,11 +21,11 @@ class TableBeside(Source):
     name = "a table beside recordings"
     because = "no folder gives its recordings a label"
 
-    def recognises(self, given: Given) -> bool:
+    def recognises(self, given: GivenData) -> bool:
         """Return whether this is a folder; the sources before have not recognised it."""
         return given.folder is not None
 
-    def load(self, given: Given) -> Splits:
+    def load(self, given: GivenData) -> Splits:
         """Return the clips that the table lists.
 
         Raises:

@@ -11,7 +11,7 @@ from earmark.errors import DataError, UsageError
 from earmark.settings.data_flags import DataArguments, paths_in
 from earmark.sources.given_data import MANIFEST_FLAGS, split_names
 from earmark.sources.listing import list_recordings
-from earmark.sources.source import Given, Request
+from earmark.sources.source import GivenData, Request
 from earmark.sources.source_registry import find_source
 from earmark.sources.table_beside import TableBeside
 from earmark.sources.unused_files import label_tables
@@ -62,7 +62,7 @@ def load_unlabelled(options: DataArguments, *, seed: int, anyway: bool = False) 
 
 def _is_unlabelled(root: Path, names: SplitNames) -> bool:
     """Return whether recordings lie right in one folder and nothing there says what they are."""
-    given = Given(str(root), Request(names=names), root)
+    given = GivenData(str(root), Request(names=names), root)
     try:
         is_last = isinstance(find_source(given), TableBeside)
     except DataError:  # for whoever loads the labels

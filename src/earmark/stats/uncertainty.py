@@ -39,11 +39,11 @@ class Units:
 
     Attributes:
         num_clips: N.
-        group_of: number of each clip's group, int64 (N,); ``None`` for clips.
+        group_ids: number of each clip's group, int64 (N,); ``None`` for clips.
     """
 
     num_clips: int
-    group_of: np.ndarray | None = None
+    group_ids: np.ndarray | None = None
 
     @classmethod
     def of(cls, groups: Sequence[str | None]) -> Units:
@@ -57,7 +57,7 @@ class Units:
     @property
     def are_groups(self) -> bool:
         """Whether they are groups, not clips."""
-        return self.group_of is not None
+        return self.group_ids is not None
 
     @property
     def in_words(self) -> str:
@@ -66,11 +66,11 @@ class Units:
 
     def sums(self, values: np.ndarray) -> np.ndarray:
         """Of each unit the sum of its clips' values (N,), float64."""
-        return values.astype(np.float64) if self.group_of is None else np.bincount(self.group_of, weights=values)
+        return values.astype(np.float64) if self.group_ids is None else np.bincount(self.group_ids, weights=values)
 
     @property
     def _count(self) -> int:
-        return self.num_clips if self.group_of is None else int(self.group_of.max()) + 1
+        return self.num_clips if self.group_ids is None else int(self.group_ids.max()) + 1
 
     def draws(self, sets: int, *, seed: int = 0) -> Iterator[np.ndarray]:
         """How often each clip is in each of ``sets`` sets drawn anew, float64 (R, N), a few sets at a time."""
@@ -78,16 +78,16 @@ class Units:
         some = max(1, _AT_ONCE // self.num_clips)
         for start in range(0, sets, some):
             times = self._times(rng, min(some, sets - start))
-            yield times if self.group_of is None else times[:, self.group_of]
+            yield times if self.group_ids is None else times[:, self.group_ids]
 
     def draws_of_cells(self, cells: np.ndarray, num_cells: int, sets: int, *, seed: int = 0) -> np.ndarray:
         """The same, summed over the clips of each cell: float64 (R, K) of ``cells`` int (N,), from 0 to K - 1."""
         rng = np.random.default_rng(seed)
-        if self.group_of is None:  # the counts of clips drawn anew are multinomial themselves
+        if self.group_ids is None:  # the counts of clips drawn anew are multinomial themselves
             counts = np.bincount(cells, minlength=num_cells)
             return rng.multinomial(self.num_clips, counts / self.num_clips, size=sets).astype(np.float64)
         ones = np.ones(self.num_clips)
-        of_groups = scipy.sparse.csr_array((ones, (self.group_of, cells)), shape=(self._count, num_cells))
+        of_groups = scipy.sparse.csr_array((ones, (self.group_ids, cells)), shape=(self._count, num_cells))
         drawn: np.ndarray = self._times(rng, sets) @ of_groups
         return drawn
 

@@ -130,12 +130,12 @@ def _read_parts(
     with Progress("reading the recordings", len(whole)) as progress:
         watch.write = progress.write
         store = _open_store(whole, sampling_rate_hz, options, progress.to, watch)
-    row_of = {id(clip): row for row, clip in enumerate(whole)}
+    rows_by_id = {id(clip): row for row, clip in enumerate(whole)}
     reasons = {clip.index: clip.reason for clip in store.bad}
     usable: dict[str, UsableClips] = {}
     bad: list[tuple[str, BadClip]] = []
     for name, table in tables.items():
-        rows = [row_of[id(clip)] for clip in table]
+        rows = [rows_by_id[id(clip)] for clip in table]
         of_split = [
             BadClip(index, table[index].source, reasons[row]) for index, row in enumerate(rows) if row in reasons
         ]

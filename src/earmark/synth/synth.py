@@ -33,7 +33,7 @@ from earmark.synth.synth_noise import background_recordings
 from earmark.synth.synth_plan import (
     OTHER_WORDS,
     TEST_SET,
-    Plan,
+    SynthPlan,
     Utterance,
     make_plan,
     test_set_class_size,
@@ -174,7 +174,7 @@ def _clear(root: Path) -> None:
 
 
 def _write_files(
-    root: Path, plan: Plan, utterances: int, seed: int, progress: Callable[[int, int], None] | None
+    root: Path, plan: SynthPlan, utterances: int, seed: int, progress: Callable[[int, int], None] | None
 ) -> None:
     for name in (*COMMANDS, *OTHER_WORDS, BACKGROUND):
         (root / name).mkdir()
@@ -200,12 +200,12 @@ def _write_files(
     for index, (said, speech) in enumerate(zip(plan.utterances, spoken, strict=True)):
         noises = list(backgrounds[said.split].values())
         wave = _place(speech, noises, np.random.default_rng([seed, 2, index]), said)
-        _write_wav(_path_of(root, said), wave)
+        _write_wav(_utterance_path(root, said), wave)
         if progress is not None:
             progress(index + 1, len(plan.utterances))
 
 
-def _path_of(root: Path, said: Utterance) -> Path:
+def _utterance_path(root: Path, said: Utterance) -> Path:
     top = root / TEST_SET_FOLDER if said.split == TEST_SET else root
     return top / said.folder / said.name
 
@@ -291,7 +291,7 @@ def _speak(requests: list[tuple[str, Voice]]) -> list[np.ndarray]:
     ]
 
 
-def _summarise(root: Path, plan: Plan, utterances: int, *, reused: bool) -> CorpusSummary:
+def _summarise(root: Path, plan: SynthPlan, utterances: int, *, reused: bool) -> CorpusSummary:
     words: dict[str, int] = {}
     speakers: dict[str, set[str]] = {}
     for said in plan.utterances:

@@ -65,7 +65,7 @@ class Utterance:
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class SynthPlan:
     """All there is to say.
 
     Attributes:
@@ -77,7 +77,7 @@ class Plan:
     babble: dict[str, list[tuple[str, Voice]]]
 
 
-def make_plan(utterances: int, seed: int) -> Plan:
+def make_plan(utterances: int, seed: int) -> SynthPlan:
     """Decide speakers, words and voices.
 
     Args:
@@ -94,7 +94,7 @@ def make_plan(utterances: int, seed: int) -> Plan:
         if split == "testing":
             planned += _deal(TEST_SET, _test_set_words(utterances), speakers, rng)
             babble[TEST_SET] = _running_speech(speakers, rng)
-    return Plan(planned, babble)
+    return SynthPlan(planned, babble)
 
 
 def test_set_class_size(utterances: int) -> int:

@@ -118,17 +118,17 @@ class Side:
 _Cell = TypeVar("_Cell", bound=Hashable)
 
 
-def fill(rows_of: Mapping[_Cell, Sequence[int]], there: Sequence[int]) -> dict[_Cell, list[int]]:
+def fill(wanted_rows: Mapping[_Cell, Sequence[int]], there: Sequence[int]) -> dict[_Cell, list[int]]:
     """Clips of each cell, one more of each in turn, while there is room.
 
     Args:
-        rows_of: those wanted of each, the best first; cells that matter most first.
+        wanted_rows: those wanted of each, the best first; cells that matter most first.
         there: clips that the page has anyway.
     """
     chosen: dict[_Cell, list[int]] = defaultdict(list)
     have, room = set(there), ROOM
-    for turn in range(max(map(len, rows_of.values()), default=0)):
-        for cell, rows in rows_of.items():
+    for turn in range(max(map(len, wanted_rows.values()), default=0)):
+        for cell, rows in wanted_rows.items():
             if turn >= len(rows):
                 continue
             row = rows[turn]

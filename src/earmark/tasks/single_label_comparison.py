@@ -73,8 +73,8 @@ def compare(
     only_first, only_second, p = hits_test(first == targets, second == targets, units)
     # as for one model, the figures depend on how often each (target, answer, answer) occurs
     answered = np.stack([targets, first, second])
-    cells, cell_of, counts = np.unique(answered, axis=1, return_inverse=True, return_counts=True)
-    drawn = units.draws_of_cells(cell_of.ravel(), len(counts), REPLICATES, seed=seed)
+    cells, cell_numbers, counts = np.unique(answered, axis=1, return_inverse=True, return_counts=True)
+    drawn = units.draws_of_cells(cell_numbers.ravel(), len(counts), REPLICATES, seed=seed)
     found = {}
     for number, draws in (("drawn", drawn), ("here", counts[None])):
         one = figures_of_draws(draws, cells[0], cells[1], num_classes)

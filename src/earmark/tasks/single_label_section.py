@@ -85,12 +85,12 @@ def choose(probabilities: np.ndarray, targets: np.ndarray) -> Chosen:
     """
     answers, confidence = probabilities.argmax(axis=1), probabilities.max(axis=1)
     wrong = answers != targets
-    rows_of: dict[tuple[int, int], list[int]] = defaultdict(list)
+    wanted_rows: dict[tuple[int, int], list[int]] = defaultdict(list)
     # the surest mistake first, then down; behind them right answers from the least sure up
     order = np.lexsort((np.where(wrong, -confidence, confidence), ~wrong))
     for row in order.tolist():
-        rows_of[int(targets[row]), int(answers[row])].append(row)
+        wanted_rows[int(targets[row]), int(answers[row])].append(row)
     mistakes = [row for row in order[:MISTAKES].tolist() if wrong[row]]
-    cells = sorted(rows_of, key=lambda cell: (cell[0] == cell[1], -len(rows_of[cell]), cell))
-    first = {cell: rows_of[cell][: _OF_RIGHT if cell[0] == cell[1] else _OF_WRONG] for cell in cells}
+    cells = sorted(wanted_rows, key=lambda cell: (cell[0] == cell[1], -len(wanted_rows[cell]), cell))
+    first = {cell: wanted_rows[cell][: _OF_RIGHT if cell[0] == cell[1] else _OF_WRONG] for cell in cells}
     return Chosen(mistakes, fill(first, mistakes))

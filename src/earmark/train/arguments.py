@@ -9,7 +9,7 @@ from typing import Any
 import transformers
 
 from earmark.errors import UsageError
-from earmark.settings.flags import flags_of
+from earmark.settings.flags import declared_flags
 from earmark.settings.training_flags import TrainingArguments
 from earmark.tasks.figures import higher_is_better, metric_key
 
@@ -37,7 +37,7 @@ class EarmarkTrainingArguments(TrainingArguments, transformers.TrainingArguments
     @classmethod
     def of(cls, settings: TrainingArguments, **changes: Any) -> EarmarkTrainingArguments:
         """Return settings of training, with changes, as Trainer takes them."""
-        values = {name: getattr(settings, name) for name in flags_of(TrainingArguments)}
+        values = {name: getattr(settings, name) for name in declared_flags(TrainingArguments)}
         return cls(**{**values, **changes}, given=settings.given)
 
     def to_dict(self) -> dict[str, Any]:

@@ -8,7 +8,7 @@ import logging
 import transformers
 from huggingface_hub.errors import HTTPError
 
-from earmark.clips.targets import targets_of
+from earmark.clips.targets import table_targets
 from earmark.errors import NetworkError, UsageError, first_line
 from earmark.models.build_model import AudioModel, build_for_training
 from earmark.models.freeze import freeze
@@ -42,7 +42,7 @@ def build_model(plan: Plan, prepared: PreparedData) -> AudioModel:
     """
     transformers.set_seed(plan.training.seed)  # before the head's random weights are drawn
     longest_s = min(prepared.longest_s, DEFAULT_LONGEST_S)
-    unit = plan.task.unit(targets_of(prepared.train.table, prepared.labels, plan.task))
+    unit = plan.task.unit(table_targets(prepared.train.table, prepared.labels, plan.task))
     length_s = plan.data.max_length_seconds
     audio = build_for_training(plan.source, prepared.labels, length_s, longest_s, plan.task, unit)
     if plan.data.has_background:  # saved in config.json, for names that do not say it

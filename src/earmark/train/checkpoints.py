@@ -67,7 +67,7 @@ def finish_checkpoint(written: Path, target: Path, run: Mapping[str, Any]) -> No
 
 def why_not_whole(checkpoint: Path) -> str | None:
     """What is wrong with a checkpoint, in words; ``None`` if every byte is as it was written."""
-    marker = _marker_of(checkpoint)
+    marker = _read_marker(checkpoint)
     if marker is None:
         return f"it was broken off while it was written (no readable {MARKER})"
     for name, written in marker["files"].items():
@@ -85,7 +85,7 @@ def why_not_whole(checkpoint: Path) -> str | None:
 
 def newest_whole(folder: Path) -> Path | None:
     """The whole checkpoint of a run with the most steps; says which newer ones are passed over, and why."""
-    for checkpoint in sorted(checkpoints_in(folder), key=steps_of, reverse=True):
+    for checkpoint in sorted(checkpoints_in(folder), key=checkpoint_step, reverse=True):
         reason = why_not_whole(checkpoint)
         if reason is None:
             return checkpoint
@@ -119,7 +119,7 @@ def remove_old(folder: Path, limit: int | None, *, keep: Sequence[Path]) -> None
     if not limit or limit < 0:
         return
     kept = {path.resolve() for path in keep}
-    found = sorted(checkpoints_in(folder), key=steps_of)
+    found = sorted(checkpoints_in(folder), key=checkpoint_step)
     spare = [path for path in found if path.resolve() not in kept]
     for path in spare[: max(0, len(found) - max(limit, len(found) - len(spare)))]:
         shutil.rmtree(path, ignore_errors=True)
@@ -139,8 +139,8 @@ def set_aside_later(checkpoint: Path, folder: Path) -> None:
     """
     if checkpoint.resolve().parent != folder.resolve() or not _NAME.fullmatch(checkpoint.name):
         return
-    for later in sorted(checkpoints_in(folder), key=steps_of):
-        if steps_of(later) <= steps_of(checkpoint):
+    for later in sorted(checkpoints_in(folder), key=checkpoint_step):
+        if checkpoint_step(later) <= checkpoint_step(checkpoint):
             continue
         number = 1
         while (target := folder / f"abandoned-{number}-{later.name}").exists():
@@ -152,7 +152,7 @@ def set_aside_later(checkpoint: Path, folder: Path) -> None:
         logger.warning("%s: set aside as %s, the run resumes from %s", later, target.name, checkpoint.name)
 
 
-def steps_of(checkpoint: Path) -> int:
+def checkpoint_step(checkpoint: Path) -> int:
     """N of ``checkpoint-N``."""
     match = _NAME.fullmatch(checkpoint.name)
     assert match is not None, checkpoint
@@ -237,7 +237,7 @@ def label_order(checkpoint: str, labels: Sequence[str]) -> list[str]:
 
     Runs of earlier versions of earmark have whole numbers in the order of letters: 0, 1, 10, 2.
     """
-    marker = _marker_of(Path(checkpoint))
+    marker = _read_marker(Path(checkpoint))
     saved = marker["run"].get("labels") if marker is not None else None
     return list(saved) if isinstance(saved, list) and set(saved) == set(labels) else list(labels)
 
@@ -254,7 +254,7 @@ def check_same_run(checkpoint: str, run: Mapping[str, Any]) -> None:
     Raises:
         OutputError: the checkpoint belongs to another model or other data.
     """
-    marker = _marker_of(Path(checkpoint))
+    marker = _read_marker(Path(checkpoint))
     if marker is None:
         return
     before = marker["run"]
@@ -289,7 +289,7 @@ def _shown(fact: Any) -> str:
     return words if len(words) <= 80 else f"{words[:77]}..."
 
 
-def _marker_of(checkpoint: Path) -> dict[str, Any] | None:
+def _read_marker(checkpoint: Path) -> dict[str, Any] | None:
     try:
         marker = json.loads((checkpoint / MARKER).read_text(encoding="utf-8"))
     except (OSError, ValueError):

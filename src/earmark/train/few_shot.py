@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from earmark.clips.splits import count_groups, make_folds
-from earmark.clips.targets import targets_of
+from earmark.clips.targets import table_targets
 from earmark.errors import ModelError
 from earmark.families.family_registry import find_family
 from earmark.models.embedding import EmbeddingModel, has_embedding
@@ -65,7 +65,7 @@ def fit_few_shot(audio: AudioModel, args: EarmarkTrainingArguments, clips: Usabl
     embeddings = _before_linear(model, _embeddings(audio, args, clips))
     weights, bias, fitted = audio.task.fit_linear(
         embeddings,
-        targets_of(clips.table, audio.labels, audio.task),
+        table_targets(clips.table, audio.labels, audio.task),
         audio.labels,
         lambda: _folds(args, clips),
         balanced=args.class_weights == "balanced",

@@ -241,11 +241,11 @@ def _shape(
     if stage == "embeddings":
         return np.ones(len(clips), dtype=np.int64), width, None
 
-    def frames_of(lengths: np.ndarray) -> np.ndarray:
+    def count_frames(lengths: np.ndarray) -> np.ndarray:
         frames: np.ndarray = audio.model.forward.static.num_frames(torch.from_numpy(lengths)).numpy()
         return frames
 
-    return frames_of(clips.lengths), width, None if clips.edges is None else frames_of(clips.edges)
+    return count_frames(clips.lengths), width, None if clips.edges is None else count_frames(clips.edges)
 
 
 def _make_room(root: Path, stage: str, num_bytes: int, held: ExitStack) -> str:

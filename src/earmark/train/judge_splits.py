@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, TypeVar
 
-from earmark.clips.targets import targets_of
+from earmark.clips.targets import table_targets
 from earmark.runs.folder import RunFolder, write_json
 from earmark.runs.judged import Judged, judge
 from earmark.scoring.decide import fit_decision
@@ -39,7 +39,7 @@ def judge_splits(scorer: SplitScorer, prepared: PreparedData) -> dict[str, Judge
         }
     scored, scored_s = _timed(evaluated, lambda name, clips: scorer.score_windows(clips, name))
     validation = evaluated["validation"].table
-    targets = targets_of(validation, labels, task)
+    targets = table_targets(validation, labels, task)
     fitted = fit_decision(scored["validation"], targets, labels, settings, split="validation", data=validation)
     decision = audio.decision = fitted.decision
     judged = {

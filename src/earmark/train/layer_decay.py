@@ -7,7 +7,7 @@ from typing import Any
 
 from earmark.errors import ModelError, UsageError
 from earmark.families.family_registry import find_family
-from earmark.models.freeze import body_of, encoder_layers, head_parameters
+from earmark.models.freeze import encoder_layers, find_body, head_parameters
 
 logger = logging.getLogger(__name__)
 
@@ -20,13 +20,13 @@ def depths(model: Any) -> dict[str, int]:
         ModelError: the body has no stack of layers.
     """
     layers = encoder_layers(model)
-    body = body_of(model)
-    depth_of = {id(weight): i for i, layer in enumerate(layers, 1) for weight in layer.parameters()}
+    body = find_body(model)
+    depth_by_weight = {id(weight): i for i, layer in enumerate(layers, 1) for weight in layer.parameters()}
     behind = find_family(model.config).parts_behind_layers(model.config)
     for name, weight in body.named_parameters():
         last = any(name.startswith(f"{part}.") for part in behind)
-        depth_of.setdefault(id(weight), len(layers) + 1 if last else 0)
-    return {name: depth_of.get(id(weight), len(layers) + 1) for name, weight in model.named_parameters()}
+        depth_by_weight.setdefault(id(weight), len(layers) + 1 if last else 0)
+    return {name: depth_by_weight.get(id(weight), len(layers) + 1) for name, weight in model.named_parameters()}
 
 
 def learning_rates(model: Any, args: Any) -> dict[str, float]:
@@ -48,15 +48,15 @@ def learning_rates(model: Any, args: Any) -> dict[str, float]:
     if args.layer_decay is None:
         return {name: of_head if name in head else args.learning_rate for name in names}
     try:
-        depth_of = depths(model)
+        depth_by_weight = depths(model)
     except ModelError as exc:
         raise UsageError(
             f"--layer_decay: {model.config.model_type} has no stack of layers to tell rates by; leave it out"
         ) from exc
-    top = max(depth_of.values())
+    top = max(depth_by_weight.values())
     return {
         name: of_head if name in head else args.learning_rate * args.layer_decay ** (top - depth)
-        for name, depth in depth_of.items()
+        for name, depth in depth_by_weight.items()
     }
 
 
@@ -69,13 +69,13 @@ def give_rates(optimizer: Any, model: Any, args: Any) -> Any:
         UsageError: the optimizer's weights are not those of the model, because they are spread over the ranks.
     """
     by_name = learning_rates(model, args)
-    rate_of = {id(weight): by_name[name] for name, weight in model.named_parameters()}
+    rate_by_weight = {id(weight): by_name[name] for name, weight in model.named_parameters()}
     if args.layer_decay is None and len(set(by_name.values())) == 1:
         return optimizer
     for group in list(optimizer.param_groups):
-        if args.layer_decay is not None and any(id(weight) not in rate_of for weight in group["params"]):
+        if args.layer_decay is not None and any(id(weight) not in rate_by_weight for weight in group["params"]):
             raise UsageError("--layer_decay: its layers cannot be told apart in weights that --fsdp spreads; keep one")
-        rates = {id(weight): rate_of.get(id(weight), args.learning_rate) for weight in group["params"]}
+        rates = {id(weight): rate_by_weight.get(id(weight), args.learning_rate) for weight in group["params"]}
         # the plain rate first, then from the top down
         order = sorted(set(rates.values()), key=lambda rate: (rate != args.learning_rate, -rate))
         members = [[weight for weight in group["params"] if rates[id(weight)] == rate] for rate in order]

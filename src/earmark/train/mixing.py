@@ -47,7 +47,7 @@ def training_inputs(audio: AudioModel, batch: dict[str, torch.Tensor], device: t
     labels: Any = batch["labels"]
     if "own_weights" in batch:
         labels = MixedLabels(labels, batch["partner_labels"], batch["own_weights"])
-        batch["samples"] = mixed(batch["samples"], batch["partner_samples"], batch["partner_of"], labels.own_weights)
+        batch["samples"] = mixed(batch["samples"], batch["partner_samples"], batch["partners"], labels.own_weights)
     known = {name: value for name, value in batch.items() if name in ("samples", "scales", "num_samples")}
     inputs = model_inputs(audio, known, device, mask=hears_mask(audio))
     if "hidden" in batch:
@@ -58,11 +58,11 @@ def training_inputs(audio: AudioModel, batch: dict[str, torch.Tensor], device: t
 
 
 def mixed(
-    samples: torch.Tensor, partner_samples: torch.Tensor, partner_of: torch.Tensor, own_weights: torch.Tensor
+    samples: torch.Tensor, partner_samples: torch.Tensor, partners: torch.Tensor, own_weights: torch.Tensor
 ) -> torch.Tensor:
-    """Clips (B, W) with ``partner_samples`` (P, W) mixed into those at ``partner_of`` (P,), by ``own_weights`` (B,)."""
-    partners = partner_samples * (1 - own_weights[partner_of])[:, None]
-    return (samples * own_weights[:, None]).index_add(0, partner_of, partners)
+    """Clips (B, W) with ``partner_samples`` (P, W) mixed into those at ``partners`` (P,), by ``own_weights`` (B,)."""
+    partners = partner_samples * (1 - own_weights[partners])[:, None]
+    return (samples * own_weights[:, None]).index_add(0, partners, partners)
 
 
 def loss_of_clips(loss: Callable[[torch.Tensor, torch.Tensor], torch.Tensor], logits: torch.Tensor, labels: Any) -> Any:

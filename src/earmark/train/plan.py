@@ -15,12 +15,12 @@ from typing import Any
 
 from earmark.device import Abilities, choose_optimizer, choose_precision
 from earmark.errors import OutputError, UsageError
-from earmark.models.source import ModelSource, source_of
+from earmark.models.model_source import ModelSource, model_source
 from earmark.runs.folder import RunFolder, check_is_free
 from earmark.scoring.decide import check_task_can_fit
 from earmark.settings.config_files import plain, resolved_config
 from earmark.settings.data_flags import DataArguments, paths_in
-from earmark.settings.flags import Scope, flags_of
+from earmark.settings.flags import Scope, declared_flags
 from earmark.settings.model_flags import ModelArguments
 from earmark.settings.run_flags import RunArguments
 from earmark.settings.train_settings import TrainSettings
@@ -122,7 +122,7 @@ class Plan:
         return {
             f"--{name}": str(getattr(part, name))
             for part in (self.data, self.model, self.run, self.training)
-            for name, one in flags_of(type(part)).items()
+            for name, one in declared_flags(type(part)).items()
             if Scope.MACHINE not in one.scope
         }
 
@@ -189,7 +189,7 @@ def make_plan(
         given=given,
         training=training,
         task=task,
-        source=source_of(model),
+        source=model_source(model),
         folder=folder,
         checkpoint=state.checkpoint,
         resumes=resumes,

@@ -22,7 +22,7 @@ from earmark.errors import DataError, OutputError
 from earmark.io.atomic import no_empty_folder
 from earmark.models.build_model import limits_for_training, load_description
 from earmark.models.hidden_spans import hide_bins
-from earmark.models.source import source_of
+from earmark.models.model_source import model_source
 from earmark.runs.folder import prepare_folder
 from earmark.settings.augmentation_flags import AugmentPreviewOptions
 from earmark.settings.data_flags import DEFAULT_LONGEST_S
@@ -130,7 +130,7 @@ def _configured(options: AugmentPreviewOptions) -> tuple[Any, Any] | None:
             "(--model_name_or_path or --model_type)"
         )
         return None
-    return load_description(source_of(options))
+    return load_description(model_source(options))
 
 
 def _training_clips(
@@ -169,7 +169,7 @@ def _variants(clips: AugmentedClips, table: ClipTable, row: int, epochs: Sequenc
         batch = clips.__getitems__([row])
         samples = batch["samples"]
         if "own_weights" in batch:
-            samples = mixed(samples, batch["partner_samples"], batch["partner_of"], batch["own_weights"])
+            samples = mixed(samples, batch["partner_samples"], batch["partners"], batch["own_weights"])
         energies = log_mel(samples[0].numpy(), clips.sampling_rate_hz)
         if "hidden" in batch:
             frames = torch.tensor([energies.shape[1]])

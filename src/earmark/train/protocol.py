@@ -154,7 +154,7 @@ def _look_at_data(
             names[seed] = [data.fold] if data.fold is not None else folds.names
             for name in names[seed]:
                 check_tables(folds.splits(name, seed))
-            alike = [] if seed != seeds[0] else [name for name in names[seed] if len(set(folds.labels_of(name))) == 1]
+            alike = [] if seed != seeds[0] else [name for name in names[seed] if len(set(folds.labels_in(name))) == 1]
             if alike and find_task(data.task).has_classes:
                 logger.warning("%s", _of_one_class([f"fold {name}" for name in alike], "share classes out otherwise"))
             digest.update(folds.fingerprint().encode())

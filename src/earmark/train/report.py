@@ -10,7 +10,7 @@ from transformers.trainer_utils import SchedulerType
 
 from earmark.device import describe_device
 from earmark.io.atomic import writing
-from earmark.report.report_page import ReportFacts, Scored, write_report
+from earmark.report.report_page import ReportFacts, ScoredSplit, write_report
 from earmark.runs.card import CardFacts, model_card
 from earmark.runs.environment import describe_environment
 from earmark.runs.example_results import (
@@ -150,7 +150,9 @@ def _write_page(
         group_column=group_column,
         warnings=warnings,
     )
-    write_report(folder.report, facts, {split: Scored(judged[split], splits[split].durations_s) for split in order})
+    write_report(
+        folder.report, facts, {split: ScoredSplit(judged[split], splits[split].durations_s) for split in order}
+    )
 
 
 def _results_row(

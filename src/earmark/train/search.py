@@ -44,7 +44,7 @@ from earmark.train.custom import NOTHING, CustomParts
 from earmark.train.plan import judged_by
 from earmark.train.search_space import Dimension, parse_space
 from earmark.train.sweep import EndedEarly, changed_settings, holds_others, remove_runs, sweep_folder, train_one
-from earmark.train.trials import STORAGE, Job, Trials
+from earmark.train.trials import STORAGE, TrialJob, Trials
 
 logger = logging.getLogger(__name__)
 
@@ -159,7 +159,7 @@ def _run_trials(
         _run_one(trials, job, most, watch, partial(_train, job, settings, watch, custom))
 
 
-def _run_one(trials: Trials | None, job: Job, most: int, watch: _Watch, train: Callable[[], float]) -> None:
+def _run_one(trials: Trials | None, job: TrialJob, most: int, watch: _Watch, train: Callable[[], float]) -> None:
     """Train one trial and write down how it ended.
 
     Raises:
@@ -184,13 +184,13 @@ def _of(trials: Trials | None) -> Trials:
     return trials
 
 
-def _next_job(trials: Trials | None, most: int, output: Path) -> Job | None:
+def _next_job(trials: Trials | None, most: int, output: Path) -> TrialJob | None:
     held = _of(trials)
     _write(held, output)
     return held.next(most)
 
 
-def _train(job: Job, settings: TrainSettings, watch: _Watch, custom: CustomParts) -> float:
+def _train(job: TrialJob, settings: TrainSettings, watch: _Watch, custom: CustomParts) -> float:
     """Train one trial, or resume it, and return its figure on the validation clips."""
     trial, custom = _with_values(settings, job.values), replace(custom, callbacks=[*custom.callbacks, watch])
     outcome = train_one(trial, job.name, custom=custom, with_test=False, report=False)
@@ -209,7 +209,7 @@ def _value(metrics: dict[str, Any], metric: str) -> float:
     return float(value)
 
 
-def _record_failure(trials: Trials | None, job: Job, most: int, watch: _Watch, error: EarmarkError) -> None:
+def _record_failure(trials: Trials | None, job: TrialJob, most: int, watch: _Watch, error: EarmarkError) -> None:
     """Write down that a trial came to nothing.
 
     Raises:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from earmark.errors import UsageError
-from earmark.settings.flags import Flag, Scope, flags_of
+from earmark.settings.flags import Flag, Scope, declared_flags
 from earmark.settings.given_values import nearest_flag
 
 _FORMS = "NAME=LOW:HIGH, NAME=LOW:HIGH:log or NAME=A|B|C"
@@ -49,7 +49,7 @@ def parse_space(words: Iterable[str], classes: Sequence[type]) -> list[Dimension
     Raises:
         UsageError: nothing to search, text of another form, an unknown setting, or values that it cannot have.
     """
-    flags = flags_of(*classes)
+    flags = declared_flags(*classes)
     found: dict[str, Dimension] = {}
     for text in (part for word in words for part in _parts(word)):
         name, equals, values = (part.strip() for part in text.partition("="))

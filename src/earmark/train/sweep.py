@@ -18,7 +18,7 @@ from earmark.distributed.ranks import on_main_process
 from earmark.errors import OutputError, Stopped, UsageError
 from earmark.runs.folder import RunFolder, prepare_output_dir
 from earmark.runs.folder_lock import locked_folder
-from earmark.settings.flags import Scope, flags_of
+from earmark.settings.flags import Scope, declared_flags
 from earmark.settings.train_settings import TRAIN_CLASSES, TrainSettings
 from earmark.settings.training_flags import TrainingArguments
 from earmark.train.custom import CustomParts
@@ -106,7 +106,7 @@ def changed_settings(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[
         now: settings of this call.
     """
     scopes = Scope.RESULT | Scope.SPLITS | Scope.TRAINING
-    decisive = {"search_space", *(name for name, one in flags_of(*TRAIN_CLASSES).items() if one.scope & scopes)}
+    decisive = {"search_space", *(name for name, one in declared_flags(*TRAIN_CLASSES).items() if one.scope & scopes)}
     decisive.remove("output_dir")  # the folder of the settings, which can be written in several ways
     return [
         f"{name} {before[name]} there, {value} here"

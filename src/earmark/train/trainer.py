@@ -29,7 +29,7 @@ from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 from earmark.batch.dataset import one_batch
 from earmark.batch.workers import begin_worker
 from earmark.models.build_model import AudioModel
-from earmark.models.freeze import body_of, is_body_frozen
+from earmark.models.freeze import find_body, is_body_frozen
 from earmark.runs.example_results import speed
 from earmark.scoring.extra_metrics import ExtraMetrics
 from earmark.store.usable import UsableClips
@@ -266,7 +266,7 @@ class AudioTrainer(transformers.Trainer):
         if self._body_is_frozen:
             # Trainer has just put all of the model into training mode; a body that does not learn answers as it will
             # when it is used, without dropout, masks and moving batch statistics
-            body_of(self.audio.model).eval()
+            find_body(self.audio.model).eval()
         skips = self.args.on_nan_loss == "skip"
         averages = [(buffer, buffer.clone()) for buffer in model.buffers()] if skips else []  # of batch norms
         loss, outputs = super().compute_loss(model, inputs, True, num_items_in_batch)

@@ -13,7 +13,7 @@ from earmark.batch.augment import AugmentedClips
 from earmark.batch.balanced import BalancedSampler
 from earmark.batch.buckets import BucketSampler, bucket_edges, padded_share
 from earmark.batch.dataset import TrainingClips
-from earmark.clips.targets import targets_of
+from earmark.clips.targets import table_targets
 from earmark.models.build_model import AudioModel
 from earmark.store.usable import UsableClips
 
@@ -23,7 +23,7 @@ logger = logging.getLogger(__name__)
 def training_clips(audio: AudioModel, clips: UsableClips, *, seed: int = 0) -> TrainingClips:
     """Clips as ``audio`` is trained on them; ``seed`` is of the crops."""
     frontend = audio.frontend
-    targets = targets_of(clips.table, audio.labels, audio.task)
+    targets = table_targets(clips.table, audio.labels, audio.task)
     if (unit := audio.model.forward.unit) is not None:  # in deviations from the mean, as the loss takes them
         mean, deviation = unit
         targets = (targets - np.float32(mean)) / np.float32(deviation)

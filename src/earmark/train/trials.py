@@ -15,7 +15,7 @@ from typing import Any
 
 from earmark.errors import OutputError, first_line
 from earmark.extras import require
-from earmark.train.checkpoints import checkpoints_in, steps_of, why_not_whole
+from earmark.train.checkpoints import checkpoint_step, checkpoints_in, why_not_whole
 from earmark.train.search_space import Dimension
 
 logger = logging.getLogger(__name__)
@@ -30,7 +30,7 @@ _MOST_BREAKS = 3  # at one place; then it is the trial's own fault
 
 
 @dataclass(frozen=True)
-class Job:
+class TrialJob:
     """A trial to train.
 
     Attributes:
@@ -82,7 +82,7 @@ class Trials:
         self._storage.remove_session()
         self._storage.engine.dispose()
 
-    def next(self, most: int) -> Job | None:
+    def next(self, most: int) -> TrialJob | None:
         """The trial to train now: one that was broken off, or a new one; ``None`` when there are ``most`` of them."""
         with self._translated():
             while True:
@@ -99,7 +99,7 @@ class Trials:
                 for step, value in trial.user_attrs.get("reported", []):
                     trial.report(value, step)
                 if trial.user_attrs.get("breaks", 0) < _MOST_BREAKS:
-                    return Job(name, dict(trial.params))
+                    return TrialJob(name, dict(trial.params))
                 self.failed(f"broken off {_MOST_BREAKS} times at the same place")
 
     def _take_up_broken_off(self) -> None:
@@ -110,7 +110,7 @@ class Trials:
             if trial.state != states.FAIL or "why" in trial.user_attrs:
                 continue
             there = max(
-                [0, *(steps_of(path) for path in checkpoints_in(self.output / name) if not why_not_whole(path))]
+                [0, *(checkpoint_step(path) for path in checkpoints_in(self.output / name) if not why_not_whole(path))]
             )
             same_place = trial.user_attrs.get("steps", 0) == there
             attributes = {

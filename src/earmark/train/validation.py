@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from earmark.clips.targets import targets_of
+from earmark.clips.targets import table_targets
 from earmark.models.build_model import AudioModel
 from earmark.models.embedding import EmbeddingModel, classify_all
 from earmark.runs.example_results import scalars
@@ -88,7 +88,7 @@ class SplitScorer:
         logits = self.score(clips, "validation")
         labels, task = self.audio.labels, self.audio.task
         # intervals are told of the model that is kept
-        metrics = task.figures(logits, targets_of(clips.table, labels, task), labels, intervals=False)
+        metrics = task.figures(logits, table_targets(clips.table, labels, task), labels, intervals=False)
         values = scalars(metrics)
         return values | self._extra_figures(values, logits, clips), metrics.headline
 
@@ -128,7 +128,7 @@ class SplitScorer:
         is_folders = metric not in values and metric not in task.metrics and self.extra.folder is not None
         found: dict[str, float] = {}
         if is_folders or self.extra.functions:
-            targets = targets_of(clips.table, self.audio.labels, task)
+            targets = table_targets(clips.table, self.audio.labels, task)
             found = self.extra.of_functions(task, logits, targets)
             if is_folders and metric not in found:
                 of_folder = self.extra.of_folder(task, logits, targets)

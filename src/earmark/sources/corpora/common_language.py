@@ -10,7 +10,7 @@ import codecs
 from pathlib import Path
 
 from earmark.errors import DataError
-from earmark.sources.corpora.corpus import Corpus, Found, Publication, check_columns, subfolders
+from earmark.sources.corpora.corpus import Corpus, FoundCorpus, Publication, check_columns, subfolders
 from earmark.text import counted
 
 _SPLITS = {"train": "train", "dev": "validation", "test": "test"}
@@ -22,8 +22,8 @@ def _is_root(folder: Path) -> bool:
     return any((place / "train.csv").is_file() for place in subfolders(folder))
 
 
-def _read(root: Path) -> Found:
-    found = Found(root)
+def _read(root: Path) -> FoundCorpus:
+    found = FoundCorpus(root)
     for place in subfolders(root):
         if not any((place / f"{split}.csv").is_file() for split in _SPLITS):
             found.leave_out_others(place, f"{place.name} has no train.csv")
@@ -34,7 +34,7 @@ def _read(root: Path) -> Found:
     return found
 
 
-def _read_split(found: Found, place: Path, split: str, name: str) -> None:
+def _read_split(found: FoundCorpus, place: Path, split: str, name: str) -> None:
     table = place / f"{split}.csv"
     header, *lines = _lines(table)
     columns = [cell.strip() for cell in header.split("\t")]

@@ -14,7 +14,7 @@ ALL = "all"  # name of the one table of a data set that has no splits
 
 
 @dataclass
-class Found:
+class FoundCorpus:
     """What a reader found in a folder.
 
     Attributes:
@@ -81,7 +81,7 @@ class Corpus:
     published: Publication
     layout: str
     is_root: Callable[[Path], bool]
-    read: Callable[[Path], Found]
+    read: Callable[[Path], FoundCorpus]
     flags: str = ""
     is_meant: Callable[[Path], bool] | None = None
 
@@ -131,7 +131,7 @@ def read_metadata(path: Path, needed: Sequence[str]) -> list[tuple[str, dict[str
 
 def read_listed(
     root: Path, table: Path, file: str, label: str, *columns: str, folder: Callable[[dict[str, str]], str] | None = None
-) -> Found:
+) -> FoundCorpus:
     """Read a data set whose metadata table lists all recordings below ``audio``.
 
     Args:
@@ -145,7 +145,7 @@ def read_listed(
     Raises:
         DataError: as :func:`read_metadata`.
     """
-    found = Found(root)
+    found = FoundCorpus(root)
     for _, row in read_metadata(root / table, (file, label, *columns)):
         path = Path(root, "audio", folder(row) if folder else "", row[file])
         found.add(ALL, path, row[label], **{name: row[name] for name in columns})

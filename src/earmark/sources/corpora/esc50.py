@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from earmark.sources.corpora.corpus import Corpus, Found, Publication, read_listed
+from earmark.sources.corpora.corpus import Corpus, FoundCorpus, Publication, read_listed
 
 _TABLE = Path("meta", "esc50.csv")
 
 
-def _read(root: Path) -> Found:
+def _read(root: Path) -> FoundCorpus:
     return read_listed(root, _TABLE, "filename", "category", "fold", "src_file", "esc10")
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from earmark.errors import DataError
-from earmark.sources.corpora.corpus import ALL, Corpus, Found, Publication, subfolders
+from earmark.sources.corpora.corpus import ALL, Corpus, FoundCorpus, Publication, subfolders
 from earmark.sources.listing import list_audio
 
 GENRES = ("blues", "classical", "country", "disco", "hiphop", "jazz", "metal", "pop", "reggae", "rock")
@@ -32,8 +32,8 @@ def _is_root(folder: Path) -> bool:
     return len(places) >= _FEWEST and any(list_audio(place) for place in places)
 
 
-def _read(root: Path) -> Found:
-    found = Found(root)
+def _read(root: Path) -> FoundCorpus:
+    found = FoundCorpus(root)
     for place in subfolders(root):
         if place.name not in GENRES:
             found.leave_out_others(place, f"{place.name} is not one of its genres")

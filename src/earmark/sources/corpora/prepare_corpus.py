@@ -13,7 +13,7 @@ from earmark.io.atomic import writing
 from earmark.io.csv_rows import csv_row
 from earmark.sources.archives import extracted, is_archive
 from earmark.sources.corpora.common_language import COMMON_LANGUAGE
-from earmark.sources.corpora.corpus import ALL, Corpus, Found
+from earmark.sources.corpora.corpus import ALL, Corpus, FoundCorpus
 from earmark.sources.corpora.esc50 import ESC50
 from earmark.sources.corpora.gtzan import GTZAN
 from earmark.sources.corpora.ravdess import RAVDESS
@@ -102,7 +102,7 @@ def _folder(source: Path) -> Path:
     return extracted(source)
 
 
-def _settle_missing(corpus: Corpus, found: Found, *, skip: bool) -> None:
+def _settle_missing(corpus: Corpus, found: FoundCorpus, *, skip: bool) -> None:
     if not found.missing:
         return
     there = sum(map(len, found.tables.values()))
@@ -132,7 +132,7 @@ def _write(path: Path, header: Sequence[str], rows: Iterable[Iterable[str]]) -> 
         raise OutputError(f"{path}: cannot be written ({exc.strerror})") from exc
 
 
-def _lines(corpus: Corpus, found: Found, manifests: dict[str, Path], left_out: Path | None) -> list[str]:
+def _lines(corpus: Corpus, found: FoundCorpus, manifests: dict[str, Path], left_out: Path | None) -> list[str]:
     rows = [row for table in found.tables.values() for row in table]
     lines = [
         f"{corpus.published.title} in {found.root}: {counted(len(rows), 'clip')}, "

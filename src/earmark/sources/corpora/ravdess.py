@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 from earmark.errors import DataError
-from earmark.sources.corpora.corpus import ALL, Corpus, Found, Publication, subfolders
+from earmark.sources.corpora.corpus import ALL, Corpus, FoundCorpus, Publication, subfolders
 from earmark.sources.listing import list_audio
 
 EMOTIONS = ("neutral", "calm", "happy", "sad", "angry", "fearful", "disgust", "surprised")  # 01 to 08
@@ -25,8 +25,8 @@ def _has_speech(folder: Path) -> bool:
     return any(next(place.glob("03-01-*"), None) for place in subfolders(folder) if _ACTOR.fullmatch(place.name))
 
 
-def _read(root: Path) -> Found:
-    found = Found(root)
+def _read(root: Path) -> FoundCorpus:
+    found = FoundCorpus(root)
     for place in subfolders(root):
         actor = _ACTOR.fullmatch(place.name)
         for path in list_audio(place) if actor else []:
@@ -42,7 +42,7 @@ def _read(root: Path) -> Found:
     return found
 
 
-def _add(found: Found, path: Path, folder_actor: str) -> str | None:
+def _add(found: FoundCorpus, path: Path, folder_actor: str) -> str | None:
     """Put a recording into the table, or say why not."""
     match = _NAME.fullmatch(path.stem)
     if match is None:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from earmark.sources.corpora.corpus import Corpus, Found, Publication, read_listed
+from earmark.sources.corpora.corpus import Corpus, FoundCorpus, Publication, read_listed
 
 _TABLE = Path("metadata", "UrbanSound8K.csv")
 
 
-def _read(root: Path) -> Found:
+def _read(root: Path) -> FoundCorpus:
     found = read_listed(
         root,
         _TABLE,

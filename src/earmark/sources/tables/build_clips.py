@@ -30,7 +30,7 @@ _ONE_HOT = "label"  # name of the column that one-hot columns become
 _OTHER_SEPARATORS = (",", ";", "|", "/", " ")
 
 
-def clips_of(sheet: Sheet, wanted: Columns) -> ClipTable:
+def list_clips(sheet: Sheet, wanted: Columns) -> ClipTable:
     """List the clips of a table.
 
     Args:

@@ -65,7 +65,7 @@ class ModelSource:
         )
 
 
-def source_of(flags: PretrainedArguments) -> ModelSource:
+def model_source(flags: PretrainedArguments) -> ModelSource:
     """The model source of a command line; training's flags say more than those of the other commands."""
     source = ModelSource(
         name_or_path=flags.model_name_or_path,

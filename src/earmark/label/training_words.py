@@ -11,7 +11,7 @@ from typing import Any
 from earmark.runs.folder import RunFolder
 from earmark.settings.config_files import saved_config
 from earmark.settings.data_flags import DataArguments, path_settings, paths_in
-from earmark.settings.flags import Scope, flags_of, names_with
+from earmark.settings.flags import Scope, declared_flags, names_with
 from earmark.settings.labelling_flags import LabelOptions
 from earmark.settings.model_flags import ModelArguments
 from earmark.tasks import Task
@@ -63,7 +63,7 @@ def _saved(options: LabelOptions) -> Mapping[str, Any]:
 
 def _changed(saved: Mapping[str, Any], cls: type, names: Iterable[str]) -> dict[str, Any]:
     """Return the settings of a run that differ from the defaults."""
-    flags = flags_of(cls)
+    flags = declared_flags(cls)
     return {name: saved[name] for name in names if saved.get(name) not in (None, flags[name].default)}
 
 
@@ -73,7 +73,7 @@ def _flag(name: str, value: Any) -> list[str]:
 
 def _model_settings(options: LabelOptions, saved: Mapping[str, Any]) -> dict[str, Any]:
     """Return the settings of the run that say which model is trained, or the labelling model itself without a run."""
-    public = [name for name, one in flags_of(ModelArguments).items() if Scope.SECRET not in one.scope]
+    public = [name for name, one in declared_flags(ModelArguments).items() if Scope.SECRET not in one.scope]
     model = _changed(saved, ModelArguments, public)
     if not {"model_name_or_path", "model_type"} & model.keys():
         model = {"model_name_or_path": str(options.model_name_or_path)}
