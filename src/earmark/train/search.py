@@ -169,23 +169,23 @@ def _run_one(trials: Trials | None, job: TrialJob, most: int, watch: _Watch, tra
         value = train()
     except EndedEarly:
         logger.info("%s: ended early, worse than half of the others at this point", job.name)
-        on_main_process(lambda: _of(trials).pruned())
+        on_main_process(lambda: _held_by_main(trials).pruned())
     except _ENDS_THE_SEARCH:
         raise
     except EarmarkError as exc:
         _record_failure(trials, job, most, watch, exc)
     else:
         logger.info("%s: %s %.4f", job.name, watch.metric, value)
-        on_main_process(lambda: _of(trials).finished(value))
+        on_main_process(lambda: _held_by_main(trials).finished(value))
 
 
-def _of(trials: Trials | None) -> Trials:
+def _held_by_main(trials: Trials | None) -> Trials:
     assert trials is not None, "only rank 0 asks, which holds them"
     return trials
 
 
 def _next_job(trials: Trials | None, most: int, output: Path) -> TrialJob | None:
-    held = _of(trials)
+    held = _held_by_main(trials)
     _write(held, output)
     return held.next(most)
 
@@ -217,7 +217,7 @@ def _record_failure(trials: Trials | None, job: TrialJob, most: int, watch: _Wat
             has nothing to do with the trial's values: no trial has come to train, and it is about the data, which all
             have in common, or a few have failed.
     """
-    held = None if rank_and_world()[1] > 1 else _of(trials)
+    held = None if rank_and_world()[1] > 1 else _held_by_main(trials)
     of_all = isinstance(error, DataError) and not watch.has_begun
     if held is None or (of_all and not [row for row in held.rows() if row["state"] != "broken off"]):
         error.args = (f"{job.name} ({_shown(job.values)}): {error}",)
@@ -254,7 +254,7 @@ class _Watch(TrainerCallback):
         value = metrics[f"eval_{self.metric}"]
         if math.isnan(value):
             return
-        to_prune = on_main_process(lambda: _of(self._trials).report(step, value))
+        to_prune = on_main_process(lambda: _held_by_main(self._trials).report(step, value))
         # A trial that a signal or early stopping has ended is stopped or finished, not pruned.
         if to_prune and state.global_step < state.max_steps and not control.should_training_stop:
             raise EndedEarly
@@ -276,7 +276,7 @@ def _write(trials: Trials, output: Path) -> None:
 def _outcome(
     trials: Trials | None, output: Path, space: Sequence[Dimension], settings: TrainSettings, metric: str
 ) -> SearchOutcome:
-    held = _of(trials)
+    held = _held_by_main(trials)
     _write(held, output)
     rows, best = held.rows(), held.best()
     lines = _table(rows, space, metric)
