@@ -10,7 +10,7 @@ import time
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from transformers import TrainerCallback
@@ -27,6 +27,9 @@ from earmark.settings.bench_flags import BenchOptions
 from earmark.train.arguments import EarmarkTrainingArguments
 from earmark.train.frozen import FrozenClips
 from earmark.train.trainer import AudioTrainer
+
+if TYPE_CHECKING:
+    from transformers import TrainerControl, TrainerState, TrainingArguments
 
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 _LEARNING_RATE = 1e-5  # what is learned is thrown away
@@ -133,7 +136,7 @@ class _TimedSteps(TrainerCallback):
         self._left_to_skip = self._skipped_steps = skipped_steps
         self._begun = 0.0
 
-    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         self._left_to_skip -= 1
         if state.global_step == self._skipped_steps:
             synchronize(args.device)

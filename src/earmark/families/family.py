@@ -18,6 +18,7 @@ from earmark.families.frontend_settings import Extractor, FrontendSettings, Wave
 if TYPE_CHECKING:
     import torch
     from torch import nn
+    from transformers import PreTrainedConfig, PreTrainedModel
 
 _MEL_WINDOW_S, MEL_HOP_S = 0.025, 0.010  # of every mel spectrogram here
 _LAYERS = re.compile(r"(^|\.)(layers|layer|blocks)$")
@@ -83,22 +84,22 @@ class Family:
     pretrained = Recipe(3e-5, 128, 1200)
     from_scratch = Recipe(3e-4, 32, 2000, ema=0.99)
 
-    def native_length_s(self, config: Any, extractor: Extractor) -> float | None:
+    def native_length_s(self, config: PreTrainedConfig, extractor: Extractor) -> float | None:
         """Return the one clip length that the encoder takes, in seconds; ``None`` if it takes any."""
         return None
 
-    def possible_length_s(self, config: Any, extractor: Extractor, length_s: float) -> float:
+    def possible_length_s(self, config: PreTrainedConfig, extractor: Extractor, length_s: float) -> float:
         """Return the shortest length from ``length_s`` on that the encoder can be cut to, in seconds."""
         return length_s
 
-    def cut(self, model: Any, extractor: Extractor, length_s: float) -> Extractor:
+    def cut(self, model: PreTrainedModel, extractor: Extractor, length_s: float) -> Extractor:
         """Make the encoder as short as ``length_s``, which it can be cut to; return the extractor for that length."""
         return extractor
 
-    def restore_length(self, config: Any, other: Any) -> None:
+    def restore_length(self, config: PreTrainedConfig, other: Any) -> None:
         """Give ``config`` the length that ``other`` has, another configuration of the same architecture."""
 
-    def min_samples(self, config: Any, rate_hz: int) -> int:
+    def min_samples(self, config: PreTrainedConfig, rate_hz: int) -> int:
         """Return the fewest samples that a model takes; shorter clips are padded with silence up to here.
 
         Enough for one frame of a convolutional encoder, or for one span of SpecAugment if that is longer, because
@@ -111,37 +112,37 @@ class Family:
             samples = (samples - 1) * stride + kernel
         return int(samples)
 
-    def min_frames(self, config: Any) -> int:
+    def min_frames(self, config: PreTrainedConfig) -> int:
         """Return the fewest frames that a convolutional encoder has to give."""
         return span_frames(config)
 
-    def example_samples(self, config: Any, length: int) -> int:
+    def example_samples(self, config: PreTrainedConfig, length: int) -> int:
         """Return how long clips are that an export is traced with, at least ``length`` samples."""
         return length
 
-    def default_frontend(self, config: Any) -> FrontendSettings:
+    def default_frontend(self, config: PreTrainedConfig) -> FrontendSettings:
         """Return the frontend of a model that is saved without one."""
         return WaveformSettings(do_normalize=self.normalizes_clips, return_attention_mask=True)
 
-    def static_forward(self, model: Any) -> Any:
+    def static_forward(self, model: PreTrainedModel) -> Any:
         """Return a forward of our own for this model, in which padding changes nothing; ``None`` for the library's."""
         return None
 
-    def check_adapters(self, model: Any) -> str | None:
+    def check_adapters(self, model: PreTrainedModel) -> str | None:
         """Return why LoRA cannot adapt this model; ``None`` if it can."""
         return None
 
-    def is_collapse_measured(self, config: Any) -> bool:
+    def is_collapse_measured(self, config: PreTrainedConfig) -> bool:
         """Whether the schedules of :mod:`earmark.scoring.diagnosis` that learn nothing were found with this model."""
         return False
 
-    def body(self, model: Any) -> Any:
+    def body(self, model: PreTrainedModel) -> Any:
         """Return the part that gives frames ``(B, F, D)``; the model itself if that is not known."""
         body = getattr(model, "base_model", model)
         # Whisper's classifier holds its encoder under another name than its base_model_prefix
         return getattr(model, "encoder", model) if body is model else body
 
-    def layers(self, model: Any) -> nn.ModuleList | None:
+    def layers(self, model: PreTrainedModel) -> nn.ModuleList | None:
         """Return the stack of equal layers in the body, first to last; ``None`` if there is none."""
         from torch import nn
 
@@ -153,15 +154,15 @@ class Family:
         ]
         return max(stacks, key=len, default=None)
 
-    def parts_behind_layers(self, config: Any) -> tuple[str, ...]:
+    def parts_behind_layers(self, config: PreTrainedConfig) -> tuple[str, ...]:
         """Return names in the body of what lies behind its layers; what else is outside of them lies before."""
         return ("adapter",)
 
-    def freezes_by_default(self, model: Any) -> bool:
+    def freezes_by_default(self, model: PreTrainedModel) -> bool:
         """Whether the feature encoder learns only if ``--freeze`` says so, as in Transformers' example."""
         return hasattr(model, "freeze_feature_encoder")
 
-    def freeze_feature_encoder(self, model: Any) -> bool:
+    def freeze_feature_encoder(self, model: PreTrainedModel) -> bool:
         """Stop the feature encoder from learning; return whether it is known which part of the model that is."""
         if hasattr(model, "freeze_feature_encoder"):  # which also spares the gradient of the input
             model.freeze_feature_encoder()
@@ -170,11 +171,11 @@ class Family:
             self.body(model).get_submodule(name).requires_grad_(False)
         return bool(self.feature_encoder)
 
-    def sums_layers(self, config: Any) -> bool:
+    def sums_layers(self, config: PreTrainedConfig) -> bool:
         """Whether the head takes a learned sum of all layers, so that there is no one embedding of a clip."""
         return bool(getattr(config, "use_weighted_layer_sum", False))
 
-    def embeddings(self, model: Any, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
+    def embeddings(self, model: PreTrainedModel, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
         """Return frames averaged over each clip, (B, D), in the type of the weights."""
         hidden = self.body(model)(**inputs)[0]  # (B, F, D)
         mask = inputs.get("attention_mask")
@@ -183,25 +184,25 @@ class Family:
         valid = model._get_feature_vector_attention_mask(hidden.shape[1], mask)  # (B, F)
         return (hidden * valid[..., None]).sum(dim=1) / valid.sum(dim=1, keepdim=True)
 
-    def classify(self, model: Any, embeddings: torch.Tensor) -> torch.Tensor:
+    def classify(self, model: PreTrainedModel, embeddings: torch.Tensor) -> torch.Tensor:
         """Return logits (B, C) of embeddings (B, D)."""
         projector = self.projector(model)
         return model.classifier(embeddings if projector is None else projector(embeddings))
 
-    def projector(self, model: Any) -> nn.Linear | None:
+    def projector(self, model: PreTrainedModel) -> nn.Linear | None:
         """Return the linear layer between embeddings and classifier; ``None`` if there is none."""
         return getattr(model, "projector", None)
 
-    def classifier_norm(self, model: Any) -> nn.Module | None:
+    def classifier_norm(self, model: PreTrainedModel) -> nn.Module | None:
         """Return the norm in front of the last layer; ``None`` if there is none."""
         return None
 
-    def last_layer(self, model: Any) -> Any:
+    def last_layer(self, model: PreTrainedModel) -> Any:
         """Return the last layer of the head; ``None`` if that is not known."""
         return getattr(model, "classifier", None)
 
 
-def span_frames(config: Any) -> int:
+def span_frames(config: PreTrainedConfig) -> int:
     """Return the frames that one span of SpecAugment hides, at least 1."""
     masks = getattr(config, "apply_spec_augment", True) and getattr(config, "mask_time_prob", 0.0) > 0
     return max(1, int(getattr(config, "mask_time_length", 1))) if masks else 1

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 from earmark.families.family import Family
 from earmark.families.frontend_settings import FrontendSettings
@@ -11,6 +11,9 @@ from earmark.families.temporal_resnet import TemporalResNet
 from earmark.families.wav2vec2 import Conformer, Sew, Wav2Vec2, WavLM
 from earmark.families.wav2vec2_bert import Wav2Vec2Bert
 from earmark.families.whisper import Whisper
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedConfig
 
 FAMILIES: tuple[Family, ...] = (
     Wav2Vec2(),
@@ -30,7 +33,7 @@ def own_model_types() -> list[str]:
     return [model_type for family in FAMILIES if family.is_own for model_type in family.model_types]
 
 
-def find_family(config: Any) -> Family:
+def find_family(config: PreTrainedConfig) -> Family:
     """Return the family of a configuration of Transformers, or of a ``model_type``."""
     model_type = config if isinstance(config, str) else config.model_type
     return next((family for family in FAMILIES if model_type in family.model_types), _OTHERS)

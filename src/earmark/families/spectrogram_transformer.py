@@ -6,7 +6,7 @@ Its position table is learned for each patch, so a shorter model is the same mod
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
@@ -17,6 +17,9 @@ from earmark.families.features import is_valid
 from earmark.families.frontend_settings import FrontendSettings, with_settings
 from earmark.families.kaldi import FRAME, KaldiFeatures
 from earmark.families.spectra import hann
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedConfig, PreTrainedModel
 
 _WINDOW_S = 0.025  # of Kaldi's filter bank
 
@@ -79,15 +82,15 @@ class SpectrogramTransformer(Family):
     # the authors' rate for ESC-50 and AudioSet (Gong et al. 2021, arXiv:2104.01778, 1e-5), raised for a new head
     pretrained = Recipe(5e-5, 32, 800)
 
-    def native_length_s(self, config: Any, extractor: Any) -> float | None:
+    def native_length_s(self, config: PreTrainedConfig, extractor: Any) -> float | None:
         """Return 10.24 s for 1,024 frames, as the authors count."""
         return float(config.max_length * MEL_HOP_S)
 
-    def possible_length_s(self, config: Any, extractor: Any, length_s: float) -> float:
+    def possible_length_s(self, config: PreTrainedConfig, extractor: Any, length_s: float) -> float:
         """See the base class."""
         return max(length_s, _frames(config, extractor, length_s) * MEL_HOP_S)
 
-    def cut(self, model: Any, extractor: Any, length_s: float) -> Any:
+    def cut(self, model: PreTrainedModel, extractor: Any, length_s: float) -> Any:
         """See the base class."""
         config, frames = model.config, _frames(model.config, extractor, length_s)
         embeddings = model.get_submodule("audio_spectrogram_transformer.embeddings")
@@ -101,34 +104,34 @@ class SpectrogramTransformer(Family):
         embeddings.position_embeddings = nn.Parameter(torch.cat([special, first], dim=1))
         return with_settings(extractor, max_length=frames)
 
-    def restore_length(self, config: Any, other: Any) -> None:
+    def restore_length(self, config: PreTrainedConfig, other: Any) -> None:
         """See the base class."""
         config.max_length = other.max_length
 
-    def default_frontend(self, config: Any) -> SpectrogramSettings:
+    def default_frontend(self, config: PreTrainedConfig) -> SpectrogramSettings:
         """See the base class."""
         return SpectrogramSettings(num_mel_bins=config.num_mel_bins, max_length=config.max_length)
 
-    def parts_behind_layers(self, config: Any) -> tuple[str, ...]:
+    def parts_behind_layers(self, config: PreTrainedConfig) -> tuple[str, ...]:
         """See the base class."""
         return ("layernorm",)
 
-    def classifier_norm(self, model: Any) -> nn.Module:
+    def classifier_norm(self, model: PreTrainedModel) -> nn.Module:
         """See the base class."""
         norm: nn.Module = model.classifier.layernorm
         return norm
 
-    def last_layer(self, model: Any) -> Any:
+    def last_layer(self, model: PreTrainedModel) -> Any:
         """See the base class."""
         return model.classifier.dense
 
-    def embeddings(self, model: Any, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
+    def embeddings(self, model: PreTrainedModel, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
         """See the base class."""
         pooled: torch.Tensor = model.audio_spectrogram_transformer(**inputs).pooler_output
         return pooled
 
 
-def _frames(config: Any, extractor: Any, length_s: float) -> int:
+def _frames(config: PreTrainedConfig, extractor: Any, length_s: float) -> int:
     """Frames of a clip: at least one patch, and no more than the table has columns for."""
     samples = round(length_s * extractor.sampling_rate)
     window, hop = (round(s * extractor.sampling_rate) for s in (_WINDOW_S, MEL_HOP_S))

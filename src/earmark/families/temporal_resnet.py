@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
 
 from earmark.families.family import Family, Recipe
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedConfig, PreTrainedModel
 
 
 class TemporalResNet(Family):
@@ -23,16 +26,16 @@ class TemporalResNet(Family):
     # not (7 classes of 45 clips: 0.76 to 0.90 against 0.91 to 0.93). Fine-tuning takes the same rate.
     from_scratch = pretrained = Recipe(4e-3, 32, 1000, ema=0.99)
 
-    def min_samples(self, config: Any, rate_hz: int) -> int:
+    def min_samples(self, config: PreTrainedConfig, rate_hz: int) -> int:
         """See the base class."""
         return int(config.min_samples)
 
-    def embeddings(self, model: Any, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
+    def embeddings(self, model: PreTrainedModel, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
         """See the base class."""
         pooled: torch.Tensor = model.pooled(**inputs)
         return pooled
 
-    def classify(self, model: Any, embeddings: torch.Tensor) -> torch.Tensor:
+    def classify(self, model: PreTrainedModel, embeddings: torch.Tensor) -> torch.Tensor:
         """See the base class."""
         logits: torch.Tensor = model.classifier(model.dropout(embeddings))
         return logits

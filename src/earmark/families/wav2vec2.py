@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 
 from earmark.families.family import Family
 from earmark.families.wav2vec2_forward import Wav2Vec2Forward
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedConfig, PreTrainedModel
 
 _UNUSUAL = ("add_adapter", "adapter_attn_dim", "conv_pos_batch_norm", "use_weighted_layer_sum")
 
@@ -20,23 +23,23 @@ class Wav2Vec2(Family):
     # for each second behind the first convolution of wav2vec2-base are 3.3 GB for 32 clips of 16 s).
     cpu_batch_s = 4.0
 
-    def static_forward(self, model: Any) -> Wav2Vec2Forward | None:
+    def static_forward(self, model: PreTrainedModel) -> Wav2Vec2Forward | None:
         """See the class."""
         is_usual = type(model).__name__.endswith("ForSequenceClassification")
         if not is_usual or any(getattr(model.config, name, None) for name in _UNUSUAL):
             return None
         return Wav2Vec2Forward(model, first_dropped=self.first_dropped_layer)
 
-    def parts_behind_layers(self, config: Any) -> tuple[str, ...]:
+    def parts_behind_layers(self, config: PreTrainedConfig) -> tuple[str, ...]:
         """See the base class."""
         stable = getattr(config, "do_stable_layer_norm", False)
         return ("adapter", "encoder.layer_norm") if stable else ("adapter",)
 
-    def is_collapse_measured(self, config: Any) -> bool:
+    def is_collapse_measured(self, config: PreTrainedConfig) -> bool:
         """See the base class: wav2vec2-base, on SUPERB KS."""
         return (config.model_type, config.hidden_size, config.num_hidden_layers) == ("wav2vec2", 768, 12)
 
-    def embeddings(self, model: Any, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
+    def embeddings(self, model: PreTrainedModel, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
         """See the base class."""
         forward = self.static_forward(model)
         if forward is None:
@@ -51,7 +54,7 @@ class WavLM(Wav2Vec2):
     model_types: ClassVar[tuple[str, ...]] = ("wavlm",)
     first_dropped_layer = 1
 
-    def check_adapters(self, model: Any) -> str | None:
+    def check_adapters(self, model: PreTrainedModel) -> str | None:
         """See the base class."""
         return None if model.forward.static is not None else "this WavLM's attention goes past its layers and adapters"
 
@@ -61,7 +64,7 @@ class Conformer(Family):
 
     model_types = ("wav2vec2-conformer",)
 
-    def parts_behind_layers(self, config: Any) -> tuple[str, ...]:
+    def parts_behind_layers(self, config: PreTrainedConfig) -> tuple[str, ...]:
         """See the base class."""
         return ("adapter", "encoder.layer_norm")
 
@@ -71,16 +74,16 @@ class Sew(Family):
 
     model_types = ("sew", "sew-d")
 
-    def body(self, model: Any) -> Any:
+    def body(self, model: PreTrainedModel) -> Any:
         """See the base class; in Transformers 5.17, ``base_model`` of SEW-D is the whole classifier."""
         body = getattr(model, "sew_d", None)
         return super().body(model) if body is None else body
 
-    def min_frames(self, config: Any) -> int:
+    def min_frames(self, config: PreTrainedConfig) -> int:
         """See the base class."""
         return int(super().min_frames(config) * config.squeeze_factor)
 
-    def example_samples(self, config: Any, length: int) -> int:
+    def example_samples(self, config: PreTrainedConfig, length: int) -> int:
         """See the base class.
 
         What the last, incomplete group of frames lost in pooling is padded in a branch of Python. Traced with such a
@@ -90,12 +93,12 @@ class Sew(Family):
             length += 1
         return length
 
-    def parts_behind_layers(self, config: Any) -> tuple[str, ...]:
+    def parts_behind_layers(self, config: PreTrainedConfig) -> tuple[str, ...]:
         """See the base class."""
         return ("encoder.upsample",)
 
 
-def _num_frames(config: Any, samples: int) -> int:
+def _num_frames(config: PreTrainedConfig, samples: int) -> int:
     """Frames that the convolutions make of so many samples."""
     for kernel, stride in zip(config.conv_kernel, config.conv_stride, strict=True):
         samples = (samples - kernel) // stride + 1

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
@@ -13,6 +13,9 @@ from earmark.families.features import is_valid, normalized
 from earmark.families.frontend_settings import FrontendSettings
 from earmark.families.kaldi import FRAME, KaldiFeatures
 from earmark.families.spectra import povey
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedConfig
 
 _MEL_BINS = 80
 
@@ -82,20 +85,20 @@ class Wav2Vec2Bert(Family):
     masks_padding = True
     feature_encoder = ("feature_projection",)
 
-    def min_samples(self, config: Any, rate_hz: int) -> int:
+    def min_samples(self, config: PreTrainedConfig, rate_hz: int) -> int:
         """See the base class."""
         hop = round(MEL_HOP_S * rate_hz)
         return super().min_samples(config, rate_hz) + hop * (max(span_frames(config), 2) * _stride(config) - 1)
 
-    def parts_behind_layers(self, config: Any) -> tuple[str, ...]:
+    def parts_behind_layers(self, config: PreTrainedConfig) -> tuple[str, ...]:
         """See the base class."""
         return ("adapter", "intermediate_ffn")
 
-    def default_frontend(self, config: Any) -> StackedMelSettings:
+    def default_frontend(self, config: PreTrainedConfig) -> StackedMelSettings:
         """See the base class."""
         return StackedMelSettings(stride=_stride(config))
 
 
-def _stride(config: Any) -> int:
+def _stride(config: PreTrainedConfig) -> int:
     """Mel frames stacked into one."""
     return int(config.feature_projection_input_dim // _MEL_BINS)

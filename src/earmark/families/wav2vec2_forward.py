@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
@@ -25,6 +25,9 @@ from torch import nn
 
 from earmark.families.dropout import dropout
 from earmark.families.spec_augment import draw_spans
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 
 class Wav2Vec2Forward:
@@ -41,7 +44,7 @@ class Wav2Vec2Forward:
 
     inputs = frozenset({"input_values", "attention_mask", "features", "num_frames"})
 
-    def __init__(self, model: Any, *, first_dropped: int = 0) -> None:
+    def __init__(self, model: PreTrainedModel, *, first_dropped: int = 0) -> None:
         self.model = model
         self.config = model.config
         self._first_dropped = first_dropped

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
@@ -19,6 +19,9 @@ from earmark.families.features import Features, is_valid
 from earmark.families.frontend_settings import FrontendSettings, with_settings
 from earmark.families.mel_filters import MelScale, mel_filters
 from earmark.families.spectra import Product, fourier_basis, hann, overlapping_frames, power, to_float32
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedConfig, PreTrainedModel
 
 _FRAMES_PER_POSITION = 2  # the second convolution has stride 2
 _FRAMES_PER_SECOND = 100
@@ -124,18 +127,18 @@ class Whisper(Family):
     # the recipe of docs/accuracy.md, with augmentation, has 0.987 after 664
     pretrained = Recipe(1e-4, 32, 500)
 
-    def native_length_s(self, config: Any, extractor: Any) -> float | None:
+    def native_length_s(self, config: PreTrainedConfig, extractor: Any) -> float | None:
         """See the base class."""
         frames = config.max_source_positions * _FRAMES_PER_POSITION
         return float(frames * extractor.hop_length / extractor.sampling_rate)
 
-    def possible_length_s(self, config: Any, extractor: Any, length_s: float) -> float:
+    def possible_length_s(self, config: PreTrainedConfig, extractor: Any, length_s: float) -> float:
         """See the base class."""
         native_s = self.native_length_s(config, extractor)
         assert native_s is not None
         return float(min(math.ceil(length_s), round(native_s)))
 
-    def cut(self, model: Any, extractor: Any, length_s: float) -> Any:
+    def cut(self, model: PreTrainedModel, extractor: Any, length_s: float) -> Any:
         """See the base class."""
         seconds = round(length_s)
         positions = seconds * extractor.sampling_rate // extractor.hop_length // _FRAMES_PER_POSITION
@@ -146,15 +149,15 @@ class Whisper(Family):
         model.config.max_source_positions = positions
         return with_settings(extractor, chunk_length=seconds)
 
-    def restore_length(self, config: Any, other: Any) -> None:
+    def restore_length(self, config: PreTrainedConfig, other: Any) -> None:
         """See the base class."""
         config.max_source_positions = other.max_source_positions
 
-    def default_frontend(self, config: Any) -> WhisperSettings:
+    def default_frontend(self, config: PreTrainedConfig) -> WhisperSettings:
         """See the base class."""
         seconds = config.max_source_positions * _FRAMES_PER_POSITION // _FRAMES_PER_SECOND
         return WhisperSettings(feature_size=config.num_mel_bins, chunk_length=seconds)
 
-    def parts_behind_layers(self, config: Any) -> tuple[str, ...]:
+    def parts_behind_layers(self, config: PreTrainedConfig) -> tuple[str, ...]:
         """See the base class."""
         return ("layer_norm",)

@@ -13,7 +13,7 @@ import hashlib
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
@@ -23,6 +23,9 @@ from earmark.errors import ModelError, first_line
 from earmark.extras import require
 from earmark.families.family_registry import find_family
 from earmark.models.freeze import encoder_layers, find_body, head_parameters
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedConfig, PreTrainedModel
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 ALL_LINEAR = "all-linear"
@@ -38,7 +41,7 @@ def is_adapter(folder: Path) -> bool:
     return (folder / CONFIG).is_file() and not list(folder.glob("model*.safetensors"))
 
 
-def attach(model: Any, rank: int, alpha: float, targets: str | None = None) -> list[str]:
+def attach(model: PreTrainedModel, rank: int, alpha: float, targets: str | None = None) -> list[str]:
     """Put adapters into a classifier. They and the head learn, nothing else.
 
     Args:
@@ -67,7 +70,7 @@ def attach(model: Any, rank: int, alpha: float, targets: str | None = None) -> l
     return sorted({name.rpartition(".")[2] for name in layers})
 
 
-def merge(model: Any) -> None:
+def merge(model: PreTrainedModel) -> None:
     """Add the adapters to the layers that they stand beside, and leave plain layers; answers stay the same."""
     layer_class = require("peft").tuners.tuners_utils.BaseTunerLayer
     for name, module in list(model.named_modules()):
@@ -78,7 +81,7 @@ def merge(model: Any) -> None:
     del model.peft_config
 
 
-def save(model: Any, folder: Path, base: str, revision: str | None) -> None:
+def save(model: PreTrainedModel, folder: Path, base: str, revision: str | None) -> None:
     """Write adapters and head as peft does, readable by ``peft.PeftModel.from_pretrained`` with the base model.
 
     Args:
@@ -103,7 +106,7 @@ def save(model: Any, folder: Path, base: str, revision: str | None) -> None:
     config.save_pretrained(folder)
 
 
-def fingerprint_of_body(model: Any) -> str:
+def fingerprint_of_body(model: PreTrainedModel) -> str:
     """Short text that tells other weights below the head apart, with adapters beside them or without."""
     head = head_parameters(model)
     digest = hashlib.sha256()
@@ -132,7 +135,7 @@ def adapter_base(folder: Path) -> tuple[str, str]:
     return str(config.base_model_name_or_path), str(config.revision or "main")
 
 
-def load_merged(model: Any, folder: Path) -> None:
+def load_merged(model: PreTrainedModel, folder: Path) -> None:
     """Merge a saved adapter, and its head, into the classifier that it belongs to.
 
     Args:
@@ -177,7 +180,7 @@ def _config_in(folder: Path) -> Any:
     return config
 
 
-def _inject(model: Any, config: Any) -> None:
+def _inject(model: PreTrainedModel, config: PreTrainedConfig) -> None:
     require("peft").inject_adapter_in_model(config, model, adapter_name=_NAME)
 
 
@@ -185,7 +188,7 @@ def _with_adapter_name(name: str) -> str:
     return re.sub(r"\.(lora_[AB])\.", rf".\1.{_NAME}.", name)
 
 
-def _chosen_layers(model: Any, targets: str | None) -> list[str]:
+def _chosen_layers(model: PreTrainedModel, targets: str | None) -> list[str]:
     """Whole names of the linear layers to adapt."""
     kind = model.config.model_type
     of_body = _linear_layers(model, find_body(model))

@@ -13,7 +13,7 @@ import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 import transformers
@@ -42,6 +42,9 @@ from earmark.tasks import SINGLE_LABEL, Task, task_of_config, write_task
 from earmark.tasks.decision import FILE_NAME as DECISION
 from earmark.tasks.decision import PLAIN, Decision, read_decision
 from earmark.text import suggestion
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedConfig
 
 logger = logging.getLogger(__name__)
 
@@ -157,7 +160,9 @@ def build_for_training(
     return AudioModel(install_forward(model), frontend, list(labels), Decision(task=task))
 
 
-def limits_for_training(config: Any, extractor: Extractor, length_s: float | None, longest_s: float) -> tuple[int, int]:
+def limits_for_training(
+    config: PreTrainedConfig, extractor: Extractor, length_s: float | None, longest_s: float
+) -> tuple[int, int]:
     """Shortest and longest clip, in samples, of the model that :func:`build_for_training` makes; needs no weights.
 
     Args:
@@ -252,7 +257,7 @@ def _config_of_type(model_type: str | None) -> Any:
     return CONFIG_MAPPING[model_type]()
 
 
-def _override(config: Any, text: str) -> None:
+def _override(config: PreTrainedConfig, text: str) -> None:
     """Apply ``name=value,...`` or a JSON object to ``config``, each value in the type of the one it replaces."""
     try:
         if text.lstrip().startswith("{"):
@@ -270,7 +275,7 @@ def _override(config: Any, text: str) -> None:
         ) from exc
 
 
-def _random_weights(config: Any, source: ModelSource) -> Any:
+def _random_weights(config: PreTrainedConfig, source: ModelSource) -> Any:
     try:
         return AutoModelForAudioClassification.from_config(config, trust_remote_code=source.trust_remote_code)
     except Exception as exc:  # each architecture fails in its own way on sizes that do not go together
@@ -279,7 +284,7 @@ def _random_weights(config: Any, source: ModelSource) -> Any:
         ) from exc
 
 
-def _load_weights(folder: Path, config: Any, source: ModelSource, *, fresh_head: bool) -> Loaded:
+def _load_weights(folder: Path, config: PreTrainedConfig, source: ModelSource, *, fresh_head: bool) -> Loaded:
     """Fill a classifier from a checkpoint.
 
     Raises:
@@ -315,7 +320,7 @@ def _load_weights(folder: Path, config: Any, source: ModelSource, *, fresh_head:
     return Loaded(model, missing, mismatched)
 
 
-def _load_adapted(source: ModelSource, folder: Path, config: Any) -> Any:
+def _load_adapted(source: ModelSource, folder: Path, config: PreTrainedConfig) -> Any:
     """The base model of an adapter, as long as its clips were, with the adapter merged into it."""
     name, revision = adapters.adapter_base(folder)
     base = replace(source, name_or_path=name, revision=revision, _found={})
@@ -331,13 +336,13 @@ def _load_adapted(source: ModelSource, folder: Path, config: Any) -> Any:
     return model
 
 
-def _frontend(extractor: Extractor, config: Any, length_s: float) -> Frontend:
+def _frontend(extractor: Extractor, config: PreTrainedConfig, length_s: float) -> Frontend:
     shortest, longest = _limits(extractor, config, length_s)
     pads_itself = find_family(config).takes_one_length
     return Frontend(extractor, min_samples=shortest, max_samples=longest, pads_itself=pads_itself)
 
 
-def _limits(extractor: Extractor, config: Any, length_s: float) -> tuple[int, int]:
+def _limits(extractor: Extractor, config: PreTrainedConfig, length_s: float) -> tuple[int, int]:
     rate_hz = int(extractor.sampling_rate)
     return find_family(config).min_samples(config, rate_hz), max(1, round(length_s * rate_hz))
 

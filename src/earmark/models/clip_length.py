@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 from earmark.errors import ModelError
 from earmark.families.family_registry import find_family
 from earmark.families.frontend_settings import Extractor
 
+if TYPE_CHECKING:
+    from transformers import PreTrainedConfig, PreTrainedModel
 
-def length_for_training_s(config: Any, extractor: Extractor, length_s: float | None, longest_s: float) -> float:
+
+def length_for_training_s(
+    config: PreTrainedConfig, extractor: Extractor, length_s: float | None, longest_s: float
+) -> float:
     """The longest clip that a model takes which is trained on such clips, in seconds.
 
     Args:
@@ -38,7 +43,7 @@ def length_for_training_s(config: Any, extractor: Extractor, length_s: float | N
     return native_s if length_s >= native_s - 1e-6 else family.possible_length_s(config, extractor, length_s)
 
 
-def cut_to_length(model: Any, extractor: Extractor, length_s: float) -> Extractor:
+def cut_to_length(model: PreTrainedModel, extractor: Extractor, length_s: float) -> Extractor:
     """Make an encoder that takes one length as long as the clips; leave all other models alone.
 
     Args:

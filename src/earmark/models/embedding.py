@@ -8,7 +8,7 @@ Shapes: B batch, T samples, F frames, D width, C classes.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -16,8 +16,11 @@ from transformers.modeling_outputs import SequenceClassifierOutput
 
 from earmark.families.family_registry import find_family
 
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
-def has_embedding(model: Any) -> bool:
+
+def has_embedding(model: PreTrainedModel) -> bool:
     """Whether the classifier can be split so: all but those that learn a weighted sum of their layers."""
     return not find_family(model.config).sums_layers(model.config)
 
@@ -25,7 +28,7 @@ def has_embedding(model: Any) -> bool:
 class EmbeddingModel:
     """Gives embeddings where a classifier gives logits; for the loop that scores."""
 
-    def __init__(self, model: Any) -> None:
+    def __init__(self, model: PreTrainedModel) -> None:
         self.model = model
 
     def __call__(self, **inputs: Any) -> SequenceClassifierOutput:
@@ -36,7 +39,7 @@ class EmbeddingModel:
         return getattr(self.model, name)
 
 
-def classify_all(model: Any, embeddings: np.ndarray, device: torch.device) -> np.ndarray:
+def classify_all(model: PreTrainedModel, embeddings: np.ndarray, device: torch.device) -> np.ndarray:
     """Logits float32 (N, C) of embeddings (N, D), by the head in evaluation mode, as the model answers."""
     was_training = model.training
     model.eval()

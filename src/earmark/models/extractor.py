@@ -21,6 +21,8 @@ from earmark.families.family_registry import find_family, find_frontend
 from earmark.families.frontend_settings import Extractor, FrontendSettings
 
 if TYPE_CHECKING:
+    from transformers import PreTrainedConfig
+
     from earmark.models.model_source import ModelSource
 
 logger = logging.getLogger(__name__)
@@ -37,7 +39,7 @@ _TYPE = "feature_extractor_type"
 _DECIDE_PREDICTIONS = ("sampling_rate", "do_normalize")  # settings whose default is worth a warning
 
 
-def load_extractor(source: ModelSource, folder: Path | None, config: Any) -> Extractor:
+def load_extractor(source: ModelSource, folder: Path | None, config: PreTrainedConfig) -> Extractor:
     """Return the preprocessor: of the checkpoint, of another model, or the architecture's own.
 
     Whatever is not saved and has to be assumed is logged as a warning, once for each source.
@@ -68,7 +70,7 @@ def load_extractor(source: ModelSource, folder: Path | None, config: Any) -> Ext
 
 
 def _frontend_kind(
-    settings: Mapping[str, Any], config: Any, *, trust_remote_code: bool
+    settings: Mapping[str, Any], config: PreTrainedConfig, *, trust_remote_code: bool
 ) -> type[FrontendSettings] | None:
     """The kind of frontend that a file describes; ``None`` if only Transformers may know how to compute it.
 

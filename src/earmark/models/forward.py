@@ -12,7 +12,7 @@ On a CPU, convolutions that it computes wrongly in bfloat16 run in float32, whic
 from __future__ import annotations
 
 from contextlib import nullcontext
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
@@ -23,6 +23,9 @@ from earmark.families.family_registry import find_family
 from earmark.models.convolutions import CheckedConvolutions
 from earmark.models.head import CONFIG_KEY, output_layer, saved_unit
 from earmark.models.layer_drop import SelectedLayers, drop_rate
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 
 class ModelForward:
@@ -41,7 +44,7 @@ class ModelForward:
             is from the mean, whatever its unit, so that learning rates suit; the answer is in the unit.
     """
 
-    def __init__(self, model: Any) -> None:
+    def __init__(self, model: PreTrainedModel) -> None:
         self.model = model
         self.family = find_family(model.config)
         self.static = self.family.static_forward(model)
@@ -131,7 +134,7 @@ class ModelForward:
         }
 
 
-def fold_unit(model: Any) -> None:
+def fold_unit(model: PreTrainedModel) -> None:
     """Give the head of a regression the unit of its numbers, so that plain Transformers answers in it, too."""
     # accelerate puts its autocast round forward for good and keeps ours beside it
     forward = getattr(model, "_original_forward", model.forward)
@@ -146,7 +149,7 @@ def fold_unit(model: Any) -> None:
     getattr(model.config, CONFIG_KEY).pop("unit")
 
 
-def install_forward(model: Any) -> Any:
+def install_forward(model: PreTrainedModel) -> Any:
     """Give ``model`` the forward of this module; returns ``model``.
 
     Everything that calls the model, Trainer and its wrappers for many devices included, then takes this way.
@@ -155,7 +158,7 @@ def install_forward(model: Any) -> Any:
     return model
 
 
-def pads_exactly(model: Any) -> bool:
+def pads_exactly(model: PreTrainedModel) -> bool:
     """Whether a clip's logits stay the same when it is padded to the length of another, given an attention mask."""
     if find_family(model.config).masks_padding:
         return True

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import re
-from typing import Any
+from typing import TYPE_CHECKING
 
 from torch import nn
 
 from earmark.errors import ModelError
 from earmark.families.family_registry import find_family
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 _CHOICES = "none, feature_encoder, encoder or last-N (the last N layers and the head learn)"
 
@@ -47,7 +50,7 @@ def encoder_layers(model: nn.Module) -> nn.ModuleList:
     return layers
 
 
-def freeze(model: Any, what: str | None) -> str:
+def freeze(model: PreTrainedModel, what: str | None) -> str:
     """Stop some weights from learning.
 
     Args:

@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import nn
@@ -23,12 +23,15 @@ from earmark.models.freeze import find_body
 from earmark.tasks import Task, task_of_config
 from earmark.text import and_more, counted
 
+if TYPE_CHECKING:
+    from transformers import PreTrainedConfig, PreTrainedModel
+
 # What earmark adds to config.json; plain Transformers carries it along unread.
 CONFIG_KEY = "earmark"
 _PLACEHOLDER = re.compile(r"LABEL_\d+")  # what Transformers calls classes that nobody named
 
 
-def output_layer(model: Any) -> nn.Linear:
+def output_layer(model: PreTrainedModel) -> nn.Linear:
     """Return the linear layer whose rows are the classes.
 
     Most heads are that layer, or a projection with that layer behind it; AST has a norm in front of it.
@@ -77,7 +80,9 @@ class SavedHead:
         return f"has {repeated[0]!r} as the name of several classes" if repeated else None
 
 
-def saved_head(loaded: Loaded, folder: Path, config: Any, load_again: Callable[[], Any]) -> SavedHead | None:
+def saved_head(
+    loaded: Loaded, folder: Path, config: PreTrainedConfig, load_again: Callable[[], Any]
+) -> SavedHead | None:
     """Return the output layer as the checkpoint has it; ``None`` if it has none.
 
     Args:
@@ -101,7 +106,7 @@ def saved_head(loaded: Loaded, folder: Path, config: Any, load_again: Callable[[
     return SavedHead(folder, labels, task_of_config(config), saved_unit(config), load)
 
 
-def saved_unit(config: Any) -> tuple[float, float] | None:
+def saved_unit(config: PreTrainedConfig) -> tuple[float, float] | None:
     """Mean and deviation of the numbers that a regression was trained on, where ``config`` has them."""
     saved = getattr(config, CONFIG_KEY, None) or {}
     unit = saved.get("unit")
@@ -109,7 +114,7 @@ def saved_unit(config: Any) -> tuple[float, float] | None:
 
 
 def place_rows(
-    model: Any,
+    model: PreTrainedModel,
     saved: SavedHead | None,
     labels: Sequence[str],
     task: Task,
@@ -179,7 +184,7 @@ def _named(what: str, labels: Sequence[str]) -> str:
     return f"{what}: {and_more(list(labels))}" if labels else ""
 
 
-def _start_afresh(model: Any) -> None:
+def _start_afresh(model: PreTrainedModel) -> None:
     """Give the output layer random weights, as the architecture draws them."""
     old = output_layer(model)
     fresh = nn.Linear(old.in_features, old.out_features, bias=old.bias is not None, dtype=old.weight.dtype)
@@ -190,7 +195,9 @@ def _start_afresh(model: Any) -> None:
             old.bias.copy_(fresh.bias)
 
 
-def _copy_rows(model: Any, saved: SavedHead, labels: Sequence[str], unit: tuple[float, float] | None) -> None:
+def _copy_rows(
+    model: PreTrainedModel, saved: SavedHead, labels: Sequence[str], unit: tuple[float, float] | None
+) -> None:
     weight, bias = saved.load()
     weight, bias = weight.clone(), bias.clone()  # they may be the model's own
     if any(label not in saved.labels for label in labels):

@@ -8,15 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from earmark.families.family_registry import find_family
 from earmark.models.freeze import encoder_layers
 
+if TYPE_CHECKING:
+    from transformers import PreTrainedConfig, PreTrainedModel
 
-def drop_rate(config: Any) -> float:
+
+def drop_rate(config: PreTrainedConfig) -> float:
     """Return the probability that a training step leaves out a layer; 0 for architectures without LayerDrop."""
     return float(getattr(config, find_family(config).layer_drop, None) or 0.0)
 
@@ -31,7 +34,7 @@ class SelectedLayers:
         ModelError: its layers are not known.
     """
 
-    def __init__(self, model: Any) -> None:
+    def __init__(self, model: PreTrainedModel) -> None:
         self._rate = drop_rate(model.config)
         self._active = False
         family = find_family(model.config)

@@ -19,7 +19,7 @@ import random
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -30,6 +30,9 @@ from earmark.families.family_registry import find_family
 from earmark.models.convolutions import relative_error
 from earmark.models.embedding import EmbeddingModel
 from earmark.models.forward import cast_weights
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 # Fractions, measured in docs/performance.md: errors of right kernels are below a quarter of each, garbage is above.
 LOGITS_TOLERANCE = 0.15
@@ -104,7 +107,7 @@ class Difference:
 
 
 def compute(
-    model: Any,
+    model: PreTrainedModel,
     make_inputs: Inputs,
     way: Way,
     loss: Callable[[Any], torch.Tensor] | None = None,
@@ -201,7 +204,7 @@ def layer_errors(half: Computed, exact: Computed) -> dict[str, float]:
     return errors
 
 
-def first_different_layer(half: Computed, exact: Computed, model: Any) -> str:
+def first_different_layer(half: Computed, exact: Computed, model: PreTrainedModel) -> str:
     """Return name and kind of the first layer, in order of execution, whose output differs.
 
     If none is off by 10 %, it is the one with the largest error.
@@ -222,7 +225,7 @@ def wrong_float32(device: torch.device, different: Difference) -> DeviceError:
     )
 
 
-def copy_on_cpu(model: Any) -> Any:
+def copy_on_cpu(model: PreTrainedModel) -> Any:
     """Return a copy of ``model`` on the CPU without a second copy on its device."""
     if isinstance(model, EmbeddingModel):
         return EmbeddingModel(copy_on_cpu(model.model))
@@ -240,7 +243,7 @@ def copy_on_cpu(model: Any) -> Any:
 
 
 @contextmanager
-def unchanged(model: Any) -> Iterator[None]:
+def unchanged(model: PreTrainedModel) -> Iterator[None]:
     """Evaluation mode inside; afterwards mode, buffers and random generators are as they were."""
     modules = list(model.modules())
     modes = [module.training for module in modules]
@@ -276,7 +279,7 @@ def _is_table(value: Any) -> bool:
 
 
 @contextmanager
-def computing(model: Any, way: Way, *, gradients: bool = False) -> Iterator[None]:
+def computing(model: PreTrainedModel, way: Way, *, gradients: bool = False) -> Iterator[None]:
     """Let ``model`` compute in evaluation mode the given way."""
     forward = model.forward
     before = forward.scoring_weights
@@ -294,7 +297,7 @@ def computing(model: Any, way: Way, *, gradients: bool = False) -> Iterator[None
             forward.scoring_weights = before
 
 
-def _gradients(model: Any, value: torch.Tensor, dtype: torch.dtype) -> dict[str, torch.Tensor]:
+def _gradients(model: PreTrainedModel, value: torch.Tensor, dtype: torch.dtype) -> dict[str, torch.Tensor]:
     learning = {name: weight for name, weight in model.named_parameters() if weight.requires_grad}
     scale = _LOSS_SCALE if dtype == torch.float16 else 1.0
     found = torch.autograd.grad(value * scale, list(learning.values()), allow_unused=True)
@@ -304,7 +307,7 @@ def _gradients(model: Any, value: torch.Tensor, dtype: torch.dtype) -> dict[str,
 
 
 @contextmanager
-def _noting_head(model: Any) -> Iterator[list[float]]:
+def _noting_head(model: PreTrainedModel) -> Iterator[list[float]]:
     """A list that holds the size of logits that weights like the head's give to inputs of this size by chance."""
     noted: list[float] = []
     head = find_family(model.config).last_layer(model)
@@ -339,7 +342,7 @@ def _centred(logits: torch.Tensor) -> torch.Tensor:
 
 
 @contextmanager
-def _noting_layers(model: Any) -> Iterator[dict[tuple[str, int], torch.Tensor]]:
+def _noting_layers(model: PreTrainedModel) -> Iterator[dict[tuple[str, int], torch.Tensor]]:
     """A table that the layers write their outputs into as they end; see :class:`Computed`."""
     outputs: dict[tuple[str, int], torch.Tensor] = {}
     calls: dict[str, int] = {}

@@ -6,14 +6,17 @@ Trainer loads its own checkpoints without that, so a resumed run would begin wit
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
 from transformers.core_model_loading import revert_weight_conversion
 
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
-def accept_saved_names(model: Any) -> None:
+
+def accept_saved_names(model: PreTrainedModel) -> None:
     """Let ``model.load_state_dict`` take weights by the names that ``model.save_pretrained`` writes."""
     own_names = {}
     for name, weight in model.state_dict().items():

@@ -7,11 +7,14 @@ them for models of one class a clip.
 from __future__ import annotations
 
 import logging
-from typing import Any
+from typing import TYPE_CHECKING
 
 from earmark.errors import UsageError
 from earmark.models.head import CONFIG_KEY
 from earmark.tasks import SINGLE_LABEL, Task, find_task, stated_task, write_task
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedConfig
 
 logger = logging.getLogger(__name__)
 
@@ -26,7 +29,7 @@ class OtherTaskError(UsageError):
         self.stated = stated
 
 
-def settle_task(config: Any, asked: str | None, name: str) -> None:
+def settle_task(config: PreTrainedConfig, asked: str | None, name: str) -> None:
     """Let a configuration state the task that a user asks for, if it states none.
 
     A model that earmark has trained for single labels has no ``problem_type`` either, but a section of its own.

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -19,10 +19,13 @@ from earmark.errors import DeviceError
 from earmark.models.frontend import Frontend
 from earmark.models.numerics import SILENT, Way, compare, compute, copy_on_cpu, first_different_layer, wrong_float32
 
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
 _HALF = (torch.bfloat16, torch.float16)
 
 
-def computing_dtype(model: Any, dtype: torch.dtype | None) -> torch.dtype:
+def computing_dtype(model: PreTrainedModel, dtype: torch.dtype | None) -> torch.dtype:
     """Return the type that ``model`` scores in: ``dtype``, or the type of its weights."""
     if dtype is not None:
         return dtype
@@ -30,13 +33,13 @@ def computing_dtype(model: Any, dtype: torch.dtype | None) -> torch.dtype:
     return found
 
 
-def is_compared(model: Any, dtype: torch.dtype) -> bool:
+def is_compared(model: PreTrainedModel, dtype: torch.dtype) -> bool:
     """Whether there is nothing to compare: float32, or a model that was compared before."""
     return dtype not in _HALF or (type(model), dtype) in model.forward.compared
 
 
 def compare_first_clip(
-    model: Any,
+    model: PreTrainedModel,
     frontend: Frontend,
     waveforms: Sequence[np.ndarray],
     logits: np.ndarray,

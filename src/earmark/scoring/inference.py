@@ -14,7 +14,7 @@ import math
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import torch
@@ -26,6 +26,9 @@ from earmark.scoring.checked_scoring import compare_first_clip, computing_dtype,
 from earmark.scoring.windows import Windowing
 from earmark.tasks import Task, task_of_config
 from earmark.threads import watch
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 # Clips are held back to find others of like length for their batch: more delays the first answers and takes memory.
 _CHUNK_BATCHES = 8
@@ -58,7 +61,7 @@ class Scorer(Protocol):
 
 
 def score_waveforms(
-    model: Any,
+    model: PreTrainedModel,
     frontend: Frontend,
     waveforms: Iterable[np.ndarray],
     *,
@@ -126,7 +129,9 @@ def _score_chunk(scorer: Scorer, clips: Sequence[Sequence[np.ndarray]], batch_si
 class TorchScorer:
     """A torch model for the loop; arguments as for :func:`score_waveforms`."""
 
-    def __init__(self, model: Any, frontend: Frontend, device: torch.device, dtype: torch.dtype | None = None) -> None:
+    def __init__(
+        self, model: PreTrainedModel, frontend: Frontend, device: torch.device, dtype: torch.dtype | None = None
+    ) -> None:
         self.model = model
         self.frontend = frontend
         self.device = device
@@ -181,7 +186,7 @@ class TorchScorer:
         return logits
 
 
-def shortest_in_batch(model: Any, frontend: Frontend) -> float:
+def shortest_in_batch(model: PreTrainedModel, frontend: Frontend) -> float:
     """The shortest clip that may share a batch, as a share of the longest, so that no answer changes."""
     if frontend.pads_itself:  # fixed-length encoders pad every clip to the same length anyway
         return 0.0
@@ -189,7 +194,7 @@ def shortest_in_batch(model: Any, frontend: Frontend) -> float:
 
 
 def batches_of_like_length(
-    model: Any, frontend: Frontend, lengths: Sequence[int], batch_size: int
+    model: PreTrainedModel, frontend: Frontend, lengths: Sequence[int], batch_size: int
 ) -> Iterator[list[int]]:
     """Indices of clips that go into a batch together, longest first, so that no answer changes and little is wasted.
 
@@ -217,7 +222,7 @@ def _batches(scorer: Scorer, lengths: Sequence[int], batch_size: int) -> Iterato
 
 
 @contextmanager
-def scoring(model: Any, dtype: torch.dtype | None) -> Iterator[None]:
+def scoring(model: PreTrainedModel, dtype: torch.dtype | None) -> Iterator[None]:
     """``model`` in evaluation mode and computing in ``dtype``, and afterwards as it was.
 
     The weights are cast once, at the start: do not change them inside.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -14,9 +14,12 @@ from earmark.models.frontend import Frontend
 from earmark.progress import Progress
 from earmark.scoring.inference import Scorer, TorchScorer, score
 
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
 
 def score_table(
-    model: Any,
+    model: PreTrainedModel,
     frontend: Frontend,
     waveforms: Waveforms,
     *,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from transformers import TrainerCallback
 from transformers.integrations import TensorBoardCallback
@@ -16,6 +16,9 @@ from earmark.text import counted
 from earmark.train.clip_progress import TrainingClock
 from earmark.train.schedule import evaluations_without_gain
 from earmark.train.trackers import Tracker
+
+if TYPE_CHECKING:
+    from transformers import TrainerControl, TrainerState, TrainingArguments
 
 logger = logging.getLogger(__name__)
 
@@ -28,7 +31,9 @@ _TIMED_S = 10.0
 class EvaluateEveryEpochs(TrainerCallback):
     """Evaluate and save at the end of every ``eval_epochs``-th epoch, and of the last one; or only save."""
 
-    def on_epoch_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+    def on_epoch_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
         """Take back what Transformers plans for every epoch."""
         every = args.eval_epochs or 1
         is_due = round(state.epoch) % every == 0 or state.global_step >= state.max_steps
@@ -43,13 +48,13 @@ class EvaluateEveryEpochs(TrainerCallback):
 class EarlyStopping(TrainerCallback):
     """Stop after ``early_stopping_patience`` evaluations without a better metric."""
 
-    def on_evaluate(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+    def on_evaluate(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """Stop after this evaluation, whose model is saved as after any other."""
         if has_stopped_early(args, state):
             control.should_training_stop = True
 
 
-def has_stopped_early(args: Any, state: Any) -> bool:
+def has_stopped_early(args: Any, state: TrainerState) -> bool:
     """Return whether the evaluations so far end training; the history of a checkpoint gives the same answer."""
     if not args.early_stopping_patience:
         return False
@@ -57,7 +62,7 @@ def has_stopped_early(args: Any, state: Any) -> bool:
     return evaluations_without_gain(state.log_history, metric, higher_is_better=higher) >= args.early_stopping_patience
 
 
-def wins_by_loss(args: Any, state: Any, figures: Mapping[str, float]) -> bool:
+def wins_by_loss(args: Any, state: TrainerState, figures: Mapping[str, float]) -> bool:
     """Return whether an evaluation is better than the best one so far by its loss, at an equal metric.
 
     With early stopping, which is made for few clips, the loss decides between equal figures: of 30 validation clips
@@ -74,12 +79,12 @@ def wins_by_loss(args: Any, state: Any, figures: Mapping[str, float]) -> bool:
     return bool(losses) and figures["eval_loss"] < losses[-1]
 
 
-def stopped_early(args: Any, state: Any) -> bool:
+def stopped_early(args: Any, state: TrainerState) -> bool:
     """Return whether early stopping ended training before its last step."""
     return has_stopped_early(args, state) and state.global_step < state.max_steps
 
 
-def why_stopped_early(args: Any, state: Any) -> str:
+def why_stopped_early(args: Any, state: TrainerState) -> str:
     """Return the log line of a run that stopped early."""
     metric = metric_key(args.metric_for_best_model)
     higher = bool(args.greater_is_better)
@@ -112,7 +117,7 @@ class EstimateTime(TrainerCallback):
         self._steps = 0
         self._began_at_s: float | None = None
 
-    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """Start timing after the slow first steps; log after ten more steps, or ten seconds."""
         self._steps += 1
         now_s = self._clock.seconds

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 
 def recomputes(args: Any) -> bool:
@@ -17,7 +20,7 @@ def casts_weights(args: Any) -> bool:
     return bool(args.bf16 and not (args.fsdp or args.deepspeed) and not recomputes(args))
 
 
-def set_attention(model: Any, args: Any) -> None:
+def set_attention(model: PreTrainedModel, args: Any) -> None:
     """Choose the attention that training with cast weights uses.
 
     On a CPU in bfloat16 the backward pass of torch's fused attention takes a fifth of a step, that of plain products a
@@ -31,7 +34,7 @@ def set_attention(model: Any, args: Any) -> None:
         model.set_attn_implementation("eager")
 
 
-def cast_while_training(model: Any, device: torch.device) -> None:
+def cast_while_training(model: PreTrainedModel, device: torch.device) -> None:
     """Move a model to ``device``, and let it compute in bfloat16 while it trains.
 
     It moves first, because convolutions are probed in bfloat16 if the model is on a CPU.

@@ -23,7 +23,7 @@ import math
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -53,6 +53,9 @@ from earmark.train.losses import make_loss
 from earmark.train.out_of_memory import is_out_of_memory, out_of_memory_as
 from earmark.train.recipe import global_batch_size
 from earmark.train.training_clips import training_clips
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 logger = logging.getLogger(__name__)
 
@@ -177,7 +180,9 @@ def _examine(audio: AudioModel, training: EarmarkTrainingArguments, clips: Usabl
             audio.model.to("cpu")
 
 
-def _examine_half(model: Any, way: Way, there: Way, one: _Batch, exact: Computed, several: _Batch) -> _Verdict:
+def _examine_half(
+    model: PreTrainedModel, way: Way, there: Way, one: _Batch, exact: Computed, several: _Batch
+) -> _Verdict:
     half = compute(model, one.make_inputs, way, one.loss, gradients=bool(exact.gradients), layers=True)
     different = compare(half, exact)
     if different is None and several.count > 1 and (found := _compare_several(model, way, there, several)) is not None:
@@ -187,7 +192,9 @@ def _examine_half(model: Any, way: Way, there: Way, one: _Batch, exact: Computed
     return _Verdict(gradients=compare_gradients(half, exact))
 
 
-def _compare_several(model: Any, way: Way, there: Way, several: _Batch) -> tuple[Difference, Computed, Computed] | None:
+def _compare_several(
+    model: PreTrainedModel, way: Way, there: Way, several: _Batch
+) -> tuple[Difference, Computed, Computed] | None:
     """The difference between two ways, with the layers of both; ``None`` without one, or if memory is full."""
     try:
         half, exact = (compute(model, several.make_inputs, how, several.loss) for how in (way, there))

@@ -6,12 +6,15 @@ import math
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from transformers import TrainerCallback
 
 from earmark.progress import Progress
 from earmark.tasks.figures import Headline
+
+if TYPE_CHECKING:
+    from transformers import TrainerControl, TrainerState, TrainingArguments
 
 
 class TrainingClock:
@@ -86,7 +89,14 @@ class ClipProgress(TrainerCallback):
             if self._bar is not None:
                 self._bar.resume()
 
-    def on_train_begin(self, args: Any, state: Any, control: Any, train_dataloader: Any = None, **kwargs: Any) -> None:
+    def on_train_begin(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        train_dataloader: Any = None,
+        **kwargs: Any,
+    ) -> None:
         """Show a bar of all clips that are left, and start the clock."""
         self._num_clips = len(train_dataloader.dataset)
         batches = math.ceil(self._num_clips / (args.train_batch_size * args.world_size))
@@ -97,25 +107,46 @@ class ClipProgress(TrainerCallback):
         self._bar = Progress("training", total, quiet=args.disable_tqdm, keep=True)
         self.clock.start()
 
-    def on_epoch_begin(self, args: Any, state: Any, control: Any, train_dataloader: Any = None, **kwargs: Any) -> None:
+    def on_epoch_begin(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        train_dataloader: Any = None,
+        **kwargs: Any,
+    ) -> None:
         """Tell sampler and clips which epoch this is: if several processes resume one, Trainer does not reach them."""
         for part in (train_dataloader, train_dataloader.dataset):
             if hasattr(part, "set_epoch"):
                 part.set_epoch(int(state.epoch))
 
-    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """Count the clips of the step by the fraction of the epoch: its last batch is seldom full."""
         before, clips = self.clock.clips, round((state.epoch - self._began_at) * self._num_clips)
         self.clock.clips = clips
         if self._bar is not None:
             self._bar.update(clips - before, self._note)
 
-    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **kwargs: Any) -> None:
+    def on_log(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        logs: dict[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> None:
         """Show the loss beside the bar."""
         if logs and "loss" in logs:
             self._note = f"epoch {state.epoch:.2f}, loss {float(logs['loss']):.3f}"
 
-    def on_evaluate(self, args: Any, state: Any, control: Any, metrics: dict[str, float], **kwargs: Any) -> None:
+    def on_evaluate(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        metrics: dict[str, float],
+        **kwargs: Any,
+    ) -> None:
         """Write the headline figure above the bar."""
         head = self.headline
         if self._bar is not None and head is not None and f"eval_{head.name}" in metrics:
@@ -124,7 +155,9 @@ class ClipProgress(TrainerCallback):
                 f"epoch {state.epoch:.2f}: validation {name} {head.value:.4f}, loss {metrics['eval_loss']:.4f}"
             )
 
-    def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+    def on_train_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
         """Stop the clock and close the bar."""
         self.clock.stop()
         if self._bar is not None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.distributed as dist
@@ -22,6 +22,9 @@ from transformers import TrainerCallback
 
 from earmark.distributed.ranks import rank_and_world
 from earmark.errors import OutputError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, TrainerControl, TrainerState, TrainingArguments
 
 LEARNING_WEIGHTS = "weights_in_training.safetensors"
 
@@ -138,7 +141,14 @@ class AveragedWeights(TrainerCallback):
         self._decay = decay
         self._average: WeightAverage | None = None
 
-    def on_train_begin(self, args: Any, state: Any, control: Any, model: Any = None, **kwargs: Any) -> None:
+    def on_train_begin(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        model: PreTrainedModel = None,
+        **kwargs: Any,
+    ) -> None:
         """Start the average with the weights of now, or resume that of the checkpoint that the model was loaded from.
 
         Raises:
@@ -155,7 +165,7 @@ class AveragedWeights(TrainerCallback):
             if folder is not None:
                 self._average.load(folder)
 
-    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """Take in the weights of the step."""
         if self._average is not None:
             self._average.update()

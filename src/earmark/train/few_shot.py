@@ -9,7 +9,7 @@ Shapes: N clips, D width of an embedding, C classes or labels; C is 1 for a numb
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -26,6 +26,8 @@ from earmark.tasks import pool
 from earmark.tasks.linear_fits import FittedHead
 
 if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
     from earmark.models.build_model import AudioModel
     from earmark.train.arguments import EarmarkTrainingArguments
 
@@ -106,7 +108,7 @@ def _embeddings(audio: AudioModel, args: EarmarkTrainingArguments, clips: Usable
     return pool(rows, windows.starts)
 
 
-def _before_linear(model: Any, embeddings: np.ndarray) -> np.ndarray:
+def _before_linear(model: PreTrainedModel, embeddings: np.ndarray) -> np.ndarray:
     """What the linear part of a head gets, float64 (N, D)."""
     norm = find_family(model.config).classifier_norm(model)
     if norm is None:
@@ -118,7 +120,7 @@ def _before_linear(model: Any, embeddings: np.ndarray) -> np.ndarray:
     return normed
 
 
-def put_into_head(model: Any, weights: np.ndarray, bias: np.ndarray) -> None:
+def put_into_head(model: PreTrainedModel, weights: np.ndarray, bias: np.ndarray) -> None:
     """Make a linear map the head of a classifier, exactly.
 
     Heads that project before they classify get the map as their projection, of a width of C, and an identity behind it.
@@ -138,7 +140,7 @@ def put_into_head(model: Any, weights: np.ndarray, bias: np.ndarray) -> None:
     _fill(_linear_part(model), weights, bias)
 
 
-def _linear_part(model: Any) -> torch.nn.Linear:
+def _linear_part(model: PreTrainedModel) -> torch.nn.Linear:
     """The layer from embeddings to logits, of a head without a projection."""
     head = find_family(model.config).last_layer(model)
     if not isinstance(head, torch.nn.Linear):

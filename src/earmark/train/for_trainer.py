@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from earmark.errors import UsageError
 from earmark.families.family_registry import find_family
@@ -12,8 +12,11 @@ from earmark.train.arguments import EarmarkTrainingArguments
 from earmark.train.cast_weights import cast_while_training, casts_weights, recomputes, set_attention
 from earmark.train.sharded import make_shardable
 
+if TYPE_CHECKING:
+    from transformers import PreTrainedConfig, PreTrainedModel
 
-def settings_for_trainer(model: Any, args: Any) -> EarmarkTrainingArguments:
+
+def settings_for_trainer(model: PreTrainedModel, args: Any) -> EarmarkTrainingArguments:
     """Set a model up for its precision and for spread weights, and return the settings that go with it.
 
     Raises:
@@ -47,7 +50,7 @@ def check_spread(args: EarmarkTrainingArguments, *, fsdp: bool, deepspeed: bool)
         raise UsageError(f"--fsdp: weights can be spread over accelerators, not over {args.device.type}s")
 
 
-def finding_unused(args: Any, config: Any) -> Any:
+def finding_unused(args: Any, config: PreTrainedConfig) -> Any:
     """Have several processes look for weights without a gradient, such as those of a layer that LayerDrop leaves out.
 
     Trainer switches that off under gradient checkpointing, which it breaks only in the reentrant form.

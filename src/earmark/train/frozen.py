@@ -19,7 +19,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -42,6 +42,9 @@ from earmark.store.flat_file import FlatFile
 from earmark.text import format_seconds
 from earmark.threads import watch
 from earmark.train.arguments import EarmarkTrainingArguments
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 logger = logging.getLogger(__name__)
 
@@ -320,7 +323,7 @@ def _compute(
         dist.barrier(machine.group)
 
 
-def input_shape(model: Any, batch: Mapping[str, Any]) -> tuple[int, ...]:
+def input_shape(model: PreTrainedModel, batch: Mapping[str, Any]) -> tuple[int, ...]:
     """Shape of a model's main input, which a batch stands for if the frozen part of the model was computed before.
 
     Args:

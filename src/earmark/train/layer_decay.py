@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import logging
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from earmark.errors import ModelError, UsageError
 from earmark.families.family_registry import find_family
 from earmark.models.freeze import encoder_layers, find_body, head_parameters
 
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
 logger = logging.getLogger(__name__)
 
 
-def depths(model: Any) -> dict[str, int]:
+def depths(model: PreTrainedModel) -> dict[str, int]:
     """How deep each parameter lies: 0 before the layers (feature extractor, positions), then 1 to L by layer, L + 1
     for the norm behind them and the head.
 
@@ -29,7 +32,7 @@ def depths(model: Any) -> dict[str, int]:
     return {name: depth_by_weight.get(id(weight), len(layers) + 1) for name, weight in model.named_parameters()}
 
 
-def learning_rates(model: Any, args: Any) -> dict[str, float]:
+def learning_rates(model: PreTrainedModel, args: Any) -> dict[str, float]:
     """The peak rate of each parameter, by name.
 
     A layer learns ``layer_decay`` times as fast as the one above it (Clark et al. 2020, arXiv:2003.10555, and for
@@ -60,7 +63,7 @@ def learning_rates(model: Any, args: Any) -> dict[str, float]:
     }
 
 
-def give_rates(optimizer: Any, model: Any, args: Any) -> Any:
+def give_rates(optimizer: Any, model: PreTrainedModel, args: Any) -> Any:
     """Split each parameter group, which has its weight decay, by :func:`learning_rates`; returns ``optimizer``.
 
     The highest rate of the body comes first in each group: the first is the one that is logged.

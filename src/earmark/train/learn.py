@@ -8,7 +8,7 @@ import math
 import time
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from earmark.distributed.launched import is_main_process
 from earmark.distributed.ranks import on_main_process
@@ -26,6 +26,9 @@ from earmark.train.plan import Plan
 from earmark.train.prepared_data import PreparedData
 from earmark.train.recipe import global_batch_size, is_wav2vec2_base, warn_of_collapse
 from earmark.train.trainer import AudioTrainer
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedConfig
 
 logger = logging.getLogger(__name__)
 
@@ -105,7 +108,7 @@ def _train(trainer: AudioTrainer, checkpoint: str | None) -> None:
         logger.info("%s", why_stopped_early(args, state))
 
 
-def _log_schedule(plan: Plan, args: Any, config: Any, prepared: PreparedData) -> None:
+def _log_schedule(plan: Plan, args: Any, config: PreTrainedConfig, prepared: PreparedData) -> None:
     global_batch, num_clips = global_batch_size(args), len(prepared.train.table)
     if prepared.validation is not None and args.eval_strategy != "no" and not args.load_best_model_at_end:
         logger.info("kept at the end: the model of the last step, not the best one (--load_best_model_at_end is off)")

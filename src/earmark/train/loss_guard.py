@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -11,6 +11,9 @@ from earmark.clips.clip import ClipTable
 from earmark.distributed.ranks import all_ranks_ok
 from earmark.errors import DataError
 from earmark.text import and_more
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 logger = logging.getLogger(__name__)
 
@@ -64,7 +67,12 @@ class LossGuard:
         return rows[int(bad[0])].tolist() if len(bad) else None
 
     def replaced(
-        self, loss: torch.Tensor, model: Any, averages: list[tuple[torch.Tensor, torch.Tensor]], rows: Any, step: int
+        self,
+        loss: torch.Tensor,
+        model: PreTrainedModel,
+        averages: list[tuple[torch.Tensor, torch.Tensor]],
+        rows: Any,
+        step: int,
     ) -> torch.Tensor:
         """Return the loss of a batch, or one without a gradient if it is not finite on some rank.
 

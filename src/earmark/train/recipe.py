@@ -6,12 +6,15 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from earmark.errors import UsageError
 from earmark.families.family import Recipe
 from earmark.scoring.diagnosis import COLLAPSED_RATE_SUM, Schedule
 from earmark.settings.training_flags import TrainingArguments
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedConfig
 
 T = TypeVar("T", bound=TrainingArguments)
 
@@ -151,7 +154,7 @@ def with_global_batch(training: T, world_size: int | None = None) -> T:
     return replace(training, per_device_train_batch_size=batch, gradient_accumulation_steps=wanted // (batch * world))
 
 
-def is_wav2vec2_base(config: Any, training: TrainingArguments, freeze: str | None) -> bool:
+def is_wav2vec2_base(config: PreTrainedConfig, training: TrainingArguments, freeze: str | None) -> bool:
     """Return whether all of a wav2vec2-base is trained, as in the runs that :class:`Schedule` judges by.
 
     Args:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from transformers import TrainerCallback, TrainerState
 from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from earmark.train.callbacks import has_stopped_early
+
+if TYPE_CHECKING:
+    from transformers import TrainerControl, TrainingArguments
 
 
 class ResumedRun(TrainerCallback):
@@ -42,7 +45,13 @@ class ResumedRun(TrainerCallback):
         ]
 
     def on_train_begin(
-        self, args: Any, state: Any, control: Any, optimizer: Any = None, lr_scheduler: Any = None, **kwargs: Any
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        optimizer: Any = None,
+        lr_scheduler: Any = None,
+        **kwargs: Any,
     ) -> None:
         """Correct the state, the optimizer and the scheduler, once all of the checkpoint is loaded."""
         state.num_train_epochs = self.num_train_epochs
@@ -62,7 +71,7 @@ class ResumedRun(TrainerCallback):
             group.update(asked)
 
 
-def remember_best(state: Any, run_dir: Path, written: str | None = None) -> None:
+def remember_best(state: TrainerState, run_dir: Path, written: str | None = None) -> None:
     """Have the best checkpoint of a state where it is, or will be: in the run folder.
 
     Args:

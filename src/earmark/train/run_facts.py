@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -18,6 +18,9 @@ from earmark.train.augmentation import AugmentationSounds
 from earmark.train.ema import average_fact
 from earmark.train.layer_decay import rates_fact
 from earmark.train.reproducibility import arithmetic_facts
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 # settings that :class:`RunFacts` has as what became of them
 _RESOLVED = {"bf16", "fp16", "precision", "max_length_seconds", "store", "task"}
@@ -76,7 +79,7 @@ class RunFacts:
         return {**self._facts, "settings": settings, "arithmetic": arithmetic_facts(self._args.device)}
 
 
-def _facts_of_model(model: Any) -> dict[str, Any]:
+def _facts_of_model(model: PreTrainedModel) -> dict[str, Any]:
     """What tells a model from others: its shapes, and what does not learn, with its values (running means too)."""
     shapes, frozen = hashlib.sha256(), hashlib.sha256()
     for name, weight in sorted(model.named_parameters()):

@@ -17,7 +17,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch.distributed as dist
 from transformers import TrainerCallback
@@ -45,6 +45,9 @@ from earmark.train.plan import judged_by
 from earmark.train.search_space import Dimension, parse_space
 from earmark.train.sweep import EndedEarly, changed_settings, holds_others, remove_runs, sweep_folder, train_one
 from earmark.train.trials import STORAGE, TrialJob, Trials
+
+if TYPE_CHECKING:
+    from transformers import TrainerControl, TrainerState, TrainingArguments
 
 logger = logging.getLogger(__name__)
 
@@ -246,10 +249,19 @@ class _Watch(TrainerCallback):
         self.metric = metric
         self.has_begun = False
 
-    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
         self.has_begun = True
 
-    def on_evaluate(self, args: Any, state: Any, control: Any, metrics: dict[str, float], **kwargs: Any) -> None:
+    def on_evaluate(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        metrics: dict[str, float],
+        **kwargs: Any,
+    ) -> None:
         step = round(state.epoch) if args.eval_strategy == "epoch" else state.global_step
         value = metrics[f"eval_{self.metric}"]
         if math.isnan(value):

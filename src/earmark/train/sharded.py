@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import copy
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
 
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
-def make_shardable(model: Any) -> None:
+
+def make_shardable(model: PreTrainedModel) -> None:
     """Let accelerate ask an audio model for its table of words: it has none, and Transformers raises where asked."""
     try:
         model.get_input_embeddings()
@@ -26,7 +29,7 @@ class WholeModel:
         model: the model before training starts.
     """
 
-    def __init__(self, model: Any) -> None:
+    def __init__(self, model: PreTrainedModel) -> None:
         self._whole = copy.deepcopy(model).to("cpu")
 
     def gathered_from(self, sharded: Any, device: Any) -> Any:

@@ -12,7 +12,7 @@ import threading
 import time
 from contextlib import suppress
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.distributed as dist
@@ -21,6 +21,9 @@ from transformers.trainer_utils import SaveStrategy
 
 from earmark.distributed.launched import is_main_process
 from earmark.distributed.ranks import rank_and_world
+
+if TYPE_CHECKING:
+    from transformers import TrainerControl, TrainerState, TrainingArguments
 
 _NAMES = ("SIGTERM", "SIGINT", "SIGBREAK")  # the last one is Ctrl-Break on Windows
 _SIGNALS = tuple(getattr(signal, name) for name in _NAMES if hasattr(signal, name))
@@ -69,7 +72,7 @@ class StopOnSignal(TrainerCallback):
                 # straight to the system: what was interrupted may have been a log line
                 os.write(2, f"{self.told}: saving after this step, then stopping; once more to stop at once\n".encode())
 
-    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """Stop and save here if any rank was told to."""
         if not self._any_told() or state.global_step >= state.max_steps:
             return
@@ -78,7 +81,9 @@ class StopOnSignal(TrainerCallback):
         if not (_ends_epoch(state) and args.save_strategy == SaveStrategy.EPOCH):  # which saves, once it has evaluated
             control.should_save = True
 
-    def on_epoch_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+    def on_epoch_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
         """Keep an epoch that was broken off from being evaluated and saved as if it were done."""
         if self.stopped and not _ends_epoch(state):
             control.should_evaluate = control.should_save = control.should_log = False
@@ -96,5 +101,5 @@ class StopOnSignal(TrainerCallback):
         return agreed
 
 
-def _ends_epoch(state: Any) -> bool:
+def _ends_epoch(state: TrainerState) -> bool:
     return float(state.epoch).is_integer()

@@ -15,13 +15,16 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from transformers.integrations.integration_utils import INTEGRATION_TO_CALLBACK
 
 from earmark.errors import EarmarkError, Stopped, UsageError, first_line
 from earmark.runs.folder import RunFolder
 from earmark.settings.config_files import saved_config
+
+if TYPE_CHECKING:
+    from transformers import TrainerControl, TrainerState, TrainingArguments
 
 logger = logging.getLogger(__name__)
 
@@ -77,7 +80,9 @@ class Tracker:
         method = getattr(self._callback, event)
         return partial(self._call, event) if event.startswith("on_") else method
 
-    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
         """Begin a run of the tracker.
 
         Raises:
@@ -98,7 +103,9 @@ class Tracker:
             self._opens_run = opened is not None and opened is not before
         self._begun = True
 
-    def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+    def on_train_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
         """End a run that was stopped; one that is complete ends after its last figures, see :meth:`finish`."""
         if self._is_stopped() or not state.is_world_process_zero:  # only rank 0 has last figures
             self._end(args, state, control, **kwargs)

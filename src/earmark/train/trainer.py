@@ -18,7 +18,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 import transformers
@@ -57,6 +57,9 @@ from earmark.train.training_clips import fill_buckets, sampling_order, training_
 from earmark.train.transformers_contract import check_transformers
 from earmark.train.uploads import CheckpointUploads
 from earmark.train.validation import SplitScorer
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 
 class AudioTrainer(transformers.Trainer):
@@ -203,7 +206,7 @@ class AudioTrainer(transformers.Trainer):
         self.resumed.num_train_epochs = epochs
         return (0 if self.resumed.is_finished(args, max_steps) else epochs), *others, max_steps
 
-    def create_optimizer(self, model: Any = None) -> Any:
+    def create_optimizer(self, model: PreTrainedModel = None) -> Any:
         """AdamW as Trainer makes it, with the rates that the head and the layers have of their own."""
         optimizer = give_rates(super().create_optimizer(model), self.audio.model, self.args)
         if not self.is_deepspeed_enabled:
@@ -238,7 +241,7 @@ class AudioTrainer(transformers.Trainer):
         )
         return self.accelerator.prepare(loader)
 
-    def training_step(self, model: Any, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> torch.Tensor:
+    def training_step(self, model: PreTrainedModel, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> torch.Tensor:
         """Trainer's own, of stored samples; remembers the loss, and leaves cores to other processes that need them."""
         watch.adjust()
         self.rows = inputs.pop("rows")
@@ -260,7 +263,11 @@ class AudioTrainer(transformers.Trainer):
             return training_inputs(self.audio, inputs, self.args.device)
 
     def compute_loss(
-        self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
+        self,
+        model: PreTrainedModel,
+        inputs: dict[str, Any],
+        return_outputs: bool = False,
+        num_items_in_batch: Any = None,
     ) -> Any:
         """Trainer's own; under ``--on_nan_loss skip`` a loss that teaches nothing where it would be NaN or infinite."""
         if self._body_is_frozen:
@@ -337,7 +344,7 @@ class AudioTrainer(transformers.Trainer):
                 logs.pop("train_loss", None)
         super().log(logs, start_time)
 
-    def _save_checkpoint(self, model: Any, trial: Any) -> None:
+    def _save_checkpoint(self, model: PreTrainedModel, trial: Any) -> None:
         """Trainer's own, but into a folder aside, which gets its name when all of it is on the disk.
 
         It is overridden because Trainer writes straight into ``checkpoint-N`` and has no event before it does: a run

@@ -7,7 +7,7 @@ import logging
 import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -24,6 +24,9 @@ from earmark.tasks.calibration import WindowLogits
 from earmark.tasks.figures import Headline, metric_key
 from earmark.train.arguments import EarmarkTrainingArguments
 from earmark.train.out_of_memory import out_of_memory_as, split_does_not_fit
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 logger = logging.getLogger(__name__)
 
@@ -92,7 +95,7 @@ class SplitScorer:
         values = scalars(metrics)
         return values | self._extra_figures(values, logits, clips), metrics.headline
 
-    def _scored(self, model: Any, clips: UsableClips, what: str) -> np.ndarray:
+    def _scored(self, model: PreTrainedModel, clips: UsableClips, what: str) -> np.ndarray:
         args = self.args
         half = torch.bfloat16 if args.bf16_full_eval else torch.float16 if args.fp16_full_eval else None
         return score_table(
@@ -106,7 +109,7 @@ class SplitScorer:
         )
 
     @contextmanager
-    def _own_forward(self, model: Any) -> Iterator[None]:
+    def _own_forward(self, model: PreTrainedModel) -> Iterator[None]:
         """The model without the autocast that accelerate puts round its ``forward`` for good.
 
         With it validation would be scored in the precision of training, and a saved model would answer otherwise.
