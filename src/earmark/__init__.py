@@ -73,7 +73,7 @@ class CallablePackage(ModuleType):
         return str(self.__wrapped__.__doc__)
 
 
-def _public(name: str) -> Any:
+def _public(name: str) -> object:
     if name == "Classifier":
         from earmark.api.startup import prepare_process
 
@@ -81,7 +81,7 @@ def _public(name: str) -> Any:
     return getattr(importlib.import_module(_DEFINED_IN[name]), name)
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> object:
     if name not in _DEFINED_IN:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     if name in ("train", "evaluate"):

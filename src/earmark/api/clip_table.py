@@ -161,7 +161,7 @@ def load_clips(
     seed: int = _SEED,
     token: str | None = None,
     cache_dir: str | None = None,
-    **settings: Any,
+    **settings: object,
 ) -> Clips:
     """Load the labelled clips of folders, manifests or data sets; no recording is decoded.
 
@@ -199,7 +199,7 @@ def load_clips(
     return Clips(tables, values, splits.notes)
 
 
-def _check_names(settings: Mapping[str, Any], known: type) -> None:
+def _check_names(settings: Mapping[str, object], known: type) -> None:
     from dataclasses import fields
 
     names = [field.name for field in fields(known)]

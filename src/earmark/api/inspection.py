@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from earmark.api.read_arguments import Source, splits_and_settings
 from earmark.api.startup import prepare_process
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def inspect(
-    data: Source | Clips | None = None, *, output_dir: str | os.PathLike[str] | None = None, **settings: Any
+    data: Source | Clips | None = None, *, output_dir: str | os.PathLike[str] | None = None, **settings: object
 ) -> Inspection:
     """Look for problems in recordings and labels, before training. Decodes every recording.
 

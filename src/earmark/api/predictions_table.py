@@ -80,7 +80,7 @@ class PredictionsTable(Sequence[dict[str, Any]]):
         return html_table(heads, ([*row.values()] for row in self.rows[:_SHOWN]), f"{self.path}: {len(self):,} clips")
 
 
-def _value(name: str, cell: str | None) -> Any:
+def _value(name: str, cell: str | None) -> object:
     if name in _TEXT or cell is None:
         return cell
     if name == "correct":

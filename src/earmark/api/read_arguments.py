@@ -52,7 +52,7 @@ def source_settings(data: Any, settings: Mapping[str, object]) -> dict[str, obje
     return found
 
 
-def _path(item: Any) -> str:
+def _path(item: object) -> str:
     if not isinstance(item, (str, os.PathLike)):
         raise InputTypeError(
             f"data: expected a folder, a manifest, a list of these, or clips of load_clips, found {type(item).__name__}"
@@ -75,7 +75,7 @@ def clips_settings(clips: Clips, settings: Mapping[str, object]) -> dict[str, ob
     return dict(clips.settings)
 
 
-def model_settings(model: Any, settings: Mapping[str, object]) -> dict[str, object]:
+def model_settings(model: object, settings: Mapping[str, object]) -> dict[str, object]:
     """Return the setting that means ``model``: a folder, a name on the hub, a model type, a run or a classifier.
 
     A name without a slash is a model type, unless a folder of that name holds a model.
@@ -142,7 +142,7 @@ def model_name(model: Any) -> str:
     )
 
 
-def splits_and_settings(data: Any, settings: Mapping[str, object]) -> tuple[Splits | None, dict[str, object]]:
+def splits_and_settings(data: object, settings: Mapping[str, object]) -> tuple[Splits | None, dict[str, object]]:
     """Return the splits of clips that are loaded, or ``None``, and the settings that mean ``data``."""
     from earmark.api.clip_table import Clips
 

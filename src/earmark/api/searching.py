@@ -66,10 +66,10 @@ class SearchResult:
 def search(
     data: Source | Clips | None = None,
     *,
-    search_space: str | Sequence[str] | Mapping[str, str | Sequence[Any]],
+    search_space: str | Sequence[str] | Mapping[str, str | Sequence[object]],
     model: str | os.PathLike[str] | Run | Classifier | None = None,
     output_dir: str | os.PathLike[str] | None = None,
-    **settings: Any,
+    **settings: object,
 ) -> SearchResult:
     """Train many times to find good settings. Needs Optuna: ``pip install 'earmark[search]'``.
 
@@ -119,7 +119,7 @@ def search(
     return SearchResult(outcome.folder, outcome.rows, outcome.best)
 
 
-def _words(space: str | Sequence[str] | Mapping[str, str | Sequence[Any]]) -> str | list[str]:
+def _words(space: str | Sequence[str] | Mapping[str, str | Sequence[object]]) -> str | list[str]:
     """The search space as ``--search_space`` has it."""
     if not isinstance(space, Mapping):
         return space if isinstance(space, str) else list(space)

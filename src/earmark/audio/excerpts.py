@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import io
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import soundfile
@@ -46,7 +46,7 @@ class Spectrogram:
     range_db: float
     loudest: str = "the loudest point"
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, object]:
         """JSON values, the levels in base64, for ``spectrogram`` in ``pages/axes.js``."""
         return {
             "points": base64.b64encode(self.levels.tobytes()).decode(),

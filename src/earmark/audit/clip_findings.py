@@ -50,7 +50,7 @@ class ClipFinding:
     rows: Sequence[int] = ()
     details: Sequence[str] = ()
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, object]:
         """For JSON, without the clips."""
         return {"kind": self.kind, "level": self.level, "text": self.text, "clips": len(self.rows)}
 

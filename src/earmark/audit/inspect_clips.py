@@ -264,7 +264,7 @@ def _counts(values: np.ndarray) -> dict[str, int]:
 
 def to_dict(
     audited: Audited, findings: list[ClipFinding], notes: list[str], reasons: Sequence[str] = ()
-) -> dict[str, Any]:
+) -> dict[str, object]:
     """Everything but the clips' names, for ``inspect.json``."""
     rows = np.arange(len(audited.table))
     names = np.array(audited.splits)

@@ -34,7 +34,7 @@ def render(content: dict[str, Any], audited: Audited, findings: Sequence[ClipFin
     return pages.render(_TEMPLATE, data)
 
 
-def _example(audited: Audited, finding: ClipFinding, at: int) -> dict[str, Any]:
+def _example(audited: Audited, finding: ClipFinding, at: int) -> dict[str, object]:
     row = finding.rows[at]
     clip = audited.table[row]
     sound = excerpt(clip)
@@ -50,7 +50,7 @@ def _example(audited: Audited, finding: ClipFinding, at: int) -> dict[str, Any]:
     }
 
 
-def _plots(audited: Audited) -> list[dict[str, Any]]:
+def _plots(audited: Audited) -> list[dict[str, object]]:
     measures = audited.measures
     readable = measures.readable
     columns = (
@@ -61,7 +61,7 @@ def _plots(audited: Audited) -> list[dict[str, Any]]:
     return [_histogram(title, values, name) for title, values, name in columns if len(values)]
 
 
-def _histogram(title: str, values: np.ndarray, name: str) -> dict[str, Any]:
+def _histogram(title: str, values: np.ndarray, name: str) -> dict[str, object]:
     """Counts of values (N,) in at most 42 bins whose edges are round numbers; ``name`` is the axis with its unit."""
     low, high = float(values.min()), float(values.max())
     if low == high:

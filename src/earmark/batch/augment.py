@@ -17,7 +17,6 @@ import logging
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -293,6 +292,6 @@ def _seconds_a_clip(clips: AugmentedClips) -> float:
     return (time.perf_counter() - start) / len(rows)
 
 
-def is_augmented(clips: Any) -> bool:
+def is_augmented(clips: object) -> bool:
     """Whether clips are changed at random, so that nothing about them can be computed once."""
     return isinstance(clips, AugmentedClips)

@@ -6,7 +6,6 @@ Shapes: B batch, W samples of the longest clip or of the bucket.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import torch
@@ -123,6 +122,6 @@ def rows_and_labels(indices: Sequence[int], labels: np.ndarray) -> tuple[np.ndar
     return rows, taken
 
 
-def one_batch(batch: Any) -> Any:
+def one_batch(batch: object) -> object:
     """What a data loader calls on what :meth:`TrainingClips.__getitems__` gave: it is a batch already."""
     return batch

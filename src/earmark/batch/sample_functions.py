@@ -36,7 +36,7 @@ class SampleFunction:
     takes_rng: bool
 
     @classmethod
-    def of(cls, function: Callable[..., Any]) -> SampleFunction:
+    def of(cls, function: Callable[..., object]) -> SampleFunction:
         """Read the parameters of a function.
 
         Raises:
@@ -90,7 +90,7 @@ class SampleFunction:
         return result
 
 
-def sample_functions(functions: Iterable[Callable[..., Any]]) -> tuple[SampleFunction, ...]:
+def sample_functions(functions: Iterable[Callable[..., object]]) -> tuple[SampleFunction, ...]:
     """Return augmentation functions with their parameters read.
 
     Raises:

@@ -16,7 +16,7 @@ from earmark.text import counted, format_bytes
 Rows = list[tuple[str, ...]]
 
 
-def describe_clips(clips: BenchClips) -> dict[str, Any]:
+def describe_clips(clips: BenchClips) -> dict[str, object]:
     """Number and lengths of the clips."""
     lengths_s = clips.lengths_s
     return {
@@ -83,7 +83,7 @@ def infer_table(figures: InferFigures) -> str:
     return _aligned([*_model_rows(figures), ("decoding of recordings", "not included")])
 
 
-def _model_json(figures: TrainFigures | InferFigures) -> dict[str, Any]:
+def _model_json(figures: TrainFigures | InferFigures) -> dict[str, object]:
     parameters = list(figures.audio.model.parameters())
     return {
         **figures.rate.to_dict(),

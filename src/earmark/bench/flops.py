@@ -94,15 +94,15 @@ def _convolution_backward(
     grad_shape: Sequence[int],
     input_shape: Sequence[int],
     weight_shape: Sequence[int],
-    _bias: Any,
-    _stride: Any,
-    _padding: Any,
-    _dilation: Any,
+    _bias: object,
+    _stride: object,
+    _padding: object,
+    _dilation: object,
     transposed: bool,
-    _output_padding: Any,
+    _output_padding: object,
     _groups: int,
     output_mask: Sequence[bool],
-    **_: Any,
+    **_: object,
 ) -> int:
     """Operations of a convolution's gradients, each as many as forward.
 

@@ -7,7 +7,6 @@ import sys
 import time
 from dataclasses import asdict, dataclass
 from types import ModuleType
-from typing import Any
 
 import torch
 
@@ -81,7 +80,7 @@ class Compute:
         """Operations a second, as a share of the peak."""
         return self.flop_per_second / self.peak_flop_per_second
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, object]:
         """All of it, for JSON."""
         return {
             "flop": self.flop,

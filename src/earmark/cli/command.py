@@ -120,7 +120,7 @@ class Command:
         return given
 
 
-def _find_model_folder(made: Any) -> None:
+def _find_model_folder(made: object) -> None:
     """Report a trained model that is not there, because loading one imports torch, which takes seconds."""
     if isinstance(made, PretrainedArguments) and not isinstance(made, NetworkArguments):
         from earmark.models.checkpoint import local_folder

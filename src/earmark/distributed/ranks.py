@@ -147,7 +147,7 @@ def _outcome(work: Callable[P, Any], *args: P.args, **keywords: P.kwargs) -> lis
         return [None, exc]
 
 
-def check_same_on_all_ranks(facts: Mapping[str, Any]) -> None:
+def check_same_on_all_ranks(facts: Mapping[str, object]) -> None:
     """See that all ranks work on the same, before they wait for each other in vain.
 
     Args:

@@ -67,7 +67,7 @@ def check_trainer(probe: Probe) -> Finding:
     )
 
 
-def probed_devices(probe: Probe, kinds: Sequence[str]) -> list[dict[str, Any]]:
+def probed_devices(probe: Probe, kinds: Sequence[str]) -> list[dict[str, object]]:
     """The devices that torch sees: name, what it is called, bfloat16."""
     return [device for kind in kinds for device in probe.results.get(kind, [])]
 
@@ -195,7 +195,7 @@ def check_group(machine: Machine, names: Sequence[str], *, timeout_s: float = DE
     )
 
 
-def _stage(results: dict[str, Any]) -> str:
+def _stage(results: dict[str, object]) -> str:
     stages = {"device": "open", "matmul_error": "matmul", "bf16": "bfloat16", "losses": "training", "backend": ""}
     missing = next((label for key, label in stages.items() if key not in results), "")
     return missing or f"{results.get('backend')}"
@@ -236,7 +236,7 @@ def _judge_losses(name: str, losses: list[float], on_cpu: list[float]) -> Findin
     )
 
 
-def _judge_collective(name: str, results: dict[str, Any]) -> Finding:
+def _judge_collective(name: str, results: dict[str, object]) -> Finding:
     backend = results["backend"]
     if results["collective"] is None:
         if backend is None:

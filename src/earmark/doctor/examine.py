@@ -180,7 +180,7 @@ def _check_surroundings(machine: Machine) -> list[Finding]:
     ]
 
 
-def environment(machine: Machine) -> dict[str, Any]:
+def environment(machine: Machine) -> dict[str, object]:
     """What a report about this machine has to say first: versions and cards, no names of users, hosts or folders."""
     cann = ascend.find_cann(machine)
     names = ("earmark", "torch", "torch_npu", "transformers", "accelerate", "numpy", "soundfile")

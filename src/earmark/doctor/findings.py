@@ -6,7 +6,7 @@ import textwrap
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Literal
 
 from earmark.text import counted, in_columns
 
@@ -98,6 +98,6 @@ def _one_line(text: str) -> str:
     return " ".join(text.split())
 
 
-def environment_table(facts: dict[str, Any]) -> str:
+def environment_table(facts: dict[str, object]) -> str:
     """Facts about the machine, a line each."""
     return "\n".join(in_columns([(name, str(value)) for name, value in facts.items()]))

@@ -35,7 +35,7 @@ _PUBLISHED = [(1, 512, 10, 5, 1, 0), (512, 512, 3, 2, 1, 0), (768, 768, 128, 1, 
 _CODECS = {"wav": "WAV", "flac": "FLAC", "ogg": "OGG", "mp3": "MP3"}
 
 
-def emit(**results: Any) -> None:
+def emit(**results: object) -> None:
     """Tell the parent."""
     print(MARK + json.dumps(results), flush=True)
 

@@ -79,7 +79,7 @@ class SelfTest:
         """Whether every card did as it should."""
         return all(row.passed for row in self.rows)
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, object]:
         """All of it, for JSON."""
         tolerances = {"loss": LOSS_TOLERANCE, "weights": WEIGHT_TOLERANCE}
         return {

@@ -90,7 +90,7 @@ class Tones:
         return (self.samples[i].astype(np.float32) * _SCALE for i in indices)
 
 
-def train_once(device: torch.device, precision: str, folder: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+def train_once(device: torch.device, precision: str, folder: Path) -> tuple[dict[str, object], dict[str, np.ndarray]]:
     """Train for :data:`STEPS` steps.
 
     Args:

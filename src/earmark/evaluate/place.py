@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from itertools import count
 from pathlib import Path
-from typing import Any
 
 from earmark.clips.clip import ClipTable, fingerprint
 from earmark.errors import OutputError
@@ -31,7 +30,7 @@ def first_place(options: EvaluateOptions) -> tuple[Path, bool]:
     return (model if model.is_dir() else Path(model.name)) / name, False
 
 
-def describe(options: EvaluateOptions, table: ClipTable) -> dict[str, Any]:
+def describe(options: EvaluateOptions, table: ClipTable) -> dict[str, object]:
     """What tells this evaluation from others, for ``evaluation.json``."""
     model = Path(str(options.model_name_or_path)).expanduser()
     return {
@@ -43,7 +42,7 @@ def describe(options: EvaluateOptions, table: ClipTable) -> dict[str, Any]:
     }
 
 
-def place_for(options: EvaluateOptions, what: dict[str, Any]) -> RunFolder:
+def place_for(options: EvaluateOptions, what: dict[str, object]) -> RunFolder:
     """The folder of this evaluation: a new one, or that of an earlier one of the same model on the same clips.
 
     Where an evaluation of something else lies in ``evaluation_SPLIT``, ``evaluation_SPLIT_2`` and so on are tried.
@@ -68,7 +67,7 @@ def place_for(options: EvaluateOptions, what: dict[str, Any]) -> RunFolder:
     raise AssertionError("there is always one more number")
 
 
-def _other_there(folder: RunFolder, what: dict[str, Any]) -> str | None:
+def _other_there(folder: RunFolder, what: dict[str, object]) -> str | None:
     """In words, what else lies in a folder; ``None`` for nothing, or an evaluation of the same."""
     if not folder.evaluation.is_file():
         ours = (folder.metrics, folder.environment, folder.results_row, folder.report, folder.bad_audio)

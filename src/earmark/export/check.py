@@ -41,7 +41,7 @@ class ExportComparison:
     agreement: float
     accuracy: tuple[float, float] | None
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, object]:
         """For ``export.json``."""
         values: dict[str, Any] = {
             "clips": self.clips,

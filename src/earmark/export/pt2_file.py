@@ -6,7 +6,6 @@ import io
 import logging
 import zipfile
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -26,7 +25,7 @@ def write_pt2(program: torch.export.ExportedProgram, description: ExportDescript
     path.write_bytes(whole.getbuffer())
 
 
-def read_pt2(path: Path, device: torch.device) -> Any:
+def read_pt2(path: Path, device: torch.device) -> object:
     """The program as a module that takes samples, and ``num_samples`` where it has that input, on ``device``.
 
     Raises:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from earmark.families.frontend_settings import Extractor, FrontendSettings, WaveformSettings
 
@@ -39,6 +39,39 @@ class Recipe:
     clips: int
     steps: int
     ema: float | None = None
+
+
+class StaticForward(Protocol):
+    """A forward of our own over a model's modules: padding changes nothing, and it compiles to one graph.
+
+    The library's forward is called for anything that is not in :attr:`inputs`.
+    """
+
+    @property
+    def inputs(self) -> frozenset[str]:
+        """Names of what it takes."""
+        ...
+
+    @property
+    def features_are_frozen(self) -> bool:
+        """Whether the feature encoder does not learn."""
+        ...
+
+    def num_frames(self, num_samples: torch.Tensor | None) -> torch.Tensor | None:
+        """Return the frames that the feature encoder makes of so many samples, int64 (B,)."""
+        ...
+
+    def features(self, input_values: torch.Tensor, num_samples: torch.Tensor | None = None) -> torch.Tensor:
+        """Return the output of the feature encoder (B, F, D) for clips (B, T)."""
+        ...
+
+    def logits_of_features(self, features: torch.Tensor, num_frames: torch.Tensor | None = None) -> torch.Tensor:
+        """Return the logits (B, C) of that output."""
+        ...
+
+    def logits(self, input_values: torch.Tensor, num_samples: torch.Tensor | None = None) -> torch.Tensor:
+        """Return the logits (B, C) of clips (B, T)."""
+        ...
 
 
 class Family:
@@ -96,7 +129,7 @@ class Family:
         """Make the encoder as short as ``length_s``, which it can be cut to; return the extractor for that length."""
         return extractor
 
-    def restore_length(self, config: PreTrainedConfig, other: Any) -> None:
+    def restore_length(self, config: PreTrainedConfig, other: object) -> None:
         """Give ``config`` the length that ``other`` has, another configuration of the same architecture."""
 
     def min_samples(self, config: PreTrainedConfig, rate_hz: int) -> int:
@@ -124,7 +157,7 @@ class Family:
         """Return the frontend of a model that is saved without one."""
         return WaveformSettings(do_normalize=self.normalizes_clips, return_attention_mask=True)
 
-    def static_forward(self, model: PreTrainedModel) -> Any:
+    def static_forward(self, model: PreTrainedModel) -> StaticForward | None:
         """Return a forward of our own for this model, in which padding changes nothing; ``None`` for the library's."""
         return None
 
@@ -197,7 +230,7 @@ class Family:
         """Return the norm in front of the last layer; ``None`` if there is none."""
         return None
 
-    def last_layer(self, model: PreTrainedModel) -> Any:
+    def last_layer(self, model: PreTrainedModel) -> object:
         """Return the last layer of the head; ``None`` if that is not known."""
         return getattr(model, "classifier", None)
 

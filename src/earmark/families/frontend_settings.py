@@ -28,7 +28,7 @@ class Extractor(Protocol):
         """Rate of the samples it takes, in hertz."""
         ...
 
-    def save_pretrained(self, save_directory: str | Path) -> Any:
+    def save_pretrained(self, save_directory: str | Path) -> object:
         """Write ``preprocessor_config.json`` into a folder."""
         ...
 
@@ -64,7 +64,7 @@ class FrontendSettings:
         """Return the tensor code."""
         raise NotImplementedError
 
-    def derived(self) -> dict[str, Any]:
+    def derived(self) -> dict[str, object]:
         """Return what Transformers saves beside the settings, though it follows from them."""
         return {}
 
@@ -85,7 +85,7 @@ class FrontendSettings:
         dropped = {*names, *cls().derived(), *_FOLLOWING}
         return cls(**known, others={name: value for name, value in values.items() if name not in dropped})
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, object]:
         """Return the values of the file."""
         own = {name: getattr(self, name) for name in self.setting_names()}
         return {"feature_extractor_type": self.extractor_type, **self.others, **own, **self.derived()}

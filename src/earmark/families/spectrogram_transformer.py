@@ -82,11 +82,11 @@ class SpectrogramTransformer(Family):
     # the authors' rate for ESC-50 and AudioSet (Gong et al. 2021, arXiv:2104.01778, 1e-5), raised for a new head
     pretrained = Recipe(5e-5, 32, 800)
 
-    def native_length_s(self, config: PreTrainedConfig, extractor: Any) -> float | None:
+    def native_length_s(self, config: PreTrainedConfig, extractor: object) -> float | None:
         """Return 10.24 s for 1,024 frames, as the authors count."""
         return float(config.max_length * MEL_HOP_S)
 
-    def possible_length_s(self, config: PreTrainedConfig, extractor: Any, length_s: float) -> float:
+    def possible_length_s(self, config: PreTrainedConfig, extractor: object, length_s: float) -> float:
         """See the base class."""
         return max(length_s, _frames(config, extractor, length_s) * MEL_HOP_S)
 
@@ -121,7 +121,7 @@ class SpectrogramTransformer(Family):
         norm: nn.Module = model.classifier.layernorm
         return norm
 
-    def last_layer(self, model: PreTrainedModel) -> Any:
+    def last_layer(self, model: PreTrainedModel) -> object:
         """See the base class."""
         return model.classifier.dense
 

@@ -254,7 +254,7 @@ def _feed_forward(block: Any, hidden: torch.Tensor) -> torch.Tensor:
     return dropout(block.output_dense(inner), block.output_dropout.p, block.training)
 
 
-def _attend(attention: Any, hidden: torch.Tensor, bias: torch.Tensor | None, valid: Any) -> torch.Tensor:
+def _attend(attention: object, hidden: torch.Tensor, bias: torch.Tensor | None, valid: object) -> torch.Tensor:
     """Self-attention of (B, F, D); ``bias`` bool (B, 1, 1, F) says which keys are sound."""
     query, key, value = (_heads(attention, name, hidden) for name in ("q_proj", "k_proj", "v_proj"))
     return _merged(attention, _dot_product(query, key, value, bias, attention))

@@ -53,7 +53,7 @@ class WhisperSettings(FrontendSettings):
         """The one length, in samples."""
         return self.chunk_length * self.sampling_rate
 
-    def derived(self) -> dict[str, Any]:
+    def derived(self) -> dict[str, object]:
         """See the base class."""
         return {"n_samples": self.n_samples, "nb_max_frames": self.n_samples // self.hop_length}
 
@@ -132,7 +132,7 @@ class Whisper(Family):
         frames = config.max_source_positions * _FRAMES_PER_POSITION
         return float(frames * extractor.hop_length / extractor.sampling_rate)
 
-    def possible_length_s(self, config: PreTrainedConfig, extractor: Any, length_s: float) -> float:
+    def possible_length_s(self, config: PreTrainedConfig, extractor: object, length_s: float) -> float:
         """See the base class."""
         native_s = self.native_length_s(config, extractor)
         assert native_s is not None

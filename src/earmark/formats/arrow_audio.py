@@ -104,7 +104,7 @@ def _unusable(samples: np.ndarray) -> str:
     )
 
 
-def _rate_key(cell: Mapping[str, Any]) -> str:
+def _rate_key(cell: Mapping[str, object]) -> str:
     return next(key for key in _RATES if key in cell)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 # how pandas, numpy, Python, R, SQL and Excel write a missing value; "none" in small letters is a word
 MISSING = frozenset(
@@ -11,7 +10,7 @@ MISSING = frozenset(
 )
 
 
-def is_missing(value: Any) -> bool:
+def is_missing(value: object) -> bool:
     """Whether a cell is empty, or text that stands for a missing value."""
     if isinstance(value, str):
         return value.strip() in MISSING

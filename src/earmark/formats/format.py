@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from earmark.formats.segments import Segment, Window
 from earmark.formats.sheet import Sheet
@@ -122,11 +122,11 @@ class Rows:
     def end(self, duration_s: float) -> None:
         """End the rows of a recording of this length."""
 
-    def state(self) -> dict[str, Any]:
+    def state(self) -> dict[str, object]:
         """Return what later rows depend on, as JSON values; a resumed job passes it to :meth:`restore`."""
         return {}
 
-    def restore(self, state: Mapping[str, Any]) -> None:
+    def restore(self, state: Mapping[str, object]) -> None:
         """Continue from a state that :meth:`state` returned."""
 
 

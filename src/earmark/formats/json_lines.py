@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from earmark.formats.format import Format, Rows, Wanted, Writer, score_text
 from earmark.formats.json_rows import read_json
@@ -43,13 +43,13 @@ class JsonRows(Rows):
         return _line({_PATH: source, "error": reason})
 
 
-def _line(value: dict[str, Any]) -> str:
+def _line(value: dict[str, object]) -> str:
     # a name that is not UTF-8 is escaped, so that the line stays JSON
     has_bytes = any("\udc80" <= char <= "\udcff" for text in value.values() if isinstance(text, str) for char in text)
     return json.dumps(value, ensure_ascii=has_bytes, allow_nan=False) + "\n"
 
 
-def _objects(top: Sequence[Prediction]) -> list[dict[str, Any]]:
+def _objects(top: Sequence[Prediction]) -> list[dict[str, object]]:
     return [{**one, "score": float(score_text(one["score"]))} for one in top]
 
 
@@ -68,7 +68,7 @@ def has_predictions(sheet: Sheet) -> bool:
     return all(cell is None or _is_predicted(cell) for cell in sheet.columns[_PREDICTIONS])
 
 
-def _is_predicted(cell: Any) -> bool:
+def _is_predicted(cell: object) -> bool:
     return isinstance(cell, list) and bool(cell) and all(isinstance(one, dict) and "label" in one for one in cell)
 
 
@@ -85,7 +85,7 @@ def take_predictions(sheet: Sheet) -> None:
     sheet.explain(f"column `{_PREDICTIONS}` was read as results of earmark predict: the label is {which}")
 
 
-def _label(cell: list[dict[str, Any]], *, several: bool) -> Any:
+def _label(cell: list[dict[str, object]], *, several: bool) -> object:
     return [one["label"] for one in cell if one.get("present")] if several else cell[0]["label"]
 
 

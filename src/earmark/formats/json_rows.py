@@ -97,7 +97,7 @@ def _of_object(whole: Mapping[str, Any], sheet: Sheet, asked_for: set[str]) -> A
     return [whole]
 
 
-def _names_columns(keys: Mapping[str, Any], asked_for: set[str]) -> bool:
+def _names_columns(keys: Mapping[str, object], asked_for: set[str]) -> bool:
     return any(key in asked_for or is_known_name(key) for key in keys)
 
 
@@ -119,7 +119,7 @@ def _lines(text: str, path: Path, whole: json.JSONDecodeError) -> Iterator[_Row]
         yield number, _object(row, where)
 
 
-def _parsed(text: str, where: str) -> Any:
+def _parsed(text: str, where: str) -> object:
     """Return the value of a JSON text.
 
     Raises:
@@ -141,7 +141,7 @@ def _parsed(text: str, where: str) -> Any:
         ) from exc
 
 
-def _object(row: Any, where: str) -> dict[str, Any]:
+def _object(row: object, where: str) -> dict[str, object]:
     if not isinstance(row, dict):
         raise DataError(f"{where}: holds a {type(row).__name__}, not an object with the keys of one clip")
     return row

@@ -58,7 +58,7 @@ class RavenRows(SegmentRows):
         """Let the times of the next recording begin where this one ends."""
         self._before_s += duration_s
 
-    def state(self) -> dict[str, Any]:
+    def state(self) -> dict[str, object]:
         """Return the number of selections and the length of the recordings so far, for one table."""
         return {"selections": self._selections, "before_s": self._before_s} if self.settings.one_table else {}
 

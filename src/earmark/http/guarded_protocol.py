@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import Callable
-from typing import Any
 
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
@@ -20,7 +19,7 @@ from earmark.http.refusal import Refusal
 def guarded_protocol(header_timeout_s: float, max_connections: int) -> Callable[..., H11Protocol]:
     """What makes a protocol for each connection."""
 
-    def make(*args: Any, **kwargs: Any) -> H11Protocol:
+    def make(*args: object, **kwargs: object) -> H11Protocol:
         protocol = GuardedProtocol(*args, **kwargs)
         protocol.header_timeout_s = header_timeout_s
         protocol.max_connections = max_connections

@@ -6,7 +6,6 @@ import logging
 import time
 from dataclasses import dataclass, field
 from types import FrameType
-from typing import Any
 
 import uvicorn
 
@@ -72,13 +71,13 @@ class DrainingServer(uvicorn.Server):
 
 
 def make_server(
-    app: Any,
+    app: object,
     lifecycle: Lifecycle,
     *,
     header_timeout_s: float,
     max_connections: int,
     last_bytes_s: int,
-    **settings: Any,
+    **settings: object,
 ) -> DrainingServer:
     """Return a server that has yet to run.
 

@@ -42,7 +42,7 @@ _LARGEST_BODY = 100_000  # bytes: a few hundred labels
 _SOUNDS_KEPT = 8  # the clip at hand, the next, and those just before
 
 
-def build_app(session: Session, token: str, lifecycle: Lifecycle) -> Any:
+def build_app(session: Session, token: str, lifecycle: Lifecycle) -> object:
     """The ASGI application.
 
     Args:
@@ -52,7 +52,7 @@ def build_app(session: Session, token: str, lifecycle: Lifecycle) -> Any:
     """
 
     @lru_cache(maxsize=_SOUNDS_KEPT)
-    def sound(at: int) -> tuple[bytes, dict[str, Any]]:
+    def sound(at: int) -> tuple[bytes, dict[str, object]]:
         return page_excerpt(session.proposals[at].clip)
 
     def state(request: Request) -> Response:
@@ -109,7 +109,7 @@ def _place(request: Request, session: Session) -> int:
     return at
 
 
-async def _body(request: Request) -> dict[str, Any]:
+async def _body(request: Request) -> dict[str, object]:
     data = b""
     async for part in request.stream():
         data += part
@@ -124,7 +124,7 @@ async def _body(request: Request) -> dict[str, Any]:
     return asked
 
 
-def _decision(value: Any) -> Decision:
+def _decision(value: object) -> Decision:
     if value is None:
         return None
     if isinstance(value, list) and len(value) == 2 and isinstance(value[0], str):

@@ -88,7 +88,7 @@ class Session:
         self._facts = facts
         self._lock = threading.Lock()
 
-    def state(self) -> dict[str, Any]:
+    def state(self) -> dict[str, object]:
         """Counts, all labels that are known, and the first clip without a decision."""
         with self._lock:
             self._decisions.refresh()
@@ -96,7 +96,7 @@ class Session:
             known = {**self._counts(), **self._facts, "several": several}
             return {**known, "labels": self._labels(), "next": self._next(-1)}
 
-    def clip(self, at: int) -> dict[str, Any]:
+    def clip(self, at: int) -> dict[str, object]:
         """All that is known of the clip at a place, from 0 on."""
         one = self.proposals[at]
         start_s, end_s = _part(one.clip)
@@ -114,7 +114,7 @@ class Session:
                 "next": self._next(at),
             }
 
-    def decide(self, at: int, was: Decision, now: Decision) -> dict[str, Any]:
+    def decide(self, at: int, was: Decision, now: Decision) -> dict[str, object]:
         """Write a decision down; the counts after it and the next clip without one.
 
         Raises:

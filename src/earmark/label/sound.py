@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-from typing import Any
 
 import numpy as np
 import soundfile
@@ -19,7 +18,7 @@ _HIGHEST_RATE_HZ = 48_000
 _BANDS, _FRAMES = 96, 320
 
 
-def page_excerpt(clip: Clip) -> tuple[bytes, dict[str, Any]]:
+def page_excerpt(clip: Clip) -> tuple[bytes, dict[str, object]]:
     """The beginning of a clip.
 
     Returns:

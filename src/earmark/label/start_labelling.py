@@ -294,7 +294,7 @@ def _write_bad(path: Path, bad: Sequence[tuple[str, str]]) -> None:
         path.unlink(missing_ok=True)
 
 
-def _write_csv(path: Path, columns: Sequence[str], lines: Sequence[Sequence[Any]]) -> None:
+def _write_csv(path: Path, columns: Sequence[str], lines: Sequence[Sequence[object]]) -> None:
     with writing(path) as stream:
         stream.writelines(csv_row(line) for line in (columns, *lines))
 

@@ -55,7 +55,7 @@ def train_command(options: LabelOptions, labels: Path, task: Task, separator: st
     return shlex.join(words), _columns_to_change(settings, labels)
 
 
-def _saved(options: LabelOptions) -> Mapping[str, Any]:
+def _saved(options: LabelOptions) -> Mapping[str, object]:
     """Return the settings of the model's run; nothing if it is no run."""
     config = RunFolder(Path(str(options.model_name_or_path)).expanduser()).config
     return saved_config(config) if config.is_file() else {}
@@ -67,11 +67,11 @@ def _changed(saved: Mapping[str, Any], cls: type, names: Iterable[str]) -> dict[
     return {name: saved[name] for name in names if saved.get(name) not in (None, flags[name].default)}
 
 
-def _flag(name: str, value: Any) -> list[str]:
+def _flag(name: str, value: object) -> list[str]:
     return [f"--{name}", str(value).lower() if isinstance(value, bool) else str(value)]
 
 
-def _model_settings(options: LabelOptions, saved: Mapping[str, Any]) -> dict[str, Any]:
+def _model_settings(options: LabelOptions, saved: Mapping[str, object]) -> dict[str, object]:
     """Return the settings of the run that say which model is trained, or the labelling model itself without a run."""
     public = [name for name, one in declared_flags(ModelArguments).items() if Scope.SECRET not in one.scope]
     model = _changed(saved, ModelArguments, public)
@@ -94,7 +94,7 @@ def _same_file(path: str, other: Path) -> bool:
     return Path(path).resolve() == other.resolve()
 
 
-def _columns_to_change(settings: dict[str, Any], labels: Path) -> str:
+def _columns_to_change(settings: dict[str, object], labels: Path) -> str:
     """What to do so that the new manifest has the columns of the clips it is combined with."""
     changes = []
     for name, ours in (("audio_column_name", "path"), ("label_column_name", "label")):

@@ -205,7 +205,7 @@ def load_trained(source: ModelSource, *, decided: bool = True) -> AudioModel:
     return AudioModel(model, _frontend(extractor, config, length_s), labels, decision)
 
 
-def load_description(source: ModelSource) -> tuple[Any, Extractor]:
+def load_description(source: ModelSource) -> tuple[object, Extractor]:
     """Return configuration and feature extractor of a model, without its weights.
 
     Raises:

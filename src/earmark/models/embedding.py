@@ -8,7 +8,7 @@ Shapes: B batch, T samples, F frames, D width, C classes.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -31,11 +31,11 @@ class EmbeddingModel:
     def __init__(self, model: PreTrainedModel) -> None:
         self.model = model
 
-    def __call__(self, **inputs: Any) -> SequenceClassifierOutput:
+    def __call__(self, **inputs: object) -> SequenceClassifierOutput:
         """Embeddings (B, D) under the name of logits."""
         return SequenceClassifierOutput(logits=self.model(**inputs, stop_at="embeddings"))
 
-    def __getattr__(self, name: str) -> Any:
+    def __getattr__(self, name: str) -> object:
         return getattr(self.model, name)
 
 

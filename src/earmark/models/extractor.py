@@ -88,7 +88,7 @@ def _frontend_kind(
     return find_frontend(name) or (kind if only_known and not hasattr(transformers, str(name)) else None)
 
 
-def _from_json(file: Path, settings: Mapping[str, Any], kind: type[FrontendSettings]) -> FrontendSettings:
+def _from_json(file: Path, settings: Mapping[str, object], kind: type[FrontendSettings]) -> FrontendSettings:
     try:
         return kind.from_json(settings)
     except ValueError as exc:

@@ -68,7 +68,7 @@ class ModelForward:
         self.convolutions.check(dtype, backward=True)
         self._training_dtype = dtype
 
-    def __call__(self, *args: Any, **inputs: Any) -> Any:
+    def __call__(self, *args: object, **inputs: object) -> object:
         """Model outputs with ``logits`` (B, C) float32.
 
         Args:
@@ -123,7 +123,7 @@ class ModelForward:
             return logits * deviation + mean
         return logits if self.temperature == 1.0 else logits / self.temperature
 
-    def _like_weights(self, inputs: dict[str, Any]) -> dict[str, Any]:
+    def _like_weights(self, inputs: dict[str, object]) -> dict[str, object]:
         """Floating inputs in the type of the weights, unless the family takes float32."""
         if self.family.takes_float32:
             return inputs

@@ -110,7 +110,7 @@ def compute(
     model: PreTrainedModel,
     make_inputs: Inputs,
     way: Way,
-    loss: Callable[[Any], torch.Tensor] | None = None,
+    loss: Callable[[object], torch.Tensor] | None = None,
     *,
     gradients: bool = False,
     layers: bool = False,
@@ -225,7 +225,7 @@ def wrong_float32(device: torch.device, different: Difference) -> DeviceError:
     )
 
 
-def copy_on_cpu(model: PreTrainedModel) -> Any:
+def copy_on_cpu(model: PreTrainedModel) -> object:
     """Return a copy of ``model`` on the CPU without a second copy on its device."""
     if isinstance(model, EmbeddingModel):
         return EmbeddingModel(copy_on_cpu(model.model))
@@ -274,7 +274,7 @@ def unchanged(model: PreTrainedModel) -> Iterator[None]:
             backend.set_rng_state(state)
 
 
-def _is_table(value: Any) -> bool:
+def _is_table(value: object) -> bool:
     return value is None or torch.is_tensor(value)
 
 
@@ -315,7 +315,7 @@ def _noting_head(model: PreTrainedModel) -> Iterator[list[float]]:
         yield noted
         return
 
-    def note(_: nn.Module, inputs: tuple[torch.Tensor, ...], __: Any) -> None:
+    def note(_: nn.Module, inputs: tuple[torch.Tensor, ...], __: object) -> None:
         rows = inputs[0].detach().float().flatten(0, -2)
         by_chance = rows.square().sum(dim=-1).mean().sqrt() * head.weight.detach().float().square().mean().sqrt()
         noted.append(float(by_chance))
@@ -347,7 +347,7 @@ def _noting_layers(model: PreTrainedModel) -> Iterator[dict[tuple[str, int], tor
     outputs: dict[tuple[str, int], torch.Tensor] = {}
     calls: dict[str, int] = {}
 
-    def note(name: str, output: Any) -> None:
+    def note(name: str, output: object) -> None:
         tensor = _first_tensor(output)
         if tensor is not None:
             calls[name] = calls.get(name, -1) + 1
@@ -363,7 +363,7 @@ def _noting_layers(model: PreTrainedModel) -> Iterator[dict[tuple[str, int], tor
         yield outputs
 
 
-def _first_tensor(output: Any) -> torch.Tensor | None:
+def _first_tensor(output: object) -> torch.Tensor | None:
     if torch.is_tensor(output):
         return output if output.is_floating_point() else None
     values = output.values() if isinstance(output, dict) else output if isinstance(output, (tuple, list)) else ()

@@ -6,7 +6,7 @@ Trainer loads its own checkpoints without that, so a resumed run would begin wit
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
@@ -24,7 +24,7 @@ def accept_saved_names(model: PreTrainedModel) -> None:
         if len(saved) == 1 and saved[0] != name:
             own_names[saved[0]] = name
 
-    def rename(_: nn.Module, weights: dict[str, torch.Tensor], prefix: str, *__: Any) -> None:
+    def rename(_: nn.Module, weights: dict[str, torch.Tensor], prefix: str, *__: object) -> None:
         for saved, name in own_names.items():
             if prefix + saved in weights:
                 weights[prefix + name] = weights.pop(prefix + saved)

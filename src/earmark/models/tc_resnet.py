@@ -224,7 +224,7 @@ class TCResNetModel(TCResNetPreTrainedModel):
         self.post_init()
 
     def forward(
-        self, input_values: torch.Tensor, attention_mask: torch.Tensor | None = None, **kwargs: Any
+        self, input_values: torch.Tensor, attention_mask: torch.Tensor | None = None, **kwargs: object
     ) -> BaseModelOutput:
         """Frame features ``last_hidden_state`` (B, F / 8, D).
 
@@ -316,7 +316,7 @@ class TCResNetForAudioClassification(TCResNetPreTrainedModel):
         input_values: torch.Tensor,
         attention_mask: torch.Tensor | None = None,
         labels: torch.Tensor | None = None,
-        **kwargs: Any,
+        **kwargs: object,
     ) -> SequenceClassifierOutput:
         """Classify waveforms.
 

@@ -6,13 +6,12 @@ import json
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 _HERE = Path(__file__).parent
 AXES = tuple(_HERE / f"axes{suffix}" for suffix in (".css", ".js"))  # which the page of the server has too
 
 
-def render(template: Path, data: Any, shared: Sequence[Path] = ()) -> str:
+def render(template: Path, data: object, shared: Sequence[Path] = ()) -> str:
     """A template with its data, as HTML.
 
     Args:

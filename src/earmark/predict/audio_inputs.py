@@ -52,7 +52,7 @@ class SupportsRead(Protocol):
 class SupportsArray(Protocol):
     """An array or a tensor that NumPy can convert."""
 
-    def __array__(self, *args: Any, **kwargs: Any) -> Any: ...
+    def __array__(self, *args: object, **kwargs: object) -> object: ...
 
 
 Samples = SupportsArray | Sequence[float] | Sequence[Sequence[float]]
@@ -93,7 +93,7 @@ class Waveform:
         yield to_mono_at_rate(self.samples, self.rate_hz, to_hz, self.source)  # type: ignore[arg-type]  # soxr takes it
 
 
-def split_batch(audio: Audio | Iterable[Audio]) -> tuple[Iterator[tuple[str, Any]], bool]:
+def split_batch(audio: Audio | Iterable[Audio]) -> tuple[Iterator[tuple[str, object]], bool]:
     """Split what a caller passed into recordings.
 
     Returns:
@@ -108,7 +108,7 @@ def split_batch(audio: Audio | Iterable[Audio]) -> tuple[Iterator[tuple[str, Any
     return iter([("audio", audio)]), False
 
 
-def blocks_of_audio(audio: Any, where: str, sampling_rate: float | None, to_hz: int) -> Iterator[np.ndarray]:
+def blocks_of_audio(audio: object, where: str, sampling_rate: float | None, to_hz: int) -> Iterator[np.ndarray]:
     """Yield the samples of one recording, float32 ``(samples,)`` in mono, block by block.
 
     Args:
@@ -126,7 +126,7 @@ def blocks_of_audio(audio: Any, where: str, sampling_rate: float | None, to_hz: 
     yield from found.blocks(to_hz) if isinstance(found, Waveform) else stream_clip(found, to_hz)
 
 
-def find_recording(audio: Any, where: str, sampling_rate: float | None) -> Clip | Waveform:
+def find_recording(audio: object, where: str, sampling_rate: float | None) -> Clip | Waveform:
     """Return the file to decode, or the samples, of one recording.
 
     Raises:
@@ -163,7 +163,7 @@ def _find_recording(audio: Any, where: str, sampling_rate: float | None) -> Clip
     return _waveform(audio, sampling_rate, where, is_one_recording=False)
 
 
-def source_name(audio: Any, where: str = "audio") -> str:
+def source_name(audio: object, where: str = "audio") -> str:
     """Return the path or file name of a recording; without one its place in a batch, or its type."""
     name = None
     if isinstance(audio, (str, os.PathLike)):
@@ -177,12 +177,12 @@ def source_name(audio: Any, where: str = "audio") -> str:
     return where if where != "audio" else f"<{type(audio).__name__}>"
 
 
-def _is_encoded(audio: Any) -> bool:
+def _is_encoded(audio: object) -> bool:
     """Whether this is the content of an audio file. A memory view of wider elements holds samples."""
     return isinstance(audio, (bytes, bytearray)) or (isinstance(audio, memoryview) and audio.itemsize == 1)
 
 
-def _is_batch(audio: Any) -> TypeGuard[Iterable[Any]]:
+def _is_batch(audio: object) -> TypeGuard[Iterable[object]]:
     if isinstance(audio, (str, os.PathLike, Mapping)) or _is_encoded(audio) or callable(getattr(audio, "read", None)):
         return False
     if _is_decoder(audio) or _is_decoded(audio) or _pair(audio) is not None:
@@ -194,17 +194,17 @@ def _is_batch(audio: Any) -> TypeGuard[Iterable[Any]]:
     return isinstance(audio, Iterable)
 
 
-def _is_decoder(audio: Any) -> bool:
+def _is_decoder(audio: object) -> bool:
     """Whether this is torchcodec's AudioDecoder, or a class with its interface."""
     return callable(getattr(audio, "get_all_samples", None))
 
 
-def _is_decoded(audio: Any) -> bool:
+def _is_decoded(audio: object) -> bool:
     """Whether this is torchcodec's AudioSamples, whose ``data`` is (channels, samples)."""
     return hasattr(audio, "sample_rate") and hasattr(audio, "data")
 
 
-def _pair(audio: Any) -> tuple[Any, Any] | None:
+def _pair(audio: object) -> tuple[object, object] | None:
     """Samples and rate of a pair in either order; ``None`` for anything else."""
     if isinstance(audio, (list, tuple)) and len(audio) == 2 and _is_rate(audio[0]) != _is_rate(audio[1]):
         rate, samples = audio if _is_rate(audio[0]) else (audio[1], audio[0])
@@ -215,7 +215,7 @@ def _pair(audio: Any) -> tuple[Any, Any] | None:
     return None
 
 
-def _from_mapping(audio: Mapping[str, Any], where: str, sampling_rate: float | None) -> Clip | Waveform:
+def _from_mapping(audio: Mapping[str, object], where: str, sampling_rate: float | None) -> Clip | Waveform:
     for key in _SAMPLE_KEYS:
         if audio.get(key) is not None:
             rate = sampling_rate if audio.get("sampling_rate") is None else audio["sampling_rate"]
@@ -233,7 +233,7 @@ def _from_mapping(audio: Mapping[str, Any], where: str, sampling_rate: float | N
     )
 
 
-def _waveform(samples: Any, rate: Any, where: str, *, is_one_recording: bool = True) -> Waveform:
+def _waveform(samples: object, rate: object, where: str, *, is_one_recording: bool = True) -> Waveform:
     """Samples that can be mixed and resampled.
 
     Args:
@@ -256,7 +256,7 @@ def _waveform(samples: Any, rate: Any, where: str, *, is_one_recording: bool = T
     return Waveform(source, found, _rate_hz(rate, where))
 
 
-def as_samples(samples: Any, where: str) -> np.ndarray:
+def as_samples(samples: object, where: str) -> np.ndarray:
     """Return an array, a tensor on any device or a list of numbers as a NumPy array that NumPy computes with.
 
     Half precision becomes float32, extended precision float64; bytes are in the order of this machine. Values, shape
@@ -284,7 +284,7 @@ def as_samples(samples: Any, where: str) -> np.ndarray:
     return found.astype(found.dtype.newbyteorder("="), copy=False)
 
 
-def _to_numpy(samples: Any) -> np.ndarray:
+def _to_numpy(samples: object) -> np.ndarray:
     torch = sys.modules.get("torch")  # whoever passes a tensor has imported it
     if torch is not None and isinstance(samples, torch.Tensor):
         tensor = samples.detach().cpu()
@@ -296,15 +296,15 @@ def _to_numpy(samples: Any) -> np.ndarray:
     return np.asarray(samples)
 
 
-def _is_samples(audio: Any) -> bool:
+def _is_samples(audio: object) -> bool:
     return (isinstance(audio, (list, tuple)) and len(audio) > 0) or _is_array(audio)
 
 
-def _is_array(audio: Any) -> bool:
+def _is_array(audio: object) -> bool:
     return isinstance(audio, (array.array, memoryview)) or hasattr(audio, "__array__")
 
 
-def _holds_objects(audio: Any) -> bool:
+def _holds_objects(audio: object) -> bool:
     """Whether an array or a column of a table holds paths or other objects instead of numbers."""
     dtype = getattr(audio, "dtype", None)
     if isinstance(audio, np.ndarray) or hasattr(audio, "to_numpy"):  # pandas has text types of its own
@@ -312,13 +312,13 @@ def _holds_objects(audio: Any) -> bool:
     return isinstance(dtype, np.dtype) and dtype.kind in "OUST"
 
 
-def _is_number(value: Any) -> bool:
+def _is_number(value: object) -> bool:
     if isinstance(value, (str, bytes)):  # also numpy.str_, which has no dimensions
         return False
     return isinstance(value, (int, float, complex)) or getattr(value, "ndim", None) == 0
 
 
-def _is_rate(value: Any) -> bool:
+def _is_rate(value: object) -> bool:
     """Whether this is a number in text, ``"16000"``."""
     return isinstance(value, str) and value.strip().replace(".", "", 1).isdecimal()
 
@@ -356,12 +356,12 @@ def _read_file(file: Any, source: str) -> bytes:
     raise InputTypeError(f'{source}: read() gives {type(data).__name__}, not bytes. Open the file with mode "rb".')
 
 
-def _is_seekable(file: Any) -> bool:
+def _is_seekable(file: object) -> bool:
     seekable = getattr(file, "seekable", None)
     return callable(seekable) and bool(seekable())
 
 
-def _refusal(audio: Any, where: str) -> str:
+def _refusal(audio: object, where: str) -> str:
     if isinstance(audio, (str, os.PathLike)) or _is_encoded(audio):
         return f"{where}: a file has its own sampling rate. Pass the file alone, without a rate."
     what = "None" if audio is None else f"an object of type {type(audio).__name__}"

@@ -371,7 +371,7 @@ class Classifier:
         return score(self.scorer, windows, batch_size=self.batch_size)
 
     def _recordings(
-        self, items: Iterable[tuple[str, Any]], sampling_rate: int | None
+        self, items: Iterable[tuple[str, object]], sampling_rate: int | None
     ) -> Iterator[tuple[str, Iterable[np.ndarray]]]:
         for where, audio in items:
             yield where, blocks_of_audio(audio, where, sampling_rate, self.sampling_rate_hz)

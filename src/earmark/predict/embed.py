@@ -164,7 +164,7 @@ def _rows_in(part: Path, count: int) -> np.ndarray:
     return np.memmap(part, "<f4", mode="r", shape=(count, width))
 
 
-def _write_numpy(part: Path, target: Path, *, finished: Sequence[dict[str, Any]]) -> None:
+def _write_numpy(part: Path, target: Path, *, finished: Sequence[dict[str, object]]) -> None:
     """Write float32 (N, D) as ``.npy``, and ``path,start_s,end_s`` of its rows to a CSV file beside it."""
     places = _places(finished)
     with replacing(target) as whole:
@@ -177,7 +177,7 @@ def _write_numpy(part: Path, target: Path, *, finished: Sequence[dict[str, Any]]
             stream_of_rows.writelines(csv_row([path, f"{start:.6g}", f"{end:.6g}"]) for path, start, end in places)
 
 
-def _write_parquet(part: Path, target: Path, *, finished: Sequence[dict[str, Any]]) -> None:
+def _write_parquet(part: Path, target: Path, *, finished: Sequence[dict[str, object]]) -> None:
     """Write ``path``, ``start_s``, ``end_s`` and ``embedding``, a list of float32. pyarrow is an extra.
 
     Parquet holds UTF-8 only: bytes of file names that are something else are written as ``\\xNN``.

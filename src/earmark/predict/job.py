@@ -115,7 +115,7 @@ class Job:
                 "probabilities pass them more often"
             )
 
-    def settings(self) -> dict[str, Any]:
+    def settings(self) -> dict[str, object]:
         """Return the settings that decide what the rows are."""
         settings = {name: getattr(self.options, name) for name in _RESULT_SETTINGS}
         if self.options.rows == "segments" and self.classifier.background_classes:

@@ -106,7 +106,7 @@ def _run(
     return counts
 
 
-def _resources(device: str) -> dict[str, Any]:
+def _resources(device: str) -> dict[str, object]:
     """What Ray reserves for a worker: a card where one is asked for, else a core."""
     kind = device.partition(":")[0]
     if kind == "cuda":
@@ -165,7 +165,7 @@ class _Collected:
         self._held.append(rows)
 
     def finish(
-        self, source: str, reason: str | None = None, state: Mapping[str, Any] | None = None
+        self, source: str, reason: str | None = None, state: Mapping[str, object] | None = None
     ) -> OutputError | None:
         """Keep the rows of the recording."""
         self.done.append(("".join(self._held), reason))

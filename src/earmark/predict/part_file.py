@@ -115,13 +115,13 @@ class PartFile:
         self._open(head)
 
     @property
-    def state(self) -> Mapping[str, Any]:
+    def state(self) -> Mapping[str, object]:
         """State of the rows after the last finished recording."""
         state: Mapping[str, Any] = (self._finished[-1].get("state") if self._finished else None) or {}
         return state
 
     @property
-    def finished(self) -> list[dict[str, Any]]:
+    def finished(self) -> list[dict[str, object]]:
         """An entry for each finished recording, in order."""
         return self._finished
 
@@ -145,7 +145,7 @@ class PartFile:
             self._rows.write(rows.encode("utf-8", ANY_NAME) if isinstance(rows, str) else rows)
 
     def finish(
-        self, source: str, reason: str | None = None, state: Mapping[str, Any] | None = None, **more: Any
+        self, source: str, reason: str | None = None, state: Mapping[str, object] | None = None, **more: object
     ) -> OutputError | None:
         """Note that the recording is finished, with ``more`` in its entry of the list."""
         assert self._rows is not None
@@ -328,7 +328,7 @@ class PartFile:
             self._rows.flush()
         self._start = self._rows.tell()
 
-    def _note(self, entry: dict[str, Any]) -> None:
+    def _note(self, entry: dict[str, object]) -> None:
         assert self._done is not None
         self._done.write(json.dumps(entry).encode() + b"\n")
         self._done.flush()

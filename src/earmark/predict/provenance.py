@@ -41,7 +41,7 @@ class Provenance:
     version: str
 
     @classmethod
-    def of_now(cls, command: str, model: str, model_sha256: str, settings: Mapping[str, Any]) -> Provenance:
+    def of_now(cls, command: str, model: str, model_sha256: str, settings: Mapping[str, object]) -> Provenance:
         """Return that of a job of this version; settings become what JSON can hold."""
         return cls(command, model, model_sha256, json.loads(json.dumps(settings)), __version__)
 
@@ -57,7 +57,7 @@ class Provenance:
         command, name, sha256, version = map(str, texts)
         return cls(command, name, sha256, settings, version)
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, object]:
         """Return it for JSON."""
         return {
             "command": self.command,
@@ -103,7 +103,7 @@ class Provenance:
             )
 
 
-def _setting(name: str, value: Any) -> str:
+def _setting(name: str, value: object) -> str:
     if name == "decision":
         return f"a decision.json {value}" if value else "no decision.json"
     if value is None:
@@ -126,12 +126,12 @@ def file_state(source: str) -> list[int] | None:
     return [found.st_size, found.st_mtime_ns]
 
 
-def has_changed(source: str, before: Any) -> bool:
+def has_changed(source: str, before: object) -> bool:
     """Return whether a recording was replaced since :func:`file_state` returned ``before``."""
     return before is not None and file_state(source) not in (before, None)
 
 
-def files_sha256(states: Mapping[str, Any]) -> str:
+def files_sha256(states: Mapping[str, object]) -> str:
     """Return a hash of :func:`file_state` of recordings, in any order.
 
     Args:

@@ -39,7 +39,7 @@ class Sink(Protocol):
     earlier_unreadable: int
 
     @property
-    def state(self) -> Mapping[str, Any]:
+    def state(self) -> Mapping[str, object]:
         """State of the rows that an earlier job wrote; see :meth:`earmark.formats.format.Rows.restore`."""
 
     def remaining(self, clips: Sequence[Clip]) -> list[Clip]:
@@ -49,7 +49,7 @@ class Sink(Protocol):
         """Take rows of the current recording."""
 
     def finish(
-        self, source: str, reason: str | None = None, state: Mapping[str, Any] | None = None
+        self, source: str, reason: str | None = None, state: Mapping[str, object] | None = None
     ) -> OutputError | None:
         """Finish the current recording.
 
@@ -90,7 +90,7 @@ class StandardOutput:
             sys.stdout.write(rows)
 
     def finish(
-        self, source: str, reason: str | None = None, state: Mapping[str, Any] | None = None
+        self, source: str, reason: str | None = None, state: Mapping[str, object] | None = None
     ) -> OutputError | None:
         """Pass the rows on."""
         with translated("standard output"):
@@ -101,7 +101,7 @@ class StandardOutput:
         """Do nothing: rows that another program has read cannot be discarded."""
 
 
-def _make_lossless(stream: Any) -> None:
+def _make_lossless(stream: object) -> None:
     """Let a stream take any text: a pipe or a file gets UTF-8, like an ``--output``; a terminal shows escapes."""
     if not isinstance(stream, io.TextIOWrapper):
         return

@@ -95,7 +95,7 @@ class _Journal:
             with suppress(OSError):
                 self._stream.close()
 
-    def _append(self, line: dict[str, Any]) -> None:
+    def _append(self, line: dict[str, object]) -> None:
         assert self._stream is not None
         self._stream.write(json.dumps(line).encode() + b"\n")
         self._stream.flush()
@@ -252,7 +252,7 @@ class TableFolder:
         self._held.append(rows)
 
     def finish(
-        self, source: str, reason: str | None = None, state: Mapping[str, Any] | None = None
+        self, source: str, reason: str | None = None, state: Mapping[str, object] | None = None
     ) -> OutputError | None:
         """Write the recording's file, or list why there is none."""
         content = (self._head + "".join(self._held)).encode("utf-8", ANY_NAME)

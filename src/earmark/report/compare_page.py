@@ -6,7 +6,6 @@ Shapes: N clips, C labels.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -67,7 +66,7 @@ def write_comparison(path: Path, found: Comparison) -> Path:
     return path
 
 
-def _run_content(found: Comparison, run: RunResult) -> dict[str, Any]:
+def _run_content(found: Comparison, run: RunResult) -> dict[str, object]:
     return {
         "name": run.name,
         "cells": {name: found.cells(of) for name, of in run.figures.items()},
@@ -79,7 +78,7 @@ def _run_content(found: Comparison, run: RunResult) -> dict[str, Any]:
     }
 
 
-def _pair_content(found: Comparison, pair: Paired) -> dict[str, Any]:
+def _pair_content(found: Comparison, pair: Paired) -> dict[str, object]:
     return {
         "cells": {name: found.cells(of, "+") for name, of in pair.differences.items()},
         "only_first": pair.only_first,
@@ -97,7 +96,7 @@ def _numbers(of: Estimate) -> list[float]:
     return [float(f"{value:.6g}") for value in values]
 
 
-def _side_content(found: Comparison, side: Side, most: int) -> dict[str, Any]:
+def _side_content(found: Comparison, side: Side, most: int) -> dict[str, object]:
     shown = side.rows[:most].tolist()
     part = f"{side.note}; {len(shown)} of them" if len(side.rows) > len(shown) else side.note
     return {

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
 import numpy as np
 
@@ -16,9 +15,9 @@ def heard(
     name: str,
     table: ClipTable,
     rows: Sequence[int],
-    says: Callable[[int], Mapping[str, Any]],
+    says: Callable[[int], Mapping[str, object]],
     trained_on: np.ndarray | None = None,
-) -> list[dict[str, Any]]:
+) -> list[dict[str, object]]:
     """Clips for the page: sound, picture and what is said of each.
 
     Args:

@@ -99,7 +99,7 @@ def _flat(environment: Mapping[str, Any]) -> dict[str, str]:
     return {name: str(value) for name, value in {**others, **packages}.items()}
 
 
-def split_content(name: str, judged: Judged, durations_s: np.ndarray, group_column: str | None) -> dict[str, Any]:
+def split_content(name: str, judged: Judged, durations_s: np.ndarray, group_column: str | None) -> dict[str, object]:
     """Return the JSON values of a split for the template of its task.
 
     Args:

@@ -41,8 +41,8 @@ def slices(
     durations_s: np.ndarray,
     group_column: str | None,
     measure: Measure = ACCURACY,
-    more: Mapping[str, Sequence[Any]] | None = None,
-) -> tuple[list[dict[str, Any]], list[str]]:
+    more: Mapping[str, Sequence[object]] | None = None,
+) -> tuple[list[dict[str, object]], list[str]]:
     """Accuracy, or error, by whatever is known of the clips.
 
     Args:
@@ -64,7 +64,7 @@ def slices(
 
 
 def _columns(
-    table: ClipTable, durations_s: np.ndarray, group_column: str | None, more: Mapping[str, Sequence[Any]]
+    table: ClipTable, durations_s: np.ndarray, group_column: str | None, more: Mapping[str, Sequence[object]]
 ) -> tuple[list[_Column], list[str]]:
     columns, notes = [_by_number("length", durations_s.tolist(), "s")], []
     given: dict[str, Sequence[Any]] = {
@@ -88,7 +88,7 @@ def _columns(
     return [*columns, _Column("sampling rate", [names[rate] for rate in rates], list(names.values()))], notes
 
 
-def _column(name: str, values: Sequence[Any]) -> tuple[_Column | None, str | None]:
+def _column(name: str, values: Sequence[object]) -> tuple[_Column | None, str | None]:
     """A column of a table as parts of a split; or a line about why not, or about what is odd in it."""
     numbers = [_number(value) for value in values]
     there = [value is not None for value in values]

@@ -60,7 +60,7 @@ def eval_results(judged: Judged, *, clips_a_batch: int, epoch: float | None = No
     return {**named, **measured, f"{_EVAL}_samples": clips, **trained}
 
 
-def write_results(folder: RunFolder, train: Mapping[str, Any], evaluation: Mapping[str, Any] | None) -> None:
+def write_results(folder: RunFolder, train: Mapping[str, object], evaluation: Mapping[str, object] | None) -> None:
     """Write the result files of a run that has trained.
 
     Args:
@@ -77,7 +77,7 @@ def write_results(folder: RunFolder, train: Mapping[str, Any], evaluation: Mappi
     _write(folder.all_results, {**train, **(evaluation or {})})
 
 
-def write_eval_results(folder: RunFolder, evaluation: Mapping[str, Any], *, keep_train: bool = False) -> None:
+def write_eval_results(folder: RunFolder, evaluation: Mapping[str, object], *, keep_train: bool = False) -> None:
     """Write the result files of an evaluation.
 
     Args:
@@ -115,7 +115,7 @@ class _MainProcess:
         return True
 
 
-def earlier_train_results(folder: RunFolder) -> dict[str, Any]:
+def earlier_train_results(folder: RunFolder) -> dict[str, object]:
     """Return what ``train_results.json`` holds; empty if there is none that can be read."""
     return _read(folder.train_results)
 
@@ -125,7 +125,7 @@ def write_state(folder: RunFolder, state: TrainerState) -> None:
     _write(folder.trainer_state, asdict(state))
 
 
-def _write(path: Path, values: Mapping[str, Any]) -> None:
+def _write(path: Path, values: Mapping[str, object]) -> None:
     write_json(path, finite(dict(sorted(values.items()))))
 
 

@@ -235,7 +235,7 @@ def _remove_run(path: Path) -> None:
             shutil.rmtree(entry) if entry.is_dir() and not entry.is_symlink() else entry.unlink()
 
 
-def write_json(path: Path, value: Any) -> None:
+def write_json(path: Path, value: object) -> None:
     """Write JSON, whole or not at all.
 
     Raises:
@@ -246,7 +246,7 @@ def write_json(path: Path, value: Any) -> None:
         stream.write("\n")
 
 
-def finite(value: Any) -> Any:
+def finite(value: object) -> object:
     """Return plain values with ``None`` for NaN and infinity, which JSON does not have."""
     if isinstance(value, Mapping):
         return {name: finite(item) for name, item in value.items()}

@@ -68,7 +68,7 @@ class Judged:
         assert isinstance(self.metrics, Metrics), self.task
         return self.metrics
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, object]:
         """All figures, for ``metrics.json``."""
         decided = {"decision": {"temperature": self.decision.temperature, **self.decided}} if self.decided else {}
         trained_on = {} if self.trained_on is None else {"clips_trained_on": int(self.trained_on.sum())}
@@ -133,7 +133,7 @@ def judge(
     return replace(judged, decided=decided)
 
 
-def _more_columns(judged: Judged) -> dict[str, list[Any]]:
+def _more_columns(judged: Judged) -> dict[str, list[object]]:
     """Columns that some tables have: groups, where the sound is if not at ``path``, which clips were trained on."""
     table = judged.table
     columns: dict[str, list[Any]] = {

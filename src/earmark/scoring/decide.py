@@ -149,7 +149,7 @@ def _short_name(origin: str) -> str:
     return f"{path.parent.name}/{path.name}" if path.name in _SPLIT_FOLDERS else path.name
 
 
-def summary_line(decision: Decision, figures: dict[str, Any]) -> str:
+def summary_line(decision: Decision, figures: dict[str, object]) -> str:
     """What a person looks for first."""
     parts: list[str] = []
     if "micro_f1" in figures and decision.has_thresholds:
@@ -173,7 +173,7 @@ def summary_line(decision: Decision, figures: dict[str, Any]) -> str:
     return "; ".join(parts) + (f"; {judged}" if parts and judged else "")
 
 
-def _precision_and_recall(figures: dict[str, Any], which: str) -> str:
+def _precision_and_recall(figures: dict[str, object], which: str) -> str:
     precision, recall = figures[f"precision{which}"], figures[f"recall{which}"]
     given = "no label answered" if precision is None else f"precision {precision:.4f}"
     return f"{given}, recall {recall or 0:.4f}"
@@ -197,7 +197,7 @@ def _fit(
 
 def _cross_fitted(
     windows: WindowLogits, targets: np.ndarray, labels: Sequence[str], settings: DecisionArguments
-) -> dict[str, Any]:
+) -> dict[str, object]:
     """Figures of each half of the clips under what was fitted on the other; empty for fewer than two clips."""
     if len(targets) < 2:
         return {}

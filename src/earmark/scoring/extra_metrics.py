@@ -119,7 +119,7 @@ def named_functions(metrics: Metrics) -> dict[str, MetricFunction]:
     return functions
 
 
-def _own_name(function: Any) -> str:
+def _own_name(function: object) -> str:
     name = getattr(function, "__name__", None)
     if name is None and not callable(function):
         raise InputTypeError(f"metrics: {function!r} is a {type(function).__name__}. Pass functions.")
@@ -145,7 +145,7 @@ def _parameters(name: str, function: MetricFunction) -> list[str]:
     return [one.name for one in needed]
 
 
-def _call(name: str, function: MetricFunction, inputs: Mapping[str, np.ndarray]) -> Any:
+def _call(name: str, function: MetricFunction, inputs: Mapping[str, np.ndarray]) -> object:
     try:
         return function(**{parameter: inputs[_INPUTS[parameter]] for parameter in _parameters(name, function)})
     except Exception as exc:  # it is the caller's function: it can raise anything

@@ -34,7 +34,7 @@ def build_app(
     token: str | None,
     cors_origins: Sequence[str] = (),
     frame_ancestors: Sequence[str] = (),
-) -> Any:
+) -> object:
     """Return the ASGI application.
 
     Args:

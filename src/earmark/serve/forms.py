@@ -203,7 +203,7 @@ def _hint(body: bytes, kind: bytes) -> str:
     return ". If curl -d sent it, use curl --data-binary @FILE: -d damages recordings" if kind == _CURL_DATA else ""
 
 
-def _read_json(body: bytes) -> tuple[bytes, dict[str, Any]]:
+def _read_json(body: bytes) -> tuple[bytes, dict[str, object]]:
     if body.count(b",") + body.count(b"[") + body.count(b"{") > _MOST_COMMAS:
         raise HTTPException(400, "too many values: expected inputs and parameters")
     try:

@@ -39,7 +39,7 @@ _PARAMETERS = {
 _FILE = {"type": "string", "format": "binary"}
 
 
-def errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
+def errors(*statuses: int) -> dict[int | str, dict[str, object]]:
     """Return the responses of a route for these statuses, and for any other error."""
     content = {"application/json": _ERROR_BODY}
     found: dict[int | str, dict[str, Any]] = {
@@ -52,7 +52,7 @@ def complete_schema(app: FastAPI, *, has_token: bool) -> None:
     """Add to the schema of an application the body of errors, and the token if the server asks for one."""
     generate = app.openapi
 
-    def openapi() -> dict[str, Any]:
+    def openapi() -> dict[str, object]:
         if app.openapi_schema is None:
             schema = generate()
             components = schema.setdefault("components", {})
@@ -143,7 +143,7 @@ _TIMELINE_ANSWER: dict[int | str, dict[str, Any]] = {
 }
 
 
-def _request(parameters: dict[str, Any], example: dict[str, Any]) -> dict[str, Any]:
+def _request(parameters: dict[str, object], example: dict[str, object]) -> dict[str, object]:
     """The three forms of a body, and the same settings in the query."""
     properties = {
         "inputs": {
@@ -179,8 +179,8 @@ def _request(parameters: dict[str, Any], example: dict[str, Any]) -> dict[str, A
 
 
 def _route(
-    summary: str, description: str, answer: dict[int | str, dict[str, Any]], request: dict[str, Any]
-) -> dict[str, Any]:
+    summary: str, description: str, answer: dict[int | str, dict[str, object]], request: dict[str, object]
+) -> dict[str, object]:
     """A route that takes a recording."""
     responses = answer | errors(400, 401, 408, 413, 415, 422, 429, 503)
     return {"summary": summary, "description": description, "responses": responses, "openapi_extra": request}

@@ -100,7 +100,7 @@ class Service:
         """
         return await self._ask(request, self._classify)
 
-    def model(self) -> dict[str, Any]:
+    def model(self) -> dict[str, object]:
         """What the model is and how it answers."""
         classifier = self._classifier
         decision = None if classifier.decision.is_plain else classifier.decision.to_dict(classifier.labels)
@@ -112,7 +112,7 @@ class Service:
             "decision": decision,
         }
 
-    async def timeline(self, request: Request) -> dict[str, Any]:
+    async def timeline(self, request: Request) -> dict[str, object]:
         """What is heard when in the recording that a request holds; see :func:`earmark.serve.timelines.hear`.
 
         Raises:
@@ -120,7 +120,7 @@ class Service:
         """
         return await self._ask(request, self._timeline)
 
-    async def _ask(self, request: Request, answer: Callable[[Read, dict[str, Any]], Awaitable[T]]) -> T:
+    async def _ask(self, request: Request, answer: Callable[[Read, dict[str, object]], Awaitable[T]]) -> T:
         """Read a request, wait for its turn, answer in time."""
         self._refuse_if_full()
         body = await read_body(request, self._body_limits, self._budget)
@@ -136,7 +136,7 @@ class Service:
         finally:
             self._budget.give_back(size)
 
-    async def _classify(self, read: Read, notes: dict[str, Any]) -> list[Prediction]:
+    async def _classify(self, read: Read, notes: dict[str, object]) -> list[Prediction]:
         windowing, rate_hz = self._classifier.windowing(), self._classifier.sampling_rate_hz
         own = self._classifier.task.score_function
 

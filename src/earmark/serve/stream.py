@@ -226,7 +226,7 @@ class _Stream:
         if resampler is not None:
             yield resampler.resample_chunk(np.empty(0, np.float32), last=True)
 
-    def _send(self, row: dict[str, Any]) -> None:
+    def _send(self, row: dict[str, object]) -> None:
         try:
             self._in_loop(self._socket.send_json(row))
         except (WebSocketDisconnect, RuntimeError) as exc:  # RuntimeError: the socket is closed already

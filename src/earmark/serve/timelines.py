@@ -66,7 +66,7 @@ def hear(
     batcher: Batcher,
     limits: DecodeLimits,
     given_up: threading.Event,
-) -> dict[str, Any]:
+) -> dict[str, object]:
     """The answer for one recording, in the calling thread.
 
     Args:
@@ -105,7 +105,7 @@ def hear(
     }
 
 
-def window_row(window: Window, classifier: Classifier, top_k: int) -> dict[str, Any]:
+def window_row(window: Window, classifier: Classifier, top_k: int) -> dict[str, object]:
     """One window as clients see it."""
     return {
         "start_s": window.start_s,

@@ -7,7 +7,6 @@ import enum
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from earmark.errors import OutputError, UsageError, first_line
 from earmark.io.atomic import writing
@@ -17,7 +16,7 @@ from earmark.settings.flags import Scope, Settings, declared_flags
 _NOT_SAVED = Scope.ONCE, Scope.SECRET
 
 
-def resolved_config(*parts: Settings) -> dict[str, Any]:
+def resolved_config(*parts: Settings) -> dict[str, object]:
     """Return every setting of a training run after defaults, file and flags, as ``--config`` reads it back.
 
     Args:
@@ -34,7 +33,7 @@ def resolved_config(*parts: Settings) -> dict[str, Any]:
     }
 
 
-def plain(value: Any) -> Any:
+def plain(value: object) -> object:
     """Return a value as YAML and JSON have it: enums as their value, objects of settings as mappings."""
     if isinstance(value, enum.Enum):
         return value.value
@@ -47,7 +46,7 @@ def plain(value: Any) -> Any:
     return value if isinstance(value, (str, int, float, bool, type(None))) else str(value)
 
 
-def save_config(settings: dict[str, Any], path: Path) -> None:
+def save_config(settings: dict[str, object], path: Path) -> None:
     """Write settings as YAML, in the order given.
 
     Raises:
@@ -59,7 +58,7 @@ def save_config(settings: dict[str, Any], path: Path) -> None:
         yaml.safe_dump(settings, stream, sort_keys=False, allow_unicode=True)
 
 
-def saved_config(path: Path) -> dict[str, Any]:
+def saved_config(path: Path) -> dict[str, object]:
     """Settings that :func:`save_config` wrote, with the types they had.
 
     Raises:
@@ -76,7 +75,7 @@ def saved_config(path: Path) -> dict[str, Any]:
     return settings
 
 
-def read_config_file(path: str | Path) -> dict[str, Any]:
+def read_config_file(path: str | Path) -> dict[str, object]:
     """Read a flat YAML or JSON file of settings.
 
     Args:
@@ -105,8 +104,8 @@ def read_config_file(path: str | Path) -> dict[str, Any]:
     return parse_yaml(text, path)
 
 
-def _parse_json(text: str, path: str | Path) -> dict[str, Any]:
-    def no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _parse_json(text: str, path: str | Path) -> dict[str, object]:
+    def no_duplicates(pairs: list[tuple[str, object]]) -> dict[str, object]:
         names = [name for name, _ in pairs]
         for name in names:
             if names.count(name) > 1:

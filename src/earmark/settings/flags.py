@@ -204,7 +204,7 @@ class Flag:
             raise UsageError(f"--{self.name} {said}: expected {exc}") from None
         return self.checked(read)
 
-    def checked(self, value: Any) -> Any:
+    def checked(self, value: object) -> object:
         """Return a value of the right type if it meets the check.
 
         Raises:

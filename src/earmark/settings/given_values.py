@@ -202,7 +202,7 @@ def read_line(
 
 
 def read_file(
-    path: str, settings: Mapping[str, Any], flags: Mapping[str, Flag], *, takes_old_flags: bool = False
+    path: str, settings: Mapping[str, object], flags: Mapping[str, Flag], *, takes_old_flags: bool = False
 ) -> Given:
     """Read the settings of a configuration file, as :func:`read_values` does; none of them counts as typed.
 
@@ -222,7 +222,7 @@ def read_file(
     return Given(given.values, notes=[f"{path}: {note}" for note in given.notes])
 
 
-def read_values(values: Mapping[str, Any], flags: Mapping[str, Flag], *, takes_old_flags: bool = False) -> Given:
+def read_values(values: Mapping[str, object], flags: Mapping[str, Flag], *, takes_old_flags: bool = False) -> Given:
     """Read values by the name of their setting, as files and Python keywords have them.
 
     Single values go through the words of a command line, so that old flags are translated together with the others.

@@ -107,7 +107,7 @@ class Kind:
             return json.dumps(dict(value))
         raise ValueError(f"one value, found {kind_in_words(value)}")
 
-    def _mapping(self, value: Any) -> Any:
+    def _mapping(self, value: object) -> object:
         if isinstance(value, Mapping):
             return dict(value)
         if dataclasses.is_dataclass(value):  # Transformers makes objects of some mappings
@@ -125,7 +125,7 @@ class Kind:
         raise ValueError(self.expected)
 
 
-def find_kind(hint: Any, *, takes_mapping: bool = False, takes_commas: bool = False) -> Kind:
+def find_kind(hint: object, *, takes_mapping: bool = False, takes_commas: bool = False) -> Kind:
     """Return the kind that an annotation stands for.
 
     Args:
@@ -173,7 +173,7 @@ def is_bool_word(text: str) -> bool:
     return text.strip().lower() in (*_TRUE, *_FALSE)
 
 
-def _bool(value: Any) -> bool:
+def _bool(value: object) -> bool:
     if isinstance(value, str):
         return is_true(value)
     if isinstance(value, bool) or type(value).__name__.startswith("bool"):
@@ -181,7 +181,7 @@ def _bool(value: Any) -> bool:
     raise ValueError(_EXPECTED[bool])
 
 
-def _int(value: Any) -> int:
+def _int(value: object) -> int:
     """Read a whole number in any notation, because JSON and YAML do not distinguish 500 from 500.0."""
     try:
         if isinstance(value, str):
@@ -194,14 +194,14 @@ def _int(value: Any) -> int:
     return int(number)
 
 
-def _number(value: Any) -> float:
+def _number(value: object) -> float:
     try:
         return _float(value)
     except ValueError:
         raise ValueError(_EXPECTED[int]) from None
 
 
-def _float(value: Any) -> float:
+def _float(value: object) -> float:
     if isinstance(value, bool) or not isinstance(value, (str, numbers.Real)):
         raise ValueError(_EXPECTED[float])
     try:
@@ -210,7 +210,7 @@ def _float(value: Any) -> float:
         raise ValueError(_EXPECTED[float]) from None
 
 
-def kind_in_words(value: Any) -> str:
+def kind_in_words(value: object) -> str:
     """Return ``"a list"``, ``"a mapping"`` or ``"a float"``, for messages."""
     if isinstance(value, Mapping):
         return "a mapping"
@@ -219,7 +219,7 @@ def kind_in_words(value: Any) -> str:
     return f"a {type(value).__name__}"
 
 
-def shown(value: Any) -> str:
+def shown(value: object) -> str:
     """Return a value as a command line says it."""
     if isinstance(value, bool):
         return str(value).lower()

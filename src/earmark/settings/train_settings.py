@@ -114,7 +114,7 @@ class TrainSettings:
         if self.training.push_to_hub:
             raise UsageError("--few_shot does not push. Push the run when it is done: earmark push RUN ORG/NAME.")
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, object]:
         """Return every setting as ``--config`` reads it back."""
         return resolved_config(*self.parts)
 
@@ -158,7 +158,7 @@ def parse_with(cls: type[Any], words: Sequence[str]) -> tuple[Any, TrainSettings
     return own, replace(train_settings(given, do_train=True, do_eval=True), words=tuple(words))
 
 
-def from_keywords(values: Mapping[str, Any]) -> TrainSettings:
+def from_keywords(values: Mapping[str, object]) -> TrainSettings:
     """Read Python keywords.
 
     Raises:
@@ -186,7 +186,7 @@ def _read(words: Sequence[str], *also: type) -> Given:
     return given
 
 
-def train_settings(given: Given, **settled: Any) -> TrainSettings:
+def train_settings(given: Given, **settled: object) -> TrainSettings:
     """Make the settings of a training run.
 
     Args:

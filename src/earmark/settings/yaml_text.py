@@ -16,7 +16,7 @@ class _Loader(yaml.SafeLoader):
 
     yaml_implicit_resolvers: dict[str, Any] = {}  # noqa: RUF012 - PyYAML's own class attribute
 
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[object, object]:
         """Refuse a key given twice; PyYAML would keep the last one."""
         keys = [key.value for key, _ in node.value]
         for (key, _), name in zip(node.value, keys, strict=True):
@@ -34,7 +34,7 @@ for _tag, _pattern, _first in (
     _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(f"^(?:{_pattern})$"), _first)
 
 
-def parse_yaml(text: str, path: str | Path) -> dict[str, Any]:
+def parse_yaml(text: str, path: str | Path) -> dict[str, object]:
     """Return the settings of a YAML file; see :func:`earmark.settings.config_files.read_config_file`.
 
     Raises:
@@ -57,7 +57,7 @@ def parse_yaml(text: str, path: str | Path) -> dict[str, Any]:
         raise UsageError(f"{path}: not YAML ({str(exc).splitlines()[0]})") from exc
 
 
-def _yaml_settings(loader: _Loader, root: yaml.MappingNode, path: str | Path) -> dict[str, Any]:
+def _yaml_settings(loader: _Loader, root: yaml.MappingNode, path: str | Path) -> dict[str, object]:
     settings: dict[str, Any] = {}
     for key_node, value_node in root.value:
         line = key_node.start_mark.line + 1
@@ -69,7 +69,7 @@ def _yaml_settings(loader: _Loader, root: yaml.MappingNode, path: str | Path) ->
     return settings
 
 
-def _yaml_value(loader: _Loader, node: yaml.Node) -> Any:
+def _yaml_value(loader: _Loader, node: yaml.Node) -> object:
     """A scalar as written, so that ``model_revision: 1.10`` does not become 1.1; mappings typed."""
     if isinstance(node, yaml.SequenceNode):
         return [_yaml_value(loader, item) for item in node.value]

@@ -17,7 +17,7 @@ from earmark.sources.tables.build_clips import list_clips
 _NO_LABEL = (None, -1, "")  # what hub data sets put where the labels of a test split are kept back
 
 
-def dataset_clips(dataset: Any, origin: str, folder: str, columns: Columns) -> ClipTable:
+def dataset_clips(dataset: object, origin: str, folder: str, columns: Columns) -> ClipTable:
     """List the clips of a ``datasets.Dataset`` without reading its recordings.
 
     Args:

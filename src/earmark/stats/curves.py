@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from earmark.stats.uncertainty import proportion_interval
@@ -80,7 +78,7 @@ def precision_recall(probability: np.ndarray, there: np.ndarray) -> list[list[fl
     return [[round(float(recall[i]), 4), round(float(precision[i]), 4)] for i in kept]
 
 
-def errors_histogram(errors: np.ndarray) -> dict[str, Any]:
+def errors_histogram(errors: np.ndarray) -> dict[str, object]:
     """Errors (N,) over 25 equal bins around 0.
 
     Returns:

@@ -13,7 +13,6 @@ import threading
 import weakref
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -69,7 +68,7 @@ class FlatFile:
         self._descriptor: int | None = None
         self._finalizer: weakref.finalize | None = None
 
-    def __getstate__(self) -> dict[str, Any]:
+    def __getstate__(self) -> dict[str, object]:
         return self.__dict__ | {"_descriptor": None, "_finalizer": None}
 
     def __len__(self) -> int:

@@ -15,7 +15,6 @@ import tempfile
 import threading
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -123,7 +122,7 @@ class Espeak:
         ):
             self._library.espeak_SetParameter(parameter, value, 0)
 
-    def _collect(self, samples: Any, count: int, _events: Any) -> int:
+    def _collect(self, samples: object, count: int, _events: object) -> int:
         if samples and count > 0:
             self._chunks.append(np.ctypeslib.as_array(samples, (count,)).copy())  # the buffer is used again
         return 0  # go on

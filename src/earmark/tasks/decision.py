@@ -159,7 +159,7 @@ class Decision:
         values = {name: value for name, value in self.to_dict(labels).items() if name != "fitted"}
         return short_sha256(json.dumps(values))
 
-    def to_dict(self, labels: Sequence[str]) -> dict[str, Any]:
+    def to_dict(self, labels: Sequence[str]) -> dict[str, object]:
         """What ``decision.json`` holds; a class that is never answered has ``null``."""
         return {
             "version": _VERSION,
@@ -250,7 +250,7 @@ def _checked(values: dict[str, Any], path: Path, labels: Sequence[str]) -> Decis
     )
 
 
-def _is_number(value: Any) -> bool:
+def _is_number(value: object) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
 
 

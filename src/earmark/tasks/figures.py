@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 
@@ -118,7 +118,7 @@ class Figures(Protocol):
     def intervals(self) -> Mapping[str, Interval]:
         """95 % intervals of some metrics, by name."""
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, object]:
         """Plain values for ``metrics.json``."""
 
     def summary_lines(self) -> list[str]:

@@ -203,7 +203,7 @@ class MultiLabel(Task):
 
     def decision_figures(
         self, scores: np.ndarray, answers: np.ndarray, targets: np.ndarray, labels: Sequence[str], decision: Decision
-    ) -> dict[str, Any]:
+    ) -> dict[str, object]:
         """Return calibration error and loss, and precision and recall of all answers together."""
         from earmark.tasks.multi_label_fitting import label_figures
 
@@ -289,7 +289,7 @@ class MultiLabel(Task):
         """Return the clips with each label."""
         return [int(count) for count in targets.sum(axis=0)]
 
-    def gaps(self, targets: np.ndarray, first: np.ndarray, other: np.ndarray) -> dict[str, Any] | None:
+    def gaps(self, targets: np.ndarray, first: np.ndarray, other: np.ndarray) -> dict[str, object] | None:
         """Return ``None``: answers are right or wrong."""
         return None
 

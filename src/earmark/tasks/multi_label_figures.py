@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 import scipy
@@ -106,7 +105,7 @@ class MultiLabelMetrics:
         supports = [row.support for row in self.per_label if row.support]
         return _mean([(harmonic + (n - 1) / others * (clips - harmonic)) / clips for n in supports])
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, object]:
         """Plain values for JSON; undefined figures are ``None``, as is the threshold of a label never answered."""
         per_label = {
             row.label: {

@@ -6,7 +6,6 @@ Shapes: N clips, C labels.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
@@ -72,7 +71,7 @@ def fit_label_thresholds(
     return thresholds, notes
 
 
-def label_figures(probabilities: np.ndarray, answered: np.ndarray, targets: np.ndarray) -> dict[str, Any]:
+def label_figures(probabilities: np.ndarray, answered: np.ndarray, targets: np.ndarray) -> dict[str, object]:
     """How good answers of several labels are.
 
     Args:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -51,7 +50,7 @@ def label_section(clips: ScoredClips) -> Section:
     )
 
 
-def _of_label(probability: np.ndarray, there: np.ndarray, answered: np.ndarray) -> dict[str, Any]:
+def _of_label(probability: np.ndarray, there: np.ndarray, answered: np.ndarray) -> dict[str, object]:
     return {
         "precision_recall": precision_recall(probability, there),
         "reliability": binary_reliability(probability, there),
@@ -88,7 +87,7 @@ def confused_pairs(there: np.ndarray, answered: np.ndarray) -> list[list[float]]
     ]
 
 
-def labels_in_words(probabilities: np.ndarray, there: np.ndarray, answered: np.ndarray) -> list[list[Any]]:
+def labels_in_words(probabilities: np.ndarray, there: np.ndarray, answered: np.ndarray) -> list[list[object]]:
     """Of the labels that are in a clip or answered ``[label, probability, there, answered]``, the likeliest first.
 
     Args:
@@ -108,7 +107,7 @@ def label_side(targets: np.ndarray, labels: Sequence[str], better: ComparedRun, 
     rows = np.flatnonzero(wrong > fewer)
     order = np.lexsort((near[rows] - far[rows], fewer[rows] - wrong[rows]))
 
-    def says(row: int) -> dict[str, Any]:
+    def says(row: int) -> dict[str, object]:
         return {
             "label": [labels[i] for i in np.flatnonzero(targets[row]).tolist()],
             "said": [

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import scipy
@@ -49,7 +48,7 @@ class RegressionMetrics:
         """Mean absolute error, beside that of always answering the median."""
         return Headline("mae", "MAE", self.mae, self.median_mae)
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, object]:
         """Plain values for JSON; undefined figures are ``None``."""
         plain = {name: value for name, value in vars(self).items() if name != "intervals"}
         return {**plain, **{f"{name}_interval_95": [of.low, of.high] for name, of in self.intervals.items()}}

@@ -6,7 +6,6 @@ Shapes: N clips.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
@@ -77,7 +76,7 @@ def number_side(targets: np.ndarray, labels: Sequence[str], better: ComparedRun,
     gaps = error_gaps(targets, better.answers, worse.answers)
     rows = np.flatnonzero(gaps > 0)
 
-    def says(row: int) -> dict[str, Any]:
+    def says(row: int) -> dict[str, object]:
         answers = [[run.name, float(run.answers[row])] for run in (better, worse)]
         return {"number": float(targets[row]), "answers": answers}
 
@@ -85,7 +84,7 @@ def number_side(targets: np.ndarray, labels: Sequence[str], better: ComparedRun,
     return Side(title, "those first whose errors differ most", rows[np.argsort(-gaps[rows], kind="stable")], says)
 
 
-def gap_values(targets: np.ndarray, first: np.ndarray, other: np.ndarray) -> dict[str, Any]:
+def gap_values(targets: np.ndarray, first: np.ndarray, other: np.ndarray) -> dict[str, object]:
     """Return how the absolute errors of two runs' answers (N,) differ, clip by clip."""
     gaps = error_gaps(targets, first, other)
     return {**errors_histogram(gaps), "median": float(np.median(gaps)), "alike": int((gaps == 0).sum())}

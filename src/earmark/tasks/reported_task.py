@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
@@ -128,7 +128,7 @@ class ReportedTask(ABC):
         """Return ``"12 classes"``: how many there are."""
         return counted(count, "class")
 
-    def target_text(self, target: Any, labels: Sequence[str]) -> str:
+    def target_text(self, target: object, labels: Sequence[str]) -> str:
         """Return what is right for a clip, in words."""
         return f"{target:.6g}"
 
@@ -170,7 +170,7 @@ class ReportedTask(ABC):
         """Return the clips of each class, (C,); empty without classes."""
         return []
 
-    def gaps(self, targets: np.ndarray, first: np.ndarray, other: np.ndarray) -> dict[str, Any] | None:
+    def gaps(self, targets: np.ndarray, first: np.ndarray, other: np.ndarray) -> dict[str, object] | None:
         """Return how the errors of two runs' answers differ, clip by clip; ``None`` if answers are right or wrong."""
         from earmark.tasks.regression_section import gap_values
 

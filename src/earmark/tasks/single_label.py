@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
@@ -174,7 +174,7 @@ class SingleLabel(Task):
 
     def decision_figures(
         self, scores: np.ndarray, answers: np.ndarray, targets: np.ndarray, labels: Sequence[str], decision: Decision
-    ) -> dict[str, Any]:
+    ) -> dict[str, object]:
         """Return calibration error and loss, and with thresholds how many clips are answered and how well."""
         from earmark.tasks.single_label_fitting import class_decision_figures
 
@@ -244,7 +244,7 @@ class SingleLabel(Task):
 
         return class_section(clips)
 
-    def target_text(self, target: Any, labels: Sequence[str]) -> str:
+    def target_text(self, target: object, labels: Sequence[str]) -> str:
         """Return the name of the class."""
         return repr(target)
 
@@ -278,7 +278,7 @@ class SingleLabel(Task):
         counts: list[int] = np.bincount(targets, minlength=len(labels)).tolist()
         return counts
 
-    def gaps(self, targets: np.ndarray, first: np.ndarray, other: np.ndarray) -> dict[str, Any] | None:
+    def gaps(self, targets: np.ndarray, first: np.ndarray, other: np.ndarray) -> dict[str, object] | None:
         """Return ``None``: answers are right or wrong."""
         return None
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -77,7 +76,7 @@ class Metrics:
         """Accuracy, beside the majority rate."""
         return Headline("accuracy", "Accuracy", self.accuracy, self.majority_class_rate)
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, object]:
         """Plain values for JSON; undefined figures are ``None``."""
         return {
             "num_clips": self.num_clips,

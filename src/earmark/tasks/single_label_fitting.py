@@ -75,7 +75,7 @@ def fit_class_thresholds(
 
 def class_decision_figures(
     probabilities: np.ndarray, answers: np.ndarray, targets: np.ndarray, labels: Sequence[str], decision: Decision
-) -> dict[str, Any]:
+) -> dict[str, object]:
     """How good answers are.
 
     Args:

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -29,7 +28,7 @@ def class_section(clips: ScoredClips) -> Section:
     confusion = np.array(figures.pop("confusion_matrix"))
     cells = zip(*np.nonzero(confusion), strict=True)
 
-    def says(row: int) -> dict[str, Any]:
+    def says(row: int) -> dict[str, object]:
         best = np.argsort(-probabilities[row], kind="stable")[:_MOST_LIKELY]
         answers = [[labels[i], round(float(probabilities[row, i]), 4)] for i in best]
         return {"label": labels[targets[row]], "answers": answers}
@@ -50,7 +49,7 @@ def class_side(targets: np.ndarray, labels: Sequence[str], better: ComparedRun, 
     """Return the clips that ``better`` does better than ``worse``."""
     rows = np.flatnonzero((better.answers == targets) & (worse.answers != targets))
 
-    def says(row: int) -> dict[str, Any]:
+    def says(row: int) -> dict[str, object]:
         answer = [labels[worse.answers[row]], round(float(worse.scores[row]), 4)]
         return {"label": labels[targets[row]], "answers": [answer]}
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, ClassVar, Protocol
 
 import numpy as np
 
@@ -86,7 +86,7 @@ class Task(ReportedTask):
     def __repr__(self) -> str:
         return self.name
 
-    def __reduce__(self) -> tuple[Any, ...]:
+    def __reduce__(self) -> tuple[object, ...]:
         from earmark.tasks.task_registry import find_task
 
         return find_task, (self.name,)  # a task is the same object in every process and copy
@@ -312,7 +312,7 @@ class Task(ReportedTask):
 
     def decision_figures(
         self, scores: np.ndarray, answers: np.ndarray, targets: np.ndarray, labels: Sequence[str], decision: Decision
-    ) -> dict[str, Any]:
+    ) -> dict[str, object]:
         """Return how good the answers of :meth:`decided` are, by name."""
         return {}
 

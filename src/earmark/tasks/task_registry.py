@@ -28,12 +28,12 @@ def find_task(name: str | None) -> Task:
     return found
 
 
-def task_of_config(config: Any) -> Task:
+def task_of_config(config: object) -> Task:
     """Return the task of a model with this configuration of Transformers; single labels if it names none."""
     return stated_task(config) or SINGLE_LABEL
 
 
-def stated_task(config: Any) -> Task | None:
+def stated_task(config: object) -> Task | None:
     """Return the task that a configuration of Transformers names; ``None`` if it names none."""
     own, kind = getattr(config, _OWN_KEY, None), getattr(config, "problem_type", None)
     named = (task for task in TASKS if (own and task.name == own) or (kind and task.problem_type == kind))

@@ -35,12 +35,12 @@ class EarmarkTrainingArguments(TrainingArguments, transformers.TrainingArguments
         self.greater_is_better = direction  # Transformers maximizes every metric whose name does not end with "loss"
 
     @classmethod
-    def of(cls, settings: TrainingArguments, **changes: Any) -> EarmarkTrainingArguments:
+    def of(cls, settings: TrainingArguments, **changes: object) -> EarmarkTrainingArguments:
         """Return settings of training, with changes, as Trainer takes them."""
         values = {name: getattr(settings, name) for name in declared_flags(TrainingArguments)}
         return cls(**{**values, **changes}, given=settings.given)
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, object]:
         """Return all settings as trackers show them."""
         settings: dict[str, Any] = super().to_dict()
         del settings["given"]

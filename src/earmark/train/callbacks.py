@@ -32,7 +32,7 @@ class EvaluateEveryEpochs(TrainerCallback):
     """Evaluate and save at the end of every ``eval_epochs``-th epoch, and of the last one; or only save."""
 
     def on_epoch_end(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object
     ) -> None:
         """Take back what Transformers plans for every epoch."""
         every = args.eval_epochs or 1
@@ -48,7 +48,9 @@ class EvaluateEveryEpochs(TrainerCallback):
 class EarlyStopping(TrainerCallback):
     """Stop after ``early_stopping_patience`` evaluations without a better metric."""
 
-    def on_evaluate(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+    def on_evaluate(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object
+    ) -> None:
         """Stop after this evaluation, whose model is saved as after any other."""
         if has_stopped_early(args, state):
             control.should_training_stop = True
@@ -79,7 +81,7 @@ def wins_by_loss(args: Any, state: TrainerState, figures: Mapping[str, float]) -
     return bool(losses) and figures["eval_loss"] < losses[-1]
 
 
-def stopped_early(args: Any, state: TrainerState) -> bool:
+def stopped_early(args: object, state: TrainerState) -> bool:
     """Return whether early stopping ended training before its last step."""
     return has_stopped_early(args, state) and state.global_step < state.max_steps
 
@@ -117,7 +119,9 @@ class EstimateTime(TrainerCallback):
         self._steps = 0
         self._began_at_s: float | None = None
 
-    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+    def on_step_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object
+    ) -> None:
         """Start timing after the slow first steps; log after ten more steps, or ten seconds."""
         self._steps += 1
         now_s = self._clock.seconds

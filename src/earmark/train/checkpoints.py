@@ -37,7 +37,7 @@ _MUST_AGREE = {
 }
 
 
-def finish_checkpoint(written: Path, target: Path, run: Mapping[str, Any]) -> None:
+def finish_checkpoint(written: Path, target: Path, run: Mapping[str, object]) -> None:
     """Give a complete checkpoint its name.
 
     Args:

@@ -120,7 +120,9 @@ class ClipProgress(TrainerCallback):
             if hasattr(part, "set_epoch"):
                 part.set_epoch(int(state.epoch))
 
-    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+    def on_step_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object
+    ) -> None:
         """Count the clips of the step by the fraction of the epoch: its last batch is seldom full."""
         before, clips = self.clock.clips, round((state.epoch - self._began_at) * self._num_clips)
         self.clock.clips = clips
@@ -145,7 +147,7 @@ class ClipProgress(TrainerCallback):
         state: TrainerState,
         control: TrainerControl,
         metrics: dict[str, float],
-        **kwargs: Any,
+        **kwargs: object,
     ) -> None:
         """Write the headline figure above the bar."""
         head = self.headline
@@ -156,7 +158,7 @@ class ClipProgress(TrainerCallback):
             )
 
     def on_train_end(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object
     ) -> None:
         """Stop the clock and close the bar."""
         self.clock.stop()

@@ -33,9 +33,9 @@ class CustomParts:
     @classmethod
     def of(
         cls,
-        callbacks: Iterable[Any] = (),
+        callbacks: Iterable[object] = (),
         metrics: Metrics = (),
-        augmentations: Iterable[Callable[..., Any]] = (),
+        augmentations: Iterable[Callable[..., object]] = (),
         clips: Splits | None = None,
     ) -> CustomParts:
         """Check what a caller passed.

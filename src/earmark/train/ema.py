@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 import torch.distributed as dist
@@ -147,7 +147,7 @@ class AveragedWeights(TrainerCallback):
         state: TrainerState,
         control: TrainerControl,
         model: PreTrainedModel = None,
-        **kwargs: Any,
+        **kwargs: object,
     ) -> None:
         """Start the average with the weights of now, or resume that of the checkpoint that the model was loaded from.
 
@@ -165,7 +165,9 @@ class AveragedWeights(TrainerCallback):
             if folder is not None:
                 self._average.load(folder)
 
-    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+    def on_step_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object
+    ) -> None:
         """Take in the weights of the step."""
         if self._average is not None:
             self._average.update()

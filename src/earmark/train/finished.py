@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from transformers import TrainerState
 
@@ -90,7 +89,7 @@ class TrainingFigures:
             few_shot=training.fitted_head,
         )
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, object]:
         """Return the values for ``metrics.json``."""
         return {**asdict(self), "few_shot": None if self.few_shot is None else self.few_shot.to_dict()}
 

@@ -126,7 +126,7 @@ class Plan:
             if Scope.MACHINE not in one.scope
         }
 
-    def to_save(self, training: TrainingArguments) -> dict[str, Any]:
+    def to_save(self, training: TrainingArguments) -> dict[str, object]:
         """Return the settings of the run as its file holds them.
 
         A precision and an optimizer that earmark chose for the device are left out: read back from the file, they would

@@ -204,7 +204,7 @@ def _named(clip: Clip) -> str:
 
 
 def _write(
-    folder: Path, versions: list[list[Version]], clips: list[Clip], rate_hz: int, content: dict[str, Any]
+    folder: Path, versions: list[list[Version]], clips: list[Clip], rate_hz: int, content: dict[str, object]
 ) -> None:
     shown: list[dict[str, Any]] = []
     rows: list[Row] = []

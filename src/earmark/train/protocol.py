@@ -268,12 +268,12 @@ def _row(part: Part, output: Path) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _common(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+def _common(rows: Sequence[Mapping[str, object]]) -> list[str]:
     """The figures that every run has."""
     return [name for name in _FIGURES if rows and all(row.get(name) is not None for row in rows)]
 
 
-def _spread(values: Sequence[float]) -> dict[str, Any]:
+def _spread(values: Sequence[float]) -> dict[str, object]:
     """Mean and standard deviation (of a sample: n - 1), which one value does not have."""
     deviation = float(np.std(values, ddof=1)) if len(values) > 1 else None
     return {"mean": float(np.mean(values)), "deviation": deviation, "runs": len(values)}

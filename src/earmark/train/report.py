@@ -108,7 +108,7 @@ def _evaluation(training: FinishedTraining, judged: Mapping[str, Judged]) -> dic
     return eval_results(judged["validation"], clips_a_batch=clips_a_batch, epoch=training.state.epoch or 0.0)
 
 
-def _train_results(folder: RunFolder, training: FinishedTraining, figures: TrainingFigures) -> dict[str, Any]:
+def _train_results(folder: RunFolder, training: FinishedTraining, figures: TrainingFigures) -> dict[str, object]:
     """Return the content of ``train_results.json``.
 
     It is what Trainer logged last, with ``train_samples``. A resumed run with no step left to train keeps the figures

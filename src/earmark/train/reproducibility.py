@@ -22,7 +22,7 @@ _VARIABLES = (
 )
 
 
-def arithmetic_facts(device: torch.device) -> dict[str, Any]:
+def arithmetic_facts(device: torch.device) -> dict[str, object]:
     """Return what changes the last bits of sums; plain values, stored with each checkpoint.
 
     Args:

@@ -29,7 +29,7 @@ class ResumedRun(TrainerCallback):
         self.num_train_epochs = 0
         self.groups: list[dict[str, float]] = []
 
-    def is_finished(self, args: Any, max_steps: int) -> bool:
+    def is_finished(self, args: object, max_steps: int) -> bool:
         """Return whether the run has no step left: it did them all, or has stopped early."""
         file = None if self.checkpoint is None else self.checkpoint / TRAINER_STATE_NAME
         if file is None or not file.is_file():
@@ -49,9 +49,9 @@ class ResumedRun(TrainerCallback):
         args: TrainingArguments,
         state: TrainerState,
         control: TrainerControl,
-        optimizer: Any = None,
-        lr_scheduler: Any = None,
-        **kwargs: Any,
+        optimizer: object = None,
+        lr_scheduler: object = None,
+        **kwargs: object,
     ) -> None:
         """Correct the state, the optimizer and the scheduler, once all of the checkpoint is loaded."""
         state.num_train_epochs = self.num_train_epochs

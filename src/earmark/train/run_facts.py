@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 _RESOLVED = {"bf16", "fp16", "precision", "max_length_seconds", "store", "task"}
 
 
-def result_settings(*parts: Settings) -> dict[str, Any]:
+def result_settings(*parts: Settings) -> dict[str, object]:
     """Return the settings that change the result if they differ when a run is resumed."""
     return {
         name: plain(getattr(part, name))
@@ -73,13 +73,13 @@ class RunFacts:
             **({} if sounds is None else sounds.facts()),
         }
 
-    def __call__(self) -> dict[str, Any]:
+    def __call__(self) -> dict[str, object]:
         """Return them as they are now."""
         settings = {**result_settings(self._args), **self._settings}
         return {**self._facts, "settings": settings, "arithmetic": arithmetic_facts(self._args.device)}
 
 
-def _facts_of_model(model: PreTrainedModel) -> dict[str, Any]:
+def _facts_of_model(model: PreTrainedModel) -> dict[str, object]:
     """What tells a model from others: its shapes, and what does not learn, with its values (running means too)."""
     shapes, frozen = hashlib.sha256(), hashlib.sha256()
     for name, weight in sorted(model.named_parameters()):

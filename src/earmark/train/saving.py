@@ -10,7 +10,6 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from safetensors import SafetensorError
 
@@ -44,7 +43,7 @@ def checkpoint_aside(target: Path, wait: Callable[[], None], *, writes: bool) ->
         yield aside
 
 
-def put_in_place(written: Path, target: Path, run: Mapping[str, Any]) -> None:
+def put_in_place(written: Path, target: Path, run: Mapping[str, object]) -> None:
     """Give a checkpoint its name, when all of it is on the disk.
 
     Args:

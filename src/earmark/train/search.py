@@ -113,7 +113,7 @@ def search(options: SearchOptions, settings: TrainSettings, *, custom: CustomPar
                 trials.close()
 
 
-def _with_values(settings: TrainSettings, values: Mapping[str, Any]) -> TrainSettings:
+def _with_values(settings: TrainSettings, values: Mapping[str, object]) -> TrainSettings:
     """Return the settings of a trial.
 
     Raises:
@@ -132,7 +132,7 @@ def _refuse_several_runs(settings: TrainSettings) -> None:
         raise UsageError("--validation_fraction 0 leaves no clips to judge trials on. Leave it out.")
 
 
-def _begin(output: Path, settings: dict[str, Any], *, replace: bool) -> None:
+def _begin(output: Path, settings: dict[str, object], *, replace: bool) -> None:
     """Make the folder ready, and write down or compare the settings of all trials."""
     if RunFolder(output).is_run():
         raise OutputError(f"{output}: holds a run, not a search; give another --output_dir")
@@ -250,7 +250,7 @@ class _Watch(TrainerCallback):
         self.has_begun = False
 
     def on_train_begin(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object
     ) -> None:
         self.has_begun = True
 
@@ -260,7 +260,7 @@ class _Watch(TrainerCallback):
         state: TrainerState,
         control: TrainerControl,
         metrics: dict[str, float],
-        **kwargs: Any,
+        **kwargs: object,
     ) -> None:
         step = round(state.epoch) if args.eval_strategy == "epoch" else state.global_step
         value = metrics[f"eval_{self.metric}"]
@@ -326,5 +326,5 @@ def _shown(values: dict[str, Any]) -> str:
     return ", ".join(f"{name} {_word(value)}" for name, value in values.items())
 
 
-def _word(value: Any) -> str:
+def _word(value: object) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -34,7 +34,7 @@ class Dimension:
     log: bool = False
     choices: tuple[Any, ...] = ()
 
-    def extremes(self) -> tuple[Any, ...]:
+    def extremes(self) -> tuple[object, ...]:
         """Values that settle whether all of them are allowed."""
         return self.choices or (self.low, self.high)
 

@@ -72,7 +72,9 @@ class StopOnSignal(TrainerCallback):
                 # straight to the system: what was interrupted may have been a log line
                 os.write(2, f"{self.told}: saving after this step, then stopping; once more to stop at once\n".encode())
 
-    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+    def on_step_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object
+    ) -> None:
         """Stop and save here if any rank was told to."""
         if not self._any_told() or state.global_step >= state.max_steps:
             return
@@ -82,7 +84,7 @@ class StopOnSignal(TrainerCallback):
             control.should_save = True
 
     def on_epoch_end(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object
     ) -> None:
         """Keep an epoch that was broken off from being evaluated and saved as if it were done."""
         if self.stopped and not _ends_epoch(state):

@@ -10,7 +10,6 @@ import gc
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from accelerate.utils.memory import clear_device_cache
 
@@ -52,7 +51,7 @@ def sweep_folder(settings: TrainSettings) -> Iterator[Path]:
 
 
 def train_one(
-    settings: TrainSettings, name: str, *, custom: CustomParts, with_test: bool = True, **changes: Any
+    settings: TrainSettings, name: str, *, custom: CustomParts, with_test: bool = True, **changes: object
 ) -> TrainOutcome:
     """Train one run of a sweep, or resume it.
 
@@ -98,7 +97,7 @@ def remove_runs(folders: Iterable[Path]) -> None:
         prepare_output_dir(RunFolder(folder), overwrite=True, resume=False)
 
 
-def changed_settings(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+def changed_settings(before: Mapping[str, object], now: Mapping[str, object]) -> list[str]:
     """Describe the changed settings that affect the model, its training or its clips.
 
     Args:

@@ -72,11 +72,11 @@ class Tracker:
             callback._swanlab = _SwanLab(callback._swanlab)
 
     @property
-    def callback(self) -> Any:
+    def callback(self) -> object:
         """Transformers' callback."""
         return self._callback
 
-    def __getattr__(self, event: str) -> Any:
+    def __getattr__(self, event: str) -> object:
         method = getattr(self._callback, event)
         return partial(self._call, event) if event.startswith("on_") else method
 
@@ -104,7 +104,7 @@ class Tracker:
         self._begun = True
 
     def on_train_end(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object
     ) -> None:
         """End a run that was stopped; one that is complete ends after its last figures, see :meth:`finish`."""
         if self._is_stopped() or not state.is_world_process_zero:  # only rank 0 has last figures
@@ -136,7 +136,7 @@ class Tracker:
         else:
             self._end(*event.states, **event.parts)
 
-    def _end(self, *states: Any, **kwargs: Any) -> None:
+    def _end(self, *states: object, **kwargs: object) -> None:
         if self._begun:
             self._begun = False
             self._call("on_train_end", *states, **kwargs)
@@ -147,10 +147,10 @@ class Tracker:
         if self._opens_run and _open_run(self.name) is not None:
             self._guarded(partial(_RUNS[self.name].end, sys.modules[self.name], error))
 
-    def _call(self, event: str, args: Any, *rest: Any, **kwargs: Any) -> Any:
+    def _call(self, event: str, args: object, *rest: object, **kwargs: object) -> object:
         return self._guarded(partial(getattr(self._callback, event), self._with_settings(args), *rest, **kwargs))
 
-    def _guarded(self, call: Callable[[], Any]) -> Any:
+    def _guarded(self, call: Callable[[], object]) -> object:
         """Call a tracker; one that fails gets nothing more, because a training run is worth more than its curves."""
         if self._lost:
             return None
@@ -181,10 +181,10 @@ class _SwanLab:
     def __init__(self, package: Any) -> None:
         self._package = package
 
-    def __getattr__(self, name: str) -> Any:
+    def __getattr__(self, name: str) -> object:
         return getattr(self._package, name)
 
-    def get_run(self) -> Any:
+    def get_run(self) -> object:
         """The open run, or ``None``."""
         return _swanlab_run(self._package)
 
@@ -222,7 +222,7 @@ _RUNS: Mapping[str, _Runs] = {
 }
 
 
-def _open_run(name: str) -> Any:
+def _open_run(name: str) -> object:
     return _RUNS[name].find(sys.modules[name]) if name in _RUNS and name in sys.modules else None
 
 
@@ -243,7 +243,7 @@ def ended_trackers(trackers: Sequence[Tracker], event: Callable[[], Event]) -> I
 
 
 def take_over_trackers(
-    callbacks: list[Any], run_dir: Path, precision: str, is_stopped: Callable[[], bool]
+    callbacks: list[object], run_dir: Path, precision: str, is_stopped: Callable[[], bool]
 ) -> list[Tracker]:
     """Put :class:`Tracker` in the place of each tracker's callback, and return them.
 
@@ -261,7 +261,7 @@ def take_over_trackers(
     return [callback for callback in callbacks if isinstance(callback, Tracker)]
 
 
-def _settings(folder: RunFolder, precision: str) -> dict[str, Any]:
+def _settings(folder: RunFolder, precision: str) -> dict[str, object]:
     """Return all settings of the run, as they are saved, with the precision that is used."""
     saved = saved_config(folder.config) if folder.config.is_file() else {}
     return {**saved, "precision": precision, "bf16": precision == "bf16", "fp16": precision == "fp16"}

@@ -179,7 +179,7 @@ class AudioTrainer(transformers.Trainer):
             self.train_dataset, self.clock.frozen_s = kept
             self.scorer.probes = self.train_dataset.stage == "embeddings"
 
-    def train(self, resume_from_checkpoint: str | None = None, **kwargs: Any) -> Any:
+    def train(self, resume_from_checkpoint: str | None = None, **kwargs: object) -> object:
         """Trainer's own; the model ends with averaged weights, and the one checkpoint that stays may be the best.
 
         A run that a signal has stopped is resumed later, so nothing is chosen or removed.
@@ -200,13 +200,13 @@ class AudioTrainer(transformers.Trainer):
             remove_old(Path(str(args.output_dir)), 1, keep=[Path(best)])
         return output
 
-    def set_initial_training_values(self, args: Any, dataloader: Any) -> Any:
+    def set_initial_training_values(self, args: object, dataloader: object) -> object:
         """Trainer's own; a finished run has no epoch left, where Trainer would take one more step of a begun one."""
         epochs, *others, max_steps = super().set_initial_training_values(args, dataloader)
         self.resumed.num_train_epochs = epochs
         return (0 if self.resumed.is_finished(args, max_steps) else epochs), *others, max_steps
 
-    def create_optimizer(self, model: PreTrainedModel = None) -> Any:
+    def create_optimizer(self, model: PreTrainedModel = None) -> object:
         """AdamW as Trainer makes it, with the rates that the head and the layers have of their own."""
         optimizer = give_rates(super().create_optimizer(model), self.audio.model, self.args)
         if not self.is_deepspeed_enabled:
@@ -217,7 +217,7 @@ class AudioTrainer(transformers.Trainer):
         """Return the order of the training clips."""
         return sampling_order(self.train_dataset, self.args, self._train_batch_size)
 
-    def get_train_dataloader(self) -> Any:
+    def get_train_dataloader(self) -> object:
         """Return batches of stored clips, with a separate generator for the seeds of worker processes.
 
         Trainer draws the seeds from the generator that dropout uses, at other moments in a resumed run.
@@ -241,7 +241,9 @@ class AudioTrainer(transformers.Trainer):
         )
         return self.accelerator.prepare(loader)
 
-    def training_step(self, model: PreTrainedModel, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> torch.Tensor:
+    def training_step(
+        self, model: PreTrainedModel, inputs: dict[str, object], *args: object, **kwargs: object
+    ) -> torch.Tensor:
         """Trainer's own, of stored samples; remembers the loss, and leaves cores to other processes that need them."""
         watch.adjust()
         self.rows = inputs.pop("rows")
@@ -265,10 +267,10 @@ class AudioTrainer(transformers.Trainer):
     def compute_loss(
         self,
         model: PreTrainedModel,
-        inputs: dict[str, Any],
+        inputs: dict[str, object],
         return_outputs: bool = False,
-        num_items_in_batch: Any = None,
-    ) -> Any:
+        num_items_in_batch: object = None,
+    ) -> object:
         """Trainer's own; under ``--on_nan_loss skip`` a loss that teaches nothing where it would be NaN or infinite."""
         if self._body_is_frozen:
             # Trainer has just put all of the model into training mode; a body that does not learn answers as it will
@@ -285,7 +287,7 @@ class AudioTrainer(transformers.Trainer):
         """Return Trainer's own estimate for a batch; counts the parameters of the model once, not in every step."""
         return 6 * inputs[self.audio.model.main_input_name].numel() * self._num_parameters
 
-    def whole_model(self) -> Any:
+    def whole_model(self) -> object:
         """The model with all of its weights, on the device. With ``--fsdp`` all ranks have to call this."""
         if self._whole is not None and self.clock.has_begun:
             return self._whole.gathered_from(self.model, self.args.device)
@@ -293,7 +295,7 @@ class AudioTrainer(transformers.Trainer):
 
     def evaluate(
         self,
-        eval_dataset: Any = None,
+        eval_dataset: object = None,
         ignore_keys: Sequence[str] | None = None,
         metric_key_prefix: str = "eval",
     ) -> dict[str, float]:
@@ -344,7 +346,7 @@ class AudioTrainer(transformers.Trainer):
                 logs.pop("train_loss", None)
         super().log(logs, start_time)
 
-    def _save_checkpoint(self, model: PreTrainedModel, trial: Any) -> None:
+    def _save_checkpoint(self, model: PreTrainedModel, trial: object) -> None:
         """Trainer's own, but into a folder aside, which gets its name when all of it is on the disk.
 
         It is overridden because Trainer writes straight into ``checkpoint-N`` and has no event before it does: a run
@@ -382,7 +384,7 @@ class AudioTrainer(transformers.Trainer):
             super().save_model(output_dir, True)
 
     @contextmanager
-    def _told(self, args: EarmarkTrainingArguments, **settings: Any) -> Iterator[None]:
+    def _told(self, args: EarmarkTrainingArguments, **settings: object) -> Iterator[None]:
         """Trainer has ``args`` with some others among them inside."""
         before = self.args
         self.args = copy.copy(args)

@@ -143,7 +143,7 @@ class Trials:
             self._current.set_user_attr("trained", trained)
         self._tell(state=self.optuna.trial.TrialState.FAIL)
 
-    def _tell(self, **how: Any) -> None:
+    def _tell(self, **how: object) -> None:
         with self._translated():
             self.study.tell(self._current, **how)
 
@@ -180,7 +180,7 @@ class Trials:
             for name, trial in self.latest().items()
         ]
 
-    def _distribution(self, one: Dimension) -> Any:
+    def _distribution(self, one: Dimension) -> object:
         kinds = self.optuna.distributions
         if one.choices:
             return kinds.CategoricalDistribution(one.choices)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any
 
 from earmark.audio.decode import own_rate_hz, stream_at_own_rate
 from earmark.clips.clip import Clip, ClipTable, Label
@@ -194,7 +193,7 @@ def _recordings(sheet: Sheet, column: str, wanted: Columns) -> tuple[list[_Recor
     return recordings, locator.report()
 
 
-def _as_text(cell: Any) -> Any:
+def _as_text(cell: object) -> object:
     """Return the path in a cell that is no text: an id that is a whole number."""
     is_id = isinstance(cell, int) and not isinstance(cell, bool)
     return str(cell) if is_id else cell if isinstance(cell, str) else ""

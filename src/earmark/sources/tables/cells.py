@@ -23,7 +23,7 @@ _CHOICES = "choices"  # key under which Label Studio exports several choices
 _HOW_TO_SKIP = "Fill in the cell, or leave such rows out with --on_missing_label skip"
 
 
-def parse_label(value: Any, columns: Columns, names: Sequence[str] | None = None) -> Label | None:
+def parse_label(value: object, columns: Columns, names: Sequence[str] | None = None) -> Label | None:
     """Return what a cell says about its clip, ``None`` for a missing label.
 
     Args:
@@ -99,7 +99,7 @@ def no_label(columns: Columns, column: str = "") -> CellError:
     return CellError(f"{columns.task.no_label}{inside}{hint and f'; {hint}'}", _HOW_TO_SKIP)
 
 
-def read_label(value: Any, where: str, columns: Columns, names: Sequence[str] | None = None) -> Label | None:
+def read_label(value: object, where: str, columns: Columns, names: Sequence[str] | None = None) -> Label | None:
     """Return the label in one cell: see :func:`parse_label`.
 
     Raises:
@@ -126,7 +126,7 @@ def label_of_folder(name: str, where: str, columns: Columns) -> Label | None:
         raise DataError(f"{where}: {exc}") from exc
 
 
-def _listed(value: Any) -> list[Any] | None:
+def _listed(value: object) -> list[object] | None:
     """Return the items of a list or of text that is one; ``None`` for anything else.
 
     Python's tuples and sets, numpy's ``['a' 'b']`` and Label Studio's ``{"choices": [...]}`` are lists, too.
@@ -153,7 +153,7 @@ def _listed(value: Any) -> list[Any] | None:
     return None if isinstance(found, str | int | float) else _listed(found)
 
 
-def _short(value: Any) -> str:
+def _short(value: object) -> str:
     """Return the beginning of a cell for a message, however long or deep it is."""
     try:
         return f"{value!r:.60}"
@@ -161,7 +161,7 @@ def _short(value: Any) -> str:
         return "nested too deeply to show" if isinstance(value, Mapping | list) else "too long to show"
 
 
-def class_name(value: Any, names: Sequence[str] | None = None) -> str:
+def class_name(value: object, names: Sequence[str] | None = None) -> str:
     """Return the class name in a cell.
 
     Args:
@@ -202,7 +202,7 @@ def _name_of_number(number: int, names: Sequence[str] | None) -> str:
     return names[number]
 
 
-def text_or_none(value: Any) -> str | None:
+def text_or_none(value: object) -> str | None:
     """Return a group or fold as text; ``None`` for an empty cell."""
     if is_missing(value):
         return None
@@ -211,7 +211,7 @@ def text_or_none(value: Any) -> str | None:
     return str(value).strip()
 
 
-def plain_value(value: Any) -> str | float | None:
+def plain_value(value: object) -> str | float | None:
     """Return a cell of a column that is not used as text or number; ``None`` for an empty one and anything else."""
     if isinstance(value, str):
         return value if value.strip() else None

@@ -186,7 +186,7 @@ def _check_units(sheet: Sheet, columns: list[TimeColumn | None]) -> None:
         )
 
 
-def _is_nothing(cell: Any) -> bool:
+def _is_nothing(cell: object) -> bool:
     return is_missing(cell) or cell in (0, "0", "0.0")
 
 

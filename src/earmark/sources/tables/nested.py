@@ -43,7 +43,7 @@ def lift_cuts(sheet: Sheet, audio: str) -> None:
     sheet.columns = times | others | {audio: paths}  # before other columns of times
 
 
-def _path(cell: Mapping[str, Any]) -> Any:
+def _path(cell: Mapping[str, object]) -> object:
     path, files = cell.get("path") or cell.get("file"), cell.get("files")
     if path or not isinstance(files, list):
         return path

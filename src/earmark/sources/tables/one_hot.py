@@ -70,7 +70,7 @@ def _not_one(labels: list[list[str]]) -> int | None:
     return next((index for index, names in enumerate(labels) if len(names) != 1), None)
 
 
-def _key(clip: Clip) -> tuple[Any, ...]:
+def _key(clip: Clip) -> tuple[object, ...]:
     return clip.path or clip.source, clip.offset_s, clip.duration_s
 
 
