@@ -234,7 +234,7 @@ def test_the_old_script_reads_the_old_command_line() -> None:
     environment = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
     script = str(ROOT / "run_audio_classification.py")
     done = subprocess.run(
-        [sys.executable, script, "--evaluation_strategy", "epoch", "--output_dir", "o", "--model_type", "x"],
+        [sys.executable, script, "--evaluation_strategy", "epoch", "--output_dir", "o", "--model_type", "wav2vec2"],
         capture_output=True,
         text=True,
         env=environment,
