@@ -19,7 +19,7 @@ from earmark.models.build_model import ModelSource, load_trained
 from earmark.predict.classifier import Classifier
 from earmark.runs.predictions import read_predictions
 from earmark.tasks import Task, task_registry
-from earmark.tasks.task import NO_LABEL
+from earmark.tasks.task import NO_LABEL, LossSettings
 from tests.tiny import RATE_HZ
 
 
@@ -40,7 +40,7 @@ class Count(Task):
     def scores_in_graph(self, logits: torch.Tensor) -> torch.Tensor:
         return logits.exp()
 
-    def loss(self, **settings: Any) -> Callable[[torch.Tensor, torch.Tensor], torch.Tensor]:
+    def loss(self, how: LossSettings) -> Callable[[torch.Tensor, torch.Tensor], torch.Tensor]:
         def of_clips(logits: torch.Tensor, counts: torch.Tensor) -> torch.Tensor:
             return torch.where(counts != NO_LABEL, logits[:, 0].exp() - counts * logits[:, 0], 0.0)
 

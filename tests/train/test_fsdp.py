@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 import pytest
 from safetensors.numpy import load_file
+from tests.train.test_launch import ranks_of
 
 from earmark.cli.main import main
 from tests.tiny import ARCHITECTURES
 from tests.train.small import NO_CHANCE, mixed_lengths_s, write_clips
-from tests.train.test_launch import ranks_of
 
 DROPOUTS = ("hidden_dropout", "activation_dropout", "feat_proj_dropout", "final_dropout")
 

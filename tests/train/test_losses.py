@@ -15,6 +15,7 @@ from transformers import TrainerCallback
 from earmark.errors import UsageError
 from earmark.tasks import SINGLE_LABEL
 from earmark.tasks.single_label_loss import ClassLoss, class_weights
+from earmark.tasks.task import LossSettings
 from earmark.train.losses import StepLoss, make_loss, read_class_weights
 from tests.tiny import ARCHITECTURES
 from tests.train.small import build, make_trainer, usable, write_clips
@@ -26,7 +27,7 @@ LOGITS = torch.tensor([[math.log(p) for p in P]])
 
 
 def loss(target: int, **settings: object) -> float:
-    return float(StepLoss(ClassLoss(**settings))({"logits": LOGITS}, torch.tensor([target])))  # type: ignore[arg-type]
+    return float(StepLoss(ClassLoss(LossSettings(**settings)))({"logits": LOGITS}, torch.tensor([target])))  # type: ignore[arg-type]
 
 
 def test_losses_by_hand() -> None:
@@ -56,8 +57,10 @@ def test_rows_that_only_fill_up_count_for_nothing(settings: dict, dtype: torch.d
     torch.manual_seed(0)
     logits = torch.randn(4, 3).to(dtype).requires_grad_()
     labels = torch.tensor([0, 2, -100, 1])
-    whole = StepLoss(ClassLoss(**settings))({"logits": logits}, labels)
-    of_three = StepLoss(ClassLoss(**settings))({"logits": logits[[0, 1, 3]]}, labels[[0, 1, 3]], torch.tensor(3))
+    whole = StepLoss(ClassLoss(LossSettings(**settings)))({"logits": logits}, labels)
+    of_three = StepLoss(ClassLoss(LossSettings(**settings)))(
+        {"logits": logits[[0, 1, 3]]}, labels[[0, 1, 3]], torch.tensor(3)
+    )
     torch.testing.assert_close(whole, of_three)
     assert whole.dtype == torch.float32
     whole.backward()
@@ -68,7 +71,9 @@ def test_rows_that_only_fill_up_count_for_nothing(settings: dict, dtype: torch.d
 
 def test_a_clip_that_is_certain_has_a_finite_focal_gradient() -> None:
     logits = torch.tensor([[200.0, 0.0, 0.0], [0.0, 200.0, 0.0]], requires_grad=True)
-    total = StepLoss(ClassLoss(focal_gamma=0.5, label_smoothing=0.1))({"logits": logits}, torch.tensor([0, 0]))
+    total = StepLoss(ClassLoss(LossSettings(focal_gamma=0.5, label_smoothing=0.1)))(
+        {"logits": logits}, torch.tensor([0, 0])
+    )
     total.backward()
     assert logits.grad is not None
     assert logits.grad.isfinite().all()

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from earmark.tasks.single_label_loss import ClassLoss
+from earmark.tasks.task import LossSettings
 from earmark.train.losses import StepLoss
 from earmark.train.mixing import MixedLabels, mixed
 
@@ -25,7 +26,7 @@ def test_the_loss_of_a_mix_is_that_of_a_soft_label_and_what_fills_up_counts_for_
     soft = torch.tensor([[0.6, 0.4, 0.0], [0.0, 0.0, 1.0], [0.0, 1.0, 0.0]])
     soft = soft * (1 - smoothing) + smoothing / 3
     by_hand = -(soft * logits[:3].log_softmax(1)).sum() / 3
-    loss = StepLoss(ClassLoss(smoothing))({"logits": logits}, labels, torch.tensor(3))
+    loss = StepLoss(ClassLoss(LossSettings(smoothing)))({"logits": logits}, labels, torch.tensor(3))
     torch.testing.assert_close(loss, by_hand)
     gradient = torch.autograd.grad(loss, logits)[0]
     assert not gradient[3].any()
@@ -34,8 +35,8 @@ def test_the_loss_of_a_mix_is_that_of_a_soft_label_and_what_fills_up_counts_for_
 def test_labels_of_unmixed_clips_have_the_loss_they_had() -> None:
     torch.manual_seed(0)
     logits, labels = torch.randn(5, 3), torch.tensor([0, 1, 2, 0, -100])
-    plain = StepLoss(ClassLoss())({"logits": logits}, labels, 4)
+    plain = StepLoss(ClassLoss(LossSettings()))({"logits": logits}, labels, 4)
     torch.testing.assert_close(plain, torch.nn.functional.cross_entropy(logits, labels))
     torch.testing.assert_close(
-        StepLoss(ClassLoss())({"logits": logits}, MixedLabels(labels, labels, torch.ones(5)), 4), plain
+        StepLoss(ClassLoss(LossSettings()))({"logits": logits}, MixedLabels(labels, labels, torch.ones(5)), 4), plain
     )

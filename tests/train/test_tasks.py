@@ -28,6 +28,7 @@ from earmark.store.usable import UsableClips
 from earmark.tasks import MULTI_LABEL, REGRESSION, Task, sigmoid
 from earmark.tasks.multi_label_loss import LabelsLoss, label_weights
 from earmark.tasks.regression_loss import NumberLoss
+from earmark.tasks.task import LossSettings
 from earmark.train.losses import StepLoss, read_class_weights
 from tests.tiny import ARCHITECTURES, RATE_HZ, overrides, tone
 from tests.train.small import make_trainer, usable, write_clips
@@ -40,7 +41,7 @@ LABELS = list(TONES_HZ)
 
 
 def labels_loss(logits: list[float], labels: list[float], **settings: Any) -> float:
-    return float(LabelsLoss(**settings)(torch.tensor([logits]), torch.tensor([labels])).sum())
+    return float(LabelsLoss(LossSettings(**settings))(torch.tensor([logits]), torch.tensor([labels])).sum())
 
 
 def test_the_loss_of_several_labels_by_hand() -> None:
@@ -57,8 +58,8 @@ def test_the_loss_of_several_labels_by_hand() -> None:
 def test_rows_that_only_fill_up_count_for_nothing() -> None:
     torch.manual_seed(0)
     logits, labels = torch.randn(3, 2), torch.tensor([[1.0, 0.0], [-100.0, -100.0], [0.0, 0.0]])
-    whole = StepLoss(LabelsLoss())({"logits": logits}, labels)
-    torch.testing.assert_close(whole, StepLoss(LabelsLoss())({"logits": logits[[0, 2]]}, labels[[0, 2]]))
+    whole = StepLoss(LabelsLoss(LossSettings()))({"logits": logits}, labels)
+    torch.testing.assert_close(whole, StepLoss(LabelsLoss(LossSettings()))({"logits": logits[[0, 2]]}, labels[[0, 2]]))
     loss, numbers = StepLoss(NumberLoss((10.0, 2.0))), torch.tensor([0.5, -100.0])
     answers = torch.tensor([[12.0], [1e6]])
     assert float(loss({"logits": answers}, numbers)) == pytest.approx(0.25)  # (12 - 10) / 2 is 0.5 from 0.5

@@ -18,6 +18,7 @@ from earmark.sources.folders import load_folder
 from earmark.store.usable import UsableClips, keep_usable
 from earmark.tasks.single_label_figures import compute_metrics
 from earmark.tasks.single_label_loss import ClassLoss
+from earmark.tasks.task import LossSettings
 from earmark.train.arguments import EarmarkTrainingArguments
 from earmark.train.losses import StepLoss
 from earmark.train.trainer import AudioTrainer
@@ -100,9 +101,10 @@ def test_progress_of_transformers_is_not_shown_beside_ours(tmp_path: Path, monke
 
 def test_the_loss_is_the_mean_over_all_clips_of_the_step() -> None:
     logits, labels = torch.randn(6, 3), torch.tensor([0, 1, 2, 0, 1, 2])
-    whole = StepLoss(ClassLoss())({"logits": logits}, labels, torch.tensor(6))
+    whole = StepLoss(ClassLoss(LossSettings()))({"logits": logits}, labels, torch.tensor(6))
     parts = sum(
-        StepLoss(ClassLoss())({"logits": logits[i:j]}, labels[i:j], torch.tensor(6)) for i, j in ((0, 4), (4, 6))
+        StepLoss(ClassLoss(LossSettings()))({"logits": logits[i:j]}, labels[i:j], torch.tensor(6))
+        for i, j in ((0, 4), (4, 6))
     )
     torch.testing.assert_close(parts, whole)
     torch.testing.assert_close(whole, torch.nn.functional.cross_entropy(logits, labels))

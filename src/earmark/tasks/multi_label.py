@@ -10,7 +10,7 @@ import numpy as np
 
 from earmark.label_lists import join_labels, split_labels
 from earmark.tasks.pooling import sigmoid
-from earmark.tasks.task import Label, LabelText, Task
+from earmark.tasks.task import Label, LabelText, LinearProblem, LossSettings, Task
 from earmark.text import counted
 
 if TYPE_CHECKING:
@@ -86,35 +86,19 @@ class MultiLabel(Task):
 
         return label_weights(given, labels, targets)
 
-    def loss(
-        self,
-        *,
-        label_smoothing: float,
-        focal_gamma: float,
-        class_weights: torch.Tensor | None,
-        unit: tuple[float, float] | None,
-    ) -> Callable[[torch.Tensor, torch.Tensor], torch.Tensor]:
+    def loss(self, how: LossSettings) -> Callable[[torch.Tensor, torch.Tensor], torch.Tensor]:
         """Return the binary cross-entropy."""
         from earmark.tasks.multi_label_loss import LabelsLoss
 
-        return LabelsLoss(label_smoothing, focal_gamma, class_weights)
+        return LabelsLoss(how)
 
-    def fit_linear(
-        self,
-        embeddings: np.ndarray,
-        targets: np.ndarray,
-        labels: Sequence[str],
-        folds: Callable[[], Sequence[str]],
-        *,
-        balanced: bool,
-        seed: int,
-    ) -> tuple[np.ndarray, np.ndarray, FittedHead]:
+    def fit_linear(self, to: LinearProblem) -> tuple[np.ndarray, np.ndarray, FittedHead]:
         """Fit a logistic regression for each label."""
         from earmark.tasks.linear_fits import fit_labels, warn_of_labels_everywhere
 
-        warn_of_labels_everywhere(targets, labels)
-        weights = self.class_weights(None, labels, targets, even=False) if balanced else None
-        return fit_labels(embeddings, targets, folds(), positive_weights=weights)
+        warn_of_labels_everywhere(to.targets, to.labels)
+        weights = self.class_weights(None, to.labels, to.targets, even=False) if to.balanced else None
+        return fit_labels(to.embeddings, to.targets, to.folds(), positive_weights=weights)
 
     def scores(self, logits: np.ndarray) -> np.ndarray:
         """Return the probability of each label."""

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from earmark.tasks.task import NO_LABEL
+from earmark.tasks.task import NO_LABEL, LossSettings
 
 _MOST_WEIGHT = 100.0  # of a label that few clips have: more and a few clips would make up the gradient
 
@@ -25,28 +25,22 @@ class LabelsLoss:
     clip is the sum over its labels.
 
     Args:
-        label_smoothing: from 0 to below 1.
-        focal_gamma: 0 or more.
-        class_weights: float32 (C,); ``None`` for 1 each.
+        how: smoothing, gamma and weights.
     """
 
-    def __init__(
-        self, label_smoothing: float = 0.0, focal_gamma: float = 0.0, class_weights: torch.Tensor | None = None
-    ) -> None:
-        self.label_smoothing = label_smoothing
-        self.focal_gamma = focal_gamma
-        self.class_weights = class_weights
+    def __init__(self, how: LossSettings) -> None:
+        self.how = how
 
     def __call__(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         """The loss of each clip, float32 (B,), of logits and labels (B, C); 0 where the labels are -100."""
         counted = labels[:, 0] != NO_LABEL
-        there = labels * (1 - self.label_smoothing) + self.label_smoothing / 2
+        there = labels * (1 - self.how.label_smoothing) + self.how.label_smoothing / 2
         yes, no = -F.logsigmoid(logits), -F.logsigmoid(-logits)
-        if self.focal_gamma:
-            yes = yes * torch.sigmoid(-logits) ** self.focal_gamma
-            no = no * torch.sigmoid(logits) ** self.focal_gamma
-        if self.class_weights is not None:
-            yes = yes * self.class_weights.to(logits.device)
+        if self.how.focal_gamma:
+            yes = yes * torch.sigmoid(-logits) ** self.how.focal_gamma
+            no = no * torch.sigmoid(logits) ** self.how.focal_gamma
+        if self.how.class_weights is not None:
+            yes = yes * self.how.class_weights.to(logits.device)
         return torch.where(counted, (there * yes + (1 - there) * no).sum(dim=-1), 0.0)
 
 

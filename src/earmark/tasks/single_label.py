@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 
 from earmark.tasks.pooling import softmax
-from earmark.tasks.task import Label, LabelText, Task
+from earmark.tasks.task import Label, LabelText, LinearProblem, LossSettings, Task
 
 if TYPE_CHECKING:
     import torch
@@ -73,33 +73,17 @@ class SingleLabel(Task):
 
         return class_weights(given, labels, np.bincount(targets, minlength=len(labels)), even=even)
 
-    def loss(
-        self,
-        *,
-        label_smoothing: float,
-        focal_gamma: float,
-        class_weights: torch.Tensor | None,
-        unit: tuple[float, float] | None,
-    ) -> Callable[[torch.Tensor, torch.Tensor], torch.Tensor]:
+    def loss(self, how: LossSettings) -> Callable[[torch.Tensor, torch.Tensor], torch.Tensor]:
         """Return the cross-entropy."""
         from earmark.tasks.single_label_loss import ClassLoss
 
-        return ClassLoss(label_smoothing, focal_gamma, class_weights)
+        return ClassLoss(how)
 
-    def fit_linear(
-        self,
-        embeddings: np.ndarray,
-        targets: np.ndarray,
-        labels: Sequence[str],
-        folds: Callable[[], Sequence[str]],
-        *,
-        balanced: bool,
-        seed: int,
-    ) -> tuple[np.ndarray, np.ndarray, FittedHead]:
+    def fit_linear(self, to: LinearProblem) -> tuple[np.ndarray, np.ndarray, FittedHead]:
         """Fit a multinomial logistic regression."""
         from earmark.tasks.linear_fits import fit_classes
 
-        return fit_classes(embeddings, targets, balanced=balanced, seed=seed)
+        return fit_classes(to.embeddings, to.targets, balanced=to.balanced, seed=to.seed)
 
     def scores(self, logits: np.ndarray) -> np.ndarray:
         """Return probabilities that add up to 1."""

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from earmark.tasks.task import NO_LABEL
+from earmark.tasks.task import NO_LABEL, LossSettings
 
 
 class ClassLoss:
@@ -24,38 +24,32 @@ class ClassLoss:
     ``1 - smoothing`` on the target plus ``smoothing / C`` on every class.
 
     Args:
-        label_smoothing: from 0 to below 1.
-        focal_gamma: 0 or more.
-        class_weights: float32 (C,); ``None`` for 1 each.
+        how: smoothing, gamma and weights.
     """
 
-    def __init__(
-        self, label_smoothing: float = 0.0, focal_gamma: float = 0.0, class_weights: torch.Tensor | None = None
-    ) -> None:
-        self.label_smoothing = label_smoothing
-        self.focal_gamma = focal_gamma
-        self.class_weights = class_weights
+    def __init__(self, how: LossSettings) -> None:
+        self.how = how
 
     def __call__(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         """The loss of each clip, float32 (B,), 0 where the label is -100."""
-        if self.focal_gamma == 0:
+        if self.how.focal_gamma == 0:
             loss = F.cross_entropy(
-                logits, labels, reduction="none", label_smoothing=self.label_smoothing, ignore_index=NO_LABEL
+                logits, labels, reduction="none", label_smoothing=self.how.label_smoothing, ignore_index=NO_LABEL
             )
         else:
             loss = self._focal(logits, labels)
-        if self.class_weights is None:
+        if self.how.class_weights is None:
             return loss
-        return loss * self.class_weights.to(logits.device)[labels.clamp(min=0)]
+        return loss * self.how.class_weights.to(logits.device)[labels.clamp(min=0)]
 
     def _focal(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         log_p = logits.log_softmax(dim=-1)
         # 1 - p as expm1 keeps the small differences of a class that is all but certain, and its gradient at 0
         rest = -torch.expm1(log_p.clamp(max=-torch.finfo(log_p.dtype).tiny))
-        terms = -(rest**self.focal_gamma) * log_p  # (B, C)
+        terms = -(rest**self.how.focal_gamma) * log_p  # (B, C)
         counted = labels != NO_LABEL
         of_target = terms.gather(1, labels.clamp(min=0)[:, None]).squeeze(1)
-        smoothed = (1 - self.label_smoothing) * of_target + self.label_smoothing * terms.mean(dim=-1)
+        smoothed = (1 - self.how.label_smoothing) * of_target + self.how.label_smoothing * terms.mean(dim=-1)
         return torch.where(counted, smoothed, 0.0)
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Protocol
 
 import numpy as np
@@ -45,6 +46,44 @@ class LabelText(Protocol):
 
     def number(self) -> float:
         """Return a finite number."""
+
+
+@dataclass(frozen=True)
+class LossSettings:
+    """How a loss is taken.
+
+    Attributes:
+        label_smoothing: fraction of each target that is spread over all classes, from 0 to below 1.
+        focal_gamma: exponent of the focal loss, 0 or more; 0 for none.
+        class_weights: of :meth:`Task.class_weights`, float32 (C,); ``None`` for 1 each.
+        unit: mean and deviation of the numbers of a regression: logits are in their unit, targets in deviations.
+    """
+
+    label_smoothing: float = 0.0
+    focal_gamma: float = 0.0
+    class_weights: torch.Tensor | None = None
+    unit: tuple[float, float] | None = None
+
+
+@dataclass(frozen=True)
+class LinearProblem:
+    """What a linear head is fitted to.
+
+    Attributes:
+        embeddings: of N clips, float64 (N, D).
+        targets: of :meth:`Task.targets`.
+        labels: C class names.
+        folds: returns the fold of each clip.
+        balanced: whether every class counts the same, however many clips it has.
+        seed: of what is drawn.
+    """
+
+    embeddings: np.ndarray
+    targets: np.ndarray
+    labels: Sequence[str]
+    folds: Callable[[], Sequence[str]]
+    balanced: bool
+    seed: int
 
 
 class Task(ReportedTask):
@@ -133,52 +172,21 @@ class Task(ReportedTask):
         """
         return np.ones(len(labels))
 
-    def loss(
-        self,
-        *,
-        label_smoothing: float,
-        focal_gamma: float,
-        class_weights: torch.Tensor | None,
-        unit: tuple[float, float] | None,
-    ) -> Callable[[torch.Tensor, torch.Tensor], torch.Tensor]:
-        """Return the loss of clips: from logits (B, C) and targets to float32 (B,), 0 where the target is NO_LABEL.
-
-        Args:
-            label_smoothing: from 0 to below 1.
-            focal_gamma: 0 or more.
-            class_weights: of :meth:`class_weights`; ``None`` for 1 each.
-            unit: of :meth:`unit`: logits are in the unit of the numbers, targets in deviations.
-        """
+    def loss(self, how: LossSettings) -> Callable[[torch.Tensor, torch.Tensor], torch.Tensor]:
+        """Return the loss of clips: from logits (B, C) and targets to float32 (B,), 0 where the target is NO_LABEL."""
         from earmark.tasks.regression_loss import NumberLoss
 
-        return NumberLoss(unit or (0.0, 1.0))
+        return NumberLoss(how.unit or (0.0, 1.0))
 
-    def fit_linear(
-        self,
-        embeddings: np.ndarray,
-        targets: np.ndarray,
-        labels: Sequence[str],
-        folds: Callable[[], Sequence[str]],
-        *,
-        balanced: bool,
-        seed: int,
-    ) -> tuple[np.ndarray, np.ndarray, FittedHead]:
+    def fit_linear(self, to: LinearProblem) -> tuple[np.ndarray, np.ndarray, FittedHead]:
         """Fit a linear map from embeddings to logits.
-
-        Args:
-            embeddings: of N clips, float64 (N, D).
-            targets: of :meth:`targets`.
-            labels: C class names.
-            folds: returns the fold of each clip.
-            balanced: whether every class counts the same, however many clips it has.
-            seed: of what is drawn.
 
         Returns:
             ``(weights, bias, fitted)``: float64 (C, D) and (C,), for embeddings as they come.
         """
         from earmark.tasks.linear_fits import fit_number
 
-        return fit_number(embeddings, self.logits(targets[:, None])[:, 0], folds())
+        return fit_number(to.embeddings, self.logits(to.targets[:, None])[:, 0], to.folds())
 
     # ---------------------------------------------------------------- scores
 

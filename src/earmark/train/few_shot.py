@@ -24,6 +24,7 @@ from earmark.scoring.table import score_table
 from earmark.store.usable import UsableClips
 from earmark.tasks import pool
 from earmark.tasks.linear_fits import FittedHead
+from earmark.tasks.task import LinearProblem
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -66,12 +67,14 @@ def fit_few_shot(audio: AudioModel, args: EarmarkTrainingArguments, clips: Usabl
     model = audio.model.to(args.device)
     embeddings = _before_linear(model, _embeddings(audio, args, clips))
     weights, bias, fitted = audio.task.fit_linear(
-        embeddings,
-        table_targets(clips.table, audio.labels, audio.task),
-        audio.labels,
-        lambda: _folds(args, clips),
-        balanced=args.class_weights == "balanced",
-        seed=args.seed,
+        LinearProblem(
+            embeddings,
+            table_targets(clips.table, audio.labels, audio.task),
+            audio.labels,
+            lambda: _folds(args, clips),
+            balanced=args.class_weights == "balanced",
+            seed=args.seed,
+        )
     )
     if (unit := model.forward.unit) is not None:  # the head answers in deviations until it is saved
         weights, bias = weights / unit[1], (bias - unit[0]) / unit[1]

@@ -17,7 +17,7 @@ import torch
 
 from earmark.errors import UsageError
 from earmark.models.build_model import AudioModel
-from earmark.tasks.task import NO_LABEL
+from earmark.tasks.task import NO_LABEL, LossSettings
 from earmark.text import and_more
 from earmark.train.mixing import MixedLabels, loss_of_clips
 
@@ -74,10 +74,12 @@ def make_loss(audio: AudioModel, settings: Any, targets: np.ndarray, *, quiet: b
             logger.info("class weights: %s", and_more(shown, _SHOWN))
     return StepLoss(
         task.loss(
-            label_smoothing=smoothing,
-            focal_gamma=settings.focal_gamma,
-            class_weights=None if weights is None else torch.from_numpy(weights).float(),
-            unit=audio.model.forward.unit,
+            LossSettings(
+                label_smoothing=smoothing,
+                focal_gamma=settings.focal_gamma,
+                class_weights=None if weights is None else torch.from_numpy(weights).float(),
+                unit=audio.model.forward.unit,
+            )
         )
     )
 

@@ -61,8 +61,8 @@ def mixed(
     samples: torch.Tensor, partner_samples: torch.Tensor, partners: torch.Tensor, own_weights: torch.Tensor
 ) -> torch.Tensor:
     """Clips (B, W) with ``partner_samples`` (P, W) mixed into those at ``partners`` (P,), by ``own_weights`` (B,)."""
-    partners = partner_samples * (1 - own_weights[partners])[:, None]
-    return (samples * own_weights[:, None]).index_add(0, partners, partners)
+    mixed_in = partner_samples * (1 - own_weights[partners])[:, None]
+    return (samples * own_weights[:, None]).index_add(0, partners, mixed_in)
 
 
 def loss_of_clips(loss: Callable[[torch.Tensor, torch.Tensor], torch.Tensor], logits: torch.Tensor, labels: Any) -> Any:
