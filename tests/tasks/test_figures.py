@@ -10,6 +10,7 @@ import pytest
 from earmark.errors import UsageError
 from earmark.tasks import MULTI_LABEL, REGRESSION, SINGLE_LABEL, Task
 from earmark.tasks.figures import check_direction, higher_is_better, metric_key
+from earmark.tasks.task import FigureOptions
 from earmark.tasks.task_registry import TASKS
 
 LABELS = [f"class {i}" for i in range(8)]
@@ -39,7 +40,7 @@ def predictions(task: Task, error: float) -> tuple[np.ndarray, np.ndarray]:
 
 def values(task: Task, error: float) -> dict[str, Any]:
     targets, logits = predictions(task, error)
-    return task.figures(logits, targets, LABELS, intervals=False).to_dict()
+    return task.figures(logits, targets, LABELS, FigureOptions(intervals=False)).to_dict()
 
 
 @pytest.mark.parametrize("task", TASKS)

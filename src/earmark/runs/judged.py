@@ -22,6 +22,7 @@ from earmark.tasks import SINGLE_LABEL, Task
 from earmark.tasks.decision import PLAIN, Decision
 from earmark.tasks.figures import Figures
 from earmark.tasks.single_label_figures import Metrics
+from earmark.tasks.task import FigureOptions
 
 
 @dataclass(frozen=True)
@@ -112,7 +113,7 @@ def judge(
     targets = table_targets(table, labels, task)
     thresholds = task.thresholds(decision, labels)
     units = Units.of([clip.group for clip in table])
-    metrics = task.figures(logits, targets, labels, thresholds=thresholds, units=units)
+    metrics = task.figures(logits, targets, labels, FigureOptions(thresholds, units))
     extra = extra or ExtraMetrics()
     judged = Judged(
         table,

@@ -10,7 +10,7 @@ import numpy as np
 
 from earmark.label_lists import join_labels, split_labels
 from earmark.tasks.pooling import sigmoid
-from earmark.tasks.task import Label, LabelText, LinearProblem, LossSettings, Task
+from earmark.tasks.task import ALL_FIGURES, FigureOptions, Label, LabelText, LinearProblem, LossSettings, Task
 from earmark.text import counted
 
 if TYPE_CHECKING:
@@ -128,19 +128,12 @@ class MultiLabel(Task):
         return 1.0
 
     def figures(
-        self,
-        logits: np.ndarray,
-        targets: np.ndarray,
-        labels: Sequence[str],
-        *,
-        thresholds: np.ndarray | None = None,
-        units: Units | None = None,
-        intervals: bool = True,
+        self, logits: np.ndarray, targets: np.ndarray, labels: Sequence[str], how: FigureOptions = ALL_FIGURES
     ) -> Figures:
         """Return :class:`earmark.tasks.multi_label_figures.MultiLabelMetrics`."""
         from earmark.tasks.multi_label_figures import compute_multi_label
 
-        return compute_multi_label(logits, targets, labels, thresholds, units, intervals=intervals)
+        return compute_multi_label(logits, targets, labels, how.thresholds, how.units, intervals=how.intervals)
 
     def example(self, labels: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
         """Return a clip with each label."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 
 from earmark.tasks.pooling import softmax
-from earmark.tasks.task import Label, LabelText, LinearProblem, LossSettings, Task
+from earmark.tasks.task import ALL_FIGURES, FigureOptions, Label, LabelText, LinearProblem, LossSettings, Task
 
 if TYPE_CHECKING:
     import torch
@@ -111,19 +111,12 @@ class SingleLabel(Task):
         return 1.0
 
     def figures(
-        self,
-        logits: np.ndarray,
-        targets: np.ndarray,
-        labels: Sequence[str],
-        *,
-        thresholds: np.ndarray | None = None,
-        units: Units | None = None,
-        intervals: bool = True,
+        self, logits: np.ndarray, targets: np.ndarray, labels: Sequence[str], how: FigureOptions = ALL_FIGURES
     ) -> Figures:
         """Return :class:`earmark.tasks.single_label_figures.Metrics`."""
         from earmark.tasks.single_label_figures import compute_metrics
 
-        return compute_metrics(logits, targets, labels, units)
+        return compute_metrics(logits, targets, labels, how.units)
 
     def example(self, labels: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
         """Return a clip of each class."""

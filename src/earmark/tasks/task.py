@@ -49,6 +49,24 @@ class LabelText(Protocol):
 
 
 @dataclass(frozen=True)
+class FigureOptions:
+    """How figures are computed.
+
+    Attributes:
+        thresholds: of :meth:`Task.thresholds`, float (C,); ``None`` for the default.
+        units: what intervals are over; ``None`` for clips.
+        intervals: whether intervals that take most of the time are wanted.
+    """
+
+    thresholds: np.ndarray | None = None
+    units: Units | None = None
+    intervals: bool = True
+
+
+ALL_FIGURES = FigureOptions()
+
+
+@dataclass(frozen=True)
 class LossSettings:
     """How a loss is taken.
 
@@ -245,14 +263,7 @@ class Task(ReportedTask):
     # ---------------------------------------------------------------- figures
 
     def figures(
-        self,
-        logits: np.ndarray,
-        targets: np.ndarray,
-        labels: Sequence[str],
-        *,
-        thresholds: np.ndarray | None = None,
-        units: Units | None = None,
-        intervals: bool = True,
+        self, logits: np.ndarray, targets: np.ndarray, labels: Sequence[str], how: FigureOptions = ALL_FIGURES
     ) -> Figures:
         """Return all figures of one split.
 
@@ -260,9 +271,7 @@ class Task(ReportedTask):
             logits: float (N, C), N >= 1.
             targets: of :meth:`targets`.
             labels: C class names.
-            thresholds: of :meth:`thresholds`.
-            units: what intervals are over; ``None`` for clips.
-            intervals: whether intervals that take most of the time are wanted.
+            how: thresholds and intervals.
 
         Raises:
             DataError: no clips.
@@ -270,7 +279,7 @@ class Task(ReportedTask):
         """
         from earmark.tasks.regression_figures import compute_regression
 
-        return compute_regression(self.scores(logits), targets, units)
+        return compute_regression(self.scores(logits), targets, how.units)
 
     def example(self, labels: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
         """Return targets and logits of a few clips that are answered rightly, to try metrics on."""

@@ -22,6 +22,7 @@ from earmark.scoring.table import score_table
 from earmark.store.usable import UsableClips
 from earmark.tasks.calibration import WindowLogits
 from earmark.tasks.figures import Headline, metric_key
+from earmark.tasks.task import FigureOptions
 from earmark.train.arguments import EarmarkTrainingArguments
 from earmark.train.out_of_memory import out_of_memory_as, split_does_not_fit
 
@@ -91,7 +92,7 @@ class SplitScorer:
         logits = self.score(clips, "validation")
         labels, task = self.audio.labels, self.audio.task
         # intervals are told of the model that is kept
-        metrics = task.figures(logits, table_targets(clips.table, labels, task), labels, intervals=False)
+        metrics = task.figures(logits, table_targets(clips.table, labels, task), labels, FigureOptions(intervals=False))
         values = scalars(metrics)
         return values | self._extra_figures(values, logits, clips), metrics.headline
 
