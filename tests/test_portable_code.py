@@ -21,7 +21,7 @@ def by_name(path: Path) -> str:
 def test_the_names_come_from_somewhere() -> None:
     """Guards the tests below: with no names they would find nothing."""
     missing = missing_on_windows()
-    assert missing["fcntl"] is missing["resource"] is None
+    assert missing["resource"] is None
     assert {"preadv", "O_CLOEXEC", "sched_getaffinity", "fork", "sysconf", "register_at_fork"} <= set(
         missing["os"] or []
     )
@@ -38,8 +38,8 @@ def test_names_that_windows_lacks_are_guarded(path: Path) -> None:
 @pytest.mark.parametrize(
     ("code", "found"),
     [
-        ("import fcntl", ["line 1: fcntl"]),
-        ("try:\n    import fcntl\nexcept ImportError:\n    fcntl = None", []),
+        ("import resource", ["line 1: resource"]),
+        ("try:\n    import resource\nexcept ImportError:\n    resource = None", []),
         ("import os\nos.preadv(1, [b''], 0)", ["line 2: os.preadv"]),
         ("import os\nx = os.preadv if hasattr(os, 'preadv') else None", []),
         ("import os\ndef f():\n    if not hasattr(os, 'fork'):\n        return\n    os.fork()", []),

@@ -37,7 +37,7 @@ def told(figures: dict[str, object], precision: str = "fp32", code: int = 0) -> 
 
 def judge(card: Trained, reference: Trained) -> selftest.Row:
     distance = selftest._distance(reference[1], card[1])
-    (row,) = selftest._rows_of("npu:0", told(card[0]), told(reference[0]), distance)
+    (row,) = selftest._card_rows("npu:0", told(card[0]), told(reference[0]), distance)
     return row
 
 
@@ -76,7 +76,7 @@ def test_half_precision_has_to_stay_finite(reference: Trained) -> None:
     figures = {"losses": [1.1] * STEPS, "finite": True, "seconds": 1.0}
     for finite, verdict in ((True, "finite"), (False, "NaN or infinite")):
         probe = told({**figures, "finite": finite}, "fp16")
-        (row,) = selftest._rows_of("npu:0", probe, told(reference[0]), None)
+        (row,) = selftest._card_rows("npu:0", probe, told(reference[0]), None)
         assert (row.precision, row.passed, row.verdict) == ("fp16", finite, verdict)
 
 
@@ -85,7 +85,7 @@ def test_a_precision_that_a_card_dies_in_is_named(reference: Trained) -> None:
     probe = Probe(
         results, Answer(1, "", "RuntimeError: NPU function error: call aclnnAdd failed, error code is 507015")
     )
-    rows = selftest._rows_of("npu:0", probe, told(reference[0]), 0.0)
+    rows = selftest._card_rows("npu:0", probe, told(reference[0]), 0.0)
     assert [(row.precision, row.passed) for row in rows] == [("fp32", True), ("bf16", False)]
     assert rows[1].verdict.startswith("failed: RuntimeError: NPU function error")
     assert "AI core exception" in selftest._notes("npu:0", probe)[0]

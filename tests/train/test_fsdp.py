@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 from safetensors.numpy import load_file
-from tests.train.test_launch import ranks_of
+from tests.distributed.test_launch import ranks_of
 
 from earmark.cli.main import main
 from tests.tiny import ARCHITECTURES

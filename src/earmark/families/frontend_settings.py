@@ -93,7 +93,7 @@ class FrontendSettings:
     def save_pretrained(self, save_directory: str | Path) -> None:
         """Write ``preprocessor_config.json`` into a folder. Trainer calls this by its name in Transformers."""
         text = json.dumps(self.to_json(), indent=2, sort_keys=True) + "\n"
-        (Path(save_directory) / "preprocessor_config.json").write_text(text, encoding="utf-8")
+        (Path(save_directory) / "preprocessor_config.json").write_text(text, encoding="utf-8", newline="\n")
 
 
 @dataclass(frozen=True)
