@@ -36,12 +36,16 @@ def browser() -> Iterator[Any]:
 
 @pytest.fixture(autouse=True)
 def log_settings_of_a_new_process() -> Iterator[None]:
-    """Undo what a call of ``main`` sets, so that what a test logs does not depend on the tests before it."""
-    logger = logging.getLogger("earmark")
-    before = logger.handlers, logger.level, logger.propagate
+    """Undo what a call of ``main`` sets, in tests or their fixtures: what a test logs does not depend on others."""
+    _reset_logging()
     yield
-    logger.handlers, logger.propagate = before[0], before[2]
-    logger.setLevel(before[1])
+    _reset_logging()
+
+
+def _reset_logging() -> None:
+    logger = logging.getLogger("earmark")
+    logger.handlers, logger.propagate = [], True
+    logger.setLevel(logging.NOTSET)
 
 
 @pytest.fixture(autouse=True)
