@@ -49,6 +49,26 @@ def test_kaleidoscope(above: str, column: str, cells: list[str], label: list[str
     assert any("`MANUAL ID` has one in 1 of 2 rows" in text for text in said) == is_partly_checked
 
 
+@pytest.mark.parametrize(
+    ("columns", "label", "group"),
+    [
+        (Columns(label="TOP1MATCH"), "owl", None),
+        (Columns(label="MANUAL ID"), "kite", None),
+        (Columns(group="FOLDER"), "kite", "site"),
+    ],
+)
+def test_columns_of_kaleidoscope_can_be_named(columns: Columns, label: str, group: str | None, tmp_path: Path) -> None:
+    text = "INDIR,FOLDER,IN FILE,OFFSET,DURATION,TOP1MATCH,MANUAL ID\n{},site,rec.wav,1.5,0.5,owl,kite\n"
+    (clip,) = table(tmp_path, text.format(tmp_path), "id.csv", columns)
+    assert (clip.label, clip.group) == (label, group)
+
+
+def test_the_column_of_recordings_of_a_birdnet_table_may_have_any_usual_name(tmp_path: Path) -> None:
+    text = f"filename,start,end,Common name,Confidence\n{tmp_path}/site/rec.wav,3,6,owl,0.8\n"
+    clips = table(tmp_path, text, "all.csv")
+    assert rows(clips, tmp_path) == [("site/rec.wav", 3.0, 3.0, "owl")]
+
+
 BIRDNET = {
     "rec.BirdNET.results.csv": (
         "Start (s),End (s),Scientific name,Common name,Confidence\n3.0,6.0,Strix varia,Barred Owl,0.8\n"

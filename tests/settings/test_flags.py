@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import os
 import re
 import shutil
 import subprocess
@@ -27,6 +28,7 @@ from earmark.settings.config_files import read_config_file, resolved_config, sav
 from earmark.settings.data_flags import DataArguments
 from earmark.settings.flags import Flag, Scope, Settings, above, at_least, declared_flags, flag, names_with
 from earmark.settings.given_values import _OTHER_NAMES, make_settings, read_file, read_values, read_words
+from earmark.settings.kinds import shown
 from earmark.settings.model_flags import ModelArguments
 from earmark.settings.train_settings import TRAIN_CLASSES, from_keywords, parse_example, parse_train
 from earmark.settings.training_flags import TrainingArguments
@@ -397,3 +399,10 @@ def test_the_last_of_two_configuration_files_is_used(tmp_path: Path) -> None:
     settings = parse_train(["--config", str(tmp_path / "a.yaml"), "--config", str(tmp_path / "b.yaml")])
     assert settings.training.seed == 2
     assert settings.notes == [f"--config is given twice; the last value, {tmp_path}/b.yaml, replaces {tmp_path}/a.yaml"]
+
+
+def test_values_of_python_keep_all_their_digits(tmp_path: Path) -> None:
+    (tmp_path / "x.csv").touch()
+    (entry,) = os.scandir(tmp_path)
+    assert shown(1_234_567.0) == "1234567"
+    assert shown(entry) == str(tmp_path / "x.csv")

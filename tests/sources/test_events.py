@@ -113,6 +113,18 @@ def test_decimal_commas_of_european_spreadsheets(cell: str, start_s: float, is_o
     assert clip.label == ("1", "2")
 
 
+@pytest.mark.parametrize(
+    ("text", "columns"),
+    [
+        ("file;label;start_ms;end_ms\na.wav;x;500;1,500\nb.wav;x;1,500;12,000\n", None),
+        ("file;value\na.wav;900\nb.wav;1,234\n", Columns(label="value", task=REGRESSION)),
+    ],
+)
+def test_commas_that_may_group_thousands_are_refused(text: str, columns: Columns | None, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"1,500|1,234"):
+        table(tmp_path, text, columns=columns)
+
+
 def test_columns_that_are_not_about_the_files(tmp_path: Path) -> None:
     (clip,) = table(tmp_path, "slice_file_name,fsID,start,end,fold,class\na.wav,7,3.1,7.1,2,dog\n")
     assert (cut(clip), clip.label, clip.fold) == ((0.0, None), "dog", "2")

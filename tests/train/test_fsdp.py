@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 import pytest
 from safetensors.numpy import load_file
-from tests.distributed.test_launch import ranks_of
 
 from earmark.cli.main import main
+from tests.distributed.test_launch import ranks_of
 from tests.tiny import ARCHITECTURES
 from tests.train.small import NO_CHANCE, mixed_lengths_s, write_clips
 

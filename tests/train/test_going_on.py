@@ -16,6 +16,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import TrainerCallback
 
+import earmark
 from earmark.cli.main import main
 from earmark.train import stopping
 from tests.patience import PATIENCE_S
@@ -71,6 +72,21 @@ def test_a_stop_keeps_what_it_has_saved(tones: Path, tmp_path: Path, told_at, ca
     assert "after step 7 of 16, saved" in capsys.readouterr().err
     assert 7 in checkpoints(run)
     assert not (run / "model.safetensors").exists()
+
+
+def test_a_stop_saves_whatever_callbacks_of_the_caller_decide(tones: Path, tmp_path: Path, told_at) -> None:
+    class NeverSaves(TrainerCallback):
+        def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+            control.should_save = control.should_training_stop = False
+
+    told_at(2)
+    run = tmp_path / "run"
+    with pytest.raises(earmark.Stopped, match=r"after step 3 of \d+, saved"):
+        earmark.train(
+            tones, model="tc_resnet", output_dir=run, device="cpu", per_device_train_batch_size=4, save_strategy="no",
+            callbacks=[NeverSaves],
+        )  # fmt: skip
+    assert checkpoints(run) == [3]
 
 
 def test_a_stop_saves_where_only_the_best_is_saved(tones: Path, tmp_path: Path, told_at) -> None:

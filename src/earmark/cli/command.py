@@ -1,4 +1,4 @@
-"""A command: its settings, its help page and how its words are read. The table of all commands is in ``table.py``."""
+"""A command: its settings, its help page and how its words are read. ``command_table.py`` lists all commands."""
 
 from __future__ import annotations
 

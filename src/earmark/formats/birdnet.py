@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from earmark.formats.column_names import LABEL_COLUMNS, plain_name
+from earmark.formats.column_names import LABEL_COLUMNS, PATH_COLUMNS, plain_name
 from earmark.formats.format import Format
 from earmark.formats.recording_name import name_recording
 from earmark.formats.sheet import Sheet
 
 _NAME, _SCORE = "common name", "confidence"
 _LABELS = {"label", *map(plain_name, LABEL_COLUMNS)}
-_FILES = ("file", "filepath", "path", "begin path", "begin file")
+_FILES = {"begin path", *map(plain_name, PATH_COLUMNS)}
 
 
 def is_birdnet(sheet: Sheet) -> bool:

@@ -39,7 +39,7 @@ def is_kaleidoscope(sheet: Sheet) -> bool:
 def interpret_kaleidoscope(sheet: Sheet) -> None:
     """Put the parts of the path together, and choose the column with the class."""
     sheet.explain(f"read as a table of Kaleidoscope because it has the columns {_ABOVE}, {_FOLDER}, {_FILE}, {_OFFSET}")
-    above, folders, files = (sheet.columns.pop(name) for name in (_ABOVE, _FOLDER, _FILE))
+    above, folders, files = (sheet.columns[name] for name in (_ABOVE, _FOLDER, _FILE))
     whole = [os.path.join(*parts) for parts in zip(above, folders, files, strict=True)]
     if all(map(os.path.exists, dict.fromkeys(whole))):
         sheet.columns["path"] = whole
@@ -47,7 +47,7 @@ def interpret_kaleidoscope(sheet: Sheet) -> None:
         sheet.columns["path"] = [os.path.join(*parts) for parts in zip(folders, files, strict=True)]
         sheet.explain(f"column `{_ABOVE}` not used because not all recordings are there")
     if "label" not in sheet.columns and (column := _label_column(sheet)) is not None:
-        sheet.columns["label"] = sheet.columns.pop(column)
+        sheet.columns["label"] = sheet.columns[column]
 
 
 def _label_column(sheet: Sheet) -> str | None:

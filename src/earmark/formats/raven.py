@@ -104,8 +104,9 @@ def interpret_selections(sheet: Sheet) -> None:
     the recordings that are open together; ``File Offset (s)`` counts from the start of the selection's own recording.
     """
     sheet.explain(f"read as a selection table of Raven because it has the columns {_SELECTION}, {_BEGIN}, {_END}")
-    for name in {_BEGIN, _END, _OFFSET} & set(sheet.columns):
-        sheet.read_decimal_commas(name)
+    for name in (_BEGIN, _END, _OFFSET):
+        if name in sheet.columns:
+            sheet.read_decimal_commas(name, even_thousands=True)
     _keep_one_view(sheet)
     if _OFFSET in sheet.columns:
         lengths = [_minus(end, begin) for begin, end in zip(sheet.columns[_BEGIN], sheet.columns[_END], strict=True)]

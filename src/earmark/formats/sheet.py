@@ -63,11 +63,15 @@ class Sheet:
         """Add a rule by which the table was read."""
         self.reasons.append(Reason(f"{self.origin}: {text}", is_obvious))
 
-    def read_decimal_commas(self, column: str) -> None:
+    def read_decimal_commas(self, column: str, *, even_thousands: bool = False) -> None:
         """Turn the commas of a column of numbers in a table of text into points, and explain it.
 
         A column has decimal commas if all its cells are whole numbers or have one comma, and none has a point. Three
-        digits after every comma might be thousands, so the explanation is not obvious then.
+        digits after every comma might be thousands, so the column is left as it is then.
+
+        Args:
+            column: its name.
+            even_thousands: read it all the same, as times in seconds are; the explanation is not obvious then.
         """
         cells = self.columns[column]
         if not self.is_text or not any("," in cell for cell in cells):  # nearly always
@@ -75,12 +79,15 @@ class Sheet:
         given = [cell for cell in cells if not is_missing(cell)]
         if not all(map(_DECIMAL_COMMA.fullmatch, given)):
             return
-        self.columns[column] = [cell.replace(",", ".") for cell in cells]
         fractions = [cell.partition(",")[2] for cell in given if "," in cell]
+        is_obvious = any(len(fraction) != _THOUSANDS for fraction in fractions)
+        if not is_obvious and not even_thousands:
+            return
         example = next(cell for cell in given if "," in cell)
+        self.columns[column] = [cell.replace(",", ".") for cell in cells]
         self.explain(
             f"the commas in column `{column}` were read as decimal points: {example} is {example.replace(',', '.')}",
-            is_obvious=any(len(fraction) != _THOUSANDS for fraction in fractions),
+            is_obvious=is_obvious,
         )
 
     def keep(self, indices: Sequence[int]) -> None:

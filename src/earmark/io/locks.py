@@ -35,6 +35,21 @@ def new_lock(path: Path) -> BaseFileLock:
     return FileLock(path, thread_local=False, fallback_to_soft=False)
 
 
+def acquire(lock: BaseFileLock, what: str, *, timeout_s: float = -1) -> None:
+    """Acquire a lock for ``what``; on a file system that has no locks, warn and go on without.
+
+    Raises:
+        Timeout: another process holds it, after ``timeout_s``; -1 waits for as long as it takes.
+        OSError: the lock file cannot be written.
+    """
+    try:
+        lock.acquire(timeout=timeout_s, poll_interval=_POLL_S)
+    except OSError as exc:
+        if exc.errno not in _NO_LOCKS:
+            raise
+        _warn_unlocked(what, exc.strerror)
+
+
 @contextmanager
 def locked(path: Path, refusal: Callable[[str], str]) -> Iterator[None]:
     """Hold a lock file, which is removed at the end. Its file system may lack locks; a warning says so.
@@ -48,14 +63,11 @@ def locked(path: Path, refusal: Callable[[str], str]) -> Iterator[None]:
     """
     lock, holder = new_lock(path), holder_file(path)
     try:
-        lock.acquire(timeout=_PATIENCE_S, poll_interval=_POLL_S)
+        acquire(lock, "output folder", timeout_s=_PATIENCE_S)
     except Timeout as exc:
         raise OutputError(refusal(_read_holder(holder))) from exc
     except OSError as exc:
-        if exc.errno not in _NO_LOCKS:
-            raise OutputError(f"{path}: cannot be written ({exc.strerror})") from exc
-        _warn_unlocked(exc.strerror)
-        remove_lock_file(path)
+        raise OutputError(f"{path}: cannot be written ({exc.strerror})") from exc
     with suppress(OSError):  # a full disk
         holder.write_text(f"process {os.getpid()} on {socket.gethostname()}\n", encoding="utf-8", newline="")
     owner = os.getpid()
@@ -99,5 +111,5 @@ def _read_holder(holder: Path) -> str:
 
 
 @cache
-def _warn_unlocked(reason: str) -> None:
-    logger.warning("output folder: its file system has no locks (%s), so nothing keeps a second command out", reason)
+def _warn_unlocked(what: str, reason: str) -> None:
+    logger.warning("%s: its file system has no locks (%s), so nothing keeps a second command out", what, reason)

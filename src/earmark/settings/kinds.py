@@ -224,7 +224,9 @@ def shown(value: object) -> str:
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, float) and value.is_integer() and math.isfinite(value) and abs(value) < 1e15:
-        return f"{value:g}"
+        return str(int(value))
+    if isinstance(value, os.PathLike):
+        return str(os.fspath(value))
     if isinstance(value, (list, tuple)):
         return " ".join(shown(item) for item in value)
     return json.dumps(value) if isinstance(value, Mapping) else str(value)

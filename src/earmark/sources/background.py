@@ -215,16 +215,16 @@ def _gaps(tables: Mapping[str, ClipTable], options: DataArguments) -> dict[str, 
     Raises:
         DataError: there are none, and nothing else to cut from.
     """
-    list_clips: dict[str, list[Clip]] = defaultdict(list)
+    clips_by_path: dict[str, list[Clip]] = defaultdict(list)
     split_by_path: dict[str, str] = {}
     for name, table in tables.items():
         for clip in table:
             if clip.path is not None:
                 path = os.path.abspath(clip.path)  # two manifests may spell the path of a recording differently
-                list_clips[path].append(clip)
+                clips_by_path[path].append(clip)
                 split_by_path.setdefault(path, name)
     gaps: dict[str, list[Stretch]] = defaultdict(list)
-    for path, clips in list_clips.items():
+    for path, clips in clips_by_path.items():
         if all(clip.duration_s is not None for clip in clips):
             gaps[split_by_path[path]] += _gaps_between(clips, options.background_margin_seconds)
     if not any(gaps.values()) and not options.background_dir:

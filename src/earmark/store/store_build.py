@@ -24,7 +24,7 @@ from earmark.audio.incomplete import INCOMPLETE, log_notes
 from earmark.audio.samples import CANCELLED
 from earmark.clips.clip import ClipTable
 from earmark.errors import AudioError, DataError, OutputError
-from earmark.io.locks import new_lock
+from earmark.io.locks import acquire, new_lock
 from earmark.store.bad_audio import BadAudioWatch
 from earmark.store.scan import BadClip
 from earmark.store.store_disk import check_kept_free, check_room, estimate_bytes, translated_write_errors
@@ -38,7 +38,6 @@ logger = logging.getLogger(__name__)
 _CHUNK = 64  # clips a thread takes at a time,
 _CHUNK_BYTES = 16_000_000  # or fewer: it stops when their samples take this much
 _AHEAD_PER_THREAD = 2  # chunks decoded before they can be written
-_POLL_S = 0.2
 
 
 @dataclass(frozen=True)
@@ -134,10 +133,10 @@ def _locked(plan: _Plan) -> Iterator[None]:
         plan.root.mkdir(parents=True, exist_ok=True)
         lock = new_lock(plan.root / f"{plan.key[:24]}.lock")
         try:
-            lock.acquire(timeout=0)
+            acquire(lock, "waveform store", timeout_s=0)
         except Timeout:
             logger.info("%s: another process is decoding these recordings; waiting for it", plan.table.origin)
-            lock.acquire(poll_interval=_POLL_S)
+            acquire(lock, "waveform store")
     try:
         yield
     finally:

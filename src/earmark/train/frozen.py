@@ -31,7 +31,7 @@ from earmark.batch.augment import is_augmented
 from earmark.batch.dataset import TrainingClips, rows_and_labels
 from earmark.distributed.ranks import on_each_machine, rank_and_world, ranks_on_this_machine
 from earmark.errors import OutputError
-from earmark.io.locks import BaseFileLock, new_lock, release_and_remove
+from earmark.io.locks import BaseFileLock, acquire, new_lock, release_and_remove
 from earmark.io.os_errors import os_errors_as
 from earmark.models.build_model import AudioModel
 from earmark.models.embedding import has_embedding
@@ -265,7 +265,7 @@ def _make_room(root: Path, stage: str, num_bytes: int, held: ExitStack) -> str:
             )
         folder = root / f"{_PREFIX}{secrets.token_hex(8)}"
         lock = new_lock(root / f"{folder.name}{_LOCK}")
-        lock.acquire()
+        acquire(lock, "store of frozen features")
         held.callback(_give_back, lock, folder)
         folder.mkdir(mode=0o700)
         return str(folder)

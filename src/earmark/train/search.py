@@ -43,7 +43,15 @@ from earmark.tasks.figures import metric_key
 from earmark.train.custom import NOTHING, CustomParts
 from earmark.train.plan import judged_by
 from earmark.train.search_space import Dimension, parse_space
-from earmark.train.sweep import EndedEarly, changed_settings, holds_others, remove_runs, sweep_folder, train_one
+from earmark.train.sweep import (
+    EndedEarly,
+    changed_settings,
+    free_memory,
+    holds_others,
+    remove_runs,
+    sweep_folder,
+    train_one,
+)
 from earmark.train.trials import STORAGE, TrialJob, Trials
 
 if TYPE_CHECKING:
@@ -160,6 +168,7 @@ def _run_trials(
         logger.info("%s of %d: %s", job.name, most, _shown(job.values))
         watch = _Watch(trials, metric)
         _run_one(trials, job, most, watch, partial(_train, job, settings, watch, custom))
+        free_memory()
 
 
 def _run_one(trials: Trials | None, job: TrialJob, most: int, watch: _Watch, train: Callable[[], float]) -> None:

@@ -82,8 +82,16 @@ def train_one(
     except Stopped as exc:
         raise Stopped(f"{name} {str(exc).partition(';')[0]}; the same command continues") from exc
     finally:
-        gc.collect()  # of a model there is room for one
-        clear_device_cache()
+        free_memory()
+
+
+def free_memory() -> None:
+    """Give back the memory of a model that nothing refers to any more: there may be room for one only.
+
+    A run that ended with an error keeps its model until the error has been handled.
+    """
+    gc.collect()
+    clear_device_cache()
 
 
 def _run_name(training: TrainingArguments, name: str) -> str | None:

@@ -187,6 +187,7 @@ class AudioTrainer(transformers.Trainer):
         Raises:
             DeviceError: the device has not enough memory.
         """
+        self.add_callback(self.pop_callback(self.signals))  # behind those of the caller: a stop has the last word
         checkpoint = Path(resume_from_checkpoint) if resume_from_checkpoint else None
         self.average.checkpoint = self.resumed.checkpoint = checkpoint
         # Trainer takes every folder whose name begins like a checkpoint's for one, and would remove it at the end

@@ -251,7 +251,7 @@ def _seconds(
     if column is None:
         return [None] * len(sheet)
     if column.unit != SAMPLES:
-        sheet.read_decimal_commas(column.name)
+        sheet.read_decimal_commas(column.name, even_thousands=column.unit == 1.0)
     values = convert(sheet.columns[column.name], lambda cell: _time(cell, column), faults)
     if column.unit == SAMPLES:
         return [
