@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from importlib import metadata
 from typing import ClassVar
 
 from earmark.errors import UsageError
@@ -15,7 +14,11 @@ KNOWN_MODEL_TYPES = ("tc_resnet", *MODEL_TYPES)
 
 def _may_be_model_type(name: str) -> bool:
     """Whether an audio classifier can be of this type: another version of Transformers may know more of them."""
-    return name in KNOWN_MODEL_TYPES or metadata.version("transformers") != VERSION
+    if name in KNOWN_MODEL_TYPES:
+        return True
+    from importlib import metadata  # costs a help page a fifth of its time
+
+    return metadata.version("transformers") != VERSION
 
 
 @dataclass
