@@ -77,8 +77,10 @@ def split_of(run: Path) -> dict[str, str]:
 def mixed(run: Path, data: Path) -> Path:
     """A manifest of four clips that the run was trained on, and two that it held out."""
     splits = split_of(run)
-    trained = [path for path, split in splits.items() if split == "train" and "copy" not in path]
-    held = [path for path, split in splits.items() if split == "validation" and not re.search("copy|03|05", path)]
+    trained = [path for path, split in splits.items() if split == "train" and "copy" not in Path(path).name]
+    held = [
+        path for path, split in splits.items() if split == "validation" and not re.search("copy|03|05", Path(path).name)
+    ]
     path = data.parent / "mixed.csv"
     rows = [f"{name},{Path(name).parent.name}" for name in (*trained[:2], *held[:1], *trained[-2:], *held[-1:])]
     path.write_text("path,label\n" + "\n".join(rows) + "\n")

@@ -146,7 +146,9 @@ def test_a_server_compares_before_it_listens(broken_activation: None) -> None:
     service_module = pytest.importorskip("earmark.serve.service", reason="needs earmark[serve]")
     metrics_module = pytest.importorskip("earmark.serve.server_metrics", reason="needs earmark[serve]")
     classifier = earmark.Classifier(build(), device="cpu", precision="bf16")
-    service = service_module.Service(classifier, ServeOptions(model_name_or_path="model"), metrics_module.ServerMetrics())
+    service = service_module.Service(
+        classifier, ServeOptions(model_name_or_path="model"), metrics_module.ServerMetrics()
+    )
     try:
         with pytest.raises(DeviceError, match="computes the model wrongly"):
             service.warm_up()
