@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from earmark.errors import UsageError
 from earmark.label.training_words import label_separator, train_command
 from earmark.settings.config_files import resolved_config, save_config
 from earmark.settings.data_flags import DataArguments
@@ -97,5 +98,9 @@ def test_several_labels_are_read_as_they_are_written(tmp_path: Path, check: bool
     command, _ = command_of(tmp_path, settings, MULTI_LABEL, check=check)
     data = parse_train(shlex.split(command)[2:]).data
     assert (data.task, data.label_separator, data.data_dir) == ("multi_label", ";", None if check else "clips")
-    command, _ = command_of(tmp_path, settings, MULTI_LABEL, check=check, label_separator="|")
-    assert parse_train(shlex.split(command)[2:]).data.label_separator == "|"  # what labels.csv has
+    if check:  # labels.csv has all clips
+        command, _ = command_of(tmp_path, settings, MULTI_LABEL, check=check, label_separator="|")
+        assert parse_train(shlex.split(command)[2:]).data.label_separator == "|"
+    else:  # the clips of the run are read by the same command
+        with pytest.raises(UsageError, match=r"^--label_separator \|: .* Leave the flag out"):
+            command_of(tmp_path, settings, MULTI_LABEL, check=check, label_separator="|")

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from earmark.errors import UsageError
 from earmark.runs.folder import RunFolder
 from earmark.settings.config_files import saved_config
 from earmark.settings.data_flags import DataArguments, path_settings, paths_in
@@ -18,8 +19,19 @@ from earmark.tasks import Task
 
 
 def label_separator(options: LabelOptions) -> str:
-    """Return what separates several labels in a cell: as the user says, else as the model's run read them."""
-    return options.label_separator or str(_saved(options).get("label_separator") or ",")
+    """Return what separates several labels in a cell: as the user says, else as the model's run read them.
+
+    Raises:
+        UsageError: one training is to read the new labels and those of the run, and they differ in this.
+    """
+    read = _saved(options).get("label_separator")
+    given = options.label_separator
+    if given and read and given != read and not options.check:
+        raise UsageError(
+            f"--label_separator {given}: {options.model_name_or_path} was trained on labels that {read!r} separates, "
+            "and one training reads these and the new ones. Leave the flag out."
+        )
+    return given or str(read or ",")
 
 
 def train_command(options: LabelOptions, labels: Path, task: Task, separator: str) -> tuple[str, str]:
