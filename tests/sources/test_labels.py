@@ -193,3 +193,15 @@ def test_shots_count_every_label(tmp_path: Path) -> None:
 def test_settings_that_cannot_be_are_refused(settings: dict[str, str]) -> None:
     with pytest.raises(UsageError, match=next(iter(settings))):
         DataArguments(data_dir="x", **settings)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("settings", "label"), [({}, ("dog", "rain")), ({"label_column_name": "label"}, ("cat",))])
+def test_the_column_that_is_named_comes_before_labels(
+    settings: dict[str, str], label: tuple[str, ...], tmp_path: Path
+) -> None:
+    (tmp_path / "a.wav").touch()
+    (tmp_path / "t.csv").write_text('path,label,labels\na.wav,cat,"dog,rain"\n')
+    options = DataArguments(train_file=str(tmp_path / "t.csv"), task="multi_label", validation_fraction=0, **settings)
+    splits = load_splits(options, seed=0, check=False)
+    assert splits.train is not None
+    assert splits.train[0].label == label

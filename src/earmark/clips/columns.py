@@ -41,6 +41,7 @@ class Columns:
         end: its end, in the same way.
         audio_dir: folder of the recordings, if it is not that of the table.
         usual_audio: names that are looked for if ``audio`` is not given.
+        label_is_asked: whether ``label`` was asked for, also if it is the usual name.
     """
 
     audio: str = "audio"
@@ -55,6 +56,7 @@ class Columns:
     end: str | None = None
     audio_dir: str | None = None
     usual_audio: tuple[str, ...] = PATH_COLUMNS
+    label_is_asked: bool = False
 
     @property
     def wanted(self) -> Wanted:
@@ -177,7 +179,8 @@ def _label_column(
 
     If a clip may have several labels, ``labels`` comes before ``label``: results of such a model have both.
     """
-    several = find(_SEVERAL) if wanted.task.has_several and wanted.label == Columns.label else None
+    is_usual = wanted.label == Columns.label and not wanted.label_is_asked
+    several = find(_SEVERAL) if wanted.task.has_several and is_usual else None
     if several is not None:
         explain(several, "the labels", "of its name and --task")
         return several

@@ -69,6 +69,7 @@ def _labelled(place: Path, options: LabelOptions, task: Task, separator: str) ->
         start=options.start_column_name,
         end=options.end_column_name,
         audio_dir=options.audio_dir,
+        label_is_asked=options.is_set("label_column_name"),
     )
     if place.is_dir():
         names = SplitNames(options.train_split_name, options.eval_split_name, options.test_split_name)

@@ -45,6 +45,7 @@ def request_from(
         start=options.start_column_name,
         end=options.end_column_name,
         audio_dir=options.audio_dir,
+        label_is_asked=options.is_set("label_column_name"),
     )
     held_out = [flag for flag, split in MANIFEST_FLAGS.items() if split != "train"]
     return Request(
