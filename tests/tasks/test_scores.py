@@ -35,6 +35,12 @@ def test_a_clip_is_the_mean_of_its_windows() -> None:
     np.testing.assert_allclose(REGRESSION.pooled(windows), windows.mean(axis=0))
 
 
+def test_small_probabilities_of_a_clip_are_kept() -> None:
+    windows = np.array([[0.0, 150.0], [0.0, 150.0]], np.float32)
+    logits = SINGLE_LABEL.pooled(windows)
+    assert logits[1] - logits[0] == pytest.approx(150.0)
+
+
 def test_large_logits_overflow_nowhere() -> None:
     with np.errstate(all="raise", under="ignore"):
         np.testing.assert_array_equal(sigmoid(np.array([-1e4, 0.0, 1e4])), [0.0, 0.5, 1.0])

@@ -28,6 +28,27 @@ def pool(values: np.ndarray, starts: np.ndarray | None = None) -> np.ndarray:
     return means
 
 
+def log_pool(log_values: np.ndarray, starts: np.ndarray | None = None) -> np.ndarray:
+    """Return the logarithm of :func:`pool` of values given by their logarithms, float64, of which none underflows."""
+    if starts is None:
+        starts = np.zeros(1, np.int64)
+        one: np.ndarray = log_pool(log_values, starts)[0]
+        return one
+    if len(starts) == len(log_values):
+        return log_values.astype(np.float64)
+    counts = np.diff([*starts, len(log_values)])
+    means: np.ndarray = np.logaddexp.reduceat(log_values, starts, axis=0) - np.log(counts)[:, None]
+    return means
+
+
+def log_softmax(logits: np.ndarray) -> np.ndarray:
+    """Return the logarithms of :func:`softmax`, float64."""
+    shifted = logits.astype(np.float64)
+    shifted -= shifted.max(axis=-1, keepdims=True)
+    logs: np.ndarray = shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
+    return logs
+
+
 def softmax(logits: np.ndarray) -> np.ndarray:
     """Return probabilities of logits along the last axis, which add up to 1."""
     shifted = np.exp(logits - logits.max(axis=-1, keepdims=True))

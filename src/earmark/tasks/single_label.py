@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
-from earmark.tasks.pooling import softmax
+from earmark.tasks.pooling import log_pool, log_softmax, softmax
 from earmark.tasks.task import ALL_FIGURES, FigureOptions, Label, LabelText, LinearProblem, LossSettings, Task
 
 if TYPE_CHECKING:
@@ -92,6 +92,12 @@ class SingleLabel(Task):
     def logits(self, scores: np.ndarray) -> np.ndarray:
         """Return the logarithms of probabilities."""
         return np.log(np.maximum(scores, _TINY)).astype(np.float32)
+
+    def pooled(self, logits: np.ndarray, starts: np.ndarray | None = None) -> np.ndarray:
+        """Return the logarithms of the mean probabilities; see the base class. However small they are, none is lost."""
+        if len(logits) == (1 if starts is None else len(starts)):
+            return super().pooled(logits, starts)
+        return log_pool(log_softmax(logits), starts).astype(np.float32)
 
     def scores_in_graph(self, logits: torch.Tensor) -> torch.Tensor:
         """Return the softmax."""
@@ -202,7 +208,7 @@ class SingleLabel(Task):
         return np.array(targets, object), np.array(answers, object), scores[:, 0]
 
     def purpose(self, labels: Sequence[str], listed: str) -> str:
-        """Return how many classes are told apart."""
+        """Return the number of classes."""
         return f"It tells {len(labels)} classes apart: {listed}."
 
     def limits(self, rejects: str | None) -> str:

@@ -15,6 +15,7 @@ from earmark.stats.thresholds import lowest_threshold, threshold_of_false_accept
 from earmark.stats.uncertainty import calibration_error
 from earmark.tasks.calibration import WindowLogits, assumed_error, best_temperature
 from earmark.tasks.decision import NEVER, REJECTED, Decision, WantedThresholds
+from earmark.tasks.pooling import log_pool, log_softmax
 from earmark.text import and_more
 
 _NAMED = 10  # classes in one line
@@ -38,14 +39,7 @@ def fit_class_temperature(windows: WindowLogits, targets: np.ndarray) -> float:
 
 def _log_probabilities(windows: WindowLogits, temperature: float) -> np.ndarray:
     """The logarithms of clips' probabilities, float64 (N, C), of which none underflows."""
-    scaled = windows.logits.astype(np.float64) / temperature
-    scaled -= scaled.max(axis=1, keepdims=True)
-    log_p = scaled - np.log(np.exp(scaled).sum(axis=1, keepdims=True))
-    if windows.num_clips == len(log_p):
-        return log_p
-    counts = np.diff([*windows.starts, len(log_p)])
-    mean: np.ndarray = np.logaddexp.reduceat(log_p, windows.starts, axis=0) - np.log(counts)[:, None]
-    return mean
+    return log_pool(log_softmax(windows.logits.astype(np.float64) / temperature), windows.starts)
 
 
 def fit_class_thresholds(
