@@ -7,23 +7,28 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import soundfile
+import torch
 
 from earmark.http.lifecycle import Lifecycle
 from earmark.http.listen import bind, listen
 from earmark.label.serving import label_server
 from earmark.label.session import Session
 from earmark.label.start_labelling import prepare
+from earmark.models.build_model import ModelSource, build_for_training
 from earmark.settings.labelling_flags import LabelOptions
 from tests.patience import PATIENCE_S, give_servers_time
-from tests.tiny import RATE_HZ, save_model, tone
+from tests.tiny import RATE_HZ, overrides, save_model, tone
 
 give_servers_time()
 
 TOKEN = "0123456789abcdef"
+IDLE = "html:not(.busy)"  # the page ignores keys until then
+Open = Callable[..., Any]
 
 
 @pytest.fixture(scope="session")
@@ -99,3 +104,39 @@ def start(model: Path, tmp_path: Path) -> Iterator[Start]:
 
 def noise(seconds: float, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).uniform(-0.3, 0.3, round(seconds * RATE_HZ)).astype(np.float32)
+
+
+@pytest.fixture
+def base(tmp_path: Path) -> Path:
+    """A Whisper encoder with random weights: its log-mel frames tell tones apart."""
+    torch.manual_seed(0)
+    source = ModelSource(model_type="whisper", config_overrides=overrides("whisper"))
+    build_for_training(source, ["a", "b"], 0.5, longest_s=0.5).save(tmp_path / "base")
+    return tmp_path / "base"
+
+
+@pytest.fixture
+def visit(browser: Any) -> Iterator[Open]:
+    """Opens pages; a fault in their script or a request to elsewhere fails the test."""
+    contexts, faults = [], []
+
+    def open_page(labelling: Labelling, **settings: Any) -> Any:
+        context = browser.new_context(locale="en-GB", **settings)
+        contexts.append(context)
+        page = context.new_page()
+        page.set_default_timeout(1000 * PATIENCE_S)
+        page.on("pageerror", lambda error: faults.append(str(error)))
+        page.on("console", lambda line: faults.append(line.text) if "Content Security Policy" in line.text else None)
+        page.on(
+            "request",
+            lambda one: faults.append(one.url) if not one.url.startswith((labelling.url, "blob:", "data:")) else None,
+        )
+        page.goto(labelling.address)
+        page.wait_for_selector("#picture canvas, #done:not([hidden]), #error:not(:empty)")
+        page.wait_for_selector(IDLE)
+        return page
+
+    yield open_page
+    for context in contexts:
+        context.close()
+    assert not faults

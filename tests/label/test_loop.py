@@ -12,13 +12,11 @@ import httpx
 import numpy as np
 import pytest
 import soundfile
-import torch
 
 import earmark
 from earmark.cli.main import main
-from earmark.models.build_model import ModelSource, build_for_training
 from tests.label.conftest import TOKEN, Start
-from tests.tiny import RATE_HZ, overrides, tone
+from tests.tiny import RATE_HZ, tone
 
 README = Path(__file__).parents[2] / "README.md"
 HZ = {"low": 250.0, "mid": 900.0, "high": 3200.0}
@@ -39,15 +37,6 @@ def recordings(folder: Path, label: str, count: int, first_seed: int) -> list[Pa
         paths.append(folder / f"{label}_{seed}.wav")
         soundfile.write(paths[-1], tone(hz, 0.5, seed=seed), RATE_HZ)
     return paths
-
-
-@pytest.fixture
-def base(tmp_path: Path) -> Path:
-    """A Whisper encoder with random weights: its log-mel frames tell tones apart."""
-    torch.manual_seed(0)
-    source = ModelSource(model_type="whisper", config_overrides=overrides("whisper"))
-    build_for_training(source, ["a", "b"], 0.5, longest_s=0.5).save(tmp_path / "base")
-    return tmp_path / "base"
 
 
 def accuracy(run: Path, clips: dict[str, list[Path]]) -> dict[str, float]:

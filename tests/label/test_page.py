@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,42 +11,10 @@ import pytest
 import soundfile
 
 from tests.browser import bright_height, needs_browser, tick_at
-from tests.label.conftest import Labelling, Start
-from tests.patience import PATIENCE_S
+from tests.label.conftest import IDLE, Labelling, Open, Start
 from tests.tiny import RATE_HZ, tone
 
 pytestmark = needs_browser
-
-Open = Callable[..., Any]
-
-IDLE = "html:not(.busy)"  # the page ignores keys until then
-
-
-@pytest.fixture
-def visit(browser: Any) -> Iterator[Open]:
-    """Opens pages; a fault in their script or a request to elsewhere fails the test."""
-    contexts, faults = [], []
-
-    def open_page(labelling: Labelling, **settings: Any) -> Any:
-        context = browser.new_context(locale="en-GB", **settings)
-        contexts.append(context)
-        page = context.new_page()
-        page.set_default_timeout(1000 * PATIENCE_S)
-        page.on("pageerror", lambda error: faults.append(str(error)))
-        page.on("console", lambda line: faults.append(line.text) if "Content Security Policy" in line.text else None)
-        page.on(
-            "request",
-            lambda one: faults.append(one.url) if not one.url.startswith((labelling.url, "blob:", "data:")) else None,
-        )
-        page.goto(labelling.address)
-        page.wait_for_selector("#picture canvas, #done:not([hidden]), #error:not(:empty)")
-        page.wait_for_selector(IDLE)
-        return page
-
-    yield open_page
-    for context in contexts:
-        context.close()
-    assert not faults
 
 
 def press(page: Any, key: str) -> None:

@@ -16,7 +16,7 @@ import soundfile
 
 from earmark.cli.main import main
 from tests.label.conftest import TOKEN, Start
-from tests.label.test_loop import HZ, base  # noqa: F401  # a fixture
+from tests.label.test_loop import HZ
 from tests.tiny import RATE_HZ, tone
 
 PAGE = Path(__file__).parents[2] / "docs" / "label.md"
@@ -60,7 +60,7 @@ def contents(run: str) -> dict[str, set[str]]:
 
 
 def test_the_three_lines_of_the_page_train_on_old_and_new_labels(
-    base: Path,  # noqa: F811
+    base: Path,
     tmp_path: Path,
     start: Start,
     monkeypatch: pytest.MonkeyPatch,

@@ -15,8 +15,8 @@ from earmark.models.build_model import ModelSource, build_for_training
 from earmark.sources.manifests import load_manifest
 from earmark.tasks import MULTI_LABEL
 from tests.browser import needs_browser
-from tests.label.conftest import Labelling, Start
-from tests.label.test_page import IDLE, Open, press, shown, visit  # noqa: F401  # a fixture
+from tests.label.conftest import IDLE, Labelling, Open, Start
+from tests.label.test_page import press, shown
 from tests.tiny import overrides
 
 pytestmark = needs_browser
@@ -50,7 +50,7 @@ def marked(page: Any) -> list[str]:
     return names + page.locator("#more button").all_inner_texts()
 
 
-def test_keys_mark_labels_and_enter_confirms_them(start: Start, visit: Open, pool: Path, tagger: Path) -> None:  # noqa: F811
+def test_keys_mark_labels_and_enter_confirms_them(start: Start, visit: Open, pool: Path, tagger: Path) -> None:
     labelling = start(pool, model_name_or_path=str(tagger))
     page = visit(labelling)
     one = labelling.session.proposals[0]
@@ -84,7 +84,7 @@ def test_keys_mark_labels_and_enter_confirms_them(start: Start, visit: Open, poo
     assert {Path(clip.source).name: clip.label for clip in table} == {first: tuple(wanted), second: ()}
 
 
-def test_undo_going_back_and_a_later_start(start: Start, visit: Open, pool: Path, tagger: Path) -> None:  # noqa: F811
+def test_undo_going_back_and_a_later_start(start: Start, visit: Open, pool: Path, tagger: Path) -> None:
     labelling = start(pool, model_name_or_path=str(tagger))
     page = visit(labelling)
     first = shown(page)
@@ -113,7 +113,7 @@ def test_undo_going_back_and_a_later_start(start: Start, visit: Open, pool: Path
     assert marked(other) == wanted
 
 
-def test_any_label_by_typing_and_by_mouse(start: Start, visit: Open, pool: Path, tagger: Path) -> None:  # noqa: F811
+def test_any_label_by_typing_and_by_mouse(start: Start, visit: Open, pool: Path, tagger: Path) -> None:
     labelling = start(pool, model_name_or_path=str(tagger))
     page = visit(labelling)
     first = shown(page)
@@ -135,7 +135,7 @@ def test_any_label_by_typing_and_by_mouse(start: Start, visit: Open, pool: Path,
     assert page.locator("#matches button").all_inner_texts() == ["owl, tawny"]  # known from now on
 
 
-def test_two_pages(start: Start, visit: Open, pool: Path, tagger: Path) -> None:  # noqa: F811
+def test_two_pages(start: Start, visit: Open, pool: Path, tagger: Path) -> None:
     labelling = start(pool, model_name_or_path=str(tagger))
     one, other = visit(labelling), visit(labelling)
     press(one, "n")
@@ -146,7 +146,7 @@ def test_two_pages(start: Start, visit: Open, pool: Path, tagger: Path) -> None:
     assert list(decided(labelling).values()) == [""]
 
 
-def test_labels_that_are_checked(start: Start, visit: Open, pool: Path, tagger: Path, tmp_path: Path) -> None:  # noqa: F811
+def test_labels_that_are_checked(start: Start, visit: Open, pool: Path, tagger: Path, tmp_path: Path) -> None:
     rows = ["path,label", 'pool/0.wav,"bark,owl"', "pool/2.wav,", "pool/4.wav,speech"]
     (tmp_path / "given.csv").write_text("\n".join(rows) + "\n")
     labelling = start(tmp_path / "given.csv", model_name_or_path=str(tagger), check=True)
@@ -168,7 +168,7 @@ def test_labels_that_are_checked(start: Start, visit: Open, pool: Path, tagger: 
     assert table["0.wav"]["given_label"] == "bark,owl"
 
 
-def test_more_labels_than_keys(start: Start, visit: Open, pool: Path, tmp_path: Path) -> None:  # noqa: F811
+def test_more_labels_than_keys(start: Start, visit: Open, pool: Path, tmp_path: Path) -> None:
     many = save_tagger(tmp_path / "many", [f"sound {i:02}" for i in range(30)])
     labelling = start(pool, model_name_or_path=str(many))
     page = visit(labelling)
@@ -182,7 +182,7 @@ def test_more_labels_than_keys(start: Start, visit: Open, pool: Path, tmp_path: 
     assert decided(labelling)[first] == ",".join(one.proposed[1])  # type: ignore[index]
 
 
-def test_keyboard_and_screen_reader(start: Start, visit: Open, pool: Path, tagger: Path) -> None:  # noqa: F811
+def test_keyboard_and_screen_reader(start: Start, visit: Open, pool: Path, tagger: Path) -> None:
     page = visit(start(pool, model_name_or_path=str(tagger)))
     assert page.inner_text("#status").startswith("1 of 8, proposed ")
     page.keyboard.press("2")
