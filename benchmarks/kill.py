@@ -277,7 +277,7 @@ def newest_whole_steps(output: Path) -> tuple[int, list[str]]:
 
 
 def went_on_from(lines: list[str]) -> int | None:
-    """Steps of the checkpoint that the run said it takes; 0 where it starts anew."""
+    """Steps of the checkpoint that the run said it takes; 0 where it starts again."""
     for line in lines:
         if line.startswith("resuming from "):
             return checkpoint_step(Path(line.removeprefix("resuming from ")))

@@ -5,7 +5,7 @@
 Of the training clips, ``--start`` of each class are known at first. A head is fitted on them as ``earmark train
 --few_shot`` does, all others are put in order as ``earmark label`` does, the first ``--asked`` of them get their true
 label, and the head is fitted again. The accuracies are those of validation clips. With ``--rounds`` the others are put
-in order anew after each number of answers, by the head that knows these. Last, a share of the validation clips gets a
+in order again after each number of answers, by the head that knows these. Last, a share of the validation clips gets a
 wrong label, and what counts is how many of these come first under ``--check``, by a head of ten clips a class.
 """
 
@@ -41,7 +41,7 @@ def main() -> None:
     parser.add_argument("--start", type=int, default=5, help="clips of each class that are known at first")
     parser.add_argument("--asked", type=int, nargs="+", default=[30, 60, 120], help="answers")
     parser.add_argument(
-        "--rounds", action="store_true", help="put the others in order anew after each number of answers"
+        "--rounds", action="store_true", help="put the others in order again after each number of answers"
     )
     parser.add_argument("--wrong", type=float, default=0.05, help="share of wrong labels")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])

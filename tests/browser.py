@@ -46,7 +46,7 @@ def chromium() -> Iterator[Any]:
 
 
 def settled(page: Any) -> Any:
-    """The page, once it has been laid out and drawn anew: what observes sizes has run by then."""
+    """The page, once it has been laid out and resampled: what observes sizes has run by then."""
     page.evaluate("() => new Promise((drawn) => requestAnimationFrame(() => requestAnimationFrame(drawn)))")
     return page
 

@@ -388,7 +388,7 @@ def test_two_machines_of_which_one_is_lost_and_comes_back(data: Path, tmp_path: 
     assert "earmark: error: the connection to another rank was lost" in err
     assert out.count("validation: accuracy ") == 1
     assert json.loads((run / "checkpoint-150" / "trainer_state.json").read_text())["global_step"] == 150
-    assert (run / "checkpoint-10" / "trainer_state.json").stat().st_mtime == written  # it did not start anew
+    assert (run / "checkpoint-10" / "trainer_state.json").stat().st_mtime == written  # it did not start again
 
 
 def free_port() -> int:

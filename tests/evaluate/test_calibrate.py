@@ -233,7 +233,7 @@ def test_calibrate_fits_writes_and_replaces(
     assert "replaced" in err
     assert "of the 'mid' clips taken for another class" in out
     second = json.loads((model / "decision.json").read_text())
-    assert second["temperature"] == pytest.approx(first["temperature"]), "fitted anew on the model's own logits"
+    assert second["temperature"] == pytest.approx(first["temperature"]), "fitted again on the model's own logits"
     assert second["reject_label"] == "mid"
     assert set(second["class_thresholds"]) <= {"high", "low"}
     assert main([*words, "--calibrate", "false", "--target_precision", "0.5"]) == 0

@@ -190,7 +190,7 @@ def test_the_page_says_what_it_is_over(tmp_path: Path, browser: Any) -> None:
     with opened(browser, write_comparison(tmp_path / "x.html", found)) as page:
         assert page.locator("#notes").inner_text() == "intervals and p over 10 groups, each drawn and tested as a whole"
         tests = page.locator("#tests").inner_text()
-        assert "the same groups drawn anew" in tests
+        assert "the same groups drawn for both" in tests
         assert "p of the sign-flip test over 10 groups of the clips that are right" in tests
         assert "Groups are taken as independent" in tests
         assert "McNemar" not in tests

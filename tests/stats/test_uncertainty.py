@@ -1,4 +1,4 @@
-"""Intervals against clips that really are drawn anew, calibration against probabilities whose truth is known."""
+"""Intervals against clips that really are drawn again, calibration against probabilities whose truth is known."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Average precision of clips drawn anew."""
+"""Average precision of clips drawn with replacement."""
 
 from __future__ import annotations
 

@@ -59,7 +59,7 @@ def test_the_saved_model_answers_as_the_regression_does(
     loaded = load_trained(ModelSource(name_or_path=str(tmp_path / "saved")))
     waveforms = list(clips["validation"].waveforms.iterate(range(4)))
     logits = np.stack(list(score_waveforms(loaded.model, loaded.frontend, waveforms, batch_size=4, device=CPU)))
-    # the regression anew, on embeddings that the model before it gives
+    # the regression again, on embeddings that the model before it gives
     plain = build(kind)
     targets = np.array([sorted(("high", "low")).index(clip.label) for clip in clips["train"].table])
     features = regressed_on(plain, list(clips["train"].waveforms.iterate(range(len(targets)))))

@@ -15,7 +15,7 @@ class BalancedSampler(BucketSampler):
 
     A class with few clips gives them several times an epoch, one with many gives some of them; over epochs all of them
     come up, and within an epoch no clip comes once more before the others of its class have come as often. Where the
-    classes do not divide the rows, the ones that give a row more are drawn anew each epoch.
+    classes do not divide the rows, the ones that give a row more are drawn again each epoch.
 
     A row that comes again in an epoch is given as ``2 * N * k + row``, so that augmentation can change it another way;
     see :func:`earmark.batch.dataset.rows_and_labels`.

@@ -42,7 +42,7 @@ class FrontendSettings:
         feature_size: width of a feature; carried along where the frontend does not need it.
         padding_side: where clips are padded; tensor code knows ``"right"`` only.
         padding_value: what padding is filled with.
-        return_attention_mask: whether models are told which samples are padding.
+        return_attention_mask: whether models get a mask of the samples that are padding.
         others: everything else in the file, saved again as it is.
     """
 

@@ -19,7 +19,7 @@ _LOWEST_HZ = 20
 _EMPHASIS = 0.97
 _FLOOR = 1.192092955078125e-07
 _FLOAT32_BITS = 24
-_COARSE_BITS = 9  # of a sample, below the peak of its clip; the basis has what is left of 24
+_COARSE_BITS = 9  # of a sample, below the peak of its clip; the basis has the rest of the 24 bits
 
 
 class KaldiFeatures(Features):

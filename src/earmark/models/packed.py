@@ -36,7 +36,7 @@ def can_pack(device: torch.device) -> bool:
 class PackedProducts:
     """The float32 products of linear layers and of :class:`Product`, packed when they are first asked for.
 
-    A weight that has changed since is packed anew. What gradients or autocast are wanted for goes the usual way.
+    A weight that has changed since is packed again. What gradients or autocast are wanted for goes the usual way.
 
     Args:
         *roots: modules to look through.

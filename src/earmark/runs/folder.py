@@ -271,4 +271,4 @@ def _read(path: Path, parse: Callable[[str], Any]) -> Any:
         what = "no such folder" if not path.parent.is_dir() else f"no {path.name} in it, so not a finished run"
         raise DataError(f"{path.parent}: {what}") from exc
     except (OSError, ValueError) as exc:
-        raise DataError(f"{path}: damaged ({exc}); train or evaluate again to write it anew") from exc
+        raise DataError(f"{path}: damaged ({exc}); train or evaluate again to write it again") from exc

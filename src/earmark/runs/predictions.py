@@ -65,9 +65,9 @@ def read_predictions(path: Path) -> Predictions:
     except FileNotFoundError as exc:
         raise DataError(f"{path}: not there; `earmark train` and `earmark evaluate` write it") from exc
     except (OSError, ValueError, KeyError, IndexError, DataError, csv.Error) as exc:
-        raise DataError(f"{path}: damaged ({exc!r}); evaluate again to write it anew") from exc
+        raise DataError(f"{path}: damaged ({exc!r}); evaluate again to write it again") from exc
     if found is None or not found.clips:
-        raise DataError(f"{path}: has no rows; evaluate again to write it anew")
+        raise DataError(f"{path}: has no rows; evaluate again to write it again")
     return found
 
 

@@ -83,7 +83,7 @@ def load_row(folder: str | Path) -> ResultsRow:
         row = ResultsRow(**{_EARLIER_NAMES.get(name, name): value for name, value in values.items()})
         row.cells()
     except (TypeError, ValueError, AttributeError) as exc:
-        raise DataError(f"{run.results_row}: not a results row; train or evaluate again to write it anew") from exc
+        raise DataError(f"{run.results_row}: not a results row; train or evaluate again to write it again") from exc
     return row
 
 

@@ -32,7 +32,7 @@ class Interval:
 
 @dataclass(frozen=True)
 class Units:
-    """What is drawn anew where figures are put in doubt: clips, or whole groups of them (a speaker, a tape).
+    """What the bootstrap draws: clips, or whole groups of them (a speaker, a tape).
 
     Clips of one group are alike, so that many clips of few groups say less than as many independent ones; drawing
     groups takes that into account (the cluster bootstrap; Field and Welsh 2007, "Bootstrapping clustered data").
@@ -73,7 +73,7 @@ class Units:
         return self.num_clips if self.group_ids is None else int(self.group_ids.max()) + 1
 
     def draws(self, sets: int, *, seed: int = 0) -> Iterator[np.ndarray]:
-        """How often each clip is in each of ``sets`` sets drawn anew, float64 (R, N), a few sets at a time."""
+        """How often each clip is in each of ``sets`` bootstrap sets, float64 (R, N), a few sets at a time."""
         rng = np.random.default_rng(seed)
         some = max(1, _AT_ONCE // self.num_clips)
         for start in range(0, sets, some):
@@ -83,7 +83,7 @@ class Units:
     def draws_of_cells(self, cells: np.ndarray, num_cells: int, sets: int, *, seed: int = 0) -> np.ndarray:
         """The same, summed over the clips of each cell: float64 (R, K) of ``cells`` int (N,), from 0 to K - 1."""
         rng = np.random.default_rng(seed)
-        if self.group_ids is None:  # the counts of clips drawn anew are multinomial themselves
+        if self.group_ids is None:  # the counts of clips in a bootstrap set are multinomial themselves
             counts = np.bincount(cells, minlength=num_cells)
             return rng.multinomial(self.num_clips, counts / self.num_clips, size=sets).astype(np.float64)
         ones = np.ones(self.num_clips)
@@ -100,10 +100,10 @@ class Units:
 def bootstrap_intervals(
     confusion: np.ndarray, units: Units | None = None, cells: np.ndarray | None = None, *, seed: int = 0
 ) -> dict[str, Interval]:
-    """Percentile intervals of accuracy and macro F1 over clips, or groups, drawn anew with replacement (Efron 1979).
+    """Percentile intervals of accuracy and macro F1 over clips, or groups, drawn with replacement (Efron 1979).
 
     Both depend on the confusion matrix alone. Where every clip is right, or every one is wrong, so is every clip drawn
-    anew, and nothing seems in doubt: both are then the interval of a share (:func:`proportion_interval`).
+    again, and nothing seems in doubt: both are then the interval of a fraction (:func:`proportion_interval`).
 
     Args:
         confusion: clips by true class (row) and predicted class (column), int64 (C, C), at least one clip.

@@ -100,7 +100,7 @@ def write_corpus(
     """Write a corpus, or find it written.
 
     The same settings give the same bytes. A corpus with the same settings is left as it is; one with other settings,
-    or one left half by a killed run, is written anew.
+    or one left half by a killed run, is written again.
 
     Args:
         folder: empty, absent, or a corpus written by this function.
@@ -168,7 +168,7 @@ def _clear(root: Path) -> None:
                 f"{root} holds files that are not a synthetic corpus; name a new folder, or empty this one"
             )
         return
-    logger.info("%s: the corpus there is unfinished or has other settings, so it is written anew", root)
+    logger.info("%s: the corpus there is unfinished or has other settings, so it is written again", root)
     for name in (*COMMANDS, *OTHER_WORDS, BACKGROUND, TEST_SET_FOLDER):
         shutil.rmtree(root / name, ignore_errors=True)
 

@@ -218,7 +218,7 @@ def read_decision(folder: Path, labels: Sequence[str], task: Task = SINGLE_LABEL
     return replace(_checked(values, path, labels), task=task)
 
 
-_MEND = "fit it anew with `earmark calibrate`, or delete it"
+_MEND = "fit it again with `earmark calibrate`, or delete it"
 
 
 def _damaged(path: Path, why: str) -> ModelError:

@@ -21,7 +21,7 @@ def compare_labels(
 
     A test of the clips whose labels one alone has all right (:func:`earmark.stats.paired.hits_test`), and a paired
     bootstrap of mean average precision and mean F1, and of these figures of each label: clips, or whole groups, are
-    drawn anew with replacement, the same ones for all.
+    drawn with replacement, the same ones for all.
 
     Args:
         there: which labels are there, bool (N, C).

@@ -1,6 +1,6 @@
 """Figures of models that tell for each label whether it is there.
 
-Shapes: N clips, C labels, R sets of clips drawn anew.
+Shapes: N clips, C labels, R bootstrap sets of clips.
 """
 
 from __future__ import annotations
@@ -271,7 +271,7 @@ def _intervals(probabilities: np.ndarray, there: np.ndarray, answered: np.ndarra
 def bootstrap(
     models: Sequence[tuple[np.ndarray, np.ndarray]], there: np.ndarray, units: Units | None = None
 ) -> list[dict[str, np.ndarray]]:
-    """Figures of models on clips or groups drawn anew with replacement, the same ones for all of them (Efron 1979).
+    """Figures of models on clips or groups drawn with replacement, the same ones for all of them (Efron 1979).
 
     Args:
         models: of each the probabilities float (N, C) and the answers bool (N, C).

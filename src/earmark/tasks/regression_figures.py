@@ -1,6 +1,6 @@
 """Figures of models that answer a number.
 
-Shapes: N clips, R sets of clips drawn anew.
+Shapes: N clips, R bootstrap sets of clips.
 """
 
 from __future__ import annotations
@@ -114,7 +114,7 @@ def compute_regression(answers: np.ndarray, numbers: np.ndarray, units: Units | 
 
 
 def _intervals(distances: np.ndarray, units: Units) -> dict[str, Interval]:
-    """By the bootstrap: clips or groups drawn anew with replacement (Efron 1979)."""
+    """By the bootstrap: clips or groups drawn with replacement (Efron 1979)."""
     mae, rmse = [], []
     for weights in units.draws(REPLICATES):
         totals = weights.sum(axis=1)

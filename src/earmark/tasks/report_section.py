@@ -44,7 +44,7 @@ class ScoredClips:
 
 @dataclass(frozen=True)
 class Measure:
-    """What is told of the clips of a part: the mean of a value that each has.
+    """A figure for the clips of a part: the mean of a value that each clip has.
 
     Attributes:
         name: its key in a row, and the metric that the mean is.

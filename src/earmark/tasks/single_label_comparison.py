@@ -59,7 +59,7 @@ def compare(
     """Hold two models against each other, by accuracy and by the mean F1 over the classes that have clips.
 
     A test of the clips that one alone has right (:func:`hits_test`), and a paired bootstrap: clips, or whole groups,
-    are drawn anew with replacement, the same ones for both.
+    are drawn with replacement, the same ones for both.
 
     Args:
         targets: int (N,), class indices, N >= 1.

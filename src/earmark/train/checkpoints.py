@@ -263,7 +263,7 @@ def check_same_run(checkpoint: str, run: Mapping[str, Any]) -> None:
         if there != here:
             raise OutputError(
                 f"{checkpoint}: of {what} ({_shown(there)} there, {_shown(here)} here); name the run it belongs to, or "
-                "train anew into another --output_dir"
+                "train again into another --output_dir"
             )
     if changed := _changes(before, run, "settings"):
         logger.warning(

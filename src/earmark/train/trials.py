@@ -203,7 +203,7 @@ class Trials:
                     f"{place}: cannot be written ({said}); fix that, and the same command continues"
                 ) from exc
             raise OutputError(
-                f"{place}: cannot be used as the trials of a search ({said}); --overwrite_output_dir begins anew"
+                f"{place}: cannot be used as the trials of a search ({said}); --overwrite_output_dir begins again"
             ) from exc
 
 

@@ -91,7 +91,7 @@ class SplitScorer:
         """
         logits = self.score(clips, "validation")
         labels, task = self.audio.labels, self.audio.task
-        # intervals are told of the model that is kept
+        # only the model that is kept gets intervals
         metrics = task.figures(logits, table_targets(clips.table, labels, task), labels, FigureOptions(intervals=False))
         values = scalars(metrics)
         return values | self._extra_figures(values, logits, clips), metrics.headline
