@@ -17,7 +17,7 @@ from earmark.train.recipe import global_batch_size
 
 @dataclass(frozen=True)
 class FinishedTraining:
-    """What a training has left.
+    """The results of a training.
 
     Attributes:
         audio: model that is kept, and frontend.

@@ -1,4 +1,4 @@
-"""A model and its training settings as Trainer gets them, which knows fewer ways to compute than earmark."""
+"""Prepares a model and its settings for Trainer, which knows fewer ways to compute than earmark."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class ResumedRun(TrainerCallback):
-    """Puts the settings of this run in the place of those that Trainer has loaded with a checkpoint.
+    """Replaces the settings that Trainer loads with a checkpoint by those of this run.
 
     Attributes:
         checkpoint: where the run resumes; ``None`` if it starts from the beginning.
@@ -72,7 +72,7 @@ class ResumedRun(TrainerCallback):
 
 
 def remember_best(state: TrainerState, run_dir: Path, written: str | None = None) -> None:
-    """Have the best checkpoint of a state where it is, or will be: in the run folder.
+    """Point a state to its best checkpoint in the run folder, which may have been moved.
 
     Args:
         state: Trainer's.

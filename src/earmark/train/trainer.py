@@ -351,7 +351,7 @@ class AudioTrainer(transformers.Trainer):
         """Trainer's own, but into a folder aside, which gets its name when all of it is on the disk.
 
         It is overridden because Trainer writes straight into ``checkpoint-N`` and has no event before it does: a run
-        killed meanwhile would leave a checkpoint that is neither whole nor found out.
+        killed meanwhile would leave an incomplete checkpoint that looks complete.
         """
         self.guard.check(self.state.global_step)  # before a model of NaN is saved
         args, run_dir = self.args, Path(str(self.args.output_dir))
@@ -386,7 +386,7 @@ class AudioTrainer(transformers.Trainer):
 
     @contextmanager
     def _told(self, args: EarmarkTrainingArguments, **settings: object) -> Iterator[None]:
-        """Trainer has ``args`` with some others among them inside."""
+        """Give Trainer ``args`` with some settings replaced, inside the block."""
         before = self.args
         self.args = copy.copy(args)
         for name, value in settings.items():
