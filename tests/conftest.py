@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import signal
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -25,6 +27,18 @@ def interruptible() -> None:
     """Let child processes end on SIGINT: a shell script that starts the suite with ``&`` has it ignored."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture(autouse=True)
+def modules_out_of_the_collector() -> None:
+    """Keep the garbage collector off what imports made: each training has it run, over 500,000 objects in 0.3 s."""
+    if len(sys.modules) > len(_FROZEN):
+        gc.collect()  # or cycles that earlier tests left would be kept too
+        gc.freeze()
+        _FROZEN.update(sys.modules)
+
+
+_FROZEN: set[str] = set()
 
 
 @pytest.fixture(scope="module")
