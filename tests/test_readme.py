@@ -9,17 +9,20 @@ from pathlib import Path
 
 import pytest
 
+from docs import reference_pages
 from earmark import quickstart
 from earmark.cli.command_table import COMMANDS
 from earmark.errors import DeviceError
 from earmark.settings.train_settings import parse_example
 
 ROOT = Path(__file__).parents[1]
-DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
+GENERATED = ROOT / "docs" / "reference"  # by reference_pages.py, in each build
+DOCUMENTS = sorted({*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")} - {*GENERATED.rglob("*.md")})
+NAMES = [str(document.relative_to(ROOT)) for document in DOCUMENTS]
 
 
 def blocks(document: Path, language: str) -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```", document.read_text(encoding="utf-8"), flags=re.M | re.S)
+    return re.findall(rf"^```{re.escape(language)}\n(.*?)^```", document.read_text(encoding="utf-8"), flags=re.M | re.S)
 
 
 def command_lines(document: Path) -> list[list[str]]:
@@ -28,7 +31,7 @@ def command_lines(document: Path) -> list[list[str]]:
     return [shlex.split(line, comments=True) for line in lines if line.startswith("earmark ")]
 
 
-@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+@pytest.mark.parametrize("document", DOCUMENTS, ids=NAMES)
 def test_commands_parse(document: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
     for _, command, *words in command_lines(document):
@@ -43,14 +46,34 @@ def test_there_are_commands_to_parse() -> None:
     assert len(command_lines(ROOT / "README.zh-CN.md")) >= 4
 
 
-@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def anchors(text: str) -> list[str]:
+    """Anchors of the headings, as GitHub and the built pages have them."""
+    headings = re.findall(r"^#+ (.+)$", text, flags=re.M)
+    return [re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings]
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=NAMES)
 def test_links_lead_to_files(document: Path) -> None:
     for target, anchor in re.findall(r"\]\(([^)#:]+)(?:#([^)]+))?\)", document.read_text(encoding="utf-8")):
-        linked = document.parent / target
-        assert linked.exists(), f"{document.name}: {target}"
+        linked = (document.parent / target).resolve()
+        if linked.is_relative_to(GENERATED):
+            text = reference_pages.all_pages()[str(linked.relative_to(ROOT / "docs"))]
+        else:
+            assert linked.exists(), f"{document.name}: {target}"
+            text = linked.read_text(encoding="utf-8") if anchor else ""
         if anchor:
-            headings = re.findall(r"^#+ (.+)$", linked.read_text(encoding="utf-8"), flags=re.M)
-            assert anchor in [heading.lower().replace(" ", "-") for heading in headings], f"{document.name}: #{anchor}"
+            assert anchor in anchors(text), f"{document.name}: {target}#{anchor}"
+
+
+def test_every_page_is_in_the_navigation() -> None:
+    docs = ROOT / "docs"
+    listed = set()
+    for page in docs.rglob("*.md"):
+        for entries in blocks(page, "{toctree}"):
+            for entry in (line for line in entries.splitlines() if line and not line.startswith(":")):
+                listed |= set(docs.rglob(f"{entry}.md"))
+    pages = {document for document in DOCUMENTS if document.is_relative_to(docs)}
+    assert pages - listed == {docs / "index.md"}
 
 
 def test_the_trees_files_exist() -> None:

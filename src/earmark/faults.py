@@ -37,14 +37,22 @@ class Explanation:
 
 
 @dataclass(frozen=True)
-class _Fault:
+class Fault:
+    """An error that is known by its text.
+
+    Attributes:
+        pattern: found in the text.
+        means: what has happened.
+        fix: the command or the change that fixes it.
+    """
+
     pattern: re.Pattern[str]
     means: str
     fix: str
 
 
-def _fault(pattern: str, means: str, fix: str) -> _Fault:
-    return _Fault(re.compile(pattern, re.IGNORECASE | re.DOTALL), means, fix)
+def _fault(pattern: str, means: str, fix: str) -> Fault:
+    return Fault(re.compile(pattern, re.IGNORECASE | re.DOTALL), means, fix)
 
 
 # The code as it stands in the text -> what it means, how to fix it.
@@ -308,6 +316,16 @@ _GENERAL = (
 )
 
 _FAULTS = (*_MEMORY, *_SETTINGS, *_LIBRARIES, *_SYMBOLS, *_OPERATORS, *_CODED, *_CUDA, *_RUNNING, *_GENERAL)
+
+
+def codes() -> dict[str, tuple[str, str]]:
+    """Return what each known code of HCCL and CANN means and how to fix it."""
+    return _HCCL_CODES | _CANN_CODES
+
+
+def texts() -> tuple[Fault, ...]:
+    """Return the known error texts without a code."""
+    return tuple(one for one in (*_FAULTS, *_RANKS) if one not in _CODED)
 
 
 def explain(text: str, *, of_ranks: bool = False) -> Explanation | None:

@@ -28,7 +28,7 @@ def help_page(command: Command, *, everything: bool = False) -> str:
     parts = [f"earmark {command.name}: {page.summary}", f"usage: {usage}"]
     text = page.text if isinstance(page.text, str) else page.text()
     parts += [_prose(text, width)] if text else []
-    for title, flags in _groups(command, everything).items():
+    for title, flags in flag_groups(command, everything=everything).items():
         parts.append("\n".join([title, *(_entry(one, width) for one in flags)]))
     if not everything and any(one.page is None for one in declared_flags(*command.settings).values()):
         parts.append(f"more flags, those of Transformers' trainer: earmark {command.name} --help_all")
@@ -43,7 +43,7 @@ def _prose(text: str, width: int) -> str:
     return "\n\n".join(part if "  " in part else textwrap.fill(part, width) for part in parts).strip()
 
 
-def _groups(command: Command, everything: bool) -> dict[str, list[Flag]]:
+def flag_groups(command: Command, *, everything: bool) -> dict[str, list[Flag]]:
     """Return the flags of the page by the title of their group; those of the command itself come first."""
     titles = {title: [] for title in command.page.groups.values()}  # type: dict[str, list[Flag]]
     for one in declared_flags(*command.settings).values():
@@ -61,7 +61,7 @@ def _groups(command: Command, everything: bool) -> dict[str, list[Flag]]:
 def _entry(one: Flag, width: int) -> str:
     names = ", ".join(f"--{name}" for name in (one.name, *one.aliases))
     text = textwrap.fill(_text(one), width, initial_indent=_INDENT, subsequent_indent=_INDENT, break_on_hyphens=False)
-    return f"  {names} {_metavar(one)}".rstrip() + f"\n{text}"
+    return f"  {names} {flag_value(one)}".rstrip() + f"\n{text}"
 
 
 def _text(one: Flag) -> str:
@@ -73,7 +73,8 @@ def _text(one: Flag) -> str:
     return f"{text.removesuffix('.')} (default: {shown(one.default)})."
 
 
-def _metavar(one: Flag) -> str:
+def flag_value(one: Flag) -> str:
+    """Return what stands for the value of a flag on its page; empty for a flag that needs none."""
     several = "..." if one.kind.is_list and not one.repeated else ""
     if one.metavar is not None:
         return one.metavar + several

@@ -1,0 +1,39 @@
+"""Settings of the documentation, for Sphinx. ``scripts/docs`` builds it into ``build/docs``."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+DOCS = Path(__file__).parent
+sys.path.insert(0, str(DOCS))  # for reference_pages
+
+import reference_pages  # noqa: E402
+
+from earmark import __version__  # noqa: E402
+
+project = "earmark"
+version = release = __version__
+project_copyright = "the earmark authors"
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
+exclude_patterns = ["images"]
+
+# Markdown: anchors as on GitHub, and links to headings are checked.
+myst_enable_extensions = ["colon_fence"]
+myst_heading_anchors = 4
+
+# Python: types stand in the signature's description, and nothing is imported from the network.
+autodoc_typehints = "description"
+autodoc_typehints_description_target = "documented"
+autodoc_member_order = "bysource"
+napoleon_google_docstring = True
+napoleon_numpy_docstring = False
+
+html_theme = "furo"
+html_title = "earmark"
+html_static_path = ["static"]
+html_css_files = ["earmark.css"]
+html_copy_source = False
+html_show_sphinx = False
+
+reference_pages.write_pages(DOCS)
