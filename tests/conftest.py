@@ -16,10 +16,18 @@ from earmark.audio.incomplete import INCOMPLETE
 from earmark.audio.samples import CANCELLED
 from tests.browser import chromium
 
+pytest_plugins = ["tests.cpu_times"]
+
 
 @pytest.fixture(autouse=True, scope="session")
 def store_of_the_tests(tmp_path_factory: pytest.TempPathFactory) -> None:
     os.environ["EARMARK_STORE"] = str(tmp_path_factory.mktemp("store"))
+
+
+@pytest.fixture(autouse=True, scope="session")
+def nothing_waits_for_the_disk() -> None:
+    """Nothing of a test need survive a power failure, and a disk takes milliseconds for each file that it syncs."""
+    os.fsync = lambda descriptor: None
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -6,7 +6,6 @@ Transformers and in an export. A new way to score is compared with :func:`logits
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 from collections.abc import Iterator
@@ -280,9 +279,8 @@ def test_a_resumed_run_ends_with_the_same_bits(kind: str, tmp_path: Path) -> Non
 # torch's exporters take 5 to 20 seconds a model, so one model of each family is exported to one format by default: that
 # of ONNX where there are masks of the model's own, masks by a static forward, and one length for all.
 ONNX_BY_DEFAULT = ("wav2vec2", "whisper", "tc_resnet")
-only_if_asked = pytest.mark.skipif("EARMARK_TEST_ALL_EXPORTS" not in os.environ, reason="EARMARK_TEST_ALL_EXPORTS=1")
 EXPORTS = [
-    pytest.param(kind, format, marks=() if is_default else only_if_asked)
+    pytest.param(kind, format, marks=() if is_default else pytest.mark.slow)
     for kind in KINDS
     for format in ("onnx", "pt2")
     for is_default in [find_family(kind).model_types[0] == kind and (format == "onnx") == (kind in ONNX_BY_DEFAULT)]
