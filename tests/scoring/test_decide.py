@@ -12,7 +12,7 @@ from earmark.settings.training_flags import DecisionArguments
 from earmark.stats.thresholds import lowest_threshold, threshold_of_false_accepts
 from earmark.tasks import softmax
 from earmark.tasks.calibration import WindowLogits
-from earmark.tasks.decision import NEVER, Decision
+from earmark.tasks.decision import NEVER, Decision, LabelledScores
 from earmark.tasks.single_label_fitting import class_decision_figures
 from tests.tasks.test_calibration import drawn, single
 
@@ -141,12 +141,13 @@ def test_figures_by_hand() -> None:
     targets = np.array([target for _, target in ROWS])
     decision = Decision(reject_label="noise", reject_threshold=0.55)
     answers = decision.answers(probabilities, LABELS)
-    figures = class_decision_figures(probabilities, answers, targets, LABELS, decision)
+    clips = LabelledScores(probabilities, targets, LABELS)
+    figures = class_decision_figures(clips, answers, decision)
     assert figures["coverage"] == pytest.approx(4 / 7)
     assert figures["precision"] == pytest.approx(3 / 4)
     assert figures["accuracy"] == pytest.approx(6 / 7)
     assert figures["false_accept_rate"] == 0.0
-    plain = class_decision_figures(probabilities, probabilities.argmax(axis=1), targets, LABELS, Decision())
+    plain = class_decision_figures(clips, probabilities.argmax(axis=1), Decision())
     assert set(plain) == {"calibration_error", "loss"}
     line = summary_line(Decision(2.0, "noise", 0.55), {**figures, "calibration_error_before": 0.5})
     assert "temperature 2.000" in line
@@ -161,9 +162,8 @@ def test_figures_are_not_of_the_clips_that_were_fitted_on() -> None:
     settings = DecisionArguments(reject_target_precision=0.8)
     fitted = fit_decision(single(logits), targets, ["a", "b"], settings, split="validation", data=CLIPS)
     probabilities = softmax(logits.astype(np.float64) / fitted.decision.temperature)
-    own = class_decision_figures(
-        probabilities, fitted.decision.answers(probabilities, ["a", "b"]), targets, ["a", "b"], fitted.decision
-    )
+    clips = LabelledScores(probabilities, targets, ["a", "b"])
+    own = class_decision_figures(clips, fitted.decision.answers(probabilities, clips.labels), fitted.decision)
     assert own["precision"] >= 0.8
     assert fitted.figures["precision"] < 0.7
     assert fitted.figures["judged"].startswith("cross-fitted")
@@ -177,7 +177,7 @@ def test_calibration_on_other_clips_is_good() -> None:
     assert fitted.figures["loss"] < fitted.figures["loss_before"]
     other, truth = drawn(4000, seed=9)
     probabilities = softmax(other * 3 / fitted.decision.temperature)
-    figures = class_decision_figures(probabilities, truth, truth, list("abcde"), fitted.decision)
+    figures = class_decision_figures(LabelledScores(probabilities, truth, list("abcde")), truth, fitted.decision)
     assert figures["calibration_error"] < 0.02
 
 

@@ -22,6 +22,7 @@ from earmark.runs.predictions import SPLITS, Predictions, read_predictions, spli
 from earmark.stats.paired import Estimate, Paired, holm
 from earmark.stats.uncertainty import Units
 from earmark.tasks import Task
+from earmark.tasks.report_section import ComparedClips
 from earmark.text import counted, markdown_table
 
 _NAMED = 3
@@ -156,7 +157,7 @@ def compare_runs(folders: Sequence[str], split: str | None = None) -> Comparison
     units, notes = _units(names, read)
     notes = [*_trained_on(names, read), *notes]
     compared, trivial = read[0].task.compare(
-        first.targets, [(one.scores, one.answers) for one in read], first.labels, units
+        ComparedClips(first.targets, [(one.scores, one.answers) for one in read], first.labels, units)
     )
     runs = [
         RunResult(name, one.answers, one.scores, figures, of_labels)

@@ -19,7 +19,7 @@ from earmark.scoring.decide import summary_line
 from earmark.scoring.extra_metrics import ExtraMetrics
 from earmark.stats.uncertainty import Units
 from earmark.tasks import SINGLE_LABEL, Task
-from earmark.tasks.decision import PLAIN, Decision
+from earmark.tasks.decision import PLAIN, Decision, LabelledScores
 from earmark.tasks.figures import Figures
 from earmark.tasks.single_label_figures import Metrics
 from earmark.tasks.task import FigureOptions
@@ -130,7 +130,7 @@ def judge(
         return judged
     scores = task.scores(logits.astype(np.float64))
     answers = task.decided(scores, labels, decision)
-    decided = task.decision_figures(scores, answers, targets, labels, decision)
+    decided = task.decision_figures(LabelledScores(scores, targets, labels), answers, decision)
     return replace(judged, decided=decided)
 
 
@@ -161,7 +161,8 @@ def write_predictions(folder: RunFolder, split: str, judged: Judged) -> None:
     predicted, error. :mod:`earmark.runs.predictions` reads them.
     """
     sources = [clip.source for clip in judged.table]
-    heads, rows = judged.task.prediction_rows(sources, judged.targets, judged.logits, judged.labels, judged.decision)
+    clips = LabelledScores(judged.task.scores(judged.logits), judged.targets, judged.labels)
+    heads, rows = judged.task.prediction_rows(sources, clips, judged.decision)
     more = _more_columns(judged)
     with writing(folder.predictions(split)) as stream:
         stream.write(csv_row([*heads, *more]))

@@ -18,7 +18,7 @@ from earmark.errors import UsageError
 from earmark.settings.training_flags import DecisionArguments
 from earmark.tasks import Task
 from earmark.tasks.calibration import COLDEST, HOTTEST, WindowLogits, assumed_error
-from earmark.tasks.decision import DEFAULT_REJECT_LABEL, Decision
+from earmark.tasks.decision import DEFAULT_REJECT_LABEL, Decision, LabelledScores
 from earmark.tasks.figures import check_finite
 from earmark.text import counted
 
@@ -191,7 +191,8 @@ def _fit(
     decision = Decision(temperature, reject_label=settings.reject_class or DEFAULT_REJECT_LABEL, task=task)
     if not settings.fits_thresholds:
         return decision, notes
-    decision, more = task.fit_thresholds(windows.probabilities(temperature), targets, labels, settings, decision)
+    clips = LabelledScores(windows.probabilities(temperature), targets, labels)
+    decision, more = task.fit_thresholds(clips, settings, decision)
     return decision, notes + more
 
 
@@ -201,10 +202,10 @@ def _cross_fitted(
     """Figures of each half of the clips under what was fitted on the other; empty for fewer than two clips."""
     if len(targets) < 2:
         return {}
-    task, plain = windows.task, windows.probabilities()
-    before = Decision(task=task)
-    probabilities, answers = plain.copy(), task.decided(plain, labels, before)
-    figures_before = task.decision_figures(plain, answers, targets, labels, before)
+    task, before = windows.task, Decision(task=windows.task)
+    plain = LabelledScores(windows.probabilities(), targets, labels)
+    probabilities, answers = plain.scores.copy(), task.decided(plain.scores, labels, before)
+    figures_before = task.decision_figures(plain, answers, before)
     halves = _halves(targets)
     for mine, others in (halves, halves[::-1]):
         decision, _ = _fit(windows.of(mine), targets[mine], labels, settings)
@@ -215,7 +216,7 @@ def _cross_fitted(
     named = Decision(reject_label=name, reject_threshold=0.0 if settings.fits_thresholds else None, task=task)
     return {
         "judged": _CROSS_FITTED,
-        **task.decision_figures(probabilities, answers, targets, labels, named),
+        **task.decision_figures(LabelledScores(probabilities, targets, labels), answers, named),
         **{f"{key}_before": value for key, value in figures_before.items()},
     }
 

@@ -50,6 +50,21 @@ class WantedThresholds(Protocol):
     reject_class: str | None
 
 
+@dataclass(frozen=True)
+class LabelledScores:
+    """Scores of clips, and what is right.
+
+    Attributes:
+        scores: of :meth:`earmark.tasks.task.Task.scores`, of calibrated logits, float (N, C).
+        targets: of :meth:`earmark.tasks.task.Task.targets`.
+        labels: C class names.
+    """
+
+    scores: np.ndarray
+    targets: np.ndarray
+    labels: Sequence[str]
+
+
 class _Named(TypedDict):
     label: str
     score: float

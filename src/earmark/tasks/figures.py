@@ -9,7 +9,7 @@ from typing import Protocol
 import numpy as np
 
 from earmark.errors import DataError, ModelError, UsageError
-from earmark.stats.uncertainty import Interval
+from earmark.stats.uncertainty import Interval, Units
 from earmark.tasks import Task, task_registry
 from earmark.text import counted
 
@@ -131,12 +131,13 @@ class Figures(Protocol):
         """A sentence if the result is no better than its baseline; ``None`` if it clearly is better."""
 
 
-def check_can_judge(logits: np.ndarray, num_clips: int) -> None:
-    """See that there is something to judge.
+def units_to_judge(logits: np.ndarray, num_clips: int, units: Units | None) -> Units:
+    """Return what intervals are over, if there is something to judge.
 
     Args:
         logits: float (N, C).
         num_clips: N.
+        units: what is asked for; ``None`` for clips.
 
     Raises:
         DataError: no clips.
@@ -145,6 +146,7 @@ def check_can_judge(logits: np.ndarray, num_clips: int) -> None:
     if not num_clips:
         raise DataError("no clips to judge a model by")
     check_finite(logits, "clips")
+    return units or Units(num_clips)
 
 
 def check_finite(logits: np.ndarray, what: str) -> None:

@@ -4,25 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from earmark.label_lists import join_labels, split_labels
+from earmark.tasks.class_task import ClassTask, class_metrics
 from earmark.tasks.pooling import sigmoid
-from earmark.tasks.task import ALL_FIGURES, FigureOptions, Label, LabelText, LinearProblem, LossSettings, Task
+from earmark.tasks.reported_task import ShownFigure
+from earmark.tasks.task import ALL_FIGURES, FigureOptions, Label, LabelText, LinearProblem, LossSettings
 from earmark.text import counted
 
 if TYPE_CHECKING:
     import torch
 
     from earmark.stats.paired import Compared
-    from earmark.stats.uncertainty import Units
     from earmark.tasks.calibration import WindowLogits
-    from earmark.tasks.decision import Decision, Prediction, WantedThresholds
+    from earmark.tasks.decision import Decision, LabelledScores, Prediction, WantedThresholds
     from earmark.tasks.figures import Figures
     from earmark.tasks.linear_fits import FittedHead
-    from earmark.tasks.report_section import ComparedRun, ScoredClips, Section, Side
+    from earmark.tasks.report_section import ComparedClips, ComparedRun, ScoredClips, Section, Side
 
 _TINY = float(np.finfo(np.float32).tiny)
 _HALF = 0.5
@@ -30,39 +31,26 @@ _A_TIE = 1e-4
 _SURE = 1 - float(np.finfo(np.float32).epsneg)
 
 
-class MultiLabel(Task):
+class MultiLabel(ClassTask):
     """Several labels for each clip, or none."""
 
     name = "multi_label"
     in_words = "several labels a clip"
     problem_type = "multi_label_classification"
-    has_classes = True
     has_several = True
     row_columns = ("correct",)
     score_function = "sigmoid"
-    difference_unit = "in a probability"
     answers_in_words = "sets of labels"
-    titles: ClassVar[Mapping[str, str]] = {
-        "mean_average_precision": "mAP",
-        "macro_f1": "Macro-F1",
-        "exact_match": "All labels right",
-        "mean_prevalence": "Knowing nothing",
-    }
-    curves: ClassVar[Mapping[str, str]] = {"mean_average_precision": "mAP", "macro_f1": "macro-F1"}
+    shown_figures = (
+        ShownFigure("mean_average_precision", "mAP", curve="mAP", trivial="mAP of knowing nothing"),
+        ShownFigure("macro_f1", "Macro-F1", curve="macro-F1"),
+        ShownFigure("exact_match", "All labels right"),
+        ShownFigure("mean_prevalence", "Knowing nothing"),
+    )
     report_template = "multi_label.html"
     better = "has all right"
-    digits = ".4f"
-    paired_test = ("McNemar", "McNemar's exact test")
     tested_clips = "clips with all labels right"
-    trivial_titles: ClassVar[Mapping[str, str]] = {"mean_average_precision": "mAP of knowing nothing"}
-    metrics: ClassVar[Mapping[str, bool]] = {
-        "mean_average_precision": True,
-        "macro_f1": True,
-        "micro_f1": True,
-        "exact_match": True,
-        "loss": False,
-        "expected_calibration_error": False,
-    }
+    metrics = class_metrics("mean_average_precision", "macro_f1", "micro_f1", "exact_match")
     no_label = "has no labels"
     no_label_hint = "a clip with none of them has an empty list or text"
 
@@ -123,10 +111,6 @@ class MultiLabel(Task):
         other: np.ndarray = (tells & ((given >= _HALF) != (expected >= _HALF))).any(axis=1)
         return other
 
-    def spread(self, scores: np.ndarray) -> float:
-        """Return 1: probabilities are compared as they are."""
-        return 1.0
-
     def figures(
         self, logits: np.ndarray, targets: np.ndarray, labels: Sequence[str], how: FigureOptions = ALL_FIGURES
     ) -> Figures:
@@ -157,17 +141,12 @@ class MultiLabel(Task):
         return fit_label_temperature(windows, targets)
 
     def fit_thresholds(
-        self,
-        probabilities: np.ndarray,
-        targets: np.ndarray,
-        labels: Sequence[str],
-        wanted: WantedThresholds,
-        decision: Decision,
+        self, clips: LabelledScores, wanted: WantedThresholds, decision: Decision
     ) -> tuple[Decision, list[str]]:
         """Fit the threshold of each label."""
-        from earmark.tasks.multi_label_fitting import fit_label_thresholds
+        from earmark.tasks.multi_label_fitting import fit_thresholds_of_labels
 
-        thresholds, notes = fit_label_thresholds(probabilities, targets, labels, wanted)
+        thresholds, notes = fit_thresholds_of_labels(clips, wanted.target_precision)
         return replace(decision, class_thresholds=thresholds), notes
 
     def thresholds(self, decision: Decision, labels: Sequence[str]) -> np.ndarray | None:
@@ -178,13 +157,11 @@ class MultiLabel(Task):
         """Return which labels are answered, bool (N, C)."""
         return decision.present(scores, labels)
 
-    def decision_figures(
-        self, scores: np.ndarray, answers: np.ndarray, targets: np.ndarray, labels: Sequence[str], decision: Decision
-    ) -> dict[str, object]:
+    def decision_figures(self, clips: LabelledScores, answers: np.ndarray, decision: Decision) -> dict[str, object]:
         """Return calibration error and loss, and precision and recall of all answers together."""
         from earmark.tasks.multi_label_fitting import label_figures
 
-        return label_figures(scores, answers, targets)
+        return label_figures(clips, answers)
 
     def top(self, scores: np.ndarray, labels: Sequence[str], top_k: int, decision: Decision) -> list[Prediction]:
         """Return the most likely labels, and behind them all others that are answered."""
@@ -193,17 +170,11 @@ class MultiLabel(Task):
         return [{"label": labels[i], "score": float(scores[i]), "present": bool(there[i])} for i in named]
 
     def prediction_rows(
-        self,
-        sources: Sequence[str],
-        targets: np.ndarray,
-        logits: np.ndarray,
-        labels: Sequence[str],
-        decision: Decision,
+        self, sources: Sequence[str], clips: LabelledScores, decision: Decision
     ) -> tuple[list[str], Iterator[list[object]]]:
         """Return rows with all labels, those that are answered, and the probability of each."""
-        probabilities = self.scores(logits)
-        answered = decision.present(probabilities, labels)
-        columns = ["path", "label", "predicted", *self.row_columns, *(f"p({label})" for label in labels)]
+        labels = clips.labels
+        answered = decision.present(clips.scores, labels)
         rows: Iterator[list[object]] = (
             [
                 source,
@@ -212,9 +183,9 @@ class MultiLabel(Task):
                 int((given == (target > 0)).all()),
                 *(f"{value:.6g}" for value in row),
             ]
-            for source, target, given, row in zip(sources, targets, answered, probabilities, strict=True)
+            for source, target, given, row in zip(sources, clips.targets, answered, clips.scores, strict=True)
         )
-        return columns, rows
+        return self.columns(labels), rows
 
     def score_columns(self, columns: Sequence[str]) -> list[str]:
         """Return the columns of the probabilities."""
@@ -248,27 +219,17 @@ class MultiLabel(Task):
         """Return the names of the labels that are there."""
         return repr(join_labels(_named(labels, target)))
 
-    def compare(
-        self,
-        targets: np.ndarray,
-        runs: Sequence[tuple[np.ndarray, np.ndarray]],
-        labels: Sequence[str],
-        units: Units,
-    ) -> tuple[Compared, dict[str, float]]:
+    def compare(self, clips: ComparedClips) -> tuple[Compared, dict[str, float]]:
         """Compare mean average precision and macro-F1."""
         from earmark.tasks.multi_label_comparison import compare_labels
 
-        shares = targets.mean(axis=0)
+        shares = clips.targets.mean(axis=0)
         prevalence = float(shares[shares > 0].mean()) if shares.any() else 0.0
-        return compare_labels(targets, runs, units), {"mean_average_precision": prevalence}
+        return compare_labels(clips.targets, clips.runs, clips.units), {"mean_average_precision": prevalence}
 
     def support(self, targets: np.ndarray, labels: Sequence[str]) -> list[int]:
         """Return the clips with each label."""
         return [int(count) for count in targets.sum(axis=0)]
-
-    def gaps(self, targets: np.ndarray, first: np.ndarray, other: np.ndarray) -> dict[str, object] | None:
-        """Return ``None``: answers are right or wrong."""
-        return None
 
     def side(self, targets: np.ndarray, labels: Sequence[str], better: ComparedRun, worse: ComparedRun) -> Side:
         """Return the clips in which the better run has fewer labels wrong."""

@@ -20,7 +20,7 @@ from earmark.stats.uncertainty import (
     binary_loss,
     percentile_interval,
 )
-from earmark.tasks.figures import CardTable, Headline, against_baseline, check_can_judge, figure
+from earmark.tasks.figures import CardTable, Headline, against_baseline, figure, units_to_judge
 from earmark.tasks.pooling import sigmoid
 from earmark.text import counted
 
@@ -190,8 +190,7 @@ def compute_multi_label(
         DataError: no clips, or none with any label.
         ModelError: logits that are NaN or infinite.
     """
-    check_can_judge(logits, len(targets))
-    units = units or Units(len(targets))
+    units = units_to_judge(logits, len(targets), units)
     probabilities = sigmoid(logits.astype(np.float64))
     thresholds = np.full(len(labels), THRESHOLD) if thresholds is None else thresholds
     there, answered = targets > 0.5, probabilities >= thresholds

@@ -5,17 +5,12 @@ Shapes: N clips, C labels.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 
-from earmark.stats.thresholds import lowest_threshold
 from earmark.stats.uncertainty import binary_calibration_error, binary_loss
 from earmark.tasks.calibration import WindowLogits, assumed_error, best_temperature
-from earmark.tasks.decision import NEVER, WantedThresholds
-from earmark.text import and_more
-
-_NAMED = 10  # labels in one line
+from earmark.tasks.decision import LabelledScores
+from earmark.tasks.label_thresholds import LabelAnswers, fit_label_thresholds
 
 
 def fit_label_temperature(windows: WindowLogits, targets: np.ndarray) -> float:
@@ -30,64 +25,38 @@ def fit_label_temperature(windows: WindowLogits, targets: np.ndarray) -> float:
     return best_temperature(lambda at: binary_loss(windows.probabilities(at), likely))
 
 
-def fit_label_thresholds(
-    probabilities: np.ndarray, targets: np.ndarray, labels: Sequence[str], settings: WantedThresholds
-) -> tuple[dict[str, float], list[str]]:
-    """The lowest probability of each label from which on its answers are as precise as asked for.
+def fit_thresholds_of_labels(clips: LabelledScores, precision: float | None) -> tuple[dict[str, float], list[str]]:
+    """Return the threshold of each label, see :func:`earmark.tasks.label_thresholds.fit_label_thresholds`.
 
     Args:
-        probabilities: calibrated, float (N, C).
-        targets: which labels are there, 0 or 1, (N, C).
-        labels: C names.
-        settings: for ``target_precision``.
-
-    Returns:
-        ``(thresholds, notes)``: by label, :data:`NEVER` where none is high enough; a line for what could not be had.
+        clips: those to fit on; their targets say which labels are there, 0 or 1, (N, C).
+        precision: what is asked for; ``None`` if nothing is.
     """
-    precision = settings.target_precision
-    if precision is None:
-        return {}, []
-    thresholds: dict[str, float] = {}
-    without, too_low = [], []
-    for i, label in enumerate(labels):
-        there = targets[:, i] > 0.5
-        found = lowest_threshold(probabilities[:, i], there, precision)
-        thresholds[label] = NEVER if found is None else found
-        if not there.any():
-            without.append(repr(label))
-        elif found is None:
-            too_low.append(repr(label))
-    if all(threshold == NEVER for threshold in thresholds.values()):
-        return thresholds, [
-            f"no label reaches --target_precision {precision:g}: none is ever answered; ask for less, or train on more"
-        ]
-    notes = []
-    if without:
-        notes.append(f"never answered, because no clip has that label: {and_more(without, _NAMED)}")
-    if too_low:
-        notes.append(
-            f"never answered, because --target_precision {precision:g} is out of reach: {and_more(too_low, _NAMED)}"
-        )
-    return thresholds, notes
+    there = clips.targets > 0.5
+    answers = (
+        LabelAnswers(label, clips.scores[:, i], there[:, i], bool(there[:, i].any()), repr(label))
+        for i, label in enumerate(clips.labels)
+    )
+    otherwise = "none is ever answered; ask for less, or train on more"
+    return fit_label_thresholds(answers, precision, noun="label", otherwise=otherwise, no_clip="no clip has that label")
 
 
-def label_figures(probabilities: np.ndarray, answered: np.ndarray, targets: np.ndarray) -> dict[str, object]:
+def label_figures(clips: LabelledScores, answered: np.ndarray) -> dict[str, object]:
     """How good answers of several labels are.
 
     Args:
-        probabilities: calibrated, float (N, C).
+        clips: with targets that say which labels are there, 0 or 1, (N, C).
         answered: which labels are answered, bool (N, C).
-        targets: which are there, 0 or 1, (N, C).
 
     Returns:
         ``calibration_error`` and ``loss``; of all answers together ``precision`` (``None`` without any), ``recall`` and
         ``micro_f1``; ``exact_match``, the share of clips whose labels are all right.
     """
-    there = targets > 0.5
+    there = clips.targets > 0.5
     hits, given, wanted = int((there & answered).sum()), int(answered.sum()), int(there.sum())
     return {
-        "calibration_error": binary_calibration_error(probabilities.ravel(), there.ravel()),
-        "loss": binary_loss(probabilities, there),
+        "calibration_error": binary_calibration_error(clips.scores.ravel(), there.ravel()),
+        "loss": binary_loss(clips.scores, there),
         "precision": hits / given if given else None,
         "recall": hits / wanted if wanted else None,
         "micro_f1": 2 * hits / max(1, given + wanted),

@@ -12,7 +12,7 @@ import numpy as np
 import scipy
 
 from earmark.stats.uncertainty import REPLICATES, Interval, Units, percentile_interval
-from earmark.tasks.figures import CardTable, Headline, against_baseline, check_can_judge
+from earmark.tasks.figures import CardTable, Headline, against_baseline, units_to_judge
 from earmark.text import counted
 
 
@@ -89,11 +89,9 @@ def compute_regression(answers: np.ndarray, numbers: np.ndarray, units: Units | 
         units: what intervals are over; ``None`` for clips.
 
     Raises:
-        DataError: no clips.
-        ModelError: answers that are NaN or infinite.
+        DataError, ModelError: see :func:`earmark.tasks.figures.units_to_judge`.
     """
-    check_can_judge(answers, len(numbers))
-    units = units or Units(len(numbers))
+    units = units_to_judge(answers, len(numbers), units)
     given, wanted = answers[:, 0].astype(np.float64), numbers.astype(np.float64)
     errors = given - wanted
     square = float((errors**2).mean())

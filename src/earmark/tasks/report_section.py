@@ -82,6 +82,28 @@ class Section:
     columns: Mapping[str, Sequence[Any]] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class ComparedClips:
+    """Clips that several models have scored, and what is right.
+
+    Attributes:
+        targets: numbers of :meth:`earmark.tasks.task.Task.as_numbers`, of N clips.
+        runs: scores and answers of each model, the one first that the others are held against.
+        labels: C class names.
+        units: what is drawn and tested.
+    """
+
+    targets: np.ndarray
+    runs: Sequence[tuple[np.ndarray, np.ndarray]]
+    labels: Sequence[str]
+    units: Units
+
+    @property
+    def answers(self) -> list[np.ndarray]:
+        """Those of each model."""
+        return [answers for _, answers in self.runs]
+
+
 class ComparedRun(Protocol):
     """A run in a comparison; see :class:`earmark.report.compare.Run`."""
 

@@ -6,7 +6,8 @@ Shapes: N clips, C classes.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
@@ -15,9 +16,25 @@ from earmark.text import counted
 
 if TYPE_CHECKING:
     from earmark.stats.paired import Compared
-    from earmark.stats.uncertainty import Units
-    from earmark.tasks.decision import Decision
-    from earmark.tasks.report_section import ComparedRun, ScoredClips, Section, Side
+    from earmark.tasks.decision import Decision, LabelledScores
+    from earmark.tasks.report_section import ComparedClips, ComparedRun, ScoredClips, Section, Side
+
+
+@dataclass(frozen=True)
+class ShownFigure:
+    """A figure that tables of several runs show.
+
+    Attributes:
+        name: its key in ``metrics.json``.
+        title: heading of its column.
+        curve: what people call it where its course over a training is drawn; empty if it is not drawn.
+        trivial: what the figure is called of a model that knows nothing of the sound; empty if there is none.
+    """
+
+    name: str
+    title: str
+    curve: str = ""
+    trivial: str = ""
 
 
 class ReportedTask(ABC):
@@ -25,25 +42,40 @@ class ReportedTask(ABC):
 
     Attributes:
         row_columns: columns of ``predictions_SPLIT.csv`` that no other task with fewer of them has.
-        titles: figures that tables of several runs show, and their headings.
-        curves: the figures whose course over a training is drawn, and what people call them.
+        shown_figures: columns of tables of several runs, the headline first.
         report_template: file of :mod:`earmark.report` that the report of a split is made from.
         better: what tables say of the better of two answers to a clip.
         digits: how a figure is written.
         paired_test: what a table and a sentence call the test of two models on the same clips.
         tested_clips: which clips decide that test, if it looks at a part of the answers only.
-        trivial_titles: what the figure of a model is called that knows nothing of the sound, by figure.
     """
 
     row_columns: ClassVar[tuple[str, ...]] = ("error",)
-    titles: ClassVar[Mapping[str, str]] = {"mae": "MAE", "rmse": "RMSE", "median_mae": "MAE of the median"}
-    curves: ClassVar[Mapping[str, str]] = {"mae": "MAE", "rmse": "RMSE"}
+    shown_figures: ClassVar[tuple[ShownFigure, ...]] = (
+        ShownFigure("mae", "MAE", curve="MAE", trivial="MAE of always answering the median"),
+        ShownFigure("rmse", "RMSE", curve="RMSE"),
+        ShownFigure("median_mae", "MAE of the median"),
+    )
     report_template: ClassVar[str] = "regression.html"
     better: ClassVar[str] = "is nearer"
     digits: ClassVar[str] = ".4g"
     paired_test: ClassVar[tuple[str, str]] = ("Wilcoxon", "Wilcoxon's signed-rank test")
     tested_clips: ClassVar[str] = ""
-    trivial_titles: ClassVar[Mapping[str, str]] = {"mae": "MAE of always answering the median"}
+
+    @property
+    def titles(self) -> dict[str, str]:
+        """Headings of the figures that tables show, by figure."""
+        return {figure.name: figure.title for figure in self.shown_figures}
+
+    @property
+    def curves(self) -> dict[str, str]:
+        """What people call the figures whose course over a training is drawn, by figure."""
+        return {figure.name: figure.curve for figure in self.shown_figures if figure.curve}
+
+    @property
+    def trivial_titles(self) -> dict[str, str]:
+        """What figures of a model are called that knows nothing of the sound, by figure."""
+        return {figure.name: figure.trivial for figure in self.shown_figures if figure.trivial}
 
     @abstractmethod
     def answers(self, logits: np.ndarray, thresholds: np.ndarray | float | None = None) -> np.ndarray:
@@ -52,12 +84,7 @@ class ReportedTask(ABC):
     # ---------------------------------------------------------------- rows of predictions
 
     def prediction_rows(
-        self,
-        sources: Sequence[str],
-        targets: np.ndarray,
-        logits: np.ndarray,
-        labels: Sequence[str],
-        decision: Decision,
+        self, sources: Sequence[str], clips: LabelledScores, decision: Decision
     ) -> tuple[list[str], Iterator[list[object]]]:
         """Return the columns and rows of ``predictions_SPLIT.csv``.
 
@@ -65,14 +92,12 @@ class ReportedTask(ABC):
 
         Args:
             sources: what N clips are called.
-            targets: of :meth:`targets`.
-            logits: float32 (N, C).
-            labels: C class names.
+            clips: their scores, float32.
             decision: how the model answers.
         """
         rows: Iterator[list[object]] = (
             [source, f"{target:.6g}", f"{answer:.6g}", f"{answer - target:.6g}"]
-            for source, target, answer in zip(sources, targets, self.answers(logits), strict=True)
+            for source, target, answer in zip(sources, clips.targets, clips.scores[:, 0], strict=True)
         )
         return ["path", "label", "predicted", "error"], rows
 
@@ -143,28 +168,20 @@ class ReportedTask(ABC):
         """
         return labels, list(read)
 
-    def compare(
-        self,
-        targets: np.ndarray,
-        runs: Sequence[tuple[np.ndarray, np.ndarray]],
-        labels: Sequence[str],
-        units: Units,
-    ) -> tuple[Compared, dict[str, float]]:
+    def compare(self, clips: ComparedClips) -> tuple[Compared, dict[str, float]]:
         """Hold models against the first of them.
 
         Args:
-            targets: what is right, of N clips.
-            runs: scores and answers of each model.
-            labels: C class names.
-            units: what is drawn and tested.
+            clips: what is right, and what each model answers.
 
         Returns:
             Figures and differences, and what a model gets that knows nothing of the sound, by figure.
         """
         from earmark.tasks.regression_comparison import compare_numbers
 
-        trivial = {"mae": float(np.abs(targets - np.median(targets)).mean())}
-        return compare_numbers(targets, [answers for _, answers in runs], units), trivial
+        targets = clips.targets
+        compared = compare_numbers(targets, clips.answers, clips.units)
+        return compared, {"mae": float(np.abs(targets - np.median(targets)).mean())}
 
     def support(self, targets: np.ndarray, labels: Sequence[str]) -> list[int]:
         """Return the clips of each class, (C,); empty without classes."""

@@ -3,58 +3,45 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from earmark.tasks.class_task import ClassTask, class_metrics
 from earmark.tasks.pooling import log_pool, log_softmax, softmax
-from earmark.tasks.task import ALL_FIGURES, FigureOptions, Label, LabelText, LinearProblem, LossSettings, Task
+from earmark.tasks.reported_task import ShownFigure
+from earmark.tasks.task import ALL_FIGURES, FigureOptions, Label, LabelText, LinearProblem, LossSettings
 
 if TYPE_CHECKING:
     import torch
 
     from earmark.stats.paired import Compared
-    from earmark.stats.uncertainty import Units
     from earmark.tasks.calibration import WindowLogits
-    from earmark.tasks.decision import Decision, Prediction, WantedThresholds
+    from earmark.tasks.decision import Decision, LabelledScores, Prediction, WantedThresholds
     from earmark.tasks.figures import Figures
     from earmark.tasks.linear_fits import FittedHead
-    from earmark.tasks.report_section import ComparedRun, ScoredClips, Section, Side
+    from earmark.tasks.report_section import ComparedClips, ComparedRun, ScoredClips, Section, Side
 
 _TINY = float(np.finfo(np.float32).tiny)
 
 
-class SingleLabel(Task):
+class SingleLabel(ClassTask):
     """One class for each clip."""
 
     name = "single_label"
     in_words = "one label a clip"
     problem_type = "single_label_classification"
-    has_classes = True
     row_columns = ("score", "correct")
     score_function = "softmax"
-    difference_unit = "in a probability"
     answers_in_words = "first classes"
-    titles: ClassVar[Mapping[str, str]] = {
-        "accuracy": "Accuracy",
-        "macro_f1": "Macro-F1",
-        "majority_class_rate": "Majority rate",
-    }
-    curves: ClassVar[Mapping[str, str]] = {"accuracy": "accuracy", "macro_f1": "macro-F1"}
+    shown_figures = (
+        ShownFigure("accuracy", "Accuracy", curve="accuracy", trivial="majority rate"),
+        ShownFigure("macro_f1", "Macro-F1", curve="macro-F1"),
+        ShownFigure("majority_class_rate", "Majority rate"),
+    )
     report_template = "report.html"
     better = "is right"
-    digits = ".4f"
-    paired_test = ("McNemar", "McNemar's exact test")
-    trivial_titles: ClassVar[Mapping[str, str]] = {"accuracy": "majority rate"}
-    metrics: ClassVar[Mapping[str, bool]] = {
-        "accuracy": True,
-        "balanced_accuracy": True,
-        "macro_f1": True,
-        "top_3_accuracy": True,
-        "top_5_accuracy": True,
-        "loss": False,
-        "expected_calibration_error": False,
-    }
+    metrics = class_metrics("accuracy", "balanced_accuracy", "macro_f1", "top_3_accuracy", "top_5_accuracy")
 
     def read_label(self, text: LabelText) -> Label | None:
         """Return the name of the class."""
@@ -112,10 +99,6 @@ class SingleLabel(Task):
         """Return for which clips another class is the most likely one."""
         return np.asarray(given.argmax(axis=1) != expected.argmax(axis=1))
 
-    def spread(self, scores: np.ndarray) -> float:
-        """Return 1: probabilities are compared as they are."""
-        return 1.0
-
     def figures(
         self, logits: np.ndarray, targets: np.ndarray, labels: Sequence[str], how: FigureOptions = ALL_FIGURES
     ) -> Figures:
@@ -139,29 +122,22 @@ class SingleLabel(Task):
         return fit_class_temperature(windows, targets)
 
     def fit_thresholds(
-        self,
-        probabilities: np.ndarray,
-        targets: np.ndarray,
-        labels: Sequence[str],
-        wanted: WantedThresholds,
-        decision: Decision,
+        self, clips: LabelledScores, wanted: WantedThresholds, decision: Decision
     ) -> tuple[Decision, list[str]]:
         """Fit one threshold for all classes and one for each, as far as they are asked for."""
         from earmark.tasks.single_label_fitting import fit_class_thresholds
 
-        return fit_class_thresholds(probabilities, targets, labels, wanted, decision)
+        return fit_class_thresholds(clips, wanted, decision)
 
     def decided(self, scores: np.ndarray, labels: Sequence[str], decision: Decision) -> np.ndarray:
         """Return class indices, int64 (N,)."""
         return decision.answers(scores, labels)
 
-    def decision_figures(
-        self, scores: np.ndarray, answers: np.ndarray, targets: np.ndarray, labels: Sequence[str], decision: Decision
-    ) -> dict[str, object]:
+    def decision_figures(self, clips: LabelledScores, answers: np.ndarray, decision: Decision) -> dict[str, object]:
         """Return calibration error and loss, and with thresholds how many clips are answered and how well."""
         from earmark.tasks.single_label_fitting import class_decision_figures
 
-        return class_decision_figures(scores, answers, targets, labels, decision)
+        return class_decision_figures(clips, answers, decision)
 
     def top(self, scores: np.ndarray, labels: Sequence[str], top_k: int, decision: Decision) -> list[Prediction]:
         """Return the most likely classes; below its threshold the first is replaced by the answer of rejected clips."""
@@ -171,16 +147,10 @@ class SingleLabel(Task):
         return top
 
     def prediction_rows(
-        self,
-        sources: Sequence[str],
-        targets: np.ndarray,
-        logits: np.ndarray,
-        labels: Sequence[str],
-        decision: Decision,
+        self, sources: Sequence[str], clips: LabelledScores, decision: Decision
     ) -> tuple[list[str], Iterator[list[object]]]:
         """Return rows with the most likely class, its probability and all probabilities; last what is answered."""
-        probabilities, rejects = self.scores(logits), decision.rejects
-        columns = ["path", "label", "predicted", *self.row_columns, *(f"p({label})" for label in labels)]
+        labels, rejects = clips.labels, decision.rejects
         rows: Iterator[list[object]] = (
             [
                 source,
@@ -192,10 +162,10 @@ class SingleLabel(Task):
                 *([decision.top(row, labels)[0]["label"]] if rejects else []),
             ]
             for source, target, guess, row in zip(
-                sources, targets, probabilities.argmax(axis=1), probabilities, strict=True
+                sources, clips.targets, clips.scores.argmax(axis=1), clips.scores, strict=True
             )
         )
-        return [*columns, *(["answer"] if rejects else [])], rows
+        return [*self.columns(labels), *(["answer"] if rejects else [])], rows
 
     def score_columns(self, columns: Sequence[str]) -> list[str]:
         """Return the column of the probability of the class that is answered."""
@@ -243,27 +213,18 @@ class SingleLabel(Task):
 
         return labels, [(indices(targets), indices(answers)) for targets, answers in read]
 
-    def compare(
-        self,
-        targets: np.ndarray,
-        runs: Sequence[tuple[np.ndarray, np.ndarray]],
-        labels: Sequence[str],
-        units: Units,
-    ) -> tuple[Compared, dict[str, float]]:
+    def compare(self, clips: ComparedClips) -> tuple[Compared, dict[str, float]]:
         """Compare accuracy and macro-F1."""
         from earmark.tasks.single_label_comparison import compare_classes
 
-        majority = float(np.bincount(targets).max() / len(targets))
-        return compare_classes(targets, [answers for _, answers in runs], len(labels), units), {"accuracy": majority}
+        majority = float(np.bincount(clips.targets).max() / len(clips.targets))
+        compared = compare_classes(clips.targets, clips.answers, len(clips.labels), clips.units)
+        return compared, {"accuracy": majority}
 
     def support(self, targets: np.ndarray, labels: Sequence[str]) -> list[int]:
         """Return the clips of each class."""
         counts: list[int] = np.bincount(targets, minlength=len(labels)).tolist()
         return counts
-
-    def gaps(self, targets: np.ndarray, first: np.ndarray, other: np.ndarray) -> dict[str, object] | None:
-        """Return ``None``: answers are right or wrong."""
-        return None
 
     def side(self, targets: np.ndarray, labels: Sequence[str], better: ComparedRun, worse: ComparedRun) -> Side:
         """Return the clips that the better run alone has right."""

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from earmark.stats.uncertainty import Interval, Units, bootstrap_intervals, calibration_error
-from earmark.tasks.figures import BARELY, CardTable, Headline, against_baseline, check_can_judge, figure
+from earmark.tasks.figures import BARELY, CardTable, Headline, against_baseline, figure, units_to_judge
 from earmark.tasks.pooling import softmax
 from earmark.text import counted, every
 
@@ -163,13 +163,11 @@ def compute_metrics(
         units: what intervals are over; ``None`` for clips.
 
     Raises:
-        DataError: no clips.
-        ModelError: logits that are NaN or infinite.
+        DataError, ModelError: see :func:`earmark.tasks.figures.units_to_judge`.
     """
     from sklearn.metrics import confusion_matrix, top_k_accuracy_score  # not at the top: its import takes a second
 
-    check_can_judge(logits, len(targets))
-    units = units or Units(len(targets))
+    units = units_to_judge(logits, len(targets), units)
     indices = np.arange(len(labels))
     predicted = logits.argmax(axis=1)
     confusion = confusion_matrix(targets, predicted, labels=indices)

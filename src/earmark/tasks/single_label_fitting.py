@@ -5,7 +5,6 @@ Shapes: N clips, K windows of them, C classes.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -14,11 +13,9 @@ import numpy as np
 from earmark.stats.thresholds import lowest_threshold, threshold_of_false_accepts
 from earmark.stats.uncertainty import calibration_error
 from earmark.tasks.calibration import WindowLogits, assumed_error, best_temperature
-from earmark.tasks.decision import NEVER, REJECTED, Decision, WantedThresholds
+from earmark.tasks.decision import NEVER, REJECTED, Decision, LabelledScores, WantedThresholds
+from earmark.tasks.label_thresholds import LabelAnswers, fit_label_thresholds
 from earmark.tasks.pooling import log_pool, log_softmax
-from earmark.text import and_more
-
-_NAMED = 10  # classes in one line
 
 
 def fit_class_temperature(windows: WindowLogits, targets: np.ndarray) -> float:
@@ -43,40 +40,30 @@ def _log_probabilities(windows: WindowLogits, temperature: float) -> np.ndarray:
 
 
 def fit_class_thresholds(
-    probabilities: np.ndarray,
-    targets: np.ndarray,
-    labels: Sequence[str],
-    wanted: WantedThresholds,
-    decision: Decision,
+    clips: LabelledScores, wanted: WantedThresholds, decision: Decision
 ) -> tuple[Decision, list[str]]:
     """Return the decision with thresholds, and a line for what could not be had.
 
     Args:
-        probabilities: calibrated, float (N, C).
-        targets: class of each clip, int64 (N,).
-        labels: the model's classes.
+        clips: those to fit on; their targets are classes, int64 (N,).
         wanted: what is asked of the answers.
         decision: for the answer below a threshold.
     """
-    answers = _Answers(probabilities, targets, labels, decision.reject_label)
+    answers = _Answers(clips, decision.reject_label)
     of_all, of_all_notes = _fit_rejection(answers, wanted)
-    of_classes, of_classes_notes = _fit_classes(answers, wanted)
+    of_classes, of_classes_notes = _fit_classes(answers, wanted.target_precision)
     if of_all == NEVER:  # of each class, as no probability says it
-        of_all, of_classes = None, {label: NEVER for label in labels if label != decision.reject_label}
+        of_all, of_classes = None, {label: NEVER for label in clips.labels if label != decision.reject_label}
     decision = replace(decision, reject_threshold=of_all, class_thresholds=of_classes)
     return decision, of_all_notes + of_classes_notes
 
 
-def class_decision_figures(
-    probabilities: np.ndarray, answers: np.ndarray, targets: np.ndarray, labels: Sequence[str], decision: Decision
-) -> dict[str, object]:
+def class_decision_figures(clips: LabelledScores, answers: np.ndarray, decision: Decision) -> dict[str, object]:
     """How good answers are.
 
     Args:
-        probabilities: calibrated, float (N, C).
-        answers: what :meth:`Decision.answers` made of them, int64 (N,).
-        targets: class of each clip, int64 (N,).
-        labels: the model's classes.
+        clips: with their targets as classes, int64 (N,).
+        answers: what :meth:`Decision.answers` made of their scores, int64 (N,).
         decision: for its thresholds and the name of what is rejected.
 
     Returns:
@@ -85,10 +72,10 @@ def class_decision_figures(
         without any), ``accuracy``, the share of all clips whose answer is their class, and where the model has a class
         of that name ``false_accept_rate``, the share of its clips that are answered with another one.
     """
-    rows = np.arange(len(targets))
-    likelihood = np.maximum(probabilities[rows, targets], np.finfo(np.float64).tiny)
+    targets, labels = clips.targets, clips.labels
+    likelihood = np.maximum(clips.scores[np.arange(len(targets)), targets], np.finfo(np.float64).tiny)
     figures: dict[str, Any] = {
-        "calibration_error": calibration_error(probabilities, targets),
+        "calibration_error": calibration_error(clips.scores, targets),
         "loss": float(-np.log(likelihood).mean()),
     }
     if not decision.rejects:
@@ -108,16 +95,21 @@ def class_decision_figures(
 class _Answers:
     """The most likely class of each clip, its probability, and whether it is right."""
 
-    def __init__(
-        self, probabilities: np.ndarray, targets: np.ndarray, labels: Sequence[str], reject_label: str
-    ) -> None:
-        self.targets = targets
-        self.labels = labels
+    def __init__(self, clips: LabelledScores, reject_label: str) -> None:
+        self.targets = targets = clips.targets
+        self.labels = labels = clips.labels
         self.reject_label = reject_label
         self.background = list(labels).index(reject_label) if reject_label in labels else REJECTED
-        self.first = probabilities.argmax(axis=1)
-        self.scores = probabilities[np.arange(len(targets)), self.first]
+        self.first = clips.scores.argmax(axis=1)
+        self.scores = clips.scores[np.arange(len(targets)), self.first]
         self.right = self.first == targets
+
+    def of_class(self, number: int) -> LabelAnswers:
+        """Return the clips of which this class is the most likely one."""
+        mine, label = self.first == number, self.labels[number]
+        right = self.right[mine]
+        in_words = f"{label!r} ({int(right.sum())} of {len(right)} answers right)"
+        return LabelAnswers(label, self.scores[mine], right, bool((self.targets == number).any()), in_words)
 
     @property
     def nothing_else(self) -> str:
@@ -149,30 +141,8 @@ def _fit_rejection(answers: _Answers, settings: WantedThresholds) -> tuple[float
     return (max(found) if found else None), notes
 
 
-def _fit_classes(answers: _Answers, settings: WantedThresholds) -> tuple[dict[str, float], list[str]]:
-    precision = settings.target_precision
-    if precision is None:
-        return {}, []
-    thresholds: dict[str, float] = {}
-    too_low, without = [], []
-    for i, label in enumerate(answers.labels):
-        if i == answers.background:
-            continue
-        mine = answers.first == i
-        threshold = lowest_threshold(answers.scores[mine], answers.right[mine], precision)
-        thresholds[label] = NEVER if threshold is None else threshold
-        if not (answers.targets == i).any():
-            without.append(repr(label))
-        elif threshold is None:
-            right = int(answers.right[mine].sum())
-            too_low.append(f"{label!r} ({right} of {int(mine.sum())} answers right)")
-    if all(threshold == NEVER for threshold in thresholds.values()):
-        return thresholds, [f"no class reaches --target_precision {precision:g}: {answers.nothing_else}"]
-    notes = []
-    if without:
-        notes.append(f"never answered, because no clip is of that class: {and_more(without, _NAMED)}")
-    if too_low:
-        notes.append(
-            f"never answered, because --target_precision {precision:g} is out of reach: {and_more(too_low, _NAMED)}"
-        )
-    return thresholds, notes
+def _fit_classes(answers: _Answers, precision: float | None) -> tuple[dict[str, float], list[str]]:
+    each = (answers.of_class(i) for i in range(len(answers.labels)) if i != answers.background)
+    return fit_label_thresholds(
+        each, precision, noun="class", otherwise=answers.nothing_else, no_clip="no clip is of that class"
+    )

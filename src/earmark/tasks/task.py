@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from earmark.stats.uncertainty import Units
     from earmark.tasks.calibration import WindowLogits
-    from earmark.tasks.decision import Decision, Prediction, WantedThresholds
+    from earmark.tasks.decision import Decision, LabelledScores, Prediction, WantedThresholds
     from earmark.tasks.figures import Figures
     from earmark.tasks.linear_fits import FittedHead
 
@@ -301,19 +301,12 @@ class Task(ReportedTask):
         return 1.0
 
     def fit_thresholds(
-        self,
-        probabilities: np.ndarray,
-        targets: np.ndarray,
-        labels: Sequence[str],
-        wanted: WantedThresholds,
-        decision: Decision,
+        self, clips: LabelledScores, wanted: WantedThresholds, decision: Decision
     ) -> tuple[Decision, list[str]]:
         """Return the decision with thresholds, and lines about what could not be had.
 
         Args:
-            probabilities: calibrated, float (N, C).
-            targets: of :meth:`targets`.
-            labels: C class names.
+            clips: those to fit on.
             wanted: what is asked of the answers.
             decision: without thresholds.
         """
@@ -327,9 +320,7 @@ class Task(ReportedTask):
         """Return what a decision makes of scores (N, C), comparable with the targets."""
         return scores
 
-    def decision_figures(
-        self, scores: np.ndarray, answers: np.ndarray, targets: np.ndarray, labels: Sequence[str], decision: Decision
-    ) -> dict[str, object]:
+    def decision_figures(self, clips: LabelledScores, answers: np.ndarray, decision: Decision) -> dict[str, object]:
         """Return how good the answers of :meth:`decided` are, by name."""
         return {}
 

@@ -1,0 +1,39 @@
+"""What the tasks with classes share: one output for each class, and scores that are probabilities.
+
+Shapes: N clips, C classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+import numpy as np
+
+from earmark.tasks.task import Task
+
+
+def class_metrics(*best_high: str) -> dict[str, bool]:
+    """Return the metrics of a task with classes: those of which a higher value is better, and those that all have."""
+    return {**dict.fromkeys(best_high, True), "loss": False, "expected_calibration_error": False}
+
+
+class ClassTask(Task):
+    """A task whose labels are names of classes."""
+
+    has_classes = True
+    difference_unit = "in a probability"
+    digits = ".4f"
+    paired_test: ClassVar[tuple[str, str]] = ("McNemar", "McNemar's exact test")
+
+    def spread(self, scores: np.ndarray) -> float:
+        """Return 1: probabilities are compared as they are."""
+        return 1.0
+
+    def columns(self, labels: Sequence[str]) -> list[str]:
+        """Return the columns of ``predictions_SPLIT.csv`` up to the probabilities of C classes."""
+        return ["path", "label", "predicted", *self.row_columns, *(f"p({label})" for label in labels)]
+
+    def gaps(self, targets: np.ndarray, first: np.ndarray, other: np.ndarray) -> dict[str, object] | None:
+        """Return ``None``: answers are right or wrong."""
+        return None
