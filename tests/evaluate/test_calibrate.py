@@ -251,7 +251,7 @@ def test_calibrate_fits_writes_and_replaces(
         (["--reject_class", "mid"], "needs a threshold"),
         (["--reject_false_accept_rate", "0.1", "--reject_class", "hum"], "'hum' is no class of the model"),
         (["--split", "test"], "no test clips"),
-        (["--output_dir", "elsewhere"], "leave it out"),
+        (["--output_dir", "elsewhere"], "not of this command"),
     ],
 )
 def test_calibrate_says_what_cannot_be(

@@ -99,8 +99,6 @@ def _folder(options: CalibrateOptions) -> Path:
     folder = folder_to_write(str(options.model_name_or_path), "calibrate writes into a run folder")
     if is_export(folder):
         raise UsageError(f"{folder}: an export, whose temperature is fixed; calibrate the run and export it again")
-    if options.output_dir is not None:
-        raise UsageError("--output_dir: calibrate writes into the model's own folder; leave it out")
     prepare_folder(folder)
     return folder
 

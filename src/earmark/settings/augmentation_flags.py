@@ -202,6 +202,7 @@ class AugmentPreviewOptions(AugmentArguments, NetworkArguments, DataArguments):
     """
 
     PAGE: ClassVar[str | None] = "preview"
+    UNUSED: ClassVar[tuple[str, ...]] = ("max_eval_samples",)  # only training clips are shown
 
     output_dir: str | None = flag(None, "Folder for preview.html, spectrograms.svg and the wav files (required).")
     num_clips: int = flag(

@@ -22,6 +22,7 @@ class EvaluateOptions(TrainedModelArguments, DataArguments):
     """
 
     PAGE: ClassVar[str | None] = "evaluation"
+    UNUSED: ClassVar[tuple[str, ...]] = ("max_train_samples", "shots")  # training clips are not scored
     NO_MODEL: ClassVar[str] = "no model. Name its folder first: earmark evaluate MODEL --data_dir DIR."
 
     split: Literal["validation", "test", "unseen"] = flag(
@@ -56,6 +57,7 @@ class CalibrateOptions(DecisionArguments, EvaluateOptions):
     """
 
     PAGE: ClassVar[str | None] = "decision"
+    UNUSED: ClassVar[tuple[str, ...]] = ("output_dir", "metric", "report")  # decision.json goes into the model's folder
     NO_MODEL: ClassVar[str] = "no model. Name its folder first: earmark calibrate RUN --data_dir DIR."
 
     calibrate: bool = flag(

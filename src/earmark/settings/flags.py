@@ -230,8 +230,9 @@ def declared_flags(*classes: type) -> Mapping[str, Flag]:
 def _flags_of_class(cls: Any) -> Mapping[str, Flag]:
     hints = get_type_hints(cls)
     found: dict[str, Flag] = {}
+    unused = {name for base in cls.__mro__ for name in vars(base).get("UNUSED", ())}
     for one in dataclasses.fields(cls):
-        if "scope" not in one.metadata:
+        if "scope" not in one.metadata or one.name in unused:
             continue
         owner = next(base for base in cls.__mro__ if one.name in vars(base).get("__annotations__", {}))
         declared = {name: one.metadata[name] for name in ("help", "check", "scope", "metavar", "aliases", "repeated")}
@@ -262,6 +263,7 @@ class Settings:
     """
 
     PAGE: ClassVar[str | None] = "settings"  # title of its flags on help pages; None: only --help_all shows them
+    UNUSED: ClassVar[tuple[str, ...]] = ()  # flags of base classes that would have no effect here, so they do not exist
 
     given: frozenset[str] = field(default=frozenset(), repr=False, compare=False, kw_only=True)
 
@@ -284,7 +286,8 @@ class Settings:
 
     def is_set(self, name: str) -> bool:
         """Whether a setting was given, or differs from its default."""
-        return name in self.given or getattr(self, name) != declared_flags(type(self))[name].default
+        own = declared_flags(type(self)).get(name)
+        return name in self.given or (own is not None and getattr(self, name) != own.default)
 
     def reject_without(self, names: Mapping[str, tuple[str, ...]], value: str, reason: Callable[[str], str]) -> None:
         """Refuse settings that would have no effect.
