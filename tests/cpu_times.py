@@ -1,7 +1,7 @@
 """A plugin of pytest: slow tests run with ``--slow`` only, and others must be cheap.
 
-It measures the CPU seconds of each test, in its own process and in child processes, prints the ten slowest, and fails the
-run if a test that is not marked ``slow`` takes more than ``--cpu-limit``. Fixtures that tests share are measured
+It measures the CPU seconds of each test, in its own process and in child processes, prints the ten slowest, and fails
+the run if a test that is not marked ``slow`` takes more than ``--cpu-limit``. Fixtures that tests share are measured
 separately, because the order of the tests decides which of them makes a fixture.
 """
 
