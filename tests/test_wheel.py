@@ -8,6 +8,8 @@ import sys
 import zipfile
 from pathlib import Path
 
+import earmark
+
 ROOT = Path(__file__).parents[1]
 
 
@@ -26,3 +28,11 @@ def test_every_file_of_the_package_is_in_the_wheel(tmp_path: Path) -> None:
     files = {f"earmark/{path.relative_to(package).as_posix()}" for path in package.rglob("*") if path.is_file()}
     assert packed == files
     assert "earmark/py.typed" in packed  # else type checkers ignore the annotations
+    assert f"-{earmark.__version__}-" in wheel.name
+
+
+def test_the_changelog_begins_with_this_version() -> None:
+    headings = [
+        line for line in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8").splitlines() if line.startswith("## ")
+    ]
+    assert headings[0].split()[1] == earmark.__version__

@@ -123,7 +123,7 @@ def stream_at_own_rate(clip: Clip, left: PowerLeft | None = None) -> Iterator[tu
 
     Args:
         clip: what to read.
-        left: told of each block before its channels are averaged.
+        left: receives each block before its channels are averaged.
 
     Yields:
         float32 ``(samples,)`` and the rate in Hz.

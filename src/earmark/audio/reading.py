@@ -1,6 +1,6 @@
 """Where samples come from: what reads a table of clips, and decoding ahead of use, in order.
 
-Decoding happens in threads: soundfile and soxr let go of the interpreter lock.
+Decoding happens in threads: soundfile and soxr release the GIL.
 """
 
 from __future__ import annotations

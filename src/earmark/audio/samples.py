@@ -124,7 +124,7 @@ class Mixer:
             samples = samples[:, 0]
         if samples.dtype == np.float32 and samples.flags.c_contiguous:
             return samples
-        with np.errstate(over="ignore"):  # what does not fit becomes infinite and is reported as such
+        with np.errstate(over="ignore"):  # values that do not fit become infinite, which the caller reports
             return np.ascontiguousarray(samples, dtype=np.float32)
 
     def mono_whole(self, samples: np.ndarray) -> np.ndarray:

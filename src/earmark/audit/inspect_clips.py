@@ -49,7 +49,7 @@ class Inspection:
     Attributes:
         audited: the clips and what was measured.
         findings: the worst first.
-        notes: what was done that was not asked for in so many words.
+        notes: one line for each thing done that the user did not ask for.
         reasons: the rules by which the tables were read, with ``explain``.
         summary: for a terminal.
         written: files, in the order they are for.

@@ -91,7 +91,7 @@ def measure(
 
     Args:
         table: N clips.
-        num_workers: threads; soundfile and numpy's transforms let go of the interpreter lock.
+        num_workers: number of threads; soundfile and numpy's transforms release the GIL.
         progress: called in this thread with the number of clips that were done since.
         watch: reports clips that cannot be read.
     """

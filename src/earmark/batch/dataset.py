@@ -21,11 +21,11 @@ class TrainingClips(Dataset[dict[str, torch.Tensor]]):
     Args:
         waveforms: samples of N clips.
         labels: index of each clip's class, int64 (N,); which labels are there, float32 (N, C); numbers, float32 (N,).
-        min_samples: shorter clips get zeros up to here, which count as sound.
-        max_samples: longer clips give a random stretch of this length, a new one each epoch.
-        seed: of these stretches. They depend on it, the epoch and the row alone, so that a run that was stopped goes on
-            with the same ones.
-        edges: lengths a batch can have, int64 (K,); ``None``: that of its longest clip.
+        min_samples: shorter clips are padded with zeros to this length, and the model sees the zeros as audio.
+        max_samples: longer clips are cropped to this length, at a random position that changes each epoch.
+        seed: seed of these positions. They depend only on the seed, the epoch and the row, so a resumed run
+            crops the same parts.
+        edges: lengths that a batch can have, int64 (K,); ``None``: a batch is as long as its longest clip.
 
     Attributes:
         lengths: samples of each clip in a batch, int64 (N,); the most, where they differ from epoch to epoch.

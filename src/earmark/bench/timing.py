@@ -24,7 +24,7 @@ _LONG_PRODUCT_S = 0.03  # larger matrices no longer go faster
 
 @dataclass(frozen=True)
 class Rate:
-    """Clips that went through in so many seconds.
+    """Clips processed in a number of seconds.
 
     Attributes:
         clips: how many.

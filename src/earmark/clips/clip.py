@@ -158,8 +158,8 @@ class Splits:
         train: clips to learn from; ``None`` when the source has only evaluation clips.
         validation: clips to choose and judge by while training.
         test: clips touched once, at the end.
-        notes: one line for each thing done that the user did not ask for in so many words (a split that was made,
-            a folder that was passed over). The command line prints them.
+        notes: one line for each thing done that the user did not ask for (a split that was made, a folder that was
+            skipped). The command line prints them.
         whole: the table that the splits are parts of, where other runs take other parts of it (folds): its recordings
             are decoded once for all of them.
         is_made: whether validation clips (and folds) were chosen by a seed, and are not the source's own.

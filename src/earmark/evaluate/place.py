@@ -1,4 +1,4 @@
-"""Where an evaluation goes, so that none of other clips, or of another model, is written over."""
+"""Choose the folder of an evaluation, so that it overwrites none of other clips or of another model."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ from earmark.export.recordings import Recordings
 from earmark.scoring.inference import Scorer, score
 
 LARGEST_DIFFERENCE = 1e-3  # of a probability; more, or another first class, refuses a float32 export
-_LENGTHS = 12  # so many that odd and even numbers of frames are among them
+_LENGTHS = 12  # enough to include odd and even numbers of frames
 _BATCH_SIZES = (1, 3)
 
 

@@ -89,7 +89,7 @@ def find_recordings(
 
 
 def _spread(paths: list[Path], most: int) -> list[Path]:
-    """At most so many of the paths, evenly spread."""
+    """Return at most ``most`` of the paths, evenly spread."""
     return [paths[i] for i in np.unique(np.linspace(0, len(paths) - 1, min(most, len(paths))).round().astype(int))]
 
 

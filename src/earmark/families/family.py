@@ -58,7 +58,7 @@ class StaticForward(Protocol):
         ...
 
     def num_frames(self, num_samples: torch.Tensor | None) -> torch.Tensor | None:
-        """Return the frames that the feature encoder makes of so many samples, int64 (B,)."""
+        """Return the number of frames that the feature encoder makes of ``num_samples``, int64 (B,)."""
         ...
 
     def features(self, input_values: torch.Tensor, num_samples: torch.Tensor | None = None) -> torch.Tensor:

@@ -34,7 +34,7 @@ class Features(nn.Module):
         return False
 
     def num_frames(self, num_samples: torch.Tensor) -> torch.Tensor | None:
-        """Return the frames of the input in so many samples, int64 (B,); ``None`` where the input is samples."""
+        """Return the number of input frames in ``num_samples``, int64 (B,); ``None`` if the input is samples."""
         return None
 
     def forward(self, samples: torch.Tensor, num_samples: torch.Tensor) -> dict[str, torch.Tensor]:

@@ -75,7 +75,7 @@ class KaldiFeatures(Features):
 
     @staticmethod
     def whole_frames(num_samples: torch.Tensor) -> torch.Tensor:
-        """Return the whole frames in so many samples, int64 (B,)."""
+        """Return the number of whole frames in ``num_samples``, int64 (B,)."""
         return ((num_samples - FRAME) // _HOP + 1).clamp(min=0)
 
 

@@ -99,7 +99,7 @@ class Sew(Family):
 
 
 def _num_frames(config: PreTrainedConfig, samples: int) -> int:
-    """Frames that the convolutions make of so many samples."""
+    """Return the number of frames that the convolutions make of ``samples``."""
     for kernel, stride in zip(config.conv_kernel, config.conv_stride, strict=True):
         samples = (samples - kernel) // stride + 1
     return samples

@@ -78,7 +78,7 @@ class StackedMelFeatures(KaldiFeatures):
 
 
 class Wav2Vec2Bert(Family):
-    """It normalises each mel bin over the frames of a clip, and so needs a few of them."""
+    """Wav2Vec2-BERT normalizes each mel bin over the frames of a clip, so it needs several frames."""
 
     model_types = ("wav2vec2-bert",)
     frontend = StackedMelSettings

@@ -105,7 +105,7 @@ def _without_band(samples: torch.Tensor, band: torch.Tensor, sampling_rate_hz: i
     """Waveforms (B, T) without a band each, of place and width (B, 2) on the mel scale; width 0 takes nothing away.
 
     A windowed-sinc filter as one matrix of the clip: overlapping pieces of the waveform times the filter's Toeplitz
-    matrix, a batched product, which is faster than a grouped convolution of so many taps.
+    matrix, a batched product, which is faster than a grouped convolution of that many taps.
     """
     top_mel = math.log10(1 + sampling_rate_hz / 2 / _LOG_FLOOR_HZ)
     low = band[:, 0] * (1 - band[:, 1])

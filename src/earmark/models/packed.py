@@ -62,7 +62,7 @@ class PackedProducts:
                 del module.forward
 
     def forget(self) -> None:
-        """Let go of the packed weights; they are packed again when they are used."""
+        """Free the packed weights; they are packed again at the next call."""
         self._packed.clear()
 
     def _linear(self, module: nn.Linear, rows: torch.Tensor) -> torch.Tensor:

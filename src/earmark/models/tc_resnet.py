@@ -114,7 +114,7 @@ class LogMel(nn.Module):
         self.to_spectrum, self.to_mel = Product(), Product()
 
     def frames(self, samples: torch.Tensor) -> torch.Tensor:
-        """Whole frames in so many samples (B,), at least one."""
+        """Return the number of whole frames in ``samples`` (B,), at least one."""
         return ((samples - self.window_samples) // self.hop_samples + 1).clamp(min=1)
 
     def forward(self, waveform: torch.Tensor) -> torch.Tensor:

@@ -145,7 +145,7 @@ class _Track:
     label: str
     rules: SegmentRules
     threshold: float  # of this class
-    _heard: Segment | None = field(default=None, init=False)  # goes on with the next window
+    _heard: Segment | None = field(default=None, init=False)  # the next window may extend it
     _waiting: Segment | None = field(default=None, init=False)  # ended; a later one may still be merged with it
 
     @property

@@ -140,7 +140,7 @@ class RunFolder:
         return self.config.is_file()
 
     def foreign_files(self) -> list[str]:
-        """Names in the folder that a run would write over although no run of ours put them there, sorted."""
+        """Return the files that a run would overwrite although no run of earmark wrote them, sorted."""
         if self.is_run() or not self.path.is_dir():
             return []
         return sorted(entry.name for entry in self.path.iterdir() if _WRITTEN.fullmatch(entry.name))
@@ -164,7 +164,7 @@ def prepare_output_dir(folder: RunFolder, *, overwrite: bool, resume: bool) -> N
     Args:
         folder: where the run goes.
         overwrite: remove what an earlier run wrote there; files of any other name stay.
-        resume: the earlier run is gone on with.
+        resume: whether to continue the earlier run.
 
     Raises:
         OutputError: a run is there already, or files of a run's names that are none (whatever ``overwrite`` says:

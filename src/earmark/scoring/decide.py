@@ -186,7 +186,7 @@ def _fit(
     temperature = task.fit_temperature(windows, targets) if settings.calibrate else 1.0
     if settings.calibrate and assumed_error(windows, targets):
         notes.append(
-            f"no mistake on {counted(len(targets), 'clip')}; for the temperature, one error in so many is assumed"
+            f"no mistake on {counted(len(targets), 'clip')}: the temperature is fitted as if one clip were wrong"
         )
     decision = Decision(temperature, reject_label=settings.reject_class or DEFAULT_REJECT_LABEL, task=task)
     if not settings.fits_thresholds:

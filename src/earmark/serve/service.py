@@ -30,7 +30,7 @@ from earmark.settings.serving_flags import ServeOptions
 from earmark.tasks import pool, sigmoid, softmax
 from earmark.tasks.decision import PLAIN
 
-_BODIES_AT_ONCE = 16  # of the largest kind: bodies that arrive together may hold so many times its bytes
+_BODIES_AT_ONCE = 16  # bodies that arrive together may take this many times the largest body's bytes
 _MEGABYTE = 1_000_000
 
 T = TypeVar("T")

@@ -24,7 +24,7 @@ from earmark.text import counted
 
 logger = logging.getLogger(__name__)
 
-MOST_BAD = 20  # after so many, what the recordings have in common shows
+MOST_BAD = 20  # enough unusable recordings to see what they have in common
 LONGEST_AFTER_S = 3600.0  # seconds of sound decoded after the first one
 OPENED_FIRST_BYTES = 256_000_000  # fewer bytes are decoded within seconds
 

@@ -73,7 +73,7 @@ def scan_clips(
     Args:
         table: N clips.
         sampling_rate_hz: rate the clips will be used at.
-        num_workers: decoder threads; soundfile and soxr let go of the interpreter lock.
+        num_workers: decoder threads; soundfile and soxr release the GIL.
         progress: called now and then, in this thread, with the clips done and N.
         watch: reports clips that cannot be used, and may end the scan.
 

@@ -1,7 +1,7 @@
 """Build a waveform store, or open the one that is there.
 
-One process decodes, in threads, while others that want the same store wait for it; a build that was killed is gone on
-with. A store is moved to its place when it is whole.
+One process decodes, in threads, while other processes that need the same store wait for it. The next process continues
+a build that was killed. A store is moved to its final path when it is complete.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ def open_or_build(
         sampling_rate_hz: rate of the stored samples.
         root: folder that holds stores; made if it is not there.
         dtype: int16, float16 or float32.
-        num_workers: decoder threads; soundfile and soxr let go of the interpreter lock.
+        num_workers: decoder threads; soundfile and soxr release the GIL.
         progress: called now and then, in this thread, with the clips done and N.
         watch: reports clips that cannot be used, and may end the build, which the next one takes up.
 
@@ -91,7 +91,7 @@ def open_or_build(
     plan = _Plan(table, sampling_rate_hz, dtype, *store_keys(table, sampling_rate_hz, dtype), Path(root))
     report = progress or (lambda done, total: None)
     store = None
-    with suppress(DataError):  # a damaged one is looked at again, and told of, when no other process can be mending it
+    with suppress(DataError):  # a damaged store is checked again, and reported, under the lock
         store = _find(plan)
     if store is None:
         with _locked(plan):

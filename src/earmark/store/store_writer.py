@@ -44,7 +44,7 @@ class EncodedClips:
 
 
 class StoreWriter:
-    """Writes a store into its building folder, going on where a build before it was stopped.
+    """Writes a store into its building folder and continues an interrupted build.
 
     Args:
         folder: the building folder; made if it is not there.

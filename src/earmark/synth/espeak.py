@@ -26,7 +26,7 @@ _DONT_EXIT = 0x8000  # otherwise missing voice data ends the process
 _CHARS_UTF8 = 1
 _RATE, _VOLUME, _PITCH, _RANGE = 1, 2, 3, 4
 _OK = 0
-_LONGEST_PATH_BYTES = 100  # the engine keeps paths in buffers of 160 bytes and cuts longer ones on the quiet
+_LONGEST_PATH_BYTES = 100  # the engine keeps paths in buffers of 160 bytes and cuts longer ones silently
 
 _Callback = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.c_void_p)
 

@@ -24,7 +24,7 @@ from earmark.runs.folder import RunFolder
 logger = logging.getLogger(__name__)
 
 MARKER = "complete.json"
-UNFINISHED = ".unfinished-checkpoint"  # a folder of the run folder; what a killed run leaves in it is written over
+UNFINISHED = ".unfinished-checkpoint"  # subfolder of the run folder; the next save overwrites it after a killed run
 _NAME = re.compile(r"checkpoint-(\d+)")
 _STATE = "trainer_state.json"
 _MUST_AGREE = {

@@ -306,7 +306,7 @@ def _compute(
     place, count = machine.ranks.index(rank_and_world()[0]), len(machine.ranks)
     batches = list(batches_of_like_length(audio.model, audio.frontend, clips.lengths.tolist(), batch_size))
     half = None if dtype == torch.float32 else dtype
-    unbucketed = copy.copy(clips)  # clips of equal length stay free of padding, which not every model is told of
+    unbucketed = copy.copy(clips)  # clips of equal length need no padding, which not every model masks
     unbucketed.edges = None
     with Progress(f"computing {stage}", len(clips)) as progress, scoring(audio.model, half), torch.inference_mode():
         for batch in batches[place::count]:

@@ -63,7 +63,7 @@ class Preview:
     """What was shown.
 
     Attributes:
-        notes: what was done that was not asked for in so many words.
+        notes: one line for each thing done that the user did not ask for.
         summary: for a terminal.
         versions: of each clip, the first as it is.
     """

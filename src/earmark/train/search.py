@@ -60,7 +60,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 SETTINGS, RESULTS, BEST = "search.yaml", "search.json", "best.yaml"
-_FUTILE_TRIALS = 3  # so many that cannot be trained, and none that was: it is not the values that are searched
+_FUTILE_TRIALS = 3  # if the first three trials all fail, the searched values are not the cause
 _ENDS_THE_SEARCH = (Stopped, OutputError, NetworkError, MissingExtraError)
 _WEIGHTS = ("model*.safetensors", "model.safetensors.index.json", "adapter_model.safetensors")
 

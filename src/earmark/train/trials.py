@@ -49,8 +49,8 @@ class Trials:
         output: the folder.
         space: what differs from trial to trial.
         maximize: whether a higher figure is better.
-        seed: of the draws; a trial's draws depend on it, its number and the trials before, so that a search that was
-            stopped and gone on with is the one that was not.
+        seed: of the draws; a trial's draws depend on it, its number and the trials before, so that a resumed search
+            tries the same values as one that was never stopped.
         prune: whether bad trials are ended early.
 
     Raises:
@@ -78,7 +78,7 @@ class Trials:
             )
 
     def close(self) -> None:
-        """Let go of the storage."""
+        """Close the storage."""
         self._storage.remove_session()
         self._storage.engine.dispose()
 

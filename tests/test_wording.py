@@ -1,0 +1,205 @@
+"""What people read is plain English: no word of the list below, and errors that say what to do."""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from functools import cache
+from importlib.machinery import SourceFileLoader
+from importlib.util import module_from_spec, spec_from_loader
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+SCRIPT = ROOT / "scripts" / "sample-text"
+PACKAGE = ROOT / "src" / "earmark"
+
+# a word that translated text has -> the word to write
+BANNED = {
+    r"\bmend(s|ed|ing)?\b": "fix, repair",
+    r"\banew\b": "again",
+    r"\b(gone|goes|going) on with\b": "resume, continue",
+    r"\btold of\b": "report, pass to",
+    r"\bwr(ite|ites|itten|iting|ote) over\b": "overwrite",
+    r"\bso many\b": "that many, or the number",
+    r"\bsome few\b|\bfew of them\b": "several, a few",
+    r"\bon the quiet\b(?! machine)": "silently",
+    r"\blets? go of\b": "release",
+    r"\bas such\b": "say as what",
+    r"\bin so many words\b": "explicitly",
+}
+
+USER_ERRORS = {
+    "ConflictError", "DataError", "DeviceError", "EarmarkError", "InputTypeError", "MissingColumnError",
+    "MissingExtraError", "ModelError", "NetworkError", "OtherTaskError", "OutputError", "RepeatedSettingError",
+    "Stopped", "UnknownSettingError", "UsageError",
+}  # fmt: skip
+# AudioError and CellError hold a reason, to which the table of clips adds the file or row and the action.
+IMPERATIVES = set(
+    re.findall(
+        r"\w+",
+        """
+        Add Append Ask Call Check Choose Convert Copy Correct Delete Download Drop Empty Enter Evaluate Export Fix Free
+        Give Hide Install Keep Label Leave List Load Look Lower Make Measure Merge Move Name Omit Open Pass Pick Point
+        Put Raise Read Record Reinstall Remove Rename Repair Repeat Replace Report Restore Resume Return Retry Run Save
+        See Select Set Shorten Spell Split Start Stop Train Try Unset Update Upgrade Upload Use Wait Wrap Write
+        """,
+    )
+)
+# Errors of a room that do not say what to do yet. These numbers only fall.
+WITHOUT_ACTION: dict[str, int] = {
+    "api": 9,
+    "audit": 1,
+    "batch": 2,
+    "bench": 9,
+    "cli": 12,
+    "clips": 8,
+    "device": 9,
+    "distributed": 2,
+    "doctor": 3,
+    "evaluate": 7,
+    "export": 17,
+    "extras": 3,
+    "formats": 17,
+    "io": 1,
+    "label": 13,
+    "models": 50,
+    "npu": 1,
+    "predict": 18,
+    "quickstart": 1,
+    "report": 8,
+    "runs": 15,
+    "scoring": 9,
+    "serve": 3,
+    "settings": 53,
+    "sources": 60,
+    "store": 17,
+    "synth": 12,
+    "tasks": 4,
+    "train": 58,
+}
+
+
+def load_script() -> ModuleType:
+    loader = SourceFileLoader("sample_text", str(SCRIPT))
+    spec = spec_from_loader(loader.name, loader)
+    assert spec
+    module = module_from_spec(spec)
+    loader.exec_module(module)
+    return module
+
+
+sample_text = load_script()
+
+
+@cache
+def texts() -> list[tuple[str, str]]:
+    """Where each text stands, and the text in one line."""
+    paths = [PACKAGE, ROOT / "docs", ROOT / "README.md", ROOT / "CONTRIBUTING.md"]
+    return [
+        (f"{path.relative_to(ROOT)}:{text.line}", re.sub(r"\s+", " ", text.text))
+        for path in sample_text.files(paths)
+        for text in sample_text.texts(path)
+    ]
+
+
+@pytest.mark.parametrize("pattern", BANNED, ids=BANNED.values())
+def test_no_banned_word_is_written(pattern: str) -> None:
+    found = [f"{where}: {text}" for where, text in texts() if re.search(pattern, text, re.I)]
+    assert not found, f"write: {BANNED[pattern]}"
+
+
+def raised_messages(path: Path) -> Iterator[tuple[int, str]]:
+    """Line and text of every error of a user that a file raises with a text of its own."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Raise) and isinstance(node.exc, ast.Call) and node.exc.args:
+            raised = ast.unparse(node.exc.func).rpartition(".")[2]
+            text = sample_text.literal(node.exc.args[0])
+            if raised in USER_ERRORS and text:
+                yield node.lineno, text
+
+
+def says_what_to_do(message: str) -> bool:
+    """Whether a sentence after the first is an imperative, or the message ends in advice that a function gives."""
+    sentences = re.split(r"(?<=[.!?])\s+", message)[1:]
+    advice = re.search(
+        r"\{[^{}]*(advice|fix|hint|nearest|remedy|suggestion|way_out|ways_out)[^{}]*\}\.?$", message, re.I
+    )
+    starts = [
+        re.sub(r"^((If|To|For|Or|Then|First) [^,]*, |Please )", "", one).split(" ")[0].strip(".,:") for one in sentences
+    ]
+    return bool(advice) or any(start.capitalize() in IMPERATIVES for start in starts)
+
+
+@pytest.mark.parametrize(
+    ("message", "expected"),
+    [
+        ("a.csv, row 7: the file b.wav does not exist. Fix the path or remove the row.", True),
+        ("--fold 3: there are no folds. To make some, add --folds N.", True),
+        ("--few_sot: unknown flag{suggestion(name, flags)}", True),
+        ("a.csv: cannot be read; fix it", False),
+        ("a.csv: the file is empty", False),
+        ("a.csv: cannot be read. The disk is full.", False),
+    ],
+)
+def test_an_action_is_recognised(message: str, expected: bool) -> None:
+    assert says_what_to_do(message) == expected
+
+
+def errors_without_action() -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for path in sorted(PACKAGE.rglob("*.py")):
+        room = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+        for line, message in raised_messages(path):
+            if not says_what_to_do(message):
+                found.setdefault(room, []).append(f"{path.relative_to(ROOT)}:{line}: {message}")
+    return found
+
+
+def test_errors_say_what_to_do() -> None:
+    found = errors_without_action()
+    too_many = {room: lines for room, lines in found.items() if len(lines) > WITHOUT_ACTION.get(room, 0)}
+    assert not too_many, "end the message with what to do, as a sentence: 'Add --folds N.'"
+
+
+def test_the_script_prints_a_seeded_sample(tmp_path: Path) -> None:
+    (tmp_path / "module.py").write_text(
+        '"""Read the clips of one folder.\n\n    Args:\n        path: where the clips of the user are.\n"""\n'
+        "# Samples come in blocks, because a recording\n# may be longer than the memory.\n"
+        'raise ValueError(f"{path}: the file is empty. Remove the file {path}.")\n'
+        'KEY = "not prose"\n',
+        encoding="utf-8",
+    )
+    (tmp_path / "page.html").write_text(
+        '<p>Play the <b>next clip</b> of the list.</p><script>say("No clip is left to play.") // a comment\n</script>',
+        encoding="utf-8",
+    )
+    (tmp_path / "guide.md").write_text(
+        "# Title\n\nOne command trains\na small model.\n\n```\nnot this code block\n```\n"
+    )
+
+    def printed(*words: str) -> list[str]:
+        command = [sys.executable, str(SCRIPT), *words, str(tmp_path)]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
+
+    lines = printed()
+    found = {line.removeprefix(f"{tmp_path}/") for line in lines}
+    assert found == {
+        "module.py:1: docstring: Read the clips of one folder.",
+        "module.py:4: docstring: path: where the clips of the user are.",
+        "module.py:6: comment: Samples come in blocks, because a recording may be longer than the memory.",
+        "module.py:8: message: {path}: the file is empty.",
+        "module.py:8: message: Remove the file {path}.",
+        "page.html:1: page: Play the next clip of the list.",
+        "page.html:1: page: No clip is left to play.",
+        "guide.md:3: prose: One command trains a small model.",
+    }
+    assert printed("--seed", "1") == printed("--seed", "1") != lines
+    assert len(printed("--count", "3")) == 3
+    assert Counter(lines).most_common(1)[0][1] == 1
