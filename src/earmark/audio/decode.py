@@ -155,7 +155,7 @@ def clip_content(clip: Clip) -> int:
 
 
 def power_left_in_mono(clip: Clip) -> float:
-    """The share of a whole recording: see :class:`PowerLeft`.
+    """Return the share of a whole recording: see :class:`PowerLeft`.
 
     Raises:
         AudioError: as for :func:`read_clip`.
@@ -233,7 +233,7 @@ def _open_file(path: str, source: str) -> BinaryIO:
 
 
 def _embedded(clip: Clip) -> bytes:
-    """The recording of a clip that has no file."""
+    """Return the recording of a clip that has no file."""
     assert clip.read_bytes is not None
     try:
         return clip.read_bytes()
@@ -297,7 +297,7 @@ def _resampled(mono: np.ndarray, from_hz: int, to_hz: int, source: str) -> np.nd
 def _checked(
     mono: np.ndarray, rate_hz: int, source: str, start: int = 0, *, limit: float = FULL_SCALE_LIMIT
 ) -> np.ndarray:
-    """The samples, which begin at sample ``start`` of the recording, if they are numbers at a rate that can be."""
+    """Return the samples, which begin at sample ``start`` of the recording, if they are numbers at a rate that can be."""
     if not rate_hz > 0:
         raise AudioError(source, f"a rate of {rate_hz} Hz cannot be: rates are above 0")
     # Of NaN the extremes are NaN, which is not within anything. An array of booleans would take twice as long.
@@ -317,7 +317,7 @@ def _checked(
 
 
 def _at_own_rate(file: BinaryIO, clip: Clip) -> tuple[np.ndarray, int]:
-    """The stretch that a clip names in mono, float32 (T,), at the recording's own rate, and that rate in Hz."""
+    """Return the stretch that a clip names in mono, float32 (T,), at the recording's own rate, and that rate in Hz."""
     # mixed block by block, so that many channels take no more room than one
     mixer = Mixer(clip.source)
     blocks = blocks_of_clip(file, clip)

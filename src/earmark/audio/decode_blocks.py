@@ -81,7 +81,7 @@ def describe_recording(file: BinaryIO) -> Described | None:
 
 
 def _with_soundfile(file: BinaryIO, clip: Clip, found: Found, skip: int) -> Iterator[Block]:
-    """The stretch without its first ``skip`` frames.
+    """Yield the stretch without its first ``skip`` frames.
 
     Raises:
         NotForSoundfileError: soundfile cannot read it, or not to its end.
@@ -116,7 +116,7 @@ def _with_soundfile(file: BinaryIO, clip: Clip, found: Found, skip: int) -> Iter
 def _with_pyav(
     file: BinaryIO, clip: Clip, found: Found, given: tuple[int, int | None], cause: NotForSoundfileError
 ) -> Iterator[Block]:
-    """The rest of the stretch, decoded by PyAV.
+    """Yield the rest of the stretch, decoded by PyAV.
 
     Args:
         file: the recording.

@@ -158,7 +158,7 @@ class PyavReader:
                 position = None
 
     def _frames(self, av: Any, container: Any, stream: Any) -> Iterator[Any]:
-        """The frames of all packets; the duration in seconds for a packet that cannot be decoded."""
+        """Yield the frames of all packets; the duration in seconds for a packet that cannot be decoded."""
         packets = container.demux(stream)
         given = False
         while True:

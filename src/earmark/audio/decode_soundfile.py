@@ -174,7 +174,7 @@ class SoundfileReader:
         return self._stream_blocks(self._sound, self._layout.streams[0], start, count)
 
     def _blocks_of_all(self, start: int, count: int) -> Iterator[np.ndarray]:
-        """A stretch of several streams, with rate and channels of the first."""
+        """Yield a stretch of several streams, with rate and channels of the first."""
         rate_hz, channels, at, stop = self._heads[0].rate_hz, self._heads[0].channels, 0, start + count
         for stream, head in zip(self._layout.streams, self._heads, strict=True):
             end = at + _at_rate(head, rate_hz)
@@ -187,7 +187,7 @@ class SoundfileReader:
     def _joined_blocks(
         self, stream: Stream, head: Described, start: int, count: int, rate_hz: int
     ) -> Iterator[np.ndarray]:
-        """A stretch of one of several streams, at the rate of the first."""
+        """Yield a stretch of one of several streams, at the rate of the first."""
         with open_stream(self._file, stream) as sound:
             if head.rate_hz == rate_hz:
                 yield from self._stream_blocks(sound, stream, start, count)
@@ -235,7 +235,7 @@ class SoundfileReader:
             self.faults.append(fault)
 
     def _goes_on(self) -> bool:
-        """Whether the file has much more than was read."""
+        """Return whether the file has much more than was read."""
         return self._layout.end > 0 and self._file.tell() + self._layout.read_ahead < self._layout.end
 
     def _check_log(self, sound: soundfile.SoundFile) -> None:
@@ -252,7 +252,7 @@ class SoundfileReader:
         self.faults += [fault] if (fault := missing(announced, there, per_second)) else []
 
     def _salvaged(self, stream: Stream, start: int, stop: int, frames: int) -> Iterator[np.ndarray]:
-        """The frames of a damaged FLAC stream from ``start`` on; silence takes the place of those that are damaged.
+        """Yield the frames of a damaged FLAC stream from ``start`` on; silence takes the place of those that are damaged.
 
         Nothing takes the place of frames that are missing up to the end of the stream.
         """
@@ -310,7 +310,7 @@ def _read(sound: SequentialFile, start: int, stop: int) -> Iterator[np.ndarray]:
 
 
 def _with_channels(block: np.ndarray, channels: int) -> np.ndarray:
-    """A block of another stream with the number of channels of the first: the mean of its own in each."""
+    """Return a block of another stream with the number of channels of the first: the mean of its own in each."""
     if block.shape[1] == channels:
         return block
     return np.repeat(block.mean(axis=1, keepdims=True), channels, axis=1)

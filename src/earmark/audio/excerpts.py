@@ -66,7 +66,7 @@ class Excerpt:
     """The beginning of a clip.
 
     Attributes:
-        uri: ``data:audio/ogg;base64,...``, mono, 16 kHz, about 8 kB a second; empty where the clip cannot be read.
+        uri: ``data:audio/ogg;base64,...``, mono, 16 kHz, about 8 kB a second; empty if the clip cannot be read.
         outline: peaks of equal parts, from 0 to 1.
         whole: whether it is the whole clip.
         seconds: its length.
@@ -81,7 +81,7 @@ class Excerpt:
 
 
 def excerpt(clip: Clip, longest_s: float = LONGEST_S, *, spectrogram: bool = False) -> Excerpt:
-    """The first ``longest_s`` seconds of a clip, with a spectrogram if asked; an empty one where it cannot be read."""
+    """Return the first ``longest_s`` seconds of a clip, with a spectrogram if asked; an empty one where it cannot be read."""
     most = round(longest_s * RATE_HZ)
     parts: list[np.ndarray] = []
     try:

@@ -95,7 +95,7 @@ def _quick(file: BinaryIO, container: str, size: int, base: int, head: bytes) ->
 
 
 def _agrees(search: _Search, file: BinaryIO, layout: Layout, base: int, head: bytes) -> bool:
-    """Whether a look into the file agrees with the quick layout; a file that has not changed is looked into once."""
+    """Return whether a look into the file agrees with the quick layout; a file that has not changed is looked into once."""
     key = _key(file)
     if key in _honest:
         return True

@@ -112,7 +112,7 @@ def more_than_announced(announced: float, there: float, per_second: float) -> st
 
 
 def is_junk(announced: float, there: float, per_second: float) -> bool:
-    """Whether the bytes behind the announced end are too few to be audio: below 0.1 s, or below 1 % and 4 KiB."""
+    """Return whether the bytes behind the announced end are too few to be audio: below 0.1 s, or below 1 % and 4 KiB."""
     return 0 < announced < there < announced + max(TRIFLE_S * per_second, min(announced / 100, 4096))
 
 

@@ -66,7 +66,7 @@ def aiff_layout(file: BinaryIO, size: int) -> Layout:
 
 
 def _as_au(comm: bytes, sample_bytes: int, rate_hz: int, channels: int) -> bytes:
-    """The header of an AU file with the same samples, for those above 4 GiB, whose size fits no AIFF header."""
+    """Return the header of an AU file with the same samples, for those above 4 GiB, whose size fits no AIFF header."""
     kind = comm[18:22].lower()
     mark = b"dns." if kind == b"sowt" else b".snd"  # the lowest byte first, or the highest
     encoding = {b"fl32": 6, b"fl64": 7}.get(kind, sample_bytes + 1)
@@ -97,7 +97,7 @@ def _chunks(file: BinaryIO, size: int) -> dict[bytes, tuple[int, int]]:
 
 
 def _follows(file: BinaryIO, at: int, size: int) -> bool:
-    """Whether a chunk, or at most a byte, follows at ``at``."""
+    """Return whether a chunk, or at most a byte, follows at ``at``."""
     for start in (at, at + 1):
         head = read_at(file, start, 8)
         if start >= size or (
@@ -108,7 +108,7 @@ def _follows(file: BinaryIO, at: int, size: int) -> bool:
 
 
 def _extended(data: bytes) -> float:
-    """The number in 80 bits, as AIFF has the rate."""
+    """Return the number in 80 bits, as AIFF has the rate."""
     if len(data) < 10:
         return 0.0
     exponent, mantissa = struct.unpack(">HQ", data)

@@ -76,7 +76,7 @@ def _nist(file: BinaryIO) -> _Audio | None:
 
 
 def _voc(file: BinaryIO) -> _Audio | None:
-    """The first block of sound."""
+    """Return the first block of sound."""
     at = int.from_bytes(read_at(file, 20, 2), "little")
     for _ in range(_MOST_CHUNKS):
         head = read_at(file, at, 16)

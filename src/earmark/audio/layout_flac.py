@@ -108,7 +108,7 @@ def flac_layout(file: BinaryIO, size: int, base: int, head: bytes) -> Layout:
 
 
 def is_one_file(file: BinaryIO, layout: Layout, base: int, head: bytes) -> bool:
-    """Whether this is a single FLAC file, so that seeking in it leads to the right frame.
+    """Return whether this is a single FLAC file, so that seeking in it leads to the right frame.
 
     In files that were joined, libFLAC finds frames of the wrong one. In a small file another start is looked for; in a
     large one the numbers of a few frames have to increase.
@@ -169,7 +169,7 @@ def _part(file: BinaryIO, start: int, end: int, info: StreamInfo) -> tuple[Strea
 
 
 def _first_frame(data: bytes, info: StreamInfo) -> _Frame | None:
-    """The first FLAC frame that starts in ``data``."""
+    """Return the first FLAC frame that starts in ``data``."""
     at = data.find(b"\xff")
     while at >= 0:
         if data[at + 1 : at + 2] in _SYNC and (frame := _frame(data, at, info)):
@@ -179,7 +179,7 @@ def _first_frame(data: bytes, info: StreamInfo) -> _Frame | None:
 
 
 def _last_frame(data: bytes, info: StreamInfo, sync: bytes = b"") -> tuple[_Frame | None, bool]:
-    """The last FLAC frame that starts in ``data``, and whether it is whole.
+    """Return the last FLAC frame that starts in ``data``, and whether it is whole.
 
     Bytes inside of a frame may look like the header of another one. So the last header is taken whose frame, up to the
     end of ``data``, has the right checksum; only if there is none, the last header is that of an incomplete frame.
@@ -202,7 +202,7 @@ def _last_frame(data: bytes, info: StreamInfo, sync: bytes = b"") -> tuple[_Fram
 
 
 def _first_sync(file: BinaryIO, start: int) -> bytes:
-    """The second byte of the first FLAC frame, behind the metadata; empty if there is none."""
+    """Return the second byte of the first FLAC frame, behind the metadata; empty if there is none."""
     at, is_last = start + 4, False
     while not is_last and len(head := read_at(file, at, 4)) == 4:
         is_last, at = head[0] >= 0x80, at + 4 + int.from_bytes(head[1:], "big")
@@ -211,7 +211,7 @@ def _first_sync(file: BinaryIO, start: int) -> bytes:
 
 
 def _frame(data: bytes, at: int, info: StreamInfo) -> _Frame | None:
-    """The FLAC frame whose header is at ``at``, if there is one."""
+    """Return the FLAC frame whose header is at ``at``, if there is one."""
     head = data[at : at + 16]
     if len(head) < 6 or head[2] >> 4 == 0 or head[2] & 15 == 15 or head[3] >> 4 > 10 or head[3] & 1:
         return None
@@ -229,14 +229,14 @@ def _frame(data: bytes, at: int, info: StreamInfo) -> _Frame | None:
 
 
 def _fits(head: bytes, block: int, info: StreamInfo) -> bool:
-    """Whether a frame header agrees with the header of the file: length, rate, channels, bits."""
+    """Return whether a frame header agrees with the header of the file: length, rate, channels, bits."""
     rate_hz, bits = _RATES.get(head[2] & 15, info.rate_hz), _BITS.get(head[3] >> 1 & 7, info.bits)
     channels = (head[3] >> 4) + 1 if head[3] >> 4 < 8 else 2
     return block <= (info.block or block) and (rate_hz, bits, channels) == (info.rate_hz, info.bits, info.channels)
 
 
 def _coded_number(head: bytes) -> tuple[int, int]:
-    """The number in UTF-8's code at byte 4, and the byte behind it; 0 if there is none."""
+    """Return the number in UTF-8's code at byte 4, and the byte behind it; 0 if there is none."""
     first = head[4]
     if first < 0x80:
         return first, 5
@@ -270,7 +270,7 @@ def _crc16(data: bytes) -> int:
 
 
 def _without_tags(data: bytes) -> bytes:
-    """The end of a FLAC file without tags and zeros behind it."""
+    """Return the end of a FLAC file without tags and zeros behind it."""
     if data[-128:].startswith(b"TAG"):
         data = data[:-128]
     elif data.endswith(bytes(64)):

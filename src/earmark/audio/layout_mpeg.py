@@ -86,7 +86,7 @@ def mpeg_layout(file: BinaryIO, size: int, base: int, head: bytes) -> Layout:
 
 
 def is_unbroken(file: BinaryIO, layout: Layout, base: int, head: bytes) -> bool:
-    """Whether frames follow one another from the start to the end of a layout, as many as the header announces.
+    """Return whether frames follow one another from the start to the end of a layout, as many as the header announces.
 
     libsndfile skips damage without a word, so that everything behind it comes too early.
     """
@@ -140,7 +140,7 @@ class _Counted(NamedTuple):
 
 
 def _counted(frame: bytes, header: Header) -> _Counted | None:
-    """The header in the first frame that counts frames and bytes."""
+    """Return the header in the first frame that counts frames and bytes."""
     if header.layer != 3:
         return None
     side = (17 if header.kind[3] else 32) if header.kind[0] == 3 else (9 if header.kind[3] else 17)
@@ -159,7 +159,7 @@ def _counted(frame: bytes, header: Header) -> _Counted | None:
 
 
 def _stream(file: BinaryIO, run: _Run) -> tuple[Stream, list[str], str | None]:
-    """The stream of a run, what is wrong with it, and whether to refuse it."""
+    """Return the stream of a run, what is wrong with it, and whether to refuse it."""
     first = run.first
     start = read_at(file, run.at, first.length)
     counted = _counted(start, first)
@@ -215,7 +215,7 @@ def _behind_counts(frame: bytes, counted: _Counted) -> int:
 
 
 def _silent_frames(run: _Run, announced: int) -> list[int]:
-    """How many silent frames take the place of each gap: by its bytes, and by the count in the header if that agrees.
+    """Return how many silent frames take the place of each gap: by its bytes, and by the count in the header if that agrees.
 
     Args:
         run: the frames.
@@ -234,7 +234,7 @@ def _silent_frames(run: _Run, announced: int) -> list[int]:
 
 
 def _with_silence(run: _Run, head: bytes, silent: list[int]) -> tuple[list[Extent | bytes], list[str]]:
-    """The pieces of a run with silence in its gaps, and what is wrong at which time."""
+    """Return the pieces of a run with silence in its gaps, and what is wrong at which time."""
     pieces: list[Extent | bytes] = [Extent(begin, end - begin) for begin, end in run.extents]
     frame, seconds = _silent_frame(head), run.first.samples / run.first.rate_hz
     faults, before = [], 0
@@ -250,14 +250,14 @@ def _with_silence(run: _Run, head: bytes, silent: list[int]) -> tuple[list[Exten
 
 
 def _silent_frame(head: bytes) -> bytes:
-    """A frame of zeros with the header at the start of ``head``, without checksum and padding."""
+    """Return a frame of zeros with the header at the start of ``head``, without checksum and padding."""
     changed = bytes([head[0], head[1] | 1, head[2] & 0xFD, head[3]])
     header = parse_header(changed)
     return changed + bytes(header.length - 4 if header else 0)
 
 
 def _recounted(frame: bytes, counted: _Counted, frames: int, num_bytes: int) -> bytes:
-    """The first frame with the right counts; of LAME's tag the padding at the end goes with a count that was wrong."""
+    """Return the first frame with the right counts; of LAME's tag the padding at the end goes with a count that was wrong."""
     changed, at = bytearray(frame), counted.at
     if counted.name == b"VBRI":
         changed[at + 10 : at + 18] = struct.pack(">II", num_bytes, frames)
@@ -316,7 +316,7 @@ def _scan(file: BinaryIO, start: int, end: int) -> tuple[list[_Run], int]:
 
 
 def _resync(file: BinaryIO, at: int, end: int, kind: object) -> tuple[int, Header, int] | None:
-    """The next place where frames go on: place, header, and how many bytes before it are no tag."""
+    """Return the next place where frames go on: place, header, and how many bytes before it are no tag."""
     while tag := _tag_length(read_at(file, at, 32)):
         at += tag
     skipped = tried = 0
@@ -334,7 +334,7 @@ def _resync(file: BinaryIO, at: int, end: int, kind: object) -> tuple[int, Heade
 
 
 def _confirmed(file: BinaryIO, data: bytes, origin: int, place: int, end: int, kind: object) -> Header | None:
-    """The header at ``place`` if frames of its kind follow it."""
+    """Return the header at ``place`` if frames of its kind follow it."""
     first = parse_header(data, place)
     if first is None:
         return None
@@ -362,7 +362,7 @@ def _tag_length(data: bytes) -> int:
 
 
 def _without_tags(file: BinaryIO, size: int, base: int) -> int:
-    """Where the audio ends: before an ID3v1 and an APE tag at the end of the file."""
+    """Return where the audio ends: before an ID3v1 and an APE tag at the end of the file."""
     tail = read_at(file, max(base, size - 160), 160)
     end = size
     if tail[-128:].startswith(b"TAG") and len(tail) >= 128:

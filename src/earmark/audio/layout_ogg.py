@@ -85,7 +85,7 @@ def _page_length(head: bytes) -> int:
 
 
 def _last_page(tail: bytes) -> tuple[int, bool]:
-    """Where the last page starts in the end of a file, and whether it is whole."""
+    """Return where the last page starts in the end of a file, and whether it is whole."""
     at = tail.rfind(b"OggS")
     length = _page_length(tail[at : at + 282]) if at >= 0 else 0
     return at, at >= 0 and 0 < length <= len(tail) - at

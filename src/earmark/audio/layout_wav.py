@@ -85,7 +85,7 @@ def wav_layout(file: BinaryIO, size: int, base: int = 0) -> Layout:
 
 
 def _one_layout(file: BinaryIO, size: int, base: int) -> tuple[Layout, int | None]:
-    """The layout of one WAV file, and where a file that is joined to it starts."""
+    """Return the layout of one WAV file, and where a file that is joined to it starts."""
     head = read_at(file, base, 4096)
     found = _w64_data(file, size, base) if head[:4] == b"riff" else _riff_data(file, head, size, base)
     if found is None or len(found.fmt) < 16:
@@ -116,7 +116,7 @@ def _as_announced(file: BinaryIO, found: _Data, length: int, base: int) -> Layou
 
 
 def _with_audio(file: BinaryIO, found: _Data, length: int, faults: tuple[str, ...]) -> Layout:
-    """The audio behind a new header with the right size; of MP3 in WAV the MP3 alone."""
+    """Return the audio behind a new header with the right size; of MP3 in WAV the MP3 alone."""
     if found.is_mpeg:
         mpeg = thorough_mpeg_layout(file, found.start + length, found.start)
         if mpeg.streams[0].pieces is not None:
@@ -184,7 +184,7 @@ def _stream(found: _Data, length: int) -> Stream:
 
 
 def _are_no_audio(file: BinaryIO, start: int, size: int, big: bool) -> bool:
-    """Whether what is behind the announced end is no audio: chunks, tags, zeros, or a single byte."""
+    """Return whether what is behind the announced end is no audio: chunks, tags, zeros, or a single byte."""
     if size - start <= 1:
         return True
     for at in {start, start + start % 2}:
@@ -194,7 +194,7 @@ def _are_no_audio(file: BinaryIO, start: int, size: int, big: bool) -> bool:
 
 
 def _are_zeros(file: BinaryIO, start: int, size: int) -> bool:
-    """Whether only zeros follow, as in a file that was allocated before; more than 256 MiB are taken for audio."""
+    """Return whether only zeros follow, as in a file that was allocated before; more than 256 MiB are taken for audio."""
     if size - start > _MOST_ZEROS:
         return False
     length = 256  # most often the first bytes are enough to say no
@@ -206,7 +206,7 @@ def _are_zeros(file: BinaryIO, start: int, size: int) -> bool:
 
 
 def _chunks_end(file: BinaryIO, at: int, size: int, big: bool) -> bool:
-    """Whether chunks follow one another from ``at`` to the end of the file."""
+    """Return whether chunks follow one another from ``at`` to the end of the file."""
     if read_at(file, at, 4) in _RIFF:
         return False
     for _ in range(_MOST_CHUNKS):
@@ -228,7 +228,7 @@ def _chunks_end(file: BinaryIO, at: int, size: int, big: bool) -> bool:
 
 
 def _without_chunks(file: BinaryIO, start: int, size: int, big: bool) -> int:
-    """Where the audio ends if its size is not known: before the chunks at the end of the file, if there are any."""
+    """Return where the audio ends if its size is not known: before the chunks at the end of the file, if there are any."""
     tail_start = max(start, size - _TAIL)
     tail = read_at(file, tail_start, size - tail_start)
     candidates = []
@@ -246,7 +246,7 @@ def _without_chunks(file: BinaryIO, start: int, size: int, big: bool) -> int:
 
 
 def _joined(file: BinaryIO, start: int, size: int) -> int | None:
-    """Where another WAV file starts, if it follows at ``start``."""
+    """Return where another WAV file starts, if it follows at ``start``."""
     for at in (start, start + start % 2):
         head = read_at(file, at, 12)
         if head[:4] in _RIFF and head[8:] == b"WAVE" and at + 12 < size:

@@ -61,7 +61,7 @@ def _parsed(head: bytes) -> Header | None:
 
 
 def has_frames(data: bytes) -> bool:
-    """Whether ``data`` has MPEG audio frames: three of one kind in a row, or fewer up to its end."""
+    """Return whether ``data`` has MPEG audio frames: three of one kind in a row, or fewer up to its end."""
     at = data.find(b"\xff")
     while at >= 0:
         if (first := parse_header(data, at)) and _goes_on(data, at + first.length, first):
@@ -80,7 +80,7 @@ def _goes_on(data: bytes, at: int, first: Header) -> bool:
 
 
 def is_adts(data: bytes) -> bool:
-    """Whether ``data`` starts with the header of an AAC frame (ADTS, ISO 13818-7, section 6.2)."""
+    """Return whether ``data`` starts with the header of an AAC frame (ADTS, ISO 13818-7, section 6.2)."""
     if len(data) < 7 or data[0] != 0xFF or data[1] & 0xF6 != 0xF0:
         return False
     rate, length = data[2] >> 2 & 15, (data[3] & 3) << 11 | data[4] << 3 | data[5] >> 5

@@ -92,7 +92,7 @@ Result = TypeVar("Result")
 
 
 def _in_order(clips: Iterable[Clip], work: Callable[[Clip], Result], num_threads: int) -> Iterator[tuple[Clip, Result]]:
-    """Each clip with what ``work`` made of it in one of the threads."""
+    """Yield each clip with what ``work`` made of it in one of the threads."""
     source = iter(clips)
     pool = ThreadPoolExecutor(num_threads, thread_name_prefix="decode")
 
@@ -114,7 +114,7 @@ def _in_order(clips: Iterable[Clip], work: Callable[[Clip], Result], num_threads
 
 
 def _start(clip: Clip, sampling_rate_hz: int) -> tuple[list[np.ndarray], Iterator[np.ndarray]]:
-    """The first blocks of a recording, and the iterator of the others; an error comes when it is asked for these."""
+    """Return the first blocks of a recording, and the iterator of the others; an error comes when it is asked for these."""
     blocks = stream_clip(clip, sampling_rate_hz)
     head: list[np.ndarray] = []
     try:
@@ -133,7 +133,7 @@ def _fail(error: AudioError) -> Iterator[np.ndarray]:
 
 
 def _read_ahead(blocks: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
-    """The same blocks, read by a thread while the last one is worked on."""
+    """Yield the same blocks, read by a thread while the last one is worked on."""
     queue: Queue[np.ndarray | BaseException | None] = Queue(_BLOCKS_AHEAD)
     left = threading.Event()
 

@@ -120,7 +120,7 @@ class ClipTable(Sequence[Clip]):
         return dict(Counter(name for clip in self.clips for name in clip.classes).most_common())
 
     def keep(self, indices: Sequence[int]) -> ClipTable:
-        """The rows at ``indices``, in that order, with the same origin."""
+        """Return the rows at ``indices``, in that order, with the same origin."""
         return ClipTable([self.clips[i] for i in indices], self.origin, self.reasons, self.missing)
 
 

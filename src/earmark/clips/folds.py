@@ -59,7 +59,7 @@ class Folds:
         return Splits(train, validation, self.table.keep(test), [*self.notes, note], whole=self.table, is_made=True)
 
     def labels_in(self, name: str) -> list[Label | None]:
-        """The labels of the clips in a fold."""
+        """Return the labels of the clips in a fold."""
         return [clip.label for clip, fold in zip(self.table, self.fold_names, strict=True) if fold == name]
 
     def fingerprint(self) -> str:
@@ -72,7 +72,7 @@ class Folds:
 
 
 def share_out(splits: Splits, options: DataArguments, seed: int, *, check: bool = True) -> Folds:
-    """The folds that the settings ask for: those of a column, or made ones.
+    """Return the folds that the settings ask for: those of a column, or made ones.
 
     Args:
         splits: what the source gave: training clips alone.
@@ -164,7 +164,7 @@ def _check(folds: Folds) -> None:
 
 
 def _folds_by(folds: Folds, values: Sequence[Sequence[str]]) -> dict[str, list[str]]:
-    """The folds that each value occurs in, in order; ``values`` has those of each clip."""
+    """Return the folds that each value occurs in, in order; ``values`` has those of each clip."""
     found: dict[str, set[str]] = defaultdict(set)
     for of_clip, fold in zip(values, folds.fold_names, strict=True):
         for value in of_clip:

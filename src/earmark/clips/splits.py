@@ -81,7 +81,7 @@ def make_folds(table: ClipTable, count: int, seed: int) -> list[str]:
     fold_names = [""] * len(table)
 
     def misfit(fold: int, unit: _Unit) -> tuple[float, int]:
-        """How much further from its shares the unit brings a fold (as a chi-square), then how full that is."""
+        """Return how much further from its shares the unit brings a fold (as a chi-square), then how full that is."""
         further = sum(n * (2 * folds[fold][label] + n) / total[label] for label, n in content[unit].items())
         return further, sizes[fold]
 
@@ -107,7 +107,7 @@ def _strata(table: ClipTable) -> list[tuple[_Stratum, ...]]:
 
 
 def _shuffled(units: dict[_Unit, list[int]], table: ClipTable, seed: int) -> list[_Unit]:
-    """The units in an order of the seed alone: sorted first, so that the order on disk does not matter."""
+    """Return the units in an order of the seed alone: sorted first, so that the order on disk does not matter."""
     order = sorted(units, key=lambda unit: min(_key(table[i]) for i in units[unit]))
     random.Random(seed).shuffle(order)
     return order

@@ -50,14 +50,14 @@ def card_numbers(machine: Machine) -> list[int]:
 
 
 def is_ascend(machine: Machine) -> bool:
-    """Whether anything here says that an Ascend card is meant to be used."""
+    """Return whether anything here says that an Ascend card is meant to be used."""
     places = [_DRIVER, *(f"{home}/{name}" for home in _HOMES for name in ("cann", "ascend-toolkit", "nnae"))]
     installed = machine.version("torch_npu") is not None or "ASCEND_HOME_PATH" in machine.environment
     return installed or bool(card_numbers(machine)) or machine.first(*places) is not None
 
 
 def find_cann(machine: Machine) -> Cann | None:
-    """The CANN that the environment names, else the one in the usual places."""
+    """Return the CANN that the environment names, else the one in the usual places."""
     variables = ("ASCEND_HOME_PATH", "ASCEND_TOOLKIT_HOME")
     named = [machine.environment[name] for name in variables if name in machine.environment]
     usual = [f"{home}/{name}" for home in _HOMES for name in ("cann", "ascend-toolkit/latest", "nnae/latest")]
@@ -204,7 +204,7 @@ def _set_env(machine: Machine, cann: Cann) -> str:
 
 
 def check_operators(machine: Machine, cann: Cann | None) -> list[Finding]:
-    """The folder of CANN's operators (OPP), and whether compiled ones are in it."""
+    """Return the folder of CANN's operators (OPP), and whether compiled ones are in it."""
     named = machine.environment.get("ASCEND_OPP_PATH")
     if cann is None and named is None:
         return []
@@ -232,7 +232,7 @@ def check_operators(machine: Machine, cann: Cann | None) -> list[Finding]:
 
 
 def check_libraries(machine: Machine, cann: Cann | None) -> Finding:
-    """The six libraries of CANN that torch_npu links to, and the driver's, as the loader will look for them."""
+    """Return the six libraries of CANN that torch_npu links to, and the driver's, as the loader will look for them."""
     name, folders = "npu libraries", _loader_folders(machine)
     wanted = [f"{library}.so" for library in (*LIBRARIES, DRIVER_LIBRARY)]
     missing = [library for library in wanted if not any(os.path.exists(folder / library) for folder in folders)]

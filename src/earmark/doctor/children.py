@@ -51,7 +51,7 @@ class Probe:
         return line
 
     def finding(self, name: str, means: str, fix: str) -> Finding:
-        """A problem of this name; where the table of faults has the error, it replaces ``means`` and ``fix``."""
+        """Return a problem of this name; where the table of faults has the error, it replaces ``means`` and ``fix``."""
         told = explain(self.answer.text)
         if self.answer.code is None:
             means = "it hangs, as where a driver does not answer or another process holds the card"
@@ -73,7 +73,7 @@ def run_probe(machine: Machine, name: str, *arguments: str, timeout_s: float, **
 
 
 def run_module(machine: Machine, module: str, *arguments: str, timeout_s: float, **environment: str) -> Probe:
-    """The same for any module that tells by :func:`earmark.doctor.probes.emit`."""
+    """Return the same for any module that tells by :func:`earmark.doctor.probes.emit`."""
     here = str(Path(earmark.__file__).parents[1])
     path = os.pathsep.join([*filter(None, [machine.environment.get("PYTHONPATH")]), here])
     # safe path: a file torch.py in the working directory is not what a command would import

@@ -24,7 +24,7 @@ _LOSS_TOLERANCE = 1e-2  # absolute, over three steps from a loss near 1.1
 
 
 def check_import(machine: Machine, probe: Probe) -> list[Finding]:
-    """Whether ``import torch`` works; where an installed torch_npu stops it, whether torch alone does."""
+    """Return whether ``import torch`` works; where an installed torch_npu stops it, whether torch alone does."""
     version = machine.version("torch")
     if version is None:
         return [problem("import torch", "torch is not installed", "nothing can be trained", _INSTALL)]
@@ -56,7 +56,7 @@ def _check_without_plugin(machine: Machine) -> Finding:
 
 
 def check_trainer(probe: Probe) -> Finding:
-    """Whether Transformers' trainer imports."""
+    """Return whether Transformers' trainer imports."""
     results = probe.results
     if "trainer" in results:
         return ok("import trainer", f"transformers {results['transformers']}, accelerate {results['accelerate']}")
@@ -68,12 +68,12 @@ def check_trainer(probe: Probe) -> Finding:
 
 
 def probed_devices(probe: Probe, kinds: Sequence[str]) -> list[dict[str, object]]:
-    """The devices that torch sees: name, what it is called, bfloat16."""
+    """Return the devices that torch sees: name, what it is called, bfloat16."""
     return [device for kind in kinds for device in probe.results.get(kind, [])]
 
 
 def check_seen(probe: Probe, kind: str, number_here: int, *, asked: bool) -> list[Finding]:
-    """Whether torch sees the cards of a backend.
+    """Return whether torch sees the cards of a backend.
 
     Args:
         probe: of torch.
@@ -105,7 +105,7 @@ def check_seen(probe: Probe, kind: str, number_here: int, *, asked: bool) -> lis
 
 
 def check_device(machine: Machine, name: str, *, timeout_s: float = DEVICE_TIMEOUT_S) -> list[Finding]:
-    """A matrix product, bfloat16, three training steps and a collective operation on one device."""
+    """Return a matrix product, bfloat16, three training steps and a collective operation on one device."""
     return judge_device(name, run_probe(machine, "device", name, timeout_s=timeout_s))
 
 
@@ -166,7 +166,7 @@ def _judge_convolutions(name: str, title: str, errors: dict[str, float]) -> Find
 
 
 def check_group(machine: Machine, names: Sequence[str], *, timeout_s: float = DEVICE_TIMEOUT_S) -> Finding:
-    """An all-reduce over these devices, one process each, as training on several of them does at every step."""
+    """Return an all-reduce over these devices, one process each, as training on several of them does at every step."""
     name = f"{names[0].partition(':')[0]} group"
     with tempfile.TemporaryDirectory(prefix="earmark-doctor-") as folder, ThreadPoolExecutor(len(names)) as pool:
 

@@ -52,7 +52,7 @@ class Examination:
 
 
 def device_kind(device: str | None) -> str | None:
-    """The backend of ``--device``; ``None`` for whatever there is.
+    """Return the backend of ``--device``; ``None`` for whatever there is.
 
     Raises:
         UsageError: it is none.
@@ -111,7 +111,7 @@ def _chosen(device: str | None, kind: str | None, torch: Probe) -> list[str]:
 
 
 def _check_choice(device: str | None, kind: str | None, chosen: Sequence[str], torch: Probe) -> list[Finding]:
-    """Whether the card that was named is there."""
+    """Return whether the card that was named is there."""
     if device is None or ":" not in device or kind in (None, "cpu") or chosen:
         return []
     seen = [str(card["device"]) for card in probed_devices(torch, [str(kind)])]

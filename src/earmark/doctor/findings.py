@@ -61,7 +61,7 @@ def skipped(name: str, seen: str, means: str = "", fix: str = "") -> Finding:
 
 
 def count_by_status(findings: Sequence[Finding]) -> dict[str, int]:
-    """How many findings have each status; all four are there."""
+    """Return how many findings have each status; all four are there."""
     counts = Counter(finding.status for finding in findings)
     return {status: counts[status] for status in STATUSES}
 
@@ -73,7 +73,7 @@ def render(findings: Sequence[Finding]) -> str:
 
 
 def summary_line(findings: Sequence[Finding]) -> str:
-    """The counts in words."""
+    """Return the counts in words."""
     counts = count_by_status(findings)
     verdict = "there are problems to fix" if counts["problem"] else "nothing stands in the way"
     found = f"{counted(counts['warning'], 'warning')}, {counted(counts['problem'], 'problem')}"

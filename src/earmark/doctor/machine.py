@@ -63,13 +63,13 @@ class Machine:
     architecture: str = platform.machine()
 
     def path(self, name: str) -> Path:
-        """A file of the machine by its absolute name; ``~`` is the user's home."""
+        """Return a file of the machine by its absolute name; ``~`` is the user's home."""
         if name.startswith("~"):
             name = self.environment.get("HOME", "/root") + name[1:]
         return self.root / name.lstrip("/")
 
     def shown(self, path: Path) -> str:
-        """The name a file of :meth:`path` has on the machine itself."""
+        """Return the name a file of :meth:`path` has on the machine itself."""
         return "/" + str(path.relative_to(self.root)).lstrip("/")
 
     def glob(self, pattern: str) -> list[Path]:
@@ -77,7 +77,7 @@ class Machine:
         return sorted(self.root.glob(pattern.lstrip("/")))
 
     def first(self, *names: str) -> Path | None:
-        """The first of these files or folders that is there."""
+        """Return the first of these files or folders that is there."""
         return next((path for path in map(self.path, names) if os.path.exists(path)), None)
 
     def version(self, package: str) -> str | None:
@@ -85,11 +85,11 @@ class Machine:
         return self.installed.get(normalised(package))
 
     def path_list(self, variable: str) -> list[str]:
-        """The entries of a variable like ``PATH``."""
+        """Return the entries of a variable like ``PATH``."""
         return [entry for entry in self.environment.get(variable, "").split(":") if entry]
 
     def tool(self, name: str) -> Path | None:
-        """A command on the ``PATH``, or where vendors put theirs."""
+        """Return a command on the ``PATH``, or where vendors put theirs."""
         folders = [*self.path_list("PATH"), "/usr/local/bin", "/usr/local/sbin", "/usr/bin"]
         found = (self.path(folder) / name for folder in folders)
         return next((path for path in found if os.path.isfile(path) and os.access(path, os.X_OK)), None)
@@ -137,7 +137,7 @@ def _ended(process: subprocess.Popen[str], timeout_s: float) -> Answer:
 
 
 def normalised(package: str) -> str:
-    """The one spelling of a package's name (PEP 503)."""
+    """Return the one spelling of a package's name (PEP 503)."""
     return re.sub(r"[-_.]+", "-", package).lower()
 
 

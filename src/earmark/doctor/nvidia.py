@@ -26,12 +26,12 @@ def driver_version(machine: Machine) -> str | None:
 
 
 def is_nvidia(machine: Machine) -> bool:
-    """Whether there is an NVIDIA driver or card here."""
+    """Return whether there is an NVIDIA driver or card here."""
     return driver_version(machine) is not None or bool(card_numbers(machine))
 
 
 def check_driver(machine: Machine) -> Finding:
-    """The driver and its nodes."""
+    """Return the driver and its nodes."""
     name, cards, version = "nvidia driver", card_numbers(machine), driver_version(machine)
     if not cards:
         installed = f"driver {version} is loaded, but " if version else ""
@@ -45,7 +45,7 @@ def check_driver(machine: Machine) -> Finding:
 
 
 def check_visible(machine: Machine) -> list[Finding]:
-    """Whether ``CUDA_VISIBLE_DEVICES`` hides every card."""
+    """Return whether ``CUDA_VISIBLE_DEVICES`` hides every card."""
     asked = machine.environment.get("CUDA_VISIBLE_DEVICES")
     if asked is None:
         return []
@@ -73,7 +73,7 @@ def check_nvidia_smi(machine: Machine) -> Finding:
 
 
 def check_torch_build(machine: Machine, built_for: str | None, *, imported: bool) -> Finding:
-    """Whether the installed torch can use an NVIDIA card at all.
+    """Return whether the installed torch can use an NVIDIA card at all.
 
     Args:
         machine: its metadata tell where torch cannot be imported.

@@ -200,7 +200,7 @@ def probe_group(name: str, rank: str, world_size: str, file: str) -> None:
 
 
 def _sum_over_ranks(device: torch.device, store: Any, rank: int, world_size: int) -> float:
-    """The first element of the sum of a tensor of ones over all ranks."""
+    """Return the first element of the sum of a tensor of ones over all ranks."""
     import torch
     from torch import distributed
 

@@ -124,7 +124,7 @@ def _train(machine: Machine, kind: str, folder: Path, environment: Mapping[str, 
 
 
 def only_card(card: str, environment: Mapping[str, str]) -> dict[str, str]:
-    """The variable that leaves a process only this card, numbered among those already visible."""
+    """Return the variable that leaves a process only this card, numbered among those already visible."""
     kind, _, index = card.partition(":")
     variable = _VISIBLE.get(kind)
     if variable is None or not index:
@@ -201,7 +201,7 @@ def _notes(card: str, trained: Probe) -> list[str]:
 
 
 def render_selftest(test: SelfTest) -> str:
-    """The table to send in, with what was compared and how."""
+    """Return the table to send in, with what was compared and how."""
     head = ["device", "precision", "loss, first to last", "max loss diff", "weight diff", "seconds", "verdict", "name"]
     lines = [head, *(_cells(row) for row in test.rows)]
     told = textwrap.fill(

@@ -127,7 +127,7 @@ def _check_folder(machine: Machine, name: str, place: str, free_bytes: Callable[
 
 
 def check_shared_memory(machine: Machine, *, total_bytes: Callable[[Path], int] = _total_bytes) -> list[Finding]:
-    """The size of ``/dev/shm``, through which data loader workers and NCCL hand tensors on."""
+    """Return the size of ``/dev/shm``, through which data loader workers and NCCL hand tensors on."""
     folder = machine.path("/dev/shm")
     if not os.path.isdir(folder):
         return []
@@ -186,7 +186,7 @@ def check_codecs(probe: Probe) -> list[Finding]:
 
 
 def check_hub(probe: Probe, *, timeout_s: float = HUB_TIMEOUT_S) -> Finding:
-    """Whether the hub, or the mirror that ``HF_ENDPOINT`` names, answers.
+    """Return whether the hub, or the mirror that ``HF_ENDPOINT`` names, answers.
 
     Nothing needs it where weights and recordings are local, so that it does not is never a problem.
     """

@@ -26,8 +26,8 @@ class VersionRow:
     """What belongs to one version of torch.
 
     Attributes:
-        cann: release of torch_npu -> CANN it is for; empty where the source does not say.
-        pythons: oldest and newest Python; ``None`` where the source does not say.
+        cann: release of torch_npu -> CANN it is for; empty if the source does not say.
+        pythons: oldest and newest Python; ``None`` if the source does not say.
     """
 
     cann: Mapping[str, str]
@@ -64,7 +64,7 @@ def check_python(machine: Machine) -> Finding:
 
 
 def check_requirements(machine: Machine) -> Finding:
-    """Whether what this project requires is installed, in versions that it takes; extras are left out."""
+    """Return whether what this project requires is installed, in versions that it takes; extras are left out."""
     if not machine.requirements:
         return skipped("packages", "earmark runs from a checkout without metadata, so requirements are not known")
     try:
@@ -139,7 +139,7 @@ def _missing_plugin(machine: Machine, release: str, cann: Cann | None) -> Findin
 
 
 def _best(row: VersionRow, cann: Cann | None) -> str:
-    """The release for this CANN, else the newest."""
+    """Return the release for this CANN, else the newest."""
     fitting = [release for release, wanted in row.cann.items() if cann and cann.version and _same(cann.version, wanted)]
     return (fitting or list(row.cann))[-1]
 
@@ -166,7 +166,7 @@ def _against_cann(torch: str, plugin: str, cann: Cann | None) -> Finding:
 
 
 def _release(version: str | None) -> str:
-    """The version without what follows a plus sign: ``2.13.0`` of ``2.13.0+cpu``."""
+    """Return the version without what follows a plus sign: ``2.13.0`` of ``2.13.0+cpu``."""
     return (version or "").split("+")[0]
 
 
@@ -175,5 +175,5 @@ def _base(plugin: str) -> str:
 
 
 def _same(installed: str, wanted: str) -> bool:
-    """Whether two versions of CANN are of one series: ``8.3.RC2`` and ``8.3.RC1``."""
+    """Return whether two versions of CANN are of one series: ``8.3.RC2`` and ``8.3.RC1``."""
     return installed.split(".")[:2] == wanted.split(".")[:2]

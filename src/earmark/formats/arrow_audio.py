@@ -37,7 +37,7 @@ class EmbeddedAudio:
         return data
 
     def identity(self) -> str:
-        """Which recording this is: ``datasets``' own fingerprint of the table's content, and the row."""
+        """Return which recording this is: ``datasets``' own fingerprint of the table's content, and the row."""
         return f"{self.table._fingerprint} {self.row}"
 
 
@@ -78,7 +78,7 @@ class EmbeddedSamples(EmbeddedAudio):
 
 
 def _rate_hz(rate: Any) -> int:
-    """A sampling rate as it is in a table, as a whole number.
+    """Return a sampling rate as it is in a table, as a whole number.
 
     Raises:
         ValueError: it is missing or not a positive number.

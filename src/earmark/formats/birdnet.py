@@ -13,7 +13,7 @@ _FILES = {"begin path", *map(plain_name, PATH_COLUMNS)}
 
 
 def is_birdnet(sheet: Sheet) -> bool:
-    """Whether a table has a species and BirdNET's confidence, and nothing else that could be the label."""
+    """Return whether a table has a species and BirdNET's confidence, and nothing else that could be the label."""
     names = set(map(plain_name, sheet.columns))
     return {_NAME, _SCORE} <= names and not names & _LABELS
 

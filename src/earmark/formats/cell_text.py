@@ -11,7 +11,7 @@ MISSING = frozenset(
 
 
 def is_missing(value: object) -> bool:
-    """Whether a cell is empty, or text that stands for a missing value."""
+    """Return whether a cell is empty, or text that stands for a missing value."""
     if isinstance(value, str):
         return value.strip() in MISSING
     return value is None or (isinstance(value, float) and math.isnan(value))

@@ -26,7 +26,7 @@ _KNOWN = {plain_name(name) for name in ("audio", "label", *PATH_COLUMNS, *LABEL_
 
 
 def is_known_name(name: str) -> bool:
-    """Whether a column of this name is read without being asked for as the recording or the label."""
+    """Return whether a column of this name is read without being asked for as the recording or the label."""
     return plain_name(name) in _KNOWN
 
 

@@ -62,7 +62,7 @@ def _read(path: Path, wanted: Wanted) -> Sheet:
 
 
 def has_predictions(sheet: Sheet) -> bool:
-    """Whether a table has a list of predictions in each row, as :class:`JsonRows` writes it."""
+    """Return whether a table has a list of predictions in each row, as :class:`JsonRows` writes it."""
     if not {_PATH, _PREDICTIONS} <= set(sheet.columns) or "label" in sheet.columns:
         return False
     return all(cell is None or _is_predicted(cell) for cell in sheet.columns[_PREDICTIONS])

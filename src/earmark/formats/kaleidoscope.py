@@ -32,7 +32,7 @@ class KaleidoscopeRows(SegmentRows):
 
 
 def is_kaleidoscope(sheet: Sheet) -> bool:
-    """Whether a table has the columns by which Kaleidoscope names a recording and a part of it."""
+    """Return whether a table has the columns by which Kaleidoscope names a recording and a part of it."""
     return {_ABOVE, _FOLDER, _FILE, _OFFSET} <= set(sheet.columns)
 
 

@@ -87,13 +87,13 @@ def _path_cell(path: str) -> str:
 
 
 def loses_path(source: str) -> bool:
-    """Whether a selection table cannot have the path of a recording as it is."""
+    """Return whether a selection table cannot have the path of a recording as it is."""
     path = os.path.abspath(source)
     return _path_cell(path) != path
 
 
 def is_selection_table(sheet: Sheet) -> bool:
-    """Whether a table has the columns that Raven gives every selection table."""
+    """Return whether a table has the columns that Raven gives every selection table."""
     return {_SELECTION, _BEGIN, _END} <= set(sheet.columns)
 
 

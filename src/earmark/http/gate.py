@@ -106,7 +106,7 @@ class Exchange:
         scope[NOTES] = {}
 
     async def receive(self) -> Message:
-        """The next bytes of the body, counted."""
+        """Return the next bytes of the body, counted."""
         message = await self._receive()
         self.bytes_read += len(message.get("body") or message.get("bytes") or b"")
         if not message.get("more_body", False):

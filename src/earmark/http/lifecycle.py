@@ -62,7 +62,7 @@ class DrainingServer(uvicorn.Server):
             self._lifecycle.drain()
 
     async def on_tick(self, counter: int) -> bool:
-        """Whether it is time to go; asked ten times a second."""
+        """Return whether it is time to go; asked ten times a second."""
         if self._lifecycle.over:
             if self._lifecycle.in_flight:
                 logger.warning("drain timeout", extra={"fields": {"unanswered": self._lifecycle.in_flight}})

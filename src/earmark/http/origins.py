@@ -15,7 +15,7 @@ _ORIGIN = re.compile(r"(https?)://(\[[0-9a-f:.]+\]|[^\s/?#@:\[\]]+)(:\d{1,5})?",
 
 
 def is_loopback(host: str) -> bool:
-    """Whether an address, without its port, is this machine's own. Other names can point anywhere."""
+    """Return whether an address, without its port, is this machine's own. Other names can point anywhere."""
     if host == "localhost":
         return True
     try:
@@ -25,7 +25,7 @@ def is_loopback(host: str) -> bool:
 
 
 def asks_for_loopback(scope: Scope) -> bool:
-    """Whether a request names this machine. A page elsewhere whose name was made to point here names itself."""
+    """Return whether a request names this machine. A page elsewhere whose name was made to point here names itself."""
     try:
         return is_loopback(urlsplit(f"//{header(scope, b'host') or ''}").hostname or "")
     except ValueError:  # no host name
@@ -33,7 +33,7 @@ def asks_for_loopback(scope: Scope) -> bool:
 
 
 def is_own_page(scope: Scope) -> bool:
-    """Whether a request comes from a page of the host that it asks, or from no page.
+    """Return whether a request comes from a page of the host that it asks, or from no page.
 
     A proxy may change the scheme, but neither the name nor the port.
     """

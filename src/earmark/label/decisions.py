@@ -133,7 +133,7 @@ class Decisions:
 
 
 def _sorted(decision: Decision) -> Decision:
-    """A decision with several labels in the order in which they are read from the file."""
+    """Return a decision with several labels in the order in which they are read from the file."""
     if decision is None or isinstance(decision[1], str):
         return decision
     return decision[0], tuple(sorted(set(decision[1])))

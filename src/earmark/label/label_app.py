@@ -43,7 +43,7 @@ _SOUNDS_KEPT = 8  # the clip at hand, the next, and those just before
 
 
 def build_app(session: Session, token: str, lifecycle: Lifecycle) -> object:
-    """The ASGI application.
+    """Return the ASGI application.
 
     Args:
         session: the clips.

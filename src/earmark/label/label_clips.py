@@ -23,7 +23,7 @@ from earmark.tasks import SINGLE_LABEL, Task
 def clips_to_label(
     options: LabelOptions, task: Task = SINGLE_LABEL, separator: str = ","
 ) -> tuple[ClipTable, list[str]]:
-    """The clips, and a line for each thing that was passed over.
+    """Return the clips, and a line for each thing that was passed over.
 
     Args:
         options: which recordings.
@@ -84,7 +84,7 @@ def _labelled(place: Path, options: LabelOptions, task: Task, separator: str) ->
 
 
 def path_in(folder: Path, clip: Clip) -> str:
-    """How a manifest in ``folder`` names the file of a clip: as it was given if from the root, else from there.
+    """Return how a manifest in ``folder`` names the file of a clip: as it was given if from the root, else from there.
 
     Raises:
         AudioError: a name that no manifest can hold.

@@ -103,7 +103,7 @@ def _read_rows(path: Path) -> list[tuple[str, dict[str, str]]]:
 
 
 def absolute_key(folder: Path, key: Key) -> Key:
-    """The same for a clip whatever it is called: from the root or from ``folder``, 2 s or 2.0 s."""
+    """Return the same for a clip whatever it is called: from the root or from ``folder``, 2 s or 2.0 s."""
     path, offset, duration = key
     whole = os.path.normpath(os.path.join(os.path.abspath(folder), os.path.expanduser(path)))
     return whole, _number(offset) if _number(offset) != "0.0" else "", _number(duration)
@@ -117,6 +117,6 @@ def _number(text: str) -> str:
 
 
 def key_cells(key: Key) -> dict[str, str]:
-    """The cells that say which clip a row is of."""
+    """Return the cells that say which clip a row is of."""
     path, offset, duration = key
     return {"path": path} | ({"offset": offset, "duration": duration} if offset or duration else {})

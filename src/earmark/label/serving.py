@@ -29,7 +29,7 @@ def serve(session: Session, listener: socket.socket) -> None:
 
 
 def label_server(session: Session, token: str, lifecycle: Lifecycle) -> DrainingServer:
-    """A server that has yet to run."""
+    """Return a server that has yet to run."""
     return make_server(
         build_app(session, token, lifecycle),
         lifecycle,

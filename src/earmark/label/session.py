@@ -125,7 +125,7 @@ class Session:
             return {**self._counts(), "labels": self._labels(), "next": self._next(at)}
 
     def counts(self) -> dict[str, int]:
-        """How many clips there are, have a label, were set aside, and of those labelled have the proposed one."""
+        """Return how many clips there are, have a label, were set aside, and of those labelled have the proposed one."""
         with self._lock:
             return self._counts()
 
@@ -143,7 +143,7 @@ class Session:
         return [*self._model_labels, *sorted(self._decisions.names() - set(self._model_labels))]
 
     def _next(self, after: int) -> int | None:
-        """The first place behind ``after`` without a decision, from the start again if need be."""
+        """Return the first place behind ``after`` without a decision, from the start again if need be."""
         places = [*range(after + 1, len(self.proposals)), *range(after + 1)]
         return next((at for at in places if at != after and self._decisions.of(self.proposals[at].key) is None), None)
 

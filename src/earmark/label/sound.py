@@ -19,7 +19,7 @@ _BANDS, _FRAMES = 96, 320
 
 
 def page_excerpt(clip: Clip) -> tuple[bytes, dict[str, object]]:
-    """The beginning of a clip.
+    """Return the beginning of a clip.
 
     Returns:
         ``(wav, picture)``: mono, 16 bits, at the clip's own rate up to 48 kHz; and for the page ``spectrogram``

@@ -241,7 +241,7 @@ def _order(
 
 
 def _with_contents(options: LabelOptions, scores: Scores, clips: Sequence[Clip]) -> Scores:
-    """The scores with the contents of their clips, if the model's run has a record to compare these with."""
+    """Return the scores with the contents of their clips, if the model's run has a record to compare these with."""
     if scores.contents is not None or find_record(options.model_name_or_path) is None:
         return scores
     table = ClipTable([clips[row] for row in scores.rows.tolist()], "")
@@ -250,7 +250,7 @@ def _with_contents(options: LabelOptions, scores: Scores, clips: Sequence[Clip])
 
 
 def _trained_on(options: LabelOptions, table: ClipTable, scores: Scores) -> np.ndarray:
-    """Which clips the model's run was trained on, bool (N,), by their samples; none without a record of the run."""
+    """Return which clips the model's run was trained on, bool (N,), by their samples; none without a record of the run."""
     record = find_record(options.model_name_or_path)
     if record is None or scores.contents is None:
         return np.zeros(len(table), bool)

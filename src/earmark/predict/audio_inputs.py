@@ -178,7 +178,7 @@ def source_name(audio: object, where: str = "audio") -> str:
 
 
 def _is_encoded(audio: object) -> bool:
-    """Whether this is the content of an audio file. A memory view of wider elements holds samples."""
+    """Return whether this is the content of an audio file. A memory view of wider elements holds samples."""
     return isinstance(audio, (bytes, bytearray)) or (isinstance(audio, memoryview) and audio.itemsize == 1)
 
 
@@ -195,12 +195,12 @@ def _is_batch(audio: object) -> TypeGuard[Iterable[object]]:
 
 
 def _is_decoder(audio: object) -> bool:
-    """Whether this is torchcodec's AudioDecoder, or a class with its interface."""
+    """Return whether this is torchcodec's AudioDecoder, or a class with its interface."""
     return callable(getattr(audio, "get_all_samples", None))
 
 
 def _is_decoded(audio: object) -> bool:
-    """Whether this is torchcodec's AudioSamples, whose ``data`` is (channels, samples)."""
+    """Return whether this is torchcodec's AudioSamples, whose ``data`` is (channels, samples)."""
     return hasattr(audio, "sample_rate") and hasattr(audio, "data")
 
 
@@ -305,7 +305,7 @@ def _is_array(audio: object) -> bool:
 
 
 def _holds_objects(audio: object) -> bool:
-    """Whether an array or a column of a table holds paths or other objects instead of numbers."""
+    """Return whether an array or a column of a table holds paths or other objects instead of numbers."""
     dtype = getattr(audio, "dtype", None)
     if isinstance(audio, np.ndarray) or hasattr(audio, "to_numpy"):  # pandas has text types of its own
         dtype = np.asarray(audio).dtype
@@ -319,7 +319,7 @@ def _is_number(value: object) -> bool:
 
 
 def _is_rate(value: object) -> bool:
-    """Whether this is a number in text, ``"16000"``."""
+    """Return whether this is a number in text, ``"16000"``."""
     return isinstance(value, str) and value.strip().replace(".", "", 1).isdecimal()
 
 

@@ -332,7 +332,7 @@ class Classifier:
         }
 
     def windowing(self, window_seconds: float | None = None, hop_seconds: float | None = None) -> Windowing:
-        """How this model's recordings are cut; see :meth:`Windowing.of_seconds`."""
+        """Return how this model's recordings are cut; see :meth:`Windowing.of_seconds`."""
         return Windowing.of_seconds(
             window_seconds,
             hop_seconds,
@@ -359,7 +359,7 @@ class Classifier:
         return self._windows(stream_in_order(clips, self.sampling_rate_hz, num_threads=num_threads), windowing)
 
     def top(self, probabilities: np.ndarray, top_k: int = 1) -> list[Prediction]:
-        """The ``top_k`` most likely classes of ``probabilities`` (C,), most likely first; the first is the answer."""
+        """Return the ``top_k`` most likely classes of ``probabilities`` (C,), most likely first; the first is the answer."""
         return self.decision.top(probabilities, self.labels, top_k)
 
     def logits(self, windows: Iterable[np.ndarray]) -> Iterator[np.ndarray]:

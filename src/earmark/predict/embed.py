@@ -138,7 +138,7 @@ def _report(options: EmbedOptions, outcome: EmbedOutcome, earlier: int, sink: Pa
 
 
 def _of_one(stream: Iterator[tuple[Clip, Scored | Ended]], progress: HeardProgress) -> tuple[list[Scored], Ended]:
-    """The windows of the recording whose turn it is."""
+    """Return the windows of the recording whose turn it is."""
     windows: list[Scored] = []
     for _, answer in stream:
         if isinstance(answer, Ended):

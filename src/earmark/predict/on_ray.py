@@ -115,7 +115,7 @@ def _resources(device: str) -> dict[str, object]:
 
 
 def _ours(error: BaseException) -> EarmarkError:
-    """The error of this program that a worker stopped with, out of what Ray wrapped it in."""
+    """Return the error of this program that a worker stopped with, out of what Ray wrapped it in."""
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, EarmarkError):

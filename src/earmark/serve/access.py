@@ -78,14 +78,14 @@ class Access:
         self.tickets = Tickets()
 
     def may_connect(self, scope: Scope) -> bool:
-        """Whether a handshake comes from a page that may open streams, or from no page.
+        """Return whether a handshake comes from a page that may open streams, or from no page.
 
         Browsers send a WebSocket handshake for any page and leave the decision to the server.
         """
         return "*" in self._origins or header(scope, b"origin") in self._origins or is_own_page(scope)
 
     def has_credentials(self, scope: Scope) -> bool:
-        """Whether a request carries the token or, for a stream, a valid ticket, which is used up."""
+        """Return whether a request carries the token or, for a stream, a valid ticket, which is used up."""
         if self._token is None:
             return True
         scheme, _, given = (header(scope, b"authorization") or "").partition(" ")

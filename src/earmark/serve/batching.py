@@ -101,7 +101,7 @@ class Batcher:
             return self._take()
 
     def _take(self) -> list[_Waiting]:
-        """The oldest window and those nearest to it in length, so that little of the batch is padding."""
+        """Return the oldest window and those nearest to it in length, so that little of the batch is padding."""
         self._waiting = [entry for entry in self._waiting if not entry.job.future.cancelled()]
         if not self._waiting:
             return []

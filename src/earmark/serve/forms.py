@@ -115,7 +115,7 @@ class Question:
                 raise UnknownSettingError(name, known)
 
     def top_k(self) -> int:
-        """How many classes to name.
+        """Return how many classes to name.
 
         Raises:
             HTTPException: 400, not a whole number from 1 on.
@@ -130,7 +130,7 @@ class Question:
         return value
 
     def number(self, name: str) -> float | None:
-        """A setting that is a number; ``None`` where it is not given.
+        """Return a setting that is a number; ``None`` if it is not given.
 
         Raises:
             HTTPException: 400, not a number.
@@ -147,7 +147,7 @@ class Question:
         return number
 
     def flag(self, name: str) -> bool:
-        """A setting that is true or false; false where it is not given.
+        """Return a setting that is true or false; false if it is not given.
 
         Raises:
             HTTPException: 400, neither of them.

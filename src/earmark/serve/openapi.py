@@ -144,7 +144,7 @@ _TIMELINE_ANSWER: dict[int | str, dict[str, Any]] = {
 
 
 def _request(parameters: dict[str, object], example: dict[str, object]) -> dict[str, object]:
-    """The three forms of a body, and the same settings in the query."""
+    """Return the three forms of a body, and the same settings in the query."""
     properties = {
         "inputs": {
             "type": "string",
@@ -181,7 +181,7 @@ def _request(parameters: dict[str, object], example: dict[str, object]) -> dict[
 def _route(
     summary: str, description: str, answer: dict[int | str, dict[str, object]], request: dict[str, object]
 ) -> dict[str, object]:
-    """A route that takes a recording."""
+    """Return a route that takes a recording."""
     responses = answer | errors(400, 401, 408, 413, 415, 422, 429, 503)
     return {"summary": summary, "description": description, "responses": responses, "openapi_extra": request}
 

@@ -86,7 +86,7 @@ async def read_body(request: Request, limits: BodyLimits, budget: MemoryBudget) 
 
 
 async def _next_part(request: Request, limits: BodyLimits, deadline_s: float) -> tuple[bytes, bool]:
-    """The next bytes, and whether more will come."""
+    """Return the next bytes, and whether more will come."""
     left_s = deadline_s - time.monotonic()
     try:
         message = await asyncio.wait_for(request.receive(), max(0.0, min(limits.silence_s, left_s)))

@@ -54,5 +54,5 @@ class ServerMetrics:
         self._waiting.set_function(waiting)
 
     def text(self) -> bytes:
-        """The page that Prometheus reads."""
+        """Return the page that Prometheus reads."""
         return generate_latest(self._registry)

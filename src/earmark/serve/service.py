@@ -93,7 +93,7 @@ class Service:
         self.batcher.stop()
 
     async def classify(self, request: Request) -> list[Prediction]:
-        """The most likely classes of the recording that a request holds.
+        """Return the most likely classes of the recording that a request holds.
 
         Raises:
             HTTPException: whatever is wrong with the request, or with the moment it came.

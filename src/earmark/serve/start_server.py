@@ -42,7 +42,7 @@ def serve(options: ServeOptions, greet: Callable[[str], None] = lambda address: 
 
 
 def read_token(file: str | None) -> str | None:
-    """The bearer token of a file or of the environment; ``None`` where neither is given.
+    """Return the bearer token of a file or of the environment; ``None`` where neither is given.
 
     Raises:
         UsageError: the file cannot be read, or the token is too short to be one.

@@ -29,7 +29,7 @@ _MOST_WINDOWS = 100_000  # of one answer: a hop of a millisecond would make 3.6 
 
 
 def read_windowing(question: Question, classifier: Classifier) -> Windowing:
-    """How a client wants its recording cut.
+    """Return how a client wants its recording cut.
 
     Raises:
         HTTPException: 400, not as this model can.
@@ -42,7 +42,7 @@ def read_windowing(question: Question, classifier: Classifier) -> Windowing:
 
 
 def read_rules(question: Question) -> SegmentRules:
-    """How a client wants segments made.
+    """Return how a client wants segments made.
 
     Raises:
         HTTPException: 400, not as they can be.
@@ -67,7 +67,7 @@ def hear(
     limits: DecodeLimits,
     given_up: threading.Event,
 ) -> dict[str, object]:
-    """The answer for one recording, in the calling thread.
+    """Return the answer for one recording, in the calling thread.
 
     Args:
         question: recording and settings.

@@ -69,7 +69,7 @@ def extracted(archive: Path) -> Path:
 
 
 def is_archive(path: Path) -> bool:
-    """Whether a file's name is that of an archive."""
+    """Return whether a file's name is that of an archive."""
     return path.name.casefold().endswith(ARCHIVE_SUFFIXES)
 
 

@@ -34,7 +34,7 @@ _BEGINNING_S = 10.0  # of a background recording, by whose samples it is recogni
 
 
 def is_background(label: str) -> bool:
-    """Whether the name of a class says that it is a background class."""
+    """Return whether the name of a class says that it is a background class."""
     return label.strip().casefold().replace(" ", "_").replace("-", "_").strip("_") in BACKGROUND_NAMES
 
 

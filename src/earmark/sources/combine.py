@@ -115,7 +115,7 @@ def combine(
 
 
 def _is_one_manifest_each(sources: Sequence[LoadedSource]) -> bool:
-    """Whether every source is a manifest and no two of them are of the same split."""
+    """Return whether every source is a manifest and no two of them are of the same split."""
     splits = [split for source in sources for split in source.tables()]
     return all(source.is_manifest for source in sources) and len(set(splits)) == len(splits)
 

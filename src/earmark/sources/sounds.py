@@ -122,6 +122,6 @@ def _fault(clip: Clip, samples: np.ndarray, *, is_response: bool) -> str | None:
 
 
 def _without_labels(options: DataArguments) -> DataArguments:
-    """The settings of decoding alone."""
+    """Return the settings of decoding alone."""
     kept = ("on_bad_audio", "store", "store_dir", "preprocessing_num_workers")
     return dataclasses.replace(DataArguments(), **{name: getattr(options, name) for name in kept})

@@ -104,7 +104,7 @@ def _is_archive_folder(path: Path) -> bool:
 
 
 def _find_test_set(root: Path, places: list[Path]) -> Path | None:
-    """The test archive of the same version; version 0.02 is told by its five additional words."""
+    """Return the test archive of the same version; version 0.02 is told by its five additional words."""
     version = "v0.02" if any((root / word).is_dir() for word in _ONLY_IN_V002) else "v0.01"
     for place in places:
         found = _folder_or_archive(place, f"speech_commands_test_set_{version}")

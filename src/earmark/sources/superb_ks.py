@@ -14,7 +14,7 @@ _HOW_TO_GET = (
 
 
 def is_superb_ks(name: str | None, config: str | None) -> bool:
-    """Whether a data set is this task, which is read from the first folder of ``--data_dir``."""
+    """Return whether a data set is this task, which is read from the first folder of ``--data_dir``."""
     return name is not None and name.split("/")[-1].casefold() == "superb" and config == "ks"
 
 

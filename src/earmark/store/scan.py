@@ -133,7 +133,7 @@ def _scan_clip(clip: Clip, sampling_rate_hz: int) -> tuple[float, int] | AudioEr
 
 
 def drop_bad(table: ClipTable, unusable: Sequence[BadClip]) -> ClipTable:
-    """The clips that can be used, in their order."""
+    """Return the clips that can be used, in their order."""
     bad = {clip.index for clip in unusable}
     return table.keep([index for index in range(len(table)) if index not in bad])
 

@@ -112,7 +112,7 @@ def open_or_build(
 
 
 def _find(plan: _Plan) -> WaveformStore | None:
-    """The store, if it is there and whole.
+    """Return the store, if it is there and whole.
 
     Raises:
         DataError: it is damaged; or a recording that was no use when it was built can be read now (a decoder was

@@ -27,7 +27,7 @@ _WAYS_OUT = "give a folder elsewhere with --store_dir, or decode in every epoch 
 
 
 def estimate_bytes(clips: Sequence[Clip], sampling_rate_hz: int, bytes_per_sample: int) -> int:
-    """How much a store of these clips will take, from the lengths of up to 200 of them, drawn with a fixed seed.
+    """Return how much a store of these clips will take, from the lengths of up to 200 of them, drawn with a fixed seed.
 
     Args:
         clips: what will be stored.

@@ -14,7 +14,7 @@ from earmark.store.waveforms import FORMAT_VERSION
 
 
 def store_key(table: ClipTable, sampling_rate_hz: int, dtype: str) -> str:
-    """A sha256, in hex, over all that the stored samples depend on.
+    """Return a sha256, in hex, over all that the stored samples depend on.
 
     A file counts as changed when its path, size, time of change or time of last status change does (the last cannot be
     set back by hand). Labels, groups and folds are not looked at: relabelling decodes nothing again.
@@ -63,7 +63,7 @@ def _recording(clip: Clip, files: dict[str, str]) -> str:
 
 
 def _file(path: str) -> str:
-    """Which file, and which state of it; with the characters of its name that are not UTF-8 escaped by ``repr``."""
+    """Return which file, and which state of it; with the characters of its name that are not UTF-8 escaped by ``repr``."""
     try:
         found = os.stat(path)
     except (OSError, ValueError) as exc:

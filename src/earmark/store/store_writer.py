@@ -30,7 +30,7 @@ class EncodedClips:
 
     Attributes:
         samples: all their samples, (T,).
-        num_samples: length of each; 0 where it cannot be used.
+        num_samples: length of each; 0 if it cannot be used.
         scales: factor of each.
         contents: content of each (:mod:`earmark.audio.content`).
         bad: ``(row, reason)`` of those that cannot be used.
@@ -177,7 +177,7 @@ class StoreWriter:
             self._write_line(self.about)
 
     def _fits(self, record: dict[str, Any], there: int) -> bool:
-        """Whether a line of the journal is at one with itself, the lines before it and the samples on the disk."""
+        """Return whether a line of the journal is at one with itself, the lines before it and the samples on the disk."""
         num_samples: list[int] = record["num_samples"]
         num_bytes = self.num_bytes + sum(num_samples) * np.dtype(self.about["dtype"]).itemsize
         lists_agree = len(num_samples) == len(record["scales"]) == len(record["contents"])

@@ -31,7 +31,7 @@ class UsableClips:
     Attributes:
         table: the N clips.
         waveforms: reads their samples, row by row of the table.
-        contents: content of each clip, uint64 (N,), see :mod:`earmark.audio.content`; empty where it is not known.
+        contents: content of each clip, uint64 (N,), see :mod:`earmark.audio.content`; empty if it is not known.
     """
 
     table: ClipTable
@@ -102,7 +102,7 @@ def read_usable(
 def _read_each(
     tables: Mapping[str, ClipTable], sampling_rate_hz: int, options: DataArguments, watch: BadAudioWatch
 ) -> tuple[dict[str, UsableClips], list[tuple[str, BadClip]]]:
-    """Each split on its own."""
+    """Return each split on its own."""
     usable: dict[str, UsableClips] = {}
     bad: list[tuple[str, BadClip]] = []
     total = sum(len(table) for table in tables.values())

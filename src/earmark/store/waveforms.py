@@ -43,7 +43,7 @@ class WaveformStore:
         folder: where it is.
         sampling_rate_hz: rate of the samples.
         dtype: type they are stored in: int16, float16 or float32.
-        num_samples: length of each clip, int64 (N,); 0 where it cannot be used.
+        num_samples: length of each clip, int64 (N,); 0 if it cannot be used.
         scales: factor from the stored numbers to samples, float32 (N,).
         contents: content of each clip, uint64 (N,); see :mod:`earmark.audio.content`.
         bad: the clips that cannot be used, by row.
@@ -76,15 +76,15 @@ class WaveformStore:
 
     @property
     def durations_s(self) -> np.ndarray:
-        """Seconds of sound in each clip, float64 (N,); 0 where it cannot be used."""
+        """Seconds of sound in each clip, float64 (N,); 0 if it cannot be used."""
         return self.num_samples / self.sampling_rate_hz
 
     def without_bad(self) -> WaveformStore:
-        """The same samples under the row numbers of :func:`earmark.store.scan.drop_bad`."""
+        """Return the same samples under the row numbers of :func:`earmark.store.scan.drop_bad`."""
         return self.keep(np.delete(np.arange(len(self)), [clip.index for clip in self.bad]))
 
     def keep(self, rows: Sequence[int] | np.ndarray) -> WaveformStore:
-        """The same samples, of these rows alone, none of which is bad."""
+        """Return the same samples, of these rows alone, none of which is bad."""
         rows = np.asarray(rows, dtype=np.int64)
         return replace(
             self,
@@ -132,7 +132,7 @@ class WaveformStore:
 
 
 def default_store_root() -> Path:
-    """Where stores go: ``$EARMARK_STORE``, else ``earmark/waveforms`` in the user's cache folder."""
+    """Return where stores go: ``$EARMARK_STORE``, else ``earmark/waveforms`` in the user's cache folder."""
     if given := os.environ.get("EARMARK_STORE"):
         return Path(given).expanduser()
     cache = os.environ.get("XDG_CACHE_HOME")

@@ -129,7 +129,7 @@ class Espeak:
 
 
 def _short(data_path: str) -> str:
-    """The path itself, or a link to it under a short path that lives as long as this process."""
+    """Return the path itself, or a link to it under a short path that lives as long as this process."""
     if len(os.fsencode(data_path)) <= _LONGEST_PATH_BYTES:
         return data_path
     folder = tempfile.mkdtemp(prefix="espeak-")
@@ -168,7 +168,7 @@ _engine_lock = threading.Lock()
 
 
 def engine() -> Espeak:
-    """The one engine of this process, started on first use.
+    """Return the one engine of this process, started on first use.
 
     Raises:
         MissingExtraError: the wheel ``espeakng-loader`` is missing or broken.

@@ -265,7 +265,7 @@ def _write_wav(path: Path, wave: np.ndarray) -> None:
 
 
 def _spoken(requests: list[tuple[str, Voice]]) -> Iterator[np.ndarray]:
-    """Each request's sound, float32 ``(samples,)`` at 16 kHz, spoken in order by one fresh process."""
+    """Yield each request's sound, float32 ``(samples,)`` at 16 kHz, spoken in order by one fresh process."""
     batches = iter([requests[i : i + _BATCH] for i in range(0, len(requests), _BATCH)])
     ahead: deque[Future[list[np.ndarray]]] = deque()
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:

@@ -60,7 +60,7 @@ def _coloured(
 
 
 def _slow(rng: np.random.Generator, count: int, depth: float) -> np.ndarray:
-    """A gain that wanders around 1 within a few seconds."""
+    """Return a gain that wanders around 1 within a few seconds."""
     knots = rng.uniform(1 - depth, 1 + depth, count // (2 * _RATE_HZ) + 2)
     return np.interp(np.linspace(0, len(knots) - 1, count), np.arange(len(knots)), knots)
 

@@ -109,14 +109,14 @@ class Contention:
             self._state_s = 0.0
 
     def _has_room(self, usage: Usage) -> bool:
-        """Whether one more thread, or all of them spinning, would have a core each."""
+        """Return whether one more thread, or all of them spinning, would have a core each."""
         wanted = min(self.threads + 1, self.most_threads)
         others = 0.0 if usage.others is None else usage.others
         return others <= max(0, self.cores - wanted) + _FREE_OTHERS and not is_busy(usage)
 
 
 def is_busy(usage: Usage) -> bool:
-    """Whether other processes keep threads of this one from running."""
+    """Return whether other processes keep threads of this one from running."""
     if usage.others is not None and usage.others < _FREE_OTHERS:
         return False  # what our threads wait for are other threads of ours
     if usage.delay is not None:

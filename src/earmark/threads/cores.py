@@ -52,18 +52,18 @@ class Cores:
         return self.count() + (f" ({', '.join(details)})" if details else "")
 
     def count(self) -> str:
-        """The usable cores alone, with their noun: ``"2 cores"``."""
+        """Return the usable cores alone, with their noun: ``"2 cores"``."""
         return counted(self.usable, "core")
 
 
 @cache
 def this_process() -> Cores:
-    """The cores of this process, read once."""
+    """Return the cores of this process, read once."""
     return read_cores(allowed_cpus())
 
 
 def allowed_cpus() -> list[int]:
-    """Numbers of the logical CPUs that the affinity of this process allows; all where the system has no affinity."""
+    """Numbers of the logical CPUs that the affinity of this process allows; all if the system has no affinity."""
     if hasattr(os, "sched_getaffinity"):
         return sorted(os.sched_getaffinity(0))
     return list(range(os.cpu_count() or 1))
@@ -81,13 +81,13 @@ def read_cores(allowed: list[int], root: Path = Path("/")) -> Cores:
 
 
 def _siblings(root: Path, cpu: int) -> str | None:
-    """The logical CPUs of the same physical core, as the kernel writes them; ``None`` where it does not say."""
+    """Return the logical CPUs of the same physical core, as the kernel writes them; ``None`` if it does not say."""
     topology = root / f"sys/devices/system/cpu/cpu{cpu}/topology"
     return _read(topology / "core_cpus_list") or _read(topology / "thread_siblings_list")
 
 
 def read_quota(root: Path = Path("/")) -> float | None:
-    """The smallest CPU quota of the control groups this process is in, in cores; ``None`` without a limit.
+    """Return the smallest CPU quota of the control groups this process is in, in cores; ``None`` without a limit.
 
     A group inside others has the limits of all of them. Inside a container the path that ``/proc/self/cgroup`` names
     may not be visible; then the root of the mounted hierarchy is the container's own group.
@@ -107,7 +107,7 @@ def read_quota(root: Path = Path("/")) -> float | None:
 
 
 def _groups(mount: Path, path: str) -> Iterator[Path]:
-    """The folder of a control group and of all groups around it, up to the mount point."""
+    """Yield the folder of a control group and of all groups around it, up to the mount point."""
     folder = mount / path.lstrip("/")
     if ".." in Path(path).parts:  # the group lies outside the namespace that is mounted here
         folder = mount

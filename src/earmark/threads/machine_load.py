@@ -20,8 +20,8 @@ class Usage:
     Attributes:
         seconds: between them.
         own: cores that this process used, e.g. 1.5.
-        others: cores that everything else used, child processes included; ``None`` where it cannot be read.
-        delay: threads of this process that were ready to run and waited for a core, on average; ``None`` where it
+        others: cores that everything else used, child processes included; ``None`` if it cannot be read.
+        delay: threads of this process that were ready to run and waited for a core, on average; ``None`` if it
             cannot be read.
     """
 
@@ -38,8 +38,8 @@ class Reading:
     Attributes:
         at_s: the clock.
         own_s: CPU time of this process.
-        busy_s: time that the allowed CPUs have been busy, added up; ``None`` where it cannot be read.
-        delays_s: of each thread, the time it has waited for a core; empty where it cannot be read.
+        busy_s: time that the allowed CPUs have been busy, added up; ``None`` if it cannot be read.
+        delays_s: of each thread, the time it has waited for a core; empty if it cannot be read.
     """
 
     at_s: float
@@ -59,7 +59,7 @@ def read_counters(allowed: Collection[int], root: Path = Path("/")) -> Reading:
 
 
 def usage_between(first: Reading, second: Reading) -> Usage:
-    """The rates between two readings; threads that have ended meanwhile are left out."""
+    """Return the rates between two readings; threads that have ended meanwhile are left out."""
     seconds = max(second.at_s - first.at_s, 1e-9)
     own = (second.own_s - first.own_s) / seconds
     others = delay = None
@@ -72,14 +72,14 @@ def usage_between(first: Reading, second: Reading) -> Usage:
 
 
 def measure_others(seconds: float, allowed: Collection[int], root: Path = Path("/")) -> float | None:
-    """Cores that other processes use, measured for some seconds; ``None`` where it cannot be read."""
+    """Cores that other processes use, measured for some seconds; ``None`` if it cannot be read."""
     first = read_counters(allowed, root)
     time.sleep(seconds)
     return usage_between(first, read_counters(allowed, root)).others
 
 
 def read_busy_s(allowed: Collection[int], root: Path = Path("/")) -> float | None:
-    """Seconds that these CPUs have been busy since the machine started, added up; ``None`` where it is not known."""
+    """Seconds that these CPUs have been busy since the machine started, added up; ``None`` if it is not known."""
     wanted = {f"cpu{number}" for number in allowed}
     ticks, found = 0, 0
     with contextlib.suppress(OSError, ValueError, IndexError), open(root / "proc/stat", encoding="ascii") as lines:

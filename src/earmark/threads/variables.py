@@ -37,7 +37,7 @@ class ThreadPlan:
     """What a process does about its CPU threads.
 
     Attributes:
-        threads: number to compute with; ``None`` where earmark leaves it alone.
+        threads: number to compute with; ``None`` if earmark leaves it alone.
         reason: where the number comes from, for the log.
         is_set: whether the user has set the number.
         adapts_waiting: whether threads stop spinning while other processes need the cores.
@@ -107,7 +107,7 @@ def prepare(environment: MutableMapping[str, str] | None = None, cores: Cores | 
 def of_ranks(
     processes: int, environment: Mapping[str, str] | None = None, cores: Cores | None = None
 ) -> dict[str, str]:
-    """Variables for each of ``processes`` processes that this one starts; empty where the user has set the number."""
+    """Variables for each of ``processes`` processes that this one starts; empty if the user has set the number."""
     environment = os.environ if environment is None else environment
     planned = plan(environment, cores)
     users = OMP_NUM_THREADS in environment and not _is_ours(OMP_NUM_THREADS, environment)
@@ -118,7 +118,7 @@ def of_ranks(
 
 
 def launcher_environment(root: Path = Path("/")) -> dict[str, str] | None:
-    """Variables that the parent process was started with; ``None`` where the system does not show them."""
+    """Variables that the parent process was started with; ``None`` if the system does not show them."""
     try:
         words = (root / f"proc/{os.getppid()}/environ").read_bytes().split(b"\0")
     except OSError:
@@ -133,7 +133,7 @@ def _is_ours(name: str, environment: Mapping[str, str]) -> bool:
 
 
 def _of_torchrun(name: str, environment: Mapping[str, str], launcher: Mapping[str, str] | None) -> bool:
-    """Whether torchrun has set the variable, which gives each of its ranks one thread."""
+    """Return whether torchrun has set the variable, which gives each of its ranks one thread."""
     if name != OMP_NUM_THREADS or "TORCHELASTIC_RUN_ID" not in environment or environment[name] != "1":
         return False
     return launcher is not None and OMP_NUM_THREADS not in launcher

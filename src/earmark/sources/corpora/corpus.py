@@ -86,7 +86,7 @@ class Corpus:
     is_meant: Callable[[Path], bool] | None = None
 
     def locate(self, folder: Path) -> Path:
-        """The folder with the layout: ``folder``, or one at most two below it.
+        """Return the folder with the layout: ``folder``, or one at most two below it.
 
         Raises:
             DataError: there is none, or there are two.

@@ -27,7 +27,7 @@ _FEWEST = 5  # genres by which a folder is known: a copy may lack some
 
 
 def _is_root(folder: Path) -> bool:
-    """Whether genres with sound are in a folder: copies that go round have pictures in such folders, too."""
+    """Return whether genres with sound are in a folder: copies that go round have pictures in such folders, too."""
     places = [folder / genre for genre in GENRES if (folder / genre).is_dir()]
     return len(places) >= _FEWEST and any(list_audio(place) for place in places)
 

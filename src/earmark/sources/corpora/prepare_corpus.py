@@ -48,7 +48,7 @@ class Prepared:
 
 
 def corpus_called(name: str) -> Corpus:
-    """A data set by its name; letter case, hyphens and underscores do not count.
+    """Return a data set by its name; letter case, hyphens and underscores do not count.
 
     Raises:
         UsageError: none is called so.
@@ -153,7 +153,7 @@ def _lines(corpus: Corpus, found: FoundCorpus, manifests: dict[str, Path], left_
 
 
 def _differences(corpus: Corpus, rows: Sequence[dict[str, str]]) -> list[str]:
-    """Where this copy is not what was published."""
+    """Return where this copy is not what was published."""
     notes = []
     for what, here, published in (
         ("clips", len(rows), corpus.published.clips),

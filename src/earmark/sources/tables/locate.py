@@ -189,7 +189,7 @@ class Locator:
         return f"{number} found below {self._below} by name, e.g. {path} is {there}"
 
     def _is_spelled_alike(self, path: str, there: str) -> bool:
-        """Whether a recording is where the table says and only the Unicode form of its path is another."""
+        """Return whether a recording is where the table says and only the Unicode form of its path is another."""
         wanted = unicodedata.normalize("NFC", there)
         return any(unicodedata.normalize("NFC", prefix + path) == wanted for prefix in self._prefixes)
 
@@ -232,7 +232,7 @@ def _parts(path: str) -> list[str]:
 
 
 def _is_called(there: str, name: str) -> bool:
-    """Whether a file has this name with or without its suffix, letter case included."""
+    """Return whether a file has this name with or without its suffix, letter case included."""
     own = unicodedata.normalize("NFC", os.path.basename(there))
     return name in (own, os.path.splitext(own)[0])
 
