@@ -120,7 +120,7 @@ def test_seconds_do_not_come_from_a_wrong_byte_rate(tmp_path: Path) -> None:
 def test_a_little_junk_behind_the_end_is_not_decoded(data: bytes, tmp_path: Path) -> None:
     whole = own_rate(data + b"\x55\xaahello" * 150, tmp_path / "a")
     np.testing.assert_allclose(whole, A[:, 0], atol=1e-4)
-    assert noted() == "1,050 bytes (as much as 0.033 s) behind the announced end are left out"
+    assert noted() == "1,050 bytes (0.033 s) after the announced end are ignored"
 
 
 @pytest.mark.parametrize("size", [0, 2, 5332, 16_000, 28_000, 32_001, 32_044])

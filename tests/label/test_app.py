@@ -76,7 +76,7 @@ def test_a_defect_is_logged_and_answered(client: httpx.Client, labelling: Labell
 
     monkeypatch.setattr(labelling.session, "state", fail)
     answer = client.get("/state")
-    assert (answer.status_code, answer.json()) == (500, {"error": "a defect of this server; its log has more"})
+    assert (answer.status_code, answer.json()) == (500, {"error": "internal server error. See the server's log."})
     assert answer.headers["cache-control"] == "no-store"
     wait_until(lambda: any(record.exc_info and "a defect" in str(record.exc_info[1]) for record in caplog.records))
     assert client.get("/clips/0").status_code == 200, "the server continues"

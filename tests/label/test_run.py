@@ -248,7 +248,7 @@ def test_the_command_serves_until_a_signal_comes(pool: Path, model: Path, tmp_pa
         assert label(pool, "--model", model, "--output_dir", out, "--page", "false") == 2
         assert f"{out}: process {process.pid} on " in capsys.readouterr().err
         assert label(pool, "--model", model, "--output_dir", tmp_path / "other", "--port", port) == 2
-        assert f"error: --port {port}: cannot listen there" in capsys.readouterr().err
+        assert f"error: --port {port}: cannot listen on this address" in capsys.readouterr().err
     process.send_signal(signal.SIGINT)
     assert process.wait(PATIENCE_S) == 0
     assert "1 labelled" in log.read_text()

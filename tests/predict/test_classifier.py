@@ -107,7 +107,7 @@ def test_channels_of_opposite_phase_are_not_silence(
         np.testing.assert_allclose([scores(row) for row in given], [expected] * 2, atol=1e-6)
         which = str(path) if audio is path else "2 recordings (audio[0], audio[1])"
         assert [message for message in caplog.messages if "opposite phase" in message] == [
-            f"{which}: channels of opposite phase, which cancel in their mean; one channel is used instead"
+            f"{which}: the channels have opposite phase and cancel out in the mean. earmark uses one channel instead"
         ]
 
 

@@ -151,7 +151,7 @@ def test_a_file_system_without_locks_is_told_of_once(
     with locked_folder(tmp_path), locked_folder(tmp_path / "fold_1"):
         pass
     assert [record.message for record in caplog.records] == [
-        "output folder: its file system has no locks (No locks available), so nothing keeps a second command out"
+        "output folder: the file system has no locks (No locks available). Do not run a second command with it"
     ]
 
 

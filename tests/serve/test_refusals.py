@@ -169,7 +169,7 @@ def test_what_is_no_http_is_told_so(server: Server) -> None:
     assert b'{"error":' in answer
     answer, _ = talk(server, b"GET / HTTP/1.1\r\nHost: a\r\n" + b"a: " + b"b" * 200_000 + b"\r\n\r\n")
     assert answer.startswith(b"HTTP/1.1 431 ")
-    assert b'{"error": "the head of the request is too large' in answer
+    assert b'{"error": "the request headers are too large' in answer
 
 
 def test_no_client_names_a_path_or_an_address(server: Server, tmp_path: Path) -> None:
@@ -278,10 +278,10 @@ def test_other_routes_and_methods_are_told_in_json_too(server: Server) -> None:
         assert response.status_code == status
         assert set(response.json()) == {"error"}
     assert httpx.post(f"{server.url}/classify").json()["error"] == "no such route. Did you mean /v1/classify?"
-    assert httpx.get(f"{server.url}/v1/classify").json()["error"] == "this route takes POST only"
+    assert httpx.get(f"{server.url}/v1/classify").json()["error"] == "this route only accepts POST. Change the method."
     refused = httpx.delete(f"{server.url}/healthz")
     assert refused.headers["allow"] == "GET, HEAD"
-    assert refused.json()["error"] == "this route takes GET, HEAD only"
+    assert refused.json()["error"] == "this route only accepts GET, HEAD. Change the method."
     assert httpx.head(f"{server.url}/healthz").status_code == 200
     assert (
         "access-control-allow-origin" not in httpx.get(f"{server.url}/healthz", headers={"origin": "http://a"}).headers

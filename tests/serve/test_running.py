@@ -163,7 +163,7 @@ def test_where_a_token_comes_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         (["--frame_ancestors", "https://a.example; script-src *"], "not a source"),
         (["--frame_ancestors", "none", "self"], "excludes all others"),
         (["--keep_alive_seconds", "0"], "--keep_alive_seconds 0"),
-        (["--host", "203.0.113.1", "--allow_public_without_token"], "cannot listen there"),
+        (["--host", "203.0.113.1", "--allow_public_without_token"], "cannot listen on this address"),
     ],
 )
 def test_what_is_not_served(flags: list[str], expected: str, model: Path) -> None:
@@ -172,7 +172,7 @@ def test_what_is_not_served(flags: list[str], expected: str, model: Path) -> Non
 
 
 def test_a_taken_port_is_told(server: Server, model: Path) -> None:
-    with pytest.raises(UsageError, match=f"--port {server.port}: cannot listen there"):
+    with pytest.raises(UsageError, match=f"--port {server.port}: cannot listen on this address"):
         serve(COMMANDS["serve"].read([str(model), "--port", str(server.port)])[0])
 
 
@@ -287,7 +287,7 @@ def test_a_defect_is_one_line_of_json_too(classifier: earmark.Classifier, caplog
     streams.close()
     service.close()
     assert answer.status_code == 500
-    assert answer.json() == {"error": "a defect of this server; its log has more"}
+    assert answer.json() == {"error": "internal server error. See the server's log."}
     assert "a secret of the model" in caplog.text
 
 

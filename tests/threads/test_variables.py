@@ -6,7 +6,7 @@ import pytest
 
 from earmark.errors import UsageError
 from earmark.threads.cores import Cores
-from earmark.threads.variables import of_ranks, plan, prepare
+from earmark.threads.variables import plan, prepare, rank_variables
 
 FOUR = Cores(8, 4)
 
@@ -75,17 +75,17 @@ def test_a_child_does_not_take_our_choice_for_the_users() -> None:
 
 
 def test_ranks_share_the_cores() -> None:
-    assert of_ranks(2, {}, FOUR)["OMP_NUM_THREADS"] == "2"
-    assert of_ranks(8, {}, FOUR)["OMP_NUM_THREADS"] == "1"
+    assert rank_variables(2, {}, FOUR)["OMP_NUM_THREADS"] == "2"
+    assert rank_variables(8, {}, FOUR)["OMP_NUM_THREADS"] == "1"
     environment: dict[str, str] = {}
     prepare(environment, FOUR)
-    assert of_ranks(2, environment, FOUR)["OMP_NUM_THREADS"] == "2"
-    assert of_ranks(2, {"OMP_NUM_THREADS": "3"}, FOUR) == {}
-    assert of_ranks(2, {"EARMARK_THREADS": "3"}, FOUR) == {}
-    assert of_ranks(2, {"EARMARK_THREADS": "off", "OMP_NUM_THREADS": "3"}, FOUR) == {}
+    assert rank_variables(2, environment, FOUR)["OMP_NUM_THREADS"] == "2"
+    assert rank_variables(2, {"OMP_NUM_THREADS": "3"}, FOUR) == {}
+    assert rank_variables(2, {"EARMARK_THREADS": "3"}, FOUR) == {}
+    assert rank_variables(2, {"EARMARK_THREADS": "off", "OMP_NUM_THREADS": "3"}, FOUR) == {}
     off_in_a_child = {**environment, "EARMARK_THREADS": "off"}
-    assert of_ranks(2, off_in_a_child, FOUR)["OMP_NUM_THREADS"] == "2", "earmark's own value is not the user's"
-    ranks = {**environment, **of_ranks(2, environment, FOUR), "LOCAL_WORLD_SIZE": "2"}
+    assert rank_variables(2, off_in_a_child, FOUR)["OMP_NUM_THREADS"] == "2", "earmark's own value is not the user's"
+    ranks = {**environment, **rank_variables(2, environment, FOUR), "LOCAL_WORLD_SIZE": "2"}
     assert plan(ranks, FOUR).threads == 2
     assert "shared by 2 processes" in plan(ranks, FOUR).reason
 

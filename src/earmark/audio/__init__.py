@@ -1,1 +1,1 @@
-"""From files to samples: containers, decoders, blocks."""
+"""Decode recordings: containers, decoders, blocks of samples."""

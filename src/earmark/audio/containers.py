@@ -1,7 +1,7 @@
-"""What container a recording is in, by its first bytes. File names and content types are not used.
+"""Detect the container of a recording by its first bytes. File names and content types are not used.
 
-FFmpeg recognises playlists too, and a playlist makes it open other files and addresses. So FFmpeg is always restricted:
-to one demuxer if the container is known here, else to :data:`PROBED`, a list without playlists.
+FFmpeg also recognises playlists, and a playlist makes it open other files and URLs. So FFmpeg is always restricted: to
+one demuxer if the container is known here, otherwise to :data:`PROBED`, a list without playlists.
 """
 
 from __future__ import annotations
@@ -37,14 +37,14 @@ DEMUXERS = {
     "aac": "aac", "tta": "tta", "ape": "ape", "wavpack": "wv",
 }  # fmt: skip
 ONLY_PYAV = frozenset({"mp4", "matroska", "aac", "tta", "ape", "wavpack"})
-# Demuxers FFmpeg may choose from if the container is not known: none of them opens other files.
+# Demuxers that FFmpeg may choose from if the container is unknown. None of them opens other files.
 PROBED = (
     "aac,ac3,eac3,amr,amrnb,amrwb,asf,avi,mp3,mov,matroska,ogg,flac,wav,w64,aiff,au,caf,voc,nistsphere,mpegts,mpeg,"
     "flv,ape,tta,wv,tak,dsf,iff,ircam,sox,truehd,dts,dtshd,loas,rm,mpc,mpc8,qcp,oma,act,aea,epaf,pvf,shn,"
     "nut,ast,wtv,swf,gxf,adx,mmf,mxf,xwma,mlp,qoa,osq,bonk,rka,laf,lc3,wsd,acm,ilbc,brstm,bfstm,hca,genh,vag,xvag,"
     "svag,msf,mtaf,vqf,dv,apc,apac,dss,avr,sds,wve"
 )
-# Formats without any header, or with one that FFmpeg does not look for, are known only by the suffix of the file.
+# Formats that have no header, or one that FFmpeg does not detect, are known only by the file's suffix.
 _HEADERLESS = {
     ".gsm": "gsm", ".g722": "g722", ".722": "g722", ".g723_1": "g723_1", ".tco": "g723_1", ".rco": "g723_1",
     ".aptx": "aptx", ".aptxhd": "aptx_hd", ".sln": "sln", ".rso": "rso",
@@ -54,26 +54,26 @@ _ID3 = b"ID3"
 
 
 def sniff(data: bytes) -> str | None:
-    """Name the container of an encoded recording; ``None`` if it is not in :data:`KNOWN`.
+    """Return the container of an encoded recording; ``None`` if it is not in :data:`KNOWN`.
 
-    An ID3 tag in front of the recording, which MP3 files often have, is skipped if ``data`` holds all of it.
+    An ID3 tag before the recording, common in MP3 files, is skipped if ``data`` holds all of it.
     """
-    if found := _BY_START.get(data[:4]):  # one lookup for common formats, because every decoded clip comes here
+    if found := _BY_START.get(data[:4]):  # fast path for common formats, because this runs for every decoded clip
         return found
     start = 0
     while (length := id3_length(data[start : start + 10])) and start + length < len(data):
         start += length
-    while start and data[start : start + 1] == b"\0":  # padding behind the tag
+    while start and data[start : start + 1] == b"\0":  # padding after the tag
         start += 1
     found = _sniff(data[start : start + 80])
     if found is None and data.startswith(_ID3):
-        # behind a tag that goes on behind ``data`` MP3 is the likeliest
+        # if the tag is longer than ``data``, MP3 is most likely
         return "mp3" if not start or has_frames(data[start:]) else None
     return found
 
 
 def id3_length(head: bytes) -> int:
-    """Return the length in bytes of the ID3v2 tag that starts with ``head`` (10 bytes), 0 if there is none."""
+    """Return the length in bytes of the ID3v2 tag that starts with ``head`` (10 bytes); 0 if there is none."""
     if len(head) < 10 or not head.startswith(_ID3) or max(head[6:10]) > 127:
         return 0
     size = head[6] << 21 | head[7] << 14 | head[8] << 7 | head[9]
@@ -81,7 +81,7 @@ def id3_length(head: bytes) -> int:
 
 
 def audio_start(file: BinaryIO) -> int:
-    """Return where the recording starts in ``file``: behind ID3 tags and zeros that follow them."""
+    """Return where the recording starts in ``file``, after ID3 tags and the zeros that follow them."""
     start = 0
     while True:
         file.seek(start)
@@ -96,7 +96,7 @@ def audio_start(file: BinaryIO) -> int:
 
 
 def headerless_demuxer(name: str) -> str | None:
-    """Return FFmpeg's demuxer for a file name whose suffix alone says what it is."""
+    """Return FFmpeg's demuxer for a file that can be recognised only by its suffix."""
     return next((demuxer for suffix, demuxer in _HEADERLESS.items() if name.lower().endswith(suffix)), None)
 
 
@@ -107,7 +107,7 @@ def _sniff(data: bytes) -> str | None:
         return "aiff"
     if data[:4] == _EBML:
         return "matroska" if b"webm" in data[:64] or b"matroska" in data[:64] else None
-    # MPEG audio: eleven bits of sync, and a layer
+    # MPEG audio: eleven sync bits and a layer
     if len(data) > 2 and data[0] == 0xFF and data[1] & 0xE0 == 0xE0 and data[1] & 0x06:
         return "mp3"
     if is_adts(data):

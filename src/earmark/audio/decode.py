@@ -1,8 +1,8 @@
-"""From a file or bytes to float32 samples ``(samples,)``, mono, at the rate a model takes; whole or block by block.
+"""Decode a file or bytes to mono float32 samples ``(samples,)`` at the model's rate, whole or block by block.
 
-soundfile decodes; what it cannot read goes to PyAV (an extra); soxr resamples. A recording is read to its real end,
-whatever its header announces. Faults of a recording that is read nevertheless are collected in
-:mod:`earmark.audio.incomplete`; one that cannot be read, or lacks more than half of what its header announces, raises
+soundfile decodes; PyAV (an extra) decodes what soundfile cannot read; soxr resamples. A recording is read to its real
+end, whatever its header announces. Faults of a recording that can still be read are collected in
+:mod:`earmark.audio.incomplete`. One that cannot be read, or lacks more than half of what its header announces, raises
 :class:`~earmark.errors.AudioError` with the reason.
 """
 
@@ -27,9 +27,9 @@ from earmark.clips.clip import Clip
 from earmark.errors import AudioError
 from earmark.text import agreeing, counted
 
-# Suffixes of what libsndfile (soundfile.available_formats()) and FFmpeg (av.formats_available) decode to sound.
-# Left out are headerless samples, whose rate nobody knows (raw, pcm, al, ul, sb), and suffixes that usually name other
-# things in a folder of recordings (mat, dat, bin, str, bit, txt).
+# Suffixes of formats that libsndfile (soundfile.available_formats()) or FFmpeg (av.formats_available) decodes. Left
+# out: headerless samples of unknown rate (raw, pcm, al, ul, sb), and suffixes that usually mean something else in a
+# folder of recordings (mat, dat, bin, str, bit, txt).
 _SUFFIXES = (
     "wav wave wavex w64 rf64 bwf bw64 amb aif aiff aifc afc au snd caf flac ogg oga ogx opus spx mp1 mp2 mp3 mpa "
     "mpga m2a voc nist nis sph avr htk iff svx 8svx mpc2k paf fap pvf sds ircam sf wve xi m4a m4b m4r f4a isma mka "
@@ -39,28 +39,28 @@ _SUFFIXES = (
     "f4v flv webm mkv mk3d avi wmv 3gp 3g2 3gpp mpg mpeg mpe vob ts mts m2ts ogv ogm mxf nut rmvb divx dv gxf wtv "
     "swf"
 )
-# the files that a scan of a folder takes for recordings
+# the files that a scan of a folder treats as recordings
 AUDIO_SUFFIXES = frozenset(f".{suffix}" for suffix in _SUFFIXES.split())
 
-# What is above is a damaged file even for who only measures it: its power does not fit into float32.
+# A recording with larger samples is damaged: its power overflows float32.
 _LARGEST_SAMPLE = 1e10
 
 
 def read_clip(clip: Clip, sampling_rate_hz: int) -> np.ndarray:
-    """Decode the stretch of a recording that a clip names.
+    """Decode the part of a recording that a clip names.
 
-    A cut is sought, not decoded from the start, so one second of a ten-hour file costs about one second.
+    The decoder seeks to the start of the clip, so one second of a ten-hour file costs about one second.
 
     Args:
-        clip: what to read; its offset and duration are in seconds.
-        sampling_rate_hz: rate wanted.
+        clip: clip to read; its offset and duration are in seconds.
+        sampling_rate_hz: rate of the returned samples.
 
     Returns:
         float32 ``(samples,)``, at least one sample.
 
     Raises:
-        AudioError: the recording is missing, a folder, not readable, empty, cut short, not audio, has NaN,
-            infinite or absurdly large samples, or ends before the cut.
+        AudioError: the recording is missing, a folder, not readable, empty, truncated or not audio; it has NaN,
+            infinite or absurdly large samples; or it ends before the clip starts or ends.
     """
     with _opened(clip) as file:
         mono, rate_hz = _at_own_rate(file, clip)
@@ -68,33 +68,33 @@ def read_clip(clip: Clip, sampling_rate_hz: int) -> np.ndarray:
 
 
 def read_clip_and_content(clip: Clip, sampling_rate_hz: int) -> tuple[np.ndarray, int]:
-    """Decode as :func:`read_clip` does, and hash the samples before they are resampled.
+    """Decode like :func:`read_clip`, and hash the samples before resampling.
 
     Returns:
         The samples, and their content (:mod:`earmark.audio.content`).
 
     Raises:
-        AudioError: as for :func:`read_clip`.
+        AudioError: see :func:`read_clip`.
     """
     with _opened(clip) as file:
         mono, rate_hz = _at_own_rate(file, clip)
-        samples = _resampled(mono, rate_hz, sampling_rate_hz, clip.source)  # also refuses NaN
+        samples = _resampled(mono, rate_hz, sampling_rate_hz, clip.source)  # also rejects NaN
         return samples, hash_samples(mono, rate_hz)
 
 
 def stream_clip(clip: Clip, sampling_rate_hz: int) -> Iterator[np.ndarray]:
-    """Decode as :func:`read_clip` does, sample for sample, a block at a time: a ten-hour file takes little memory.
+    """Decode like :func:`read_clip`, sample for sample, but block by block: a ten-hour file takes little memory.
 
     Args:
-        clip: what to read.
-        sampling_rate_hz: rate wanted.
+        clip: clip to read.
+        sampling_rate_hz: rate of the returned samples.
 
     Yields:
-        float32 ``(samples,)``, never empty; together at least one sample.
+        float32 ``(samples,)``, never empty; at least one sample in total.
 
     Raises:
-        AudioError: as for :func:`read_clip`, where the fault is met: a recording that is cut short gives what there is
-            first.
+        AudioError: see :func:`read_clip`. It is raised where the fault is found: a truncated recording first yields the
+            samples before it.
     """
     with _opened(clip) as file:
         blocks = blocks_of_clip(file, clip)
@@ -113,23 +113,23 @@ def stream_clip(clip: Clip, sampling_rate_hz: int) -> Iterator[np.ndarray]:
                 yield ready
         if resampler is not None:
             rest = resampler.resample_chunk(np.empty(0, np.float32), last=True)
-            # as in to_mono_at_rate: too few samples for one at the lower rate
+            # as in to_mono_at_rate: too few samples for one sample at the lower rate
             if len(rest) or not given:
                 yield rest if len(rest) else mono.mean(keepdims=True)
 
 
 def stream_at_own_rate(clip: Clip, left: PowerLeft | None = None) -> Iterator[tuple[np.ndarray, int]]:
-    """Decode as :func:`stream_clip` does, at the recording's own rate, and far above full scale too.
+    """Decode like :func:`stream_clip`, but at the recording's own rate and even if samples are far above full scale.
 
     Args:
-        clip: what to read.
+        clip: clip to read.
         left: receives each block before its channels are averaged.
 
     Yields:
         float32 ``(samples,)`` and the rate in Hz.
 
     Raises:
-        AudioError: as for :func:`stream_clip`.
+        AudioError: see :func:`stream_clip`.
     """
     start, mixer = 0, Mixer(clip.source)
     with _opened(clip) as file:
@@ -142,10 +142,10 @@ def stream_at_own_rate(clip: Clip, left: PowerLeft | None = None) -> Iterator[tu
 
 
 def clip_content(clip: Clip) -> int:
-    """Return the content of a clip (:mod:`earmark.audio.content`): decoded block by block, not resampled, not kept.
+    """Return the content of a clip (:mod:`earmark.audio.content`). Decodes it block by block and keeps no samples.
 
     Raises:
-        AudioError: as for :func:`read_clip`.
+        AudioError: see :func:`read_clip`.
     """
     hashed, own_rate_hz = ContentHash(), 0
     for samples, rate_hz in stream_at_own_rate(clip):
@@ -155,10 +155,10 @@ def clip_content(clip: Clip) -> int:
 
 
 def power_left_in_mono(clip: Clip) -> float:
-    """Return the share of a whole recording: see :class:`PowerLeft`.
+    """Return the fraction of power left in a mono mix of a whole recording. See :class:`PowerLeft`.
 
     Raises:
-        AudioError: as for :func:`read_clip`.
+        AudioError: see :func:`read_clip`.
     """
     left = PowerLeft()
     with _opened(clip) as file:
@@ -170,7 +170,7 @@ def power_left_in_mono(clip: Clip) -> float:
 
 
 def describe_clip(clip: Clip) -> Described | None:
-    """Return length, rate and channels of a clip's recording by its headers; ``None`` if these do not say."""
+    """Return length, rate and channels of a clip's recording from its headers; ``None`` if they are unknown."""
     try:
         with _opened(clip) as file:
             return describe_recording(file)
@@ -179,19 +179,19 @@ def describe_clip(clip: Clip) -> Described | None:
 
 
 def num_channels(clip: Clip) -> int:
-    """Channels by the header; 0 if that cannot be told."""
+    """Return the number of channels from the header; 0 if unknown."""
     found = describe_clip(clip)
     return found.channels if found else 0
 
 
 def own_rate_hz(clip: Clip) -> int:
-    """Sampling rate by the header; 0 if that cannot be told."""
+    """Return the sampling rate from the header; 0 if unknown."""
     found = describe_clip(clip)
     return found.rate_hz if found else 0
 
 
 def duration_s(clip: Clip) -> float:
-    """Length of a clip in seconds by its header, without decoding; 0 if that cannot be told."""
+    """Return the length of a clip in seconds from its header, without decoding; 0 if unknown."""
     if clip.duration_s is not None:
         return clip.duration_s
     found = describe_clip(clip)
@@ -200,10 +200,10 @@ def duration_s(clip: Clip) -> float:
 
 @contextmanager
 def _opened(clip: Clip) -> Iterator[BinaryIO]:
-    """The encoded recording, at its start.
+    """Open the encoded recording.
 
     Raises:
-        AudioError: there is none, or the system cannot read it.
+        AudioError: there is no recording, or the system cannot read it.
     """
     if clip.read_bytes is not None:
         yield io.BytesIO(_embedded(clip))
@@ -227,7 +227,7 @@ def _open_file(path: str, source: str) -> BinaryIO:
         mode = os.stat(path).st_mode
         if stat.S_ISREG(mode):
             return open(path, "rb", buffering=0)
-    except ValueError as exc:  # a path with a NUL in it
+    except ValueError as exc:  # a path that contains NUL
         raise AudioError(source, f"is not a path ({exc})") from exc
     raise AudioError(source, f"is {'a folder' if stat.S_ISDIR(mode) else 'a pipe or device'}, not a recording")
 
@@ -239,7 +239,7 @@ def _embedded(clip: Clip) -> bytes:
         return clip.read_bytes()
     except OSError as exc:
         raise AudioError(clip.source, f"cannot be read ({exc.strerror or exc})") from exc
-    except ValueError as exc:  # samples in a table that cannot be a recording
+    except ValueError as exc:  # samples in a table that are not a valid recording
         raise AudioError(clip.source, str(exc)) from exc
 
 
@@ -248,14 +248,14 @@ def decode_bytes(data: bytes, sampling_rate_hz: int, source: str = "<bytes>") ->
 
     Args:
         data: the encoded file: wav, flac, mp3...
-        sampling_rate_hz: rate wanted.
-        source: what messages call it.
+        sampling_rate_hz: rate of the returned samples.
+        source: name of the recording in messages.
 
     Returns:
         float32 ``(samples,)``, at least one sample.
 
     Raises:
-        AudioError: as for :func:`read_clip`.
+        AudioError: see :func:`read_clip`.
     """
     mono, rate_hz = _at_own_rate(io.BytesIO(data), Clip(source=source))
     return _resampled(mono, rate_hz, sampling_rate_hz, source)
@@ -268,15 +268,15 @@ def to_mono_at_rate(samples: np.ndarray, from_hz: int, to_hz: int, source: str) 
         samples: ``(samples,)`` or ``(samples, channels)``; floating point in [-1, 1], int16, int32 or uint8; see
             :mod:`earmark.audio.samples`.
         from_hz: rate of ``samples``.
-        to_hz: rate wanted.
-        source: what messages call the recording.
+        to_hz: rate of the returned samples.
+        source: name of the recording in messages.
 
     Returns:
         float32 ``(samples,)``, at least one sample.
 
     Raises:
-        AudioError: no samples, NaN, infinite ones or ones far above full scale, a shape or type that is no sound, a
-            rate that is not positive.
+        AudioError: no samples; NaN, infinite samples or samples far above full scale; a wrong shape or type; a rate
+            that is not positive.
     """
     floats, mixer = as_floats(samples, source), Mixer(source)
     if len(floats) == 0:
@@ -285,22 +285,22 @@ def to_mono_at_rate(samples: np.ndarray, from_hz: int, to_hz: int, source: str) 
 
 
 def _resampled(mono: np.ndarray, from_hz: int, to_hz: int, source: str) -> np.ndarray:
-    """Return checked float32 samples (T,) at another rate."""
+    """Return checked float32 samples (T,) resampled to another rate."""
     _checked(mono, from_hz, source)
     if from_hz == to_hz:
         return mono
     resampled: np.ndarray = soxr.resample(mono, from_hz, to_hz, quality="HQ")
-    # a sample or two at a high rate are less than one at a low rate, for which soxr gives none
+    # A few samples at a high rate can be less than one sample at a low rate; then soxr returns none.
     return resampled if len(resampled) else mono.mean(keepdims=True)
 
 
 def _checked(
     mono: np.ndarray, rate_hz: int, source: str, start: int = 0, *, limit: float = FULL_SCALE_LIMIT
 ) -> np.ndarray:
-    """Return the samples, which begin at sample ``start`` of the recording, if they are numbers at a rate that can be."""
+    """Return samples that begin at sample ``start`` of the recording, after checking their values and rate."""
     if not rate_hz > 0:
-        raise AudioError(source, f"a rate of {rate_hz} Hz cannot be: rates are above 0")
-    # Of NaN the extremes are NaN, which is not within anything. An array of booleans would take twice as long.
+        raise AudioError(source, f"the sampling rate is {rate_hz} Hz. Pass a rate above 0")
+    # If any sample is NaN, so are the extremes, and no comparison holds. A boolean array would take twice as long.
     if not (np.maximum.reduce(mono, initial=-limit) <= limit and np.minimum.reduce(mono, initial=limit) >= -limit):
         usable = np.abs(mono) <= limit
         first = int(np.argmin(usable))
@@ -310,15 +310,15 @@ def _checked(
             raise AudioError(source, f"{many} NaN or infinite, {where}")
         raise AudioError(
             source,
-            f"{many} above {limit:g} times full scale, {where}: floats have to be within -1 to 1 "
+            f"{many} above {limit:g} times full scale, {where}. Scale floats to -1 to 1 "
             "(divide 16-bit values by 32768)",
         )
     return mono
 
 
 def _at_own_rate(file: BinaryIO, clip: Clip) -> tuple[np.ndarray, int]:
-    """Return the stretch that a clip names in mono, float32 (T,), at the recording's own rate, and that rate in Hz."""
-    # mixed block by block, so that many channels take no more room than one
+    """Return a clip in mono, float32 (T,), at the recording's own rate, and that rate in Hz."""
+    # mixed block by block, so that many channels take no more memory than one
     mixer = Mixer(clip.source)
     blocks = blocks_of_clip(file, clip)
     first, rate_hz = next(blocks)

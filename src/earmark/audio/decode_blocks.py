@@ -1,6 +1,6 @@
-"""The stretch of a recording that a clip names, block by block: layout, decoder, faults.
+"""Decode a clip block by block: find the layout, choose the decoder, report faults.
 
-soundfile reads it if it can; PyAV is tried before anything is refused, with the demuxer of the container.
+soundfile reads the clip if it can. Before refusing a clip, PyAV tries the demuxer of the container.
 """
 
 from __future__ import annotations
@@ -22,30 +22,30 @@ from earmark.clips.clip import Clip
 from earmark.errors import AudioError, MissingExtraError
 from earmark.extras import require
 
-_ROUNDING_S = 0.1  # manifests round durations; a cut that ends further behind the end is a wrong cut
-_COMPRESSED = ("ogg", "mp3", "flac")  # of these soundfile may find no samples where PyAV does
+_ROUNDING_S = 0.1  # manifests round durations; a clip that ends later than this after the recording is wrong
+_COMPRESSED = ("ogg", "mp3", "flac")  # soundfile may find no samples in these although PyAV does
 
 Block = tuple[np.ndarray, int]
 
 
 def blocks_of_clip(file: BinaryIO, clip: Clip) -> Iterator[Block]:
-    """Decode the stretch that a clip names.
+    """Decode a clip.
 
     Args:
-        file: the encoded recording: a file without a buffer, or ``io.BytesIO``.
-        clip: offset and duration in seconds; its path or source names it in messages.
+        file: the encoded recording, as an unbuffered file or ``io.BytesIO``.
+        clip: offset and duration in seconds; its path or source is its name in messages.
 
     Yields:
-        float32 (samples, channels) at the recording's own rate, and that rate; at least one sample.
+        float32 (samples, channels) at the recording's own rate, and that rate in Hz; at least one sample.
 
     Raises:
-        AudioError: what is wrong with the recording or the cut.
+        AudioError: the recording or the clip's offset and duration are wrong.
     """
     offset_s, duration_s = clip.offset_s, clip.duration_s
     if not (math.isfinite(offset_s) and offset_s >= 0):
-        raise AudioError(clip.source, f"an offset of {offset_s} s cannot be: it is 0 or more")
+        raise AudioError(clip.source, f"the offset is {offset_s} s. Use 0 or more")
     if duration_s is not None and not (math.isfinite(duration_s) and duration_s > 0):
-        raise AudioError(clip.source, f"a duration of {duration_s} s cannot be: it is above 0")
+        raise AudioError(clip.source, f"the duration is {duration_s} s. Use a value above 0")
     found = find_layout(file, seeking=offset_s > 0, decoding=True)
     if found.container is None and not file_size(file):
         raise AudioError(clip.source, "the file is empty (0 bytes)")
@@ -61,7 +61,7 @@ def blocks_of_clip(file: BinaryIO, clip: Clip) -> Iterator[Block]:
         if found.container != "mp3" or found.is_thorough:
             yield from _with_pyav(file, clip, found, (given, rate_hz), exc)
             return
-        found = find_layout(file, thorough=True)  # libsndfile gives up at damage that this layout leaves out
+        found = find_layout(file, thorough=True)  # libsndfile stops at damage; this layout skips it
     try:
         for block, rate_hz in _with_soundfile(file, clip, found, given):
             given += len(block)
@@ -71,7 +71,7 @@ def blocks_of_clip(file: BinaryIO, clip: Clip) -> Iterator[Block]:
 
 
 def describe_recording(file: BinaryIO) -> Described | None:
-    """Return length, rate and channels of a recording without decoding it; ``None`` if that cannot be told."""
+    """Return length, rate and channels of a recording without decoding it; ``None`` if they are unknown."""
     if not file_size(file):
         return None
     try:
@@ -81,11 +81,11 @@ def describe_recording(file: BinaryIO) -> Described | None:
 
 
 def _with_soundfile(file: BinaryIO, clip: Clip, found: Found, skip: int) -> Iterator[Block]:
-    """Yield the stretch without its first ``skip`` frames.
+    """Yield the clip's blocks without its first ``skip`` frames.
 
     Raises:
-        NotForSoundfileError: soundfile cannot read it, or not to its end.
-        MoreThereError: the recording goes on behind the end that its header gives.
+        NotForSoundfileError: soundfile cannot read the clip, or not all of it.
+        MoreThereError: the recording continues after the end that its header gives.
     """
     if found.container in ONLY_PYAV:
         raise NotForSoundfileError
@@ -116,14 +116,14 @@ def _with_soundfile(file: BinaryIO, clip: Clip, found: Found, skip: int) -> Iter
 def _with_pyav(
     file: BinaryIO, clip: Clip, found: Found, given: tuple[int, int | None], cause: NotForSoundfileError
 ) -> Iterator[Block]:
-    """Yield the rest of the stretch, decoded by PyAV.
+    """Yield the rest of the clip, decoded by PyAV.
 
     Args:
         file: the recording.
-        clip: the stretch.
-        found: its container.
-        given: frames that soundfile has decoded of it, and their rate; ``None`` if it has decoded none.
-        cause: why soundfile does not read it.
+        clip: the clip.
+        found: container and layout of the recording.
+        given: number of frames that soundfile has decoded, and their rate; ``None`` if it has decoded none.
+        cause: why soundfile cannot read the rest.
     """
     try:
         require("av")
@@ -143,7 +143,7 @@ def _with_pyav(
             if len(rest):
                 yield rest, rate_hz
     except AudioError as exc:
-        if reason and exc.__cause__ is not None:  # what FFmpeg says of it is no more than soundfile knows
+        if reason and exc.__cause__ is not None:  # FFmpeg's message adds nothing to soundfile's
             raise AudioError(clip.source, f"damaged or cut short ({reason})") from exc
         raise
     fallen_short = [cause.fault] if cause.fault and there <= skip else []
@@ -158,10 +158,10 @@ def _with_pyav(
 def _without_pyav(
     clip: Clip, found: Found, given: tuple[int, int | None], cause: NotForSoundfileError, advice: MissingExtraError
 ) -> None:
-    """Accept what soundfile has decoded of a damaged recording, because PyAV is not installed.
+    """Accept the part of a damaged recording that soundfile has decoded, because PyAV is not installed.
 
     Raises:
-        AudioError: soundfile has decoded nothing, or not the whole cut.
+        AudioError: soundfile has decoded nothing, or not the whole clip.
     """
     count, rate_hz = given
     if not count or not rate_hz:
@@ -169,22 +169,22 @@ def _without_pyav(
         raise AudioError(clip.source, f"{said}; {advice}") from advice
     end_s = clip.offset_s + count / rate_hz
     fault = cause.fault or cause.reason or "damaged"
-    INCOMPLETE.note(clip, [*found.layout.faults, f"{fault}; nothing is decoded behind {end_s:.3f} s without PyAV"])
+    INCOMPLETE.note(clip, [*found.layout.faults, f"{fault}; without PyAV nothing is decoded after {end_s:.3f} s"])
     check_cut(clip, count, round(clip.duration_s * rate_hz) if clip.duration_s is not None else 1, rate_hz)
 
 
 def check_cut(clip: Clip, there: int, wanted: int, rate_hz: int) -> None:
-    """See that a cut is inside the recording; ``there`` counts the frames from the offset on.
+    """Check that a clip is inside its recording. ``there`` is the number of frames after the offset.
 
     Raises:
-        AudioError: it is not.
+        AudioError: the clip starts or ends after the end of the recording.
     """
     offset_s = clip.offset_s
     if there <= 0:
         end = f" ({offset_s + there / rate_hz:.3f} s)" if there < 0 else ""
-        raise AudioError(clip.source, f"the offset of {offset_s} s is not before the end of the recording{end}")
+        raise AudioError(clip.source, f"the offset {offset_s} s is after the end of the recording{end}")
     if wanted - there > _ROUNDING_S * rate_hz:
         raise AudioError(
             clip.source,
-            f"the cut ends at {offset_s + wanted / rate_hz:.3f} s, the recording at {offset_s + there / rate_hz:.3f} s",
+            f"the clip ends at {offset_s + wanted / rate_hz:.3f} s, its file at {offset_s + there / rate_hz:.3f} s",
         )

@@ -1,4 +1,4 @@
-"""Decode with PyAV what soundfile cannot read: m4a, aac, webm, the audio track of a video. PyAV is an extra."""
+"""Decode formats that soundfile cannot read with PyAV: m4a, aac, webm, the audio of a video. PyAV is an extra."""
 
 from __future__ import annotations
 
@@ -15,28 +15,28 @@ from earmark.audio.layout_ogg import end_s as ogg_end_s
 from earmark.errors import AudioError, MissingExtraError
 from earmark.extras import require
 
-_PREROLL_S = 0.5  # decoded and thrown away before a cut: AAC and Opus need the packets before it to settle
-_LONGEST_GAP_S = 600.0  # of a FLAC stream; a longer one is a number that is damaged
-_TIMES_S = 0.003  # error of times, which some containers have in ms
-_READ_TO_END = 0.9  # of the bytes of a file that is cut off
-_SHORTFALL_S = 0.1  # encoders round lengths to whole packets; what is missing beyond that was cut off
-# Codecs with frames of one length, to which the times of Matroska, in ms, can be rounded. MP4 has exact times.
-# Everything else is decoded from its start, so that a cut is that stretch of the whole.
+_PREROLL_S = 0.5  # decoded before a clip and discarded: AAC and Opus need earlier packets to settle
+_LONGEST_GAP_S = 600.0  # in a FLAC stream; a longer gap means that a frame number is damaged
+_TIMES_S = 0.003  # rounding error of times, which some containers store in ms
+_READ_TO_END = 0.9  # fraction of a truncated file that must have been read
+_SHORTFALL_S = 0.1  # encoders round lengths to whole packets; a larger shortfall means truncation
+# Codecs whose frames all have one length, so Matroska's times in ms can be rounded to frames. MP4 has exact times. All
+# other codecs are decoded from the start, so that a clip equals that part of the whole.
 _CONSTANT = frozenset({"aac", "opus", "mp3", "mp3float", "ac3", "eac3"})
 
 
 class PyavReader:
-    """Reads the first audio track of a recording.
+    """Reader for the first audio track of a recording.
 
     Args:
         file: the recording, seekable.
-        source: names it in messages.
-        container: as :mod:`earmark.audio.containers` names it; ``None`` lets FFmpeg find out, playlists excepted.
+        source: name of the recording in messages.
+        container: its name in :mod:`earmark.audio.containers`; ``None`` lets FFmpeg detect it, except playlists.
         demuxer: FFmpeg's name of the format, for files without a header.
-        rate_hz: rate of the samples; ``None`` for that of the recording.
+        rate_hz: rate of the samples; ``None`` keeps the recording's own rate.
 
     Attributes:
-        faults: what was found to be wrong with the recording while reading.
+        faults: problems found while reading.
     """
 
     def __init__(
@@ -49,26 +49,26 @@ class PyavReader:
     ) -> None:
         self._file, self._source, self._rate_hz = file, source, rate_hz
         self._demuxer = DEMUXERS.get(container or "") or demuxer
-        self._is_known = container not in (None, "mp3")  # two bytes are enough to be taken for MP3
+        self._is_known = container not in (None, "mp3")  # MP3 is detected by two bytes only
         self.faults: list[str] = []
         self._lost_s = 0.0
         self._lost_at_s: float | None = None
         self._channels = 1
-        self._read_to = 0  # byte behind the last packet
+        self._read_to = 0  # byte after the last packet
 
     def blocks(self, offset_s: float, duration_s: float | None) -> Iterator[tuple[np.ndarray, int]]:
-        """Decode one stretch.
+        """Decode part of the recording.
 
         Args:
-            offset_s: start of the stretch, in seconds.
-            duration_s: its length in seconds; ``None`` for the rest.
+            offset_s: start, in seconds.
+            duration_s: length in seconds; ``None`` for the rest.
 
         Yields:
-            ``(samples, rate_hz)`` with float32 samples ``(samples, channels)`` as they are in the file; at least one
-            block, which is empty if there is no audio in the stretch.
+            ``(samples, rate_hz)`` with float32 samples ``(samples, channels)`` as stored in the file; at least one
+                block, which is empty if this part has no audio.
 
         Raises:
-            AudioError: not a recording, cut short, or PyAV is not installed.
+            AudioError: not a recording, truncated, or PyAV is not installed.
         """
         try:
             av = require("av")
@@ -114,7 +114,7 @@ class PyavReader:
     def _decoded(
         self, av: Any, container: Any, stream: Any, rate_hz: int, offset_s: float
     ) -> Iterator[tuple[np.ndarray, int | None]]:
-        """Blocks (samples, channels) with the position of the first, ``None`` if it follows the one before."""
+        """Yield blocks (samples, channels) and the position of their first sample; ``None`` to continue."""
         origin_s = float((stream.start_time or 0) * stream.time_base)
         is_exact = "mov" in container.format.name
         grid = None
@@ -125,8 +125,8 @@ class PyavReader:
         if sought:
             container.seek(round((origin_s + offset_s - _PREROLL_S) * av.time_base))
         resamplers: dict[tuple[str, str, int], Any] = {}
-        expected: int | None = None  # where the next frame of a FLAC stream starts
-        silent = length = 0  # frames of audio that were lost; those of the packet before
+        expected: int | None = None  # start of the next frame of a FLAC stream
+        silent = length = 0  # lost audio frames; audio frames of the packet before
         is_first, is_flac = True, stream.codec_context.name == "flac"
         for frame in self._frames(av, container, stream):
             if isinstance(frame, float):
@@ -134,7 +134,7 @@ class PyavReader:
                 count = length if abs(count - length) < _TIMES_S * rate_hz else count
                 silent += 0 if is_first or is_flac else count
                 continue
-            if silent:  # not behind the last frame: there the recording is cut off
+            if silent:  # not after the last frame: the recording is truncated there
                 yield np.zeros((silent, self._channels), np.float32), None
                 silent = 0
             position = None
@@ -158,7 +158,7 @@ class PyavReader:
                 position = None
 
     def _frames(self, av: Any, container: Any, stream: Any) -> Iterator[Any]:
-        """Yield the frames of all packets; the duration in seconds for a packet that cannot be decoded."""
+        """Yield the frames of all packets; for a packet that cannot be decoded, its duration in seconds."""
         packets = container.demux(stream)
         given = False
         while True:
@@ -187,7 +187,7 @@ class PyavReader:
                 yield seconds
 
     def _first_frames(self, av: Any, container: Any, stream: Any) -> tuple[int, int]:
-        """Samples of the first frame, and of those behind it."""
+        """Return the number of samples in the first frame and in the next ones."""
         found = (frame.samples for frame in self._frames(av, container, stream) if not isinstance(frame, float))
         sizes = list(islice(found, 2)) or [1024]
         self._lost_s, self._lost_at_s = 0.0, None
@@ -201,12 +201,12 @@ class PyavReader:
         if self._lost_at_s is not None:
             self.faults.append(f"{self._lost_s:.3f} s from {self._lost_at_s:.3f} s on are damaged and silent")
         announced_s = _announced_s(container, stream)
-        if container.format.name == "ogg":  # FFmpeg does not count pages that are damaged
+        if container.format.name == "ogg":  # FFmpeg does not count damaged pages
             last_page_s = ogg_end_s(self._file) - float((stream.start_time or 0) * stream.time_base)
             announced_s = max(announced_s or 0.0, last_page_s)
         if is_cut or announced_s is None or end_s >= announced_s - _SHORTFALL_S:
             return
-        # if not, damage has ended it; of Ogg that length is not in a header, but the position of the last page
+        # If less was read, damage ended it. For Ogg, the length is the position of the last page, not a header field.
         is_cut_off = self._read_to >= _READ_TO_END * container.size and container.format.name != "ogg"
         if is_cut_off and (refusal := cut_short(announced_s, end_s, 1)):
             raise AudioError(self._source, refusal)
@@ -215,7 +215,7 @@ class PyavReader:
 
 
 def joined(packets: Iterator[tuple[np.ndarray, int]]) -> Iterator[tuple[np.ndarray, int]]:
-    """Join packets of about a thousand frames, as PyAV gives them, to blocks of at least ``BLOCK`` frames."""
+    """Join PyAV's packets of about a thousand frames to blocks of at least ``BLOCK`` frames."""
     held: list[np.ndarray] = []
     num_frames = 0
     for packet, rate_hz in packets:
@@ -232,7 +232,7 @@ def joined(packets: Iterator[tuple[np.ndarray, int]]) -> Iterator[tuple[np.ndarr
 
 
 def _on_grid(frame: Any, origin_s: float, rate_hz: int, grid: tuple[int, int] | None) -> int:
-    """Index of the first sample of a frame: by its time, which may be rounded to ms, and the length of all frames."""
+    """Return the index of a frame's first sample, from its time (maybe rounded to ms) and the common frame length."""
     by_time = round(((frame.time or 0.0) - origin_s) * rate_hz)
     if grid is None:
         return by_time
@@ -241,10 +241,10 @@ def _on_grid(frame: Any, origin_s: float, rate_hz: int, grid: tuple[int, int] | 
 
 
 def _announced_s(container: Any, stream: Any) -> float | None:
-    """Length by the container.
+    """Return the length in seconds that the container announces; ``None`` if unknown.
 
-    Only MP4, CAF, Ogg, ASF and Matroska keep that figure; for bare AAC it is a guess from the bit rate. Matroska gives
-    the length of the longest track, which is that of the audio only if there is no picture.
+    Only MP4, CAF, Ogg, ASF and Matroska store it; for bare AAC it is a guess from the bit rate. Matroska gives the
+    length of the longest track, which is the audio only if there is no video.
     """
     if container.format.name.startswith(("mov", "caf", "ogg")) and stream.duration is not None:
         return float(stream.duration * stream.time_base)

@@ -1,4 +1,4 @@
-"""Decode with libsndfile: the streams of a recording one after the other, block by block, to their real end."""
+"""Decode the streams of a recording with libsndfile, one after the other, block by block, to their real end."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from earmark.audio.layout_flac import stream_info
 from earmark.audio.layout_ogg import lost_at_start_s
 from earmark.errors import AudioError
 
-UNKNOWN_FRAMES = 1 << 40  # from here up: libsndfile says 2**63 - 1 for a stream whose header gives no length
+UNKNOWN_FRAMES = 1 << 40  # libsndfile returns 2**63 - 1 if the header gives no length
 
-# libsndfile's codes for: format not recognised, encoding not supported, no file (it says so of an MP3 without frames),
-# encoding not implemented
+# libsndfile's error codes: unknown format, unsupported encoding, no file (also for an MP3 without frames), encoding not
+# implemented
 _NOT_FOR_SOUNDFILE = {1, 4, 7, 18}
-# libsndfile notes in its log what a header announces and what the file has
+# libsndfile logs sizes in the header that differ from the file
 _CUT_SHORT = re.compile(r"^\s*(?:data|SSND|BODY|Data Size|riff)\s*:\s*(\d+) \(should be (\d+)\)", re.MULTILINE)
-_STREAMED_BYTES = 0x7FFFF000  # writers to a pipe announce a size from here up, for "unknown"
-# Frames decoded before the first one wanted. Behind a seek, libsndfile 1.2.2 gives wrong samples until the next MPEG
-# frame, whose bits may be in frames before it; it arrives 128 frames off in the last page of a Vorbis stream (a page
-# has up to 255 packets of 1,024 frames); Opus needs 80 ms to settle (RFC 7845, section 4.6).
+_STREAMED_BYTES = 0x7FFFF000  # programs that write to a pipe use such sizes for "unknown"
+# Frames to decode before the first wanted frame. After a seek, libsndfile 1.2.2 returns wrong samples until the next
+# MPEG frame, whose bits may be in earlier frames. In the last page of a Vorbis stream it is 128 frames off (a page has
+# up to 255 packets of 1,024 frames). Opus needs 80 ms to settle (RFC 7845, section 4.6).
 _PREROLL = {
     "VORBIS": 255 * 1024,
     "OPUS": 48_000,
@@ -35,16 +35,16 @@ _PREROLL = {
     "MPEG_LAYER_II": 2304,
     "MPEG_LAYER_I": 768,
 }
-_PREROLL["GSM610"] = 1 << 62  # libsndfile does not seek in it
+_PREROLL["GSM610"] = 1 << 62  # libsndfile cannot seek in it
 _CHECKED_BY_LAYOUT = frozenset({"flac", "ogg", "mp3", "wav", "w64", *ANNOUNCING})
 
 
 class NotForSoundfileError(Exception):
-    """Soundfile cannot read this format, or not from here on; PyAV may.
+    """soundfile cannot read this format, or not the rest of it. PyAV may be able to.
 
     Attributes:
-        reason: what libsndfile says, if it knows the format.
-        fault: what the recording lacks if PyAV gives no more either.
+        reason: libsndfile's message, if it knows the format.
+        fault: what is missing from the recording if PyAV cannot read more either.
     """
 
     def __init__(self, reason: str | None = None, fault: str | None = None) -> None:
@@ -54,16 +54,16 @@ class NotForSoundfileError(Exception):
 
 
 class MoreThereError(Exception):
-    """The file goes on behind the end that was announced: a thorough layout is needed."""
+    """The file continues after the end that its header announces, so a thorough layout is needed."""
 
 
 class Described(NamedTuple):
-    """Length and shape of a stream, by its header.
+    """Length and shape of a stream, from its header.
 
     Attributes:
-        num_frames: at its own rate.
-        rate_hz: its rate.
-        channels: number of its channels.
+        num_frames: length in frames, at its own rate.
+        rate_hz: sampling rate.
+        channels: number of channels.
     """
 
     num_frames: int
@@ -72,12 +72,12 @@ class Described(NamedTuple):
 
 
 class SequentialFile(soundfile.SoundFile):
-    """Reads on from where the last read ended. SoundFile itself seeks there, at a cost and, in MP3, not exactly."""
+    """Sound file read from start to end. SoundFile itself seeks before each read, which is slow and inexact in MP3."""
 
-    __setattr__ = object.__setattr__  # SoundFile looks every name up among the tags that it can write
+    __setattr__ = object.__setattr__  # SoundFile searches its writable tags for every attribute name
 
     def seekable(self) -> bool:
-        """Return False, so that reading does not seek."""
+        """Return False, so that SoundFile does not seek before reading."""
         return False
 
 
@@ -85,7 +85,7 @@ def open_stream(file: BinaryIO, stream: Stream) -> SequentialFile:
     """Open a stream of a recording.
 
     Raises:
-        NotForSoundfileError: libsndfile does not read it.
+        NotForSoundfileError: libsndfile cannot read it.
     """
     try:
         sound = SequentialFile(stream.opened(file), closefd=False)
@@ -98,10 +98,10 @@ def open_stream(file: BinaryIO, stream: Stream) -> SequentialFile:
 
 
 def describe(file: BinaryIO, layout: Layout) -> Described:
-    """Return length, rate and channels of a recording; the length of all streams at the rate of the first.
+    """Return length, rate and channels of a recording: all streams together, at the rate of the first.
 
     Raises:
-        NotForSoundfileError: libsndfile does not read it.
+        NotForSoundfileError: libsndfile cannot read it.
     """
     streams = [_described(file, stream) for stream in layout.streams]
     first = streams[0]
@@ -123,19 +123,19 @@ def _at_rate(one: Described, rate_hz: int) -> int:
 
 
 class SoundfileReader:
-    """Reads the streams of a recording.
+    """Reader for the streams of a recording.
 
     Args:
         file: the recording.
-        layout: of its streams.
-        source: names the recording in messages.
-        container: as :mod:`earmark.audio.containers` names it.
+        layout: its streams.
+        source: name of the recording in messages.
+        container: its name in :mod:`earmark.audio.containers`.
 
     Attributes:
-        faults: what was found to be wrong with the recording while reading.
+        faults: problems found while reading.
 
     Raises:
-        NotForSoundfileError: libsndfile does not read it.
+        NotForSoundfileError: libsndfile cannot read it.
     """
 
     def __init__(self, file: BinaryIO, layout: Layout, source: str, container: str | None) -> None:
@@ -144,7 +144,7 @@ class SoundfileReader:
         self.faults: list[str] = []
 
     def __enter__(self) -> Described:
-        """Open the recording, to read from it once, and return its length, rate and channels."""
+        """Open the recording for reading once. Return its length, rate and channels."""
         if self._heads:
             first = self._heads[0]
             return Described(sum(_at_rate(one, first.rate_hz) for one in self._heads), first.rate_hz, first.channels)
@@ -158,23 +158,23 @@ class SoundfileReader:
         return Described(_frames(sound, stream), sound.samplerate, sound.channels)
 
     def __exit__(self, *_: object) -> None:
-        """Close it."""
+        """Close the recording."""
         if not self._heads:
             self._sound.close()
 
     def blocks(self, start: int, count: int) -> Iterator[np.ndarray]:
-        """Read ``count`` frames from ``start`` on, as float32 (frames, channels), fewer if the recording ends before.
+        """Yield ``count`` frames from ``start`` on as float32 (frames, channels); fewer if the recording ends before.
 
         Raises:
-            NotForSoundfileError: libsndfile cannot read on.
-            MoreThereError: the recording goes on behind its announced end.
+            NotForSoundfileError: libsndfile cannot read the rest.
+            MoreThereError: the recording continues after its announced end.
         """
         if self._heads:
             return self._blocks_of_all(start, count)
         return self._stream_blocks(self._sound, self._layout.streams[0], start, count)
 
     def _blocks_of_all(self, start: int, count: int) -> Iterator[np.ndarray]:
-        """Yield a stretch of several streams, with rate and channels of the first."""
+        """Yield frames across several streams, at the rate and with the channels of the first."""
         rate_hz, channels, at, stop = self._heads[0].rate_hz, self._heads[0].channels, 0, start + count
         for stream, head in zip(self._layout.streams, self._heads, strict=True):
             end = at + _at_rate(head, rate_hz)
@@ -187,7 +187,7 @@ class SoundfileReader:
     def _joined_blocks(
         self, stream: Stream, head: Described, start: int, count: int, rate_hz: int
     ) -> Iterator[np.ndarray]:
-        """Yield a stretch of one of several streams, at the rate of the first."""
+        """Yield frames of one of several streams, at the rate of the first."""
         with open_stream(self._file, stream) as sound:
             if head.rate_hz == rate_hz:
                 yield from self._stream_blocks(sound, stream, start, count)
@@ -235,11 +235,11 @@ class SoundfileReader:
             self.faults.append(fault)
 
     def _goes_on(self) -> bool:
-        """Return whether the file has much more than was read."""
+        """Return whether the file has much more data than was read."""
         return self._layout.end > 0 and self._file.tell() + self._layout.read_ahead < self._layout.end
 
     def _check_log(self, sound: soundfile.SoundFile) -> None:
-        """Of containers without a layout of their own: libsndfile reads what is there and only logs what is missing."""
+        """Check formats without their own layout: libsndfile reads what it finds and only logs missing data."""
         if self._container in _CHECKED_BY_LAYOUT:
             return
         found = _CUT_SHORT.search(sound.extra_info)
@@ -252,9 +252,9 @@ class SoundfileReader:
         self.faults += [fault] if (fault := missing(announced, there, per_second)) else []
 
     def _salvaged(self, stream: Stream, start: int, stop: int, frames: int) -> Iterator[np.ndarray]:
-        """Yield the frames of a damaged FLAC stream from ``start`` on; silence takes the place of those that are damaged.
+        """Yield the frames of a damaged FLAC stream from ``start`` on, with silence in place of damaged frames.
 
-        Nothing takes the place of frames that are missing up to the end of the stream.
+        Frames that are missing at the end of the stream are not replaced.
         """
         head = stream.pieces[0] if stream.pieces else None
         info = stream_info(head if isinstance(head, bytes) else read_at(self._file, head.start if head else 0, 42))
@@ -295,7 +295,7 @@ class SoundfileReader:
 
 
 def _read(sound: SequentialFile, start: int, stop: int) -> Iterator[np.ndarray]:
-    """Blocks float32 (frames, channels) from frame ``start`` to ``stop``, or to the end of the stream."""
+    """Yield float32 blocks (frames, channels) from frame ``start`` to ``stop``, or to the end of the stream."""
     skip = min(start, _PREROLL.get(sound.subtype, 0)) if start else 0
     if start > skip:
         sound.seek(start - skip)
@@ -310,7 +310,7 @@ def _read(sound: SequentialFile, start: int, stop: int) -> Iterator[np.ndarray]:
 
 
 def _with_channels(block: np.ndarray, channels: int) -> np.ndarray:
-    """Return a block of another stream with the number of channels of the first: the mean of its own in each."""
+    """Return a block with the channel count of the first stream. Each channel is the mean of the block's channels."""
     if block.shape[1] == channels:
         return block
     return np.repeat(block.mean(axis=1, keepdims=True), channels, axis=1)

@@ -1,4 +1,4 @@
-"""A few seconds of a clip inside a page: audio as a data URI, the outline of its waveform, a small spectrogram."""
+"""A few seconds of a clip for a page: audio as a data URI, the outline of its waveform, a small spectrogram."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from earmark.errors import AudioError
 
 RATE_HZ = 16_000
 LONGEST_S = 3.0
-_OUTLINE = 80  # numbers of an outline
+_OUTLINE = 80  # number of values in an outline
 _FRAME = 512  # samples of a spectrogram's frame: 32 ms
 _BANDS, _FRAMES = 48, 96  # height and width of a spectrogram
 _LOWEST_HZ, _HIGHEST_HZ = 60.0, 7600.0
@@ -33,9 +33,9 @@ class Spectrogram:
         seconds: time from the left edge to the right edge.
         low_hz: frequency at the bottom edge.
         high_hz: frequency at the top edge.
-        scale: bands are of equal width on a logarithmic or a mel scale.
-        range_db: range of the colours.
-        loudest: what 0 dB is.
+        scale: scale on which bands have equal width, logarithmic or mel.
+        range_db: range of the colours, in dB.
+        loudest: what 0 dB stands for.
     """
 
     levels: np.ndarray
@@ -47,7 +47,7 @@ class Spectrogram:
     loudest: str = "the loudest point"
 
     def to_dict(self) -> dict[str, object]:
-        """JSON values, the levels in base64, for ``spectrogram`` in ``pages/axes.js``."""
+        """Return JSON values for ``spectrogram`` in ``pages/axes.js``, with the levels in base64."""
         return {
             "points": base64.b64encode(self.levels.tobytes()).decode(),
             "bands": self.levels.shape[0],
@@ -67,10 +67,10 @@ class Excerpt:
 
     Attributes:
         uri: ``data:audio/ogg;base64,...``, mono, 16 kHz, about 8 kB a second; empty if the clip cannot be read.
-        outline: peaks of equal parts, from 0 to 1.
-        whole: whether it is the whole clip.
-        seconds: its length.
-        spectrogram: its spectrogram, if asked for.
+        outline: peak levels of equal parts of the clip, from 0 to 1.
+        whole: whether this is the whole clip.
+        seconds: length of the clip, in seconds.
+        spectrogram: spectrogram, if asked for.
     """
 
     uri: str
@@ -81,7 +81,7 @@ class Excerpt:
 
 
 def excerpt(clip: Clip, longest_s: float = LONGEST_S, *, spectrogram: bool = False) -> Excerpt:
-    """Return the first ``longest_s`` seconds of a clip, with a spectrogram if asked; an empty one where it cannot be read."""
+    """Return the first ``longest_s`` seconds of a clip, or an empty excerpt if the clip cannot be read."""
     most = round(longest_s * RATE_HZ)
     parts: list[np.ndarray] = []
     try:
@@ -103,22 +103,22 @@ def excerpt(clip: Clip, longest_s: float = LONGEST_S, *, spectrogram: bool = Fal
 
 
 def sound_uri(samples: np.ndarray, rate_hz: int) -> str:
-    """Samples (T,) in [-1, 1] as ``data:audio/ogg;base64,...``."""
+    """Return samples (T,) in [-1, 1] as ``data:audio/ogg;base64,...``."""
     file = io.BytesIO()
     soundfile.write(file, samples, rate_hz, format="OGG", subtype="VORBIS")
     return "data:audio/ogg;base64," + base64.b64encode(file.getvalue()).decode()
 
 
 def small_spectrogram(samples: np.ndarray, bands: int = _BANDS, frames: int = _FRAMES) -> Spectrogram:
-    """Return a small spectrogram to look at.
+    """Return a small spectrogram for display.
 
-    Bands are of equal width in pitch, from 60 Hz to 7.6 kHz; a band shows the loudest bin in it. Digital silence is
-    shown in the darkest colour.
+    Bands have equal width in pitch, from 60 Hz to 7.6 kHz, and show their loudest bin. Digital silence has the darkest
+    colour.
 
     Args:
         samples: float32 (T,) at 16 kHz.
-        bands: its height.
-        frames: its width, at most.
+        bands: height.
+        frames: maximum width.
     """
     padded = np.pad(samples, (0, max(0, _FRAME - len(samples))))
     frames = min(frames, 1 + (len(padded) - _FRAME) // (_FRAME // 4))

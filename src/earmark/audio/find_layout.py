@@ -1,4 +1,4 @@
-"""Find the layout of an opened recording: container, streams, faults. Thorough layouts are kept in memory."""
+"""Find container, streams and faults of an open recording. Thorough layouts are cached in memory."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from earmark.audio.mpeg_header import has_frames
 from earmark.audio.pieces import Extent
 
 _HEAD = 4096
-_SEARCHED = 1 << 16  # bytes behind a tag in which MPEG frames are looked for
-_KEPT = 4096  # layouts
+_SEARCHED = 1 << 16  # bytes after a tag that are searched for MPEG frames
+_KEPT = 4096  # maximum number of cached layouts
 
 _Search = Callable[[BinaryIO, Layout, int, bytes], bool]
-_Key = tuple[int, int, int, int]  # device, inode, size, time of change of a file
+_Key = tuple[int, int, int, int]  # device, inode, size and modification time of a file
 _thorough: OrderedDict[_Key, Layout] = OrderedDict()
-_honest: set[_Key] = set()  # FLAC and MP3 files that a look into them has found to be as their headers say
+_honest: set[_Key] = set()  # FLAC and MP3 files whose frames agree with their headers
 _lock = threading.Lock()
 
 
@@ -34,10 +34,10 @@ class Found(NamedTuple):
     """A recording's container and layout.
 
     Attributes:
-        container: as :mod:`earmark.audio.containers` names it; ``None`` if it is not known.
-        layout: of its streams.
-        base: byte where it starts, behind tags.
-        is_thorough: whether the whole file was searched, so there is nothing more to find.
+        container: its name in :mod:`earmark.audio.containers`; ``None`` if unknown.
+        layout: its streams.
+        base: byte where the recording starts, after tags.
+        is_thorough: whether the whole file was searched.
     """
 
     container: str | None
@@ -46,7 +46,7 @@ class Found(NamedTuple):
     is_thorough: bool = False
 
 
-# the most frequent recording of all: nothing but a short header and the samples that it announces
+# the most common recording: a short header and the samples that it announces
 _PLAIN_WAV = Found("wav", Layout(), is_thorough=True)
 
 
@@ -55,9 +55,9 @@ def find_layout(file: BinaryIO, *, thorough: bool = False, seeking: bool = False
 
     Args:
         file: the recording.
-        thorough: search the whole file, because the quick layout has turned out to be wrong.
-        seeking: the decoder will seek, which goes wrong in files that were joined.
-        decoding: the recording will be decoded, which gives wrong times in MP3 files that are damaged.
+        thorough: search the whole file, because the quick layout was wrong.
+        seeking: the decoder will seek, which fails in files that were joined.
+        decoding: the recording will be decoded, which gives wrong times in damaged MP3 files.
     """
     head = read_at(file, 0, _HEAD)
     is_short = head[:4] == b"RIFF" and head[8:20] == b"WAVEfmt \x10\0\0\0" and head[36:40] == b"data"
@@ -95,7 +95,7 @@ def _quick(file: BinaryIO, container: str, size: int, base: int, head: bytes) ->
 
 
 def _agrees(search: _Search, file: BinaryIO, layout: Layout, base: int, head: bytes) -> bool:
-    """Return whether a look into the file agrees with the quick layout; a file that has not changed is looked into once."""
+    """Return whether the file's frames agree with the quick layout. Unchanged files are checked only once."""
     key = _key(file)
     if key in _honest:
         return True
@@ -129,9 +129,9 @@ def _searched(file: BinaryIO, container: str, size: int, base: int) -> Layout:
 
 
 def _key(file: BinaryIO) -> _Key | None:
-    """What a file is known by while it stays as it is; ``None`` for bytes in memory."""
+    """Return a cache key that changes when the file changes; ``None`` for bytes in memory."""
     try:
         found = os.fstat(file.fileno())
-    except OSError:  # io.UnsupportedOperation of BytesIO is one
+    except OSError:  # BytesIO raises io.UnsupportedOperation, a subclass
         return None
     return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns

@@ -1,4 +1,4 @@
-"""Recordings that are read although something is wrong with them, collected for one warning a folder."""
+"""Recordings that can be read although they are damaged, collected for one warning per folder."""
 
 from __future__ import annotations
 
@@ -14,30 +14,30 @@ from earmark.text import and_more, counted
 
 logger = logging.getLogger(__name__)
 
-_FAULTS = 3  # of one recording that are named
+_FAULTS = 3  # faults listed per recording
 
 
 class Incomplete:
-    """Recordings with faults, until they are logged. Threads may share it."""
+    """Recordings with faults that are not logged yet. Safe to share between threads."""
 
     def __init__(self) -> None:
         self._faults: dict[str, dict[str, None]] = {}  # by path or name
         self._logged: set[str] = set()
-        # Re-entrant: the garbage collector may close an iterator, which logs, while this thread holds the lock.
+        # Re-entrant, because the garbage collector may close an iterator, which logs, while this thread holds the lock.
         self._lock = threading.RLock()
 
     def note(self, clip: Clip, faults: Iterable[str]) -> None:
-        """Remember what is wrong with a clip's recording, each recording once."""
+        """Record faults of a clip's recording. Each recording is recorded once."""
         for fault in faults:
             self._add(clip.path or clip.source, fault)
 
     def add(self, faults: Mapping[str, str]) -> None:
-        """Remember what is wrong with recordings, by their path."""
+        """Record faults of recordings, by their path."""
         for name, said in faults.items():
             self._add(name, said)
 
     def take(self) -> dict[str, str]:
-        """Return the recordings since the last call with what is wrong with them, and forget them."""
+        """Return the recordings recorded since the last call with their faults, and forget them."""
         with self._lock:
             faults, self._faults = self._faults, {}
         return {name: and_more(list(said), _FAULTS) for name, said in faults.items()}
@@ -47,10 +47,10 @@ class Incomplete:
             self._faults.setdefault(name, {})[fault] = None
 
     def log(self, *, again: bool = False) -> None:
-        """Log one warning for each folder with recordings since the last call.
+        """Log one warning for each folder with recordings recorded since the last call.
 
         Args:
-            again: also for recordings that were logged before, as for another command.
+            again: also log recordings that were logged before, for a new command.
         """
         found = {name: faults for name, faults in self.take().items() if again or name not in self._logged}
         self._logged.update(found)
@@ -70,10 +70,10 @@ INCOMPLETE = Incomplete()
 
 
 def log_notes(*, again: bool = False) -> None:
-    """Log what was noted about recordings while reading: faults, and channels that cancel.
+    """Log warnings about recordings that were read: faults, and channels that cancel out.
 
     Args:
-        again: also for recordings that were logged before, as for another command.
+        again: also log recordings that were logged before, for a new command.
     """
     INCOMPLETE.log(again=again)
     CANCELLED.log(again=again)

@@ -1,12 +1,11 @@
-"""Where the audio of a recording is, and what its header announces that is not so.
+"""Where the audio is in a recording, and where its header is wrong.
 
 Headers are often wrong: a recorder lost power, a program wrote to a pipe, sizes wrapped at 4 GiB, files were joined
-with ``cat``. The modules ``layout_*`` compare the header of a container with the file. The answer is a
-:class:`Layout`: the streams that a decoder has to read, one after the other, each as a file of its own with a header
-that is right.
+with ``cat``. The modules ``layout_*`` compare a container's header with the file and return a :class:`Layout`: the
+streams that a decoder has to read, one after the other, each presented as a separate file with a correct header.
 
-A layout is found quickly, from the first and the last bytes, or thoroughly, by searching the whole file. The quick one
-is right for every file whose header is; the thorough one is found as soon as something contradicts the quick one.
+The quick layout comes from the first and the last bytes and is right if the header is right. The thorough layout
+searches the whole file; it is used as soon as something contradicts the quick one.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ from typing import BinaryIO, NamedTuple
 from earmark.audio.pieces import Extent, Pieces
 from earmark.text import agreeing, counted
 
-TRIFLE_S = 0.1  # less than this at the end of a recording is never a reason to refuse it
+TRIFLE_S = 0.1  # less than this missing or added at the end is tolerated
 
 
 @dataclass(frozen=True)
@@ -27,11 +26,11 @@ class Stream:
     """One stream of a recording.
 
     Attributes:
-        pieces: what makes it a file of its own; ``None`` if that is the file as it is.
-        num_frames: its length in frames, if the layout knows it better than its header.
-        zeros: bytes to add behind the pieces, so that libsndfile does not estimate too few frames.
-        index: bytes of the pieces before every ``step`` frames; decoding may start at each of them.
-        step: frames from one entry of ``index`` to the next.
+        pieces: parts that form its separate file; ``None`` if the file can be used unchanged.
+        num_frames: length in frames, if the layout knows it better than the header.
+        zeros: zero bytes to append, so that libsndfile does not estimate too few frames.
+        index: byte position in the pieces of every ``step``-th frame; decoding may start at any of them.
+        step: number of frames between entries of ``index``.
     """
 
     pieces: tuple[Extent | bytes, ...] | None = None
@@ -41,9 +40,9 @@ class Stream:
     step: int = 0
 
     def near(self, start: int) -> tuple[Stream, int] | None:
-        """Return the rest of the stream from a little before frame ``start``, and how many frames that leaves out.
+        """Return the stream from a little before frame ``start`` on, and the number of frames skipped.
 
-        The time to read a window then does not depend on where it is. ``None`` if this is not possible or not needed.
+        This makes the time to read a window independent of its position. ``None`` if not possible or not needed.
         """
         entry = min(start // self.step, len(self.index)) - 1 if self.step else 0
         if entry < 1 or self.pieces is None or self.num_frames is None:
@@ -54,12 +53,12 @@ class Stream:
             skipped = min(left_out, piece.length)
             left_out -= skipped
             rest += [Extent(piece.start + skipped, piece.length - skipped)] if skipped < piece.length else []
-        # more zeros than needed do no harm
+        # too many zeros do no harm
         zeros = self.zeros + self.index[entry]
         return Stream(tuple(rest), self.num_frames - entry * self.step, zeros), entry * self.step
 
     def opened(self, file: BinaryIO) -> BinaryIO | int:
-        """Return what libsndfile is to read: a file object, or a descriptor, which it reads without the lock."""
+        """Return an object for libsndfile to read: a file, or a descriptor, which it reads without holding the GIL."""
         if self.pieces is not None:
             return Pieces(file, self.pieces, self.zeros)  # type: ignore[return-value]
         file.seek(0)
@@ -70,12 +69,12 @@ class Layout(NamedTuple):
     """The streams of a recording, to be read one after the other.
 
     Attributes:
-        streams: at least one, unless ``refusal`` says why there is none.
-        faults: what is wrong with the recording although it is read, each in a few words.
-        refusal: why it cannot be used.
+        streams: the streams; empty only if ``refusal`` is set.
+        faults: problems of a recording that can still be read, each in a few words.
+        refusal: why the recording cannot be used.
         suspicious: whether a thorough layout is needed.
-        end: byte behind the last one that a decoder has to read; 0 if that is not checked.
-        read_ahead: bytes before the end that it may leave unread.
+        end: byte after the last one that a decoder has to read; 0 if this is not checked.
+        read_ahead: number of bytes before the end that a decoder may leave unread.
     """
 
     streams: tuple[Stream, ...] = (Stream(),)
@@ -83,11 +82,11 @@ class Layout(NamedTuple):
     refusal: str | None = None
     suspicious: bool = False
     end: int = 0
-    read_ahead: int = 16_384  # more than libsndfile reads at once
+    read_ahead: int = 16_384  # more than libsndfile reads in one call
 
 
 def missing(announced: float, there: float, per_second: float) -> str | None:
-    """Describe what a recording lacks at its end, in bytes or frames; ``None`` if it lacks nothing."""
+    """Describe how much is missing at the end, given bytes or frames; ``None`` if nothing is."""
     if there >= announced:
         return None
     seconds, whole = (announced - there) / per_second, announced / per_second
@@ -97,44 +96,44 @@ def missing(announced: float, there: float, per_second: float) -> str | None:
 
 
 def cut_short(announced: float, there: float, per_second: float) -> str | None:
-    """Say why a recording that lacks more than half of what its header announces is refused; else ``None``."""
+    """Return the reason to refuse a recording that lacks more than half of its announced length; else ``None``."""
     lacking = announced - there
     if lacking <= max(announced / 2, TRIFLE_S * per_second):
         return None
-    return f"cut short: the header announces {announced / per_second:.3f} s, {there / per_second:.3f} s are there"
+    return f"cut short: the header announces {announced / per_second:.3f} s, the file holds {there / per_second:.3f} s"
 
 
 def more_than_announced(announced: float, there: float, per_second: float) -> str:
-    """Describe a header that announces less than there is."""
+    """Describe a header that announces less audio than the file holds."""
     if not announced:
         return f"the header was never finished (length 0); all {there / per_second:.3f} s are used"
     return f"the header announces {announced / per_second:.3f} s; all {there / per_second:.3f} s are used"
 
 
 def is_junk(announced: float, there: float, per_second: float) -> bool:
-    """Return whether the bytes behind the announced end are too few to be audio: below 0.1 s, or below 1 % and 4 KiB."""
+    """Return whether the bytes after the announced end are too few to be audio: under 0.1 s, or under 1 % and 4 KiB."""
     return 0 < announced < there < announced + max(TRIFLE_S * per_second, min(announced / 100, 4096))
 
 
 def left_out(length: int, per_second: float) -> str:
-    """Describe bytes behind the announced end that are not decoded."""
-    ending = f"behind the announced end {agreeing(length, 'are')} left out"
-    return f"{counted(length, 'byte')} (as much as {length / per_second:.3f} s) {ending}"
+    """Describe bytes after the announced end that are not decoded."""
+    ending = f"after the announced end {agreeing(length, 'are')} ignored"
+    return f"{counted(length, 'byte')} ({length / per_second:.3f} s) {ending}"
 
 
 def read_at(file: BinaryIO, start: int, length: int) -> bytes:
-    """Return up to ``length`` bytes from ``start``."""
+    """Return up to ``length`` bytes from ``start`` on."""
     file.seek(start)
     return file.read(length)
 
 
 def file_size(file: BinaryIO) -> int:
-    """Return the size of an opened file in bytes."""
+    """Return the size of an open file in bytes."""
     return file.seek(0, os.SEEK_END)
 
 
 def find_all(file: BinaryIO, mark: bytes, start: int, *, block: int = 1 << 20) -> list[int]:
-    """Return where ``mark`` is in a file, from ``start`` on."""
+    """Return all positions of ``mark`` in a file from ``start`` on."""
     found: list[int] = []
     overlap = len(mark) - 1
     while data := read_at(file, start, block + overlap):

@@ -1,4 +1,4 @@
-"""AIFF and AU: audio behind a header whose size field may be wrong; the rule is in :mod:`earmark.audio.layout_wav`."""
+"""AIFF and AU: audio after a header whose size field may be wrong. :mod:`earmark.audio.layout_wav` gives the rules."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from earmark.audio.layout import Layout, Stream, cut_short, is_junk, left_out, m
 from earmark.audio.layout_wav import STREAMED
 from earmark.audio.pieces import Extent
 
-_AU_BYTES = {1: 1, 2: 1, 3: 2, 4: 3, 5: 4, 6: 4, 7: 8, 27: 1}  # of a sample, by encoding
+_AU_BYTES = {1: 1, 2: 1, 3: 2, 4: 3, 5: 4, 6: 4, 7: 8, 27: 1}  # bytes per sample, by encoding
 _MOST_CHUNKS = 1000
 _PCM = (b"none", b"twos", b"sowt", b"fl32", b"fl64", b"in24", b"in32")
-_UNKNOWN = 0xFFFFFFFF  # size in an AU header for everything up to the end of the file
+_UNKNOWN = 0xFFFFFFFF  # size in an AU header that means "up to the end of the file"
 
 
 def au_layout(file: BinaryIO, size: int) -> Layout:
-    """Return the layout of an AU file; those with an encoding of less than a byte are left to the decoder."""
+    """Return the layout of an AU file. Encodings of less than a byte per sample are left to the decoder."""
     head = read_at(file, 0, 24)
     if len(head) < 24:
         return Layout()
@@ -31,7 +31,7 @@ def au_layout(file: BinaryIO, size: int) -> Layout:
 
 
 def aiff_layout(file: BinaryIO, size: int) -> Layout:
-    """Return the layout of an AIFF file with PCM samples; others are left to the decoder."""
+    """Return the layout of an AIFF file with PCM samples. Other encodings are left to the decoder."""
     chunks = _chunks(file, size)
     if b"COMM" not in chunks or b"SSND" not in chunks:
         return Layout()
@@ -66,9 +66,9 @@ def aiff_layout(file: BinaryIO, size: int) -> Layout:
 
 
 def _as_au(comm: bytes, sample_bytes: int, rate_hz: int, channels: int) -> bytes:
-    """Return the header of an AU file with the same samples, for those above 4 GiB, whose size fits no AIFF header."""
+    """Return an AU header for the same samples, for files above 4 GiB, whose size does not fit into an AIFF header."""
     kind = comm[18:22].lower()
-    mark = b"dns." if kind == b"sowt" else b".snd"  # the lowest byte first, or the highest
+    mark = b"dns." if kind == b"sowt" else b".snd"  # little or big endian
     encoding = {b"fl32": 6, b"fl64": 7}.get(kind, sample_bytes + 1)
     return mark + struct.pack("<5I" if kind == b"sowt" else ">5I", 24, _UNKNOWN, encoding, rate_hz, channels)
 
@@ -83,7 +83,7 @@ def _compared(announced: int, there: int, per_second: float, stream: Stream) -> 
 
 
 def _chunks(file: BinaryIO, size: int) -> dict[bytes, tuple[int, int]]:
-    """Start of the content and length of each chunk, by name."""
+    """Return the start of the content and the length of each chunk, by name."""
     found: dict[bytes, tuple[int, int]] = {}
     at = 12
     for _ in range(_MOST_CHUNKS):
@@ -97,7 +97,7 @@ def _chunks(file: BinaryIO, size: int) -> dict[bytes, tuple[int, int]]:
 
 
 def _follows(file: BinaryIO, at: int, size: int) -> bool:
-    """Return whether a chunk, or at most a byte, follows at ``at``."""
+    """Return whether a chunk or at most one byte follows at ``at``."""
     for start in (at, at + 1):
         head = read_at(file, start, 8)
         if start >= size or (
@@ -108,9 +108,9 @@ def _follows(file: BinaryIO, at: int, size: int) -> bool:
 
 
 def _extended(data: bytes) -> float:
-    """Return the number in 80 bits, as AIFF has the rate."""
+    """Return an 80-bit extended float, the type of the sampling rate in AIFF."""
     if len(data) < 10:
         return 0.0
     exponent, mantissa = struct.unpack(">HQ", data)
     power = (exponent & 0x7FFF) - 16383 - 63
-    return float(mantissa) * 2.0**power if -64 < power < 0 else 0.0  # no rate is outside of these
+    return float(mantissa) * 2.0**power if -64 < power < 0 else 0.0  # no sampling rate is outside this range

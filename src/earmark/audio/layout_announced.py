@@ -1,6 +1,6 @@
-"""CAF, NIST, VOC, AVR, SDS and XI: whether a recording is as long as its header announces.
+"""CAF, NIST, VOC, AVR, SDS and XI: check whether a recording is as long as its header announces.
 
-The decoders read the samples there are.
+The decoders read whatever samples the file holds.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class _Audio:
 
 
 def announced_layout(file: BinaryIO, container: str, size: int) -> Layout:
-    """Return the layout of a file in one of these formats; headers that cannot be read are left to the decoders."""
+    """Return the layout of a file in one of these formats. Unreadable headers are left to the decoders."""
     found = ANNOUNCING[container](file)
     if found is None or found.per_second <= 0 or found.announced <= 0:
         return Layout()
@@ -38,7 +38,7 @@ def announced_layout(file: BinaryIO, container: str, size: int) -> Layout:
 
 
 def _caf(file: BinaryIO) -> _Audio | None:
-    """Read the data chunk; packets of different sizes count with their mean size."""
+    """Read the data chunk. Packets of variable size count with their mean size."""
     at, rate_hz, per_second, seconds = 8, 0.0, 0.0, 0.0
     for _ in range(_MOST_CHUNKS):
         head = read_at(file, at, 44)
@@ -51,7 +51,7 @@ def _caf(file: BinaryIO) -> _Audio | None:
             per_second = rate_hz * packet_bytes / packet_frames if packet_frames else 0.0
         if name == b"pakt" and len(head) >= 28 and rate_hz:
             seconds = struct.unpack_from(">q", head, 20)[0] / rate_hz
-        if name == b"data":  # -1 if it goes on to the end of the file
+        if name == b"data":  # -1 if it extends to the end of the file
             per_second = per_second or (length / seconds if seconds > 0 else 0.0)
             return _Audio(at + 16, length - 4, per_second) if length > 4 else None
         if length < 0:
@@ -76,7 +76,7 @@ def _nist(file: BinaryIO) -> _Audio | None:
 
 
 def _voc(file: BinaryIO) -> _Audio | None:
-    """Return the first block of sound."""
+    """Return the first block of audio."""
     at = int.from_bytes(read_at(file, 20, 2), "little")
     for _ in range(_MOST_CHUNKS):
         head = read_at(file, at, 16)
@@ -88,7 +88,7 @@ def _voc(file: BinaryIO) -> _Audio | None:
         if kind == 9:
             rate_hz, bits, channels = struct.unpack_from("<IBB", head, 4)
             return _Audio(at + 16, length - 12, rate_hz * bits / 8 * channels)
-        if kind in (0, 8):  # the end; a stereo block, whose rate is counted otherwise
+        if kind in (0, 8):  # the end; a stereo block, whose rate is encoded differently
             return None
         at += 4 + length
     return None
@@ -106,7 +106,7 @@ def _avr(file: BinaryIO) -> _Audio | None:
 
 
 def _sds(file: BinaryIO) -> _Audio | None:
-    """Read the header: packets have 127 bytes, 120 of them samples with 7 bits a byte (MIDI Sample Dump Standard)."""
+    """Read the header. Packets have 127 bytes: 120 for samples, with 7 bits per byte (MIDI Sample Dump Standard)."""
     head = read_at(file, 0, 21)
     if len(head) < 21 or not 8 <= head[6] <= 28:
         return None

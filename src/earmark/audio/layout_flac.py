@@ -1,6 +1,6 @@
-"""FLAC: how many samples there are, by the numbers that the frames carry, and where joined files begin.
+"""FLAC: count the samples from the numbers in the frames, and find where joined files begin.
 
-Frames are as in RFC 9639, section 9: each header has the number of the frame or of its first sample, and two checksums.
+Frames follow RFC 9639, section 9: each header has the number of the frame or of its first sample, and two checksums.
 """
 
 from __future__ import annotations
@@ -11,24 +11,24 @@ from typing import BinaryIO, NamedTuple
 from earmark.audio.layout import Layout, Stream, cut_short, find_all, missing, more_than_announced, read_at
 from earmark.audio.pieces import Extent
 
-# libFLAC reads 8,192 bytes at a time. It does not reach the end of the file if a longer second one follows; a shorter
-# one starts among the last bytes.
+# libFLAC reads 8,192 bytes at a time. If a longer second file follows, it does not reach the end; a shorter one starts
+# within the last bytes.
 _READ_AT_ONCE = 8192
-_TAIL = 9000  # bytes of tags behind the last frame that a search of the whole file allows for
-_SHORT_TAIL = 1024  # the same for the quick look; a file with more tags is searched as a whole
+_TAIL = 9000  # maximum bytes of tags after the last frame, in a thorough search
+_SHORT_TAIL = 1024  # the same in a quick search; a file with longer tags gets a thorough search
 _LONGEST_FRAME = 1 << 16
-_SMALL = 1 << 18  # bytes of a file that is searched as a whole
-_MOST_STARTS = 16  # at the end of a file that are looked at before checksums are computed
-_PROBES = 12  # places in a larger one
-_MOST_CHECKED = 1 << 20  # bytes whose checksum is computed to find the last frame
-# codes in frame headers; those that are missing here say that the header of the file has the value, or spell it out
+_SMALL = 1 << 18  # smaller files, in bytes, are searched completely
+_MOST_STARTS = 16  # candidates at the end of a file that are checked before checksums are computed
+_PROBES = 12  # positions checked in a larger file
+_MOST_CHECKED = 1 << 20  # bytes checksummed to find the last frame
+# codes in frame headers; missing codes refer to the file's header or give the value explicitly
 _RATES = {
     1: 88_200, 2: 176_400, 3: 192_000, 4: 8000, 5: 16_000, 6: 22_050, 7: 24_000, 8: 32_000, 9: 44_100, 10: 48_000,
     11: 96_000,
 }  # fmt: skip
 _BITS = {1: 8, 2: 12, 4: 16, 5: 20, 6: 24, 7: 32}
 _STREAM_INFO = struct.Struct(">HHIQ")  # largest block, lengths of frames, the rest
-_SYNC = (b"\xf8", b"\xf9")  # behind 0xFF: frames of a fixed, and of a variable number of samples
+_SYNC = (b"\xf8", b"\xf9")  # after 0xFF: frames with a fixed or a variable number of samples
 
 
 def _table(polynomial: int, bits: int) -> list[int]:
@@ -46,15 +46,15 @@ _CRC8, _CRC16 = _table(0x07, 8), _table(0x8005, 16)
 
 
 class StreamInfo(NamedTuple):
-    """What the first metadata block of a FLAC file says.
+    """The content of STREAMINFO, the first metadata block of a FLAC file.
 
     Attributes:
-        block: frames of audio in each FLAC frame, if that is fixed.
+        block: audio frames per FLAC frame, if fixed.
         longest: bytes of the longest FLAC frame.
         rate_hz: sampling rate.
-        total: frames of audio; 0 if that was not known.
+        total: number of audio frames; 0 if unknown.
         channels: number of channels.
-        bits: of a sample.
+        bits: bits per sample.
     """
 
     block: int
@@ -68,11 +68,11 @@ class StreamInfo(NamedTuple):
 class _Frame(NamedTuple):
     at: int  # byte in the buffer
     start: int  # first sample
-    end: int  # sample behind the last one
+    end: int  # sample after the last one
 
 
 def stream_info(data: bytes) -> StreamInfo | None:
-    """Read the metadata block STREAMINFO of a FLAC file, of which ``data`` is the start."""
+    """Read the metadata block STREAMINFO from ``data``, the start of a FLAC file."""
     if len(data) < 42 or data[:4] != b"fLaC" or data[4] & 0x7F or data[5:8] != b"\0\0\x22":
         return None
     block, _, longest, packed = _STREAM_INFO.unpack_from(data, 10)
@@ -82,13 +82,13 @@ def stream_info(data: bytes) -> StreamInfo | None:
 
 
 def flac_layout(file: BinaryIO, size: int, base: int, head: bytes) -> Layout:
-    """Return the layout by the first and the last bytes.
+    """Return the quick layout, from the first and the last bytes.
 
     Args:
         file: the recording.
-        size: its bytes.
-        base: where it starts, behind tags.
-        head: its bytes from there, at least 42.
+        size: size of the file in bytes.
+        base: byte where the recording starts, after tags.
+        head: bytes from there on, at least 42.
     """
     info = stream_info(head)
     if info is None:
@@ -96,7 +96,7 @@ def flac_layout(file: BinaryIO, size: int, base: int, head: bytes) -> Layout:
     start = max(base + 42, size - max(info.longest + _SHORT_TAIL, _READ_AT_ONCE))
     tail = read_at(file, start, size - start)
     at, last = len(tail), None
-    for _ in range(_MOST_STARTS):  # bytes inside of a frame may look like the start of another one
+    for _ in range(_MOST_STARTS):  # bytes inside a frame may look like the start of another frame
         at = tail.rfind(b"\xff\xf8", 0, at)
         if at < 0 or (last := _frame(tail, at, info)) is not None:
             break
@@ -108,10 +108,10 @@ def flac_layout(file: BinaryIO, size: int, base: int, head: bytes) -> Layout:
 
 
 def is_one_file(file: BinaryIO, layout: Layout, base: int, head: bytes) -> bool:
-    """Return whether this is a single FLAC file, so that seeking in it leads to the right frame.
+    """Return whether this is a single FLAC file, so that a seek finds the right frame.
 
-    In files that were joined, libFLAC finds frames of the wrong one. In a small file another start is looked for; in a
-    large one the numbers of a few frames have to increase.
+    In joined files, libFLAC may find a frame of the wrong file. A small file is searched for another start; in a large
+    one, the numbers of a few frames must increase.
     """
     info, size = stream_info(head), layout.end
     if info is None or size - base <= _SMALL:
@@ -128,7 +128,7 @@ def is_one_file(file: BinaryIO, layout: Layout, base: int, head: bytes) -> bool:
 
 
 def thorough_flac_layout(file: BinaryIO, size: int, base: int) -> Layout:
-    """Return the layout by all files that were joined; the length of each is that of its frames."""
+    """Return the layout of all joined files. The length of each comes from its frames."""
     starts = [at for at in find_all(file, b"fLaC", base) if stream_info(read_at(file, at, 42))]
     if not starts:
         return Layout()
@@ -148,11 +148,11 @@ def thorough_flac_layout(file: BinaryIO, size: int, base: int) -> Layout:
 
 
 def _part(file: BinaryIO, start: int, end: int, info: StreamInfo) -> tuple[Stream, str | None, str | None]:
-    """One FLAC file from ``start`` to ``end``: with the right total, what is wrong with it, whether to refuse it."""
+    """Return one FLAC file from ``start`` to ``end`` with its correct length, its fault, and a reason to refuse it."""
     tail_start = max(start + 42, end - info.longest - _TAIL)
     tail = _without_tags(read_at(file, tail_start, end - tail_start))
     last, is_whole = _last_frame(tail, info, _first_sync(file, start))
-    if last is None:  # damaged: reading finds out where
+    if last is None:  # damaged; the decoder will find where
         return Stream((Extent(start, end - start),)), None, None
     there = last.end if is_whole else last.start
     stop = tail_start + (len(tail) if is_whole else last.at)
@@ -179,15 +179,15 @@ def _first_frame(data: bytes, info: StreamInfo) -> _Frame | None:
 
 
 def _last_frame(data: bytes, info: StreamInfo, sync: bytes = b"") -> tuple[_Frame | None, bool]:
-    """Return the last FLAC frame that starts in ``data``, and whether it is whole.
+    """Return the last FLAC frame that starts in ``data``, and whether it is complete.
 
-    Bytes inside of a frame may look like the header of another one. So the last header is taken whose frame, up to the
-    end of ``data``, has the right checksum; only if there is none, the last header is that of an incomplete frame.
+    Bytes inside a frame may look like another header. So this returns the last header whose frame, up to the end of
+    ``data``, has the right checksum. If there is none, it returns the last header, of an incomplete frame.
 
     Args:
         data: the end of a file, without tags.
-        info: of the file.
-        sync: the second byte of its frames; empty if that is not known.
+        info: stream info of the file.
+        sync: second byte of its frames; empty if unknown.
     """
     incomplete, checked, at = None, 0, len(data)
     while checked < _MOST_CHECKED and (at := data.rfind(b"\xff", 0, at)) >= 0:
@@ -202,7 +202,7 @@ def _last_frame(data: bytes, info: StreamInfo, sync: bytes = b"") -> tuple[_Fram
 
 
 def _first_sync(file: BinaryIO, start: int) -> bytes:
-    """Return the second byte of the first FLAC frame, behind the metadata; empty if there is none."""
+    """Return the second byte of the first FLAC frame after the metadata; empty if there is none."""
     at, is_last = start + 4, False
     while not is_last and len(head := read_at(file, at, 4)) == 4:
         is_last, at = head[0] >= 0x80, at + 4 + int.from_bytes(head[1:], "big")
@@ -211,7 +211,7 @@ def _first_sync(file: BinaryIO, start: int) -> bytes:
 
 
 def _frame(data: bytes, at: int, info: StreamInfo) -> _Frame | None:
-    """Return the FLAC frame whose header is at ``at``, if there is one."""
+    """Return the FLAC frame whose header is at ``at``; ``None`` if there is none."""
     head = data[at : at + 16]
     if len(head) < 6 or head[2] >> 4 == 0 or head[2] & 15 == 15 or head[3] >> 4 > 10 or head[3] & 1:
         return None
@@ -229,14 +229,14 @@ def _frame(data: bytes, at: int, info: StreamInfo) -> _Frame | None:
 
 
 def _fits(head: bytes, block: int, info: StreamInfo) -> bool:
-    """Return whether a frame header agrees with the header of the file: length, rate, channels, bits."""
+    """Return whether a frame header agrees with the file's header: length, rate, channels, bits."""
     rate_hz, bits = _RATES.get(head[2] & 15, info.rate_hz), _BITS.get(head[3] >> 1 & 7, info.bits)
     channels = (head[3] >> 4) + 1 if head[3] >> 4 < 8 else 2
     return block <= (info.block or block) and (rate_hz, bits, channels) == (info.rate_hz, info.bits, info.channels)
 
 
 def _coded_number(head: bytes) -> tuple[int, int]:
-    """Return the number in UTF-8's code at byte 4, and the byte behind it; 0 if there is none."""
+    """Return the number at byte 4, in UTF-8's encoding, and the byte after it; 0 if there is none."""
     first = head[4]
     if first < 0x80:
         return first, 5
@@ -270,7 +270,7 @@ def _crc16(data: bytes) -> int:
 
 
 def _without_tags(data: bytes) -> bytes:
-    """Return the end of a FLAC file without tags and zeros behind it."""
+    """Return the end of a FLAC file without trailing tags and zeros."""
     if data[-128:].startswith(b"TAG"):
         data = data[:-128]
     elif data.endswith(bytes(64)):

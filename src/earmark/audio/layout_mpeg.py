@@ -1,7 +1,7 @@
-"""MP3, MP2, MP1: how many frames there are, and whether the header that counts them (Xing, Info, VBRI) is right.
+"""MP3, MP2, MP1: count the frames and check the header that gives their number (Xing, Info, VBRI).
 
-Without such a header libsndfile estimates the length, and stops there. So the frames are counted here, header by header
-(ISO 11172-3, section 2.4.1.3), and libsndfile is given a file for which its estimate is at least the true length.
+Without such a header, libsndfile estimates the length and stops there. So this module counts the frames, header by
+header (ISO 11172-3, section 2.4.1.3), and gives libsndfile a file for which its estimate is not too short.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from earmark.audio.layout import Layout, Stream, cut_short, missing, more_than_a
 from earmark.audio.mpeg_header import Header, parse_header
 from earmark.audio.pieces import Extent
 
-_LONGEST = 2881  # bytes of a frame
+_LONGEST = 2881  # bytes of the longest frame
 _BLOCK = 1 << 20
-_CONFIRMED = 3  # frames, one behind the other, that are no accident
-_DAMAGE = 64  # bytes between two frames from which on something is missing
-_STEP = 256  # frames, from one place where decoding may start to the next
-_LONGEST_GAP_S = 600.0  # of damage that silence takes the place of
-_MOST_TRIED = 20_000  # places that look like a header, in one search for the next frame
-# what may be a header: sync with a version and a layer, a bit rate and a sampling rate
+_CONFIRMED = 3  # consecutive frames that prove an MPEG stream
+_DAMAGE = 64  # more bytes than this between two frames mean lost audio
+_STEP = 256  # frames between positions where decoding may start
+_LONGEST_GAP_S = 600.0  # of damage that is replaced by silence
+_MOST_TRIED = 20_000  # header candidates in one search for the next frame
+# header candidates: sync with a version and a layer, a bit rate and a sampling rate
 _HEADER = re.compile(
     b"\xff[%b][%b]"
     % (
@@ -40,8 +40,8 @@ class _Gap:
     """Damage between two frames.
 
     Attributes:
-        frames_before: of its run.
-        extents_before: of its run.
+        frames_before: frames of the run before it.
+        extents_before: extents of the run before it.
         length: bytes without frames.
     """
 
@@ -52,15 +52,15 @@ class _Gap:
 
 @dataclass
 class _Run:
-    """Frames of one kind, one behind the other."""
+    """Consecutive frames of one kind."""
 
     first: Header
     at: int
-    extents: list[list[int]] = field(default_factory=list)  # start and end of stretches without gaps
+    extents: list[list[int]] = field(default_factory=list)  # start and end of parts without gaps
     count: int = 0
     gaps: list[_Gap] = field(default_factory=list)
     num_bytes: int = 0
-    index: list[int] = field(default_factory=list)  # bytes before every _STEP frames
+    index: list[int] = field(default_factory=list)  # byte position of every _STEP-th frame
 
     def add(self, at: int, length: int) -> None:
         if self.extents and self.extents[-1][1] == at:
@@ -74,7 +74,7 @@ class _Run:
 
 
 def mpeg_layout(file: BinaryIO, size: int, base: int, head: bytes) -> Layout:
-    """Return the layout by the header that counts the frames, if it agrees with the size of the file."""
+    """Return the layout from the header that counts the frames, if it agrees with the size of the file."""
     first = parse_header(head)
     if first is None:
         return Layout(suspicious=True)
@@ -82,13 +82,13 @@ def mpeg_layout(file: BinaryIO, size: int, base: int, head: bytes) -> Layout:
     end = _without_tags(file, size, base)
     if counted is None or not counted.frames or abs(counted.num_bytes - (end - base)) > first.length + 4:
         return Layout(suspicious=True)
-    return Layout(end=end, read_ahead=4 * first.length + 64)  # LAME's padding may be some frames
+    return Layout(end=end, read_ahead=4 * first.length + 64)  # LAME's padding may span several frames
 
 
 def is_unbroken(file: BinaryIO, layout: Layout, base: int, head: bytes) -> bool:
-    """Return whether frames follow one another from the start to the end of a layout, as many as the header announces.
+    """Return whether frames follow one another from the start to the end, as many as the header announces.
 
-    libsndfile skips damage without a word, so that everything behind it comes too early.
+    libsndfile skips damage silently, so all audio after it would come too early.
     """
     first = parse_header(head)
     counted = _counted(head[: first.length], first) if first else None
@@ -113,7 +113,7 @@ def is_unbroken(file: BinaryIO, layout: Layout, base: int, head: bytes) -> bool:
 
 
 def thorough_mpeg_layout(file: BinaryIO, size: int, base: int) -> Layout:
-    """Return the layout by all frames."""
+    """Return the layout from all frames."""
     runs, rest = _scan(file, base, _without_tags(file, size, base))
     streams: list[Stream] = []
     faults: list[str] = []
@@ -140,7 +140,7 @@ class _Counted(NamedTuple):
 
 
 def _counted(frame: bytes, header: Header) -> _Counted | None:
-    """Return the header in the first frame that counts frames and bytes."""
+    """Return the tag in the first frame that counts frames and bytes."""
     if header.layer != 3:
         return None
     side = (17 if header.kind[3] else 32) if header.kind[0] == 3 else (9 if header.kind[3] else 17)
@@ -159,7 +159,7 @@ def _counted(frame: bytes, header: Header) -> _Counted | None:
 
 
 def _stream(file: BinaryIO, run: _Run) -> tuple[Stream, list[str], str | None]:
-    """Return the stream of a run, what is wrong with it, and whether to refuse it."""
+    """Return the stream of a run, its faults, and a reason to refuse it."""
     first = run.first
     start = read_at(file, run.at, first.length)
     counted = _counted(start, first)
@@ -179,7 +179,7 @@ def _stream(file: BinaryIO, run: _Run) -> tuple[Stream, list[str], str | None]:
     announced_samples = _decoded_samples(start, counted, counted.frames, first)
     samples_there = _decoded_samples(recounted, counted, there, first)
     in_file = sum(end - begin for begin, end in run.extents) + sum(gap.length for gap in run.gaps)
-    # a count of frames may be wrong alone; of a recording that was cut off the count of bytes is too large too
+    # The frame count alone may be wrong. In a truncated recording, the byte count is too large as well.
     is_cut = counted.frames > there and not 0 < counted.num_bytes <= in_file + first.length + 4
     if is_cut and (lacking := missing(announced_samples, samples_there, first.rate_hz)):
         faults.insert(0, lacking)
@@ -189,14 +189,14 @@ def _stream(file: BinaryIO, run: _Run) -> tuple[Stream, list[str], str | None]:
 
 
 def _decoded_samples(frame: bytes, counted: _Counted, frames: int, header: Header) -> int:
-    """Return how many samples decoders give for a number of frames: without the encoder's delay and padding.
+    """Return how many samples decoders give for a number of frames, without the encoder's delay and padding.
 
     Args:
-        frame: the first frame, with the tag. Behind it LAME writes delay and padding, 12 bits each; mpg123, which
-            libsndfile uses, leaves out the 529 samples of the decoder's own delay as well, whoever wrote the tag.
+        frame: the first frame, with the tag. After the tag, LAME writes delay and padding, 12 bits each. mpg123, which
+            libsndfile uses, also removes the 529 samples of the decoder's own delay for any encoder.
         counted: the tag.
-        frames: number of frames behind the first.
-        header: of the frames.
+        frames: number of frames after the first.
+        header: header of the frames.
     """
     total = frames * header.samples
     place = _behind_counts(frame, counted)
@@ -208,18 +208,18 @@ def _decoded_samples(frame: bytes, counted: _Counted, frames: int, header: Heade
 
 
 def _behind_counts(frame: bytes, counted: _Counted) -> int:
-    """Return where a Xing header ends and the encoder's own tag begins."""
+    """Return where a Xing header ends and the encoder's tag begins."""
     flags = frame[counted.at + 7]
     sizes = {_FRAMES: 4, _BYTES: 4, _TOC: 100, _QUALITY: 4}
     return counted.at + 8 + sum(size for flag, size in sizes.items() if flags & flag)
 
 
 def _silent_frames(run: _Run, announced: int) -> list[int]:
-    """Return how many silent frames take the place of each gap: by its bytes, and by the count in the header if that agrees.
+    """Return the number of silent frames for each gap, from its bytes and, if consistent, the header's frame count.
 
     Args:
         run: the frames.
-        announced: their number by the header, 0 if that is not known.
+        announced: number of frames in the header; 0 if unknown.
     """
     if not run.gaps:
         return []
@@ -234,7 +234,7 @@ def _silent_frames(run: _Run, announced: int) -> list[int]:
 
 
 def _with_silence(run: _Run, head: bytes, silent: list[int]) -> tuple[list[Extent | bytes], list[str]]:
-    """Return the pieces of a run with silence in its gaps, and what is wrong at which time."""
+    """Return the pieces of a run with silence in its gaps, and a description of each fault."""
     pieces: list[Extent | bytes] = [Extent(begin, end - begin) for begin, end in run.extents]
     frame, seconds = _silent_frame(head), run.first.samples / run.first.rate_hz
     faults, before = [], 0
@@ -243,21 +243,21 @@ def _with_silence(run: _Run, head: bytes, silent: list[int]) -> tuple[list[Exten
         if number:
             faults.append(f"about {number * seconds:.3f} s at {at_s:.3f} s are damaged and silent")
         else:
-            faults.append(f"{gap.length} bytes at {at_s:.3f} s are damaged and left out")
+            faults.append(f"{gap.length} bytes at {at_s:.3f} s are damaged and ignored")
         pieces.insert(gap.extents_before + index, frame * number)
         before += number
     return pieces, faults
 
 
 def _silent_frame(head: bytes) -> bytes:
-    """Return a frame of zeros with the header at the start of ``head``, without checksum and padding."""
+    """Return a silent frame with the header at the start of ``head``, without checksum and padding."""
     changed = bytes([head[0], head[1] | 1, head[2] & 0xFD, head[3]])
     header = parse_header(changed)
     return changed + bytes(header.length - 4 if header else 0)
 
 
 def _recounted(frame: bytes, counted: _Counted, frames: int, num_bytes: int) -> bytes:
-    """Return the first frame with the right counts; of LAME's tag the padding at the end goes with a count that was wrong."""
+    """Return the first frame with correct counts. If the frame count was wrong, LAME's end padding is removed."""
     changed, at = bytearray(frame), counted.at
     if counted.name == b"VBRI":
         changed[at + 10 : at + 18] = struct.pack(">II", num_bytes, frames)
@@ -267,7 +267,7 @@ def _recounted(frame: bytes, counted: _Counted, frames: int, num_bytes: int) -> 
         if flags & flag:
             changed[place : place + 4] = struct.pack(">I", value)
             place += 4
-    if not flags & _FRAMES:  # a count of nothing: without the header libsndfile would estimate
+    if not flags & _FRAMES:  # a header without a count: libsndfile would estimate the length
         return bytes(_with_count(frame, at, frames))
     place = _behind_counts(frame, counted)
     if (
@@ -285,9 +285,9 @@ def _with_count(frame: bytes, at: int, frames: int) -> bytes:
 
 
 def _scan(file: BinaryIO, start: int, end: int) -> tuple[list[_Run], int]:
-    """Find all frames; and the bytes of a last one that breaks off."""
+    """Find all frames. Also return the number of bytes of an incomplete last frame."""
     runs: list[_Run] = []
-    lengths: dict[bytes, int] = {}  # by the first three bytes of the headers of the run at hand
+    lengths: dict[bytes, int] = {}  # by the first three header bytes, for the current run
     at, data, origin = start, b"", start
     while at + 4 <= end:
         if at + 4 > origin + len(data):
@@ -316,7 +316,7 @@ def _scan(file: BinaryIO, start: int, end: int) -> tuple[list[_Run], int]:
 
 
 def _resync(file: BinaryIO, at: int, end: int, kind: object) -> tuple[int, Header, int] | None:
-    """Return the next place where frames go on: place, header, and how many bytes before it are no tag."""
+    """Return where frames continue: position, header, and the number of bytes skipped that are not a tag."""
     while tag := _tag_length(read_at(file, at, 32)):
         at += tag
     skipped = tried = 0
@@ -334,12 +334,12 @@ def _resync(file: BinaryIO, at: int, end: int, kind: object) -> tuple[int, Heade
 
 
 def _confirmed(file: BinaryIO, data: bytes, origin: int, place: int, end: int, kind: object) -> Header | None:
-    """Return the header at ``place`` if frames of its kind follow it."""
+    """Return the header at ``place`` if frames of its kind follow."""
     first = parse_header(data, place)
     if first is None:
         return None
     at, header = origin + place, first
-    # One header is proof enough for the kind of stream that came before; another kind needs several in a row.
+    # One header is enough for the kind of stream found before. Another kind needs several in a row.
     for _ in range(1 if first.kind == kind else _CONFIRMED):
         at += header.length
         if at >= end - 4:
@@ -353,7 +353,7 @@ def _confirmed(file: BinaryIO, data: bytes, origin: int, place: int, end: int, k
 
 
 def _tag_length(data: bytes) -> int:
-    """Length of a tag at the start of ``data``: ID3, APE."""
+    """Return the length of an ID3 or APE tag at the start of ``data``."""
     if length := id3_length(data[:10]):
         return length
     if data.startswith(b"APETAGEX") and len(data) >= 32:

@@ -1,4 +1,4 @@
-"""Ogg: where joined (chained) streams begin, and whether the last page is whole. Pages are as in RFC 3533."""
+"""Ogg: find where joined (chained) streams begin, and whether the last page is complete. Pages follow RFC 3533."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ _LONGEST_PAGE = 70_000
 
 
 def ogg_layout(file: BinaryIO, size: int, base: int, head: bytes) -> Layout:
-    """Return the layout by the last bytes."""
+    """Return the quick layout, from the last bytes."""
     start = max(base + 1, size - _LONGEST_PAGE)
     tail = read_at(file, start, size - start)
     at, is_whole = _last_page(tail)
-    # another serial number is another stream
+    # a different serial number means a different stream
     if base or _FIRST in tail or not is_whole or tail[at + 14 : at + 18] != head[14:18]:
         return Layout(suspicious=True)
     return Layout(end=size)
 
 
 def thorough_ogg_layout(file: BinaryIO, size: int, base: int) -> Layout:
-    """Return the layout by all streams that were joined."""
+    """Return the layout of all joined streams."""
     starts = []
-    behind = -1  # of the page before, if that begins a stream: streams that play together begin together
+    behind = -1  # end of the last page that began a stream: multiplexed streams begin together
     for at in find_all(file, _FIRST, base):
         if at != behind:
             starts.append(at)
@@ -50,9 +50,9 @@ def thorough_ogg_layout(file: BinaryIO, size: int, base: int) -> Layout:
 
 
 def lost_at_start_s(file: BinaryIO, size: int, frames: int, rate_hz: int) -> float:
-    """Return how many seconds are missing at the start of a stream with this length, because pages are damaged.
+    """Return how many seconds are missing at the start of a stream of this length because pages are damaged.
 
-    A stream may start at any position, but not behind the end of its own first page with audio.
+    A stream may start at any position up to the end of its own first page with audio.
     """
     head, tail_start = read_at(file, 0, 1 << 17), max(0, size - _LONGEST_PAGE)
     counted_hz = _rate_hz(head)
@@ -68,7 +68,7 @@ def lost_at_start_s(file: BinaryIO, size: int, frames: int, rate_hz: int) -> flo
 
 
 def end_s(file: BinaryIO) -> float:
-    """Return the time in seconds at which the last page ends by its header, even if it is damaged; 0 if unknown."""
+    """Return the time in seconds at which the last page ends according to its header; 0 if unknown."""
     size = file_size(file)
     tail_start = max(0, size - _LONGEST_PAGE)
     tail = read_at(file, tail_start, size - tail_start)
@@ -78,21 +78,21 @@ def end_s(file: BinaryIO) -> float:
 
 
 def _page_length(head: bytes) -> int:
-    """Bytes of the page that starts with ``head``: 27, the last of which counts the lengths that follow, and these."""
+    """Return the length of the page that starts with ``head``: 27 header bytes, segment lengths and segments."""
     if len(head) < 27 or len(head) < 27 + head[26]:
         return 0
     return 27 + head[26] + sum(head[27 : 27 + head[26]])
 
 
 def _last_page(tail: bytes) -> tuple[int, bool]:
-    """Return where the last page starts in the end of a file, and whether it is whole."""
+    """Return where the last page starts in the end of a file, and whether it is complete."""
     at = tail.rfind(b"OggS")
     length = _page_length(tail[at : at + 282]) if at >= 0 else 0
     return at, at >= 0 and 0 < length <= len(tail) - at
 
 
 def _broken_page(tail: bytes, at: int, rate_hz: int) -> str:
-    """Describe a last page that breaks off, by the positions that this page and the one before end at."""
+    """Describe an incomplete last page, from the end positions of this page and the one before."""
     before = tail.rfind(b"OggS", 0, max(at, 0))
     positions = [
         struct.unpack_from("<q", tail, place + 6)[0] if place >= 0 and place + 14 <= len(tail) else -1
@@ -105,7 +105,7 @@ def _broken_page(tail: bytes, at: int, rate_hz: int) -> str:
 
 
 def _rate_hz(page: bytes) -> int:
-    """Rate that positions are counted at; 0 if it is not known."""
+    """Return the rate of the page positions; 0 if unknown."""
     packet = page[27 + page[26] :] if len(page) > 27 else b""
     if packet.startswith(b"\x01vorbis") and len(packet) >= 16:
         return int(struct.unpack_from("<I", packet, 12)[0])

@@ -1,12 +1,12 @@
-"""WAV, RF64, W64 (RIFF and its relatives): which bytes are audio, whatever the size fields say.
+"""WAV, RF64, W64 (RIFF and related formats): find the audio, whatever the size fields say.
 
-The rule, for a data chunk that announces S bytes in a file with A bytes behind the chunk's header:
+Rules for a data chunk that announces S bytes in a file with A bytes after the chunk's header:
 
-- S is 0 or one of the values that writers to a pipe use: everything is audio, but for chunks at the end of the file.
-- S > A: A bytes are there. The recording is refused only if more than half of it is missing.
-- S < A: what follows is chunks, tags or zeros, or another WAV file, which is joined. If it is none of them and very
-  short, it is junk. Otherwise the size is stale or has wrapped at 4 GiB, and everything is audio, but for chunks at the
-  end of the file.
+- S is 0 or a value used by programs that write to a pipe: everything is audio, except chunks at the end of the file.
+- S > A: the file holds A bytes. The recording is refused only if more than half of it is missing.
+- S < A: the rest is chunks, tags, zeros, or another WAV file that was appended. If it is none of these and very short,
+  it is junk. Otherwise the size is stale or has wrapped at 4 GiB, and everything is audio, except chunks at the end of
+  the file.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from earmark.audio.layout import Layout, Stream, cut_short, is_junk, left_out, m
 from earmark.audio.layout_mpeg import thorough_mpeg_layout
 from earmark.audio.pieces import Extent
 
-STREAMED = 0x7FFFF000  # writers to a pipe put a size from here up, for "unknown"
-_TAIL = 1 << 16  # bytes at the end of a file in which chunks are looked for
+STREAMED = 0x7FFFF000  # programs that write to a pipe use such sizes for "unknown"
+_TAIL = 1 << 16  # bytes at the end of a file that are searched for chunks
 _MOST_CHUNKS = 1000
 _MOST_ZEROS = 1 << 28
 _TAGS = (b"TAG", b"APETAGEX", b"ID3")
-# chunks that follow the audio, by name, so that a chunk that breaks off is still known as one
+# names of chunks that may follow the audio; a truncated chunk is recognised by its name
 _CHUNKS = (
     "LIST INFO bext cue  smpl inst iXML id3  ID3  PEAK fact plst labl note ltxt _PMX axml chna JUNK junk PAD  FLLR "
     "afsp acid DISP levl umid minf elm1 regn LGWV strc cart Fake data guan wamd"
@@ -43,8 +43,8 @@ class _Data:
     Attributes:
         fmt: content of the format chunk.
         start: first byte of the audio.
-        announced: bytes that the header announces; ``None`` if it says that they are not known.
-        big: whether numbers have the highest byte first.
+        announced: size in the header, in bytes; ``None`` if the header says that it is unknown.
+        big: whether numbers are big endian.
     """
 
     fmt: bytes
@@ -54,7 +54,7 @@ class _Data:
 
     @property
     def bytes_per_second(self) -> int:
-        """Bytes of a second of audio; of PCM by rate and frame size, because programs often get the field wrong."""
+        """Bytes per second of audio. For PCM from rate and frame size, because programs often get the field wrong."""
         tag, _, rate_hz, field, frame_bytes = struct.unpack_from(">HHIIH" if self.big else "<HHIIH", self.fmt)
         is_pcm = tag in _PCM and rate_hz * frame_bytes > 0
         return int(rate_hz * frame_bytes if is_pcm else field) or 1
@@ -67,12 +67,12 @@ class _Data:
 
 
 def wav_layout(file: BinaryIO, size: int, base: int = 0) -> Layout:
-    """Return the layout of the WAV or W64 file that starts at byte ``base``, and of WAV files joined behind it.
+    """Return the layout of the WAV or W64 file at byte ``base``, and of WAV files appended to it.
 
-    A file whose header cannot be read is left to the decoders, which say what is wrong with it.
+    A file whose header cannot be read is left to the decoders, which report the error.
     """
     streams: list[Stream] = []
-    faults: dict[str, None] = {}  # in order, each once
+    faults: dict[str, None] = {}  # an ordered set
     start: int | None = base
     while start is not None:
         layout, start = _one_layout(file, size, start)
@@ -85,7 +85,7 @@ def wav_layout(file: BinaryIO, size: int, base: int = 0) -> Layout:
 
 
 def _one_layout(file: BinaryIO, size: int, base: int) -> tuple[Layout, int | None]:
-    """Return the layout of one WAV file, and where a file that is joined to it starts."""
+    """Return the layout of one WAV file, and where an appended file starts."""
     head = read_at(file, base, 4096)
     found = _w64_data(file, size, base) if head[:4] == b"riff" else _riff_data(file, head, size, base)
     if found is None or len(found.fmt) < 16:
@@ -116,7 +116,7 @@ def _as_announced(file: BinaryIO, found: _Data, length: int, base: int) -> Layou
 
 
 def _with_audio(file: BinaryIO, found: _Data, length: int, faults: tuple[str, ...]) -> Layout:
-    """Return the audio behind a new header with the right size; of MP3 in WAV the MP3 alone."""
+    """Return the audio with a corrected header. Of MP3 in WAV, return only the MP3."""
     if found.is_mpeg:
         mpeg = thorough_mpeg_layout(file, found.start + length, found.start)
         if mpeg.streams[0].pieces is not None:
@@ -125,7 +125,7 @@ def _with_audio(file: BinaryIO, found: _Data, length: int, faults: tuple[str, ..
 
 
 def _riff_data(file: BinaryIO, head: bytes, size: int, base: int) -> _Data | None:
-    """Find format and data chunk."""
+    """Find the format chunk and the data chunk."""
     order = ">" if head[:4] == b"RIFX" else "<"
     fmt, long_size = b"", None
     at = 12
@@ -184,7 +184,7 @@ def _stream(found: _Data, length: int) -> Stream:
 
 
 def _are_no_audio(file: BinaryIO, start: int, size: int, big: bool) -> bool:
-    """Return whether what is behind the announced end is no audio: chunks, tags, zeros, or a single byte."""
+    """Return whether no audio follows the announced end: only chunks, tags, zeros, or a single byte."""
     if size - start <= 1:
         return True
     for at in {start, start + start % 2}:
@@ -194,10 +194,10 @@ def _are_no_audio(file: BinaryIO, start: int, size: int, big: bool) -> bool:
 
 
 def _are_zeros(file: BinaryIO, start: int, size: int) -> bool:
-    """Return whether only zeros follow, as in a file that was allocated before; more than 256 MiB are taken for audio."""
+    """Return whether only zeros follow, as in a preallocated file. More than 256 MiB count as audio."""
     if size - start > _MOST_ZEROS:
         return False
-    length = 256  # most often the first bytes are enough to say no
+    length = 256  # usually the first bytes already differ from 0
     while start < size and (block := read_at(file, start, length)):
         if block.count(0) < len(block):
             return False
@@ -206,7 +206,7 @@ def _are_zeros(file: BinaryIO, start: int, size: int) -> bool:
 
 
 def _chunks_end(file: BinaryIO, at: int, size: int, big: bool) -> bool:
-    """Return whether chunks follow one another from ``at`` to the end of the file."""
+    """Return whether a series of chunks fills the file from ``at`` to the end."""
     if read_at(file, at, 4) in _RIFF:
         return False
     for _ in range(_MOST_CHUNKS):
@@ -220,15 +220,15 @@ def _chunks_end(file: BinaryIO, at: int, size: int, big: bool) -> bool:
             return False
         length = struct.unpack_from(">I" if big else "<I", head, 4)[0]
         end = at + 8 + length
-        if end > size:  # a chunk that breaks off is one only if its name is known
+        if end > size:  # a truncated chunk counts only if its name is known
             return name in _KNOWN
-        # some writers leave out the byte that makes a length even
+        # some programs leave out the byte that pads a chunk to an even length
         at = end if end == size or (length % 2 and read_at(file, end, 4) in _KNOWN) else end + length % 2
     return False
 
 
 def _without_chunks(file: BinaryIO, start: int, size: int, big: bool) -> int:
-    """Return where the audio ends if its size is not known: before the chunks at the end of the file, if there are any."""
+    """Return where audio of unknown size ends: before the chunks at the end of the file."""
     tail_start = max(start, size - _TAIL)
     tail = read_at(file, tail_start, size - tail_start)
     candidates = []
@@ -246,7 +246,7 @@ def _without_chunks(file: BinaryIO, start: int, size: int, big: bool) -> int:
 
 
 def _joined(file: BinaryIO, start: int, size: int) -> int | None:
-    """Return where another WAV file starts, if it follows at ``start``."""
+    """Return where another WAV file starts, if one follows at ``start``."""
     for at in (start, start + start % 2):
         head = read_at(file, at, 12)
         if head[:4] in _RIFF and head[8:] == b"WAVE" and at + 12 < size:

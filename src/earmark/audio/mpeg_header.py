@@ -1,4 +1,4 @@
-"""Headers of MPEG audio frames (MP3, MP2, MP1), as in ISO 11172-3, section 2.4.1.3."""
+"""Headers of MPEG audio frames (MP3, MP2, MP1) according to ISO 11172-3, section 2.4.1.3."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ _KBITS = {  # by (is MPEG 1, layer)
 
 
 class Header(NamedTuple):
-    """The header of a frame.
+    """The header of an MPEG audio frame.
 
     Attributes:
         kind: what all frames of a stream have in common: version, layer, rate, whether it is mono.
-        length: bytes of the frame.
+        length: length of the frame in bytes.
         layer: 1 to 3.
-        samples: of the frame, for each channel.
+        samples: samples per channel in the frame.
         rate_hz: sampling rate.
     """
 
@@ -35,13 +35,13 @@ class Header(NamedTuple):
 
 
 def parse_header(data: bytes, at: int = 0) -> Header | None:
-    """Return the frame header at ``at``; ``None`` for anything else, and for "free format"."""
+    """Return the frame header at ``at``; ``None`` if there is none, or if it is "free format"."""
     if data[at : at + 1] != b"\xff":
         return None
     return _parsed(data[at : at + 4])
 
 
-@lru_cache(4096)  # the frames of all recordings have few different headers
+@lru_cache(4096)  # recordings share few different headers
 def _parsed(head: bytes) -> Header | None:
     if len(head) < 4 or head[1] & 0xE0 != 0xE0:
         return None
@@ -61,7 +61,7 @@ def _parsed(head: bytes) -> Header | None:
 
 
 def has_frames(data: bytes) -> bool:
-    """Return whether ``data`` has MPEG audio frames: three of one kind in a row, or fewer up to its end."""
+    """Return whether ``data`` has MPEG audio frames: three of one kind in a row, or fewer if it ends before."""
     at = data.find(b"\xff")
     while at >= 0:
         if (first := parse_header(data, at)) and _goes_on(data, at + first.length, first):

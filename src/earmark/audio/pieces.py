@@ -1,4 +1,4 @@
-"""A file that is made of stretches of another file and of bytes that replace the other stretches."""
+"""A file assembled from parts of another file and replacement bytes."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ import numpy as np
 
 
 class Extent(NamedTuple):
-    """A stretch of a file, in bytes."""
+    """Part of a file, in bytes."""
 
     start: int
     length: int
 
 
 class Pieces(io.RawIOBase):
-    """Reads extents of a file and bytes, one after the other, as one file.
+    """File object that reads extents of another file and bytes, one after the other.
 
-    A decoder reads a repaired header or several joined recordings this way without a copy on the disk.
+    This lets a decoder read a repaired header or several joined recordings without a copy on the disk.
 
     Args:
-        file: the file the extents are in; its position changes.
-        pieces: what to read, in order.
-        zeros: bytes of value 0 that follow the last piece.
+        file: file that contains the extents; its position changes.
+        pieces: extents and bytes, in order.
+        zeros: number of zero bytes after the last piece.
     """
 
     def __init__(self, file: BinaryIO, pieces: Sequence[Extent | bytes], zeros: int = 0) -> None:
@@ -51,13 +51,13 @@ class Pieces(io.RawIOBase):
         return self._at
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        """Move to ``offset`` from the start, the position or the end, and return the position."""
+        """Move to ``offset`` from the start, the current position or the end. Return the new position."""
         origin = {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self.size}[whence]
         self._at = max(0, origin + offset)
         return self._at
 
     def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
-        """Fill the start of ``buffer``; return the number of bytes, 0 at the end."""
+        """Fill the start of ``buffer``. Return the number of bytes read; 0 at the end."""
         target = memoryview(buffer).cast("B")
         done = 0
         while done < len(target) and (piece := self._next(len(target) - done)):
@@ -67,7 +67,7 @@ class Pieces(io.RawIOBase):
         return done
 
     def _next(self, most: int) -> bytes:
-        """Up to ``most`` bytes at the position, from one piece."""
+        """Return up to ``most`` bytes at the position, from one piece."""
         if self._at >= self._end:
             return bytes(max(0, min(most, self.size - self._at)))
         index = int(np.searchsorted(self._starts, self._at, side="right")) - 1

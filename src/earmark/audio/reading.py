@@ -1,6 +1,6 @@
-"""Where samples come from: what reads a table of clips, and decoding ahead of use, in order.
+"""Sources of samples: the interface of a table of waveforms, and threads that decode ahead, in order.
 
-Decoding happens in threads: soundfile and soxr release the GIL.
+Threads work well because soundfile and soxr release the GIL.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ from earmark.errors import AudioError
 from earmark.threads.cores import this_process
 
 _AHEAD_PER_THREAD = 16
-_HEAD_SAMPLES = 1 << 18  # of a recording that is read ahead of its turn: short ones whole, of long ones the start
-_BLOCKS_AHEAD = 4  # of the recording whose turn it is
-_MOST_THREADS = 8  # more than the model can use on any machine seen so far
+_HEAD_SAMPLES = 1 << 18  # read ahead of each recording: short ones completely, of long ones the start
+_BLOCKS_AHEAD = 4  # read ahead of the current recording
+_MOST_THREADS = 8  # more than any model has needed on a machine tested so far
 
 
 class Waveforms(Protocol):
-    """The samples of a table of N clips: stored (:mod:`earmark.store.waveforms`), or decoded each time.
+    """The samples of a table of N clips, stored (:mod:`earmark.store.waveforms`) or decoded each time.
 
     Attributes:
         num_samples: length of each clip, int64 (N,).
-        scales: factor from the numbers of :meth:`read_batch` to samples in [-1, 1], float32 (N,).
+        scales: factor from the values of :meth:`read_batch` to samples in [-1, 1], float32 (N,).
         sampling_rate_hz: rate of the samples.
     """
 
@@ -43,29 +43,29 @@ class Waveforms(Protocol):
     def read_batch(
         self, indices: Sequence[int] | np.ndarray, starts: np.ndarray, counts: np.ndarray, width: int
     ) -> np.ndarray:
-        """Stretches of B clips (B, width): ``counts`` samples from ``starts`` on, and zeros behind them."""
+        """Return parts of B clips (B, width): ``counts`` samples from ``starts`` on, padded with zeros."""
 
     def iterate(self, indices: Sequence[int] | np.ndarray) -> Iterator[np.ndarray]:
-        """Whole clips, float32 (T_i,), in the order of ``indices``."""
+        """Yield whole clips, float32 (T_i,), in the order of ``indices``."""
 
 
 def decoder_threads(asked: int | None) -> int:
-    """Return ``asked``, or one thread for each logical CPU that this process may use, at most 8."""
+    """Return ``asked``, or by default one thread per logical CPU that this process may use, at most 8."""
     return asked if asked is not None else min(this_process().cpus, _MOST_THREADS)
 
 
 def read_in_order(
     clips: Iterable[Clip], sampling_rate_hz: int, *, num_threads: int = 2
 ) -> Iterator[tuple[Clip, np.ndarray | AudioError]]:
-    """Yield each clip with its samples, or with the reason it has none.
+    """Yield each clip with its samples or the error that prevents them.
 
     Args:
-        clips: what to read; taken lazily, so millions of files never stand in a queue.
-        sampling_rate_hz: rate wanted.
-        num_threads: decoder threads.
+        clips: clips to read. They are consumed lazily, so there may be millions.
+        sampling_rate_hz: rate of the returned samples.
+        num_threads: number of decoder threads.
 
     Yields:
-        ``(clip, samples)`` with float32 samples ``(T,)``, or ``(clip, error)``; in the order of ``clips``.
+        ``(clip, samples)`` with float32 samples ``(T,)``, or ``(clip, error)``, in the order of ``clips``.
     """
     return _in_order(clips, lambda clip: _read_or_error(clip, sampling_rate_hz), num_threads)
 
@@ -73,16 +73,16 @@ def read_in_order(
 def stream_in_order(
     clips: Iterable[Clip], sampling_rate_hz: int, *, num_threads: int = 2
 ) -> Iterator[tuple[Clip, Iterator[np.ndarray]]]:
-    """Yield each recording with its samples, block by block, in memory that does not grow with its length.
+    """Yield each recording with its samples, block by block. Memory does not grow with its length.
 
     Args:
-        clips: what to read; taken lazily.
-        sampling_rate_hz: rate wanted.
-        num_threads: decoder threads.
+        clips: clips to read, consumed lazily.
+        sampling_rate_hz: rate of the returned samples.
+        num_threads: number of decoder threads.
 
     Yields:
-        ``(clip, blocks)`` with float32 blocks ``(samples,)``, which raise :class:`AudioError` where the recording turns
-        out to be broken; in the order of ``clips``. Take the blocks of one before you ask for the next.
+        ``(clip, blocks)`` in the order of ``clips``. The blocks, float32 ``(samples,)``, raise :class:`AudioError`
+            where the recording is damaged. Consume the blocks of one clip before you ask for the next.
     """
     for clip, (head, rest) in _in_order(clips, lambda clip: _start(clip, sampling_rate_hz), num_threads):
         yield clip, chain(head, _read_ahead(rest))
@@ -92,7 +92,7 @@ Result = TypeVar("Result")
 
 
 def _in_order(clips: Iterable[Clip], work: Callable[[Clip], Result], num_threads: int) -> Iterator[tuple[Clip, Result]]:
-    """Yield each clip with what ``work`` made of it in one of the threads."""
+    """Yield each clip with the result of ``work``, which runs in threads."""
     source = iter(clips)
     pool = ThreadPoolExecutor(num_threads, thread_name_prefix="decode")
 
@@ -107,14 +107,14 @@ def _in_order(clips: Iterable[Clip], work: Callable[[Clip], Result], num_threads
             ahead.extend(submit(following) for following in islice(source, 1))
             yield clip, result
     finally:
-        # Not waiting: the garbage collector may close an abandoned iterator while its thread starts another one, and
-        # joining a thread would then wait for a lock that the same thread holds.
+        # Do not wait: the garbage collector may close an abandoned iterator while its thread starts another one.
+        # Joining a thread would then wait for a lock that this thread holds.
         pool.shutdown(wait=False, cancel_futures=True)
         log_notes()
 
 
 def _start(clip: Clip, sampling_rate_hz: int) -> tuple[list[np.ndarray], Iterator[np.ndarray]]:
-    """Return the first blocks of a recording, and the iterator of the others; an error comes when it is asked for these."""
+    """Return the first blocks of a recording, and an iterator over the rest. The iterator raises errors."""
     blocks = stream_clip(clip, sampling_rate_hz)
     head: list[np.ndarray] = []
     try:
@@ -129,11 +129,11 @@ def _start(clip: Clip, sampling_rate_hz: int) -> tuple[list[np.ndarray], Iterato
 
 def _fail(error: AudioError) -> Iterator[np.ndarray]:
     raise error
-    yield  # makes this a generator, which raises when it is its turn
+    yield  # makes this a generator, which raises on iteration
 
 
 def _read_ahead(blocks: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
-    """Yield the same blocks, read by a thread while the last one is worked on."""
+    """Yield the same blocks, read ahead by a thread."""
     queue: Queue[np.ndarray | BaseException | None] = Queue(_BLOCKS_AHEAD)
     left = threading.Event()
 
@@ -151,7 +151,7 @@ def _read_ahead(blocks: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
                 put(block)
                 if left.is_set():
                     return
-        except BaseException as exc:  # raised again in the thread that takes the blocks
+        except BaseException as exc:  # raised again in the consuming thread
             put(exc)
         else:
             put(None)

@@ -102,7 +102,7 @@ def _environment(num_processes: int) -> Iterator[None]:
         "TORCH_CPP_LOG_LEVEL": "ERROR",  # each rank would warn that no weight went unused
     }
     added = {name: value for name, value in ours.items() if name not in os.environ}
-    added |= variables.of_ranks(num_processes)  # without it, torch's launcher gives each process one thread
+    added |= variables.rank_variables(num_processes)  # without it, torch's launcher gives each process one thread
     before = {name: os.environ[name] for name in added if name in os.environ}
     os.environ.update(added)
     try:

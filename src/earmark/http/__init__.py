@@ -1,1 +1,1 @@
-"""HTTP servers of this project: the socket, who may ask, checks and records of every request, the end."""
+"""Shared parts of the HTTP servers: socket, origin checks, request limits, logging and shutdown."""

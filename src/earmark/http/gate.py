@@ -1,4 +1,4 @@
-"""What every request passes: checks, a count of those under way, an answer that arrives, and a record of it."""
+"""Middleware for every request: check it, count it, make sure the response arrives, and log it."""
 
 from __future__ import annotations
 
@@ -22,11 +22,10 @@ Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 
-_CLIENT_GONE = 499  # as nginx counts it; nobody receives it
+_CLIENT_GONE = 499  # nginx's code for a client that disconnected; never sent
 
-# Closing a socket with unread bytes resets the connection, and many clients send their whole body before they read.
-# So the rest of a refused body is read and discarded, after the answer: at most this long, this far, and as long as
-# bytes keep coming.
+# Closing a socket with unread bytes resets the connection, and many clients send the whole body before they read the
+# response. So after refusing a request, the server reads and discards the rest of its body, up to these limits.
 _LINGER_S = 30.0
 _LINGER_SILENCE_S = 2.0
 _LINGER_BYTES = 1 << 30
@@ -34,14 +33,14 @@ _LINGER_BYTES = 1 << 30
 
 @dataclass(frozen=True)
 class Gate:
-    """ASGI middleware around an application.
+    """ASGI middleware that checks, counts and records requests.
 
     Attributes:
-        app: the application.
-        lifecycle: counts requests under way.
-        check: returns why a request does not reach the application; ``None`` if it does.
-        record: is given each request when it has been answered.
-        headers: added to every answer.
+        app: ASGI application.
+        lifecycle: counts requests in flight.
+        check: returns the reason to refuse a request; ``None`` to accept it.
+        record: called with each request after its response.
+        headers: headers to add to every response.
     """
 
     app: Any
@@ -51,14 +50,14 @@ class Gate:
     headers: Sequence[Header] = ()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request."""
+        """Handle one request."""
         exchange = Exchange(scope, receive, send, self.lifecycle, self.headers)
         self.lifecycle.in_flight += 1
         try:
             await self._answer(exchange)
         except ClientDisconnect:
             exchange.status = _CLIENT_GONE
-        except Exception:  # a defect: the client gets 500, the log has the traceback, the server continues
+        except Exception:  # a bug: the client gets 500 and the log gets the traceback
             logger.exception("defect", extra={"fields": {"id": exchange.id}})
             if exchange.status is None:
                 await exchange.refuse(Refusal(500, DEFECT))
@@ -72,20 +71,20 @@ class Gate:
         if refusal is not None:
             await exchange.refuse(refusal)
             return
-        # a route of GET answers HEAD, too; the server leaves the body out
+        # GET routes also handle HEAD; the server drops the body
         routed = {**exchange.scope, "method": "GET"} if exchange.scope.get("method") == "HEAD" else exchange.scope
         await self.app(routed, exchange.receive, exchange.send)
 
 
 class Exchange:
-    """One request and its answer, as they pass.
+    """One request and its response.
 
     Attributes:
-        scope: ASGI scope of the request; handlers add to its notes (:data:`NOTES`) what the log shall say.
-        id: the request's number, which its answer has as a header.
-        started_s: when it began, by :func:`time.monotonic`.
-        status: of the answer; ``None`` before it.
-        bytes_read: of the request's body.
+        scope: ASGI scope of the request. Handlers add fields for the log to its notes (:data:`NOTES`).
+        id: ID of the request, sent back in a response header.
+        started_s: start time, by :func:`time.monotonic`.
+        status: HTTP status of the response; ``None`` before it is sent.
+        bytes_read: bytes of the request's body read so far.
     """
 
     def __init__(
@@ -106,7 +105,7 @@ class Exchange:
         scope[NOTES] = {}
 
     async def receive(self) -> Message:
-        """Return the next bytes of the body, counted."""
+        """Return the next part of the body and count its bytes."""
         message = await self._receive()
         self.bytes_read += len(message.get("body") or message.get("bytes") or b"")
         if not message.get("more_body", False):
@@ -114,7 +113,7 @@ class Exchange:
         return message
 
     async def send(self, message: Message) -> None:
-        """Send the answer; if the request's body was not read to its end, close the connection after it."""
+        """Send the response. If the request's body was not read to the end, close the connection afterwards."""
         if message["type"] == "websocket.accept":
             self.status = 101
         elif message["type"] == f"{self._prefix}.response.start":
@@ -124,20 +123,20 @@ class Exchange:
             self.status = message["status"]
             message = {**message, "headers": headers}
         elif message["type"] == "http.response.body" and self._body_pending and not message.get("more_body", False):
-            await self._send({**message, "more_body": True})  # the whole answer; only the connection stays open
+            await self._send({**message, "more_body": True})  # sends the response but keeps the connection open
             await self._linger()
             message = {"type": "http.response.body", "body": b""}
         await self._send(message)
 
     async def refuse(self, refusal: Refusal) -> None:
-        """Answer without the application."""
+        """Refuse the request without calling the application."""
         start = {"type": f"{self._prefix}.response.start", "status": refusal.status, "headers": refusal.headers}
         await self.send(start)
         await self.send({"type": f"{self._prefix}.response.body", "body": refusal.body})
 
     async def _linger(self) -> None:
         if header(self.scope, b"expect") and not self.bytes_read:
-            return  # the client waits for leave to send; there is nothing to read
+            return  # the client waits for "100 Continue" and sends no body
         deadline_s = time.monotonic() + _LINGER_S
         most = self.bytes_read + _LINGER_BYTES
         while self._body_pending and self.bytes_read < most and not self._lifecycle.draining:

@@ -1,7 +1,7 @@
-"""HTTP/1.1 as uvicorn speaks it, for clients that mean harm: headers must come in time, connections are counted.
+"""HTTP/1.1 with limits against hostile clients: a timeout for request headers and a maximum number of connections.
 
-uvicorn waits for the headers of a request for ever. Here a connection that has not sent a whole request head in time
-is closed, whether it is new or kept alive; and what uvicorn says by itself is JSON too.
+uvicorn waits forever for the headers of a request. This protocol closes a connection, new or kept alive, that does
+not send complete headers in time. It also returns uvicorn's own errors as JSON.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from earmark.http.refusal import Refusal
 
 
 def guarded_protocol(header_timeout_s: float, max_connections: int) -> Callable[..., H11Protocol]:
-    """What makes a protocol for each connection."""
+    """Return a factory that creates the protocol of a connection."""
 
     def make(*args: object, **kwargs: object) -> H11Protocol:
         protocol = GuardedProtocol(*args, **kwargs)
@@ -29,11 +29,11 @@ def guarded_protocol(header_timeout_s: float, max_connections: int) -> Callable[
 
 
 class GuardedProtocol(H11Protocol):
-    """One connection.
+    """HTTP protocol of one connection.
 
     Attributes:
-        header_timeout_s: how long the head of a request may take, in seconds.
-        max_connections: open connections of this server; the next one is refused.
+        header_timeout_s: time limit for the headers of a request, in seconds.
+        max_connections: number of open connections after which the server refuses new ones.
     """
 
     header_timeout_s: float
@@ -42,15 +42,15 @@ class GuardedProtocol(H11Protocol):
     _is_websocket = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Take a connection, if there is room for it."""
+        """Accept a connection unless there are too many."""
         super().connection_made(transport)
         if len(self.connections) > self.max_connections:
-            self._refuse(Refusal(503, "too many connections; try again in a second", ((b"retry-after", b"1"),)))
+            self._refuse(Refusal(503, "too many connections. Try again in a second.", ((b"retry-after", b"1"),)))
         else:
             self._start_timer()
 
     def data_received(self, data: bytes) -> None:
-        """Take bytes, and see whether a request head is whole."""
+        """Process received bytes, and stop the timer once the headers are complete."""
         if self.transport.is_closing():
             return
         super().data_received(data)
@@ -62,23 +62,23 @@ class GuardedProtocol(H11Protocol):
             self._start_timer()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """The connection has gone."""
+        """Stop the timer of a closed connection."""
         self._stop_timer()
         super().connection_lost(exc)
 
     def handle_websocket_upgrade(self, event: h11.Request) -> None:
-        """From here on another protocol has the connection."""
+        """Hand the connection over to the WebSocket protocol."""
         self._is_websocket = True
         self._stop_timer()
         super().handle_websocket_upgrade(event)
 
     def send_400_response(self, msg: str) -> None:
-        """Answer what is not HTTP, or has a head that is too large. uvicorn calls this while it handles h11's error."""
+        """Refuse a request that is not HTTP or has too large headers. Called while h11's error is handled."""
         if getattr(sys.exc_info()[1], "error_status_hint", 400) == 431:
-            reason = "the head of the request is too large: send a shorter address and fewer headers"
+            reason = "the request headers are too large. Send a shorter URL and fewer headers."
             self._refuse(Refusal(431, reason))
         else:
-            self._refuse(Refusal(400, "this is not an HTTP request"))
+            self._refuse(Refusal(400, "not an HTTP request. Send HTTP/1.1."))
 
     def _start_timer(self) -> None:
         self._header_timer = self.loop.call_later(self.header_timeout_s, self._too_late)
@@ -91,10 +91,10 @@ class GuardedProtocol(H11Protocol):
     def _too_late(self) -> None:
         self._header_timer = None
         if not self.transport.is_closing():
-            self._refuse(Refusal(408, f"no whole request head within {self.header_timeout_s:g} s"))
+            self._refuse(Refusal(408, f"incomplete request headers after {self.header_timeout_s:g} s. Send faster."))
 
     def _refuse(self, refusal: Refusal) -> None:
-        """Answer without asking the application, and close."""
+        """Send an error without calling the application, and close the connection."""
         if self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE):
             head = h11.Response(status_code=refusal.status, headers=[*refusal.headers, (b"connection", b"close")])
             for event in (head, h11.Data(data=refusal.body)):

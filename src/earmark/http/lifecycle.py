@@ -1,4 +1,4 @@
-"""From the first request to the last: a signal lets requests under way finish and turns new ones away."""
+"""Graceful shutdown: a signal lets requests in flight finish and refuses new ones."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ logger = logging.getLogger(__name__)
 
 @dataclass
 class Lifecycle:
-    """Whether this server still takes requests, and how many are under way.
+    """State of a server: whether it accepts requests, and how many are in flight.
 
     Attributes:
-        drain_timeout_s: how long requests under way may take once it is draining, in seconds.
-        in_flight: requests under way.
+        drain_timeout_s: time limit for requests in flight after a signal, in seconds.
+        in_flight: number of requests in flight.
     """
 
     drain_timeout_s: float
@@ -29,25 +29,25 @@ class Lifecycle:
 
     @property
     def draining(self) -> bool:
-        """Whether a signal has come."""
+        """Whether a signal has arrived."""
         return self._drain_until_s is not None
 
     def drain(self) -> None:
-        """Take no more requests."""
+        """Refuse new requests from now on."""
         self._drain_until_s = time.monotonic() + self.drain_timeout_s
 
     @property
     def over(self) -> bool:
-        """Whether nothing is left to wait for."""
+        """Whether the server can stop: no request is in flight, or the time limit has passed."""
         if self._drain_until_s is None:
             return False
         return self.in_flight == 0 or time.monotonic() > self._drain_until_s
 
 
 class DrainingServer(uvicorn.Server):
-    """uvicorn's server, which on SIGTERM and SIGINT goes on listening until the last request is answered.
+    """uvicorn server that, after SIGTERM or SIGINT, keeps listening until the last request is finished.
 
-    A client that comes meanwhile hears 503 rather than nothing. A second signal ends it at once.
+    Meanwhile new requests get status 503 instead of a refused connection. A second signal stops it at once.
     """
 
     def __init__(self, config: uvicorn.Config, lifecycle: Lifecycle) -> None:
@@ -55,14 +55,14 @@ class DrainingServer(uvicorn.Server):
         self._lifecycle = lifecycle
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """Begin to drain. The signal is not raised again at the end, as uvicorn would, so the exit code is 0."""
+        """Start draining. Unlike uvicorn, do not raise the signal again at the end, so the exit code is 0."""
         if self._lifecycle.draining:
             self.should_exit = self.force_exit = True
         else:
             self._lifecycle.drain()
 
     async def on_tick(self, counter: int) -> bool:
-        """Return whether it is time to go; asked ten times a second."""
+        """Return whether the server should stop. uvicorn calls this ten times a second."""
         if self._lifecycle.over:
             if self._lifecycle.in_flight:
                 logger.warning("drain timeout", extra={"fields": {"unanswered": self._lifecycle.in_flight}})
@@ -79,15 +79,15 @@ def make_server(
     last_bytes_s: int,
     **settings: object,
 ) -> DrainingServer:
-    """Return a server that has yet to run.
+    """Return a server that is not running yet.
 
     Args:
         app: ASGI application.
         lifecycle: decides when the server ends.
-        header_timeout_s: how long the head of a request may take, in seconds.
-        max_connections: open connections; the next one is refused.
-        last_bytes_s: how long answers that are written may wait for their clients at the end, in seconds.
-        settings: others of ``uvicorn.Config``.
+        header_timeout_s: time limit for the headers of a request, in seconds.
+        max_connections: number of open connections after which the server refuses new ones.
+        last_bytes_s: how long to wait for clients to receive finished responses at shutdown, in seconds.
+        settings: more arguments of ``uvicorn.Config``.
     """
     config = uvicorn.Config(
         app,
@@ -97,7 +97,7 @@ def make_server(
         log_config=None,
         access_log=False,
         server_header=False,
-        proxy_headers=False,  # whoever asks could claim any address in them
+        proxy_headers=False,  # a client can put any address into these headers
         timeout_graceful_shutdown=last_bytes_s,
         **settings,
     )

@@ -1,4 +1,4 @@
-"""The socket that a server listens at."""
+"""The socket that a server listens on."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from earmark.io.os_errors import os_errors_as
 
 
 def bind(host: str, port: int, flags: str) -> socket.socket:
-    """Return a socket bound to an address; clients are refused until :func:`listen`.
+    """Return a socket bound to an address. It accepts no connections before :func:`listen`.
 
     Args:
-        host: name or address.
-        port: its port; 0 takes a free one.
-        flags: the flags that gave them, for the error message.
+        host: host name or address.
+        port: port; 0 chooses a free one.
+        flags: the flags that set host and port, for the error message.
 
     Raises:
-        UsageError: there is no such address here, or it is taken.
+        UsageError: this machine does not have the address, or the port is in use.
     """
-    with os_errors_as(UsageError, f"{flags}: cannot listen there"):
+    with os_errors_as(UsageError, f"{flags}: cannot listen on this address"):
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
         family, kind, protocol, _, address = found[0]
-        # with the protocol: asyncio sets TCP_NODELAY only where it is named, and without that each answer takes 40 ms
+        # Name the protocol: asyncio sets TCP_NODELAY only if it is named. Without that, each response takes 40 ms.
         listener = socket.socket(family, kind, protocol)
         try:
             # on Windows SO_REUSEADDR would let a second server take the port of the first
@@ -36,20 +36,20 @@ def bind(host: str, port: int, flags: str) -> socket.socket:
 
 
 def listen(listener: socket.socket, flags: str) -> None:
-    """Take connections from here on.
+    """Start accepting connections.
 
     Raises:
-        UsageError: another process began to listen at the address first.
+        UsageError: another process started listening on the address first.
     """
-    with os_errors_as(UsageError, f"{flags}: cannot listen there"):
+    with os_errors_as(UsageError, f"{flags}: cannot listen on this address"):
         listener.listen()
 
 
 def page_address(host: str, port: int) -> str:
-    """Return the address of the page for a browser on this machine.
+    """Return the URL of the page for a browser on this machine.
 
     Args:
-        host: address that the server listens at; one that means all addresses becomes loopback.
+        host: address that the server listens on; an address that means all interfaces becomes loopback.
         port: the port.
     """
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)

@@ -1,4 +1,4 @@
-"""Whether a request comes from this machine, from the server's own page, or from a page elsewhere."""
+"""Check whether a request comes from this machine, from the server's own page, or from another site."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _ORIGIN = re.compile(r"(https?)://(\[[0-9a-f:.]+\]|[^\s/?#@:\[\]]+)(:\d{1,5})?",
 
 
 def is_loopback(host: str) -> bool:
-    """Return whether an address, without its port, is this machine's own. Other names can point anywhere."""
+    """Return whether a host name or address, without a port, is loopback. Other names can resolve to any address."""
     if host == "localhost":
         return True
     try:
@@ -25,7 +25,7 @@ def is_loopback(host: str) -> bool:
 
 
 def asks_for_loopback(scope: Scope) -> bool:
-    """Return whether a request names this machine. A page elsewhere whose name was made to point here names itself."""
+    """Return whether the ``Host`` header names this machine. In a DNS rebinding attack it names the attacker's site."""
     try:
         return is_loopback(urlsplit(f"//{header(scope, b'host') or ''}").hostname or "")
     except ValueError:  # no host name
@@ -33,9 +33,9 @@ def asks_for_loopback(scope: Scope) -> bool:
 
 
 def is_own_page(scope: Scope) -> bool:
-    """Return whether a request comes from a page of the host that it asks, or from no page.
+    """Return whether a request comes from a page of the same host, or not from a page at all.
 
-    A proxy may change the scheme, but neither the name nor the port.
+    The scheme is not compared, because a proxy may change it.
     """
     origin = header(scope, b"origin")
     if origin is None:

@@ -1,4 +1,4 @@
-"""Refusals and errors: every one is a JSON object with one line."""
+"""Refusals and errors as JSON objects with a one-line message."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from starlette.responses import JSONResponse, Response
 
 from earmark.http.scope import NOTES, Header
 
-DEFECT = "a defect of this server; its log has more"
+DEFECT = "internal server error. See the server's log."
 
 
 @dataclass(frozen=True)
 class Refusal:
-    """An answer that needs no application.
+    """An error response sent without calling the application.
 
     Attributes:
         status: HTTP status code.
-        reason: one line.
-        more_headers: headers beside those of the body.
+        reason: message, one line.
+        more_headers: headers to add to content type and length.
     """
 
     status: int
@@ -41,18 +41,18 @@ class Refusal:
 
 
 async def answer_http_error(request: Request, exc: Exception) -> Response:
-    """Answer an ``HTTPException``. Its text is noted for the log, unless it is of a path that does not exist."""
+    """Respond to an ``HTTPException``. Its message is logged, except for paths that do not exist."""
     assert isinstance(exc, HTTPException)
     reason, headers = str(exc.detail), dict(exc.headers or {})
     if exc.status_code == 405:
         allowed = headers.get("Allow", "").split(", ")
         headers["Allow"] = ", ".join([*allowed, *(["HEAD"] if "GET" in allowed and "HEAD" not in allowed else [])])
-        reason = f"this route takes {headers['Allow']} only"
+        reason = f"this route only accepts {headers['Allow']}. Change the method."
     if exc.status_code != 404:
         request.scope[NOTES]["error"] = getattr(exc, "logged", reason)
     return JSONResponse({"error": reason}, exc.status_code, headers=headers)
 
 
 async def answer_defect(request: Request, exc: Exception) -> Response:
-    """Answer any other exception, which goes on to the gate, where it is logged."""
+    """Respond to any other exception. The gate logs it."""
     return JSONResponse({"error": DEFECT}, 500)

@@ -1,4 +1,4 @@
-"""What ASGI says of a request."""
+"""Names and helpers for ASGI request scopes."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from typing import Any
 Scope = MutableMapping[str, Any]
 Header = tuple[bytes, bytes]
 
-NOTES = "earmark.notes"  # key of a scope: what the log line of the request shall say
+NOTES = "earmark.notes"  # key of a scope; its value holds fields for the request's log line
 
 
 def header(scope: Scope, name: bytes) -> str | None:
-    """Return the first header of that name, which is in lower case; ``None`` if there is none."""
+    """Return the first header named ``name`` (lower case); ``None`` if there is none."""
     return next((value.decode("latin-1") for key, value in scope["headers"] if key == name), None)

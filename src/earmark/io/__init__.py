@@ -1,1 +1,1 @@
-"""Files: whole or not there, locked by one process at a time, known by their hash."""
+"""Atomic files, file locks, hashes and errors of the operating system."""

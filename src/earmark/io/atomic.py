@@ -1,4 +1,4 @@
-"""Files that appear under their name only when they are complete."""
+"""Write files that appear under their name only when they are complete."""
 
 from __future__ import annotations
 
@@ -13,29 +13,29 @@ from typing import IO, Any, BinaryIO, TextIO
 from earmark.errors import OutputError
 from earmark.io.os_errors import os_errors_as
 
-# Virus scanners and search indexers open new files for a moment, and Windows moves no file that is open.
+# Virus scanners and search indexers open new files for a moment, and Windows cannot rename an open file.
 _TRIES = 20 if sys.platform == "win32" else 1
 _BETWEEN_TRIES_S = 0.05
 
 
 def writing(path: Path, *, errors: str = "surrogateescape") -> AbstractContextManager[TextIO]:
-    """Open a UTF-8 text file that appears under its name only when it is complete.
+    """Open a UTF-8 text file for writing. It gets its name only when it is complete.
 
     Args:
-        path: its name.
-        errors: what becomes of text that is not UTF-8; file names need not be, and are written as the bytes they are.
+        path: the file to write.
+        errors: how to encode text that is not valid UTF-8. The default keeps such bytes of file names.
 
     Raises:
-        OutputError: it cannot be written; an earlier file of that name is then still whole.
+        OutputError: the file cannot be written. An earlier file with this name is kept.
     """
     return _whole(path, "w", encoding="utf-8", errors=errors, newline="")
 
 
 def writing_bytes(path: Path) -> AbstractContextManager[BinaryIO]:
-    """Open a file of bytes that appears under its name only when it is complete.
+    """Open a binary file for writing. It gets its name only when it is complete.
 
     Raises:
-        OutputError: it cannot be written; an earlier file of that name is then still whole.
+        OutputError: the file cannot be written. An earlier file with this name is kept.
     """
     return _whole(path, "wb")
 
@@ -49,10 +49,10 @@ def _whole(path: Path, mode: str, **how: Any) -> Iterator[Any]:
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Give a path at which other code writes a file, which becomes ``path`` when it is complete.
+    """Yield a temporary path to write to. The file is renamed to ``path`` when the block ends.
 
     Raises:
-        OSError: it cannot be written; an earlier file of that name is then still whole.
+        OSError: the file cannot be written. An earlier file with this name is kept.
     """
     part = unfinished(path)
     try:
@@ -60,17 +60,17 @@ def replacing(path: Path) -> Iterator[Path]:
         sync_file(part)
         replace(part, path)
     finally:
-        with suppress(OSError):  # gone already where all went well; and what is read-only never took it
+        with suppress(OSError):  # already renamed on success; never created in a read-only folder
             part.unlink()
 
 
 def unfinished(path: Path) -> Path:
-    """Return what a file is called while it is written."""
+    """Return the temporary name of a file while it is being written."""
     return path.with_name(f".{path.name}.part")
 
 
 def replace(source: Path, target: Path) -> None:
-    """Rename a file, overwriting ``target``; on Windows, try for a second while another program has one of them open.
+    """Rename a file and overwrite ``target``. On Windows, retry for a second while another program has a file open.
 
     Raises:
         OSError: the file cannot be renamed.
@@ -84,7 +84,7 @@ def replace(source: Path, target: Path) -> None:
 
 
 def sync_stream(stream: IO[Any]) -> None:
-    """Write what a file has been given so far to the disk.
+    """Write the buffered content of an open file to the disk.
 
     Raises:
         OSError: the disk is full or fails.
@@ -99,12 +99,12 @@ def sync_file(path: Path) -> None:
     Raises:
         OSError: the disk is full or fails.
     """
-    with open(path, "r+b") as stream:  # Windows syncs no file that is open for reading only
+    with open(path, "r+b") as stream:  # Windows cannot sync a file that is open read-only
         sync_stream(stream)
 
 
 def sync_folder(folder: Path) -> None:
-    """Write the names in a folder to the disk; Windows opens no folders and has no call for this.
+    """Write the file names in a folder to the disk. Does nothing on Windows, which has no such call.
 
     Raises:
         OSError: the disk is full or fails.
@@ -120,7 +120,7 @@ def sync_folder(folder: Path) -> None:
 
 @contextmanager
 def no_empty_folder(path: Path) -> Iterator[None]:
-    """Remove a folder, and its parents, that were created inside the ``with`` block and are empty at its end."""
+    """Remove a folder and its parents if the ``with`` block created them and left them empty."""
     created = [folder for folder in (path, *path.parents) if not os.path.exists(folder)]
     try:
         yield

@@ -1,4 +1,4 @@
-"""Rows of CSV that every reader splits where they end."""
+"""CSV rows that every reader splits correctly."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from collections.abc import Iterable
 
 
 def csv_row(cells: Iterable[object]) -> str:
-    """Return one line of CSV that ends in a line feed.
+    """Return one CSV line that ends in a line feed.
 
-    A cell with any line end in it is quoted. ``csv.writer`` quotes only the line end that it writes itself, so a
-    carriage return in a file name would end the row for most readers.
+    A cell that contains any line ending is quoted. ``csv.writer`` quotes only its own line ending, so most readers
+    would end the row at a carriage return in a file name.
     """
     line = io.StringIO()
     csv.writer(line, lineterminator="\r\n").writerow(cells)

@@ -1,4 +1,4 @@
-"""SHA-256 of files and texts, in hex."""
+"""SHA-256 of files and text, in hex."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from collections.abc import Iterable
 from pathlib import Path
 
 _BLOCK_BYTES = 1 << 20
-_SHORT = 12  # hex digits, 48 bits: enough to tell a few thousand things apart
+_SHORT = 12  # hex digits, 48 bits: no collisions among a few thousand values
 
 
 def file_sha256(path: Path) -> str:
-    """Return the SHA-256 of a file's bytes.
+    """Return the SHA-256 of a file's content.
 
     Raises:
         OSError: the file cannot be read.
@@ -23,7 +23,7 @@ def file_sha256(path: Path) -> str:
 
 
 def files_sha256(paths: Iterable[Path]) -> str:
-    """Return the SHA-256 of the names, sizes and bytes of files, which does not depend on their folder.
+    """Return one SHA-256 of the names, sizes and contents of files. Their folder does not matter.
 
     Raises:
         OSError: a file cannot be read.
@@ -43,5 +43,5 @@ def _blocks(path: Path) -> Iterable[bytes]:
 
 
 def short_sha256(text: str) -> str:
-    """Return the first 12 digits of the SHA-256 of a text; file names that are not UTF-8 may be part of it."""
+    """Return the first 12 hex digits of a text's SHA-256. The text may contain file names that are not UTF-8."""
     return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()[:_SHORT]

@@ -1,7 +1,7 @@
-"""Lock files: one process at a time works on what such a file stands for.
+"""Lock files: one process at a time works on a resource.
 
-The operating system drops a lock when its process ends, even if it is killed, and :mod:`filelock` keeps locks out of
-forked children: a data-loader worker neither holds the lock of a killed process nor gives back the lock of its parent.
+The operating system releases a lock when its process ends, even if it is killed. :mod:`filelock` does not pass locks on
+to forked children, so a data-loader worker neither keeps its parent's lock nor releases it.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from earmark.errors import OutputError
 logger = logging.getLogger(__name__)
 
 _NO_LOCKS = {errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK}
-# A holder removes its lock file, so the one that was opened may be gone when it is locked: then another try succeeds.
+# A holder removes its lock file. A process that opened the file before it was removed has to try again.
 _PATIENCE_S = 0.2
 _POLL_S = 0.02
 
@@ -30,16 +30,21 @@ _POLL_S = 0.02
 def new_lock(path: Path) -> BaseFileLock:
     """Return a lock that is not held yet.
 
-    It never falls back to a mere marker file, which would outlive a process that is killed.
+    It never falls back to a marker file, because a killed process would leave that behind.
     """
     return FileLock(path, thread_local=False, fallback_to_soft=False)
 
 
 def acquire(lock: BaseFileLock, what: str, *, timeout_s: float = -1) -> None:
-    """Acquire a lock for ``what``; on a file system that has no locks, warn and go on without.
+    """Acquire a lock. On a file system without locks, warn and continue without one.
+
+    Args:
+    lock: the lock.
+    what: what the lock protects, for the warning.
+    timeout_s: how long to wait for another process, in seconds; -1 waits forever.
 
     Raises:
-        Timeout: another process holds it, after ``timeout_s``; -1 waits for as long as it takes.
+        Timeout: another process still holds the lock after ``timeout_s``.
         OSError: the lock file cannot be written.
     """
     try:
@@ -52,11 +57,11 @@ def acquire(lock: BaseFileLock, what: str, *, timeout_s: float = -1) -> None:
 
 @contextmanager
 def locked(path: Path, refusal: Callable[[str], str]) -> Iterator[None]:
-    """Hold a lock file, which is removed at the end. Its file system may lack locks; a warning says so.
+    """Hold a lock file for the block, then remove it. On a file system without locks, warn and continue without one.
 
     Args:
-        path: the lock file. A file beside it names this process for the error message of the next one.
-        refusal: returns that message, given which process holds the lock.
+        path: the lock file. A file beside it names this process, for the error message of other processes.
+        refusal: returns the error message, given the process that holds the lock.
 
     Raises:
         OutputError: another process holds the lock, or the lock file cannot be written.
@@ -74,22 +79,22 @@ def locked(path: Path, refusal: Callable[[str], str]) -> Iterator[None]:
     try:
         yield
     finally:
-        if os.getpid() == owner:  # else this is a forked child, and the files are its parent's
+        if os.getpid() == owner:  # in a forked child the files belong to the parent
             remove_lock_file(holder)
             release_and_remove(lock)
 
 
 def release_and_remove(lock: BaseFileLock) -> None:
-    """Give a lock back and remove its file."""
+    """Release a lock and remove its file."""
     path = Path(lock.lock_file)
-    is_removed = remove_lock_file(path)  # while it is held: afterwards it may be another process's
+    is_removed = remove_lock_file(path)  # before the release, because another process may lock it next
     lock.release()
-    if not is_removed:  # Windows removes no open file, so neither does this remove one that another process has locked
+    if not is_removed:  # Windows cannot remove open files, so a file locked by another process is safe
         remove_lock_file(path)
 
 
 def remove_lock_file(path: Path) -> bool:
-    """Remove a file, and return whether it is gone."""
+    """Remove a file. Return whether it is gone."""
     try:
         path.unlink(missing_ok=True)
     except OSError:
@@ -98,7 +103,7 @@ def remove_lock_file(path: Path) -> bool:
 
 
 def holder_file(path: Path) -> Path:
-    """Return the file that names the holder of a lock. It is one of its own: Windows lets nobody read a locked file."""
+    """Return the file that names the holder of a lock. A separate file, because Windows cannot read a locked one."""
     return path.with_suffix(".txt")
 
 
@@ -112,4 +117,4 @@ def _read_holder(holder: Path) -> str:
 
 @cache
 def _warn_unlocked(what: str, reason: str) -> None:
-    logger.warning("%s: its file system has no locks (%s), so nothing keeps a second command out", what, reason)
+    logger.warning("%s: the file system has no locks (%s). Do not run a second command with it", what, reason)

@@ -1,4 +1,4 @@
-"""The name that was probably meant by one that does not exist."""
+"""Suggest an existing name for a file or folder that does not exist."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ from pathlib import Path
 
 from earmark.text import and_more, suggestion
 
-_MOST_COMPARED = 10_000  # names in a folder among which the nearest is looked for
+_MOST_COMPARED = 10_000  # names in a folder that are compared
 
 
 def others_beside(missing: Path, *, folders: bool | None = None, listed: bool = True) -> str:
-    """Return which name was probably meant by one that does not exist, as the end of a sentence about it.
+    """Return a suggestion for a path that does not exist, to append to an error message.
 
     Args:
-        missing: the path.
-        folders: whether it should be a folder, or a file of the same type; ``None`` for either.
-        listed: whether the first names are given if none is near.
+        missing: the path that does not exist.
+        folders: suggest only folders (``True``) or only files of the same type (``False``); ``None`` suggests both.
+        listed: whether to list the first names in the folder if no name is similar.
 
     Returns:
-        The name nearest to it in its folder, or the first names there; empty if there are none.
+        The most similar name in its folder, or the first names there; empty if there are none.
     """
     suffix = missing.suffix.casefold()
     others: list[str] = []

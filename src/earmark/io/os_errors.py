@@ -1,4 +1,4 @@
-"""Errors of the operating system as errors of ours."""
+"""Convert errors of the operating system to errors of earmark."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from earmark.errors import EarmarkError
 
 @contextmanager
 def os_errors_as(error: type[EarmarkError], what: str, advice: str = "") -> Iterator[None]:
-    """Raise an ``OSError`` of the block as ``WHAT (REASON)ADVICE``.
+    """Convert an ``OSError`` raised in the block to an error with the message ``WHAT (REASON)ADVICE``.
 
     Args:
         error: the class to raise.
-        what: which file cannot be what.
-        advice: what follows the system's reason, with its punctuation.
+        what: the file and the operation that failed, such as ``a.csv: cannot be written``.
+        advice: text to append, with its punctuation.
     """
     try:
         yield

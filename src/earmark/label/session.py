@@ -125,7 +125,7 @@ class Session:
             return {**self._counts(), "labels": self._labels(), "next": self._next(at)}
 
     def counts(self) -> dict[str, int]:
-        """Return how many clips there are, have a label, were set aside, and of those labelled have the proposed one."""
+        """Return counts of clips: all, labelled, skipped, and labelled with the proposed label."""
         with self._lock:
             return self._counts()
 

@@ -250,7 +250,7 @@ def _with_contents(options: LabelOptions, scores: Scores, clips: Sequence[Clip])
 
 
 def _trained_on(options: LabelOptions, table: ClipTable, scores: Scores) -> np.ndarray:
-    """Return which clips the model's run was trained on, bool (N,), by their samples; none without a record of the run."""
+    """Return which clips the model was trained on, by their samples, bool (N,); none without a record of the run."""
     record = find_record(options.model_name_or_path)
     if record is None or scores.contents is None:
         return np.zeros(len(table), bool)

@@ -15,7 +15,7 @@ REMEDY = (
 
 
 def lacks_background(task: Task, decision: Decision, background_class: str | None) -> bool:
-    """Return whether a model names one of its classes whatever it is given: it has no background class and rejects nothing."""
+    """Return whether a model predicts one of its classes for any audio: no background class, and rejects nothing."""
     return task.has_one_class and background_class is None and not decision.rejects
 
 

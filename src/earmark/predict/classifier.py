@@ -359,7 +359,7 @@ class Classifier:
         return self._windows(stream_in_order(clips, self.sampling_rate_hz, num_threads=num_threads), windowing)
 
     def top(self, probabilities: np.ndarray, top_k: int = 1) -> list[Prediction]:
-        """Return the ``top_k`` most likely classes of ``probabilities`` (C,), most likely first; the first is the answer."""
+        """Return the ``top_k`` most likely classes for ``probabilities`` (C,), most likely first."""
         return self.decision.top(probabilities, self.labels, top_k)
 
     def logits(self, windows: Iterable[np.ndarray]) -> Iterator[np.ndarray]:

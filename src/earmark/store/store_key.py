@@ -63,7 +63,7 @@ def _recording(clip: Clip, files: dict[str, str]) -> str:
 
 
 def _file(path: str) -> str:
-    """Return which file, and which state of it; with the characters of its name that are not UTF-8 escaped by ``repr``."""
+    """Return text that identifies a file and its state. ``repr`` escapes characters that are not UTF-8."""
     try:
         found = os.stat(path)
     except (OSError, ValueError) as exc:

@@ -177,7 +177,7 @@ class StoreWriter:
             self._write_line(self.about)
 
     def _fits(self, record: dict[str, Any], there: int) -> bool:
-        """Return whether a line of the journal is at one with itself, the lines before it and the samples on the disk."""
+        """Return whether a journal line is consistent with itself, the lines before it and the samples on the disk."""
         num_samples: list[int] = record["num_samples"]
         num_bytes = self.num_bytes + sum(num_samples) * np.dtype(self.about["dtype"]).itemsize
         lists_agree = len(num_samples) == len(record["scales"]) == len(record["contents"])

@@ -1,1 +1,1 @@
-"""CPU threads: how many a process computes with, and how they wait for each other on a busy machine."""
+"""CPU threads: how many compute, and how they wait for each other on a busy machine."""

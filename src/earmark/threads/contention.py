@@ -1,4 +1,4 @@
-"""Decide from what is measured on the cores how many threads compute and how they wait. No clock and no I/O here.
+"""Decide how many threads compute and how they wait, from measured CPU usage. No clock and no I/O here.
 
 Measured on 2 cores (Xeon with AMX, TC-ResNet, batch 32), clips/s relative to 2 spinning threads on a quiet machine:
 
@@ -10,8 +10,8 @@ Measured on 2 cores (Xeon with AMX, TC-ResNet, batch 32), clips/s relative to 2 
 | none, bf16 | 1 | 0.27 | 1.07 |
 | a core all the time, bf16 | 0.25 | 0.1 | 0.77 |
 
-So a thread for each core that others leave free is best as soon as they take about 0.4 of a core. Waiting threads that
-sleep help at once, in the middle of a step, and where the user has fixed the number of threads.
+So it is best to use one thread per core that other processes leave free, once they take about 0.4 of a core. Letting
+waiting threads sleep helps at once, even during a step, and also if the user has fixed the number of threads.
 """
 
 from __future__ import annotations
@@ -21,26 +21,28 @@ from dataclasses import dataclass
 
 from earmark.threads.machine_load import Usage
 
-_BUSY_DELAY = 0.35  # threads of ours that wait for a core
-_BUSY_OTHERS = 0.6  # cores that others use, where the wait for a core cannot be read
-_FREE_OTHERS = 0.35  # of a core: less than this does not count as work of others
-_BUSY_FOR_S = 0.4  # one wait for a time slice of the scheduler is no reason to change anything
+_BUSY_DELAY = 0.35  # own threads that are waiting for a core
+_BUSY_OTHERS = 0.6  # cores that other processes use; for systems that do not report the wait
+_FREE_OTHERS = 0.35  # cores; less than this does not count as other work
+_BUSY_FOR_S = 0.4  # ignores a single wait for a time slice
 _FREE_FOR_S = 2.0
-_TRY_AFTER_S = 10.0  # spinning is tried although others are busy: they may give way to us
+_TRY_AFTER_S = 10.0  # tries spinning again, because the other processes may give way
 _RETURNED_WITHIN_S = 5.0
 _MOST_DOUBLINGS = 4
 
 
 @dataclass
 class Contention:
-    """The state of a process beside others. Each return to all threads that did not last doubles the wait for the next.
+    """State of a process that shares its cores with other processes.
+
+    If a return to all threads does not last, the wait before the next return doubles.
 
     Attributes:
-        most_threads: number to compute with on a quiet machine.
-        cores: logical CPUs that this process may run on, which are those that the usage of others is measured on.
+        most_threads: number of threads on a quiet machine.
+        cores: logical CPUs that this process may run on; usage by other processes is measured on these.
         fixed: whether the user has fixed the number of threads.
-        threads: number to compute with now.
-        sleeps: whether waiting threads should sleep now.
+        threads: number of threads to compute with at present.
+        sleeps: whether waiting threads should sleep at present.
         changes: how often ``threads`` has changed.
     """
 
@@ -61,14 +63,14 @@ class Contention:
 
     @property
     def is_contended(self) -> bool:
-        """Whether anything is done about other processes."""
+        """Whether the process is giving way to other processes."""
         return self.sleeps or self.threads < self.most_threads
 
     def update(self, usage: Usage) -> bool:
-        """Take a measurement into account.
+        """Update the state with a measurement.
 
         Args:
-            usage: of the time since the last one.
+            usage: usage since the last call.
 
         Returns:
             Whether ``threads`` or ``sleeps`` has changed.
@@ -109,16 +111,16 @@ class Contention:
             self._state_s = 0.0
 
     def _has_room(self, usage: Usage) -> bool:
-        """Return whether one more thread, or all of them spinning, would have a core each."""
+        """Return whether one more thread, or all threads spinning, would have a core each."""
         wanted = min(self.threads + 1, self.most_threads)
         others = 0.0 if usage.others is None else usage.others
         return others <= max(0, self.cores - wanted) + _FREE_OTHERS and not is_busy(usage)
 
 
 def is_busy(usage: Usage) -> bool:
-    """Return whether other processes keep threads of this one from running."""
+    """Return whether other processes keep threads of this process from running."""
     if usage.others is not None and usage.others < _FREE_OTHERS:
-        return False  # what our threads wait for are other threads of ours
+        return False  # own threads are waiting for each other
     if usage.delay is not None:
         return usage.delay > _BUSY_DELAY
     return usage.others is not None and usage.others > _BUSY_OTHERS and usage.own > _BUSY_OTHERS

@@ -1,4 +1,4 @@
-"""How many CPU cores this process may use: CPU affinity, container quota, and cores that are two logical CPUs each."""
+"""Count the CPU cores that this process may use: affinity, container quota, and hyper-threads."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ class Cores:
     """The cores that a process may use.
 
     Attributes:
-        logical: logical CPUs that the affinity of the process allows.
-        physical: physical cores that these belong to; two hyper-threads of one core count once.
+        logical: logical CPUs in the affinity mask of the process.
+        physical: physical cores of these CPUs; two hyper-threads of one core count once.
         quota: CPU time that the container allows, in cores; ``None`` without a limit.
     """
 
@@ -29,12 +29,12 @@ class Cores:
 
     @property
     def cpus(self) -> int:
-        """Logical CPUs, at most the quota: how many decoders or the like can work at the same time."""
+        """Logical CPUs, at most the quota: how many processes or threads of other kinds than OpenMP can run at once."""
         return int(max(1, min(self.logical, self._limit)))
 
     @property
     def usable(self) -> int:
-        """Cores that can work at the same time: the physical ones, at most the quota rounded to a whole number."""
+        """Cores that can work at once: the physical ones, at most the quota rounded to a whole number."""
         return int(max(1, min(self.physical, self._limit)))
 
     @property
@@ -42,55 +42,55 @@ class Cores:
         return math.inf if self.quota is None else math.floor(self.quota + 0.5)
 
     def threads(self, processes: int = 1) -> int:
-        """CPU threads of each of ``processes`` processes, which together take no more than the usable cores."""
+        """Return the CPU threads for each of ``processes`` processes, at most all usable cores together."""
         return max(1, self.usable // max(1, processes))
 
     def describe(self) -> str:
-        """``"2 cores"``, ``"4 cores (8 logical CPUs)"``, ``"2 cores (64 logical CPUs, container quota 2)"``."""
+        """Return text such as ``"4 cores (8 logical CPUs)"`` or ``"2 cores (64 logical CPUs, container quota 2)"``."""
         details = [f"{self.logical} logical CPUs"] if self.logical != self.usable else []
         details += [f"container quota {self.quota:g}"] if self.quota is not None else []
         return self.count() + (f" ({', '.join(details)})" if details else "")
 
     def count(self) -> str:
-        """Return the usable cores alone, with their noun: ``"2 cores"``."""
+        """Return the number of usable cores with its noun: ``"2 cores"``."""
         return counted(self.usable, "core")
 
 
 @cache
 def this_process() -> Cores:
-    """Return the cores of this process, read once."""
+    """Return the cores of this process; read once."""
     return read_cores(allowed_cpus())
 
 
 def allowed_cpus() -> list[int]:
-    """Numbers of the logical CPUs that the affinity of this process allows; all if the system has no affinity."""
+    """Return the logical CPUs in the affinity mask of this process; all CPUs if the system has no affinity."""
     if hasattr(os, "sched_getaffinity"):
         return sorted(os.sched_getaffinity(0))
     return list(range(os.cpu_count() or 1))
 
 
 def read_cores(allowed: list[int], root: Path = Path("/")) -> Cores:
-    """Count the cores.
+    """Count the cores of some logical CPUs.
 
     Args:
         allowed: logical CPUs that may be used.
-        root: where ``/proc`` and ``/sys`` are.
+        root: folder that contains ``/proc`` and ``/sys``.
     """
     siblings = {_siblings(root, cpu) or str(cpu) for cpu in allowed}
     return Cores(logical=len(allowed), physical=max(1, len(siblings)), quota=read_quota(root))
 
 
 def _siblings(root: Path, cpu: int) -> str | None:
-    """Return the logical CPUs of the same physical core, as the kernel writes them; ``None`` if it does not say."""
+    """Return the logical CPUs of the same physical core, as the kernel writes them; ``None`` if unknown."""
     topology = root / f"sys/devices/system/cpu/cpu{cpu}/topology"
     return _read(topology / "core_cpus_list") or _read(topology / "thread_siblings_list")
 
 
 def read_quota(root: Path = Path("/")) -> float | None:
-    """Return the smallest CPU quota of the control groups this process is in, in cores; ``None`` without a limit.
+    """Return the smallest CPU quota of the control groups of this process, in cores; ``None`` without a limit.
 
-    A group inside others has the limits of all of them. Inside a container the path that ``/proc/self/cgroup`` names
-    may not be visible; then the root of the mounted hierarchy is the container's own group.
+    A nested group has the limits of all groups around it. Inside a container, the path in ``/proc/self/cgroup`` may
+    not be visible. Then the root of the mounted hierarchy is the container's own group.
     """
     quotas: list[float] = []
     for line in (_read(root / "proc/self/cgroup") or "").splitlines():
@@ -98,7 +98,7 @@ def read_quota(root: Path = Path("/")) -> float | None:
         controllers, _, path = rest.partition(":")
         if number == "0" and not controllers:
             quotas += [quota for folder in _groups(root / "sys/fs/cgroup", path) if (quota := _quota_v2(folder))]
-            # with both versions in use, version 2 is mounted below "unified"
+            # if both versions are in use, version 2 is mounted below "unified"
         elif "cpu" in controllers.split(","):
             for name in dict.fromkeys((controllers, "cpu", "cpu,cpuacct", "cpuacct,cpu")):
                 groups = _groups(root / "sys/fs/cgroup" / name, path)
@@ -107,9 +107,9 @@ def read_quota(root: Path = Path("/")) -> float | None:
 
 
 def _groups(mount: Path, path: str) -> Iterator[Path]:
-    """Yield the folder of a control group and of all groups around it, up to the mount point."""
+    """Yield the folder of a control group and of every group around it, up to the mount point."""
     folder = mount / path.lstrip("/")
-    if ".." in Path(path).parts:  # the group lies outside the namespace that is mounted here
+    if ".." in Path(path).parts:  # the group is outside the mounted namespace
         folder = mount
     yield folder
     while folder != mount:
@@ -127,7 +127,7 @@ def _quota_v1(folder: Path) -> float | None:
 
 
 def _ratio(quota: str | None, period: str | None) -> float | None:
-    """Cores from a quota and a period in microseconds; ``None`` for ``max``, ``-1`` and anything unreadable."""
+    """Return cores from a quota and a period in microseconds; ``None`` for ``max``, ``-1`` and unreadable values."""
     with contextlib.suppress(TypeError, ValueError, ZeroDivisionError):
         cores = float(quota or "") / float(period or "")
         return cores if cores > 0 else None

@@ -1,4 +1,4 @@
-"""How busy the cores are, from Linux's ``/proc``: CPU time of other processes, and how long threads wait for a core."""
+"""Measure how busy the cores are from Linux's ``/proc``: CPU time of other processes, and waits for a core."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ _BUSY_FIELDS = (0, 1, 2, 5, 6, 7)  # of /proc/stat: user, nice, system, irq, sof
 
 @dataclass(frozen=True)
 class Usage:
-    """What happened on the cores between two readings.
+    """CPU usage between two readings.
 
     Attributes:
-        seconds: between them.
+        seconds: time between the readings.
         own: cores that this process used, e.g. 1.5.
-        others: cores that everything else used, child processes included; ``None`` if it cannot be read.
-        delay: threads of this process that were ready to run and waited for a core, on average; ``None`` if it
-            cannot be read.
+        others: cores that everything else used, including child processes; ``None`` if unknown.
+        delay: average number of threads of this process that were ready to run but waited for a core; ``None`` if
+            unknown.
     """
 
     seconds: float
@@ -36,10 +36,10 @@ class Reading:
     """Counters at one moment, in seconds.
 
     Attributes:
-        at_s: the clock.
+        at_s: time of the reading.
         own_s: CPU time of this process.
-        busy_s: time that the allowed CPUs have been busy, added up; ``None`` if it cannot be read.
-        delays_s: of each thread, the time it has waited for a core; empty if it cannot be read.
+        busy_s: busy time of the allowed CPUs, summed; ``None`` if unknown.
+        delays_s: time that each thread has waited for a core, by thread ID; empty if unknown.
     """
 
     at_s: float
@@ -49,17 +49,17 @@ class Reading:
 
 
 def read_counters(allowed: Collection[int], root: Path = Path("/")) -> Reading:
-    """Read the counters of now.
+    """Read the counters.
 
     Args:
-        allowed: numbers of the logical CPUs that this process may use.
-        root: where ``/proc`` is.
+        allowed: logical CPUs that this process may use.
+        root: folder that contains ``/proc``.
     """
     return Reading(time.monotonic(), time.process_time(), read_busy_s(allowed, root), read_delays_s(root))
 
 
 def usage_between(first: Reading, second: Reading) -> Usage:
-    """Return the rates between two readings; threads that have ended meanwhile are left out."""
+    """Return the usage between two readings. Threads that have ended in between are ignored."""
     seconds = max(second.at_s - first.at_s, 1e-9)
     own = (second.own_s - first.own_s) / seconds
     others = delay = None
@@ -72,14 +72,14 @@ def usage_between(first: Reading, second: Reading) -> Usage:
 
 
 def measure_others(seconds: float, allowed: Collection[int], root: Path = Path("/")) -> float | None:
-    """Cores that other processes use, measured for some seconds; ``None`` if it cannot be read."""
+    """Measure for ``seconds`` how many cores other processes use; ``None`` if unknown."""
     first = read_counters(allowed, root)
     time.sleep(seconds)
     return usage_between(first, read_counters(allowed, root)).others
 
 
 def read_busy_s(allowed: Collection[int], root: Path = Path("/")) -> float | None:
-    """Seconds that these CPUs have been busy since the machine started, added up; ``None`` if it is not known."""
+    """Return the summed busy time of these CPUs since the machine started, in seconds; ``None`` if unknown."""
     wanted = {f"cpu{number}" for number in allowed}
     ticks, found = 0, 0
     with contextlib.suppress(OSError, ValueError, IndexError), open(root / "proc/stat", encoding="ascii") as lines:
@@ -88,18 +88,18 @@ def read_busy_s(allowed: Collection[int], root: Path = Path("/")) -> float | Non
             if name in wanted:
                 ticks += sum(int(words[i]) for i in _BUSY_FIELDS)
                 found += 1
-    if found < len(wanted) or ticks <= 0 or not hasattr(os, "sysconf"):  # some sandboxes show a file of zeros
+    if found < len(wanted) or ticks <= 0 or not hasattr(os, "sysconf"):  # in some sandboxes the file holds zeros
         return None
     return float(ticks / os.sysconf("SC_CLK_TCK"))
 
 
 def read_delays_s(root: Path = Path("/")) -> dict[int, float]:
-    """Seconds that each thread of this process has waited for a core while it was ready to run."""
+    """Return how long each thread of this process has waited for a core while ready to run, in seconds."""
     delays: dict[int, float] = {}
     folder = root / "proc/self/task"
     with contextlib.suppress(OSError):
         for name in os.listdir(folder):
             with contextlib.suppress(OSError, ValueError, IndexError):
                 delays[int(name)] = int((folder / name / "schedstat").read_text(encoding="ascii").split()[1]) / 1e9
-    # a kernel without scheduler statistics writes zeros, or has no such file
+    # A kernel without scheduler statistics writes zeros, or has no such file.
     return delays if any(delays.values()) else {}

@@ -1,14 +1,14 @@
-"""Environment variables of the CPU threads, set before torch is imported, and the settings of the user that win.
+"""Environment variables for CPU threads, set before torch is imported. Values set by the user win.
 
-The runtimes read these variables once, when they are loaded:
+The OpenMP runtimes read these variables once, when they are loaded:
 
-* ``OMP_NUM_THREADS``: threads of OpenMP, oneDNN and MKL. earmark sets it to the cores that this process may use,
-  divided by the processes of ``--num_processes`` or torchrun on this machine. Without it, torch counts the cores of the
-  whole machine even if a container may use two of them.
+* ``OMP_NUM_THREADS``: threads of OpenMP, oneDNN and MKL. earmark sets it to the number of cores that this process may
+  use, divided by the number of processes that ``--num_processes`` or torchrun starts on this machine. By default torch
+  counts all cores of the machine, even if a container may use only two.
 * ``KMP_BLOCKTIME``: milliseconds for which idle threads of Intel's and LLVM's OpenMP (conda, macOS, Windows) keep a
-  core busy; 200 unless set.
+  core busy; 200 by default.
 
-``EARMARK_THREADS`` is the user's switch: ``auto`` (default), a number of threads, or ``off``.
+Users control this with ``EARMARK_THREADS``: ``auto`` (default), a number of threads, or ``off``.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ from earmark.threads.cores import Cores, this_process
 SWITCH = "EARMARK_THREADS"
 OFF = f"{SWITCH}=off"
 OMP_NUM_THREADS = "OMP_NUM_THREADS"
-# Holds the value that earmark gave OMP_NUM_THREADS, so that child processes do not take it for a setting of the user.
+# The value that earmark gave OMP_NUM_THREADS, so that child processes do not mistake it for a user's setting.
 _CHOSEN = "EARMARK_CHOSE_OMP_NUM_THREADS"
-# How long threads wait actively: these settings switch the adaptation to other processes off.
+# Variables that control how threads wait. If the user has set one, earmark does not adapt to other processes.
 _WAITING = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME", "KMP_LIBRARY")
 _BLOCKTIME_MS = "1"
 _BLOCKTIME_CHOSEN = "EARMARK_CHOSE_KMP_BLOCKTIME"
@@ -34,14 +34,14 @@ _BLOCKTIME_CHOSEN = "EARMARK_CHOSE_KMP_BLOCKTIME"
 
 @dataclass(frozen=True)
 class ThreadPlan:
-    """What a process does about its CPU threads.
+    """How a process configures its CPU threads.
 
     Attributes:
-        threads: number to compute with; ``None`` if earmark leaves it alone.
+        threads: number of threads to compute with; ``None`` if earmark does not set it.
         reason: where the number comes from, for the log.
         is_set: whether the user has set the number.
         adapts_waiting: whether threads stop spinning while other processes need the cores.
-        waiting_reason: the setting that switched this off; empty unless one did.
+        waiting_reason: the user's setting that turns ``adapts_waiting`` off; empty if there is none.
     """
 
     threads: int | None
@@ -54,16 +54,16 @@ class ThreadPlan:
 def plan(
     environment: Mapping[str, str] | None = None, cores: Cores | None = None, launcher: Mapping[str, str] | None = None
 ) -> ThreadPlan:
-    """Decide the threads of this process. Settings of the user win.
+    """Decide how many threads this process uses. Settings of the user win.
 
     Args:
-        environment: variables of this process.
-        cores: those it may use.
-        launcher: variables that the process which started this one was started with; to tell the
-            ``OMP_NUM_THREADS=1`` that torchrun sets for its ranks from one that the user has set.
+        environment: environment variables of this process.
+        cores: cores that this process may use.
+        launcher: environment of the parent process when it started. It shows whether torchrun or the user
+            set ``OMP_NUM_THREADS=1``.
 
     Raises:
-        UsageError: ``EARMARK_THREADS`` is neither auto, off nor a number.
+        UsageError: ``EARMARK_THREADS`` is not auto, off or a number.
     """
     environment = os.environ if environment is None else environment
     switch = environment.get(SWITCH, "auto").strip().lower() or "auto"
@@ -85,14 +85,14 @@ def plan(
 
 
 def prepare(environment: MutableMapping[str, str] | None = None, cores: Cores | None = None) -> None:
-    """Set the variables of this process. Call before torch is imported; variables of the user stay.
+    """Set the environment variables of this process. Call it before importing torch. Values of the user are kept.
 
     Args:
-        environment: variables to read and to set; those of this process by default.
-        cores: those it may use; read from this machine by default.
+        environment: variables to read and set; by default those of this process.
+        cores: cores that this process may use; by default read from this machine.
 
     Raises:
-        UsageError: ``EARMARK_THREADS`` is neither auto, off nor a number.
+        UsageError: ``EARMARK_THREADS`` is not auto, off or a number.
     """
     environment = os.environ if environment is None else environment
     planned = plan(environment, cores, launcher_environment())
@@ -104,10 +104,10 @@ def prepare(environment: MutableMapping[str, str] | None = None, cores: Cores | 
         environment["KMP_BLOCKTIME"] = environment[_BLOCKTIME_CHOSEN] = _BLOCKTIME_MS
 
 
-def of_ranks(
+def rank_variables(
     processes: int, environment: Mapping[str, str] | None = None, cores: Cores | None = None
 ) -> dict[str, str]:
-    """Variables for each of ``processes`` processes that this one starts; empty if the user has set the number."""
+    """Return variables for each of ``processes`` child processes; empty if the user has set the number of threads."""
     environment = os.environ if environment is None else environment
     planned = plan(environment, cores)
     users = OMP_NUM_THREADS in environment and not _is_ours(OMP_NUM_THREADS, environment)
@@ -118,7 +118,7 @@ def of_ranks(
 
 
 def launcher_environment(root: Path = Path("/")) -> dict[str, str] | None:
-    """Variables that the parent process was started with; ``None`` if the system does not show them."""
+    """Return the environment that the parent process was started with; ``None`` if the system does not show it."""
     try:
         words = (root / f"proc/{os.getppid()}/environ").read_bytes().split(b"\0")
     except OSError:
@@ -133,7 +133,7 @@ def _is_ours(name: str, environment: Mapping[str, str]) -> bool:
 
 
 def _of_torchrun(name: str, environment: Mapping[str, str], launcher: Mapping[str, str] | None) -> bool:
-    """Return whether torchrun has set the variable, which gives each of its ranks one thread."""
+    """Return whether torchrun set the variable: it gives each of its ranks one thread."""
     if name != OMP_NUM_THREADS or "TORCHELASTIC_RUN_ID" not in environment or environment[name] != "1":
         return False
     return launcher is not None and OMP_NUM_THREADS not in launcher

@@ -1,11 +1,11 @@
-"""Watch the cores while a process computes on the CPU, and give way to other processes that need them.
+"""Watch the cores while this process computes on the CPU, and give way to other processes that need them.
 
-A daemon thread reads ``/proc`` four times a second, which takes about a thousandth of a core, and decides
-(:mod:`earmark.threads.contention`). What it decides takes effect in two places:
+A daemon thread reads ``/proc`` four times a second, which costs about a thousandth of a core, and decides
+(:mod:`earmark.threads.contention`). A decision takes effect in two places:
 
-* Waiting threads sleep instead of spinning at once, in the middle of a training step too; this changes no result.
-* The thread that computes takes the number of threads over with :func:`adjust`, between steps and batches. Sums are
-  then added up in another order, which changes the last bits of results.
+* Waiting threads switch between spinning and sleeping at once, even during a training step. This changes no result.
+* The computing thread calls :func:`adjust` between steps and batches to change the number of threads. This changes the
+  order of sums, and so the last bits of results.
 """
 
 from __future__ import annotations
@@ -27,22 +27,22 @@ from earmark.threads.variables import SWITCH, ThreadPlan, launcher_environment, 
 logger = logging.getLogger(__name__)
 
 _EVERY_S = 0.25
-_FREE_FOR_S = 5.0  # how long the cores have to be free before the log says so
+_FREE_FOR_S = 5.0  # how long the cores must be free before this is logged
 
 
 class Team(Protocol):
-    """What makes waiting threads sleep, until it is stopped."""
+    """An object that makes waiting threads sleep until it is stopped."""
 
     def stop(self) -> None:
-        """Let them spin again."""
+        """Let waiting threads spin again."""
 
 
 class CoreWatch:
-    """Measure, decide, switch and log.
+    """Measures CPU usage, decides, switches and logs.
 
     Args:
-        contention: decides.
-        make_team: starts what makes waiting threads sleep; returns ``None`` if this OpenMP has no such switch.
+        contention: decides what to do.
+        make_team: makes waiting threads sleep; returns ``None`` if this OpenMP does not support that.
     """
 
     def __init__(self, contention: Contention, make_team: Callable[[], Team | None]) -> None:
@@ -50,12 +50,12 @@ class CoreWatch:
         self.end = threading.Event()
         self._make_team = make_team
         self._team: Team | None = None
-        self._has_switch = True  # until starting a team has failed
-        self._said: int | None = None  # the number of threads that the log has last named
+        self._has_switch = True  # until a team fails to start
+        self._said: int | None = None  # the number of threads in the last log line
         self._free_s = 0.0
 
     def update(self, usage: Usage) -> None:
-        """Take the usage since the last call into account."""
+        """Update the state with the usage since the last call."""
         self.contention.update(usage)
         if self.contention.sleeps and self._team is None and self._has_switch:
             self._team = self._make_team()
@@ -91,12 +91,12 @@ class CoreWatch:
 
 
 def make_watch(threads: int, cores: Cores, *, fixed: bool) -> CoreWatch:
-    """Return a watch that has not started.
+    """Return a watch that is not running yet.
 
     Args:
-        threads: number to compute with on a quiet machine.
-        cores: cores of this process. Usage by others is measured on all logical CPUs of its affinity, so it is compared
-            with these: a container quota limits this process, not its neighbours on the host.
+        threads: number of threads on a quiet machine.
+        cores: cores of this process. Usage by other processes is measured on all logical CPUs of its affinity mask and
+            compared with their number: a container quota limits this process, not its neighbours on the host.
         fixed: whether the user has fixed the number of threads.
     """
     contention = Contention(most_threads=threads, cores=cores.logical, fixed=fixed)
@@ -104,21 +104,21 @@ def make_watch(threads: int, cores: Cores, *, fixed: bool) -> CoreWatch:
 
 
 _lock = threading.Lock()
-_watch: tuple[int, CoreWatch] | None = None  # with the number of its process
+_watch: tuple[int, CoreWatch] | None = None  # with its process ID
 _local = threading.local()
 
 
 def begin(planned: ThreadPlan | None = None) -> CoreWatch | None:
-    """Compute on the CPU as planned from here on; torch has to be imported. Later calls change nothing.
+    """Start to manage the CPU threads as planned. torch must be imported. Later calls change nothing.
 
-    Applies ``EARMARK_THREADS=N`` to a torch that was imported before earmark could set the environment.
+    This applies ``EARMARK_THREADS=N`` even if torch was imported before earmark could set the environment.
 
     Args:
-        planned: what to do about threads; read from the environment by default.
+        planned: how to configure threads; by default read from the environment.
 
     Returns:
-        What watches the cores; ``None`` if nothing does, because there is one thread, the user has switched it off, or
-        the system does not show how busy the cores are.
+        The watch; ``None`` if there is only one thread, the user has switched it off, or the system does not show how
+        busy the cores are.
     """
     global _watch
     import torch
@@ -144,13 +144,13 @@ def begin(planned: ThreadPlan | None = None) -> CoreWatch | None:
 
 
 def adjust() -> None:
-    """Compute with as many threads as others leave room for. Call between steps, in the thread that computes."""
+    """Set how many threads torch uses. Call it between steps, in the thread that computes."""
     watch = _watch
     if watch is None or watch[0] != os.getpid():
         return
-    changes = watch[1].contention.changes  # read first: a change between the two reads is then taken over next time
+    changes = watch[1].contention.changes  # read first, so that a change between the two reads is applied next time
     threads = watch[1].contention.threads
-    if getattr(_local, "changes", 0) != changes:  # the number belongs to the thread that sets it
+    if getattr(_local, "changes", 0) != changes:  # torch's setting is per thread
         import torch
 
         torch.set_num_threads(threads)
@@ -158,7 +158,7 @@ def adjust() -> None:
 
 
 def most_threads() -> int:
-    """Return the threads that compute while no other process needs the cores."""
+    """Return how many threads compute while no other process needs the cores."""
     import torch
 
     watch = _watch
@@ -167,11 +167,11 @@ def most_threads() -> int:
 
 
 def describe(threads: int | None = None, planned: ThreadPlan | None = None) -> str:
-    """Return how this process computes on the CPU, in a line for the log.
+    """Return a log message that says how this process uses CPU threads.
 
     Args:
-        threads: number of them on a quiet machine; those of this process by default.
-        planned: what was decided; read from the environment by default.
+        threads: number of threads on a quiet machine; by default that of this process.
+        planned: how threads are configured; by default read from the environment.
     """
     planned = planned or plan(launcher=launcher_environment())
     threads = most_threads() if threads is None else threads
@@ -200,6 +200,6 @@ def _idle_team(cpus: int) -> Team | None:
     libraries = loaded_libgomp()
     try:
         return IdleTeam(libraries, cpus + 1) if libraries else None
-    except (OSError, AttributeError, RuntimeError) as exc:  # a libgomp of another kind, or no thread to be had
-        logger.debug("threads: %s cannot be switched (%s)", ", ".join(libraries), exc)
+    except (OSError, AttributeError, RuntimeError) as exc:  # an incompatible libgomp, or no thread available
+        logger.debug("threads: cannot make threads of %s sleep (%s)", ", ".join(libraries), exc)
         return None
