@@ -15,6 +15,7 @@ import pytest
 from earmark.audio.incomplete import INCOMPLETE
 from earmark.audio.samples import CANCELLED
 from tests.browser import chromium
+from tests.gallery import Gallery
 
 pytest_plugins = ["tests.cpu_times"]
 
@@ -22,6 +23,14 @@ pytest_plugins = ["tests.cpu_times"]
 @pytest.fixture(autouse=True, scope="session")
 def store_of_the_tests(tmp_path_factory: pytest.TempPathFactory) -> None:
     os.environ["EARMARK_STORE"] = str(tmp_path_factory.mktemp("store"))
+
+
+@pytest.fixture(scope="session")
+def gallery() -> Iterator[Gallery]:
+    """Runs that are trained already, by task and family; a test that changes one takes a copy."""
+    trained = Gallery()
+    yield trained
+    trained.close()
 
 
 @pytest.fixture(autouse=True, scope="session")
