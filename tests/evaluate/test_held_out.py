@@ -13,18 +13,22 @@ import soundfile
 
 from earmark.clips.clip import Clip, ClipTable, Splits
 from earmark.errors import DataError, UsageError
-from earmark.evaluate.evaluate_model import evaluate
+from earmark.evaluate.evaluate_model import evaluate, for_task
 from earmark.evaluate.held_out import HeldOut, check_given_files, find_held_out
 from earmark.evaluate.place import first_place
+from earmark.models.build_model import load_trained
+from earmark.models.model_source import ModelSource
+from earmark.runs.folder import RunFolder
 from earmark.runs.split_record import find_record, recording_split, write_record
 from earmark.runs.split_settings import read_split_settings, write_split_settings
+from earmark.settings.config_files import save_config
 from earmark.settings.data_flags import DataArguments
 from earmark.settings.evaluation_flags import EvaluateOptions
 from earmark.sources.background import recordings_of_splits
 from earmark.sources.load_clips import load_folds, load_splits
 from earmark.store.usable import keep_usable
 from tests.cli.test_seed_command import write_archive
-from tests.tiny import RATE_HZ, tone
+from tests.tiny import RATE_HZ, save_model, tone
 
 LABELS = ("low", "high")
 
@@ -466,3 +470,13 @@ def test_clips_inside_tables_are_known_by_their_samples(folder, tmp_path) -> Non
     found = chosen(run, data_dir=str(tmp_path / "saved"))
     assert [clip.source for clip in found.table] == [clip.source for clip in splits.validation or []]
     assert 0 < len(found.table) < 60
+
+
+def test_the_column_label_is_asked_for_if_training_was_asked_for_it(tmp_path: Path) -> None:
+    audio = load_trained(ModelSource(str(save_model(tmp_path / "run", 0.3))))
+    options = EvaluateOptions(model_name_or_path=str(tmp_path / "run"))
+    assert not for_task(options, audio).is_set("label_column_name")
+    save_config({"label_column_name": "label", "given": ["label_column_name"]}, RunFolder(tmp_path / "run").config)
+    assert for_task(options, audio).is_set("label_column_name")
+    named = EvaluateOptions(model_name_or_path=str(tmp_path / "run"), label_column_name="species")
+    assert for_task(named, audio).label_column_name == "species"

@@ -9,9 +9,11 @@ from typing import Any
 
 import pytest
 
+from earmark.cli.command_table import COMMANDS
 from earmark.device import Abilities
 from earmark.errors import DeviceError, OutputError, UsageError
-from earmark.settings.train_settings import TrainSettings, from_keywords
+from earmark.settings.config_files import save_config
+from earmark.settings.train_settings import TrainSettings, from_keywords, parse_train
 from earmark.tasks import SINGLE_LABEL
 from earmark.train.plan import FolderState, Plan, look_at_folder, make_plan
 
@@ -36,6 +38,19 @@ def test_what_is_decided_without_the_clips() -> None:
     assert (made.training.bf16, made.training.use_cpu, made.training.optim) == (True, False, "adamw_torch_fused")
     assert (made.source.model_type, made.pretrained, made.precision_flag) == ("tc_resnet", False, None)
     assert made.notes == ("device: npu:0, Ascend910B, training in bf16 with adamw_torch_fused",)
+
+
+def test_a_default_that_was_typed_is_typed_again_where_the_file_of_the_run_is_read(tmp_path: Path) -> None:
+    made = plan(label_column_name="label", task="multi_label", train_split_name="none", store_dir=None)
+    saved = made.to_save(made.training)
+    assert saved["given"] == ["label_column_name"]  # the others show by their value, or say nothing
+    assert "given" not in plan().to_save(made.training)
+    file = str(tmp_path / "run_config.yaml")
+    save_config(saved, Path(file))
+    assert parse_train(["--config", file]).data.is_set("label_column_name")
+    evaluated, _ = COMMANDS["evaluate"].read(["model", "--config", file])
+    assert evaluated.is_set("label_column_name")
+    assert not parse_train(["--config", file, "--label_column_name", "x"]).data.given_defaults()
 
 
 @pytest.mark.parametrize(

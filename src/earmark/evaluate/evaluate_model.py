@@ -14,7 +14,7 @@ import numpy as np
 
 from earmark.clips.class_counts import describe_classes
 from earmark.clips.clip import ClipTable, Splits, fingerprint
-from earmark.clips.columns import NUMBER, Columns
+from earmark.clips.columns import NUMBER
 from earmark.device import describe_device, select_device
 from earmark.errors import DataError, UsageError
 from earmark.evaluate.held_out import check_given_files, find_held_out
@@ -31,11 +31,12 @@ from earmark.runs.example_results import eval_results, write_eval_results
 from earmark.runs.folder import RunFolder, prepare_folder, run_folders, write_json
 from earmark.runs.judged import Judged, judge, write_predictions
 from earmark.runs.results import ResultsRow, load_row, markdown
+from earmark.runs.split_settings import read_split_settings
 from earmark.scoring.diagnosis import diagnose
 from earmark.scoring.extra_metrics import ExtraMetrics, MetricFunction
 from earmark.scoring.inference import Scorer, TorchScorer
 from earmark.scoring.table import score_table_with
-from earmark.settings.config_files import resolved_config
+from earmark.settings.config_files import GIVEN, resolved_config
 from earmark.settings.evaluation_flags import EvaluateOptions
 from earmark.store.scan import write_bad_audio
 from earmark.store.usable import keep_usable
@@ -137,14 +138,19 @@ _Options = TypeVar("_Options", bound=EvaluateOptions)
 
 
 def for_task(options: _Options, audio: AudioModel | ExportedModel) -> _Options:
-    """The settings with the task of the model, by which the labels of the recordings are read.
+    """Return the settings with the task of the model, by which the labels of the recordings are read.
 
-    A number is looked for in the column that it was learned from, unless another one is named.
+    Unless a column is named, numbers are read from the column that the model learned them from, and labels from the
+    column ``label`` if training was asked for it.
     """
-    task = audio.task
+    task, name = audio.task, "label_column_name"
     changes: dict[str, Any] = {"task": task.name}
-    if not task.has_classes and options.label_column_name == Columns.label and audio.labels[0] != NUMBER:
-        changes["label_column_name"] = audio.labels[0]
+    if options.is_set(name):
+        pass
+    elif not task.has_classes and audio.labels[0] != NUMBER:
+        changes[name] = audio.labels[0]
+    elif name in read_split_settings(options.model_name_or_path).get(GIVEN, ()):
+        changes["given"] = options.given | {name}
     return dataclasses.replace(options, **changes)
 
 

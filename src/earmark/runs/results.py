@@ -1,6 +1,6 @@
-"""The results table: Architecture | Pretrained model | Recipe | Device | Samples/s | Accuracy, a row a run.
+"""The results table: Architecture | Pretrained model | Recipe | Device | Samples/s | Accuracy, one row for each run.
 
-Where some runs answer several labels or numbers, the columns are Result (mAP 0.6100, MAE 2.3) and Knowing nothing.
+If some runs predict several labels or numbers, the last columns are Result (mAP 0.6100, MAE 2.3) and Knowing nothing.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _HEADINGS = (
     "Device",
     "Samples/s (training)",
 )
-# what the figure and its baseline were called in files of runs while accuracy was the only one
+# names of the figure and its baseline in run files that were written when accuracy was the only figure
 _EARLIER_NAMES = {"accuracy": "value", "majority_class_rate": "baseline"}
 _OF_ACCURACY, _OF_ANY = ("Accuracy", "Majority rate", "Split"), ("Result", "Knowing nothing", "Split")
 
@@ -40,11 +40,12 @@ class ResultsRow:
         pretrained: name of the checkpoint, or ``"from scratch"``.
         recipe: configuration file, or the folder of the run.
         device: name and number of devices.
-        samples_per_second: clips trained a second over all devices, evaluation left out; ``None`` when not trained.
-        value: the figure that the result is told by, on ``split``: accuracy, mean average precision or absolute error.
-        baseline: what a model that knows nothing gets; of accuracy the rate of the most frequent class of ``split``.
-        split: ``test`` when the data has one, else ``validation``.
-        metric: what the figure is called.
+        samples_per_second: clips trained per second over all devices, without evaluation; ``None`` if there were none.
+        value: headline figure on ``split``: accuracy, mean average precision or mean absolute error; ``None`` if there
+            were no clips to evaluate on.
+        baseline: figure of a model that knows nothing; of accuracy the rate of the most frequent class of ``split``.
+        split: ``test`` if the data has a test split, else ``validation``, or ``none``.
+        metric: name of the headline figure.
     """
 
     architecture: str
@@ -52,8 +53,8 @@ class ResultsRow:
     recipe: str
     device: str
     samples_per_second: float | None
-    value: float
-    baseline: float
+    value: float | None
+    baseline: float | None
     split: str
     metric: str = ACCURACY
 
@@ -62,15 +63,16 @@ class ResultsRow:
         write_json(folder.results_row, asdict(self))
 
     def cells(self, *, named: bool = False) -> tuple[str, ...]:
-        """The row as text, in the order of the headings; ``named`` with what the figure is called."""
+        """Return the cells in the order of the headings; with ``named`` the figure has its name in front."""
         speed = "" if self.samples_per_second is None else f"{self.samples_per_second:,.1f}"
-        value = f"{self.metric} {self.value:.4f}" if named else f"{self.value:.4f}"
-        numbers = (speed, value, f"{self.baseline:.4f}")
-        return (self.architecture, self.pretrained, self.recipe, self.device, *numbers, self.split)
+        value, baseline = ("" if figure is None else f"{figure:.4f}" for figure in (self.value, self.baseline))
+        if named and value:
+            value = f"{self.metric} {value}"
+        return (self.architecture, self.pretrained, self.recipe, self.device, speed, value, baseline, self.split)
 
 
 def load_row(folder: str | Path) -> ResultsRow:
-    """The row that a run saved; of a cross-validation or several seeds, one of their means.
+    """Return the row that a run saved; of a cross-validation or several seeds, a row of their means.
 
     Raises:
         DataError: not a finished run.
@@ -94,19 +96,24 @@ def _row_of_means(folder: RunFolder) -> ResultsRow:
         named = and_more(unfinished, _NAMED)
         raise DataError(f"{folder.path}: {named} not finished; the same `earmark train` continues")
     rows = [load_row(folder.path / run["run"]) for run in results["runs"]]
-    speeds = [row.samples_per_second for row in rows if row.samples_per_second is not None]
+    speed = _mean(row.samples_per_second for row in rows)
     return replace(
         rows[0],
         recipe=folder.path.resolve().name,
-        samples_per_second=round(mean(speeds), 1) if speeds else None,
-        value=mean(row.value for row in rows),
-        baseline=mean(row.baseline for row in rows),
+        samples_per_second=None if speed is None else round(speed, 1),
+        value=_mean(row.value for row in rows),
+        baseline=_mean(row.baseline for row in rows),
         split=f"{rows[0].split}, mean of {len(rows)} runs",
     )
 
 
+def _mean(figures: Iterable[float | None]) -> float | None:
+    known = [figure for figure in figures if figure is not None]
+    return mean(known) if known else None
+
+
 def markdown(rows: Iterable[ResultsRow]) -> str:
-    """A Markdown table, columns aligned for reading as text too."""
+    """Return a Markdown table with aligned columns, so that it is readable as text."""
     rows = list(rows)
     named = any(row.metric != ACCURACY for row in rows)
     headings = _HEADINGS + (_OF_ANY if named else _OF_ACCURACY)
@@ -115,9 +122,9 @@ def markdown(rows: Iterable[ResultsRow]) -> str:
 
 
 def results_table(run_dirs: Sequence[str]) -> str:
-    """The Markdown table of several run folders, in the order given.
+    """Return the Markdown table of several run folders, in the order given.
 
-    Of a folder that is no run the finished runs in it are taken, sorted by name; the others are logged.
+    A folder that is not a run itself stands for the finished runs in it, sorted by name; the others are logged.
 
     Raises:
         DataError: one of them is not a finished run and holds none.

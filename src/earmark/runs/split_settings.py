@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import Any
 
 from earmark.runs.folder import RunFolder, run_folders
-from earmark.settings.config_files import save_config, saved_config
+from earmark.settings.config_files import GIVEN, save_config, saved_config
 from earmark.settings.data_flags import BACKGROUND_CUTS
 
 # Settings that decide where clips are cut from noise. The user of evaluate names the noise itself.
 CUT_SETTINGS = ("silence_percentage", "max_length_seconds", *BACKGROUND_CUTS)
-_EXPORTED = ("seed", "validation_fraction", "on_bad_audio", *CUT_SETTINGS)
+_EXPORTED = ("seed", "validation_fraction", "on_bad_audio", GIVEN, *CUT_SETTINGS)
 
 
 def read_split_settings(model: str | Path | None) -> dict[str, Any]:

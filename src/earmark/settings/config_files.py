@@ -15,6 +15,10 @@ from earmark.settings.flags import Scope, Settings, declared_flags
 # Tokens are secrets; the others belong to one process or give leave once, and must not reach another run.
 _NOT_SAVED = Scope.ONCE, Scope.SECRET
 
+# key of a run's file that lists data settings which were given with their default value: `label_column_name: label` as
+# a default looks for other usual names, too
+GIVEN = "given"
+
 
 def resolved_config(*parts: Settings) -> dict[str, object]:
     """Return every setting of a training run after defaults, file and flags, as ``--config`` reads it back.

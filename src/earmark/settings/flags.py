@@ -289,6 +289,12 @@ class Settings:
         own = declared_flags(type(self)).get(name)
         return name in self.given or (own is not None and getattr(self, name) != own.default)
 
+    def given_defaults(self) -> list[str]:
+        """Return the names of the settings that were given with the value that they have by default, sorted."""
+        flags = declared_flags(type(self))
+        defaults = {name: flags[name].default for name in self.given & flags.keys()}
+        return sorted(name for name, value in defaults.items() if value is not None and getattr(self, name) == value)
+
     def reject_without(self, names: Mapping[str, tuple[str, ...]], value: str, reason: Callable[[str], str]) -> None:
         """Refuse settings that would have no effect.
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from earmark.errors import UsageError
+from earmark.settings.config_files import GIVEN
 from earmark.settings.flags import Flag, Scope, Settings, declared_flags, flag
 from earmark.settings.kinds import is_bool_word, kind_in_words, shown
 from earmark.settings.legacy import LEGACY_FLAGS, translate
@@ -197,6 +198,7 @@ def read_line(
     if path is not None:
         file = read_config(path)
         line.values = {**file.values, **line.values}
+        line.typed |= file.typed
         line.notes = [*file.notes, *line.notes]
     return line
 
@@ -204,7 +206,9 @@ def read_line(
 def read_file(
     path: str, settings: Mapping[str, object], flags: Mapping[str, Flag], *, takes_old_flags: bool = False
 ) -> Given:
-    """Read the settings of a configuration file, as :func:`read_values` does; none of them counts as typed.
+    """Read the settings of a configuration file, as :func:`read_values` does.
+
+    Only those that the file of a run lists as given count as typed.
 
     Args:
         path: names the file in messages.
@@ -215,11 +219,14 @@ def read_file(
     Raises:
         UsageError: as :func:`read_values`, with the path in front.
     """
+    settings = dict(settings)
+    given_names = settings.pop(GIVEN, None)
     try:
         given = read_values(settings, flags, takes_old_flags=takes_old_flags)
     except UsageError as exc:
         raise UsageError(f"{path}: {exc}") from exc
-    return Given(given.values, notes=[f"{path}: {note}" for note in given.notes])
+    typed = given.values.keys() & given_names if isinstance(given_names, list) else set()
+    return Given(given.values, typed=typed, notes=[f"{path}: {note}" for note in given.notes])
 
 
 def read_values(values: Mapping[str, object], flags: Mapping[str, Flag], *, takes_old_flags: bool = False) -> Given:

@@ -18,7 +18,7 @@ from earmark.errors import OutputError, UsageError
 from earmark.models.model_source import ModelSource, model_source
 from earmark.runs.folder import RunFolder, check_is_free
 from earmark.scoring.decide import check_task_can_fit
-from earmark.settings.config_files import plain, resolved_config
+from earmark.settings.config_files import GIVEN, plain, resolved_config
 from earmark.settings.data_flags import DataArguments, paths_in
 from earmark.settings.flags import Scope, declared_flags
 from earmark.settings.model_flags import ModelArguments
@@ -136,7 +136,8 @@ class Plan:
             training: settings of the trainer after clips and model have decided the rest.
         """
         chosen = {name: plain(getattr(self.given, name)) for name in ("bf16", "fp16", "optim")}
-        return {**resolved_config(self.data, self.model, self.run, training), **chosen}
+        given = {GIVEN: names} if (names := self.data.given_defaults()) else {}
+        return {**resolved_config(self.data, self.model, self.run, training), **chosen, **given}
 
 
 def make_plan(

@@ -23,7 +23,7 @@ from earmark.runs.example_results import (
 )
 from earmark.runs.folder import RunFolder, finite, write_json
 from earmark.runs.judged import Judged, write_predictions
-from earmark.runs.results import ResultsRow, markdown
+from earmark.runs.results import ACCURACY, ResultsRow, markdown
 from earmark.scoring.decide import summary_line
 from earmark.scoring.diagnosis import Schedule, diagnose_splits
 from earmark.settings.config_files import read_config_file
@@ -66,13 +66,11 @@ def write_reports(
         stream.write(model_card(_card_facts(folder, training, figures, judged, data, model, device_name)))
     lines: list[str] = []
     warnings: list[str] = []
-    row: ResultsRow | None = None
+    row = _results_row(folder, training, figures, judged, model, device_name)
     for split, one in judged.items():
         lines += [f"{split}: {line}" for line in one.summary_lines()]
     lines += [f"decision: {line}" for line in training.audio.decision.in_words(training.audio.labels)]
     if judged:
-        split = "test" if "test" in judged else "validation"
-        row = _results_row(folder, training, figures, judged[split], split, model, device_name)
         schedule = Schedule(
             figures.steps,
             figures.learning_rate,
@@ -84,12 +82,10 @@ def write_reports(
         leaks = [f"{name}: {line}" for name, one in judged.items() for line in one.warnings()]
         warnings = [*leaks, *diagnose_splits({name: one.metrics for name, one in judged.items()}, schedule)]
         lines += [f"warning: {line}" for line in warnings]
-        lines += ["", markdown([row])]
-    if judged and page:
-        _write_page(folder, training, judged, prepared, data.group_column, warnings)
-    if row is not None:
-        row.save(folder)  # last: a run of a protocol that has it is finished, and not done again
-    lines += ["", *_paths(folder, judged)]
+        if page:
+            _write_page(folder, training, judged, prepared, data.group_column, warnings)
+    row.save(folder)  # last: a run of a protocol that has it is finished, and not done again
+    lines += ["", markdown([row]), "", *_paths(folder, judged)]
     return metrics, "\n".join(lines)
 
 
@@ -159,22 +155,24 @@ def _results_row(
     folder: RunFolder,
     training: FinishedTraining,
     figures: TrainingFigures,
-    judged: Judged,
-    split: str,
+    judged: Mapping[str, Judged],
     model: ModelArguments,
     device_name: str,
 ) -> ResultsRow:
+    """The row by the test clips, else by the validation clips; with neither, the speed of training alone."""
     world = training.args.world_size
+    split = next((name for name in ("test", "validation") if name in judged), "none")
+    headline = judged[split].metrics.headline if judged else None
     return ResultsRow(
         architecture=training.audio.model.config.model_type,
         pretrained=Path(model.model_name_or_path).name if model.model_name_or_path else "from scratch",
         recipe=folder.path.name,
         device=f"{world} x {device_name}" if world > 1 else device_name,
         samples_per_second=None if figures.samples_per_second is None else round(figures.samples_per_second, 1),
-        value=judged.metrics.headline.value,
-        baseline=judged.metrics.headline.baseline,
-        metric=judged.metrics.headline.title,
+        value=headline.value if headline else None,
+        baseline=headline.baseline if headline else None,
         split=split,
+        metric=headline.title if headline else ACCURACY,
     )
 
 
