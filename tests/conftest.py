@@ -65,6 +65,14 @@ def browser() -> Iterator[Any]:
         yield started
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what needs a browser as slow."""
+    for item in items:
+        if "browser" in getattr(item, "fixturenames", ()):
+            item.add_marker("slow")
+
+
 @pytest.fixture(autouse=True)
 def log_settings_of_a_new_process() -> Iterator[None]:
     """Undo what a call of ``main`` sets, in tests or their fixtures: what a test logs does not depend on others."""

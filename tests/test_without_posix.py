@@ -24,6 +24,7 @@ from tests.patience import PATIENCE_S, give_servers_time, wait_until
 from tests.posix_names import missing_on_windows
 from tests.tiny import write_tones
 
+pytestmark = pytest.mark.slow
 give_servers_time()
 HERE = Path(__file__).parent
 IMITATES = sys.platform == "linux"

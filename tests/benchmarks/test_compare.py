@@ -84,6 +84,7 @@ def test_a_reported_peak_goes_before_resident_memory() -> None:
     assert Run("earmark", 1.0, 7, {"peak_memory_bytes": 3}).peak_memory_bytes == 3
 
 
+@pytest.mark.slow
 def test_training_is_compared_from_end_to_end(script, clips: Path, tmp_path: Path) -> None:
     model, figures = tmp_path / "whisper", tmp_path / "figures.json"
     script("make_model.py", "whisper", str(model), "--config_overrides", overrides("whisper"))
@@ -109,6 +110,7 @@ def test_training_is_compared_from_end_to_end(script, clips: Path, tmp_path: Pat
     assert done.stdout.splitlines()[-2].startswith("earmark / reference, the work: ")
 
 
+@pytest.mark.slow
 def test_prediction_is_compared_from_end_to_end(script, clips: Path, tmp_path: Path) -> None:
     model, figures = tmp_path / "model", tmp_path / "figures.json"
     script("make_model.py", "wav2vec2", str(model), "--config_overrides", overrides("wav2vec2"))

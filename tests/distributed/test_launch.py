@@ -168,6 +168,7 @@ def test_what_a_rank_says_is_the_last_line_and_its_exit_code_counts(tmp_path: Pa
     assert outcome(program, tmp_path) == (2, "earmark: rank 1: error: no such folder\n")
 
 
+@pytest.mark.slow
 def test_a_rank_that_is_killed_is_named(tmp_path: Path) -> None:
     program = """
         if os.environ["RANK"] == "1":
@@ -179,6 +180,7 @@ def test_a_rank_that_is_killed_is_named(tmp_path: Path) -> None:
     assert err.startswith("earmark: error: rank 1 of 2 was ended by SIGKILL (mostly because the machine ran out of ")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_signals_reach_the_ranks_and_their_exit_code_comes_back(number: signal.Signals, tmp_path: Path) -> None:
     program = """
@@ -203,6 +205,7 @@ def test_signals_reach_the_ranks_and_their_exit_code_comes_back(number: signal.S
     assert [(tmp_path / f"saved{rank}").read_text() for rank in range(2)] == [number.name] * 2
 
 
+@pytest.mark.slow
 def test_signals_to_ranks_that_do_not_save(tmp_path: Path) -> None:
     program = "open(f\"ready{os.environ['RANK']}\", 'w').close()\ntime.sleep(900)"
     with running(launching(program, tmp_path), tmp_path / "store", tmp_path) as process:
@@ -215,6 +218,7 @@ def test_signals_to_ranks_that_do_not_save(tmp_path: Path) -> None:
 # training
 
 
+@pytest.mark.slow
 def test_one_command_trains_in_two_processes(data: Path, tmp_path: Path) -> None:
     """Of the old script, with a leading file of settings; ``earmark train`` launches by the same lines."""
     (tmp_path / "two.yaml").write_text("num_processes: 2\nnum_train_epochs: 1\n")
@@ -233,6 +237,7 @@ def test_one_command_trains_in_two_processes(data: Path, tmp_path: Path) -> None
     assert results["train_samples_per_second"] == pytest.approx(metrics["train"]["samples_per_second"], abs=1e-3)
 
 
+@pytest.mark.slow
 def test_what_all_ranks_refuse_is_said_once(data: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     run.mkdir()
@@ -290,6 +295,7 @@ def ranks_of(words: list[str], folders: list[Path]) -> list[tuple[int, str]]:
         return [(process.wait(PATIENCE_S), process.communicate()[1]) for process in ranks]
 
 
+@pytest.mark.slow
 def test_machines_that_see_other_recordings_stop_at_once(tmp_path: Path) -> None:
     """The same words, the same path, and a folder that is still being copied to the second machine."""
     for name, count in (("a", 6), ("b", 5)):
@@ -308,6 +314,7 @@ def test_machines_that_see_other_recordings_stop_at_once(tmp_path: Path) -> None
     assert not (tmp_path / "run" / "model.safetensors").exists()
 
 
+@pytest.mark.slow
 def test_machines_that_read_other_settings_stop_at_once(tmp_path: Path) -> None:
     """Each would wait for the other at other steps, for half an hour."""
     write_tones(tmp_path / "recordings", per_class=4, seconds=0.2)
@@ -320,6 +327,7 @@ def test_machines_that_read_other_settings_stop_at_once(tmp_path: Path) -> None:
     assert "--eval_steps 4.0 not 3.0" in said.splitlines()[-1]
 
 
+@pytest.mark.slow
 def test_a_machine_without_recordings_is_named(tmp_path: Path) -> None:
     for name in ("a", "b"):
         (tmp_path / name).mkdir()
@@ -330,6 +338,7 @@ def test_a_machine_without_recordings_is_named(tmp_path: Path) -> None:
     assert said.splitlines()[-1].startswith(f"earmark: error: rank 1 on {socket.gethostname()}/1: recordings: no such")
 
 
+@pytest.mark.slow
 def test_machines_with_stores_of_their_own_train_as_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each decodes its recordings and computes the frozen part; only the run folder is shared."""
     for name in ("a", "b"):
@@ -347,6 +356,7 @@ def test_machines_with_stores_of_their_own_train_as_one(tmp_path: Path, monkeypa
         np.testing.assert_allclose(two[name], value, atol=2e-5, err_msg=name)
 
 
+@pytest.mark.slow
 def test_two_machines_of_which_one_is_lost_and_comes_back(data: Path, tmp_path: Path) -> None:
     """Two of torch's agents that meet on loopback; nothing is shared but the folders and the address."""
     port = free_port()

@@ -15,6 +15,7 @@ from earmark.cli.main import main
 from tests.npu.conftest import ROOT, Census, Npu
 from tests.tiny import overrides, write_tones
 
+pytestmark = pytest.mark.slow
 IS_WHEEL = os.environ.get("EARMARK_TEST_NPU") == "wheel"
 STEPS = 6
 # fp32 on both; the stand-in's arithmetic is the CPU's, sums are taken in another order

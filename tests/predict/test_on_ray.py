@@ -17,6 +17,7 @@ from earmark.models.build_model import ModelSource, build_for_training
 from tests.tiny import RATE_HZ, overrides, tone
 
 pytest.importorskip("ray.data")
+pytestmark = pytest.mark.slow
 SRC = Path(__file__).parents[2] / "src"
 
 

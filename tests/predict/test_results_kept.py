@@ -256,6 +256,7 @@ with opened as sink:
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["w.csv", "tables"])
 def test_kill_9_and_resume(tmp_path: Path, name: str) -> None:
     """Kill a job four times while it writes; the last job completes, and the results are as if nothing had happened."""
