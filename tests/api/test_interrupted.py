@@ -22,6 +22,7 @@ def train(recordings: Path, folder: Path, **more: object) -> earmark.Run:
     return earmark.train(recordings, model="tc_resnet", output_dir=folder, **{**settings, **more})  # type: ignore[arg-type]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGINT for other processes")
 def test_ctrl_c_leaves_a_run_that_resumes(recordings: Path, tmp_path: Path) -> None:
     folder, waits, shown = tmp_path / "run", tmp_path / "waits", tmp_path / "shown.txt"

@@ -27,6 +27,7 @@ def broken_torch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(logging.getLogger("earmark"), "handlers", [])
 
 
+@pytest.mark.slow
 def test_this_machine_as_one_json_object() -> None:
     environment = {**os.environ, "PYTHONPATH": str(SRC), "HF_HUB_OFFLINE": "1"}
     command = [sys.executable, "-m", "earmark", "doctor", "--json", "--selftest"]

@@ -109,6 +109,7 @@ def test_the_recipe_with_local_weights_and_a_local_archive(
     assert "| wav2vec2     | wav2vec2-base " in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_two_processes_judge_every_clip_once(tmp_path: Path) -> None:
     tones = write_tones(tmp_path / "tones", per_class=7, seconds=0.2)
     soundfile.write(tones / "validation" / "low" / "odd.wav", tone(310, 0.15), RATE_HZ)  # 7 clips, for 2 processes
@@ -138,6 +139,7 @@ def test_two_processes_judge_every_clip_once(tmp_path: Path) -> None:
     assert metrics["validation"]["loss"] == pytest.approx(alone["loss"], abs=1e-5)
 
 
+@pytest.mark.slow
 def test_signals_that_come_together_are_one_wish_to_stop(tmp_path: Path) -> None:
     tones = write_tones(tmp_path / "tones", per_class=4, seconds=0.1)
     words = ["--data_dir", str(tones), *TINY, "--num_train_epochs", "100000", "--eval_strategy", "no"]

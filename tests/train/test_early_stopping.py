@@ -175,6 +175,7 @@ def test_an_estimate_is_rounded_to_what_it_knows() -> None:
     assert "about 10.0 h" in estimate_in_words(36, 1000, may_stop_early=False)
 
 
+@pytest.mark.slow
 def test_two_processes_choose_the_same_length_and_stop_together(tones: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     command = words(tones, run, *CONSTANT, "--num_processes", "2", "--early_stopping_patience", "1")

@@ -11,12 +11,14 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 
 from tests.train.small import build, make_trainer, usable, write_clips
 from tests.train.test_two_processes import start
 
 
+@pytest.mark.slow
 def test_ranks_have_one_average_and_a_resumed_run_the_same(tmp_path: Path) -> None:
     """TC-ResNet: its batch norms have running means of their own on each rank."""
     write_clips(tmp_path / "clips", [0.2] * 16)

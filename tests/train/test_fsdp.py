@@ -52,6 +52,7 @@ def without_bf16() -> None:
     device.supports_bf16 = lambda _: False
 
 
+@pytest.mark.slow
 def test_two_sharded_processes_train_what_one_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     data = write_clips(tmp_path / "data", [0.2] * 21, validation_s=mixed_lengths_s(7))
     monkeypatch.setattr("earmark.device.supports_bf16", lambda _: False)
@@ -72,6 +73,7 @@ def test_two_sharded_processes_train_what_one_does(tmp_path: Path, monkeypatch: 
         assert figures["loss"] == pytest.approx(judged[0]["loss"], abs=2e-5)
 
 
+@pytest.mark.slow
 def test_there_is_no_sharding_on_cpus(tmp_path: Path) -> None:
     data = write_clips(tmp_path / "data", [0.2] * 4)
     words = [*words_of(data, tmp_path / "run", 4), "--fsdp", "full_shard"]

@@ -243,6 +243,7 @@ def in_a_group_of_its_own() -> None:
     sys.exit(main(sys.argv[1:]))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("persistent", ["True", "False"])
 def test_a_signal_to_all_processes_saves_though_workers_and_reader_have_gone(
     persistent: str, tones: Path, tmp_path: Path

@@ -18,6 +18,7 @@ from earmark.train.for_trainer import finding_unused
 from tests.tiny import ARCHITECTURES, write_tones
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["wav2vec2", "wav2vec2-bert"])  # earmark's own forward, and the library's
 def test_two_processes_train(kind: str, tmp_path: Path) -> None:
     data = write_tones(tmp_path / "data", per_class=8, seconds=0.3)

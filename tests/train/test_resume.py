@@ -142,6 +142,7 @@ def wait_until_caught(pid: int) -> None:
     wait_until(is_caught)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("told", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_saves_and_the_run_goes_on(told: signal.Signals, clips: Path, tmp_path: Path, train: Train) -> None:
     steps = ("--max_steps", "400", "--save_strategy", "no")
@@ -170,6 +171,7 @@ def test_a_signal_saves_and_the_run_goes_on(told: signal.Signals, clips: Path, t
     same_weights(tmp_path / "run", tmp_path / "whole")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("too_long", ["model.safetensors", "optimizer.pt"])  # of safetensors, and of torch
 def test_what_does_not_fit_leaves_the_last_good_checkpoint(
     too_long: str, clips: Path, tmp_path: Path, train: Train
@@ -218,6 +220,7 @@ def test_a_full_disk_is_told_from_other_faults(tmp_path: Path) -> None:
         raise RuntimeError("a rank is lost")
 
 
+@pytest.mark.slow
 def test_a_second_command_is_told_of_the_first_and_leaves_it_alone(clips: Path, tmp_path: Path, train: Train) -> None:
     output = tmp_path / "run"
     with subprocess.Popen(command(clips, output, "--max_steps", "100000"), stderr=subprocess.DEVNULL) as started:
@@ -236,6 +239,7 @@ def test_a_second_command_is_told_of_the_first_and_leaves_it_alone(clips: Path, 
     assert not (output / LOCK_FILE).exists()
 
 
+@pytest.mark.slow
 def test_killed_while_saving_the_newest_whole_checkpoint_is_taken(clips: Path, tmp_path: Path, train: Train) -> None:
     """The process is killed while it writes a checkpoint that is not its first."""
     output = tmp_path / "run"
@@ -284,6 +288,7 @@ def test_a_finished_run_is_left_as_it_is(clips: Path, tmp_path: Path, train: Tra
     assert os.path.exists(tmp_path / "run" / "metrics.json")
 
 
+@pytest.mark.slow
 def test_ranks_stop_after_the_same_step_when_one_is_told(clips: Path, tmp_path: Path) -> None:
     output = tmp_path / "run"
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]

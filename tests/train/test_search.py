@@ -99,6 +99,7 @@ def test_more_trials_are_added_and_draws_do_not_depend_on_the_stop(data: Path, t
     assert results(tmp_path / "once") == results(tmp_path / "twice")
 
 
+@pytest.mark.slow
 def test_a_killed_search_goes_on_to_the_same_trials(data: Path, tmp_path: Path) -> None:
     words = ["--search_space", "learning_rate=1e-4:1e-3:log", "--trials", "2", "--max_steps", "60"]
     words += ["--prune", "false", "--eval_strategy", "steps", "--eval_steps", "20"]

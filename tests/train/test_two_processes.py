@@ -29,6 +29,8 @@ from tests.patience import PATIENCE_S
 from tests.tiny import overrides
 from tests.train.small import CPU, build, make_trainer, mixed_lengths_s, usable, write_clips
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 TORCHRUN = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node"]
 # what launches two processes on cards does so on a machine without any, too
