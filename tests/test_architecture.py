@@ -137,6 +137,7 @@ LIGHT = [
     "earmark.text",
     "earmark.threads.variables",
     "earmark.threads.watch",
+    "earmark.train.early_checks",
     "earmark.train.plan",
 ]
 LIGHT += [

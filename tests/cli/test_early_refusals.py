@@ -1,4 +1,4 @@
-"""Mistakes of ``earmark train`` and ``search`` that are reported without importing torch, which takes seconds."""
+"""Mistakes of training and searching that are reported without importing torch, which takes seconds."""
 
 from __future__ import annotations
 
@@ -51,5 +51,46 @@ def test_mistakes_are_found_without_torch(tmp_path: Path) -> None:
     for (words, expected), (code, line) in zip(mistakes, said, strict=True):
         assert code == 2, (words, line)
         assert expected in line, words
+    assert imported == []
+    assert not (tmp_path / "new").exists()
+
+
+_CALLS = """
+import json, sys
+import earmark
+said = []
+for name, data, values in json.loads(sys.argv[1]):
+    try:
+        getattr(earmark, name)(data, **values)
+    except earmark.EarmarkError as exc:
+        said.append(str(exc))
+print(json.dumps([said, sorted({"torch", "transformers", "sklearn", "scipy.stats"} & set(sys.modules))]))
+"""
+
+
+def test_mistakes_in_python_are_found_without_torch(tmp_path: Path) -> None:
+    write_tones(tmp_path / "sounds", per_class=2, seconds=0.2)
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "run_config.yaml").write_text("seed: 1\n")
+    net = {"model": "tc_resnet", "output_dir": "new"}
+    mistakes = [
+        ("train", "sounds", {**net, "lerning_rate": 1}, "did you mean --learning_rate?"),
+        ("train", "sounds", {**net, "model": "tc_resnett"}, "not a model type; did you mean tc_resnet?"),
+        ("train", "sounds", {**net, "task": "regression", "focal_gamma": 2}, "--focal_gamma"),
+        ("train", "sounds", {**net, "metric_for_best_model": "acuracy"}, "acuracy"),
+        ("train", "sounds", {**net, "output_dir": "run"}, "run: "),
+        ("train", "empty", net, "empty: no class folders"),
+        ("train", "empty", {**net, "folds": 2}, "empty: no class folders"),
+        ("search", "empty", {**net, "search_space": "seed=1|2"}, "empty: no class folders"),
+    ]
+    done = subprocess.run(
+        [sys.executable, "-c", _CALLS, json.dumps([mistake[:3] for mistake in mistakes])],
+        capture_output=True, text=True, check=True, cwd=tmp_path,
+    )  # fmt: skip
+    said, imported = json.loads(done.stdout)
+    assert len(said) == len(mistakes)
+    for (*_, expected), line in zip(mistakes, said, strict=True):
+        assert expected in line
     assert imported == []
     assert not (tmp_path / "new").exists()

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from earmark.errors import DataError, InputTypeError, UsageError
 from earmark.settings.data_flags import DataArguments
 from earmark.settings.flags import Scope, declared_flags, names_with
+from earmark.settings.model_flags import KNOWN_MODEL_TYPES, may_be_model_type
 from earmark.text import suggestion
 
 if TYPE_CHECKING:
@@ -90,17 +91,12 @@ def model_settings(model: object, settings: Mapping[str, object]) -> dict[str, o
     if given is not None:
         raise UsageError(f"model and {given} both name a model. Pass one of them.")
     name = model_name(model)
-    if isinstance(model, str) and _is_plain_name(name):
-        from earmark.models.build_model import supported_architectures
-
-        known = supported_architectures()
-        if name in known:
+    is_type = name in KNOWN_MODEL_TYPES or not Path(name).is_dir()
+    if isinstance(model, str) and _is_plain_name(name) and is_type:
+        if may_be_model_type(name):
             return {"model_type": name}
-        if not Path(name).is_dir():
-            near = suggestion(name, known)
-            raise UsageError(
-                f"model {name}: no folder of this name, and not a model type{near or '. Use ' + ', '.join(known)}"
-            )
+        near = suggestion(name, KNOWN_MODEL_TYPES) or ". Use " + ", ".join(KNOWN_MODEL_TYPES)
+        raise UsageError(f"model {name}: no folder of this name, and not a model type{near}")
     return loading_settings(model, settings)
 
 

@@ -103,12 +103,14 @@ def search(
     named = {} if output_dir is None else {"output_dir": os.path.expanduser(output_dir)}
     values = {**source, **settings, **model_settings(model, settings), **named, "search_space": _words(search_space)}
     from earmark.api.settings import search_settings
-    from earmark.train.custom import CustomParts
+    from earmark.train.early_checks import check_before_torch
 
     options, parsed = search_settings(values)
     for note in parsed.notes:
         logger.info("note: %s", note)
     refuse_processes(parsed.run.num_processes, "search")
+    check_before_torch(parsed, has_several_runs=True, loaded=loaded)
+    from earmark.train.custom import CustomParts
     from earmark.train.search import search as run_search
 
     try:

@@ -69,17 +69,20 @@ def train(
     named = {} if output_dir is None else {"output_dir": os.path.expanduser(output_dir)}
     values = {**source, **settings, **model_settings(model, settings), **named}
     from earmark.api.settings import train_settings
-    from earmark.train.custom import CustomParts
+    from earmark.train.early_checks import check_before_torch
 
-    custom = CustomParts.of(callbacks, metrics, augmentations, loaded)
     parsed = train_settings(values)
     for note in parsed.notes:
         logger.info("note: %s", note)
     refuse_processes(parsed.run.num_processes, "train")
+    several = parsed.has_several_runs
+    clips = check_before_torch(parsed, has_several_runs=several, loaded=loaded, has_more_metrics=bool(metrics))
+    from earmark.train.custom import CustomParts
     from earmark.train.protocol import run_protocol
     from earmark.train.train_model import train as train_one
 
-    several = parsed.has_several_runs
+    # each seed draws clips of its own from background recordings, so several runs load theirs themselves
+    custom = CustomParts.of(callbacks, metrics, augmentations, loaded if several else clips)
     train_all = run_protocol if several else train_one
     try:
         outcome = train_all(parsed, custom=custom)

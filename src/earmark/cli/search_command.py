@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 
 from earmark.cli.command import Command, HelpPage
-from earmark.cli.train_command import check_before_torch, launch_if_asked, print_summary
+from earmark.cli.train_command import launch_if_asked, print_summary
 from earmark.settings.search_flags import SearchOptions
 from earmark.settings.train_settings import TRAIN_CLASSES, TrainSettings, parse_with
 
@@ -13,6 +13,8 @@ from earmark.settings.train_settings import TRAIN_CLASSES, TrainSettings, parse_
 def _search(both: tuple[SearchOptions, TrainSettings]) -> None:
     options, settings = both
     launch_if_asked(settings, ["-m", "earmark", "search"])
+    from earmark.train.early_checks import check_before_torch
+
     check_before_torch(settings, has_several_runs=True)
     from earmark.train.search import search
 

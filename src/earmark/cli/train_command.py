@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from earmark.cli.command import Command, HelpPage
 from earmark.distributed.launched import is_main_process
@@ -17,9 +16,6 @@ from earmark.settings.train_settings import (
     parse_example,
     parse_train,
 )
-
-if TYPE_CHECKING:
-    from earmark.clips.clip import Splits
 
 logger = logging.getLogger(__name__)
 
@@ -68,6 +64,8 @@ def _train(settings: TrainSettings) -> None:
 
 
 def _train_here(settings: TrainSettings) -> None:
+    from earmark.train.early_checks import check_before_torch
+
     clips = check_before_torch(settings, has_several_runs=settings.has_several_runs)
     from earmark.train.custom import CustomParts
     from earmark.train.protocol import run_protocol
@@ -88,40 +86,6 @@ def _print_results(folder: Path, *splits: str) -> None:
 
     if is_main_process():
         print_results(RunFolder(folder), *splits)
-
-
-def check_before_torch(settings: TrainSettings, *, has_several_runs: bool) -> Splits | None:
-    """Refuse what can be refused before torch is imported, which takes seconds.
-
-    Args:
-        settings: of the training.
-        has_several_runs: whether the output folder is for several runs, each in a folder of its own.
-
-    Returns:
-        The clips, so that they are not listed twice; ``None`` if training has to load them: from the hub, or on several
-        ranks, which wait until they can talk to each other.
-
-    Raises:
-        EarmarkError: the output folder is in use or cannot take the run, or recordings that cannot be loaded.
-    """
-    if settings.training.world_size > 1:
-        return None
-    from earmark.runs.folder_lock import locked_folder
-    from earmark.train.plan import look_at_folder, make_plan
-
-    with locked_folder(Path(str(settings.training.output_dir))):
-        if not (settings.run.resume or settings.training.resume_from_checkpoint or has_several_runs):
-            make_plan(settings, look_at_folder(settings))
-        return _local_clips(settings)
-
-
-def _local_clips(settings: TrainSettings) -> Splits | None:
-    data, model = settings.data, settings.model
-    if data.dataset_name is not None and not Path(data.dataset_name).is_dir():
-        return None
-    from earmark.sources.load_clips import load_own_splits
-
-    return load_own_splits(data, seed=settings.training.seed, token=model.token, cache_dir=model.cache_dir)
 
 
 def print_summary(summary: str) -> None:

@@ -12,7 +12,7 @@ from earmark.settings.transformers_flags import MODEL_TYPES, VERSION
 KNOWN_MODEL_TYPES = ("tc_resnet", *MODEL_TYPES)
 
 
-def _may_be_model_type(name: str) -> bool:
+def may_be_model_type(name: str) -> bool:
     """Whether an audio classifier can be of this type: another version of Transformers may know more of them."""
     if name in KNOWN_MODEL_TYPES:
         return True
@@ -78,7 +78,7 @@ class NetworkArguments(PretrainedArguments):
     model_type: str | None = flag(
         None,
         "Start from random weights: tc_resnet (1 M parameters, for CPUs) or a model type of Transformers.",
-        check=Check(_may_be_model_type, f"one of {', '.join(KNOWN_MODEL_TYPES)}", KNOWN_MODEL_TYPES),
+        check=Check(may_be_model_type, f"one of {', '.join(KNOWN_MODEL_TYPES)}", KNOWN_MODEL_TYPES),
         scope=Scope.LEARNED,
     )
     config_name: str | None = flag(
