@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +23,16 @@ def clips(tmp_path_factory: pytest.TempPathFactory) -> dict[str, UsableClips]:
     return usable(write_clips(tmp_path_factory.mktemp("clips"), [0.3] * 8))
 
 
-@pytest.fixture
-def states(monkeypatch: pytest.MonkeyPatch) -> Any:
-    monkeypatch.syspath_prepend(str(BENCHMARKS))
-    return importlib.import_module("saved_states")
+@pytest.fixture(scope="module")
+def states() -> Iterator[Any]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(BENCHMARKS))
+        yield importlib.import_module("saved_states")
+
+
+@pytest.fixture(scope="module")
+def undisturbed(states: Any, clips: dict[str, UsableClips], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return record(states, clips, tmp_path_factory.mktemp("undisturbed"))
 
 
 class Disturb(TrainerCallback):
@@ -64,10 +71,12 @@ def record(states: Any, clips: dict[str, UsableClips], folder: Path, *disturbed:
     return folder / "states"
 
 
-def test_equal_runs_have_no_difference(states: Any, clips: dict[str, UsableClips], tmp_path: Path) -> None:
-    one, other = (record(states, clips, tmp_path / name) for name in "ab")
-    assert len(list((tmp_path / "a" / "run").glob("checkpoint-*"))) == 1
-    assert states.first_difference(one, other) == (STEPS, None)
+def test_equal_runs_have_no_difference(
+    states: Any, clips: dict[str, UsableClips], undisturbed: Path, tmp_path: Path
+) -> None:
+    again = record(states, clips, tmp_path)
+    assert len(list((tmp_path / "run").glob("checkpoint-*"))) == 1
+    assert states.first_difference(undisturbed, again) == (STEPS, None)
 
 
 @pytest.mark.parametrize(
@@ -79,11 +88,16 @@ def test_equal_runs_have_no_difference(states: Any, clips: dict[str, UsableClips
     ],
 )
 def test_the_first_step_and_tensor_that_differ_are_found(
-    what: str, file: str, entry: str, states: Any, clips: dict[str, UsableClips], tmp_path: Path
+    what: str,
+    file: str,
+    entry: str,
+    states: Any,
+    clips: dict[str, UsableClips],
+    undisturbed: Path,
+    tmp_path: Path,
 ) -> None:
-    one = record(states, clips, tmp_path / "a")
-    other = record(states, clips, tmp_path / "b", Disturb(what, 3))
-    compared, difference = states.first_difference(one, other)
+    other = record(states, clips, tmp_path, Disturb(what, 3))
+    compared, difference = states.first_difference(undisturbed, other)
     assert compared == STEPS
     assert (difference.step, difference.file) == (3, file)
     assert difference.entry.startswith(entry)

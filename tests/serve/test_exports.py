@@ -19,6 +19,7 @@ from tests.serve.test_classify import as_bytes, encoded, same
 from tests.tiny import tone
 
 
+@pytest.mark.slow
 def test_an_export_is_served_like_its_model(start: Start, tmp_path: Path) -> None:
     model, folder = tmp_path / "model", tmp_path / "onnx"
     build_for_export("whisper").save(model)

@@ -7,9 +7,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 SCRIPT = Path(__file__).parents[2] / "benchmarks" / "fuzz.py"
 
 
+@pytest.mark.slow
 def test_nothing_broken_brings_the_server_down(model: Path, tmp_path: Path) -> None:
     figures = tmp_path / "fuzz.json"
     words = [sys.executable, str(SCRIPT), str(model), "--cases", "250", "--json", str(figures)]

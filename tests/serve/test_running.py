@@ -8,8 +8,6 @@ import copy
 import shutil
 import signal
 import socket
-import subprocess
-import sys
 import time
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -24,7 +22,7 @@ from safetensors.torch import load_file, save_file
 
 import earmark
 from earmark.cli.command_table import COMMANDS
-from earmark.errors import UsageError
+from earmark.errors import ModelError, UsageError
 from earmark.http.lifecycle import Lifecycle
 from earmark.serve.app import build_app
 from earmark.serve.server_metrics import ServerMetrics
@@ -57,6 +55,7 @@ def test_a_model_without_a_background_class_is_warned_about_at_the_start(server:
     assert second["event"].startswith("/v1/timeline and /v1/stream: this model has no background class")
 
 
+@pytest.mark.slow
 def test_an_answer_does_not_wait_for_the_client_s_acknowledgement(server: Server) -> None:
     seconds = []  # of 40 exchanges, the last 20: at first, Linux acknowledges at once
     with socket.create_connection(("127.0.0.1", server.port), timeout=PATIENCE_S) as connection:
@@ -71,6 +70,7 @@ def test_an_answer_does_not_wait_for_the_client_s_acknowledgement(server: Server
     assert min(seconds[20:]) < 0.03
 
 
+@pytest.mark.slow
 def test_a_full_queue_says_come_back(narrow: Server) -> None:
     data = encoded(tone(440, 0.3), "WAV")
     with ThreadPoolExecutor(8) as pool:
@@ -84,15 +84,16 @@ def test_a_full_queue_says_come_back(narrow: Server) -> None:
     assert classify(narrow, data).status_code == 200
 
 
+@pytest.mark.slow
 def test_connections_are_counted(narrow: Server) -> None:
     held = [socket.create_connection(("127.0.0.1", narrow.port)) for _ in range(10)]
-    time.sleep(0.3)
-    assert httpx.get(f"{narrow.url}/healthz").status_code == 503
+    wait_until(lambda: httpx.get(f"{narrow.url}/healthz").status_code == 503)
     for connection in held:
         connection.close()
     wait_until(lambda: httpx.get(f"{narrow.url}/healthz").status_code == 200)
 
 
+@pytest.mark.slow
 def test_patience_ends(start: Start) -> None:
     server = start("--answer_timeout_seconds", "0.2", "--batch_delay_ms", "1000", "--drain_timeout_seconds", "0.5")
     response = classify(server, encoded(tone(440, 0.3), "WAV"))
@@ -105,6 +106,7 @@ def test_patience_ends(start: Start) -> None:
         assert server.stop() == 0
 
 
+@pytest.mark.slow
 def test_a_token_is_asked_for(start: Start) -> None:
     server = start("--cors_origins", "https://a.example", token=TOKEN)
     data = encoded(tone(440, 0.3), "WAV")
@@ -176,6 +178,7 @@ def test_a_taken_port_is_told(server: Server, model: Path) -> None:
         serve(COMMANDS["serve"].read([str(model), "--port", str(server.port)])[0])
 
 
+@pytest.mark.slow
 def test_idle_connections_stay_open_as_long_as_asked(server: Server, start: Start) -> None:
     def ask(connection: socket.socket) -> bytes:
         connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n")
@@ -194,6 +197,7 @@ def test_idle_connections_stay_open_as_long_as_asked(server: Server, start: Star
         assert ask(connection).startswith(b"HTTP/1.1 200 ")
 
 
+@pytest.mark.slow
 def test_sigterm_lets_requests_under_way_finish(start: Start) -> None:
     patience = str(PATIENCE_S)
     limits = ("--read_timeout_seconds", "--body_timeout_seconds", "--drain_timeout_seconds")
@@ -264,10 +268,11 @@ def test_a_model_that_answers_no_numbers_is_not_served(model: Path, tmp_path: Pa
     weights = load_file(broken / "model.safetensors")
     weights["classifier.bias"] = torch.full_like(weights["classifier.bias"], float("nan"))
     save_file(weights, broken / "model.safetensors", {"format": "pt"})
-    command = [sys.executable, "-m", "earmark", "serve", str(broken), "--device", "cpu", "--port", "0"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S)
-    assert done.returncode == 2
-    assert done.stderr.count("the model computes NaN or infinity for a second of noise") == 1
+    classifier = earmark.Classifier.from_pretrained(broken, device="cpu")
+    service = Service(classifier, ServeOptions(model_name_or_path=str(broken)), ServerMetrics())
+    with pytest.raises(ModelError, match="the model computes NaN or infinity for a second of noise"):
+        service.warm_up()
+    service.close()
 
 
 def test_a_defect_is_one_line_of_json_too(classifier: earmark.Classifier, caplog: pytest.LogCaptureFixture) -> None:

@@ -134,6 +134,7 @@ def test_a_refused_handshake_is_one_request_in_the_log(server: Server) -> None:
     assert '"level": "error"' not in server.log.read_text().lower()
 
 
+@pytest.mark.slow
 def test_who_may_open_a_stream(start: Start) -> None:
     token = "a-token-of-letters-and-digits-0123456789"
     server = start("--max_streams", "1", token=token)

@@ -14,6 +14,7 @@ from tests.serve.conftest import Start
 from tests.tiny import RATE_HZ, tone
 
 
+@pytest.mark.slow
 def test_several_labels_of_a_tagger(start: Start, tmp_path: Path) -> None:
     folder = save_tagger(tmp_path / "tagger", LABELS)
     server = start("--task", "multi_label", folder=folder)
