@@ -121,8 +121,8 @@ def test_the_first_bad_recordings_are_reported_as_they_are_met(
         keep_usable({"train": recordings}, RATE_HZ, options(tmp_path, on_bad_audio="skip"))
     met = [line for line in caplog.messages if "cannot be used: " in line]
     assert [line.split(":")[0] for line in met] == [f"00{i}.wav" for i in range(5)]
-    assert "further recordings that cannot be used are listed at the end" in caplog.messages
-    summary = next(line for line in caplog.messages if line.startswith("left out 7 recordings"))
+    assert "more unusable recordings are listed at the end" in caplog.messages
+    summary = next(line for line in caplog.messages if line.startswith("ignoring 7 recordings"))
     assert caplog.messages.index(met[0]) < caplog.messages.index(summary)
 
 

@@ -72,7 +72,8 @@ def test_a_recording_that_is_not_as_long_as_it_was(
     with pytest.raises(AudioError) as caught:
         waveforms.read_batch([1, 0], np.zeros(2, np.int64), np.array([10, 10]), 10)
     assert str(caught.value) == (
-        f"clip 0: {round(seconds * RATE_HZ):,} samples now, 4,800 when it was first read: has it changed?"
+        f"clip 0: has {round(seconds * RATE_HZ):,} samples, but had 4,800 when first read. "
+        "Do not change recordings during a run"
     )
     waveforms.read_batch([1, 2], np.zeros(2, np.int64), np.array([10, 10]), 10)  # the others are as they were
 

@@ -80,7 +80,7 @@ def test_good_tables_pass():
             Splits(train=table_of(["Yes", "yes", "yes ", "no"])),
             "'Yes' (1 clip) and 'yes' (1 clip) and 'yes ' (1 clip)",
         ),
-        (Splits(train=table_of(["yes", "no"]), validation=table_of(["YES"])), "spell each class one way"),
+        (Splits(train=table_of(["yes", "no"]), validation=table_of(["YES"])), "Use one spelling for each class"),
         (Splits(train=table_of(["caf\u00e9", "no"]), validation=table_of(["cafe\u0301"])), "Unicode form"),
     ],
 )

@@ -61,7 +61,7 @@ def test_every_clip_is_stored_in_order_and_told_of(recordings, root, caplog):
     assert seen == sorted(seen)
     seconds = round(store.durations_s.sum())
     assert messages(caplog) == [
-        f"data: decoded 500 clips (2 cannot be used), {seconds} s of sound, {store.num_bytes / 1000:.1f} kB, "
+        f"data: decoded 500 clips (2 cannot be used), {seconds} s of audio, {store.num_bytes / 1000:.1f} kB, "
         f"into {store.folder}"
     ]
     assert sorted(path.name for path in root.iterdir()) == [store.folder.name, f"{store.folder.name}.lock"]
@@ -84,7 +84,7 @@ def test_an_existing_store_is_used_without_decoding(recordings, root, caplog, mo
     caplog.clear()
     with caplog.at_level(logging.INFO):
         second = open_or_build(relabelled, RATE_HZ, root=root, progress=lambda *done: seen.append(done))
-    assert messages(caplog) == [f"again: using recordings that an earlier run decoded ({first.folder})"]
+    assert messages(caplog) == [f"again: using samples decoded by an earlier run ({first.folder})"]
     assert seen == [(500, 500)]
     assert [clip.source for clip in decoded] == ["7.wav", "270.wav"]  # tried again, nothing else
     assert second.bad == first.bad
@@ -131,7 +131,7 @@ def edit(**changed: object) -> Callable[[Path], None]:
 @pytest.mark.parametrize(
     ("damage", "said"),
     [
-        (cut("samples.bin"), r"samples\.bin: is cut short \(\d+ of \d+ bytes\)"),
+        (cut("samples.bin"), r"samples\.bin: is truncated \(\d+ of \d+ bytes\)"),
         (lambda folder: (folder / "samples.bin").unlink(), r"samples\.bin: cannot be read \(No such file"),
         (cut("num_samples.npy"), r"num_samples\.npy: is damaged"),
         (flip("scales.npy"), r"scales\.npy: is damaged"),
@@ -140,7 +140,7 @@ def edit(**changed: object) -> Callable[[Path], None]:
         (edit(sha256={}), r"store\.json: is damaged"),
         (lambda folder: (folder / "store.json").unlink(), r"store\.json: cannot be read \(No such file"),
         (flip("contents.npy"), r"contents\.npy: is damaged"),
-        (edit(version=0), rf"is of version 0, this is version {FORMAT_VERSION}"),
+        (edit(version=0), rf"has format 0 instead of {FORMAT_VERSION}"),
         (edit(key="0" * 64), r"was built from other recordings"),
     ],
 )  # fmt: skip
@@ -153,7 +153,7 @@ def test_a_damaged_store_is_built_again(damage, said, recordings, root, caplog):
         repaired = open_or_build(table, RATE_HZ, root=root)
     assert content(repaired) == whole
     assert len(messages(caplog)) == 1
-    assert caplog.messages[0].endswith("; building it again")
+    assert caplog.messages[0].endswith(". Building the store again")
     assert re.search(said, caplog.messages[0])
 
 
@@ -173,7 +173,7 @@ def test_a_recording_that_can_be_read_now_is_taken_in(tmp_path, root, caplog, mo
     store = open_or_build(table, RATE_HZ, root=root)
     assert store.bad == []
     assert store.durations_s[0] == pytest.approx(0.5, abs=0.1)
-    assert "lacks a.mp4, which can be read now; building it again" in caplog.text
+    assert "does not contain a.mp4, which can be read now. Building the store again" in caplog.text
 
 
 # builds that were stopped
@@ -294,7 +294,7 @@ def test_one_process_builds_and_the_other_waits(recordings, root, tmp_path):
     assert line == "data: another process is decoding these recordings; waiting for it\n"
     total = built.splitlines()[-1]
     assert "decoded 500 clips" in built.splitlines()[0]
-    assert waited.splitlines()[0].startswith("data: using recordings that an earlier run decoded")
+    assert waited.splitlines()[0].startswith("data: using samples decoded by an earlier run")
     assert waited.splitlines()[1:] == [total]
 
 
@@ -335,7 +335,7 @@ def test_a_read_only_place(open_folder):
     assert total == str(store.read(0).sum()), done.stderr
     for place, line in zip((root, root / "deeper"), said, strict=True):
         assert line == (
-            f"{place}: the decoded recordings cannot be written (Permission denied); give a folder elsewhere with "
+            f"{place}: the decoded recordings cannot be written (Permission denied). Use another disk with "
             "--store_dir, or decode in every epoch with --store off"
         )
 

@@ -30,7 +30,7 @@ def test_no_room_is_told_before_anything_is_decoded(tmp_path, root, monkeypatch)
         open_or_build(table, 192_000, root=root, dtype="float32")
     said = str(caught.value)
     assert said.startswith(f"{root}: the decoded recordings take about 276.5 TB more, ")
-    for part in ("are free there", "--store_dir", "--max_length_seconds does not help", "--store off"):
+    for part in ("must stay free", "--store_dir", "--max_length_seconds does not help", "--store off"):
         assert part in said
     assert not list(root.glob("*.building"))
 
@@ -39,7 +39,7 @@ def test_a_write_that_the_system_refuses(recordings, root):
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, hard))  # files end here, as they do on a full disk
     try:
-        with pytest.raises(OutputError, match=r"no room for the decoded recordings \(File too large\); .*--store_dir"):
+        with pytest.raises(OutputError, match=r"no room for the decoded recordings \(File too large\)\. .*--store_dir"):
             open_or_build(recordings, RATE_HZ, root=root)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))

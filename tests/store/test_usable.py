@@ -101,7 +101,7 @@ def test_a_long_list_is_cut(tmp_path: Path, caplog: pytest.LogCaptureFixture) ->
         usable, bad = keep_usable({"train": table}, RATE_HZ, options(tmp_path, "off"))
     assert (len(usable["train"].table), len(bad)) == (1, 55)
     said = caplog.messages[-1].splitlines()
-    assert said[0] == "left out 55 recordings that cannot be used, listed in bad_audio.csv:"
+    assert said[0] == "ignoring 55 recordings that cannot be used, listed in bad_audio.csv:"
     assert said[1].startswith("  gone0.wav: ")
     assert said[51:] == ["  and 5 more"]
 
@@ -110,7 +110,7 @@ def test_a_long_list_is_cut(tmp_path: Path, caplog: pytest.LogCaptureFixture) ->
 def test_a_split_of_which_nothing_is_left(store: str, tables: dict[str, ClipTable], tmp_path: Path) -> None:
     for clip in tables["validation"]:
         Path(str(clip.path)).write_bytes(b"")
-    with pytest.raises(DataError, match=r"^validation: none of the 3 recordings could be used$"):
+    with pytest.raises(DataError, match=r"^validation: none of the 3 recordings could be used\. Fix or replace them$"):
         keep_usable(tables, RATE_HZ, options(tmp_path, store))
 
 
@@ -138,7 +138,7 @@ def test_a_store_deleted_before_it_is_read(tables: dict[str, ClipTable], tmp_pat
     clips = keep_usable(tables, RATE_HZ, options(tmp_path, "int16"))[0]["train"]
     for file in (tmp_path / "stores").rglob("samples.bin"):
         file.unlink()
-    with pytest.raises(DataError, match=r"samples\.bin: deleted while it was in use; start again, it will be rebuilt"):
+    with pytest.raises(DataError, match=r"samples\.bin: deleted while it was in use. Run the command again"):
         batch_of_all(clips)
     again = keep_usable(tables, RATE_HZ, options(tmp_path, "int16"))[0]["train"]
     assert len(batch_of_all(again)) == 5

@@ -130,10 +130,10 @@ def test_a_file_cut_short_while_in_use(store: WaveformStore):
     store.read(0)
     os.truncate(store.folder / "samples.bin", store.num_bytes - 100)
     np.testing.assert_array_equal(store.read(0), store.read(0))
-    said = r"samples\.bin: cut short while it was in use; start again, it will be rebuilt"
+    said = r"samples\.bin: truncated while it was in use. Run the command again to rebuild it"
     with pytest.raises(DataError, match=said):
         store.read(3)
-    with pytest.raises(DataError, match=r"samples\.bin: \d+ bytes long, \d+ when it was made.*it will be rebuilt"):
+    with pytest.raises(DataError, match=r"samples\.bin: has \d+ bytes instead of \d+: it was changed.*rebuild it"):
         pickle.loads(pickle.dumps(store)).read(0)  # a worker that opens it only now
 
 
@@ -141,7 +141,7 @@ def test_a_file_deleted_while_in_use(store: WaveformStore):
     wanted = store.read(2)
     (store.folder / "samples.bin").unlink()
     np.testing.assert_array_equal(store.read(2), wanted)
-    with pytest.raises(DataError, match=r"samples\.bin: deleted while it was in use; start again, it will be rebuilt"):
+    with pytest.raises(DataError, match=r"samples\.bin: deleted while it was in use. Run the command again"):
         pickle.loads(pickle.dumps(store)).read(2)
 
 

@@ -405,7 +405,7 @@ def test_a_file_that_is_lost_while_training(even: dict[str, UsableClips], tmp_pa
         trainer.keep_frozen(stack, tmp_path / "store", small_only=False)
         file = next((tmp_path / "store").glob("frozen-*/*.bin"))
         os.truncate(file, file.stat().st_size - 4)
-        with pytest.raises(DataError, match=r"embeddings\.bin: cut short while it was in use; start again"):
+        with pytest.raises(DataError, match=r"embeddings\.bin: truncated while it was in use. Run the command again"):
             trainer.train()
 
 

@@ -247,10 +247,10 @@ def test_what_cannot_work_is_known_before_the_first_run(manifest: Path, tmp_path
     output = tmp_path / "run"
     text = manifest.read_text()
     cases = [
-        (text.replace(",low,1,s0", ",low,,s0"), ["--fold_column", "fold"], "nothing in the column 'fold'"),
-        (text.replace(",low,1,s0", ",only,1,s0"), ["--fold_column", "fold"], "fold 1 holds all clips of 'only'"),
+        (text.replace(",low,1,s0", ",low,,s0"), ["--fold_column", "fold"], "no value in the column 'fold'"),
+        (text.replace(",low,1,s0", ",only,1,s0"), ["--fold_column", "fold"], "fold 1 has all clips of 'only'"),
         (text.replace(",1,s", ",a/b,s"), ["--fold_column", "fold"], "'a/b' cannot be the name of a folder"),
-        (text.replace("s5", ""), ["--folds", "3", "--group_column", "speaker"], "nothing in the column 'speaker'"),
+        (text.replace("s5", ""), ["--folds", "3", "--group_column", "speaker"], "no value in the column 'speaker'"),
         (text, ["--folds", "7", "--group_column", "speaker"], "6 groups cannot be divided over 7 folds"),
         (text, ["--fold_column", "split"], "no column 'split'"),
         (text, ["--folds", "3", "--eval_file", str(manifest)], "--folds 3 with --eval_file"),

@@ -1,1 +1,1 @@
-"""The table of clips: columns, targets, splits, folds."""
+"""Tables of clips: columns, targets, splits, folds."""

@@ -1,4 +1,4 @@
-"""One line that says which classes were found and how many clips each has, before anything is made of them."""
+"""One log line with the classes that were found and their numbers of clips."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ from collections.abc import Mapping
 from earmark.clips.clip import ClipTable
 from earmark.text import counted
 
-_NAMED = 20  # classes named in the line
+_NAMED = 20  # with more classes, only the first ones are listed
 _NAMED_OF_MANY = 10
 
 
 def describe_classes(tables: Mapping[str, ClipTable]) -> str:
-    """Return the classes of the first split with their clips, and the number of clips in the others.
+    """Return the classes of the first split with their clip counts, and the sizes of the other splits.
 
     Args:
-        tables: clips by what messages call their split; at least one.
+        tables: clips by the name of their split in messages; at least one.
 
     Returns:
-        E.g. ``2 classes in 16 training clips: high 8, low 8; 4 validation clips``. Of more than 20 classes the first
-        ten are named, with the fewest and most clips of a class.
+        E.g. ``2 classes in 16 training clips: high 8, low 8; 4 validation clips``. With more than 20 classes, only the
+        first ten are listed, with the smallest and the largest number of clips in the others.
     """
     (split, first), *others = tables.items()
     clips = counted(len(first), f"{split} clip")

@@ -1,4 +1,4 @@
-"""The one table type: which stretch of which recording carries which label. No samples, no torch."""
+"""A clip (part of a recording and its label) and a table of clips. No samples, no torch."""
 
 from __future__ import annotations
 
@@ -18,21 +18,22 @@ _WHOLE_NUMBER = re.compile(r"[+-]?[0-9]+(?:\.0+)?")
 
 @dataclass(frozen=True, slots=True)
 class Clip:
-    """One stretch of sound and what is known about it. Holds no samples; :mod:`earmark.audio.decode` reads them.
+    """Part of a recording, its label and metadata. Holds no samples; :mod:`earmark.audio.decode` reads them.
 
     Attributes:
-        source: what messages and result files call this clip: its path as given, or ``"data.parquet row 7"``.
-        label: class name; a tuple of them where a clip may have several (``multi_label``); a number (``regression``);
-            ``None`` when unknown (prediction).
-        path: file to read, absolute or relative to the working directory; ``None`` when ``read_bytes`` is set.
-        read_bytes: returns the encoded file (wav, flac, ...), for tables that embed their audio. Called on demand,
+        source: name of the clip in messages and result files: its path as given, or ``"data.parquet row 7"``.
+        label: class name; a tuple of names for several labels (``multi_label``); a number (``regression``); ``None`` if
+            unknown (prediction).
+        path: file to read, absolute or relative to the working directory; ``None`` if ``read_bytes`` is set.
+        read_bytes: returns the encoded file (wav, flac, ...) for tables that embed their audio. Called on demand, so
+            100,000 embedded clips need not fit into memory. Must be picklable.
             so a table of 100,000 embedded clips does not have to sit in memory. Must be picklable.
-        group: clips of one group (speaker, tape, site) never go to two splits.
-        fold: name of the official fold, where the data set has them.
-        offset_s: start within the recording, in seconds.
-        duration_s: length from there in seconds; ``None`` for the rest of the recording.
-        metadata: what else its row of a table says, by column: text, numbers, ``None`` for an empty cell. Figures are
-            broken down by it; nothing is learned from it.
+        group: clips of one group (speaker, site, recording day) are always in the same split.
+        fold: name of the official fold, if the data set has folds.
+        offset_s: start in the recording, in seconds.
+        duration_s: length from there, in seconds; ``None`` for the rest of the recording.
+        metadata: other columns of its row: text, numbers, ``None`` for an empty cell. They are used to break results
+            down, not to train.
     """
 
     source: str
@@ -47,12 +48,12 @@ class Clip:
 
     @property
     def end_s(self) -> float | None:
-        """Where it ends in its recording, in seconds; ``None`` at the end of the recording."""
+        """End in the recording, in seconds; ``None`` for the end of the recording."""
         return None if self.duration_s is None else self.offset_s + self.duration_s
 
     @property
     def name(self) -> str:
-        """Its recording, and which part of it, for messages."""
+        """Recording, and the part of it, for messages."""
         if self.offset_s == 0 and self.duration_s is None:
             return self.source
         end = "the end" if self.end_s is None else f"{self.end_s:.3f}"
@@ -60,26 +61,26 @@ class Clip:
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """The class names it carries: one, several or none."""
+        """Class names of the clip: none, one or several."""
         if isinstance(self.label, tuple):
             return self.label
         return (self.label,) if isinstance(self.label, str) else ()
 
     @property
     def label_key(self) -> frozenset[str] | str | float | None:
-        """Its label for comparisons: the order of several class names does not count."""
+        """Label for comparisons; the order of several class names does not matter."""
         return frozenset(self.label) if isinstance(self.label, tuple) else self.label
 
     @property
     def label_text(self) -> str:
-        """Its label in words, for people and files; empty without one."""
+        """Label as text, for people and files; empty without a label."""
         if isinstance(self.label, tuple):
             return join_labels(self.label)
         return "" if self.label is None else f"{self.label:.10g}" if isinstance(self.label, float) else self.label
 
 
 def sorted_labels(labels: Iterable[str]) -> list[str]:
-    """Return class names in the order of a new model's outputs: by number if all are whole numbers, else by letter."""
+    """Return class names in the order of a new model's outputs: by number if all are whole numbers, else by name."""
     names = sorted(labels)
     if all(map(_WHOLE_NUMBER.fullmatch, names)):
         names.sort(key=lambda name: int(name.partition(".")[0]))
@@ -92,9 +93,9 @@ class ClipTable(Sequence[Clip]):
 
     Attributes:
         clips: the rows.
-        origin: where they came from, for messages: a folder, a manifest, a data set's name.
-        reasons: the rules by which they were read.
-        missing: why not a single recording of it can be used, if none was found; for whoever needs them.
+        origin: where they come from, for messages: a folder, a manifest, the name of a data set.
+        reasons: rules by which they were read.
+        missing: error message if none of its recordings was found, for code that needs the recordings.
     """
 
     clips: list[Clip]
@@ -112,15 +113,15 @@ class ClipTable(Sequence[Clip]):
         return iter(self.clips)
 
     def labels(self) -> list[str]:
-        """Return the class names that occur, in the order of :func:`sorted_labels`."""
+        """Return the class names in the table, in the order of :func:`sorted_labels`."""
         return sorted_labels({name for clip in self.clips for name in clip.classes})
 
     def label_counts(self) -> dict[str, int]:
-        """Clips per class name, most frequent first."""
+        """Return the number of clips of each class, most frequent first."""
         return dict(Counter(name for clip in self.clips for name in clip.classes).most_common())
 
     def keep(self, indices: Sequence[int]) -> ClipTable:
-        """Return the rows at ``indices``, in that order, with the same origin."""
+        """Return a table of the rows at ``indices``, in that order, with the same origin."""
         return ClipTable([self.clips[i] for i in indices], self.origin, self.reasons, self.missing)
 
 
@@ -128,10 +129,10 @@ _PRINTED_CLIPS, _PRINTED_BYTES = 64, 1 << 16
 
 
 def fingerprint(table: ClipTable) -> str:
-    """Short text that tells tables of other recordings apart, the same on every machine that holds these.
+    """Return a short text that differs for tables of other recordings and is the same on every machine.
 
-    Made of all labels and cuts, and of the first 64 kB of 64 recordings, evenly spread: their samples as decoded may
-    differ in the last bit from one kind of processor to the next, their bytes do not.
+    It is a hash of all labels, offsets and durations, and of the first 64 kB of 64 evenly spaced recordings. It uses
+    bytes, because decoded samples may differ in the last bit between processors.
     """
     digest = hashlib.sha256()
     for clip in table:
@@ -152,18 +153,18 @@ def _first_bytes(clip: Clip) -> bytes:
 
 @dataclass
 class Splits:
-    """What a source gave, split by split.
+    """The splits of a data source.
 
     Attributes:
-        train: clips to learn from; ``None`` when the source has only evaluation clips.
-        validation: clips to choose and judge by while training.
-        test: clips touched once, at the end.
-        notes: one line for each thing done that the user did not ask for (a split that was made, a folder that was
-            skipped). The command line prints them.
-        whole: the table that the splits are parts of, where other runs take other parts of it (folds): its recordings
-            are decoded once for all of them.
-        is_made: whether validation clips (and folds) were chosen by a seed, and are not the source's own.
-        reasons: the rules by which the tables were read.
+        train: clips to train on; ``None`` if the source has only evaluation clips.
+        validation: clips for choosing the best epoch and settings.
+        test: clips for the final evaluation.
+        notes: one line for each decision that the user did not ask for explicitly (a split that was made, a folder that
+            was ignored). The command line prints them.
+        whole: table that the splits are parts of, if other runs use other parts of it (folds). Its recordings are then
+            decoded once for all runs.
+        is_made: whether validation clips (and folds) were chosen with a seed instead of by the source.
+        reasons: rules by which the tables were read.
     """
 
     train: ClipTable | None = None

@@ -1,4 +1,4 @@
-"""Which column of a table is what: recordings, labels, groups and folds, by name."""
+"""Find the columns of a table with recordings, labels, groups and folds, by name."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from earmark.formats.sheet import Reason
 from earmark.tasks import SINGLE_LABEL, Task
 from earmark.text import suggestion
 
-NUMBER = "value"  # what a number is called whose column has no name of its own
-_SEVERAL = "labels"  # column of all labels of a clip; `label` beside it has the most likely one
-_FOLD = "fold"  # column of folds if none was asked for
-NO_COLUMN = "none"  # value of a flag for a column that is not to be read
+NUMBER = "value"  # name of a number whose column has no name
+_SEVERAL = "labels"  # column with all labels of a clip; a column `label` beside it has the most likely one
+_FOLD = "fold"  # default column of folds
+NO_COLUMN = "none"  # value of a column flag that disables the column
 
 
 class MissingColumnError(DataError):
@@ -25,23 +25,23 @@ class MissingColumnError(DataError):
 
 @dataclass(frozen=True)
 class Columns:
-    """What was asked for: the names of columns, and how their cells are read.
+    """The column names that were asked for, and how to read their cells.
 
     Attributes:
-        audio: the recording: a path, bytes, or both as ``{"path", "bytes"}``.
-        label: the class name. Several names with commas between are columns of 0 and 1, one for each class.
-        group: what must not be in two splits (a speaker, a site); ``None`` for nothing.
-        fold: the official fold; ``None`` for the column ``fold``, if there is one.
-        task: what a label is: see :func:`earmark.sources.tables.cells.read_label`.
-        separator: stands between labels of a cell of text.
-        needs_labels: whether every clip has to have a label; else one may be without, and so may a whole table in which
-            no column is called ``label``.
-        skip_missing_labels: leave out rows without a label instead of refusing them.
-        start: the start of an event in its recording; ``None`` for the usual names, ``"none"`` for whole recordings.
-        end: its end, in the same way.
-        audio_dir: folder of the recordings, if it is not that of the table.
-        usual_audio: names that are looked for if ``audio`` is not given.
-        label_is_asked: whether ``label`` was asked for, also if it is the usual name.
+        audio: recordings: a path, bytes, or both as ``{"path", "bytes"}``.
+        label: class names. Several names separated by commas are columns of 0 and 1, one for each class.
+        group: value that must not be in two splits (a speaker, a site); ``None`` for no groups.
+        fold: official fold; ``None`` for the column ``fold``, if there is one.
+        task: how to read a label: see :func:`earmark.sources.tables.cells.read_label`.
+        separator: text between several labels in one cell.
+        needs_labels: whether every clip must have a label; else clips may be unlabelled, and so may a whole table
+            without a column called ``label``.
+        skip_missing_labels: ignore rows without a label instead of rejecting them.
+        start: start of an event in its recording; ``None`` for the usual names, ``"none"`` for whole recordings.
+        end: end of an event, likewise.
+        audio_dir: folder of the recordings, if it is not the folder of the table.
+        usual_audio: names to look for if ``audio`` is not given.
+        label_is_asked: whether ``label`` was given explicitly, even if it is the usual name.
     """
 
     audio: str = "audio"
@@ -60,21 +60,21 @@ class Columns:
 
     @property
     def wanted(self) -> Wanted:
-        """The names of the columns that are used if a table has them."""
+        """The names of the columns to use if a table has them."""
         others = (self.label, *LABEL_COLUMNS, self.group, self.fold or _FOLD)
         return Wanted((self.audio, *self.usual_audio), tuple(name for name in others if name is not None))
 
 
 @dataclass(frozen=True)
 class FoundColumns:
-    """Names of the columns that are there.
+    """The names of the columns found in a table.
 
     Attributes:
-        audio: the recordings.
-        label: the labels; ``None`` without any.
-        group: the groups, if they were asked for.
-        fold: the folds.
-        reasons: why these.
+        audio: column of the recordings.
+        label: column of the labels; ``None`` without labels.
+        group: column of the groups, if asked for.
+        fold: column of the folds.
+        reasons: why these columns were chosen.
     """
 
     audio: str
@@ -90,15 +90,15 @@ class FoundColumns:
 
 
 def find_columns(names: Sequence[str], wanted: Columns, origin: str) -> FoundColumns:
-    """Match what was asked for with what is there; letter case, blanks and underscores do not count.
+    """Match the columns asked for with the columns of a table. Letter case, blanks and underscores do not matter.
 
     Args:
         names: columns of the table.
         wanted: columns asked for.
-        origin: the table, for messages.
+        origin: name of the table, for messages.
 
     Raises:
-        MissingColumnError: no column with recordings, labels, groups or folds; the message lists the columns there are.
+        MissingColumnError: no column has the recordings, labels, groups or folds. The message lists the columns.
     """
     find = name_finder(names)
     reasons: list[Reason] = []
@@ -133,16 +133,16 @@ def find_columns(names: Sequence[str], wanted: Columns, origin: str) -> FoundCol
 def missing_column(
     origin: str, name: str, names: Iterable[str], flag: str, role: str = "", *, is_asked: bool = True, hint: str = ""
 ) -> MissingColumnError:
-    """Return the error of a column that a table lacks.
+    """Return the error for a column that a table lacks.
 
     Args:
-        origin: the table.
-        name: what was looked for.
+        origin: name of the table.
+        name: column that was looked for.
         names: columns of the table.
-        flag: names the column; without dashes.
+        flag: flag that sets the column's name, without dashes.
         role: what the column is for.
-        is_asked: whether the flag was given, so that its value is what is wrong.
-        hint: what to do, as a sentence without a full stop, if it is not to give or correct the flag.
+        is_asked: whether the user gave the flag, so that its value is wrong.
+        hint: what to do, without a full stop, if it is not to set or correct the flag.
     """
     names = list(names)
     there = "the columns are " + ", ".join(names) if names else "it has no columns"
@@ -152,13 +152,13 @@ def missing_column(
 
 
 def missing_label_column(origin: str, wanted: Columns, names: Iterable[str]) -> MissingColumnError:
-    """Return the error of a table without a column of labels."""
+    """Return the error for a table without a label column."""
     is_asked = wanted.label != Columns.label
     return missing_column(origin, wanted.label, names, "label_column_name", "with the labels", is_asked=is_asked)
 
 
 def _audio_column(find: Callable[[str], str | None], wanted: Columns, explain: Callable[..., None]) -> str | None:
-    """Return the column of the recordings: the one that was asked for, else the first of the usual ones."""
+    """Return the column of the recordings: the one asked for, else the first usual one."""
     if wanted.audio != Columns.audio:
         audio = find(wanted.audio)
         if audio is not None:
@@ -175,9 +175,9 @@ def _audio_column(find: Callable[[str], str | None], wanted: Columns, explain: C
 def _label_column(
     find: Callable[[str], str | None], wanted: Columns, audio: str, where: str, explain: Callable[..., None]
 ) -> str | None:
-    """Return the column of the labels: the one that was asked for, else ``label``, else the only usual one.
+    """Return the column of the labels: the one asked for, else ``label``, else the only usual one.
 
-    If a clip may have several labels, ``labels`` comes before ``label``: results of such a model have both.
+    With several labels per clip, ``labels`` comes before ``label``, because results of such a model have both.
     """
     is_usual = wanted.label == Columns.label and not wanted.label_is_asked
     several = find(_SEVERAL) if wanted.task.has_several and is_usual else None
@@ -190,13 +190,13 @@ def _label_column(
         return label
     if wanted.label != Columns.label or not wanted.task.has_classes:
         return None
-    # the manifests of NeMo and SpeechBrain, whose recordings have names of their own
+    # manifests of NeMo and SpeechBrain, recognised by the name of their recording column
     usual = ("command", *LABEL_COLUMNS) if plain_name(audio) in ("audio filepath", "wav") else LABEL_COLUMNS
     found = list(dict.fromkeys(name for name in map(find, usual) if name is not None and name != audio))
     if len(found) > 1:
         raise MissingColumnError(
-            f"{where}no column is called 'label', and each of {', '.join(found)} could be the labels; "
-            "name one with --label_column_name"
+            f"{where}no column is called 'label', and each of {', '.join(found)} could be the labels. "
+            "Choose one with --label_column_name"
         )
     if found:
         explain(found[0], "the label", "of its name; no column is called label", is_obvious=False)
@@ -204,7 +204,7 @@ def _label_column(
 
 
 def _looks_like_data(names: Sequence[str]) -> str | None:
-    """Return the first column name that is a number or the name of a recording: the table has no header."""
+    """Return the first column name that is a number or a recording's name, because the table has no header."""
     return next(
         (name for name in names if re.fullmatch(r"-?\d+([.,]\d+)?|.+\.(wav|flac|mp3|ogg|m4a)", name, re.I)), None
     )

@@ -1,4 +1,4 @@
-"""Cross-validation: which clips are in which fold, whether these folds can be used, and the splits of each."""
+"""Cross-validation: assign clips to folds, check the folds, and make the splits of each."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ _NAMED = 6
 
 @dataclass(frozen=True)
 class Folds:
-    """Clips shared out over folds.
+    """Clips assigned to folds.
 
     Attributes:
         table: N clips.
-        fold_names: the fold of each, N of them.
+        fold_names: fold of each clip, N names.
         names: the folds, in order.
-        options: the settings they come from.
-        notes: what was done while the clips were loaded, one line each.
+        options: the settings that define the folds.
+        notes: lines for the user about loading the clips.
     """
 
     table: ClipTable
@@ -35,14 +35,14 @@ class Folds:
     notes: list[str] = field(default_factory=list)
 
     def splits(self, name: str, seed: int) -> Splits:
-        """One fold as the test split; validation clips are set aside from the others.
+        """Return splits with one fold as the test split. Validation clips are set aside from the other folds.
 
         Raises:
-            DataError: nothing can be set aside.
+            DataError: no validation clips can be set aside.
             UsageError: there is no such fold.
         """
         if name not in self.names:
-            raise UsageError(f"--fold {name}: not one of {and_more(self.names, _NAMED)}")
+            raise UsageError(f"--fold {name}: no such fold. Choose one of {and_more(self.names, _NAMED)}")
         test = [row for row, fold in enumerate(self.fold_names) if fold == name]
         others = [row for row, fold in enumerate(self.fold_names) if fold != name]
         train, fraction = self.table.keep(others), self.options.validation_fraction
@@ -53,7 +53,7 @@ class Folds:
         note = f"{self.table.origin}: fold {name} of {len(self.names)} is the test split ({counted(len(test), 'clip')})"
         if validation is not None:
             note += (
-                f"; of the others {len(validation):,} of {counted(len(others), 'clip')} "
+                f"; {len(validation):,} of the other {counted(len(others), 'clip')} "
                 f"{agreeing(len(validation), 'were')} set aside for validation (seed {seed}{apart})"
             )
         return Splits(train, validation, self.table.keep(test), [*self.notes, note], whole=self.table, is_made=True)
@@ -63,7 +63,7 @@ class Folds:
         return [clip.label for clip, fold in zip(self.table, self.fold_names, strict=True) if fold == name]
 
     def fingerprint(self) -> str:
-        """Short text that tells other clips, labels or folds apart."""
+        """Return a short text that changes with clips, labels or folds."""
         rows = sorted(
             repr((clip.source, clip.label, clip.offset_s, fold))
             for clip, fold in zip(self.table, self.fold_names, strict=True)
@@ -72,25 +72,25 @@ class Folds:
 
 
 def share_out(splits: Splits, options: DataArguments, seed: int, *, check: bool = True) -> Folds:
-    """Return the folds that the settings ask for: those of a column, or made ones.
+    """Return the folds that the settings ask for: from a column, or made with a seed.
 
     Args:
-        splits: what the source gave: training clips alone.
+        splits: training clips from the source; it must have no other splits.
         options: ``fold_column`` or ``folds``.
-        seed: of folds that are made.
-        check: whether groups and classes have to be shared out so that each fold can be tested, and every clip has to
-            have a fold and a group; else the fold of a clip without one is ``""``.
+        seed: seed for folds that are made.
+        check: whether to require that each fold can be tested, and that every clip has a fold and a group. If False, a
+            clip without a fold has the fold ``""``.
 
     Raises:
-        DataError: the source has splits of its own; clips without a fold or group; fewer groups than folds; a fold with
-            all clips of a class; a group in two folds.
+        DataError: the source has splits of its own; clips lack a fold or group; there are fewer groups than folds; a
+            fold has all clips of a class; or a group is in two folds.
     """
     table = splits.train
     if table is None or splits.validation is not None or splits.test is not None:
         there = [name for name in ("validation", "test") if getattr(splits, name) is not None]
         raise DataError(
-            f"{_origin(splits)}: has {' and '.join(there)} clips of its own; folds are made of one table: give all "
-            "clips in one --train_file, or leave the folds out"
+            f"{_origin(splits)}: has {' and '.join(there)} clips of its own, but folds are made from one table. Give "
+            "all clips in one --train_file, or do not use folds"
         )
     if check and options.group_column:
         check_every_clip_has(table, "group", options.group_column, "--group_column", lambda clip: clip.group)
@@ -110,22 +110,22 @@ def share_out(splits: Splits, options: DataArguments, seed: int, *, check: bool 
 def check_every_clip_has(
     table: ClipTable, what: str, column: str, flag: str, read_value: Callable[[Clip], str | None]
 ) -> None:
-    """See that a column has no gaps.
+    """Check that every clip has a value in a column.
 
     Raises:
-        DataError: clips without a value; the message names the first.
+        DataError: clips have no value; the message names the first.
     """
     without = [clip for clip in table if read_value(clip) is None or not str(read_value(clip)).strip()]
     if len(without) == len(table):
         raise DataError(
-            f"{table.origin}: no clip has a {what}, so {flag} {column} cannot be used; class folders have no columns: "
-            f"list file_name, label and {column} in a metadata.csv"
+            f"{table.origin}: no clip has a {what}, so {flag} {column} cannot be used. Class folders have no columns. "
+            f"List file_name, label and {column} in a metadata.csv"
         )
     if without:
         raise DataError(
             f"{table.origin}: {len(without):,} of {counted(len(table), 'clip')} {agreeing(len(without), 'have')} "
-            f"nothing in the column {column!r}, the first of them {without[0].source}; {flag} "
-            "needs a value in every row"
+            f"no value in the column {column!r}, the first of them {without[0].source}. Enter "
+            f"one in every row, or remove {flag}"
         )
 
 
@@ -134,10 +134,10 @@ def _origin(splits: Splits) -> str:
 
 
 def _check(folds: Folds) -> None:
-    """See that each fold can be tested on what is learned from the others."""
+    """Check that each fold can be tested with a model trained on the others."""
     origin = folds.table.origin
     if len(folds.names) < 2:
-        raise DataError(f"{origin}: all clips are in the fold {folds.names[0]!r}; cross-validation needs two or more")
+        raise DataError(f"{origin}: all clips are in the fold {folds.names[0]!r}. Use at least two folds")
     folds_of_label = _folds_by(folds, [clip.classes for clip in folds.table])
     alone: dict[str, list[str]] = defaultdict(list)
     for label, names in folds_of_label.items():
@@ -146,8 +146,8 @@ def _check(folds: Folds) -> None:
     for name, labels in alone.items():
         named = and_more([repr(label) for label in labels], _NAMED)
         raise DataError(
-            f"{origin}: fold {name} holds all clips of {named}, so none is left "
-            "to learn from when it is tested; each class has to be in two folds or more (more clips, or fewer classes)"
+            f"{origin}: fold {name} has all clips of {named}, so none is left "
+            "to train on when it is tested. Put each class into at least two folds (more clips, or fewer classes)"
         )
     if folds.options.group_column:
         shared = {
@@ -157,14 +157,14 @@ def _check(folds: Folds) -> None:
         }
         for group, names in shared.items():
             raise DataError(
-                f"{origin}: {counted(len(shared), 'group')} of {folds.options.group_column} in two folds, the first of "
-                f"them {group} in {and_more(names, _NAMED)}. Fix the folds, or make some with --folds "
+                f"{origin}: {counted(len(shared), 'group')} of {folds.options.group_column} in two folds, the first "
+                f"of them {group} in {and_more(names, _NAMED)}. Fix the folds, or make some with --folds "
                 f"{len(folds.names)}"
             )
 
 
 def _folds_by(folds: Folds, values: Sequence[Sequence[str]]) -> dict[str, list[str]]:
-    """Return the folds that each value occurs in, in order; ``values`` has those of each clip."""
+    """Return the folds in which each value occurs, in order; ``values`` has the values of each clip."""
     found: dict[str, set[str]] = defaultdict(set)
     for of_clip, fold in zip(values, folds.fold_names, strict=True):
         for value in of_clip:
@@ -173,5 +173,5 @@ def _folds_by(folds: Folds, values: Sequence[Sequence[str]]) -> dict[str, list[s
 
 
 def _natural(name: str) -> tuple[int, int, str]:
-    """Sorts 2 before 10, and numbers before words."""
+    """Return a sort key that sorts 2 before 10, and numbers before words."""
     return (0, int(name), name) if name.isascii() and name.isdigit() else (1, 0, name)

@@ -1,4 +1,4 @@
-"""Splits that a column of a table names: ``split``, ``subset``, ``set`` or ``partition``."""
+"""Splits given by a column of a table: ``split``, ``subset``, ``set`` or ``partition``."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ class SplitColumn:
     """A column of a table of N clips in which at least one cell names a split.
 
     Attributes:
-        name: the column.
-        splits: the split of each clip, N of them; ``None`` for a cell that is no split.
-        others: rows for each value that is no split.
-        origin: the table, for messages.
+        name: name of the column.
+        splits: split of each clip, N of them; ``None`` for a cell that names no split.
+        others: number of rows for each value that names no split.
+        origin: name of the table, for messages.
     """
 
     name: str
@@ -33,31 +33,31 @@ class SplitColumn:
     origin: str
 
     def counts(self) -> str:
-        """Return how many rows each split has, as text."""
+        """Return the number of rows in each split, as text."""
         found = Counter(self.splits)
         return ", ".join(f"{split} {found[split]:,}" for split in SPLIT_NAMES if found[split])
 
     def check_every_row(self) -> None:
-        """See that every cell names a split.
+        """Check that every cell names a split.
 
         Raises:
-            DataError: some do not, so nobody can tell which clips are for training.
+            DataError: a cell names no split, so it is unclear which clips are for training.
         """
         if not self.others:
             return
         values = and_more([f"{value} ({counted(count, 'row')})" for value, count in self.others.most_common()], 6)
         there = f"splits in some rows ({self.counts()})" if any(self.splits) else "a part of the data in each row"
         raise DataError(
-            f"{self.origin}: column {self.name!r} names {there}, but these cells are none of train, validation and "
-            f"test: {values}. Write train, validation or test in them, remove the rows, name the splits with "
+            f"{self.origin}: column {self.name!r} names {there}, but these cells are not train, validation or "
+            f"test: {values}. Write train, validation or test into them, remove the rows, name the splits with "
             "--train_split_name, --eval_split_name and --test_split_name, or rename the column to train on all rows"
         )
 
 
 def find_split_column(table: ClipTable, names: SplitNames) -> SplitColumn | None:
-    """Return the column that names the split of each clip; ``None`` without one.
+    """Return the column with the split of each clip; ``None`` without one.
 
-    The column with the fewest cells that are no split is taken if there are several.
+    With several such columns, return the one with the fewest cells that name no split.
     """
     if not len(table):
         return None
@@ -77,19 +77,19 @@ def _read(table: ClipTable, name: str, names: SplitNames) -> SplitColumn | None:
 
 
 def splits_of_manifest(table: ClipTable, split: str, names: SplitNames, given: Collection[str] = ()) -> Splits:
-    """Return the splits of a table that is given for one split.
+    """Return the splits of a table that was given for one split.
 
-    A table for training is shared out by its column of splits, so that no clip is trained on that the column holds out.
-    A table for validation or test is used whole.
+    A training table is divided by its split column, so that held-out clips are not trained on. A validation or test
+    table is used whole.
 
     Args:
         table: all clips.
-        split: the split it is given for.
-        names: what the splits are called.
-        given: splits that have tables of their own: rows of these splits are left out.
+        split: split that the table was given for.
+        names: names of the splits in the data.
+        given: splits with tables of their own; rows of these splits are ignored.
 
     Raises:
-        DataError: some rows of a table for training are in a split and some are not, or none is for training.
+        DataError: only some rows of a training table are in a split, or none is for training.
     """
     column = find_split_column(table, names)
     if split != "train" or column is None or (not column.others and {*column.splits} == {"train"}):
@@ -105,8 +105,8 @@ def splits_of_manifest(table: ClipTable, split: str, names: SplitNames, given: C
     if left_out:
         count = sum(name in left_out for name in column.splits)
         splits.notes.append(
-            f"{table.origin}: {counted(count, 'row')} left out because column {column.name!r} puts them into "
-            f"{' and '.join(SHOWN_NAMES[name] for name in left_out)}, which has a file of its own"
+            f"{table.origin}: {counted(count, 'row')} ignored because column {column.name!r} puts them into "
+            f"{' and '.join(SHOWN_NAMES[name] for name in left_out)}, which has its own file"
         )
     return splits
 
@@ -122,7 +122,7 @@ def used_whole(table: ClipTable, split: str, names: SplitNames) -> Splits:
 
 
 def share_out_by(column: SplitColumn, table: ClipTable, left_out: Collection[str] = ()) -> Splits:
-    """Return the clips of a table split by split, with a note that says so."""
+    """Return the clips of a table by split, with a note about the column."""
     splits = Splits(notes=[f"{table.origin}: the column {column.name!r} decides the split of each clip"])
     for split in SPLIT_NAMES:
         rows = [i for i, name in enumerate(column.splits) if name == split]
@@ -134,6 +134,6 @@ def share_out_by(column: SplitColumn, table: ClipTable, left_out: Collection[str
 def _not_used(column: SplitColumn, split: str) -> str:
     others = f", {and_more([f'{value} {count:,}' for value, count in column.others.items()])}" if column.others else ""
     return (
-        f"{column.origin}: column `{column.name}` ({column.counts()}{others}) was not used, because the file is given "
-        f"as the {split} split: all its rows are {split} clips. To use it, give each split a file of its own"
+        f"{column.origin}: column `{column.name}` ({column.counts()}{others}) is not used, because the file was given "
+        f"as the {split} split: all its rows are {split} clips. To use the column, give each split its own file"
     )

@@ -1,4 +1,4 @@
-"""The names by which folders, tables and columns show that they belong to a split."""
+"""Names that mark folders, tables and columns as part of a split."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from dataclasses import dataclass
 from pathlib import PurePath
 
 SPLIT_NAMES = ("train", "validation", "test")
-SHOWN_NAMES = {"train": "training", "validation": "validation", "test": "test"}  # what messages call them
+SHOWN_NAMES = {"train": "training", "validation": "validation", "test": "test"}  # names in messages
 SPLIT_FLAGS = {"train": "--train_split_name", "validation": "--eval_split_name", "test": "--test_split_name"}
-NO_SPLIT = "none"  # value of --train_split_name and the like: the data has no such split
+NO_SPLIT = "none"  # value of --train_split_name and the like: the data does not have this split
 
 _ALIASES = {
     "train": ("train", "training"),
     "validation": ("validation", "val", "valid", "dev", "eval"),
     "test": ("test", "testing"),
 }
-# names that mean a part of the data, but not always the same part, so no rule can say which
+# names for parts of the data that do not always mean the same split
 _UNCLEAR_WORDS = "evaluation development holdout heldout unlabeled unlabelled unsup unsupervised nolabel nolabels"
 _UNCLEAR = frozenset(_UNCLEAR_WORDS.split())
 _IN_CHINESE = {
@@ -29,7 +29,7 @@ _IN_CHINESE = {
     "测试": "test",
     "测试集": "test",
 }
-# words that say nothing about what a folder holds: train_data, audio_train and test-set-2 are splits
+# words that do not describe the content of a folder: train_data, audio_train and test-set-2 are splits
 _FILLER_WORDS = (
     "data dataset datasets set sets split splits part parts audio audios wav wavs flac mp3 ogg file files clip clips "
     "recording recordings sound sounds sample samples raw all full input inputs"
@@ -45,13 +45,13 @@ _FOLD = re.compile(r"(?:fold|cv|split|part)[ _-]?\d+", re.IGNORECASE)
 
 @dataclass(frozen=True)
 class SplitNames:
-    """The names of the splits in the data, if they are not the usual ones.
+    """The names of the splits in the data, if they differ from the usual ones.
 
     Attributes:
-        train: name of the training split; ``none`` if the data has no such split, so that a folder called ``train``
+        train: name of the training split; ``none`` if the data has no training split, so that a folder called ``train``
             is a class.
-        validation: the same for the validation split.
-        test: the same for the test split.
+        validation: name of the validation split, likewise.
+        test: name of the test split, likewise.
     """
 
     train: str = "train"
@@ -59,7 +59,7 @@ class SplitNames:
     test: str = "test"
 
     def of(self, split: str) -> tuple[str, ...]:
-        """Return the names to look for: the given one, or the usual ones that no other split was given."""
+        """Return the names to look for: the given one, else the usual ones that are not given for another split."""
         given: str = getattr(self, split)
         if given == NO_SPLIT:
             return ()
@@ -74,11 +74,11 @@ class SplitNames:
         return next((s for s in SPLIT_NAMES if folded in (one.casefold() for one in self.of(s))), None)
 
     def like(self, name: str, extra: Iterable[str] = ()) -> str | None:
-        """Return the split that a name contains beside words without meaning, as ``train_data`` or ``TestSet2`` do.
+        """Return the split in a name that has filler words beside it, like ``train_data`` or ``TestSet2``.
 
         Args:
-            name: of a folder, or of a file without its suffix.
-            extra: more words without meaning.
+            name: name of a folder, or of a file without its suffix.
+            extra: additional filler words.
         """
         exact = self.exactly(name)
         if exact is not None:
@@ -90,15 +90,15 @@ class SplitNames:
         return found.pop() if len(found) == 1 and known else None
 
     def mentions_split(self, name: str) -> bool:
-        """Return whether a split is one of the words of a name, whatever its other words are: ``test-clean``."""
+        """Return whether any word of a name is a split, like ``test-clean``."""
         return any(self._usual(word) for word in _words(name))
 
     def of_table(self, path: PurePath) -> str | None:
-        """Return the split that the name of a table contains: ``eval.csv``, ``train_labels.csv``."""
+        """Return the split in the name of a table: ``eval.csv``, ``train_labels.csv``."""
         return self.like(path.stem, _TABLE_WORDS)
 
     def of_path(self, parts: Sequence[str]) -> str | None:
-        """Return the split whose folder a relative path begins with, below folders such as ``audio``."""
+        """Return the split whose folder a relative path starts with, ignoring folders such as ``audio``."""
         for part in parts[:-1]:
             split = self.like(part)
             if split is not None or not is_container_name(part):
@@ -106,7 +106,7 @@ class SplitNames:
         return None
 
     def _usual(self, word: str) -> str | None:
-        """Return the split that a word stands for, unless its split has another name here."""
+        """Return the split that a word stands for, unless that split was given another name."""
         for ending in ("", "set", "data"):
             stem = word.removesuffix(ending) if ending else word
             for split, aliases in _ALIASES.items():
@@ -117,7 +117,7 @@ class SplitNames:
 
 
 def is_unclear_name(name: str) -> bool:
-    """Return whether a folder's name means a part of the data without saying which: ``evaluation``, ``unlabelled``."""
+    """Return whether a folder's name means some part of the data, but not which: ``evaluation``, ``unlabelled``."""
     words = _words(name)
     return any(word in _UNCLEAR for word in words) and all(
         word in _UNCLEAR or word in _FILLERS or word.isdigit() for word in words
@@ -125,23 +125,23 @@ def is_unclear_name(name: str) -> bool:
 
 
 def is_fold_name(name: str) -> bool:
-    """Return whether a folder is called like a fold: ``fold1``, ``cv-2``."""
+    """Return whether a folder has the name of a fold: ``fold1``, ``cv-2``."""
     return _FOLD.fullmatch(name) is not None
 
 
 def is_container_name(name: str) -> bool:
-    """Return whether a folder's name says nothing about its recordings: ``data``, ``audio``, ``wav_files``."""
+    """Return whether a folder's name does not describe its recordings: ``data``, ``audio``, ``wav_files``."""
     words = _words(name)
     return bool(words) and all(word in _FILLERS for word in words)
 
 
 def is_table_name(path: PurePath) -> bool:
-    """Return whether a file is called like a table of labels or of a split, whatever its suffix."""
+    """Return whether a file has the name of a table of labels or of a split, with any suffix."""
     words = _words(path.stem)
     return any(word in _TABLE_WORDS for word in words) or SplitNames().of_table(path) is not None
 
 
 def _words(name: str) -> list[str]:
-    """Return the words of a name in lower case: ``TrainData_2`` has ``train``, ``data`` and ``2``."""
+    """Return the words of a name in lower case: ``train``, ``data`` and ``2`` for ``TrainData_2``."""
     parted = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", unicodedata.normalize("NFC", name))
     return [word.casefold() for word in re.findall(r"[^\W\d_]+|\d+", parted)]

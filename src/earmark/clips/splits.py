@@ -1,4 +1,4 @@
-"""Setting clips aside for validation, and folds: seeded, every class in its share, no group on both sides."""
+"""Make validation splits and folds with a seed, stratified by class and without splitting groups."""
 
 from __future__ import annotations
 
@@ -14,30 +14,30 @@ from earmark.text import counted
 
 _Unit = tuple[str, str]
 _Stratum = str | int
-_PARTS = 5  # of a range of numbers
-_NO_LABEL = ""  # of several possible ones none is there, which is a class of its own here
-_PARTS_OF_A_RECORDING = "add a column that names parts of it, such as its minutes, and pass it as --group_column"
-_TRIED = 100  # groups tried for a class that would otherwise be missing from validation
+_PARTS = 5  # number of bins for regression values
+_NO_LABEL = ""  # a multi-label clip without labels counts as a class here
+_PARTS_OF_A_RECORDING = "add a column that divides it into parts, such as minutes, and pass it as --group_column"
+_TRIED = 100  # groups to try for a class that is missing from validation
 
 
 def make_validation_split(table: ClipTable, fraction: float, seed: int) -> tuple[ClipTable, ClipTable]:
-    """Set a share of the clips aside.
+    """Set a fraction of the clips aside for validation.
 
-    Each class gives its share, but at least one clip and never its last (or last group); a class with a single clip
-    or group stays in training. Where clips have groups (speakers, sites), whole groups move, chosen greedily so that
-    the classes come as near to their share as groups allow. The same clips give the same split, in whatever order
-    they come.
+    Each class contributes its fraction, but at least one clip and never its last clip (or group). A class with a single
+    clip or group stays in training. If clips have groups (speakers, sites), whole groups are chosen greedily so that
+    the classes come as close to their fractions as the groups allow. The result does not depend on the order of the
+    clips.
 
     Args:
         table: clips with labels.
-        fraction: share to set aside, between 0 and 1.
-        seed: decides which clips.
+        fraction: fraction to set aside, between 0 and 1.
+        seed: random seed for the choice of clips.
 
     Returns:
         ``(train, validation)``, each in the order of ``table``.
 
     Raises:
-        DataError: no clip can be set aside without a class losing its last.
+        DataError: no clip can be set aside without removing the last clip of a class.
     """
     units = _units(table)
     order = _shuffled(units, table, seed)
@@ -46,27 +46,27 @@ def make_validation_split(table: ClipTable, fraction: float, seed: int) -> tuple
     chosen = _choose(order, content, fraction)
     validation = sorted(i for unit in chosen for i in units[unit])
     if not validation:
-        raise DataError(f"{table.origin}: no validation clips can be set aside: {_why_not(units, table)}")
+        raise DataError(f"{table.origin}: no validation clips can be set aside: {_reason_and_fix(units, table)}")
     aside = set(validation)
     return table.keep([i for i in range(len(table)) if i not in aside]), table.keep(validation)
 
 
 def make_folds(table: ClipTable, count: int, seed: int) -> list[str]:
-    """Share clips out over folds of like size, each with its share of every class.
+    """Divide clips into folds of similar size and with similar class ratios.
 
-    Where clips have groups, whole groups go to a fold: the largest first, each to where it brings the classes nearest
-    to their shares. The same clips give the same folds, in whatever order they come.
+    If clips have groups, each group goes into one fold: the largest group first, into the fold where it brings the
+    classes closest to their ratios. The result does not depend on the order of the clips.
 
     Args:
         table: N clips with labels.
-        count: number of folds, from 2 on.
-        seed: decides which clips.
+        count: number of folds, at least 2.
+        seed: random seed.
 
     Returns:
-        The fold of each clip, N of ``"1"`` to ``str(count)``.
+        Fold of each clip, N names from ``"1"`` to ``str(count)``.
 
     Raises:
-        DataError: fewer clips or groups than folds.
+        DataError: there are fewer clips or groups than folds.
     """
     units = _units(table)
     if len(units) < count:
@@ -81,11 +81,11 @@ def make_folds(table: ClipTable, count: int, seed: int) -> list[str]:
     fold_names = [""] * len(table)
 
     def misfit(fold: int, unit: _Unit) -> tuple[float, int]:
-        """Return how much further from its shares the unit brings a fold (as a chi-square), then how full that is."""
+        """Return how much the unit worsens a fold's class ratios (change of chi-square), then the size of the fold."""
         further = sum(n * (2 * folds[fold][label] + n) / total[label] for label, n in content[unit].items())
         return further, sizes[fold]
 
-    # a stable sort: groups of one size stay in the order that the seed gave them
+    # a stable sort keeps groups of equal size in the order given by the seed
     for unit in sorted(_shuffled(units, table, seed), key=lambda unit: -len(units[unit])):
         best = min(range(count), key=lambda fold: misfit(fold, unit))
         folds[best].update(content[unit])
@@ -96,35 +96,35 @@ def make_folds(table: ClipTable, count: int, seed: int) -> list[str]:
 
 
 def _strata(table: ClipTable) -> list[tuple[_Stratum, ...]]:
-    """What each part has to get its share of, clip by clip: the classes of a clip, or the fifth its number is in."""
+    """Return the strata of each clip: its classes, or the bin of its number."""
     labels = [clip.label for clip in table]
     if not any(isinstance(label, float) for label in labels):
         return [clip.classes or (_NO_LABEL,) for clip in table]
     numbers = np.array(labels, dtype=np.float64)
     edges = np.unique(np.nanquantile(numbers, np.linspace(0, 1, _PARTS + 1)))[1:-1]
-    # a clip without a number is NaN here, which is sorted behind all of them
+    # A clip without a number is NaN here, which sorts after all bins.
     return [(int(part),) for part in np.searchsorted(edges, numbers)]
 
 
 def _shuffled(units: dict[_Unit, list[int]], table: ClipTable, seed: int) -> list[_Unit]:
-    """Return the units in an order of the seed alone: sorted first, so that the order on disk does not matter."""
+    """Return the units in an order that depends only on the seed: sorted before shuffling."""
     order = sorted(units, key=lambda unit: min(_key(table[i]) for i in units[unit]))
     random.Random(seed).shuffle(order)
     return order
 
 
 def _units(table: ClipTable) -> dict[_Unit, list[int]]:
-    """What moves as one: the clips of a group, a recording cut into several clips, or a single clip."""
+    """Return the clips that stay together: a group, the clips of one recording, or a single clip."""
     units: dict[_Unit, list[int]] = defaultdict(list)
     for index, clip in enumerate(table):
         units[("group", clip.group) if clip.group is not None else ("clip", clip.path or clip.source)].append(index)
     return dict(units)
 
 
-def _why_not(units: dict[_Unit, list[int]], table: ClipTable) -> str:
-    """Why nothing can be set aside, and what to do."""
+def _reason_and_fix(units: dict[_Unit, list[int]], table: ClipTable) -> str:
+    """Return why no clip can be set aside, and what to do."""
     own = (
-        "give validation clips of their own (--eval_file, or a validation folder), or train without validation "
+        "give separate validation clips (--eval_file, or a validation folder), or train without validation "
         "(--eval_strategy no --validation_fraction 0)"
     )
     if len(units) > 1 or not has_recordings_of_several_clips(table):
@@ -137,12 +137,12 @@ def _why_not(units: dict[_Unit, list[int]], table: ClipTable) -> str:
 
 
 def count_groups(table: ClipTable) -> int:
-    """Return how many parts of a table move as one: groups, recordings that are cut into clips, or single clips."""
+    """Return the number of units that stay together: groups, recordings with several clips, or single clips."""
     return len(_units(table))
 
 
 def has_recordings_of_several_clips(table: ClipTable) -> bool:
-    """Return whether recordings with several clips move as one, as those of tables with events do."""
+    """Return whether clips of one recording stay together, as in tables of events."""
     return any(kind == "clip" and len(rows) > 1 for (kind, _), rows in _units(table).items())
 
 
@@ -151,9 +151,9 @@ def _key(clip: Clip) -> tuple[str, float, float]:
 
 
 def _choose(order: list[_Unit], content: dict[_Unit, Counter[_Stratum]], fraction: float) -> list[_Unit]:
-    """Units for validation: each that brings the classes nearer to their shares, in the given order."""
+    """Return units for validation, in the given order: each one that brings the class ratios closer to the target."""
     total: Counter[_Stratum] = Counter()
-    left: Counter[_Stratum] = Counter()  # units of each class still in training
+    left: Counter[_Stratum] = Counter()  # units of each class that are still in training
     for unit in order:
         total.update(content[unit])
         left.update(content[unit].keys())
@@ -178,7 +178,7 @@ def _choose(order: list[_Unit], content: dict[_Unit, Counter[_Stratum]], fractio
     for unit in order:
         if may_go(unit) and change_of_misfit(unit) < 0:
             take(unit)
-    for label in sorted(total, key=str):  # classes that only come in groups too large for their share
+    for label in sorted(total, key=str):  # classes whose groups are all larger than their fraction
         if not moved[label]:
             smallest_first = sorted((u for u in order if label in content[u]), key=lambda u: content[u].total())
             for unit in filter(may_go, smallest_first[:_TRIED]):

@@ -1,4 +1,4 @@
-"""Fewer clips of a split, drawn with the seed: ``--shots``, ``--max_train_samples``, ``--max_eval_samples``."""
+"""Draw a random subset of a split: ``--shots``, ``--max_train_samples``, ``--max_eval_samples``."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from earmark.clips.clip import ClipTable, Splits
 from earmark.settings.data_flags import DataArguments
 from earmark.text import counted
 
-_NO_LABEL = ""  # of several possible labels none is there, which counts as a class here
+_NO_LABEL = ""  # a multi-label clip without labels counts as a class here
 
 
 def draw_subsets(splits: Splits, options: DataArguments, seed: int) -> None:
-    """Keep as many clips of each split as the settings allow, and add a note for each split that was cut down."""
+    """Keep as many clips of each split as the settings allow. Add a note for each split that gets smaller."""
     _draw_shots(splits, options.shots, seed)
     draw(splits, "train", options.max_train_samples, seed, "--max_train_samples")
     draw(splits, "validation", options.max_eval_samples, seed, "--max_eval_samples")
 
 
 def draw(splits: Splits, split: str, most: int | None, seed: int, flag: str) -> None:
-    """Keep at most ``most`` clips of a split, at least one of each class where there is room."""
+    """Keep at most ``most`` clips of a split, with at least one of each class if possible."""
     table: ClipTable | None = getattr(splits, split)
     if table is None or most is None or len(table) <= most:
         return

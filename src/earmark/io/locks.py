@@ -72,7 +72,7 @@ def locked(path: Path, refusal: Callable[[str], str]) -> Iterator[None]:
     except Timeout as exc:
         raise OutputError(refusal(_read_holder(holder))) from exc
     except OSError as exc:
-        raise OutputError(f"{path}: cannot be written ({exc.strerror})") from exc
+        raise OutputError(f"{path}: cannot be written ({exc.strerror}). Fix the permissions of its folder") from exc
     with suppress(OSError):  # a full disk
         holder.write_text(f"process {os.getpid()} on {socket.gethostname()}\n", encoding="utf-8", newline="")
     owner = os.getpid()

@@ -1,1 +1,1 @@
-"""Decoded samples on disk, and clips that can be used."""
+"""Decoded samples on disk, and the check for unusable clips."""

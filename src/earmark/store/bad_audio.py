@@ -1,11 +1,11 @@
-"""Recordings that cannot be used: reported as they are met, and an early end if they stop the command anyway.
+"""Report unusable recordings as they are found, and stop early if the command fails anyway.
 
 The rules under ``--on_bad_audio fail``:
 
-1. If the recordings are larger than 256 MB together, each is opened before any is decoded, which takes a small part of
-   the time. All that cannot be opened are listed at once.
-2. A recording that opens may be damaged further on. After the first one of these, at most another hour of sound is
-   decoded, to list more of them, and no more than 20 of them are collected.
+1. If the recordings are larger than 256 MB in total, all are opened before any is decoded, which is much faster. All
+   recordings that cannot be opened are listed at once.
+2. A recording that opens may be damaged further on. After the first one of these, at most one more hour of audio is
+   decoded and at most 20 recordings are collected.
 """
 
 from __future__ import annotations
@@ -25,21 +25,21 @@ from earmark.text import counted
 logger = logging.getLogger(__name__)
 
 MOST_BAD = 20  # enough unusable recordings to see what they have in common
-LONGEST_AFTER_S = 3600.0  # seconds of sound decoded after the first one
-OPENED_FIRST_BYTES = 256_000_000  # fewer bytes are decoded within seconds
+LONGEST_AFTER_S = 3600.0  # seconds of audio decoded after the first one
+OPENED_FIRST_BYTES = 256_000_000  # less is decoded within seconds
 
-_REPORTED = 5  # as they are met; all are counted at the end
+_REPORTED = 5  # logged as they are found; all are counted at the end
 _LISTED = 50  # in the last message
 _CHUNK = 64  # recordings a thread opens at a time
 
 
 class BadAudioWatch:
-    """Watches one reading of all recordings.
+    """Watcher for one pass over all recordings.
 
     Args:
         on_bad_audio: ``fail`` or ``skip``.
-        tables: all clips that are going to be read.
-        write: shows a line.
+        tables: all clips to be read.
+        write: prints a line.
     """
 
     def __init__(
@@ -54,10 +54,10 @@ class BadAudioWatch:
         self._seconds_after = 0.0
 
     def before_decoding(self, num_workers: int) -> None:
-        """Open every recording, once and under ``fail`` only.
+        """Open every recording once, only under ``fail``.
 
         Raises:
-            DataError: some cannot be opened; all of them are listed.
+            DataError: recordings cannot be opened; all of them are listed.
         """
         if not self._fails or self._were_opened:
             return
@@ -67,28 +67,28 @@ class BadAudioWatch:
             return
         bad = [fault for fault in _opened(clips, num_workers) if fault is not None]
         if bad:
-            raise refusal(bad, "Damage behind the beginning of a recording shows when these are fixed")
+            raise refusal(bad, "Run again afterwards to check the rest of each recording")
 
     def skip(self, count: int) -> None:
-        """Take note of clips that an earlier run has read."""
+        """Count clips that an earlier run has read."""
         self._clips_read += count
 
     def met(self, bad: Sequence[BadClip], read: Sequence[Clip] = ()) -> None:
-        """Take note of what was read, in order.
+        """Record clips that were read, in order.
 
         Args:
             bad: clips that cannot be used.
             read: all clips that were read since the last call.
 
         Raises:
-            DataError: under ``fail``, when reading further does not help.
+            DataError: under ``fail``, when enough was read.
         """
         for clip in bad:
             self.bad.append(clip)
             if len(self.bad) <= _REPORTED:
                 self.write(f"{clip.source}: cannot be used: {clip.reason}")
             if len(self.bad) == _REPORTED:
-                self.write("further recordings that cannot be used are listed at the end")
+                self.write("more unusable recordings are listed at the end")
         self._clips_read += len(read)
         if not self._fails or not self.bad:
             return
@@ -101,7 +101,7 @@ class BadAudioWatch:
 
 
 def refusal(bad: Sequence[BadClip], more: str = "") -> DataError:
-    """Return the error that lists recordings; ``more`` is a sentence behind the advice."""
+    """Return the error that lists recordings. ``more`` is a sentence after the advice."""
     them = "it" if len(bad) == 1 else "them"
     advice = f"Fix or remove {them}, or leave {them} out with --on_bad_audio skip"
     head = f"{counted(len(bad), 'recording')} cannot be used. {advice}{f'. {more}' if more else ''}"
@@ -109,7 +109,7 @@ def refusal(bad: Sequence[BadClip], more: str = "") -> DataError:
 
 
 def listing(bad: Sequence[BadClip]) -> str:
-    """Return a line for each of the first recordings, and how many more there are."""
+    """Return a line for each of the first recordings, and the number of others."""
     lines = [f"  {clip.source}: {clip.reason}" for clip in bad[:_LISTED]]
     if len(bad) > _LISTED:
         lines.append(f"  and {len(bad) - _LISTED:,} more")
@@ -143,7 +143,7 @@ def _opened(clips: Sequence[Clip], num_workers: int) -> list[BadClip | None]:
 
 
 def _fault_at_start(clip: Clip, row: int) -> BadClip | None:
-    """Return why a recording cannot be opened; its header is enough where libsndfile reads it."""
+    """Return why a recording cannot be opened. If libsndfile reads it, checking its header is enough."""
     whole = Clip(source=clip.source, path=clip.path)
     if own_rate_hz(whole) > 0:
         return None

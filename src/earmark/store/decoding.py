@@ -1,6 +1,6 @@
-"""Clips decoded each time they are asked for: what a :class:`WaveformStore` does without its file.
+"""Waveforms decoded on each access, with the interface of :class:`WaveformStore` but without a file.
 
-For recordings that do not fit on the disk a second time, and for looking at each clip once.
+For recordings whose samples do not fit on the disk, and for reading each clip only once.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from earmark.text import counted
 
 
 class DecodedWaveforms:
-    """Reads a table of N clips from their recordings.
+    """Waveforms of a table of N clips, decoded from the recordings.
 
     Attributes:
-        num_samples: length of each clip at the rate wanted, int64 (N,).
-        scales: factor from the numbers of :meth:`read_batch` to samples, float32 (N,): all 1.
+        num_samples: length of each clip at the sampling rate, int64 (N,).
+        scales: factor from the values of :meth:`read_batch` to samples, float32 (N,): all 1.
     """
 
     def __init__(
@@ -35,16 +35,16 @@ class DecodedWaveforms:
     def read_batch(
         self, indices: Sequence[int] | np.ndarray, starts: np.ndarray, counts: np.ndarray, width: int
     ) -> np.ndarray:
-        """Stretches of B clips, float32 (B, width), zero behind each.
+        """Return parts of B clips, float32 (B, width), padded with zeros.
 
         Args:
             indices: rows of the table, (B,).
-            starts: first sample of each, (B,).
-            counts: samples of each, (B,), at most ``width``.
-            width: samples of the batch.
+            starts: first sample of each part, (B,).
+            counts: number of samples of each part, (B,), at most ``width``.
+            width: samples per row of the result.
 
         Raises:
-            AudioError: a clip cannot be read, or is not as long as it was.
+            AudioError: a clip cannot be read, or its length has changed.
         """
         batch = np.zeros((len(indices), width), dtype=np.float32)
         for row, samples, index, start, count in zip(
@@ -53,14 +53,14 @@ class DecodedWaveforms:
             if len(samples) != self.num_samples[index]:
                 raise AudioError(
                     self.table[int(index)].source,
-                    f"{counted(len(samples), 'sample')} now, {self.num_samples[index]:,} when it was first read: has "
-                    "it changed?",
+                    f"has {counted(len(samples), 'sample')}, but had {self.num_samples[index]:,} when first read. "
+                    "Do not change recordings during a run",
                 )
             row[:count] = samples[start : start + count]
         return batch
 
     def iterate(self, indices: Sequence[int] | np.ndarray) -> Iterator[np.ndarray]:
-        """Whole clips in the order of ``indices``, float32 (T_i,).
+        """Yield whole clips, float32 (T_i,), in the order of ``indices``.
 
         Raises:
             AudioError: a clip cannot be read.

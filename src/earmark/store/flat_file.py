@@ -1,9 +1,9 @@
-"""Rows of numbers, of different length, one behind the other in a file that many processes read.
+"""Rows of numbers of different lengths in one file that many processes read.
 
-Rows are read with ``preadv`` rather than through a memory map: the page cache is shared just the same, the resident
-memory of a process does not grow with what it has read, and a file that is cut short while it is in use gives an error
-that can be told, where a memory map ends the process with SIGBUS. Windows has no ``preadv``: there a lock keeps the
-threads of a process from moving the file's position between seeking and reading.
+Rows are read with ``preadv``, not through a memory map. The page cache is shared either way, but the resident memory of
+a process does not grow, and a file truncated during use raises an error, while a memory map would kill the process with
+SIGBUS. Windows has no ``preadv``, so a lock keeps the threads of a process from moving the file position between seek
+and read.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import numpy as np
 
 from earmark.errors import DataError
 
-_BINARY = getattr(os, "O_BINARY", 0)  # else Windows translates line ends
+_BINARY = getattr(os, "O_BINARY", 0)  # otherwise Windows translates line endings
 _position = threading.Lock()
 
 
@@ -41,14 +41,14 @@ _write_at: Callable[[int, memoryview, int], int] = getattr(os, "pwrite", _seek_a
 
 
 class FlatFile:
-    """A file of N rows. Can be pickled; each process opens it when it first reads or writes.
+    """A file of N rows. Can be pickled; each process opens it on first use.
 
     Attributes:
         path: the file.
-        dtype: NumPy name of the type of its numbers.
+        dtype: NumPy name of the numbers' type.
         lengths: numbers in each row, int64 (N,).
-        offsets: where each row starts, in numbers, int64 (N,).
-        num_bytes: size that a file to read must have; ``None`` where that is not known.
+        offsets: start of each row, counted in numbers, int64 (N,).
+        num_bytes: size that the file must have when it is read; ``None`` if unknown.
     """
 
     def __init__(
@@ -77,23 +77,23 @@ class FlatFile:
     def read_batch(
         self, indices: Sequence[int] | np.ndarray, starts: np.ndarray, counts: np.ndarray, width: int
     ) -> np.ndarray:
-        """Stretches of B rows, straight into one array.
+        """Read parts of B rows into one array.
 
         Args:
             indices: rows, (B,).
-            starts: first number of each, int (B,).
-            counts: numbers of each, int (B,), at most ``width``.
-            width: numbers in a row of the result.
+            starts: first number of each part, int (B,).
+            counts: numbers in each part, int (B,), at most ``width``.
+            width: numbers per row of the result.
 
         Returns:
-            ``(B, width)`` of type ``dtype``, zero behind each stretch.
+            ``(B, width)`` of type ``dtype``, padded with zeros.
 
         Raises:
-            DataError: the file was cut short or deleted, or cannot be read.
+            DataError: the file was truncated or deleted, or cannot be read.
         """
         rows = np.asarray(indices, dtype=np.int64)
         inside = (starts >= 0) & (counts >= 0) & (counts <= width) & (starts + counts <= self.lengths[rows])
-        assert inside.all(), "a stretch is outside its row or wider than the batch"
+        assert inside.all(), "a part is outside its row or wider than the batch"
         descriptor = self._opened(os.O_RDONLY)
         batch = np.empty((len(rows), width), dtype=self.dtype)
         for row in np.flatnonzero(counts < width).tolist():
@@ -108,16 +108,16 @@ class FlatFile:
                 if _read_at(descriptor, [target], place) != size:
                     self._fill(descriptor, target, place)
         except OSError as exc:
-            raise DataError(f"{self.path}: cannot be read ({exc.strerror})") from exc
+            raise DataError(f"{self.path}: cannot be read ({exc.strerror}). Check the disk") from exc
         return batch
 
     def write(self, index: int, row: np.ndarray) -> None:
-        """Write one row, of any process, in any order; :meth:`close` comes between reading and writing.
+        """Write one row, in any order and from any process. Call :meth:`close` between reading and writing.
 
         Raises:
-            OSError: no room, for one.
+            OSError: e.g. the disk is full.
         """
-        assert row.size == self.lengths[index], "a row of another length"
+        assert row.size == self.lengths[index], "the row has a wrong length"
         numbers = np.ascontiguousarray(row, dtype=self.dtype).reshape(-1).view(np.uint8).data
         place = int(self.offsets[index]) * np.dtype(self.dtype).itemsize
         descriptor = self._opened(os.O_RDWR | os.O_CREAT)
@@ -132,11 +132,11 @@ class FlatFile:
             self._descriptor = self._finalizer = None
 
     def _fill(self, descriptor: int, target: memoryview, place: int) -> None:
-        """Read until ``target`` is full: one call gives less behind 2 GB, and at the end of a file cut short."""
+        """Read until ``target`` is full. One call returns less after 2 GB and at the end of a truncated file."""
         while target:
             got = _read_at(descriptor, [target], place)
             if not got:
-                raise self._lost("cut short while it was in use")
+                raise self._lost("truncated while it was in use")
             target, place = target[got:], place + got
 
     def _opened(self, flags: int) -> int:
@@ -147,14 +147,14 @@ class FlatFile:
         except FileNotFoundError as exc:
             raise self._lost("deleted while it was in use") from exc
         except OSError as exc:
-            raise DataError(f"{self.path}: cannot be opened ({exc.strerror})") from exc
+            raise DataError(f"{self.path}: cannot be opened ({exc.strerror}). Fix its permissions") from exc
         size = os.fstat(descriptor).st_size
         if self.num_bytes not in (None, size):
             os.close(descriptor)
-            raise self._lost(f"{size} bytes long, {self.num_bytes} when it was made: changed while it was in use")
+            raise self._lost(f"has {size} bytes instead of {self.num_bytes}: it was changed while in use")
         self._finalizer = weakref.finalize(self, os.close, descriptor)
         self._descriptor = descriptor
         return descriptor
 
     def _lost(self, what: str) -> DataError:
-        return DataError(f"{self.path}: {what}; start again, it will be rebuilt")
+        return DataError(f"{self.path}: {what}. Run the command again to rebuild it")

@@ -1,4 +1,4 @@
-"""The content of every clip of a table: from waveform stores that have it, else by decoding the clip."""
+"""The content of every clip of a table, from waveform stores if possible, otherwise by decoding."""
 
 from __future__ import annotations
 
@@ -34,15 +34,15 @@ def read_contents(
     Args:
         table: N clips.
         num_threads: decoder threads.
-        stores: folder of waveform stores to look into; ``None`` decodes every clip.
-        what: said of the progress.
-        watch: reports clips that cannot be used, and may end the reading.
+        stores: folder of waveform stores to search; ``None`` decodes every clip.
+        what: label of the progress bar.
+        watch: reports unusable clips, and may stop the reading.
 
     Returns:
-        Contents, uint64 (N,), ``NO_CONTENT`` where a clip cannot be read; and the clips that cannot.
+        Contents, uint64 (N,), ``NO_CONTENT`` for clips that cannot be read; and the clips that cannot be read.
 
     Raises:
-        DataError: the watch ends the reading.
+        DataError: the watch stops the reading.
     """
     contents = np.full(len(table), NO_CONTENT, np.uint64)
     if stores is not None and len(table):
@@ -65,11 +65,11 @@ def read_contents(
 
 
 def _look_up(contents: np.ndarray, keys: np.ndarray, stores: Path) -> None:
-    """Fill in what stores know of clips whose files are as they were."""
+    """Fill in the contents from stores for clips whose files have not changed."""
     for path in sorted(stores.glob(f"*/{CONTENTS}")):
         try:
             known_keys, known = np.load(path)
-        except (OSError, ValueError, EOFError):  # damaged, or just replaced: whoever opens the store builds it again
+        except (OSError, ValueError, EOFError):  # damaged or just replaced; it is rebuilt when it is opened
             continue
         if not len(known_keys):
             continue
@@ -82,7 +82,7 @@ def _look_up(contents: np.ndarray, keys: np.ndarray, stores: Path) -> None:
 def _decode(
     table: ClipTable, rows: list[int], contents: np.ndarray, num_threads: int
 ) -> Iterator[tuple[list[int], list[BadClip]]]:
-    """Decode rows in threads and fill in their contents; yield the rows of each chunk and those that cannot be read."""
+    """Decode rows in threads and fill in their contents. Yield the rows of each chunk and the unreadable ones."""
     size = clips_per_chunk([table[row] for row in rows])
 
     def decode_chunk(start: int) -> tuple[list[int], list[BadClip]]:

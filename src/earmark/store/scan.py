@@ -1,4 +1,4 @@
-"""What is wrong with the data, before training on it: recordings that do not decode, labels that do not fit."""
+"""Check the data before training: recordings that cannot be decoded, and labels that do not work."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ from earmark.text import and_more, counted
 if TYPE_CHECKING:
     from earmark.store.bad_audio import BadAudioWatch
 
-_CHUNK = 64  # clips a thread takes at a time,
-_CHUNK_BYTES = 16_000_000  # or fewer: their files have at most this size, so that a scan can stop soon
-_NAMED = 10  # labels named in a message
+_CHUNK = 64  # clips that a thread takes at a time,
+_CHUNK_BYTES = 16_000_000  # or fewer, so that their files are at most this large and a scan can stop quickly
+_NAMED = 10  # labels listed in a message
 
 
 @dataclass(frozen=True)
@@ -35,8 +35,8 @@ class BadClip:
     """A clip that cannot be used.
 
     Attributes:
-        index: its row in the table that was scanned.
-        source: its path, or the row it came from.
+        index: row in the scanned table.
+        source: its path, or the row it comes from.
         reason: what is wrong with it.
     """
 
@@ -47,12 +47,12 @@ class BadClip:
 
 @dataclass(frozen=True)
 class ScanResult:
-    """What decoding every clip of a table of N showed.
+    """Result of decoding every clip of a table of N.
 
     Attributes:
-        durations_s: float64 (N,), seconds of sound in each clip; NaN where it cannot be used.
+        durations_s: duration of each clip in seconds, float64 (N,); NaN if it cannot be used.
         contents: content of each clip, uint64 (N,); see :mod:`earmark.audio.content`.
-        bad: the clips that cannot be used, by row.
+        bad: clips that cannot be used, by row.
     """
 
     durations_s: np.ndarray
@@ -68,17 +68,17 @@ def scan_clips(
     progress: Callable[[int, int], None] | None = None,
     watch: BadAudioWatch | None = None,
 ) -> ScanResult:
-    """Decode every clip, all of it, and keep only its duration and content or what is wrong with it.
+    """Decode every clip completely, and keep only its duration and content, or its error.
 
     Args:
         table: N clips.
-        sampling_rate_hz: rate the clips will be used at.
+        sampling_rate_hz: rate at which the clips will be used.
         num_workers: decoder threads; soundfile and soxr release the GIL.
-        progress: called now and then, in this thread, with the clips done and N.
-        watch: reports clips that cannot be used, and may end the scan.
+        progress: called at times, in this thread, with the number of clips done and N.
+        watch: reports unusable clips, and may stop the scan.
 
     Raises:
-        DataError: the watch ends the scan.
+        DataError: the watch stops the scan.
     """
     if watch is not None:
         watch.before_decoding(num_workers)
@@ -114,7 +114,7 @@ def scan_clips(
 
 
 def clips_per_chunk(clips: Sequence[Clip]) -> int:
-    """Return how many clips a thread takes at a time: fewer if their files are large."""
+    """Return how many clips a thread takes at a time; fewer if their files are large."""
     sizes = []
     for clip in clips[:: max(1, len(clips) // _CHUNK)]:
         with suppress(OSError, ValueError):
@@ -124,7 +124,7 @@ def clips_per_chunk(clips: Sequence[Clip]) -> int:
 
 
 def _scan_clip(clip: Clip, sampling_rate_hz: int) -> tuple[float, int] | AudioError:
-    """Duration in seconds and content, or why the clip cannot be used."""
+    """Return duration in seconds and content, or the error of an unusable clip."""
     try:
         samples, content = read_clip_and_content(clip, sampling_rate_hz)
     except AudioError as exc:
@@ -133,7 +133,7 @@ def _scan_clip(clip: Clip, sampling_rate_hz: int) -> tuple[float, int] | AudioEr
 
 
 def drop_bad(table: ClipTable, unusable: Sequence[BadClip]) -> ClipTable:
-    """Return the clips that can be used, in their order."""
+    """Return the usable clips, in their order."""
     bad = {clip.index for clip in unusable}
     return table.keep([index for index in range(len(table)) if index not in bad])
 
@@ -144,10 +144,10 @@ def write_bad_audio(path: str | os.PathLike[str], rows: Iterable[tuple[str, BadC
     Args:
         path: file to write.
         rows: ``(split, clip)`` pairs.
-        keep: whether what the file says already stays, with what it does not say yet below it.
+        keep: whether to keep the rows of an existing file and append new ones.
 
     Raises:
-        OutputError: it cannot be written.
+        OutputError: the file cannot be read or written.
     """
     lines = [["path", "split", "reason"], *([clip.source, split, clip.reason] for split, clip in rows)]
     try:
@@ -156,23 +156,23 @@ def write_bad_audio(path: str | os.PathLike[str], rows: Iterable[tuple[str, BadC
                 there = list(csv.reader(file))
             lines = there + [line for line in lines if line not in there]
     except OSError as exc:
-        raise OutputError(f"{path}: cannot be read ({exc.strerror})") from exc
+        raise OutputError(f"{path}: cannot be read ({exc.strerror}). Fix its permissions or remove it") from exc
     with writing(Path(path)) as file:
         csv.writer(file).writerows(lines)
 
 
 def check_tables(splits: Splits) -> None:
-    """See that a model can be learned from the training clips and judged on the others.
+    """Check that a model can be trained on the training clips and evaluated on the others.
 
     Raises:
-        DataError: a split without clips, fewer than two classes (where several may be there at once: none), one label
-            in two spellings, a class in validation or test that training lacks, or numbers that are all the same.
+        DataError: a split without clips; fewer than two classes (for multi-label: none); one label in two spellings; a
+            class in validation or test that training lacks; or numbers that are all equal.
     """
     named = {"training": splits.train, "validation": splits.validation, "test": splits.test}
     tables = {name: table for name, table in named.items() if table is not None}
     for name, table in tables.items():
         if not len(table):
-            raise DataError(f"{table.origin}: no {name} clips")
+            raise DataError(f"{table.origin}: no {name} clips. Add some")
     _check_spelling(tables)
     if splits.train is None:
         return
@@ -182,17 +182,17 @@ def check_tables(splits: Splits) -> None:
 
 
 def _check_differ(train: ClipTable) -> None:
-    """See that there is something to learn."""
+    """Check that the training clips differ in their labels."""
     kinds = {clip.label for clip in train}
     if len(kinds) > 1:
         return
     label = train[0].label
     have = "the only training clip has" if len(train) == 1 else f"all {len(train):,} training clips have"
     if isinstance(label, float):
-        raise DataError(f"{train.origin}: {have} the number {label:g}, so there is nothing to learn")
+        raise DataError(f"{train.origin}: {have} the number {label:g}, so there is nothing to learn. Add others")
     if isinstance(label, tuple):
-        raise DataError(f"{train.origin}: {have} the same labels ({train[0].label_text}), so there is nothing to learn")
-    raise DataError(f"{train.origin}: {have} the label {label!r}. A classifier needs at least two classes")
+        raise DataError(f"{train.origin}: {have} the same labels ({train[0].label_text}). Add clips with other labels")
+    raise DataError(f"{train.origin}: {have} the label {label!r}. Use at least two classes")
 
 
 def _check_known(name: str, table: ClipTable, train: ClipTable) -> None:
@@ -203,14 +203,13 @@ def _check_known(name: str, table: ClipTable, train: ClipTable) -> None:
     named = [f"{label!r} ({counted(count, 'clip')})" for label, count in unknown.items()]
     learned = and_more([repr(label) for label in train.labels()], _NAMED)
     raise DataError(
-        f"{table.origin}: the {name} split has labels that no training clip has: {and_more(named, _NAMED)}; training "
-        f"knows {learned}. "
-        f"Add training clips of these classes, or take them out of the {name} split"
+        f"{table.origin}: the {name} split has labels that no training clip has: {and_more(named, _NAMED)}. The "
+        f"training labels are {learned}. Add training clips of these classes, or remove them from the {name} split"
     )
 
 
 def spellings_of_one_label(tables: Iterable[ClipTable]) -> list[dict[str, int]]:
-    """Labels that differ only in letter case, blanks or Unicode form: clips of each spelling, label by label."""
+    """Return labels that differ only in letter case, blanks or Unicode form, with the clip count of each spelling."""
     counts: dict[str, dict[str, int]] = defaultdict(lambda: defaultdict(int))
     for table in tables:
         for label, count in table.label_counts().items():
@@ -228,7 +227,7 @@ def _check_spelling(tables: dict[str, ClipTable]) -> None:
         origins = ", ".join(dict.fromkeys(table.origin for table in tables.values()))
         raise DataError(
             f"{origins}: labels that differ only in letter case, blanks or Unicode form are different classes: "
-            f"{named}; spell each class one way"
+            f"{named}. Use one spelling for each class"
         )
 
 

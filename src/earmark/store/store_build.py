@@ -1,7 +1,7 @@
-"""Build a waveform store, or open the one that is there.
+"""Open a waveform store, or build it.
 
-One process decodes, in threads, while other processes that need the same store wait for it. The next process continues
-a build that was killed. A store is moved to its final path when it is complete.
+One process decodes, in threads, while others that need the same store wait. A build that was killed is resumed. A
+store is renamed to its final folder when it is complete.
 """
 
 from __future__ import annotations
@@ -35,20 +35,20 @@ from earmark.text import agreeing, counted, format_bytes, format_seconds
 
 logger = logging.getLogger(__name__)
 
-_CHUNK = 64  # clips a thread takes at a time,
-_CHUNK_BYTES = 16_000_000  # or fewer: it stops when their samples take this much
-_AHEAD_PER_THREAD = 2  # chunks decoded before they can be written
+_CHUNK = 64  # clips that a thread takes at a time,
+_CHUNK_BYTES = 16_000_000  # or fewer: a thread stops when their samples reach this size
+_AHEAD_PER_THREAD = 2  # chunks decoded ahead of writing
 
 
 @dataclass(frozen=True)
 class _Plan:
-    """What is to be stored, and where."""
+    """What to store, and where."""
 
     table: ClipTable
     sampling_rate_hz: int
     dtype: str
     key: str
-    clips: np.ndarray  # keys of single clips
+    clips: np.ndarray  # key of each clip
     root: Path
 
     @property
@@ -70,23 +70,23 @@ def open_or_build(
     progress: Callable[[int, int], None] | None = None,
     watch: BadAudioWatch | None = None,
 ) -> WaveformStore:
-    """Samples of every clip of a table, decoded now or by a run before.
+    """Return the samples of every clip of a table, decoded now or by an earlier run.
 
-    A store is found again by what it was made from: the recordings (path, size, times of change), the cuts, the rate
-    and the type. Several processes may call this at once: one builds, the others wait for it.
+    A store is identified by the recordings (path, size, modification times), offsets and durations, sampling rate and
+    type. Several processes may call this at once: one builds, the others wait.
 
     Args:
         table: N clips.
         sampling_rate_hz: rate of the stored samples.
-        root: folder that holds stores; made if it is not there.
+        root: folder that holds stores; created if needed.
         dtype: int16, float16 or float32.
         num_workers: decoder threads; soundfile and soxr release the GIL.
-        progress: called now and then, in this thread, with the clips done and N.
-        watch: reports clips that cannot be used, and may end the build, which the next one takes up.
+        progress: called at times, in this thread, with the number of clips done and N.
+        watch: reports unusable clips, and may stop the build. The next build resumes it.
 
     Raises:
-        DataError: the watch ends the build.
-        OutputError: no room, or ``root`` cannot be written to and does not hold the store.
+        DataError: the watch stops the build.
+        OutputError: the disk is full, or ``root`` has no such store and is not writable.
     """
     plan = _Plan(table, sampling_rate_hz, dtype, *store_keys(table, sampling_rate_hz, dtype), Path(root))
     report = progress or (lambda done, total: None)
@@ -98,12 +98,12 @@ def open_or_build(
             try:
                 store = _find(plan)
             except DataError as exc:
-                logger.warning("%s; building it again", exc)
+                logger.warning("%s. Building the store again", exc)
                 with translated_write_errors(plan.root, plan.building):
                     shutil.rmtree(plan.folder)
             if store is None:
                 return _build(plan, num_workers, report, watch)
-    logger.info("%s: using recordings that an earlier run decoded (%s)", table.origin, plan.folder)
+    logger.info("%s: using samples decoded by an earlier run (%s)", table.origin, plan.folder)
     _warn_of_recordings(store)
     report(len(table), len(table))
     if watch is not None:
@@ -112,17 +112,17 @@ def open_or_build(
 
 
 def _find(plan: _Plan) -> WaveformStore | None:
-    """Return the store, if it is there and whole.
+    """Return the store if it is complete; ``None`` if there is none.
 
     Raises:
-        DataError: it is damaged; or a recording that was no use when it was built can be read now (a decoder was
-            installed, a disk is mounted again).
+        DataError: the store is damaged; or a recording that could not be read when it was built can be read now (a
+            decoder was installed, a disk was mounted).
     """
     store = find_store(plan.folder, plan.key, plan.table)
     for clip in store.bad if store else []:
         with suppress(AudioError):
             read_clip(plan.table[clip.index], plan.sampling_rate_hz)
-            raise DataError(f"{plan.folder}: lacks {clip.source}, which can be read now")
+            raise DataError(f"{plan.folder}: does not contain {clip.source}, which can be read now")
     return store
 
 
@@ -168,14 +168,15 @@ def _build(
                 _tell(watch, plan, writer.bad, 0, 0)
             with closing(_decode_in_order(plan, done, max(1, num_workers))) as chunks:
                 for chunk in chunks:
-                    # Comparing contents decodes recordings that are not in this store, and notes theirs too.
+                    # Comparing contents decodes recordings that are not in this store, and records notes about those,
+                    # too.
                     writer.cancelled.update(dict.fromkeys(name for name in CANCELLED.take() if name in sources))
                     writer.incomplete.update({name: said for name, said in INCOMPLETE.take().items() if name in files})
                     _write(plan, writer, chunk)
                     _tell(watch, plan, chunk.bad, (now := len(writer.num_samples)) - len(chunk.num_samples), now)
                     report(len(writer.num_samples), total)
         except (KeyboardInterrupt, DataError):
-            with suppress(OSError):  # what does not reach the disk now is decoded again
+            with suppress(OSError):  # samples that do not reach the disk are decoded again
                 writer.flush()
             raise
         with translated_write_errors(plan.root, plan.building):
@@ -216,7 +217,7 @@ def _write(plan: _Plan, writer: StoreWriter, chunk: EncodedClips) -> None:
 
 
 def _decode_in_order(plan: _Plan, start: int, num_threads: int) -> Generator[EncodedClips, None, None]:
-    """Decode the clips from row ``start`` on in threads; a few chunks are held at a time."""
+    """Decode the clips from row ``start`` on in threads, a few chunks ahead."""
     total = len(plan.table)
     chunks = deque((first, min(first + _CHUNK, total)) for first in range(start, total, _CHUNK))
     ahead: deque[tuple[int, Future[EncodedClips]]] = deque()
@@ -241,7 +242,7 @@ def _decode_in_order(plan: _Plan, start: int, num_threads: int) -> Generator[Enc
 
 
 def _decode_chunk(plan: _Plan, first: int, stop: int) -> EncodedClips:
-    """Clips from row ``first`` on: all before ``stop``, or those whose samples fit."""
+    """Decode clips from row ``first`` on: up to ``stop``, or until their samples fill a chunk."""
     samples: list[np.ndarray] = []
     scales: list[float] = []
     contents: list[int] = []
@@ -267,7 +268,7 @@ def _decode_chunk(plan: _Plan, first: int, stop: int) -> EncodedClips:
 def _say(plan: _Plan, store: WaveformStore) -> None:
     unusable = f" ({len(store.bad):,} cannot be used)" if store.bad else ""
     logger.info(
-        "%s: decoded %s%s, %s of sound, %s, into %s",
+        "%s: decoded %s%s, %s of audio, %s, into %s",
         plan.table.origin,
         counted(len(store), "clip"),
         unusable,

@@ -1,4 +1,4 @@
-"""Whether a disk has room for a waveform store, and what to say when it has not."""
+"""Check whether a disk has room for a waveform store."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ from earmark.clips.clip import Clip
 from earmark.errors import AudioError, OutputError
 from earmark.text import format_bytes
 
-_SAMPLED = 200  # clips whose length is looked up
-_DECODED = 10  # of these, clips decoded where the header gives no length
-_MOST_HEADER_S = 1e9  # libsndfile says 2**63 - 1 frames for a stream whose header gives no length
+_SAMPLED = 200  # clips whose length is read
+_DECODED = 10  # clips of these that are decoded if the header gives no length
+_MOST_HEADER_S = 1e9  # libsndfile returns 2**63 - 1 frames if the header gives no length
 _FULL = {errno.ENOSPC, errno.EFBIG, errno.EDQUOT}
-_WAYS_OUT = "give a folder elsewhere with --store_dir, or decode in every epoch with --store off"
+_WAYS_OUT = "Use another disk with --store_dir, or decode in every epoch with --store off"
 
 
 def estimate_bytes(clips: Sequence[Clip], sampling_rate_hz: int, bytes_per_sample: int) -> int:
-    """Return how much a store of these clips will take, from the lengths of up to 200 of them, drawn with a fixed seed.
+    """Return the estimated size of a store in bytes, from the lengths of up to 200 clips drawn with a fixed seed.
 
     Args:
-        clips: what will be stored.
+        clips: clips to store.
         sampling_rate_hz: rate of the stored samples.
         bytes_per_sample: size of the stored type.
     """
@@ -73,30 +73,30 @@ def _decoded_length_s(clip: Clip, sampling_rate_hz: int) -> float:
 
 
 def kept_free_bytes(folder: Path) -> int:
-    """What a store leaves free of a disk: 5 % of it, at most 1 GB."""
+    """Return the space a store leaves free on a disk, in bytes: 5 % of it, at most 1 GB."""
     return min(shutil.disk_usage(folder).total // 20, 10**9)
 
 
 def check_room(folder: Path, needed_bytes: int) -> None:
-    """See that so much can be written and enough stays free.
+    """Check that there is room for ``needed_bytes`` plus the space to leave free.
 
     Raises:
-        OutputError: it cannot.
+        OutputError: there is not enough room.
     """
     free, kept = shutil.disk_usage(folder).free, kept_free_bytes(folder)
     if free - kept < needed_bytes:
         raise OutputError(
             f"{folder}: the decoded recordings take about {format_bytes(needed_bytes)} more, {format_bytes(free)} "
-            f"are free there, of which {format_bytes(kept)} stay free; {_WAYS_OUT} (--max_length_seconds does not "
-            "help: whole recordings are stored)"
+            f"are free, and {format_bytes(kept)} of that must stay free (--max_length_seconds does not help, because "
+            f"whole recordings are stored). {_WAYS_OUT}"
         )
 
 
 def check_kept_free(folder: Path) -> None:
-    """See, while writing, that enough of the disk stays free.
+    """Check, while writing, that enough of the disk stays free.
 
     Raises:
-        OSError: as the system would where the disk ends.
+        OSError: too little is free; the same error as for a full disk.
     """
     free = shutil.disk_usage(folder).free
     if free < kept_free_bytes(folder):
@@ -105,12 +105,12 @@ def check_kept_free(folder: Path) -> None:
 
 @contextmanager
 def translated_write_errors(folder: Path, half_built: Path) -> Iterator[None]:
-    """Turn the system's errors into ``OutputError``; when there is no room, remove what was written."""
+    """Convert the system's errors to ``OutputError``. If the disk is full, remove what was written."""
     try:
         yield
     except OSError as exc:
         if exc.errno in _FULL:
             shutil.rmtree(half_built, ignore_errors=True)
-            raise OutputError(f"{folder}: no room for the decoded recordings ({exc.strerror}); {_WAYS_OUT}") from exc
+            raise OutputError(f"{folder}: no room for the decoded recordings ({exc.strerror}). {_WAYS_OUT}") from exc
         said = exc.strerror or str(exc)
-        raise OutputError(f"{folder}: the decoded recordings cannot be written ({said}); {_WAYS_OUT}") from exc
+        raise OutputError(f"{folder}: the decoded recordings cannot be written ({said}). {_WAYS_OUT}") from exc

@@ -1,4 +1,4 @@
-"""What a waveform store belongs to: these recordings, unchanged, at this rate, stored as this type."""
+"""Keys of waveform stores: from the recordings and their state, the sampling rate and the type of the samples."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from earmark.store.waveforms import FORMAT_VERSION
 
 
 def store_key(table: ClipTable, sampling_rate_hz: int, dtype: str) -> str:
-    """Return a sha256, in hex, over all that the stored samples depend on.
+    """Return a SHA-256, in hex, of everything that the stored samples depend on.
 
-    A file counts as changed when its path, size, time of change or time of last status change does (the last cannot be
-    set back by hand). Labels, groups and folds are not looked at: relabelling decodes nothing again.
+    A file counts as changed if its path, size, modification time or status change time changes (users cannot set the
+    last one). Labels, groups and folds are not included, so relabelling does not decode anything again.
 
     Args:
-        table: clips, whose order counts.
+        table: clips; their order matters.
         sampling_rate_hz: rate of the stored samples.
         dtype: type of the stored samples.
     """
@@ -28,7 +28,7 @@ def store_key(table: ClipTable, sampling_rate_hz: int, dtype: str) -> str:
 
 
 def store_keys(table: ClipTable, sampling_rate_hz: int, dtype: str) -> tuple[str, np.ndarray]:
-    """:func:`store_key` with :func:`clip_keys`, of one look at the files."""
+    """Return :func:`store_key` and :func:`clip_keys` with one look at the files."""
     digest, keys = hashlib.sha256(f"{FORMAT_VERSION} {sampling_rate_hz} {dtype}\n".encode()), bytearray()
     for line in _lines(table):
         digest.update(line)
@@ -37,7 +37,7 @@ def store_keys(table: ClipTable, sampling_rate_hz: int, dtype: str) -> tuple[str
 
 
 def clip_keys(table: ClipTable) -> np.ndarray:
-    """Return what each of N clips is known by while its file stays as it is, uint64 (N,): file, state and cut."""
+    """Return a key for each of N clips, uint64 (N,): a hash of its file, the file's state, offset and duration."""
     return store_keys(table, 0, "")[1]
 
 
@@ -54,10 +54,10 @@ def _recording(clip: Clip, files: dict[str, str]) -> str:
     if clip.read_bytes is not None:
         try:
             return hashlib.sha256(clip.read_bytes()).hexdigest()
-        except (OSError, ValueError) as exc:  # what read_clip takes for a recording that cannot be used
+        except (OSError, ValueError) as exc:  # read_clip reports such recordings as unusable
             return repr(exc)
     path = clip.path or ""
-    if path not in files:  # many clips may be cuts of one recording
+    if path not in files:  # many clips may be parts of one recording
         files[path] = _file(path)
     return files[path]
 

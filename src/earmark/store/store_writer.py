@@ -1,7 +1,7 @@
-"""A waveform store while it is being written: samples, and a journal that vouches for them.
+"""Write a waveform store: samples, and a journal of what has reached the disk.
 
-A line of the journal is written when the samples that it tells of have reached the disk. A build that was killed is
-taken up behind the last whole line; what lies behind it in ``samples.bin`` is cut off.
+A journal line is written after its samples have reached the disk. A build that was killed is resumed after the last
+complete line; everything after that in ``samples.bin`` is truncated.
 """
 
 from __future__ import annotations
@@ -21,19 +21,19 @@ from earmark.io.atomic import replacing, sync_folder, sync_stream
 from earmark.store.waveforms import BAD, CONTENTS, FORMAT_VERSION, HEADER, NUM_SAMPLES, SAMPLES, SCALES
 
 JOURNAL = "journal.jsonl"
-_FLUSH_BYTES = 64_000_000  # samples written between two lines of the journal
+_FLUSH_BYTES = 64_000_000  # bytes of samples between two journal lines
 
 
 @dataclass(frozen=True)
 class EncodedClips:
-    """Clips behind one another in the table, as they are stored.
+    """Consecutive clips of the table, as they are stored.
 
     Attributes:
-        samples: all their samples, (T,).
-        num_samples: length of each; 0 if it cannot be used.
-        scales: factor of each.
-        contents: content of each (:mod:`earmark.audio.content`).
-        bad: ``(row, reason)`` of those that cannot be used.
+        samples: samples of all clips, (T,).
+        num_samples: length of each clip; 0 if it cannot be used.
+        scales: scale of each clip.
+        contents: content of each clip (:mod:`earmark.audio.content`).
+        bad: ``(row, reason)`` of unusable clips.
     """
 
     samples: np.ndarray
@@ -44,19 +44,19 @@ class EncodedClips:
 
 
 class StoreWriter:
-    """Writes a store into its building folder and continues an interrupted build.
+    """Writer of a store in its building folder. Resumes a build that was stopped.
 
     Args:
-        folder: the building folder; made if it is not there.
-        key: what the store belongs to.
+        folder: building folder; created if needed.
+        key: key of the store.
         sampling_rate_hz: rate of the samples.
-        dtype: type they are stored in.
+        dtype: type of the stored samples.
 
     Attributes:
         num_samples: length of each clip so far.
         num_bytes: size of all samples so far.
-        cancelled: recordings whose channels cancel, in order; see :mod:`earmark.audio.samples`.
-        incomplete: what is wrong with recordings, by path; see :mod:`earmark.audio.incomplete`.
+        cancelled: recordings whose channels cancel out, in order; see :mod:`earmark.audio.samples`.
+        incomplete: faults of recordings, by path; see :mod:`earmark.audio.incomplete`.
     """
 
     def __init__(self, folder: Path, key: str, sampling_rate_hz: int, dtype: str) -> None:
@@ -71,17 +71,17 @@ class StoreWriter:
         self.cancelled: dict[str, None] = {}
         self.incomplete: dict[str, str] = {}
         self.num_bytes = 0
-        self._written_down = (0, 0, 0)  # clips, bad clips and bytes that the journal has
+        self._written_down = (0, 0, 0)  # clips, bad clips and bytes in the journal
         folder.mkdir(parents=True, exist_ok=True)
         self._samples = _open_to_update(folder / SAMPLES)
         self._journal = _open_to_update(folder / JOURNAL)
         self._take_up()
 
     def append(self, clips: EncodedClips) -> bool:
-        """Write clips behind those that are there.
+        """Append clips.
 
         Returns:
-            Whether the journal was brought up to date, which happens every 64 MB.
+            Whether the journal was updated, which happens every 64 MB.
         """
         data = clips.samples.view(np.uint8).data
         while data:
@@ -97,7 +97,7 @@ class StoreWriter:
         return True
 
     def flush(self) -> None:
-        """Bring the samples to the disk, then the journal up to date."""
+        """Write the samples to the disk, then update the journal."""
         sync_stream(self._samples)
         clips, bad, _ = self._written_down
         self._write_line(
@@ -114,11 +114,11 @@ class StoreWriter:
         self._written_down = (len(self.num_samples), len(self.bad), self.num_bytes)
 
     def finish(self, folder: Path, origin: str, clips: np.ndarray) -> None:
-        """Write the tables and the header, and move the building folder to ``folder``.
+        """Write the tables and the header, and rename the building folder to ``folder``.
 
         Args:
-            folder: where the store goes.
-            origin: where its recordings came from, for people.
+            folder: final folder of the store.
+            origin: where its recordings come from, for people.
             clips: keys of the clips (:func:`earmark.store.store_key.clip_keys`), uint64 (N,).
         """
         self.flush()
@@ -140,18 +140,18 @@ class StoreWriter:
             with replacing(self.folder / name) as part:
                 part.write_bytes(content)
         sync_folder(self.folder)
-        self.close()  # Windows renames no folder with open files in it
+        self.close()  # Windows cannot rename a folder with open files
         os.rename(self.folder, folder)
         sync_folder(folder.parent)
         (folder / JOURNAL).unlink()
 
     def close(self) -> None:
-        """Close the files; what the journal does not have is written again by the next build."""
+        """Close the files. The next build writes again what is not in the journal."""
         self._samples.close()
         self._journal.close()
 
     def _take_up(self) -> None:
-        """Read the journal as far as it is whole and true, and cut off what is behind."""
+        """Read the journal as far as it is complete and correct, and truncate the rest."""
         there = os.fstat(self._samples.fileno()).st_size
         lines = self._journal.readlines()
         good = 0
@@ -189,7 +189,7 @@ class StoreWriter:
 
 
 def _record(line: bytes) -> dict[str, Any] | None:
-    """What a line of the journal says, if it is whole."""
+    """Return the record in a journal line; ``None`` if the line is incomplete."""
     try:
         record = json.loads(line) if line.endswith(b"\n") else None
     except ValueError:

@@ -1,4 +1,4 @@
-"""Keep the clips that can be used, and stop or list where some cannot."""
+"""Keep the usable clips; fail or warn about the others."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ class UsableClips:
 
     Attributes:
         table: the N clips.
-        waveforms: reads their samples, row by row of the table.
-        contents: content of each clip, uint64 (N,), see :mod:`earmark.audio.content`; empty if it is not known.
+        waveforms: reads their samples, by row of the table.
+        contents: content of each clip, uint64 (N,), see :mod:`earmark.audio.content`; empty if unknown.
     """
 
     table: ClipTable
@@ -40,42 +40,43 @@ class UsableClips:
 
     @property
     def durations_s(self) -> np.ndarray:
-        """Seconds of sound in each clip, float64 (N,)."""
+        """Duration of each clip in seconds, float64 (N,)."""
         return np.asarray(self.waveforms.num_samples, dtype=np.float64) / self.waveforms.sampling_rate_hz
 
 
 def keep_usable(
     tables: Mapping[str, ClipTable], sampling_rate_hz: int, options: DataArguments, *, whole: ClipTable | None = None
 ) -> tuple[dict[str, UsableClips], list[tuple[str, BadClip]]]:
-    """Decode every clip of every split once: into the store, or, with the store off, to see whether it can be.
+    """Decode every clip of every split once, into the store or, with the store off, to check it.
 
     Args:
         tables: clips, by the name of their split.
-        sampling_rate_hz: rate they will be used at.
-        options: what to do about unreadable clips, decoder threads, the store.
-        whole: a table that all of these are parts of, to be decoded in their place: into one store, whatever the parts.
+        sampling_rate_hz: rate at which they will be used.
+        options: settings for unreadable clips, decoder threads and the store.
+        whole: table that contains all the splits. It is decoded into one store, whatever the splits.
 
     Returns:
-        ``(usable, bad)``: what can be used, by split, and ``(split, clip)`` for each clip left out.
+        ``(usable, bad)``: usable clips by split, and ``(split, clip)`` for each unusable clip.
 
     Raises:
-        DataError: clips cannot be used under ``on_bad_audio=fail`` (:mod:`earmark.store.bad_audio` has the rule for how
-            many are listed), or a split has no usable clip.
+        DataError: under ``on_bad_audio=fail``, clips cannot be used (see :mod:`earmark.store.bad_audio` for how many
+            are listed), or a split has no usable clip.
         OutputError: the store cannot be written.
     """
     usable, bad = read_usable(tables, sampling_rate_hz, options, whole=whole)
     stop_or_say(bad, options.on_bad_audio)
     for name, clips in usable.items():
         if bad and not len(clips.table):
-            raise DataError(f"{tables[name].origin}: {none_could(len(tables[name]), 'recording')} be used")
+            none = none_could(len(tables[name]), "recording")
+            raise DataError(f"{tables[name].origin}: {none} be used. Fix or replace them")
     return usable, bad
 
 
 def check_found(tables: Mapping[str, ClipTable]) -> None:
-    """See that recordings of each table were found, before anything is decoded.
+    """Check that recordings of each table were found, before decoding.
 
     Raises:
-        DataError: no recording of a table is there; the message says where it was looked for.
+        DataError: no recording of a table was found; the message names the folder that was searched.
     """
     for table in tables.values():
         if table.missing is not None:
@@ -85,11 +86,11 @@ def check_found(tables: Mapping[str, ClipTable]) -> None:
 def read_usable(
     tables: Mapping[str, ClipTable], sampling_rate_hz: int, options: DataArguments, *, whole: ClipTable | None = None
 ) -> tuple[dict[str, UsableClips], list[tuple[str, BadClip]]]:
-    """As :func:`keep_usable`, for callers that look for more faults before they stop: bad clips are only returned.
+    """Decode like :func:`keep_usable`, but only return bad clips, for callers that check more before they fail.
 
     Raises:
-        DataError: not a single recording of a split was found; or clips that cannot be used under
-            ``on_bad_audio=fail``, if reading stopped early.
+        DataError: no recording of a split was found; or, under ``on_bad_audio=fail``, reading stopped early because of
+            unusable clips.
         OutputError: the store cannot be written.
     """
     check_found(tables)
@@ -102,7 +103,7 @@ def read_usable(
 def _read_each(
     tables: Mapping[str, ClipTable], sampling_rate_hz: int, options: DataArguments, watch: BadAudioWatch
 ) -> tuple[dict[str, UsableClips], list[tuple[str, BadClip]]]:
-    """Return each split on its own."""
+    """Read each split on its own."""
     usable: dict[str, UsableClips] = {}
     bad: list[tuple[str, BadClip]] = []
     total = sum(len(table) for table in tables.values())
@@ -126,7 +127,7 @@ def _read_parts(
     options: DataArguments,
     watch: BadAudioWatch,
 ) -> tuple[dict[str, UsableClips], list[tuple[str, BadClip]]]:
-    """One store of the whole table, and of it the rows of each split."""
+    """Open one store of the whole table, and select the rows of each split."""
     with Progress("reading the recordings", len(whole)) as progress:
         watch.write = progress.write
         store = _open_store(whole, sampling_rate_hz, options, progress.to, watch)
@@ -186,10 +187,10 @@ def _read_all(
 
 
 def stop_or_say(bad: Sequence[tuple[str, BadClip]], on_bad_audio: str) -> None:
-    """Nothing, where no clip is bad; otherwise a warning, or under ``on_bad_audio=fail`` the end.
+    """Warn about bad clips, or raise under ``on_bad_audio=fail``. Do nothing if there are none.
 
     Raises:
-        DataError: how many, the first of them and why.
+        DataError: there are bad clips; the message has their number and lists the first ones.
     """
     if not bad:
         return
@@ -197,4 +198,4 @@ def stop_or_say(bad: Sequence[tuple[str, BadClip]], on_bad_audio: str) -> None:
     if on_bad_audio == "fail":
         raise refusal(clips)
     count = counted(len(bad), "recording")
-    logger.warning("left out %s that cannot be used, listed in bad_audio.csv:\n%s", count, listing(clips))
+    logger.warning("ignoring %s that cannot be used, listed in bad_audio.csv:\n%s", count, listing(clips))

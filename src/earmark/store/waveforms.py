@@ -1,11 +1,10 @@
-"""The waveform store: samples of every clip of a table, decoded once, in one flat file that all processes read.
+"""The waveform store: samples of every clip of a table, decoded once into one file that all processes read.
 
-A store is a folder. ``samples.bin`` has the clips one behind the other, nothing between them, as int16, float16 or
-float32; ``num_samples.npy`` and ``scales.npy`` say how long each is and by what its numbers are to be multiplied;
-``contents.npy`` has what each clip is known by on this disk (:func:`earmark.store.store_key.clip_keys`) and its content
-(:mod:`earmark.audio.content`), by which equal recordings are found;
-``bad.json`` lists the clips that could not be decoded; ``store.json``, written last, says what all this belongs to.
-:mod:`earmark.store.store_build` makes it.
+A store is a folder. ``samples.bin`` has the samples of the clips, one after the other, as int16, float16 or float32.
+``num_samples.npy`` and ``scales.npy`` have the length of each clip and the factor for its numbers. ``contents.npy`` has
+the key of each clip (:func:`earmark.store.store_key.clip_keys`) and its content (:mod:`earmark.audio.content`).
+``bad.json`` lists the clips that could not be decoded. ``store.json``, written last, has the key of the store.
+:mod:`earmark.store.store_build` builds stores.
 
 :class:`earmark.store.flat_file.FlatFile` reads the samples.
 """
@@ -31,26 +30,26 @@ FORMAT_VERSION = 3  # 3: recordings are read to their end, whatever their header
 SAMPLES, NUM_SAMPLES, SCALES, CONTENTS = "samples.bin", "num_samples.npy", "scales.npy", "contents.npy"
 BAD, HEADER = "bad.json", "store.json"
 
-_INT16_SCALE = 1 / 32768  # what decoders divide 16-bit samples by
-_LEAST_SCALE = float(np.finfo(np.float32).tiny)  # below, float32 has few digits
+_INT16_SCALE = 1 / 32768  # decoders divide 16-bit samples by 32768
+_LEAST_SCALE = float(np.finfo(np.float32).tiny)  # below this, float32 loses precision
 
 
 @dataclass(eq=False)
 class WaveformStore:
-    """Samples of N clips. Can be pickled; each process opens the file when it first reads.
+    """Samples of N clips. Can be pickled; each process opens the file on first use.
 
     Attributes:
-        folder: where it is.
+        folder: folder of the store.
         sampling_rate_hz: rate of the samples.
-        dtype: type they are stored in: int16, float16 or float32.
+        dtype: type of the stored numbers: int16, float16 or float32.
         num_samples: length of each clip, int64 (N,); 0 if it cannot be used.
         scales: factor from the stored numbers to samples, float32 (N,).
         contents: content of each clip, uint64 (N,); see :mod:`earmark.audio.content`.
-        bad: the clips that cannot be used, by row.
-        offsets: where each clip starts in the file, in samples, int64 (N,).
+        bad: clips that cannot be used, by row.
+        offsets: start of each clip in the file, in samples, int64 (N,).
         num_bytes: size of the file.
-        cancelled: recordings whose channels cancel in their mean; see :mod:`earmark.audio.samples`.
-        incomplete: what is wrong with recordings, by path; see :mod:`earmark.audio.incomplete`.
+        cancelled: recordings whose channels cancel out; see :mod:`earmark.audio.samples`.
+        incomplete: faults of recordings, by path; see :mod:`earmark.audio.incomplete`.
     """
 
     folder: Path
@@ -76,15 +75,15 @@ class WaveformStore:
 
     @property
     def durations_s(self) -> np.ndarray:
-        """Seconds of sound in each clip, float64 (N,); 0 if it cannot be used."""
+        """Duration of each clip in seconds, float64 (N,); 0 if it cannot be used."""
         return self.num_samples / self.sampling_rate_hz
 
     def without_bad(self) -> WaveformStore:
-        """Return the same samples under the row numbers of :func:`earmark.store.scan.drop_bad`."""
+        """Return the samples without bad clips, with the row numbers of :func:`earmark.store.scan.drop_bad`."""
         return self.keep(np.delete(np.arange(len(self)), [clip.index for clip in self.bad]))
 
     def keep(self, rows: Sequence[int] | np.ndarray) -> WaveformStore:
-        """Return the same samples, of these rows alone, none of which is bad."""
+        """Return the samples of these rows, none of which is bad."""
         rows = np.asarray(rows, dtype=np.int64)
         return replace(
             self,
@@ -96,43 +95,43 @@ class WaveformStore:
         )
 
     def read(self, index: int, start: int = 0, count: int | None = None) -> np.ndarray:
-        """One clip, or a stretch of it.
+        """Return one clip or part of it.
 
         Args:
-            index: its row.
+            index: row of the clip.
             start: first sample.
-            count: how many; ``None`` for the rest.
+            count: number of samples; ``None`` for the rest.
 
         Returns:
             float32 ``(T,)``.
 
         Raises:
-            DataError: the file was cut short or deleted.
+            DataError: the file was truncated or deleted.
         """
         count = int(self.num_samples[index]) - start if count is None else count
         samples = self.read_batch([index], np.array([start]), np.array([count]), count)[0]
         return np.multiply(samples, self.scales[index], dtype=np.float32)
 
     def iterate(self, indices: Sequence[int] | np.ndarray) -> Iterator[np.ndarray]:
-        """Whole clips, float32 (T_i,), in the order of ``indices``.
+        """Yield whole clips, float32 (T_i,), in the order of ``indices``.
 
         Raises:
-            DataError: the file was cut short or deleted.
+            DataError: the file was truncated or deleted.
         """
         return (self.read(int(index)) for index in indices)
 
     def read_batch(
         self, indices: Sequence[int] | np.ndarray, starts: np.ndarray, counts: np.ndarray, width: int
     ) -> np.ndarray:
-        """Stretches of B clips, straight into one array: see :meth:`earmark.store.flat_file.FlatFile.read_batch`.
+        """Read parts of B clips into one array: see :meth:`earmark.store.flat_file.FlatFile.read_batch`.
 
-        ``scales[indices]`` times the numbers are the samples.
+        The samples are the result times ``scales[indices]``.
         """
         return self._file.read_batch(indices, starts, counts, width)
 
 
 def default_store_root() -> Path:
-    """Return where stores go: ``$EARMARK_STORE``, else ``earmark/waveforms`` in the user's cache folder."""
+    """Return the folder of stores: ``$EARMARK_STORE``, else ``earmark/waveforms`` in the user's cache folder."""
     if given := os.environ.get("EARMARK_STORE"):
         return Path(given).expanduser()
     cache = os.environ.get("XDG_CACHE_HOME")
@@ -140,10 +139,10 @@ def default_store_root() -> Path:
 
 
 def encode_samples(samples: np.ndarray, dtype: str) -> tuple[np.ndarray, float]:
-    """Numbers to store for one clip, and the factor that makes samples of them again.
+    """Return the numbers to store for one clip, and the factor that converts them to samples.
 
-    Recordings of 16 bits at the model's rate are stored exactly. Whatever else becomes int16 has its peak at 32,767, so
-    that nothing clips and quiet recordings keep 15 bits.
+    16-bit recordings at the model's rate are stored exactly. Other samples stored as int16 are scaled to a peak of
+    32,767, so that nothing clips and quiet recordings keep 15 bits.
 
     Args:
         samples: finite float32 (T,), T >= 1.
@@ -168,22 +167,22 @@ def encode_samples(samples: np.ndarray, dtype: str) -> tuple[np.ndarray, float]:
 
 
 def find_store(folder: Path, key: str, table: ClipTable) -> WaveformStore | None:
-    """Open a store if it is there and whole.
+    """Open a store if it exists and is complete.
 
     Args:
-        folder: where it would be.
-        key: what it must have been built from.
-        table: its N clips.
+        folder: folder of the store.
+        key: key that the store must have.
+        table: table of its N clips.
 
     Raises:
-        DataError: it is damaged, cut short or of another version.
+        DataError: the store is damaged, truncated or of another version.
     """
     if not folder.is_dir():
         return None
     try:
         header = json.loads((folder / HEADER).read_bytes())
         if header["version"] != FORMAT_VERSION:
-            raise DataError(f"{folder}: is of version {header['version']}, this is version {FORMAT_VERSION}")
+            raise DataError(f"{folder}: has format {header['version']} instead of {FORMAT_VERSION}")
         if header["key"] != key or header["count"] != len(table):
             raise DataError(f"{folder}: was built from other recordings")
         tables = {name: (folder / name).read_bytes() for name in (NUM_SAMPLES, SCALES, CONTENTS, BAD)}
@@ -196,7 +195,7 @@ def find_store(folder: Path, key: str, table: ClipTable) -> WaveformStore | None
     except (ValueError, LookupError, TypeError) as exc:
         raise DataError(f"{folder / HEADER}: is damaged") from exc
     if size != header["bytes"]:
-        raise DataError(f"{folder / SAMPLES}: is cut short ({size} of {header['bytes']} bytes)")
+        raise DataError(f"{folder / SAMPLES}: is truncated ({size} of {header['bytes']} bytes)")
     num_samples = np.load(io.BytesIO(tables[NUM_SAMPLES]))
     return WaveformStore(
         folder=folder,
@@ -205,7 +204,7 @@ def find_store(folder: Path, key: str, table: ClipTable) -> WaveformStore | None
         num_samples=num_samples,
         scales=np.load(io.BytesIO(tables[SCALES])),
         contents=np.load(io.BytesIO(tables[CONTENTS]))[1],
-        # rows may be called otherwise in this table, whose recordings are the same
+        # the same recordings may have other names in this table
         bad=[BadClip(index, table[index].source, reason) for index, reason in json.loads(tables[BAD])],
         offsets=np.cumsum(num_samples) - num_samples,
         num_bytes=size,
