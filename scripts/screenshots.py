@@ -22,13 +22,14 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import soundfile
 from PIL import Image
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, FloatRect, Page, sync_playwright
 
 from earmark.sources.speech_commands import COMMANDS, SILENCE, UNKNOWN
 
@@ -247,38 +248,69 @@ def serve(page: Page) -> None:
         page.wait_for_timeout(1000)
 
 
-# Name -> what opens the page, width and most height of the picture in CSS pixels, settings of the browser.
-PICTURES: dict[str, tuple[Callable[[Page], None], int, int, dict[str, Any]]] = {
-    "augment": (augment, 1180, 1250, {}),
-    "compare": (compare, 1100, 1470, {}),
-    "inspect": (inspect, 1000, 1270, {}),
-    "label": (label, 820, 960, {}),
-    "page": (serve, 1100, 1400, {}),
-    "page-phone": (serve, 390, 1500, {"locale": "zh-CN", "color_scheme": "dark"}),
-    "report": (report, 1000, 1868, {}),
-    "report-labels": (report_labels, 1000, 2100, {}),
+@dataclass(frozen=True)
+class Picture:
+    """A page and the part of it that is photographed.
+
+    Attributes:
+        open_page: opens the page.
+        width: of the window, in CSS pixels.
+        height: greatest height of the picture, in CSS pixels.
+        browser: settings of the browser's page.
+        element: selector of the element to photograph; without one, the top of the page.
+    """
+
+    open_page: Callable[[Page], None]
+    width: int
+    height: int = 2000
+    browser: dict[str, Any] = field(default_factory=dict)
+    element: str | None = None
+
+
+PICTURES = {
+    "augment": Picture(augment, 1180, 1250),
+    "compare": Picture(compare, 1100, 1470),
+    "inspect": Picture(inspect, 1000, 1270),
+    "label": Picture(label, 820, 960),
+    "page": Picture(serve, 1100, 1400),
+    "page-phone": Picture(serve, 390, 1500, {"locale": "zh-CN", "color_scheme": "dark"}),
+    "report": Picture(report, 1000, 1868),
+    "report-labels": Picture(report_labels, 1000, 2100),
+    "timeline": Picture(serve, 1000, browser={"device_scale_factor": 2}, element="#picture"),  # the README's
 }
+
+
+def part(page: Page, picture: Picture) -> FloatRect:
+    """Return the rectangle to photograph, in CSS pixels; an element gets a margin."""
+    if picture.element:
+        box = page.locator(picture.element).bounding_box()
+        assert box is not None
+        margin = 6
+        width, height = box["width"] + 2 * margin, box["height"] + 2 * margin
+        return {"x": box["x"] - margin, "y": box["y"] - margin, "width": width, "height": height}
+    page_height = page.evaluate("Math.ceil(document.documentElement.getBoundingClientRect().height)")
+    return {"x": 0, "y": 0, "width": picture.width, "height": min(picture.height, page_height)}
 
 
 def photograph(browser: Browser, name: str, output_dir: Path) -> None:
     """Open a page, check that its script is free of errors, and save the top of it."""
-    open_page, width, height, settings = PICTURES[name]
-    page = browser.new_page(viewport={"width": width, "height": 800}, **{"locale": "en-GB", **settings})
+    picture = PICTURES[name]
+    size = {"width": picture.width, "height": 800}
+    page = browser.new_page(viewport=size, **{"locale": "en-GB", **picture.browser})
     page.set_default_timeout(120_000)
     errors: list[str] = []
     page.on("pageerror", lambda error: errors.append(str(error)))
-    open_page(page)
+    picture.open_page(page)
     page.wait_for_timeout(500)
-    page_height = page.evaluate("Math.ceil(document.documentElement.getBoundingClientRect().height)")
-    box = {"x": 0, "y": 0, "width": width, "height": min(height, page_height)}
     path = output_dir / f"{name}.png"
-    page.screenshot(path=path, clip=box, full_page=True)
+    page.screenshot(path=path, clip=part(page, picture), full_page=True)
     page.close()
     with Image.open(path) as image:  # 256 colours look the same and take half the space
         image.convert("RGB").quantize(256, kmeans=2).save(path, optimize=True)
+        shape = f"{image.width} x {image.height}"
     if errors:
         sys.exit(f"{path}: the page has errors: {errors}")
-    print(f"{path}: {width} x {box['height']}, {path.stat().st_size / 1000:.0f} kB", flush=True)
+    print(f"{path}: {shape} pixels, {path.stat().st_size / 1000:.0f} kB", flush=True)
 
 
 def main() -> None:

@@ -16,7 +16,7 @@ from earmark.faults import explain
 IMPORT_TIMEOUT_S = 180.0  # the first import from a network disk, with CANN's libraries
 DEVICE_TIMEOUT_S = 300.0  # the first operators on a card are compiled
 
-_INSTALL = "pip install 'torch>=2.6', in the build for your card: README, Install"
+_INSTALL = "pip install 'torch>=2.6', in the build for your card: docs/install.md"
 # largest deviation from float64, relative to the largest element; for float32 cards may take 10-bit mantissas (TF32)
 _PRODUCT_TOLERANCE = {"matmul_error": 2e-3, "bf16_error": 3e-2}
 _CONVOLUTION_TOLERANCE = 0.05  # relative error, as in models/convolutions.py

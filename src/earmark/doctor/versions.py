@@ -90,7 +90,7 @@ def check_requirements(machine: Machine) -> Finding:
         commands.append(f"'{wanted.name}{wanted.specifier}'")
     if not told:
         return ok("packages", f"all {count} that earmark requires")
-    build = " (torch in the build for your card: README, Install)" if any("'torch" in name for name in commands) else ""
+    build = " (torch in the build for your card: docs/install.md)" if any("'torch" in name for name in commands) else ""
     return problem(
         "packages",
         "; ".join(told),
