@@ -13,12 +13,20 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+from fastapi.testclient import TestClient
 
 from earmark.cli.main import main
+from earmark.http.lifecycle import Lifecycle
 from earmark.models.build_model import ModelSource, load_trained
 from earmark.predict.classifier import Classifier
 from earmark.runs.predictions import read_predictions
+from earmark.serve.app import build_app
+from earmark.serve.server_metrics import ServerMetrics
+from earmark.serve.service import Service
+from earmark.serve.stream import Streams
+from earmark.settings.serving_flags import ServeOptions
 from earmark.tasks import Task, task_registry
+from earmark.tasks.reported_task import ShownFigure
 from earmark.tasks.task import NO_LABEL, LossSettings
 from tests.tiny import RATE_HZ
 
@@ -30,6 +38,10 @@ class Count(Task):
     in_words = "a count"
     no_label = "has no count"
     row_columns = ("error", "rounded")
+    shown_figures = (
+        ShownFigure("mae", "Counts off by", curve="MAE", trivial="MAE of always answering the median"),
+        ShownFigure("rmse", "RMSE"),
+    )
 
     def scores(self, logits: np.ndarray) -> np.ndarray:
         return np.exp(logits)
@@ -57,17 +69,18 @@ class Count(Task):
 def write_clicks(folder: Path) -> Path:
     """A manifest of 12 clips of half a second with 0 to 3 clicks."""
     rng = np.random.default_rng(0)
-    rows = [["file", "clicks"]]
+    rows = [["file", "clicks", "fold"]]
     for i in range(12):
         wave = 0.01 * rng.standard_normal(RATE_HZ // 2)
         wave[rng.choice(len(wave), i % 4, replace=False)] = 1
         soundfile.write(folder / f"{i}.wav", wave, RATE_HZ)
-        rows.append([f"{i}.wav", str(i % 4)])
+        rows.append([f"{i}.wav", str(i % 4), str(i // 4 % 2)])
     with (folder / "clips.csv").open("w", newline="") as file:
         csv.writer(file).writerows(rows)
     return folder / "clips.csv"
 
 
+TINY = ["--model_type", "tc_resnet", "--config_overrides", '{"stem_channels": 8, "channels": [8, 8]}']
 SMALL = ["--task", "count", "--label_column_name", "clicks", "--device", "cpu", "--precision", "fp32"]
 
 
@@ -78,8 +91,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SimpleNamespac
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(task_registry, "TASKS", (*task_registry.TASKS, count))
         words = ["train", "--train_file", table, "--eval_file", table, *SMALL, "--output_dir", str(run)]
-        words += ["--model_type", "tc_resnet", "--config_overrides", '{"stem_channels": 8, "channels": [8, 8]}']
-        assert main([*words, "--max_steps", "2"]) == 0
+        assert main([*words, *TINY, "--max_steps", "2"]) == 0
         yield SimpleNamespace(task=count, table=table, run=run)
 
 
@@ -115,3 +127,38 @@ def test_a_head_is_fitted_in_its_logits_and_answers_in_its_scores(trained: Simpl
     samples = torch.from_numpy(soundfile.read(clip, dtype="float32")[0])
     expected = audio.model(**audio.frontend([samples.numpy()])).logits.exp()
     np.testing.assert_allclose(answer, expected.detach().numpy()[0], rtol=1e-4)
+
+
+def test_folds_are_summed_up_by_its_figures(
+    trained: SimpleNamespace, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["train", "--train_file", trained.table, *SMALL, *TINY, "--max_steps", "1", "--output_dir", str(tmp_path)]
+    capsys.readouterr()
+    assert main([*words, "--fold_column", "fold", "--validation_fraction", "0", "--eval_strategy", "no"]) == 0
+    printed = capsys.readouterr().out
+    of_folds = [json.loads((tmp_path / f"fold_{fold}" / "metrics.json").read_text())["test"] for fold in (0, 1)]
+    found = json.loads((tmp_path / "cross_validation.json").read_text())["mean_and_deviation"]
+    for name in ("mae", "rmse", "loss"):
+        assert found[name]["mean"] == pytest.approx(np.mean([figures[name] for figures in of_folds]))
+    (head,) = (line for line in printed.splitlines() if line.startswith("| Run"))
+    assert [cell.strip() for cell in head.strip("|").split("|")] == ["Run", "Split", "Clips", "Counts off by", "RMSE"]
+    assert f"{found['mae']['mean']:.4f} ± {found['mae']['deviation']:.4f}" in printed
+
+
+def test_it_is_served_and_the_page_is_told_how_to_show_it(trained: SimpleNamespace) -> None:
+    classifier = Classifier.from_pretrained(trained.run, device="cpu", precision="fp32")
+    metrics, lifecycle = ServerMetrics(), Lifecycle(1.0)
+    options = ServeOptions(model_name_or_path=str(trained.run))
+    service = Service(classifier, options, metrics)
+    streams = Streams(classifier, service.batcher, options, lifecycle)
+    client = TestClient(build_app(service, streams, lifecycle, metrics, token=None))
+    recording = Path(trained.table).parent / "3.wav"
+    expected = float(classifier.predict_proba([str(recording)])[0, 0])
+    answer = client.post("/v1/timeline", content=recording.read_bytes()).json()
+    assert (answer["task"], answer["has_classes"], answer["segments"]) == ("count", False, [])
+    assert [one["label"] for one in answer["scores"]] == ["clicks"]
+    (classified,) = client.post("/v1/classify", content=recording.read_bytes()).json()
+    for score in (answer["scores"][0]["score"], answer["windows"][0]["scores"][0]["score"], classified["score"]):
+        assert score == pytest.approx(expected, rel=1e-4)
+    streams.close()
+    service.close()

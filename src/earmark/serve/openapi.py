@@ -133,6 +133,7 @@ _TIMELINE_ANSWER: dict[int | str, dict[str, Any]] = {
                     "duration_s": 2.0,
                     "recording_rate_hz": 44100,
                     "task": "single_label",
+                    "has_classes": True,
                     "scores": _EXAMPLE,
                     "segments": [{"start_s": 0.0, "end_s": 1.0, "label": "yes", "score": 0.97}],
                     "windows": [{"start_s": 0.0, "end_s": 1.0, "scores": _EXAMPLE}],

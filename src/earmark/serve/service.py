@@ -138,7 +138,8 @@ class Service:
 
     async def _classify(self, read: Read, notes: dict[str, object]) -> list[Prediction]:
         windowing, rate_hz = self._classifier.windowing(), self._classifier.sampling_rate_hz
-        own = self._classifier.task.score_function
+        task = self._classifier.task
+        own = task.score_function
 
         def prepare() -> tuple[Question, list[tuple[int, np.ndarray]]]:
             question = read()
@@ -151,10 +152,10 @@ class Service:
         last_start, last = windows[-1]
         self._count((last_start + len(last)) / rate_hz, notes)
         logits = await asyncio.wrap_future(self.batcher.submit([samples for _, samples in windows]))
-        scores, top_k = mean_scores(logits, question.function(own)), question.top_k()
-        if question.function(own) != own:  # not the probabilities that something was fitted for
-            return PLAIN.top(scores, self._classifier.labels, top_k)
-        return self._classifier.top(scores, top_k)
+        function, top_k = question.function(own), question.top_k()
+        if function != own:  # not the probabilities that something was fitted for
+            return PLAIN.top(_mean_scores(logits, _FUNCTIONS[function]), self._classifier.labels, top_k)
+        return self._classifier.top(_mean_scores(logits, task.scores), top_k)
 
     async def _timeline(self, read: Read, notes: dict[str, Any]) -> dict[str, Any]:
         given_up = threading.Event()
@@ -200,11 +201,11 @@ class Service:
 
 _FUNCTIONS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "softmax": softmax,
-    "sigmoid": lambda logits: sigmoid(logits.astype(np.float64)),
+    "sigmoid": sigmoid,
     "none": lambda logits: logits,
 }
 
 
-def mean_scores(logits: np.ndarray, function: str) -> np.ndarray:
+def _mean_scores(logits: np.ndarray, function: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
     """Scores (C,) of a recording: the mean over its windows of what ``function`` makes of their logits (W, C)."""
-    return pool(_FUNCTIONS[function](logits)).astype(np.float32)
+    return pool(function(logits.astype(np.float64))).astype(np.float32)

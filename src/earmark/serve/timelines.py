@@ -77,8 +77,8 @@ def hear(
         given_up: set when nobody waits for the answer any more.
 
     Returns:
-        ``duration_s``; ``recording_rate_hz``, ``None`` if the header does not say it; the model's ``task``;
-        ``windows`` and ``segments`` in order of time; ``scores`` of the whole recording.
+        ``duration_s``; ``recording_rate_hz``, ``None`` if the header does not say it; the model's ``task`` and whether
+        it ``has_classes``; ``windows`` and ``segments`` in order of time; ``scores`` of the whole recording.
 
     Raises:
         HTTPException: 400 settings, and as :func:`iter_windows`.
@@ -96,6 +96,7 @@ def hear(
         "duration_s": windows[-1].end_s,
         "recording_rate_hz": own_rate_hz(Clip("recording", read_bytes=lambda: question.audio)) or None,
         "task": classifier.task.name,
+        "has_classes": classifier.task.has_classes,
         "scores": classifier.top(timeline.aggregate(), top_k),
         "segments": [
             {"start_s": one.start_s, "end_s": one.end_s, "label": one.label, "score": one.score}

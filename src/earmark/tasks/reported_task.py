@@ -42,7 +42,7 @@ class ReportedTask(ABC):
 
     Attributes:
         row_columns: columns of ``predictions_SPLIT.csv`` that no other task with fewer of them has.
-        shown_figures: columns of tables of several runs, the headline first.
+        shown_figures: columns of tables of several runs, the headline first; all figures of :meth:`compare` are here.
         report_template: file of :mod:`earmark.report` that the report of a split is made from.
         better: what tables say of the better of two answers to a clip.
         digits: how a figure is written.

@@ -26,7 +26,7 @@ from earmark.settings.run_flags import RunArguments
 from earmark.settings.train_settings import TrainSettings
 from earmark.sources.load_clips import load_folds, load_splits
 from earmark.store.scan import check_tables
-from earmark.tasks import find_task
+from earmark.tasks import Task, find_task
 from earmark.text import and_more, markdown_table
 from earmark.train.custom import NOTHING, CustomParts
 from earmark.train.sweep import changed_settings, holds_others, remove_runs, sweep_folder, train_one
@@ -34,22 +34,7 @@ from earmark.train.train_model import TrainOutcome
 
 logger = logging.getLogger(__name__)
 
-# of all tasks: those that a run has are told
-_FIGURES = (
-    *("accuracy", "mean_average_precision", "macro_f1", "balanced_accuracy", "majority_class_rate", "exact_match"),
-    *("mean_prevalence", "mae", "rmse", "r2", "median_mae"),
-)
 _NAMED = 4
-_SHOWN = {
-    "accuracy": "Accuracy",
-    "mean_average_precision": "mAP",
-    "mae": "MAE",
-    "rmse": "RMSE",
-    "macro_f1": "Macro-F1",
-    "majority_class_rate": "Majority rate",
-    "mean_prevalence": "Knowing nothing",
-    "median_mae": "MAE of the median",
-}
 _FOLD_NAME = re.compile(r"[\w.-]+")
 _CHILD = re.compile(r"fold_.+|seed_\d+")
 
@@ -78,6 +63,7 @@ class _Plan:
     """All runs, and what tells them from those of another protocol: settings, names of functions, a word for clips."""
 
     output: Path
+    task: Task
     parts: list[Part]
     clips: str
     functions: dict[str, str]
@@ -128,7 +114,7 @@ def _run_all(
     seeds = run.seed_list() or [settings.training.seed]
     folds, clips = on_each_machine(lambda: _look_at_data(settings.data, settings.model, seeds, custom.clips))
     parts = _parts(output, run, seeds, folds)
-    plan = _Plan(output, parts, clips, custom.function_names(), settings.to_dict())
+    plan = _Plan(output, find_task(settings.data.task), parts, clips, custom.function_names(), settings.to_dict())
     done = on_main_process(lambda: _begin(plan, replace=run.overwrite_output_dir and not run.resume))
     for number, part in enumerate(parts, 1):
         name = part.name_in(output)
@@ -238,7 +224,8 @@ def _check_same(folder: RunFolder, plan: _Plan) -> None:
 
 def _write(plan: _Plan, done: Sequence[Part]) -> dict[str, Any]:
     """Write the figures of the finished runs, and return them."""
-    rows = [_row(part, plan.output) for part in plan.parts if part in done]
+    rows = [_row(part, plan) for part in plan.parts if part in done]
+    common = [name for name in _figures(plan.task) if rows and all(row.get(name) is not None for row in rows)]
     results = {
         "clips": plan.clips,
         "functions": plan.functions,
@@ -246,31 +233,29 @@ def _write(plan: _Plan, done: Sequence[Part]) -> dict[str, Any]:
         "kept": "best" if plan.settings["load_best_model_at_end"] and not plan.settings["few_shot"] else "last",
         "runs": rows,
         "unfinished": [part.name_in(plan.output) for part in plan.parts if part not in done],
-        "mean_and_deviation": {name: _spread([row[name] for row in rows]) for name in _common(rows)},
+        "mean_and_deviation": {name: _spread([row[name] for row in rows]) for name in common},
     }
     seeds = list(dict.fromkeys(row["seed"] for row in rows))
     if any(row["fold"] is not None for row in rows) and len(seeds) > 1:
         results["means_of_seeds"] = {
             name: _spread([float(np.mean([row[name] for row in rows if row["seed"] == seed])) for seed in seeds])
-            for name in _common(rows)
+            for name in common
         }
     write_json(RunFolder(plan.output).cross_validation, results)
     return results
 
 
-def _row(part: Part, output: Path) -> dict[str, Any]:
+def _row(part: Part, plan: _Plan) -> dict[str, Any]:
     metrics = read_json(RunFolder(part.folder).metrics)
     split = "test" if "test" in metrics else "validation"
-    figures = {name: metrics[split][name] for name in _FIGURES if name in metrics[split]}
+    figures = {name: metrics[split][name] for name in _figures(plan.task) if name in metrics[split]}
     clips = metrics[split]["num_clips"]
-    return {
-        "run": part.name_in(output), "seed": part.seed, "fold": part.fold, "split": split, "num_clips": clips, **figures
-    }  # fmt: skip
+    name = part.name_in(plan.output)
+    return {"run": name, "seed": part.seed, "fold": part.fold, "split": split, "num_clips": clips, **figures}
 
 
-def _common(rows: Sequence[Mapping[str, object]]) -> list[str]:
-    """The figures that every run has."""
-    return [name for name in _FIGURES if rows and all(row.get(name) is not None for row in rows)]
+def _figures(task: Task) -> list[str]:
+    return list(dict.fromkeys([*task.titles, *task.metrics]))
 
 
 def _spread(values: Sequence[float]) -> dict[str, object]:
@@ -281,12 +266,13 @@ def _spread(values: Sequence[float]) -> dict[str, object]:
 
 def _outcome(plan: _Plan, done: Sequence[Part]) -> ProtocolOutcome:
     results = _write(plan, done)
-    return ProtocolOutcome(plan.output, results, _summary(plan.output, results))
+    return ProtocolOutcome(plan.output, results, _summary(plan, results))
 
 
-def _summary(output: Path, results: Mapping[str, Any]) -> str:
-    shown = [name for name in _SHOWN if name in results["mean_and_deviation"]]
-    header = ("Run", "Split", "Clips", *(_SHOWN[name] for name in shown))
+def _summary(plan: _Plan, results: Mapping[str, Any]) -> str:
+    titles = plan.task.titles
+    shown = [name for name in titles if name in results["mean_and_deviation"]]
+    header = ("Run", "Split", "Clips", *(titles[name] for name in shown))
     lines = [
         (row["run"], row["split"], f"{row['num_clips']:,}", *(f"{row[name]:.4f}" for name in shown))
         for row in results["runs"]
@@ -302,7 +288,9 @@ def _summary(output: Path, results: Mapping[str, Any]) -> str:
         notes.append(_of_one_class(alike, "their figures are in the means all the same"))
     if results["kept"] == "best" and any(row["split"] == "validation" for row in results["runs"]):
         notes.append("these validation clips also chose each run's best model, so the figures are on the high side")
-    return "\n".join([*markdown_table([header, *lines]), "", *notes, f"figures  {RunFolder(output).cross_validation}"])
+    return "\n".join(
+        [*markdown_table([header, *lines]), "", *notes, f"figures  {RunFolder(plan.output).cross_validation}"]
+    )
 
 
 def _of_one_class(names: Sequence[str], more: str) -> str:

@@ -23,7 +23,7 @@ const picture = new Picture(
   () => showPlaying(),
 );
 
-const isNumber = (answer) => answer.task === "regression";
+const isNumber = (answer) => !answer.has_classes;
 const digits = (answer, score) => (isNumber(answer) ? `${Number(score.toPrecision(5))}` : score.toFixed(3));
 
 // What was heard when: the segments; a number has none, and a value in each window.
