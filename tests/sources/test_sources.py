@@ -14,6 +14,7 @@ from earmark.clips.clip import Clip, ClipTable, Splits
 from earmark.errors import DataError, MissingExtraError, UsageError
 from earmark.settings.data_flags import DataArguments
 from earmark.sources.load_clips import load_folds, load_own_splits, load_splits
+from earmark.sources.source import HubAccess
 from tests.sources.empty_files import touch
 from tests.tiny import write_tones
 
@@ -86,7 +87,7 @@ def test_clips_of_one_recording_are_set_aside_together_and_the_note_says_so(tmp_
         "to --validation_fraction 0.1 of each label as whole recordings allow, seed 7)"
     )
     one = load_splits(DataArguments(train_file=str(path), folds=4, fold="1"), seed=7).notes[-1]
-    assert one.endswith("of 24 clips were set aside for validation (seed 7, by recording)")
+    assert one.endswith("of the other 24 clips were set aside for validation (seed 7, by recording)")
 
 
 def test_a_split_by_group(tmp_path):
@@ -161,7 +162,7 @@ def test_save_to_disk_and_snapshots_are_told_apart(tmp_path, monkeypatch):
         # SUPERB KS as Parquet, not as the archive
         DataArguments(dataset_name="superb", data_dir=str(tmp_path / "snapshot"), dataset_config_name="ks"),
     ):
-        snapshot = load_splits(options, seed=0, cache_dir=cache)
+        snapshot = load_splits(options, seed=0, hub=HubAccess(cache_dir=cache))
         assert (len(snapshot.train), len(snapshot.validation)) == (4, 4)
     monkeypatch.setitem(sys.modules, "datasets", None)
     with pytest.raises(MissingExtraError, match="pip install"):

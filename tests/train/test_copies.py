@@ -24,7 +24,7 @@ def data(tmp_path: Path) -> Path:
 
 def prepared(data: Path, **settings: object) -> PreparedData:
     options = DataArguments(data_dir=str(data), **settings)  # type: ignore[arg-type]
-    return prepare_data(options, RATE_HZ, seed=0, token=None, cache_dir=None)
+    return prepare_data(options, RATE_HZ, seed=0)
 
 
 def as_flac(source: Path, target: Path) -> None:

@@ -183,6 +183,7 @@ def load_clips(
     from earmark.api.settings import inspect_settings
     from earmark.settings.data_flags import DataArguments
     from earmark.sources.load_clips import load_own_splits
+    from earmark.sources.source import HubAccess
     from earmark.sources.unlabelled import load_unlabelled
 
     _check_names(settings, DataArguments)
@@ -191,7 +192,7 @@ def load_clips(
         raise UsageError(f"{early}: used after the clips are loaded. Pass {early} to earmark.train.")
     options = inspect_settings({**values, "seed": seed})
     own = load_unlabelled(options, seed=seed)
-    splits = own or load_own_splits(options, seed=seed, token=token, cache_dir=cache_dir)
+    splits = own or load_own_splits(options, seed=seed, hub=HubAccess(token, cache_dir))
     splits = replace(splits, notes=list(splits.notes))
     for note in splits.notes:
         logger.info("%s", note)

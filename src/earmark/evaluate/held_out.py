@@ -27,6 +27,7 @@ from earmark.runs.split_settings import CUT_SETTINGS, read_split_settings
 from earmark.settings.data_flags import paths_in
 from earmark.settings.evaluation_flags import EvaluateOptions
 from earmark.sources.load_clips import load_own_splits, load_splits
+from earmark.sources.source import HubAccess
 from earmark.store.bad_audio import BadAudioWatch
 from earmark.store.known_contents import read_contents
 from earmark.store.scan import BadClip
@@ -82,8 +83,7 @@ def find_held_out(options: EvaluateOptions, loaded: Splits | None = None) -> Hel
     options = _with_store_of_run(_as_trained(options, (*CUT_SETTINGS, "on_bad_audio")))
     if options.has_folds and options.fold is not None and options.split == "test":
         return HeldOut(_given(_loaded(options, loaded), "test"), record)
-    token, cache_dir = options.token, options.cache_dir
-    own = load_own_splits(options, seed=_seed(options), token=token, cache_dir=cache_dir, loaded=loaded)
+    own = load_own_splits(options, seed=_seed(options), hub=HubAccess.from_flags(options), loaded=loaded)
     _log(own)
     if options.split != "unseen" and getattr(own, options.split) is not None:
         table = without_trained_recordings(_given(own, options.split), record, options)
@@ -242,8 +242,7 @@ def _seed(options: EvaluateOptions) -> int:
 
 
 def _loaded(options: EvaluateOptions, loaded: Splits | None) -> Splits:
-    token, cache_dir = options.token, options.cache_dir
-    splits = load_splits(options, seed=_seed(options), token=token, cache_dir=cache_dir, loaded=loaded)
+    splits = load_splits(options, seed=_seed(options), hub=HubAccess.from_flags(options), loaded=loaded)
     _log(splits)
     return splits
 

@@ -8,7 +8,7 @@ from earmark.clips.columns import Columns
 from earmark.clips.split_names import SplitNames
 from earmark.errors import UsageError
 from earmark.settings.data_flags import DataArguments, paths_in
-from earmark.sources.source import GivenData, Request
+from earmark.sources.source import GivenData, HubAccess, Request
 from earmark.sources.superb_ks import is_superb_ks
 from earmark.tasks import find_task
 
@@ -21,16 +21,13 @@ def split_names(options: DataArguments) -> SplitNames:
     return SplitNames(options.train_split_name, options.eval_split_name, options.test_split_name)
 
 
-def request_from(
-    options: DataArguments, *, seed: int, token: str | None, cache_dir: str | None, needs_labels: bool
-) -> Request:
+def request_from(options: DataArguments, *, seed: int, hub: HubAccess, needs_labels: bool) -> Request:
     """Return how data is to be read.
 
     Args:
         options: what columns and splits are called.
         seed: for silence that is cut at random.
-        token: for private data sets of the hub.
-        cache_dir: where the hub's files go; ``None`` for the usual place.
+        hub: how data sets are downloaded.
         needs_labels: whether a clip without label is an error.
     """
     columns = Columns(
@@ -53,8 +50,7 @@ def request_from(
         split_names(options),
         config=options.dataset_config_name,
         revision=options.dataset_revision,
-        token=token,
-        cache_dir=cache_dir,
+        hub=hub,
         silence_percentage=options.silence_percentage,
         seed=seed,
         uses_folds=bool(options.has_folds),

@@ -39,7 +39,7 @@ class HubDataset(Source):
         datasets = require("datasets")
         name, request = given.name, given.request
         _check_reachable(given)
-        arguments = {"revision": request.revision, "token": request.token, "cache_dir": request.cache_dir}
+        arguments = {"revision": request.revision, "token": request.hub.token, "cache_dir": request.hub.cache_dir}
         with hub_errors(name):
             builder = datasets.load_dataset_builder(name, request.config, **arguments)
             if "audiofolder" in type(builder).__module__:
@@ -59,7 +59,7 @@ def _check_reachable(given: GivenData) -> None:
         return
     name, revision = given.name, given.request.revision
     try:
-        hub.HfApi(token=given.request.token).dataset_info(name, revision=revision, timeout=_TIMEOUT_S)
+        hub.HfApi(token=given.request.hub.token).dataset_info(name, revision=revision, timeout=_TIMEOUT_S)
     except errors.GatedRepoError as exc:
         raise DataError(
             f"{name}: the data set asks for consent: accept its terms on its page, then log in (hf auth login) "
@@ -79,12 +79,12 @@ def _download_snapshot(given: GivenData) -> str:
     """Fetch a data set of plain audio files, which ``datasets`` itself reads only with torchcodec."""
     import huggingface_hub as hub
 
-    cache_dir = given.request.cache_dir
+    cache_dir = given.request.hub.cache_dir
     folder: str = hub.snapshot_download(
         given.name,
         repo_type="dataset",
         revision=given.request.revision,
-        token=given.request.token,
+        token=given.request.hub.token,
         cache_dir=os.path.join(cache_dir, "hub") if cache_dir else None,
     )
     return folder

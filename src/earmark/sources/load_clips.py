@@ -17,6 +17,7 @@ from earmark.settings.flags import declared_flags
 from earmark.sources.background import add_background
 from earmark.sources.combine import LoadedSource, combine
 from earmark.sources.given_data import given_data, request_from
+from earmark.sources.source import PUBLIC, HubAccess
 from earmark.sources.source_registry import find_source, load_given, settings_without_effect
 from earmark.store.waveforms import default_store_root
 from earmark.tasks import find_task
@@ -24,13 +25,7 @@ from earmark.text import agreeing
 
 
 def load_splits(
-    options: DataArguments,
-    *,
-    seed: int,
-    token: str | None = None,
-    cache_dir: str | None = None,
-    check: bool = True,
-    loaded: Splits | None = None,
+    options: DataArguments, *, seed: int, hub: HubAccess = PUBLIC, check: bool = True, loaded: Splits | None = None
 ) -> Splits:
     """Load the clips that the settings name.
 
@@ -41,8 +36,7 @@ def load_splits(
     Args:
         options: where the recordings are, and what columns and splits are called.
         seed: for the splits and subsets that are made.
-        token: for private data sets of the hub.
-        cache_dir: where the hub's files go; ``None`` for the usual place.
+        hub: how data sets are downloaded.
         check: whether clips without label, fold or group are an error, and that no validation clips can be set aside;
             else what can be had is given, and a note says what could not.
         loaded: splits that :func:`load_own_splits` has returned; of ``options`` only settings with
@@ -57,11 +51,11 @@ def load_splits(
     if options.has_folds:
         if options.fold is None:
             raise UsageError("which fold is held out? add --fold NAME (`earmark train` without it takes each in turn)")
-        folds = load_folds(options, seed=seed, token=token, cache_dir=cache_dir, check=check, loaded=loaded)
+        folds = load_folds(options, seed=seed, hub=hub, check=check, loaded=loaded)
         splits = folds.splits(options.fold, seed)
         draw_subsets(splits, options, seed)
         return splits
-    splits = _copy(loaded) or _load(options, seed, token, cache_dir, needs_labels=check)
+    splits = _copy(loaded) or _load(options, seed, hub, needs_labels=check)
     if check and options.group_column:
         _check_groups(splits, options.group_column)
     if splits.train is not None and splits.validation is None and options.validation_fraction > 0:
@@ -71,51 +65,38 @@ def load_splits(
 
 
 def load_own_splits(
-    options: DataArguments,
-    *,
-    seed: int,
-    token: str | None = None,
-    cache_dir: str | None = None,
-    loaded: Splits | None = None,
+    options: DataArguments, *, seed: int, hub: HubAccess = PUBLIC, loaded: Splits | None = None
 ) -> Splits:
     """Load the splits that the source itself has: none is made, no folds are taken and nothing is drawn.
 
     Args:
         options: as for :func:`load_splits`.
         seed: for silence cut from the background of Speech Commands.
-        token: for private data sets of the hub.
-        cache_dir: where the hub's files go; ``None`` for the usual place.
+        hub: how data sets are downloaded.
         loaded: what this function returned before.
 
     Raises:
         EarmarkError: as :func:`load_splits`.
     """
-    return _copy(loaded) or _load(options, seed, token, cache_dir, needs_labels=True)
+    return _copy(loaded) or _load(options, seed, hub, needs_labels=True)
 
 
 def load_folds(
-    options: DataArguments,
-    *,
-    seed: int,
-    token: str | None = None,
-    cache_dir: str | None = None,
-    check: bool = True,
-    loaded: Splits | None = None,
+    options: DataArguments, *, seed: int, hub: HubAccess = PUBLIC, check: bool = True, loaded: Splits | None = None
 ) -> Folds:
     """Load the clips that the settings name, shared out over folds.
 
     Args:
         options: where the recordings are, and ``fold_column`` or ``folds``.
         seed: for folds that are made.
-        token: for private data sets of the hub.
-        cache_dir: where the hub's files go; ``None`` for the usual place.
+        hub: how data sets are downloaded.
         check: whether folds that cannot be used and clips without label are an error.
         loaded: as for :func:`load_splits`.
 
     Raises:
         EarmarkError: as :func:`load_splits`; or the folds cannot be used.
     """
-    splits = _copy(loaded) or _load(options, seed, token, cache_dir, needs_labels=check)
+    splits = _copy(loaded) or _load(options, seed, hub, needs_labels=check)
     return share_out(splits, options, seed, check=check)
 
 
@@ -124,8 +105,8 @@ def _copy(loaded: Splits | None) -> Splits | None:
     return None if loaded is None else replace(loaded, notes=list(loaded.notes))
 
 
-def _load(options: DataArguments, seed: int, token: str | None, cache_dir: str | None, *, needs_labels: bool) -> Splits:
-    request = request_from(options, seed=seed, token=token, cache_dir=cache_dir, needs_labels=needs_labels)
+def _load(options: DataArguments, seed: int, hub: HubAccess, *, needs_labels: bool) -> Splits:
+    request = request_from(options, seed=seed, hub=hub, needs_labels=needs_labels)
     given = given_data(options, request)
     try:
         kinds = [find_source(one) for one in given]

@@ -32,5 +32,5 @@ class Snapshot(Source):
         if config and (root / config).is_dir() and not (root / "README.md").is_file():
             root, config = root / config, None  # one folder for each configuration, without the card that would say so
         with hub_errors(str(root)):
-            tables = datasets.load_dataset(str(root), config, cache_dir=request.cache_dir)
+            tables = datasets.load_dataset(str(root), config, cache_dir=request.hub.cache_dir)
         return dataset_splits(tables, str(root), str(root), request.columns, request.names)

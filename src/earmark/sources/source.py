@@ -15,9 +15,31 @@ from typing import ClassVar
 from earmark.clips.clip import Splits
 from earmark.clips.columns import Columns
 from earmark.clips.split_names import SplitNames
+from earmark.settings.model_flags import PretrainedArguments
 from earmark.sources.folder_layout import FolderLayout, find_folder_layout, unwrapped
 from earmark.sources.folders import check_is_folder
 from earmark.sources.listing import metadata_file, subfolders
+
+
+@dataclass(frozen=True)
+class HubAccess:
+    """How data sets are downloaded.
+
+    Attributes:
+        token: for private data sets of the hub.
+        cache_dir: where the hub's files go; ``None`` for the usual place.
+    """
+
+    token: str | None = None
+    cache_dir: str | None = None
+
+    @classmethod
+    def from_flags(cls, flags: PretrainedArguments) -> HubAccess:
+        """Return what flags say, those of any command."""
+        return cls(flags.token, flags.cache_dir)
+
+
+PUBLIC = HubAccess()
 
 
 @dataclass(frozen=True)
@@ -29,8 +51,7 @@ class Request:
         names: what the splits are called.
         config: configuration of a data set.
         revision: branch, tag or commit of a data set.
-        token: for private data sets of the hub.
-        cache_dir: where the hub's files go; ``None`` for the usual place.
+        hub: how data sets are downloaded.
         silence_percentage: silence of Speech Commands; ``None`` for that of SUPERB.
         seed: for silence that is cut at random.
         uses_folds: whether folds are made of all clips, so that columns of splits do not count.
@@ -41,8 +62,7 @@ class Request:
     names: SplitNames = field(default_factory=SplitNames)
     config: str | None = None
     revision: str | None = None
-    token: str | None = None
-    cache_dir: str | None = None
+    hub: HubAccess = PUBLIC
     silence_percentage: float | None = None
     seed: int = 0
     uses_folds: bool = False

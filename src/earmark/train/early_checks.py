@@ -8,6 +8,7 @@ from earmark.clips.clip import Splits
 from earmark.runs.folder_lock import locked_folder
 from earmark.settings.train_settings import TrainSettings
 from earmark.sources.load_clips import load_own_splits
+from earmark.sources.source import HubAccess
 from earmark.train.plan import look_at_folder, make_plan
 
 
@@ -37,4 +38,4 @@ def check_before_torch(
             make_plan(settings, look_at_folder(settings), has_more_metrics=has_more_metrics)
         if loaded is not None or (data.dataset_name is not None and not Path(data.dataset_name).is_dir()):
             return loaded
-        return load_own_splits(data, seed=training.seed, token=model.token, cache_dir=model.cache_dir)
+        return load_own_splits(data, seed=training.seed, hub=HubAccess.from_flags(model))

@@ -21,6 +21,7 @@ from earmark.runs.split_record import find_record, recording_split
 from earmark.settings.data_flags import DataArguments
 from earmark.sources.background import recordings_of_splits
 from earmark.sources.load_clips import load_splits
+from earmark.sources.source import PUBLIC, HubAccess
 from earmark.store.scan import BadClip, check_tables
 from earmark.store.usable import UsableClips, keep_usable
 from earmark.tasks import find_task
@@ -111,8 +112,7 @@ def prepare_data(
     sampling_rate_hz: int,
     *,
     seed: int,
-    token: str | None,
-    cache_dir: str | None,
+    hub: HubAccess = PUBLIC,
     with_test: bool = True,
     loaded: Splits | None = None,
 ) -> PreparedData:
@@ -122,15 +122,14 @@ def prepare_data(
         options: which recordings.
         sampling_rate_hz: rate the model takes.
         seed: for the splits and subsets that are made.
-        token: for private data sets of the hub.
-        cache_dir: where the hub's files go; ``None`` for the usual place.
+        hub: how data sets are downloaded.
         with_test: whether a test split is looked at.
         loaded: the splits, if they are loaded already.
 
     Raises:
         DataError: no training clips, labels that cannot be learned, or unreadable clips under ``on_bad_audio=fail``.
     """
-    splits = load_splits(options, seed=seed, token=token, cache_dir=cache_dir, loaded=loaded)
+    splits = load_splits(options, seed=seed, hub=hub, loaded=loaded)
     if not with_test:
         splits.test = None
     for note in splits.notes:

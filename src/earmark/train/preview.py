@@ -27,6 +27,7 @@ from earmark.runs.folder import prepare_folder
 from earmark.settings.augmentation_flags import AugmentPreviewOptions
 from earmark.settings.data_flags import DEFAULT_LONGEST_S
 from earmark.sources.load_clips import load_splits
+from earmark.sources.source import HubAccess
 from earmark.sources.unlabelled import load_unlabelled
 from earmark.store.scan import write_bad_audio
 from earmark.store.usable import UsableClips, keep_usable
@@ -91,7 +92,7 @@ def _preview(options: AugmentPreviewOptions, folder: Path) -> Preview:
     model = _configured(options)
     rate_hz = int(model[1].sampling_rate) if model else options.sampling_rate or _RATE_HZ
     splits = load_unlabelled(options, seed=options.seed) or load_splits(
-        options, seed=options.seed, token=options.token, cache_dir=options.cache_dir
+        options, seed=options.seed, hub=HubAccess.from_flags(options)
     )
     if splits.train is None:
         raise DataError("no training clips: put them into a train folder, or give --train_file MANIFEST")

@@ -25,6 +25,7 @@ from earmark.settings.model_flags import ModelArguments
 from earmark.settings.run_flags import RunArguments
 from earmark.settings.train_settings import TrainSettings
 from earmark.sources.load_clips import load_folds, load_splits
+from earmark.sources.source import HubAccess
 from earmark.store.scan import check_tables
 from earmark.tasks import Task, find_task
 from earmark.text import and_more, markdown_table
@@ -133,10 +134,11 @@ def _look_at_data(
 ) -> tuple[dict[int, list[str]], str]:
     """The folds of each seed, all of them tried before the first is trained on, and a word for the clips."""
     names: dict[int, list[str]] = {}
+    hub = HubAccess.from_flags(model)
     digest = hashlib.sha256()
     for seed in seeds:
         if data.has_folds:
-            folds = load_folds(data, seed=seed, token=model.token, cache_dir=model.cache_dir, loaded=loaded)
+            folds = load_folds(data, seed=seed, hub=hub, loaded=loaded)
             names[seed] = [data.fold] if data.fold is not None else folds.names
             for name in names[seed]:
                 check_tables(folds.splits(name, seed))
@@ -145,7 +147,7 @@ def _look_at_data(
                 logger.warning("%s", _of_one_class([f"fold {name}" for name in alike], "share classes out otherwise"))
             digest.update(folds.fingerprint().encode())
         else:
-            splits = load_splits(data, seed=seed, token=model.token, cache_dir=model.cache_dir, loaded=loaded)
+            splits = load_splits(data, seed=seed, hub=hub, loaded=loaded)
             for table in (splits.train, splits.validation, splits.test):
                 rows = [(clip.source, clip.label, clip.offset_s) for clip in table or []]
                 digest.update(repr(rows).encode("utf-8", "surrogateescape"))

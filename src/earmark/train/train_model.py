@@ -20,6 +20,7 @@ from earmark.scoring.decide import check_can_fit
 from earmark.scoring.extra_metrics import ExtraMetrics
 from earmark.settings.config_files import save_config
 from earmark.settings.train_settings import TrainSettings
+from earmark.sources.source import HubAccess
 from earmark.store.scan import write_bad_audio
 from earmark.text import counted, format_seconds
 from earmark.train.arguments import EarmarkTrainingArguments
@@ -114,8 +115,7 @@ def _load_data(plan: Plan, custom: CustomParts, *, with_test: bool) -> tuple[Aug
         plan.data,
         rate_hz,
         seed=plan.training.seed,
-        token=plan.model.token,
-        cache_dir=plan.model.cache_dir,
+        hub=HubAccess.from_flags(plan.model),
         with_test=with_test,
         loaded=custom.clips,
     )
