@@ -26,7 +26,7 @@ def lines_of_the_loop() -> list[list[str]]:
     """The words of the block of the README with `earmark label` in it."""
     blocks = re.findall(r"```bash\n(.*?)```", README.read_text(encoding="utf-8"), flags=re.DOTALL)
     [block] = [block for block in blocks if "earmark label" in block]
-    return [shlex.split(line) for line in block.splitlines()]
+    return [shlex.split(line) for line in block.replace("\\\n", " ").splitlines()]
 
 
 def recordings(folder: Path, label: str, count: int, first_seed: int) -> list[Path]:
