@@ -8,7 +8,8 @@ separately, because the order of the tests decides which of them makes a fixture
 from __future__ import annotations
 
 import os
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,9 +29,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "slow: takes long or starts several processes (run with --slow only)")
-    config.pluginmanager.register(_Measure(), "cpu-times-measure")
+    _MEASURES.append(_Measure())
+    config.pluginmanager.register(_MEASURES[-1], "cpu-times-measure")
     if not hasattr(config, "workerinput"):  # of xdist: only the process that starts the workers reports
         config.pluginmanager.register(_Report(config.getoption("--cpu-limit")), "cpu-times-report")
+
+
+def pytest_unconfigure() -> None:
+    _MEASURES.pop()
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -93,18 +99,18 @@ class _Measure:
             return (yield)
         name = f"{request.node.nodeid or 'session'}: fixture {fixturedef.argname}"
         # finalizers run in reverse: these two before and after those of the fixture itself
-        fixturedef.addfinalizer(lambda: self._end(name))
-        self._begin(name)
+        fixturedef.addfinalizer(lambda: self.end(name))
+        self.begin(name)
         try:
             return (yield)
         finally:
-            self._end(name)
-            fixturedef.addfinalizer(lambda: self._begin(name))
+            self.end(name)
+            fixturedef.addfinalizer(lambda: self.begin(name))
 
-    def _begin(self, name: str) -> None:
+    def begin(self, name: str) -> None:
         self.running.append(_Running(name, Cpu.so_far()))
 
-    def _end(self, name: str) -> None:
+    def end(self, name: str) -> None:
         if not self.running or self.running[-1].name != name:
             return
         ended = self.running.pop()
@@ -124,6 +130,20 @@ class _Measure:
             report.cpu_s = (spent.own_s, spent.children_s)
             report.cpu_s_of_shared = [(name, cpu.own_s, cpu.children_s) for name, cpu in self.shared]
         return report
+
+
+_MEASURES: list[_Measure] = []  # more than one only while pytest runs inside pytest
+
+
+@contextmanager
+def counted_as(name: str) -> Iterator[None]:
+    """Count what runs inside as a shared fixture of this name, and not for the test that needs it first."""
+    measure = _MEASURES[-1]
+    measure.begin(name)
+    try:
+        yield
+    finally:
+        measure.end(name)
 
 
 class _Report:

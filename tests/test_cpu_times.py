@@ -9,6 +9,7 @@ pytest_plugins = ["pytester"]
 TESTS = """
 import subprocess, sys, time
 import pytest
+from tests.cpu_times import counted_as
 
 SPEND = "import time\\nwhile time.process_time() < {}: pass"
 
@@ -32,7 +33,9 @@ def own():
     yield
     spend(0.2)
 
-def test_cheap(shared): pass
+def test_cheap(shared):
+    with counted_as("gallery: some_run"):
+        spend(0.2)
 
 def test_dear(own, shared): spend(0.2)
 
@@ -81,6 +84,7 @@ def test_a_test_above_the_limit_fails_the_run(suite: pytest.Pytester) -> None:
     assert sum(spent["test_cheap"]) < 0.15  # the shared fixtures count for no test
     assert spent["test_dear"][0] == pytest.approx(0.4, abs=0.15)
     assert spent["deeper"][0] == pytest.approx(0.2, abs=0.1)
+    assert spent["some_run"][0] == pytest.approx(0.2, abs=0.1)
     assert spent["shared"][0] == pytest.approx(0.5, abs=0.15)  # made and removed
     assert spent["test_child"][0] < 0.15 < 0.35 < spent["test_child"][1]
 

@@ -81,7 +81,9 @@ def test_gradients_are_the_library_s(kind: str) -> None:
         torch.testing.assert_close(gradient, gradients[1][name], atol=1e-4, rtol=1e-3, msg=name)
 
 
-@pytest.mark.parametrize("kind", ["wav2vec2", "wavlm", "data2vec-audio"])
+@pytest.mark.parametrize(
+    "kind", ["wav2vec2", *(pytest.param(kind, marks=pytest.mark.slow) for kind in ("wavlm", "data2vec-audio"))]
+)
 def test_one_full_graph(kind: str) -> None:
     """Masks, LayerDrop, lengths, cast weights: nothing of a training step leaves the graph."""
     audio = build(kind, layerdrop=0.5, mask_time_prob=0.3, mask_feature_prob=0.1, mask_feature_length=2)

@@ -227,6 +227,7 @@ def test_label_then_train(model: Path, tmp_path: Path, start: Start) -> None:
     assert len(rows(started.folder / "labels.csv")) == 8
 
 
+@pytest.mark.slow
 def test_the_command_serves_until_a_signal_comes(pool: Path, model: Path, tmp_path: Path, capsys: Any) -> None:
     out = tmp_path / "out"
     log = tmp_path / "log"

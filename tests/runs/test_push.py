@@ -10,19 +10,20 @@ from pathlib import Path
 import pytest
 
 from earmark.cli.main import main
+from tests.gallery import Gallery, GalleryRun
 from tests.models.hub_stand_in import TOKEN, serve
 from tests.patience import PATIENCE_S
-from tests.tiny import overrides, write_tones
+from tests.tiny import overrides
 
 
-@pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    place = tmp_path_factory.mktemp("push")
-    tones = write_tones(place / "tones", per_class=4, seconds=0.2)
-    words = ["train", "--data_dir", str(tones), "--model_type", "wav2vec2", "--config_overrides", overrides("wav2vec2")]
-    words += ["--max_steps", "1", "--device", "cpu", "--output_dir", str(place / "run")]
-    assert main(words) == 0
-    return place / "run"
+@pytest.fixture
+def trained(gallery: Gallery) -> GalleryRun:
+    return gallery["single_label wav2vec2"]
+
+
+@pytest.fixture
+def run(trained: GalleryRun) -> Path:
+    return trained.folder
 
 
 def earmark(*words: str, endpoint: str, home: Path, **variables: str) -> subprocess.CompletedProcess[str]:
@@ -38,10 +39,11 @@ def earmark(*words: str, endpoint: str, home: Path, **variables: str) -> subproc
     )
 
 
-def test_what_is_pushed_loads_by_its_name(run: Path, tmp_path: Path) -> None:
+@pytest.mark.slow
+def test_what_is_pushed_loads_by_its_name(run: Path, trained: GalleryRun, tmp_path: Path) -> None:
     there = tmp_path / "hub"
     there.mkdir()
-    recording = next((run.parent / "tones").rglob("*.wav"))
+    recording = next(trained.data.rglob("*.wav"))
     with serve(there, "team/birds") as endpoint:
         done = earmark("push", str(run), "team/birds", "--token", TOKEN, endpoint=endpoint, home=tmp_path / "a")
         assert done.returncode == 0, done.stderr
@@ -85,10 +87,11 @@ def test_what_is_no_run_is_not_pushed(tmp_path: Path, capsys: pytest.CaptureFixt
         assert said in capsys.readouterr().err
 
 
-def test_training_pushes_the_model_and_no_names_of_recordings(run: Path, tmp_path: Path) -> None:
+@pytest.mark.slow
+def test_training_pushes_the_model_and_no_names_of_recordings(trained: GalleryRun, tmp_path: Path) -> None:
     there, output = tmp_path / "hub", tmp_path / "run"
     there.mkdir()
-    words = ["--data_dir", str(run.parent / "tones"), "--model_type", "wav2vec2", "--report", "false"]
+    words = [*trained.data_flags, "--model_type", "wav2vec2", "--report", "false"]
     words += ["--config_overrides", overrides("wav2vec2"), "--max_steps", "2", "--device", "cpu"]
     words += ["--save_strategy", "steps", "--save_steps", "1", "--eval_strategy", "steps", "--eval_steps", "1"]
     words += ["--push_to_hub", "--hub_model_id", "team/birds", "--hub_token", TOKEN, "--hub_always_push"]
@@ -102,9 +105,10 @@ def test_training_pushes_the_model_and_no_names_of_recordings(run: Path, tmp_pat
         assert (there / name).read_bytes() == (output / name).read_bytes()
 
 
-def test_an_upload_that_fails_at_the_end_leaves_a_finished_run(run: Path, tmp_path: Path) -> None:
+@pytest.mark.slow
+def test_an_upload_that_fails_at_the_end_leaves_a_finished_run(trained: GalleryRun, tmp_path: Path) -> None:
     output = tmp_path / "run"
-    words = ["--data_dir", str(run.parent / "tones"), "--model_type", "wav2vec2", "--report", "false"]
+    words = [*trained.data_flags, "--model_type", "wav2vec2", "--report", "false"]
     words += ["--config_overrides", overrides("wav2vec2"), "--max_steps", "1", "--device", "cpu"]
     words += ["--push_to_hub", "--hub_strategy", "end"]
     words += ["--hub_model_id", "team/birds", "--hub_token", TOKEN, "--output_dir", str(output)]
