@@ -69,6 +69,7 @@ def train(
     named = {} if output_dir is None else {"output_dir": os.path.expanduser(output_dir)}
     values = {**source, **settings, **model_settings(model, settings), **named}
     from earmark.api.settings import train_settings
+    from earmark.scoring.extra_metrics import named_functions
     from earmark.train.early_checks import check_before_torch
 
     parsed = train_settings(values)
@@ -76,13 +77,14 @@ def train(
         logger.info("note: %s", note)
     refuse_processes(parsed.run.num_processes, "train")
     several = parsed.has_several_runs
-    clips = check_before_torch(parsed, has_several_runs=several, loaded=loaded, has_more_metrics=bool(metrics))
+    functions = named_functions(metrics)
+    clips = check_before_torch(parsed, has_several_runs=several, loaded=loaded, metrics=functions)
     from earmark.train.custom import CustomParts
     from earmark.train.protocol import run_protocol
     from earmark.train.train_model import train as train_one
 
     # each seed draws clips of its own from background recordings, so several runs load theirs themselves
-    custom = CustomParts.of(callbacks, metrics, augmentations, loaded if several else clips)
+    custom = CustomParts.of(callbacks, functions, augmentations, loaded if several else clips)
     train_all = run_protocol if several else train_one
     try:
         outcome = train_all(parsed, custom=custom)

@@ -12,11 +12,9 @@ from earmark.clips.targets import table_targets
 from earmark.errors import NetworkError, UsageError, first_line
 from earmark.models.build_model import AudioModel, build_for_training
 from earmark.models.freeze import freeze
-from earmark.scoring.extra_metrics import ExtraMetrics
 from earmark.settings.data_flags import DEFAULT_LONGEST_S
 from earmark.settings.training_flags import TrainingArguments
 from earmark.train.arguments import EarmarkTrainingArguments
-from earmark.train.augmentation import AugmentationSounds
 from earmark.train.callbacks import set_tensorboard_folder
 from earmark.train.checked_precision import with_checked_precision
 from earmark.train.checks import check_flags_of_model
@@ -70,9 +68,7 @@ def _log_model(audio: AudioModel, learns: str) -> None:
     )
 
 
-def make_trainer(
-    plan: Plan, prepared: PreparedData, audio: AudioModel, sounds: AugmentationSounds, extra: ExtraMetrics
-) -> AudioTrainer:
+def make_trainer(plan: Plan, prepared: PreparedData, audio: AudioModel) -> AudioTrainer:
     """Settle rates, length and precision, which depend on clips and model, and make the trainer of them.
 
     Raises:
@@ -91,8 +87,8 @@ def make_trainer(
             prepared.train,
             prepared.validation,
             bucket_waste=training.bucket_waste,
-            sounds=sounds,
-            extra_metrics=extra,
+            sounds=prepared.sounds,
+            extra_metrics=plan.extra_metrics,
             settings=result_settings(plan.data, plan.model, plan.run),
         )
     except (OSError, HTTPError) as exc:  # with --push_to_hub it makes the repository

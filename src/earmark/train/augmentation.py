@@ -52,6 +52,9 @@ class AugmentationSounds:
         return [bad for sounds in (self.noise, self.rooms) if sounds is not None for bad in sounds.bad]
 
 
+NO_SOUNDS = AugmentationSounds()
+
+
 def load_augmentation(
     settings: AugmentArguments,
     data: DataArguments,
@@ -94,7 +97,7 @@ def augmented(
     Raises:
         UsageError: the model's inputs are of a kind that SpecAugment is not made for here.
     """
-    sounds = sounds or AugmentationSounds()
+    sounds = sounds or NO_SOUNDS
     wanted = settings.augmentation()
     if wanted is None and not sounds.functions:
         return clips

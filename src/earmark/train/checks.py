@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 from earmark.errors import UsageError
 from earmark.runs.folder import RunFolder, prepare_folder
 from earmark.scoring.extra_metrics import ExtraMetrics
-from earmark.settings.run_flags import RunArguments
 from earmark.settings.training_flags import TrainingArguments
 from earmark.tasks import Task
 from earmark.tasks.figures import metric_key
 from earmark.text import counted
 from earmark.threads.cores import this_process
+from earmark.train.plan import Plan
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -43,36 +43,27 @@ def check_model_survives(model: Path | None, folder: RunFolder, *, overwrite: bo
         )
 
 
-def check_settings(
-    run: RunArguments,
-    training: TrainingArguments,
-    labels: Sequence[str],
-    clips: int,
-    task: Task,
-    extra: ExtraMetrics | None = None,
-) -> None:
+def check_settings(plan: Plan, labels: Sequence[str], clips: int) -> None:
     """Try what is otherwise first used at the end of an epoch, or of the run.
 
     Args:
-        run: its folder for TensorBoard.
-        training: its trackers, its batches and the figure that makes a model the best.
+        plan: of the run.
         labels: class names.
         clips: number of training clips.
-        task: what the model is asked.
-        extra: metrics that are not built in.
 
     Raises:
-        UsageError: a figure or a metric that does not exist, or batches that leave no step to do.
+        UsageError: a figure or a metric that does not exist, or batches that leave no training step.
         OutputError: the folder for TensorBoard cannot be written.
     """
-    _check_metrics(training, labels, task, extra or ExtraMetrics())
+    training, logging_dir = plan.training, plan.run.logging_dir
+    _check_metrics(training, labels, plan.task, plan.extra_metrics)
     if training.sampler == "balanced" and training.train_sampling_strategy != "random":
         raise UsageError(
             f"--sampler balanced and --train_sampling_strategy {training.train_sampling_strategy} contradict: keep one"
         )
     _warn_of_workers(training)
-    if "tensorboard" in training.report_to and run.logging_dir:
-        prepare_folder(Path(run.logging_dir))
+    if "tensorboard" in training.report_to and logging_dir:
+        prepare_folder(Path(logging_dir))
     batch = training.train_batch_size * training.world_size
     if training.dataloader_drop_last and clips < batch:
         raise UsageError(

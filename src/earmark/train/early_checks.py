@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from earmark.clips.clip import Splits
 from earmark.runs.folder_lock import locked_folder
+from earmark.scoring.extra_metrics import MetricFunction
 from earmark.settings.train_settings import TrainSettings
 from earmark.sources.load_clips import load_own_splits
 from earmark.sources.source import HubAccess
@@ -13,7 +15,11 @@ from earmark.train.plan import look_at_folder, make_plan
 
 
 def check_before_torch(
-    settings: TrainSettings, *, has_several_runs: bool, loaded: Splits | None = None, has_more_metrics: bool = False
+    settings: TrainSettings,
+    *,
+    has_several_runs: bool,
+    loaded: Splits | None = None,
+    metrics: Mapping[str, MetricFunction] | None = None,
 ) -> Splits | None:
     """Refuse what can be refused from settings, output folder and clips alone.
 
@@ -21,7 +27,7 @@ def check_before_torch(
         settings: of the training.
         has_several_runs: whether the output folder is for several runs, each in a folder of its own.
         loaded: the clips, if they are loaded already.
-        has_more_metrics: whether metrics are passed that no setting names.
+        metrics: metric functions by name.
 
     Returns:
         The clips, so that they are not listed twice; ``None`` if training has to load them: from the hub, or on several
@@ -35,7 +41,7 @@ def check_before_torch(
         return loaded
     with locked_folder(Path(str(training.output_dir))):
         if not (settings.run.resume or training.resume_from_checkpoint or has_several_runs):
-            make_plan(settings, look_at_folder(settings), has_more_metrics=has_more_metrics)
+            make_plan(settings, look_at_folder(settings), metrics=metrics)
         if loaded is not None or (data.dataset_name is not None and not Path(data.dataset_name).is_dir()):
             return loaded
         return load_own_splits(data, seed=training.seed, hub=HubAccess.from_flags(model))

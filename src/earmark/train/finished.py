@@ -11,7 +11,6 @@ from earmark.models.build_model import AudioModel
 from earmark.runs.folder import RunFolder, read_json
 from earmark.tasks.linear_fits import FittedHead
 from earmark.train.arguments import EarmarkTrainingArguments
-from earmark.train.augmentation import AugmentationSounds
 from earmark.train.recipe import global_batch_size
 
 
@@ -26,7 +25,6 @@ class FinishedTraining:
         num_clips: training clips.
         training_s: seconds spent training, evaluation and saving left out.
         trained_clips: clips trained on in that time, repeats counted; 0 if a resumed run had no step left.
-        sounds: what augmentation used.
         fitted_head: how the head was fitted instead of training epochs; ``None`` if they were trained.
     """
 
@@ -36,7 +34,6 @@ class FinishedTraining:
     num_clips: int
     training_s: float
     trained_clips: int
-    sounds: AugmentationSounds
     fitted_head: FittedHead | None = None
 
     @property

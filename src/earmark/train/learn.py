@@ -17,7 +17,6 @@ from earmark.scoring.diagnosis import Schedule
 from earmark.store.waveforms import default_store_root
 from earmark.tasks.linear_fits import FittedHead
 from earmark.text import counted, every
-from earmark.train.augmentation import AugmentationSounds
 from earmark.train.callbacks import stopped_early, why_stopped_early
 from earmark.train.checkpoints import set_aside_later
 from earmark.train.few_shot import fit_few_shot
@@ -35,14 +34,13 @@ logger = logging.getLogger(__name__)
 _CANNOT_WRITE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM}
 
 
-def learn(plan: Plan, trainer: AudioTrainer, prepared: PreparedData, sounds: AugmentationSounds) -> FinishedTraining:
+def learn(plan: Plan, trainer: AudioTrainer, prepared: PreparedData) -> FinishedTraining:
     """Fit the head, or train epochs with the output of a frozen part computed once.
 
     Args:
         plan: of the run.
         trainer: with its model.
         prepared: clips.
-        sounds: what augmentation uses.
 
     Returns:
         What the training has left.
@@ -55,16 +53,16 @@ def learn(plan: Plan, trainer: AudioTrainer, prepared: PreparedData, sounds: Aug
         began_s = time.perf_counter()
         fitted = fit_few_shot(trainer.audio, trainer.args, prepared.train)
         trainer.clock.add(time.perf_counter() - began_s, fitted.clips)
-        return _finished(trainer, sounds, fitted)
+        return _finished(trainer, fitted)
     _log_schedule(plan, trainer.args, trainer.audio.model.config, prepared)
     with ExitStack() as stack:
         root = Path(plan.data.store_dir) if plan.data.store_dir else default_store_root()
         trainer.keep_frozen(stack, root, small_only=plan.data.store == "off")
         _train(trainer, plan.checkpoint)
-        return _finished(trainer, sounds, None)
+        return _finished(trainer, None)
 
 
-def _finished(trainer: AudioTrainer, sounds: AugmentationSounds, fitted: FittedHead | None) -> FinishedTraining:
+def _finished(trainer: AudioTrainer, fitted: FittedHead | None) -> FinishedTraining:
     clock = trainer.clock
     return FinishedTraining(
         trainer.audio,
@@ -73,7 +71,6 @@ def _finished(trainer: AudioTrainer, sounds: AugmentationSounds, fitted: FittedH
         num_clips=len(trainer.train_dataset),
         training_s=clock.frozen_s + clock.seconds,
         trained_clips=clock.clips,
-        sounds=sounds,
         fitted_head=fitted,
     )
 

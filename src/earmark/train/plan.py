@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from earmark.errors import OutputError, UsageError
 from earmark.models.model_source import ModelSource, model_source
 from earmark.runs.folder import RunFolder, check_is_free
 from earmark.scoring.decide import check_task_can_fit
+from earmark.scoring.extra_metrics import ExtraMetrics, MetricFunction
 from earmark.settings.config_files import GIVEN, plain, resolved_config
 from earmark.settings.data_flags import DataArguments, paths_in
 from earmark.settings.flags import Scope, declared_flags
@@ -80,6 +82,7 @@ class Plan:
         checkpoint: the checkpoint to resume from.
         resumes: whether the run in the folder is continued.
         replaces: whether an earlier run in the folder is removed.
+        extra_metrics: metrics that are not built in.
         notes: lines for the log about what was decided.
         warning: what was asked for and cannot be done as it was.
     """
@@ -95,6 +98,7 @@ class Plan:
     checkpoint: str | None
     resumes: bool
     replaces: bool
+    extra_metrics: ExtraMetrics
     notes: tuple[str, ...] = ()
     warning: str | None = None
 
@@ -146,7 +150,7 @@ def make_plan(
     device: Abilities | None = None,
     world_size: int = 1,
     *,
-    has_more_metrics: bool = False,
+    metrics: Mapping[str, MetricFunction] | None = None,
 ) -> Plan:
     """Decide what a training run does.
 
@@ -155,7 +159,7 @@ def make_plan(
         state: of its output folder.
         device: of training; without one, precision and optimizer stay undecided.
         world_size: processes that train together.
-        has_more_metrics: whether metrics are passed that no setting names.
+        metrics: metric functions by name.
 
     Raises:
         UsageError: settings contradict each other, the task or the machine.
@@ -167,7 +171,8 @@ def make_plan(
         raise UsageError("no output folder: add --output_dir, e.g. --output_dir runs/first")
     task = find_task(data.task)
     _check_flags_of_task(given, data, task)
-    training = judged_by(given, task, has_more_metrics or run.metric is not None)
+    extra_metrics = ExtraMetrics(run.metric, metrics or {})
+    training = judged_by(given, task, bool(extra_metrics))
     notes = []
     if training.metric_for_best_model != given.metric_for_best_model:
         notes.append(f"metric that chooses the best model: {training.metric_for_best_model}")
@@ -195,6 +200,7 @@ def make_plan(
         checkpoint=state.checkpoint,
         resumes=resumes,
         replaces=run.overwrite_output_dir and not resumes,
+        extra_metrics=extra_metrics,
         notes=tuple(notes),
         warning=warning,
     )

@@ -26,6 +26,7 @@ from earmark.store.scan import BadClip, check_tables
 from earmark.store.usable import UsableClips, keep_usable
 from earmark.tasks import find_task
 from earmark.text import counted
+from earmark.train.augmentation import NO_SOUNDS, AugmentationSounds
 
 logger = logging.getLogger(__name__)
 
@@ -43,6 +44,7 @@ class PreparedData:
         bad: ``(split, clip)`` for every clip left out.
         pretrained: contents of the clips that the checkpoint was trained on by an earlier run, uint64 (N,), where that
             run has recorded them.
+        sounds: recordings and functions that augmentation uses.
     """
 
     train: UsableClips
@@ -52,6 +54,7 @@ class PreparedData:
     longest_s: float
     bad: list[tuple[str, BadClip]] = field(default_factory=list)
     pretrained: np.ndarray = field(default_factory=lambda: np.empty(0, np.uint64))
+    sounds: AugmentationSounds = NO_SOUNDS
 
     def evaluated(self) -> dict[str, UsableClips]:
         """The splits to judge by, those that there are."""
@@ -104,7 +107,7 @@ class PreparedData:
         }
         counts = {f"{name} clips": len(clips.table) if clips else 0 for name, clips in splits.items()}
         prints = {f"{name} recordings": fingerprint(clips.table) for name, clips in splits.items() if clips is not None}
-        return {**counts, "classes": len(self.labels), **prints}
+        return {**counts, "classes": len(self.labels), **prints, **self.sounds.facts()}
 
 
 def prepare_data(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -27,66 +28,83 @@ from earmark.runs.results import ACCURACY, ResultsRow, markdown
 from earmark.scoring.decide import summary_line
 from earmark.scoring.diagnosis import Schedule, diagnose_splits
 from earmark.settings.config_files import read_config_file
-from earmark.settings.data_flags import DataArguments, paths_in
-from earmark.settings.model_flags import ModelArguments
+from earmark.settings.data_flags import paths_in
 from earmark.text import counted
 from earmark.train.arguments import EarmarkTrainingArguments
 from earmark.train.augmentation import describe_settings
 from earmark.train.callbacks import stopped_early
 from earmark.train.finished import FinishedTraining, TrainingFigures
+from earmark.train.plan import Plan
 from earmark.train.prepared_data import PreparedData
 from earmark.train.recipe import is_wav2vec2_base
 
 
-def write_reports(
-    folder: RunFolder,
-    training: FinishedTraining,
-    figures: TrainingFigures,
-    judged: Mapping[str, Judged],
-    prepared: PreparedData,
-    data: DataArguments,
-    model: ModelArguments,
-    *,
-    page: bool,
-) -> tuple[dict[str, Any], str]:
-    """Write metrics, what was logged, predictions, the results row, the model card and, with ``page``, the report.
+@dataclass(frozen=True)
+class RunResults:
+    """A run that is trained and judged.
+
+    Attributes:
+        plan: of the run.
+        prepared: its clips.
+        training: the finished training.
+        figures: how training went.
+        judged: scores by split: validation and test, if there are such clips.
+    """
+
+    plan: Plan
+    prepared: PreparedData
+    training: FinishedTraining
+    figures: TrainingFigures
+    judged: Mapping[str, Judged]
+
+    @property
+    def device_name(self) -> str:
+        """Name of the device, for tables and cards."""
+        return describe_device(self.training.args.device)
+
+
+def write_reports(results: RunResults) -> tuple[dict[str, Any], str]:
+    """Write metrics, training history, predictions, the results row, the model card and, with ``--report``, the page.
 
     Returns:
-        ``(metrics, summary)``: what ``metrics.json`` holds, and lines for the reader.
+        ``(metrics, summary)``: the content of ``metrics.json``, and lines for the reader.
     """
-    metrics = {"train": figures.to_dict(), **{split: one.to_dict() for split, one in judged.items()}}
+    folder, training, judged = results.plan.folder, results.training, results.judged
+    metrics = {"train": results.figures.to_dict(), **{split: one.to_dict() for split, one in judged.items()}}
     write_json(folder.metrics, metrics)
     write_json(folder.history, finite(training.state.log_history))
-    write_results(folder, _train_results(folder, training, figures), _evaluation(training, judged))
+    write_results(folder, _train_results(results), _evaluation(training, judged))
     write_state(folder, training.state)
     for split, one in judged.items():
         write_predictions(folder, split, one)
-    device_name = describe_device(training.args.device)
     with writing(folder.card) as stream:
-        stream.write(model_card(_card_facts(folder, training, figures, judged, data, model, device_name)))
-    lines: list[str] = []
-    warnings: list[str] = []
-    row = _results_row(folder, training, figures, judged, model, device_name)
-    for split, one in judged.items():
-        lines += [f"{split}: {line}" for line in one.summary_lines()]
+        stream.write(model_card(_card_facts(results)))
+    lines = [f"{split}: {line}" for split, one in judged.items() for line in one.summary_lines()]
     lines += [f"decision: {line}" for line in training.audio.decision.in_words(training.audio.labels)]
     if judged:
-        schedule = Schedule(
-            figures.steps,
-            figures.learning_rate,
-            figures.global_batch_size,
-            bool(model.model_name_or_path),
-            is_wav2vec2_base(training.audio.model.config, training.args, model.freeze),
-            stopped_early(training.args, training.state),
-        )
-        leaks = [f"{name}: {line}" for name, one in judged.items() for line in one.warnings()]
-        warnings = [*leaks, *diagnose_splits({name: one.metrics for name, one in judged.items()}, schedule)]
+        warnings = _warnings(results)
         lines += [f"warning: {line}" for line in warnings]
-        if page:
-            _write_page(folder, training, judged, prepared, data.group_column, warnings)
+        if results.plan.run.report:
+            _write_page(results, warnings)
+    row = _results_row(results)
     row.save(folder)  # last: a run of a protocol that has it is finished, and not done again
     lines += ["", markdown([row]), "", *_paths(folder, judged)]
     return metrics, "\n".join(lines)
+
+
+def _warnings(results: RunResults) -> list[str]:
+    """Return what is wrong with the scores: training clips among those scored, and signs of a failed training."""
+    training, figures, model = results.training, results.figures, results.plan.model
+    schedule = Schedule(
+        figures.steps,
+        figures.learning_rate,
+        figures.global_batch_size,
+        results.plan.pretrained,
+        is_wav2vec2_base(training.audio.model.config, training.args, model.freeze),
+        stopped_early(training.args, training.state),
+    )
+    leaks = [f"{name}: {line}" for name, one in results.judged.items() for line in one.warnings()]
+    return [*leaks, *diagnose_splits({name: one.metrics for name, one in results.judged.items()}, schedule)]
 
 
 def last_figures(training: FinishedTraining, judged: Mapping[str, Judged]) -> dict[str, float]:
@@ -104,32 +122,27 @@ def _evaluation(training: FinishedTraining, judged: Mapping[str, Judged]) -> dic
     return eval_results(judged["validation"], clips_a_batch=clips_a_batch, epoch=training.state.epoch or 0.0)
 
 
-def _train_results(folder: RunFolder, training: FinishedTraining, figures: TrainingFigures) -> dict[str, object]:
+def _train_results(results: RunResults) -> dict[str, object]:
     """Return the content of ``train_results.json``.
 
     It is what Trainer logged last, with ``train_samples``. A resumed run with no step left to train keeps the figures
     of the process that trained last.
     """
+    training, figures = results.training, results.figures
     common = {"train_samples": training.num_clips, "epoch": figures.epochs}
     if figures.few_shot is not None:  # no steps, so there is neither a loss nor a number of them
         measured = speed("train", figures.training_s, samples=training.trained_clips, steps=0)
         return {**measured, "total_flos": training.state.total_flos, **common}
-    if training.trained_clips == 0 and (earlier := earlier_train_results(folder)):
+    if training.trained_clips == 0 and (earlier := earlier_train_results(results.plan.folder)):
         return {**earlier, **common}
     log = training.state.log_history
     logged: dict[str, Any] = next((row for row in reversed(log) if "train_runtime" in row), {})
     return {**{name: value for name, value in logged.items() if name != "step"}, **common}
 
 
-def _write_page(
-    folder: RunFolder,
-    training: FinishedTraining,
-    judged: Mapping[str, Judged],
-    prepared: PreparedData,
-    group_column: str | None,
-    warnings: list[str],
-) -> None:
-    splits = prepared.evaluated()
+def _write_page(results: RunResults, warnings: list[str]) -> None:
+    folder, training, judged = results.plan.folder, results.training, results.judged
+    splits = results.prepared.evaluated()
     order = sorted(judged, key=lambda split: split != "test")  # as in the results row
     frontend = training.audio.frontend
     facts = ReportFacts(
@@ -141,9 +154,9 @@ def _write_page(
             "rate": f"{frontend.sampling_rate_hz} Hz",
         },
         settings=read_config_file(folder.config) if folder.config.is_file() else {},
-        environment=describe_environment(describe_device(training.args.device)),
+        environment=describe_environment(results.device_name),
         history=training.state.log_history,
-        group_column=group_column,
+        group_column=results.plan.data.group_column,
         warnings=warnings,
     )
     write_report(
@@ -151,24 +164,18 @@ def _write_page(
     )
 
 
-def _results_row(
-    folder: RunFolder,
-    training: FinishedTraining,
-    figures: TrainingFigures,
-    judged: Mapping[str, Judged],
-    model: ModelArguments,
-    device_name: str,
-) -> ResultsRow:
-    """The row by the test clips, else by the validation clips; with neither, the speed of training alone."""
-    world = training.args.world_size
+def _results_row(results: RunResults) -> ResultsRow:
+    """Return the row by the test clips, else by the validation clips; with neither, the speed of training alone."""
+    training, judged, name = results.training, results.judged, results.plan.model.model_name_or_path
+    world, speed = training.args.world_size, results.figures.samples_per_second
     split = next((name for name in ("test", "validation") if name in judged), "none")
     headline = judged[split].metrics.headline if judged else None
     return ResultsRow(
         architecture=training.audio.model.config.model_type,
-        pretrained=Path(model.model_name_or_path).name if model.model_name_or_path else "from scratch",
-        recipe=folder.path.name,
-        device=f"{world} x {device_name}" if world > 1 else device_name,
-        samples_per_second=None if figures.samples_per_second is None else round(figures.samples_per_second, 1),
+        pretrained=Path(name).name if name else "from scratch",
+        recipe=results.plan.folder.path.name,
+        device=f"{world} x {results.device_name}" if world > 1 else results.device_name,
+        samples_per_second=None if speed is None else round(speed, 1),
         value=headline.value if headline else None,
         baseline=headline.baseline if headline else None,
         split=split,
@@ -187,29 +194,23 @@ def dataset_name(data: Any) -> str:
     return ", ".join(filter(None, [named, *(Path(place).resolve().name for place in places)])) or "unnamed recordings"
 
 
-def _card_facts(
-    folder: RunFolder,
-    training: FinishedTraining,
-    figures: TrainingFigures,
-    judged: Mapping[str, Judged],
-    data: DataArguments,
-    model: ModelArguments,
-    device_name: str,
-) -> CardFacts:
-    args, frontend = training.args, training.audio.frontend
-    environment = describe_environment(device_name)
+def _card_facts(results: RunResults) -> CardFacts:
+    plan, training, judged = results.plan, results.training, results.judged
+    frontend = training.audio.frontend
+    augmentation = describe_settings(training.args, results.prepared.sounds)
+    environment = describe_environment(results.device_name)
     packages = environment.pop("packages")
     assert isinstance(packages, dict)
     return CardFacts(
-        name=folder.path.resolve().name,
+        name=plan.folder.path.resolve().name,
         architecture=training.audio.model.config.model_type,
-        base_model=model.model_name_or_path,
-        dataset=dataset_name(data),
+        base_model=plan.model.model_name_or_path,
+        dataset=dataset_name(plan.data),
         labels=training.audio.labels,
         sampling_rate_hz=frontend.sampling_rate_hz,
         max_length_s=frontend.max_samples / frontend.sampling_rate_hz,
         splits={split: one.metrics for split, one in judged.items()},
-        training=_training_facts(figures, args, describe_settings(args, training.sounds)),
+        training=_training_facts(results.figures, training.args, augmentation),
         environment={**environment, **packages},
         decision=_decision_lines(training, judged),
         rejects=training.audio.decision.reject_label if training.audio.decision.rejects else None,

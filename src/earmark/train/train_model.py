@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from earmark.runs.folder import prepare_output_dir, write_json
 from earmark.runs.folder_lock import locked_folder
 from earmark.runs.split_record import write_record
 from earmark.scoring.decide import check_can_fit
-from earmark.scoring.extra_metrics import ExtraMetrics
+from earmark.scoring.extra_metrics import MetricFunction
 from earmark.settings.config_files import save_config
 from earmark.settings.train_settings import TrainSettings
 from earmark.sources.source import HubAccess
@@ -25,7 +26,7 @@ from earmark.store.scan import write_bad_audio
 from earmark.text import counted, format_seconds
 from earmark.train.arguments import EarmarkTrainingArguments
 from earmark.train.assemble import build_model, make_trainer
-from earmark.train.augmentation import AugmentationSounds, load_augmentation
+from earmark.train.augmentation import load_augmentation
 from earmark.train.checkpoints import check_same_run, label_order
 from earmark.train.checks import check_model_survives, check_settings
 from earmark.train.custom import NOTHING, CustomParts
@@ -35,7 +36,7 @@ from earmark.train.learn import learn
 from earmark.train.lora import save_kept
 from earmark.train.plan import FolderState, Plan, look_at_folder, make_plan
 from earmark.train.prepared_data import PreparedData, prepare_data
-from earmark.train.report import last_figures, write_reports
+from earmark.train.report import RunResults, last_figures, write_reports
 from earmark.train.saving import translated_save_errors
 from earmark.train.start_ranks import Ranks, start_ranks
 from earmark.train.trackers import ended_trackers
@@ -76,38 +77,37 @@ def train(settings: TrainSettings, *, custom: CustomParts = NOTHING, with_test: 
     custom.check(few_shot=settings.model.few_shot)
     ranks = start_ranks(settings)
     with locked_folder(Path(str(settings.training.output_dir))):
-        plan = _decide(settings, ranks, has_more_metrics=bool(custom.metrics))
+        plan = _decide(settings, ranks, custom.metrics)
         on_main_process(prepare_output_dir, plan.folder, overwrite=False, resume=plan.replaces or plan.resumes)
-        extra = ExtraMetrics(plan.run.metric, custom.metrics)
-        sounds, prepared = _load_data(plan, custom, with_test=with_test)
-        _check_together(plan, prepared, sounds, extra)
+        prepared = _load_data(plan, custom, with_test=with_test)
+        _check_together(plan, prepared)
         audio = build_model(plan, prepared)
-        trainer = make_trainer(plan, prepared, audio, sounds, extra)
+        trainer = make_trainer(plan, prepared, audio)
         for callback in custom.callbacks:
             trainer.add_callback(callback)
         with ended_trackers(trainer.trackers, trainer.event):
             _begin(plan, trainer, prepared)
-            training = learn(plan, trainer, prepared, sounds)
+            training = learn(plan, trainer, prepared)
             return _finish(plan, trainer, training, prepared)
 
 
-def _decide(settings: TrainSettings, ranks: Ranks, *, has_more_metrics: bool) -> Plan:
+def _decide(settings: TrainSettings, ranks: Ranks, metrics: Mapping[str, MetricFunction]) -> Plan:
     """Plan the run. Rank 0 looks at the output folder, and first refuses for all ranks what none of them could do."""
 
     def look() -> FolderState:
         state = look_at_folder(settings)
-        make_plan(settings, state, has_more_metrics=has_more_metrics)
+        make_plan(settings, state, metrics=metrics)
         return state
 
     state = on_main_process(look)
-    plan = make_plan(settings, state, ranks.device, ranks.world_size, has_more_metrics=has_more_metrics)
+    plan = make_plan(settings, state, ranks.device, ranks.world_size, metrics=metrics)
     EarmarkTrainingArguments.of(plan.training)  # Transformers checks some settings: before clips are read
     plan.log()
     return plan
 
 
-def _load_data(plan: Plan, custom: CustomParts, *, with_test: bool) -> tuple[AugmentationSounds, PreparedData]:
-    """Load the clips, and the sounds of augmentation before them, because these are fewer."""
+def _load_data(plan: Plan, custom: CustomParts, *, with_test: bool) -> PreparedData:
+    """Load the clips, and before them the recordings for augmentation, because these are fewer."""
     rate_hz = int(load_description(plan.source)[1].sampling_rate)
     sounds = on_each_machine(load_augmentation, plan.training, plan.data, rate_hz, custom.augmentations)
     prepared = on_each_machine(
@@ -121,19 +121,22 @@ def _load_data(plan: Plan, custom: CustomParts, *, with_test: bool) -> tuple[Aug
     )
     if plan.checkpoint is not None:
         prepared.labels = label_order(plan.checkpoint, prepared.labels)
+    prepared.sounds = sounds
     prepared.bad += sounds.bad()
     prepared.start_from(plan.source.folder())
-    return sounds, prepared
+    return prepared
 
 
-def _check_together(plan: Plan, prepared: PreparedData, sounds: AugmentationSounds, extra: ExtraMetrics) -> None:
-    """Refuse settings that do not fit the clips, and ranks that do not have the same of both."""
-    check_same_on_all_ranks({**prepared.facts(), **sounds.facts(), **plan.shared()})
+def _check_together(plan: Plan, prepared: PreparedData) -> None:
+    """Refuse settings that do not fit the clips, and ranks that differ in settings or clips."""
+    check_same_on_all_ranks({**prepared.facts(), **plan.shared()})
+    on_main_process(_check_on_main_process, plan, prepared)
+
+
+def _check_on_main_process(plan: Plan, prepared: PreparedData) -> None:
     check_model_survives(plan.source.folder(), plan.folder, overwrite=plan.replaces)
-    labels, num_clips = prepared.labels, len(prepared.train.table)
-    on_main_process(check_settings, plan.run, plan.training, labels, num_clips, plan.task, extra)
-    validation = prepared.validation.table if prepared.validation else None
-    on_main_process(check_can_fit, plan.training, labels, validation)
+    check_settings(plan, prepared.labels, len(prepared.train.table))
+    check_can_fit(plan.training, prepared.labels, prepared.validation.table if prepared.validation else None)
 
 
 def _begin(plan: Plan, trainer: AudioTrainer, prepared: PreparedData) -> None:
@@ -159,15 +162,14 @@ def _begin(plan: Plan, trainer: AudioTrainer, prepared: PreparedData) -> None:
 
 def _finish(plan: Plan, trainer: AudioTrainer, training: FinishedTraining, prepared: PreparedData) -> TrainOutcome:
     """Judge the model that is kept, save it and write everything about it."""
-    folder, data, model = plan.folder, plan.data, plan.model
-    audio, args = training.audio, training.args
+    folder, audio, args = plan.folder, training.audio, training.args
     figures = TrainingFigures.of(training)
     if not training.has_trained:  # resumed after its last step
         figures = keep_measured_speed(figures, folder)
     audio.model = trainer.accelerator.unwrap_model(trainer.whole_model())
     fold_unit(audio.model)
     with translated_save_errors(folder.path, folder.path):  # before anything that can fail
-        save_kept(audio, folder.path, args, model)
+        save_kept(audio, folder.path, args, plan.model)
     if is_main_process():
         folder.decision.unlink(missing_ok=True)  # of the weights that were there before
     judged = judge_splits(trainer.scorer, prepared)
@@ -175,7 +177,7 @@ def _finish(plan: Plan, trainer: AudioTrainer, training: FinishedTraining, prepa
     metrics: dict[str, Any] = {}
     if is_main_process():
         save_decision(folder, audio.decision, audio.labels)
-        metrics, summary = write_reports(folder, training, figures, judged, prepared, data, model, page=plan.run.report)
+        metrics, summary = write_reports(RunResults(plan, prepared, training, figures, judged))
         for tracker in trainer.trackers:
             tracker.finish(trainer.event(), last_figures(training, judged))
         done = f"trained in {format_seconds(figures.training_s)}"
