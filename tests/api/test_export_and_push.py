@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 import earmark
 from earmark.errors import UsageError
-from tests.models.hub_stand_in import TOKEN, serve
-from tests.patience import PATIENCE_S
+from tests.models.hub_stand_in import TOKEN, UPLOADS, serve, use
 from tests.tiny import save_model, tone
 
 
@@ -40,24 +36,12 @@ def test_wrong_values_have_the_messages_of_the_command(tmp_path: Path) -> None:
         classifier.export(tmp_path / "out")
 
 
-def test_a_run_is_pushed_with_its_card(run: earmark.Run, tmp_path: Path) -> None:
-    """In a process of its own: the hub library reads its settings when it is imported."""
+@pytest.mark.filterwarnings(UPLOADS)
+def test_a_run_is_pushed_with_its_card(run: earmark.Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     there = tmp_path / "hub"
     there.mkdir()
-    code = (
-        "import sys, earmark; classifier = earmark.load_run(sys.argv[1]).classifier(device='cpu'); "
-        "print(classifier.push('team/birds', token=sys.argv[2], message='From Python'))"
-    )
     with serve(there, "team/birds") as endpoint:
-        settings = {"HF_ENDPOINT": endpoint, "HF_HOME": str(tmp_path), "HF_HUB_DISABLE_XET": "1", "HF_HUB_OFFLINE": "0"}
-        done = subprocess.run(
-            [sys.executable, "-c", code, str(run.folder), TOKEN],
-            env={**os.environ, **settings},
-            capture_output=True,
-            text=True,
-            timeout=PATIENCE_S,
-            check=False,
-        )
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.startswith(f"{endpoint}/team/birds/commit/")
+        use(endpoint, tmp_path / "home", monkeypatch)
+        pushed = run.classifier(device="cpu").push("team/birds", token=TOKEN, message="From Python")
+    assert pushed.startswith(f"{endpoint}/team/birds/commit/")
     assert (there / "README.md").read_bytes() == (run.folder / "README.md").read_bytes()

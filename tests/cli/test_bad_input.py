@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
-import os
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,7 +15,8 @@ import torch
 from transformers import Wav2Vec2Config, Wav2Vec2Model
 
 from earmark.cli.main import main, run_example
-from tests.patience import PATIENCE_S
+from tests.gallery import Gallery
+from tests.models.hub_stand_in import use
 from tests.tiny import ARCHITECTURES, RATE_HZ, overrides, tone, write_tones
 
 SRC = Path(__file__).parents[2] / "src"
@@ -33,10 +31,9 @@ def tones(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def trained(tones: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("runs") / "run"
-    assert main(["train", "--data_dir", str(tones), *TINY, *QUICK, "--output_dir", str(folder)]) == 0
-    return folder
+def trained(gallery: Gallery) -> Path:
+    """A run that no test may change."""
+    return gallery["single_label wav2vec2"].folder
 
 
 @pytest.fixture
@@ -365,24 +362,18 @@ def test_a_name_that_is_neither_a_folder_nor_a_model(tones, tmp_path, refusal, m
         ["--data_dir", "tones", "--model_type", "tc_resnet", "--push_to_hub"],
     ],
 )
-def test_a_network_fault_is_called_that_and_soon(tones: Path, tmp_path: Path, asked: list[str]) -> None:
+def test_a_network_fault_is_called_that(
+    asked: list[str], tones: Path, tmp_path: Path, refusal: Refusal, monkeypatch: pytest.MonkeyPatch
+) -> None:
     endpoint = "http://127.0.0.1:9"
-    hub = {"HF_ENDPOINT": endpoint, "HF_HUB_OFFLINE": "0", "HF_HOME": str(tmp_path / "hf"), "HF_TOKEN": "hf_none"}
-    words = [*asked, *QUICK, "--output_dir", str(tmp_path / "run"), "--device", "cpu"]
-    done = subprocess.run(
-        [sys.executable, "-m", "earmark", "train", *words],
-        env={**os.environ, "PYTHONPATH": str(SRC), **hub},
-        cwd=tones.parent,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=PATIENCE_S,  # and soon, on a busy machine too
-    )
-    assert done.returncode == 2, done.stderr
-    assert "Traceback" not in done.stderr
-    (line,) = (line for line in done.stderr.splitlines() if line.startswith("earmark: error: "))
-    assert "Connection refused" in done.stderr
-    assert "--push_to_hub" in line or ("no/such" in line and endpoint in line and "cannot be reached" in line)
+    use(endpoint, tmp_path / "home", monkeypatch)
+    monkeypatch.setenv("HF_TOKEN", "hf_none")
+    monkeypatch.chdir(tones.parent)
+    line = refusal("train", *asked, *QUICK, "--output_dir", tmp_path / "run", "--device", "cpu")
+    if "--push_to_hub" in asked:
+        one_line(line, "--push_to_hub", "Connection refused")
+    else:
+        one_line(line, "no/such", f"{endpoint} cannot be reached")
 
 
 # settings

@@ -10,10 +10,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import pytest
+from huggingface_hub import constants, hf_api
+
 from tests.loopback import QuietHandler, serving
 
 COMMIT = "a" * 40
 TOKEN = "hf_stand_in"
+# how the hub library sends weights, says httpx
+UPLOADS = "ignore:Use 'content=:DeprecationWarning"
 
 
 @contextmanager
@@ -21,6 +26,27 @@ def serve(folder: Path, name: str) -> Iterator[str]:
     """Serve the files of ``folder`` as the model ``name``, which can be uploaded too; yields the endpoint."""
     with serving(type("Handler", (_Hub,), {"folder": folder, "name": name, "large": {}})) as endpoint:
         yield endpoint
+
+
+def use(endpoint: str, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have this process ask ``endpoint`` instead of the public hub, with nothing cached and no token.
+
+    The hub library reads its environment when it is imported, which an earlier test has done.
+    """
+    settings = {
+        "ENDPOINT": endpoint,
+        "HUGGINGFACE_CO_URL_TEMPLATE": endpoint + "/{repo_id}/resolve/{revision}/{filename}",
+        "HF_HUB_OFFLINE": False,
+        "HF_HUB_DISABLE_XET": True,
+        "HF_HUB_CACHE": str(home / "hub"),
+        "HF_TOKEN_PATH": str(home / "token"),
+    }
+    for name, value in settings.items():
+        monkeypatch.setattr(constants, name, value)
+    monkeypatch.setattr(hf_api.api, "endpoint", endpoint)  # of the functions of the library
+    monkeypatch.setattr("transformers.utils.hub._hf_api", None, raising=False)  # made again, of this endpoint
+    monkeypatch.setenv("HF_ENDPOINT", endpoint)
+    monkeypatch.delenv("HF_TOKEN", raising=False)
 
 
 class _Hub(QuietHandler):
