@@ -45,3 +45,11 @@ def test_what_it_runs_is_there() -> None:
     named = re.findall(r"\b((?:tests|scripts)/[\w./-]+)", commands)
     assert named
     assert [path for path in named if not (ROOT / path).exists()] == []
+
+
+def test_slow_tests_run_before_a_change_lands() -> None:
+    assert "scripts/test --slow" in (ROOT / ".ci" / "run").read_text(encoding="utf-8")
+    commands = [step.get("run", "") for job in JOBS.values() for step in job["steps"]]
+    started = [command for command in commands if "-m pytest" in command]
+    assert started
+    assert [command for command in started if "-m pytest --slow" not in command] == []

@@ -194,6 +194,7 @@ def test_convolutions_that_are_wrong(name: str, says: str) -> None:
     assert "SIGSEGV" in died.seen
 
 
+@pytest.mark.slow
 def test_a_group_of_processes() -> None:
     found = check_group(Machine(), ["cpu", "cpu"])
     assert (found.name, found.status, found.seen) == ("cpu group", "ok", "all-reduce over 2 processes, one a device")

@@ -104,6 +104,7 @@ def test_each_process_sees_one_card(card: str, environment: dict[str, str], expe
     assert only_card(card, environment) == expected
 
 
+@pytest.mark.slow
 def test_the_process_that_trains_tells_what_the_table_shows() -> None:
     test = run_selftest([], Machine())
     (row,) = test.rows
