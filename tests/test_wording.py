@@ -45,8 +45,8 @@ IMPERATIVES = set(
     re.findall(
         r"\w+",
         """
-        Add Append Ask Call Check Choose Convert Copy Correct Delete Download Drop Empty Enter Evaluate Export Fix Free
-        Give Hide Install Keep Label Leave List Load Look Lower Make Measure Merge Move Name Omit Open Pass Pick Point
+        Accept Add Append Ask Call Check Choose Convert Copy Correct Delete Download Drop Empty Enter Evaluate Export Extract Fix
+        Free Give Hide Install Keep Label Leave List Load Look Lower Make Measure Merge Move Name Omit Open Pass Pick Point
         Put Raise Read Record Reinstall Remove Rename Repair Repeat Replace Report Restore Resume Return Retry Run Save
         See Select Set Shorten Spell Split Start Stop Train Try Unset Update Upgrade Upload Use Wait Wrap Write
         """,

@@ -203,7 +203,7 @@ def test_clips_without_a_group_are_set_aside_alone(tmp_path: Path) -> None:
     found = inspect(InspectOptions(train_file=manifest(tmp_path, "label,speaker", cells), group_column="speaker"))
     (finding,) = [finding for finding in found.findings if finding.kind == "no group"]
     assert finding.rows == [found.audited.table.clips.index(clip) for clip in found.audited.table if not clip.group]
-    assert "whole groups of speaker, 1 without one alone" in found.notes[0]
+    assert "whole groups of speaker, 1 without a group" in found.notes[0]
     assert set(found.audited.splits) == {"train", "validation"}
     assert "shared group" not in [finding.kind for finding in found.findings]
 
@@ -347,7 +347,7 @@ def test_what_cannot_be_inspected(tmp_path: Path, data: Path) -> None:
         with pytest.raises((DataError, UsageError)) as refused:  # not the folder alone
             inspect(InspectOptions(data_dir=str(flat), **{name: str(flat / "x.csv")}))
         assert str(flat) in str(refused.value)
-        with pytest.raises(UsageError, match=rf"--unlabelled takes .* only, without --{name}\. Leave one"):
+        with pytest.raises(UsageError, match=rf"--unlabelled only uses .*, without --{name}\. Remove one"):
             inspect(InspectOptions(data_dir=str(flat), **{name: str(flat / "x.csv")}, unlabelled=True))
     with pytest.raises(UsageError, match="--unlabelled needs a folder"):
         inspect(InspectOptions(train_file=str(flat / "x.csv"), unlabelled=True))

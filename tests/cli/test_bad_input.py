@@ -512,7 +512,7 @@ def test_evaluation_into_a_run_leaves_its_figures(trained: Path, tones: Path, tm
 def test_evaluate(trained: Path, tones: Path, data: Path, tmp_path: Path, refusal: Refusal) -> None:
     cpu = ["--device", "cpu", "--output_dir", tmp_path / "scores"]
     one_line(refusal("evaluate"), "earmark evaluate MODEL")
-    one_line(refusal("evaluate", trained, *cpu), "which recordings?")
+    one_line(refusal("evaluate", trained, *cpu), "no recordings")
     one_line(refusal("evaluate", tmp_path / "gone", "--data_dir", tones, *cpu), tmp_path / "gone")
     one_line(refusal("evaluate", trained, "--data_dir", tones, "--split", "test", *cpu), "no test clips", "validation")
     unknown_class(data)

@@ -147,7 +147,7 @@ def test_folds_that_cannot_be_made_or_found(tmp_path: Path) -> None:
         load_folds(DataArguments(train_file=path, folds=61), seed=0)
     with pytest.raises(DataError, match=r"no column 'split'.*--fold_column"):
         load_folds(DataArguments(train_file=path, fold_column="split"), seed=0)
-    with pytest.raises(UsageError, match="which fold is held out"):
+    with pytest.raises(UsageError, match="no fold is held out"):
         load_splits(DataArguments(train_file=path, folds=3), seed=0)
     with pytest.raises(UsageError, match="--fold 9: no such fold"):
         load_splits(DataArguments(train_file=path, folds=3, fold="9"), seed=0)

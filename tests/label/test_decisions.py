@@ -233,7 +233,7 @@ def test_a_cell_that_is_no_list_of_labels_is_reported_and_left(tmp_path: Path) -
     decisions = several(tmp_path)
     decisions.decide(A, None, ("labels", ("dog",)))
     (tmp_path / "labels.csv").write_text('path,label\n../a.wav,"[dog"\n')
-    with pytest.raises(OutputError, match=r"not a JSON list.*Fix the file"):
+    with pytest.raises(OutputError, match=r"not a valid JSON or Python list.*Fix the file"):
         decisions.decide(B, None, ("labels", ("cat",)))
     assert "[dog" in (tmp_path / "labels.csv").read_text()
 

@@ -225,7 +225,7 @@ def test_clips_of_which_none_can_be_measured(tmp_path: Path) -> None:
     for label in "ab":
         (tmp_path / "data" / label).mkdir(parents=True)
         (tmp_path / "data" / label / "1.m4a").write_bytes(b"none")
-    with pytest.raises(DataError, match=r"1\.m4a: the length of this clip cannot be measured"):
+    with pytest.raises(DataError, match=r"1\.m4a: the length of this clip, and of all other"):
         load(data_dir=str(tmp_path / "data"), background_dir=noise(tmp_path / "noise", 2))
 
 
@@ -288,9 +288,9 @@ def test_short_recordings_are_taken_whole_and_once(tmp_path: Path) -> None:
     splits = load(data_dir=str(folder), background_dir=noise(tmp_path / "noise", 3, seconds=0.15))
     found = [*cuts(splits.train), *cuts(splits.validation)]
     assert [(clip.offset_s, clip.duration_s) for clip in found] == [(0.0, 0.15)] * 3
-    assert "10 were wanted (as many as the average class), but there are no more" in splits.notes[0]
+    assert "the average class has 10, but no more" in splits.notes[0]
     splits = load(data_dir=str(folder), background_dir=noise(tmp_path / "little", 2, seconds=1.0))
-    assert "they overlap, because there is less background" in splits.notes[0]
+    assert "they overlap, because the background recordings are too short" in splits.notes[0]
 
 
 @pytest.mark.parametrize(

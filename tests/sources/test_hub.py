@@ -152,7 +152,7 @@ def test_a_snapshot_of_parquet_files(tmp_path: Path) -> None:
     check(splits.train, f"{tmp_path}/set train")
     assert splits.validation is None
     assert splits.test is None
-    assert splits.notes == [f"{tmp_path}/set test: passed over, its labels are kept back"]
+    assert splits.notes == [f"{tmp_path}/set test: not used, because its labels are not published"]
 
 
 @pytest.mark.parametrize(
@@ -177,7 +177,7 @@ def test_names_that_are_not_there(columns: Columns, names: SplitNames, said: str
 
 def test_no_split_of_a_usual_name(tmp_path: Path) -> None:
     datasets.DatasetDict(fold1=table(), fold2=table()).save_to_disk(tmp_path / "saved")
-    with pytest.raises(DataError, match="its splits are fold1, fold2: name them with --train_split_name"):
+    with pytest.raises(DataError, match=r"its splits are fold1, fold2\. Name them with --train_split_name"):
         load_data_dir(str(tmp_path / "saved"), Request(Columns(), SplitNames()))
     splits = load_data_dir(str(tmp_path / "saved"), Request(Columns(), SplitNames(train="fold1", validation="fold2")))
     assert len(splits.train) == len(splits.validation) == 4

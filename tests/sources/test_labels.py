@@ -60,7 +60,9 @@ def test_a_cell_that_says_nothing_is_no_empty_list(cell: object) -> None:
         read_label(cell, "row 1", SEVERAL)
 
 
-@pytest.mark.parametrize(("cell", "what"), [("[dog", "not a JSON list"), ([["a"]], "Give each clip one class name")])
+@pytest.mark.parametrize(
+    ("cell", "what"), [("[dog", "not a valid JSON or Python list"), ([["a"]], "Give each clip one class name")]
+)
 def test_what_is_no_list_of_labels_is_named(cell: object, what: str) -> None:
     with pytest.raises(DataError, match=what):
         read_label(cell, "row 1", SEVERAL)

@@ -115,6 +115,6 @@ def test_responses_whose_channels_cancel_are_told(
         assert len(load_sounds(folder, RATE_HZ, options)["augment_reverb"]) == 2
         return
     with pytest.raises(
-        DataError, match=r"room\.wav: its channels are of opposite phase and cancel: their mean has .* %"
+        DataError, match=r"room\.wav: its channels have opposite phase and cancel out: their mean has .* %"
     ):
         load_sounds(folder, RATE_HZ, options)

@@ -196,8 +196,8 @@ def test_superb_ks_without_the_archive():
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({}, "which recordings?"),
-        ({"dataset_name": "someone/thing", "data_dir": "b"}, "recordings from two sources"),
+        ({}, "no recordings"),
+        ({"dataset_name": "someone/thing", "data_dir": "b"}, "name two sources of recordings"),
     ],
 )
 def test_no_source_or_two(options, said):

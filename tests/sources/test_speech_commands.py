@@ -251,7 +251,7 @@ def test_a_copy_that_is_not_whole_is_one_line(tmp_path, damage, said):
 
 
 def test_a_folder_or_file_that_is_something_else_is_told_apart(tmp_path):
-    with pytest.raises(DataError, match="neither an extracted Speech Commands archive"):
+    with pytest.raises(DataError, match="not an extracted Speech Commands archive"):
         load_superb_ks(str(tmp_path), silence_percentage=None, seed=0)
     (tmp_path / "notes.txt").write_text("x")
     with pytest.raises(DataError, match=r"notes\.txt: not an archive"):

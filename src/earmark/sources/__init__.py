@@ -1,1 +1,1 @@
-"""From what a user gives to a table of clips."""
+"""Load what a user names (folders, manifests, data sets) as tables of clips."""

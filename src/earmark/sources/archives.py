@@ -1,4 +1,4 @@
-"""Tar and zip archives, extracted once into a cache folder and found there afterwards."""
+"""Extract tar and zip archives once, into a cache folder."""
 
 from __future__ import annotations
 
@@ -24,41 +24,41 @@ CACHE_VARIABLE = "EARMARK_CACHE"
 ARCHIVE_SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".zip")
 
 _BLOCK_BYTES = 1 << 20
-_STALE_S = 24 * 3600  # half-extracted folders this old belong to killed runs
-# what a broken file makes tarfile raise; the last is an OSError, so it must be told apart before those
+_STALE_S = 24 * 3600  # partly extracted folders this old belong to killed runs
+# errors of tarfile for a broken file; BadGzipFile is an OSError, so catch it before other OSErrors
 _BROKEN = (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile)
-# the last two: a password, a way of packing that Python does not know
+# the last two: a password, an unknown compression method
 _BROKEN_ZIP = (zipfile.BadZipFile, EOFError, zlib.error, RuntimeError, NotImplementedError)
-_NOT_CONTENT = ("__MACOSX",)  # what a Mac packs beside the folder
+_NOT_CONTENT = ("__MACOSX",)  # added by macOS when it packs a folder
 
 
 def cache_folder() -> Path:
-    """``$EARMARK_CACHE``, or ``~/.cache/earmark``."""
+    """Return ``$EARMARK_CACHE``, or ``~/.cache/earmark`` if it is not set."""
     return Path(os.environ.get(CACHE_VARIABLE) or Path.home() / ".cache" / "earmark")
 
 
 def extracted(archive: Path) -> Path:
-    """Extract an archive, or find it extracted.
+    """Extract an archive, unless the cache already has it.
 
-    The cache is keyed by the archive's name, size and time of change. The folder appears under its final name only
-    when it is whole, so several processes may ask at once and a killed one leaves nothing that is mistaken for it.
+    The cache key is the archive's name, size and modification time. The folder gets its final name when it is complete,
+    so several processes may call this at once, and a killed one leaves no partial result behind.
 
     Args:
-        archive: a zip file, by its ending, or a tar file, compressed or not.
+        archive: a zip file, by its suffix, or a tar file, compressed or not.
 
     Returns:
-        The folder with the archive's members; where all of them lie in one top folder, that folder.
+        The folder with the archive's members, or their single top folder.
 
     Raises:
-        DataError: the archive is neither, is cut short, would write outside its folder, or this Python
+        DataError: the archive is not a tar or zip file, is truncated, would write outside its folder, or this Python
             cannot extract safely.
         OutputError: the cache folder cannot be written.
     """
-    # added to 3.10.12 and 3.11.4: without it a member named ../x writes outside the folder
+    # Added in 3.10.12 and 3.11.4. Without it, a member named ../x is written outside the folder.
     if not _is_zip(archive) and not hasattr(tarfile, "data_filter"):
         raise DataError(
             f"{archive}: Python {sys.version.split()[0]} cannot extract archives safely (3.10.12, 3.11.4 or 3.12 "
-            "can); update it, or extract the archive yourself and give the folder"
+            "can). Update Python, or extract the archive yourself and pass the folder"
         )
     status = archive.stat()
     identity = f"{archive.name}\0{status.st_size}\0{status.st_mtime_ns}"
@@ -69,7 +69,7 @@ def extracted(archive: Path) -> Path:
 
 
 def is_archive(path: Path) -> bool:
-    """Return whether a file's name is that of an archive."""
+    """Return whether a file has the suffix of an archive."""
     return path.name.casefold().endswith(ARCHIVE_SUFFIXES)
 
 
@@ -88,12 +88,12 @@ def _extract(archive: Path, target: Path) -> None:
         target.parent.mkdir(parents=True, exist_ok=True)
         _remove_stale(target.parent)
         partial = Path(tempfile.mkdtemp(prefix=".partial-", dir=target.parent))
-        logger.info("extracting %s into %s, once", archive, target)
+        logger.info("extracting %s into %s", archive, target)
         _extract_members(archive, partial)
         _put_in_place(partial, target)
     except OSError as exc:
         raise OutputError(
-            f"{archive} cannot be extracted into {target.parent} ({exc.strerror or exc}); make room there, or set "
+            f"{archive} cannot be extracted into {target.parent} ({exc.strerror or exc}). Free space there, or set "
             f"{CACHE_VARIABLE} to another folder"
         ) from exc
     finally:
@@ -105,7 +105,7 @@ def _extract_members(archive: Path, folder: Path) -> None:
     try:
         file = archive.open("rb")
     except OSError as exc:
-        raise DataError(f"{archive}: cannot be read ({exc.strerror or exc})") from exc
+        raise DataError(f"{archive}: cannot be read ({exc.strerror or exc}). Fix its permissions") from exc
     if _is_zip(archive):
         with file:
             _extract_zip(archive, file, folder)
@@ -114,13 +114,13 @@ def _extract_members(archive: Path, folder: Path) -> None:
         with file, tarfile.open(fileobj=file) as tar:
             tar.extractall(folder, filter="data")
             while tar.fileobj is not None and tar.fileobj.read(_BLOCK_BYTES):
-                pass  # gzip checks its sum at the very end, behind the last member
+                pass  # gzip verifies its checksum at the very end, after the last member
     except _BROKEN as exc:
         raise _damaged(archive, "tar", exc) from exc
 
 
 def _extract_zip(archive: Path, file: BinaryIO, folder: Path) -> None:
-    """Members named ../x or /x lose what would lead outside; :mod:`zipfile` sees to that, and to checksums."""
+    """Extract a zip file. :mod:`zipfile` keeps members named ../x or /x inside the folder and verifies checksums."""
     try:
         with zipfile.ZipFile(file) as packed:
             packed.extractall(folder)
@@ -130,15 +130,15 @@ def _extract_zip(archive: Path, file: BinaryIO, folder: Path) -> None:
 
 def _damaged(archive: Path, kind: str, exc: Exception) -> DataError:
     reason = (str(exc).splitlines() or [type(exc).__name__])[0].rstrip(":")
-    return DataError(f"{archive}: not a {kind} archive, cut short or damaged ({reason}); download it again")
+    return DataError(f"{archive}: not a {kind} archive, or a truncated or damaged one ({reason}). Download it again")
 
 
 def _put_in_place(partial: Path, target: Path) -> None:
-    partial.chmod(0o755)  # mkdtemp keeps everyone else out
+    partial.chmod(0o755)  # mkdtemp denies access to other users
     try:
         partial.rename(target)
     except OSError:
-        if not target.is_dir():  # otherwise another process was first, with the same content
+        if not target.is_dir():  # otherwise another process was first and extracted the same files
             raise
 
 

@@ -1,4 +1,4 @@
-"""A background class: clips of recordings in which none of the sounds to recognise occurs."""
+"""The background class: clips of recordings that contain none of the classes to recognise."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ from earmark.store.known_contents import read_contents
 from earmark.tasks import find_task
 from earmark.text import agreeing, counted
 
-# Class names that mean "none of the sounds to recognise", in lower case and without "_" around them.
+# Class names that mean "none of the classes to recognise", in lower case and without surrounding "_".
 BACKGROUND_NAMES = frozenset(
     {
         *("background", "background_noise", "noise", "silence", "silent", "ambient", "empty"),
         *("other", "others", "none", "nothing", "no_call", "nocall", "unknown"),
     }
 )
-_SHORTEST_S = 0.1  # of a stretch that is cut from
-_BEGINNING_S = 10.0  # of a background recording, by whose samples it is recognized in another run
+_SHORTEST_S = 0.1  # shortest part of a recording to cut from
+_BEGINNING_S = 10.0  # start of a background recording whose samples identify it in other runs
 
 
 def is_background(label: str) -> bool:
-    """Return whether the name of a class says that it is a background class."""
+    """Return whether a class name is one of the usual names of a background class."""
     return label.strip().casefold().replace(" ", "_").replace("-", "_").strip("_") in BACKGROUND_NAMES
 
 
@@ -43,10 +43,10 @@ def find_background(labels: Sequence[str], named: str | None = None) -> str | No
 
     Args:
         labels: its classes.
-        named: the class that was its background class in training, if that is known.
+        named: the background class in training, if known.
 
     Returns:
-        ``named`` where it is one of the classes, else the first class whose name says so, else ``None``.
+        ``named`` if it is one of the classes, else the first class with a usual background name, else ``None``.
     """
     if named is not None and named in labels:
         return named
@@ -54,24 +54,24 @@ def find_background(labels: Sequence[str], named: str | None = None) -> str | No
 
 
 def add_background(splits: Splits, options: DataArguments) -> None:
-    """Add clips of the background class that the settings ask for, and notes about them.
+    """Add clips of the background class if the settings ask for them, and notes about them.
 
-    Each split gets as many as its average class has, times ``background_ratio``; those that are there count. Clips of
-    one recording go to one split: recordings of ``background_dir`` are shared out over the splits that the data has,
-    and gaps stay in the split of their recording. Where no validation split is there yet, all go to training, from
-    which whole recordings are set aside later. Lengths are drawn from those of the training clips, so that the length
-    of a clip does not give its class away. Nothing depends on a seed: the same recordings give the same clips to every
-    run, so runs can be compared, and ``evaluate`` recognizes the clips by their samples.
+    Each split gets as many as its average class has, times ``background_ratio``; existing background clips count. Clips
+    of one recording are in one split: recordings of ``background_dir`` are divided over the splits in the data, and
+    gaps stay in the split of their recording. Without a validation split, all go to training, and whole recordings are
+    set aside later. Lengths are drawn from the lengths of training clips, so that the length does not reveal the class.
+    Nothing depends on a seed: the same recordings give the same clips in every run, so runs can be compared, and
+    ``evaluate`` recognises the clips by their samples.
 
     Raises:
-        UsageError: a background class of numbers.
-        DataError: no recordings to cut from, recordings that cannot be read under ``on_bad_audio=fail``, or recordings
-            that are labelled clips as well.
+        UsageError: the task has no classes.
+        DataError: there are no recordings to cut from; recordings cannot be read under ``on_bad_audio=fail``; or
+            recordings are also labelled clips.
     """
     if not options.has_background:
         return
     if not find_task(options.task).has_classes:
-        raise UsageError(f"--task {options.task} has no classes. Leave --background_dir and --background_gaps out")
+        raise UsageError(f"--task {options.task} has no classes. Remove --background_dir and --background_gaps")
     tables = {name: table for name in SPLIT_NAMES if (table := getattr(splits, name)) is not None}
     targets = {name: _missing(table, options) for name, table in tables.items()}
     stretches = _from_folders(options, tables, targets, splits.notes)
@@ -93,7 +93,7 @@ def add_background(splits: Splits, options: DataArguments) -> None:
 
 
 def _label(options: DataArguments) -> Label:
-    """Return the label of a background clip: the class, or no label where a clip may have several."""
+    """Return the label of a background clip: the class, or no labels for a multi-label task."""
     return () if find_task(options.task).has_several else options.background_class
 
 
@@ -112,17 +112,17 @@ def background_recordings(options: DataArguments, notes: list[str] | None = None
     """Return the paths of the recordings of ``background_dir``, sorted, each once.
 
     Args:
-        options: the folders.
-        notes: takes a line for everything that was skipped in them.
+        options: settings with the folders.
+        notes: gets a line for everything that was skipped.
 
     Raises:
-        DataError: a folder does not exist or holds no recordings.
+        DataError: a folder does not exist or has no recordings.
     """
     found: dict[str, str] = {}
     for folder in paths_in(options.background_dir):
         if not Path(folder).is_dir():
             others = others_beside(Path(folder), folders=True)
-            raise DataError(f"--background_dir {folder}: no such folder{others}")
+            raise DataError(f"--background_dir {folder}: no such folder{others}. Fix the path")
         listing = list_recordings(Path(folder))
         if not listing.paths:
             raise DataError(f"{folder}: no recordings in this folder. Fix --background_dir")
@@ -134,10 +134,10 @@ def background_recordings(options: DataArguments, notes: list[str] | None = None
 
 
 def recordings_of_splits(tables: Mapping[str, ClipTable], options: DataArguments) -> Iterator[tuple[str, int, str]]:
-    """Yield the split, content and path of each recording of ``background_dir`` that clips were cut from.
+    """Yield split, content and path of each recording of ``background_dir`` that clips were cut from.
 
-    The content (:mod:`earmark.audio.content`) is that of the first ten seconds: other cuts of the recording have other
-    samples, and a recording may be hours long.
+    The content (:mod:`earmark.audio.content`) is that of the first ten seconds, because recordings may be hours long,
+    and other parts of a recording have other samples.
     """
     paths = {os.path.abspath(path) for path in background_recordings(options)}
     for split, table in tables.items():
@@ -147,7 +147,7 @@ def recordings_of_splits(tables: Mapping[str, ClipTable], options: DataArguments
 
 
 def beginnings(paths: Sequence[str], options: DataArguments) -> list[int]:
-    """Return the contents of the first ten seconds of recordings, ``NO_CONTENT`` of those that cannot be read."""
+    """Return the contents of the first ten seconds of recordings; ``NO_CONTENT`` for unreadable ones."""
     whole = [Clip(source=path, path=path) for path in paths]
     lengths_s = [measured(clip)[0] for clip in whole]
     first = [
@@ -162,7 +162,7 @@ def beginnings(paths: Sequence[str], options: DataArguments) -> list[int]:
 def _from_folders(
     options: DataArguments, tables: Mapping[str, ClipTable], targets: Mapping[str, int], notes: list[str]
 ) -> dict[str, list[Stretch]]:
-    """Share the recordings of ``background_dir`` out over the splits, as their clips are."""
+    """Divide the recordings of ``background_dir`` over the splits in proportion to the clips they need."""
     paths = background_recordings(options, notes)
     _check_not_labelled(paths, tables)
     found = [_whole(Clip(source=path, path=path)) for path in paths]
@@ -171,8 +171,8 @@ def _from_folders(
         text = f"{counted(len(bad), 'background recording')} of unknown length or shorter than {_SHORTEST_S:g} s: "
         text += ", ".join(bad[:3])
         if options.on_bad_audio == "fail":
-            raise DataError(f"{text}. Remove or convert them, or leave them out with --on_bad_audio skip")
-        notes.append(f"left out {text}")
+            raise DataError(f"{text}. Remove or convert them, or ignore them with --on_bad_audio skip")
+        notes.append(f"ignored {text}")
     of_path = {stretch.clip.path or "": stretch for stretch in found if stretch.seconds >= _SHORTEST_S}
     if options.group_column:
         for path, one in of_path.items():
@@ -187,12 +187,12 @@ def _check_not_labelled(paths: Iterable[str], tables: Mapping[str, ClipTable]) -
         if clip is not None:
             raise DataError(
                 f"{path}: this recording of --background_dir is also a clip of the data (label {clip.label_text!r}). "
-                "Move the background recordings out of the data, or leave --background_dir out"
+                "Move the background recordings out of the data, or remove --background_dir"
             )
 
 
 def _shared_out(stretches: list[Stretch], targets: Mapping[str, int]) -> dict[str, list[Stretch]]:
-    """Give each split its part of the recordings, at least one; training all where there are fewer than splits."""
+    """Give each split at least one of the recordings; training gets all if there are fewer recordings than splits."""
     names = [name for name in SPLIT_NAMES if name in targets]
     if not names or len(stretches) < len(names):
         return dict.fromkeys(names[:1], stretches)
@@ -210,17 +210,17 @@ def _whole(clip: Clip) -> Stretch:
 
 
 def _gaps(tables: Mapping[str, ClipTable], options: DataArguments) -> dict[str, list[Stretch]]:
-    """Find the stretches of annotated recordings that are away from every clip, by split.
+    """Find the parts of annotated recordings that are far enough from every clip, by split.
 
     Raises:
-        DataError: there are none, and nothing else to cut from.
+        DataError: there are none, and no other recordings to cut from.
     """
     clips_by_path: dict[str, list[Clip]] = defaultdict(list)
     split_by_path: dict[str, str] = {}
     for name, table in tables.items():
         for clip in table:
             if clip.path is not None:
-                path = os.path.abspath(clip.path)  # two manifests may spell the path of a recording differently
+                path = os.path.abspath(clip.path)  # two manifests may write the path of a recording differently
                 clips_by_path[path].append(clip)
                 split_by_path.setdefault(path, name)
     gaps: dict[str, list[Stretch]] = defaultdict(list)
@@ -229,16 +229,16 @@ def _gaps(tables: Mapping[str, ClipTable], options: DataArguments) -> dict[str, 
             gaps[split_by_path[path]] += _gaps_between(clips, options.background_margin_seconds)
     if not any(gaps.values()) and not options.background_dir:
         raise DataError(
-            f"{', '.join(table.origin for table in tables.values())}: no gaps to cut background clips from: every "
-            "recording is annotated to its end (or has no offset and duration). Give --background_dir FOLDER, or "
+            f"{', '.join(table.origin for table in tables.values())}: no gaps to cut background clips from, because "
+            "every recording is annotated to its end (or has no offset and duration). Add --background_dir FOLDER, or "
             "lower --background_margin_seconds"
         )
     return {name: found for name, found in gaps.items() if found}
 
 
 def _gaps_between(clips: Sequence[Clip], margin_s: float) -> list[Stretch]:
-    """Return the stretches of a recording that are at least ``margin_s`` away from all its clips."""
-    path = clips[0].path or ""  # as the first table spells it, so that these clips and the cuts share one path
+    """Return the parts of a recording that are at least ``margin_s`` seconds away from all its clips."""
+    path = clips[0].path or ""  # as in the first table, so that clips and background clips share one path
     ordered = sorted(clips, key=lambda clip: clip.offset_s)
     whole = _whole(Clip(path, path=path, group=ordered[0].group, fold=ordered[0].fold))
     gaps, start_s = [], 0.0
@@ -257,7 +257,7 @@ def _lengths(tables: Mapping[str, ClipTable], options: DataArguments) -> ClipLen
 
 
 def _with_fold(cuts: list[Clip], table: ClipTable) -> list[Clip]:
-    """Give the cuts of a recording without a fold one of the folds, in turn."""
+    """Assign the folds in turn to clips from a recording without a fold."""
     folds = sorted({clip.fold for clip in table if clip.fold is not None})
     paths = list(dict.fromkeys(cut.path for cut in cuts if cut.fold is None))
     fold_names = {path: folds[index % len(folds)] for index, path in enumerate(paths)} if folds else {}
@@ -274,9 +274,9 @@ def _describe(
     text = f"{name}: {counted(len(cuts), 'clip')} {what} cut from {among}"
     text += f"{counted(len(recordings), 'background recording')} ({seconds:,.1f} s)"
     if len(cuts) < target:
-        text += f"; {target:,} were wanted (as many as the average class), but there are no more different ones"
+        text += f"; the average class has {target:,}, but no more different background clips can be cut"
     elif sum(cut.duration_s or 0.0 for cut in cuts) > seconds:
-        text += "; they overlap, because there is less background than they are long together"
+        text += "; they overlap, because the background recordings are too short"
     if num_short:
         text += (
             f"; {num_short:,} of them {agreeing(num_short, 'are')} shorter than training clips, because no stretch of "

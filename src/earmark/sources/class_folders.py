@@ -1,4 +1,4 @@
-"""Folders of recordings, one for each class, with or without folders of splits above them."""
+"""Folders of recordings, one per class, optionally below folders of splits."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from earmark.sources.unused_files import note_unused
 
 
 class ClassFolders(Source):
-    """The name of a folder is the class of the recordings in it."""
+    """Source where the name of a folder is the class of the recordings in it."""
 
     name = "class folders"
     because = "its recordings are in folders and no table lists them"
 
     def recognises(self, given: GivenData) -> bool:
-        """Return whether folders give the recordings their labels."""
+        """Return whether the folders label the recordings."""
         return given.folder is not None and given.layout.unlabelled is None
 
     def load(self, given: GivenData) -> Splits:

@@ -1,4 +1,4 @@
-"""Combine several sources: count what each gives, keep copies once, leave validation and test splits as they are."""
+"""Combine several sources: count their clips, use copies once, keep validation and test splits unchanged."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ class LoadedSource:
     """The clips of one source.
 
     Attributes:
-        name: the folder, manifest or data set as it was given.
+        name: folder, manifest or data set as the user gave it.
         splits: its clips.
-        is_manifest: whether it is a manifest of one split.
+        is_manifest: whether it is a manifest for one split.
     """
 
     name: str
@@ -35,12 +35,12 @@ class LoadedSource:
     is_manifest: bool = False
 
     def tables(self) -> dict[str, ClipTable]:
-        """Return the splits that there are, by name."""
+        """Return the existing splits, by name."""
         there = {split: getattr(self.splits, split) for split in SPLIT_NAMES}
         return {split: table for split, table in there.items() if table is not None}
 
     def reasons(self) -> list[Reason]:
-        """Return the rules by which it was read: those of the source, then those of its tables."""
+        """Return the rules by which it was read: first those of the source, then those of its tables."""
         return [*self.splits.reasons, *(reason for table in self.tables().values() for reason in table.reasons)]
 
     def labels(self) -> list[str]:
@@ -50,7 +50,7 @@ class LoadedSource:
 
 @dataclass
 class _Row:
-    """A clip of the combination, with its split, its source, and whether a copy of it is kept instead."""
+    """A clip with its split, its source, and whether a copy of it is used instead."""
 
     clip: Clip
     split: str
@@ -60,7 +60,7 @@ class _Row:
 
 @dataclass
 class _Changes:
-    """What keeping each recording once changed, a text for each recording."""
+    """Changes made by using each recording once, one text per recording."""
 
     copies: list[str] = field(default_factory=list)
     relabelled: list[str] = field(default_factory=list)
@@ -71,21 +71,21 @@ class _Changes:
 def combine(
     sources: Sequence[LoadedSource], *, task: Task, separator: str, num_workers: int, stores: Path | None = None
 ) -> Splits:
-    """Put the clips of several sources together, split by split.
+    """Merge the clips of several sources, split by split.
 
-    A recording that is in several sources is kept once. Within a split the label of the last source counts. Between
-    splits, test goes before validation and validation before training, so no clip is trained on that another source
-    holds out. Copies within one source stay as they are. Manifests that are each a split of their own are not compared.
+    A recording in several sources is used once. Within a split, the label of the last source is used. Between splits,
+    test takes precedence over validation and validation over training, so no clip is trained on that another source
+    holds out. Copies within one source are kept. Manifests for different splits are not compared.
 
     Args:
-        sources: one or more, in the order in which they count.
-        task: what a label is.
-        separator: stands between the labels of a cell, for ``multi_label``.
-        num_workers: threads that decode clips which may be copies.
-        stores: folder of waveform stores to look samples up in, before anything is decoded.
+        sources: at least one, in order of increasing precedence.
+        task: task of the labels.
+        separator: text between labels in a cell, for ``multi_label``.
+        num_workers: threads that decode possible copies.
+        stores: folder of waveform stores whose samples are used instead of decoding.
 
     Raises:
-        DataError: the labels of two sources are of different kinds.
+        DataError: the labels of two sources are of different types.
     """
     if len(sources) == 1:
         return sources[0].splits
@@ -115,7 +115,7 @@ def combine(
 
 
 def _is_one_manifest_each(sources: Sequence[LoadedSource]) -> bool:
-    """Return whether every source is a manifest and no two of them are of the same split."""
+    """Return whether every source is a manifest and each is for a different split."""
     splits = [split for source in sources for split in source.tables()]
     return all(source.is_manifest for source in sources) and len(set(splits)) == len(splits)
 
@@ -141,7 +141,7 @@ def _describe(sources: Sequence[LoadedSource]) -> str:
 def _keep_once(
     sources: Sequence[LoadedSource], rows: Sequence[_Row], num_workers: int, stores: Path | None
 ) -> list[str]:
-    """Mark the rows of which a copy is kept, and return what was done, in sentences."""
+    """Mark the rows of which a copy is used, and return sentences about the changes."""
     clips, numbers = [row.clip for row in rows], [row.source for row in rows]
     groups = find_copies(clips, numbers, num_workers=num_workers, stores=stores)
     changes = _Changes()
@@ -149,7 +149,7 @@ def _keep_once(
         _keep_last_copy([rows[index] for index in group], sources, changes)
     if changes.disagreeing:
         logger.warning(
-            "%s held out by one source with another label in a later one; the label of the held-out split counts: %s. "
+            "%s held out by one source with another label in a later one; the label of the held-out split is used: %s. "
             "To change it, list the clip with --eval_file or --test_file",
             counted(len(changes.disagreeing), "recording"),
             and_more(changes.disagreeing),
@@ -158,21 +158,21 @@ def _keep_once(
     if changes.copies:
         text = f"{counted(len(changes.copies), 'recording')} of more than one source, each used once"
         if changes.relabelled:
-            text += f"; the later label counts where labels differ ({len(changes.relabelled):,}: "
+            text += f"; where labels differ, the later one is used ({len(changes.relabelled):,}: "
             text += f"{and_more(changes.relabelled)})"
         else:
             text += f" ({and_more(changes.copies)}); their labels agree" if not changes.disagreeing else ""
         notes.append(text)
     if changes.held_out:
         notes.append(
-            f"{counted(len(changes.held_out), 'training clip')} left out of training, because another source holds "
+            f"{counted(len(changes.held_out), 'training clip')} not used for training, because another source holds "
             f"{agreeing(len(changes.held_out), 'them')} out for validation or test: {and_more(changes.held_out)}"
         )
     return notes
 
 
 def _keep_last_copy(rows: Sequence[_Row], sources: Sequence[LoadedSource], changes: _Changes) -> None:
-    """Keep the copies of the last source in the split that is held out most; drop the others."""
+    """Keep the last source's copy in the most held-out split (test, validation, training); drop the others."""
     best = max(rows, key=lambda row: (SPLIT_NAMES.index(row.split), row.source))
     kept = [row for row in rows if (row.split, row.source) == (best.split, best.source)]
     dropped = [row for row in rows if row not in kept]
@@ -196,7 +196,7 @@ def _keep_last_copy(rows: Sequence[_Row], sources: Sequence[LoadedSource], chang
 
 
 def _spell_paths_alike(rows: Sequence[_Row]) -> None:
-    """Give clips of one file one path: cuts of a recording stay together when splits are made."""
+    """Give all clips of one file the same path, so that they stay together when splits are made."""
     spelled: dict[str, str] = {}
     for row in rows:
         if row.clip.path is not None:
@@ -205,7 +205,7 @@ def _spell_paths_alike(rows: Sequence[_Row]) -> None:
 
 
 def _name_apart(rows: Sequence[_Row]) -> None:
-    """Call clips by their whole path where relative paths of two sources are spelled the same."""
+    """Name clips by their full path if relative paths of two sources are equal."""
     names: dict[str, set[int]] = defaultdict(set)
     for row in rows:
         names[row.clip.source].add(row.source)
@@ -218,7 +218,7 @@ def _name_apart(rows: Sequence[_Row]) -> None:
 
 
 def _check_labels_agree(sources: Sequence[LoadedSource], separator: str) -> None:
-    """See that class names mean the same in all sources.
+    """Check that all sources have the same type of labels.
 
     Raises:
         DataError: one has numbers where another has names, or several labels in a cell.
@@ -230,7 +230,7 @@ def _check_labels_agree(sources: Sequence[LoadedSource], separator: str) -> None
                 continue
             if all(map(_is_number, of_second)) and not any(map(_is_number, of_first)):
                 raise DataError(
-                    f"{second.name}: its labels are numbers ({and_more(of_second)}), those of {first.name} are names "
+                    f"{second.name}: its labels are numbers ({and_more(of_second)}), but {first.name} has names "
                     f"({and_more(of_first)}). Give the classes the same names in both"
                 )
             for label in of_second:

@@ -1,4 +1,4 @@
-"""Cut clips out of recordings: at places of a random generator, or at places that depend on the recording alone."""
+"""Cut clips out of recordings, at random positions or at positions that depend only on the recording."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from earmark.audio.decode import duration_s, own_rate_hz, stream_at_own_rate
 from earmark.clips.clip import Clip, Label
 from earmark.errors import AudioError, DataError
 
-_MEASURED = 200  # training clips that the lengths of the cuts are drawn from
-_POINTS = 16  # of each of them on the circle that lengths are looked up on
-_WHOLE_FROM = 0.5  # where no stretch is long enough, those from this fraction of the longest one are taken whole
-_TRIES = 4  # cuts drawn for each one wanted, because short recordings repeat themselves
+_MEASURED = 200  # training clips whose lengths are measured
+_POINTS = 16  # points of each clip on the hash ring from which lengths are drawn
+_WHOLE_FROM = 0.5  # if nothing is long enough, use whole parts of at least this fraction of the longest
+_TRIES = 4  # attempts per clip, because cuts of short recordings repeat
 
 
 @dataclass(frozen=True)
@@ -28,10 +28,10 @@ class Stretch:
     """Part of a recording that clips may be cut from.
 
     Attributes:
-        clip: the whole recording; cuts inherit its group and fold.
+        clip: the whole recording; clips inherit its group and fold.
         rate_hz: its sampling rate.
-        first: the first sample.
-        end: the sample after the last one.
+        first: first sample.
+        end: sample after the last one.
     """
 
     clip: Clip
@@ -45,7 +45,7 @@ class Stretch:
         return (self.end - self.first) / self.rate_hz
 
     def cut(self, first: int, length: int, label: Label) -> Clip:
-        """Return the clip of ``length`` samples from the sample ``first``."""
+        """Return the clip of ``length`` samples that starts at sample ``first``."""
         offset_s = first / self.rate_hz
         source = f"{self.clip.source} at {offset_s:.3f} s"
         return replace(self.clip, source=source, label=label, offset_s=offset_s, duration_s=length / self.rate_hz)
@@ -54,16 +54,16 @@ class Stretch:
 def cut_at_random(
     stretches: Sequence[Stretch], lengths_s: Sequence[float], label: Label, rng: np.random.Generator
 ) -> list[Clip]:
-    """Cut clips at random places, from one stretch after the other.
+    """Cut clips at random positions, from each stretch in turn.
 
     Args:
-        stretches: where to cut; a stretch shorter than a length is taken whole.
+        stretches: parts of recordings to cut from. A part shorter than a clip is used whole.
         lengths_s: length of each clip in seconds.
-        label: of the clips.
-        rng: draws the places.
+        label: label of the clips.
+        rng: random generator for the positions.
 
     Returns:
-        One clip for each length, sorted by place.
+        One clip for each length, sorted by position.
     """
     cuts = []
     for index, length_s in enumerate(lengths_s):
@@ -74,16 +74,16 @@ def cut_at_random(
 
 
 def hash_fraction(*values: object) -> float:
-    """Return a number from 0 to below 1 that looks random and is the same for equal values on every machine."""
+    """Return a pseudo-random number in [0, 1) that is the same for equal values on every machine."""
     text = repr(values).encode("utf-8", "surrogateescape")
     return (int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "big") >> 11) / (1 << 53)
 
 
 def hash_order(paths: Iterable[str]) -> dict[str, tuple[str, int]]:
-    """Return a key for each path, in an order that looks random.
+    """Return a sort key for each path that gives a pseudo-random order.
 
-    The key is the file name, and a number where several files have that name. Key and order of a recording depend
-    neither on the other recordings nor on the folder it is in.
+    The key is the file name, and a number if several files have that name. It does not depend on the other recordings
+    or on the folder.
     """
     seen: Counter[str] = Counter()
     keys: dict[str, tuple[str, int]] = {}
@@ -95,7 +95,7 @@ def hash_order(paths: Iterable[str]) -> dict[str, tuple[str, int]]:
 
 
 def measured(clip: Clip) -> tuple[float, int]:
-    """Return the length of a clip in seconds and its sampling rate; from the header, else decoded; 0 if unreadable."""
+    """Return the length of a clip in seconds and its sampling rate, from the header or by decoding; 0 if unreadable."""
     seconds, rate_hz = duration_s(clip), own_rate_hz(clip)
     if seconds > 0 and rate_hz > 0:
         return seconds, rate_hz
@@ -109,14 +109,14 @@ def measured(clip: Clip) -> tuple[float, int]:
 
 
 class ClipLengths:
-    """Lengths of training clips, from which those of cuts are drawn. Adding a few clips changes few of the draws.
+    """Distribution of the lengths of training clips. Adding a few clips changes only a few of the draws.
 
     Args:
         clips: training clips, at least one.
-        longest_s: limit of a length, in seconds.
+        longest_s: maximum length, in seconds.
 
     Raises:
-        DataError: the length of none of them can be measured.
+        DataError: no clip's length can be measured.
     """
 
     def __init__(self, clips: Iterable[Clip], longest_s: float = math.inf) -> None:
@@ -131,8 +131,8 @@ class ClipLengths:
         ]
         if not points:
             raise DataError(
-                f"{some[0][1].source}: the length of this clip cannot be measured, nor that of any other training "
-                "clip, so no background clips of like length can be cut. Convert the clips to WAV or FLAC"
+                f"{some[0][1].source}: the length of this clip, and of all other training clips, cannot be measured, "
+                "so no background clips of similar length can be cut. Convert the clips to WAV or FLAC"
             )
         self._points = sorted(points)
 
@@ -143,7 +143,7 @@ class ClipLengths:
 
 
 class _Recording:
-    """The stretches of one recording that clips are cut from."""
+    """The parts of one recording that clips are cut from."""
 
     def __init__(self, key: tuple[str, int], stretches: Sequence[Stretch]) -> None:
         self.key = key
@@ -152,15 +152,15 @@ class _Recording:
         self._frames = np.array([stretch.end - stretch.first for stretch in stretches])
 
     def room_s(self, length_s: float) -> np.ndarray:
-        """Return how many seconds the start of a cut can move in each stretch, float64 (N,); 0 if it is too short."""
+        """Return how far a clip's start can move in each part, in seconds, float64 (N,); 0 if the part is too short."""
         return np.maximum(0, self._frames - self._num_frames(length_s) + 1) / self.rate_hz
 
     def cut(self, length_s: float, label: Label, *key: object) -> Clip:
-        """Cut a clip that depends on ``key`` from a stretch that is long enough, all places being equally likely."""
+        """Return a clip that depends only on ``key``, from a part that is long enough; positions are equally likely."""
         room_s = self.room_s(length_s)
         sums = np.cumsum(room_s)
         at = int(np.searchsorted(sums, hash_fraction("stretch", *key) * sums[-1], side="right"))
-        at = min(at, int(np.flatnonzero(room_s)[-1]))  # if the product was rounded up
+        at = min(at, int(np.flatnonzero(room_s)[-1]))  # in case the product was rounded up
         stretch, starts = self.stretches[at], round(room_s[at] * self.rate_hz)
         first = stretch.first + int(hash_fraction("start", *key) * starts)
         return stretch.cut(first, self._num_frames(length_s), label)
@@ -170,21 +170,20 @@ class _Recording:
 
 
 def draw_cuts(stretches: Sequence[Stretch], count: int, lengths: ClipLengths, label: Label) -> tuple[list[Clip], int]:
-    """Cut clips from all recordings in turn, each clip with the length of a training clip.
+    """Cut clips from all recordings in turn, each with the length of a training clip.
 
-    The clips of a recording depend on its name and its stretches, not on a seed: with other recordings, or with more
-    clips wanted, the first ones stay what they are. Only stretches that are long enough are cut from; a length that no
-    stretch of the recording has goes to another recording. For a length that none has, the longest stretches are taken
-    whole.
+    The clips of a recording depend on its name and its parts, not on a seed. Adding recordings or asking for more clips
+    does not change the first ones. Clips are only cut from parts that are long enough; if a recording has none, another
+    recording is used. If no recording has one, the longest parts are used whole.
 
     Args:
-        stretches: where to cut.
-        count: of clips wanted.
-        lengths: of training clips.
-        label: of the clips.
+        stretches: parts of recordings to cut from.
+        count: number of clips.
+        lengths: lengths of training clips.
+        label: label of the clips.
 
     Returns:
-        At most ``count`` different clips, sorted by place; and how many of them are whole stretches that are shorter
+        At most ``count`` different clips, sorted by position; and how many of them are whole parts that are shorter
         than the length drawn.
     """
     by_path: dict[str, list[Stretch]] = defaultdict(list)
@@ -217,14 +216,14 @@ def draw_cuts(stretches: Sequence[Stretch], count: int, lengths: ClipLengths, la
 def _long_enough(
     recordings: Sequence[_Recording], at: int, length_s: float, key: tuple[object, ...]
 ) -> _Recording | None:
-    """Return the recording whose turn it is if a clip of this length can be cut from it, else another one, or none."""
+    """Return the next recording in turn if it is long enough for a clip, else another one, or ``None``."""
     if recordings[at].room_s(length_s).any():
         return recordings[at]
     rooms = [(recording, float(recording.room_s(length_s).sum())) for recording in recordings]
     there = [(recording, room_s) for recording, room_s in rooms if room_s > 0]
     if not there:
         return None
-    # Weighted rendezvous hashing: in proportion to the room, and recordings that are added change few of the choices.
+    # Weighted rendezvous hashing, in proportion to the room. Adding recordings changes only a few choices.
     chosen, _ = max(there, key=lambda one: one[1] / -math.log(hash_fraction("instead", one[0].key, *key) or 1e-17))
     return chosen
 
@@ -234,5 +233,5 @@ def _by_place(cuts: Iterable[Clip]) -> list[Clip]:
 
 
 def _name(clip: Clip) -> tuple[str, float]:
-    """What a clip is called wherever its data lies: the last folder, the file and the offset."""
+    """Return a name that does not depend on where the data is: the last folder, the file and the offset."""
     return "/".join(Path(clip.path or clip.source).parts[-2:]), clip.offset_s

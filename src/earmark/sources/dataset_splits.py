@@ -1,4 +1,4 @@
-"""Tables of the package ``datasets``: their splits and clips, and its errors in words."""
+"""Splits and clips of tables of the package ``datasets``, and clear messages for its errors."""
 
 from __future__ import annotations
 
@@ -14,36 +14,36 @@ from earmark.errors import DataError, NetworkError
 from earmark.formats.arrow_table import dataset_errors, dataset_sheet
 from earmark.sources.tables.build_clips import list_clips
 
-_NO_LABEL = (None, -1, "")  # what hub data sets put where the labels of a test split are kept back
+_NO_LABEL = (None, -1, "")  # placeholders in test splits without published labels
 
 
 def dataset_clips(dataset: object, origin: str, folder: str, columns: Columns) -> ClipTable:
-    """List the clips of a ``datasets.Dataset`` without reading its recordings.
+    """Return the clips of a ``datasets.Dataset`` without reading its recordings.
 
     Args:
         dataset: the table.
-        origin: what messages call it.
-        folder: where relative paths in it start.
+        origin: its name in messages.
+        folder: folder that relative paths start from.
         columns: columns asked for.
 
     Raises:
-        DataError: no rows, a column that is missing, or a row without recording or usable label.
+        DataError: the table has no rows, a column is missing, or a row has no recording or usable label.
     """
     return list_clips(dataset_sheet(dataset, origin, folder, columns.wanted), columns)
 
 
 def dataset_splits(tables: Any, title: str, folder: str, columns: Columns, names: SplitNames) -> Splits:
-    """List the clips of a ``datasets.DatasetDict``, split by split.
+    """Return the clips of a ``datasets.DatasetDict``, split by split.
 
     Args:
         tables: a data set for each split, by its name.
-        title: what messages call it.
-        folder: where relative paths in it start.
+        title: name in messages.
+        folder: folder that relative paths start from.
         columns: columns asked for.
-        names: what the splits are called.
+        names: names of the splits.
 
     Raises:
-        DataError: no split that is known, or as :func:`dataset_clips`.
+        DataError: no known split, or see :func:`dataset_clips`.
     """
     splits = Splits()
     there = {name.casefold(): name for name in tables}
@@ -52,16 +52,16 @@ def dataset_splits(tables: Any, title: str, folder: str, columns: Columns, names
         found = next((there[name.casefold()] for name in wanted if name.casefold() in there), None)
         if found is None:
             if getattr(names, split) not in (split, NO_SPLIT):
-                raise DataError(f"{title}: no split {getattr(names, split)!r}; its splits are {', '.join(tables)}")
+                raise DataError(f"{title}: no split {getattr(names, split)!r}. Choose one of {', '.join(tables)}")
             continue
         origin = f"{title} {found}"
         if split == "test" and _labels_are_kept_back(tables[found], columns, origin):
-            splits.notes.append(f"{origin}: passed over, its labels are kept back")
+            splits.notes.append(f"{origin}: not used, because its labels are not published")
             continue
         setattr(splits, split, dataset_clips(tables[found], origin, folder, columns))
     if splits.train is None and splits.validation is None and splits.test is None:
         raise DataError(
-            f"{title}: no split called train, validation or test; its splits are {', '.join(tables)}: name them with "
+            f"{title}: no split called train, validation or test; its splits are {', '.join(tables)}. Name them with "
             "--train_split_name, --eval_split_name and --test_split_name"
         )
     if splits.train is not None and splits.validation is None and splits.test is None and not splits.notes:
@@ -79,7 +79,7 @@ def _labels_are_kept_back(dataset: Any, columns: Columns, origin: str) -> bool:
 
 @contextmanager
 def hub_errors(name: str) -> Iterator[None]:
-    """Raise what ``datasets`` and ``huggingface_hub`` raise as a ``DataError`` or ``NetworkError``."""
+    """Convert errors of ``datasets`` and ``huggingface_hub`` to ``DataError`` or ``NetworkError``."""
     from huggingface_hub import errors
 
     with dataset_errors(name):
@@ -91,8 +91,8 @@ def hub_errors(name: str) -> Iterator[None]:
             if "scripts are no longer supported" not in str(exc):
                 raise
             raise DataError(
-                f"{name}: comes as a Python script, which `datasets` no longer runs; use a version of it in Parquet "
-                "(--dataset_revision refs/convert/parquet, where it has one) or a local copy with --data_dir. For "
+                f"{name}: is a Python script, which `datasets` does not run any more. Use its Parquet version "
+                "(--dataset_revision refs/convert/parquet, if it has one) or a local copy with --data_dir. For "
                 "superb ks: --dataset_name superb --dataset_config_name ks --data_dir SPEECH_COMMANDS_ARCHIVE"
             ) from exc
         except ValueError as exc:
@@ -103,14 +103,16 @@ def hub_errors(name: str) -> Iterator[None]:
 
 
 def network_error(name: str, exc: Exception) -> NetworkError:
-    """Return the error of a hub that cannot be reached."""
+    """Return the error for a hub that cannot be reached."""
     import huggingface_hub as hub
 
     if hub.constants.is_offline_mode():
         fault = "it is not in the cache and HF_HUB_OFFLINE forbids the network"
     else:
-        fault = f"network fault: {hub.constants.ENDPOINT} cannot be reached or broke off ({str(exc).splitlines()[0]})"
+        fault = (
+            f"network error: {hub.constants.ENDPOINT} cannot be reached or disconnected ({str(exc).splitlines()[0]})"
+        )
     return NetworkError(
-        f"{name}: {fault}. Without a network give a local copy with --data_dir FOLDER or --train_file MANIFEST; what "
-        "was downloaded before is used with HF_HUB_OFFLINE=1"
+        f"{name}: {fault}. Without a network, use a local copy with --data_dir FOLDER or --train_file MANIFEST, or set "
+        "HF_HUB_OFFLINE=1 to use data that was downloaded before"
     )

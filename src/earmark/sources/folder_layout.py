@@ -1,13 +1,14 @@
-"""Which folders below a folder are splits, which are classes, and what is neither.
+"""Decide which folders below a folder are splits and which are classes.
 
 The rules, in order:
 
-1. A folder that holds nothing but one folder, which is not a class, is opened: ``data/data/dog``, ``data/audio/train``.
-2. A folder called like a split (:mod:`earmark.clips.split_names`) is a split, never a class. ``--test_split_name none``
-   and the like make it one.
-3. Folders right in a split, or in the folder itself if it has no splits, are classes. A class folder that holds
-   nothing but folders of splits (``dog/train``, ``dog/test``) is shared out over these.
-4. What fits neither is an error that shows what was found.
+1. A folder that contains only one folder, which is not a class, is opened: ``data/data/dog``, ``data/audio/train``.
+2. A folder with the name of a split (:mod:`earmark.clips.split_names`) is a split, not a class, unless a flag such as
+   ``--test_split_name none`` makes it a class.
+3. Folders directly in a split, or in the folder itself if it has no splits, are classes. If a class folder contains
+only
+   folders of splits (``dog/train``, ``dog/test``), its clips are divided over these splits.
+4. Anything else is an error that lists what was found.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ from earmark.text import and_more, counted
 
 NOISE = "_background_noise_"  # Speech Commands: minutes-long noise to cut silence from, not a class
 
-_SHOWN = 12  # folders named in a message
+_SHOWN = 12  # folders listed in a message
 
 
 @dataclass
@@ -52,10 +53,10 @@ class Place:
 
     Attributes:
         path: the folder.
-        classes: recordings of each subfolder that holds any, by its name, sorted.
+        classes: recordings of each subfolder that has any, by its name, sorted.
         empty: names of the other subfolders.
-        loose: recordings right in the folder.
-        skipped: what is no recording.
+        loose: recordings directly in the folder.
+        skipped: files and folders that are not recordings.
     """
 
     path: Path
@@ -66,12 +67,12 @@ class Place:
 
     @classmethod
     def at(cls, path: Path, only: Collection[str] | None = None, used: Collection[str] = ()) -> Place:
-        """List a folder, see :func:`earmark.sources.listing.list_recordings`."""
+        """List a folder. See :func:`earmark.sources.listing.list_recordings`."""
         return cls.of(path, list_recordings(path, only, used), subfolders(path) if only is None else sorted(only))
 
     @classmethod
     def of(cls, path: Path, listing: Listing, names: Collection[str]) -> Place:
-        """Sort the recordings of a listing by the subfolder they are in."""
+        """Group the recordings of a listing by their subfolder."""
         classes: dict[str, list[str]] = {}
         loose = []
         for recording in listing.paths:
@@ -85,21 +86,21 @@ class Place:
 
     @property
     def count(self) -> int:
-        """Recordings in it and below."""
+        """Number of recordings in it and below."""
         return len(self.loose) + sum(map(len, self.classes.values()))
 
 
 @dataclass
 class FolderLayout:
-    """What was found in a folder.
+    """The splits and classes found in a folder.
 
     Attributes:
         root: the folder, or the only folder in it.
-        places: the folder of each split; with a metadata file in it, or with class folders.
-        notes: what was done that nobody asked for, a line each.
-        skipped: what is no recording.
-        unlabelled: if no recording has a label, why.
-        is_loose: whether that is because all recordings lie right in one folder, which is not a split.
+        places: folder of each split; it has a metadata file or class folders.
+        notes: lines for the user about decisions that were not asked for.
+        skipped: files and folders that are not recordings.
+        unlabelled: why no recording has a label, if none has.
+        is_loose: whether the reason is that all recordings are directly in one folder that is not a split.
     """
 
     root: Path
@@ -114,12 +115,12 @@ def find_folder_layout(folder: Path, names: SplitNames, used: Collection[str] = 
     """Find the splits and the classes below a folder.
 
     Args:
-        folder: where to look.
-        names: what the splits are called.
-        used: paths of tables in the folder that are used.
+        folder: folder to search.
+        names: names of the splits.
+        used: paths of tables in the folder that are in use.
 
     Raises:
-        DataError: what was found has more than one meaning, or is called like a split and is none.
+        DataError: the folders have more than one meaning, or one has the name of a split but is not one.
     """
     root = unwrapped(folder, names)
     notes = [] if root == folder else [f"{folder}: reading {root}, the only folder with recordings in it"]
@@ -148,10 +149,10 @@ def find_folder_layout(folder: Path, names: SplitNames, used: Collection[str] = 
 
 
 def unwrapped(root: Path, names: SplitNames) -> Path:
-    """Open folders that hold nothing but one folder with all recordings, unless that one is a class.
+    """Open folders that contain only one folder with all recordings, unless it is a class.
 
-    It is not a class if its name says nothing (``data``, ``audio``), is the name of the folder around it (an unpacked
-    archive), or if it holds folders of splits or tables.
+    It is not a class if its name is generic (``data``, ``audio``) or the name of the folder around it (an unpacked
+    archive), or if it has folders of splits or tables.
     """
     while True:
         if metadata_file(root) is not None or any(map(is_recording, files_in(root))):
@@ -172,7 +173,7 @@ def unwrapped(root: Path, names: SplitNames) -> Path:
 
 
 def _holds_data(folder: Path) -> bool:
-    """Return whether there are recordings or metadata in a folder or below it."""
+    """Return whether a folder has recordings or metadata in it or below it."""
     found = any(
         is_recording(name) or name in METADATA or name.endswith(PARQUET.suffixes)
         for _, _, files in os.walk(folder)
@@ -182,13 +183,13 @@ def _holds_data(folder: Path) -> bool:
 
 
 def _alike(inner: str, outer: str) -> bool:
-    """Return whether one name begins with the other, whatever stands between the letters."""
+    """Return whether one name starts with the other, ignoring characters between the letters."""
     first, second = ("".join(filter(str.isalnum, name)).casefold() for name in (inner, outer))
     return bool(first and second) and (first.startswith(second) or second.startswith(first))
 
 
 def _split_folders(root: Path, names: SplitNames) -> dict[str, Path]:
-    """Return the subfolder of each split that has one."""
+    """Return the subfolder of each split, if it exists."""
     found: dict[str, Path] = {}
     for name in subfolders(root):
         split = names.like(name)
@@ -196,7 +197,7 @@ def _split_folders(root: Path, names: SplitNames) -> dict[str, Path]:
             continue
         if split in found:
             raise DataError(
-                f"{root}: {found[split].name} and {name} are both the {split} split. Rename one, or say which split it "
+                f"{root}: {found[split].name} and {name} are both the {split} split. Rename one, or set which split it "
                 f"is with {', '.join(SPLIT_FLAGS.values())}"
             )
         found[split] = root / name
@@ -217,7 +218,7 @@ def _opened(place: Place, names: SplitNames, notes: list[str]) -> Place:
 
 
 def _with_splits(layout: FolderLayout, splits: dict[str, Place], beside: Place, names: SplitNames) -> None:
-    """Fill in the places of a folder with folders of splits."""
+    """Fill in the places of a folder that has folders of splits."""
     root = layout.root
     labelled = {split: place for split, place in splits.items() if place.classes or metadata_file(place.path)}
     bare = {split: place for split, place in splits.items() if split not in labelled}
@@ -228,7 +229,7 @@ def _with_splits(layout: FolderLayout, splits: dict[str, Place], beside: Place, 
             raise DataError(_split_beside_classes(root, splits, beside))
         layout.notes.append(
             f"{root}: the folders {and_more(list(beside.classes))} are the classes of the training split, because "
-            f"{and_more([place.path.name for place in labelled.values()])} has the same"
+            f"{and_more([place.path.name for place in labelled.values()])} has the same folders"
         )
         labelled = {"train": beside, **labelled}
     elif beside.classes:
@@ -241,7 +242,7 @@ def _with_splits(layout: FolderLayout, splits: dict[str, Place], beside: Place, 
         raise DataError(
             f"{bare['train'].path}: {counted(bare['train'].count, 'recording')} without class folders, so without "
             f"labels, but {and_more([place.path.name for place in labelled.values()])} has class folders. Put each "
-            f"class of {bare['train'].path.name} in a folder of its own"
+            f"class of {bare['train'].path.name} in its own folder"
         )
     for split, place in bare.items():
         layout.notes.append(
@@ -254,7 +255,7 @@ def _with_splits(layout: FolderLayout, splits: dict[str, Place], beside: Place, 
 
 
 def _without_splits(layout: FolderLayout, place: Place, names: SplitNames) -> None:
-    """Fill in the places of a folder without folders of splits."""
+    """Fill in the places of a folder that has no folders of splits."""
     root = layout.root
     alone = next(iter(place.classes)) if len(place.classes) == 1 and not place.loose else None
     if alone is not None and is_container_name(alone) and not names.like(alone):
@@ -279,7 +280,7 @@ def _without_splits(layout: FolderLayout, place: Place, names: SplitNames) -> No
 
 
 def _check_names(place: Place) -> None:
-    """Refuse folds and parts of the data that are called neither like a split nor like a class."""
+    """Reject names of folds and of parts of the data that are neither splits nor classes."""
     found = _found(place)
     if len(place.classes) > 1 and all(map(is_fold_name, place.classes)):
         raise DataError(
@@ -291,7 +292,7 @@ def _check_names(place: Place) -> None:
     if unclear:
         raise DataError(
             f"{place.path}: the folder {unclear[0]} looks like a part of the data, not like a class. Found: {found}. "
-            f"Say which split it is with --eval_split_name {unclear[0]} or --test_split_name {unclear[0]}, or move it "
+            f"Set its split with --eval_split_name {unclear[0]} or --test_split_name {unclear[0]}, or move it "
             "out of this folder"
         )
 
@@ -331,10 +332,10 @@ def _by_split_below(place: Place, names: SplitNames) -> dict[str, Place] | None:
 
 
 def noise_note(folder: Path) -> str:
-    """Say why the noise of Speech Commands is not a class."""
+    """Return a note on why the noise of Speech Commands is not a class."""
     return (
-        f"{folder}: left out, because it is noise and not a class. --background_dir {folder} cuts a background class "
-        "from it; for the 12 classes and the official splits of Speech Commands add --dataset_name superb "
+        f"{folder}: ignored, because it is noise and not a class. Add --background_dir {folder} to cut a background "
+        "class from it. For the 12 classes and the official splits of Speech Commands, add --dataset_name superb "
         "--dataset_config_name ks"
     )
 
@@ -347,14 +348,14 @@ def _no_classes(place: Place) -> str:
     if place.loose:
         return (
             f"{place.path}: {counted(len(place.loose), 'recording')} but no class folders, so no labels. Put each "
-            f"class in a folder of its own ({place.path / 'CLASS'}), or list file_name and label in a metadata.csv "
+            f"class in its own folder ({place.path / 'CLASS'}), or list file_name and label in a metadata.csv "
             "beside the recordings"
         )
     found = f" Found: {and_more(place.empty, _SHOWN)}." if place.empty else ""
     skipped = place.skipped.files_note()
     return (
         f"{place.path}: no class folders with recordings in them.{found}{f' {skipped}.' if skipped else ''} Put the "
-        "recordings of each class in a folder of its own (also below train, validation and test), or list file_name "
+        "recordings of each class in its own folder (also below train, validation and test), or list file_name "
         "and label of all recordings in a metadata.csv"
     )
 
@@ -368,7 +369,7 @@ def _splits_without_classes(root: Path, splits: dict[str, Place]) -> str:
     are = "look like splits, but hold" if len(splits) > 1 else "looks like a split, but holds"
     return (
         f"{root}: {_describe(splits)} {are} no class folders, so no recording has a label. Put each class in a "
-        f"folder of its own ({first / 'CLASS'}), or list file_name and label of all recordings in "
+        f"separate folder ({first / 'CLASS'}), or list file_name and label of all recordings in "
         f"{root / 'metadata.csv'}{_if_a_class(splits)}"
     )
 

@@ -1,4 +1,4 @@
-"""Folders of recordings: one folder a class, or a ``metadata`` file beside the recordings."""
+"""Folders of recordings: one folder per class, or a ``metadata`` file beside the recordings."""
 
 from __future__ import annotations
 
@@ -28,15 +28,15 @@ def load_folder(
 ) -> Splits:
     """Read class folders, or an audiofolder with ``metadata.csv|jsonl|parquet``.
 
-    Either may be below folders of splits: see :mod:`earmark.sources.folder_layout`. Clips are sorted by path.
+    Both may also be below folders of splits: see :mod:`earmark.sources.folder_layout`. Clips are sorted by path.
 
     Args:
-        folder: where the recordings are.
-        names: what the splits are called.
+        folder: folder of the recordings.
+        names: names of the splits.
         columns: columns of the metadata file.
 
     Raises:
-        DataError: there is nothing to learn from, or what is there has more than one meaning.
+        DataError: there are no labelled recordings, or the folders have more than one meaning.
     """
     root, names, columns = Path(folder), names or SplitNames(), columns or Columns()
     check_is_folder(root)
@@ -50,14 +50,14 @@ def load_folder(
 
 
 def check_is_folder(root: Path) -> None:
-    """See that a folder is there.
+    """Check that a folder exists.
 
     Raises:
-        DataError: it is not, or is a file.
+        DataError: it does not exist, or is a file.
     """
     if not root.is_dir():
         missing = f"no such folder{others_beside(root, folders=True)}"
-        raise DataError(f"{root}: {'is a file, not a folder' if root.exists() else missing}")
+        raise DataError(f"{root}: {'is a file, not a folder' if root.exists() else missing}. Fix the path")
 
 
 def load_layout(layout: FolderLayout, columns: Columns) -> Splits:
@@ -71,7 +71,7 @@ def load_layout(layout: FolderLayout, columns: Columns) -> Splits:
         if place.empty:
             no_class = f"has no recordings, so there is no class {place.empty[0]!r}"
             if len(place.empty) > 1:
-                no_class = f"{len(place.empty)} folders have no recordings, so they are no classes"
+                no_class = f"{len(place.empty)} folders have no recordings, so they are not classes"
             where = place.path / place.empty[0] if len(place.empty) == 1 else place.path
             more = f": {and_more(place.empty)}" if len(place.empty) > 1 else ""
             splits.notes.append(f"{where}: {no_class}{more}")
@@ -85,23 +85,23 @@ def load_layout(layout: FolderLayout, columns: Columns) -> Splits:
 
 
 def load_metadata(folder: Path, names: SplitNames, columns: Columns) -> Splits:
-    """Read the recordings that the metadata file of a folder lists, split by split."""
+    """Read the recordings listed in the metadata file of a folder, split by split."""
     return by_split(_metadata_table(folder, columns), folder, names)
 
 
 def by_split(table: ClipTable, folder: Path, names: SplitNames) -> Splits:
-    """Share the clips of one table out over the splits that their paths or a column name.
+    """Divide the clips of one table by the splits in their paths or in a column.
 
-    A path that begins with the folder of a split belongs to that split. If no path does, a column of splits decides
-    (:mod:`earmark.clips.split_columns`); without one, all clips are for training.
+    A path that starts with the folder of a split belongs to that split. If no path does, a split column decides
+    (:mod:`earmark.clips.split_columns`). Without one, all clips are for training.
 
     Args:
         table: all clips.
-        folder: where paths are counted from.
-        names: what the splits are called.
+        folder: folder that paths are relative to.
+        names: names of the splits.
 
     Raises:
-        DataError: some paths begin with the folder of a split, or some cells are splits, and others are not.
+        DataError: only some paths start with the folder of a split, or only some cells of the column are splits.
     """
     parts = [_parts(clip, folder) for clip in table]
     found = [names.of_path(one) for one in parts]
@@ -122,7 +122,7 @@ def by_split(table: ClipTable, folder: Path, names: SplitNames) -> Splits:
 
 
 def _parts(clip: Clip, folder: Path) -> list[str]:
-    """Return the path of a clip from ``folder`` on, folder by folder."""
+    """Return the folders of a clip's path, relative to ``folder``."""
     text = clip.source.replace("\\", "/")
     if clip.path is not None:
         relative = os.path.relpath(clip.path, folder)
@@ -141,9 +141,9 @@ def _refuse_others(table: ClipTable, parts: list[list[str]], found: list[str | N
     name = next(iter(others)).rstrip("/")
     is_class = " ".join(f"{SPLIT_FLAGS[split]} none" for split in SPLIT_NAMES if split in found)
     raise DataError(
-        f"{table.origin}: paths begin with folders of splits, {listed(of_splits)}, and with others, {listed(others)}. "
-        f"Say which split the others are (--eval_split_name {name}, --test_split_name {name}), or give each split a "
-        f"table of its own with --train_file, --eval_file and --test_file. If {' and '.join(of_splits)} "
+        f"{table.origin}: paths start with folders of splits, {listed(of_splits)}, and with others, {listed(others)}. "
+        f"Set the split of the others (--eval_split_name {name}, --test_split_name {name}), or give each split a "
+        f"separate table with --train_file, --eval_file and --test_file. If {' and '.join(of_splits)} "
         f"{'is a class' if len(of_splits) == 1 else 'are classes'}, add {is_class}"
     )
 
@@ -155,7 +155,7 @@ def _metadata_table(folder: Path, columns: Columns) -> ClipTable:
 
 
 def _class_table(place: Place, columns: Columns) -> ClipTable:
-    """Return the clips of class folders. macOS and archives made there write é as two characters; a class is one."""
+    """Return the clips of class folders. Normalise names, because macOS and archives made there decompose é."""
     clips: list[Clip] = []
     for name, paths in place.classes.items():
         label = label_of_folder(unicodedata.normalize("NFC", name), str(place.path / name), columns)

@@ -1,4 +1,4 @@
-"""From the settings to the data that they name, in the order in which it counts."""
+"""The data named by the settings, in order of precedence."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ from earmark.sources.source import GivenData, HubAccess, Request
 from earmark.sources.superb_ks import is_superb_ks
 from earmark.tasks import find_task
 
-# setting -> the split that its manifests are given for
+# setting -> split of its manifests
 MANIFEST_FLAGS = {"train_file": "train", "eval_file": "validation", "test_file": "test"}
 
 
 def split_names(options: DataArguments) -> SplitNames:
-    """Return what the splits are called."""
+    """Return the names of the splits."""
     return SplitNames(options.train_split_name, options.eval_split_name, options.test_split_name)
 
 
 def request_from(options: DataArguments, *, seed: int, hub: HubAccess, needs_labels: bool) -> Request:
-    """Return how data is to be read.
+    """Return how to read the data.
 
     Args:
-        options: what columns and splits are called.
-        seed: for silence that is cut at random.
+        options: names of columns and splits.
+        seed: seed for random cuts of silence.
         hub: how data sets are downloaded.
-        needs_labels: whether a clip without label is an error.
+        needs_labels: whether a clip without a label is an error.
     """
     columns = Columns(
         options.audio_column_name,
@@ -59,17 +59,17 @@ def request_from(options: DataArguments, *, seed: int, hub: HubAccess, needs_lab
 
 
 def given_data(options: DataArguments, request: Request) -> list[GivenData]:
-    """Return the data that the settings name: data set, folders, manifests, each flag's as given.
+    """Return the data named by the settings: the data set, the folders, then the manifests.
 
     Raises:
-        UsageError: nothing is named, or a data set of the hub and a folder.
+        UsageError: no data is named, or both a data set on the hub and a folder.
     """
     name, folders = options.dataset_name, paths_in(options.data_dir)
     found = []
     if name:
         if folders and not is_superb_ks(name, request.config):
             raise UsageError(
-                f"recordings from two sources: --dataset_name {name} and --data_dir {folders[0]}; give one of them "
+                f"--dataset_name {name} and --data_dir {folders[0]} name two sources of recordings. Use one of them "
                 "(both only for --dataset_name superb --dataset_config_name ks)"
             )
         place = folders.pop(0) if folders else name
@@ -83,6 +83,6 @@ def given_data(options: DataArguments, request: Request) -> list[GivenData]:
     ]
     if not found:
         raise UsageError(
-            "which recordings? give --data_dir FOLDER, --train_file MANIFEST (and --eval_file), or --dataset_name NAME"
+            "no recordings. Add --data_dir FOLDER, --train_file MANIFEST (and --eval_file), or --dataset_name NAME"
         )
     return found

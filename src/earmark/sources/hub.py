@@ -1,4 +1,4 @@
-"""Data sets of the hub: downloaded, or taken from the cache, with the package ``datasets``."""
+"""Data sets on the Hugging Face hub, downloaded or from the cache, read with the package ``datasets``."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ _TIMEOUT_S = 10.0
 
 
 class HubDataset(Source):
-    """``--dataset_name`` with a name that is no folder. ``HF_ENDPOINT`` and ``HF_HUB_OFFLINE`` are honoured."""
+    """``--dataset_name`` if it is not a folder. Uses ``HF_ENDPOINT`` and ``HF_HUB_OFFLINE``."""
 
     name = "a data set of the hub"
-    because = "--dataset_name is no folder"
+    because = "--dataset_name is not a folder"
     settings = ("dataset_config_name", "dataset_revision")
 
     def recognises(self, given: GivenData) -> bool:
@@ -29,11 +29,11 @@ class HubDataset(Source):
         return given.dataset is not None and given.folder is None
 
     def load(self, given: GivenData) -> Splits:
-        """Download a data set (or take it from the cache) and list its clips.
+        """Download a data set, or take it from the cache, and list its clips.
 
         Raises:
-            NetworkError: the hub cannot be reached, or broke off.
-            DataError: no such data set, configuration, split or column; or it comes as a script.
+            NetworkError: the hub cannot be reached, or the connection broke.
+            DataError: the data set, configuration, split or column does not exist; or the data set is a script.
             MissingExtraError: the package ``datasets`` is not installed.
         """
         datasets = require("datasets")
@@ -51,7 +51,7 @@ class HubDataset(Source):
 
 
 def _check_reachable(given: GivenData) -> None:
-    """Ask the hub for the data set's name once, since ``datasets`` retries a dead line for half a minute."""
+    """Request the data set's information once, because ``datasets`` retries a dead connection for half a minute."""
     import huggingface_hub as hub
     from huggingface_hub import errors
 
@@ -62,21 +62,21 @@ def _check_reachable(given: GivenData) -> None:
         hub.HfApi(token=given.request.hub.token).dataset_info(name, revision=revision, timeout=_TIMEOUT_S)
     except errors.GatedRepoError as exc:
         raise DataError(
-            f"{name}: the data set asks for consent: accept its terms on its page, then log in (hf auth login) "
-            "or give --token"
+            f"{name}: the data set requires consent. Accept its terms on its page, then log in (hf auth login) "
+            "or add --token"
         ) from exc
     except errors.RevisionNotFoundError as exc:
-        raise DataError(f"{name}: no revision {revision!r}") from exc
+        raise DataError(f"{name}: no revision {revision!r}. Fix --dataset_revision") from exc
     except (errors.RepositoryNotFoundError, errors.HFValidationError) as exc:
         raise DataError(
-            f"{name}: no such folder here and no such data set on the hub (or it is private: --token)"
+            f"{name}: no such folder, and no such data set on the hub. Fix the name, or add --token if it is private"
         ) from exc
     except (OSError, errors.HTTPError) as exc:
         raise network_error(name, exc) from exc
 
 
 def _download_snapshot(given: GivenData) -> str:
-    """Fetch a data set of plain audio files, which ``datasets`` itself reads only with torchcodec."""
+    """Download a data set of plain audio files, which ``datasets`` itself reads only with torchcodec."""
     import huggingface_hub as hub
 
     cache_dir = given.request.hub.cache_dir

@@ -1,12 +1,12 @@
-"""What a scan of a folder takes for a recording, what it skips, and which folders it searches.
+"""Scan folders for recordings: which files count, which are skipped, which folders are searched.
 
-Every command that is given a folder finds its recordings here, so all of them agree:
+Every command finds the recordings of a folder here, so all commands agree:
 
 * A recording is a file with a suffix of :data:`~earmark.audio.decode.AUDIO_SUFFIXES`, in any letter case.
-* Names that begin with a dot (``._1.wav``, ``.ipynb_checkpoints``) and folders and files that systems and programs
-  leave behind (``__MACOSX``, ``@eaDir``, ``Thumbs.db``) are not searched and not read.
-* Links to folders are followed, after all real folders. Each real folder is searched once in a scan, and a link to a
-  folder above itself is not followed.
+* Names that start with a dot (``._1.wav``, ``.ipynb_checkpoints``), and files and folders made by systems and programs
+  (``__MACOSX``, ``@eaDir``, ``Thumbs.db``), are ignored.
+* Links to folders are followed after all real folders. Each real folder is searched once, and a link to a parent folder
+  is not followed.
 """
 
 from __future__ import annotations
@@ -34,17 +34,17 @@ _SYSTEM_FOLDERS = frozenset(
 )
 _SYSTEM_FILES = frozenset({"thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r"})
 _SUFFIXES_NAMED = 6
-METADATA = ("metadata.csv", "metadata.jsonl", "metadata.parquet")  # an audiofolder of the package datasets
+METADATA = ("metadata.csv", "metadata.jsonl", "metadata.parquet")  # of an "audiofolder" of the package datasets
 
 
 @dataclass
 class Skipped:
-    """What a scan did not take for a recording.
+    """Files and folders that a scan skipped.
 
     Attributes:
-        files: how many files of each suffix, and the first of them.
-        folders: names of the system and hidden folders that were not searched.
-        links: links to folders that are searched under another name.
+        files: number of files of each suffix, and the first of them.
+        folders: names of system folders and hidden folders.
+        links: links to folders that were searched under another name.
     """
 
     files: dict[str, tuple[int, str]] = field(default_factory=dict)
@@ -58,7 +58,7 @@ class Skipped:
         self.files[suffix] = (count + 1, first)
 
     def add(self, other: Skipped) -> None:
-        """Count what another scan skipped."""
+        """Add the counts of another scan."""
         for suffix, (count, first) in other.files.items():
             before, example = self.files.get(suffix, (0, first))
             self.files[suffix] = (before + count, example)
@@ -66,7 +66,7 @@ class Skipped:
         self.links += other.links
 
     def files_note(self, root: str | os.PathLike[str] | None = None) -> str:
-        """Return how many files of which suffix were skipped, with the first of each from ``root`` on."""
+        """Return the number of skipped files by suffix, with the first of each relative to ``root``."""
         most = sorted(self.files.items(), key=lambda item: (-item[1][0], item[0]))
         kinds = [
             f"{count:,} {suffix or 'without suffix'} ({os.path.relpath(first, root) if root else first})"
@@ -76,7 +76,7 @@ class Skipped:
         return f"Skipped {total} without an audio suffix: {and_more(kinds, _SUFFIXES_NAMED)}" if kinds else ""
 
     def notes(self, root: str | os.PathLike[str]) -> list[str]:
-        """Return one line for the files, one for the folders and one for the links, if there are any."""
+        """Return a line each for files, folders and links, if there are any."""
         files = self.files_note(root)
         lines = [f"{root}: {files[0].lower()}{files[1:]}"] if files else []
         if self.folders:
@@ -85,18 +85,18 @@ class Skipped:
         if self.links:
             shown = and_more([os.path.relpath(link, root) for link in self.links])
             which = "a link to a folder that is" if len(self.links) == 1 else "links to folders that are"
-            lines.append(f"{root}: did not follow {which} searched already: {shown}")
+            lines.append(f"{root}: did not follow {which} already searched: {shown}")
         return lines
 
 
 @dataclass
 class Listing:
-    """The recordings in a folder and below it.
+    """The recordings in a folder and its subfolders.
 
     Attributes:
         root: the folder.
-        paths: of the recordings, sorted.
-        skipped: everything else that is there.
+        paths: paths of the recordings, sorted.
+        skipped: all other files and folders.
     """
 
     root: str
@@ -105,7 +105,7 @@ class Listing:
 
     @property
     def prefix(self) -> str:
-        """What the paths begin with before the names of folders below ``root``."""
+        """Start of all paths, before the names of folders below ``root``."""
         return "" if self.root == os.curdir else os.path.join(self.root, "")
 
     def log_skipped(self) -> None:
@@ -117,12 +117,12 @@ class Listing:
 def list_recordings(
     folder: str | os.PathLike[str], only: Collection[str] | None = None, used: Collection[str] = ()
 ) -> Listing:
-    """Find the recordings in a folder and below it by the rules of this module.
+    """Find the recordings in a folder and its subfolders, by the rules of this module.
 
     Args:
-        folder: where to search.
-        only: names of the subfolders to search; ``None`` for all of them. Files right in ``folder`` always count.
-        used: paths of files, such as tables, that are used and so not counted as skipped.
+        folder: folder to search.
+        only: names of the subfolders to search; ``None`` for all. Files directly in ``folder`` always count.
+        used: paths of files in use, such as tables, that do not count as skipped.
 
     Raises:
         DataError: a folder cannot be listed.
@@ -132,7 +132,7 @@ def list_recordings(
     skipped = Skipped()
     searched: set[str] = set()
     waiting = [(root, os.path.realpath(root))]
-    links: list[tuple[str, str]] = []  # a heap, so that the same one of several links is followed on every machine
+    links: list[tuple[str, str]] = []  # a heap, so that of several links every machine follows the same one
     while waiting or links:
         if not waiting:
             path, above = heapq.heappop(links)
@@ -142,7 +142,7 @@ def list_recordings(
                 continue
             waiting.append((path, real))
         place, real = waiting.pop()
-        if real in searched:  # a link led to it before
+        if real in searched:  # already searched through a link
             continue
         searched.add(real)
         for entry in _entries(place):
@@ -163,7 +163,7 @@ def list_recordings(
 
 
 def list_audio(folder: str | os.PathLike[str]) -> list[Path]:
-    """Return the recordings in a folder and below it, sorted; none if it does not exist. Nothing is logged.
+    """Return the recordings in a folder and its subfolders, sorted; none if it does not exist. Logs nothing.
 
     Raises:
         DataError: a folder cannot be listed.
@@ -172,17 +172,17 @@ def list_audio(folder: str | os.PathLike[str]) -> list[Path]:
 
 
 def is_recording(name: str) -> bool:
-    """Return whether a file of this name is taken for a recording."""
+    """Return whether a file with this name is a recording."""
     return os.path.splitext(name)[1].casefold() in AUDIO_SUFFIXES and not _is_system_file(name)
 
 
 def is_system_folder(name: str) -> bool:
-    """Return whether a folder of this name holds nothing of the user's, or is hidden."""
+    """Return whether a folder with this name belongs to the system or is hidden."""
     return name.startswith(".") or name.casefold() in _SYSTEM_FOLDERS
 
 
 def subfolders(folder: str | os.PathLike[str]) -> list[str]:
-    """Return the names of the folders and links to folders right in a folder, sorted, without system folders.
+    """Return the names of folders and links to folders directly in a folder, sorted, without system folders.
 
     Raises:
         DataError: the folder cannot be listed.
@@ -191,7 +191,7 @@ def subfolders(folder: str | os.PathLike[str]) -> list[str]:
 
 
 def files_in(folder: str | os.PathLike[str]) -> list[str]:
-    """Return the names of the files right in a folder, sorted, without hidden files and those of systems.
+    """Return the names of the files directly in a folder, sorted, without hidden and system files.
 
     Raises:
         DataError: the folder cannot be listed.
@@ -200,7 +200,7 @@ def files_in(folder: str | os.PathLike[str]) -> list[str]:
 
 
 def is_folder(entry: os.DirEntry[str]) -> bool:
-    """Return whether an entry is a folder or a link to one; a link in a circle is not."""
+    """Return whether an entry is a folder or a link to one; not for a circular link."""
     try:
         return entry.is_dir()
     except OSError:
@@ -212,7 +212,7 @@ def _is_system_file(name: str) -> bool:
 
 
 def _is_link(entry: os.DirEntry[str]) -> bool:
-    """Return whether a folder is a link, or a junction, which Windows has as well."""
+    """Return whether a folder is a link or a Windows junction."""
     return entry.is_symlink() or bool(getattr(entry, "is_junction", bool)())
 
 
@@ -222,12 +222,12 @@ def _entries(folder: str | os.PathLike[str]) -> list[os.DirEntry[str]]:
             return list(entries)
     except OSError as exc:
         raise DataError(
-            f"{os.fspath(folder)}: the folder cannot be listed ({exc.strerror}). Fix its permissions or move it away"
+            f"{os.fspath(folder)}: the folder cannot be listed ({exc.strerror}). Fix its permissions or move it"
         ) from exc
 
 
 def metadata_file(folder: Path) -> Path | None:
-    """Return the audiofolder metadata of ``folder``.
+    """Return the audiofolder metadata file of ``folder``; ``None`` without one.
 
     Raises:
         DataError: there are two.

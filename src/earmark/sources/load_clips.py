@@ -1,4 +1,4 @@
-"""The one entry to data: from the settings to tables of clips, whatever form the recordings come in."""
+"""The entry point for data: load tables of clips from the settings."""
 
 from __future__ import annotations
 
@@ -27,30 +27,29 @@ from earmark.text import agreeing
 def load_splits(
     options: DataArguments, *, seed: int, hub: HubAccess = PUBLIC, check: bool = True, loaded: Splits | None = None
 ) -> Splits:
-    """Load the clips that the settings name.
+    """Load the clips named by the settings.
 
-    Several sources are combined first (:mod:`earmark.sources.combine`). Then, without a validation split, one is made
-    from the training clips of all of them; with folds, the test split is ``fold``; ``max_train_samples`` and
-    ``max_eval_samples`` are drawn. All use ``seed`` alone, and a line in the notes says so.
+    Several sources are combined first (:mod:`earmark.sources.combine`). Then, if there is no validation split, one is
+    made from the training clips of all sources; with folds, ``fold`` is the test split; ``max_train_samples`` and
+    ``max_eval_samples`` are applied. All random choices use only ``seed``, and notes report them.
 
     Args:
-        options: where the recordings are, and what columns and splits are called.
-        seed: for the splits and subsets that are made.
+        options: the recordings, and the names of columns and splits.
+        seed: seed for the splits and subsets.
         hub: how data sets are downloaded.
-        check: whether clips without label, fold or group are an error, and that no validation clips can be set aside;
-            else what can be had is given, and a note says what could not.
-        loaded: splits that :func:`load_own_splits` has returned; of ``options`` only settings with
-            ``Scope.AFTER_LOADING`` count then.
+        check: whether to raise if clips have no label, fold or group, or if no validation clips can be set aside. If
+            False, return what is possible, and add a note about the rest.
+        loaded: result of :func:`load_own_splits`. Then only settings with ``Scope.AFTER_LOADING`` are used.
 
     Raises:
-        UsageError: no source, or sources that cannot be combined; folds, and none that is held out.
-        DataError: a source is not there or cannot serve.
+        UsageError: no source, sources that cannot be combined, or folds without a held-out one.
+        DataError: a source does not exist or cannot be used.
         NetworkError: the hub is needed and cannot be reached.
         MissingExtraError: a source needs the package ``datasets``.
     """
     if options.has_folds:
         if options.fold is None:
-            raise UsageError("which fold is held out? add --fold NAME (`earmark train` without it takes each in turn)")
+            raise UsageError("no fold is held out. Add --fold NAME (`earmark train` uses each in turn without it)")
         folds = load_folds(options, seed=seed, hub=hub, check=check, loaded=loaded)
         splits = folds.splits(options.fold, seed)
         draw_subsets(splits, options, seed)
@@ -67,16 +66,16 @@ def load_splits(
 def load_own_splits(
     options: DataArguments, *, seed: int, hub: HubAccess = PUBLIC, loaded: Splits | None = None
 ) -> Splits:
-    """Load the splits that the source itself has: none is made, no folds are taken and nothing is drawn.
+    """Load only the splits of the source itself, without making splits, folds or subsets.
 
     Args:
-        options: as for :func:`load_splits`.
-        seed: for silence cut from the background of Speech Commands.
+        options: see :func:`load_splits`.
+        seed: seed for silence cut from the background of Speech Commands.
         hub: how data sets are downloaded.
-        loaded: what this function returned before.
+        loaded: an earlier result of this function.
 
     Raises:
-        EarmarkError: as :func:`load_splits`.
+        EarmarkError: see :func:`load_splits`.
     """
     return _copy(loaded) or _load(options, seed, hub, needs_labels=True)
 
@@ -84,24 +83,24 @@ def load_own_splits(
 def load_folds(
     options: DataArguments, *, seed: int, hub: HubAccess = PUBLIC, check: bool = True, loaded: Splits | None = None
 ) -> Folds:
-    """Load the clips that the settings name, shared out over folds.
+    """Load the clips named by the settings, divided into folds.
 
     Args:
-        options: where the recordings are, and ``fold_column`` or ``folds``.
-        seed: for folds that are made.
+        options: the recordings, and ``fold_column`` or ``folds``.
+        seed: seed for folds that are made.
         hub: how data sets are downloaded.
-        check: whether folds that cannot be used and clips without label are an error.
-        loaded: as for :func:`load_splits`.
+        check: whether to raise if folds cannot be used or clips have no label.
+        loaded: see :func:`load_splits`.
 
     Raises:
-        EarmarkError: as :func:`load_splits`; or the folds cannot be used.
+        EarmarkError: see :func:`load_splits`; or the folds cannot be used.
     """
     splits = _copy(loaded) or _load(options, seed, hub, needs_labels=check)
     return share_out(splits, options, seed, check=check)
 
 
 def _copy(loaded: Splits | None) -> Splits | None:
-    """Return splits that can be changed without changing those of the caller."""
+    """Return a copy that can be changed without changing the caller's splits."""
     return None if loaded is None else replace(loaded, notes=list(loaded.notes))
 
 
@@ -115,7 +114,7 @@ def _load(options: DataArguments, seed: int, hub: HubAccess, *, needs_labels: bo
             for one, kind in zip(given, kinds, strict=True)
         ]
     except MissingColumnError as exc:
-        others = "; columns have the same names in all sources that are combined" if len(given) > 1 else ""
+        others = ". Use the same column names in all sources that are combined" if len(given) > 1 else ""
         raise DataError(f"{exc}{others}") from exc
     threads = decoder_threads(options.preprocessing_num_workers)
     stores = None if options.store == "off" else Path(options.store_dir or default_store_root())
@@ -136,8 +135,8 @@ def _check_groups(splits: Splits, column: str) -> None:
     tables = [table for table in (splits.train, splits.validation, splits.test) if table is not None]
     if all(clip.group is None for table in tables for clip in table):
         raise DataError(
-            f"{tables[0].origin}: no clip has a group, so --group_column {column} cannot be kept apart; class folders "
-            f"have no columns: list file_name, label and {column} in a metadata.csv"
+            f"{tables[0].origin}: no clip has a group, so --group_column {column} cannot be used. Class folders "
+            f"have no columns. List file_name, label and {column} in a metadata.csv"
         )
 
 
@@ -164,10 +163,10 @@ def _set_validation_aside(splits: Splits, options: DataArguments, seed: int, che
 
 
 def _how_set_aside(table: ClipTable, options: DataArguments) -> str:
-    """Say what moved as one, and what the split kept to."""
+    """Describe which clips stay together, and what the split is stratified by."""
     if options.group_column:
         alone = sum(clip.group is None for clip in table)
-        return f"whole groups of {options.group_column}" + (f", {alone:,} without one alone" if alone else "")
+        return f"whole groups of {options.group_column}" + (f", {alone:,} without a group" if alone else "")
     has_classes = find_task(options.task).has_classes
     if not has_recordings_of_several_clips(table):
         return "stratified by label" if has_classes else "over the range of numbers"

@@ -1,4 +1,4 @@
-"""A manifest of one split: a table in any format, named with ``--train_file``, ``--eval_file`` or ``--test_file``."""
+"""A manifest for one split: a table in any format, given with ``--train_file``, ``--eval_file`` or ``--test_file``."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from earmark.sources.source import GivenData, Source
 
 
 class ManifestFile(Source):
-    """One clip a row; :mod:`earmark.formats` reads the file."""
+    """A table with one clip per row. :mod:`earmark.formats` reads the file."""
 
     name = "a manifest"
     because = "a flag for manifests names it"
 
     def recognises(self, given: GivenData) -> bool:
-        """Return whether it is given for a split."""
+        """Return whether the data is given for one split."""
         return given.split is not None
 
     def load(self, given: GivenData) -> Splits:
-        """Return the clips of the table, shared out by its column of splits unless folds are made of all."""
+        """Return the clips of the table, divided by its split column unless folds are made."""
         assert given.split is not None
         request = given.request
         table = load_manifest(given.name, request.columns)

@@ -1,4 +1,4 @@
-"""Manifests: tables of clips in any format (:mod:`earmark.formats`), with one clip a row."""
+"""Manifests: tables of clips in any format (:mod:`earmark.formats`), with one clip per row."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from earmark.sources.tables.build_clips import list_clips
 def load_manifest(path: str | os.PathLike[str], columns: Columns | None = None) -> ClipTable:
     """Read a manifest.
 
-    Rows are numbered as an editor numbers lines (the header of a CSV is row 1); rows of Parquet from 1.
+    Row numbers are line numbers in an editor (the header of a CSV is row 1); rows of Parquet start at 1.
 
     Args:
-        path: the manifest; its suffix and its content say what it is.
-        columns: names of the columns, if they are not usual ones, and how cells are read.
+        path: the manifest; its suffix and content decide its format.
+        columns: names of the columns, if they are unusual, and how to read cells.
 
     Raises:
-        DataError: no such file, not what its suffix says, no rows, a column that is missing, or a row without
-            recording or usable label; the message names the row.
+        DataError: the file does not exist, has another format than its suffix says, has no rows or lacks a column; or a
+            row has no recording or usable label. The message has the row's number.
         MissingExtraError: a format needs a package that is not installed.
     """
     columns = columns or Columns()
@@ -35,7 +35,7 @@ def load_manifest(path: str | os.PathLike[str], columns: Columns | None = None) 
 
 @contextmanager
 def _without_garbage_collection() -> Iterator[None]:
-    """Keep Python from looking for reference cycles: among the millions of objects of a large table there are none."""
+    """Disable garbage collection in the block: the many objects of a large table have no reference cycles."""
     was_enabled = gc.isenabled()
     gc.disable()
     try:

@@ -10,17 +10,17 @@ from earmark.sources.unused_files import note_unused
 
 
 class MetadataFile(Source):
-    """An audiofolder of the package ``datasets`` with one metadata file for all splits."""
+    """An "audiofolder" of the package ``datasets`` with one metadata file for all splits."""
 
     name = "recordings with a metadata file"
-    because = "it has one of that name"
+    because = "it contains a metadata file"
 
     def recognises(self, given: GivenData) -> bool:
         """Return whether the folder has a metadata file."""
         return given.folder is not None and metadata_file(given.root) is not None
 
     def load(self, given: GivenData) -> Splits:
-        """Return the clips that the file lists."""
+        """Return the clips listed in the file."""
         path = metadata_file(given.root)
         assert path is not None
         splits = load_metadata(given.root, given.request.names, given.request.columns)

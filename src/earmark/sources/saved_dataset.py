@@ -1,4 +1,4 @@
-"""Folders that ``datasets`` has written with ``save_to_disk``."""
+"""Folders written by ``save_to_disk`` of the package ``datasets``."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from earmark.formats.parquet import PARQUET
 from earmark.sources.dataset_splits import dataset_clips, dataset_splits
 from earmark.sources.source import GivenData, Source
 
-_SAVED = ("dataset_dict.json", "state.json")  # files that save_to_disk writes beside its tables
+_SAVED = ("dataset_dict.json", "state.json")  # written by save_to_disk beside its tables
 
 
 def is_saved_table(root: Path) -> bool:
@@ -21,7 +21,7 @@ def is_saved_table(root: Path) -> bool:
 
 
 def is_table_folder(root: Path) -> bool:
-    """Return whether Parquet files or a ``save_to_disk`` table lie in ``root``, Parquet up to two folders down."""
+    """Return whether ``root`` has a ``save_to_disk`` table, or Parquet files in it or up to two folders below."""
     patterns = [f"{folders}*{suffix}" for suffix in PARQUET.suffixes for folders in ("", "*/", "*/*/")]
     return is_saved_table(root) or any(next(root.glob(pattern), None) is not None for pattern in patterns)
 
@@ -30,18 +30,18 @@ class SavedDataset(Source):
     """A ``Dataset`` or a ``DatasetDict`` on disk."""
 
     name = "a data set written by save_to_disk"
-    because = f"{' or '.join(_SAVED)} is in it"
-    settings = ("dataset_config_name",)  # may have chosen it, as --dataset_name superb does
+    because = f"{' or '.join(_SAVED)} is in the folder"
+    settings = ("dataset_config_name",)  # may select this folder, like --dataset_name superb
 
     def recognises(self, given: GivenData) -> bool:
-        """Return whether the marks of ``save_to_disk`` are in the folder."""
+        """Return whether the folder has the files of ``save_to_disk``."""
         return given.folder is not None and is_saved_table(given.folder)
 
     def load(self, given: GivenData) -> Splits:
         """Return the clips without reading their recordings.
 
         Raises:
-            DataError: no such split or column, or the files cannot be read.
+            DataError: the split or column does not exist, or the files cannot be read.
             MissingExtraError: the package ``datasets`` is not installed.
         """
         datasets = require("datasets")

@@ -1,4 +1,4 @@
-"""Find recordings that are in more than one source, under the same name or another, before any split is made."""
+"""Find recordings that are in more than one source, under any name, before splits are made."""
 
 from __future__ import annotations
 
@@ -16,31 +16,31 @@ from earmark.progress import Progress
 from earmark.store.known_contents import read_contents
 
 _ROUNDING_S = 0.1  # manifests round durations
-_CHUNK = 64  # clips between two updates of the progress
+_CHUNK = 64  # clips between progress updates
 
 
 def find_copies(
     clips: Sequence[Clip], model_source: Sequence[int], *, num_workers: int, stores: Path | None = None
 ) -> list[list[int]]:
-    """Group the clips that are the same stretch of sound and are in at least two sources.
+    """Group clips that have the same audio and are in at least two sources.
 
-    Clips with the same path and cut are the same without being read. Of the others only those are decoded that are as
-    long as a clip of another source: equal samples (:mod:`earmark.audio.content`) make copies of them. Silent and
-    unreadable clips are copies of nothing. A clip from the start of a recording whose duration is that of the recording
-    up to rounding, as in NeMo manifests, is the whole recording.
+    Clips with equal path, offset and duration are copies without being read. Other clips are decoded only if a clip of
+    another source has the same length; they are copies if their samples are equal (:mod:`earmark.audio.content`).
+    Silent and unreadable clips are never copies. A clip that starts at 0 and is as long as its recording, up to
+    rounding as in NeMo manifests, counts as the whole recording.
 
     Args:
         clips: N clips.
-        model_source: number of the source of each.
-        num_workers: threads that decode.
-        stores: folder of waveform stores, which know the samples of clips that an earlier run decoded.
+        model_source: index of the source of each clip.
+        num_workers: decoder threads.
+        stores: folder of waveform stores with the samples of clips decoded earlier.
 
     Returns:
-        Rows of each group in order, the groups in the order of their first row.
+        Rows of each group in order, groups in order of their first row.
     """
     clips, durations_ms = _measured(clips, num_workers)
     rows_at = _grouped((_place(clip), row) for row, clip in enumerate(clips))
-    of_place = {rows[0]: rows for rows in rows_at.values()}  # the first row stands for the others
+    of_place = {rows[0]: rows for rows in rows_at.values()}  # the first row represents the others
     content = _contents(clips, durations_ms, of_place, model_source, num_workers, stores)
     same = _grouped((content.get(row) or ("row", row), row) for row in of_place)
     groups = [sorted(other for row in rows for other in of_place[row]) for rows in same.values()]
@@ -48,7 +48,7 @@ def find_copies(
 
 
 def _measured(clips: Sequence[Clip], num_workers: int) -> tuple[list[Clip], list[int]]:
-    """Return the clips, those that span their recording without a duration, and their lengths in ms."""
+    """Return the clips, without a duration if they are a whole recording, and their lengths in ms."""
     found: list[tuple[Clip, int]] = []
     pool = ThreadPoolExecutor(max(1, num_workers), thread_name_prefix="copies")
     try:
@@ -63,7 +63,7 @@ def _measured(clips: Sequence[Clip], num_workers: int) -> tuple[list[Clip], list
 
 
 def _as_whole(clip: Clip) -> tuple[Clip, int]:
-    """Return a clip, without a duration if it spans its recording, and its length in ms, 0 if that is unknown."""
+    """Return a clip, without a duration if it is the whole recording, and its length in ms; 0 if unknown."""
     if clip.duration_s is None or clip.offset_s > 0:
         return clip, round(1000 * duration_s(clip))
     whole = replace(clip, duration_s=None)
@@ -81,7 +81,7 @@ def _contents(
     num_workers: int,
     stores: Path | None,
 ) -> dict[int, int]:
-    """Return the content of the clips that may be copies, by row."""
+    """Return the content of clips that may be copies, by row."""
     to_decode = []
     for rows in _grouped((durations_ms[row], row) for row in of_place).values():
         if len(rows) > 1 and _number_of_sources([i for row in rows for i in of_place[row]], model_source) > 1:

@@ -1,4 +1,4 @@
-"""Folders of sounds that training clips are changed with: noise, and impulse responses of rooms and microphones."""
+"""Folders of recordings for augmentation: noise, and impulse responses of rooms and microphones."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ RESPONSES = "augment_reverb"  # the flag whose folder holds impulse responses
 
 @dataclass(frozen=True)
 class Sounds:
-    """Recordings without labels, none of them silent.
+    """Unlabelled recordings, none of them silent.
 
     Attributes:
         table: the recordings.
-        waveforms: their samples; row ``rows[i]`` is sound ``i``.
+        waveforms: their samples; row ``rows[i]`` is recording ``i``.
         rows: int64 (S,), S >= 1.
-        bad: ``(flag, clip)`` for every recording that cannot be used and is left out.
+        bad: ``(flag, clip)`` for every unusable recording that was ignored.
     """
 
     table: ClipTable
@@ -43,40 +43,40 @@ class Sounds:
         return len(self.rows)
 
     def name(self, index: int) -> str:
-        """File name of sound ``index``."""
+        """Return the file name of recording ``index``."""
         return Path(self.table[int(self.rows[index])].source).name
 
     def lengths(self) -> np.ndarray:
-        """Samples of each, int64 (S,)."""
+        """Return the number of samples of each recording, int64 (S,)."""
         return np.asarray(self.waveforms.num_samples)[self.rows]
 
     def read(self, index: int, start: int, count: int) -> np.ndarray:
-        """``count`` samples of sound ``index`` from ``start`` on, float32 (count,)."""
+        """Return ``count`` samples of recording ``index`` from ``start`` on, float32 (count,)."""
         row = self.rows[index : index + 1]
         numbers = self.waveforms.read_batch(row, np.array([start]), np.array([count]), count)[0]
         return numbers.astype(np.float32) * np.float32(self.waveforms.scales[row[0]])
 
     def fingerprint(self) -> str:
-        """Short text that tells these from others."""
+        """Return a short text that differs for other recordings."""
         return f"{len(self):,} sounds {fingerprint(self.table.keep(self.rows.tolist()))}"
 
 
 def load_sounds(folders: Mapping[str, str], sampling_rate_hz: int, options: DataArguments) -> dict[str, Sounds]:
-    """Decode folders of sounds, once for all runs where the waveform store is on.
+    """Decode folders of noise or impulse responses, once for all runs if the waveform store is on.
 
     Args:
-        folders: by the flag that names each; recordings in them and below are taken. Those of ``augment_reverb`` are
-            impulse responses, which a mean of opposite channels would make nonsense of.
-        sampling_rate_hz: rate they are used at.
-        options: its store and decoder threads; ``on_bad_audio`` decides whether sounds that are unreadable, hold NaN,
-            are silent or cancel end the run or are left out, which is said.
+        folders: folder of each flag; subfolders are included. Recordings of ``augment_reverb`` are impulse responses,
+            for which the mean of opposite channels would be meaningless.
+        sampling_rate_hz: rate of the samples.
+        options: settings of the store and the decoder threads. ``on_bad_audio`` decides whether recordings that are
+            unreadable, contain NaN, are silent or cancel out stop the run or are ignored with a warning.
 
     Returns:
-        The sounds of each flag.
+        The recordings of each flag.
 
     Raises:
-        DataError: no folder, no recordings in one, or bad ones under ``on_bad_audio=fail``, those of all folders
-            together.
+        DataError: a folder does not exist or has no recordings; or, under ``on_bad_audio=fail``, recordings of any
+            folder are bad.
     """
     tables = {flag: _listed(flag, folder) for flag, folder in folders.items()}
     parts, unreadable = read_usable(tables, sampling_rate_hz, _without_labels(options))
@@ -94,34 +94,34 @@ def load_sounds(folders: Mapping[str, str], sampling_rate_hz: int, options: Data
         sources = {clip.source for _, clip in bad}
         rows = np.array([row for row, clip in enumerate(clips.table) if clip.source not in sources], dtype=np.int64)
         if not len(rows):
-            raise DataError(f"--{flag} {folders[flag]}: none of its {len(tables[flag])} recordings can be used")
+            raise DataError(f"--{flag} {folders[flag]}: no usable recording ({len(tables[flag])} bad). Replace them")
         sounds[flag] = Sounds(clips.table, clips.waveforms, rows, bad)
     return sounds
 
 
 def _listed(flag: str, folder: str) -> ClipTable:
     if not Path(folder).is_dir():
-        raise DataError(f"--{flag} {folder}: no such folder{others_beside(Path(folder), folders=True)}")
+        raise DataError(f"--{flag} {folder}: no such folder{others_beside(Path(folder), folders=True)}. Fix the path")
     listing = list_recordings(Path(folder))
     listing.log_skipped()
     clips = [Clip(source=path, path=path) for path in listing.paths]
     if not clips:
-        raise DataError(f"--{flag} {folder}: no recordings (.wav, .flac, .mp3, ...) in it or below")
+        raise DataError(f"--{flag} {folder}: no recordings (.wav, .flac, .mp3, ...) in this folder. Fix the path")
     return ClipTable(clips, folder)
 
 
 def _fault(clip: Clip, samples: np.ndarray, *, is_response: bool) -> str | None:
-    """Why a sound that can be read is of no use; ``None`` where it is."""
+    """Return why a readable recording cannot be used; ``None`` if it can."""
     left = power_left_in_mono(clip) if is_response else 1.0
     if left < LEAST_LEFT:
         return (
-            f"its channels are of opposite phase and cancel: their mean has {100 * left:.2g} % of the power that it "
-            "would have of channels with nothing in common; turn one of them round, or keep one alone"
+            f"its channels have opposite phase and cancel out: their mean has {100 * left:.2g} % of the power that "
+            "uncorrelated channels would leave. Invert one channel, or keep only one"
         )
     return None if samples.any() else "digital silence"
 
 
 def _without_labels(options: DataArguments) -> DataArguments:
-    """Return the settings of decoding alone."""
+    """Return the settings for decoding only."""
     kept = ("on_bad_audio", "store", "store_dir", "preprocessing_num_workers")
     return dataclasses.replace(DataArguments(), **{name: getattr(options, name) for name in kept})

@@ -1,7 +1,7 @@
-"""The contract of a source: one kind of data that the settings can name, how it is recognised and how it is loaded.
+"""The interface of a source: one kind of data, how to recognise it and how to load it.
 
-A source is one file with a subclass of :class:`Source`, and its line in :mod:`earmark.sources.source_registry`.
-``tests/sources/test_toy_source.py`` is an example.
+A source is a file with a subclass of :class:`Source` and a line in :mod:`earmark.sources.source_registry`. See
+``tests/sources/test_toy_source.py`` for an example.
 """
 
 from __future__ import annotations
@@ -44,18 +44,18 @@ PUBLIC = HubAccess()
 
 @dataclass(frozen=True)
 class Request:
-    """How data is to be read, whatever source it is.
+    """How to read data, for any source.
 
     Attributes:
-        columns: columns of tables, and how their cells are read.
-        names: what the splits are called.
+        columns: columns of tables, and how to read their cells.
+        names: names of the splits.
         config: configuration of a data set.
         revision: branch, tag or commit of a data set.
         hub: how data sets are downloaded.
-        silence_percentage: silence of Speech Commands; ``None`` for that of SUPERB.
-        seed: for silence that is cut at random.
-        uses_folds: whether folds are made of all clips, so that columns of splits do not count.
-        own_tables: splits that have a manifest of their own.
+        silence_percentage: amount of silence for Speech Commands; ``None`` for SUPERB's.
+        seed: seed for random cuts of silence.
+        uses_folds: whether folds are made from all clips, so that split columns are ignored.
+        own_tables: splits with their own manifest.
     """
 
     columns: Columns = field(default_factory=Columns)
@@ -71,14 +71,14 @@ class Request:
 
 @dataclass(frozen=True)
 class GivenData:
-    """Data that a setting names.
+    """Data named by a setting.
 
     Attributes:
-        name: the folder, manifest or data set, as it was given.
-        request: how it is to be read.
+        name: folder, manifest or data set as the user gave it.
+        request: how to read it.
         folder: its folder; ``None`` for a manifest, and for a data set that is not on this machine.
-        split: the split that a manifest is given for; ``None`` if it is no manifest.
-        dataset: the data set that ``--dataset_name`` names, which may be read from a folder.
+        split: split of a manifest; ``None`` if it is not a manifest.
+        dataset: data set named by ``--dataset_name``, which may be read from a folder.
     """
 
     name: str
@@ -89,10 +89,10 @@ class GivenData:
 
     @cached_property
     def root(self) -> Path:
-        """The folder with the data, below folders that hold nothing but one folder.
+        """Return the folder with the data, inside folders that contain only one folder.
 
         Raises:
-            DataError: there is no such folder.
+            DataError: the folder does not exist.
         """
         assert self.folder is not None
         check_is_folder(self.folder)
@@ -100,13 +100,13 @@ class GivenData:
 
     @cached_property
     def has_split_metadata(self) -> bool:
-        """Whether a folder of a split has a metadata file of its own."""
+        """Whether the folder of a split has its own metadata file."""
         named = (name for name in subfolders(self.root) if self.request.names.like(name))
         return any(metadata_file(self.root / name) is not None for name in named)
 
     @cached_property
     def layout(self) -> FolderLayout:
-        """Which of its folders are splits and classes.
+        """Return which of its folders are splits and classes.
 
         Raises:
             DataError: the folders have more than one meaning.
@@ -119,9 +119,9 @@ class Source(ABC):
     """One kind of data.
 
     Attributes:
-        name: what it is, for messages.
+        name: its name in messages.
         because: how it is recognised; completes "read as NAME because ...".
-        settings: settings that have an effect with this source and not with every other.
+        settings: settings that only have an effect with some sources, including this one.
     """
 
     name: ClassVar[str]
@@ -130,12 +130,12 @@ class Source(ABC):
 
     @abstractmethod
     def recognises(self, given: GivenData) -> bool:
-        """Return whether this is what was given, unless a source before it in the registry takes it."""
+        """Return whether the data is of this kind, unless an earlier source in the registry takes it."""
 
     @abstractmethod
     def load(self, given: GivenData) -> Splits:
         """Return the clips, split by split.
 
         Raises:
-            DataError: the data is not there or cannot be used.
+            DataError: the data does not exist or cannot be used.
         """

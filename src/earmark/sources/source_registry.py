@@ -1,4 +1,4 @@
-"""All sources, in the order in which they are asked whether they recognise what was given."""
+"""All sources, in the order in which they may recognise data."""
 
 from __future__ import annotations
 
@@ -33,23 +33,23 @@ SOURCES: tuple[Source, ...] = (
 
 
 def find_source(given: GivenData) -> Source:
-    """Return the first source that recognises what was given; the last one takes every folder.
+    """Return the first source that recognises the data. The last source accepts every folder.
 
     Raises:
-        DataError: there is no such folder, or what is in it has more than one meaning.
+        DataError: the folder does not exist, or its content has more than one meaning.
     """
     return next(source for source in SOURCES if source.recognises(given))
 
 
 def load_given(given: GivenData, source: Source | None = None) -> Splits:
-    """Return the clips of what was given.
+    """Return the clips of some data.
 
     Args:
         given: a data set, folder or manifest.
-        source: its source, if it is known already.
+        source: its source, if already known.
 
     Raises:
-        DataError: it is not there, or it cannot be used.
+        DataError: it does not exist, or cannot be used.
         MissingExtraError: it needs a package that is not installed.
         NetworkError: the hub is needed and cannot be reached.
     """
@@ -60,10 +60,10 @@ def load_given(given: GivenData, source: Source | None = None) -> Splits:
 
 
 def load_data_dir(folder: str, request: Request) -> Splits:
-    """Return the clips of a folder, whatever is in it.
+    """Return the clips of a folder of any kind.
 
     Raises:
-        DataError: there is no such folder, or it cannot be used.
+        DataError: the folder does not exist, or cannot be used.
         MissingExtraError: it needs a package that is not installed.
     """
     return load_given(GivenData(folder, request, Path(folder)))
@@ -73,8 +73,8 @@ def settings_without_effect(names: Iterable[str], used: Iterable[Source]) -> lis
     """Return a note for each setting that none of the loaded sources uses.
 
     Args:
-        names: settings that somebody gave.
-        used: the sources that are loaded.
+        names: settings that the user gave.
+        used: sources that are loaded.
     """
     effective = {name for source in used for name in source.settings}
     users = {name: [source.name for source in SOURCES if name in source.settings] for name in names}

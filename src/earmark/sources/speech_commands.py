@@ -1,7 +1,7 @@
-"""The Speech Commands archive as the keyword-spotting task of SUPERB: ``docs/superb_ks.md`` derives the counts.
+"""The Speech Commands archive as SUPERB's keyword-spotting task. ``docs/superb_ks.md`` derives the counts.
 
-Speech Commands: Warden 2018, arXiv:1804.03209. SUPERB: Yang et al. 2021, arXiv:2105.01051; the splits are those of
-its public data-set script.
+Speech Commands: Warden 2018, arXiv:1804.03209. SUPERB: Yang et al. 2021, arXiv:2105.01051. The splits are the same as
+in its public loading script.
 """
 
 from __future__ import annotations
@@ -25,36 +25,36 @@ _LISTS = {"validation": "validation_list.txt", "testing": "testing_list.txt"}
 _VERSIONS = ("v0.01", "v0.02")
 _ONLY_IN_V002 = ("backward", "follow", "forward", "learn", "visual")
 _ARCHIVE_SUFFIXES = (".tar.gz", ".tgz", ".tar")
-_HELD_OUT_SHARE = 0.2  # of each background recording, at its end: silence of validation only
+_HELD_OUT_SHARE = 0.2  # end of each background recording, used only for silence in validation
 _CUT_S = 1.0
 
 
 def load_superb_ks(data_dir: str, *, silence_percentage: float | None, seed: int) -> Splits:
-    """Read the Speech Commands archive, split and labelled as SUPERB's keyword spotting.
+    """Load the Speech Commands archive, split and labelled like SUPERB's keyword spotting.
 
-    Training takes every recording that neither list names, the background recordings included, whole, as
-    ``_silence_``; validation is ``validation_list.txt``; test is the separate test archive. The ten commands keep
-    their names, every other word is ``_unknown_``.
+    Training uses every recording that neither list names, and the whole background recordings as ``_silence_``.
+    Validation is ``validation_list.txt``. Test is the separate test archive. The ten commands keep their names; every
+    other word is ``_unknown_``.
 
     Args:
-        data_dir: the extracted archive (v0.01 or v0.02), its ``.tar.gz``, or a folder that holds either under its
-            published name. The test archive is looked for inside it and beside it.
-        silence_percentage: ``None`` for exactly SUPERB. A number puts one-second cuts of the background recordings in
-            the place of the whole ones, this many percent of the training words; validation gets its own from the
-            last fifth of each recording, which training then does not use.
-        seed: of the places of those cuts.
+        data_dir: the extracted archive (v0.01 or v0.02), its ``.tar.gz``, or a folder that contains either under its
+            published name. The test archive is searched inside it and beside it.
+        silence_percentage: ``None`` for exactly SUPERB. A number replaces the whole background recordings by one-second
+            cuts, this many percent of the training words. Validation gets cuts from the last fifth of each recording,
+            which training then does not use.
+        seed: seed for the positions of the cuts.
 
     Returns:
         Three splits, sorted by path; ``group`` is the speaker. Without a test archive, test is ``testing_list.txt``,
-        and a note says so.
+        and a note reports it.
 
     Raises:
-        DataError: there is no such archive, or it is damaged or lacks its lists, a listed file or all words.
+        DataError: the archive does not exist, is damaged, or lacks its lists, a listed file or all words.
     """
     root, test_root = _locate(Path(data_dir))
     recordings = _recordings(root)
     if not any(folder != BACKGROUND for folder, _ in recordings):
-        raise DataError(f"{root}: no wav files in word folders; give the extracted Speech Commands archive")
+        raise DataError(f"{root}: no wav files in word folders. Pass the extracted Speech Commands archive")
     listed = {name: _read_list(root, file, recordings) for name, file in _LISTS.items()}
     _check_disjoint(root, listed)
     train = [item for item in recordings if item not in listed["validation"] and item not in listed["testing"]]
@@ -79,12 +79,12 @@ def load_superb_ks(data_dir: str, *, silence_percentage: float | None, seed: int
 
 
 def _locate(path: Path) -> tuple[Path, Path | None]:
-    """``(archive, test archive or None)``, both extracted."""
+    """Return ``(archive, test archive or None)``, both extracted."""
     if not path.exists():
-        raise DataError(f"{path}: no such file or folder; give the Speech Commands archive, extracted or as .tar.gz")
+        raise DataError(f"{path}: no such file or folder. Pass the Speech Commands archive, extracted or as .tar.gz")
     if path.is_file():
         if not path.name.endswith(_ARCHIVE_SUFFIXES):
-            raise DataError(f"{path}: not an archive; give speech_commands_v0.01.tar.gz or the extracted folder")
+            raise DataError(f"{path}: not an archive. Pass speech_commands_v0.01.tar.gz or the extracted folder")
         root = extracted(path)
         return root, _find_test_set(root, [path.parent])
     if _is_archive_folder(path):
@@ -94,8 +94,8 @@ def _locate(path: Path) -> tuple[Path, Path | None]:
         if root_or_none is not None:
             return root_or_none, _find_test_set(root_or_none, [root_or_none, path])
     raise DataError(
-        f"{path}: neither an extracted Speech Commands archive (word folders, validation_list.txt) nor a folder that "
-        "holds speech_commands_v0.01 or speech_commands_v0.01.tar.gz"
+        f"{path}: not an extracted Speech Commands archive (word folders, validation_list.txt). Pass one, or a folder "
+        "that contains speech_commands_v0.01 or speech_commands_v0.01.tar.gz"
     )
 
 
@@ -104,7 +104,7 @@ def _is_archive_folder(path: Path) -> bool:
 
 
 def _find_test_set(root: Path, places: list[Path]) -> Path | None:
-    """Return the test archive of the same version; version 0.02 is told by its five additional words."""
+    """Return the test archive of the same version. Version 0.02 is recognised by its five additional words."""
     version = "v0.02" if any((root / word).is_dir() for word in _ONLY_IN_V002) else "v0.01"
     for place in places:
         found = _folder_or_archive(place, f"speech_commands_test_set_{version}")
@@ -126,7 +126,7 @@ def _folder_or_archive(place: Path, name: str) -> Path | None:
 
 
 def _recordings(root: Path) -> list[tuple[str, str]]:
-    """``(word folder, file name)`` of every recording, sorted; a test archive inside lies one folder deeper."""
+    """Return ``(word folder, file name)`` of every recording, sorted. A test archive inside is one folder deeper."""
     folders = [entry for entry in root.iterdir() if entry.is_dir() and not entry.name.startswith(".")]
     return sorted(
         (folder.name, file.name)
@@ -141,19 +141,19 @@ def _read_list(root: Path, name: str, recordings: list[tuple[str, str]]) -> set[
     try:
         lines = path.read_text(encoding="utf-8").split()
     except FileNotFoundError as exc:
-        raise DataError(f"{path}: no such file; the Speech Commands archive has it, so this copy is not whole") from exc
+        raise DataError(f"{path}: no such file, so the archive is incomplete. Download it again") from exc
     except (OSError, UnicodeDecodeError) as exc:
-        raise DataError(f"{path}: cannot be read ({exc})") from exc
+        raise DataError(f"{path}: cannot be read ({exc}). Extract the archive again") from exc
     present = set(recordings)
     listed = {(folder, file) for folder, _, file in (line.partition("/") for line in lines)}
     missing = sorted(listed - present)
     if missing:
         raise DataError(
             f"{path}: {len(missing):,} of {counted(len(listed), 'listed file')} {agreeing(len(missing), 'are')} "
-            f"missing, the first of them {'/'.join(missing[0])}; extract the archive again"
+            f"missing, the first of them {'/'.join(missing[0])}. Extract the archive again"
         )
     if not listed:
-        raise DataError(f"{path}: lists no files; extract the archive again")
+        raise DataError(f"{path}: lists no files. Extract the archive again")
     return listed
 
 
@@ -162,7 +162,7 @@ def _check_disjoint(root: Path, listed: dict[str, set[tuple[str, str]]]) -> None
     if both:
         raise DataError(
             f"{root}: {counted(len(both), 'file')} {agreeing(len(both), 'are')} in validation_list.txt and in "
-            f"testing_list.txt, the first of them {'/'.join(both[0])}; remove {agreeing(len(both), 'them')} from one"
+            f"testing_list.txt, the first of them {'/'.join(both[0])}. Remove {agreeing(len(both), 'them')} from one"
         )
 
 
@@ -187,7 +187,7 @@ def _test_table(root: Path, test_root: Path | None, testing: set[tuple[str, str]
         return _table(root, sorted(testing))
     table = _table(test_root, _recordings(test_root))
     if not table.clips:
-        raise DataError(f"{test_root}: no wav files in word folders; extract the test archive again, or remove it")
+        raise DataError(f"{test_root}: no wav files in word folders. Extract the test archive again, or remove it")
     return table
 
 
@@ -213,7 +213,7 @@ def _cut_silence(splits: Splits, percentage: float, seed: int) -> None:
     if SILENCE in splits.validation.labels():
         counts[1] = 0
     if not recordings and any(counts):
-        raise DataError(f"{splits.train.origin}: no {BACKGROUND} to cut silence from; extract the archive again")
+        raise DataError(f"{splits.train.origin}: has no {BACKGROUND} to cut silence from. Extract the archive again")
     parts = [_parts(clip, hold_out=counts[1] > 0) for clip in recordings]
     rng = np.random.default_rng(seed)
     train = cut_at_random([first for first, _ in parts], [_CUT_S] * counts[0], SILENCE, rng)
@@ -228,7 +228,7 @@ def _cut_silence(splits: Splits, percentage: float, seed: int) -> None:
 
 
 def _parts(clip: Clip, *, hold_out: bool) -> tuple[Stretch, Stretch]:
-    """Return the part of a background recording for training and the one for validation."""
+    """Return the part of a background recording for training, and the part for validation."""
     assert clip.path is not None
     try:
         info = soundfile.info(clip.path)

@@ -21,13 +21,13 @@ from earmark.text import and_more, counted
 
 
 class SplitManifests(Source):
-    """Tables named after splits; class folders beside them are for training if no table is."""
+    """Tables named after splits. Class folders beside them are for training if no table is."""
 
     name = "a manifest for each split"
-    because = "its tables are called like splits"
+    because = "its tables have the names of splits"
 
     def recognises(self, given: GivenData) -> bool:
-        """Return whether a table is called like a split, and no folder of a split has a metadata file."""
+        """Return whether a table has the name of a split, and no folder of a split has a metadata file."""
         is_folder = given.folder is not None and not given.has_split_metadata
         return is_folder and bool(find_split_manifests(given.root, given.request.names))
 
@@ -35,7 +35,7 @@ class SplitManifests(Source):
         """Return the clips that the tables list.
 
         Raises:
-            DataError: two tables are of one split, or a table cannot be used.
+            DataError: two tables are for one split, or a table cannot be used.
         """
         root, request = given.root, given.request
         manifests = find_split_manifests(root, request.names)
@@ -48,10 +48,10 @@ class SplitManifests(Source):
 def find_split_manifests(root: Path, names: SplitNames) -> dict[str, Path]:
     """Return the manifest of each split: ``train.csv``, or ``train_labels.csv`` if there is no such file.
 
-    A lone Parquet file called ``train`` is one too.
+    A single Parquet file named ``train`` also counts.
 
     Raises:
-        DataError: two are of the same split.
+        DataError: two are for one split.
     """
     there = tables_in(root)
     found: dict[str, Path] = {}
@@ -77,7 +77,7 @@ def _load_manifests(manifests: dict[str, Path], request: Request) -> Splits:
         except MissingColumnError:
             if split != "test" or len(manifests) == 1 or not _lacks_labels(path, request.columns):
                 raise
-            splits.notes.append(f"{path}: has no labels, as for a competition, so there is no test split")
+            splits.notes.append(f"{path}: has no labels, so there is no test split")
             continue
         found = splits_of_manifest(table, split, request.names, manifests)
         for name in SPLIT_NAMES:
@@ -87,7 +87,7 @@ def _load_manifests(manifests: dict[str, Path], request: Request) -> Splits:
 
 
 def _lacks_labels(path: Path, columns: Columns) -> bool:
-    """Return whether a table can be read if no label is asked for."""
+    """Return whether a table is readable only if no label is needed."""
     try:
         load_manifest(path, replace(columns, label=Columns.label, needs_labels=False))
     except DataError:
@@ -96,7 +96,7 @@ def _lacks_labels(path: Path, columns: Columns) -> bool:
 
 
 def _add_class_folders(splits: Splits, root: Path, manifests: dict[str, Path], request: Request) -> None:
-    """Take class folders beside the tables as training clips, without those that a table lists."""
+    """Use class folders beside the tables as training clips, except recordings that a table lists."""
     layout = find_folder_layout(root, request.names, [str(path) for path in manifests.values()])
     classes = layout.places.get("train")
     if classes is None or metadata_file(classes.path) is not None:

@@ -1,4 +1,4 @@
-"""The keyword spotting task of SUPERB, built from the Speech Commands archive."""
+"""SUPERB's keyword-spotting task, built from the Speech Commands archive."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from earmark.sources.saved_dataset import is_table_folder
 from earmark.sources.source import GivenData, Source
 
 _HOW_TO_GET = (
-    "superb ks is built from the Speech Commands archive: download speech_commands_v0.01.tar.gz (and, for the test "
-    "split, speech_commands_test_set_v0.02.tar.gz) into a folder, extracted or as they are, and give --data_dir FOLDER"
+    "superb ks is built from the Speech Commands archive. Download speech_commands_v0.01.tar.gz (and, for the test "
+    "split, speech_commands_test_set_v0.02.tar.gz) into a folder, extracted or not, and add --data_dir FOLDER"
 )
 
 
@@ -22,7 +22,7 @@ class SuperbKeywords(Source):
     """``--dataset_name superb --dataset_config_name ks``, unless its folder holds the finished tables."""
 
     name = "SUPERB keyword spotting"
-    because = "of --dataset_name and --dataset_config_name"
+    because = "--dataset_name and --dataset_config_name select it"
     settings = ("dataset_config_name", "silence_percentage")
 
     def recognises(self, given: GivenData) -> bool:
@@ -31,17 +31,17 @@ class SuperbKeywords(Source):
         return is_meant and not (given.folder is not None and is_table_folder(given.folder))
 
     def load(self, given: GivenData) -> Splits:
-        """Return the splits of SUPERB.
+        """Return SUPERB's splits.
 
         Raises:
             DataError: no archive was given, or it is damaged.
-            UsageError: another task than one class for each clip.
+            UsageError: the task is not single-label classification.
         """
         if given.folder is None:
             raise DataError(_HOW_TO_GET)
         task = given.request.columns.task
         if not task.has_one_class:
-            raise UsageError(f"--task {task.name}: superb ks has one label a clip; leave --task out")
+            raise UsageError(f"--task {task.name}: superb ks has one label per clip. Remove --task")
         from earmark.sources.speech_commands import load_superb_ks
 
         return load_superb_ks(

@@ -1,4 +1,4 @@
-"""A table beside recordings that no folder gives a label, whatever it is called: ``labels.csv``."""
+"""A table with any name beside recordings that have no class folders: ``labels.csv``."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ from earmark.text import and_more, counted
 
 
 class TableBeside(Source):
-    """The only table of a folder whose recordings have no label otherwise; the last source that a folder can be."""
+    """The only table of a folder whose recordings have no other labels. The last source to try for a folder."""
 
     name = "a table beside recordings"
-    because = "no folder gives its recordings a label"
+    because = "its recordings have no class folders"
 
     def recognises(self, given: GivenData) -> bool:
-        """Return whether this is a folder; the sources before have not recognised it."""
+        """Return whether the data is a folder that no earlier source has recognised."""
         return given.folder is not None
 
     def load(self, given: GivenData) -> Splits:
-        """Return the clips that the table lists.
+        """Return the clips listed in the table.
 
         Raises:
-            DataError: there is no table, or several can be read.
+            DataError: there is no table, or more than one.
         """
         layout, request = given.layout, given.request
         path = _only_table(layout)
@@ -38,7 +38,7 @@ class TableBeside(Source):
         except DataError as exc:
             raise DataError(f"{layout.unlabelled}. {path.name} beside them cannot be used: {exc}") from exc
         splits = by_split(table, layout.root, request.names)
-        splits.notes += [f"{layout.root}: labels and recordings are those in {path.name}", *_not_listed(layout, table)]
+        splits.notes += [f"{layout.root}: labels and recordings come from {path.name}", *_not_listed(layout, table)]
         return note_unused(splits, given.root, [path])
 
 

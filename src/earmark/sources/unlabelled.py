@@ -1,4 +1,4 @@
-"""Folders of recordings without labels, for commands that can do without."""
+"""Folders of unlabelled recordings, for commands that do not need labels."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ from earmark.sources.unused_files import label_tables
 
 
 def load_unlabelled(options: DataArguments, *, seed: int, anyway: bool = False) -> Splits | None:
-    """Load the recordings of folders without labels as training clips, for those who can do without.
+    """Load the recordings of folders without labels as training clips, for commands that do not need labels.
 
     Args:
-        options: where the recordings are.
-        seed: for ``max_train_samples``.
-        anyway: take all recordings below the folders as not labelled, whatever the folders between are.
+        options: the recordings.
+        seed: seed for ``max_train_samples``.
+        anyway: treat all recordings in the folders as unlabelled, even with class folders.
 
     Returns:
-        ``None`` if :func:`earmark.sources.load_clips.load_splits` would find labels or reports why not, also if other
-        sources are combined with the folders.
+        ``None`` if :func:`earmark.sources.load_clips.load_splits` would find labels or raise an error about them, or if
+        other sources are combined with the folders.
 
     Raises:
         UsageError: settings that need labels or columns; ``anyway`` without a folder, or with other sources.
-        DataError: no recordings there.
+        DataError: the folders have no recordings.
     """
     roots = [Path(folder) for folder in paths_in(options.data_dir)]
     there = bool(roots) and all(root.is_dir() for root in roots)
@@ -43,13 +43,13 @@ def load_unlabelled(options: DataArguments, *, seed: int, anyway: bool = False) 
     others = [name for name in ("dataset_name", *MANIFEST_FLAGS) if getattr(options, name) is not None]
     if others and anyway:
         raise UsageError(
-            f"--unlabelled takes the recordings of {origin} only, without --{others[0]}. Leave one of the flags out"
+            f"--unlabelled only uses the recordings of {origin}, without --{others[0]}. Remove one of the flags"
         )
     if others:
         return None
     for name in ("group_column", "fold_column", "folds", "shots"):
         if getattr(options, name) is not None:
-            raise UsageError(f"--{name}: {origin} has recordings without labels and columns; leave it out")
+            raise UsageError(f"--{name}: {origin} has recordings without labels and columns. Remove the flag")
     listings = [list_recordings(root) for root in roots]
     table = ClipTable([Clip(source=path, path=path) for listing in listings for path in listing.paths], origin)
     notes = [note for listing in listings for note in listing.skipped.notes(listing.root)]
@@ -61,10 +61,10 @@ def load_unlabelled(options: DataArguments, *, seed: int, anyway: bool = False) 
 
 
 def _is_unlabelled(root: Path, names: SplitNames) -> bool:
-    """Return whether recordings lie right in one folder and nothing there says what they are."""
+    """Return whether recordings are directly in one folder and nothing there labels them."""
     given = GivenData(str(root), Request(names=names), root)
     try:
         is_last = isinstance(find_source(given), TableBeside)
-    except DataError:  # for whoever loads the labels
+    except DataError:  # reported when the labels are loaded
         return False
     return is_last and given.layout.is_loose and not label_tables(given.layout.root)

@@ -1,1 +1,1 @@
-"""Public data sets in the layout they are published in, one file each, and what makes manifests of them."""
+"""Public data sets in their published layout, one file each, and the code that writes manifests of them."""

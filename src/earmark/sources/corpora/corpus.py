@@ -1,4 +1,4 @@
-"""What every reader of a public data set gives, and what several of them need."""
+"""Classes and helpers shared by the readers of public data sets."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from earmark.errors import DataError
 from earmark.formats.delimited import read_csv
 from earmark.sources.listing import list_audio
 
-ALL = "all"  # name of the one table of a data set that has no splits
+ALL = "all"  # name of the only table of a data set without splits
 
 
 @dataclass
 class FoundCorpus:
-    """What a reader found in a folder.
+    """The recordings that a reader found in a folder.
 
     Attributes:
-        root: the folder that has the layout.
-        tables: rows by split (``train``, ``validation``, ``test``, or ``all`` alone). A row has ``path``, ``label`` and
-            the same further columns throughout.
-        missing: files that the metadata names and that are not there.
-        left_out: ``(file, reason)`` for each recording that is there and in no table.
-        notes: one line for each thing worth knowing before figures are compared.
+        root: folder with the layout.
+        tables: rows by split (``train``, ``validation``, ``test``, or only ``all``). A row has ``path``, ``label`` and
+            the same additional columns throughout.
+        missing: files that the metadata lists but that do not exist.
+        left_out: ``(file, reason)`` for each existing recording that is in no table.
+        notes: one line for each fact that matters when results are compared.
     """
 
     root: Path
@@ -33,14 +33,14 @@ class FoundCorpus:
     notes: list[str] = field(default_factory=list)
 
     def add(self, split: str, path: Path, label: str, **columns: str) -> None:
-        """Put a recording into a table, or among the missing ones."""
+        """Add a recording to a table, or to the missing files."""
         if path.is_file():
             self.tables.setdefault(split, []).append({"path": str(path.absolute()), "label": label, **columns})
         else:
             self.missing.append(path)
 
     def leave_out_others(self, folder: Path, reason: str) -> None:
-        """List the recordings below ``folder`` that are in no table as left out."""
+        """Record all recordings below ``folder`` that are in no table as left out."""
         taken = {row["path"] for rows in self.tables.values() for row in rows}
         taken |= {str(path.absolute()) for path, _ in self.left_out}
         self.left_out += [(path, reason) for path in list_audio(folder) if str(path.absolute()) not in taken]
@@ -48,14 +48,14 @@ class FoundCorpus:
 
 @dataclass(frozen=True)
 class Publication:
-    """How a data set was published.
+    """Facts about the publication of a data set.
 
     Attributes:
-        title: its name.
+        title: name of the data set.
         source: its publication.
-        archive: name of the file it is published as.
-        clips: how many its publication counts; ``None`` where no count could be verified.
-        classes: how many classes it has.
+        archive: name of the published file.
+        clips: number of clips in the publication; ``None`` if it could not be verified.
+        classes: number of classes.
     """
 
     title: str
@@ -71,11 +71,11 @@ class Corpus:
 
     Attributes:
         published: how it was published.
-        layout: what its folder looks like, in words, for messages and help.
-        is_root: whether a folder has that layout.
-        read: from such a folder to rows.
-        flags: protocol flags of ``earmark train`` that fit it; empty if it has splits.
-        is_meant: which of several folders with that layout is read, where not every one is.
+        layout: description of its folder, for messages and help.
+        is_root: returns whether a folder has this layout.
+        read: reads such a folder.
+        flags: protocol flags of ``earmark train`` for this data set; empty if it has splits.
+        is_meant: chooses between several folders with this layout, if not all are equal.
     """
 
     published: Publication
@@ -86,7 +86,7 @@ class Corpus:
     is_meant: Callable[[Path], bool] | None = None
 
     def locate(self, folder: Path) -> Path:
-        """Return the folder with the layout: ``folder``, or one at most two below it.
+        """Return the folder with the layout: ``folder``, or a folder at most two levels below it.
 
         Raises:
             DataError: there is none, or there are two.
@@ -98,24 +98,26 @@ class Corpus:
                 found = list(filter(self.is_meant, found)) or found
             if len(found) > 1:
                 raise DataError(
-                    f"{folder}: {found[0].name} and {found[1].name} both hold {self.published.title}; give one of them"
+                    f"{folder}: {found[0].name} and {found[1].name} both hold {self.published.title}. Pass one of them"
                 )
             if found:
                 return found[0]
             level = [entry for place in level for entry in subfolders(place)]
-        raise DataError(f"{folder}: is not {self.published.title}: no {self.layout} in it, nor in a folder of it")
+        raise DataError(
+            f"{folder}: not {self.published.title}: no {self.layout} in it or in a folder of it. Fix the path"
+        )
 
 
 def subfolders(folder: Path) -> list[Path]:
-    """Folders in ``folder``, sorted, without hidden ones."""
+    """Return the folders in ``folder``, sorted, without hidden ones."""
     try:
         return sorted(entry for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith("."))
     except OSError as exc:
-        raise DataError(f"{folder}: cannot be looked into ({exc.strerror})") from exc
+        raise DataError(f"{folder}: cannot be read ({exc.strerror}). Fix its permissions") from exc
 
 
 def read_metadata(path: Path, needed: Sequence[str]) -> list[tuple[str, dict[str, str]]]:
-    """Rows of a metadata table, with a value in every cell that is needed.
+    """Return the rows of a metadata table, checked to have a value in every needed cell.
 
     Raises:
         DataError: a column is missing, a cell is empty, or the table cannot be read.
@@ -125,7 +127,7 @@ def read_metadata(path: Path, needed: Sequence[str]) -> list[tuple[str, dict[str
     for where, row in rows:
         empty = [name for name in needed if not row[name].strip()]
         if empty:
-            raise DataError(f"{where}: column {empty[0]!r} is empty; extract the archive again")
+            raise DataError(f"{where}: column {empty[0]!r} is empty. Extract the archive again")
     return rows
 
 
@@ -135,32 +137,33 @@ def read_listed(
     """Read a data set whose metadata table lists all recordings below ``audio``.
 
     Args:
-        root: its folder.
-        table: the metadata, from ``root``.
-        file: the column with the name of the recording.
-        label: the column with the class.
-        *columns: columns to keep.
-        folder: from a row to the folder of its recording, from ``root / "audio"``; ``None`` for that folder itself.
+        root: folder of the data set.
+        table: the metadata, relative to ``root``.
+        file: column with the file names.
+        label: column with the classes.
+        *columns: other columns to keep.
+        folder: returns the folder of a row's recording, relative to ``root / "audio"``; ``None`` for that folder
+            itself.
 
     Raises:
-        DataError: as :func:`read_metadata`.
+        DataError: see :func:`read_metadata`.
     """
     found = FoundCorpus(root)
     for _, row in read_metadata(root / table, (file, label, *columns)):
         path = Path(root, "audio", folder(row) if folder else "", row[file])
         found.add(ALL, path, row[label], **{name: row[name] for name in columns})
-    found.leave_out_others(root / "audio", f"not named in {table.as_posix()}")
+    found.leave_out_others(root / "audio", f"not listed in {table.as_posix()}")
     return found
 
 
 def check_columns(path: Path, names: Sequence[str], needed: Sequence[str]) -> None:
-    """See that a table has the columns that are needed.
+    """Check that a table has the needed columns.
 
     Raises:
-        DataError: it lacks one.
+        DataError: a column is missing.
     """
     lacking = [name for name in needed if name not in names]
     if lacking:
         raise DataError(
-            f"{path}: no column {lacking[0]!r} (the columns are {', '.join(names)}); is it the published file?"
+            f"{path}: no column {lacking[0]!r} (the columns are {', '.join(names)}). Use the published file"
         )

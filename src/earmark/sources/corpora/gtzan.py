@@ -1,4 +1,4 @@
-"""GTZAN: music genres. Tzanetakis and Cook 2002, doi:10.1109/TSA.2002.800560; its faults: Sturm 2013."""
+"""GTZAN: music genres. Tzanetakis and Cook 2002, doi:10.1109/TSA.2002.800560. Known faults: Sturm 2013."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from earmark.sources.corpora.corpus import ALL, Corpus, FoundCorpus, Publication
 from earmark.sources.listing import list_audio
 
 GENRES = ("blues", "classical", "country", "disco", "hiphop", "jazz", "metal", "pop", "reggae", "rock")
-UNREADABLE = {"jazz.00054": "known to be unreadable in copies that go round; left out of all, so that figures compare"}
+UNREADABLE = {"jazz.00054": "unreadable in common copies; left out of all copies, so that results are comparable"}
 # Clips that the fault-filtered split of Kereliuk, Sturm and Larsen 2015 (doi:10.1109/TMM.2015.2478068) leaves out:
-# copies of others in the data set, more clips of one recording, distorted ones
+# copies of other clips, further clips of one recording, distorted clips
 FAULTY = {
     "classical": (42,),
     "country": (8, 52),
@@ -23,11 +23,11 @@ FAULTY = {
     "reggae": (3, 5, 7, 8, 10, 13, 33, 41, 73, 75, 80, 81, 86, 91),
 }
 _FAULTY = {f"{genre}.{number:05}" for genre, numbers in FAULTY.items() for number in numbers}
-_FEWEST = 5  # genres by which a folder is known: a copy may lack some
+_FEWEST = 5  # genres that a folder must have; copies may lack some
 
 
 def _is_root(folder: Path) -> bool:
-    """Return whether genres with sound are in a folder: copies that go round have pictures in such folders, too."""
+    """Return whether a folder has genres with audio. Common copies also have folders of genres with pictures."""
     places = [folder / genre for genre in GENRES if (folder / genre).is_dir()]
     return len(places) >= _FEWEST and any(list_audio(place) for place in places)
 
@@ -50,15 +50,15 @@ def _read(root: Path) -> FoundCorpus:
                 found.add(ALL, path, place.name, known_faulty="yes" if stem in _FAULTY else "no")
     lacking = [genre for genre in GENRES if not (root / genre).is_dir()]
     if lacking:
-        raise DataError(f"{root}: no folder {', '.join(lacking)}; GTZAN has {len(GENRES)} genres, extract it again")
+        raise DataError(f"{root}: no folder {', '.join(lacking)}. GTZAN has {len(GENRES)} genres. Extract it again")
     faulty = sum(row["known_faulty"] == "yes" for row in found.tables.get(ALL, []))
     found.notes.append(
-        f"{faulty} of {sum(map(len, FAULTY.values()))} clips that are known to be faulty (Kereliuk et al. 2015, "
+        f"{faulty} of {sum(map(len, FAULTY.values()))} clips known to be faulty (Kereliuk et al. 2015, "
         "doi:10.1109/TMM.2015.2478068) are here, marked in the column known_faulty"
     )
     found.notes.append(
-        "it holds copies of recordings, wrong labels and distorted clips (documented by Sturm 2013, arXiv:1306.1461) "
-        "and names no artists to keep apart, so accuracies are too high; `earmark inspect` finds copies"
+        "it has copies of recordings, wrong labels and distorted clips (Sturm 2013, arXiv:1306.1461), and no artist "
+        "names to group by, so accuracies are too high; `earmark inspect` finds copies"
     )
     return found
 

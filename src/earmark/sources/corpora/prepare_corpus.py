@@ -1,4 +1,4 @@
-"""From a public data set as it is published to manifests that ``earmark train`` takes."""
+"""Write manifests for ``earmark train`` from a public data set as it is published."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from earmark.sources.corpora.ravdess import RAVDESS
 from earmark.sources.corpora.urbansound8k import URBANSOUND8K
 from earmark.text import agreeing, and_more, counted
 
-# what the command line calls them
+# by name on the command line
 CORPORA: dict[str, Corpus] = {
     "esc50": ESC50,
     "urbansound8k": URBANSOUND8K,
@@ -34,12 +34,12 @@ _NAMED = 3
 
 @dataclass(frozen=True)
 class Prepared:
-    """What was written.
+    """The files that were written.
 
     Attributes:
-        manifests: by split; ``all`` where the data set has no splits.
-        left_out: the list of recordings that are in no manifest, if there are such.
-        lines: counts, what was left out, notes, and the command to train with, for a reader.
+        manifests: manifest of each split; ``all`` for a data set without splits.
+        left_out: list of the recordings that are in no manifest, if there are any.
+        lines: counts, left-out files, notes and the training command, for the user.
     """
 
     manifests: dict[str, Path]
@@ -48,38 +48,38 @@ class Prepared:
 
 
 def corpus_called(name: str) -> Corpus:
-    """Return a data set by its name; letter case, hyphens and underscores do not count.
+    """Return a data set by its name. Letter case, hyphens and underscores do not matter.
 
     Raises:
-        UsageError: none is called so.
+        UsageError: no data set has this name.
     """
     plain = {known.replace("_", ""): corpus for known, corpus in CORPORA.items()}
     corpus = plain.get(name.casefold().replace("-", "").replace("_", ""))
     if corpus is None:
-        raise UsageError(f"no data set called {name}: earmark prepare knows {', '.join(CORPORA)}")
+        raise UsageError(f"{name}: unknown data set. Choose one of {', '.join(CORPORA)}")
     return corpus
 
 
 def prepare(name: str, source: str, output: str, *, skip_missing: bool = False, overwrite: bool = False) -> Prepared:
-    """Read a data set's own layout and write manifests of it.
+    """Read a data set in its published layout and write manifests of it.
 
     Args:
         name: one of :data:`CORPORA`.
         source: its extracted folder, or its archive, which is extracted into the cache.
         output: folder for ``all.csv``, or ``train.csv``, ``validation.csv`` and ``test.csv``, and ``left_out.csv``.
-        skip_missing: leave files out that the metadata names and that are not there.
-        overwrite: replace manifests that are there.
+        skip_missing: ignore files that the metadata lists but that do not exist.
+        overwrite: replace existing manifests.
 
     Raises:
-        UsageError: no such data set.
-        DataError: the folder or archive is not that data set, or not all of it.
-        OutputError: manifests are there already, or cannot be written.
+        UsageError: unknown data set.
+        DataError: the folder or archive is not this data set, or not all of it.
+        OutputError: manifests already exist, or cannot be written.
     """
     corpus, folder = corpus_called(name), Path(output)
     found = corpus.read(corpus.locate(_folder(Path(source))))
     _settle_missing(corpus, found, skip=skip_missing)
     if not any(found.tables.values()):
-        raise DataError(f"{found.root}: no recordings of {corpus.published.title} in it; extract the archive again")
+        raise DataError(f"{found.root}: has no recordings of {corpus.published.title}. Extract the archive again")
     manifests = {split: folder / f"{split}.csv" for split in found.tables}
     _refuse_to_replace([*manifests.values(), folder / LEFT_OUT], overwrite=overwrite)
     for split, rows in found.tables.items():
@@ -96,9 +96,9 @@ def _folder(source: Path) -> Path:
     if source.is_dir():
         return source
     if not source.exists():
-        raise DataError(f"{source}: no such file or folder; give the extracted data set, or its archive")
+        raise DataError(f"{source}: no such file or folder. Pass the extracted data set, or its archive")
     if not is_archive(source):
-        raise DataError(f"{source}: neither a folder nor an archive (.zip, .tar, .tar.gz)")
+        raise DataError(f"{source}: not a folder or an archive. Pass a folder, .zip, .tar or .tar.gz")
     return extracted(source)
 
 
@@ -110,15 +110,15 @@ def _settle_missing(corpus: Corpus, found: FoundCorpus, *, skip: bool) -> None:
         raise DataError(
             f"{found.root}: {len(found.missing):,} of {there + len(found.missing):,} files that the metadata of "
             f"{corpus.published.title} names {agreeing(len(found.missing), 'are')} missing, the first of them "
-            f"{found.missing[0]}; extract the archive again, or leave them out with --on_missing skip"
+            f"{found.missing[0]}. Extract the archive again, or ignore them with --on_missing skip"
         )
-    found.left_out += [(path, "named in the metadata, not there") for path in found.missing]
+    found.left_out += [(path, "listed in the metadata, but missing") for path in found.missing]
 
 
 def _refuse_to_replace(paths: Sequence[Path], *, overwrite: bool) -> None:
     there = [path for path in paths if path.exists()]
     if there and not overwrite:
-        raise OutputError(f"{there[0]}: is there already; give another --output, or replace it with --overwrite")
+        raise OutputError(f"{there[0]}: already exists. Choose another --output, or add --overwrite")
 
 
 def _write(path: Path, header: Sequence[str], rows: Iterable[Iterable[str]]) -> None:
@@ -127,9 +127,9 @@ def _write(path: Path, header: Sequence[str], rows: Iterable[Iterable[str]]) -> 
         with writing(path, errors="strict") as stream:
             stream.writelines(csv_row(row) for row in (header, *rows))
     except UnicodeEncodeError as exc:
-        raise DataError(f"{path}: a path in it is not UTF-8 ({exc.object!r:.80}); rename that folder or file") from exc
+        raise DataError(f"{path}: a path in it is not UTF-8 ({exc.object!r:.80}). Rename that folder or file") from exc
     except OSError as exc:
-        raise OutputError(f"{path}: cannot be written ({exc.strerror})") from exc
+        raise OutputError(f"{path}: cannot be written ({exc.strerror}). Fix the permissions of its folder") from exc
 
 
 def _lines(corpus: Corpus, found: FoundCorpus, manifests: dict[str, Path], left_out: Path | None) -> list[str]:
@@ -153,14 +153,14 @@ def _lines(corpus: Corpus, found: FoundCorpus, manifests: dict[str, Path], left_
 
 
 def _differences(corpus: Corpus, rows: Sequence[dict[str, str]]) -> list[str]:
-    """Return where this copy is not what was published."""
+    """Return the differences between this copy and the published data set."""
     notes = []
     for what, here, published in (
         ("clips", len(rows), corpus.published.clips),
         ("classes", len({row["label"] for row in rows}), corpus.published.classes),
     ):
         if published is not None and here != published:
-            notes.append(f"{here:,} {what} here, {published:,} as published ({corpus.published.source})")
+            notes.append(f"{here:,} {what} instead of the published {published:,} ({corpus.published.source})")
     return notes
 
 

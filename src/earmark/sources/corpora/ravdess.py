@@ -1,4 +1,4 @@
-"""RAVDESS, the speech part: acted emotions. Livingstone and Russo 2018, doi:10.1371/journal.pone.0196391."""
+"""RAVDESS, speech part: acted emotions. Livingstone and Russo 2018, doi:10.1371/journal.pone.0196391."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from earmark.sources.listing import list_audio
 
 EMOTIONS = ("neutral", "calm", "happy", "sad", "angry", "fearful", "disgust", "surprised")  # 01 to 08
 _INTENSITIES = {"01": "normal", "02": "strong"}
-# modality (03: sound alone), channel (01 speech, 02 song), emotion, intensity, statement, repetition, actor
+# modality (03: audio only), channel (01 speech, 02 song), emotion, intensity, statement, repetition, actor
 _NAME = re.compile(r"(\d\d)-(\d\d)-(\d\d)-(\d\d)-(\d\d)-(\d\d)-(\d\d)")
 _ACTOR = re.compile(r"Actor_(\d\d)")
-_SONG = "song; the speech part has 03-01-..."
+_SONG = "song; names of speech recordings start with 03-01"
 
 
 def _is_root(folder: Path) -> bool:
@@ -35,27 +35,27 @@ def _read(root: Path) -> FoundCorpus:
                 found.left_out.append((path, reason))
     if not found.tables and any(reason == _SONG for _, reason in found.left_out):
         raise DataError(
-            f"{root}: holds the song recordings of RAVDESS; its speech recordings are read: extract "
+            f"{root}: has the song recordings of RAVDESS, but only speech is supported. Extract "
             f"{RAVDESS.published.archive}"
         )
-    found.leave_out_others(root, "not in a folder Actor_NN of this folder")
+    found.leave_out_others(root, "not in a folder Actor_NN")
     return found
 
 
 def _add(found: FoundCorpus, path: Path, folder_actor: str) -> str | None:
-    """Put a recording into the table, or say why not."""
+    """Add a recording to the table, or return the reason to leave it out."""
     match = _NAME.fullmatch(path.stem)
     if match is None:
         return "its name is not seven two-digit numbers"
     modality, channel, emotion, intensity, statement, repetition, actor = match.groups()
     if modality != "03" or path.suffix.casefold() != ".wav":
-        return "not a recording of sound alone (03-...wav)"
+        return "not an audio-only recording (03-...wav)"
     if channel == "02":
         return _SONG
     if channel != "01" or not 1 <= int(emotion) <= len(EMOTIONS) or intensity not in _INTENSITIES:
         return "its name has a number that the data set does not define"
     if actor != folder_actor:
-        return f"its name says actor {actor}, its folder {folder_actor}"
+        return f"its name has actor {actor}, but its folder {folder_actor}"
     found.add(
         ALL,
         path,

@@ -18,7 +18,7 @@ def _read(root: Path) -> FoundCorpus:
         *("fold", "fsID", "salience"),
         folder=lambda row: f"fold{row['fold']}",
     )
-    found.notes.append("its authors ask for the ten folds as they are: slices of one recording (fsID) are in one fold")
+    found.notes.append("its authors ask to use the ten folds unchanged; slices of one recording (fsID) are in one fold")
     return found
 
 

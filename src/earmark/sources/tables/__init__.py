@@ -1,1 +1,1 @@
-"""Tables of clips: each format has a file that reads it into a ``Sheet``, and ``build.py`` makes clips of that."""
+"""Tables of clips. A format reads a file into a ``Sheet``, and ``build_clips.py`` converts it to clips."""

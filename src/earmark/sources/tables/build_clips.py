@@ -1,4 +1,4 @@
-"""From a sheet to clips: which column is what, what its cells mean, and where the recordings are."""
+"""Convert a sheet to clips: choose the columns, interpret their cells, find the recordings."""
 
 from __future__ import annotations
 
@@ -25,23 +25,24 @@ from earmark.sources.tables.one_hot import (
 )
 from earmark.text import counted
 
-_ONE_HOT = "label"  # name of the column that one-hot columns become
+_ONE_HOT = "label"  # name of the column that replaces one-hot columns
 _OTHER_SEPARATORS = (",", ";", "|", "/", " ")
 
 
 def list_clips(sheet: Sheet, wanted: Columns) -> ClipTable:
-    """List the clips of a table.
+    """Return the clips of a table.
 
     Args:
-        sheet: the table; rules are added to its reasons, and rows without label are taken out if that is asked for.
-        wanted: which columns, and how their cells are read.
+        sheet: the table. Rules are added to its reasons, and rows without a label are removed if the user asked for
+            that.
+        wanted: columns to use, and how to read their cells.
 
     Raises:
-        DataError: no rows, a column that is missing, or a row without recording or usable label; the message names the
-            first such row and counts the others.
+        DataError: the table has no rows or lacks a column, or rows have no recording or usable label. The message names
+            the first such row and counts the others.
     """
     if not len(sheet):
-        raise DataError(f"{sheet.origin}: has no rows")
+        raise DataError(f"{sheet.origin}: has no rows. Add some")
     interpret(sheet)
     one_hot = columns_asked_for(sheet, wanted)
     found = _find(sheet, wanted, one_hot)
@@ -62,7 +63,7 @@ def list_clips(sheet: Sheet, wanted: Columns) -> ClipTable:
 
 
 def _find(sheet: Sheet, wanted: Columns, one_hot: list[str]) -> FoundColumns:
-    """Find the columns; a label that is missing is left to :func:`_with_class_columns`."""
+    """Find the columns. A missing label column is handled by :func:`_with_class_columns`."""
     if one_hot or wanted.label == Columns.label:
         wanted = replace(wanted, label=Columns.label, needs_labels=False)
     return find_columns(list(sheet.columns), wanted, sheet.origin)
@@ -71,7 +72,7 @@ def _find(sheet: Sheet, wanted: Columns, one_hot: list[str]) -> FoundColumns:
 def _with_class_columns(
     sheet: Sheet, wanted: Columns, found: FoundColumns, events: EventColumns, one_hot: list[str]
 ) -> FoundColumns:
-    """Take columns of 0 and 1 as labels if there is no other column with labels."""
+    """Use columns of 0 and 1 as labels if there is no other label column."""
     names = one_hot or (class_columns(sheet, [*found.used(), *events.used()]) if wanted.task.has_classes else [])
     if names:
         sheet.columns[_ONE_HOT] = labels_in_columns(sheet, names, wanted, is_asked=bool(one_hot))
@@ -88,7 +89,7 @@ def _with_class_columns(
 
 
 def _labels(sheet: Sheet, wanted: Columns, found: FoundColumns) -> list[Label | None]:
-    """Return the label of each row; rows without one are taken out of the sheet if that is asked for."""
+    """Return the label of each row. Remove rows without one from the sheet if the user asked for that."""
     if found.label is None:
         return [None] * len(sheet)
     column, names = found.label, sheet.class_names.get(found.label)
@@ -104,9 +105,9 @@ def _labels(sheet: Sheet, wanted: Columns, found: FoundColumns) -> list[Label | 
     if missing and wanted.skip_missing_labels:
         kept = [index for index in range(len(sheet)) if index not in missing]
         if not kept:
-            raise DataError(f"{sheet.origin}: no row has a label in column {column!r}")
+            raise DataError(f"{sheet.origin}: no row has a label in column {column!r}. Add labels")
         sheet.explain(
-            f"{counted(len(missing), 'row')} of {len(sheet):,} left out because column {column!r} has no label there "
+            f"{counted(len(missing), 'row')} of {len(sheet):,} ignored because column {column!r} is empty there "
             "(--on_missing_label skip)",
             is_obvious=False,
         )
@@ -117,14 +118,14 @@ def _labels(sheet: Sheet, wanted: Columns, found: FoundColumns) -> list[Label | 
             cell = sheet.columns[column][index]
             error = no_label(wanted, column)
             if isinstance(cell, str) and cell:
-                error = CellError(f"{error.fault}: {cell} means missing", error.fix)
+                error = CellError(f"{error.fault}: {cell} means a missing label", error.fix)
             faults.add(index, error)
         faults.raise_first()
     return labels
 
 
 def _check_labels_are_classes(sheet: Sheet, column: str) -> None:
-    """Cells of a CSV are text; a column of nothing but numbers, some not whole, holds measurements."""
+    """Reject a CSV column of numbers of which some are not whole, because it contains measurements, not classes."""
     fraction = None
     for cell in dict.fromkeys(sheet.columns[column]):
         if is_missing(cell):
@@ -138,13 +139,13 @@ def _check_labels_are_classes(sheet: Sheet, column: str) -> None:
     if fraction:
         index = sheet.columns[column].index(fraction)
         raise DataError(
-            f"{sheet.origin}: column {column!r} holds measurements ({sheet.where(index)} has {fraction}), not classes; "
-            "name the column with the classes with --label_column_name, or learn the numbers with --task regression"
+            f"{sheet.origin}: column {column!r} holds measurements ({sheet.where(index)} has {fraction}), not classes. "
+            "Choose the class column with --label_column_name, or add --task regression to predict numbers"
         )
 
 
 def _explain_separator(sheet: Sheet, found: FoundColumns, wanted: Columns) -> None:
-    """Point to another separator if no cell has the one that was asked for and most have the other."""
+    """Explain in the sheet that another separator fits, if no cell has the given one and most have the other."""
     if found.label is None:
         return
     cells = [cell for cell in sheet.columns[found.label] if isinstance(cell, str) and cell and cell[0] not in "[({"]
@@ -154,7 +155,7 @@ def _explain_separator(sheet: Sheet, found: FoundColumns, wanted: Columns) -> No
         count = sum(other in cell for cell in cells)
         if 2 * count >= len(cells):
             sheet.explain(
-                f"{counted(count, 'cell')} of column `{found.label}` read as one label each, such as {cells[0]!r}; if "
+                f"{counted(count, 'cell')} of column `{found.label}` read as single labels, such as {cells[0]!r}; if "
                 f"{other!r} separates labels there, add --label_separator {other!r}",
                 is_obvious=False,
             )
@@ -164,12 +165,12 @@ def _explain_separator(sheet: Sheet, found: FoundColumns, wanted: Columns) -> No
 # ---------------------------------------------------------------- clips
 
 
-# what stands for the recording of a row: its name, and a path or a function that returns its bytes
+# a recording: its name, and a path or a function that returns its bytes
 _Recording = tuple[str, str | None, Callable[[], bytes] | None]
 
 
 def _recordings(sheet: Sheet, column: str, wanted: Columns) -> tuple[list[_Recording], str | None]:
-    """Return the recordings, and where they were looked for if none was found."""
+    """Return the recordings, and which folders were searched if none was found."""
     locator = Locator(sheet, wanted.audio_dir)
     faults = Faults(sheet.where)
     recordings: list[_Recording] = []
@@ -194,7 +195,7 @@ def _recordings(sheet: Sheet, column: str, wanted: Columns) -> tuple[list[_Recor
 
 
 def _as_text(cell: object) -> object:
-    """Return the path in a cell that is no text: an id that is a whole number."""
+    """Return the path in a cell that is not text, such as an integer ID."""
     is_id = isinstance(cell, int) and not isinstance(cell, bool)
     return str(cell) if is_id else cell if isinstance(cell, str) else ""
 
@@ -247,7 +248,7 @@ def _texts(sheet: Sheet, column: str | None) -> list[str | None]:
 
 
 def _plain(sheet: Sheet, column: str) -> list[str | float | None]:
-    """Return the cells of a column that is not used, with the names of classes instead of their numbers."""
+    """Return the cells of an unused column, with class names instead of class numbers."""
     names = sheet.class_names.get(column)
     if names is None:
         return convert(sheet.columns[column], plain_value, Faults(sheet.where))
@@ -258,7 +259,7 @@ def _plain(sheet: Sheet, column: str) -> list[str | float | None]:
 
 
 def _rates(recordings: Sequence[_Recording]) -> Callable[[int], float | None]:
-    """Return a function from a row to the sampling rate of its recording, which opens each file once."""
+    """Return a function that returns the sampling rate of a row's recording and opens each file once."""
     known: dict[str, float | None] = {}
 
     def rate_hz(index: int) -> float | None:
@@ -268,7 +269,7 @@ def _rates(recordings: Sequence[_Recording]) -> Callable[[int], float | None]:
             clip = Clip(source, path=path, read_bytes=read_bytes)
             try:
                 known[key] = own_rate_hz(clip) or next(stream_at_own_rate(clip))[1]
-            except AudioError:  # reported with the other recordings that cannot be used
+            except AudioError:  # reported later with the other unusable recordings
                 known[key] = None
         return known[key]
 

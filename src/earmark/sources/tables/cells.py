@@ -1,4 +1,4 @@
-"""What a cell means: class names, several labels, numbers, groups."""
+"""Interpret cells: class names, several labels, numbers, groups."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ from earmark.formats.sheet import CellError
 _BRACKETS = {"[": "]", "(": ")", "{": "}"}
 _QUOTED = r"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\""
 _NUMPY_LIST = re.compile(rf"\[\s*(?:{_QUOTED})(?:\s+(?:{_QUOTED}))+\s*\]")
-_CHOICES = "choices"  # key under which Label Studio exports several choices
-_HOW_TO_SKIP = "Fill in the cell, or leave such rows out with --on_missing_label skip"
+_CHOICES = "choices"  # key of several choices in exports of Label Studio
+_HOW_TO_SKIP = "Fill in the cell, or ignore such rows with --on_missing_label skip"
 
 
 def parse_label(value: object, columns: Columns, names: Sequence[str] | None = None) -> Label | None:
-    """Return what a cell says about its clip, ``None`` for a missing label.
+    """Return the label in a cell; ``None`` for a missing label.
 
     Args:
-        value: the cell. Several labels are a list, text that is a JSON or Python list, tuple or set, or names with a
-            separator between them; an empty list or text says that no label applies.
+        value: the cell. Several labels are a list, a JSON or Python list, tuple or set as text, or names with
+            separators. An empty list or text means that no label applies.
         columns: the task, and the separator.
         names: class names by number, for tables that have them.
 
     Raises:
-        CellError: it is of another kind.
+        CellError: the cell has another type.
     """
     if columns.task.has_several and isinstance(value, str) and not value.strip():
         return ()
@@ -44,7 +44,7 @@ def parse_label(value: object, columns: Columns, names: Sequence[str] | None = N
 
 @dataclass(frozen=True)
 class _Cell:
-    """The label in a cell, as the task takes it."""
+    """The label in a cell, read as the task needs it."""
 
     value: Any
     separator: str
@@ -66,7 +66,7 @@ class _Cell:
         items = _listed(self.value)
         if items is None and isinstance(self.value, str):
             if self.value.lstrip().startswith("["):
-                raise CellError(f"the labels {_short(self.value)} are not a JSON list, nor a list as Python writes it")
+                raise CellError(f"the labels {_short(self.value)} are not a valid JSON or Python list")
             items = [name for name in self.value.split(self.separator) if name.strip()]
         named = [class_name(item, self.names).strip() for item in ([self.value] if items is None else items)]
         return tuple(dict.fromkeys(named))
@@ -77,23 +77,21 @@ class _Cell:
         except OverflowError:
             number = math.inf
         except (TypeError, ValueError) as exc:
-            raise CellError(
-                f"{_short(self.value)} is not a number; --task regression learns one for each clip"
-            ) from exc
+            raise CellError(f"{_short(self.value)} is not a number, but --task regression needs one per clip") from exc
         if not math.isfinite(number):
             raise CellError(f"{_short(self.value)} is not a finite number")
         return number
 
 
 class _FolderName(_Cell):
-    """The label in the name of a folder: whatever it is called is a class."""
+    """The label in the name of a folder: any name is a class."""
 
     def one_class(self) -> str:
         return str(self.value)
 
 
 def no_label(columns: Columns, column: str = "") -> CellError:
-    """Return the fault of a cell without a label."""
+    """Return the error for a cell without a label."""
     inside = f" in column {column!r}" if column else ""
     hint = columns.task.no_label_hint
     return CellError(f"{columns.task.no_label}{inside}{hint and f'; {hint}'}", _HOW_TO_SKIP)
@@ -103,7 +101,7 @@ def read_label(value: object, where: str, columns: Columns, names: Sequence[str]
     """Return the label in one cell: see :func:`parse_label`.
 
     Raises:
-        DataError: nothing in it, where labels are needed, or something of another kind.
+        DataError: the cell is empty although labels are needed, or has another type.
     """
     try:
         label = parse_label(value, columns, names)
@@ -115,10 +113,10 @@ def read_label(value: object, where: str, columns: Columns, names: Sequence[str]
 
 
 def label_of_folder(name: str, where: str, columns: Columns) -> Label | None:
-    """Return what the name of a folder says about its recordings: a folder called ``nan`` or ``None`` is a class.
+    """Return the label in a folder's name. A folder named ``nan`` or ``None`` is a class.
 
     Raises:
-        DataError: it is not a number, with ``--task regression``.
+        DataError: the name is not a number although the task is regression.
     """
     try:
         return columns.task.read_label(_FolderName(name, columns.separator))
@@ -127,9 +125,9 @@ def label_of_folder(name: str, where: str, columns: Columns) -> Label | None:
 
 
 def _listed(value: object) -> list[object] | None:
-    """Return the items of a list or of text that is one; ``None`` for anything else.
+    """Return the items of a list, or of text that is a list; ``None`` for anything else.
 
-    Python's tuples and sets, numpy's ``['a' 'b']`` and Label Studio's ``{"choices": [...]}`` are lists, too.
+    Python's tuples and sets, numpy's ``['a' 'b']`` and Label Studio's ``{"choices": [...]}`` also count as lists.
     """
     if isinstance(value, Mapping) and list(value) == [_CHOICES]:
         value = value[_CHOICES]
@@ -154,10 +152,10 @@ def _listed(value: object) -> list[object] | None:
 
 
 def _short(value: object) -> str:
-    """Return the beginning of a cell for a message, however long or deep it is."""
+    """Return the start of a cell for a message, even if it is very long or deeply nested."""
     try:
         return f"{value!r:.60}"
-    except (RecursionError, ValueError):  # lists in lists, or a number of more digits than Python prints
+    except (RecursionError, ValueError):  # nested lists, or a number with more digits than Python prints
         return "nested too deeply to show" if isinstance(value, Mapping | list) else "too long to show"
 
 
@@ -165,11 +163,11 @@ def class_name(value: object, names: Sequence[str] | None = None) -> str:
     """Return the class name in a cell.
 
     Args:
-        value: the cell; whole numbers become text, or the name they stand for.
+        value: the cell; whole numbers become text, or the class name with this number.
         names: class names by number, for tables that have them.
 
     Raises:
-        CellError: nothing in it, a list, or a number that is not whole.
+        CellError: the cell is empty, a list, or a number that is not whole.
     """
     if isinstance(value, str):
         if value.strip():
@@ -180,7 +178,7 @@ def class_name(value: object, names: Sequence[str] | None = None) -> str:
     if isinstance(value, float) and math.isfinite(value) and not value.is_integer():
         raise CellError(
             f"the label {value} is a measurement, not a class",
-            "Name the column with the classes with --label_column_name, or learn the numbers with --task regression",
+            "Choose the class column with --label_column_name, or add --task regression to predict numbers",
         )
     if isinstance(value, float) and math.isfinite(value):
         value = int(value)
@@ -198,7 +196,7 @@ def _name_of_number(number: int, names: Sequence[str] | None) -> str:
     if names is None:
         return str(number)
     if not 0 <= number < len(names):
-        raise CellError(f"the label {number} has no name: the table names {len(names)} classes, 0 to {len(names) - 1}")
+        raise CellError(f"the label {number} has no class name: the table has classes 0 to {len(names) - 1}")
     return names[number]
 
 
@@ -212,7 +210,7 @@ def text_or_none(value: object) -> str | None:
 
 
 def plain_value(value: object) -> str | float | None:
-    """Return a cell of a column that is not used as text or number; ``None`` for an empty one and anything else."""
+    """Return a cell of an unused column as text or number; ``None`` for empty cells and other types."""
     if isinstance(value, str):
         return value if value.strip() else None
     if isinstance(value, bool):

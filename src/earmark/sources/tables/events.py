@@ -1,7 +1,7 @@
-"""Events: the start and end of a clip in its recording, from columns found by name.
+"""Find the columns with the start and end of each clip in its recording, by name.
 
-A name is read as words: letter case, punctuation and the words in ``_FILLERS`` do not count, and a word of ``_UNITS``
-is the unit (seconds without one). The word that remains is a start, an end or a duration: ``onset``, ``start_ms``,
+A column name is split into words. Letter case, punctuation and the words in ``_FILLERS`` are ignored, and a word of
+``_UNITS`` is the unit (default: seconds). The remaining word is a start, an end or a duration: ``onset``, ``start_ms``,
 ``Begin Time (s)`` and ``segmentStart`` are starts.
 """
 
@@ -41,11 +41,11 @@ _UNITS: dict[str, float | str] = {**_SECONDS, **_OTHERS}
 _FRAMES = ("frame", "frames")
 _CLOCK = re.compile(r"(?:(\d+):)?(\d+):(\d+(?:\.\d*)?)")
 _WORD = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])")
-# tables of published data sets whose start and end are not about the files they list
+# published data sets whose start and end columns do not refer to the listed files
 _NOT_EVENTS = {
     "UrbanSound8K": {"slice file name", "fsid", "start", "end"},
 }
-_DIGITS = 9  # of seconds: sums of decimals are not exact
+_DIGITS = 9  # decimals of seconds, because sums of floats are not exact
 
 
 @dataclass(frozen=True)
@@ -53,9 +53,9 @@ class TimeColumn:
     """A column of times.
 
     Attributes:
-        name: the column.
+        name: name of the column.
         role: start, end, duration or offset.
-        unit: seconds in one of its units, or ``"samples"``; ``None`` for frames, whose length nobody knows.
+        unit: one unit in seconds, or ``"samples"``; ``None`` for frames, whose length is unknown.
     """
 
     name: str
@@ -73,7 +73,7 @@ class TimeColumn:
 
 @dataclass(frozen=True)
 class EventColumns:
-    """The columns that say which part of a recording each clip is; ``None`` for those that are not there."""
+    """The columns with the part of the recording that each clip is; ``None`` for missing columns."""
 
     start: TimeColumn | None = None
     end: TimeColumn | None = None
@@ -85,14 +85,14 @@ class EventColumns:
 
 
 def time_column(name: str) -> TimeColumn | None:
-    """Return what a column of times is by its name; ``None`` for any other column."""
+    """Return the time column that has this name; ``None`` if the name is not that of a time column."""
     words = [word.casefold() for word in _WORD.findall(name)]
     unit: float | str | None = 1.0
     for word in [word for word in words if word in _UNITS or word in _FRAMES]:
         unit = _UNITS.get(word)
         words.remove(word)
     role = next((_ROLE[word] for word in words if word in _ROLE), None)
-    if role is None or (role == OFFSET and "file" in words):  # the offset of a selection in one of several files
+    if role is None or (role == OFFSET and "file" in words):  # in Raven's tables, the offset in one of several files
         return None
     fillers = _FILLERS_OF_A_DURATION if role == DURATION else _FILLERS
     rest = [word for word in words if word not in fillers]
@@ -100,27 +100,25 @@ def time_column(name: str) -> TimeColumn | None:
 
 
 def find_events(sheet: Sheet, wanted: Columns, audio: str, taken: list[str]) -> EventColumns:
-    """Find the columns with the start and end of each clip, and explain the choice in the sheet.
+    """Find the columns with start and end of each clip, and explain the choice in the sheet.
 
     Args:
         sheet: the table.
-        wanted: names that were asked for.
-        audio: the column of the recordings.
-        taken: columns that are something else.
+        wanted: column names asked for.
+        audio: column of the recordings.
+        taken: columns with another role.
 
     Raises:
-        MissingColumnError: a column that was asked for is not there.
-        DataError: nobody can tell what a column is.
+        MissingColumnError: a column that was asked for does not exist.
+        DataError: the role of a column is ambiguous.
     """
     if wanted.start == NO_COLUMN or wanted.end == NO_COLUMN:
-        sheet.explain("whole recordings because --start_column_name or --end_column_name is none")
+        sheet.explain("clips are whole recordings because --start_column_name or --end_column_name is none")
         return EventColumns()
     names = {plain_name(name) for name in sheet.columns}
     for title, needed in _NOT_EVENTS.items():
         if needed <= names and wanted.start is None and wanted.end is None:
-            sheet.explain(
-                f"columns start and end are not used: in {title} they are about the recordings it was cut from"
-            )
+            sheet.explain(f"columns start and end are not used: in {title} they refer to the original recordings")
             return EventColumns()
     if wanted.start is not None or wanted.end is not None:
         return _asked_for(sheet, wanted)
@@ -159,7 +157,7 @@ def _asked_for(sheet: Sheet, wanted: Columns) -> EventColumns:
 
 
 def _chosen(by_role: dict[str, list[TimeColumn]], sheet: Sheet, is_nemo: bool) -> EventColumns:
-    """Choose the columns. ``offset`` is the end beside a start, and the start beside an end or a duration."""
+    """Choose the columns. ``offset`` is the end beside a start column, and the start beside an end or a duration."""
     start, end, duration, offset = (next(iter(columns), None) for columns in by_role.values())
     if offset is not None and start is None and (end or duration or is_nemo):
         start = offset
@@ -167,8 +165,8 @@ def _chosen(by_role: dict[str, list[TimeColumn]], sheet: Sheet, is_nemo: bool) -
         end = offset
     elif offset is not None and start is None and not all(map(_is_nothing, sheet.columns[offset.name])):
         raise DataError(
-            f"{sheet.origin}: column {offset.name!r} could be the start or the end of each event, because no column of "
-            f"starts, ends or durations is beside it. Add --start_column_name {offset.name} or --end_column_name "
+            f"{sheet.origin}: column {offset.name!r} could be the start or the end of each event, because there is no "
+            f"other column of starts, ends or durations. Add --start_column_name {offset.name} or --end_column_name "
             f"{offset.name}, or --start_column_name none to use whole recordings"
         )
     if start is None:
@@ -181,7 +179,7 @@ def _check_units(sheet: Sheet, columns: list[TimeColumn | None]) -> None:
     frames = next((column for column in columns if column is not None and column.unit is None), None)
     if frames is not None:
         raise DataError(
-            f"{sheet.origin}: the length of a frame in column {frames.name!r} is not known. Rename it if frames "
+            f"{sheet.origin}: the length of a frame in column {frames.name!r} is unknown. Rename it if frames "
             "are samples (start_sample), convert it to seconds, or add --start_column_name none to use whole recordings"
         )
 
@@ -191,7 +189,7 @@ def _is_nothing(cell: object) -> bool:
 
 
 def _explain(sheet: Sheet, events: EventColumns, found: list[TimeColumn]) -> None:
-    """Say what the columns were read as, and which were not."""
+    """Explain in the sheet how each column was read, and which columns were not used."""
     parts = []
     for column, role in ((events.start, START), (events.end, END), (events.duration, DURATION)):
         if column is None:
@@ -200,7 +198,7 @@ def _explain(sheet: Sheet, events: EventColumns, found: list[TimeColumn]) -> Non
         if column.role == OFFSET:
             assert events.start is not None
             beside = events.start if role == END else events.end or events.duration
-            why = f"`{beside.name}` is beside it" if beside else "the manifests of NeMo have it so"
+            why = f"`{beside.name}` is beside it" if beside else "NeMo manifests use it this way"
         parts.append(f"column `{column.name}` was read as {role} of event, {column.in_words()}, because {why}")
     used = set(events.used())
     others = [column.name for column in found if column.name not in used and column.name != "duration"]
@@ -210,21 +208,21 @@ def _explain(sheet: Sheet, events: EventColumns, found: list[TimeColumn]) -> Non
     if others and used:
         sheet.explain(f"{', '.join(others)} not used: start and end are in other columns", is_obvious=False)
     elif others:
-        sheet.explain(f"{', '.join(others)} not used because no column is the start", is_obvious=False)
+        sheet.explain(f"{', '.join(others)} not used because there is no start column", is_obvious=False)
     elif any(column.name == "duration" for column in found) and not used:
-        sheet.explain("column `duration` was not used because alone it may be the length of the whole recording")
+        sheet.explain("column `duration` was not used because without a start it may be the length of the recording")
 
 
 def cuts(
     sheet: Sheet, events: EventColumns, rate_hz: Callable[[int], float | None], faults: Faults
 ) -> tuple[list[float], list[float | None]]:
-    """Return the start and the length of each clip, in seconds; a length of ``None`` is the rest of the recording.
+    """Return start and length of each clip, in seconds. A length of ``None`` means the rest of the recording.
 
     Args:
         sheet: a table of N rows.
-        events: its columns.
-        rate_hz: the sampling rate of the recording of a row; ``None`` if it cannot be read.
-        faults: gets the rows whose times cannot be.
+        events: its time columns.
+        rate_hz: returns the sampling rate of a row's recording; ``None`` if unreadable.
+        faults: collects rows with impossible times.
     """
     starts = _seconds(sheet, events.start, rate_hz, faults)
     lengths = _seconds(sheet, events.duration, rate_hz, faults)
@@ -263,7 +261,7 @@ def _seconds(
 
 
 def _time(cell: Any, column: TimeColumn) -> float | None:
-    """Return a time in the unit of its column; ``hours:minutes:seconds`` is in seconds."""
+    """Return a time in the unit of its column; ``hours:minutes:seconds`` becomes seconds."""
     if is_missing(cell):
         return None
     if isinstance(cell, str) and column.unit == 1.0 and (clock := _CLOCK.fullmatch(cell.strip())):

@@ -1,9 +1,9 @@
-"""Find the recordings that a table names.
+"""Find the recordings named in a table.
 
-A path is looked for in ``--audio_dir`` if it is given, in the folder of the table, and in the working directory; then
-below ``--audio_dir``, or else below the folder of the table, as the only file whose path ends like it. In this last
-step letter case and Unicode form (NFC, NFD) do not count, and a name without suffix stands for the recording of that
-name; so does a whole path without suffix, as in RTTM.
+A path is searched in ``--audio_dir`` if given, in the folder of the table, and in the working directory. If it is not
+there, a file whose path ends with it is searched below ``--audio_dir``, or else below the folder of the table; there
+must be only one. This step ignores letter case and Unicode form (NFC, NFD). A name without a suffix matches a recording
+with any suffix, as in RTTM.
 """
 
 from __future__ import annotations
@@ -22,33 +22,34 @@ from earmark.io.nearby_names import others_beside
 from earmark.sources.listing import files_in, is_recording, list_audio
 from earmark.text import counted
 
-_PLACEHOLDER = re.compile(r"^(\{\w+\}|\$\{?\w+\}?)[/\\]+")  # of SpeechBrain: {data_root}/a.wav, $data_root/a.wav
-_LABEL_STUDIO = re.compile(r"^[0-9a-f]{8}-(?=.)")  # put before the names of uploaded files
+_PLACEHOLDER = re.compile(r"^(\{\w+\}|\$\{?\w+\}?)[/\\]+")  # in SpeechBrain manifests, e.g. {data_root}/a.wav
+_LABEL_STUDIO = re.compile(r"^[0-9a-f]{8}-(?=.)")  # prefix of uploaded files
 _HOW = "Correct the paths, or name the folder of the recordings with --audio_dir DIR"
 
 
 class Locator:
-    """Finds recordings for one table.
+    """Finder of the recordings of one table.
 
     Args:
         sheet: the table.
-        audio_dir: folder of the recordings, if it is named.
+        audio_dir: folder of the recordings, if given.
 
     Raises:
-        DataError: there is no such folder.
+        DataError: the folder does not exist.
     """
 
     def __init__(self, sheet: Sheet, audio_dir: str | None) -> None:
         if audio_dir is not None and not os.path.isdir(os.path.expanduser(audio_dir)):
             missing = Path(audio_dir).expanduser()
-            raise DataError(f"--audio_dir {audio_dir}: no such folder{others_beside(missing, folders=True)}")
+            near = others_beside(missing, folders=True)
+            raise DataError(f"--audio_dir {audio_dir}: no such folder{near}. Fix the path")
         self._sheet = sheet
         self._audio_dir = None if audio_dir is None else os.path.expanduser(audio_dir)
         self._below = self._audio_dir or sheet.folder
         self._folders = [self._below] if self._audio_dir is None else [self._below, sheet.folder]
         self._prefixes = [os.path.join(folder, "") for folder in self._folders]
         self._files: list[tuple[str, str, tuple[str, ...], str]] | None = None  # name, stem, folders, path
-        self._deepest = 1  # most parts of the path of a file below the folder
+        self._deepest = 1  # largest number of parts in a path below the folder
         self._by_tail: dict[int, dict[tuple[str, ...], list[str]]] = {}  # files by their last 1, 2, ... parts
         self._stems: dict[str, dict[str, str]] = {}  # names of files by folder and stem
         self._spelled: dict[tuple[tuple[str, ...], str], list[str]] = {}
@@ -56,15 +57,15 @@ class Locator:
         self._missing: list[tuple[int, str]] = []
 
     def find(self, index: int, path: str) -> str:
-        """Return where the recording of a row is; beside the table if it is not there.
+        """Return the path of a row's recording; a path beside the table if it was not found.
 
         Raises:
-            CellError: a web address, or a name that several recordings have.
+            CellError: the path is a web address, or matches several recordings.
         """
         if path[:5].casefold() == "file:":
             path = _path_of_url(path)
         if "://" in path:
-            raise CellError(f"{path} is a web address: download the recordings and give their paths", kind="address")
+            raise CellError(f"{path} is a web address", "Download the recordings and use their paths", kind="address")
         if path[0] == "~":
             path = os.path.expanduser(path)
         direct = self._direct(path)
@@ -72,7 +73,7 @@ class Locator:
             return direct
         if os.sep == "/" and "\\" in path and (direct := self._direct(path.replace("\\", "/"))) is not None:
             return direct
-        bare = _PLACEHOLDER.sub("", path.rpartition("?d=")[2])  # ?d= of Label Studio's local files
+        bare = _PLACEHOLDER.sub("", path.rpartition("?d=")[2])  # ?d= in Label Studio's local files
         direct = self._direct(bare) if bare != path else None
         found = direct or self._search(bare) or self._without_suffix(path)
         if found is not None:
@@ -82,7 +83,7 @@ class Locator:
         return os.path.join(self._folders[0], path)
 
     def _direct(self, path: str) -> str | None:
-        """Return the file of this path; a folder of the same name as a recording's id is none."""
+        """Return the file with this path. A folder with the name of a recording's ID does not count."""
         if os.path.isabs(path):
             return path if os.path.isfile(path) else None
         for prefix in self._prefixes:
@@ -91,7 +92,7 @@ class Locator:
         return path if os.path.isfile(path) else None
 
     def _search(self, path: str) -> str | None:
-        """Find the one recording below the folder whose path ends in this one."""
+        """Find the only recording below the folder whose path ends with this path."""
         if os.path.isabs(path) and self._audio_dir is None:
             return None
         parts = _parts(path)
@@ -107,7 +108,7 @@ class Locator:
             if len(matching) > 1:
                 raise CellError(
                     f"{path} could be {' or '.join(heapq.nsmallest(2, matching))}",
-                    "Name the folder of the recordings with --audio_dir DIR, or give longer paths",
+                    "Name the folder of the recordings with --audio_dir DIR, or use longer paths",
                     "several",
                 )
             if matching:
@@ -115,7 +116,7 @@ class Locator:
         return None
 
     def _without_suffix(self, path: str) -> str | None:
-        """Return the only recording that has this path before its suffix; relative paths from the working directory."""
+        """Return the only recording with this path before its suffix. Relative paths start at the working directory."""
         folder, stem = os.path.split(path)
         if folder not in self._stems:
             names = files_in(Path(folder)) if os.path.isdir(folder or os.curdir) else []
@@ -126,7 +127,7 @@ class Locator:
         return None if name is None else os.path.join(folder, name)
 
     def _ending_in(self, tail: tuple[str, ...], path: str) -> list[str]:
-        """Return the recordings whose last parts these are; those spelled like the path if there are several."""
+        """Return the recordings whose path ends with these parts; if several, those with the exact spelling."""
         matching = self._tails(len(tail)).get(tail, [])
         if len(matching) < 2:
             return matching
@@ -136,7 +137,7 @@ class Locator:
         return self._spelled[key]
 
     def _tails(self, length: int) -> dict[tuple[str, ...], list[str]]:
-        """Return the recordings below the folder by their last parts, with the suffix and without it."""
+        """Return the recordings below the folder by their last path parts, with and without suffix."""
         if length not in self._by_tail:
             found = self._by_tail[length] = {}
             for name, stem, folders, path in self._list():
@@ -160,11 +161,11 @@ class Locator:
         return self._files
 
     def _named(self, name: str) -> list[str]:
-        """Return the recordings below the folder that have this name, or have it before their suffix."""
+        """Return the recordings below the folder with this name, with or without suffix."""
         return self._tails(1).get((name,), [])
 
     def report(self) -> str | None:
-        """Explain in the sheet what was found elsewhere and what was not; return the latter if it is everything."""
+        """Explain in the sheet what was found elsewhere or not at all. Return the message if nothing was found."""
         if self._found:
             self._sheet.explain(self._how_found(), is_obvious=False)
         if not self._missing:
@@ -178,7 +179,7 @@ class Locator:
         return None
 
     def _how_found(self) -> str:
-        """Say which recordings were found by name, with one whose name or folder is another if there is one."""
+        """Describe which recordings were found by name, with an example that has another name or folder if possible."""
         path, there = next((pair for pair in self._found if not self._is_spelled_alike(*pair)), self._found[0])
         number = counted(len(self._found), "recording")
         if self._is_spelled_alike(path, there):
@@ -189,7 +190,7 @@ class Locator:
         return f"{number} found below {self._below} by name, e.g. {path} is {there}"
 
     def _is_spelled_alike(self, path: str, there: str) -> bool:
-        """Return whether a recording is where the table says and only the Unicode form of its path is another."""
+        """Return whether a recording is in the given place and only the Unicode form of its path differs."""
         wanted = unicodedata.normalize("NFC", there)
         return any(unicodedata.normalize("NFC", prefix + path) == wanted for prefix in self._prefixes)
 
@@ -208,7 +209,7 @@ class Locator:
         return f", nor were {counted(count, 'other')}" if count else ""
 
     def _hint(self, path: str) -> str | None:
-        """Say where a recording of the same name is that is in another folder than the table says."""
+        """Return a hint about a recording of the same name in another folder."""
         parts = _parts(path)
         named = self._named(parts[-1]) if parts else []
         if len(named) != 1:
@@ -218,7 +219,7 @@ class Locator:
 
 
 def _form(name: str) -> str:
-    """Return the Unicode form of a name."""
+    """Return the Unicode form of a name, for messages."""
     forms = [form for form in ("NFC", "NFD") if unicodedata.is_normalized(form, name)]
     return forms[0] if len(forms) == 1 else "a mixed form"
 
@@ -232,13 +233,13 @@ def _parts(path: str) -> list[str]:
 
 
 def _is_called(there: str, name: str) -> bool:
-    """Return whether a file has this name with or without its suffix, letter case included."""
+    """Return whether a file has this exact name, with or without its suffix."""
     own = unicodedata.normalize("NFC", os.path.basename(there))
     return name in (own, os.path.splitext(own)[0])
 
 
 def _path_of_url(url: str) -> str:
-    """Return the path in ``file:///data/a%20b.wav``; an address of another machine stays as it is."""
+    """Return the path in ``file:///data/a%20b.wav``. URLs of other machines are returned unchanged."""
     rest = url[len("file:") :]
     if rest.startswith("//"):
         host, slash, rest = rest[2:].partition("/")

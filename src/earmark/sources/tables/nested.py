@@ -1,4 +1,4 @@
-"""Recordings given as objects: ``{"path": ...}``, and SpeechBrain's ``{"file": ..., "start": 0, "stop": 16000}``."""
+"""Recordings given as objects: ``{"path": ...}``, or SpeechBrain's ``{"file": ..., "start": 0, "stop": 16000}``."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from typing import Any
 
 from earmark.formats.sheet import CellError, Faults, Sheet
 
-_START, _STOP = "start_sample", "stop_sample"  # read as a start and an end in samples because of their names
+_START, _STOP = "start_sample", "stop_sample"  # names that are read as start and end in samples
 
 
 def lift_cuts(sheet: Sheet, audio: str) -> None:
-    """Put the paths inside the cells of a column in their place, and starts and stops into columns of their own.
+    """Replace objects in a column by their paths, and put starts and stops into new columns.
 
     Args:
         sheet: the table.
@@ -40,7 +40,7 @@ def lift_cuts(sheet: Sheet, audio: str) -> None:
     if times:
         sheet.explain(f"start and stop inside the cells of column `{audio}` read as samples of the recording")
     others = {name: values for name, values in sheet.columns.items() if name not in times}
-    sheet.columns = times | others | {audio: paths}  # before other columns of times
+    sheet.columns = times | others | {audio: paths}  # before other time columns
 
 
 def _path(cell: Mapping[str, object]) -> object:
@@ -50,7 +50,7 @@ def _path(cell: Mapping[str, object]) -> object:
     if len(files) > 1:
         raise CellError(
             f"names {len(files)} files for one clip ({files[0]}, ...)",
-            "Mix them into one recording, or give each a row of its own",
+            "Mix them into one recording, or use one row per file",
             "several files",
         )
     return files[0] if files else None

@@ -1,4 +1,4 @@
-"""Labels that are spread over columns (one of 0 and 1 for each class) or over rows (one for each label)."""
+"""Labels spread over columns (one column of 0 and 1 per class) or over rows (one row per label)."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from earmark.text import agreeing, and_more, counted
 _YES = ("1", "1.0", "True", "true", "TRUE")
 _NO = ("0", "0.0", "False", "false", "FALSE")
 _MARKS = {*_YES, *_NO}
-_CONFLICTING = 0.5  # fraction of recordings with several labels above which a table has a row for each label
+_CONFLICTING = 0.5  # fraction of recordings with several labels above which a table has one row per label
 
 
 def columns_asked_for(sheet: Sheet, wanted: Columns) -> list[str]:
-    """Return the columns that ``--label_column_name a,b,c`` names; empty if it names a single one."""
+    """Return the columns named by ``--label_column_name a,b,c``; empty if it names only one."""
     find = name_finder(sheet.columns)
     parts = [part.strip() for part in wanted.label.split(",")]
     if len(parts) < 2 or find(wanted.label) is not None:
@@ -33,7 +33,7 @@ def columns_asked_for(sheet: Sheet, wanted: Columns) -> list[str]:
 
 
 def class_columns(sheet: Sheet, used: Sequence[str]) -> list[str]:
-    """Return the columns of nothing but 0 and 1 that are not ``used``, if there are two or more."""
+    """Return the columns of only 0 and 1 that are not ``used``, if there are at least two."""
     names = [
         name
         for name, cells in sheet.columns.items()
@@ -43,23 +43,23 @@ def class_columns(sheet: Sheet, used: Sequence[str]) -> list[str]:
 
 
 def labels_in_columns(sheet: Sheet, names: Sequence[str], wanted: Columns, *, is_asked: bool) -> list[list[str]]:
-    """Return the labels of each row: the names of the columns that have a 1.
+    """Return the labels of each row: the names of the columns that contain 1.
 
     Raises:
-        DataError: a cell is neither 0 nor 1, or rows have several labels although one each is learned.
+        DataError: a cell is not 0 or 1, or rows have several labels although the task needs one.
     """
     for name in names:
         wrong = next((i for i, cell in enumerate(sheet.columns[name]) if str(cell) not in _MARKS), None)
         if wrong is not None:
             cell = sheet.columns[name][wrong]
-            raise DataError(f"{sheet.where(wrong)}: column {name!r} has {cell!r}, and a class column has 0 or 1")
+            raise DataError(f"{sheet.where(wrong)}: column {name!r} has {cell!r}. Use 0 or 1 in class columns")
     marks = zip(*(sheet.columns[name] for name in names), strict=True)
     labels = [[name for name, mark in zip(names, row, strict=True) if str(mark) in _YES] for row in marks]
     if wanted.task.has_one_class and not is_asked and (index := _not_one(labels)) is not None:
         raise DataError(
             f"{sheet.origin}: no column with the labels. The columns {and_more(list(names))} hold 0 and 1, but row "
-            f"{sheet.numbers[index]} has {counted(len(labels[index]), '1')}: name the class columns with "
-            "--label_column_name a,b,c, or add --task multi_label for several labels a clip"
+            f"{sheet.numbers[index]} has {counted(len(labels[index]), '1')}. Name the class columns with "
+            "--label_column_name a,b,c, or add --task multi_label for several labels per clip"
         )
     why = "--label_column_name names them" if is_asked else "no column is called label and they hold 0 and 1 only"
     sheet.explain(f"columns {', '.join(names)} were read as one class each because {why}", is_obvious=is_asked)
@@ -75,7 +75,7 @@ def _key(clip: Clip) -> tuple[object, ...]:
 
 
 def check_one_label_each(clips: Sequence[Clip], sheet: Sheet) -> None:
-    """See that a table for single labels has not a row for each of several labels of a clip.
+    """Check that a single-label table does not have one row for each of several labels of a clip.
 
     Raises:
         DataError: more than half of the recordings have several labels.
@@ -91,13 +91,13 @@ def check_one_label_each(clips: Sequence[Clip], sheet: Sheet) -> None:
         shown = ", ".join(sorted(map(str, labels[several[0]])))
         raise DataError(
             f"{sheet.origin}: {len(several):,} of {counted(len(labels), 'clip')} {agreeing(len(several), 'have')} a "
-            f"row for each of several labels ({several[0][0]}: {shown}). Add --task multi_label to learn several "
-            "labels a clip, or keep one row a clip"
+            f"row for each of several labels ({several[0][0]}: {shown}). Add --task multi_label to predict several "
+            "labels per clip, or keep one row per clip"
         )
 
 
 def put_rows_together(clips: list[Clip], sheet: Sheet) -> list[Clip]:
-    """Make one clip of the rows of a clip that differ in their labels, with all of these."""
+    """Merge rows of one clip with different labels into one clip with all these labels."""
     rows: dict[tuple[Any, ...], list[int]] = {}
     for index, clip in enumerate(clips):
         rows.setdefault(_key(clip), []).append(index)
@@ -115,7 +115,7 @@ def put_rows_together(clips: list[Clip], sheet: Sheet) -> list[Clip]:
         merged += 1
     if merged:
         sheet.explain(
-            f"{counted(merged, 'clip')} with several rows: the labels of all rows of a clip were put together",
+            f"{counted(merged, 'clip')} with several rows: the labels of all rows of a clip were merged",
             is_obvious=False,
         )
     return [kept[i] for i in sorted(kept)]
