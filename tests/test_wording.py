@@ -45,10 +45,11 @@ IMPERATIVES = set(
     re.findall(
         r"\w+",
         """
-        Accept Add Append Ask Call Check Choose Convert Copy Correct Delete Download Drop Empty Enter Evaluate Export Extract Fix
-        Free Give Hide Install Keep Label Leave List Load Look Lower Make Measure Merge Move Name Omit Open Pass Pick Point
-        Put Raise Read Record Reinstall Remove Rename Repair Repeat Replace Report Restore Resume Return Retry Run Save
-        See Select Set Shorten Spell Split Start Stop Train Try Unset Update Upgrade Upload Use Wait Wrap Write
+        Accept Add Append Ask Call Check Choose Convert Copy Correct Delete Download Drop Empty Enter Evaluate Export
+        Extract Fix Free Give Hide Install Keep Label Leave List Load Look Lower Make Measure Merge Move Name Omit Open
+        Pass Pick Point Put Raise Read Record Reinstall Remove Rename Repair Repeat Replace Report Restore Resume Retry
+        Return Run Save See Select Set Shorten Spell Split Start Stop Train Try Unset Update Upgrade Upload Use Wait
+        Wrap Write
         """,
     )
 )
@@ -65,7 +66,7 @@ WITHOUT_ACTION: dict[str, int] = {
     "evaluate": 7,
     "export": 17,
     "extras": 3,
-    "formats": 17,
+    "formats": 3,
     "label": 13,
     "models": 50,
     "npu": 1,
@@ -76,9 +77,8 @@ WITHOUT_ACTION: dict[str, int] = {
     "scoring": 9,
     "serve": 3,
     "settings": 53,
-    "sources": 60,
+    "sources": 4,
     "store": 7,
-    "synth": 12,
     "tasks": 4,
     "train": 58,
 }

@@ -46,7 +46,7 @@ def test_kaleidoscope(above: str, column: str, cells: list[str], label: list[str
     assert rows(clips, tmp_path) == [("site/rec.wav", 1.5, 0.5, label[0]), ("other/rec.wav", 1.5, 0.5, label[1])]
     said = [reason.text for reason in clips.reasons if not reason.is_obvious]
     is_partly_checked = cells[1] == "bat,"
-    assert any("`MANUAL ID` has one in 1 of 2 rows" in text for text in said) == is_partly_checked
+    assert any("`MANUAL ID` is filled in only 1 of 2 rows" in text for text in said) == is_partly_checked
 
 
 @pytest.mark.parametrize(
@@ -110,7 +110,9 @@ def test_rttm_of_other_programs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     text = ";; comment\nSPKR-INFO rec 1 <NA> <NA> <NA> unknown A <NA>\nSPEAKER rec 1 3.000 1.500 <NA> <NA> A\n"
     clips = table(tmp_path / "site", text, "a.rttm")
     assert rows(clips, tmp_path / "site") == [("rec.wav", 3.0, 1.5, "A")]
-    with pytest.raises(DataError, match=r"a\.rttm row 1: 3 fields, a SPEAKER line of RTTM has 8 or more\. Correct"):
+    with pytest.raises(
+        DataError, match=r"a\.rttm row 1: 3 fields, but a SPEAKER line of RTTM has at least 8\. Correct"
+    ):
         table(tmp_path, "SPEAKER rec 1\n", "a.rttm")
     with pytest.raises(DataError, match=r"a\.rttm: has no SPEAKER lines of RTTM"):
         table(tmp_path, "path,label\na.wav,x\n", "a.rttm")

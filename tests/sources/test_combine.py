@@ -104,7 +104,7 @@ def test_a_data_set_and_a_manifest(tmp_path: Path) -> None:
     )  # a folder, a snapshot or a name on the hub
     assert splits.train.label_counts() == {"a": 4, "b": 3}
     assert len(splits.validation) == 2
-    with pytest.raises(UsageError, match="--dataset_name .* name two sources"):
+    with pytest.raises(UsageError, match=r"--dataset_name .* name two sources"):
         load(dataset_name="org/name", data_dir=str(folder), train_file=path)
 
 
@@ -151,7 +151,7 @@ def test_no_copy_of_a_held_out_clip_is_trained_on(tmp_path: Path, caplog: pytest
         splits = load(data_dir=str(tmp_path / "data"), train_file=path)
     assert labels(splits.validation) == labels(load(data_dir=str(tmp_path / "data")).validation)
     assert len(splits.train) == 4
-    assert any(note.startswith("2 training clips left out of training, because another") for note in splits.notes)
+    assert any(note.startswith("2 training clips not used for training, because another") for note in splits.notes)
     assert "1 recording held out by one source with another label in a later one" in caplog.text
     assert f"'a' in {tmp_path / 'data'}, 'b' in {path}" in caplog.text
     # a manifest that lists clips of a folder as validation clips takes them out of training
@@ -219,7 +219,7 @@ def test_a_rounded_duration_still_names_the_whole_recording(tmp_path: Path) -> N
     splits = load(data_dir=str(folder), eval_file=held)
     assert set(labels(splits.train)) == {"2.wav", "4.wav", "5.wav", "6.wav", "7.wav"}
     assert [clip.duration_s for clip in splits.validation] == [0.5, 0.51, 0.5]
-    assert any(note.startswith("3 training clips left out of training") for note in splits.notes)
+    assert any(note.startswith("3 training clips not used for training") for note in splits.notes)
 
 
 def test_cuts_of_a_recording_stay_together_however_its_path_is_spelled(tmp_path: Path) -> None:
@@ -262,7 +262,7 @@ def test_paths_that_are_spelled_the_same_are_told_apart(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("label", "said"),
     [
-        ("7", "labels are numbers (7), those of {folder} are names (a, b). Give the classes the same names in both"),
+        ("7", "labels are numbers (7), but {folder} has names (a, b). Give the classes the same names in both"),
         ('"b,a"', "the label 'b,a' names several classes of {folder}. Add --task multi_label"),
     ],
 )

@@ -89,7 +89,7 @@ def test_an_offset_alone_asks(tmp_path: Path) -> None:
         ("file,label,start,end\na.wav,x,2,1\nb.wav,x,1,1\n", "row 2: the end 1 s is not after the start 2 s (1 other"),
         ("file,label,start,end\na.wav,x,-1,1\n", "row 2: the start -1 s is before the recording"),
         ("file;label;start\na.wav;x;0,5\nb.wav;x;1.5\n", "the start '0,5' is not a number of seconds. Write it with"),
-        ("file,label,start_frame\na.wav,x,7\n", "the length of a frame in column 'start_frame' is not known"),
+        ("file,label,start_frame\na.wav,x,7\n", "the length of a frame in column 'start_frame' is unknown"),
     ],
 )  # fmt: skip
 def test_times_that_cannot_be(text: str, said: str, tmp_path: Path) -> None:

@@ -182,7 +182,7 @@ def test_a_table_beside_splits_without_classes(tmp_path: Path) -> None:
     splits = load(tmp_path)
     assert counts(splits) == {"train": AB, "test": {"a": 1}}
     assert splits.notes == [
-        f"{tmp_path}: labels and recordings are those in labels.csv",
+        f"{tmp_path}: labels and recordings come from labels.csv",
         f"{tmp_path}: did not use 1 recording that no row of the table names: test/4.wav",
     ]
 

@@ -164,8 +164,8 @@ def test_a_snapshot_of_parquet_files(tmp_path: Path) -> None:
             "no column 'word' with the labels (the columns are audio, label, speaker)",
         ),
         (Columns(group="tape"), SplitNames(), "no column 'tape'"),
-        (Columns(), SplitNames(train="learn"), "no split 'learn'; its splits are train, dev"),
-        (Columns(), SplitNames(validation="val"), "no split 'val'; its splits are train, dev"),
+        (Columns(), SplitNames(train="learn"), "no split 'learn'. Choose one of train, dev"),
+        (Columns(), SplitNames(validation="val"), "no split 'val'. Choose one of train, dev"),
     ],
 )
 def test_names_that_are_not_there(columns: Columns, names: SplitNames, said: str, tmp_path: Path) -> None:
@@ -199,7 +199,7 @@ def test_labels_of_the_wrong_type(labels: list[Any], said: str, tmp_path: Path) 
     assert said in str(caught.value)
 
 
-@pytest.mark.parametrize(("number", "said"), [(-1, "row 4: has no label"), (2, "row 4: the label 2 has no name")])
+@pytest.mark.parametrize(("number", "said"), [(-1, "row 4: has no label"), (2, "row 4: the label 2 has no class name")])
 def test_class_numbers_without_a_name(number: int, said: str, tmp_path: Path) -> None:
     arrow = table().data.table
     at = arrow.schema.get_field_index("label")
@@ -262,7 +262,7 @@ def test_a_network_fault_is_called_that_and_soon(offline: str, tmp_path: Path) -
             check=True,
         )
     assert run.stdout.startswith("NetworkError someone/recordings: ")
-    assert ("HF_HUB_OFFLINE forbids the network" if offline == "1" else f"network fault: {endpoint}") in run.stdout
+    assert ("HF_HUB_OFFLINE forbids the network" if offline == "1" else f"network error: {endpoint}") in run.stdout
     assert "--data_dir" in run.stdout
     assert "Retry" not in run.stderr  # five of them take half a minute
 

@@ -46,7 +46,7 @@ def test_a_cell_of_several_labels(cell: object, labels: tuple[str, ...]) -> None
 
 def test_numbers_stand_for_names_where_the_table_has_them() -> None:
     assert read_label([2, 0], "row 1", SEVERAL, ["a", "b", "c"]) == ("c", "a")
-    with pytest.raises(DataError, match=r"row 1: the label 3 has no name"):
+    with pytest.raises(DataError, match=r"row 1: the label 3 has no class name"):
         read_label([3], "row 1", SEVERAL, ["a", "b", "c"])
 
 

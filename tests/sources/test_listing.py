@@ -97,7 +97,7 @@ def test_no_folder_is_searched_twice_and_none_for_ever(tmp_path: Path) -> None:
     assert names(data) == ["a/1.wav", "b/2.wav", "c/3.wav"]
     links = list_recordings(data).skipped.notes(data)[-1]
     assert links == (
-        f"{data}: did not follow links to folders that are searched already: 0, a/outside, a/up and 1 more"
+        f"{data}: did not follow links to folders that are already searched: 0, a/outside, a/up and 1 more"
     )
 
 

@@ -84,10 +84,10 @@ def test_a_duration_without_an_offset_may_be_in_any_unit_and_is_left_alone(tmp_p
         ("path,label\na.wav,yes\nb.wav,\n", "row 3: has no label"),
         ("path,label\na.wav,yes\n\nb.wav, \n", "row 4: has no label"),
         ("path,label\n,yes\n", "row 2: column 'path' has no path"),
-        ("path,label\na.wav,yes,3\n", "row 2: 3 cells, the header has 2"),
-        ("path,label\na.wav\n", "row 2: 1 cell, the header has 2"),
+        ("path,label\na.wav,yes,3\n", "row 2: 3 cells, but the header has 2"),
+        ("path,label\na.wav\n", "row 2: 1 cell, but the header has 2"),
         ("path,label\na.wav,0.37\nb.wav,1\n", "holds measurements"),
-        ("path,label,label\na.wav,x,y\n", "two columns called 'label'"),
+        ("path,label,label\na.wav,x,y\n", "two columns named 'label'"),
         ('path,label\n"a.wav,x\n', "not CSV"),
         ("path,label\nhttps://example.org/a.wav,x\n", "row 2: https://example.org/a.wav is a web address"),
         ("path,label,offset,duration\na.wav,x,soon,1\n", "row 2: the offset 'soon' is not a number"),
@@ -123,8 +123,8 @@ def test_labels_of_the_wrong_type(label, said, tmp_path):
     ("text", "said"),
     [
         ('{"path": "a.wav", "label": "x"}\n{"path": \n', "row 2: not JSON"),
-        ('{"path": "a.wav", "label": "x"}\n[1]\n', "row 2: holds a list"),
-        ("3", "holds a int"),
+        ('{"path": "a.wav", "label": "x"}\n[1]\n', "row 2: contains a list"),
+        ("3", "contains a int"),
         ('{"path": "a.wav", "label": "x"}\n{"label": "x"}\n', "row 2: column 'path' has no path"),
     ],
 )
@@ -188,7 +188,7 @@ def test_whole_numbers_are_class_names(tmp_path):
 def test_what_is_no_manifest(tmp_path):
     for path, said in (
         (tmp_path / "missing.csv", "no such file"),
-        (tmp_path / "a.xlsx", "its name must end in .csv"),
+        (tmp_path / "a.xlsx", "Use a file that ends in .csv"),
     ):
         with pytest.raises(DataError) as caught:
             load_manifest(path)

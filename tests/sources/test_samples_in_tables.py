@@ -28,7 +28,7 @@ def read(samples: EmbeddedSamples) -> np.ndarray:
 def test_int64_samples_are_refused_with_the_fix() -> None:
     """Lists of integers become int64."""
     (cell,) = recordings(table([[0, 100, -100] * 100]), "audio", [16_000], "train.parquet")
-    with pytest.raises(AudioError, match=r"train\.parquet row 1: samples of type int64.*astype\('int16'\)"):
+    with pytest.raises(AudioError, match=r"train\.parquet row 1: samples have type int64.*astype\('int16'\)"):
         read(cell)
 
 

@@ -51,7 +51,7 @@ def test_a_folder_that_cannot_serve_is_named(tmp_path: Path, make: str) -> None:
         if on_bad_audio == "fail":
             assert says.get(make, "a.wav") in str(error.value)
         elif make not in ("missing", "empty"):
-            assert str(error.value) == f"--augment_noise {folder}: none of its 1 recordings can be used"
+            assert str(error.value) == f"--augment_noise {folder}: no usable recording (1 bad). Replace them"
 
 
 @pytest.mark.parametrize("store", ["int16", "off"])
@@ -88,7 +88,7 @@ def test_all_that_is_wrong_with_all_folders_is_one_error(
         ("augment_reverb", 0, "d.wav"),
         ("augment_reverb", 1, "e.wav"),
     }
-    assert caplog.text.count("left out 4 recordings") == 1
+    assert caplog.text.count("ignoring 4 recordings") == 1
 
 
 @pytest.mark.parametrize(

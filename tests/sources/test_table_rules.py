@@ -77,15 +77,15 @@ def test_speechbrain_rows_by_id_with_a_placeholder_before_the_paths(tmp_path: Pa
     ("name", "text", "said"),
     [
         ("t.json", '[["a.wav", "low"]]', "orient='values'"),
-        ("t.json", '{"train": [{"file": "a.wav"}], "test": []}', "splits are a file each"),
+        ("t.json", '{"train": [{"file": "a.wav"}], "test": []}', "in one file per split"),
         ("t.json", '[{"id": 1, "data": {}, "annotations": []}]', "full export of Label Studio"),
         ("t.json", '{"a": {"x": 1}, "b": {"x": 2}}', "Name that column with --audio_column_name"),
         ("t.csv", b"PK\x03\x04abc", "Excel workbook"),
         ("t.csv", b"\x1f\x8babc", "is compressed with gzip, not text. Unpack it first"),
         ("t.xlsx", b"PK", "Save the sheet as CSV"),
         ("t.csv", "a.wav,low\nb.wav,high\n", "Its first row looks like data (a.wav): add a header"),
-        ("t.csv", 'file,note,label\na.wav,"x,low\nb.wav,y",high\n', "over lines that look like rows of their own"),
-        ("t.csv", "file,label\na.wav,x,y\nb.wav,x\nc.wav,x,y\n", "row 2: 3 cells, the header has 2 (1 other row"),
+        ("t.csv", 'file,note,label\na.wav,"x,low\nb.wav,y",high\n', "after lines that look like separate rows"),
+        ("t.csv", "file,label\na.wav,x,y\nb.wav,x\nc.wav,x,y\n", "row 2: 3 cells, but the header has 2 (1 other row"),
         ("t.csv", "file,primary_label,category\na.wav,x,y\n", "each of primary_label, category could be the labels"),
     ],
 )
@@ -107,7 +107,7 @@ def test_quotes_between_tabs_are_text_unless_they_enclose_a_cell(tmp_path: Path)
 @pytest.mark.parametrize("end", ['world"', '"world"', "w"])
 def test_a_quote_between_tabs_swallows_no_rows(end: str, tmp_path: Path) -> None:
     rows = ['a.wav\t"Hello', "b.wav\tok\tcat", f"c.wav\t{end}\tdog", "d.wav\tz\tdog"]
-    with pytest.raises(DataError, match="row 2: 2 cells, the header has 3, and the quote that opens in '\"Hello'"):
+    with pytest.raises(DataError, match="row 2: 2 cells, but the header has 3, and the quote that opens in '\"Hello'"):
         table(tmp_path, "\n".join(["path\tsentence\tlabel", *rows]) + "\n", "t.tsv")
 
 
@@ -120,7 +120,7 @@ def test_rows_that_begin_with_a_hash_are_rows_if_they_are_full(tmp_path: Path) -
     assert pairs(clips) == [("2.wav", "#low"), ("3.wav", "high")]
     clips = table(tmp_path, "path,label\nlow/2.wav,low\n# 3.wav,high\n")  # taken out on purpose
     assert pairs(clips) == [("low/2.wav", "low")]
-    assert "1 row left out because of the # in front" in " ".join(reason.text for reason in clips.reasons)
+    assert "1 row starting with # ignored" in " ".join(reason.text for reason in clips.reasons)
 
 
 def test_a_long_cell_of_a_column_that_is_not_used(tmp_path: Path) -> None:
@@ -135,7 +135,7 @@ def test_a_byte_0_is_damage_and_not_utf_16(name: str, pad: str, tmp_path: Path) 
     text = f"path,label\na.wav,low{pad}\0\nb.wav,high\n"
     if name == "t.jsonl":
         text = f'{{"path": "a.wav"}}\n{{"path": "b\0.wav"}}{pad}\n'
-    with pytest.raises(DataError, match=r"row 2: holds a byte 0, so the file is damaged\. Remove it"):
+    with pytest.raises(DataError, match=r"row 2: contains a zero byte: the file is damaged\. Remove it"):
         table(tmp_path, text, name)
 
 
@@ -148,8 +148,8 @@ LONG = "9" * 5_000
     [
         ("t.json", DEEP, "t.json: lists or objects are nested too deeply"),
         ("t.jsonl", '{"path": "a.wav"}\n' + DEEP, "t.jsonl row 2: lists or objects are nested too deeply"),
-        ("t.json", f'[\n{{"path": "a.wav", "label": {LONG}}}]', "t.json row 2: has a whole number of more digits"),
-        ("t.jsonl", f'{{"path": "a.wav", "label": {LONG}}}\n', "t.jsonl row 1: has a whole number of more digits"),
+        ("t.json", f'[\n{{"path": "a.wav", "label": {LONG}}}]', "t.json row 2: has a whole number with more digits"),
+        ("t.jsonl", f'{{"path": "a.wav", "label": {LONG}}}\n', "t.jsonl row 1: has a whole number with more digits"),
         ("t.json", f'[{{"path": "a.wav", "label": {"[" * 900}{"]" * 900}}}]', "the label is a list"),
     ],
 )
@@ -184,7 +184,7 @@ def test_missing_labels_are_one_message_or_left_out(cell: str, tmp_path: Path) -
     assert "--on_missing_label skip" in said
     clips = table(tmp_path, text, columns=Columns(skip_missing_labels=True))
     assert pairs(clips) == [("a.wav", "low"), ("c.wav", "high")]
-    assert "2 rows of 4 left out" in "".join(reason.text for reason in clips.reasons if not reason.is_obvious)
+    assert "2 rows of 4 ignored" in "".join(reason.text for reason in clips.reasons if not reason.is_obvious)
 
 
 def test_none_in_small_letters_is_a_class(tmp_path: Path) -> None:

@@ -147,7 +147,7 @@ def test_a_folder_with_other_things_in_it_is_left_alone(tmp_path):
         synth.write_corpus(tmp_path / "thesis.txt", utterances=UTTERANCES)
 
 
-@pytest.mark.parametrize(("settings", "said"), [({"utterances": 299}, "300 or more"), ({"seed": -1}, "seed -1")])
+@pytest.mark.parametrize(("settings", "said"), [({"utterances": 299}, "at least 300"), ({"seed": -1}, "seed -1")])
 def test_impossible_settings_are_refused(tmp_path, settings, said):
     with pytest.raises(UsageError, match=said):
         synth.write_corpus(tmp_path / "corpus", **settings)

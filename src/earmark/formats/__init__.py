@@ -1,1 +1,1 @@
-"""Formats of tables of clips and of results, one file each: how a format is read and how it is written."""
+"""Formats of tables of clips and of results, one file each with its reader and writer."""

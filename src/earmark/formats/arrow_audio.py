@@ -1,4 +1,4 @@
-"""Recordings inside Arrow tables (Parquet, data sets): encoded files, or samples with their rate."""
+"""Recordings in Arrow tables (Parquet, data sets): encoded files, or samples with their sampling rate."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ import soundfile
 from earmark.errors import DataError
 from earmark.extras import require
 
-_BATCH = 1000  # rows looked at together while a table is listed
+_BATCH = 1000  # rows processed together when a table is listed
 _RATES = ("sampling_rate", "sample_rate", "rate", "sr")
 _SUBTYPES = {"int16": "PCM_16", "int32": "PCM_32", "uint8": "PCM_U8", "float32": "FLOAT", "float64": "DOUBLE"}
 
 
 @dataclass(frozen=True)
 class EmbeddedAudio:
-    """Reads the bytes of one row on demand; the table stays on disk, mapped into memory.
+    """Reader for the recording in one row. The table stays on the disk, memory-mapped.
 
     Attributes:
-        table: a ``datasets.Dataset`` of the audio column alone, in Arrow format.
-        row: which row.
+        table: a ``datasets.Dataset`` with only the audio column, in Arrow format.
+        row: index of the row.
     """
 
     table: Any
@@ -37,16 +37,16 @@ class EmbeddedAudio:
         return data
 
     def identity(self) -> str:
-        """Return which recording this is: ``datasets``' own fingerprint of the table's content, and the row."""
+        """Return an ID of the recording: the fingerprint of the table's content from ``datasets``, and the row."""
         return f"{self.table._fingerprint} {self.row}"
 
 
 @dataclass(frozen=True)
 class EmbeddedSamples(EmbeddedAudio):
-    """Encodes the samples of one row as WAV on demand, without loss.
+    """Encoder that returns the samples in one row as WAV, without loss.
 
     Attributes:
-        rate_hz: their sampling rate; ``None`` if it is beside them in the cell.
+        rate_hz: sampling rate; ``None`` if it is in the cell beside the samples.
     """
 
     rate_hz: int | None = None
@@ -55,7 +55,8 @@ class EmbeddedSamples(EmbeddedAudio):
         """Return the samples as a WAV file.
 
         Raises:
-            ValueError: they are no samples, their type has no full scale, or their rate is not a positive number.
+            ValueError: they are not samples, their type has no known full scale, or their rate is not a positive
+                number.
         """
         cell = self.table[self.row : self.row + 1].column(0)[0].as_py()
         values, rate = (cell["array"], cell[_rate_key(cell)]) if isinstance(cell, Mapping) else (cell, self.rate_hz)
@@ -78,7 +79,7 @@ class EmbeddedSamples(EmbeddedAudio):
 
 
 def _rate_hz(rate: Any) -> int:
-    """Return a sampling rate as it is in a table, as a whole number.
+    """Return a sampling rate from a table as a whole number.
 
     Raises:
         ValueError: it is missing or not a positive number.
@@ -93,13 +94,13 @@ def _rate_hz(rate: Any) -> int:
 
 
 def _unusable(samples: np.ndarray) -> str:
-    """Say why an array cannot be a recording, and what to do."""
+    """Return why an array cannot be a recording, and what to do."""
     if samples.ndim not in (1, 2):
-        return f"samples in {samples.ndim} dimensions. Store (samples,) or (samples, channels)"
+        return f"samples have {samples.ndim} dimensions. Store (samples,) or (samples, channels)"
     if samples.dtype.kind not in "iu":
-        return f"samples of type {samples.dtype}. Store them as int16, or as float32 within -1 to 1"
+        return f"samples have type {samples.dtype}. Store them as int16, or as float32 within -1 to 1"
     return (
-        f"samples of type {samples.dtype} (the default of pandas), whose full scale is not known. "
+        f"samples have type {samples.dtype} (the default of pandas), whose full scale is unknown. "
         "Convert 16-bit samples with array.astype('int16'), others to float32 within -1 to 1"
     )
 
@@ -109,7 +110,7 @@ def _rate_key(cell: Mapping[str, object]) -> str:
 
 
 def _item_type(table: Any) -> str:
-    """Return the type of the samples in the audio column, as Arrow calls it."""
+    """Return Arrow's name of the type of the samples in the audio column."""
     pyarrow = require("pyarrow")
     kind = table.data.schema.field(0).type
     if pyarrow.types.is_struct(kind):
@@ -120,16 +121,16 @@ def _item_type(table: Any) -> str:
 
 
 def recordings(table: Any, column: str, rates: list[Any] | None, origin: str) -> list[Any]:
-    """Return what stands for the recording of each row: a path, a function that returns its bytes, or ``None``.
+    """Return the recording of each row: a path, a function that returns its bytes, or ``None``.
 
     Args:
-        table: a ``datasets.Dataset`` of the audio column alone, in Arrow format.
-        column: its name, for messages.
-        rates: sampling rates in Hz from another column, row by row; ``None`` without such a column.
-        origin: the table, for messages.
+        table: a ``datasets.Dataset`` with only the audio column, in Arrow format.
+        column: name of the column, for messages.
+        rates: sampling rates in Hz from another column, one per row; ``None`` without such a column.
+        origin: name of the table, for messages.
 
     Raises:
-        DataError: samples without a sampling rate, or with one that is not a positive number.
+        DataError: samples have no sampling rate, or one that is not a positive number.
     """
     pyarrow = require("pyarrow")
     kind = table.data.schema.field(0).type
@@ -156,7 +157,7 @@ def recordings(table: Any, column: str, rates: list[Any] | None, origin: str) ->
 
 
 def rate_column(names: list[str]) -> str | None:
-    """Return the column with the sampling rate of each recording, if there is one."""
+    """Return the column with the sampling rate of each recording; ``None`` without one."""
     return next((name for name in names if name.casefold() in _RATES), None)
 
 
@@ -168,7 +169,7 @@ def _no_rate(origin: str, column: str) -> str:
 
 
 def _paths_and_content(column: Any, fields: set[str], has_samples: bool) -> Iterator[tuple[str | None, bool]]:
-    """For each cell its path, and whether it holds the recording itself, without copying any recording."""
+    """Yield the path in each cell, and whether the cell holds the recording itself, without copying recordings."""
     pyarrow = require("pyarrow")
     import pyarrow.compute as compute
 

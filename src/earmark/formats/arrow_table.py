@@ -1,6 +1,6 @@
-"""Tables of the package ``datasets``: their cells, without decoding a recording.
+"""Tables of the package ``datasets``: read cells without decoding recordings.
 
-Recordings are never decoded by ``datasets`` (``Audio(decode=False)``), so neither torchcodec nor FFmpeg is needed.
+``datasets`` never decodes recordings here (``Audio(decode=False)``), so neither torchcodec nor FFmpeg is needed.
 """
 
 from __future__ import annotations
@@ -21,20 +21,20 @@ from earmark.formats.sheet import Sheet
 def dataset_sheet(dataset: Any, origin: str, folder: str, wanted: Wanted) -> Sheet:
     """Return the cells of a ``datasets.Dataset`` without reading its recordings.
 
-    Columns of other recordings and of vectors, which would fill memory, are left out.
+    Skips columns of other recordings and of vectors, which would fill the memory.
 
     Args:
         dataset: the table.
-        origin: what messages call it.
-        folder: where relative paths in it start.
-        wanted: columns that are used.
+        origin: its name in messages.
+        folder: folder that relative paths start from.
+        wanted: columns to use.
 
     Raises:
-        DataError: no rows, or samples without their rate.
+        DataError: the table has no rows, or has samples without their rate.
     """
     datasets = require("datasets")
     if not len(dataset):
-        raise DataError(f"{origin}: has no rows")
+        raise DataError(f"{origin}: has no rows. Add some")
     find = name_finder(dataset.column_names)
     column = next(filter(None, map(find, wanted.audio)), None)
     used = {column, *map(find, wanted.others)}
@@ -42,7 +42,9 @@ def dataset_sheet(dataset: Any, origin: str, folder: str, wanted: Wanted) -> She
     if column is not None and isinstance(dataset.features[column], datasets.Audio):
         dataset = dataset.cast_column(column, datasets.Audio(decode=False))
     dataset = dataset.select_columns(kept)
-    inner = {name: getattr(kind, "feature", kind) for name, kind in dataset.features.items()}  # of a list: its items
+    inner = {
+        name: getattr(kind, "feature", kind) for name, kind in dataset.features.items()
+    }  # lists: type of the items
     others = dataset.with_format(None) if column is None else dataset.remove_columns(column).with_format(None)
     cells = {name: [] if name == column else list(others[name]) for name in dataset.column_names}
     if column is not None:
@@ -54,32 +56,33 @@ def dataset_sheet(dataset: Any, origin: str, folder: str, wanted: Wanted) -> She
 
 
 def _is_plain(kind: Any, datasets: Any) -> bool:
-    """Return whether the cells of a column are text, numbers or classes: other recordings and vectors fill memory."""
+    """Return whether a column has text, numbers or classes; other recordings and vectors would fill the memory."""
     is_value = isinstance(kind, datasets.Value) and "binary" not in kind.dtype
     return is_value or isinstance(kind, datasets.ClassLabel)
 
 
 @contextmanager
 def dataset_errors(name: str) -> Iterator[None]:
-    """Raise what ``datasets`` raises as a ``DataError``, without its tracebacks and progress bars in the log."""
+    """Convert errors of ``datasets`` to ``DataError``, and silence its tracebacks and progress bars."""
     import datasets
     from datasets import exceptions
 
     log = logging.getLogger("datasets")
     level = log.level
-    log.setLevel(logging.CRITICAL)  # it logs a traceback of what it also raises
+    log.setLevel(logging.CRITICAL)  # it logs a traceback of errors that it also raises
     shows_bars = not datasets.are_progress_bars_disabled()
-    datasets.disable_progress_bars()  # they would be lines of another program in a log
+    datasets.disable_progress_bars()  # they would mix with earmark's output
     try:
         yield
     except exceptions.DatasetGenerationError as exc:
         cause = exc.__cause__ or exc
-        raise DataError(f"{name}: its files cannot be read ({first_line(cause)})") from exc
+        raise DataError(f"{name}: its files cannot be read ({first_line(cause)}). Download or save it again") from exc
     except ValueError as exc:
         said = " ".join(str(exc).split())
         has_no_rows = "corresponds to no data" in said
-        raise DataError(f"{name}: {'has no rows' if has_no_rows else f'cannot be read ({said:.300})'}") from exc
-    except OSError as exc:  # of which "no such data set" and "no data files" are kinds
+        rest = "has no rows. Add some" if has_no_rows else f"cannot be read ({said:.300}). Save it again"
+        raise DataError(f"{name}: {rest}") from exc
+    except OSError as exc:  # includes "no such data set" and "no data files"
         raise DataError(f"{name}: {first_line(exc)}") from exc
     finally:
         log.setLevel(level)

@@ -13,19 +13,19 @@ from earmark.formats.text_encoding import decoded_text
 
 _COLUMNS = ("start", "end", "label", "score")
 _NUMBER = r"\d+(?:[.,]\d+)?"
-# start, end and label; BirdNET-Analyzer adds its confidence
+# start, end and label; BirdNET-Analyzer appends its confidence
 _LINE = re.compile(rf"{_NUMBER}\t{_NUMBER}(?:\t[^\t]*(?:\t{_NUMBER})?)?")
 
 
 class AudacityRows(SegmentRows):
-    """Start, end and label, with tabs between them.
+    """Rows with start, end and label, separated by tabs.
 
-    ``append_score`` puts the score after the label. A regression always has it, because its label is the name of the
-    number.
+    ``append_score`` appends the score to the label. A regression always has it, because its label is only the name of
+    the number.
     """
 
     def segment(self, source: str, segment: Segment) -> str:
-        """Return one label."""
+        """Return one line."""
         label = in_one_line(segment.label)
         if self.settings.append_score or self.settings.number:
             label = f"{label} {segment.score:.2f}"
@@ -33,13 +33,13 @@ class AudacityRows(SegmentRows):
 
 
 def read_label_track(path: Path, wanted: Wanted) -> Sheet | None:
-    """Read a label track (start, end and label without a header); ``None`` if the file is none.
+    """Read a label track (start, end and label without a header); ``None`` if the file is something else.
 
     Raises:
         DataError: the file cannot be read.
     """
     text, reasons = decoded_text(path)
-    # the lines that begin with a backslash are the frequencies of the label above
+    # lines that start with a backslash are the frequencies of the label above
     lines = [(number, line) for number, line in enumerate(text.split("\n"), 1) if line.strip() and line[0] != "\\"]
     if not all(_LINE.fullmatch(line) for _, line in lines):
         return None
@@ -49,7 +49,7 @@ def read_label_track(path: Path, wanted: Wanted) -> Sheet | None:
         del columns["score"]
     sheet = Sheet(str(path), str(path.parent), columns, [number for number, _ in lines], reasons, is_text=True)
     sheet.explain("read as a label track of Audacity because each line is start, end and label")
-    name_recording(sheet, "a label track names none")
+    name_recording(sheet, "label tracks do not name it")
     return sheet
 
 

@@ -1,4 +1,4 @@
-"""Result tables of BirdNET-Analyzer: CSV, Parquet, its tables for R, and those in the form of Raven or Kaleidoscope."""
+"""Result tables of BirdNET-Analyzer: CSV, Parquet, its tables for R, and tables in Raven's or Kaleidoscope's form."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ _FILES = {"begin path", *map(plain_name, PATH_COLUMNS)}
 
 
 def is_birdnet(sheet: Sheet) -> bool:
-    """Return whether a table has a species and BirdNET's confidence, and nothing else that could be the label."""
+    """Return whether a table has a species and BirdNET's confidence, and no other label column."""
     names = set(map(plain_name, sheet.columns))
     return {_NAME, _SCORE} <= names and not names & _LABELS
 
 
 def interpret_birdnet(sheet: Sheet) -> None:
-    """Take the common name as the label; a table without files is about the recording that is called like it."""
+    """Use the common name as the label. A table without file names is about the recording with its name."""
     column = next(name for name in sheet.columns if plain_name(name) == _NAME)
     sheet.columns["label"] = sheet.columns[column]
-    sheet.explain(f"column `{column}` was read as the label because it stands beside BirdNET's {_SCORE}")
+    sheet.explain(f"column `{column}` was read as the label because it is beside BirdNET's column {_SCORE}")
     if not any(plain_name(name) in _FILES for name in sheet.columns):
-        name_recording(sheet, "no column names a file")
+        name_recording(sheet, "no column has file names")
 
 
 BIRDNET = Format(name="birdnet", recognises=is_birdnet, interpret=interpret_birdnet)

@@ -1,4 +1,4 @@
-"""CSV: one table for all recordings, which is a manifest as well. Parquet files are made from it."""
+"""CSV: one table for all recordings, also usable as a manifest. Parquet files are made from it."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ from earmark.label_lists import join_labels
 if TYPE_CHECKING:
     from earmark.tasks.decision import Prediction
 
-# what gets a row -> the columns with its place in the recording
+# kind of row -> columns with its position in the recording
 _TIME_COLUMNS: dict[str, list[str]] = {"clips": [], "windows": ["start_s", "end_s"], "segments": ["start_s", "end_s"]}
 
 
 def csv_rows(settings: RowSettings) -> Rows:
-    """Return the rows for the task of a model."""
+    """Return the row writer for the task of a model."""
     return NumberRows(settings) if settings.number else CsvRows(settings)
 
 
 class CsvRows(Rows):
-    """``path,label,score``, then ``label_2,score_2``...; ``start_s,end_s`` after ``path`` for windows and segments.
+    """Rows with ``path,label,score``, then ``label_2,score_2``...; timed rows have ``start_s,end_s`` after ``path``.
 
-    If predictions can be rejected, ``below_threshold`` is the last column of clips and windows: the class that was not
-    probable enough, whose probability is the score. If several labels are possible, ``labels`` precedes the most likely
-    ones: all that are present, as :func:`earmark.label_lists.join_labels` writes them.
+    If predictions can be rejected, clips and windows have a last column ``below_threshold``: the rejected class, whose
+    probability is the score. If clips can have several labels, the column ``labels`` comes first: all labels that are
+    present, written by :func:`earmark.label_lists.join_labels`.
     """
 
     def __init__(self, settings: RowSettings) -> None:
@@ -61,7 +61,7 @@ class CsvRows(Rows):
         return csv_row([source, *times, segment.label, score_text(segment.score)])
 
     def bad(self, source: str, reason: str) -> str:
-        """Return a row of empty cells if each recording has one row, so that none is missing; else nothing."""
+        """Return a row of empty cells if each recording has exactly one row; else empty text."""
         if self.settings.kind != "clips":
             return ""
         return csv_row([source, *[""] * (self.several + 2 * self.top_k + self.rejects)])
@@ -74,7 +74,7 @@ class CsvRows(Rows):
 
 
 class NumberRows(Rows):
-    """``path`` and a column with the number of a regression, under its name; windows have ``start_s,end_s`` between."""
+    """Rows with ``path`` and the number of a regression, under its name; windows have ``start_s,end_s`` between."""
 
     def head(self) -> str:
         """Return the column names."""

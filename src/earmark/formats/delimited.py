@@ -1,11 +1,11 @@
-"""CSV, TSV and other text with a separator between cells, by explicit rules.
+"""CSV, TSV and other delimited text, read by explicit rules.
 
 Rules:
-- ``sep=;`` in the first line, as Excel writes it, names the separator. Otherwise a ``.tsv`` with a tab in its header is
-  separated by tabs, and any other file by the one of comma, tab, semicolon and bar that gives its header most columns.
-- Lines above the header that begin with ``#`` are comments, unless the last of them is the header (AudioSet).
-- Between commas, quotes enclose cells (RFC 4180). Between tabs, quotes are text, unless they enclose the whole cell.
-- Cells and column names are stripped. Columns without name and content are left out.
+- ``sep=;`` in the first line, as written by Excel, sets the separator. Otherwise, a ``.tsv`` with a tab in its header
+  is separated by tabs, and any other file by comma, tab, semicolon or bar, whichever gives the header most columns.
+- Lines above the header that start with ``#`` are comments, unless the last of them is the header (AudioSet).
+- With comma separators, quotes enclose cells (RFC 4180). With tabs, quotes are text unless they enclose a whole cell.
+- Cells and column names are stripped. Columns without a name and content are ignored.
 """
 
 from __future__ import annotations
@@ -27,16 +27,16 @@ from earmark.text import counted
 
 _SEPARATORS = {",": "comma", "\t": "tab", ";": "semicolon", "|": "bar"}
 _SEP_LINE = re.compile(r'"?sep=(.?)"?', re.IGNORECASE)
-_MOST_LINES = 100  # of one row between tabs
-_LONGEST_CELL = 2**31 - 1  # the most that a C long holds on every system
+_MOST_LINES = 100  # maximum lines of one row in a table with tabs
+_LONGEST_CELL = 2**31 - 1  # largest C long on every system
 _Row = tuple[int, list[str]]
 
 
 def read_delimited(path: Path) -> Sheet:
-    """Read a table of text.
+    """Read a table from a text file.
 
     Raises:
-        DataError: the file cannot be read, has no rows, or a row has another number of cells than the header.
+        DataError: the file cannot be read, has no rows, or a row and the header differ in their number of cells.
     """
     text, reasons = decoded_text(path)
     sheet = Sheet(str(path), str(path.parent), {}, [], reasons, is_text=True)
@@ -51,7 +51,7 @@ def read_delimited(path: Path) -> Sheet:
 
 @contextmanager
 def _long_cells() -> Iterator[None]:
-    """Let cells have any length: a list of features in a column that is not used exceeds the limit of ``csv``."""
+    """Allow cells of any length: a list of features in an unused column exceeds the limit of ``csv``."""
     limit = csv.field_size_limit(_LONGEST_CELL)
     try:
         yield
@@ -60,7 +60,7 @@ def _long_cells() -> Iterator[None]:
 
 
 def _first_line(lines: list[str], path: Path, sheet: Sheet) -> tuple[int, str]:
-    """Return the index of the first line that is neither empty, a comment nor ``sep=``, and the separator."""
+    """Return the index of the first line that is not empty, a comment or ``sep=``, and the separator."""
     named, comments = "", 0
     for first, line in enumerate(lines):  # noqa: B007 (used after the loop)
         line = line.strip()
@@ -72,19 +72,19 @@ def _first_line(lines: list[str], path: Path, sheet: Sheet) -> tuple[int, str]:
         elif line:
             break
     else:
-        raise DataError(f"{path}: has no rows, only comments")
+        raise DataError(f"{path}: has only comments. Add rows")
     if comments:
         sheet.explain(f"{counted(comments, 'line')} above the table read as comments because of the # in front")
     if named:
-        sheet.explain(f"separated by {_SEPARATORS.get(named, named)} because its first line says so (sep=)")
+        sheet.explain(f"separated by {_SEPARATORS.get(named, named)} because of sep= in its first line")
         return first, named
     width = {separator: _width(lines[first], separator) for separator in _SEPARATORS}
     is_tsv = path.suffix.casefold() == ".tsv" and width["\t"] > 1
     separator = "\t" if is_tsv else max(width, key=lambda name: width[name])
-    why = "the name ends in .tsv" if is_tsv else f"that gives the header {counted(width[separator], 'column')}"
+    why = "the name ends in .tsv" if is_tsv else f"this gives the header {counted(width[separator], 'column')}"
     sheet.explain(f"separated by {_SEPARATORS[separator]} because {why}")
     if separator == "\t":
-        sheet.explain("quotes read as text because tabs separate the cells, except where they enclose a whole cell")
+        sheet.explain("quotes read as text, unless they enclose a whole cell, because tabs separate the cells")
     return first, separator
 
 
@@ -98,7 +98,7 @@ def _width(line: str, separator: str) -> int:
 
 
 def _csv_rows(lines: list[str], first: int, separator: str, path: Path) -> Iterator[_Row]:
-    """Yield the rows of a table with quotes, each with the number of its last line."""
+    """Yield the rows of a table with quoting, each with the number of its last line."""
     reader = csv.reader(
         io.StringIO("\n".join(lines[first:]), newline=""), delimiter=separator, strict=True, skipinitialspace=True
     )
@@ -111,21 +111,21 @@ def _csv_rows(lines: list[str], first: int, separator: str, path: Path) -> Itera
                 inside = lines[before:number]
                 if all(line.count(separator) + 1 == width for line in inside):
                     raise DataError(
-                        f"{path} row {before + 1}: a quote opens here and closes in row {number}, over lines that look "
-                        "like rows of their own. Remove the quote, or double it inside a quoted cell"
+                        f"{path} row {before + 1}: a quote opens here and closes in row {number}, after lines that "
+                        "look like separate rows. Remove the quote, or double it inside a quoted cell"
                     )
             before = number
             width = width or len(cells)
             yield number, cells
     except csv.Error as exc:
         raise DataError(
-            f"{path} row {before + 1}: not CSV ({exc}); a quote opens in this row and does not close before the next "
+            f"{path} row {before + 1}: not CSV ({exc}). A quote opens in this row and does not close before the next "
             "separator. Remove it, or double it inside a quoted cell"
         ) from exc
 
 
 def _tab_rows(lines: list[str], first: int) -> Iterator[_Row]:
-    """Yield the rows of a table separated by tabs, in which quotes are text unless they enclose a cell."""
+    """Yield the rows of a tab-separated table, in which quotes are text unless they enclose a cell."""
     width, index = 0, first
     while index < len(lines):
         line = lines[index]
@@ -146,11 +146,11 @@ def _unquoted(cell: str) -> str:
 
 
 def _quoted_cells(lines: list[str], index: int, width: int) -> tuple[list[str], int] | None:
-    """Read a row whose quoted cells hold tabs or line breaks.
+    """Read a row with tabs or line breaks inside quoted cells.
 
     Returns:
         Its cells and the index after its last line; ``None`` if no number of lines gives ``width`` cells, or if one of
-        the further lines is a row of its own, so that a quote there closes nothing.
+        the next lines is a complete row, so the quote closes nothing.
     """
     for end in range(index, min(index + _MOST_LINES, len(lines)) + 1):
         if end > index and lines[end - 1].count("\t") + 1 == width:
@@ -160,7 +160,7 @@ def _quoted_cells(lines: list[str], index: int, width: int) -> tuple[list[str], 
         try:
             rows = list(csv.reader(io.StringIO(text, newline=""), delimiter="\t", strict=True))
         except csv.Error as exc:
-            if "end of data" not in str(exc):  # a fault that more lines do not change
+            if "end of data" not in str(exc):  # an error that more lines cannot fix
                 return None
             continue
         if len(rows) == 1 and len(rows[0]) == width:
@@ -171,7 +171,7 @@ def _quoted_cells(lines: list[str], index: int, width: int) -> tuple[list[str], 
 def _header(
     rows: Iterator[_Row], lines: list[str], first: int, separator: str, sheet: Sheet
 ) -> tuple[list[str], list[_Row]]:
-    """Return the column names, and rows that were read to find them: AudioSet has its header in the last comment."""
+    """Return the column names, and the rows read to find them. AudioSet has its header in the last comment."""
     number, cells = next(rows)
     names = [cell.strip() for cell in cells]
     above = next((line for line in reversed(lines[:first]) if line.strip()), "")
@@ -187,7 +187,7 @@ def _header(
 def _fill(
     sheet: Sheet, header: list[str], first_rows: list[_Row], rows: Iterator[_Row], separator: str, path: Path
 ) -> None:
-    """Put the cells into the sheet, column by column."""
+    """Write the cells into the sheet, column by column."""
     width = len(header)
     kept: list[list[str]] = []
     numbers: list[int] = []
@@ -213,26 +213,26 @@ def _fill(
         numbers.append(number)
 
     for number, cells in chain(first_rows, rows):
-        if len(cells) == width and cells[0] and cells[0][0] != "#":  # nearly all
+        if len(cells) == width and cells[0] and cells[0][0] != "#":  # nearly all rows
             kept.append(cells)
             numbers.append(number)
         else:
             take(number, cells)
     faults.raise_first()
     if comments:
-        sheet.explain(f"{counted(comments, 'row')} left out because of the # in front", is_obvious=False)
+        sheet.explain(f"{counted(comments, 'row')} starting with # ignored", is_obvious=False)
     if not kept:
-        raise DataError(f"{path}: has no rows")
+        raise DataError(f"{path}: has no rows. Add some")
     columns = [list(map(str.strip, cells)) for cells in zip(*kept, strict=True)]
     sheet.numbers = numbers
     sheet.columns = dict(_named(header, columns, path, sheet.explain))
 
 
 def _is_comment(cells: list[str], width: int, folder: str) -> bool:
-    """Return whether a line that begins with # is no row.
+    """Return whether a line that starts with # is a comment.
 
-    A row has as many cells as the header. Two or more of them are filled, or one names a file. A row of a file that is
-    there without the # was taken out on purpose.
+    A row has as many cells as the header, and at least two of them are filled or one names a file. If the file without
+    the # exists, the row was commented out on purpose.
     """
     if len(cells) < width or any(map(str.strip, cells[width:])):
         return True
@@ -250,8 +250,8 @@ def _wrong_width(cells: list[str], width: int, separator: str) -> CellError:
     quoted = next((cell for cell in cells if cell.startswith('"')), None) if separator == "\t" else None
     if quoted is not None:
         return CellError(
-            f"{counted(count, 'cell')}, the header has {width}, and the quote that opens in {quoted!r:.40} does not "
-            "close before another row",
+            f"{counted(count, 'cell')}, but the header has {width}, and the quote that opens in {quoted!r:.40} does "
+            "not close before another row",
             "Remove the quote, or close it in the same cell",
             f"{count} cells and a quote",
         )
@@ -260,35 +260,35 @@ def _wrong_width(cells: list[str], width: int, separator: str) -> CellError:
     elif separator == "\t":
         fix = "Replace the tabs inside its cells by blanks"
     else:
-        fix = f"A cell with a {name} in it needs quotes"
-    return CellError(f"{counted(count, 'cell')}, the header has {width}", fix, f"{count} cells")
+        fix = f"Put cells that contain a {name} into quotes"
+    return CellError(f"{counted(count, 'cell')}, but the header has {width}", fix, f"{count} cells")
 
 
 def _named(
     header: list[str], columns: list[list[str]], path: Path, explain: Callable[..., None]
 ) -> Iterator[tuple[str, list[str]]]:
-    """Yield the columns by name, without those that have neither name nor content."""
+    """Yield the columns by name, without those that have no name and no content."""
     left_out = 0
     seen: set[str] = set()
     for number, (name, cells) in enumerate(zip(header, columns, strict=True), 1):
         if not name:
             left_out += 1
-            if any(cells) and number > 1:  # the first is the index of a pandas table
+            if any(cells) and number > 1:  # the first may be the index of a pandas table
                 explain(f"column {number} is not used because it has no name", is_obvious=False)
             continue
         if name in seen:
-            raise DataError(f"{path}: the header has two columns called {name!r}. Rename one of them")
+            raise DataError(f"{path}: the header has two columns named {name!r}. Rename one of them")
         seen.add(name)
         yield name, cells
     if left_out:
-        explain(f"{counted(left_out, 'column')} without a name left out")
+        explain(f"{counted(left_out, 'column')} without a name ignored")
 
 
 def read_csv(path: Path) -> list[tuple[str, dict[str, str]]]:
-    """Return the rows of a CSV or TSV file as ``(where, cells by column)``; ``where`` is for messages.
+    """Return the rows of a CSV or TSV file as ``(where, cells by column)``; messages start with ``where``.
 
     Raises:
-        DataError: as :func:`read_delimited`, or there is no such file.
+        DataError: see :func:`read_delimited`; or the file does not exist.
     """
     sheet = read_delimited(existing(path))
     names = list(sheet.columns)

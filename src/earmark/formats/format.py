@@ -1,8 +1,8 @@
-"""The contract of a format: how tables of clips are read from it, and how results are written in it.
+"""The interface of a format: how to read tables of clips, and how to write results.
 
-A format is one file in this package with a :class:`Format`, and its line in :mod:`earmark.formats.format_registry`.
-Its suffixes, its columns and the flags of ``earmark predict`` that fit it are in that file only.
-``tests/formats/test_toy_format.py`` is an example.
+A format is a file in this package with a :class:`Format`, and a line in :mod:`earmark.formats.format_registry`. Only
+this file knows its suffixes, its columns and the flags of ``earmark predict`` that work with it. See
+``tests/formats/test_toy_format.py`` for an example.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Wanted:
-    """The names of the columns that are used if a table has them.
+    """Names of the columns to use if a table has them.
 
     Attributes:
-        audio: the recording: the first of these that is there.
+        audio: names for the recording; the first existing one is used.
         others: labels, groups and folds.
     """
 
@@ -37,17 +37,18 @@ class Wanted:
 class Format:
     """A format of tables.
 
-    A format has a file type of its own (``read``), or is a table with columns of its own (``recognises`` and
-    ``interpret``) in a file of another format, as Raven's tables are text with tabs.
+    A format either has its own file type (``read``), or is a table with special columns (``recognises`` and
+    ``interpret``) in a file of another format. For example, Raven's tables are text with tabs.
 
     Attributes:
         name: value of ``--format``.
-        suffixes: of files that may be tables, in lower case; a folder of recordings is searched for them.
-        named_suffixes: suffixes of files that are tables only if somebody names them, because most are something else.
-        read: returns the cells of a file with one of these suffixes, or ``None`` if the file is of another format.
-        recognises: whether a table that was read has the columns of this format.
-        interpret: gives the columns of such a table the names that earmark knows, and explains it in the sheet.
-        writer: how ``earmark predict`` writes it; ``None`` if it only reads it.
+        suffixes: suffixes of files that may be tables, in lower case. They are searched in folders of recordings.
+        named_suffixes: suffixes of files that are read as tables only if the user names them, because most are not
+            tables.
+        read: returns the cells of a file with one of these suffixes, or ``None`` if the file has another format.
+        recognises: returns whether a table has the columns of this format.
+        interpret: renames the columns of such a table to names that earmark knows, and explains it in the sheet.
+        writer: how ``earmark predict`` writes the format; ``None`` if it only reads it.
     """
 
     name: str
@@ -61,18 +62,18 @@ class Format:
 
 @dataclass(frozen=True)
 class RowSettings:
-    """Settings that decide what rows look like.
+    """Settings of the rows of results.
 
     Attributes:
         kind: ``clips``, ``windows`` or ``segments``.
-        top_k: classes in each row.
-        sampling_rate_hz: rate of the model, which uses no frequency above half of it.
-        rejects: whether the model has thresholds, so that some predictions are withheld.
+        top_k: number of classes in each row.
+        sampling_rate_hz: sampling rate of the model, whose half is the highest frequency it uses.
+        rejects: whether the model has thresholds, so that some predictions are rejected.
         several: whether a clip can have several labels.
         number: name of a regression's number; empty for a model with classes.
-        one_table: whether one table holds many recordings, in a format that has a file for each otherwise.
-        append_score: whether a label is followed by its score, in a format without a column for it.
-        ids: name of each recording by its path, in a format that identifies recordings by such names.
+        one_table: whether one table holds many recordings, in a format that otherwise has one file per recording.
+        append_score: whether to append the score to the label, in a format without a score column.
+        ids: ID of each recording by its path, for formats that use IDs.
     """
 
     kind: str
@@ -87,10 +88,10 @@ class RowSettings:
 
 
 class Rows:
-    """Text of the results, recording by recording: :meth:`start`, rows, :meth:`end`.
+    """Writer of the text of the results, recording by recording: :meth:`start`, rows, :meth:`end`.
 
     Args:
-        settings: what the rows look like.
+        settings: settings of the rows.
     """
 
     def __init__(self, settings: RowSettings) -> None:
@@ -101,10 +102,10 @@ class Rows:
         return ""
 
     def start(self, source: str) -> None:
-        """Begin the rows of a recording."""
+        """Start the rows of a recording."""
 
     def clip(self, source: str, top: Sequence[Prediction]) -> str:
-        """Return the row of a whole recording; ``top`` has the most likely class first."""
+        """Return the row of a whole recording. ``top`` has the most likely class first."""
         raise NotImplementedError("rows of whole recordings")
 
     def window(self, source: str, window: Window, top: Sequence[Prediction]) -> str:
@@ -123,18 +124,18 @@ class Rows:
         """End the rows of a recording of this length."""
 
     def state(self) -> dict[str, object]:
-        """Return what later rows depend on, as JSON values; a resumed job passes it to :meth:`restore`."""
+        """Return the state that later rows depend on, as JSON values. A resumed job passes it to :meth:`restore`."""
         return {}
 
     def restore(self, state: Mapping[str, object]) -> None:
-        """Continue from a state that :meth:`state` returned."""
+        """Continue from a state returned by :meth:`state`."""
 
 
 class SegmentRows(Rows):
-    """A format with a time in each row; a window becomes a segment of each label that is predicted for it."""
+    """Rows of a format with times. A window becomes one segment for each predicted label."""
 
     def window(self, source: str, window: Window, top: Sequence[Prediction]) -> str:
-        """Return a row for the most likely class, or for every label that is present."""
+        """Return a row for the most likely class, or for every present label."""
         named = [one for one in top if one["present"]] if self.settings.several else top[:1]
         return "".join(
             self.segment(source, Segment(window.start_s, window.end_s, one["label"], one["score"])) for one in named
@@ -143,21 +144,21 @@ class SegmentRows(Rows):
 
 @dataclass(frozen=True)
 class Writer:
-    """How a format is written, and which flags of ``earmark predict`` fit it.
+    """How to write a format, and which flags of ``earmark predict`` it supports.
 
     Attributes:
-        rows: makes the text of the rows.
-        suffix: suffix of ``--output`` that chooses the format; ``None`` if only ``--format`` does.
-        table_ending: ending of the file that each recording gets; ``None`` if all recordings share one file.
-        has_path: whether a row names its recording, so that one table can hold many.
-        has_score: whether a row has a column for the score.
-        whole_recordings: whether it has rows without a time.
-        counts_through: whether the rows of one table for many recordings depend on the recordings before.
-        label: the text of a class name in the format.
-        ids: names by which the format identifies recordings, all different; ``None`` if rows have the paths.
-        loses_path: whether a path cannot be written as it is; ``None`` if every path can.
-        convert: makes the output file from the finished text, given both paths; ``None`` if the text is the output.
-        package: optional package that ``convert`` needs.
+        rows: creates the writer of the rows.
+        suffix: suffix of ``--output`` that selects the format; ``None`` if only ``--format`` selects it.
+        table_ending: end of the file name of each recording's table; ``None`` if all recordings share one file.
+        has_path: whether rows name their recording, so that one table can hold many.
+        has_score: whether rows have a column for the score.
+        whole_recordings: whether the format has rows without times.
+        counts_through: whether the rows of a table for many recordings depend on the previous recordings.
+        label: converts a class name to the format.
+        ids: returns a unique ID for each recording; ``None`` if rows have paths.
+        loses_path: returns whether a path cannot be written unchanged; ``None`` if every path can.
+        convert: creates the output file from the finished text, given both paths; ``None`` if the text is the output.
+        package: optional package needed by ``convert``.
     """
 
     rows: Callable[[RowSettings], Rows]
@@ -175,15 +176,15 @@ class Writer:
 
 
 def in_one_line(text: str) -> str:
-    """Return text for a format whose cells end at tabs and line ends: each run of white space becomes one blank."""
+    """Replace each run of white space by one blank, for formats whose cells end at tabs and line ends."""
     return re.sub(r"\s+", " ", text)
 
 
 def seconds_text(seconds: float) -> str:
-    """Return seconds with at most six decimals and without trailing zeros."""
+    """Return seconds as text with at most six decimals and without trailing zeros."""
     return f"{seconds:.6f}".rstrip("0").rstrip(".")
 
 
 def score_text(score: float) -> str:
-    """Return a score with six significant digits."""
+    """Return a score as text with six significant digits."""
     return f"{score:.6g}"

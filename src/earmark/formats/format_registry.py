@@ -1,4 +1,4 @@
-"""All formats, and what the rest of earmark asks of them. No other file lists their names or suffixes."""
+"""All formats, and functions to find one. No other file lists their names or suffixes."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from earmark.formats.rttm import RTTM
 from earmark.formats.sheet import Sheet
 from earmark.formats.text_encoding import existing
 
-# In the order in which a file is tried: a format that takes any text comes after those that take one kind of it.
+# in the order in which they are tried: formats that accept any text come last
 FORMATS: tuple[Format, ...] = (AUDACITY, RAVEN, RTTM, KALEIDOSCOPE, BIRDNET, CSV, JSON_LINES, PARQUET)
-DEFAULT_WRITER = CSV.name  # of results on standard output
+DEFAULT_WRITER = CSV.name  # for results on standard output
 _SPREADSHEETS = (".xlsx", ".xls", ".ods")
 
 
@@ -29,41 +29,42 @@ _SPREADSHEETS = (".xlsx", ".xls", ".ods")
 
 
 def table_suffixes() -> tuple[str, ...]:
-    """Return the suffixes of files that may be tables in a folder of recordings."""
+    """Return the suffixes of files in a folder of recordings that may be tables."""
     return tuple(suffix for one in FORMATS for suffix in one.suffixes)
 
 
 def readable_suffixes() -> tuple[str, ...]:
-    """Return the suffixes of files that can be read as tables if somebody names them."""
+    """Return the suffixes of files that can be read as tables if the user names them."""
     return tuple(dict.fromkeys((*table_suffixes(), *(suffix for one in FORMATS for suffix in one.named_suffixes))))
 
 
 def read_table(path: Path, wanted: Wanted) -> Sheet:
-    """Read a table in the first format that its suffix and its content fit.
+    """Read a table with the first format that fits its suffix and content.
 
     Args:
         path: the file.
-        wanted: columns that are used.
+        wanted: columns to use.
 
     Raises:
-        DataError: no such file, a suffix of no format, or the content is not what the suffix says.
+        DataError: the file does not exist, no format has its suffix, or its content does not match the suffix.
         MissingExtraError: the format needs a package that is not installed.
     """
     suffix = path.suffix.casefold()
     if suffix not in readable_suffixes():
         spreadsheet = " Save the sheet as CSV (UTF-8)." if suffix in _SPREADSHEETS else ""
-        raise DataError(f"{path}: not a manifest; its name must end in {', '.join(readable_suffixes())}.{spreadsheet}")
+        endings = ", ".join(readable_suffixes())
+        raise DataError(f"{path}: not a manifest. Use a file that ends in {endings}.{spreadsheet}")
     existing(path)
     for one in FORMATS:
         if one.read is not None and suffix in (*one.suffixes, *one.named_suffixes):
             sheet = one.read(path, wanted)
             if sheet is not None:
                 return sheet
-    raise DataError(f"{path}: its content is of no format that ends in {suffix}. Export it as CSV")
+    raise DataError(f"{path}: its content matches no format with the suffix {suffix}. Export it as CSV")
 
 
 def interpret(sheet: Sheet) -> None:
-    """Give the columns of a table that another program wrote the names that earmark knows."""
+    """Rename the columns of another program's table to names that earmark knows."""
     for one in FORMATS:
         if one.recognises is not None and one.interpret is not None and one.recognises(sheet):
             one.interpret(sheet)
@@ -73,17 +74,17 @@ def interpret(sheet: Sheet) -> None:
 
 
 def writers() -> dict[str, Writer]:
-    """Return what ``earmark predict`` can write, by the value of ``--format``."""
+    """Return the formats that ``earmark predict`` can write, by the value of ``--format``."""
     return {one.name: one.writer for one in sorted(FORMATS, key=lambda one: one.name) if one.writer is not None}
 
 
 def writers_with(condition: Callable[[Writer], object]) -> list[str]:
-    """Return the names of the formats for which a condition holds."""
+    """Return the names of the formats that fulfil a condition."""
     return [name for name, writer in writers().items() if condition(writer)]
 
 
 def usable_writer(name: str) -> Writer:
-    """Return how a format is written.
+    """Return the writer of a format.
 
     Raises:
         MissingExtraError: it needs a package that is not installed.

@@ -1,4 +1,4 @@
-"""JSON: one object on each line, or tables as other programs write them; results of ``earmark predict`` included."""
+"""JSON: one object per line, or tables of other programs. Also results of ``earmark predict``."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ _PATH, _PREDICTIONS = "path", "predictions"
 
 
 class JsonRows(Rows):
-    """``{"path", "predictions": [{"label", "score"}, ...]}`` or ``{"path", "error"}``.
+    """Rows with ``{"path", "predictions": [{"label", "score"}, ...]}`` or ``{"path", "error"}``.
 
-    If several labels are possible, those with ``"present": true`` are predicted. A rejected first class is under
-    ``below_threshold``; see :class:`earmark.tasks.decision.Prediction`.
+    If clips can have several labels, the predicted ones have ``"present": true``. A rejected first class is under
+    ``below_threshold``. See :class:`earmark.tasks.decision.Prediction`.
     """
 
     def clip(self, source: str, top: Sequence[Prediction]) -> str:
@@ -44,7 +44,7 @@ class JsonRows(Rows):
 
 
 def _line(value: dict[str, object]) -> str:
-    # a name that is not UTF-8 is escaped, so that the line stays JSON
+    # escape names that are not UTF-8, so that the line is valid JSON
     has_bytes = any("\udc80" <= char <= "\udcff" for text in value.values() if isinstance(text, str) for char in text)
     return json.dumps(value, ensure_ascii=has_bytes, allow_nan=False) + "\n"
 
@@ -62,7 +62,7 @@ def _read(path: Path, wanted: Wanted) -> Sheet:
 
 
 def has_predictions(sheet: Sheet) -> bool:
-    """Return whether a table has a list of predictions in each row, as :class:`JsonRows` writes it."""
+    """Return whether each row of a table has a list of predictions, as written by :class:`JsonRows`."""
     if not {_PATH, _PREDICTIONS} <= set(sheet.columns) or "label" in sheet.columns:
         return False
     return all(cell is None or _is_predicted(cell) for cell in sheet.columns[_PREDICTIONS])
@@ -73,9 +73,9 @@ def _is_predicted(cell: object) -> bool:
 
 
 def take_predictions(sheet: Sheet) -> None:
-    """Put the label of the first prediction and its score into columns, or all labels that are present.
+    """Put the first prediction's label and score into columns, or all present labels.
 
-    A recording that could not be read has no label.
+    A recording that could not be read gets no label.
     """
     cells = sheet.columns.pop(_PREDICTIONS)
     several = any("present" in one for cell in cells if cell for one in cell)

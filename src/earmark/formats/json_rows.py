@@ -1,4 +1,4 @@
-"""JSON tables: a list of objects, an object per line, and what pandas, NeMo, SpeechBrain and Label Studio write."""
+"""JSON tables: a list of objects, one object per line, and output of pandas, NeMo, SpeechBrain and Label Studio."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from earmark.formats.text_encoding import decoded_text
 
 _Row = tuple[int, dict[str, Any]]
 _LONG_NUMBER = re.compile(r"\d{4000,}")
-_FORMS = "a list of objects, one for each clip, or one object on each line"
+_FORMS = "a list of objects, one per clip, or one object per line"
 
 
 def read_json(path: Path, asked_for: tuple[str, ...] = ()) -> Sheet:
@@ -24,7 +24,7 @@ def read_json(path: Path, asked_for: tuple[str, ...] = ()) -> Sheet:
 
     Args:
         path: the file.
-        asked_for: column names that tell a table of columns from one of rows, besides the usual ones.
+        asked_for: names besides the usual ones that show whether keys are columns or rows.
 
     Raises:
         DataError: the file cannot be read, is not JSON, or has another form.
@@ -35,11 +35,11 @@ def read_json(path: Path, asked_for: tuple[str, ...] = ()) -> Sheet:
         whole = _parsed(text, str(path))
     except json.JSONDecodeError as exc:
         rows = list(_lines(text, path, exc))
-        sheet.explain("one object on each line")
+        sheet.explain("one object per line")
     else:
         rows = list(_rows(whole, sheet, {*asked_for}))
     if not rows:
-        raise DataError(f"{path}: has no rows")
+        raise DataError(f"{path}: has no rows. Add some")
     names = dict.fromkeys(name for _, row in rows for name in row)
     sheet.numbers = [number for number, _ in rows]
     sheet.columns = {name: [row.get(name) for _, row in rows] for name in names}
@@ -47,15 +47,15 @@ def read_json(path: Path, asked_for: tuple[str, ...] = ()) -> Sheet:
 
 
 def _rows(whole: Any, sheet: Sheet, asked_for: set[str]) -> Iterator[_Row]:
-    """Yield the rows of a file that is one value."""
+    """Yield the rows of a file that is a single JSON value."""
     path = sheet.origin
     if isinstance(whole, Mapping):
         whole = _of_object(whole, sheet, asked_for)
     if not isinstance(whole, list):
-        raise DataError(f"{path}: holds a {type(whole).__name__}. Give {_FORMS}")
+        raise DataError(f"{path}: contains a {type(whole).__name__}. Use {_FORMS}")
     if whole and isinstance(whole[0], list):
         raise DataError(
-            f"{path}: is a list of lists without column names, as pandas writes with orient='values'. Give {_FORMS}: "
+            f"{path}: is a list of lists without column names, as pandas writes with orient='values'. Use {_FORMS}: "
             "to_json(orient='records')"
         )
     if whole and isinstance(whole[0], Mapping) and {"data", "annotations"} <= set(whole[0]):
@@ -65,7 +65,7 @@ def _rows(whole: Any, sheet: Sheet, asked_for: set[str]) -> Iterator[_Row]:
 
 
 def _of_object(whole: Mapping[str, Any], sheet: Sheet, asked_for: set[str]) -> Any:
-    """Return the rows of a file that is one object."""
+    """Return the rows of a file that is a single object."""
     data, names = whole.get("data"), whole.get("columns")
     if isinstance(data, list) and isinstance(names, list) and all(isinstance(row, list) for row in data):
         sheet.explain("column names under `columns` and rows under `data`, as pandas writes with orient='split'")
@@ -76,22 +76,22 @@ def _of_object(whole: Mapping[str, Any], sheet: Sheet, asked_for: set[str]) -> A
     values = list(whole.values())
     if values and all(isinstance(value, Mapping) for value in values):
         if _names_columns(whole, asked_for):
-            sheet.explain("an object for each column, as pandas.to_json writes, because its keys are column names")
+            sheet.explain("one object per column, as written by pandas.to_json, because its keys are column names")
             keys = dict.fromkeys(key for cells in values for key in cells)
             return [{name: cells.get(key) for name, cells in whole.items()} for key in keys]
         if any(_names_columns(value, asked_for) for value in values):
-            sheet.explain("an object for each clip by its id, as SpeechBrain and pandas (orient='index') write")
+            sheet.explain("one object per clip by its ID, as written by SpeechBrain and pandas (orient='index')")
             return [{"id": key, **row} for key, row in whole.items()]
         raise DataError(
-            f"{sheet.origin}: is an object of objects, and neither its keys ({_shown(whole)}) nor theirs "
-            f"({_shown(values[0])}) are names of columns with recordings. Name that column with --audio_column_name"
+            f"{sheet.origin}: is an object of objects, but neither the outer keys ({_shown(whole)}) nor the inner keys "
+            f"({_shown(values[0])}) include a column of recordings. Name that column with --audio_column_name"
         )
     if values and all(isinstance(value, list) for value in values):
         if len(set(map(len, values))) == 1 and _names_columns(whole, asked_for):
-            sheet.explain("a list for each column")
+            sheet.explain("one list per column")
             return [dict(zip(whole, cells, strict=True)) for cells in zip(*values, strict=True)]
         raise DataError(
-            f"{sheet.origin}: has lists under {_shown(whole)}. Give {_FORMS}; splits are a file each "
+            f"{sheet.origin}: has lists under {_shown(whole)}. Use {_FORMS}, in one file per split "
             "(--train_file, --eval_file, --test_file)"
         )
     return [whole]
@@ -113,9 +113,9 @@ def _lines(text: str, path: Path, whole: json.JSONDecodeError) -> Iterator[_Row]
         try:
             row = _parsed(line, where)
         except json.JSONDecodeError as fault:
-            is_one_value = path.suffix.casefold() == ".json" and whole.lineno > number  # damaged further on
+            is_one_value = path.suffix.casefold() == ".json" and whole.lineno > number  # the error is further on
             where, error = (f"{path} row {whole.lineno}", whole) if is_one_value else (where, fault)
-            raise DataError(f"{where}: not JSON ({error.msg} at character {error.colno})") from error
+            raise DataError(f"{where}: not JSON ({error.msg} at character {error.colno}). Fix the syntax") from error
         yield number, _object(row, where)
 
 
@@ -124,24 +124,24 @@ def _parsed(text: str, where: str) -> object:
 
     Raises:
         json.JSONDecodeError: it is not JSON.
-        DataError: it is JSON that Python does not take.
+        DataError: Python cannot read the JSON.
     """
     try:
         return json.loads(text)
     except json.JSONDecodeError:
         raise
     except RecursionError as exc:
-        raise DataError(f"{where}: lists or objects are nested too deeply. Give {_FORMS}") from exc
-    except ValueError as exc:  # digits without end are refused because converting them takes hours
+        raise DataError(f"{where}: lists or objects are nested too deeply. Use {_FORMS}") from exc
+    except ValueError as exc:  # Python refuses very long numbers because converting them takes hours
         number = _LONG_NUMBER.search(text)
         row = text.count("\n", 0, number.start()) + 1 if number and " row " not in where else None
         raise DataError(
-            f"{where}{f' row {row}' if row else ''}: has a whole number of more digits than Python reads "
+            f"{where}{f' row {row}' if row else ''}: has a whole number with more digits than Python reads "
             f"({sys.get_int_max_str_digits():,}). Write it as text, or remove it"
         ) from exc
 
 
 def _object(row: object, where: str) -> dict[str, object]:
     if not isinstance(row, dict):
-        raise DataError(f"{where}: holds a {type(row).__name__}, not an object with the keys of one clip")
+        raise DataError(f"{where}: contains a {type(row).__name__}. Use an object with the keys of one clip")
     return row

@@ -12,12 +12,12 @@ from earmark.io.csv_rows import csv_row
 
 _ABOVE, _FOLDER, _FILE = "INDIR", "FOLDER", "IN FILE"
 _OFFSET, _DURATION, _MATCH = "OFFSET", "DURATION", "TOP1MATCH"
-_CHECKED = "MANUAL ID"  # what a person wrote
-_CLASSIFIED = (_MATCH, "AUTO ID", "AUTO ID*")  # what Kaleidoscope found: clusters, bats
+_CHECKED = "MANUAL ID"  # entered by a person
+_CLASSIFIED = (_MATCH, "AUTO ID", "AUTO ID*")  # found by Kaleidoscope: clusters, bats
 
 
 class KaleidoscopeRows(SegmentRows):
-    """One row for each segment; the folder above the recording's folder, that folder and the file are columns."""
+    """One row per segment. Columns have the folder above the recording's folder, that folder, and the file."""
 
     def head(self) -> str:
         """Return the column names."""
@@ -32,12 +32,12 @@ class KaleidoscopeRows(SegmentRows):
 
 
 def is_kaleidoscope(sheet: Sheet) -> bool:
-    """Return whether a table has the columns by which Kaleidoscope names a recording and a part of it."""
+    """Return whether a table has Kaleidoscope's columns for a recording and a part of it."""
     return {_ABOVE, _FOLDER, _FILE, _OFFSET} <= set(sheet.columns)
 
 
 def interpret_kaleidoscope(sheet: Sheet) -> None:
-    """Put the parts of the path together, and choose the column with the class."""
+    """Join the parts of the path, and choose the class column."""
     sheet.explain(f"read as a table of Kaleidoscope because it has the columns {_ABOVE}, {_FOLDER}, {_FILE}, {_OFFSET}")
     above, folders, files = (sheet.columns[name] for name in (_ABOVE, _FOLDER, _FILE))
     whole = [os.path.join(*parts) for parts in zip(above, folders, files, strict=True)]
@@ -45,13 +45,13 @@ def interpret_kaleidoscope(sheet: Sheet) -> None:
         sheet.columns["path"] = whole
     else:  # the table was made on another machine
         sheet.columns["path"] = [os.path.join(*parts) for parts in zip(folders, files, strict=True)]
-        sheet.explain(f"column `{_ABOVE}` not used because not all recordings are there")
+        sheet.explain(f"column `{_ABOVE}` not used because some recordings are not there")
     if "label" not in sheet.columns and (column := _label_column(sheet)) is not None:
         sheet.columns["label"] = sheet.columns[column]
 
 
 def _label_column(sheet: Sheet) -> str | None:
-    """Return the column with the class: what a person wrote if every row has it, else what was found."""
+    """Return the class column: the person's if it is filled in every row, else the one found by Kaleidoscope."""
     found = next((name for name in _CLASSIFIED if name in sheet.columns), None)
     checked = [not is_missing(cell) for cell in sheet.columns.get(_CHECKED, [])]
     if not any(checked):
@@ -60,7 +60,7 @@ def _label_column(sheet: Sheet) -> str | None:
         sheet.explain(f"column `{_CHECKED}` was read as the label because a person filled it in", is_obvious=False)
         return _CHECKED
     sheet.explain(
-        f"column `{found}` was read as the label because `{_CHECKED}` has one in {sum(checked):,} of "
+        f"column `{found}` was read as the label because `{_CHECKED}` is filled in only {sum(checked):,} of "
         f"{len(checked):,} rows. To use these rows only, add --label_column_name '{_CHECKED}' --on_missing_label skip",
         is_obvious=False,
     )

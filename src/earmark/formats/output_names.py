@@ -1,4 +1,4 @@
-"""The table beside an output that says which recording has which name there, ``name,path``."""
+"""The table ``name,path`` beside an output, with the name of each recording in the output."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from pathlib import Path
 from earmark.io.atomic import writing
 from earmark.io.csv_rows import csv_row
 
-NAMES = ".names.csv"  # follows the name of the output
+NAMES = ".names.csv"  # appended to the name of the output
 _HEADER = ["name", "path"]
 _ANY_NAME = "surrogateescape"  # file names need not be UTF-8
 
 
 def write_names(output: Path, names: Mapping[str, str]) -> Path:
-    """Write the name of each recording by its path; return where.
+    """Write the name of each recording by its path. Return the path of the table.
 
     Raises:
         OutputError: the table cannot be written.

@@ -1,4 +1,4 @@
-"""Parquet: read with the package ``datasets``; written from the rows of CSV when all are finished. An extra."""
+"""Parquet, an extra: read with the package ``datasets``, written from finished CSV rows."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def read_parquet(path: Path, wanted: Wanted) -> Sheet:
     """Read a file whose recordings are paths, embedded files or samples.
 
     Raises:
-        DataError: not Parquet, no rows, or samples without their rate.
+        DataError: the file is not Parquet, has no rows, or has samples without their rate.
         MissingExtraError: the package ``datasets`` is not installed.
     """
     from earmark.formats.arrow_table import dataset_errors, dataset_sheet
@@ -34,12 +34,12 @@ def read_parquet(path: Path, wanted: Wanted) -> Sheet:
 
 
 def csv_to_parquet(rows: Path, target: Path) -> None:
-    """Write ``target``, completely or not at all; times and scores become numbers, empty cells nulls.
+    """Write ``target`` completely or not at all. Times and scores become numbers, empty cells nulls.
 
-    Parquet holds UTF-8 only: bytes of file names that are something else are written as ``\\xNN``.
+    Parquet only stores UTF-8: other bytes in file names are written as ``\\xNN``.
 
     Args:
-        rows: CSV with column names, as :class:`earmark.formats.csv_table.CsvRows` writes it.
+        rows: CSV with column names, as written by :class:`earmark.formats.csv_table.CsvRows`.
         target: the Parquet file.
 
     Raises:
@@ -68,14 +68,14 @@ def csv_to_parquet(rows: Path, target: Path) -> None:
             for batch in table:
                 writer.write_batch(batch)
     except pa.ArrowInvalid as exc:
-        raise OutputError(f"{target}: {str(exc).splitlines()[0]}; the rows are in {rows}") from exc
+        raise OutputError(f"{target}: {str(exc).splitlines()[0]}. Use the rows in {rows}") from exc
     finally:
         with suppress(OSError):
             escaped.unlink()
 
 
 def _escape_bytes(rows: Path, escaped: Path, target: Path) -> bool:
-    """Write ``escaped``, the rows as valid UTF-8; return ``False`` without writing if they are that already."""
+    """Write the rows as valid UTF-8 to ``escaped``. Return ``False`` without writing if they already are."""
     with open(rows, "rb") as stream:
         odd = sum(not _is_utf8(line) for line in stream)
         if not odd:
@@ -84,7 +84,7 @@ def _escape_bytes(rows: Path, escaped: Path, target: Path) -> bool:
         with open(escaped, "wb") as copy:
             copy.writelines(line.decode("utf-8", "backslashreplace").encode() for line in stream)
     logger.warning(
-        "%s: %d rows have file names that are not UTF-8, which Parquet cannot hold. Their bytes are written as \\xNN",
+        "%s: %d rows have file names that are not UTF-8, which Parquet cannot store. Their bytes are written as \\xNN",
         target,
         odd,
     )

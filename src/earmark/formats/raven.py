@@ -1,4 +1,4 @@
-"""Selection tables of Raven. Sources: Raven Pro's user manual; the columns of BirdNET-Analyzer's combined tables."""
+"""Selection tables of Raven. Sources: Raven Pro's user manual; columns of BirdNET-Analyzer's combined tables."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ _COLUMNS = (
 
 
 class RavenRows(SegmentRows):
-    """One row for each selection, in the spectrogram view, from 0 Hz to half the model's sampling rate.
+    """One row per selection, in the spectrogram view, from 0 Hz to half the model's sampling rate.
 
-    All times and frequencies have decimals: readers such as crowsetta take a column of whole numbers for integers and
-    refuse it. In a table of one recording, selections are numbered from 1 and times are those of the recording. In one
-    table for many recordings, numbers continue, and ``Begin Time (s)`` counts through all recordings in their order,
-    because Raven opens them as one sequence of files; ``File Offset (s)`` is the start within the recording.
+    All times and frequencies have decimals, because readers such as crowsetta infer integers from whole numbers and
+    then reject the column. In a table of one recording, selections are numbered from 1 and times are those of the
+    recording. In one table for many recordings, numbers continue and ``Begin Time (s)`` counts through all recordings
+    in order, because Raven opens them as one sequence of files; ``File Offset (s)`` is the start in the recording.
     ``Begin Path`` is absolute, so that it is valid wherever the table is opened.
     """
 
@@ -42,7 +42,7 @@ class RavenRows(SegmentRows):
         return "\t".join(_COLUMNS) + "\n"
 
     def start(self, source: str) -> None:
-        """Number from 1 unless all recordings share a table."""
+        """Restart the numbers at 1 unless all recordings share a table."""
         if not self.settings.one_table:
             self._selections, self._before_s = 0, 0.0
 
@@ -55,20 +55,20 @@ class RavenRows(SegmentRows):
         return "\t".join([*cells, f"{segment.start_s:.6f}", _cell(segment.label), score_text(segment.score)]) + "\n"
 
     def end(self, duration_s: float) -> None:
-        """Let the times of the next recording begin where this one ends."""
+        """Make the times of the next recording start where this one ends."""
         self._before_s += duration_s
 
     def state(self) -> dict[str, object]:
-        """Return the number of selections and the length of the recordings so far, for one table."""
+        """Return the number of selections and the total length of the recordings so far."""
         return {"selections": self._selections, "before_s": self._before_s} if self.settings.one_table else {}
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Continue numbers and times."""
+        """Restore the number of selections and the total length."""
         self._selections, self._before_s = int(state.get("selections", 0)), float(state.get("before_s", 0.0))
 
 
 def _cell(text: str) -> str:
-    """Return text for a cell: without line ends and tabs, and without quotes, which readers take for quoting."""
+    """Return text for a cell, without line ends, tabs, and quotes, which readers would interpret."""
     return in_one_line(text).replace('"', "'")
 
 
@@ -78,30 +78,30 @@ def _path_cells(source: str) -> list[str]:
 
 
 def _path_cell(path: str) -> str:
-    """Return a path for a cell: blanks and quotes stay, because they are part of the name.
+    """Return a path for a cell. Blanks and quotes are kept, because they are part of the name.
 
-    Readers take a quote for quoting only at the start of a cell. A tab or a line end would end the cell.
+    Readers interpret a quote only at the start of a cell. A tab or a line end would end the cell.
     """
     text = re.sub(r"[\t\n\v\f\r\x1c-\x1e\x85\u2028\u2029]", " ", path)
     return "'" + text[1:] if text.startswith('"') else text
 
 
 def loses_path(source: str) -> bool:
-    """Return whether a selection table cannot have the path of a recording as it is."""
+    """Return whether a selection table cannot store the path of a recording unchanged."""
     path = os.path.abspath(source)
     return _path_cell(path) != path
 
 
 def is_selection_table(sheet: Sheet) -> bool:
-    """Return whether a table has the columns that Raven gives every selection table."""
+    """Return whether a table has the columns of Raven's selection tables."""
     return {_SELECTION, _BEGIN, _END} <= set(sheet.columns)
 
 
 def interpret_selections(sheet: Sheet) -> None:
-    """Make one row for each selection, with a recording and with times in this recording.
+    """Make one row per selection, with its recording and with times in this recording.
 
-    Raven writes a selection once for each view (waveform, spectrogram). Its times count from the start of the first of
-    the recordings that are open together; ``File Offset (s)`` counts from the start of the selection's own recording.
+    Raven writes a selection once per view (waveform, spectrogram). Its times count from the start of the first of the
+    recordings that are open together. ``File Offset (s)`` counts from the start of the selection's own recording.
     """
     sheet.explain(f"read as a selection table of Raven because it has the columns {_SELECTION}, {_BEGIN}, {_END}")
     for name in (_BEGIN, _END, _OFFSET):
@@ -116,7 +116,7 @@ def interpret_selections(sheet: Sheet) -> None:
     paths = sheet.columns.get(_PATH)
     if paths is not None and all(map(os.path.exists, paths)):
         sheet.columns["path"] = paths
-        sheet.explain(f"column `{_PATH}` was read as the recording because all its files are there")
+        sheet.explain(f"column `{_PATH}` was read as the recording because all its files exist")
     elif _FILE not in sheet.columns:
         name_recording(sheet, f"there is no column {_FILE}")
 
@@ -129,7 +129,7 @@ def _keep_one_view(sheet: Sheet) -> None:
     for index, key in enumerate(zip(*(sheet.columns[name] for name in names), strict=True)):
         first.setdefault(key, index)
     if len(first) < len(sheet):
-        sheet.explain(f"{len(first):,} selections in {len(sheet):,} rows: each read once, whatever its {_VIEW}")
+        sheet.explain(f"{len(first):,} selections in {len(sheet):,} rows: each read once, for all values of {_VIEW}")
         sheet.keep(list(first.values()))
 
 

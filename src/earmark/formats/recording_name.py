@@ -1,4 +1,4 @@
-"""Which recording a table is about that does not name one."""
+"""Find the recording of a table that does not name one."""
 
 from __future__ import annotations
 
@@ -9,33 +9,31 @@ from pathlib import Path
 
 from earmark.formats.sheet import Sheet
 
-JOURNAL = "earmark.jsonl"  # in a folder of tables: which recording each of them is about
-_FOLDERS_ABOVE = 8  # in which the journal may be
-# what Raven, BirdNET and earmark put between the name of a recording and the suffix of its table
+JOURNAL = "earmark.jsonl"  # in a folder of tables: the recording of each table
+_FOLDERS_ABOVE = 8  # that are searched for the journal
+# added by Raven, BirdNET and earmark between a recording's name and the suffix of its table
 _ADDED = re.compile(r"\.(Table\.\d+|selections?|BirdNET|raven|labels?)\b.*$", re.IGNORECASE)
 
 
 def name_recording(sheet: Sheet, why: str) -> None:
-    """Fill a column ``path`` with the recording that all rows of a table are about.
+    """Fill a column ``path`` with the recording of the table.
 
     Args:
         sheet: the table.
-        why: why the rows do not say so.
+        why: why the rows do not name it.
     """
     table = Path(sheet.origin)
     recording = _journalled(table)
     if recording is not None:
-        sheet.explain(f"all rows are about {recording} because {JOURNAL} says so")
+        sheet.explain(f"all rows are about {recording} because {JOURNAL} names it")
     else:
         recording = _ADDED.sub("", table.stem)
-        sheet.explain(
-            f"all rows are about the recording called {recording}, like the table, because {why}", is_obvious=False
-        )
+        sheet.explain(f"all rows are about {recording}, which has the table's name, because {why}", is_obvious=False)
     sheet.columns["path"] = [recording] * len(sheet)
 
 
 def _journalled(table: Path) -> str | None:
-    """Return the recording that ``earmark predict`` wrote a table for, if it is still there."""
+    """Return the recording for which ``earmark predict`` wrote a table, if it still exists."""
     table = table.absolute()
     for folder in table.parents[:_FOLDERS_ABOVE]:
         journal = folder / JOURNAL
@@ -48,12 +46,12 @@ def _journalled(table: Path) -> str | None:
 
 @lru_cache(maxsize=4)
 def _recordings(journal: Path, mtime_ns: int) -> dict[str, str]:
-    """Return the recording of each table in a journal, by the name of the table."""
+    """Return the recording of each table in a journal, by the table's name."""
     found: dict[str, str] = {}
     for line in journal.read_text(encoding="utf-8", errors="replace").splitlines():
         try:
             entry = json.loads(line)
-        except ValueError:  # cut off by a kill
+        except ValueError:  # truncated by a kill
             continue
         if isinstance(entry, dict) and isinstance(entry.get("file"), str) and isinstance(entry.get("recording"), str):
             found[entry["file"]] = entry["recording"]

@@ -1,4 +1,4 @@
-"""Rich Transcription Time Marked. Source: the RT-09 evaluation plan of NIST, appendix A."""
+"""Rich Transcription Time Marked. Source: NIST's RT-09 evaluation plan, appendix A."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from earmark.text import counted
 
 _TYPE = "SPEAKER"
 _NOTHING = "<NA>"
-# the fields that are read, by their place in the line
+# position of the fields that are read
 _FIELDS = {"path": 1, "start": 3, "duration": 4, "label": 7, "score": 8}
-_LEAST = 8  # fields of a line; score and lookahead are often left out
+_LEAST = 8  # minimum fields per line; score and lookahead are optional
 
 
 class RttmRows(SegmentRows):
-    """One SPEAKER line for each segment; fields contain no blanks, so they become underscores."""
+    """One SPEAKER line per segment. Blanks in fields become underscores."""
 
     def segment(self, source: str, segment: Segment) -> str:
         """Return one line: file, channel, onset, duration, class, score."""
@@ -37,10 +37,10 @@ class RttmRows(SegmentRows):
 
 
 def file_ids(sources: Sequence[str]) -> dict[str, str]:
-    """Return an id for each recording, all different.
+    """Return a unique ID for each recording.
 
-    The id is the path without its suffix; with it if two recordings differ in nothing else (``rec.wav``, ``rec.flac``);
-    numbered if they still have one id (``a b.wav``, ``a_b.wav``).
+    The ID is the path without its suffix; with the suffix if two recordings would be equal (``rec.wav``, ``rec.flac``);
+    with a number if they still are (``a b.wav``, ``a_b.wav``).
     """
     short = {source: _field(os.path.splitext(source)[0]) for source in sources}
     counts = Counter(short.values())
@@ -64,13 +64,13 @@ def _field(text: str) -> str:
 
 
 def read_rttm(path: Path, wanted: Wanted) -> Sheet:
-    """Read the SPEAKER lines, which name the recording, its part and the class.
+    """Read the SPEAKER lines, which have the recording, its part and the class.
 
-    The id of a recording stands for its path without the suffix, or for the path that the table of names beside the
-    file has (:mod:`earmark.formats.output_names`).
+    The ID of a recording is its path without suffix, or is listed with its path in the table of names beside the file
+    (:mod:`earmark.formats.output_names`).
 
     Raises:
-        DataError: the file cannot be read, has no such line, or one with too few fields.
+        DataError: the file cannot be read or has no such line, or a line has too few fields.
     """
     text, reasons = decoded_text(path)
     rows: list[tuple[int, list[str]]] = []
@@ -84,20 +84,20 @@ def read_rttm(path: Path, wanted: Wanted) -> Sheet:
             continue
         if len(fields) < _LEAST:
             raise DataError(
-                f"{path} row {number}: {counted(len(fields), 'field')}, a {_TYPE} line of RTTM has {_LEAST} or more. "
-                "Correct the line, or remove it"
+                f"{path} row {number}: {counted(len(fields), 'field')}, but a {_TYPE} line of RTTM has at least "
+                f"{_LEAST}. Correct the line, or remove it"
             )
         rows.append((number, [*fields, _NOTHING]))
     if not rows:
-        raise DataError(f"{path}: has no {_TYPE} lines of RTTM. Correct the file, or end its name in its own suffix")
+        raise DataError(f"{path}: has no {_TYPE} lines of RTTM. Correct the file, or rename it to its real format")
     names = read_names(path)
     columns = {name: [fields[place] for _, fields in rows] for name, place in _FIELDS.items()}
     columns["path"] = [names.get(name, name) for name in columns["path"]]
     columns["score"] = ["" if cell == _NOTHING else cell for cell in columns["score"]]
     sheet = Sheet(str(path), str(path.parent), columns, [number for number, _ in rows], reasons, is_text=True)
-    sheet.explain("read as RTTM because of its suffix: a recording, a start, a duration and a class in each line")
+    sheet.explain("read as RTTM because of its suffix: each line has recording, start, duration and class")
     if others:
-        sheet.explain(f"{counted(others, 'line')} of other types than {_TYPE} left out", is_obvious=False)
+        sheet.explain(f"{counted(others, 'line')} of other types than {_TYPE} ignored", is_obvious=False)
     return sheet
 
 

@@ -1,4 +1,4 @@
-"""What a model finds in a recording: windows and segments."""
+"""Windows and segments of a recording, as found by a model."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ class Window:
     """The probabilities of one window.
 
     Attributes:
-        start_s: where it starts in the recording, in seconds.
-        end_s: where it ends.
+        start_s: start in the recording, in seconds.
+        end_s: end in the recording, in seconds.
         probabilities: float32 (C,).
     """
 
@@ -26,12 +26,12 @@ class Window:
 
 @dataclass(frozen=True)
 class Segment:
-    """A stretch in which one class is detected.
+    """Part of a recording in which one class is detected.
 
     Attributes:
         start_s: start of its first window, in seconds.
-        end_s: end of its last window.
-        label: the class.
+        end_s: end of its last window, in seconds.
+        label: detected class.
         score: highest probability of its windows, after smoothing.
     """
 

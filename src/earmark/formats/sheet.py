@@ -1,4 +1,4 @@
-"""A table as it was read, before anything is known about its columns."""
+"""A table as it was read, before its columns are interpreted."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from earmark.errors import DataError
 from earmark.formats.cell_text import is_missing
 from earmark.text import and_more, counted
 
-_NAMED = 3  # rows named in a message
+_NAMED = 3  # rows listed in a message
 _DECIMAL_COMMA = re.compile(r"[+-]?\d+(?:,\d+)?")
-_THOUSANDS = 3  # digits that a comma between thousands has behind it
+_THOUSANDS = 3  # digits after a thousands separator
 
 
 @dataclass(frozen=True)
@@ -21,8 +21,8 @@ class Reason:
     """One rule by which a table was read, for ``earmark inspect --explain``.
 
     Attributes:
-        text: what was read as what, and why.
-        is_obvious: whether the rule needs no line in the log of other commands.
+        text: what was read in which way, and why.
+        is_obvious: whether other commands need not log the rule.
     """
 
     text: str
@@ -34,13 +34,13 @@ class Sheet:
     """The cells of a table of N rows, column by column.
 
     Attributes:
-        origin: the file or data set, for messages.
-        folder: where relative paths start.
-        columns: N cells for each column name. Cells of CSV are stripped text. A cell of a column of recordings may be
-            a function that returns the encoded recording.
-        numbers: the number of each row, for messages, N.
-        reasons: the rules by which it was read.
-        is_text: whether all cells are text, so that a number is not known to be one.
+        origin: file or data set, for messages.
+        folder: folder that relative paths start from.
+        columns: N cells for each column name. Cells of CSV are stripped text. A cell of a recording column may be a
+            function that returns the encoded recording.
+        numbers: number of each row, for messages, N.
+        reasons: rules by which the table was read.
+        is_text: whether all cells are text, even numbers.
         class_names: class names by number, for columns that have them.
     """
 
@@ -56,7 +56,7 @@ class Sheet:
         return len(self.numbers)
 
     def where(self, index: int) -> str:
-        """Return what messages call a row."""
+        """Return the name of a row in messages."""
         return f"{self.origin} row {self.numbers[index]}"
 
     def explain(self, text: str, *, is_obvious: bool = True) -> None:
@@ -64,17 +64,17 @@ class Sheet:
         self.reasons.append(Reason(f"{self.origin}: {text}", is_obvious))
 
     def read_decimal_commas(self, column: str, *, even_thousands: bool = False) -> None:
-        """Turn the commas of a column of numbers in a table of text into points, and explain it.
+        """Replace decimal commas by points in a column of numbers of a text table, and explain it.
 
-        A column has decimal commas if all its cells are whole numbers or have one comma, and none has a point. Three
-        digits after every comma might be thousands, so the column is left as it is then.
+        A column has decimal commas if all its cells are whole numbers or have one comma, and none has a point. If three
+        digits follow every comma, they may be thousands separators, so the column is not changed.
 
         Args:
-            column: its name.
-            even_thousands: read it all the same, as times in seconds are; the explanation is not obvious then.
+            column: name of the column.
+            even_thousands: replace the commas even then, as for times in seconds. The explanation is then not obvious.
         """
         cells = self.columns[column]
-        if not self.is_text or not any("," in cell for cell in cells):  # nearly always
+        if not self.is_text or not any("," in cell for cell in cells):  # the usual case
             return
         given = [cell for cell in cells if not is_missing(cell)]
         if not all(map(_DECIMAL_COMMA.fullmatch, given)):
@@ -100,9 +100,9 @@ class CellError(Exception):
     """A cell that cannot be used.
 
     Args:
-        fault: what is wrong with it, with the row as the subject: "has no label".
+        fault: the problem, with the row as its subject: "has no label".
         fix: what to do, as an imperative sentence without a full stop.
-        kind: equal for faults that one message covers.
+        kind: faults of equal kind are reported in one message.
     """
 
     def __init__(self, fault: str, fix: str = "", kind: str = "") -> None:
@@ -111,10 +111,10 @@ class CellError(Exception):
 
 
 class Faults:
-    """Collects the faults of one column and raises the first, with the number of rows that have the same.
+    """Collector of the faults in one column. Raises the first, with the number of rows with similar faults.
 
     Args:
-        where: from the index of a row to what messages call it.
+        where: returns the name of a row in messages.
     """
 
     def __init__(self, where: Callable[[int], str]) -> None:
@@ -122,7 +122,7 @@ class Faults:
         self._found: list[tuple[int, CellError]] = []
 
     def add(self, index: int, error: CellError) -> None:
-        """Note the fault of a row."""
+        """Record the fault of a row."""
         self._found.append((index, error))
 
     def raise_first(self) -> None:
@@ -144,7 +144,7 @@ class Faults:
 
 
 def convert(cells: Iterable[Any], parse: Callable[[Any], Any], faults: Faults) -> list[Any]:
-    """Return the values of cells, ``None`` for those with a fault; equal texts are parsed once."""
+    """Return the parsed values of cells; ``None`` for faults. Equal texts are parsed once."""
     known: dict[str, Any] = {}
     values: list[Any] = []
     for index, cell in enumerate(cells):

@@ -1,4 +1,4 @@
-"""From the bytes of a table file to text: encodings, and files that are no text."""
+"""Decode the bytes of a table file to text: encodings, and files that are not text."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from pathlib import Path
 
 from earmark.errors import DataError
 from earmark.formats.sheet import Reason
-from earmark.io.nearby_names import others_beside
+from earmark.io.nearby_names import path_suggestion
 
-# longest first: the mark of UTF-32 begins with that of UTF-16
+# longest first, because the byte order mark of UTF-32 starts with that of UTF-16
 _MARKS = (
     (codecs.BOM_UTF32_LE, "utf-32"),
     (codecs.BOM_UTF32_BE, "utf-32"),
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
-# first bytes of files that are no text, what they are, and what to do
+# first bytes of files that are not text, what they are, and what to do
 _OTHER_FORMATS = (
     (b"PK\x03\x04", "an Excel workbook or another zip archive", "Save the sheet as CSV (UTF-8), or unpack the archive"),
     (b"\xd0\xcf\x11\xe0", "an Excel workbook", "Save the sheet as CSV (UTF-8)"),
@@ -27,32 +27,32 @@ _OTHER_FORMATS = (
     (b"SQLite format 3\x00", "an SQLite database", "Export the table as CSV"),
     (b"ARROW1", "an Arrow file", "Save the table as Parquet or CSV"),
 )
-_LOOKED_AT = 4096  # bytes looked at for UTF-16 without a mark
+_LOOKED_AT = 4096  # bytes checked for UTF-16 without a byte order mark
 
 
 def existing(path: Path) -> Path:
     """Return ``path`` if it is a file.
 
     Raises:
-        DataError: it is a folder, or not there.
+        DataError: it is a folder, or does not exist.
     """
     if path.is_file():
         return path
     if path.is_dir():
-        raise DataError(f"{path}: is a folder, not a manifest; give it as --data_dir")
-    raise DataError(f"{path}: no such file{others_beside(path, folders=False)}")
+        raise DataError(f"{path}: is a folder, not a manifest. Pass it as --data_dir")
+    raise DataError(f"{path}: no such file{path_suggestion(path, folders=False)}")
 
 
 def decoded_text(path: Path) -> tuple[str, list[Reason]]:
-    """Read a table file as text with ``\\n`` at the end of each line, and say how if it was not plain UTF-8.
+    """Read a table file as text with ``\\n`` line ends. Return how it was read if it was not plain UTF-8.
 
     Raises:
-        DataError: it cannot be read, is empty, is no text, or its encoding is unknown.
+        DataError: the file cannot be read, is empty, is not text, or its encoding is unknown.
     """
     try:
         data = path.read_bytes()
     except OSError as exc:
-        raise DataError(f"{path}: cannot be read ({exc.strerror})") from exc
+        raise DataError(f"{path}: cannot be read ({exc.strerror}). Fix its permissions") from exc
     for first, what, fix in _OTHER_FORMATS:
         if data.startswith(first):
             raise DataError(f"{path}: is {what}, not text. {fix}")
@@ -67,7 +67,7 @@ def decoded_text(path: Path) -> tuple[str, list[Reason]]:
             raise DataError(f"{path}: looks like {encoding.upper()}, but is damaged. Save it as UTF-8") from exc
         reasons.append(Reason(f"{path}: read as {encoding.upper()} because of its first bytes"))
     if not text.strip():
-        raise DataError(f"{path}: the file is empty")
+        raise DataError(f"{path}: the file is empty. Add rows")
     if "\r" in text:
         text = text.replace("\r\n", "\n")
         if "\n" not in text:
@@ -78,19 +78,21 @@ def decoded_text(path: Path) -> tuple[str, list[Reason]]:
 def _utf8(data: bytes, path: Path) -> str:
     if (index := data.find(b"\0")) >= 0:
         row = data.count(b"\n", 0, index) + 1
-        raise DataError(f"{path} row {row}: holds a byte 0, so the file is damaged. Remove it, or save the file again")
+        raise DataError(
+            f"{path} row {row}: contains a zero byte: the file is damaged. Remove it, or save the file again"
+        )
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as exc:
         row = data.count(b"\n", 0, exc.start) + 1
-        raise DataError(f"{path} row {row}: byte 0x{data[exc.start]:02x} is not UTF-8; save the file as UTF-8") from exc
+        raise DataError(f"{path} row {row}: byte 0x{data[exc.start]:02x} is not UTF-8. Save the file as UTF-8") from exc
 
 
 def _utf16(data: bytes) -> str | None:
-    """Return the encoding if it is one of wide characters: by its mark, or because every second byte is 0.
+    """Return the encoding if it uses wide characters: from the byte order mark, or because every second byte is 0.
 
-    In UTF-16 a 0 is part of each line break and of each ASCII character, of which a table has many; in damaged UTF-8
-    a 0 is an exception.
+    In UTF-16, each line break and each ASCII character contains a zero byte, and tables have many of these. In damaged
+    UTF-8, zero bytes are rare.
     """
     for mark, encoding in _MARKS:
         if data.startswith(mark):

@@ -10,7 +10,7 @@ from earmark.text import and_more, suggestion
 _MOST_COMPARED = 10_000  # names in a folder that are compared
 
 
-def others_beside(missing: Path, *, folders: bool | None = None, listed: bool = True) -> str:
+def path_suggestion(missing: Path, *, folders: bool | None = None, listed: bool = True) -> str:
     """Return a suggestion for a path that does not exist, to append to an error message.
 
     Args:

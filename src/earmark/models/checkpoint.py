@@ -11,7 +11,7 @@ import os
 from pathlib import Path
 
 from earmark.errors import ModelError, NetworkError, first_line
-from earmark.io.nearby_names import others_beside
+from earmark.io.nearby_names import path_suggestion
 from earmark.models import modelscope
 from earmark.text import and_more, nearest_name
 
@@ -90,13 +90,13 @@ def local_folder(name_or_path: str) -> Path | None:
     if folder.is_file():
         raise ModelError(f"{name_or_path}: a file; give the folder that holds config.json and {_SAFE}")
     if folder.is_absolute() or name_or_path.startswith((".", "~")) or len(folder.parts) > 2:
-        raise ModelError(f"{name_or_path}: no such folder{others_beside(folder, folders=True)}")
+        raise ModelError(f"{name_or_path}: no such folder{path_suggestion(folder, folders=True)}")
     if len(folder.parts) == 2:
         beside = Path(folder.name)
         if any((beside / name).is_file() for name in _MODEL_FILES):
             return beside
         if folder.parent.is_dir():
-            others = others_beside(folder, folders=True)
+            others = path_suggestion(folder, folders=True)
             stop = "" if others.endswith("?") else "."
             raise ModelError(
                 f"{name_or_path}: no such folder{others}{stop} For a model on the hub write "
@@ -124,7 +124,7 @@ def folder_to_write(name_or_path: str, use: str) -> Path:
         raise ModelError(f"{name_or_path}: this is a model on the hub, and {use}. Download it, or name a run folder")
     folder = Path(name_or_path).expanduser()
     if not folder.is_dir():
-        raise ModelError(f"{folder}: no such folder, and {use}{others_beside(folder, folders=True)}")
+        raise ModelError(f"{folder}: no such folder, and {use}{path_suggestion(folder, folders=True)}")
     return folder
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from earmark.audio.decode import AUDIO_SUFFIXES, duration_s
 from earmark.clips.clip import Clip
 from earmark.errors import DataError
-from earmark.io.nearby_names import others_beside
+from earmark.io.nearby_names import path_suggestion
 from earmark.progress import Progress
 from earmark.sources.listing import list_recordings
 from earmark.text import counted
@@ -34,7 +34,7 @@ def check_inputs(inputs: Sequence[str], *, any_missing: bool = True) -> None:
     if not any_missing and len(missing) < len(inputs):
         missing = [name for name in missing if Path(name).suffix.lower() not in AUDIO_SUFFIXES]
     if missing:
-        raise DataError(f"{missing[0]}: no such file or folder{others_beside(Path(missing[0]), listed=False)}")
+        raise DataError(f"{missing[0]}: no such file or folder{path_suggestion(Path(missing[0]), listed=False)}")
 
 
 def _is_missing(name: str) -> bool:

@@ -9,7 +9,7 @@ from typing import Any
 
 from earmark.distributed.launched import launched_processes
 from earmark.errors import DataError, UsageError
-from earmark.io.nearby_names import others_beside
+from earmark.io.nearby_names import path_suggestion
 from earmark.settings.config_files import read_config_file, resolved_config
 from earmark.settings.data_flags import DataArguments, path_settings, paths_in
 from earmark.settings.evaluation_flags import EvaluateOptions
@@ -233,7 +233,7 @@ def check_sources(data: DataArguments) -> None:
         for path in paths_in(getattr(data, name)):
             if not Path(path).exists():
                 is_folder = name.endswith("_dir")
-                near = others_beside(Path(path), folders=is_folder)
+                near = path_suggestion(Path(path), folders=is_folder)
                 raise DataError(f"{path}: no such {'folder' if is_folder else 'file'}{near}")
 
 

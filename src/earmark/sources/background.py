@@ -14,7 +14,7 @@ from earmark.audio.reading import decoder_threads
 from earmark.clips.clip import Clip, ClipTable, Label, Splits
 from earmark.clips.split_names import SPLIT_NAMES
 from earmark.errors import DataError, UsageError
-from earmark.io.nearby_names import others_beside
+from earmark.io.nearby_names import path_suggestion
 from earmark.settings.data_flags import DataArguments, paths_in
 from earmark.sources.cuts import ClipLengths, Stretch, draw_cuts, hash_order, measured
 from earmark.sources.listing import list_recordings
@@ -121,8 +121,8 @@ def background_recordings(options: DataArguments, notes: list[str] | None = None
     found: dict[str, str] = {}
     for folder in paths_in(options.background_dir):
         if not Path(folder).is_dir():
-            others = others_beside(Path(folder), folders=True)
-            raise DataError(f"--background_dir {folder}: no such folder{others}. Fix the path")
+            suggestion = path_suggestion(Path(folder), folders=True)
+            raise DataError(f"--background_dir {folder}: no such folder{suggestion}")
         listing = list_recordings(Path(folder))
         if not listing.paths:
             raise DataError(f"{folder}: no recordings in this folder. Fix --background_dir")

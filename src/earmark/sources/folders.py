@@ -15,7 +15,7 @@ from earmark.clips.split_columns import find_split_column, share_out_by
 from earmark.clips.split_names import SPLIT_FLAGS, SPLIT_NAMES, SplitNames
 from earmark.errors import DataError
 from earmark.formats.column_names import PATH_COLUMNS
-from earmark.io.nearby_names import others_beside
+from earmark.io.nearby_names import path_suggestion
 from earmark.sources.folder_layout import FolderLayout, Place, find_folder_layout, unwrapped
 from earmark.sources.listing import metadata_file
 from earmark.sources.manifests import load_manifest
@@ -56,8 +56,9 @@ def check_is_folder(root: Path) -> None:
         DataError: it does not exist, or is a file.
     """
     if not root.is_dir():
-        missing = f"no such folder{others_beside(root, folders=True)}"
-        raise DataError(f"{root}: {'is a file, not a folder' if root.exists() else missing}. Fix the path")
+        if root.exists():
+            raise DataError(f"{root}: is a file, not a folder. Pass a folder")
+        raise DataError(f"{root}: no such folder{path_suggestion(root, folders=True)}")
 
 
 def load_layout(layout: FolderLayout, columns: Columns) -> Splits:

@@ -14,7 +14,7 @@ from earmark.audio.reading import Waveforms
 from earmark.audio.samples import LEAST_LEFT
 from earmark.clips.clip import Clip, ClipTable, fingerprint
 from earmark.errors import DataError
-from earmark.io.nearby_names import others_beside
+from earmark.io.nearby_names import path_suggestion
 from earmark.settings.data_flags import DataArguments
 from earmark.sources.listing import list_recordings
 from earmark.store.scan import BadClip
@@ -101,7 +101,7 @@ def load_sounds(folders: Mapping[str, str], sampling_rate_hz: int, options: Data
 
 def _listed(flag: str, folder: str) -> ClipTable:
     if not Path(folder).is_dir():
-        raise DataError(f"--{flag} {folder}: no such folder{others_beside(Path(folder), folders=True)}. Fix the path")
+        raise DataError(f"--{flag} {folder}: no such folder{path_suggestion(Path(folder), folders=True)}")
     listing = list_recordings(Path(folder))
     listing.log_skipped()
     clips = [Clip(source=path, path=path) for path in listing.paths]

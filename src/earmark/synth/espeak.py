@@ -1,8 +1,7 @@
-"""Speech from eSpeak NG through ctypes; its library and voices come in the wheel ``espeakng-loader``.
+"""Speech from eSpeak NG through ctypes. The wheel ``espeakng-loader`` contains its library and voices.
 
-The engine carries state (phases, flutter, random numbers) from one utterance to the next: the same sequence
-from the start of a fresh process gives the same samples, the same utterance later in a process does not. The
-constants are those of the library's public header, ``speak_lib.h``.
+The engine keeps state (phases, flutter, random numbers) between utterances. A sequence gives the same samples only from
+the start of a fresh process. The constants come from the library's public header, ``speak_lib.h``.
 """
 
 from __future__ import annotations
@@ -21,26 +20,26 @@ import numpy as np
 from earmark import extras
 from earmark.errors import DataError, MissingExtraError, UsageError
 
-_AUDIO_OUTPUT_SYNCHRONOUS = 2  # samples go to the callback, and the call returns when all are there
+_AUDIO_OUTPUT_SYNCHRONOUS = 2  # the callback gets the samples, and the call returns after the last
 _DONT_EXIT = 0x8000  # otherwise missing voice data ends the process
 _CHARS_UTF8 = 1
 _RATE, _VOLUME, _PITCH, _RANGE = 1, 2, 3, 4
 _OK = 0
-_LONGEST_PATH_BYTES = 100  # the engine keeps paths in buffers of 160 bytes and cuts longer ones silently
+_LONGEST_PATH_BYTES = 100  # the engine silently truncates paths at 160 bytes
 
 _Callback = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.c_void_p)
 
 
 @dataclass(frozen=True, slots=True)
 class Voice:
-    """How a speaker sounds.
+    """The voice of a speaker.
 
     Attributes:
         accent: a language of eSpeak NG, e.g. ``"en-us"``; British English is ``"en"``.
-        variant: one of its voice variants, e.g. ``"f3"``; empty for the plain voice.
-        rate_wpm: words a minute, 80 to 450.
-        pitch: 0 to 100; 50 is the variant's own.
-        pitch_range: liveliness of the intonation, 0 (monotone) to 100.
+        variant: a voice variant, e.g. ``"f3"``; empty for the plain voice.
+        rate_wpm: words per minute, 80 to 450.
+        pitch: 0 to 100; 50 is the variant's default.
+        pitch_range: range of the intonation, 0 (monotone) to 100.
         volume: 0 to 200; 100 is full scale for most variants.
     """
 
@@ -53,15 +52,15 @@ class Voice:
 
     @property
     def name(self) -> str:
-        """What eSpeak NG calls it: ``accent+variant``."""
+        """Name of the voice in eSpeak NG: ``accent+variant``."""
         return f"{self.accent}+{self.variant}" if self.variant else self.accent
 
 
 class Espeak:
-    """The engine. Its state is global to the process, so use the one that :func:`engine` gives.
+    """The eSpeak NG engine. Its state is global to the process, so get it from :func:`engine`.
 
     Attributes:
-        sampling_rate_hz: rate of what :meth:`speak` returns (22,050).
+        sampling_rate_hz: sampling rate of :meth:`speak` (22,050).
     """
 
     def __init__(self) -> None:
@@ -74,28 +73,28 @@ class Espeak:
         )
         if self.sampling_rate_hz <= 0:
             raise MissingExtraError(
-                f"eSpeak NG cannot read its voices in {data_path}; "
-                "reinstall it: pip install --force-reinstall 'earmark[synth]'"
+                f"eSpeak NG cannot read its voices in {data_path}. "
+                "Reinstall it: pip install --force-reinstall 'earmark[synth]'"
             )
         self._library.espeak_ng_SetRandSeed(0)  # instead of the clock
         self._lock = threading.Lock()
         self._chunks: list[np.ndarray] = []
-        self._callback = _Callback(self._collect)  # kept: ctypes does not hold on to it
+        self._callback = _Callback(self._collect)  # a reference, because ctypes does not keep one
         self._library.espeak_SetSynthCallback(self._callback)
 
     def speak(self, text: str, voice: Voice) -> np.ndarray:
-        """Say something.
+        """Synthesise speech.
 
         Args:
             text: English words.
-            voice: who says it.
+            voice: voice of the speaker.
 
         Returns:
             int16 ``(samples,)`` at :attr:`sampling_rate_hz`.
 
         Raises:
-            UsageError: there is no such accent or variant.
-            DataError: the engine gave no sound.
+            UsageError: the accent or variant does not exist.
+            DataError: the engine returned no audio.
         """
         encoded = text.encode()
         with self._lock:
@@ -104,16 +103,16 @@ class Espeak:
             status = self._library.espeak_Synth(encoded, len(encoded) + 1, 0, 0, 0, _CHARS_UTF8, None, None)
             chunks, self._chunks = self._chunks, []
         if status != _OK or not chunks:
-            raise DataError(f"eSpeak NG gave no sound for {text!r} with voice {voice.name} (status {status})")
+            raise DataError(f"{text!r}: eSpeak NG returned no audio (status {status}). Replace voice {voice.name}")
         return np.concatenate(chunks)
 
     def _set_voice(self, voice: Voice) -> None:
-        # the engine itself would take a variant that it lacks for the plain voice, without a word
+        # the engine itself silently uses the plain voice if a variant is missing
         if voice.variant and not (self._variants_folder / voice.variant).is_file():
-            raise UsageError(f"eSpeak NG has no voice variant {voice.variant}; give one of its own, e.g. f3")
+            raise UsageError(f"eSpeak NG has no voice variant {voice.variant}. Use one of its variants, e.g. f3")
         if self._library.espeak_SetVoiceByName(voice.name.encode()) != _OK:
-            raise UsageError(f"eSpeak NG has no voice {voice.name}; give one of its languages, e.g. en-us")
-        # after the voice, which resets them
+            raise UsageError(f"eSpeak NG has no voice {voice.name}. Use one of its languages, e.g. en-us")
+        # after setting the voice, which resets them
         for parameter, value in (
             (_RATE, voice.rate_wpm),
             (_VOLUME, voice.volume),
@@ -124,12 +123,12 @@ class Espeak:
 
     def _collect(self, samples: object, count: int, _events: object) -> int:
         if samples and count > 0:
-            self._chunks.append(np.ctypeslib.as_array(samples, (count,)).copy())  # the buffer is used again
-        return 0  # go on
+            self._chunks.append(np.ctypeslib.as_array(samples, (count,)).copy())  # the engine reuses the buffer
+        return 0  # continue
 
 
 def _short(data_path: str) -> str:
-    """Return the path itself, or a link to it under a short path that lives as long as this process."""
+    """Return the path, or a short link to it that exists as long as this process."""
     if len(os.fsencode(data_path)) <= _LONGEST_PATH_BYTES:
         return data_path
     folder = tempfile.mkdtemp(prefix="espeak-")
@@ -137,7 +136,7 @@ def _short(data_path: str) -> str:
     link = os.path.join(folder, "espeak-ng-data")
     try:
         os.symlink(data_path, link)
-    except (OSError, NotImplementedError):  # Windows allows links to administrators and developers only
+    except (OSError, NotImplementedError):  # Windows only lets administrators and developers create links
         shutil.copytree(data_path, link)
     return link
 
@@ -147,8 +146,8 @@ def _load_library(path: str) -> ctypes.CDLL:
         library = ctypes.CDLL(path)
     except OSError as exc:
         raise MissingExtraError(
-            f"the shared library of eSpeak NG does not load ({exc}); "
-            "reinstall it: pip install --force-reinstall 'earmark[synth]'"
+            f"the shared library of eSpeak NG does not load ({exc}). "
+            "Reinstall it: pip install --force-reinstall 'earmark[synth]'"
         ) from exc
     unsigned, pointer = ctypes.c_uint, ctypes.c_void_p
     library.espeak_Initialize.argtypes = [ctypes.c_int, ctypes.c_int, ctypes.c_char_p, ctypes.c_int]
@@ -168,7 +167,7 @@ _engine_lock = threading.Lock()
 
 
 def engine() -> Espeak:
-    """Return the one engine of this process, started on first use.
+    """Return the engine of this process, started on first use.
 
     Raises:
         MissingExtraError: the wheel ``espeakng-loader`` is missing or broken.

@@ -1,7 +1,7 @@
-"""A synthetic corpus of spoken commands, laid out like the Speech Commands archive: written by ``earmark synth``.
+"""A synthetic corpus of spoken commands in the layout of the Speech Commands archive, written by ``earmark synth``.
 
-One fresh process speaks (:mod:`earmark.synth.espeak` explains why fresh) while this one puts each word somewhere in
-its second, adds background and writes the file.
+A fresh process speaks (:mod:`earmark.synth.espeak` explains why), while this process puts each word at a position in
+its second, adds background noise and writes the file.
 """
 
 from __future__ import annotations
@@ -44,31 +44,31 @@ logger = logging.getLogger(__name__)
 DEFAULT_UTTERANCES = 3_000
 TEST_SET_FOLDER = "speech_commands_test_set_v0.01"
 
-_FEWEST_UTTERANCES = 300  # below, validation would have hardly two of a command
+_FEWEST_UTTERANCES = 300  # with fewer, validation has hardly two clips per command
 _RATE_HZ = 16_000
-_VERSION = 1  # raised whenever the same settings give other files
+_VERSION = 1  # increased whenever equal settings give other files
 _MARKER = "synthetic.json"
-_BATCH, _BATCHES_AHEAD = 32, 8  # utterances spoken ahead of the mixing
-_QUIET = 0.01  # of a word's peak: what counts as silence around it
+_BATCH, _BATCHES_AHEAD = 32, 8  # batches of utterances spoken ahead of mixing
+_QUIET = 0.01  # fraction of a word's peak below which audio around it is silence
 
 _README = """\
-This corpus is synthetic: nobody spoke it. The words are said by the speech synthesiser eSpeak NG and the background
-sounds are computed; `earmark synth` wrote both. It is laid out like the Speech Commands archive v0.01 and its
-separate test archive, so that whatever reads those reads this. A model that does well here has learned
-synthesised voices, which says little about people.
+This corpus is synthetic. The speech synthesiser eSpeak NG speaks the words and the background noise is computed; both
+were written by `earmark synth`. The layout is that of the Speech Commands archive v0.01 and its separate test archive,
+so any program that reads those can read this corpus. Good results on it only show that a model has learned
+synthesised voices, and say little about real speech.
 """
 
 
 @dataclass(frozen=True)
 class CorpusSummary:
-    """What a corpus holds.
+    """The content of a corpus.
 
     Attributes:
-        folder: where it is.
-        utterances: words in the archive, by split (``train``, ``validation``, ``testing``).
-        speakers: voices, by split; none in two splits.
-        test_clips: clips of the separate test archive, silence included.
-        reused: it was there already.
+        folder: folder of the corpus.
+        utterances: number of words in the archive, by split (``train``, ``validation``, ``testing``).
+        speakers: number of voices, by split. No voice is in two splits.
+        test_clips: number of clips in the separate test archive, including silence.
+        reused: whether the corpus already existed.
     """
 
     folder: str
@@ -79,7 +79,7 @@ class CorpusSummary:
 
     @property
     def summary(self) -> str:
-        """A few lines for people."""
+        """Summary in a few lines, for people."""
         parts = [
             f"{count:,} {split} words by {self.speakers[split]} voices" for split, count in self.utterances.items()
         ]
@@ -97,31 +97,31 @@ def write_corpus(
     seed: int = 0,
     progress: Callable[[int, int], None] | None = None,
 ) -> CorpusSummary:
-    """Write a corpus, or find it written.
+    """Write a corpus, unless it already exists.
 
-    The same settings give the same bytes. A corpus with the same settings is left as it is; one with other settings,
-    or one left half by a killed run, is written again.
+    Equal settings give identical files. A corpus with the same settings is kept. One with other settings, or an
+    incomplete one from a killed run, is written again.
 
     Args:
-        folder: empty, absent, or a corpus written by this function.
-        utterances: words in the archive over train, validation and testing; the test archive comes on top.
-        seed: of voices, levels and noises.
-        progress: called with ``(words done, words in all)``.
+        folder: an empty or new folder, or a corpus written by this function.
+        utterances: number of words in train, validation and testing; the test archive is additional.
+        seed: seed for voices, levels and noises.
+        progress: called with ``(words done, all words)``.
 
     Returns:
-        What the corpus holds.
+        Summary of the corpus.
 
     Raises:
         UsageError: too few utterances, or a negative seed.
-        OutputError: the folder holds something else, or cannot be written.
+        OutputError: the folder contains other files, or cannot be written.
         MissingExtraError: the wheel ``espeakng-loader`` is not installed.
     """
     if utterances < _FEWEST_UTTERANCES:
         raise UsageError(
-            f"{utterances} utterances are too few to fill 12 classes in three splits; give {_FEWEST_UTTERANCES} or more"
+            f"{utterances} utterances are too few for 12 classes in three splits. Use at least {_FEWEST_UTTERANCES}"
         )
     if seed < 0:
-        raise UsageError(f"seed {seed}: expected a whole number from 0 on")
+        raise UsageError(f"seed {seed}: not a whole number from 0. Use one")
     root = Path(folder)
     settings = {"version": _VERSION, "utterances": utterances, "seed": seed}
     plan = make_plan(utterances, seed)
@@ -134,7 +134,7 @@ def write_corpus(
         _write_files(root, plan, utterances, seed, progress)
         _write_marker(root, settings | {"complete": True})
     except OSError as exc:
-        raise OutputError(f"{root}: the corpus cannot be written ({exc}); name another folder") from exc
+        raise OutputError(f"{root}: the corpus cannot be written ({exc}). Choose another folder") from exc
     return _summarise(root, plan, utterances, reused=False)
 
 
@@ -158,17 +158,17 @@ def _write_marker(root: Path, content: dict[str, Any]) -> None:
 
 
 def _clear(root: Path) -> None:
-    """Make the folder, and remove from it what an earlier run wrote, and nothing else."""
+    """Create the folder, and remove only what an earlier run wrote."""
     if root.exists() and not root.is_dir():
-        raise OutputError(f"{root} is a file; name a folder for the corpus")
+        raise OutputError(f"{root}: is a file. Choose a folder for the corpus")
     root.mkdir(parents=True, exist_ok=True)
     if _read_marker(root) is None:
         if any(entry.name != unfinished(root / _MARKER).name for entry in root.iterdir()):
             raise OutputError(
-                f"{root} holds files that are not a synthetic corpus; name a new folder, or empty this one"
+                f"{root}: contains files that are not a synthetic corpus. Choose a new folder, or empty this one"
             )
         return
-    logger.info("%s: the corpus there is unfinished or has other settings, so it is written again", root)
+    logger.info("%s: the existing corpus is incomplete or has other settings, so it is written again", root)
     for name in (*COMMANDS, *OTHER_WORDS, BACKGROUND, TEST_SET_FOLDER):
         shutil.rmtree(root / name, ignore_errors=True)
 
@@ -194,7 +194,7 @@ def _write_files(
     }
     for name, wave in backgrounds["train"].items():
         _write_wav(root / BACKGROUND / f"{name}.wav", wave)
-    # the reader keeps the last fifth of each for the silence of validation, so no training word may hold it
+    # The reader uses the last fifth of each recording as silence for validation, so training words must not contain it.
     backgrounds["train"] = {name: wave[: len(wave) * 4 // 5] for name, wave in backgrounds["train"].items()}
     _write_silence(root, list(backgrounds[TEST_SET].values()), utterances, seed)
     for index, (said, speech) in enumerate(zip(plan.utterances, spoken, strict=True)):
@@ -211,7 +211,7 @@ def _utterance_path(root: Path, said: Utterance) -> Path:
 
 
 def _make_backgrounds(talkers: list[np.ndarray], split: str, seed: list[int]) -> dict[str, np.ndarray]:
-    shortest_s, longest_s = (30, 60) if split == "train" else (15, 25)  # only the first are files of their own
+    shortest_s, longest_s = (30, 60) if split == "train" else (15, 25)  # only training's become files
     return background_recordings(np.random.default_rng(seed), talkers, shortest_s, longest_s)
 
 
@@ -225,21 +225,21 @@ def _write_silence(root: Path, noises: list[np.ndarray], utterances: int, seed: 
 
 
 def _place(speech: np.ndarray, noises: list[np.ndarray], rng: np.random.Generator, said: Utterance) -> np.ndarray:
-    """Put a word somewhere in a second of background, at a random level and distance from the noise.
+    """Put a word at a random position in a second of background noise, at a random level.
 
     Args:
-        speech: float32 ``(samples,)`` at 16 kHz, with the silence the engine leaves around a word.
+        speech: float32 ``(samples,)`` at 16 kHz, with the engine's silence around the word.
         noises: background recordings at 16 kHz.
-        rng: decides place, levels and noise.
-        said: for messages.
+        rng: random generator for position, levels and noise.
+        said: the utterance, for messages.
 
     Returns:
-        float32 ``(samples,)``, one second, or less for one clip in ten.
+        float32 ``(samples,)``, one second; less for one clip in ten.
     """
     loud = np.flatnonzero(np.abs(speech) > _QUIET * np.abs(speech).max())
     word = speech[loud[0] : loud[-1] + 1]
     if len(word) > _RATE_HZ:
-        raise DataError(f"{said.word!r} takes {len(word) / _RATE_HZ:.2f} s with {said.voice.name}, over a second")
+        raise DataError(f"{said.word!r} takes {len(word) / _RATE_HZ:.2f} s. Replace voice {said.voice.name}")
     count = _RATE_HZ
     if rng.random() < 0.1:  # as in the archive, some recordings end early
         count = int(rng.integers(max(len(word), _RATE_HZ * 3 // 4), _RATE_HZ + 1))
@@ -259,13 +259,13 @@ def _rms(wave: np.ndarray) -> float:
 
 
 def _write_wav(path: Path, wave: np.ndarray) -> None:
-    encoded = io.BytesIO()  # straight to the file, soundfile waits for the disk each time
+    encoded = io.BytesIO()  # via memory, because soundfile waits for the disk when it writes a file
     soundfile.write(encoded, wave, _RATE_HZ, format="WAV", subtype="PCM_16")
     path.write_bytes(encoded.getvalue())
 
 
 def _spoken(requests: list[tuple[str, Voice]]) -> Iterator[np.ndarray]:
-    """Yield each request's sound, float32 ``(samples,)`` at 16 kHz, spoken in order by one fresh process."""
+    """Yield the speech of each request, float32 ``(samples,)`` at 16 kHz, spoken in order by one fresh process."""
     batches = iter([requests[i : i + _BATCH] for i in range(0, len(requests), _BATCH)])
     ahead: deque[Future[list[np.ndarray]]] = deque()
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
@@ -277,7 +277,7 @@ def _spoken(requests: list[tuple[str, Voice]]) -> Iterator[np.ndarray]:
                     return
                 yield from ahead.popleft().result()
         except BrokenProcessPool as exc:
-            raise DataError("the process that runs eSpeak NG ended; try again, or use another machine") from exc
+            raise DataError("the process that runs eSpeak NG ended. Try again, or use another machine") from exc
         finally:
             for future in ahead:
                 future.cancel()

@@ -1,4 +1,4 @@
-"""Background sounds for the synthetic corpus: six kinds, all generated."""
+"""Background noise for the synthetic corpus: six kinds, all generated."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ _PEAK = 0.9
 def background_recordings(
     rng: np.random.Generator, talkers: Sequence[np.ndarray], shortest_s: int, longest_s: int
 ) -> dict[str, np.ndarray]:
-    """One recording of each kind.
+    """Return one recording of each kind.
 
     Args:
-        rng: decides everything.
-        talkers: float32 ``(samples,)`` of running speech at 16 kHz, one for each voice of the babble.
-        shortest_s: least duration in seconds.
-        longest_s: greatest duration in seconds.
+        rng: random generator.
+        talkers: float32 ``(samples,)`` of continuous speech at 16 kHz, one for each voice of the babble.
+        shortest_s: minimum duration in seconds.
+        longest_s: maximum duration in seconds.
 
     Returns:
         file stem -> float32 ``(samples,)`` at 16 kHz, RMS between -36 and -22 dB of full scale.
@@ -42,14 +42,14 @@ def background_recordings(
 
 def _at_level(wave: np.ndarray, rms_db: float) -> np.ndarray:
     scaled = wave * (10 ** (rms_db / 20) / np.sqrt(np.mean(wave**2)))
-    # a few clicks stand far above the rest; the whole is turned down rather than clipped
+    # a few clicks are far above the rest, so scale everything down instead of clipping
     return (scaled * min(1.0, _PEAK / np.abs(scaled).max())).astype(np.float32)
 
 
 def _coloured(
     rng: np.random.Generator, count: int, slope: float, low_hz: float = 20, high_hz: float = 8_000
 ) -> np.ndarray:
-    """Noise whose amplitude spectrum goes as frequency ** slope within a band."""
+    """Return noise whose amplitude spectrum is proportional to frequency ** slope within a band."""
     spectrum = np.fft.rfft(rng.standard_normal(count))
     frequency_hz = np.fft.rfftfreq(count, 1 / _RATE_HZ)
     within = (frequency_hz >= low_hz) & (frequency_hz <= high_hz)
@@ -60,7 +60,7 @@ def _coloured(
 
 
 def _slow(rng: np.random.Generator, count: int, depth: float) -> np.ndarray:
-    """Return a gain that wanders around 1 within a few seconds."""
+    """Return a gain that varies slowly around 1 within a few seconds."""
     knots = rng.uniform(1 - depth, 1 + depth, count // (2 * _RATE_HZ) + 2)
     return np.interp(np.linspace(0, len(knots) - 1, count), np.arange(len(knots)), knots)
 
@@ -85,14 +85,14 @@ def _babble(rng: np.random.Generator, count: int, talkers: Sequence[np.ndarray])
 
 
 def _clicks(rng: np.random.Generator, count: int) -> np.ndarray:
-    """Keys and knocks: short decaying resonances, three a second, over faint noise."""
+    """Return noise like keys and knocks: short decaying resonances, three per second, over faint noise."""
     wave = 0.02 * _coloured(rng, count, -0.5)
     _add_rings(rng, wave, per_second=3, frequency_hz=(300, 4_000), decay_s=(0.002, 0.02))
     return wave
 
 
 def _tap(rng: np.random.Generator, count: int) -> np.ndarray:
-    """Water: a broad band of noise that swells a little, and bubbles."""
+    """Return noise like water: a broad band of noise that swells a little, and bubbles."""
     wave = _coloured(rng, count, -0.2, 400, 6_000) * _slow(rng, count, 0.25)
     _add_rings(rng, wave, per_second=30, frequency_hz=(500, 2_500), decay_s=(0.005, 0.02))
     return wave

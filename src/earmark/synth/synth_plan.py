@@ -1,7 +1,7 @@
-"""Who says what in the synthetic corpus: words, speakers and counts, all decided before the first sound.
+"""The plan of the synthetic corpus: words, speakers and counts, decided before any audio is made.
 
-Five words in six are one of the ten commands, the rest the other twenty words of Speech Commands v0.01: proportions
-that leave the classes of SUPERB KS about equally frequent.
+Five of six words are one of the ten commands, the others are the other twenty words of Speech Commands v0.01. These
+proportions make the classes of SUPERB KS about equally frequent.
 """
 
 from __future__ import annotations
@@ -45,14 +45,14 @@ _RUNNING_SPEECH = (
 
 @dataclass(frozen=True, slots=True)
 class Utterance:
-    """One word by one speaker.
+    """One word spoken by one speaker.
 
     Attributes:
         split: ``train``, ``validation``, ``testing``, or ``test_set`` for the separate test archive.
-        folder: the class folder it goes to.
-        word: what is said.
-        speaker: eight hexadecimal digits.
-        voice: how it is said.
+        folder: class folder of its file.
+        word: the spoken word.
+        speaker: ID of the speaker, eight hexadecimal digits.
+        voice: voice of the speaker.
         name: file name.
     """
 
@@ -66,11 +66,11 @@ class Utterance:
 
 @dataclass(frozen=True, slots=True)
 class SynthPlan:
-    """All there is to say.
+    """All utterances of a corpus.
 
     Attributes:
         utterances: in the order in which they are spoken.
-        babble: for each bank of background recordings, the running speech of its talkers.
+        babble: continuous speech of the talkers, for each set of background recordings.
     """
 
     utterances: list[Utterance]
@@ -78,11 +78,11 @@ class SynthPlan:
 
 
 def make_plan(utterances: int, seed: int) -> SynthPlan:
-    """Decide speakers, words and voices.
+    """Choose speakers, words and voices.
 
     Args:
-        utterances: words in the archive; the test archive comes on top.
-        seed: decides everything.
+        utterances: number of words in the archive; the test archive is additional.
+        seed: random seed.
     """
     rng = np.random.default_rng([seed, 0])
     planned: list[Utterance] = []
@@ -98,12 +98,12 @@ def make_plan(utterances: int, seed: int) -> SynthPlan:
 
 
 def test_set_class_size(utterances: int) -> int:
-    """Clips in each of the twelve folders of the test archive."""
+    """Return the number of clips in each of the twelve folders of the test archive."""
     return max(1, round(utterances / 60))
 
 
 def apportion(total: int, weights: Sequence[float]) -> list[int]:
-    """Whole numbers in proportion to ``weights`` that add up to ``total`` (largest remainders)."""
+    """Return whole numbers in proportion to ``weights`` that add up to ``total`` (largest remainder method)."""
     exact = np.asarray(weights, dtype=float) / sum(weights) * total
     counts = np.floor(exact + 1e-9).astype(int)
     first = np.argsort(-(exact - counts), kind="stable")[: total - counts.sum()]
@@ -112,7 +112,7 @@ def apportion(total: int, weights: Sequence[float]) -> list[int]:
 
 
 def _words(count: int) -> list[tuple[str, str]]:
-    """``(folder, word)`` for each utterance of a split; all other words together are two commands' worth."""
+    """Return ``(folder, word)`` for each utterance of a split. All other words together count as two commands."""
     *commands, others = apportion(count, [1] * len(COMMANDS) + [2])
     counts = commands + apportion(others, [1] * len(OTHER_WORDS))
     return [(word, word) for word, times in zip(COMMANDS + OTHER_WORDS, counts, strict=True) for _ in range(times)]
@@ -134,7 +134,7 @@ def _make_speakers(split: str, utterances: int, rng: np.random.Generator) -> dic
             rate_wpm=int(rng.integers(140, 205)),
             pitch=int(rng.integers(30, 71)),
             pitch_range=int(rng.integers(25, 76)),
-            volume=50,  # louder, some variants distort
+            volume=50,  # some variants distort if louder
         )
     return speakers
 
@@ -142,7 +142,7 @@ def _make_speakers(split: str, utterances: int, rng: np.random.Generator) -> dic
 def _deal(
     split: str, words: list[tuple[str, str]], speakers: dict[str, Voice], rng: np.random.Generator
 ) -> list[Utterance]:
-    """Hand the shuffled words to the speakers in turn; nobody says a word twice in the very same way."""
+    """Assign the shuffled words to the speakers in turn. No speaker says a word twice in exactly the same way."""
     names = list(speakers)
     times: Counter[tuple[str, str]] = Counter()
     dealt = []

@@ -18,7 +18,7 @@ from urllib.parse import unquote
 
 from earmark.errors import DataError
 from earmark.formats.sheet import CellError, Reason, Sheet
-from earmark.io.nearby_names import others_beside
+from earmark.io.nearby_names import path_suggestion
 from earmark.sources.listing import files_in, is_recording, list_audio
 from earmark.text import counted
 
@@ -41,8 +41,7 @@ class Locator:
     def __init__(self, sheet: Sheet, audio_dir: str | None) -> None:
         if audio_dir is not None and not os.path.isdir(os.path.expanduser(audio_dir)):
             missing = Path(audio_dir).expanduser()
-            near = others_beside(missing, folders=True)
-            raise DataError(f"--audio_dir {audio_dir}: no such folder{near}. Fix the path")
+            raise DataError(f"--audio_dir {audio_dir}: no such folder{path_suggestion(missing, folders=True)}")
         self._sheet = sheet
         self._audio_dir = None if audio_dir is None else os.path.expanduser(audio_dir)
         self._below = self._audio_dir or sheet.folder
