@@ -27,7 +27,7 @@ def request_from(options: DataArguments, *, seed: int, hub: HubAccess, needs_lab
     Args:
         options: names of columns and splits.
         seed: seed for random cuts of silence.
-        hub: how data sets are downloaded.
+        hub: access to the hub.
         needs_labels: whether a clip without a label is an error.
     """
     columns = Columns(

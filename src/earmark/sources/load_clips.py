@@ -36,7 +36,7 @@ def load_splits(
     Args:
         options: the recordings, and the names of columns and splits.
         seed: seed for the splits and subsets.
-        hub: how data sets are downloaded.
+        hub: access to the hub.
         check: whether to raise if clips have no label, fold or group, or if no validation clips can be set aside. If
             False, return what is possible, and add a note about the rest.
         loaded: result of :func:`load_own_splits`. Then only settings with ``Scope.AFTER_LOADING`` are used.
@@ -71,7 +71,7 @@ def load_own_splits(
     Args:
         options: see :func:`load_splits`.
         seed: seed for silence cut from the background of Speech Commands.
-        hub: how data sets are downloaded.
+        hub: access to the hub.
         loaded: an earlier result of this function.
 
     Raises:
@@ -88,7 +88,7 @@ def load_folds(
     Args:
         options: the recordings, and ``fold_column`` or ``folds``.
         seed: seed for folds that are made.
-        hub: how data sets are downloaded.
+        hub: access to the hub.
         check: whether to raise if folds cannot be used or clips have no label.
         loaded: see :func:`load_splits`.
 

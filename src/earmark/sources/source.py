@@ -23,11 +23,11 @@ from earmark.sources.listing import metadata_file, subfolders
 
 @dataclass(frozen=True)
 class HubAccess:
-    """How data sets are downloaded.
+    """Access to the hub.
 
     Attributes:
-        token: for private data sets of the hub.
-        cache_dir: where the hub's files go; ``None`` for the usual place.
+        token: access token for private data sets.
+        cache_dir: folder for files from the hub; ``None`` for the default.
     """
 
     token: str | None = None
@@ -35,7 +35,7 @@ class HubAccess:
 
     @classmethod
     def from_flags(cls, flags: PretrainedArguments) -> HubAccess:
-        """Return what flags say, those of any command."""
+        """Return the access given by the flags of any command."""
         return cls(flags.token, flags.cache_dir)
 
 
@@ -51,7 +51,7 @@ class Request:
         names: names of the splits.
         config: configuration of a data set.
         revision: branch, tag or commit of a data set.
-        hub: how data sets are downloaded.
+        hub: access to the hub.
         silence_percentage: amount of silence for Speech Commands; ``None`` for SUPERB's.
         seed: seed for random cuts of silence.
         uses_folds: whether folds are made from all clips, so that split columns are ignored.
