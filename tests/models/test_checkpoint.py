@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import socket
-import subprocess
-import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
+from huggingface_hub import constants
 
-from earmark.errors import ModelError
+from earmark.errors import ModelError, NetworkError
 from earmark.models.build_model import ModelSource, build_for_training, load_config, load_trained
 from earmark.models.checkpoint import find_checkpoint, folder_to_write, hub_name, local_folder
-from tests.models.hub_stand_in import serve
-from tests.patience import PATIENCE_S
+from tests.models.hub_stand_in import serve, use
 from tests.tiny import overrides
 
 
@@ -118,61 +116,59 @@ def test_a_body_without_a_trained_head_cannot_predict(saved: Path) -> None:
     build_for_training(ModelSource(name_or_path=str(saved)), ["x", "y", "z"], None, longest_s=1.0)
 
 
-LOAD = (
-    "import sys, logging; logging.basicConfig(level=logging.INFO, format='%(message)s')\n"
-    "from earmark.models.build_model import ModelSource, load_trained\n"
-    "from earmark.errors import EarmarkError\n"
-    "try: print(load_trained(ModelSource(name_or_path=sys.argv[2], cache_dir=sys.argv[1])).labels)\n"
-    "except EarmarkError as exc: print(type(exc).__name__, exc)"
-)
+Load = Callable[..., list[str]]
 
 
-def load_from(endpoint: str, folder: Path, name: str = "org/tiny", **settings: str) -> tuple[str, str]:
-    """Load org/tiny in a process of its own: the hub library reads its settings when it is imported."""
-    env = {**os.environ, "HF_ENDPOINT": endpoint, "HF_HUB_DISABLE_XET": "1", **settings}
-    done = subprocess.run(
-        [sys.executable, "-c", LOAD, str(folder / "cache"), name],
-        capture_output=True,
-        text=True,
-        env=env,
-        cwd=folder,
-        timeout=PATIENCE_S,
-    )
-    return done.stdout.strip(), done.stderr
+@pytest.fixture
+def load(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Load:
+    """Load a model by its name on a hub, with a cache that starts empty; its labels."""
+    monkeypatch.chdir(tmp_path)
+
+    def from_hub(endpoint: str, name: str = "org/tiny", *, offline: bool = False) -> list[str]:
+        use(endpoint, tmp_path / "home", monkeypatch)
+        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", offline)
+        return load_trained(ModelSource(name_or_path=name, cache_dir=str(tmp_path / "cache"))).labels
+
+    return from_hub
 
 
-def test_a_model_from_a_hub_then_from_its_cache(saved: Path) -> None:
-    folder = saved.parent
+def test_a_model_from_a_hub_then_from_its_cache(saved: Path, load: Load, caplog: pytest.LogCaptureFixture) -> None:
     with serve(saved, "org/tiny") as endpoint:
-        assert load_from(endpoint, folder, "hf://org/tiny")[0] == "['a', 'b']"
-    out, err = load_from(endpoint, folder)  # the hub has gone
-    assert out == "['a', 'b']"
-    assert "cannot be reached" in err
-    assert load_from(endpoint, folder, HF_HUB_OFFLINE="1")[0] == "['a', 'b']"
+        assert load(endpoint, "hf://org/tiny") == ["a", "b"]
+    with caplog.at_level(logging.INFO, "earmark"):
+        assert load(endpoint) == ["a", "b"]  # the hub has gone
+    assert "cannot be reached" in caplog.text
+    assert load(endpoint, offline=True) == ["a", "b"]
 
 
-def test_network_faults_are_called_that(tmp_path: Path) -> None:
+def test_network_faults_are_called_that(tmp_path: Path, load: Load, caplog: pytest.LogCaptureFixture) -> None:
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
         endpoint = f"http://127.0.0.1:{closed.getsockname()[1]}"
-        out, _ = load_from(endpoint, tmp_path)
+        with pytest.raises(NetworkError, match=rf"^org/tiny: not a folder here.*{endpoint} cannot be reached\. Fix"):
+            load(endpoint)
         (tmp_path / "models/tiny").mkdir(parents=True)
         (tmp_path / "models/tiny/config.json").write_text("{}")
-        wrong_path, logged = load_from(endpoint, tmp_path, "runs/tiny")
-    assert out.startswith("NetworkError org/tiny: not a folder here")
-    assert f"{endpoint} cannot be reached. Fix the path" in out
-    assert logged.startswith("runs/tiny: no such folder; asking the hub")
-    assert "did you mean models/tiny?" in wrong_path
-    assert "offline mode is on" in load_from(endpoint, tmp_path, HF_HUB_OFFLINE="1")[0]
+        with (
+            caplog.at_level(logging.INFO, "earmark"),
+            pytest.raises(NetworkError, match=r"did you mean models/tiny\?"),
+        ):
+            load(endpoint, "runs/tiny")
+    assert caplog.messages[0].startswith("runs/tiny: no such folder; asking the hub")
+    with pytest.raises(NetworkError, match="offline mode is on"):
+        load(endpoint, offline=True)
 
 
-def test_a_model_that_the_hub_does_not_have(saved: Path) -> None:
+def test_a_model_that_the_hub_does_not_have(saved: Path, load: Load, caplog: pytest.LogCaptureFixture) -> None:
     with serve(saved, "org/other") as endpoint:
-        out, _ = load_from(endpoint, saved.parent)
-        by_scheme, logged = load_from(endpoint, saved.parent, "hf://org/tiny")
-    assert out.startswith("ModelError org/tiny: neither a folder here nor a model on the hub")
-    assert by_scheme.startswith("ModelError org/tiny: no such model on the hub")
-    assert "asking the hub" not in logged
+        with pytest.raises(ModelError, match=r"^org/tiny: neither a folder here nor a model on the hub"):
+            load(endpoint)
+        with (
+            caplog.at_level(logging.INFO, "earmark"),
+            pytest.raises(ModelError, match=r"^org/tiny: no such model on the hub"),
+        ):
+            load(endpoint, "hf://org/tiny")
+    assert "asking the hub" not in caplog.text
 
 
 def test_pickled_weights_load_when_allowed(saved: Path) -> None:

@@ -115,6 +115,7 @@ def test_evaluate_and_calibrate(tagger: Path, clips: Path, tmp_path: Path, capsy
     assert "Add --task multi_label if the model does not say its task" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_an_export_records_the_task_it_was_made_with(
     tagger: Path, clips: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -87,6 +87,7 @@ def test_training_augments_and_evaluation_does_not(model: TCResNetForAudioClassi
             model.tc_resnet.training = False
 
 
+@pytest.mark.slow
 def test_a_saved_model_loads_in_a_fresh_process(model: TCResNetForAudioClassification, tmp_path: Path) -> None:
     model.save_pretrained(tmp_path)
     Wav2Vec2FeatureExtractor(do_normalize=False, return_attention_mask=True).save_pretrained(tmp_path)

@@ -12,6 +12,8 @@ import soundfile
 
 from earmark.cli.main import main
 from earmark.export.description import read_description
+from earmark.export.export_model import describe
+from earmark.export.graph import WaveformClassifier
 from earmark.models.build_model import ModelSource, load_trained
 from earmark.predict.background_warning import background_classes, lacks_background
 from earmark.predict.classifier import Classifier
@@ -136,6 +138,6 @@ def test_a_trained_background_class_is_known_by_any_name(
 def test_an_export_knows_the_background_class(model: Path, tmp_path: Path) -> None:
     audio = load_trained(ModelSource(name_or_path=str(model)))
     audio.model.config.background_class = "mid"
-    audio.save(tmp_path / "named")
-    assert main(["export", str(tmp_path / "named"), "--format", "pt2", "--output", str(tmp_path / "out")]) == 0
-    assert read_description(tmp_path / "out").background_class == "mid"
+    description = describe("pt2", audio, WaveformClassifier(audio), audio.frontend, None)
+    description.save(tmp_path)
+    assert read_description(tmp_path).background_class == "mid"

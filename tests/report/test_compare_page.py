@@ -238,6 +238,7 @@ def test_the_least_that_can_be_shown(browser: Any, tmp_path: Path, case: str) ->
         assert page.evaluate(NAMELESS) == []
 
 
+@pytest.mark.slow
 def test_a_page_of_many_clips_and_runs_is_bounded(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     there = rng.random((800, 20)) < 0.1
