@@ -139,7 +139,7 @@ def python_page(names: Sequence[str]) -> str:
     ]
     for name in sorted((one for one in names if not one.startswith("_")), key=str.casefold):
         kind = "autoclass" if inspect.isclass(getattr(earmark, name)) else "autofunction"
-        members = "\n   :members:" if kind == "autoclass" else ""
+        members = "\n   :members:\n   :inherited-members: Exception, Sequence" if kind == "autoclass" else ""
         parts.append(f"## {name}\n\n```{{eval-rst}}\n.. {kind}:: {name}{members}\n```")
     return "\n\n".join(parts)
 

@@ -22,12 +22,11 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 import transformers
-from torch.utils.data import DataLoader, Sampler
+from torch.utils.data import Sampler
 from transformers import trainer as transformers_trainer
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from earmark.batch.dataset import one_batch
-from earmark.batch.workers import begin_worker
 from earmark.models.build_model import AudioModel
 from earmark.models.freeze import find_body, is_body_frozen
 from earmark.runs.example_results import speed
@@ -53,7 +52,7 @@ from earmark.train.saving import checkpoint_aside, put_in_place
 from earmark.train.sharded import WholeModel
 from earmark.train.stopping import StopOnSignal
 from earmark.train.trackers import Event, take_over_trackers
-from earmark.train.training_clips import fill_buckets, sampling_order, training_clips
+from earmark.train.training_clips import fill_buckets, sampling_order, training_clips, training_loader
 from earmark.train.transformers_contract import check_transformers
 from earmark.train.uploads import CheckpointUploads
 from earmark.train.validation import SplitScorer
@@ -219,28 +218,14 @@ class AudioTrainer(transformers.Trainer):
         return sampling_order(self.train_dataset, self.args, self._train_batch_size)
 
     def get_train_dataloader(self) -> object:
-        """Return batches of stored clips, with a separate generator for the seeds of worker processes.
+        """Return batches of stored clips.
 
-        Trainer draws the seeds from the generator that dropout uses, at other moments in a resumed run.
         ``_train_batch_size`` is what ``--auto_find_batch_size`` tries, which Trainer has under no other name by now.
         """
-        args = self.args
-        loader: DataLoader[Any] = DataLoader(
-            self.train_dataset,
-            batch_size=self._train_batch_size,
-            sampler=self.train_sampler(),
-            drop_last=args.dataloader_drop_last,
-            collate_fn=self.data_collator,
-            num_workers=args.dataloader_num_workers,
-            worker_init_fn=begin_worker,
-            generator=torch.Generator(),
-            multiprocessing_context=args.dataloader_multiprocessing_context,
-            persistent_workers=args.dataloader_persistent_workers,
-            prefetch_factor=args.dataloader_prefetch_factor,
-            pin_memory=args.dataloader_pin_memory,
-            in_order=args.dataloader_in_order,
+        clips, size = self.train_dataset, self._train_batch_size
+        return self.accelerator.prepare(
+            training_loader(clips, self.train_sampler(), self.data_collator, self.args, size)
         )
-        return self.accelerator.prepare(loader)
 
     def training_step(
         self, model: PreTrainedModel, inputs: dict[str, object], *args: object, **kwargs: object

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import functools
 import logging
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from torch.utils.data import Sampler, SequentialSampler
+import torch
+from torch.utils.data import DataLoader, Sampler, SequentialSampler
 
 from earmark.batch.augment import AugmentedClips
 from earmark.batch.balanced import BalancedSampler
 from earmark.batch.buckets import BucketSampler, bucket_edges, padded_share
 from earmark.batch.dataset import TrainingClips
+from earmark.batch.workers import begin_worker
 from earmark.clips.targets import table_targets
 from earmark.models.build_model import AudioModel
 from earmark.store.usable import UsableClips
@@ -52,6 +55,37 @@ def fill_buckets(dataset: TrainingClips, audio: AudioModel, bucket_waste: float)
         ", ".join(f"{edge / audio.frontend.sampling_rate_hz:.3g}" for edge in dataset.edges),
         100 * padded_share(dataset.lengths, dataset.edges),
         ", and more where clips are not played at their slowest" if changes else "",
+    )
+
+
+def training_loader(
+    clips: Any, sampler: Sampler[int], collate: Callable[..., Any], args: Any, batch_size: int
+) -> DataLoader[Any]:
+    """Return batches of stored clips, with a separate generator for the seeds of worker processes.
+
+    Trainer draws the seeds from the generator that dropout uses, at other moments in a resumed run.
+
+    Args:
+        clips: what is trained on.
+        sampler: their order.
+        collate: makes a batch.
+        args: training settings.
+        batch_size: clips in a batch of one process.
+    """
+    return DataLoader(
+        clips,
+        batch_size=batch_size,
+        sampler=sampler,
+        drop_last=args.dataloader_drop_last,
+        collate_fn=collate,
+        num_workers=args.dataloader_num_workers,
+        worker_init_fn=begin_worker,
+        generator=torch.Generator(),
+        multiprocessing_context=args.dataloader_multiprocessing_context,
+        persistent_workers=args.dataloader_persistent_workers,
+        prefetch_factor=args.dataloader_prefetch_factor,
+        pin_memory=args.dataloader_pin_memory,
+        in_order=args.dataloader_in_order,
     )
 
 
