@@ -13,9 +13,6 @@ RECIPE = Path(__file__).parents[1] / "recipes" / "synthetic_tc_resnet.yaml"
 def test_the_recipe_is_the_quickstart_taken_apart() -> None:
     settings = parse_train(["--config", str(RECIPE), "--device", "cpu"])
     training = settings.training
-    assert training.num_train_epochs == quickstart._EPOCHS
-    assert training.learning_rate == quickstart._LEARNING_RATE
-    assert training.weight_decay == quickstart._WEIGHT_DECAY
-    assert training.per_device_train_batch_size == training.per_device_eval_batch_size == quickstart._BATCH
+    assert {name: getattr(training, name) for name in quickstart._RECIPE} == quickstart._RECIPE
     assert settings.data.silence_percentage == quickstart._SILENCE_PERCENTAGE
     assert f"--utterances {quickstart._UTTERANCES}" in RECIPE.read_text(encoding="utf-8")

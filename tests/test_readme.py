@@ -173,7 +173,7 @@ def test_quickstart_and_the_example_run(
     pytest.importorskip("espeakng_loader")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(quickstart, "_UTTERANCES", 300)
-    monkeypatch.setattr(quickstart, "_EPOCHS", 1)
+    monkeypatch.setitem(quickstart._RECIPE, "num_train_epochs", 1)
     outcome = quickstart.run("quickstart", device="cpu")
     assert outcome.run == Path("quickstart/run")
     assert "held-out recordings" in outcome.summary

@@ -175,7 +175,7 @@ def test_a_trial_that_ends_anyway_is_not_pruned(stops: bool, monkeypatch: pytest
     control = TrainerControl(should_training_stop=stops)  # by a signal or by early stopping
     watch: Any = _Watch(trials, "accuracy")  # type: ignore[arg-type]  # all of the trials that it asks
     with nullcontext() if stops else pytest.raises(EndedEarly):
-        watch.on_evaluate(args, state, control, {"eval_accuracy": 0.5})
+        watch.on_evaluate(args, state, control, metrics={"eval_accuracy": 0.5})
 
 
 def test_bad_trials_are_ended_early(data: Path, tmp_path: Path) -> None:

@@ -57,37 +57,23 @@ class TCResNetConfig(PreTrainedConfig):
 
     model_type = "tc_resnet"
 
-    def __init__(
-        self,
-        sampling_rate: int = 16_000,
-        window_samples: int = 400,
-        hop_samples: int = 160,
-        num_mel_bins: int = 40,
-        min_frequency: float = 20.0,
-        stem_channels: int = 48,
-        channels: list[int] | tuple[int, ...] = (72, 72, 96, 96, 128, 128),
-        kernel_size: int = 9,
-        dropout: float = 0.2,
-        time_shift_ms: float = 100.0,
-        time_mask_frames: int = 10,
-        frequency_mask_bins: int = 4,
-        colour_dropout: float = 0.7,
-        **kwargs: Any,
-    ) -> None:
-        self.sampling_rate = sampling_rate
-        self.window_samples = window_samples
-        self.hop_samples = hop_samples
-        self.num_mel_bins = num_mel_bins
-        self.min_frequency = min_frequency
-        self.stem_channels = stem_channels
-        self.channels = list(channels)
-        self.kernel_size = kernel_size
-        self.dropout = dropout
-        self.time_shift_ms = time_shift_ms
-        self.time_mask_frames = time_mask_frames
-        self.frequency_mask_bins = frequency_mask_bins
-        self.colour_dropout = colour_dropout
-        super().__init__(**kwargs)
+    sampling_rate: int = 16_000
+    window_samples: int = 400
+    hop_samples: int = 160
+    num_mel_bins: int = 40
+    min_frequency: float = 20.0
+    stem_channels: int = 48
+    channels: list[int] | tuple[int, ...] = (72, 72, 96, 96, 128, 128)
+    kernel_size: int = 9
+    dropout: float = 0.2
+    time_shift_ms: float = 100.0
+    time_mask_frames: int = 10
+    frequency_mask_bins: int = 4
+    colour_dropout: float = 0.7
+
+    def __post_init__(self, **kwargs: Any) -> None:
+        self.channels = list(self.channels)  # as a saved configuration has them
+        super().__post_init__(**kwargs)
 
     @property
     def min_samples(self) -> int:

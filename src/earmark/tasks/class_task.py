@@ -22,6 +22,7 @@ class ClassTask(Task):
     """A task whose labels are names of classes."""
 
     has_classes = True
+    row_columns: ClassVar[tuple[str, ...]] = ("correct",)
     difference_unit = "in a probability"
     digits = ".4f"
     paired_test: ClassVar[tuple[str, str]] = ("McNemar", "McNemar's exact test")

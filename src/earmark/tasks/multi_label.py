@@ -38,7 +38,6 @@ class MultiLabel(ClassTask):
     in_words = "several labels a clip"
     problem_type = "multi_label_classification"
     has_several = True
-    row_columns = ("correct",)
     score_function = "sigmoid"
     answers_in_words = "sets of labels"
     shown_figures = (

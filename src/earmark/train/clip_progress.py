@@ -90,15 +90,10 @@ class ClipProgress(TrainerCallback):
                 self._bar.resume()
 
     def on_train_begin(
-        self,
-        args: TrainingArguments,
-        state: TrainerState,
-        control: TrainerControl,
-        train_dataloader: Any = None,
-        **kwargs: Any,
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
         """Show a bar of all clips that are left, and start the clock."""
-        self._num_clips = len(train_dataloader.dataset)
+        self._num_clips = len(kwargs["train_dataloader"].dataset)
         batches = math.ceil(self._num_clips / (args.train_batch_size * args.world_size))
         epochs = state.max_steps / math.ceil(batches / args.gradient_accumulation_steps)
         self._began_at = state.epoch or 0.0  # above 0 in a resumed run
@@ -108,15 +103,11 @@ class ClipProgress(TrainerCallback):
         self.clock.start()
 
     def on_epoch_begin(
-        self,
-        args: TrainingArguments,
-        state: TrainerState,
-        control: TrainerControl,
-        train_dataloader: Any = None,
-        **kwargs: Any,
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
         """Tell sampler and clips which epoch this is: if several processes resume one, Trainer does not reach them."""
-        for part in (train_dataloader, train_dataloader.dataset):
+        loader = kwargs["train_dataloader"]
+        for part in (loader, loader.dataset):
             if hasattr(part, "set_epoch"):
                 part.set_epoch(int(state.epoch))
 
@@ -129,28 +120,15 @@ class ClipProgress(TrainerCallback):
         if self._bar is not None:
             self._bar.update(clips - before, self._note)
 
-    def on_log(
-        self,
-        args: TrainingArguments,
-        state: TrainerState,
-        control: TrainerControl,
-        logs: dict[str, Any] | None = None,
-        **kwargs: Any,
-    ) -> None:
+    def on_log(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """Show the loss beside the bar."""
+        logs = kwargs.get("logs")
         if logs and "loss" in logs:
             self._note = f"epoch {state.epoch:.2f}, loss {float(logs['loss']):.3f}"
 
-    def on_evaluate(
-        self,
-        args: TrainingArguments,
-        state: TrainerState,
-        control: TrainerControl,
-        metrics: dict[str, float],
-        **kwargs: object,
-    ) -> None:
+    def on_evaluate(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """Write the headline figure above the bar."""
-        head = self.headline
+        head, metrics = self.headline, kwargs["metrics"]
         if self._bar is not None and head is not None and f"eval_{head.name}" in metrics:
             name = head.title.lower() if head.title.istitle() else head.title
             self._bar.write(

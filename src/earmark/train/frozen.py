@@ -18,6 +18,7 @@ import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -91,10 +92,11 @@ def stage_to_keep(audio: AudioModel, clips: TrainingClips, num_epochs: float, *,
     return "features"
 
 
+@dataclass(eq=False)
 class FrozenClips(Dataset[dict[str, torch.Tensor]]):
     """Labelled clips as a frozen part of the model sees them.
 
-    Args:
+    Attributes:
         clips: the same clips as samples.
         rows: one row of ``num_frames * width`` numbers a clip, 16 bits each where ``dtype`` has 16.
         num_frames: frames of each clip, int64 (N,).
@@ -104,23 +106,13 @@ class FrozenClips(Dataset[dict[str, torch.Tensor]]):
         edges_in_frames: the length buckets of ``clips``, in frames, int64 (K,); ``None`` without them.
     """
 
-    def __init__(
-        self,
-        clips: TrainingClips,
-        rows: FlatFile,
-        num_frames: np.ndarray,
-        width: int,
-        dtype: torch.dtype,
-        stage: str,
-        edges_in_frames: np.ndarray | None,
-    ) -> None:
-        self.clips = clips
-        self.rows = rows
-        self.num_frames = num_frames
-        self.width = width
-        self.dtype = dtype
-        self.stage = stage
-        self.edges_in_frames = edges_in_frames
+    clips: TrainingClips
+    rows: FlatFile
+    num_frames: np.ndarray
+    width: int
+    dtype: torch.dtype
+    stage: str
+    edges_in_frames: np.ndarray | None
 
     @property
     def labels(self) -> np.ndarray:

@@ -263,16 +263,9 @@ class _Watch(TrainerCallback):
     ) -> None:
         self.has_begun = True
 
-    def on_evaluate(
-        self,
-        args: TrainingArguments,
-        state: TrainerState,
-        control: TrainerControl,
-        metrics: dict[str, float],
-        **kwargs: object,
-    ) -> None:
+    def on_evaluate(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         step = round(state.epoch) if args.eval_strategy == "epoch" else state.global_step
-        value = metrics[f"eval_{self.metric}"]
+        value = kwargs["metrics"][f"eval_{self.metric}"]
         if math.isnan(value):
             return
         to_prune = on_main_process(lambda: _held_by_main(self._trials).report(step, value))

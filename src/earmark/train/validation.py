@@ -7,6 +7,7 @@ import logging
 import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -32,33 +33,27 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 
+@dataclass(eq=False)
 class SplitScorer:
     """Scores clips through the loop that predicts.
 
-    Args:
+    Attributes:
         audio: classifier and frontend.
         args: batch size, device, precision and the metric that chooses the best model.
         extra: metrics that are not built in.
         whole_model: returns the model with all of its weights, on the device. All ranks call it.
-
-    Attributes:
         probes: whether the body is frozen, so that the embedding of a clip is computed once.
     """
 
-    def __init__(
-        self,
-        audio: AudioModel,
-        args: EarmarkTrainingArguments,
-        extra: ExtraMetrics,
-        whole_model: Callable[[], Any],
-    ) -> None:
-        self.audio = audio
-        self.args = args
-        self.extra = extra
-        self.probes = False
-        self._whole_model = whole_model
-        self._own = audio.model, vars(audio.model).get("forward")
-        self._embeddings: dict[int, np.ndarray] = {}
+    audio: AudioModel
+    args: EarmarkTrainingArguments
+    extra: ExtraMetrics
+    whole_model: Callable[[], Any]
+    probes: bool = field(default=False, init=False)
+    _embeddings: dict[int, np.ndarray] = field(default_factory=dict, init=False)
+
+    def __post_init__(self) -> None:
+        self._own = self.audio.model, vars(self.audio.model).get("forward")
 
     def score(self, clips: UsableClips, what: str = "scoring") -> np.ndarray:
         """Logits (N, C) float32 of clips, in fp32 unless a full-eval flag is set; ``what`` is shown beside the bar.
@@ -66,7 +61,7 @@ class SplitScorer:
         Raises:
             DeviceError: the device has not enough memory.
         """
-        model, args = self._whole_model(), self.args
+        model, args = self.whole_model(), self.args
         does_not_fit = functools.partial(split_does_not_fit, args.device, args.per_device_eval_batch_size)
         with self._own_forward(model), out_of_memory_as(does_not_fit):
             in_windows = clips.waveforms.num_samples.max() > self.audio.frontend.max_samples
