@@ -40,7 +40,8 @@ def test_a_batch_of_equal_clips_says_nothing_of_padding() -> None:
 
 
 def test_a_batch_takes_the_length_of_its_bucket() -> None:
-    data = clips([5, 9, 7], edges=np.array([8, 12]))
+    data = clips([5, 9, 7])
+    data.edges = np.array([8, 12])
     assert data.__getitems__([0, 2])["samples"].shape == (2, 8)
     assert data.__getitems__([0, 1])["samples"].shape == (2, 12)
     assert data.__getitems__([1])["num_samples"].tolist() == [9]

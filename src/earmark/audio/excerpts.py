@@ -80,9 +80,9 @@ class Excerpt:
     spectrogram: Spectrogram | None = None
 
 
-def excerpt(clip: Clip, longest_s: float = LONGEST_S, *, spectrogram: bool = False) -> Excerpt:
-    """Return the first ``longest_s`` seconds of a clip, or an empty excerpt if the clip cannot be read."""
-    most = round(longest_s * RATE_HZ)
+def excerpt(clip: Clip, *, spectrogram: bool = False) -> Excerpt:
+    """Return the first :data:`LONGEST_S` seconds of a clip, or an empty excerpt if the clip cannot be read."""
+    most = round(LONGEST_S * RATE_HZ)
     parts: list[np.ndarray] = []
     try:
         for part in stream_clip(clip, RATE_HZ):

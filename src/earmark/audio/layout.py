@@ -132,10 +132,10 @@ def file_size(file: BinaryIO) -> int:
     return file.seek(0, os.SEEK_END)
 
 
-def find_all(file: BinaryIO, mark: bytes, start: int, *, block: int = 1 << 20) -> list[int]:
+def find_all(file: BinaryIO, mark: bytes, start: int) -> list[int]:
     """Return all positions of ``mark`` in a file from ``start`` on."""
     found: list[int] = []
-    overlap = len(mark) - 1
+    block, overlap = 1 << 20, len(mark) - 1
     while data := read_at(file, start, block + overlap):
         at = data.find(mark)
         while at >= 0:

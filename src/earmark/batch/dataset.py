@@ -25,21 +25,14 @@ class TrainingClips(Dataset[dict[str, torch.Tensor]]):
         max_samples: longer clips are cropped to this length, at a random position that changes each epoch.
         seed: seed of these positions. They depend only on the seed, the epoch and the row, so a resumed run
             crops the same parts.
-        edges: lengths that a batch can have, int64 (K,); ``None``: a batch is as long as its longest clip.
 
     Attributes:
+        edges: lengths that a batch can have, int64 (K,); ``None``: a batch is as long as its longest clip.
         lengths: samples of each clip in a batch, int64 (N,); the most, where they differ from epoch to epoch.
     """
 
     def __init__(
-        self,
-        waveforms: Waveforms,
-        labels: np.ndarray,
-        *,
-        min_samples: int,
-        max_samples: int,
-        seed: int = 0,
-        edges: np.ndarray | None = None,
+        self, waveforms: Waveforms, labels: np.ndarray, *, min_samples: int, max_samples: int, seed: int = 0
     ) -> None:
         self.waveforms = waveforms
         self.labels = labels
@@ -47,7 +40,7 @@ class TrainingClips(Dataset[dict[str, torch.Tensor]]):
         self.max_samples = max_samples
         self.counts = np.minimum(waveforms.num_samples, max_samples)  # samples read of each clip
         self.lengths = np.maximum(self.counts, min_samples)
-        self.edges = edges
+        self.edges: np.ndarray | None = None
         self.seed = seed
         self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()  # workers that live on see it change
         self._places: tuple[int, np.ndarray] | None = None

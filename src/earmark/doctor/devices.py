@@ -104,9 +104,9 @@ def check_seen(probe: Probe, kind: str, number_here: int, *, asked: bool) -> lis
     ]
 
 
-def check_device(machine: Machine, name: str, *, timeout_s: float = DEVICE_TIMEOUT_S) -> list[Finding]:
+def check_device(machine: Machine, name: str) -> list[Finding]:
     """Return a matrix product, bfloat16, three training steps and a collective operation on one device."""
-    return judge_device(name, run_probe(machine, "device", name, timeout_s=timeout_s))
+    return judge_device(name, run_probe(machine, "device", name, timeout_s=DEVICE_TIMEOUT_S))
 
 
 def judge_device(name: str, probe: Probe) -> list[Finding]:
@@ -126,9 +126,9 @@ def judge_device(name: str, probe: Probe) -> list[Finding]:
     return found
 
 
-def check_convolutions(machine: Machine, name: str, *, timeout_s: float = DEVICE_TIMEOUT_S) -> list[Finding]:
+def check_convolutions(machine: Machine, name: str) -> list[Finding]:
     """Compare convolutions in half precision with float32: shapes with known faults, and those of published models."""
-    return judge_convolutions(name, run_probe(machine, "convolutions", name, timeout_s=timeout_s))
+    return judge_convolutions(name, run_probe(machine, "convolutions", name, timeout_s=DEVICE_TIMEOUT_S))
 
 
 def judge_convolutions(name: str, probe: Probe) -> list[Finding]:
@@ -165,14 +165,14 @@ def _judge_convolutions(name: str, title: str, errors: dict[str, float]) -> Find
     )
 
 
-def check_group(machine: Machine, names: Sequence[str], *, timeout_s: float = DEVICE_TIMEOUT_S) -> Finding:
+def check_group(machine: Machine, names: Sequence[str]) -> Finding:
     """Return an all-reduce over these devices, one process each, as training on several of them does at every step."""
     name = f"{names[0].partition(':')[0]} group"
     with tempfile.TemporaryDirectory(prefix="earmark-doctor-") as folder, ThreadPoolExecutor(len(names)) as pool:
 
         def run(rank: int) -> Probe:
             place = [names[rank], str(rank), str(len(names)), f"{folder}/ranks"]
-            return run_probe(machine, "group", *place, timeout_s=timeout_s)
+            return run_probe(machine, "group", *place, timeout_s=DEVICE_TIMEOUT_S)
 
         ranks = list(pool.map(run, range(len(names))))
     failed = [probe for probe in ranks if not probe.finished]

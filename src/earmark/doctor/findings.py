@@ -55,9 +55,9 @@ def problem(name: str, seen: str, means: str, fix: str) -> Finding:
     return Finding(name, "problem", seen, means, fix)
 
 
-def skipped(name: str, seen: str, means: str = "", fix: str = "") -> Finding:
+def skipped(name: str, seen: str, means: str = "") -> Finding:
     """Not checked, or not there and not needed."""
-    return Finding(name, "skipped", seen, means, fix)
+    return Finding(name, "skipped", seen, means, "")
 
 
 def count_by_status(findings: Sequence[Finding]) -> dict[str, int]:

@@ -102,7 +102,7 @@ def mcnemar(first: np.ndarray, second: np.ndarray) -> tuple[int, int, float]:
     return only_first, only_second, float(binomtest(only_second, uneven).pvalue) if uneven else 1.0
 
 
-def sign_flip(differences: np.ndarray, units: Units, *, seed: int = 0) -> float:
+def sign_flip(differences: np.ndarray, units: Units) -> float:
     """How likely the sum of N differences would be so far from 0 if both models were equally good.
 
     Then either may be the better one of a whole group, whatever its clips have in common: the sum of a group's
@@ -115,7 +115,6 @@ def sign_flip(differences: np.ndarray, units: Units, *, seed: int = 0) -> float:
     Args:
         differences: of the clips, float (N,), 0 where both are alike.
         units: whose signs are flipped.
-        seed: of the draws.
     """
     of_units = units.sums(differences)
     sizes = np.abs(of_units)
@@ -129,7 +128,7 @@ def sign_flip(differences: np.ndarray, units: Units, *, seed: int = 0) -> float:
         return float((np.abs(sums) >= far).mean())
     # how many of those of one size keep their sign is binomial
     sizes, counts = np.unique(sizes, return_counts=True)
-    rng, as_far = np.random.default_rng(seed), 0
+    rng, as_far = np.random.default_rng(0), 0
     some = max(1, _AT_ONCE // len(sizes))
     for start in range(0, _FLIPS, some):
         kept = rng.binomial(counts, 0.5, size=(min(some, _FLIPS - start), len(sizes)))

@@ -72,17 +72,17 @@ class Units:
     def _count(self) -> int:
         return self.num_clips if self.group_ids is None else int(self.group_ids.max()) + 1
 
-    def draws(self, sets: int, *, seed: int = 0) -> Iterator[np.ndarray]:
+    def draws(self, sets: int) -> Iterator[np.ndarray]:
         """How often each clip is in each of ``sets`` bootstrap sets, float64 (R, N), a few sets at a time."""
-        rng = np.random.default_rng(seed)
+        rng = np.random.default_rng(0)
         some = max(1, _AT_ONCE // self.num_clips)
         for start in range(0, sets, some):
             times = self._times(rng, min(some, sets - start))
             yield times if self.group_ids is None else times[:, self.group_ids]
 
-    def draws_of_cells(self, cells: np.ndarray, num_cells: int, sets: int, *, seed: int = 0) -> np.ndarray:
+    def draws_of_cells(self, cells: np.ndarray, num_cells: int, sets: int) -> np.ndarray:
         """The same, summed over the clips of each cell: float64 (R, K) of ``cells`` int (N,), from 0 to K - 1."""
-        rng = np.random.default_rng(seed)
+        rng = np.random.default_rng(0)
         if self.group_ids is None:  # the counts of clips in a bootstrap set are multinomial themselves
             counts = np.bincount(cells, minlength=num_cells)
             return rng.multinomial(self.num_clips, counts / self.num_clips, size=sets).astype(np.float64)
@@ -98,7 +98,7 @@ class Units:
 
 
 def bootstrap_intervals(
-    confusion: np.ndarray, units: Units | None = None, cells: np.ndarray | None = None, *, seed: int = 0
+    confusion: np.ndarray, units: Units | None = None, cells: np.ndarray | None = None
 ) -> dict[str, Interval]:
     """Percentile intervals of accuracy and macro F1 over clips, or groups, drawn with replacement (Efron 1979).
 
@@ -109,7 +109,6 @@ def bootstrap_intervals(
         confusion: clips by true class (row) and predicted class (column), int64 (C, C), at least one clip.
         units: what is drawn; ``None`` for clips, which are then taken as independent.
         cells: of ``units`` the cell of each clip, true class times C plus predicted class, int64 (N,).
-        seed: of the draws.
 
     Returns:
         ``accuracy`` and ``macro_f1``.
@@ -124,7 +123,7 @@ def bootstrap_intervals(
         units, cells = Units(total), np.repeat(true * num_classes + predicted, counts)
     place = np.full(num_classes**2, -1)
     place[true * num_classes + predicted] = np.arange(len(true))
-    drawn = units.draws_of_cells(place[cells], len(true), REPLICATES, seed=seed)  # (replicates, K)
+    drawn = units.draws_of_cells(place[cells], len(true), REPLICATES)  # (replicates, K)
     return {name: percentile_interval(of) for name, of in figures_of_draws(drawn, true, predicted, num_classes).items()}
 
 

@@ -53,8 +53,6 @@ def compare(
     second: np.ndarray,
     num_classes: int,
     units: Units | None = None,
-    *,
-    seed: int = 0,
 ) -> Paired:
     """Hold two models against each other, by accuracy and by the mean F1 over the classes that have clips.
 
@@ -67,14 +65,13 @@ def compare(
         second: int (N,), answers of the second.
         num_classes: C.
         units: what is drawn and tested; ``None`` for clips, which are then taken as independent.
-        seed: of the draws.
     """
     units = units or Units(len(targets))
     only_first, only_second, p = hits_test(first == targets, second == targets, units)
     # as for one model, the figures depend on how often each (target, answer, answer) occurs
     answered = np.stack([targets, first, second])
     cells, cell_numbers, counts = np.unique(answered, axis=1, return_inverse=True, return_counts=True)
-    drawn = units.draws_of_cells(cell_numbers.ravel(), len(counts), REPLICATES, seed=seed)
+    drawn = units.draws_of_cells(cell_numbers.ravel(), len(counts), REPLICATES)
     found = {}
     for number, draws in (("drawn", drawn), ("here", counts[None])):
         one = figures_of_draws(draws, cells[0], cells[1], num_classes)

@@ -22,10 +22,10 @@ from pathlib import Path
 logger = logging.getLogger(__name__)
 
 
-def loaded_libgomp(root: Path = Path("/")) -> list[str]:
+def loaded_libgomp() -> list[str]:
     """Return the libgomp files that this process has loaded. scikit-learn brings its own beside torch's."""
     try:
-        lines = (root / "proc/self/maps").read_text(encoding="utf-8", errors="replace").splitlines()
+        lines = Path("/proc/self/maps").read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
         return []
     paths = (line.split(maxsplit=5)[-1] for line in lines if "libgomp" in line)

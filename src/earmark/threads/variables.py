@@ -117,10 +117,10 @@ def rank_variables(
     return {OMP_NUM_THREADS: threads, _CHOSEN: threads}
 
 
-def launcher_environment(root: Path = Path("/")) -> dict[str, str] | None:
+def launcher_environment() -> dict[str, str] | None:
     """Return the environment that the parent process was started with; ``None`` if the system does not show it."""
     try:
-        words = (root / f"proc/{os.getppid()}/environ").read_bytes().split(b"\0")
+        words = Path(f"/proc/{os.getppid()}/environ").read_bytes().split(b"\0")
     except OSError:
         return None
     pairs = (word.decode("utf-8", errors="replace").partition("=") for word in words if word)
