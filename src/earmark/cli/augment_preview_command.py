@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from earmark.cli.command import Command, HelpPage
+from earmark.cli.command import MODEL_SETTINGS, Command, HelpPage
 from earmark.settings.augmentation_flags import AugmentPreviewOptions
 
 
@@ -34,5 +34,5 @@ COMMAND = Command(
     _PAGE,
     words=("data_dir",),
     training_file=True,
-    keeps=frozenset({"model_name_or_path", "model_revision"}),
+    keeps=MODEL_SETTINGS,
 )

@@ -16,6 +16,8 @@ from earmark.settings.model_flags import NetworkArguments, PretrainedArguments
 from earmark.settings.train_settings import TRAIN_CLASSES
 from earmark.text import counted
 
+# what the file of a training run says of its model, for commands that show the clips of such a run
+MODEL_SETTINGS = frozenset({"model_name_or_path", "model_revision"})
 Parse = Callable[[Sequence[str]], Any]
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from earmark.cli.command import Command, HelpPage
+from earmark.cli.command import MODEL_SETTINGS, Command, HelpPage
 from earmark.settings.evaluation_flags import InspectOptions
 from earmark.text import counted
 
@@ -43,11 +43,5 @@ earmark inspect tapes --unlabelled                        # recordings without l
 earmark inspect recordings --strict true                  # exit code 2 if training would refuse it""",
 )
 COMMAND = Command(
-    "inspect",
-    _inspect,
-    (InspectOptions,),
-    _PAGE,
-    words=("data_dir",),
-    training_file=True,
-    keeps=frozenset({"model_name_or_path", "model_revision"}),
+    "inspect", _inspect, (InspectOptions,), _PAGE, words=("data_dir",), training_file=True, keeps=MODEL_SETTINGS
 )

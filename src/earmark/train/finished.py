@@ -36,11 +36,6 @@ class FinishedTraining:
     trained_clips: int
     fitted_head: FittedHead | None = None
 
-    @property
-    def has_trained(self) -> bool:
-        """Whether anything was left to train."""
-        return self.trained_clips > 0
-
 
 @dataclass(frozen=True)
 class TrainingFigures:

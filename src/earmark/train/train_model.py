@@ -164,7 +164,7 @@ def _finish(plan: Plan, trainer: AudioTrainer, training: FinishedTraining, prepa
     """Judge the model that is kept, save it and write everything about it."""
     folder, audio, args = plan.folder, training.audio, training.args
     figures = TrainingFigures.of(training)
-    if not training.has_trained:  # resumed after its last step
+    if not training.trained_clips:  # resumed after its last step
         figures = keep_measured_speed(figures, folder)
     audio.model = trainer.accelerator.unwrap_model(trainer.whole_model())
     fold_unit(audio.model)
@@ -181,7 +181,7 @@ def _finish(plan: Plan, trainer: AudioTrainer, training: FinishedTraining, prepa
         for tracker in trainer.trackers:
             tracker.finish(trainer.event(), last_figures(training, judged))
         done = f"trained in {format_seconds(figures.training_s)}"
-        logger.info("%s", done if training.has_trained else "no training step was left to do")
+        logger.info("%s", done if training.trained_clips else "no training step was left to do")
         if args.push_to_hub:
             logger.info("%s", upload_finished(args, trainer.hub_model_id))
     trainer.accelerator.wait_for_everyone()
