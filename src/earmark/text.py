@@ -54,6 +54,11 @@ def nearest_name(name: str, known: Iterable[str]) -> str | None:
     return near[0] if near else None
 
 
+def five_digits(value: float) -> float:
+    """Return a number rounded to five significant digits, as pages hold it."""
+    return float(f"{value:.5g}")
+
+
 def format_seconds(seconds: float) -> str:
     """``45 s``, ``3:05``, ``2:10:00``."""
     if seconds < 60 or seconds == float("inf"):

@@ -19,6 +19,7 @@ from earmark.faults import explain
 LIBRARIES = ("libhccl", "libascendcl", "libacl_op_compiler", "libge_runner", "libgraph", "libacl_tdt_channel")
 DRIVER_LIBRARY = "libascend_hal"
 
+DEVICE = "davinci"  # of a card: /dev/davinci0
 _MANAGERS = ("/dev/davinci_manager", "/dev/devmm_svm", "/dev/hisi_hdc")
 _HOMES = ("/usr/local/Ascend", "~/Ascend")
 _DRIVER = "/usr/local/Ascend/driver"
@@ -43,17 +44,11 @@ class Cann:
     is_set: bool
 
 
-def card_numbers(machine: Machine) -> list[int]:
-    """Numbers of the cards that the driver shows."""
-    matches = (re.fullmatch(r"davinci(\d+)", node.name) for node in machine.glob("/dev/davinci*"))
-    return sorted(int(match.group(1)) for match in matches if match)
-
-
 def is_ascend(machine: Machine) -> bool:
     """Return whether anything here says that an Ascend card is meant to be used."""
     places = [_DRIVER, *(f"{home}/{name}" for home in _HOMES for name in ("cann", "ascend-toolkit", "nnae"))]
     installed = machine.version("torch_npu") is not None or "ASCEND_HOME_PATH" in machine.environment
-    return installed or bool(card_numbers(machine)) or machine.first(*places) is not None
+    return installed or bool(machine.card_numbers(DEVICE)) or machine.first(*places) is not None
 
 
 def find_cann(machine: Machine) -> Cann | None:
@@ -93,7 +88,7 @@ def driver_version(machine: Machine) -> str | None:
 
 def check_driver(machine: Machine) -> Finding:
     """Nodes of the driver: there, complete, open to this user."""
-    name, cards = "npu driver", card_numbers(machine)
+    name, cards = "npu driver", machine.card_numbers(DEVICE)
     version = driver_version(machine)
     if not cards:
         installed = f"driver {version} is installed, but " if version else ""
@@ -135,7 +130,7 @@ def _listed(numbers: list[int]) -> str:
 def check_visible(machine: Machine) -> list[Finding]:
     """Cards that ``ASCEND_RT_VISIBLE_DEVICES`` asks for and the driver does not have."""
     asked = machine.environment.get("ASCEND_RT_VISIBLE_DEVICES")
-    cards = card_numbers(machine)
+    cards = machine.card_numbers(DEVICE)
     if asked is None or not cards:
         return []
     known = [str(number) for number in range(len(cards))]

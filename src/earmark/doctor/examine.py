@@ -143,7 +143,7 @@ def _check_ascend(machine: Machine, torch: Probe, *, asked: bool) -> list[Findin
     if not torch.results.get("npu_loaded"):  # once torch_npu has loaded them, where they lie does not matter
         findings.append(ascend.check_libraries(machine, cann))
     findings += [*versions.check_torch_npu(machine, cann), *ascend.check_settings(machine)]
-    return findings + check_seen(torch, "npu", len(ascend.card_numbers(machine)), asked=True)
+    return findings + check_seen(torch, "npu", len(machine.card_numbers(ascend.DEVICE)), asked=True)
 
 
 def _not_in_the_way(finding: Finding) -> Finding:
@@ -164,7 +164,7 @@ def _check_nvidia(machine: Machine, torch: Probe, *, asked: bool) -> list[Findin
     built_for = torch.results.get("built_for_cuda")
     findings.append(nvidia.check_torch_build(machine, built_for, imported="torch" in torch.results))
     if built_for:
-        findings += check_seen(torch, "cuda", len(nvidia.card_numbers(machine)), asked=True)
+        findings += check_seen(torch, "cuda", len(machine.card_numbers(nvidia.DEVICE)), asked=True)
     return findings
 
 

@@ -76,6 +76,11 @@ class Machine:
         """Files by an absolute pattern, sorted."""
         return sorted(self.root.glob(pattern.lstrip("/")))
 
+    def card_numbers(self, name: str) -> list[int]:
+        """Return the numbers of the cards that a driver shows as ``/dev/NAME0``, ``/dev/NAME1``, ..."""
+        numbers = (node.name.removeprefix(name) for node in self.glob(f"/dev/{name}*"))
+        return sorted(int(number) for number in numbers if number.isdecimal())
+
     def first(self, *names: str) -> Path | None:
         """Return the first of these files or folders that is there."""
         return next((path for path in map(self.path, names) if os.path.exists(path)), None)

@@ -8,11 +8,7 @@ from earmark.doctor.findings import Finding, ok, problem, skipped, warning
 from earmark.doctor.machine import Machine
 from earmark.doctor.vendor_tool import ask_tool, tool_failed
 
-
-def card_numbers(machine: Machine) -> list[int]:
-    """Numbers of the cards that the driver shows."""
-    matches = (re.fullmatch(r"nvidia(\d+)", node.name) for node in machine.glob("/dev/nvidia*"))
-    return sorted(int(match.group(1)) for match in matches if match)
+DEVICE = "nvidia"  # of a card: /dev/nvidia0
 
 
 def driver_version(machine: Machine) -> str | None:
@@ -27,12 +23,12 @@ def driver_version(machine: Machine) -> str | None:
 
 def is_nvidia(machine: Machine) -> bool:
     """Return whether there is an NVIDIA driver or card here."""
-    return driver_version(machine) is not None or bool(card_numbers(machine))
+    return driver_version(machine) is not None or bool(machine.card_numbers(DEVICE))
 
 
 def check_driver(machine: Machine) -> Finding:
     """Return the driver and its nodes."""
-    name, cards, version = "nvidia driver", card_numbers(machine), driver_version(machine)
+    name, cards, version = "nvidia driver", machine.card_numbers(DEVICE), driver_version(machine)
     if not cards:
         installed = f"driver {version} is loaded, but " if version else ""
         return problem(

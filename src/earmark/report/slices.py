@@ -15,7 +15,7 @@ import numpy as np
 from earmark.audio.decode import own_rate_hz
 from earmark.clips.clip import ClipTable
 from earmark.tasks.report_section import ACCURACY, Measure
-from earmark.text import counted
+from earmark.text import counted, five_digits
 
 _MOST_VALUES = 24  # of a column that is shown value by value
 _LOWEST = 12  # values shown of a column with more
@@ -157,9 +157,9 @@ def _rows(column: _Column, values: np.ndarray, measure: Measure) -> dict[str, An
             {
                 "value": name,
                 "clips": len(parts[name]),
-                measure.name: _rounded(means[name]),
-                "low": None if interval is None else _rounded(interval.low),
-                "high": None if interval is None else _rounded(interval.high),
+                measure.name: five_digits(means[name]),
+                "low": None if interval is None else five_digits(interval.low),
+                "high": None if interval is None else five_digits(interval.high),
                 "differs": interval is not None and not interval.low <= overall <= interval.high,
             }
         )
@@ -174,7 +174,3 @@ def _parts(column: _Column, values: np.ndarray) -> dict[str, np.ndarray]:
     ends = np.cumsum(np.bincount(of_clip, minlength=len(number)))
     parts = dict(zip(number, np.split(values[order], ends[:-1]), strict=True))
     return {name: part for name, part in parts.items() if len(part)}
-
-
-def _rounded(value: float) -> float:
-    return float(f"{value:.5g}")

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from earmark.stats.uncertainty import proportion_interval
+from earmark.stats.uncertainty import calibration_bins, proportion_interval
 
 _BINS = 20
-_RELIABILITY_BINS = 15  # those of the calibration error
 _RECALLS = 100
 _ERROR_BINS = 25  # an odd number: one in the middle
 
@@ -40,7 +39,7 @@ def reliability(probabilities: np.ndarray, targets: np.ndarray) -> list[dict[str
 
 def binary_reliability(confidence: np.ndarray, right: np.ndarray) -> list[dict[str, float | int]]:
     """:func:`reliability` of probabilities (N,) that something is so, against whether it is, bool (N,)."""
-    bins = np.minimum((confidence * _RELIABILITY_BINS).astype(int), _RELIABILITY_BINS - 1)
+    bins = calibration_bins(confidence)
     points: list[dict[str, float | int]] = []
     for number in np.unique(bins):
         inside = bins == number

@@ -181,9 +181,13 @@ def calibration_error(probabilities: np.ndarray, targets: np.ndarray) -> float:
 
 def binary_calibration_error(confidence: np.ndarray, right: np.ndarray) -> float:
     """:func:`calibration_error` of probabilities (N,) that something is so, against whether it is, bool (N,)."""
-    bins = np.minimum((confidence * _BINS).astype(int), _BINS - 1)
-    gaps = np.bincount(bins, weights=confidence - right, minlength=_BINS)
+    gaps = np.bincount(calibration_bins(confidence), weights=confidence - right)
     return float(np.abs(gaps).sum() / len(confidence))
+
+
+def calibration_bins(confidence: np.ndarray) -> np.ndarray:
+    """Return the bin of each probability (N,), int64: 15 of equal width, as the calibration error takes them."""
+    return np.minimum((confidence * _BINS).astype(np.int64), _BINS - 1)
 
 
 def binary_loss(probabilities: np.ndarray, targets: np.ndarray) -> float:

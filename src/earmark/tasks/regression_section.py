@@ -12,6 +12,7 @@ import numpy as np
 from earmark.stats.curves import errors_histogram
 from earmark.tasks.regression_comparison import error_gaps
 from earmark.tasks.report_section import ERROR, MISTAKES, ROOM, ComparedRun, ScoredClips, Section, Side, first_rows
+from earmark.text import five_digits
 
 MOST_POINTS = 2000
 
@@ -26,15 +27,19 @@ def number_section(clips: ScoredClips, answers: np.ndarray) -> Section:
     asked = clips.labels[0] if clips.labels else "number"
 
     def says(row: int) -> dict[str, float]:
-        return {"number": _rounded(numbers[row]), "answer": _rounded(answers[row]), "error": _rounded(errors[row])}
+        return {
+            "number": five_digits(numbers[row]),
+            "answer": five_digits(answers[row]),
+            "error": five_digits(errors[row]),
+        }
 
     values = {
         "asked": asked,
         "points": [
-            [_rounded(numbers[row]), _rounded(answers[row]), place.get(row, -1)] for row in _drawn(rows, errors)
+            [five_digits(numbers[row]), five_digits(answers[row]), place.get(row, -1)] for row in _drawn(rows, errors)
         ],
         "errors": errors_histogram(errors),
-        "mean_error": _rounded(errors.mean()),
+        "mean_error": five_digits(errors.mean()),
         "mistakes": [place[row] for row in mistakes],
     }
     return Section(values, rows, says, np.abs(errors), ERROR, {asked: [float(one) for one in numbers]})
@@ -47,10 +52,6 @@ def _drawn(rows: list[int], errors: np.ndarray) -> list[int]:
     if len(rest) > room:
         rest = np.sort(np.random.default_rng(0).choice(rest, room, replace=False))
     return [*rest.tolist(), *rows]
-
-
-def _rounded(value: float) -> float:
-    return float(f"{value:.5g}")
 
 
 def choose_of_numbers(numbers: np.ndarray, errors: np.ndarray) -> tuple[list[int], list[int]]:
