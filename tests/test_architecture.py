@@ -118,7 +118,7 @@ def test_only_tasks_ask_which_task_it_is() -> None:
     )
     found = [
         f"{path.relative_to(PACKAGE)}: {match[0]}"
-        for path in sorted([*PACKAGE.rglob("*.py"), *(PACKAGE / "report").glob("*.html")])
+        for path in sorted(path for kind in ("py", "html", "js") for path in PACKAGE.rglob(f"*.{kind}"))
         if path.parent.name != "tasks"
         for match in asks.finditer(path.read_text(encoding="utf-8"))
     ]
