@@ -43,7 +43,7 @@ def with_torch(root: Path, source: str, settings: dict[str, str] | None = None, 
 def test_a_broken_plugin_on_a_machine_with_cards(tmp_path: Path) -> None:
     settings = write_ascend(tmp_path)
     seen = examine("npu", with_torch(tmp_path, BROKEN, settings, torch="2.13.0", torch_npu="2.12.0"))
-    assert seen.has_problems
+    assert seen.num_problems
     assert seen.devices == []
     assert the(seen.findings, "import torch").status == "problem"
     assert the(seen.findings, "npu driver").status == "ok"
@@ -130,4 +130,4 @@ def test_the_environment_names_versions_and_no_places(tmp_path: Path) -> None:
 
 
 def test_an_examination_without_problems() -> None:
-    assert not Examination([], []).has_problems
+    assert not Examination([], []).num_problems

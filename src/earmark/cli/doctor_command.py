@@ -83,9 +83,8 @@ def _stop_on_problems(options: DoctorOptions, seen: Examination, test: SelfTest 
     if test is not None and not test.passed:
         failed = sorted({row.device for row in test.rows if not row.passed})
         raise DeviceError(f"the self-test failed on {', '.join(failed)}; please report it with the table")
-    problems = sum(finding.status == "problem" for finding in seen.findings)
-    if problems:
-        raise EarmarkError(f"{counted(problems, 'problem')} to fix, each with its remedy above")
+    if seen.num_problems:
+        raise EarmarkError(f"{counted(seen.num_problems, 'problem')} to fix, each with its remedy above")
 
 
 _PAGE = HelpPage(

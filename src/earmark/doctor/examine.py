@@ -46,9 +46,9 @@ class Examination:
     devices: list[str]
 
     @property
-    def has_problems(self) -> bool:
-        """Whether something has to be fixed."""
-        return count_by_status(self.findings)["problem"] > 0
+    def num_problems(self) -> int:
+        """How many findings have to be fixed."""
+        return count_by_status(self.findings)["problem"]
 
 
 def device_kind(device: str | None) -> str | None:
