@@ -140,4 +140,5 @@ def test_an_export_knows_the_background_class(model: Path, tmp_path: Path) -> No
     audio.model.config.background_class = "mid"
     description = describe("pt2", audio, WaveformClassifier(audio), audio.frontend, None)
     description.save(tmp_path)
+    (tmp_path / description.model_file).touch()
     assert read_description(tmp_path).background_class == "mid"
