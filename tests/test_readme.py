@@ -158,6 +158,16 @@ def test_the_chinese_pages_are_linked(index: Path) -> None:
     assert set(CHINESE_PAGES) <= {(index.parent / link).resolve() for link in links}
 
 
+@pytest.mark.parametrize("page", CHINESE_PAGES, ids=name)
+def test_python_of_the_chinese_pages_is_in_the_english_ones(page: Path) -> None:
+    """A program that both have is kept true in one place; docs/python.md is run by a test."""
+
+    def lines(document: Path) -> set[str]:
+        return {line.partition("  # ")[0] for text in blocks(document, "python") for line in text.splitlines()}
+
+    assert lines(page) <= lines(DOCS / "python.md") | lines(DOCS / "export.md")
+
+
 def test_the_training_scripts_flags_parse() -> None:
     text = (ROOT / "scripts" / "run_wav2vec2.sh").read_text(encoding="utf-8")
     flags = re.findall(r"^  (--[^\n]*?) ?\\?$", text.split('run_audio_classification.py" ')[1], flags=re.M)
