@@ -60,21 +60,21 @@ def speakers(folder: Path) -> list[str]:
     return ["--train_file", str(folder / "all.csv")]
 
 
-def several_labels(folder: Path) -> list[str]:
-    """36 training and 12 validation clips in which some of three tones sound together, or none."""
+def several_labels(folder: Path, count: int = 48) -> list[str]:
+    """Clips in which some of three tones sound together, or none; the last quarter is for validation."""
     rng = np.random.default_rng(0)
     clips: list[tuple[np.ndarray, str]] = []
-    for i in range(48):
+    for i in range(count):
         there = [name for name in TASK_LABELS if rng.random() < 0.4]
         noise = 0.01 * rng.standard_normal(RATE_HZ // 2)
         clips.append((sum((tone(_TONES_HZ[name], 0.5, seed=i) for name in there), noise), ",".join(there)))
     return _tables(folder, "label", clips)
 
 
-def numbers(folder: Path) -> list[str]:
-    """36 training and 12 validation clips of one tone each, labelled with its pitch."""
+def numbers(folder: Path, count: int = 48) -> list[str]:
+    """Clips of one tone each, labelled with its pitch; the last quarter is for validation."""
     rng = np.random.default_rng(0)
-    pitches_hz = [float(rng.uniform(300, 3000)) for _ in range(48)]
+    pitches_hz = [float(rng.uniform(300, 3000)) for _ in range(count)]
     clips = [(tone(pitch_hz, 0.5, seed=i), f"{pitch_hz:.1f}") for i, pitch_hz in enumerate(pitches_hz)]
     return [*_tables(folder, "pitch_hz", clips), "--label_column_name", "pitch_hz"]
 

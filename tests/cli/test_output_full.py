@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 import soundfile
 
+from earmark.cli.main import main
 from tests.tiny import RATE_HZ, save_model, tone
 
 FULL = Path("/dev/full")
@@ -23,29 +25,42 @@ def predict(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     return ["predict", str(save_model(folder / "model", 0.5)), str(folder / "a.wav"), "--device", "cpu"]
 
 
-def run(words: list[str], stdout: int) -> tuple[int, list[str]]:
-    env = {**os.environ, "PYTHONPATH": str(SRC)}
-    command = [sys.executable, "-m", "earmark", *words]
-    done = subprocess.run(command, stdout=stdout, stderr=subprocess.PIPE, text=True, env=env, check=False)
-    return done.returncode, done.stderr.splitlines()
-
-
-@pytest.mark.skipif(not FULL.exists(), reason="needs /dev/full")
-@pytest.mark.parametrize("words", [None, ["--help"], ["train", "--help"]])
-def test_a_full_disk(words: list[str] | None, predict: list[str]) -> None:
-    with FULL.open("w") as full:
-        code, lines = run(words or predict, full.fileno())
+def check_full(code: int, shown: str) -> None:
+    lines = shown.splitlines()
     assert code == 2
     assert lines[-1].startswith("earmark: error: standard output: cannot be written (No space left")
     assert not [line for line in lines if "Traceback" in line or "defect" in line or "Exception ignored" in line]
 
 
-def test_a_reader_that_has_gone(predict: list[str]) -> None:
+@pytest.mark.skipif(not FULL.exists(), reason="needs /dev/full")
+@pytest.mark.parametrize("words", [["--help"], ["train", "--help"]])
+def test_a_full_disk(words: list[str]) -> None:
+    command = [sys.executable, "-m", "earmark", *words]
+    with FULL.open("w") as full:
+        env = {**os.environ, "PYTHONPATH": str(SRC)}
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, env=env, check=False)
+    check_full(done.returncode, done.stderr)
+
+
+@pytest.mark.skipif(not FULL.exists(), reason="needs /dev/full")
+def test_a_full_disk_for_predictions(
+    predict: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """In this process, which has torch imported already, as the test after it."""
+    full = FULL.open("w")
+    monkeypatch.setattr(sys, "stdout", full)
+    code = main(predict)
+    with contextlib.suppress(OSError):
+        full.close()
+    check_full(code, capsys.readouterr().err)
+
+
+def test_a_reader_that_has_gone(
+    predict: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     read, write = os.pipe()
     os.close(read)
-    try:
-        code, lines = run(predict, write)
-    finally:
-        os.close(write)
-    assert code == 0
-    assert not [line for line in lines if "error" in line or "Exception ignored" in line]
+    with os.fdopen(write, "w") as stream:
+        monkeypatch.setattr(sys, "stdout", stream)
+        assert main(predict) == 0
+    assert not [line for line in capsys.readouterr().err.splitlines() if "error" in line or "Exception ignored" in line]

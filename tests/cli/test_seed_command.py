@@ -19,6 +19,7 @@ import torch
 
 from earmark.cli.main import main, run_example
 from earmark.models.build_model import ModelSource, build_for_training
+from tests.gallery import Gallery
 from tests.tiny import RATE_HZ, overrides, tone, write_tones
 
 ROOT = Path(__file__).parents[2]
@@ -159,11 +160,9 @@ def test_signals_that_come_together_are_one_wish_to_stop(tmp_path: Path) -> None
     assert "Traceback" not in rest
 
 
-def test_predictions_as_json_lines_in_the_order_asked(tmp_path: Path) -> None:
-    tones = write_tones(tmp_path / "tones", per_class=4, seconds=0.1)
-    run, output = tmp_path / "run", tmp_path / "labels.jsonl"
-    words = ["--data_dir", str(tones), *TINY, "--max_steps", "1", "--output_dir", str(run)]
-    assert main(["train", *words, "--eval_strategy", "no", "--save_strategy", "no"]) == 0
+def test_predictions_as_json_lines_in_the_order_asked(gallery: Gallery, tmp_path: Path) -> None:
+    tones, output = write_tones(tmp_path / "tones", per_class=4, seconds=0.1), tmp_path / "labels.jsonl"
+    run = gallery["single_label wav2vec2"].folder
     wanted = sorted((tones / "train").rglob("*.wav"), reverse=True)
     lengths = np.random.default_rng(0).uniform(0.05, 0.4, len(wanted))
     for path, seconds in zip(wanted, lengths, strict=True):  # of mixed length, so that batches are cut otherwise

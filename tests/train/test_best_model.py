@@ -14,22 +14,18 @@ from earmark.errors import UsageError
 from earmark.tasks import MULTI_LABEL, REGRESSION, SINGLE_LABEL
 from earmark.train.arguments import EarmarkTrainingArguments
 from earmark.train.plan import judged_by
+from tests.gallery import numbers
 from tests.scoring.test_metric_folder import write_metric
 from tests.tiny import write_tones
 from tests.train.small import build, make_trainer, usable
-from tests.train.test_tasks import write_table
 
 SMALL = ["--model_type", "tc_resnet", "--config_overrides", '{"stem_channels": 8, "channels": [8, 8]}']
-OF_NUMBERS = ["--task", "regression", "--label_column_name", "pitch_hz", "--per_device_train_batch_size", "6"]
+OF_NUMBERS = ["--task", "regression", "--per_device_train_batch_size", "6"]
 QUICK = ["--device", "cpu", "--precision", "fp32", "--report", "false", "--disable_tqdm", "True"]
 
 
 def arguments(**settings: Any) -> EarmarkTrainingArguments:
     return EarmarkTrainingArguments(output_dir="unused", use_cpu=True, **settings)
-
-
-def places(data: Path) -> list[str]:
-    return ["--train_file", str(data / "train.csv"), "--eval_file", str(data / "validation.csv")]
 
 
 def course(run: Path, metric: str) -> list[float]:
@@ -42,13 +38,13 @@ def kept(run: Path, metric: str) -> float:
 
 
 @pytest.fixture(scope="module")
-def numbers(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_table(tmp_path_factory.mktemp("numbers"), REGRESSION, 24)
+def of_numbers(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    return [*OF_NUMBERS, *numbers(tmp_path_factory.mktemp("numbers") / "data", 24)]
 
 
 @pytest.mark.parametrize("metric", ["eval_rmse", "r2"])
-def test_a_regression_keeps_its_best_epoch(numbers: Path, tmp_path: Path, metric: str) -> None:
-    words = [*OF_NUMBERS, *places(numbers), "--metric_for_best_model", metric, "--num_train_epochs", "4"]
+def test_a_regression_keeps_its_best_epoch(of_numbers: list[str], tmp_path: Path, metric: str) -> None:
+    words = [*of_numbers, "--metric_for_best_model", metric, "--num_train_epochs", "4"]
     words += ["--save_total_limit", "1"]
     assert main(["train", *words, *SMALL, *QUICK, "--output_dir", str(tmp_path / "run")]) == 0
     rmse = course(tmp_path / "run", "rmse")
@@ -58,9 +54,9 @@ def test_a_regression_keeps_its_best_epoch(numbers: Path, tmp_path: Path, metric
     assert len(list((tmp_path / "run").glob("checkpoint-*"))) == 1  # the best one
 
 
-def test_a_search_minimizes_what_is_better_low(numbers: Path, tmp_path: Path) -> None:
+def test_a_search_minimizes_what_is_better_low(of_numbers: list[str], tmp_path: Path) -> None:
     pytest.importorskip("optuna")
-    words = [*OF_NUMBERS, *places(numbers), "--metric_for_best_model", "eval_mae", "--num_train_epochs", "1"]
+    words = [*of_numbers, "--metric_for_best_model", "eval_mae", "--num_train_epochs", "1"]
     words += ["--search_space", "learning_rate=1e-5:1e-1:log", "--trials", "3"]
     assert main(["search", *words, *SMALL, *QUICK, "--output_dir", str(tmp_path / "out")]) == 0
     found = json.loads((tmp_path / "out" / "search.json").read_text())

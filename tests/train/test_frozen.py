@@ -328,12 +328,15 @@ def test_it_is_gone_after_an_exception(
 
 HOLD = """
 import sys, time
-from contextlib import ExitStack
 from pathlib import Path
-from earmark.train.frozen import _make_room
-with ExitStack() as held:
-    print(_make_room(Path(sys.argv[1]), "features", 1, held), flush=True)
-    time.sleep(600)
+from earmark.io.locks import acquire, new_lock
+folder, lock = map(Path, sys.argv[1:])
+held = new_lock(lock)
+acquire(held, "what a run keeps")
+folder.mkdir()
+(folder / "features.bin").write_bytes(b"x")
+print("held", flush=True)
+time.sleep(600)
 """
 
 
@@ -341,12 +344,12 @@ def test_what_killed_runs_left_is_removed_by_the_next(even: dict[str, UsableClip
     audio = build("wav2vec2", "encoder")
     clips = training_clips(audio, even["train"])
     (tmp_path / "frozen-notes").mkdir()  # someone else's
-    command = [sys.executable, "-c", HOLD, str(tmp_path)]
+    folder = tmp_path / f"{frozen._PREFIX}other"
+    command = [sys.executable, "-c", HOLD, str(folder), f"{folder}{frozen._LOCK}"]  # as a run, but without torch
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as other:
         try:
             assert other.stdout is not None
-            folder = Path(other.stdout.readline().strip())
-            (folder / "features.bin").write_bytes(b"x")
+            assert other.stdout.readline() == "held\n"
             with frozen_clips(audio, clips, "embeddings", root=tmp_path, device=CPU, batch_size=4):
                 assert len(list(tmp_path.iterdir())) == 5  # two folders, their locks, and the notes
             assert (folder / "features.bin").exists()  # in use

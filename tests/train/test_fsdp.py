@@ -8,13 +8,17 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from safetensors.numpy import load_file
 
 from earmark.cli.main import main
+from earmark.errors import UsageError
+from earmark.train.for_trainer import check_spread
 from tests.distributed.test_launch import ranks_of
 from tests.tiny import ARCHITECTURES
 from tests.train.small import NO_CHANCE, mixed_lengths_s, write_clips
@@ -71,6 +75,13 @@ def test_two_sharded_processes_train_what_one_does(tmp_path: Path, monkeypatch: 
     for figures in judged:
         assert figures["confusion_matrix"] == judged[0]["confusion_matrix"]
         assert figures["loss"] == pytest.approx(judged[0]["loss"], abs=2e-5)
+
+
+def test_weights_are_not_spread_over_cpus() -> None:
+    args: Any = SimpleNamespace(ema=0, fsdp=["full_shard"], device=torch.device("cpu"))
+    with pytest.raises(UsageError, match="--fsdp: weights can be spread over accelerators, not over cpus"):
+        check_spread(args, fsdp=False, deepspeed=False)
+    check_spread(args, fsdp=True, deepspeed=False)
 
 
 @pytest.mark.slow
