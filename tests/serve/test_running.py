@@ -56,21 +56,6 @@ def test_a_model_without_a_background_class_is_warned_about_at_the_start(server:
 
 
 @pytest.mark.slow
-def test_an_answer_does_not_wait_for_the_client_s_acknowledgement(server: Server) -> None:
-    seconds = []  # of 40 exchanges, the last 20: at first, Linux acknowledges at once
-    with socket.create_connection(("127.0.0.1", server.port), timeout=PATIENCE_S) as connection:
-        for _ in range(40):
-            started_s = time.monotonic()
-            connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n")
-            answer = b""
-            while not answer.endswith(b"}"):
-                answer += connection.recv(4096)
-            seconds.append(time.monotonic() - started_s)
-    # Linux acknowledges after 40 ms what it could acknowledge with data; a busy machine delays some of the answers
-    assert min(seconds[20:]) < 0.03
-
-
-@pytest.mark.slow
 def test_a_full_queue_says_come_back(narrow: Server) -> None:
     data = encoded(tone(440, 0.3), "WAV")
     with ThreadPoolExecutor(8) as pool:
