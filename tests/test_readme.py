@@ -14,8 +14,10 @@ from docs import reference_pages
 from earmark import quickstart
 from earmark.cli.command_table import COMMANDS
 from earmark.cli.main import main
+from earmark.device import ACCELERATORS
 from earmark.errors import DeviceError, MissingExtraError
 from earmark.faults import explain
+from earmark.formats.format_registry import writers
 from earmark.settings.train_settings import parse_example
 from tests.tiny import RATE_HZ, tone
 
@@ -150,6 +152,13 @@ def test_both_readmes_have_the_same_structure() -> None:
     english, chinese = outline(README), outline(CHINESE)
     for part, found in english.items():
         assert chinese[part] == found, part
+
+
+def test_the_comparison_says_what_earmark_has() -> None:
+    rows = [row.split(" | ") for row in README.read_text(encoding="utf-8").splitlines() if row.startswith("| ")]
+    cells = {row[0].removeprefix("| "): row[1] for row in rows}
+    assert cells["labels with times"] == f"{len(writers())} formats"
+    assert cells["device it selects"].lower().split(", ") == list(ACCELERATORS)
 
 
 @pytest.mark.parametrize("index", [CHINESE, DOCS / "zh" / "index.md"], ids=name)
