@@ -192,7 +192,7 @@ def _check(audio: AudioModel, frontend: Frontend, recordings: Recordings, export
     """Compare with PyTorch on the CPU, and refuse what answers differently.
 
     Raises:
-        ModelError: a float32 export whose probabilities or first classes differ.
+        ModelError: a float32 export whose probabilities or predictions differ.
     """
     logger.info("comparing with PyTorch on %s", recordings.origin)
     reference = TorchScorer(audio.model, frontend, torch.device("cpu"))
@@ -205,7 +205,7 @@ def _check(audio: AudioModel, frontend: Frontend, recordings: Recordings, export
         raise ModelError(
             f"{description.architecture}: the export is refused, because it answers differently from PyTorch: largest "
             f"difference {comparison.largest_difference:.2g} {task.difference_unit} (at most {LARGEST_DIFFERENCE:g}), "
-            f"{comparison.flips} of {counted(comparison.clips, 'clip')} with other {task.answers_in_words}"
+            f"{comparison.flips} of {counted(comparison.clips, 'clip')} with other predictions"
         )
     return comparison
 
@@ -234,7 +234,7 @@ def _summary(
         f"             {counted(comparison.clips, 'clip')}, {lengths}, batches of "
         f"{', '.join(str(size) for size in comparison.batch_sizes)}",
         f"difference   {comparison.largest_difference:.2g} {task.difference_unit} at most, {comparison.flips} other "
-        f"{task.answers_in_words}",
+        "predictions",
         f"agreement    {comparison.agreement:.4f} of the recordings",
     ]
     if description.decision is not None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from earmark.label_lists import join_labels, split_labels
-from earmark.tasks.class_task import ClassTask, class_metrics
+from earmark.tasks.class_task import MACRO_F1, ClassTask, class_metrics
 from earmark.tasks.pooling import sigmoid
 from earmark.tasks.reported_task import ShownFigure
 from earmark.tasks.task import ALL_FIGURES, FigureOptions, Label, LabelText, LinearProblem, LossSettings
@@ -39,10 +39,9 @@ class MultiLabel(ClassTask):
     problem_type = "multi_label_classification"
     has_several = True
     score_function = "sigmoid"
-    answers_in_words = "sets of labels"
     shown_figures = (
         ShownFigure("mean_average_precision", "mAP", curve="mAP", trivial="mAP of knowing nothing"),
-        ShownFigure("macro_f1", "Macro-F1", curve="macro-F1"),
+        MACRO_F1,
         ShownFigure("exact_match", "All labels right"),
         ShownFigure("mean_prevalence", "Knowing nothing"),
     )

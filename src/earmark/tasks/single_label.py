@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from earmark.tasks.class_task import ClassTask, class_metrics
+from earmark.tasks.class_task import MACRO_F1, ClassTask, class_metrics
 from earmark.tasks.pooling import log_pool, log_softmax, softmax
 from earmark.tasks.reported_task import ShownFigure
 from earmark.tasks.task import ALL_FIGURES, FigureOptions, Label, LabelText, LinearProblem, LossSettings
@@ -33,10 +33,9 @@ class SingleLabel(ClassTask):
     problem_type = "single_label_classification"
     row_columns = ("score", "correct")
     score_function = "softmax"
-    answers_in_words = "first classes"
     shown_figures = (
         ShownFigure("accuracy", "Accuracy", curve="accuracy", trivial="majority rate"),
-        ShownFigure("macro_f1", "Macro-F1", curve="macro-F1"),
+        MACRO_F1,
         ShownFigure("majority_class_rate", "Majority rate"),
     )
     report_template = "report.html"

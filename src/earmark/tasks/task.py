@@ -116,7 +116,6 @@ class Task(ReportedTask):
         metrics: the metrics that can choose a model, and whether a higher value of each is better; the headline first.
         score_function: what a server calls the function from logits to scores.
         difference_unit: what a difference of two scores is: ``in a probability``.
-        answers_in_words: what an answer is, in the plural: ``first classes``.
         no_label: the fault of a clip without label in a table: ``has no label``.
         no_label_hint: what a table writes instead for a clip to which no label applies; empty if each has one.
     """
@@ -136,7 +135,6 @@ class Task(ReportedTask):
     }
     score_function: ClassVar[str] = "none"
     difference_unit: ClassVar[str] = "deviations in a number"
-    answers_in_words: ClassVar[str] = "answers"
     no_label: ClassVar[str] = "has no label"
     no_label_hint: ClassVar[str] = ""
 
