@@ -100,13 +100,19 @@ def command_page(command: Command) -> str:
     page = command.page
     text = page.text if isinstance(page.text, str) else page.text()
     parts = [f"# earmark {command.name}", _sentence(page.summary), _literal(page.usage)]
-    parts += [_literal(text) if "  " in text else text.strip()] if text else []
+    parts += [_prose(text)] if text else []
     parts += ["## Examples", _literal(page.examples, "bash")] if page.examples else []
-    parts += ["## Notes", page.notes.strip()] if page.notes else []
+    parts += ["## Notes", _prose(page.notes)] if page.notes else []
     parts += [f":::{{program}} earmark {command.name}\n:::"]
     for title, flags in flag_groups(command, everything=True).items():
         parts += [f"## {_first_up(title)}", *(_option(one) for one in flags)]
     return "\n\n".join(parts)
+
+
+def _prose(text: str) -> str:
+    """Return the text of a help page as Markdown; paragraphs with columns stay as they are."""
+    paragraphs = text.strip("\n").split("\n\n")
+    return "\n\n".join(_literal(one) if "  " in one else _escaped(one) for one in paragraphs)
 
 
 def _option(one: Flag) -> str:
@@ -121,7 +127,7 @@ def _option(one: Flag) -> str:
 
 def _type(one: Flag) -> str:
     if one.choices and one.kind.base is not bool:
-        return "one of " + ", ".join(f"`{name}`" for name in one.choices)
+        return "One of " + ", ".join(f"`{name}`" for name in one.choices)
     names = {bool: "true or false", int: "whole number", float: "number", str: "text", dict: "JSON object"}
     several = "list of " if one.kind.is_list else ""
     return _first_up(several + names[one.kind.base])
