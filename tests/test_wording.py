@@ -80,7 +80,7 @@ WITHOUT_ACTION: dict[str, int] = {
     "sources": 4,
     "store": 7,
     "tasks": 4,
-    "train": 58,
+    "train": 35,
 }
 
 

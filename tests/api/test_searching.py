@@ -51,7 +51,7 @@ def test_a_search_without_a_finished_trial_has_no_best() -> None:
         ({"search_space": SPACE, "trails": 2}, "unknown flag --trails"),
         ({"search_space": SPACE, "trials": 0}, "--trials 0: expected"),
         ({"search_space": SPACE, "num_processes": 2}, "use the command earmark search"),
-        ({"search_space": SPACE, "seeds": [0, 1]}, "a search trains one run a trial"),
+        ({"search_space": SPACE, "seeds": [0, 1]}, "each trial of a search is one run"),
     ],
 )
 def test_mistakes_have_the_messages_of_the_command(

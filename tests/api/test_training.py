@@ -190,7 +190,7 @@ def no_callback() -> None: ...
 @pytest.mark.parametrize(
     ("parts", "error", "said"),
     [
-        ({"callbacks": [no_callback]}, InputTypeError, "is no transformers.TrainerCallback"),
+        ({"callbacks": [no_callback]}, InputTypeError, "is not a transformers.TrainerCallback"),
         ({"metrics": [lambda logits: 0.0]}, UsageError, "has no name of its own"),
         ({"metrics": [3]}, InputTypeError, "metrics: 3 is a int"),
         ({"metrics": {"f": lambda truth: 0.0}}, UsageError, "metric f: the parameter truth is none of those"),
@@ -219,7 +219,7 @@ def test_what_cannot_work_is_one_line(
 
 def test_few_shot_refuses_what_it_would_ignore(run: earmark.Run, recordings: Path, tmp_path: Path) -> None:
     for name, value in (("callbacks", [Listening()]), ("augmentations", [hiss])):
-        with pytest.raises(UsageError, match=f"no epochs are trained, so {name} do nothing"):
+        with pytest.raises(UsageError, match=f"no epochs are trained, so {name} have no effect"):
             earmark.train(recordings, model=run, output_dir=tmp_path, few_shot=True, device="cpu", **{name: value})
 
 

@@ -413,7 +413,7 @@ def test_a_network_fault_is_called_that(
         (["--report_to", "abacus"], "--report_to abacus: expected none, all, tensorboard"),
         (["--metric", "nowhere"], "--metric nowhere"),
         (["--resume_from_checkpoint", "True"], "no checkpoint in"),
-        (["--resume_from_checkpoint", "."], "not a whole checkpoint"),
+        (["--resume_from_checkpoint", "."], "not a complete checkpoint"),
         (["--max_length_seconds", "0"], "--max_length_seconds 0"),
     ],
 )
@@ -487,7 +487,7 @@ def test_a_checkpoint_that_cannot_be_gone_on_with(tones: Path, tmp_path: Path, r
     assert main(["train", *words, *TINY, "--num_train_epochs", "2"]) == 0
     newest = run / "checkpoint-6"
     other = ["--model_type", "tc_resnet", "--device", "cpu", "--resume"]
-    one_line(refusal("train", *words, *other), newest, "of another model")
+    one_line(refusal("train", *words, *other), newest, "belongs to another model")
     more = [*TINY, "--num_train_epochs", "3", "--resume_from_checkpoint"]
     (newest / "optimizer.pt").write_bytes(b"half")
     one_line(refusal("train", *words, *more, newest), newest, "optimizer.pt has 4 bytes")
@@ -496,7 +496,7 @@ def test_a_checkpoint_that_cannot_be_gone_on_with(tones: Path, tmp_path: Path, r
     capsys.readouterr()
     assert main(["train", *words, *more, "True"]) == 0  # the one before is taken
     said = capsys.readouterr().err
-    assert f"{newest}: passed over" in said
+    assert f"{newest}: skipped" in said
     assert f"resuming from {run / 'checkpoint-3'}" in said
 
 

@@ -126,7 +126,7 @@ def test_gain_that_a_frontend_takes_back_is_said(
     loud, soft = (next(iter(audio.frontend([factor * wave]).values())) for factor in (1.0, 0.25))
     with caplog.at_level(logging.WARNING, logger="earmark"):
         make_trainer(audio, clips, tmp_path, augment="gain")
-    said = "--augment gain changes nothing here" in caplog.text
+    said = "--augment gain has no effect" in caplog.text
     assert said == bool((loud - soft).abs().max() < 1e-3 * loud.abs().max())
 
 
@@ -135,11 +135,13 @@ def test_the_model_is_told_what_cannot_work(
 ) -> None:
     with caplog.at_level(logging.WARNING, logger="earmark"):
         make_trainer(build("wav2vec2"), clips, tmp_path, augment="gain")
-    assert "--augment gain changes nothing here" in caplog.text
+    assert "--augment gain has no effect" in caplog.text
     audio = build("whisper")
     extractor = transformers.WhisperFeatureExtractor(dither=1e-6)
     audio.frontend = Frontend(extractor, min_samples=400, max_samples=8000, pads_itself=True)
-    with pytest.raises(UsageError, match="--augment spec: not made for the inputs of a WhisperFeatureExtractor"):
+    with pytest.raises(
+        UsageError, match="--augment spec: SpecAugment does not support the inputs of a WhisperFeatureExtractor"
+    ):
         make_trainer(audio, clips, tmp_path, augment="spec")
 
 

@@ -77,10 +77,10 @@ def cut_marker(checkpoint: Path) -> None:
 
 DAMAGE = {
     cut_weights: "model.safetensors has 699 bytes of 700",
-    change_a_bit: "inner/rng_state.pth is not what was written",
+    change_a_bit: "inner/rng_state.pth has changed since it was written",
     remove_state: "trainer_state.json cannot be read (No such file or directory)",
-    remove_marker: "broken off while it was written",
-    cut_marker: "broken off while it was written",
+    remove_marker: "writing it was interrupted",
+    cut_marker: "writing it was interrupted",
 }
 
 
@@ -93,7 +93,7 @@ def test_a_damaged_one_is_passed_over_with_the_reason(
     with caplog.at_level(logging.WARNING, "earmark"):
         assert newest_whole(tmp_path) == good
     (line,) = caplog.messages
-    assert line.startswith(f"{newer}: passed over, ")
+    assert line.startswith(f"{newer}: skipped, ")
     assert DAMAGE[damage] in line  # type: ignore[index]
 
 
@@ -118,17 +118,17 @@ def test_resume_starts_anew_where_there_is_none(tmp_path: Path) -> None:
 def test_what_cannot_be_gone_on_with_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match="no checkpoint in"):
         find_checkpoint_to_resume(True, tmp_path)
-    with pytest.raises(UsageError, match="leave --resume_from_checkpoint out"):
+    with pytest.raises(UsageError, match="Leave --resume_from_checkpoint out"):
         find_checkpoint_to_resume("True", tmp_path, resume=True)
     with pytest.raises(OutputError, match="no such folder"):
         find_checkpoint_to_resume(str(tmp_path / "nowhere"), tmp_path)
-    with pytest.raises(OutputError, match="not a whole checkpoint"):
+    with pytest.raises(OutputError, match="not a complete checkpoint"):
         find_checkpoint_to_resume(str(tmp_path), tmp_path)
     checkpoint = write(tmp_path, 2)
     cut_weights(checkpoint)
     with pytest.raises(OutputError, match="699 bytes of 700"):
         find_checkpoint_to_resume(str(checkpoint), tmp_path)
-    with pytest.raises(OutputError, match="that is whole \\(1 are not\\)"):
+    with pytest.raises(OutputError, match="that is complete \\(1 are not\\)"):
         find_checkpoint_to_resume(True, tmp_path)
 
 
@@ -137,17 +137,21 @@ def test_one_of_transformers_is_taken_when_it_is_named(tmp_path: Path, caplog: p
     remove_marker(checkpoint)
     with caplog.at_level(logging.WARNING, "earmark"):
         assert find_checkpoint_to_resume(str(checkpoint), tmp_path) == str(checkpoint)
-    assert "taken as whole without a check" in caplog.text
+    assert "not checked for completeness" in caplog.text
 
 
 @pytest.mark.parametrize(
     ("name", "value", "words"),
     [
-        ("model", "n", "of another model (m there, n here)"),
-        ("frozen", "2 frozen weights", "in which other weights do not learn (another --freeze, or another pretrained"),
-        ("rates", "two rates", "of a run with other groups of learning rates (one rate there, two rates here)"),
-        ("labels", ["a"], "of a model with other labels (a, b there, a here)"),
-        ("clips", "4 clips", "of other training clips (3 clips there, 4 clips here)"),
+        ("model", "n", "belongs to another model (m there, n here)"),
+        (
+            "frozen",
+            "2 frozen weights",
+            "belongs to a run with other frozen weights (another --freeze, or another pretrained",
+        ),
+        ("rates", "two rates", "belongs to a run with other groups of learning rates (one rate there, two rates here)"),
+        ("labels", ["a"], "belongs to a model with other labels (a, b there, a here)"),
+        ("clips", "4 clips", "belongs to other training clips (3 clips there, 4 clips here)"),
     ],
 )
 def test_another_run_s_checkpoint_is_refused(name: str, value: object, words: str, tmp_path: Path) -> None:

@@ -177,8 +177,8 @@ def test_a_checkpoint_of_other_sounds_or_other_frozen_weights_is_refused(tones: 
     assert train(tones, run, "--max_steps", "2") == 0
     others = write_tones(tmp_path / "others", per_class=8, seconds=0.2, seed=1)  # as long, with the same labels
     for source, flags, reason in (
-        (others, [], "of other training clips"),
-        (tones, ["--freeze", "encoder"], "in which other weights do not learn"),
+        (others, [], "belongs to other training clips"),
+        (tones, ["--freeze", "encoder"], "run with other frozen weights"),
         (tones, ["--head_learning_rate", "0.5"], "with other groups of learning rates"),
     ):
         capsys.readouterr()
@@ -210,7 +210,7 @@ def test_a_run_that_is_refused_leaves_what_is_there(tones: Path, tmp_path: Path,
     other = write_tones(tmp_path / "other", per_class=5, seconds=0.2)
     capsys.readouterr()
     assert train(other, run, *probe, "--resume") == 2
-    assert "of other training clips" in capsys.readouterr().err
+    assert "belongs to other training clips" in capsys.readouterr().err
     assert before == {path.name: path.read_bytes() for path in run.iterdir() if path.is_file()}
     assert (run / "model.safetensors").stat().st_mode == (run / "config.json").stat().st_mode
 

@@ -168,7 +168,7 @@ def test_the_frozen_feature_encoder_is_computed_once(base: Path, tmp_path: Path,
         (["--lora_alpha", "-1"], "--lora_alpha -1: expected a number above 0"),
         (["--lora_target_modules", "q_proj,qproj"], "--lora_target_modules qproj: no linear layer of this wav2vec2"),
         (["--lora_target_modules", "classifier"], "there are intermediate_dense, k_proj, out_proj, output_dense"),
-        (["--freeze", "last-1"], "--freeze last-1: with --lora nothing but adapters and head learns"),
+        (["--freeze", "last-1"], "--freeze last-1: --lora trains only adapters and head"),
         (["--fsdp", "full_shard"], "--lora and --fsdp cannot be combined"),
     ],
 )
@@ -193,10 +193,10 @@ def test_what_cannot_be_adapted_is_one_line() -> None:
     with pytest.raises(ModelError, match="goes past its layers"):
         adapters.attach(wavlm, 4, 8)
     settings = SimpleNamespace(lora=None, lora_alpha=3.0, lora_target_modules=None)
-    with pytest.raises(UsageError, match=r"--lora_alpha 3\.0: of which adapters"):
+    with pytest.raises(UsageError, match=r"--lora_alpha 3\.0: needs adapters"):
         add_adapters(build(), settings, ModelArguments(model_name_or_path="x"))
     settings = SimpleNamespace(lora=None, lora_alpha=None, lora_target_modules=None, lora_save="separate")
-    with pytest.raises(UsageError, match="--lora_save separate: which adapters"):
+    with pytest.raises(UsageError, match="--lora_save separate: needs adapters"):
         add_adapters(build(), settings, ModelArguments(model_name_or_path="x"))
 
 

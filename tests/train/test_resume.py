@@ -265,11 +265,11 @@ def test_the_run_of_other_clips_or_another_model_is_refused(clips: Path, tmp_pat
     other = write_clips(tmp_path / "other", mixed_lengths_s(20, longest_s=0.3))
     refused = train(other, tmp_path / "run", "--max_steps", "8", "--resume")
     assert refused.returncode == 2
-    assert "of other training clips (16 clips" in refused.stderr.splitlines()[-1]
+    assert "belongs to other training clips (16 clips" in refused.stderr.splitlines()[-1]
     wider = ("--config_overrides", '{"stem_channels": 16, "channels": [8, 8]}')
     refused = train(clips, tmp_path / "run", "--max_steps", "8", "--resume", *wider)
     assert refused.returncode == 2, refused.stderr
-    assert "of another model (" in refused.stderr.splitlines()[-1]
+    assert "belongs to another model (" in refused.stderr.splitlines()[-1]
 
 
 def same_weights(one: Path, other: Path) -> None:

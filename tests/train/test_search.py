@@ -204,7 +204,7 @@ def test_a_trial_that_never_gets_further_is_given_up(data: Path, tmp_path: Path,
     words = command(data, tmp_path / "s", "--search_space", SPACE, "--trials", "2", "--max_steps", "2")
     assert [main(words) for _ in range(4)] == [130, 130, 130, 0]
     rows = results(tmp_path / "s")["trials"]
-    assert rows[0]["why"] == "broken off 3 times at the same place"
+    assert rows[0]["why"] == "interrupted 3 times at the same place"
     assert rows[1]["state"] == "done"
 
 
@@ -239,8 +239,8 @@ def test_another_search_another_run_and_damage_are_one_line(
         ([], "what to search? add --search_space"),
         (["--search_space", "ema=0.5:1"], "--search_space: --ema 1: expected a number between 0 and 1"),
         (["--search_space", SPACE, "--trials", "0"], "--trials 0: expected a whole number from 1 on"),
-        (["--search_space", SPACE, "--seeds", "0,1"], "a search trains one run a trial"),
-        (["--search_space", SPACE, "--folds", "3"], "a search trains one run a trial"),
+        (["--search_space", SPACE, "--seeds", "0,1"], "each trial of a search is one run"),
+        (["--search_space", SPACE, "--folds", "3"], "each trial of a search is one run"),
         (["--search_space", SPACE, "--resume_from_checkpoint", "x"], "the same command continues"),
         (["--search_spice", SPACE], "unknown flag --search_spice; did you mean --search_space?"),
     ],

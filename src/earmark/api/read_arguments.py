@@ -95,8 +95,8 @@ def model_settings(model: object, settings: Mapping[str, object]) -> dict[str, o
     if isinstance(model, str) and _is_plain_name(name) and is_type:
         if may_be_model_type(name):
             return {"model_type": name}
-        near = suggestion(name, KNOWN_MODEL_TYPES) or ". Use " + ", ".join(KNOWN_MODEL_TYPES)
-        raise UsageError(f"model {name}: no folder of this name, and not a model type{near}")
+        fix = suggestion(name, KNOWN_MODEL_TYPES) or ". Use " + ", ".join(KNOWN_MODEL_TYPES)
+        raise UsageError(f"model {name}: no folder of this name, and not a model type{fix}")
     return loading_settings(model, settings)
 
 

@@ -1,4 +1,4 @@
-"""Training: a thin Trainer, the rates and batches it runs with, and the run folder it leaves behind."""
+"""Training: the trainer, its learning rates and batches, and the run folder that it writes."""
 
 import sys
 

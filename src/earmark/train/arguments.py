@@ -16,7 +16,7 @@ from earmark.tasks.figures import higher_is_better, metric_key
 
 @dataclass
 class EarmarkTrainingArguments(TrainingArguments, transformers.TrainingArguments):
-    """The settings of training as Transformers' Trainer takes them.
+    """Training settings in the form that Transformers' Trainer takes.
 
     Raises:
         UsageError: see :class:`~earmark.settings.training_flags.TrainingArguments`; also what Transformers refuses.
@@ -36,7 +36,7 @@ class EarmarkTrainingArguments(TrainingArguments, transformers.TrainingArguments
 
     @classmethod
     def of(cls, settings: TrainingArguments, **changes: object) -> EarmarkTrainingArguments:
-        """Return settings of training, with changes, as Trainer takes them."""
+        """Return training settings, with changes, in the form that Trainer takes."""
         values = {name: getattr(settings, name) for name in declared_flags(TrainingArguments)}
         return cls(**{**values, **changes}, given=settings.given)
 
@@ -48,10 +48,10 @@ class EarmarkTrainingArguments(TrainingArguments, transformers.TrainingArguments
 
     @property
     def world_size(self) -> int:
-        """Processes that train together, as accelerate has found them."""
+        """Number of processes that train together, from accelerate."""
         return int(transformers.TrainingArguments.world_size.fget(self))
 
     @property
     def n_gpu(self) -> int:
-        """Cards of this process, at most one: with more, Trainer would split each batch over all of the machine."""
+        """Devices of this process, at most one: Trainer would split each batch over more."""
         return min(super().n_gpu, 1)

@@ -1,4 +1,4 @@
-"""From a plan and its clips to a trainer: the model, what of it learns, its rates, its length and its precision."""
+"""Build the trainer of a plan: the model, its trainable parts, learning rates, number of epochs and precision."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def _log_model(audio: AudioModel, learns: str) -> None:
 
 
 def make_trainer(plan: Plan, prepared: PreparedData, audio: AudioModel) -> AudioTrainer:
-    """Settle rates, length and precision, which depend on clips and model, and make the trainer of them.
+    """Choose learning rates, number of epochs and precision, which depend on clips and model, and make the trainer.
 
     Raises:
         UsageError: settings that Transformers refuses together.
@@ -93,7 +93,7 @@ def make_trainer(plan: Plan, prepared: PreparedData, audio: AudioModel) -> Audio
         )
     except (OSError, HTTPError) as exc:  # with --push_to_hub it makes the repository
         raise NetworkError(f"--push_to_hub: {first_line(exc)}") from exc
-    except (ValueError, RuntimeError, ImportError) as exc:  # how Transformers refuses settings that do not go together
+    except (ValueError, RuntimeError, ImportError) as exc:  # Transformers refuses contradictory settings so
         raise UsageError(first_line(exc)) from exc
     set_tensorboard_folder(trainer.trackers, plan.run.logging_dir)
     return trainer
@@ -107,7 +107,7 @@ def _with_rates(plan: Plan, audio: AudioModel) -> TrainingArguments:
     head = f", of the head {rates.head:g}" if rates.head != rates.body else ""
     logger.info("peak learning rate: %g (%s)%s", rates.body, rates.reason, head)
     training = dataclasses.replace(plan.training, learning_rate=rates.body, head_learning_rate=rates.head)
-    learning_rates(audio.model, training)  # reports before anything is written that a model has no layers to decay by
+    learning_rates(audio.model, training)  # raises before anything is written if the model has no stack of layers
     return training
 
 

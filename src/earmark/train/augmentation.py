@@ -1,4 +1,4 @@
-"""From the settings of augmentation to training clips that are augmented."""
+"""Load the recordings for augmentation, and augment training clips."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ from earmark.store.scan import BadClip
 logger = logging.getLogger(__name__)
 
 
-# no built-in kind, for functions alone
+# for functions without a built-in kind
 _NO_KIND = Augmentation({}, (1.0, 1.0), 0.0, (0.0, 0.0), (0.0, 0.0), 1.0, 0.0, 0.0)
 
 
 @dataclass(frozen=True)
 class AugmentationSounds:
-    """What augmentation uses beside its settings.
+    """Recordings and functions that augmentation uses.
 
     Attributes:
-        noise: recordings to mix in; ``None`` where none are.
-        rooms: impulse responses; ``None`` where none are used.
-        functions: of the caller, applied to the samples of each clip.
+        noise: recordings to mix in; ``None`` without noise.
+        rooms: impulse responses; ``None`` without reverb.
+        functions: functions of the caller, applied to the samples of each clip.
     """
 
     noise: Sounds | None = None
@@ -61,15 +61,13 @@ def load_augmentation(
     sampling_rate_hz: int,
     functions: tuple[SampleFunction, ...] = (),
 ) -> AugmentationSounds:
-    """Decode what the folders of the settings hold.
+    """Decode the recordings in the folders that the settings name.
 
     Args:
         settings: which kinds of augmentation, and the folders of their sounds.
         data: how recordings are read.
         sampling_rate_hz: rate of the training clips.
-        functions: of the caller.
-
-    Raises:
+        functions: functions of the caller. Raises:
         UsageError: see :meth:`AugmentArguments.augmentation`.
         DataError: see :func:`earmark.sources.sounds.load_sounds`.
     """
@@ -83,7 +81,7 @@ def load_augmentation(
 
 
 def describe_settings(settings: AugmentArguments, sounds: AugmentationSounds | None) -> str:
-    """Return what is done to training clips, for the model card."""
+    """Return a description of the augmentation, for the model card."""
     wanted = settings.augmentation()
     functions = f"functions {sounds.function_names()}" if sounds is not None and sounds.functions else ""
     return ", ".join(filter(None, [wanted.in_words() if wanted else "", functions])) or "none"
@@ -92,10 +90,10 @@ def describe_settings(settings: AugmentArguments, sounds: AugmentationSounds | N
 def augmented(
     clips: TrainingClips, audio: AudioModel, settings: AugmentArguments, sounds: AugmentationSounds | None
 ) -> TrainingClips:
-    """Training clips as the settings change them; the same where they change nothing. Says what is done.
+    """Return the training clips with augmentation, or as they are if none is asked for; log what is done.
 
     Raises:
-        UsageError: the model's inputs are of a kind that SpecAugment is not made for here.
+        UsageError: SpecAugment does not support the inputs of this model.
     """
     sounds = sounds or NO_SOUNDS
     wanted = settings.augmentation()
@@ -105,11 +103,13 @@ def augmented(
     frontend = audio.frontend
     if "spec" in wanted.chances and not can_hide(frontend):
         raise UsageError(
-            f"--augment spec: not made for the inputs of a {type(frontend.extractor).__name__} with these settings; "
-            "leave spec out"
+            f"--augment spec: SpecAugment does not support the inputs of a {type(frontend.extractor).__name__} with "
+            f"these settings. Leave spec out."
         )
     if "gain" in wanted.chances and frontend.levels_out:
-        logger.warning("--augment gain changes nothing here: the model's frontend brings every clip to one level")
+        logger.warning(
+            "--augment gain has no effect: the model's frontend gives every clip the same level. Leave gain out"
+        )
     changed = AugmentedClips(clips, wanted, frontend.sampling_rate_hz, sounds.noise, sounds.rooms, sounds.functions)
     logger.info("%s", describe(changed))
     return changed

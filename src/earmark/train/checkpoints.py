@@ -1,8 +1,8 @@
-"""Checkpoints that are whole or not there.
+"""Checkpoints that are complete or absent.
 
-A checkpoint is written into a hidden folder, brought to the disk file by file, listed with sizes and hashes in
-``complete.json``, and only then renamed to ``checkpoint-N``. Whatever moment a run is killed at, every
-``checkpoint-N`` is either whole or found out.
+A checkpoint is written into a hidden folder, flushed to the disk file by file, listed with sizes and hashes in
+``complete.json``, and only then renamed to ``checkpoint-N``. Whenever a run is killed, every ``checkpoint-N`` is either
+complete or known to be incomplete.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _NAME = re.compile(r"checkpoint-(\d+)")
 _STATE = "trainer_state.json"
 _MUST_AGREE = {
     "model": "another model",
-    "frozen": "a run in which other weights do not learn (another --freeze, or another pretrained model)",
+    "frozen": "a run with other frozen weights (another --freeze, or another pretrained model)",
     "rates": "a run with other groups of learning rates",
     "labels": "a model with other labels",
     "clips": "other training clips",
@@ -42,11 +42,11 @@ def finish_checkpoint(written: Path, target: Path, run: Mapping[str, object]) ->
 
     Args:
         written: folder with all its files, on the same file system as ``target``.
-        target: the folder it becomes; one that is there is replaced.
+        target: its final folder, replaced if it exists.
         run: facts about the run, plain values; see :func:`check_same_run`.
 
     Raises:
-        OSError: the disk is full or does not take it.
+        OSError: the disk is full or cannot be written.
     """
     files = {}
     for path in _files_in(written):
@@ -57,7 +57,7 @@ def finish_checkpoint(written: Path, target: Path, run: Mapping[str, object]) ->
     for folder in [*(path for path in written.rglob("*") if path.is_dir()), written]:
         sync_folder(folder)
     before = target.with_name(f".old-{target.name}")
-    if target.exists():  # one of an earlier course; it is there until the new one is
+    if target.exists():  # of an earlier run; it stays until the new one is in place
         shutil.rmtree(before, ignore_errors=True)
         target.rename(before)
     written.rename(target)
@@ -66,10 +66,10 @@ def finish_checkpoint(written: Path, target: Path, run: Mapping[str, object]) ->
 
 
 def why_not_whole(checkpoint: Path) -> str | None:
-    """What is wrong with a checkpoint, in words; ``None`` if every byte is as it was written."""
+    """Return what is wrong with a checkpoint; ``None`` if every file is as it was written."""
     marker = _read_marker(checkpoint)
     if marker is None:
-        return f"it was broken off while it was written (no readable {MARKER})"
+        return f"writing it was interrupted (no readable {MARKER})"
     for name, written in marker["files"].items():
         path = checkpoint / name
         try:
@@ -77,34 +77,34 @@ def why_not_whole(checkpoint: Path) -> str | None:
             if size != written["bytes"]:
                 return f"{name} has {size:,} bytes of {written['bytes']:,}"
             if file_sha256(path) != written["sha256"]:
-                return f"{name} is not what was written"
+                return f"{name} has changed since it was written"
         except OSError as exc:
             return f"{name} cannot be read ({exc.strerror})"
     return None
 
 
 def newest_whole(folder: Path) -> Path | None:
-    """The whole checkpoint of a run with the most steps; says which newer ones are passed over, and why."""
+    """Return the newest complete checkpoint of a run; log which newer ones are skipped, and why."""
     for checkpoint in sorted(checkpoints_in(folder), key=checkpoint_step, reverse=True):
         reason = why_not_whole(checkpoint)
         if reason is None:
             return checkpoint
-        logger.warning("%s: passed over, %s", checkpoint, reason)
+        logger.warning("%s: skipped, %s", checkpoint, reason)
     return None
 
 
 def checkpoints_in(folder: Path) -> list[Path]:
-    """All ``checkpoint-N`` of a run folder, whole or not.
+    """Return all ``checkpoint-N`` of a run folder, complete or not.
 
     Raises:
-        OutputError: the folder cannot be looked into.
+        OutputError: the folder cannot be read.
     """
     try:
         names = [name for name in os.listdir(folder) if _NAME.fullmatch(name)]
     except FileNotFoundError:
         return []
     except OSError as exc:
-        raise OutputError(f"{folder}: cannot be looked into for checkpoints ({exc.strerror})") from exc
+        raise OutputError(f"{folder}: cannot be searched for checkpoints ({exc.strerror})") from exc
     return [folder / name for name in names if (folder / name).is_dir()]
 
 
@@ -113,8 +113,8 @@ def remove_old(folder: Path, limit: int | None, *, keep: Sequence[Path]) -> None
 
     Args:
         folder: the run folder.
-        limit: how many stay; ``None``, 0 or -1 for all.
-        keep: those that stay in any case, and count.
+        limit: number of checkpoints to keep; ``None``, 0 or -1 for all.
+        keep: checkpoints to keep in any case; they count towards the limit.
     """
     if not limit or limit < 0:
         return
@@ -126,13 +126,13 @@ def remove_old(folder: Path, limit: int | None, *, keep: Sequence[Path]) -> None
 
 
 def set_aside_later(checkpoint: Path, folder: Path) -> None:
-    """Rename the checkpoints behind one that a run goes on from: they are of a course that is given up.
+    """Rename the checkpoints later than the one that a run resumes from, because their steps are trained again.
 
-    Nothing takes them for checkpoints of this run any more: neither ``--resume`` nor the removal of old ones.
+    Neither ``--resume`` nor the removal of old checkpoints finds them then.
 
     Args:
-        checkpoint: where the run goes on from.
-        folder: the run folder; nothing is done where the checkpoint lies elsewhere.
+        checkpoint: the checkpoint that the run resumes from.
+        folder: the run folder; nothing is renamed if the checkpoint is in another folder.
 
     Raises:
         OutputError: they cannot be renamed.
@@ -160,30 +160,30 @@ def checkpoint_step(checkpoint: Path) -> int:
 
 
 def find_checkpoint_to_resume(asked: str | bool | None, folder: Path, *, resume: bool = False) -> str | None:
-    """The checkpoint to go on from.
+    """Return the checkpoint to resume from.
 
     Args:
-        asked: ``--resume_from_checkpoint``: a path, or ``True`` for the newest whole one of the run.
+        asked: ``--resume_from_checkpoint``: a path, or ``True`` for the newest complete one of the run.
         folder: the run folder.
-        resume: ``--resume``: the newest whole one, or from the start where there is none.
+        resume: ``--resume``: the newest complete one, or none to start from the beginning.
 
     Raises:
-        UsageError: both flags.
-        OutputError: it is not there, or not whole.
+        UsageError: both flags are given.
+        OutputError: it does not exist, or is incomplete.
     """
     asked = None if str(asked).lower() in ("none", "false") else str(asked)
     if resume and asked:
-        raise UsageError("--resume takes the newest whole checkpoint; leave --resume_from_checkpoint out")
+        raise UsageError("--resume takes the newest complete checkpoint. Leave --resume_from_checkpoint out.")
     if asked is None and not resume:
         return None
     if asked is None or asked.lower() == "true":
         newest = newest_whole(folder)
         if newest is None and asked:
             found = len(checkpoints_in(folder))
-            cut = f" that is whole ({found} are not)" if found else ""
+            cut = f" that is complete ({found} are not)" if found else ""
             raise OutputError(
-                f"--resume_from_checkpoint: no checkpoint in {folder}{cut}; --resume starts from the beginning if "
-                "there is none"
+                f"--resume_from_checkpoint: no checkpoint in {folder}{cut}. Use --resume, which starts from the "
+                f"beginning if there is none."
             )
         if newest:
             logger.info("resuming from %s", newest)
@@ -204,14 +204,14 @@ def _checkpoint_at(place: Path) -> str:
     if (place / MARKER).exists():
         reason = why_not_whole(place)
         if reason is not None:
-            raise OutputError(f"{flag}: {reason}; --resume takes the newest whole one of --output_dir")
+            raise OutputError(f"{flag}: {reason}. Use --resume, which takes the newest complete one of --output_dir.")
         return _with_state(place)
     try:
         json.loads((place / _STATE).read_text(encoding="utf-8"))
     except (OSError, ValueError) as exc:
         raise OutputError(
-            f"{flag}: not a whole checkpoint (no {MARKER}, no readable {_STATE}); --resume takes the newest whole one "
-            "of --output_dir"
+            f"{flag}: not a complete checkpoint (no {MARKER}, no readable {_STATE}). Use --resume, which takes the "
+            f"newest complete one of --output_dir."
         ) from exc
     if RunFolder(place).is_run():  # the state of its last step is there, but no optimizer
         raise OutputError(
@@ -219,15 +219,15 @@ def _checkpoint_at(place: Path) -> str:
             f"--output_dir {place} instead."
         )
     whole = _with_state(place)
-    logger.warning("%s: not written by this version of earmark; taken as whole without a check", place)
+    logger.warning("%s: not written by this version of earmark, so it is not checked for completeness", place)
     return whole
 
 
 def _with_state(checkpoint: Path) -> str:
     if not (checkpoint / "scheduler.pt").exists():
         raise OutputError(
-            f"{checkpoint}: holds the model only (--save_only_model), so training cannot go on from it; "
-            "--model_name_or_path takes it as the start of a new run"
+            f"{checkpoint}: holds the model only (--save_only_model), so training cannot resume from it. Start a new "
+            f"run from it with --model_name_or_path."
         )
     return str(checkpoint)
 
@@ -262,8 +262,8 @@ def check_same_run(checkpoint: str, run: Mapping[str, Any]) -> None:
         there, here = before.get(name), run.get(name)
         if there != here:
             raise OutputError(
-                f"{checkpoint}: of {what} ({_shown(there)} there, {_shown(here)} here); name the run it belongs to, or "
-                "train again into another --output_dir"
+                f"{checkpoint}: belongs to {what} ({_shown(there)} there, {_shown(here)} here). Name the run it "
+                f"belongs to, or train into another --output_dir."
             )
     if changed := _changes(before, run, "settings"):
         logger.warning(

@@ -1,4 +1,4 @@
-"""What can be known to be wrong with a run before it starts, so that hours of training do not end in an error."""
+"""Checks before training starts, so that hours of training do not end in an error."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ logger = logging.getLogger(__name__)
 
 
 def check_model_survives(model: Path | None, folder: RunFolder, *, overwrite: bool) -> None:
-    """See that replacing an earlier run does not remove the model to start from.
+    """Check that replacing an earlier run does not remove the model to start from.
 
     Args:
         model: folder of the pretrained model.
@@ -32,19 +32,19 @@ def check_model_survives(model: Path | None, folder: RunFolder, *, overwrite: bo
         overwrite: whether a run in it is removed.
 
     Raises:
-        UsageError: the model lies in the run that would be removed.
+        UsageError: the model is in the run that would be removed.
     """
     if model is None or not overwrite or not folder.is_run():
         return
     place, output = model.resolve(), folder.path.resolve()
     if place == output or output in place.parents:
         raise UsageError(
-            f"--overwrite_output_dir would remove the model to start from, {model}; give another --output_dir"
+            f"--overwrite_output_dir would remove the model to start from, {model}. Name another --output_dir."
         )
 
 
 def check_settings(plan: Plan, labels: Sequence[str], clips: int) -> None:
-    """Try what is otherwise first used at the end of an epoch, or of the run.
+    """Try metrics and folders that are otherwise first used at the end of an epoch, or of the run.
 
     Args:
         plan: of the run.
@@ -59,7 +59,8 @@ def check_settings(plan: Plan, labels: Sequence[str], clips: int) -> None:
     _check_metrics(training, labels, plan.task, plan.extra_metrics)
     if training.sampler == "balanced" and training.train_sampling_strategy != "random":
         raise UsageError(
-            f"--sampler balanced and --train_sampling_strategy {training.train_sampling_strategy} contradict: keep one"
+            f"--sampler balanced and --train_sampling_strategy {training.train_sampling_strategy} contradict each "
+            f"other. Keep one of them."
         )
     _warn_of_workers(training)
     if "tensorboard" in training.report_to and logging_dir:
@@ -67,8 +68,8 @@ def check_settings(plan: Plan, labels: Sequence[str], clips: int) -> None:
     batch = training.train_batch_size * training.world_size
     if training.dataloader_drop_last and clips < batch:
         raise UsageError(
-            f"--dataloader_drop_last leaves nothing of {clips} training clips in batches of {batch}; lower "
-            "--per_device_train_batch_size or drop the flag"
+            f"--dataloader_drop_last leaves no batch, because {clips} training clips are fewer than a batch of "
+            f"{batch}. Lower --per_device_train_batch_size, or leave the flag out."
         )
 
 
@@ -84,7 +85,7 @@ def _warn_of_workers(training: TrainingArguments) -> None:
 
 
 def _check_metrics(training: TrainingArguments, labels: Sequence[str], task: Task, extra: ExtraMetrics) -> None:
-    """Compute every metric on one clip of each class, and see that the one that chooses the best model is there."""
+    """Compute every metric on one clip of each class, and check that the metric of the best model is among them."""
     targets, logits = task.example(labels)
     figures = task.figures(logits, targets, labels).to_dict()
     known = [name for name in task.metrics if name in figures]  # top_5_accuracy needs six classes

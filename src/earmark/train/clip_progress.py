@@ -1,4 +1,4 @@
-"""Training as its user sees it: counted in clips, with evaluation and saving left out of its time."""
+"""Progress of training in clips, and its time without evaluation and saving."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class TrainingClock:
         self._started = time.perf_counter()
 
     def stop(self) -> bool:
-        """Count no more; return whether the clock was running."""
+        """Stop the clock; return whether it was running."""
         was_running = self._started is not None
         self._before_s, self._started = self.seconds, None
         return was_running

@@ -41,7 +41,7 @@ class CustomParts:
         """Check what a caller passed.
 
         Raises:
-            InputTypeError: a callback that is none, or something that cannot be called.
+            InputTypeError: a callback that is not a ``TrainerCallback``, or a function that cannot be called.
             UsageError: a function with a parameter that earmark has nothing for.
         """
         given = list(callbacks)
@@ -49,7 +49,8 @@ class CustomParts:
             kind = callback if isinstance(callback, type) else type(callback)
             if not issubclass(kind, TrainerCallback):
                 raise InputTypeError(
-                    f"callbacks: {callback!r} is no transformers.TrainerCallback. Pass instances of a subclass of it."
+                    f"callbacks: {callback!r} is not a transformers.TrainerCallback. Pass instances of a subclass of "
+                    f"it."
                 )
         return cls(given, named_functions(metrics), sample_functions(augmentations), clips)
 
@@ -59,14 +60,14 @@ class CustomParts:
         return {f"{kind} functions": ", ".join(of_kind) or "none" for kind, of_kind in names.items()}
 
     def check(self, *, few_shot: bool) -> None:
-        """Refuse what would do nothing.
+        """Refuse parts that would have no effect.
 
         Raises:
             UsageError: parts of a training by epochs, with ``--few_shot``.
         """
         for name in ("callbacks", "augmentations"):
             if few_shot and getattr(self, name):
-                raise UsageError(f"--few_shot: no epochs are trained, so {name} do nothing. Leave one of them out.")
+                raise UsageError(f"--few_shot: no epochs are trained, so {name} have no effect. Leave one of them out.")
 
 
 NOTHING = CustomParts()

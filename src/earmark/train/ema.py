@@ -1,8 +1,9 @@
-"""``--ema``: a running average of the weights, which is what is judged and kept.
+"""``--ema``: a running average of the weights, which is evaluated and kept.
 
-The average stays on the device in float32 and takes a step behind every optimizer step, in few kernels for all weights.
-Where the model is scored or saved it stands in for the weights that learn. A checkpoint's ``model.safetensors`` is the
-average, so a checkpoint answers as it was judged, and the weights that training goes on from lie beside it.
+The average stays on the device in float32 and is updated after every optimizer step, in a few kernels for all weights.
+It replaces the trained weights while the model is scored or saved. A checkpoint's ``model.safetensors`` is the
+average, so a checkpoint predicts as it did when it was evaluated, and the weights that training resumes from are beside
+it.
 """
 
 from __future__ import annotations
@@ -30,29 +31,29 @@ LEARNING_WEIGHTS = "weights_in_training.safetensors"
 
 
 def decay_at(update: int, decay: float) -> float:
-    """The decay of one update: low at first, so that an average of few steps forgets the weights it began with.
+    """Return the decay of one update: low at first, so that an average of few steps forgets the weights it began with.
 
     ``min(decay, (1 + n) / (10 + n))``, as in TensorFlow's ``ExponentialMovingAverage`` with ``num_updates``.
 
     Args:
         update: n, from 0.
-        decay: its value later on, between 0 and 1.
+        decay: its final value, between 0 and 1.
     """
     return min(decay, (1 + update) / (10 + update))
 
 
 class WeightAverage:
-    """Exponential moving average of what learns in a model, running means of its norms among it.
+    """Exponential moving average of the trained weights of a model and of the running means of its norms.
 
     Averaged weights are those of many steps at once (Polyak and Juditsky 1992; with exponential weights Tarvainen and
     Valpola 2017, arXiv:1703.01780).
 
     Args:
         model: on its device; its weights now are the first average.
-        decay: share of the average that stays at each update, between 0 and 1.
+        decay: fraction of the average that stays at each update, between 0 and 1.
 
     Attributes:
-        updates: how many were made.
+        updates: number of updates so far.
     """
 
     def __init__(self, model: nn.Module, decay: float) -> None:
@@ -73,14 +74,14 @@ class WeightAverage:
 
     @torch.no_grad()
     def update(self) -> None:
-        """Take the weights of now in."""
+        """Update the average with the current weights."""
         average = get_ema_multi_avg_fn(decay_at(self.updates, self.decay))
         average(self._averages, [weight.detach() for weight in self._weights], None)
         self.updates += 1
 
     @contextmanager
     def used(self) -> Iterator[None]:
-        """The model has the averaged weights inside, and its own again behind it. All ranks call this together."""
+        """Put the averaged weights into the model inside the block. All ranks call this together."""
         own = [weight.detach().clone() for weight in self._weights]
         self.take_over()
         try:
@@ -103,14 +104,14 @@ class WeightAverage:
         save_file(weights, folder / LEARNING_WEIGHTS, metadata={"updates": str(self.updates)})
 
     def load(self, folder: Path) -> None:
-        """Go on from a checkpoint whose averages the model has just been given.
+        """Resume from a checkpoint whose averages the model has just loaded.
 
         Raises:
             OutputError: the checkpoint is of a run without an average.
         """
         path = folder / LEARNING_WEIGHTS
         if not path.is_file():
-            raise OutputError(f"{folder}: has no {path.name}, so it is of a run without --ema; leave the flag out")
+            raise OutputError(f"{folder}: has no {path.name}, so its run had no --ema. Leave the flag out.")
         with safe_open(path, framework="pt") as file:
             self.updates = int(file.metadata()["updates"])
             self._write([file.get_tensor(name) for name in self._names])
@@ -127,7 +128,7 @@ class WeightAverage:
 
 
 class AveragedWeights(TrainerCallback):
-    """``--ema`` during training: keeps the average, and puts it in the model's place to score and save.
+    """``--ema`` during training: keep the average, and put it into the model for scoring and saving.
 
     Args:
         decay: of the average; ``None`` or 0 for none.
@@ -149,7 +150,7 @@ class AveragedWeights(TrainerCallback):
         model: PreTrainedModel = None,
         **kwargs: object,
     ) -> None:
-        """Start the average with the weights of now, or resume that of the checkpoint that the model was loaded from.
+        """Start the average with the current weights, or resume the average of the checkpoint that was loaded.
 
         Raises:
             OutputError: the checkpoint is of a run with an average and this one has none, or the other way round.
@@ -158,7 +159,7 @@ class AveragedWeights(TrainerCallback):
         if not self._decay:
             if folder is not None and (folder / LEARNING_WEIGHTS).is_file():
                 raise OutputError(
-                    f"{folder}: holds averaged weights; go on with the --ema that the run was started with"
+                    f"{folder}: holds averaged weights. Resume with the --ema that the run was started with."
                 )
         elif self._average is None:
             self._average = WeightAverage(model, self._decay)
@@ -168,7 +169,7 @@ class AveragedWeights(TrainerCallback):
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object
     ) -> None:
-        """Take in the weights of the step."""
+        """Update the average with the weights of the step."""
         if self._average is not None:
             self._average.update()
 
@@ -184,12 +185,12 @@ class AveragedWeights(TrainerCallback):
             self._average.save(folder)
 
     def finish(self, *, best_is_loaded: bool) -> None:
-        """Leave the model with averaged weights for good: those of the best checkpoint, which it has, or of now."""
+        """Leave the model with averaged weights for good: those of the best checkpoint, or the current ones."""
         if self._average is not None and not best_is_loaded:
             self._average.take_over()
         self._average = None
 
 
 def average_fact(ema: float | None) -> Mapping[str, str]:
-    """What a checkpoint of a run with an average has in common with the run that goes on from it."""
+    """What a checkpoint of a run with an average has in common with the run that resumes from it."""
     return {"average": "an average of the weights"} if ema else {}

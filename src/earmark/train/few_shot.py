@@ -38,7 +38,7 @@ _FOLDS = 5
 
 
 def check_head(audio: AudioModel) -> None:
-    """See that the head of a model can be fitted, before an earlier run is replaced.
+    """Check that the head of a model can be fitted, before an earlier run is replaced.
 
     Raises:
         ModelError: a model without an embedding, or whose head is not linear.
@@ -56,7 +56,7 @@ def fit_few_shot(audio: AudioModel, args: EarmarkTrainingArguments, clips: Usabl
     """Fit the head of a model on embeddings of clips.
 
     Embeddings are standardised, and the penalty of the regression is chosen by cross-validation over the clips, by the
-    log-likelihood, so that probabilities are worth something too. A clip longer than the model's limit counts as the
+    log-likelihood, so that probabilities are meaningful too. A clip longer than the model's limit counts as the
     mean of its windows. With several processes, each fits the same head.
 
     Args:
@@ -92,7 +92,7 @@ def fit_few_shot(audio: AudioModel, args: EarmarkTrainingArguments, clips: Usabl
 
 
 def _folds(args: EarmarkTrainingArguments, clips: UsableClips) -> list[str]:
-    """The fold of each clip; whole groups and recordings, each fold with its share of every label."""
+    """The fold of each clip; whole groups and recordings, each fold with the same fraction of every label."""
     count = min(_FOLDS, count_groups(clips.table))
     return make_folds(clips.table, count, args.seed)
 

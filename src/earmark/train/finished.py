@@ -1,4 +1,4 @@
-"""A training that has ended, for those who report it."""
+"""The results of a finished training, for reports."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class TrainingFigures:
         samples_per_second: clips a second over all devices; ``None`` if none was trained on.
         global_batch_size: clips in one step.
         learning_rate: peak rate.
-        best_checkpoint: the one that was kept; ``None`` when the last was.
+        best_checkpoint: the one that was kept; ``None`` if the last one was.
         few_shot: how the head was fitted instead of training epochs; ``None`` where they were trained.
     """
 

@@ -1,7 +1,8 @@
-"""What a frozen part of a model makes of each clip, computed once instead of in every epoch.
+"""Compute the output of a frozen part of the model once for each clip, instead of in every epoch.
 
-Two cuts are known: the output of the wav2vec2 family's convolutional feature encoder (50 kB for a second of sound in
-bfloat16), and the embedding of the whole body, on which ``--freeze encoder`` trains the head alone (a linear probe).
+Two outputs can be stored: the output of the wav2vec2 family's convolutional feature encoder (50 kB for a second of
+    audio in bfloat16), and the embedding of the whole body, on which ``--freeze encoder`` trains the head alone (a
+    linear probe).
 Both need clips that are the same in every epoch: none that is longer than the model takes, and so cut at a random
 place.
 
@@ -56,7 +57,7 @@ _PREFIX, _LOCK = "frozen-", ".lock"
 
 
 def stage_to_keep(audio: AudioModel, clips: TrainingClips, num_epochs: float, *, small_only: bool) -> str | None:
-    """How far the model can be computed once: ``"embeddings"``, ``"features"``, or ``None`` for not at all.
+    """Return how far the model can be computed once: ``"embeddings"``, ``"features"``, or ``None`` for not at all.
 
     Args:
         audio: model, frozen as it will be trained.
@@ -85,8 +86,8 @@ def stage_to_keep(audio: AudioModel, clips: TrainingClips, num_epochs: float, *,
         return None
     if not hears_mask(audio) and clips.lengths.min() < clips.lengths.max():
         logger.info(
-            "the feature encoder is computed in every epoch: with --attention_mask False, what it makes of a clip "
-            "depends on the padding of its batch"
+            "the feature encoder is computed in every epoch: with --attention_mask False, its output for a clip "
+            "depends on the padding of the batch"
         )
         return None
     return "features"
@@ -165,7 +166,7 @@ def keep_frozen(
     *,
     small_only: bool,
 ) -> tuple[FrozenClips, float] | None:
-    """Compute what the frozen part of a model makes of its training clips, if that saves work.
+    """Compute the output of the frozen part of a model for its training clips, if that saves work.
 
     Args:
         audio: model, frozen as it will be trained; it moves to the device.
@@ -253,7 +254,7 @@ def _make_room(root: Path, stage: str, num_bytes: int, held: ExitStack) -> str:
             way_out = ", or compute it in every epoch with --store off" if stage == "features" else ""
             raise OutputError(
                 f"{root}: the output of the frozen part takes {num_bytes / 1e9:.1f} GB and {free / 1e9:.1f} GB are "
-                f"free; name another place with --store_dir{way_out}"
+                f"free. Name another folder with --store_dir{way_out}."
             )
         folder = root / f"{_PREFIX}{secrets.token_hex(8)}"
         lock = new_lock(root / f"{folder.name}{_LOCK}")

@@ -1,4 +1,4 @@
-"""After training: fit how the kept model answers, on validation clips, and judge every split with it."""
+"""After training: fit temperature and thresholds on validation clips, and evaluate every split with them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _Scored = TypeVar("_Scored")
 
 
 def judge_splits(scorer: SplitScorer, prepared: PreparedData) -> dict[str, Judged]:
-    """Score the validation and test clips and fit what the settings ask for; all ranks have to call this.
+    """Score the validation and test clips, and fit what the settings ask for; all ranks have to call this.
 
     The model keeps its own logits: what was fitted is in ``scorer.audio.decision`` and in the figures.
     """
@@ -66,7 +66,7 @@ def _timed(
 
 
 def save_decision(folder: RunFolder, decision: Decision, labels: list[str]) -> None:
-    """Write ``decision.json``, where something was fitted.
+    """Write ``decision.json`` if something was fitted.
 
     Raises:
         OutputError: it cannot be written.

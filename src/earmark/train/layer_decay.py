@@ -16,7 +16,8 @@ logger = logging.getLogger(__name__)
 
 
 def depths(model: PreTrainedModel) -> dict[str, int]:
-    """How deep each parameter lies: 0 before the layers (feature extractor, positions), then 1 to L by layer, L + 1
+    """Return the depth of each parameter: 0 before the layers (feature extractor, positions), then 1 to L by layer, L +
+    1
     for the norm behind them and the head.
 
     Raises:
@@ -33,10 +34,10 @@ def depths(model: PreTrainedModel) -> dict[str, int]:
 
 
 def learning_rates(model: PreTrainedModel, args: Any) -> dict[str, float]:
-    """The peak rate of each parameter, by name.
+    """Return the peak learning rate of each parameter, by name.
 
     A layer learns ``layer_decay`` times as fast as the one above it (Clark et al. 2020, arXiv:2003.10555, and for
-    vision Bao et al. 2021, arXiv:2106.08254): what lies low is general and changes least. The head keeps its full rate.
+    vision Bao et al. 2021, arXiv:2106.08254): low layers are general and change least. The head keeps its full rate.
 
     Args:
         model: classifier.
@@ -53,9 +54,7 @@ def learning_rates(model: PreTrainedModel, args: Any) -> dict[str, float]:
     try:
         depth_by_weight = depths(model)
     except ModelError as exc:
-        raise UsageError(
-            f"--layer_decay: {model.config.model_type} has no stack of layers to tell rates by; leave it out"
-        ) from exc
+        raise UsageError(f"--layer_decay: {model.config.model_type} has no stack of layers. Leave it out.") from exc
     top = max(depth_by_weight.values())
     return {
         name: of_head if name in head else args.learning_rate * args.layer_decay ** (top - depth)
@@ -77,7 +76,9 @@ def give_rates(optimizer: Any, model: PreTrainedModel, args: Any) -> Any:
         return optimizer
     for group in list(optimizer.param_groups):
         if args.layer_decay is not None and any(id(weight) not in rate_by_weight for weight in group["params"]):
-            raise UsageError("--layer_decay: its layers cannot be told apart in weights that --fsdp spreads; keep one")
+            raise UsageError(
+                "--layer_decay: --fsdp spreads the weights, so layers cannot be distinguished. Keep one of the flags."
+            )
         rates = {id(weight): rate_by_weight.get(id(weight), args.learning_rate) for weight in group["params"]}
         # the plain rate first, then from the top down
         order = sorted(set(rates.values()), key=lambda rate: (rate != args.learning_rate, -rate))

@@ -1,4 +1,4 @@
-"""The learning itself: epochs, or a head that is fitted; stops, and checkpoints that are resumed."""
+"""Train epochs or fit the head; stop on signals, and resume checkpoints."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def learn(plan: Plan, trainer: AudioTrainer, prepared: PreparedData) -> Finished
         prepared: clips.
 
     Returns:
-        What the training has left.
+        The finished training.
 
     Raises:
         Stopped: a signal ended training, and a checkpoint is saved.
@@ -108,7 +108,7 @@ def _train(trainer: AudioTrainer, checkpoint: str | None) -> None:
 def _log_schedule(plan: Plan, args: Any, config: PreTrainedConfig, prepared: PreparedData) -> None:
     global_batch, num_clips = global_batch_size(args), len(prepared.train.table)
     if prepared.validation is not None and args.eval_strategy != "no" and not args.load_best_model_at_end:
-        logger.info("kept at the end: the model of the last step, not the best one (--load_best_model_at_end is off)")
+        logger.info("the model of the last step is kept, not the best one (--load_best_model_at_end is off)")
     if global_batch > num_clips:
         logger.info(
             "every step takes %s, because a batch of %s is more", every(num_clips, "training clip"), global_batch

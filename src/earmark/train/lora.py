@@ -1,4 +1,4 @@
-"""``--lora``: adapters learn in place of the pretrained body, and are merged or kept apart at the end."""
+"""``--lora``: train adapters instead of the pretrained body, and merge them or keep them separate at the end."""
 
 from __future__ import annotations
 
@@ -24,31 +24,37 @@ def add_adapters(audio: AudioModel, training: Any, model: ModelArguments) -> str
         model: where the weights come from, and what is frozen.
 
     Returns:
-        What was done, for the log; empty without ``--lora``.
+        A description for the log; empty without ``--lora``.
 
     Raises:
-        UsageError: settings that go without ``--lora`` or contradict it.
+        UsageError: settings that need ``--lora``, or contradict it.
         ModelError: see :func:`earmark.models.adapters.attach`.
     """
     rank, alpha = training.lora, training.lora_alpha
     if rank is None:
         for name in ("lora_alpha", "lora_target_modules"):
             if getattr(training, name) is not None:
-                raise UsageError(f"--{name} {getattr(training, name)}: of which adapters? add --lora RANK, e.g. 8")
+                raise UsageError(
+                    f"--{name} {getattr(training, name)}: needs adapters. Add --lora RANK, for example --lora 8."
+                )
         if training.lora_save != "merged":
-            raise UsageError(f"--lora_save {training.lora_save}: which adapters? add --lora RANK, e.g. 8")
+            raise UsageError(
+                f"--lora_save {training.lora_save}: needs adapters. Add --lora RANK, for example --lora 8."
+            )
         return ""
     if model.model_name_or_path is None:
-        raise UsageError("--lora adapts pretrained weights, and --model_type starts from random ones: keep one")
+        raise UsageError(
+            "--lora adapts pretrained weights, and --model_type starts from random ones. Keep one of them."
+        )
     if model.freeze is not None:
-        raise UsageError(f"--freeze {model.freeze}: with --lora nothing but adapters and head learns; leave it out")
+        raise UsageError(f"--freeze {model.freeze}: --lora trains only adapters and head. Leave --freeze out.")
     alpha = _ALPHA_FOR_EACH_RANK * rank if alpha is None else alpha
     kinds = adapters.attach(audio.model, rank, alpha, training.lora_target_modules)
     return f"--lora {rank}, alpha {alpha:g}, on {', '.join(kinds)}, and the head"
 
 
 def save_kept(audio: AudioModel, folder: Path, training: Any, model: ModelArguments) -> None:
-    """Write the model that a run keeps. Adapters are merged in memory behind it, on every rank.
+    """Write the model that a run keeps. Adapters are merged in memory afterwards, on every rank.
 
     Args:
         audio: the model at the end of training.

@@ -1,4 +1,4 @@
-"""A loss that is NaN or infinite: which clips it came from, without waiting for the loss of every step."""
+"""Find the clips behind a NaN or infinite loss, without waiting for the loss of every step."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _NAMED = 8  # clips of a batch in a message
 
 
 class LossGuard:
-    """Remembers losses on their device until they are looked at, all at once.
+    """Keep losses on their device until they are checked, all at once.
 
     Args:
         table: the clips that the model is trained on.
@@ -45,7 +45,7 @@ class LossGuard:
             self.check(step)
 
     def check(self, step: int) -> None:
-        """Look at the losses that wait. The trainer calls this before it logs, scores or saves.
+        """Check the losses that were kept. The trainer calls this before it logs, scores or saves.
 
         Raises:
             DataError: one of them is NaN or infinite.
@@ -53,8 +53,8 @@ class LossGuard:
         rows = self.rows_of_first_bad()
         if rows is not None:
             raise DataError(
-                f"step {step} or shortly before: {self._bad(rows)}; look at these recordings, lower --learning_rate, "
-                "train in fp32, or leave such batches out with --on_nan_loss skip"
+                f"step {step} or shortly before: {self._bad(rows)}. Check these recordings, lower --learning_rate, "
+                f"train in fp32, or skip such batches with --on_nan_loss skip."
             )
 
     def rows_of_first_bad(self) -> list[int] | None:

@@ -1,4 +1,4 @@
-"""The loss, computed here from logits whatever the model's own loss does.
+"""Compute the loss from logits, independent of the model's own loss.
 
 Shapes: B batch, C classes.
 """

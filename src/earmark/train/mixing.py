@@ -1,8 +1,8 @@
 """Mixup on the device: two clips and the labels of both (Zhang et al. 2017, arXiv:1710.09412).
 
 Which clips, and in which ratio, comes with the batch (:mod:`earmark.batch.augment`). The loss of a mixed clip is
-that of either label, weighted as the samples are. For cross-entropy that is the loss of a soft label, and it needs
-nothing of the loss but that it can be had clip by clip.
+that of either label, weighted as the samples are. For cross-entropy that is the loss of a soft label, and it only needs
+a loss that can be computed clip by clip.
 
 Shapes: B batch, W samples, P clips that are mixed with another, C classes.
 """
@@ -27,7 +27,7 @@ class MixedLabels:
     Attributes:
         own: of the clips themselves, int64 (B,).
         partner: of those they are mixed with, int64 (B,); -100 where ``own`` is.
-        own_weights: share of the clips themselves, float32 (B,); 1 for clips that are not mixed.
+        own_weights: fraction of the clips themselves, float32 (B,); 1 for clips that are not mixed.
     """
 
     own: torch.Tensor

@@ -1,4 +1,4 @@
-"""Memory that runs out, in words that say which setting to change."""
+"""Errors of full memory, with the setting to change."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def out_of_memory_as(message: Callable[[], str | None]) -> Iterator[None]:
 
 def nothing_fits(device: object) -> str:
     """The message of a model that is too large."""
-    return f"out of memory on {device} before the first step: the model alone does not fit"
+    return f"out of memory on {device} before the first step: the model alone does not fit. Choose a smaller model."
 
 
 def batch_does_not_fit(device: object, step: int, clips: int, longest_s: float) -> str:

@@ -1,4 +1,4 @@
-"""What a training run will do: read once from settings and folder, decided once, refused before anything is loaded.
+"""The plan of a training run: decided once from settings and folder, and refused before anything is loaded.
 
 :func:`make_plan` is pure: it reads no file, starts no process and imports neither torch nor Transformers. The state of
 the output folder and the abilities of the device are values (:class:`FolderState`, :class:`~earmark.device.Abilities`).
@@ -38,7 +38,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class FolderState:
-    """What decides about a run in its output folder.
+    """State of the output folder that the plan depends on.
 
     Attributes:
         is_run: whether an earlier run is there.
@@ -68,7 +68,7 @@ def look_at_folder(settings: TrainSettings) -> FolderState:
 
 @dataclass(frozen=True)
 class Plan:
-    """One training run, as far as it is decided without the clips.
+    """A training run, as far as it can be decided without the clips.
 
     Attributes:
         data: data settings.
@@ -76,7 +76,7 @@ class Plan:
         run: run settings.
         given: settings of the trainer as they were given; a run saves precision and optimizer as these say.
         training: settings of the trainer, with metric, precision, optimizer and batch decided.
-        task: what the model is asked.
+        task: the task of the model.
         source: where the model comes from.
         folder: the run folder.
         checkpoint: the checkpoint to resume from.
@@ -84,7 +84,7 @@ class Plan:
         replaces: whether an earlier run in the folder is removed.
         extra_metrics: metrics that are not built in.
         notes: lines for the log about what was decided.
-        warning: what was asked for and cannot be done as it was.
+        warning: a setting that cannot be followed as given.
     """
 
     data: DataArguments
@@ -156,8 +156,8 @@ def make_plan(
 
     Args:
         settings: all settings of the run.
-        state: of its output folder.
-        device: of training; without one, precision and optimizer stay undecided.
+        state: state of the output folder.
+        device: abilities of the device; without them, precision and optimizer stay undecided.
         world_size: processes that train together.
         metrics: metric functions by name.
 
@@ -186,7 +186,7 @@ def make_plan(
     if any(os.path.abspath(path) == os.path.abspath(given.output_dir) for path in paths_in(data.data_dir)):
         raise OutputError(f"--output_dir {given.output_dir}: the recordings are in this folder. Name another folder.")
     folder = RunFolder(Path(given.output_dir))
-    resumes = run.resume or _is_inside(state.checkpoint, folder.path)  # from elsewhere a new run starts
+    resumes = run.resume or _is_inside(state.checkpoint, folder.path)  # a checkpoint elsewhere starts a new run
     _check_folder(folder, state, resumes=resumes, replaces=run.overwrite_output_dir)
     return Plan(
         data=data,

@@ -1,4 +1,4 @@
-"""Everything about the data that must be known before a model is built: splits, labels, durations, what is broken."""
+"""Load and check the clips of a run before a model is built: splits, labels, durations, unreadable recordings."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ logger = logging.getLogger(__name__)
 
 @dataclass
 class PreparedData:
-    """Readable clips, split by split.
+    """The readable clips of each split.
 
     Attributes:
         train: clips to learn from.
-        validation: clips to choose and judge by while training, if any.
-        test: clips to touch once, at the end, if any.
-        labels: class names of the training split, sorted; index = class. In a regression what the number is called.
+        validation: clips for evaluation during training, if any.
+        test: clips for one evaluation at the end, if any.
+        labels: class names of the training split, sorted; index = class. In a regression the name of the number.
         longest_s: duration of the longest training clip, in seconds.
         bad: ``(split, clip)`` for every clip left out.
         pretrained: contents of the clips that the checkpoint was trained on by an earlier run, uint64 (N,), where that
@@ -57,7 +57,7 @@ class PreparedData:
     sounds: AugmentationSounds = NO_SOUNDS
 
     def evaluated(self) -> dict[str, UsableClips]:
-        """The splits to judge by, those that there are."""
+        """Return the validation and test clips, if any, by split."""
         splits = {"validation": self.validation, "test": self.test}
         return {name: clips for name, clips in splits.items() if clips is not None}
 
@@ -81,7 +81,7 @@ class PreparedData:
             yield recording_split(split), content, path
 
     def start_from(self, checkpoint: Path | None) -> None:
-        """Take over what the run of a checkpoint, if it is one, was trained on; warn if this run is judged by that."""
+        """Read which clips the run of a checkpoint was trained on; warn if this run is evaluated on them."""
         record = find_record(checkpoint)
         if record is None:
             return
@@ -99,7 +99,7 @@ class PreparedData:
                 )
 
     def facts(self) -> dict[str, object]:
-        """What has to be the same wherever this data is prepared: how many clips, and which."""
+        """Return facts that must be the same on all ranks: how many clips, and which."""
         splits: dict[str, UsableClips | None] = {
             "training": self.train,
             "validation": self.validation,
@@ -119,14 +119,14 @@ def prepare_data(
     with_test: bool = True,
     loaded: Splits | None = None,
 ) -> PreparedData:
-    """Load the splits, decode every clip once, and stop or skip where one cannot be read.
+    """Load the splits, decode every clip once, and stop at or skip clips that cannot be read.
 
     Args:
         options: which recordings.
         sampling_rate_hz: rate the model takes.
         seed: for the splits and subsets that are made.
         hub: how data sets are downloaded.
-        with_test: whether a test split is looked at.
+        with_test: whether a test split is loaded.
         loaded: the splits, if they are loaded already.
 
     Raises:
@@ -141,8 +141,8 @@ def prepare_data(
         others = [table for table in (splits.validation, splits.test) if table is not None]
         place = f"{others[0].origin}: " if others else ""
         raise DataError(
-            f"{place}no training clips; put them into a train folder, give --train_file MANIFEST, or name their "
-            "split with --train_split_name"
+            f"{place}no training clips. Put them into a train folder, give --train_file MANIFEST, or name their "
+            f"split with --train_split_name."
         )
     tables = {
         name: table
@@ -167,14 +167,14 @@ def prepare_data(
 
 
 def _names(train: ClipTable, options: DataArguments) -> list[str]:
-    """The classes; in a regression what the number is called."""
+    """Return the classes; in a regression the name of the number."""
     if find_task(options.task).has_classes:
         return train.labels()
     return [NUMBER if options.label_column_name == Columns.label else options.label_column_name]
 
 
 def _tell_what_is_unusual(usable: dict[str, UsableClips], sampling_rate_hz: int, group_column: str | None) -> None:
-    """What tables and lengths show; ``earmark inspect`` listens, too."""
+    """Warn of problems that show in tables and lengths; ``earmark inspect`` also looks at the audio."""
     tables = {name: clips.table for name, clips in usable.items()}
     duration_s = {name: clips.waveforms.num_samples / sampling_rate_hz for name, clips in usable.items()}
     findings = find_without_listening(tables, duration_s, group_column)

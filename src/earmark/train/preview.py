@@ -46,12 +46,12 @@ _LONGEST_ON_PAGE_S = 10.0
 
 @dataclass(frozen=True)
 class Version:
-    """A clip as training hears it.
+    """A clip as the model gets it in training.
 
     Attributes:
         samples: float32 (T,).
         log_mel: (1, F, M), parts hidden.
-        words: what was done to it.
+        words: what augmentation did to it.
     """
 
     samples: np.ndarray
@@ -95,7 +95,7 @@ def _preview(options: AugmentPreviewOptions, folder: Path) -> Preview:
         options, seed=options.seed, hub=HubAccess.from_flags(options)
     )
     if splits.train is None:
-        raise DataError("no training clips: put them into a train folder, or give --train_file MANIFEST")
+        raise DataError("no training clips. Put them into a train folder, or give --train_file MANIFEST.")
     sounds = load_augmentation(options, options, rate_hz)
     parts, bad = keep_usable({"train": splits.train}, rate_hz, options, whole=splits.whole)
     usable, bad = parts["train"], [*bad, *sounds.bad()]
@@ -124,11 +124,11 @@ def _preview(options: AugmentPreviewOptions, folder: Path) -> Preview:
 
 
 def _configured(options: AugmentPreviewOptions) -> tuple[Any, Any] | None:
-    """Configuration and feature extractor of the model that is named; ``None`` where none is."""
+    """Return configuration and feature extractor of the named model; ``None`` if none is named."""
     if not options.names_a_model:
         logger.info(
-            "clips as a model hears them that takes any length; for one of its own, as Whisper has, name it "
-            "(--model_name_or_path or --model_type)"
+            "no model is named, so clips keep their length. To see them at the fixed length of a model such as "
+            "Whisper, add --model_name_or_path or --model_type"
         )
         return None
     return load_description(model_source(options))
@@ -148,7 +148,7 @@ def _training_clips(
 
 
 def _of_many_classes(table: ClipTable, count: int) -> list[int]:
-    """Rows of different classes as far as these go, then of the first ones again."""
+    """Return rows of as many different classes as possible."""
     of_class: dict[str, list[int]] = {}
     for row, clip in enumerate(table):
         of_class.setdefault(clip.label_text, []).append(row)
@@ -180,7 +180,7 @@ def _variants(clips: AugmentedClips, table: ClipTable, row: int, epochs: Sequenc
 
 
 def in_words(one: Draw, clips: AugmentedClips, table: ClipTable, row: int) -> str:
-    """What was done to the clip of ``row``."""
+    """Return what augmentation did to the clip of ``row``."""
     said = [f"played {one.speed:.2f} times as fast"] if one.speed != 1 else []
     if one.response is not None and clips.rooms is not None:
         said.append(f"in {clips.rooms.name(one.response)}")

@@ -1,4 +1,4 @@
-"""Batch and rates that depend on what is trained and on how many cards. Each says where it comes from; a flag
+"""Choose batch size and learning rates by the model and the number of devices. Each choice names its source; a flag
 overrides it.
 """
 
@@ -25,7 +25,7 @@ _FROZEN_ENCODER = Recipe(1e-3, 32, 1000)
 _ADAPTERS = Recipe(5e-4, 32, 500)
 # 3e-5 to 2.4e-4 works for wav2vec2-base; 1e-4 to 3.2e-3 made Whisper-tiny forget everything.
 _MOST_SCALING = 8.0
-# With steps few and large, the head starts from nothing and the body does not.
+# With few large steps the head, which starts from random weights, needs a higher rate than the body.
 _HEAD_FACTOR = 5.0
 
 
@@ -34,8 +34,8 @@ class Rates:
     """Peak learning rates.
 
     Attributes:
-        body: of the pretrained part, and of everything where there is none.
-        head: of the classification head.
+        body: rate of the pretrained part, or of everything if the weights are random.
+        head: rate of the classification head.
         reason: where they come from, for the log.
     """
 
@@ -45,14 +45,15 @@ class Rates:
 
 
 def choose_rates(training: TrainingArguments, model_type: str, *, pretrained: bool, freeze: str | None) -> Rates:
-    """The peak rates of a run: those that were given, else by model family, grown with the batch.
+    """Return the peak learning rates: those that were given, else those of the model family, scaled with the batch.
 
     A batch of k times the clips that a rate was found at takes k times the rate (linear scaling with warm-up, Goyal et
     al. 2017, arXiv:1706.02677), because there are k times fewer steps to learn in; from random weights, where that
     diverges with AdamW, the square root of it (Malladi et al. 2022, arXiv:2205.10287). Never more than 8 times.
 
     Args:
-        training: its ``learning_rate`` and ``head_learning_rate`` win; its batch size, accumulation and world size.
+        training: its ``learning_rate`` and ``head_learning_rate`` take precedence; its batch size, accumulation and
+            world size count.
         model_type: architecture.
         pretrained: whether the body starts from a checkpoint.
         freeze: what ``--freeze`` says.
@@ -77,7 +78,7 @@ def choose_rates(training: TrainingArguments, model_type: str, *, pretrained: bo
 
 @dataclass(frozen=True)
 class Needs:
-    """What a model needs where no length is given.
+    """What a model needs if no number of epochs is given.
 
     Attributes:
         steps: optimizer steps.

@@ -1,4 +1,4 @@
-"""What a finished training run writes about itself."""
+"""Write the reports of a finished run: metrics, predictions, results row, model card and page."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ def last_figures(training: FinishedTraining, judged: Mapping[str, Judged]) -> di
 
 
 def _evaluation(training: FinishedTraining, judged: Mapping[str, Judged]) -> dict[str, float] | None:
-    """Those of the validation clips, which Transformers' example evaluates with ``do_eval`` only."""
+    """Return the validation figures; ``None`` without ``--do_eval``, as in Transformers' example."""
     args = training.args
     if not args.do_eval or "validation" not in judged:
         return None
@@ -184,10 +184,10 @@ def _results_row(results: RunResults) -> ResultsRow:
 
 
 def dataset_name(data: Any) -> str:
-    """What to call the recordings in a card."""
+    """Return the name of the recordings, for a model card."""
     name = data.dataset_name
     if name and Path(name).exists():
-        name = Path(name).resolve().name  # a folder: where it lies is nobody's business
+        name = Path(name).resolve().name  # a folder: its path is private
     named = " ".join(part for part in (name, data.dataset_config_name) if part)
     folders = paths_in(data.data_dir)[1 if name else 0 :]  # beside a name, the first is the archive of that name
     places = [*folders, *paths_in(data.train_file)] or ([] if named else paths_in(data.eval_file))
@@ -225,7 +225,7 @@ def _decision_lines(training: FinishedTraining, judged: Mapping[str, Judged]) ->
 
 
 def _training_facts(figures: TrainingFigures, args: EarmarkTrainingArguments, augmentation: str) -> dict[str, object]:
-    """What a card tells of how the model was made."""
+    """Return facts about the training, for a model card."""
     speed = figures.samples_per_second
     clips_a_second = "nothing was trained" if speed is None else f"{speed:.1f}"
     if (fitted := figures.few_shot) is not None:

@@ -1,4 +1,4 @@
-"""What Trainer takes from a checkpoint, though the run that resumes from it has its own: rates, intervals, folders."""
+"""Keep the rates, intervals and folders of a resumed run, which Trainer would take from the checkpoint."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class ResumedRun(TrainerCallback):
     Attributes:
         checkpoint: where the run resumes; ``None`` if it starts from the beginning.
         num_train_epochs: epochs of the whole run.
-        groups: rate and weight decay of each parameter group, as they are asked for.
+        groups: rate and weight decay of each parameter group, from the settings of this run.
     """
 
     def __init__(self) -> None:

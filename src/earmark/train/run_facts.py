@@ -1,4 +1,4 @@
-"""What a checkpoint records about its run, for the run that resumes from it to be compared with."""
+"""Facts that a checkpoint records about its run, to compare a resumed run with."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from earmark.train.reproducibility import arithmetic_facts
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-# settings that :class:`RunFacts` has as what became of them
+# settings that :class:`RunFacts` compares by their effect
 _RESOLVED = {"bf16", "fp16", "precision", "max_length_seconds", "store", "task"}
 
 
@@ -45,7 +45,7 @@ class RunFacts:
         clips: to learn from.
         precision: what it trains in: ``fp32``, ``bf16`` or ``fp16``.
         settings: settings outside ``args`` that change the result; see :func:`result_settings`.
-        sounds: what augmentation uses beside the settings.
+        sounds: recordings and functions that augmentation uses.
     """
 
     def __init__(
@@ -80,7 +80,7 @@ class RunFacts:
 
 
 def _facts_of_model(model: PreTrainedModel) -> dict[str, object]:
-    """What tells a model from others: its shapes, and what does not learn, with its values (running means too)."""
+    """Return a fingerprint of a model: its shapes, and the values of its frozen weights and running means."""
     shapes, frozen = hashlib.sha256(), hashlib.sha256()
     for name, weight in sorted(model.named_parameters()):
         shapes.update(repr((name, tuple(weight.shape))).encode())

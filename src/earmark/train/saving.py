@@ -33,7 +33,7 @@ def checkpoint_aside(target: Path, wait: Callable[[], None], *, writes: bool) ->
         writes: whether this rank writes the model.
 
     Raises:
-        OutputError: the disk does not take it; what was written makes room again.
+        OutputError: the disk is full or cannot be written; half-written files are removed.
     """
     aside = target.parent / UNFINISHED
     with _cleared_when_it_fails(aside), translated_save_errors(target, target.parent):
@@ -58,7 +58,7 @@ def put_in_place(written: Path, target: Path, run: Mapping[str, object]) -> None
 
 @contextmanager
 def _cleared_when_it_fails(aside: Path) -> Iterator[None]:
-    """What is half written makes room again."""
+    """Remove half-written files, to free their space."""
     try:
         yield
     except Exception:
@@ -68,7 +68,7 @@ def _cleared_when_it_fails(aside: Path) -> Iterator[None]:
 
 @contextmanager
 def translated_save_errors(target: Path, run_dir: Path) -> Iterator[None]:
-    """What the writers of weights and states raise when the disk does not take them, as an OutputError.
+    """Raise an OutputError for the errors of the writers of weights and states on a full disk.
 
     Args:
         target: what is written.
@@ -88,11 +88,11 @@ def translated_save_errors(target: Path, run_dir: Path) -> Iterator[None]:
 
 
 def _refusal(exc: Exception, folder: Path) -> OSError | None:
-    """Why the system took nothing more, in its own words; ``None`` if it takes more.
+    """Return why the system accepts no more bytes, in its own words; ``None`` if it accepts more.
 
-    torch tells of a full disk only at which byte of its archive it stood, in other words from version to version. What
-    it could not write is on the disk as far as it went, so a file that goes on behind the longest one meets what it
-    met, be it the disk's end, a quota or a limit on files.
+    torch reports a full disk only as a position in its archive, and versions word that differently. Its files are on
+    the disk up to the failure, so writing more than the longest of them meets the same limit: a full disk, a quota or a
+    limit on the size of files.
     """
     if isinstance(exc, OSError):
         return exc

@@ -1,7 +1,7 @@
-"""``earmark search``: many runs with settings that Optuna chooses by what came of the ones before.
+"""``earmark search``: many runs with settings that Optuna chooses by the results of earlier runs.
 
 Each trial is a run in a folder of its own (:mod:`earmark.train.sweep`), so every flag can be searched, and a trial that
-was broken off resumes from its checkpoint. Trainer's own search over Optuna changes
+was interrupted resumes from its checkpoint. Trainer's own search over Optuna changes
 ``TrainingArguments`` of one trainer instead, which knows neither of the model's and the data's settings nor of earlier
 trials; what it does between trial and Optuna (reporting and pruning at each evaluation) is done here. The test split is
 left alone.
@@ -67,7 +67,7 @@ _WEIGHTS = ("model*.safetensors", "model.safetensors.index.json", "adapter_model
 
 @dataclass(frozen=True)
 class SearchOutcome:
-    """What a search came to.
+    """The results of a search.
 
     Attributes:
         folder: the output folder.
@@ -83,11 +83,11 @@ class SearchOutcome:
 
 
 def search(options: SearchOptions, settings: TrainSettings, *, custom: CustomParts = NOTHING) -> SearchOutcome:
-    """Train as many trials as asked for, those of earlier calls counted, and say which settings were best.
+    """Train until there are as many trials as asked for, including those of earlier calls; report the best settings.
 
     Args:
         options: what to search, and how long.
-        settings: of all trials, but for what is searched; a test split is not loaded.
+        settings: settings of all trials, except those that are searched; a test split is not loaded.
         custom: objects and functions for each trial.
 
     Raises:
@@ -114,7 +114,7 @@ def search(options: SearchOptions, settings: TrainSettings, *, custom: CustomPar
             _run_trials(trials, options.trials, output, settings, metric, custom)
             outcome = on_main_process(lambda: _outcome(trials, output, space, settings, metric))
             if rank_and_world()[1] > 1:
-                dist.barrier()  # rank 0 would be gone while others still listen to it
+                dist.barrier()  # rank 0 must not end while others still wait for it
             return outcome
         finally:
             if trials is not None:
@@ -135,19 +135,19 @@ def _with_values(settings: TrainSettings, values: Mapping[str, object]) -> Train
 
 def _refuse_several_runs(settings: TrainSettings) -> None:
     if settings.has_several_runs:
-        raise UsageError("a search trains one run a trial: name one --fold of the folds, and leave --seeds out")
+        raise UsageError("each trial of a search is one run. Name one fold with --fold, and leave --seeds out.")
     if settings.data.validation_fraction == 0:
         raise UsageError("--validation_fraction 0 leaves no clips to judge trials on. Leave it out.")
 
 
 def _begin(output: Path, settings: dict[str, object], *, replace: bool) -> None:
-    """Make the folder ready, and write down or compare the settings of all trials."""
+    """Prepare the folder, and save the settings of all trials or compare them."""
     if RunFolder(output).is_run():
-        raise OutputError(f"{output}: holds a run, not a search; give another --output_dir")
+        raise OutputError(f"{output}: holds a run, not a search. Name another --output_dir.")
     place = output / SETTINGS
     if replace:
         remove_runs(output.glob("trial_*"))
-        for name in (STORAGE, RESULTS, BEST, SETTINGS):  # the settings last: by them a search is known
+        for name in (STORAGE, RESULTS, BEST, SETTINGS):  # the settings last: a folder without them is no search
             (output / name).unlink(missing_ok=True)
     if not place.is_file():
         there = [name for name in (STORAGE, RESULTS, BEST) if (output / name).exists()]
@@ -172,7 +172,7 @@ def _run_trials(
 
 
 def _run_one(trials: Trials | None, job: TrialJob, most: int, watch: _Watch, train: Callable[[], float]) -> None:
-    """Train one trial and write down how it ended.
+    """Train one trial, and record how it ended.
 
     Raises:
         EarmarkError: see :func:`_record_failure`; a stop, a full disk and the like, which are no trial's fault.
@@ -210,7 +210,7 @@ def _train(job: TrialJob, settings: TrainSettings, watch: _Watch, custom: Custom
 
 
 def _value(metrics: dict[str, Any], metric: str) -> float:
-    """The figure that trials are compared by.
+    """Return the figure that trials are compared by.
 
     Raises:
         ModelError: it is undefined.
@@ -222,7 +222,7 @@ def _value(metrics: dict[str, Any], metric: str) -> float:
 
 
 def _record_failure(trials: Trials | None, job: TrialJob, most: int, watch: _Watch, error: EarmarkError) -> None:
-    """Write down that a trial came to nothing.
+    """Record that a trial failed.
 
     Raises:
         EarmarkError: the error, where other ranks may not have failed and wait; and where, as far as can be known, it

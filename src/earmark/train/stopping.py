@@ -1,7 +1,7 @@
 """SIGTERM, SIGINT and Windows' SIGBREAK while training: finish the step, save, leave.
 
 Clusters send SIGTERM before they take a machine away, people press Ctrl-C. Either ends the run at the next step with a
-checkpoint to go on from. A second signal, not a copy of the first, stops at once.
+checkpoint to resume from. A second signal, not a copy of the first, stops at once.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ _SAME_WITHIN_S = 2.0  # a cluster signals every process, and a launcher among th
 
 
 class StopOnSignal(TrainerCallback):
-    """Stops training with a checkpoint when the process is told to go; in force within its ``with`` block.
+    """Stop training with a checkpoint when the process gets a signal; active inside its ``with`` block.
 
-    All ranks stop after the same step: each puts whether it was told into a sum that is under way during the next step,
-    so that nothing waits for it.
+    All ranks stop after the same step: each adds whether it got a signal to a sum that is computed during the next
+        step, so that nothing waits for it.
 
     Attributes:
-        stopped: name of the signal that ended training early; ``None`` where none did.
+        stopped: name of the signal that ended training early; ``None`` if none did.
     """
 
     def __init__(self) -> None:
@@ -75,7 +75,7 @@ class StopOnSignal(TrainerCallback):
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object
     ) -> None:
-        """Stop and save here if any rank was told to."""
+        """Stop and save here if any rank got a signal."""
         if not self._any_told() or state.global_step >= state.max_steps:
             return
         self.stopped = self.told or "a signal to another rank"
@@ -86,7 +86,7 @@ class StopOnSignal(TrainerCallback):
     def on_epoch_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object
     ) -> None:
-        """Keep an epoch that was broken off from being evaluated and saved as if it were done."""
+        """Keep an interrupted epoch from being evaluated and saved as if it were complete."""
         if self.stopped and not _ends_epoch(state):
             control.should_evaluate = control.should_save = control.should_log = False
 

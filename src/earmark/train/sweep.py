@@ -28,7 +28,7 @@ _NAMED = 4  # changed settings in a message
 
 
 class EndedEarly(Stopped):
-    """A run was ended on purpose before its last step, which is neither a failure nor a stop of the sweep."""
+    """A run was ended on purpose before its last step; the sweep continues."""
 
 
 @contextmanager
@@ -132,5 +132,5 @@ def holds_others(output: Path, what: str, changed: Sequence[str] = ()) -> Output
     """
     how = f" with other settings ({'; '.join(changed[:_NAMED])})" if changed else ""
     return OutputError(
-        f"{output}: holds {what}{how}; give another --output_dir, or replace what is there (--overwrite_output_dir)"
+        f"{output}: holds {what}{how}. Name another --output_dir, or replace it with --overwrite_output_dir."
     )

@@ -24,7 +24,7 @@ logger = logging.getLogger(__name__)
 
 
 def training_clips(audio: AudioModel, clips: UsableClips, *, seed: int = 0) -> TrainingClips:
-    """Clips as ``audio`` is trained on them; ``seed`` is of the crops."""
+    """Return clips in the form that ``audio`` is trained on; ``seed`` decides the crops."""
     frontend = audio.frontend
     targets = table_targets(clips.table, audio.labels, audio.task)
     if (unit := audio.model.forward.unit) is not None:  # in deviations from the mean, as the loss takes them
@@ -40,9 +40,9 @@ def training_clips(audio: AudioModel, clips: UsableClips, *, seed: int = 0) -> T
 
 
 def fill_buckets(dataset: TrainingClips, audio: AudioModel, bucket_waste: float) -> None:
-    """Give clips length buckets where those save work, or where clips are of another length in each epoch.
+    """Give clips length buckets if these save work, or if augmentation changes the lengths.
 
-    Buckets are then for the longest that each clip can be, so that a batch has one of these few lengths all the same.
+    Buckets are then for the greatest length of each clip, so that a batch still has one of these few lengths.
     """
     changes = isinstance(dataset, AugmentedClips) and dataset.changes_lengths
     differ = bool(dataset.lengths.min() < dataset.lengths.max())

@@ -1,4 +1,4 @@
-"""Ranks that lose each other, told in words."""
+"""Explain the errors of ranks that lose contact."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from earmark.faults import explain
 
 @contextmanager
 def translated_faults() -> Iterator[None]:
-    """Say what HCCL, NCCL, gloo and torch mean when ranks fail to meet.
+    """Explain errors of HCCL, NCCL, gloo and torch about ranks that fail to meet.
 
     Raises:
-        DeviceError: in place of an error of theirs that is in the table.
+        DeviceError: instead of an error that is in the table.
     """
     try:
         yield

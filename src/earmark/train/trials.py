@@ -1,7 +1,7 @@
 """The trials of a search, in Optuna's storage: which is next, how each ended, and which is the best.
 
-Only the main process holds one of these. A trial has the name of its run folder; one that was broken off stands there
-as failed without a reason, and is begun once more under that name.
+Only the main process holds one of these. A trial has the name of its run folder; one that was interrupted is stored as
+failed without a reason, and starts again under that name.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ class Trials:
         self._storage.engine.dispose()
 
     def next(self, most: int) -> TrialJob | None:
-        """The trial to train now: one that was broken off, or a new one; ``None`` when there are ``most`` of them."""
+        """Return the trial to train now: an interrupted one, or a new one; ``None`` if there are ``most`` of them."""
         with self._translated():
             while True:
                 self._take_up_broken_off()
@@ -100,7 +100,7 @@ class Trials:
                     trial.report(value, step)
                 if trial.user_attrs.get("breaks", 0) < _MOST_BREAKS:
                     return TrialJob(name, dict(trial.params))
-                self.failed(f"broken off {_MOST_BREAKS} times at the same place")
+                self.failed(f"interrupted {_MOST_BREAKS} times at the same place")
 
     def _take_up_broken_off(self) -> None:
         states = self.optuna.trial.TrialState
@@ -122,22 +122,22 @@ class Trials:
             self.study.enqueue_trial(trial.params, user_attrs=attributes)
 
     def report(self, step: int, value: float) -> bool:
-        """Take a figure of the trial under way; whether it is to be ended."""
+        """Report a figure of the running trial; return whether to end it."""
         with self._translated():
             if step not in self.study.get_trials(deepcopy=False)[self._current.number].intermediate_values:
                 self._current.report(value, step)
             return bool(self._current.should_prune())
 
     def finished(self, value: float) -> None:
-        """The trial under way came to a figure."""
+        """Record the figure of the running trial."""
         self._tell(values=value)
 
     def pruned(self) -> None:
-        """The trial under way was ended early."""
+        """Record that the running trial was ended early."""
         self._tell(state=self.optuna.trial.TrialState.PRUNED)
 
     def failed(self, why: str, *, trained: bool = True) -> None:
-        """The trial under way came to nothing, before it trained or later."""
+        """Record that the running trial failed, before or after it began to train."""
         with self._translated():
             self._current.set_user_attr("why", why)
             self._current.set_user_attr("trained", trained)
@@ -148,18 +148,18 @@ class Trials:
             self.study.tell(self._current, **how)
 
     def latest(self) -> dict[str, Any]:
-        """The last of the trials of each name, in the order of the names' first trials."""
+        """Return the last trial of each name, in the order of the names' first trials."""
         trials = self.study.get_trials(deepcopy=False)
         return {trial.user_attrs["run"]: trial for trial in trials if "run" in trial.user_attrs}
 
     def num_futile(self) -> int:
-        """How many trials failed before they trained; 0 where one has trained."""
+        """Return how many trials failed before they trained; 0 if one has trained."""
         ended = [trial for trial in self.latest().values() if not _is_broken_off(trial)]
         futile = [trial for trial in ended if not trial.user_attrs.get("trained", True)]
         return len(futile) if len(futile) == len(ended) else 0
 
     def best(self) -> str | None:
-        """Name of the best trial that was finished; of equal ones the first."""
+        """Return the name of the best finished trial, of equal ones the first."""
         done = {name: trial.value for name, trial in self.latest().items() if trial.state.name == "COMPLETE"}
         if not done:
             return None
@@ -167,7 +167,7 @@ class Trials:
         return pick(done, key=lambda name: done[name])
 
     def rows(self) -> list[dict[str, Any]]:
-        """What there is to say of each trial, plain values."""
+        """Return the facts about each trial, as plain values."""
         return [
             {
                 "trial": name,
@@ -189,7 +189,7 @@ class Trials:
 
     @contextmanager
     def _translated(self) -> Iterator[None]:
-        """What Optuna and SQLAlchemy say of a file that is damaged or cannot be written."""
+        """Translate the errors of Optuna and SQLAlchemy about a file that is damaged or cannot be written."""
         from sqlalchemy.exc import SQLAlchemyError
 
         try:
@@ -200,10 +200,10 @@ class Trials:
             said, place = first_line(cause), self.output / STORAGE
             if any(words in said for words in _CANNOT_WRITE):
                 raise OutputError(
-                    f"{place}: cannot be written ({said}); fix that, and the same command continues"
+                    f"{place}: cannot be written ({said}). Fix that; the same command continues."
                 ) from exc
             raise OutputError(
-                f"{place}: cannot be used as the trials of a search ({said}); --overwrite_output_dir begins again"
+                f"{place}: cannot be used as the trials of a search ({said}). Start again with --overwrite_output_dir."
             ) from exc
 
 

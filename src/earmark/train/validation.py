@@ -1,4 +1,4 @@
-"""Clips scored with the model that is trained: validation during training, every split after it."""
+"""Score clips with the model in training: validation clips during training, every split after it."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(eq=False)
 class SplitScorer:
-    """Scores clips through the loop that predicts.
+    """Scores clips with the loop that `earmark predict` uses.
 
     Attributes:
         audio: classifier and frontend.
@@ -108,7 +108,7 @@ class SplitScorer:
     def _own_forward(self, model: PreTrainedModel) -> Iterator[None]:
         """The model without the autocast that accelerate puts round its ``forward`` for good.
 
-        With it validation would be scored in the precision of training, and a saved model would answer otherwise.
+        With it validation would be scored in the precision of training, and the saved model would predict differently.
         """
         trained, own = self._own
         wrapped = vars(model).get("forward")
