@@ -153,6 +153,7 @@ def test_all_is_well(tmp_path: Path) -> None:
     assert outcome(program, tmp_path) == (0, f"{this_process().threads(2)}\n" * 2)
 
 
+@pytest.mark.slow
 def test_what_a_rank_says_is_the_last_line_and_its_exit_code_counts(tmp_path: Path) -> None:
     program = """
         from earmark.cli.main import guarded
