@@ -59,7 +59,7 @@ WITHOUT_ACTION: dict[str, int] = {
     "audit": 1,
     "batch": 2,
     "bench": 9,
-    "cli": 12,
+    "cli": 5,
     "device": 9,
     "distributed": 2,
     "doctor": 3,
@@ -74,13 +74,13 @@ WITHOUT_ACTION: dict[str, int] = {
     "quickstart": 1,
     "report": 8,
     "runs": 15,
-    "scoring": 9,
+    "scoring": 1,
     "serve": 3,
-    "settings": 53,
+    "settings": 28,
     "sources": 4,
     "store": 7,
-    "tasks": 4,
-    "train": 35,
+    "tasks": 1,
+    "train": 33,
 }
 
 

@@ -165,7 +165,7 @@ def test_a_checkpoint_and_a_folder_of_recordings(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ([], "name what to measure: earmark bench data, train or infer"),
+        ([], "Name a job: earmark bench data, train or infer."),
         (["speed"], "--work speed: expected data, train or infer"),
         (["data", "train"], "unexpected word 'train'"),
         (["train"], "no model: earmark bench train --model_name_or_path"),

@@ -447,7 +447,7 @@ def test_an_unknown_command(refusal: Refusal) -> None:
         ("c.yaml", "lerning_rate: 3\n", "unknown flag --lerning_rate; did you mean --learning_rate?"),
         ("c.yaml", "learning_rate: fast\n", "--learning_rate fast: expected a number"),
         ("c.json", "{", "line 1: not JSON"),
-        ("c.ini", "", "ends in .yaml"),
+        ("c.ini", "", "End its name in .yaml"),
     ],
 )
 def test_configuration_files(tmp_path: Path, refusal: Refusal, name: str, text: str | None, said: str) -> None:

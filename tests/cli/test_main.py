@@ -241,7 +241,7 @@ def test_the_old_script_reads_the_old_command_line() -> None:
         check=False,
     )
     assert done.returncode == 2
-    assert done.stderr == "earmark: error: nothing to do: add --do_train, --do_eval or both\n"
+    assert done.stderr == "earmark: error: nothing to do. Add --do_train, --do_eval or both.\n"
 
 
 @pytest.fixture

@@ -231,7 +231,7 @@ def test_calibrate_fits_writes_and_replaces(
     assert main([*words, *thresholds]) == 0
     out, err = capsys.readouterr()
     assert "replaced" in err
-    assert "of the 'mid' clips taken for another class" in out
+    assert "of the 'mid' clips predicted as another class" in out
     second = json.loads((model / "decision.json").read_text())
     assert second["temperature"] == pytest.approx(first["temperature"]), "fitted again on the model's own logits"
     assert second["reject_label"] == "mid"

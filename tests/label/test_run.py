@@ -161,8 +161,8 @@ def test_a_manifest_keeps_its_columns_and_cuts(pool: Path, model: Path, tmp_path
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        ([], "name recordings and a model: earmark label FOLDER --model RUN"),
-        (["{pool}"], "name recordings and a model"),
+        ([], "Name both: earmark label FOLDER --model RUN."),
+        (["{pool}"], "no recordings or no model"),
         (["{pool}", "--model", "{model}", "--order", "suspicious"], "Add --check"),
         (["{empty}", "--model", "{model}", "--check"], "no class folders"),
         (["{pool}", "--model", "{model}", "--port", "70000"], "0 to 65535"),

@@ -175,7 +175,7 @@ def test_a_recording_that_breaks_off_leaves_no_rows(model: Path, tapes: Path) ->
         (["--format", "raven"], "name a folder with --output"),
         (["--format", "raven", "--output", "x.txt"], "one file for 4 recordings. Name a folder, or add --one_table"),
         (["--output", "x.txt"], "end it in .csv, .jsonl, .parquet or .rttm"),
-        (["--format", "parquet"], "name a file that ends in .parquet"),
+        (["--format", "parquet"], "Name one that ends in .parquet"),
         (["--resume"], "output written to standard output cannot be resumed"),
     ],
 )

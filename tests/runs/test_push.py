@@ -63,8 +63,8 @@ def test_what_cannot_be_pushed_is_one_line(
 
 def test_what_is_no_run_is_not_pushed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for words, said in (
-        ([], "name a run folder"),
-        ([str(tmp_path)], "name a run folder"),
+        ([], "no run folder"),
+        ([str(tmp_path)], "no run folder"),
         ([str(tmp_path), "team/birds"], "not a checkpoint folder"),
         ([str(tmp_path / "none"), "team/birds"], "no such folder"),
     ):

@@ -195,7 +195,7 @@ def test_a_temperature_that_helps_nothing_stays_one() -> None:
     assert fitted.decision.reject_threshold is not None
 
 
-@pytest.mark.parametrize(("scale", "why"), [(5.0, "knows these clips too little"), (1e-3, "too much alike")])
+@pytest.mark.parametrize(("scale", "why"), [(5.0, "knows these clips too little"), (1e-3, "too similar")])
 def test_no_temperature_is_used_that_lies_at_an_end_of_the_range(scale: float, why: str) -> None:
     """Hot: targets that have nothing to do with logits. Cold: right ones, but far too small."""
     logits, targets = drawn(400)

@@ -75,7 +75,7 @@ def test_below_the_majority_rate_in_many_small_classes() -> None:
     assert found.accuracy == pytest.approx(0.0667, abs=1e-4)
     assert found.majority_class_rate == pytest.approx(0.1667, abs=1e-4)
     finding, advice = diagnose(found)
-    assert "does not beat 0.1667, the rate of always answering 'class 0'" in finding
+    assert "does not beat 0.1667, the rate of always predicting 'class 0'" in finding
     assert "Train longer" in advice
 
 
@@ -86,7 +86,9 @@ def test_few_clips_prove_less_than_many(clips: int, warns: bool) -> None:
     lines = diagnose(found)
     assert bool(lines) == warns
     if warns:
-        assert "better than 0.5000, the rate of always answering 'class 0', by no more than chance may give" in lines[0]
+        assert (
+            "better than 0.5000, the rate of always predicting 'class 0', by no more than chance may give" in lines[0]
+        )
 
 
 @pytest.mark.parametrize("labels", [3, 50])

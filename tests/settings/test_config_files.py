@@ -119,8 +119,8 @@ def test_yaml_mappings_are_typed(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("- a\n", "expected lines of `setting: value`, found a list"),
-        ("words\n", "expected lines of `setting: value`, found a single value"),
+        ("- a\n", "found a list. Write lines of `setting: value`."),
+        ("words\n", "found a single value. Write lines of `setting: value`."),
         ("", "the file holds no settings"),
         ("# only a comment\n", "the file holds no settings"),
         (
@@ -130,7 +130,7 @@ def test_yaml_mappings_are_typed(tmp_path: Path) -> None:
         ("seed: 1\nseed: 2\n", "line 2: seed is given twice"),
         ("a: {b: 1, b: 2}\n", "line 1: not YAML (b is given twice)"),
         ("a: [1\n", "line 2: not YAML"),
-        ("? [a]\n: 1\n", "line 1: expected the name of a setting"),
+        ("? [a]\n: 1\n", "line 1: no name of a setting"),
         ("a: 1\n---\nb: 1\n", "line 2: not YAML"),
         ("a: {b: !!python/object:os.system x}\n", "line 1: not YAML"),
         ("\0", "not YAML (unacceptable character"),
@@ -167,7 +167,7 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
     latin.write_bytes(b"a: \xff\n")
     for path, message in [
         (tmp_path / "none.yaml", "No such file"),
-        (tmp_path / "notes.txt", "ends in .yaml, .yml or .json"),
+        (tmp_path / "notes.txt", "End its name in .yaml, .yml or .json"),
         (latin, "not UTF-8 text"),
     ]:
         with pytest.raises(UsageError, match=message):

@@ -143,7 +143,7 @@ def test_freezing_the_base_model_includes_the_feature_encoder() -> None:
         ("--warmup_ratio nan", "expected a fraction"),
         ("--warmup_ratio ten", "--warmup_ratio ten: expected a number"),
         ("--group_by_length maybe", "--group_by_length maybe: expected true or false"),
-        ("--push_to_hub_organization us", "give --hub_model_id us/NAME"),
+        ("--push_to_hub_organization us", "Use --hub_model_id us/NAME"),
     ],
 )
 def test_values_that_cannot_be_translated(words: str, message: str) -> None:

@@ -117,7 +117,7 @@ def test_labels_that_have_nothing_to_do_with_the_logits_leave_the_temperature_at
     fitted = fit_decision(logits, targets, LABELS, settings, split="validation", data=CLIPS)
     assert fitted.decision.temperature == 1.0
     assert fitted.decision.fitted["notes"] == [
-        "no temperature from 0.05 to 20 is the best, as the model knows these clips too little: it stays 1"
+        "no temperature from 0.05 to 20 is the best, because the model knows these clips too little: it stays 1"
     ]
 
 

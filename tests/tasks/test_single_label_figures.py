@@ -52,7 +52,7 @@ def test_json_has_no_nan_and_the_summary_shows_the_majority_rate() -> None:
     metrics = compute_metrics(logits_for([0, 0, 0]), np.array([0, 0, 1]), LABELS)
     json.dumps(metrics.to_dict(), allow_nan=False)
     assert metrics.to_dict()["classes_without_clips"] == ["c", "d"]
-    assert "always answering 'a': 0.6667" in metrics.summary_lines()[0]
+    assert "always predicting 'a': 0.6667" in metrics.summary_lines()[0]
 
 
 def test_no_clips_is_an_error() -> None:

@@ -39,7 +39,7 @@ class Count(Task):
     no_label = "has no count"
     row_columns = ("error", "rounded")
     shown_figures = (
-        ShownFigure("mae", "Counts off by", curve="MAE", trivial="MAE of always answering the median"),
+        ShownFigure("mae", "Counts off by", curve="MAE", trivial="MAE of always predicting the median"),
         ShownFigure("rmse", "RMSE"),
     )
 
@@ -114,7 +114,7 @@ def test_it_is_evaluated_and_compared(
     assert again["mae"] == pytest.approx(figures["mae"], rel=1e-5)
     capsys.readouterr()
     assert main(["report", str(trained.run), str(tmp_path)]) == 0
-    assert "MAE of always answering the median" in capsys.readouterr().out
+    assert "MAE of always predicting the median" in capsys.readouterr().out
 
 
 def test_a_head_is_fitted_in_its_logits_and_answers_in_its_scores(trained: SimpleNamespace, tmp_path: Path) -> None:

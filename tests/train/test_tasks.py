@@ -179,7 +179,7 @@ def test_a_run_has_the_figures_of_its_task(trained: SimpleNamespace) -> None:
     else:
         errors = [abs(float(row["predicted"]) - float(row["label"])) for row in rows]
         assert figures["mae"] == pytest.approx(np.mean(errors), rel=1e-4)
-        assert "It answers a number, `pitch_hz`" in card
+        assert "It predicts a number, `pitch_hz`" in card
         assert f"MAE {figures['mae']:.4f}" in table
 
 

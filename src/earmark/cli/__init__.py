@@ -1,1 +1,1 @@
-"""The command line: one small module a command, which parses, calls one function and prints."""
+"""The command line: one small module for each command, which parses, calls one function and prints."""

@@ -26,7 +26,7 @@ Writes wav files, spectrograms.svg and preview.html with players: each clip as i
 earmark augment-preview recordings --augment noise --augment_noise rain --output_dir preview
 earmark augment-preview recordings --augment speed --model_name_or_path whisper --output_dir preview""",
 )
-# kept: the model whose training is previewed
+# keeps: the model whose training is previewed
 COMMAND = Command(
     "augment-preview",
     _preview,

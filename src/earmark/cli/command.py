@@ -1,4 +1,4 @@
-"""A command: its settings, its help page and how its words are read. ``command_table.py`` lists all commands."""
+"""A command: its settings, its help page and how its command line is read. ``command_table.py`` lists all commands."""
 
 from __future__ import annotations
 
@@ -23,15 +23,14 @@ Parse = Callable[[Sequence[str]], Any]
 
 @dataclass(frozen=True)
 class HelpPage:
-    """What the help page of a command says beside its flags.
+    """The help page of a command, except for its flags.
 
     Attributes:
         summary: its line in ``earmark --help``.
         usage: the lines of usage, without "usage:".
-        groups: title of each group of flags, by its name in the settings; groups that are not named come behind, under
-            their name.
-        text: what the page says between usage and flags.
-        notes: what it says behind the flags.
+        groups: title of each group of flags, by its name in the settings; other groups come last, under their own name.
+        text: the text between usage and flags.
+        notes: the text after the flags.
         examples: the lines of examples.
     """
 
@@ -49,13 +48,13 @@ class Command:
 
     Attributes:
         name: the word after ``earmark``.
-        does: calls the command with its settings.
-        settings: settings class; of a command with ``parse`` the classes whose flags its page shows, too.
+        does: the function that runs the command with its settings.
+        settings: settings class; for a command with ``parse`` all classes whose flags its page shows.
         page: its help page.
-        words: settings that words without a flag stand for, in their order; a list takes all that are left.
+        words: settings that words without a flag stand for, in order; a list takes all remaining words.
         training_file: whether ``--config`` also takes the file of a training run, whose other settings are left out.
-        keeps: settings that such a file says all the same, although they belong to training.
-        parse: reads the words instead of this class; its settings keep their own notes.
+        keeps: settings to read from such a file, although they belong to training.
+        parse: reads the command line instead of this class.
         needs_files: whether ``--config`` is a flag.
     """
 
@@ -70,7 +69,7 @@ class Command:
     needs_files: bool = True
 
     def read(self, words: Sequence[str]) -> tuple[Any, list[str]]:
-        """Return the settings, and a line for each word that was read otherwise than it was written.
+        """Return the settings, and a note for each word that was translated or left out.
 
         Raises:
             UsageError: a flag, a word or the configuration file is wrong.
@@ -103,7 +102,7 @@ class Command:
                 left = [] if kind.is_list else left[1:]
         if left and self.words and self.words[0] in given.typed and given.words[0] == left[0]:
             first = shown(given.values[self.words[0]])
-            raise UsageError(f"{left[0]} and --{self.words[0]} {first} contradict each other: keep one")
+            raise UsageError(f"{left[0]} and --{self.words[0]} {first} contradict each other. Keep one of them.")
         refuse_words(left, declared_flags(cls))
 
     def _file(self, path: str) -> Given:

@@ -21,10 +21,10 @@ class CompletionOptions(Settings):
         """Check that a shell is named."""
         super().validate()
         if self.shell is None:
-            raise UsageError("name a shell: earmark completion bash|zsh|fish")
+            raise UsageError("no shell. Name one: earmark completion bash|zsh|fish.")
 
 
-_Values = dict[str, tuple[str, ...]]  # flag, with dashes, to the only values it has, if there are such
+_Values = dict[str, tuple[str, ...]]  # flag with dashes -> its only possible values, if any
 
 
 def _completion(options: CompletionOptions) -> None:

@@ -39,7 +39,8 @@ class DoctorOptions(Settings):
 
         if self.selftest and device_kind(self.device) == "cpu":
             raise UsageError(
-                "--selftest compares cards with the CPU: name a card with --device, or leave it out for all"
+                "--selftest compares cards with the CPU. Name a card with --device, or leave it out to compare all "
+                "cards."
             )
         device_kind(self.device)
 
@@ -79,10 +80,13 @@ def _doctor(options: DoctorOptions) -> None:
 
 def _stop_on_problems(options: DoctorOptions, seen: Examination, test: SelfTest | None) -> None:
     if options.selftest and test is None and options.device not in (None, "auto"):
-        raise DeviceError(f"--selftest --device {options.device}: torch sees no such card, so nothing was compared")
+        raise DeviceError(
+            f"--selftest --device {options.device}: torch sees no such card, so nothing was compared. "
+            f"Name a card that `earmark doctor` lists."
+        )
     if test is not None and not test.passed:
         failed = sorted({row.device for row in test.rows if not row.passed})
-        raise DeviceError(f"the self-test failed on {', '.join(failed)}; please report it with the table")
+        raise DeviceError(f"the self-test failed on {', '.join(failed)}. Report it with the table.")
     if seen.num_problems:
         raise EarmarkError(f"{counted(seen.num_problems, 'problem')} to fix, each with its remedy above")
 

@@ -1,4 +1,4 @@
-"""``python -m earmark.cli.example``: what ``run_audio_classification.py`` does, where that file is not at hand."""
+"""``python -m earmark.cli.example``: ``run_audio_classification.py`` as a module."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``earmark COMMAND ...``: finds the command, sets logging up, turns errors into one line and an exit code.
+"""``earmark COMMAND ...``: find the command, set up logging, turn errors into one line and an exit code.
 
 Imports nothing heavy: a command's module is imported when it is called, torch when the command runs.
 """
@@ -36,7 +36,7 @@ exit codes: 0 done, 2 an error that you can fix (one line says how), 1 a defect 
 
 _RANK_0_SPEAKS_WITHIN_S = 10.0
 
-# Warnings of torch about settings that are right here, or that earmark reports in its own words.
+# Warnings of torch about settings that are intended, or that earmark reports itself.
 _NOT_SHOWN = (
     "This DataLoader will create",  # earmark warns before training
     ".*find_unused_parameters=True was specified",  # with LayerDrop a step may leave out no layer
@@ -44,7 +44,7 @@ _NOT_SHOWN = (
     "'pin_memory' argument is set as true but",
 )
 
-# Values of the flag of the same name in Transformers' trainer, which stays what it was.
+# Values of ``--debug`` of Transformers' trainer, which are passed on.
 _TRAINER_DEBUG = {"underflow_overflow", "tpu_metrics_debug"}
 
 
@@ -100,20 +100,20 @@ def guarded(run: Callable[[], None], debug: bool, *, computes: bool = True) -> i
         if debug:
             traceback.print_exc()
         tell_launcher(str(exc), exc.exit_code)
-        # All ranks of a launcher read the same command line: one is enough to say what is wrong with it.
-        if isinstance(exc, Stopped):  # all ranks stop together, and one says so
+        # All ranks of a launcher read the same command line: one is enough to report the error.
+        if isinstance(exc, Stopped):  # all ranks stop together, and one reports it
             if is_main_process():
                 _say(f"earmark: {exc}")
             return exc.exit_code
         if not is_main_process() and (isinstance(exc, UsageError) or exc.of_all_ranks):
-            time.sleep(_RANK_0_SPEAKS_WITHIN_S)  # a launcher ends us meanwhile, if rank 0 has the same to say
+            time.sleep(_RANK_0_SPEAKS_WITHIN_S)  # a launcher ends this rank meanwhile if rank 0 reports the same
         _say(f"earmark: {_of_rank()}error: {exc}")
         return exc.exit_code
     except KeyboardInterrupt:
         _say("earmark: interrupted")
         return 130
     except BrokenPipeError:
-        # Whoever read our output has gone (`| head`). Python would complain about it once more at exit.
+        # The reader of the output has ended (`| head`). Python would report it again at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except Exception as exc:  # the outermost boundary: nothing above can report it
@@ -155,20 +155,19 @@ def _output_fault(probe: str = "") -> OutputError | None:
 
 
 def _leave_the_other_ranks() -> None:
-    """Give the process group back, where all ranks come to their end together.
+    """Destroy the process group, if all ranks end together.
 
-    Threads of gloo that are still there when the interpreter ends abort the process now and then, and its exit code
-    says nothing then. Of an error on one rank alone the group is left: giving it back would wait for what is still
-    under way with ranks that wait for this one.
+    Threads of gloo that still run when the interpreter ends sometimes abort the process, which changes its exit code.
+    After an error on one rank alone the group stays: destroying it would wait for ranks that wait for this one.
     """
     distributed = sys.modules.get("torch.distributed")
     if distributed is not None and distributed.is_available() and distributed.is_initialized():
-        with contextlib.suppress(RuntimeError):  # what it says now changes nothing: the work is done, or has its error
+        with contextlib.suppress(RuntimeError):  # an error here changes nothing: the work is done or has failed
             distributed.destroy_process_group()
 
 
 def _say(line: str) -> None:
-    """The last word, if anybody is left to read it: `| tee log` dies of the same Ctrl-C, and the exit code counts."""
+    """Print a last line, if somebody can read it: `| tee log` may have ended with the same Ctrl-C."""
     for stream in (sys.stdout, sys.stderr):
         try:
             if stream is sys.stderr:
@@ -179,7 +178,7 @@ def _say(line: str) -> None:
 
 
 def tell_launcher(message: str, exit_code: int) -> None:
-    """Leave what ended this rank where torch's launcher looks for it, and shows it, when a rank has failed."""
+    """Write the error of this rank to the file from which torch's launcher reports it."""
     path = os.environ.get("TORCHELASTIC_ERROR_FILE")
     if not path:
         return
@@ -194,7 +193,7 @@ def _of_rank() -> str:
 
 
 def set_up_logging() -> None:
-    """Show this project's log lines on stderr, on rank 0; of other ranks and of the libraries, less."""
+    """Show log lines of this project on stderr: all on rank 0, errors on others; and warnings of libraries."""
     speaks = is_main_process()
     handler = logging.StreamHandler()
     handler.setFormatter(logging.Formatter("%(message)s"))
@@ -224,7 +223,7 @@ def top_help() -> str:
 
 
 def version_line() -> str:
-    """Versions that a bug report needs."""
+    """Return the versions that a bug report needs."""
     from importlib import metadata  # costs as much as all settings
 
     parts = [f"earmark {_version()}", f"Python {platform.python_version()}"]
@@ -270,7 +269,7 @@ def _asks_for_help(words: Sequence[str]) -> bool:
 
 
 def _take_debug(words: Sequence[str]) -> tuple[list[str], bool]:
-    """Cut a bare ``--debug`` out; ``--debug underflow_overflow`` is for Transformers' trainer."""
+    """Remove a bare ``--debug``; ``--debug underflow_overflow`` is for Transformers' trainer."""
     kept: list[str] = []
     debug = os.environ.get("EARMARK_DEBUG", "0") not in ("", "0")
     for word, following in zip(words, [*words[1:], ""], strict=False):

@@ -1,4 +1,4 @@
-"""Help pages, from the declarations of flags. They import neither torch nor Transformers, to be shown at once."""
+"""Help pages, made from the declarations of flags, without importing torch or Transformers."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def _entry(one: Flag, width: int) -> str:
 
 
 def _text(one: Flag) -> str:
-    """The help text with what it does not say: the default, and that the flag is repeated for several values."""
+    """Return the help text, with the default and the note that the flag is repeated for several values."""
     text = f"{one.help} Repeat the flag for several values." if one.repeated else one.help
     unsaid = one.default is None or one.default is False or one.default in ("", [])
     if unsaid or "(default:" in one.help or (one.default == -1 and one.kind.base is int):

@@ -27,7 +27,7 @@ class PrepareOptions(Settings):
     overwrite: bool = flag(False, "Replace manifests that exist.")
 
     def validate(self) -> None:
-        """Check that everything is named."""
+        """Check that data set, source and output are named."""
         super().validate()
         if self.name:
             from earmark.sources.corpora.prepare_corpus import corpus_called

@@ -28,7 +28,7 @@ class ReportOptions(Settings):
         """Check the name of the page."""
         super().validate()
         if self.output and not self.output.endswith(".html"):
-            raise UsageError(f"--output {self.output}: is a page; end its name in .html")
+            raise UsageError(f"--output {self.output}: the comparison is a page. End its name in .html.")
 
 
 def _report(options: ReportOptions) -> None:

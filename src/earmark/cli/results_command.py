@@ -19,7 +19,7 @@ class ResultsOptions(Settings):
         """Check that a folder is named."""
         super().validate()
         if not self.runs:
-            raise UsageError("name the run folders: earmark results RUN...")
+            raise UsageError("no run folders. Name them: earmark results RUN...")
 
 
 def _results(options: ResultsOptions) -> None:

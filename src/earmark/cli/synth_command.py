@@ -22,7 +22,7 @@ class SynthOptions(Settings):
         """Check that a folder is named."""
         super().validate()
         if not self.folder:
-            raise UsageError("name one folder for the corpus: earmark synth DIR")
+            raise UsageError("no folder for the corpus. Name one: earmark synth DIR.")
 
 
 def _synth(options: SynthOptions) -> None:

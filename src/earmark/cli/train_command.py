@@ -29,7 +29,7 @@ def run_example(words: Sequence[str]) -> None:
         return
     from earmark.evaluate.evaluate_model import evaluate
 
-    if is_main_process():  # the others of a launcher would score and write the same
+    if is_main_process():  # the other ranks of a launcher would score and write the same
         outcome = evaluate(evaluation_options(settings))
         _print_results(outcome.folder, "eval")
         print(outcome.summary)
@@ -95,7 +95,7 @@ def print_summary(summary: str) -> None:
 
 
 def show(notes: Sequence[str]) -> None:
-    """Log one line for each word that was read otherwise than it was written."""
+    """Log a note for each word that was translated or left out."""
     for note in notes:
         logger.info("note: %s", note)
 

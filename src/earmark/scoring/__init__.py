@@ -1,1 +1,1 @@
-"""From a model and waveforms to logits, and from logits to numbers."""
+"""Score waveforms with a model, and compute figures from logits."""

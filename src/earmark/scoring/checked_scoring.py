@@ -1,8 +1,9 @@
 """Before a model scores in half precision: one clip of its first batch is compared with float32, once per process.
 
-The logits that were computed anyway, and outputs of layers, are compared with float32. That takes a pass over one
-clip in each, about as long as three clips, so the cost is below 1 % from 300 clips on; how many a stream has is not
-known beforehand. On an accelerator float32 is compared with the CPU, too. Half precision is always asked for by a flag
+The logits, which were computed anyway, and outputs of layers are compared with float32. That takes a pass over one
+clip in each, about as long as three clips, so the cost is below 1 % from 300 clips on; the number of clips in a stream
+is not known beforehand. On an accelerator float32 is compared with the CPU, too. Half precision is always asked for by
+a flag
 here, so a difference beyond tolerance is an error.
 """
 
@@ -26,7 +27,7 @@ _HALF = (torch.bfloat16, torch.float16)
 
 
 def computing_dtype(model: PreTrainedModel, dtype: torch.dtype | None) -> torch.dtype:
-    """Return the type that ``model`` scores in: ``dtype``, or the type of its weights."""
+    """Return the number type that ``model`` scores in: ``dtype``, or the type of its weights."""
     if dtype is not None:
         return dtype
     found: torch.dtype = next(parameter.dtype for parameter in model.parameters() if parameter.ndim > 1)
@@ -82,7 +83,7 @@ def compare_first_clip(
     if different is not None:
         raise DeviceError(
             f"{half}: this device computes the model wrongly in this precision: compared with float32 "
-            f"{replace(different, layer=first_different_layer(again, exact, model))}. Score in float32: --precision "
-            "fp32, without --bf16_full_eval and --fp16_full_eval."
+            f"{replace(different, layer=first_different_layer(again, exact, model))}. Use --precision fp32, without "
+            f"--bf16_full_eval and --fp16_full_eval."
         )
     model.forward.compared.add((type(model), dtype))

@@ -1,4 +1,4 @@
-"""Fit how a model answers on labelled clips, and judge that by clips it was not fitted on.
+"""Fit temperature and thresholds on labelled clips, and evaluate them on clips they were not fitted on.
 
 Shapes: N clips, C classes.
 """
@@ -32,9 +32,9 @@ class Fitted:
     """What was fitted.
 
     Attributes:
-        decision: for the model. ``notes`` in its ``fitted`` are there for what was asked for and could not be had.
-        figures: how well it does on clips of the same kind, by cross-fitting: each half of the clips is judged by what
-            was fitted on the other half.
+        decision: for the model. ``notes`` in its ``fitted`` say what was asked for and could not be reached.
+        figures: how well it works on clips of the same kind, by cross-fitting: each half of the clips is evaluated with
+            what was fitted on the other half.
     """
 
     decision: Decision
@@ -42,10 +42,10 @@ class Fitted:
 
 
 def check_task_can_fit(settings: DecisionArguments, task: Task) -> None:
-    """See that what is asked for means something to the task.
+    """Check that the settings make sense for the task.
 
     Raises:
-        UsageError: it does not.
+        UsageError: they do not.
     """
     names = ("calibrate", "target_precision", "reject_target_precision", "reject_false_accept_rate", "reject_class")
     asked = [name for name in names if getattr(settings, name) not in (None, False)]
@@ -54,7 +54,7 @@ def check_task_can_fit(settings: DecisionArguments, task: Task) -> None:
 
 
 def check_can_fit(settings: DecisionArguments, labels: Sequence[str], table: ClipTable | None) -> None:
-    """See before anything is computed that there are clips to fit on.
+    """Check, before anything is computed, that there are clips to fit on.
 
     Args:
         settings: what is asked for.
@@ -62,21 +62,23 @@ def check_can_fit(settings: DecisionArguments, labels: Sequence[str], table: Cli
         table: the clips to fit on; ``None`` without any.
 
     Raises:
-        UsageError: no clips, or none of the class that is to be told from all others.
+        UsageError: no clips, or none of the class to reject.
     """
     there = set(table.labels()) if table is not None else set()
     if settings.fits_anything and not there:
-        raise UsageError("no validation clips to fit a temperature or thresholds on; give some, or leave that out")
+        raise UsageError(
+            "no validation clips to fit a temperature or thresholds on. Add validation clips, or leave these flags out."
+        )
     if settings.reject_false_accept_rate is None:
         return
     name = settings.reject_class
     if name not in labels:
         raise UsageError(
-            f"--reject_false_accept_rate: --reject_class {name!r} is no class of the model, so that no clips of it are "
-            "known; use --reject_target_precision"
+            f"--reject_false_accept_rate: --reject_class {name!r} is no class of the model, so there are no clips of "
+            f"it. Use --reject_target_precision."
         )
     if name not in there:
-        raise UsageError(f"--reject_false_accept_rate: no validation clips of --reject_class {name!r}")
+        raise UsageError(f"--reject_false_accept_rate: no validation clips of --reject_class {name!r}. Add some.")
 
 
 def fit_decision(
@@ -129,12 +131,12 @@ def fit_decision(
 
 
 def _why_it_stays_one(temperature: float, figures: dict[str, Any]) -> str:
-    """Why a temperature that was fitted is not used, in words; empty where it is."""
+    """Return why a fitted temperature is not used; empty if it is used."""
     none_best = f"no temperature from {COLDEST:g} to {HOTTEST:g} is the best"
     if temperature >= HOTTEST / _AT_THE_END:
-        return f"{none_best}, as the model knows these clips too little: it stays 1"
+        return f"{none_best}, because the model knows these clips too little: it stays 1"
     if temperature <= COLDEST * _AT_THE_END:
-        return f"{none_best}, as the logits are too much alike: it stays 1"
+        return f"{none_best}, because the logits are too similar: it stays 1"
     if temperature == 1.0 or not figures or figures["calibration_error"] < figures["calibration_error_before"]:
         return ""
     return (
@@ -144,13 +146,13 @@ def _why_it_stays_one(temperature: float, figures: dict[str, Any]) -> str:
 
 
 def _short_name(origin: str) -> str:
-    """A table's last name, and the one above where that is a split's only; where it lies is nobody's business."""
+    """Return the name of a table without the private part of its path; of a split with its folder."""
     path = Path(origin)
     return f"{path.parent.name}/{path.name}" if path.name in _SPLIT_FOLDERS else path.name
 
 
 def summary_line(decision: Decision, figures: dict[str, object]) -> str:
-    """What a person looks for first."""
+    """Return the most important figures, for people."""
     parts: list[str] = []
     if "micro_f1" in figures and decision.has_thresholds:
         parts.append(f"labels at their thresholds: {_precision_and_recall(figures, '')}")
@@ -168,7 +170,7 @@ def summary_line(decision: Decision, figures: dict[str, object]) -> str:
         parts.append(f"{figures['coverage']:.4f} of the clips answered{of_these}, else {decision.reject_label!r}")
         if "false_accept_rate" in figures:
             name = decision.reject_label
-            parts.append(f"{figures['false_accept_rate']:.4f} of the {name!r} clips taken for another class")
+            parts.append(f"{figures['false_accept_rate']:.4f} of the {name!r} clips predicted as another class")
     judged = figures.get("judged")
     return "; ".join(parts) + (f"; {judged}" if parts and judged else "")
 
@@ -199,7 +201,7 @@ def _fit(
 def _cross_fitted(
     windows: WindowLogits, targets: np.ndarray, labels: Sequence[str], settings: DecisionArguments
 ) -> dict[str, object]:
-    """Figures of each half of the clips under what was fitted on the other; empty for fewer than two clips."""
+    """Return the figures of both halves of the clips, each with what was fitted on the other; empty below two clips."""
     if len(targets) < 2:
         return {}
     task, before = windows.task, Decision(task=windows.task)

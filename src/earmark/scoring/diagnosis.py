@@ -1,6 +1,7 @@
-"""Say it in words when a model has learned nothing, with the likely cause.
+"""Report that a model has learned nothing, with the likely cause.
 
-The published result that this project starts from is such a case: accuracy 0.6371 is about the share of ``_unknown_``
+The published result that this project starts from is such a case: accuracy 0.6371 is about the fraction of
+    ``_unknown_``
 in SUPERB KS, reached because 8 cards x 32 clips x 4 accumulation steps left 250 steps at an unchanged learning rate
 of 3e-5.
 """
@@ -22,7 +23,7 @@ WORKING_RATE_SUM = 0.018
 
 @dataclass(frozen=True)
 class Schedule:
-    """How a model was trained, as far as it explains a failure.
+    """Facts about a training that explain a failure.
 
     Attributes:
         steps: optimizer steps; 0 where nothing but the head was fitted.

@@ -149,7 +149,9 @@ def _call(name: str, function: MetricFunction, inputs: Mapping[str, np.ndarray])
     try:
         return function(**{parameter: inputs[_INPUTS[parameter]] for parameter in _parameters(name, function)})
     except Exception as exc:  # it is the caller's function: it can raise anything
-        raise UsageError(f"metric {name}: the function failed ({type(exc).__name__}: {first_line(exc)})") from exc
+        raise UsageError(
+            f"metric {name}: the function failed ({type(exc).__name__}: {first_line(exc)}). Fix the function."
+        ) from exc
 
 
 def _figures(name: str, result: Any) -> dict[str, float]:

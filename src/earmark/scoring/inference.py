@@ -1,8 +1,8 @@
 """The one inference loop: waveforms in, logits out, in order.
 
-Validation while training, evaluation, prediction and every later path call :func:`score`, so a clip has one answer,
-whatever other clips it shares a batch with: where a model cannot be told exactly which samples are padding, clips of
-one batch have exactly the same length. What the loop asks of a model is a :class:`Scorer`: :class:`TorchScorer` here,
+Validation while training, evaluation, prediction and every later path call :func:`score`, so the prediction for a clip
+does not depend on the other clips of its batch: if a model cannot mask padding exactly, clips of one batch have exactly
+the same length. The loop calls a model through a :class:`Scorer`: :class:`TorchScorer` here,
 an exported model in :mod:`earmark.export.load_export`.
 
 Shapes: B batch, T samples, C classes.
@@ -30,7 +30,7 @@ from earmark.threads import watch
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-# Clips are held back to find others of like length for their batch: more delays the first answers and takes memory.
+# Clips are held back to find others of like length for their batch: more would delay the first results and take memory.
 _CHUNK_BATCHES = 8
 _CHUNK_SAMPLES = 1 << 24  # 64 MB
 _SHORTEST_IN_BATCH = 0.8  # of the longest: bounds padding
@@ -42,9 +42,9 @@ class Scorer(Protocol):
     Attributes:
         sampling_rate_hz: rate of the waveforms it takes.
         max_samples: longest window it takes at once.
-        shortest_in_batch: shortest clip of a batch, as a share of the longest: 1 where clips must be equally long.
+        shortest_in_batch: shortest clip of a batch, as a fraction of the longest: 1 where clips must be equally long.
         most_samples: of one batch, padding included.
-        task: what it is asked, which says how the answers of windows are put together.
+        task: the task of the model, which combines the scores of windows.
     """
 
     sampling_rate_hz: int
@@ -88,8 +88,8 @@ def score_waveforms(
 def score(scorer: Scorer, waveforms: Iterable[np.ndarray], *, batch_size: int) -> Iterator[np.ndarray]:
     """Score clips of any length, streaming.
 
-    A clip longer than the model takes at once is cut into windows, one behind the other; its answer is the mean of
-    their probabilities, or of their numbers, given as logits.
+    A clip longer than the model takes at once is cut into windows, one behind the other; its logits stand for the mean
+    of their probabilities, or of their numbers.
 
     Args:
         scorer: the model.
@@ -187,7 +187,7 @@ class TorchScorer:
 
 
 def shortest_in_batch(model: PreTrainedModel, frontend: Frontend) -> float:
-    """The shortest clip that may share a batch, as a share of the longest, so that no answer changes."""
+    """The shortest clip that may share a batch, as a fraction of the longest, so that no prediction changes."""
     if frontend.pads_itself:  # fixed-length encoders pad every clip to the same length anyway
         return 0.0
     return _SHORTEST_IN_BATCH if pads_exactly(model) else 1.0
@@ -196,7 +196,8 @@ def shortest_in_batch(model: PreTrainedModel, frontend: Frontend) -> float:
 def batches_of_like_length(
     model: PreTrainedModel, frontend: Frontend, lengths: Sequence[int], batch_size: int
 ) -> Iterator[list[int]]:
-    """Indices of clips that go into a batch together, longest first, so that no answer changes and little is wasted.
+    """Indices of clips that go into a batch together, longest first, so that no prediction changes and little is
+    wasted.
 
     Args:
         model: the classifier, where it will compute.

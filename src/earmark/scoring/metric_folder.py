@@ -31,15 +31,21 @@ def run_metric_folder(folder: str, predictions: np.ndarray, references: np.ndarr
     """
     script = Path(folder) / f"{Path(folder).resolve().name}.py"
     if not script.is_file():
-        raise UsageError(f"--metric {folder}: no {script.name} in it; give the folder of a metric, e.g. ./accuracy")
+        raise UsageError(
+            f"--metric {folder}: no {script.name} in it. Name the folder of a metric, for example ./accuracy."
+        )
     evaluate = require("evaluate")
     try:
         metric = evaluate.load(str(script), download_config=_offline())
         result = metric.compute(predictions=predictions.tolist(), references=references.tolist())
     except Exception as exc:  # a metric is somebody's script: it can raise anything
-        raise UsageError(f"--metric {folder}: the metric failed ({type(exc).__name__}: {first_line(exc)})") from exc
+        raise UsageError(
+            f"--metric {folder}: the metric failed ({type(exc).__name__}: {first_line(exc)}). Fix its script."
+        ) from exc
     if not isinstance(result, dict):
-        raise UsageError(f"--metric {folder}: the metric gave {type(result).__name__}, not figures with names")
+        raise UsageError(
+            f"--metric {folder}: the metric gave {type(result).__name__}. Let it return a dict of numbers."
+        )
     figures: dict[str, float] = {}
     for name, value in result.items():
         if isinstance(value, (int, float, np.number)) and math.isfinite(value):

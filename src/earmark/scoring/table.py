@@ -28,7 +28,7 @@ def score_table(
     dtype: torch.dtype | None = None,
     what: str = "scoring",
 ) -> np.ndarray:
-    """Logits of every clip, the same on every rank; each clip is scored once, by one rank.
+    """Return the logits of every clip, the same on every rank; each clip is scored once, by one rank.
 
     Args:
         model: classifier, on ``device``.

@@ -18,7 +18,7 @@ class Windowing:
     """How a recording is cut.
 
     Windows start at every multiple of the hop. Behind the last that fits, one more ends where the recording ends, so
-    that every sample is heard and none is made up; a recording shorter than a window is one window.
+    that every sample is used and none is padding; a recording shorter than a window is one window.
 
     Attributes:
         window_samples: length of a window.
@@ -32,7 +32,7 @@ class Windowing:
     def of_seconds(
         cls, window_s: float | None, hop_s: float | None, *, longest_samples: int, sampling_rate_hz: int
     ) -> Windowing:
-        """The windowing that was asked for.
+        """Return the windowing that the settings ask for.
 
         Args:
             window_s: length in seconds; ``None`` for the longest that the model takes.
@@ -41,7 +41,7 @@ class Windowing:
             sampling_rate_hz: of the model.
 
         Raises:
-            UsageError: a length or a hop that cannot be.
+            UsageError: an impossible length or hop.
         """
         longest_s = longest_samples / sampling_rate_hz
         window = longest_samples if window_s is None else round(window_s * sampling_rate_hz)
@@ -53,8 +53,8 @@ class Windowing:
         hop = window if hop_s is None else round(hop_s * sampling_rate_hz)
         if not 1 <= hop <= window:
             raise UsageError(
-                f"--hop_seconds {hop_s:g}: expected above 0 and at most the window, {window / sampling_rate_hz:g} s, "
-                "so that no part of a recording is left out"
+                f"--hop_seconds {hop_s:g}: expected above 0 and at most the window, {window / sampling_rate_hz:g} s. "
+                f"Lower it, so that no part of a recording is left out."
             )
         return cls(window, hop)
 

@@ -1,4 +1,4 @@
-"""Augmentation of training clips: the settings, and what they come to as numbers."""
+"""Augmentation of training clips: the settings, and their values as numbers."""
 
 from __future__ import annotations
 
@@ -184,7 +184,9 @@ class AugmentArguments(Settings):
 def _range(name: str, text: str, least: float, most: float) -> tuple[float, float]:
     numbers = [_number(part) for part in str(text).split(",")]
     if len(numbers) != 2 or not least <= numbers[0] <= numbers[1] <= most:
-        raise UsageError(f"--{name} {text}: expected LOWEST,HIGHEST, two numbers from {least:g} to {most:g}")
+        raise UsageError(
+            f"--{name} {text}: expected two numbers from {least:g} to {most:g}. Write them as LOWEST,HIGHEST."
+        )
     return numbers[0], numbers[1]
 
 

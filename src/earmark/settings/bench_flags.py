@@ -73,7 +73,7 @@ class BenchOptions(NetworkArguments):
         """Check that the job is known, that it has a model if it needs one, and that every flag has an effect."""
         super().validate()
         if self.work is None:
-            raise UsageError("name what to measure: earmark bench data, train or infer")
+            raise UsageError("nothing to measure. Name a job: earmark bench data, train or infer.")
         self.reject_without(
             _JOBS_OF_FLAGS,
             self.work,

@@ -38,7 +38,7 @@ def resolved_config(*parts: Settings) -> dict[str, object]:
 
 
 def plain(value: object) -> object:
-    """Return a value as YAML and JSON have it: enums as their value, objects of settings as mappings."""
+    """Return a value in the form of YAML and JSON: enums as their value, objects of settings as mappings."""
     if isinstance(value, enum.Enum):
         return value.value
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
@@ -63,7 +63,7 @@ def save_config(settings: dict[str, object], path: Path) -> None:
 
 
 def saved_config(path: Path) -> dict[str, object]:
-    """Settings that :func:`save_config` wrote, with the types they had.
+    """Return the settings that :func:`save_config` wrote, with their types.
 
     Raises:
         OutputError: the file cannot be read, or is not one of these.
@@ -73,9 +73,10 @@ def saved_config(path: Path) -> dict[str, object]:
     try:
         settings = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, yaml.YAMLError) as exc:
-        raise OutputError(f"{path}: cannot be read as the settings of a run ({first_line(exc)})") from exc
+        said = first_line(exc)
+        raise OutputError(f"{path}: cannot be read as the settings of a run ({said}). Restore the file.") from exc
     if not isinstance(settings, dict):
-        raise OutputError(f"{path}: does not hold the settings of a run")
+        raise OutputError(f"{path}: does not hold the settings of a run. Train again, or restore the file.")
     return settings
 
 
@@ -90,17 +91,19 @@ def read_config_file(path: str | Path) -> dict[str, object]:
         ``"no"``), for the flag's own type to read; ``None`` for null; lists of these; nested mappings typed.
 
     Raises:
-        UsageError: the file is missing, not YAML or JSON, or not a mapping; with the line where there is one.
+        UsageError: the file is missing, not YAML or JSON, or not a mapping; with the line, if there is one.
     """
     suffix = Path(path).suffix.lower()
     if suffix not in (".yaml", ".yml", ".json"):
-        raise UsageError(f"{path}: a configuration file ends in .yaml, .yml or .json")
+        raise UsageError(f"{path}: not a configuration file. End its name in .yaml, .yml or .json.")
     try:
         text = Path(path).read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as exc:
-        raise UsageError(f"{path}: not UTF-8 text ({exc.reason} at byte {exc.start})") from exc
+        raise UsageError(f"{path}: not UTF-8 text ({exc.reason} at byte {exc.start}). Save it as UTF-8.") from exc
     except OSError as exc:
-        raise UsageError(f"{path}: cannot read this configuration file ({exc.strerror})") from exc
+        raise UsageError(
+            f"{path}: cannot read this configuration file ({exc.strerror}). Check the path and its permissions."
+        ) from exc
     if suffix == ".json":
         return _parse_json(text, path)
     from earmark.settings.yaml_text import parse_yaml
@@ -113,7 +116,7 @@ def _parse_json(text: str, path: str | Path) -> dict[str, object]:
         names = [name for name, _ in pairs]
         for name in names:
             if names.count(name) > 1:
-                raise UsageError(f"{path}: {name} is given twice")
+                raise UsageError(f"{path}: {name} is given twice. Keep one of them.")
         return dict(pairs)
 
     try:

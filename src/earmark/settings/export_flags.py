@@ -42,7 +42,7 @@ class ExportOptions(TrainedModelArguments):
         """Check that a model and a folder are named."""
         super().validate()
         if not self.model_name_or_path or not self.output:
-            raise UsageError("name a model and a folder for its export: earmark export MODEL --output FOLDER")
+            raise UsageError("no model or no folder. Name both: earmark export MODEL --output FOLDER.")
 
     @property
     def batch_and_seconds(self) -> tuple[int, float] | None:
@@ -76,4 +76,4 @@ class PushOptions(Settings):
         """Check that folder and name are there."""
         super().validate()
         if not self.model_name_or_path or not self.repo:
-            raise UsageError("name a run folder and its name on the hub: earmark push RUN ORG/NAME")
+            raise UsageError("no run folder or no name on the hub. Name both: earmark push RUN ORG/NAME.")

@@ -65,10 +65,10 @@ class LabelOptions(TrainedModelArguments):
         """Check that recordings and a model are named, and settle the order."""
         super().validate()
         if not self.model_name_or_path or not self.inputs:
-            raise UsageError("name recordings and a model: earmark label FOLDER --model RUN")
+            raise UsageError("no recordings or no model. Name both: earmark label FOLDER --model RUN.")
         if self.order is None:
             self.order = "suspicious" if self.check else "diverse"
         if self.order == "suspicious" and not self.check:
             raise UsageError("--order suspicious needs recordings with labels. Add --check.")
         if self.check and len(self.inputs) != 1:
-            raise UsageError("--check: name one folder of class folders, or one manifest")
+            raise UsageError("--check takes one source. Name one folder of class folders, or one manifest.")

@@ -122,7 +122,7 @@ def _settle_warmup(flags: list[_Given]) -> list[_Given]:
     kept = [flag for flag in flags if flag.name not in both or _number(flag) != 0]
     left = {flag.name for flag in kept} & both
     if left == both:
-        raise UsageError("--warmup_ratio and --warmup_steps contradict each other: keep one of them")
+        raise UsageError("--warmup_ratio and --warmup_steps contradict each other. Keep one of them.")
     return kept if left else [flag for flag in flags if flag.name != "warmup_ratio"]
 
 
@@ -137,7 +137,7 @@ def _refuse_contradiction(old: _Given, word: str, given: dict[str, _Given]) -> N
     name, _, value = word[2:].partition("=")
     new = given.get(name)
     if new is not None and name != old.name and (new.value or "true") != value:
-        raise UsageError(f"--{old.name} {old.value} and --{name} {new.value} contradict each other: keep --{name}")
+        raise UsageError(f"--{old.name} {old.value} and --{name} {new.value} contradict each other. Keep --{name}.")
 
 
 def _number(flag: _Given) -> float:
@@ -212,7 +212,9 @@ def _optim(flag: _Given) -> _Translation:
 
 
 def _organization(flag: _Given) -> _Translation:
-    raise UsageError(f"--push_to_hub_organization is gone: give --hub_model_id {flag.value}/NAME")
+    raise UsageError(
+        f"--push_to_hub_organization no longer exists in Transformers. Use --hub_model_id {flag.value}/NAME."
+    )
 
 
 def _overwrite_output_dir(flag: _Given) -> _Translation:

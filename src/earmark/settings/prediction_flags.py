@@ -190,7 +190,9 @@ class PredictOptions(TrainedModelArguments, InferenceOptions):
             self.format = by_suffix[suffix]
         self.format = self.format or DEFAULT_WRITER
         if self.writer.convert is not None and suffix != self.writer.suffix:
-            raise UsageError(f"--format {self.format}: name a file that ends in {self.writer.suffix} with --output")
+            raise UsageError(
+                f"--format {self.format} writes a file. Name one that ends in {self.writer.suffix} with --output."
+            )
         if self.one_table and not self.writer.has_path:
             raise UsageError(
                 f"--one_table: --format {self.format} has no column for the recording. Leave --one_table out, or use "

@@ -76,5 +76,5 @@ class RunArguments(Settings):
             raise UsageError(f"--seeds {self.seeds}: expected {expected}")
         numbers = [int(word) for word in words]
         if len(set(numbers)) < len(numbers):
-            raise UsageError(f"--seeds {self.seeds}: expected each number once")
+            raise UsageError(f"--seeds {self.seeds}: a number is there twice. Give each number once.")
         return numbers

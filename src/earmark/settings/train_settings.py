@@ -45,7 +45,7 @@ class TrainSettings:
         typed: names of the settings on that command line, or among Python keywords.
 
     Raises:
-        UsageError: ``--few_shot`` together with what it does not do.
+        UsageError: ``--few_shot`` together with flags that have no effect with it.
     """
 
     data: DataArguments
@@ -138,7 +138,7 @@ def parse_example(words: Sequence[str]) -> TrainSettings:
     """
     given = _read(with_config_flag(words))
     if not given.values.get("do_train") and not given.values.get("do_eval"):
-        raise UsageError("nothing to do: add --do_train, --do_eval or both")
+        raise UsageError("nothing to do. Add --do_train, --do_eval or both.")
     if given.values.get("num_train_epochs") is None and not given.values.get("few_shot"):
         given.values["num_train_epochs"] = 3.0  # the example's default, whatever the data
     if not any(given.values.get(name) for name in ("model_name_or_path", "model_type", "config_name")):
@@ -191,22 +191,22 @@ def train_settings(given: Given, **settled: object) -> TrainSettings:
 
     Args:
         given: what somebody gave.
-        **settled: settings of the command itself.
+        **settled: values that the command sets itself.
 
     Raises:
         UsageError: no output folder, no model, or settings that contradict each other.
     """
     values = given.values
     if not values.get("output_dir"):
-        raise UsageError("no output folder: add --output_dir, e.g. --output_dir runs/first")
+        raise UsageError("no output folder. Add --output_dir, for example --output_dir runs/first.")
     if not any(values.get(name) for name in ("model_name_or_path", "model_type", "config_name")):
         raise UsageError(
-            "no model: add --model_name_or_path FOLDER_OR_NAME, or --model_type tc_resnet for random weights"
+            "no model. Add --model_name_or_path FOLDER_OR_NAME, or --model_type tc_resnet for random weights."
         )
     if values.get("use_cpu"):
         device = values.setdefault("device", "auto")
         if device not in ("auto", "cpu"):
-            raise UsageError(f"--use_cpu and --device {device} contradict each other: keep one")
+            raise UsageError(f"--use_cpu and --device {device} contradict each other. Keep one of them.")
         values["device"] = "cpu"
     for name in settled:
         if name in given.typed and not given.values[name]:

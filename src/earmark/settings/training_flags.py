@@ -19,7 +19,7 @@ from earmark.settings.transformers_flags import TransformersFlags
 
 @dataclass
 class LossArguments(Settings):
-    """How much classes and clips count in training; see :mod:`earmark.train.losses`.
+    """Weights of classes and clips in training; see :mod:`earmark.train.losses`.
 
     Raises:
         UsageError: a value out of range, or two settings that do the same twice.
@@ -61,7 +61,7 @@ _PRECISION = within(0, 1, "above 0 and at most 1", low_open=True)
 
 @dataclass
 class DecisionArguments(Settings):
-    """What is fitted on validation clips and saved with the model; see :mod:`earmark.scoring.decide`."""
+    """Temperature and thresholds to fit on validation clips; see :mod:`earmark.scoring.decide`."""
 
     PAGE: ClassVar[str | None] = "decision"
 
@@ -335,7 +335,7 @@ class TrainingArguments(LossArguments, DecisionArguments, AugmentArguments, Tran
                 "2, or --fsdp full_shard."
             )
         if find_spec("deepspeed") is None:
-            raise MissingExtraError("--deepspeed needs the package deepspeed: pip install deepspeed")
+            raise MissingExtraError("--deepspeed needs the package deepspeed. Install it: pip install deepspeed.")
 
     def _settle_length(self) -> None:
         """Take ``--max_steps`` as the length, and refuse flags that have no effect without evaluations."""

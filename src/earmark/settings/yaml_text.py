@@ -44,10 +44,10 @@ def parse_yaml(text: str, path: str | Path) -> dict[str, object]:
         loader = _Loader(text)
         root = loader.get_single_node()
         if root is None:
-            raise UsageError(f"{path}: the file holds no settings")
+            raise UsageError(f"{path}: the file holds no settings. Write lines of `setting: value`.")
         if not isinstance(root, yaml.MappingNode):
             found = "a list" if isinstance(root, yaml.SequenceNode) else "a single value"
-            raise UsageError(f"{path}: expected lines of `setting: value`, found {found}")
+            raise UsageError(f"{path}: found {found}. Write lines of `setting: value`.")
         return _yaml_settings(loader, root, path)
     except yaml.MarkedYAMLError as exc:
         line = f" line {exc.problem_mark.line + 1}" if exc.problem_mark else ""
@@ -62,9 +62,9 @@ def _yaml_settings(loader: _Loader, root: yaml.MappingNode, path: str | Path) ->
     for key_node, value_node in root.value:
         line = key_node.start_mark.line + 1
         if not isinstance(key_node, yaml.ScalarNode):
-            raise UsageError(f"{path} line {line}: expected the name of a setting")
+            raise UsageError(f"{path} line {line}: no name of a setting. Write lines of `setting: value`.")
         if key_node.value in settings:
-            raise UsageError(f"{path} line {line}: {key_node.value} is given twice")
+            raise UsageError(f"{path} line {line}: {key_node.value} is given twice. Keep one of them.")
         settings[key_node.value] = _yaml_value(loader, value_node)
     return settings
 

@@ -1,4 +1,4 @@
-"""What a model is asked: which one class, which of several labels, or which number. One file for each task."""
+"""Tasks of a model: one class, several labels, or a number for each clip. One file for each task."""
 
 from earmark.tasks.pooling import pool, sigmoid, softmax
 from earmark.tasks.task import Task

@@ -23,7 +23,7 @@ class WindowLogits:
     Attributes:
         logits: float32 (K, C), clip after clip.
         starts: the first window of each clip, int64 (N,), increasing.
-        task: what the model is asked: one class, or which labels are there.
+        task: the task of the model: one class, or several labels.
     """
 
     logits: np.ndarray
@@ -61,7 +61,7 @@ def best_temperature(loss: Callable[[float], float]) -> float:
 
 
 def assumed_error(windows: WindowLogits, targets: np.ndarray) -> float:
-    """Return which fraction of wrong answers to assume where there are none; 0 if there are.
+    """Return the fraction of errors to assume if there are none; 0 if there are some.
 
     If every clip is right, the best temperature would be at 0, at probabilities of 1. One error in N + 2 clips is
     assumed then, as Laplace's rule of succession has it.

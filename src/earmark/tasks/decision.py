@@ -1,9 +1,9 @@
-"""From probabilities to an answer: ``decision.json``, what was fitted for a model and is saved with it.
+"""From probabilities to a prediction: ``decision.json``, fitted for a model and saved with it.
 
-Two things stand in that file. The temperature divides logits (Guo et al. 2017, "On Calibration of Modern Neural
+That file has two parts. The temperature divides logits (Guo et al. 2017, "On Calibration of Modern Neural
 Networks", arXiv:1706.04599); the model's forward does that, so that every probability anywhere is the calibrated one.
-And probabilities below which the most likely class is not answered, of all classes or of each: that is
-:meth:`Decision.top`, which everything asks that gives an answer.
+The thresholds are probabilities below which the most likely class is not predicted, for all classes or for each:
+    :meth:`Decision.top` applies them wherever predictions are made.
 
 Shapes: N clips, C classes.
 """
@@ -35,7 +35,7 @@ _LISTED = 50  # thresholds in one line
 
 
 class WantedThresholds(Protocol):
-    """What is asked of thresholds; each is ``None`` if nothing is.
+    """Targets of thresholds; each is ``None`` if it is not asked for.
 
     Attributes:
         target_precision: precision of each class's answers.
@@ -153,9 +153,9 @@ class Decision:
         return self.task.top(probabilities, labels, top_k, self)
 
     def in_words(self, labels: Sequence[str]) -> list[str]:
-        """What the model does with its probabilities, a line for each thing; then what was asked for and not had.
+        """Return lines about temperature and thresholds, then about targets that were not reached.
 
-        Empty where nothing was asked for.
+        Empty if nothing was asked for.
         """
         lines = [f"logits are divided by the temperature {self.temperature:.4g}"] if self.temperature != 1.0 else []
         instead = f", else {self.reject_label!r}" if self.rejects else ""
@@ -170,12 +170,12 @@ class Decision:
         return [*lines, *map(str, self.fitted.get("notes", []))]
 
     def fingerprint(self, labels: Sequence[str]) -> str:
-        """Tells this decision from others."""
+        """Return a text that identifies this decision."""
         values = {name: value for name, value in self.to_dict(labels).items() if name != "fitted"}
         return short_sha256(json.dumps(values))
 
     def to_dict(self, labels: Sequence[str]) -> dict[str, object]:
-        """What ``decision.json`` holds; a class that is never answered has ``null``."""
+        """Return the content of ``decision.json``; a class that is never answered has ``null``."""
         return {
             "version": _VERSION,
             "labels": list(labels),
@@ -198,7 +198,7 @@ PLAIN = Decision()
 
 
 def read_decision(folder: Path, labels: Sequence[str], task: Task = SINGLE_LABEL) -> Decision:
-    """What lies in a model's folder; one of which nothing was fitted where nothing does.
+    """Read the decision in a model's folder; without one, return a decision with nothing fitted.
 
     Args:
         folder: of a model or an export.
@@ -218,7 +218,7 @@ def read_decision(folder: Path, labels: Sequence[str], task: Task = SINGLE_LABEL
     if not isinstance(values, dict):
         raise _damaged(path, "not a JSON object")
     if values.get("version") != _VERSION:
-        raise ModelError(f"{path}: of version {values.get('version')!r}; this earmark reads version {_VERSION}")
+        raise ModelError(f"{path}: its version is {values.get('version')!r}, not {_VERSION}. Upgrade earmark.")
     of = values.get("labels")
     if of != list(labels):
         others = sorted(set(map(str, of)) ^ set(labels)) if isinstance(of, list) else []

@@ -1,4 +1,4 @@
-"""What the figures of all tasks have in common, for those who show them."""
+"""The common interface of the figures of all tasks."""
 
 from __future__ import annotations
 
@@ -62,13 +62,13 @@ def check_direction(task: Task, metric: str, direction: bool | None, *, has_fold
 
 @dataclass(frozen=True)
 class Headline:
-    """The one figure that a result is told by.
+    """The headline figure of a result.
 
     Attributes:
         name: its key in ``metrics.json``.
         title: for people.
         value: the figure.
-        baseline: what a model that knows nothing about the sound gets.
+        baseline: the figure of a model that knows nothing about the audio.
     """
 
     name: str
@@ -144,7 +144,7 @@ def units_to_judge(logits: np.ndarray, num_clips: int, units: Units | None) -> U
         ModelError: logits that are NaN or infinite.
     """
     if not num_clips:
-        raise DataError("no clips to judge a model by")
+        raise DataError("no clips to evaluate a model on. Add some.")
     check_finite(logits, "clips")
     return units or Units(num_clips)
 
@@ -163,7 +163,7 @@ def check_finite(logits: np.ndarray, what: str) -> None:
     if broken:
         raise ModelError(
             f"the model answers NaN or infinity for {broken} of {len(logits)} {what}; "
-            "its weights are broken, or training diverged (lower --learning_rate)"
+            "its weights are broken, or training diverged. Lower --learning_rate."
         )
 
 

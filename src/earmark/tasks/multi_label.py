@@ -1,4 +1,4 @@
-"""For each label whether it is there: a probability each; none, some or all may be."""
+"""Several labels for each clip, or none: a probability for each label."""
 
 from __future__ import annotations
 

@@ -67,7 +67,7 @@ class MultiLabelMetrics:
         mean_prevalence: mean share of clips with a label, over the labels that have clips: the mean average precision
             of a model that knows nothing.
         majority_match: share of the clips that have the most frequent set of labels: the exact match of always
-            answering it.
+            predicting it.
         per_label: one row a label, in the order of the labels.
         intervals: 95 % intervals of ``mean_average_precision`` and ``macro_f1``, by the bootstrap over
             ``intervals_over``; empty where that would take minutes.
@@ -129,7 +129,7 @@ class MultiLabelMetrics:
         lines = [
             f"mAP {self.mean_average_precision:.4f} on {counted(self.num_clips, 'clip')} (knowing nothing: "
             f"{self.mean_prevalence:.4f}), macro-F1 {self.macro_f1:.4f}, micro-F1 {self.micro_f1:.4f}",
-            f"all labels of a clip right {self.exact_match:.4f} (always answering the most frequent set: "
+            f"all labels of a clip right {self.exact_match:.4f} (always predicting the most frequent set: "
             f"{self.majority_match:.4f}), loss {self.loss:.4f}, calibration error {self.calibration_error:.4f}",
         ]
         if self.intervals:

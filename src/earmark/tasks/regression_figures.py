@@ -24,11 +24,12 @@ class RegressionMetrics:
         num_clips: N.
         mae: mean absolute error.
         rmse: root mean square error.
-        r2: share of the numbers' variance that the answers explain; 0 is what always answering their mean gets, below 0
+        r2: share of the numbers' variance that the answers explain; 0 is what always predicting their mean gets, below
+            0
             is worse; ``None`` where all numbers are the same.
         pearson, spearman: correlation of answers and numbers, and of their ranks; ``None`` where either is constant.
         loss: mean square error.
-        median_mae: the error of always answering the median of these numbers.
+        median_mae: the error of always predicting the median of these numbers.
         intervals: 95 % intervals of ``mae`` and ``rmse``, by the bootstrap over ``intervals_over``.
     """
 
@@ -45,7 +46,7 @@ class RegressionMetrics:
 
     @property
     def headline(self) -> Headline:
-        """Mean absolute error, beside that of always answering the median."""
+        """Mean absolute error, beside that of always predicting the median."""
         return Headline("mae", "MAE", self.mae, self.median_mae)
 
     def to_dict(self) -> dict[str, object]:
@@ -60,7 +61,7 @@ class RegressionMetrics:
         of = ", ".join(f"{name.upper()} {one.low:.4g} to {one.high:.4g}" for name, one in self.intervals.items())
         return [
             f"MAE {self.mae:.4g} on {counted(self.num_clips, 'clip')} "
-            f"(always answering the median: {self.median_mae:.4g})",
+            f"(always predicting the median: {self.median_mae:.4g})",
             f"RMSE {self.rmse:.4g}{more}",
             f"95 % intervals over {self.intervals_over}: {of}",
         ]
@@ -75,7 +76,7 @@ class RegressionMetrics:
         """What a model card shows of a split."""
         return CardTable(
             figures={"MAE": self.mae, "MAE of the median": self.median_mae, "RMSE": self.rmse, "R2": self.r2},
-            explained="The MAE of the median is the error of always answering the median of the split.",
+            explained="The MAE of the median is the error of always predicting the median of the split.",
             hub={"mae": ("MAE", self.mae), "mse": ("MSE", self.loss)},
         )
 

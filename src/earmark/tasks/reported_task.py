@@ -52,7 +52,7 @@ class ReportedTask(ABC):
 
     row_columns: ClassVar[tuple[str, ...]] = ("error",)
     shown_figures: ClassVar[tuple[ShownFigure, ...]] = (
-        ShownFigure("mae", "MAE", curve="MAE", trivial="MAE of always answering the median"),
+        ShownFigure("mae", "MAE", curve="MAE", trivial="MAE of always predicting the median"),
         ShownFigure("rmse", "RMSE", curve="RMSE"),
         ShownFigure("median_mae", "MAE of the median"),
     )
@@ -131,7 +131,7 @@ class ReportedTask(ABC):
             labels: C class names.
             listed: the first of them, in words.
         """
-        return f"It answers a number, {listed}."
+        return f"It predicts a number, {listed}."
 
     def limits(self, rejects: str | None) -> str:
         """Return a sentence about sounds unlike anything a model was trained on.
@@ -139,7 +139,7 @@ class ReportedTask(ABC):
         Args:
             rejects: the answer it gives if it is not sure; ``None`` if it always names a class.
         """
-        return "It answers a number whatever it hears, also for sounds unlike anything it was trained on."
+        return "It predicts a number for any recording, also for sounds unlike anything it was trained on."
 
     # ---------------------------------------------------------------- report
 

@@ -1,4 +1,4 @@
-"""Which one of the classes a clip is of: probabilities that add up to 1."""
+"""One class for each clip: probabilities that add up to 1."""
 
 from __future__ import annotations
 
@@ -183,11 +183,12 @@ class SingleLabel(ClassTask):
     def limits(self, rejects: str | None) -> str:
         """Return that one of the classes is answered, or what is answered instead."""
         if rejects is None:
-            return "It answers one of its classes whatever it hears, also for sounds unlike anything it was trained on."
+            return "It predicts one of its classes for any recording, also for sounds unlike anything it was trained "
+            "on."
         return (
             f"Below the probabilities in `decision.json` earmark answers `{rejects}`; they were fitted on clips like "
             "those of its training, and other sounds may still be taken for one of its classes. Programs that do not "
-            "read the file answer one of its classes whatever they hear."
+            "read the file predict one of its classes for any recording."
         )
 
     def section(self, clips: ScoredClips) -> Section:

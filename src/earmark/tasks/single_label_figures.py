@@ -43,7 +43,7 @@ class Metrics:
         loss: mean cross-entropy, in nats.
         top_k_accuracy: share of clips whose class is among the k most likely, by k (3 and 5, where C is larger).
         majority_class: the most frequent class of these clips.
-        majority_class_rate: its share, which is the accuracy of always answering it.
+        majority_class_rate: its share, which is the accuracy of always predicting it.
         predicted_classes: how many classes were predicted at all.
         per_class: one row a class, in the order of the labels.
         confusion: clips by true class (row) and predicted class (column), int64 (C, C).
@@ -68,7 +68,7 @@ class Metrics:
 
     @property
     def balanced_majority_rate(self) -> float:
-        """Balanced accuracy of always answering one class: 1 over the number of classes that have clips."""
+        """Balanced accuracy of always predicting one class: 1 over the number of classes that have clips."""
         return 1 / sum(row.support > 0 for row in self.per_class)
 
     @property
@@ -105,7 +105,7 @@ class Metrics:
         top = "".join(f", top-{k} {value:.4f}" for k, value in self.top_k_accuracy.items())
         return [
             f"accuracy {self.accuracy:.4f} on {counted(self.num_clips, 'clip')} "
-            f"(always answering {self.majority_class!r}: {self.majority_class_rate:.4f})",
+            f"(always predicting {self.majority_class!r}: {self.majority_class_rate:.4f})",
             f"balanced accuracy {self.balanced_accuracy:.4f}, macro-F1 {self.macro_f1:.4f}, loss {self.loss:.4f}{top}",
             f"95 % intervals over {self.intervals_over}: "
             + ", ".join(f"{name} {of.low:.4f} to {of.high:.4f}" for name, of in self._named_intervals())
@@ -121,7 +121,7 @@ class Metrics:
                 "Balanced accuracy": self.balanced_accuracy,
                 "Macro F1": self.macro_f1,
             },
-            explained="The majority rate is the accuracy of always answering the most frequent class.",
+            explained="The majority rate is the accuracy of always predicting the most frequent class.",
             hub={"accuracy": ("Accuracy", self.accuracy), "f1": ("Macro F1", self.macro_f1)},
             heads=["Class", "Precision", "Recall", "F1", "Clips"],
             rows=[
@@ -141,7 +141,7 @@ class Metrics:
             )
         if _lowest_balanced_accuracy(self) > self.balanced_majority_rate and not _barely(self):
             return None  # it tells the classes apart, even if it trades the frequent class for the rare ones
-        rate = f"the rate of always answering {self.majority_class!r}"
+        rate = f"the rate of always predicting {self.majority_class!r}"
         finding = against_baseline(self, self.headline, rate)
         if finding is None and _barely(self):
             return f"Accuracy {self.accuracy:.4f} hardly beats {self.majority_class_rate:.4f}, {rate}."

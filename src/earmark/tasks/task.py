@@ -105,7 +105,7 @@ class LinearProblem:
 
 
 class Task(ReportedTask):
-    """The question that a model answers, with the answers that fit one number for each clip.
+    """A task of a model, with the defaults that fit one number for each clip.
 
     Attributes:
         name: what ``--task`` and files call it.

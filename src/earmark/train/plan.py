@@ -168,7 +168,7 @@ def make_plan(
     """
     data, model, run, given = settings.data, settings.model, settings.run, settings.training
     if not given.output_dir:
-        raise UsageError("no output folder: add --output_dir, e.g. --output_dir runs/first")
+        raise UsageError("no output folder. Add --output_dir, for example --output_dir runs/first.")
     task = find_task(data.task)
     _check_flags_of_task(given, data, task)
     extra_metrics = ExtraMetrics(run.metric, metrics or {})
@@ -229,7 +229,10 @@ def _check_flags_of_task(training: TrainingArguments, data: DataArguments, task:
             raise UsageError(f"--{name}: {task.in_words} has no classes. Leave it out with --task {task.name}.")
     for name in ("fsdp", "deepspeed"):
         if getattr(training, name):
-            raise UsageError(f"--task {task.name} and --{name} cannot be combined, because it spreads the head.")
+            raise UsageError(
+                f"--task {task.name} and --{name} cannot be combined, because it spreads the head. "
+                f"Leave one of them out."
+            )
 
 
 def judged_by(training: TrainingArguments, task: Task, has_more_metrics: bool = False) -> TrainingArguments:
