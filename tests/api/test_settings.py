@@ -110,7 +110,7 @@ def test_values_that_no_setting_takes(tmp_path: Path) -> None:
         train_settings({**HERE, "learning_rate": object()})
     with pytest.raises(UsageError, match=r"^--seed null: expected a value$"):
         train_settings({**HERE, "data_dir": str(tmp_path), "seed": None})
-    with pytest.raises(UsageError, match="no output folder. Add --output_dir"):
+    with pytest.raises(UsageError, match=r"no output folder\. Add --output_dir"):
         train_settings({**HERE, "output_dir": None})
 
 

@@ -31,7 +31,10 @@ def test_kinds_come_in_the_order_they_are_done_with_their_chances() -> None:
         ({"augment": "gain", "augment_probability": 0.0}, "--augment_probability 0: expected above 0"),
         ({"augment": "gain", "augment_gain_db": "6,-6"}, "--augment_gain_db 6,-6: expected two numbers from -60 to 60"),
         ({"augment": "gain", "augment_gain_db": "6"}, "--augment_gain_db 6: expected two numbers from -60 to 60"),
-        ({"augment": "gain", "augment_gain_db": "nan,inf"}, "--augment_gain_db nan,inf: expected two numbers from -60 to 60"),
+        (
+            {"augment": "gain", "augment_gain_db": "nan,inf"},
+            "--augment_gain_db nan,inf: expected two numbers from -60 to 60",
+        ),
         ({"augment": "speed", "augment_speed": "0,1"}, "two numbers from 0.25 to 4"),
         ({"augment": "mixup", "augment_mixup_alpha": 0.0}, "--augment_mixup_alpha 0: expected a number above 0"),
         ({"augment": "spec", "augment_spec_time": 0.9}, "--augment_spec_time 0.9: expected above 0, at most 0.5"),

@@ -281,11 +281,11 @@ def test_a_second_run_of_a_process_finds_its_own_device() -> None:
 
 
 def test_what_a_training_needs() -> None:
-    with pytest.raises(UsageError, match="no output folder. Add --output_dir"):
+    with pytest.raises(UsageError, match=r"no output folder\. Add --output_dir"):
         parse_train(["--model_type", "tc_resnet"])
-    with pytest.raises(UsageError, match="no model. Add --model_name_or_path"):
+    with pytest.raises(UsageError, match=r"no model\. Add --model_name_or_path"):
         parse_train(["--output_dir", "out"])
-    with pytest.raises(UsageError, match="nothing to do. Add --do_train"):
+    with pytest.raises(UsageError, match=r"nothing to do\. Add --do_train"):
         parse_example(MINIMAL)
     settings = parse_train([*MINIMAL, "--device", "toaster"])
     with pytest.raises(DeviceError, match="not a device"):

@@ -34,7 +34,9 @@ def test_deepspeed_settings_that_cannot_be(settings: str | None, said: str, tmp_
 def test_deepspeed_that_is_not_installed(tmp_path: Path) -> None:
     path = tmp_path / "zero.json"
     path.write_text(json.dumps({"zero_optimization": {"stage": 2}}))
-    with pytest.raises(MissingExtraError, match="--deepspeed needs the package deepspeed. Install it: pip install deepspeed"):
+    with pytest.raises(
+        MissingExtraError, match=r"--deepspeed needs the package deepspeed\. Install it: pip install deepspeed"
+    ):
         EarmarkTrainingArguments(output_dir=str(tmp_path), use_cpu=True, deepspeed=str(path))
 
 

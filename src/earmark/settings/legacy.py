@@ -1,7 +1,7 @@
-"""Flags that Transformers or its audio example has dropped, turned into those of today.
+"""Translate flags that Transformers or its audio example has dropped.
 
-Works on the words of a command line and knows nothing of parsers. Every flag it changes or leaves out gives
-one line that says what was done, so that an old script keeps running and its owner knows how.
+It works on the words of a command line, before they are parsed. Each flag that is changed or left out gives a note, so
+that an old script keeps running and its owner knows what happens.
 """
 
 from __future__ import annotations
@@ -37,6 +37,17 @@ _DROPPED = {
         "Transformers has dropped it",
     ),
 }
+
+
+# switch -> the flag it stands for if it is on, and what is said of it on and off
+_SWITCHES: dict[str, tuple[list[str], str, str]] = {
+    "adafactor": (["--optim=adafactor"], "is now --optim adafactor and was read as that", ""),
+    "freeze_base_model": (["--freeze=encoder"], "is now --freeze encoder, the feature encoder included", ""),
+    "group_by_length": ([], "is not needed: --bucket_waste makes batches of clips of similar length", ""),
+    "save_safetensors": (
+        [], "is not needed: weights are always saved as safetensors", "cannot be done: weights are always saved so"
+    ),
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -156,6 +167,12 @@ def _dropped(flag: _Given) -> _Translation:
     return [], f"{_as_written(flag)} is not used: {_DROPPED[flag.name]}"
 
 
+def _switch(flag: _Given) -> _Translation:
+    words, on, off = _SWITCHES[flag.name]
+    note = on if flag.is_true() else off
+    return words if flag.is_true() else [], f"{_as_written(flag)} {note}" if note else ""
+
+
 def _as_written(flag: _Given) -> str:
     return f"--{flag.name} {flag.value}".rstrip()
 
@@ -167,22 +184,10 @@ def _warmup_ratio(flag: _Given) -> _Translation:
     return [f"--warmup_steps={flag.value}"], f"--warmup_ratio is now {steps} (below 1: a fraction of all steps)"
 
 
-def _group_by_length(flag: _Given) -> _Translation:
-    if not flag.is_true():
-        return [], ""
-    return [], f"{_as_written(flag)} is not needed: --bucket_waste makes batches of clips of similar length"
-
-
 def _freeze_feature_encoder(flag: _Given) -> _Translation:
     freeze = flag.is_true() and not flag.name.startswith("no_")
     part = "feature_encoder" if freeze else "none"
     return [f"--freeze={part}"], f"{_as_written(flag)} is now --freeze {part} and was read as that"
-
-
-def _freeze_base_model(flag: _Given) -> _Translation:
-    if not flag.is_true():
-        return [], ""
-    return ["--freeze=encoder"], f"{_as_written(flag)} is now --freeze encoder, the feature encoder included"
 
 
 def _use_auth_token(flag: _Given) -> _Translation:
@@ -191,18 +196,6 @@ def _use_auth_token(flag: _Given) -> _Translation:
     if flag.value.lower() == "false":
         return [], "--use_auth_token False is not used: set HF_HUB_DISABLE_IMPLICIT_TOKEN=1 to send no token"
     return [f"--token={flag.value}"], "--use_auth_token is now --token and was read as that"
-
-
-def _save_safetensors(flag: _Given) -> _Translation:
-    if flag.is_true():
-        return [], "--save_safetensors is not needed: weights are always saved as safetensors"
-    return [], "--save_safetensors False cannot be done: weights are always saved as safetensors"
-
-
-def _adafactor(flag: _Given) -> _Translation:
-    if not flag.is_true():
-        return [], ""
-    return ["--optim=adafactor"], "--adafactor is now --optim adafactor and was read as that"
 
 
 def _optim(flag: _Given) -> _Translation:
@@ -229,17 +222,14 @@ def _logging_dir(flag: _Given) -> _Translation:
 _TRANSLATORS: dict[str, Callable[[_Given], _Translation]] = {
     **dict.fromkeys(_RENAMED, _renamed),
     **dict.fromkeys(_DROPPED, _dropped),
-    "adafactor": _adafactor,
-    "freeze_base_model": _freeze_base_model,
+    **dict.fromkeys(_SWITCHES, _switch),
     "freeze_feature_encoder": _freeze_feature_encoder,
     "freeze_feature_extractor": _freeze_feature_encoder,
     "no_freeze_feature_encoder": _freeze_feature_encoder,
-    "group_by_length": _group_by_length,
     "logging_dir": _logging_dir,
     "optim": _optim,
     "overwrite_output_dir": _overwrite_output_dir,
     "push_to_hub_organization": _organization,
-    "save_safetensors": _save_safetensors,
     "use_auth_token": _use_auth_token,
     "warmup_ratio": _warmup_ratio,
 }
